@@ -1,0 +1,259 @@
+"""Every word a YAML file may use, with its type, its range, its meaning and where the published value comes from.
+
+"S" stands for the supplement of the TADP paper, "code" for the published repository; where the two contradict each
+other the option's description says which one the default follows.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+Scale = Literal["pocket", "paper"]
+
+
+class Vocabulary(BaseModel):
+    """A frozen group of keys; an unknown key is an error, a number must be finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ScenesData(Vocabulary):
+    """The procedural world of the pocket scale, rendered on the fly."""
+
+    kind: Literal["scenes"] = "scenes"
+    train: int = Field(300, ge=1, description="labelled training scenes")
+    val: int = Field(400, ge=1, description="validation scenes")
+    size: int = Field(64, ge=32, le=256, multiple_of=32, description="height and width of a scene in pixels")
+    seed: int = Field(0, ge=0, description="which world: another seed renders other scenes of the same family")
+
+
+class FolderSplit(Vocabulary):
+    """Where one split of a folder data set lies, relative to its root."""
+
+    images: str = Field(description="glob of the photographs, e.g. train/*.png")
+    masks: str = Field(description="glob of the label maps; a mask belongs to the image of the same file stem")
+    list: Path | None = Field(
+        None, description="text file naming this split's images, one a line; without it every image of the glob is used"
+    )
+
+
+class FolderData(Vocabulary):
+    """Any photographs with label maps (8-bit or 16-bit single-channel or palette images)."""
+
+    kind: Literal["folder"]
+    root: Path = Field(description="folder that holds the data set; relative paths start at the working folder")
+    train: FolderSplit
+    val: FolderSplit
+    classes: tuple[str, ...] = Field(min_length=2, description="class names in label order; they are the prompt words")
+    ignore: tuple[int, ...] = Field((255,), description="label values that belong to no class")
+    reduce_zero_label: bool = Field(
+        False, description="label 0 is ignored and label k means class k-1 (ADE20K's convention)"
+    )
+    mask_suffix: str = Field("", description="what a mask's file stem carries behind the image's, e.g. _labelTrainIds")
+
+
+DataConfig = Annotated[ScenesData | FolderData, Field(discriminator="kind")]
+
+
+class AugmentConfig(Vocabulary):
+    """How a training image is varied; resize also holds for evaluation."""
+
+    resize: int | None = Field(None, ge=32, description="shorter side in pixels, ratio kept; none: as it is")
+    scale: tuple[float, float] = Field(
+        (1.0, 1.0), description="random size factor, drawn uniformly (code: 0.5 to 2 on ADE20K)"
+    )
+    crop: int | None = Field(None, ge=32, description="side of the random square crop; none: the whole image")
+    crop_max_share: float = Field(
+        1.0, gt=0, le=1, description="largest share one class may have of a crop, 10 tries (code: 0.75 on ADE20K)"
+    )
+    pad: bool = Field(False, description="pad images smaller than the crop (image mid-grey, label ignored)")
+    flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
+    photometric: bool = Field(
+        False, description="brightness, contrast, saturation and hue jitter, each with probability 0.5 (code: on)"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "AugmentConfig":
+        low, high = self.scale
+        if not 0 < low <= high:
+            raise ValueError(f"scale must be two factors 0 < low <= high, not {low}, {high}")
+        return self
+
+
+class CaptionConfig(Vocabulary):
+    """Which words an image is given."""
+
+    source: Literal["oracle", "class_names", "null", "store"] = Field(
+        "oracle",
+        description="oracle: names of the classes that are present; class_names: all names; null: the empty prompt; "
+        "store: captions from a file",
+    )
+    precision: float = Field(
+        1.0, gt=0, le=1, description="share of named classes that are present, over the data set (Table S2)"
+    )
+    recall: float = Field(
+        1.0, ge=0, le=1, description="share of present classes that are named, over the data set (Table S2)"
+    )
+    min_true: int = Field(1, ge=0, description="true names every image keeps, where it has as many")
+    shuffle: bool = Field(False, description="random word order instead of class order")
+    store: Path | None = Field(None, description="caption file: image id -> captions (source: store)")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CaptionConfig":
+        if (self.source == "store") != (self.store is not None):
+            raise ValueError("source: store and a store file belong together; give both or neither")
+        if self.source != "oracle" and (self.precision, self.recall) != (1.0, 1.0):
+            raise ValueError(f"precision and recall degrade oracle captions only, but source is {self.source}")
+        return self
+
+
+class HeadConfig(Vocabulary):
+    """The feature pyramid and Semantic FPN head (mmseg FPN and FPNHead)."""
+
+    channels: int = Field(256, ge=8, multiple_of=8, description="width of the pyramid and of the head (code: 256)")
+    dropout: float = Field(0.1, ge=0, lt=1, description="share of head channels dropped in training (code: 0.1)")
+
+
+class ModelConfig(Vocabulary):
+    """The frozen Stable Diffusion and how its U-Net is read."""
+
+    weights: str = Field(
+        "pocket",
+        description="pocket (shipped with the package), a diffusers folder, a hub id, or a single-file checkpoint",
+    )
+    latent: Literal["sample", "mode"] = Field("sample", description="posterior sample (TADP, LS) or mode (VPD)")
+    latent_scale: Literal["scaled", "raw"] = Field(
+        "scaled", description="times the VAE's scaling factor (TADP, LS) or not (VPD)"
+    )
+    timestep: int = Field(1, ge=0, lt=1000, description="the U-Net's one timestep; no noise is added (code: 1)")
+    maps: Literal["cross", "none"] = Field("cross", description="concatenate averaged cross-attention maps or not")
+    detach_maps: bool = Field(True, description="maps carry no gradient, as in the published code")
+    head: HeadConfig = HeadConfig()
+
+
+class ScheduleConfig(Vocabulary):
+    """How long and how fast one model is trained (AdamW, linear warm-up, polynomial decay, per iteration)."""
+
+    iterations: int = Field(ge=1, description="optimizer steps")
+    batch_size: int = Field(16, ge=1, description="global: per-worker batch and accumulation are derived from it")
+    learning_rate: float = Field(gt=0, le=1, description="of the head")
+    unet_scale: float = Field(
+        0.1, ge=0, le=10, description="U-Net learning rate relative to the head's (code: 0.1; tables S3a-c print 0.01)"
+    )
+    weight_decay: float = Field(0.005, ge=0, description="AdamW decay; norms and biases of norms are not decayed")
+    warmup_iterations: int = Field(0, ge=0)
+    warmup_ratio: float = Field(1e-6, ge=0, le=1, description="first learning rate of the warm-up, relative")
+    power: float = Field(1.0, gt=0, description="polynomial decay exponent (code: 1 on ADE20K)")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ScheduleConfig":
+        if self.warmup_iterations >= self.iterations:
+            raise ValueError(f"warmup_iterations {self.warmup_iterations} must be below iterations {self.iterations}")
+        return self
+
+
+class EvaluationConfig(Vocabulary):
+    """How often and how a model is scored on the validation split."""
+
+    every: int = Field(1000, ge=1, description="optimizer steps between evaluations; the last step is always scored")
+    mode: Literal["whole", "slide"] = Field("whole", description="whole image, or mean logits of sliding windows")
+    crop: int = Field(512, ge=32, description="side of a sliding window")
+    stride: int = Field(341, ge=1, description="step between sliding windows")
+
+    @model_validator(mode="after")
+    def _covering(self) -> "EvaluationConfig":
+        if self.mode == "slide" and self.stride > self.crop:
+            raise ValueError(
+                f"stride {self.stride} leaves gaps between windows of {self.crop}; make it {self.crop} or less"
+            )
+        return self
+
+
+class ComputeConfig(Vocabulary):
+    """What a cell is given to run on. Nothing here changes what a cell means, so it stays out of the fingerprint."""
+
+    workers: int = Field(
+        0, ge=0, description="0: train inside the sweep's warm trial process; N: N Ray Train workers per cell"
+    )
+    cpus: int = Field(1, ge=1, description="CPU cores (and threads) per worker")
+    gpus: float = Field(0, ge=0, description="GPUs per worker")
+    micro_batch: int | None = Field(
+        None, ge=1, description="most images per forward pass and device; the rest is accumulated"
+    )
+    checkpoint_every: int = Field(100, ge=1, description="optimizer steps between checkpoints for resuming")
+    max_failures: int = Field(2, ge=0, description="times a cell is restarted from its checkpoint after a crash")
+    storage: Path = Field(Path("runs"), description="where cells, checkpoints and tables are written (shared by nodes)")
+
+    @property
+    def world_size(self) -> int:
+        """Processes that train one cell together."""
+        return max(1, self.workers)
+
+
+class Recipe(Vocabulary):
+    """How one model is trained: task, data, text, model and schedule."""
+
+    task: Literal["segmentation"] = "segmentation"
+    data: DataConfig = ScenesData()
+    augment: AugmentConfig = AugmentConfig()
+    caption: CaptionConfig = CaptionConfig()
+    model: ModelConfig = ModelConfig()
+    schedule: ScheduleConfig
+    evaluation: EvaluationConfig = EvaluationConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "Recipe":
+        if self.schedule.batch_size % self.compute.world_size:
+            raise ValueError(
+                f"schedule.batch_size {self.schedule.batch_size} is global and must be a multiple of "
+                f"compute.workers {self.compute.workers}"
+            )
+        if self.data.kind == "folder" and self.augment.crop is None and self.schedule.batch_size > 1:
+            raise ValueError("photographs of several sizes cannot be batched: set augment.crop")
+        return self
+
+
+class Sweep(Vocabulary):
+    """Which trainings exist: the values that each swept recipe key takes."""
+
+    axes: dict[str, tuple[JsonValue, ...]] = Field(
+        min_length=1, description="dotted recipe key -> its values, e.g. caption.precision: [0.5, 1.0]"
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Sweep":
+        for key, values in self.axes.items():
+            if not values:
+                raise ValueError(f"axis {key} has no values")
+            if any(value in values[:i] for i, value in enumerate(values)):
+                raise ValueError(f"axis {key} names a value twice: {list(values)}")
+        return self
+
+
+class Published(Vocabulary):
+    """What the paper printed in the same place, and where."""
+
+    source: str = Field(description="paper, table, data set and metric of the printed numbers")
+    values: tuple[tuple[float | None, ...], ...] = Field(description="one row per row value, one number per column")
+
+
+class TableConfig(Vocabulary):
+    """How the answer is laid out."""
+
+    title: str
+    metric: str = Field("miou", description="final metric of a cell: miou (last step) or best_miou (best evaluation)")
+    rows: str = Field(description="the axis whose values are the rows")
+    columns: str = Field(description="the axis whose values are the columns")
+    published: Published | None = None
+
+
+class Experiment(Vocabulary):
+    """One question of the paper: which recipe, which sweep, which seeds, which table."""
+
+    question: str
+    recipes: dict[Scale, Path] = Field(min_length=1, description="recipe file of each scale, relative to this file")
+    sweep: Path = Field(description="sweep file, relative to this file")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+    table: TableConfig
