@@ -1,0 +1,47 @@
+"""The contract every data set keeps: one sample with its shapes, units and ranges, and the data set of them."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture with its ground truth; what a data set does not annotate is None."""
+
+    id: str
+    """Unique within the data set."""
+    image: np.ndarray
+    """uint8 (H, W, 3) RGB."""
+    mask: np.ndarray
+    """uint8 (H, W) class index, 255 = ignore."""
+    depth: np.ndarray | None = None
+    """float32 (H, W) metres, 0 = no reading."""
+    boxes: np.ndarray | None = None
+    """float32 (N, 4) xyxy pixels."""
+    box_classes: np.ndarray | None = None
+    """int64 (N,) class index."""
+
+
+class Dataset(Protocol):
+    """An ordered, finite set of samples over one list of classes."""
+
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return the sample at `index`; the same index always gives the same sample."""
+        ...
+
+    def present(self, index: int) -> tuple[str, ...]:
+        """Return the class names with at least one pixel in the full image, in class-index order."""
+        ...
+
+    def digest(self) -> str:
+        """Return the sha256 hex of everything that can change a result (pixels, masks, class list), not of paths."""
+        ...
