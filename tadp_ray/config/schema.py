@@ -137,6 +137,12 @@ class ScheduleConfig(Vocabulary):
 
     iterations: int = Field(ge=1, description="optimizer steps")
     batch_size: int = Field(16, ge=1, description="global: per-worker batch and accumulation are derived from it")
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="images per forward pass, over all workers together; the rest of the batch is accumulated. "
+        "Part of the fingerprint, because batch normalisation sees these images at once. None: the whole batch",
+    )
     learning_rate: float = Field(gt=0, le=1, description="of the head")
     unet_scale: float = Field(
         0.1, ge=0, le=10, description="U-Net learning rate relative to the head's (code: 0.1; tables S3a-c print 0.01)"
@@ -150,7 +156,14 @@ class ScheduleConfig(Vocabulary):
     def _ordered(self) -> "ScheduleConfig":
         if self.warmup_iterations >= self.iterations:
             raise ValueError(f"warmup_iterations {self.warmup_iterations} must be below iterations {self.iterations}")
+        if self.batch_size % self.images_per_pass:
+            raise ValueError(f"batch_size {self.batch_size} must be a multiple of micro_batch {self.micro_batch}")
         return self
+
+    @property
+    def images_per_pass(self) -> int:
+        """Images of one forward pass over all workers together."""
+        return self.micro_batch or self.batch_size
 
 
 class EvaluationConfig(Vocabulary):
@@ -178,9 +191,6 @@ class ComputeConfig(Vocabulary):
     )
     cpus: int = Field(1, ge=1, description="CPU cores (and threads) per worker")
     gpus: float = Field(0, ge=0, description="GPUs per worker")
-    micro_batch: int | None = Field(
-        None, ge=1, description="most images per forward pass and device; the rest is accumulated"
-    )
     checkpoint_every: int = Field(100, ge=1, description="optimizer steps between checkpoints for resuming")
     max_failures: int = Field(2, ge=0, description="times a cell is restarted from its checkpoint after a crash")
     storage: Path = Field(Path("runs"), description="where cells, checkpoints and tables are written (shared by nodes)")
@@ -205,10 +215,10 @@ class Recipe(Vocabulary):
 
     @model_validator(mode="after")
     def _divisible(self) -> "Recipe":
-        if self.schedule.batch_size % self.compute.world_size:
+        if self.schedule.images_per_pass % self.compute.world_size:
             raise ValueError(
-                f"schedule.batch_size {self.schedule.batch_size} is global and must be a multiple of "
-                f"compute.workers {self.compute.workers}"
+                f"schedule.batch_size (or micro_batch) {self.schedule.images_per_pass} is global and must be a "
+                f"multiple of compute.workers {self.compute.workers}"
             )
         if self.data.kind == "folder" and self.augment.crop is None and self.schedule.batch_size > 1:
             raise ValueError("photographs of several sizes cannot be batched: set augment.crop")

@@ -1,0 +1,78 @@
+"""A cell: one training, resolved and frozen, known by the fingerprint of everything that can change its result."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from tadp_ray.config.load import KeyPath, check_key, set_key, validate
+from tadp_ray.config.schema import Recipe, Scale, Sweep, Vocabulary
+
+# Where things lie and what they run on: the contents of data, weights and captions count by their digests instead.
+LOCATIONS = {"compute": True, "data": {"root", "train", "val"}, "model": {"weights"}, "caption": {"store"}}
+
+
+def sha256_of(value: Any) -> str:
+    """Hex digest of a JSON value, independent of key order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+class Cell(Vocabulary):
+    """One training of a sweep: a recipe with its axis values in place, and a seed."""
+
+    experiment: str
+    scale: Scale
+    seed: int
+    axes: dict[str, JsonValue]
+    recipe: Recipe
+    digests: dict[str, str]
+    """Content hashes of data (train, val), weights and caption store, so that moving a file changes nothing."""
+
+    @cached_property
+    def group(self) -> str:
+        """Hash of all that can change the result but the seed: cells of one group are averaged in a table."""
+        settings = self.recipe.model_dump(mode="json", exclude=LOCATIONS)
+        return sha256_of({"recipe": settings, "digests": self.digests})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of everything that can change this cell's numbers, and of nothing else (64 hex digits)."""
+        return sha256_of({"group": self.group, "seed": self.seed})
+
+    @property
+    def folder(self) -> Path:
+        """Where this cell keeps its journal, checkpoint and pictures."""
+        return self.recipe.compute.storage.absolute() / "cells" / self.fingerprint[:16]
+
+    @property
+    def name(self) -> str:
+        """`precision=0.5 recall=1.0 seed=0`: what people call this cell."""
+        return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in (*self.axes.items(), ("seed", self.seed)))
+
+
+def grid(sweep: Sweep) -> list[dict[str, JsonValue]]:
+    """All combinations of the sweep's axis values, last axis fastest."""
+    return [dict(zip(sweep.axes, values, strict=True)) for values in itertools.product(*sweep.axes.values())]
+
+
+def recipe_at(raw: Mapping[str, Any], origin: Any, axes: Mapping[str, JsonValue], sweep_file: Path) -> Recipe:
+    """The recipe with one combination of axis values in place.
+
+    Raises:
+        ConfigError: an axis value breaks a rule (named with the sweep file), or the recipe does.
+    """
+    values = dict(raw)
+    for key, value in axes.items():
+        check_key(key, f"{sweep_file}: axes")
+        values = set_key(values, key, value)
+
+    def named(location: KeyPath) -> str:
+        inside = any(tuple(key.split(".")) == location[: key.count(".") + 1] for key in axes)
+        return f"{sweep_file}: axes" if inside else origin(location)
+
+    return validate(Recipe, values, named)

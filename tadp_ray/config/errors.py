@@ -1,0 +1,87 @@
+"""Turns what pydantic found wrong into lines that name the file, the key, the value, the rule and the nearest name."""
+
+import difflib
+import types
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+RULES = {
+    "extra_forbidden": "unknown key",
+    "missing": "this key is required",
+    "union_tag_invalid": "unknown kind",
+    "union_tag_not_found": "the key 'kind' is required here",
+}
+
+
+class ConfigError(ValueError):
+    """A file or an override says something it may not; the message lists every error found."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.lines = tuple(lines)
+        super().__init__("\n".join(lines))
+
+
+def nearest(name: str, valid: Sequence[str]) -> str:
+    """`; did you mean X?` for a near miss, else the list of valid names."""
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"valid names: {', '.join(valid)}"
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The vocabulary classes that an annotation admits (a union admits several)."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Union, types.UnionType, Annotated):
+        return [model for part in get_args(annotation) for model in models_in(part)]
+    return []
+
+
+def valid_names(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Keys that may stand in `model` under the dotted `path`; empty if there is no group there."""
+    groups = [model]
+    for part in path:
+        fields = [group.model_fields[part] for group in groups if part in group.model_fields]
+        groups = [found for field in fields for found in models_in(field.annotation)]
+    return list(dict.fromkeys(name for group in groups for name in group.model_fields))
+
+
+def key_path(location: Sequence[str | int], raw: Any) -> tuple[str | int, ...]:
+    """Pydantic's location without the tags it inserts for discriminated unions, which are no keys of the file."""
+    path: list[str | int] = []
+    for position, part in enumerate(location):
+        tag = isinstance(raw, Mapping) and raw.get("kind") == part and part not in raw
+        if tag and position < len(location) - 1 or (tag and position and location[position - 1] == "data"):
+            continue
+        path.append(part)
+        if isinstance(raw, Mapping):
+            raw = raw.get(part)
+        elif isinstance(raw, Sequence) and not isinstance(raw, str) and isinstance(part, int) and part < len(raw):
+            raw = raw[part]
+    return tuple(path)
+
+
+def dotted(path: Sequence[str | int]) -> str:
+    """`a.b[2]` for ("a", "b", 2)."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text or "(whole file)"
+
+
+def explain(error: ValidationError, model: type[BaseModel], raw: Any, origin: Any) -> list[str]:
+    """One line per error. `origin(path)` says which file or override a key path comes from."""
+    lines = []
+    for item in error.errors():
+        path = key_path(item["loc"], raw)
+        rule = RULES.get(item["type"], item["msg"].removeprefix("Value error, "))
+        value = (
+            f"={item['input']!r}" if item["type"] not in ("missing",) and not isinstance(item["input"], Mapping) else ""
+        )
+        if item["type"] == "extra_forbidden":
+            rule += "; " + nearest(str(path[-1]), valid_names(model, [str(p) for p in path[:-1]]))
+        if item["type"] == "union_tag_invalid":
+            rule += f" {item['ctx']['tag']!r}; expected one of {item['ctx']['expected_tags']}"
+        lines.append(f"{origin(path)}: {dotted(path)}{value}: {rule}")
+    return lines

@@ -1,0 +1,189 @@
+"""Reads YAML into the vocabulary: `extends:` chains, `--set` overrides, and every error of a file at once."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from tadp_ray.config.errors import ConfigError, explain, nearest, valid_names
+from tadp_ray.config.schema import Experiment, Recipe, Sweep, Vocabulary
+
+V = TypeVar("V", bound=Vocabulary)
+KeyPath = tuple[str | int, ...]
+
+
+class Loader(yaml.SafeLoader):
+    """YAML as people write it: 5e-4 is a number, and the same key twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping whose keys are distinct."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key, (key_node, _) in zip(keys, node.value, strict=True):
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands here twice", key_node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+# PyYAML follows YAML 1.1, where 5e-4 (no dot) is a string.
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds something else than keys and values.
+    """
+    if not path.is_file():
+        siblings = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        raise ConfigError([f"{path}: no such file" + (f"; {nearest(path.name, siblings)}" if siblings else "")])
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 - Loader derives from SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: not valid YAML: {error}"]) from None
+    if not isinstance(raw, dict):
+        raise ConfigError([f"{path}: expected keys and values, found {type(raw).__name__}"])
+    return raw
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, group by group. A group of another `kind` replaces the whole group."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both and value.get("kind", old.get("kind")) == old.get("kind") else value
+    return merged
+
+
+def paths_in(raw: Any, prefix: KeyPath = ()) -> list[KeyPath]:
+    """Every key path of a nested mapping, groups included."""
+    if not isinstance(raw, Mapping):
+        return [prefix]
+    return [prefix, *(path for key, value in raw.items() for path in paths_in(value, (*prefix, key)))]
+
+
+def read_extended(path: Path, seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[KeyPath, str]]:
+    """A recipe file with everything it extends, and for each key path the file that said it last."""
+    if path.resolve() in seen:
+        raise ConfigError([f"{path}: extends: the chain comes back to this file"])
+    raw = read_yaml(path)
+    parent = raw.pop("extends", None)
+    if parent is None:
+        return raw, dict.fromkeys(paths_in(raw), str(path))
+    if not isinstance(parent, str):
+        raise ConfigError([f"{path}: extends={parent!r}: expected the path of one recipe file"])
+    base, origins = read_extended(path.parent / parent, (*seen, path.resolve()))
+    return merge(base, raw), {**origins, **dict.fromkeys(paths_in(raw), str(path))}
+
+
+def set_key(raw: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A copy of `raw` with the dotted `key` set. A whole group must be a mapping to be entered."""
+    head, _, rest = key.partition(".")
+    inner = raw.get(head)
+    return {**raw, head: set_key(inner if isinstance(inner, dict) else {}, rest, value) if rest else value}
+
+
+def check_key(key: str, origin: str) -> None:
+    """Refuses a dotted key that no recipe has, with the nearest that one has.
+
+    Raises:
+        ConfigError: naming `origin` (a file and axis, or an override) and the nearest valid key.
+    """
+    *groups, name = key.split(".")
+    for depth, group in enumerate([*groups, name]):
+        valid = valid_names(Recipe, key.split(".")[:depth])
+        if group not in valid:
+            where = ".".join(key.split(".")[:depth]) or "a recipe"
+            hint = nearest(group, valid) if valid else f"{where} is a single value"
+            raise ConfigError([f"{origin}: {key}: no such recipe key ({group!r} in {where}); {hint}"])
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """`a.b=value` as (key, value); the value is read as YAML.
+
+    Raises:
+        ConfigError: there is no "=", the value is not YAML, or no recipe has the key.
+    """
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise ConfigError([f"--set {text}: expected key=value, e.g. schedule.iterations=100"])
+    check_key(key.strip(), f"--set {text}")
+    try:
+        return key.strip(), yaml.load(value, Loader)  # noqa: S506
+    except yaml.YAMLError as error:
+        raise ConfigError([f"--set {text}: the value is not valid YAML: {error}"]) from None
+
+
+def validate(kind: type[V], raw: Mapping[str, Any], origin: Callable[[KeyPath], str]) -> V:
+    """`raw` as `kind`, strictly typed.
+
+    Raises:
+        ConfigError: every error at once, each with where it comes from.
+    """
+    try:
+        # Strict JSON: a list is a tuple and a string is a path, but "3" is no number and yes is no integer.
+        return kind.model_validate_json(json.dumps(raw), strict=True)
+    except ValidationError as error:
+        raise ConfigError(explain(error, kind, raw, origin)) from None
+    except TypeError as error:
+        raise ConfigError([f"{origin(())}: {error}; dates and other special values need quotes"]) from None
+
+
+def load_recipe_values(path: Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], Callable[[KeyPath], str]]:
+    """A recipe's raw values after `extends` and `--set`, and the function that says where a key path comes from."""
+    raw, origins = read_extended(path)
+    for text in overrides:
+        key, value = parse_override(text)
+        raw = set_key(raw, key, value)
+        origins = {**origins, **dict.fromkeys(paths_in(value, tuple(key.split("."))), f"--set {text}")}
+
+    def origin(location: KeyPath) -> str:
+        for length in range(len(location), 0, -1):
+            if location[:length] in origins:
+                return origins[location[:length]]
+        return str(path)
+
+    return raw, origin
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in `path`, resolved and checked (ConfigError lists every error)."""
+    return validate(Recipe, *load_recipe_values(path, overrides))
+
+
+def load_sweep(path: Path) -> Sweep:
+    """The sweep in `path`, each axis naming a key that recipes have."""
+    sweep = validate(Sweep, read_yaml(path), lambda _: str(path))
+    for key in sweep.axes:
+        check_key(key, f"{path}: axes")
+    return sweep
+
+
+def load_experiment(path: Path) -> Experiment:
+    """The experiment in `path`; its table must name axes of its sweep and print as many numbers as they have values."""
+    experiment = validate(Experiment, read_yaml(path), lambda _: str(path))
+    table, axes = experiment.table, load_sweep(path.parent / experiment.sweep).axes
+    lines = [
+        f"{path}: table.{name}={key!r}: not an axis of {experiment.sweep}; {nearest(key, list(axes))}"
+        for name, key in (("rows", table.rows), ("columns", table.columns))
+        if key not in axes
+    ]
+    if table.published and not lines:
+        shape, wanted = [len(row) for row in table.published.values], [len(axes[table.columns])] * len(axes[table.rows])
+        if shape != wanted:
+            lines.append(
+                f"{path}: table.published.values: expected {len(wanted)} rows of {wanted[0]} numbers "
+                f"(the values of {table.rows} x {table.columns}), found rows of {shape}"
+            )
+    if lines:
+        raise ConfigError(lines)
+    return experiment
