@@ -191,6 +191,7 @@ class ComputeConfig(Vocabulary):
     )
     cpus: int = Field(1, ge=1, description="CPU cores (and threads) per worker")
     gpus: float = Field(0, ge=0, description="GPUs per worker")
+    loaders: int = Field(0, ge=0, description="processes per worker that read and augment images ahead of training")
     checkpoint_every: int = Field(100, ge=1, description="optimizer steps between checkpoints for resuming")
     max_failures: int = Field(2, ge=0, description="times a cell is restarted from its checkpoint after a crash")
     storage: Path = Field(Path("runs"), description="where cells, checkpoints and tables are written (shared by nodes)")

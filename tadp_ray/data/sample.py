@@ -1,9 +1,14 @@
 """The contract every data set keeps: one sample with its shapes, units and ranges, and the data set of them."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
+
+Split = Literal["train", "val"]
+
+IGNORE = 255
+"""The mask value of pixels that count for nothing."""
 
 
 @dataclass(frozen=True)

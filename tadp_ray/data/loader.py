@@ -1,0 +1,89 @@
+"""The order of training samples: a function of (seed, step) alone, the same for any number of workers."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from tadp_ray.data.sample import Dataset
+from tadp_ray.data.transforms import Augment
+
+Place = tuple[int, int]  # (sample index, seed of its random view)
+
+
+@lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, length: int) -> np.ndarray:
+    """The permutation of sample indices that one epoch follows."""
+    return np.random.default_rng([seed, epoch]).permutation(length)
+
+
+def batch_at(step: int, batch_size: int, length: int, seed: int) -> list[Place]:
+    """The global batch of one optimizer step (counted from 0): each epoch is a fresh permutation, none is cut short."""
+    places = []
+    for position in range(step * batch_size, (step + 1) * batch_size):
+        epoch, offset = divmod(position, length)
+        view_seed = int(np.random.SeedSequence([seed, position]).generate_state(1)[0])
+        places.append((int(epoch_order(seed, epoch, length)[offset]), view_seed))
+    return places
+
+
+class Views(TorchDataset):
+    """Random training views, addressed by place."""
+
+    def __init__(self, dataset: Dataset, augment: Augment) -> None:
+        self._dataset = dataset
+        self._augment = augment
+
+    def __getitem__(self, place: Place) -> tuple[str, Tensor, Tensor]:
+        """(image id, image (3, H, W), mask (H, W)) of one random view."""
+        index, seed = place
+        sample = self._dataset[index]
+        return sample.id, *self._augment(sample, seed)
+
+
+class Batches:
+    """This worker's share of every pass of every global batch from `start` to `stop`.
+
+    A global batch is cut into passes of `per_pass` images (gradient accumulation), each pass into equal worker shares.
+    """
+
+    def __init__(
+        self,
+        *,
+        start: int,
+        stop: int,
+        batch_size: int,
+        per_pass: int,
+        length: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self._range = range(start, stop)
+        self._batch_size, self._per_pass, self._length, self._seed = batch_size, per_pass, length, seed
+        share = per_pass // world_size
+        self._share = slice(rank * share, (rank + 1) * share)
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        for step in self._range:
+            places = batch_at(step, self._batch_size, self._length, self._seed)
+            for first in range(0, self._batch_size, self._per_pass):
+                yield places[first : first + self._per_pass][self._share]
+
+    def __len__(self) -> int:
+        return len(self._range) * (self._batch_size // self._per_pass)
+
+
+def collate(items: list[tuple[str, Tensor, Tensor]]) -> tuple[list[str], Tensor, Tensor]:
+    """Ids, images (B, 3, H, W) and masks (B, H, W) of one pass."""
+    ids, images, masks = zip(*items, strict=True)
+    return list(ids), torch.stack(images), torch.stack(masks)
+
+
+def train_loader(views: Views, batches: Batches, workers: int = 0) -> DataLoader:
+    """Training passes in order; `workers` processes read ahead of the training step."""
+    return DataLoader(views, batch_sampler=batches, collate_fn=collate, num_workers=workers)
