@@ -1,0 +1,133 @@
+"""Caption stores: one file that maps image ids to captions, read in the published form or in our own, written whole."""
+
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class CaptionStore:
+    """Captions by image id; `header` says how they were made (captioner, settings), `path` where they were read."""
+
+    captions: Mapping[str, tuple[str, ...]]
+    header: Mapping[str, object] = field(default_factory=dict)
+    path: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def __getitem__(self, image_id: str) -> tuple[str, ...]:
+        """The captions of one image, at least one; ValueError as in `check` where there is none."""
+        self.check([image_id])
+        return self.captions[image_id]
+
+    def check(self, ids: Iterable[str]) -> None:
+        """Raise one ValueError about all ids without a caption, so that they are known before any compute."""
+        missing = sorted(set(ids) - self.captions.keys())
+        if not missing:
+            return
+        name = self.path or "this caption store"
+        named = ", ".join(repr(image_id) for image_id in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        # A wrong suffix or folder prefix is the usual cause, and the nearest id shows it at a glance.
+        nearest = difflib.get_close_matches(missing[0], self.captions, n=1, cutoff=0.5)
+        hint = f"; the nearest id to {missing[0]!r} there is {nearest[0]!r}" if nearest else ""
+        raise ValueError(
+            f"{name}: no caption for {len(missing)} image(s): {named} (of {len(self)} captioned images){hint}. "
+            "Point caption.store to the file made for this data set and split, or caption the missing images."
+        )
+
+    def digest(self) -> str:
+        """The sha256 hex of ids and captions; neither the header, the order, nor the path changes it."""
+        content = json.dumps(sorted(self.captions.items()), ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Write our JSON Lines form: a header line, then one image a line, sorted by id.
+
+        The file appears whole or not at all, so a reader never meets a half-written store.
+        """
+        header = {**self.header, "caption_store": VERSION, "images": len(self)}
+        rows = [{"id": image_id, "captions": list(texts)} for image_id, texts in sorted(self.captions.items())]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("w", encoding="utf-8") as stream:
+                for row in [header, *rows]:
+                    stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def read_store(path: Path) -> CaptionStore:
+    """Read a caption store of either form; which one it is shows in the first line.
+
+    - published (TADP's caption files): one JSON object `{id: {"captions": [str], ...}}`; other keys, such as the
+      dominant class that some files carry, are left aside.
+    - ours: JSON Lines, a header `{"caption_store": 1, "images": N, ...}`, then `{"id": str, "captions": [str]}`.
+
+    ValueError naming the file and the place where it is torn or has another shape.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such caption store; set caption.store to an existing file") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a caption store, it is not UTF-8 text ({error})") from error
+    first, _, rest = text.partition("\n")
+    if '"caption_store"' in first and isinstance(header := _parse(first, path, 1), dict) and "caption_store" in header:
+        return _read_lines(header, rest, path)
+    published = _parse(text, path, 1)
+    if not isinstance(published, dict):
+        raise ValueError(
+            f'{path}: expected one JSON object {{id: {{"captions": [...]}}}}, not a {type(published).__name__}'
+        )
+    return CaptionStore({key: _captions(entry, path, f"id {key!r}") for key, entry in published.items()}, path=path)
+
+
+def _read_lines(header: dict[str, object], rest: str, path: Path) -> CaptionStore:
+    if header["caption_store"] != VERSION:
+        raise ValueError(f"{path}, line 1: caption_store {header['caption_store']!r} is unknown, expected {VERSION}")
+    captions: dict[str, tuple[str, ...]] = {}
+    # Not splitlines: JSON may hold other Unicode line breaks unescaped inside a caption.
+    for number, line in enumerate(rest.removesuffix("\n").split("\n") if rest else [], start=2):
+        place = f"line {number}"
+        entry = _parse(line, path, number)
+        texts = _captions(entry, path, place)
+        image_id = entry.get("id")
+        if not isinstance(image_id, str) or image_id in captions:
+            raise ValueError(f'{path}, {place}: "id" must be a string not seen on a line before, not {image_id!r}')
+        captions[image_id] = texts
+    # A file cut exactly between two lines parses well; only the count gives it away.
+    if header.get("images") != len(captions):
+        raise ValueError(
+            f"{path}: the header announces {header.get('images')} images but {len(captions)} follow; "
+            "the file is incomplete, write or copy it again"
+        )
+    return CaptionStore(captions, header, path)
+
+
+def _parse(text: str, path: Path, first_line: int) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = first_line + error.lineno - 1
+        raise ValueError(
+            f"{path}, line {line}, column {error.colno}: broken JSON ({error.msg}); the file may have been cut short, "
+            "write or copy it again"
+        ) from error
+
+
+def _captions(entry: object, path: Path, place: str) -> tuple[str, ...]:
+    texts = entry.get("captions") if isinstance(entry, dict) else None
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError(
+            f'{path}, {place}: expected an object with "captions": [at least one string], not {entry!r:.80}'
+        )
+    return tuple(texts)
