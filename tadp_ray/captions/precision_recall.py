@@ -1,0 +1,193 @@
+"""Oracle captions of a chosen precision and recall (Table S2): true names left out, false names put in."""
+
+import heapq
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well said names fit the present ones, each in [0, 1], or None where nothing was said or present.
+
+    Micro pools the names of the whole data set. Macro averages over images: precision over those with a name said,
+    recall over those with a name present.
+    """
+
+    precision: float | None
+    recall: float | None
+    macro_precision: float | None
+    macro_recall: float | None
+
+
+def score(said: Mapping[str, Sequence[str]], present: Mapping[str, Sequence[str]]) -> Score:
+    """Realised precision and recall of the names said for each image id of `present`."""
+    counts = [(len({*said[i]} & {*present[i]}), len({*said[i]}), len({*present[i]})) for i in present]
+    hits, spoken, true = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0, 0)
+    precisions = [hit / n for hit, n, _ in counts if n]
+    recalls = [hit / n for hit, _, n in counts if n]
+    return Score(
+        precision=hits / spoken if spoken else None,
+        recall=hits / true if true else None,
+        macro_precision=math.fsum(precisions) / len(precisions) if precisions else None,
+        macro_recall=math.fsum(recalls) / len(recalls) if recalls else None,
+    )
+
+
+class _Draw:
+    """All chance of one image, drawn from (seed, id) alone: no order of images, no precision and no recall enters it.
+
+    `random.Random(str)` hashes with SHA-512, and only `random()` is promised to be stable over Python versions.
+    """
+
+    def __init__(self, seed: int, image_id: str, classes: Sequence[str], present: Iterable[str]):
+        rng = random.Random(f"{seed}/{image_id}")
+        rank = {name: rng.random() for name in classes}
+        self.place = {name: rng.random() for name in classes}
+        self.true_offset, self.false_offset = rng.random(), rng.random()
+        present = set(present)
+        if unknown := present - rank.keys():
+            raise ValueError(f"image {image_id!r}: the present name {min(unknown)!r} is not in the class list")
+        self.true = sorted(present, key=rank.__getitem__)
+        self.false = sorted(rank.keys() - present, key=rank.__getitem__)
+
+
+def degrade(
+    present: Mapping[str, Sequence[str]],
+    classes: Sequence[str],
+    *,
+    precision: float,
+    recall: float,
+    min_true: int,
+    shuffle: bool,
+    seed: int,
+    count_tokens: Callable[[str], int],
+    budget: int,
+) -> dict[str, tuple[str, ...]]:
+    """Say `recall` of each image's present names, and absent ones until `precision` of what is said is true.
+
+    An image with n names present says tp of them, the stochastic rounding of t * n with at least `min_true`, and
+    the stochastic rounding of f * tp absent ones; t and f are solved for over the whole data set, so that the micro
+    figures meet the target to within one name and what a floor or the token budget takes from one image, the others
+    give back. The names kept at a low recall are among those kept at a higher one; true names do not depend on the
+    precision; false names at a high precision are among those at a lower one.
+
+    Args:
+        present: class names in the full image, by image id.
+        classes: all class names, in index order, which is the order of the names said unless `shuffle`.
+        precision: (0, 1].
+        recall: [0, 1].
+        min_true: true names that an image with any always says.
+        shuffle: say them in a random order per image.
+        seed: with the image id the only source of chance.
+        count_tokens: tokens of a name without start and end marks; those of a prompt are taken to be their sum.
+        budget: largest number of tokens of a prompt. False names go first, then true ones.
+
+    Returns:
+        The names said, by image id.
+
+    Raises:
+        ValueError: a target is out of range or cannot be met within max(0.01, one name of the data set's).
+
+    Source: supplement, Table S2; the sampling is ours, as none is published.
+    """
+    if not 0 < precision <= 1:
+        raise ValueError(
+            f"caption.precision: {precision} is outside (0, 1]; at precision 0 a prompt with any true name would need "
+            "infinitely many false ones, set a small precision such as 0.1"
+        )
+    if not 0 <= recall <= 1:
+        raise ValueError(f"caption.recall: {recall} is outside [0, 1]")
+    tokens = {name: count_tokens(name) for name in classes}
+    draws = {i: _Draw(seed, i, classes, present[i]) for i in sorted(present)}
+    true = _keep_true(draws, recall, min_true, tokens, budget)
+    false = _add_false(draws, true, precision, tokens, budget)
+    index = {name: k for k, name in enumerate(classes)}
+    order = {i: draw.place if shuffle else index for i, draw in draws.items()}
+    return {i: tuple(sorted(true[i] + false[i], key=order[i].__getitem__)) for i in present}
+
+
+def _keep_true(
+    draws: Mapping[str, _Draw], recall: float, min_true: int, tokens: Mapping[str, int], budget: int
+) -> dict[str, list[str]]:
+    fitting = {i: _fit(draw.true, tokens, budget) for i, draw in draws.items()}
+    total = sum(len(draw.true) for draw in draws.values())
+    floor = sum(min(min_true, len(names)) for names in fitting.values())
+    wanted = max(round(recall * total), floor)
+    # The k-th name of n is kept once t passes (k + offset) / n: stochastic rounding of t * n, and nested in t.
+    taken = _lowest(
+        (
+            (-1.0 if k < min_true else (k + draws[i].true_offset) / len(draws[i].true), i)
+            for i, names in fitting.items()
+            for k in range(len(names))
+        ),
+        wanted,
+    )
+    kept, tolerance = taken.total(), max(TOLERANCE * total, 1)
+    if kept - recall * total > tolerance:
+        least = math.ceil(100 * floor / total) / 100
+        raise ValueError(
+            f"recall {recall} cannot be reached with min_true={min_true} because {floor} of the {total} present names "
+            f"are then always said; set caption.min_true: 0 or raise caption.recall to {least} or more"
+        )
+    if recall * total - kept > tolerance:
+        crowded = sum(len(names) < len(draws[i].true) for i, names in fitting.items())
+        raise ValueError(
+            f"recall {recall} cannot be reached within {budget} tokens: it needs {wanted} true names but only {kept} "
+            f"fit, as {crowded} of {len(draws)} images hold more names than one prompt can say; lower caption.recall "
+            f"to {math.floor(100 * kept / total) / 100} or less"
+        )
+    return {i: names[: taken[i]] for i, names in fitting.items()}
+
+
+def _add_false(
+    draws: Mapping[str, _Draw],
+    true: Mapping[str, Sequence[str]],
+    precision: float,
+    tokens: Mapping[str, int],
+    budget: int,
+) -> dict[str, list[str]]:
+    hits = sum(map(len, true.values()))
+    if precision < 1 and not hits:
+        raise ValueError(
+            f"precision {precision} is undefined where no true name is said; raise caption.recall, or set "
+            "caption.precision: 1.0 for the empty prompt"
+        )
+    fitting = {
+        i: _fit(draw.false, tokens, budget - sum(tokens[name] for name in true[i])) if true[i] else []
+        for i, draw in draws.items()
+    }
+    wanted = round(hits * (1 - precision) / precision)
+    taken = _lowest(
+        (((k + draws[i].false_offset) / len(true[i]), i) for i, names in fitting.items() for k in range(len(names))),
+        wanted,
+    )
+    added = taken.total()
+    if wanted > added and hits / (hits + added) - precision > max(TOLERANCE, 1 / (hits + added)):
+        absent = sum(len(draw.false) for i, draw in draws.items() if true[i])
+        raise ValueError(
+            f"precision {precision} needs {wanted} false names but the class list has only {absent} that are absent "
+            f"from their image, of which {added} fit into {budget} tokens; raise caption.precision to "
+            f"{math.ceil(100 * hits / (hits + added)) / 100} or more, or lower caption.recall"
+        )
+    return {i: names[: taken[i]] for i, names in fitting.items()}
+
+
+def _fit(names: Sequence[str], tokens: Mapping[str, int], budget: int) -> list[str]:
+    """The longest beginning of `names` whose tokens fit into `budget`."""
+    fitting: list[str] = []
+    for name in names:
+        budget -= tokens[name]
+        if budget < 0:
+            break
+        fitting.append(name)
+    return fitting
+
+
+def _lowest(levels: Iterable[tuple[float, str]], count: int) -> Counter[str]:
+    """How many names each image says if `count` are said, those of the lowest levels in the whole data set."""
+    return Counter(image_id for _, image_id in heapq.nsmallest(count, levels))

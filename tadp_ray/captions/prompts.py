@@ -1,0 +1,100 @@
+"""Prompts: what the text encoder is given for each image of a data set, made as a recipe's `caption` part asks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tadp_ray.captions.precision_recall import Score, degrade, score
+from tadp_ray.captions.store import read_store
+
+if TYPE_CHECKING:
+    from tadp_ray.config.schema import CaptionConfig
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """One prompt by image id, how many of them the text encoder will cut short, and for oracles what they realise."""
+
+    by_id: Mapping[str, str]
+    truncated: int = 0
+    score: Score | None = None
+
+    def __getitem__(self, image_id: str) -> str:
+        return self.by_id[image_id]
+
+    @property
+    def precision(self) -> float | None:
+        """Realised micro precision over the data set; None unless the prompts are an oracle that says any name."""
+        return self.score.precision if self.score else None
+
+    @property
+    def recall(self) -> float | None:
+        """Realised micro recall over the data set; None unless the prompts are an oracle."""
+        return self.score.recall if self.score else None
+
+    def digest(self) -> str:
+        """The sha256 hex of ids and prompts, whatever their order."""
+        return hashlib.sha256(json.dumps(sorted(self.by_id.items())).encode()).hexdigest()
+
+
+def make_prompts(
+    caption: CaptionConfig,
+    present: Mapping[str, Sequence[str]],
+    classes: Sequence[str],
+    seed: int,
+    count_tokens: Callable[[str], int],
+    budget: int = 75,
+) -> Prompts:
+    """The prompt of every image of a data set.
+
+    - `null`: the empty prompt.
+    - `class_names`: all class names, the same for every image.
+    - `oracle`: the names present in the image, degraded to the precision and recall asked for; never over budget.
+    - `store`: the first caption of the image in a caption store.
+
+    Args:
+        caption: which of them, and its settings.
+        present: class names in the full image, by image id; its keys are the images of the data set.
+        classes: all class names, in index order.
+        seed: of the oracle's chance.
+        count_tokens: tokens of a text without start and end marks.
+        budget: tokens that the text encoder reads; 75 is CLIP's 77 less the two marks. Longer texts are not refused,
+            as CLIP cuts them in the published code too, but counted in `truncated`.
+
+    Raises:
+        ValueError: images without a caption in the store, or a precision or recall that cannot be met.
+    """
+    realised = None
+    match caption.source:
+        case "null":
+            by_id = dict.fromkeys(present, "")
+        case "class_names":
+            by_id = dict.fromkeys(present, " ".join(classes))
+        case "oracle":
+            said = degrade(
+                present,
+                classes,
+                precision=caption.precision,
+                recall=caption.recall,
+                min_true=caption.min_true,
+                shuffle=caption.shuffle,
+                seed=seed,
+                count_tokens=count_tokens,
+                budget=budget,
+            )
+            realised = score(said, present)
+            by_id = {image_id: " ".join(names) for image_id, names in said.items()}
+        case "store":
+            store = read_store(caption.store)
+            store.check(present)
+            by_id = {image_id: store.captions[image_id][0] for image_id in present}
+        case _:
+            raise AssertionError(f"the schema let caption.source {caption.source!r} through")
+    uses = Counter(by_id.values())
+    truncated = sum(n for prompt, n in uses.items() if count_tokens(prompt) > budget)
+    return Prompts(by_id, truncated, realised)

@@ -1,0 +1,55 @@
+"""Each caption source gives every image the prompt that a recipe asked for, and cut prompts are counted."""
+
+import pytest
+
+from tadp_ray.captions import CaptionStore, make_prompts
+from tadp_ray.config.schema import CaptionConfig
+
+CLASSES = ("bird", "cow", "potted plant", "sofa")
+PRESENT = {"a": ("cow", "bird"), "b": ("sofa",), "c": ()}
+
+
+def prompts(present=PRESENT, classes=CLASSES, budget=75, **caption):
+    return make_prompts(CaptionConfig(**caption), present, classes, 0, lambda text: len(text.split()), budget)
+
+
+def test_each_source_gives_its_prompts(tmp_path):
+    CaptionStore({"a": ("a cow", "second"), "b": ("a sofa",), "c": ("",), "d": ("d",)}).write(tmp_path / "store")
+    assert dict(prompts(source="null").by_id) == {"a": "", "b": "", "c": ""}
+    assert {*prompts(source="class_names").by_id.values()} == {"bird cow potted plant sofa"}
+    assert dict(prompts(source="oracle").by_id) == {"a": "bird cow", "b": "sofa", "c": ""}
+    assert dict(prompts(source="store", store=tmp_path / "store").by_id) == {"a": "a cow", "b": "a sofa", "c": ""}
+
+
+def test_all_images_without_a_caption_are_named_before_any_is_used(tmp_path):
+    CaptionStore({"a": ("a cow",)}).write(tmp_path / "store")
+    with pytest.raises(ValueError, match="no caption for 2 image.*'b', 'c'"):
+        prompts(source="store", store=tmp_path / "store")
+
+
+def test_realised_figures_belong_to_oracles_only(voc, voc_classes):
+    degraded = prompts(voc, voc_classes, precision=0.5, recall=0.75)
+    assert (degraded.precision, degraded.recall) == pytest.approx((0.5, 0.75), abs=0.01)
+    assert degraded.score.macro_recall == pytest.approx(0.75, abs=0.02)
+    assert prompts(source="class_names").precision is None
+    empty = prompts(recall=0.0, min_true=0)
+    assert (empty["a"], empty.precision, empty.recall) == ("", None, 0.0)
+
+
+def test_prompts_over_the_budget_are_counted_never_silent():
+    assert prompts(source="class_names", budget=4).truncated == 3
+    assert prompts(source="class_names", budget=5).truncated == 0
+
+
+def test_the_digest_follows_the_words_and_not_the_order():
+    assert prompts().digest() == prompts(dict(reversed(PRESENT.items()))).digest()
+    assert prompts().digest() != prompts(source="null").digest()
+
+
+def test_the_tokens_of_a_prompt_are_the_sum_over_its_names_in_the_real_tokenizer(shared, voc_classes):
+    """The oracle's token budget adds up names; CLIP splits at spaces, so nothing merges across them."""
+    from transformers import CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(shared / "data/weights/clip_tokenizer_hf")
+    count = lambda text: len(tokenizer(text)["input_ids"]) - 2
+    assert count(" ".join(voc_classes)) == sum(map(count, voc_classes)) == 23
