@@ -34,6 +34,8 @@ class Dataset(Protocol):
 
     classes: tuple[str, ...]
     ids: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    """(height, width) of each image in pixels."""
 
     def __len__(self) -> int:
         """Return the number of samples."""

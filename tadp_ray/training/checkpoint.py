@@ -1,0 +1,94 @@
+"""One file holds all that an interrupted training needs to go on as if nothing had happened.
+
+That is the trained weights, the optimizer's moments and the step. Data order, random views, latent noise and dropout are
+functions of (seed, step), so that there is no random state to keep.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors and JSON facts as one safetensors file, whole or not at all."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    save_file({name: t.detach().contiguous() for name, t in tensors.items()}, draft, {"facts": json.dumps(facts)})
+    os.replace(draft, path)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and facts of a file from `write_tensors`.
+
+    Raises:
+        ValueError: the file is damaged or was written by something else.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["facts"])
+            return {name: file.get_tensor(name) for name in file.keys()}, facts
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{path}: not a readable checkpoint ({error}); delete it to train this cell afresh") from None
+
+
+def save(path: Path, model: nn.Module, optimizer: Optimizer, facts: Mapping[str, Any]) -> None:
+    """Write a checkpoint. `facts` hold the fingerprint, the step and whatever else a resume must know."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+    write_tensors(path, tensors, facts)
+
+
+def load(path: Path, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, fingerprint: str) -> dict[str, Any]:
+    """Put a checkpoint into model, optimizer and schedule, and return its facts.
+
+    Raises:
+        ValueError: it is damaged, belongs to another cell, or does not fit the model.
+    """
+    tensors, facts = read_tensors(path)
+    if facts.get("fingerprint") != fingerprint:
+        raise ValueError(
+            f"{path}: checkpoint of another cell ({str(facts.get('fingerprint'))[:16]}, this is {fingerprint[:16]}): "
+            "some setting, data or weights differ. Delete it to train this cell afresh"
+        )
+    load_weights(path, model, {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    # The schedule is a function of the step; setting it there needs no state of its own.
+    schedule.last_epoch = facts["step"]
+    for group, rate in zip(optimizer.param_groups, schedule.base_lrs, strict=True):
+        group["lr"] = rate * schedule.lr_lambdas[0](facts["step"])
+    return facts
+
+
+def load_weights(path: Path, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put weights into a model, all of them and no others.
+
+    Raises:
+        ValueError: names or shapes differ, the first few named (a head of another class list, say).
+    """
+    own = model.state_dict()
+    differing = [
+        f"{name} {tuple(weights[name].shape) if name in weights else 'missing'} (here: {tuple(tensor.shape)})"
+        for name, tensor in own.items()
+        if name not in weights or weights[name].shape != tensor.shape
+    ] + [f"{name} (not in this model)" for name in weights if name not in own]
+    if differing:
+        raise ValueError(
+            f"{path}: the weights do not fit this model, whose class list or settings differ: "
+            + "; ".join(differing[:4])
+        )
+    with torch.no_grad():
+        model.load_state_dict(dict(weights))

@@ -1,0 +1,45 @@
+"""The processes that train one cell together, as torch.distributed knows them; one process needs none of it."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among those that train the cell."""
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def current(cls) -> "World":
+        """The default process group, or one process alone."""
+        return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and reports."""
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """The model with its gradients averaged over the processes."""
+        if self.size == 1:
+            return model
+        return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
+
+    def mean(self, value: Tensor) -> float:
+        """Mean of a scalar over the processes (every process must call this)."""
+        if self.size > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+            value /= self.size
+        return float(value)
+
+    def barrier(self) -> None:
+        """Wait for the other processes."""
+        if self.size > 1:
+            dist.barrier()

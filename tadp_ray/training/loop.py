@@ -1,0 +1,159 @@
+"""The training loop: knows time, and leaves the loss to the task and the world to the reporter."""
+
+import math
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.data.loader import Batches, Views, train_loader
+from tadp_ray.data.transforms import Augment
+from tadp_ray.models.tadp import TADP
+from tadp_ray.training import checkpoint
+from tadp_ray.training.chance import draw_pass
+from tadp_ray.training.distributed import World
+from tadp_ray.training.evaluate import evaluate
+from tadp_ray.training.optim import make_optimizer
+from tadp_ray.training.reporter import CHECKPOINT, Reporter
+from tadp_ray.training.study import Study
+
+LOG_EVERY = 10
+
+
+@dataclass
+class Course:
+    """How far a training has come; kept in its checkpoint."""
+
+    step: int = 0
+    best_miou: float = 0.0
+    best_step: int = 0
+    seconds: float = 0.0
+    latest: dict[str, float] = field(default_factory=dict)
+    """Metrics of the newest evaluation."""
+
+
+@dataclass
+class Training:
+    """One cell in training: its model, its data and its place among the processes."""
+
+    cell: Cell
+    study: Study
+    model: TADP
+    latents: Mapping[str, Tensor]
+    reporter: Reporter
+    device: torch.device
+    world: World
+
+    def fit(self) -> Course:
+        """Train to the last step, from the newest checkpoint if there is one, and return the course."""
+        schedule, compute = self.cell.recipe.schedule, self.cell.recipe.compute
+        optimizer, rates = make_optimizer(self.model.unet, self.model.head, schedule)
+        course = self._resume(optimizer, rates)
+        model = self.world.wrap(self.model, self.device).train()
+        passes = self._passes(course.step)
+        clock, clock_step = time.monotonic(), course.step
+
+        while course.step < schedule.iterations:
+            loss = self._train_step(model, optimizer, passes, course.step)
+            rate = rates.get_last_lr()[-1]
+            rates.step()
+            course.step += 1
+
+            # what the step was like
+            if course.step % LOG_EVERY == 0 or course.step == schedule.iterations:
+                value = self.world.mean(loss)
+                if not math.isfinite(value):
+                    raise ValueError(
+                        f"step {course.step}: the loss is {value}; lower schedule.learning_rate={schedule.learning_rate}"
+                    )
+                spent = time.monotonic() - clock
+                per_step = spent / (course.step - clock_step)
+                course.seconds += spent
+                clock, clock_step = time.monotonic(), course.step
+                self.reporter.report(course.step, {"loss": value, "learning_rate": rate, "seconds_per_step": per_step})
+
+            # how good the model is
+            if course.step % self.cell.recipe.evaluation.every == 0 or course.step == schedule.iterations:
+                self._evaluate(course)
+                clock, clock_step = time.monotonic(), course.step
+
+            # where to go on after an interruption
+            if course.step % compute.checkpoint_every == 0 and course.step < schedule.iterations:
+                self._save(optimizer, course)
+        return course
+
+    def _train_step(self, model: nn.Module, optimizer: torch.optim.Optimizer, passes: Any, step: int) -> Tensor:
+        """One optimizer step over the global batch; returns the mean loss of this worker's share."""
+        schedule, head = self.cell.recipe.schedule, self.cell.recipe.model.head
+        count = schedule.batch_size // schedule.images_per_pass
+        total = torch.zeros((), device=self.device)
+        for part in range(count):
+            # the share of this worker
+            ids, images, masks = next(passes)
+            images, masks = images.to(self.device), masks.to(self.device)
+            contexts = self.study.contexts([self.study.train_prompts[i] for i in ids]).to(self.device)
+            share = slice(self.world.rank * len(ids), (self.world.rank + 1) * len(ids))
+            noise, keep = draw_pass(
+                self.cell.seed,
+                step * count + part,
+                schedule.images_per_pass,
+                self.model.latent_shape(images),
+                head.channels,
+                head.dropout,
+                share,
+            )
+
+            # forward and backward; gradients are exchanged once, with the last pass
+            waits = isinstance(model, DistributedDataParallel) and part < count - 1
+            with model.no_sync() if waits else nullcontext():
+                latents = self.model.encode_images(images, noise.to(self.device))
+                logits = model(latents, contexts, keep if keep is None else keep.to(self.device))
+                loss = self.study.task.loss(logits, masks) / count
+                loss.backward()
+            total += loss.detach()
+
+        # update
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return total
+
+    def _passes(self, step: int) -> Any:
+        recipe = self.cell.recipe
+        views = Views(self.study.train, Augment(recipe.augment))
+        order = Batches(
+            start=step,
+            stop=recipe.schedule.iterations,
+            batch_size=recipe.schedule.batch_size,
+            per_pass=recipe.schedule.images_per_pass,
+            length=len(self.study.train),
+            seed=self.cell.seed,
+            rank=self.world.rank,
+            world_size=self.world.size,
+        )
+        return iter(train_loader(views, order, recipe.compute.loaders))
+
+    def _evaluate(self, course: Course) -> None:
+        course.latest = evaluate(self.model, self.study, self.latents, self.device, self.world)
+        if course.latest["miou"] > course.best_miou or not course.best_step:
+            course.best_miou, course.best_step = course.latest["miou"], course.step
+        self.reporter.report(course.step, {name: course.latest[name] for name in ("miou", "accuracy")})
+
+    def _resume(self, optimizer: torch.optim.Optimizer, rates: Any) -> Course:
+        path = self.reporter.resume_from()
+        if path is None:
+            return Course()
+        facts = checkpoint.load(path, self.model, optimizer, rates, self.cell.fingerprint)
+        return Course(**facts["course"])
+
+    def _save(self, optimizer: torch.optim.Optimizer, course: Course) -> None:
+        if self.world.leads:
+            path = self.cell.folder / CHECKPOINT
+            facts = {"fingerprint": self.cell.fingerprint, "step": course.step, "course": vars(course)}
+            checkpoint.save(path, self.model, optimizer, facts)
+            self.reporter.report(course.step, {}, path)

@@ -1,0 +1,130 @@
+"""The core's only window: what a training says while it runs, and where it resumes from.
+
+`Journal` is the reporter that every cell uses, whoever started it. It writes to the cell's own folder, so that no
+network, no server and no scheduler can lose a number or hold up a step.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+class Reporter(Protocol):
+    """How a training talks to the world."""
+
+    def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
+        """Tell the metrics of an optimizer step (counted from 1), and where a checkpoint of that step lies."""
+
+    def resume_from(self) -> Path | None:
+        """Return the newest checkpoint of this cell, if it was interrupted before."""
+
+
+class Journal:
+    """Append-only record of one cell, one JSON object a line, on disk before the call returns.
+
+    Holds the cell's lock while open: two processes never train the same cell at once. A process that was killed frees
+    the lock, and the next one waits for that.
+
+    Raises:
+        ValueError: another process has been training this cell for `patience` seconds.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, patience: float = 60.0) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = acquire_lock(folder / "lock", patience)
+        self._file = (folder / "journal.jsonl").open("ab+")
+        # A torn line of a killed process must not swallow the next record.
+        if self._file.tell():
+            self._file.seek(-1, os.SEEK_END)
+            if self._file.read(1) != b"\n":
+                self._file.write(b"\n")
+        self._write({"type": "started", "fingerprint": fingerprint})
+
+    def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
+        """Append the metrics of one step."""
+        place = {"checkpoint": str(checkpoint)} if checkpoint else {}
+        self._write({"type": "metrics", "step": step, "metrics": dict(metrics), **place})
+
+    def resume_from(self) -> Path | None:
+        """The cell's checkpoint, if one was written."""
+        path = self.folder / CHECKPOINT
+        return path if path.is_file() else None
+
+    def finish(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Append the final metrics: this cell is done and is never trained again."""
+        self._write({"type": "finished", "step": step, "metrics": dict(metrics)})
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception):
+            self._write({"type": "failed", "error": f"{type(error).__name__}: {error}"})
+        self._file.close()
+        os.close(self._lock)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps({"time": time.time(), **record}).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+class Follower:
+    """The reporter of a worker that is not the first: it resumes with the others and leaves speaking to the first."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
+        """Say nothing."""
+
+    def resume_from(self) -> Path | None:
+        """The cell's checkpoint, if one was written."""
+        path = self._folder / CHECKPOINT
+        return path if path.is_file() else None
+
+
+def acquire_lock(path: Path, patience: float = 0.0) -> int:
+    """An exclusively locked file descriptor; the lock ends when it is closed or its process dies.
+
+    Raises:
+        ValueError: somebody else still holds the lock after `patience` seconds.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise ValueError(
+                    f"{path.parent}: another process is at work here; wait for it or stop it, then run this again"
+                ) from None
+            time.sleep(0.2)
+
+
+def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
+    """The whole records of a cell's journal, oldest first; torn lines are skipped."""
+    path = folder / "journal.jsonl"
+    if not path.is_file():
+        return
+    for line in path.read_bytes().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def final_metrics(folder: Path) -> dict[str, float] | None:
+    """The final metrics of a finished cell, None if it has not finished."""
+    return next((record["metrics"] for record in read_journal(folder) if record["type"] == "finished"), None)

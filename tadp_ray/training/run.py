@@ -1,0 +1,125 @@
+"""Trains and scores one cell: the same function under plain Python, torchrun and Ray."""
+
+import os
+import resource
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tadp_ray.config.cell import Cell, sha256_of
+from tadp_ray.models.tadp import TADP
+from tadp_ray.training import checkpoint
+from tadp_ray.training.chance import image_generator
+from tadp_ray.training.distributed import World
+from tadp_ray.training.evaluate import encode_views
+from tadp_ray.training.loop import Course, Training
+from tadp_ray.training.pictures import draw_predictions
+from tadp_ray.training.reporter import Follower, Journal, Reporter, acquire_lock, final_metrics
+from tadp_ray.training.study import Study
+
+MODEL = "model.safetensors"
+
+
+def train_cell(cell: Cell, device: torch.device) -> dict[str, float]:
+    """Train a cell unless its journal says that it is finished; returns its final metrics either way.
+
+    Raises:
+        ValueError: something in the recipe, the data or a checkpoint does not fit.
+    """
+    if not World.current().leads:
+        return run(cell, device, Follower(cell.folder))
+    with Journal(cell.folder, cell.fingerprint) as journal:
+        metrics = final_metrics(cell.folder)
+        if metrics is None:
+            metrics = run(cell, device, journal)
+            journal.finish(cell.recipe.schedule.iterations, metrics)
+        return metrics
+
+
+def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float]:
+    """Train one cell and return its final metrics.
+
+    Metrics are mean IoU and pixel accuracy in percent (last step), the best evaluation, IoU per class, the realised
+    precision and recall of the captions, and what the training cost.
+    """
+    compute, world = cell.recipe.compute, World.current()
+    torch.set_num_threads(compute.cpus)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.manual_seed(cell.seed)
+    began = time.monotonic()
+
+    study = Study(cell.recipe, cell.seed)
+    study.check()
+    model = TADP.from_config(study.diffusion, len(study.train.classes), cell.recipe.model).to(device)
+    latents = evaluation_latents(cell, study, model, device, world)
+    course = Training(cell, study, model, latents, reporter, device, world).fit()
+
+    if world.leads:
+        facts = {"fingerprint": cell.fingerprint, "step": course.step, "classes": study.train.classes}
+        checkpoint.write_tensors(cell.folder / MODEL, model.state_dict(), facts)
+        draw_predictions(cell.folder / "predictions.png", model, study, latents, device)
+    return final(cell, study, model, course, time.monotonic() - began)
+
+
+def final(cell: Cell, study: Study, model: TADP, course: Course, seconds: float) -> dict[str, float]:
+    """The metrics that a finished cell is known by."""
+    metrics = {
+        **course.latest,
+        "best_miou": course.best_miou,
+        "best_step": course.best_step,
+        "seconds": seconds,
+        "train_seconds_per_step": course.seconds / course.step,
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        # Linux counts the largest resident set in KiB; a warm process keeps what its earlier cells needed.
+        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+    for split, prompts in (("train", study.train_prompts), ("val", study.val_prompts)):
+        metrics[f"caption/{split}_truncated"] = prompts.truncated
+        for name, value in (("precision", prompts.precision), ("recall", prompts.recall)):
+            if value is not None:
+                metrics[f"caption/{split}_{name}"] = value
+    return metrics
+
+
+def evaluation_latents(cell: Cell, study: Study, model: TADP, device: torch.device, world: World) -> dict[str, Tensor]:
+    """Latents of every evaluation view, made once per sweep and kept on disk for its other cells.
+
+    The posterior is sampled with noise that depends on the image alone, so that all cells are scored on the same latents.
+    """
+    recipe = cell.recipe
+    key = sha256_of(
+        [
+            cell.digests["val"],
+            cell.digests["weights"],
+            recipe.augment.resize,
+            recipe.model.latent,
+            recipe.model.latent_scale,
+            {**recipe.evaluation.model_dump(), "every": 0},
+            device.type,
+        ]
+    )
+    path = recipe.compute.storage.absolute() / "latents" / f"{key[:16]}.safetensors"
+    if world.leads:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = acquire_lock(path.with_suffix(".lock"), patience=3600)
+        try:
+            if not path.is_file():
+                made = encode_views(study, recipe.evaluation, encoder(model, device), range(len(study.val)))
+                checkpoint.write_tensors(path, made, {"data": cell.digests["val"]})
+        finally:
+            os.close(lock)
+    world.barrier()
+    return checkpoint.read_tensors(path)[0]
+
+
+def encoder(model: TADP, device: torch.device) -> Callable[[Tensor, str, int], Tensor]:
+    """The function that turns an evaluation view (1, 3, h, w) into a latent, with noise of (image id, view)."""
+
+    def encode(images: Tensor, image_id: str, view: int) -> Tensor:
+        noise = torch.randn((1, *model.latent_shape(images)), generator=image_generator(image_id, view))
+        return model.encode_images(images.to(device), noise.to(device)).cpu()
+
+    return encode
