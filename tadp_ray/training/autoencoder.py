@@ -1,0 +1,77 @@
+"""The pocket model's VAE: Stable Diffusion's autoencoder with few channels, trained on scenes to a factor of four."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+
+from tadp_ray.training.parallel import Peers, Progress
+
+
+def build_vae(size: int, channels: tuple[int, ...] = (16, 32, 64)) -> AutoencoderKL:
+    """Return an untrained VAE of Stable Diffusion's architecture: three levels halve the image twice."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        block_out_channels=channels,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=size,
+    )
+
+
+def as_pixels(images: torch.Tensor) -> torch.Tensor:
+    """Turn uint8 (B, H, W, 3) into float (B, 3, H, W) in [-1, 1]."""
+    return images.permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+
+
+def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Absolute and squared error, and the absolute error of averages.
+
+    The averaged terms are there from the first step: without them pixel noise dominates and object colours wash out.
+    """
+    error = output - target
+    pooled = 2 * F.avg_pool2d(error, 4).abs().mean() + F.avg_pool2d(error, 2).abs().mean()
+    return error.abs().mean() + pooled + 0.5 * error.square().mean()
+
+
+def train_vae(
+    vae: AutoencoderKL, images: torch.Tensor, steps: int, batch: int, peers: Peers, say: Callable[[str], None]
+) -> None:
+    """Train the VAE in place on uint8 (N, H, W, 3) scenes; `batch` is this process's share of the batch."""
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.06)
+    progress = Progress("vae", steps, say)
+    vae.train()
+    for step in range(steps):
+        pixels = as_pixels(images[torch.randint(len(images), (batch,))])
+        with torch.autocast("cpu", torch.bfloat16):
+            posterior = vae.encode(pixels).latent_dist
+            output = vae.decode(posterior.sample()).sample
+        divergence = posterior.kl().float().mean() / posterior.mean[0].numel()
+        loss = reconstruction_loss(output.float(), pixels) + 5e-4 * divergence
+        optimizer.zero_grad()
+        loss.backward()
+        peers.average_gradients(vae.parameters())
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        progress.tick(step, loss.item())
+    vae.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, images: torch.Tensor, batch: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard deviation of the unscaled latents of uint8 (N, H, W, 3) scenes, each (N, 4, h, w)."""
+    posteriors = [vae.encode(as_pixels(part)).latent_dist for part in images.split(batch)]
+    return torch.cat([p.mean for p in posteriors]), torch.cat([p.std for p in posteriors])
+
+
+@torch.no_grad()
+def psnr(vae: AutoencoderKL, images: torch.Tensor) -> float:
+    """Return the mean peak signal-to-noise ratio in dB of the reconstructions of uint8 (N, H, W, 3) scenes."""
+    pixels = as_pixels(images)
+    error = (vae.decode(vae.encode(pixels).latent_dist.mode()).sample.clamp(-1, 1) - pixels).square()
+    return (10 * torch.log10(4 / error.mean(dim=(1, 2, 3)))).mean().item()
