@@ -1,0 +1,1 @@
+"""The launcher: cells onto Ray. The only room that imports Ray."""

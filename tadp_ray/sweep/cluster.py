@@ -1,0 +1,69 @@
+"""Joins or starts Ray, and works out how many cells fit on it at once."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from tadp_ray.config.schema import ComputeConfig
+
+# Local Ray keeps no tensors in its object store: cells read their data from disk.
+LOCAL_OBJECT_STORE = 128 * 2**20
+
+
+@contextmanager
+def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
+    """Ray for the length of a sweep; yields how many cells fit on it at once.
+
+    Joins `address` (or RAY_ADDRESS) if one is given, else starts Ray on this machine and stops it afterwards.
+
+    Raises:
+        ValueError: the cluster cannot be reached, or not even one cell fits on it.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    # Ray Train frees the workers of a stopped cell through the dashboard's State API; without it the next cell hangs.
+    local = {"include_dashboard": compute.workers > 0, "object_store_memory": LOCAL_OBJECT_STORE}
+    try:
+        ray.init(
+            address=address or "local",
+            logging_level="ERROR",
+            log_to_driver=False,
+            runtime_env={"env_vars": {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}},
+            **({} if address else local),
+        )
+    except ConnectionError as error:
+        raise ValueError(f"--address {address}: no Ray cluster answers there ({error}); start one, or leave it out") from None
+    try:
+        yield concurrency([node["Resources"] for node in ray.nodes() if node["Alive"]], compute)
+    finally:
+        ray.shutdown()
+
+
+def concurrency(nodes: list[dict[str, float]], compute: ComputeConfig) -> int:
+    """How many cells run at once on nodes of the given resources.
+
+    Computed here because the resources of Ray Train's workers are invisible to Ray Tune, which would start cells that
+    wait for each other's workers.
+
+    Raises:
+        ValueError: no cell fits, ever; Ray would wait for resources without end.
+    """
+    slots = sum(int(min(node.get("CPU", 0) / compute.cpus, gpu_slots(node, compute.gpus))) for node in nodes)
+    cells = slots // compute.world_size
+    if cells == 0:
+        have = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
+        raise ValueError(
+            f"a cell needs {compute.world_size} worker(s) of {compute.cpus} CPUs and {compute.gpus:g} GPUs, which do not "
+            f"fit on this cluster's nodes ({have}); lower compute.workers, compute.cpus or compute.gpus"
+        )
+    return cells
+
+
+def gpu_slots(node: dict[str, float], gpus: float) -> float:
+    """Workers that a node's GPUs can hold; a share of a GPU never spans two."""
+    if gpus == 0:
+        return float("inf")
+    if gpus < 1:
+        return int(node.get("GPU", 0)) * int(1 / gpus)
+    return int(node.get("GPU", 0) // gpus)

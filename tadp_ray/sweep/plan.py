@@ -1,0 +1,147 @@
+"""An experiment as a list of cells: what there is to train, before anything is trained. Knows no Ray."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tadp_ray.captions.store import read_store
+from tadp_ray.config.cell import Cell, grid, recipe_at, sha256_of
+from tadp_ray.config.errors import ConfigError, nearest
+from tadp_ray.config.load import Loader, load_experiment, load_recipe_values, load_sweep
+from tadp_ray.config.schema import Experiment, Recipe, Scale, Sweep
+from tadp_ray.data import open_dataset
+from tadp_ray.models.diffusion import weights_digest
+from tadp_ray.training.study import Study
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One experiment at one scale: every cell of its table, and which of them this command asks for."""
+
+    file: Path
+    scale: Scale
+    experiment: Experiment
+    sweep: Sweep
+    cells: tuple[Cell, ...]
+    """Every cell of the table: axis values x seeds."""
+    asked: tuple[Cell, ...]
+    """The cells that `--only` leaves; all of them without it."""
+
+    @property
+    def name(self) -> str:
+        """The experiment's name: its file's."""
+        return self.file.stem
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the first cell; task, data and compute are those of all cells unless an axis varies them."""
+        return self.cells[0].recipe
+
+    @property
+    def storage(self) -> Path:
+        """Where cells, latents and tables are written."""
+        return self.recipe.compute.storage.absolute()
+
+    @property
+    def folder(self) -> Path:
+        """Where this sweep's table and figures are written."""
+        return self.storage / self.name / self.scale
+
+    @property
+    def key(self) -> str:
+        """Hash of the table's cells, seeds aside: more seeds fill the same table, other settings make another."""
+        return sha256_of(sorted({cell.group for cell in self.cells}))
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Open the data and make the prompts of cells that are about to be trained.
+
+        Raises:
+            ValueError: the first thing that does not fit, with the mend.
+        """
+        for cell in cells:
+            try:
+                Study(cell.recipe, cell.seed).check()
+            except ValueError as error:
+                raise ValueError(f"cell {cell.name}: {error}") from None
+
+
+def make_plan(
+    file: Path,
+    scale: Scale,
+    *,
+    recipe: Path | None = None,
+    overrides: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    only: Sequence[str] = (),
+) -> Plan:
+    """The cells of an experiment file.
+
+    Args:
+        file: the experiment.
+        scale: which of its recipes.
+        recipe: a recipe file instead of the experiment's own.
+        overrides: `key=value` texts laid over the recipe.
+        seeds: instead of the experiment's.
+        only: `axis=value` texts; cells that match all of them are asked for.
+
+    Raises:
+        ConfigError: something in the files or the texts is wrong; every error of a file at once.
+        ValueError: data, weights or caption stores are not there.
+    """
+    experiment = load_experiment(file)
+    if recipe is None:
+        if scale not in experiment.recipes:
+            raise ConfigError([f"{file}: recipes: none for --scale {scale}; it has {', '.join(experiment.recipes)}"])
+        recipe = file.parent / experiment.recipes[scale]
+    sweep_file = file.parent / experiment.sweep
+    sweep = load_sweep(sweep_file)
+    raw, origin = load_recipe_values(recipe, overrides)
+    cells = []
+    for axes in grid(sweep):
+        resolved = recipe_at(raw, origin, axes, sweep_file)
+        digests = digests_of(resolved)
+        for seed in experiment.seeds if seeds is None else seeds:
+            cells.append(
+                Cell(experiment=file.stem, scale=scale, seed=seed, axes=axes, recipe=resolved, digests=digests)
+            )
+    wanted = [parse_only(text, sweep) for text in only]
+    asked = [cell for cell in cells if all(cell.axes[key] == value for key, value in wanted)]
+    return Plan(file, scale, experiment, sweep, tuple(cells), tuple(asked))
+
+
+def digests_of(recipe: Recipe) -> dict[str, str]:
+    """Content hashes of a recipe's data, weights and captions."""
+    digests = {
+        "train": open_dataset(recipe.data, "train").digest(),
+        "val": open_dataset(recipe.data, "val").digest(),
+        "weights": weights_digest(recipe.model.weights),
+    }
+    if recipe.caption.store:
+        digests["captions"] = read_store(recipe.caption.store).digest()
+    return digests
+
+
+def parse_only(text: str, sweep: Sweep) -> tuple[str, Any]:
+    """`axis=value` as (axis, value).
+
+    Raises:
+        ConfigError: no such axis, or the axis never takes the value.
+    """
+    key, sign, value_text = text.partition("=")
+    if not sign or key not in sweep.axes:
+        raise ConfigError([f"--only {text}: expected axis=value; {nearest(key, list(sweep.axes))}"])
+    value = yaml.load(value_text, Loader)  # noqa: S506 - Loader derives from SafeLoader
+    if value not in sweep.axes[key]:
+        raise ConfigError([f"--only {text}: the axis takes the values {list(sweep.axes[key])}"])
+    return key, value
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found

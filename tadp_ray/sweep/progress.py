@@ -1,0 +1,113 @@
+"""Shows how far a sweep has come, read from the journals of its cells."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.training.reporter import read_journal
+
+TERMINAL_SECONDS = 1.0
+LOG_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class State:
+    """Where one cell stands."""
+
+    cell: Cell
+    status: str = "waiting"
+    step: int = 0
+    seconds_per_step: float | None = None
+    miou: float | None = None
+    error: str | None = None
+
+    @classmethod
+    def read(cls, cell: Cell, since: float) -> "State":
+        """A cell's state from its journal; what an earlier command wrote there counts for steps, not for status."""
+        values: dict[str, Any] = {}
+        for record in read_journal(cell.folder):
+            metrics = record.get("metrics", {})
+            values["step"] = record.get("step", values.get("step", 0))
+            values["miou"] = metrics.get("miou", values.get("miou"))
+            values["seconds_per_step"] = metrics.get("seconds_per_step", values.get("seconds_per_step"))
+            if record["time"] >= since:
+                values["status"] = {"finished": "finished", "failed": "failed"}.get(record["type"], "training")
+                values["error"] = record.get("error")
+        return cls(cell, **values)
+
+    @property
+    def steps_left(self) -> int:
+        """Optimizer steps until this cell is done."""
+        return 0 if self.status in ("finished", "failed") else self.cell.recipe.schedule.iterations - self.step
+
+
+class Progress:
+    """A live table in a terminal, a line every half minute in a log file; follows until its block ends."""
+
+    def __init__(self, cells: Sequence[Cell], at_once: int, console: Console) -> None:
+        self._cells, self._at_once, self._console = cells, at_once, console
+        self._began = time.time()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def states(self) -> list[State]:
+        """The state of every cell of this command."""
+        return [State.read(cell, self._began) for cell in self._cells]
+
+    def _follow(self) -> None:
+        if self._console.is_terminal:
+            with Live(console=self._console, refresh_per_second=2, transient=True) as live:
+                while not self._stop.wait(TERMINAL_SECONDS):
+                    live.update(self._table(self.states()))
+            return
+        while not self._stop.wait(LOG_SECONDS):
+            self._console.print(self._line(self.states()), highlight=False)
+
+    def _eta(self, states: Sequence[State]) -> str:
+        speeds = [state.seconds_per_step for state in states if state.seconds_per_step]
+        if not speeds:
+            return "estimating"
+        # The last cell alone cannot be shared out.
+        left = [state.steps_left for state in states]
+        seconds = sum(speeds) / len(speeds) * max(sum(left) / self._at_once, max(left))
+        return f"{timedelta(seconds=round(seconds))} left"
+
+    def _line(self, states: Sequence[State]) -> str:
+        done = sum(state.status in ("finished", "failed") for state in states)
+        running = "; ".join(
+            f"{s.cell.name}: step {s.step}/{s.cell.recipe.schedule.iterations}" + (f" mIoU {s.miou:.1f}" if s.miou else "")
+            for s in states
+            if s.status == "training"
+        )
+        elapsed = timedelta(seconds=round(time.time() - self._began))
+        return f"[{elapsed}] {done}/{len(states)} cells done, {self._eta(states)}" + (f" | {running}" if running else "")
+
+    def _table(self, states: Sequence[State]) -> Table:
+        table = Table(title=self._line(states).partition(" | ")[0], title_justify="left", box=None, pad_edge=False)
+        for name in ("cell", "state", "step", "mIoU", "s/step"):
+            table.add_column(name, justify="left" if name in ("cell", "state") else "right")
+        for state in states:
+            table.add_row(
+                state.cell.name,
+                state.status,
+                f"{state.step}/{state.cell.recipe.schedule.iterations}",
+                f"{state.miou:.1f}" if state.miou is not None else "",
+                f"{state.seconds_per_step:.2f}" if state.seconds_per_step else "",
+            )
+        return table

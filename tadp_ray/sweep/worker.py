@@ -1,0 +1,69 @@
+"""What runs inside Ray: one Tune trial trains one cell, alone or with Ray Train workers."""
+
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.training.run import train_cell
+
+
+def resources(cell: Cell) -> tune.PlacementGroupFactory:
+    """What Ray Tune reserves for a trial.
+
+    With Ray Train workers the trial only steers: it is pinned to the head node and takes no CPU, because a steering
+    process on a worker's node leaves no room to restart that worker after a crash, and the cell would hang.
+    """
+    compute = cell.recipe.compute
+    if compute.workers:
+        return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
+    return tune.PlacementGroupFactory([{"CPU": compute.cpus, **({"GPU": compute.gpus} if compute.gpus else {})}])
+
+
+def trial(config: dict[str, Any]) -> None:
+    """Train the cell that Tune hands over, and report its final metrics, or what the user must mend."""
+    cell = Cell.model_validate_json(config["cells"][config["fingerprint"]])
+    if cell.recipe.compute.workers:
+        steer(cell)
+    else:
+        device = torch.device("cuda" if cell.recipe.compute.gpus and torch.cuda.is_available() else "cpu")
+        tune.report(attempt(cell, device))
+
+
+def attempt(cell: Cell, device: torch.device) -> dict[str, Any]:
+    """Final metrics, or the error of a cell that no restart can mend (bad input); crashes are left to Ray."""
+    try:
+        return {"miou": train_cell(cell, device)["miou"]}
+    except ValueError as error:
+        return {"error": str(error)}
+
+
+def steer(cell: Cell) -> None:
+    """Train one cell with Ray Train workers, restarted from the cell's checkpoint when one dies."""
+    compute = cell.recipe.compute
+    worker = {"CPU": compute.cpus, **({"GPU": compute.gpus} if compute.gpus else {})}
+    ray.train.torch.TorchTrainer(
+        train_worker,
+        train_loop_config={"cell": cell.model_dump_json()},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=compute.workers, use_gpu=compute.gpus > 0, resources_per_worker=worker
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"{cell.fingerprint[:16]}-{tune.get_context().get_trial_id()}",
+            storage_path=str(compute.storage.absolute() / "ray"),
+            # Start-up retries are endless by default: a worker that never fits would never fail.
+            failure_config=ray.train.FailureConfig(max_failures=compute.max_failures, controller_failure_limit=3),
+            callbacks=[TuneReportCallback()],
+        ),
+    ).fit()
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """One of a cell's Ray Train workers; the process group is up when it starts."""
+    cell = Cell.model_validate_json(config["cell"])
+    ray.train.report(attempt(cell, ray.train.torch.get_device()))
