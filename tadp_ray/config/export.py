@@ -1,0 +1,29 @@
+"""The vocabulary as JSON Schema, so that editors complete and check the YAML files."""
+
+import json
+from pathlib import Path
+
+from tadp_ray.config.schema import Experiment, Recipe, Sweep
+
+KINDS = {"experiment": Experiment, "recipe": Recipe, "sweep": Sweep}
+
+
+def json_schema(kind: str) -> str:
+    """The JSON Schema of one kind of file: experiment, recipe or sweep."""
+    schema = KINDS[kind].model_json_schema()
+    if kind == "recipe":
+        schema["properties"]["extends"] = {"type": "string", "description": "recipe file that this one changes"}
+        # What an extending file leaves out stands in the file that it extends.
+        schema.pop("required", None)
+        for part in schema["$defs"].values():
+            part.pop("required", None)
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def write_schemas(folder: Path) -> list[Path]:
+    """Write the schema of every kind of file into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{kind}.json" for kind in KINDS]
+    for file in files:
+        file.write_text(json_schema(file.stem))
+    return files
