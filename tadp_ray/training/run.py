@@ -53,7 +53,7 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
 
     study = Study(cell.recipe, cell.seed)
     study.check()
-    model = TADP.from_config(study.diffusion, len(study.train.classes), cell.recipe.model).to(device)
+    model = TADP(study.diffusion.to(device), len(study.train.classes), cell.recipe.model).to(device)
     latents = evaluation_latents(cell, study, model, device, world)
     course = Training(cell, study, model, latents, reporter, device, world).fit()
 

@@ -1,0 +1,87 @@
+"""The U-Net as a feature pyramid: one pass, four levels, cross-attention maps beside the middle two (VPD, TADP)."""
+
+from typing import Literal
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from tadp_ray.models.attention import reading_maps
+
+MAP_LEVELS = (1, 2)
+"""The two middle sizes, whose maps VPD concatenates: 32 x 32 and 16 x 16 for a 512 x 512 image."""
+
+
+def feature_layers(unet: UNet2DConditionModel) -> list[nn.Module]:
+    """The layers whose outputs are the features, largest level first.
+
+    In the published code's counting these are output blocks 11, 7, 4 and 1. Where a level ends with up-sampling, its third
+    layer is one block with the up-sampling, so that the last output before it is the second layer's.
+    """
+    last, *others = (getattr(block, "attentions", block.resnets) for block in reversed(unet.up_blocks))
+    return [last[-1], *(layers[-2] for layers in others)]
+
+
+def feature_channels(unet: UNet2DConditionModel, tokens: int, maps: Literal["cross", "none"] = "cross") -> list[int]:
+    """Channels of the four levels, largest first; maps add one channel per token to the middle two."""
+    return [
+        channels + (tokens if maps == "cross" and level in MAP_LEVELS else 0)
+        for level, channels in enumerate(unet.config.block_out_channels)
+    ]
+
+
+def unet_features(
+    unet: UNet2DConditionModel,
+    latents: Tensor,
+    timesteps: Tensor,
+    context: Tensor,
+    maps: Literal["cross", "none"] = "cross",
+    detach_maps: bool = True,
+) -> tuple[Tensor, ...]:
+    """Features of latents under a text, from one pass through the U-Net.
+
+    Follows VPD's published feature extractor: features are taken before each up-sampling; maps are averaged over heads
+    and over the two layers going down and the three going up at each of the two middle sizes, and are appended behind the
+    U-Net's own channels.
+
+    Args:
+        unet: a four-level text-conditioned U-Net.
+        latents: (B, 4, h, w); h and w must be halvable three times.
+        timesteps: (B,) or a scalar.
+        context: (B, T, D) text states.
+        maps: append cross-attention maps, or not.
+        detach_maps: maps carry no gradient, as in the published code.
+
+    Returns:
+        One tensor per level, largest first: (B, C, h, w), (B, C + T, h/2, w/2), (B, C + T, h/4, w/4), (B, C, h/8, w/8).
+
+    Raises:
+        ValueError: the latents cannot be halved.
+    """
+    multiple = 2 ** (len(unet.up_blocks) - 1)
+    height, width = latents.shape[-2:]
+    if height % multiple or width % multiple:
+        raise ValueError(f"latents of {height} x {width} cannot be halved by this U-Net; use multiples of {multiple}")
+    features: list[Tensor] = []
+    # A transformer stack returns a tuple or a named output, a residual block a tensor.
+    hooks = [
+        layer.register_forward_hook(lambda _, __, output: features.append(first_tensor(output)))
+        for layer in feature_layers(unet)
+    ]
+    try:
+        with reading_maps(unet, MAP_LEVELS if maps == "cross" else (), detach_maps) as read:
+            unet(latents, timesteps, context, return_dict=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    features.reverse()
+    for level, found in read.items():
+        average = torch.stack(found).mean(0)  # (B, N, T)
+        size = features[level].shape[-2:]
+        features[level] = torch.cat([features[level], average.transpose(1, 2).unflatten(2, size)], 1)
+    return tuple(features)
+
+
+def first_tensor(output: object) -> Tensor:
+    """The tensor in a layer's output."""
+    return output if isinstance(output, Tensor) else output[0]  # type: ignore[index]

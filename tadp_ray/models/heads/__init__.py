@@ -1,0 +1,1 @@
+"""Task heads: from the four feature levels to what a task predicts."""
