@@ -225,6 +225,7 @@ class Scenes:
             raise ValueError(f"a set of scenes needs count >= 1, not {count}")
         self.split, self.seed, self.size = split, seed, size
         self.ids = tuple(f"{split}-{seed}-{index:06d}" for index in range(count))
+        self.sizes: tuple[tuple[int, int], ...] = ((size, size),) * count
         self._rendered: dict[int, Sample] = {}
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ import copy
 import math
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -112,8 +113,8 @@ def _worker(rank: int, plan: _Plan, meeting: Path | None) -> None:
         spread = math.sqrt(peers.mean(mean.var().item() + std.square().mean().item()))
         vae.register_to_config(scaling_factor=1 / spread)
         say(f"vae: PSNR {psnr(vae, held_out):.1f} dB on held-out scenes, scaling factor {1 / spread:.4f}")
-        measured = encode(vae, held_out)[0] / spread, held_out_present
-        _train_unet(plan, peers, denoiser, vae, (mean / spread, std / spread), present, measured, say)
+        latents, measured = (mean / spread, std / spread), (encode(vae, held_out)[0] / spread, held_out_present)
+        _train_unet(plan, peers, denoiser, vae, latents, present, measured, say)
     finally:
         if meeting is not None:
             dist.destroy_process_group()
@@ -174,7 +175,16 @@ def draw_caption(names: tuple[str, ...], rng: np.random.Generator, drop: float =
     return " ".join(shuffled) if rng.random() < 0.5 else describe(shuffled)
 
 
-def _train_unet(plan, peers, denoiser, vae, latents, present, measured, say) -> None:
+def _train_unet(
+    plan: _Plan,
+    peers: Peers,
+    denoiser: Denoiser,
+    vae: AutoencoderKL,
+    latents: tuple[torch.Tensor, torch.Tensor],
+    present: list[tuple[str, ...]],
+    held_out: tuple[torch.Tensor, list[tuple[str, ...]]],
+    say: Callable[[str], None],
+) -> None:
     """Learn to denoise given the caption; weights are averaged over time, and the average is what is saved."""
     mean, std = latents
     trained = torch.nn.ModuleList([denoiser.unet, denoiser.text_encoder])
@@ -202,7 +212,7 @@ def _train_unet(plan, peers, denoiser, vae, latents, present, measured, say) -> 
         last = step + 1 == plan.unet_steps
         if peers.rank == 0 and (last or (step + 1) % plan.gate_every == 0):
             save(plan.folder, vae, averaged)
-            table = text_liveness(averaged, *measured, times=(300, 500, 700) if last else (500,))
+            table = text_liveness(averaged, *held_out, times=(300, 500, 700) if last else (500,))
             say(f"wrong captions raise the loss after {plan.batch * (step + 1)} images by\n{format_liveness(table)}")
 
 
@@ -227,3 +237,19 @@ def save(folder: Path, vae: AutoencoderKL, denoiser: Denoiser) -> None:
     )
     pipeline.save_pretrained(folder, safe_serialization=True)
     write_tokenizer(folder / "tokenizer")
+
+
+@torch.no_grad()
+def measure(folder: Path, count: int = 160, seed: int = 1) -> tuple[float, dict[tuple[str, int], tuple[float, float]]]:
+    """Measure a finished folder on pretraining-style scenes of another seed than it was trained on.
+
+    Returns: PSNR in dB of the autoencoder, and the text-liveness table.
+    """
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    denoiser = Denoiser(pipeline.unet, pipeline.text_encoder, pipeline.tokenizer, pipeline.scheduler)
+    size = pipeline.vae.config.sample_size
+    scenes = [render("pretrain", seed, index, size) for index in range(count)]
+    images = torch.from_numpy(np.stack([scene.image for scene in scenes]))
+    latents = encode(pipeline.vae, images)[0] * pipeline.vae.config.scaling_factor
+    present = [present_classes(scene.mask) for scene in scenes]
+    return psnr(pipeline.vae, images), text_liveness(denoiser, latents, present)
