@@ -1,8 +1,24 @@
 """Fixtures that more than one room's tests use."""
 
+import json
+import shutil
+import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tadp_ray.config.cell import Cell
+
+if TYPE_CHECKING:
+    from tadp_ray.tracking.store import Store
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Allow, by name, what other people's packages warn of: MLflow 3.17 on SQLAlchemy 2.1."""
+    config.addinivalue_line("filterwarnings", "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +28,76 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"reference data is not here: {folder}")
     return folder
+
+
+@pytest.fixture
+def make_cell(tmp_path: Path) -> Callable[..., Cell]:
+    """Cells of the precision and recall table that keep their folders in this test's own."""
+
+    def make(precision: float = 0.5, recall: float = 0.75, seed: int = 0, experiment: str = "prec_recall") -> Cell:
+        axes = {"caption.precision": precision, "caption.recall": recall}
+        recipe = {
+            "schedule": {"iterations": 100, "learning_rate": 1e-3},
+            "caption": {"precision": precision, "recall": recall},
+            "compute": {"storage": str(tmp_path / "runs")},
+        }
+        values = {"experiment": experiment, "scale": "pocket", "seed": seed, "axes": axes, "recipe": recipe}
+        return Cell.model_validate({**values, "digests": {"train": "a1", "val": "b2", "weights": "c3"}})
+
+    return make
+
+
+class JournalWriter:
+    """Writes journals by hand, as a training does."""
+
+    def write(self, cell: Cell, **record: Any) -> None:
+        """Append one record."""
+        cell.folder.mkdir(parents=True, exist_ok=True)
+        with (cell.folder / "journal.jsonl").open("a") as file:
+            file.write(json.dumps({"time": time.time(), **record}) + "\n")
+
+    def start(self, cell: Cell) -> None:
+        """A process takes the cell up."""
+        self.write(cell, type="started", fingerprint=cell.fingerprint)
+
+    def train(self, cell: Cell, first: int, last: int) -> None:
+        """Two metrics at each step from `first` to `last`."""
+        for step in range(first, last + 1):
+            self.write(cell, type="metrics", step=step, metrics={"loss": 1 / step, "miou": step / 2})
+
+    def finish(self, cell: Cell, **metrics: float) -> None:
+        """The cell is done."""
+        self.write(cell, type="finished", step=cell.recipe.schedule.iterations, metrics=metrics)
+
+
+@pytest.fixture(scope="session")
+def journals() -> JournalWriter:
+    """Writes journals by hand."""
+    return JournalWriter()
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's schema, which takes seconds to make: once a session."""
+    from tadp_ray.tracking.store import open_store
+
+    path = tmp_path_factory.mktemp("schema") / "mlflow.db"
+    open_store(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def store(empty_database: Path, tmp_path: Path) -> "Store":
+    """An empty SQLite store of this test's own."""
+    from tadp_ray.tracking.store import open_store
+
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    return open_store(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,157 @@
+"""One cell's run in MLflow: made or found again, filled from the cell's journal, each value once."""
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from mlflow.entities import Metric, Param, RunTag
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.tracking.journal import Tail
+from tadp_ray.tracking.provenance import provenance
+from tadp_ray.tracking.store import Store
+
+METRICS_PER_BATCH = 1000
+PARAMS_PER_BATCH = 100
+TAG_LENGTH = 5000
+PICTURES = ("predictions.png",)
+MODEL = "model.safetensors"
+STATUS = {"started": "RUNNING", "metrics": "RUNNING", "finished": "FINISHED", "failed": "FAILED"}
+
+
+class CellRun:
+    """Ships one cell's journal to a child run of the sweep's run.
+
+    A value keeps the time of its first journal record. MLflow's database refuses a second metric of equal key, step,
+    time and value, so even a batch that arrived without its answer cannot be stored twice.
+    """
+
+    def __init__(self, store: Store, parent: str, cell: Cell) -> None:
+        self.cell = cell
+        self._client, self._parent = store.client, parent
+        self._tail = Tail(cell.folder / "journal.jsonl")
+        self._metrics: dict[tuple[str, int], Metric] = {}
+        self._sent: set[tuple[str, int]] = set()
+        self._run: str | None = None
+        self._began: int | None = None
+        self._state = self._told = ("RUNNING", 0, "")
+
+    def ship(self) -> None:
+        """Send what the journal holds and MLflow does not.
+
+        Raises:
+            MlflowException, OSError: MLflow did not take it; call `lose` and try again later.
+        """
+        self._read()
+        if self._began is None or not self.unsent:
+            return
+        if self._run is None:
+            self._attach()
+        pending = [key for key in self._metrics if key not in self._sent]
+        for i in range(0, len(pending), METRICS_PER_BATCH):
+            batch = pending[i : i + METRICS_PER_BATCH]
+            self._client.log_batch(self._run, metrics=[self._metrics[key] for key in batch])
+            self._sent.update(batch)
+        if self._state != self._told:
+            self._tell(*self._state)
+
+    def lose(self) -> None:
+        """Trust nothing that was sent: MLflow is asked again what it holds."""
+        self._run = None
+
+    def stop(self) -> None:
+        """Note that a cell without an end was interrupted."""
+        self._read()
+        if self._began is not None and self._state[0] == "RUNNING":
+            self._state = ("KILLED", int(time.time() * 1000), "")
+
+    @property
+    def unsent(self) -> int:
+        """Values and state changes that MLflow does not hold yet, of what was read so far."""
+        return sum(key not in self._sent for key in self._metrics) + (self._state != self._told or self._run is None)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the cell's journal holds anything."""
+        return self._began is not None
+
+    def _read(self) -> None:
+        for record in self._tail.read():
+            moment = int(record["time"] * 1000)
+            if self._began is None:
+                self._began = moment
+            for name, value in record.get("metrics", {}).items():
+                key = metric_key(name)
+                self._metrics.setdefault((key, record["step"]), Metric(key, value, moment, record["step"]))
+            status = STATUS[record["type"]]
+            self._state = (status, 0 if status == "RUNNING" else moment, record.get("error", ""))
+
+    def _attach(self) -> None:
+        experiment = self._client.get_run(self._parent).info.experiment_id
+        mine = f"tags.`tadp.fingerprint` = '{self.cell.fingerprint}' and tags.mlflow.parentRunId = '{self._parent}'"
+        found = self._client.search_runs([experiment], mine, max_results=1)
+        run = found[0] if found else self._client.create_run(experiment, self._began, self._tags(), self.cell.name)
+        run_id, known = run.info.run_id, run.data.params
+        params = flatten(self.cell.recipe.model_dump(mode="json"))
+        missing = [Param(key, value) for key, value in params.items() if key not in known]
+        for i in range(0, len(missing), PARAMS_PER_BATCH):
+            self._client.log_batch(run_id, params=missing[i : i + PARAMS_PER_BATCH])
+        if not found:
+            self._client.log_dict(
+                run_id, {**self.cell.model_dump(mode="json"), "provenance": provenance()}, "cell.json"
+            )
+        self._sent = {(key, m.step) for key in run.data.metrics for m in self._client.get_metric_history(run_id, key)}
+        self._told = (run.info.status, 0, "")
+        self._run = run_id
+
+    def _tags(self) -> dict[str, str]:
+        cell = self.cell
+        return {
+            "mlflow.parentRunId": self._parent,
+            "tadp.fingerprint": cell.fingerprint,
+            "tadp.group": cell.group,
+            "tadp.experiment": cell.experiment,
+            "tadp.scale": cell.scale,
+            "tadp.seed": str(cell.seed),
+            "tadp.axes": json.dumps(cell.axes),
+            **{f"tadp.digest.{name}": digest for name, digest in cell.digests.items()},
+            **provenance(),
+        }
+
+    def _tell(self, status: str, moment: int, error: str) -> None:
+        if status == "RUNNING":
+            self._client.update_run(self._run, status=status)
+        else:
+            if status == "FINISHED":
+                self._upload()
+            if error:
+                self._client.set_tag(self._run, "tadp.error", error[:TAG_LENGTH])
+            # Last, so that a run that says FINISHED is whole.
+            self._client.set_terminated(self._run, status, moment)
+        self._told = self._state
+
+    def _upload(self) -> None:
+        for name in PICTURES:
+            if (self.cell.folder / name).is_file():
+                self._client.log_artifact(self._run, str(self.cell.folder / name))
+        if (self.cell.folder / MODEL).is_file():
+            tags = [RunTag("tadp.checkpoint", str(self.cell.folder / MODEL))]
+            self._client.log_batch(self._run, tags=tags)
+
+
+def metric_key(name: str) -> str:
+    """A metric's name with `_` for what MLflow allows in no key (class names may hold anything)."""
+    return re.sub(r"[^\w.\-:/ ]", "_", name, flags=re.ASCII)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested keys as dotted ones, values as text."""
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, str) else json.dumps(value)
+    return flat

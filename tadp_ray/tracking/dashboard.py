@@ -1,0 +1,89 @@
+"""Shows MLflow's web page over the store that sweeps write to."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from tadp_ray.tracking.store import Store
+
+STARTUP_SECONDS = 120
+
+
+def dashboard(store: Store, host: str = "127.0.0.1", port: int = 5000, tell: Callable[[str], None] = print) -> None:
+    """Serve the store's page until interrupted; a store that is a server already has one, and it is told where.
+
+    Raises:
+        ValueError: the port is taken, or the server ends by itself.
+    """
+    if store.uri.startswith("http"):
+        tell(f"the MLflow server is already running: open {store.shown}")
+        return
+    with serve(store, host, port) as (address, process):
+        tell(f"open {address} (stop with Ctrl-C)")
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            return
+    raise ValueError(f"the MLflow server ended with exit code {code}; what it said stands above")
+
+
+@contextmanager
+def serve(store: Store, host: str, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """An MLflow server over a store's database, as (address, process) once it answers; stopped with the block.
+
+    Raises:
+        ValueError: the port is taken, or the server does not come up.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ValueError(f"{host}:{port} cannot be listened on ({error.strerror}); choose another --port") from None
+    address = f"http://{host}:{port}"
+    # The URI may hold a password: the environment is the place that other users of the machine cannot read. A server
+    # of one's own needs neither job runners nor many workers.
+    environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": store.uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    if store.database:
+        command += ["--default-artifact-root", (store.database.parent / "mlartifacts").as_uri()]
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        await_answer(address, process)
+        yield address, process
+    finally:
+        stop(process, signal.SIGTERM)
+
+
+def stop(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    """End a server with the workers it started; what does not end in ten seconds is killed."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, how)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        stop(process, signal.SIGKILL)
+
+
+def await_answer(address: str, process: subprocess.Popen[bytes]) -> None:
+    """Return when the server answers.
+
+    Raises:
+        ValueError: it ended, or says nothing for `STARTUP_SECONDS`.
+    """
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ValueError(f"the MLflow server ended with exit code {process.returncode}; what it said stands above")
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise ValueError(f"the MLflow server did not answer at {address} within {STARTUP_SECONDS} seconds")

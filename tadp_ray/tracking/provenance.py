@@ -1,0 +1,83 @@
+"""Which code, which libraries and which machine a sweep ran with."""
+
+import os
+import platform
+import shutil
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = {
+    "tadp_ray": "tadp-ray",
+    "torch": "torch",
+    "ray": "ray",
+    "mlflow": "mlflow",
+    "diffusers": "diffusers",
+    "transformers": "transformers",
+    "mmseg": "onedl-mmsegmentation",
+    "numpy": "numpy",
+}
+
+
+@cache
+def provenance() -> dict[str, str]:
+    """Tags that say where numbers come from: `tadp.commit`, `tadp.version.*`, `tadp.hardware.*` of this machine.
+
+    A tag whose fact is unknown (no git, no NVIDIA driver) is left out. The host's name is nobody's business.
+    """
+    tags = {f"tadp.version.{name}": found for name, package in PACKAGES.items() if (found := installed(package))}
+    tags["tadp.version.python"] = platform.python_version()
+    tags |= {f"tadp.hardware.{name}": fact for name, fact in hardware().items()}
+    if commit := git_commit():
+        # MLflow's page has a place of its own for the commit, too.
+        tags |= {"tadp.commit": commit, "mlflow.source.git.commit": commit.removesuffix("+dirty")}
+    return tags
+
+
+def installed(package: str) -> str | None:
+    """An installed package's version."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def git_commit(source: Path = Path(__file__)) -> str | None:
+    """Commit of the checkout that holds `source`, with `+dirty` if tracked files differ; None outside git."""
+    # An installed copy may lie inside somebody else's checkout: ask whether git knows this very file.
+    if git(source, "ls-files", "--error-unmatch", source.name) is None:
+        return None
+    commit, changes = git(source, "rev-parse", "HEAD"), git(source, "status", "--porcelain", "--untracked-files=no")
+    return f"{commit}+dirty" if commit and changes else commit
+
+
+def git(source: Path, *words: str) -> str | None:
+    """What git answers about the folder of `source`, None if it fails or is not installed."""
+    return output("git", "-C", str(source.parent), *words)
+
+
+def output(*command: str) -> str | None:
+    """A command's stripped output, None if it fails or does not exist."""
+    if shutil.which(command[0]) is None:
+        return None
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def hardware() -> dict[str, str]:
+    """CPU model, cores, memory and NVIDIA GPUs of the machine this runs on."""
+    facts = {"cpu": cpu_model(), "cores": str(os.cpu_count())}
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        facts["memory_gib"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f}"
+    if gpus := output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"):
+        facts["gpus"] = ", ".join(gpus.splitlines())
+    return facts
+
+
+def cpu_model() -> str:
+    """The processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

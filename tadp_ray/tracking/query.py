@@ -1,0 +1,143 @@
+"""What MLflow knows: finished cells of any sweep, the rows of one sweep, and the run that stands for a sweep."""
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Run, ViewType
+
+from tadp_ray.tracking.provenance import provenance
+from tadp_ray.tracking.store import Store
+
+PAGE = 1000
+
+
+@dataclass(frozen=True)
+class CellRow:
+    """One cell as MLflow holds it."""
+
+    run_id: str
+    fingerprint: str
+    experiment: str
+    scale: str
+    axes: dict[str, Any]
+    seed: int
+    metrics: dict[str, float]
+    """Last value of every metric; infinite and NaN where training was."""
+    status: str
+    """RUNNING, FINISHED, FAILED or KILLED."""
+    error: str | None
+    commit: str | None
+    """Git commit of the code, `+dirty` if it was changed."""
+    start_time: float
+    end_time: float | None
+    """Unix seconds."""
+    params: dict[str, str]
+
+    @classmethod
+    def of(cls, run: Run) -> "CellRow":
+        """The row of an MLflow run that a sender made."""
+        info, tags = run.info, run.data.tags
+        return cls(
+            run_id=info.run_id,
+            fingerprint=tags["tadp.fingerprint"],
+            experiment=tags["tadp.experiment"],
+            scale=tags["tadp.scale"],
+            axes=json.loads(tags["tadp.axes"]),
+            seed=int(tags["tadp.seed"]),
+            metrics={key: as_logged(value) for key, value in run.data.metrics.items()},
+            status=info.status,
+            error=tags.get("tadp.error"),
+            commit=tags.get("tadp.commit"),
+            start_time=info.start_time / 1000,
+            end_time=info.end_time / 1000 if info.end_time else None,
+            params=dict(run.data.params),
+        )
+
+
+def as_logged(value: float) -> float:
+    """A metric's true value: MLflow's databases keep the largest float where infinity was logged."""
+    return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
+
+
+def finished(store: Store, fingerprints: Sequence[str]) -> dict[str, CellRow]:
+    """Finished cells by fingerprint, from every experiment in the store; of several the one that ended last."""
+    experiments = [found.experiment_id for found in pages(store.client.search_experiments)]
+    rows = {}
+    for fingerprint in fingerprints:
+        wanted = f"tags.`tadp.fingerprint` = '{fingerprint}' and attributes.status = 'FINISHED'"
+        newest = ["attributes.end_time DESC"]
+        for run in store.client.search_runs(experiments, wanted, max_results=1, order_by=newest):
+            rows[fingerprint] = CellRow.of(run)
+    return rows
+
+
+def rows(store: Store, experiment: str, scale: str) -> list[CellRow]:
+    """Every cell of one experiment at one scale, whatever became of it, oldest first."""
+    found = store.client.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    wanted = f"tags.`tadp.scale` = '{scale}' and tags.`tadp.fingerprint` != ''"
+    order = ["attributes.start_time ASC"]
+    runs = pages(store.client.search_runs, [found.experiment_id], wanted, ViewType.ACTIVE_ONLY, order_by=order)
+    return [CellRow.of(run) for run in runs]
+
+
+def history(store: Store, run_id: str, metric: str) -> list[tuple[int, float]]:
+    """A metric's (step, value) over training, by step."""
+    points = store.client.get_metric_history(run_id, metric)
+    return sorted((point.step, as_logged(point.value)) for point in points)
+
+
+def parent(store: Store, experiment: str, scale: str, key: str, description: str = "") -> str:
+    """Id of the run that stands for a sweep, RUNNING; the same `key` finds the same run again.
+
+    Args:
+        store: where.
+        experiment: the MLflow experiment that bears the sweep, made if need be.
+        scale: pocket or paper.
+        key: hash of what the sweep's table is made of.
+        description: Markdown shown on the run's page.
+
+    Raises:
+        ValueError: the MLflow experiment was deleted.
+    """
+    place = store.experiment_id(experiment)
+    wanted = f"tags.`tadp.sweep` = '{key}' and tags.`tadp.scale` = '{scale}'"
+    for run in store.client.search_runs([place], wanted, max_results=1):
+        store.client.update_run(run.info.run_id, status="RUNNING")
+        return run.info.run_id
+    tags = {
+        "tadp.sweep": key,
+        "tadp.experiment": experiment,
+        "tadp.scale": scale,
+        **({"mlflow.note.content": description} if description else {}),
+        **provenance(),
+    }
+    return store.client.create_run(place, tags=tags, run_name=f"{experiment} ({scale})").info.run_id
+
+
+def end_parent(
+    store: Store, run_id: str, status: str, metrics: Mapping[str, float] | None = None, files: Sequence[Path] = ()
+) -> None:
+    """Close a sweep's run as FINISHED, FAILED or KILLED, with the sweep's counts and its table and figure files."""
+    for key, value in (metrics or {}).items():
+        store.client.log_metric(run_id, key, value)
+    for path in files:
+        store.client.log_artifact(run_id, str(path))
+    store.client.set_terminated(run_id, status)
+
+
+def pages(search: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+    """All results of one of MLflow's searches, page after page."""
+    token = None
+    while True:
+        page = search(*args, max_results=PAGE, page_token=token, **kwargs)
+        yield from page
+        token = page.token
+        if not token:
+            return

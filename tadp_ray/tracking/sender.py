@@ -1,0 +1,100 @@
+"""Ships the journals of a sweep's cells to MLflow, in the background and without ever holding up a training step."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from mlflow.exceptions import MlflowException
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.tracking.cell_run import CellRun
+from tadp_ray.tracking.query import finished
+from tadp_ray.tracking.store import Store, first_line
+
+LONGEST_WAIT = 30.0
+
+
+def to_console(text: str) -> None:
+    """Tell the user something beside the progress display."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Sender:
+    """A thread that follows the journals of `cells` and keeps their runs in MLflow up to date.
+
+    The journals are the record of truth; MLflow is a view of them. While MLflow is away the journals grow, and
+    everything is sent when it is back.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        parent: str,
+        cells: Sequence[Cell],
+        *,
+        period: float = 1.0,
+        tell: Callable[[str], None] = to_console,
+    ) -> None:
+        self._store, self._period, self._tell = store, period, tell
+        self._runs = [CellRun(store, parent, cell) for cell in cells]
+        self._trouble = False
+        self._closing = threading.Event()
+        self._deadline = float("inf")
+        self._thread = threading.Thread(target=self._follow, name="mlflow-sender", daemon=True)
+        self._thread.start()
+
+    def close(self, timeout: float) -> int:
+        """Send what is left, for at most `timeout` seconds; interrupted cells are marked KILLED.
+
+        Returns:
+            How many journal values and state changes MLflow does not hold; `replay` or the same sweep sends them.
+        """
+        self._deadline = time.monotonic() + timeout
+        self._closing.set()
+        self._thread.join(timeout)
+        return sum(run.unsent for run in self._runs if run.begun)
+
+    def _follow(self) -> None:
+        wait = self._period
+        while not self._closing.wait(wait):
+            wait = self._period if self._ship() else min(2 * wait, LONGEST_WAIT)
+        for run in self._runs:
+            run.stop()
+        while not self._ship() and time.monotonic() < self._deadline:
+            time.sleep(min(self._period, 1.0))
+
+    def _ship(self) -> bool:
+        """One round over all cells; False if MLflow did not take everything."""
+        trouble: Exception | None = None
+        for run in self._runs:
+            if time.monotonic() > self._deadline:
+                break
+            try:
+                run.ship()
+            except (MlflowException, OSError) as error:
+                run.lose()
+                trouble = error
+        if trouble and not self._trouble:
+            self._tell(
+                f"MLflow at {self._store.shown} does not take records ({first_line(trouble)}); "
+                "training goes on, they are kept in the cells' journals and sent when it is back"
+            )
+        elif self._trouble and not trouble:
+            self._tell(f"MLflow at {self._store.shown} is back; all records so far are sent")
+        self._trouble = trouble is not None
+        return not trouble
+
+
+def replay(store: Store, parent: str, cells: Sequence[Cell]) -> None:
+    """Send the journals of cells whose training ended while nobody could tell MLflow.
+
+    Cells that MLflow already holds as finished are left alone, in whichever sweep they were trained.
+
+    Raises:
+        MlflowException: MLflow does not take them.
+    """
+    known = finished(store, [cell.fingerprint for cell in cells])
+    for cell in cells:
+        if cell.fingerprint not in known:
+            CellRun(store, parent, cell).ship()

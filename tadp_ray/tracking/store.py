@@ -1,0 +1,117 @@
+"""Opens the MLflow store that a sweep writes to, and says early and plainly when it does not answer."""
+
+import logging
+import os
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import urlsplit
+
+# MLflow's own defaults wait for minutes on a dead server; what is lost here is sent again by the sender. It also
+# reports usage to its makers unless told not to. Values that the user has set stand.
+for _name, _value in {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+from mlflow import MlflowClient  # noqa: E402 - reads the environment above
+from mlflow.exceptions import MlflowException  # noqa: E402
+
+PATIENCE = 5.0
+PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+@dataclass(frozen=True)
+class Store:
+    """An MLflow tracking store that has answered."""
+
+    uri: str
+    client: MlflowClient
+
+    @property
+    def shown(self) -> str:
+        """The URI without its password, for messages."""
+        return without_password(self.uri)
+
+    @property
+    def database(self) -> Path | None:
+        """The store's SQLite file, if it is one."""
+        return Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:///") else None
+
+    def experiment_id(self, name: str) -> str:
+        """The MLflow experiment of this name, made if it is not there yet."""
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            # Without a server MLflow would put artifacts into whatever folder the process happens to stand in.
+            place = (self.database.parent / "mlartifacts" / name).as_uri() if self.database else None
+            return self.client.create_experiment(name, artifact_location=place)
+        if found.lifecycle_stage != "active":
+            raise ValueError(
+                f"{self.shown}: the MLflow experiment {name!r} was deleted; restore it in MLflow, or purge it with "
+                "`mlflow gc`, then run this again"
+            )
+        return found.experiment_id
+
+
+def open_store(uri: str | None = None) -> Store:
+    """Open the store at `uri`, else at MLFLOW_TRACKING_URI, else in ./mlflow.db.
+
+    Raises:
+        ValueError: nothing usable answers there within some five seconds.
+    """
+    uri = absolute(uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
+    mend = "start it, fix the URI (--tracking-uri or MLFLOW_TRACKING_URI), or leave it out to use ./mlflow.db"
+    # Making the schema of a new database takes seconds and tells each of its steps.
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        knock(uri)
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    except (OSError, HTTPException, MlflowException, ImportError) as error:
+        raise ValueError(f"MLflow at {without_password(uri)} does not answer ({first_line(error)}): {mend}") from None
+    return Store(uri, client)
+
+
+def absolute(uri: str) -> str:
+    """The URI with an absolute path if it is a SQLite file's, since Ray's workers start in folders of their own."""
+    path = uri.removeprefix("sqlite:///")
+    return uri if path == uri else f"sqlite:///{Path(path).absolute()}"
+
+
+def knock(uri: str) -> None:
+    """See whether anybody listens behind a network address; any answer counts, MLflow's client judges it after.
+
+    Raises:
+        OSError: refused, unknown, or silent for `PATIENCE` seconds.
+    """
+    place = urlsplit(uri)
+    if place.scheme in ("http", "https"):
+        try:
+            urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PATIENCE).close()
+        except urllib.error.HTTPError as answer:
+            answer.close()
+        except urllib.error.URLError as error:
+            if not isinstance(error.reason, ssl.SSLError):
+                raise
+    elif place.hostname and place.scheme.partition("+")[0] in PORTS:
+        port = place.port or PORTS[place.scheme.partition("+")[0]]
+        socket.create_connection((place.hostname, port), timeout=PATIENCE).close()
+
+
+def without_password(uri: str) -> str:
+    """The URI as it may be printed."""
+    password = urlsplit(uri).password
+    return uri.replace(f":{password}@", ":***@") if password else uri
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

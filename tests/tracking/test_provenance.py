@@ -1,0 +1,31 @@
+"""Provenance names the code and the machine, and never the host."""
+
+import platform
+import subprocess
+
+from tadp_ray.tracking.provenance import git_commit, provenance
+
+
+def test_the_commit_says_when_tracked_files_differ(tmp_path):
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+        subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
+
+    source = tmp_path / "code.py"
+    source.write_text("1")
+    assert git_commit(source) is None
+    git("init")
+    # A file that git does not know came from elsewhere: the checkout around it says nothing about it.
+    assert git_commit(source) is None
+    git("add", "code.py")
+    git("commit", "-m", "first")
+    assert len(git_commit(source)) == 40
+    source.write_text("2")
+    assert git_commit(source).endswith("+dirty")
+
+
+def test_provenance_names_libraries_and_hardware_but_not_the_host():
+    tags = provenance()
+    assert {"tadp.version.torch", "tadp.version.mlflow", "tadp.version.python", "tadp.hardware.cpu"} <= set(tags)
+    assert float(tags["tadp.hardware.memory_gib"]) > 0
+    assert platform.node() not in tags.values()

@@ -1,0 +1,198 @@
+"""What is written in a journal arrives in MLflow once, whoever dies in between."""
+
+import math
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tadp_ray.tracking.query import finished, history, parent, rows
+from tadp_ray.tracking.sender import Sender, replay
+from tadp_ray.tracking.store import Store, open_store
+
+
+def points(store: Store, run_id: str) -> Counter:
+    """How often MLflow holds each (metric, step)."""
+    keys = store.client.get_run(run_id).data.metrics
+    return Counter((key, m.step) for key in keys for m in store.client.get_metric_history(run_id, key))
+
+
+def wait_for(happened: Callable[[], object]) -> None:
+    """Return when something has happened in another thread or process."""
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline, "nothing happened for a minute"
+        time.sleep(0.05)
+
+
+def once(*steps: int) -> Counter:
+    return Counter({(key, step): 1 for key in ("loss", "miou") for step in steps})
+
+
+def test_a_finished_cell_becomes_a_child_run_with_its_recipe_and_pictures(store, make_cell, journals):
+    cell = make_cell()
+    journals.start(cell)
+    journals.train(cell, 1, 3)
+    journals.finish(cell, miou=41.5, **{"iou/bed (double)": math.nan, "worst": math.inf})
+    (cell.folder / "predictions.png").write_bytes(b"picture")
+    (cell.folder / "model.safetensors").write_bytes(b"weights")
+    sweep = parent(store, cell.experiment, cell.scale, "key")
+
+    assert Sender(store, sweep, [cell], period=0.1).close(timeout=30) == 0
+
+    row = finished(store, [cell.fingerprint, "unknown"])[cell.fingerprint]
+    assert (row.axes, row.seed, row.status) == (cell.axes, 0, "FINISHED")
+    assert row.metrics["miou"] == 41.5 and row.metrics["worst"] == math.inf
+    assert math.isnan(row.metrics["iou/bed _double_"])
+    assert row.params["caption.precision"] == "0.5" and row.params["schedule.iterations"] == "100"
+    run = store.client.get_run(row.run_id)
+    assert run.info.run_name == "precision=0.5 recall=0.75 seed=0"
+    assert run.data.tags["mlflow.parentRunId"] == sweep
+    assert run.data.tags["tadp.checkpoint"] == str(cell.folder / "model.safetensors")
+    assert run.data.tags["tadp.version.torch"]
+    assert {file.path for file in store.client.list_artifacts(row.run_id)} == {"cell.json", "predictions.png"}
+    assert history(store, row.run_id, "miou") == [(1, 0.5), (2, 1.0), (3, 1.5), (100, 41.5)]
+
+
+def test_what_a_resumed_cell_repeats_is_stored_once_and_torn_lines_wait(store, make_cell, journals):
+    cell = make_cell()
+    path = cell.folder / "journal.jsonl"
+    journals.start(cell)
+    journals.train(cell, 1, 5)
+    with path.open("a") as file:
+        file.write('{"type": "metrics", "step": 6, "met')
+    sweep = parent(store, cell.experiment, cell.scale, "key")
+    sender = Sender(store, sweep, [cell], period=0.05)
+    wait_for(lambda: rows(store, cell.experiment, cell.scale))
+    with path.open("a") as file:
+        file.write('rics": {"loss": 0.1, "miou": 3.0}, "time": 1}\n{"type": "torn by a ki\n')
+    journals.start(cell)
+    journals.train(cell, 4, 7)
+    assert sender.close(timeout=30) == 0
+    (row,) = rows(store, cell.experiment, cell.scale)
+    assert points(store, row.run_id) == once(1, 2, 3, 4, 5, 6, 7)
+    assert row.status == "KILLED" and not finished(store, [cell.fingerprint])
+
+
+def test_a_failed_cell_says_why_and_goes_on_in_the_same_run(store, make_cell, journals):
+    cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
+    journals.start(cell)
+    journals.write(cell, type="failed", error="ValueError: the data set is empty")
+    assert Sender(store, sweep, [cell], period=0.1).close(timeout=30) == 0
+    (row,) = rows(store, cell.experiment, cell.scale)
+    assert (row.status, row.error) == ("FAILED", "ValueError: the data set is empty")
+
+    journals.start(cell)
+    journals.finish(cell, miou=40.0)
+    assert Sender(store, sweep, [cell, make_cell(seed=1)], period=0.1).close(timeout=30) == 0
+    (row,) = rows(store, cell.experiment, cell.scale)
+    assert (row.status, row.metrics) == ("FINISHED", {"miou": 40.0})
+
+
+KILLED_DRIVER = """
+import os, sys
+from tadp_ray.config.cell import Cell
+from tadp_ray.tracking import cell_run
+from tadp_ray.tracking.store import open_store
+cell_run.METRICS_PER_BATCH = 10
+store = open_store(sys.argv[1])
+send, left = store.client.log_batch, int(sys.argv[4])
+def log_batch(run, metrics=(), **rest):
+    global left
+    send(run, metrics=metrics, **rest)
+    left -= bool(metrics)
+    if left == 0:
+        os.kill(os.getpid(), 9)
+store.client.log_batch = log_batch
+cell_run.CellRun(store, sys.argv[2], Cell.model_validate_json(sys.argv[3])).ship()
+"""
+
+
+def test_a_driver_killed_between_batches_is_continued(store, make_cell, journals):
+    cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
+    journals.start(cell)
+    journals.train(cell, 1, 99)
+    journals.finish(cell, miou=50.0, loss=0.01)
+    command = [sys.executable, "-c", KILLED_DRIVER, store.uri, sweep, cell.model_dump_json()]
+    for batches in (1, 3):
+        assert subprocess.run([*command, str(batches)], timeout=60).returncode == -9
+    (row,) = rows(store, cell.experiment, cell.scale)
+    assert points(store, row.run_id).total() == 40 and row.status == "RUNNING"
+
+    replay(store, sweep, [cell])
+    assert points(store, row.run_id) == once(*range(1, 101))
+    assert list(finished(store, [cell.fingerprint])) == [cell.fingerprint]
+
+
+def test_a_cell_is_known_in_every_sweep_and_the_latest_counts(store, make_cell, journals):
+    here, there = make_cell(), make_cell(experiment="another")
+    assert here.fingerprint == there.fingerprint
+    journals.start(here)
+    journals.finish(here, miou=50.0)
+    for cell in (here, there):
+        # The second is not sent: the first is the same cell.
+        replay(store, parent(store, cell.experiment, "pocket", "key"), [cell])
+    assert finished(store, [here.fingerprint])[here.fingerprint].experiment == "prec_recall"
+    assert rows(store, "another", "pocket") == []
+
+    Sender(store, parent(store, "another", "pocket", "key"), [there], period=0.1).close(timeout=30)
+    (copy,) = rows(store, "another", "pocket")
+    store.client.set_terminated(copy.run_id, "FINISHED", int(time.time() * 1000) + 60_000)
+    assert finished(store, [here.fingerprint])[here.fingerprint].run_id == copy.run_id
+    store.client.delete_run(copy.run_id)
+    assert finished(store, [here.fingerprint])[here.fingerprint].experiment == "prec_recall"
+
+
+def test_the_parent_of_a_sweep_is_found_again(store):
+    first = parent(store, "prec_recall", "pocket", "key")
+    store.client.set_terminated(first, "KILLED")
+    assert parent(store, "prec_recall", "pocket", "key") == first
+    assert store.client.get_run(first).info.status == "RUNNING"
+    assert parent(store, "prec_recall", "paper", "key") != first
+    assert parent(store, "prec_recall", "pocket", "other") != first
+
+
+@pytest.mark.cluster
+def test_an_outage_loses_nothing_and_doubles_nothing(store, make_cell, journals, free_port, tmp_path: Path):
+    from tadp_ray.tracking.dashboard import serve, stop
+
+    cells = [make_cell(), make_cell(precision=1.0)]
+    said: list[str] = []
+    with serve(store, "127.0.0.1", free_port) as (address, server):
+        remote = open_store(address)
+        sweep = parent(remote, "prec_recall", "pocket", "key")
+        sender = Sender(remote, sweep, cells, period=0.05, tell=said.append)
+        for cell in cells:
+            journals.start(cell)
+        journals.train(cells[0], 1, 50)
+        wait_for(lambda: len(rows(remote, "prec_recall", "pocket")) == 2)
+        stop(server, signal.SIGKILL)
+    journals.train(cells[0], 51, 99)
+    wait_for(lambda: said)
+    journals.finish(cells[0], loss=0.01, miou=50.0)
+    with serve(store, "127.0.0.1", free_port):
+        assert sender.close(timeout=60) == 0
+        by_fingerprint = {row.fingerprint: row for row in rows(remote, "prec_recall", "pocket")}
+    assert len(by_fingerprint) == 2
+    assert [by_fingerprint[cell.fingerprint].status for cell in cells] == ["FINISHED", "KILLED"]
+    assert points(store, by_fingerprint[cells[0].fingerprint].run_id) == once(*range(1, 101))
+    assert len(said) == 2 and "does not take records" in said[0] and "is back" in said[1]
+
+
+def test_a_server_that_stays_away_holds_up_nobody_and_the_rest_is_counted(store, make_cell, journals, free_port):
+    cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
+    away = Store(f"http://127.0.0.1:{free_port}", type(store.client)(f"http://127.0.0.1:{free_port}"))
+    journals.start(cell)
+    journals.train(cell, 1, 10)
+    said: list[str] = []
+    sender = Sender(away, sweep, [cell], period=0.05, tell=said.append)
+    began = time.monotonic()
+    # 20 values, and that the cell was interrupted.
+    assert sender.close(timeout=1) == 21
+    assert time.monotonic() - began < 3
+    assert len(said) == 1

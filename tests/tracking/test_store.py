@@ -1,0 +1,35 @@
+"""A store that cannot be used is refused before anything is computed."""
+
+import socket
+import time
+
+import pytest
+
+from tadp_ray.tracking.store import open_store
+
+
+def test_a_server_that_is_not_there_is_named_with_the_mend(free_port):
+    with pytest.raises(ValueError, match=rf"127.0.0.1:{free_port} does not answer.*start it, fix the URI"):
+        open_store(f"http://127.0.0.1:{free_port}")
+
+
+def test_a_server_that_is_silent_costs_five_seconds():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(ValueError, match="does not answer"):
+            open_store(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert time.monotonic() - began < 8
+
+
+def test_a_database_server_is_knocked_at_too_and_its_password_stays_secret(free_port):
+    with pytest.raises(ValueError, match=r"me:\*\*\*@127.0.0.1") as error:
+        open_store(f"postgresql://me:secret@127.0.0.1:{free_port}/mlflow")
+    assert "secret" not in str(error.value)
+
+
+def test_without_a_uri_the_database_lies_in_the_working_folder(store, monkeypatch):
+    monkeypatch.chdir(store.database.parent)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert open_store().uri == store.uri
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    assert open_store().uri == store.uri
