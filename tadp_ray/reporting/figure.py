@@ -1,0 +1,106 @@
+"""The same table as a picture: heat maps of ours and of the published numbers, and how every cell learned."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.reporting.table import Table, TableSpec
+
+# Even in lightness and readable with any colour vision.
+COLOURS = colormaps["cividis"]
+DASHES = ("-", "--", ":", "-.")
+Curve = Sequence[tuple[int, float]]
+
+
+def draw_table(table: Table, path: Path) -> None:
+    """Write heat maps (PNG) of our means and, where there are any, of the published numbers, in the same order.
+
+    Each map has its own colour range: at another scale only the pattern can be compared.
+    """
+    spec = table.spec
+    ours = np.array([[math.nan if e.mean is None else e.mean for e in row] for row in table.entries])
+    texts = [[entry.text.replace(" (", "\n(") for entry in row] for row in table.entries]
+    maps = [(f"ours ({spec.scale} scale)", ours, texts)]
+    if spec.published:
+        theirs = [[entry.published_text for entry in row] for row in table.entries]
+        values = [[math.nan if e.published is None else e.published for e in row] for row in table.entries]
+        maps.append(("published", np.array(values), theirs))
+    size = (1.6 + 1.35 * len(spec.column_values), 1.3 + 0.8 * len(spec.row_values))
+    figure = Figure(figsize=(size[0] * len(maps), size[1]), layout="constrained", dpi=150)
+    for axes, (title, values, words) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
+        draw_map(axes, spec, title, values, words)
+    figure.suptitle(spec.title, fontsize=11)
+    write_png(figure, path)
+
+
+def draw_map(axes: Axes, spec: TableSpec, title: str, values: np.ndarray, texts: Sequence[Sequence[str]]) -> None:
+    """One heat map with its numbers; what has none is grey."""
+    known = values[np.isfinite(values)]
+    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+    high = high if high > low else low + 1
+    # Numbers need broad places rather than square ones.
+    colours = COLOURS.with_extremes(bad="0.85")
+    image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, vmin=low, vmax=high, aspect="auto")
+    for (i, j), value in np.ndenumerate(values):
+        dark = math.isfinite(value) and image.norm(value) < 0.5
+        axes.text(j, i, texts[i][j], ha="center", va="center", fontsize=8.5, color="white" if dark else "black")
+    axes.set_xticks(range(len(spec.column_values)), [str(value) for value in spec.column_values])
+    axes.set_yticks(range(len(spec.row_values)), [str(value) for value in spec.row_values])
+    axes.set_xlabel(spec.column_label)
+    axes.set_ylabel(spec.row_label)
+    axes.set_title(title, fontsize=10)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.figure.colorbar(image, ax=axes, label=spec.metric_label, shrink=0.85)
+
+
+def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Curve], path: Path) -> None:
+    """Write learning curves (PNG): one panel per row value, one colour per column value, one line style per seed.
+
+    Args:
+        spec: the table's axes.
+        cells: the cells to draw.
+        curves: (step, value) of the metric, by fingerprint; cells without one are left out.
+        path: where to write.
+    """
+    count = len(spec.row_values)
+    figure = Figure(figsize=(1.2 + 2.9 * count, 3.2), layout="constrained", dpi=150)
+    panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
+    seeds = sorted({cell.seed for cell in cells})
+    for cell in cells:
+        steps, values = zip(*curves.get(cell.fingerprint) or [(math.nan, math.nan)], strict=True)
+        column = spec.column_values.index(cell.axes[spec.columns])
+        panels[spec.row_values.index(cell.axes[spec.rows])].plot(
+            steps,
+            values,
+            color=COLOURS(0.9 * column / max(1, len(spec.column_values) - 1)),
+            linestyle=DASHES[seeds.index(cell.seed) % len(DASHES)],
+            marker="o",
+            markersize=3,
+            label=str(spec.column_values[column]) if cell.seed == seeds[0] else None,
+        )
+    for panel, value in zip(panels, spec.row_values, strict=True):
+        panel.set_title(f"{spec.row_label} {value}", fontsize=10)
+        panel.set_xlabel("step")
+        panel.grid(alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel(spec.metric_label)
+    handles, labels = panels[-1].get_legend_handles_labels()
+    figure.legend(handles, labels, title=spec.column_label, loc="outside right upper", fontsize=8, frameon=False)
+    figure.suptitle(spec.title, fontsize=11)
+    write_png(figure, path)
+
+
+def write_png(figure: Figure, path: Path) -> None:
+    """Write a figure whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    FigureCanvasAgg(figure).print_png(draft)
+    draft.replace(path)

@@ -1,0 +1,155 @@
+"""A table as terminal text, Markdown, LaTeX, HTML and CSV."""
+
+import csv
+import io
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+
+import rich.table
+from rich.text import Text
+
+from tadp_ray.reporting.page import PAGE
+from tadp_ray.reporting.table import Entry, Table
+
+CSV_COLUMNS = ("row", "column", "metric", "mean", "sd", "n", "published", "source", "run_ids")
+LATEX = str.maketrans(
+    {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "±": r"$\pm$", "–": "--"}
+    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+)
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """Write table.md, .tex, .html and .csv, each whole or not at all; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    writers: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex, "html": html, "csv": to_csv}
+    paths = []
+    for ending, render in writers.items():
+        path = folder / f"table.{ending}"
+        draft = path.with_suffix(f".{ending}.part")
+        draft.write_text(render(table), encoding="utf-8", newline="")
+        draft.replace(path)
+        paths.append(path)
+    return paths
+
+
+def terminal(table: Table) -> rich.table.Table:
+    """For a rich console: ours, the published number dim beneath."""
+    spec = table.spec
+    caption = Text("\n".join((table.caption, *table.notes)), style="dim", justify="left")
+    shown = rich.table.Table(title=spec.title, title_justify="left", caption=caption, caption_justify="left")
+    shown.add_column(f"{spec.row_label} \\ {spec.column_label}", style="bold")
+    for value in spec.column_values:
+        shown.add_column(str(value), justify="right")
+    for value, entries in zip(spec.row_values, table.entries, strict=True):
+        shown.add_row(str(value), *(terminal_entry(table, entry) for entry in entries), end_section=True)
+    return shown
+
+
+def terminal_entry(table: Table, entry: Entry) -> Text:
+    """One place of the terminal's table."""
+    style = "bold green" if entry.best else "" if entry.complete else "yellow"
+    text = Text(entry.text, style=style)
+    return text.append(f"\npublished {entry.published_text}", style="not bold dim") if table.spec.published else text
+
+
+def columns_of(table: Table) -> list[tuple[str, bool]]:
+    """(heading, is published) of every printed column: ours, and the published number beside it."""
+    kinds = (False, True) if table.spec.published else (False,)
+    return [
+        (f"{table.spec.column_label} {value}" + (" (published)" if published else ""), published)
+        for value in table.spec.column_values
+        for published in kinds
+    ]
+
+
+def markdown(table: Table) -> str:
+    """For a README: published numbers in columns of their own."""
+    spec, columns = table.spec, columns_of(table)
+    lines = [f"**{spec.title}**", ""]
+    lines.append("| " + " | ".join([spec.row_label, *(heading for heading, _ in columns)]) + " |")
+    lines.append("|:--|" + "--:|" * len(columns))
+    for value, entries in zip(spec.row_values, table.entries, strict=True):
+        texts = [str(value)]
+        for entry in entries:
+            texts.append(f"**{entry.text}**" if entry.best else entry.text)
+            texts += [f"*{entry.published_text}*"] if spec.published else []
+        lines.append("| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |")
+    lines += ["", table.caption, *(f"- {note}" for note in table.notes)]
+    # A list needs an empty line before it.
+    return "\n".join(lines).replace(f"{table.caption}\n- ", f"{table.caption}\n\n- ") + "\n"
+
+
+def latex(table: Table) -> str:
+    """For a paper: a table environment that needs the booktabs package."""
+    spec = table.spec
+    width = 2 if spec.published else 1
+    heads = [rf"\multicolumn{{{width}}}{{c}}{{{str(value).translate(LATEX)}}}" for value in spec.column_values]
+    spans = [rf"\cmidrule(lr){{{2 + width * i}-{1 + width * (i + 1)}}}" for i in range(len(heads))]
+    row_label, column_label = spec.row_label.translate(LATEX), spec.column_label.translate(LATEX)
+    body = [rf"{column_label} & {' & '.join(heads)} \\", "".join(spans)]
+    body.append(rf"{row_label} & {' & '.join(['ours', 'published'][:width] * len(heads))} \\")
+    body.append(r"\midrule")
+    for value, entries in zip(spec.row_values, table.entries, strict=True):
+        texts = [str(value).translate(LATEX)]
+        for entry in entries:
+            text = entry.text.translate(LATEX)
+            texts.append(rf"\textbf{{{text}}}" if entry.best else text)
+            texts += [rf"\textit{{{entry.published_text.translate(LATEX)}}}"] if spec.published else []
+        body.append(" & ".join(texts) + r" \\")
+    notes = " ".join(f"{note}." for note in (table.caption.rstrip("."), *table.notes)).translate(LATEX)
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{spec.title.translate(LATEX)}. {notes}}}",
+            rf"\begin{{tabular}}{{l{'r' * width * len(heads)}}}",
+            r"\toprule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def html(table: Table) -> str:
+    """A page of its own that loads nothing."""
+    spec = table.spec
+    head = "".join(f"<th scope=col>{escape(str(value))}</th>" for value in spec.column_values)
+    rows = "\n".join(
+        f"<tr><th scope=row>{escape(str(value))}</th>{''.join(html_entry(table, entry) for entry in entries)}</tr>"
+        for value, entries in zip(spec.row_values, table.entries, strict=True)
+    )
+    return PAGE.substitute(
+        title=escape(spec.title),
+        span=len(spec.column_values),
+        rows=rows,
+        head=head,
+        row_label=escape(spec.row_label),
+        column_label=escape(spec.column_label),
+        caption=escape(table.caption),
+        notes="".join(f"<li>{escape(note)}</li>" for note in table.notes),
+    )
+
+
+def html_entry(table: Table, entry: Entry) -> str:
+    """One place of the page; pointing at it names its runs."""
+    style = "best" if entry.best else "" if entry.complete else "open"
+    runs = escape("MLflow runs: " + ", ".join(entry.run_ids) if entry.run_ids else "no finished run")
+    below = f"<small>published {entry.published_text}</small>" if table.spec.published else ""
+    return f'<td class="{style}" title="{runs}"><span>{escape(entry.text)}</span>{below}</td>'
+
+
+def to_csv(table: Table) -> str:
+    """One line per place, numbers unrounded, empty where there is none, run ids apart by spaces."""
+    out = io.StringIO()
+    lines = csv.writer(out, lineterminator="\n")
+    lines.writerow(CSV_COLUMNS)
+    for entry in (entry for row in table.entries for entry in row):
+        source = table.spec.source if entry.published is not None else ""
+        numbers = (entry.mean, entry.sd, entry.n, entry.published)
+        lines.writerow((entry.row, entry.column, table.spec.metric, *numbers, source, " ".join(entry.run_ids)))
+    return out.getvalue()

@@ -1,0 +1,257 @@
+"""An experiment's table: what every place of it holds, and everything a reader must know about how it came to be."""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.config.schema import Experiment, Scale, Sweep
+from tadp_ray.tracking.query import CellRow
+
+METRIC_NAMES = {"miou": "mIoU (%)", "best_miou": "best mIoU (%)", "accuracy": "pixel accuracy (%)"}
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """What is asked: two axes, a metric, and what the paper printed."""
+
+    title: str
+    metric: str
+    rows: str
+    """Dotted recipe key whose values are the rows; `columns` likewise."""
+    columns: str
+    row_values: tuple[Any, ...]
+    column_values: tuple[Any, ...]
+    published: tuple[tuple[float | None, ...], ...] | None = None
+    """One row per row value, one number per column value."""
+    source: str = ""
+    """Where the published numbers stand."""
+    scale: Scale = "pocket"
+
+    @classmethod
+    def of(cls, experiment: Experiment, sweep: Sweep, scale: Scale) -> "TableSpec":
+        """The table an experiment file asks for.
+
+        Raises:
+            ValueError: the table and the sweep do not have the same two axes, or the published numbers another shape.
+        """
+        asked, published = experiment.table, experiment.table.published
+        if {asked.rows, asked.columns} != set(sweep.axes):
+            raise ValueError(
+                f"table: rows and columns are {asked.rows} and {asked.columns}, but the sweep's axes are "
+                f"{', '.join(sweep.axes)}; a table needs exactly its two axes"
+            )
+        row_values, column_values = sweep.axes[asked.rows], sweep.axes[asked.columns]
+        shape = [len(column_values)] * len(row_values)
+        if published and [len(row) for row in published.values] != shape:
+            raise ValueError(f"table: published.values must be {len(row_values)} rows of {len(column_values)} numbers")
+        return cls(
+            title=asked.title,
+            metric=asked.metric,
+            rows=asked.rows,
+            columns=asked.columns,
+            row_values=row_values,
+            column_values=column_values,
+            published=published.values if published else None,
+            source=published.source if published else "",
+            scale=scale,
+        )
+
+    @property
+    def row_label(self) -> str:
+        """`precision` for caption.precision."""
+        return self.rows.rpartition(".")[2]
+
+    @property
+    def column_label(self) -> str:
+        """`recall` for caption.recall."""
+        return self.columns.rpartition(".")[2]
+
+    @property
+    def metric_label(self) -> str:
+        """The metric as people write it, with its unit."""
+        return METRIC_NAMES.get(self.metric, self.metric)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One place of the table."""
+
+    row: Any
+    column: Any
+    values: tuple[float, ...]
+    """The metric of every finished seed, in seed order."""
+    asked: int
+    """Seeds this place should have."""
+    published: float | None
+    run_ids: tuple[str, ...]
+    best: bool = False
+    """The highest mean among the complete places."""
+
+    @property
+    def n(self) -> int:
+        """Finished seeds."""
+        return len(self.values)
+
+    @property
+    def sound(self) -> bool:
+        """Whether there are values and all are numbers: NaN and infinity are never averaged."""
+        return bool(self.values) and all(math.isfinite(value) for value in self.values)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over seeds; None if nothing is finished or a seed is not finite."""
+        return statistics.fmean(self.values) if self.sound else None
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation over seeds (n - 1); None for one seed."""
+        return statistics.stdev(self.values) if self.sound and self.n > 1 else None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every seed is there and finite."""
+        return self.sound and self.n == self.asked
+
+    @property
+    def text(self) -> str:
+        """`51.20 ± 0.31 (2/3)`: the count stands only where seeds are missing."""
+        if not self.values:
+            return "–"
+        if self.mean is None:
+            text = "not finite"
+        else:
+            text = f"{self.mean:.2f}" + (f" ± {self.sd:.2f}" if self.sd is not None else "")
+        return text if self.n == self.asked else f"{text} ({self.n}/{self.asked})"
+
+    @property
+    def published_text(self) -> str:
+        """The printed number, or a dash."""
+        return "–" if self.published is None else f"{self.published:.2f}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table filled as far as there are finished cells."""
+
+    spec: TableSpec
+    entries: tuple[tuple[Entry, ...], ...]
+    """Row by row."""
+    notes: tuple[str, ...]
+    """What a reader must know: missing and failed cells, mixed code, agreement with the published order."""
+
+    @property
+    def caption(self) -> str:
+        """What the numbers are, ours and the published ones apart."""
+        entries = [entry for row in self.entries for entry in row]
+        seeds = max(entry.asked for entry in entries)
+        ours = f"Ours: {self.spec.scale} scale, {self.spec.metric_label}"
+        ours += f", mean ± sample standard deviation over {seeds} seeds." if seeds > 1 else ", one seed."
+        if any(entry.best for entry in entries):
+            ours += " Bold: the highest of ours."
+        return f"{ours} Published: {self.spec.source}." if self.spec.published else ours
+
+
+def build_table(
+    spec: TableSpec, cells: Sequence[Cell], rows: Mapping[str, CellRow], failed: Mapping[str, str] | None = None
+) -> Table:
+    """Lay finished cells out.
+
+    Args:
+        spec: the table that is asked for.
+        cells: every cell of the table, finished or not.
+        rows: finished cells by fingerprint.
+        failed: what failed cells said, by fingerprint.
+    """
+    entries = [
+        [entry_at(spec, cells, rows, i, j) for j in range(len(spec.column_values))] for i in range(len(spec.row_values))
+    ]
+    complete = [entry.mean for row in entries for entry in row if entry.complete]
+    marked = tuple(
+        tuple(
+            replace(entry, best=len(complete) > 1 and entry.complete and entry.mean == max(complete)) for entry in row
+        )
+        for row in entries
+    )
+    notes = (*incomplete(spec, cells, rows, failed or {}), *mixed_code(cells, rows), *agreement(marked))
+    return Table(spec, marked, notes)
+
+
+def entry_at(spec: TableSpec, cells: Sequence[Cell], rows: Mapping[str, CellRow], i: int, j: int) -> Entry:
+    """The place at row `i` and column `j`."""
+    here = [
+        c for c in cells if c.axes[spec.rows] == spec.row_values[i] and c.axes[spec.columns] == spec.column_values[j]
+    ]
+    done = [rows[cell.fingerprint] for cell in sorted(here, key=lambda cell: cell.seed) if cell.fingerprint in rows]
+    return Entry(
+        row=spec.row_values[i],
+        column=spec.column_values[j],
+        values=tuple(metric_of(row, spec.metric) for row in done),
+        asked=len(here),
+        published=spec.published[i][j] if spec.published else None,
+        run_ids=tuple(row.run_id for row in done),
+    )
+
+
+def metric_of(row: CellRow, metric: str) -> float:
+    """A finished cell's metric.
+
+    Raises:
+        ValueError: the cell has no such metric.
+    """
+    if metric not in row.metrics:
+        raise ValueError(f"table: metric: run {row.run_id} has no {metric!r}; it has {', '.join(sorted(row.metrics))}")
+    return row.metrics[metric]
+
+
+def incomplete(
+    spec: TableSpec, cells: Sequence[Cell], rows: Mapping[str, CellRow], failed: Mapping[str, str]
+) -> list[str]:
+    """Notes on cells whose number is missing or is none."""
+    reasons = {fingerprint: said.strip().partition("\n")[0] for fingerprint, said in failed.items()}
+    notes = [f"{cell.name} failed: {reasons[cell.fingerprint]}" for cell in cells if cell.fingerprint in reasons]
+    for cell in cells:
+        value = rows[cell.fingerprint].metrics[spec.metric] if cell.fingerprint in rows else 0.0
+        if not math.isfinite(value):
+            notes.append(f"{cell.name} ended with {spec.metric} = {value}; its place shows no mean")
+    missing = [cell.name for cell in cells if cell.fingerprint not in rows and cell.fingerprint not in failed]
+    if missing:
+        shown = "; ".join(missing[:5]) + ("; ..." if len(missing) > 5 else "")
+        notes.append(f"{len(missing)} of {len(cells)} cells are not finished: {shown}")
+    return notes
+
+
+def mixed_code(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:
+    """A note if the numbers do not all come from one clean commit."""
+    commits = Counter(rows[cell.fingerprint].commit or "unknown" for cell in cells if cell.fingerprint in rows)
+    if len(commits) < 2 and not any(commit.endswith("+dirty") for commit in commits):
+        return []
+    named = ", ".join(f"{short(commit)} ({count})" for commit, count in commits.most_common())
+    return [f"code: cells come from {named}; +dirty means changed since that commit"]
+
+
+def short(commit: str) -> str:
+    """The first characters of a commit, `+dirty` kept."""
+    number, sign, dirty = commit.partition("+")
+    return number[:9] + sign + dirty
+
+
+def agreement(entries: Sequence[Sequence[Entry]]) -> list[str]:
+    """Spearman's rank correlation with the published numbers, over the complete places; needs three of them."""
+    pairs = [(e.mean, e.published) for row in entries for e in row if e.complete and e.published is not None]
+    if len(pairs) < 3:
+        return []
+    ours, theirs = zip(*pairs, strict=True)
+    if len(set(ours)) == 1 or len(set(theirs)) == 1:
+        return []
+    value = statistics.correlation(ranks(ours), ranks(theirs))
+    return [f"Spearman rank correlation of ours with the published numbers: {value:.2f} over {len(pairs)} places"]
+
+
+def ranks(values: Sequence[float]) -> list[float]:
+    """Rank of every value from 1, equal values sharing the mean of their ranks."""
+    ordered = sorted(values)
+    return [ordered.index(value) + (ordered.count(value) + 1) / 2 for value in values]

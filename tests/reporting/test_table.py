@@ -1,0 +1,122 @@
+"""A table says what its numbers are made of, and never hides what is missing."""
+
+import csv
+import math
+
+import pytest
+from rich.console import Console
+
+from tadp_ray.config.schema import Experiment, Sweep
+from tadp_ray.reporting.figure import draw_curves, draw_table
+from tadp_ray.reporting.render import html, latex, markdown, terminal, write_table
+from tadp_ray.reporting.table import TableSpec, build_table
+
+MEANS = {(0.5, 0.5): 30.0, (0.5, 1.0): 33.0, (0.75, 0.5): 31.0, (0.75, 1.0): 35.0, (1.0, 0.5): 32.0, (1.0, 1.0): 40.0}
+
+
+@pytest.fixture
+def cells(make_cell):
+    """Six places of three seeds."""
+    return [make_cell(*place, seed) for place in MEANS for seed in (0, 1, 2)]
+
+
+@pytest.fixture
+def rows(cells, row_of):
+    """All finished: seeds differ from the place's mean by -1, 0 and 1."""
+    return {
+        cell.fingerprint: row_of(
+            cell, MEANS[cell.axes["caption.precision"], cell.axes["caption.recall"]] + cell.seed - 1
+        )
+        for cell in cells
+    }
+
+
+def test_mean_spread_best_and_agreement(spec, cells, rows):
+    table = build_table(spec, cells, rows)
+    assert [[entry.text for entry in row] for row in table.entries] == [
+        ["30.00 ± 1.00", "33.00 ± 1.00"],
+        ["31.00 ± 1.00", "35.00 ± 1.00"],
+        ["32.00 ± 1.00", "40.00 ± 1.00"],
+    ]
+    assert [entry.best for row in table.entries for entry in row] == [False] * 5 + [True]
+    # Ranks 1 3 2 4 5 against 2 3 1 4 5.
+    assert table.notes == ("Spearman rank correlation of ours with the published numbers: 0.90 over 5 places",)
+    assert "Published: TADP supplement, Table S2" in table.caption and "over 3 seeds" in table.caption
+
+
+def test_what_is_missing_failed_or_not_finite_is_said_and_never_averaged(spec, cells, rows, row_of):
+    rows |= {cells[0].fingerprint: row_of(cells[0], math.inf), cells[9].fingerprint: row_of(cells[9], 90, "b" * 40)}
+    del (
+        rows[cells[4].fingerprint],
+        rows[cells[15].fingerprint],
+        rows[cells[16].fingerprint],
+        rows[cells[17].fingerprint],
+    )
+    failed = {cells[4].fingerprint: "ValueError: no data"}
+    table = build_table(spec, cells, rows, failed)
+    assert table.entries[0][0].text == "not finite" and table.entries[0][0].mean is None
+    assert table.entries[0][1].text == "33.00 ± 1.41 (2/3)"
+    assert table.entries[2][1].text == "–"
+    # An incomplete place is never the best one.
+    assert table.entries[1][1].best and not table.entries[0][1].best
+    said = "\n".join(table.notes)
+    assert f"{cells[4].name} failed: ValueError: no data" in said
+    assert f"{cells[0].name} ended with miou = inf" in said
+    assert "3 of 18 cells are not finished" in said
+    assert "aaaaaaaaa (13), bbbbbbbbb (1)" in said
+
+
+def test_one_seed_has_no_spread(spec, cells, rows):
+    table = build_table(spec, [cell for cell in cells if cell.seed == 1], rows)
+    assert table.entries[2][1].text == "40.00" and table.entries[2][1].sd is None
+    assert "one seed" in table.caption
+
+
+def test_every_form_shows_ours_beside_published(spec, cells, rows, tmp_path):
+    table = build_table(spec, cells, rows)
+    assert "| 1.0 | 32.00 ± 1.00 | *–* | **40.00 ± 1.00** | *63.29* |" in markdown(table)
+    assert r"1.0 & 32.00 $\pm$ 1.00 & \textit{--} & \textbf{40.00 $\pm$ 1.00} & \textit{63.29} \\" in latex(table)
+    assert r"(ADE20K \& others)" in latex(table)
+    assert "<span>40.00 ± 1.00</span><small>published 63.29</small>" in html(table) and "ADE20K &amp;" in html(table)
+    console = Console(width=100, record=True, file=(tmp_path / "terminal").open("w"))
+    console.print(terminal(table))
+    console.file.close()
+    assert "published 63.29" in console.export_text()
+
+    assert [path.name for path in write_table(table, tmp_path)] == ["table.md", "table.tex", "table.html", "table.csv"]
+    with (tmp_path / "table.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert list(lines[0]) == ["row", "column", "metric", "mean", "sd", "n", "published", "source", "run_ids"]
+    last = lines[-1]
+    assert (last["row"], last["column"], last["mean"], last["n"], last["published"]) == (
+        "1.0",
+        "1.0",
+        "40.0",
+        "3",
+        "63.29",
+    )
+    assert last["run_ids"].split() == [rows[cell.fingerprint].run_id for cell in cells[-3:]]
+    assert lines[4]["published"] == lines[4]["source"] == ""
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_experiment_must_fit_its_sweep(spec):
+    published = {"source": "S2", "values": [[1.0, 2.0]]}
+    table = {"title": "T", "rows": "caption.precision", "columns": "caption.recall", "published": published}
+    values = {"question": "?", "recipes": {"pocket": "r.yaml"}, "sweep": "s.yaml", "table": table}
+    axes = {"caption.precision": [1.0], "caption.recall": [0.5, 1.0]}
+    experiment = Experiment.model_validate(values)
+    made = TableSpec.of(experiment, Sweep.model_validate({"axes": axes}), "pocket")
+    assert made.published == ((1.0, 2.0),) and made.row_label == "precision"
+    with pytest.raises(ValueError, match="must be 1 rows of 1 numbers"):
+        TableSpec.of(experiment, Sweep.model_validate({"axes": {**axes, "caption.recall": [0.5]}}), "pocket")
+    with pytest.raises(ValueError, match="exactly its two axes"):
+        TableSpec.of(experiment, Sweep.model_validate({"axes": {**axes, "schedule.power": [1.0]}}), "pocket")
+
+
+def test_figures_are_drawn_even_while_cells_are_missing(spec, cells, rows, tmp_path):
+    del rows[cells[0].fingerprint]
+    draw_table(build_table(spec, cells, rows), tmp_path / "table.png")
+    draw_curves(spec, cells, {cells[-1].fingerprint: [(50, 20.0), (100, 40.0)]}, tmp_path / "curves.png")
+    for name in ("table.png", "curves.png"):
+        assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
