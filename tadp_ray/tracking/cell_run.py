@@ -1,6 +1,7 @@
 """One cell's run in MLflow: made or found again, filled from the cell's journal, each value once."""
 
 import json
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from mlflow.entities import Metric, Param, RunTag
 from tadp_ray.config.cell import Cell
 from tadp_ray.tracking.journal import Tail
 from tadp_ray.tracking.provenance import provenance
+from tadp_ray.tracking.query import as_logged
 from tadp_ray.tracking.store import Store
 
 METRICS_PER_BATCH = 1000
@@ -24,7 +26,8 @@ STATUS = {"started": "RUNNING", "metrics": "RUNNING", "finished": "FINISHED", "f
 class CellRun:
     """Ships one cell's journal to a child run of the sweep's run.
 
-    A value keeps the time of its first journal record. MLflow's database refuses a second metric of equal key, step,
+    A value keeps the time of its first journal record, and what a restarted cell repeats is skipped; only the finished
+    record may correct a value. MLflow's database refuses a second metric of equal key, step,
     time and value, so even a batch that arrived without its answer cannot be stored twice.
     """
 
@@ -33,7 +36,8 @@ class CellRun:
         self._client, self._parent = store.client, parent
         self._tail = Tail(cell.folder / "journal.jsonl")
         self._metrics: dict[tuple[str, int], Metric] = {}
-        self._sent: set[tuple[str, int]] = set()
+        self._final: set[tuple[str, int]] = set()
+        self._sent: dict[tuple[str, int], float] = {}
         self._run: str | None = None
         self._began: int | None = None
         self._state = self._told = ("RUNNING", 0, "")
@@ -49,11 +53,11 @@ class CellRun:
             return
         if self._run is None:
             self._attach()
-        pending = [key for key in self._metrics if key not in self._sent]
+        pending = self._pending()
         for i in range(0, len(pending), METRICS_PER_BATCH):
             batch = pending[i : i + METRICS_PER_BATCH]
             self._client.log_batch(self._run, metrics=[self._metrics[key] for key in batch])
-            self._sent.update(batch)
+            self._sent |= {key: self._metrics[key].value for key in batch}
         if self._state != self._told:
             self._tell(*self._state)
 
@@ -70,12 +74,19 @@ class CellRun:
     @property
     def unsent(self) -> int:
         """Values and state changes that MLflow does not hold yet, of what was read so far."""
-        return sum(key not in self._sent for key in self._metrics) + (self._state != self._told or self._run is None)
+        return len(self._pending()) + (self._state != self._told or self._run is None)
 
     @property
     def begun(self) -> bool:
         """Whether the cell's journal holds anything."""
         return self._began is not None
+
+    def _pending(self) -> list[tuple[str, int]]:
+        return [
+            key
+            for key, metric in self._metrics.items()
+            if key not in self._sent or (key in self._final and not same(metric.value, self._sent[key]))
+        ]
 
     def _read(self) -> None:
         for record in self._tail.read():
@@ -83,8 +94,13 @@ class CellRun:
             if self._began is None:
                 self._began = moment
             for name, value in record.get("metrics", {}).items():
-                key = metric_key(name)
-                self._metrics.setdefault((key, record["step"]), Metric(key, value, moment, record["step"]))
+                place = (metric_key(name), record["step"])
+                metric = Metric(place[0], value, moment, record["step"])
+                if record["type"] == "finished":
+                    self._metrics[place] = metric
+                    self._final.add(place)
+                else:
+                    self._metrics.setdefault(place, metric)
             status = STATUS[record["type"]]
             self._state = (status, 0 if status == "RUNNING" else moment, record.get("error", ""))
 
@@ -102,7 +118,9 @@ class CellRun:
             self._client.log_dict(
                 run_id, {**self.cell.model_dump(mode="json"), "provenance": provenance()}, "cell.json"
             )
-        self._sent = {(key, m.step) for key in run.data.metrics for m in self._client.get_metric_history(run_id, key)}
+        points = [m for key in run.data.metrics for m in self._client.get_metric_history(run_id, key)]
+        points.sort(key=lambda point: point.timestamp)
+        self._sent = {(point.key, point.step): as_logged(point.value) for point in points}
         self._told = (run.info.status, 0, "")
         self._run = run_id
 
@@ -139,6 +157,11 @@ class CellRun:
         if (self.cell.folder / MODEL).is_file():
             tags = [RunTag("tadp.checkpoint", str(self.cell.folder / MODEL))]
             self._client.log_batch(self._run, tags=tags)
+
+
+def same(left: float, right: float) -> bool:
+    """Whether two values are equal, NaN to NaN too."""
+    return left == right or (math.isnan(left) and math.isnan(right))
 
 
 def metric_key(name: str) -> str:

@@ -49,8 +49,13 @@ def serve(store: Store, host: str, port: int) -> Iterator[tuple[str, subprocess.
     address = f"http://{host}:{port}"
     # The URI may hold a password: the environment is the place that other users of the machine cannot read. A server
     # of one's own needs neither job runners nor many workers.
-    environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": store.uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = os.environ | {
+        "MLFLOW_BACKEND_STORE_URI": store.uri,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONWARNINGS": "ignore",
+    }
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    command += ["--uvicorn-opts", "--log-level warning"]
     if store.database:
         command += ["--default-artifact-root", (store.database.parent / "mlartifacts").as_uri()]
     process = subprocess.Popen(command, env=environment, start_new_session=True)

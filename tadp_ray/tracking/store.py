@@ -51,7 +51,9 @@ class Store:
         if found is None:
             # Without a server MLflow would put artifacts into whatever folder the process happens to stand in.
             place = (self.database.parent / "mlartifacts" / name).as_uri() if self.database else None
-            return self.client.create_experiment(name, artifact_location=place)
+            # The tag makes its page open on training runs rather than on conversations.
+            tags = {"mlflow.experimentKind": "custom_model_development"}
+            return self.client.create_experiment(name, artifact_location=place, tags=tags)
         if found.lifecycle_stage != "active":
             raise ValueError(
                 f"{self.shown}: the MLflow experiment {name!r} was deleted; restore it in MLflow, or purge it with "

@@ -157,6 +157,20 @@ def test_the_parent_of_a_sweep_is_found_again(store):
     assert parent(store, "prec_recall", "pocket", "other") != first
 
 
+def test_the_finished_record_has_the_last_word(store, make_cell, journals):
+    cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
+    journals.start(cell)
+    journals.write(cell, type="metrics", step=100, metrics={"miou": 40.0, "loss": math.inf, "accuracy": math.nan})
+    assert Sender(store, sweep, [cell], period=0.1).close(timeout=30) == 0
+    # A restarted cell scores its last step again, on a machine that rounds otherwise.
+    time.sleep(0.002)
+    journals.finish(cell, miou=40.1, loss=math.inf, accuracy=math.nan)
+    replay(store, sweep, [cell])
+    row = finished(store, [cell.fingerprint])[cell.fingerprint]
+    assert row.metrics["miou"] == 40.1
+    assert points(store, row.run_id) == Counter({("miou", 100): 2, ("loss", 100): 1, ("accuracy", 100): 1})
+
+
 @pytest.mark.cluster
 def test_an_outage_loses_nothing_and_doubles_nothing(store, make_cell, journals, free_port, tmp_path: Path):
     from tadp_ray.tracking.dashboard import serve, stop
