@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
-from mmseg.models.losses import CrossEntropyLoss
 from torch import Tensor
 
 from tadp_ray.data.sample import IGNORE
@@ -30,7 +29,7 @@ def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
     the mean of the losses of its parts.
     """
     logits = F.interpolate(logits, mask.shape[-2:], mode="bilinear", align_corners=False)
-    return CrossEntropyLoss()(logits, mask, ignore_index=IGNORE)
+    return F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="none").mean()
 
 
 def segmentation_predict(logits: Tensor, size: tuple[int, int]) -> Tensor:

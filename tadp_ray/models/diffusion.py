@@ -4,17 +4,22 @@ import hashlib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import SingleFileComponentError
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from tadp_ray.data.folder import file_digest
 
 PARTS = ("vae", "unet", "text_encoder", "tokenizer")
+FETCHED = [f"{part}/{files}" for part in PARTS for files in ("*.json", "*.txt", "*model.safetensors")]
+"""What is fetched of a hub repository: one set of weights, neither half-precision nor non-averaged copies."""
 LAYOUT = "a diffusers folder holds " + ", ".join(f"{part}/" for part in PARTS) + " with .safetensors weights"
 
 
@@ -48,21 +53,19 @@ def locate(weights: str) -> Path:
     path = Path(str(resources.files("tadp_ray") / "assets/pocket")) if weights == "pocket" else Path(weights)
     if path.is_file():
         return path
-    if path.is_dir():
-        missing = [part for part in PARTS if not (path / part).is_dir()]
-        if missing:
-            raise ValueError(f"model.weights={weights!r}: {path} lacks {', '.join(missing)}; {LAYOUT}")
-        return path
-    try:
-        return Path(
-            snapshot_download(weights, allow_patterns=[f"{part}/*" for part in PARTS], ignore_patterns=["*.bin"])
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(
-            f"model.weights={weights!r}: there is no such folder or file, and no hub repository of this name could be "
-            f"fetched ({type(error).__name__}). Put Stable Diffusion there ({LAYOUT}), or name it with "
-            "--set model.weights=FOLDER"
-        ) from None
+    if not path.is_dir():
+        try:
+            path = Path(snapshot_download(weights, allow_patterns=FETCHED))
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            raise ValueError(
+                f"model.weights={weights!r}: there is no such folder or file, and no hub repository of this name could be "
+                f"fetched ({type(error).__name__}). Put Stable Diffusion there ({LAYOUT}), or name it with "
+                "--set model.weights=FOLDER"
+            ) from None
+    missing = [part for part in PARTS if not (path / part).is_dir()]
+    if missing:
+        raise ValueError(f"model.weights={weights!r}: {path} lacks {', '.join(missing)}; {LAYOUT}")
+    return path
 
 
 def load_diffusion(weights: str) -> Diffusion:
@@ -73,18 +76,51 @@ def load_diffusion(weights: str) -> Diffusion:
     """
     path = locate(weights)
     try:
-        if path.is_file():
-            pipe = StableDiffusionPipeline.from_single_file(path, safety_checker=None)
-            parts = [pipe.vae, pipe.unet, pipe.text_encoder]
-            tokenizer = pipe.tokenizer
-        else:
-            loaders = zip((AutoencoderKL, UNet2DConditionModel, CLIPTextModel), PARTS, strict=False)
-            parts = [loader.from_pretrained(path, subfolder=part) for loader, part in loaders]
-            tokenizer = CLIPTokenizer.from_pretrained(path / "tokenizer")
-    except (OSError, RuntimeError, KeyError) as error:
-        raise ValueError(f"model.weights={weights!r}: {path} cannot be loaded ({error})") from None
-    vae, unet, text_encoder = (part.float().eval().requires_grad_(False) for part in parts)
-    return Diffusion(vae, unet, text_encoder, tokenizer)
+        parts = load_single_file(path) if path.is_file() else load_folder(path)
+    except (OSError, RuntimeError, KeyError, ValueError, SafetensorError, SingleFileComponentError) as error:
+        mend = (
+            "its configuration comes from the hub; without a network name a diffusers folder"
+            if path.is_file()
+            else LAYOUT
+        )
+        raise ValueError(f"model.weights={weights!r}: {path} cannot be loaded ({error}); {mend}") from None
+    diffusion = Diffusion(*parts)
+    for part in (diffusion.vae, diffusion.unet, diffusion.text_encoder):
+        part.float().eval().requires_grad_(False)
+    # transformers makes an empty tokenizer out of a folder without a vocabulary, and says nothing.
+    known, embedded = len(diffusion.tokenizer), diffusion.text_encoder.get_input_embeddings().num_embeddings
+    if known != embedded:
+        raise ValueError(
+            f"model.weights={weights!r}: {path} has a tokenizer of {known} tokens and a text encoder of {embedded}; "
+            "put the vocab.json and merges.txt that belong to the text encoder into tokenizer/"
+        )
+    return diffusion
+
+
+def load_folder(path: Path) -> tuple[Any, ...]:
+    """VAE, U-Net, text encoder and tokenizer of a diffusers folder."""
+    loaders = {"vae": AutoencoderKL, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
+    parts = [load_part(loader, path, part) for part, loader in loaders.items()]
+    return *parts, CLIPTokenizer.from_pretrained(path / "tokenizer")
+
+
+def load_part(loader: type, path: Path, part: str) -> nn.Module:
+    """One network of a diffusers folder.
+
+    Raises:
+        ValueError: a tensor is missing, for which the loaders would put random numbers and go on.
+    """
+    network, found = loader.from_pretrained(path, subfolder=part, use_safetensors=True, output_loading_info=True)
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise ValueError(f"{part}/ lacks {len(missing)} tensors, {missing[0]} first")
+    return network
+
+
+def load_single_file(path: Path) -> tuple[Any, ...]:
+    """VAE, U-Net, text encoder and tokenizer of a single-file checkpoint; its configuration is fetched from the hub."""
+    pipe = StableDiffusionPipeline.from_single_file(path, safety_checker=None)
+    return pipe.vae, pipe.unet, pipe.text_encoder, pipe.tokenizer
 
 
 def weights_digest(weights: str) -> str:

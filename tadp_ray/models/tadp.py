@@ -27,10 +27,9 @@ class TADP(nn.Module):
         self._diffusion = (diffusion,)  # in a tuple, so that it is no submodule
         self._config = config
         self.unet = copy.deepcopy(diffusion.unet).requires_grad_(True)
-        # Features are taken before these layers; trained they would be parameters without gradients.
-        for unused in (self.unet.conv_norm_out, self.unet.conv_out):
-            if unused is not None:
-                unused.requires_grad_(False)
+        # Features are taken before the layers that turn them into noise. Kept, these would be work for nothing and
+        # parameters without gradients, for which DistributedDataParallel would wait.
+        self.unet.conv_norm_out, self.unet.conv_out = None, nn.Identity()
         tokens = diffusion.text_encoder.config.max_position_embeddings
         channels = feature_channels(diffusion.unet, tokens, config.maps)
         self.head = SegmentationHead(channels, classes, config.head.channels)
@@ -42,11 +41,11 @@ class TADP(nn.Module):
         return diffusion.vae.config.latent_channels, height, width
 
     @torch.no_grad()
-    def encode_images(self, images: Tensor, noise: Tensor) -> Tensor:
+    def encode_images(self, images: Tensor, noise: Tensor | None) -> Tensor:
         """Latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1].
 
         TADP samples the posterior and scales it; VPD takes the mode, unscaled (both published; see ModelConfig).
-        `noise` is a standard normal of the latents' shape, ignored with `latent: mode`.
+        `noise` is a standard normal of the latents' shape; with `latent: mode` it may be None.
         """
         vae = self._diffusion[0].vae
         posterior = vae.encode(images).latent_dist

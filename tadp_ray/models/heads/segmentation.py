@@ -1,14 +1,20 @@
 """mmsegmentation's feature pyramid and Semantic FPN head, as the published ADE20K code configures them."""
 
 import logging
+import warnings
 from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
-from mmseg.models.decode_heads import FPNHead
-from mmseg.models.necks import FPN
+from mmengine.logging import MMLogger
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
+
+with warnings.catch_warnings():
+    # They tell of compiled operators that are not installed; neither the pyramid nor the head uses any.
+    warnings.simplefilter("ignore")
+    from mmseg.models.decode_heads import FPNHead
+    from mmseg.models.necks import FPN
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
@@ -21,16 +27,17 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         """Normalised (B, C, H, W); every process must hold equally many images."""
         if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
             return super().forward(x)
-        moments = torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))])
-        mean, square = all_reduce(moments) / dist.get_world_size()
-        variance = square - mean.square()
+        # Two exchanges, since a variance from the mean of squares loses its last digits.
+        mean = all_reduce(x.mean((0, 2, 3))) / dist.get_world_size()
+        centred = x - mean[:, None, None]
+        variance = all_reduce(centred.square().mean((0, 2, 3))) / dist.get_world_size()
         with torch.no_grad():
             count = x.numel() / x.shape[1] * dist.get_world_size()
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
             self.num_batches_tracked += 1
         scale = self.weight * (variance + self.eps).rsqrt()
-        return x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+        return centred * scale[:, None, None] + self.bias[:, None, None]
 
 
 class KeepingFPNHead(FPNHead):
@@ -52,7 +59,8 @@ class SegmentationHead(nn.Module):
 
     def __init__(self, in_channels: Sequence[int], classes: int, channels: int = 256) -> None:
         super().__init__()
-        logging.getLogger("mmengine").setLevel(logging.WARNING)  # it logs every tensor that it initialises
+        # It logs every tensor that it initialises; its logger is none of `logging.getLogger`'s.
+        MMLogger.get_current_instance().setLevel(logging.WARNING)
         self.neck = FPN(in_channels=list(in_channels), out_channels=channels, num_outs=len(in_channels))
         self.classifier = KeepingFPNHead(
             feature_strides=[4, 8, 16, 32],
@@ -63,6 +71,7 @@ class SegmentationHead(nn.Module):
             dropout_ratio=0.0,
             norm_cfg={"type": GlobalBatchNorm2d},
             align_corners=False,
+            loss_decode=[],  # the task has the loss
         )
         self.neck.init_weights()
         self.classifier.init_weights()

@@ -1,0 +1,85 @@
+"""Stable Diffusion loads from a folder, whole or not at all."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+
+from tadp_ray.models.diffusion import Diffusion, load_diffusion, weights_digest
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def copy(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+
+
+def test_all_networks_are_frozen_float32_in_evaluation_mode(tiny_diffusion: Diffusion) -> None:
+    for network in (tiny_diffusion.vae, tiny_diffusion.unet, tiny_diffusion.text_encoder):
+        assert not network.training
+        assert {(p.dtype, p.requires_grad) for p in network.parameters()} == {(torch.float32, False)}
+    assert tiny_diffusion.factor == 2
+
+
+def test_half_precision_weights_become_float32(copy: Path) -> None:
+    save_file({name: tensor.half() for name, tensor in load_file(copy / UNET).items()}, copy / UNET)
+    assert load_diffusion(str(copy)).unet.dtype == torch.float32
+
+
+def test_the_shipped_weights_load() -> None:
+    pocket = load_diffusion("pocket")
+    assert len(pocket.unet.config.block_out_channels) == 4
+    assert pocket.text_encoder.config.hidden_size == pocket.unet.config.cross_attention_dim
+    assert pocket.text_encoder.config.max_position_embeddings == 77
+
+
+def test_a_folder_without_a_part_is_refused(copy: Path) -> None:
+    shutil.rmtree(copy / "vae")
+    with pytest.raises(ValueError, match=r"lacks vae; a diffusers folder holds vae/, unet/, text_encoder/, tokenizer/"):
+        load_diffusion(str(copy))
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+def test_a_missing_tensor_is_refused_rather_than_made_up(copy: Path, part: str) -> None:
+    (file,) = (copy / part).glob("*.safetensors")
+    tensors = load_file(file)
+    name = min(tensors)
+    save_file({other: tensor for other, tensor in tensors.items() if other != name}, file, {"format": "pt"})
+    with pytest.raises(ValueError, match=rf"{part}/ lacks 1 tensors, .*{name.rpartition('.')[2]} first"):
+        load_diffusion(str(copy))
+
+
+@pytest.mark.parametrize("part", ["vae", "unet", "text_encoder"])
+def test_a_torn_file_is_refused(copy: Path, part: str) -> None:
+    (file,) = (copy / part).glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        load_diffusion(str(copy))
+
+
+def test_a_tokenizer_without_its_vocabulary_is_refused(copy: Path) -> None:
+    for name in ("vocab.json", "merges.txt"):
+        (copy / "tokenizer" / name).unlink()
+    with pytest.raises(ValueError, match=r"vocab\.json and merges\.txt that belong to the text encoder"):
+        load_diffusion(str(copy))
+
+
+@pytest.mark.parametrize("weights", ["/no/such/folder", "nobody/no-such-model"])
+def test_nothing_there_is_an_error_with_the_mend(weights: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ValueError, match=r"Put Stable Diffusion there .* or name it with --set model\.weights=FOLDER"):
+        load_diffusion(weights)
+
+
+def test_the_digest_follows_contents_and_not_the_place(tiny_folder: Path, copy: Path) -> None:
+    assert weights_digest(str(copy)) == weights_digest(str(tiny_folder))
+    tensors = load_file(copy / UNET)
+    tensors["conv_in.bias"][0] += 1e-6
+    save_file(tensors, copy / UNET)
+    assert weights_digest(str(copy)) != weights_digest(str(tiny_folder))

@@ -1,0 +1,48 @@
+"""Loss and prediction of segmentation."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tadp_ray.tasks import TASKS
+
+SEGMENTATION = TASKS["segmentation"]
+
+
+@pytest.fixture
+def logits() -> torch.Tensor:
+    """Logits (2, 3, 4, 6)."""
+    return torch.randn(2, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+
+
+def test_loss_is_cross_entropy_at_label_size_over_all_pixels(logits: torch.Tensor) -> None:
+    """Ignored pixels add nothing and still count in the mean (mmseg's default)."""
+    mask = torch.randint(3, (2, 8, 12), generator=torch.Generator().manual_seed(1))
+    mask[0, :5] = 255
+    full = F.interpolate(logits, (8, 12), mode="bilinear", align_corners=False).log_softmax(1)
+    valid = mask != 255
+    chosen = full.gather(1, mask.clamp(max=2)[:, None])[:, 0]
+    torch.testing.assert_close(SEGMENTATION.loss(logits, mask), -chosen[valid].sum() / mask.numel())
+
+
+def test_loss_of_a_batch_is_the_mean_of_its_parts(logits: torch.Tensor) -> None:
+    """So that accumulation and the number of processes leave gradients alone, however ignored pixels are shared out."""
+    mask = torch.randint(3, (2, 8, 12), generator=torch.Generator().manual_seed(1))
+    mask[0, :, :11] = 255
+    parts = [SEGMENTATION.loss(logits[i : i + 1], mask[i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(SEGMENTATION.loss(logits, mask), torch.stack(parts).mean())
+
+
+def test_a_view_without_labels_gives_no_gradient(logits: torch.Tensor) -> None:
+    logits.requires_grad_()
+    loss = SEGMENTATION.loss(logits, torch.full((2, 8, 12), 255))
+    loss.backward()
+    assert loss == 0 and logits.grad.abs().sum() == 0
+
+
+def test_prediction_is_the_likeliest_class_at_the_asked_size() -> None:
+    logits = torch.zeros(1, 3, 2, 2)
+    logits[0, 2, :, 0] = 1
+    logits[0, 1, :, 1] = 1
+    predicted = SEGMENTATION.predict(logits, (4, 8))
+    assert predicted.tolist() == [[[2, 2, 2, 2, 1, 1, 1, 1]] * 4][0:1]
