@@ -39,6 +39,7 @@ class CellRun:
         self._final: set[tuple[str, int]] = set()
         self._sent: dict[tuple[str, int], float] = {}
         self._run: str | None = None
+        self._settled = True
         self._began: int | None = None
         self._state = self._told = ("RUNNING", 0, "")
 
@@ -49,7 +50,7 @@ class CellRun:
             MlflowException, OSError: MLflow did not take it; call `lose` and try again later.
         """
         self._read()
-        if self._began is None or not self.unsent:
+        if self._settled:
             return
         if self._run is None:
             self._attach()
@@ -60,21 +61,24 @@ class CellRun:
             self._sent |= {key: self._metrics[key].value for key in batch}
         if self._state != self._told:
             self._tell(*self._state)
+        self._settled = True
 
     def lose(self) -> None:
         """Trust nothing that was sent: MLflow is asked again what it holds."""
         self._run = None
+        self._settled = not self.begun
 
     def stop(self) -> None:
         """Note that a cell without an end was interrupted."""
         self._read()
         if self._began is not None and self._state[0] == "RUNNING":
             self._state = ("KILLED", int(time.time() * 1000), "")
+            self._settled = False
 
     @property
     def unsent(self) -> int:
         """Values and state changes that MLflow does not hold yet, of what was read so far."""
-        return len(self._pending()) + (self._state != self._told or self._run is None)
+        return 0 if self._settled else len(self._pending()) + (self._state != self._told or self._run is None)
 
     @property
     def begun(self) -> bool:
@@ -90,6 +94,7 @@ class CellRun:
 
     def _read(self) -> None:
         for record in self._tail.read():
+            self._settled = False
             moment = int(record["time"] * 1000)
             if self._began is None:
                 self._began = moment

@@ -53,7 +53,7 @@ class Sender:
         self._deadline = time.monotonic() + timeout
         self._closing.set()
         self._thread.join(timeout)
-        return sum(run.unsent for run in self._runs if run.begun)
+        return sum(run.unsent for run in self._runs)
 
     def _follow(self) -> None:
         wait = self._period
@@ -92,9 +92,14 @@ def replay(store: Store, parent: str, cells: Sequence[Cell]) -> None:
     Cells that MLflow already holds as finished are left alone, in whichever sweep they were trained.
 
     Raises:
-        MlflowException: MLflow does not take them.
+        ValueError: MLflow does not take them.
     """
-    known = finished(store, [cell.fingerprint for cell in cells])
-    for cell in cells:
-        if cell.fingerprint not in known:
-            CellRun(store, parent, cell).ship()
+    try:
+        known = finished(store, [cell.fingerprint for cell in cells])
+        for cell in cells:
+            if cell.fingerprint not in known:
+                CellRun(store, parent, cell).ship()
+    except (MlflowException, OSError) as error:
+        raise ValueError(
+            f"MLflow at {store.shown} does not take records ({first_line(error)}): mend it first"
+        ) from None

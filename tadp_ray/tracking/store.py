@@ -12,12 +12,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 # MLflow's own defaults wait for minutes on a dead server; what is lost here is sent again by the sender. It also
-# reports usage to its makers unless told not to. Values that the user has set stand.
+# reports usage to its makers and prints two lines for every run that ends, unless told not to. Values that the user has set stand.
 for _name, _value in {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }.items():
     os.environ.setdefault(_name, _value)
 

@@ -210,3 +210,5 @@ def test_a_server_that_stays_away_holds_up_nobody_and_the_rest_is_counted(store,
     assert sender.close(timeout=1) == 21
     assert time.monotonic() - began < 3
     assert len(said) == 1
+    with pytest.raises(ValueError, match="does not take records"):
+        replay(away, sweep, [cell])
