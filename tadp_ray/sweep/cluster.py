@@ -33,7 +33,9 @@ def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
             **({} if address else local),
         )
     except ConnectionError as error:
-        raise ValueError(f"--address {address}: no Ray cluster answers there ({error}); start one, or leave it out") from None
+        raise ValueError(
+            f"--address {address}: no Ray cluster answers there ({error}); start one, or leave it out"
+        ) from None
     try:
         yield concurrency([node["Resources"] for node in ray.nodes() if node["Alive"]], compute)
     finally:

@@ -1,6 +1,6 @@
 """An experiment as a list of cells: what there is to train, before anything is trained. Knows no Ray."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,10 +98,13 @@ def make_plan(
         recipe = file.parent / experiment.recipes[scale]
     sweep_file = file.parent / experiment.sweep
     sweep = load_sweep(sweep_file)
+    idle = [key for key in sweep.axes if key.startswith("compute.")]
+    if idle:
+        raise ConfigError([f"{sweep_file}: axes: {idle[0]}: compute keys change no result, so they make no cells"])
     raw, origin = load_recipe_values(recipe, overrides)
     cells = []
     for axes in grid(sweep):
-        resolved = recipe_at(raw, origin, axes, sweep_file)
+        resolved = anywhere(recipe_at(raw, origin, axes, sweep_file))
         digests = digests_of(resolved)
         for seed in experiment.seeds if seeds is None else seeds:
             cells.append(
@@ -110,6 +113,20 @@ def make_plan(
     wanted = [parse_only(text, sweep) for text in only]
     asked = [cell for cell in cells if all(cell.axes[key] == value for key, value in wanted)]
     return Plan(file, scale, experiment, sweep, tuple(cells), tuple(asked))
+
+
+def anywhere(recipe: Recipe) -> Recipe:
+    """The recipe with absolute paths, since Ray's workers start in folders of their own."""
+    changes: dict[str, Any] = {
+        "compute": recipe.compute.model_copy(update={"storage": recipe.compute.storage.absolute()})
+    }
+    if recipe.data.kind == "folder":
+        changes["data"] = recipe.data.model_copy(update={"root": recipe.data.root.absolute()})
+    if recipe.caption.store:
+        changes["caption"] = recipe.caption.model_copy(update={"store": recipe.caption.store.absolute()})
+    if Path(recipe.model.weights).exists():
+        changes["model"] = recipe.model.model_copy(update={"weights": str(Path(recipe.model.weights).absolute())})
+    return recipe.model_copy(update=changes)
 
 
 def digests_of(recipe: Recipe) -> dict[str, str]:
@@ -137,11 +154,3 @@ def parse_only(text: str, sweep: Sweep) -> tuple[str, Any]:
     if value not in sweep.axes[key]:
         raise ConfigError([f"--only {text}: the axis takes the values {list(sweep.axes[key])}"])
     return key, value
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found

@@ -91,12 +91,15 @@ class Progress:
     def _line(self, states: Sequence[State]) -> str:
         done = sum(state.status in ("finished", "failed") for state in states)
         running = "; ".join(
-            f"{s.cell.name}: step {s.step}/{s.cell.recipe.schedule.iterations}" + (f" mIoU {s.miou:.1f}" if s.miou else "")
+            f"{s.cell.name}: step {s.step}/{s.cell.recipe.schedule.iterations}"
+            + (f" mIoU {s.miou:.1f}" if s.miou else "")
             for s in states
             if s.status == "training"
         )
         elapsed = timedelta(seconds=round(time.time() - self._began))
-        return f"[{elapsed}] {done}/{len(states)} cells done, {self._eta(states)}" + (f" | {running}" if running else "")
+        return f"[{elapsed}] {done}/{len(states)} cells done, {self._eta(states)}" + (
+            f" | {running}" if running else ""
+        )
 
     def _table(self, states: Sequence[State]) -> Table:
         table = Table(title=self._line(states).partition(" | ")[0], title_justify="left", box=None, pad_edge=False)

@@ -27,7 +27,7 @@ def resources(cell: Cell) -> tune.PlacementGroupFactory:
 
 def trial(config: dict[str, Any]) -> None:
     """Train the cell that Tune hands over, and report its final metrics, or what the user must mend."""
-    cell = Cell.model_validate_json(config["cells"][config["fingerprint"]])
+    cell = Cell.model_validate_json(config["cell"])
     if cell.recipe.compute.workers:
         steer(cell)
     else:
