@@ -187,3 +187,8 @@ def load_experiment(path: Path) -> Experiment:
     if lines:
         raise ConfigError(lines)
     return experiment
+
+
+def experiment_name(file: Path, recipe: Path | None = None) -> str:
+    """What an experiment is called in MLflow and on disk; with a recipe swapped in it is an experiment of its own."""
+    return file.stem if recipe is None else f"{file.stem}-{recipe.stem}"

@@ -14,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from tadp_ray.data.folder import file_digest
 
@@ -36,6 +37,11 @@ class Diffusion:
     def factor(self) -> int:
         """Image pixels per latent pixel, along each side."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def tokens(self) -> int:
+        """Length of a context: 77 in Stable Diffusion 1.5."""
+        return self.text_encoder.config.max_position_embeddings
 
     def to(self, device: torch.device) -> Self:
         """Move the frozen parts; the U-Net stays, since each cell trains a copy of its own."""
@@ -75,6 +81,7 @@ def load_diffusion(weights: str) -> Diffusion:
         ValueError: see `locate`; or a file is damaged.
     """
     path = locate(weights)
+    transformers_logging.disable_progress_bar()  # seconds at most, and it would cross the sweep's own display
     try:
         parts = load_single_file(path) if path.is_file() else load_folder(path)
     except (OSError, RuntimeError, KeyError, ValueError, SafetensorError, SingleFileComponentError) as error:

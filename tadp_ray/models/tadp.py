@@ -30,8 +30,7 @@ class TADP(nn.Module):
         # Features are taken before the layers that turn them into noise. Kept, these would be work for nothing and
         # parameters without gradients, for which DistributedDataParallel would wait.
         self.unet.conv_norm_out, self.unet.conv_out = None, nn.Identity()
-        tokens = diffusion.text_encoder.config.max_position_embeddings
-        channels = feature_channels(diffusion.unet, tokens, config.maps)
+        channels = feature_channels(diffusion.unet, diffusion.tokens, config.maps)
         self.head = SegmentationHead(channels, classes, config.head.channels)
 
     def latent_shape(self, images: Tensor) -> tuple[int, int, int]:

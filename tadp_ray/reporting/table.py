@@ -30,10 +30,12 @@ class TableSpec:
     source: str = ""
     """Where the published numbers stand."""
     scale: Scale = "pocket"
+    settings: str = ""
+    """The recipe, and what was changed in it by hand."""
 
     @classmethod
-    def of(cls, experiment: Experiment, sweep: Sweep, scale: Scale) -> "TableSpec":
-        """The table an experiment file asks for.
+    def of(cls, experiment: Experiment, sweep: Sweep, scale: Scale, settings: str = "") -> "TableSpec":
+        """The table an experiment file asks for, filled by cells of the given settings.
 
         Raises:
             ValueError: the table and the sweep do not have the same two axes, or the published numbers another shape.
@@ -58,6 +60,7 @@ class TableSpec:
             published=published.values if published else None,
             source=published.source if published else "",
             scale=scale,
+            settings=settings,
         )
 
     @property
@@ -69,6 +72,11 @@ class TableSpec:
     def column_label(self) -> str:
         """`recall` for caption.recall."""
         return self.columns.rpartition(".")[2]
+
+    @property
+    def curve(self) -> str:
+        """The metric as it was measured during training: the best one is a point of the plain one's curve."""
+        return self.metric.removeprefix("best_")
 
     @property
     def metric_label(self) -> str:
@@ -148,7 +156,8 @@ class Table:
         """What the numbers are, ours and the published ones apart."""
         entries = [entry for row in self.entries for entry in row]
         seeds = max(entry.asked for entry in entries)
-        ours = f"Ours: {self.spec.scale} scale, {self.spec.metric_label}"
+        settings = f", {self.spec.settings}" if self.spec.settings else ""
+        ours = f"Ours: {self.spec.scale} scale{settings}, {self.spec.metric_label}"
         ours += f", mean ± sample standard deviation over {seeds} seeds." if seeds > 1 else ", one seed."
         if any(entry.best for entry in entries):
             ours += " Bold: the highest of ours."

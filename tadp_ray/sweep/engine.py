@@ -4,7 +4,6 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ray import tune
 from rich.console import Console
@@ -14,63 +13,74 @@ from tadp_ray.sweep import worker
 from tadp_ray.sweep.cluster import cluster
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import Progress
-from tadp_ray.tracking.query import CellRow, finished
+from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.store import Store
+from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan
 from tadp_ray.training.reporter import acquire_lock, final_metrics
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a sweep command did."""
-
-    rows: dict[str, CellRow]
-    """Finished cells by fingerprint, as MLflow holds them."""
-    failed: dict[str, str]
-    """What each failed cell said, by fingerprint."""
-    unsent: int
-    """Journal records that MLflow does not hold yet."""
-
-
-def run_plan(plan: Plan, store: Store, parent: str, address: str | None, console: Console) -> Outcome:
+def run_plan(plan: Plan, store: Store, address: str | None, console: Console) -> tuple[str, dict[str, str]]:
     """Fill the table of a plan: train every asked cell that MLflow does not hold as finished.
 
+    Returns: the sweep's run in MLflow, and what each failed cell said, by cell name.
+
     Raises:
-        ValueError: another sweep is at work on the same storage, the input does not fit, or no cell fits on the cluster.
+        ValueError: another sweep is at work on the same storage, the input does not fit, no cell fits on the cluster, or
+            MLflow was away when the training ended.
         KeyboardInterrupt: stopped by the user; the same command continues.
     """
     plan.storage.mkdir(parents=True, exist_ok=True)
     lock = acquire_lock(plan.storage / "sweep.lock")
+    status = "KILLED"
     try:
-        # What was trained while MLflow was away, or before it was emptied, is told first and never trained again.
-        replay(store, parent, [cell for cell in plan.cells if final_metrics(cell.folder)])
-        rows = finished(store, [cell.fingerprint for cell in plan.cells])
-        todo = [cell for cell in plan.asked if cell.fingerprint not in rows]
-        console.print(f"{len(plan.cells)} cells, {len(rows)} finished before, {len(todo)} to train")
-        if not todo:
-            return Outcome(rows, {}, 0)
-        plan.check(todo)
-        unsent = train(plan, todo, store, parent, address, console)
-        rows = finished(store, [cell.fingerprint for cell in plan.cells])
-        failed = {c.fingerprint: failure(c) for c in todo if c.fingerprint not in rows and not final_metrics(c.folder)}
-        return Outcome(rows, failed, unsent)
+        run = parent(store, plan.name, plan.scale, plan.key, plan.experiment.question)
+        try:
+            record_plan(store, run, plan.settings, plan.cells)
+            failed = fill(plan, store, run, address, console)
+            status = "FAILED" if failed else "FINISHED"
+            return run, failed
+        finally:
+            end_parent(store, run, status)
     finally:
         os.close(lock)
 
 
-def train(plan: Plan, todo: Sequence[Cell], store: Store, parent: str, address: str | None, console: Console) -> int:
-    """Train cells on Ray while their journals are shipped to MLflow; returns how many records could not be shipped."""
-    compute = plan.recipe.compute
-    with cluster(address, compute) as at_once:
+def fill(plan: Plan, store: Store, run: str, address: str | None, console: Console) -> dict[str, str]:
+    """Train what is missing; returns what each failed cell said, by cell name."""
+    # What was trained while MLflow was away, or before it was emptied, is told first and never trained again.
+    replay(store, run, [cell for cell in plan.cells if final_metrics(cell.folder)])
+    done = finished(store, [cell.fingerprint for cell in plan.cells])
+    todo = [cell for cell in plan.asked if cell.fingerprint not in done]
+    console.print(f"{len(plan.cells)} cells, {len(done)} finished before, {len(todo)} to train")
+    if not todo:
+        return {}
+    plan.check(todo)
+    with cluster(address, plan.recipe.compute) as at_once:
         console.print(f"training {min(at_once, len(todo))} cells at once, in {plan.storage / 'cells'}")
-        sender = Sender(store, parent, todo)
+        sender = Sender(store, run, todo)
         try:
             with Progress(todo, at_once, console):
-                tuner(plan, todo, at_once).fit()
+                results = tuner(plan, todo, at_once).fit()
         finally:
             unsent = sender.close(timeout=60)
     shutil.rmtree(plan.storage / "ray", ignore_errors=True)
-    return unsent
+    if unsent:
+        raise ValueError(
+            f"MLflow at {store.shown} is away: {unsent} records are kept in {plan.storage / 'cells'}; when it is back "
+            "run this again, which sends them and trains nothing twice"
+        )
+    return failures(results)
+
+
+def failures(results: tune.ResultGrid) -> dict[str, str]:
+    """What each cell without a result said, by cell name."""
+    failed = {}
+    for result in results:
+        said = str(result.error).strip().splitlines()[-1] if result.error else (result.metrics or {}).get("error")
+        if said:
+            failed[Cell.model_validate_json(result.config["cell"]).name] = said
+    return failed
 
 
 def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:

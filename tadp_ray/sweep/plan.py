@@ -10,7 +10,7 @@ import yaml
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.cell import Cell, grid, recipe_at, sha256_of
 from tadp_ray.config.errors import ConfigError, nearest
-from tadp_ray.config.load import Loader, load_experiment, load_recipe_values, load_sweep
+from tadp_ray.config.load import Loader, experiment_name, load_experiment, load_recipe_values, load_sweep
 from tadp_ray.config.schema import Experiment, Recipe, Scale, Sweep
 from tadp_ray.data import open_dataset
 from tadp_ray.models.diffusion import weights_digest
@@ -21,7 +21,10 @@ from tadp_ray.training.study import Study
 class Plan:
     """One experiment at one scale: every cell of its table, and which of them this command asks for."""
 
-    file: Path
+    name: str
+    """The experiment's: its file's, with the recipe's behind it where another recipe was swapped in."""
+    settings: str
+    """The recipe, and what was changed in it by hand."""
     scale: Scale
     experiment: Experiment
     sweep: Sweep
@@ -29,11 +32,6 @@ class Plan:
     """Every cell of the table: axis values x seeds."""
     asked: tuple[Cell, ...]
     """The cells that `--only` leaves; all of them without it."""
-
-    @property
-    def name(self) -> str:
-        """The experiment's name: its file's."""
-        return self.file.stem
 
     @property
     def recipe(self) -> Recipe:
@@ -92,6 +90,7 @@ def make_plan(
         ValueError: data, weights or caption stores are not there.
     """
     experiment = load_experiment(file)
+    name = experiment_name(file, recipe)
     if recipe is None:
         if scale not in experiment.recipes:
             raise ConfigError([f"{file}: recipes: none for --scale {scale}; it has {', '.join(experiment.recipes)}"])
@@ -107,12 +106,11 @@ def make_plan(
         resolved = anywhere(recipe_at(raw, origin, axes, sweep_file))
         digests = digests_of(resolved)
         for seed in experiment.seeds if seeds is None else seeds:
-            cells.append(
-                Cell(experiment=file.stem, scale=scale, seed=seed, axes=axes, recipe=resolved, digests=digests)
-            )
+            cells.append(Cell(experiment=name, scale=scale, seed=seed, axes=axes, recipe=resolved, digests=digests))
     wanted = [parse_only(text, sweep) for text in only]
     asked = [cell for cell in cells if all(cell.axes[key] == value for key, value in wanted)]
-    return Plan(file, scale, experiment, sweep, tuple(cells), tuple(asked))
+    settings = ", ".join([f"recipe {recipe.stem}", *(text for text in overrides if not text.startswith("compute."))])
+    return Plan(name, settings, scale, experiment, sweep, tuple(cells), tuple(asked))
 
 
 def anywhere(recipe: Recipe) -> Recipe:

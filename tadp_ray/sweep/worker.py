@@ -44,10 +44,13 @@ def attempt(cell: Cell, device: torch.device) -> dict[str, Any]:
 
 
 def steer(cell: Cell) -> None:
-    """Train one cell with Ray Train workers, restarted from the cell's checkpoint when one dies."""
+    """Train one cell with Ray Train workers, restarted from the cell's checkpoint when one dies.
+
+    Workers that die again and again end the cell; only a crash of this steering process is left to Ray Tune.
+    """
     compute = cell.recipe.compute
     worker = {"CPU": compute.cpus, **({"GPU": compute.gpus} if compute.gpus else {})}
-    ray.train.torch.TorchTrainer(
+    trainer = ray.train.torch.TorchTrainer(
         train_worker,
         train_loop_config={"cell": cell.model_dump_json()},
         scaling_config=ray.train.ScalingConfig(
@@ -60,7 +63,11 @@ def steer(cell: Cell) -> None:
             failure_config=ray.train.FailureConfig(max_failures=compute.max_failures, controller_failure_limit=3),
             callbacks=[TuneReportCallback()],
         ),
-    ).fit()
+    )
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        tune.report({"error": str(error).strip().splitlines()[-1]})
 
 
 def train_worker(config: dict[str, Any]) -> None:

@@ -1,16 +1,14 @@
-"""What MLflow knows: finished cells of any sweep, the rows of one sweep, and the run that stands for a sweep."""
+"""What MLflow knows of cells: the finished ones of any sweep, and all of one experiment."""
 
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Run, ViewType
 
-from tadp_ray.tracking.provenance import provenance
 from tadp_ray.tracking.store import Store
 
 PAGE = 1000
@@ -37,6 +35,8 @@ class CellRow:
     end_time: float | None
     """Unix seconds."""
     params: dict[str, str]
+    hardware: str
+    """Processor and GPUs of the machine that the sweep was started on."""
 
     @classmethod
     def of(cls, run: Run) -> "CellRow":
@@ -56,6 +56,7 @@ class CellRow:
             start_time=info.start_time / 1000,
             end_time=info.end_time / 1000 if info.end_time else None,
             params=dict(run.data.params),
+            hardware=", ".join(tags[key] for key in ("tadp.hardware.cpu", "tadp.hardware.gpus") if key in tags),
         )
 
 
@@ -91,45 +92,6 @@ def history(store: Store, run_id: str, metric: str) -> list[tuple[int, float]]:
     """A metric's (step, value) over training, by step."""
     points = store.client.get_metric_history(run_id, metric)
     return sorted((point.step, as_logged(point.value)) for point in points)
-
-
-def parent(store: Store, experiment: str, scale: str, key: str, description: str = "") -> str:
-    """Id of the run that stands for a sweep, RUNNING; the same `key` finds the same run again.
-
-    Args:
-        store: where.
-        experiment: the MLflow experiment that bears the sweep, made if need be.
-        scale: pocket or paper.
-        key: hash of what the sweep's table is made of.
-        description: Markdown shown on the run's page.
-
-    Raises:
-        ValueError: the MLflow experiment was deleted.
-    """
-    place = store.experiment_id(experiment)
-    wanted = f"tags.`tadp.sweep` = '{key}' and tags.`tadp.scale` = '{scale}'"
-    for run in store.client.search_runs([place], wanted, max_results=1):
-        store.client.update_run(run.info.run_id, status="RUNNING")
-        return run.info.run_id
-    tags = {
-        "tadp.sweep": key,
-        "tadp.experiment": experiment,
-        "tadp.scale": scale,
-        **({"mlflow.note.content": description} if description else {}),
-        **provenance(),
-    }
-    return store.client.create_run(place, tags=tags, run_name=f"{experiment} ({scale})").info.run_id
-
-
-def end_parent(
-    store: Store, run_id: str, status: str, metrics: Mapping[str, float] | None = None, files: Sequence[Path] = ()
-) -> None:
-    """Close a sweep's run as FINISHED, FAILED or KILLED, with the sweep's counts and its table and figure files."""
-    for key, value in (metrics or {}).items():
-        store.client.log_metric(run_id, key, value)
-    for path in files:
-        store.client.log_artifact(run_id, str(path))
-    store.client.set_terminated(run_id, status)
 
 
 def pages(search: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:

@@ -1,6 +1,5 @@
 """Ships the journals of a sweep's cells to MLflow, in the background and without ever holding up a training step."""
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,14 +9,9 @@ from mlflow.exceptions import MlflowException
 from tadp_ray.config.cell import Cell
 from tadp_ray.tracking.cell_run import CellRun
 from tadp_ray.tracking.query import finished
-from tadp_ray.tracking.store import Store, first_line
+from tadp_ray.tracking.store import Store, first_line, to_console
 
 LONGEST_WAIT = 30.0
-
-
-def to_console(text: str) -> None:
-    """Tell the user something beside the progress display."""
-    print(text, file=sys.stderr, flush=True)
 
 
 class Sender:

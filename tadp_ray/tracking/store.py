@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import ssl
+import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 # MLflow's own defaults wait for minutes on a dead server; what is lost here is sent again by the sender. It also
-# reports usage to its makers and prints two lines for every run that ends, unless told not to. Values that the user has set stand.
+# reports usage to its makers and prints two lines for every run that ends, unless told not to. What the user has set
+# stands.
 for _name, _value in {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -118,3 +120,8 @@ def without_password(uri: str) -> str:
 def first_line(error: BaseException) -> str:
     """What an error says, in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def to_console(text: str) -> None:
+    """Tell the user something beside the progress display."""
+    print(text, file=sys.stderr, flush=True)

@@ -116,13 +116,13 @@ class Study:
 def prompts_of(caption: CaptionConfig, dataset: Dataset, seed: int, weights: str) -> Prompts:
     """The prompts of a data set as the recipe asks for them; made once per process."""
     present = {image_id: dataset.present(index) for index, image_id in enumerate(dataset.ids)}
-    tokenizer = frozen_diffusion(weights)[0].tokenizer
-    budget = frozen_diffusion(weights)[0].text_encoder.config.max_position_embeddings - 2
+    diffusion = frozen_diffusion(weights)[0]
+    budget = diffusion.tokens - 2  # without the start and end marks
     counts: dict[str, int] = {}
 
     def tokens(text: str) -> int:
         if text not in counts:
-            counts[text] = count_tokens(tokenizer, text)
+            counts[text] = count_tokens(diffusion.tokenizer, text)
         return counts[text]
 
     return make_prompts(caption, present, dataset.classes, seed, tokens, budget)

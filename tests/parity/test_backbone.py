@@ -18,7 +18,9 @@ def test_features_and_maps_equal_the_published_extractor(shared: Path) -> None:
     unet = UNet2DConditionModel.from_config(config).eval()
     unet.load_state_dict({name.removeprefix("unet."): t for name, t in tensors.items() if name.startswith("unet.")})
     with torch.no_grad():
-        features = unet_features(unet, tensors["latents"], tensors["timesteps"].long(), tensors["context"], maps="cross")
+        features = unet_features(
+            unet, tensors["latents"], tensors["timesteps"].long(), tensors["context"], maps="cross"
+        )
     assert len(features) == 4
     for level, found in enumerate(features):
         torch.testing.assert_close(found, tensors[f"features.{level}"], atol=1e-4, rtol=0)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tadp_ray.tracking.query import finished, history, parent, rows
+from tadp_ray.tracking.query import finished, history, rows
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.store import Store, open_store
+from tadp_ray.tracking.sweep_run import parent
 
 
 def points(store: Store, run_id: str) -> Counter:

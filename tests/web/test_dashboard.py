@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from tadp_ray.tracking.dashboard import dashboard, serve
-from tadp_ray.tracking.query import end_parent, parent
 from tadp_ray.tracking.sender import Sender
 from tadp_ray.tracking.store import Store
+from tadp_ray.tracking.sweep_run import attach, end_parent, parent
 
 pytestmark = pytest.mark.web
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -47,7 +47,8 @@ def sweep(store, make_cell, journals, tmp_path: Path) -> str:
     journals.write(cells[2], type="failed", error="ValueError: the data set is empty")
     assert Sender(store, run, cells, period=0.1).close(timeout=60) == 0
     (tmp_path / "table.md").write_text("| ours |")
-    end_parent(store, run, "FINISHED", {"cells/finished": 2}, [tmp_path / "table.md"])
+    attach(store, run, [tmp_path / "table.md"])
+    end_parent(store, run, "FINISHED")
     return run
 
 

@@ -1,0 +1,237 @@
+"""The command line. Every command imports what it needs when it is called, so that none pays for another."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from tadp_ray.config.schema import Scale
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tadp_ray.config.cell import Cell
+    from tadp_ray.reporting.table import TableSpec
+    from tadp_ray.sweep.plan import Plan
+    from tadp_ray.tracking.store import Store
+
+app = typer.Typer(
+    name="tadp-ray",
+    help="What does text do to a diffusion backbone? Text-conditioned diffusion perception, swept and tabled.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+pocket = typer.Typer(help="The pocket world and its Stable Diffusion.", no_args_is_help=True)
+app.add_typer(pocket, name="pocket")
+console = Console()
+
+ExperimentFile = Annotated[Path, typer.Argument(help="An experiment, e.g. experiments/prec_recall.yaml.")]
+ScaleOption = Annotated[Scale, typer.Option(help="pocket runs on a laptop; paper needs GPUs, weights and data.")]
+RecipeOption = Annotated[Path | None, typer.Option(help="Another recipe file than the experiment's own.")]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(
+        help="MLflow store: sqlite:///FILE, a server, a database.", show_default="MLFLOW_TRACKING_URI, or ./mlflow.db"
+    ),
+]
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what the user must mend into a message, and an interruption into a promise."""
+    # Schedulers and container engines stop a program with SIGTERM: it is to end as cleanly as with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    aside = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        yield
+    except ValueError as error:
+        aside.print(Text.assemble(("error: ", "bold red"), str(error)))
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        aside.print("stopped; the same command goes on from here")
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def sweep(
+    file: ExperimentFile,
+    scale: ScaleOption = "pocket",
+    recipe: RecipeOption = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change the recipe: key=value, e.g. data.root=PHOTOS.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="e.g. 0,1,2.", show_default="the experiment's")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="A part of the grid, e.g. caption.recall=1.0.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join.", show_default="RAY_ADDRESS, or a local one")
+    ] = None,
+    tracking_uri: TrackingOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; train nothing.")] = False,
+) -> None:
+    """Answer an experiment: train the cells that are not finished, and print the table beside the published numbers.
+
+    Can be stopped and repeated at any time: finished cells are never trained again, interrupted ones go on from their
+    last checkpoint.
+    """
+    with told():
+        from tadp_ray.reporting.table import TableSpec
+        from tadp_ray.sweep.plan import make_plan
+        from tadp_ray.tracking.store import open_store
+
+        numbers = None if seeds is None else parse_seeds(seeds)
+        plan = make_plan(file, scale, recipe=recipe, overrides=changes or (), seeds=numbers, only=only or ())
+        spec = TableSpec.of(plan.experiment, plan.sweep, scale, plan.settings)
+        store = open_store(tracking_uri)
+        if dry_run:
+            show_preview(plan, store, address)
+            return
+
+        from tadp_ray.sweep.engine import run_plan
+
+        run, failed = run_plan(plan, store, address, console)
+        show_answer(store, run, spec, plan.cells, plan.folder)
+        for name, said in failed.items():
+            console.print(Text.assemble((f"{name} failed: ", "bold red"), said))
+        if failed:
+            raise typer.Exit(1)
+
+
+@app.command()
+def table(
+    file: ExperimentFile,
+    scale: ScaleOption = "pocket",
+    recipe: RecipeOption = None,
+    tracking_uri: TrackingOption = None,
+    storage: Annotated[Path, typer.Option(help="Folder that tables are written under.")] = Path("runs"),
+) -> None:
+    """Lay the newest sweep of an experiment out again, from MLflow alone."""
+    with told():
+        from tadp_ray.config.load import experiment_name, load_experiment, load_sweep
+        from tadp_ray.reporting.table import TableSpec
+        from tadp_ray.tracking.store import open_store
+        from tadp_ray.tracking.sweep_run import newest_sweep
+
+        experiment, name = load_experiment(file), experiment_name(file, recipe)
+        store = open_store(tracking_uri)
+        found = newest_sweep(store, name, scale)
+        spec = TableSpec.of(experiment, load_sweep(file.parent / experiment.sweep), scale, found.settings)
+        show_answer(store, found.run_id, spec, found.cells, storage / name / scale)
+
+
+@app.command()
+def dashboard(
+    tracking_uri: TrackingOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Open MLflow's page over the store: sweeps, cells, curves, parameters, tables and pictures."""
+    with told():
+        from tadp_ray.tracking.dashboard import dashboard as serve_page
+        from tadp_ray.tracking.store import open_store
+
+        serve_page(open_store(tracking_uri), host, port, console.print)
+
+
+@app.command()
+def schema(
+    folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path("experiments/schemas"),
+) -> None:
+    """Write the JSON Schemas by which editors complete and check experiments, recipes and sweeps."""
+    from tadp_ray.config.export import write_schemas
+
+    for path in write_schemas(folder):
+        console.print(path)
+
+
+@pocket.command()
+def pretrain(
+    folder: Annotated[Path, typer.Argument(help="Where the diffusers folder is written.")],
+    images: Annotated[int, typer.Option(min=1, help="Scenes to render.")] = 16000,
+    vae_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the VAE.")] = 1500,
+    unet_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of U-Net and text encoder.")] = 2000,
+    batch: Annotated[int, typer.Option(min=1, help="U-Net images a step, over all processes.")] = 32,
+    processes: Annotated[int, typer.Option(min=1, help="One-thread processes that share each batch.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of scenes, first weights and order.")] = 0,
+) -> None:
+    """Pretrain the pocket Stable Diffusion on captioned scenes; half an hour on two cores."""
+    with told():
+        from tadp_ray.training.pretrain import pretrain as run
+
+        sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "batch": batch}
+        run(folder, **sizes, processes=processes, seed=seed)
+
+
+@pocket.command()
+def measure(
+    folder: Annotated[Path, typer.Argument(help="A diffusers folder from `pocket pretrain`.")],
+    scenes: Annotated[int, typer.Option(min=1, help="How many scenes to measure on.")] = 160,
+    seed: Annotated[int, typer.Option(min=0, help="Of the scenes; another than the training's.")] = 1,
+) -> None:
+    """Is the text alive? How much worse the model denoises when its caption is wrong."""
+    with told():
+        from tadp_ray.training.liveness import format_liveness
+        from tadp_ray.training.pretrain import measure as run
+
+        psnr, rises = run(folder, scenes, seed)
+        console.print(f"autoencoder: PSNR {psnr:.1f} dB\n{format_liveness(rises)}", highlight=False)
+
+
+@pocket.command()
+def show(
+    output: Annotated[Path, typer.Argument(help="PNG to write.")] = Path("scenes.png"),
+    split: Annotated[str, typer.Option(help="pretrain, train, val or test.")] = "train",
+    count: Annotated[int, typer.Option(min=1, help="Scenes to draw.")] = 12,
+    size: Annotated[int, typer.Option(min=32, help="Height and width of a scene in pixels.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Which world.")] = 0,
+) -> None:
+    """Draw a contact sheet of scenes: image with boxes, mask, depth."""
+    with told():
+        from PIL import Image
+
+        from tadp_ray.data.scenes import Scenes, contact_sheet
+
+        Image.fromarray(contact_sheet(Scenes(split, count, seed, size), count)).save(output)
+        console.print(output)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0,1,2` as numbers.
+
+    Raises:
+        ValueError: something else stands there.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise ValueError(f"--seeds {text}: expected distinct whole numbers apart by commas, e.g. 0,1,2")
+    return [int(part) for part in parts]
+
+
+def show_preview(plan: "Plan", store: "Store", address: str | None) -> None:
+    """Print what a sweep would do and cost."""
+    from tadp_ray.sweep.cluster import cluster
+    from tadp_ray.sweep.preview import preview
+    from tadp_ray.tracking.query import finished, rows
+
+    done = finished(store, [cell.fingerprint for cell in plan.cells])
+    earlier = [row for row in rows(store, plan.name, plan.scale) if row.status == "FINISHED"]
+    with cluster(address, plan.recipe.compute) as at_once:
+        for line in preview(plan, done, earlier, at_once):
+            console.print(line, highlight=False, soft_wrap=True)
+
+
+def show_answer(store: "Store", run: str, spec: "TableSpec", cells: "Sequence[Cell]", folder: Path) -> None:
+    """Write a sweep's table and figures, show them on its page in MLflow, and print the table."""
+    from tadp_ray.reporting.answer import write_answer
+    from tadp_ray.reporting.render import terminal
+    from tadp_ray.tracking.sweep_run import attach
+
+    filled, files = write_answer(store, spec, cells, folder)
+    attach(store, run, files)
+    console.print(terminal(filled))
+    console.print(f"written to {folder}: {', '.join(path.name for path in files)}", highlight=False, soft_wrap=True)

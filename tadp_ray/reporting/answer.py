@@ -1,0 +1,35 @@
+"""The answer of a sweep, out of MLflow alone: its table in every form and its figures, written beside each other."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.reporting.figure import draw_curves, draw_table
+from tadp_ray.reporting.render import write_table
+from tadp_ray.reporting.table import Table, TableSpec, build_table
+from tadp_ray.tracking.query import finished, history, rows
+from tadp_ray.tracking.store import Store
+
+
+def write_answer(store: Store, spec: TableSpec, cells: Sequence[Cell], folder: Path) -> tuple[Table, list[Path]]:
+    """Lay out what MLflow holds of a sweep's cells and write table.{md,tex,html,csv}, table.png and curves.png.
+
+    Args:
+        store: holds the cells.
+        spec: the table that is asked for.
+        cells: every cell of the table, finished or not.
+        folder: where to write.
+
+    Returns: the table and the files.
+    """
+    done = finished(store, [cell.fingerprint for cell in cells])
+    ended = rows(store, cells[0].experiment, spec.scale)
+    failed = {
+        row.fingerprint: row.error or "" for row in ended if row.status == "FAILED" and row.fingerprint not in done
+    }
+    table = build_table(spec, cells, done, failed)
+    files = write_table(table, folder)
+    draw_table(table, folder / "table.png")
+    curves = {fingerprint: history(store, row.run_id, spec.curve) for fingerprint, row in done.items()}
+    draw_curves(spec, cells, curves, folder / "curves.png")
+    return table, [*files, folder / "table.png", folder / "curves.png"]

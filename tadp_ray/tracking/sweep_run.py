@@ -1,0 +1,100 @@
+"""The run that stands for a sweep in MLflow: its cells are its children, its plan and its answer are its files."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mlflow.exceptions import MlflowException
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.config.schema import Scale
+from tadp_ray.tracking.provenance import provenance
+from tadp_ray.tracking.store import Store, first_line, to_console
+
+PLAN = "plan.json"
+ASKED = "tadp.asked"
+"""Tag: when the sweep was last asked for."""
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """A sweep as MLflow holds it: enough to lay out its table without its data and weights."""
+
+    run_id: str
+    settings: str
+    """The recipe, and what was changed in it by hand."""
+    cells: tuple[Cell, ...]
+
+
+def parent(store: Store, experiment: str, scale: Scale, key: str, description: str = "") -> str:
+    """Id of the run that stands for a sweep, RUNNING; the same `key` finds the same run again.
+
+    Args:
+        store: where.
+        experiment: the MLflow experiment that bears the sweep, made if need be.
+        scale: pocket or paper.
+        key: hash of what the sweep's table is made of.
+        description: Markdown shown on the run's page.
+
+    Raises:
+        ValueError: the MLflow experiment was deleted.
+    """
+    place, now = store.experiment_id(experiment), datetime.now(UTC).isoformat()
+    wanted = f"tags.`tadp.sweep` = '{key}' and tags.`tadp.scale` = '{scale}'"
+    for run in store.client.search_runs([place], wanted, max_results=1):
+        store.client.update_run(run.info.run_id, status="RUNNING")
+        store.client.set_tag(run.info.run_id, ASKED, now)
+        return run.info.run_id
+    tags = {
+        ASKED: now,
+        "tadp.sweep": key,
+        "tadp.experiment": experiment,
+        "tadp.scale": scale,
+        **({"mlflow.note.content": description} if description else {}),
+        **provenance(),
+    }
+    return store.client.create_run(place, tags=tags, run_name=f"{experiment} ({scale})").info.run_id
+
+
+def record_plan(store: Store, run_id: str, settings: str, cells: Sequence[Cell]) -> None:
+    """Keep what the sweep's table is made of, so that it can be laid out again from MLflow alone."""
+    plan = {"settings": settings, "cells": [cell.model_dump(mode="json") for cell in cells]}
+    store.client.log_dict(run_id, plan, PLAN)
+
+
+def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
+    """The sweep of an experiment that was asked for last.
+
+    Raises:
+        ValueError: this store holds none.
+    """
+    found = store.client.get_experiment_by_name(experiment)
+    wanted = f"tags.`tadp.sweep` != '' and tags.`tadp.scale` = '{scale}'"
+    newest = [f"tags.`{ASKED}` DESC"]
+    runs = store.client.search_runs([found.experiment_id], wanted, max_results=1, order_by=newest) if found else []
+    if not runs:
+        raise ValueError(
+            f"MLflow at {store.shown} holds no sweep of {experiment} at {scale} scale; run the sweep first, or name the "
+            "store that it was run with (--tracking-uri or MLFLOW_TRACKING_URI)"
+        )
+    run_id = runs[0].info.run_id
+    with TemporaryDirectory() as folder:
+        plan = json.loads(Path(store.client.download_artifacts(run_id, PLAN, folder)).read_text())
+    return SweepRun(run_id, plan["settings"], tuple(Cell.model_validate(cell) for cell in plan["cells"]))
+
+
+def attach(store: Store, run_id: str, files: Sequence[Path]) -> None:
+    """Show files (table, figures) on a sweep's page."""
+    for path in files:
+        store.client.log_artifact(run_id, str(path))
+
+
+def end_parent(store: Store, run_id: str, status: str) -> None:
+    """Close a sweep's run as FINISHED, FAILED or KILLED; a store that has gone away meanwhile is only complained of."""
+    try:
+        store.client.set_terminated(run_id, status)
+    except (MlflowException, OSError) as error:
+        to_console(f"MLflow at {store.shown} did not note that the sweep is {status} ({first_line(error)})")
