@@ -101,3 +101,31 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+TINY_RECIPE = """\
+data: {kind: scenes, train: 10, val: 5, size: 32}
+model: {weights: pocket, head: {channels: 16}}
+schedule: {iterations: 6, batch_size: 4, learning_rate: 1e-3, unet_scale: 1.0}
+evaluation: {every: 3}
+compute: {checkpoint_every: 2}
+"""
+TINY_EXPERIMENT = """\
+question: Do words matter?
+recipes: {pocket: recipe.yaml}
+sweep: sweep.yaml
+table:
+  title: Oracle captions
+  rows: caption.precision
+  columns: caption.recall
+  published: {source: "TADP supplement, Table S2", values: [[49.53, 55.22], [50.20, 63.29]]}
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    """An experiment of 2 x 2 cells that train for a second each."""
+    (tmp_path / "recipe.yaml").write_text(TINY_RECIPE)
+    (tmp_path / "sweep.yaml").write_text("axes: {caption.precision: [0.5, 1.0], caption.recall: [0.5, 1.0]}\n")
+    (tmp_path / "tiny.yaml").write_text(TINY_EXPERIMENT)
+    return tmp_path / "tiny.yaml"

@@ -77,7 +77,7 @@ class Progress:
                     live.update(self._table(self.states()))
             return
         while not self._stop.wait(LOG_SECONDS):
-            self._console.print(self._line(self.states()), highlight=False)
+            self._console.print(self._line(self.states()), highlight=False, soft_wrap=True)
 
     def _eta(self, states: Sequence[State]) -> str:
         speeds = [state.seconds_per_step for state in states if state.seconds_per_step]

@@ -1,0 +1,159 @@
+"""Real Ray, real MLflow, real kills: whatever happens, the finished table is the undisturbed one, digit for digit."""
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tadp_ray.config.errors import ConfigError
+from tadp_ray.sweep.plan import make_plan
+from tadp_ray.training.reporter import read_journal
+
+pytestmark = pytest.mark.cluster
+STEPS = 40
+
+
+class Sweep:
+    """A sweep command in a working folder of its own."""
+
+    def __init__(self, file: Path, folder: Path, *flags: str) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+        self._command = [sys.executable, "-m", "tadp_ray.sweep", str(file), "--set", f"schedule.iterations={STEPS}", *flags]
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> psutil.Process:
+        """Start the command and return its process."""
+        self._process = subprocess.Popen(
+            self._command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        return psutil.Process(self._process.pid)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the command; returns its exit code and what it said."""
+        said, _ = self._process.communicate(timeout=300)
+        return self._process.returncode, said
+
+    def run(self) -> str:
+        """Run the command to its end and return what it said."""
+        self.start()
+        code, said = self.end()
+        assert code == 0, said
+        return said
+
+    def table(self) -> dict[tuple[str, str], float]:
+        """The numbers of table.csv, unrounded."""
+        with (self.folder / "runs/tiny/pocket/table.csv").open(newline="") as file:
+            return {(row["row"], row["column"]): float(row["mean"]) for row in csv.DictReader(file) if row["mean"]}
+
+    def wait_for_checkpoint(self) -> None:
+        """Return when some cell has written a checkpoint and is still training."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            for folder in self.folder.glob("runs/cells/*"):
+                records = list(read_journal(folder))
+                if any("checkpoint" in record for record in records) and records[-1]["type"] != "finished":
+                    return
+            time.sleep(0.02)
+        raise AssertionError("no cell wrote a checkpoint within two minutes")
+
+    def steps(self) -> list[int]:
+        """Loss records of all cells, by step: what was trained, repetitions included."""
+        records = [record for folder in self.folder.glob("runs/cells/*") for record in read_journal(folder)]
+        return [record["step"] for record in records if "loss" in record.get("metrics", {})]
+
+
+@pytest.fixture
+def sweep(experiment: Path, tmp_path: Path):
+    """`sweep("a", "--seeds", "1")`: a command in folder a."""
+    return lambda folder, *flags: Sweep(experiment, tmp_path / folder, *flags)
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[tuple[str, str], float]:
+    """The table of a sweep that nothing happened to; filled by the first test."""
+    return {}
+
+
+def test_a_finished_sweep_is_never_trained_again(sweep, undisturbed) -> None:
+    first = sweep("runs0")
+    said = first.run()
+    assert "4 to train" in said and "published 63.29" in said
+    undisturbed |= first.table()
+    assert len(undisturbed) == 4 and len(set(undisturbed.values())) > 1
+    trained = first.steps()
+    for name in ("table.md", "table.tex", "table.html", "table.png", "curves.png"):
+        (first.folder / "runs/tiny/pocket" / name).unlink()
+    assert "4 finished before, 0 to train" in first.run()
+    assert first.table() == undisturbed and first.steps() == trained
+    assert (first.folder / "runs/tiny/pocket/curves.png").is_file()
+
+
+def test_killed_worker(sweep, undisturbed) -> None:
+    """Ray restarts the cell, which goes on from its checkpoint."""
+    hit = sweep("killed_worker", "--set", "compute.checkpoint_every=4")
+    driver = hit.start()
+    hit.wait_for_checkpoint()
+    workers = [p for p in driver.children(recursive=True) if p.name().startswith("ray::Implicit")]
+    assert workers
+    for worker in workers:
+        worker.kill()
+    code, said = hit.end()
+    assert code == 0, said
+    assert hit.table() == undisturbed
+
+
+def test_killed_driver(sweep, undisturbed) -> None:
+    """Nothing goes on behind its back, and the same command finishes the table."""
+    hit = sweep("killed_driver", "--set", "compute.checkpoint_every=4")
+    driver = hit.start()
+    hit.wait_for_checkpoint()
+    family = driver.children(recursive=True)
+    driver.kill()
+    hit.end()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive
+    hit.run()
+    assert hit.table() == undisturbed
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_by_the_user(sweep, undisturbed, how: signal.Signals) -> None:
+    hit = sweep("stopped", "--set", "compute.checkpoint_every=4")
+    driver = hit.start()
+    hit.wait_for_checkpoint()
+    family = driver.children(recursive=True)
+    driver.send_signal(how)
+    code, said = hit.end()
+    assert code == 130 and "the same command goes on from here" in said and "Traceback" not in said, said
+    assert not psutil.wait_procs(family, timeout=60)[1]
+    hit.run()
+    assert hit.table() == undisturbed
+
+
+@pytest.mark.parametrize(("workers", "tolerance"), [(1, 0.0), (2, 1.0)])
+def test_ray_train_workers_give_the_same_numbers(sweep, undisturbed, workers: int, tolerance: float) -> None:
+    """One worker: every digit. Two: sums are made in another order, which 40 steps turn into less than a point of mIoU."""
+    part = ["--only", "caption.precision=1.0", "--only", "caption.recall=1.0"]
+    hit = sweep(f"workers{workers}", "--set", f"compute.workers={workers}", *part)
+    hit.run()
+    assert hit.table()["1.0", "1.0"] == pytest.approx(undisturbed["1.0", "1.0"], abs=tolerance, rel=0)
+
+
+def test_a_failing_cell_leaves_the_others_alone(sweep, experiment: Path, undisturbed) -> None:
+    """A learning rate that diverges fails its cells with a message, and the rest of the table is there."""
+    (experiment.parent / "sweep.yaml").write_text("axes: {schedule.learning_rate: [1e-3, 1.0], caption.recall: [1.0]}\n")
+    text = experiment.read_text().partition("  published")[0]
+    experiment.write_text(text.replace("caption.precision", "schedule.learning_rate"))
+    hit = sweep("failing", "--set", "schedule.unet_scale=10")
+    hit.start()
+    code, said = hit.end()
+    assert code == 1 and "the loss is" in said and "lower schedule.learning_rate=1.0" in said, said
+    assert list(hit.table()) == [("0.001", "1.0")]
+    with pytest.raises(ConfigError):
+        make_plan(experiment, "pocket", only=["schedule.learning_rate=2"])

@@ -1,0 +1,96 @@
+"""A folder of photographs is read as it is, or refused with the file, the value and the mend."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tadp_ray.config.load import load_recipe
+from tadp_ray.config.schema import FolderData
+from tadp_ray.data import open_dataset
+from tadp_ray.data.folder import Folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three photographs of 40 x 48 with label maps of values 0, 1 and 255, the last under another suffix."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        for folder, array in (
+            ("train", rng.integers(0, 256, (40, 48, 3), np.uint8)),
+            ("masks", rng.choice(np.array([0, 1, 255], np.uint8), (40, 48))),
+        ):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(array).save(tmp_path / folder / f"{name}.png")
+    return tmp_path
+
+
+def data(root: Path, **changes: object) -> FolderData:
+    """The recipe part of `photos`."""
+    split = {"images": "train/*.png", "masks": "masks/*.png"}
+    values = {"kind": "folder", "root": root, "train": split, "val": split, "classes": ("road", "car"), **changes}
+    return FolderData.model_validate(values)
+
+
+def test_samples_keep_pixels_and_labels(photos: Path) -> None:
+    folder = Folder(data(photos), "train")
+    assert folder.ids == ("a", "b", "c") and folder.sizes == ((40, 48),) * 3
+    sample = folder[1]
+    assert np.array_equal(sample.image, np.asarray(Image.open(photos / "train/b.png")))
+    assert np.array_equal(sample.mask, np.asarray(Image.open(photos / "masks/b.png")))
+    assert folder.present(1) == ("road", "car")
+
+
+def test_zero_label_can_be_reduced_and_a_list_can_choose(photos: Path) -> None:
+    (photos / "val.txt").write_text("train/c.png masks/c.png\n\na\n")
+    split = {"images": "train/*.png", "masks": "masks/*.png", "list": "val.txt"}
+    folder = Folder(data(photos, val=split, reduce_zero_label=True), "val")
+    assert folder.ids == ("c", "a")
+    raw = np.asarray(Image.open(photos / "masks/c.png"))
+    assert np.array_equal(folder[0].mask, np.where(raw == 1, 0, 255))
+
+
+def test_digest_follows_contents_not_places(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    moved = tmp_path_factory.mktemp("elsewhere") / "photos"
+    before = Folder(data(photos), "train").digest()
+    photos.rename(moved)
+    assert Folder(data(moved), "train").digest() == before
+    assert Folder(data(moved, classes=("road", "bus")), "train").digest() != before
+    Image.fromarray(np.zeros((40, 48), np.uint8)).save(moved / "masks/a.png")
+    assert Folder(data(moved), "train").digest() != before
+
+
+def test_what_does_not_fit_is_named(photos: Path) -> None:
+    def said(**changes: object) -> str:
+        with pytest.raises(ValueError) as caught:
+            Folder(data(photos, **changes), "train")
+        return str(caught.value)
+
+    assert "data.root='nowhere': there is no such folder" in said(root=Path("nowhere"))
+    assert "no file in" in said(train={"images": "trian/*.png", "masks": "masks/*.png"})
+    assert "add its name, or list the value under data.ignore" in said(ignore=())
+    (photos / "masks/b.png").unlink()
+    assert "no label map in" in said() and "for b" in said()
+
+    Image.fromarray(np.zeros((40, 50), np.uint8)).save(photos / "masks/b.png")
+    assert f"{photos / 'masks/b.png'}: label map is (40, 50), its image" in said()
+    Image.fromarray(np.zeros((40, 48, 3), np.uint8)).save(photos / "masks/b.png")
+    assert "needs one channel of class indices, this image is RGB" in said()
+    Image.fromarray(np.full((40, 48), 7, np.uint8)).save(photos / "masks/b.png")
+    assert "label 7 is beyond the 2 names of data.classes" in said()
+    whole = (photos / "train/b.png").read_bytes()
+    (photos / "train/b.png").write_bytes(whole[: len(whole) // 2])
+    assert f"{photos / 'train/b.png'}: cannot be read as an image" in said()
+
+
+def test_camvid_is_read_as_its_files_say(shared: Path) -> None:
+    """Real photographs: 120 and 60 pairs of 360 x 480, 11 classes, label 11 ignored."""
+    recipe = load_recipe(
+        Path(__file__).parents[2] / "experiments/recipes/camvid.yaml", [f"data.root={shared}/data/camvid"]
+    )
+    train, val = open_dataset(recipe.data, "train"), open_dataset(recipe.data, "val")
+    assert (len(train), len(val)) == (120, 60) and set(train.sizes) == {(360, 480)}
+    raw = np.asarray(Image.open(shared / f"data/camvid/valannot/{val.ids[0]}.png"))
+    assert np.array_equal(val[0].mask, np.where(raw == 11, 255, raw))
+    assert {"sky", "road", "building"} <= set(val.present(0))

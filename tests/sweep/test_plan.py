@@ -1,0 +1,121 @@
+"""A plan is the cells that files and flags ask for; what changes no result changes no fingerprint."""
+
+from pathlib import Path
+
+import pytest
+
+from tadp_ray.config.errors import ConfigError
+from tadp_ray.sweep.plan import make_plan
+from tadp_ray.sweep.preview import preview
+from tadp_ray.tracking.query import CellRow
+
+
+def fingerprints(file: Path, *overrides: str) -> list[str]:
+    """Of every cell, in order."""
+    return [cell.fingerprint for cell in make_plan(file, "pocket", overrides=overrides).cells]
+
+
+def test_cells_are_axes_times_seeds(experiment: Path) -> None:
+    plan = make_plan(experiment, "pocket", seeds=[0, 7], only=["caption.recall=1"])
+    assert len(plan.cells) == 8 and len({cell.fingerprint for cell in plan.cells}) == 8
+    assert len({cell.group for cell in plan.cells}) == 4
+    assert [cell.name for cell in plan.asked][:2] == ["precision=0.5 recall=1.0 seed=0", "precision=0.5 recall=1.0 seed=7"]
+    assert plan.folder == Path("runs/tiny/pocket").absolute()
+
+
+def test_fingerprints_follow_what_can_change_a_result(experiment: Path, tmp_path: Path) -> None:
+    before = fingerprints(experiment)
+    still = ("compute.workers=2", "compute.cpus=2", f"compute.storage={tmp_path}/elsewhere", "compute.checkpoint_every=1")
+    assert fingerprints(experiment, *still) == before
+    for change in ("schedule.iterations=7", "data.seed=1", "model.maps=none", "schedule.micro_batch=2"):
+        assert not set(fingerprints(experiment, change)) & set(before)
+
+
+def test_a_swapped_recipe_is_an_experiment_of_its_own(experiment: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: recipe.yaml\nschedule: {iterations: 4}\n")
+    plan = make_plan(experiment, "pocket", recipe=tmp_path / "mine.yaml", overrides=["compute.cpus=2", "data.seed=3"])
+    assert plan.name == "tiny-mine" and plan.settings == "recipe mine, data.seed=3"
+    assert plan.recipe.schedule.iterations == 4 and {cell.experiment for cell in plan.cells} == {"tiny-mine"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"scale": "paper"}, "tiny.yaml: recipes: none for --scale paper; it has pocket"),
+        ({"only": ["caption.recal=1"]}, "did you mean 'caption.recall'?"),
+        ({"only": ["caption.recall=0.7"]}, r"the axis takes the values \[0.5, 1.0\]"),
+        ({"overrides": ["caption.precision"]}, "expected key=value"),
+        ({"overrides": ["schedule.iteration=3"]}, "no such recipe key .*did you mean 'iterations'?"),
+        ({"overrides": ["schedule.iterations=three"]}, "--set schedule.iterations=three: .*valid integer"),
+    ],
+)
+def test_flags_that_fit_nothing_are_refused(experiment: Path, flags: dict, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        make_plan(experiment, **{"scale": "pocket", **flags})
+
+
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        ("{caption.precision: [0, 1], caption.recall: [1]}", r"sweep.yaml: axes: caption.precision=0.*greater than 0"),
+        ("{caption.precision: [0.5, 1.5], caption.recall: [1]}", "caption.precision=1.5.*less than or equal to 1"),
+        ("{caption.precision: [1], capton.recall: [1]}", "capton.recall: no such recipe key.*did you mean 'caption'?"),
+        ("{caption.precision: [1], compute.cpus: [1, 2]}", "change no result"),
+    ],
+)
+def test_axes_that_make_no_cells_are_refused(experiment: Path, axes: str, said: str) -> None:
+    (experiment.parent / "sweep.yaml").write_text(f"axes: {axes}\n")
+    text = experiment.read_text().partition("  published")[0]
+    key = "capton.recall" if "capton" in axes else "compute.cpus" if "compute" in axes else "caption.recall"
+    experiment.write_text(text.replace("caption.recall", key))
+    with pytest.raises(ConfigError, match=said):
+        make_plan(experiment, "pocket")
+
+
+def test_what_training_would_stumble_over_is_said_before(experiment: Path, tmp_path: Path) -> None:
+    def said(*overrides: str) -> str:
+        with pytest.raises(ValueError) as caught:
+            plan = make_plan(experiment, "pocket", overrides=overrides)
+            plan.check(plan.asked)
+        return str(caught.value)
+
+    store = tmp_path / "captions.jsonl"
+    store.write_text('{"caption_store": 1, "images": 1}\n{"id": "train-0-000000", "captions": ["a car"]}\n')
+    (tmp_path / "sweep.yaml").write_text("axes: {schedule.power: [1.0, 0.9], model.timestep: [1, 2]}\n")
+    text = experiment.read_text().replace("caption.precision", "schedule.power")
+    experiment.write_text(text.replace("caption.recall", "model.timestep"))
+    assert "no caption for 9 image(s): 'train-0-000001'" in said("caption.source=store", f"caption.store={store}")
+    assert "there is no such folder or file" in said("model.weights=./stable-diffusion")
+    assert "augment.crop=40: must be a multiple of 32" in said("augment.crop=40")
+    assert "can be as small as 32 pixels" in said("augment.crop=64")
+
+
+def test_preview_tells_state_cost_and_time(experiment: Path) -> None:
+    plan = make_plan(experiment, "pocket")
+    cell = plan.cells[0]
+    params = {"schedule.iterations": "6"}
+    from tadp_ray.tracking.cell_run import flatten
+
+    params = flatten(cell.recipe.model_dump(mode="json"))
+    row = CellRow(
+        run_id="run1",
+        fingerprint=cell.fingerprint,
+        experiment="tiny",
+        scale="pocket",
+        axes=cell.axes,
+        seed=0,
+        metrics={"seconds": 90.0},
+        status="FINISHED",
+        error=None,
+        commit=None,
+        start_time=0,
+        end_time=1,
+        params=params,
+        hardware="a laptop",
+    )
+    said = "\n".join(preview(plan, {cell.fingerprint: row}, [row], at_once=2))
+    assert "4 cells, 3 to train" in said and "finished, run run1" in said
+    assert "GFLOP" in said and "activations" in said
+    assert "about 0:03:00 for 3 cells, 0.07 core-hours; from 1 finished cells of 90 s (median) on a laptop" in said
+    other = "\n".join(preview(plan, {}, [], at_once=2))
+    assert "time: unknown" in other

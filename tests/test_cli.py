@@ -1,0 +1,72 @@
+"""What the commands say, and that they say it before anything is spent."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tadp_ray.cli import app
+from tadp_ray.training.reporter import acquire_lock
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def invoke(*words: object):
+    """Run a command in this process."""
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--set", "schedule.iteration=3"], "did you mean 'iterations'?"),
+        (["--set", "caption.precision=0"], "caption.precision"),
+        (["--seeds", "0,x"], "expected distinct whole numbers"),
+        (["--set", "model.weights=./nowhere"], "there is no such folder or file"),
+        (["--tracking-uri", "http://127.0.0.1:9"], "MLflow at http://127.0.0.1:9 does not answer"),
+        (["--recipe", "missing.yaml"], "missing.yaml: no such file"),
+    ],
+)
+def test_bad_input_is_refused_in_one_message(experiment: Path, tmp_path: Path, flags: list[str], said: str) -> None:
+    result = invoke("sweep", experiment, "--set", f"compute.storage={tmp_path}/runs", *flags)
+    assert result.exit_code == 2 and result.stderr.startswith("error: ") and said in result.stderr
+    assert "Traceback" not in result.output and not (tmp_path / "runs").exists()
+
+
+def test_two_sweeps_on_the_same_storage_are_refused(experiment: Path, tmp_path: Path, store) -> None:
+    (tmp_path / "runs").mkdir()
+    lock = acquire_lock(tmp_path / "runs/sweep.lock")
+    flags = ["--set", f"compute.storage={tmp_path}/runs", "--tracking-uri", store.uri]
+    result = invoke("sweep", experiment, *flags)
+    os.close(lock)
+    assert result.exit_code == 2 and "another process is at work here" in result.stderr
+    assert store.client.search_experiments(filter_string="name = 'tiny'") == []
+
+
+def test_a_table_without_a_sweep_says_where_to_look(experiment: Path, store) -> None:
+    result = invoke("table", experiment, "--tracking-uri", store.uri)
+    assert result.exit_code == 2 and "holds no sweep of tiny at pocket scale" in result.stderr
+
+
+def test_pictures_of_the_world(tmp_path: Path) -> None:
+    assert invoke("pocket", "show", tmp_path / "scenes.png", "--count", 4, "--size", 32).exit_code == 0
+    assert (tmp_path / "scenes.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("command", ["table", "schema", "dashboard"])
+def test_light_commands_load_neither_torch_nor_ray(command: str, tmp_path: Path) -> None:
+    words = {
+        "table": [str(ROOT / "experiments/prec_recall.yaml"), "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"],
+        "schema": [str(tmp_path)],
+        "dashboard": ["--tracking-uri", "http://127.0.0.1:9"],
+    }[command]
+    script = (
+        "import sys\nfrom tadp_ray.cli import app\n"
+        f"try: app({[command, *words]!r})\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'ray'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr

@@ -1,0 +1,24 @@
+"""A step's cost is counted without taking it."""
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tadp_ray.models.tadp import TADP
+from tadp_ray.training.cost import step_cost
+from tadp_ray.training.study import Study
+
+
+def test_counted_cost_is_that_of_a_real_step(tiny_cell) -> None:
+    study = Study(tiny_cell(schedule={"micro_batch": 2}).recipe, 0)
+    cost = step_cost(study)
+    model = TADP(study.diffusion, len(study.train.classes), study.recipe.model).train()
+    images = torch.randn(2, 3, 32, 32)
+    with FlopCounterMode(display=False) as counter:
+        latents = model.encode_images(images, torch.randn(2, *model.latent_shape(images)))
+        context = torch.randn(2, 77, study.diffusion.unet.config.cross_attention_dim)
+        study.task.loss(model(latents, context), torch.zeros(2, 32, 32, dtype=torch.int64)).backward()
+    # Two passes; fused attention computes its scores once more in the backward pass, which is not counted.
+    assert 0.95 < cost.flops / (2 * counter.get_total_flops()) <= 1
+    assert cost.trained == sum(p.numel() for p in model.parameters())
+    assert cost.state_bytes == 16 * cost.trained
+    assert 2**20 < cost.activation_bytes < 2**28

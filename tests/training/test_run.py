@@ -1,0 +1,148 @@
+"""A cell gives the same numbers however it is interrupted, shared out or repeated."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tadp_ray.training import run as run_module
+from tadp_ray.training.loop import Training
+from tadp_ray.training.reporter import CHECKPOINT, Journal, final_metrics, read_journal
+from tadp_ray.training.run import MODEL, train_cell
+
+CPU = torch.device("cpu")
+COSTS = ("seconds", "train_seconds_per_step", "peak_memory_gib")
+
+
+def numbers(metrics: dict[str, float]) -> dict[str, float]:
+    """Metrics without what the machine's speed enters."""
+    return {name: value for name, value in metrics.items() if name not in COSTS}
+
+
+class Stopped(RuntimeError):
+    """Stands for a killed process."""
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch):
+    """Makes training die before an optimizer step."""
+
+    def arm(steps: int | None) -> None:
+        step_once = Training._train_step
+
+        def dying(self: Training, *args: Any) -> torch.Tensor:
+            if args[-1] == steps:
+                raise Stopped
+            return step_once(self, *args)
+
+        monkeypatch.undo() if steps is None else monkeypatch.setattr(Training, "_train_step", dying)
+
+    return arm
+
+
+def test_interrupted_and_resumed_is_never_interrupted(tiny_cell, stop_after) -> None:
+    """Bit-equal weights and metrics, though the last steps before the stop are lost."""
+    whole, cut = tiny_cell("whole"), tiny_cell("cut", compute={"checkpoint_every": 2})
+    assert whole.fingerprint == cut.fingerprint
+    expected = train_cell(whole, CPU)
+    stop_after(5)
+    with pytest.raises(Stopped):
+        train_cell(cut, CPU)
+    stop_after(None)
+    assert (cut.folder / CHECKPOINT).is_file()
+    assert numbers(train_cell(cut, CPU)) == numbers(expected)
+
+    left, right = load_file(whole.folder / MODEL), load_file(cut.folder / MODEL)
+    assert left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+    assert not (cut.folder / CHECKPOINT).exists()
+    kinds = [record["type"] for record in read_journal(cut.folder) if record["type"] != "metrics"]
+    assert kinds == ["started", "failed", "started", "finished"]
+
+
+def test_a_finished_cell_is_not_trained_again(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = tiny_cell()
+    first = train_cell(cell, CPU)
+    monkeypatch.setattr(run_module, "run", lambda *_: pytest.fail("trained again"))
+    assert train_cell(cell, CPU) == first == final_metrics(cell.folder)
+    assert {"miou", "accuracy", "best_miou", "best_step", "iou/sky", "caption/val_recall", "parameters"} <= first.keys()
+    assert (cell.folder / "predictions.png").is_file()
+
+
+def test_seed_and_words_change_the_result(tiny_cell) -> None:
+    first = numbers(train_cell(tiny_cell("a"), CPU))
+    assert numbers(train_cell(tiny_cell("b"), CPU)) == first
+    assert numbers(train_cell(tiny_cell("c", seed=1), CPU)) != first
+    assert numbers(train_cell(tiny_cell("d", caption={"source": "null"}), CPU)) != first
+
+
+def test_two_processes_train_what_one_does(tiny_cell, tmp_path: Path) -> None:
+    """Same images, noise, dropout and statistics; only the order of additions differs."""
+    alone, together = tiny_cell("alone"), tiny_cell("together", compute={"workers": 2})
+    assert alone.fingerprint == together.fingerprint
+    expected = train_cell(alone, CPU)
+    (tmp_path / "cell.json").write_text(together.model_dump_json())
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import sys, torch, torch.distributed as dist\n"
+        "from pathlib import Path\n"
+        "from tadp_ray.config.cell import Cell\n"
+        "from tadp_ray.training.run import train_cell\n"
+        "dist.init_process_group('gloo')\n"
+        "train_cell(Cell.model_validate_json(Path(sys.argv[1]).read_text()), torch.device('cpu'))\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*command, script, tmp_path / "cell.json"], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    left, right = load_file(alone.folder / MODEL), load_file(together.folder / MODEL)
+    for name, tensor in left.items():
+        torch.testing.assert_close(right[name], tensor, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}")
+    assert final_metrics(together.folder)["miou"] == pytest.approx(expected["miou"], abs=0.5)
+
+
+def test_the_core_trains_without_ray_and_mlflow(tiny_cell, tmp_path: Path) -> None:
+    """Three steps in a process that cannot import either."""
+    cell = tiny_cell(schedule={"iterations": 3})
+    (tmp_path / "cell.json").write_text(cell.model_dump_json())
+    script = (
+        "import sys; sys.modules['ray'] = sys.modules['mlflow'] = None\n"
+        "import torch\nfrom pathlib import Path\n"
+        "from tadp_ray.config.cell import Cell\nfrom tadp_ray.training.run import train_cell\n"
+        "print(train_cell(Cell.model_validate_json(Path(sys.argv[1]).read_text()), torch.device('cpu'))['miou'])"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "cell.json")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert float(done.stdout) == final_metrics(cell.folder)["miou"]
+
+
+def test_a_checkpoint_of_another_cell_or_a_torn_one_is_refused(tiny_cell, stop_after) -> None:
+    cell, other = tiny_cell("a", compute={"checkpoint_every": 2}), tiny_cell("b", seed=1)
+    stop_after(4)
+    with pytest.raises(Stopped):
+        train_cell(cell, CPU)
+    stop_after(None)
+    saved = (cell.folder / CHECKPOINT).read_bytes()
+    other.folder.mkdir(parents=True)
+    (other.folder / CHECKPOINT).write_bytes(saved)
+    with pytest.raises(ValueError, match=f"checkpoint of another cell.*{cell.fingerprint[:16]}.*Delete it"):
+        train_cell(other, CPU)
+    (cell.folder / CHECKPOINT).write_bytes(saved[: len(saved) // 2])
+    with pytest.raises(ValueError, match="checkpoint.safetensors: not a readable checkpoint.*delete it"):
+        train_cell(cell, CPU)
+
+
+def test_a_diverging_cell_says_so(tiny_cell) -> None:
+    cell = tiny_cell(schedule={"learning_rate": 1.0, "unet_scale": 10.0, "iterations": 20, "warmup_iterations": 0})
+    with pytest.raises(ValueError, match=r"the loss is .*; lower schedule.learning_rate=1.0"):
+        train_cell(cell, CPU)
+
+
+def test_one_process_at_a_time_trains_a_cell(tmp_path: Path) -> None:
+    with Journal(tmp_path, "f"):
+        with pytest.raises(ValueError, match="another process is at work here"):
+            Journal(tmp_path, "f", patience=0.0)
+    Journal(tmp_path, "f", patience=0.0)
