@@ -23,7 +23,8 @@ def invoke(*words: object):
     ("flags", "said"),
     [
         (["--set", "schedule.iteration=3"], "did you mean 'iterations'?"),
-        (["--set", "caption.precision=0"], "caption.precision"),
+        (["--set", "caption.precision=0"], "sweep.yaml varies this key; choose among its values with --only"),
+        (["--set", "schedule.learning_rate=-1"], "schedule.learning_rate=-1: Input should be greater than 0"),
         (["--seeds", "0,x"], "expected distinct whole numbers"),
         (["--set", "model.weights=./nowhere"], "there is no such folder or file"),
         (["--tracking-uri", "http://127.0.0.1:9"], "MLflow at http://127.0.0.1:9 does not answer"),

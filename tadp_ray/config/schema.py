@@ -7,7 +7,7 @@ other the option's description says which one the default follows.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 Scale = Literal["pocket", "paper"]
 
@@ -98,6 +98,12 @@ class CaptionConfig(Vocabulary):
     min_true: int = Field(1, ge=0, description="true names every image keeps, where it has as many")
     shuffle: bool = Field(False, description="random word order instead of class order")
     store: Path | None = Field(None, description="caption file: image id -> captions (source: store)")
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _null_is_a_word(cls, value: object) -> object:
+        """YAML reads an unquoted null as nothing; here it is the paper's name of the empty prompt."""
+        return "null" if value is None else value
 
     @model_validator(mode="after")
     def _consistent(self) -> "CaptionConfig":

@@ -100,6 +100,9 @@ def make_plan(
     idle = [key for key in sweep.axes if key.startswith("compute.")]
     if idle:
         raise ConfigError([f"{sweep_file}: axes: {idle[0]}: compute keys change no result, so they make no cells"])
+    fixed = [text for text in overrides if text.partition("=")[0].strip() in sweep.axes]
+    if fixed:
+        raise ConfigError([f"--set {fixed[0]}: {sweep_file} varies this key; choose among its values with --only"])
     raw, origin = load_recipe_values(recipe, overrides)
     cells = []
     for axes in grid(sweep):

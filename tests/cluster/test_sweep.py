@@ -24,7 +24,15 @@ class Sweep:
     def __init__(self, file: Path, folder: Path, *flags: str) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
-        self._command = [sys.executable, "-m", "tadp_ray.sweep", str(file), "--set", f"schedule.iterations={STEPS}", *flags]
+        self._command = [
+            sys.executable,
+            "-m",
+            "tadp_ray.sweep",
+            str(file),
+            "--set",
+            f"schedule.iterations={STEPS}",
+            *flags,
+        ]
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> psutil.Process:
@@ -147,7 +155,9 @@ def test_ray_train_workers_give_the_same_numbers(sweep, undisturbed, workers: in
 
 def test_a_failing_cell_leaves_the_others_alone(sweep, experiment: Path, undisturbed) -> None:
     """A learning rate that diverges fails its cells with a message, and the rest of the table is there."""
-    (experiment.parent / "sweep.yaml").write_text("axes: {schedule.learning_rate: [1e-3, 1.0], caption.recall: [1.0]}\n")
+    (experiment.parent / "sweep.yaml").write_text(
+        "axes: {schedule.learning_rate: [1e-3, 1.0], caption.recall: [1.0]}\n"
+    )
     text = experiment.read_text().partition("  published")[0]
     experiment.write_text(text.replace("caption.precision", "schedule.learning_rate"))
     hit = sweep("failing", "--set", "schedule.unet_scale=10")

@@ -54,6 +54,11 @@ def test_all_errors_at_once_with_file_key_value_and_nearest_name(tmp_path: Path)
     assert "--set model.latent=means: model.latent='means': Input should be 'sample' or 'mode'" in text
 
 
+def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
+    file = write(tmp_path / "mine.yaml", SCHEDULE + "caption: {source: null}\n")
+    assert load_recipe(file).caption.source == load_recipe(file, ["caption.source=null"]).caption.source == "null"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

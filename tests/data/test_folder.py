@@ -62,14 +62,18 @@ def test_digest_follows_contents_not_places(photos: Path, tmp_path_factory: pyte
 
 
 def test_what_does_not_fit_is_named(photos: Path) -> None:
-    def said(**changes: object) -> str:
+    def said(root: Path = photos, **changes: object) -> str:
         with pytest.raises(ValueError) as caught:
-            Folder(data(photos, **changes), "train")
+            Folder(data(root, **changes), "train")
         return str(caught.value)
 
-    assert "data.root='nowhere': there is no such folder" in said(root=Path("nowhere"))
+    assert "data.root='nowhere': there is no such folder" in said(Path("nowhere"))
     assert "no file in" in said(train={"images": "trian/*.png", "masks": "masks/*.png"})
     assert "add its name, or list the value under data.ignore" in said(ignore=())
+    (photos / "train.txt").write_text("a\nz\n")
+    assert "no image under 'train/*.png' for z" in said(
+        train={"images": "train/*.png", "masks": "masks/*.png", "list": "train.txt"}
+    )
     (photos / "masks/b.png").unlink()
     assert "no label map in" in said() and "for b" in said()
 

@@ -19,13 +19,21 @@ def test_cells_are_axes_times_seeds(experiment: Path) -> None:
     plan = make_plan(experiment, "pocket", seeds=[0, 7], only=["caption.recall=1"])
     assert len(plan.cells) == 8 and len({cell.fingerprint for cell in plan.cells}) == 8
     assert len({cell.group for cell in plan.cells}) == 4
-    assert [cell.name for cell in plan.asked][:2] == ["precision=0.5 recall=1.0 seed=0", "precision=0.5 recall=1.0 seed=7"]
+    assert [cell.name for cell in plan.asked][:2] == [
+        "precision=0.5 recall=1.0 seed=0",
+        "precision=0.5 recall=1.0 seed=7",
+    ]
     assert plan.folder == Path("runs/tiny/pocket").absolute()
 
 
 def test_fingerprints_follow_what_can_change_a_result(experiment: Path, tmp_path: Path) -> None:
     before = fingerprints(experiment)
-    still = ("compute.workers=2", "compute.cpus=2", f"compute.storage={tmp_path}/elsewhere", "compute.checkpoint_every=1")
+    still = (
+        "compute.workers=2",
+        "compute.cpus=2",
+        f"compute.storage={tmp_path}/elsewhere",
+        "compute.checkpoint_every=1",
+    )
     assert fingerprints(experiment, *still) == before
     for change in ("schedule.iterations=7", "data.seed=1", "model.maps=none", "schedule.micro_batch=2"):
         assert not set(fingerprints(experiment, change)) & set(before)

@@ -81,7 +81,9 @@ def test_seed_and_words_change_the_result(tiny_cell) -> None:
 
 def test_two_processes_train_what_one_does(tiny_cell, tmp_path: Path) -> None:
     """Same images, noise, dropout and statistics; only the order of additions differs."""
-    alone, together = tiny_cell("alone"), tiny_cell("together", compute={"workers": 2})
+    accumulating = {"micro_batch": 2}
+    alone = tiny_cell("alone", schedule=accumulating)
+    together = tiny_cell("together", schedule=accumulating, compute={"workers": 2})
     assert alone.fingerprint == together.fingerprint
     expected = train_cell(alone, CPU)
     (tmp_path / "cell.json").write_text(together.model_dump_json())
@@ -99,7 +101,9 @@ def test_two_processes_train_what_one_does(tiny_cell, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     left, right = load_file(alone.folder / MODEL), load_file(together.folder / MODEL)
     for name, tensor in left.items():
-        torch.testing.assert_close(right[name], tensor, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            right[name], tensor, rtol=5e-3, atol=1e-3, msg=lambda text, name=name: f"{name}: {text}"
+        )
     assert final_metrics(together.folder)["miou"] == pytest.approx(expected["miou"], abs=0.5)
 
 
@@ -145,4 +149,6 @@ def test_one_process_at_a_time_trains_a_cell(tmp_path: Path) -> None:
     with Journal(tmp_path, "f"):
         with pytest.raises(ValueError, match="another process is at work here"):
             Journal(tmp_path, "f", patience=0.0)
-    Journal(tmp_path, "f", patience=0.0)
+    # A lock ends with its holder.
+    with Journal(tmp_path, "f", patience=0.0):
+        pass
