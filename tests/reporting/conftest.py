@@ -43,6 +43,7 @@ def row_of() -> Callable[..., CellRow]:
             start_time=0.0,
             end_time=1.0,
             params={},
+            hardware="2 cores",
         )
 
     return row
