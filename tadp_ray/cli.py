@@ -94,11 +94,9 @@ def sweep(
 
         from tadp_ray.sweep.engine import run_plan
 
-        run, failed = run_plan(plan, store, address, console)
+        run, whole = run_plan(plan, store, address, console)
         show_answer(store, run, spec, plan.cells, plan.folder)
-        for name, said in failed.items():
-            console.print(Text.assemble((f"{name} failed: ", "bold red"), said))
-        if failed:
+        if not whole:
             raise typer.Exit(1)
 
 
@@ -233,5 +231,7 @@ def show_answer(store: "Store", run: str, spec: "TableSpec", cells: "Sequence[Ce
 
     filled, files = write_answer(store, spec, cells, folder)
     attach(store, run, files)
+    written = f"written to {folder}: {', '.join(path.name for path in files)}"
     console.print(terminal(filled))
-    console.print(f"written to {folder}: {', '.join(path.name for path in files)}", highlight=False, soft_wrap=True)
+    for line in (filled.caption, *filled.notes, written):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

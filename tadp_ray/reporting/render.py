@@ -36,8 +36,7 @@ def write_table(table: Table, folder: Path) -> list[Path]:
 def terminal(table: Table) -> rich.table.Table:
     """For a rich console: ours, the published number dim beneath."""
     spec = table.spec
-    caption = Text("\n".join((table.caption, *table.notes)), style="dim", justify="left")
-    shown = rich.table.Table(title=spec.title, title_justify="left", caption=caption, caption_justify="left")
+    shown = rich.table.Table(title=spec.title, title_justify="left")
     shown.add_column(f"{spec.row_label} \\ {spec.column_label}", style="bold")
     for value in spec.column_values:
         shown.add_column(str(value), justify="right")

@@ -1,6 +1,7 @@
 """Joins or starts Ray, and works out how many cells fit on it at once."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,7 @@ def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
     address = address or os.environ.get("RAY_ADDRESS")
     # Ray Train frees the workers of a stopped cell through the dashboard's State API; without it the next cell hangs.
     local = {"include_dashboard": compute.workers > 0, "object_store_memory": LOCAL_OBJECT_STORE}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=address or "local",
@@ -36,6 +38,8 @@ def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
         raise ValueError(
             f"--address {address}: no Ray cluster answers there ({error}); start one, or leave it out"
         ) from None
+    # Ray puts a handler of its own in place, which aborts the program.
+    signal.signal(signal.SIGTERM, on_sigterm)
     try:
         yield concurrency([node["Resources"] for node in ray.nodes() if node["Alive"]], compute)
     finally:

@@ -17,13 +17,13 @@ from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan
-from tadp_ray.training.reporter import acquire_lock, final_metrics
+from tadp_ray.training.reporter import Journal, acquire_lock, final_metrics, read_journal
 
 
-def run_plan(plan: Plan, store: Store, address: str | None, console: Console) -> tuple[str, dict[str, str]]:
+def run_plan(plan: Plan, store: Store, address: str | None, console: Console) -> tuple[str, bool]:
     """Fill the table of a plan: train every asked cell that MLflow does not hold as finished.
 
-    Returns: the sweep's run in MLflow, and what each failed cell said, by cell name.
+    Returns: the sweep's run in MLflow, and whether every cell that was asked for is finished.
 
     Raises:
         ValueError: another sweep is at work on the same storage, the input does not fit, no cell fits on the cluster, or
@@ -37,31 +37,33 @@ def run_plan(plan: Plan, store: Store, address: str | None, console: Console) ->
         run = parent(store, plan.name, plan.scale, plan.key, plan.experiment.question)
         try:
             record_plan(store, run, plan.settings, plan.cells)
-            failed = fill(plan, store, run, address, console)
-            status = "FAILED" if failed else "FINISHED"
-            return run, failed
+            whole = fill(plan, store, run, address, console)
+            status = "FINISHED" if whole else "FAILED"
+            return run, whole
         finally:
             end_parent(store, run, status)
     finally:
         os.close(lock)
 
 
-def fill(plan: Plan, store: Store, run: str, address: str | None, console: Console) -> dict[str, str]:
-    """Train what is missing; returns what each failed cell said, by cell name."""
+def fill(plan: Plan, store: Store, run: str, address: str | None, console: Console) -> bool:
+    """Train what is missing; returns whether all of it finished."""
     # What was trained while MLflow was away, or before it was emptied, is told first and never trained again.
     replay(store, run, [cell for cell in plan.cells if final_metrics(cell.folder)])
     done = finished(store, [cell.fingerprint for cell in plan.cells])
     todo = [cell for cell in plan.asked if cell.fingerprint not in done]
     console.print(f"{len(plan.cells)} cells, {len(done)} finished before, {len(todo)} to train")
     if not todo:
-        return {}
+        return True
     plan.check(todo)
     with cluster(address, plan.recipe.compute) as at_once:
         console.print(f"training {min(at_once, len(todo))} cells at once, in {plan.storage / 'cells'}")
         sender = Sender(store, run, todo)
         try:
             with Progress(todo, at_once, console):
-                results = tuner(plan, todo, at_once).fit()
+                failed = failures(tuner(plan, todo, at_once).fit())
+            for cell, said in failed:
+                note_failure(cell, said)
         finally:
             unsent = sender.close(timeout=60)
     shutil.rmtree(plan.storage / "ray", ignore_errors=True)
@@ -70,17 +72,25 @@ def fill(plan: Plan, store: Store, run: str, address: str | None, console: Conso
             f"MLflow at {store.shown} is away: {unsent} records are kept in {plan.storage / 'cells'}; when it is back "
             "run this again, which sends them and trains nothing twice"
         )
-    return failures(results)
+    return not failed
 
 
-def failures(results: tune.ResultGrid) -> dict[str, str]:
-    """What each cell without a result said, by cell name."""
-    failed = {}
+def failures(results: tune.ResultGrid) -> list[tuple[Cell, str]]:
+    """The cells without a result, and what each said."""
+    failed = []
     for result in results:
         said = str(result.error).strip().splitlines()[-1] if result.error else (result.metrics or {}).get("error")
         if said:
-            failed[Cell.model_validate_json(result.config["cell"]).name] = said
+            failed.append((Cell.model_validate_json(result.config["cell"]), said))
     return failed
+
+
+def note_failure(cell: Cell, said: str) -> None:
+    """Write why a cell failed into its journal, if it died before it could: too often killed, or out of memory."""
+    *_, last = [{}, *read_journal(cell.folder)]
+    if last.get("type") != "failed":
+        with Journal(cell.folder, cell.fingerprint) as journal:
+            journal.fail(said)
 
 
 def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:

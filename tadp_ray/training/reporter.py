@@ -62,12 +62,16 @@ class Journal:
         self._write({"type": "finished", "step": step, "metrics": dict(metrics)})
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
 
+    def fail(self, error: str) -> None:
+        """Append why this cell has no result."""
+        self._write({"type": "failed", "error": error})
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, Exception):
-            self._write({"type": "failed", "error": f"{type(error).__name__}: {error}"})
+            self.fail(f"{type(error).__name__}: {error}")
         self._file.close()
         os.close(self._lock)
 
