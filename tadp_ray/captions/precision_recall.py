@@ -44,10 +44,10 @@ class _Draw:
     `random.Random(str)` hashes with SHA-512, and only `random()` is promised to be stable over Python versions.
     """
 
-    def __init__(self, seed: int, image_id: str, classes: Sequence[str], present: Iterable[str]):
+    def __init__(self, seed: int, image_id: str, vocabulary: Sequence[str], present: Iterable[str]):
         rng = random.Random(f"{seed}/{image_id}")
-        rank = {name: rng.random() for name in classes}
-        self.place = {name: rng.random() for name in classes}
+        rank = {name: rng.random() for name in vocabulary}
+        self.place = {name: rng.random() for name in vocabulary}
         self.true_offset, self.false_offset = rng.random(), rng.random()
         present = set(present)
         if unknown := present - rank.keys():
@@ -58,7 +58,7 @@ class _Draw:
 
 def degrade(
     present: Mapping[str, Sequence[str]],
-    classes: Sequence[str],
+    vocabulary: Sequence[str],
     *,
     precision: float,
     recall: float,
@@ -78,7 +78,8 @@ def degrade(
 
     Args:
         present: class names in the full image, by image id.
-        classes: all class names, in index order, which is the order of the names said unless `shuffle`.
+        vocabulary: all names that may be said, in the order in which they are said unless `shuffle`: the classes, and
+            names of nothing in any image.
         precision: (0, 1].
         recall: [0, 1].
         min_true: true names that an image with any always says.
@@ -102,11 +103,11 @@ def degrade(
         )
     if not 0 <= recall <= 1:
         raise ValueError(f"caption.recall: {recall} is outside [0, 1]")
-    tokens = {name: count_tokens(name) for name in classes}
-    draws = {i: _Draw(seed, i, classes, present[i]) for i in sorted(present)}
+    tokens = {name: count_tokens(name) for name in vocabulary}
+    draws = {i: _Draw(seed, i, vocabulary, present[i]) for i in sorted(present)}
     true = _keep_true(draws, recall, min_true, tokens, budget)
     false = _add_false(draws, true, precision, tokens, budget)
-    index = {name: k for k, name in enumerate(classes)}
+    index = {name: k for k, name in enumerate(vocabulary)}
     order = {i: draw.place if shuffle else index for i, draw in draws.items()}
     return {i: tuple(sorted(true[i] + false[i], key=order[i].__getitem__)) for i in present}
 
@@ -170,9 +171,10 @@ def _add_false(
     if wanted > added and hits / (hits + added) - precision > max(TOLERANCE, 1 / (hits + added)):
         absent = sum(len(draw.false) for i, draw in draws.items() if true[i])
         raise ValueError(
-            f"precision {precision} needs {wanted} false names but the class list has only {absent} that are absent "
-            f"from their image, of which {added} fit into {budget} tokens; raise caption.precision to "
-            f"{math.ceil(100 * hits / (hits + added)) / 100} or more, or lower caption.recall"
+            f"precision {precision} needs {wanted} false names but there are only {absent} that are absent from their "
+            f"image, of which {added} fit into {budget} tokens; raise caption.precision to "
+            f"{math.ceil(100 * hits / (hits + added)) / 100} or more, lower caption.recall, or name things that are in "
+            "no image in caption.distractors"
         )
     return {i: names[: taken[i]] for i, names in fitting.items()}
 

@@ -67,7 +67,8 @@ def make_prompts(
             as CLIP cuts them in the published code too, but counted in `truncated`.
 
     Raises:
-        ValueError: images without a caption in the store, or a precision or recall that cannot be met.
+        ValueError: images without a caption in the store, a distractor that is a class, or a precision or recall that
+            cannot be met.
     """
     realised = None
     match caption.source:
@@ -78,7 +79,7 @@ def make_prompts(
         case "oracle":
             said = degrade(
                 present,
-                classes,
+                vocabulary(classes, caption.distractors),
                 precision=caption.precision,
                 recall=caption.recall,
                 min_true=caption.min_true,
@@ -98,3 +99,18 @@ def make_prompts(
     uses = Counter(by_id.values())
     truncated = sum(n for prompt, n in uses.items() if count_tokens(prompt) > budget)
     return Prompts(by_id, truncated, realised)
+
+
+def vocabulary(classes: Sequence[str], distractors: Sequence[str]) -> list[str]:
+    """Every name that an oracle may say: the classes in index order, then the distractors.
+
+    Raises:
+        ValueError: a name stands there twice.
+    """
+    names = [*classes, *distractors]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(
+            f"caption.distractors: {twice[0]!r} is a class already or stands there twice; a name said falsely must be "
+            "in no image, so leave it out"
+        )
+    return names

@@ -96,6 +96,11 @@ class CaptionConfig(Vocabulary):
         1.0, ge=0, le=1, description="share of present classes that are named, over the data set (Table S2)"
     )
     min_true: int = Field(1, ge=0, description="true names every image keeps, where it has as many")
+    distractors: tuple[str, ...] = Field(
+        (),
+        description="names beside the absent classes that may be said falsely; for data sets with few classes, most of "
+        "which are in every image",
+    )
     shuffle: bool = Field(False, description="random word order instead of class order")
     store: Path | None = Field(None, description="caption file: image id -> captions (source: store)")
 

@@ -1,16 +1,16 @@
-"""What runs inside Ray: one Tune trial trains one cell, alone or with Ray Train workers."""
+"""What runs inside Ray: one Tune trial trains one cell, alone or with Ray Train workers.
 
-from typing import Any
+The driver and a trial without Ray Train workers need neither Ray Train nor, here, torch: each function imports its own.
+"""
 
-import ray
-import ray.train
-import ray.train.torch
-import torch
+from typing import TYPE_CHECKING, Any
+
 from ray import tune
-from ray.tune.integration.ray_train import TuneReportCallback
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.training.run import train_cell
+
+if TYPE_CHECKING:
+    import torch
 
 
 def resources(cell: Cell) -> tune.PlacementGroupFactory:
@@ -31,12 +31,16 @@ def trial(config: dict[str, Any]) -> None:
     if cell.recipe.compute.workers:
         steer(cell)
     else:
+        import torch
+
         device = torch.device("cuda" if cell.recipe.compute.gpus and torch.cuda.is_available() else "cpu")
         tune.report(attempt(cell, device))
 
 
-def attempt(cell: Cell, device: torch.device) -> dict[str, Any]:
+def attempt(cell: Cell, device: "torch.device") -> dict[str, Any]:
     """Final metrics, or the error of a cell that no restart can mend (bad input); crashes are left to Ray."""
+    from tadp_ray.training.run import train_cell
+
     try:
         return {"miou": train_cell(cell, device)["miou"]}
     except ValueError as error:
@@ -48,6 +52,9 @@ def steer(cell: Cell) -> None:
 
     Workers that die again and again end the cell; only a crash of this steering process is left to Ray Tune.
     """
+    import ray.train.torch
+    from ray.tune.integration.ray_train import TuneReportCallback
+
     compute = cell.recipe.compute
     worker = {"CPU": compute.cpus, **({"GPU": compute.gpus} if compute.gpus else {})}
     trainer = ray.train.torch.TorchTrainer(
@@ -72,5 +79,7 @@ def steer(cell: Cell) -> None:
 
 def train_worker(config: dict[str, Any]) -> None:
     """One of a cell's Ray Train workers; the process group is up when it starts."""
+    import ray.train.torch
+
     cell = Cell.model_validate_json(config["cell"])
     ray.train.report(attempt(cell, ray.train.torch.get_device()))

@@ -101,7 +101,7 @@ def test_a_token_budget_drops_false_names_first_and_other_images_make_up_for_the
     ("asked", "message"),
     [
         ({"recall": 0.25}, r"recall 0\.25 .*min_true=1 because 50 of the 100 .*min_true: 0 or raise .* to 0\.5 or"),
-        ({"precision": 0.05}, r"precision 0\.05 needs 1900 false names but the class list has only 400"),
+        ({"precision": 0.05}, r"precision 0\.05 needs 1900 false names but there are only 400"),
         ({"precision": 0.5, "recall": 0.0, "min_true": 0}, r"precision 0\.5 is undefined .* caption\.precision: 1\.0"),
         ({"precision": 0.0}, r"caption\.precision: 0\.0 is outside \(0, 1\]; .* infinitely many"),
         ({"recall": 1.5}, r"caption\.recall: 1\.5 is outside \[0, 1\]"),

@@ -36,6 +36,16 @@ def test_realised_figures_belong_to_oracles_only(voc, voc_classes):
     assert (empty["a"], empty.precision, empty.recall) == ("", None, 0.0)
 
 
+def test_distractors_are_said_falsely_where_nearly_every_class_is_in_every_image():
+    streets = {str(k): ("bird", "cow", "sofa") for k in range(8)}
+    with pytest.raises(ValueError, match="only 8 .* name things that are in no image in caption.distractors"):
+        prompts(streets, precision=0.5)
+    degraded = prompts(streets, precision=0.5, distractors=("piano", "oven"))
+    assert (degraded.precision, degraded.recall, degraded["0"]) == (0.5, 1.0, "bird cow potted plant sofa piano oven")
+    with pytest.raises(ValueError, match="'cow' is a class already"):
+        prompts(streets, distractors=("cow",))
+
+
 def test_prompts_over_the_budget_are_counted_never_silent():
     assert prompts(source="class_names", budget=4).truncated == 3
     assert prompts(source="class_names", budget=5).truncated == 0
