@@ -1,10 +1,11 @@
 """What does orchestration cost? The same cells by plain Python processes and by the sweep, timed in one run.
 
     python benchmarks/overhead.py experiments/prec_recall.yaml
-    python benchmarks/overhead.py experiments/prec_recall.yaml --workers 1
+    python benchmarks/overhead.py experiments/prec_recall.yaml --workers 0 1
 
-Prints, for each way, wall time, the ratio to the plain processes, where the starting seconds of the sweep go, the time of
-a second run, and the peak memory of a cell. Needs an otherwise idle machine; writes into a temporary folder.
+Prints the wall time of the plain processes, and for the sweep with each number of Ray Train workers its wall time, the
+ratio, where its starting seconds go, the time of a second run, and the longest cell and the peak memory of one. Needs an
+otherwise idle machine; writes into a temporary folder.
 """
 
 import argparse
@@ -41,19 +42,17 @@ def by_processes(cells: Sequence[Cell], at_once: int) -> float:
     return time.monotonic() - began
 
 
-def by_sweep(file: Path, storage: Path, flags: Sequence[str]) -> float:
+def by_sweep(file: Path, storage: Path, changes: Sequence[str]) -> float:
     """Seconds of wall time of the sweep command."""
-    command = [sys.executable, "-m", "tadp_ray.sweep", str(file), "--set", f"compute.storage={storage}", *flags]
+    command = [sys.executable, "-m", "tadp_ray.sweep", str(file), "--tracking-uri", f"sqlite:///{storage}/mlflow.db"]
+    flags = [word for change in (*changes, f"compute.storage={storage}") for word in ("--set", change)]
     began = time.monotonic()
-    subprocess.run(
-        [*command, "--tracking-uri", f"sqlite:///{storage}/mlflow.db"], check=True, stdout=subprocess.DEVNULL
-    )
+    subprocess.run([*command, *flags], check=True, stdout=subprocess.DEVNULL)
     return time.monotonic() - began
 
 
-def cells_of(file: Path, storage: Path, flags: Sequence[str]) -> tuple[Cell, ...]:
+def cells_of(file: Path, storage: Path, changes: Sequence[str]) -> tuple[Cell, ...]:
     """The cells that the sweep would train into a storage folder."""
-    changes = [flag for flag in flags if flag != "--set"]
     return make_plan(file, "pocket", overrides=[*changes, f"compute.storage={storage}"]).cells
 
 
@@ -72,35 +71,42 @@ def starts(cells: Sequence[Cell], began: float, at_once: int) -> tuple[float, fl
     return spans[0][0] - began, warm, statistics.median(gaps) if gaps else 0.0
 
 
+def report(file: Path, folder: Path, changes: Sequence[str], at_once: int, plainly: float) -> tuple[Cell, ...]:
+    """Run and measure one sweep into a new folder, print its figures, and return its cells."""
+    folder.mkdir()
+    cells = cells_of(file, folder, changes)
+    began = time.time()
+    seconds = by_sweep(file, folder, changes)
+    print(f"sweep, {changes[-1]}  {seconds:7.1f} s   ratio {seconds / plainly:.3f}")
+    before, warm, between = starts(cells, began, at_once)
+    print(f"  {before:.1f} s until the first cell starts (imports, plan, MLflow's new database, Ray)")
+    print(f"  {warm:.1f} s from a cell's start to its first step (model, data, latents), median")
+    print(f"  {between:.1f} s between two cells, median")
+    print(f"  {by_sweep(file, folder, changes):.1f} s for a second run")
+    metrics = [final_metrics(cell.folder) or {} for cell in cells]
+    print(f"  {max(m['seconds'] for m in metrics):.1f} s for the longest cell")
+    print(f"  {max(m['peak_memory_gib'] for m in metrics):.2f} GiB at most in a cell's process", flush=True)
+    return cells
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", type=Path)
-    parser.add_argument("--workers", type=int, default=0, help="compute.workers of the sweep")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0], help="values of compute.workers to measure")
     parser.add_argument("--set", action="append", default=[], help="key=value, as for the sweep")
     asked = parser.parse_args()
-    flags = [word for change in (*asked.set, f"compute.workers={asked.workers}") for word in ("--set", change)]
     with tempfile.TemporaryDirectory() as folder:
-        plain = cells_of(asked.experiment, Path(folder) / "plain", flags)
-        swept = cells_of(asked.experiment, Path(folder) / "sweep", flags)
+        plain = cells_of(asked.experiment, Path(folder) / "plain", asked.set)
         at_once = concurrency([{"CPU": os.cpu_count() or 1}], plain[0].recipe.compute)
-        print(f"{len(plain)} cells, {at_once} at once, workers: {asked.workers}", flush=True)
+        print(f"{len(plain)} cells, {at_once} at once", flush=True)
         plainly = by_processes(plain, at_once)
         print(f"plain processes  {plainly:7.1f} s", flush=True)
-        (Path(folder) / "sweep").mkdir()
-        began = time.time()
-        sweeping = by_sweep(asked.experiment, Path(folder) / "sweep", flags)
-        print(f"sweep            {sweeping:7.1f} s   ratio {sweeping / plainly:.3f}")
-        before, warm, between = starts(swept, began, at_once)
-        print(f"  {before:.1f} s until the first cell starts (imports, plan, MLflow's new database, Ray)")
-        print(f"  {warm:.1f} s from a cell's start to its first step (model, data, latents), median")
-        print(f"  {between:.1f} s between two cells, median")
-        again = by_sweep(asked.experiment, Path(folder) / "sweep", flags)
-        print(f"second run       {again:7.1f} s")
-        metrics = [final_metrics(cell.folder) or {} for cell in swept]
-        print(f"longest cell     {max(m['seconds'] for m in metrics):7.1f} s")
-        print(f"peak memory      {max(m['peak_memory_gib'] for m in metrics):7.2f} GiB")
-        same = all((final_metrics(p.folder) or {})["miou"] == m["miou"] for p, m in zip(plain, metrics, strict=True))
-        print(f"same numbers     {'yes' if same else 'NO'}")
+        for workers in asked.workers:
+            changes = [*asked.set, f"compute.workers={workers}"]
+            swept = report(asked.experiment, Path(folder) / f"workers{workers}", changes, at_once, plainly)
+            pairs = [(final_metrics(p.folder), final_metrics(s.folder)) for p, s in zip(plain, swept, strict=True)]
+            same = all(left["miou"] == right["miou"] for left, right in pairs)
+            print(f"  the same mIoU in every digit: {'yes' if same else 'NO'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,18 @@
 """Loads a Stable Diffusion of any size from any usual place. Nothing here knows which scale it serves."""
 
-import hashlib
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import SingleFileComponentError
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from tadp_ray.data.folder import file_digest
-
-PARTS = ("vae", "unet", "text_encoder", "tokenizer")
-FETCHED = [f"{part}/{files}" for part in PARTS for files in ("*.json", "*.txt", "*model.safetensors")]
-"""What is fetched of a hub repository: one set of weights, neither half-precision nor non-averaged copies."""
-LAYOUT = "a diffusers folder holds " + ", ".join(f"{part}/" for part in PARTS) + " with .safetensors weights"
+from tadp_ray.models.weights import LAYOUT, locate
 
 
 @dataclass(frozen=True)
@@ -50,35 +41,11 @@ class Diffusion:
         return self
 
 
-def locate(weights: str) -> Path:
-    """The folder or file behind `weights`: "pocket", a path, or a hub id (fetched on first use).
-
-    Raises:
-        ValueError: there is nothing, or not all of it; the message says what belongs where.
-    """
-    path = Path(str(resources.files("tadp_ray") / "assets/pocket")) if weights == "pocket" else Path(weights)
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        try:
-            path = Path(snapshot_download(weights, allow_patterns=FETCHED))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-            raise ValueError(
-                f"model.weights={weights!r}: there is no such folder or file, and no hub repository of this name could be "
-                f"fetched ({type(error).__name__}). Put Stable Diffusion there ({LAYOUT}), or name it with "
-                "--set model.weights=FOLDER"
-            ) from None
-    missing = [part for part in PARTS if not (path / part).is_dir()]
-    if missing:
-        raise ValueError(f"model.weights={weights!r}: {path} lacks {', '.join(missing)}; {LAYOUT}")
-    return path
-
-
 def load_diffusion(weights: str) -> Diffusion:
     """Load VAE, U-Net, text encoder and tokenizer, float32 on the CPU, in evaluation mode, without gradients.
 
     Raises:
-        ValueError: see `locate`; or a file is damaged.
+        ValueError: see `models.weights.locate`; or a file is damaged.
     """
     path = locate(weights)
     transformers_logging.disable_progress_bar()  # seconds at most, and it would cross the sweep's own display
@@ -128,13 +95,3 @@ def load_single_file(path: Path) -> tuple[Any, ...]:
     """VAE, U-Net, text encoder and tokenizer of a single-file checkpoint; its configuration is fetched from the hub."""
     pipe = StableDiffusionPipeline.from_single_file(path, safety_checker=None)
     return pipe.vae, pipe.unet, pipe.text_encoder, pipe.tokenizer
-
-
-def weights_digest(weights: str) -> str:
-    """Content hash of the weights and configurations behind `weights`, wherever they lie."""
-    path = locate(weights)
-    if path.is_file():
-        return file_digest(path)
-    files = sorted(file for part in PARTS for file in (path / part).rglob("*") if file.is_file())
-    contents = [(str(file.relative_to(path)), file_digest(file)) for file in files]
-    return hashlib.sha256(repr(contents).encode()).hexdigest()

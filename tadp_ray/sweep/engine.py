@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from ray import tune
 from rich.console import Console
@@ -55,18 +56,29 @@ def fill(plan: Plan, store: Store, run: str, address: str | None, console: Conso
     console.print(f"{len(plan.cells)} cells, {len(done)} finished before, {len(todo)} to train")
     if not todo:
         return True
-    plan.check(todo)
-    with cluster(address, plan.recipe.compute) as at_once:
-        console.print(f"training {min(at_once, len(todo))} cells at once, in {plan.storage / 'cells'}")
-        sender = Sender(store, run, todo)
-        try:
-            with Progress(todo, at_once, console):
-                failed = failures(tuner(plan, todo, at_once).fit())
-            for cell, said in failed:
-                note_failure(cell, said)
-        finally:
-            unsent = sender.close(timeout=60)
+    # What the input does not allow is found while Ray starts: both take seconds, and Ray mostly waits.
+    with ThreadPoolExecutor(1) as aside:
+        checked = aside.submit(plan.check, todo)
+        with cluster(address, plan.recipe.compute) as at_once:
+            checked.result()
+            console.print(
+                f"training {min(at_once, len(todo))} cells at once, in {plan.storage / 'cells'}", soft_wrap=True
+            )
+            whole = train(plan, todo, store, run, at_once, console)
     shutil.rmtree(plan.storage / "ray", ignore_errors=True)
+    return whole
+
+
+def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int, console: Console) -> bool:
+    """Train cells on a running cluster while their journals go to MLflow; returns whether all of them finished."""
+    sender = Sender(store, run, todo)
+    try:
+        with Progress(todo, at_once, console):
+            failed = failures(tuner(plan, todo, at_once).fit())
+        for cell, said in failed:
+            note_failure(cell, said)
+    finally:
+        unsent = sender.close(timeout=60)
     if unsent:
         raise ValueError(
             f"MLflow at {store.shown} is away: {unsent} records are kept in {plan.storage / 'cells'}; when it is back "

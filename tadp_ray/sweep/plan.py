@@ -13,8 +13,7 @@ from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.load import Loader, experiment_name, load_experiment, load_recipe_values, load_sweep
 from tadp_ray.config.schema import Experiment, Recipe, Scale, Sweep
 from tadp_ray.data import open_dataset
-from tadp_ray.models.diffusion import weights_digest
-from tadp_ray.training.study import Study
+from tadp_ray.models.weights import weights_digest
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,9 @@ class Plan:
         Raises:
             ValueError: the first thing that does not fit, with the mend.
         """
+        # Takes seconds to import; a sweep that is finished, or whose files are wrong, does not wait for it.
+        from tadp_ray.training.study import Study
+
         for cell in cells:
             try:
                 Study(cell.recipe, cell.seed).check()

@@ -27,7 +27,7 @@ class Sender:
         parent: str,
         cells: Sequence[Cell],
         *,
-        period: float = 1.0,
+        period: float = 5.0,
         tell: Callable[[str], None] = to_console,
     ) -> None:
         self._store, self._period, self._tell = store, period, tell

@@ -8,7 +8,8 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from tadp_ray.models.diffusion import Diffusion, load_diffusion, weights_digest
+from tadp_ray.models.diffusion import Diffusion, load_diffusion
+from tadp_ray.models.weights import weights_digest
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 

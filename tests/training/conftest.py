@@ -9,7 +9,7 @@ import pytest
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data import open_dataset
-from tadp_ray.models.diffusion import weights_digest
+from tadp_ray.models.weights import weights_digest
 
 TINY: dict[str, Any] = {
     "data": {"kind": "scenes", "train": 10, "val": 5, "size": 32},
