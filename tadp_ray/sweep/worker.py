@@ -33,8 +33,7 @@ def trial(config: dict[str, Any]) -> None:
     else:
         import torch
 
-        device = torch.device("cuda" if cell.recipe.compute.gpus and torch.cuda.is_available() else "cpu")
-        tune.report(attempt(cell, device))
+        tune.report(attempt(cell, torch.device("cuda" if cell.recipe.compute.gpus else "cpu")))
 
 
 def attempt(cell: Cell, device: "torch.device") -> dict[str, Any]:

@@ -45,6 +45,11 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
     precision and recall of the captions, and what the training cost.
     """
     compute, world = cell.recipe.compute, World.current()
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"compute.gpus: {compute.gpus:g}, but torch {torch.__version__} sees no GPU here; install a torch for this "
+            "machine's GPU, or set compute.gpus: 0"
+        )
     torch.set_num_threads(compute.cpus)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

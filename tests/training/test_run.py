@@ -149,6 +149,12 @@ def test_a_diverging_cell_says_so(tiny_cell) -> None:
         train_cell(cell, CPU)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_never_silently_a_cpu(tiny_cell) -> None:
+    with pytest.raises(ValueError, match="sees no GPU here; install a torch .* or set compute.gpus: 0"):
+        train_cell(tiny_cell(), torch.device("cuda"))
+
+
 def test_one_process_at_a_time_trains_a_cell(tmp_path: Path) -> None:
     with Journal(tmp_path, "f"):
         with pytest.raises(ValueError, match="another process is at work here"):
