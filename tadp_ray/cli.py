@@ -217,7 +217,7 @@ def show_preview(plan: "Plan", store: "Store", address: str | None) -> None:
     from tadp_ray.tracking.query import finished, rows
 
     done = finished(store, [cell.fingerprint for cell in plan.cells])
-    plan.check([cell for cell in plan.asked if cell.fingerprint not in done])
+    plan.check(plan.missing(done))
     earlier = [row for row in rows(store, plan.name, plan.scale) if row.status == "FINISHED"]
     with cluster(address, plan.recipe.compute) as at_once:
         for line in preview(plan, done, earlier, at_once):

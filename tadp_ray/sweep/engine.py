@@ -52,7 +52,7 @@ def fill(plan: Plan, store: Store, run: str, address: str | None, console: Conso
     # What was trained while MLflow was away, or before it was emptied, is told first and never trained again.
     replay(store, run, [cell for cell in plan.cells if final_metrics(cell.folder)])
     done = finished(store, [cell.fingerprint for cell in plan.cells])
-    todo = [cell for cell in plan.asked if cell.fingerprint not in done]
+    todo = plan.missing(done)
     console.print(f"{len(plan.cells)} cells, {len(done)} finished before, {len(todo)} to train")
     if not todo:
         return True
@@ -99,8 +99,8 @@ def failures(results: tune.ResultGrid) -> list[tuple[Cell, str]]:
 
 def note_failure(cell: Cell, said: str) -> None:
     """Write why a cell failed into its journal, if it died before it could: too often killed, or out of memory."""
-    *_, last = [{}, *read_journal(cell.folder)]
-    if last.get("type") != "failed":
+    records = list(read_journal(cell.folder))
+    if not records or records[-1]["type"] != "failed":
         with Journal(cell.folder, cell.fingerprint) as journal:
             journal.fail(said)
 

@@ -1,6 +1,6 @@
 """An experiment as a list of cells: what there is to train, before anything is trained. Knows no Ray."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,10 @@ class Plan:
     def key(self) -> str:
         """Hash of the table's cells, seeds aside: more seeds fill the same table, other settings make another."""
         return sha256_of(sorted({cell.group for cell in self.cells}))
+
+    def missing(self, done: Container[str]) -> list[Cell]:
+        """The cells that are asked for and whose fingerprint is not among those done."""
+        return [cell for cell in self.asked if cell.fingerprint not in done]
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Open the data and make the prompts of cells that are about to be trained.

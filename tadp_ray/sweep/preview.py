@@ -25,7 +25,7 @@ def preview(plan: Plan, done: Mapping[str, CellRow], earlier: Sequence[CellRow],
         at_once: how many cells the cluster holds together.
     """
     recipe, compute = plan.recipe, plan.recipe.compute
-    todo = [cell for cell in plan.asked if cell.fingerprint not in done]
+    todo = plan.missing(done)
     yield f"{plan.name} at {plan.scale} scale, {plan.settings}: {len(plan.cells)} cells, {len(todo)} to train"
     for cell in plan.cells:
         yield f"  {cell.name:<40} {cell.fingerprint[:16]}  {state(plan, cell, done)}"
