@@ -12,6 +12,9 @@ from tadp_ray.config.schema import ComputeConfig
 # Local Ray keeps no tensors in its object store: cells read their data from disk.
 LOCAL_OBJECT_STORE = 128 * 2**20
 
+# Ray Train looks after its workers often, so that none idles; and a cell waits for its place as long as others train.
+RAY_TRAIN = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "8640000"}
+
 
 @contextmanager
 def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
@@ -31,7 +34,7 @@ def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
             address=address or "local",
             logging_level="ERROR",
             log_to_driver=False,
-            runtime_env={"env_vars": {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}},
+            runtime_env={"env_vars": RAY_TRAIN | ({} if address else {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"})},
             **({} if address else local),
         )
     except ConnectionError as error:

@@ -119,9 +119,10 @@ def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
         tune.with_resources(worker.trial, worker.resources(todo[0])),
         param_space={"cell": tune.grid_search([cell.model_dump_json() for cell in todo])},
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=at_once,
+            # Ray Train's start costs seconds: one more cell gets ready while the others train, and waits for a place.
+            max_concurrent_trials=at_once + (compute.workers > 0),
             # A warm process keeps the frozen model and the data; starting one costs as much as many training steps.
-            reuse_actors=compute.workers == 0,
+            reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),

@@ -19,10 +19,15 @@ def resources(cell: Cell) -> tune.PlacementGroupFactory:
     With Ray Train workers the trial only steers: it is pinned to the head node and takes no CPU, because a steering
     process on a worker's node leaves no room to restart that worker after a crash, and the cell would hang.
     """
-    compute = cell.recipe.compute
-    if compute.workers:
+    if cell.recipe.compute.workers:
         return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
-    return tune.PlacementGroupFactory([{"CPU": compute.cpus, **({"GPU": compute.gpus} if compute.gpus else {})}])
+    return tune.PlacementGroupFactory([share(cell)])
+
+
+def share(cell: Cell) -> dict[str, float]:
+    """What one training process reserves on its node."""
+    compute = cell.recipe.compute
+    return {"CPU": compute.cpus, **({"GPU": compute.gpus} if compute.gpus else {})}
 
 
 def trial(config: dict[str, Any]) -> None:
@@ -52,33 +57,30 @@ def steer(cell: Cell) -> None:
     Workers that die again and again end the cell; only a crash of this steering process is left to Ray Tune.
     """
     import ray.train.torch
-    from ray.tune.integration.ray_train import TuneReportCallback
 
     compute = cell.recipe.compute
-    worker = {"CPU": compute.cpus, **({"GPU": compute.gpus} if compute.gpus else {})}
     trainer = ray.train.torch.TorchTrainer(
         train_worker,
         train_loop_config={"cell": cell.model_dump_json()},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=compute.workers, use_gpu=compute.gpus > 0, resources_per_worker=worker
+            num_workers=compute.workers, use_gpu=compute.gpus > 0, resources_per_worker=share(cell)
         ),
         run_config=ray.train.RunConfig(
             name=f"{cell.fingerprint[:16]}-{tune.get_context().get_trial_id()}",
             storage_path=str(compute.storage.absolute() / "ray"),
             # Start-up retries are endless by default: a worker that never fits would never fail.
             failure_config=ray.train.FailureConfig(max_failures=compute.max_failures, controller_failure_limit=3),
-            callbacks=[TuneReportCallback()],
         ),
     )
     try:
-        trainer.fit()
+        tune.report(trainer.fit().return_value)
     except ray.train.TrainingFailedError as error:
         tune.report({"error": str(error).strip().splitlines()[-1]})
 
 
-def train_worker(config: dict[str, Any]) -> None:
+def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     """One of a cell's Ray Train workers; the process group is up when it starts."""
     import ray.train.torch
 
     cell = Cell.model_validate_json(config["cell"])
-    ray.train.report(attempt(cell, ray.train.torch.get_device()))
+    return attempt(cell, ray.train.torch.get_device())
