@@ -150,34 +150,45 @@ def schema(
 @pocket.command()
 def pretrain(
     folder: Annotated[Path, typer.Argument(help="Where the diffusers folder is written.")],
-    images: Annotated[int, typer.Option(min=1, help="Scenes to render.")] = 16000,
-    vae_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the VAE.")] = 1500,
-    unet_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of U-Net and text encoder.")] = 2000,
+    images: Annotated[int, typer.Option(min=1, help="Scenes to render.")] = 32768,
+    vae_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the VAE.")] = 2400,
+    unet_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of U-Net and text encoder.")] = 8000,
     batch: Annotated[int, typer.Option(min=1, help="U-Net images a step, over all processes.")] = 32,
-    processes: Annotated[int, typer.Option(min=1, help="One-thread processes that share each batch.")] = 2,
+    size: Annotated[int, typer.Option(min=32, max=128, help="Height and width of a scene in pixels.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Of scenes, first weights and order.")] = 0,
+    processes: Annotated[int, typer.Option(min=1, help="One-thread processes that share each batch.")] = 2,
+    device: Annotated[str, typer.Option(help="cpu, or cuda with --processes 1.")] = "cpu",
+    tracking_uri: TrackingOption = None,
 ) -> None:
-    """Pretrain the pocket Stable Diffusion on captioned scenes; half an hour on two cores."""
-    with told():
-        from tadp_ray.training.pretrain import pretrain as run
+    """Pretrain a pocket Stable Diffusion on captioned scenes; two hours on two cores.
 
-        sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "batch": batch}
-        run(folder, **sizes, processes=processes, seed=seed)
+    Prints as it goes how much worse wrong captions are than right ones, and writes a usable model at each such gate. Can
+    be stopped and repeated: the same command goes on from the last checkpoint, with the same losses.
+    """
+    with told():
+        from tadp_ray.config.pretraining import Pretraining
+        from tadp_ray.pocket.pretrain import WORK
+        from tadp_ray.pocket.pretrain import pretrain as run
+        from tadp_ray.tracking.pretraining import told_to_mlflow
+        from tadp_ray.tracking.store import open_store
+
+        sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "unet_batch": batch, "size": size}
+        plan = Pretraining(seed=seed, **sizes)
+        with told_to_mlflow(open_store(tracking_uri), plan, folder / WORK):
+            run(plan, folder, processes, device)
 
 
 @pocket.command()
 def measure(
-    folder: Annotated[Path, typer.Argument(help="A diffusers folder from `pocket pretrain`.")],
-    scenes: Annotated[int, typer.Option(min=1, help="How many scenes to measure on.")] = 160,
-    seed: Annotated[int, typer.Option(min=0, help="Of the scenes; another than the training's.")] = 1,
+    folder: Annotated[Path, typer.Argument(help="A folder from `pocket pretrain`.")],
 ) -> None:
-    """Is the text alive? How much worse the model denoises when its caption is wrong."""
+    """Do words mean anything to the model? Wrong captions, attention maps, and what it draws."""
     with told():
-        from tadp_ray.training.liveness import format_liveness
-        from tadp_ray.training.pretrain import measure as run
+        import torch
 
-        psnr, rises = run(folder, scenes, seed)
-        console.print(f"autoencoder: PSNR {psnr:.1f} dB\n{format_liveness(rises)}", highlight=False)
+        from tadp_ray.pocket.gate import measure as run
+
+        run(folder, torch.device("cpu"), lambda text: console.print(text, highlight=False, soft_wrap=True))
 
 
 @pocket.command()
@@ -188,13 +199,15 @@ def show(
     size: Annotated[int, typer.Option(min=32, help="Height and width of a scene in pixels.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Which world.")] = 0,
 ) -> None:
-    """Draw a contact sheet of scenes: image with boxes, mask, depth."""
+    """Draw a contact sheet of scenes: in every style, with boxes, mask and depth."""
     with told():
         from PIL import Image
 
-        from tadp_ray.data.scenes import Scenes, contact_sheet
+        from tadp_ray.data.scenes import Scenes
+        from tadp_ray.data.sheet import contact_sheet
+        from tadp_ray.data.styles import STYLES
 
-        Image.fromarray(contact_sheet(Scenes(split, count, seed, size), count)).save(output)
+        Image.fromarray(contact_sheet([Scenes(split, count, seed, size, style) for style in STYLES])).save(output)
         console.print(output)
 
 

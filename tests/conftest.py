@@ -116,8 +116,8 @@ recipes: {pocket: recipe.yaml}
 sweep: sweep.yaml
 table:
   title: Oracle captions
-  rows: caption.precision
-  columns: caption.recall
+  rows: [caption.precision]
+  columns: [caption.recall]
   published: {source: "TADP supplement, Table S2", values: [[49.53, 55.22], [50.20, 63.29]]}
 """
 

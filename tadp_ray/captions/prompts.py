@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,12 +30,12 @@ class Prompts:
 
     @property
     def precision(self) -> float | None:
-        """Realised micro precision over the data set; None unless the prompts are an oracle that says any name."""
+        """Realised micro precision over the data set; None unless the prompts are names chosen by what is shown, and any."""
         return self.score.precision if self.score else None
 
     @property
     def recall(self) -> float | None:
-        """Realised micro recall over the data set; None unless the prompts are an oracle."""
+        """Realised micro recall over the data set; None unless the prompts are names chosen by what is shown."""
         return self.score.recall if self.score else None
 
     def digest(self) -> str:
@@ -56,6 +57,8 @@ def make_prompts(
     - `class_names`: all class names, the same for every image.
     - `oracle`: the names present in the image, degraded to the precision and recall asked for; never over budget.
     - `store`: the first caption of the image in a caption store.
+    - `shuffled`: the names present in another image; the same prompts as the oracle's, dealt out anew.
+    - `wrong`: as many absent names as are present, as far as there are.
 
     Args:
         caption: which of them, and its settings.
@@ -90,6 +93,10 @@ def make_prompts(
             )
             realised = score(said, present)
             by_id = {image_id: " ".join(names) for image_id, names in said.items()}
+        case "shuffled" | "wrong":
+            said = dealt_out(present, seed) if caption.source == "shuffled" else absent_names(present, classes, seed)
+            realised = score(said, present)
+            by_id = {image_id: " ".join(sorted(names, key=list(classes).index)) for image_id, names in said.items()}
         case "store":
             store = read_store(caption.store)
             store.check(present)
@@ -99,6 +106,23 @@ def make_prompts(
     uses = Counter(by_id.values())
     truncated = sum(n for prompt, n in uses.items() if count_tokens(prompt) > budget)
     return Prompts(by_id, truncated, realised)
+
+
+def dealt_out(present: Mapping[str, Sequence[str]], seed: int) -> dict[str, Sequence[str]]:
+    """Each image's names from another image, every image's given once."""
+    ids = sorted(present)
+    random.Random(f"{seed}/shuffled").shuffle(ids)
+    return {image_id: present[ids[place - 1]] for place, image_id in enumerate(ids)}
+
+
+def absent_names(present: Mapping[str, Sequence[str]], classes: Sequence[str], seed: int) -> dict[str, list[str]]:
+    """As many names as each image shows, none of which it shows."""
+    said = {}
+    for image_id, shown in present.items():
+        rng = random.Random(f"{seed}/wrong/{image_id}")
+        ranked = sorted((name for name in classes if name not in shown), key=lambda _: rng.random())
+        said[image_id] = ranked[: len(shown)]
+    return said
 
 
 def vocabulary(classes: Sequence[str], distractors: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 Scale = Literal["pocket", "paper"]
+Style = Literal["photo", "night", "watercolor", "comic"]
 
 
 class Vocabulary(BaseModel):
@@ -23,7 +24,12 @@ class ScenesData(Vocabulary):
 
     kind: Literal["scenes"] = "scenes"
     train: int = Field(300, ge=1, description="labelled training scenes")
-    val: int = Field(400, ge=1, description="validation scenes")
+    val: int = Field(400, ge=1, description="scenes that a model is scored on")
+    scored: Literal["val", "test"] = Field("val", description="which scenes: val to choose settings, test to report")
+    style: Style = Field("photo", description="how every scene looks")
+    also: tuple[Style, ...] = Field(
+        (), description="styles in which the scored scenes are scored besides, after training: miou/<style>"
+    )
     size: int = Field(64, ge=32, le=256, multiple_of=32, description="height and width of a scene in pixels")
     seed: int = Field(0, ge=0, description="which world: another seed renders other scenes of the same family")
 
@@ -84,10 +90,10 @@ class AugmentConfig(Vocabulary):
 class CaptionConfig(Vocabulary):
     """Which words an image is given."""
 
-    source: Literal["oracle", "class_names", "null", "store"] = Field(
+    source: Literal["oracle", "class_names", "null", "store", "shuffled", "wrong"] = Field(
         "oracle",
         description="oracle: names of the classes that are present; class_names: all names; null: the empty prompt; "
-        "store: captions from a file",
+        "store: captions from a file; shuffled: another image's oracle; wrong: as many absent names as are present",
     )
     precision: float = Field(
         1.0, gt=0, le=1, description="share of named classes that are present, over the data set (Table S2)"
@@ -132,6 +138,9 @@ class ModelConfig(Vocabulary):
     weights: str = Field(
         "pocket",
         description="pocket (shipped with the package), a diffusers folder, a hub id, or a single-file checkpoint",
+    )
+    unet_init: Literal["pretrained", "random"] = Field(
+        "pretrained", description="random: U-Net and text encoder lose what they learned (a control; the VAE stays)"
     )
     latent: Literal["sample", "mode"] = Field("sample", description="posterior sample (TADP, LS) or mode (VPD)")
     latent_scale: Literal["scaled", "raw"] = Field(
@@ -266,8 +275,8 @@ class TableConfig(Vocabulary):
 
     title: str
     metric: str = Field("miou", description="final metric of a cell: miou (last step) or best_miou (best evaluation)")
-    rows: str = Field(description="the axis whose values are the rows")
-    columns: str = Field(description="the axis whose values are the columns")
+    rows: tuple[str, ...] = Field(min_length=1, description="the axis whose values are the rows, or several axes")
+    columns: tuple[str, ...] = Field(min_length=1, description="the axis whose values are the columns, or several axes")
     published: Published | None = None
 
 

@@ -16,6 +16,6 @@ def open_dataset(data: ScenesData | FolderData, split: Split) -> Dataset:
         ValueError: the data are not where the recipe says, or do not fit together.
     """
     if isinstance(data, ScenesData):
-        count = data.train if split == "train" else data.val
-        return Scenes(split, count, seed=data.seed, size=data.size)
+        shown, count = ("train", data.train) if split == "train" else (data.scored, data.val)
+        return Scenes(shown, count, seed=data.seed, size=data.size, style=data.style)
     return Folder(data, split)

@@ -27,6 +27,8 @@ class Sample:
     """float32 (N, 4) xyxy pixels."""
     box_classes: np.ndarray | None = None
     """int64 (N,) class index."""
+    instances: np.ndarray | None = None
+    """uint8 (H, W) number of the box that a pixel belongs to, counted from 1; 0 = none."""
 
 
 class Dataset(Protocol):

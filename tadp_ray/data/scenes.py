@@ -1,36 +1,110 @@
-"""The procedural world of the pocket scale: captioned scenes with masks, boxes and depth, rendered from a seed.
+"""The procedural world of the pocket scale: captioned scenes with masks, boxes, instances and depth, from a seed.
 
-Eight things come in four look-alike pairs: both of a pair share their silhouette and differ by colour alone, an offset
-along one colour axis that varies from instance to instance. The size of that offset is a design choice, stated openly:
-pretraining scenes show it strongly, so that a diffusion model can learn what the words mean; labelled scenes show it
-weakly, so that colour alone often cannot tell a pair apart there and words can help.
+Twenty-four things come in eight look-alike groups of three: a group shares its silhouette, and its members differ by colour
+alone, which varies from instance to instance. How clearly the colour tells is a design choice, stated openly: pretraining
+scenes show it strongly, so that a diffusion model can learn what the words mean; labelled scenes show it weakly, so that
+colour alone often cannot tell look-alikes apart there and words can help.
 """
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-from tadp_ray.data.sample import Dataset, Sample
+from tadp_ray.captions.describe import Mention, long_sentence, sentence
+from tadp_ray.config.schema import Style
+from tadp_ray.data import silhouettes
+from tadp_ray.data.sample import Sample
+from tadp_ray.data.styles import STYLES
 
 Split = Literal["pretrain", "train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("pretrain", "train", "val", "test")
 
-STUFF = ("sky", "grass", "sand")
-GROUPS = (("cat", "dog"), ("car", "bus"), ("tree", "bush"), ("chair", "sofa"))
-THINGS = tuple(name for group in GROUPS for name in group)
-CLASSES: tuple[str, ...] = STUFF + THINGS
+GROUNDS = {
+    "grass": (0.34, 0.58, 0.25),
+    "sand": (0.86, 0.77, 0.55),
+    "road": (0.42, 0.42, 0.44),
+    "snow": (0.90, 0.93, 0.97),
+}
+BACKDROPS = {"hill": (0.36, 0.46, 0.42), "wall": (0.66, 0.52, 0.44)}
+SKY = ((0.48, 0.68, 0.90), (0.80, 0.88, 0.95))
+"""Colour at the top of the picture and at the horizon."""
 
-SKY_DEPTH = 80.0
-"""Metres; the far plane, which distant ground does not exceed either."""
+
+@dataclass(frozen=True)
+class Group:
+    """Look-alikes: one silhouette, a height in metres, a width over height, and a colour for each member."""
+
+    silhouette: silhouettes.Silhouette
+    height: float
+    ratio: float
+    colours: dict[str, tuple[float, float, float]]
+
+
+GROUPS: tuple[Group, ...] = (
+    Group(
+        silhouettes.pet, 1.7, 0.85, {"cat": (0.97, 0.58, 0.10), "dog": (0.36, 0.38, 0.80), "fox": (0.80, 0.08, 0.12)}
+    ),
+    Group(
+        silhouettes.cattle,
+        1.8,
+        1.25,
+        {"horse": (0.48, 0.24, 0.06), "cow": (0.40, 0.16, 0.70), "sheep": (0.96, 0.88, 0.66)},
+    ),
+    Group(
+        silhouettes.vehicle,
+        1.7,
+        1.55,
+        {"car": (0.92, 0.10, 0.15), "bus": (0.10, 0.36, 0.95), "truck": (0.95, 0.80, 0.10)},
+    ),
+    Group(
+        silhouettes.plant,
+        2.4,
+        0.85,
+        {"tree": (0.02, 0.40, 0.42), "bush": (0.66, 0.60, 0.02), "palm": (0.35, 0.88, 0.45)},
+    ),
+    Group(
+        silhouettes.seat,
+        1.8,
+        1.10,
+        {"chair": (0.96, 0.45, 0.80), "sofa": (0.38, 0.16, 0.06), "bench": (0.05, 0.72, 0.72)},
+    ),
+    Group(
+        silhouettes.person,
+        2.3,
+        0.55,
+        {"man": (0.12, 0.22, 0.66), "woman": (0.90, 0.12, 0.50), "child": (0.98, 0.84, 0.22)},
+    ),
+    Group(
+        silhouettes.bird,
+        1.5,
+        0.95,
+        {"bird": (0.15, 0.60, 0.92), "duck": (0.96, 0.60, 0.30), "goose": (0.72, 0.42, 0.92)},
+    ),
+    Group(
+        silhouettes.building,
+        2.4,
+        1.10,
+        {"house": (0.86, 0.42, 0.30), "barn": (0.42, 0.05, 0.28), "church": (0.62, 0.78, 0.90)},
+    ),
+)
+STUFF = ("sky", *GROUNDS, *BACKDROPS)
+THINGS = tuple(name for group in GROUPS for name in group.colours)
+CLASSES: tuple[str, ...] = STUFF + THINGS
+LOOK_ALIKES = {
+    name: tuple(other for other in group.colours if other != name) for group in GROUPS for name in group.colours
+}
+"""The other members of a thing's group."""
 
 
 @dataclass(frozen=True)
 class Cue:
-    """How well colour tells the two of a pair apart: offset a = strength + jitter * N(0, 1) along the pair's axis."""
+    """How well colour tells look-alikes apart.
+
+    An instance lies at its group's mean colour plus `strength` times its member's offset from it, plus `jitter` * N(0, 1)
+    times every member's offset; `noise` is the standard deviation of a pixel.
+    """
 
     strength: tuple[float, float]
     jitter: float
@@ -41,79 +115,150 @@ class Cue:
 class World:
     """The knobs of the world; lengths are shares of the image side unless they say metres."""
 
-    pretrain: Cue = Cue(strength=(0.35, 1.10), jitter=0.30, noise=0.012)
-    labelled: Cue = Cue(strength=(0.15, 0.45), jitter=0.55, noise=0.030)
-    objects: tuple[int, int] = (1, 3)
+    pretrain: Cue = Cue(strength=(0.50, 1.10), jitter=0.20, noise=0.012)
+    labelled: Cue = Cue(strength=(0.15, 0.45), jitter=0.40, noise=0.030)
+    objects: tuple[int, int] = (1, 4)
+    backdrop: float = 0.6
+    """Share of scenes with a hill or a wall behind the ground."""
     horizon: tuple[float, float] = (0.30, 0.50)
-    foot: tuple[float, float] = (0.28, 0.52)
-    """How far below the horizon an object stands: the farther below, the nearer it is."""
+    foot: tuple[float, float] = (0.18, 0.50)
+    """How far below the horizon a thing stands: the farther below, the nearer it is."""
     camera_height: float = 1.5
     """Metres above the ground; the focal length is one image side."""
+    far: float = 60.0
+    """Metres to the backdrop, which distant ground does not exceed."""
+    sky: float = 80.0
+    """Metres that stand for the sky."""
+    near: float = 5.0
+    """Metres within which a caption calls nothing far away."""
     size_jitter: tuple[float, float] = (0.85, 1.20)
     min_visible: float = 0.012
     """An instance that shows a smaller share of the image than this is left out of the scene."""
+    light: tuple[float, float] = (0.85, 1.10)
+    """Brightness of the whole scene."""
     texture: float = 0.035
 
 
 WORLD = World()
 
-# A pair's two colours: an instance lies at their midpoint plus or minus a times half their difference.
-COLOURS = {
-    "cat": (1.00, 0.55, 0.05),
-    "dog": (0.42, 0.30, 0.90),
-    "car": (0.92, 0.10, 0.15),
-    "bus": (0.10, 0.36, 0.95),
-    "tree": (0.02, 0.42, 0.48),
-    "bush": (0.64, 0.50, 0.02),
-    "chair": (0.96, 0.55, 0.86),
-    "sofa": (0.38, 0.16, 0.06),
-}
-GROUND_COLOURS = {"grass": (0.34, 0.58, 0.25), "sand": (0.86, 0.77, 0.55)}
-SKY_COLOURS = ((0.48, 0.68, 0.90), (0.80, 0.88, 0.95))
-# Height in metres and width over height of each pair's silhouette.
-SIZES = {"cat": (1.95, 1.25), "car": (1.85, 1.55), "tree": (2.10, 0.80), "chair": (1.90, 1.15)}
 
-Parts = tuple[np.ndarray, np.ndarray]
+@dataclass(frozen=True)
+class Thing:
+    """One instance: where it stands, how large, and what it looks like."""
+
+    name: str
+    group: Group
+    foot: float
+    centre: float
+    height: float
+    """Share of the image side."""
+    facing: float
+    pose: float
+    colour: np.ndarray
 
 
-def _disc(u: np.ndarray, v: np.ndarray, centre: tuple[float, float], radius: tuple[float, float]) -> np.ndarray:
-    return ((u - centre[0]) / radius[0]) ** 2 + ((v - centre[1]) / radius[1]) ** 2 <= 1
+def render(split: Split, seed: int, index: int, size: int = 64, style: Style = "photo", world: World = WORLD) -> Sample:
+    """Render one scene; the same arguments give the same bits in every process, and a style changes the image alone.
+
+    Boxes and instances come nearest first; boxes surround the visible pixels. Depth is in metres: ground by its row, a
+    thing at the ground it stands on.
+    """
+    chance = np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), index))
+    rng = np.random.Generator(np.random.PCG64(chance))
+    cue = world.pretrain if split == "pretrain" else world.labelled
+    horizon = rng.uniform(*world.horizon)
+    picture, mask, depth = _background(rng, size, horizon, world)
+    instances = np.zeros((size, size), dtype=np.uint8)
+    boxes, names = [], []
+    for thing in _things(rng, cue, world):
+        shape, dark, shade = _outline(thing, size, horizon)
+        # Nearest first: whatever stands behind is painted only where nothing covers it.
+        visible = shape & (instances == 0)
+        if visible.sum() < world.min_visible * size * size:
+            continue
+        picture = np.where(visible[..., None], np.clip(thing.colour, 0.02, 1.0) * shade, picture)
+        picture[visible & dark] = 0.10 + 0.18 * np.clip(thing.colour, 0.02, 1.0)
+        mask[visible] = CLASSES.index(thing.name)
+        depth[visible] = world.camera_height / thing.foot
+        rows, columns = np.nonzero(visible)
+        boxes.append((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
+        names.append(CLASSES.index(thing.name))
+        instances[visible] = len(boxes)
+    picture = _blur(picture) * rng.uniform(*world.light) + cue.noise * rng.standard_normal(picture.shape)
+    # A generator of its own: what stands where does not depend on the style.
+    picture = STYLES[style](np.clip(picture, 0, 1), instances, np.random.default_rng(chance.spawn(1)[0]))
+    return Sample(
+        id=f"{split}-{seed}-{index:06d}",
+        image=np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8),
+        mask=mask,
+        depth=depth.astype(np.float32),
+        boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4),
+        box_classes=np.array(names, dtype=np.int64),
+        instances=instances,
+    )
 
 
-def _block(u: np.ndarray, v: np.ndarray, left: float, right: float, bottom: float, top: float) -> np.ndarray:
-    return (u >= left) & (u <= right) & (v >= bottom) & (v <= top)
+def _things(rng: np.random.Generator, cue: Cue, world: World) -> list[Thing]:
+    """What stands in a scene, nearest first."""
+    feet = np.sort(rng.uniform(*world.foot, rng.integers(*world.objects, endpoint=True)))[::-1]
+    return [_thing(rng, foot, cue, world) for foot in feet]
 
 
-def _animal(u: np.ndarray, v: np.ndarray, pose: float) -> Parts:
-    body = _disc(u, v, (0.0, 0.54), (0.38, 0.19)) | _disc(u, v, (-0.36, 0.72 + 0.1 * pose), (0.14, 0.17))
-    for left in (-0.30, -0.17, 0.12, 0.24):
-        body |= _block(u, v, left, left + 0.085, 0.0, 0.5)
-    tail = np.abs(v - 0.62 - (1.0 + pose) * (u - 0.34)) < 0.055
-    return body | (tail & (u > 0.3) & (u < 0.5)), np.zeros_like(body)
+def _thing(rng: np.random.Generator, foot: float, cue: Cue, world: World) -> Thing:
+    group = GROUPS[rng.integers(len(GROUPS))]
+    member = rng.integers(len(group.colours))
+    colours = np.array(list(group.colours.values()))
+    middle = colours.mean(axis=0)
+    weights = cue.jitter * rng.standard_normal(len(colours))
+    weights[member] += rng.uniform(*cue.strength)
+    return Thing(
+        name=list(group.colours)[member],
+        group=group,
+        foot=foot,
+        centre=rng.uniform(0.08, 0.92),
+        height=group.height * rng.uniform(*world.size_jitter) * foot / world.camera_height,
+        facing=rng.choice((-1.0, 1.0)),
+        pose=rng.uniform(-1, 1),
+        colour=rng.uniform(0.92, 1.06) * (middle + weights @ (colours - middle)),
+    )
 
 
-def _vehicle(u: np.ndarray, v: np.ndarray, pose: float) -> Parts:
-    cabin = 0.30 + 0.14 * pose
-    body = _block(u, v, -0.5, 0.5, 0.13, 0.58) | _block(u, v, -0.42, cabin, 0.5, 1.0)
-    dark = _block(u, v, -0.34, cabin - 0.08, 0.62, 0.9)
-    for centre in (-0.28, 0.28):
-        dark |= _disc(u, v, (centre, 0.13), (0.10, 0.13 * 1.15))
-    return body | dark, dark
+def _outline(thing: Thing, size: int, horizon: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A thing's pixels, the dark ones among them, and its shading (size, size, 1) from light above."""
+    y, x = (np.mgrid[:size, :size] + 0.5) / size
+    u = thing.facing * (x - thing.centre) / (thing.height * thing.group.ratio)
+    v = (horizon + thing.foot - y) / thing.height
+    shape, dark = thing.group.silhouette(u, v, thing.pose)
+    return shape, dark, (1.06 - 0.16 * np.clip(1 - v, 0, 1))[..., None]
 
 
-def _plant(u: np.ndarray, v: np.ndarray, pose: float) -> Parts:
-    trunk = _block(u, v, -0.08, 0.08, 0.0, 0.45)
-    crown = _disc(u, v, (0.0, 0.66), (0.42 + 0.08 * pose, 0.34))
-    return crown | trunk, trunk & ~crown
+def _background(
+    rng: np.random.Generator, size: int, horizon: float, world: World
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sky, perhaps a hill or a wall, and one kind of ground: colours (size, size, 3), mask, depth by the row."""
+    y, x = (np.mgrid[:size, :size] + 0.5) / size
+    ground = list(GROUNDS)[rng.integers(len(GROUNDS))]
+    backdrop = list(BACKDROPS)[rng.integers(len(BACKDROPS))]
+    rise = rng.uniform(0.06, 0.20) * (rng.random() < world.backdrop)
+    waves = np.sin(2 * np.pi * (rng.uniform(0.4, 1.2) * x + rng.random()))
+    top = horizon - rise * (1 + 0.45 * waves if backdrop == "hill" else 1)
+    sky, behind = y < np.minimum(top, horizon), (y >= top) & (y < horizon)
+    brightness = rng.uniform(0.88, 1.08, 2)
 
+    air = np.array(SKY[0]) + (np.array(SKY[1]) - SKY[0]) * np.clip(y / horizon, 0, 1)[..., None]
+    picture = np.where(sky[..., None], air, np.array(GROUNDS[ground]) * brightness[0])
+    picture = np.where(behind[..., None], np.array(BACKDROPS[backdrop]) * brightness[1], picture)
+    if backdrop == "wall":
+        courses = (np.floor(y * 40) % 2 == 0) ^ (np.floor(x * 16) % 2 == 0)
+        picture = picture - 0.07 * (behind & courses)[..., None]
+    coarse, fine = _smooth_noise(rng, size, (6, 5)), _smooth_noise(rng, size, (14, 9))
+    picture = picture + world.texture * np.where(sky | behind, coarse, fine)[..., None]
 
-def _seat(u: np.ndarray, v: np.ndarray, pose: float) -> Parts:
-    body = _block(u, v, -0.5, 0.45, 0.32, 0.56 + 0.06 * pose) | _block(u, v, 0.24, 0.5, 0.32, 1.0)
-    legs = _block(u, v, -0.46, -0.34, 0.0, 0.32) | _block(u, v, 0.32, 0.44, 0.0, 0.32)
-    return body | legs, legs
-
-
-SILHOUETTES: tuple[Callable[[np.ndarray, np.ndarray, float], Parts], ...] = (_animal, _vehicle, _plant, _seat)
+    mask = np.full((size, size), CLASSES.index(ground), dtype=np.uint8)
+    mask[sky], mask[behind] = CLASSES.index("sky"), CLASSES.index(backdrop)
+    depth = np.minimum(world.camera_height / np.maximum(y - horizon, 1e-6), world.far)
+    depth[sky] = world.sky
+    return picture, mask, depth
 
 
 def _smooth_noise(rng: np.random.Generator, size: int, cells: tuple[int, int]) -> np.ndarray:
@@ -133,84 +278,20 @@ def _blur(picture: np.ndarray) -> np.ndarray:
     return (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4
 
 
-def _background(
-    rng: np.random.Generator, size: int, horizon: float, world: World
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sky over one kind of ground: colours (size, size, 3), mask and depth, whose ground follows the row."""
-    row = ((np.arange(size) + 0.5) / size)[:, None]
-    sky = np.broadcast_to(row < horizon, (size, size))
-    ground = ("grass", "sand")[rng.integers(2)]
-    depth = np.full((size, size), SKY_DEPTH)
-    depth[~sky] = np.broadcast_to(world.camera_height / np.maximum(row - horizon, 1e-6), (size, size))[~sky]
-    top, bottom = np.array(SKY_COLOURS)
-    air = top + (bottom - top) * np.clip(row / horizon, 0, 1)[..., None]
-    earth = np.array(GROUND_COLOURS[ground]) * rng.uniform(0.88, 1.08)
-    picture = np.where(sky[..., None], air, earth)
-    clouds = _smooth_noise(rng, size, (6, 5))
-    blades = _smooth_noise(rng, size, (14, 9))
-    picture = picture + world.texture * np.where(sky, clouds, blades)[..., None]
-    mask = np.where(sky, CLASSES.index("sky"), CLASSES.index(ground)).astype(np.uint8)
-    return picture, mask, np.minimum(depth, SKY_DEPTH)
-
-
-def render(split: Split, seed: int, index: int, size: int = 64, world: World = WORLD) -> Sample:
-    """Render one scene; the same arguments give the same bits in every process.
-
-    Boxes surround the visible pixels of an instance, nearest instance first. Depth is in metres: ground by its row,
-    an object at the ground it stands on, sky at `SKY_DEPTH`.
-    """
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), index))))
-    cue = world.pretrain if split == "pretrain" else world.labelled
-    horizon = rng.uniform(*world.horizon)
-    picture, mask, depth = _background(rng, size, horizon, world)
-    y, x = (np.mgrid[:size, :size] + 0.5) / size
-    free = np.ones((size, size), dtype=bool)
-    boxes, box_classes = [], []
-    # Nearest first: whatever stands behind is painted only where nothing covers it.
-    for foot in np.sort(rng.uniform(*world.foot, rng.integers(*world.objects, endpoint=True)))[::-1]:
-        group, member = rng.integers(len(GROUPS)), rng.integers(2)
-        pair = GROUPS[group]
-        height, ratio = SIZES[pair[0]]
-        height *= rng.uniform(*world.size_jitter) * foot / world.camera_height
-        side = rng.choice((-1.0, 1.0))
-        u = side * (x - rng.uniform(0.08, 0.92)) / (height * ratio)
-        shape, dark = SILHOUETTES[group](u, (horizon + foot - y) / height, rng.uniform(-1, 1))
-        offset = np.clip(rng.uniform(*cue.strength) + cue.jitter * rng.standard_normal(), -1.3, 1.3)
-        brightness = rng.uniform(0.92, 1.06)
-        first, second = (np.array(COLOURS[name]) for name in pair)
-        colour = brightness * ((first + second) / 2 + (1 - 2 * member) * offset * (first - second) / 2)
-        visible = shape & free
-        if visible.sum() < world.min_visible * size * size:
-            continue
-        shade = 1.06 - 0.16 * np.clip((y - horizon - foot + height) / height, 0, 1)
-        picture = np.where(visible[..., None], np.clip(colour, 0.02, 1.0) * shade[..., None], picture)
-        picture[visible & dark] = 0.12 + 0.18 * np.clip(colour, 0.02, 1.0)
-        mask[visible] = CLASSES.index(pair[member])
-        depth[visible] = world.camera_height / foot
-        free &= ~shape
-        rows, columns = np.nonzero(visible)
-        boxes.append((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
-        box_classes.append(CLASSES.index(pair[member]))
-    picture = _blur(picture) + cue.noise * rng.standard_normal(picture.shape)
-    return Sample(
-        id=f"{split}-{seed}-{index:06d}",
-        image=np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8),
-        mask=mask,
-        depth=depth.astype(np.float32),
-        boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4),
-        box_classes=np.array(box_classes, dtype=np.int64),
-    )
-
-
 def present_classes(mask: np.ndarray) -> tuple[str, ...]:
     """Return the names of the classes a mask shows, in class-index order."""
     return tuple(CLASSES[index] for index in np.unique(mask))
 
 
-def describe(names: tuple[str, ...]) -> str:
-    """Return an English sentence that names the given classes: things with an article, stuff without."""
-    phrases = [f"a {name}" if name in THINGS else name for name in names]
-    return "a photo of " + (", ".join(phrases[:-1]) + " and " if phrases[1:] else "") + phrases[-1]
+def describe(sample: Sample, world: World = WORLD) -> str:
+    """Return what a captioner would say of a scene: counts, places and stuff; it names exactly the visible classes."""
+    present, size = present_classes(sample.mask), sample.mask.shape[0]
+    mentions = [
+        Mention(CLASSES[name], (box[0] + box[2]) / 2 / size, sample.depth[sample.instances == place].max() < world.near)
+        for place, (box, name) in enumerate(zip(sample.boxes, sample.box_classes, strict=True), 1)
+    ]
+    behind = [name for name in reversed(present) if name == "sky" or name in BACKDROPS]
+    return long_sentence(mentions, [name for name in present if name in GROUNDS], behind)
 
 
 class Scenes:
@@ -218,12 +299,14 @@ class Scenes:
 
     classes = CLASSES
 
-    def __init__(self, split: Split, count: int, seed: int = 0, size: int = 64) -> None:
+    def __init__(self, split: Split, count: int, seed: int = 0, size: int = 64, style: Style = "photo") -> None:
         if split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
+        if style not in STYLES:
+            raise ValueError(f"style must be one of {', '.join(STYLES)}, not {style!r}")
         if count < 1:
             raise ValueError(f"a set of scenes needs count >= 1, not {count}")
-        self.split, self.seed, self.size = split, seed, size
+        self.split, self.seed, self.size, self.style = split, seed, size, style
         self.ids = tuple(f"{split}-{seed}-{index:06d}" for index in range(count))
         self.sizes: tuple[tuple[int, int], ...] = ((size, size),) * count
         self._rendered: dict[int, Sample] = {}
@@ -237,7 +320,7 @@ class Scenes:
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
         if index not in self._rendered:
-            self._rendered[index] = render(self.split, self.seed, index, self.size)
+            self._rendered[index] = render(self.split, self.seed, index, self.size, self.style)
         return self._rendered[index]
 
     def present(self, index: int) -> tuple[str, ...]:
@@ -246,35 +329,15 @@ class Scenes:
 
     def caption(self, index: int) -> str:
         """Return a sentence that names exactly the visible classes of a scene."""
-        return describe(self.present(index))
+        return sentence(self.present(index), THINGS)
 
     def digest(self) -> str:
         """Return the sha256 hex of the parameters of the world and of the first 16 scenes as rendered."""
-        constants = (asdict(WORLD), CLASSES, COLOURS, GROUND_COLOURS, SKY_COLOURS, SIZES, SKY_DEPTH)
-        total = hashlib.sha256(repr((self.split, self.seed, self.size, len(self), constants)).encode())
+        looks = [(group.height, group.ratio, group.colours) for group in GROUPS]
+        constants = (asdict(WORLD), CLASSES, looks, GROUNDS, BACKDROPS, SKY)
+        total = hashlib.sha256(repr((self.split, self.seed, self.size, self.style, len(self), constants)).encode())
         for index in range(min(16, len(self))):
             sample = self[index]
             for array in (sample.image, sample.mask, sample.depth, sample.boxes, sample.box_classes):
                 total.update(np.ascontiguousarray(array).tobytes())
         return total.hexdigest()
-
-
-def contact_sheet(dataset: Dataset, count: int, columns: int = 4) -> np.ndarray:
-    """Draw the first scenes as image with boxes | mask | depth (near is light).
-
-    Returns: uint8 (rows * H, columns * 3 * W, 3) RGB, at twice the size of a scene.
-    """
-    palette = np.random.default_rng(4).integers(40, 240, (256, 3)).astype(np.uint8)
-    tiles = []
-    for index in range(min(count, len(dataset))):
-        sample = dataset[index]
-        near = (255 * np.clip(2.0 / np.maximum(sample.depth, 2.0), 0, 1)).astype(np.uint8)
-        panels = [sample.image, palette[sample.mask], np.repeat(near[..., None], 3, axis=2)]
-        tile = Image.fromarray(np.concatenate(panels, axis=1).repeat(2, axis=0).repeat(2, axis=1))
-        for (left, top, right, bottom), name in zip(sample.boxes, sample.box_classes, strict=True):
-            box = (2 * left, 2 * top, 2 * right - 1, 2 * bottom - 1)
-            ImageDraw.Draw(tile).rectangle(box, outline=tuple(int(value) for value in palette[name]))
-        tiles.append(np.asarray(tile))
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    rows = [np.concatenate(tiles[start : start + columns], axis=1) for start in range(0, len(tiles), columns)]
-    return np.concatenate(rows)

@@ -12,7 +12,6 @@ def count_tokens(tokenizer: CLIPTokenizer, prompt: str) -> int:
     return len(tokenizer(prompt, add_special_tokens=False, truncation=False, verbose=False).input_ids)
 
 
-@torch.no_grad()
 def encode_prompts(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Sequence[str]) -> Tensor:
     """Last hidden states after the final layer norm, (B, L, D), with L the encoder's full length (77 in SD 1.5).
 
@@ -31,6 +30,7 @@ class ContextCache:
         self._text_encoder = text_encoder
         self._contexts: dict[str, Tensor] = {}
 
+    @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> Tensor:
         """Contexts (B, L, D) of prompts."""
         # One prompt at a time: in a batch the last bits would depend on what else is new in it.

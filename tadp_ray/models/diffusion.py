@@ -1,6 +1,6 @@
 """Loads a Stable Diffusion of any size from any usual place. Nothing here knows which scale it serves."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +34,16 @@ class Diffusion:
         """Length of a context: 77 in Stable Diffusion 1.5."""
         return self.text_encoder.config.max_position_embeddings
 
+    def forgetful(self, seed: int) -> Self:
+        """The same architecture with fresh random weights in U-Net and text encoder; the VAE stays as it is."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            unet, text_encoder = (
+                UNet2DConditionModel.from_config(self.unet.config),
+                CLIPTextModel(self.text_encoder.config),
+            )
+        return replace(self, unet=frozen(unet), text_encoder=frozen(text_encoder))
+
     def to(self, device: torch.device) -> Self:
         """Move the frozen parts; the U-Net stays, since each cell trains a copy of its own."""
         self.vae.to(device)
@@ -58,9 +68,8 @@ def load_diffusion(weights: str) -> Diffusion:
             else LAYOUT
         )
         raise ValueError(f"model.weights={weights!r}: {path} cannot be loaded ({error}); {mend}") from None
-    diffusion = Diffusion(*parts)
-    for part in (diffusion.vae, diffusion.unet, diffusion.text_encoder):
-        part.float().eval().requires_grad_(False)
+    *networks, tokenizer = parts
+    diffusion = Diffusion(*map(frozen, networks), tokenizer)
     # transformers makes an empty tokenizer out of a folder without a vocabulary, and says nothing.
     known, embedded = len(diffusion.tokenizer), diffusion.text_encoder.get_input_embeddings().num_embeddings
     if known != embedded:
@@ -69,6 +78,11 @@ def load_diffusion(weights: str) -> Diffusion:
             "put the vocab.json and merges.txt that belong to the text encoder into tokenizer/"
         )
     return diffusion
+
+
+def frozen(network: nn.Module) -> nn.Module:
+    """The network in float32, in evaluation mode, without gradients."""
+    return network.float().eval().requires_grad_(False)
 
 
 def load_folder(path: Path) -> tuple[Any, ...]:

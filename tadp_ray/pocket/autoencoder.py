@@ -1,12 +1,8 @@
 """The pocket model's VAE: Stable Diffusion's autoencoder with few channels, trained on scenes to a factor of four."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-
-from tadp_ray.training.parallel import Peers, Progress
 
 
 def build_vae(size: int, channels: tuple[int, ...] = (16, 32, 64)) -> AutoencoderKL:
@@ -37,41 +33,27 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Ten
     return error.abs().mean() + pooled + 0.5 * error.square().mean()
 
 
-def train_vae(
-    vae: AutoencoderKL, images: torch.Tensor, steps: int, batch: int, peers: Peers, say: Callable[[str], None]
-) -> None:
-    """Train the VAE in place on uint8 (N, H, W, 3) scenes; `batch` is this process's share of the batch."""
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.06)
-    progress = Progress("vae", steps, say)
-    vae.train()
-    for step in range(steps):
-        pixels = as_pixels(images[torch.randint(len(images), (batch,))])
-        with torch.autocast("cpu", torch.bfloat16):
-            posterior = vae.encode(pixels).latent_dist
-            output = vae.decode(posterior.sample()).sample
-        divergence = posterior.kl().float().mean() / posterior.mean[0].numel()
-        loss = reconstruction_loss(output.float(), pixels) + 5e-4 * divergence
-        optimizer.zero_grad()
-        loss.backward()
-        peers.average_gradients(vae.parameters())
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        progress.tick(step, loss.item())
-    vae.eval().requires_grad_(False)
+def vae_loss(vae: AutoencoderKL, pixels: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Reconstruction through a posterior sample, and a little divergence; pixels (B, 3, H, W), noise (B, 4, h, w)."""
+    with torch.autocast(pixels.device.type, torch.bfloat16):
+        posterior = vae.encode(pixels).latent_dist
+        output = vae.decode(posterior.mean + posterior.std * noise).sample
+    divergence = posterior.kl().float().mean() / posterior.mean[0].numel()
+    return reconstruction_loss(output.float(), pixels) + 5e-4 * divergence
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderKL, images: torch.Tensor, batch: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
+def encode(
+    vae: AutoencoderKL, images: torch.Tensor, device: torch.device, batch: int = 64
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and standard deviation of the unscaled latents of uint8 (N, H, W, 3) scenes, each (N, 4, h, w)."""
-    posteriors = [vae.encode(as_pixels(part)).latent_dist for part in images.split(batch)]
+    posteriors = [vae.encode(as_pixels(part.to(device))).latent_dist for part in images.split(batch)]
     return torch.cat([p.mean for p in posteriors]), torch.cat([p.std for p in posteriors])
 
 
 @torch.no_grad()
-def psnr(vae: AutoencoderKL, images: torch.Tensor) -> float:
+def psnr(vae: AutoencoderKL, images: torch.Tensor, device: torch.device) -> float:
     """Return the mean peak signal-to-noise ratio in dB of the reconstructions of uint8 (N, H, W, 3) scenes."""
-    pixels = as_pixels(images)
+    pixels = as_pixels(images.to(device))
     error = (vae.decode(vae.encode(pixels).latent_dist.mode()).sample.clamp(-1, 1) - pixels).square()
     return (10 * torch.log10(4 / error.mean(dim=(1, 2, 3)))).mean().item()

@@ -1,89 +1,241 @@
-"""Is the text alive? How much worse a diffusion model denoises when its caption is wrong."""
+"""Do words mean anything to a pocket Stable Diffusion? Three measurements on scenes that it was not trained on.
+
+Captions: how much worse does it denoise when its caption is wrong? Attention: does the map of a thing's name lie on the thing?
+Drawing: does a picture drawn from a text show the things that are named, and no others?
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
+import numpy as np
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from sklearn.metrics import average_precision_score
+from torch import Tensor, nn
 
-from tadp_ray.data.scenes import GROUPS, THINGS
+from tadp_ray.captions.describe import class_list, sentence
+from tadp_ray.data.sample import Sample
+from tadp_ray.data.scenes import CLASSES, GROUNDS, LOOK_ALIKES, THINGS, present_classes, render
+from tadp_ray.models.attention import reading_maps
+from tadp_ray.pocket.autoencoder import as_pixels, encode, psnr
+from tadp_ray.pocket.classifier import build_classifier, presence
+from tadp_ray.pocket.denoiser import Denoiser, load_pipeline
+from tadp_ray.training.chance import generator
+from tadp_ray.training.checkpoint import load_weights, read_tensors
 
-GROUNDS = {"grass": "sand", "sand": "grass"}
-LOOK_ALIKE = {name: group[1 - place] for group in GROUPS for place, name in enumerate(group)}
-OTHER_GROUP = {
-    name: GROUPS[(at + 1) % len(GROUPS)][place] for at, group in enumerate(GROUPS) for place, name in enumerate(group)
-}
+SEED = 1_000_000
+"""Of the scenes that only measure; no pretraining uses it."""
+TIMES = (300, 500, 700)
+MAP_TIME = 100
+"""The timestep at which attention is read: some noise, so that the words are needed."""
+DRAWINGS, DRAWING_STEPS, GUIDANCE = 120, 25, 3.0
 
-WRONG_CAPTIONS: Mapping[str, Callable[[Sequence[str]], list[str]]] = {
-    "null": lambda names: [],
-    "wrong ground": lambda names: [GROUNDS.get(name, name) for name in names],
-    "wrong group": lambda names: [OTHER_GROUP.get(name, name) for name in names],
-    "look-alike": lambda names: [LOOK_ALIKE.get(name, name) for name in names],
-}
+Rises = dict[tuple[str, int], tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Denoiser:
-    """The parts of a Stable Diffusion that predict noise or velocity from a text."""
+class HeldOut:
+    """Scenes that look as pretraining sees them."""
 
-    unet: UNet2DConditionModel
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
-    scheduler: DDIMScheduler
+    samples: tuple[Sample, ...]
 
-    def context(self, texts: list[str]) -> torch.Tensor:
-        """Return the text encoder's states (B, 77, D)."""
-        tokens = self.tokenizer(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
-        return self.text_encoder(tokens.input_ids)[0]
+    @cached_property
+    def images(self) -> Tensor:
+        """uint8 (N, H, W, 3)."""
+        return torch.from_numpy(np.stack([sample.image for sample in self.samples]))
 
-    def errors(self, latents: torch.Tensor, noise: torch.Tensor, times: torch.Tensor, texts: list[str]) -> torch.Tensor:
-        """Return each image's mean squared velocity error (B,), given scaled latents, noise and timesteps (B,)."""
-        noisy = self.scheduler.add_noise(latents, noise, times)
-        velocity = self.scheduler.get_velocity(latents, noise, times)
-        predicted = self.unet(noisy, times, self.context(texts)).sample
-        return (predicted - velocity).square().mean(dim=(1, 2, 3))
+    @cached_property
+    def names(self) -> list[tuple[str, ...]]:
+        """The visible classes of each."""
+        return [present_classes(sample.mask) for sample in self.samples]
+
+    def latents(self, vae: AutoencoderKL) -> Tensor:
+        """Scaled latents (N, 4, h, w), on the VAE's device."""
+        return encode(vae, self.images, vae.device)[0] * vae.config.scaling_factor
 
 
-def is_clear(names: Sequence[str]) -> bool:
-    """Return whether a scene shows some thing and no look-alike pair together, so that every swap names it wrongly."""
-    return any(name in THINGS for name in names) and not any(LOOK_ALIKE.get(name) in names for name in names)
+def held_out(size: int, count: int = 160) -> HeldOut:
+    """The first `count` scenes of the measuring seed."""
+    return HeldOut(tuple(render("pretrain", SEED, index, size) for index in range(count)))
+
+
+def other(name: str, shown: Sequence[str], among: Sequence[str]) -> str:
+    """A name that a scene does not show, the same one every time; `name` itself if there is none."""
+    absent = [candidate for candidate in among if candidate not in shown]
+    return absent[CLASSES.index(name) % len(absent)] if absent else name
+
+
+WRONG_CAPTIONS: Mapping[str, Callable[[Sequence[str]], list[str]]] = {
+    "null": lambda names: [],
+    "wrong ground": lambda names: [other(n, names, list(GROUNDS)) if n in GROUNDS else n for n in names],
+    "wrong group": lambda names: [other(n, [*names, *LOOK_ALIKES[n]], THINGS) if n in THINGS else n for n in names],
+    "look-alike": lambda names: [other(n, names, LOOK_ALIKES[n]) if n in THINGS else n for n in names],
+}
 
 
 @torch.no_grad()
-def text_liveness(
-    denoiser: Denoiser,
-    latents: torch.Tensor,
-    present: Sequence[Sequence[str]],
-    times: Sequence[int] = (300, 500, 700),
-    seed: int = 0,
-) -> dict[tuple[str, int], tuple[float, float]]:
+def caption_rises(
+    denoiser: Denoiser, latents: Tensor, names: Sequence[Sequence[str]], times: Sequence[int] = TIMES
+) -> Rises:
     """Compare wrong captions with right ones under the same noise.
 
     Args:
+        denoiser: the model.
         latents: scaled latents (N, 4, h, w) of the scenes.
-        present: the visible classes of each; scenes that are not clear are skipped.
+        names: the visible classes of each; scenes without a thing are skipped.
         times: timesteps.
-        seed: of the noise.
 
-    Returns: (kind of wrong caption, timestep) -> (rise of the mean error in percent, share of images it is worse for).
+    Returns: (kind of wrong caption, timestep) -> (rise of the mean error in percent, share of scenes it is worse for).
     """
-    chosen = [index for index, names in enumerate(present) if is_clear(names)]
-    clean, names = latents[chosen], [list(present[index]) for index in chosen]
-    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
+    chosen = [index for index, shown in enumerate(names) if any(name in THINGS for name in shown)]
+    clean, shown = latents[chosen], [names[index] for index in chosen]
+    noise = torch.randn(clean.shape, generator=generator(SEED, 0)).to(clean.device)
     table = {}
     for time in times:
-        at = torch.full((len(clean),), time)
-        right = denoiser.errors(clean, noise, at, [" ".join(words) for words in names])
+        at = torch.full((len(clean),), time, device=clean.device)
+        right = denoiser.errors(clean, noise, at, [class_list(words) for words in shown])
         for kind, change in WRONG_CAPTIONS.items():
-            wrong = denoiser.errors(clean, noise, at, [" ".join(change(words)) for words in names])
+            wrong = denoiser.errors(clean, noise, at, [class_list(change(words)) for words in shown])
             rise = 100 * (wrong.mean() / right.mean() - 1).item()
             table[kind, time] = rise, (wrong > right).float().mean().item()
     return table
 
 
-def format_liveness(table: Mapping[tuple[str, int], tuple[float, float]]) -> str:
-    """Lay the gate out as a Markdown table: a row for a kind of wrong caption, a column for a timestep."""
+@torch.no_grad()
+def attention_hits(denoiser: Denoiser, latents: Tensor, samples: Sequence[Sample]) -> dict[str, float]:
+    """Where the cross-attention map of a named thing lies, at timestep 100, mean of the two largest sizes' layers and heads.
+
+    Returns, over all things in all scenes, in percent: `pointing`, how often the map's highest place is on the thing;
+    `chance`, the mean share of the picture that a thing covers; `average_precision` of the map as a score of its pixels.
+    """
+    noise = torch.randn(latents.shape, generator=generator(SEED, 1)).to(latents.device)
+    noisy = denoiser.scheduler.add_noise(latents, noise, torch.tensor([MAP_TIME]))
+    captions = [class_list(present_classes(sample.mask)) for sample in samples]
+    with reading_maps(denoiser.unet, (0, 1), detach=True) as read:
+        denoiser.unet(noisy, MAP_TIME, denoiser.context(captions))
+    size = samples[0].mask.shape
+    maps = sum(enlarge(torch.stack(found).mean(0), size) for found in read.values())
+    hits, areas, precisions = [], [], []
+    for sample, caption, own in zip(samples, captions, maps.cpu(), strict=True):
+        for place, name in enumerate(caption.split(), 1):  # behind the start mark; every class name is one token
+            if name in THINGS:
+                truth, score = (sample.mask == CLASSES.index(name)).ravel(), own[place].flatten().numpy()
+                hits.append(truth[score.argmax()])
+                areas.append(truth.mean())
+                precisions.append(average_precision_score(truth, score))
+    figures = {"pointing": hits, "chance": areas, "average_precision": precisions}
+    return {name: 100 * float(np.mean(values)) for name, values in figures.items()}
+
+
+def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (B, N, T) of square latents as pictures (B, T, H, W)."""
+    side = int(maps.shape[1] ** 0.5)
+    square = maps.transpose(1, 2).unflatten(2, (side, side))
+    return F.interpolate(square, size=size, mode="bilinear", align_corners=False)
+
+
+def drawing_texts(count: int = DRAWINGS) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Texts to draw, each of one or two things on a ground under the sky, and the things that each names."""
+    texts, named = [], []
+    for index in range(count):
+        rng = np.random.default_rng((SEED, index))
+        # Every thing comes up equally often as the first.
+        first = THINGS[index % len(THINGS)]
+        second = other(first, (first, *LOOK_ALIKES[first]), [THINGS[k] for k in rng.permutation(len(THINGS))])
+        things = (first, second)[: 1 + index % 2]
+        texts.append(sentence([*things, list(GROUNDS)[rng.integers(len(GROUNDS))], "sky"], THINGS))
+        named.append(things)
+    return texts, named
+
+
+@torch.no_grad()
+def drawn_things(folder: Path, device: torch.device, batch: int = 40) -> tuple[dict[str, float], np.ndarray]:
+    """Draw pictures with the pipeline in `folder` and let its classifier say what they show.
+
+    Returns: in percent, `found` (named things that are there), `found_unnamed` (other things that are there); and the
+    pictures, uint8 (N, H, W, 3).
+    """
+    pipeline, classifier = load_pipeline(folder).to(device), load_classifier(folder).to(device)
+    texts, named = drawing_texts()
+    pictures = []
+    for start in range(0, len(texts), batch):
+        chances = [generator(SEED, 2, index) for index in range(start, min(start + batch, len(texts)))]
+        drawn = pipeline(
+            texts[start : start + batch],
+            num_inference_steps=DRAWING_STEPS,
+            guidance_scale=GUIDANCE,
+            generator=chances,
+            output_type="np",
+        )
+        pictures.append((255 * drawn.images).round().astype(np.uint8))
+    images = np.concatenate(pictures)
+    found = classifier(as_pixels(torch.from_numpy(images).to(device))).cpu() > 0
+    asked = presence(named).bool()
+    figures = {"found": found[asked], "found_unnamed": found[~asked]}
+    return {name: 100 * values.float().mean().item() for name, values in figures.items()}, images
+
+
+def load_classifier(folder: Path) -> nn.Module:
+    """The classifier beside a pocket pipeline.
+
+    Raises:
+        ValueError: it is missing, damaged, or knows other things.
+    """
+    path, classifier = folder / "classifier.safetensors", build_classifier()
+    if not path.is_file():
+        raise ValueError(
+            f"{path} is missing: without it nobody judges the pictures; `tadp-ray pocket pretrain` makes it"
+        )
+    load_weights(path, classifier, read_tensors(path)[0])
+    return classifier.eval()
+
+
+@torch.no_grad()
+def judged(classifier: nn.Module, vae: AutoencoderKL, scenes: HeldOut) -> dict[str, float]:
+    """How far the classifier can be believed: its precision and recall in percent on reconstructions of known scenes."""
+    seen = vae.decode(scenes.latents(vae) / vae.config.scaling_factor).sample
+    found, there = classifier(seen).cpu() > 0, presence(scenes.names).bool()
+    hits = (found & there).sum().item()
+    return {"precision": 100 * hits / max(found.sum().item(), 1), "recall": 100 * hits / there.sum().item()}
+
+
+def measure(folder: Path, device: torch.device, say: Callable[[str], None]) -> dict[str, float]:
+    """The whole gate for a pocket pipeline with its classifier: figures in percent by name, `psnr` in dB."""
+    pipeline = load_pipeline(folder).to(device)
+    denoiser, scenes = Denoiser.of(pipeline), held_out(pipeline.vae.config.sample_size)
+    latents = scenes.latents(pipeline.vae)
+    rises = caption_rises(denoiser, latents, scenes.names)
+    say(f"wrong captions raise the loss (share of scenes) by\n{format_rises(rises)}")
+    hits = attention_hits(denoiser, latents, scenes.samples)
+    say(
+        "attention: pointing {pointing:.1f}% (chance {chance:.1f}%), average precision {average_precision:.1f}%".format(
+            **hits
+        )
+    )
+    drawn, _ = drawn_things(folder, device)
+    sure = judged(load_classifier(folder).to(device), pipeline.vae, scenes)
+    say(
+        f"drawing: {drawn['found']:.1f}% of named things found, {drawn['found_unnamed']:.1f}% of others "
+        f"(the classifier's precision {sure['precision']:.1f}%, recall {sure['recall']:.1f}%)"
+    )
+    parts = {"attention": hits, "drawing": drawn, "classifier": sure}
+    return {
+        **as_metrics(rises),
+        **{f"{part}/{name}": value for part, figures in parts.items() for name, value in figures.items()},
+        "psnr": psnr(pipeline.vae, scenes.images, device),
+    }
+
+
+def as_metrics(rises: Rises) -> dict[str, float]:
+    """Rises by the names that the journal and MLflow use."""
+    return {f"caption/{kind} t={time}": rise for (kind, time), (rise, _) in rises.items()}
+
+
+def format_rises(table: Rises) -> str:
+    """A Markdown table: a row for a kind of wrong caption, a column for a timestep."""
     kinds, times = (list(dict.fromkeys(key[place] for key in table)) for place in (0, 1))
     lines = ["| caption | " + " | ".join(f"t={time}" for time in times) + " |", "|---" * (len(times) + 1) + "|"]
     for kind in kinds:

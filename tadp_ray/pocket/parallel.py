@@ -26,6 +26,15 @@ class Peers:
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def share(self, whole: int) -> slice:
+        """This process's part of a global batch."""
+        return slice(self.rank * whole // self.world, (self.rank + 1) * whole // self.world)
+
+    def barrier(self) -> None:
+        """Wait for the others."""
+        if self.world > 1:
+            dist.barrier()
+
     def mean(self, value: float) -> float:
         """Return the mean of a number over the processes."""
         if self.world == 1:
@@ -38,8 +47,8 @@ class Peers:
 class Progress:
     """Prints a line with the mean loss and the time left about every 20 seconds."""
 
-    def __init__(self, name: str, steps: int, say: Callable[[str], None]) -> None:
-        self.name, self.steps, self.say = name, steps, say
+    def __init__(self, name: str, start: int, steps: int, say: Callable[[str], None]) -> None:
+        self.name, self.start, self.steps, self.say = name, start, steps, say
         self.started = self.printed = time.monotonic()
         self.losses: list[float] = []
 
@@ -48,7 +57,7 @@ class Progress:
         self.losses.append(loss)
         now = time.monotonic()
         if now - self.printed > 20 or step + 1 == self.steps:
-            left = (now - self.started) / (step + 1) * (self.steps - step - 1)
+            left = (now - self.started) / (step + 1 - self.start) * (self.steps - step - 1)
             mean = sum(self.losses) / len(self.losses)
             self.say(f"{self.name}: step {step + 1}/{self.steps}, loss {mean:.4f}, {left / 60:.1f} min left")
             self.printed, self.losses = now, []

@@ -23,6 +23,8 @@ woman boy girl child animal bird horse cow sheep boat ship aeroplane airplane ai
 bottle table diningtable dining tvmonitor tv monitor screen potted bed desk book shelf cabinet cup box bag
 sitting standing walking running driving parked riding holding looking lying playing
 void background object thing
+cats dogs fox foxes horses cows cars buses trucks bush bushes palm palms chairs sofas bench benches men women children
+birds duck ducks goose geese house houses barn barns church churches snow far away behind
 """.split()
 
 

@@ -32,7 +32,7 @@ def draw_table(table: Table, path: Path) -> None:
         theirs = [[entry.published_text for entry in row] for row in table.entries]
         values = [[math.nan if e.published is None else e.published for e in row] for row in table.entries]
         maps.append(("published", np.array(values), theirs))
-    size = (1.6 + 1.35 * len(spec.column_values), 1.3 + 0.8 * len(spec.row_values))
+    size = (1.6 + 1.35 * len(spec.columns.names), 1.3 + 0.8 * len(spec.rows.names))
     figure = Figure(figsize=(size[0] * len(maps), size[1]), layout="constrained", dpi=150)
     for axes, (title, values, words) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
         draw_map(axes, spec, title, values, words)
@@ -51,10 +51,10 @@ def draw_map(axes: Axes, spec: TableSpec, title: str, values: np.ndarray, texts:
     for (i, j), value in np.ndenumerate(values):
         dark = math.isfinite(value) and image.norm(value) < 0.5
         axes.text(j, i, texts[i][j], ha="center", va="center", fontsize=8.5, color="white" if dark else "black")
-    axes.set_xticks(range(len(spec.column_values)), [str(value) for value in spec.column_values])
-    axes.set_yticks(range(len(spec.row_values)), [str(value) for value in spec.row_values])
-    axes.set_xlabel(spec.column_label)
-    axes.set_ylabel(spec.row_label)
+    axes.set_xticks(range(len(spec.columns.names)), spec.columns.names)
+    axes.set_yticks(range(len(spec.rows.names)), spec.rows.names)
+    axes.set_xlabel(spec.columns.label)
+    axes.set_ylabel(spec.rows.label)
     axes.set_title(title, fontsize=10)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -70,30 +70,30 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
         curves: (step, value) of the metric, by fingerprint; cells without one are left out.
         path: where to write.
     """
-    count = len(spec.row_values)
+    count = len(spec.rows.names)
     figure = Figure(figsize=(1.2 + 2.9 * count, 3.2), layout="constrained", dpi=150)
     panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
     seeds = sorted({cell.seed for cell in cells})
     for cell in cells:
         steps, values = zip(*curves.get(cell.fingerprint) or [(math.nan, math.nan)], strict=True)
-        column = spec.column_values.index(cell.axes[spec.columns])
-        panels[spec.row_values.index(cell.axes[spec.rows])].plot(
+        column = spec.columns.place(cell)
+        panels[spec.rows.place(cell)].plot(
             steps,
             values,
-            color=COLOURS(0.9 * column / max(1, len(spec.column_values) - 1)),
+            color=COLOURS(0.9 * column / max(1, len(spec.columns.names) - 1)),
             linestyle=DASHES[seeds.index(cell.seed) % len(DASHES)],
             marker="o",
             markersize=3,
-            label=str(spec.column_values[column]) if cell.seed == seeds[0] else None,
+            label=spec.columns.names[column] if cell.seed == seeds[0] else None,
         )
-    for panel, value in zip(panels, spec.row_values, strict=True):
-        panel.set_title(f"{spec.row_label} {value}", fontsize=10)
+    for panel, value in zip(panels, spec.rows.names, strict=True):
+        panel.set_title(f"{spec.rows.label} {value}", fontsize=10)
         panel.set_xlabel("step")
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(spec.metric_label)
     handles, labels = panels[-1].get_legend_handles_labels()
-    figure.legend(handles, labels, title=spec.column_label, loc="outside right upper", fontsize=8, frameon=False)
+    figure.legend(handles, labels, title=spec.columns.label, loc="outside right upper", fontsize=8, frameon=False)
     figure.suptitle(spec.title, fontsize=11)
     write_png(figure, path)
 

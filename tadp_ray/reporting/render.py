@@ -37,11 +37,11 @@ def terminal(table: Table) -> rich.table.Table:
     """For a rich console: ours, the published number dim beneath."""
     spec = table.spec
     shown = rich.table.Table(title=spec.title, title_justify="left")
-    shown.add_column(f"{spec.row_label} \\ {spec.column_label}", style="bold")
-    for value in spec.column_values:
-        shown.add_column(str(value), justify="right")
-    for value, entries in zip(spec.row_values, table.entries, strict=True):
-        shown.add_row(str(value), *(terminal_entry(table, entry) for entry in entries), end_section=True)
+    shown.add_column(f"{spec.rows.label} \\ {spec.columns.label}", style="bold")
+    for value in spec.columns.names:
+        shown.add_column(value, justify="right")
+    for value, entries in zip(spec.rows.names, table.entries, strict=True):
+        shown.add_row(value, *(terminal_entry(table, entry) for entry in entries), end_section=True)
     return shown
 
 
@@ -56,8 +56,8 @@ def columns_of(table: Table) -> list[tuple[str, bool]]:
     """(heading, is published) of every printed column: ours, and the published number beside it."""
     kinds = (False, True) if table.spec.published else (False,)
     return [
-        (f"{table.spec.column_label} {value}" + (" (published)" if published else ""), published)
-        for value in table.spec.column_values
+        (f"{table.spec.columns.label} {value}" + (" (published)" if published else ""), published)
+        for value in table.spec.columns.names
         for published in kinds
     ]
 
@@ -66,10 +66,10 @@ def markdown(table: Table) -> str:
     """For a README: published numbers in columns of their own."""
     spec, columns = table.spec, columns_of(table)
     lines = [f"**{spec.title}**", ""]
-    lines.append("| " + " | ".join([spec.row_label, *(heading for heading, _ in columns)]) + " |")
+    lines.append("| " + " | ".join([spec.rows.label, *(heading for heading, _ in columns)]) + " |")
     lines.append("|:--|" + "--:|" * len(columns))
-    for value, entries in zip(spec.row_values, table.entries, strict=True):
-        texts = [str(value)]
+    for value, entries in zip(spec.rows.names, table.entries, strict=True):
+        texts = [value]
         for entry in entries:
             texts.append(f"**{entry.text}**" if entry.best else entry.text)
             texts += [f"*{entry.published_text}*"] if spec.published else []
@@ -83,14 +83,14 @@ def latex(table: Table) -> str:
     """For a paper: a table environment that needs the booktabs package."""
     spec = table.spec
     width = 2 if spec.published else 1
-    heads = [rf"\multicolumn{{{width}}}{{c}}{{{str(value).translate(LATEX)}}}" for value in spec.column_values]
+    heads = [rf"\multicolumn{{{width}}}{{c}}{{{value.translate(LATEX)}}}" for value in spec.columns.names]
     spans = [rf"\cmidrule(lr){{{2 + width * i}-{1 + width * (i + 1)}}}" for i in range(len(heads))]
-    row_label, column_label = spec.row_label.translate(LATEX), spec.column_label.translate(LATEX)
+    row_label, column_label = spec.rows.label.translate(LATEX), spec.columns.label.translate(LATEX)
     body = [rf"{column_label} & {' & '.join(heads)} \\", "".join(spans)]
     body.append(rf"{row_label} & {' & '.join(['ours', 'published'][:width] * len(heads))} \\")
     body.append(r"\midrule")
-    for value, entries in zip(spec.row_values, table.entries, strict=True):
-        texts = [str(value).translate(LATEX)]
+    for value, entries in zip(spec.rows.names, table.entries, strict=True):
+        texts = [value.translate(LATEX)]
         for entry in entries:
             text = entry.text.translate(LATEX)
             texts.append(rf"\textbf{{{text}}}" if entry.best else text)
@@ -117,18 +117,18 @@ def latex(table: Table) -> str:
 def html(table: Table) -> str:
     """A page of its own that loads nothing."""
     spec = table.spec
-    head = "".join(f"<th scope=col>{escape(str(value))}</th>" for value in spec.column_values)
+    head = "".join(f"<th scope=col>{escape(value)}</th>" for value in spec.columns.names)
     rows = "\n".join(
-        f"<tr><th scope=row>{escape(str(value))}</th>{''.join(html_entry(table, entry) for entry in entries)}</tr>"
-        for value, entries in zip(spec.row_values, table.entries, strict=True)
+        f"<tr><th scope=row>{escape(value)}</th>{''.join(html_entry(table, entry) for entry in entries)}</tr>"
+        for value, entries in zip(spec.rows.names, table.entries, strict=True)
     )
     return PAGE.substitute(
         title=escape(spec.title),
-        span=len(spec.column_values),
+        span=len(spec.columns.names),
         rows=rows,
         head=head,
-        row_label=escape(spec.row_label),
-        column_label=escape(spec.column_label),
+        row_label=escape(spec.rows.label),
+        column_label=escape(spec.columns.label),
         caption=escape(table.caption),
         notes="".join(f"<li>{escape(note)}</li>" for note in table.notes),
     )

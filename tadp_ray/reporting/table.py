@@ -1,5 +1,6 @@
 """An experiment's table: what every place of it holds, and everything a reader must know about how it came to be."""
 
+import itertools
 import math
 import statistics
 from collections import Counter
@@ -15,16 +16,42 @@ METRIC_NAMES = {"miou": "mIoU (%)", "best_miou": "best mIoU (%)", "accuracy": "p
 
 
 @dataclass(frozen=True)
+class Side:
+    """The rows or the columns of a table: one or several axes of the sweep, in all combinations of their values."""
+
+    keys: tuple[str, ...]
+    """Dotted recipe keys."""
+    values: tuple[tuple[Any, ...], ...]
+    """One value per key."""
+
+    @classmethod
+    def of(cls, keys: Sequence[str], axes: Mapping[str, Sequence[Any]]) -> "Side":
+        """All combinations, last axis fastest."""
+        return cls(tuple(keys), tuple(itertools.product(*(axes[key] for key in keys))))
+
+    @property
+    def label(self) -> str:
+        """`precision` for caption.precision."""
+        return ", ".join(key.rpartition(".")[2] for key in self.keys)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What stands at the head of each row or column."""
+        return tuple(", ".join(str(value) for value in values) for values in self.values)
+
+    def place(self, cell: Cell) -> int:
+        """Which row or column a cell belongs to."""
+        return self.values.index(tuple(cell.axes[key] for key in self.keys))
+
+
+@dataclass(frozen=True)
 class TableSpec:
-    """What is asked: two axes, a metric, and what the paper printed."""
+    """What is asked: rows, columns, a metric, and what the paper printed."""
 
     title: str
     metric: str
-    rows: str
-    """Dotted recipe key whose values are the rows; `columns` likewise."""
-    columns: str
-    row_values: tuple[Any, ...]
-    column_values: tuple[Any, ...]
+    rows: Side
+    columns: Side
     published: tuple[tuple[float | None, ...], ...] | None = None
     """One row per row value, one number per column value."""
     source: str = ""
@@ -38,40 +65,28 @@ class TableSpec:
         """The table an experiment file asks for, filled by cells of the given settings.
 
         Raises:
-            ValueError: the table and the sweep do not have the same two axes, or the published numbers another shape.
+            ValueError: the table and the sweep do not have the same axes, or the published numbers another shape.
         """
         asked, published = experiment.table, experiment.table.published
-        if {asked.rows, asked.columns} != set(sweep.axes):
+        if sorted([*asked.rows, *asked.columns]) != sorted(sweep.axes):
             raise ValueError(
-                f"table: rows and columns are {asked.rows} and {asked.columns}, but the sweep's axes are "
-                f"{', '.join(sweep.axes)}; a table needs exactly its two axes"
+                f"table: rows and columns are {', '.join(asked.rows)} and {', '.join(asked.columns)}, but the sweep's axes "
+                f"are {', '.join(sweep.axes)}; a table needs each of them once"
             )
-        row_values, column_values = sweep.axes[asked.rows], sweep.axes[asked.columns]
-        shape = [len(column_values)] * len(row_values)
+        rows, columns = Side.of(asked.rows, sweep.axes), Side.of(asked.columns, sweep.axes)
+        shape = [len(columns.values)] * len(rows.values)
         if published and [len(row) for row in published.values] != shape:
-            raise ValueError(f"table: published.values must be {len(row_values)} rows of {len(column_values)} numbers")
+            raise ValueError(f"table: published.values must be {len(shape)} rows of {len(columns.values)} numbers")
         return cls(
             title=asked.title,
             metric=asked.metric,
-            rows=asked.rows,
-            columns=asked.columns,
-            row_values=row_values,
-            column_values=column_values,
+            rows=rows,
+            columns=columns,
             published=published.values if published else None,
             source=published.source if published else "",
             scale=scale,
             settings=settings,
         )
-
-    @property
-    def row_label(self) -> str:
-        """`precision` for caption.precision."""
-        return self.rows.rpartition(".")[2]
-
-    @property
-    def column_label(self) -> str:
-        """`recall` for caption.recall."""
-        return self.columns.rpartition(".")[2]
 
     @property
     def curve(self) -> str:
@@ -88,8 +103,8 @@ class TableSpec:
 class Entry:
     """One place of the table."""
 
-    row: Any
-    column: Any
+    row: str
+    column: str
     values: tuple[float, ...]
     """The metric of every finished seed, in seed order."""
     asked: int
@@ -175,9 +190,8 @@ def build_table(
         rows: finished cells by fingerprint.
         failed: what failed cells said, by fingerprint.
     """
-    entries = [
-        [entry_at(spec, cells, rows, i, j) for j in range(len(spec.column_values))] for i in range(len(spec.row_values))
-    ]
+    places = range(len(spec.rows.values)), range(len(spec.columns.values))
+    entries = [[entry_at(spec, cells, rows, i, j) for j in places[1]] for i in places[0]]
     complete = [entry.mean for row in entries for entry in row if entry.complete]
     marked = tuple(
         tuple(
@@ -191,13 +205,11 @@ def build_table(
 
 def entry_at(spec: TableSpec, cells: Sequence[Cell], rows: Mapping[str, CellRow], i: int, j: int) -> Entry:
     """The place at row `i` and column `j`."""
-    here = [
-        c for c in cells if c.axes[spec.rows] == spec.row_values[i] and c.axes[spec.columns] == spec.column_values[j]
-    ]
+    here = [cell for cell in cells if (spec.rows.place(cell), spec.columns.place(cell)) == (i, j)]
     done = [rows[cell.fingerprint] for cell in sorted(here, key=lambda cell: cell.seed) if cell.fingerprint in rows]
     return Entry(
-        row=spec.row_values[i],
-        column=spec.column_values[j],
+        row=spec.rows.names[i],
+        column=spec.columns.names[j],
         values=tuple(metric_of(row, spec.metric) for row in done),
         asked=len(here),
         published=spec.published[i][j] if spec.published else None,

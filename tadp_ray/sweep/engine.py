@@ -14,6 +14,7 @@ from tadp_ray.sweep import worker
 from tadp_ray.sweep.cluster import cluster
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import Progress
+from tadp_ray.tracking.journal_run import cell_source
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.store import Store
@@ -71,7 +72,7 @@ def fill(plan: Plan, store: Store, run: str, address: str | None, console: Conso
 
 def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int, console: Console) -> bool:
     """Train cells on a running cluster while their journals go to MLflow; returns whether all of them finished."""
-    sender = Sender(store, run, todo)
+    sender = Sender(store, [cell_source(run, cell) for cell in todo])
     try:
         with Progress(todo, at_once, console):
             failed = failures(tuner(plan, todo, at_once).fit())

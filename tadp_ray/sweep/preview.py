@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.sweep.plan import Plan
-from tadp_ray.tracking.cell_run import flatten
+from tadp_ray.tracking.journal_run import flatten
 from tadp_ray.tracking.query import CellRow
 from tadp_ray.training.cost import step_cost
 from tadp_ray.training.study import Study

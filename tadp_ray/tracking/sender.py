@@ -1,4 +1,4 @@
-"""Ships the journals of a sweep's cells to MLflow, in the background and without ever holding up a training step."""
+"""Ships journals to MLflow, in the background and without ever holding up a training step."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from mlflow.exceptions import MlflowException
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.tracking.cell_run import CellRun
+from tadp_ray.tracking.journal_run import JournalRun, Source, cell_source
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store, first_line, to_console
 
@@ -15,7 +15,7 @@ LONGEST_WAIT = 30.0
 
 
 class Sender:
-    """A thread that follows the journals of `cells` and keeps their runs in MLflow up to date.
+    """A thread that follows journals and keeps their runs in MLflow up to date.
 
     The journals are the record of truth; MLflow is a view of them. While MLflow is away the journals grow, and
     everything is sent when it is back.
@@ -24,14 +24,13 @@ class Sender:
     def __init__(
         self,
         store: Store,
-        parent: str,
-        cells: Sequence[Cell],
+        sources: Sequence[Source],
         *,
         period: float = 5.0,
         tell: Callable[[str], None] = to_console,
     ) -> None:
         self._store, self._period, self._tell = store, period, tell
-        self._runs = [CellRun(store, parent, cell) for cell in cells]
+        self._runs = [JournalRun(store, source) for source in sources]
         self._trouble = False
         self._closing = threading.Event()
         self._deadline = float("inf")
@@ -39,7 +38,7 @@ class Sender:
         self._thread.start()
 
     def close(self, timeout: float) -> int:
-        """Send what is left, for at most `timeout` seconds; interrupted cells are marked KILLED.
+        """Send what is left, for at most `timeout` seconds; what is unfinished is marked KILLED.
 
         Returns:
             How many journal values and state changes MLflow does not hold; `replay` or the same sweep sends them.
@@ -59,7 +58,7 @@ class Sender:
             time.sleep(min(self._period, 1.0))
 
     def _ship(self) -> bool:
-        """One round over all cells; False if MLflow did not take everything."""
+        """One round over all journals; False if MLflow did not take everything."""
         trouble: Exception | None = None
         for run in self._runs:
             if time.monotonic() > self._deadline:
@@ -72,7 +71,7 @@ class Sender:
         if trouble and not self._trouble:
             self._tell(
                 f"MLflow at {self._store.shown} does not take records ({first_line(trouble)}); "
-                "training goes on, they are kept in the cells' journals and sent when it is back"
+                "training goes on, they are kept in the journals and sent when it is back"
             )
         elif self._trouble and not trouble:
             self._tell(f"MLflow at {self._store.shown} is back; all records so far are sent")
@@ -92,7 +91,7 @@ def replay(store: Store, parent: str, cells: Sequence[Cell]) -> None:
         known = finished(store, [cell.fingerprint for cell in cells])
         for cell in cells:
             if cell.fingerprint not in known:
-                CellRun(store, parent, cell).ship()
+                JournalRun(store, cell_source(parent, cell)).ship()
     except (MlflowException, OSError) as error:
         raise ValueError(
             f"MLflow at {store.shown} does not take records ({first_line(error)}): mend it first"

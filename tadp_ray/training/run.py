@@ -3,7 +3,7 @@
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
 from tadp_ray.training.chance import image_generator
 from tadp_ray.training.distributed import World
-from tadp_ray.training.evaluate import encode_views
+from tadp_ray.training.evaluate import encode_views, evaluate
 from tadp_ray.training.loop import Course, Training
 from tadp_ray.training.pictures import draw_predictions
 from tadp_ray.training.reporter import Follower, Journal, Reporter, acquire_lock, final_metrics
@@ -59,8 +59,12 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
     study = Study(cell.recipe, cell.seed)
     study.check()
     model = TADP(study.diffusion.to(device), len(study.train.classes), cell.recipe.model).to(device)
-    latents = evaluation_latents(cell, study, model, device, world)
+    latents = evaluation_latents(cell.digests, study, model, device, world)
     course = Training(cell, study, model, latents, reporter, device, world).fit()
+    for style, shifted in study.shifted().items():
+        digests = {**cell.digests, "val": shifted.val.digest()}
+        seen = evaluation_latents(digests, shifted, model, device, world)
+        course.latest[f"miou/{style}"] = evaluate(model, shifted, seen, device, world)["miou"]
 
     if world.leads:
         facts = {"fingerprint": cell.fingerprint, "step": course.step, "classes": study.train.classes}
@@ -89,16 +93,18 @@ def final(cell: Cell, study: Study, model: TADP, course: Course, seconds: float)
     return metrics
 
 
-def evaluation_latents(cell: Cell, study: Study, model: TADP, device: torch.device, world: World) -> dict[str, Tensor]:
+def evaluation_latents(
+    digests: Mapping[str, str], study: Study, model: TADP, device: torch.device, world: World
+) -> dict[str, Tensor]:
     """Latents of every evaluation view, made once per sweep and kept on disk for its other cells.
 
     The posterior is sampled with noise that depends on the image alone, so that all cells are scored on the same latents.
     """
-    recipe = cell.recipe
+    recipe = study.recipe
     key = sha256_of(
         [
-            cell.digests["val"],
-            cell.digests["weights"],
+            digests["val"],
+            digests["weights"],
             recipe.augment.resize,
             recipe.model.latent,
             recipe.model.latent_scale,
@@ -113,7 +119,7 @@ def evaluation_latents(cell: Cell, study: Study, model: TADP, device: torch.devi
         try:
             if not path.is_file():
                 made = encode_views(study, recipe.evaluation, encoder(model, device), range(len(study.val)))
-                checkpoint.write_tensors(path, made, {"data": cell.digests["val"]})
+                checkpoint.write_tensors(path, made, {"data": digests["val"]})
         finally:
             os.close(lock)
     world.barrier()

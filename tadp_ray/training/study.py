@@ -19,10 +19,15 @@ from tadp_ray.models.diffusion import Diffusion, load_diffusion
 from tadp_ray.tasks import TASKS, Task
 
 
-@lru_cache(maxsize=1)
-def frozen_diffusion(weights: str) -> tuple[Diffusion, ContextCache]:
-    """The frozen Stable Diffusion and the contexts it has encoded so far, once per process."""
+@lru_cache(maxsize=2)
+def frozen_diffusion(weights: str, forgets: int | None) -> tuple[Diffusion, ContextCache]:
+    """The frozen Stable Diffusion and the contexts it has encoded so far, once per process.
+
+    With a seed to forget by, U-Net and text encoder have random weights (`model.unet_init: random`).
+    """
     diffusion = load_diffusion(weights)
+    if forgets is not None:
+        diffusion = diffusion.forgetful(forgets)
     return diffusion, ContextCache(diffusion.tokenizer, diffusion.text_encoder)
 
 
@@ -51,7 +56,12 @@ class Study:
     @property
     def diffusion(self) -> Diffusion:
         """VAE, U-Net, text encoder and tokenizer, frozen."""
-        return frozen_diffusion(self.recipe.model.weights)[0]
+        return self._frozen[0]
+
+    @property
+    def _frozen(self) -> tuple[Diffusion, ContextCache]:
+        model = self.recipe.model
+        return frozen_diffusion(model.weights, self.seed if model.unet_init == "random" else None)
 
     @property
     def multiple(self) -> int:
@@ -68,9 +78,15 @@ class Study:
         """The prompt of each validation image."""
         return prompts_of(self.recipe.caption, self.val, self.seed, self.recipe.model.weights)
 
+    def shifted(self) -> dict[str, "Study"]:
+        """The study in each other style in which the model is scored besides, by the style's name."""
+        data = self.recipe.data
+        looks = {style: data.model_copy(update={"style": style}) for style in getattr(data, "also", ())}
+        return {style: Study(self.recipe.model_copy(update={"data": look}), self.seed) for style, look in looks.items()}
+
     def contexts(self, prompts: list[str]) -> Tensor:
         """Contexts (B, L, D) of prompts, each distinct prompt encoded once per process."""
-        return frozen_diffusion(self.recipe.model.weights)[1](prompts)
+        return self._frozen[1](prompts)
 
     def resized(self, image: np.ndarray) -> np.ndarray:
         """An evaluation image (H, W, 3) at the size that the model sees."""
@@ -116,7 +132,7 @@ class Study:
 def prompts_of(caption: CaptionConfig, dataset: Dataset, seed: int, weights: str) -> Prompts:
     """The prompts of a data set as the recipe asks for them; made once per process."""
     present = {image_id: dataset.present(index) for index, image_id in enumerate(dataset.ids)}
-    diffusion = frozen_diffusion(weights)[0]
+    diffusion = frozen_diffusion(weights, None)[0]
     budget = diffusion.tokens - 2  # without the start and end marks
     counts: dict[str, int] = {}
 

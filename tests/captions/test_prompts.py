@@ -21,6 +21,15 @@ def test_each_source_gives_its_prompts(tmp_path):
     assert dict(prompts(source="store", store=tmp_path / "store").by_id) == {"a": "a cow", "b": "a sofa", "c": ""}
 
 
+def test_shuffled_deals_the_oracles_prompts_out_anew_and_wrong_names_nothing_that_is_there():
+    oracle, dealt = prompts(), prompts(source="shuffled")
+    assert sorted(dealt.by_id.values()) == sorted(oracle.by_id.values())
+    assert all(dealt[image_id] != oracle[image_id] for image_id in PRESENT)
+    wrong = prompts(source="wrong")
+    assert (wrong.precision, wrong.recall) == (0.0, 0.0)
+    assert [len(wrong[image_id].replace("potted plant", "plant").split()) for image_id in PRESENT] == [2, 1, 0]
+
+
 def test_all_images_without_a_caption_are_named_before_any_is_used(tmp_path):
     CaptionStore({"a": ("a cow",)}).write(tmp_path / "store")
     with pytest.raises(ValueError, match="no caption for 2 image.*'b', 'c'"):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.reporting.table import TableSpec
+from tadp_ray.reporting.table import Side, TableSpec
 from tadp_ray.tracking.query import CellRow
 
 
@@ -15,10 +15,8 @@ def spec() -> TableSpec:
     return TableSpec(
         title="Oracle captions of reduced precision and recall",
         metric="miou",
-        rows="caption.precision",
-        columns="caption.recall",
-        row_values=(0.5, 0.75, 1.0),
-        column_values=(0.5, 1.0),
+        rows=Side.of(["caption.precision"], {"caption.precision": (0.5, 0.75, 1.0)}),
+        columns=Side.of(["caption.recall"], {"caption.recall": (0.5, 1.0)}),
         published=((49.53, 55.22), (49.17, 58.62), (None, 63.29)),
         source="TADP supplement, Table S2 (ADE20K & others)",
     )

@@ -102,15 +102,15 @@ def test_every_form_shows_ours_beside_published(spec, cells, rows, tmp_path):
 
 def test_an_experiment_must_fit_its_sweep(spec):
     published = {"source": "S2", "values": [[1.0, 2.0]]}
-    table = {"title": "T", "rows": "caption.precision", "columns": "caption.recall", "published": published}
+    table = {"title": "T", "rows": ["caption.precision"], "columns": ["caption.recall"], "published": published}
     values = {"question": "?", "recipes": {"pocket": "r.yaml"}, "sweep": "s.yaml", "table": table}
     axes = {"caption.precision": [1.0], "caption.recall": [0.5, 1.0]}
     experiment = Experiment.model_validate(values)
     made = TableSpec.of(experiment, Sweep.model_validate({"axes": axes}), "pocket")
-    assert made.published == ((1.0, 2.0),) and made.row_label == "precision"
+    assert made.published == ((1.0, 2.0),) and made.rows.label == "precision"
     with pytest.raises(ValueError, match="must be 1 rows of 1 numbers"):
         TableSpec.of(experiment, Sweep.model_validate({"axes": {**axes, "caption.recall": [0.5]}}), "pocket")
-    with pytest.raises(ValueError, match="exactly its two axes"):
+    with pytest.raises(ValueError, match="needs each of them once"):
         TableSpec.of(experiment, Sweep.model_validate({"axes": {**axes, "schedule.power": [1.0]}}), "pocket")
 
 

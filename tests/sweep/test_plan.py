@@ -102,7 +102,7 @@ def test_preview_tells_state_cost_and_time(experiment: Path) -> None:
     plan = make_plan(experiment, "pocket")
     cell = plan.cells[0]
     params = {"schedule.iterations": "6"}
-    from tadp_ray.tracking.cell_run import flatten
+    from tadp_ray.tracking.journal_run import flatten
 
     params = flatten(cell.recipe.model_dump(mode="json"))
     row = CellRow(

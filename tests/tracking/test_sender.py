@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tadp_ray.tracking.journal_run import cell_source
 from tadp_ray.tracking.query import finished, history, rows
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.store import Store, open_store
@@ -44,7 +45,7 @@ def test_a_finished_cell_becomes_a_child_run_with_its_recipe_and_pictures(store,
     (cell.folder / "model.safetensors").write_bytes(b"weights")
     sweep = parent(store, cell.experiment, cell.scale, "key")
 
-    assert Sender(store, sweep, [cell], period=0.1).close(timeout=30) == 0
+    assert Sender(store, [cell_source(sweep, cell)], period=0.1).close(timeout=30) == 0
 
     row = finished(store, [cell.fingerprint, "unknown"])[cell.fingerprint]
     assert (row.axes, row.seed, row.status) == (cell.axes, 0, "FINISHED")
@@ -68,7 +69,7 @@ def test_what_a_resumed_cell_repeats_is_stored_once_and_torn_lines_wait(store, m
     with path.open("a") as file:
         file.write('{"type": "metrics", "step": 6, "met')
     sweep = parent(store, cell.experiment, cell.scale, "key")
-    sender = Sender(store, sweep, [cell], period=0.05)
+    sender = Sender(store, [cell_source(sweep, cell)], period=0.05)
     wait_for(lambda: rows(store, cell.experiment, cell.scale))
     with path.open("a") as file:
         file.write('rics": {"loss": 0.1, "miou": 3.0}, "time": 1}\n{"type": "torn by a ki\n')
@@ -84,13 +85,16 @@ def test_a_failed_cell_says_why_and_goes_on_in_the_same_run(store, make_cell, jo
     cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
     journals.start(cell)
     journals.write(cell, type="failed", error="ValueError: the data set is empty")
-    assert Sender(store, sweep, [cell], period=0.1).close(timeout=30) == 0
+    assert Sender(store, [cell_source(sweep, cell)], period=0.1).close(timeout=30) == 0
     (row,) = rows(store, cell.experiment, cell.scale)
     assert (row.status, row.error) == ("FAILED", "ValueError: the data set is empty")
 
     journals.start(cell)
     journals.finish(cell, miou=40.0)
-    assert Sender(store, sweep, [cell, make_cell(seed=1)], period=0.1).close(timeout=30) == 0
+    assert (
+        Sender(store, [cell_source(sweep, each) for each in (cell, make_cell(seed=1))], period=0.1).close(timeout=30)
+        == 0
+    )
     (row,) = rows(store, cell.experiment, cell.scale)
     assert (row.status, row.metrics) == ("FINISHED", {"miou": 40.0})
 
@@ -98,9 +102,9 @@ def test_a_failed_cell_says_why_and_goes_on_in_the_same_run(store, make_cell, jo
 KILLED_DRIVER = """
 import os, sys
 from tadp_ray.config.cell import Cell
-from tadp_ray.tracking import cell_run
+from tadp_ray.tracking import journal_run
 from tadp_ray.tracking.store import open_store
-cell_run.METRICS_PER_BATCH = 10
+journal_run.METRICS_PER_BATCH = 10
 store = open_store(sys.argv[1])
 send, left = store.client.log_batch, int(sys.argv[4])
 def log_batch(run, metrics=(), **rest):
@@ -110,7 +114,8 @@ def log_batch(run, metrics=(), **rest):
     if left == 0:
         os.kill(os.getpid(), 9)
 store.client.log_batch = log_batch
-cell_run.CellRun(store, sys.argv[2], Cell.model_validate_json(sys.argv[3])).ship()
+source = journal_run.cell_source(sys.argv[2], Cell.model_validate_json(sys.argv[3]))
+journal_run.JournalRun(store, source).ship()
 """
 
 
@@ -141,7 +146,7 @@ def test_a_cell_is_known_in_every_sweep_and_the_latest_counts(store, make_cell, 
     assert finished(store, [here.fingerprint])[here.fingerprint].experiment == "prec_recall"
     assert rows(store, "another", "pocket") == []
 
-    Sender(store, parent(store, "another", "pocket", "key"), [there], period=0.1).close(timeout=30)
+    Sender(store, [cell_source(parent(store, "another", "pocket", "key"), there)], period=0.1).close(timeout=30)
     (copy,) = rows(store, "another", "pocket")
     store.client.set_terminated(copy.run_id, "FINISHED", int(time.time() * 1000) + 60_000)
     assert finished(store, [here.fingerprint])[here.fingerprint].run_id == copy.run_id
@@ -162,7 +167,7 @@ def test_the_finished_record_has_the_last_word(store, make_cell, journals):
     cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
     journals.start(cell)
     journals.write(cell, type="metrics", step=100, metrics={"miou": 40.0, "loss": math.inf, "accuracy": math.nan})
-    assert Sender(store, sweep, [cell], period=0.1).close(timeout=30) == 0
+    assert Sender(store, [cell_source(sweep, cell)], period=0.1).close(timeout=30) == 0
     # A restarted cell scores its last step again, on a machine that rounds otherwise.
     time.sleep(0.002)
     journals.finish(cell, miou=40.1, loss=math.inf, accuracy=math.nan)
@@ -181,7 +186,7 @@ def test_an_outage_loses_nothing_and_doubles_nothing(store, make_cell, journals,
     with serve(store, "127.0.0.1", free_port) as (address, server):
         remote = open_store(address)
         sweep = parent(remote, "prec_recall", "pocket", "key")
-        sender = Sender(remote, sweep, cells, period=0.05, tell=said.append)
+        sender = Sender(remote, [cell_source(sweep, cell) for cell in cells], period=0.05, tell=said.append)
         for cell in cells:
             journals.start(cell)
         journals.train(cells[0], 1, 50)
@@ -205,7 +210,7 @@ def test_a_server_that_stays_away_holds_up_nobody_and_the_rest_is_counted(store,
     journals.start(cell)
     journals.train(cell, 1, 10)
     said: list[str] = []
-    sender = Sender(away, sweep, [cell], period=0.05, tell=said.append)
+    sender = Sender(away, [cell_source(sweep, cell)], period=0.05, tell=said.append)
     began = time.monotonic()
     # 20 values, and that the cell was interrupted.
     assert sender.close(timeout=1) == 21

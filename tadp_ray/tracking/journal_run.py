@@ -1,10 +1,12 @@
-"""One cell's run in MLflow: made or found again, filled from the cell's journal, each value once."""
+"""A journal's run in MLflow: made or found again, filled from the journal, each value once."""
 
 import json
 import math
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
@@ -20,21 +22,59 @@ PARAMS_PER_BATCH = 100
 TAG_LENGTH = 5000
 PICTURES = ("predictions.png",)
 MODEL = "model.safetensors"
+CARD = "cell.json"
 STATUS = {"started": "RUNNING", "metrics": "RUNNING", "finished": "FINISHED", "failed": "FAILED"}
 
 
-class CellRun:
-    """Ships one cell's journal to a child run of the sweep's run.
+@dataclass(frozen=True)
+class Source:
+    """A journal, and what MLflow is told beside its numbers."""
 
-    A value keeps the time of its first journal record, and what a restarted cell repeats is skipped; only the finished
-    record may correct a value. MLflow's database refuses a second metric of equal key, step,
+    folder: Path
+    fingerprint: str
+    experiment: str
+    """MLflow's experiment that bears the run."""
+    name: str
+    params: Mapping[str, Any]
+    """Nested settings; they become MLflow's parameters."""
+    tags: Mapping[str, str]
+    """The fingerprint's and the provenance's apart."""
+    card: Mapping[str, Any]
+    """Everything that the journal's numbers come from, kept as a file of the run."""
+
+
+def cell_source(parent: str, cell: Cell) -> Source:
+    """A cell's journal, whose run is a child of the sweep's run."""
+    return Source(
+        folder=cell.folder,
+        fingerprint=cell.fingerprint,
+        experiment=cell.experiment,
+        name=cell.name,
+        params=cell.recipe.model_dump(mode="json"),
+        tags={
+            "mlflow.parentRunId": parent,
+            "tadp.group": cell.group,
+            "tadp.experiment": cell.experiment,
+            "tadp.scale": cell.scale,
+            "tadp.seed": str(cell.seed),
+            "tadp.axes": json.dumps(cell.axes),
+            **{f"tadp.digest.{name}": digest for name, digest in cell.digests.items()},
+        },
+        card=cell.model_dump(mode="json"),
+    )
+
+
+class JournalRun:
+    """Ships one journal to a run of its own.
+
+    A value keeps the time of its first journal record, and what a restarted training repeats is skipped; only the
+    finished record may correct a value. MLflow's database refuses a second metric of equal key, step,
     time and value, so even a batch that arrived without its answer cannot be stored twice.
     """
 
-    def __init__(self, store: Store, parent: str, cell: Cell) -> None:
-        self.cell = cell
-        self._client, self._parent = store.client, parent
-        self._tail = Tail(cell.folder / "journal.jsonl")
+    def __init__(self, store: Store, source: Source) -> None:
+        self._source, self._store, self._client = source, store, store.client
+        self._tail = Tail(source.folder / "journal.jsonl")
         self._metrics: dict[tuple[str, int], Metric] = {}
         self._final: set[tuple[str, int]] = set()
         self._sent: dict[tuple[str, int], float] = {}
@@ -69,7 +109,7 @@ class CellRun:
         self._settled = not self.begun
 
     def stop(self) -> None:
-        """Note that a cell without an end was interrupted."""
+        """Note that a training without an end was interrupted."""
         self._read()
         if self._began is not None and self._state[0] == "RUNNING":
             self._state = ("KILLED", int(time.time() * 1000), "")
@@ -82,7 +122,7 @@ class CellRun:
 
     @property
     def begun(self) -> bool:
-        """Whether the cell's journal holds anything."""
+        """Whether the journal holds anything."""
         return self._began is not None
 
     def _pending(self) -> list[tuple[str, int]]:
@@ -110,38 +150,25 @@ class CellRun:
             self._state = (status, 0 if status == "RUNNING" else moment, record.get("error", ""))
 
     def _attach(self) -> None:
-        experiment = self._client.get_run(self._parent).info.experiment_id
-        mine = f"tags.`tadp.fingerprint` = '{self.cell.fingerprint}' and tags.mlflow.parentRunId = '{self._parent}'"
+        source = self._source
+        mine = f"tags.`tadp.fingerprint` = '{source.fingerprint}'"
+        if parent := source.tags.get("mlflow.parentRunId"):
+            mine += f" and tags.mlflow.parentRunId = '{parent}'"
+        experiment = self._store.experiment_id(source.experiment)
         found = self._client.search_runs([experiment], mine, max_results=1)
-        run = found[0] if found else self._client.create_run(experiment, self._began, self._tags(), self.cell.name)
+        tags = {"tadp.fingerprint": source.fingerprint, **source.tags, **provenance()}
+        run = found[0] if found else self._client.create_run(experiment, self._began, tags, source.name)
         run_id, known = run.info.run_id, run.data.params
-        params = flatten(self.cell.recipe.model_dump(mode="json"))
-        missing = [Param(key, value) for key, value in params.items() if key not in known]
+        missing = [Param(key, value) for key, value in flatten(source.params).items() if key not in known]
         for i in range(0, len(missing), PARAMS_PER_BATCH):
             self._client.log_batch(run_id, params=missing[i : i + PARAMS_PER_BATCH])
         if not found:
-            self._client.log_dict(
-                run_id, {**self.cell.model_dump(mode="json"), "provenance": provenance()}, "cell.json"
-            )
+            self._client.log_dict(run_id, {**source.card, "provenance": provenance()}, CARD)
         points = [m for key in run.data.metrics for m in self._client.get_metric_history(run_id, key)]
         points.sort(key=lambda point: point.timestamp)
         self._sent = {(point.key, point.step): as_logged(point.value) for point in points}
         self._told = (run.info.status, 0, "")
         self._run = run_id
-
-    def _tags(self) -> dict[str, str]:
-        cell = self.cell
-        return {
-            "mlflow.parentRunId": self._parent,
-            "tadp.fingerprint": cell.fingerprint,
-            "tadp.group": cell.group,
-            "tadp.experiment": cell.experiment,
-            "tadp.scale": cell.scale,
-            "tadp.seed": str(cell.seed),
-            "tadp.axes": json.dumps(cell.axes),
-            **{f"tadp.digest.{name}": digest for name, digest in cell.digests.items()},
-            **provenance(),
-        }
 
     def _tell(self, status: str, moment: int, error: str) -> None:
         if status == "RUNNING":
@@ -157,10 +184,10 @@ class CellRun:
 
     def _upload(self) -> None:
         for name in PICTURES:
-            if (self.cell.folder / name).is_file():
-                self._client.log_artifact(self._run, str(self.cell.folder / name))
-        if (self.cell.folder / MODEL).is_file():
-            tags = [RunTag("tadp.checkpoint", str(self.cell.folder / MODEL))]
+            if (self._source.folder / name).is_file():
+                self._client.log_artifact(self._run, str(self._source.folder / name))
+        if (self._source.folder / MODEL).is_file():
+            tags = [RunTag("tadp.checkpoint", str(self._source.folder / MODEL))]
             self._client.log_batch(self._run, tags=tags)
 
 

@@ -1,0 +1,65 @@
+"""Captions of a scene whose contents are known, of three kinds: a list of names, a sentence, a captioner's sentence."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+NUMBERS = ("no", "a", "two", "three", "four", "five", "six")
+PLURALS = {
+    "bus": "buses",
+    "bush": "bushes",
+    "bench": "benches",
+    "child": "children",
+    "church": "churches",
+    "fox": "foxes",
+    "goose": "geese",
+    "man": "men",
+    "sheep": "sheep",
+    "woman": "women",
+}
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A thing in a picture, as a captioner speaks of it."""
+
+    name: str
+    side: float
+    """Centre across the picture, 0 at its left edge, 1 at its right."""
+    near: bool
+
+
+def class_list(names: Sequence[str]) -> str:
+    """`grass car sky`: the names alone."""
+    return " ".join(names)
+
+
+def sentence(names: Sequence[str], things: Collection[str]) -> str:
+    """`a photo of a car, a tree and grass`: things with an article, stuff without."""
+    return f"a photo of {join([f'a {name}' if name in things else name for name in names])}"
+
+
+def long_sentence(mentions: Sequence[Mention], grounds: Sequence[str], behind: Sequence[str]) -> str:
+    """`a photo of two cars on the left and a tree far away in the middle, on grass, with hill and sky behind`."""
+    groups = Counter((mention.name, place(mention)) for mention in mentions)
+    parts = [join([f"{counted(name, count)} {where}" for (name, where), count in groups.items()])] if mentions else []
+    parts += [f"on {join(grounds)}"] if grounds else []
+    parts += [f"with {join(behind)} behind"] if behind else []
+    return ("a photo of " if mentions else "a photo ") + ", ".join(parts)
+
+
+def place(mention: Mention) -> str:
+    """Where a thing stands: which third of the picture, and whether far away."""
+    third = ("on the left", "in the middle", "on the right")[min(int(3 * mention.side), 2)]
+    return third if mention.near else f"far away {third}"
+
+
+def counted(name: str, count: int) -> str:
+    """`a car`, `three buses`."""
+    number = NUMBERS[count] if count < len(NUMBERS) else "many"
+    return f"{number} {name if count == 1 else PLURALS.get(name, name + 's')}"
+
+
+def join(phrases: Sequence[str]) -> str:
+    """`x, y and z`."""
+    return ", ".join(phrases[:-1]) + (" and " if phrases[1:] else "") + "".join(phrases[-1:])

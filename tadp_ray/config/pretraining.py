@@ -1,0 +1,37 @@
+"""What a pretraining of the pocket Stable Diffusion is made from."""
+
+from functools import cached_property
+
+from pydantic import Field, model_validator
+
+from tadp_ray.config.cell import sha256_of
+from tadp_ray.config.schema import Vocabulary
+
+
+class Pretraining(Vocabulary):
+    """The size of the model, the scenes it sees and how long it learns from them.
+
+    How many processes share the work and on which device is no part of it, as with `compute` in a recipe.
+    """
+
+    seed: int = Field(0, ge=0, description="of the scenes, the first weights and the order")
+    images: int = Field(32768, ge=1, description="scenes to render; every stage draws from them with replacement")
+    size: int = Field(64, ge=32, le=128, multiple_of=32, description="height and width of a scene in pixels")
+    vae_steps: int = Field(2400, ge=1, description="optimizer steps of the VAE")
+    vae_batch: int = Field(16, ge=1, description="images a step, over all processes")
+    unet_steps: int = Field(8000, ge=1, description="optimizer steps of U-Net and text encoder")
+    unet_batch: int = Field(32, ge=1, description="images a step, over all processes")
+    channels: tuple[int, int, int, int] = Field((32, 64, 96, 128), description="widths of the U-Net's four levels")
+    classifier_steps: int = Field(800, ge=1, description="optimizer steps of the classifier that judges drawn pictures")
+    gate_every: int = Field(1000, ge=1, description="U-Net steps between two measurements of the text's effect")
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Pretraining":
+        if any(width % 8 for width in self.channels):
+            raise ValueError(f"channels must be multiples of 8, not {list(self.channels)}")
+        return self
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of everything that can change the weights but the world itself."""
+        return sha256_of(self.model_dump(mode="json", exclude={"gate_every"}))

@@ -1,0 +1,34 @@
+"""A pretraining's run in MLflow, kept up to date from its journal while it runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tadp_ray.config.pretraining import Pretraining
+from tadp_ray.tracking.journal_run import Source
+from tadp_ray.tracking.sender import Sender
+from tadp_ray.tracking.store import Store, to_console
+
+EXPERIMENT = "pocket_pretraining"
+
+
+@contextmanager
+def told_to_mlflow(store: Store, plan: Pretraining, folder: Path) -> Iterator[None]:
+    """Ship the journal in `folder` to MLflow for as long as the block lasts."""
+    source = Source(
+        folder=folder,
+        fingerprint=plan.fingerprint,
+        experiment=EXPERIMENT,
+        name=f"seed {plan.seed}, {plan.unet_steps * plan.unet_batch} images",
+        params=plan.model_dump(mode="json"),
+        tags={"tadp.experiment": EXPERIMENT, "tadp.seed": str(plan.seed)},
+        card=plan.model_dump(mode="json"),
+    )
+    sender = Sender(store, [source])
+    try:
+        yield
+    finally:
+        if unsent := sender.close(timeout=60):
+            to_console(
+                f"MLflow at {store.shown} is away: {unsent} records are kept in {folder}; the same command sends them"
+            )

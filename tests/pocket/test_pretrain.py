@@ -1,0 +1,107 @@
+"""A pretraining makes a Stable Diffusion that diffusers loads, learns words, and survives being killed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from transformers import CLIPTokenizer
+
+from tadp_ray.config.pretraining import Pretraining
+from tadp_ray.data.scenes import CLASSES
+from tadp_ray.pocket.bank import Words
+from tadp_ray.pocket.pretrain import WORK, pretrain
+from tadp_ray.pocket.tokenizer import write_tokenizer
+from tadp_ray.training.reporter import final_metrics, read_journal
+
+TINY = {"images": 48, "size": 32, "vae_steps": 6, "vae_batch": 4, "unet_steps": 6, "unet_batch": 4}
+TINY |= {"classifier_steps": 2, "channels": (8, 8, 16, 16), "gate_every": 4}
+
+
+def losses(folder: Path) -> dict[tuple[str, int], float]:
+    """The last loss that the journal holds for each stage and step."""
+    found = {}
+    for record in read_journal(folder / WORK):
+        for name, value in record.get("metrics", {}).items():
+            if name.endswith("/loss"):
+                found[name, record["step"]] = value
+    return found
+
+
+def test_two_processes_make_a_stable_diffusion_that_diffusers_loads(tmp_path: Path) -> None:
+    pretrain(Pretraining(seed=3, **TINY), tmp_path, processes=2, device="cpu")
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path, safety_checker=None)
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
+    assert pipeline.tokenizer.model_max_length == 77
+    pipeline.set_progress_bar_config(disable=True)
+    image = pipeline("a photo of a car and sand", num_inference_steps=2, output_type="np").images
+    assert image.shape == (1, 32, 32, 3)
+    assert sorted(path.name for path in (tmp_path / WORK).iterdir()) == ["journal.jsonl", "lock"]
+    gates = final_metrics(tmp_path / WORK)
+    assert {"caption/look-alike t=500", "attention/pointing", "drawing/found", "psnr"} <= gates.keys()
+
+
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from tadp_ray.config.pretraining import Pretraining
+from tadp_ray.pocket import pretrain
+pretrain.CHECKPOINT_EVERY, pretrain.LOG_EVERY = 2, 1
+report, (stage, step) = pretrain.Journal.report, sys.argv[3].split()
+def tell(journal, at, metrics, checkpoint=None):
+    report(journal, at, metrics, checkpoint)
+    if f"{stage}/loss" in metrics and at == int(step):
+        os.kill(os.getpid(), signal.SIGKILL)
+pretrain.Journal.report = tell
+pretrain.pretrain(Pretraining(**json.loads(sys.argv[1])), Path(sys.argv[2]), 1, "cpu")
+"""
+
+
+def test_a_killed_pretraining_goes_on_with_the_same_losses(tmp_path: Path) -> None:
+    def run(folder: Path, killed_at: str) -> int:
+        command = [sys.executable, "-c", KILLED, json.dumps(TINY), str(folder), killed_at]
+        return subprocess.run(command, stdout=subprocess.DEVNULL, timeout=300).returncode
+
+    assert run(tmp_path / "whole", "none 0") == 0
+    assert [run(tmp_path / "cut", at) for at in ("vae 3", "unet 5", "none 0")] == [-9, -9, 0]
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert final_metrics(tmp_path / "cut" / WORK) == final_metrics(tmp_path / "whole" / WORK)
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="do not divide among 3 processes"):
+        pretrain(Pretraining(), tmp_path, processes=3, device="cpu")
+    (tmp_path / WORK).mkdir()
+    (tmp_path / WORK / "journal.jsonl").write_text('{"type": "started", "fingerprint": "another"}\n')
+    with pytest.raises(ValueError, match="holds a pretraining with other settings"):
+        pretrain(Pretraining(), tmp_path, processes=2, device="cpu")
+
+
+def test_listed_words_are_single_tokens_and_any_text_survives(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path, model_max_length=77)
+    for word in (*CLASSES, "children", "benches", "building", "pavement", "bicyclist", "photo"):
+        assert len(tokenizer.tokenize(word)) == 1
+    text = "zürich: 37 unlisted words & 日本"
+    ids = tokenizer(text).input_ids
+    assert tokenizer.decode(ids, skip_special_tokens=True).replace(" ", "") == text.replace(" ", "")
+
+
+def test_pretraining_captions_are_of_every_kind_or_empty() -> None:
+    rng, words = (
+        np.random.default_rng(0),
+        Words(("sky", "sand", "car"), "a photo of a car on the left, on sand, with sky"),
+    )
+    captions = [words.draw(rng) for _ in range(1000)]
+    kinds = {"empty": 0, "told": 0, "sentence": 0, "names": 0}
+    for caption in captions:
+        if not caption or caption == words.told:
+            kinds["told" if caption else "empty"] += 1
+            continue
+        assert {*CLASSES} & set(caption.replace(",", "").split()) == {"sky", "sand", "car"}
+        kinds["sentence" if caption.startswith("a photo of") else "names"] += 1
+    assert kinds["empty"] == pytest.approx(100, abs=35) and min(kinds.values()) > 60
