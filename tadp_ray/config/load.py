@@ -1,6 +1,7 @@
 """Reads YAML into the vocabulary: `extends:` chains, `--set` overrides, and every error of a file at once."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -172,17 +173,21 @@ def load_experiment(path: Path) -> Experiment:
     """The experiment in `path`; its table must name axes of its sweep and print as many numbers as they have values."""
     experiment = validate(Experiment, read_yaml(path), lambda _: str(path))
     table, axes = experiment.table, load_sweep(path.parent / experiment.sweep).axes
+    keys = [*table.rows, *table.columns]
     lines = [
-        f"{path}: table.{name}={key!r}: not an axis of {experiment.sweep}; {nearest(key, list(axes))}"
-        for name, key in (("rows", table.rows), ("columns", table.columns))
+        f"{path}: table.rows, columns: {key!r}: not an axis of {experiment.sweep}; {nearest(key, list(axes))}"
+        for key in keys
         if key not in axes
     ]
+    if not lines and sorted(keys) != sorted(axes):
+        lines.append(f"{path}: table.rows, columns: every axis of {experiment.sweep} must stand there once: {', '.join(axes)}")
     if table.published and not lines:
-        shape, wanted = [len(row) for row in table.published.values], [len(axes[table.columns])] * len(axes[table.rows])
-        if shape != wanted:
+        shape = [len(row) for row in table.published.values]
+        width, height = (math.prod(len(axes[key]) for key in side) for side in (table.columns, table.rows))
+        if shape != [width] * height:
             lines.append(
-                f"{path}: table.published.values: expected {len(wanted)} rows of {wanted[0]} numbers "
-                f"(the values of {table.rows} x {table.columns}), found rows of {shape}"
+                f"{path}: table.published.values: expected {height} rows of {width} numbers "
+                f"(the values of {', '.join(table.rows)} x {', '.join(table.columns)}), found rows of {shape}"
             )
     if lines:
         raise ConfigError(lines)

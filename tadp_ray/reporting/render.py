@@ -56,8 +56,8 @@ def columns_of(table: Table) -> list[tuple[str, bool]]:
     """(heading, is published) of every printed column: ours, and the published number beside it."""
     kinds = (False, True) if table.spec.published else (False,)
     return [
-        (f"{table.spec.columns.label} {value}" + (" (published)" if published else ""), published)
-        for value in table.spec.columns.names
+        (heading + (" (published)" if published else ""), published)
+        for heading in table.spec.columns.headings
         for published in kinds
     ]
 

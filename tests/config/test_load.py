@@ -121,6 +121,14 @@ def test_published_numbers_must_fit_the_grid(tmp_path: Path) -> None:
         load_experiment(write(tmp_path / "experiment.yaml", text))
 
 
+def test_every_axis_stands_once_in_the_table(tmp_path: Path) -> None:
+    text = (ROOT / "experiments/pocket_controls.yaml").read_text().replace("../sweeps", str(ROOT / "sweeps"))
+    with pytest.raises(ConfigError, match="every axis of .* must stand there once"):
+        load_experiment(write(tmp_path / "experiment.yaml", text.replace("[model.unet_init, data.train]", "[data.train]")))
+    with pytest.raises(ConfigError, match="'data.trian': not an axis of .* did you mean 'data.train'"):
+        load_experiment(write(tmp_path / "experiment.yaml", text.replace("data.train", "data.trian")))
+
+
 def cell(**changes: object) -> Cell:
     """A cell of a small recipe."""
     recipe = {"schedule": {"iterations": 10, "learning_rate": 1e-3}, **changes.pop("recipe", {})}  # type: ignore[dict-item]

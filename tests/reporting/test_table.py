@@ -100,18 +100,18 @@ def test_every_form_shows_ours_beside_published(spec, cells, rows, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_an_experiment_must_fit_its_sweep(spec):
-    published = {"source": "S2", "values": [[1.0, 2.0]]}
-    table = {"title": "T", "rows": ["caption.precision"], "columns": ["caption.recall"], "published": published}
+def test_several_axes_lie_along_one_side(make_cell, rows, cells):
+    table = {"title": "T", "rows": ["caption.recall"], "columns": ["caption.precision", "schedule.power"]}
     values = {"question": "?", "recipes": {"pocket": "r.yaml"}, "sweep": "s.yaml", "table": table}
-    axes = {"caption.precision": [1.0], "caption.recall": [0.5, 1.0]}
-    experiment = Experiment.model_validate(values)
-    made = TableSpec.of(experiment, Sweep.model_validate({"axes": axes}), "pocket")
-    assert made.published == ((1.0, 2.0),) and made.rows.label == "precision"
-    with pytest.raises(ValueError, match="must be 1 rows of 1 numbers"):
-        TableSpec.of(experiment, Sweep.model_validate({"axes": {**axes, "caption.recall": [0.5]}}), "pocket")
-    with pytest.raises(ValueError, match="needs each of them once"):
-        TableSpec.of(experiment, Sweep.model_validate({"axes": {**axes, "schedule.power": [1.0]}}), "pocket")
+    axes = {"caption.precision": [0.5, 1.0], "schedule.power": [1.0, 0.9], "caption.recall": [0.5, 1.0]}
+    made = TableSpec.of(Experiment.model_validate(values), Sweep.model_validate({"axes": axes}), "pocket")
+    assert made.columns.label == "precision, power"
+    assert made.columns.names == ("0.5, 1.0", "0.5, 0.9", "1.0, 1.0", "1.0, 0.9")
+    powers = {cell.fingerprint: cell.model_copy(update={"axes": {**cell.axes, "schedule.power": 0.9}}) for cell in cells}
+    kept = [cell for cell in powers.values() if cell.axes["caption.precision"] != 0.75]
+    filled = build_table(made, kept, {cell.fingerprint: rows[key] for key, cell in powers.items()})
+    assert [entry.text for entry in filled.entries[1]] == ["–", "33.00 ± 1.00", "–", "40.00 ± 1.00"]
+    assert "| recall | 0.5, 1.0 | 0.5, 0.9 |" in markdown(filled)
 
 
 def test_figures_are_drawn_even_while_cells_are_missing(spec, cells, rows, tmp_path):
