@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tadp_ray.config.cell import Cell
-    from tadp_ray.reporting.table import TableSpec
+    from tadp_ray.reporting.table import Table, TableSpec
     from tadp_ray.sweep.plan import Plan
     from tadp_ray.tracking.store import Store
 
@@ -192,6 +192,41 @@ def measure(
 
 
 @pocket.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Where report.md, report.json and the pictures go.")] = Path(
+        "runs/pocket_report"
+    ),
+    weights: Annotated[str, typer.Option(help="pocket, or a folder from `pocket pretrain`.")] = "pocket",
+    experiments: Annotated[
+        list[Path], typer.Option("--experiment", help="A table to show; filled from MLflow, as far as it was run.")
+    ] = [Path("experiments/prec_recall.yaml"), Path("experiments/pocket_controls.yaml")],  # noqa: B006
+    tracking_uri: TrackingOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print report.json instead of report.md.")] = False,
+) -> None:
+    """What the pocket model knows about words, and what that buys: gate, pictures, and the tables filled so far."""
+    with told():
+        import json
+
+        from tadp_ray.models.weights import locate
+        from tadp_ray.pocket.report import write_gate
+        from tadp_ray.reporting.render import markdown, places
+        from tadp_ray.tracking.store import open_store
+
+        aside = Console(stderr=True)
+        figures, text = write_gate(locate(weights), folder, lambda line: aside.print(line, highlight=False))
+        store, found = open_store(tracking_uri), {}
+        for file in experiments:
+            table = filled_table(store, file)
+            found[file.stem] = places(table) if table else None
+            text += "\n\n" + (
+                markdown(table) if table else f"{file}: not run; python -m tadp_ray.sweep {file} fills it"
+            )
+        (folder / "report.md").write_text(text + "\n")
+        (folder / "report.json").write_text(json.dumps({"gate": figures, "tables": found}, indent=1) + "\n")
+        print((folder / ("report.json" if as_json else "report.md")).read_text())
+
+
+@pocket.command()
 def show(
     output: Annotated[Path, typer.Argument(help="PNG to write.")] = Path("scenes.png"),
     split: Annotated[str, typer.Option(help="pretrain, train, val or test.")] = "train",
@@ -209,6 +244,22 @@ def show(
 
         Image.fromarray(contact_sheet([Scenes(split, count, seed, size, style) for style in STYLES])).save(output)
         console.print(output)
+
+
+def filled_table(store: "Store", file: Path) -> "Table | None":
+    """An experiment's table at pocket scale as MLflow holds it; None if it was never run."""
+    from tadp_ray.config.load import experiment_name, load_experiment, load_sweep
+    from tadp_ray.reporting.answer import fill
+    from tadp_ray.reporting.table import TableSpec
+    from tadp_ray.tracking.sweep_run import newest_sweep
+
+    experiment = load_experiment(file)
+    try:
+        found = newest_sweep(store, experiment_name(file, None), "pocket")
+    except ValueError:
+        return None
+    spec = TableSpec.of(experiment, load_sweep(file.parent / experiment.sweep), "pocket", found.settings)
+    return fill(store, spec, found.cells)[0]
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -180,7 +180,9 @@ def load_experiment(path: Path) -> Experiment:
         if key not in axes
     ]
     if not lines and sorted(keys) != sorted(axes):
-        lines.append(f"{path}: table.rows, columns: every axis of {experiment.sweep} must stand there once: {', '.join(axes)}")
+        lines.append(
+            f"{path}: table.rows, columns: every axis of {experiment.sweep} must stand there once: {', '.join(axes)}"
+        )
     if table.published and not lines:
         shape = [len(row) for row in table.published.values]
         width, height = (math.prod(len(axes[key]) for key in side) for side in (table.columns, table.rows))

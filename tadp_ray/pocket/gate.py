@@ -105,11 +105,10 @@ def caption_rises(
 
 
 @torch.no_grad()
-def attention_hits(denoiser: Denoiser, latents: Tensor, samples: Sequence[Sample]) -> dict[str, float]:
-    """Where the cross-attention map of a named thing lies, at timestep 100, mean of the two largest sizes' layers and heads.
+def attention_maps(denoiser: Denoiser, latents: Tensor, samples: Sequence[Sample]) -> tuple[list[str], Tensor]:
+    """Each scene's class list, and the cross-attention map of every token of it, (B, T, H, W) in pixels.
 
-    Returns, over all things in all scenes, in percent: `pointing`, how often the map's highest place is on the thing;
-    `chance`, the mean share of the picture that a thing covers; `average_precision` of the map as a score of its pixels.
+    Read at timestep 100; mean over layers and heads, summed over the two largest sizes.
     """
     noise = torch.randn(latents.shape, generator=generator(SEED, 1)).to(latents.device)
     noisy = denoiser.scheduler.add_noise(latents, noise, torch.tensor([MAP_TIME]))
@@ -117,9 +116,18 @@ def attention_hits(denoiser: Denoiser, latents: Tensor, samples: Sequence[Sample
     with reading_maps(denoiser.unet, (0, 1), detach=True) as read:
         denoiser.unet(noisy, MAP_TIME, denoiser.context(captions))
     size = samples[0].mask.shape
-    maps = sum(enlarge(torch.stack(found).mean(0), size) for found in read.values())
+    return captions, sum(enlarge(torch.stack(found).mean(0), size) for found in read.values()).cpu()
+
+
+def attention_hits(denoiser: Denoiser, latents: Tensor, samples: Sequence[Sample]) -> dict[str, float]:
+    """Where the cross-attention map of a named thing lies.
+
+    Returns, over all things in all scenes, in percent: `pointing`, how often the map's highest place is on the thing;
+    `chance`, the mean share of the picture that a thing covers; `average_precision` of the map as a score of its pixels.
+    """
+    captions, maps = attention_maps(denoiser, latents, samples)
     hits, areas, precisions = [], [], []
-    for sample, caption, own in zip(samples, captions, maps.cpu(), strict=True):
+    for sample, caption, own in zip(samples, captions, maps, strict=True):
         for place, name in enumerate(caption.split(), 1):  # behind the start mark; every class name is one token
             if name in THINGS:
                 truth, score = (sample.mask == CLASSES.index(name)).ravel(), own[place].flatten().numpy()

@@ -7,7 +7,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.render import write_table
 from tadp_ray.reporting.table import Table, TableSpec, build_table
-from tadp_ray.tracking.query import finished, history, rows
+from tadp_ray.tracking.query import CellRow, finished, history, rows
 from tadp_ray.tracking.store import Store
 
 
@@ -22,14 +22,19 @@ def write_answer(store: Store, spec: TableSpec, cells: Sequence[Cell], folder: P
 
     Returns: the table and the files.
     """
-    done = finished(store, [cell.fingerprint for cell in cells])
-    ended = rows(store, cells[0].experiment, spec.scale)
-    failed = {
-        row.fingerprint: row.error or "" for row in ended if row.status == "FAILED" and row.fingerprint not in done
-    }
-    table = build_table(spec, cells, done, failed)
+    table, done = fill(store, spec, cells)
     files = write_table(table, folder)
     draw_table(table, folder / "table.png")
     curves = {fingerprint: history(store, row.run_id, spec.curve) for fingerprint, row in done.items()}
     draw_curves(spec, cells, curves, folder / "curves.png")
     return table, [*files, folder / "table.png", folder / "curves.png"]
+
+
+def fill(store: Store, spec: TableSpec, cells: Sequence[Cell]) -> tuple[Table, dict[str, CellRow]]:
+    """The table as far as MLflow holds its cells, and the finished ones by fingerprint."""
+    done = finished(store, [cell.fingerprint for cell in cells])
+    ended = rows(store, cells[0].experiment, spec.scale)
+    failed = {
+        row.fingerprint: row.error or "" for row in ended if row.status == "FAILED" and row.fingerprint not in done
+    }
+    return build_table(spec, cells, done, failed), done

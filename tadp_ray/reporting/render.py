@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import rich.table
 from rich.text import Text
@@ -142,13 +143,29 @@ def html_entry(table: Table, entry: Entry) -> str:
     return f'<td class="{style}" title="{runs}"><span>{escape(entry.text)}</span>{below}</td>'
 
 
+def places(table: Table) -> list[dict[str, Any]]:
+    """Every place of the table by the names of `CSV_COLUMNS`, numbers unrounded, None where there is none."""
+    return [
+        {
+            "row": entry.row,
+            "column": entry.column,
+            "metric": table.spec.metric,
+            "mean": entry.mean,
+            "sd": entry.sd,
+            "n": entry.n,
+            "published": entry.published,
+            "source": table.spec.source if entry.published is not None else None,
+            "run_ids": " ".join(entry.run_ids),
+        }
+        for row in table.entries
+        for entry in row
+    ]
+
+
 def to_csv(table: Table) -> str:
-    """One line per place, numbers unrounded, empty where there is none, run ids apart by spaces."""
+    """One line per place, empty where there is no number, run ids apart by spaces."""
     out = io.StringIO()
-    lines = csv.writer(out, lineterminator="\n")
-    lines.writerow(CSV_COLUMNS)
-    for entry in (entry for row in table.entries for entry in row):
-        source = table.spec.source if entry.published is not None else ""
-        numbers = (entry.mean, entry.sd, entry.n, entry.published)
-        lines.writerow((entry.row, entry.column, table.spec.metric, *numbers, source, " ".join(entry.run_ids)))
+    lines = csv.DictWriter(out, CSV_COLUMNS, lineterminator="\n")
+    lines.writeheader()
+    lines.writerows(places(table))
     return out.getvalue()

@@ -21,7 +21,8 @@ def test_wrong_captions_are_wrong_in_the_way_they_say() -> None:
     assert wrong["wrong ground"][1] in set(GROUNDS) - {"sand"} and wrong["wrong ground"][2:] == list(NAMES[2:])
     assert wrong["look-alike"][3:5] == ["fox", "fox"] and wrong["look-alike"][5] in LOOK_ALIKES["bus"]
     assert all(
-        new in THINGS and new not in (old, *LOOK_ALIKES[old]) for old, new in zip(NAMES[3:], wrong["wrong group"][3:])
+        new in THINGS and new not in (old, *LOOK_ALIKES[old])
+        for old, new in zip(NAMES[3:], wrong["wrong group"][3:], strict=True)
     )
 
 

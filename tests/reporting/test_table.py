@@ -107,7 +107,9 @@ def test_several_axes_lie_along_one_side(make_cell, rows, cells):
     made = TableSpec.of(Experiment.model_validate(values), Sweep.model_validate({"axes": axes}), "pocket")
     assert made.columns.label == "precision, power"
     assert made.columns.names == ("0.5, 1.0", "0.5, 0.9", "1.0, 1.0", "1.0, 0.9")
-    powers = {cell.fingerprint: cell.model_copy(update={"axes": {**cell.axes, "schedule.power": 0.9}}) for cell in cells}
+    powers = {
+        cell.fingerprint: cell.model_copy(update={"axes": {**cell.axes, "schedule.power": 0.9}}) for cell in cells
+    }
     kept = [cell for cell in powers.values() if cell.axes["caption.precision"] != 0.75]
     filled = build_table(made, kept, {cell.fingerprint: rows[key] for key, cell in powers.items()})
     assert [entry.text for entry in filled.entries[1]] == ["–", "33.00 ± 1.00", "–", "40.00 ± 1.00"]
