@@ -167,15 +167,22 @@ def pretrain(
     """
     with told():
         from tadp_ray.config.pretraining import Pretraining
+        from tadp_ray.pocket.card import write_card
         from tadp_ray.pocket.pretrain import WORK
         from tadp_ray.pocket.pretrain import pretrain as run
         from tadp_ray.tracking.pretraining import told_to_mlflow
+        from tadp_ray.tracking.provenance import provenance
         from tadp_ray.tracking.store import open_store
+        from tadp_ray.training.reporter import final_metrics
 
-        sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "unet_batch": batch, "size": size}
-        plan = Pretraining(seed=seed, **sizes)
+        sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "size": size, "seed": seed}
+        plan = Pretraining(unet_batch=batch, **sizes)
         with told_to_mlflow(open_store(tracking_uri), plan, folder / WORK):
             run(plan, folder, processes, device)
+        options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in (sizes | {"batch": batch}).items())
+        known = {name.removeprefix("tadp.").replace(".", " "): fact for name, fact in provenance().items()}
+        figures = final_metrics(folder / WORK) or {}
+        write_card(folder, folder / WORK, plan, figures, f"tadp-ray pocket pretrain FOLDER {options}", known)
 
 
 @pocket.command()
