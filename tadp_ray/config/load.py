@@ -172,7 +172,8 @@ def load_sweep(path: Path) -> Sweep:
 def load_experiment(path: Path) -> Experiment:
     """The experiment in `path`; its table must name axes of its sweep and print as many numbers as they have values."""
     experiment = validate(Experiment, read_yaml(path), lambda _: str(path))
-    table, axes = experiment.table, load_sweep(path.parent / experiment.sweep).axes
+    table = experiment.table
+    axes = table.sides(load_sweep(path.parent / experiment.sweep).axes)
     keys = [*table.rows, *table.columns]
     lines = [
         f"{path}: table.rows, columns: {key!r}: not an axis of {experiment.sweep}; {nearest(key, list(axes))}"

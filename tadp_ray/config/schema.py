@@ -4,12 +4,15 @@
 other the option's description says which one the default follows.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 Scale = Literal["pocket", "paper"]
+METRIC = "metric"
+"""What a table's side calls the axis of several metrics."""
 Style = Literal["photo", "night", "watercolor", "comic"]
 
 
@@ -274,10 +277,19 @@ class TableConfig(Vocabulary):
     """How the answer is laid out."""
 
     title: str
-    metric: str = Field("miou", description="final metric of a cell: miou (last step) or best_miou (best evaluation)")
+    metrics: tuple[str, ...] = Field(
+        ("miou",),
+        min_length=1,
+        description="final metrics of a cell: miou (last step), best_miou (best evaluation), miou/<style>; several are an "
+        "axis of the table, named metric",
+    )
     rows: tuple[str, ...] = Field(min_length=1, description="the axis whose values are the rows, or several axes")
     columns: tuple[str, ...] = Field(min_length=1, description="the axis whose values are the columns, or several axes")
     published: Published | None = None
+
+    def sides(self, axes: Mapping[str, tuple[JsonValue, ...]]) -> dict[str, tuple[JsonValue, ...]]:
+        """The values of everything that must stand along the table's sides, by name: a sweep's axes, several metrics."""
+        return {**axes, **({METRIC: self.metrics} if len(self.metrics) > 1 else {})}
 
 
 class Experiment(Vocabulary):

@@ -76,8 +76,8 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
     seeds = sorted({cell.seed for cell in cells})
     for cell in cells:
         steps, values = zip(*curves.get(cell.fingerprint) or [(math.nan, math.nan)], strict=True)
-        column = spec.columns.place(cell)
-        panels[spec.rows.place(cell)].plot(
+        column = spec.columns.place(cell, spec.metrics[0])
+        panels[spec.rows.place(cell, spec.metrics[0])].plot(
             steps,
             values,
             color=COLOURS(0.9 * column / max(1, len(spec.columns.names) - 1)),

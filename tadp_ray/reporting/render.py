@@ -149,7 +149,7 @@ def places(table: Table) -> list[dict[str, Any]]:
         {
             "row": entry.row,
             "column": entry.column,
-            "metric": table.spec.metric,
+            "metric": entry.metric,
             "mean": entry.mean,
             "sd": entry.sd,
             "n": entry.n,

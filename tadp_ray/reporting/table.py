@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import Experiment, Scale, Sweep
+from tadp_ray.config.schema import METRIC, Experiment, Scale, Sweep
 from tadp_ray.tracking.query import CellRow
 
 METRIC_NAMES = {"miou": "mIoU (%)", "best_miou": "best mIoU (%)", "accuracy": "pixel accuracy (%)"}
@@ -44,9 +44,10 @@ class Side:
         """`recall 0.5`; the values alone where there are several axes, whose own words must do."""
         return self.names if self.keys[1:] else tuple(f"{self.label} {name}" for name in self.names)
 
-    def place(self, cell: Cell) -> int:
-        """Which row or column a cell belongs to."""
-        return self.values.index(tuple(cell.axes[key] for key in self.keys))
+    def place(self, cell: Cell, metric: str) -> int:
+        """Which row or column a metric of a cell belongs to."""
+        chosen = {METRIC: metric, **cell.axes}
+        return self.values.index(tuple(chosen[key] for key in self.keys))
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class TableSpec:
     """What is asked: rows, columns, a metric, and what the paper printed."""
 
     title: str
-    metric: str
+    metrics: tuple[str, ...]
+    """Several lie along one of the sides."""
     rows: Side
     columns: Side
     published: tuple[tuple[float | None, ...], ...] | None = None
@@ -69,10 +71,11 @@ class TableSpec:
     def of(cls, experiment: Experiment, sweep: Sweep, scale: Scale, settings: str = "") -> "TableSpec":
         """The table an experiment file asks for, filled by cells of the given settings."""
         asked, published = experiment.table, experiment.table.published
-        rows, columns = Side.of(asked.rows, sweep.axes), Side.of(asked.columns, sweep.axes)
+        sides = asked.sides(sweep.axes)
+        rows, columns = Side.of(asked.rows, sides), Side.of(asked.columns, sides)
         return cls(
             title=asked.title,
-            metric=asked.metric,
+            metrics=asked.metrics,
             rows=rows,
             columns=columns,
             published=published.values if published else None,
@@ -83,13 +86,19 @@ class TableSpec:
 
     @property
     def curve(self) -> str:
-        """The metric as it was measured during training: the best one is a point of the plain one's curve."""
-        return self.metric.removeprefix("best_")
+        """The first metric as it was measured during training: the best one is a point of the plain one's curve."""
+        return self.metrics[0].removeprefix("best_")
 
     @property
     def metric_label(self) -> str:
-        """The metric as people write it, with its unit."""
-        return METRIC_NAMES.get(self.metric, self.metric)
+        """The first metric as people write it, with its unit; the others are named where they stand."""
+        return METRIC_NAMES.get(self.metrics[0], self.metrics[0])
+
+    def metric_at(self, row: int, column: int) -> str:
+        """The metric that stands at a place."""
+        chosen = dict(zip(self.rows.keys, self.rows.values[row], strict=True))
+        chosen |= dict(zip(self.columns.keys, self.columns.values[column], strict=True))
+        return chosen.get(METRIC, self.metrics[0])
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,7 @@ class Entry:
 
     row: str
     column: str
+    metric: str
     values: tuple[float, ...]
     """The metric of every finished seed, in seed order."""
     asked: int
@@ -198,12 +208,14 @@ def build_table(
 
 def entry_at(spec: TableSpec, cells: Sequence[Cell], rows: Mapping[str, CellRow], i: int, j: int) -> Entry:
     """The place at row `i` and column `j`."""
-    here = [cell for cell in cells if (spec.rows.place(cell), spec.columns.place(cell)) == (i, j)]
+    metric = spec.metric_at(i, j)
+    here = [cell for cell in cells if (spec.rows.place(cell, metric), spec.columns.place(cell, metric)) == (i, j)]
     done = [rows[cell.fingerprint] for cell in sorted(here, key=lambda cell: cell.seed) if cell.fingerprint in rows]
     return Entry(
         row=spec.rows.names[i],
         column=spec.columns.names[j],
-        values=tuple(metric_of(row, spec.metric) for row in done),
+        metric=metric,
+        values=tuple(metric_of(row, metric) for row in done),
         asked=len(here),
         published=spec.published[i][j] if spec.published else None,
         run_ids=tuple(row.run_id for row in done),
@@ -217,7 +229,7 @@ def metric_of(row: CellRow, metric: str) -> float:
         ValueError: the cell has no such metric.
     """
     if metric not in row.metrics:
-        raise ValueError(f"table: metric: run {row.run_id} has no {metric!r}; it has {', '.join(sorted(row.metrics))}")
+        raise ValueError(f"table: metrics: run {row.run_id} has no {metric!r}; it has {', '.join(sorted(row.metrics))}")
     return row.metrics[metric]
 
 
@@ -228,9 +240,10 @@ def incomplete(
     reasons = {fingerprint: said.strip().partition("\n")[0] for fingerprint, said in failed.items()}
     notes = [f"{cell.name} failed: {reasons[cell.fingerprint]}" for cell in cells if cell.fingerprint in reasons]
     for cell in cells:
-        value = rows[cell.fingerprint].metrics[spec.metric] if cell.fingerprint in rows else 0.0
-        if not math.isfinite(value):
-            notes.append(f"{cell.name} ended with {spec.metric} = {value}; its place shows no mean")
+        for metric in spec.metrics if cell.fingerprint in rows else ():
+            value = rows[cell.fingerprint].metrics[metric]
+            if not math.isfinite(value):
+                notes.append(f"{cell.name} ended with {metric} = {value}; its place shows no mean")
     missing = [cell.name for cell in cells if cell.fingerprint not in rows and cell.fingerprint not in failed]
     if missing:
         shown = "; ".join(missing[:5]) + ("; ..." if len(missing) > 5 else "")

@@ -14,7 +14,7 @@ def spec() -> TableSpec:
     """Three rows, two columns, one number not published."""
     return TableSpec(
         title="Oracle captions of reduced precision and recall",
-        metric="miou",
+        metrics=("miou",),
         rows=Side.of(["caption.precision"], {"caption.precision": (0.5, 0.75, 1.0)}),
         columns=Side.of(["caption.recall"], {"caption.recall": (0.5, 1.0)}),
         published=((49.53, 55.22), (49.17, 58.62), (None, 63.29)),

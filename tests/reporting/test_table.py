@@ -116,6 +116,21 @@ def test_several_axes_lie_along_one_side(make_cell, rows, cells):
     assert "| recall | 0.5, 1.0 | 0.5, 0.9 |" in markdown(filled)
 
 
+def test_several_metrics_are_an_axis(make_cell, row_of):
+    table = {"title": "T", "metrics": ["miou", "miou/night"], "rows": ["metric"], "columns": ["caption.recall"]}
+    values = {"question": "?", "recipes": {"pocket": "r.yaml"}, "sweep": "s.yaml", "table": table}
+    axes = {"caption.recall": [0.5, 1.0]}
+    made = TableSpec.of(Experiment.model_validate(values), Sweep.model_validate({"axes": axes}), "pocket")
+    cell = make_cell(1.0, 1.0)
+    row = row_of(cell, 50.0)
+    row.metrics["miou/night"] = 20.0
+    filled = build_table(made, [cell], {cell.fingerprint: row})
+    assert [[entry.text for entry in side] for side in filled.entries] == [["–", "50.00"], ["–", "20.00"]]
+    del row.metrics["miou/night"]
+    with pytest.raises(ValueError, match="table: metrics: run .* has no 'miou/night'; it has miou"):
+        build_table(made, [cell], {cell.fingerprint: row})
+
+
 def test_figures_are_drawn_even_while_cells_are_missing(spec, cells, rows, tmp_path):
     del rows[cells[0].fingerprint]
     draw_table(build_table(spec, cells, rows), tmp_path / "table.png")
