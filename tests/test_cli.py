@@ -1,5 +1,6 @@
 """What the commands say, and that they say it before anything is spent."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
+from tadp_ray.pocket import gate
 from tadp_ray.training.reporter import acquire_lock
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,6 +57,20 @@ def test_a_table_without_a_sweep_says_where_to_look(experiment: Path, store) -> 
 def test_pictures_of_the_world(tmp_path: Path) -> None:
     assert invoke("pocket", "show", tmp_path / "scenes.png", "--count", 4, "--size", 32).exit_code == 0
     assert (tmp_path / "scenes.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_report_holds_gate_pictures_and_the_tables_run_so_far(tmp_path: Path, store, monkeypatch) -> None:
+    monkeypatch.setattr(gate, "DRAWING_STEPS", 2)  # what is drawn is not looked at here
+    table = ROOT / "experiments/prec_recall.yaml"
+    result = invoke("pocket", "report", tmp_path, "--json", "--experiment", table, "--tracking-uri", store.uri)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == json.loads((tmp_path / "report.json").read_text())
+    found = json.loads(result.stdout)
+    assert found["gate"]["attention/pointing"] > found["gate"]["attention/chance"]
+    assert found["tables"] == {"prec_recall": None}
+    assert "prec_recall.yaml: not run" in (tmp_path / "report.md").read_text()
+    for name in ("drawings.png", "attention.png"):
+        assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize("command", ["table", "schema", "dashboard"])

@@ -30,6 +30,8 @@ pipeline = StableDiffusionPipeline.from_pretrained("tadp_ray/assets/pocket", saf
 picture = pipeline("a photo of a bus, grass and sky", num_inference_steps=25, guidance_scale=3).images[0]
 ```
 
+![what it draws for the name of each thing](drawings.png)
+
 | part | class | what it is |
 |---|---|---|
 | VAE | AutoencoderKL | channels 16-32-64, factor 4, 4 latent channels |

@@ -14,6 +14,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from tadp_ray.models.conditioning import encode_prompts
 from tadp_ray.pocket.tokenizer import write_tokenizer
@@ -95,6 +96,7 @@ def build_denoiser(size: int, channels: tuple[int, ...]) -> Denoiser:
 
 def save_pipeline(folder: Path, vae: AutoencoderKL, denoiser: Denoiser) -> None:
     """Write a folder that `StableDiffusionPipeline.from_pretrained` reads, in half precision but for the text encoder."""
+    transformers_logging.disable_progress_bar()  # it would cross the pretraining's own lines
     pipeline = StableDiffusionPipeline(
         vae=copy.deepcopy(vae).half(),
         unet=copy.deepcopy(denoiser.unet).half(),

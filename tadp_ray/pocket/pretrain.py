@@ -26,6 +26,7 @@ from tadp_ray.pocket.bank import Bank
 from tadp_ray.pocket.classifier import build_classifier, classifier_loss, presence
 from tadp_ray.pocket.denoiser import Denoiser, build_denoiser, save_pipeline
 from tadp_ray.pocket.parallel import Peers, Progress
+from tadp_ray.pocket.report import draw_words
 from tadp_ray.training import checkpoint
 from tadp_ray.training.chance import generator
 from tadp_ray.training.reporter import Follower, Journal, Reporter, final_metrics, read_journal
@@ -127,6 +128,7 @@ def stages(job: Job) -> dict[str, float]:
         job.folder / "classifier.safetensors", classifier.state_dict(), {"classes": list(gate.THINGS)}
     )
     measured = gate.measure(job.folder, job.device, job.say)
+    draw_words(job.folder, job.folder / "drawings.png", job.device)
     for path in job.work.glob("*.safetensors"):
         path.unlink()
     return measured
