@@ -12,6 +12,7 @@ from typing import Self
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
@@ -96,7 +97,7 @@ def build_denoiser(size: int, channels: tuple[int, ...]) -> Denoiser:
 
 def save_pipeline(folder: Path, vae: AutoencoderKL, denoiser: Denoiser) -> None:
     """Write a folder that `StableDiffusionPipeline.from_pretrained` reads, in half precision but for the text encoder."""
-    transformers_logging.disable_progress_bar()  # it would cross the pretraining's own lines
+    quiet()
     pipeline = StableDiffusionPipeline(
         vae=copy.deepcopy(vae).half(),
         unet=copy.deepcopy(denoiser.unet).half(),
@@ -114,6 +115,13 @@ def save_pipeline(folder: Path, vae: AutoencoderKL, denoiser: Denoiser) -> None:
 
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:
     """The pipeline in such a folder, in float32, without progress bars."""
+    quiet()
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def quiet() -> None:
+    """Hide the libraries' progress bars: loading takes seconds, and they would cross our own lines."""
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
