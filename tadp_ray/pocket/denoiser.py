@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
@@ -116,7 +115,7 @@ def save_pipeline(folder: Path, vae: AutoencoderKL, denoiser: Denoiser) -> None:
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:
     """The pipeline in such a folder, in float32, without progress bars."""
     quiet()
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

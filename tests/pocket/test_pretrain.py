@@ -44,6 +44,14 @@ def test_two_processes_make_a_stable_diffusion_that_diffusers_loads(tmp_path: Pa
     assert {"caption/look-alike t=500", "attention/pointing", "drawing/found", "psnr"} <= gates.keys()
 
 
+def test_a_short_pretraining_learns_what_some_words_mean(tmp_path: Path) -> None:
+    """A stated minimum after 300 steps: a wrong ground raises the loss at t=500 by 4 %, no text by 2 %."""
+    sizes = {"images": 1024, "size": 32, "vae_steps": 200, "unet_steps": 300, "classifier_steps": 1, "gate_every": 300}
+    pretrain(Pretraining(channels=(16, 32, 32, 48), **sizes), tmp_path, processes=2, device="cpu")
+    figures = final_metrics(tmp_path / WORK)
+    assert figures["caption/wrong ground t=500"] > 4 and figures["caption/null t=500"] > 2, figures
+
+
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
