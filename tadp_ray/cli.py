@@ -180,7 +180,15 @@ def pretrain(
         with told_to_mlflow(open_store(tracking_uri), plan, folder / WORK):
             run(plan, folder, processes, device)
         options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in (sizes | {"batch": batch}).items())
-        known = {name.removeprefix("tadp.").replace(".", " "): fact for name, fact in provenance().items()}
+        told_of = (
+            "commit",
+            "hardware.cpu",
+            "hardware.cores",
+            "version.torch",
+            "version.diffusers",
+            "version.transformers",
+        )
+        known = {name: fact for name in told_of if (fact := provenance().get(f"tadp.{name}"))}
         figures = final_metrics(folder / WORK) or {}
         write_card(folder, folder / WORK, plan, figures, f"tadp-ray pocket pretrain FOLDER {options}", known)
 
