@@ -53,8 +53,9 @@ class Bank:
             if not path.is_file():
                 scenes = [render("pretrain", self.seed, index, self.size) for index in self._indices(piece)]
                 words = [(present_classes(scene.mask), describe(scene)) for scene in scenes]
-                images = torch.from_numpy(np.stack([scene.image for scene in scenes]))
-                write_tensors(path, {"images": images}, {"words": words})
+                images, masks = (np.stack([getattr(scene, part) for scene in scenes]) for part in ("image", "mask"))
+                tensors = {"images": torch.from_numpy(images), "masks": torch.from_numpy(masks)}
+                write_tensors(path, tensors, {"words": words})
                 say(f"scenes: {self._indices(piece).stop} of {self.count} rendered")
         peers.barrier()
 
@@ -71,6 +72,10 @@ class Bank:
     def images(self) -> Tensor:
         """All pictures, uint8 (N, H, W, 3)."""
         return torch.cat([read_tensors(path)[0]["images"] for path in self._files("scenes")])
+
+    def masks(self) -> Tensor:
+        """All label maps, uint8 (N, H, W) class indices."""
+        return torch.cat([read_tensors(path)[0]["masks"] for path in self._files("scenes")])
 
     def words(self) -> list[Words]:
         """What can be said of each."""

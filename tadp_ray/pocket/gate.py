@@ -21,7 +21,7 @@ from tadp_ray.data.sample import Sample
 from tadp_ray.data.scenes import CLASSES, GROUNDS, LOOK_ALIKES, THINGS, present_classes, render
 from tadp_ray.models.attention import reading_maps
 from tadp_ray.pocket.autoencoder import as_pixels, encode, psnr
-from tadp_ray.pocket.classifier import build_classifier, presence
+from tadp_ray.pocket.classifier import build_classifier, presence, shown
 from tadp_ray.pocket.denoiser import Denoiser, load_pipeline
 from tadp_ray.training.chance import generator
 from tadp_ray.training.checkpoint import load_weights, read_tensors
@@ -178,8 +178,7 @@ def drawn_things(folder: Path, device: torch.device, batch: int = 40) -> tuple[d
         )
         pictures.append((255 * drawn.images).round().astype(np.uint8))
     images = np.concatenate(pictures)
-    found = classifier(as_pixels(torch.from_numpy(images).to(device))).cpu() > 0
-    asked = presence(named).bool()
+    found, asked = shown(classifier, as_pixels(torch.from_numpy(images).to(device))), presence(named)
     figures = {"found": found[asked], "found_unnamed": found[~asked]}
     return {name: 100 * values.float().mean().item() for name, values in figures.items()}, images
 
@@ -203,7 +202,7 @@ def load_classifier(folder: Path) -> nn.Module:
 def judged(classifier: nn.Module, vae: AutoencoderKL, scenes: HeldOut) -> dict[str, float]:
     """How far the classifier can be believed: its precision and recall in percent on reconstructions of known scenes."""
     seen = vae.decode(scenes.latents(vae) / vae.config.scaling_factor).sample
-    found, there = classifier(seen).cpu() > 0, presence(scenes.names).bool()
+    found, there = shown(classifier, seen), presence(scenes.names)
     hits = (found & there).sum().item()
     return {"precision": 100 * hits / max(found.sum().item(), 1), "recall": 100 * hits / there.sum().item()}
 

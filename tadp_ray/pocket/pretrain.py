@@ -23,7 +23,7 @@ from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.pocket import gate
 from tadp_ray.pocket.autoencoder import as_pixels, build_vae, psnr, vae_loss
 from tadp_ray.pocket.bank import Bank
-from tadp_ray.pocket.classifier import build_classifier, classifier_loss, presence
+from tadp_ray.pocket.classifier import build_classifier, classifier_loss
 from tadp_ray.pocket.denoiser import Denoiser, build_denoiser, save_pipeline
 from tadp_ray.pocket.parallel import Peers, Progress
 from tadp_ray.pocket.report import draw_words
@@ -235,14 +235,13 @@ def train_classifier(job: Job, bank: Bank) -> nn.Module:
     """The last stage: which things does a picture show? It judges what the model draws, and never trains it."""
     plan = job.plan
     torch.manual_seed(plan.seed + 2)
-    classifier, images = build_classifier().to(job.device).train(), bank.images()
-    present = presence([words.names for words in bank.words()])
+    classifier, images, masks = build_classifier().to(job.device).train(), bank.images(), bank.masks()
 
     def loss_at(step: int) -> Tensor:
         chance, share = generator(plan.seed, 2, step), job.peers.share(plan.unet_batch)
         chosen = torch.randint(len(images), (plan.unet_batch,), generator=chance)[share]
         pixels = as_pixels(images[chosen].to(job.device))
-        return classifier_loss(classifier, pixels, present[chosen].to(job.device), chance)
+        return classifier_loss(classifier, pixels, masks[chosen].to(job.device), chance)
 
     train(job, "classifier", classifier, plan.classifier_steps, 2e-3, loss_at)
     return classifier.eval()
