@@ -62,7 +62,7 @@ class Sender:
         trouble: Exception | None = None
         for run in self._runs:
             if time.monotonic() > self._deadline:
-                break
+                return False
             try:
                 run.ship()
             except (MlflowException, OSError) as error:
