@@ -22,7 +22,9 @@ class Pretraining(Vocabulary):
     unet_steps: int = Field(8000, ge=1, description="optimizer steps of U-Net and text encoder")
     unet_batch: int = Field(32, ge=1, description="images a step, over all processes")
     channels: tuple[int, int, int, int] = Field((32, 64, 96, 128), description="widths of the U-Net's four levels")
-    classifier_steps: int = Field(1200, ge=1, description="optimizer steps of the classifier that judges drawn pictures")
+    classifier_steps: int = Field(
+        1200, ge=1, description="optimizer steps of the classifier that judges drawn pictures"
+    )
     gate_every: int = Field(1000, ge=1, description="U-Net steps between two measurements of the text's effect")
 
     @model_validator(mode="after")
