@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tadp_ray.config.cell import Cell
+    from tadp_ray.config.schema import Experiment
     from tadp_ray.reporting.table import Table, TableSpec
     from tadp_ray.sweep.plan import Plan
     from tadp_ray.tracking.store import Store
+    from tadp_ray.tracking.sweep_run import SweepRun
 
 app = typer.Typer(
     name="tadp-ray",
@@ -110,16 +112,13 @@ def table(
 ) -> None:
     """Lay the newest sweep of an experiment out again, from MLflow alone."""
     with told():
-        from tadp_ray.config.load import experiment_name, load_experiment, load_sweep
-        from tadp_ray.reporting.table import TableSpec
+        from tadp_ray.config.load import experiment_name, load_experiment
         from tadp_ray.tracking.store import open_store
-        from tadp_ray.tracking.sweep_run import newest_sweep
 
-        experiment, name = load_experiment(file), experiment_name(file, recipe)
+        experiment = load_experiment(file)
         store = open_store(tracking_uri)
-        found = newest_sweep(store, name, scale)
-        spec = TableSpec.of(experiment, load_sweep(file.parent / experiment.sweep), scale, found.settings)
-        show_answer(store, found.run_id, spec, found.cells, storage / name / scale)
+        spec, found = newest_table(store, experiment, file, recipe, scale)
+        show_answer(store, found.run_id, spec, found.cells, storage / experiment_name(file, recipe) / scale)
 
 
 @app.command()
@@ -261,19 +260,32 @@ def show(
         console.print(output)
 
 
-def filled_table(store: "Store", file: Path) -> "Table | None":
-    """An experiment's table at pocket scale as MLflow holds it; None if it was never run."""
-    from tadp_ray.config.load import experiment_name, load_experiment, load_sweep
-    from tadp_ray.reporting.answer import fill
+def newest_table(
+    store: "Store", experiment: "Experiment", file: Path, recipe: Path | None, scale: Scale
+) -> "tuple[TableSpec, SweepRun]":
+    """The table that an experiment asks for, and the sweep that was asked for last to fill it.
+
+    Raises:
+        ValueError: the store holds no such sweep.
+    """
+    from tadp_ray.config.load import experiment_name, load_sweep
     from tadp_ray.reporting.table import TableSpec
     from tadp_ray.tracking.sweep_run import newest_sweep
 
+    found = newest_sweep(store, experiment_name(file, recipe), scale)
+    return TableSpec.of(experiment, load_sweep(file.parent / experiment.sweep), scale, found.settings), found
+
+
+def filled_table(store: "Store", file: Path) -> "Table | None":
+    """An experiment's table at pocket scale as MLflow holds it; None if it was never run."""
+    from tadp_ray.config.load import load_experiment
+    from tadp_ray.reporting.answer import fill
+
     experiment = load_experiment(file)
     try:
-        found = newest_sweep(store, experiment_name(file, None), "pocket")
+        spec, found = newest_table(store, experiment, file, None, "pocket")
     except ValueError:
         return None
-    spec = TableSpec.of(experiment, load_sweep(file.parent / experiment.sweep), "pocket", found.settings)
     return fill(store, spec, found.cells)[0]
 
 

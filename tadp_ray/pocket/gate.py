@@ -158,11 +158,10 @@ def drawing_texts(count: int = DRAWINGS) -> tuple[list[str], list[tuple[str, ...
 
 
 @torch.no_grad()
-def drawn_things(folder: Path, device: torch.device, batch: int = 40) -> tuple[dict[str, float], np.ndarray]:
+def drawn_things(folder: Path, device: torch.device, batch: int = 40) -> dict[str, float]:
     """Draw pictures with the pipeline in `folder` and let its classifier say what they show.
 
-    Returns: in percent, `found` (named things that are there), `found_unnamed` (other things that are there); and the
-    pictures, uint8 (N, H, W, 3).
+    Returns: in percent, `found` (named things that are there), `found_unnamed` (other things that are there).
     """
     pipeline, classifier = load_pipeline(folder).to(device), load_classifier(folder).to(device)
     texts, named = drawing_texts()
@@ -180,7 +179,7 @@ def drawn_things(folder: Path, device: torch.device, batch: int = 40) -> tuple[d
     images = np.concatenate(pictures)
     found, asked = shown(classifier, as_pixels(torch.from_numpy(images).to(device))), presence(named)
     figures = {"found": found[asked], "found_unnamed": found[~asked]}
-    return {name: 100 * values.float().mean().item() for name, values in figures.items()}, images
+    return {name: 100 * values.float().mean().item() for name, values in figures.items()}
 
 
 def load_classifier(folder: Path) -> nn.Module:
@@ -220,7 +219,7 @@ def measure(folder: Path, device: torch.device, say: Callable[[str], None]) -> d
             **hits
         )
     )
-    drawn, _ = drawn_things(folder, device)
+    drawn = drawn_things(folder, device)
     sure = judged(load_classifier(folder).to(device), pipeline.vae, scenes)
     say(
         f"drawing: {drawn['found']:.1f}% of named things found, {drawn['found_unnamed']:.1f}% of others "
