@@ -31,7 +31,7 @@ class TADP(nn.Module):
         # parameters without gradients, for which DistributedDataParallel would wait.
         self.unet.conv_norm_out, self.unet.conv_out = None, nn.Identity()
         channels = feature_channels(diffusion.unet, diffusion.tokens, config.maps)
-        self.head = SegmentationHead(channels, classes, config.head.channels)
+        self.head = SegmentationHead(channels, classes, config.head)
 
     def latent_shape(self, images: Tensor) -> tuple[int, int, int]:
         """(C, h, w) of one image's latent."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tadp_ray.config.schema import HeadConfig, ModelConfig
 from tadp_ray.models.diffusion import Diffusion
+from tadp_ray.models.heads.segmentation import SegmentationHead
 from tadp_ray.models.tadp import TADP
 
 CLASSES, CHANNELS = 5, 16
@@ -102,6 +103,18 @@ def test_dropout_is_the_given_mask_and_no_other(tiny_diffusion: Diffusion, laten
     torch.testing.assert_close(dropped[0], bias.expand_as(dropped[0]))
     torch.testing.assert_close(dropped[1], plain[1])
     assert torch.equal(plain, model(latents, text))  # the mask is gone
+
+
+def test_a_normalized_head_does_not_see_how_a_channel_is_scaled() -> None:
+    channels, chance = [8, 12, 12, 8], torch.Generator().manual_seed(6)
+    features = [torch.randn(4, count, 16 >> k, 16 >> k, generator=chance) for k, count in enumerate(channels)]
+    scaled = [f * torch.logspace(-1, 3, f.shape[1])[:, None, None] + 7 for f in features]
+    for normalize in (True, False):
+        torch.manual_seed(3)
+        config = HeadConfig(channels=CHANNELS, normalize=normalize, classifier_std=0.1)
+        head = SegmentationHead(channels, CLASSES, config).train()
+        assert torch.allclose(head(features), head(scaled), atol=1e-2) == normalize
+        assert 0.07 < head.classifier.conv_seg.weight.std() < 0.13
 
 
 def test_two_processes_train_like_one(tiny_folder: Path, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
+from tadp_ray.config.schema import HeadConfig
+
 with warnings.catch_warnings():
     # They tell of compiled operators that are not installed; neither the pyramid nor the head uses any.
     warnings.simplefilter("ignore")
@@ -54,11 +56,15 @@ class SegmentationHead(nn.Module):
     """Four feature levels to class logits at the largest level's size.
 
     Source: TADP's mm_configs; 1x1 laterals, nearest top-down, 3x3 outputs; then 1, 1, 2, 3 conv-BN-ReLU per level with
-    x2 bilinear steps, summed, channel dropout, 1x1 classifier.
+    x2 bilinear steps, summed, channel dropout, 1x1 classifier. Ours: batch norm before the pyramid, as an option.
     """
 
-    def __init__(self, in_channels: Sequence[int], classes: int, channels: int = 256) -> None:
+    def __init__(self, in_channels: Sequence[int], classes: int, config: HeadConfig) -> None:
         super().__init__()
+        channels = config.channels
+        self.norms = nn.ModuleList(
+            GlobalBatchNorm2d(count) if config.normalize else nn.Identity() for count in in_channels
+        )
         # It logs every tensor that it initialises; its logger is none of `logging.getLogger`'s.
         MMLogger.get_current_instance().setLevel(logging.WARNING)
         self.neck = FPN(in_channels=list(in_channels), out_channels=channels, num_outs=len(in_channels))
@@ -71,6 +77,7 @@ class SegmentationHead(nn.Module):
             dropout_ratio=0.0,
             norm_cfg={"type": GlobalBatchNorm2d},
             align_corners=False,
+            init_cfg={"type": "Normal", "std": config.classifier_std, "override": {"name": "conv_seg"}},
             loss_decode=[],  # the task has the loss
         )
         self.neck.init_weights()
@@ -79,4 +86,5 @@ class SegmentationHead(nn.Module):
     def forward(self, features: Sequence[Tensor], keep: Tensor | None = None) -> Tensor:
         """Logits (B, classes, h, w); `keep` (B, channels) multiplies the last feature map (dropout)."""
         self.classifier.keep = keep
-        return self.classifier(self.neck(features))
+        normed = [norm(feature) for norm, feature in zip(self.norms, features, strict=True)]
+        return self.classifier(self.neck(normed))
