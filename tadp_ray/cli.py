@@ -211,32 +211,43 @@ def report(
         "runs/pocket_report"
     ),
     weights: Annotated[str, typer.Option(help="pocket, or a folder from `pocket pretrain`.")] = "pocket",
-    experiments: Annotated[
-        list[Path], typer.Option("--experiment", help="A table to show; filled from MLflow, as far as it was run.")
-    ] = [Path("experiments/prec_recall.yaml"), Path("experiments/pocket_controls.yaml")],  # noqa: B006
+    experiments: Annotated[Path, typer.Option(help="Folder of prec_recall.yaml and the pocket_*.yaml.")] = Path(
+        "experiments"
+    ),
     tracking_uri: TrackingOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json instead of report.md.")] = False,
 ) -> None:
-    """What the pocket model knows about words, and what that buys: gate, pictures, and the tables filled so far."""
+    """What the pocket model knows about words, and what that buys: gate, pictures, claims held against their aims, tables.
+
+    The gate is measured anew. Claims and tables come from MLflow, as far as the experiments were run.
+    """
     with told():
         import json
+        from dataclasses import asdict
 
         from tadp_ray.models.weights import locate
         from tadp_ray.pocket.report import write_gate
+        from tadp_ray.reporting.evidence import EXPERIMENTS, findings, findings_table
         from tadp_ray.reporting.render import markdown, places
         from tadp_ray.tracking.store import open_store
 
         aside = Console(stderr=True)
+        files = {name: experiments / f"{name}.yaml" for name in EXPERIMENTS}
+        store = open_store(tracking_uri)
+        tables = {name: filled_table(store, file) for name, file in files.items()}
+        found = findings(tables)
         figures, text = write_gate(locate(weights), folder, lambda line: aside.print(line, highlight=False))
-        store, found = open_store(tracking_uri), {}
-        for file in experiments:
-            table = filled_table(store, file)
-            found[file.stem] = places(table) if table else None
-            text += "\n\n" + (
-                markdown(table) if table else f"{file}: not run; python -m tadp_ray.sweep {file} fills it"
-            )
-        (folder / "report.md").write_text(text + "\n")
-        (folder / "report.json").write_text(json.dumps({"gate": figures, "tables": found}, indent=1) + "\n")
+        parts = [text, f"# What words buy\n\n{findings_table(found)}"]
+        for name, table in tables.items():
+            missing = f"{files[name]}: not run; python -m tadp_ray.sweep {files[name]} fills it"
+            parts.append(markdown(table) if table else missing)
+        facts = {
+            "gate": figures,
+            "claims": [asdict(finding) for finding in found],
+            "tables": {name: places(table) if table else None for name, table in tables.items()},
+        }
+        (folder / "report.md").write_text("\n\n".join(parts) + "\n")
+        (folder / "report.json").write_text(json.dumps(facts, indent=1) + "\n")
         print((folder / ("report.json" if as_json else "report.md")).read_text())
 
 
