@@ -62,7 +62,24 @@ class FolderData(Vocabulary):
     mask_suffix: str = Field("", description="what a mask's file stem carries behind the image's, e.g. _labelTrainIds")
 
 
-DataConfig = Annotated[ScenesData | FolderData, Field(discriminator="kind")]
+class TargetData(Vocabulary):
+    """A data set of another domain, which a model is scored on and never trained on."""
+
+    kind: Literal["dark_zurich", "nighttime_driving", "watercolor2k", "comic2k"]
+    root: Path = Field(description="folder that holds the data set; tadp-ray data check KIND says what goes where")
+
+
+class PublishedData(Vocabulary):
+    """A data set of the paper in its published folder layout, with its published splits."""
+
+    kind: Literal["ade20k", "pascal_segmentation", "pascal_detection", "nyuv2", "cityscapes"]
+    root: Path = Field(description="folder that holds the data set; tadp-ray data check KIND says what goes where")
+    target: TargetData | None = Field(
+        None, description="score on this other domain instead of the set's own validation"
+    )
+
+
+DataConfig = Annotated[ScenesData | FolderData | PublishedData, Field(discriminator="kind")]
 
 
 class AugmentConfig(Vocabulary):
@@ -128,9 +145,10 @@ class CaptionConfig(Vocabulary):
         return self
 
 
-class HeadConfig(Vocabulary):
-    """The feature pyramid and Semantic FPN head (mmseg FPN and FPNHead)."""
+class SemanticFPNConfig(Vocabulary):
+    """Segmentation: mmseg's feature pyramid and Semantic FPN head (published for ADE20K and Cityscapes)."""
 
+    kind: Literal["semantic_fpn"] = "semantic_fpn"
     channels: int = Field(256, ge=8, multiple_of=8, description="width of the pyramid and of the head (code: 256)")
     dropout: float = Field(0.1, ge=0, lt=1, description="share of head channels dropped in training (code: 0.1)")
     normalize: bool = Field(
@@ -140,6 +158,48 @@ class HeadConfig(Vocabulary):
     classifier_std: float = Field(
         0.01, gt=0, le=1, description="standard deviation of the last layer's first weights (code: 0.01)"
     )
+
+
+class SmpFPNConfig(Vocabulary):
+    """Segmentation: the feature pyramid of segmentation-models-pytorch (published for Pascal VOC)."""
+
+    kind: Literal["smp_fpn"]
+    pyramid: int = Field(256, ge=8, multiple_of=8, description="width of the pyramid (code: 256)")
+    channels: int = Field(128, ge=32, multiple_of=32, description="width of the head (code: 128)")
+    dropout: float = Field(0.2, ge=0, lt=1, description="share of head channels dropped in training (code: 0.2)")
+    loss: Literal["focal", "cross_entropy"] = Field("focal", description="focal (code) or cross_entropy (S)")
+
+
+class DepthHeadConfig(Vocabulary):
+    """Depth: VPD's fusion of the four levels and its up-sampling decoder (published for NYUv2)."""
+
+    kind: Literal["vpd_depth"]
+    fused: int = Field(1536, ge=16, multiple_of=16, description="channels of the fused levels (code: 1536)")
+    deconvolved: int = Field(32, ge=8, multiple_of=8, description="channels of the three deconvolutions (code: 32)")
+    channels: int = Field(192, ge=8, multiple_of=8, description="channels before and after up-sampling (code: 192)")
+    max_depth: float = Field(10.0, gt=0, description="metres that the sigmoid's 1 stands for (code: 10)")
+
+
+class FasterRCNNConfig(Vocabulary):
+    """Detection: torchvision's Faster R-CNN on a pyramid of the four levels (published for Pascal VOC)."""
+
+    kind: Literal["faster_rcnn"]
+    channels: int = Field(256, ge=8, multiple_of=8, description="width of the pyramid (code: 256)")
+    representation: int = Field(1024, ge=16, description="width of the box head (code: 1024)")
+    anchors: tuple[int, int, int, int] = Field(
+        (32, 64, 128, 256), description="anchor side in image pixels at each level, largest level first"
+    )
+
+
+HeadConfig = Annotated[
+    SemanticFPNConfig | SmpFPNConfig | DepthHeadConfig | FasterRCNNConfig, Field(discriminator="kind")
+]
+TASK_OF_HEAD = {
+    "semantic_fpn": "segmentation",
+    "smp_fpn": "segmentation",
+    "vpd_depth": "depth",
+    "faster_rcnn": "detection",
+}
 
 
 class ModelConfig(Vocabulary):
@@ -159,7 +219,7 @@ class ModelConfig(Vocabulary):
     timestep: int = Field(1, ge=0, lt=1000, description="the U-Net's one timestep; no noise is added (code: 1)")
     maps: Literal["cross", "none"] = Field("cross", description="concatenate averaged cross-attention maps or not")
     detach_maps: bool = Field(True, description="maps carry no gradient, as in the published code")
-    head: HeadConfig = HeadConfig()
+    head: HeadConfig = SemanticFPNConfig()
 
 
 class ScheduleConfig(Vocabulary):
@@ -235,7 +295,7 @@ class ComputeConfig(Vocabulary):
 class Recipe(Vocabulary):
     """How one model is trained: task, data, text, model and schedule."""
 
-    task: Literal["segmentation"] = "segmentation"
+    task: Literal["segmentation", "depth", "detection"] = "segmentation"
     data: DataConfig = ScenesData()
     augment: AugmentConfig = AugmentConfig()
     caption: CaptionConfig = CaptionConfig()

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from torch.nn.parallel import DistributedDataParallel
 
-from tadp_ray.config.schema import HeadConfig, ModelConfig
+from tadp_ray.config.schema import ModelConfig, SemanticFPNConfig
 from tadp_ray.models.diffusion import load_diffusion
 from tadp_ray.models.tadp import TADP
 from tadp_ray.tasks import TASKS
@@ -30,7 +30,7 @@ def main(weights: str, output: Path) -> None:
     keep = (torch.rand(IMAGES, CHANNELS) > 0.3) / 0.7
 
     task = TASKS["segmentation"]
-    model = TADP(load_diffusion(weights), CLASSES, ModelConfig(head=HeadConfig(channels=CHANNELS))).train()
+    model = TADP(load_diffusion(weights), CLASSES, ModelConfig(head=SemanticFPNConfig(channels=CHANNELS))).train()
     parallel = DistributedDataParallel(model)
     logits = parallel(model.encode_images(images[share], noise[share]), context[share], keep[share])
     loss = task.loss(logits, mask[share])

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tadp_ray.config.schema import HeadConfig, ModelConfig
+from tadp_ray.config.schema import ModelConfig, SemanticFPNConfig
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.models.heads.segmentation import SegmentationHead
 from tadp_ray.models.tadp import TADP
@@ -19,7 +19,7 @@ CLASSES, CHANNELS = 5, 16
 
 def make_model(diffusion: Diffusion, **settings: object) -> TADP:
     torch.manual_seed(3)
-    return TADP(diffusion, CLASSES, ModelConfig(head=HeadConfig(channels=CHANNELS), **settings)).train()
+    return TADP(diffusion, CLASSES, ModelConfig(head=SemanticFPNConfig(channels=CHANNELS), **settings)).train()
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_a_normalized_head_does_not_see_how_a_channel_is_scaled() -> None:
     scaled = [f * torch.logspace(-1, 3, f.shape[1])[:, None, None] + 7 for f in features]
     for normalize in (True, False):
         torch.manual_seed(3)
-        config = HeadConfig(channels=CHANNELS, normalize=normalize, classifier_std=0.1)
+        config = SemanticFPNConfig(channels=CHANNELS, normalize=normalize, classifier_std=0.1)
         head = SegmentationHead(channels, CLASSES, config).train()
         assert torch.allclose(head(features), head(scaled), atol=1e-2) == normalize
         assert 0.07 < head.classifier.conv_seg.weight.std() < 0.13

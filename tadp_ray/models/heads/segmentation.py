@@ -10,7 +10,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-from tadp_ray.config.schema import HeadConfig
+from tadp_ray.config.schema import SemanticFPNConfig
 
 with warnings.catch_warnings():
     # They tell of compiled operators that are not installed; neither the pyramid nor the head uses any.
@@ -59,7 +59,7 @@ class SegmentationHead(nn.Module):
     x2 bilinear steps, summed, channel dropout, 1x1 classifier. Ours: batch norm before the pyramid, as an option.
     """
 
-    def __init__(self, in_channels: Sequence[int], classes: int, config: HeadConfig) -> None:
+    def __init__(self, in_channels: Sequence[int], classes: int, config: SemanticFPNConfig) -> None:
         super().__init__()
         channels = config.channels
         self.norms = nn.ModuleList(
