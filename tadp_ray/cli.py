@@ -31,11 +31,27 @@ app = typer.Typer(
 )
 pocket = typer.Typer(help="The pocket world and its Stable Diffusion.", no_args_is_help=True)
 app.add_typer(pocket, name="pocket")
+caption = typer.Typer(help="Texts for images, and what a text encoder makes of them.", no_args_is_help=True)
+app.add_typer(caption, name="caption")
+data = typer.Typer(help="The paper's data sets: what goes where, and whether it is there.", no_args_is_help=True)
+app.add_typer(data, name="data")
+score = typer.Typer(
+    help="Score predictions in files against targets in files, whoever made them. Every file is checked, and all that is "
+    "wrong is told at once; nothing is scored in part.",
+    no_args_is_help=True,
+)
+app.add_typer(score, name="score")
 console = Console()
 
 ExperimentFile = Annotated[Path, typer.Argument(help="An experiment, e.g. experiments/prec_recall.yaml.")]
 ScaleOption = Annotated[Scale, typer.Option(help="pocket runs on a laptop; paper needs GPUs, weights and data.")]
 RecipeOption = Annotated[Path | None, typer.Option(help="Another recipe file than the experiment's own.")]
+ChangesOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Change the recipe: key=value, e.g. data.root=PHOTOS.")
+]
+AddressOption = Annotated[
+    str | None, typer.Option(help="Ray cluster to join.", show_default="RAY_ADDRESS, or a local one")
+]
 TrackingOption = Annotated[
     str | None,
     typer.Option(
@@ -65,14 +81,10 @@ def sweep(
     file: ExperimentFile,
     scale: ScaleOption = "pocket",
     recipe: RecipeOption = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="Change the recipe: key=value, e.g. data.root=PHOTOS.")
-    ] = None,
+    changes: ChangesOption = None,
     seeds: Annotated[str | None, typer.Option(help="e.g. 0,1,2.", show_default="the experiment's")] = None,
     only: Annotated[list[str] | None, typer.Option(help="A part of the grid, e.g. caption.recall=1.0.")] = None,
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster to join.", show_default="RAY_ADDRESS, or a local one")
-    ] = None,
+    address: AddressOption = None,
     tracking_uri: TrackingOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; train nothing.")] = False,
 ) -> None:
@@ -82,13 +94,15 @@ def sweep(
     last checkpoint.
     """
     with told():
+        from tadp_ray.config.load import load_experiment, load_sweep
         from tadp_ray.reporting.table import TableSpec
         from tadp_ray.sweep.plan import make_plan
         from tadp_ray.tracking.store import open_store
 
         numbers = None if seeds is None else parse_seeds(seeds)
         plan = make_plan(file, scale, recipe=recipe, overrides=changes or (), seeds=numbers, only=only or ())
-        spec = TableSpec.of(plan.experiment, plan.sweep, scale, plan.settings)
+        experiment = load_experiment(file)
+        spec = TableSpec.of(experiment, load_sweep(file.parent / experiment.sweep), scale, plan.settings)
         store = open_store(tracking_uri)
         if dry_run:
             show_preview(plan, store, address)
@@ -100,6 +114,45 @@ def sweep(
         show_answer(store, run, spec, plan.cells, plan.folder)
         if not whole:
             raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. experiments/recipes/pocket_depth.yaml.")],
+    changes: ChangesOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that chance decides.")] = 0,
+    address: AddressOption = None,
+    tracking_uri: TrackingOption = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print settings, parameters, FLOPs and memory; needs neither data nor weights."),
+    ] = False,
+) -> None:
+    """Train one recipe, and print what it scores; goes on where it was stopped, like a sweep."""
+    with told():
+        if dry_run:
+            from tadp_ray.config.load import load_recipe
+            from tadp_ray.sweep.preview import recipe_preview
+
+            for line in recipe_preview(load_recipe(recipe, changes or ())):
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+            return
+
+        from tadp_ray.sweep.engine import run_plan
+        from tadp_ray.sweep.plan import plan_one
+        from tadp_ray.tracking.query import finished
+        from tadp_ray.tracking.store import open_store
+
+        plan, store = plan_one(recipe, changes or (), seed), open_store(tracking_uri)
+        _, whole = run_plan(plan, store, address, console)
+        (cell,) = plan.cells
+        found = finished(store, [cell.fingerprint])
+        if not whole:
+            raise ValueError(f"the training failed; {cell.folder / 'journal.jsonl'} says why in its last line")
+        for name, value in found[cell.fingerprint].metrics.items():
+            if name not in ("loss", "learning_rate", "seconds_per_step"):
+                console.print(f"{name:<32}{value:>14.6g}", highlight=False)
+        console.print(f"run {found[cell.fingerprint].run_id}; pictures and weights in {cell.folder}", soft_wrap=True)
 
 
 @app.command()
@@ -144,6 +197,40 @@ def schema(
 
     for path in write_schemas(folder):
         console.print(path)
+
+
+@caption.command("class-embeddings")
+def class_embeddings(
+    output: Annotated[Path, typer.Argument(help="File to write, e.g. pascal.safetensors (caption.embeddings).")],
+    data: Annotated[str | None, typer.Option(help="Classes of a data set, e.g. ade20k; see `data list`.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Or class names apart by commas.")] = None,
+    weights: Annotated[str, typer.Option(help="pocket, or a Stable Diffusion whose text encoder is asked.")] = "pocket",
+    single: Annotated[
+        bool, typer.Option("--single", help="'a photo of a ...' alone, not 80 sentences averaged.")
+    ] = False,
+) -> None:
+    """One vector a class: the text encoder's state at the end mark, averaged over 80 sentences around the name."""
+    with told():
+        from rich.progress import track
+
+        from tadp_ray.captions.templates import SINGLE, TEMPLATES
+        from tadp_ray.data import PUBLISHED
+        from tadp_ray.models.conditioning import class_embedding, write_class_embeddings
+        from tadp_ray.models.diffusion import load_diffusion
+
+        if (data is None) == (classes is None):
+            raise ValueError("name the classes by --data or by --classes, one of the two")
+        if data is not None and data not in PUBLISHED:
+            raise ValueError(f"--data {data}: no such data set; known: {', '.join(PUBLISHED)}")
+        names = PUBLISHED[data].classes if data else tuple(name.strip() for name in classes.split(","))
+        diffusion = load_diffusion(weights)
+        templates = [SINGLE] if single else TEMPLATES
+        vectors = [
+            class_embedding(diffusion.tokenizer, diffusion.text_encoder, name, templates)
+            for name in track(names, "encoding", console=Console(stderr=True))
+        ]
+        write_class_embeddings(output, names, vectors)
+        console.print(f"{output}: {len(names)} vectors of {len(vectors[0])} channels", soft_wrap=True)
 
 
 @pocket.command()
@@ -271,6 +358,121 @@ def show(
         console.print(output)
 
 
+@data.command("list")
+def list_data(
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything known of each, for programs.")] = False,
+) -> None:
+    """Name the paper's data sets."""
+    with told():
+        import json
+
+        from tadp_ray.data import PUBLISHED
+        from tadp_ray.data.check import facts
+
+        if as_json:
+            print(json.dumps([facts(name) for name in PUBLISHED], indent=1))
+        for name, known in () if as_json else PUBLISHED.items():
+            console.print(f"{name:20} {known.task:13} {known.title}", highlight=False, soft_wrap=True)
+
+
+@data.command("check")
+def check_data(
+    name: Annotated[str, typer.Argument(help="A name from `data list`.")],
+    root: Annotated[Path | None, typer.Option(help="Folder to check; without it, what goes where is told.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer for programs.")] = False,
+) -> None:
+    """Tell what a data set is and what goes where; with --root, open every file there and list all that is wrong."""
+    with told():
+        import json
+
+        from tadp_ray.data.check import check, described, facts
+        from tadp_ray.data.check import told as lines
+
+        answer = facts(name) if root is None else check(name, root)
+        if as_json:
+            print(json.dumps(answer, indent=1))
+        for line in () if as_json else described(name) if root is None else lines(answer):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if answer.get("problems"):
+            raise typer.Exit(1)
+
+
+PredictionsOption = Annotated[Path, typer.Option(help="Folder of predictions; a file is named as its target.")]
+TargetsOption = Annotated[Path, typer.Option(help="Folder of ground truth.")]
+ClassesOption = Annotated[str, typer.Option(help="Names in label order: a,b,c or a text file with one a line.")]
+UnitsOption = Annotated[float, typer.Option(min=1e-6, help="Units per metre: 1000 in millimetres, 1 in metres.")]
+JSONOption = Annotated[bool, typer.Option("--json", help="Print the figures for programs.")]
+
+
+@score.command("segmentation")
+def score_segmentation(
+    predictions: PredictionsOption,
+    targets: TargetsOption,
+    classes: ClassesOption,
+    ignore: Annotated[
+        list[int] | None, typer.Option(help="Target value that is not scored; may be repeated.", show_default="255")
+    ] = None,
+    reduce_zero_label: Annotated[
+        bool, typer.Option("--reduce-zero-label", help="In both folders label k is class k-1, 0 none (ADE20K).")
+    ] = False,
+    as_json: JSONOption = False,
+) -> None:
+    """Label maps: mean intersection over union, accuracy, and the IoU of each class, in percent over all images.
+
+    Label maps are PNG of one channel, grey or palette, whose values are class numbers.
+    """
+    with told():
+        from tadp_ray.scoring import score_segmentation as run
+
+        show_scores(run(predictions, targets, parse_classes(classes), ignore or [255], reduce_zero_label), as_json)
+
+
+@score.command("depth")
+def score_depth(
+    predictions: PredictionsOption,
+    targets: TargetsOption,
+    prediction_scale: UnitsOption,
+    target_scale: UnitsOption,
+    max_depth: Annotated[float, typer.Option(min=0.01, help="Metres; what is farther away is not scored.")] = 10.0,
+    eigen_crop: Annotated[
+        bool, typer.Option("--eigen-crop", help="Score only what is usual on NYUv2's images of 480x640.")
+    ] = False,
+    as_json: JSONOption = False,
+) -> None:
+    """Depth maps: delta1..3, abs_rel, sq_rel, rmse, rmse_log, log10 and silog, per image, then averaged over images.
+
+    Depth maps are PNG of 16 bits, or .npy; 0 in a target is no reading.
+    """
+    with told():
+        from tadp_ray.scoring import score_depth as run
+
+        show_scores(run(predictions, targets, prediction_scale, target_scale, max_depth, eigen_crop), as_json)
+
+
+@score.command("detection")
+def score_detection(
+    predictions: Annotated[
+        Path, typer.Option(help="Folder of VOC's comp4_det_test_<class>.txt, or a COCO results file (JSON).")
+    ],
+    targets: Annotated[Path, typer.Option(help="Folder of VOC annotations (XML), or a COCO annotation file (JSON).")],
+    classes: Annotated[str, typer.Option(help="Names, as targets spell them: a,b,c or a text file with one a line.")],
+    images: Annotated[
+        Path | None, typer.Option(help="List of images to score, e.g. ImageSets/Main/test.txt.", show_default="all")
+    ] = None,
+    as_json: JSONOption = False,
+) -> None:
+    """Boxes: average precision in percent, as Pascal VOC counts (ap, ap50, ap75; *_voc07 in 11 points) and as COCO does.
+
+    ap is the mean over overlaps of 0.5, 0.55 .. 0.95. Objects marked difficult are neither missed nor wrongly found.
+
+    VOC keeps the annotations of all splits in one folder: give the split's list by --images.
+    """
+    with told():
+        from tadp_ray.scoring import score_detection as run
+
+        show_scores(run(predictions, targets, parse_classes(classes), images), as_json)
+
+
 def newest_table(
     store: "Store", experiment: "Experiment", file: Path, recipe: Path | None, scale: Scale
 ) -> "tuple[TableSpec, SweepRun]":
@@ -310,6 +512,40 @@ def parse_seeds(text: str) -> list[int]:
     if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
         raise ValueError(f"--seeds {text}: expected distinct whole numbers apart by commas, e.g. 0,1,2")
     return [int(part) for part in parts]
+
+
+def parse_classes(text: str) -> list[str]:
+    """Class names of `a,b,c`, or of a file with one a line.
+
+    Raises:
+        ValueError: it is neither, or a name occurs twice.
+    """
+    if "," in text:
+        names = [part.strip() for part in text.split(",")]
+    elif Path(text).exists() and not Path(text).is_dir():
+        names = [line.strip() for line in Path(text).read_text().splitlines()]
+    else:
+        raise ValueError(f"--classes {text}: neither names apart by commas nor a file (one name: 'name,')")
+    names = [name for name in names if name]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"--classes {text}: expected distinct names, found {names}")
+    return names
+
+
+def show_scores(scores: dict[str, float], as_json: bool) -> None:
+    """Print figures as a table or as JSON."""
+    import json
+
+    from rich.table import Table
+
+    if as_json:
+        print(json.dumps(scores, indent=1))
+        return
+    table = Table("figure", "value", box=None)
+    table.columns[1].justify = "right"
+    for name, value in scores.items():
+        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+    console.print(table, highlight=False)
 
 
 def show_preview(plan: "Plan", store: "Store", address: str | None) -> None:

@@ -1,29 +1,108 @@
-"""What a task is: a loss, a prediction and a score. One training loop serves every task."""
+"""What a task is: a target, a loss, a prediction and a score. One training loop serves every task."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tadp_ray.data.sample import IGNORE
+from tadp_ray.config.schema import FALLING, MAIN_METRIC, Recipe
+from tadp_ray.data.sample import IGNORE, Sample
+from tadp_ray.data.transforms import Truth
+from tadp_ray.losses import focal_loss, silog_loss
+from tadp_ray.metrics.depth import DepthMetrics
+from tadp_ray.metrics.detection import DetectionMetrics
 from tadp_ray.metrics.segmentation import SegmentationMetrics
+
+Size = tuple[int, int]
+"""(height, width)."""
+
+
+class Metrics(Protocol):
+    """A score over a data set."""
+
+    def accumulate(self, predicted: Any, target: Any) -> None:
+        """Count a batch."""
+        ...
+
+    def reduce(self) -> None:
+        """Add up what all processes counted."""
+        ...
+
+    def compute(self) -> dict[str, float]:
+        """The figures by name."""
+        ...
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task as values; the model supplies logits, the loop supplies time."""
+    """A task as values; the model supplies the head's output, the loop supplies time."""
 
-    loss: Callable[[Tensor, Tensor], Tensor]
-    """(logits (B, C, h, w), target (B, H, W)) -> scalar."""
-    predict: Callable[[Tensor, tuple[int, int]], Tensor]
-    """(logits (B, C, h, w), (H, W)) -> prediction (B, H, W)."""
-    metrics: Callable[[Sequence[str]], SegmentationMetrics]
+    truth: Truth
+    """What of a sample's ground truth it needs."""
+    target: Callable[[Sample], Any]
+    """A sample's ground truth, as loss and metrics take it: a tensor (H, W), or boxes."""
+    loss: Callable[[Any, Any], Tensor]
+    """(output of the head, targets of the batch) -> scalar."""
+    share: Callable[[Tensor], Tensor] | None
+    """Output (1, C, H, W) of one pass over an image -> what may be averaged over passes; None: one pass, no windows."""
+    predict: Callable[[Any], Any]
+    """Averaged output of an image -> prediction (1, H, W), or a list of one set of boxes."""
+    metrics: Callable[[Sequence[str]], Metrics]
     """Class names -> an empty score."""
+    main: str
+    """The metric that a model is known by (MAIN_METRIC)."""
+    curves: tuple[str, ...]
+    """The metrics that are followed over training."""
+
+    def better(self, value: float, than: float) -> bool:
+        """Whether one main metric is better than another."""
+        return value < than if self.main in FALLING else value > than
+
+
+def task_of(recipe: Recipe) -> Task:
+    """The task of a recipe, with the loss of its head and the rules of its evaluation."""
+    head, evaluation = recipe.model.head, recipe.evaluation
+    match recipe.task:
+        case "segmentation":
+            return Task(
+                truth="mask",
+                target=mask_of,
+                loss=focal_loss if head.loss == "focal" else segmentation_loss,
+                share=lambda logits: logits.softmax(1),
+                predict=lambda shares: shares.argmax(1),
+                metrics=SegmentationMetrics,
+                main=MAIN_METRIC["segmentation"],
+                curves=("miou", "accuracy"),
+            )
+        case "depth":
+            return Task(
+                truth="depth",
+                target=depth_of,
+                loss=depth_loss,
+                share=lambda depth: depth,
+                predict=lambda depth: depth[:, 0],
+                metrics=partial(depth_metrics, max_depth=head.max_depth, eigen_crop=evaluation.eigen_crop),
+                main=MAIN_METRIC["depth"],
+                curves=("rmse", "abs_rel", "delta1"),
+            )
+    return Task(
+        truth="boxes",
+        target=boxes_of,
+        loss=lambda losses, _: sum(losses.values()),
+        share=None,
+        predict=lambda found: found,
+        metrics=DetectionMetrics,
+        main=MAIN_METRIC["detection"],
+        curves=("ap50", "ap"),
+    )
 
 
 def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy of logits resized to the labels, averaged over all pixels, ignored ones counting as zero.
+    """Cross-entropy of logits (B, C, h, w) resized to the labels (B, H, W), averaged over all pixels, ignored ones as zero.
 
     mmseg's default (`avg_non_ignore=False`), with which TADP trains. The mean over all pixels makes the loss of a batch
     the mean of the losses of its parts.
@@ -32,9 +111,31 @@ def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="none").mean()
 
 
-def segmentation_predict(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """The likeliest class (B, H, W) of each pixel at `size`."""
-    return F.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(1)
+def depth_loss(depth: Tensor, target: Tensor) -> Tensor:
+    """SILog of depth (B, 1, h, w) resized to the readings (B, H, W)."""
+    return silog_loss(F.interpolate(depth, target.shape[-2:], mode="bilinear", align_corners=False)[:, 0], target)
 
 
-TASKS = {"segmentation": Task(segmentation_loss, segmentation_predict, SegmentationMetrics)}
+def depth_metrics(_: Sequence[str], *, max_depth: float, eigen_crop: bool) -> DepthMetrics:
+    """An empty score of depth, which knows no classes."""
+    return DepthMetrics(max_depth, eigen_crop)
+
+
+def mask_of(sample: Sample) -> Tensor:
+    """Class indices (H, W), int64."""
+    return torch.from_numpy(sample.mask.astype("int64"))
+
+
+def depth_of(sample: Sample) -> Tensor:
+    """Metres (H, W), float32."""
+    return torch.from_numpy(sample.depth.astype("float32"))
+
+
+def boxes_of(sample: Sample) -> dict[str, Tensor]:
+    """Boxes (N, 4), class labels (N,) and which objects count as difficult (N,)."""
+    difficult = sample.difficult if sample.difficult is not None else [False] * len(sample.boxes)
+    return {
+        "boxes": torch.from_numpy(sample.boxes.astype("float32")),
+        "labels": torch.from_numpy(sample.box_classes.astype("int64")),
+        "difficult": torch.as_tensor(difficult, dtype=torch.bool),
+    }

@@ -4,9 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tadp_ray.tasks import TASKS
+from tadp_ray.config.schema import Recipe
+from tadp_ray.tasks import task_of
 
-SEGMENTATION = TASKS["segmentation"]
+SEGMENTATION = task_of(Recipe(schedule={"iterations": 1, "learning_rate": 1e-3}))
 
 
 @pytest.fixture
@@ -40,9 +41,15 @@ def test_a_view_without_labels_gives_no_gradient(logits: torch.Tensor) -> None:
     assert loss == 0 and logits.grad.abs().sum() == 0
 
 
-def test_prediction_is_the_likeliest_class_at_the_asked_size() -> None:
-    logits = torch.zeros(1, 3, 2, 2)
-    logits[0, 2, :, 0] = 1
-    logits[0, 1, :, 1] = 1
-    predicted = SEGMENTATION.predict(logits, (4, 8))
-    assert predicted.tolist() == [[[2, 2, 2, 2, 1, 1, 1, 1]] * 4][0:1]
+def test_prediction_is_the_likeliest_class() -> None:
+    shares = torch.zeros(1, 3, 2, 2)
+    shares[0, 2, :, 0] = 1
+    shares[0, 1, :, 1] = 1
+    assert SEGMENTATION.predict(shares).tolist() == [[[2, 1], [2, 1]]]
+
+
+def test_better_is_higher_for_overlap_and_lower_for_errors() -> None:
+    depth = task_of(
+        Recipe(task="depth", model={"head": {"kind": "vpd_depth"}}, schedule={"iterations": 1, "learning_rate": 1e-3})
+    )
+    assert SEGMENTATION.better(2.0, 1.0) and not depth.better(2.0, 1.0) and depth.better(1.0, 2.0)

@@ -16,6 +16,9 @@ from tadp_ray.captions.store import read_store
 if TYPE_CHECKING:
     from tadp_ray.config.schema import CaptionConfig
 
+NAME_END = "\n"
+"""Stands between the names of a prompt that is not encoded as one text."""
+
 
 @dataclass(frozen=True)
 class Prompts:
@@ -74,11 +77,12 @@ def make_prompts(
             cannot be met.
     """
     realised = None
+    between = " " if caption.encoding == "text" else NAME_END
     match caption.source:
         case "null":
             by_id = dict.fromkeys(present, "")
         case "class_names":
-            by_id = dict.fromkeys(present, " ".join(classes))
+            by_id = dict.fromkeys(present, between.join(classes))
         case "oracle":
             said = degrade(
                 present,
@@ -92,11 +96,11 @@ def make_prompts(
                 budget=budget,
             )
             realised = score(said, present)
-            by_id = {image_id: " ".join(names) for image_id, names in said.items()}
+            by_id = {image_id: between.join(names) for image_id, names in said.items()}
         case "shuffled" | "wrong":
             said = dealt_out(present, seed) if caption.source == "shuffled" else absent_names(present, classes, seed)
             realised = score(said, present)
-            by_id = {image_id: " ".join(sorted(names, key=list(classes).index)) for image_id, names in said.items()}
+            by_id = {image_id: between.join(sorted(names, key=list(classes).index)) for image_id, names in said.items()}
         case "store":
             store = read_store(caption.store)
             store.check(present)

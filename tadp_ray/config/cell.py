@@ -14,7 +14,12 @@ from tadp_ray.config.load import KeyPath, check_key, set_key, validate
 from tadp_ray.config.schema import Recipe, Scale, Sweep, Vocabulary
 
 # Where things lie and what they run on: the contents of data, weights and captions count by their digests instead.
-LOCATIONS = {"compute": True, "data": {"root", "train", "val"}, "model": {"weights"}, "caption": {"store"}}
+LOCATIONS = {
+    "compute": True,
+    "data": {"root": True, "train": True, "val": True, "target": {"root"}},
+    "model": {"weights"},
+    "caption": {"store", "embeddings"},
+}
 
 
 def sha256_of(value: Any) -> str:

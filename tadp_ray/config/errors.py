@@ -47,19 +47,14 @@ def valid_names(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name for group in groups for name in group.model_fields))
 
 
-def key_path(location: Sequence[str | int], raw: Any) -> tuple[str | int, ...]:
-    """Pydantic's location without the tags it inserts for discriminated unions, which are no keys of the file."""
-    path: list[str | int] = []
-    for position, part in enumerate(location):
-        tag = isinstance(raw, Mapping) and raw.get("kind") == part and part not in raw
-        if tag and position < len(location) - 1 or (tag and position and location[position - 1] == "data"):
-            continue
-        path.append(part)
-        if isinstance(raw, Mapping):
-            raw = raw.get(part)
-        elif isinstance(raw, Sequence) and not isinstance(raw, str) and isinstance(part, int) and part < len(raw):
-            raw = raw[part]
-    return tuple(path)
+GROUPS_WITH_KINDS = ("data", "head")
+
+
+def key_path(location: Sequence[str | int]) -> tuple[str | int, ...]:
+    """Pydantic's location without the tags it inserts behind groups of several kinds, which are no keys of the file."""
+    return tuple(
+        part for before, part in zip((None, *location), location, strict=False) if before not in GROUPS_WITH_KINDS
+    )
 
 
 def dotted(path: Sequence[str | int]) -> str:
@@ -74,7 +69,7 @@ def explain(error: ValidationError, model: type[BaseModel], raw: Any, origin: An
     """One line per error. `origin(path)` says which file or override a key path comes from."""
     lines = []
     for item in error.errors():
-        path = key_path(item["loc"], raw)
+        path = key_path(item["loc"])
         rule = RULES.get(item["type"], item["msg"].removeprefix("Value error, "))
         value = (
             f"={item['input']!r}" if item["type"] not in ("missing",) and not isinstance(item["input"], Mapping) else ""

@@ -8,11 +8,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    JsonValue,
+    Tag,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 Scale = Literal["pocket", "paper"]
+TaskName = Literal["segmentation", "depth", "detection"]
+MAIN_METRIC: dict[TaskName, str] = {"segmentation": "miou", "depth": "rmse", "detection": "ap50"}
+"""The metric that a model is known by; it tells the best evaluation."""
+FALLING = ("rmse", "rmse_log", "abs_rel", "sq_rel", "log10", "silog")
+"""Metrics of which less is better."""
 METRIC = "metric"
 """What a table's side calls the axis of several metrics."""
+Maps = Literal["none", "cross", "cross+self"]
 Style = Literal["photo", "night", "watercolor", "comic"]
 
 
@@ -31,7 +49,7 @@ class ScenesData(Vocabulary):
     scored: Literal["val", "test"] = Field("val", description="which scenes: val to choose settings, test to report")
     style: Style = Field("photo", description="how every scene looks")
     also: tuple[Style, ...] = Field(
-        (), description="styles in which the scored scenes are scored besides, after training: miou/<style>"
+        (), description="styles in which the scored scenes are scored besides, after training: e.g. miou/night"
     )
     size: int = Field(64, ge=32, le=256, multiple_of=32, description="height and width of a scene in pixels")
     seed: int = Field(0, ge=0, description="which world: another seed renders other scenes of the same family")
@@ -95,8 +113,24 @@ class AugmentConfig(Vocabulary):
     )
     pad: bool = Field(False, description="pad images smaller than the crop (image mid-grey, label ignored)")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
-    photometric: bool = Field(
-        False, description="brightness, contrast, saturation and hue jitter, each with probability 0.5 (code: on)"
+    colour: Literal["none", "mmseg", "hsv", "nyu"] = Field(
+        "none",
+        description="mmseg: brightness, contrast, saturation, hue, each with probability 0.5 (code: ADE20K, Cityscapes); "
+        "hsv: small shifts of hue, saturation and value (Pascal); nyu: brightness and contrast, gamma, hue (NYUv2)",
+    )
+    cut_depth: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="probability that a column band of the image shows its depth instead (code: 0.25, NYUv2)",
+    )
+    stretch: int | None = Field(
+        None,
+        ge=32,
+        description="height and width that every view is stretched to in the end, ratio lost (code: 512, Pascal)",
+    )
+    pad_to: int | None = Field(
+        None, ge=32, description="height and width that every view is padded to at bottom and right (code: 512, NYUv2)"
     )
 
     @model_validator(mode="after")
@@ -129,6 +163,18 @@ class CaptionConfig(Vocabulary):
     )
     shuffle: bool = Field(False, description="random word order instead of class order")
     store: Path | None = Field(None, description="caption file: image id -> captions (source: store)")
+    encoding: Literal["text", "names", "class_embeddings"] = Field(
+        "text",
+        description="text: one prompt through CLIP; names: each name through CLIP by itself; class_embeddings: one vector a "
+        "name, CLIP's end mark averaged over 80 sentences (VPD)",
+    )
+    embeddings: Path | None = Field(
+        None,
+        description="file of one vector a class, .pth as published or .safetensors; none: made with the model's encoder",
+    )
+    templates: Literal["averaged", "single"] = Field(
+        "averaged", description="class embeddings of 80 sentences, or of 'a photo of a ...' alone (Figure S3)"
+    )
 
     @field_validator("source", mode="before")
     @classmethod
@@ -140,6 +186,11 @@ class CaptionConfig(Vocabulary):
     def _consistent(self) -> "CaptionConfig":
         if (self.source == "store") != (self.store is not None):
             raise ValueError("source: store and a store file belong together; give both or neither")
+        fitting = {"names": ("class_names",), "class_embeddings": ("class_names", "oracle")}.get(self.encoding)
+        if fitting and self.source not in fitting:
+            raise ValueError(f"encoding: {self.encoding} needs source: {' or '.join(fitting)}, not {self.source}")
+        if self.embeddings is not None and (self.encoding != "class_embeddings" or self.templates != "averaged"):
+            raise ValueError("an embeddings file belongs to encoding: class_embeddings, and leaves templates no choice")
         if self.source != "oracle" and (self.precision, self.recall) != (1.0, 1.0):
             raise ValueError(f"precision and recall degrade oracle captions only, but source is {self.source}")
         return self
@@ -158,6 +209,7 @@ class SemanticFPNConfig(Vocabulary):
     classifier_std: float = Field(
         0.01, gt=0, le=1, description="standard deviation of the last layer's first weights (code: 0.01)"
     )
+    loss: Literal["cross_entropy", "focal"] = Field("cross_entropy", description="code: cross_entropy")
 
 
 class SmpFPNConfig(Vocabulary):
@@ -191,8 +243,17 @@ class FasterRCNNConfig(Vocabulary):
     )
 
 
+def kind_of_head(value: object) -> object:
+    """The kind a recipe names, or the default one."""
+    return value.get("kind", "semantic_fpn") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
 HeadConfig = Annotated[
-    SemanticFPNConfig | SmpFPNConfig | DepthHeadConfig | FasterRCNNConfig, Field(discriminator="kind")
+    Annotated[SemanticFPNConfig, Tag("semantic_fpn")]
+    | Annotated[SmpFPNConfig, Tag("smp_fpn")]
+    | Annotated[DepthHeadConfig, Tag("vpd_depth")]
+    | Annotated[FasterRCNNConfig, Tag("faster_rcnn")],
+    Discriminator(kind_of_head),
 ]
 TASK_OF_HEAD = {
     "semantic_fpn": "segmentation",
@@ -200,6 +261,27 @@ TASK_OF_HEAD = {
     "vpd_depth": "depth",
     "faster_rcnn": "detection",
 }
+
+
+class LatentConfig(Vocabulary):
+    """How an image becomes a latent; `ls` (TADP, VPD(LS)) and `vpd` (VPD, VPD(R)) stand for the published pairs."""
+
+    draw: Literal["sample", "mode"] = Field("sample", description="sample of the VAE's posterior, or its mode")
+    scale: Literal["scaled", "raw"] = Field("scaled", description="times the VAE's scaling factor, or not")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if isinstance(value, str) and value not in LATENTS:
+            raise ValueError(f"expected {', '.join(LATENTS)}, or a group of draw and scale")
+        return LATENTS[value] if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"enum": list(LATENTS)}, handler(core_schema)], "description": cls.__doc__}
+
+
+LATENTS = {"ls": {"draw": "sample", "scale": "scaled"}, "vpd": {"draw": "mode", "scale": "raw"}}
 
 
 class ModelConfig(Vocabulary):
@@ -212,12 +294,16 @@ class ModelConfig(Vocabulary):
     unet_init: Literal["pretrained", "random"] = Field(
         "pretrained", description="random: U-Net and text encoder lose what they learned (a control; the VAE stays)"
     )
-    latent: Literal["sample", "mode"] = Field("sample", description="posterior sample (TADP, LS) or mode (VPD)")
-    latent_scale: Literal["scaled", "raw"] = Field(
-        "scaled", description="times the VAE's scaling factor (TADP, LS) or not (VPD)"
+    latent: LatentConfig = LatentConfig()
+    pixels: Literal["half", "imagenet"] = Field(
+        "half",
+        description="[-1, 1], or ImageNet's mean and deviation (code: imagenet for detection and across domains)",
     )
     timestep: int = Field(1, ge=0, lt=1000, description="the U-Net's one timestep; no noise is added (code: 1)")
-    maps: Literal["cross", "none"] = Field("cross", description="concatenate averaged cross-attention maps or not")
+    maps: Maps = Field(
+        "cross", description="attention maps that are appended to the features (code: cross; none for depth)"
+    )
+    adapter: bool = Field(False, description="learn c + gamma * MLP(c) of the context c: the text adapter (TA)")
     detach_maps: bool = Field(True, description="maps carry no gradient, as in the published code")
     head: HeadConfig = SemanticFPNConfig()
 
@@ -240,12 +326,32 @@ class ScheduleConfig(Vocabulary):
     weight_decay: float = Field(0.005, ge=0, description="AdamW decay; norms and biases of norms are not decayed")
     warmup_iterations: int = Field(0, ge=0)
     warmup_ratio: float = Field(1e-6, ge=0, le=1, description="first learning rate of the warm-up, relative")
-    power: float = Field(1.0, gt=0, description="polynomial decay exponent (code: 1 on ADE20K)")
+    decay: Literal["polynomial", "triangular", "constant"] = Field(
+        "polynomial",
+        description="to zero; up to the peak in the middle and down again (NYUv2); or not at all (detection)",
+    )
+    power: float = Field(
+        1.0, gt=0, description="exponent of rise and decay (code: 1 on ADE20K, 0.9 on Pascal and NYUv2)"
+    )
+    lowest: float = Field(0.0, ge=0, description="learning rate below which it never falls (code: 3e-5 on NYUv2)")
+    peak: int = Field(0, ge=0, description="step of the triangle's peak (code: 12 of 25 epochs on NYUv2)")
+    decayed: Literal["all_but_norms", "matrices", "as_mmcv"] = Field(
+        "all_but_norms",
+        description="which weights decay: all but norms; all but vectors and biases (NYUv2); or as mmcv's rules on names do on "
+        "ADE20K, where norms inside the U-Net's attention blocks do not decay and learn at the head's rate",
+    )
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the forward pass (autocast)")
 
     @model_validator(mode="after")
     def _ordered(self) -> "ScheduleConfig":
         if self.warmup_iterations >= self.iterations:
             raise ValueError(f"warmup_iterations {self.warmup_iterations} must be below iterations {self.iterations}")
+        if (self.decay == "triangular") != (self.peak > 0) or self.peak >= self.iterations:
+            raise ValueError(
+                f"decay: triangular needs a peak between 0 and iterations {self.iterations}, and the others none, not {self.peak}"
+            )
+        if self.lowest > self.learning_rate:
+            raise ValueError(f"lowest {self.lowest} must not be above learning_rate {self.learning_rate}")
         if self.batch_size % self.images_per_pass:
             raise ValueError(f"batch_size {self.batch_size} must be a multiple of micro_batch {self.micro_batch}")
         return self
@@ -259,10 +365,25 @@ class ScheduleConfig(Vocabulary):
 class EvaluationConfig(Vocabulary):
     """How often and how a model is scored on the validation split."""
 
+    resize: int | None = Field(
+        None,
+        ge=32,
+        description="shorter side in pixels; none: as augment.resize and stretch say (code: 512 on Cityscapes)",
+    )
     every: int = Field(1000, ge=1, description="optimizer steps between evaluations; the last step is always scored")
     mode: Literal["whole", "slide"] = Field("whole", description="whole image, or mean logits of sliding windows")
     crop: int = Field(512, ge=32, description="side of a sliding window")
     stride: int = Field(341, ge=1, description="step between sliding windows")
+    scales: tuple[float, ...] = Field(
+        (1.0,),
+        min_length=1,
+        description="size factors whose predictions are averaged (code, multi-scale: 1 to 1.5 by 0.125)",
+    )
+    flip: bool = Field(False, description="average over the mirrored image too (code: multi-scale and NYUv2)")
+    score_at: Literal["image", "view"] = Field(
+        "image", description="score at the image's own size, or at the size the model sees (code: view on Pascal)"
+    )
+    eigen_crop: bool = Field(False, description="score depth inside Eigen's border of 480 x 640 images only (code: on)")
 
     @model_validator(mode="after")
     def _covering(self) -> "EvaluationConfig":
@@ -281,6 +402,9 @@ class ComputeConfig(Vocabulary):
     )
     cpus: int = Field(1, ge=1, description="CPU cores (and threads) per worker")
     gpus: float = Field(0, ge=0, description="GPUs per worker")
+    recompute: bool = Field(
+        False, description="recompute activations in the backward pass: less memory, a third more time"
+    )
     loaders: int = Field(0, ge=0, description="processes per worker that read and augment images ahead of training")
     checkpoint_every: int = Field(100, ge=1, description="optimizer steps between checkpoints for resuming")
     max_failures: int = Field(2, ge=0, description="times a cell is restarted from its checkpoint after a crash")
@@ -295,7 +419,7 @@ class ComputeConfig(Vocabulary):
 class Recipe(Vocabulary):
     """How one model is trained: task, data, text, model and schedule."""
 
-    task: Literal["segmentation", "depth", "detection"] = "segmentation"
+    task: TaskName = "segmentation"
     data: DataConfig = ScenesData()
     augment: AugmentConfig = AugmentConfig()
     caption: CaptionConfig = CaptionConfig()
@@ -305,14 +429,26 @@ class Recipe(Vocabulary):
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")
+    def _fitting(self) -> "Recipe":
+        kind = self.model.head.kind
+        if TASK_OF_HEAD[kind] != self.task:
+            fitting = ", ".join(head for head, task in TASK_OF_HEAD.items() if task == self.task)
+            raise ValueError(f"task: {self.task} cannot be done by model.head.kind: {kind}; use {fitting}")
+        asked = self.evaluation
+        if self.task == "detection" and (asked.mode, asked.scales, asked.flip) != ("whole", (1.0,), False):
+            raise ValueError("task: detection looks at whole images once; leave evaluation.mode, scales and flip out")
+        return self
+
+    @model_validator(mode="after")
     def _divisible(self) -> "Recipe":
         if self.schedule.images_per_pass % self.compute.world_size:
             raise ValueError(
                 f"schedule.batch_size (or micro_batch) {self.schedule.images_per_pass} is global and must be a "
                 f"multiple of compute.workers {self.compute.workers}"
             )
-        if self.data.kind == "folder" and self.augment.crop is None and self.schedule.batch_size > 1:
-            raise ValueError("photographs of several sizes cannot be batched: set augment.crop")
+        sized = self.augment.crop or self.augment.stretch
+        if self.data.kind != "scenes" and not sized and self.schedule.batch_size > 1:
+            raise ValueError("photographs of several sizes cannot be batched: set augment.crop or augment.stretch")
         return self
 
 
@@ -347,8 +483,8 @@ class TableConfig(Vocabulary):
     metrics: tuple[str, ...] = Field(
         ("miou",),
         min_length=1,
-        description="final metrics of a cell: miou (last step), best_miou (best evaluation), miou/<style>; several are an "
-        "axis of the table, named metric",
+        description="final metrics of a cell: miou, rmse, ap50 (last step), best_miou (best evaluation), miou/<style>; several "
+        "are an axis of the table, named metric",
     )
     rows: tuple[str, ...] = Field(min_length=1, description="the axis whose values are the rows, or several axes")
     columns: tuple[str, ...] = Field(min_length=1, description="the axis whose values are the columns, or several axes")

@@ -1,16 +1,37 @@
-"""Data sets as samples: image, label map and, where a set has them, depth and boxes."""
+"""Data sets as samples: an image and, as far as a set has them, label map, depth and boxes."""
 
 from functools import lru_cache
 
-from tadp_ray.config.schema import FolderData, ScenesData
-from tadp_ray.data.folder import Folder
+from tadp_ray.config.schema import FolderData, PublishedData, ScenesData
+from tadp_ray.data import folder
+from tadp_ray.data.ade20k import ADE20K
+from tadp_ray.data.art import COMIC2K, WATERCOLOR2K
+from tadp_ray.data.cityscapes import CITYSCAPES, DARK_ZURICH, NIGHTTIME_DRIVING
+from tadp_ray.data.files import Files, PublishedSet
+from tadp_ray.data.nyuv2 import NYUV2
+from tadp_ray.data.pascal import PASCAL_DETECTION, PASCAL_SEGMENTATION
 from tadp_ray.data.sample import Dataset, Split
-from tadp_ray.data.scenes import Scenes
+from tadp_ray.data.scenes import CLASSES, Scenes
+
+PUBLISHED: dict[str, PublishedSet] = {
+    "ade20k": ADE20K,
+    "pascal_segmentation": PASCAL_SEGMENTATION,
+    "pascal_detection": PASCAL_DETECTION,
+    "nyuv2": NYUV2,
+    "cityscapes": CITYSCAPES,
+    "dark_zurich": DARK_ZURICH,
+    "nighttime_driving": NIGHTTIME_DRIVING,
+    "watercolor2k": WATERCOLOR2K,
+    "comic2k": COMIC2K,
+}
+"""The paper's data sets by the names that recipes give them."""
 
 
 @lru_cache(maxsize=8)
-def open_dataset(data: ScenesData | FolderData, split: Split) -> Dataset:
+def open_dataset(data: ScenesData | FolderData | PublishedData, split: Split) -> Dataset:
     """One split of the data set that a recipe names; opened once per process, since cells share it.
+
+    A published set with a target is trained on itself and scored on the target.
 
     Raises:
         ValueError: the data are not where the recipe says, or do not fit together.
@@ -18,4 +39,22 @@ def open_dataset(data: ScenesData | FolderData, split: Split) -> Dataset:
     if isinstance(data, ScenesData):
         shown, count = ("train", data.train) if split == "train" else (data.scored, data.val)
         return Scenes(shown, count, seed=data.seed, size=data.size, style=data.style)
-    return Folder(data, split)
+    if isinstance(data, FolderData):
+        return Files(folder.layout(data, split))
+    if data.target is None or split == "train":
+        return Files(PUBLISHED[data.kind].layout(data.root, split))
+    learned = PUBLISHED[data.kind].classes
+    fitting = [kind for kind, known in PUBLISHED.items() if known.classes == learned and "train" not in known.images]
+    if data.target.kind not in fitting:
+        raise ValueError(
+            f"data.target.kind={data.target.kind}: its classes are not those that a model of {data.kind} learns; "
+            f"targets that fit: {', '.join(fitting) or 'none'}"
+        )
+    return Files(PUBLISHED[data.target.kind].layout(data.target.root, split))
+
+
+def class_names(data: ScenesData | FolderData | PublishedData) -> tuple[str, ...]:
+    """The classes of the data set that a recipe names, which are known without its files."""
+    if isinstance(data, ScenesData):
+        return CLASSES
+    return data.classes if isinstance(data, FolderData) else PUBLISHED[data.kind].classes

@@ -1,7 +1,8 @@
 """The order of training samples: a function of (seed, step) alone, the same for any number of workers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from tadp_ray.data.sample import Dataset
-from tadp_ray.data.transforms import Augment
+from tadp_ray.data.sample import Dataset, Sample
+from tadp_ray.data.transforms import Augment, Pixels, to_tensor
 
 Place = tuple[int, int]  # (sample index, seed of its random view)
 
@@ -32,17 +33,28 @@ def batch_at(step: int, batch_size: int, length: int, seed: int) -> list[Place]:
 
 
 class Views(TorchDataset):
-    """Random training views, addressed by place."""
+    """Random training views, addressed by place.
 
-    def __init__(self, dataset: Dataset, augment: Augment) -> None:
+    Args:
+        dataset: of samples.
+        augment: makes a view of a sample.
+        target: a view's ground truth as the task takes it.
+        pixels: how the image is normalised.
+    """
+
+    def __init__(
+        self, dataset: Dataset, augment: Augment, target: Callable[[Sample], Any], pixels: Pixels = "half"
+    ) -> None:
         self._dataset = dataset
         self._augment = augment
+        self._target = target
+        self._pixels = pixels
 
-    def __getitem__(self, place: Place) -> tuple[str, Tensor, Tensor]:
-        """(image id, image (3, H, W), mask (H, W)) of one random view."""
+    def __getitem__(self, place: Place) -> tuple[str, Tensor, Any]:
+        """(image id, image (3, H, W), target) of one random view."""
         index, seed = place
-        sample = self._dataset[index]
-        return sample.id, *self._augment(sample, seed)
+        view = self._augment(self._dataset[index], seed)
+        return view.id, to_tensor(view.image, self._pixels), self._target(view)
 
 
 class Batches:
@@ -78,10 +90,11 @@ class Batches:
         return len(self._range) * (self._batch_size // self._per_pass)
 
 
-def collate(items: list[tuple[str, Tensor, Tensor]]) -> tuple[list[str], Tensor, Tensor]:
-    """Ids, images (B, 3, H, W) and masks (B, H, W) of one pass."""
-    ids, images, masks = zip(*items, strict=True)
-    return list(ids), torch.stack(images), torch.stack(masks)
+def collate(items: list[tuple[str, Tensor, Any]]) -> tuple[list[str], Tensor, Any]:
+    """Ids, images (B, 3, H, W) and targets of one pass: a tensor (B, H, W), or a list where images have boxes."""
+    ids, images, targets = zip(*items, strict=True)
+    dense = isinstance(targets[0], Tensor)
+    return list(ids), torch.stack(images), torch.stack(targets) if dense else list(targets)
 
 
 def train_loader(views: Views, batches: Batches, workers: int = 0) -> DataLoader:

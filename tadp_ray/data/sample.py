@@ -19,7 +19,7 @@ class Sample:
     """Unique within the data set."""
     image: np.ndarray
     """uint8 (H, W, 3) RGB."""
-    mask: np.ndarray
+    mask: np.ndarray | None = None
     """uint8 (H, W) class index, 255 = ignore."""
     depth: np.ndarray | None = None
     """float32 (H, W) metres, 0 = no reading."""
@@ -27,12 +27,14 @@ class Sample:
     """float32 (N, 4) xyxy pixels."""
     box_classes: np.ndarray | None = None
     """int64 (N,) class index."""
+    difficult: np.ndarray | None = None
+    """bool (N,): hard to recognise, so that finding or missing the box counts for nothing (Pascal VOC)."""
     instances: np.ndarray | None = None
     """uint8 (H, W) number of the box that a pixel belongs to, counted from 1; 0 = none."""
 
 
 class Dataset(Protocol):
-    """An ordered, finite set of samples over one list of classes."""
+    """An ordered, finite set of samples over one list of classes; all of them have the same fields."""
 
     classes: tuple[str, ...]
     ids: tuple[str, ...]
@@ -48,9 +50,9 @@ class Dataset(Protocol):
         ...
 
     def present(self, index: int) -> tuple[str, ...]:
-        """Return the class names with at least one pixel in the full image, in class-index order."""
+        """Return the names of the classes that the full image shows (a pixel, a box, its scene), in class-index order."""
         ...
 
     def digest(self) -> str:
-        """Return the sha256 hex of everything that can change a result (pixels, masks, class list), not of paths."""
+        """Return the sha256 hex of everything that can change a result (images, truth, class list), not of paths."""
         ...

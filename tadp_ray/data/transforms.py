@@ -1,4 +1,8 @@
-"""Images in, tensors out: how training images are varied and how evaluation images are laid out (albumentations)."""
+"""Samples in, views out: how training images are varied and how evaluation images are laid out (albumentations)."""
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Literal
 
 import albumentations as A
 import cv2
@@ -9,13 +13,21 @@ from torch import Tensor
 from tadp_ray.config.schema import AugmentConfig
 from tadp_ray.data.sample import IGNORE, Sample
 
-# Mid-grey in [0, 255]: what padding is once an image is normalised to [-1, 1].
-GREY = 127.5
+Truth = Literal["mask", "depth", "boxes"]
+"""What of a sample's ground truth is varied with the image."""
+Pixels = Literal["half", "imagenet"]
+NORMALISERS: dict[Pixels, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "half": ((127.5,) * 3, (127.5,) * 3),
+    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+}
+"""Mean and deviation by which pixels in [0, 255] are normalised."""
+TRIES = 10
 
 
-def to_tensor(image: np.ndarray) -> Tensor:
-    """uint8 (H, W, 3) in [0, 255] -> float32 (3, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(GREY).sub_(1.0)
+def to_tensor(image: np.ndarray, pixels: Pixels = "half") -> Tensor:
+    """uint8 (H, W, 3) in [0, 255] -> float32 (3, H, W), by default in [-1, 1]."""
+    mean, deviation = (torch.tensor(values)[:, None, None] for values in NORMALISERS[pixels])
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().sub_(mean).div_(deviation)
 
 
 def resize_shorter(side: int | None) -> list[A.BasicTransform]:
@@ -25,47 +37,127 @@ def resize_shorter(side: int | None) -> list[A.BasicTransform]:
     return [A.SmallestMaxSize(side, interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST)]
 
 
-class Augment:
-    """The training view of a sample: resize, random scale, pad, crop, flip, colour, in the published order.
-
-    The view is a function of (sample, seed) alone, so that stopping, resuming and the number of workers change nothing.
-    """
-
-    def __init__(self, config: AugmentConfig) -> None:
-        low, high = config.scale
-        crop = config.crop
-        self._tries = 10 if crop and config.crop_max_share < 1 else 1
-        self._max_share = config.crop_max_share
-        steps = resize_shorter(config.resize)
-        if (low, high) != (1.0, 1.0):
-            steps.append(A.RandomScale((low - 1, high - 1), p=1.0, mask_interpolation=cv2.INTER_NEAREST))
-        if crop and config.pad:
-            steps.append(A.PadIfNeeded(crop, crop, position="top_left", fill=round(GREY), fill_mask=IGNORE))
-        self._before = A.Compose(steps)
-        self._crop = A.Compose([A.RandomCrop(crop, crop)] if crop else [])
-        after: list[A.BasicTransform] = [A.HorizontalFlip(p=config.flip)]
-        if config.photometric:
-            after += [
+def colour_changes(kind: str) -> list[A.BasicTransform]:
+    """Random changes of colour, as AugmentConfig.colour names them."""
+    match kind:
+        case "mmseg":
+            return [
                 A.RandomBrightnessContrast(brightness_limit=32 / 255, contrast_limit=0, p=0.5),
                 A.RandomBrightnessContrast(brightness_limit=0, contrast_limit=0.5, p=0.5),
                 A.ColorJitter(brightness=(1, 1), contrast=(1, 1), saturation=(0.5, 1.5), hue=(0, 0), p=0.5),
                 A.HueSaturationValue(hue_shift_limit=18, sat_shift_limit=0, val_shift_limit=0, p=0.5),
             ]
-        self._after = A.Compose(after)
+        case "hsv":
+            return [A.HueSaturationValue((-10, 9), (-10, 9), (-10, 9), p=1.0)]
+        case "nyu":
+            return [A.RandomBrightnessContrast(p=0.5), A.RandomGamma(p=0.5), A.HueSaturationValue(p=0.5)]
+    return []
 
-    def __call__(self, sample: Sample, seed: int) -> tuple[Tensor, Tensor]:
-        """Image (3, H, W) in [-1, 1] and mask int64 (H, W) of one random view."""
-        for offset, stage in enumerate((self._before, self._crop, self._after)):
-            stage.set_random_seed((seed + offset) % 2**32)
-        view = self._before(image=sample.image, mask=sample.mask)
-        cropped = self._crop(**view)
-        for _ in range(self._tries - 1):
+
+def padding(side: int, truth: Truth, pixels: Pixels) -> A.BasicTransform:
+    """To a square at least, at bottom and right: the mean colour, where nothing is known."""
+    grey = tuple(round(value) for value in NORMALISERS[pixels][0])
+    return A.PadIfNeeded(side, side, position="top_left", fill=grey, fill_mask=IGNORE if truth == "mask" else 0)
+
+
+class Augment:
+    """The training view of a sample: resize, random scale, pad, crop, flip, colour, stretch.
+
+    The view is a function of (sample, seed) alone, so that stopping, resuming and the number of workers change nothing.
+
+    Args:
+        config: what is done.
+        truth: what of the ground truth goes along; the rest is dropped.
+        pixels: the normaliser, whose mean is what padding looks like.
+    """
+
+    def __init__(self, config: AugmentConfig, truth: Truth = "mask", pixels: Pixels = "half") -> None:
+        self._config = config
+        self._truth = truth
+        low, high = config.scale
+        steps = resize_shorter(config.resize)
+        if (low, high) != (1.0, 1.0):
+            steps.append(A.RandomScale((low - 1, high - 1), p=1.0, mask_interpolation=cv2.INTER_NEAREST))
+        if config.crop and config.pad:
+            steps.append(padding(config.crop, truth, pixels))
+        self._before = self._compose(steps)
+        after = [A.HorizontalFlip(p=config.flip), *colour_changes(config.colour)]
+        if config.stretch:
+            after.append(A.Resize(config.stretch, config.stretch, cv2.INTER_CUBIC, cv2.INTER_NEAREST))
+        if config.pad_to:
+            after.append(padding(config.pad_to, truth, pixels))
+        self._after = self._compose(after)
+        self._cropping = lru_cache(maxsize=256)(lambda height, width: self._compose([A.RandomCrop(height, width)]))
+
+    def __call__(self, sample: Sample, seed: int) -> Sample:
+        """One random view."""
+        view = self._run(self._before, seed, self._parts(sample))
+        view = self._cropped(view, seed + 1)
+        image, truth = view["image"], view.get("mask")
+        if self._config.cut_depth:
+            view["image"] = cut_depth(image, truth, self._config.cut_depth, np.random.default_rng(seed))
+        return self._sample(sample, self._run(self._after, seed + 2, view))
+
+    def _parts(self, sample: Sample) -> dict[str, Any]:
+        if self._truth == "boxes":
+            difficult = sample.difficult if sample.difficult is not None else np.zeros(len(sample.boxes), bool)
+            labels = {"box_classes": sample.box_classes, "difficult": difficult}
+            return {"image": sample.image, "bboxes": sample.boxes, **labels}
+        return {"image": sample.image, "mask": getattr(sample, self._truth)}
+
+    def _sample(self, sample: Sample, view: dict[str, Any]) -> Sample:
+        empty = Sample(sample.id, view["image"])
+        if self._truth == "boxes":
+            return replace(
+                empty,
+                boxes=np.asarray(view["bboxes"], np.float32).reshape(-1, 4),
+                box_classes=np.asarray(view["box_classes"], np.int64),
+                difficult=np.asarray(view["difficult"], bool),
+            )
+        return replace(empty, **{self._truth: view["mask"]})
+
+    def _compose(self, steps: list[A.BasicTransform]) -> A.Compose:
+        boxes = A.BboxParams("pascal_voc", label_fields=["box_classes", "difficult"], clip=True, min_area=1)
+        # albumentations warns of boxes that nothing would move.
+        return A.Compose(steps, bbox_params=boxes if steps and self._truth == "boxes" else None)
+
+    @staticmethod
+    def _run(stage: A.Compose, seed: int, view: dict[str, Any]) -> dict[str, Any]:
+        stage.set_random_seed(seed % 2**32)
+        return stage(**view) if stage.transforms else view
+
+    def _cropped(self, view: dict[str, Any], seed: int) -> dict[str, Any]:
+        crop, share = self._config.crop, self._config.crop_max_share
+        if not crop:
+            return view
+        height, width = view["image"].shape[:2]
+        # A view that is stretched in the end may be smaller than the crop (Pascal's code); others were padded or refused.
+        stage = (
+            self._cropping(min(crop, height), min(crop, width)) if self._config.stretch else self._cropping(crop, crop)
+        )
+        cropped = self._run(stage, seed, view)
+        for _ in range(TRIES - 1 if share < 1 else 0):
             counts = np.bincount(cropped["mask"][cropped["mask"] != IGNORE])
-            if (counts > 0).sum() > 1 and counts.max() < self._max_share * counts.sum():
+            if (counts > 0).sum() > 1 and counts.max() < share * counts.sum():
                 break
-            cropped = self._crop(**view)
-        final = self._after(**cropped)
-        return to_tensor(final["image"]), torch.from_numpy(final["mask"].astype(np.int64))
+            cropped = stage(**view)
+        return cropped
+
+
+def cut_depth(image: np.ndarray, depth: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
+    """The image, with some probability with a band of columns that shows its depth instead.
+
+    Source: the published NYUv2 code (facts of GLPDepth's CutDepth): depth in millimetres modulo 256, so that nearness wraps.
+    """
+    if rng.uniform() >= probability:
+        return image
+    width = image.shape[1]
+    left, share = rng.uniform(size=2)
+    first = int(left * width)
+    last = first + int(max((width - left * width) * share * 0.75, 1))
+    image = image.copy()
+    image[:, first:last] = ((depth[:, first:last, None] * 1000).astype(np.int64) % 256).astype(np.uint8)
+    return image
 
 
 def smallest_view(size: tuple[int, int], config: AugmentConfig) -> int:

@@ -1,15 +1,16 @@
-"""The U-Net as a feature pyramid: one pass, four levels, cross-attention maps beside the middle two (VPD, TADP)."""
-
-from typing import Literal
+"""The U-Net as a feature pyramid: one pass, four levels, attention maps beside the middle two (VPD, TADP)."""
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from tadp_ray.models.attention import reading_maps
+from tadp_ray.config.schema import Maps
+from tadp_ray.models.attention import Kind, reading_maps
 
 MAP_LEVELS = (1, 2)
 """The two middle sizes, whose maps VPD concatenates: 32 x 32 and 16 x 16 for a 512 x 512 image."""
+
+KINDS: dict[Maps, tuple[Kind, ...]] = {"none": (), "cross": ("cross",), "cross+self": ("cross", "self")}
 
 
 def feature_layers(unet: UNet2DConditionModel) -> list[nn.Module]:
@@ -22,12 +23,24 @@ def feature_layers(unet: UNet2DConditionModel) -> list[nn.Module]:
     return [last[-1], *(layers[-2] for layers in others)]
 
 
-def feature_channels(unet: UNet2DConditionModel, tokens: int, maps: Literal["cross", "none"] = "cross") -> list[int]:
-    """Channels of the four levels, largest first; maps add one channel per token to the middle two."""
-    return [
-        channels + (tokens if maps == "cross" and level in MAP_LEVELS else 0)
-        for level, channels in enumerate(unet.config.block_out_channels)
-    ]
+def feature_channels(
+    unet: UNet2DConditionModel, tokens: int, maps: Maps = "cross", latent: tuple[int, int] = (64, 64)
+) -> list[int]:
+    """Channels of the four levels, largest first.
+
+    Cross-attention maps add one channel per token to the middle two levels, self-attention maps one per pixel of the level.
+
+    Args:
+        unet: whose features.
+        tokens: of a context.
+        maps: which maps are appended.
+        latent: (h, w); counts only for self-attention maps, which bind a model to one size.
+    """
+    channels = list(unet.config.block_out_channels)
+    for level in MAP_LEVELS:
+        added = {"cross": tokens, "self": (latent[0] >> level) * (latent[1] >> level)}
+        channels[level] += sum(added[kind] for kind in KINDS[maps])
+    return channels
 
 
 def unet_features(
@@ -35,7 +48,7 @@ def unet_features(
     latents: Tensor,
     timesteps: Tensor,
     context: Tensor,
-    maps: Literal["cross", "none"] = "cross",
+    maps: Maps = "cross",
     detach_maps: bool = True,
 ) -> tuple[Tensor, ...]:
     """Features of latents under a text, from one pass through the U-Net.
@@ -49,11 +62,12 @@ def unet_features(
         latents: (B, 4, h, w); h and w must be halvable three times.
         timesteps: (B,) or a scalar.
         context: (B, T, D) text states.
-        maps: append cross-attention maps, or not.
+        maps: which attention maps are appended; self-attention maps stand behind those of cross-attention.
         detach_maps: maps carry no gradient, as in the published code.
 
     Returns:
-        One tensor per level, largest first: (B, C, h, w), (B, C + T, h/2, w/2), (B, C + T, h/4, w/4), (B, C, h/8, w/8).
+        One tensor per level, largest first: (B, C, h, w), (B, C + T, h/2, w/2), (B, C + T, h/4, w/4), (B, C, h/8, w/8),
+        and as many channels more as the level has pixels with self-attention maps.
 
     Raises:
         ValueError: the latents cannot be halved.
@@ -69,13 +83,13 @@ def unet_features(
         for layer in feature_layers(unet)
     ]
     try:
-        with reading_maps(unet, MAP_LEVELS if maps == "cross" else (), detach_maps) as read:
+        with reading_maps(unet, MAP_LEVELS, detach_maps, KINDS[maps]) as read:
             unet(latents, timesteps, context, return_dict=False)
     finally:
         for hook in hooks:
             hook.remove()
     features.reverse()
-    for level, found in read.items():
+    for (level, _), found in read.items():
         average = torch.stack(found).mean(0)  # (B, N, T)
         size = features[level].shape[-2:]
         features[level] = torch.cat([features[level], average.transpose(1, 2).unflatten(2, size)], 1)

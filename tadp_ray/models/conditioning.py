@@ -1,10 +1,20 @@
-"""Text to context: prompts through the frozen CLIP text encoder, each distinct prompt once."""
+"""Text to context: prompts through the frozen CLIP text encoder, whole, name by name, or as one vector a name."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
+
+from tadp_ray.captions.prompts import NAME_END
+from tadp_ray.captions.templates import SINGLE, TEMPLATES
+from tadp_ray.config.schema import CaptionConfig
+
+EMBEDDING_TOKENS = 20
+"""Length that the published class embeddings were made with."""
 
 
 def count_tokens(tokenizer: CLIPTokenizer, prompt: str) -> int:
@@ -22,12 +32,71 @@ def encode_prompts(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompt
     return text_encoder(tokens.input_ids.to(text_encoder.device)).last_hidden_state
 
 
-class ContextCache:
+def encode_names(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, names: Sequence[str]) -> Tensor:
+    """Each name encoded by itself: the start mark, then the states of every name's own tokens, (1 + tokens, D).
+
+    Source: TADP's Pascal code; neither end marks nor padding, 24 tokens for the 21 names of VOC.
+    """
+    parts = []
+    for name in names:
+        states = encode_prompts(tokenizer, text_encoder, [name])[0]
+        parts.append(states[0 if not parts else 1 : 1 + count_tokens(tokenizer, name)])
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def class_embedding(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, name: str, templates: Sequence[str] = TEMPLATES
+) -> Tensor:
+    """The state at the end mark (after the final layer norm, not projected), averaged over sentences around a name, (D,).
+
+    Source: TADP's and VPD's class embeddings ("averaged EOS").
+    """
+    length = min(EMBEDDING_TOKENS, text_encoder.config.max_position_embeddings)
+    sentences = [template.format(name) for template in templates]
+    tokens = tokenizer(sentences, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    return text_encoder(tokens.input_ids.to(text_encoder.device)).pooler_output.mean(0)
+
+
+def read_class_embeddings(path: Path, classes: Sequence[str], width: int) -> dict[str, Tensor]:
+    """The vector (D,) of each class from a file of (C, D): the published .pth, or our .safetensors.
+
+    Raises:
+        ValueError: there is no such file, it holds something else, or another number of classes or channels.
+    """
+    if not path.is_file():
+        raise ValueError(
+            f"caption.embeddings={str(path)!r}: there is no such file; tadp-ray caption class-embeddings makes it, or "
+            "leave the key out"
+        )
+    try:
+        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+        vectors = found["embeddings"] if isinstance(found, dict) else found
+        shape = tuple(vectors.shape)
+    except Exception as error:  # whatever a damaged file makes the readers raise
+        raise ValueError(f"caption.embeddings={str(path)!r}: cannot be read as class embeddings ({error})") from None
+    if shape != (len(classes), width):
+        raise ValueError(
+            f"caption.embeddings={str(path)!r}: holds {shape}, but this data set has {len(classes)} classes and this model's "
+            f"contexts {width} channels; make them with tadp-ray caption class-embeddings"
+        )
+    return dict(zip(classes, vectors.float(), strict=True))
+
+
+def write_class_embeddings(path: Path, names: Sequence[str], vectors: Sequence[Tensor]) -> None:
+    """Write the vectors (D,) of named classes as one .safetensors file, whole or not at all."""
+    draft = path.with_suffix(".part")
+    save_file({"embeddings": torch.stack(list(vectors))}, draft, {"classes": json.dumps(list(names))})
+    draft.replace(path)
+
+
+class Contexts:
     """Contexts by prompt, kept on the CPU. The text encoder is frozen, so that a prompt never changes its context."""
 
-    def __init__(self, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -> None:
-        self._tokenizer = tokenizer
-        self._text_encoder = text_encoder
+    def __init__(
+        self, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, caption: CaptionConfig, classes: Sequence[str]
+    ) -> None:
+        self._encode = encoder_of(tokenizer, text_encoder, caption, classes)
         self._contexts: dict[str, Tensor] = {}
 
     @torch.no_grad()
@@ -36,5 +105,40 @@ class ContextCache:
         # One prompt at a time: in a batch the last bits would depend on what else is new in it.
         for prompt in dict.fromkeys(prompts):
             if prompt not in self._contexts:
-                self._contexts[prompt] = encode_prompts(self._tokenizer, self._text_encoder, [prompt])[0].cpu()
+                self._contexts[prompt] = self._encode(prompt).cpu()
         return torch.stack([self._contexts[prompt] for prompt in prompts])
+
+
+def encoder_of(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, caption: CaptionConfig, classes: Sequence[str]
+) -> Callable[[str], Tensor]:
+    """What turns one prompt into its context (L, D), as a recipe's `caption` part asks."""
+    match caption.encoding:
+        case "text":
+            return lambda prompt: encode_prompts(tokenizer, text_encoder, [prompt])[0]
+        case "names":
+            return lambda prompt: encode_names(tokenizer, text_encoder, prompt.split(NAME_END))
+    if caption.embeddings:
+        width = text_encoder.config.hidden_size
+        table = read_class_embeddings(caption.embeddings, classes, width)
+        return lambda prompt: torch.stack([table[name] for name in prompt.split(NAME_END)])
+    templates = TEMPLATES if caption.templates == "averaged" else [SINGLE]
+    return lambda prompt: torch.stack(
+        [class_embedding(tokenizer, text_encoder, name, templates) for name in prompt.split(NAME_END)]
+    )
+
+
+class TextAdapter(nn.Module):
+    """Context c to c + gamma * MLP(c), the same for every token; gamma is learned, one number a channel.
+
+    Source: VPD's text adapter; two linear layers with a GELU between, gamma 1e-4 at first.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+        self.gamma = nn.Parameter(torch.full((width,), 1e-4))
+
+    def forward(self, context: Tensor) -> Tensor:
+        """Adapted context (B, L, D)."""
+        return context + self.gamma * self.layers(context)

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 from safetensors import SafetensorError
 from torch import nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from tadp_ray.models.weights import LAYOUT, locate
@@ -44,11 +44,36 @@ class Diffusion:
             )
         return replace(self, unet=frozen(unet), text_encoder=frozen(text_encoder))
 
+    def blank(self) -> Self:
+        """The same architecture on the meta device: sizes and no contents."""
+        with torch.device("meta"):
+            vae = frozen(AutoencoderKL.from_config(self.vae.config))
+            unet = UNet2DConditionModel.from_config(self.unet.config)
+            text_encoder = frozen(CLIPTextModel(self.text_encoder.config))
+        return replace(self, vae=vae, unet=unet, text_encoder=text_encoder)
+
     def to(self, device: torch.device) -> Self:
         """Move the frozen parts; the U-Net stays, since each cell trains a copy of its own."""
         self.vae.to(device)
         self.text_encoder.to(device)
         return self
+
+
+def stable_diffusion_15() -> Diffusion:
+    """Stable Diffusion 1.5's architecture on the meta device, for counting what it costs where its weights are not.
+
+    Source: the published configurations of its U-Net (859.5 M parameters), VAE and text encoder (CLIP ViT-L/14).
+    """
+    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+    with torch.device("meta"):
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+        )
+        unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
+        return Diffusion(frozen(vae), unet, frozen(CLIPTextModel(text)), None)
 
 
 def load_diffusion(weights: str) -> Diffusion:

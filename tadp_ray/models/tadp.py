@@ -1,14 +1,17 @@
 """The model of the paper: frozen VAE and text encoder, a U-Net read once at a fixed timestep, a task head."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tadp_ray.config.schema import ModelConfig
 from tadp_ray.models.backbone import feature_channels, unet_features
+from tadp_ray.models.conditioning import TextAdapter
 from tadp_ray.models.diffusion import Diffusion
-from tadp_ray.models.heads.segmentation import SegmentationHead
+from tadp_ray.models.heads import build_head
+from tadp_ray.models.heads.detection import DetectionHead
 
 
 class TADP(nn.Module):
@@ -19,10 +22,14 @@ class TADP(nn.Module):
     Args:
         diffusion: frozen; its U-Net is copied, so that one loaded model serves many cells.
         classes: how many the head tells apart.
+        tokens: of a context.
+        latent: (h, w) of a training view's latent; counts only for self-attention maps.
         config: how latents are made and the U-Net is read.
     """
 
-    def __init__(self, diffusion: Diffusion, classes: int, config: ModelConfig) -> None:
+    def __init__(
+        self, diffusion: Diffusion, classes: int, config: ModelConfig, tokens: int, latent: tuple[int, int] = (64, 64)
+    ) -> None:
         super().__init__()
         self._diffusion = (diffusion,)  # in a tuple, so that it is no submodule
         self._config = config
@@ -30,8 +37,9 @@ class TADP(nn.Module):
         # Features are taken before the layers that turn them into noise. Kept, these would be work for nothing and
         # parameters without gradients, for which DistributedDataParallel would wait.
         self.unet.conv_norm_out, self.unet.conv_out = None, nn.Identity()
-        channels = feature_channels(diffusion.unet, diffusion.tokens, config.maps)
-        self.head = SegmentationHead(channels, classes, config.head)
+        self.adapter = TextAdapter(diffusion.unet.config.cross_attention_dim) if config.adapter else nn.Identity()
+        channels = feature_channels(diffusion.unet, tokens, config.maps, latent)
+        self.head = build_head(channels, classes, config.head)
 
     def latent_shape(self, images: Tensor) -> tuple[int, int, int]:
         """(C, h, w) of one image's latent."""
@@ -44,21 +52,28 @@ class TADP(nn.Module):
         """Latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1].
 
         TADP samples the posterior and scales it; VPD takes the mode, unscaled (both published; see ModelConfig).
-        `noise` is a standard normal of the latents' shape; with `latent: mode` it may be None.
+        `noise` is a standard normal of the latents' shape; with `draw: mode` it may be None.
         """
         vae = self._diffusion[0].vae
         posterior = vae.encode(images).latent_dist
-        latents = posterior.mean + posterior.std * noise if self._config.latent == "sample" else posterior.mode()
-        return latents * vae.config.scaling_factor if self._config.latent_scale == "scaled" else latents
+        latents = posterior.mean + posterior.std * noise if self._config.latent.draw == "sample" else posterior.mode()
+        return latents * vae.config.scaling_factor if self._config.latent.scale == "scaled" else latents
 
-    def forward(self, latents: Tensor, context: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Logits (B, classes, h, w) at the latents' size.
+    def forward(
+        self, latents: Tensor, context: Tensor, keep: Tensor | None = None, targets: list[dict] | None = None
+    ) -> Any:
+        """What the head makes of the features: logits or metres (B, C, h, w), or boxes, or the losses of boxes.
 
         Args:
             latents: (B, C, h, w), clean: no noise is added.
             context: (B, L, D).
             keep: (B, head channels) dropout mask divided by its kept share; None for none.
+            targets: boxes of each image, for a head that samples them in training.
         """
         timesteps = torch.full((len(latents),), self._config.timestep, device=latents.device)
+        context = self.adapter(context)
         features = unet_features(self.unet, latents, timesteps, context, self._config.maps, self._config.detach_maps)
+        if isinstance(self.head, DetectionHead):
+            height, width = (side * self._diffusion[0].factor for side in latents.shape[-2:])
+            return self.head(features, (height, width), targets)
         return self.head(features, keep)

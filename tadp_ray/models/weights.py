@@ -7,7 +7,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from tadp_ray.data.folder import file_digest
+from tadp_ray.data.files import file_digest
 
 PARTS = ("vae", "unet", "text_encoder", "tokenizer")
 FETCHED = [f"{part}/{files}" for part in PARTS for files in ("*.json", "*.txt", "*model.safetensors")]

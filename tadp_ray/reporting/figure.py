@@ -89,6 +89,7 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
     for panel, value in zip(panels, spec.rows.names, strict=True):
         panel.set_title(f"{spec.rows.label} {value}", fontsize=10)
         panel.set_xlabel("step")
+        panel.set_xlim(left=0)
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(spec.metric_label)

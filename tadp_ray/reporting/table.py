@@ -9,10 +9,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import METRIC, Experiment, Scale, Sweep
+from tadp_ray.config.schema import FALLING, METRIC, Experiment, Scale, Sweep
 from tadp_ray.tracking.query import CellRow
 
-METRIC_NAMES = {"miou": "mIoU (%)", "best_miou": "best mIoU (%)", "accuracy": "pixel accuracy (%)"}
+METRIC_NAMES = {
+    "miou": "mIoU (%)",
+    "best_miou": "best mIoU (%)",
+    "accuracy": "pixel accuracy (%)",
+    "rmse": "RMSE (m)",
+    "best_rmse": "best RMSE (m)",
+    "abs_rel": "relative error",
+    "ap50": "AP at IoU 0.5 (%)",
+    "best_ap50": "best AP at IoU 0.5 (%)",
+    "ap": "AP (%)",
+}
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,11 @@ class TableSpec:
         return self.metrics[0].removeprefix("best_")
 
     @property
+    def falling(self) -> bool:
+        """Whether less is better."""
+        return self.metrics[0].removeprefix("best_").partition("/")[0] in FALLING
+
+    @property
     def metric_label(self) -> str:
         """The first metric as people write it, with its unit; the others are named where they stand."""
         return METRIC_NAMES.get(self.metrics[0], self.metrics[0])
@@ -115,7 +130,7 @@ class Entry:
     published: float | None
     run_ids: tuple[str, ...]
     best: bool = False
-    """The highest mean among the complete places."""
+    """The best mean among the complete places."""
 
     @property
     def n(self) -> int:
@@ -175,10 +190,11 @@ class Table:
         entries = [entry for row in self.entries for entry in row]
         seeds = max(entry.asked for entry in entries)
         settings = f", {self.spec.settings}" if self.spec.settings else ""
-        ours = f"Ours: {self.spec.scale} scale{settings}, {self.spec.metric_label}"
+        moment = "best evaluation" if self.spec.metrics[0].startswith("best_") else "last step"
+        ours = f"Ours: {self.spec.scale} scale{settings}, {self.spec.metric_label} at the {moment}"
         ours += f", mean ± sample standard deviation over {seeds} seeds." if seeds > 1 else ", one seed."
         if any(entry.best for entry in entries):
-            ours += " Bold: the highest of ours."
+            ours += f" Bold: the {'lowest' if self.spec.falling else 'highest'} of ours."
         return f"{ours} Published: {self.spec.source}." if self.spec.published else ours
 
 
@@ -196,10 +212,9 @@ def build_table(
     places = range(len(spec.rows.values)), range(len(spec.columns.values))
     entries = [[entry_at(spec, cells, rows, i, j) for j in places[1]] for i in places[0]]
     complete = [entry.mean for row in entries for entry in row if entry.complete]
+    best = (min if spec.falling else max)(complete) if len(complete) > 1 else None
     marked = tuple(
-        tuple(
-            replace(entry, best=len(complete) > 1 and entry.complete and entry.mean == max(complete)) for entry in row
-        )
+        tuple(replace(entry, best=best is not None and entry.complete and entry.mean == best) for entry in row)
         for row in entries
     )
     notes = (*incomplete(spec, cells, rows, failed or {}), *mixed_code(cells, rows), *agreement(marked))

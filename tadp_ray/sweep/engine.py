@@ -36,7 +36,7 @@ def run_plan(plan: Plan, store: Store, address: str | None, console: Console) ->
     lock = acquire_lock(plan.storage / "sweep.lock")
     status = "KILLED"
     try:
-        run = parent(store, plan.name, plan.scale, plan.key, plan.experiment.question)
+        run = parent(store, plan.name, plan.scale, plan.key, plan.question)
         try:
             record_plan(store, run, plan.settings, plan.cells)
             whole = fill(plan, store, run, address, console)

@@ -10,9 +10,10 @@ import yaml
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.cell import Cell, grid, recipe_at, sha256_of
 from tadp_ray.config.errors import ConfigError, nearest
-from tadp_ray.config.load import Loader, experiment_name, load_experiment, load_recipe_values, load_sweep
-from tadp_ray.config.schema import Experiment, Recipe, Scale, Sweep
+from tadp_ray.config.load import Loader, experiment_name, load_experiment, load_recipe, load_recipe_values, load_sweep
+from tadp_ray.config.schema import Recipe, Scale, Sweep
 from tadp_ray.data import open_dataset
+from tadp_ray.data.files import file_digest
 from tadp_ray.models.weights import weights_digest
 
 
@@ -25,8 +26,8 @@ class Plan:
     settings: str
     """The recipe, and what was changed in it by hand."""
     scale: Scale
-    experiment: Experiment
-    sweep: Sweep
+    question: str
+    """What the cells are trained for."""
     cells: tuple[Cell, ...]
     """Every cell of the table: axis values x seeds."""
     asked: tuple[Cell, ...]
@@ -118,8 +119,26 @@ def make_plan(
             cells.append(Cell(experiment=name, scale=scale, seed=seed, axes=axes, recipe=resolved, digests=digests))
     wanted = [parse_only(text, sweep) for text in only]
     asked = [cell for cell in cells if all(cell.axes[key] == value for key, value in wanted)]
-    settings = ", ".join([f"recipe {recipe.stem}", *(text for text in overrides if not text.startswith("compute."))])
-    return Plan(name, settings, scale, experiment, sweep, tuple(cells), tuple(asked))
+    return Plan(name, settings_of(recipe, overrides), scale, experiment.question, tuple(cells), tuple(asked))
+
+
+def plan_one(file: Path, overrides: Sequence[str], seed: int) -> Plan:
+    """The one cell of a recipe file.
+
+    Raises:
+        ConfigError: something in the file or the overrides is wrong.
+        ValueError: data, weights or the caption store are not there.
+    """
+    recipe = anywhere(load_recipe(file, overrides))
+    scale: Scale = "pocket" if recipe.data.kind == "scenes" else "paper"
+    cell = Cell(experiment=file.stem, scale=scale, seed=seed, axes={}, recipe=recipe, digests=digests_of(recipe))
+    question = f"How well does one training by {file.name} do?"
+    return Plan(file.stem, settings_of(file, overrides), scale, question, (cell,), (cell,))
+
+
+def settings_of(recipe: Path, overrides: Sequence[str]) -> str:
+    """A recipe by name, and what was changed in it by hand; where it runs changes nothing."""
+    return ", ".join([f"recipe {recipe.stem}", *(text for text in overrides if not text.startswith("compute."))])
 
 
 def anywhere(recipe: Recipe) -> Recipe:
@@ -127,10 +146,14 @@ def anywhere(recipe: Recipe) -> Recipe:
     changes: dict[str, Any] = {
         "compute": recipe.compute.model_copy(update={"storage": recipe.compute.storage.absolute()})
     }
-    if recipe.data.kind == "folder":
+    if recipe.data.kind != "scenes":
         changes["data"] = recipe.data.model_copy(update={"root": recipe.data.root.absolute()})
-    if recipe.caption.store:
-        changes["caption"] = recipe.caption.model_copy(update={"store": recipe.caption.store.absolute()})
+        if target := getattr(recipe.data, "target", None):
+            moved = target.model_copy(update={"root": target.root.absolute()})
+            changes["data"] = changes["data"].model_copy(update={"target": moved})
+    files = {key: path.absolute() for key in ("store", "embeddings") if (path := getattr(recipe.caption, key))}
+    if files:
+        changes["caption"] = recipe.caption.model_copy(update=files)
     if Path(recipe.model.weights).exists():
         changes["model"] = recipe.model.model_copy(update={"weights": str(Path(recipe.model.weights).absolute())})
     return recipe.model_copy(update=changes)
@@ -145,6 +168,8 @@ def digests_of(recipe: Recipe) -> dict[str, str]:
     }
     if recipe.caption.store:
         digests["captions"] = read_store(recipe.caption.store).digest()
+    if recipe.caption.embeddings:
+        digests["embeddings"] = file_digest(recipe.caption.embeddings)
     return digests
 
 

@@ -4,11 +4,16 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 
+import yaml
+
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.schema import Recipe
+from tadp_ray.data import class_names
+from tadp_ray.models.diffusion import load_diffusion, stable_diffusion_15
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.tracking.journal_run import flatten
 from tadp_ray.tracking.query import CellRow
-from tadp_ray.training.cost import step_cost
+from tadp_ray.training.cost import StepCost, step_cost
 from tadp_ray.training.study import Study
 
 SAME_COST = ("caption.", "compute.", "data.root")
@@ -34,13 +39,46 @@ def preview(plan: Plan, done: Mapping[str, CellRow], earlier: Sequence[CellRow],
         f"each cell: {recipe.schedule.iterations} steps of {recipe.schedule.batch_size} images in {where}, "
         f"{compute.cpus} CPUs and {compute.gpus:g} GPUs each; {at_once} cells at once"
     )
-    cost = step_cost(Study(recipe, plan.cells[0].seed))
-    yield f"parameters: {cost.trained:,} trained, {cost.frozen:,} frozen"
-    yield (
-        f"one step: {cost.flops / 1e9:,.1f} GFLOP; in each worker {mib(cost.state_bytes)} of weights, gradients and "
-        f"AdamW moments, {mib(cost.activation_bytes)} of activations"
-    )
+    study = Study(recipe, plan.cells[0].seed)
+    yield from told(step_cost(recipe, study.diffusion, len(study.train.classes), study.tokens, study.view))
     yield estimate(todo, earlier, at_once)
+
+
+def recipe_preview(recipe: Recipe) -> Iterator[str]:
+    """The lines that `train --dry-run` prints: every setting, and what a step costs.
+
+    Needs neither data nor weights: classes are known by the data set's name, and where the weights are not, sizes are those
+    of Stable Diffusion 1.5.
+    """
+    yield yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120).rstrip()
+    try:
+        diffusion = load_diffusion(recipe.model.weights)
+    except ValueError:
+        yield f"weights: {recipe.model.weights} is not here; these are the sizes of Stable Diffusion 1.5"
+        diffusion = stable_diffusion_15()
+    classes = class_names(recipe.data)
+    named = {"text": diffusion.tokens, "class_embeddings": 1 if recipe.caption.source == "oracle" else len(classes)}
+    if recipe.caption.encoding not in named:
+        yield "context: names encoded one by one are counted when the tokenizer is here; taken as the full length"
+    tokens = named.get(recipe.caption.encoding, diffusion.tokens)
+    side = recipe.augment.pad_to or recipe.augment.stretch or recipe.augment.crop or getattr(recipe.data, "size", 512)
+    yield from told(step_cost(recipe, diffusion, len(classes), tokens, (side, side)))
+
+
+def told(cost: StepCost) -> Iterator[str]:
+    """What a step costs, in lines."""
+    yield f"{'':<24}{'parameters':>14}{'forward':>14}{'backward':>14}   GFLOP per image"
+    for part in cost.parts:
+        yield f"{part.name:<24}{part.parameters:>14,}{part.forward / 1e9:>14,.3f}{part.backward / 1e9:>14,.3f}"
+    yield f"{'optimizer group':<24}{'parameters':>14}{'rate':>14}"
+    for name, count, rate in cost.groups:
+        yield f"{name:<24}{count:>14,}{rate:>14.2e}"
+    yield (
+        f"one step of {cost.images} images: {cost.flops / 1e9:,.1f} GFLOP; in each worker {mib(cost.frozen_bytes)} of frozen "
+        f"weights, {mib(cost.state_bytes)} of weights, gradients and AdamW moments, {mib(cost.activation_bytes)} of activations"
+    )
+    if cost.note:
+        yield cost.note
 
 
 def state(plan: Plan, cell: Cell, done: Mapping[str, CellRow]) -> str:

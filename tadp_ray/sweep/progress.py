@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.schema import MAIN_METRIC
 from tadp_ray.training.reporter import read_journal
 
 TERMINAL_SECONDS = 1.0
@@ -26,7 +27,8 @@ class State:
     status: str = "waiting"
     step: int = 0
     seconds_per_step: float | None = None
-    miou: float | None = None
+    score: float | None = None
+    """The task's main metric at the newest evaluation."""
     error: str | None = None
 
     @classmethod
@@ -36,7 +38,7 @@ class State:
         for record in read_journal(cell.folder):
             metrics = record.get("metrics", {})
             values["step"] = record.get("step", values.get("step", 0))
-            values["miou"] = metrics.get("miou", values.get("miou"))
+            values["score"] = metrics.get(MAIN_METRIC[cell.recipe.task], values.get("score"))
             values["seconds_per_step"] = metrics.get("seconds_per_step", values.get("seconds_per_step"))
             if record["time"] >= since:
                 values["status"] = {"finished": "finished", "failed": "failed"}.get(record["type"], "training")
@@ -92,7 +94,7 @@ class Progress:
         done = sum(state.status in ("finished", "failed") for state in states)
         running = "; ".join(
             f"{s.cell.name}: step {s.step}/{s.cell.recipe.schedule.iterations}"
-            + (f" mIoU {s.miou:.1f}" if s.miou else "")
+            + (f" {MAIN_METRIC[s.cell.recipe.task]} {s.score:.4g}" if s.score else "")
             for s in states
             if s.status == "training"
         )
@@ -103,14 +105,14 @@ class Progress:
 
     def _table(self, states: Sequence[State]) -> Table:
         table = Table(title=self._line(states).partition(" | ")[0], title_justify="left", box=None, pad_edge=False)
-        for name in ("cell", "state", "step", "mIoU", "s/step"):
+        for name in ("cell", "state", "step", MAIN_METRIC[self._cells[0].recipe.task], "s/step"):
             table.add_column(name, justify="left" if name in ("cell", "state") else "right")
         for state in states:
             table.add_row(
                 state.cell.name,
                 state.status,
                 f"{state.step}/{state.cell.recipe.schedule.iterations}",
-                f"{state.miou:.1f}" if state.miou is not None else "",
+                f"{state.score:.4g}" if state.score is not None else "",
                 f"{state.seconds_per_step:.2f}" if state.seconds_per_step else "",
             )
         return table

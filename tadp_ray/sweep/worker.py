@@ -46,7 +46,7 @@ def attempt(cell: Cell, device: "torch.device") -> dict[str, Any]:
     from tadp_ray.training.run import train_cell
 
     try:
-        return {"miou": train_cell(cell, device)["miou"]}
+        return {"step": train_cell(cell, device)["best_step"]}
     except ValueError as error:
         return {"error": str(error)}
 

@@ -1,66 +1,141 @@
 """What one optimizer step costs, counted before anything is spent: the step is traced on tensors without contents."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from tadp_ray.config.schema import Recipe
+from tadp_ray.models.backbone import unet_features
 from tadp_ray.models.diffusion import Diffusion
+from tadp_ray.models.heads.detection import DetectionHead
 from tadp_ray.models.tadp import TADP
-from tadp_ray.training.study import Study
+from tadp_ray.tasks import task_of
+from tadp_ray.training.optim import parameter_groups
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network of the model."""
+
+    name: str
+    parameters: int
+    forward: int
+    """Floating-point operations per image of matrix products and convolutions; a multiply-add is two."""
+    backward: int
 
 
 @dataclass(frozen=True)
 class StepCost:
     """One optimizer step of a cell over all its workers."""
 
-    trained: int
-    """Parameters that are trained: U-Net and head."""
-    frozen: int
-    """Parameters that are not: VAE and text encoder."""
-    flops: int
-    """Floating-point operations of matrix products and convolutions, forward and backward; a multiply-add is two."""
+    parts: tuple[Part, ...]
+    """VAE and text encoder, which are frozen; U-Net and head, which are trained."""
+    groups: tuple[tuple[str, int, float], ...]
+    """(name, parameters, learning rate) of the optimizer's groups."""
+    images: int
+    """Of a step."""
     state_bytes: int
     """Trained weights, their gradients and AdamW's two moments, in each worker."""
+    frozen_bytes: int
+    """Weights of VAE and text encoder, in each worker."""
     activation_bytes: int
     """What each worker keeps of one forward pass for the backward pass."""
+    note: str = ""
+    """What is left out."""
+
+    @property
+    def trained(self) -> int:
+        """Parameters that are trained."""
+        return sum(count for _, count, _ in self.groups)
+
+    @property
+    def frozen(self) -> int:
+        """Parameters that are not."""
+        return sum(part.parameters for part in self.parts[:2])
+
+    @property
+    def flops(self) -> int:
+        """Of the whole step; each caption is encoded once per training, so the text encoder is no part of it."""
+        return self.images * sum(part.forward + part.backward for part in self.parts if part.name != "text encoder")
 
 
-def step_cost(study: Study) -> StepCost:
-    """Trace one step of a cell."""
-    recipe, frozen = study.recipe, study.diffusion
+def step_cost(recipe: Recipe, diffusion: Diffusion, classes: int, tokens: int, view: tuple[int, int]) -> StepCost:
+    """Trace one step of a cell.
+
+    Args:
+        recipe: of the cell.
+        diffusion: whose architecture counts, not its weights.
+        classes: of the data set.
+        tokens: of a context.
+        view: (height, width) of a training view in pixels.
+    """
     schedule, world = recipe.schedule, recipe.compute.world_size
     images = schedule.images_per_pass // world
+    blank = diffusion.blank()
     with torch.device("meta"):
-        vae = AutoencoderKL.from_config(frozen.vae.config).requires_grad_(False)
-        unet = UNet2DConditionModel.from_config(frozen.unet.config)
-        pixels = torch.empty(images, 3, *view_size(study))
-        mask = torch.empty(images, *pixels.shape[2:], dtype=torch.int64)
-        context = torch.empty(images, frozen.tokens, unet.config.cross_attention_dim)
-    traced = Diffusion(vae, unet, frozen.text_encoder, frozen.tokenizer)
-    model = TADP(traced, len(study.train.classes), recipe.model).train().to("meta")
+        pixels = torch.empty(images, 3, *view)
+        context = torch.empty(images, tokens, blank.unet.config.cross_attention_dim)
+        ids = torch.zeros(1, blank.tokens, dtype=torch.int64)
+    latent = (view[0] // blank.factor, view[1] // blank.factor)
+    model = TADP(blank, classes, recipe.model, tokens, latent).train().to("meta")
+    noise = torch.empty(images, *model.latent_shape(pixels), device="meta")
     kept = Kept(model)
-    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(kept.note, lambda tensor: tensor):
-        noise = torch.empty(images, *model.latent_shape(pixels), device="meta")
-        logits = model(model.encode_images(pixels, noise), context)
-        study.task.loss(logits, mask).backward()
+
+    # forward and backward, one network after the other
+    latents, vae = counted(lambda: model.encode_images(pixels, noise))
+    _, text = counted(lambda: blank.text_encoder(ids))
+    with saved_tensors_hooks(kept.note, lambda tensor: tensor):
+        adapted = model.adapter(context)
+        steps = torch.zeros(images, device="meta")
+        features, unet = counted(lambda: unet_features(model.unet, latents, steps, adapted, recipe.model.maps))
+        inputs = [feature.detach().requires_grad_() for feature in features]
+        loss, head = counted(lambda: head_loss(model, inputs, recipe, view))
+    _, head_back = counted(loss.backward)
+    _, unet_back = counted(lambda: torch.autograd.backward(features, [feature.grad for feature in inputs]))
+
+    heads = sum(p.numel() for p in (*model.head.parameters(), *model.adapter.parameters()))
+    parts = (
+        Part("VAE encoder", size_of(blank.vae.encoder), vae // images, 0),
+        Part("text encoder", size_of(blank.text_encoder), text, 0),
+        Part("U-Net", size_of(model.unet), unet // images, unet_back // images),
+        Part("head", heads, head // images, head_back // images),
+    )
+    groups = parameter_groups(model, schedule)
     trained = sum(p.numel() for p in model.parameters())
     return StepCost(
-        trained=trained,
-        frozen=sum(p.numel() for part in (vae, frozen.text_encoder) for p in part.parameters()),
-        flops=counter.get_total_flops() * world * (schedule.batch_size // schedule.images_per_pass),
+        parts=parts,
+        groups=tuple((group["name"], sum(p.numel() for p in group["params"]), group["lr"]) for group in groups),
+        images=schedule.batch_size,
         state_bytes=4 * 4 * trained,
+        frozen_bytes=4 * (size_of(blank.vae) + size_of(blank.text_encoder)),
         activation_bytes=sum(kept.bytes.values()),
+        note="boxes are sampled at run time: of the head only the pyramid is counted" * (recipe.task == "detection"),
     )
 
 
-def view_size(study: Study) -> tuple[int, int]:
-    """(height, width) of a training view."""
-    crop = study.recipe.augment.crop
-    return (crop, crop) if crop else study.train.sizes[0]
+def counted(work: Callable[[], Any]) -> tuple[Any, int]:
+    """What some work gives, and its floating-point operations."""
+    with FlopCounterMode(display=False) as counter:
+        result = work()
+    return result, counter.get_total_flops()
+
+
+def head_loss(model: TADP, features: list[Tensor], recipe: Recipe, view: tuple[int, int]) -> Tensor:
+    """The loss that a head's backward pass starts from."""
+    if isinstance(model.head, DetectionHead):
+        return sum(level.sum() for level in model.head.neck(dict(zip("0123", features, strict=True))).values())
+    kind = torch.int64 if recipe.task == "segmentation" else torch.float32
+    return task_of(recipe).loss(model.head(features), torch.empty(len(features[0]), *view, dtype=kind, device="meta"))
+
+
+def size_of(network: torch.nn.Module) -> int:
+    """Parameters of a network."""
+    return sum(p.numel() for p in network.parameters())
 
 
 class Kept:

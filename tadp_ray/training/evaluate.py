@@ -1,14 +1,16 @@
-"""Scores a model on a validation split: whole images or sliding windows, always at the image's own size."""
+"""Scores a model on a validation split: whole images or sliding windows, at several sizes, mirrored, as a recipe asks."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tadp_ray.config.schema import EvaluationConfig
-from tadp_ray.data.transforms import to_tensor
 from tadp_ray.training.distributed import World
 from tadp_ray.training.study import Study
 
@@ -49,16 +51,42 @@ def assemble(logits: Sequence[Tensor], boxes: Sequence[Box], size: tuple[int, in
     return total / count
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One way to look at a whole image: a size factor, mirrored or not."""
+
+    factor: float = 1.0
+    mirrored: bool = False
+
+
+def passes(config: EvaluationConfig) -> list[Pass]:
+    """Every pass whose predictions are averaged."""
+    return [Pass(factor, mirrored) for factor in config.scales for mirrored in (False, True)[: 1 + config.flip]]
+
+
+def views_of(study: Study, index: int, look: Pass) -> list[Box]:
+    """The windows of one pass over a validation image."""
+    return view_boxes(*study.evaluated_size(index, look.factor), study.recipe.evaluation)
+
+
+def key_of(index: int, look: Pass, number: int) -> str:
+    """What the latent of one window is kept under."""
+    return f"{index}/{look.factor:g}{'m' if look.mirrored else ''}/{number}"
+
+
 def encode_views(
-    study: Study, config: EvaluationConfig, encode: Callable[[Tensor, str, int], Tensor], indices: Sequence[int]
+    study: Study, encode: Callable[[Tensor, str, int], Tensor], indices: Sequence[int]
 ) -> dict[str, Tensor]:
-    """Latents of every view of the given images, keyed `<index>/<view>`; `encode(images, id, view)` runs the VAE."""
+    """Latents of every window of every pass over the given images; `encode(images, id, view)` runs the VAE."""
     latents = {}
     for index in indices:
-        sample = study.val[index]
-        image = to_tensor(study.resized(sample.image))
-        for number, box in enumerate(view_boxes(*image.shape[1:], config)):
-            latents[f"{index}/{number}"] = encode(cut(image, box, study.multiple)[None], sample.id, number)[0]
+        sample, view = study.val[index], itertools.count()
+        for look in passes(study.recipe.evaluation):
+            image = study.evaluated(sample.image, index, look.factor)
+            image = image.flip(-1) if look.mirrored else image
+            for number, box in enumerate(views_of(study, index, look)):
+                window = cut(image, box, study.multiple)[None]
+                latents[key_of(index, look, number)] = encode(window, sample.id, next(view))[0]
     return latents
 
 
@@ -70,23 +98,57 @@ def batches(keys: Sequence[str], latents: Mapping[str, Tensor], size: int) -> It
 
 
 @torch.no_grad()
-def predict_logits(
+def predictions(
     model: torch.nn.Module, study: Study, latents: Mapping[str, Tensor], indices: Sequence[int], device: torch.device
-) -> Iterator[tuple[int, Tensor]]:
-    """(index, logits (1, C, H, W) at the size of the evaluated image) of each image, in order."""
-    config, size = study.recipe.evaluation, study.recipe.schedule.images_per_pass
+) -> Iterator[tuple[int, Any]]:
+    """(index, prediction at the size that is scored) of each image, in order: (1, H, W), or a list of one set of boxes."""
+    looks, size = passes(study.recipe.evaluation), study.recipe.schedule.images_per_pass
     for first in range(0, len(indices), size):
         chunk = indices[first : first + size]
-        boxes = {i: view_boxes(*study.evaluated_size(i), config) for i in chunk}
-        keys = [f"{i}/{number}" for i in chunk for number in range(len(boxes[i]))]
-        found: dict[str, Tensor] = {}
+        places = [(i, look, n) for i in chunk for look in looks for n in range(len(views_of(study, i, look)))]
+        keys = [key_of(*place) for place in places]
+        prompt = {key: study.val_prompts[study.val.ids[place[0]]] for key, place in zip(keys, places, strict=True)}
+        found: dict[str, Any] = {}
         for part in batches(keys, latents, size):
-            prompts = [study.val_prompts[study.val.ids[int(key.partition("/")[0])]] for key in part]
-            output = model(torch.stack([latents[key] for key in part]).to(device), study.contexts(prompts).to(device))
-            found |= dict(zip(part, output, strict=True))
+            contexts = study.contexts([prompt[key] for key in part]).to(device)
+            found |= zip(part, model(torch.stack([latents[key] for key in part]).to(device), contexts), strict=True)
         for i in chunk:
-            parts = [found[f"{i}/{number}"] for number in range(len(boxes[i]))]
-            yield i, assemble(parts, boxes[i], study.evaluated_size(i), study.multiple)
+            yield i, predicted(study, i, looks, found)
+
+
+def predicted(study: Study, index: int, looks: Sequence[Pass], found: Mapping[str, Any]) -> Any:
+    """One image's prediction out of what the head made of its windows."""
+    size, task = study.scored_size(index), study.task
+    if task.share is None:
+        return task.predict([rescaled(found[key_of(index, looks[0], 0)], study.evaluated_size(index), size)])
+    wholes = []
+    for look in looks:
+        boxes = views_of(study, index, look)
+        parts = [found[key_of(index, look, number)] for number in range(len(boxes))]
+        whole = assemble(parts, boxes, study.evaluated_size(index, look.factor), study.multiple)
+        whole = F.interpolate(whole, size, mode="bilinear", align_corners=False)
+        wholes.append(whole.flip(-1) if look.mirrored else whole)
+    # One pass is taken as it is: shares would only round what they do not reorder.
+    return task.predict(wholes[0] if len(wholes) == 1 else torch.stack([task.share(w) for w in wholes]).mean(0))
+
+
+def rescaled(found: Mapping[str, Tensor], seen: tuple[int, int], size: tuple[int, int]) -> dict[str, Tensor]:
+    """Boxes found in an image of one (height, width), in the pixels of another."""
+    (seen_height, seen_width), (height, width) = seen, size
+    ratio = torch.tensor([width / seen_width, height / seen_height] * 2)
+    moved = {name: value.cpu() for name, value in found.items()}
+    return {**moved, "boxes": moved["boxes"] * ratio}
+
+
+def truth(study: Study, index: int) -> Any:
+    """A validation image's ground truth at the size that is scored, as a batch of one."""
+    sample, size = study.val[index], study.scored_size(index)
+    target = study.task.target(sample)
+    if not isinstance(target, Tensor):
+        return [rescaled(target, study.val.sizes[index], size)]
+    if tuple(target.shape) == size:
+        return target[None]
+    return F.interpolate(target[None, None].float(), size, mode="nearest-exact")[0].to(target.dtype)
 
 
 @torch.no_grad()
@@ -101,9 +163,8 @@ def evaluate(
     model.eval()
     metrics = study.task.metrics(study.val.classes)
     indices = range(world.rank, len(study.val), world.size)
-    for index, logits in predict_logits(model, study, latents, indices, device):
-        mask = torch.from_numpy(study.val[index].mask.astype("int64"))[None]
-        metrics.accumulate(study.task.predict(logits, tuple(mask.shape[1:])).cpu(), mask)
+    for index, found in predictions(model, study, latents, indices, device):
+        metrics.accumulate(found.cpu() if isinstance(found, Tensor) else found, truth(study, index))
     metrics.reduce()
     model.train()
     return metrics.compute()

@@ -16,7 +16,7 @@ from tadp_ray.data.loader import Batches, Views, train_loader
 from tadp_ray.data.transforms import Augment
 from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
-from tadp_ray.training.chance import draw_pass
+from tadp_ray.training.chance import draw_pass, generator
 from tadp_ray.training.distributed import World
 from tadp_ray.training.evaluate import evaluate
 from tadp_ray.training.optim import make_optimizer
@@ -31,11 +31,19 @@ class Course:
     """How far a training has come; kept in its checkpoint."""
 
     step: int = 0
-    best_miou: float = 0.0
+    best: float = 0.0
+    """The task's main metric at its best evaluation."""
     best_step: int = 0
     seconds: float = 0.0
     latest: dict[str, float] = field(default_factory=dict)
     """Metrics of the newest evaluation."""
+
+
+def to_device(targets: Any, device: torch.device) -> Any:
+    """Targets of a batch, a tensor or a list of boxes, on a device."""
+    if isinstance(targets, Tensor):
+        return targets.to(device)
+    return [{name: value.to(device) for name, value in own.items()} for own in targets]
 
 
 @dataclass
@@ -53,7 +61,7 @@ class Training:
     def fit(self) -> Course:
         """Train to the last step, from the newest checkpoint if there is one, and return the course."""
         schedule, compute = self.cell.recipe.schedule, self.cell.recipe.compute
-        optimizer, rates = make_optimizer(self.model.unet, self.model.head, schedule)
+        optimizer, rates = make_optimizer(self.model, schedule)
         course = self._resume(optimizer, rates)
         model = self.world.wrap(self.model, self.device).train()
         passes = self._passes(course.step)
@@ -95,27 +103,32 @@ class Training:
         total = torch.zeros((), device=self.device)
         for part in range(count):
             # the share of this worker
-            ids, images, masks = next(passes)
-            images, masks = images.to(self.device), masks.to(self.device)
+            ids, images, targets = next(passes)
+            images, targets = images.to(self.device), to_device(targets, self.device)
             contexts = self.study.contexts([self.study.train_prompts[i] for i in ids]).to(self.device)
-            share = slice(self.world.rank * len(ids), (self.world.rank + 1) * len(ids))
+            number, share = step * count + part, slice(self.world.rank * len(ids), (self.world.rank + 1) * len(ids))
             noise, keep = draw_pass(
                 self.cell.seed,
-                step * count + part,
+                number,
                 schedule.images_per_pass,
                 self.model.latent_shape(images),
-                head.channels,
-                head.dropout,
+                getattr(head, "channels", 0),
+                getattr(head, "dropout", 0.0),
                 share,
             )
+            boxes = None
+            if self.study.task.truth == "boxes":
+                chances = [generator(self.cell.seed, 2, number, place) for place in range(share.start, share.stop)]
+                boxes = [{**own, "generator": chance} for own, chance in zip(targets, chances, strict=True)]
 
             # forward and backward; gradients are exchanged once, with the last pass
             waits = isinstance(model, DistributedDataParallel) and part < count - 1
-            with model.no_sync() if waits else nullcontext():
+            lowered = torch.autocast(self.device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
+            with model.no_sync() if waits else nullcontext(), lowered:
                 latents = self.model.encode_images(images, noise.to(self.device))
-                logits = model(latents, contexts, keep if keep is None else keep.to(self.device))
-                loss = self.study.task.loss(logits, masks) / count
-                loss.backward()
+                output = model(latents, contexts, keep if keep is None else keep.to(self.device), boxes)
+                loss = self.study.task.loss(output, targets) / count
+            loss.backward()
             total += loss.detach()
 
         # update
@@ -125,7 +138,8 @@ class Training:
 
     def _passes(self, step: int) -> Any:
         recipe = self.cell.recipe
-        views = Views(self.study.train, Augment(recipe.augment))
+        task, pixels = self.study.task, recipe.model.pixels
+        views = Views(self.study.train, Augment(recipe.augment, task.truth, pixels), task.target, pixels)
         order = Batches(
             start=step,
             stop=recipe.schedule.iterations,
@@ -140,9 +154,11 @@ class Training:
 
     def _evaluate(self, course: Course) -> None:
         course.latest = evaluate(self.model, self.study, self.latents, self.device, self.world)
-        if course.latest["miou"] > course.best_miou or not course.best_step:
-            course.best_miou, course.best_step = course.latest["miou"], course.step
-        self.reporter.report(course.step, {name: course.latest[name] for name in ("miou", "accuracy")})
+        task = self.study.task
+        value = course.latest[task.main]
+        if not course.best_step or task.better(value, course.best):
+            course.best, course.best_step = value, course.step
+        self.reporter.report(course.step, {name: course.latest[name] for name in task.curves})
 
     def _resume(self, optimizer: torch.optim.Optimizer, rates: Any) -> Course:
         path = self.reporter.resume_from()

@@ -1,4 +1,6 @@
-"""AdamW with one learning rate for the head and one for the U-Net, warmed up linearly and decayed polynomially."""
+"""AdamW with one learning rate for the head and one for the U-Net, and its schedule."""
+
+from collections import defaultdict
 
 from torch import nn, optim
 from torch.nn.modules.batchnorm import _NormBase
@@ -9,34 +11,56 @@ from tadp_ray.config.schema import ScheduleConfig
 NORMS = (nn.GroupNorm, nn.LayerNorm, _NormBase)
 
 
-def parameter_groups(unet: nn.Module, head: nn.Module, schedule: ScheduleConfig) -> list[dict]:
-    """Four groups: U-Net and head, each with and without weight decay (norms are not decayed; facts of the code).
+def parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict]:
+    """Trained parameters by learning rate and decay; the U-Net's rate is `unet_scale` times that of everything else.
 
-    The U-Net's rate is `unet_scale` times the head's. Frozen parameters are in no group.
+    `decayed: as_mmcv` reproduces what the published ADE20K rules amount to. They match names: those with "norm" in them, which
+    are the norms of the U-Net's attention blocks, keep the full rate and do not decay; the norms of its residual blocks and of
+    the head have other names, so they decay.
     """
-    groups = []
-    for module, rate in ((unet, schedule.learning_rate * schedule.unet_scale), (head, schedule.learning_rate)):
-        norms = {id(p) for part in module.modules() if isinstance(part, NORMS) for p in part.parameters()}
-        trained = [p for p in module.parameters() if p.requires_grad]
-        groups.append({"params": [p for p in trained if id(p) not in norms], "lr": rate})
-        groups.append({"params": [p for p in trained if id(p) in norms], "lr": rate, "weight_decay": 0.0})
-    return [group for group in groups if group["params"]]
+    norms = {id(p) for part in model.modules() if isinstance(part, NORMS) for p in part.parameters()}
+    groups = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        norm, inside = id(parameter) in norms, name.startswith("unet.")
+        rate = schedule.learning_rate * (schedule.unet_scale if inside else 1.0)
+        match schedule.decayed:
+            case "all_but_norms":
+                free = norm
+            case "matrices":
+                free = parameter.ndim == 1
+            case "as_mmcv":
+                free = norm and inside and ".attentions." in name
+                rate = schedule.learning_rate if free else rate
+        groups["unet" if inside else "head", rate, free].append(parameter)
+    return [
+        {"params": found, "lr": rate, "name": f"{part}, not decayed" if free else part}
+        | ({"weight_decay": 0.0} if free else {})
+        for (part, rate, free), found in groups.items()
+    ]
 
 
-def rate_factor(step: int, schedule: ScheduleConfig) -> float:
-    """Learning rate at optimizer step `step` (counted from 0), relative to the base rate.
+def learning_rate(step: int, schedule: ScheduleConfig) -> float:
+    """The head's learning rate at optimizer step `step`, counted from 0.
 
-    Polynomial decay to zero; during the first `warmup_iterations` also times 1-(1-i/W)*(1-ratio) (mmcv's linear
-    warm-up, which the published segmentation code uses).
+    - polynomial: falls as (1 - step / iterations) ** power; during the first `warmup_iterations` also times
+      1 - (1 - step / W) * (1 - ratio) (mmcv's linear warm-up, which the published segmentation code uses).
+    - triangular: rises from `lowest` to the peak as (step / peak) ** power and falls as it rose (published NYUv2 code).
+    - constant: `learning_rate`, but for the warm-up.
     """
-    factor = (1 - step / schedule.iterations) ** schedule.power
+    base, lowest = schedule.learning_rate, schedule.lowest
+    if schedule.decay == "triangular":
+        part = step / schedule.peak
+        rise = part**schedule.power if part < 1 else 1 - (part - 1) ** schedule.power
+        return max(lowest, lowest + (base - lowest) * rise) if part < 2 else lowest
+    rate = base if schedule.decay == "constant" else base * (1 - step / schedule.iterations) ** schedule.power
     if step < schedule.warmup_iterations:
-        factor *= 1 - (1 - step / schedule.warmup_iterations) * (1 - schedule.warmup_ratio)
-    return factor
+        rate *= 1 - (1 - step / schedule.warmup_iterations) * (1 - schedule.warmup_ratio)
+    return max(lowest, rate)
 
 
-def make_optimizer(unet: nn.Module, head: nn.Module, schedule: ScheduleConfig) -> tuple[optim.AdamW, LambdaLR]:
+def make_optimizer(model: nn.Module, schedule: ScheduleConfig) -> tuple[optim.AdamW, LambdaLR]:
     """AdamW (default betas and epsilon) and its per-iteration schedule."""
-    groups = parameter_groups(unet, head, schedule)
-    optimizer = optim.AdamW(groups, weight_decay=schedule.weight_decay, fused=True)
-    return optimizer, LambdaLR(optimizer, lambda step: rate_factor(step, schedule))
+    optimizer = optim.AdamW(parameter_groups(model, schedule), weight_decay=schedule.weight_decay, fused=True)
+    return optimizer, LambdaLR(optimizer, lambda step: learning_rate(step, schedule) / schedule.learning_rate)

@@ -41,8 +41,8 @@ def train_cell(cell: Cell, device: torch.device) -> dict[str, float]:
 def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float]:
     """Train one cell and return its final metrics.
 
-    Metrics are mean IoU and pixel accuracy in percent (last step), the best evaluation, IoU per class, the realised
-    precision and recall of the captions, and what the training cost.
+    Metrics are the task's figures at the last step, its main one at the best evaluation, the realised precision and recall
+    of the captions, and what the training cost.
     """
     compute, world = cell.recipe.compute, World.current()
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -58,13 +58,13 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
 
     study = Study(cell.recipe, cell.seed)
     study.check()
-    model = TADP(study.diffusion.to(device), len(study.train.classes), cell.recipe.model).to(device)
+    model = build_model(study, device)
     latents = evaluation_latents(cell.digests, study, model, device, world)
     course = Training(cell, study, model, latents, reporter, device, world).fit()
     for style, shifted in study.shifted().items():
         digests = {**cell.digests, "val": shifted.val.digest()}
         seen = evaluation_latents(digests, shifted, model, device, world)
-        course.latest[f"miou/{style}"] = evaluate(model, shifted, seen, device, world)["miou"]
+        course.latest[f"{study.task.main}/{style}"] = evaluate(model, shifted, seen, device, world)[study.task.main]
 
     if world.leads:
         facts = {"fingerprint": cell.fingerprint, "step": course.step, "classes": study.train.classes}
@@ -73,11 +73,21 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
     return final(cell, study, model, course, time.monotonic() - began)
 
 
+def build_model(study: Study, device: torch.device) -> TADP:
+    """A fresh model for a study, its trained part on the device; the frozen one is moved along."""
+    model, diffusion = study.recipe.model, study.diffusion.to(device)
+    latent = tuple(side // diffusion.factor for side in study.view)
+    built = TADP(diffusion, len(study.train.classes), model, study.tokens, latent).to(device)
+    if study.recipe.compute.recompute:
+        built.unet.enable_gradient_checkpointing()
+    return built
+
+
 def final(cell: Cell, study: Study, model: TADP, course: Course, seconds: float) -> dict[str, float]:
     """The metrics that a finished cell is known by."""
     metrics = {
         **course.latest,
-        "best_miou": course.best_miou,
+        f"best_{study.task.main}": course.best,
         "best_step": course.best_step,
         "seconds": seconds,
         "train_seconds_per_step": course.seconds / course.step,
@@ -106,8 +116,9 @@ def evaluation_latents(
             digests["val"],
             digests["weights"],
             recipe.augment.resize,
-            recipe.model.latent,
-            recipe.model.latent_scale,
+            recipe.augment.stretch,
+            recipe.model.latent.model_dump(),
+            recipe.model.pixels,
             {**recipe.evaluation.model_dump(), "every": 0},
             device.type,
         ]
@@ -118,7 +129,7 @@ def evaluation_latents(
         lock = acquire_lock(path.with_suffix(".lock"), patience=3600)
         try:
             if not path.is_file():
-                made = encode_views(study, recipe.evaluation, encoder(model, device), range(len(study.val)))
+                made = encode_views(study, encoder(model, device), range(len(study.val)))
                 checkpoint.write_tensors(path, made, {"data": digests["val"]})
         finally:
             os.close(lock)

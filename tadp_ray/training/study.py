@@ -6,29 +6,35 @@ Frozen things are kept for the life of the process, so that the cells of a sweep
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+import cv2
 import numpy as np
 from torch import Tensor
 
-from tadp_ray.captions.prompts import Prompts, make_prompts
+from tadp_ray.captions.prompts import NAME_END, Prompts, make_prompts
 from tadp_ray.config.schema import CaptionConfig, Recipe
 from tadp_ray.data import open_dataset
 from tadp_ray.data.sample import Dataset
-from tadp_ray.data.transforms import resize_shorter, smallest_view
-from tadp_ray.models.conditioning import ContextCache, count_tokens
+from tadp_ray.data.transforms import smallest_view, to_tensor
+from tadp_ray.models.conditioning import Contexts, count_tokens
 from tadp_ray.models.diffusion import Diffusion, load_diffusion
-from tadp_ray.tasks import TASKS, Task
+from tadp_ray.tasks import Task, task_of
 
 
 @lru_cache(maxsize=2)
-def frozen_diffusion(weights: str, forgets: int | None) -> tuple[Diffusion, ContextCache]:
-    """The frozen Stable Diffusion and the contexts it has encoded so far, once per process.
+def frozen_diffusion(weights: str, forgets: int | None) -> Diffusion:
+    """The frozen Stable Diffusion, once per process.
 
     With a seed to forget by, U-Net and text encoder have random weights (`model.unet_init: random`).
     """
     diffusion = load_diffusion(weights)
-    if forgets is not None:
-        diffusion = diffusion.forgetful(forgets)
-    return diffusion, ContextCache(diffusion.tokenizer, diffusion.text_encoder)
+    return diffusion if forgets is None else diffusion.forgetful(forgets)
+
+
+@lru_cache(maxsize=8)
+def contexts_of(weights: str, forgets: int | None, caption: CaptionConfig, classes: tuple[str, ...]) -> Contexts:
+    """The contexts that have been encoded so far, by prompt, once per process."""
+    diffusion = frozen_diffusion(weights, forgets)
+    return Contexts(diffusion.tokenizer, diffusion.text_encoder, caption, classes)
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,10 @@ class Study:
     recipe: Recipe
     seed: int
 
-    @property
+    @cached_property
     def task(self) -> Task:
-        """Head, loss, metrics and prediction of the recipe's task."""
-        return TASKS[self.recipe.task]
+        """Target, loss, prediction and metrics of the recipe's task."""
+        return task_of(self.recipe)
 
     @property
     def train(self) -> Dataset:
@@ -56,12 +62,12 @@ class Study:
     @property
     def diffusion(self) -> Diffusion:
         """VAE, U-Net, text encoder and tokenizer, frozen."""
-        return self._frozen[0]
+        return frozen_diffusion(*self._origin)
 
     @property
-    def _frozen(self) -> tuple[Diffusion, ContextCache]:
+    def _origin(self) -> tuple[str, int | None]:
         model = self.recipe.model
-        return frozen_diffusion(model.weights, self.seed if model.unet_init == "random" else None)
+        return model.weights, self.seed if model.unet_init == "random" else None
 
     @property
     def multiple(self) -> int:
@@ -86,22 +92,53 @@ class Study:
 
     def contexts(self, prompts: list[str]) -> Tensor:
         """Contexts (B, L, D) of prompts, each distinct prompt encoded once per process."""
-        return self._frozen[1](prompts)
+        return self._contexts(prompts)
 
-    def resized(self, image: np.ndarray) -> np.ndarray:
-        """An evaluation image (H, W, 3) at the size that the model sees."""
-        for step in resize_shorter(self.recipe.augment.resize):
-            image = step(image=image)["image"]
-        return image
+    @cached_property
+    def _contexts(self) -> Contexts:
+        caption = self.recipe.caption
+        # Whatever else a caption says, only how prompts are encoded enters their contexts.
+        encoding = CaptionConfig(
+            source="class_names",
+            encoding=caption.encoding,
+            embeddings=caption.embeddings,
+            templates=caption.templates,
+        )
+        return contexts_of(*self._origin, encoding, self.train.classes)
 
-    def evaluated_size(self, index: int) -> tuple[int, int]:
-        """(height, width) of a validation image at the size that the model sees."""
+    @cached_property
+    def tokens(self) -> int:
+        """Length of every context."""
+        return self.contexts([self.train_prompts[self.train.ids[0]]]).shape[1]
+
+    @cached_property
+    def view(self) -> tuple[int, int]:
+        """(height, width) in pixels of a training view, where all have the same."""
+        augment = self.recipe.augment
+        side = augment.pad_to or augment.stretch or augment.crop
+        return (side, side) if side else self.train.sizes[0]
+
+    def evaluated_size(self, index: int, factor: float = 1.0) -> tuple[int, int]:
+        """(height, width) of a validation image at the size that the model sees, times a size factor."""
         height, width = self.val.sizes[index]
-        side = self.recipe.augment.resize
-        if side is None:
-            return height, width
-        blank = self.resized(np.zeros((height, width, 1), np.uint8))
-        return blank.shape[0], blank.shape[1]
+        augment, side = self.recipe.augment, self.recipe.evaluation.resize
+        if side is None and augment.stretch:
+            height = width = augment.stretch
+        elif shorter := side or augment.resize:
+            ratio = shorter / min(height, width)
+            height, width = round(height * ratio), round(width * ratio)
+        return round(height * factor), round(width * factor)
+
+    def scored_size(self, index: int) -> tuple[int, int]:
+        """(height, width) at which a validation image is scored."""
+        return self.val.sizes[index] if self.recipe.evaluation.score_at == "image" else self.evaluated_size(index)
+
+    def evaluated(self, image: np.ndarray, index: int, factor: float) -> Tensor:
+        """A validation image as the model sees it, (3, H, W)."""
+        size = self.evaluated_size(index, factor)
+        if image.shape[:2] != size:
+            image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+        return to_tensor(image, self.recipe.model.pixels)
 
     def check(self) -> None:
         """Refuse what training would stumble over later.
@@ -110,15 +147,15 @@ class Study:
             ValueError: data, captions or sizes that do not fit; the message names them and the mend.
         """
         _, _ = self.train_prompts, self.val_prompts
-        augment, evaluation = self.recipe.augment, self.recipe.evaluation
-        sides = [("augment.crop", augment.crop)] + [("evaluation.crop", evaluation.crop)] * (evaluation.mode == "slide")
-        for key, side in sides:
-            if side and side % self.multiple:
-                raise ValueError(
-                    f"{key}={side}: must be a multiple of {self.multiple}, the factor by which {self.recipe.model.weights} "
-                    f"halves an image; try {side // self.multiple * self.multiple}"
-                )
-        if augment.crop and not augment.pad:
+        augment = self.recipe.augment
+        key = next((key for key in ("pad_to", "stretch", "crop") if getattr(augment, key)), None)
+        if key and (side := getattr(augment, key)) % self.multiple:
+            raise ValueError(
+                f"augment.{key}={side}: must be a multiple of {self.multiple}, the factor by which "
+                f"{self.recipe.model.weights} halves an image; try {side // self.multiple * self.multiple}"
+            )
+        self._check_lengths()
+        if augment.crop and not augment.pad and not augment.stretch:
             index = int(np.argmin([min(size) for size in self.train.sizes]))
             smallest = smallest_view(self.train.sizes[index], augment)
             if smallest < augment.crop:
@@ -127,12 +164,33 @@ class Study:
                     f"as {smallest} pixels after resize and scale; make the crop smaller, resize larger, or set augment.pad: true"
                 )
 
+    def _check_lengths(self) -> None:
+        """Refuse contexts of several lengths, and sizes that self-attention maps cannot have."""
+        caption, evaluation = self.recipe.caption, self.recipe.evaluation
+        if caption.encoding == "class_embeddings":
+            prompts = {*self.train_prompts.by_id.values(), *self.val_prompts.by_id.values()}
+            counts = sorted({len(prompt.split(NAME_END)) for prompt in prompts})
+            if len(counts) > 1:
+                raise ValueError(
+                    f"caption.encoding={caption.encoding}: images have {counts[0]} to {counts[-1]} names, but contexts must "
+                    "be of one length; use caption.source: class_names"
+                )
+        if self.recipe.model.maps == "cross+self":
+            looks = [(i, factor) for i in range(len(self.val)) for factor in evaluation.scales]
+            slides = evaluation.mode == "slide"
+            seen = {(evaluation.crop,) * 2} if slides else {self.evaluated_size(*look) for look in looks}
+            if seen != {self.view}:
+                raise ValueError(
+                    "model.maps=cross+self: self-attention maps have a channel for every pixel, so what is evaluated must "
+                    f"have the size of a training view, {self.view}, not {min(seen)}; slide windows of that size, or stretch"
+                )
+
 
 @lru_cache(maxsize=16)
 def prompts_of(caption: CaptionConfig, dataset: Dataset, seed: int, weights: str) -> Prompts:
     """The prompts of a data set as the recipe asks for them; made once per process."""
     present = {image_id: dataset.present(index) for index, image_id in enumerate(dataset.ids)}
-    diffusion = frozen_diffusion(weights, None)[0]
+    diffusion = frozen_diffusion(weights, None)
     budget = diffusion.tokens - 2  # without the start and end marks
     counts: dict[str, int] = {}
 

@@ -51,7 +51,7 @@ def test_all_errors_at_once_with_file_key_value_and_nearest_name(tmp_path: Path)
     assert f"{file}: caption.precision=1.5: Input should be less than or equal to 1" in text
     assert f"{file}: modl: unknown key; did you mean 'model'?" in text
     assert f"{base}: model.timestep=2000: Input should be less than 1000" in text
-    assert "--set model.latent=means: model.latent='means': Input should be 'sample' or 'mode'" in text
+    assert "--set model.latent=means: model.latent='means': expected ls, vpd, or a group of draw and scale" in text
 
 
 def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from PIL import Image
 from tadp_ray.config.load import load_recipe
 from tadp_ray.config.schema import FolderData
 from tadp_ray.data import open_dataset
-from tadp_ray.data.folder import Folder
+from tadp_ray.data.files import Files
+from tadp_ray.data.folder import layout
+from tadp_ray.data.sample import Split
 
 
 @pytest.fixture
@@ -33,8 +35,13 @@ def data(root: Path, **changes: object) -> FolderData:
     return FolderData.model_validate(values)
 
 
+def opened(data: FolderData, split: Split) -> Files:
+    """One split, opened anew."""
+    return Files(layout(data, split))
+
+
 def test_samples_keep_pixels_and_labels(photos: Path) -> None:
-    folder = Folder(data(photos), "train")
+    folder = opened(data(photos), "train")
     assert folder.ids == ("a", "b", "c") and folder.sizes == ((40, 48),) * 3
     sample = folder[1]
     assert np.array_equal(sample.image, np.asarray(Image.open(photos / "train/b.png")))
@@ -45,7 +52,7 @@ def test_samples_keep_pixels_and_labels(photos: Path) -> None:
 def test_zero_label_can_be_reduced_and_a_list_can_choose(photos: Path) -> None:
     (photos / "val.txt").write_text("train/c.png masks/c.png\n\na\n")
     split = {"images": "train/*.png", "masks": "masks/*.png", "list": "val.txt"}
-    folder = Folder(data(photos, val=split, reduce_zero_label=True), "val")
+    folder = opened(data(photos, val=split, reduce_zero_label=True), "val")
     assert folder.ids == ("c", "a")
     raw = np.asarray(Image.open(photos / "masks/c.png"))
     assert np.array_equal(folder[0].mask, np.where(raw == 1, 0, 255))
@@ -53,18 +60,18 @@ def test_zero_label_can_be_reduced_and_a_list_can_choose(photos: Path) -> None:
 
 def test_digest_follows_contents_not_places(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     moved = tmp_path_factory.mktemp("elsewhere") / "photos"
-    before = Folder(data(photos), "train").digest()
+    before = opened(data(photos), "train").digest()
     photos.rename(moved)
-    assert Folder(data(moved), "train").digest() == before
-    assert Folder(data(moved, classes=("road", "bus")), "train").digest() != before
+    assert opened(data(moved), "train").digest() == before
+    assert opened(data(moved, classes=("road", "bus")), "train").digest() != before
     Image.fromarray(np.zeros((40, 48), np.uint8)).save(moved / "masks/a.png")
-    assert Folder(data(moved), "train").digest() != before
+    assert opened(data(moved), "train").digest() != before
 
 
 def test_what_does_not_fit_is_named(photos: Path) -> None:
     def said(root: Path = photos, **changes: object) -> str:
         with pytest.raises(ValueError) as caught:
-            Folder(data(root, **changes), "train")
+            opened(data(root, **changes), "train")
         return str(caught.value)
 
     assert "data.root='nowhere': there is no such folder" in said(Path("nowhere"))

@@ -9,6 +9,7 @@ from tadp_ray.config.schema import AugmentConfig
 from tadp_ray.data.loader import Batches, Views, batch_at, train_loader
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import Augment
+from tadp_ray.tasks import mask_of
 
 
 def indices(length: int, batch_size: int, steps: int, seed: int = 0) -> list[int]:
@@ -36,8 +37,8 @@ def test_workers_and_passes_share_out_the_same_global_batches(per_pass: int, wor
 
 
 def test_views_do_not_depend_on_the_processes_that_make_them() -> None:
-    augment = Augment(AugmentConfig(scale=(0.8, 1.5), crop=32, photometric=True, pad=True, crop_max_share=0.75))
-    views = Views(Scenes("train", 8, size=32), augment)
+    augment = Augment(AugmentConfig(scale=(0.8, 1.5), crop=32, colour="mmseg", pad=True, crop_max_share=0.75))
+    views = Views(Scenes("train", 8, size=32), augment, mask_of)
     order = Batches(start=0, stop=3, batch_size=4, per_pass=4, length=8, seed=0)
     alone, helped = list(train_loader(views, order)), list(train_loader(views, order, workers=2))
     for (ids, images, masks), (other_ids, other_images, other_masks) in zip(alone, helped, strict=True):

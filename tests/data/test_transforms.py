@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 
 from tadp_ray.config.schema import AugmentConfig
 from tadp_ray.data.sample import Sample
-from tadp_ray.data.transforms import Augment, smallest_view, to_tensor
+from tadp_ray.data.transforms import Augment, cut_depth, smallest_view, to_tensor
 
 
 @pytest.fixture
@@ -23,25 +22,24 @@ def test_image_range() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_mask_follows_the_image(sample: Sample, seed: int) -> None:
-    image, mask = Augment(AugmentConfig(crop=32))(sample, seed)
-    assert image.shape == (3, 32, 32)
-    assert torch.equal(((image[0] + 1) * 127.5).round().long(), 2 * mask)
+    view = Augment(AugmentConfig(crop=32))(sample, seed)
+    assert view.image.shape == (32, 32, 3)
+    assert (view.image[..., 0] == 2 * view.mask).all()
 
 
 def test_a_view_is_a_function_of_its_seed(sample: Sample) -> None:
-    augment = Augment(AugmentConfig(scale=(0.7, 1.4), crop=32, photometric=True))
+    augment = Augment(AugmentConfig(scale=(0.7, 1.4), crop=32, colour="mmseg"))
     first = augment(sample, 5)
     augment(sample, 6)
     again = augment(sample, 5)
-    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
-    assert not torch.equal(first[0], augment(sample, 6)[0])
-    assert first[0].min() >= -1 and first[0].max() <= 1
+    assert (first.image == again.image).all() and (first.mask == again.mask).all()
+    assert (first.image != augment(sample, 6).image).any()
 
 
 def test_padding_is_mid_grey_and_ignored(sample: Sample) -> None:
-    image, mask = Augment(AugmentConfig(crop=96, pad=True, flip=0.0))(sample, 0)
-    assert (mask[48:] == 255).all() and (mask[:48, :72] != 255).all()
-    assert image[:, 48:].abs().max() < 0.01
+    view = Augment(AugmentConfig(crop=96, pad=True, flip=0.0))(sample, 0)
+    assert (view.mask[48:] == 255).all() and (view.mask[:48, :72] != 255).all()
+    assert to_tensor(view.image)[:, 48:].abs().max() < 0.01
 
 
 def test_crops_avoid_one_class_taking_nearly_all(sample: Sample) -> None:
@@ -50,9 +48,54 @@ def test_crops_avoid_one_class_taking_nearly_all(sample: Sample) -> None:
     wide = Sample("b", np.zeros((64, 64, 3), np.uint8), half)
     shares = {}
     for limit in (1.0, 0.75):
-        masks = [Augment(AugmentConfig(crop=32, crop_max_share=limit))(wide, seed)[1] for seed in range(40)]
+        masks = [Augment(AugmentConfig(crop=32, crop_max_share=limit))(wide, seed).mask for seed in range(40)]
         shares[limit] = np.mean([(mask == 0).all() for mask in masks])
     assert shares[1.0] > 0.3 and shares[0.75] < 0.1
+
+
+def test_depth_and_boxes_go_along_with_the_image() -> None:
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[10:20, 30:50] = 200
+    depth = np.where(image[..., 0] > 0, 3.5, 7.25).astype(np.float32)
+    boxes = np.array([[30, 10, 50, 20]], np.float32)
+    sample = Sample("a", image, depth=depth, boxes=boxes, box_classes=np.array([4]), difficult=np.array([True]))
+    seen = set()
+    for seed in range(12):
+        config = AugmentConfig(flip=0.5)
+        view = Augment(config, "depth")(sample, seed)
+        assert ((view.depth == 3.5) == (view.image[..., 0] > 0)).all() and view.mask is None
+        view = Augment(config, "boxes")(sample, seed)
+        left, top, right, bottom = view.boxes[0].astype(int)
+        assert (view.image[top:bottom, left:right] == 200).all() and view.image.sum() == image.sum()
+        assert view.box_classes.tolist() == [4] and view.difficult.tolist() == [True]
+        seen.add(left)
+    assert seen == {30, 10}
+    stretched = Augment(AugmentConfig(flip=0, stretch=64), "boxes")(sample, 0)
+    assert stretched.image.shape == (64, 64, 3)
+    assert stretched.boxes[0].tolist() == pytest.approx([32, 16, 53.33, 32], abs=0.01)
+
+
+def test_a_view_that_is_stretched_may_be_smaller_than_the_crop(sample: Sample) -> None:
+    """Pascal's code crops up to 512 pixels and stretches whatever is left."""
+    view = Augment(AugmentConfig(crop=64, stretch=32, flip=0))(sample, 0)
+    assert view.image.shape == (32, 32, 3) and view.mask.shape == (32, 32)
+
+
+def test_cut_depth_shows_millimetres_modulo_256_in_one_band() -> None:
+    image, depth = np.full((8, 64, 3), 9, np.uint8), np.full((8, 64), 1.3, np.float32)
+    widths = []
+    for seed in range(200):
+        cut = cut_depth(image, depth, 0.25, np.random.default_rng(seed))
+        columns = np.flatnonzero((cut != 9).any(axis=(0, 2)))
+        if len(columns):
+            assert (cut[:, columns] == 1300 % 256).all() and (np.diff(columns) == 1).all()
+            widths.append(len(columns))
+    assert 30 < len(widths) < 70 and 1 <= min(widths) and max(widths) <= 48
+
+
+def test_imagenet_pixels() -> None:
+    pixels = to_tensor(np.array([[[124, 116, 104]]], np.uint8), "imagenet")
+    assert pixels.abs().max() < 0.01
 
 
 def test_smallest_view() -> None:

@@ -8,10 +8,10 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from torch.nn.parallel import DistributedDataParallel
 
-from tadp_ray.config.schema import ModelConfig, SemanticFPNConfig
+from tadp_ray.config.schema import ModelConfig, Recipe, SemanticFPNConfig
 from tadp_ray.models.diffusion import load_diffusion
 from tadp_ray.models.tadp import TADP
-from tadp_ray.tasks import TASKS
+from tadp_ray.tasks import task_of
 
 IMAGES, CLASSES, CHANNELS = 4, 5, 16
 
@@ -29,8 +29,9 @@ def main(weights: str, output: Path) -> None:
     mask[0, :20], mask[3, :, :5] = 255, 255
     keep = (torch.rand(IMAGES, CHANNELS) > 0.3) / 0.7
 
-    task = TASKS["segmentation"]
-    model = TADP(load_diffusion(weights), CLASSES, ModelConfig(head=SemanticFPNConfig(channels=CHANNELS))).train()
+    settings = ModelConfig(head=SemanticFPNConfig(channels=CHANNELS))
+    task = task_of(Recipe(model=settings, schedule={"iterations": 1, "learning_rate": 1e-3}))
+    model = TADP(load_diffusion(weights), CLASSES, settings, tokens=13).train()
     parallel = DistributedDataParallel(model)
     logits = parallel(model.encode_images(images[share], noise[share]), context[share], keep[share])
     loss = task.loss(logits, mask[share])

@@ -28,11 +28,11 @@ def processors(diffusion: Diffusion) -> list[object]:
     return [module.processor for module in diffusion.unet.modules() if isinstance(module, Attention)]
 
 
-@pytest.mark.parametrize("maps", ["cross", "none"])
+@pytest.mark.parametrize("maps", ["cross", "none", "cross+self"])
 def test_levels_have_the_promised_shapes(tiny_diffusion: Diffusion, latents: Tensor, text: Tensor, maps: str) -> None:
     with torch.no_grad():
         features = unet_features(tiny_diffusion.unet, latents, torch.ones(2), text, maps)
-    channels = feature_channels(tiny_diffusion.unet, TOKENS, maps)
+    channels = feature_channels(tiny_diffusion.unet, TOKENS, maps, (24, 40))
     sizes = [(24, 40), (12, 20), (6, 10), (3, 5)]
     assert [tuple(f.shape) for f in features] == [(2, c, *size) for c, size in zip(channels, sizes, strict=True)]
 
@@ -44,6 +44,19 @@ def test_maps_are_shares_over_tokens(tiny_diffusion: Diffusion, latents: Tensor,
         maps = features[level][:, -TOKENS:]
         assert maps.min() >= 0
         torch.testing.assert_close(maps.sum(1), torch.ones(maps[:, 0].shape))
+
+
+def test_self_attention_maps_stand_behind_and_are_shares_over_pixels(
+    tiny_diffusion: Diffusion, latents: Tensor, text: Tensor
+) -> None:
+    with torch.no_grad():
+        cross = unet_features(tiny_diffusion.unet, latents, torch.ones(2), text, "cross")
+        both = unet_features(tiny_diffusion.unet, latents, torch.ones(2), text, "cross+self")
+    for level in MAP_LEVELS:
+        own = both[level][:, cross[level].shape[1] :]
+        torch.testing.assert_close(both[level][:, : cross[level].shape[1]], cross[level], atol=1e-5, rtol=1e-4)
+        assert own.shape[1] == own.shape[2] * own.shape[3]
+        torch.testing.assert_close(own.sum(1), torch.ones(own[:, 0].shape))
 
 
 def test_reading_maps_changes_no_feature(tiny_diffusion: Diffusion, latents: Tensor, text: Tensor) -> None:

@@ -1,12 +1,31 @@
 """Prompts become contexts as Stable Diffusion makes them."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from tadp_ray.models.conditioning import ContextCache, count_tokens, encode_prompts
+from tadp_ray.captions.prompts import NAME_END
+from tadp_ray.captions.templates import SINGLE, TEMPLATES
+from tadp_ray.config.schema import CaptionConfig
+from tadp_ray.models.conditioning import (
+    Contexts,
+    class_embedding,
+    count_tokens,
+    encode_prompts,
+    read_class_embeddings,
+    write_class_embeddings,
+)
 from tadp_ray.models.diffusion import Diffusion
 
 LENGTH = 13
+CLASSES = ("ox", "cow", "cat")
+NAMES = NAME_END.join(CLASSES)
+
+
+def contexts(diffusion: Diffusion, **caption: object) -> Contexts:
+    config = CaptionConfig(source="class_names", **caption)
+    return Contexts(diffusion.tokenizer, diffusion.text_encoder, config, CLASSES)
 
 
 def test_contexts_are_padded_states_after_the_last_norm_without_a_mask(tiny_diffusion: Diffusion) -> None:
@@ -40,7 +59,7 @@ def test_each_distinct_prompt_is_encoded_once_and_alike(tiny_diffusion: Diffusio
     calls = []
     hook = tiny_diffusion.text_encoder.register_forward_hook(lambda *_: calls.append(1))
     try:
-        cache = ContextCache(tiny_diffusion.tokenizer, tiny_diffusion.text_encoder)
+        cache = contexts(tiny_diffusion)
         first = cache(["ox", "cow", "ox"])
         second = cache(["cow", "cat"])
     finally:
@@ -49,5 +68,46 @@ def test_each_distinct_prompt_is_encoded_once_and_alike(tiny_diffusion: Diffusio
     assert torch.equal(first[0], first[2]) and torch.equal(first[1], second[0])
     assert not torch.equal(first[0], first[1])
     # What else is new in a batch must not change a context's last bits: cells would depend on the order of their images.
-    alone = ContextCache(tiny_diffusion.tokenizer, tiny_diffusion.text_encoder)(["cat"])
+    alone = contexts(tiny_diffusion)(["cat"])
     assert torch.equal(alone[0], second[1])
+
+
+def test_names_are_encoded_each_by_itself(tiny_diffusion: Diffusion) -> None:
+    """A start mark and 2 + 3 + 3 letters, no name knowing of another (source: TADP's Pascal code)."""
+    (found,) = contexts(tiny_diffusion, encoding="names")([NAMES])
+    assert found.shape == (1 + 8, 20)
+    alone = contexts(tiny_diffusion)(["ox", "cow"])
+    assert torch.equal(found[:3], alone[0, :3]) and torch.equal(found[3:6], alone[1, 1:4])
+
+
+def test_a_class_embedding_is_the_mean_of_80_end_marks(tiny_diffusion: Diffusion) -> None:
+    assert len(TEMPLATES) == len(set(TEMPLATES)) == 80 and SINGLE in TEMPLATES
+    (found,) = contexts(tiny_diffusion, encoding="class_embeddings")([NAMES])
+    assert found.shape == (3, 20)
+    own = [class_embedding(tiny_diffusion.tokenizer, tiny_diffusion.text_encoder, "ox", [t]) for t in TEMPLATES]
+    torch.testing.assert_close(found[0], torch.stack(own).mean(0))
+    (single,) = contexts(tiny_diffusion, encoding="class_embeddings", templates="single")([NAMES])
+    torch.testing.assert_close(single[0], own[TEMPLATES.index(SINGLE)])
+
+
+def test_class_embeddings_come_from_a_file_of_this_many_classes(tiny_diffusion: Diffusion, tmp_path: Path) -> None:
+    vectors, ours, published = torch.randn(3, 20), tmp_path / "ours.safetensors", tmp_path / "published.pth"
+    write_class_embeddings(ours, CLASSES, vectors)
+    torch.save(vectors, published)
+    for file in (ours, published):
+        (found,) = contexts(tiny_diffusion, encoding="class_embeddings", embeddings=file)([NAMES])
+        assert torch.equal(found, vectors)
+    torch.save(vectors[:2], published)
+    with pytest.raises(ValueError, match=r"published.pth'.*holds \(2, 20\), but this data set has 3 classes"):
+        contexts(tiny_diffusion, encoding="class_embeddings", embeddings=published)
+    published.write_bytes(b"not a file of tensors")
+    with pytest.raises(ValueError, match="cannot be read as class embeddings"):
+        contexts(tiny_diffusion, encoding="class_embeddings", embeddings=published)
+
+
+def test_the_published_class_embeddings_are_read(shared: Path) -> None:
+    """VOC's 21 vectors of 768 channels, as TADP publishes them."""
+    (file,) = (shared / "data/tadp").rglob("TADP/vpd/pascal_class_embeddings.pth")
+    classes = [str(index) for index in range(21)]
+    found = read_class_embeddings(file, classes, 768)
+    assert len(found) == 21 and 20 < torch.stack(list(found.values())).norm(dim=1).mean() < 25

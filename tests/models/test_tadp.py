@@ -19,7 +19,8 @@ CLASSES, CHANNELS = 5, 16
 
 def make_model(diffusion: Diffusion, **settings: object) -> TADP:
     torch.manual_seed(3)
-    return TADP(diffusion, CLASSES, ModelConfig(head=SemanticFPNConfig(channels=CHANNELS), **settings)).train()
+    config = ModelConfig(head=SemanticFPNConfig(channels=CHANNELS), **settings)
+    return TADP(diffusion, CLASSES, config, tokens=13, latent=(16, 24)).train()
 
 
 @pytest.fixture
@@ -34,13 +35,13 @@ def latents() -> Tensor:
     return torch.randn(2, 4, 16, 24, generator=torch.Generator().manual_seed(2))
 
 
-@pytest.mark.parametrize("maps", ["cross", "none"])
+@pytest.mark.parametrize("maps", ["cross", "none", "cross+self"])
 @pytest.mark.parametrize("detach", [True, False])
 def test_every_trained_parameter_gets_a_gradient(
     tiny_diffusion: Diffusion, latents: Tensor, text: Tensor, maps: str, detach: bool
 ) -> None:
     """Otherwise DistributedDataParallel would wait for gradients that never come."""
-    model = make_model(tiny_diffusion, maps=maps, detach_maps=detach)
+    model = make_model(tiny_diffusion, maps=maps, detach_maps=detach, adapter=True)
     logits = model(latents, text)
     assert logits.shape == (2, CLASSES, 16, 24)
     logits.square().mean().backward()
@@ -52,6 +53,19 @@ def test_every_trained_parameter_gets_a_gradient(
 
 def test_the_state_holds_unet_and_head_only(tiny_diffusion: Diffusion) -> None:
     assert {name.partition(".")[0] for name in make_model(tiny_diffusion).state_dict()} == {"unet", "head"}
+
+
+def test_an_adapter_changes_the_text_a_little_at_first(
+    tiny_diffusion: Diffusion, latents: Tensor, text: Tensor
+) -> None:
+    """Its gamma starts at 1e-4, and goes the head's rate: it is no part of the U-Net."""
+    model = make_model(tiny_diffusion, adapter=True)
+    assert model.adapter.gamma.tolist() == [pytest.approx(1e-4)] * 20
+    change = (model.adapter(text) - text).abs()
+    assert 0 < change.max() < 1e-3
+    plain = make_model(tiny_diffusion)
+    model.load_state_dict(plain.state_dict(), strict=False)
+    torch.testing.assert_close(model(latents, text), plain(latents, text), atol=1e-2, rtol=1e-2)
 
 
 def test_models_share_no_weights(tiny_diffusion: Diffusion) -> None:
@@ -75,7 +89,7 @@ def test_latents_are_sampled_or_not_and_scaled_or_not(tiny_diffusion: Diffusion)
         ("mode", "scaled", mean * factor),
         ("mode", "raw", mean),
     ):
-        model = make_model(tiny_diffusion, latent=latent, latent_scale=scale)
+        model = make_model(tiny_diffusion, latent={"draw": latent, "scale": scale})
         assert model.latent_shape(images) == (4, 16, 24)
         found = model.encode_images(images, noise if latent == "sample" else None)
         torch.testing.assert_close(found, expected)

@@ -24,7 +24,8 @@ def tiny_cell(tmp_path: Path) -> Callable[..., Cell]:
     """`tiny_cell(schedule={"micro_batch": 2}, storage="b")`: groups of the recipe are changed by keyword."""
 
     def make(storage: str = "runs", seed: int = 0, **changes: dict[str, Any]) -> Cell:
-        values = {group: {**TINY.get(group, {}), **changes.get(group, {})} for group in {*TINY, *changes}}
+        values = {group: {**TINY.get(group, {}), **changes.get(group, {})} for group in {*TINY, *changes} - {"task"}}
+        values["task"] = changes.get("task", "segmentation")
         values["compute"] = {**values.get("compute", {}), "storage": str(tmp_path / storage)}
         recipe = Recipe.model_validate(values)
         digests = {split: open_dataset(recipe.data, split).digest() for split in ("train", "val")}

@@ -3,15 +3,15 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tadp_ray.models.tadp import TADP
 from tadp_ray.training.cost import step_cost
+from tadp_ray.training.run import build_model
 from tadp_ray.training.study import Study
 
 
 def test_counted_cost_is_that_of_a_real_step(tiny_cell) -> None:
     study = Study(tiny_cell(schedule={"micro_batch": 2}).recipe, 0)
-    cost = step_cost(study)
-    model = TADP(study.diffusion, len(study.train.classes), study.recipe.model).train()
+    cost = step_cost(study.recipe, study.diffusion, len(study.train.classes), study.tokens, study.view)
+    model = build_model(study, torch.device("cpu")).train()
     images = torch.randn(2, 3, 32, 32)
     with FlopCounterMode(display=False) as counter:
         latents = model.encode_images(images, torch.randn(2, *model.latent_shape(images)))

@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from tadp_ray.config.schema import ScheduleConfig
-from tadp_ray.training.optim import make_optimizer, rate_factor
+from tadp_ray.training.optim import learning_rate, make_optimizer
 
 FAST_4K = ScheduleConfig(iterations=4000, learning_rate=1.6e-4, unet_scale=0.1, warmup_iterations=75, power=1.0)
 
@@ -14,15 +14,60 @@ FAST_4K = ScheduleConfig(iterations=4000, learning_rate=1.6e-4, unet_scale=0.1, 
 )
 def test_published_fast_schedule(step: int, factor: float) -> None:
     """mmcv's poly policy (power 1, minimum 0) with linear warm-up from 1e-6 (seg_ade20k_fast_4k)."""
-    assert rate_factor(step, FAST_4K) == pytest.approx(factor, rel=1e-4, abs=1e-9)
+    assert learning_rate(step, FAST_4K) == pytest.approx(1.6e-4 * factor, rel=1e-4, abs=1e-9)
 
 
-def test_groups() -> None:
-    unet = nn.Sequential(nn.Conv2d(4, 8, 3), nn.GroupNorm(2, 8), nn.LayerNorm(8))
-    head = nn.Sequential(nn.Conv2d(8, 2, 1), nn.BatchNorm2d(2))
-    unet[0].bias.requires_grad_(False)
-    optimizer, rates = make_optimizer(unet, head, FAST_4K)
-    described = [(len(g["params"]), g["weight_decay"]) for g in optimizer.param_groups]
-    assert described == [(1, 0.005), (4, 0.0), (2, 0.005), (2, 0.0)]
-    assert [g["initial_lr"] for g in optimizer.param_groups] == pytest.approx([1.6e-5, 1.6e-5, 1.6e-4, 1.6e-4])
-    assert rates.get_last_lr()[2] == pytest.approx(1.6e-10)
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (0, 3e-5),
+        (6054, 3e-5 + 4.7e-4 * 0.5**0.9),
+        (12108, 5e-4),
+        (18162, 5e-4 - 4.7e-4 * 0.5**0.9),
+        (24216, 3e-5),
+        (25224, 3e-5),
+    ],
+)
+def test_published_nyu_schedule(step: int, rate: float) -> None:
+    """Up for 12 epochs of 1,009 steps and down for 12; the last epoch stays at the lowest rate."""
+    nyu = ScheduleConfig(
+        iterations=25225, batch_size=24, learning_rate=5e-4, decay="triangular", peak=12108, lowest=3e-5, power=0.9
+    )
+    assert learning_rate(step, nyu) == pytest.approx(rate, abs=1e-9)
+
+
+class Model(nn.Module):
+    """Two modules named as the model's are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unet = nn.ModuleDict(
+            {
+                "resnets": nn.Sequential(nn.Conv2d(4, 8, 3), nn.GroupNorm(2, 8)),
+                "attentions": nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8)),
+            }
+        )
+        self.head = nn.Sequential(nn.Conv2d(8, 2, 1), nn.BatchNorm2d(2))
+
+
+@pytest.mark.parametrize(
+    ("decayed", "expected"),
+    [
+        (
+            "all_but_norms",
+            {"unet": (3, 1.6e-5, 0.005), "unet, not decayed": (4, 1.6e-5, 0), "head": (2, 1.6e-4, 0.005)},
+        ),
+        ("matrices", {"unet": (2, 1.6e-5, 0.005), "unet, not decayed": (5, 1.6e-5, 0), "head": (1, 1.6e-4, 0.005)}),
+        ("as_mmcv", {"unet": (5, 1.6e-5, 0.005), "unet, not decayed": (2, 1.6e-4, 0), "head": (4, 1.6e-4, 0.005)}),
+    ],
+)
+def test_groups(decayed: str, expected: dict[str, tuple[int, float, float]]) -> None:
+    """A frozen parameter is in none; mmcv's names exempt the norms of attention blocks alone, at the head's rate."""
+    model = Model()
+    model.unet["resnets"][0].bias.requires_grad_(False)
+    optimizer, _ = make_optimizer(model, FAST_4K.model_copy(update={"decayed": decayed}))
+    found = {g["name"]: (len(g["params"]), g["initial_lr"], g["weight_decay"]) for g in optimizer.param_groups}
+    assert {name: found[name] for name in expected} == {
+        name: pytest.approx(values) for name, values in expected.items()
+    }
+    assert sum(count for count, _, _ in found.values()) == 11

@@ -111,6 +111,65 @@ def test_two_processes_train_what_one_does(tiny_cell, tmp_path: Path) -> None:
     assert final_metrics(together.folder)["miou"] == pytest.approx(expected["miou"], abs=1)
 
 
+def test_recomputed_activations_change_no_number(tiny_cell) -> None:
+    plain, thrifty = tiny_cell("plain"), tiny_cell("thrifty", compute={"recompute": True})
+    assert plain.fingerprint == thrifty.fingerprint
+    assert numbers(train_cell(plain, CPU)) == numbers(train_cell(thrifty, CPU))
+
+
+def test_lower_precision_trains_nearly_alike(tiny_cell) -> None:
+    whole, half = tiny_cell("whole"), tiny_cell("half", schedule={"precision": "bfloat16"})
+    train_cell(whole, CPU), train_cell(half, CPU)
+    assert loss(half) != loss(whole) and loss(half) == pytest.approx(loss(whole), rel=0.05)
+
+
+DEPTH = {
+    "task": "depth",
+    "model": {
+        "weights": "pocket",
+        "maps": "none",
+        "head": {"kind": "vpd_depth", "fused": 32, "channels": 16, "max_depth": 80},
+    },
+}
+BOXES = {
+    "task": "detection",
+    "model": {
+        "weights": "pocket",
+        "head": {"kind": "faster_rcnn", "channels": 16, "representation": 32, "anchors": [8, 16, 32, 48]},
+    },
+}
+PASCAL = {
+    "augment": {"scale": [0.5, 2.0], "crop": 32, "stretch": 32, "colour": "hsv"},
+    "model": {"weights": "pocket", "head": {"kind": "smp_fpn", "pyramid": 32, "channels": 64}},
+    "evaluation": {"every": 3, "score_at": "view"},
+}
+SEVERAL = {
+    "model": {"weights": "pocket", "latent": "vpd", "adapter": True, "pixels": "imagenet", "head": {"channels": 16}},
+    "caption": {"source": "class_names", "encoding": "class_embeddings", "templates": "single"},
+    "evaluation": {"every": 3, "mode": "slide", "crop": 32, "stride": 16, "scales": [1.0, 1.5], "flip": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "figures"),
+    [
+        (DEPTH, {"rmse", "best_rmse", "delta1", "silog"}),
+        (BOXES, {"ap50", "best_ap50", "ap", "coco_ap"}),
+        (PASCAL, {"miou", "best_miou"}),
+        (SEVERAL, {"miou", "best_miou"}),
+    ],
+)
+def test_every_task_is_interrupted_and_resumed_like_segmentation(tiny_cell, stop_after, changes, figures) -> None:
+    whole, cut = tiny_cell("whole", **changes), tiny_cell("cut", **changes, compute={"checkpoint_every": 2})
+    expected = train_cell(whole, CPU)
+    assert figures <= expected.keys() and (whole.folder / "predictions.png").is_file()
+    stop_after(5)
+    with pytest.raises(Stopped):
+        train_cell(cut, CPU)
+    stop_after(None)
+    assert numbers(train_cell(cut, CPU)) == pytest.approx(numbers(expected), rel=0, abs=0, nan_ok=True)
+
+
 def test_the_core_trains_without_ray_and_mlflow(tiny_cell, tmp_path: Path) -> None:
     """Three steps in a process that cannot import either."""
     cell = tiny_cell(schedule={"iterations": 3})

@@ -1,0 +1,174 @@
+"""What a published data set is, and whether it lies whole and readable below a folder: the words of `tadp-ray data`."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from tadp_ray.config.errors import nearest
+from tadp_ray.data import PUBLISHED
+from tadp_ray.data.files import Layout, PublishedSet, first_few
+from tadp_ray.data.sample import IGNORE, Sample
+
+MEASURED = {
+    "segmentation": ("class index", "pixels", "ignored"),
+    "depth": ("depth in metres", "pixels", "without a reading"),
+    "detection": ("box side in pixels", "boxes", "difficult"),
+}
+"""Of each task's ground truth: what has a range, what is counted, and which of those count for nothing."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one sample adds to the summary of its split."""
+
+    size: tuple[int, int]
+    """(height, width) in pixels."""
+    present: list[int]
+    range: tuple[float, float] | None
+    """Of its ground truth; None if all of it is left out."""
+    counted: int
+    """Pixels or boxes."""
+    left_out: int
+    """Those of them that count for nothing."""
+
+
+def find(kind: str) -> PublishedSet:
+    """The data set of that name.
+
+    Raises:
+        ValueError: there is none; says which name is near.
+    """
+    if kind not in PUBLISHED:
+        raise ValueError(f"{kind!r} is no data set of the paper; {nearest(kind, list(PUBLISHED))}")
+    return PUBLISHED[kind]
+
+
+def facts(kind: str) -> dict[str, Any]:
+    """What a data set is, where it comes from, and what goes where."""
+    known = find(kind)
+    return {
+        "name": kind,
+        "title": known.title,
+        "task": known.task,
+        "images": dict(known.images),
+        "classes": list(known.classes),
+        "home": list(known.home),
+        "terms": known.terms,
+        "layout": known.tree.splitlines(),
+    }
+
+
+def described(kind: str) -> Iterator[str]:
+    """`facts` as lines to read."""
+    known = find(kind)
+    counts = ", ".join(f"{count:,} {split}" for split, count in known.images.items())
+    yield f"{kind}: {known.title}"
+    yield f"  {known.task}, {len(known.classes)} classes, images: {counts}"
+    yield f"  from {' and '.join(known.home)}"
+    yield f"  terms: {known.terms}"
+    yield "  below its root:"
+    yield from (f"    {line}" for line in known.tree.splitlines())
+
+
+def check(kind: str, root: Path) -> dict[str, Any]:
+    """Open every file of a data set; on a terminal, a bar shows how far it is.
+
+    Returns: for each published split the number of images, their sizes, the range of their ground truth and how many show
+    each class, and under "problems" everything that is wrong, one line a file.
+
+    Raises:
+        ValueError: there is no data set of that name.
+    """
+    known = find(kind)
+    splits, problems = {}, []
+    aside = Console(stderr=True)
+    with Progress(console=aside, transient=True, disable=not aside.is_terminal) as bar, ThreadPoolExecutor() as pool:
+        for split, published in known.images.items():
+            try:
+                layout = known.layout(root, split)
+            except ValueError as error:
+                problems.append(f"{split}: {error}")
+                continue
+            if len(layout.images) != published:
+                problems.append(f"{split}: {len(layout.images):,} images, the published split has {published:,}")
+            opened = pool.map(lambda name, layout=layout: measure(layout, name), layout.images)
+            found = list(bar.track(opened, total=len(layout.images), description=f"{kind} {split}"))
+            problems += [f"{split}: {each}" for each in found if isinstance(each, str)]
+            readable = [each for each in found if isinstance(each, Measured)]
+            splits[split] = {"images": len(layout.images), "published": published, "readable": len(readable)}
+            if readable:
+                splits[split] |= summary(known, readable)
+    return {"name": kind, "root": str(root), "splits": splits, "problems": problems}
+
+
+def measure(layout: Layout, name: str) -> Measured | str:
+    """One sample's share of the summary, or what is wrong with it."""
+    try:
+        sample = layout.sample(name)
+        values, counted, left_out = truth(sample)
+        limits = tuple(round(end(values).item(), 3) for end in (np.min, np.max)) if values.size else None
+        return Measured(sample.image.shape[:2], layout.present(sample), limits, counted, left_out)
+    except ValueError as error:
+        return str(error)
+
+
+def truth(sample: Sample) -> tuple[np.ndarray, int, int]:
+    """The values that have a range, how many pixels or boxes there are, and how many of them are left out."""
+    if sample.boxes is not None:
+        return sample.boxes[:, 2:] - sample.boxes[:, :2], len(sample.boxes), int(sample.difficult.sum())
+    pixels, nothing = (sample.depth, 0) if sample.mask is None else (sample.mask, IGNORE)
+    values = pixels[pixels != nothing]
+    return values, pixels.size, pixels.size - values.size
+
+
+def summary(known: PublishedSet, found: Sequence[Measured]) -> dict[str, Any]:
+    """Sizes, ranges and classes of the readable samples of a split."""
+    what, unit, without = MEASURED[known.task]
+    limits = [each.range for each in found if each.range]
+    counted, left_out = sum(each.counted for each in found), sum(each.left_out for each in found)
+    shown = Counter(index for each in found for index in each.present)
+    return {
+        "height": spread(each.size[0] for each in found),
+        "width": spread(each.size[1] for each in found),
+        "values": {
+            "of": what,
+            "min": min((low for low, _ in limits), default=None),
+            "max": max((high for _, high in limits), default=None),
+        },
+        "counted": {"of": unit, "total": counted, "left_out": left_out / counted, "because": without},
+        "classes": {name: shown[index] for index, name in enumerate(known.classes)},
+    }
+
+
+def spread(values: Iterable[int]) -> dict[str, float]:
+    """Smallest, middle and largest."""
+    values = list(values)
+    return {"min": min(values), "median": median(values), "max": max(values)}
+
+
+def told(report: dict[str, Any]) -> Iterator[str]:
+    """A report of `check` as lines to read."""
+    for split, found in report["splits"].items():
+        yield f"{split}: {found['images']:,} images of {found['published']:,} published, {found['readable']:,} readable"
+        if not found["readable"]:
+            continue
+        for side in ("height", "width"):
+            yield "  {side} {min} to {max}, median {median:g}".format(side=side, **found[side])
+        yield "  {of} {min} to {max}".format(**found["values"])
+        yield "  {total:,} {of}, {left_out:.1%} of them {because}".format(**found["counted"])
+        shown = Counter(found["classes"])
+        often = [f"{name} ({count:,})" for name, count in shown.most_common() if count]
+        never = [name for name, count in shown.items() if not count]
+        yield f"  {len(often)} of {len(shown)} classes, in images: {first_few(often)}"
+        if never:
+            yield f"  in no image: {first_few(never, 10)}"
+    yield f"{len(report['problems'])} problems" if report["problems"] else "nothing is wrong"
+    yield from (f"  {problem}" for problem in report["problems"])

@@ -1,0 +1,220 @@
+"""Data sets that lie in files: which files a split consists of, what they mean, and one data set of them all."""
+
+import glob
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from tadp_ray.data.images import read_image
+from tadp_ray.data.sample import IGNORE, Sample, Split
+
+Fields = dict[str, np.ndarray]
+"""What a truth file says: fields of a `Sample` by name."""
+
+
+def shown(sample: Sample) -> list[int]:
+    """Class indices with a pixel in the mask, or else with a box, ascending."""
+    classes = sample.box_classes if sample.mask is None else sample.mask
+    return [int(index) for index in np.flatnonzero(np.bincount(classes.ravel())) if index != IGNORE]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of one split, and how to read them. Its functions can be pickled, as loader processes need it."""
+
+    classes: tuple[str, ...]
+    images: Mapping[str, Path]
+    """Image file by sample id, in the order of the data set."""
+    truths: Mapping[str, Path]
+    """File with the ground truth (label map, depth map or boxes) by sample id."""
+    read: Callable[[Path], Fields]
+    """Reads a truth file; ValueError names the file, the value and the mend."""
+    rules: tuple[object, ...]
+    """What decides how files are read: part of the digest."""
+    present: Callable[[Sample], list[int]] = shown
+    """Class indices that an image shows, ascending."""
+
+    def sample(self, name: str) -> Sample:
+        """Read one sample.
+
+        Raises:
+            ValueError: a file cannot be read, or image and truth do not fit together.
+        """
+        for file in (self.images[name], self.truths[name]):
+            if not file.is_file():
+                raise ValueError(f"{file}: there is no such file; sample {name!r} needs it")
+        image = read_image(self.images[name])
+        sample = Sample(id=name, image=image, **self.read(self.truths[name]))
+        for what, pixels in (("label map", sample.mask), ("depth map", sample.depth)):
+            if pixels is not None and pixels.shape != image.shape[:2]:
+                raise ValueError(
+                    f"{self.truths[name]}: {what} is {pixels.shape}, its image {self.images[name]} is {image.shape[:2]} "
+                    "(height, width); they must be of one size"
+                )
+        if sample.boxes is not None:
+            self._check_boxes(sample)
+        return sample
+
+    def _check_boxes(self, sample: Sample) -> None:
+        height, width = sample.image.shape[:2]
+        low, high = sample.boxes[:, :2], sample.boxes[:, 2:]
+        outside = ~((low >= 0) & (high <= (width, height))).all(axis=1)
+        flat = (high <= low).any(axis=1)
+        for place in np.flatnonzero(outside | flat)[:1]:
+            corners = ", ".join(f"{value:g}" for value in sample.boxes[place])
+            raise ValueError(
+                f"{self.truths[sample.id]}: object {place + 1} ({self.classes[sample.box_classes[place]]}) "
+                f"{'has no area' if flat[place] else 'reaches outside'}: ({corners}) counted from 0, in an image "
+                f"{width} wide and {height} high; correct it"
+            )
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """A data set of the paper: what it is, where it comes from, what goes where, and how it is read."""
+
+    title: str
+    task: str
+    classes: tuple[str, ...]
+    home: tuple[str, ...]
+    """Official project pages."""
+    terms: str
+    """What its makers allow, in short; their page is what counts."""
+    tree: str
+    """Files below the root, one a line, with what they are."""
+    images: Mapping[Split, int]
+    """How many images each published split has."""
+    layout: Callable[[Path, Split], Layout]
+    """Finds the files of a split below a root; ValueError says what was looked for."""
+
+
+class Files:
+    """One split of a data set that lies in files; every image and truth is opened once, before any training.
+
+    Raises:
+        ValueError: files that are missing, broken or do not fit, each named, with the mend; at most 20 are shown.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self.classes = layout.classes
+        self.ids = tuple(layout.images)
+        with ThreadPoolExecutor() as pool:
+            opened = list(pool.map(self._open, self.ids))
+        problems = [found for found in opened if isinstance(found, str)]
+        if problems:
+            more = [f"and {len(problems) - 20} more files"] if len(problems) > 20 else []
+            raise ValueError("\n".join(problems[:20] + more))
+        self.sizes: tuple[tuple[int, int], ...] = tuple(size for size, _ in opened)
+        self._present = tuple(present for _, present in opened)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._layout.sample(self.ids[index])
+
+    def present(self, index: int) -> tuple[str, ...]:
+        """Names of the classes that the full image shows, in class order."""
+        return tuple(self.classes[label] for label in self._present[index])
+
+    @cached_property
+    def _digest(self) -> str:
+        layout = self._layout
+        with ThreadPoolExecutor() as pool:
+            files = (file for name in self.ids for file in (layout.images[name], layout.truths[name]))
+            settings = (self.ids, self.classes, *layout.rules)
+            return hashlib.sha256(repr((settings, list(pool.map(file_digest, files)))).encode()).hexdigest()
+
+    def digest(self) -> str:
+        """Hash of all files' contents, ids, class names and rules of reading; not of where the files lie."""
+        return self._digest
+
+    def _open(self, name: str) -> tuple[tuple[int, int], list[int]] | str:
+        """((height, width), classes present) of one sample, or what is wrong with it."""
+        try:
+            sample = self._layout.sample(name)
+            return sample.image.shape[:2], self._layout.present(sample)
+        except ValueError as error:
+            return str(error)
+
+
+def first_few(names: Iterable[str], limit: int = 5) -> str:
+    """`a, b, c and 7 more`."""
+    names = list(names)
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def require(kind: str, root: Path, *parts: str) -> None:
+    """Check that a data set's folders and lists are there.
+
+    Raises:
+        ValueError: `root` does not hold all of `parts`; says which folder nearby does.
+    """
+    if not root.is_dir():
+        raise ValueError(f"{kind}: root={str(root)!r}: there is no such folder; {guide(kind)}")
+    missing = [part for part in parts if not (root / part).exists()]
+    if missing:
+        nearby = [
+            folder for folder in (root.parent, *sorted(root.glob("*"))) if all((folder / p).exists() for p in parts)
+        ]
+        mend = f"{str(nearby[0])!r} does: name it as root" if nearby else guide(kind)
+        raise ValueError(f"{kind}: root={str(root)!r} does not hold {', '.join(missing)}; {mend}")
+
+
+def guide(kind: str) -> str:
+    """Where to read what goes where."""
+    return f"`tadp-ray data check {kind}` says what goes where"
+
+
+def mirrored(
+    kind: str, images: Path, ending: str, truths: Path, truth_ending: str
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Image and truth files, by id, of two folders whose file paths differ by their endings alone.
+
+    An id is the image's path below its folder, as in the published caption files. A file that stands alone has its missing
+    partner named too, so that whoever opens the pair says what is missing.
+
+    Raises:
+        ValueError: there is no image.
+    """
+    found = {
+        path.removesuffix(end)
+        for folder, end in ((images, ending), (truths, truth_ending))
+        for path in glob.iglob(f"**/*{end}", root_dir=folder, recursive=True)
+    }
+    if not found:
+        raise ValueError(f"{kind}: {images} holds no file that ends in {ending}; {guide(kind)}")
+    stems = sorted(found)
+    return (
+        {stem + ending: images / (stem + ending) for stem in stems},
+        {stem + ending: truths / (stem + truth_ending) for stem in stems},
+    )
+
+
+def lines_of(path: Path) -> list[str]:
+    """Lines of a list file that say something.
+
+    Raises:
+        ValueError: there are none.
+    """
+    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{path}: this list is empty; name one image a line")
+    return lines
+
+
+def read_list(path: Path) -> list[str]:
+    """File stems named by a list file, one a line; a line may carry a folder, an extension, or the mask's name behind."""
+    return [Path(line.split()[0]).stem for line in lines_of(path)]
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,69 @@
+"""NYU Depth v2 as BTS extracted it: indoor photographs with depth, and the kind of room each was taken in."""
+
+from pathlib import Path
+
+from tadp_ray.data.files import Layout, PublishedSet, lines_of, require
+from tadp_ray.data.images import read_depth
+from tadp_ray.data.sample import Sample, Split
+
+SCENES = tuple(
+    name.strip()
+    for name in """
+    cafe, indoor_balcony, classroom, bathroom, dining_room, home_office, kitchen, furniture_store, office, study,
+    home_storage, printer_room, student_lounge, bedroom, playroom, study_room, excercise_room, foyer, computer_lab,
+    reception_room, office_kitchen, dinette, living_room, bookstore, conference_room, basement, laundry_room
+    """.split(",")
+)
+"""As folders are called, in the order of the published class list (VPD), its spelling mistake included."""
+CLASSES = tuple(scene.replace("_", " ").replace("excercise", "exercise") for scene in SCENES)
+
+
+def layout(root: Path, split: Split) -> Layout:
+    """Pairs that the split's list names.
+
+    Raises:
+        ValueError: folders or lists are missing, or a list is empty, or a line does not name an image and a depth map.
+    """
+    names, folder = {"train": ("train_list.txt", "sync"), "val": ("test_list.txt", "official_splits/test")}[split]
+    require("nyuv2", root, names, folder)
+    images, truths = {}, {}
+    for line in lines_of(root / names):
+        # BTS's own lists carry the focal length as a third column, and no slash in front.
+        columns = [column.lstrip("/") for column in line.split()]
+        if len(columns) < 2:
+            raise ValueError(f"{root / names}: expected an image and its depth map on each line, not {line!r}")
+        image, depth = columns[:2]
+        images[f"/{image}"], truths[f"/{image}"] = root / folder / image, root / folder / depth
+    return Layout(CLASSES, images, truths, read=read_depth, rules=("nyuv2",), present=scene)
+
+
+def scene(sample: Sample) -> list[int]:
+    """The class of the room that the sample's folder names: the first of the list that is part of the name.
+
+    That is VPD's rule: an office_kitchen counts as a kitchen, a study_room as a study.
+
+    Raises:
+        ValueError: the folder names no kind of room.
+    """
+    found = [index for index, name in enumerate(SCENES) if name in sample.id]
+    if not found:
+        raise ValueError(f"nyuv2: {sample.id}: its folder names none of the rooms {', '.join(SCENES)}")
+    return found[:1]
+
+
+NYUV2 = PublishedSet(
+    title="NYU Depth v2, as extracted for BTS",
+    task="depth",
+    classes=CLASSES,
+    home=("https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html", "https://github.com/cleinc/bts"),
+    terms="see the project page",
+    tree="""\
+sync/kitchen_0028b/rgb_00045.jpg                  photographs of 480 x 640 pixels
+sync/kitchen_0028b/sync_depth_00045.png           their depth: 16 bits, millimetres, 0 no reading
+official_splits/test/bathroom/rgb_00045.jpg       the same of the official test split
+official_splits/test/bathroom/sync_depth_00045.png
+train_list.txt                                    24,231 lines: /kitchen_0028b/rgb_00045.jpg /kitchen_0028b/sync_...
+test_list.txt                                     654 lines; both lists are published with TADP and VPD""",
+    images={"train": 24231, "val": 654},
+    layout=layout,
+)

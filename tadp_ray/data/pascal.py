@@ -1,0 +1,147 @@
+"""Pascal VOC: segmentation of 2012 with the extended training masks, and detection on 2007 and 2012."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from tadp_ray.data.files import Fields, Layout, PublishedSet, read_list, require
+from tadp_ray.data.images import label_table, read_mask
+from tadp_ray.data.sample import IGNORE, Split
+
+ANNOTATED = tuple(
+    name.strip()
+    for name in """
+    aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, diningtable, dog, horse, motorbike, person,
+    pottedplant, sheep, sofa, train, tvmonitor
+    """.split(",")
+)
+"""Class names of annotation files, in the order of label maps."""
+REWORDED = {
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "tvmonitor": "television",
+}
+THINGS = tuple(REWORDED.get(name, name) for name in ANNOTATED)
+"""Class names as the published prompts word them."""
+CLASSES = ("background", *THINGS)
+TABLE = label_table({label: label for label in range(len(CLASSES))} | {255: IGNORE})
+
+
+def segmentation(root: Path, split: Split) -> Layout:
+    """Pairs that the split's list names."""
+    year = "VOC2012"
+    names = f"{year}/ImageSets/Segmentation/{'trainaug' if split == 'train' else 'val'}.txt"
+    require("pascal_segmentation", root, names, f"{year}/JPEGImages", f"{year}/SegmentationClassAug")
+    ids = read_list(root / names)
+    return Layout(
+        CLASSES,
+        images={image_id: root / f"{year}/JPEGImages/{image_id}.jpg" for image_id in ids},
+        truths={image_id: root / f"{year}/SegmentationClassAug/{image_id}.png" for image_id in ids},
+        read=partial(read_mask, table=TABLE, otherwise="is none of VOC's: 0 to 20 are classes, 255 is void"),
+        rules=("pascal_segmentation",),
+    )
+
+
+def detection(root: Path, split: Split) -> Layout:
+    """Train: 2007 trainval and 2012 trainval. Val: 2007 test."""
+    lists = {"VOC2007": "trainval", "VOC2012": "trainval"} if split == "train" else {"VOC2007": "test"}
+    return boxes_layout("pascal_detection", root, lists)
+
+
+def boxes_layout(kind: str, root: Path, lists: Mapping[str, str]) -> Layout:
+    """Photographs with boxes in VOC's folders.
+
+    Args:
+        kind: name of the data set.
+        root: folder that holds them.
+        lists: folder below the root -> the list in its ImageSets/Main that names the images.
+    """
+    folders = {Path(folder): Path(folder, "ImageSets/Main", f"{name}.txt") for folder, name in lists.items()}
+    parts = [
+        part for folder, names in folders.items() for part in (names, folder / "JPEGImages", folder / "Annotations")
+    ]
+    require(kind, root, *map(str, parts))
+    places = {image_id: root / folder for folder, names in folders.items() for image_id in read_list(root / names)}
+    return Layout(
+        THINGS,
+        images={image_id: folder / f"JPEGImages/{image_id}.jpg" for image_id, folder in places.items()},
+        truths={image_id: folder / f"Annotations/{image_id}.xml" for image_id, folder in places.items()},
+        read=read_boxes,
+        rules=(kind,),
+    )
+
+
+def read_boxes(path: Path) -> Fields:
+    """The objects of a VOC annotation as `boxes`, `box_classes` and `difficult`; parts of objects are left aside.
+
+    In the file, pixels are counted from 1 and the last one belongs to the box; a sample counts from 0, and its boxes end
+    where the last pixel ends: (xmin - 1, ymin - 1, xmax, ymax).
+
+    Raises:
+        ValueError: the file cannot be read, holds no object, or an object is not as VOC's are.
+    """
+    try:
+        objects = ElementTree.parse(path).findall("object")
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path}: cannot be read as XML ({error}); replace the file") from None
+    if not objects:
+        raise ValueError(f"{path}: empty annotation, there is no <object> in it; annotate it or take it off the list")
+    boxes, classes, difficult = [], [], []
+    for number, thing in enumerate(objects, 1):
+        name = thing.findtext("name", "").strip()
+        if name not in ANNOTATED:
+            raise ValueError(f"{path}: object {number} is called {name!r}; VOC's names are {', '.join(ANNOTATED)}")
+        try:
+            boxes.append([float(thing.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax")])
+        except ValueError:
+            raise ValueError(
+                f"{path}: object {number} ({name}) has no <bndbox> of four numbers xmin, ymin, xmax, ymax; correct it"
+            ) from None
+        classes.append(ANNOTATED.index(name))
+        difficult.append(thing.findtext("difficult", "0").strip() == "1")
+    return {
+        "boxes": np.array(boxes, np.float32) - np.float32([1, 1, 0, 0]),
+        "box_classes": np.array(classes, np.int64),
+        "difficult": np.array(difficult, bool),
+    }
+
+
+HOME = "http://host.robots.ox.ac.uk/pascal/VOC/"
+TERMS = "photographs under flickr's terms, for research"
+PASCAL_SEGMENTATION = PublishedSet(
+    title="Pascal VOC 2012 segmentation, training masks extended by SBD",
+    task="segmentation",
+    classes=CLASSES,
+    home=(HOME, "http://home.bharathh.info/pubs/codes/SBD/download.html"),
+    terms=TERMS,
+    tree="""\
+VOC2012/JPEGImages/2007_000032.jpg              photographs of VOC 2012
+VOC2012/SegmentationClassAug/2007_000032.png    label maps of VOC 2012 and SBD in one format, as used since DeepLab:
+                                                0 background, 1 to 20 classes, 255 void
+VOC2012/ImageSets/Segmentation/trainaug.txt     10,582 ids, one a line
+VOC2012/ImageSets/Segmentation/val.txt          1,449 ids""",
+    images={"train": 10582, "val": 1449},
+    layout=segmentation,
+)
+PASCAL_DETECTION = PublishedSet(
+    title="Pascal VOC detection: trained on 2007 and 2012 trainval, scored on 2007 test",
+    task="detection",
+    classes=THINGS,
+    home=(HOME,),
+    terms=TERMS,
+    tree="""\
+VOC2007/JPEGImages/000005.jpg              photographs of VOC 2007, trainval and test in one folder
+VOC2007/Annotations/000005.xml             their boxes
+VOC2007/ImageSets/Main/trainval.txt        5,011 ids
+VOC2007/ImageSets/Main/test.txt            4,952 ids
+VOC2012/JPEGImages/2008_000002.jpg         the same of VOC 2012
+VOC2012/Annotations/2008_000002.xml
+VOC2012/ImageSets/Main/trainval.txt        11,540 ids""",
+    images={"train": 16551, "val": 4952},
+    layout=detection,
+)

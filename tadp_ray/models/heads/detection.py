@@ -1,0 +1,143 @@
+"""torchvision's Faster R-CNN on a pyramid of the four levels, as the published Pascal VOC code configures it."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import AnchorGenerator
+from torchvision.ops import FeaturePyramidNetwork
+
+from tadp_ray.config.schema import FasterRCNNConfig
+
+RATIOS = (0.5, 1.0, 2.0)
+"""Height to width of the anchors at each place (published code)."""
+POOLED = 7
+"""Side of the map that each proposed box is pooled to: torchvision's default, which the published code states."""
+
+
+class Objects(TypedDict):
+    """What is to be found in one training image."""
+
+    boxes: Tensor
+    """float32 (N, 4) xyxy pixels, none of them empty; N may be 0."""
+    labels: Tensor
+    """int64 (N,) class index, from 0."""
+    generator: torch.Generator
+    """A CPU generator of this image's own in this pass: anchors and proposals are sampled with it."""
+
+
+class Detections(TypedDict):
+    """What was found in one image, best first."""
+
+    boxes: Tensor
+    """float32 (N, 4) xyxy pixels."""
+    labels: Tensor
+    """int64 (N,) class index, from 0."""
+    scores: Tensor
+    """float32 (N,) between 0 and 1."""
+
+
+class GivenChanceSampler(BalancedPositiveNegativeSampler):
+    """torchvision's sampler, with each image's chance given from outside, on the CPU.
+
+    What is drawn for an image so depends neither on the device nor on which images share its process.
+    """
+
+    generators: Sequence[torch.Generator] = ()
+    """One per image of the next call."""
+    drawn = 0
+    """Samples of the latest call, over all its images."""
+
+    def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Masks (N,) of the sampled positives and negatives of each image, from (N,) labels: 0 negative, above positive."""
+        positives, negatives = [], []
+        for labels, generator in zip(matched_idxs, self.generators, strict=True):
+            positives.append(draw(labels >= 1, int(self.batch_size_per_image * self.positive_fraction), generator))
+            room = self.batch_size_per_image - int(positives[-1].sum())
+            negatives.append(draw(labels == 0, room, generator))
+        self.drawn = sum(int(mask.sum()) for mask in positives + negatives)
+        return positives, negatives
+
+
+def draw(candidates: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Mask (N,) of at most `most` of the candidates (N,), each equally likely."""
+    places = candidates.nonzero().squeeze(1)
+    chosen = torch.randperm(len(places), generator=generator)[:most]
+    mask = torch.zeros_like(candidates)
+    mask[places[chosen.to(places.device)]] = True
+    return mask
+
+
+class DetectionHead(nn.Module):
+    """Four feature levels to the losses of Faster R-CNN, or to boxes.
+
+    Source: TADP's detection model; torchvision's pyramid without a further level, one anchor size per level at three
+    ratios, and everything else as torchvision's FasterRCNN has it by default.
+    """
+
+    def __init__(self, in_channels: Sequence[int], classes: int, config: FasterRCNNConfig) -> None:
+        super().__init__()
+        self.neck = FeaturePyramidNetwork(list(in_channels), config.channels)
+        self.neck.out_channels = config.channels  # FasterRCNN asks its backbone for it
+        library = FasterRCNN(
+            self.neck,
+            rpn_anchor_generator=AnchorGenerator(
+                tuple((side,) for side in config.anchors), (RATIOS,) * len(config.anchors)
+            ),
+            box_head=TwoMLPHead(config.channels * POOLED**2, config.representation),
+            box_predictor=FastRCNNPredictor(config.representation, classes + 1),  # label 0 is the background
+        )
+        self.rpn, self.roi_heads = library.rpn, library.roi_heads
+        for part in (self.rpn, self.roi_heads):
+            default = part.fg_bg_sampler
+            part.fg_bg_sampler = GivenChanceSampler(default.batch_size_per_image, default.positive_fraction)
+
+    def forward(
+        self, features: Sequence[Tensor], image_size: tuple[int, int], targets: Sequence[Objects] | None = None
+    ) -> dict[str, Tensor] | list[Detections]:
+        """In training the four losses, whose sum is minimised; in evaluation what each image holds.
+
+        Args:
+            features: one tensor per level, largest first.
+            image_size: (H, W) in pixels of every image of the batch; anchors and boxes are in its pixels.
+            targets: one per image, in training only.
+        """
+        levels = self.neck({str(level): feature for level, feature in enumerate(features)})
+        # torchvision reads nothing but sizes from the images.
+        images = ImageList(features[0].new_empty(len(features[0]), 0, *image_size), [image_size] * len(features[0]))
+        if not self.training:
+            proposals, _ = self.rpn(images, levels)
+            found, _ = self.roi_heads(levels, proposals, images.image_sizes)
+            return [{**objects, "labels": objects["labels"] - 1} for objects in found]
+
+        samplers = self.rpn.fg_bg_sampler, self.roi_heads.fg_bg_sampler
+        for sampler in samplers:
+            sampler.generators = [target["generator"] for target in targets]
+        wanted = [{"boxes": target["boxes"], "labels": target["labels"] + 1} for target in targets]
+        proposals, rpn_losses = self.rpn(images, levels, wanted)
+        _, box_losses = self.roi_heads(levels, proposals, images.image_sizes, wanted)
+        shares = global_shares(features[0].new_tensor([sampler.drawn for sampler in samplers]))
+        return {
+            name: loss * share
+            for losses, share in zip((rpn_losses, box_losses), shares, strict=True)
+            for name, loss in losses.items()
+        }
+
+
+def global_shares(counts: Tensor) -> Tensor:
+    """Counts (N,) of this process relative to their means over all processes: 1 for a process alone.
+
+    torchvision divides a loss by the number of samples that its process drew, which differs with the images. Times this
+    share, the mean over the processes is the loss of all images together.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return torch.ones_like(counts)
+    total = counts.clone()
+    dist.all_reduce(total)
+    return counts * dist.get_world_size() / total

@@ -1,0 +1,31 @@
+"""segmentation-models-pytorch's feature pyramid head, as the published Pascal VOC code configures it."""
+
+from collections.abc import Sequence
+
+from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
+from torch import Tensor, nn
+
+from tadp_ray.config.schema import SmpFPNConfig
+
+
+class SmpFPNHead(nn.Module):
+    """Four feature levels to class logits at the largest level's size.
+
+    Source: TADP's Pascal segmentation model; 1x1 laterals, nearest top-down; then 3, 2, 1, 0 conv-GroupNorm-ReLU steps of
+    x2 bilinear (one without for the largest level), summed, channel dropout, 1x1 classifier. Weights start as torch's own
+    layers do, since the published code builds these parts without the library's initialisation.
+    """
+
+    def __init__(self, in_channels: Sequence[int], classes: int, config: SmpFPNConfig) -> None:
+        super().__init__()
+        self.decoder = FPNDecoder(
+            list(in_channels), pyramid_channels=config.pyramid, segmentation_channels=config.channels
+        )
+        # Dropout is given from outside, so that it cannot depend on how a batch is shared out.
+        self.decoder.dropout = nn.Identity()
+        self.classifier = nn.Conv2d(config.channels, classes, kernel_size=1)
+
+    def forward(self, features: Sequence[Tensor], keep: Tensor | None = None) -> Tensor:
+        """Logits (B, classes, h, w); `keep` (B, channels) multiplies the last feature map (dropout)."""
+        merged = self.decoder(features)
+        return self.classifier(merged if keep is None else merged * keep[:, :, None, None])

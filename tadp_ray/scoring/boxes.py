@@ -1,0 +1,59 @@
+"""Boxes against objects: detections and ground truth as Pascal VOC or as COCO writes them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from tadp_ray.metrics.detection import Boxes, DetectionMetrics
+from tadp_ray.scoring.coco import read_coco, read_results
+from tadp_ray.scoring.things import Thing
+from tadp_ray.scoring.voc import read_comp4, read_voc
+
+
+def score_detection(
+    predictions: Path, targets: Path, classes: Sequence[str], images: Path | None = None
+) -> dict[str, float]:
+    """The figures of `DetectionMetrics`, and images: how many were scored.
+
+    Args:
+        predictions: folder of VOC's comp4_det_test_<class>.txt with lines `image score x1 y1 x2 y2`, pixels counted from 1;
+            or a COCO results file, whose category_id is that of the target file, or the place in `classes`, counted from
+            1, if the targets are VOC's.
+        targets: folder of VOC annotations (XML), an image being called as its file without the ending; or a COCO annotation
+            file, in which objects marked iscrowd, ignore or difficult count as difficult (COCO itself lets any number of
+            detections lie in a crowd; sets with crowds are to be scored by its own program).
+        classes: names as the targets spell them; what is of another class is left aside.
+        images: list of the images to score, one a line, as in VOC's ImageSets/Main; None: all that the targets name.
+
+    Raises:
+        ValueError: files that are missing or unreadable, images or categories that the targets do not name, a class without
+            objects, scores that are no numbers, boxes of no area.
+    """
+    truth = read_voc(targets, images) if targets.is_dir() else read_coco(targets, images)
+    spelled = {thing.name for things in truth.objects.values() for thing in things}
+    absent = [name for name in classes if name not in spelled]
+    if absent:
+        raise ValueError(
+            f"{targets}: no object is called {', '.join(absent)}; they are called {', '.join(sorted(spelled)) or '-'}. "
+            "A class without objects has no score: leave it out of the classes"
+        )
+    if predictions.is_dir():
+        found = read_comp4(predictions, truth, classes)
+    else:
+        found = read_results(predictions, truth, classes)
+    metrics = DetectionMetrics(classes)
+    for image, things in truth.objects.items():
+        metrics.accumulate([tensors(found[image], classes, "scores")], [tensors(things, classes, "difficult")])
+    return metrics.compute() | {"images": len(truth.objects)}
+
+
+def tensors(things: Sequence[Thing], classes: Sequence[str], value: str) -> Boxes:
+    """The things of the given classes as `DetectionMetrics` takes them."""
+    scored = [thing for thing in things if thing.name in classes]
+    kind = torch.bool if value == "difficult" else torch.float64
+    return {
+        "boxes": torch.tensor([thing.box for thing in scored], dtype=torch.float64).reshape(-1, 4),
+        "labels": torch.tensor([classes.index(thing.name) for thing in scored], dtype=torch.int64),
+        value: torch.tensor([thing.value for thing in scored], dtype=kind),
+    }

@@ -1,0 +1,128 @@
+"""Boxes as COCO writes them: one JSON file of annotations, one of results."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, TypeAdapter, ValidationError
+
+from tadp_ray.scoring.refusal import refuse
+from tadp_ray.scoring.things import Box, Thing, Truth, selected
+
+Content = TypeVar("Content")
+
+
+class Entry(BaseModel):
+    """The keys of an entry that are used; the others are left aside."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Image(Entry):
+    """An image of an annotation file."""
+
+    id: int | str
+    file_name: str
+
+
+class Category(Entry):
+    """A class of an annotation file."""
+
+    id: int
+    name: str
+
+
+class Marked(Entry):
+    """A box of either file."""
+
+    image_id: int | str
+    category_id: int
+    bbox: tuple[float, float, PositiveFloat, PositiveFloat]
+    """Left, top, width and height in pixels, counted from 0."""
+
+    @property
+    def edges(self) -> Box:
+        """Left, top, right and bottom."""
+        left, top, width, height = self.bbox
+        return left, top, left + width, top + height
+
+
+class Annotation(Marked):
+    """An object; one mark out of three, each of which some converters use, makes it difficult."""
+
+    iscrowd: bool = False
+    ignore: bool = False
+    difficult: bool = False
+
+
+class Result(Marked):
+    """A detection."""
+
+    score: float
+
+
+class Annotations(Entry):
+    """An annotation file."""
+
+    images: Annotated[list[Image], Field(min_length=1)]
+    categories: list[Category]
+    annotations: list[Annotation]
+
+
+def read_coco(path: Path, images: Path | None) -> Truth:
+    """The objects of an annotation file; an image is called as its file without folder and ending.
+
+    Raises:
+        ValueError: the file is not as COCO's are, or lacks images to score.
+    """
+    file = read_json(path, Annotations)
+    names = {str(image.id): Path(image.file_name).stem for image in file.images}
+    categories = {category.id: category.name for category in file.categories}
+    objects: dict[str, list[Thing]] = {image: [] for image in names.values()}
+    problems = [] if len(objects) == len(file.images) else [f"{path}: images: an id or a file's name occurs twice"]
+    for number, entry in enumerate(file.annotations):
+        image, name = names.get(str(entry.image_id)), categories.get(entry.category_id)
+        if image is None or name is None:
+            problems.append(f"{path}: annotations.{number}: its image_id or category_id is not defined in this file")
+        else:
+            objects[image].append(Thing(name, entry.edges, entry.iscrowd or entry.ignore or entry.difficult))
+    refuse(problems)
+    return Truth({image: objects[image] for image in selected(images, objects, path)}, names, categories)
+
+
+def read_results(path: Path, truth: Truth, classes: Sequence[str]) -> dict[str, list[Thing]]:
+    """Detections by image from a results file.
+
+    Raises:
+        ValueError: the file is not as COCO's are, or names images that are not to be scored, or unknown categories.
+    """
+    names = truth.categories or dict(enumerate(classes, 1))
+    found: dict[str, list[Thing]] = {image: [] for image in truth.objects}
+    problems = []
+    for number, entry in enumerate(read_json(path, list[Result])):
+        image, name = truth.images.get(str(entry.image_id)), names.get(entry.category_id)
+        if name is None:
+            known = ", ".join(f"{key} {value}" for key, value in names.items())
+            problems.append(f"{path}: {number}.category_id={entry.category_id}: none of {known}")
+        elif image not in found:
+            problems.append(f"{path}: {number}.image_id={entry.image_id!r}: none of the images to be scored")
+        else:
+            found[image].append(Thing(name, entry.edges, entry.score))
+    refuse(problems)
+    return found
+
+
+def read_json(path: Path, kind: type[Content]) -> Content:
+    """A file's checked content.
+
+    Raises:
+        ValueError: the file is missing, no JSON, or has entries that are not as COCO's are; each is named.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file or folder")
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes())
+    except ValidationError as error:
+        places = [(".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors(include_url=False)]
+        refuse([f"{path}: {place or '(whole file)'}: {message}" for place, message in places])
+        raise

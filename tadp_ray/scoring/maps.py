@@ -1,0 +1,185 @@
+"""Label maps and depth maps against their targets: two folders whose files pair by name."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tadp_ray.data.images import label_table, read_labels, read_mask
+from tadp_ray.data.sample import IGNORE
+from tadp_ray.metrics.depth import DepthMetrics
+from tadp_ray.metrics.segmentation import SegmentationMetrics
+from tadp_ray.scoring.refusal import refuse
+
+MILLIMETRES = 1000
+"""Units per metre."""
+
+Pair = tuple[Tensor, Tensor]
+"""(prediction (H, W), target (H, W))."""
+
+
+def score_segmentation(
+    predictions: Path,
+    targets: Path,
+    classes: Sequence[str],
+    ignore: Sequence[int] = (IGNORE,),
+    reduce_zero_label: bool = False,
+) -> dict[str, float]:
+    """miou, accuracy and iou/<class> in percent, and images: how many were scored.
+
+    Args:
+        predictions: folder of label maps; each is named as its target, apart from the ending.
+        targets: folder of label maps.
+        classes: names in label order.
+        ignore: target values that belong to no class; pixels that hold them are not scored.
+        reduce_zero_label: in both folders label k is class k-1, and 0 is no class (ADE20K's convention).
+
+    Raises:
+        ValueError: files that are missing, left over, unreadable, of another size than their target, or hold what is no
+            class; predictions may do that only where the target is not scored.
+    """
+    if not 0 < len(classes) <= IGNORE:
+        raise ValueError(f"{len(classes)} classes: label maps tell 1 to {IGNORE} classes apart here")
+    first = int(reduce_zero_label)
+    known = {label + first: label for label in range(len(classes))}
+    void = dict.fromkeys((*ignore, *range(first)), IGNORE)
+    otherwise = f"is none of the {len(classes)} classes, whose labels are {first} to {len(classes) - 1 + first}"
+
+    def read(prediction: Path, target: Path) -> Pair:
+        # Where an ignored value is a class as well, targets mean the one and predictions the other.
+        truth = read_mask(target, label_table(known | void), otherwise)["mask"].astype(np.int64)
+        found = read_mask(prediction, label_table(void | known), otherwise)["mask"].astype(np.int64)
+        same_size(prediction, found.shape, target, truth.shape)
+        absent = int(((found == IGNORE) & (truth != IGNORE)).sum())
+        if absent:
+            raise ValueError(f"{prediction}: {absent} pixels have no class where {target} has one; predict one there")
+        return torch.from_numpy(found), torch.from_numpy(truth)
+
+    scores = score_pairs(predictions, targets, SegmentationMetrics(classes), read)
+    if math.isnan(scores["miou"]):
+        raise ValueError(f"{targets}: no pixel is labelled with a class")
+    return scores
+
+
+def score_depth(
+    predictions: Path,
+    targets: Path,
+    prediction_scale: float,
+    target_scale: float,
+    max_depth: float = 10.0,
+    eigen_crop: bool = False,
+) -> dict[str, float]:
+    """The figures of `DepthMetrics`, and images: how many pairs there are.
+
+    Args:
+        predictions: folder of depth maps, PNG of 16 bits or .npy; each is named as its target, apart from the ending.
+        targets: folder of depth maps, 0 = no reading.
+        prediction_scale: units per metre: 1000 where files hold millimetres, 1 where they hold metres.
+        target_scale: the same of the targets.
+        max_depth: metres; what is as far or farther is not scored.
+        eigen_crop: score the part of an NYUv2 image that is usually scored.
+
+    Raises:
+        ValueError: files that are missing, left over, unreadable, of another size than their target, in other units than
+            said, or without a depth above 0 at a pixel that is scored.
+    """
+    metrics = DepthMetrics(max_depth, eigen_crop)
+
+    def read(prediction: Path, target: Path) -> Pair:
+        found, truth = read_metres(prediction, prediction_scale), read_metres(target, target_scale)
+        same_size(prediction, found.shape, target, truth.shape)
+        try:
+            scored = metrics.scored(truth)
+        except ValueError as error:
+            raise ValueError(f"{target}: {error}") from None
+        absent = int((scored & ~(found > 0)).sum())
+        if absent:
+            raise ValueError(f"{prediction}: {absent} scored pixels hold no depth above 0; predict one for every pixel")
+        return found, truth
+
+    return score_pairs(predictions, targets, metrics, read)
+
+
+def score_pairs(
+    predictions: Path,
+    targets: Path,
+    metrics: SegmentationMetrics | DepthMetrics,
+    read: Callable[[Path, Path], Pair],
+) -> dict[str, float]:
+    """Score all pairs of two folders.
+
+    Raises:
+        ValueError: files stand alone, or `read` refused pairs.
+    """
+    problems: list[str] = []
+    found, wanted = by_stem(predictions, problems), by_stem(targets, problems)
+    problems += [f"{wanted[stem]}: no prediction of this name in {predictions}" for stem in wanted.keys() - found]
+    problems += [f"{found[stem]}: no target of this name in {targets}" for stem in found.keys() - wanted]
+    problems.sort()
+    for stem in sorted(found.keys() & wanted):
+        try:
+            predicted, target = read(found[stem], wanted[stem])
+        except ValueError as error:
+            problems.append(str(error))
+        else:
+            metrics.accumulate(predicted[None], target[None])
+    refuse(problems)
+    return metrics.compute() | {"images": len(wanted)}
+
+
+def by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
+    """The files of a folder by their names without ending, hidden ones left aside; two of one name are a problem.
+
+    Raises:
+        ValueError: there is no folder, or nothing in it.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such folder")
+    files: dict[str, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
+        if files.setdefault(path.stem, path) != path:
+            problems.append(f"{path}: differs from {files[path.stem].name} by its ending alone; take one of them away")
+    if not files:
+        raise ValueError(f"{folder}: holds no files")
+    return files
+
+
+def same_size(prediction: Path, found: tuple[int, ...], target: Path, truth: tuple[int, ...]) -> None:
+    """Check that a prediction is as large as its target.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if found != truth:
+        raise ValueError(
+            f"{prediction}: is {tuple(found)} (height, width), its target {target} is {tuple(truth)}; "
+            "predict at the target's size"
+        )
+
+
+def read_metres(path: Path, scale: float) -> Tensor:
+    """A depth map of `scale` units per metre as float32 (H, W) metres.
+
+    Raises:
+        ValueError: the file cannot be read, is no map of depth, or holds metres where millimetres are said.
+    """
+    if path.suffix == ".npy":
+        try:
+            values = np.load(path, allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise ValueError(f"{path}: cannot be read as an array ({error}); write it by numpy.save") from None
+        if values.ndim != 2 or values.dtype.kind not in "fiu":
+            raise ValueError(f"{path}: expected numbers (height, width), this is {values.dtype} {values.shape}")
+    else:
+        values = read_labels(path)
+        if values.dtype.itemsize == 1:
+            raise ValueError(f"{path}: 8 bits hold no depth that is worth scoring; write PNG of 16 bits, or .npy")
+        if scale == MILLIMETRES and 0 < values.max() < 20:
+            raise ValueError(
+                f"{path}: no value is above {values.max()}, so these must be metres where millimetres are said; "
+                "write them times 1000, before rounding"
+            )
+    return torch.from_numpy((values / scale).astype(np.float32))

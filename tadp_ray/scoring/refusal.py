@@ -1,0 +1,17 @@
+"""How files are refused: by one message with all that is wrong."""
+
+from collections.abc import Sequence
+
+SHOWN = 20
+"""Problems that one message lists."""
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Stop if there are problems.
+
+    Raises:
+        ValueError: there are; the first of them are listed, one a line.
+    """
+    if problems:
+        more = [f"and {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
+        raise ValueError("\n".join([*problems[:SHOWN], *more]))

@@ -1,0 +1,99 @@
+"""Boxes as Pascal VOC writes them: a file of detections a class, a file of objects an image."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tadp_ray.scoring.refusal import refuse
+from tadp_ray.scoring.things import Box, Thing, Truth, selected
+
+
+def read_voc(folder: Path, images: Path | None) -> Truth:
+    """The objects of a folder of annotations.
+
+    Raises:
+        ValueError: there are none, or not of all images to score, or files are not as VOC's are.
+    """
+    files = {path.stem: path for path in sorted(folder.glob("*.xml"))}
+    if not files:
+        raise ValueError(f"{folder}: holds no .xml; name VOC's folder Annotations, or a COCO annotation file")
+    objects, problems = {}, []
+    for image in selected(images, files, folder):
+        try:
+            objects[image] = list(read_annotation(files[image]))
+        except ValueError as error:
+            problems.append(str(error))
+    refuse(problems)
+    return Truth(objects, {image: image for image in files}, None)
+
+
+def read_annotation(path: Path) -> Iterator[Thing]:
+    """The objects of one image; parts of objects are left aside.
+
+    Raises:
+        ValueError: the file is no XML, or an object lacks its name or box.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path}: cannot be read as XML ({error}); replace the file") from None
+    for number, thing in enumerate(root.findall("object"), 1):
+        name = thing.findtext("name", "").strip()
+        corners = [thing.findtext(f"bndbox/{side}", "") for side in ("xmin", "ymin", "xmax", "ymax")]
+        try:
+            box = edges(numbers(corners))
+        except ValueError:
+            raise ValueError(
+                f"{path}: object {number} ({name}) needs a <bndbox> with numbers xmin <= xmax and ymin <= ymax, not "
+                f"{', '.join(corners)}; correct it"
+            ) from None
+        yield Thing(name, box, thing.findtext("difficult", "0").strip() == "1")
+
+
+def read_comp4(folder: Path, truth: Truth, classes: Sequence[str]) -> dict[str, list[Thing]]:
+    """Detections by image from the files of the given classes.
+
+    Raises:
+        ValueError: files are missing, lines are not as VOC's are, or name images that are not to be scored.
+    """
+    found: dict[str, list[Thing]] = {image: [] for image in truth.objects}
+    problems = []
+    for name in classes:
+        path = folder / f"comp4_det_test_{name}.txt"
+        if not path.is_file():
+            problems.append(f"{path}: there is no such file; if nothing was found, let it be empty")
+            continue
+        lines = path.read_text(errors="replace").splitlines()
+        for number, (image, *texts) in ((number, line.split()) for number, line in enumerate(lines, 1) if line.strip()):
+            try:
+                score, *corners = numbers(texts)
+                thing = Thing(name, edges(corners), score)
+            except ValueError:
+                problems.append(
+                    f"{path}:{number}: {lines[number - 1]!r}: expected image, score, x1, y1, x2 and y2, all of them "
+                    "finite numbers, x1 <= x2 and y1 <= y2"
+                )
+                continue
+            if image in found:
+                found[image].append(thing)
+            else:
+                problems.append(f"{path}:{number}: image {image!r} is none of those to be scored")
+    refuse(problems)
+    return found
+
+
+def numbers(texts: Iterable[str]) -> list[float]:
+    """Finite numbers; ValueError for anything else."""
+    values = [float(text) for text in texts]
+    if not all(map(math.isfinite, values)):
+        raise ValueError
+    return values
+
+
+def edges(corners: Sequence[float]) -> Box:
+    """A box counted from 0, of one whose first and last pixels are counted from 1; ValueError for one without area."""
+    left, top, right, bottom = corners
+    if right < left or bottom < top:
+        raise ValueError
+    return left - 1, top - 1, right, bottom
