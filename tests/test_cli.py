@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
+from tadp_ray.models.conditioning import read_class_embeddings
 from tadp_ray.pocket import gate
 from tadp_ray.training.reporter import acquire_lock
 
@@ -52,6 +53,26 @@ def test_two_sweeps_on_the_same_storage_are_refused(experiment: Path, tmp_path: 
 def test_a_table_without_a_sweep_says_where_to_look(experiment: Path, store) -> None:
     result = invoke("table", experiment, "--tracking-uri", store.uri)
     assert result.exit_code == 2 and "holds no sweep of tiny at pocket scale" in result.stderr
+
+
+def test_the_paper_s_training_is_planned_without_its_data_and_weights() -> None:
+    """Stable Diffusion 1.5 at 512 x 512: 859.5 M U-Net parameters, 1.12 TFLOP for the VAE, 0.80 forward and 1.60 backward."""
+    result = invoke("train", ROOT / "experiments/recipes/ade20k_fast_4k.yaml", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "is not here; these are the sizes of Stable Diffusion 1.5" in result.stdout
+    rows = {line[:24].strip(): line[24:].replace(",", "").split() for line in result.stdout.splitlines()}
+    assert rows["VAE encoder"][1:] == ["1116.658", "0.000"]
+    assert rows["U-Net"] == ["859508800", "803.179", "1603.311"]
+    assert rows["unet"] == ["859309120", "1.60e-05"] and rows["head"][1] == "1.60e-04"
+    assert "one step of 16 images" in result.stdout and "decayed: all_but_norms" in result.stdout
+
+
+def test_class_embeddings_are_written_for_named_classes(tmp_path: Path) -> None:
+    file = tmp_path / "three.safetensors"
+    assert invoke("caption", "class-embeddings", file, "--classes", "cat, dog, sky").exit_code == 0
+    assert read_class_embeddings(file, ["cat", "dog", "sky"], 64).keys() == {"cat", "dog", "sky"}
+    result = invoke("caption", "class-embeddings", file, "--data", "ade")
+    assert result.exit_code == 2 and "no such data set; known: ade20k, pascal_segmentation" in result.stderr
 
 
 def test_pictures_of_the_world(tmp_path: Path) -> None:

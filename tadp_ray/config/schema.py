@@ -238,6 +238,7 @@ class FasterRCNNConfig(Vocabulary):
     kind: Literal["faster_rcnn"]
     channels: int = Field(256, ge=8, multiple_of=8, description="width of the pyramid (code: 256)")
     representation: int = Field(1024, ge=16, description="width of the box head (code: 1024)")
+    samples: int = Field(512, ge=8, description="proposals per image that the box head is trained on (code: 512)")
     anchors: tuple[int, int, int, int] = Field(
         (32, 64, 128, 256), description="anchor side in image pixels at each level, largest level first"
     )

@@ -1,5 +1,6 @@
 """Samples in, views out: how training images are varied and how evaluation images are laid out (albumentations)."""
 
+import random
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -123,7 +124,9 @@ class Augment:
 
     @staticmethod
     def _run(stage: A.Compose, seed: int, view: dict[str, Any]) -> dict[str, Any]:
-        stage.set_random_seed(seed % 2**32)
+        # One stream for all steps of a stage: a seed would start every step's own stream alike, and what is mirrored would
+        # always be brightened too.
+        stage.set_random_state(np.random.default_rng(seed), random.Random(seed))
         return stage(**view) if stage.transforms else view
 
     def _cropped(self, view: dict[str, Any], seed: int) -> dict[str, Any]:

@@ -52,7 +52,11 @@ class Side:
     @property
     def headings(self) -> tuple[str, ...]:
         """`recall 0.5`; the values alone where there are several axes or metrics, whose own words must do."""
-        return self.names if self.keys[1:] or self.keys == (METRIC,) else tuple(f"{self.label} {name}" for name in self.names)
+        return (
+            self.names
+            if self.keys[1:] or self.keys == (METRIC,)
+            else tuple(f"{self.label} {name}" for name in self.names)
+        )
 
     def place(self, cell: Cell, metric: str) -> int:
         """Which row or column a metric of a cell belongs to."""

@@ -78,7 +78,7 @@ class DetectionHead(nn.Module):
     """Four feature levels to the losses of Faster R-CNN, or to boxes.
 
     Source: TADP's detection model; torchvision's pyramid without a further level, one anchor size per level at three
-    ratios, and everything else as torchvision's FasterRCNN has it by default.
+    ratios, and everything that the recipe does not name as torchvision's FasterRCNN has it by default.
     """
 
     def __init__(self, in_channels: Sequence[int], classes: int, config: FasterRCNNConfig) -> None:
@@ -92,6 +92,7 @@ class DetectionHead(nn.Module):
             ),
             box_head=TwoMLPHead(config.channels * POOLED**2, config.representation),
             box_predictor=FastRCNNPredictor(config.representation, classes + 1),  # label 0 is the background
+            box_batch_size_per_image=config.samples,
         )
         self.rpn, self.roi_heads = library.rpn, library.roi_heads
         for part in (self.rpn, self.roi_heads):
