@@ -41,26 +41,26 @@ def parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict]:
     ]
 
 
-def learning_rate(step: int, schedule: ScheduleConfig) -> float:
-    """The head's learning rate at optimizer step `step`, counted from 0.
+def rate_factor(step: int, schedule: ScheduleConfig) -> float:
+    """Learning rate at optimizer step `step`, counted from 0, relative to `learning_rate`.
 
     - polynomial: falls as (1 - step / iterations) ** power; during the first `warmup_iterations` also times
       1 - (1 - step / W) * (1 - ratio) (mmcv's linear warm-up, which the published segmentation code uses).
     - triangular: rises from `lowest` to the peak as (step / peak) ** power and falls as it rose (published NYUv2 code).
-    - constant: `learning_rate`, but for the warm-up.
+    - constant: 1, but for the warm-up.
     """
-    base, lowest = schedule.learning_rate, schedule.lowest
+    lowest = schedule.lowest / schedule.learning_rate
     if schedule.decay == "triangular":
         part = step / schedule.peak
         rise = part**schedule.power if part < 1 else 1 - (part - 1) ** schedule.power
-        return max(lowest, lowest + (base - lowest) * rise) if part < 2 else lowest
-    rate = base if schedule.decay == "constant" else base * (1 - step / schedule.iterations) ** schedule.power
+        return lowest + (1 - lowest) * rise if part < 2 else lowest
+    factor = 1.0 if schedule.decay == "constant" else (1 - step / schedule.iterations) ** schedule.power
     if step < schedule.warmup_iterations:
-        rate *= 1 - (1 - step / schedule.warmup_iterations) * (1 - schedule.warmup_ratio)
-    return max(lowest, rate)
+        factor *= 1 - (1 - step / schedule.warmup_iterations) * (1 - schedule.warmup_ratio)
+    return max(lowest, factor)
 
 
 def make_optimizer(model: nn.Module, schedule: ScheduleConfig) -> tuple[optim.AdamW, LambdaLR]:
     """AdamW (default betas and epsilon) and its per-iteration schedule."""
     optimizer = optim.AdamW(parameter_groups(model, schedule), weight_decay=schedule.weight_decay, fused=True)
-    return optimizer, LambdaLR(optimizer, lambda step: learning_rate(step, schedule) / schedule.learning_rate)
+    return optimizer, LambdaLR(optimizer, lambda step: rate_factor(step, schedule))
