@@ -28,7 +28,9 @@ TRIES = 10
 def to_tensor(image: np.ndarray, pixels: Pixels = "half") -> Tensor:
     """uint8 (H, W, 3) in [0, 255] -> float32 (3, H, W), by default in [-1, 1]."""
     mean, deviation = (torch.tensor(values)[:, None, None] for values in NORMALISERS[pixels])
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().sub_(mean).div_(deviation)
+    return (
+        torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(deviation).sub_(mean / deviation)
+    )
 
 
 def resize_shorter(side: int | None) -> list[A.BasicTransform]:
@@ -126,7 +128,9 @@ class Augment:
     def _run(stage: A.Compose, seed: int, view: dict[str, Any]) -> dict[str, Any]:
         # One stream for all steps of a stage: a seed would start every step's own stream alike, and what is mirrored would
         # always be brightened too.
-        stage.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        stream = np.random.default_rng(seed), random.Random(seed)
+        for step in stage.transforms:
+            step.set_random_state(*stream)
         return stage(**view) if stage.transforms else view
 
     def _cropped(self, view: dict[str, Any], seed: int) -> dict[str, Any]:
