@@ -133,6 +133,11 @@ class AugmentConfig(Vocabulary):
         None, ge=32, description="height and width that every view is padded to at bottom and right (code: 512, NYUv2)"
     )
 
+    @property
+    def side(self) -> int | None:
+        """Height and width in pixels of every view in the end; None: as the image has them."""
+        return self.pad_to or self.stretch or self.crop
+
     @model_validator(mode="after")
     def _ordered(self) -> "AugmentConfig":
         low, high = self.scale

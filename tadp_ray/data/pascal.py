@@ -76,6 +76,18 @@ def boxes_layout(kind: str, root: Path, lists: Mapping[str, str]) -> Layout:
     )
 
 
+def read_objects(path: Path) -> list[ElementTree.Element]:
+    """The <object> entries of an annotation file.
+
+    Raises:
+        ValueError: the file is no XML.
+    """
+    try:
+        return ElementTree.parse(path).findall("object")
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path}: cannot be read as XML ({error}); replace the file") from None
+
+
 def read_boxes(path: Path) -> Fields:
     """The objects of a VOC annotation as `boxes`, `box_classes` and `difficult`; parts of objects are left aside.
 
@@ -85,10 +97,7 @@ def read_boxes(path: Path) -> Fields:
     Raises:
         ValueError: the file cannot be read, holds no object, or an object is not as VOC's are.
     """
-    try:
-        objects = ElementTree.parse(path).findall("object")
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{path}: cannot be read as XML ({error}); replace the file") from None
+    objects = read_objects(path)
     if not objects:
         raise ValueError(f"{path}: empty annotation, there is no <object> in it; annotate it or take it off the list")
     boxes, classes, difficult = [], [], []

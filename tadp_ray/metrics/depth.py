@@ -1,8 +1,9 @@
 """The nine figures of monocular depth: each image on its own, then the mean over images."""
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
+
+from tadp_ray.metrics.processes import total
 
 FIGURES = ("delta1", "delta2", "delta3", "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog")
 NEAREST = 1e-3
@@ -56,11 +57,7 @@ class DepthMetrics:
 
     def reduce(self) -> None:
         """Add up the sums of all processes."""
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
-            totals = torch.cat([self._sums, self._images]).to(device)
-            dist.all_reduce(totals)
-            self._sums, self._images = totals.cpu().split([len(FIGURES), 2])
+        self._sums, self._images = total(torch.cat([self._sums, self._images])).split([len(FIGURES), 2])
 
     def compute(self) -> dict[str, float]:
         """The nine figures: delta1..3 as shares, rmse in metres, log10 in decades; and images_without_depth, if any.

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from tadp_ray.data.sample import IGNORE
+from tadp_ray.metrics.processes import total
 
 
 class SegmentationMetrics:
@@ -24,11 +24,7 @@ class SegmentationMetrics:
 
     def reduce(self) -> None:
         """Add up the counts of all processes."""
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
-            counts = self._counts.to(device)
-            dist.all_reduce(counts)
-            self._counts = counts.cpu()
+        self._counts = total(self._counts)
 
     def compute(self) -> dict[str, float]:
         """miou, accuracy and iou/<class> in percent.

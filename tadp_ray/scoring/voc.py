@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
+from tadp_ray.data.pascal import read_objects
 from tadp_ray.scoring.refusal import refuse
 from tadp_ray.scoring.things import Box, Thing, Truth, selected
 
@@ -34,11 +34,7 @@ def read_annotation(path: Path) -> Iterator[Thing]:
     Raises:
         ValueError: the file is no XML, or an object lacks its name or box.
     """
-    try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{path}: cannot be read as XML ({error}); replace the file") from None
-    for number, thing in enumerate(root.findall("object"), 1):
+    for number, thing in enumerate(read_objects(path), 1):
         name = thing.findtext("name", "").strip()
         corners = [thing.findtext(f"bndbox/{side}", "") for side in ("xmin", "ymin", "xmax", "ymax")]
         try:

@@ -61,7 +61,7 @@ def recipe_preview(recipe: Recipe) -> Iterator[str]:
     if recipe.caption.encoding not in named:
         yield "context: names encoded one by one are counted when the tokenizer is here; taken as the full length"
     tokens = named.get(recipe.caption.encoding, diffusion.tokens)
-    side = recipe.augment.pad_to or recipe.augment.stretch or recipe.augment.crop or getattr(recipe.data, "size", 512)
+    side = recipe.augment.side or getattr(recipe.data, "size", 512)
     yield from told(step_cost(recipe, diffusion, len(classes), tokens, (side, side)))
 
 

@@ -114,8 +114,7 @@ class Study:
     @cached_property
     def view(self) -> tuple[int, int]:
         """(height, width) in pixels of a training view, where all have the same."""
-        augment = self.recipe.augment
-        side = augment.pad_to or augment.stretch or augment.crop
+        side = self.recipe.augment.side
         return (side, side) if side else self.train.sizes[0]
 
     def evaluated_size(self, index: int, factor: float = 1.0) -> tuple[int, int]:

@@ -1,16 +1,46 @@
 """A random Stable Diffusion of the smallest size that has every part of the real one."""
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from tadp_ray.models.diffusion import Diffusion, load_diffusion
+
+
+def by_one_and_two(program: Path, folder: Path, *words: object) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What a program writes into the file that is its last argument, run by one process and by two of torchrun's."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    files = [folder / f"{processes}.safetensors" for processes in (1, 2)]
+    running = [
+        subprocess.Popen(
+            [*launch, str(processes), *map(str, (program, *words, file))], stderr=subprocess.PIPE, text=True
+        )
+        for processes, file in zip((1, 2), files, strict=True)
+    ]
+    for process in running:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    one, two = map(load_file, files)
+    assert one.keys() == two.keys()
+    return one, two
+
+
+@pytest.fixture
+def one_and_two() -> Callable[..., tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    """`one_and_two(program, folder, *words)`: the results of one process and of two."""
+    return by_one_and_two
+
 
 LENGTH = 13
 """Tokens of a context; not a size of anything else, so that mixed-up axes cannot fit."""

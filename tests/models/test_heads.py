@@ -1,12 +1,9 @@
 """What each head gives, what it is trained by, and that its chance comes from outside."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tadp_ray.config.schema import (
@@ -205,20 +202,10 @@ def test_what_is_sampled_from_an_image_does_not_depend_on_the_others() -> None:
         assert (truth[negative] == 0).all()
 
 
-def test_two_processes_train_like_one(tmp_path: Path) -> None:
+def test_two_processes_train_like_one(tmp_path: Path, one_and_two) -> None:
     """Losses, gradients and running statistics of a batch do not depend on how many processes share it."""
     program = Path(__file__).with_name("heads_step.py")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    files = [tmp_path / f"{processes}.safetensors" for processes in (1, 2)]
-    running = [
-        subprocess.Popen([*launch, str(processes), str(program), str(file)], stderr=subprocess.PIPE, text=True)
-        for processes, file in zip((1, 2), files, strict=True)
-    ]
-    for process in running:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-    one, two = map(load_file, files)
-    assert one.keys() == two.keys()
+    one, two = one_and_two(program, tmp_path)
     for part in ("rpn", "roi_heads"):
         first, second = two.pop(f"samples.{part}").tolist()
         assert one.pop(f"samples.{part}").tolist() == [first + second]

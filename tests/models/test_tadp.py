@@ -1,12 +1,9 @@
 """The whole model: what is trained, what is random, and that the number of processes changes nothing."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from tadp_ray.config.schema import ModelConfig, SemanticFPNConfig
@@ -131,22 +128,10 @@ def test_a_normalized_head_does_not_see_how_a_channel_is_scaled() -> None:
         assert 0.07 < head.classifier.conv_seg.weight.std() < 0.13
 
 
-def test_two_processes_train_like_one(tiny_folder: Path, tmp_path: Path) -> None:
+def test_two_processes_train_like_one(tiny_folder: Path, tmp_path: Path, one_and_two) -> None:
     """Loss, gradients, running statistics and scores of a batch do not depend on how many processes share it."""
     program = Path(__file__).with_name("one_step.py")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    files = [tmp_path / f"{processes}.safetensors" for processes in (1, 2)]
-    running = [
-        subprocess.Popen(
-            [*launch, str(processes), str(program), str(tiny_folder), str(file)], stderr=subprocess.PIPE, text=True
-        )
-        for processes, file in zip((1, 2), files, strict=True)
-    ]
-    for process in running:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-    one, two = map(load_file, files)
-    assert one.keys() == two.keys()
+    one, two = one_and_two(program, tmp_path, tiny_folder)
     for name, tensor in one.items():
         # Gradients add up thousands of terms in another order.
         tolerance = {"atol": 2e-6, "rtol": 1e-3} if name.startswith("gradient") else {"atol": 1e-6, "rtol": 1e-6}
