@@ -151,9 +151,9 @@ def test_stopped_by_the_user(sweep, undisturbed, how: signal.Signals) -> None:
     assert hit.table() == undisturbed
 
 
-@pytest.mark.parametrize(("workers", "tolerance"), [(1, 0.0), (2, 2.0)])
+@pytest.mark.parametrize(("workers", "tolerance"), [(1, 0.0), (2, 1.0)])
 def test_ray_train_workers_give_the_same_numbers(sweep, undisturbed, workers: int, tolerance: float) -> None:
-    """One worker: every digit. Two: sums are made in another order, which 40 steps turn into a point or so of mIoU."""
+    """One worker: every digit. Two: sums are made in another order, which 40 steps turn into less than a point of mIoU."""
     part = ["--only", "caption.precision=1.0", "--only", "caption.recall=1.0"]
     hit = sweep(f"workers{workers}", "--set", f"compute.workers={workers}", *part)
     hit.run()
