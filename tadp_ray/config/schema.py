@@ -207,10 +207,6 @@ class SemanticFPNConfig(Vocabulary):
     kind: Literal["semantic_fpn"] = "semantic_fpn"
     channels: int = Field(256, ge=8, multiple_of=8, description="width of the pyramid and of the head (code: 256)")
     dropout: float = Field(0.1, ge=0, lt=1, description="share of head channels dropped in training (code: 0.1)")
-    normalize: bool = Field(
-        False,
-        description="batch-normalise the features before the pyramid (code: off; a U-Net's channels differ in scale)",
-    )
     classifier_std: float = Field(
         0.01, gt=0, le=1, description="standard deviation of the last layer's first weights (code: 0.01)"
     )
@@ -311,6 +307,10 @@ class ModelConfig(Vocabulary):
     )
     adapter: bool = Field(False, description="learn c + gamma * MLP(c) of the context c: the text adapter (TA)")
     detach_maps: bool = Field(True, description="maps carry no gradient, as in the published code")
+    normalize: bool = Field(
+        False,
+        description="batch-normalise the features before the head (code: off; a U-Net's channels differ in scale)",
+    )
     head: HeadConfig = SemanticFPNConfig()
 
 

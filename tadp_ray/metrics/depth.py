@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tadp_ray.metrics.processes import total
+from tadp_ray.processes import total
 
 FIGURES = ("delta1", "delta2", "delta3", "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog")
 NEAREST = 1e-3

@@ -15,6 +15,8 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from tadp_ray.processes import world_size
+
 Boxes = Mapping[str, Tensor]
 Curve = tuple[np.ndarray, np.ndarray]
 """(recall, precision) after each detection, most confident first; both in [0, 1]."""
@@ -46,8 +48,8 @@ class DetectionMetrics:
 
     def reduce(self) -> None:
         """Collect the images of all processes, in the order of a data set that was dealt out to them one by one."""
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            shares: list = [None] * dist.get_world_size()
+        if world_size() > 1:
+            shares: list = [None] * world_size()
             dist.all_gather_object(shares, self._images)
             self._images = [pair for turn in zip_longest(*shares) for pair in turn if pair is not None]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tadp_ray.data.sample import IGNORE
-from tadp_ray.metrics.processes import total
+from tadp_ray.processes import total
 
 
 class SegmentationMetrics:

@@ -12,6 +12,7 @@ from tadp_ray.models.conditioning import TextAdapter
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.models.heads import build_head
 from tadp_ray.models.heads.detection import DetectionHead
+from tadp_ray.models.norms import FeatureNorms
 
 
 class TADP(nn.Module):
@@ -39,6 +40,7 @@ class TADP(nn.Module):
         self.unet.conv_norm_out, self.unet.conv_out = None, nn.Identity()
         self.adapter = TextAdapter(diffusion.unet.config.cross_attention_dim) if config.adapter else nn.Identity()
         channels = feature_channels(diffusion.unet, tokens, config.maps, latent)
+        self.norms = FeatureNorms(channels) if config.normalize else nn.Identity()
         self.head = build_head(channels, classes, config.head)
 
     def latent_shape(self, images: Tensor) -> tuple[int, int, int]:
@@ -73,6 +75,7 @@ class TADP(nn.Module):
         timesteps = torch.full((len(latents),), self._config.timestep, device=latents.device)
         context = self.adapter(context)
         features = unet_features(self.unet, latents, timesteps, context, self._config.maps, self._config.detach_maps)
+        features = self.norms(features)
         if isinstance(self.head, DetectionHead):
             height, width = (side * self._diffusion[0].factor for side in latents.shape[-2:])
             return self.head(features, (height, width), targets)

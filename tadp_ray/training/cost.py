@@ -98,7 +98,7 @@ def step_cost(recipe: Recipe, diffusion: Diffusion, classes: int, tokens: int, v
     _, head_back = counted(loss.backward)
     _, unet_back = counted(lambda: torch.autograd.backward(features, [feature.grad for feature in inputs]))
 
-    heads = sum(p.numel() for p in (*model.head.parameters(), *model.adapter.parameters()))
+    heads = sum(size_of(part) for part in (model.adapter, model.norms, model.head))
     parts = (
         Part("VAE encoder", size_of(blank.vae.encoder), vae // images, 0),
         Part("text encoder", size_of(blank.text_encoder), text, 0),
@@ -127,6 +127,7 @@ def counted(work: Callable[[], Any]) -> tuple[Any, int]:
 
 def head_loss(model: TADP, features: list[Tensor], recipe: Recipe, view: tuple[int, int]) -> Tensor:
     """The loss that a head's backward pass starts from."""
+    features = model.norms(features)
     if isinstance(model.head, DetectionHead):
         return sum(level.sum() for level in model.head.neck(dict(zip("0123", features, strict=True))).values())
     kind = torch.int64 if recipe.task == "segmentation" else torch.float32

@@ -9,7 +9,9 @@ from safetensors.torch import save_file
 from torch.nn.parallel import DistributedDataParallel
 
 from tadp_ray.config.schema import DepthHeadConfig, FasterRCNNConfig, SmpFPNConfig
+from tadp_ray.losses import focal_loss
 from tadp_ray.models.heads import build_head
+from tadp_ray.tasks import depth_loss
 
 # Small enough that an image has fewer anchors than could be sampled: then images give unequally many samples.
 IMAGES, SIDE, CHANNELS = 4, 32, (16, 12, 12, 8)
@@ -33,7 +35,9 @@ def main(output: Path) -> None:
     share = slice(rank * IMAGES // size, (rank + 1) * IMAGES // size)
     torch.manual_seed(0)
     features = [torch.randn(IMAGES, count, 8 >> level, 8 >> level) for level, count in enumerate(CHANNELS)]
-    weights, keep = torch.randn(IMAGES, 3, 8, 8), (torch.rand(IMAGES, 64) > 0.3) / 0.7
+    keep = (torch.rand(IMAGES, 64) > 0.3) / 0.7
+    mask, depth = torch.randint(3, (IMAGES, SIDE, SIDE)), 10 * torch.rand(IMAGES, SIDE, SIDE)
+    mask[0, :20], depth[3, 4:] = 255, 0  # what is scored is shared out unevenly
     targets = [
         {
             "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
@@ -52,9 +56,9 @@ def main(output: Path) -> None:
             losses = parallel(mine, (SIDE, SIDE), targets[share])
             samples = {part: getattr(head, part).fg_bg_sampler.drawn for part in ("rpn", "roi_heads")}
         elif name == "smp":
-            losses = {"loss": (parallel(mine, keep[share]) * weights[share]).mean()}
+            losses = {"loss": focal_loss(parallel(mine, keep[share]), mask[share])}
         else:
-            losses = {"loss": (parallel(mine, None) * torch.linspace(0, 1, 64)).mean()}
+            losses = {"loss": depth_loss(parallel(mine), depth[share])}
         sum(losses.values()).backward()
         for part, loss in losses.items():
             mean = loss.detach().clone()

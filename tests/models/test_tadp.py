@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tadp_ray.config.schema import ModelConfig, SemanticFPNConfig
 from tadp_ray.models.diffusion import Diffusion
-from tadp_ray.models.heads.segmentation import SegmentationHead
+from tadp_ray.models.norms import FeatureNorms
 from tadp_ray.models.tadp import TADP
 
 CLASSES, CHANNELS = 5, 16
@@ -116,16 +116,23 @@ def test_dropout_is_the_given_mask_and_no_other(tiny_diffusion: Diffusion, laten
     assert torch.equal(plain, model(latents, text))  # the mask is gone
 
 
-def test_a_normalized_head_does_not_see_how_a_channel_is_scaled() -> None:
+def test_normalized_features_do_not_show_how_a_channel_is_scaled(
+    tiny_diffusion: Diffusion, latents: Tensor, text: Tensor
+) -> None:
     channels, chance = [8, 12, 12, 8], torch.Generator().manual_seed(6)
     features = [torch.randn(4, count, 16 >> k, 16 >> k, generator=chance) for k, count in enumerate(channels)]
     scaled = [f * torch.logspace(-1, 3, f.shape[1])[:, None, None] + 7 for f in features]
-    for normalize in (True, False):
-        torch.manual_seed(3)
-        config = SemanticFPNConfig(channels=CHANNELS, normalize=normalize, classifier_std=0.1)
-        head = SegmentationHead(channels, CLASSES, config).train()
-        assert torch.allclose(head(features), head(scaled), atol=1e-2) == normalize
-        assert 0.07 < head.classifier.conv_seg.weight.std() < 0.13
+    norms = FeatureNorms(channels)
+    for found, expected in zip(norms(scaled), norms(features), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-2, rtol=0)
+
+    plain, normal = (make_model(tiny_diffusion, normalize=normalize) for normalize in (False, True))
+    seen = []
+    normal.head.register_forward_hook(lambda _, inputs, __: seen.extend(inputs[0]))
+    normal(latents, text)
+    assert len(seen) == 4 and all(abs(level.mean()) < 1e-3 and 0.5 < level.std() < 1.1 for level in seen)
+    names = {name for name, _ in normal.named_parameters()} - {name for name, _ in plain.named_parameters()}
+    assert names == {f"norms.{level}.{part}" for level in range(4) for part in ("weight", "bias")}
 
 
 def test_two_processes_train_like_one(tiny_folder: Path, tmp_path: Path, one_and_two) -> None:

@@ -1,5 +1,6 @@
 """A step's cost is counted without taking it."""
 
+import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -22,3 +23,18 @@ def test_counted_cost_is_that_of_a_real_step(tiny_cell) -> None:
     assert cost.trained == sum(p.numel() for p in model.parameters())
     assert cost.state_bytes == 16 * cost.trained
     assert 2**20 < cost.activation_bytes < 2**28
+
+
+@pytest.mark.parametrize(
+    ("task", "head"),
+    [
+        ("segmentation", {"kind": "smp_fpn", "pyramid": 16, "channels": 32}),
+        ("depth", {"kind": "vpd_depth", "fused": 32, "deconvolved": 8, "channels": 16}),
+        ("detection", {"kind": "faster_rcnn", "channels": 16, "representation": 32, "anchors": [8, 12, 18, 24]}),
+    ],
+)
+def test_every_task_can_be_planned(tiny_cell, task: str, head: dict) -> None:
+    study = Study(tiny_cell(task=task, model={"head": head}).recipe, 0)
+    *_, counted = step_cost(study.recipe, study.diffusion, len(study.train.classes), study.tokens, study.view).parts
+    assert counted.name == "head" and counted.parameters > 1000
+    assert counted.forward > 10**5 and counted.backward > counted.forward

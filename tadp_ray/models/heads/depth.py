@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tadp_ray.config.schema import DepthHeadConfig
-from tadp_ray.models.heads.segmentation import GlobalBatchNorm2d
+from tadp_ray.models.norms import GlobalBatchNorm2d
 
 GROUPS = 16
 """Of every group norm (published code)."""

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
@@ -14,6 +13,7 @@ from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
 
 from tadp_ray.config.schema import FasterRCNNConfig
+from tadp_ray.processes import shared_sum, world_size
 
 RATIOS = (0.5, 1.0, 2.0)
 """Height to width of the anchors at each place (published code)."""
@@ -123,22 +123,12 @@ class DetectionHead(nn.Module):
         wanted = [{"boxes": target["boxes"], "labels": target["labels"] + 1} for target in targets]
         proposals, rpn_losses = self.rpn(images, levels, wanted)
         _, box_losses = self.roi_heads(levels, proposals, images.image_sizes, wanted)
-        shares = global_shares(features[0].new_tensor([sampler.drawn for sampler in samplers]))
+        # torchvision divides a loss by the number of samples that its process drew, which differs with the images. Times
+        # this share, the mean over the processes is the loss of all images together.
+        counts = features[0].new_tensor([sampler.drawn for sampler in samplers])
+        shares = counts * world_size() / shared_sum(counts)
         return {
             name: loss * share
             for losses, share in zip((rpn_losses, box_losses), shares, strict=True)
             for name, loss in losses.items()
         }
-
-
-def global_shares(counts: Tensor) -> Tensor:
-    """Counts (N,) of this process relative to their means over all processes: 1 for a process alone.
-
-    torchvision divides a loss by the number of samples that its process drew, which differs with the images. Times this
-    share, the mean over the processes is the loss of all images together.
-    """
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return torch.ones_like(counts)
-    total = counts.clone()
-    dist.all_reduce(total)
-    return counts * dist.get_world_size() / total

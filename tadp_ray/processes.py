@@ -1,0 +1,29 @@
+"""Sums over the processes that train or score one cell together; what a process alone has is the sum already."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.nn.functional import all_reduce
+
+
+def world_size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def shared_sum(share: Tensor) -> Tensor:
+    """The sum of all processes' tensors, on the same device, with gradients.
+
+    A loss made from such sums is the same number in every process; that DistributedDataParallel averages its gradients
+    over the processes then makes up for each process having sent a gradient to all shares.
+    """
+    return share if world_size() == 1 else all_reduce(share)
+
+
+def total(share: Tensor) -> Tensor:
+    """The sum of all processes' tensors, on the CPU, without gradients."""
+    if world_size() == 1:
+        return share
+    summed = share.to(torch.device("cuda" if dist.get_backend() == "nccl" else "cpu"), copy=True)
+    dist.all_reduce(summed)
+    return summed.cpu()
