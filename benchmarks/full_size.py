@@ -15,7 +15,8 @@ from contextlib import nullcontext
 
 import torch
 
-from tadp_ray.config.schema import ModelConfig, Recipe, SemanticFPNConfig
+from tadp_ray.config.model import ModelConfig, SemanticFPNConfig
+from tadp_ray.config.schema import Recipe
 from tadp_ray.models.diffusion import Diffusion, frozen, stable_diffusion_15
 from tadp_ray.models.tadp import TADP
 from tadp_ray.tasks import task_of

@@ -1,4 +1,4 @@
-"""Losses of the published code beside cross-entropy: focal on Pascal VOC, scale-invariant logarithmic on NYUv2."""
+"""Losses of the published code: cross-entropy and focal over pixels, scale-invariant logarithmic over depths."""
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,19 @@ EPSILON = 1e-8
 """Under the square root of SILog, whose slope is infinite at 0; changes a loss of 0.1 by 5e-8."""
 
 
+def cross_entropy_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy averaged over all pixels, ignored ones as zero.
+
+    mmseg's default (`avg_non_ignore=False`), with which TADP trains. The mean over all pixels makes the loss of a batch
+    the mean of the losses of its parts.
+
+    Args:
+        logits: (B, C, H, W).
+        mask: int64 (B, H, W); 255 is ignored.
+    """
+    return F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="none").mean()
+
+
 def focal_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """Focal terms (sigmoid, gamma 2, unweighted) of each class against the rest, summed over classes, mean over pixels.
 
@@ -20,11 +33,10 @@ def focal_loss(logits: Tensor, mask: Tensor) -> Tensor:
     supplement says cross-entropy.
 
     Args:
-        logits: (B, C, h, w), resized to the labels with aligned corners, as the published head enlarges them by 8.
+        logits: (B, C, H, W).
         mask: int64 (B, H, W); pixels of 255 are left out of the mean, which is over the images of all processes. With no
             pixel left the loss is 0.
     """
-    logits = F.interpolate(logits, mask.shape[-2:], mode="bilinear", align_corners=True)
     labelled = mask != IGNORE
     truth = F.one_hot(mask.where(labelled, 0), logits.shape[1]).movedim(-1, 1).to(logits)
     terms = sigmoid_focal_loss(logits, truth, alpha=-1, gamma=2).sum(1)

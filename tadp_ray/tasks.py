@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tadp_ray.config.schema import FALLING, MAIN_METRIC, Recipe
-from tadp_ray.data.sample import IGNORE, Sample
+from tadp_ray.config.schema import Recipe
+from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
+from tadp_ray.data.sample import Sample
 from tadp_ray.data.transforms import Truth
-from tadp_ray.losses import focal_loss, silog_loss
+from tadp_ray.losses import cross_entropy_loss, focal_loss, silog_loss
 from tadp_ray.metrics.depth import DepthMetrics
 from tadp_ray.metrics.detection import DetectionMetrics
 from tadp_ray.metrics.segmentation import SegmentationMetrics
@@ -45,6 +46,8 @@ class Task:
     """What of a sample's ground truth it needs."""
     target: Callable[[Sample], Any]
     """A sample's ground truth, as loss and metrics take it: a tensor (H, W), or boxes."""
+    enlarge: Callable[[Tensor, Size], Tensor]
+    """(output of the head (B, C, h, w), size) -> output of that size."""
     loss: Callable[[Any, Any], Tensor]
     """(output of the head, targets of the batch) -> scalar."""
     share: Callable[[Tensor], Tensor] | None
@@ -68,10 +71,14 @@ def task_of(recipe: Recipe) -> Task:
     head, evaluation = recipe.model.head, recipe.evaluation
     match recipe.task:
         case "segmentation":
+            # The published Pascal head enlarges its logits by 8 with aligned corners, mmseg's head without.
+            enlarge = partial(bilinear, align_corners=head.kind == "smp_fpn")
+            loss = focal_loss if head.loss == "focal" else cross_entropy_loss
             return Task(
                 truth="mask",
                 target=mask_of,
-                loss=focal_loss if head.loss == "focal" else segmentation_loss,
+                enlarge=enlarge,
+                loss=lambda logits, mask: loss(enlarge(logits, mask.shape[-2:]), mask),
                 share=lambda logits: logits.softmax(1),
                 predict=lambda shares: shares.argmax(1),
                 metrics=SegmentationMetrics,
@@ -82,7 +89,8 @@ def task_of(recipe: Recipe) -> Task:
             return Task(
                 truth="depth",
                 target=depth_of,
-                loss=depth_loss,
+                enlarge=bilinear,
+                loss=lambda depth, target: silog_loss(bilinear(depth, target.shape[-2:])[:, 0], target),
                 share=lambda depth: depth,
                 predict=lambda depth: depth[:, 0],
                 metrics=partial(depth_metrics, max_depth=head.max_depth, eigen_crop=evaluation.eigen_crop),
@@ -92,6 +100,7 @@ def task_of(recipe: Recipe) -> Task:
     return Task(
         truth="boxes",
         target=boxes_of,
+        enlarge=bilinear,
         loss=lambda losses, _: sum(losses.values()),
         share=None,
         predict=lambda found: found,
@@ -101,19 +110,9 @@ def task_of(recipe: Recipe) -> Task:
     )
 
 
-def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy of logits (B, C, h, w) resized to the labels (B, H, W), averaged over all pixels, ignored ones as zero.
-
-    mmseg's default (`avg_non_ignore=False`), with which TADP trains. The mean over all pixels makes the loss of a batch
-    the mean of the losses of its parts.
-    """
-    logits = F.interpolate(logits, mask.shape[-2:], mode="bilinear", align_corners=False)
-    return F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="none").mean()
-
-
-def depth_loss(depth: Tensor, target: Tensor) -> Tensor:
-    """SILog of depth (B, 1, h, w) resized to the readings (B, H, W)."""
-    return silog_loss(F.interpolate(depth, target.shape[-2:], mode="bilinear", align_corners=False)[:, 0], target)
+def bilinear(output: Tensor, size: Size, align_corners: bool = False) -> Tensor:
+    """Output (B, C, h, w) at another size."""
+    return F.interpolate(output, size, mode="bilinear", align_corners=align_corners)
 
 
 def depth_metrics(_: Sequence[str], *, max_depth: float, eigen_crop: bool) -> DepthMetrics:

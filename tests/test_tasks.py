@@ -53,3 +53,13 @@ def test_better_is_higher_for_overlap_and_lower_for_errors() -> None:
         Recipe(task="depth", model={"head": {"kind": "vpd_depth"}}, schedule={"iterations": 1, "learning_rate": 1e-3})
     )
     assert SEGMENTATION.better(2.0, 1.0) and not depth.better(2.0, 1.0) and depth.better(1.0, 2.0)
+
+
+def test_the_pascal_head_s_logits_are_enlarged_with_aligned_corners(logits: torch.Tensor) -> None:
+    """In training and in evaluation; source: UpsamplingBilinear2d in segmentation-models-pytorch's head, which TADP uses."""
+    head = {"kind": "smp_fpn", "loss": "cross_entropy"}
+    pascal = task_of(Recipe(model={"head": head}, schedule={"iterations": 1, "learning_rate": 1e-3}))
+    mask = torch.randint(3, (2, 32, 48), generator=torch.Generator().manual_seed(1))
+    enlarged = torch.nn.UpsamplingBilinear2d(scale_factor=8)(logits)
+    torch.testing.assert_close(pascal.enlarge(logits, (32, 48)), enlarged)
+    torch.testing.assert_close(pascal.loss(logits, mask), F.cross_entropy(enlarged, mask))

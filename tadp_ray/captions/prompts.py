@@ -14,7 +14,7 @@ from tadp_ray.captions.precision_recall import Score, degrade, score
 from tadp_ray.captions.store import read_store
 
 if TYPE_CHECKING:
-    from tadp_ray.config.schema import CaptionConfig
+    from tadp_ray.config.data import CaptionConfig
 
 NAME_END = "\n"
 """Stands between the names of a prompt that is not encoded as one text."""

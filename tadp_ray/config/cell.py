@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import JsonValue
 
 from tadp_ray.config.load import KeyPath, check_key, set_key, validate
-from tadp_ray.config.schema import Recipe, Scale, Sweep, Vocabulary
+from tadp_ray.config.schema import Recipe, Sweep
+from tadp_ray.config.vocabulary import Scale, Vocabulary
 
 # Where things lie and what they run on: the contents of data, weights and captions count by their digests instead.
 LOCATIONS = {

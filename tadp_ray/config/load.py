@@ -11,7 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from tadp_ray.config.errors import ConfigError, explain, nearest, valid_names
-from tadp_ray.config.schema import Experiment, Recipe, Sweep, Vocabulary
+from tadp_ray.config.schema import Experiment, Recipe, Sweep
+from tadp_ray.config.vocabulary import Vocabulary
 
 V = TypeVar("V", bound=Vocabulary)
 KeyPath = tuple[str | int, ...]

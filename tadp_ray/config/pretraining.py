@@ -5,7 +5,7 @@ from functools import cached_property
 from pydantic import Field, model_validator
 
 from tadp_ray.config.cell import sha256_of
-from tadp_ray.config.schema import Vocabulary
+from tadp_ray.config.vocabulary import Vocabulary
 
 
 class Pretraining(Vocabulary):

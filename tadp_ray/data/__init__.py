@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from tadp_ray.config.schema import FolderData, PublishedData, ScenesData
+from tadp_ray.config.data import FolderData, PublishedData, ScenesData
 from tadp_ray.data import folder
 from tadp_ray.data.ade20k import ADE20K
 from tadp_ray.data.art import COMIC2K, WATERCOLOR2K

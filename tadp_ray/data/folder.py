@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from tadp_ray.config.schema import FolderData
+from tadp_ray.config.data import FolderData
 from tadp_ray.data.files import Layout, first_few, read_list
 from tadp_ray.data.images import label_table, read_mask
 from tadp_ray.data.sample import IGNORE, Split

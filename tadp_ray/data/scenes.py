@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from tadp_ray.captions.describe import Mention, long_sentence, sentence
-from tadp_ray.config.schema import Style
+from tadp_ray.config.vocabulary import Style
 from tadp_ray.data import silhouettes
 from tadp_ray.data.sample import Sample
 from tadp_ray.data.styles import STYLES

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tadp_ray.config.schema import Style
+from tadp_ray.config.vocabulary import Style
 
 
 def photo(picture: np.ndarray, instances: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadp_ray.config.schema import AugmentConfig
+from tadp_ray.config.data import AugmentConfig
 from tadp_ray.data.sample import IGNORE, Sample
 
 Truth = Literal["mask", "depth", "boxes"]

@@ -4,7 +4,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from tadp_ray.config.schema import Maps
+from tadp_ray.config.vocabulary import Maps
 from tadp_ray.models.attention import Kind, reading_maps
 
 MAP_LEVELS = (1, 2)

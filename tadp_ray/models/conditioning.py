@@ -11,7 +11,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from tadp_ray.captions.prompts import NAME_END
 from tadp_ray.captions.templates import SINGLE, TEMPLATES
-from tadp_ray.config.schema import CaptionConfig
+from tadp_ray.config.data import CaptionConfig
 
 EMBEDDING_TOKENS = 20
 """Length that the published class embeddings were made with."""

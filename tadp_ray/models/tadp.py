@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tadp_ray.config.schema import ModelConfig
+from tadp_ray.config.model import ModelConfig
 from tadp_ray.models.backbone import feature_channels, unet_features
 from tadp_ray.models.conditioning import TextAdapter
 from tadp_ray.models.diffusion import Diffusion

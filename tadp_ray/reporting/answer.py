@@ -4,11 +4,40 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.load import experiment_name, load_experiment, load_sweep
+from tadp_ray.config.vocabulary import Scale
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.render import write_table
 from tadp_ray.reporting.table import Table, TableSpec, build_table
 from tadp_ray.tracking.query import CellRow, finished, history, rows
 from tadp_ray.tracking.store import Store
+from tadp_ray.tracking.sweep_run import SweepRun, newest_sweep
+
+
+def asked_table(file: Path, scale: Scale, settings: str) -> TableSpec:
+    """The table that an experiment file asks for, filled by cells of the given settings."""
+    experiment = load_experiment(file)
+    return TableSpec.of(experiment, load_sweep(file.parent / experiment.sweep), scale, settings)
+
+
+def newest_answer(store: Store, file: Path, recipe: Path | None, scale: Scale) -> tuple[TableSpec, SweepRun]:
+    """The table that an experiment file asks for, and the sweep that was asked for last to fill it.
+
+    Raises:
+        ValueError: the store holds no such sweep.
+    """
+    found = newest_sweep(store, experiment_name(file, recipe), scale)
+    return asked_table(file, scale, found.settings), found
+
+
+def pocket_table(store: Store, file: Path) -> Table | None:
+    """An experiment's table at pocket scale as MLflow holds it; None if it was never run."""
+    load_experiment(file)  # a file that cannot be read is no experiment that was not run
+    try:
+        spec, found = newest_answer(store, file, None, "pocket")
+    except ValueError:
+        return None
+    return fill(store, spec, found.cells)[0]
 
 
 def write_answer(store: Store, spec: TableSpec, cells: Sequence[Cell], folder: Path) -> tuple[Table, list[Path]]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import FALLING, METRIC, Experiment, Scale, Sweep
+from tadp_ray.config.schema import Experiment, Sweep
+from tadp_ray.config.vocabulary import FALLING, METRIC, Scale
 from tadp_ray.tracking.query import CellRow
 
 METRIC_NAMES = {

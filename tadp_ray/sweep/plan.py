@@ -11,7 +11,8 @@ from tadp_ray.captions.store import read_store
 from tadp_ray.config.cell import Cell, grid, recipe_at, sha256_of
 from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.load import Loader, experiment_name, load_experiment, load_recipe, load_recipe_values, load_sweep
-from tadp_ray.config.schema import Recipe, Scale, Sweep
+from tadp_ray.config.schema import Recipe, Sweep
+from tadp_ray.config.vocabulary import Scale
 from tadp_ray.data import open_dataset
 from tadp_ray.data.files import file_digest
 from tadp_ray.models.weights import weights_digest

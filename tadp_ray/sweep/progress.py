@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import MAIN_METRIC
+from tadp_ray.config.vocabulary import MAIN_METRIC
 from tadp_ray.training.reporter import read_journal
 
 TERMINAL_SECONDS = 1.0

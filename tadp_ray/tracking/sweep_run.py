@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from mlflow.exceptions import MlflowException
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import Scale
+from tadp_ray.config.vocabulary import Scale
 from tadp_ray.tracking.provenance import provenance
 from tadp_ray.tracking.store import Store, first_line, to_console
 

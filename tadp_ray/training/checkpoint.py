@@ -6,7 +6,7 @@ functions of (seed, step), so that there is no random state to keep.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,30 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, facts
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise ValueError(f"{path}: not a readable checkpoint ({error}); delete it to train this cell afresh") from None
+
+
+class TensorFile(Mapping[str, Tensor]):
+    """Tensors of a file from `write_tensors`, each read when it is asked for: what a node's processes share on disk.
+
+    Raises:
+        ValueError: the file is damaged or was written by something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = safe_open(path, framework="pt")
+            self._names = tuple(self._file.keys())
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path}: not readable ({error}); delete it to have it made afresh") from None
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._file.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def save(path: Path, model: nn.Module, optimizer: Optimizer, facts: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tadp_ray.config.schema import EvaluationConfig
+from tadp_ray.tasks import Size, bilinear
 from tadp_ray.training.distributed import World
 from tadp_ray.training.study import Study
 
@@ -39,13 +40,15 @@ def cut(image: Tensor, box: Box, multiple: int) -> Tensor:
     return F.pad(view, (0, -width % multiple, 0, -height % multiple))
 
 
-def assemble(logits: Sequence[Tensor], boxes: Sequence[Box], size: tuple[int, int], multiple: int) -> Tensor:
+def assemble(
+    logits: Sequence[Tensor], boxes: Sequence[Box], size: Size, multiple: int, enlarge: Callable[[Tensor, Size], Tensor]
+) -> Tensor:
     """Mean logits (1, C, H, W) of overlapping views; `logits` are (C, h, w) at the head's resolution."""
     total = logits[0].new_zeros((1, logits[0].shape[0], *size))
     count = logits[0].new_zeros((1, 1, *size))
     for view, (top, left, height, width) in zip(logits, boxes, strict=True):
         padded = (height + -height % multiple, width + -width % multiple)
-        full = F.interpolate(view[None], padded, mode="bilinear", align_corners=False)[..., :height, :width]
+        full = enlarge(view[None], padded)[..., :height, :width]
         total[..., top : top + height, left : left + width] += full
         count[..., top : top + height, left : left + width] += 1
     return total / count
@@ -125,8 +128,8 @@ def predicted(study: Study, index: int, looks: Sequence[Pass], found: Mapping[st
     for look in looks:
         boxes = views_of(study, index, look)
         parts = [found[key_of(index, look, number)] for number in range(len(boxes))]
-        whole = assemble(parts, boxes, study.evaluated_size(index, look.factor), study.multiple)
-        whole = F.interpolate(whole, size, mode="bilinear", align_corners=False)
+        whole = assemble(parts, boxes, study.evaluated_size(index, look.factor), study.multiple, task.enlarge)
+        whole = bilinear(whole, size)
         wholes.append(whole.flip(-1) if look.mirrored else whole)
     # One pass is taken as it is: shares would only round what they do not reorder.
     return task.predict(wholes[0] if len(wholes) == 1 else torch.stack([task.share(w) for w in wholes]).mean(0))

@@ -105,8 +105,8 @@ def final(cell: Cell, study: Study, model: TADP, course: Course, seconds: float)
 
 def evaluation_latents(
     digests: Mapping[str, str], study: Study, model: TADP, device: torch.device, world: World
-) -> dict[str, Tensor]:
-    """Latents of every evaluation view, made once per sweep and kept on disk for its other cells.
+) -> Mapping[str, Tensor]:
+    """Latents of every evaluation view, made once per sweep and kept on disk, where all cells and workers read them.
 
     The posterior is sampled with noise that depends on the image alone, so that all cells are scored on the same latents.
     """
@@ -134,7 +134,7 @@ def evaluation_latents(
         finally:
             os.close(lock)
     world.barrier()
-    return checkpoint.read_tensors(path)[0]
+    return checkpoint.TensorFile(path)
 
 
 def encoder(model: TADP, device: torch.device) -> Callable[[Tensor, str, int], Tensor]:

@@ -11,7 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from tadp_ray.captions.prompts import NAME_END, Prompts, make_prompts
-from tadp_ray.config.schema import CaptionConfig, Recipe
+from tadp_ray.config.data import CaptionConfig
+from tadp_ray.config.schema import Recipe
 from tadp_ray.data import open_dataset
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.transforms import smallest_view, to_tensor

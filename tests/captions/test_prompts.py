@@ -3,7 +3,7 @@
 import pytest
 
 from tadp_ray.captions import CaptionStore, make_prompts
-from tadp_ray.config.schema import CaptionConfig
+from tadp_ray.config.data import CaptionConfig
 
 CLASSES = ("bird", "cow", "potted plant", "sofa")
 PRESENT = {"a": ("cow", "bird"), "b": ("sofa",), "c": ()}

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tadp_ray.config.data import PublishedData
 from tadp_ray.config.load import load_recipe
-from tadp_ray.config.schema import PublishedData
 from tadp_ray.data import open_dataset
 from tadp_ray.data.ade20k import CLASSES, layout
 from tadp_ray.data.files import Files

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tadp_ray.config.schema import PublishedData
+from tadp_ray.config.data import PublishedData
 from tadp_ray.data import PUBLISHED, open_dataset
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 from torchvision.datasets import Cityscapes
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import PublishedData, Recipe
+from tadp_ray.config.data import PublishedData
+from tadp_ray.config.schema import Recipe
 from tadp_ray.data import open_dataset
 from tadp_ray.data.cityscapes import CLASSES, LABEL_IDS, cityscapes
 from tadp_ray.data.files import Files

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tadp_ray.config.data import FolderData
 from tadp_ray.config.load import load_recipe
-from tadp_ray.config.schema import FolderData
 from tadp_ray.data import open_dataset
 from tadp_ray.data.files import Files
 from tadp_ray.data.folder import layout

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from tadp_ray.config.schema import AugmentConfig
+from tadp_ray.config.data import AugmentConfig
 from tadp_ray.data.loader import Batches, Views, batch_at, train_loader
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import Augment

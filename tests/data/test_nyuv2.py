@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tadp_ray.config.schema import PublishedData
+from tadp_ray.config.data import PublishedData
 from tadp_ray.data import open_dataset
 from tadp_ray.data.files import Files
 from tadp_ray.data.nyuv2 import CLASSES, SCENES, layout, scene

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tadp_ray.config.schema import PublishedData
+from tadp_ray.config.data import PublishedData
 from tadp_ray.data import open_dataset
 from tadp_ray.data.files import Files, shown
 from tadp_ray.data.pascal import CLASSES, THINGS, detection, read_boxes, segmentation

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tadp_ray.config.schema import AugmentConfig
+from tadp_ray.config.data import AugmentConfig
 from tadp_ray.data.sample import Sample
 from tadp_ray.data.transforms import Augment, cut_depth, smallest_view, to_tensor
 

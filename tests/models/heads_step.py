@@ -8,10 +8,9 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from torch.nn.parallel import DistributedDataParallel
 
-from tadp_ray.config.schema import DepthHeadConfig, FasterRCNNConfig, SmpFPNConfig
-from tadp_ray.losses import focal_loss
+from tadp_ray.config.model import DepthHeadConfig, FasterRCNNConfig, SmpFPNConfig
+from tadp_ray.losses import focal_loss, silog_loss
 from tadp_ray.models.heads import build_head
-from tadp_ray.tasks import depth_loss
 
 # Small enough that an image has fewer anchors than could be sampled: then images give unequally many samples.
 IMAGES, SIDE, CHANNELS = 4, 32, (16, 12, 12, 8)
@@ -36,8 +35,8 @@ def main(output: Path) -> None:
     torch.manual_seed(0)
     features = [torch.randn(IMAGES, count, 8 >> level, 8 >> level) for level, count in enumerate(CHANNELS)]
     keep = (torch.rand(IMAGES, 64) > 0.3) / 0.7
-    mask, depth = torch.randint(3, (IMAGES, SIDE, SIDE)), 10 * torch.rand(IMAGES, SIDE, SIDE)
-    mask[0, :20], depth[3, 4:] = 255, 0  # what is scored is shared out unevenly
+    mask, depth = torch.randint(3, (IMAGES, 8, 8)), 10 * torch.rand(IMAGES, 64, 64)
+    mask[0, :5], depth[3, 8:] = 255, 0  # what is scored is shared out unevenly
     targets = [
         {
             "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
@@ -58,7 +57,7 @@ def main(output: Path) -> None:
         elif name == "smp":
             losses = {"loss": focal_loss(parallel(mine, keep[share]), mask[share])}
         else:
-            losses = {"loss": depth_loss(parallel(mine), depth[share])}
+            losses = {"loss": silog_loss(parallel(mine)[:, 0], depth[share])}
         sum(losses.values()).backward()
         for part, loss in losses.items():
             mean = loss.detach().clone()

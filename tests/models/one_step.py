@@ -8,7 +8,8 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from torch.nn.parallel import DistributedDataParallel
 
-from tadp_ray.config.schema import ModelConfig, Recipe, SemanticFPNConfig
+from tadp_ray.config.model import ModelConfig, SemanticFPNConfig
+from tadp_ray.config.schema import Recipe
 from tadp_ray.models.diffusion import load_diffusion
 from tadp_ray.models.tadp import TADP
 from tadp_ray.tasks import task_of

@@ -7,7 +7,7 @@ import torch
 
 from tadp_ray.captions.prompts import NAME_END
 from tadp_ray.captions.templates import SINGLE, TEMPLATES
-from tadp_ray.config.schema import CaptionConfig
+from tadp_ray.config.data import CaptionConfig
 from tadp_ray.models.conditioning import (
     Contexts,
     class_embedding,

@@ -6,13 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tadp_ray.config.schema import (
-    DepthHeadConfig,
-    FasterRCNNConfig,
-    HeadConfig,
-    SemanticFPNConfig,
-    SmpFPNConfig,
-)
+from tadp_ray.config.model import DepthHeadConfig, FasterRCNNConfig, HeadConfig, SemanticFPNConfig, SmpFPNConfig
 from tadp_ray.models.heads import build_head
 from tadp_ray.models.heads.depth import DepthHead
 from tadp_ray.models.heads.detection import DetectionHead, GivenChanceSampler, Objects

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tadp_ray.config.schema import ModelConfig, SemanticFPNConfig
+from tadp_ray.config.model import ModelConfig, SemanticFPNConfig
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.models.norms import FeatureNorms
 from tadp_ray.models.tadp import TADP

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tadp_ray.config.schema import AugmentConfig
+from tadp_ray.config.data import AugmentConfig
 from tadp_ray.data.sample import Sample
 from tadp_ray.data.transforms import Augment
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tadp_ray.config.schema import EvaluationConfig
+from tadp_ray.tasks import bilinear
 from tadp_ray.training.evaluate import assemble, cut, view_boxes
 
 with warnings.catch_warnings():
@@ -35,5 +36,5 @@ def test_logits_are_those_of_slide_inference(size: tuple[int, int]) -> None:
     with torch.no_grad():
         wanted = EncoderDecoder.slide_inference(segmentor, image, [{"img_shape": size}])
         boxes = view_boxes(*size, EvaluationConfig(mode="slide", crop=CROP, stride=STRIDE))
-        found = assemble([head(cut(image[0], box, 32)[None])[0] for box in boxes], boxes, size, 32)
+        found = assemble([head(cut(image[0], box, 32)[None])[0] for box in boxes], boxes, size, 32, bilinear)
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tadp_ray.config.schema import EvaluationConfig
+from tadp_ray.tasks import bilinear
 from tadp_ray.training.evaluate import assemble, cut, view_boxes
 
 SLIDE = EvaluationConfig(mode="slide", crop=64, stride=48)
@@ -33,7 +34,7 @@ def test_views_cut_and_assembled_give_the_image_back() -> None:
     boxes = view_boxes(100, 144, SLIDE)
     views = [cut(image, box, 32) for box in boxes]
     assert {view.shape for view in views} == {(3, 64, 64)}
-    torch.testing.assert_close(assemble(views, boxes, (100, 144), 32)[0], image)
+    torch.testing.assert_close(assemble(views, boxes, (100, 144), 32, bilinear)[0], image)
 
 
 def test_a_whole_image_is_padded_for_the_unet_and_cropped_afterwards() -> None:
@@ -41,6 +42,6 @@ def test_a_whole_image_is_padded_for_the_unet_and_cropped_afterwards() -> None:
     view = cut(image, (0, 0, 40, 50), 32)
     assert view.shape == (3, 64, 64) and view[:, 40:].abs().max() == 0
     coarse = F.avg_pool2d(view[None], 4)[0]
-    logits = assemble([coarse], [(0, 0, 40, 50)], (40, 50), 32)
+    logits = assemble([coarse], [(0, 0, 40, 50)], (40, 50), 32, bilinear)
     assert logits.shape == (1, 3, 40, 50)
     assert (logits[0, :, :36, 4:44] - image[:, :36, 4:44]).abs().max() < 0.02

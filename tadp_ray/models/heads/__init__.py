@@ -7,13 +7,7 @@ losses in training, boxes in evaluation.
 
 from collections.abc import Sequence
 
-from tadp_ray.config.schema import (
-    DepthHeadConfig,
-    FasterRCNNConfig,
-    HeadConfig,
-    SemanticFPNConfig,
-    SmpFPNConfig,
-)
+from tadp_ray.config.model import DepthHeadConfig, FasterRCNNConfig, HeadConfig, SemanticFPNConfig, SmpFPNConfig
 from tadp_ray.models.heads.depth import DepthHead
 from tadp_ray.models.heads.detection import DetectionHead
 from tadp_ray.models.heads.segmentation import SegmentationHead

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadp_ray.config.schema import DepthHeadConfig
+from tadp_ray.config.model import DepthHeadConfig
 from tadp_ray.models.norms import GlobalBatchNorm2d
 
 GROUPS = 16

@@ -12,7 +12,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
 
-from tadp_ray.config.schema import FasterRCNNConfig
+from tadp_ray.config.model import FasterRCNNConfig
 from tadp_ray.processes import shared_sum, world_size
 
 RATIOS = (0.5, 1.0, 2.0)

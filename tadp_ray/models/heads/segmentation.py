@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from tadp_ray.config.schema import SemanticFPNConfig
+from tadp_ray.config.model import SemanticFPNConfig
 from tadp_ray.models.norms import GlobalBatchNorm2d
 
 with warnings.catch_warnings():

@@ -1,0 +1,19 @@
+"""The command line. Every command imports what it needs when it is called, so that none pays for another."""
+
+import typer
+
+from tadp_ray.cli import caption, data, pocket, score, sweeps
+
+app = typer.Typer(
+    name="tadp-ray",
+    help="What does text do to a diffusion backbone? Text-conditioned diffusion perception, swept and tabled.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (sweeps.sweep, sweeps.train, sweeps.table, sweeps.dashboard, sweeps.schema):
+    app.command()(command)
+app.add_typer(pocket.app, name="pocket")
+app.add_typer(caption.app, name="caption")
+app.add_typer(data.app, name="data")
+app.add_typer(score.app, name="score")

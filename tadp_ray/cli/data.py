@@ -1,0 +1,49 @@
+"""The paper's data sets: what goes where, and whether it is there."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tadp_ray.cli.words import console, told
+
+app = typer.Typer(help="The paper's data sets: what goes where, and whether it is there.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_data(
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything known of each, for programs.")] = False,
+) -> None:
+    """Name the paper's data sets."""
+    with told():
+        import json
+
+        from tadp_ray.data import PUBLISHED
+        from tadp_ray.data.check import facts
+
+        if as_json:
+            print(json.dumps([facts(name) for name in PUBLISHED], indent=1))
+        for name, known in () if as_json else PUBLISHED.items():
+            console.print(f"{name:20} {known.task:13} {known.title}", highlight=False, soft_wrap=True)
+
+
+@app.command("check")
+def check_data(
+    name: Annotated[str, typer.Argument(help="A name from `data list`.")],
+    root: Annotated[Path | None, typer.Option(help="Folder to check; without it, what goes where is told.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer for programs.")] = False,
+) -> None:
+    """Tell what a data set is and what goes where; with --root, open every file there and list all that is wrong."""
+    with told():
+        import json
+
+        from tadp_ray.data.check import check, described, facts
+        from tadp_ray.data.check import told as lines
+
+        answer = facts(name) if root is None else check(name, root)
+        if as_json:
+            print(json.dumps(answer, indent=1))
+        for line in () if as_json else described(name) if root is None else lines(answer):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if answer.get("problems"):
+            raise typer.Exit(1)

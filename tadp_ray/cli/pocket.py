@@ -1,0 +1,137 @@
+"""The pocket world and its Stable Diffusion."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tadp_ray.cli.words import TrackingOption, console, told
+
+app = typer.Typer(help="The pocket world and its Stable Diffusion.", no_args_is_help=True)
+
+
+@app.command()
+def pretrain(
+    folder: Annotated[Path, typer.Argument(help="Where the diffusers folder is written.")],
+    images: Annotated[int, typer.Option(min=1, help="Scenes to render.")] = 32768,
+    vae_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the VAE.")] = 2400,
+    unet_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of U-Net and text encoder.")] = 8000,
+    batch: Annotated[int, typer.Option(min=1, help="U-Net images a step, over all processes.")] = 32,
+    size: Annotated[int, typer.Option(min=32, max=128, help="Height and width of a scene in pixels.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Of scenes, first weights and order.")] = 0,
+    processes: Annotated[int, typer.Option(min=1, help="One-thread processes that share each batch.")] = 2,
+    device: Annotated[str, typer.Option(help="cpu, or cuda with --processes 1.")] = "cpu",
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Pretrain a pocket Stable Diffusion on captioned scenes; two hours on two cores.
+
+    Prints as it goes how much worse wrong captions are than right ones, and writes a usable model at each such gate. Can
+    be stopped and repeated: the same command goes on from the last checkpoint, with the same losses.
+    """
+    with told():
+        from tadp_ray.config.pretraining import Pretraining
+        from tadp_ray.pocket.card import write_card
+        from tadp_ray.pocket.pretrain import WORK
+        from tadp_ray.pocket.pretrain import pretrain as run
+        from tadp_ray.tracking.pretraining import told_to_mlflow
+        from tadp_ray.tracking.provenance import provenance
+        from tadp_ray.tracking.store import open_store
+        from tadp_ray.training.reporter import final_metrics
+
+        sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "size": size, "seed": seed}
+        plan = Pretraining(unet_batch=batch, **sizes)
+        with told_to_mlflow(open_store(tracking_uri), plan, folder / WORK):
+            run(plan, folder, processes, device)
+        options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in (sizes | {"batch": batch}).items())
+        told_of = (
+            "commit",
+            "hardware.cpu",
+            "hardware.cores",
+            "version.torch",
+            "version.diffusers",
+            "version.transformers",
+        )
+        known = {name: fact for name in told_of if (fact := provenance().get(f"tadp.{name}"))}
+        figures = final_metrics(folder / WORK) or {}
+        write_card(folder, folder / WORK, plan, figures, f"tadp-ray pocket pretrain FOLDER {options}", known)
+
+
+@app.command()
+def measure(
+    folder: Annotated[Path, typer.Argument(help="A folder from `pocket pretrain`.")],
+) -> None:
+    """Do words mean anything to the model? Wrong captions, attention maps, and what it draws."""
+    with told():
+        import torch
+
+        from tadp_ray.pocket.gate import measure as run
+
+        run(folder, torch.device("cpu"), lambda text: console.print(text, highlight=False, soft_wrap=True))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Where report.md, report.json and the pictures go.")] = Path(
+        "runs/pocket_report"
+    ),
+    weights: Annotated[str, typer.Option(help="pocket, or a folder from `pocket pretrain`.")] = "pocket",
+    experiments: Annotated[Path, typer.Option(help="Folder of prec_recall.yaml and the pocket_*.yaml.")] = Path(
+        "experiments"
+    ),
+    tracking_uri: TrackingOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print report.json instead of report.md.")] = False,
+) -> None:
+    """What the pocket model knows about words, and what that buys: gate, pictures, claims held against their aims, tables.
+
+    The gate is measured anew. Claims and tables come from MLflow, as far as the experiments were run.
+    """
+    with told():
+        import json
+        from dataclasses import asdict
+
+        from tadp_ray.models.weights import locate
+        from tadp_ray.pocket.report import write_gate
+        from tadp_ray.reporting.answer import pocket_table
+        from tadp_ray.reporting.evidence import EXPERIMENTS, findings, findings_table
+        from tadp_ray.reporting.render import markdown, places
+        from tadp_ray.tracking.store import open_store
+
+        aside = Console(stderr=True)
+        files = {name: experiments / f"{name}.yaml" for name in EXPERIMENTS}
+        store = open_store(tracking_uri)
+        tables = {name: pocket_table(store, file) for name, file in files.items()}
+        found = findings(tables)
+        figures, text = write_gate(locate(weights), folder, lambda line: aside.print(line, highlight=False))
+        parts = [text, f"# What words buy\n\n{findings_table(found)}"]
+        for name, table in tables.items():
+            missing = f"{files[name]}: not run; python -m tadp_ray.sweep {files[name]} fills it"
+            parts.append(markdown(table) if table else missing)
+        facts = {
+            "gate": figures,
+            "claims": [asdict(finding) for finding in found],
+            "tables": {name: places(table) if table else None for name, table in tables.items()},
+        }
+        (folder / "report.md").write_text("\n\n".join(parts) + "\n")
+        (folder / "report.json").write_text(json.dumps(facts, indent=1) + "\n")
+        print((folder / ("report.json" if as_json else "report.md")).read_text())
+
+
+@app.command()
+def show(
+    output: Annotated[Path, typer.Argument(help="PNG to write.")] = Path("scenes.png"),
+    split: Annotated[str, typer.Option(help="pretrain, train, val or test.")] = "train",
+    count: Annotated[int, typer.Option(min=1, help="Scenes to draw.")] = 12,
+    size: Annotated[int, typer.Option(min=32, help="Height and width of a scene in pixels.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Which world.")] = 0,
+) -> None:
+    """Draw a contact sheet of scenes: in every style, with boxes, mask and depth."""
+    with told():
+        from PIL import Image
+
+        from tadp_ray.data.scenes import Scenes
+        from tadp_ray.data.sheet import contact_sheet
+        from tadp_ray.data.styles import STYLES
+
+        Image.fromarray(contact_sheet([Scenes(split, count, seed, size, style) for style in STYLES])).save(output)
+        console.print(output)

@@ -1,0 +1,180 @@
+"""Experiments and recipes: train, lay out, look."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tadp_ray.cli.words import ChangesOption, TrackingOption, console, told
+from tadp_ray.config.vocabulary import Scale
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tadp_ray.config.cell import Cell
+    from tadp_ray.reporting.table import TableSpec
+    from tadp_ray.sweep.plan import Plan
+    from tadp_ray.tracking.store import Store
+
+
+ExperimentFile = Annotated[Path, typer.Argument(help="An experiment, e.g. experiments/prec_recall.yaml.")]
+ScaleOption = Annotated[Scale, typer.Option(help="pocket runs on a laptop; paper needs GPUs, weights and data.")]
+RecipeOption = Annotated[Path | None, typer.Option(help="Another recipe file than the experiment's own.")]
+AddressOption = Annotated[
+    str | None, typer.Option(help="Ray cluster to join.", show_default="RAY_ADDRESS, or a local one")
+]
+
+
+def sweep(
+    file: ExperimentFile,
+    scale: ScaleOption = "pocket",
+    recipe: RecipeOption = None,
+    changes: ChangesOption = None,
+    seeds: Annotated[str | None, typer.Option(help="e.g. 0,1,2.", show_default="the experiment's")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="A part of the grid, e.g. caption.recall=1.0.")] = None,
+    address: AddressOption = None,
+    tracking_uri: TrackingOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; train nothing.")] = False,
+) -> None:
+    """Answer an experiment: train the cells that are not finished, and print the table beside the published numbers.
+
+    Can be stopped and repeated at any time: finished cells are never trained again, interrupted ones go on from their
+    last checkpoint.
+    """
+    with told():
+        from tadp_ray.reporting.answer import asked_table
+        from tadp_ray.sweep.plan import make_plan
+        from tadp_ray.tracking.store import open_store
+
+        numbers = None if seeds is None else parse_seeds(seeds)
+        plan = make_plan(file, scale, recipe=recipe, overrides=changes or (), seeds=numbers, only=only or ())
+        spec, store = asked_table(file, scale, plan.settings), open_store(tracking_uri)
+        if dry_run:
+            show_preview(plan, store, address)
+            return
+
+        from tadp_ray.sweep.engine import run_plan
+
+        run, whole = run_plan(plan, store, address, console)
+        show_answer(store, run, spec, plan.cells, plan.folder)
+        if not whole:
+            raise typer.Exit(1)
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. experiments/recipes/pocket_depth.yaml.")],
+    changes: ChangesOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that chance decides.")] = 0,
+    address: AddressOption = None,
+    tracking_uri: TrackingOption = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print settings, parameters, FLOPs and memory; needs neither data nor weights."),
+    ] = False,
+) -> None:
+    """Train one recipe, and print what it scores; goes on where it was stopped, like a sweep."""
+    with told():
+        if dry_run:
+            from tadp_ray.config.load import load_recipe
+            from tadp_ray.sweep.preview import recipe_preview
+
+            for line in recipe_preview(load_recipe(recipe, changes or ())):
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+            return
+
+        from tadp_ray.sweep.engine import run_plan
+        from tadp_ray.sweep.plan import plan_one
+        from tadp_ray.tracking.query import finished
+        from tadp_ray.tracking.store import open_store
+
+        plan, store = plan_one(recipe, changes or (), seed), open_store(tracking_uri)
+        _, whole = run_plan(plan, store, address, console)
+        (cell,) = plan.cells
+        found = finished(store, [cell.fingerprint])
+        if not whole:
+            raise ValueError(f"the training failed; {cell.folder / 'journal.jsonl'} says why in its last line")
+        for name, value in found[cell.fingerprint].metrics.items():
+            if name not in ("loss", "learning_rate", "seconds_per_step"):
+                console.print(f"{name:<32}{value:>14.6g}", highlight=False)
+        console.print(f"run {found[cell.fingerprint].run_id}; pictures and weights in {cell.folder}", soft_wrap=True)
+
+
+def table(
+    file: ExperimentFile,
+    scale: ScaleOption = "pocket",
+    recipe: RecipeOption = None,
+    tracking_uri: TrackingOption = None,
+    storage: Annotated[Path, typer.Option(help="Folder that tables are written under.")] = Path("runs"),
+) -> None:
+    """Lay the newest sweep of an experiment out again, from MLflow alone."""
+    with told():
+        from tadp_ray.config.load import experiment_name
+        from tadp_ray.reporting.answer import newest_answer
+        from tadp_ray.tracking.store import open_store
+
+        store = open_store(tracking_uri)
+        spec, found = newest_answer(store, file, recipe, scale)
+        show_answer(store, found.run_id, spec, found.cells, storage / experiment_name(file, recipe) / scale)
+
+
+def dashboard(
+    tracking_uri: TrackingOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Open MLflow's page over the store: sweeps, cells, curves, parameters, tables and pictures."""
+    with told():
+        from tadp_ray.tracking.dashboard import dashboard as serve_page
+        from tadp_ray.tracking.store import open_store
+
+        serve_page(open_store(tracking_uri), host, port, console.print)
+
+
+def schema(
+    folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path("experiments/schemas"),
+) -> None:
+    """Write the JSON Schemas by which editors complete and check experiments, recipes and sweeps."""
+    from tadp_ray.config.export import write_schemas
+
+    for path in write_schemas(folder):
+        console.print(path)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0,1,2` as numbers.
+
+    Raises:
+        ValueError: something else stands there.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise ValueError(f"--seeds {text}: expected distinct whole numbers apart by commas, e.g. 0,1,2")
+    return [int(part) for part in parts]
+
+
+def show_preview(plan: "Plan", store: "Store", address: str | None) -> None:
+    """Print what a sweep would do and cost."""
+    from tadp_ray.sweep.cluster import cluster
+    from tadp_ray.sweep.preview import preview
+    from tadp_ray.tracking.query import finished, rows
+
+    done = finished(store, [cell.fingerprint for cell in plan.cells])
+    plan.check(plan.missing(done))
+    earlier = [row for row in rows(store, plan.name, plan.scale) if row.status == "FINISHED"]
+    with cluster(address, plan.recipe.compute) as at_once:
+        for line in preview(plan, done, earlier, at_once):
+            console.print(line, highlight=False, soft_wrap=True)
+
+
+def show_answer(store: "Store", run: str, spec: "TableSpec", cells: "Sequence[Cell]", folder: Path) -> None:
+    """Write a sweep's table and figures, show them on its page in MLflow, and print the table."""
+    from tadp_ray.reporting.answer import write_answer
+    from tadp_ray.reporting.render import terminal
+    from tadp_ray.tracking.sweep_run import attach
+
+    filled, files = write_answer(store, spec, cells, folder)
+    attach(store, run, files)
+    written = f"written to {folder}: {', '.join(path.name for path in files)}"
+    console.print(terminal(filled))
+    for line in (filled.caption, *filled.notes, written):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,57 @@
+"""What the commands share: options, how they print, and how they tell what is wrong."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+console = Console()
+ChangesOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Change the recipe: key=value, e.g. data.root=PHOTOS.")
+]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(
+        help="MLflow store: sqlite:///FILE, a server, a database.", show_default="MLFLOW_TRACKING_URI, or ./mlflow.db"
+    ),
+]
+JSONOption = Annotated[bool, typer.Option("--json", help="Print the figures for programs.")]
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what the user must mend into a message, and an interruption into a promise."""
+    # Schedulers and container engines stop a program with SIGTERM: it is to end as cleanly as with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    aside = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        yield
+    except ValueError as error:
+        aside.print(Text.assemble(("error: ", "bold red"), str(error)))
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        aside.print("stopped; the same command goes on from here")
+        raise typer.Exit(130) from None
+
+
+def parse_classes(text: str) -> list[str]:
+    """Class names of `a,b,c`, or of a file with one a line.
+
+    Raises:
+        ValueError: it is neither, or a name occurs twice.
+    """
+    if "," in text:
+        names = [part.strip() for part in text.split(",")]
+    elif Path(text).exists() and not Path(text).is_dir():
+        names = [line.strip() for line in Path(text).read_text().splitlines()]
+    else:
+        raise ValueError(f"--classes {text}: neither names apart by commas nor a file (one name: 'name,')")
+    names = [name for name in names if name]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"--classes {text}: expected distinct names, found {names}")
+    return names

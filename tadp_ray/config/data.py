@@ -1,0 +1,169 @@
+"""What a model is trained on, in YAML: images, how they are varied, and the text each is given."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from tadp_ray.config.vocabulary import Style, Vocabulary
+
+
+class ScenesData(Vocabulary):
+    """The procedural world of the pocket scale, rendered on the fly."""
+
+    kind: Literal["scenes"] = "scenes"
+    train: int = Field(300, ge=1, description="labelled training scenes")
+    val: int = Field(400, ge=1, description="scenes that a model is scored on")
+    scored: Literal["val", "test"] = Field("val", description="which scenes: val to choose settings, test to report")
+    style: Style = Field("photo", description="how every scene looks")
+    also: tuple[Style, ...] = Field(
+        (), description="styles in which the scored scenes are scored besides, after training: e.g. miou/night"
+    )
+    size: int = Field(64, ge=32, le=256, multiple_of=32, description="height and width of a scene in pixels")
+    seed: int = Field(0, ge=0, description="which world: another seed renders other scenes of the same family")
+
+
+class FolderSplit(Vocabulary):
+    """Where one split of a folder data set lies, relative to its root."""
+
+    images: str = Field(description="glob of the photographs, e.g. train/*.png")
+    masks: str = Field(description="glob of the label maps; a mask belongs to the image of the same file stem")
+    list: Path | None = Field(
+        None, description="text file naming this split's images, one a line; without it every image of the glob is used"
+    )
+
+
+class FolderData(Vocabulary):
+    """Any photographs with label maps (8-bit or 16-bit single-channel or palette images)."""
+
+    kind: Literal["folder"]
+    root: Path = Field(description="folder that holds the data set; relative paths start at the working folder")
+    train: FolderSplit
+    val: FolderSplit
+    classes: tuple[str, ...] = Field(min_length=2, description="class names in label order; they are the prompt words")
+    ignore: tuple[int, ...] = Field((255,), description="label values that belong to no class")
+    reduce_zero_label: bool = Field(
+        False, description="label 0 is ignored and label k means class k-1 (ADE20K's convention)"
+    )
+    mask_suffix: str = Field("", description="what a mask's file stem carries behind the image's, e.g. _labelTrainIds")
+
+
+class TargetData(Vocabulary):
+    """A data set of another domain, which a model is scored on and never trained on."""
+
+    kind: Literal["dark_zurich", "nighttime_driving", "watercolor2k", "comic2k"]
+    root: Path = Field(description="folder that holds the data set; tadp-ray data check KIND says what goes where")
+
+
+class PublishedData(Vocabulary):
+    """A data set of the paper in its published folder layout, with its published splits."""
+
+    kind: Literal["ade20k", "pascal_segmentation", "pascal_detection", "nyuv2", "cityscapes"]
+    root: Path = Field(description="folder that holds the data set; tadp-ray data check KIND says what goes where")
+    target: TargetData | None = Field(
+        None, description="score on this other domain instead of the set's own validation"
+    )
+
+
+DataConfig = Annotated[ScenesData | FolderData | PublishedData, Field(discriminator="kind")]
+
+
+class AugmentConfig(Vocabulary):
+    """How a training image is varied; resize also holds for evaluation."""
+
+    resize: int | None = Field(None, ge=32, description="shorter side in pixels, ratio kept; none: as it is")
+    scale: tuple[float, float] = Field(
+        (1.0, 1.0), description="random size factor, drawn uniformly (code: 0.5 to 2 on ADE20K)"
+    )
+    crop: int | None = Field(None, ge=32, description="side of the random square crop; none: the whole image")
+    crop_max_share: float = Field(
+        1.0, gt=0, le=1, description="largest share one class may have of a crop, 10 tries (code: 0.75 on ADE20K)"
+    )
+    pad: bool = Field(False, description="pad images smaller than the crop (image mid-grey, label ignored)")
+    flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
+    colour: Literal["none", "mmseg", "hsv", "nyu"] = Field(
+        "none",
+        description="mmseg: brightness, contrast, saturation, hue, each with probability 0.5 (code: ADE20K, Cityscapes); "
+        "hsv: small shifts of hue, saturation and value (Pascal); nyu: brightness and contrast, gamma, hue (NYUv2)",
+    )
+    cut_depth: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="probability that a column band of the image shows its depth instead (code: 0.25, NYUv2)",
+    )
+    stretch: int | None = Field(
+        None,
+        ge=32,
+        description="height and width that every view is stretched to in the end, ratio lost (code: 512, Pascal)",
+    )
+    pad_to: int | None = Field(
+        None, ge=32, description="height and width that every view is padded to at bottom and right (code: 512, NYUv2)"
+    )
+
+    @property
+    def side(self) -> int | None:
+        """Height and width in pixels of every view in the end; None: as the image has them."""
+        return self.pad_to or self.stretch or self.crop
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "AugmentConfig":
+        low, high = self.scale
+        if not 0 < low <= high:
+            raise ValueError(f"scale must be two factors 0 < low <= high, not {low}, {high}")
+        return self
+
+
+class CaptionConfig(Vocabulary):
+    """Which words an image is given."""
+
+    source: Literal["oracle", "class_names", "null", "store", "shuffled", "wrong"] = Field(
+        "oracle",
+        description="oracle: names of the classes that are present; class_names: all names; null: the empty prompt; "
+        "store: captions from a file; shuffled: another image's oracle; wrong: as many absent names as are present",
+    )
+    precision: float = Field(
+        1.0, gt=0, le=1, description="share of named classes that are present, over the data set (Table S2)"
+    )
+    recall: float = Field(
+        1.0, ge=0, le=1, description="share of present classes that are named, over the data set (Table S2)"
+    )
+    min_true: int = Field(1, ge=0, description="true names every image keeps, where it has as many")
+    distractors: tuple[str, ...] = Field(
+        (),
+        description="names beside the absent classes that may be said falsely; for data sets with few classes, most of "
+        "which are in every image",
+    )
+    shuffle: bool = Field(False, description="random word order instead of class order")
+    store: Path | None = Field(None, description="caption file: image id -> captions (source: store)")
+    encoding: Literal["text", "names", "class_embeddings"] = Field(
+        "text",
+        description="text: one prompt through CLIP; names: each name through CLIP by itself; class_embeddings: one vector a "
+        "name, CLIP's end mark averaged over 80 sentences (VPD)",
+    )
+    embeddings: Path | None = Field(
+        None,
+        description="file of one vector a class, .pth as published or .safetensors; none: made with the model's encoder",
+    )
+    templates: Literal["averaged", "single"] = Field(
+        "averaged", description="class embeddings of 80 sentences, or of 'a photo of a ...' alone (Figure S3)"
+    )
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _null_is_a_word(cls, value: object) -> object:
+        """YAML reads an unquoted null as nothing; here it is the paper's name of the empty prompt."""
+        return "null" if value is None else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CaptionConfig":
+        if (self.source == "store") != (self.store is not None):
+            raise ValueError("source: store and a store file belong together; give both or neither")
+        fitting = {"names": ("class_names",), "class_embeddings": ("class_names", "oracle")}.get(self.encoding)
+        if fitting and self.source not in fitting:
+            raise ValueError(f"encoding: {self.encoding} needs source: {' or '.join(fitting)}, not {self.source}")
+        if self.embeddings is not None and (self.encoding != "class_embeddings" or self.templates != "averaged"):
+            raise ValueError("an embeddings file belongs to encoding: class_embeddings, and leaves templates no choice")
+        if self.source != "oracle" and (self.precision, self.recall) != (1.0, 1.0):
+            raise ValueError(f"precision and recall degrade oracle captions only, but source is {self.source}")
+        return self

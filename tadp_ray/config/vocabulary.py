@@ -1,0 +1,34 @@
+"""The rules that every group of YAML keys keeps, and the words that several groups share."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Scale = Literal["pocket", "paper"]
+
+
+TaskName = Literal["segmentation", "depth", "detection"]
+
+
+MAIN_METRIC: dict[TaskName, str] = {"segmentation": "miou", "depth": "rmse", "detection": "ap50"}
+"""The metric that a model is known by; it tells the best evaluation."""
+
+
+FALLING = ("rmse", "rmse_log", "abs_rel", "sq_rel", "log10", "silog")
+"""Metrics of which less is better."""
+
+
+METRIC = "metric"
+"""What a table's side calls the axis of several metrics."""
+
+
+Maps = Literal["none", "cross", "cross+self"]
+
+
+Style = Literal["photo", "night", "watercolor", "comic"]
+
+
+class Vocabulary(BaseModel):
+    """A frozen group of keys; an unknown key is an error, a number must be finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
