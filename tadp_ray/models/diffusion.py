@@ -1,11 +1,12 @@
 """Loads a Stable Diffusion of any size from any usual place. Nothing here knows which scale it serves."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, ModelMixin, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 from safetensors import SafetensorError
 from torch import nn
@@ -13,6 +14,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from tadp_ray.models.weights import LAYOUT, locate
+
+LEVELS = 4
+"""Sizes of the U-Net's feature maps."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,9 @@ def load_diffusion(weights: str) -> Diffusion:
         ValueError: see `models.weights.locate`; or a file is damaged.
     """
     path = locate(weights)
-    transformers_logging.disable_progress_bar()  # seconds at most, and it would cross the sweep's own display
+    # A progress bar would cross the sweep's own display, and what does not fit is told below.
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
         parts = load_single_file(path) if path.is_file() else load_folder(path)
     except (OSError, RuntimeError, KeyError, ValueError, SafetensorError, SingleFileComponentError) as error:
@@ -102,7 +108,24 @@ def load_diffusion(weights: str) -> Diffusion:
             f"model.weights={weights!r}: {path} has a tokenizer of {known} tokens and a text encoder of {embedded}; "
             "put the vocab.json and merges.txt that belong to the text encoder into tokenizer/"
         )
+    if differing := misfits(diffusion):
+        raise ValueError(f"model.weights={weights!r}: {path} is no Stable Diffusion of the first kind: {differing}")
     return diffusion
+
+
+def misfits(diffusion: Diffusion) -> str:
+    """What in the U-Net's configuration does not fit the other parts, or the way it is read here; empty if all does."""
+    unet = diffusion.unet.config
+    wanted = {
+        "in_channels": (diffusion.vae.config.latent_channels, "the VAE's latent_channels"),
+        "cross_attention_dim": (diffusion.text_encoder.config.hidden_size, "the text encoder's hidden_size"),
+        "addition_embed_type": (None, "nothing but an image and a text"),
+        "class_embed_type": (None, "nothing but an image and a text"),
+    }
+    found = [f"{key} {unet[key]}, not {value} ({why})" for key, (value, why) in wanted.items() if unet[key] != value]
+    if len(unet.block_out_channels) != LEVELS:
+        found.append(f"{len(unet.block_out_channels)} levels, not {LEVELS} (which the heads are made for)")
+    return "; ".join(found)
 
 
 def frozen(network: nn.Module) -> nn.Module:
@@ -121,12 +144,27 @@ def load_part(loader: type, path: Path, part: str) -> nn.Module:
     """One network of a diffusers folder.
 
     Raises:
-        ValueError: a tensor is missing, for which the loaders would put random numbers and go on.
+        ValueError: its tensors are not those of its configuration. For a missing one the loaders would put random numbers,
+            leave a surplus one out, and go on.
     """
-    network, found = loader.from_pretrained(path, subfolder=part, use_safetensors=True, output_loading_info=True)
-    missing = sorted(found["missing_keys"])
-    if missing:
-        raise ValueError(f"{part}/ lacks {len(missing)} tensors, {missing[0]} first")
+    load = partial(loader.from_pretrained, path, subfolder=part, use_safetensors=True, output_loading_info=True)
+    try:
+        network, found = load()
+    except (RuntimeError, ValueError):
+        # Some shapes differ, and the loaders tell of none or of the first. Made anew, the slow way, only to name them.
+        slow = {"low_cpu_mem_usage": False} if issubclass(loader, ModelMixin) else {}
+        network, found = load(ignore_mismatched_sizes=True, **slow)
+    differing = [
+        f"{name} {tuple(stored)} where {part}/config.json means {tuple(meant)}"
+        for name, stored, meant in sorted(found["mismatched_keys"])
+    ]
+    differing += [f"{name} is missing" for name in sorted(found["missing_keys"])]
+    differing += [f"{name} has no place in the configured network" for name in sorted(found["unexpected_keys"])]
+    if differing:
+        raise ValueError(
+            f"{part}/ holds weights of another architecture than its config.json, {len(differing)} tensors differ: "
+            + "; ".join(differing[:4])
+        )
     return network
 
 

@@ -1,5 +1,6 @@
 """Stable Diffusion loads from a folder, whole or not at all."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -51,7 +52,28 @@ def test_a_missing_tensor_is_refused_rather_than_made_up(copy: Path, part: str) 
     tensors = load_file(file)
     name = min(tensors)
     save_file({other: tensor for other, tensor in tensors.items() if other != name}, file, {"format": "pt"})
-    with pytest.raises(ValueError, match=rf"{part}/ lacks 1 tensors, .*{name.rpartition('.')[2]} first"):
+    with pytest.raises(ValueError, match=rf"1 tensors differ: \S*{name.rpartition('.')[2]} is missing"):
+        load_diffusion(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "said"),
+    [
+        ("unet", {"in_channels": 8}, r"conv_in\.weight \(\d+, 4, 3, 3\) where unet/config.json means \(\d+, 8, 3, 3\)"),
+        (
+            "text_encoder",
+            {"intermediate_size": 24},
+            r"fc1\.bias \(\d+,\) where text_encoder/config\.json means \(24,\)",
+        ),
+        ("text_encoder", {"num_hidden_layers": 1}, r"layers\.1\.\S+ has no place in the configured network"),
+        ("unet", {"class_embed_type": "identity"}, r"class_embed_type identity, not None"),
+    ],
+)
+def test_weights_of_another_architecture_are_refused(copy: Path, part: str, changes: dict, said: str) -> None:
+    """Which tensors differ, and how."""
+    config = copy / part / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    with pytest.raises(ValueError, match=said):
         load_diffusion(str(copy))
 
 
