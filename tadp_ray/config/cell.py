@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from tadp_ray.config.load import KeyPath, check_key, set_key, validate
+from tadp_ray.config.load import KeyPath, set_key, validate
 from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.vocabulary import Scale, Vocabulary
 
@@ -63,22 +63,21 @@ class Cell(Vocabulary):
 
 def grid(sweep: Sweep) -> list[dict[str, JsonValue]]:
     """All combinations of the sweep's axis values, last axis fastest."""
-    return [dict(zip(sweep.axes, values, strict=True)) for values in itertools.product(*sweep.axes.values())]
+    return [dict(zip(sweep.axes, values, strict=True)) for values in itertools.product(*sweep.values.values())]
 
 
-def recipe_at(raw: Mapping[str, Any], origin: Any, axes: Mapping[str, JsonValue], sweep_file: Path) -> Recipe:
-    """The recipe with one combination of axis values in place.
+def recipe_at(raw: Mapping[str, Any], origin: Any, changes: Mapping[str, JsonValue], sweep_file: Path) -> Recipe:
+    """The recipe with one combination of axis values in place, given as the recipe keys that it sets.
 
     Raises:
         ConfigError: an axis value breaks a rule (named with the sweep file), or the recipe does.
     """
     values = dict(raw)
-    for key, value in axes.items():
-        check_key(key, f"{sweep_file}: axes")
+    for key, value in changes.items():
         values = set_key(values, key, value)
 
     def named(location: KeyPath) -> str:
-        inside = any(tuple(key.split(".")) == location[: key.count(".") + 1] for key in axes)
+        inside = any(tuple(key.split(".")) == location[: key.count(".") + 1] for key in changes)
         return f"{sweep_file}: axes" if inside else origin(location)
 
     return validate(Recipe, values, named)

@@ -163,9 +163,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def load_sweep(path: Path) -> Sweep:
-    """The sweep in `path`, each axis naming a key that recipes have."""
+    """The sweep in `path`, each axis naming keys that recipes have."""
     sweep = validate(Sweep, read_yaml(path), lambda _: str(path))
-    for key in sweep.axes:
+    for key in sorted(sweep.keys):
         check_key(key, f"{path}: axes")
     return sweep
 
@@ -173,17 +173,24 @@ def load_sweep(path: Path) -> Sweep:
 def load_experiment(path: Path) -> Experiment:
     """The experiment in `path`; its table must name axes of its sweep and print as many numbers as they have values."""
     experiment = validate(Experiment, read_yaml(path), lambda _: str(path))
+    for scale in experiment.recipes:
+        check_table(path, experiment, experiment.sweep_at(scale))
+    return experiment
+
+
+def check_table(path: Path, experiment: Experiment, sweep_file: Path) -> None:
+    """Refuse a table that does not fit a sweep (ConfigError)."""
     table = experiment.table
-    axes = table.sides(load_sweep(path.parent / experiment.sweep).axes)
+    axes = table.sides(load_sweep(path.parent / sweep_file).values)
     keys = [*table.rows, *table.columns]
     lines = [
-        f"{path}: table.rows, columns: {key!r}: not an axis of {experiment.sweep}; {nearest(key, list(axes))}"
+        f"{path}: table.rows, columns: {key!r}: not an axis of {sweep_file}; {nearest(key, list(axes))}"
         for key in keys
         if key not in axes
     ]
     if not lines and sorted(keys) != sorted(axes):
         lines.append(
-            f"{path}: table.rows, columns: every axis of {experiment.sweep} must stand there once: {', '.join(axes)}"
+            f"{path}: table.rows, columns: every axis of {sweep_file} must stand there once: {', '.join(axes)}"
         )
     if table.published and not lines:
         shape = [len(row) for row in table.published.values]
@@ -195,7 +202,6 @@ def load_experiment(path: Path) -> Experiment:
             )
     if lines:
         raise ConfigError(lines)
-    return experiment
 
 
 def experiment_name(file: Path, recipe: Path | None = None) -> str:

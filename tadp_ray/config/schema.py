@@ -6,6 +6,8 @@ A recipe's groups of keys on data and model have rooms of their own, `data` and 
 other the option's description says which one the default follows.
 """
 
+import itertools
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -89,6 +91,11 @@ class EvaluationConfig(Vocabulary):
         description="size factors whose predictions are averaged (code, multi-scale: 1 to 1.5 by 0.125)",
     )
     flip: bool = Field(False, description="average over the mirrored image too (code: multi-scale and NYUv2)")
+    multi_scale: tuple[float, ...] = Field(
+        (),
+        description="score once more after training, averaged over these size factors and mirror images: e.g. "
+        "miou/multi_scale (code: 1, 1.125, 1.25, 1.375, 1.5)",
+    )
     score_at: Literal["image", "view"] = Field(
         "image", description="score at the image's own size, or at the size the model sees (code: view on Pascal)"
     )
@@ -144,8 +151,11 @@ class Recipe(Vocabulary):
             fitting = ", ".join(head for head, task in TASK_OF_HEAD.items() if task == self.task)
             raise ValueError(f"task: {self.task} cannot be done by model.head.kind: {kind}; use {fitting}")
         asked = self.evaluation
-        if self.task == "detection" and (asked.mode, asked.scales, asked.flip) != ("whole", (1.0,), False):
-            raise ValueError("task: detection looks at whole images once; leave evaluation.mode, scales and flip out")
+        looks = (asked.mode, asked.scales, asked.flip, asked.multi_scale)
+        if self.task == "detection" and looks != ("whole", (1.0,), False, ()):
+            raise ValueError(
+                "task: detection looks at whole images once; leave evaluation.mode, scales, flip and multi_scale out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -164,18 +174,47 @@ class Recipe(Vocabulary):
 class Sweep(Vocabulary):
     """Which trainings exist: the values that each swept recipe key takes."""
 
-    axes: dict[str, tuple[JsonValue, ...]] = Field(
-        min_length=1, description="dotted recipe key -> its values, e.g. caption.precision: [0.5, 1.0]"
+    axes: dict[str, tuple[JsonValue, ...] | dict[str, dict[str, JsonValue]]] = Field(
+        min_length=1,
+        description="dotted recipe key -> its values, e.g. caption.precision: [0.5, 1.0]; or a word of your own -> named "
+        "variants, each with the recipe keys that it sets, e.g. text: {none: {caption.source: 'null'}, oracle: {}}",
     )
 
     @model_validator(mode="after")
     def _distinct(self) -> "Sweep":
-        for key, values in self.axes.items():
+        for key, values in self.values.items():
             if not values:
                 raise ValueError(f"axis {key} has no values")
             if any(value in values[:i] for i, value in enumerate(values)):
                 raise ValueError(f"axis {key} names a value twice: {list(values)}")
+        keys = [sorted(self.keys_of(axis)) for axis in self.axes]
+        for key, count in Counter(itertools.chain(*keys)).items():
+            if count > 1:
+                raise ValueError(f"{key} is set by {count} axes")
         return self
+
+    @property
+    def values(self) -> dict[str, tuple[JsonValue, ...]]:
+        """What each axis takes: values of a recipe key, or names of variants."""
+        return {axis: tuple(values) for axis, values in self.axes.items()}
+
+    def keys_of(self, axis: str) -> set[str]:
+        """The dotted recipe keys that an axis sets."""
+        values = self.axes[axis]
+        return {key for variant in values.values() for key in variant} if isinstance(values, dict) else {axis}
+
+    @property
+    def keys(self) -> set[str]:
+        """The dotted recipe keys that some axis sets."""
+        return set().union(*map(self.keys_of, self.axes))
+
+    def changes(self, point: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        """The recipe keys, and their values, at one combination of what the axes take."""
+        changed: dict[str, JsonValue] = {}
+        for axis, value in point.items():
+            values = self.axes[axis]
+            changed |= values[value] if isinstance(values, dict) else {axis: value}
+        return changed
 
 
 class Published(Vocabulary):
@@ -209,6 +248,18 @@ class Experiment(Vocabulary):
 
     question: str
     recipes: dict[Scale, Path] = Field(min_length=1, description="recipe file of each scale, relative to this file")
-    sweep: Path = Field(description="sweep file, relative to this file")
+    sweep: Path | dict[Scale, Path] = Field(
+        description="sweep file, relative to this file; or one for each scale, with the same axes and as many values"
+    )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
     table: TableConfig
+
+    def sweep_at(self, scale: Scale) -> Path:
+        """The sweep file of a scale, relative to the experiment's."""
+        return self.sweep if isinstance(self.sweep, Path) else self.sweep[scale]
+
+    @model_validator(mode="after")
+    def _scales(self) -> "Experiment":
+        if isinstance(self.sweep, dict) and self.sweep.keys() != self.recipes.keys():
+            raise ValueError(f"recipes are for {', '.join(self.recipes)}, sweeps for {', '.join(self.sweep)}")
+        return self

@@ -90,25 +90,6 @@ def write_class_embeddings(path: Path, names: Sequence[str], vectors: Sequence[T
     draft.replace(path)
 
 
-class Contexts:
-    """Contexts by prompt, kept on the CPU. The text encoder is frozen, so that a prompt never changes its context."""
-
-    def __init__(
-        self, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, caption: CaptionConfig, classes: Sequence[str]
-    ) -> None:
-        self._encode = encoder_of(tokenizer, text_encoder, caption, classes)
-        self._contexts: dict[str, Tensor] = {}
-
-    @torch.no_grad()
-    def __call__(self, prompts: Sequence[str]) -> Tensor:
-        """Contexts (B, L, D) of prompts."""
-        # One prompt at a time: in a batch the last bits would depend on what else is new in it.
-        for prompt in dict.fromkeys(prompts):
-            if prompt not in self._contexts:
-                self._contexts[prompt] = self._encode(prompt).cpu()
-        return torch.stack([self._contexts[prompt] for prompt in prompts])
-
-
 def encoder_of(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, caption: CaptionConfig, classes: Sequence[str]
 ) -> Callable[[str], Tensor]:

@@ -17,7 +17,7 @@ from tadp_ray.tracking.sweep_run import SweepRun, newest_sweep
 def asked_table(file: Path, scale: Scale, settings: str) -> TableSpec:
     """The table that an experiment file asks for, filled by cells of the given settings."""
     experiment = load_experiment(file)
-    return TableSpec.of(experiment, load_sweep(file.parent / experiment.sweep), scale, settings)
+    return TableSpec.of(experiment, load_sweep(file.parent / experiment.sweep_at(scale)), scale, settings)
 
 
 def newest_answer(store: Store, file: Path, recipe: Path | None, scale: Scale) -> tuple[TableSpec, SweepRun]:

@@ -16,6 +16,7 @@ from tadp_ray.tracking.query import CellRow
 METRIC_NAMES = {
     "miou": "mIoU (%)",
     "best_miou": "best mIoU (%)",
+    "miou/multi_scale": "mIoU (%), several scales",
     "accuracy": "pixel accuracy (%)",
     "rmse": "RMSE (m)",
     "best_rmse": "best RMSE (m)",
@@ -52,12 +53,9 @@ class Side:
 
     @property
     def headings(self) -> tuple[str, ...]:
-        """`recall 0.5`; the values alone where there are several axes or metrics, whose own words must do."""
-        return (
-            self.names
-            if self.keys[1:] or self.keys == (METRIC,)
-            else tuple(f"{self.label} {name}" for name in self.names)
-        )
+        """`recall 0.5`; the values alone where there are several axes, or where they are names themselves."""
+        named = self.keys[1:] or "." not in self.keys[0]
+        return self.names if named else tuple(f"{self.label} {name}" for name in self.names)
 
     def place(self, cell: Cell, metric: str) -> int:
         """Which row or column a metric of a cell belongs to."""
@@ -86,7 +84,7 @@ class TableSpec:
     def of(cls, experiment: Experiment, sweep: Sweep, scale: Scale, settings: str = "") -> "TableSpec":
         """The table an experiment file asks for, filled by cells of the given settings."""
         asked, published = experiment.table, experiment.table.published
-        sides = asked.sides(sweep.axes)
+        sides = asked.sides(sweep.values)
         rows, columns = Side.of(asked.rows, sides), Side.of(asked.columns, sides)
         return cls(
             title=asked.title,

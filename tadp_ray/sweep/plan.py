@@ -55,8 +55,8 @@ class Plan:
         return sha256_of(sorted({cell.group for cell in self.cells}))
 
     def missing(self, done: Container[str]) -> list[Cell]:
-        """The cells that are asked for and whose fingerprint is not among those done."""
-        return [cell for cell in self.asked if cell.fingerprint not in done]
+        """The cells that are asked for and not done; places of a table that are the same training have one."""
+        return list({cell.fingerprint: cell for cell in self.asked if cell.fingerprint not in done}.values())
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Open the data and make the prompts of cells that are about to be trained.
@@ -103,18 +103,18 @@ def make_plan(
         if scale not in experiment.recipes:
             raise ConfigError([f"{file}: recipes: none for --scale {scale}; it has {', '.join(experiment.recipes)}"])
         recipe = file.parent / experiment.recipes[scale]
-    sweep_file = file.parent / experiment.sweep
+    sweep_file = file.parent / experiment.sweep_at(scale)
     sweep = load_sweep(sweep_file)
-    idle = [key for key in sweep.axes if key.startswith("compute.")]
+    idle = [key for key in sweep.keys if key.startswith("compute.")]
     if idle:
         raise ConfigError([f"{sweep_file}: axes: {idle[0]}: compute keys change no result, so they make no cells"])
-    fixed = [text for text in overrides if text.partition("=")[0].strip() in sweep.axes]
+    fixed = [text for text in overrides if text.partition("=")[0].strip() in sweep.keys]
     if fixed:
         raise ConfigError([f"--set {fixed[0]}: {sweep_file} varies this key; choose among its values with --only"])
     raw, origin = load_recipe_values(recipe, overrides)
     cells = []
     for axes in grid(sweep):
-        resolved = anywhere(recipe_at(raw, origin, axes, sweep_file))
+        resolved = anywhere(recipe_at(raw, origin, sweep.changes(axes), sweep_file))
         digests = digests_of(resolved)
         for seed in experiment.seeds if seeds is None else seeds:
             cells.append(Cell(experiment=name, scale=scale, seed=seed, axes=axes, recipe=resolved, digests=digests))
@@ -183,7 +183,9 @@ def parse_only(text: str, sweep: Sweep) -> tuple[str, Any]:
     key, sign, value_text = text.partition("=")
     if not sign or key not in sweep.axes:
         raise ConfigError([f"--only {text}: expected axis=value; {nearest(key, list(sweep.axes))}"])
-    value = yaml.load(value_text, Loader)  # noqa: S506 - Loader derives from SafeLoader
-    if value not in sweep.axes[key]:
-        raise ConfigError([f"--only {text}: the axis takes the values {list(sweep.axes[key])}"])
+    values = sweep.values[key]
+    # Names of variants are words as they stand; other values are read as the sweep's file is.
+    value = value_text if value_text in values else yaml.load(value_text, Loader)  # noqa: S506 - derives from SafeLoader
+    if value not in values:
+        raise ConfigError([f"--only {text}: the axis takes the values {list(values)}"])
     return key, value

@@ -59,18 +59,20 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
     study = Study(cell.recipe, cell.seed)
     study.check()
     model = build_model(study, device)
+    encoding = time.monotonic()
+    study.keep_contexts(cell.digests, device)
+    text_seconds = time.monotonic() - encoding
     latents = evaluation_latents(cell.digests, study, model, device, world)
     course = Training(cell, study, model, latents, reporter, device, world).fit()
-    for style, shifted in study.shifted().items():
-        digests = {**cell.digests, "val": shifted.val.digest()}
-        seen = evaluation_latents(digests, shifted, model, device, world)
-        course.latest[f"{study.task.main}/{style}"] = evaluate(model, shifted, seen, device, world)[study.task.main]
+    for name, other in study.besides().items():
+        seen = evaluation_latents({**cell.digests, "val": other.val.digest()}, other, model, device, world)
+        course.latest[f"{study.task.main}/{name}"] = evaluate(model, other, seen, device, world)[study.task.main]
 
     if world.leads:
         facts = {"fingerprint": cell.fingerprint, "step": course.step, "classes": study.train.classes}
         checkpoint.write_tensors(cell.folder / MODEL, model.state_dict(), facts)
         draw_predictions(cell.folder / "predictions.png", model, study, latents, device)
-    return final(cell, study, model, course, time.monotonic() - began)
+    return final(cell, study, model, course, {"seconds": time.monotonic() - began, "text_seconds": text_seconds})
 
 
 def build_model(study: Study, device: torch.device) -> TADP:
@@ -83,13 +85,13 @@ def build_model(study: Study, device: torch.device) -> TADP:
     return built
 
 
-def final(cell: Cell, study: Study, model: TADP, course: Course, seconds: float) -> dict[str, float]:
+def final(cell: Cell, study: Study, model: TADP, course: Course, spent: Mapping[str, float]) -> dict[str, float]:
     """The metrics that a finished cell is known by."""
     metrics = {
         **course.latest,
         f"best_{study.task.main}": course.best,
         "best_step": course.best_step,
-        "seconds": seconds,
+        **spent,
         "train_seconds_per_step": course.seconds / course.step,
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         # Linux counts the largest resident set in KiB; a warm process keeps what its earlier cells needed.
@@ -119,7 +121,7 @@ def evaluation_latents(
             recipe.augment.stretch,
             recipe.model.latent.model_dump(),
             recipe.model.pixels,
-            {**recipe.evaluation.model_dump(), "every": 0},
+            {**recipe.evaluation.model_dump(), "every": 0, "multi_scale": ()},
             device.type,
         ]
     )

@@ -3,22 +3,27 @@
 Frozen things are kept for the life of the process, so that the cells of a sweep share them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
+import torch
+import transformers
 from torch import Tensor
 
 from tadp_ray.captions.prompts import NAME_END, Prompts, make_prompts
+from tadp_ray.config.cell import sha256_of
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data import open_dataset
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.transforms import smallest_view, to_tensor
-from tadp_ray.models.conditioning import Contexts, count_tokens
+from tadp_ray.models.conditioning import count_tokens, encoder_of
 from tadp_ray.models.diffusion import Diffusion, load_diffusion
 from tadp_ray.tasks import Task, task_of
+from tadp_ray.training.contexts import Contexts
 
 
 @lru_cache(maxsize=2)
@@ -35,7 +40,7 @@ def frozen_diffusion(weights: str, forgets: int | None) -> Diffusion:
 def contexts_of(weights: str, forgets: int | None, caption: CaptionConfig, classes: tuple[str, ...]) -> Contexts:
     """The contexts that have been encoded so far, by prompt, once per process."""
     diffusion = frozen_diffusion(weights, forgets)
-    return Contexts(diffusion.tokenizer, diffusion.text_encoder, caption, classes)
+    return Contexts(encoder_of(diffusion.tokenizer, diffusion.text_encoder, caption, classes))
 
 
 @dataclass(frozen=True)
@@ -85,27 +90,39 @@ class Study:
         """The prompt of each validation image."""
         return prompts_of(self.recipe.caption, self.val, self.seed, self.recipe.model.weights)
 
-    def shifted(self) -> dict[str, "Study"]:
-        """The study in each other style in which the model is scored besides, by the style's name."""
-        data = self.recipe.data
-        looks = {style: data.model_copy(update={"style": style}) for style in getattr(data, "also", ())}
-        return {style: Study(self.recipe.model_copy(update={"data": look}), self.seed) for style, look in looks.items()}
-
-    def contexts(self, prompts: list[str]) -> Tensor:
-        """Contexts (B, L, D) of prompts, each distinct prompt encoded once per process."""
-        return self._contexts(prompts)
+    def besides(self) -> dict[str, "Study"]:
+        """What else the trained model is scored on, by name: other styles of the same scenes, several sizes of an image."""
+        data, evaluation = self.recipe.data, self.recipe.evaluation
+        changes = {style: {"data": data.model_copy(update={"style": style})} for style in getattr(data, "also", ())}
+        if evaluation.multi_scale:
+            sizes = {"scales": evaluation.multi_scale, "flip": True, "multi_scale": ()}
+            changes["multi_scale"] = {"evaluation": evaluation.model_copy(update=sizes)}
+        return {name: Study(self.recipe.model_copy(update=change), self.seed) for name, change in changes.items()}
 
     @cached_property
-    def _contexts(self) -> Contexts:
-        caption = self.recipe.caption
-        # Whatever else a caption says, only how prompts are encoded enters their contexts.
-        encoding = CaptionConfig(
-            source="class_names",
-            encoding=caption.encoding,
-            embeddings=caption.embeddings,
-            templates=caption.templates,
+    def encoding(self) -> CaptionConfig:
+        """How prompts are encoded; whatever else a caption says does not enter their contexts."""
+        kept = self.recipe.caption.model_dump(include={"encoding", "embeddings", "templates"})
+        return CaptionConfig(source="class_names", **kept)
+
+    @cached_property
+    def contexts(self) -> Contexts:
+        """Contexts by prompt, shared by the studies of this process."""
+        return contexts_of(*self._origin, self.encoding, self.train.classes)
+
+    def keep_contexts(self, digests: Mapping[str, str], device: torch.device) -> None:
+        """Encode every prompt that no cell has encoded before, and have the contexts of all read from disk."""
+        key = sha256_of(
+            [
+                [digests["weights"], digests.get("embeddings"), self._origin[1]],
+                self.encoding.model_dump(mode="json", exclude={"embeddings"}),
+                self.train.classes if self.encoding.embeddings else (),
+                [device.type, torch.__version__, transformers.__version__],
+            ]
         )
-        return contexts_of(*self._origin, encoding, self.train.classes)
+        folder = self.recipe.compute.storage.absolute() / "contexts" / key[:16]
+        prompts = (prompt for made in (self.train_prompts, self.val_prompts) for prompt in made.by_id.values())
+        self.contexts.keep(folder, prompts)
 
     @cached_property
     def tokens(self) -> int:

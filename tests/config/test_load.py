@@ -110,7 +110,31 @@ def test_axes_must_be_recipe_keys_and_their_values_must_be_valid(tmp_path: Path)
     sweep = load_sweep(write(tmp_path / "sweep.yaml", "axes: {caption.precision: [1.0, 0]}"))
     raw, origin = load_recipe_values(write(tmp_path / "mine.yaml", SCHEDULE))
     with pytest.raises(ConfigError, match=r"sweep\.yaml: axes: caption\.precision=0: Input should be greater than 0"):
-        recipe_at(raw, origin, grid(sweep)[1], tmp_path / "sweep.yaml")
+        recipe_at(raw, origin, sweep.changes(grid(sweep)[1]), tmp_path / "sweep.yaml")
+
+
+VARIANTS = """\
+axes:
+  method:
+    no text: {caption.source: "null", model.adapter: true}
+    oracle: {}
+  schedule.iterations: [100, 200]
+"""
+
+
+def test_variants_are_named_groups_of_recipe_keys(tmp_path: Path) -> None:
+    sweep = load_sweep(write(tmp_path / "sweep.yaml", VARIANTS))
+    points = grid(sweep)
+    assert len(points) == 4 and points[1] == {"method": "no text", "schedule.iterations": 200}
+    raw, origin = load_recipe_values(write(tmp_path / "mine.yaml", SCHEDULE))
+    plain, changed = (recipe_at(raw, origin, sweep.changes(points[k]), tmp_path / "sweep.yaml") for k in (2, 1))
+    assert changed.caption.source == "null" and changed.model.adapter and changed.schedule.iterations == 200
+    assert plain.caption.source == "oracle" and not plain.model.adapter
+    twice = VARIANTS + "  caption.source: [oracle]\n"
+    with pytest.raises(ConfigError, match=r"caption\.source is set by 2 axes"):
+        load_sweep(write(tmp_path / "sweep.yaml", twice))
+    with pytest.raises(ConfigError, match="did you mean 'adapter'"):
+        load_sweep(write(tmp_path / "sweep.yaml", VARIANTS.replace("adapter", "adaptor")))
 
 
 def test_published_numbers_must_fit_the_grid(tmp_path: Path) -> None:

@@ -9,14 +9,15 @@ from tadp_ray.captions.prompts import NAME_END
 from tadp_ray.captions.templates import SINGLE, TEMPLATES
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.models.conditioning import (
-    Contexts,
     class_embedding,
     count_tokens,
     encode_prompts,
+    encoder_of,
     read_class_embeddings,
     write_class_embeddings,
 )
 from tadp_ray.models.diffusion import Diffusion
+from tadp_ray.training.contexts import Contexts
 
 LENGTH = 13
 CLASSES = ("ox", "cow", "cat")
@@ -25,7 +26,7 @@ NAMES = NAME_END.join(CLASSES)
 
 def contexts(diffusion: Diffusion, **caption: object) -> Contexts:
     config = CaptionConfig(source="class_names", **caption)
-    return Contexts(diffusion.tokenizer, diffusion.text_encoder, config, CLASSES)
+    return Contexts(encoder_of(diffusion.tokenizer, diffusion.text_encoder, config, CLASSES))
 
 
 def test_contexts_are_padded_states_after_the_last_norm_without_a_mask(tiny_diffusion: Diffusion) -> None:

@@ -16,7 +16,7 @@ from tadp_ray.training.reporter import CHECKPOINT, Journal, final_metrics, read_
 from tadp_ray.training.run import MODEL, train_cell
 
 CPU = torch.device("cpu")
-COSTS = ("seconds", "train_seconds_per_step", "peak_memory_gib")
+COSTS = ("seconds", "text_seconds", "train_seconds_per_step", "peak_memory_gib")
 
 
 def numbers(metrics: dict[str, float]) -> dict[str, float]:

@@ -1,0 +1,79 @@
+"""Contexts by prompt: each distinct prompt is encoded once, for all cells of a sweep and for later sweeps."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tadp_ray.training.checkpoint import TensorFile, write_tensors
+from tadp_ray.training.reporter import acquire_lock
+
+PER_FILE = 1024
+"""Contexts of one file, so that little is lost when encoding is interrupted."""
+
+
+def key_of(prompt: str) -> str:
+    """What a prompt's context is kept under."""
+    return hashlib.sha256(prompt.encode()).hexdigest()[:32]
+
+
+class Contexts:
+    """Contexts on the CPU, in this process's memory or in files that all processes of a machine map.
+
+    The text encoder is frozen, so that a prompt never changes its context.
+
+    Args:
+        encode: a prompt -> its context (L, D).
+    """
+
+    def __init__(self, encode: Callable[[str], Tensor]) -> None:
+        self._encode = encode
+        self._made: dict[str, Tensor] = {}
+        self._kept: dict[str, TensorFile] = {}
+
+    def __call__(self, prompts: Sequence[str]) -> Tensor:
+        """Contexts (B, L, D) of prompts, which must be of one length."""
+        return torch.stack([self._one(prompt) for prompt in prompts])
+
+    def keep(self, folder: Path, prompts: Iterable[str]) -> None:
+        """Read these prompts' contexts from a folder from now on, having encoded what is not there yet.
+
+        One process encodes; the others wait for it.
+
+        Raises:
+            ValueError: a file of the folder is damaged.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = acquire_lock(folder / "lock", patience=3600)
+        try:
+            self._open(folder)
+            missing = sorted(prompt for prompt in {*prompts} if key_of(prompt) not in self._kept)
+            for first in range(0, len(missing), PER_FILE):
+                made = {key_of(prompt): self._made_of(prompt) for prompt in missing[first : first + PER_FILE]}
+                write_tensors(folder / f"{next(iter(made))}.safetensors", made, {"prompts": len(made)})
+            self._open(folder)
+        finally:
+            os.close(lock)
+        self._made.clear()
+
+    def _open(self, folder: Path) -> None:
+        for path in folder.glob("*.safetensors"):
+            if path.stem not in self._kept:
+                file = TensorFile(path)
+                self._kept |= dict.fromkeys(file, file)
+
+    def _one(self, prompt: str) -> Tensor:
+        file = self._kept.get(key_of(prompt))
+        if file is not None:
+            return file[key_of(prompt)]
+        if prompt not in self._made:
+            self._made[prompt] = self._made_of(prompt)
+        return self._made[prompt]
+
+    @torch.no_grad()
+    def _made_of(self, prompt: str) -> Tensor:
+        # One prompt at a time: in a batch the last bits would depend on what else is new in it.
+        return self._encode(prompt).cpu()
