@@ -58,8 +58,9 @@ def make_prompts(
 
     - `null`: the empty prompt.
     - `class_names`: all class names, the same for every image.
+    - `sentence`: one sentence for every image.
     - `oracle`: the names present in the image, degraded to the precision and recall asked for; never over budget.
-    - `store`: the first caption of the image in a caption store.
+    - `store`: the first caption of the image in a caption store; with `shuffle` its words in random order.
     - `shuffled`: the names present in another image; the same prompts as the oracle's, dealt out anew.
     - `wrong`: as many absent names as are present, as far as there are.
 
@@ -83,6 +84,8 @@ def make_prompts(
             by_id = dict.fromkeys(present, "")
         case "class_names":
             by_id = dict.fromkeys(present, between.join(classes))
+        case "sentence":
+            by_id = dict.fromkeys(present, caption.sentence)
         case "oracle":
             said = degrade(
                 present,
@@ -105,11 +108,19 @@ def make_prompts(
             store = read_store(caption.store)
             store.check(present)
             by_id = {image_id: store.captions[image_id][0] for image_id in present}
+            if caption.shuffle:
+                by_id = {image_id: shuffled_words(text, seed, image_id) for image_id, text in by_id.items()}
         case _:
             raise AssertionError(f"the schema let caption.source {caption.source!r} through")
     uses = Counter(by_id.values())
     truncated = sum(n for prompt, n in uses.items() if count_tokens(prompt) > budget)
     return Prompts(by_id, truncated, realised)
+
+
+def shuffled_words(text: str, seed: int, image_id: str) -> str:
+    """The words of a text, apart by spaces, in random order."""
+    rng = random.Random(f"{seed}/words/{image_id}")
+    return " ".join(sorted(text.split(), key=lambda _: rng.random()))
 
 
 def dealt_out(present: Mapping[str, Sequence[str]], seed: int) -> dict[str, Sequence[str]]:

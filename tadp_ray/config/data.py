@@ -117,10 +117,11 @@ class AugmentConfig(Vocabulary):
 class CaptionConfig(Vocabulary):
     """Which words an image is given."""
 
-    source: Literal["oracle", "class_names", "null", "store", "shuffled", "wrong"] = Field(
+    source: Literal["oracle", "class_names", "null", "sentence", "store", "shuffled", "wrong"] = Field(
         "oracle",
         description="oracle: names of the classes that are present; class_names: all names; null: the empty prompt; "
-        "store: captions from a file; shuffled: another image's oracle; wrong: as many absent names as are present",
+        "sentence: the same sentence for every image; store: captions from a file; shuffled: another image's oracle; "
+        "wrong: as many absent names as are present",
     )
     precision: float = Field(
         1.0, gt=0, le=1, description="share of named classes that are present, over the data set (Table S2)"
@@ -134,7 +135,8 @@ class CaptionConfig(Vocabulary):
         description="names beside the absent classes that may be said falsely; for data sets with few classes, most of "
         "which are in every image",
     )
-    shuffle: bool = Field(False, description="random word order instead of class order")
+    shuffle: bool = Field(False, description="names in random order instead of class order; captions' words likewise")
+    sentence: str | None = Field(None, min_length=1, description="what is said of every image (source: sentence)")
     store: Path | None = Field(None, description="caption file: image id -> captions (source: store)")
     encoding: Literal["text", "names", "class_embeddings"] = Field(
         "text",
@@ -159,6 +161,8 @@ class CaptionConfig(Vocabulary):
     def _consistent(self) -> "CaptionConfig":
         if (self.source == "store") != (self.store is not None):
             raise ValueError("source: store and a store file belong together; give both or neither")
+        if (self.source == "sentence") != (self.sentence is not None):
+            raise ValueError("source: sentence and the sentence belong together; give both or neither")
         fitting = {"names": ("class_names",), "class_embeddings": ("class_names", "oracle")}.get(self.encoding)
         if fitting and self.source not in fitting:
             raise ValueError(f"encoding: {self.encoding} needs source: {' or '.join(fitting)}, not {self.source}")

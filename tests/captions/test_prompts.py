@@ -19,6 +19,11 @@ def test_each_source_gives_its_prompts(tmp_path):
     assert {*prompts(source="class_names").by_id.values()} == {"bird cow potted plant sofa"}
     assert dict(prompts(source="oracle").by_id) == {"a": "bird cow", "b": "sofa", "c": ""}
     assert dict(prompts(source="store", store=tmp_path / "store").by_id) == {"a": "a cow", "b": "a sofa", "c": ""}
+    assert {*prompts(source="sentence", sentence="a photo").by_id.values()} == {"a photo"}
+    CaptionStore(dict.fromkeys(PRESENT, ("a cow and a bird before a sofa",))).write(tmp_path / "long")
+    mixed = prompts(source="store", store=tmp_path / "long", shuffle=True)
+    assert len({*mixed.by_id.values()}) == 3  # each image's words in an order of its own
+    assert {" ".join(sorted(text.split())) for text in mixed.by_id.values()} == {"a a a and before bird cow sofa"}
 
 
 def test_shuffled_deals_the_oracles_prompts_out_anew_and_wrong_names_nothing_that_is_there():
