@@ -92,9 +92,12 @@ def failures(results: tune.ResultGrid) -> list[tuple[Cell, str]]:
     """The cells without a result, and what each said."""
     failed = []
     for result in results:
-        said = str(result.error).strip().splitlines()[-1] if result.error else (result.metrics or {}).get("error")
-        if said:
-            failed.append((Cell.model_validate_json(result.config["cell"]), said))
+        crash = str(result.error).strip().splitlines()[-1] if result.error else None
+        errors = (result.metrics or {}).get("errors", {})
+        for cell in map(Cell.model_validate_json, result.config["cells"]):
+            said = errors.get(cell.fingerprint) or (crash if final_metrics(cell.folder) is None else None)
+            if said:
+                failed.append((cell, said))
     return failed
 
 
@@ -107,7 +110,7 @@ def note_failure(cell: Cell, said: str) -> None:
 
 
 def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
-    """Ray Tune over cells: one trial each, restarted after crashes, `at_once` together."""
+    """Ray Tune over lanes of cells, restarted after crashes, `at_once` together."""
     # The journals hold every number; Tune's own copies, signal handler and working-folder change would only interfere.
     os.environ |= {
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -118,10 +121,12 @@ def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
     compute = plan.recipe.compute
     return tune.Tuner(
         tune.with_resources(worker.trial, worker.resources(todo[0])),
-        param_space={"cell": tune.grid_search([cell.model_dump_json() for cell in todo])},
+        param_space={
+            "cells": tune.grid_search([[c.model_dump_json() for c in lane] for lane in worker.lanes(todo, at_once)])
+        },
         tune_config=tune.TuneConfig(
             # Ray Train's start costs seconds: one more cell gets ready while the others train, and waits for a place.
-            max_concurrent_trials=at_once + (compute.workers > 0),
+            max_concurrent_trials=at_once + (compute.workers > 1),
             # A warm process keeps the frozen model and the data; starting one costs as much as many training steps.
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id,

@@ -1,13 +1,16 @@
-"""What runs inside Ray: one Tune trial trains one cell, alone or with Ray Train workers.
+"""What runs inside Ray: one Tune trial trains one cell, or with a Ray Train worker one cell after another.
 
 The driver and a trial without Ray Train workers need neither Ray Train nor, here, torch: each function imports its own.
 """
 
+import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.training.reporter import final_metrics, read_journal
 
 if TYPE_CHECKING:
     import torch
@@ -30,57 +33,96 @@ def share(cell: Cell) -> dict[str, float]:
     return {"CPU": compute.cpus, **({"GPU": compute.gpus} if compute.gpus else {})}
 
 
+def lanes(todo: Sequence[Cell], at_once: int) -> list[list[Cell]]:
+    """The cells of each trial.
+
+    Ray Train's start costs many seconds, so one worker trains a lane of cells, lanes being about equally long. Several
+    workers train one cell a trial: if one of them alone meets a fault, the others must end with it. So does a warm trial
+    process without Ray Train, which costs nothing to go on with.
+    """
+    if todo[0].recipe.compute.workers != 1:
+        return [[cell] for cell in todo]
+    filled: list[list[Cell]] = [[] for _ in range(min(at_once, len(todo)))]
+    for cell in sorted(todo, key=images, reverse=True):
+        min(filled, key=lambda lane: sum(map(images, lane))).append(cell)
+    return filled
+
+
+def images(cell: Cell) -> int:
+    """How many images a training shows its model."""
+    return cell.recipe.schedule.iterations * cell.recipe.schedule.batch_size
+
+
 def trial(config: dict[str, Any]) -> None:
-    """Train the cell that Tune hands over, and report its final metrics, or what the user must mend."""
-    cell = Cell.model_validate_json(config["cell"])
-    if cell.recipe.compute.workers:
-        steer(cell)
+    """Train the cells that Tune hands over, and report by fingerprint what the user must mend."""
+    cells = [Cell.model_validate_json(text) for text in config["cells"]]
+    compute = cells[0].recipe.compute
+    if compute.workers:
+        steer(cells)
     else:
         import torch
 
-        tune.report(attempt(cell, torch.device("cuda" if cell.recipe.compute.gpus else "cpu")))
+        device = torch.device("cuda" if compute.gpus else "cpu")
+        tune.report({"errors": {cell.fingerprint: said for cell in cells if (said := attempt(cell, device))}})
 
 
-def attempt(cell: Cell, device: "torch.device") -> dict[str, Any]:
-    """Final metrics, or the error of a cell that no restart can mend (bad input); crashes are left to Ray."""
+def attempt(cell: Cell, device: "torch.device") -> str | None:
+    """The error of a cell that no restart can mend (bad input); crashes are left to Ray."""
     from tadp_ray.training.run import train_cell
 
     try:
-        return {"step": train_cell(cell, device)["best_step"]}
+        train_cell(cell, device)
     except ValueError as error:
-        return {"error": str(error)}
+        return str(error)
 
 
-def steer(cell: Cell) -> None:
-    """Train one cell with Ray Train workers, restarted from the cell's checkpoint when one dies.
+def steer(cells: Sequence[Cell]) -> None:
+    """Train cells with Ray Train workers, restarted from the newest cell's checkpoint when one dies.
 
-    Workers that die again and again end the cell; only a crash of this steering process is left to Ray Tune.
+    Only a crash of this steering process is left to Ray Tune.
     """
     import ray.train.torch
 
-    compute = cell.recipe.compute
+    compute = cells[0].recipe.compute
     trainer = ray.train.torch.TorchTrainer(
         train_worker,
-        train_loop_config={"cell": cell.model_dump_json()},
+        train_loop_config={"cells": [cell.model_dump_json() for cell in cells], "began": time.time()},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=compute.workers, use_gpu=compute.gpus > 0, resources_per_worker=share(cell)
+            num_workers=compute.workers, use_gpu=compute.gpus > 0, resources_per_worker=share(cells[0])
         ),
         run_config=ray.train.RunConfig(
-            name=f"{cell.fingerprint[:16]}-{tune.get_context().get_trial_id()}",
+            name=f"{cells[0].fingerprint[:16]}-{tune.get_context().get_trial_id()}",
             storage_path=str(compute.storage.absolute() / "ray"),
             # Start-up retries are endless by default: a worker that never fits would never fail.
-            failure_config=ray.train.FailureConfig(max_failures=compute.max_failures, controller_failure_limit=3),
+            failure_config=ray.train.FailureConfig(
+                max_failures=compute.max_failures * len(cells) + len(cells) - 1, controller_failure_limit=3
+            ),
         ),
     )
     try:
         tune.report(trainer.fit().return_value)
     except ray.train.TrainingFailedError as error:
-        tune.report({"error": str(error).strip().splitlines()[-1]})
+        said = str(error).strip().splitlines()[-1]
+        tune.report({"errors": {cell.fingerprint: said for cell in cells if final_metrics(cell.folder) is None}})
 
 
 def train_worker(config: dict[str, Any]) -> dict[str, Any]:
-    """One of a cell's Ray Train workers; the process group is up when it starts."""
+    """One of the Ray Train workers; the process group is up when it starts.
+
+    A restarted worker passes over what is finished or failed, and over a cell that has killed it too often.
+    """
     import ray.train.torch
 
-    cell = Cell.model_validate_json(config["cell"])
-    return attempt(cell, ray.train.torch.get_device())
+    errors = {}
+    for cell in (Cell.model_validate_json(text) for text in config["cells"]):
+        if final_metrics(cell.folder) is not None:
+            continue
+        records = [record for record in read_journal(cell.folder) if record["time"] >= config["began"]]
+        starts = sum(record["type"] == "started" for record in records)
+        if records and records[-1]["type"] == "failed":
+            errors[cell.fingerprint] = records[-1]["error"]
+        elif len(config["cells"]) > 1 and starts > cell.recipe.compute.max_failures:
+            errors[cell.fingerprint] = f"its worker died {starts} times"
+        elif said := attempt(cell, ray.train.torch.get_device()):
+            errors[cell.fingerprint] = said
+    return {"errors": errors}
