@@ -73,9 +73,10 @@ def told(cost: StepCost) -> Iterator[str]:
     yield f"{'optimizer group':<24}{'parameters':>14}{'rate':>14}"
     for name, count, rate in cost.groups:
         yield f"{name:<24}{count:>14,}{rate:>14.2e}"
+    yield f"one step of {cost.images} images: {cost.flops / 1e9:,.1f} GFLOP"
     yield (
-        f"one step of {cost.images} images: {cost.flops / 1e9:,.1f} GFLOP; in each worker {mib(cost.frozen_bytes)} of frozen "
-        f"weights, {mib(cost.state_bytes)} of weights, gradients and AdamW moments, {mib(cost.activation_bytes)} of activations"
+        f"memory of each worker, at least {mib(cost.memory_bytes)}: {mib(cost.frozen_bytes)} of frozen weights, "
+        f"{mib(cost.state_bytes)} of weights, gradients and AdamW moments, {mib(cost.activation_bytes)} of activations"
     )
     if cost.note:
         yield cost.note

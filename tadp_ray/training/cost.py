@@ -49,6 +49,11 @@ class StepCost:
     """What is left out."""
 
     @property
+    def memory_bytes(self) -> int:
+        """Of all these together; what a step holds for moments only comes on top."""
+        return self.frozen_bytes + self.state_bytes + self.activation_bytes
+
+    @property
     def trained(self) -> int:
         """Parameters that are trained."""
         return sum(count for _, count, _ in self.groups)
