@@ -13,11 +13,16 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class CaptionStore:
-    """Captions by image id; `header` says how they were made (captioner, settings), `path` where they were read."""
+    """Captions by image id; `header` says how they were made (captioner, settings), `path` where they were read.
+
+    `names` holds, for captions that were put together of class names, these names one by one, so that nobody has to find
+    them in the text again.
+    """
 
     captions: Mapping[str, tuple[str, ...]]
     header: Mapping[str, object] = field(default_factory=dict)
     path: Path | None = None
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -53,7 +58,10 @@ class CaptionStore:
         The file appears whole or not at all, so a reader never meets a half-written store.
         """
         header = {**self.header, "caption_store": VERSION, "images": len(self)}
-        rows = [{"id": image_id, "captions": list(texts)} for image_id, texts in sorted(self.captions.items())]
+        rows = [
+            {"id": image_id, "captions": texts} | ({"names": self.names[image_id]} if image_id in self.names else {})
+            for image_id, texts in sorted(self.captions.items())
+        ]
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
@@ -70,16 +78,22 @@ def read_store(path: Path) -> CaptionStore:
 
     - published (TADP's caption files): one JSON object `{id: {"captions": [str], ...}}`; other keys, such as the
       dominant class that some files carry, are left aside.
-    - ours: JSON Lines, a header `{"caption_store": 1, "images": N, ...}`, then `{"id": str, "captions": [str]}`.
+    - ours: JSON Lines, a header `{"caption_store": 1, "images": N, ...}`, then `{"id": str, "captions": [str]}`, where
+      class names were put together with `"names": [str]`.
 
     ValueError naming the file and the place where it is torn or has another shape.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        # Some editors put a byte order mark in front.
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ValueError(f"{path}: no such caption store; set caption.store to an existing file") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a caption store, it is not UTF-8 text ({error})") from error
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path}: not a caption store, byte {error.object[error.start]:#04x} in line {line} is not UTF-8 text; convert "
+            "the file if it is text, e.g. with iconv -f LATIN1 -t UTF-8"
+        ) from error
     first, _, rest = text.partition("\n")
     if '"caption_store"' in first and isinstance(header := _parse(first, path, 1), dict) and "caption_store" in header:
         return _read_lines(header, rest, path)
@@ -95,6 +109,7 @@ def _read_lines(header: dict[str, object], rest: str, path: Path) -> CaptionStor
     if header["caption_store"] != VERSION:
         raise ValueError(f"{path}, line 1: caption_store {header['caption_store']!r} is unknown, expected {VERSION}")
     captions: dict[str, tuple[str, ...]] = {}
+    names: dict[str, tuple[str, ...]] = {}
     # Not splitlines: JSON may hold other Unicode line breaks unescaped inside a caption.
     for number, line in enumerate(rest.removesuffix("\n").split("\n") if rest else [], start=2):
         place = f"line {number}"
@@ -104,30 +119,56 @@ def _read_lines(header: dict[str, object], rest: str, path: Path) -> CaptionStor
         if not isinstance(image_id, str) or image_id in captions:
             raise ValueError(f'{path}, {place}: "id" must be a string not seen on a line before, not {image_id!r}')
         captions[image_id] = texts
+        if "names" in entry:
+            names[image_id] = _strings(entry["names"], path, f"{place}, names")
     # A file cut exactly between two lines parses well; only the count gives it away.
     if header.get("images") != len(captions):
         raise ValueError(
             f"{path}: the header announces {header.get('images')} images but {len(captions)} follow; "
             "the file is incomplete, write or copy it again"
         )
-    return CaptionStore(captions, header, path)
+    return CaptionStore(captions, header, path, names)
 
 
 def _parse(text: str, path: Path, first_line: int) -> object:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_distinct)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
         raise ValueError(
             f"{path}, line {line}, column {error.colno}: broken JSON ({error.msg}); the file may have been cut short, "
             "write or copy it again"
         ) from error
+    except KeyError as error:
+        raise ValueError(f"{path}: {error.args[0]!r} stands there twice; keep one of the two entries") from None
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object; of two equal keys, JSON readers silently drop the first."""
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if key in found:
+            raise KeyError(key)
+        found[key] = value
+    return found
 
 
 def _captions(entry: object, path: Path, place: str) -> tuple[str, ...]:
     texts = entry.get("captions") if isinstance(entry, dict) else None
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+    if not isinstance(texts, list) or not texts:
         raise ValueError(
             f'{path}, {place}: expected an object with "captions": [at least one string], not {entry!r:.80}'
         )
+    return _strings(texts, path, f"{place}, captions")
+
+
+def _strings(texts: object, path: Path, place: str) -> tuple[str, ...]:
+    if not isinstance(texts, list):
+        raise ValueError(f"{path}, {place}: expected a list of strings, not {texts!r:.80}")
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            raise ValueError(
+                f"{path}, {place}: number {number} is a {type(text).__name__}, {text!r:.80}, where a string belongs; "
+                "write its text alone, in quotes"
+            )
     return tuple(texts)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from tadp_ray.cli import stores
 from tadp_ray.cli.words import console, parse_classes, told
 
 app = typer.Typer(help="Texts for images, and what a text encoder makes of them.", no_args_is_help=True)
@@ -41,3 +42,7 @@ def class_embeddings(
         ]
         write_class_embeddings(output, names, vectors)
         console.print(f"{output}: {len(names)} vectors of {len(vectors[0])} channels", soft_wrap=True)
+
+
+# import, oracle, degrade, show, stats, check, diff, align
+app.add_typer(stores.app)

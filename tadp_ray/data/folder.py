@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tadp_ray.config.data import FolderData
 from tadp_ray.data.files import Layout, first_few, read_list
-from tadp_ray.data.images import label_table, read_mask
-from tadp_ray.data.sample import IGNORE, Split
+from tadp_ray.data.images import class_table, read_mask
+from tadp_ray.data.sample import Split
 
 
 def layout(data: FolderData, split: Split) -> Layout:
@@ -16,9 +16,6 @@ def layout(data: FolderData, split: Split) -> Layout:
         ValueError: folders, lists or pairs that are not there, each named, with the mend.
     """
     images, masks = _find_pairs(data, split)
-    first = int(data.reduce_zero_label)
-    meaning = {label + first: label for label in range(len(data.classes))}
-    meaning |= {label: IGNORE for label in range(first)} | {label: IGNORE for label in data.ignore}
     otherwise = (
         f"is beyond the {len(data.classes)} names of data.classes; add its name, or list the value under data.ignore"
     )
@@ -26,7 +23,9 @@ def layout(data: FolderData, split: Split) -> Layout:
         classes=data.classes,
         images=images,
         truths=masks,
-        read=partial(read_mask, table=label_table(meaning), otherwise=otherwise),
+        read=partial(
+            read_mask, table=class_table(len(data.classes), data.ignore, data.reduce_zero_label), otherwise=otherwise
+        ),
         rules=(data.ignore, data.reduce_zero_label),
     )
 

@@ -1,10 +1,12 @@
 """Image files as arrays: photographs as RGB, label maps as the numbers they hold."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+from tadp_ray.data.sample import IGNORE
 
 UNKNOWN = -1
 """In a label table: a value that means nothing."""
@@ -40,6 +42,13 @@ def read_labels(path: Path) -> np.ndarray:
 def label_table(meaning: Mapping[int, int]) -> np.ndarray:
     """`meaning` (value in a file -> class index, 255 = ignored) as an array to look up; its last entry is UNKNOWN."""
     return np.array([meaning.get(value, UNKNOWN) for value in range(max(meaning) + 2)], np.int16)
+
+
+def class_table(classes: int, ignore: Iterable[int], reduce_zero_label: bool) -> np.ndarray:
+    """`label_table` of label maps in class order, from 0, or from 1 where 0 is no class; an ignored value is no class."""
+    first = int(reduce_zero_label)
+    meaning = {label + first: label for label in range(classes)}
+    return label_table(meaning | dict.fromkeys((*range(first), *ignore), IGNORE))
 
 
 def read_mask(path: Path, table: np.ndarray, otherwise: str) -> dict[str, np.ndarray]:

@@ -1,0 +1,179 @@
+"""How well texts fit images (Figure S5): which class names a text says, held against those that the image shows."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from tadp_ray.captions.describe import PLURALS
+from tadp_ray.captions.precision_recall import Score, score
+from tadp_ray.config.errors import nearest
+
+THRESHOLD = 0.9
+"""Similarity from which on a word means a class (Figure S5)."""
+
+Match = Callable[[str], tuple[str, ...]]
+"""The class names that a text says, each once, in class order."""
+Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
+"""Cosines (W, C) in [-1, 1] of W texts and C class names."""
+Lookup = Callable[[str], Iterable[str]]
+"""The class names that a run of words means; often none."""
+
+OWN_PLURALS = {**PLURALS, "person": "people", "shelf": "shelves", "mouse": "mice", "knife": "knives", "loaf": "loaves"}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The names that one image's text says, and those that the image shows."""
+
+    said: frozenset[str]
+    present: frozenset[str]
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the names said that are shown; None if none is said."""
+        return len(self.said & self.present) / len(self.said) if self.said else None
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the names shown that are said; None if none is shown."""
+        return len(self.said & self.present) / len(self.present) if self.present else None
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of both; None if nothing is said nor shown."""
+        total = len(self.said) + len(self.present)
+        return 2 * len(self.said & self.present) / total if total else None
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Fits by image id, and their micro and macro figures over the data set."""
+
+    images: Mapping[str, Fit]
+    score: Score
+    f1: float | None
+    """Of all names of the data set pooled."""
+    macro_f1: float | None
+    """Mean over the images that have one."""
+
+
+def align(texts: Mapping[str, str], present: Mapping[str, Sequence[str]], match: Match) -> Alignment:
+    """Precision, recall and F1 of the class names in each image's text; for any condition whose texts are known.
+
+    Args:
+        texts: one by image id, e.g. the `by_id` of `Prompts`; further ones are left aside.
+        present: class names in the full image, by image id.
+        match: finds the names; from `exact` or `similar`.
+
+    Raises:
+        ValueError: images without a text.
+    """
+    if missing := sorted(present.keys() - texts.keys()):
+        raise ValueError(
+            f"no text for {len(missing)} of {len(present)} images, e.g. {missing[0]!r}; measure texts that were made for "
+            "these images"
+        )
+    said = {image_id: match(texts[image_id]) for image_id in present}
+    fits = {image_id: Fit(frozenset(said[image_id]), frozenset(present[image_id])) for image_id in present}
+    pooled = sum(len(fit.said) + len(fit.present) for fit in fits.values())
+    single = [fit.f1 for fit in fits.values() if fit.f1 is not None]
+    return Alignment(
+        fits,
+        score(said, present),
+        2 * sum(len(fit.said & fit.present) for fit in fits.values()) / pooled if pooled else None,
+        sum(single) / len(single) if single else None,
+    )
+
+
+def exact(classes: Sequence[str], synonyms: Mapping[str, Sequence[str]] | None = None) -> Match:
+    """Names are said by their own words, singular or plural, or by synonyms where these are given.
+
+    A name of several words is one: `coffee table` says no `table`. A word that is a class of its own is no synonym.
+
+    Raises:
+        ValueError: synonyms of a name that is no class.
+    """
+    synonyms = synonyms or {}
+    if unknown := [name for name in synonyms if name not in classes]:
+        raise ValueError(f"synonyms of {unknown[0]!r}: no class of the data set; {nearest(unknown[0], list(classes))}")
+    meant: dict[str, set[str]] = {}
+    for name in classes:
+        for form in forms(name):
+            meant.setdefault(form, set()).add(name)
+    own = set(meant)
+    for name, others in synonyms.items():
+        for form in {form for word in others for form in forms(word)} - own:
+            meant.setdefault(form, set()).add(name)
+    longest = max((len(form.split()) for form in meant), default=1)
+    return partial(names_said, classes=classes, lookup=lambda run: meant.get(run, ()), longest=longest)
+
+
+def similar(
+    texts: Iterable[str], classes: Sequence[str], similarity: Similarity, threshold: float = THRESHOLD
+) -> Match:
+    """A word says every name that it is near enough to; a run of n words does so for names of n words.
+
+    Args:
+        texts: all that will be matched, so that each distinct word is encoded once.
+        classes: names in class order.
+        similarity: see `models.text.text_similarity`.
+        threshold: smallest cosine at which a word means a name.
+
+    Source: Figure S5 matches single words; runs are ours, as no single word is `potted plant`.
+    """
+    lengths = {name: len(words(name)) for name in classes}
+    meant: dict[str, set[str]] = {}
+    spoken = [words(text) for text in dict.fromkeys(texts)]
+    for length in sorted({1, *lengths.values()}):
+        names = [name for name in classes if length in (1, lengths[name])]
+        heard = sorted({run for said in spoken for _, run in runs(said, length)})
+        near = similarity(heard, [" ".join(words(name)) for name in names]) >= threshold if heard else np.empty((0, 0))
+        for word, name in np.argwhere(near):
+            meant.setdefault(heard[word], set()).add(names[name])
+    longest = max(lengths.values(), default=1)
+    return partial(names_said, classes=classes, lookup=lambda run: meant.get(run, ()), longest=longest)
+
+
+def names_said(text: str, classes: Sequence[str], lookup: Lookup, longest: int) -> tuple[str, ...]:
+    """The names that a text's runs of words mean, longest runs first; a word belongs to one run."""
+    spoken = words(text)
+    taken: set[int] = set()
+    said: set[str] = set()
+    for length in range(longest, 0, -1):
+        for start, run in runs(spoken, length):
+            places = range(start, start + length)
+            if taken.isdisjoint(places) and (names := lookup(run)):
+                said.update(names)
+                taken.update(places)
+    return tuple(name for name in classes if name in said)
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words without punctuation; hyphens and underscores part words."""
+    return re.findall(r"[^\W_]+", text.lower())
+
+
+def runs(spoken: Sequence[str], length: int) -> Iterator[tuple[int, str]]:
+    """Each run of `length` words with its place."""
+    return ((start, " ".join(spoken[start : start + length])) for start in range(len(spoken) - length + 1))
+
+
+def forms(name: str) -> set[str]:
+    """A name in its words, singular and plural; `chest of drawers` becomes `chests of drawers`."""
+    head, of, rest = " ".join(words(name)).partition(" of ")
+    *before, noun = head.split()
+    return {head + of + rest, " ".join([*before, plural(noun)]) + of + rest}
+
+
+def plural(noun: str) -> str:
+    """`benches`, `people`, `pastries`, `cars`."""
+    if noun in OWN_PLURALS:
+        return OWN_PLURALS[noun]
+    if noun.endswith(("s", "x", "z", "ch", "sh")):
+        return noun + "es"
+    if noun.endswith("y") and not noun.endswith(("ay", "ey", "oy", "uy")):
+        return noun[:-1] + "ies"
+    return noun + "s"

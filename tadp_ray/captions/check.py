@@ -1,0 +1,112 @@
+"""Whether a caption store is fit for use: for which images it was made, and what no text encoder should be given."""
+
+import unicodedata
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from tadp_ray.captions.store import CaptionStore, read_store
+
+SHOWN = 10
+"""Lines of one kind that a report prints."""
+
+
+def check(
+    path: Path,
+    count_tokens: Callable[[str], int],
+    budget: int,
+    ids: Collection[str] | None = None,
+    classes: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """Look for all that may be wrong with a store.
+
+    Args:
+        path: the store, of either form.
+        count_tokens: tokens of a text without start and end marks.
+        budget: tokens that the text encoder reads; what is beyond is cut off.
+        ids: the images of the data set; None: not known.
+        classes: names that captions put together of names may say; None: those of the store's header, if any.
+
+    Returns: the numbers of images and captions, `surplus` ids, `over_budget` captions, and under "problems" everything that
+        is wrong, one line an entry. Surplus ids do no harm, so they are no problem; an over-long caption is one.
+    """
+    report: dict[str, Any] = {"store": str(path), "images": 0, "captions": 0, "surplus": [], "over_budget": []}
+    try:
+        store = read_store(path)
+    except ValueError as error:
+        return report | {"problems": [str(error)]}
+    problems = missing_images(store, ids) + flaws(store) + foreign_names(store, classes)
+    tokens = {text: count_tokens(text) for text in {text for texts in store.captions.values() for text in texts}}
+    report["images"] = len(store)
+    report["captions"] = sum(map(len, store.captions.values()))
+    report["surplus"] = sorted(store.captions.keys() - set(ids)) if ids is not None else []
+    report["over_budget"] = [
+        {"id": image_id, "tokens": tokens[text], "caption": text}
+        for image_id, texts in sorted(store.captions.items())
+        for text in texts
+        if tokens[text] > budget
+    ]
+    problems += [
+        f"{path}, id {each['id']!r}: {each['tokens']} tokens, of which the text encoder reads {budget}; shorten it, or "
+        f"know that its end is cut off: ...{each['caption'][-30:]!r}"
+        for each in report["over_budget"]
+    ]
+    return report | {"problems": problems}
+
+
+def missing_images(store: CaptionStore, ids: Collection[str] | None) -> list[str]:
+    """One line about all images without a caption; none if there are none, or the images are not known."""
+    try:
+        store.check(ids or ())
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
+def flaws(store: CaptionStore) -> list[str]:
+    """Captions without a word, and captions with characters that are no text; one line each, with the mend.
+
+    An image that shows no class has an empty oracle caption; its names say so, and it is none of these.
+    """
+    problems = []
+    for image_id, texts in sorted(store.captions.items()):
+        for text in texts:
+            where = f"{store.path or 'caption store'}, id {image_id!r}"
+            if not text.strip() and store.names.get(image_id) != ():
+                problems.append(f"{where}: the caption {text!r} is empty; caption the image again")
+            if strange := next(filter(is_no_text, text), None):
+                problems.append(f"{where}: the caption {text!r:.60} holds the character {strange!a}; take it out")
+    return problems
+
+
+def is_no_text(character: str) -> bool:
+    """Control characters, halves of characters, characters of no meaning, and the mark of a failed decoding."""
+    return unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn") or character == "\ufffd"
+
+
+def foreign_names(store: CaptionStore, classes: Collection[str] | None) -> list[str]:
+    """Names said that are neither classes of the data set nor distractors of the store, one line a name."""
+    classes = store.header.get("classes") if classes is None else classes
+    if classes is None:
+        return []
+    known = {*classes, *store.header.get("distractors", ())}
+    first = {name: image_id for image_id, names in sorted(store.names.items(), reverse=True) for name in names}
+    return [
+        f"{store.path}, id {image_id!r}: the name {name!r} is not in the data set's class list; make the store with its names"
+        for name, image_id in sorted(first.items())
+        if name not in known
+    ]
+
+
+def told(report: dict[str, Any]) -> Iterator[str]:
+    """A report of `check` as lines to read."""
+    yield f"{report['store']}: {report['captions']:,} captions of {report['images']:,} images"
+    if surplus := report["surplus"]:
+        yield f"{len(surplus):,} images are not in the data set, which does no harm: {', '.join(surplus[:5])}"
+    if longer := report["over_budget"]:
+        yield f"{len(longer):,} captions are over the text encoder's budget"
+    problems = report["problems"]
+    yield f"{len(problems):,} problems" if problems else "nothing is wrong"
+    yield from (f"  {problem}" for problem in problems[:SHOWN])
+    if len(problems) > SHOWN:
+        yield f"  and {len(problems) - SHOWN:,} more; --json lists them all"

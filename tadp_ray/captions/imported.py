@@ -1,0 +1,74 @@
+"""Caption files of other origin, brought into our form and keyed by the ids of our data sets."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from pathlib import Path, PurePosixPath
+
+from tadp_ray.captions.check import SHOWN, flaws
+from tadp_ray.captions.store import CaptionStore, read_store
+
+FORMS = (
+    lambda name: name,
+    lambda name: str(PurePosixPath(name.lstrip("/")).with_suffix("")),
+    lambda name: PurePosixPath(name).stem,
+)
+"""What of two names has to agree for them to mean one image, from strict to loose."""
+
+
+def import_store(path: Path, ids: Collection[str] | None = None) -> CaptionStore:
+    """A caption file of either form as a store; its header says of which file it is made and what was left out.
+
+    Captions stay as they are, trailing spaces included; only one that an image has twice is kept once.
+
+    Args:
+        path: the file.
+        ids: images of a data set; the file's keys become these ids, and images that are not among them are left out.
+            None: all images, under the file's own keys.
+
+    Raises:
+        ValueError: the file is broken, holds captions that are empty or no text, is for other images altogether, or two of
+            its keys mean one image.
+    """
+    store = read_store(path)
+    if problems := flaws(store):
+        more = [f"and {len(problems) - SHOWN} more captions"] if len(problems) > SHOWN else []
+        raise ValueError("\n".join([*problems[:SHOWN], *more]))
+    meant = {key: key for key in store.captions} if ids is None else meaning(store.captions, ids)
+    if not meant:
+        store.check(ids)
+    origin: dict[str, str] = {}
+    for key, image_id in meant.items():
+        if image_id in origin:
+            raise ValueError(
+                f"{path}: {origin[image_id]!r} and {key!r} both mean image {image_id!r}; take one of them out"
+            )
+        origin[image_id] = key
+    captions = {image_id: tuple(dict.fromkeys(store.captions[key])) for image_id, key in origin.items()}
+    header = {
+        **store.header,
+        "imported_from": path.name,
+        "imported_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "imported_images": len(store),
+        "left_out": len(store) - len(captions),
+        "rekeyed": sum(image_id != key for image_id, key in origin.items()),
+        "repeats_dropped": sum(len(store.captions[key]) - len(captions[image_id]) for image_id, key in origin.items()),
+    }
+    names = {image_id: store.names[key] for image_id, key in origin.items() if key in store.names}
+    return CaptionStore(captions, header, names=names)
+
+
+def meaning(keys: Iterable[str], ids: Collection[str]) -> dict[str, str]:
+    """The image id that each key means: the same name, or else without folder mark and ending, or else the file's alone.
+
+    A key that could mean several images means none: `rgb_00045` of NYUv2 is a file in every room.
+    """
+    found: dict[str, str] = {}
+    open_keys = list(keys)
+    for form in FORMS:
+        by_form: dict[str, list[str]] = defaultdict(list)
+        for image_id in ids:
+            by_form[form(image_id)].append(image_id)
+        found |= {key: by_form[form(key)][0] for key in open_keys if len(by_form.get(form(key), ())) == 1}
+        open_keys = [key for key in open_keys if key not in found]
+    return found

@@ -1,0 +1,91 @@
+"""What stands in a caption store, in figures; and in what two stores differ."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import numpy as np
+
+from tadp_ray.captions.store import CaptionStore
+
+EXAMPLES = 5
+
+
+def statistics(store: CaptionStore, count_tokens: Callable[[str], int], budget: int) -> dict[str, Any]:
+    """Counts, lengths and repetitions of all captions.
+
+    Args:
+        store: at least one image.
+        count_tokens: tokens of a text without start and end marks.
+        budget: tokens that the text encoder reads.
+
+    Returns: `images`, `captions`, `distinct` strings, `repeated` (captions that their image has already), `words` and
+        `tokens` as `spread` gives them, `budget`, `over_budget` captions, `most_common` and the `longest` image id.
+
+    Raises:
+        ValueError: the store is empty.
+    """
+    rows = [(image_id, text) for image_id, texts in store.captions.items() for text in texts]
+    if not rows:
+        raise ValueError(f"{store.path}: holds no image; make it again")
+    uses = Counter(text for _, text in rows)
+    lengths = {text: count_tokens(text) for text in uses}
+    tokens = [lengths[text] for _, text in rows]
+    return {
+        "images": len(store),
+        "captions": len(rows),
+        "distinct": len(uses),
+        "repeated": sum(len(texts) - len(set(texts)) for texts in store.captions.values()),
+        "words": spread([len(text.split()) for _, text in rows]),
+        "tokens": spread(tokens),
+        "budget": budget,
+        "over_budget": sum(length > budget for length in tokens),
+        "most_common": dict(uses.most_common(EXAMPLES)),
+        "longest": max(rows, key=lambda row: lengths[row[1]])[0],
+    }
+
+
+def spread(values: Collection[int]) -> dict[str, float]:
+    """Mean, median, the value that 95 of 100 do not exceed, smallest and largest."""
+    middle, high = np.percentile(values, [50, 95])
+    return {"mean": float(np.mean(values)), "median": middle, "p95": high, "min": min(values), "max": max(values)}
+
+
+def told(found: dict[str, Any]) -> Iterator[str]:
+    """`statistics` as lines to read."""
+    yield "{captions:,} captions of {images:,} images, {distinct:,} of them distinct, {repeated:,} repeated".format(
+        **found
+    )
+    for what in ("words", "tokens"):
+        figures = "mean {mean:.1f}, median {median:g}, 95% up to {p95:g}, {min} to {max}".format(**found[what])
+        yield f"{what:7} {figures}"
+    yield "{over_budget:,} over the budget of {budget} tokens; the longest is that of {longest!r}".format(**found)
+    yield "most common:"
+    yield from (f"  {count:,} x {text!r}" for text, count in found["most_common"].items())
+
+
+def difference(one: CaptionStore, other: CaptionStore) -> dict[str, Any]:
+    """Ids of one store only (`only_one`, `only_other`), the number of images that are `same`, and ids that are `changed`."""
+    shared = sorted(one.captions.keys() & other.captions.keys())
+    changed = [image_id for image_id in shared if one.captions[image_id] != other.captions[image_id]]
+    return {
+        "only_one": sorted(one.captions.keys() - other.captions.keys()),
+        "only_other": sorted(other.captions.keys() - one.captions.keys()),
+        "same": len(shared) - len(changed),
+        "changed": changed,
+        "examples": [
+            {"id": image_id, "one": list(one.captions[image_id]), "other": list(other.captions[image_id])}
+            for image_id in changed[:EXAMPLES]
+        ],
+    }
+
+
+def told_apart(found: dict[str, Any]) -> Iterator[str]:
+    """`difference` as lines to read."""
+    for store, key in (("first", "only_one"), ("second", "only_other")):
+        names = found[key]
+        yield f"{len(names):,} images only in the {store}" + (f": {', '.join(names[:EXAMPLES])}" if names else "")
+    yield f"{found['same']:,} images with the same captions, {len(found['changed']):,} with others"
+    for each in found["examples"]:
+        yield f"  {each['id']}"
+        yield from (f"    {sign} {text}" for sign, key in (("-", "one"), ("+", "other")) for text in each[key])

@@ -1,0 +1,69 @@
+"""Everyday words for class names, as people and captioners say them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from tadp_ray.config.errors import nearest
+
+SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "airplane": ("aeroplane", "plane", "jet", "airliner", "aircraft"),
+    "ashcan": ("trash can", "garbage can", "dustbin", "bin"),
+    "bicycle": ("bike", "cycle"),
+    "boat": ("canoe", "sailboat", "ship", "kayak"),
+    "building": ("skyscraper", "tower", "house"),
+    "bus": ("coach", "double decker"),
+    "car": ("automobile", "suv", "sedan", "van", "taxi"),
+    "cat": ("kitten",),
+    "chair": ("armchair", "stool"),
+    "cow": ("cattle", "bull", "calf", "ox"),
+    "dining table": ("table", "desk"),
+    "dog": ("puppy",),
+    "earth": ("ground", "soil"),
+    "grass": ("lawn", "meadow"),
+    "horse": ("pony", "foal"),
+    "motorcycle": ("motorbike", "scooter", "moped"),
+    "path": ("trail",),
+    "person": (
+        *("man", "woman", "boy", "girl", "child", "baby", "lady", "guy", "rider", "player", "bride", "groom"),
+        *("cyclist", "pedestrian", "kid", "toddler", "soldier"),
+    ),
+    "potted plant": ("plant", "houseplant", "pot plant"),
+    "refrigerator": ("fridge",),
+    "road": ("street", "highway"),
+    "rug": ("carpet",),
+    "sheep": ("lamb", "ram", "ewe"),
+    "sidewalk": ("pavement",),
+    "sofa": ("couch", "settee", "loveseat"),
+    "stove": ("cooker",),
+    "television": ("tv", "tv set", "monitor", "screen"),
+    "train": ("locomotive", "tram"),
+    "truck": ("lorry", "pickup"),
+    "vegetation": ("tree", "bush", "hedge"),
+    "windowpane": ("window",),
+}
+"""Which of them hold is a matter of taste, so they can be replaced."""
+
+
+def everyday(classes: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """The synonyms of those names that are classes."""
+    return {name: words for name, words in SYNONYMS.items() if name in classes}
+
+
+def read_synonyms(path: Path, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Synonyms from a YAML file: `name: [word, word]`.
+
+    Raises:
+        ValueError: there is no such file, it holds something else, or a name is no class.
+    """
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML ({error})") from None
+    for name, words in found.items() if isinstance(found, dict) else [(path.name, found)]:
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError(f"{path}: {name}={words!r:.80}: expected a class name with a list of words")
+        if name not in classes:
+            raise ValueError(f"{path}: {name!r} is no class of the data set; {nearest(str(name), list(classes))}")
+    return {name: tuple(words) for name, words in found.items()}

@@ -1,0 +1,43 @@
+"""Captions beside their pictures, for people to look at."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tadp_ray.data.images import read_image
+
+COLUMNS = 4
+LETTERS = 38
+"""Of a line below a picture."""
+
+
+def spread_over(ids: Sequence[str], count: int) -> list[str]:
+    """At most `count` of the ids, evenly spread over them, the first and the last among them."""
+    ids = sorted(ids)
+    if count >= len(ids):
+        return ids
+    return [ids[round(place * (len(ids) - 1) / max(count - 1, 1))] for place in range(count)]
+
+
+def draw_captions(path: Path, images: Mapping[str, Path], captions: Mapping[str, Sequence[str]]) -> None:
+    """Write a contact sheet of all `images`, each with its id and captions below; long ones end in three dots.
+
+    Raises:
+        ValueError: an image cannot be read.
+    """
+    rows = -(-len(images) // COLUMNS)
+    figure = Figure(figsize=(3 * COLUMNS, 3.2 * rows), layout="constrained")
+    grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axis, (image_id, file) in zip(grid, images.items(), strict=False):
+        axis.imshow(read_image(file))
+        said = [textwrap.shorten(text, 5 * LETTERS, placeholder=" ...") or "(empty)" for text in captions[image_id]]
+        lines = [line for text in said for line in textwrap.wrap(text, LETTERS)]
+        # A dollar sign would start a formula.
+        axis.set_title("\n".join([image_id, *lines]).replace("$", r"\$"), fontsize=8, loc="left", y=-0.02, va="top")
+    for axis in grid:
+        axis.set_axis_off()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure).print_png(path)

@@ -1,0 +1,97 @@
+"""Images and label maps as commands are given them: by a glob, or as a data set of the paper below its folder."""
+
+import glob
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tadp_ray.data.check import find
+from tadp_ray.data.files import Fields, Layout, shown
+from tadp_ray.data.images import class_table, read_mask
+from tadp_ray.data.sample import Sample
+
+
+def by_stem(pattern: str, suffix: str = "") -> dict[str, Path]:
+    """Files of a glob by file stem, without `suffix` behind it, in alphabetical order.
+
+    Raises:
+        ValueError: there is none, or two have one stem.
+    """
+    files: dict[str, Path] = {}
+    for path in sorted(path for name in glob.iglob(pattern, recursive=True) if (path := Path(name)).is_file()):
+        stem = path.stem.removesuffix(suffix)
+        if stem in files:
+            raise ValueError(f"{path}: has the id {stem!r}, as {files[stem]} has; give a glob that matches one of them")
+        files[stem] = path
+    if not files:
+        raise ValueError(f"{pattern}: no file matches this glob; put it in quotes, so that it arrives as it is")
+    return files
+
+
+def layouts(kind: str, root: Path, split: str | None) -> list[Layout]:
+    """One split of a data set of the paper, or all of them.
+
+    Raises:
+        ValueError: there is no such data set or split, or it does not lie there.
+    """
+    known = find(kind)
+    if split is not None and split not in known.images:
+        raise ValueError(f"--split {split}: {kind} has {' and '.join(known.images)}")
+    return [known.layout(root, each) for each in ([split] if split else known.images)]
+
+
+def photographs(kind: str, root: Path, split: str | None) -> dict[str, Path]:
+    """Image files of a data set of the paper by sample id."""
+    return {image_id: file for layout in layouts(kind, root, split) for image_id, file in layout.images.items()}
+
+
+def names_in_masks(
+    masks: dict[str, Path], classes: Sequence[str], ignore: Sequence[int], reduce_zero_label: bool
+) -> dict[str, tuple[str, ...]]:
+    """Names of the classes with a pixel in each label map, in class order.
+
+    Args:
+        masks: label maps by image id.
+        classes: names in label order.
+        ignore: values that belong to no class.
+        reduce_zero_label: label k is class k-1, and 0 is no class (ADE20K's convention).
+
+    Raises:
+        ValueError: a file cannot be read, or holds a value that is no class.
+    """
+    otherwise = f"is beyond the {len(classes)} names of --classes; add its name, or ignore the value with --ignore (which replaces 255)"
+    read = partial(read_mask, table=class_table(len(classes), ignore, reduce_zero_label), otherwise=otherwise)
+    return _names(masks, classes, read, shown)
+
+
+def names_in_published(kind: str, root: Path, split: str | None) -> dict[str, tuple[str, ...]]:
+    """Names of the classes that each image of a data set of the paper shows, in class order; photographs are not opened.
+
+    Raises:
+        ValueError: see `layouts`; or a file cannot be read.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for layout in layouts(kind, root, split):
+        found |= _names(layout.truths, layout.classes, layout.read, layout.present)
+    return found
+
+
+def _names(
+    truths: dict[str, Path],
+    classes: Sequence[str],
+    read: Callable[[Path], Fields],
+    present: Callable[[Sample], list[int]],
+) -> dict[str, tuple[str, ...]]:
+    no_image = np.empty((0, 0, 3), np.uint8)
+
+    def names(item: tuple[str, Path]) -> tuple[str, ...]:
+        image_id, file = item
+        if not file.is_file():
+            raise ValueError(f"{file}: there is no such file; image {image_id!r} needs it")
+        return tuple(classes[label] for label in present(Sample(id=image_id, image=no_image, **read(file))))
+
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(truths, pool.map(names, truths.items()), strict=True))
