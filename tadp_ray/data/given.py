@@ -62,7 +62,10 @@ def names_in_masks(
     Raises:
         ValueError: a file cannot be read, or holds a value that is no class.
     """
-    otherwise = f"is beyond the {len(classes)} names of --classes; add its name, or ignore the value with --ignore (which replaces 255)"
+    otherwise = (
+        f"is beyond the {len(classes)} names of --classes; add its name, or leave the value out with --ignore "
+        "(then --ignore 255 has to be said as well)"
+    )
     read = partial(read_mask, table=class_table(len(classes), ignore, reduce_zero_label), otherwise=otherwise)
     return _names(masks, classes, read, shown)
 
