@@ -99,12 +99,12 @@ def foreign_names(store: CaptionStore, classes: Collection[str] | None) -> list[
 
 
 def told(report: dict[str, Any]) -> Iterator[str]:
-    """A report of `check` as lines to read."""
+    """A report of `check`, and by which `tokenizer`, as lines to read."""
     yield f"{report['store']}: {report['captions']:,} captions of {report['images']:,} images"
     if surplus := report["surplus"]:
         yield f"{len(surplus):,} images are not in the data set, which does no harm: {', '.join(surplus[:5])}"
     if longer := report["over_budget"]:
-        yield f"{len(longer):,} captions are over the text encoder's budget"
+        yield f"{len(longer):,} captions are over the text encoder's budget, as the tokenizer of {report['tokenizer']} counts"
     problems = report["problems"]
     yield f"{len(problems):,} problems" if problems else "nothing is wrong"
     yield from (f"  {problem}" for problem in problems[:SHOWN])

@@ -47,19 +47,21 @@ def statistics(store: CaptionStore, count_tokens: Callable[[str], int], budget: 
 
 def spread(values: Collection[int]) -> dict[str, float]:
     """Mean, median, the value that 95 of 100 do not exceed, smallest and largest."""
-    middle, high = np.percentile(values, [50, 95])
+    middle, high = np.percentile(values, [50, 95]).tolist()
     return {"mean": float(np.mean(values)), "median": middle, "p95": high, "min": min(values), "max": max(values)}
 
 
 def told(found: dict[str, Any]) -> Iterator[str]:
-    """`statistics` as lines to read."""
+    """`statistics`, and by which `tokenizer`, as lines to read."""
     yield "{captions:,} captions of {images:,} images, {distinct:,} of them distinct, {repeated:,} repeated".format(
         **found
     )
     for what in ("words", "tokens"):
         figures = "mean {mean:.1f}, median {median:g}, 95% up to {p95:g}, {min} to {max}".format(**found[what])
         yield f"{what:7} {figures}"
-    yield "{over_budget:,} over the budget of {budget} tokens; the longest is that of {longest!r}".format(**found)
+    yield "{over_budget:,} over the budget of {budget} tokens ({tokenizer}); the longest is that of {longest!r}".format(
+        **found
+    )
     yield "most common:"
     yield from (f"  {count:,} x {text!r}" for text, count in found["most_common"].items())
 

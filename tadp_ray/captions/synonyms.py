@@ -61,7 +61,9 @@ def read_synonyms(path: Path, classes: Sequence[str]) -> dict[str, tuple[str, ..
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: cannot be read as YAML ({error})") from None
-    for name, words in found.items() if isinstance(found, dict) else [(path.name, found)]:
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: {found!r:.80}: expected class names, each with a list of words: `sofa: [couch]`")
+    for name, words in found.items():
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise ValueError(f"{path}: {name}={words!r:.80}: expected a class name with a list of words")
         if name not in classes:

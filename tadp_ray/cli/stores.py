@@ -149,7 +149,7 @@ def stats(store: StoreArgument, weights: WeightsOption = "pocket", as_json: JSON
         from tadp_ray.captions.statistics import told as lines
         from tadp_ray.captions.store import read_store
 
-        found = statistics(read_store(store), *counter(weights))
+        found = statistics(read_store(store), *counter(weights)) | {"tokenizer": weights}
         answer(found, lines(found), as_json)
 
 
@@ -174,7 +174,7 @@ def check(
         from tadp_ray.data.check import find
 
         classes = find(data).classes if data else None
-        found = run(store, *counter(weights), pictures(data, root, split, images), classes)
+        found = run(store, *counter(weights), pictures(data, root, split, images), classes) | {"tokenizer": weights}
         answer(found, lines(found), as_json)
         if found["problems"]:
             raise typer.Exit(1)
@@ -209,7 +209,9 @@ def align(
     threshold: Annotated[float, typer.Option(min=-1, max=1, help="similar: smallest cosine.")] = 0.9,
     synonyms: Annotated[Path | None, typer.Option(help="YAML of name: [words], instead of the built-in ones.")] = None,
     without: Annotated[list[str] | None, typer.Option(help="Class left aside, e.g. background; repeatable.")] = None,
-    weights: Annotated[str, typer.Option(help="similar: whose text encoder compares words.")] = "pocket",
+    weights: Annotated[
+        str | None, typer.Option(help="similar: whose text encoder compares words; pocket knows its own world's alone.")
+    ] = None,
     as_json: JSONOption = False,
 ) -> None:
     """Precision, recall and F1 of the class names in captions, against what images show (Figure S5).
@@ -238,7 +240,7 @@ def align(
 
 
 def matcher(
-    match: str, texts: Iterable[str], names: Sequence[str], threshold: float, synonyms: Path | None, weights: str
+    match: str, texts: Iterable[str], names: Sequence[str], threshold: float, synonyms: Path | None, weights: str | None
 ) -> "Match":
     """What finds class names in texts, as the options of `align` say."""
     from tadp_ray.captions.alignment import exact, similar
@@ -247,6 +249,11 @@ def matcher(
     if match == "similar":
         from tadp_ray.models.text import text_similarity
 
+        if weights is None:
+            raise ValueError(
+                "--match similar asks a text encoder: name a Stable Diffusion by --weights, or pocket for captions of the "
+                "pocket world; or take --match exact or --match synonyms"
+            )
         return similar(texts, names, text_similarity(weights), threshold)
     if match == "synonyms" or synonyms:
         return exact(names, read_synonyms(synonyms, names) if synonyms else everyday(names))

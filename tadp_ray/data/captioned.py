@@ -11,7 +11,7 @@ from tadp_ray.data.images import read_image
 
 COLUMNS = 4
 LETTERS = 38
-"""Of a line below a picture."""
+"""Of a line above a picture."""
 
 
 def spread_over(ids: Sequence[str], count: int) -> list[str]:
@@ -23,20 +23,21 @@ def spread_over(ids: Sequence[str], count: int) -> list[str]:
 
 
 def draw_captions(path: Path, images: Mapping[str, Path], captions: Mapping[str, Sequence[str]]) -> None:
-    """Write a contact sheet of all `images`, each with its id and captions below; long ones end in three dots.
+    """Write a contact sheet of all `images`, each with its id and captions above; long ones end in three dots.
 
     Raises:
         ValueError: an image cannot be read.
     """
-    rows = -(-len(images) // COLUMNS)
-    figure = Figure(figsize=(3 * COLUMNS, 3.2 * rows), layout="constrained")
-    grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    columns = min(COLUMNS, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(3 * columns, 3.2 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, (image_id, file) in zip(grid, images.items(), strict=False):
         axis.imshow(read_image(file))
         said = [textwrap.shorten(text, 5 * LETTERS, placeholder=" ...") or "(empty)" for text in captions[image_id]]
         lines = [line for text in said for line in textwrap.wrap(text, LETTERS)]
         # A dollar sign would start a formula.
-        axis.set_title("\n".join([image_id, *lines]).replace("$", r"\$"), fontsize=8, loc="left", y=-0.02, va="top")
+        axis.set_title("\n".join([image_id, *lines]).replace("$", r"\$"), fontsize=8, loc="left")
     for axis in grid:
         axis.set_axis_off()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,189 @@
+"""`tadp-ray caption`: stores are made, degraded, shown, counted, checked and compared; what is wrong is named."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from tadp_ray.captions import CaptionStore, make_prompts, read_store
+from tadp_ray.cli import app
+from tadp_ray.config.data import CaptionConfig
+
+CLASSES = "sky,dining table,cat,dog"
+LABELS = {"a": [0, 1], "b": [2], "c": [255], "d": [1, 3, 255]}
+
+
+def invoke(*words: object):
+    """Run `tadp-ray caption` in this process."""
+    return CliRunner().invoke(app, ["caption", *map(str, words)])
+
+
+def refusal(*words: object) -> str:
+    """What is said of a command that cannot be carried out."""
+    result = invoke(*words)
+    assert result.exit_code == 2 and result.stderr.startswith("error: ") and "Traceback" not in result.output
+    return result.stderr
+
+
+@pytest.fixture
+def masks(tmp_path: Path) -> str:
+    """Label maps of four images; their glob."""
+    for stem, labels in LABELS.items():
+        Image.fromarray(np.array([labels], np.uint8)).save(tmp_path / f"{stem}_mask.png")
+    return f"{tmp_path}/*_mask.png"
+
+
+@pytest.fixture
+def oracle(masks: str, tmp_path: Path) -> Path:
+    """Their oracle store."""
+    result = invoke("oracle", "--masks", masks, "--mask-suffix", "_mask", "--classes", CLASSES, "--out", tmp_path / "o")
+    assert result.exit_code == 0, result.output
+    return tmp_path / "o"
+
+
+def published(path: Path, **captions: object) -> Path:
+    """Write a caption file of the published form."""
+    path.write_text(json.dumps({image_id: {"captions": texts} for image_id, texts in captions.items()}))
+    return path
+
+
+def test_an_oracle_store_holds_the_names_one_by_one(oracle: Path) -> None:
+    store = read_store(oracle)
+    assert {i: texts[0] for i, texts in store.captions.items()} == {
+        "a": "sky dining table",
+        "b": "cat",
+        "c": "",
+        "d": "dining table dog",
+    }
+    assert store.names["d"] == ("dining table", "dog") and store.names["c"] == ()
+    assert store.header["classes"] == CLASSES.split(",")
+    assert invoke("check", oracle).exit_code == 0, "an image that shows nothing has an empty caption by right"
+
+
+def test_a_degraded_store_says_what_a_training_of_that_seed_is_given(oracle: Path, tmp_path: Path) -> None:
+    targets = {"precision": 0.5, "recall": 0.6}
+    options = [word for name, value in targets.items() for word in (f"--{name}", value)]
+    for name in ("one", "two"):
+        assert invoke("degrade", oracle, *options, "--seed", 3, "--out", tmp_path / name).exit_code == 0
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    store = read_store(tmp_path / "one")
+    prompts = make_prompts(CaptionConfig(**targets), read_store(oracle).names, CLASSES.split(","), 3, lambda _: 1)
+    assert {i: texts[0] for i, texts in store.captions.items()} == prompts.by_id
+    assert store.header["realised"]["recall"] == prompts.recall == 0.6
+    found = json.loads(invoke("align", tmp_path / "one", "--oracle", oracle, "--match", "exact", "--json").stdout)
+    assert (found["precision"]["micro"], found["recall"]["micro"]) == (prompts.precision, prompts.recall)
+
+
+def test_what_cannot_be_degraded_is_refused_with_the_mend(oracle: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "degraded")
+    told = refusal("degrade", oracle, "--recall", 0.2, *out)
+    assert f"{oracle}: recall 0.2 cannot be reached with min_true=1" in told and "caption.recall to 0.6 or more" in told
+    CaptionStore({"a": ("cat",)}, {"captioner": "by hand"}).write(tmp_path / "hand")
+    told = refusal("degrade", tmp_path / "hand", *out)
+    assert "hand: was not made by tadp-ray caption oracle" in told and not (tmp_path / "degraded").exists()
+    assert "'cat' is a class already" in refusal("degrade", oracle, "--distractors", "cat", *out)
+
+
+def test_labels_and_names_that_do_not_fit_are_refused(oracle: Path, masks: str, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "again")
+    told = refusal("oracle", "--masks", masks, "--classes", "sky,dining table", *out)
+    assert "b_mask.png: label 2 is beyond the 2 names of --classes; add its name, or leave" in told
+    assert "say what the images show by --masks and --classes" in refusal("oracle", "--masks", masks, *out)
+    assert "no file matches this glob" in refusal("oracle", "--masks", "nowhere/*.png", "--classes", CLASSES, *out)
+    told = refusal("align", oracle, "--oracle", oracle, "--without", "background")
+    assert "--without background: is none of the classes sky, dining table" in told
+    assert "asks a text encoder: name a Stable Diffusion by --weights" in refusal("align", oracle, "--oracle", oracle)
+    reduced = invoke("oracle", "--masks", masks, "--classes", "dining table,cat,dog", "--reduce-zero-label", *out)
+    assert reduced.exit_code == 0 and read_store(tmp_path / "again").names["a_mask"] == ("dining table",)
+
+
+def test_an_import_takes_the_data_set_s_ids_and_says_what_it_left_out(masks: str, tmp_path: Path) -> None:
+    file = published(
+        tmp_path / "blip.json", **{"night/x/a_mask.png": ["a table", "a table"], "b_mask.png": ["a cat "], "z": ["z"]}
+    )
+    result = invoke("import", file, "--images", masks, "--out", tmp_path / "store")
+    assert "captions of 2 images; 1 images left out, 2 under another id, 1 repetitions dropped" in result.stdout
+    store = read_store(tmp_path / "store")
+    assert dict(store.captions) == {"a_mask": ("a table",), "b_mask": ("a cat ",)}
+    assert store.header["imported_from"] == "blip.json" and len(store.header["imported_sha256"]) == 64
+    # A room's file name says nothing of the room, so it may not be guessed.
+    rooms = published(tmp_path / "rooms.json", **{"rgb_1.jpg": ["a room"], "/kitchen/rgb_1.jpg": ["a kitchen"]})
+    from tadp_ray.captions.imported import import_store
+
+    ids = ["kitchen/rgb_1.jpg", "office/rgb_1.jpg"]
+    assert dict(import_store(rooms, ids).captions) == {"kitchen/rgb_1.jpg": ("a kitchen",)}
+
+
+@pytest.mark.parametrize(
+    ("captions", "said"),
+    [
+        ({"a": [["a cat"]]}, "id 'a', captions: number 1 is a list, ['a cat'], where a string belongs; write its text"),
+        ({"a": "a cat"}, """id 'a': expected an object with "captions": [at least one string]"""),
+        ({"a": [" "]}, "id 'a': the caption ' ' is empty; caption the image again"),
+        ({"a": ["a\x00cat"]}, r"id 'a': the caption 'a\x00cat' holds the character '\x00'; take it out"),
+        ({"a": ["caf\ufffd"]}, r"id 'a': the caption 'caf�' holds the character '\ufffd'"),
+        ({"z": ["a cat"]}, "no caption for 4 image(s): 'a_mask', 'b_mask', 'c_mask', 'd_mask'"),
+        ({"x/a_mask.jpg": ["x"], "y/a_mask.jpg": ["y"]}, "'x/a_mask.jpg' and 'y/a_mask.jpg' both mean image 'a_mask'"),
+    ],
+)
+def test_a_bad_caption_file_is_not_imported(masks: str, tmp_path: Path, captions: dict, said: str) -> None:
+    told = refusal("import", published(tmp_path / "bad.json", **captions), "--images", masks, "--out", tmp_path / "s")
+    assert "bad.json" in told and said in told and not (tmp_path / "s").exists()
+
+
+def test_text_that_is_not_utf8_or_says_an_id_twice_is_named_by_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "latin.json"
+    file.write_bytes('{"a": {"captions": ["a cat"]},\n"b": {"captions": ["a café"]}}'.encode("latin-1"))
+    told = refusal("import", file, "--out", tmp_path / "s")
+    assert "latin.json: not a caption store, byte 0xe9 in line 2 is not UTF-8 text; convert" in told
+    file.write_text('{"a": {"captions": ["a cat"]}, "a": {"captions": ["a dog"]}}')
+    assert "latin.json: 'a' stands there twice; keep one" in refusal("import", file, "--out", tmp_path / "s")
+
+
+def test_a_check_lists_all_that_is_wrong_and_says_so_by_its_exit_code(masks: str, oracle: Path, tmp_path: Path) -> None:
+    long = "a cat " * 40
+    file = published(tmp_path / "mixed.json", a_mask=[long], b_mask=[""], c_mask=["a\tcat"], other=["a dog"])
+    result = invoke("check", file, "--images", masks, "--json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 1 and len(found["problems"]) == 4
+    missing, empty, control, longer = found["problems"]
+    assert "no caption for 1 image(s): 'd_mask'" in missing and "id 'b_mask': the caption '' is empty" in empty
+    assert r"holds the character '\t'" in control
+    assert "id 'a_mask': 80 tokens, of which the text encoder reads 75; shorten it" in longer
+    assert found["over_budget"] == [{"id": "a_mask", "tokens": 80, "caption": long}] and found["surplus"] == ["other"]
+    printed = invoke("check", file, "--images", masks)
+    assert "1 captions are over the text encoder's budget, as the tokenizer of pocket" in printed.stdout
+    assert "4 problems" in printed.stdout and printed.exit_code == 1
+    file.write_text("{")
+    assert invoke("check", file).exit_code == 1 and "broken JSON" in invoke("check", file).stdout
+    foreign = CaptionStore({"a": ("a cow",)}, {"classes": ["cat"]}, names={"a": ("cow",)})
+    foreign.write(tmp_path / "foreign")
+    assert "id 'a': the name 'cow' is not in the data set's class list" in invoke("check", tmp_path / "foreign").stdout
+
+
+def test_figures_and_differences(oracle: Path, tmp_path: Path) -> None:
+    file = published(tmp_path / "b.json", a=["a cat", "a cat"], b=["cat"], e=["a cat " * 40])
+    found = json.loads(invoke("stats", file, "--json").stdout)
+    assert (found["images"], found["captions"], found["distinct"], found["repeated"]) == (3, 4, 3, 1)
+    assert found["tokens"] | {"p95": 0} == {"mean": 21.25, "median": 2, "p95": 0, "min": 1, "max": 80}
+    assert (found["over_budget"], found["longest"], found["most_common"]["a cat"]) == (1, "e", 2)
+    assert "1 over the budget of 75 tokens (pocket); the longest is that of 'e'" in invoke("stats", file).stdout
+    assert invoke("diff", oracle, oracle).exit_code == 0
+    result = invoke("diff", oracle, file)
+    assert result.exit_code == 1 and "1 images with the same captions, 1 with others" in result.stdout
+    assert "2 images only in the first: c, d" in result.stdout and "    - sky dining table\n" in result.stdout
+
+
+def test_captions_are_shown_as_words_or_beside_pictures(oracle: Path, masks: str, tmp_path: Path) -> None:
+    assert "d: dining table dog" in invoke("show", oracle, "--count", 2).stdout
+    for stem in LABELS:
+        Image.fromarray(np.full((32, 48, 3), 128, np.uint8)).save(tmp_path / f"{stem}.jpg")
+    sheet = tmp_path / "sheet.png"
+    assert invoke("show", oracle, "--images", f"{tmp_path}/?.jpg", "--out", sheet).exit_code == 0
+    with Image.open(sheet) as drawn:
+        assert drawn.size[0] == 1200
+    assert "--out needs the pictures" in refusal("show", oracle, "--out", sheet)
+    assert "no caption for 4 image(s): 'a_mask'" in refusal("show", oracle, "--images", masks, "--out", sheet)
