@@ -18,8 +18,6 @@ Match = Callable[[str], tuple[str, ...]]
 """The class names that a text says, each once, in class order."""
 Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 """Cosines (W, C) in [-1, 1] of W texts and C class names."""
-Lookup = Callable[[str], Iterable[str]]
-"""The class names that a run of words means; often none."""
 
 OWN_PLURALS = {**PLURALS, "person": "people", "shelf": "shelves", "mouse": "mice", "knife": "knives", "loaf": "loaves"}
 
@@ -108,13 +106,13 @@ def exact(classes: Sequence[str], synonyms: Mapping[str, Sequence[str]] | None =
         for form in {form for word in others for form in forms(word)} - own:
             meant.setdefault(form, set()).add(name)
     longest = max((len(form.split()) for form in meant), default=1)
-    return partial(names_said, classes=classes, lookup=lambda run: meant.get(run, ()), longest=longest)
+    return partial(names_said, classes=classes, meant=meant, longest=longest)
 
 
 def similar(
     texts: Iterable[str], classes: Sequence[str], similarity: Similarity, threshold: float = THRESHOLD
 ) -> Match:
-    """A word says every name that it is near enough to; a run of n words does so for names of n words.
+    """A word says every name that it is near enough to, and a run of n words every such name of n words.
 
     Args:
         texts: all that will be matched, so that each distinct word is encoded once.
@@ -127,17 +125,26 @@ def similar(
     lengths = {name: len(words(name)) for name in classes}
     meant: dict[str, set[str]] = {}
     spoken = [words(text) for text in dict.fromkeys(texts)]
-    for length in sorted({1, *lengths.values()}):
+    sizes = sorted({1, *lengths.values()})
+    known: set[str] = set()
+    for length in sizes:
         names = [name for name in classes if length in (1, lengths[name])]
         heard = sorted({run for said in spoken for _, run in runs(said, length)})
+        known.update(heard)
         near = similarity(heard, [" ".join(words(name)) for name in names]) >= threshold if heard else np.empty((0, 0))
         for word, name in np.argwhere(near):
             meant.setdefault(heard[word], set()).add(names[name])
-    longest = max(lengths.values(), default=1)
-    return partial(names_said, classes=classes, lookup=lambda run: meant.get(run, ()), longest=longest)
+
+    def match(text: str) -> tuple[str, ...]:
+        heard = {run for size in sizes for _, run in runs(words(text), size)}
+        assert heard <= known, "words that were not among the texts have not been compared"
+        said = {name for run in heard for name in meant.get(run, ())}
+        return tuple(name for name in classes if name in said)
+
+    return match
 
 
-def names_said(text: str, classes: Sequence[str], lookup: Lookup, longest: int) -> tuple[str, ...]:
+def names_said(text: str, classes: Sequence[str], meant: Mapping[str, set[str]], longest: int) -> tuple[str, ...]:
     """The names that a text's runs of words mean, longest runs first; a word belongs to one run."""
     spoken = words(text)
     taken: set[int] = set()
@@ -145,8 +152,8 @@ def names_said(text: str, classes: Sequence[str], lookup: Lookup, longest: int) 
     for length in range(longest, 0, -1):
         for start, run in runs(spoken, length):
             places = range(start, start + length)
-            if taken.isdisjoint(places) and (names := lookup(run)):
-                said.update(names)
+            if taken.isdisjoint(places) and run in meant:
+                said |= meant[run]
                 taken.update(places)
     return tuple(name for name in classes if name in said)
 

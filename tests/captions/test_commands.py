@@ -187,3 +187,24 @@ def test_captions_are_shown_as_words_or_beside_pictures(oracle: Path, masks: str
         assert drawn.size[0] == 1200
     assert "--out needs the pictures" in refusal("show", oracle, "--out", sheet)
     assert "no caption for 4 image(s): 'a_mask'" in refusal("show", oracle, "--images", masks, "--out", sheet)
+
+
+def test_a_data_set_of_the_paper_names_images_and_what_they_show(shared: Path, tmp_path: Path) -> None:
+    """Real ADE20K samples: ids are file names, as in the published captions, and stems find their way to them."""
+    samples = shared / "data/ade20k/sceneparsing/sampleData"
+    for folder in ("images", "annotations"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "validation").symlink_to(samples / folder)
+    ids = {path.name for path in (samples / "images").glob("*.jpg")}
+    data = ("--data", "ade20k", "--root", tmp_path, "--split", "val")
+    assert invoke("oracle", *data, "--out", tmp_path / "oracle").exit_code == 0
+    assert read_store(tmp_path / "oracle").captions.keys() == ids and len(ids) == 3
+    stems = published(tmp_path / "blip.json", **{Path(name).stem: ["a wall"] for name in ids})
+    assert invoke("check", stems, *data).exit_code == 1
+    assert invoke("import", stems, *data, "--out", tmp_path / "store").exit_code == 0
+    assert invoke("check", tmp_path / "store", *data).exit_code == 0
+    aligned = invoke("align", tmp_path / "store", *data, "--match", "exact", "--json")
+    assert json.loads(aligned.stdout)["precision"]["micro"] == 1
+    told = refusal("oracle", "--data", "ade20k", "--root", tmp_path, "--split", "test", "--out", tmp_path / "x")
+    assert "--split test: ade20k has train and val" in told
+    assert "name images by --images, or by --data and --root" in refusal("check", stems, "--data", "ade20k")
