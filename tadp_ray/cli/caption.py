@@ -46,3 +46,45 @@ def class_embeddings(
 
 # import, oracle, degrade, show, stats, check, diff, align
 app.add_typer(stores.app)
+
+
+@app.command("blip")
+def blip(
+    data: Annotated[str, typer.Argument(help="A name from `data list` with --root, a folder of images, or 'a/*.jpg'.")],
+    out: Annotated[Path, typer.Option(help="Caption store to write (caption.store), e.g. blip40.jsonl.")],
+    root: Annotated[Path | None, typer.Option(help="Folder that holds the named data set.")] = None,
+    split: Annotated[str | None, typer.Option(help="train or val.", show_default="all of them")] = None,
+    model: Annotated[str, typer.Option(help="Image-to-text model: folder or hub id.")] = "Salesforce/blip2-opt-2.7b",
+    min_tokens: Annotated[int, typer.Option(min=0, help="Say at least so many; paper: 0, 20, 40.")] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1)] = 77,
+    batch: Annotated[int, typer.Option(min=1, help="Images described at once.")] = 16,
+    actors: Annotated[
+        int | None, typer.Option(min=1, show_default="as many as fit", help="Captioners at work.")
+    ] = None,
+    cpus: Annotated[int, typer.Option(min=1, help="CPU cores of each.")] = 1,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each; with any, in half precision.")] = 0,
+    cut: Annotated[
+        bool, typer.Option("--cut-last-character", help="Cut each caption's last character, as the published code did.")
+    ] = False,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join.", show_default="RAY_ADDRESS, or a local one")
+    ] = None,
+) -> None:
+    """Describe every image of a data set in words; can be stopped and repeated, captioned images are skipped."""
+    with told():
+        from tadp_ray.data.photographs import find_photographs
+        from tadp_ray.models.captioner import CaptionerSettings
+        from tadp_ray.sweep.captioning import Actors, caption_photographs
+
+        if min_tokens > max_tokens:
+            raise ValueError(f"--min-tokens {min_tokens}: is above --max-tokens {max_tokens}; lower it")
+        images = find_photographs(data, root, split)
+        where = str(Path(model).absolute()) if Path(model).is_dir() else model
+        dtype = "float16" if gpus else "float32"
+        settings = CaptionerSettings(where, min_tokens, max_tokens, batch, dtype, cut)
+        failed = caption_photographs(images, settings, out, Actors(actors, cpus, gpus), address)
+        console.print(f"{out}: {len(images) - len(failed)} of {len(images)} images captioned", soft_wrap=True)
+        for name, why in failed.items():
+            console.print(f"  {name} failed: {why}", highlight=False, markup=False, soft_wrap=True)
+        if failed:
+            raise typer.Exit(1)

@@ -20,14 +20,25 @@ RAY_TRAIN = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_TRAIN_WORKER_GROUP
 def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
     """Ray for the length of a sweep; yields how many cells fit on it at once.
 
+    Raises:
+        ValueError: as `joined`, or not even one cell fits on the cluster.
+    """
+    # Ray Train frees the workers of a stopped cell through the dashboard's State API; without it the next cell hangs.
+    with joined(address, dashboard=compute.workers > 0) as nodes:
+        yield concurrency(nodes, compute)
+
+
+@contextmanager
+def joined(address: str | None, dashboard: bool) -> Iterator[list[dict[str, float]]]:
+    """Ray for the length of a command; yields the resources of each node.
+
     Joins `address` (or RAY_ADDRESS) if one is given, else starts Ray on this machine and stops it afterwards.
 
     Raises:
-        ValueError: the cluster cannot be reached, or not even one cell fits on it.
+        ValueError: the cluster cannot be reached.
     """
     address = address or os.environ.get("RAY_ADDRESS")
-    # Ray Train frees the workers of a stopped cell through the dashboard's State API; without it the next cell hangs.
-    local = {"include_dashboard": compute.workers > 0, "object_store_memory": LOCAL_OBJECT_STORE}
+    local = {"include_dashboard": dashboard, "object_store_memory": LOCAL_OBJECT_STORE}
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
@@ -44,7 +55,7 @@ def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
     # Ray puts a handler of its own in place, which aborts the program.
     signal.signal(signal.SIGTERM, on_sigterm)
     try:
-        yield concurrency([node["Resources"] for node in ray.nodes() if node["Alive"]], compute)
+        yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
     finally:
         ray.shutdown()
 
@@ -58,15 +69,23 @@ def concurrency(nodes: list[dict[str, float]], compute: ComputeConfig) -> int:
     Raises:
         ValueError: no cell fits, ever; Ray would wait for resources without end.
     """
-    slots = sum(int(min(node.get("CPU", 0) / compute.cpus, gpu_slots(node, compute.gpus))) for node in nodes)
-    cells = slots // compute.world_size
+    cells = slots(nodes, compute.cpus, compute.gpus) // compute.world_size
     if cells == 0:
-        have = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
         raise ValueError(
             f"a cell needs {compute.world_size} worker(s) of {compute.cpus} CPUs and {compute.gpus:g} GPUs, which do not "
-            f"fit on this cluster's nodes ({have}); lower compute.workers, compute.cpus or compute.gpus"
+            f"fit on this cluster's nodes ({have(nodes)}); lower compute.workers, compute.cpus or compute.gpus"
         )
     return cells
+
+
+def have(nodes: list[dict[str, float]]) -> str:
+    """`2 CPUs, 0 GPUs; ...`: what each node has."""
+    return "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
+
+
+def slots(nodes: list[dict[str, float]], cpus: int, gpus: float) -> int:
+    """How many processes of so many CPUs and GPUs fit on the nodes."""
+    return sum(int(min(node.get("CPU", 0) / cpus, gpu_slots(node, gpus))) for node in nodes)
 
 
 def gpu_slots(node: dict[str, float], gpus: float) -> float:
