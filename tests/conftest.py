@@ -129,3 +129,67 @@ def experiment(tmp_path: Path) -> Path:
     (tmp_path / "sweep.yaml").write_text("axes: {caption.precision: [0.5, 1.0], caption.recall: [0.5, 1.0]}\n")
     (tmp_path / "tiny.yaml").write_text(TINY_EXPERIMENT)
     return tmp_path / "tiny.yaml"
+
+
+SIDE = 16
+WORDS = "a the cat dog car tree grass sky on of with two big red blue sits stands runs near under photo".split()
+SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+# Weights this large make captions depend on images.
+VISION = {**SMALL, "image_size": SIDE, "patch_size": 8, "initializer_range": 1.0}
+
+
+@pytest.fixture(scope="session")
+def tiny_blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random BLIP of the smallest size that has every part; its tokens are words."""
+    import torch
+    from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipImageProcessor, BlipProcessor
+
+    folder = tmp_path_factory.mktemp("captioners") / "blip"
+    folder.mkdir()
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    (folder / "vocab.txt").write_text("\n".join([*marks, *WORDS]))
+    tokenizer = BertTokenizer(str(folder / "vocab.txt"))
+    text = {"vocab_size": len(tokenizer), "bos_token_id": 2, "sep_token_id": 3, "eos_token_id": 3, "pad_token_id": 0}
+    text |= {**SMALL, "encoder_hidden_size": 16, "max_position_embeddings": 100, "initializer_range": 1.0}
+    config = BlipConfig(text_config=text, vision_config=VISION, projection_dim=16, image_text_hidden_size=16)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BlipForConditionalGeneration(config).save_pretrained(folder)
+    BlipProcessor(BlipImageProcessor(size={"height": SIDE, "width": SIDE}), tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_blip2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of BLIP-2, which puts a query transformer between the image and OPT."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        Blip2Config,
+        Blip2ForConditionalGeneration,
+        Blip2Processor,
+        BlipImageProcessor,
+        PreTrainedTokenizerFast,
+    )
+
+    folder = tmp_path_factory.mktemp("captioners") / "blip2"
+    vocabulary = {word: index for index, word in enumerate(["<s>", "<pad>", "</s>", "<unk>", *WORDS, "<image>"])}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    marks = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    text = {"model_type": "opt", "ffn_dim": 32, "word_embed_proj_dim": 16, "vocab_size": len(vocabulary)}
+    text |= {**SMALL, "max_position_embeddings": 120, "init_std": 1.0}
+    config = Blip2Config(
+        vision_config=VISION,
+        qformer_config={**SMALL, "encoder_hidden_size": 16, "vocab_size": 30, "initializer_range": 1.0},
+        text_config=text,
+        num_query_tokens=4,
+        image_token_index=vocabulary["<image>"],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        Blip2ForConditionalGeneration(config).save_pretrained(folder)
+    image_processor = BlipImageProcessor(size={"height": SIDE, "width": SIDE})
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **marks)
+    Blip2Processor(image_processor, tokenizer, num_query_tokens=4).save_pretrained(folder)
+    return folder

@@ -39,6 +39,11 @@ def sentence(names: Sequence[str], things: Collection[str]) -> str:
     return f"a photo of {join([f'a {name}' if name in things else name for name in names])}"
 
 
+def plain_sentence(_: str, names: Sequence[str]) -> str:
+    """What is said of an image of which nothing but names is known, not even which of them are things."""
+    return sentence(names, ()) if names else "a photo"
+
+
 def long_sentence(mentions: Sequence[Mention], grounds: Sequence[str], behind: Sequence[str]) -> str:
     """`a photo of two cars on the left and a tree far away in the middle, on grass, with hill and sky behind`."""
     groups = Counter((mention.name, place(mention)) for mention in mentions)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tadp_ray.captions.describe import plain_sentence
 from tadp_ray.captions.precision_recall import Score, degrade, score
 from tadp_ray.captions.store import read_store
 
@@ -22,7 +23,7 @@ NAME_END = "\n"
 
 @dataclass(frozen=True)
 class Prompts:
-    """One prompt by image id, how many of them the text encoder will cut short, and for oracles what they realise."""
+    """One prompt by image id, how many of them the text encoder will cut short, and what chosen names realise."""
 
     by_id: Mapping[str, str]
     truncated: int = 0
@@ -53,6 +54,7 @@ def make_prompts(
     seed: int,
     count_tokens: Callable[[str], int],
     budget: int = 75,
+    say: Callable[[str, Sequence[str]], str] = plain_sentence,
 ) -> Prompts:
     """The prompt of every image of a data set.
 
@@ -60,7 +62,9 @@ def make_prompts(
     - `class_names`: all class names, the same for every image.
     - `sentence`: one sentence for every image.
     - `oracle`: the names present in the image, degraded to the precision and recall asked for; never over budget.
-    - `store`: the first caption of the image in a caption store; with `shuffle` its words in random order.
+    - `template`: a sentence of the names that the oracle would say; its other words may take it over budget.
+    - `store`: the first caption of the image in a caption store; with `shuffle`, here and in a template, words in random
+      order.
     - `shuffled`: the names present in another image; the same prompts as the oracle's, dealt out anew.
     - `wrong`: as many absent names as are present, as far as there are.
 
@@ -72,6 +76,7 @@ def make_prompts(
         count_tokens: tokens of a text without start and end marks.
         budget: tokens that the text encoder reads; 75 is CLIP's 77 less the two marks. Longer texts are not refused,
             as CLIP cuts them in the published code too, but counted in `truncated`.
+        say: the sentence of a template captioner that names these in an image, by its id.
 
     Raises:
         ValueError: images without a caption in the store, a distractor that is a class, or a precision or recall that
@@ -86,20 +91,21 @@ def make_prompts(
             by_id = dict.fromkeys(present, between.join(classes))
         case "sentence":
             by_id = dict.fromkeys(present, caption.sentence)
-        case "oracle":
+        case "oracle" | "template":
             said = degrade(
                 present,
                 vocabulary(classes, caption.distractors),
                 precision=caption.precision,
                 recall=caption.recall,
                 min_true=caption.min_true,
-                shuffle=caption.shuffle,
+                shuffle=caption.shuffle and caption.source == "oracle",
                 seed=seed,
                 count_tokens=count_tokens,
                 budget=budget,
             )
             realised = score(said, present)
-            by_id = {image_id: between.join(names) for image_id, names in said.items()}
+            worded = say if caption.source == "template" else lambda _, names: between.join(names)
+            by_id = {image_id: worded(image_id, names) for image_id, names in said.items()}
         case "shuffled" | "wrong":
             said = dealt_out(present, seed) if caption.source == "shuffled" else absent_names(present, classes, seed)
             realised = score(said, present)
@@ -108,10 +114,10 @@ def make_prompts(
             store = read_store(caption.store)
             store.check(present)
             by_id = {image_id: store.captions[image_id][0] for image_id in present}
-            if caption.shuffle:
-                by_id = {image_id: shuffled_words(text, seed, image_id) for image_id, text in by_id.items()}
         case _:
             raise AssertionError(f"the schema let caption.source {caption.source!r} through")
+    if caption.shuffle and caption.source in ("store", "template"):
+        by_id = {image_id: shuffled_words(text, seed, image_id) for image_id, text in by_id.items()}
     uses = Counter(by_id.values())
     truncated = sum(n for prompt, n in uses.items() if count_tokens(prompt) > budget)
     return Prompts(by_id, truncated, realised)

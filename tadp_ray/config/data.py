@@ -117,11 +117,12 @@ class AugmentConfig(Vocabulary):
 class CaptionConfig(Vocabulary):
     """Which words an image is given."""
 
-    source: Literal["oracle", "class_names", "null", "sentence", "store", "shuffled", "wrong"] = Field(
+    source: Literal["oracle", "class_names", "null", "sentence", "store", "template", "shuffled", "wrong"] = Field(
         "oracle",
         description="oracle: names of the classes that are present; class_names: all names; null: the empty prompt; "
-        "sentence: the same sentence for every image; store: captions from a file; shuffled: another image's oracle; "
-        "wrong: as many absent names as are present",
+        "sentence: the same sentence for every image; store: captions from a file; template: a sentence of the names that an "
+        "oracle of this precision and recall would say, which plays BLIP's part where there is none; shuffled: another "
+        "image's oracle; wrong: as many absent names as are present",
     )
     precision: float = Field(
         1.0, gt=0, le=1, description="share of named classes that are present, over the data set (Table S2)"
@@ -137,6 +138,11 @@ class CaptionConfig(Vocabulary):
     )
     shuffle: bool = Field(False, description="names in random order instead of class order; captions' words likewise")
     sentence: str | None = Field(None, min_length=1, description="what is said of every image (source: sentence)")
+    wording: Literal["short", "long"] = Field(
+        "short",
+        description="of a template: short (a photo of a car and grass) plays BLIP without a minimum of tokens; long (a car on "
+        "the left, on grass) plays BLIP with 20 or 40, and needs data.kind: scenes, which know their places",
+    )
     store: Path | None = Field(None, description="caption file: image id -> captions (source: store)")
     encoding: Literal["text", "names", "class_embeddings"] = Field(
         "text",
@@ -168,6 +174,10 @@ class CaptionConfig(Vocabulary):
             raise ValueError(f"encoding: {self.encoding} needs source: {' or '.join(fitting)}, not {self.source}")
         if self.embeddings is not None and (self.encoding != "class_embeddings" or self.templates != "averaged"):
             raise ValueError("an embeddings file belongs to encoding: class_embeddings, and leaves templates no choice")
-        if self.source != "oracle" and (self.precision, self.recall) != (1.0, 1.0):
-            raise ValueError(f"precision and recall degrade oracle captions only, but source is {self.source}")
+        if self.source not in ("oracle", "template") and (self.precision, self.recall) != (1.0, 1.0):
+            raise ValueError(
+                f"precision and recall degrade oracle and template captions only, but source is {self.source}"
+            )
+        if self.source != "template" and self.wording != "short":
+            raise ValueError(f"wording: {self.wording} is for template captions only, but source is {self.source}")
         return self

@@ -159,6 +159,15 @@ class Recipe(Vocabulary):
         return self
 
     @model_validator(mode="after")
+    def _tellable(self) -> "Recipe":
+        if self.caption.wording == "long" and self.data.kind != "scenes":
+            raise ValueError(
+                f"caption.wording: long tells places, which data.kind: {self.data.kind} does not know; use short, or captions "
+                "of a real captioner (source: store)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _divisible(self) -> "Recipe":
         if self.schedule.images_per_pass % self.compute.world_size:
             raise ValueError(

@@ -7,6 +7,8 @@ colour alone often cannot tell look-alikes apart there and words can help.
 """
 
 import hashlib
+import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -283,15 +285,24 @@ def present_classes(mask: np.ndarray) -> tuple[str, ...]:
     return tuple(CLASSES[index] for index in np.unique(mask))
 
 
-def describe(sample: Sample, world: World = WORLD) -> str:
-    """Return what a captioner would say of a scene: counts, places and stuff; it names exactly the visible classes."""
-    present, size = present_classes(sample.mask), sample.mask.shape[0]
-    mentions = [
+def mentions(sample: Sample, world: World = WORLD) -> list[Mention]:
+    """Every instance of a scene as a captioner speaks of it, nearest first."""
+    size = sample.mask.shape[0]
+    return [
         Mention(CLASSES[name], (box[0] + box[2]) / 2 / size, sample.depth[sample.instances == place].max() < world.near)
         for place, (box, name) in enumerate(zip(sample.boxes, sample.box_classes, strict=True), 1)
     ]
-    behind = [name for name in reversed(present) if name == "sky" or name in BACKDROPS]
-    return long_sentence(mentions, [name for name in present if name in GROUNDS], behind)
+
+
+def describe(sample: Sample, world: World = WORLD) -> str:
+    """Return what a captioner would say of a scene: counts, places and stuff; it names exactly the visible classes."""
+    return around(mentions(sample, world), present_classes(sample.mask))
+
+
+def around(things: Sequence[Mention], names: Sequence[str]) -> str:
+    """Return a long sentence of things and of the stuff among names."""
+    behind = [name for name in reversed(names) if name == "sky" or name in BACKDROPS]
+    return long_sentence(things, [name for name in names if name in GROUNDS], behind)
 
 
 class Scenes:
@@ -330,6 +341,21 @@ class Scenes:
     def caption(self, index: int) -> str:
         """Return a sentence that names exactly the visible classes of a scene."""
         return sentence(self.present(index), THINGS)
+
+    def say(self, index: int, names: Sequence[str], wording: Literal["short", "long"], seed: int) -> str:
+        """Return a captioner's sentence that names these, be they in the scene or not.
+
+        In the long wording, what is there is counted in its place; of what is not, one is seen in a place that chance makes up.
+        """
+        things = [name for name in names if name not in STUFF]
+        if not names or wording == "short":
+            return sentence(names, things) if names else "a photo"
+        seen = [mention for mention in mentions(self[index]) if mention.name in names]
+        for name in things:
+            if name not in self.present(index):
+                chance = random.Random(f"{seed}/{self.ids[index]}/{name}")
+                seen.append(Mention(name, chance.random(), chance.random() < 0.5))
+        return around(seen, names)
 
     def digest(self) -> str:
         """Return the sha256 hex of the parameters of the world and of the first 16 scenes as rendered."""

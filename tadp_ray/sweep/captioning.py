@@ -1,6 +1,7 @@
 """Captions the photographs of a data set on Ray Data: actors that hold a captioner each, batch after batch."""
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -164,6 +165,7 @@ def describe(
             )
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         # A row and a block a batch: each is handed out, and comes back, as soon as it is done.
         rows = ray.data.from_items([{"batch": json.dumps(batch)} for batch in work], override_num_blocks=len(work))
         described = rows.map_batches(

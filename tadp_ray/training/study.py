@@ -3,7 +3,7 @@
 Frozen things are kept for the life of the process, so that the cells of a sweep share them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -13,12 +13,14 @@ import torch
 import transformers
 from torch import Tensor
 
+from tadp_ray.captions.describe import plain_sentence
 from tadp_ray.captions.prompts import NAME_END, Prompts, make_prompts
 from tadp_ray.config.cell import sha256_of
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data import open_dataset
 from tadp_ray.data.sample import Dataset
+from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import smallest_view, to_tensor
 from tadp_ray.models.conditioning import count_tokens, encoder_of
 from tadp_ray.models.diffusion import Diffusion, load_diffusion
@@ -216,4 +218,12 @@ def prompts_of(caption: CaptionConfig, dataset: Dataset, seed: int, weights: str
             counts[text] = count_tokens(diffusion.tokenizer, text)
         return counts[text]
 
-    return make_prompts(caption, present, dataset.classes, seed, tokens, budget)
+    return make_prompts(caption, present, dataset.classes, seed, tokens, budget, teller(caption, dataset, seed))
+
+
+def teller(caption: CaptionConfig, dataset: Dataset, seed: int) -> Callable[[str, Sequence[str]], str]:
+    """The sentence in which a template captioner says names of an image; only scenes know more than names."""
+    if not isinstance(dataset, Scenes):
+        return plain_sentence
+    places = {image_id: index for index, image_id in enumerate(dataset.ids)}
+    return lambda image_id, names: dataset.say(places[image_id], names, caption.wording, seed)

@@ -50,6 +50,18 @@ def test_realised_figures_belong_to_oracles_only(voc, voc_classes):
     assert (empty["a"], empty.precision, empty.recall) == ("", None, 0.0)
 
 
+def test_a_template_says_the_oracles_names_in_a_sentence(voc, voc_classes):
+    asked = {"precision": 0.5, "recall": 0.75}
+    oracle, template = prompts(voc, voc_classes, **asked), prompts(voc, voc_classes, source="template", **asked)
+    assert template.score == oracle.score and template["2007_000033"] != oracle["2007_000033"]
+    assert dict(prompts(source="template").by_id) == {
+        "a": "a photo of bird and cow",
+        "b": "a photo of sofa",
+        "c": "a photo",
+    }
+    assert prompts(source="template", budget=5).truncated == 1
+
+
 def test_distractors_are_said_falsely_where_nearly_every_class_is_in_every_image():
     streets = {str(k): ("bird", "cow", "sofa") for k in range(8)}
     with pytest.raises(ValueError, match="only 8 .* name things that are in no image in caption.distractors"):

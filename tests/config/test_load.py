@@ -67,7 +67,12 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
         ("schedule: {iterations: 10, learning_rate: .nan}", "schedule.learning_rate=nan"),
         ("schedule: {iterations: 10}", "schedule.learning_rate: this key is required"),
         (SCHEDULE + "caption: {precision: 0}", "caption.precision=0: Input should be greater than 0"),
-        (SCHEDULE + "caption: {source: 'null', recall: 0.5}", "degrade oracle captions only"),
+        (SCHEDULE + "caption: {source: 'null', recall: 0.5}", "degrade oracle and template captions only"),
+        (SCHEDULE + "caption: {wording: long}", "wording: long is for template captions only, but source is oracle"),
+        (
+            SCHEDULE + "caption: {source: template, wording: long}\ndata: {kind: nyuv2, root: x}\naugment: {crop: 32}",
+            "caption.wording: long tells places, which data.kind: nyuv2 does not know; use short",
+        ),
         (SCHEDULE + "caption: {source: store}", "belong together"),
         (SCHEDULE + "data: {kind: folders}", "unknown kind 'folders'; expected one of 'scenes', 'folder'"),
         (SCHEDULE + "compute: {workers: 3}", "must be a multiple of compute.workers 3"),

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from tadp_ray.captions import degrade
 from tadp_ray.captions.describe import PLURALS
 from tadp_ray.data.scenes import (
     BACKDROPS,
@@ -78,6 +79,21 @@ def test_captions_name_exactly_the_visible_classes(scenes: Scenes) -> None:
         for caption in (scenes.caption(index), describe(scenes[index])):
             words = [singular.get(word, word) for word in re.findall(r"\w+", caption)]
             assert set(words) & set(CLASSES) == visible
+
+
+@pytest.mark.parametrize("wording", ["short", "long"])
+def test_a_captioner_with_mistakes_says_the_names_it_is_given(scenes: Scenes, wording: str) -> None:
+    singular = {plural: name for name, plural in PLURALS.items()} | {f"{name}s": name for name in THINGS}
+    present = {str(index): scenes.present(index) for index in range(COUNT)}
+    chosen = {"min_true": 0, "shuffle": False, "seed": 0, "count_tokens": lambda name: 1, "budget": 75}
+    said = degrade(present, CLASSES, precision=0.6, recall=0.5, **chosen)
+    for index, names in said.items():
+        caption = scenes.say(int(index), names, wording, 0)
+        words = [singular.get(word, word) for word in re.findall(r"\w+", caption)]
+        assert set(words) & set(CLASSES) == set(names), caption
+        assert scenes.say(int(index), names, wording, 0) == caption
+    assert all(scenes.say(index, scenes.present(index), "long", 0) == describe(scenes[index]) for index in range(COUNT))
+    assert scenes.say(0, (), wording, 0) == "a photo"
 
 
 @pytest.mark.parametrize(("split", "low", "high"), [("pretrain", 0.9, 1.0), ("val", 0.45, 0.75)])

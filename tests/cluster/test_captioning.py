@@ -1,0 +1,80 @@
+"""Captions on real Ray Data: whatever is killed, each caption is written once and is the undisturbed one."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from tadp_ray.captions import read_store
+
+pytestmark = pytest.mark.cluster
+IMAGES, BROKEN = 24, "05"
+
+
+@pytest.fixture
+def command(tiny_blip: Path, tmp_path: Path) -> list[str]:
+    """Captions a folder of noise, one file of which is cut short."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for number in range(IMAGES):
+        pixels = rng.integers(0, 256, (20 + number, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"images/{number:02}.png")
+    broken = tmp_path / f"images/{BROKEN}.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    lengths = ["--min-tokens", "60", "--max-tokens", "70", "--batch", "2", "--actors", "1"]
+    words = ["caption", "blip", "images", "--model", str(tiny_blip), *lengths]
+    return [sys.executable, "-m", "tadp_ray", *words, "--out"]
+
+
+def start(command: list[str], folder: Path, out: str) -> psutil.Popen:
+    """Start captioning into `out`."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return psutil.Popen([*command, out], cwd=folder, **pipes)
+
+
+def wait_for_batches(partial: Path, more: int) -> list[str]:
+    """Return the ids in the unfinished run's file when it has at least so many lines of batches more than now."""
+    lines = lambda: partial.read_text().splitlines()[1:] if partial.is_file() else []
+    wanted, deadline = len(lines()) + more, time.monotonic() + 240
+    while len(lines()) < wanted and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return [name for line in lines() if line.endswith("}") for name in json.loads(line)["captions"]]
+
+
+def test_killed_half_way_each_caption_is_written_once(command: list[str], tmp_path: Path) -> None:
+    calm = start(command, tmp_path, "calm.jsonl")
+    said, _ = calm.communicate(timeout=300)
+    assert calm.returncode == 1 and f"{IMAGES - 1} of {IMAGES} images captioned" in said, said
+    assert re.search(rf"{BROKEN} failed: .*{BROKEN}.png: cannot be read", said)
+    undisturbed = read_store(tmp_path / "calm.jsonl")
+    assert len(undisturbed) == IMAGES - 1 and len({*undisturbed.captions.values()}) > 3
+    assert [*undisturbed.header["failed"]] == [BROKEN]
+    assert undisturbed.header["images_sha256"].keys() == undisturbed.captions.keys()
+
+    driver = start(command, tmp_path, "hit.jsonl")
+    partial = tmp_path / "hit.jsonl.partial"
+    wait_for_batches(partial, 2)
+    family = driver.children(recursive=True)
+    driver.kill()
+    driver.communicate(timeout=60)
+    psutil.wait_procs(family, timeout=30)
+    kept = wait_for_batches(partial, 0)
+    assert 4 <= len(kept) < IMAGES - 1
+    with partial.open("a") as file:
+        file.write('{"captions": {"torn')
+
+    driver = start(command, tmp_path, "hit.jsonl")
+    wait_for_batches(partial, 1)
+    for child in driver.children(recursive=True):
+        if child.name().startswith("ray::Map"):
+            child.kill()
+    said, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 1 and f"captioning {IMAGES - len(kept)} images" in said, said
+    assert read_store(tmp_path / "hit.jsonl").digest() == undisturbed.digest() and not partial.exists()
