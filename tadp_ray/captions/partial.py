@@ -54,7 +54,6 @@ class Partial:
         *whole, torn = path.read_bytes().split(b"\n")
         # A header alone binds nobody.
         os.truncate(path, path.stat().st_size - len(torn) if whole[1:] else 0)
-        self._file = path.open("ab")
         if not whole[1:]:
             self._append({"partial_captions": 1, "captioner": captioner})
             return
@@ -78,11 +77,8 @@ class Partial:
         self._append(asdict(batch))
         self.described.update(batch)
 
-    def close(self) -> None:
-        """Leave the file to the next run."""
-        self._file.close()
-
     def _append(self, record: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self.path.open("ab") as file:
+            file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())

@@ -59,17 +59,13 @@ def caption_photographs(
     try:
         done = read_captioned(out, captioner)
         partial = Partial(partial_file(out), captioner)
-        try:
-            done.update(partial.described)
-            with ThreadPoolExecutor() as pool:
-                hashes = dict(zip(images, pool.map(hash_file, images.values()), strict=True))
-            work = batches(images, hashes, done, settings.batch)
-            if work:
-                for batch in followed(describe(work, settings, actors, address), work):
-                    partial.add(batch)
-                    done.update(batch)
-        finally:
-            partial.close()
+        done.update(partial.described)
+        with ThreadPoolExecutor() as pool:
+            hashes = dict(zip(images, pool.map(hash_file, images.values()), strict=True))
+        if work := batches(images, hashes, done, settings.batch):
+            for batch in followed(describe(work, settings, actors, address), work):
+                partial.add(batch)
+                done.update(batch)
         failed = {name: why for name, why in done.failed.items() if name in images}
         if not done.captions:
             raise ValueError(f"no image could be captioned; the first: {min(failed)}: {failed[min(failed)]}")

@@ -1,0 +1,47 @@
+"""Photographs to caption carry the ids by which trainings look captions up; what cannot be captioned is refused."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tadp_ray.data.photographs import find_photographs
+
+
+def save(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (2, 2)).save(path)
+
+
+def test_folders_and_globs_give_stems(tmp_path: Path) -> None:
+    for name in ("b.png", "a.JPG", "deep/c.png"):
+        save(tmp_path / name)
+    (tmp_path / "notes.txt").touch()
+    assert find_photographs(str(tmp_path)) == {"a": tmp_path / "a.JPG", "b": tmp_path / "b.png"}
+    assert [*find_photographs(f"{tmp_path}/**/*.png")] == ["b", "c"]
+    save(tmp_path / "deep/b.png")
+    for said, asked in {
+        "several files are called b": (f"{tmp_path}/**/*.png",),
+        "no image there; name a folder": (f"{tmp_path}/*.tif",),
+        "name the folder that holds it with --root": ("ade20k",),
+        "did you mean 'ade20k'": ("ade20", tmp_path),
+        "only a published data set": (str(tmp_path), None, "val"),
+    }.items():
+        with pytest.raises(ValueError, match=said):
+            find_photographs(*asked)
+
+
+def test_a_published_set_gives_all_its_splits_or_one(tmp_path: Path) -> None:
+    lists = tmp_path / "VOC2012/ImageSets/Segmentation"
+    lists.mkdir(parents=True)
+    (tmp_path / "VOC2012/SegmentationClassAug").mkdir()
+    for split, name in {"trainaug": "2007_000032", "val": "2007_000033"}.items():
+        (lists / f"{split}.txt").write_text(f"{name}\n")
+        save(tmp_path / f"VOC2012/JPEGImages/{name}.jpg")
+    assert [*find_photographs("pascal_segmentation", tmp_path)] == ["2007_000032", "2007_000033"]
+    assert [*find_photographs("pascal_segmentation", tmp_path, "val")] == ["2007_000033"]
+    with pytest.raises(ValueError, match="--split test: pascal_segmentation has train, val"):
+        find_photographs("pascal_segmentation", tmp_path, "test")
+    (tmp_path / "VOC2012/JPEGImages/2007_000033.jpg").unlink()
+    with pytest.raises(ValueError, match=r"1 image\(s\) are not there: .*2007_000033.jpg"):
+        find_photographs("pascal_segmentation", tmp_path)
