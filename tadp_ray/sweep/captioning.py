@@ -152,6 +152,8 @@ def describe(
     Raises:
         ValueError: the captioners do not fit on the cluster, or died.
     """
+    # Each of Ray Data's actors draws an error about restarts from Ray's core, and restarts all the same (Ray issue 57733).
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     with joined(address, dashboard=False) as nodes:
         fitting = slots(nodes, actors.cpus, actors.gpus)
         if fitting < (actors.count or 1):
