@@ -150,7 +150,7 @@ def describe(
     """Captions of each batch as they come.
 
     Raises:
-        ValueError: the captioners do not fit on the cluster, or died.
+        ValueError: the captioners do not fit on the cluster, cannot load their model, or died.
     """
     # Each of Ray Data's actors draws an error about restarts from Ray's core, and restarts all the same (Ray issue 57733).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -163,7 +163,8 @@ def describe(
             )
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        # What goes wrong is told once, below.
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         # A row and a block a batch: each is handed out, and comes back, as soon as it is done.
         rows = ray.data.from_items([{"batch": json.dumps(batch)} for batch in work], override_num_blocks=len(work))
         described = rows.map_batches(
@@ -176,7 +177,7 @@ def describe(
         )
         try:
             for row in described.iter_rows():
-                yield Described(**json.loads(row["batch"]))
+                yield Described(**accepted(json.loads(row["batch"])))
         except ray.exceptions.RayError as error:
             said = str(error).strip().splitlines()[-1]
             raise ValueError(
@@ -184,19 +185,36 @@ def describe(
             ) from None
 
 
+def accepted(answer: dict[str, Any]) -> dict[str, Any]:
+    """What an actor answers, if it could load its model.
+
+    Raises:
+        ValueError: it could not; says why.
+    """
+    if "error" in answer:
+        raise ValueError(answer["error"])
+    return answer
+
+
 class Actor:
-    """One captioner in a process of its own."""
+    """One captioner in a process of its own. What keeps it from loading is an answer, as no restart can mend it."""
 
     def __init__(self, settings: "CaptionerSettings", device: str) -> None:
         import torch
 
         from tadp_ray.models.captioner import Captioner
 
-        self._captioner = Captioner(settings, torch.device(device))
+        self._captioner, self._error = None, ""
+        try:
+            self._captioner = Captioner(settings, torch.device(device))
+        except ValueError as error:
+            self._error = str(error)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[str]]:
         """Caption the one batch that Ray Data hands over."""
         (batch,) = rows["batch"]
+        if self._captioner is None:
+            return {"batch": [json.dumps({"error": self._error})]}
         return {"batch": [json.dumps(asdict(describe_batch(self._captioner, json.loads(batch))))]}
 
 
