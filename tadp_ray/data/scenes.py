@@ -345,7 +345,8 @@ class Scenes:
     def say(self, index: int, names: Sequence[str], wording: Literal["short", "long"], seed: int) -> str:
         """Return a captioner's sentence that names these, be they in the scene or not.
 
-        In the long wording, what is there is counted in its place; of what is not, one is seen in a place that chance makes up.
+        In the long wording, what is there is counted in its place; what is not is seen once, where chance puts it among the
+        others, so that no order of words tells truth from mistake.
         """
         things = [name for name in names if name not in STUFF]
         if not names or wording == "short":
@@ -354,7 +355,9 @@ class Scenes:
         for name in things:
             if name not in self.present(index):
                 chance = random.Random(f"{seed}/{self.ids[index]}/{name}")
-                seen.append(Mention(name, chance.random(), chance.random() < 0.5))
+                place = int(chance.random() * (len(seen) + 1))
+                near = seen[min(place, len(seen) - 1)].near if seen else chance.random() < 0.5
+                seen.insert(place, Mention(name, chance.random(), near))
         return around(seen, names)
 
     def digest(self) -> str:

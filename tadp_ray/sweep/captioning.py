@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 class Actors:
     """How many captioners work at once, and what each takes."""
 
-    count: int | None = None
-    """None: as many as fit."""
+    count: int = 1
     cpus: int = 1
     gpus: float = 0
 
@@ -110,7 +109,8 @@ def read_captioned(out: Path, captioner: Mapping[str, Any]) -> Described:
     if not out.exists():
         return Described()
     store = read_store(out)
-    there = {key: value for key, value in dict(store.header.get("captioner", {})).items() if key != "model"}
+    there = store.header.get("captioner")
+    there = {key: there[key] for key in there if key != "model"} if isinstance(there, dict) else {}
     if differing := differences(there, captioner):
         raise ValueError(f"--out {out}: holds captions of another making ({differing}); name another file")
     texts = {name: captions[0] for name, captions in store.captions.items()}
@@ -155,10 +155,9 @@ def describe(
     # Each of Ray Data's actors draws an error about restarts from Ray's core, and restarts all the same (Ray issue 57733).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     with joined(address, dashboard=False) as nodes:
-        fitting = slots(nodes, actors.cpus, actors.gpus)
-        if fitting < (actors.count or 1):
+        if slots(nodes, actors.cpus, actors.gpus) < actors.count:
             raise ValueError(
-                f"{actors.count or 1} captioner(s) of {actors.cpus} CPUs and {actors.gpus:g} GPUs do not fit on this "
+                f"{actors.count} captioner(s) of {actors.cpus} CPUs and {actors.gpus:g} GPUs do not fit on this "
                 f"cluster's nodes ({have(nodes)}); lower --actors, --cpus or --gpus"
             )
         context = ray.data.DataContext.get_current()
@@ -171,7 +170,7 @@ def describe(
             Actor,
             fn_constructor_args=(settings, "cuda" if actors.gpus else "cpu"),
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=min(actors.count or fitting, len(work))),
+            compute=ray.data.ActorPoolStrategy(size=min(actors.count, len(work))),
             num_cpus=actors.cpus,
             num_gpus=actors.gpus,
         )
