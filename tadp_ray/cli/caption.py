@@ -58,9 +58,7 @@ def blip(
     min_tokens: Annotated[int, typer.Option(min=0, help="Say at least so many; paper: 0, 20, 40.")] = 0,
     max_tokens: Annotated[int, typer.Option(min=1)] = 77,
     batch: Annotated[int, typer.Option(min=1, help="Images described at once.")] = 16,
-    actors: Annotated[
-        int | None, typer.Option(min=1, show_default="as many as fit", help="Captioners at work.")
-    ] = None,
+    actors: Annotated[int, typer.Option(min=1, help="Captioners at work, each with a model of its own.")] = 1,
     cpus: Annotated[int, typer.Option(min=1, help="CPU cores of each.")] = 1,
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each; with any, in half precision.")] = 0,
     cut: Annotated[
