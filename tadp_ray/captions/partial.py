@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+BEGINNING = b'{"partial_captions": 1'
+
 
 @dataclass
 class Described:
@@ -50,10 +52,13 @@ class Partial:
     def __init__(self, path: Path, captioner: Mapping[str, Any]) -> None:
         self.path, self.described = path, Described()
         path.touch()
+        content = path.read_bytes()
+        if not (content.startswith(BEGINNING) or BEGINNING.startswith(content)):
+            raise ValueError(f"{path}: not the captions of an unfinished run; move it away, or write to another --out")
         # The last line of a killed run may be torn.
-        *whole, torn = path.read_bytes().split(b"\n")
+        *whole, torn = content.split(b"\n")
         # A header alone binds nobody.
-        os.truncate(path, path.stat().st_size - len(torn) if whole[1:] else 0)
+        os.truncate(path, len(content) - len(torn) if whole[1:] else 0)
         if not whole[1:]:
             self._append({"partial_captions": 1, "captioner": captioner})
             return
@@ -62,7 +67,7 @@ class Partial:
             batches = [Described(**json.loads(line)) for line in whole[1:]]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{path}: not the captions of an unfinished run ({error}); delete it or move it away"
+                f"{path}: a line of this unfinished run is broken ({error}); delete the file, and all is captioned anew"
             ) from None
         if differing := differences(there, captioner):
             raise ValueError(

@@ -29,6 +29,11 @@ def test_captions_of_another_making_are_refused(tmp_path: Path) -> None:
     mine.add(Described({"a": "a cat"}, {"a": "1"}))
     with pytest.raises(ValueError, match=r"p: an unfinished run .*\(min_tokens: 20 there, 40 here\); finish it with"):
         Partial(tmp_path / "p", {**MADE, "min_tokens": 40})
-    (tmp_path / "p").write_text("[1]\n[2]\n")
+    with (tmp_path / "p").open("a") as file:
+        file.write("{}}\n")
+    with pytest.raises(ValueError, match="p: a line of this unfinished run is broken"):
+        Partial(tmp_path / "p", MADE)
+    (tmp_path / "p").write_text("my notes")
     with pytest.raises(ValueError, match="p: not the captions of an unfinished run"):
         Partial(tmp_path / "p", MADE)
+    assert (tmp_path / "p").read_text() == "my notes"
