@@ -1,9 +1,14 @@
 """Sums over the processes that train or score one cell together; what a process alone has is the sum already."""
 
+from itertools import zip_longest
+from typing import TypeVar
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.nn.functional import all_reduce
+
+T = TypeVar("T")
 
 
 def world_size() -> int:
@@ -27,3 +32,12 @@ def total(share: Tensor) -> Tensor:
     summed = share.to(torch.device("cuda" if dist.get_backend() == "nccl" else "cpu"), copy=True)
     dist.all_reduce(summed)
     return summed.cpu()
+
+
+def collect(share: list[T]) -> list[T]:
+    """The items of all processes, none of them None, in the order of a list that was dealt out to them one by one."""
+    if world_size() == 1:
+        return share
+    shares: list = [None] * world_size()
+    dist.all_gather_object(shares, share)
+    return [item for turn in zip_longest(*shares) for item in turn if item is not None]

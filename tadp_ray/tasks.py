@@ -1,6 +1,6 @@
 """What a task is: a target, a loss, a prediction and a score. One training loop serves every task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -25,12 +25,17 @@ Size = tuple[int, int]
 class Metrics(Protocol):
     """A score over a data set."""
 
+    @property
+    def images(self) -> Sequence[Mapping[str, Any]]:
+        """What each image adds to the score, in JSON's types; of all processes once it is reduced."""
+        ...
+
     def accumulate(self, predicted: Any, target: Any) -> None:
         """Count a batch."""
         ...
 
     def reduce(self) -> None:
-        """Add up what all processes counted."""
+        """Bring together what all processes counted."""
         ...
 
     def compute(self) -> dict[str, float]:

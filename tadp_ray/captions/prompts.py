@@ -7,7 +7,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tadp_ray.captions.describe import plain_sentence
@@ -28,6 +28,8 @@ class Prompts:
     by_id: Mapping[str, str]
     truncated: int = 0
     score: Score | None = None
+    fits: Mapping[str, Score] = field(default_factory=dict)
+    """By image id how well the names that a prompt is made of fit what the image shows; empty if it is made of none."""
 
     def __getitem__(self, image_id: str) -> str:
         return self.by_id[image_id]
@@ -82,13 +84,14 @@ def make_prompts(
         ValueError: images without a caption in the store, a distractor that is a class, or a precision or recall that
             cannot be met.
     """
+    said: Mapping[str, Sequence[str]] = {}
     realised = None
     between = " " if caption.encoding == "text" else NAME_END
     match caption.source:
         case "null":
-            by_id = dict.fromkeys(present, "")
+            said, by_id = dict.fromkeys(present, ()), dict.fromkeys(present, "")
         case "class_names":
-            by_id = dict.fromkeys(present, between.join(classes))
+            said, by_id = dict.fromkeys(present, classes), dict.fromkeys(present, between.join(classes))
         case "sentence":
             by_id = dict.fromkeys(present, caption.sentence)
         case "oracle" | "template":
@@ -120,7 +123,8 @@ def make_prompts(
         by_id = {image_id: shuffled_words(text, seed, image_id) for image_id, text in by_id.items()}
     uses = Counter(by_id.values())
     truncated = sum(n for prompt, n in uses.items() if count_tokens(prompt) > budget)
-    return Prompts(by_id, truncated, realised)
+    fits = {image_id: score({image_id: names}, {image_id: present[image_id]}) for image_id, names in said.items()}
+    return Prompts(by_id, truncated, realised, fits)
 
 
 def shuffled_words(text: str, seed: int, image_id: str) -> str:

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from tadp_ray.processes import total
+from tadp_ray.metrics.per_image import FIGURES
+from tadp_ray.processes import collect, total
 
-FIGURES = ("delta1", "delta2", "delta3", "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog")
 NEAREST = 1e-3
 """Metres; nothing nearer is scored."""
 CROPPED_SIZE = (480, 640)
@@ -17,7 +17,8 @@ class DepthMetrics:
     """Sums of the figures over the images of a data set, as VPD and TADP score NYUv2 (models/depth/utils_depth/metrics.py).
 
     Scored are pixels whose true depth lies between 1 mm and `max_depth` metres, with `eigen_crop` only those inside the
-    crop of Eigen et al. No prediction is rescaled by the median or clamped to a range.
+    crop of Eigen et al. No prediction is rescaled by the median or clamped to a range. `images` holds the figures of each
+    image, none for one without a scored pixel.
     """
 
     def __init__(self, max_depth: float = 10.0, eigen_crop: bool = False) -> None:
@@ -25,6 +26,7 @@ class DepthMetrics:
         self._eigen_crop = eigen_crop
         self._sums = torch.zeros(len(FIGURES), dtype=torch.float64)
         self._images = torch.zeros(2, dtype=torch.float64)  # scored, without a scored pixel
+        self.images: list[dict[str, float]] = []
 
     def scored(self, target: Tensor) -> Tensor:
         """Which pixels of a target (..., H, W) count.
@@ -50,14 +52,18 @@ class DepthMetrics:
         predicted = predicted.double().nan_to_num(NEAREST, self._max_depth, self._max_depth)
         for found, truth, valid in zip(predicted, target, self.scored(target), strict=True):
             if valid.any():
-                self._sums += figures(found[valid], truth[valid].double())
+                own = figures(found[valid], truth[valid].double())
+                self._sums += own
                 self._images[0] += 1
+                self.images.append(dict(zip(FIGURES, own.tolist(), strict=True)))
             else:
                 self._images[1] += 1
+                self.images.append({})
 
     def reduce(self) -> None:
-        """Add up the sums of all processes."""
+        """Add up the sums of all processes, and collect their images."""
         self._sums, self._images = total(torch.cat([self._sums, self._images])).split([len(FIGURES), 2])
+        self.images = collect(self.images)
 
     def compute(self) -> dict[str, float]:
         """The nine figures: delta1..3 as shares, rmse in metres, log10 in decades; and images_without_depth, if any.

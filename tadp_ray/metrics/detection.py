@@ -4,18 +4,17 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from tadp_ray.processes import world_size
+from tadp_ray.processes import collect
 
 Boxes = Mapping[str, Tensor]
 Curve = tuple[np.ndarray, np.ndarray]
@@ -48,10 +47,30 @@ class DetectionMetrics:
 
     def reduce(self) -> None:
         """Collect the images of all processes, in the order of a data set that was dealt out to them one by one."""
-        if world_size() > 1:
-            shares: list = [None] * world_size()
-            dist.all_gather_object(shares, self._images)
-            self._images = [pair for turn in zip_longest(*shares) for pair in turn if pair is not None]
+        self._images = collect(self._images)
+
+    @property
+    def images(self) -> list[dict[str, Any]]:
+        """What each image adds to ap50: labels, scores and whether right of its judged detections, labels of its objects.
+
+        Whether a detection is right depends on its own image alone, so any choice of images can be scored from this.
+        """
+        ranked = rank(self._images, len(self._classes)) if self._images else []
+        verdicts = [one.verdict(0.5) for one in ranked]
+        columns = {
+            "labels": [np.full(judged.sum(), label) for label, (_, judged) in enumerate(verdicts)],
+            "scores": [one.scores[judged] for one, (_, judged) in zip(ranked, verdicts, strict=True)],
+            "right": [right[judged].astype(int) for right, judged in verdicts],
+        }
+        place = np.concatenate([one.image[judged] for one, (_, judged) in zip(ranked, verdicts, strict=True)] or [[]])
+        order = place.argsort(kind="stable")
+        cuts = np.searchsorted(place[order], range(1, len(self._images)))
+        parts = {name: np.split(np.concatenate(column)[order], cuts) for name, column in columns.items() if ranked}
+        return [
+            {name: part[i].tolist() for name, part in parts.items()}
+            | {"objects": target["labels"][~target["difficult"]].tolist()}
+            for i, (_, target) in enumerate(self._images)
+        ]
 
     def compute(self) -> dict[str, float]:
         """Means over the classes that have objects which are not difficult, in percent.
@@ -92,11 +111,15 @@ class Ranked:
     """(D,) the object's number within the data set."""
     difficult: np.ndarray
     """(D,) whether the object is difficult."""
+    scores: np.ndarray
+    """(D,) confidence."""
+    image: np.ndarray
+    """(D,) the image's number."""
     objects: int
     """How many objects there are to find, difficult ones not counted."""
 
-    def curve(self, least: float) -> Curve:
-        """Recall and precision, an overlap above `least` being a hit.
+    def verdict(self, least: float) -> tuple[np.ndarray, np.ndarray]:
+        """Which detections (D,) are right (0 or 1), and which are judged at all, an overlap above `least` being a hit.
 
         A hit on a difficult object is neither right nor wrong. Of several hits on one object the first is right and the
         others are wrong, even if they overlap another object that nobody found.
@@ -106,6 +129,11 @@ class Ranked:
         candidates = np.flatnonzero(hit & judged)
         right = np.zeros(len(hit))
         right[candidates[np.unique(self.taken[candidates], return_index=True)[1]]] = 1
+        return right, judged
+
+    def curve(self, least: float) -> Curve:
+        """Recall and precision, an overlap above `least` being a hit."""
+        right, judged = self.verdict(least)
         found = right.cumsum()
         # Before the first judged detection nothing was found either: 0 over 1.
         return found / self.objects, found / np.maximum(judged.cumsum(), 1)
@@ -114,13 +142,14 @@ class Ranked:
 def rank(images: Sequence[tuple[Boxes, Boxes]], classes: int) -> list[Ranked]:
     """Find the object of each detection and put each class's detections in order, equal scores in order of images."""
     columns, seen = [], 0
-    for prediction, target in images:
+    for number, (prediction, target) in enumerate(images):
         same = prediction["labels"][:, None] == target["labels"]
         overlaps = same * box_iou(prediction["boxes"].double(), target["boxes"].double())
         # A last column stands for "no object", so that every image has one to overlap.
         overlap, best = F.pad(overlaps, (0, 1)).max(1)
         difficult = F.pad(target["difficult"], (0, 1))[best]
-        columns.append((prediction["scores"], prediction["labels"], overlap, seen + best, difficult))
+        scores, place = prediction["scores"], torch.full_like(best, number)
+        columns.append((scores, prediction["labels"], overlap, seen + best, difficult, scores, place))
         seen += len(target["difficult"]) + 1
     scores, labels, *found = (torch.cat(column) for column in zip(*columns, strict=True))
     order = scores.argsort(descending=True, stable=True)

@@ -1,38 +1,47 @@
 """Mean intersection over union, counted over a whole data set (mmsegmentation's mIoU)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tadp_ray.data.sample import IGNORE
-from tadp_ray.processes import total
+from tadp_ray.processes import collect, total
 
 
 class SegmentationMetrics:
-    """Confusion counts of a data set, and the scores that follow from them, in percent."""
+    """Confusion counts of a data set, and the scores that follow from them, in percent.
+
+    `images` holds what each image adds to them: its pixels, ignored ones too, and for every class that is labelled or
+    predicted in it the class index and the pixels of intersection, union and truth.
+    """
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = tuple(classes)
         self._counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
+        self.images: list[dict[str, Any]] = []
 
     def accumulate(self, predicted: Tensor, mask: Tensor) -> None:
         """Count predicted classes (B, H, W) against labels (B, H, W), 255 ignored; both int64 on the CPU."""
-        valid = mask != IGNORE
-        pairs = mask[valid] * len(self._classes) + predicted[valid]
-        self._counts += torch.bincount(pairs, minlength=self._counts.numel()).view_as(self._counts)
+        for found, truth in zip(predicted, mask, strict=True):
+            valid = truth != IGNORE
+            pairs = truth[valid] * len(self._classes) + found[valid]
+            counts = torch.bincount(pairs, minlength=self._counts.numel()).view_as(self._counts)
+            self._counts += counts
+            self.images.append({"pixels": truth.numel(), **by_class(counts)})
 
     def reduce(self) -> None:
-        """Add up the counts of all processes."""
+        """Add up the counts of all processes, and collect their images."""
         self._counts = total(self._counts)
+        self.images = collect(self.images)
 
     def compute(self) -> dict[str, float]:
         """miou, accuracy and iou/<class> in percent.
 
         mIoU is the mean over classes that occur among labels or predictions; the others have no IoU and no entry.
         """
-        hits = self._counts.diagonal()
-        union = self._counts.sum(0) + self._counts.sum(1) - hits
+        hits, union, _ = areas(self._counts)
         found = union > 0
         iou = 100 * hits.double() / union
         metrics = {
@@ -41,3 +50,19 @@ class SegmentationMetrics:
         }
         names = zip(self._classes, iou.tolist(), found.tolist(), strict=True)
         return metrics | {f"iou/{name}": value for name, value, occurs in names if occurs}
+
+
+def areas(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels (C,) of intersection, union and truth, out of confusion counts (C, C) whose rows are the truth."""
+    hits, truth = counts.diagonal(), counts.sum(1)
+    return hits, truth + counts.sum(0) - hits, truth
+
+
+def by_class(counts: Tensor) -> dict[str, list[int]]:
+    """One image's classes that occur, and their areas in pixels."""
+    found = areas(counts)
+    occurs = found[1].nonzero()[:, 0]
+    columns = (occurs, *(area[occurs] for area in found))
+    return dict(
+        zip(("classes", "intersection", "union", "truth"), (column.tolist() for column in columns), strict=True)
+    )

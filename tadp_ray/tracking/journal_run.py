@@ -12,6 +12,7 @@ from typing import Any
 from mlflow.entities import Metric, Param, RunTag
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.metrics.per_image import PER_IMAGE
 from tadp_ray.tracking.journal import Tail
 from tadp_ray.tracking.provenance import provenance
 from tadp_ray.tracking.query import as_logged
@@ -20,7 +21,7 @@ from tadp_ray.tracking.store import Store
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
 TAG_LENGTH = 5000
-PICTURES = ("predictions.png",)
+FILES = ("predictions.png", PER_IMAGE)
 MODEL = "model.safetensors"
 CARD = "cell.json"
 STATUS = {"started": "RUNNING", "metrics": "RUNNING", "finished": "FINISHED", "failed": "FAILED"}
@@ -183,7 +184,7 @@ class JournalRun:
         self._told = self._state
 
     def _upload(self) -> None:
-        for name in PICTURES:
+        for name in FILES:
             if (self._source.folder / name).is_file():
                 self._client.log_artifact(self._run, str(self._source.folder / name))
         if (self._source.folder / MODEL).is_file():

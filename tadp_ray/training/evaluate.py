@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tadp_ray.config.schema import EvaluationConfig
-from tadp_ray.tasks import Size, bilinear
+from tadp_ray.tasks import Metrics, Size, bilinear
 from tadp_ray.training.distributed import World
 from tadp_ray.training.study import Study
 
@@ -161,8 +161,8 @@ def evaluate(
     latents: Mapping[str, Tensor],
     device: torch.device,
     world: World,
-) -> dict[str, float]:
-    """Metrics over the whole validation split; with several workers each scores its share and the counts are summed."""
+) -> Metrics:
+    """The score over the whole validation split; with several workers each scores its share and the counts are summed."""
     model.eval()
     metrics = study.task.metrics(study.val.classes)
     indices = range(world.rank, len(study.val), world.size)
@@ -170,4 +170,13 @@ def evaluate(
         metrics.accumulate(found.cpu() if isinstance(found, Tensor) else found, truth(study, index))
     metrics.reduce()
     model.train()
-    return metrics.compute()
+    return metrics
+
+
+def image_lines(study: Study, score: Metrics) -> Iterator[dict[str, Any]]:
+    """What the score of the whole split says of each validation image, its prompt beside it, in JSON's types."""
+    prompts = study.val_prompts
+    for image_id, own in zip(study.val.ids, score.images, strict=True):
+        fit = prompts.fits.get(image_id)
+        words = {"precision": fit.precision, "recall": fit.recall} if fit else {"precision": None, "recall": None}
+        yield {"id": image_id, "prompt": prompts[image_id], **words, **own}

@@ -14,11 +14,12 @@ from torch.nn.parallel import DistributedDataParallel
 from tadp_ray.config.cell import Cell
 from tadp_ray.data.loader import Batches, Views, train_loader
 from tadp_ray.data.transforms import Augment
+from tadp_ray.metrics.per_image import PER_IMAGE, write_per_image
 from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
 from tadp_ray.training.chance import draw_pass, generator
 from tadp_ray.training.distributed import World
-from tadp_ray.training.evaluate import evaluate
+from tadp_ray.training.evaluate import evaluate, image_lines
 from tadp_ray.training.optim import make_optimizer
 from tadp_ray.training.reporter import CHECKPOINT, Reporter
 from tadp_ray.training.study import Study
@@ -153,7 +154,11 @@ class Training:
         return iter(train_loader(views, order, recipe.compute.loaders))
 
     def _evaluate(self, course: Course) -> None:
-        course.latest = evaluate(self.model, self.study, self.latents, self.device, self.world)
+        score = evaluate(self.model, self.study, self.latents, self.device, self.world)
+        course.latest = score.compute()
+        if self.world.leads and course.step == self.cell.recipe.schedule.iterations:
+            images = image_lines(self.study, score)
+            write_per_image(self.cell.folder / PER_IMAGE, self.cell.recipe.task, self.study.val.classes, images)
         task = self.study.task
         value = course.latest[task.main]
         if not course.best_step or task.better(value, course.best):

@@ -66,7 +66,8 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
     course = Training(cell, study, model, latents, reporter, device, world).fit()
     for name, other in study.besides().items():
         seen = evaluation_latents({**cell.digests, "val": other.val.digest()}, other, model, device, world)
-        course.latest[f"{study.task.main}/{name}"] = evaluate(model, other, seen, device, world)[study.task.main]
+        found = evaluate(model, other, seen, device, world).compute()
+        course.latest[f"{study.task.main}/{name}"] = found[study.task.main]
 
     if world.leads:
         facts = {"fingerprint": cell.fingerprint, "step": course.step, "classes": study.train.classes}

@@ -8,6 +8,7 @@ SCRIPT = """\
 import torch, torch.distributed as dist
 from tadp_ray.metrics.depth import DepthMetrics
 from tadp_ray.metrics.detection import DetectionMetrics
+from tadp_ray.metrics.segmentation import SegmentationMetrics
 
 dist.init_process_group("gloo")
 chance = torch.Generator().manual_seed(0)
@@ -29,12 +30,15 @@ boxes = (
     [{"boxes": box, "scores": torch.full((6,), 0.5), "labels": labels} for box in found],
     [{"boxes": box, "difficult": labels > 0, "labels": labels} for box in objects],
 )
-for make, data in ((DepthMetrics, depth), (lambda: DetectionMetrics(["cat"]), boxes)):
+masks = torch.randint(3, (2, IMAGES, 4, 4), generator=chance)
+makers = (lambda: SegmentationMetrics("abc"), DepthMetrics, lambda: DetectionMetrics(["cat"]))
+for make, data in zip(makers, (masks, depth, boxes), strict=True):
     share = score(make(), data, range(dist.get_rank(), IMAGES, dist.get_world_size()))
     share.reduce()
-    whole = score(make(), data, range(IMAGES)).compute()
+    whole = score(make(), data, range(IMAGES))
+    assert share.images == whole.images
     for name, value in share.compute().items():
-        assert abs(value - whole[name]) < 1e-9, (name, value, whole[name])
+        assert abs(value - whole.compute()[name]) < 1e-9, (name, value)
 dist.destroy_process_group()
 """
 

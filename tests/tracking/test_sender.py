@@ -43,6 +43,7 @@ def test_a_finished_cell_becomes_a_child_run_with_its_recipe_and_pictures(store,
     journals.finish(cell, miou=41.5, **{"iou/bed (double)": math.nan, "worst": math.inf})
     (cell.folder / "predictions.png").write_bytes(b"picture")
     (cell.folder / "model.safetensors").write_bytes(b"weights")
+    (cell.folder / "per_image.jsonl").write_text("{}")
     sweep = parent(store, cell.experiment, cell.scale, "key")
 
     assert Sender(store, [cell_source(sweep, cell)], period=0.1).close(timeout=30) == 0
@@ -57,7 +58,8 @@ def test_a_finished_cell_becomes_a_child_run_with_its_recipe_and_pictures(store,
     assert run.data.tags["mlflow.parentRunId"] == sweep
     assert run.data.tags["tadp.checkpoint"] == str(cell.folder / "model.safetensors")
     assert run.data.tags["tadp.version.torch"]
-    assert {file.path for file in store.client.list_artifacts(row.run_id)} == {"cell.json", "predictions.png"}
+    files = {file.path for file in store.client.list_artifacts(row.run_id)}
+    assert files == {"cell.json", "predictions.png", "per_image.jsonl"}
     assert history(store, row.run_id, "miou") == [(1, 0.5), (2, 1.0), (3, 1.5), (100, 41.5)]
 
 

@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.metrics.per_image import PER_IMAGE, read_per_image
 from tadp_ray.training import run as run_module
 from tadp_ray.training.loop import Training
 from tadp_ray.training.reporter import CHECKPOINT, Journal, final_metrics, read_journal
@@ -78,6 +80,22 @@ def test_a_finished_cell_is_not_trained_again(tiny_cell, monkeypatch: pytest.Mon
     assert (cell.folder / "predictions.png").is_file()
 
 
+def test_a_finished_cell_leaves_what_each_image_adds_to_its_score(tiny_cell) -> None:
+    """By all ids, with the prompt and how well its names fit, whatever the task."""
+    found = {}
+    for task, changes, metric in (("segmentation", {}, "miou"), ("depth", DEPTH, "rmse"), ("detection", BOXES, "ap50")):
+        cell = tiny_cell(task, caption={"recall": 0.5}, **changes)
+        metrics = train_cell(cell, CPU)
+        images = found[task] = read_per_image(cell.folder / PER_IMAGE)
+        assert images.ids == tuple(f"val-0-{i:06d}" for i in range(5))
+        assert images.scores(metric, np.ones((1, 5)))[0] == pytest.approx(metrics[metric], rel=1e-9)
+        assert all(image["prompt"] for image in images.images) and set(images.column("precision")) == {1.0}
+    shown = (found["segmentation"].areas("truth") > 0).sum(1)
+    said = found["segmentation"].column("recall") * shown
+    np.testing.assert_allclose(said, said.round(), atol=1e-9)
+    assert said.sum() / shown.sum() == pytest.approx(metrics["caption/val_recall"])
+
+
 def test_seed_and_words_change_the_result(tiny_cell) -> None:
     first = numbers(train_cell(tiny_cell("a"), CPU))
     assert numbers(train_cell(tiny_cell("b"), CPU)) == first
@@ -109,6 +127,8 @@ def test_two_processes_train_what_one_does(tiny_cell, tmp_path: Path) -> None:
     # the biases before a batch norm.
     assert loss(together) == pytest.approx(loss(alone), rel=1e-3)
     assert final_metrics(together.folder)["miou"] == pytest.approx(expected["miou"], abs=1)
+    shares, whole = (read_per_image(cell.folder / PER_IMAGE) for cell in (together, alone))
+    assert shares.ids == whole.ids and (shares.areas("truth") == whole.areas("truth")).all()
 
 
 def test_recomputed_activations_change_no_number(tiny_cell) -> None:

@@ -1,0 +1,127 @@
+"""What each image of a validation split adds to a cell's score: a file of JSON lines, and the score of any choice of them.
+
+The first line says what was scored: task, class names, number of images. Every other line is an image: its id, its prompt,
+precision and recall of the names in the prompt (null where unknown), and what the task's metrics say of it. Needs no torch.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PER_IMAGE = "per_image.jsonl"
+"""The file's name beside a cell's model."""
+FIGURES = ("delta1", "delta2", "delta3", "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog")
+"""Of depth."""
+
+
+def write_per_image(path: Path, task: str, classes: Iterable[str], images: Iterable[Mapping[str, Any]]) -> None:
+    """Write the file, whole or not at all."""
+    lines = [json.dumps(image, ensure_ascii=False) for image in images]
+    header = {"per_image": 1, "task": task, "classes": list(classes), "images": len(lines)}
+    draft = path.with_suffix(".part")
+    draft.write_text("\n".join([json.dumps(header, ensure_ascii=False), *lines]) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def read_per_image(path: Path) -> "PerImage":
+    """The images of a file.
+
+    Raises:
+        ValueError: it is cut short, or of another kind.
+    """
+    try:
+        header, *images = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if header["per_image"] != 1 or header["images"] != len(images):
+            raise ValueError(f"{len(images)} lines of version {header['per_image']}, not {header['images']} of 1")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a whole file of per-image results ({error}); train the cell anew") from None
+    return PerImage(header["task"], tuple(header["classes"]), tuple(images))
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """N images as one cell's last evaluation left them."""
+
+    task: str
+    classes: tuple[str, ...]
+    """C class names, in index order."""
+    images: tuple[Mapping[str, Any], ...]
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Image ids."""
+        return tuple(image["id"] for image in self.images)
+
+    def column(self, name: str) -> np.ndarray:
+        """A figure of every image (N,), NaN where it has none."""
+        return np.array([image.get(name) for image in self.images], float)
+
+    def areas(self, name: str) -> np.ndarray:
+        """Pixels (N, C) of "intersection", "union" or "truth" of every class in every image."""
+        areas = np.zeros((len(self.images), len(self.classes)))
+        for own, image in zip(areas, self.images, strict=True):
+            own[image["classes"]] = image[name]
+        return areas
+
+    @cached_property
+    def iou(self) -> np.ndarray:
+        """Percent (N, C) of each class in each image; NaN where the image does not show the class."""
+        truth, union = self.areas("truth"), self.areas("union")
+        return np.divide(100 * self.areas("intersection"), union, out=np.full(union.shape, np.nan), where=truth > 0)
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """Share (N, C) of each image's pixels that a class covers in truth, in [0, 1]."""
+        return self.areas("truth") / self.column("pixels")[:, None]
+
+    def scores(self, metric: str, weights: np.ndarray) -> np.ndarray:
+        """A metric (R,) of R data sets made of these images, as the task's metrics compute it.
+
+        Args:
+            metric: miou, accuracy or iou/<class>; one of FIGURES; ap50.
+            weights: (R, N), how often each image is in each data set.
+
+        Raises:
+            ValueError: the metric cannot be told from these images.
+        """
+        name = metric.removeprefix("iou/")
+        if self.task == "segmentation" and (metric in ("miou", "accuracy") or metric != name in self.classes):
+            found = weights @ self.areas("intersection")
+            if metric == "accuracy":
+                return 100 * found.sum(1) / (weights @ self.areas("truth")).sum(1)
+            union = weights @ self.areas("union")
+            iou = np.divide(100 * found, union, out=np.full(union.shape, np.nan), where=union > 0)
+            return np.nanmean(iou, 1) if metric == "miou" else iou[:, self.classes.index(name)]
+        if self.task == "depth" and metric in FIGURES:
+            values = self.column(metric)
+            scored = np.isfinite(values)
+            return weights[:, scored] @ values[scored] / weights[:, scored].sum(1)
+        if self.task == "detection" and metric == "ap50":
+            return self._ap50(weights)
+        raise ValueError(f"{metric} is not told apart by image for {self.task}")
+
+    def _ap50(self, weights: np.ndarray) -> np.ndarray:
+        """VOC's area under the curve at an overlap of 0.5, in percent, averaged over the classes that have objects."""
+        owners = np.repeat(np.arange(len(self.images)), [len(image["labels"]) for image in self.images])
+        labels, scores, right = (
+            np.array([value for image in self.images for value in image[name]])
+            for name in ("labels", "scores", "right")
+        )
+        order = np.argsort(-scores, kind="stable")
+        areas = []
+        for label in range(len(self.classes)):
+            objects = weights @ np.array([image["objects"].count(label) for image in self.images], float)
+            ranked = order[labels[order] == label]
+            # The curve steps by as many detections as there are copies of their image.
+            counts = weights[:, owners[ranked]]
+            found = (counts * right[ranked]).cumsum(1)
+            precision = found / np.maximum(counts.cumsum(1), 1)
+            envelope = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
+            area = (np.diff(found, axis=1, prepend=0) * envelope).sum(1)
+            areas.append(np.divide(100 * area, objects, out=np.full(len(weights), np.nan), where=objects > 0))
+        return np.nanmean(areas, 0)

@@ -1,0 +1,94 @@
+"""What each image adds to a score gives back the score of any choice of images."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tadp_ray.metrics.depth import DepthMetrics
+from tadp_ray.metrics.detection import DetectionMetrics
+from tadp_ray.metrics.per_image import read_per_image, write_per_image
+from tadp_ray.metrics.segmentation import SegmentationMetrics
+
+CLASSES = ("sky", "road", "boat", "unseen")
+CHOICE = (3, 0, 0, 5, 3, 3)
+"""Images of a data set, some of them more than once."""
+
+
+def masks(chance: torch.Generator) -> tuple[Any, Any]:
+    truth = torch.randint(3, (6, 8, 9), generator=chance)
+    found = torch.where(torch.rand(truth.shape, generator=chance) < 0.6, truth, 2)
+    truth[torch.rand(truth.shape, generator=chance) < 0.2] = 255
+    return found, truth
+
+
+def depths(chance: torch.Generator) -> tuple[Any, Any]:
+    found, truth = 1 + torch.rand(2, 6, 4, 4, generator=chance)
+    truth[5] = 0  # an image without a reading has no part in the means
+    return found, truth
+
+
+def boxes(chance: torch.Generator) -> tuple[Any, Any]:
+    corner = 60 * torch.rand(6, 5, 2, generator=chance)
+    objects = torch.cat([corner, corner + 20], 2)
+    labels = torch.randint(3, (6, 5), generator=chance)
+    moved = torch.cat([objects, objects], 1) + 8 * torch.rand(6, 10, 1, generator=chance)
+    scores = torch.rand(6, 10, generator=chance)
+    found = [
+        {"boxes": box, "scores": score, "labels": own.repeat(2)}
+        for box, score, own in zip(moved, scores, labels, strict=True)
+    ]
+    hard = torch.rand(6, 5, generator=chance) < 0.2
+    truth = [
+        {"boxes": box, "labels": own, "difficult": difficult}
+        for box, own, difficult in zip(objects, labels, hard, strict=True)
+    ]
+    return found, truth
+
+
+@pytest.mark.parametrize(
+    ("task", "make", "data", "names"),
+    [
+        ("segmentation", lambda: SegmentationMetrics(CLASSES), masks, ("miou", "accuracy", "iou/boat")),
+        ("depth", DepthMetrics, depths, ("rmse", "delta1", "silog")),
+        ("detection", lambda: DetectionMetrics(CLASSES), boxes, ("ap50",)),
+    ],
+)
+def test_a_choice_of_images_scores_as_a_data_set_of_them(
+    task: str, make: Callable[[], Any], data: Callable, names: Sequence[str], tmp_path: Path
+) -> None:
+    found, truth = data(torch.Generator().manual_seed(0))
+    whole, chosen = make(), make()
+    for metrics, images in ((whole, range(6)), (chosen, CHOICE)):
+        for i in images:
+            metrics.accumulate(found[i : i + 1], truth[i : i + 1])
+    lines = [{"id": str(i), **image} for i, image in enumerate(whole.images)]
+    write_per_image(tmp_path / "images.jsonl", task, CLASSES, lines)
+    images = read_per_image(tmp_path / "images.jsonl")
+    weights = np.stack([np.ones(6), np.bincount(CHOICE, minlength=6)])
+    for name in names:
+        expected = whole.compute()[name], chosen.compute()[name]
+        assert expected[0] != expected[1]
+        assert images.scores(name, weights) == pytest.approx(expected, rel=1e-7), name
+    with pytest.raises(ValueError, match=f"best_miou is not told apart by image for {task}"):
+        images.scores("best_miou", weights)
+
+
+def test_iou_and_size_are_of_the_classes_that_an_image_shows(tmp_path: Path) -> None:
+    metrics = SegmentationMetrics(CLASSES)
+    metrics.accumulate(torch.tensor([[[0, 0, 1, 2]]]), torch.tensor([[[0, 1, 1, 255]]]))
+    write_per_image(tmp_path / "images.jsonl", "segmentation", CLASSES, [{"id": "a", **metrics.images[0]}])
+    images = read_per_image(tmp_path / "images.jsonl")
+    np.testing.assert_array_equal(images.iou, [[50, 50, np.nan, np.nan]])
+    np.testing.assert_array_equal(images.shares, [[0.25, 0.5, 0, 0]])
+
+
+def test_a_torn_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "images.jsonl"
+    write_per_image(path, "depth", CLASSES, [{"id": "a"}, {"id": "b"}])
+    path.write_text("\n".join(path.read_text().splitlines()[:2]))
+    with pytest.raises(ValueError, match="not a whole file .*train the cell anew"):
+        read_per_image(path)
