@@ -103,10 +103,17 @@ def table(
     file: ExperimentFile,
     scale: ScaleOption = "pocket",
     recipe: RecipeOption = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Row to compare the others with, by heading or key=value, e.g. caption.precision=1.0."),
+    ] = None,
     tracking_uri: TrackingOption = None,
     storage: Annotated[Path, typer.Option(help="Folder that tables are written under.")] = Path("runs"),
 ) -> None:
-    """Lay the newest sweep of an experiment out again, from MLflow alone."""
+    """Lay the newest sweep of an experiment out again, from MLflow alone: its table, and its figure if it asks for one.
+
+    With --against each place tells its difference to another row, with a 95 % interval over the scored images.
+    """
     with told():
         from tadp_ray.config.load import experiment_name
         from tadp_ray.reporting.answer import newest_answer
@@ -114,7 +121,8 @@ def table(
 
         store = open_store(tracking_uri)
         spec, found = newest_answer(store, file, recipe, scale)
-        show_answer(store, found.run_id, spec, found.cells, storage / experiment_name(file, recipe) / scale)
+        folder = storage / experiment_name(file, recipe) / scale
+        show_answer(store, found.run_id, spec, found.cells, folder, against)
 
 
 def dashboard(
@@ -166,13 +174,15 @@ def show_preview(plan: "Plan", store: "Store", address: str | None) -> None:
             console.print(line, highlight=False, soft_wrap=True)
 
 
-def show_answer(store: "Store", run: str, spec: "TableSpec", cells: "Sequence[Cell]", folder: Path) -> None:
+def show_answer(
+    store: "Store", run: str, spec: "TableSpec", cells: "Sequence[Cell]", folder: Path, against: str | None = None
+) -> None:
     """Write a sweep's table and figures, show them on its page in MLflow, and print the table."""
     from tadp_ray.reporting.answer import write_answer
     from tadp_ray.reporting.render import terminal
     from tadp_ray.tracking.sweep_run import attach
 
-    filled, files = write_answer(store, spec, cells, folder)
+    filled, files = write_answer(store, spec, cells, folder, against)
     attach(store, run, files)
     written = f"written to {folder}: {', '.join(path.name for path in files)}"
     console.print(terminal(filled))

@@ -252,8 +252,26 @@ class TableConfig(Vocabulary):
         return {**axes, **({METRIC: self.metrics} if len(self.metrics) > 1 else {})}
 
 
+class PublishedLine(Vocabulary):
+    """What the paper printed of its regression, and where."""
+
+    source: str = Field(description="paper, figure and data set of the printed number")
+    r: float = Field(ge=-1, le=1, description="Pearson's correlation")
+
+
+class FigureConfig(Vocabulary):
+    """A picture of results by image: points, the line of least squares and its band, one panel per row of the table."""
+
+    title: str
+    kind: Literal["recall", "size"] = Field(
+        description="recall: mean IoU of the classes that an image shows, over the recall of its caption's names; size: IoU of "
+        "each class in each image, over the share of the image that it covers"
+    )
+    published: PublishedLine | None = None
+
+
 class Experiment(Vocabulary):
-    """One question of the paper: which recipe, which sweep, which seeds, which table."""
+    """One question of the paper: which recipe, which sweep, which seeds, which table, and perhaps which figure."""
 
     question: str
     recipes: dict[Scale, Path] = Field(min_length=1, description="recipe file of each scale, relative to this file")
@@ -262,6 +280,7 @@ class Experiment(Vocabulary):
     )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
     table: TableConfig
+    figure: FigureConfig | None = None
 
     def sweep_at(self, scale: Scale) -> Path:
         """The sweep file of a scale, relative to the experiment's."""

@@ -1,15 +1,19 @@
 """The answer of a sweep, out of MLflow alone: its table in every form and its figures, written beside each other."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.load import experiment_name, load_experiment, load_sweep
 from tadp_ray.config.vocabulary import Scale
+from tadp_ray.reporting.compare import compare
 from tadp_ray.reporting.figure import draw_curves, draw_table
+from tadp_ray.reporting.regression import lines_of, told
 from tadp_ray.reporting.render import write_table
+from tadp_ray.reporting.scatter import draw_lines
 from tadp_ray.reporting.table import Table, TableSpec, build_table
-from tadp_ray.tracking.query import CellRow, finished, history, rows
+from tadp_ray.tracking.query import CellRow, finished, history, per_image, rows
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import SweepRun, newest_sweep
 
@@ -40,23 +44,39 @@ def pocket_table(store: Store, file: Path) -> Table | None:
     return fill(store, spec, found.cells)[0]
 
 
-def write_answer(store: Store, spec: TableSpec, cells: Sequence[Cell], folder: Path) -> tuple[Table, list[Path]]:
-    """Lay out what MLflow holds of a sweep's cells and write table.{md,tex,html,csv}, table.png and curves.png.
+def write_answer(
+    store: Store, spec: TableSpec, cells: Sequence[Cell], folder: Path, against: str | None = None
+) -> tuple[Table, list[Path]]:
+    """Lay out what MLflow holds of a sweep's cells: table.{md,tex,html,csv}, table.png, curves.png, perhaps figure.png.
 
     Args:
         store: holds the cells.
         spec: the table that is asked for.
         cells: every cell of the table, finished or not.
         folder: where to write.
+        against: the row that the others are compared with.
 
     Returns: the table and the files.
+
+    Raises:
+        ValueError: there is no row to compare with.
     """
     table, done = fill(store, spec, cells)
+    pictures = [folder / "table.png", folder / "curves.png"]
+    runs = [row.run_id for row in done.values()] if spec.figure or against is not None else []
+    images = {run: found for run in runs if (found := per_image(store, run))}
+    if against is not None:
+        table = compare(table, against, images)
+    if spec.figure:
+        lines = lines_of(spec, cells, done, images)
+        table = replace(table, notes=(*table.notes, *told(spec.figure, lines)))
+        pictures.append(folder / "figure.png")
+        draw_lines(spec.figure, lines, spec.scale, pictures[-1])
     files = write_table(table, folder)
     draw_table(table, folder / "table.png")
     curves = {fingerprint: history(store, row.run_id, spec.curve) for fingerprint, row in done.items()}
     draw_curves(spec, cells, curves, folder / "curves.png")
-    return table, [*files, folder / "table.png", folder / "curves.png"]
+    return table, [*files, *pictures]
 
 
 def fill(store: Store, spec: TableSpec, cells: Sequence[Cell]) -> tuple[Table, dict[str, CellRow]]:

@@ -14,6 +14,8 @@ from tadp_ray.reporting.page import PAGE
 from tadp_ray.reporting.table import Entry, Table
 
 CSV_COLUMNS = ("row", "column", "metric", "mean", "sd", "n", "published", "source", "run_ids")
+COMPARED_COLUMNS = ("difference", "difference_low", "difference_high", "against")
+"""What a table that was compared has besides."""
 LATEX = str.maketrans(
     {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "±": r"$\pm$", "–": "--"}
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
@@ -50,29 +52,36 @@ def terminal_entry(table: Table, entry: Entry) -> Text:
     """One place of the terminal's table."""
     style = "bold green" if entry.best else "" if entry.complete else "yellow"
     text = Text(entry.text, style=style)
+    if entry.difference:
+        text.append(f"\n{entry.difference.text}", style="not bold" if entry.difference.clear else "not bold dim")
     return text.append(f"\npublished {entry.published_text}", style="not bold dim") if table.spec.published else text
 
 
-def columns_of(table: Table) -> list[tuple[str, bool]]:
-    """(heading, is published) of every printed column: ours, and the published number beside it."""
-    kinds = (False, True) if table.spec.published else (False,)
-    return [
-        (heading + (" (published)" if published else ""), published)
-        for heading in table.spec.columns.headings
-        for published in kinds
-    ]
+def parts_of(table: Table) -> tuple[str, ...]:
+    """What stands side by side at every place: ours, how far it is from the baseline row, the published number."""
+    compared = ("difference",) if table.baseline is not None else ()
+    return ("ours", *compared, *(("published",) if table.spec.published else ()))
+
+
+def difference_text(table: Table, entry: Entry) -> str:
+    """The difference to the baseline row; what stands there instead where there is none."""
+    if entry.difference:
+        return entry.difference.text
+    return "baseline" if entry.row == table.spec.rows.names[table.baseline] else "–"
 
 
 def markdown(table: Table) -> str:
     """For a README: published numbers in columns of their own."""
-    spec, columns = table.spec, columns_of(table)
+    spec, parts = table.spec, parts_of(table)
+    columns = [name + ("" if part == "ours" else f" ({part})") for name in spec.columns.headings for part in parts]
     lines = [f"**{spec.title}**", ""]
-    lines.append("| " + " | ".join([spec.rows.label, *(heading for heading, _ in columns)]) + " |")
+    lines.append("| " + " | ".join([spec.rows.label, *columns]) + " |")
     lines.append("|:--|" + "--:|" * len(columns))
     for value, entries in zip(spec.rows.names, table.entries, strict=True):
         texts = [value]
         for entry in entries:
             texts.append(f"**{entry.text}**" if entry.best else entry.text)
+            texts += [difference_text(table, entry).replace("*", r"\*")] if "difference" in parts else []
             texts += [f"*{entry.published_text}*"] if spec.published else []
         lines.append("| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |")
     lines += ["", table.caption, *(f"- {note}" for note in table.notes)]
@@ -82,19 +91,20 @@ def markdown(table: Table) -> str:
 
 def latex(table: Table) -> str:
     """For a paper: a table environment that needs the booktabs package."""
-    spec = table.spec
-    width = 2 if spec.published else 1
+    spec, parts = table.spec, parts_of(table)
+    width = len(parts)
     heads = [rf"\multicolumn{{{width}}}{{c}}{{{value.translate(LATEX)}}}" for value in spec.columns.names]
     spans = [rf"\cmidrule(lr){{{2 + width * i}-{1 + width * (i + 1)}}}" for i in range(len(heads))]
     row_label, column_label = spec.rows.label.translate(LATEX), spec.columns.label.translate(LATEX)
     body = [rf"{column_label} & {' & '.join(heads)} \\", "".join(spans)]
-    body.append(rf"{row_label} & {' & '.join(['ours', 'published'][:width] * len(heads))} \\")
+    body.append(rf"{row_label} & {' & '.join(parts * len(heads))} \\")
     body.append(r"\midrule")
     for value, entries in zip(spec.rows.names, table.entries, strict=True):
         texts = [value.translate(LATEX)]
         for entry in entries:
             text = entry.text.translate(LATEX)
             texts.append(rf"\textbf{{{text}}}" if entry.best else text)
+            texts += [difference_text(table, entry).translate(LATEX)] if "difference" in parts else []
             texts += [rf"\textit{{{entry.published_text.translate(LATEX)}}}"] if spec.published else []
         body.append(" & ".join(texts) + r" \\")
     notes = " ".join(f"{note}." for note in (table.caption.rstrip("."), *table.notes)).translate(LATEX)
@@ -139,12 +149,13 @@ def html_entry(table: Table, entry: Entry) -> str:
     """One place of the page; pointing at it names its runs."""
     style = "best" if entry.best else "" if entry.complete else "open"
     runs = escape("MLflow runs: " + ", ".join(entry.run_ids) if entry.run_ids else "no finished run")
-    below = f"<small>published {entry.published_text}</small>" if table.spec.published else ""
+    below = f"<small>{entry.difference.text}</small>" if entry.difference else ""
+    below += f"<small>published {entry.published_text}</small>" if table.spec.published else ""
     return f'<td class="{style}" title="{runs}"><span>{escape(entry.text)}</span>{below}</td>'
 
 
 def places(table: Table) -> list[dict[str, Any]]:
-    """Every place of the table by the names of `CSV_COLUMNS`, numbers unrounded, None where there is none."""
+    """Every place of the table by the names of the CSV's columns, numbers unrounded, None where there is none."""
     return [
         {
             "row": entry.row,
@@ -156,16 +167,24 @@ def places(table: Table) -> list[dict[str, Any]]:
             "published": entry.published,
             "source": table.spec.source if entry.published is not None else None,
             "run_ids": " ".join(entry.run_ids),
+            **(compared(table, entry) if table.baseline is not None else {}),
         }
         for row in table.entries
         for entry in row
     ]
 
 
+def compared(table: Table, entry: Entry) -> dict[str, Any]:
+    """A place's difference to the baseline row by the names of `COMPARED_COLUMNS`."""
+    own, against = entry.difference, table.spec.rows.names[table.baseline]
+    return dict(zip(COMPARED_COLUMNS, (own.mean, own.low, own.high, against) if own else (None,) * 4, strict=True))
+
+
 def to_csv(table: Table) -> str:
     """One line per place, empty where there is no number, run ids apart by spaces."""
     out = io.StringIO()
-    lines = csv.DictWriter(out, CSV_COLUMNS, lineterminator="\n")
+    columns = CSV_COLUMNS + (COMPARED_COLUMNS if table.baseline is not None else ())
+    lines = csv.DictWriter(out, columns, lineterminator="\n")
     lines.writeheader()
     lines.writerows(places(table))
     return out.getvalue()

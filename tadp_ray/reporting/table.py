@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import Experiment, Sweep
+from tadp_ray.config.schema import Experiment, FigureConfig, Sweep
 from tadp_ray.config.vocabulary import FALLING, METRIC, Scale
 from tadp_ray.tracking.query import CellRow
 
@@ -79,6 +79,8 @@ class TableSpec:
     scale: Scale = "pocket"
     settings: str = ""
     """The recipe, and what was changed in it by hand."""
+    figure: FigureConfig | None = None
+    """What is drawn of the results by image."""
 
     @classmethod
     def of(cls, experiment: Experiment, sweep: Sweep, scale: Scale, settings: str = "") -> "TableSpec":
@@ -95,17 +97,13 @@ class TableSpec:
             source=published.source if published else "",
             scale=scale,
             settings=settings,
+            figure=experiment.figure,
         )
 
     @property
     def curve(self) -> str:
         """The first metric as it was measured during training: the best one is a point of the plain one's curve."""
         return self.metrics[0].removeprefix("best_")
-
-    @property
-    def falling(self) -> bool:
-        """Whether less is better."""
-        return self.metrics[0].removeprefix("best_").partition("/")[0] in FALLING
 
     @property
     def metric_label(self) -> str:
@@ -117,6 +115,27 @@ class TableSpec:
         chosen = dict(zip(self.rows.keys, self.rows.values[row], strict=True))
         chosen |= dict(zip(self.columns.keys, self.columns.values[column], strict=True))
         return chosen.get(METRIC, self.metrics[0])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a place lies above the baseline row's in the same column."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    """Ends of its interval; None where results are not known by image."""
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low is not None and (self.low > 0 or self.high < 0)
+
+    @property
+    def text(self) -> str:
+        """`+3.20 [+1.10, +5.30]*`, the mark where the interval excludes zero."""
+        span = "" if self.low is None else f" [{self.low:+.2f}, {self.high:+.2f}]"
+        return f"{self.mean:+.2f}{span}{'*' if self.clear else ''}"
 
 
 @dataclass(frozen=True)
@@ -134,6 +153,10 @@ class Entry:
     run_ids: tuple[str, ...]
     best: bool = False
     """The best mean among the complete places."""
+    seeds: tuple[int, ...] = ()
+    """Of the values."""
+    difference: Difference | None = None
+    """To the baseline row; None in that row, where a side is missing, and where no baseline was named."""
 
     @property
     def n(self) -> int:
@@ -186,6 +209,8 @@ class Table:
     """Row by row."""
     notes: tuple[str, ...]
     """What a reader must know: missing and failed cells, mixed code, agreement with the published order."""
+    baseline: int | None = None
+    """The row that the others are compared with."""
 
     @property
     def caption(self) -> str:
@@ -197,7 +222,8 @@ class Table:
         ours = f"Ours: {self.spec.scale} scale{settings}, {self.spec.metric_label} at the {moment}"
         ours += f", mean ± sample standard deviation over {seeds} seeds." if seeds > 1 else ", one seed."
         if any(entry.best for entry in entries):
-            ours += f" Bold: the {'lowest' if self.spec.falling else 'highest'} of ours."
+            each = " of each metric" if self.spec.metrics[1:] else ""
+            ours += f" Bold: the {'lowest' if falling(self.spec.metrics[0]) else 'highest'} of ours{each}."
         return f"{ours} Published: {self.spec.source}." if self.spec.published else ours
 
 
@@ -214,21 +240,29 @@ def build_table(
     """
     places = range(len(spec.rows.values)), range(len(spec.columns.values))
     entries = [[entry_at(spec, cells, rows, i, j) for j in places[1]] for i in places[0]]
-    complete = [entry.mean for row in entries for entry in row if entry.complete]
-    best = (min if spec.falling else max)(complete) if len(complete) > 1 else None
+    best = {}
+    for metric in spec.metrics:
+        means = [entry.mean for row in entries for entry in row if entry.complete and entry.metric == metric]
+        best[metric] = (min if falling(metric) else max)(means) if len(means) > 1 else None
     marked = tuple(
-        tuple(replace(entry, best=best is not None and entry.complete and entry.mean == best) for entry in row)
+        tuple(replace(entry, best=entry.complete and entry.mean == best[entry.metric]) for entry in row)
         for row in entries
     )
     notes = (*incomplete(spec, cells, rows, failed or {}), *mixed_code(cells, rows), *agreement(marked))
     return Table(spec, marked, notes)
 
 
+def falling(metric: str) -> bool:
+    """Whether less of it is better."""
+    return metric.removeprefix("best_").partition("/")[0] in FALLING
+
+
 def entry_at(spec: TableSpec, cells: Sequence[Cell], rows: Mapping[str, CellRow], i: int, j: int) -> Entry:
     """The place at row `i` and column `j`."""
     metric = spec.metric_at(i, j)
     here = [cell for cell in cells if (spec.rows.place(cell, metric), spec.columns.place(cell, metric)) == (i, j)]
-    done = [rows[cell.fingerprint] for cell in sorted(here, key=lambda cell: cell.seed) if cell.fingerprint in rows]
+    ready = [cell for cell in sorted(here, key=lambda cell: cell.seed) if cell.fingerprint in rows]
+    done = [rows[cell.fingerprint] for cell in ready]
     return Entry(
         row=spec.rows.names[i],
         column=spec.columns.names[j],
@@ -237,6 +271,7 @@ def entry_at(spec: TableSpec, cells: Sequence[Cell], rows: Mapping[str, CellRow]
         asked=len(here),
         published=spec.published[i][j] if spec.published else None,
         run_ids=tuple(row.run_id for row in done),
+        seeds=tuple(cell.seed for cell in ready),
     )
 
 

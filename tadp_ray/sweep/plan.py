@@ -118,6 +118,11 @@ def make_plan(
         digests = digests_of(resolved)
         for seed in experiment.seeds if seeds is None else seeds:
             cells.append(Cell(experiment=name, scale=scale, seed=seed, axes=axes, recipe=resolved, digests=digests))
+    if experiment.figure and (others := {cell.recipe.task for cell in cells} - {"segmentation"}):
+        kind = experiment.figure.kind
+        raise ConfigError(
+            [f"{file}: figure.kind={kind}: drawn of segmentation only, not of {min(others)}; leave it out"]
+        )
     wanted = [parse_only(text, sweep) for text in only]
     asked = [cell for cell in cells if all(cell.axes[key] == value for key, value in wanted)]
     return Plan(name, settings_of(recipe, overrides), scale, experiment.question, tuple(cells), tuple(asked))

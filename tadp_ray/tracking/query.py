@@ -5,10 +5,13 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow.entities import Run, ViewType
 
+from tadp_ray.metrics.per_image import PER_IMAGE, PerImage, read_per_image
 from tadp_ray.tracking.store import Store
 
 PAGE = 1000
@@ -92,6 +95,18 @@ def history(store: Store, run_id: str, metric: str) -> list[tuple[int, float]]:
     """A metric's (step, value) over training, by step."""
     points = store.client.get_metric_history(run_id, metric)
     return sorted((point.step, as_logged(point.value)) for point in points)
+
+
+def per_image(store: Store, run_id: str) -> PerImage | None:
+    """What each image adds to a finished cell's score; None for cells from before that was kept.
+
+    Raises:
+        ValueError: the file is torn.
+    """
+    if PER_IMAGE not in {file.path for file in store.client.list_artifacts(run_id)}:
+        return None
+    with TemporaryDirectory() as folder:
+        return read_per_image(Path(store.client.download_artifacts(run_id, PER_IMAGE, folder)))
 
 
 def pages(search: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:

@@ -98,6 +98,19 @@ def test_what_training_would_stumble_over_is_said_before(experiment: Path, tmp_p
     assert "can be as small as 32 pixels" in said("augment.crop=64")
 
 
+def test_a_figure_is_asked_of_segmentation_only_before_anything_is_trained(experiment: Path, tmp_path: Path) -> None:
+    with experiment.open("a") as file:
+        file.write("figure: {title: T, kind: recall, published: {source: S5, r: 0.28}}\n")
+    assert len(make_plan(experiment, "pocket").cells) == 4
+    depth = "task: depth\nmodel: {maps: none, head: {kind: vpd_depth, fused: 32, channels: 16, max_depth: 80}}\n"
+    (tmp_path / "deep.yaml").write_text("extends: recipe.yaml\n" + depth)
+    with pytest.raises(ConfigError, match="figure.kind=recall: drawn of segmentation only, not of depth; leave it out"):
+        make_plan(experiment, "pocket", recipe=tmp_path / "deep.yaml")
+    experiment.write_text(experiment.read_text().replace("kind: recall", "knd: recall"))
+    with pytest.raises(ConfigError, match="figure.knd='recall': unknown key; did you mean 'kind'"):
+        make_plan(experiment, "pocket")
+
+
 def test_preview_tells_state_cost_and_time(experiment: Path) -> None:
     plan = make_plan(experiment, "pocket")
     cell = plan.cells[0]

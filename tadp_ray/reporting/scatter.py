@@ -1,0 +1,63 @@
+"""Per-image results as a picture: points, their means, the line through them and its band, one panel per row of a table."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from tadp_ray.config.schema import FigureConfig
+from tadp_ray.reporting.figure import COLOURS, write_png
+from tadp_ray.reporting.regression import Line, Points
+
+LABELS = {
+    "recall": ("recall of the caption's names", "mIoU of the image (%)"),
+    "size": ("share of the image that the class covers", "IoU of the class in the image (%)"),
+}
+BINS = 10
+
+
+def draw_lines(figure: FigureConfig, lines: Mapping[str, Line | None], scale: str, path: Path) -> None:
+    """Write the picture (PNG): a panel for each row that has a line, one that says so if there is none."""
+    shown = {heading: line for heading, line in lines.items() if line} or {"no results by image yet": None}
+    drawn = Figure(figsize=(max(3.6 * len(shown), 4.4) + 0.6, 3.9), layout="constrained", dpi=150)
+    panels = drawn.subplots(1, len(shown), squeeze=False, sharey=True, sharex=True)[0]
+    for panel, (heading, line) in zip(panels, shown.items(), strict=True):
+        panel.set_title(f"{heading}\n{line.text}" if line else heading, fontsize=10)
+        panel.set_xlabel(LABELS[figure.kind][0])
+        panel.grid(alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
+        if line:
+            draw_line(panel, line)
+    panels[0].set_ylim(-2, 102)
+    panels[0].xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    panels[0].set_ylabel(LABELS[figure.kind][1])
+    published = f"; published: r = {figure.published.r:.2f}" if figure.published else ""
+    drawn.suptitle(f"{figure.title}\nours ({scale} scale){published}", fontsize=11)
+    handles, labels = next((p.get_legend_handles_labels() for p in panels if p.lines), ([], []))
+    if handles:
+        drawn.legend(handles, labels, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
+    write_png(drawn, path)
+
+
+def draw_line(axes: Axes, line: Line) -> None:
+    """Points, means, line and band."""
+    points, colour = line.points, COLOURS(0.25)
+    # Many points share a place: the more there are, the fainter each is.
+    alpha = float(np.clip(120 / len(points.x), 0.04, 0.5))
+    axes.scatter(points.x, points.y, s=9, color=colour, alpha=alpha, linewidths=0, label="_")
+    axes.fill_between(line.x, *line.band, color=COLOURS(0.8), alpha=0.45, linewidth=0, label="95 % band")
+    axes.plot(line.x, line.y, color="black", linewidth=1.6, label="least squares")
+    axes.plot(*means(points), "o", color="white", markeredgecolor="black", markersize=5, label=f"means of {BINS} parts")
+
+
+def means(points: Points) -> tuple[np.ndarray, np.ndarray]:
+    """Mean x and y of the points in each of BINS equal parts of the axis that hold any."""
+    edges = np.linspace(points.x.min(), points.x.max(), BINS + 1)[1:-1]
+    part = np.digitize(points.x, edges)
+    count = np.bincount(part, minlength=BINS)
+    held = count > 0
+    x, y = (np.bincount(part, values, BINS)[held] / count[held] for values in (points.x, points.y))
+    return x, y

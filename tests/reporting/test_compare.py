@@ -1,0 +1,133 @@
+"""Rows are compared by the same images on both sides, and a mark stands only where chance in them leaves no doubt."""
+
+import csv
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tadp_ray.config.errors import ConfigError
+from tadp_ray.metrics.per_image import PerImage
+from tadp_ray.reporting.compare import compare, row_named
+from tadp_ray.reporting.regression import line_through, points_of
+from tadp_ray.reporting.render import html, latex, markdown, terminal, to_csv
+from tadp_ray.reporting.table import Side, build_table
+
+N = 300
+
+
+def images_of(hits: np.ndarray) -> PerImage:
+    """Images of ten pixels of one class, of which some are found."""
+    rows = [
+        {
+            "id": str(i),
+            "recall": i / N,
+            "pixels": 40,
+            "classes": [0],
+            "intersection": [hit],
+            "union": [10],
+            "truth": [10],
+        }
+        for i, hit in enumerate(hits.tolist())
+    ]
+    return PerImage("segmentation", ("sky",), tuple(rows))
+
+
+@pytest.fixture
+def filled(spec, make_cell, row_of):
+    """A table of two seeds, and its images: images differ much, rows by 10 points (0.75) and by nothing but chance (1.0)."""
+    chance = np.random.default_rng(1)
+    hard = chance.integers(0, 8, N)
+    cells = [make_cell(p, 0.5, seed) for p in (0.5, 0.75, 1.0) for seed in (0, 1)]
+    rows, images = {}, {}
+    for cell in cells:
+        precision = cell.axes["caption.precision"]
+        found = images_of(hard + {0.5: 0, 0.75: 1}.get(precision, chance.integers(-1, 2, N) * (hard > 0)))
+        row = row_of(cell, found.scores("miou", np.ones((1, N)))[0])
+        rows[cell.fingerprint] = row
+        images[row.run_id] = found
+    return build_table(spec, cells, rows), images
+
+
+def test_a_paired_difference_is_not_blurred_by_what_both_sides_share(filled):
+    table, images = filled
+    compared = compare(table, "caption.precision=0.5", images)
+    plus, same = (compared.entries[i][0].difference for i in (1, 2))
+    # Every image gains exactly ten points: whichever images are drawn, the difference is ten.
+    assert (plus.mean, plus.low, plus.high) == pytest.approx((10, 10, 10)) and plus.clear
+    # The mean of two seeds of N images with a standard deviation of sqrt(2/3) * 10 * sqrt(7/8) each, as a normal has it.
+    width = 2 * 1.96 * 10 * np.sqrt(2 / 3 * 7 / 8 / 2 / N)
+    assert same.high - same.low == pytest.approx(width, rel=0.15) and same.low < same.mean < same.high
+    assert not same.clear and not same.text.endswith("*")
+    assert compared.entries[0][0].difference is None and compared.entries[1][1].difference is None
+    assert compare(table, "precision 0.5", images) == compared
+    assert f"2000 resamples of the {N} scored images" in compared.notes[-1]
+
+
+def test_only_seeds_of_both_rows_count_and_what_has_no_interval_says_why(filled):
+    table, images = filled
+    gone = table.entries[1][0].run_ids[0]
+    kept = {run: own for run, own in images.items() if run != gone}
+    compared = compare(table, "0.5", kept)
+    assert compared.entries[1][0].difference.text == "+10.00" and compared.entries[2][0].difference.low is not None
+    assert compared.notes[-1] == "no interval at 1 places: cells from before results were kept by image"
+    others = {**images, gone: PerImage("segmentation", ("sky",), images[gone].images[::-1])}
+    assert "scored on other images" in compare(table, "0.5", others).notes[-1]
+
+
+def test_every_form_shows_the_difference(filled, tmp_path):
+    table, images = filled
+    compared = compare(table, "0.5", images)
+    text = "+10.00 [+10.00, +10.00]*"
+    assert f"| 0.75 | **{table.entries[1][0].text}** | {text.replace('*', chr(92) + '*')} | *49.17* |" in markdown(
+        compared
+    )
+    assert f"& {text} &" in latex(compared) and "& baseline &" in latex(compared)
+    assert f"<small>{text}</small><small>published" in html(compared)
+    console = Console(width=120, record=True, file=(tmp_path / "terminal").open("w"))
+    console.print(terminal(compared))
+    console.file.close()
+    assert text in console.export_text()
+    lines = list(csv.DictReader(to_csv(compared).splitlines()))
+    assert float(lines[2]["difference_low"]) == pytest.approx(10) and lines[2]["against"] == "0.5"
+    assert lines[0]["difference"] == ""
+
+
+def test_a_row_is_named_by_heading_or_keys_and_else_refused():
+    side = Side.of(["caption.source", "data.train"], {"caption.source": ("null", "oracle"), "data.train": (300, 3000)})
+    for text in ("oracle, 300", "source=oracle, train=300", "caption.source=oracle,data.train=300"):
+        assert row_named(side, text) == 2
+    assert row_named(Side.of(["caption.recall"], {"caption.recall": (0.5, 1.0)}), "recall=1") == 1
+    with pytest.raises(ConfigError, match="did you mean 'caption.source=oracle, data.train=300'"):
+        row_named(side, "caption.source=orcle, data.train=300")
+    with pytest.raises(ConfigError, match="no such row; valid names: source oracle, oracle"):
+        row_named(Side.of(["caption.source"], {"caption.source": ("oracle",)}), "9")
+    with pytest.raises(ConfigError, match="rows are metrics"):
+        row_named(Side.of(["metric"], {"metric": ("miou", "accuracy")}), "miou")
+
+
+def test_a_line_is_numpy_s_and_its_interval_knows_that_points_of_an_image_are_alike():
+    chance = np.random.default_rng(0)
+    noise = chance.integers(0, 4, N)
+    own = points_of("recall", images_of((6 * np.arange(N) / N).astype(int) + noise))
+    line = line_through([own], N)
+    slope, intercept = np.polyfit(own.x, own.y, 1)
+    np.testing.assert_allclose(line.y, slope * line.x + intercept)
+    assert line.r == pytest.approx(np.corrcoef(own.x, own.y)[0, 1])
+    # Fisher's interval, and the standard error of a regression at the middle of x.
+    low, high = np.tanh(np.arctanh(line.r) + np.array([-1.96, 1.96]) / np.sqrt(N - 3))
+    assert line.r_interval == pytest.approx((low, high), abs=0.02)
+    residual = np.std(own.y - slope * own.x - intercept) / np.sqrt(N)
+    assert np.ptp(line.band[:, 50]) == pytest.approx(2 * 1.96 * residual, rel=0.15)
+    # The same points over again are no new images.
+    twice = line_through([own, own], N)
+    assert twice.r_interval == pytest.approx(line.r_interval) and len(twice.points.x) == 2 * N
+
+
+def test_size_is_of_each_class_that_is_shown():
+    rows = ({"id": "a", "pixels": 100, "classes": [0, 1, 2], "intersection": [30, 5, 0], "union": [60, 20, 9]},)
+    rows[0]["truth"] = [40, 10, 0]
+    points = points_of("size", PerImage("segmentation", ("sky", "cat", "dog"), rows))
+    np.testing.assert_allclose(points.x, [0.4, 0.1])
+    np.testing.assert_allclose(points.y, [50, 25])
+    assert line_through([points], 1) is None
