@@ -11,6 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from tadp_ray.config.schema import FigureConfig
 from tadp_ray.reporting.figure import COLOURS, write_png
 from tadp_ray.reporting.regression import Line, Points
+from tadp_ray.reporting.resampling import PERCENT
 
 LABELS = {
     "recall": ("recall of the caption's names", "mIoU of the image (%)"),
@@ -48,7 +49,7 @@ def draw_line(axes: Axes, line: Line) -> None:
     # Many points share a place: the more there are, the fainter each is.
     alpha = float(np.clip(120 / len(points.x), 0.04, 0.5))
     axes.scatter(points.x, points.y, s=9, color=colour, alpha=alpha, linewidths=0, label="_")
-    axes.fill_between(line.x, *line.band, color=COLOURS(0.8), alpha=0.45, linewidth=0, label="95 % band")
+    axes.fill_between(line.x, *line.band, color=COLOURS(0.8), alpha=0.45, linewidth=0, label=f"{PERCENT} % band")
     axes.plot(line.x, line.y, color="black", linewidth=1.6, label="least squares")
     axes.plot(*means(points), "o", color="white", markeredgecolor="black", markersize=5, label=f"means of {BINS} parts")
 

@@ -1,0 +1,61 @@
+"""The answer of a sweep is laid out, compared and drawn from what MLflow holds, without its cells' folders."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from typer.testing import CliRunner
+
+from tadp_ray.cli import app
+from tadp_ray.metrics.per_image import PER_IMAGE, write_per_image
+from tadp_ray.sweep.plan import Plan, make_plan
+from tadp_ray.tracking.query import finished, per_image
+from tadp_ray.tracking.sender import replay
+from tadp_ray.tracking.sweep_run import parent, record_plan
+
+IMAGES = 40
+
+
+def trained(plan: Plan, journals) -> None:
+    """Cells as a training leaves them: the more a caption names, the more is found; the first kept nothing by image."""
+    for number, cell in enumerate(plan.cells):
+        chance = np.random.default_rng(number)
+        recall = np.clip(cell.axes["caption.recall"] + chance.integers(-2, 3, IMAGES) / 4, 0, 1)
+        found = (40 * recall + chance.integers(0, 40, IMAGES)).astype(int).tolist()
+        lines = [
+            {"id": str(i), "prompt": "sky", "precision": 1.0, "recall": own, "pixels": 200}
+            | {"classes": [0], "intersection": [hit], "union": [100], "truth": [90]}
+            for i, (own, hit) in enumerate(zip(recall.tolist(), found, strict=True))
+        ]
+        journals.start(cell)
+        if number:
+            write_per_image(cell.folder / PER_IMAGE, "segmentation", ["sky"], lines)
+        journals.finish(cell, miou=sum(found) / IMAGES)
+
+
+def test_table_and_figure_come_from_mlflow_alone(experiment: Path, tmp_path: Path, store, journals) -> None:
+    with experiment.open("a") as file:
+        file.write("figure: {title: Named and found, kind: recall, published: {source: Figure S5, r: 0.28}}\n")
+    plan = make_plan(experiment, "pocket", overrides=[f"compute.storage={tmp_path}/runs"])
+    trained(plan, journals)
+    sweep = parent(store, plan.name, plan.scale, plan.key)
+    record_plan(store, sweep, plan.settings, plan.cells)
+    replay(store, sweep, plan.cells)
+    shutil.rmtree(tmp_path / "runs")
+
+    words = ["table", experiment, "--tracking-uri", store.uri, "--storage", tmp_path / "answers"]
+    result = CliRunner().invoke(app, [*map(str, words), "--against", "precision=1"])
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "answers/tiny/pocket"
+    said = (folder / "table.md").read_text()
+    assert "Figure, published: r = 0.28 (Figure S5)" in said and "Figure, all rows: r = 0." in said
+    assert "120 points" in said and "no interval at 1 places: cells from before results were kept by image" in said
+    assert "| recall 0.5 (difference) |" in said and "| baseline |" in said
+    shown = {file.path for file in store.client.list_artifacts(sweep)}
+    assert {"figure.png", "table.png", "table.md", "plan.json"} <= shown
+    assert (folder / "figure.png").read_bytes()[:4] == b"\x89PNG"
+    first, last = (finished(store, [plan.cells[i].fingerprint])[plan.cells[i].fingerprint] for i in (0, 3))
+    assert per_image(store, first.run_id) is None and len(per_image(store, last.run_id).ids) == IMAGES
+
+    result = CliRunner().invoke(app, [*map(str, words), "--against", "precision=0.7"])
+    assert result.exit_code == 2 and "did you mean 'caption.precision=0.5'" in result.stderr
