@@ -40,6 +40,7 @@ def compare(table: Table, against: str, images: Images) -> Table:
         gaps = [entry.values[i] - other.values[j] for i, j in pairs]
         if not gaps or not all(map(math.isfinite, gaps)):
             return None
+        known = Difference(statistics.fmean(gaps), statistics.stdev(gaps) if len(gaps) > 1 else None)
         try:
             runs = [(entry.run_ids[i], other.run_ids[j]) for i, j in pairs]
             spread = [resampled(left, entry.metric) - resampled(right, entry.metric) for left, right in runs]
@@ -47,8 +48,9 @@ def compare(table: Table, against: str, images: Images) -> Table:
                 raise ValueError("cells scored on other images than the baseline's")
         except ValueError as error:
             reasons[str(error)] += 1
-            return Difference(statistics.fmean(gaps))
-        return Difference(statistics.fmean(gaps), *interval(np.mean(spread, 0)).tolist())
+            return known
+        low, high = interval(np.mean(spread, 0)).tolist()
+        return replace(known, low=low, high=high)
 
     entries = tuple(
         row
@@ -69,9 +71,10 @@ def explained(heading: str, images: Images) -> str:
     counts = sorted({len(own.ids) for own in images.values()})
     shown = f"the {' or '.join(map(str, counts))} scored images" if counts else "the scored images"
     return (
-        f"Differences are to {heading}: within each seed that both rows have, then averaged over seeds; in brackets the "
-        f"{PERCENT} % percentile interval over {RESAMPLES} resamples of {shown}, the same ones for both rows and all seeds; "
-        "* where it excludes zero. It tells the chance in the choice of images, not that in training"
+        f"Differences are to {heading}: within each seed that both rows have, mean ± sample standard deviation over these "
+        f"seeds; in brackets the {PERCENT} % percentile interval of the mean over {RESAMPLES} resamples of {shown}, the same "
+        "ones for both rows and all seeds; * where it excludes zero. It tells the chance in the choice of images; that in "
+        "training is told by the standard deviation, and not at all by one seed"
     )
 
 

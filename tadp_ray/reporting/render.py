@@ -14,7 +14,7 @@ from tadp_ray.reporting.page import PAGE
 from tadp_ray.reporting.table import Entry, Table
 
 CSV_COLUMNS = ("row", "column", "metric", "mean", "sd", "n", "published", "source", "run_ids")
-COMPARED_COLUMNS = ("difference", "difference_low", "difference_high", "against")
+COMPARED_COLUMNS = ("difference", "difference_sd", "difference_low", "difference_high", "against")
 """What a table that was compared has besides."""
 LATEX = str.maketrans(
     {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "±": r"$\pm$", "–": "--"}
@@ -177,7 +177,9 @@ def places(table: Table) -> list[dict[str, Any]]:
 def compared(table: Table, entry: Entry) -> dict[str, Any]:
     """A place's difference to the baseline row by the names of `COMPARED_COLUMNS`."""
     own, against = entry.difference, table.spec.rows.names[table.baseline]
-    return dict(zip(COMPARED_COLUMNS, (own.mean, own.low, own.high, against) if own else (None,) * 4, strict=True))
+    return dict(
+        zip(COMPARED_COLUMNS, (own.mean, own.sd, own.low, own.high, against) if own else (None,) * 5, strict=True)
+    )
 
 
 def to_csv(table: Table) -> str:

@@ -14,8 +14,8 @@ from tadp_ray.reporting.regression import Line, Points
 from tadp_ray.reporting.resampling import PERCENT
 
 LABELS = {
-    "recall": ("recall of the caption's names", "mIoU of the image (%)"),
-    "size": ("share of the image that the class covers", "IoU of the class in the image (%)"),
+    "recall": ("recall of the caption's names (%)", "mIoU of the image (%)"),
+    "size": ("share of the image that the class covers (%)", "IoU of the class in the image (%)"),
 }
 BINS = 10
 
@@ -33,7 +33,7 @@ def draw_lines(figure: FigureConfig, lines: Mapping[str, Line | None], scale: st
         if line:
             draw_line(panel, line)
     panels[0].set_ylim(-2, 102)
-    panels[0].xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    panels[0].xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
     panels[0].set_ylabel(LABELS[figure.kind][1])
     published = f"; published: r = {figure.published.r:.2f}" if figure.published else ""
     drawn.suptitle(f"{figure.title}\nours ({scale} scale){published}", fontsize=11)

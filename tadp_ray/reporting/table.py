@@ -122,6 +122,9 @@ class Difference:
     """How far a place lies above the baseline row's in the same column."""
 
     mean: float
+    """Over the seeds of both rows."""
+    sd: float | None = None
+    """Sample standard deviation of the differences within a seed; None for one seed."""
     low: float | None = None
     high: float | None = None
     """Ends of its interval; None where results are not known by image."""
@@ -133,9 +136,10 @@ class Difference:
 
     @property
     def text(self) -> str:
-        """`+3.20 [+1.10, +5.30]*`, the mark where the interval excludes zero."""
+        """`+3.20 ± 0.40 [+1.10, +5.30]*`, the mark where the interval excludes zero."""
+        spread = "" if self.sd is None else f" ± {self.sd:.2f}"
         span = "" if self.low is None else f" [{self.low:+.2f}, {self.high:+.2f}]"
-        return f"{self.mean:+.2f}{span}{'*' if self.clear else ''}"
+        return f"{self.mean:+.2f}{spread}{span}{'*' if self.clear else ''}"
 
 
 @dataclass(frozen=True)

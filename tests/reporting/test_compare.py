@@ -69,7 +69,9 @@ def test_only_seeds_of_both_rows_count_and_what_has_no_interval_says_why(filled)
     gone = table.entries[1][0].run_ids[0]
     kept = {run: own for run, own in images.items() if run != gone}
     compared = compare(table, "0.5", kept)
-    assert compared.entries[1][0].difference.text == "+10.00" and compared.entries[2][0].difference.low is not None
+    assert (
+        compared.entries[1][0].difference.text == "+10.00 ± 0.00" and compared.entries[2][0].difference.low is not None
+    )
     assert compared.notes[-1] == "no interval at 1 places: cells from before results were kept by image"
     others = {**images, gone: PerImage("segmentation", ("sky",), images[gone].images[::-1])}
     assert "scored on other images" in compare(table, "0.5", others).notes[-1]
@@ -78,11 +80,11 @@ def test_only_seeds_of_both_rows_count_and_what_has_no_interval_says_why(filled)
 def test_every_form_shows_the_difference(filled, tmp_path):
     table, images = filled
     compared = compare(table, "0.5", images)
-    text = "+10.00 [+10.00, +10.00]*"
+    text = "+10.00 ± 0.00 [+10.00, +10.00]*"
     assert f"| 0.75 | **{table.entries[1][0].text}** | {text.replace('*', chr(92) + '*')} | *49.17* |" in markdown(
         compared
     )
-    assert f"& {text} &" in latex(compared) and "& baseline &" in latex(compared)
+    assert text.replace("±", r"$\pm$") in latex(compared) and "& baseline &" in latex(compared)
     assert f"<small>{text}</small><small>published" in html(compared)
     console = Console(width=120, record=True, file=(tmp_path / "terminal").open("w"))
     console.print(terminal(compared))
