@@ -18,7 +18,7 @@ from tadp_ray.models.captioner import Captioner, CaptionerSettings
 from tadp_ray.sweep.captioning import describe_batch
 
 pytestmark = pytest.mark.cluster
-IMAGES, BROKEN = 24, "05"
+IMAGES, BROKEN = 18, "05"
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def command(tiny_blip: Path, tmp_path: Path) -> list[str]:
         Image.fromarray(pixels).save(tmp_path / f"images/{number:02}.png")
     broken = tmp_path / f"images/{BROKEN}.png"
     broken.write_bytes(broken.read_bytes()[:200])
-    lengths = ["--min-tokens", "60", "--max-tokens", "70", "--batch", "2", "--actors", "1"]
+    lengths = ["--min-tokens", "30", "--max-tokens", "35", "--batch", "2", "--actors", "1"]
     words = ["caption", "blip", "images", "--model", str(tiny_blip), *lengths]
     return [sys.executable, "-m", "tadp_ray", *words, "--out", "out.jsonl"]
 
@@ -53,7 +53,7 @@ def wait_for_batches(partial: Path, more: int) -> list[str]:
 
 def undisturbed(folder: Path, model: Path) -> dict[str, str]:
     """The captions that the same batches get without Ray."""
-    captioner = Captioner(CaptionerSettings(str(model), min_tokens=60, max_tokens=70), torch.device("cpu"))
+    captioner = Captioner(CaptionerSettings(str(model), min_tokens=30, max_tokens=35), torch.device("cpu"))
     rows = [{"id": file.stem, "file": str(file), "sha256": ""} for file in sorted((folder / "images").iterdir())]
     batches = [describe_batch(captioner, rows[start : start + 2]) for start in range(0, IMAGES, 2)]
     return {name: text for batch in batches for name, text in batch.captions.items()}
