@@ -70,7 +70,7 @@ def blip(
 ) -> None:
     """Describe every image of a data set in words; can be stopped and repeated, captioned images are skipped."""
     with told():
-        from tadp_ray.data.photographs import find_photographs
+        from tadp_ray.data.given import find_photographs
         from tadp_ray.models.captioner import CaptionerSettings
         from tadp_ray.sweep.captioning import Actors, caption_photographs
 

@@ -7,21 +7,23 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from tadp_ray.data import PUBLISHED
 from tadp_ray.data.check import find
-from tadp_ray.data.files import Fields, Layout, shown
+from tadp_ray.data.files import Fields, Layout, first_few, guide, shown
 from tadp_ray.data.images import class_table, read_mask
 from tadp_ray.data.sample import Sample
 
 
-def by_stem(pattern: str, suffix: str = "") -> dict[str, Path]:
-    """Files of a glob by file stem, without `suffix` behind it, in alphabetical order.
+def by_stem(pattern: str, suffix: str = "", keep: Callable[[Path], bool] = Path.is_file) -> dict[str, Path]:
+    """Files of a glob by file stem, without `suffix` behind it, in alphabetical order; those that are to be kept.
 
     Raises:
         ValueError: there is none, or two have one stem.
     """
     files: dict[str, Path] = {}
-    for path in sorted(path for name in glob.iglob(pattern, recursive=True) if (path := Path(name)).is_file()):
+    for path in sorted(path for name in glob.iglob(pattern, recursive=True) if keep(path := Path(name).absolute())):
         stem = path.stem.removesuffix(suffix)
         if stem in files:
             raise ValueError(f"{path}: has the id {stem!r}, as {files[stem]} has; give a glob that matches one of them")
@@ -46,6 +48,27 @@ def layouts(kind: str, root: Path, split: str | None) -> list[Layout]:
 def photographs(kind: str, root: Path, split: str | None) -> dict[str, Path]:
     """Image files of a data set of the paper by sample id."""
     return {image_id: file for layout in layouts(kind, root, split) for image_id, file in layout.images.items()}
+
+
+def find_photographs(data: str, root: Path | None = None, split: str | None = None) -> dict[str, Path]:
+    """Images by the ids by which trainings look captions up: of a data set of the paper below `root`, a folder or a glob.
+
+    Without a split a data set gives all its published ones, as a recipe has one caption store.
+
+    Raises:
+        ValueError: there are none, a file is missing, or two are of one id.
+    """
+    if root is None and data in PUBLISHED:
+        raise ValueError(f"{data}: name the folder that holds it with --root; {guide(data)}")
+    if root is None and split is not None:
+        raise ValueError(f"--split {split}: only a data set of the paper with --root has splits; {data} is files")
+    if root is None and Path(data).is_dir():
+        endings = Image.registered_extensions()
+        return by_stem(f"{glob.escape(data)}/*", keep=lambda file: file.suffix.lower() in endings)
+    files = by_stem(data) if root is None else photographs(data, root, split)
+    if missing := [str(file) for file in files.values() if not file.is_file()]:
+        raise ValueError(f"{data}: {len(missing)} image(s) are not there: {first_few(missing)}; {guide(data)}")
+    return files
 
 
 def names_in_masks(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tadp_ray.data.photographs import find_photographs
+from tadp_ray.data.given import find_photographs
 
 
 def save(path: Path) -> None:
@@ -21,11 +21,11 @@ def test_folders_and_globs_give_stems(tmp_path: Path) -> None:
     assert [*find_photographs(f"{tmp_path}/**/*.png")] == ["b", "c"]
     save(tmp_path / "deep/b.png")
     for said, asked in {
-        "several files are called b": (f"{tmp_path}/**/*.png",),
-        "no image there; name a folder": (f"{tmp_path}/*.tif",),
+        "has the id .b., as .* has": (f"{tmp_path}/**/*.png",),
+        "no file matches this glob": (f"{tmp_path}/*.tif",),
         "name the folder that holds it with --root": ("ade20k",),
         "did you mean 'ade20k'": ("ade20", tmp_path),
-        "only a published data set": (str(tmp_path), None, "val"),
+        "only a data set of the paper": (str(tmp_path), None, "val"),
     }.items():
         with pytest.raises(ValueError, match=said):
             find_photographs(*asked)
@@ -40,7 +40,7 @@ def test_a_published_set_gives_all_its_splits_or_one(tmp_path: Path) -> None:
         save(tmp_path / f"VOC2012/JPEGImages/{name}.jpg")
     assert [*find_photographs("pascal_segmentation", tmp_path)] == ["2007_000032", "2007_000033"]
     assert [*find_photographs("pascal_segmentation", tmp_path, "val")] == ["2007_000033"]
-    with pytest.raises(ValueError, match="--split test: pascal_segmentation has train, val"):
+    with pytest.raises(ValueError, match="--split test: pascal_segmentation has train and val"):
         find_photographs("pascal_segmentation", tmp_path, "test")
     (tmp_path / "VOC2012/JPEGImages/2007_000033.jpg").unlink()
     with pytest.raises(ValueError, match=r"1 image\(s\) are not there: .*2007_000033.jpg"):
