@@ -4,7 +4,7 @@ import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 
@@ -18,6 +18,8 @@ from tadp_ray.reporting.table import Difference, Entry, Side, Table
 
 Images = Mapping[str, PerImage]
 """What each image adds to a cell's score, by the id of its run, of the cells that kept it."""
+Resampled = tuple[tuple[str, ...], np.ndarray]
+"""Image ids, and a metric of every data set that was drawn from them."""
 
 
 def compare(table: Table, against: str, images: Images) -> Table:
@@ -30,40 +32,41 @@ def compare(table: Table, against: str, images: Images) -> Table:
     reasons: Counter[str] = Counter()
 
     @cache
-    def resampled(run: str, metric: str) -> np.ndarray:
+    def resampled(run: str, metric: str) -> Resampled:
         if run not in images:
             raise ValueError("cells from before results were kept by image")
-        return images[run].scores(metric, resamples(len(images[run].ids)))
+        return images[run].ids, images[run].scores(metric, resamples(len(images[run].ids)))
 
-    def difference(entry: Entry, other: Entry) -> Difference | None:
-        pairs = [(entry.seeds.index(seed), other.seeds.index(seed)) for seed in entry.seeds if seed in other.seeds]
-        gaps = [entry.values[i] - other.values[j] for i, j in pairs]
-        if not gaps or not all(map(math.isfinite, gaps)):
-            return None
-        known = Difference(statistics.fmean(gaps), statistics.stdev(gaps) if len(gaps) > 1 else None)
-        try:
-            runs = [(entry.run_ids[i], other.run_ids[j]) for i, j in pairs]
-            spread = [resampled(left, entry.metric) - resampled(right, entry.metric) for left, right in runs]
-            if len({images[run].ids for pair in runs for run in pair}) > 1:
-                raise ValueError("cells scored on other images than the baseline's")
-        except ValueError as error:
-            reasons[str(error)] += 1
-            return known
-        low, high = interval(np.mean(spread, 0)).tolist()
-        return replace(known, low=low, high=high)
-
-    entries = tuple(
-        row
-        if i == base
-        else tuple(
-            replace(entry, difference=difference(entry, other))
-            for entry, other in zip(row, table.entries[base], strict=True)
-        )
-        for i, row in enumerate(table.entries)
-    )
+    entries = [list(row) for row in table.entries]
+    for row in (*entries[:base], *entries[base + 1 :]):
+        for column, other in enumerate(table.entries[base]):
+            found, reason = difference(row[column], other, resampled)
+            row[column] = replace(row[column], difference=found)
+            reasons.update(reason)
     notes = [explained(table.spec.rows.headings[base], images)]
-    notes += [f"no interval at {count} places: {reason}" for reason, count in reasons.items()]
-    return replace(table, entries=entries, baseline=base, notes=(*table.notes, *notes))
+    notes += [f"no interval at {count} place(s): {reason}" for reason, count in reasons.items()]
+    rows = tuple(map(tuple, entries))
+    return replace(table, entries=rows, baseline=base, notes=(*table.notes, *notes))
+
+
+def difference(
+    entry: Entry, other: Entry, resampled: Callable[[str, str], Resampled]
+) -> tuple[Difference | None, list[str]]:
+    """How far a place lies above another over the seeds of both, and why there is no interval, if so."""
+    pairs = [(entry.seeds.index(seed), other.seeds.index(seed)) for seed in entry.seeds if seed in other.seeds]
+    gaps = [entry.values[i] - other.values[j] for i, j in pairs]
+    if not gaps or not all(map(math.isfinite, gaps)):
+        return None, []
+    known = Difference(statistics.fmean(gaps), statistics.stdev(gaps) if len(gaps) > 1 else None)
+    try:
+        runs = [run for i, j in pairs for run in (entry.run_ids[i], other.run_ids[j])]
+        ids, scores = zip(*(resampled(run, entry.metric) for run in runs), strict=True)
+    except ValueError as error:
+        return known, [str(error)]
+    if len({*ids}) > 1:
+        return known, ["cells scored on other images than the baseline's"]
+    low, high = interval(np.mean([ours - base for ours, base in zip(scores[::2], scores[1::2], strict=True)], 0))
+    return replace(known, low=float(low), high=float(high)), []
 
 
 def explained(heading: str, images: Images) -> str:

@@ -53,7 +53,8 @@ def terminal_entry(table: Table, entry: Entry) -> Text:
     style = "bold green" if entry.best else "" if entry.complete else "yellow"
     text = Text(entry.text, style=style)
     if entry.difference:
-        text.append(f"\n{entry.difference.text}", style="not bold" if entry.difference.clear else "not bold dim")
+        lines = entry.difference.text.replace(" [", "\n[")
+        text.append(f"\n{lines}", style="not bold" if entry.difference.clear else "not bold dim")
     return text.append(f"\npublished {entry.published_text}", style="not bold dim") if table.spec.published else text
 
 
