@@ -102,7 +102,8 @@ class PerImage:
             scored = np.isfinite(values)
             return weights[:, scored] @ values[scored] / weights[:, scored].sum(1)
         if self.task == "detection" and metric == "ap50":
-            return self._ap50(weights)
+            # A hundred data sets at once, since each has a number for every detection.
+            return np.concatenate([self._ap50(part) for part in np.array_split(weights, -(-len(weights) // 100))])
         raise ValueError(f"{metric} is not told apart by image for {self.task}")
 
     def _ap50(self, weights: np.ndarray) -> np.ndarray:
