@@ -11,7 +11,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (sweeps.sweep, sweeps.train, sweeps.table, sweeps.dashboard, sweeps.schema):
+for command in (sweeps.sweep, sweeps.train, sweeps.search, sweeps.table, sweeps.dashboard, sweeps.schema):
     app.command()(command)
 app.add_typer(pocket.app, name="pocket")
 app.add_typer(caption.app, name="caption")

@@ -99,6 +99,26 @@ def train(
         console.print(f"run {found[cell.fingerprint].run_id}; pictures and weights in {cell.folder}", soft_wrap=True)
 
 
+def search(
+    recipe: Annotated[Path, typer.Argument(help="The recipe whose settings are looked for.")],
+    file: Annotated[Path, typer.Argument(help="A search, e.g. sweeps/search_learning_rate.yaml.")],
+    out: Annotated[Path, typer.Option(help="Recipe file to write.")],
+    changes: ChangesOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the candidates, and of their trainings.")] = 0,
+    address: AddressOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Look for settings: many candidates are begun, the worse ones given up early, the best becomes a recipe."""
+    with told():
+        from tadp_ray.sweep.engine import run_plan
+        from tadp_ray.sweep.search import plan_search, write_found
+        from tadp_ray.tracking.store import open_store
+
+        plan, store = plan_search(recipe, file, changes or (), seed), open_store(tracking_uri)
+        run_plan(plan, store, address, console)
+        console.print(f"{out}: {write_found(plan, store, recipe, changes or (), out)}", highlight=False, soft_wrap=True)
+
+
 def table(
     file: ExperimentFile,
     scale: ScaleOption = "pocket",

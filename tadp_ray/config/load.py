@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from tadp_ray.config.errors import ConfigError, explain, nearest, valid_names
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
+from tadp_ray.config.search import Search
 from tadp_ray.config.vocabulary import Vocabulary
 
 V = TypeVar("V", bound=Vocabulary)
@@ -168,6 +169,14 @@ def load_sweep(path: Path) -> Sweep:
     for key in sorted(sweep.keys):
         check_key(key, f"{path}: axes")
     return sweep
+
+
+def load_search(path: Path) -> Search:
+    """The search in `path`, each range of a key that recipes have."""
+    search = validate(Search, read_yaml(path), lambda _: str(path))
+    for key in search.space:
+        check_key(key, f"{path}: space")
+    return search
 
 
 def load_experiment(path: Path) -> Experiment:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ray import tune
+from ray.tune.schedulers import ASHAScheduler
 from rich.console import Console
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
 from tadp_ray.sweep import worker
 from tadp_ray.sweep.cluster import cluster
 from tadp_ray.sweep.plan import Plan
@@ -117,18 +119,19 @@ def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial's last report tells errors, not the metric
     }
     compute = plan.recipe.compute
+    lanes = [[cell.model_dump_json() for cell in lane] for lane in worker.lanes(todo, at_once)]
     return tune.Tuner(
         tune.with_resources(worker.trial, worker.resources(todo[0])),
-        param_space={
-            "cells": tune.grid_search([[c.model_dump_json() for c in lane] for lane in worker.lanes(todo, at_once)])
-        },
+        param_space={"cells": tune.grid_search(lanes), "watched": plan.search is not None},
         tune_config=tune.TuneConfig(
             # Ray Train's start costs seconds: one more cell gets ready while the others train, and waits for a place.
             max_concurrent_trials=at_once + (compute.workers > 1),
             # A warm process keeps the frozen model and the data; starting one costs as much as many training steps.
             reuse_actors=True,
+            scheduler=halving(plan),
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
@@ -138,4 +141,19 @@ def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
             failure_config=tune.FailureConfig(max_failures=compute.max_failures),
             verbose=0,
         ),
+    )
+
+
+def halving(plan: Plan) -> ASHAScheduler | None:
+    """Gives up those candidates of a search that do worse than others did at the same step."""
+    if plan.search is None:
+        return None
+    metric = MAIN_METRIC[plan.recipe.task]
+    return ASHAScheduler(
+        time_attr="step",
+        metric=metric,
+        mode="min" if metric in FALLING else "max",
+        grace_period=plan.search.first,
+        reduction_factor=plan.search.keep,
+        max_t=plan.recipe.schedule.iterations,
     )

@@ -12,6 +12,7 @@ from tadp_ray.config.cell import Cell, grid, recipe_at, sha256_of
 from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.load import Loader, experiment_name, load_experiment, load_recipe, load_recipe_values, load_sweep
 from tadp_ray.config.schema import Recipe, Sweep
+from tadp_ray.config.search import Search
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.data import open_dataset
 from tadp_ray.data.files import file_digest
@@ -33,6 +34,8 @@ class Plan:
     """Every cell of the table: axis values x seeds."""
     asked: tuple[Cell, ...]
     """The cells that `--only` leaves; all of them without it."""
+    search: Search | None = None
+    """When cells that do worse than others are given up; None: never."""
 
     @property
     def recipe(self) -> Recipe:
@@ -136,10 +139,15 @@ def plan_one(file: Path, overrides: Sequence[str], seed: int) -> Plan:
         ValueError: data, weights or the caption store are not there.
     """
     recipe = anywhere(load_recipe(file, overrides))
-    scale: Scale = "pocket" if recipe.data.kind == "scenes" else "paper"
+    scale = scale_of(recipe)
     cell = Cell(experiment=file.stem, scale=scale, seed=seed, axes={}, recipe=recipe, digests=digests_of(recipe))
     question = f"How well does one training by {file.name} do?"
     return Plan(file.stem, settings_of(file, overrides), scale, question, (cell,), (cell,))
+
+
+def scale_of(recipe: Recipe) -> Scale:
+    """The scale of a recipe that no experiment names."""
+    return "pocket" if recipe.data.kind == "scenes" else "paper"
 
 
 def settings_of(recipe: Path, overrides: Sequence[str]) -> str:

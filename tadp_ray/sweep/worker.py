@@ -4,13 +4,13 @@ The driver and a trial without Ray Train workers need neither Ray Train nor, her
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.training.reporter import final_metrics, read_journal
+from tadp_ray.training.reporter import Watch, final_metrics, read_journal
 
 if TYPE_CHECKING:
     import torch
@@ -63,15 +63,21 @@ def trial(config: dict[str, Any]) -> None:
         import torch
 
         device = torch.device("cuda" if compute.gpus else "cpu")
-        tune.report({"errors": {cell.fingerprint: said for cell in cells if (said := attempt(cell, device))}})
+        watch = tell_tune if config["watched"] else None
+        tune.report({"errors": {cell.fingerprint: said for cell in cells if (said := attempt(cell, device, watch))}})
 
 
-def attempt(cell: Cell, device: "torch.device") -> str | None:
+def tell_tune(step: int, metrics: Mapping[str, float]) -> None:
+    """Tell Ray Tune how good a model is, which ends this training here if others did better."""
+    tune.report({**metrics, "step": step})
+
+
+def attempt(cell: Cell, device: "torch.device", watch: Watch | None = None) -> str | None:
     """The error of a cell that no restart can mend (bad input); crashes are left to Ray."""
     from tadp_ray.training.run import train_cell
 
     try:
-        train_cell(cell, device)
+        train_cell(cell, device, watch)
     except ValueError as error:
         return str(error)
 

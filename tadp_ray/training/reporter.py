@@ -8,11 +8,13 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 CHECKPOINT = "checkpoint.safetensors"
+Watch = Callable[[int, Mapping[str, float]], None]
+"""(step, main metric) -> None."""
 
 
 class Reporter(Protocol):
@@ -79,6 +81,23 @@ class Journal:
         self._file.write(json.dumps({"time": time.time(), **record}).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+class Watched:
+    """A journal that somebody watches, who may end the training by an exception: at every evaluation but the last."""
+
+    def __init__(self, journal: Journal, watch: Watch, metric: str, last: int) -> None:
+        self._journal, self._watch, self._metric, self._last = journal, watch, metric, last
+
+    def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
+        """Append the metrics of one step, and tell the watcher how good the model is."""
+        self._journal.report(step, metrics, checkpoint)
+        if self._metric in metrics and step < self._last:
+            self._watch(step, {self._metric: metrics[self._metric]})
+
+    def resume_from(self) -> Path | None:
+        """The cell's checkpoint, if one was written."""
+        return self._journal.resume_from()
 
 
 class Follower:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tadp_ray.config.cell import Cell, sha256_of
+from tadp_ray.config.vocabulary import MAIN_METRIC
 from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
 from tadp_ray.training.chance import image_generator
@@ -16,14 +17,16 @@ from tadp_ray.training.distributed import World
 from tadp_ray.training.evaluate import encode_views, evaluate
 from tadp_ray.training.loop import Course, Training
 from tadp_ray.training.pictures import draw_predictions
-from tadp_ray.training.reporter import Follower, Journal, Reporter, acquire_lock, final_metrics
+from tadp_ray.training.reporter import Follower, Journal, Reporter, Watch, Watched, acquire_lock, final_metrics
 from tadp_ray.training.study import Study
 
 MODEL = "model.safetensors"
 
 
-def train_cell(cell: Cell, device: torch.device) -> dict[str, float]:
+def train_cell(cell: Cell, device: torch.device, watch: Watch | None = None) -> dict[str, float]:
     """Train a cell unless its journal says that it is finished; returns its final metrics either way.
+
+    A `watch` is told how good the model is, and may end the training by an exception.
 
     Raises:
         ValueError: something in the recipe, the data or a checkpoint does not fit.
@@ -33,8 +36,10 @@ def train_cell(cell: Cell, device: torch.device) -> dict[str, float]:
     with Journal(cell.folder, cell.fingerprint) as journal:
         metrics = final_metrics(cell.folder)
         if metrics is None:
-            metrics = run(cell, device, journal)
-            journal.finish(cell.recipe.schedule.iterations, metrics)
+            last = cell.recipe.schedule.iterations
+            watched = Watched(journal, watch, MAIN_METRIC[cell.recipe.task], last) if watch else journal
+            metrics = run(cell, device, watched)
+            journal.finish(last, metrics)
         return metrics
 
 

@@ -1,0 +1,74 @@
+"""A search for settings: candidates are the cells of a plan, the worse ones are given up early, the best becomes a recipe."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from tadp_ray.config.cell import Cell, recipe_at
+from tadp_ray.config.load import load_recipe_values, load_search, parse_override, set_key
+from tadp_ray.config.vocabulary import MAIN_METRIC
+from tadp_ray.sweep.plan import Plan, anywhere, digests_of, scale_of, settings_of
+from tadp_ray.tasks import task_of
+from tadp_ray.tracking.query import finished
+from tadp_ray.tracking.store import Store
+
+
+def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -> Plan:
+    """The candidates of a search file as cells. Scenes are scored on val, whatever the recipe says: test is for reporting.
+
+    Raises:
+        ConfigError: something in the files or the overrides is wrong.
+        ValueError: data, weights or the caption store are not there, or candidates are to have Ray Train workers.
+    """
+    search = load_search(file)
+    raw, origin = load_recipe_values(recipe, [*overrides, f"evaluation.every={search.first}"])
+    if "scored" in raw.get("data", {}):
+        raw = set_key(raw, "data.scored", "val")
+    cells = []
+    for point in search.draw(seed):
+        resolved = anywhere(recipe_at(raw, origin, point, file))
+        name, scale = f"{recipe.stem}-{file.stem}", scale_of(resolved)
+        digests = digests_of(resolved)
+        cells.append(Cell(experiment=name, scale=scale, seed=seed, axes=point, recipe=resolved, digests=digests))
+    if cells[0].recipe.compute.workers:
+        raise ValueError(
+            "compute.workers: candidates are trained in the search's own processes; --set compute.workers=0"
+        )
+    question = f"Which {' and '.join(search.space)} suit {recipe.name}?"
+    return Plan(name, settings_of(recipe, overrides), scale, question, tuple(cells), tuple(cells), search)
+
+
+def write_found(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str], out: Path) -> str:
+    """Write the best candidate as a recipe that extends the one searched for; returns what was found in words.
+
+    Raises:
+        ValueError: no candidate was trained to its end.
+    """
+    done = finished(store, [cell.fingerprint for cell in plan.cells])
+    if not done:
+        raise ValueError("no candidate was trained to its end; their journals say why")
+    metric, task = MAIN_METRIC[plan.recipe.task], task_of(plan.recipe)
+    best = next(cell for cell in plan.cells if cell.fingerprint in done)
+    for cell in plan.cells:
+        row = done.get(cell.fingerprint)
+        if row and task.better(row.metrics[metric], done[best.fingerprint].metrics[metric]):
+            best = cell
+    row = done[best.fingerprint]
+    said = (
+        f"{metric} {row.metrics[metric]:.4g} on {getattr(best.recipe.data, 'scored', 'val')}, the best of "
+        f"{len(plan.cells)} candidates of seed {best.seed}, {len(done)} of which were trained to the end (run {row.run_id})"
+    )
+    values: dict = {}
+    for key, value in (*(parse_override(text) for text in overrides), *best.axes.items()):
+        if not key.startswith("compute."):
+            values = set_key(values, key, value)
+    extends = os.path.relpath(recipe.absolute(), out.absolute().parent)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_suffix(".part")
+    draft.write_text(
+        f"# Found by a search: {said}.\n" + yaml.safe_dump({"extends": extends, **values}, sort_keys=False)
+    )
+    draft.replace(out)
+    return said

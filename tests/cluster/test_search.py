@@ -1,0 +1,43 @@
+"""A search on real Ray gives up the worse candidates and leaves a recipe."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tadp_ray.config.load import load_recipe
+from tadp_ray.sweep.search import plan_search
+from tadp_ray.training.reporter import final_metrics, read_journal
+
+pytestmark = pytest.mark.cluster
+SEARCH = """\
+space: {schedule.learning_rate: {low: 1e-5, high: 1e-2}}
+candidates: 5
+first: 4
+keep: 2
+"""
+
+
+def test_the_best_candidate_becomes_a_recipe(experiment: Path, tmp_path: Path) -> None:
+    recipe, file, out = experiment.parent / "recipe.yaml", tmp_path / "search.yaml", tmp_path / "found/best.yaml"
+    file.write_text(SEARCH)
+    changes = ["schedule.iterations=16", "compute.storage=runs"]
+    flags = [word for change in changes for word in ("--set", change)]
+    command = [sys.executable, "-m", "tadp_ray", "search", str(recipe), str(file), "--out", str(out), *flags]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    cells = plan_search(recipe, file, [changes[0], f"compute.storage={tmp_path}/runs"], 0).cells
+    rates = [cell.recipe.schedule.learning_rate for cell in cells]
+    assert len({*rates}) == 5 and all(1e-5 <= rate <= 1e-2 for rate in rates)
+    finals = [final_metrics(cell.folder) for cell in cells]
+    reached = [max(record.get("step", 0) for record in read_journal(cell.folder)) for cell in cells]
+    # Two at once: whoever comes to a rung later than a better one is given up there.
+    assert any(final is None for final in finals) and {*reached} <= {4, 8, 16}
+    best = max((final["miou"], rate) for final, rate in zip(finals, rates, strict=True) if final)
+
+    found = load_recipe(out)
+    assert found.schedule.learning_rate == best[1] and found.schedule.iterations == 16
+    assert found.data == load_recipe(recipe).data and f"miou {best[0]:.4g} on val" in out.read_text()
+    assert str(tmp_path) not in out.read_text()
