@@ -212,6 +212,7 @@ def align(
     weights: Annotated[
         str | None, typer.Option(help="similar: whose text encoder compares words; pocket knows its own world's alone.")
     ] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG to write: how the figures are spread over images.")] = None,
     as_json: JSONOption = False,
 ) -> None:
     """Precision, recall and F1 of the class names in captions, against what images show (Figure S5).
@@ -222,6 +223,7 @@ def align(
         from tadp_ray.captions.alignment import align as run
         from tadp_ray.captions.oracle import names_of
         from tadp_ray.captions.store import read_store
+        from tadp_ray.data.captioned import draw_distributions
 
         if oracle is None:
             labels = {"ignore": ignore or [255], "reduce_zero_label": reduce_zero_label}
@@ -237,6 +239,12 @@ def align(
         texts = {image_id: captioned.captions[image_id][0] for image_id in present}
         found = run(texts, present, matcher(match, texts.values(), names, threshold, synonyms, weights))
         show_alignment(found, as_json)
+        if plot:
+            fits = found.images.values()
+            spread = {
+                n: [v for fit in fits if (v := getattr(fit, n)) is not None] for n in ("precision", "recall", "f1")
+            }
+            draw_distributions(plot, {name: values for name, values in spread.items() if values})
 
 
 def matcher(

@@ -203,8 +203,9 @@ def test_a_data_set_of_the_paper_names_images_and_what_they_show(shared: Path, t
     assert invoke("check", stems, *data).exit_code == 1
     assert invoke("import", stems, *data, "--out", tmp_path / "store").exit_code == 0
     assert invoke("check", tmp_path / "store", *data).exit_code == 0
-    aligned = invoke("align", tmp_path / "store", *data, "--match", "exact", "--json")
+    aligned = invoke("align", tmp_path / "store", *data, "--match", "exact", "--json", "--plot", tmp_path / "fits.png")
     assert json.loads(aligned.stdout)["precision"]["micro"] == 1
+    assert (tmp_path / "fits.png").read_bytes()[:4] == b"\x89PNG"
     told = refusal("oracle", "--data", "ade20k", "--root", tmp_path, "--split", "test", "--out", tmp_path / "x")
     assert "--split test: ade20k has train and val" in told
     assert "name images by --images, or by --data and --root" in refusal("check", stems, "--data", "ade20k")
