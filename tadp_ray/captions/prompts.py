@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tadp_ray.captions.alignment import exact
 from tadp_ray.captions.describe import plain_sentence
 from tadp_ray.captions.precision_recall import Score, degrade, score
 from tadp_ray.captions.store import read_store
+from tadp_ray.captions.synonyms import everyday
 
 if TYPE_CHECKING:
     from tadp_ray.config.data import CaptionConfig
@@ -23,25 +25,26 @@ NAME_END = "\n"
 
 @dataclass(frozen=True)
 class Prompts:
-    """One prompt by image id, how many of them the text encoder will cut short, and what chosen names realise."""
+    """One prompt by image id, how many of them the text encoder will cut short, and how well their names fit the images."""
 
     by_id: Mapping[str, str]
     truncated: int = 0
     score: Score | None = None
+    """Over the data set."""
     fits: Mapping[str, Score] = field(default_factory=dict)
-    """By image id how well the names that a prompt is made of fit what the image shows; empty if it is made of none."""
+    """By image id."""
 
     def __getitem__(self, image_id: str) -> str:
         return self.by_id[image_id]
 
     @property
     def precision(self) -> float | None:
-        """Realised micro precision over the data set; None unless the prompts are names chosen by what is shown, and any."""
+        """Realised micro precision over the data set; None if no class is named."""
         return self.score.precision if self.score else None
 
     @property
     def recall(self) -> float | None:
-        """Realised micro recall over the data set; None unless the prompts are names chosen by what is shown."""
+        """Realised micro recall over the data set; None if no image shows a class."""
         return self.score.recall if self.score else None
 
     def digest(self) -> str:
@@ -84,8 +87,7 @@ def make_prompts(
         ValueError: images without a caption in the store, a distractor that is a class, or a precision or recall that
             cannot be met.
     """
-    said: Mapping[str, Sequence[str]] = {}
-    realised = None
+    said: Mapping[str, Sequence[str]]
     between = " " if caption.encoding == "text" else NAME_END
     match caption.source:
         case "null":
@@ -94,6 +96,7 @@ def make_prompts(
             said, by_id = dict.fromkeys(present, classes), dict.fromkeys(present, between.join(classes))
         case "sentence":
             by_id = dict.fromkeys(present, caption.sentence)
+            said = heard(by_id, classes)
         case "oracle" | "template":
             said = degrade(
                 present,
@@ -106,17 +109,16 @@ def make_prompts(
                 count_tokens=count_tokens,
                 budget=budget,
             )
-            realised = score(said, present)
             worded = say if caption.source == "template" else lambda _, names: between.join(names)
             by_id = {image_id: worded(image_id, names) for image_id, names in said.items()}
         case "shuffled" | "wrong":
             said = dealt_out(present, seed) if caption.source == "shuffled" else absent_names(present, classes, seed)
-            realised = score(said, present)
             by_id = {image_id: between.join(sorted(names, key=list(classes).index)) for image_id, names in said.items()}
         case "store":
             store = read_store(caption.store)
             store.check(present)
             by_id = {image_id: store.captions[image_id][0] for image_id in present}
+            said = heard(by_id, classes)
         case _:
             raise AssertionError(f"the schema let caption.source {caption.source!r} through")
     if caption.shuffle and caption.source in ("store", "template"):
@@ -124,7 +126,14 @@ def make_prompts(
     uses = Counter(by_id.values())
     truncated = sum(n for prompt, n in uses.items() if count_tokens(prompt) > budget)
     fits = {image_id: score({image_id: names}, {image_id: present[image_id]}) for image_id, names in said.items()}
-    return Prompts(by_id, truncated, realised, fits)
+    return Prompts(by_id, truncated, score(said, present), fits)
+
+
+def heard(texts: Mapping[str, str], classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The class names that texts say, as far as they are known by exact words and everyday synonyms."""
+    match = exact(classes, everyday(classes))
+    known = {text: match(text) for text in set(texts.values())}
+    return {image_id: known[text] for image_id, text in texts.items()}
 
 
 def shuffled_words(text: str, seed: int, image_id: str) -> str:

@@ -41,13 +41,18 @@ def test_all_images_without_a_caption_are_named_before_any_is_used(tmp_path):
         prompts(source="store", store=tmp_path / "store")
 
 
-def test_realised_figures_belong_to_oracles_only(voc, voc_classes):
+def test_every_source_tells_how_well_its_names_fit(voc, voc_classes, tmp_path):
     degraded = prompts(voc, voc_classes, precision=0.5, recall=0.75)
     assert (degraded.precision, degraded.recall) == pytest.approx((0.5, 0.75), abs=0.01)
     assert degraded.score.macro_recall == pytest.approx(0.75, abs=0.02)
-    assert prompts(source="class_names").precision is None
+    everything = prompts(source="class_names")
+    assert (everything.precision, everything.recall) == (3 / 12, 1.0)
     empty = prompts(recall=0.0, min_true=0)
     assert (empty["a"], empty.precision, empty.recall) == ("", None, 0.0)
+    CaptionStore({"a": ("two cows on a couch",), "b": ("a settee",), "c": ("",)}).write(tmp_path / "store")
+    stored = prompts(source="store", store=tmp_path / "store")
+    assert (stored.precision, stored.recall) == (2 / 3, 2 / 3)
+    assert (stored.fits["a"].precision, stored.fits["a"].recall, stored.fits["b"].recall) == (0.5, 0.5, 1.0)
 
 
 def test_a_template_says_the_oracles_names_in_a_sentence(voc, voc_classes):
