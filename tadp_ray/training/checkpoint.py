@@ -6,6 +6,7 @@ functions of (seed, step), so that there is no random state to keep.
 
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+
+from tadp_ray.training.reporter import PREVIOUS
+
+
+class Damaged(ValueError):
+    """A file does not hold what was written into it."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -29,14 +36,26 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and facts of a file from `write_tensors`.
 
     Raises:
-        ValueError: the file is damaged or was written by something else.
+        Damaged: the file is damaged or was written by something else.
     """
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})["facts"])
-            return {name: file.get_tensor(name) for name in file.keys()}, facts
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{path}: not a readable checkpoint ({error}); delete it to train this cell afresh") from None
+        raise Damaged(f"{path}: not a readable checkpoint ({error}); delete it to train this cell afresh") from None
+    if "crc32" in facts and facts["crc32"] != checksum(tensors):
+        raise Damaged(f"{path}: its contents are not what was written; delete it to train this cell afresh")
+    return tensors, facts
+
+
+def checksum(tensors: Mapping[str, Tensor]) -> int:
+    """CRC-32 of names and contents."""
+    total = 0
+    for name in sorted(tensors):
+        contents = tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        total = zlib.crc32(contents, zlib.crc32(name.encode(), total))
+    return total
 
 
 class TensorFile(Mapping[str, Tensor]):
@@ -64,18 +83,24 @@ class TensorFile(Mapping[str, Tensor]):
 
 
 def save(path: Path, model: nn.Module, optimizer: Optimizer, facts: Mapping[str, Any]) -> None:
-    """Write a checkpoint. `facts` hold the fingerprint, the step and whatever else a resume must know."""
+    """Write a checkpoint, and keep the one before in `PREVIOUS` beside it.
+
+    `facts` hold the fingerprint, the step and whatever else a resume must know.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-    write_tensors(path, tensors, facts)
+    if path.is_file():
+        os.replace(path, path.with_name(PREVIOUS))
+    write_tensors(path, tensors, {**facts, "crc32": checksum(tensors)})
 
 
 def load(path: Path, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, fingerprint: str) -> dict[str, Any]:
     """Put a checkpoint into model, optimizer and schedule, and return its facts.
 
     Raises:
-        ValueError: it is damaged, belongs to another cell, or does not fit the model.
+        Damaged: it does not hold what was written.
+        ValueError: it belongs to another cell, or does not fit the model.
     """
     tensors, facts = read_tensors(path)
     if facts.get("fingerprint") != fingerprint:

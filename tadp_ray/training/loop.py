@@ -25,6 +25,8 @@ from tadp_ray.training.reporter import CHECKPOINT, Reporter
 from tadp_ray.training.study import Study
 
 LOG_EVERY = 10
+BEST = "best.safetensors"
+"""Weights of the best evaluation, where that was not the last one."""
 
 
 @dataclass
@@ -153,6 +155,11 @@ class Training:
         )
         return iter(train_loader(views, order, recipe.compute.loaders))
 
+    def write_model(self, name: str, course: Course) -> None:
+        """Write the trained weights into the cell's folder."""
+        facts = {"fingerprint": self.cell.fingerprint, "step": course.step, "classes": self.study.train.classes}
+        checkpoint.write_tensors(self.cell.folder / name, self.model.state_dict(), facts)
+
     def _evaluate(self, course: Course) -> None:
         score = evaluate(self.model, self.study, self.latents, self.device, self.world)
         course.latest = score.compute()
@@ -163,14 +170,23 @@ class Training:
         value = course.latest[task.main]
         if not course.best_step or task.better(value, course.best):
             course.best, course.best_step = value, course.step
+            if self.world.leads and course.step < self.cell.recipe.schedule.iterations:
+                self.write_model(BEST, course)
         self.reporter.report(course.step, {name: course.latest[name] for name in task.curves})
 
     def _resume(self, optimizer: torch.optim.Optimizer, rates: Any) -> Course:
-        path = self.reporter.resume_from()
-        if path is None:
-            return Course()
-        facts = checkpoint.load(path, self.model, optimizer, rates, self.cell.fingerprint)
-        return Course(**facts["course"])
+        found = self.reporter.resume_from()
+        for path in found:
+            try:
+                facts = checkpoint.load(path, self.model, optimizer, rates, self.cell.fingerprint)
+            except checkpoint.Damaged:
+                if path == found[-1]:
+                    raise
+                continue
+            course = Course(**facts["course"])
+            self.reporter.report(course.step, {}, path)
+            return course
+        return Course()
 
     def _save(self, optimizer: torch.optim.Optimizer, course: Course) -> None:
         if self.world.leads:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 CHECKPOINT = "checkpoint.safetensors"
+PREVIOUS = "checkpoint.previous.safetensors"
+"""The one before, in case the newest is torn."""
 Watch = Callable[[int, Mapping[str, float]], None]
 """(step, main metric) -> None."""
 
@@ -23,8 +25,8 @@ class Reporter(Protocol):
     def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
         """Tell the metrics of an optimizer step (counted from 1), and where a checkpoint of that step lies."""
 
-    def resume_from(self) -> Path | None:
-        """Return the newest checkpoint of this cell, if it was interrupted before."""
+    def resume_from(self) -> list[Path]:
+        """Checkpoints of this cell, newest first, if it was interrupted before."""
 
 
 class Journal:
@@ -54,15 +56,15 @@ class Journal:
         place = {"checkpoint": str(checkpoint)} if checkpoint else {}
         self._write({"type": "metrics", "step": step, "metrics": dict(metrics), **place})
 
-    def resume_from(self) -> Path | None:
-        """The cell's checkpoint, if one was written."""
-        path = self.folder / CHECKPOINT
-        return path if path.is_file() else None
+    def resume_from(self) -> list[Path]:
+        """The cell's checkpoints, newest first."""
+        return checkpoints(self.folder)
 
     def finish(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append the final metrics: this cell is done and is never trained again."""
         self._write({"type": "finished", "step": step, "metrics": dict(metrics)})
-        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        for path in checkpoints(self.folder):
+            path.unlink()
 
     def fail(self, error: str) -> None:
         """Append why this cell has no result."""
@@ -95,8 +97,8 @@ class Watched:
         if self._metric in metrics and step < self._last:
             self._watch(step, {self._metric: metrics[self._metric]})
 
-    def resume_from(self) -> Path | None:
-        """The cell's checkpoint, if one was written."""
+    def resume_from(self) -> list[Path]:
+        """The cell's checkpoints, newest first."""
         return self._journal.resume_from()
 
 
@@ -109,10 +111,14 @@ class Follower:
     def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
         """Say nothing."""
 
-    def resume_from(self) -> Path | None:
-        """The cell's checkpoint, if one was written."""
-        path = self._folder / CHECKPOINT
-        return path if path.is_file() else None
+    def resume_from(self) -> list[Path]:
+        """The cell's checkpoints, newest first."""
+        return checkpoints(self._folder)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """A cell's checkpoints, newest first."""
+    return [path for name in (CHECKPOINT, PREVIOUS) if (path := folder / name).is_file()]
 
 
 def acquire_lock(path: Path, patience: float = 0.0) -> int:

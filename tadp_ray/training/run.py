@@ -15,7 +15,7 @@ from tadp_ray.training import checkpoint
 from tadp_ray.training.chance import image_generator
 from tadp_ray.training.distributed import World
 from tadp_ray.training.evaluate import encode_views, evaluate
-from tadp_ray.training.loop import Course, Training
+from tadp_ray.training.loop import BEST, Course, Training
 from tadp_ray.training.pictures import draw_predictions
 from tadp_ray.training.reporter import Follower, Journal, Reporter, Watch, Watched, acquire_lock, final_metrics
 from tadp_ray.training.study import Study
@@ -68,15 +68,17 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
     study.keep_contexts(cell.digests, device)
     text_seconds = time.monotonic() - encoding
     latents = evaluation_latents(cell.digests, study, model, device, world)
-    course = Training(cell, study, model, latents, reporter, device, world).fit()
+    training = Training(cell, study, model, latents, reporter, device, world)
+    course = training.fit()
     for name, other in study.besides().items():
         seen = evaluation_latents({**cell.digests, "val": other.val.digest()}, other, model, device, world)
         found = evaluate(model, other, seen, device, world).compute()
         course.latest[f"{study.task.main}/{name}"] = found[study.task.main]
 
     if world.leads:
-        facts = {"fingerprint": cell.fingerprint, "step": course.step, "classes": study.train.classes}
-        checkpoint.write_tensors(cell.folder / MODEL, model.state_dict(), facts)
+        training.write_model(MODEL, course)
+        if course.best_step == course.step:
+            (cell.folder / BEST).unlink(missing_ok=True)
         draw_predictions(cell.folder / "predictions.png", model, study, latents, device)
     return final(cell, study, model, course, {"seconds": time.monotonic() - began, "text_seconds": text_seconds})
 

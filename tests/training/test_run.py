@@ -12,9 +12,11 @@ from safetensors.torch import load_file
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.metrics.per_image import PER_IMAGE, read_per_image
+from tadp_ray.tasks import Task
 from tadp_ray.training import run as run_module
-from tadp_ray.training.loop import Training
-from tadp_ray.training.reporter import CHECKPOINT, Journal, final_metrics, read_journal
+from tadp_ray.training.checkpoint import read_tensors
+from tadp_ray.training.loop import BEST, Training
+from tadp_ray.training.reporter import CHECKPOINT, Journal, checkpoints, final_metrics, read_journal
 from tadp_ray.training.run import MODEL, train_cell
 
 CPU = torch.device("cpu")
@@ -208,7 +210,7 @@ def test_the_core_trains_without_ray_and_mlflow(tiny_cell, tmp_path: Path) -> No
 
 def test_a_checkpoint_of_another_cell_or_a_torn_one_is_refused(tiny_cell, stop_after) -> None:
     cell, other = tiny_cell("a", compute={"checkpoint_every": 2}), tiny_cell("b", seed=1)
-    stop_after(4)
+    stop_after(5)
     with pytest.raises(Stopped):
         train_cell(cell, CPU)
     stop_after(None)
@@ -217,9 +219,35 @@ def test_a_checkpoint_of_another_cell_or_a_torn_one_is_refused(tiny_cell, stop_a
     (other.folder / CHECKPOINT).write_bytes(saved)
     with pytest.raises(ValueError, match=f"checkpoint of another cell.*{cell.fingerprint[:16]}.*Delete it"):
         train_cell(other, CPU)
-    (cell.folder / CHECKPOINT).write_bytes(saved[: len(saved) // 2])
-    with pytest.raises(ValueError, match="checkpoint.safetensors: not a readable checkpoint.*delete it"):
+    for path in checkpoints(cell.folder):
+        path.write_bytes(saved[: len(saved) // 2])
+    with pytest.raises(ValueError, match="previous.safetensors: not a readable checkpoint.*delete it"):
         train_cell(cell, CPU)
+
+
+def test_a_checkpoint_with_a_flipped_bit_leaves_the_one_before(tiny_cell, stop_after) -> None:
+    whole, cell = tiny_cell("whole"), tiny_cell("cut", compute={"checkpoint_every": 2})
+    stop_after(5)
+    with pytest.raises(Stopped):
+        train_cell(cell, CPU)
+    stop_after(None)
+    newest, before = checkpoints(cell.folder)
+    content = bytearray(newest.read_bytes())
+    content[-100] ^= 1
+    newest.write_bytes(content)
+    assert numbers(train_cell(cell, CPU)) == numbers(train_cell(whole, CPU))
+    resumed = [record for record in read_journal(cell.folder) if record.get("checkpoint") == str(before)]
+    assert [record["step"] for record in resumed] == [2] and not checkpoints(cell.folder)
+
+
+def test_the_best_weights_are_kept_beside_the_last(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Task, "better", lambda *_: False)  # the first evaluation stays the best
+    cell = tiny_cell()
+    assert train_cell(cell, CPU)["best_step"] == 3
+    assert [read_tensors(cell.folder / name)[1]["step"] for name in (BEST, MODEL)] == [3, 6]
+    monkeypatch.setattr(Task, "better", lambda *_: True)
+    other = tiny_cell("other")
+    assert train_cell(other, CPU)["best_step"] == 6 and not (other.folder / BEST).exists()
 
 
 def test_a_diverging_cell_says_so(tiny_cell) -> None:
