@@ -60,9 +60,18 @@ def parent(store: Store, experiment: str, scale: Scale, key: str, description: s
 
 
 def record_plan(store: Store, run_id: str, settings: str, cells: Sequence[Cell]) -> None:
-    """Keep what the sweep's table is made of, so that it can be laid out again from MLflow alone."""
+    """Keep what the sweep's table is made of, so that it can be laid out again from MLflow alone.
+
+    Raises:
+        ValueError: MLflow takes numbers, but its place for files takes none.
+    """
     plan = {"settings": settings, "cells": [cell.model_dump(mode="json") for cell in cells]}
-    store.client.log_dict(run_id, plan, PLAN)
+    try:
+        store.client.log_dict(run_id, plan, PLAN)
+    except (MlflowException, OSError) as error:
+        raise ValueError(
+            f"MLflow at {store.shown} answers but takes no files ({first_line(error)}): mend its artifact store first"
+        ) from None
 
 
 def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
@@ -87,9 +96,12 @@ def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
 
 
 def attach(store: Store, run_id: str, files: Sequence[Path]) -> None:
-    """Show files (table, figures) on a sweep's page."""
-    for path in files:
-        store.client.log_artifact(run_id, str(path))
+    """Show files (table, figures) on a sweep's page; they are on disk, so a store that takes none is only complained of."""
+    try:
+        for path in files:
+            store.client.log_artifact(run_id, str(path))
+    except (MlflowException, OSError) as error:
+        to_console(f"MLflow at {store.shown} does not show {path.name} ({first_line(error)})")
 
 
 def end_parent(store: Store, run_id: str, status: str) -> None:

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tadp_ray.tracking.store import open_store
+from tadp_ray.tracking.sweep_run import attach, parent, record_plan
 
 
 def test_a_server_that_is_not_there_is_named_with_the_mend(free_port):
@@ -33,3 +34,14 @@ def test_without_a_uri_the_database_lies_in_the_working_folder(store, monkeypatc
     assert open_store().uri == store.uri
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     assert open_store().uri == store.uri
+
+
+def test_a_store_that_takes_numbers_but_no_files_is_told(store, make_cell, tmp_path, capsys):
+    """Before a sweep it is an error; afterwards table and figures are on disk anyway."""
+    store.client.create_experiment("prec_recall", artifact_location="file:///proc/nowhere")
+    run = parent(store, "prec_recall", "pocket", "key")
+    with pytest.raises(ValueError, match="answers but takes no files .* mend its artifact store first"):
+        record_plan(store, run, "recipe pocket", [make_cell()])
+    (tmp_path / "table.md").write_text("| 1 |")
+    attach(store, run, [tmp_path / "table.md"])
+    assert "does not show table.md" in capsys.readouterr().err
