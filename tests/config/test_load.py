@@ -6,7 +6,7 @@ import pytest
 
 from tadp_ray.config.cell import Cell, grid, recipe_at
 from tadp_ray.config.errors import ConfigError
-from tadp_ray.config.load import load_experiment, load_recipe, load_recipe_values, load_sweep
+from tadp_ray.config.load import load_experiment, load_recipe, load_recipe_values, load_search, load_sweep
 from tadp_ray.config.schema import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,9 +30,11 @@ def test_every_shipped_file_loads_and_names_its_schema() -> None:
     """Recipes, sweeps and experiments are valid, and editors know how to check them."""
     experiments = sorted((ROOT / "experiments").glob("*.yaml"))
     recipes = sorted((ROOT / "experiments/recipes").rglob("*.yaml"))
-    sweeps = sorted((ROOT / "sweeps").glob("*.yaml"))
-    assert len(experiments) >= 1 and len(recipes) >= 4 and len(sweeps) >= 1
-    for load, files in ((load_experiment, experiments), (load_recipe, recipes), (load_sweep, sweeps)):
+    searches = sorted((ROOT / "sweeps").glob("search_*.yaml"))
+    sweeps = sorted({*(ROOT / "sweeps").glob("*.yaml")} - {*searches})
+    assert len(experiments) >= 1 and len(recipes) >= 4 and len(sweeps) >= 1 and searches
+    loads = {load_experiment: experiments, load_recipe: recipes, load_sweep: sweeps, load_search: searches}
+    for load, files in loads.items():
         for file in files:
             load(file)
             first = file.read_text().splitlines()[0]
