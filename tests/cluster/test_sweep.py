@@ -107,15 +107,20 @@ def test_a_finished_sweep_is_never_trained_again(sweep, undisturbed) -> None:
     assert (first.folder / "runs/tiny/pocket/curves.png").is_file()
 
 
-def test_killed_worker(sweep, undisturbed) -> None:
-    """Ray restarts the cell, which goes on from its checkpoint."""
-    hit = sweep("killed_worker", "--set", "compute.checkpoint_every=4")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_killed_worker(sweep, undisturbed, workers: int) -> None:
+    """Ray restarts it, and it goes on from its checkpoint; every digit is that of no fault and of no Ray Train.
+
+    A Ray Train worker trains its cells one after another, so that one that was killed finds some of them finished.
+    """
+    part = ("--set", "compute.checkpoint_every=4", "--set", f"compute.workers={workers}")
+    hit = sweep(f"killed_worker{workers}", *part)
     driver = hit.start()
     hit.wait_for_checkpoint()
-    workers = training(driver)
-    assert workers
-    for worker in workers:
-        worker.kill()
+    killed = training(driver)
+    assert killed
+    for process in killed:
+        process.kill()
     code, said = hit.end()
     assert code == 0, said
     assert hit.table() == undisturbed
@@ -148,20 +153,6 @@ def test_stopped_by_the_user(sweep, undisturbed, how: signal.Signals) -> None:
     assert code == 130 and "the same command goes on from here" in said and "Traceback" not in said, said
     assert not psutil.wait_procs(family, timeout=60)[1]
     hit.run()
-    assert hit.table() == undisturbed
-
-
-def test_killed_ray_train_workers(sweep, undisturbed) -> None:
-    """Each trains one cell after another; restarted ones go on where they died, and every digit is that of no worker."""
-    hit = sweep("workers1", "--set", "compute.workers=1", "--set", "compute.checkpoint_every=4")
-    driver = hit.start()
-    hit.wait_for_checkpoint()
-    workers = training(driver)
-    assert workers
-    for worker in workers:
-        worker.kill()
-    code, said = hit.end()
-    assert code == 0, said
     assert hit.table() == undisturbed
 
 
