@@ -15,6 +15,8 @@ from tadp_ray.reporting.table import Table, TableSpec
 
 # Even in lightness and readable with any colour vision.
 COLOURS = colormaps["cividis"]
+PANELS = 6
+"""Of learning curves, side by side."""
 DASHES = ("-", "--", ":", "-.")
 Curve = Sequence[tuple[int, float]]
 
@@ -51,8 +53,8 @@ def draw_map(axes: Axes, spec: TableSpec, title: str, values: np.ndarray, texts:
     for (i, j), value in np.ndenumerate(values):
         dark = math.isfinite(value) and image.norm(value) < 0.5
         axes.text(j, i, texts[i][j], ha="center", va="center", fontsize=8.5, color="white" if dark else "black")
-    axes.set_xticks(range(len(spec.columns.names)), spec.columns.names)
-    axes.set_yticks(range(len(spec.rows.names)), spec.rows.names)
+    for ticks, side in ((axes.set_xticks, spec.columns), (axes.set_yticks, spec.rows)):
+        ticks(range(len(side.names)), [name.replace(", ", ",\n") for name in side.names])
     axes.set_xlabel(spec.columns.label)
     axes.set_ylabel(spec.rows.label)
     axes.set_title(title, fontsize=10)
@@ -71,8 +73,11 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
         path: where to write.
     """
     count = len(spec.rows.names)
-    figure = Figure(figsize=(1.2 + 2.9 * count, 3.2), layout="constrained", dpi=150)
-    panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
+    across = min(count, PANELS)
+    down = math.ceil(count / across)
+    figure = Figure(figsize=(1.2 + 2.9 * across, 0.4 + 2.8 * down), layout="constrained", dpi=150)
+    grid = figure.subplots(down, across, squeeze=False, sharey=True)
+    panels, unused = grid.ravel()[:count], grid.ravel()[count:]
     seeds = sorted({cell.seed for cell in cells})
     for cell in cells:
         steps, values = zip(*curves.get(cell.fingerprint) or [(math.nan, math.nan)], strict=True)
@@ -86,13 +91,16 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
             markersize=3,
             label=spec.columns.names[column] if cell.seed == seeds[0] else None,
         )
-    for panel, value in zip(panels, spec.rows.names, strict=True):
-        panel.set_title(f"{spec.rows.label} {value}", fontsize=10)
+    for panel in unused:
+        panel.set_axis_off()
+    for panel, heading in zip(panels, spec.rows.headings, strict=True):
+        panel.set_title(heading, fontsize=10)
         panel.set_xlabel("step")
         panel.set_xlim(left=0)
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel(spec.metric_label)
+    for panel in grid[:, 0]:
+        panel.set_ylabel(spec.metric_label)
     handles, labels = panels[-1].get_legend_handles_labels()
     figure.legend(handles, labels, title=spec.columns.label, loc="outside right upper", fontsize=8, frameon=False)
     figure.suptitle(spec.title, fontsize=11)
