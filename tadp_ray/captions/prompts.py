@@ -7,10 +7,10 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tadp_ray.captions.alignment import exact
+from tadp_ray.captions.alignment import Fit, exact
 from tadp_ray.captions.describe import plain_sentence
 from tadp_ray.captions.precision_recall import Score, degrade, score
 from tadp_ray.captions.store import read_store
@@ -28,10 +28,10 @@ class Prompts:
     """One prompt by image id, how many of them the text encoder will cut short, and how well their names fit the images."""
 
     by_id: Mapping[str, str]
-    truncated: int = 0
-    score: Score | None = None
+    truncated: int
+    score: Score
     """Over the data set."""
-    fits: Mapping[str, Score] = field(default_factory=dict)
+    fits: Mapping[str, Fit]
     """By image id."""
 
     def __getitem__(self, image_id: str) -> str:
@@ -40,12 +40,12 @@ class Prompts:
     @property
     def precision(self) -> float | None:
         """Realised micro precision over the data set; None if no class is named."""
-        return self.score.precision if self.score else None
+        return self.score.precision
 
     @property
     def recall(self) -> float | None:
         """Realised micro recall over the data set; None if no image shows a class."""
-        return self.score.recall if self.score else None
+        return self.score.recall
 
     def digest(self) -> str:
         """The sha256 hex of ids and prompts, whatever their order."""
@@ -125,7 +125,7 @@ def make_prompts(
         by_id = {image_id: shuffled_words(text, seed, image_id) for image_id, text in by_id.items()}
     uses = Counter(by_id.values())
     truncated = sum(n for prompt, n in uses.items() if count_tokens(prompt) > budget)
-    fits = {image_id: score({image_id: names}, {image_id: present[image_id]}) for image_id, names in said.items()}
+    fits = {image_id: Fit(frozenset(names), frozenset(present[image_id])) for image_id, names in said.items()}
     return Prompts(by_id, truncated, score(said, present), fits)
 
 

@@ -1,7 +1,8 @@
 """What each image of a validation split adds to a cell's score: a file of JSON lines, and the score of any choice of them.
 
 The first line says what was scored: task, class names, number of images. Every other line is an image: its id, its prompt,
-precision and recall of the names in the prompt (null where unknown), and what the task's metrics say of it. Needs no torch.
+precision and recall of the names in the prompt (null where none is said, or shown), and what the task's metrics say of it.
+Needs no torch.
 """
 
 import json

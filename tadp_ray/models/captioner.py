@@ -1,6 +1,5 @@
 """Describes photographs with an image-to-text model of transformers: BLIP, BLIP-2 and their like. Knows nothing of Ray."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +8,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import transformers
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 from transformers.utils import logging as transformers_logging
 
-from tadp_ray.data.files import file_digest
+from tadp_ray.models.weights import contents_digest, from_hub
 
 FETCHED = ["*.json", "*.txt", "*.model", "*.safetensors"]
 """What is fetched of a hub repository, and what a model's hash is made of."""
@@ -47,13 +44,7 @@ def locate_captioner(model: str) -> Path:
     """
     folder = Path(model)
     if not folder.is_dir():
-        try:
-            folder = Path(snapshot_download(model, allow_patterns=FETCHED))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-            raise ValueError(
-                f"--model {model}: there is no such folder, and no hub repository of this name could be fetched "
-                f"({type(error).__name__}); {LAYOUT}"
-            ) from None
+        folder = from_hub(model, FETCHED, f"--model {model}: there is no such folder", f"; {LAYOUT}")
     if missing := [pattern for pattern in ("config.json", "*.safetensors") if not any(folder.glob(pattern))]:
         raise ValueError(f"--model {model}: {folder} lacks {', '.join(missing)}; {LAYOUT}")
     return folder
@@ -70,9 +61,8 @@ def identify(settings: CaptionerSettings) -> dict[str, Any]:
     folder = locate_captioner(settings.model)
     _processor(folder, settings.model)
     files = sorted({file for pattern in FETCHED for file in folder.glob(pattern)})
-    contents = [(file.name, file_digest(file)) for file in files]
     return {
-        "model_sha256": hashlib.sha256(repr(contents).encode()).hexdigest(),
+        "model_sha256": contents_digest({file.name: file for file in files}),
         "min_tokens": settings.min_tokens,
         "max_tokens": settings.max_tokens,
         "batch": settings.batch,

@@ -1,6 +1,7 @@
 """Where the files of a Stable Diffusion lie, and the hash of their contents. Needs no torch, so that planning is quick."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -25,18 +26,35 @@ def locate(weights: str) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        try:
-            path = Path(snapshot_download(weights, allow_patterns=FETCHED))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-            raise ValueError(
-                f"model.weights={weights!r}: there is no such folder or file, and no hub repository of this name could be "
-                f"fetched ({type(error).__name__}). Put Stable Diffusion there ({LAYOUT}), or name it with "
-                "--set model.weights=FOLDER"
-            ) from None
+        path = from_hub(
+            weights,
+            FETCHED,
+            f"model.weights={weights!r}: there is no such folder or file",
+            f". Put Stable Diffusion there ({LAYOUT}), or name it with --set model.weights=FOLDER",
+        )
     missing = [part for part in PARTS if not (path / part).is_dir()]
     if missing:
         raise ValueError(f"model.weights={weights!r}: {path} lacks {', '.join(missing)}; {LAYOUT}")
     return path
+
+
+def from_hub(repository: str, patterns: Sequence[str], lacking: str, mend: str) -> Path:
+    """The folder of a hub repository's files of these patterns, fetched on first use.
+
+    Raises:
+        ValueError: they could not be fetched: what is `lacking`, why, and the `mend`.
+    """
+    try:
+        return Path(snapshot_download(repository, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ValueError(
+            f"{lacking}, and no hub repository of this name could be fetched ({type(error).__name__}){mend}"
+        ) from None
+
+
+def contents_digest(files: Mapping[str, Path]) -> str:
+    """Content hash of named files."""
+    return hashlib.sha256(repr([(name, file_digest(file)) for name, file in files.items()]).encode()).hexdigest()
 
 
 def weights_digest(weights: str) -> str:
@@ -45,5 +63,4 @@ def weights_digest(weights: str) -> str:
     if path.is_file():
         return file_digest(path)
     files = sorted(file for part in PARTS for file in (path / part).rglob("*") if file.is_file())
-    contents = [(str(file.relative_to(path)), file_digest(file)) for file in files]
-    return hashlib.sha256(repr(contents).encode()).hexdigest()
+    return contents_digest({str(file.relative_to(path)): file for file in files})

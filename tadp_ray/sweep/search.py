@@ -8,9 +8,8 @@ import yaml
 
 from tadp_ray.config.cell import Cell, recipe_at
 from tadp_ray.config.load import load_recipe_values, load_search, parse_override, set_key
-from tadp_ray.config.vocabulary import MAIN_METRIC
+from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
 from tadp_ray.sweep.plan import Plan, anywhere, digests_of, scale_of, settings_of
-from tadp_ray.tasks import task_of
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store
 
@@ -49,12 +48,9 @@ def write_found(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str]
     done = finished(store, [cell.fingerprint for cell in plan.cells])
     if not done:
         raise ValueError("no candidate was trained to its end; their journals say why")
-    metric, task = MAIN_METRIC[plan.recipe.task], task_of(plan.recipe)
-    best = next(cell for cell in plan.cells if cell.fingerprint in done)
-    for cell in plan.cells:
-        row = done.get(cell.fingerprint)
-        if row and task.better(row.metrics[metric], done[best.fingerprint].metrics[metric]):
-            best = cell
+    metric = MAIN_METRIC[plan.recipe.task]
+    ended = [cell for cell in plan.cells if cell.fingerprint in done]
+    best = (min if metric in FALLING else max)(ended, key=lambda cell: done[cell.fingerprint].metrics[metric])
     row = done[best.fingerprint]
     said = (
         f"{metric} {row.metrics[metric]:.4g} on {getattr(best.recipe.data, 'scored', 'val')}, the best of "

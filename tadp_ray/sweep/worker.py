@@ -100,8 +100,9 @@ def steer(cells: Sequence[Cell]) -> None:
             name=f"{cells[0].fingerprint[:16]}-{tune.get_context().get_trial_id()}",
             storage_path=str(compute.storage.absolute() / "ray"),
             # Start-up retries are endless by default: a worker that never fits would never fail.
+            # A cell may kill its worker once more often than it is restarted; the last time of all ends the lane.
             failure_config=ray.train.FailureConfig(
-                max_failures=compute.max_failures * len(cells) + len(cells) - 1, controller_failure_limit=3
+                max_failures=(compute.max_failures + 1) * len(cells) - 1, controller_failure_limit=3
             ),
         ),
     )

@@ -66,9 +66,9 @@ class Contexts:
                 self._kept |= dict.fromkeys(file, file)
 
     def _one(self, prompt: str) -> Tensor:
-        file = self._kept.get(key_of(prompt))
-        if file is not None:
-            return file[key_of(prompt)]
+        key = key_of(prompt)
+        if key in self._kept:
+            return self._kept[key][key]
         if prompt not in self._made:
             self._made[prompt] = self._made_of(prompt)
         return self._made[prompt]

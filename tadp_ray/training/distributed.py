@@ -7,6 +7,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tadp_ray.processes import shared_sum
+
 
 @dataclass(frozen=True)
 class World:
@@ -33,11 +35,7 @@ class World:
 
     def mean(self, value: Tensor) -> float:
         """Mean of a scalar over the processes (every process must call this)."""
-        if self.size > 1:
-            value = value.clone()
-            dist.all_reduce(value)
-            value /= self.size
-        return float(value)
+        return float(shared_sum(value) / self.size)
 
     def barrier(self) -> None:
         """Wait for the other processes."""

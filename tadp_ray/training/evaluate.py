@@ -111,10 +111,11 @@ def predictions(
         places = [(i, look, n) for i in chunk for look in looks for n in range(len(views_of(study, i, look)))]
         keys = [key_of(*place) for place in places]
         prompt = {key: study.val_prompts[study.val.ids[place[0]]] for key, place in zip(keys, places, strict=True)}
+        seen = {key: latents[key] for key in keys}
         found: dict[str, Any] = {}
-        for part in batches(keys, latents, size):
+        for part in batches(keys, seen, size):
             contexts = study.contexts([prompt[key] for key in part]).to(device)
-            found |= zip(part, model(torch.stack([latents[key] for key in part]).to(device), contexts), strict=True)
+            found |= zip(part, model(torch.stack([seen[key] for key in part]).to(device), contexts), strict=True)
         for i in chunk:
             yield i, predicted(study, i, looks, found)
 
@@ -177,6 +178,5 @@ def image_lines(study: Study, score: Metrics) -> Iterator[dict[str, Any]]:
     """What the score of the whole split says of each validation image, its prompt beside it, in JSON's types."""
     prompts = study.val_prompts
     for image_id, own in zip(study.val.ids, score.images, strict=True):
-        fit = prompts.fits.get(image_id)
-        words = {"precision": fit.precision, "recall": fit.recall} if fit else {"precision": None, "recall": None}
-        yield {"id": image_id, "prompt": prompts[image_id], **words, **own}
+        fit = prompts.fits[image_id]
+        yield {"id": image_id, "prompt": prompts[image_id], "precision": fit.precision, "recall": fit.recall, **own}
