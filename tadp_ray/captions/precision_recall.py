@@ -46,7 +46,7 @@ class _Draw:
 
     def __init__(self, seed: int, image_id: str, vocabulary: Sequence[str], present: Iterable[str]):
         rng = random.Random(f"{seed}/{image_id}")
-        rank = {name: rng.random() for name in vocabulary}
+        self.rank = rank = {name: rng.random() for name in vocabulary}
         self.place = {name: rng.random() for name in vocabulary}
         self.true_offset, self.false_offset = rng.random(), rng.random()
         present = set(present)
@@ -67,6 +67,7 @@ def degrade(
     seed: int,
     count_tokens: Callable[[str], int],
     budget: int,
+    by_name: bool = False,
 ) -> dict[str, tuple[str, ...]]:
     """Say `recall` of each image's present names, and absent ones until `precision` of what is said is true.
 
@@ -75,6 +76,9 @@ def degrade(
     figures meet the target to within one name and what a floor or the token budget takes from one image, the others
     give back. The names kept at a low recall are among those kept at a higher one; true names do not depend on the
     precision; false names at a high precision are among those at a lower one.
+
+    With `by_name` chance falls on each name by itself, so that the figures of images scatter as a captioner's do, while those
+    of the data set are met as well.
 
     Args:
         present: class names in the full image, by image id.
@@ -87,6 +91,7 @@ def degrade(
         seed: with the image id the only source of chance.
         count_tokens: tokens of a name without start and end marks; those of a prompt are taken to be their sum.
         budget: largest number of tokens of a prompt. False names go first, then true ones.
+        by_name: leave out and put in each name by itself, instead of the same share in every image.
 
     Returns:
         The names said, by image id.
@@ -105,29 +110,29 @@ def degrade(
         raise ValueError(f"caption.recall: {recall} is outside [0, 1]")
     tokens = {name: count_tokens(name) for name in vocabulary}
     draws = {i: _Draw(seed, i, vocabulary, present[i]) for i in sorted(present)}
-    true = _keep_true(draws, recall, min_true, tokens, budget)
-    false = _add_false(draws, true, precision, tokens, budget)
+    true = _keep_true(draws, recall, min_true, tokens, budget, by_name)
+    false = _add_false(draws, true, precision, tokens, budget, by_name)
     index = {name: k for k, name in enumerate(vocabulary)}
     order = {i: draw.place if shuffle else index for i, draw in draws.items()}
     return {i: tuple(sorted(true[i] + false[i], key=order[i].__getitem__)) for i in present}
 
 
 def _keep_true(
-    draws: Mapping[str, _Draw], recall: float, min_true: int, tokens: Mapping[str, int], budget: int
+    draws: Mapping[str, _Draw], recall: float, min_true: int, tokens: Mapping[str, int], budget: int, by_name: bool
 ) -> dict[str, list[str]]:
     fitting = {i: _fit(draw.true, tokens, budget) for i, draw in draws.items()}
     total = sum(len(draw.true) for draw in draws.values())
     floor = sum(min(min_true, len(names)) for names in fitting.values())
     wanted = max(round(recall * total), floor)
-    # The k-th name of n is kept once t passes (k + offset) / n: stochastic rounding of t * n, and nested in t.
-    taken = _lowest(
-        (
-            (-1.0 if k < min_true else (k + draws[i].true_offset) / len(draws[i].true), i)
-            for i, names in fitting.items()
-            for k in range(len(names))
-        ),
-        wanted,
-    )
+
+    def level(image_id: str, k: int) -> float:
+        draw = draws[image_id]
+        if k < min_true:
+            return -1.0
+        # The k-th name of n is kept once t passes (k + offset) / n: stochastic rounding of t * n, and nested in t.
+        return draw.rank[draw.true[k]] if by_name else (k + draw.true_offset) / len(draw.true)
+
+    taken = _lowest(((level(i, k), i) for i, names in fitting.items() for k in range(len(names))), wanted)
     kept, tolerance = taken.total(), max(TOLERANCE * total, 1)
     if kept - recall * total > tolerance:
         least = math.ceil(100 * floor / total) / 100
@@ -151,6 +156,7 @@ def _add_false(
     precision: float,
     tokens: Mapping[str, int],
     budget: int,
+    by_name: bool,
 ) -> dict[str, list[str]]:
     hits = sum(map(len, true.values()))
     if precision < 1 and not hits:
@@ -163,10 +169,12 @@ def _add_false(
         for i, draw in draws.items()
     }
     wanted = round(hits * (1 - precision) / precision)
-    taken = _lowest(
-        (((k + draws[i].false_offset) / len(true[i]), i) for i, names in fitting.items() for k in range(len(names))),
-        wanted,
-    )
+
+    def level(image_id: str, k: int) -> float:
+        draw = draws[image_id]
+        return draw.rank[draw.false[k]] if by_name else (k + draw.false_offset) / len(true[image_id])
+
+    taken = _lowest(((level(i, k), i) for i, names in fitting.items() for k in range(len(names))), wanted)
     added = taken.total()
     if wanted > added and hits / (hits + added) - precision > max(TOLERANCE, 1 / (hits + added)):
         absent = sum(len(draw.false) for i, draw in draws.items() if true[i])

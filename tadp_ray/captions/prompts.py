@@ -67,7 +67,8 @@ def make_prompts(
     - `class_names`: all class names, the same for every image.
     - `sentence`: one sentence for every image.
     - `oracle`: the names present in the image, degraded to the precision and recall asked for; never over budget.
-    - `template`: a sentence of the names that the oracle would say; its other words may take it over budget.
+    - `template`: a captioner's sentence, of the same precision and recall over the data set, which forgets and invents each
+      name by itself; its other words may take it over budget.
     - `store`: the first caption of the image in a caption store; with `shuffle`, here and in a template, words in random
       order.
     - `shuffled`: the names present in another image; the same prompts as the oracle's, dealt out anew.
@@ -108,8 +109,10 @@ def make_prompts(
                 seed=seed,
                 count_tokens=count_tokens,
                 budget=budget,
+                by_name=caption.source == "template",
             )
-            worded = say if caption.source == "template" else lambda _, names: between.join(names)
+            speaks = caption.source == "template" and caption.wording != "names"
+            worded = say if speaks else lambda _, names: between.join(names)
             by_id = {image_id: worded(image_id, names) for image_id, names in said.items()}
         case "shuffled" | "wrong":
             said = dealt_out(present, seed) if caption.source == "shuffled" else absent_names(present, classes, seed)

@@ -120,9 +120,9 @@ class CaptionConfig(Vocabulary):
     source: Literal["oracle", "class_names", "null", "sentence", "store", "template", "shuffled", "wrong"] = Field(
         "oracle",
         description="oracle: names of the classes that are present; class_names: all names; null: the empty prompt; "
-        "sentence: the same sentence for every image; store: captions from a file; template: a sentence of the names that an "
-        "oracle of this precision and recall would say, which plays BLIP's part where there is none; shuffled: another "
-        "image's oracle; wrong: as many absent names as are present",
+        "sentence: the same sentence for every image; store: captions from a file; template: a sentence that forgets and "
+        "invents each name by itself, to this precision and recall, and plays BLIP's part where there is none; shuffled: "
+        "another image's oracle; wrong: as many absent names as are present",
     )
     precision: float = Field(
         1.0, gt=0, le=1, description="share of named classes that are present, over the data set (Table S2)"
@@ -138,10 +138,11 @@ class CaptionConfig(Vocabulary):
     )
     shuffle: bool = Field(False, description="names in random order instead of class order; captions' words likewise")
     sentence: str | None = Field(None, min_length=1, description="what is said of every image (source: sentence)")
-    wording: Literal["short", "long"] = Field(
+    wording: Literal["names", "short", "long"] = Field(
         "short",
-        description="of a template: short (a photo of a car and grass) plays BLIP without a minimum of tokens; long (a car on "
-        "the left, on grass) plays BLIP with 20 or 40, and needs data.kind: scenes, which know their places",
+        description="of a template: short (a photo of a car and grass) plays BLIP without a minimum of tokens; names (car "
+        "grass) plays its nouns; long (a car on the left, on grass) plays BLIP with 20 or 40, and needs data.kind: scenes, "
+        "which know their places",
     )
     store: Path | None = Field(None, description="caption file: image id -> captions (source: store)")
     encoding: Literal["text", "names", "class_embeddings"] = Field(

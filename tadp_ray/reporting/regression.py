@@ -93,8 +93,6 @@ def lines_of(
 ) -> dict[str, Line | None]:
     """One line per row of the table, through the points of its finished cells; None where there is none.
 
-    Oracle captions of one cell have nearly the same recall, so a last line goes through the points of all rows together.
-
     Args:
         spec: the table, with its figure.
         cells: every cell of the table.
@@ -105,8 +103,6 @@ def lines_of(
     for cell in cells:
         if cell.fingerprint in done and (run := done[cell.fingerprint].run_id) in images:
             rows[spec.rows.headings[spec.rows.place(cell, spec.metrics[0])]].append(images[run])
-    if spec.figure.kind == "recall":
-        rows["all rows"] = [own for row in rows.values() for own in row]
     lines = {}
     for heading, row in rows.items():
         # Only what was scored on the same images is resampled together.

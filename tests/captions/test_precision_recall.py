@@ -14,7 +14,7 @@ def words(text: str) -> int:
     return len(text.split())
 
 
-def say(present, classes=NAMES, precision=1.0, recall=1.0, min_true=1, shuffle=False, seed=0, budget=75):
+def say(present, classes=NAMES, precision=1.0, recall=1.0, min_true=1, shuffle=False, seed=0, budget=75, by_name=False):
     return degrade(
         present,
         classes,
@@ -25,6 +25,7 @@ def say(present, classes=NAMES, precision=1.0, recall=1.0, min_true=1, shuffle=F
         seed=seed,
         count_tokens=words,
         budget=budget,
+        by_name=by_name,
     )
 
 
@@ -35,10 +36,11 @@ def scenes() -> dict[str, list[str]]:
     return {f"scene{k:03}": sorted(rng.sample(NAMES, min(20, int(rng.expovariate(0.1))))) for k in range(200)}
 
 
+@pytest.mark.parametrize("by_name", [False, True])
 @pytest.mark.parametrize(("precision", "recall"), GRID)
-def test_every_cell_of_the_grid_is_met(scenes, voc, voc_classes, precision, recall):
+def test_every_cell_of_the_grid_is_met(scenes, voc, voc_classes, precision, recall, by_name):
     for present, classes in ((scenes, NAMES), (voc, voc_classes)):
-        said = say(present, classes, precision, recall)
+        said = say(present, classes, precision, recall, by_name=by_name)
         # Counted here by hand: `score` is what the prompts report, so it is checked as well, not trusted.
         hits = sum(len({*said[i]} & {*present[i]}) for i in present)
         assert hits / sum(map(len, said.values())) == pytest.approx(precision, abs=0.01)

@@ -48,8 +48,8 @@ def test_table_and_figure_come_from_mlflow_alone(experiment: Path, tmp_path: Pat
     assert result.exit_code == 0, result.output
     folder = tmp_path / "answers/tiny/pocket"
     said = (folder / "table.md").read_text()
-    assert "Figure, published: r = 0.28 (Figure S5)" in said and "Figure, all rows: r = 0." in said
-    assert "120 points" in said and "no interval at 1 place(s): cells from before results were kept by image" in said
+    assert "Figure, published: r = 0.28 (Figure S5)" in said and "Figure, precision 1.0: r = 0." in said
+    assert "80 points" in said and "no interval at 1 place(s): cells from before results were kept by image" in said
     assert "| recall 0.5 (difference) |" in said and "| baseline |" in said
     shown = {file.path for file in store.client.list_artifacts(sweep)}
     assert {"figure.png", "table.png", "table.md", "plan.json"} <= shown
