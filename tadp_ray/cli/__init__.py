@@ -2,7 +2,7 @@
 
 import typer
 
-from tadp_ray.cli import caption, data, pocket, score, sweeps
+from tadp_ray.cli import caption, data, pocket, score, sweeps, tracking
 
 app = typer.Typer(
     name="tadp-ray",
@@ -17,3 +17,4 @@ app.add_typer(pocket.app, name="pocket")
 app.add_typer(caption.app, name="caption")
 app.add_typer(data.app, name="data")
 app.add_typer(score.app, name="score")
+app.add_typer(tracking.app, name="tracking")

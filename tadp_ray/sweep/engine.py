@@ -16,9 +16,9 @@ from tadp_ray.sweep import worker
 from tadp_ray.sweep.cluster import cluster
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import Progress
-from tadp_ray.tracking.journal_run import cell_source
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.sender import Sender, replay
+from tadp_ray.tracking.source import cell_source
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan
 from tadp_ray.training.reporter import Journal, acquire_lock, final_metrics, read_journal
@@ -52,9 +52,12 @@ def run_plan(plan: Plan, store: Store, address: str | None, console: Console) ->
 
 def fill(plan: Plan, store: Store, run: str, address: str | None, console: Console) -> bool:
     """Train what is missing; returns whether all of it finished."""
-    # What was trained while MLflow was away, or before it was emptied, is told first and never trained again.
-    replay(store, run, [cell for cell in plan.cells if final_metrics(cell.folder)])
     done = finished(store, [cell.fingerprint for cell in plan.cells])
+    # What was trained while MLflow was away, or before it was emptied, is told first and never trained again.
+    untold = [cell for cell in plan.cells if cell.fingerprint not in done and final_metrics(cell.folder)]
+    for cell in untold:
+        replay(store, cell_source(run, cell))
+    done |= finished(store, [cell.fingerprint for cell in untold])
     todo = plan.missing(done)
     console.print(f"{len(plan.cells)} cells, {len(done)} finished before, {len(todo)} to train")
     if not todo:

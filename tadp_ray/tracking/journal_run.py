@@ -3,19 +3,16 @@
 import json
 import math
 import re
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 
-from tadp_ray.config.cell import Cell
 from tadp_ray.metrics.per_image import PER_IMAGE
 from tadp_ray.tracking.journal import Tail
 from tadp_ray.tracking.provenance import provenance
 from tadp_ray.tracking.query import as_logged
+from tadp_ray.tracking.source import PARENT, Source
 from tadp_ray.tracking.store import Store
 
 METRICS_PER_BATCH = 1000
@@ -24,49 +21,12 @@ TAG_LENGTH = 5000
 FILES = ("predictions.png", PER_IMAGE)
 MODEL = "model.safetensors"
 CARD = "cell.json"
+ERROR = "tadp.error"
 STATUS = {"started": "RUNNING", "metrics": "RUNNING", "finished": "FINISHED", "failed": "FAILED"}
 
 
-@dataclass(frozen=True)
-class Source:
-    """A journal, and what MLflow is told beside its numbers."""
-
-    folder: Path
-    fingerprint: str
-    experiment: str
-    """MLflow's experiment that bears the run."""
-    name: str
-    params: Mapping[str, Any]
-    """Nested settings; they become MLflow's parameters."""
-    tags: Mapping[str, str]
-    """The fingerprint's and the provenance's apart."""
-    card: Mapping[str, Any]
-    """Everything that the journal's numbers come from, kept as a file of the run."""
-
-
-def cell_source(parent: str, cell: Cell) -> Source:
-    """A cell's journal, whose run is a child of the sweep's run."""
-    return Source(
-        folder=cell.folder,
-        fingerprint=cell.fingerprint,
-        experiment=cell.experiment,
-        name=cell.name,
-        params=cell.recipe.model_dump(mode="json"),
-        tags={
-            "mlflow.parentRunId": parent,
-            "tadp.group": cell.group,
-            "tadp.experiment": cell.experiment,
-            "tadp.scale": cell.scale,
-            "tadp.seed": str(cell.seed),
-            "tadp.axes": json.dumps(cell.axes),
-            **{f"tadp.digest.{name}": digest for name, digest in cell.digests.items()},
-        },
-        card=cell.model_dump(mode="json"),
-    )
-
-
 class JournalRun:
-    """Ships one journal to a run of its own.
+    """Ships one journal to a run of its own, which begins when the journal does and is known by that.
 
     A value keeps the time of its first journal record, and what a restarted training repeats is skipped; only the
     finished record may correct a value. MLflow's database refuses a second metric of equal key, step,
@@ -82,20 +42,24 @@ class JournalRun:
         self._run: str | None = None
         self._settled = True
         self._began: int | None = None
+        self._clock = 0
         self._state = self._told = ("RUNNING", 0, "")
 
-    def ship(self) -> None:
+    def ship(self) -> int:
         """Send what the journal holds and MLflow does not.
+
+        Returns: how many values and state changes that were.
 
         Raises:
             MlflowException, OSError: MLflow did not take it; call `lose` and try again later.
         """
         self._read()
         if self._settled:
-            return
+            return 0
         if self._run is None:
             self._attach()
         pending = self._pending()
+        count = len(pending) + (self._state != self._told)
         for i in range(0, len(pending), METRICS_PER_BATCH):
             batch = pending[i : i + METRICS_PER_BATCH]
             self._client.log_batch(self._run, metrics=[self._metrics[key] for key in batch])
@@ -103,6 +67,7 @@ class JournalRun:
         if self._state != self._told:
             self._tell(*self._state)
         self._settled = True
+        return count
 
     def lose(self) -> None:
         """Trust nothing that was sent: MLflow is asked again what it holds."""
@@ -110,16 +75,21 @@ class JournalRun:
         self._settled = not self.begun
 
     def stop(self) -> None:
-        """Note that a training without an end was interrupted."""
+        """Note that a training without an end was interrupted, after its last sign of life."""
         self._read()
         if self._began is not None and self._state[0] == "RUNNING":
-            self._state = ("KILLED", int(time.time() * 1000), "")
+            self._state = ("KILLED", self._clock, "")
             self._settled = False
 
     @property
     def unsent(self) -> int:
         """Values and state changes that MLflow does not hold yet, of what was read so far."""
         return 0 if self._settled else len(self._pending()) + (self._state != self._told or self._run is None)
+
+    @property
+    def status(self) -> str:
+        """RUNNING, FINISHED, FAILED or KILLED, as the journal says."""
+        return self._state[0]
 
     @property
     def begun(self) -> bool:
@@ -136,7 +106,8 @@ class JournalRun:
     def _read(self) -> None:
         for record in self._tail.read():
             self._settled = False
-            moment = int(record["time"] * 1000)
+            # MLflow takes the latest of several values for the last word: a clock that is set back must not change that.
+            self._clock = moment = max(int(record["time"] * 1000), self._clock + 1)
             if self._began is None:
                 self._began = moment
             for name, value in record.get("metrics", {}).items():
@@ -148,13 +119,13 @@ class JournalRun:
                 else:
                     self._metrics.setdefault(place, metric)
             status = STATUS[record["type"]]
-            self._state = (status, 0 if status == "RUNNING" else moment, record.get("error", ""))
+            self._state = (status, 0 if status == "RUNNING" else moment, record.get("error", "")[:TAG_LENGTH])
 
     def _attach(self) -> None:
         source = self._source
-        mine = f"tags.`tadp.fingerprint` = '{source.fingerprint}'"
-        if parent := source.tags.get("mlflow.parentRunId"):
-            mine += f" and tags.mlflow.parentRunId = '{parent}'"
+        mine = f"tags.`tadp.fingerprint` = '{source.fingerprint}' and attributes.start_time = {self._began}"
+        if parent := source.tags.get(PARENT):
+            mine += f" and tags.`{PARENT}` = '{parent}'"
         experiment = self._store.experiment_id(source.experiment)
         found = self._client.search_runs([experiment], mine, max_results=1)
         tags = {"tadp.fingerprint": source.fingerprint, **source.tags, **provenance()}
@@ -163,12 +134,13 @@ class JournalRun:
         missing = [Param(key, value) for key, value in flatten(source.params).items() if key not in known]
         for i in range(0, len(missing), PARAMS_PER_BATCH):
             self._client.log_batch(run_id, params=missing[i : i + PARAMS_PER_BATCH])
-        if not found:
+        if CARD not in {file.path for file in self._client.list_artifacts(run_id)}:
             self._client.log_dict(run_id, {**source.card, "provenance": provenance()}, CARD)
         points = [m for key in run.data.metrics for m in self._client.get_metric_history(run_id, key)]
         points.sort(key=lambda point: point.timestamp)
         self._sent = {(point.key, point.step): as_logged(point.value) for point in points}
-        self._told = (run.info.status, 0, "")
+        status, ended, error = run.info.status, run.info.end_time, run.data.tags.get(ERROR, "")
+        self._told = (status, 0 if status == "RUNNING" else ended, error if status == "FAILED" else "")
         self._run = run_id
 
     def _tell(self, status: str, moment: int, error: str) -> None:
@@ -178,7 +150,7 @@ class JournalRun:
             if status == "FINISHED":
                 self._upload()
             if error:
-                self._client.set_tag(self._run, "tadp.error", error[:TAG_LENGTH])
+                self._client.set_tag(self._run, ERROR, error)
             # Last, so that a run that says FINISHED is whole.
             self._client.set_terminated(self._run, status, moment)
         self._told = self._state

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tadp_ray.config.pretraining import Pretraining
-from tadp_ray.tracking.journal_run import Source
 from tadp_ray.tracking.sender import Sender
+from tadp_ray.tracking.source import Source
 from tadp_ray.tracking.store import Store, to_console
 
 EXPERIMENT = "pocket_pretraining"

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 
 from mlflow.exceptions import MlflowException
 
-from tadp_ray.config.cell import Cell
-from tadp_ray.tracking.journal_run import JournalRun, Source, cell_source
-from tadp_ray.tracking.query import finished
+from tadp_ray.tracking.journal_run import JournalRun
+from tadp_ray.tracking.source import Source
 from tadp_ray.tracking.store import Store, first_line, to_console
 
 LONGEST_WAIT = 30.0
@@ -30,6 +29,8 @@ class Sender:
         tell: Callable[[str], None] = to_console,
     ) -> None:
         self._store, self._period, self._tell = store, period, tell
+        for source in sources:
+            source.keep()
         self._runs = [JournalRun(store, source) for source in sources]
         self._trouble = False
         self._closing = threading.Event()
@@ -41,7 +42,7 @@ class Sender:
         """Send what is left, for at most `timeout` seconds; what is unfinished is marked KILLED.
 
         Returns:
-            How many journal values and state changes MLflow does not hold; `replay` or the same sweep sends them.
+            How many journal values and state changes MLflow does not hold; `flush` or the same command sends them.
         """
         self._deadline = time.monotonic() + timeout
         self._closing.set()
@@ -79,19 +80,19 @@ class Sender:
         return not trouble
 
 
-def replay(store: Store, parent: str, cells: Sequence[Cell]) -> None:
-    """Send the journals of cells whose training ended while nobody could tell MLflow.
+def replay(store: Store, source: Source) -> tuple[str, int]:
+    """Send a journal that nobody writes any more; a training without an end was interrupted.
 
-    Cells that MLflow already holds as finished are left alone, in whichever sweep they were trained.
+    Returns: the run's status, and how many values and state changes MLflow did not hold.
 
     Raises:
         ValueError: MLflow does not take them.
     """
+    source.keep()
+    run = JournalRun(store, source)
     try:
-        known = finished(store, [cell.fingerprint for cell in cells])
-        for cell in cells:
-            if cell.fingerprint not in known:
-                JournalRun(store, cell_source(parent, cell)).ship()
+        run.stop()
+        return run.status, run.ship()
     except (MlflowException, OSError) as error:
         raise ValueError(
             f"MLflow at {store.shown} does not take records ({first_line(error)}): mend it first"

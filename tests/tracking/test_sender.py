@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tadp_ray.tracking.journal_run import cell_source
 from tadp_ray.tracking.query import finished, history, rows
 from tadp_ray.tracking.sender import Sender, replay
+from tadp_ray.tracking.source import cell_source
 from tadp_ray.tracking.store import Store, open_store
 from tadp_ray.tracking.sweep_run import parent
 
@@ -105,6 +105,7 @@ KILLED_DRIVER = """
 import os, sys
 from tadp_ray.config.cell import Cell
 from tadp_ray.tracking import journal_run
+from tadp_ray.tracking.source import cell_source
 from tadp_ray.tracking.store import open_store
 journal_run.METRICS_PER_BATCH = 10
 store = open_store(sys.argv[1])
@@ -116,7 +117,7 @@ def log_batch(run, metrics=(), **rest):
     if left == 0:
         os.kill(os.getpid(), 9)
 store.client.log_batch = log_batch
-source = journal_run.cell_source(sys.argv[2], Cell.model_validate_json(sys.argv[3]))
+source = cell_source(sys.argv[2], Cell.model_validate_json(sys.argv[3]))
 journal_run.JournalRun(store, source).ship()
 """
 
@@ -132,8 +133,9 @@ def test_a_driver_killed_between_batches_is_continued(store, make_cell, journals
     (row,) = rows(store, cell.experiment, cell.scale)
     assert points(store, row.run_id).total() == 40 and row.status == "RUNNING"
 
-    replay(store, sweep, [cell])
+    assert replay(store, cell_source(sweep, cell)) == ("FINISHED", 161)
     assert points(store, row.run_id) == once(*range(1, 101))
+    assert replay(store, cell_source(sweep, cell)) == ("FINISHED", 0)
     assert list(finished(store, [cell.fingerprint])) == [cell.fingerprint]
 
 
@@ -142,11 +144,8 @@ def test_a_cell_is_known_in_every_sweep_and_the_latest_counts(store, make_cell, 
     assert here.fingerprint == there.fingerprint
     journals.start(here)
     journals.finish(here, miou=50.0)
-    for cell in (here, there):
-        # The second is not sent: the first is the same cell.
-        replay(store, parent(store, cell.experiment, "pocket", "key"), [cell])
-    assert finished(store, [here.fingerprint])[here.fingerprint].experiment == "prec_recall"
-    assert rows(store, "another", "pocket") == []
+    replay(store, cell_source(parent(store, here.experiment, "pocket", "key"), here))
+    assert finished(store, [there.fingerprint])[there.fingerprint].experiment == "prec_recall"
 
     Sender(store, [cell_source(parent(store, "another", "pocket", "key"), there)], period=0.1).close(timeout=30)
     (copy,) = rows(store, "another", "pocket")
@@ -170,12 +169,12 @@ def test_the_finished_record_has_the_last_word(store, make_cell, journals):
     journals.start(cell)
     journals.write(cell, type="metrics", step=100, metrics={"miou": 40.0, "loss": math.inf, "accuracy": math.nan})
     assert Sender(store, [cell_source(sweep, cell)], period=0.1).close(timeout=30) == 0
-    # A restarted cell scores its last step again, on a machine that rounds otherwise.
-    time.sleep(0.002)
-    journals.finish(cell, miou=40.1, loss=math.inf, accuracy=math.nan)
-    replay(store, sweep, [cell])
+    # A restarted cell scores its last step again, on a machine that rounds otherwise and whose clock is behind.
+    metrics = {"miou": 39.9, "loss": math.inf, "accuracy": math.nan}
+    journals.write(cell, type="finished", step=100, metrics=metrics, time=time.time() - 3600)
+    replay(store, cell_source(sweep, cell))
     row = finished(store, [cell.fingerprint])[cell.fingerprint]
-    assert row.metrics["miou"] == 40.1
+    assert row.metrics["miou"] == 39.9
     assert points(store, row.run_id) == Counter({("miou", 100): 2, ("loss", 100): 1, ("accuracy", 100): 1})
 
 
@@ -219,4 +218,4 @@ def test_a_server_that_stays_away_holds_up_nobody_and_the_rest_is_counted(store,
     assert time.monotonic() - began < 3
     assert len(said) == 1
     with pytest.raises(ValueError, match="does not take records"):
-        replay(away, sweep, [cell])
+        replay(away, cell_source(sweep, cell))

@@ -1,0 +1,83 @@
+"""Sends every journal of a storage to MLflow, for when the commands that wrote them ended before they could."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from mlflow.exceptions import MlflowException
+
+from tadp_ray.tracking.sender import replay
+from tadp_ray.tracking.source import PARENT, RUN, Source
+from tadp_ray.tracking.store import Store, first_line
+from tadp_ray.training.reporter import acquire_lock
+
+
+def flush(store: Store, storage: Path, tell: Callable[[str], None]) -> None:
+    """Send what MLflow does not hold of the journals below `storage`: of cells and of pretrainings.
+
+    Args:
+        store: the store that the journals' commands told.
+        storage: a folder like `runs`.
+        tell: hears a line for each journal that was sent or passed over, and one of all.
+
+    Raises:
+        ValueError: there is no journal, a sweep is at work there, or MLflow does not take what is sent.
+    """
+    folders = sorted(path.parent for path in storage.rglob("journal.jsonl"))
+    if not folders:
+        raise ValueError(f"{storage}: no journal lies below this folder; name the one that compute.storage named")
+    counts = []
+    # A sweep at work sends its cells itself: two senders of one journal would make two runs of it.
+    lock = acquire_lock(storage / "sweep.lock")
+    try:
+        for folder in folders:
+            line, count = flush_one(store, folder)
+            counts.append(count)
+            if line:
+                tell(line)
+    finally:
+        os.close(lock)
+    sent = [count for count in counts if count]
+    tell(f"{sum(sent)} records sent to {store.shown}, from {len(sent)} of the {len(counts)} journals in {storage}")
+
+
+def flush_one(store: Store, folder: Path) -> tuple[str, int]:
+    """Send one journal; returns what there is to tell of it, if anything, and how many records were sent.
+
+    Raises:
+        ValueError: MLflow does not take them.
+    """
+    source = Source.kept(folder)
+    if source is None:
+        return f"{folder}: passed over, because no {RUN} says what it is; the command that wrote it sends it", 0
+    try:
+        lock = acquire_lock(folder / "lock")
+    except ValueError:
+        return f"{source.experiment}, {source.name}: passed over, because it is still being written", 0
+    try:
+        if not holds_parent(store, source):
+            return (
+                f"{source.experiment}, {source.name}: passed over, because its sweep was told to another store than "
+                f"{store.shown}; name that (--tracking-uri), or run the sweep again with this one",
+                0,
+            )
+        status, count = replay(store, source)
+    finally:
+        os.close(lock)
+    return (f"{source.experiment}, {source.name}: {status}, {count} sent" if count else ""), count
+
+
+def holds_parent(store: Store, source: Source) -> bool:
+    """Whether a store holds the run above a journal's, if it has one.
+
+    Raises:
+        ValueError: the store does not answer.
+    """
+    if PARENT not in source.tags:
+        return True
+    try:
+        return store.client.get_run(source.tags[PARENT]).info.lifecycle_stage == "active"
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise ValueError(f"MLflow at {store.shown} does not answer ({first_line(error)}): mend it first") from None

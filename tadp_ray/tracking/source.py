@@ -1,0 +1,66 @@
+"""What MLflow is told of a journal beside its numbers; kept next to it, so that anybody can send the journal later."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tadp_ray.config.cell import Cell
+
+RUN = "run.json"
+"""File beside a journal that holds its `Source`."""
+PARENT = "mlflow.parentRunId"
+"""MLflow's tag of the run above a run."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A journal, and what MLflow is told beside its numbers."""
+
+    folder: Path
+    fingerprint: str
+    experiment: str
+    """MLflow's experiment that bears the run."""
+    name: str
+    params: Mapping[str, Any]
+    """Nested settings; they become MLflow's parameters."""
+    tags: Mapping[str, str]
+    """The fingerprint's and the provenance's apart."""
+    card: Mapping[str, Any]
+    """Everything that the journal's numbers come from, kept as a file of the run."""
+
+    def keep(self) -> None:
+        """Write this beside the journal, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = self.folder / f"{RUN}.{os.getpid()}.part"
+        draft.write_text(json.dumps({key: value for key, value in asdict(self).items() if key != "folder"}, indent=1))
+        draft.replace(self.folder / RUN)
+
+    @classmethod
+    def kept(cls, folder: Path) -> "Source | None":
+        """What `keep` wrote beside a journal, None if nobody has begun to send it."""
+        path = folder / RUN
+        return cls(folder=folder, **json.loads(path.read_text())) if path.is_file() else None
+
+
+def cell_source(parent: str, cell: Cell) -> Source:
+    """A cell's journal, whose run is a child of the sweep's run."""
+    return Source(
+        folder=cell.folder,
+        fingerprint=cell.fingerprint,
+        experiment=cell.experiment,
+        name=cell.name,
+        params=cell.recipe.model_dump(mode="json"),
+        tags={
+            PARENT: parent,
+            "tadp.group": cell.group,
+            "tadp.experiment": cell.experiment,
+            "tadp.scale": cell.scale,
+            "tadp.seed": str(cell.seed),
+            "tadp.axes": json.dumps(cell.axes),
+            **{f"tadp.digest.{name}": digest for name, digest in cell.digests.items()},
+        },
+        card=cell.model_dump(mode="json"),
+    )

@@ -1,0 +1,89 @@
+"""Journals are sent once, by whom ever, without the files that their trainings came from."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tadp_ray.cli import app
+from tadp_ray.config.pretraining import Pretraining
+from tadp_ray.tracking.pretraining import told_to_mlflow
+from tadp_ray.tracking.query import rows
+from tadp_ray.tracking.sender import Sender
+from tadp_ray.tracking.source import cell_source
+from tadp_ray.tracking.store import Store, open_store
+from tadp_ray.tracking.sweep_run import parent
+from tadp_ray.training.reporter import acquire_lock
+
+
+def flush(storage: Path, store: Store) -> str:
+    """What the command says."""
+    result = CliRunner().invoke(app, ["tracking", "flush", str(storage), "--tracking-uri", store.uri])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_what_was_written_while_mlflow_was_away_is_sent_once(store, make_cell, journals, free_port, tmp_path):
+    """A finished cell, one that was killed, a pretraining, and one that another process still writes."""
+    done, cut, busy = (make_cell(seed=seed) for seed in range(3))
+    address = f"http://127.0.0.1:{free_port}"
+    away = Store(address, type(store.client)(address))
+    sweep = parent(store, "prec_recall", "pocket", "key")
+    sender = Sender(away, [cell_source(sweep, cell) for cell in (done, cut, busy)], period=9, tell=lambda _: None)
+    for cell in (done, cut, busy):
+        journals.start(cell)
+    journals.train(done, 1, 3)
+    journals.finish(done, miou=41.5)
+    (done.folder / "predictions.png").write_bytes(b"picture")
+    journals.train(cut, 1, 2)
+    assert sender.close(timeout=0.1)
+    with told_to_mlflow(store, Pretraining(), tmp_path / "runs/pocket/pretraining"):
+        pass
+    record = {"time": 1.0, "type": "finished", "step": 7, "metrics": {"psnr": 30.0}}
+    (tmp_path / "runs/pocket/pretraining/journal.jsonl").write_text(json.dumps(record) + "\n")
+
+    lock = acquire_lock(busy.folder / "lock")
+    said = flush(tmp_path / "runs", store)
+    os.close(lock)
+    assert "prec_recall, precision=0.5 recall=0.75 seed=0: FINISHED, 8 sent" in said
+    assert "prec_recall, precision=0.5 recall=0.75 seed=1: KILLED, 5 sent" in said
+    assert "seed=2: passed over, because it is still being written" in said
+    assert "pocket_pretraining, seed 0, 256000 images: FINISHED, 2 sent" in said
+    assert f"15 records sent to {store.uri}, from 3 of the 4 journals in" in said
+
+    first, second = sorted(rows(store, "prec_recall", "pocket"), key=lambda row: row.seed)
+    assert (first.metrics["miou"], first.status, second.status) == (41.5, "FINISHED", "KILLED")
+    assert {file.path for file in store.client.list_artifacts(first.run_id)} == {"cell.json", "predictions.png"}
+    assert "seed=2: KILLED, 1 sent" in flush(tmp_path / "runs", store)
+    assert flush(tmp_path / "runs", store).startswith("0 records sent")
+    assert len(rows(store, "prec_recall", "pocket")) == 3
+
+
+def test_journals_of_another_store_and_of_no_known_making_are_left(
+    store, make_cell, journals, empty_database, tmp_path
+):
+    known, unknown = make_cell(), make_cell(seed=1)
+    for cell in (known, unknown):
+        journals.start(cell)
+    sweep = parent(store, "prec_recall", "pocket", "key")
+    assert Sender(store, [cell_source(sweep, known)], period=9).close(timeout=30) == 0
+    other = open_store(f"sqlite:///{shutil.copy(empty_database, tmp_path / 'other.db')}")
+    said = flush(tmp_path / "runs", other)
+    assert "seed=0: passed over, because its sweep was told to another store" in said
+    assert f"{unknown.folder}: passed over, because no run.json says what it is" in said
+    assert rows(other, "prec_recall", "pocket") == []
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_storage_without_journals_or_with_a_sweep_at_work_is_refused(store, make_cell, journals, tmp_path, busy):
+    (tmp_path / "runs").mkdir()
+    lock = acquire_lock(tmp_path / "runs/sweep.lock")
+    if busy:
+        journals.start(make_cell())
+    result = CliRunner().invoke(app, ["tracking", "flush", str(tmp_path / "runs"), "--tracking-uri", store.uri])
+    os.close(lock)
+    said = "another process is at work here" if busy else "no journal lies below this folder"
+    assert result.exit_code == 2 and said in result.stderr
