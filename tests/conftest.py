@@ -5,6 +5,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,11 +97,22 @@ def store(empty_database: Path, tmp_path: Path) -> "Store":
 
 
 @pytest.fixture
-def free_port() -> int:
+def free_ports() -> Callable[[int], list[int]]:
+    """So many ports that nobody listens on."""
+
+    def find(count: int) -> list[int]:
+        with ExitStack() as probes:
+            found = [probes.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+            return [probe.getsockname()[1] for probe in found]
+
+    return find
+
+
+@pytest.fixture
+def free_port(free_ports: Callable[[int], list[int]]) -> int:
     """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    (port,) = free_ports(1)
+    return port
 
 
 TINY_RECIPE = """\

@@ -75,6 +75,11 @@ class Sweep:
         records = [record for folder in self.folder.glob("runs/cells/*") for record in read_journal(folder)]
         return [record["step"] for record in records if "loss" in record.get("metrics", {})]
 
+    def starts(self) -> int:
+        """How often a process took up a cell."""
+        journals = [read_journal(folder) for folder in self.folder.glob("runs/cells/*")]
+        return sum(record["type"] == "started" for journal in journals for record in journal)
+
 
 def training(driver: psutil.Process) -> list[psutil.Process]:
     """The processes in which a sweep's cells train."""
@@ -85,6 +90,18 @@ def training(driver: psutil.Process) -> list[psutil.Process]:
 def sweep(experiment: Path, tmp_path: Path):
     """`sweep("a", "--seeds", "1")`: a command in folder a."""
     return lambda folder, *flags: Sweep(experiment, tmp_path / folder, *flags)
+
+
+@pytest.fixture
+def nodes():
+    """A Ray cluster of three nodes of one core, to which nodes can be added and from which they can be taken."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node()
+    cluster.add_node()
+    yield cluster
+    cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +157,18 @@ def test_killed_driver(sweep, undisturbed) -> None:
     assert workers and not psutil.wait_procs(workers, timeout=30)[1]
     hit.run()
     assert hit.table() == undisturbed
+
+
+def test_a_node_dies_and_another_joins(sweep, undisturbed, nodes) -> None:
+    """Of three nodes one is killed with the cell that trains there; a fourth one takes it up."""
+    hit = sweep("nodes", "--set", "compute.checkpoint_every=4", "--address", nodes.address)
+    hit.start()
+    hit.wait_for_checkpoint()
+    nodes.remove_node(min(nodes.worker_nodes, key=lambda node: node.unique_id), allow_graceful=False)
+    nodes.add_node()
+    code, said = hit.end()
+    assert code == 0 and "training 3 cells at once" in said, said
+    assert hit.table() == undisturbed and hit.starts() > 4
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

@@ -1,0 +1,95 @@
+"""Several processes send to one MLflow server on a PostgreSQL that dies under them: everything arrives, once."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from local_postgresql import PostgreSQL
+
+from tadp_ray.tracking.query import finished, history, rows
+from tadp_ray.tracking.sender import replay
+from tadp_ray.tracking.source import cell_source
+from tadp_ray.tracking.store import open_store
+from tadp_ray.tracking.sweep_run import parent
+
+pytest.importorskip("psycopg2", reason="psycopg2, MLflow's way to PostgreSQL, is not installed")
+pytestmark = pytest.mark.cluster
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from tadp_ray.config.cell import Cell
+from tadp_ray.tracking.sender import Sender
+from tadp_ray.tracking.source import cell_source
+from tadp_ray.tracking.store import open_store
+from tadp_ray.training.reporter import Journal
+address, sweep, gate, *texts = sys.argv[1:]
+cells = [Cell.model_validate_json(text) for text in texts]
+sender = Sender(open_store(address), [cell_source(sweep, cell) for cell in cells], period=0.1)
+journals = [Journal(cell.folder, cell.fingerprint) for cell in cells]
+for step in range(1, 101):
+    while step > 50 and not Path(gate).exists():
+        time.sleep(0.05)
+    for journal in journals:
+        journal.report(step, {"loss": 1 / step, "miou": step / 2})
+    time.sleep(0.02)
+for journal in journals:
+    journal.finish(100, {"loss": 0.01, "miou": 50.0})
+sys.exit(sender.close(timeout=120))
+"""
+
+
+@pytest.fixture
+def postgresql(free_ports) -> Iterator[PostgreSQL]:
+    """A PostgreSQL server of this test's own."""
+    try:
+        server = PostgreSQL(*free_ports(1))
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    yield server
+    server.remove()
+
+
+def test_several_writers_lose_nothing_when_postgresql_dies(
+    postgresql, store, make_cell, free_port, tmp_path: Path, monkeypatch
+):
+    from tadp_ray.tracking.dashboard import serve
+
+    monkeypatch.chdir(tmp_path)  # where the server keeps its files
+    cells = [make_cell(seed=seed) for seed in range(6)]
+    with serve(open_store(postgresql.uri), "127.0.0.1", free_port) as (address, _):
+        remote = open_store(address)
+        sweep = parent(remote, "prec_recall", "pocket", "key")
+        writers = [
+            subprocess.Popen(
+                [sys.executable, "-c", WRITER, address, sweep, "gate", *(cell.model_dump_json() for cell in pair)],
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for pair in (cells[:2], cells[2:4], cells[4:])
+        ]
+        while sum(bool(row.metrics) for row in rows(remote, "prec_recall", "pocket")) < 2:
+            assert all(writer.poll() is None for writer in writers), writers[0].communicate()
+            time.sleep(0.05)
+        postgresql.kill()
+        (tmp_path / "gate").touch()
+        time.sleep(2)
+        postgresql.start()
+        for writer in writers:
+            _, said = writer.communicate(timeout=200)
+            assert writer.returncode == 0 and "does not take records" in said and "is back" in said, said
+        sent = rows(remote, "prec_recall", "pocket")
+        assert len(sent) == len(cells)
+        disturbed = {row.fingerprint: [history(remote, row.run_id, key) for key in ("loss", "miou")] for row in sent}
+
+    undisturbed = parent(store, "prec_recall", "pocket", "key")
+    for cell in cells:
+        replay(store, cell_source(undisturbed, cell))
+    calm = finished(store, [cell.fingerprint for cell in cells])
+    assert disturbed == {
+        row.fingerprint: [history(store, row.run_id, key) for key in ("loss", "miou")] for row in calm.values()
+    }
+    assert {row.status for row in sent} == {"FINISHED"} and len(disturbed[cells[0].fingerprint][0]) == 100
