@@ -158,15 +158,15 @@ class Sweep:
 def repeated(cell: Path) -> tuple[int, int]:
     """How many steps of a cell were trained again, at least and at most: until the journal's next entry."""
     low = high = reached = 0
-    begun = False
+    begun = again = False
     for record in read_journal(cell):
         if record["type"] == "started":
-            begun = True
+            begun, again = True, begun
         elif "step" in record:
-            if begun:
-                start = record["step"] if "checkpoint" in record else 0
+            if again:
+                start = record["step"] if reached else 0
                 following = min(reached - reached % CHECKPOINT_EVERY + CHECKPOINT_EVERY, STEPS)
-                low, high, begun = low + reached - start, high + (following - start if reached else 0), False
+                low, high, again = low + reached - start, high + following - start, False
             reached = record["step"]
     return low, high
 

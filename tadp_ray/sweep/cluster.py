@@ -35,7 +35,7 @@ def joined(address: str | None, dashboard: bool) -> Iterator[list[dict[str, floa
     Joins `address` (or RAY_ADDRESS) if one is given, else starts Ray on this machine and stops it afterwards.
 
     Raises:
-        ValueError: the cluster cannot be reached.
+        ValueError: the cluster cannot be reached, or Ray does not start here.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     local = {"include_dashboard": dashboard, "object_store_memory": LOCAL_OBJECT_STORE}
@@ -51,6 +51,13 @@ def joined(address: str | None, dashboard: bool) -> Iterator[list[dict[str, floa
     except ConnectionError as error:
         raise ValueError(
             f"--address {address}: no Ray cluster answers there ({error}); start one, or leave it out"
+        ) from None
+    except Exception as error:
+        # Ray has no class of its own for a start that takes more than half a minute.
+        if "timed out during startup" not in str(error):
+            raise
+        raise ValueError(
+            "Ray did not start in time: this machine is too busy, or out of memory; run this again"
         ) from None
     # Ray puts a handler of its own in place, which aborts the program.
     signal.signal(signal.SIGTERM, on_sigterm)

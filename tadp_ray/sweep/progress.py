@@ -32,15 +32,15 @@ class State:
     error: str | None = None
 
     @classmethod
-    def read(cls, cell: Cell, since: float) -> "State":
-        """A cell's state from its journal; what an earlier command wrote there counts for steps, not for status."""
+    def read(cls, cell: Cell, earlier: int) -> "State":
+        """A cell's state from its journal; the records of an earlier command count for steps, not for status."""
         values: dict[str, Any] = {}
-        for record in read_journal(cell.folder):
+        for number, record in enumerate(read_journal(cell.folder)):
             metrics = record.get("metrics", {})
             values["step"] = record.get("step", values.get("step", 0))
             values["score"] = metrics.get(MAIN_METRIC[cell.recipe.task], values.get("score"))
             values["seconds_per_step"] = metrics.get("seconds_per_step", values.get("seconds_per_step"))
-            if record["time"] >= since:
+            if number >= earlier:
                 values["status"] = {"finished": "finished", "failed": "failed"}.get(record["type"], "training")
                 values["error"] = record.get("error")
         return cls(cell, **values)
@@ -56,7 +56,9 @@ class Progress:
 
     def __init__(self, cells: Sequence[Cell], at_once: int, console: Console) -> None:
         self._cells, self._at_once, self._console = cells, at_once, console
-        self._began = time.time()
+        self._began = time.monotonic()
+        # Counted, not timed: a clock may be set while cells train.
+        self._earlier = [sum(1 for _ in read_journal(cell.folder)) for cell in cells]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
 
@@ -70,7 +72,7 @@ class Progress:
 
     def states(self) -> list[State]:
         """The state of every cell of this command."""
-        return [State.read(cell, self._began) for cell in self._cells]
+        return list(map(State.read, self._cells, self._earlier))
 
     def _follow(self) -> None:
         if self._console.is_terminal:
@@ -98,7 +100,7 @@ class Progress:
             for s in states
             if s.status == "training"
         )
-        elapsed = timedelta(seconds=round(time.time() - self._began))
+        elapsed = timedelta(seconds=round(time.monotonic() - self._began))
         return f"[{elapsed}] {done}/{len(states)} cells done, {self._eta(states)}" + (
             f" | {running}" if running else ""
         )

@@ -4,6 +4,7 @@
 network, no server and no scheduler can lose a number or hold up a step.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -43,12 +44,12 @@ class Journal:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = acquire_lock(folder / "lock", patience)
-        self._file = (folder / "journal.jsonl").open("ab+")
-        # A torn line of a killed process must not swallow the next record.
+        # Without a buffer, what a full disk does not take is not kept for later, in the middle of another record.
+        self._file = (folder / "journal.jsonl").open("ab+", buffering=0)
+        self._torn = False
         if self._file.tell():
             self._file.seek(-1, os.SEEK_END)
-            if self._file.read(1) != b"\n":
-                self._file.write(b"\n")
+            self._torn = self._file.read(1) != b"\n"
         self._write({"type": "started", "fingerprint": fingerprint})
 
     def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
@@ -74,14 +75,20 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception):
-            self.fail(f"{type(error).__name__}: {error}")
-        self._file.close()
-        os.close(self._lock)
+        try:
+            if isinstance(error, Exception):
+                self.fail(f"{type(error).__name__}: {error}")
+        finally:
+            self._file.close()
+            os.close(self._lock)
 
     def _write(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps({"time": time.time(), **record}).encode() + b"\n")
-        self._file.flush()
+        # The torn line of a killed process, or of a full disk, must not swallow this record.
+        line = b"\n" * self._torn + json.dumps({"time": time.time(), **record}).encode() + b"\n"
+        self._torn = True
+        if self._file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
+        self._torn = False
         os.fsync(self._file.fileno())
 
 
