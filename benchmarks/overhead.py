@@ -4,8 +4,8 @@
     python benchmarks/overhead.py experiments/prec_recall.yaml --workers 0 1
 
 Prints the wall time of the plain processes, and for the sweep with each number of Ray Train workers its wall time, the
-ratio, where its starting seconds go, the time of a second run, and the longest cell and the peak memory of one. Needs an
-otherwise idle machine; writes into a temporary folder.
+ratio, where its starting seconds go, the time of a second run, the longest cell, how long steps wait for checkpoints, and
+the peak memory of a cell. Needs an otherwise idle machine; writes into a temporary folder.
 """
 
 import argparse
@@ -85,6 +85,8 @@ def report(file: Path, folder: Path, changes: Sequence[str], at_once: int, plain
     print(f"  {by_sweep(file, folder, changes):.1f} s for a second run")
     metrics = [final_metrics(cell.folder) for cell in cells]
     print(f"  {max(m['seconds'] for m in metrics):.1f} s for the longest cell")
+    stall = max(m["checkpoint_seconds"] / m["seconds"] for m in metrics)
+    print(f"  {100 * stall:.2f} % of a cell's time its steps wait for checkpoints, at most")
     print(f"  {max(m['peak_memory_gib'] for m in metrics):.2f} GiB at most in a cell's process", flush=True)
     return [m["miou"] for m in metrics]
 

@@ -123,6 +123,9 @@ class ComputeConfig(Vocabulary):
     )
     loaders: int = Field(0, ge=0, description="processes per worker that read and augment images ahead of training")
     checkpoint_every: int = Field(100, ge=1, description="optimizer steps between checkpoints for resuming")
+    checkpoint_minutes: float = Field(
+        10, gt=0, description="a checkpoint is due after so many minutes, too, however few steps they were"
+    )
     max_failures: int = Field(2, ge=0, description="times a cell is restarted from its checkpoint after a crash")
     storage: Path = Field(Path("runs"), description="where cells, checkpoints and tables are written (shared by nodes)")
 

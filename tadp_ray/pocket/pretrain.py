@@ -170,7 +170,8 @@ def train(
             value = job.peers.mean(loss.item())
             job.reporter.report(step, {f"{name}/loss": value, f"{name}/learning_rate": schedule.get_last_lr()[0]})
         if job.peers.rank == 0 and (step % CHECKPOINT_EVERY == 0 or step == steps):
-            checkpoint.save(path, model, optimizer, {"fingerprint": job.plan.fingerprint, "step": step})
+            facts = {"fingerprint": job.plan.fingerprint, "step": step}
+            checkpoint.write(path, checkpoint.snapshot(model, optimizer), facts)
     job.peers.barrier()
 
 

@@ -26,10 +26,20 @@ class Damaged(ValueError):
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write tensors and JSON facts as one safetensors file, whole or not at all."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-    save_file({name: t.detach().contiguous() for name, t in tensors.items()}, draft, {"facts": json.dumps(facts)})
-    os.replace(draft, path)
+    """Write tensors and JSON facts as one safetensors file, whole and on the disk, or not at all.
+
+    Raises:
+        ValueError: there is no room for it, or it may not be written.
+    """
+    draft = path.with_name(f"{path.name}.part")
+    try:
+        save_file({name: t.detach().contiguous() for name, t in tensors.items()}, draft, {"facts": json.dumps(facts)})
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except (SafetensorError, OSError) as error:
+        draft.unlink(missing_ok=True)
+        raise ValueError(f"{path}: cannot be written ({error}); make room or give access, then run this again") from None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -82,14 +92,20 @@ class TensorFile(Mapping[str, Tensor]):
         return len(self._names)
 
 
-def save(path: Path, model: nn.Module, optimizer: Optimizer, facts: Mapping[str, Any]) -> None:
-    """Write a checkpoint, and keep the one before in `PREVIOUS` beside it.
-
-    `facts` hold the fingerprint, the step and whatever else a resume must know.
-    """
+def snapshot(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Copies, on the CPU, of all tensors of a checkpoint. What is frozen is no part of a model's state."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write a snapshot, and keep the checkpoint before in `PREVIOUS` beside it.
+
+    Raises:
+        ValueError: as `write_tensors`.
+    """
     if path.is_file():
         os.replace(path, path.with_name(PREVIOUS))
     write_tensors(path, tensors, {**facts, "crc32": checksum(tensors)})

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from tadp_ray.training.distributed import World
 from tadp_ray.training.evaluate import evaluate, image_lines
 from tadp_ray.training.optim import make_optimizer
 from tadp_ray.training.reporter import CHECKPOINT, Reporter
+from tadp_ray.training.saver import Saver
 from tadp_ray.training.study import Study
 
 LOG_EVERY = 10
@@ -38,6 +39,8 @@ class Course:
     """The task's main metric at its best evaluation."""
     best_step: int = 0
     seconds: float = 0.0
+    stalled: float = 0.0
+    """Seconds that steps waited for checkpoints."""
     latest: dict[str, float] = field(default_factory=dict)
     """Metrics of the newest evaluation."""
 
@@ -63,9 +66,15 @@ class Training:
 
     def fit(self) -> Course:
         """Train to the last step, from the newest checkpoint if there is one, and return the course."""
-        schedule, compute = self.cell.recipe.schedule, self.cell.recipe.compute
-        optimizer, rates = make_optimizer(self.model, schedule)
+        optimizer, rates = make_optimizer(self.model, self.cell.recipe.schedule)
         course = self._resume(optimizer, rates)
+        with Saver(self.cell.folder / CHECKPOINT, self.reporter) as saver:
+            self._train(course, optimizer, rates, saver)
+        return course
+
+    def _train(self, course: Course, optimizer: torch.optim.Optimizer, rates: Any, saver: Saver) -> None:
+        """The steps that are left."""
+        schedule = self.cell.recipe.schedule
         model = self.world.wrap(self.model, self.device).train()
         passes = self._passes(course.step)
         clock, clock_step = time.monotonic(), course.step
@@ -95,9 +104,11 @@ class Training:
                 clock, clock_step = time.monotonic(), course.step
 
             # where to go on after an interruption
-            if course.step % compute.checkpoint_every == 0 and course.step < schedule.iterations:
-                self._save(optimizer, course)
-        return course
+            if self.world.leads and self._due(course, saver):
+                began = time.monotonic()
+                facts = {"fingerprint": self.cell.fingerprint, "step": course.step, "course": asdict(course)}
+                saver.save(self.model, optimizer, facts)
+                course.stalled += time.monotonic() - began
 
     def _train_step(self, model: nn.Module, optimizer: torch.optim.Optimizer, passes: Any, step: int) -> Tensor:
         """One optimizer step over the global batch; returns the mean loss of this worker's share."""
@@ -188,9 +199,8 @@ class Training:
             return course
         return Course()
 
-    def _save(self, optimizer: torch.optim.Optimizer, course: Course) -> None:
-        if self.world.leads:
-            path = self.cell.folder / CHECKPOINT
-            facts = {"fingerprint": self.cell.fingerprint, "step": course.step, "course": vars(course)}
-            checkpoint.save(path, self.model, optimizer, facts)
-            self.reporter.report(course.step, {}, path)
+    def _due(self, course: Course, saver: Saver) -> bool:
+        """Whether it is time for a checkpoint; the last step needs none."""
+        compute = self.cell.recipe.compute
+        due = course.step % compute.checkpoint_every == 0 or saver.minutes >= compute.checkpoint_minutes
+        return due and course.step < self.cell.recipe.schedule.iterations

@@ -64,7 +64,8 @@ class Journal:
     def finish(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append the final metrics: this cell is done and is never trained again."""
         self._write({"type": "finished", "step": step, "metrics": dict(metrics)})
-        for path in checkpoints(self.folder):
+        # A process that was killed while it wrote leaves a draft.
+        for path in (*checkpoints(self.folder), *self.folder.glob("*.part")):
             path.unlink()
 
     def fail(self, error: str) -> None:

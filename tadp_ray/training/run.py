@@ -101,6 +101,7 @@ def final(cell: Cell, study: Study, model: TADP, course: Course, spent: Mapping[
         "best_step": course.best_step,
         **spent,
         "train_seconds_per_step": course.seconds / course.step,
+        "checkpoint_seconds": course.stalled,
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         # Linux counts the largest resident set in KiB; a warm process keeps what its earlier cells needed.
         "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,

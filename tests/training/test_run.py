@@ -20,7 +20,7 @@ from tadp_ray.training.reporter import CHECKPOINT, Journal, checkpoints, final_m
 from tadp_ray.training.run import MODEL, train_cell
 
 CPU = torch.device("cpu")
-COSTS = ("seconds", "text_seconds", "train_seconds_per_step", "peak_memory_gib")
+COSTS = ("seconds", "text_seconds", "train_seconds_per_step", "checkpoint_seconds", "peak_memory_gib")
 
 
 def numbers(metrics: dict[str, float]) -> dict[str, float]:

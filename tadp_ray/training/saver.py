@@ -1,0 +1,61 @@
+"""Checkpoints are written beside the training: a step waits for a copy of its tensors, not for the disk."""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+from torch import nn
+from torch.optim import Optimizer
+
+from tadp_ray.training import checkpoint
+from tadp_ray.training.reporter import Reporter
+
+
+class Saver:
+    """Writes the checkpoints of one training, one at a time, in a thread of its own.
+
+    A context: who leaves it knows that nothing is being written any more. The training's lock ends there.
+    """
+
+    def __init__(self, path: Path, reporter: Reporter) -> None:
+        self._path, self._reporter = path, reporter
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
+        self._newest = time.monotonic()
+
+    @property
+    def minutes(self) -> float:
+        """Since the newest checkpoint, or since the start."""
+        return (time.monotonic() - self._newest) / 60
+
+    def save(self, model: nn.Module, optimizer: Optimizer, facts: Mapping[str, Any]) -> None:
+        """Have a checkpoint written, when the one before has been.
+
+        `facts` hold the fingerprint, the step and whatever else a resume must know.
+
+        Raises:
+            ValueError: the one before could not be written.
+        """
+        self._wait()
+        tensors = checkpoint.snapshot(model, optimizer)
+        self._writing = self._thread.submit(self._write, tensors, facts)
+        self._newest = time.monotonic()
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+
+    def _write(self, tensors: dict[str, Any], facts: Mapping[str, Any]) -> None:
+        checkpoint.write(self._path, tensors, facts)
+        self._reporter.report(facts["step"], {}, self._path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        self._thread.shutdown()
+        # What ended the training is told before what kept its last checkpoint from the disk.
+        if error is None:
+            self._wait()

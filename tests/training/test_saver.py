@@ -1,0 +1,87 @@
+"""Checkpoints are written beside the training, and hold what it was when they were asked for."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from tadp_ray.training import checkpoint
+from tadp_ray.training.checkpoint import read_tensors
+from tadp_ray.training.reporter import CHECKPOINT, PREVIOUS, Journal, read_journal
+from tadp_ray.training.run import build_model, train_cell
+from tadp_ray.training.saver import Saver
+from tadp_ray.training.study import Study
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def model() -> torch.nn.Module:
+    return torch.nn.Linear(2, 2)
+
+
+@pytest.fixture
+def optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters())
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, model, optimizer, monkeypatch) -> None:
+    """The file holds the weights of its own step, the next one waits for it, and the journal tells when it is there."""
+    release, write = threading.Event(), checkpoint.write_tensors
+    monkeypatch.setattr(checkpoint, "write_tensors", lambda *args: release.wait(30) and write(*args))
+    with Journal(tmp_path, "f") as journal, Saver(tmp_path / CHECKPOINT, journal) as saver:
+        first = model.weight.detach().clone()
+        saver.save(model, optimizer, {"step": 1})
+        assert not any("checkpoint" in record for record in read_journal(tmp_path))
+        with torch.no_grad():
+            model.weight.add_(1)
+        release.set()
+        saver.save(model, optimizer, {"step": 2})
+    assert [record["step"] for record in read_journal(tmp_path) if "checkpoint" in record] == [1, 2]
+    for name, step, weight in ((PREVIOUS, 1, first), (CHECKPOINT, 2, first + 1)):
+        tensors, facts = read_tensors(tmp_path / name)
+        assert facts["step"] == step and torch.equal(tensors["model.weight"], weight)
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path: Path, model, optimizer, monkeypatch) -> None:
+    """At the next one or at the end, with the mend, and without a draft that fills the disk; another error goes first."""
+
+    def full(tensors: dict, path: Path, facts: dict) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with Journal(tmp_path, "f") as journal:
+        for times in (1, 2):
+            with pytest.raises(ValueError, match="checkpoint.safetensors: cannot be written.*No space left.*make room"):
+                with Saver(tmp_path / CHECKPOINT, journal) as saver:
+                    for _ in range(times):
+                        saver.save(model, optimizer, {"step": 1})
+        with pytest.raises(KeyboardInterrupt), Saver(tmp_path / CHECKPOINT, journal) as saver:
+            saver.save(model, optimizer, {"step": 1})
+            raise KeyboardInterrupt
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["journal.jsonl", "lock"]
+
+
+def test_a_checkpoint_is_due_after_steps_or_minutes(tiny_cell) -> None:
+    for name, compute, steps in (
+        ("steps", {"checkpoint_every": 4}, [4]),
+        ("minutes", {"checkpoint_minutes": 1e-9}, [1, 2, 3, 4, 5]),
+        ("neither", {}, []),
+    ):
+        cell = tiny_cell(name, compute=compute)
+        metrics = train_cell(cell, CPU)
+        assert [record["step"] for record in read_journal(cell.folder) if "checkpoint" in record] == steps
+        assert (metrics["checkpoint_seconds"] > 0) == bool(steps)
+
+
+def test_a_checkpoint_holds_what_is_trained_and_nothing_frozen(tiny_cell) -> None:
+    """VAE and text encoder are known by the digest of their files, which is part of the fingerprint."""
+    cell = tiny_cell(model={"adapter": True})
+    model = build_model(Study(cell.recipe, cell.seed), CPU)
+    trained = {f"model.{name}" for name, parameter in model.named_parameters() if parameter.requires_grad}
+    running = {f"model.{name}" for name, _ in model.named_buffers()}
+    kept = checkpoint.snapshot(model, torch.optim.AdamW(model.parameters()))
+    assert kept.keys() == trained | running and len(trained) > 100
+    assert sum(kept[name].numel() for name in running) < sum(kept[name].numel() for name in trained) / 100
