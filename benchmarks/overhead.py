@@ -5,7 +5,8 @@
 
 Prints the wall time of the plain processes, and for the sweep with each number of Ray Train workers its wall time, the
 ratio, where its starting seconds go, the time of a second run, the longest cell, how long steps wait for checkpoints, and
-the peak memory of a cell. Needs an otherwise idle machine; writes into a temporary folder.
+the peak memory of a cell. Prints what is read from disk at each cell's start, too: the plain processes find weights that the
+machine does not hold in memory. Needs an otherwise idle machine; writes into a temporary folder.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.models.weights import locate
 from tadp_ray.sweep.cluster import concurrency
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.training.reporter import final_metrics, read_journal
@@ -36,10 +38,26 @@ def train_plainly(cell: str) -> None:
 
 def by_processes(cells: Sequence[Cell], at_once: int) -> float:
     """Seconds of wall time with `at_once` plain processes, their starts included."""
+    forget(cells[0].recipe.model.weights)
     began = time.monotonic()
     with multiprocessing.get_context("spawn").Pool(at_once) as pool:
         pool.map(train_plainly, [cell.model_dump_json() for cell in cells], chunksize=1)
     return time.monotonic() - began
+
+
+def forget(weights: str) -> None:
+    """Have the machine drop weights from its memory, as if it had never read them."""
+    path = locate(weights)
+    for file in [path] if path.is_file() else path.rglob("*.safetensors"):
+        descriptor = os.open(file, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+
+
+def start_reads(cells: Sequence[Cell]) -> str:
+    """`15.2, 0.0, ... MiB`: what each cell's process had read from disk before its first step, in order of starts."""
+    by_start = sorted(cells, key=lambda cell: next(read_journal(cell.folder))["time"])
+    return ", ".join(f"{final_metrics(cell.folder)['start_read_mib']:.1f}" for cell in by_start) + " MiB"
 
 
 def by_sweep(file: Path, storage: Path, changes: Sequence[str]) -> float:
@@ -85,6 +103,7 @@ def report(file: Path, folder: Path, changes: Sequence[str], at_once: int, plain
     print(f"  {by_sweep(file, folder, changes):.1f} s for a second run")
     metrics = [final_metrics(cell.folder) for cell in cells]
     print(f"  {max(m['seconds'] for m in metrics):.1f} s for the longest cell")
+    print(f"  {start_reads(cells)} read from disk at the starts of the cells, one after the other")
     stall = max(m["checkpoint_seconds"] / m["seconds"] for m in metrics)
     print(f"  {100 * stall:.2f} % of a cell's time its steps wait for checkpoints, at most")
     print(f"  {max(m['peak_memory_gib'] for m in metrics):.2f} GiB at most in a cell's process", flush=True)
@@ -103,6 +122,7 @@ def main() -> None:
         print(f"{len(plain)} cells, {at_once} at once", flush=True)
         plainly = by_processes(plain, at_once)
         print(f"plain processes  {plainly:7.1f} s", flush=True)
+        print(f"  {start_reads(plain)} read from disk at the starts of the cells, one after the other", flush=True)
         for workers in asked.workers:
             changes = [*asked.set, f"compute.workers={workers}"]
             swept = report(asked.experiment, Path(folder) / f"workers{workers}", changes, at_once, plainly)

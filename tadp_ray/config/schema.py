@@ -117,7 +117,7 @@ class ComputeConfig(Vocabulary):
         0, ge=0, description="0: train inside the sweep's warm trial process; N: N Ray Train workers per cell"
     )
     cpus: int = Field(1, ge=1, description="CPU cores (and threads) per worker")
-    gpus: float = Field(0, ge=0, description="GPUs per worker")
+    gpus: float = Field(0, ge=0, description="GPUs per worker: whole ones, or a share of one, which cells then share")
     recompute: bool = Field(
         False, description="recompute activations in the backward pass: less memory, a third more time"
     )
@@ -128,6 +128,15 @@ class ComputeConfig(Vocabulary):
     )
     max_failures: int = Field(2, ge=0, description="times a cell is restarted from its checkpoint after a crash")
     storage: Path = Field(Path("runs"), description="where cells, checkpoints and tables are written (shared by nodes)")
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> "ComputeConfig":
+        if self.gpus % 1 and (self.gpus > 1 or self.workers > 1):
+            raise ValueError(
+                f"gpus {self.gpus} of {self.world_size} worker(s): a worker has whole GPUs, or a share of one where it trains "
+                "its cell alone, since NCCL joins no two processes on one GPU; use a whole number, or workers: 1"
+            )
+        return self
 
     @property
     def world_size(self) -> int:

@@ -39,7 +39,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
         os.replace(draft, path)
     except (SafetensorError, OSError) as error:
         draft.unlink(missing_ok=True)
-        raise ValueError(f"{path}: cannot be written ({error}); make room or give access, then run this again") from None
+        raise ValueError(
+            f"{path}: cannot be written ({error}); make room or give access, then run this again"
+        ) from None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -59,7 +59,7 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.manual_seed(cell.seed)
-    began = time.monotonic()
+    began, read = time.monotonic(), disk_reads()
 
     study = Study(cell.recipe, cell.seed)
     study.check()
@@ -68,6 +68,7 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
     study.keep_contexts(cell.digests, device)
     text_seconds = time.monotonic() - encoding
     latents = evaluation_latents(cell.digests, study, model, device, world)
+    start_read = disk_reads() - read
     training = Training(cell, study, model, latents, reporter, device, world)
     course = training.fit()
     for name, other in study.besides().items():
@@ -80,7 +81,8 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
         if course.best_step == course.step:
             (cell.folder / BEST).unlink(missing_ok=True)
         draw_predictions(cell.folder / "predictions.png", model, study, latents, device)
-    return final(cell, study, model, course, {"seconds": time.monotonic() - began, "text_seconds": text_seconds})
+    spent = {"seconds": time.monotonic() - began, "text_seconds": text_seconds, "start_read_mib": start_read}
+    return final(cell, study, model, course, spent)
 
 
 def build_model(study: Study, device: torch.device) -> TADP:
@@ -91,6 +93,12 @@ def build_model(study: Study, device: torch.device) -> TADP:
     if study.recipe.compute.recompute:
         built.unet.enable_gradient_checkpointing()
     return built
+
+
+def disk_reads() -> float:
+    """MiB that this process has had read from disk; what the machine holds in memory costs none."""
+    # Linux counts blocks of 512 bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_inblock * 512 / 2**20
 
 
 def final(cell: Cell, study: Study, model: TADP, course: Course, spent: Mapping[str, float]) -> dict[str, float]:

@@ -14,13 +14,21 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.metrics.per_image import PER_IMAGE, read_per_image
 from tadp_ray.tasks import Task
 from tadp_ray.training import run as run_module
+from tadp_ray.training import study
 from tadp_ray.training.checkpoint import read_tensors
 from tadp_ray.training.loop import BEST, Training
 from tadp_ray.training.reporter import CHECKPOINT, Journal, checkpoints, final_metrics, read_journal
 from tadp_ray.training.run import MODEL, train_cell
 
 CPU = torch.device("cpu")
-COSTS = ("seconds", "text_seconds", "train_seconds_per_step", "checkpoint_seconds", "peak_memory_gib")
+COSTS = (
+    "seconds",
+    "text_seconds",
+    "start_read_mib",
+    "train_seconds_per_step",
+    "checkpoint_seconds",
+    "peak_memory_gib",
+)
 
 
 def numbers(metrics: dict[str, float]) -> dict[str, float]:
@@ -98,39 +106,81 @@ def test_a_finished_cell_leaves_what_each_image_adds_to_its_score(tiny_cell) -> 
     assert said.sum() / shown.sum() == pytest.approx(metrics["caption/val_recall"])
 
 
-def test_seed_and_words_change_the_result(tiny_cell) -> None:
+def test_seed_and_words_change_the_result(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
     first = numbers(train_cell(tiny_cell("a"), CPU))
+    # The cells of a process share its frozen weights.
+    monkeypatch.setattr(study, "load_diffusion", lambda *_: pytest.fail("weights were read again"))
     assert numbers(train_cell(tiny_cell("b"), CPU)) == first
     assert numbers(train_cell(tiny_cell("c", seed=1), CPU)) != first
     assert numbers(train_cell(tiny_cell("d", caption={"source": "null"}), CPU)) != first
 
 
-def test_two_processes_train_what_one_does(tiny_cell, tmp_path: Path) -> None:
-    """Same images, noise, dropout and statistics; only the order of additions differs."""
-    accumulating = {"micro_batch": 2}
-    alone = tiny_cell("alone", schedule=accumulating)
-    together = tiny_cell("together", schedule=accumulating, compute={"workers": 2})
+WORKER = """
+import sys, torch, torch.distributed as dist
+from pathlib import Path
+from tadp_ray.config.cell import Cell
+from tadp_ray.training.loop import Training
+from tadp_ray.training.run import train_cell
+
+step_once = Training._train_step
+
+
+def dying(self, *args):
+    if self.cell.folder == stopped.folder and args[-1] == 5:
+        raise RuntimeError("stopped")
+    return step_once(self, *args)
+
+
+Training._train_step = dying
+dist.init_process_group("gloo")
+together, grown, stopped = (Cell.model_validate_json(Path(name).read_text()) for name in sys.argv[1:])
+for cell in (together, grown, stopped):
+    try:
+        train_cell(cell, torch.device("cpu"))
+    except RuntimeError:
+        assert cell is stopped
+"""
+
+
+def test_two_processes_train_what_one_does(tiny_cell, stop_after, tmp_path: Path) -> None:
+    """Same images, noise, dropout and statistics; only the order of additions differs.
+
+    An interrupted cell may go on with more processes, or with fewer: the global batch stays.
+    """
+    accumulating, two = {"schedule": {"micro_batch": 2}}, {"workers": 2}
+    alone, together = tiny_cell("alone", **accumulating), tiny_cell("together", **accumulating, compute=two)
     assert alone.fingerprint == together.fingerprint
     expected = train_cell(alone, CPU)
-    (tmp_path / "cell.json").write_text(together.model_dump_json())
-    script = tmp_path / "worker.py"
-    script.write_text(
-        "import sys, torch, torch.distributed as dist\n"
-        "from pathlib import Path\n"
-        "from tadp_ray.config.cell import Cell\n"
-        "from tadp_ray.training.run import train_cell\n"
-        "dist.init_process_group('gloo')\n"
-        "train_cell(Cell.model_validate_json(Path(sys.argv[1]).read_text()), torch.device('cpu'))\n"
-    )
+    cells = [together]
+    for name in ("grown", "shrunk"):
+        cells.append(tiny_cell(name, **accumulating, compute={"checkpoint_every": 2, **two}))
+    grown, shrunk = cells[1:]
+    stop_after(5)
+    with pytest.raises(Stopped):
+        train_cell(grown, CPU)
+    stop_after(None)
+
+    (tmp_path / "worker.py").write_text(WORKER)
+    files = [tmp_path / f"{index}.json" for index in range(len(cells))]
+    for cell, file in zip(cells, files, strict=True):
+        file.write_text(cell.model_dump_json())
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run([*command, script, tmp_path / "cell.json"], capture_output=True, text=True, timeout=240)
+    done = subprocess.run([*command, tmp_path / "worker.py", *files], capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert final_metrics(shrunk.folder) is None
+    train_cell(shrunk, CPU)
+
     # Gradients are compared elsewhere. Weights are not compared: AdamW makes whole steps of what is rounding alone, as in
     # the biases before a batch norm.
-    assert loss(together) == pytest.approx(loss(alone), rel=1e-3)
-    assert final_metrics(together.folder)["miou"] == pytest.approx(expected["miou"], abs=1)
-    shares, whole = (read_per_image(cell.folder / PER_IMAGE) for cell in (together, alone))
-    assert shares.ids == whole.ids and (shares.areas("truth") == whole.areas("truth")).all()
+    whole = read_per_image(alone.folder / PER_IMAGE)
+    for cell in cells:
+        assert loss(cell) == pytest.approx(loss(alone), rel=1e-3)
+        assert final_metrics(cell.folder)["miou"] == pytest.approx(expected["miou"], abs=1)
+        shares = read_per_image(cell.folder / PER_IMAGE)
+        assert shares.ids == whole.ids and (shares.areas("truth") == whole.areas("truth")).all()
+    for cell in (grown, shrunk):
+        resumed = [record["step"] for record in read_journal(cell.folder) if "checkpoint" in record]
+        assert resumed == [2, 4, 4]
 
 
 def test_recomputed_activations_change_no_number(tiny_cell) -> None:
