@@ -2,7 +2,7 @@
 
 import typer
 
-from tadp_ray.cli import caption, data, pocket, score, sweeps, tracking
+from tadp_ray.cli import caption, data, picture, pocket, score, sweeps, tracking
 
 app = typer.Typer(
     name="tadp-ray",
@@ -11,10 +11,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (sweeps.sweep, sweeps.train, sweeps.search, sweeps.table, sweeps.dashboard, sweeps.schema):
+for command in (
+    sweeps.sweep,
+    sweeps.train,
+    sweeps.search,
+    sweeps.predict,
+    sweeps.table,
+    sweeps.dashboard,
+    sweeps.schema,
+):
     app.command()(command)
 app.add_typer(pocket.app, name="pocket")
 app.add_typer(caption.app, name="caption")
 app.add_typer(data.app, name="data")
 app.add_typer(score.app, name="score")
 app.add_typer(tracking.app, name="tracking")
+app.add_typer(picture.app, name="picture")

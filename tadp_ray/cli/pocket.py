@@ -130,8 +130,8 @@ def show(
         from PIL import Image
 
         from tadp_ray.data.scenes import Scenes
-        from tadp_ray.data.sheet import contact_sheet
         from tadp_ray.data.styles import STYLES
+        from tadp_ray.pictures.sheet import contact_sheet
 
         Image.fromarray(contact_sheet([Scenes(split, count, seed, size, style) for style in STYLES])).save(output)
         console.print(output)

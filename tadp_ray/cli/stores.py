@@ -124,7 +124,7 @@ def show(
     """Show examples: in the terminal, or with --out beside their pictures."""
     with told():
         from tadp_ray.captions.store import read_store
-        from tadp_ray.data.captioned import draw_captions, spread_over
+        from tadp_ray.pictures.captioned import draw_captions, spread_over
 
         captioned, files = read_store(store), pictures(data, root, split, images)
         if out is not None and files is None:
@@ -223,7 +223,7 @@ def align(
         from tadp_ray.captions.alignment import align as run
         from tadp_ray.captions.oracle import names_of
         from tadp_ray.captions.store import read_store
-        from tadp_ray.data.captioned import draw_distributions
+        from tadp_ray.pictures.captioned import draw_distributions
 
         if oracle is None:
             labels = {"ignore": ignore or [255], "reduce_zero_label": reduce_zero_label}

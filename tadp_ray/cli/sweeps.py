@@ -119,6 +119,33 @@ def search(
         console.print(f"{out}: {write_found(plan, store, recipe, changes or (), out)}", highlight=False, soft_wrap=True)
 
 
+def predict(
+    run: Annotated[str, typer.Argument(help="MLflow run of a finished cell, as table.csv names it.")],
+    folder: Annotated[Path, typer.Argument(help="Where images, targets, predictions and classes.txt go.")],
+    tracking_uri: TrackingOption = None,
+    storage: Annotated[Path, typer.Option(help="Folder of latents and contexts that trainings share.")] = Path("runs"),
+) -> None:
+    """Write what a trained cell predicts for its validation images as files that `score` and `picture` read."""
+    with told():
+        from tadp_ray.tracking.query import trained_cell
+        from tadp_ray.tracking.store import open_store
+
+        cell, weights = trained_cell(open_store(tracking_uri), run)
+
+        import torch
+
+        from tadp_ray.sweep.plan import digests_of
+        from tadp_ray.training.predict import predict_cell
+
+        changed = [name for name, digest in digests_of(cell.recipe).items() if cell.digests[name] != digest]
+        if changed:
+            raise ValueError(f"run {run}: its {', '.join(changed)} changed since it was trained; train the cell anew")
+        device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
+        cell = cell.at(storage)
+        count = predict_cell(cell, weights, folder, device)
+        console.print(f"{folder}: predictions of {count} images, with images, targets and classes.txt", soft_wrap=True)
+
+
 def table(
     file: ExperimentFile,
     scale: ScaleOption = "pocket",

@@ -55,6 +55,11 @@ class Cell(Vocabulary):
         """Where this cell keeps its journal, checkpoint and pictures."""
         return self.recipe.compute.storage.absolute() / "cells" / self.fingerprint[:16]
 
+    def at(self, storage: Path) -> "Cell":
+        """The same training, its files kept elsewhere."""
+        compute = self.recipe.compute.model_copy(update={"storage": storage.absolute()})
+        return self.model_copy(update={"recipe": self.recipe.model_copy(update={"compute": compute})})
+
     @property
     def name(self) -> str:
         """`precision=0.5 recall=1.0 seed=0`: what people call this cell."""

@@ -5,16 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.pictures.colours import AMOUNTS
+from tadp_ray.pictures.files import write_figure
 from tadp_ray.reporting.table import Table, TableSpec
 
-# Even in lightness and readable with any colour vision.
-COLOURS = colormaps["cividis"]
 PANELS = 6
 """Of learning curves, side by side."""
 DASHES = ("-", "--", ":", "-.")
@@ -39,7 +37,7 @@ def draw_table(table: Table, path: Path) -> None:
     for axes, (title, values, words) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
         draw_map(axes, spec, title, values, words)
     figure.suptitle(spec.title, fontsize=11)
-    write_png(figure, path)
+    write_figure(figure, path)
 
 
 def draw_map(axes: Axes, spec: TableSpec, title: str, values: np.ndarray, texts: Sequence[Sequence[str]]) -> None:
@@ -48,7 +46,7 @@ def draw_map(axes: Axes, spec: TableSpec, title: str, values: np.ndarray, texts:
     low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
     high = high if high > low else low + 1
     # Numbers need broad places rather than square ones.
-    colours = COLOURS.with_extremes(bad="0.85")
+    colours = AMOUNTS.with_extremes(bad="0.85")
     image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, vmin=low, vmax=high, aspect="auto")
     for (i, j), value in np.ndenumerate(values):
         dark = math.isfinite(value) and image.norm(value) < 0.5
@@ -85,7 +83,7 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
         panels[spec.rows.place(cell, spec.metrics[0])].plot(
             steps,
             values,
-            color=COLOURS(0.9 * column / max(1, len(spec.columns.names) - 1)),
+            color=AMOUNTS(0.9 * column / max(1, len(spec.columns.names) - 1)),
             linestyle=DASHES[seeds.index(cell.seed) % len(DASHES)],
             marker="o",
             markersize=3,
@@ -104,12 +102,4 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
     handles, labels = panels[-1].get_legend_handles_labels()
     figure.legend(handles, labels, title=spec.columns.label, loc="outside right upper", fontsize=8, frameon=False)
     figure.suptitle(spec.title, fontsize=11)
-    write_png(figure, path)
-
-
-def write_png(figure: Figure, path: Path) -> None:
-    """Write a figure whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    FigureCanvasAgg(figure).print_png(draft)
-    draft.replace(path)
+    write_figure(figure, path)

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from tadp_ray.config.schema import FigureConfig
-from tadp_ray.reporting.figure import COLOURS, write_png
+from tadp_ray.pictures.colours import AMOUNTS
+from tadp_ray.pictures.files import write_figure
 from tadp_ray.reporting.regression import Line, Points
 from tadp_ray.reporting.resampling import PERCENT
 
@@ -40,16 +41,16 @@ def draw_lines(figure: FigureConfig, lines: Mapping[str, Line | None], scale: st
     handles, labels = next((p.get_legend_handles_labels() for p in panels if p.lines), ([], []))
     if handles:
         drawn.legend(handles, labels, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
-    write_png(drawn, path)
+    write_figure(drawn, path)
 
 
 def draw_line(axes: Axes, line: Line) -> None:
     """Points, means, line and band."""
-    points, colour = line.points, COLOURS(0.25)
+    points, colour = line.points, AMOUNTS(0.25)
     # Many points share a place: the more there are, the fainter each is.
     alpha = float(np.clip(120 / len(points.x), 0.04, 0.5))
     axes.scatter(points.x, points.y, s=9, color=colour, alpha=alpha, linewidths=0, label="_")
-    axes.fill_between(line.x, *line.band, color=COLOURS(0.8), alpha=0.45, linewidth=0, label=f"{PERCENT} % band")
+    axes.fill_between(line.x, *line.band, color=AMOUNTS(0.8), alpha=0.45, linewidth=0, label=f"{PERCENT} % band")
     axes.plot(line.x, line.y, color="black", linewidth=1.6, label="least squares")
     axes.plot(*means(points), "o", color="white", markeredgecolor="black", markersize=5, label=f"means of {BINS} parts")
 

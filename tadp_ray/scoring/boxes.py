@@ -7,7 +7,7 @@ import torch
 
 from tadp_ray.metrics.detection import Boxes, DetectionMetrics
 from tadp_ray.scoring.coco import read_coco, read_results
-from tadp_ray.scoring.things import Thing
+from tadp_ray.scoring.things import Thing, Truth
 from tadp_ray.scoring.voc import read_comp4, read_voc
 
 
@@ -30,6 +30,14 @@ def score_detection(
         ValueError: files that are missing or unreadable, images or categories that the targets do not name, a class without
             objects, scores that are no numbers, boxes of no area.
     """
+    truth, _, metrics = accumulate_boxes(predictions, targets, classes, images)
+    return metrics.compute() | {"images": len(truth.objects)}
+
+
+def accumulate_boxes(
+    predictions: Path, targets: Path, classes: Sequence[str], images: Path | None
+) -> tuple[Truth, dict[str, list[Thing]], DetectionMetrics]:
+    """Count the detections of all images; returns the objects, the detections by image, and the counts in their order."""
     truth = read_voc(targets, images) if targets.is_dir() else read_coco(targets, images)
     spelled = {thing.name for things in truth.objects.values() for thing in things}
     absent = [name for name in classes if name not in spelled]
@@ -45,7 +53,7 @@ def score_detection(
     metrics = DetectionMetrics(classes)
     for image, things in truth.objects.items():
         metrics.accumulate([tensors(found[image], classes, "scores")], [tensors(things, classes, "difficult")])
-    return metrics.compute() | {"images": len(truth.objects)}
+    return truth, found, metrics
 
 
 def tensors(things: Sequence[Thing], classes: Sequence[str], value: str) -> Boxes:

@@ -19,6 +19,8 @@ MILLIMETRES = 1000
 
 Pair = tuple[Tensor, Tensor]
 """(prediction (H, W), target (H, W))."""
+Read = Callable[[Path, Path], Pair]
+"""Reads the files of a prediction and its target; ValueError says what is wrong with them."""
 
 
 def score_segmentation(
@@ -41,6 +43,17 @@ def score_segmentation(
         ValueError: files that are missing, left over, unreadable, of another size than their target, or hold what is no
             class; predictions may do that only where the target is not scored.
     """
+    read = label_reader(classes, ignore, reduce_zero_label)
+    metrics = SegmentationMetrics(classes)
+    pairs = accumulate_pairs(predictions, targets, metrics, read)
+    scores = metrics.compute()
+    if math.isnan(scores["miou"]):
+        raise ValueError(f"{targets}: no pixel is labelled with a class")
+    return scores | {"images": len(pairs)}
+
+
+def label_reader(classes: Sequence[str], ignore: Sequence[int] = (IGNORE,), reduce_zero_label: bool = False) -> Read:
+    """Reads a pair of label maps as int64, 255 = ignored; its arguments, and what it refuses, as `score_segmentation`'s."""
     if not 0 < len(classes) <= IGNORE:
         raise ValueError(f"{len(classes)} classes: label maps tell 1 to {IGNORE} classes apart here")
     first = int(reduce_zero_label)
@@ -58,10 +71,7 @@ def score_segmentation(
             raise ValueError(f"{prediction}: {absent} pixels have no class where {target} has one; predict one there")
         return torch.from_numpy(found), torch.from_numpy(truth)
 
-    scores = score_pairs(predictions, targets, SegmentationMetrics(classes), read)
-    if math.isnan(scores["miou"]):
-        raise ValueError(f"{targets}: no pixel is labelled with a class")
-    return scores
+    return read
 
 
 def score_depth(
@@ -87,6 +97,18 @@ def score_depth(
             said, or without a depth above 0 at a pixel that is scored.
     """
     metrics = DepthMetrics(max_depth, eigen_crop)
+    pairs = accumulate_pairs(predictions, targets, metrics, depth_reader(metrics, prediction_scale, target_scale))
+    return metrics.compute() | {"images": len(pairs)}
+
+
+def depth_reader(metrics: DepthMetrics, prediction_scale: float, target_scale: float) -> Read:
+    """Reads a pair of depth maps as float32 metres; its arguments, and what it refuses, as `score_depth`'s.
+
+    Args:
+        metrics: tell which pixels are scored.
+        prediction_scale: units per metre.
+        target_scale: the same of the targets.
+    """
 
     def read(prediction: Path, target: Path) -> Pair:
         found, truth = read_metres(prediction, prediction_scale), read_metres(target, target_scale)
@@ -100,16 +122,13 @@ def score_depth(
             raise ValueError(f"{prediction}: {absent} scored pixels hold no depth above 0; predict one for every pixel")
         return found, truth
 
-    return score_pairs(predictions, targets, metrics, read)
+    return read
 
 
-def score_pairs(
-    predictions: Path,
-    targets: Path,
-    metrics: SegmentationMetrics | DepthMetrics,
-    read: Callable[[Path, Path], Pair],
-) -> dict[str, float]:
-    """Score all pairs of two folders.
+def accumulate_pairs(
+    predictions: Path, targets: Path, metrics: SegmentationMetrics | DepthMetrics, read: Read
+) -> dict[str, tuple[Path, Path]]:
+    """Count all pairs of two folders; returns their files (prediction, target) by name, in the order of counting.
 
     Raises:
         ValueError: files stand alone, or `read` refused pairs.
@@ -127,7 +146,7 @@ def score_pairs(
         else:
             metrics.accumulate(predicted[None], target[None])
     refuse(problems)
-    return metrics.compute() | {"images": len(wanted)}
+    return {stem: (found[stem], wanted[stem]) for stem in sorted(wanted)}
 
 
 def by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:

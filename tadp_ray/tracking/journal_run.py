@@ -11,7 +11,7 @@ from mlflow.entities import Metric, Param, RunTag
 from tadp_ray.metrics.per_image import PER_IMAGE
 from tadp_ray.tracking.journal import Tail
 from tadp_ray.tracking.provenance import provenance
-from tadp_ray.tracking.query import as_logged
+from tadp_ray.tracking.query import CARD, as_logged
 from tadp_ray.tracking.source import PARENT, Source
 from tadp_ray.tracking.store import Store
 
@@ -20,7 +20,6 @@ PARAMS_PER_BATCH = 100
 TAG_LENGTH = 5000
 FILES = ("predictions.png", PER_IMAGE)
 MODEL = "model.safetensors"
-CARD = "cell.json"
 ERROR = "tadp.error"
 STATUS = {"started": "RUNNING", "metrics": "RUNNING", "finished": "FINISHED", "failed": "FAILED"}
 

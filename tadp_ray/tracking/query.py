@@ -10,11 +10,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
 
+from tadp_ray.config.cell import Cell
 from tadp_ray.metrics.per_image import PER_IMAGE, PerImage, read_per_image
-from tadp_ray.tracking.store import Store
+from tadp_ray.tracking.store import Store, first_line
 
 PAGE = 1000
+CARD = "cell.json"
+"""File of a cell's run: the cell."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,27 @@ def rows(store: Store, experiment: str, scale: str) -> list[CellRow]:
     order = ["attributes.start_time ASC"]
     runs = pages(store.client.search_runs, [found.experiment_id], wanted, ViewType.ACTIVE_ONLY, order_by=order)
     return [CellRow.of(run) for run in runs]
+
+
+def trained_cell(store: Store, run_id: str) -> tuple[Cell, Path]:
+    """The cell of a finished run, and the file that holds its weights.
+
+    Raises:
+        ValueError: there is no such run, or it is no finished cell's.
+    """
+    try:
+        run = store.client.get_run(run_id)
+    except MlflowException as error:
+        raise ValueError(f"MLflow at {store.shown} holds no run {run_id} ({first_line(error)})") from None
+    if run.info.status != "FINISHED" or "tadp.checkpoint" not in run.data.tags:
+        name = run.info.run_name
+        raise ValueError(
+            f"run {run_id} ({name}, {run.info.status}) is no finished cell; table.csv names those of a table"
+        )
+    with TemporaryDirectory() as folder:
+        card = json.loads(Path(store.client.download_artifacts(run_id, CARD, folder)).read_text())
+    cell = {name: value for name, value in card.items() if name in Cell.model_fields}
+    return Cell.model_validate(cell), Path(run.data.tags["tadp.checkpoint"])
 
 
 def history(store: Store, run_id: str, metric: str) -> list[tuple[int, float]]:

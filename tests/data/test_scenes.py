@@ -23,8 +23,8 @@ from tadp_ray.data.scenes import (
     Split,
     describe,
 )
-from tadp_ray.data.sheet import contact_sheet
 from tadp_ray.data.styles import STYLES
+from tadp_ray.pictures.sheet import contact_sheet
 
 COUNT = 60
 

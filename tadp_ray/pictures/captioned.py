@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tadp_ray.data.images import read_image
+from tadp_ray.pictures.colours import AMOUNTS
+from tadp_ray.pictures.files import write_figure
 
 COLUMNS = 4
 LETTERS = 38
@@ -41,8 +42,7 @@ def draw_captions(path: Path, images: Mapping[str, Path], captions: Mapping[str,
         axis.set_title("\n".join([image_id, *lines]).replace("$", r"\$"), fontsize=8, loc="left")
     for axis in grid:
         axis.set_axis_off()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(path)
+    write_figure(figure, path)
 
 
 def draw_distributions(path: Path, figures: Mapping[str, Sequence[float]]) -> None:
@@ -50,11 +50,10 @@ def draw_distributions(path: Path, figures: Mapping[str, Sequence[float]]) -> No
     figure = Figure(figsize=(3.4 * len(figures), 2.8), layout="constrained", dpi=150)
     panels = figure.subplots(1, len(figures), squeeze=False, sharey=True).ravel()
     for axis, (name, values) in zip(panels, figures.items(), strict=True):
-        axis.hist(values, bins=20, range=(0, 1), color="#4c78a8")
+        axis.hist(values, bins=20, range=(0, 1), color=AMOUNTS(0.25))
         axis.axvline(fmean(values), color="black", linewidth=1, linestyle="--")
         axis.set_title(f"{name}: mean {fmean(values):.3f} of {len(values):,} images", fontsize=9)
         axis.set_xlabel(f"{name} of an image's names")
         axis.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("images")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(path)
+    write_figure(figure, path)

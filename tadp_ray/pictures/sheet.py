@@ -6,8 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tadp_ray.data.sample import Dataset, Sample
-
-PALETTE = np.random.default_rng(4).integers(40, 240, (256, 3)).astype(np.uint8)
+from tadp_ray.pictures.colours import AMOUNTS, palette
 
 
 def contact_sheet(looks: Sequence[Dataset], columns: int = 2) -> np.ndarray:
@@ -19,19 +18,20 @@ def contact_sheet(looks: Sequence[Dataset], columns: int = 2) -> np.ndarray:
 
     Returns: uint8 (rows * 2 * H, columns * (looks + 2) * 2 * W, 3) RGB, at twice the size of a sample.
     """
-    tiles = [tile([look[index] for look in looks]) for index in range(len(looks[0]))]
+    colours = (255 * palette(len(looks[0].classes))).round().astype(np.uint8)
+    tiles = [tile([look[index] for look in looks], colours) for index in range(len(looks[0]))]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     rows = [np.concatenate(tiles[start : start + columns], axis=1) for start in range(0, len(tiles), columns)]
     return np.concatenate(rows)
 
 
-def tile(looks: Sequence[Sample]) -> np.ndarray:
-    """One sample's panels beside each other."""
+def tile(looks: Sequence[Sample], colours: np.ndarray) -> np.ndarray:
+    """One sample's panels beside each other, classes in the given colours (C, 3)."""
     sample = looks[0]
-    near = (255 * np.clip(2.0 / np.maximum(sample.depth, 2.0), 0, 1)).astype(np.uint8)
-    panels = [look.image for look in looks] + [PALETTE[sample.mask], np.repeat(near[..., None], 3, axis=2)]
+    near = AMOUNTS(2.0 / np.maximum(sample.depth, 2.0), bytes=True)[..., :3]
+    panels = [look.image for look in looks] + [colours[sample.mask], near]
     picture = Image.fromarray(np.concatenate(panels, axis=1).repeat(2, axis=0).repeat(2, axis=1))
     for (left, top, right, bottom), name in zip(sample.boxes, sample.box_classes, strict=True):
         box = (2 * left, 2 * top, 2 * right - 1, 2 * bottom - 1)
-        ImageDraw.Draw(picture).rectangle(box, outline=tuple(int(value) for value in PALETTE[name]))
+        ImageDraw.Draw(picture).rectangle(box, outline=tuple(colours[name].tolist()))
     return np.asarray(picture)

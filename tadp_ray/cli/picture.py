@@ -1,0 +1,133 @@
+"""Systems side by side, where they differ most."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tadp_ray.cli.score import ClassesOption, TargetsOption
+from tadp_ray.cli.words import console, parse_classes, told
+
+if TYPE_CHECKING:
+    from tadp_ray.pictures.contest import Contest
+
+app = typer.Typer(
+    help="Draw systems side by side where they differ most: image, truth and each one's predictions, as PNG and PDF, by one "
+    "stated rule for better and for worse. Files are those that `score` reads; `predict` writes them for a trained cell.",
+    no_args_is_help=True,
+)
+OutArgument = Annotated[
+    Path, typer.Argument(help="Folder to write better.{png,pdf}, worse.{png,pdf} and choice.json to.")
+]
+SystemsOption = Annotated[
+    list[str], typer.Option("--system", help="NAME=PREDICTIONS; two or more, the first is held against the others.")
+]
+ImagesOption = Annotated[Path, typer.Option(help="Folder of images; a file is named as its target.")]
+CountOption = Annotated[int, typer.Option(min=1, help="Images of a picture.")]
+
+
+@app.command("segmentation")
+def picture_segmentation(
+    out: OutArgument,
+    systems: SystemsOption,
+    images: ImagesOption,
+    targets: TargetsOption,
+    classes: ClassesOption,
+    ignore: Annotated[
+        list[int] | None, typer.Option(help="Target value that is not scored; may be repeated.", show_default="255")
+    ] = None,
+    reduce_zero_label: Annotated[
+        bool, typer.Option("--reduce-zero-label", help="In all folders label k is class k-1, 0 none (ADE20K).")
+    ] = False,
+    count: CountOption = 4,
+) -> None:
+    """Label maps, with the names of their regions; frames show where correct pixels differ most."""
+    with told():
+        from tadp_ray.pictures.contest import segmentation_contest as run
+
+        folders, names = parse_systems(systems), parse_classes(classes)
+        draw(run(folders, targets, images, names, ignore or [255], reduce_zero_label), out, count)
+
+
+@app.command("depth")
+def picture_depth(
+    out: OutArgument,
+    systems: SystemsOption,
+    images: ImagesOption,
+    targets: TargetsOption,
+    prediction_scale: Annotated[
+        list[float],
+        typer.Option(min=1e-6, help="Units per metre, of all systems, or repeated for each in their order."),
+    ],
+    target_scale: Annotated[float, typer.Option(min=1e-6, help="Units per metre: 1000 in millimetres, 1 in metres.")],
+    max_depth: Annotated[float, typer.Option(min=0.01, help="Metres; what is farther away is not scored.")] = 10.0,
+    eigen_crop: Annotated[
+        bool, typer.Option("--eigen-crop", help="Score only what is usual on NYUv2's images of 480x640.")
+    ] = False,
+    count: CountOption = 4,
+) -> None:
+    """Depth maps with their scale in metres; frames show where squared errors differ most."""
+    with told():
+        from tadp_ray.pictures.contest import depth_contest as run
+
+        folders = parse_systems(systems)
+        scales = prediction_scale * len(folders) if len(prediction_scale) == 1 else prediction_scale
+        if len(scales) != len(folders):
+            raise ValueError(
+                f"--prediction-scale: {len(scales)} are given for {len(folders)} systems; give one, or one for each"
+            )
+        draw(run(folders, targets, images, scales, target_scale, max_depth, eigen_crop), out, count)
+
+
+@app.command("detection")
+def picture_detection(
+    out: OutArgument,
+    systems: Annotated[
+        list[str],
+        typer.Option(
+            "--system", help="NAME=folder of VOC's comp4_det_test_<class>.txt, or COCO results file; two or more."
+        ),
+    ],
+    images: ImagesOption,
+    targets: Annotated[Path, typer.Option(help="Folder of VOC annotations (XML), or a COCO annotation file (JSON).")],
+    classes: Annotated[str, typer.Option(help="Names, as targets spell them: a,b,c or a text file with one a line.")],
+    listed: Annotated[
+        Path | None, typer.Option("--list", help="List of images, e.g. ImageSets/Main/test.txt.", show_default="all")
+    ] = None,
+    count: CountOption = 4,
+) -> None:
+    """Boxes with classes and scores of at least one half."""
+    with told():
+        from tadp_ray.pictures.contest import detection_contest as run
+
+        draw(run(parse_systems(systems), targets, images, parse_classes(classes), listed), out, count)
+
+
+def parse_systems(texts: list[str]) -> dict[str, Path]:
+    """`NAME=FOLDER` texts by name.
+
+    Raises:
+        ValueError: one has no name, or there are fewer than two names.
+    """
+    pairs = [text.partition("=") for text in texts]
+    named = {name.strip(): Path(folder) for name, _, folder in pairs if name.strip() and folder}
+    if len(named) < len(texts) or len(named) < 2:
+        raise ValueError(f"--system {' '.join(texts)}: expected two or more NAME=PREDICTIONS of distinct names")
+    return named
+
+
+def draw(contest: "Contest", out: Path, count: int) -> None:
+    """Write the pictures, and say what they show and why."""
+    from tadp_ray.pictures.choose import rule
+    from tadp_ray.pictures.panels import write_contest
+
+    chosen, files = write_contest(contest, out, count)
+    for direction, rows in chosen.items():
+        console.print(f"{direction}: {rule(contest.task, direction)}", highlight=False, soft_wrap=True)
+        for own in rows:
+            pairs = zip(contest.systems, contest.scores[:, own.number], strict=True)
+            scores = ", ".join(f"{name} {value:.2f}" for name, value in pairs)
+            console.print(f"  {contest.ids[own.number]}: {scores}", highlight=False, soft_wrap=True)
+        if not rows:
+            console.print(f"  no image in which {contest.systems[0]} is {direction}", highlight=False, soft_wrap=True)
+    console.print(f"written to {out}: {', '.join(path.name for path in files)}", highlight=False, soft_wrap=True)

@@ -1,0 +1,18 @@
+"""Figures as files."""
+
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+
+def write_figure(figure: Figure, *paths: Path) -> None:
+    """Write a figure as PNG or PDF, as each path ends, every file whole or not at all; PDF keeps its text as text."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".part")
+        kind = path.suffix.removeprefix(".")
+        # Without a date the same figure is the same file.
+        with rc_context({"pdf.fonttype": 42}):
+            figure.savefig(draft, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+        draft.replace(path)

@@ -1,0 +1,135 @@
+"""What a trained cell predicts, as files that `score` and `picture` read, beside the images and their truth."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.training import checkpoint
+from tadp_ray.training.distributed import World
+from tadp_ray.training.evaluate import predictions, truth
+from tadp_ray.training.run import build_model, evaluation_latents
+from tadp_ray.training.study import Study
+
+PHOTOGRAPHS = (".png", ".jpg", ".jpeg")
+
+
+def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.device) -> int:
+    """Predict the validation split with a finished cell's weights, as it was scored.
+
+    Writes images/ as PNG, classes.txt, and targets and predictions: label maps as PNG, 255 = ignored; depth maps as .npy in
+    metres; boxes as targets.json and predictions.json in COCO's form, category_id being the line of classes.txt.
+
+    Returns: the number of images.
+
+    Raises:
+        ValueError: the weights are not there, are damaged, or are another cell's.
+    """
+    if not model_file.is_file():
+        raise ValueError(
+            f"{model_file}: no such file; the cell's weights were moved or deleted, or lie on another machine"
+        )
+    tensors, facts = checkpoint.read_tensors(model_file)
+    if facts.get("fingerprint") != cell.fingerprint:
+        raise ValueError(
+            f"{model_file}: weights of another cell, {facts.get('fingerprint')}, not of {cell.fingerprint}"
+        )
+    torch.set_num_threads(cell.recipe.compute.cpus)
+    study = Study(cell.recipe, cell.seed)
+    study.check()
+    model = build_model(study, device).eval()
+    study.keep_contexts(cell.digests, device)
+    checkpoint.load_weights(model_file, model, tensors)
+    latents = evaluation_latents(cell.digests, study, model, device, World.current())
+    files = BoxFiles(study.val.classes) if study.task.truth == "boxes" else MapFiles()
+    names = file_names(study.val.ids)
+    for index, found in predictions(model, study, latents, range(len(names)), device):
+        size = study.scored_size(index)
+        image = study.val[index].image
+        save(
+            folder / "images" / f"{names[index]}.png",
+            image if image.shape[:2] == size else cv2.resize(image, size[::-1]),
+        )
+        files.add(folder, names[index], size, truth(study, index)[0], found[0])
+    files.end(folder)
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in study.val.classes))
+    return len(names)
+
+
+def file_names(ids: Sequence[str]) -> list[str]:
+    """A file's name, without ending, for each image id, which may have a photograph's ending and lie in folders."""
+    names = []
+    for image_id in ids:
+        path = PurePosixPath(image_id)
+        names.append(str(path.with_suffix("") if path.suffix.lower() in PHOTOGRAPHS else path).replace("/", "_"))
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{len(twice)} images would have the same file as another, first {twice[0]!r}; rename them")
+    return names
+
+
+def save(path: Path, values: np.ndarray) -> None:
+    """Write an array by what its file is called."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, values) if path.suffix == ".npy" else Image.fromarray(values).save(path)
+
+
+class MapFiles:
+    """A file for every map."""
+
+    def add(self, folder: Path, name: str, size: tuple[int, int], wanted: torch.Tensor, found: torch.Tensor) -> None:
+        """Write an image's truth and prediction (H, W)."""
+        for place, values in (("targets", wanted), ("predictions", found.cpu())):
+            if values.is_floating_point():
+                save(folder / place / f"{name}.npy", values.float().numpy())
+            else:
+                save(folder / place / f"{name}.png", values.numpy().astype(np.uint8))
+
+    def end(self, folder: Path) -> None:
+        """There is nothing left to write."""
+
+
+class BoxFiles:
+    """One file of objects and one of detections."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._categories = [{"id": number, "name": name} for number, name in enumerate(classes, 1)]
+        self._images: list[dict[str, Any]] = []
+        self._objects: list[dict[str, Any]] = []
+        self._detections: list[dict[str, Any]] = []
+
+    def add(self, folder: Path, name: str, size: tuple[int, int], wanted: dict, found: dict) -> None:
+        """Remember an image's objects and detections."""
+        height, width = size
+        self._images.append({"id": name, "file_name": f"{name}.png", "height": height, "width": width})
+        self._objects += entries(name, wanted, "difficult")
+        self._detections += entries(name, found, "scores", "score")
+
+    def end(self, folder: Path) -> None:
+        """Write both files."""
+        truth = {"images": self._images, "categories": self._categories, "annotations": self._objects}
+        for name, content in (("targets", truth), ("predictions", self._detections)):
+            draft = folder / f"{name}.part"
+            draft.write_text(json.dumps(content) + "\n")
+            draft.replace(folder / f"{name}.json")
+
+
+def entries(image: str, boxes: dict[str, torch.Tensor], key: str, called: str | None = None) -> list[dict[str, Any]]:
+    """One image's boxes as COCO writes them, with one more value of each."""
+    columns = (boxes[name].tolist() for name in ("boxes", "labels", key))
+    return [
+        {
+            "image_id": image,
+            "category_id": label + 1,
+            "bbox": [left, top, right - left, bottom - top],
+            called or key: value,
+        }
+        for (left, top, right, bottom), label, value in zip(*columns, strict=True)
+    ]
