@@ -17,6 +17,7 @@ for command in (
     sweeps.search,
     sweeps.predict,
     sweeps.table,
+    sweeps.report,
     sweeps.dashboard,
     sweeps.schema,
 ):

@@ -130,7 +130,7 @@ def predict(
         from tadp_ray.tracking.query import trained_cell
         from tadp_ray.tracking.store import open_store
 
-        cell, weights = trained_cell(open_store(tracking_uri), run)
+        cell, weights = trained_cell(open_store(tracking_uri, make=False), run)
 
         import torch
 
@@ -166,10 +166,40 @@ def table(
         from tadp_ray.reporting.answer import newest_answer
         from tadp_ray.tracking.store import open_store
 
-        store = open_store(tracking_uri)
+        store = open_store(tracking_uri, make=False)
         spec, found = newest_answer(store, file, recipe, scale)
         folder = storage / experiment_name(file, recipe) / scale
         show_answer(store, found.run_id, spec, found.cells, folder, against)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="Where report.html, report.md and their pictures go.")] = Path(
+        "runs/report"
+    ),
+    experiments: Annotated[Path, typer.Option(help="Folder of experiments.")] = Path("experiments"),
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Gather all tables, figures, claims and analyses of a store into one page, what is missing with what fills it.
+
+    report.html needs no other file. Everything comes from MLflow; nothing is trained.
+    """
+    with told():
+        import time
+
+        from tadp_ray.reporting.report import gather
+        from tadp_ray.reporting.report_files import write_report
+        from tadp_ray.tracking.store import open_store
+
+        began = time.monotonic()
+        store = open_store(tracking_uri, make=False)
+        chapters = gather(store, experiments, folder)
+        files = write_report(chapters, f"What {Path(store.shown).name} holds", folder)
+        for chapter, parts in chapters.items():
+            console.print(f"{chapter}", style="bold")
+            for part in parts:
+                console.print(f"  {part.state:<18} {part.title}", highlight=False, markup=False, soft_wrap=True)
+        seconds = time.monotonic() - began
+        console.print(f"written in {seconds:.1f} s: {', '.join(map(str, files))}", highlight=False, soft_wrap=True)
 
 
 def dashboard(

@@ -1,12 +1,13 @@
 """The answer of a sweep, out of MLflow alone: its table in every form and its figures, written beside each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.load import experiment_name, load_experiment, load_sweep
 from tadp_ray.config.vocabulary import Scale
+from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting.compare import compare
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.regression import lines_of, told
@@ -34,16 +35,6 @@ def newest_answer(store: Store, file: Path, recipe: Path | None, scale: Scale) -
     return asked_table(file, scale, found.settings), found
 
 
-def pocket_table(store: Store, file: Path) -> Table | None:
-    """An experiment's table at pocket scale as MLflow holds it; None if it was never run."""
-    load_experiment(file)  # a file that cannot be read is no experiment that was not run
-    try:
-        spec, found = newest_answer(store, file, None, "pocket")
-    except ValueError:
-        return None
-    return fill(store, spec, found.cells)[0]
-
-
 def write_answer(
     store: Store, spec: TableSpec, cells: Sequence[Cell], folder: Path, against: str | None = None
 ) -> tuple[Table, list[Path]]:
@@ -62,21 +53,37 @@ def write_answer(
         ValueError: there is no row to compare with.
     """
     table, done = fill(store, spec, cells)
-    pictures = [folder / "table.png", folder / "curves.png"]
-    runs = [row.run_id for row in done.values()] if spec.figure or against is not None else []
-    images = {run: found for run in runs if (found := per_image(store, run))}
+    images = by_image(store, done) if spec.figure or against is not None else {}
     if against is not None:
         table = compare(table, against, images)
+    table, pictures = draw_answer(store, table, cells, done, images, folder)
+    draw_table(table, folder / "table.png")
+    return table, [*write_table(table, folder), folder / "table.png", *pictures]
+
+
+def by_image(store: Store, done: Mapping[str, CellRow]) -> dict[str, PerImage]:
+    """What each image adds to a cell's score, by run, of the finished cells that kept it."""
+    return {row.run_id: found for row in done.values() if (found := per_image(store, row.run_id))}
+
+
+def draw_answer(
+    store: Store,
+    table: Table,
+    cells: Sequence[Cell],
+    done: Mapping[str, CellRow],
+    images: Mapping[str, PerImage],
+    folder: Path,
+) -> tuple[Table, list[Path]]:
+    """Draw how the cells learned, and the figure that is asked for; returns the table with the figure's words, and the files."""
+    spec, pictures = table.spec, [folder / "curves.png"]
+    curves = {fingerprint: history(store, row.run_id, spec.curve) for fingerprint, row in done.items()}
+    draw_curves(spec, cells, curves, pictures[0])
     if spec.figure:
         lines = lines_of(spec, cells, done, images)
         table = replace(table, notes=(*table.notes, *told(spec.figure, lines)))
         pictures.append(folder / "figure.png")
         draw_lines(spec.figure, lines, spec.scale, pictures[-1])
-    files = write_table(table, folder)
-    draw_table(table, folder / "table.png")
-    curves = {fingerprint: history(store, row.run_id, spec.curve) for fingerprint, row in done.items()}
-    draw_curves(spec, cells, curves, folder / "curves.png")
-    return table, [*files, *pictures]
+    return table, pictures
 
 
 def fill(store: Store, spec: TableSpec, cells: Sequence[Cell]) -> tuple[Table, dict[str, CellRow]]:

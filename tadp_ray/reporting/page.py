@@ -1,5 +1,6 @@
-"""The HTML page that a table is set into."""
+"""The HTML page that tables, pictures and words are set into: it loads nothing, and follows the reader's light or dark."""
 
+from html import escape
 from string import Template
 
 PAGE = Template("""<!doctype html>
@@ -31,20 +32,34 @@ PAGE = Template("""<!doctype html>
   td.open span { color: var(--open); }
   p, li { color: var(--soft); font-size: .9rem; max-width: 46rem; }
   ul { padding-left: 1.1rem; }
+  main > section { margin-top: 3.5rem; }
+  h2 { font-size: 1.3rem; margin: 4rem 0 0; padding-bottom: .3rem; border-bottom: 2px solid var(--ink); }
+  h3 { font-size: 1.05rem; font-weight: 600; margin: 0 0 .3rem; }
+  p.question { color: var(--ink); font-size: 1rem; }
+  p.said { color: var(--ink); }
+  p.missing { color: var(--open); }
+  pre { overflow-x: auto; padding: .6rem .8rem; background: var(--best); border-radius: 4px; font-size: .85rem; }
+  figure { margin: 1rem 0; }
+  img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
+  figcaption, summary, dd, dt { color: var(--soft); font-size: .85rem; }
+  dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: .8rem 0; }
+  dd { margin: 0; overflow-wrap: anywhere; }
+  details li { overflow-wrap: anywhere; }
+  .words td, .words th { text-align: left; white-space: normal; padding: .35rem 1rem .35rem 0; vertical-align: top; }
+  td.fails span { color: var(--open); font-weight: 600; }
+  a { color: inherit; }
+  @media (max-width: 40rem) {
+    body { margin: 1.5rem auto; padding: 0 1rem; }
+    td, th { padding-left: .7rem; padding-right: .7rem; } }
 </style>
+<main>
 <h1>$title</h1>
-<div class="frame">
-<table>
-<thead>
-<tr class="axis"><th></th><th colspan="$span">$column_label</th></tr>
-<tr><th>$row_label</th>$head</tr>
-</thead>
-<tbody>
-$rows
-</tbody>
-</table>
-</div>
-<p>$caption</p>
-<ul>$notes</ul>
+$body
+</main>
 </html>
 """)
+
+
+def page(title: str, body: str) -> str:
+    """A page of its own; `body` is HTML, the title plain text."""
+    return PAGE.substitute(title=escape(title), body=body)

@@ -10,7 +10,7 @@ from typing import Any
 import rich.table
 from rich.text import Text
 
-from tadp_ray.reporting.page import PAGE
+from tadp_ray.reporting.page import page
 from tadp_ray.reporting.table import Entry, Table
 
 CSV_COLUMNS = ("row", "column", "metric", "mean", "sd", "n", "published", "source", "run_ids")
@@ -128,22 +128,32 @@ def latex(table: Table) -> str:
 
 def html(table: Table) -> str:
     """A page of its own that loads nothing."""
+    return page(table.spec.title, html_table(table))
+
+
+def html_table(table: Table) -> str:
+    """The table in a frame that scrolls by itself, with its caption and notes."""
     spec = table.spec
     head = "".join(f"<th scope=col>{escape(value)}</th>" for value in spec.columns.names)
     rows = "\n".join(
         f"<tr><th scope=row>{escape(value)}</th>{''.join(html_entry(table, entry) for entry in entries)}</tr>"
         for value, entries in zip(spec.rows.names, table.entries, strict=True)
     )
-    return PAGE.substitute(
-        title=escape(spec.title),
-        span=len(spec.columns.names),
-        rows=rows,
-        head=head,
-        row_label=escape(spec.rows.label),
-        column_label=escape(spec.columns.label),
-        caption=escape(table.caption),
-        notes="".join(f"<li>{escape(note)}</li>" for note in table.notes),
-    )
+    axis = f'<tr class="axis"><th></th><th colspan="{len(spec.columns.names)}">{escape(spec.columns.label)}</th></tr>'
+    notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    return f"""<div class="frame" role="region" aria-label="{escape(spec.title)}" tabindex="0">
+<table>
+<thead>
+{axis}
+<tr><th>{escape(spec.rows.label)}</th>{head}</tr>
+</thead>
+<tbody>
+{rows}
+</tbody>
+</table>
+</div>
+<p>{escape(table.caption)}</p>
+<ul>{notes}</ul>"""
 
 
 def html_entry(table: Table, entry: Entry) -> str:

@@ -66,14 +66,23 @@ class Store:
         return found.experiment_id
 
 
-def open_store(uri: str | None = None) -> Store:
+def open_store(uri: str | None = None, *, make: bool = True) -> Store:
     """Open the store at `uri`, else at MLFLOW_TRACKING_URI, else in ./mlflow.db.
+
+    Args:
+        uri: where.
+        make: whether a SQLite file that is not there is made, rather than missed.
 
     Raises:
         ValueError: nothing usable answers there within some five seconds.
     """
     uri = absolute(uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
     mend = "start it, fix the URI (--tracking-uri or MLFLOW_TRACKING_URI), or leave it out to use ./mlflow.db"
+    if not make and (file := Store(uri, None).database) and not file.is_file():
+        raise ValueError(
+            f"{file}: there is no such store; name the one that sweeps were run with (--tracking-uri or "
+            "MLFLOW_TRACKING_URI)"
+        )
     # Making the schema of a new database takes seconds and tells each of its steps.
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)

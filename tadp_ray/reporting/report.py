@@ -1,0 +1,181 @@
+"""Everything that a tracking store holds, part by part: each experiment at each scale, each analysis, and what is missing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tadp_ray.config.load import load_experiment
+from tadp_ray.config.schema import Experiment
+from tadp_ray.config.vocabulary import Scale
+from tadp_ray.reporting.answer import by_image, draw_answer, fill, newest_answer
+from tadp_ray.reporting.evidence import EXPERIMENTS, findings
+from tadp_ray.reporting.sentence import sentences
+from tadp_ray.reporting.table import Table, short
+from tadp_ray.tracking.finding import Analysis, ClaimFound, analyses
+from tadp_ray.tracking.query import CellRow
+from tadp_ray.tracking.store import Store
+
+Runs = tuple[tuple[str, tuple[str, ...]], ...]
+"""What the ids of MLflow's runs belong to, and the ids."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One question and its answer, as far as it is there."""
+
+    name: str
+    """Of the experiment or analysis."""
+    title: str
+    question: str
+    command: str
+    """What fills it, or makes it anew."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """Settings, code, machine, source of what is published."""
+    said: tuple[str, ...] = ()
+    """What the numbers say, computed."""
+    table: Table | None = None
+    claims: tuple[ClaimFound, ...] = ()
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Mapping[str, Path] = field(default_factory=dict)
+    """PNG files by what they show, in words."""
+    runs: Runs = ()
+    missing: str | None = None
+    """Why there is no answer."""
+
+    @property
+    def state(self) -> str:
+        """`whole`, `17 of 18 places`, `not run`."""
+        if self.missing:
+            return "not run"
+        if self.table is None:
+            return "whole"
+        entries = [entry for row in self.table.entries for entry in row]
+        whole = sum(entry.complete for entry in entries)
+        return "whole" if whole == len(entries) else f"{whole} of {len(entries)} places"
+
+
+def gather(store: Store, experiments: Path, folder: Path) -> dict[str, list[Part]]:
+    """All parts by chapter.
+
+    Args:
+        store: where the runs are.
+        experiments: folder of experiment files.
+        folder: where pictures are written.
+
+    Raises:
+        ConfigError: an experiment's file is wrong.
+        ValueError: the folder holds none, or what the store holds is not whole.
+    """
+    files = {path: load_experiment(path) for path in sorted(experiments.glob("*.yaml"))}
+    if not files:
+        raise ValueError(f"{experiments}: holds no experiment (*.yaml); name the folder by --experiments")
+    asked = {
+        scale: [answered(store, path, file, scale, folder) for path, file in files.items() if scale in file.recipes]
+        for scale in ("pocket", "paper")
+    }
+    return {
+        "Tables and figures, pocket scale": asked["pocket"],
+        "What words buy in the pocket world": [evidence(asked["pocket"])],
+        "Analyses": [analysed(found, folder / name) for name, found in sorted(analyses(store, folder).items())],
+        "Tables and figures, paper scale": asked["paper"],
+    }
+
+
+def answered(store: Store, path: Path, file: Experiment, scale: Scale, folder: Path) -> Part:
+    """An experiment at one scale, from the sweep that was asked for last."""
+    command = f"tadp-ray sweep {path}" + ("" if scale == "pocket" else f" --scale {scale}")
+    published = {"published": file.table.published.source} if file.table.published else {}
+    known = {"name": path.stem, "title": file.table.title, "question": file.question, "command": command}
+    try:
+        spec, found = newest_answer(store, path, None, scale)
+    except ValueError as error:
+        return Part(**known, facts=published, missing=str(error).partition(";")[0])
+    table, done = fill(store, spec, found.cells)
+    images = by_image(store, done) if spec.figure else {}
+    table, drawn = draw_answer(store, table, found.cells, done, images, folder / path.stem / scale)
+    words = {"curves": f"Learning curves: {file.table.title}", "figure": file.figure.title if file.figure else ""}
+    return Part(
+        **known,
+        facts={"settings": found.settings, **provenance(done), **published, "sweep": f"run {found.run_id}"},
+        said=tuple(sentences(table)),
+        table=table,
+        pictures={words[picture.stem]: picture for picture in drawn},
+        runs=tuple(
+            (f"{row}; {column}", entry.run_ids)
+            for row, entries in zip(spec.rows.headings, table.entries, strict=True)
+            for column, entry in zip(spec.columns.headings, entries, strict=True)
+            if entry.run_ids
+        ),
+    )
+
+
+def provenance(done: Mapping[str, CellRow]) -> dict[str, str]:
+    """The commits and machines that finished cells come from."""
+    rows = done.values()
+    told = {
+        "commit": sorted({short(row.commit or "unknown") for row in rows}),
+        "machine": sorted({row.hardware for row in rows if row.hardware}),
+    }
+    return {name: ", ".join(values) for name, values in told.items() if values}
+
+
+def evidence(parts: Sequence[Part]) -> Part:
+    """What the pocket tables together show and what they do not."""
+    found = findings({part.name: part.table for part in parts if part.name in EXPERIMENTS})
+    claims = tuple(ClaimFound(text=own.claim, value=own.value, aim=own.aim, holds=own.holds) for own in found)
+    return Part(
+        name="evidence",
+        title="Claims held against their aims",
+        question="Do right and whole captions help, does pretraining, and is a known style easier than another?",
+        command="\n".join(part.command for part in parts if part.name in EXPERIMENTS),
+        facts={"value": "smallest difference in mIoU ± standard deviation over seeds, each taken within a seed"},
+        said=(verdicts(claims),),
+        claims=claims,
+        missing=None if any(claim.holds is not None for claim in claims) else "none of its tables is whole",
+    )
+
+
+def analysed(found: Analysis, folder: Path) -> Part:
+    """An analysis as it was kept."""
+    settings = (
+        found.settings if isinstance(found.settings, str) else ", ".join(f"{k}={v}" for k, v in found.settings.items())
+    )
+    facts = {
+        "of the paper": found.figure_of_paper,
+        "settings": settings,
+        "commit": found.commit and short(found.commit),
+    }
+    pictures = [name for name in found.pictures if name.endswith(".png")]
+    return Part(
+        name=found.name,
+        title=found.name.replace("_", " ").capitalize(),
+        question=found.question,
+        command=found.command,
+        facts={name: value for name, value in facts.items() if value},
+        said=(verdicts(found.claims),) if found.claims else (),
+        claims=found.claims,
+        numbers=dict(flat(found.numbers)),
+        pictures={
+            f"{found.name.replace('_', ' ')}: {Path(name).stem.replace('_', ' ')}": folder / name for name in pictures
+        },
+        runs=(("analysis", (found.run_id,)),),
+    )
+
+
+def verdicts(claims: Sequence[ClaimFound]) -> str:
+    """How many of some claims hold, and which do not."""
+    judged = [claim for claim in claims if claim.holds is not None]
+    failing = [claim.text for claim in judged if not claim.holds]
+    said = f"{len(judged) - len(failing)} of {len(judged)} measured claims hold"
+    said += f"; not: {', '.join(failing)}" if failing else ""
+    return said + (f"; {len(claims) - len(judged)} not measured." if len(judged) < len(claims) else ".")
+
+
+def flat(numbers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested numbers by dotted names."""
+    for name, value in numbers.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

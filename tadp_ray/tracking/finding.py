@@ -1,0 +1,83 @@
+"""What an analysis found, as MLflow holds it: a run tagged with its name, whose files are finding.json and its pictures."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tadp_ray.tracking.query import pages
+from tadp_ray.tracking.store import Store
+
+FINDING = "finding.json"
+NAME = "tadp.finding"
+"""Tag: what the finding is called."""
+
+
+class ClaimFound(BaseModel):
+    """A claim held against what was measured."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    value: float | str | None
+    aim: str
+    holds: bool | None
+    """None: not measured."""
+
+
+class Analysis(BaseModel):
+    """A finding: what was asked, how it is made again, and what came out."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    question: str
+    figure_of_paper: str | None = None
+    command: str
+    settings: str | dict[str, Any] = ""
+    run_id: str
+    commit: str | None = None
+    numbers: dict[str, Any] = {}
+    claims: tuple[ClaimFound, ...] = ()
+    pictures: tuple[str, ...] = ()
+    """Files beside finding.json."""
+
+
+def analyses(store: Store, folder: Path) -> dict[str, Analysis]:
+    """The newest finding of every name, its files fetched into `folder`/<name>.
+
+    Raises:
+        ValueError: a finding is not whole: it cannot be read, or lacks a picture that it names.
+    """
+    experiments = [found.experiment_id for found in pages(store.client.search_experiments)]
+    newest = ["attributes.start_time DESC"]
+    found: dict[str, Analysis] = {}
+    runs = pages(store.client.search_runs, experiments, f"tags.`{NAME}` != ''", order_by=newest) if experiments else ()
+    for run in runs:
+        name = run.data.tags[NAME]
+        if name not in found:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            found[name] = fetched(store, run.info.run_id, name, folder / name)
+    return found
+
+
+def fetched(store: Store, run_id: str, name: str, folder: Path) -> Analysis:
+    """A run's finding, its files in `folder`."""
+    held = {file.path for file in store.client.list_artifacts(run_id)}
+    try:
+        if FINDING not in held:
+            raise ValueError(f"{FINDING} is missing")
+        path = Path(store.client.download_artifacts(run_id, FINDING, str(folder)))
+        analysis = Analysis.model_validate_json(path.read_bytes())
+        if lacking := [picture for picture in analysis.pictures if picture not in held]:
+            raise ValueError(f"{', '.join(lacking)}: named in {FINDING}, but missing")
+    except ValueError as error:
+        said = (
+            "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            if isinstance(error, ValidationError)
+            else str(error)
+        )
+        raise ValueError(f"MLflow at {store.shown}, run {run_id}: the finding {name!r} is not whole ({said})") from None
+    for picture in analysis.pictures:
+        store.client.download_artifacts(run_id, picture, str(folder))
+    return analysis
