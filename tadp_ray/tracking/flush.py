@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from mlflow.exceptions import MlflowException
@@ -17,26 +18,25 @@ def flush(store: Store, storage: Path, tell: Callable[[str], None]) -> None:
 
     Args:
         store: the store that the journals' commands told.
-        storage: a folder like `runs`.
+        storage: a folder like `runs`, or one above or below it.
         tell: hears a line for each journal that was sent or passed over, and one of all.
 
     Raises:
         ValueError: there is no journal, a sweep is at work there, or MLflow does not take what is sent.
     """
-    folders = sorted(path.parent for path in storage.rglob("journal.jsonl"))
+    folders = sorted(path.parent for path in storage.absolute().rglob("journal.jsonl"))
     if not folders:
         raise ValueError(f"{storage}: no journal lies below this folder; name the one that compute.storage named")
     counts = []
-    # A sweep at work sends its cells itself: two senders of one journal would make two runs of it.
-    lock = acquire_lock(storage / "sweep.lock")
-    try:
+    with ExitStack() as locks:
+        # A sweep at work sends its cells itself: two senders of one journal would make two runs of it.
+        for place in {folder.parents[1] for folder in folders if folder.parent.name == "cells"}:
+            locks.callback(os.close, acquire_lock(place / "sweep.lock"))
         for folder in folders:
             line, count = flush_one(store, folder)
             counts.append(count)
             if line:
                 tell(line)
-    finally:
-        os.close(lock)
     sent = [count for count in counts if count]
     tell(f"{sum(sent)} records sent to {store.shown}, from {len(sent)} of the {len(counts)} journals in {storage}")
 

@@ -30,5 +30,5 @@ def told_to_mlflow(store: Store, plan: Pretraining, folder: Path) -> Iterator[No
     finally:
         if unsent := sender.close(timeout=60):
             to_console(
-                f"MLflow at {store.shown} is away: {unsent} records are kept in {folder}; the same command sends them"
+                f"MLflow at {store.shown} is away: {unsent} records are kept; `tadp-ray tracking flush {folder}` sends them"
             )
