@@ -35,17 +35,19 @@ from local_postgresql import PostgreSQL
 
 from tadp_ray.tracking.dashboard import serve, stop
 from tadp_ray.tracking.store import open_store
+from tadp_ray.training.loop import LOG_EVERY
 from tadp_ray.training.reporter import CHECKPOINT, PREVIOUS, read_journal
 
 ROOT = Path(__file__).resolve().parents[1]
-STEPS, CHECKPOINT_EVERY = 40, 5
+STEPS = 60
 SMALL = {
+    "data.size": 32,
     "data.train": 40,
     "data.val": 20,
     "schedule.iterations": STEPS,
     "schedule.batch_size": 4,
     "evaluation.every": STEPS,
-    "compute.checkpoint_every": CHECKPOINT_EVERY,
+    "compute.checkpoint_every": 5,
 }
 HEAD = """\
 | fault (times it struck) | the same command finished, starts | table equal in every digit | every value in MLflow, once \
@@ -156,7 +158,7 @@ class Sweep:
 
 
 def repeated(cell: Path) -> tuple[int, int]:
-    """How many steps of a cell were trained again, at least and at most: until the journal's next entry."""
+    """How many steps of a cell were trained again: at least to the journal's last entry, at most to its next loss."""
     low = high = reached = 0
     begun = again = False
     for record in read_journal(cell):
@@ -165,9 +167,10 @@ def repeated(cell: Path) -> tuple[int, int]:
         elif "step" in record:
             if again:
                 start = record["step"] if reached else 0
-                following = min(reached - reached % CHECKPOINT_EVERY + CHECKPOINT_EVERY, STEPS)
-                low, high, again = low + reached - start, high + following - start, False
-            reached = record["step"]
+                following = min(reached - reached % LOG_EVERY + LOG_EVERY, STEPS)
+                low, high, again, reached = low + reached - start, high + following - start, False, start
+            # A checkpoint is told when it is written, which may be some steps later.
+            reached = max(reached, record["step"])
     return low, high
 
 
