@@ -55,6 +55,8 @@ HEAD = """\
 |:--|:--|:--|:--|--:|--:|--:|:--|"""
 STARTS = 6
 """How often the same command is started at most."""
+PATIENCE = 1200
+"""Seconds after which a command is held to hang."""
 NOTICE = re.compile(r"error:|stopped;|MLflow at|failed|Traceback|\w+Error")
 SHIFTED = """\
 import os, time
@@ -95,7 +97,7 @@ class Sweep:
     def end(self) -> int:
         """Wait for the command's exit code; one that hangs is killed."""
         try:
-            code = self.process.wait(timeout=400)
+            code = self.process.wait(timeout=PATIENCE)
         except psutil.TimeoutExpired:
             self.process.kill()
             code = self.process.wait()
