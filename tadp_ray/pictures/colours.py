@@ -17,6 +17,8 @@ NO_GREEN = ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0
 # Linear RGB to Oklab, in which equal steps look equal (Ottosson 2020).
 TO_CONES = ((0.4122215, 0.5363325, 0.0514460), (0.2119035, 0.6806995, 0.1073970), (0.0883025, 0.2817188, 0.6299787))
 TO_LAB = ((0.2104543, 0.7936178, -0.0040720), (1.9779985, -2.4285922, 0.4505937), (0.0259040, 0.7827718, -0.8086758))
+LACKING = 5
+"""Weight of the eye that tells least apart."""
 LIGHTNESS = (0.3, 0.93)
 """Of found colours, apart from the black of marks and the white of what is ignored."""
 
@@ -32,8 +34,8 @@ def seen(colours: np.ndarray) -> np.ndarray:
 def palette(count: int) -> np.ndarray:
     """`count` RGB colours (count, 3) in [0, 1], the same whatever the count; at most 512 differ.
 
-    After the first seven each is the one that is farthest from all before it: to the usual eye and, added to that, to the
-    worse of the two that lack a receptor.
+    After the first seven each is the one that is farthest from all before it: to the usual eye and, LACKING times added to
+    that, to the worse of the two that lack a receptor.
     """
     first = np.array([[int(name[i : i + 2], 16) for i in (0, 2, 4)] for name in FIRST]) / 255
     steps = np.linspace(0, 1, 9)
@@ -44,7 +46,7 @@ def palette(count: int) -> np.ndarray:
 
     def apart(index: int) -> np.ndarray:
         usual, *lacking = np.linalg.norm(places - places[:, index : index + 1], axis=-1)
-        return usual + np.min(lacking, 0)
+        return usual + LACKING * np.min(lacking, 0)
 
     chosen = list(range(len(first)))
     nearest = np.min([apart(index) for index in chosen], 0)

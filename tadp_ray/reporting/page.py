@@ -38,7 +38,8 @@ PAGE = Template("""<!doctype html>
   p.question { color: var(--ink); font-size: 1rem; }
   p.said { color: var(--ink); }
   p.missing { color: var(--open); }
-  pre { overflow-x: auto; padding: .6rem .8rem; background: var(--best); border-radius: 4px; font-size: .85rem; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .6rem .8rem; background: var(--best);
+        border-radius: 4px; font-size: .85rem; }
   figure { margin: 1rem 0; }
   img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
   figcaption, summary, dd, dt { color: var(--soft); font-size: .85rem; }
@@ -46,10 +47,14 @@ PAGE = Template("""<!doctype html>
   dd { margin: 0; overflow-wrap: anywhere; }
   details li { overflow-wrap: anywhere; }
   .words td, .words th { text-align: left; white-space: normal; padding: .35rem 1rem .35rem 0; vertical-align: top; }
+  .contents li { color: var(--ink); }
+  .contents em { color: var(--soft); font-style: normal; }
+  .contents em.open { color: var(--open); font-weight: 600; }
   td.fails span { color: var(--open); font-weight: 600; }
   a { color: inherit; }
   @media (max-width: 40rem) {
     body { margin: 1.5rem auto; padding: 0 1rem; }
+    figure img { max-width: none; width: 44rem; }
     td, th { padding-left: .7rem; padding-right: .7rem; } }
 </style>
 <main>

@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tadp_ray.config.load import load_experiment
+from tadp_ray.config.load import load_experiment, read_yaml
 from tadp_ray.config.schema import Experiment
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.reporting.answer import by_image, draw_answer, fill, newest_answer
 from tadp_ray.reporting.evidence import EXPERIMENTS, findings
 from tadp_ray.reporting.sentence import sentences
 from tadp_ray.reporting.table import Table, short
-from tadp_ray.tracking.finding import Analysis, ClaimFound, analyses
+from tadp_ray.tracking.findings import AnalysisRun, ClaimFound
+from tadp_ray.tracking.findings import findings as analyses
 from tadp_ray.tracking.query import CellRow
 from tadp_ray.tracking.store import Store
 
@@ -77,7 +78,7 @@ def gather(store: Store, experiments: Path, folder: Path) -> dict[str, list[Part
     return {
         "Tables and figures, pocket scale": asked["pocket"],
         "What words buy in the pocket world": [evidence(asked["pocket"])],
-        "Analyses": [analysed(found, folder / name) for name, found in sorted(analyses(store, folder).items())],
+        "Analyses": list(looked_into(store, experiments / "analyses", folder)),
         "Tables and figures, paper scale": asked["paper"],
     }
 
@@ -136,7 +137,26 @@ def evidence(parts: Sequence[Part]) -> Part:
     )
 
 
-def analysed(found: Analysis, folder: Path) -> Part:
+def looked_into(store: Store, files: Path, folder: Path) -> Iterator[Part]:
+    """Every analysis that was kept, and those that have a file and were not."""
+    kept = analyses(store, folder)
+    for path in sorted(files.glob("*.yaml")):
+        if path.stem not in kept:
+            asked = read_yaml(path)
+            missing = f"MLflow at {store.shown} holds no finding of {path.stem}"
+            facts = {"of the paper": str(asked["figure"])} if "figure" in asked else {}
+            command = f"tadp-ray analyze figure {path}"
+            yield Part(path.stem, titled(path.stem), str(asked.get("question", "")), command, facts, missing=missing)
+    for name, found in sorted(kept.items()):
+        yield analysed(found, folder / name)
+
+
+def titled(name: str) -> str:
+    """A name as a heading."""
+    return name.replace("_", " ").capitalize()
+
+
+def analysed(found: AnalysisRun, folder: Path) -> Part:
     """An analysis as it was kept."""
     settings = (
         found.settings if isinstance(found.settings, str) else ", ".join(f"{k}={v}" for k, v in found.settings.items())
@@ -149,11 +169,11 @@ def analysed(found: Analysis, folder: Path) -> Part:
     pictures = [name for name in found.pictures if name.endswith(".png")]
     return Part(
         name=found.name,
-        title=found.name.replace("_", " ").capitalize(),
+        title=titled(found.name),
         question=found.question,
         command=found.command,
         facts={name: value for name, value in facts.items() if value},
-        said=(verdicts(found.claims),) if found.claims else (),
+        said=(*([verdicts(found.claims)] if found.claims else []), *found.notes),
         claims=found.claims,
         numbers=dict(flat(found.numbers)),
         pictures={

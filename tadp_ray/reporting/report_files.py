@@ -19,6 +19,7 @@ LISTED = 24
 
 def write_report(chapters: Chapters, title: str, folder: Path) -> list[Path]:
     """Write report.html and report.md, each whole or not at all; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, text in (
         ("report.html", html_report(chapters, title)),
@@ -38,14 +39,16 @@ def shown(value: Any) -> str:
 
 def html_report(chapters: Chapters, title: str) -> str:
     """The page: what there is and what is missing, then part by part."""
-    rows = "".join(
-        f'<tr><td><a href="#{anchor(i, j)}">{escape(part.title)}</a></td><td>{escape(chapter)}</td>'
-        f'<td class="{"fails" if part.state != "whole" else ""}"><span>{part.state}</span></td></tr>'
-        for i, (chapter, parts) in enumerate(chapters.items())
-        for j, part in enumerate(parts)
-    )
-    contents = f'<div class="frame words"><table><tbody>{rows}</tbody></table></div>'
-    body = [contents]
+    body = []
+    for i, (chapter, parts) in enumerate(chapters.items()):
+        lines = "".join(
+            f'<li><a href="#{anchor(i, j)}">{escape(part.title)}</a> '
+            f'<em class="{"" if part.state == "whole" else "open"}">{part.state}</em></li>'
+            for j, part in enumerate(parts)
+        )
+        body.append(
+            f'<nav class="contents" aria-label="{escape(chapter)}"><h3>{escape(chapter)}</h3><ul>{lines}</ul></nav>'
+        )
     for i, (chapter, parts) in enumerate(chapters.items()):
         body.append(f"<h2>{escape(chapter)}</h2>")
         body += [html_part(part, anchor(i, j)) for j, part in enumerate(parts)] or ['<p class="missing">none yet</p>']
@@ -113,14 +116,16 @@ def framed(label: str, rows: str) -> str:
 def html_picture(words: str, path: Path) -> str:
     """A picture within the page."""
     data = b64encode(path.read_bytes()).decode()
-    caption = f"<figcaption>{escape(words)}</figcaption>"
-    return f'<figure><img alt="{escape(words)}" src="data:image/png;base64,{data}">{caption}</figure>'
+    image = f'<img alt="{escape(words)}" src="data:image/png;base64,{data}">'
+    frame = f'<div class="frame" role="region" aria-label="{escape(words)}" tabindex="0">{image}</div>'
+    return f"<figure>{frame}<figcaption>{escape(words)}</figcaption></figure>"
 
 
 def md_report(chapters: Chapters, title: str, folder: Path) -> str:
     """The same for a README or a review."""
-    lines = [f"# {title}", "", "| | | |", "|:--|:--|:--|"]
-    lines += [f"| {part.title} | {chapter} | {part.state} |" for chapter, parts in chapters.items() for part in parts]
+    lines = [f"# {title}"]
+    for chapter, parts in chapters.items():
+        lines += ["", f"{chapter}:", "", *(f"- {part.title}: {part.state}" for part in parts)]
     for chapter, parts in chapters.items():
         lines += ["", f"## {chapter}"] + ([] if parts else ["", "none yet"])
         for part in parts:

@@ -12,7 +12,7 @@ Placed = tuple[int, int, Entry]
 
 
 def sentences(table: Table) -> Iterator[str]:
-    """The best and the worst place, and the mean of each row and column, metric by metric, of complete places alone."""
+    """The best and the worst place of each metric, and the first metric's mean over each row and column; of complete places."""
     for metric in table.spec.metrics:
         placed = [
             (i, j, entry)
@@ -22,12 +22,13 @@ def sentences(table: Table) -> Iterator[str]:
         ]
         name = METRIC_NAMES.get(metric, metric)
         if len(placed) > 1:
-            yield extremes(table, name, placed)
-            yield from averages(table, name, placed)
+            yield f"{name}: {extremes(table, placed)}"
         elif placed:
             yield f"{name}: {placed[0][2].text} at {at(table, *placed[0][:2])}, the one complete place."
         else:
             yield f"{name}: no place is complete yet."
+        if metric == table.spec.metrics[0]:
+            yield from averages(table, name, placed)
 
 
 def at(table: Table, row: int, column: int) -> str:
@@ -35,7 +36,7 @@ def at(table: Table, row: int, column: int) -> str:
     return f"{table.spec.rows.headings[row]}, {table.spec.columns.headings[column]}"
 
 
-def extremes(table: Table, name: str, placed: Sequence[Placed]) -> str:
+def extremes(table: Table, placed: Sequence[Placed]) -> str:
     """The best place, the worst, and how far apart they are."""
     ranked = sorted(placed, key=lambda place: place[2].mean, reverse=not falling(placed[0][2].metric))
     best, worst = ranked[0], ranked[-1]
@@ -43,7 +44,7 @@ def extremes(table: Table, name: str, placed: Sequence[Placed]) -> str:
     spreads = [entry.sd for *_, entry in placed if entry.sd is not None]
     seeds = f"; the seeds of one place spread by {max(spreads):.2f} at most" if spreads else ""
     return (
-        f"{name}: best at {at(table, *best[:2])} ({best[2].text}), worst at {at(table, *worst[:2])} ({worst[2].text}), "
+        f"best at {at(table, *best[:2])} ({best[2].text}), worst at {at(table, *worst[:2])} ({worst[2].text}), "
         f"{gap:.2f} apart{seeds}."
     )
 
@@ -54,7 +55,9 @@ def averages(table: Table, name: str, placed: Sequence[Placed]) -> Iterator[str]
         groups = {k: [place for place in placed if place[own] == k] for k in sorted({place[own] for place in placed})}
         across = [{place[other] for place in group} for group in groups.values()]
         if 1 < len(groups) <= FEW and len(across[0]) > 1 and all(places == across[0] for places in across):
-            means = {
-                side.headings[k]: statistics.fmean(place[2].mean for place in group) for k, group in groups.items()
-            }
-            yield f"{name} averaged: " + ", ".join(f"{heading} {mean:.2f}" for heading, mean in means.items()) + "."
+            means = {side.names[k]: statistics.fmean(place[2].mean for place in group) for k, group in groups.items()}
+            yield (
+                f"{name}, mean of each {side.label}: "
+                + ", ".join(f"{name} {mean:.2f}" for name, mean in means.items())
+                + "."
+            )

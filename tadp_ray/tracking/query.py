@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +11,7 @@ from typing import Any
 
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
+from pydantic import ValidationError
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.metrics.per_image import PER_IMAGE, PerImage, read_per_image
@@ -112,8 +113,20 @@ def trained_cell(store: Store, run_id: str) -> tuple[Cell, Path]:
         )
     with TemporaryDirectory() as folder:
         card = json.loads(Path(store.client.download_artifacts(run_id, CARD, folder)).read_text())
-    cell = {name: value for name, value in card.items() if name in Cell.model_fields}
-    return Cell.model_validate(cell), Path(run.data.tags["tadp.checkpoint"])
+    return read_cell(card, run_id), Path(run.data.tags["tadp.checkpoint"])
+
+
+def read_cell(values: Mapping[str, Any], run_id: str) -> Cell:
+    """A cell out of what MLflow keeps of it.
+
+    Raises:
+        ValueError: it was made by code whose recipes had other keys.
+    """
+    try:
+        return Cell.model_validate({name: value for name, value in values.items() if name in Cell.model_fields})
+    except ValidationError as error:
+        keys = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
+        raise ValueError(f"run {run_id}: made by other code, whose recipes this code does not read ({keys})") from None
 
 
 def history(store: Store, run_id: str, metric: str) -> list[tuple[int, float]]:

@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.tracking.provenance import provenance
+from tadp_ray.tracking.query import read_cell
 from tadp_ray.tracking.store import Store, first_line, to_console
 
 PLAN = "plan.json"
@@ -78,7 +79,7 @@ def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
     """The sweep of an experiment that was asked for last.
 
     Raises:
-        ValueError: this store holds none.
+        ValueError: this store holds none, or one that was made by other code.
     """
     found = store.client.get_experiment_by_name(experiment)
     wanted = f"tags.`tadp.sweep` != '' and tags.`tadp.scale` = '{scale}'"
@@ -92,7 +93,7 @@ def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
     run_id = runs[0].info.run_id
     with TemporaryDirectory() as folder:
         plan = json.loads(Path(store.client.download_artifacts(run_id, PLAN, folder)).read_text())
-    return SweepRun(run_id, plan["settings"], tuple(Cell.model_validate(cell) for cell in plan["cells"]))
+    return SweepRun(run_id, plan["settings"], tuple(read_cell(cell, run_id) for cell in plan["cells"]))
 
 
 def attach(store: Store, run_id: str, files: Sequence[Path]) -> None:

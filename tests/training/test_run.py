@@ -1,5 +1,6 @@
 """A cell gives the same numbers however it is interrupted, shared out or repeated."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,13 @@ from safetensors.torch import load_file
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.metrics.per_image import PER_IMAGE, read_per_image
+from tadp_ray.scoring import score_depth, score_detection, score_segmentation
 from tadp_ray.tasks import Task
 from tadp_ray.training import run as run_module
 from tadp_ray.training import study
 from tadp_ray.training.checkpoint import read_tensors
 from tadp_ray.training.loop import BEST, Training
+from tadp_ray.training.predict import predict_cell
 from tadp_ray.training.reporter import CHECKPOINT, Journal, checkpoints, final_metrics, read_journal
 from tadp_ray.training.run import MODEL, train_cell
 
@@ -90,8 +93,23 @@ def test_a_finished_cell_is_not_trained_again(tiny_cell, monkeypatch: pytest.Mon
     assert (cell.folder / "predictions.png").is_file()
 
 
-def test_a_finished_cell_leaves_what_each_image_adds_to_its_score(tiny_cell) -> None:
-    """By all ids, with the prompt and how well its names fit, whatever the task."""
+def score_files(task: str, folder: Path) -> dict[str, float]:
+    """The figures of what was predicted into files."""
+    if task == "detection":
+        classes = (folder / "classes.txt").read_text().splitlines()
+        named = {entry["category_id"] for entry in json.loads((folder / "targets.json").read_text())["annotations"]}
+        shown = [name for number, name in enumerate(classes, 1) if number in named]
+        return score_detection(folder / "predictions.json", folder / "targets.json", shown)
+    places = folder / "predictions", folder / "targets"
+    if task == "depth":
+        return score_depth(*places, 1, 1, max_depth=80)
+    return score_segmentation(*places, (folder / "classes.txt").read_text().splitlines())
+
+
+def test_a_finished_cell_leaves_what_each_image_adds_to_its_score_and_predicts_the_same_again(
+    tiny_cell, tmp_path
+) -> None:
+    """By all ids, with the prompt and how well its names fit; and as files that anybody's are scored by; whatever the task."""
     found = {}
     for task, changes, metric in (("segmentation", {}, "miou"), ("depth", DEPTH, "rmse"), ("detection", BOXES, "ap50")):
         cell = tiny_cell(task, caption={"recall": 0.5}, **changes)
@@ -100,6 +118,13 @@ def test_a_finished_cell_leaves_what_each_image_adds_to_its_score(tiny_cell) -> 
         assert images.ids == tuple(f"val-0-{i:06d}" for i in range(5))
         assert images.scores(metric, np.ones((1, 5)))[0] == pytest.approx(metrics[metric], rel=1e-9)
         assert all(image["prompt"] for image in images.images) and set(images.column("precision")) == {1.0}
+        assert predict_cell(cell, cell.folder / MODEL, tmp_path / task, CPU) == 5
+        assert score_files(task, tmp_path / task)[metric] == pytest.approx(metrics[metric], rel=1e-12)
+        assert sorted(path.stem for path in (tmp_path / task / "images").iterdir()) == list(images.ids)
+    with pytest.raises(ValueError, match="weights of another cell"):
+        predict_cell(tiny_cell(), cell.folder / MODEL, tmp_path, CPU)
+    with pytest.raises(ValueError, match="no such file; the cell's weights were moved or deleted"):
+        predict_cell(tiny_cell(), tmp_path / MODEL, tmp_path, CPU)
     shown = (found["segmentation"].areas("truth") > 0).sum(1)
     said = found["segmentation"].column("recall") * shown
     np.testing.assert_allclose(said, said.round(), atol=1e-9)

@@ -1,4 +1,4 @@
-"""What an analysis found, as MLflow holds it: a run tagged with its name, whose files are finding.json and its pictures."""
+"""What analyses found, as MLflow holds it: each a run tagged with its name, whose files are finding.json and its pictures."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ class ClaimFound(BaseModel):
     """None: not measured."""
 
 
-class Analysis(BaseModel):
+class AnalysisRun(BaseModel):
     """A finding: what was asked, how it is made again, and what came out."""
 
     model_config = ConfigDict(frozen=True)
@@ -38,12 +38,14 @@ class Analysis(BaseModel):
     run_id: str
     commit: str | None = None
     numbers: dict[str, Any] = {}
+    notes: tuple[str, ...] = ()
+    """What is missing."""
     claims: tuple[ClaimFound, ...] = ()
     pictures: tuple[str, ...] = ()
     """Files beside finding.json."""
 
 
-def analyses(store: Store, folder: Path) -> dict[str, Analysis]:
+def findings(store: Store, folder: Path) -> dict[str, AnalysisRun]:
     """The newest finding of every name, its files fetched into `folder`/<name>.
 
     Raises:
@@ -51,7 +53,7 @@ def analyses(store: Store, folder: Path) -> dict[str, Analysis]:
     """
     experiments = [found.experiment_id for found in pages(store.client.search_experiments)]
     newest = ["attributes.start_time DESC"]
-    found: dict[str, Analysis] = {}
+    found: dict[str, AnalysisRun] = {}
     runs = pages(store.client.search_runs, experiments, f"tags.`{NAME}` != ''", order_by=newest) if experiments else ()
     for run in runs:
         name = run.data.tags[NAME]
@@ -61,14 +63,14 @@ def analyses(store: Store, folder: Path) -> dict[str, Analysis]:
     return found
 
 
-def fetched(store: Store, run_id: str, name: str, folder: Path) -> Analysis:
+def fetched(store: Store, run_id: str, name: str, folder: Path) -> AnalysisRun:
     """A run's finding, its files in `folder`."""
     held = {file.path for file in store.client.list_artifacts(run_id)}
     try:
         if FINDING not in held:
             raise ValueError(f"{FINDING} is missing")
         path = Path(store.client.download_artifacts(run_id, FINDING, str(folder)))
-        analysis = Analysis.model_validate_json(path.read_bytes())
+        analysis = AnalysisRun.model_validate_json(path.read_bytes())
         if lacking := [picture for picture in analysis.pictures if picture not in held]:
             raise ValueError(f"{', '.join(lacking)}: named in {FINDING}, but missing")
     except ValueError as error:

@@ -1,0 +1,110 @@
+"""Systems side by side, from folders: what is drawn, why, and every way in which the folders do not fit."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from tadp_ray.cli import app
+
+CLASSES = "sky,sea,cat"
+NAMES = ("a", "b", "c")
+
+
+def invoke(*words: object):
+    """Run a command in this process."""
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def save(path: Path, values: np.ndarray) -> None:
+    """An array as PNG or .npy."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, values) if path.suffix == ".npy" else Image.fromarray(values).save(path)
+
+
+@pytest.fixture
+def maps(tmp_path: Path) -> Path:
+    """Three images of sky over sea. Ours is right in a, wrong in a corner of b; theirs the other way round; c is a draw."""
+    truth = np.repeat(np.uint8([[0], [1]]), 16, 0).repeat(48, 1)
+    wrong = truth.copy()
+    wrong[20:30, 30:44] = 2
+    for name, ours, theirs in zip(NAMES, (truth, wrong, wrong), (wrong, truth, wrong), strict=True):
+        save(tmp_path / f"images/{name}.jpg", np.full((32, 48, 3), 100, np.uint8))
+        for place, labels in (("targets", truth), ("ours", ours), ("theirs", theirs)):
+            save(tmp_path / place / f"{name}.png", labels)
+            save(tmp_path / f"deep_{place}" / f"{name}.npy", 1 + labels.astype(np.float32))
+    return tmp_path
+
+
+def options(folder: Path, prefix: str = "") -> list[object]:
+    """The folders of `maps`."""
+    systems = [f"{name}={folder / (prefix + name)}" for name in ("ours", "theirs")]
+    return ["--images", folder / "images", "--targets", folder / f"{prefix}targets"] + [
+        word for system in systems for word in ("--system", system)
+    ]
+
+
+def test_the_frames_lie_where_label_maps_differ(maps: Path) -> None:
+    result = invoke("picture", "segmentation", maps / "out", "--classes", CLASSES, *options(maps))
+    assert result.exit_code == 0, result.output
+    choice = json.loads((maps / "out/choice.json").read_text())
+    assert [(own["direction"], own["id"], own["against"]) for own in choice["images"]] == [
+        ("better", "a", "theirs"),
+        ("worse", "b", "theirs"),
+    ]
+    for own in choice["images"]:
+        left, top, right, bottom = own["frames"][0]
+        assert 30 <= left < right <= 44 and 20 <= top < bottom <= 30 and (right - left, bottom - top) == (12, 8)
+    assert "correct pixels" in choice["rules"]["worse"] and "correct pixels" in result.stdout
+    for name in ("better.png", "worse.png"):
+        with Image.open(maps / "out" / name) as drawn:
+            # four panels in a row, and the white rims of frames in the grey image
+            assert drawn.width > 2 * drawn.height > 200
+            assert (np.asarray(drawn.convert("L"))[:, : drawn.width // 4] == 100).any()
+    written = (maps / "out/better.pdf").read_bytes()
+    assert written[:5] == b"%PDF-" and b"CreationDate" not in written
+    again = invoke("picture", "segmentation", maps / "again", "--classes", CLASSES, *options(maps))
+    assert again.exit_code == 0 and (maps / "again/better.pdf").read_bytes() == written
+
+
+def test_depth_is_drawn_and_where_there_is_none_better_it_is_said(maps: Path) -> None:
+    words = ["--prediction-scale", 1, "--target-scale", 1, *options(maps, "deep_")]
+    result = invoke("picture", "depth", maps / "out", *words, "--count", 1)
+    assert result.exit_code == 0 and (maps / "out/worse.pdf").is_file(), result.output
+    same = [word if "theirs" not in str(word) else f"theirs={maps}/deep_ours" for word in words]
+    result = invoke("picture", "depth", maps / "same", *same)
+    assert result.stdout.count("no image in which ours is") == 2
+    assert [path.name for path in (maps / "same").iterdir()] == ["choice.json"]
+
+
+def test_detections_are_drawn_with_classes_and_scores(maps: Path) -> None:
+    images = [{"id": name, "file_name": f"{name}.jpg"} for name in NAMES]
+    boxes = [{"image_id": name, "category_id": 1, "bbox": [4, 4, 20, 10]} for name in NAMES]
+    truth = {"images": images, "categories": [{"id": 1, "name": "cat"}], "annotations": boxes}
+    (maps / "truth.json").write_text(json.dumps(truth))
+    for name, kept in (("ours", boxes[:2]), ("theirs", boxes[1:])):
+        (maps / f"{name}.json").write_text(json.dumps([{**box, "score": 0.8} for box in kept]))
+    systems = [word for name in ("ours", "theirs") for word in ("--system", f"{name}={maps}/{name}.json")]
+    words = ["--images", maps / "images", "--targets", maps / "truth.json", "--classes", "cat,", *systems]
+    result = invoke("picture", "detection", maps / "out", *words)
+    assert result.exit_code == 0 and "  a: ours 100.00, theirs 0.00" in result.stdout, result.output
+    assert "  c: ours 0.00, theirs 100.00" in result.stdout and (maps / "out/better.pdf").is_file()
+
+
+def test_all_that_is_missing_is_listed(maps: Path) -> None:
+    (maps / "ours/a.png").unlink()
+    (maps / "theirs/b.png").unlink()
+    result = invoke("picture", "segmentation", maps / "out", "--classes", CLASSES, *options(maps))
+    assert result.exit_code == 2 and not (maps / "out").exists()
+    assert f"ours: {maps}/targets/a.png: no prediction of this name in {maps}/ours" in result.stderr
+    assert f"theirs: {maps}/targets/b.png: no prediction of this name in {maps}/theirs" in result.stderr
+    (maps / "images/c.jpg").unlink()
+    for place in ("ours/a", "theirs/b"):
+        save(maps / f"{place}.png", np.zeros((32, 48), np.uint8))
+    result = invoke("picture", "segmentation", maps / "out", "--classes", CLASSES, *options(maps))
+    assert result.exit_code == 2 and "images: holds no image called c" in result.stderr
+    result = invoke("picture", "segmentation", maps / "out", "--classes", CLASSES, *options(maps)[:-2])
+    assert result.exit_code == 2 and "two or more NAME=PREDICTIONS" in result.stderr
