@@ -104,6 +104,7 @@ class Training:
                 clock, clock_step = time.monotonic(), course.step
 
             # where to go on after an interruption
+            saver.tell()
             if self.world.leads and self._due(course, saver):
                 began = time.monotonic()
                 facts = {"fingerprint": self.cell.fingerprint, "step": course.step, "course": asdict(course)}

@@ -22,7 +22,7 @@ class Saver:
     def __init__(self, path: Path, reporter: Reporter) -> None:
         self._path, self._reporter = path, reporter
         self._thread = ThreadPoolExecutor(1, "checkpoint")
-        self._writing: Future[None] | None = None
+        self._writing: Future[int] | None = None
         self._newest = time.monotonic()
 
     @property
@@ -38,18 +38,24 @@ class Saver:
         Raises:
             ValueError: the one before could not be written.
         """
-        self._wait()
+        self.tell(wait=True)
         tensors = checkpoint.snapshot(model, optimizer)
         self._writing = self._thread.submit(self._write, tensors, facts)
         self._newest = time.monotonic()
 
-    def _wait(self) -> None:
-        if self._writing is not None:
-            self._writing.result()
+    def tell(self, wait: bool = False) -> None:
+        """Report the checkpoint that was being written, if it is there now.
 
-    def _write(self, tensors: dict[str, Any], facts: Mapping[str, Any]) -> None:
+        Raises:
+            ValueError: it could not be written.
+        """
+        if self._writing is not None and (wait or self._writing.done()):
+            writing, self._writing = self._writing, None
+            self._reporter.report(writing.result(), {}, self._path)
+
+    def _write(self, tensors: dict[str, Any], facts: Mapping[str, Any]) -> int:
         checkpoint.write(self._path, tensors, facts)
-        self._reporter.report(facts["step"], {}, self._path)
+        return facts["step"]
 
     def __enter__(self) -> Self:
         return self
@@ -58,4 +64,4 @@ class Saver:
         self._thread.shutdown()
         # What ended the training is told before what kept its last checkpoint from the disk.
         if error is None:
-            self._wait()
+            self.tell(wait=True)
