@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 import ssl
 import sys
@@ -109,8 +110,9 @@ def knock(uri: str) -> None:
     """
     place = urlsplit(uri)
     if place.scheme in ("http", "https"):
+        address = place._replace(netloc=place.netloc.rpartition("@")[2]).geturl().rstrip("/")
         try:
-            urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PATIENCE).close()
+            urllib.request.urlopen(f"{address}/health", timeout=PATIENCE).close()  # noqa: S310 - http and https alone
         except urllib.error.HTTPError as answer:
             answer.close()
         except urllib.error.URLError as error:
@@ -121,15 +123,14 @@ def knock(uri: str) -> None:
         socket.create_connection((place.hostname, port), timeout=PATIENCE).close()
 
 
-def without_password(uri: str) -> str:
-    """The URI as it may be printed."""
-    password = urlsplit(uri).password
-    return uri.replace(f":{password}@", ":***@") if password else uri
+def without_password(text: str) -> str:
+    """A URI, or a text that holds some, as it may be printed."""
+    return re.sub(r"(://[^/\s:@]*):[^/\s]+@", r"\1:***@", text)
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What an error says, in one line; MLflow's own tell whole URIs."""
+    return without_password((str(error).strip() or type(error).__name__).splitlines()[0])
 
 
 def to_console(text: str) -> None:

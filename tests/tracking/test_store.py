@@ -4,8 +4,10 @@ import socket
 import time
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
-from tadp_ray.tracking.store import open_store
+from tadp_ray.tracking.store import first_line, open_store
 from tadp_ray.tracking.sweep_run import attach, parent, record_plan
 
 
@@ -22,10 +24,23 @@ def test_a_server_that_is_silent_costs_five_seconds():
         assert time.monotonic() - began < 8
 
 
-def test_a_database_server_is_knocked_at_too_and_its_password_stays_secret(free_port):
-    with pytest.raises(ValueError, match=r"me:\*\*\*@127.0.0.1") as error:
-        open_store(f"postgresql://me:secret@127.0.0.1:{free_port}/mlflow")
+@pytest.mark.parametrize("scheme", ["postgresql", "http"])
+def test_a_database_server_is_knocked_at_too_and_its_password_stays_secret(scheme, free_port):
+    with pytest.raises(ValueError, match=r"me:\*\*\*@127.0.0.1.*refused") as error:
+        open_store(f"{scheme}://me:secret@127.0.0.1:{free_port}/mlflow")
     assert "secret" not in str(error.value)
+
+
+def test_a_password_in_what_mlflow_says_stays_secret():
+    """Its errors repeat the address of a request that failed."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        uri = f"http://me:secret@127.0.0.1:{deaf.getsockname()[1]}"
+        client = MlflowClient(tracking_uri=uri)
+        deaf.close()
+        with pytest.raises(MlflowException, match="me:secret") as error:
+            client.search_experiments()
+    said = first_line(error.value)
+    assert "secret" not in said and "me:***@127.0.0.1" in said
 
 
 def test_without_a_uri_the_database_lies_in_the_working_folder(store, monkeypatch):
