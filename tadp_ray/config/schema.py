@@ -118,6 +118,11 @@ class ComputeConfig(Vocabulary):
     )
     cpus: int = Field(1, ge=1, description="CPU cores (and threads) per worker")
     gpus: float = Field(0, ge=0, description="GPUs per worker: whole ones, or a share of one, which cells then share")
+    grow_to: int = Field(
+        0,
+        ge=0,
+        description="cells at once that an autoscaling cluster may add nodes for; 0: as many as fit on those that are there",
+    )
     recompute: bool = Field(
         False, description="recompute activations in the backward pass: less memory, a third more time"
     )

@@ -2,15 +2,24 @@
 
 import os
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray.autoscaler.sdk import request_resources
 
 from tadp_ray.config.schema import ComputeConfig
 
 # Local Ray keeps no tensors in its object store: cells read their data from disk.
 LOCAL_OBJECT_STORE = 128 * 2**20
+
+KNOCKING = 10.0
+"""Seconds in which a cluster has to take a connection; Ray itself would go on trying for minutes."""
+
+GROWING = 1200.0
+"""Seconds in which an autoscaler has to bring the nodes of a first cell: a GPU machine, and an image of some GiB on it."""
 
 # Ray Train looks after its workers often, so that none idles; and a cell waits for its place as long as others train.
 RAY_TRAIN = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "8640000"}
@@ -38,6 +47,8 @@ def joined(address: str | None, dashboard: bool) -> Iterator[list[dict[str, floa
         ValueError: the cluster cannot be reached, or Ray does not start here.
     """
     address = address or os.environ.get("RAY_ADDRESS")
+    if address:
+        knock(address)
     local = {"include_dashboard": dashboard, "object_store_memory": LOCAL_OBJECT_STORE}
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
@@ -49,9 +60,7 @@ def joined(address: str | None, dashboard: bool) -> Iterator[list[dict[str, floa
             **({} if address else local),
         )
     except ConnectionError as error:
-        raise ValueError(
-            f"--address {address}: no Ray cluster answers there ({error}); start one, or leave it out"
-        ) from None
+        raise silent(address, error) from None
     except Exception as error:
         # Ray has no class of its own for a start that takes more than half a minute.
         if "timed out during startup" not in str(error):
@@ -62,13 +71,42 @@ def joined(address: str | None, dashboard: bool) -> Iterator[list[dict[str, floa
     # Ray puts a handler of its own in place, which aborts the program.
     signal.signal(signal.SIGTERM, on_sigterm)
     try:
-        yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        yield present()
     finally:
         ray.shutdown()
 
 
+def present() -> list[dict[str, float]]:
+    """The resources of each node that is there."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def knock(address: str) -> None:
+    """Refuse the address of a machine that takes no connection.
+
+    Raises:
+        ValueError: nobody answers there.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():  # others are words, as `auto`
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCKING).close()
+        except OSError as error:
+            raise silent(address, error) from None
+
+
+def silent(address: str | None, error: OSError) -> ValueError:
+    """That no cluster answers at an address."""
+    return ValueError(f"--address {address}: no Ray cluster answers there ({error}); start one, or leave it out")
+
+
+def share(compute: ComputeConfig) -> dict[str, float]:
+    """What one training process reserves on its node."""
+    return {"CPU": compute.cpus, **({"GPU": compute.gpus} if compute.gpus else {})}
+
+
 def concurrency(nodes: list[dict[str, float]], compute: ComputeConfig) -> int:
-    """How many cells run at once on nodes of the given resources.
+    """How many cells run at once on nodes of the given resources, or on those that the cluster may add.
 
     Computed here because the resources of Ray Train's workers are invisible to Ray Tune, which would start cells that
     wait for each other's workers.
@@ -76,13 +114,45 @@ def concurrency(nodes: list[dict[str, float]], compute: ComputeConfig) -> int:
     Raises:
         ValueError: no cell fits, ever; Ray would wait for resources without end.
     """
-    cells = slots(nodes, compute.cpus, compute.gpus) // compute.world_size
+    cells = max(holds(nodes, compute), compute.grow_to)
     if cells == 0:
         raise ValueError(
             f"a cell needs {compute.world_size} worker(s) of {compute.cpus} CPUs and {compute.gpus:g} GPUs, which do not "
-            f"fit on this cluster's nodes ({have(nodes)}); lower compute.workers, compute.cpus or compute.gpus"
+            f"fit on this cluster's nodes ({have(nodes)}); lower compute.workers, compute.cpus or compute.gpus, or say by "
+            "compute.grow_to for how many cells its autoscaler may add nodes"
         )
     return cells
+
+
+def grow(compute: ComputeConfig, patience: float = GROWING) -> None:
+    """Wait until the cluster has the nodes of one cell; for the others Ray asks by itself when it is to start them.
+
+    An autoscaler does not tell which nodes it could add, so that only waiting shows whether it adds these.
+
+    Raises:
+        ValueError: they have not come in `patience` seconds.
+    """
+    deadline = time.monotonic() + patience
+    asked = False
+    try:
+        while not holds(present(), compute):
+            if time.monotonic() > deadline:
+                raise ValueError(
+                    f"compute.grow_to: {compute.grow_to}, but in {patience:g} seconds no autoscaler has added what a cell needs, "
+                    f"{compute.world_size} worker(s) of {share(compute)}; there are {have(present())}"
+                )
+            if not asked:
+                request_resources(bundles=[share(compute)] * compute.world_size)
+                asked = True
+            time.sleep(1)
+    finally:
+        if asked:
+            request_resources(bundles=[])
+
+
+def holds(nodes: list[dict[str, float]], compute: ComputeConfig) -> int:
+    """How many cells the nodes hold at once."""
+    return slots(nodes, compute.cpus, compute.gpus) // compute.world_size
 
 
 def have(nodes: list[dict[str, float]]) -> str:

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
@@ -13,7 +14,8 @@ from rich.console import Console
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
 from tadp_ray.sweep import worker
-from tadp_ray.sweep.cluster import cluster
+from tadp_ray.sweep.cluster import cluster, grow
+from tadp_ray.sweep.nodes import agree
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import Progress
 from tadp_ray.tracking.query import finished
@@ -34,8 +36,7 @@ def run_plan(plan: Plan, store: Store, address: str | None, console: Console) ->
             MLflow was away when the training ended.
         KeyboardInterrupt: stopped by the user; the same command continues.
     """
-    plan.storage.mkdir(parents=True, exist_ok=True)
-    lock = acquire_lock(plan.storage / "sweep.lock")
+    lock = claim(plan.storage)
     status = "KILLED"
     try:
         run = parent(store, plan.name, plan.scale, plan.key, plan.question)
@@ -48,6 +49,21 @@ def run_plan(plan: Plan, store: Store, address: str | None, console: Console) ->
             end_parent(store, run, status)
     finally:
         os.close(lock)
+
+
+def claim(storage: Path) -> int:
+    """A lock on a storage folder, held until it is closed.
+
+    Raises:
+        ValueError: it cannot be written, or another sweep is at work there.
+    """
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        return acquire_lock(storage / "sweep.lock")
+    except OSError as error:
+        raise ValueError(
+            f"compute.storage {storage}: cannot be written ({error.strerror}); name another folder with --set compute.storage"
+        ) from None
 
 
 def fill(plan: Plan, store: Store, run: str, address: str | None, console: Console) -> bool:
@@ -66,6 +82,8 @@ def fill(plan: Plan, store: Store, run: str, address: str | None, console: Conso
     with ThreadPoolExecutor(1) as aside:
         checked = aside.submit(plan.check, todo)
         with cluster(address, plan.recipe.compute) as at_once:
+            grow(plan.recipe.compute)
+            agree(plan.storage)
             checked.result()
             console.print(
                 f"training {min(at_once, len(todo))} cells at once, in {plan.storage / 'cells'}", soft_wrap=True

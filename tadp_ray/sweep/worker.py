@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.sweep.cluster import share
 from tadp_ray.training.reporter import Watch, final_metrics, read_journal
 
 if TYPE_CHECKING:
@@ -24,13 +25,7 @@ def resources(cell: Cell) -> tune.PlacementGroupFactory:
     """
     if cell.recipe.compute.workers:
         return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
-    return tune.PlacementGroupFactory([share(cell)])
-
-
-def share(cell: Cell) -> dict[str, float]:
-    """What one training process reserves on its node."""
-    compute = cell.recipe.compute
-    return {"CPU": compute.cpus, **({"GPU": compute.gpus} if compute.gpus else {})}
+    return tune.PlacementGroupFactory([share(cell.recipe.compute)])
 
 
 def lanes(todo: Sequence[Cell], at_once: int) -> list[list[Cell]]:
@@ -94,7 +89,7 @@ def steer(cells: Sequence[Cell]) -> None:
         train_worker,
         train_loop_config={"cells": [cell.model_dump_json() for cell in cells], "began": time.time()},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=compute.workers, use_gpu=compute.gpus > 0, resources_per_worker=share(cells[0])
+            num_workers=compute.workers, use_gpu=compute.gpus > 0, resources_per_worker=share(compute)
         ),
         run_config=ray.train.RunConfig(
             name=f"{cells[0].fingerprint[:16]}-{tune.get_context().get_trial_id()}",

@@ -1,9 +1,15 @@
 """How many cells fit on a cluster is computed, since Ray would wait for ever for one too many."""
 
+import time
+from pathlib import Path
+
 import pytest
 
+from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import ComputeConfig
-from tadp_ray.sweep.cluster import concurrency
+from tadp_ray.sweep.cluster import concurrency, grow, joined
+from tadp_ray.sweep.engine import claim
+from tadp_ray.sweep.worker import resources
 
 LAPTOP = [{"CPU": 2.0}]
 BOXES = [{"CPU": 16.0}, {"CPU": 64.0, "GPU": 8.0}, {"CPU": 12.0, "GPU": 2.0}]
@@ -28,3 +34,51 @@ def test_cells_at_once(nodes: list, compute: dict, cells: int) -> None:
 def test_a_cell_that_never_fits_is_refused(compute: dict) -> None:
     with pytest.raises(ValueError, match="do not fit on this cluster's nodes .*lower compute.workers"):
         concurrency(LAPTOP, ComputeConfig(**compute))
+
+
+def test_a_cluster_may_grow_to_what_a_cell_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The autoscaler is asked for one cell, and asked for nothing any more when that fits; it has only so much time."""
+    gpus = ComputeConfig(workers=2, gpus=1, grow_to=4)
+    assert concurrency(LAPTOP, gpus) == 4 and concurrency(BOXES, gpus) == 5
+    nodes, asked = list(LAPTOP), []
+
+    def request(bundles: list) -> None:
+        asked.append(bundles)
+        nodes.append({"CPU": 8.0, "GPU": 2.0})
+
+    monkeypatch.setattr("tadp_ray.sweep.cluster.present", lambda: nodes)
+    monkeypatch.setattr("tadp_ray.sweep.cluster.request_resources", asked.append)
+    with pytest.raises(ValueError, match="grow_to: 4, but in 0 seconds no autoscaler.*there are 2 CPUs, 0 GPUs"):
+        grow(gpus, patience=0)
+    monkeypatch.setattr("tadp_ray.sweep.cluster.request_resources", request)
+    grow(gpus)
+    assert asked[-2:] == [[{"CPU": 1, "GPU": 1}] * 2, []]
+    asked.clear()
+    grow(gpus)
+    assert not asked
+
+
+def test_a_share_of_a_gpu_is_what_ray_is_asked_for(make_cell) -> None:
+    cell = make_cell()
+    compute = {**cell.recipe.compute.model_dump(), "cpus": 2, "gpus": 0.5}
+    shared = Cell.model_validate({**cell.model_dump(), "recipe": {**cell.recipe.model_dump(), "compute": compute}})
+    assert resources(shared).bundles == [{"CPU": 2, "GPU": 0.5}]
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_nobody_answers_at_is_told_at_once(scheme: str, free_port: int) -> None:
+    began = time.monotonic()
+    with pytest.raises(
+        ValueError, match=f"--address {scheme}127.0.0.1:{free_port}: no Ray cluster answers there.*refused"
+    ):
+        with joined(f"{scheme}127.0.0.1:{free_port}", dashboard=False):
+            pass
+    assert time.monotonic() - began < 15
+
+
+def test_storage_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        ValueError, match=r"compute.storage .*file/runs: cannot be written \(Not a directory\); name another"
+    ):
+        claim(tmp_path / "file/runs")

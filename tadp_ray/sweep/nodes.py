@@ -1,0 +1,64 @@
+"""What every node of a joined cluster must have in common with the machine that starts the sweep: its code, its storage."""
+
+from importlib import resources
+from pathlib import Path
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from tadp_ray.models.weights import contents_digest
+from tadp_ray.tracking.provenance import PACKAGES, installed
+
+PATIENCE = 120.0
+"""Seconds in which every node has to answer; starting a process there is most of it."""
+
+
+def code() -> dict[str, str | None]:
+    """What numbers depend on besides a cell's settings: versions of the packages that train, and the contents of this one."""
+    found = {name: installed(package) for name, package in PACKAGES.items() if name != "mlflow"}
+    root = Path(str(resources.files("tadp_ray")))
+    files = {str(file.relative_to(root)): file for file in sorted(root.rglob("*.py"))}
+    return {**found, "contents of tadp_ray": contents_digest(files)[:12]}
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def look(storage: str) -> tuple[dict[str, str | None], bool]:
+    """A node's code, and whether it sees the file that the sweep holds in its storage."""
+    return code(), (Path(storage) / "sweep.lock").is_file()
+
+
+def agree(storage: Path) -> None:
+    """Refuse a cluster of which a node would train something else, or elsewhere; a cluster of this machine alone is fine.
+
+    Raises:
+        ValueError: what differs on which nodes, and the mend.
+    """
+    asked = {}
+    for node in ray.nodes():
+        if node["Alive"] and node["NodeID"] != ray.get_runtime_context().get_node_id():
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+            asked[look.options(scheduling_strategy=there).remote(str(storage))] = name
+    if not asked:
+        return
+    answered, silent = ray.wait([*asked], num_returns=len(asked), timeout=PATIENCE)
+    said = {asked[answer]: problem(answer, storage) for answer in answered}
+    said |= {asked[answer]: f"has not answered within {PATIENCE:g} seconds; take it out" for answer in silent}
+    problems = [f"node {name} {text}" for name, text in said.items() if text]
+    if problems:
+        raise ValueError("the nodes of this cluster do not fit together:\n" + "\n".join(problems))
+
+
+def problem(answer: ray.ObjectRef, storage: Path) -> str:
+    """What is wrong with a node that has answered; empty if nothing is."""
+    try:
+        there, sees = ray.get(answer)
+    except RayError as error:
+        return f"cannot run tadp_ray ({str(error).strip().splitlines()[-1]}); install it there as it is here"
+    differing = [
+        f"{name} {there.get(name)} (here {found})" for name, found in code().items() if there.get(name) != found
+    ]
+    if differing:
+        return f"would train by other code: {', '.join(differing)}; install there what is installed here"
+    return "" if sees else f"does not see compute.storage {storage}, which must be a folder that all nodes share"
