@@ -2,7 +2,7 @@
 
 import typer
 
-from tadp_ray.cli import caption, data, picture, pocket, score, sweeps, tracking
+from tadp_ray.cli import analyze, caption, data, picture, pocket, score, sweeps, tracking
 
 app = typer.Typer(
     name="tadp-ray",
@@ -24,6 +24,7 @@ for command in (
     app.command()(command)
 app.add_typer(pocket.app, name="pocket")
 app.add_typer(caption.app, name="caption")
+app.add_typer(analyze.app, name="analyze")
 app.add_typer(data.app, name="data")
 app.add_typer(score.app, name="score")
 app.add_typer(tracking.app, name="tracking")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from tadp_ray.config.analysis import Analysis
 from tadp_ray.config.errors import ConfigError, explain, nearest, valid_names
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
@@ -177,6 +178,15 @@ def load_search(path: Path) -> Search:
     for key in search.space:
         check_key(key, f"{path}: space")
     return search
+
+
+def load_analysis(path: Path) -> Analysis:
+    """The analysis in `path`; what it makes texts of are keys that recipes have."""
+    analysis = validate(Analysis, read_yaml(path), lambda _: str(path))
+    for text in getattr(analysis.look, "texts", {}).values():
+        for key in text:
+            check_key(key, f"{path}: look.texts")
+    return analysis
 
 
 def load_experiment(path: Path) -> Experiment:

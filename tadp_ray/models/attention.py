@@ -1,10 +1,11 @@
 """Reads attention maps out of a diffusers U-Net while it runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
@@ -14,14 +15,13 @@ Kind = Literal["cross", "self"]
 
 
 class MapReader:
-    """Attention processor that computes softmax(QK^T/sqrt(d)) openly, uses it, and keeps its mean over heads.
+    """Attention processor that computes softmax(QK^T/sqrt(d)) openly, uses it, and shows it to `keep` as (B, heads, N, T).
 
     Fused attention never forms these probabilities; the layers that are not read keep it.
     """
 
-    def __init__(self, maps: list[Tensor], detach: bool) -> None:
-        self._maps = maps
-        self._detach = detach
+    def __init__(self, keep: Callable[[Tensor], object]) -> None:
+        self._keep = keep
 
     def __call__(
         self,
@@ -37,8 +37,7 @@ class MapReader:
         key = attn.head_to_batch_dim(attn.to_k(context))
         value = attn.head_to_batch_dim(attn.to_v(context))
         scores = attn.get_attention_scores(query, key)  # (B * heads, N, T)
-        average = scores.unflatten(0, (-1, attn.heads)).mean(1)  # (B, N, T)
-        self._maps.append(average.detach() if self._detach else average)
+        self._keep(scores.unflatten(0, (-1, attn.heads)))
         output = attn.batch_to_head_dim(torch.bmm(scores, value))
         return attn.to_out[1](attn.to_out[0](output))
 
@@ -51,22 +50,72 @@ def attention_layers(unet: UNet2DConditionModel, level: int, kind: Kind = "cross
     return [layer.attn2 if kind == "cross" else layer.attn1 for layer in layers]
 
 
+def cross_layers(unet: UNet2DConditionModel) -> dict[str, Attention]:
+    """Every cross-attention layer by name, in the order of the pass: down0.0 (the largest level) to mid.0 to up0.2.
+
+    Sixteen in Stable Diffusion 1.5: two going down and three going up at each of three levels, and one in the middle. The
+    published tool's table has fourteen, so that its averages mix levels and leave out the last two.
+    """
+    top = len(unet.up_blocks) - 1
+    blocks = {f"down{level}": block for level, block in enumerate(unet.down_blocks)}
+    blocks |= {"mid": unet.mid_block} | {f"up{top - place}": block for place, block in enumerate(unet.up_blocks)}
+    return {
+        f"{name}.{place}": layer.attn2
+        for name, block in blocks.items()
+        for place, layer in enumerate(
+            layer for stack in getattr(block, "attentions", []) for layer in stack.transformer_blocks
+        )
+    }
+
+
+@contextmanager
+def reading_layers(unet: UNet2DConditionModel) -> Iterator[dict[str, Tensor]]:
+    """Within the block, a forward pass leaves the maps (B, heads, N, T) of every layer of `cross_layers`, detached."""
+    maps: dict[str, Tensor] = {}
+
+    def keeper(name: str) -> Callable[[Tensor], object]:
+        return lambda scores: maps.update({name: scores.detach()})
+
+    with reading(unet, [(layer, keeper(name)) for name, layer in cross_layers(unet).items()]):
+        yield maps
+
+
 @contextmanager
 def reading_maps(
     unet: UNet2DConditionModel, levels: Sequence[int], detach: bool, kinds: Sequence[Kind] = ("cross",)
 ) -> Iterator[dict[tuple[int, Kind], list[Tensor]]]:
-    """Within the block, every forward pass appends the maps (B, N, T) of the chosen levels' layers.
+    """Within the block, every forward pass appends the maps (B, N, T) of the chosen levels' layers, averaged over heads.
 
-    T counts tokens for cross-attention and pixels of the level for self-attention. A U-Net that recomputes its activations
-    goes on reading behind the block, since its backward pass must repeat the very operations of the forward one.
+    T counts tokens for cross-attention and pixels of the level for self-attention.
     """
     maps: dict[tuple[int, Kind], list[Tensor]] = {(level, kind): [] for level in levels for kind in kinds}
-    layers = [(attn, place) for place in maps for attn in attention_layers(unet, *place)]
-    before = [attn.processor for attn, _ in layers]
-    for attn, place in layers:
-        attn.processor = MapReader(maps[place], detach)
-    try:
+
+    def keeper(place: tuple[int, Kind]) -> Callable[[Tensor], object]:
+        return lambda scores: maps[place].append((scores.detach() if detach else scores).mean(1))
+
+    with reading(unet, [(attn, keeper(place)) for place in maps for attn in attention_layers(unet, *place)]):
         yield maps
+
+
+@contextmanager
+def reading(
+    unet: UNet2DConditionModel, layers: Sequence[tuple[Attention, Callable[[Tensor], object]]]
+) -> Iterator[None]:
+    """Within the block, each layer shows its probabilities.
+
+    A U-Net that recomputes its activations goes on reading behind the block, since its backward pass must repeat the very
+    operations of the forward one.
+    """
+    before = [attn.processor for attn, _ in layers]
+    for attn, keep in layers:
+        attn.processor = MapReader(keep)
+    try:
+        yield
     finally:
         for (attn, _), processor in zip(layers, before, strict=True):
             attn.processor = attn.processor if unet.is_gradient_checkpointing else processor
+
+
+def enlarge(maps: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Maps (B, N, T) over the N places of a grid (h, w) as pictures (B, T, H, W) of another size."""
+    return F.interpolate(maps.transpose(1, 2).unflatten(2, grid), size=size, mode="bilinear", align_corners=False)

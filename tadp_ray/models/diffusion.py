@@ -34,6 +34,16 @@ class Diffusion:
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
+    def multiple(self) -> int:
+        """Image sides must be multiples of this many pixels: the VAE's factor times the U-Net's halvings."""
+        return self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    @property
+    def side(self) -> int:
+        """Height and width in pixels of the images that the U-Net was pretrained on."""
+        return self.unet.config.sample_size * self.factor
+
+    @property
     def tokens(self) -> int:
         """Length of a context: 77 in Stable Diffusion 1.5."""
         return self.text_encoder.config.max_position_embeddings

@@ -1,6 +1,7 @@
 """The text half of a Stable Diffusion by itself: its tokenizer to count with, its encoder to compare words with."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from tadp_ray.captions.alignment import Similarity
+from tadp_ray.models.conditioning import count_tokens
 from tadp_ray.models.diffusion import frozen, load_diffusion, load_part
 from tadp_ray.models.weights import locate
 
@@ -43,6 +45,46 @@ def load_tokenizer(weights: str) -> tuple[CLIPTokenizer, int]:
         return CLIPTokenizer.from_pretrained(folder), length - 2
     except (OSError, ValueError) as error:
         raise ValueError(f"--weights {weights}: the tokenizer in {folder} cannot be loaded ({error})") from None
+
+
+def check_length(tokenizer: CLIPTokenizer, prompt: str, budget: int) -> None:
+    """Refuse a prompt of which the text encoder would not read the end.
+
+    Raises:
+        ValueError: it has more tokens than `budget`, start and end marks not counted.
+    """
+    if (count := count_tokens(tokenizer, prompt)) > budget:
+        raise ValueError(
+            f"the prompt has {count} tokens, and the text encoder reads {budget}: it would be cut behind "
+            f"{cut_text(tokenizer, prompt, budget)!r}; shorten it"
+        )
+
+
+def cut_text(tokenizer: CLIPTokenizer, prompt: str, budget: int) -> str:
+    """The end of what is read of a prompt that is too long."""
+    ends = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
+    return prompt[max(0, ends[budget - 1][1] - 20) : ends[budget - 1][1]]
+
+
+def words_in(prompt: str) -> list[str]:
+    """The distinct words of a prompt in its order, without punctuation."""
+    return list(dict.fromkeys(re.findall(r"[\w'-]+", prompt)))
+
+
+def word_places(tokenizer: CLIPTokenizer, prompt: str, word: str) -> tuple[int, ...]:
+    """Places in a prompt's context of the tokens of a word, or of several words in a row, where they first stand.
+
+    The start mark is at place 0. Case does not count.
+
+    Raises:
+        ValueError: the prompt does not say it.
+    """
+    found = re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", prompt, re.IGNORECASE) if word.strip() else None
+    if found is None:
+        raise ValueError(f"{word!r} is not in the prompt; its words are {', '.join(words_in(prompt)) or 'none'}")
+    offsets = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
+    inside = (place for place, (start, end) in enumerate(offsets, 1) if start < found.end() and end > found.start())
+    return tuple(inside)
 
 
 def text_similarity(weights: str) -> Similarity:

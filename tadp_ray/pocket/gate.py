@@ -11,15 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from tadp_ray.captions.describe import class_list, sentence
 from tadp_ray.data.sample import Sample
 from tadp_ray.data.scenes import CLASSES, GROUNDS, LOOK_ALIKES, THINGS, present_classes, render
-from tadp_ray.models.attention import reading_maps
+from tadp_ray.metrics.localisation import localisation
+from tadp_ray.models.attention import enlarge, reading_maps
 from tadp_ray.pocket.autoencoder import as_pixels, encode, psnr
 from tadp_ray.pocket.classifier import build_classifier, presence, shown
 from tadp_ray.pocket.denoiser import Denoiser, load_pipeline
@@ -113,8 +112,12 @@ def attention_maps(denoiser: Denoiser, latents: Tensor, samples: Sequence[Sample
     captions = [class_list(present_classes(sample.mask)) for sample in samples]
     with reading_maps(denoiser.unet, (0, 1), detach=True) as read:
         denoiser.unet(noisy, MAP_TIME, denoiser.context(captions))
-    size = samples[0].mask.shape
-    return captions, sum(enlarge(torch.stack(found).mean(0), size) for found in read.values()).cpu()
+    size, grids = (
+        samples[0].mask.shape,
+        {level: tuple(side >> level for side in latents.shape[-2:]) for level in (0, 1)},
+    )
+    enlarged = (enlarge(torch.stack(found).mean(0), grids[level], size) for (level, _), found in read.items())
+    return captions, sum(enlarged).cpu()
 
 
 def attention_hits(denoiser: Denoiser, latents: Tensor, samples: Sequence[Sample]) -> dict[str, float]:
@@ -124,23 +127,13 @@ def attention_hits(denoiser: Denoiser, latents: Tensor, samples: Sequence[Sample
     `chance`, the mean share of the picture that a thing covers; `average_precision` of the map as a score of its pixels.
     """
     captions, maps = attention_maps(denoiser, latents, samples)
-    hits, areas, precisions = [], [], []
-    for sample, caption, own in zip(samples, captions, maps, strict=True):
-        for place, name in enumerate(caption.split(), 1):  # behind the start mark; every class name is one token
-            if name in THINGS:
-                truth, score = (sample.mask == CLASSES.index(name)).ravel(), own[place].flatten().numpy()
-                hits.append(truth[score.argmax()])
-                areas.append(truth.mean())
-                precisions.append(average_precision_score(truth, score))
-    figures = {"pointing": hits, "chance": areas, "average_precision": precisions}
-    return {name: 100 * float(np.mean(values)) for name, values in figures.items()}
-
-
-def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (B, N, T) of square latents as pictures (B, T, H, W)."""
-    side = int(maps.shape[1] ** 0.5)
-    square = maps.transpose(1, 2).unflatten(2, (side, side))
-    return F.interpolate(square, size=size, mode="bilinear", align_corners=False)
+    found = [
+        localisation(own[place].numpy(), sample.mask == CLASSES.index(name))
+        for sample, caption, own in zip(samples, captions, maps, strict=True)
+        for place, name in enumerate(caption.split(), 1)  # behind the start mark; every class name is one token
+        if name in THINGS
+    ]
+    return {name: 100 * float(np.mean([own[name] for own in found])) for name in found[0]}
 
 
 def drawing_texts(count: int = DRAWINGS) -> tuple[list[str], list[tuple[str, ...]]]:

@@ -100,11 +100,22 @@ def batches(keys: Sequence[str], latents: Mapping[str, Tensor], size: int) -> It
         yield from (same[first : first + size] for first in range(0, len(same), size))
 
 
-@torch.no_grad()
 def predictions(
     model: torch.nn.Module, study: Study, latents: Mapping[str, Tensor], indices: Sequence[int], device: torch.device
 ) -> Iterator[tuple[int, Any]]:
     """(index, prediction at the size that is scored) of each image, in order: (1, H, W), or a list of one set of boxes."""
+    for index, output in outputs(model, study, latents, indices, device):
+        yield index, study.task.predict(output)
+
+
+@torch.no_grad()
+def outputs(
+    model: torch.nn.Module, study: Study, latents: Mapping[str, Tensor], indices: Sequence[int], device: torch.device
+) -> Iterator[tuple[int, Any]]:
+    """(index, what the head makes of it at the size that is scored) of each image, in order.
+
+    (1, C, H, W), the head's own of one pass or shares averaged over several; or a list of one set of boxes.
+    """
     looks, size = passes(study.recipe.evaluation), study.recipe.schedule.images_per_pass
     for first in range(0, len(indices), size):
         chunk = indices[first : first + size]
@@ -117,14 +128,14 @@ def predictions(
             contexts = study.contexts([prompt[key] for key in part]).to(device)
             found |= zip(part, model(torch.stack([seen[key] for key in part]).to(device), contexts), strict=True)
         for i in chunk:
-            yield i, predicted(study, i, looks, found)
+            yield i, assembled(study, i, looks, found)
 
 
-def predicted(study: Study, index: int, looks: Sequence[Pass], found: Mapping[str, Any]) -> Any:
-    """One image's prediction out of what the head made of its windows."""
+def assembled(study: Study, index: int, looks: Sequence[Pass], found: Mapping[str, Any]) -> Any:
+    """One image's output out of what the head made of its windows."""
     size, task = study.scored_size(index), study.task
     if task.share is None:
-        return task.predict([rescaled(found[key_of(index, looks[0], 0)], study.evaluated_size(index), size)])
+        return [rescaled(found[key_of(index, looks[0], 0)], study.evaluated_size(index), size)]
     wholes = []
     for look in looks:
         boxes = views_of(study, index, look)
@@ -133,7 +144,7 @@ def predicted(study: Study, index: int, looks: Sequence[Pass], found: Mapping[st
         whole = bilinear(whole, size)
         wholes.append(whole.flip(-1) if look.mirrored else whole)
     # One pass is taken as it is: shares would only round what they do not reorder.
-    return task.predict(wholes[0] if len(wholes) == 1 else torch.stack([task.share(w) for w in wholes]).mean(0))
+    return wholes[0] if len(wholes) == 1 else torch.stack([task.share(whole) for whole in wholes]).mean(0)
 
 
 def rescaled(found: Mapping[str, Tensor], seen: tuple[int, int], size: tuple[int, int]) -> dict[str, Tensor]:

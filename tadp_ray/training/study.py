@@ -79,8 +79,8 @@ class Study:
 
     @property
     def multiple(self) -> int:
-        """Image sides must be multiples of this many pixels: the VAE's factor times the U-Net's halvings."""
-        return self.diffusion.factor * 2 ** (len(self.diffusion.unet.config.block_out_channels) - 1)
+        """Image sides must be multiples of this many pixels."""
+        return self.diffusion.multiple
 
     @cached_property
     def train_prompts(self) -> Prompts:

@@ -12,6 +12,7 @@ from tadp_ray.config.load import Loader
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
+    "analysis": "experiments/analyses/*.yaml",
     "experiment": "experiments/*.yaml",
     "recipe": "experiments/recipes/*.yaml",
     "search": "sweeps/search_*.yaml",

@@ -6,7 +6,14 @@ import pytest
 
 from tadp_ray.config.cell import Cell, grid, recipe_at
 from tadp_ray.config.errors import ConfigError
-from tadp_ray.config.load import load_experiment, load_recipe, load_recipe_values, load_search, load_sweep
+from tadp_ray.config.load import (
+    load_analysis,
+    load_experiment,
+    load_recipe,
+    load_recipe_values,
+    load_search,
+    load_sweep,
+)
 from tadp_ray.config.schema import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,11 +36,13 @@ def refusal(path: Path, *overrides: str) -> str:
 def test_every_shipped_file_loads_and_names_its_schema() -> None:
     """Recipes, sweeps and experiments are valid, and editors know how to check them."""
     experiments = sorted((ROOT / "experiments").glob("*.yaml"))
+    analyses = sorted((ROOT / "experiments/analyses").glob("*.yaml"))
     recipes = sorted((ROOT / "experiments/recipes").rglob("*.yaml"))
     searches = sorted((ROOT / "sweeps").glob("search_*.yaml"))
     sweeps = sorted({*(ROOT / "sweeps").glob("*.yaml")} - {*searches})
-    assert len(experiments) >= 1 and len(recipes) >= 4 and len(sweeps) >= 1 and searches
+    assert len(experiments) >= 1 and len(recipes) >= 4 and len(sweeps) >= 1 and searches and len(analyses) >= 4
     loads = {load_experiment: experiments, load_recipe: recipes, load_sweep: sweeps, load_search: searches}
+    loads[load_analysis] = analyses
     for load, files in loads.items():
         for file in files:
             load(file)

@@ -1,0 +1,155 @@
+"""Figure S3: are maps of end marks diffuse because they were averaged over sentences, or because they are end marks?"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from tadp_ray.analysis.attention import average, image_latents, read_layers
+from tadp_ray.analysis.finding import Claim, Outcome, Trained
+from tadp_ray.analysis.sheets import overlay, write_figure
+from tadp_ray.analysis.shown import Thing, seen, shown
+from tadp_ray.captions.prompts import NAME_END
+from tadp_ray.config.analysis import EndMarks
+from tadp_ray.config.data import CaptionConfig
+from tadp_ray.config.schema import Recipe
+from tadp_ray.metrics.localisation import diffuseness, localisation
+from tadp_ray.models.conditioning import encoder_of
+from tadp_ray.models.diffusion import Diffusion
+from tadp_ray.models.text import check_length, word_places
+
+SHOWN = 4
+"""Pictures in the figure."""
+
+
+def end_marks(
+    config: EndMarks,
+    recipe: Recipe,
+    seed: int,
+    diffusion: Diffusion,
+    found: Mapping[str, Sequence[Trained]],
+    folder: Path,
+) -> Outcome:
+    """Look where each text's class tokens attend, and lay beside it what models trained with the text reach.
+
+    Args:
+        config: the texts.
+        recipe: data and weights.
+        seed: of the scenes.
+        diffusion: the untrained model.
+        found: by text, the models that the recipe trains with it; those that are not trained leave gaps.
+        folder: where the picture goes.
+    """
+    dataset = shown(recipe, seed, config.images)
+    pictures = [seen(dataset, index, diffusion) for index in range(min(len(dataset), config.images))]
+    rows: dict[str, list[dict[str, float]]] = {}
+    maps: dict[str, list[dict[str, np.ndarray]]] = {}
+    for text, models in found.items():
+        caption = models[0].cell.recipe.caption
+        contexts: dict[str, Tensor] = {}
+        for index, (image, things) in enumerate(pictures):
+            said = dataset.classes if caption.source == "class_names" else dataset.present(index)
+            own = class_maps(diffusion, caption, dataset.classes, said, image, things, config.timestep, contexts)
+            maps.setdefault(text, []).append(own)
+            regions = {
+                thing.name: np.any([t.region for t in things if t.name == thing.name], axis=0) for thing in things
+            }
+            figures = [{"diffuseness": diffuseness(own[n]), **localisation(own[n], regions[n])} for n in own]
+            rows.setdefault(text, []).append(
+                {k: statistics.fmean(f[k] for f in figures) for k in figures[0]} if figures else {}
+            )
+    numbers = {f"{text}: {name}": mean(own, name) for text, own in rows.items() for name in next(r for r in own if r)}
+    notes = []
+    for text, models in found.items():
+        scores = [one.metrics["miou"] for one in models if one.metrics]
+        if scores:
+            numbers |= {f"{text}: miou": statistics.fmean(scores), f"{text}: seeds": len(scores)}
+        if len(scores) > 1:
+            numbers[f"{text}: miou_sd"] = statistics.stdev(scores)
+        notes += [f"mIoU of {text} is missing a seed: {one.command}" for one in models if not one.metrics]
+    files = write_figure(draw(pictures[:SHOWN], maps), folder / "end_marks.png")
+    return Outcome(numbers, claims(rows, numbers), files, notes)
+
+
+def mean(rows: Sequence[Mapping[str, float]], name: str) -> float:
+    """A figure's mean over pictures."""
+    return statistics.fmean(row[name] for row in rows if row)
+
+
+@torch.no_grad()
+def class_maps(
+    diffusion: Diffusion,
+    caption: CaptionConfig,
+    classes: Sequence[str],
+    said: Sequence[str],
+    image: np.ndarray,
+    things: Sequence[Thing],
+    timestep: int,
+    contexts: dict[str, Tensor],
+) -> dict[str, np.ndarray]:
+    """The map (H, W) of every thing in a picture that the text names: mean over its tokens, all heads and all layers.
+
+    `contexts` keeps what was encoded, by prompt: one vector a class is 80 sentences.
+    """
+    tokenizer = diffusion.tokenizer
+    prompt = (" " if caption.encoding == "text" else NAME_END).join(said)
+    names = [name for name in dict.fromkeys(thing.name for thing in things) if name in said]
+    if caption.encoding == "text":
+        check_length(tokenizer, prompt, diffusion.tokens - 2)
+        places = {name: list(word_places(tokenizer, prompt, name)) for name in names}
+    else:
+        places = {name: [list(said).index(name)] for name in names}
+    if prompt not in contexts:
+        contexts[prompt] = encoder_of(tokenizer, diffusion.text_encoder, caption, classes)(prompt)
+    layers = read_layers(diffusion.unet, image_latents(diffusion, [image]), contexts[prompt][None], timestep)
+    wanted = sorted({place for own in places.values() for place in own})
+    maps = average({name: values[:, :, wanted] for name, values in layers.items()}, image.shape[:2])[0].cpu().numpy()
+    return {name: maps[[wanted.index(place) for place in own]].mean(0) for name, own in places.items()}
+
+
+def claims(rows: Mapping[str, Sequence[Mapping[str, float]]], numbers: Mapping[str, float]) -> list[Claim]:
+    """What the paper says of its maps; a difference is taken picture by picture, and judged by its standard error."""
+    wide = {text: np.array([row["diffuseness"] for row in own if row]) for text, own in rows.items()}
+    gap = wide["single"] - wide["words"]
+    error = float(gap.std(ddof=1)) / len(gap) ** 0.5
+    added = float((wide["averaged"] - wide["single"]).mean())
+    found = [
+        Claim(
+            "maps of single end marks are more diffuse than maps of words (relative entropy)",
+            float(gap.mean()),
+            f"above two standard errors, {2 * error:.2g}",
+            float(gap.mean()) > 2 * error,
+        ),
+        Claim(
+            "averaging over 80 sentences adds little to that (relative entropy)",
+            added,
+            f"at most a quarter of it, {gap.mean() / 4:.2g}",
+            abs(added) <= max(float(gap.mean()), 0) / 4,
+        ),
+    ]
+    scores = [numbers.get(f"{text}: miou") for text in ("words", "averaged", "single")]
+    known = None not in scores
+    lost = scores[0] - max(scores[1:]) if known else None
+    text = "models trained with words beat those trained with end marks (points of mIoU)"
+    return [*found, Claim(text, lost, "above 0", lost > 0 if known else None)]
+
+
+def draw(
+    pictures: Sequence[tuple[np.ndarray, list[Thing]]], maps: Mapping[str, Sequence[Mapping[str, np.ndarray]]]
+) -> Figure:
+    """A row for each text, the maps of each picture's largest two things."""
+    figure = Figure(figsize=(1.35 * 3 * len(pictures), 0.3 + 1.6 * len(maps)), layout="constrained", dpi=150)
+    grid = figure.subplots(len(maps), 3 * len(pictures), squeeze=False)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    for row, (text, own) in zip(grid, maps.items(), strict=True):
+        for place, (image, _) in enumerate(pictures):
+            row[3 * place].imshow(image, interpolation="nearest")
+            row[3 * place].set_title(text, fontsize=8)
+            for axes, (name, scores) in zip(row[3 * place + 1 : 3 * place + 3], own[place].items(), strict=False):
+                overlay(axes, image, scores, name)
+    return figure

@@ -1,0 +1,59 @@
+"""Pictures of an analysis: maps over images, matrices, curves. PNG for the page and PDF for LaTeX."""
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tadp_ray.analysis.attention import Attention
+
+ACROSS = 8
+"""Maps beside each other."""
+
+
+def write_figure(figure: Figure, path: Path) -> list[str]:
+    """Write a figure as PNG and as PDF, each whole or not at all; returns the files' names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for kind in ("png", "pdf"):
+        draft = path.with_suffix(f".{kind}.part")
+        # A date in the file would make equal pictures differ.
+        figure.savefig(draft, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+        draft.replace(path.with_suffix(f".{kind}"))
+    return [f"{path.stem}.png", f"{path.stem}.pdf"]
+
+
+def overlay(axes: Axes, image: np.ndarray, scores: np.ndarray, title: str = "") -> None:
+    """A map (H, W) over the grey picture, each map from its lowest value to its highest."""
+    axes.imshow(image.mean(axis=2), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.imshow(scores, cmap="inferno", alpha=0.6, interpolation="nearest")
+    axes.set_title(title, fontsize=9)
+
+
+def attention_sheet(attention: Attention) -> Figure:
+    """Each word's map over the image: a row for all layers and, as long as the words fit into it, for each resolution."""
+    words, image = list(attention.words), attention.image
+    rows: dict[str, Mapping[str, np.ndarray]] = {f"all {len(attention.layers)} layers": attention.words}
+    if len(words) < ACROSS:
+        rows |= attention.by_size
+    blocks = [words[first : first + ACROSS - 1] for first in range(0, len(words), ACROSS - 1)]
+    across = 1 + max(map(len, blocks))
+    shape = np.clip(image.shape[0] / image.shape[1], 0.4, 2.5)
+    figure = Figure(
+        figsize=(1.5 * across, 0.6 + (1.5 * shape + 0.3) * len(rows) * len(blocks)), layout="constrained", dpi=150
+    )
+    grid = figure.subplots(len(rows) * len(blocks), across, squeeze=False)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    lines = iter(grid)
+    for block in blocks:
+        for name, maps in rows.items():
+            line = next(lines)
+            line[0].imshow(image, interpolation="nearest")
+            line[0].set_title(name, fontsize=9)
+            for axes, word in zip(line[1:], block, strict=False):
+                overlay(axes, image, maps[word], word)
+    figure.suptitle("\n".join(textwrap.wrap(attention.prompt, 14 * across)), fontsize=10)
+    return figure

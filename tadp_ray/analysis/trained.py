@@ -1,0 +1,70 @@
+"""Trained models, as analyses use them: their weights from the cell's folder, their study, the latents they are scored on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tadp_ray.analysis.finding import Trained
+from tadp_ray.config.data import CaptionConfig
+from tadp_ray.models.tadp import TADP
+from tadp_ray.training import checkpoint
+from tadp_ray.training.distributed import World
+from tadp_ray.training.evaluate import outputs, passes
+from tadp_ray.training.run import MODEL, build_model, evaluation_latents
+from tadp_ray.training.study import Study
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A trained segmentation model in evaluation mode."""
+
+    model: TADP
+    study: Study
+    latents: Mapping[str, Tensor]
+    device: torch.device
+
+    def shares(self, caption: CaptionConfig | None = None) -> Iterator[tuple[int, Tensor]]:
+        """(index, softmax scores (C, H, W)) of every validation image, told its own prompt or another caption's."""
+        study = self.study
+        if caption is not None:
+            study = Study(study.recipe.model_copy(update={"caption": caption}), study.seed)
+        several = len(passes(study.recipe.evaluation)) > 1
+        indices = range(len(study.val))
+        for index, output in outputs(self.model, study, self.latents, indices, self.device):
+            yield index, (output if several else study.task.share(output))[0]
+
+
+def ready(found: Sequence[Trained]) -> Sequence[Trained]:
+    """The models, all of them trained and with their weights in place.
+
+    Raises:
+        ValueError: some are not; the message says what trains them.
+    """
+    absent = [one for one in found if one.metrics is None or not (one.cell.folder / MODEL).is_file()]
+    if not absent:
+        return found
+    gone = [one for one in absent if one.metrics is not None]
+    if gone:
+        raise ValueError(
+            f"{gone[0].cell.folder / MODEL}: MLflow holds this training as finished, but its weights are not here; name the "
+            "folder that they lie under with --set compute.storage=FOLDER"
+        )
+    commands = "".join(f"\n  {one.command}" for one in absent)
+    raise ValueError(f"MLflow holds {len(found) - len(absent)} of the {len(found)} trainings; these fill it:{commands}")
+
+
+def load_segmenter(one: Trained, device: torch.device) -> Segmenter:
+    """A trained cell, ready to look.
+
+    Raises:
+        ValueError: its weights are damaged, or do not fit.
+    """
+    torch.set_num_threads(one.cell.recipe.compute.cpus)
+    study = Study(one.cell.recipe, one.cell.seed)
+    model = build_model(study, device)
+    path = one.cell.folder / MODEL
+    checkpoint.load_weights(path, model, checkpoint.read_tensors(path)[0])
+    latents = evaluation_latents(one.cell.digests, study, model, device, World.current())
+    return Segmenter(model.eval(), study, latents, device)

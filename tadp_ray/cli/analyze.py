@@ -1,0 +1,137 @@
+"""What words do inside the network."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tadp_ray.cli.words import ChangesOption, TrackingOption, console, told
+from tadp_ray.config.vocabulary import Scale
+
+app = typer.Typer(help="What words do inside the network.", no_args_is_help=True)
+
+
+@app.command()
+def attention(
+    image: Annotated[Path, typer.Argument(help="A picture of any size.")],
+    prompt: Annotated[str, typer.Argument(help='What the model is told, e.g. "a bird and a dog".')],
+    out: Annotated[Path, typer.Option(help="Folder for maps.png, maps.pdf, maps.safetensors, maps.json.")] = Path(
+        "runs/attention"
+    ),
+    word: Annotated[
+        list[str] | None,
+        typer.Option(help="Word to tell of, or several in a row.", show_default="each of the prompt's"),
+    ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(help="WORD=PICTURE, black where the thing is not: is the word's map on it?"),
+    ] = None,
+    weights: Annotated[str, typer.Option(help="pocket, a diffusers folder, a hub id, or a single file.")] = "pocket",
+    timestep: Annotated[int, typer.Option(min=0, max=999, help="What the U-Net is told; no noise is added.")] = 1,
+) -> None:
+    """Show where the model looks for each word: over the picture, and as maps of every layer and head.
+
+    A word's map is the mean over its tokens, all heads and all sixteen layers. Diffuseness is the map's entropy over that of
+    an even map. With --mask: is the highest place on the thing, and the average precision of the map as a score of its pixels.
+    """
+    with told():
+        import json
+
+        from tadp_ray.analysis.attention import attend, read_truth
+        from tadp_ray.analysis.sheets import attention_sheet, write_figure
+        from tadp_ray.data.images import read_image
+        from tadp_ray.models.diffusion import load_diffusion
+        from tadp_ray.models.text import words_in
+        from tadp_ray.training.checkpoint import write_tensors
+
+        picture = read_image(image)
+        truths = {}
+        for text in mask or ():
+            name, sign, path = text.partition("=")
+            if not sign:
+                raise ValueError(f"--mask {text}: expected WORD=PICTURE, e.g. dog=dog.png")
+            truths[name] = read_truth(Path(path), picture.shape[:2])
+        words = dict.fromkeys([*(word or words_in(prompt)), *truths])
+        found = attend(load_diffusion(weights), picture, prompt, tuple(words), timestep)
+        figures = found.figures(truths)
+        facts = {"prompt": prompt, "weights": weights, "timestep": timestep, "tokens": found.tokens}
+        out.mkdir(parents=True, exist_ok=True)
+        write_tensors(out / "maps.safetensors", {name: maps[0] for name, maps in found.layers.items()}, facts)
+        write_figure(attention_sheet(found), out / "maps.png")
+        draft = out / "maps.json.part"
+        draft.write_text(json.dumps({**facts, "image": str(image), "words": figures}, indent=1) + "\n")
+        draft.replace(out / "maps.json")
+        for name, told_of in figures.items():
+            line = f"{name:<20} diffuseness {told_of['diffuseness']['all layers']:.3f}  highest at {told_of['highest']}"
+            if place := told_of.get("localisation"):
+                whole, where = place["all layers"], "on" if place["all layers"]["pointing"] else "beside"
+                line += f", {where} the thing; average precision {whole['average_precision']:.3f}"
+            console.print(line, highlight=False, soft_wrap=True)
+        console.print(f"written to {out}: maps.png, maps.pdf, maps.safetensors, maps.json", soft_wrap=True)
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="An analysis, e.g. experiments/analyses/copy_paste.yaml.")],
+    scale: Annotated[Scale, typer.Option(help="pocket runs on a laptop; paper needs weights and data.")] = "pocket",
+    changes: ChangesOption = None,
+    storage: Annotated[Path, typer.Option(help="Folder that findings are written under.")] = Path("runs/analyses"),
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Answer an analysis: pictures, numbers, and whether they bear out what the paper says.
+
+    Trained models that it needs are found in MLflow, whichever sweep trained them; what trains a missing one is said.
+    """
+    with told():
+        import shlex
+        import sys
+
+        from tadp_ray.config.load import load_analysis, load_recipe
+        from tadp_ray.tracking.store import open_store
+
+        analysis = load_analysis(file)
+        if scale not in analysis.recipes:
+            raise ValueError(f"{file}: recipes: none for --scale {scale}; it has {', '.join(analysis.recipes)}")
+        place = file.parent / analysis.recipes[scale]
+        recipe = load_recipe(place, changes or ())
+        store = open_store(tracking_uri)
+
+        from tadp_ray.analysis.finding import write_finding
+        from tadp_ray.analysis.run import analyse, asked
+        from tadp_ray.sweep.trained import find_trained
+        from tadp_ray.tracking.analysis_run import begin_analysis, end_analysis, fail_analysis
+        from tadp_ray.tracking.provenance import provenance
+
+        found = {
+            name: find_trained(store, place, changes or (), keys, analysis.seeds)
+            for name, keys in asked(analysis, recipe).items()
+        }
+        name = file.stem if scale == "pocket" else f"{file.stem}-{scale}"
+        settings = {
+            "recipe": place.stem,
+            "changes": list(changes or ()),
+            "seeds": list(analysis.seeds),
+            **analysis.look.model_dump(mode="json"),
+        }
+        run_id = begin_analysis(store, name, scale, analysis.question, settings)
+        try:
+            outcome = analyse(analysis, recipe, found, storage / name)
+        except BaseException:
+            fail_analysis(store, run_id)
+            raise
+        facts = {
+            "name": name,
+            "question": analysis.question,
+            "figure_of_paper": analysis.figure,
+            "command": shlex.join(["tadp-ray", *sys.argv[1:]]),
+            "settings": settings,
+            "run_id": run_id,
+            "commit": provenance().get("tadp.commit"),
+        }
+        write_finding(storage / name, facts, outcome)
+        end_analysis(store, run_id, outcome.numbers, storage / name)
+        for key, value in outcome.numbers.items():
+            console.print(f"{key:<44}{value:>12.4g}", highlight=False, markup=False)
+        for line in (*(claim.sentence for claim in outcome.claims), *outcome.notes):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(f"written to {storage / name}: finding.json, {', '.join(outcome.pictures)}", soft_wrap=True)

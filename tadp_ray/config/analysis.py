@@ -1,0 +1,77 @@
+"""An analysis file: a question about what words do inside the network, and how it is looked into."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, model_validator
+
+from tadp_ray.config.vocabulary import Scale, Vocabulary
+
+
+class CopyPaste(Vocabulary):
+    """A word's map before and after the thing that it names is pasted beside its look-alike (Figure S2)."""
+
+    kind: Literal["copy_paste"]
+    cases: int = Field(100, ge=1, description="pasted pictures")
+    timestep: int = Field(1, ge=0, lt=1000, description="what the U-Net is told; no noise is added")
+    pairs: dict[str, str] = Field(
+        {}, description="pasted class -> the class that its word lies on without it; none: scenes' look-alikes"
+    )
+    cutouts: dict[str, Path] = Field(
+        {}, description="pasted class -> picture of it with a transparent surrounding; without: cut out of other images"
+    )
+
+
+class OffTarget(Vocabulary):
+    """What a model trained with right names makes of an image when it is told all names (Figure S4)."""
+
+    kind: Literal["off_target"]
+    groups: tuple[tuple[str, ...], ...] = Field((), description="classes that look alike; none: scenes' own groups")
+
+
+class Variation(Vocabulary):
+    """What diffusers' img2img adds to an image when it is told all class names, or a caption (Figure S1)."""
+
+    kind: Literal["variation"]
+    images: int = Field(24, ge=1, description="pictures to vary")
+    steps: tuple[int, ...] = Field((5, 15, 25, 35, 45), min_length=2, description="denoising steps, rising")
+    of: int = Field(50, ge=2, description="steps of a whole drawing")
+    guidance: float = Field(7.5, ge=1, description="classifier-free guidance (the paper does not say; diffusers: 7.5)")
+
+    @model_validator(mode="after")
+    def _rising(self) -> "Variation":
+        if list(self.steps) != sorted(set(self.steps)) or not 0 < self.steps[0] <= self.steps[-1] <= self.of:
+            raise ValueError(f"steps must rise from 1 to {self.of} at most, not {list(self.steps)}")
+        return self
+
+
+class EndMarks(Vocabulary):
+    """Maps of end marks, averaged and single, beside maps of words, and what models trained with each reach (Figure S3)."""
+
+    kind: Literal["end_marks"]
+    images: int = Field(60, ge=2, description="pictures to look at")
+    timestep: int = Field(1, ge=0, lt=1000, description="what the U-Net is told; no noise is added")
+    texts: dict[str, dict[str, JsonValue]] = Field(
+        description="averaged, single and words -> the recipe keys that make each"
+    )
+
+    @model_validator(mode="after")
+    def _three(self) -> "EndMarks":
+        if missing := {"averaged", "single", "words"} - self.texts.keys():
+            raise ValueError(f"texts: averaged, single and words must stand there; {', '.join(sorted(missing))} is not")
+        return self
+
+
+class Analysis(Vocabulary):
+    """One figure of the paper that no table of trainings answers."""
+
+    question: str
+    figure: str = Field(description="of the paper, e.g. Figure S2")
+    recipes: dict[Scale, Path] = Field(
+        min_length=1,
+        description="recipe file of each scale, relative to this file: data, weights, how a model is trained",
+    )
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (0,), min_length=1, description="of the trained models; the first is that of all other chance"
+    )
+    look: Annotated[CopyPaste | OffTarget | Variation | EndMarks, Field(discriminator="kind")]

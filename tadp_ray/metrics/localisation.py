@@ -1,0 +1,33 @@
+"""Where a map lies: on a thing or beside it, on one place or everywhere."""
+
+import numpy as np
+from sklearn.metrics import average_precision_score
+
+
+def localisation(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """How well a map (H, W) of any scale says which pixels are a thing's, bool (H, W), of which there must be some.
+
+    Returns, as shares of 1: `pointing`, whether the highest place is on the thing; `average_precision` of the map as a score
+    of the thing's pixels; `chance`, the share of the picture that the thing covers, which both have by chance.
+    """
+    flat, wanted = scores.ravel(), truth.ravel()
+    return {
+        "pointing": float(wanted[flat.argmax()]),
+        "average_precision": float(average_precision_score(wanted, flat)),
+        "chance": float(wanted.mean()),
+    }
+
+
+def diffuseness(scores: np.ndarray) -> float:
+    """Entropy of a map (H, W) of non-negative scores as a distribution over its pixels, relative to an even one's.
+
+    1 is even over the whole picture, 0 is a single pixel; a map that is k times as wide on each side has ln(k^2) more nats.
+    """
+    shares = scores.ravel() / scores.sum()
+    present = shares[shares > 0]
+    return float(-(present * np.log(present)).sum() / np.log(shares.size))
+
+
+def mass(scores: np.ndarray, region: np.ndarray) -> float:
+    """Share of a map's sum (H, W) that lies within a region, bool (H, W)."""
+    return float(scores[region].sum() / scores.sum())

@@ -1,0 +1,49 @@
+"""A Stable Diffusion that draws: its scheduler, and the pipeline of its parts."""
+
+import json
+
+import diffusers
+from diffusers import SchedulerMixin, StableDiffusionPipeline
+
+from tadp_ray.models.diffusion import Diffusion
+from tadp_ray.models.weights import locate
+
+
+def load_scheduler(weights: str) -> SchedulerMixin:
+    """The scheduler of a diffusers folder or hub repository, of the class that its configuration names.
+
+    Raises:
+        ValueError: see `locate`; or there is no scheduler, or one that predicts something unknown.
+    """
+    path = locate(weights) / "scheduler/scheduler_config.json"
+    if not path.is_file():
+        raise ValueError(
+            f"weights={weights!r}: {path} is missing: it says what the U-Net predicts and how noise is added; name a whole "
+            "diffusers folder"
+        )
+    name = json.loads(path.read_text()).get("_class_name")
+    kind = getattr(diffusers, str(name), None)
+    if kind is None:
+        raise ValueError(f"{path}: _class_name={name!r}: diffusers knows no such scheduler")
+    scheduler = kind.from_pretrained(path.parent)
+    if scheduler.config.prediction_type not in ("epsilon", "v_prediction", "sample"):
+        raise ValueError(
+            f"{path}: prediction_type={scheduler.config.prediction_type!r}: expected epsilon, v_prediction or sample"
+        )
+    return scheduler
+
+
+def drawing_pipeline(diffusion: Diffusion, scheduler: SchedulerMixin) -> StableDiffusionPipeline:
+    """A pipeline that draws with these parts, without progress bars."""
+    pipeline = StableDiffusionPipeline(
+        vae=diffusion.vae,
+        unet=diffusion.unet,
+        text_encoder=diffusion.text_encoder,
+        tokenizer=diffusion.tokenizer,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
