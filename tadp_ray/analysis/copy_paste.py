@@ -1,6 +1,6 @@
 """Figure S2: a word whose thing is missing attends to a look-alike; where does it attend once the thing is there?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from PIL import Image, UnidentifiedImageError
 from tadp_ray.analysis.attention import average, image_latents, read_layers
 from tadp_ray.analysis.finding import Claim, Outcome
 from tadp_ray.analysis.sheets import overlay, write_figure
-from tadp_ray.analysis.shown import Thing, look_alikes, seen, shown
+from tadp_ray.analysis.shown import Thing, check_names, seen, shown
 from tadp_ray.config.analysis import CopyPaste
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Dataset
+from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES
 from tadp_ray.metrics.localisation import mass
 from tadp_ray.models.conditioning import encode_prompts
 from tadp_ray.models.diffusion import Diffusion
@@ -108,16 +109,12 @@ def word_maps(diffusion: Diffusion, case: Case, timestep: int) -> tuple[np.ndarr
 
 def make_cases(config: CopyPaste, dataset: Dataset, diffusion: Diffusion) -> Iterator[Case]:
     """One case of each picture into which something can be pasted beside its largest thing."""
-    alike = {} if config.pairs else look_alikes(dataset.classes)
+    alike = words_for(config, dataset.classes)
     cutouts = {name: read_cutout(path) for name, path in config.cutouts.items()}
     pictures = [seen(dataset, index, diffusion) for index in range(min(len(dataset), POOL * config.cases))]
     for index, (image, things) in enumerate(pictures):
         there = {thing.name for thing in things}
-        words_of = {
-            name: [word for word in words if word not in there]
-            for name in there
-            if (words := alike.get(name) or [word for word, other in config.pairs.items() if other == name])
-        }
+        words_of = {name: [word for word in alike.get(name, ()) if word not in there] for name in there}
         other = next((thing for thing in things if words_of.get(thing.name)), None)
         if other is None:
             continue
@@ -130,6 +127,14 @@ def make_cases(config: CopyPaste, dataset: Dataset, diffusion: Diffusion) -> Ite
             check_length(diffusion.tokenizer, prompt, diffusion.tokens - 2)
             after, region = pasted
             yield Case(image, after, prompt, word, other.name, other.region & ~region, region)
+
+
+def words_for(config: CopyPaste, classes: tuple[str, ...]) -> Mapping[str, Sequence[str]]:
+    """By class, those of which one may be pasted beside it."""
+    if classes == CLASSES:
+        return LOOK_ALIKES
+    check_names("look.pairs", [*config.pairs, *config.pairs.values()], classes)
+    return {name: [word for word, other in config.pairs.items() if other == name] for name in config.pairs.values()}
 
 
 def cut_out(donors: Sequence[tuple[np.ndarray, list[Thing]]], word: str, other: Thing) -> np.ndarray | None:

@@ -1,6 +1,6 @@
 """The pictures that an untrained model is shown: scenes as its pretraining saw them, or a data set's validation images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -10,7 +10,7 @@ from tadp_ray.analysis.attention import fitted
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data import open_dataset
 from tadp_ray.data.sample import IGNORE, Dataset, Sample
-from tadp_ray.data.scenes import LOOK_ALIKES, THINGS, Scenes
+from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES, Scenes
 from tadp_ray.models.diffusion import Diffusion
 
 HELD_OUT = 2_000_000
@@ -64,16 +64,25 @@ def regions(sample: Sample, classes: tuple[str, ...]) -> Iterator[tuple[str, np.
             yield classes[label], sample.mask == label
 
 
-def look_alikes(classes: tuple[str, ...], groups: tuple[tuple[str, ...], ...] = ()) -> dict[str, tuple[str, ...]]:
-    """By class, the others that look like it: of the groups that are given, or of the scenes'.
+def look_alikes(classes: tuple[str, ...], groups: tuple[tuple[str, ...], ...]) -> dict[str, tuple[str, ...]]:
+    """By class, the others that look like it: the scenes' own, or for photographs those of the groups that are given.
 
     Raises:
-        ValueError: a group names no class; or there are none, and the classes are not the scenes'.
+        ValueError: there are no groups, or one names no class.
     """
-    if not groups and set(THINGS) <= set(classes):
+    if classes == CLASSES:
         return LOOK_ALIKES
-    if not groups:
-        raise ValueError("look.groups: name the classes that look alike; only the pocket scenes know theirs")
-    if strange := [name for group in groups for name in group if name not in classes]:
-        raise ValueError(f"look.groups: {strange[0]!r} is no class of these data; they are {', '.join(classes)}")
+    check_names("look.groups", [name for group in groups for name in group], classes)
     return {name: tuple(other for other in group if other != name) for group in groups for name in group}
+
+
+def check_names(key: str, names: Sequence[str], classes: Sequence[str]) -> None:
+    """Refuse names that are no classes of the data, and none at all.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    if not names:
+        raise ValueError(f"{key}: name what looks alike; only the pocket scenes know it of themselves")
+    if strange := [name for name in names if name not in classes]:
+        raise ValueError(f"{key}: {strange[0]!r} is no class of these data; they are {', '.join(classes)}")

@@ -15,7 +15,7 @@ class CopyPaste(Vocabulary):
     cases: int = Field(100, ge=1, description="pasted pictures")
     timestep: int = Field(1, ge=0, lt=1000, description="what the U-Net is told; no noise is added")
     pairs: dict[str, str] = Field(
-        {}, description="pasted class -> the class that its word lies on without it; none: scenes' look-alikes"
+        {}, description="of photographs: pasted class -> the class that looks like it; scenes know their look-alikes"
     )
     cutouts: dict[str, Path] = Field(
         {}, description="pasted class -> picture of it with a transparent surrounding; without: cut out of other images"
@@ -26,7 +26,9 @@ class OffTarget(Vocabulary):
     """What a model trained with right names makes of an image when it is told all names (Figure S4)."""
 
     kind: Literal["off_target"]
-    groups: tuple[tuple[str, ...], ...] = Field((), description="classes that look alike; none: scenes' own groups")
+    groups: tuple[tuple[str, ...], ...] = Field(
+        (), description="of photographs: classes that look alike; scenes know theirs"
+    )
 
 
 class Variation(Vocabulary):

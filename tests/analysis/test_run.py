@@ -1,0 +1,124 @@
+"""Every analysis runs at a small size, tells MLflow, and says what is missing; its figures are what they are called."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from tadp_ray.analysis.copy_paste import Case, make_cases, measured
+from tadp_ray.analysis.finding import Trained
+from tadp_ray.analysis.off_target import compared, off_target, strongest
+from tadp_ray.analysis.shown import shown
+from tadp_ray.cli import app
+from tadp_ray.config.analysis import CopyPaste, OffTarget
+from tadp_ray.config.load import load_recipe
+from tadp_ray.data.scenes import LOOK_ALIKES
+from tadp_ray.models.diffusion import load_diffusion
+from tadp_ray.sweep.plan import plan_one
+from tadp_ray.training.run import train_cell
+
+RECIPE = Path(__file__).resolve().parents[2] / "experiments/recipes/pocket_segmentation.yaml"
+TEXTS = (
+    "{averaged: {caption.source: class_names, caption.encoding: class_embeddings},"
+    " single: {caption.source: class_names, caption.encoding: class_embeddings, caption.templates: single},"
+    " words: {caption.source: class_names}}"
+)
+
+
+def run(tmp_path: Path, store, look: str, *flags: object):
+    """Answer an analysis of the pocket scenes."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"question: Why?\nfigure: Figure S0\nrecipes: {{pocket: {RECIPE}}}\nlook: {look}\n")
+    words = ["analyze", "run", file, "--tracking-uri", store.uri, "--storage", tmp_path / "out", *flags]
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.mark.parametrize(
+    ("look", "number", "picture"),
+    [
+        ("{kind: copy_paste, cases: 3}", "moved_percent", "copy_paste.pdf"),
+        (
+            "{kind: variation, images: 2, steps: [1, 2], of: 4}",
+            "a caption, 2 steps",
+            "panels.png",
+        ),
+        (
+            f"{{kind: end_marks, images: 3, texts: {TEXTS}}}",
+            "averaged: diffuseness",
+            "end_marks.png",
+        ),
+    ],
+)
+def test_an_analysis_is_found_in_its_folder_and_in_mlflow(
+    look: str, number: str, pictures: list[str], tmp_path: Path, store
+) -> None:
+    result = run(tmp_path, store, look)
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "out/mine/finding.json").read_text())
+    assert found["name"] == "mine" and found["figure_of_paper"] == "Figure S0" and found["question"] == "Why?"
+    assert np.isfinite(found["numbers"][number]) and picture in found["pictures"]
+    assert all((tmp_path / "out/mine" / name).is_file() for name in found["pictures"])
+    assert all(claim.keys() == {"text", "value", "aim", "holds"} for claim in found["claims"]) and found["sentence"]
+    logged = store.client.get_run(found["run_id"])
+    assert logged.info.status == "FINISHED" and len(logged.data.metrics) == len(found["numbers"])
+    files = {file.path for file in store.client.list_artifacts(found["run_id"])}
+    assert {"finding.json", *found["pictures"]} <= files
+    if "end_marks" in look:
+        assert found["claims"][-1]["holds"] is None and len(found["notes"]) == 3
+        assert "tadp-ray train" in found["notes"][0] and "--seed 0" in found["notes"][0]
+
+
+def test_a_store_without_the_trainings_says_what_makes_them(tmp_path: Path, store) -> None:
+    result = run(tmp_path, store, "{kind: off_target}", "--set", f"compute.storage={tmp_path}/runs")
+    assert result.exit_code == 2, result.output
+    assert "MLflow holds 0 of the 1 trainings; these fill it:" in result.stderr
+    assert f"tadp-ray train {RECIPE} --set compute.storage={tmp_path}/runs --seed 0" in result.stderr
+    assert "unknown key; did you mean 'cases'?" in run(tmp_path, store, "{kind: copy_paste, case: 3}").stderr
+
+
+def test_what_is_pasted_is_a_look_alike_that_is_not_there_and_covers_little() -> None:
+    recipe, diffusion = load_recipe(RECIPE), load_diffusion("pocket")
+    cases = list(make_cases(CopyPaste(kind="copy_paste", cases=8), shown(recipe, 0, 40), diffusion))
+    assert len(cases) >= 8
+    for case in cases:
+        assert case.word in LOOK_ALIKES[case.other] and case.prompt.split().count(case.word) == 1
+        assert case.other in case.prompt.split() and not (case.pasted & case.look_alike).any()
+        changed = (case.before != case.after).any(axis=2)
+        assert changed.any() and not (changed & ~case.pasted).any()
+
+
+def test_a_map_that_moves_is_seen_to_move() -> None:
+    there = np.zeros((4, 6), bool)
+    there[:2, :2] = True
+    case = Case(*[np.zeros((4, 6, 3), np.uint8)] * 2, "cat dog", "dog", "cat", there, there[::-1, ::-1])
+    figures = measured(case, there.astype(float), there[::-1, ::-1].astype(float))
+    assert figures["look_alike_before"] == figures["pasted_after"] == pytest.approx(6)
+    assert figures["look_alike_after"] == figures["pasted_before"] == 0 and figures["look_alike_before_mass"] == 1
+
+
+def test_names_that_mislead_raise_their_look_alikes() -> None:
+    """Two classes that look alike and two others; all names move a tenth of a cat's pixels to dog, and nothing else."""
+    classes, alike = ("sky", "cat", "dog", "bus"), {"cat": ("dog",), "dog": ("cat",), "bus": ("car",)}
+    right = torch.eye(4, dtype=torch.float64) * 100
+    misled = right.clone()
+    misled[1, 1], misled[1, 2] = 90, 10
+    pixels = torch.full((4,), 100.0, dtype=torch.float64)
+    found = compared(classes, alike, (right, pixels, 80.0), (misled, pixels, 75.0))
+    assert found["look_alikes_rise"] == pytest.approx(100 * 10 / 300) and found["others_rise"] == 0
+    assert found["miou_lost"] == 5
+    assert strongest(classes, (misled - right).numpy())[0] == ("cat", "dog", 10)
+
+
+def test_a_trained_model_is_told_its_own_names_and_all(tmp_path: Path) -> None:
+    """Told the same names twice, nothing would change: the two matrices differ, and each row is a distribution."""
+    small = {"data.train": 10, "data.val": 5, "data.size": 32, "model.head.channels": 16, "schedule.iterations": 30}
+    texts = [f"{key}={value}" for key, value in {**small, "compute.storage": tmp_path / "runs"}.items()]
+    cell = plan_one(RECIPE, texts, 0).cells[0]
+    metrics = train_cell(cell, torch.device("cpu"))
+    found = off_target(OffTarget(kind="off_target"), [Trained(cell, "", metrics)], torch.device("cpu"), tmp_path)
+    assert found.numbers["miou_present_names"] == pytest.approx(metrics["miou"], abs=1e-6)
+    assert found.numbers["look_alikes_present_names"] != found.numbers["look_alikes_all_names"]
+    assert (tmp_path / "off_target.png").is_file()
