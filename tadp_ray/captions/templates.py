@@ -40,3 +40,14 @@ TEMPLATES: tuple[str, ...] = (
 )
 SINGLE = "a photo of a {}."
 """The one of them that stands for all where nothing is averaged (Figure S3)."""
+
+STYLES: tuple[str, ...] = tuple(
+    f"{work} in the style of {{token}}"
+    for work in (
+        *("a painting", "the painting", "a picture", "a rendering", "a rendition"),
+        # Two kinds of painting stand twice in the published list, and so are drawn twice as often.
+        *(f"a {look} painting" for look in ("cropped", "cropped", "close-up", "close-up", "clean", "dirty", "dark")),
+        *(f"a {look} painting" for look in ("bright", "cool", "good", "nice", "small", "large", "weird")),
+    )
+)
+"""What textual inversion of a style says of its images, 19 sentences."""

@@ -1,9 +1,10 @@
-"""A Stable Diffusion that draws: its scheduler, and the pipeline of its parts."""
+"""What any Stable Diffusion is trained for, whatever its scheduler says it predicts."""
 
 import json
 
 import diffusers
-from diffusers import SchedulerMixin, StableDiffusionPipeline
+from diffusers import SchedulerMixin, StableDiffusionPipeline, UNet2DConditionModel
+from torch import Tensor
 
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.models.weights import locate
@@ -31,6 +32,25 @@ def load_scheduler(weights: str) -> SchedulerMixin:
             f"{path}: prediction_type={scheduler.config.prediction_type!r}: expected epsilon, v_prediction or sample"
         )
     return scheduler
+
+
+def predicted(scheduler: SchedulerMixin, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+    """What the U-Net should say of noisy latents (B, C, h, w): their noise, their velocity, or the clean latents."""
+    match scheduler.config.prediction_type:
+        case "epsilon":
+            return noise
+        case "v_prediction":
+            return scheduler.get_velocity(clean, noise, times)
+    return clean
+
+
+def denoising_errors(
+    unet: UNet2DConditionModel, scheduler: SchedulerMixin, clean: Tensor, noise: Tensor, times: Tensor, context: Tensor
+) -> Tensor:
+    """Each image's mean squared error (B,), given scaled latents, noise, timesteps (B,) and contexts (B, L, D)."""
+    noisy = scheduler.add_noise(clean, noise, times)
+    said = unet(noisy, times, context).sample
+    return (said - predicted(scheduler, clean, noise, times)).square().mean(dim=(1, 2, 3))
 
 
 def drawing_pipeline(diffusion: Diffusion, scheduler: SchedulerMixin) -> StableDiffusionPipeline:

@@ -1,0 +1,106 @@
+"""Learned tokens: a word that textual inversion added to a text encoder, in the files that diffusers reads and writes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+
+@dataclass(frozen=True)
+class LearnedToken:
+    """A word and its vector (D,)."""
+
+    token: str
+    vector: Tensor
+
+
+class ExtendedEmbedding(nn.Module):
+    """A frozen table of token vectors, and one more row that can learn.
+
+    Args:
+        table: the known tokens.
+        vector: (D,) of the new one, whose id is the number of known ones.
+    """
+
+    def __init__(self, table: nn.Embedding, vector: Tensor) -> None:
+        super().__init__()
+        self.table = table
+        self.vector = nn.Parameter(vector.detach().clone().to(table.weight))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors (..., D) of token ids."""
+        new = self.table.num_embeddings
+        known = self.table(ids.clamp(max=new - 1))
+        return torch.where((ids >= new)[..., None], self.vector, known)
+
+
+def read_learned(path: Path) -> LearnedToken:
+    """The token of a learned-embeddings file: diffusers' .safetensors, or the published .bin.
+
+    Raises:
+        ValueError: there is no such file, or it holds something else than one token of one vector.
+    """
+    if not path.is_file():
+        raise ValueError(
+            f"{path}: there is no such file of learned embeddings; tadp-ray personalize makes one, and the published "
+            "learned_embeds.bin can be named too"
+        )
+    try:
+        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        ((token, vectors),) = found.items()
+        vectors = vectors.float()
+        rows = vectors.reshape(-1, vectors.shape[-1])
+    except Exception as error:  # whatever a damaged file makes the readers raise
+        raise ValueError(
+            f"{path}: cannot be read as learned embeddings, one token and its vector ({type(error).__name__}: {error})"
+        ) from None
+    if len(rows) != 1 or not isinstance(token, str):
+        raise ValueError(f"{path}: holds {len(rows)} vectors of {token!r}; a token is one vector here, as in the published code")
+    if not rows.isfinite().all():
+        raise ValueError(f"{path}: the vector of {token!r} is not finite; learn it again with a lower learning rate")
+    return LearnedToken(token, rows[0])
+
+
+def write_learned(path: Path, learned: LearnedToken) -> None:
+    """Write a token as diffusers does (`pipeline.load_textual_inversion(path)`), whole or not at all."""
+    draft = path.with_suffix(".part")
+    save_file({learned.token: learned.vector.detach().cpu().float()[None].contiguous()}, draft)
+    draft.replace(path)
+
+
+def check_new(tokenizer: CLIPTokenizer, token: str, origin: str) -> None:
+    """Refuse a token that the tokenizer knows (ValueError, which begins with `origin`)."""
+    pieces = tokenizer(token, add_special_tokens=False).input_ids
+    if token in tokenizer.get_vocab() or (len(pieces) == 1 and pieces[0] != tokenizer.unk_token_id):
+        raise ValueError(
+            f"{origin}: the token {token!r} exists already in this model's tokenizer; choose another, e.g. <my-{token.strip('<>')}>"
+        )
+
+
+def add_token(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, learned: LearnedToken, origin: str) -> ExtendedEmbedding:
+    """Teach tokenizer and text encoder, both changed in place, a new token; returns the table that holds its vector.
+
+    Args:
+        tokenizer: of the model.
+        text_encoder: of the model.
+        learned: the token.
+        origin: where it comes from; begins the errors.
+
+    Raises:
+        ValueError: the tokenizer knows the token, or the encoder's vectors are of another width.
+    """
+    check_new(tokenizer, learned.token, origin)
+    width = text_encoder.config.hidden_size
+    if learned.vector.shape != (width,):
+        raise ValueError(
+            f"{origin}: the vector of {learned.token!r} has {len(learned.vector)} channels, this model's text encoder {width}: it "
+            "was learned with another model; learn it with this one, or name that one as model.weights"
+        )
+    tokenizer.add_tokens(learned.token)
+    table = ExtendedEmbedding(text_encoder.get_input_embeddings(), learned.vector)
+    assert tokenizer.convert_tokens_to_ids(learned.token) == table.table.num_embeddings
+    text_encoder.set_input_embeddings(table)
+    return table

@@ -1,0 +1,78 @@
+"""DreamBooth: the U-Net is tuned until a rare word means a few images; text encoder and VAE stay as they are."""
+
+import shutil
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+from tadp_ray.config.personalization import Prior
+from tadp_ray.models.conditioning import encode_prompts
+from tadp_ray.models.weights import locate
+from tadp_ray.personalization.images import Latents, encode_look
+from tadp_ray.personalization.lesson import Lesson
+from tadp_ray.personalization.samples import draw
+from tadp_ray.training import checkpoint
+
+PRIOR = "prior.safetensors"
+"""Latents of the pictures that the untouched model drew, kept for a resumed training."""
+GUIDANCE = 7.5
+"""Of the pictures that the untouched model draws: the published script leaves diffusers' default."""
+
+
+def tune(lesson: Lesson, pipeline: StableDiffusionPipeline) -> dict[str, float]:
+    """Tune the lesson's U-Net, write the whole model as a diffusers folder, and return final metrics.
+
+    Args:
+        lesson: what is learned; its U-Net is trained in place.
+        pipeline: draws with the lesson's parts.
+    """
+    plan, unet = lesson.job.plan, lesson.diffusion.unet
+    method = plan.method
+    prior = prior_latents(lesson, pipeline, method.prior) if method.prior else None
+    contexts: dict[str, Tensor] = {}
+
+    def context_of(texts: Sequence[str]) -> Tensor:
+        for text in {*texts} - contexts.keys():
+            with torch.no_grad():
+                (contexts[text],) = encode_prompts(lesson.diffusion.tokenizer, lesson.diffusion.text_encoder, [text])
+        return torch.stack([contexts[text] for text in texts])
+
+    def loss_at(number: int, count: int) -> Tensor:
+        told = lambda indices: context_of(lesson.said([method.prompt], number, indices))
+        loss = lesson.loss(number, count, 0, lesson.latents, told)
+        if prior:
+            drawn = lambda indices: context_of([method.prior.prompt] * len(indices))
+            loss = loss + method.prior.weight * lesson.loss(number, count, 1, prior, drawn)
+        return loss
+
+    unet.requires_grad_(True).train()
+    if plan.compute.recompute:
+        unet.enable_gradient_checkpointing()
+    loss = lesson.learn(unet, loss_at)
+    unet.requires_grad_(False).eval()
+    write_folder(lesson, pipeline)
+    return {"loss": loss}
+
+
+def prior_latents(lesson: Lesson, pipeline: StableDiffusionPipeline, prior: Prior) -> Latents:
+    """Latents of pictures that the model draws before it is trained, drawn once."""
+    path = lesson.job.folder / PRIOR
+    if not path.is_file():
+        seed = lesson.job.seed
+        pictures = draw(pipeline, [prior.prompt] * prior.images, (seed, 20), steps=prior.steps, guidance=GUIDANCE)
+        made = encode_look(lesson.diffusion.vae, np.stack(pictures))
+        checkpoint.write_tensors(path, {"mean": made.mean, "std": made.std}, {"images": prior.images})
+    tensors, _ = checkpoint.read_tensors(path)
+    return Latents(tensors["mean"], tensors["std"])
+
+
+def write_folder(lesson: Lesson, pipeline: StableDiffusionPipeline) -> None:
+    """Write the model into the job's folder, as diffusers reads it."""
+    folder = lesson.job.folder
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    # transformers writes its tokenizers in another form than they are published in, which not every loader reads.
+    shutil.copytree(locate(lesson.job.plan.weights) / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
+    (folder / PRIOR).unlink(missing_ok=True)

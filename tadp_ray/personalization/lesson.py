@@ -1,0 +1,114 @@
+"""What textual inversion and DreamBooth share: what a step draws, its loss, and the loop that can be interrupted."""
+
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from tadp_ray.config.personalization import CAPTION, Job
+from tadp_ray.models.denoising import denoising_errors
+from tadp_ray.models.diffusion import Diffusion
+from tadp_ray.personalization.images import Latents, Look
+from tadp_ray.training import checkpoint
+from tadp_ray.training.chance import generator
+from tadp_ray.training.reporter import CHECKPOINT, Reporter
+
+LOG_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One personalization at work."""
+
+    job: Job
+    diffusion: Diffusion
+    noising: DDPMScheduler
+    """Adds noise as the model's scheduler does, and knows what the model predicts."""
+    look: Look
+    latents: Latents
+    device: torch.device
+    reporter: Reporter
+
+    def loss(self, number: int, count: int, kind: int, latents: Latents, context_of: Callable[[Sequence[int]], Tensor]) -> Tensor:
+        """The mean denoising error of `count` drawn images.
+
+        Args:
+            number: of the forward pass, from the start of training: with the seed it decides everything that is drawn.
+            count: images of the pass.
+            kind: tells the draws of one kind of images from another's.
+            latents: of the images to draw from.
+            context_of: contexts (B, L, D) of images by index.
+        """
+        chance = generator(self.job.seed, 10 + kind, number)
+        chosen = torch.randint(len(latents), (count,), generator=chance)
+        mirrored = (torch.rand(count, generator=chance) < self.job.plan.flip).long()
+        times = torch.randint(self.noising.config.num_train_timesteps, (count,), generator=chance)
+        first, second = torch.randn((2, count, *latents.mean.shape[2:]), generator=chance)
+        clean = latents.mean[mirrored, chosen] + latents.std[mirrored, chosen] * first
+        clean, noise, times = (tensor.to(self.device) for tensor in (clean, second, times))
+        context = context_of(chosen.tolist())
+        return denoising_errors(self.diffusion.unet, self.noising, clean, noise, times, context).mean()
+
+    def learn(self, trained: nn.Module, loss_at: Callable[[int, int], Tensor]) -> float:
+        """Train to the last step, from the newest checkpoint if there is one; returns the last step's loss.
+
+        `loss_at(number, count)` is the loss of a forward pass of `count` images.
+
+        Raises:
+            ValueError: the loss is no longer a number.
+        """
+        schedule, every = self.job.plan.schedule, self.job.plan.compute.checkpoint_every
+        parameters = list(trained.parameters())
+        optimizer = torch.optim.AdamW(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+        rates = LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(schedule.warmup_iterations, 1)))
+        step, size = self._resume(trained, optimizer, rates), schedule.micro_batch or schedule.batch_size
+        passes, clock, clock_step, loss = schedule.batch_size // size, time.monotonic(), step, math.nan
+        while step < schedule.iterations:
+            # forward and backward
+            loss = 0.0
+            for part in range(passes):
+                share = loss_at(step * passes + part, size) / passes
+                share.backward()
+                loss += share.item()
+            if not math.isfinite(loss):
+                raise ValueError(f"step {step + 1}: the loss is {loss}; lower schedule.learning_rate={schedule.learning_rate}")
+
+            # update
+            if schedule.largest_gradient:
+                nn.utils.clip_grad_norm_(parameters, schedule.largest_gradient)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            rates.step()
+            step += 1
+
+            # what the step was like, and where to go on after an interruption
+            if step % LOG_EVERY == 0 or step == schedule.iterations:
+                per_step = (time.monotonic() - clock) / (step - clock_step)
+                self.reporter.report(step, {"loss": loss, "seconds_per_step": per_step})
+                clock, clock_step = time.monotonic(), step
+            if step % every == 0 and step < schedule.iterations:
+                path = self.job.folder / CHECKPOINT
+                checkpoint.save(path, trained, optimizer, {"fingerprint": self.job.fingerprint, "step": step})
+                self.reporter.report(step, {}, path)
+        return loss
+
+    def _resume(self, trained: nn.Module, optimizer: torch.optim.Optimizer, rates: LambdaLR) -> int:
+        found = self.reporter.resume_from()
+        for path in found:
+            try:
+                return checkpoint.load(path, trained, optimizer, rates, self.job.fingerprint)["step"]
+            except checkpoint.Damaged:
+                if path == found[-1]:
+                    raise
+        return 0
+
+    def said(self, prompts: Sequence[str], number: int, indices: Sequence[int]) -> list[str]:
+        """What is said of each of some images in a forward pass: a prompt drawn by chance, which may take up its caption."""
+        chance = random.Random(f"{self.job.seed}/prompts/{number}")
+        return [chance.choice(prompts).replace(CAPTION, self.look.captions[index]) for index in indices]

@@ -1,0 +1,95 @@
+"""Runs one personalization: the same function under plain Python and in a Ray Train worker."""
+
+import resource
+import time
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler
+from diffusers.utils import logging as diffusers_logging
+
+from tadp_ray.config.personalization import CAPTION, Job, Personalization
+from tadp_ray.models.denoising import drawing_pipeline, load_scheduler
+from tadp_ray.models.diffusion import load_diffusion
+from tadp_ray.models.weights import weights_digest
+from tadp_ray.personalization.check import check
+from tadp_ray.personalization.dreambooth import tune
+from tadp_ray.personalization.images import encode_look, read_look
+from tadp_ray.personalization.lesson import Lesson
+from tadp_ray.personalization.samples import SAMPLES, draw, write_samples
+from tadp_ray.personalization.textual_inversion import invert
+from tadp_ray.training.reporter import Journal, Reporter, final_metrics, read_journal
+
+CARD = "personalization.json"
+"""The job, beside what it made."""
+
+
+def make_job(plan: Personalization, seed: int, folder: Path) -> Job:
+    """The job of a plan.
+
+    Raises:
+        ValueError: weights or images are not there, see `check`, or the folder holds another personalization.
+    """
+    if plan.images.kind == "folder":
+        images = plan.images.model_copy(update={"files": str(Path(plan.images.files).absolute())})
+        plan = plan.model_copy(update={"images": images})
+    if Path(plan.weights).exists():
+        plan = plan.model_copy(update={"weights": str(Path(plan.weights).absolute())})
+    load_scheduler(plan.weights)
+    look = read_look(plan.images)
+    check(plan, look)
+    digests = {"weights": weights_digest(plan.weights), "images": look.digest()}
+    job = Job(plan=plan, seed=seed, folder=folder.absolute(), digests=digests)
+    known = {record["fingerprint"] for record in read_journal(job.folder) if record["type"] == "started"}
+    if known - {job.fingerprint}:
+        raise ValueError(
+            f"{folder} holds a personalization with other settings, images or weights; name another folder with --out, or "
+            "delete it"
+        )
+    return job
+
+
+def personalize(job: Job, device: torch.device) -> dict[str, float]:
+    """Learn a look unless the job's journal says that it is learned; returns the final metrics either way.
+
+    Raises:
+        ValueError: something in the plan, the images or a checkpoint does not fit.
+    """
+    with Journal(job.folder, job.fingerprint) as journal:
+        metrics = final_metrics(job.folder)
+        if metrics is None:
+            metrics = run(job, device, journal)
+            journal.finish(job.plan.schedule.iterations, metrics)
+        return metrics
+
+
+def run(job: Job, device: torch.device, reporter: Reporter) -> dict[str, float]:
+    """Learn one look, write the result and samples, and return final metrics."""
+    plan, began = job.plan, time.monotonic()
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"compute.gpus: {plan.compute.gpus:g}, but torch {torch.__version__} sees no GPU here; set it to 0")
+    torch.set_num_threads(plan.compute.cpus)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.manual_seed(job.seed)
+    diffusers_logging.disable_progress_bar()
+    (job.folder / CARD).write_text(job.model_dump_json(indent=1))
+
+    scheduler, diffusion = load_scheduler(plan.weights), load_diffusion(plan.weights).to(device)
+    diffusion.unet.to(device)
+    look, pipeline = read_look(plan.images), drawing_pipeline(diffusion, scheduler)
+    noising = DDPMScheduler.from_config(scheduler.config)
+    latents = encode_look(diffusion.vae, look.pictures)
+    lesson = Lesson(job, diffusion, noising, look, latents, device, reporter)
+    # Not after the training: DreamBooth leaves no model as it was.
+    before = draw(pipeline, plan.samples, (job.seed, 30))
+    metrics = invert(lesson) if plan.method.kind == "textual_inversion" else tune(lesson, pipeline)
+    asked = [plan.modifier.replace(CAPTION, caption) for caption in plan.samples]
+    rows = [("as it was", before), (plan.modifier, draw(pipeline, asked, (job.seed, 30)))]
+    write_samples(job.folder / SAMPLES, look.pictures, plan.samples, rows)
+    return {
+        **metrics,
+        "seconds": time.monotonic() - began,
+        # Linux counts the largest resident set in KiB.
+        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }

@@ -1,0 +1,58 @@
+"""Pictures that a model draws of the same captions and the same noise, as it was and with what it has learned."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tadp_ray.training.chance import generator
+
+STEPS, GUIDANCE = 25, 3.0
+DRAWN_AT_ONCE = 8
+SAMPLES = "samples.png"
+
+
+@torch.no_grad()
+def draw(
+    pipeline: StableDiffusionPipeline,
+    prompts: Sequence[str],
+    key: tuple[int, ...],
+    steps: int = STEPS,
+    guidance: float = GUIDANCE,
+) -> list[np.ndarray]:
+    """A picture uint8 (H, W, 3) of each prompt; its noise is a function of `key` and its place."""
+    pictures = []
+    for start in range(0, len(prompts), DRAWN_AT_ONCE):
+        part = list(prompts[start : start + DRAWN_AT_ONCE])
+        chances = [generator(*key, start + place) for place in range(len(part))]
+        drawn = pipeline(
+            part, num_inference_steps=steps, guidance_scale=guidance, generator=chances, output_type="np"
+        )
+        pictures += list(np.round(255 * drawn.images).astype(np.uint8))
+    return pictures
+
+
+def write_samples(
+    path: Path, learned_from: Sequence[np.ndarray], captions: Sequence[str], rows: Sequence[tuple[str, Sequence[np.ndarray]]]
+) -> None:
+    """Write a contact sheet: images that were shown, then a row of pictures for each heading, by caption."""
+    columns = len(captions)
+    shown = [("shown", [learned_from[place % len(learned_from)] for place in range(columns)]), *rows]
+    figure = Figure(figsize=(1.7 * columns + 0.6, 1.85 * len(shown)), layout="constrained", dpi=110)
+    grid = figure.subplots(len(shown), columns, squeeze=False)
+    for row, (heading, pictures) in zip(grid, shown, strict=True):
+        for axis, picture in zip(row, pictures, strict=True):
+            axis.imshow(picture, interpolation="nearest")
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.spines[:].set_visible(False)
+        row[0].set_ylabel(heading.replace("$", r"\$"), fontsize=8)
+    for axis, caption in zip(grid[1], captions, strict=True):
+        axis.set_title(caption.replace("$", r"\$"), fontsize=7, wrap=True)
+    draft = path.with_suffix(".part")
+    FigureCanvasAgg(figure).print_png(draft)
+    draft.replace(path)

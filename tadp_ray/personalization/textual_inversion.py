@@ -1,0 +1,50 @@
+"""Textual inversion: one new word's vector learns what a few images have in common; the model stays as it is."""
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from tadp_ray.captions.templates import STYLES
+from tadp_ray.config.personalization import TOKEN
+from tadp_ray.models.conditioning import encode_prompts
+from tadp_ray.models.tokens import LearnedToken, add_token, write_learned
+from tadp_ray.personalization.lesson import Lesson
+
+LEARNED = "learned_embeds.safetensors"
+"""The learned token, under diffusers' own name."""
+
+
+def initial_id(tokenizer: CLIPTokenizer, word: str) -> int:
+    """The id of a word of one token.
+
+    Raises:
+        ValueError: it has several.
+    """
+    ids = tokenizer(word, add_special_tokens=False).input_ids
+    if len(ids) != 1:
+        raise ValueError(
+            f"method.initial={word!r}: {len(ids)} tokens in this model's tokenizer, but one is needed to start from; name a "
+            "plainer word"
+        )
+    return ids[0]
+
+
+def invert(lesson: Lesson) -> dict[str, float]:
+    """Learn the token, write it as `LEARNED` and leave it in the lesson's model; returns final metrics."""
+    method, diffusion = lesson.job.plan.method, lesson.diffusion
+    known = diffusion.text_encoder.get_input_embeddings().weight
+    start = LearnedToken(method.token, known[initial_id(diffusion.tokenizer, method.initial)])
+    table = add_token(diffusion.tokenizer, diffusion.text_encoder, start, "method.token")
+    prompts = [prompt.replace(TOKEN, method.token) for prompt in method.prompts or STYLES]
+
+    def loss_at(number: int, count: int) -> Tensor:
+        def context(indices: list[int]) -> Tensor:
+            return encode_prompts(diffusion.tokenizer, diffusion.text_encoder, lesson.said(prompts, number, indices))
+
+        return lesson.loss(number, count, 0, lesson.latents, context)
+
+    loss = lesson.learn(nn.ParameterList([table.vector]), loss_at)
+    table.requires_grad_(False)
+    write_learned(lesson.job.folder / LEARNED, LearnedToken(method.token, table.vector))
+    moved = torch.linalg.vector_norm(table.vector - start.vector)
+    return {"loss": loss, "vector_norm": table.vector.norm().item(), "vector_moved": moved.item()}
