@@ -15,6 +15,7 @@ from tadp_ray.captions.describe import plain_sentence
 from tadp_ray.captions.precision_recall import Score, degrade, score
 from tadp_ray.captions.store import read_store
 from tadp_ray.captions.synonyms import everyday
+from tadp_ray.config.vocabulary import CAPTION
 
 if TYPE_CHECKING:
     from tadp_ray.config.data import CaptionConfig
@@ -74,6 +75,8 @@ def make_prompts(
     - `shuffled`: the names present in another image; the same prompts as the oracle's, dealt out anew.
     - `wrong`: as many absent names as are present, as far as there are.
 
+    The caption's modifiers are put around each of these, the first of them first.
+
     Args:
         caption: which of them, and its settings.
         present: class names in the full image, by image id; its keys are the images of the data set.
@@ -85,9 +88,15 @@ def make_prompts(
         say: the sentence of a template captioner that names these in an image, by its id.
 
     Raises:
-        ValueError: images without a caption in the store, a distractor that is a class, or a precision or recall that
-            cannot be met.
+        ValueError: images without a caption in the store, a distractor that is a class, a precision or recall that cannot
+            be met, or modifiers that leave a caption no room.
     """
+    room = budget - count_tokens(modified("", caption.modifiers))
+    if room < 1:
+        raise ValueError(
+            f"caption.modifiers: {modified(CAPTION, caption.modifiers)!r} has {budget - room} tokens without a caption, of which "
+            f"this model's text encoder reads {budget}; shorten it"
+        )
     said: Mapping[str, Sequence[str]]
     between = " " if caption.encoding == "text" else NAME_END
     match caption.source:
@@ -108,7 +117,7 @@ def make_prompts(
                 shuffle=caption.shuffle and caption.source == "oracle",
                 seed=seed,
                 count_tokens=count_tokens,
-                budget=budget,
+                budget=room,
                 by_name=caption.source == "template",
             )
             speaks = caption.source == "template" and caption.wording != "names"
@@ -126,6 +135,7 @@ def make_prompts(
             raise AssertionError(f"the schema let caption.source {caption.source!r} through")
     if caption.shuffle and caption.source in ("store", "template"):
         by_id = {image_id: shuffled_words(text, seed, image_id) for image_id, text in by_id.items()}
+    by_id = {image_id: modified(text, caption.modifiers) for image_id, text in by_id.items()}
     uses = Counter(by_id.values())
     truncated = sum(n for prompt, n in uses.items() if count_tokens(prompt) > budget)
     fits = {image_id: Fit(frozenset(names), frozenset(present[image_id])) for image_id, names in said.items()}
@@ -137,6 +147,13 @@ def heard(texts: Mapping[str, str], classes: Sequence[str]) -> dict[str, tuple[s
     match = exact(classes, everyday(classes))
     known = {text: match(text) for text in set(texts.values())}
     return {image_id: known[text] for image_id, text in texts.items()}
+
+
+def modified(text: str, modifiers: Sequence[str]) -> str:
+    """A text as modifiers ask for it: each takes up what the one before made."""
+    for modifier in modifiers:
+        text = modifier.replace(CAPTION, text)
+    return text
 
 
 def shuffled_words(text: str, seed: int, image_id: str) -> str:

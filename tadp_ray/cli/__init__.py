@@ -2,7 +2,7 @@
 
 import typer
 
-from tadp_ray.cli import analyze, caption, data, picture, pocket, score, sweeps, tracking
+from tadp_ray.cli import analyze, caption, data, personalize, picture, pocket, score, sweeps, tracking
 
 app = typer.Typer(
     name="tadp-ray",
@@ -22,6 +22,7 @@ for command in (
     sweeps.schema,
 ):
     app.command()(command)
+app.command()(personalize.personalize)
 app.add_typer(pocket.app, name="pocket")
 app.add_typer(caption.app, name="caption")
 app.add_typer(analyze.app, name="analyze")

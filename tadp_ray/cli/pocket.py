@@ -71,6 +71,28 @@ def measure(
 
 
 @app.command()
+def style(
+    folders: Annotated[list[Path], typer.Argument(help="Folders from `personalize` with images of kind: scenes.")],
+) -> None:
+    """Does a personalised model draw the look it was shown? A classifier of looks compares it with the model as it was.
+
+    Prints how often it prefers what is drawn with the look, and writes style.png into each folder.
+    """
+    with told():
+        from tadp_ray.pocket.style import measure_style
+
+        for folder in folders:
+            found = measure_style(folder, folder / "style.png")
+            console.print(
+                f"{folder}: preferred {found['preferred']:.0f}% of the time; the look's probability is {found['probability']:.0f}% "
+                f"(before {found['probability_before']:.0f}%), and {found['named']:.0f}% are taken for it (the judge is right about "
+                f"{found['judge']:.0f}% of held-out scenes)",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="Where report.md, report.json and the pictures go.")] = Path(
         "runs/pocket_report"

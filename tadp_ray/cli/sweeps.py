@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tadp_ray.cli.words import ChangesOption, TrackingOption, console, told
+from tadp_ray.cli.words import AddressOption, ChangesOption, TrackingOption, console, told
 from tadp_ray.config.vocabulary import Scale
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 ExperimentFile = Annotated[Path, typer.Argument(help="An experiment, e.g. experiments/prec_recall.yaml.")]
 ScaleOption = Annotated[Scale, typer.Option(help="pocket runs on a laptop; paper needs GPUs, weights and data.")]
 RecipeOption = Annotated[Path | None, typer.Option(help="Another recipe file than the experiment's own.")]
-AddressOption = Annotated[
-    str | None, typer.Option(help="Ray cluster to join.", show_default="RAY_ADDRESS, or a local one")
-]
 
 
 def sweep(

@@ -20,6 +20,9 @@ TrackingOption = Annotated[
         help="MLflow store: sqlite:///FILE, a server, a database.", show_default="MLFLOW_TRACKING_URI, or ./mlflow.db"
     ),
 ]
+AddressOption = Annotated[
+    str | None, typer.Option(help="Ray cluster to join.", show_default="RAY_ADDRESS, or a local one")
+]
 JSONOption = Annotated[bool, typer.Option("--json", help="Print the figures for programs.")]
 
 

@@ -18,7 +18,7 @@ from tadp_ray.config.vocabulary import Scale, Vocabulary
 LOCATIONS = {
     "compute": True,
     "data": {"root": True, "train": True, "val": True, "target": {"root"}},
-    "model": {"weights"},
+    "model": {"weights", "embeddings"},
     "caption": {"store", "embeddings"},
 }
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tadp_ray.config.vocabulary import Style, Vocabulary
+from tadp_ray.config.vocabulary import CAPTION, Style, Vocabulary
 
 
 class ScenesData(Vocabulary):
@@ -145,6 +145,11 @@ class CaptionConfig(Vocabulary):
         "which know their places",
     )
     store: Path | None = Field(None, description="caption file: image id -> captions (source: store)")
+    modifiers: tuple[str, ...] = Field(
+        (),
+        description=f"sentences that take up the caption at {CAPTION}, the first first: a dark night photo of a {CAPTION}; in "
+        "training and in evaluation, as the paper does across domains",
+    )
     encoding: Literal["text", "names", "class_embeddings"] = Field(
         "text",
         description="text: one prompt through CLIP; names: each name through CLIP by itself; class_embeddings: one vector a "
@@ -179,6 +184,10 @@ class CaptionConfig(Vocabulary):
             raise ValueError(
                 f"precision and recall degrade oracle and template captions only, but source is {self.source}"
             )
+        if lacking := [modifier for modifier in self.modifiers if modifier.count(CAPTION) != 1]:
+            raise ValueError(f"modifiers: {lacking[0]!r} must hold {CAPTION} once")
+        if self.modifiers and self.encoding != "text":
+            raise ValueError(f"modifiers make a sentence, so they need encoding: text, not {self.encoding}")
         if self.source != "template" and self.wording != "short":
             raise ValueError(f"wording: {self.wording} is for template captions only, but source is {self.source}")
         return self

@@ -4,17 +4,25 @@ import json
 from pathlib import Path
 
 from tadp_ray.config.analysis import Analysis
+from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
 
-KINDS = {"analysis": Analysis, "experiment": Experiment, "recipe": Recipe, "search": Search, "sweep": Sweep}
+KINDS = {
+    "analysis": Analysis,
+    "experiment": Experiment,
+    "personalization": Personalization,
+    "recipe": Recipe,
+    "search": Search,
+    "sweep": Sweep,
+}
 
 
 def json_schema(kind: str) -> str:
-    """The JSON Schema of one kind of file: analysis, experiment, recipe, search or sweep."""
+    """The JSON Schema of one kind of file: analysis, experiment, personalization, recipe, search or sweep."""
     schema = KINDS[kind].model_json_schema()
-    if kind == "recipe":
-        schema["properties"]["extends"] = {"type": "string", "description": "recipe file that this one changes"}
+    if kind in ("recipe", "personalization"):
+        schema["properties"]["extends"] = {"type": "string", "description": "file that this one changes"}
         # What an extending file leaves out stands in the file that it extends.
         schema.pop("required", None)
         for part in schema["$defs"].values():

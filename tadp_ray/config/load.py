@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from tadp_ray.config.analysis import Analysis
 from tadp_ray.config.errors import ConfigError, explain, nearest, valid_names
+from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
 from tadp_ray.config.vocabulary import Vocabulary
@@ -96,22 +97,22 @@ def set_key(raw: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     return {**raw, head: set_key(inner if isinstance(inner, dict) else {}, rest, value) if rest else value}
 
 
-def check_key(key: str, origin: str) -> None:
-    """Refuses a dotted key that no recipe has, with the nearest that one has.
+def check_key(key: str, origin: str, kind: type[Vocabulary] = Recipe) -> None:
+    """Refuses a dotted key that no recipe (or other kind of file) has, with the nearest that one has.
 
     Raises:
         ConfigError: naming `origin` (a file and axis, or an override) and the nearest valid key.
     """
     *groups, name = key.split(".")
     for depth, group in enumerate([*groups, name]):
-        valid = valid_names(Recipe, key.split(".")[:depth])
+        valid = valid_names(kind, key.split(".")[:depth])
         if group not in valid:
             where = ".".join(key.split(".")[:depth]) or "a recipe"
             hint = nearest(group, valid) if valid else f"{where} is a single value"
             raise ConfigError([f"{origin}: {key}: no such recipe key ({group!r} in {where}); {hint}"])
 
 
-def parse_override(text: str) -> tuple[str, Any]:
+def parse_override(text: str, kind: type[Vocabulary] = Recipe) -> tuple[str, Any]:
     """`a.b=value` as (key, value); the value is read as YAML.
 
     Raises:
@@ -120,7 +121,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, sign, value = text.partition("=")
     if not sign:
         raise ConfigError([f"--set {text}: expected key=value, e.g. schedule.iterations=100"])
-    check_key(key.strip(), f"--set {text}")
+    check_key(key.strip(), f"--set {text}", kind)
     try:
         return key.strip(), yaml.load(value, Loader)  # noqa: S506
     except yaml.YAMLError as error:
@@ -142,11 +143,13 @@ def validate(kind: type[V], raw: Mapping[str, Any], origin: Callable[[KeyPath], 
         raise ConfigError([f"{origin(())}: {error}; dates and other special values need quotes"]) from None
 
 
-def load_recipe_values(path: Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], Callable[[KeyPath], str]]:
+def load_recipe_values(
+    path: Path, overrides: Sequence[str] = (), kind: type[Vocabulary] = Recipe
+) -> tuple[dict[str, Any], Callable[[KeyPath], str]]:
     """A recipe's raw values after `extends` and `--set`, and the function that says where a key path comes from."""
     raw, origins = read_extended(path)
     for text in overrides:
-        key, value = parse_override(text)
+        key, value = parse_override(text, kind)
         raw = set_key(raw, key, value)
         origins = {**origins, **dict.fromkeys(paths_in(value, tuple(key.split("."))), f"--set {text}")}
 
@@ -162,6 +165,11 @@ def load_recipe_values(path: Path, overrides: Sequence[str] = ()) -> tuple[dict[
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in `path`, resolved and checked (ConfigError lists every error)."""
     return validate(Recipe, *load_recipe_values(path, overrides))
+
+
+def load_personalization(path: Path, overrides: Sequence[str] = ()) -> Personalization:
+    """The personalization in `path`, resolved as a recipe is and checked (ConfigError lists every error)."""
+    return validate(Personalization, *load_recipe_values(path, overrides, Personalization))
 
 
 def load_sweep(path: Path) -> Sweep:

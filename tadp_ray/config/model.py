@@ -1,5 +1,6 @@
 """What is trained, in YAML: the diffusion model, how its U-Net is read, and the task's head."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, model_validator
@@ -102,6 +103,11 @@ class ModelConfig(Vocabulary):
     weights: str = Field(
         "pocket",
         description="pocket (shipped with the package), a diffusers folder, a hub id, or a single-file checkpoint",
+    )
+    embeddings: Path | None = Field(
+        None,
+        description="file with a learned token (tadp-ray personalize, or a published learned_embeds.bin), which captions may "
+        "then say, as in caption.modifiers",
     )
     unet_init: Literal["pretrained", "random"] = Field(
         "pretrained", description="random: U-Net and text encoder lose what they learned (a control; the VAE stays)"

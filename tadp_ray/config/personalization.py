@@ -10,10 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tadp_ray.config.cell import sha256_of
-from tadp_ray.config.vocabulary import Style, Vocabulary
+from tadp_ray.config.vocabulary import CAPTION, Style, Vocabulary
 
-CAPTION = "{caption}"
-"""Where a modifier's sentence takes up the caption."""
 TOKEN = "{token}"
 """Where a textual inversion's sentence takes up its token."""
 
@@ -76,7 +74,8 @@ class DreamBooth(Vocabulary):
     kind: Literal["dreambooth"]
     prompt: str = Field("an image in sks style", min_length=1, description="what is said of every image (code)")
     prior: Prior | None = Field(
-        None, description="keep what the model draws otherwise: off (D.1 and code), or on (Table S4 (c) lists its images)"
+        None,
+        description="keep what the model draws otherwise: off (D.1 and code), or on (Table S4 (c) lists its images)",
     )
 
 

@@ -28,6 +28,10 @@ Maps = Literal["none", "cross", "cross+self"]
 Style = Literal["photo", "night", "watercolor", "comic"]
 
 
+CAPTION = "{caption}"
+"""Where a modifier's sentence takes up the caption."""
+
+
 class Vocabulary(BaseModel):
     """A frozen group of keys; an unknown key is an error, a number must be finite."""
 

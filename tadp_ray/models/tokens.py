@@ -58,7 +58,9 @@ def read_learned(path: Path) -> LearnedToken:
             f"{path}: cannot be read as learned embeddings, one token and its vector ({type(error).__name__}: {error})"
         ) from None
     if len(rows) != 1 or not isinstance(token, str):
-        raise ValueError(f"{path}: holds {len(rows)} vectors of {token!r}; a token is one vector here, as in the published code")
+        raise ValueError(
+            f"{path}: holds {len(rows)} vectors of {token!r}; a token is one vector here, as in the published code"
+        )
     if not rows.isfinite().all():
         raise ValueError(f"{path}: the vector of {token!r} is not finite; learn it again with a lower learning rate")
     return LearnedToken(token, rows[0])
@@ -76,11 +78,14 @@ def check_new(tokenizer: CLIPTokenizer, token: str, origin: str) -> None:
     pieces = tokenizer(token, add_special_tokens=False).input_ids
     if token in tokenizer.get_vocab() or (len(pieces) == 1 and pieces[0] != tokenizer.unk_token_id):
         raise ValueError(
-            f"{origin}: the token {token!r} exists already in this model's tokenizer; choose another, e.g. <my-{token.strip('<>')}>"
+            f"{origin}: the token {token!r} exists already in this model's tokenizer; choose another, e.g. "
+            f"<my-{token.strip('<>')}>"
         )
 
 
-def add_token(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, learned: LearnedToken, origin: str) -> ExtendedEmbedding:
+def add_token(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, learned: LearnedToken, origin: str
+) -> ExtendedEmbedding:
     """Teach tokenizer and text encoder, both changed in place, a new token; returns the table that holds its vector.
 
     Args:
@@ -96,8 +101,8 @@ def add_token(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, learned: Le
     width = text_encoder.config.hidden_size
     if learned.vector.shape != (width,):
         raise ValueError(
-            f"{origin}: the vector of {learned.token!r} has {len(learned.vector)} channels, this model's text encoder {width}: it "
-            "was learned with another model; learn it with this one, or name that one as model.weights"
+            f"{origin}: the vector of {learned.token!r} has {len(learned.vector)} channels, this model's text encoder {width}: "
+            "it was learned with another model; learn it with this one, or name that one as model.weights"
         )
     tokenizer.add_tokens(learned.token)
     table = ExtendedEmbedding(text_encoder.get_input_embeddings(), learned.vector)

@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from tadp_ray.data.files import file_digest
 
 PARTS = ("vae", "unet", "text_encoder", "tokenizer")
-FETCHED = [f"{part}/{files}" for part in PARTS for files in ("*.json", "*.txt", "*model.safetensors")]
+FETCHED = [f"{part}/{files}" for part in (*PARTS, "scheduler") for files in ("*.json", "*.txt", "*model.safetensors")]
 """What is fetched of a hub repository: one set of weights, neither half-precision nor non-averaged copies."""
 LAYOUT = "a diffusers folder holds " + ", ".join(f"{part}/" for part in PARTS) + " with .safetensors weights"
 

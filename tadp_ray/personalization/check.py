@@ -1,7 +1,8 @@
 """What a personalization would stumble over later, found by the tokenizer alone before anything is spent."""
 
 from tadp_ray.captions.templates import STYLES
-from tadp_ray.config.personalization import CAPTION, TOKEN, Personalization
+from tadp_ray.config.personalization import TOKEN, Personalization
+from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.models.conditioning import count_tokens
 from tadp_ray.models.text import load_tokenizer
 from tadp_ray.models.tokens import check_new
@@ -30,7 +31,9 @@ def check(plan: Personalization, look: Look) -> None:
     if any(CAPTION in prompt for prompt in prompts) and not all(look.captions):
         raise ValueError(f"{key}: {CAPTION} stands there, but only images of kind: scenes have captions; leave it out")
     said |= {(key, prompt.replace(CAPTION, caption)) for prompt in prompts for caption in look.captions}
-    (where, text), length = max(((pair, count_tokens(tokenizer, pair[1])) for pair in sorted(said)), key=lambda it: it[1])
+    (where, text), length = max(
+        ((pair, count_tokens(tokenizer, pair[1])) for pair in sorted(said)), key=lambda it: it[1]
+    )
     if length > budget:
         raise ValueError(
             f"{where}: {text!r} has {length} tokens, of which this model's text encoder reads {budget}: the end would mean "

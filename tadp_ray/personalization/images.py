@@ -84,7 +84,9 @@ def encode_look(vae: AutoencoderKL, pictures: np.ndarray) -> Latents:
     sides: list[list[Tensor]] = [[], []]
     for views, mirrored in ((pictures, False), (pictures[:, :, ::-1], True)):
         for start in range(0, len(views), ENCODED_AT_ONCE):
-            pixels = torch.stack([to_tensor(np.ascontiguousarray(view)) for view in views[start : start + ENCODED_AT_ONCE]])
+            pixels = torch.stack(
+                [to_tensor(np.ascontiguousarray(view)) for view in views[start : start + ENCODED_AT_ONCE]]
+            )
             posterior = vae.encode(pixels.to(vae.device)).latent_dist
             sides[mirrored].append(torch.stack([posterior.mean, posterior.std]).cpu() * vae.config.scaling_factor)
     mean, std = torch.stack([torch.cat(parts, dim=1) for parts in sides], dim=1)

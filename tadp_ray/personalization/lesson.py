@@ -11,7 +11,8 @@ from diffusers import DDPMScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from tadp_ray.config.personalization import CAPTION, Job
+from tadp_ray.config.personalization import Job
+from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.models.denoising import denoising_errors
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.personalization.images import Latents, Look
@@ -35,7 +36,9 @@ class Lesson:
     device: torch.device
     reporter: Reporter
 
-    def loss(self, number: int, count: int, kind: int, latents: Latents, context_of: Callable[[Sequence[int]], Tensor]) -> Tensor:
+    def loss(
+        self, number: int, count: int, kind: int, latents: Latents, context_of: Callable[[Sequence[int]], Tensor]
+    ) -> Tensor:
         """The mean denoising error of `count` drawn images.
 
         Args:
@@ -77,7 +80,9 @@ class Lesson:
                 share.backward()
                 loss += share.item()
             if not math.isfinite(loss):
-                raise ValueError(f"step {step + 1}: the loss is {loss}; lower schedule.learning_rate={schedule.learning_rate}")
+                raise ValueError(
+                    f"step {step + 1}: the loss is {loss}; lower schedule.learning_rate={schedule.learning_rate}"
+                )
 
             # update
             if schedule.largest_gradient:

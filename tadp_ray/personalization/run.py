@@ -5,19 +5,21 @@ import time
 from pathlib import Path
 
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 
-from tadp_ray.config.personalization import CAPTION, Job, Personalization
+from tadp_ray.config.personalization import Job, Personalization
+from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.models.denoising import drawing_pipeline, load_scheduler
-from tadp_ray.models.diffusion import load_diffusion
+from tadp_ray.models.diffusion import frozen, load_diffusion
+from tadp_ray.models.tokens import add_token, read_learned
 from tadp_ray.models.weights import weights_digest
 from tadp_ray.personalization.check import check
 from tadp_ray.personalization.dreambooth import tune
 from tadp_ray.personalization.images import encode_look, read_look
 from tadp_ray.personalization.lesson import Lesson
 from tadp_ray.personalization.samples import SAMPLES, draw, write_samples
-from tadp_ray.personalization.textual_inversion import invert
+from tadp_ray.personalization.textual_inversion import LEARNED, invert
 from tadp_ray.training.reporter import Journal, Reporter, final_metrics, read_journal
 
 CARD = "personalization.json"
@@ -49,6 +51,25 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> Job:
     return job
 
 
+def load_personalized(folder: Path) -> tuple[Job, StableDiffusionPipeline, StableDiffusionPipeline]:
+    """A finished personalization: its job, what draws with the model as it was, and with what it has learned.
+
+    Raises:
+        ValueError: the folder holds none, or its parts are damaged.
+    """
+    if final_metrics(folder) is None or not (folder / CARD).is_file():
+        raise ValueError(f"{folder} holds no finished personalization; tadp-ray personalize makes one")
+    job = Job.model_validate_json((folder / CARD).read_text())
+    scheduler = load_scheduler(job.plan.weights)
+    before = load_diffusion(job.plan.weights)
+    if job.plan.method.kind == "dreambooth":
+        return job, drawing_pipeline(before, scheduler), drawing_pipeline(load_diffusion(str(folder)), scheduler)
+    after = load_diffusion(job.plan.weights)
+    path = folder / LEARNED
+    frozen(add_token(after.tokenizer, after.text_encoder, read_learned(path), str(path)))
+    return job, drawing_pipeline(before, scheduler), drawing_pipeline(after, scheduler)
+
+
 def personalize(job: Job, device: torch.device) -> dict[str, float]:
     """Learn a look unless the job's journal says that it is learned; returns the final metrics either way.
 
@@ -67,7 +88,9 @@ def run(job: Job, device: torch.device, reporter: Reporter) -> dict[str, float]:
     """Learn one look, write the result and samples, and return final metrics."""
     plan, began = job.plan, time.monotonic()
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"compute.gpus: {plan.compute.gpus:g}, but torch {torch.__version__} sees no GPU here; set it to 0")
+        raise ValueError(
+            f"compute.gpus: {plan.compute.gpus:g}, but torch {torch.__version__} sees no GPU here; set it to 0"
+        )
     torch.set_num_threads(plan.compute.cpus)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

@@ -29,15 +29,16 @@ def draw(
     for start in range(0, len(prompts), DRAWN_AT_ONCE):
         part = list(prompts[start : start + DRAWN_AT_ONCE])
         chances = [generator(*key, start + place) for place in range(len(part))]
-        drawn = pipeline(
-            part, num_inference_steps=steps, guidance_scale=guidance, generator=chances, output_type="np"
-        )
+        drawn = pipeline(part, num_inference_steps=steps, guidance_scale=guidance, generator=chances, output_type="np")
         pictures += list(np.round(255 * drawn.images).astype(np.uint8))
     return pictures
 
 
 def write_samples(
-    path: Path, learned_from: Sequence[np.ndarray], captions: Sequence[str], rows: Sequence[tuple[str, Sequence[np.ndarray]]]
+    path: Path,
+    learned_from: Sequence[np.ndarray],
+    captions: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[np.ndarray]]],
 ) -> None:
     """Write a contact sheet: images that were shown, then a row of pictures for each heading, by caption."""
     columns = len(captions)

@@ -116,8 +116,10 @@ def make_plan(
         raise ConfigError([f"--set {fixed[0]}: {sweep_file} varies this key; choose among its values with --only"])
     raw, origin = load_recipe_values(recipe, overrides)
     cells = []
-    for axes in grid(sweep):
-        resolved = anywhere(recipe_at(raw, origin, sweep.changes(axes), sweep_file))
+    recipes = [recipe_at(raw, origin, sweep.changes(axes), sweep_file) for axes in grid(sweep)]
+    check_personalized(recipes, file.parent)
+    for axes, found in zip(grid(sweep), recipes, strict=True):
+        resolved = anywhere(found)
         digests = digests_of(resolved)
         for seed in experiment.seeds if seeds is None else seeds:
             cells.append(Cell(experiment=name, scale=scale, seed=seed, axes=axes, recipe=resolved, digests=digests))
@@ -138,11 +140,34 @@ def plan_one(file: Path, overrides: Sequence[str], seed: int) -> Plan:
         ConfigError: something in the file or the overrides is wrong.
         ValueError: data, weights or the caption store are not there.
     """
-    recipe = anywhere(load_recipe(file, overrides))
+    recipe = load_recipe(file, overrides)
+    check_personalized([recipe], file.parent.parent)
+    recipe = anywhere(recipe)
     scale = scale_of(recipe)
     cell = Cell(experiment=file.stem, scale=scale, seed=seed, axes={}, recipe=recipe, digests=digests_of(recipe))
     question = f"How well does one training by {file.name} do?"
     return Plan(file.stem, settings_of(file, overrides), scale, question, (cell,), (cell,))
+
+
+def check_personalized(recipes: Sequence[Recipe], experiments: Path) -> None:
+    """Name the commands that make the personalised models and tokens which recipes ask for and which are not there.
+
+    Args:
+        recipes: of the cells.
+        experiments: the folder that holds personalization/, whose NAME.yaml makes a folder of that name.
+
+    Raises:
+        ValueError: some are missing.
+    """
+    asked = {(Path(recipe.model.weights), Path(recipe.model.weights)) for recipe in recipes}
+    asked |= {(path, path.parent) for recipe in recipes if (path := recipe.model.embeddings)}
+    missing = []
+    for path, folder in sorted(asked):
+        maker = experiments / "personalization" / f"{folder.name}.yaml"
+        if not path.exists() and maker.is_file():
+            missing.append(f"{path} is not there; make it: tadp-ray personalize {maker} --out {folder}")
+    if missing:
+        raise ValueError("\n".join(missing))
 
 
 def scale_of(recipe: Recipe) -> Scale:
@@ -168,8 +193,13 @@ def anywhere(recipe: Recipe) -> Recipe:
     files = {key: path.absolute() for key in ("store", "embeddings") if (path := getattr(recipe.caption, key))}
     if files:
         changes["caption"] = recipe.caption.model_copy(update=files)
+    model: dict[str, Any] = {}
     if Path(recipe.model.weights).exists():
-        changes["model"] = recipe.model.model_copy(update={"weights": str(Path(recipe.model.weights).absolute())})
+        model["weights"] = str(Path(recipe.model.weights).absolute())
+    if recipe.model.embeddings:
+        model["embeddings"] = recipe.model.embeddings.absolute()
+    if model:
+        changes["model"] = recipe.model.model_copy(update=model)
     return recipe.model_copy(update=changes)
 
 
@@ -184,6 +214,8 @@ def digests_of(recipe: Recipe) -> dict[str, str]:
         digests["captions"] = read_store(recipe.caption.store).digest()
     if recipe.caption.embeddings:
         digests["embeddings"] = file_digest(recipe.caption.embeddings)
+    if recipe.model.embeddings:
+        digests["token"] = file_digest(recipe.model.embeddings)
     return digests
 
 

@@ -18,7 +18,7 @@ from tadp_ray.tracking.store import Store
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
 TAG_LENGTH = 5000
-FILES = ("predictions.png", PER_IMAGE)
+FILES = ("predictions.png", PER_IMAGE, "samples.png", "learned_embeds.safetensors")
 MODEL = "model.safetensors"
 ERROR = "tadp.error"
 STATUS = {"started": "RUNNING", "metrics": "RUNNING", "finished": "FINISHED", "failed": "FAILED"}

@@ -1,19 +1,17 @@
 """A pretraining's run in MLflow, kept up to date from its journal while it runs."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tadp_ray.config.pretraining import Pretraining
-from tadp_ray.tracking.sender import Sender
+from tadp_ray.tracking.sender import shipped
 from tadp_ray.tracking.source import Source
-from tadp_ray.tracking.store import Store, to_console
+from tadp_ray.tracking.store import Store
 
 EXPERIMENT = "pocket_pretraining"
 
 
-@contextmanager
-def told_to_mlflow(store: Store, plan: Pretraining, folder: Path) -> Iterator[None]:
+def told_to_mlflow(store: Store, plan: Pretraining, folder: Path) -> AbstractContextManager[None]:
     """Ship the journal in `folder` to MLflow for as long as the block lasts."""
     source = Source(
         folder=folder,
@@ -24,11 +22,4 @@ def told_to_mlflow(store: Store, plan: Pretraining, folder: Path) -> Iterator[No
         tags={"tadp.experiment": EXPERIMENT, "tadp.seed": str(plan.seed)},
         card=plan.model_dump(mode="json"),
     )
-    sender = Sender(store, [source])
-    try:
-        yield
-    finally:
-        if unsent := sender.close(timeout=60):
-            to_console(
-                f"MLflow at {store.shown} is away: {unsent} records are kept; `tadp-ray tracking flush {folder}` sends them"
-            )
+    return shipped(store, source)

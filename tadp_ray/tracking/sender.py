@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from mlflow.exceptions import MlflowException
 
@@ -78,6 +79,20 @@ class Sender:
             self._tell(f"MLflow at {self._store.shown} is back; all records so far are sent")
         self._trouble = trouble is not None
         return not trouble
+
+
+@contextmanager
+def shipped(store: Store, source: Source) -> Iterator[None]:
+    """Ship one journal to MLflow for as long as the block lasts."""
+    sender = Sender(store, [source])
+    try:
+        yield
+    finally:
+        if unsent := sender.close(timeout=60):
+            to_console(
+                f"MLflow at {store.shown} is away: {unsent} records are kept; `tadp-ray tracking flush {source.folder}` "
+                "sends them"
+            )
 
 
 def replay(store: Store, source: Source) -> tuple[str, int]:

@@ -6,6 +6,7 @@ Frozen things are kept for the life of the process, so that the cells of a sweep
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,30 +19,40 @@ from tadp_ray.captions.prompts import NAME_END, Prompts, make_prompts
 from tadp_ray.config.cell import sha256_of
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Recipe
+from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data import open_dataset
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import smallest_view, to_tensor
 from tadp_ray.models.conditioning import count_tokens, encoder_of
-from tadp_ray.models.diffusion import Diffusion, load_diffusion
+from tadp_ray.models.diffusion import Diffusion, frozen, load_diffusion
+from tadp_ray.models.tokens import add_token, read_learned
 from tadp_ray.tasks import Task, task_of
 from tadp_ray.training.contexts import Contexts
 
 
 @lru_cache(maxsize=2)
-def frozen_diffusion(weights: str, forgets: int | None) -> Diffusion:
+def frozen_diffusion(weights: str, embeddings: Path | None, forgets: int | None) -> Diffusion:
     """The frozen Stable Diffusion, once per process.
 
-    With a seed to forget by, U-Net and text encoder have random weights (`model.unet_init: random`).
+    With a file of embeddings it knows a learned token. With a seed to forget by, U-Net and text encoder have random weights
+    (`model.unet_init: random`).
     """
     diffusion = load_diffusion(weights)
-    return diffusion if forgets is None else diffusion.forgetful(forgets)
+    diffusion = diffusion if forgets is None else diffusion.forgetful(forgets)
+    if embeddings is not None:
+        learned = read_learned(embeddings)
+        add_token(diffusion.tokenizer, diffusion.text_encoder, learned, f"model.embeddings={str(embeddings)!r}")
+        frozen(diffusion.text_encoder)
+    return diffusion
 
 
 @lru_cache(maxsize=8)
-def contexts_of(weights: str, forgets: int | None, caption: CaptionConfig, classes: tuple[str, ...]) -> Contexts:
+def contexts_of(
+    weights: str, embeddings: Path | None, forgets: int | None, caption: CaptionConfig, classes: tuple[str, ...]
+) -> Contexts:
     """The contexts that have been encoded so far, by prompt, once per process."""
-    diffusion = frozen_diffusion(weights, forgets)
+    diffusion = frozen_diffusion(weights, embeddings, forgets)
     return Contexts(encoder_of(diffusion.tokenizer, diffusion.text_encoder, caption, classes))
 
 
@@ -73,9 +84,9 @@ class Study:
         return frozen_diffusion(*self._origin)
 
     @property
-    def _origin(self) -> tuple[str, int | None]:
+    def _origin(self) -> tuple[str, Path | None, int | None]:
         model = self.recipe.model
-        return model.weights, self.seed if model.unet_init == "random" else None
+        return model.weights, model.embeddings, self.seed if model.unet_init == "random" else None
 
     @property
     def multiple(self) -> int:
@@ -85,12 +96,12 @@ class Study:
     @cached_property
     def train_prompts(self) -> Prompts:
         """The prompt of each training image."""
-        return prompts_of(self.recipe.caption, self.train, self.seed, self.recipe.model.weights)
+        return prompts_of(self.recipe.caption, self.train, self.seed, *self._origin[:2])
 
     @cached_property
     def val_prompts(self) -> Prompts:
         """The prompt of each validation image."""
-        return prompts_of(self.recipe.caption, self.val, self.seed, self.recipe.model.weights)
+        return prompts_of(self.recipe.caption, self.val, self.seed, *self._origin[:2])
 
     def besides(self) -> dict[str, "Study"]:
         """What else the trained model is scored on, by name: other styles of the same scenes, several sizes of an image."""
@@ -116,7 +127,7 @@ class Study:
         """Encode every prompt that no cell has encoded before, and have the contexts of all read from disk."""
         key = sha256_of(
             [
-                [digests["weights"], digests.get("embeddings"), self._origin[1]],
+                [digests["weights"], digests.get("token"), digests.get("embeddings"), self._origin[2]],
                 self.encoding.model_dump(mode="json", exclude={"embeddings"}),
                 self.train.classes if self.encoding.embeddings else (),
                 [device.type, torch.__version__, transformers.__version__],
@@ -166,6 +177,7 @@ class Study:
             ValueError: data, captions or sizes that do not fit; the message names them and the mend.
         """
         _, _ = self.train_prompts, self.val_prompts
+        self._check_token()
         augment = self.recipe.augment
         key = next((key for key in ("pad_to", "stretch", "crop") if getattr(augment, key)), None)
         if key and (side := getattr(augment, key)) % self.multiple:
@@ -181,6 +193,18 @@ class Study:
                 raise ValueError(
                     f"augment.crop={augment.crop}: image {self.train.ids[index]} {self.train.sizes[index]} can be as small "
                     f"as {smallest} pixels after resize and scale; make the crop smaller, resize larger, or set augment.pad: true"
+                )
+
+    def _check_token(self) -> None:
+        """Refuse a learned token that no prompt says."""
+        if path := self.recipe.model.embeddings:
+            token = read_learned(path).token
+            if not any(
+                token in prompt for made in (self.train_prompts, self.val_prompts) for prompt in made.by_id.values()
+            ):
+                raise ValueError(
+                    f"model.embeddings={str(path)!r}: its token is {token!r}, which no prompt says; add it to caption.modifiers, "
+                    f"e.g. 'a {token} style photo of {CAPTION}'"
                 )
 
     def _check_lengths(self) -> None:
@@ -206,10 +230,10 @@ class Study:
 
 
 @lru_cache(maxsize=16)
-def prompts_of(caption: CaptionConfig, dataset: Dataset, seed: int, weights: str) -> Prompts:
+def prompts_of(caption: CaptionConfig, dataset: Dataset, seed: int, weights: str, embeddings: Path | None) -> Prompts:
     """The prompts of a data set as the recipe asks for them; made once per process."""
     present = {image_id: dataset.present(index) for index, image_id in enumerate(dataset.ids)}
-    diffusion = frozen_diffusion(weights, None)
+    diffusion = frozen_diffusion(weights, embeddings, None)
     budget = diffusion.tokens - 2  # without the start and end marks
     counts: dict[str, int] = {}
 

@@ -1,0 +1,60 @@
+"""Tell a model about a look that it does not know."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tadp_ray.cli.words import AddressOption, ChangesOption, TrackingOption, console, told
+
+
+def personalize(
+    recipe: Annotated[
+        Path, typer.Argument(help="A personalization, e.g. experiments/personalization/pocket_token_night.yaml.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the result, its samples and its journal.", show_default="runs/personalized/RECIPE"
+        ),
+    ] = None,
+    changes: ChangesOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that chance decides.")] = 0,
+    address: AddressOption = None,
+    tracking_uri: TrackingOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check images, weights and prompts, print the settings; train nothing.")
+    ] = False,
+) -> None:
+    """Learn a look from a few images: textual inversion learns a word, DreamBooth tunes the U-Net.
+
+    A training recipe names the result: model.embeddings (the word's file) or model.weights (the tuned model's folder), and
+    caption.modifiers that say it. Can be stopped and repeated: the same command goes on from the last checkpoint.
+    """
+    with told():
+        from tadp_ray.config.load import load_personalization
+        from tadp_ray.personalization.run import make_job
+        from tadp_ray.training.reporter import final_metrics
+
+        job = make_job(
+            load_personalization(recipe, changes or ()), seed, out or Path("runs/personalized") / recipe.stem
+        )
+        if dry_run:
+            import yaml
+
+            settings = yaml.safe_dump(job.plan.model_dump(mode="json"), sort_keys=False, width=120).rstrip()
+            console.print(settings, highlight=False, markup=False, soft_wrap=True)
+            console.print(f"{job.plan.images.count} images are there; the result goes to {job.folder}", soft_wrap=True)
+            return
+
+        from tadp_ray.sweep.personalizing import run_job
+        from tadp_ray.tracking.personalization import told_to_mlflow
+        from tadp_ray.tracking.store import open_store
+
+        store = open_store(tracking_uri)
+        with told_to_mlflow(store, job):
+            if final_metrics(job.folder) is None:
+                run_job(job, address, console)
+        for name, value in final_metrics(job.folder).items():
+            console.print(f"{name:<32}{value:>14.6g}", highlight=False)
+        console.print(f"result and samples.png in {job.folder}", soft_wrap=True)

@@ -1,0 +1,95 @@
+"""Runs a personalization as a Ray Train job of one worker, which is restarted from its checkpoint when it dies."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import ray.train.torch
+from rich.console import Console
+
+from tadp_ray.config.personalization import Job
+from tadp_ray.sweep.cluster import have, joined, share, slots
+from tadp_ray.sweep.progress import LOG_SECONDS, TERMINAL_SECONDS
+from tadp_ray.training.reporter import Journal, read_journal
+
+
+def run_job(job: Job, address: str | None, console: Console) -> None:
+    """Learn a look on a cluster, or go on where an earlier call was stopped.
+
+    Raises:
+        ValueError: the worker does not fit on the cluster, died too often, or the input does not fit.
+        KeyboardInterrupt: stopped by the user; the same command goes on.
+    """
+    compute = job.plan.compute
+    # Ray Train frees the workers of a stopped job through the dashboard's State API.
+    with joined(address, dashboard=True) as nodes, followed(job, console):
+        if slots(nodes, compute.cpus, compute.gpus) < 1:
+            raise ValueError(
+                f"the worker needs {compute.cpus} CPUs and {compute.gpus:g} GPUs, which do not fit on this cluster's nodes "
+                f"({have(nodes)}); lower compute.cpus or compute.gpus"
+            )
+        try:
+            error = trainer(job).fit().return_value
+        except ray.train.TrainingFailedError as failure:
+            error = str(failure).strip().splitlines()[-1]
+            with Journal(job.folder, job.fingerprint) as journal:
+                journal.fail(error)
+    if error:
+        raise ValueError(error)
+
+
+def trainer(job: Job) -> ray.train.torch.TorchTrainer:
+    """Ray Train over one worker."""
+    compute = job.plan.compute
+    return ray.train.torch.TorchTrainer(
+        learn,
+        train_loop_config={"job": job.model_dump_json()},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=1, use_gpu=compute.gpus > 0, resources_per_worker=share(compute)
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"{job.fingerprint[:16]}-{time.strftime('%Y%m%d-%H%M%S')}",
+            storage_path=str(job.folder / "ray"),
+            failure_config=ray.train.FailureConfig(max_failures=compute.max_failures, controller_failure_limit=3),
+        ),
+    )
+
+
+def learn(config: dict[str, Any]) -> str | None:
+    """What the worker does; returns the error that no restart can mend (bad input)."""
+    from tadp_ray.personalization.run import personalize
+
+    try:
+        personalize(Job.model_validate_json(config["job"]), ray.train.torch.get_device())
+    except ValueError as error:
+        return str(error)
+
+
+@contextmanager
+def followed(job: Job, console: Console) -> Iterator[None]:
+    """Say now and then how far a job has come, as its journal tells."""
+    stop = threading.Event()
+
+    def follow() -> None:
+        told = 0
+        while not stop.wait(TERMINAL_SECONDS if console.is_terminal else LOG_SECONDS):
+            records = [record for record in read_journal(job.folder) if "loss" in record.get("metrics", {})]
+            if records and records[-1]["step"] > told:
+                told, metrics = records[-1]["step"], records[-1]["metrics"]
+                left = metrics.get("seconds_per_step", 0) * (job.plan.schedule.iterations - told)
+                console.print(
+                    f"step {told}/{job.plan.schedule.iterations}, loss {metrics['loss']:.4f}, "
+                    f"{timedelta(seconds=round(left))} left",
+                    highlight=False,
+                )
+
+    thread = threading.Thread(target=follow, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
