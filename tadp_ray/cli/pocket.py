@@ -81,15 +81,16 @@ def style(
     with told():
         from tadp_ray.pocket.style import measure_style
 
+        columns = "{:>12}{:>12}{:>14}{:>10}{:>8}   {}"
+        console.print(
+            columns.format("preferred", "taken for", "probability", "before", "judge", "folder (figures in %)")
+        )
         for folder in folders:
             found = measure_style(folder, folder / "style.png")
-            console.print(
-                f"{folder}: preferred {found['preferred']:.0f}% of the time; the look's probability is {found['probability']:.0f}% "
-                f"(before {found['probability_before']:.0f}%), and {found['named']:.0f}% are taken for it (the judge is right about "
-                f"{found['judge']:.0f}% of held-out scenes)",
-                highlight=False,
-                soft_wrap=True,
+            figures = (
+                f"{found[name]:.1f}" for name in ("preferred", "named", "probability", "probability_before", "judge")
             )
+            console.print(columns.format(*figures, folder), highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -3,13 +3,10 @@
 "S" stands for the supplement of the TADP paper (Table S4, section D.1), "code" for the published repository.
 """
 
-from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tadp_ray.config.cell import sha256_of
 from tadp_ray.config.vocabulary import CAPTION, Style, Vocabulary
 
 TOKEN = "{token}"
@@ -133,21 +130,3 @@ class Personalization(Vocabulary):
         if self.method.kind == "textual_inversion" and self.method.token not in self.modifier:
             raise ValueError(f"modifier: {self.modifier!r} does not hold the token {self.method.token}")
         return self
-
-
-class Job(Vocabulary):
-    """One personalization, resolved: its seed, its folder and the contents it starts from."""
-
-    plan: Personalization
-    seed: int
-    folder: Path
-    """Where its journal, checkpoints, samples and result lie."""
-    digests: dict[str, str]
-    """Content hashes of weights and images."""
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of everything that can change the result, and of nothing else (64 hex digits)."""
-        located = {"compute": True, "weights": True, "images": {"files"}}
-        settings = self.plan.model_dump(mode="json", exclude=located)
-        return sha256_of({"plan": settings, "seed": self.seed, "digests": self.digests})

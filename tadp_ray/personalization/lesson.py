@@ -11,11 +11,11 @@ from diffusers import DDPMScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from tadp_ray.config.personalization import Job
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.models.denoising import denoising_errors
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.personalization.images import Latents, Look
+from tadp_ray.personalization.job import Job
 from tadp_ray.training import checkpoint
 from tadp_ray.training.chance import generator
 from tadp_ray.training.reporter import CHECKPOINT, Reporter

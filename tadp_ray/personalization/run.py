@@ -8,7 +8,7 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 
-from tadp_ray.config.personalization import Job, Personalization
+from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.models.denoising import drawing_pipeline, load_scheduler
 from tadp_ray.models.diffusion import frozen, load_diffusion
@@ -17,6 +17,7 @@ from tadp_ray.models.weights import weights_digest
 from tadp_ray.personalization.check import check
 from tadp_ray.personalization.dreambooth import tune
 from tadp_ray.personalization.images import encode_look, read_look
+from tadp_ray.personalization.job import Job
 from tadp_ray.personalization.lesson import Lesson
 from tadp_ray.personalization.samples import SAMPLES, draw, write_samples
 from tadp_ray.personalization.textual_inversion import LEARNED, invert

@@ -10,7 +10,7 @@ from typing import Any
 import ray.train.torch
 from rich.console import Console
 
-from tadp_ray.config.personalization import Job
+from tadp_ray.personalization.job import Job
 from tadp_ray.sweep.cluster import have, joined, share, slots
 from tadp_ray.sweep.progress import LOG_SECONDS, TERMINAL_SECONDS
 from tadp_ray.training.reporter import Journal, read_journal

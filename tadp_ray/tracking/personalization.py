@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 
-from tadp_ray.config.personalization import Job
+from tadp_ray.personalization.job import Job
 from tadp_ray.tracking.sender import shipped
 from tadp_ray.tracking.source import Source
 from tadp_ray.tracking.store import Store

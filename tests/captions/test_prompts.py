@@ -103,3 +103,17 @@ def test_the_tokens_of_a_prompt_are_the_sum_over_its_names_in_the_real_tokenizer
     tokenizer = CLIPTokenizer.from_pretrained(shared / "data/weights/clip_tokenizer_hf")
     count = lambda text: len(tokenizer(text)["input_ids"]) - 2
     assert count(" ".join(voc_classes)) == sum(map(count, voc_classes)) == 23
+
+
+def test_modifiers_take_captions_up_one_after_the_other_and_leave_them_room():
+    modifiers = ("a photo of {caption}", "{caption} in a dark night style")
+    assert prompts(modifiers=modifiers)["b"] == "a photo of sofa in a dark night style"
+    assert prompts(source="null", modifiers=modifiers)["b"] == "a photo of  in a dark night style"
+    crowded = prompts({"a": ("bird", "cow", "sofa")}, budget=10, precision=0.75, modifiers=modifiers)
+    assert crowded.truncated == 0 and crowded["a"].endswith("night style")
+    with pytest.raises(ValueError, match="has 8 tokens without a caption, of which this model's text encoder reads 8"):
+        prompts(budget=8, modifiers=modifiers)
+    with pytest.raises(ValueError, match=r"modifiers: 'at night' must hold \{caption\} once"):
+        prompts(modifiers=("at night",))
+    with pytest.raises(ValueError, match="modifiers make a sentence"):
+        prompts(source="class_names", encoding="names", modifiers=modifiers)

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = {
     "analysis": "experiments/analyses/*.yaml",
     "experiment": "experiments/*.yaml",
+    "personalization": "experiments/personalization/*.yaml",
     "recipe": "experiments/recipes/*.yaml",
     "search": "sweeps/search_*.yaml",
     "sweep": "sweeps/*.yaml",

@@ -9,6 +9,7 @@ from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import (
     load_analysis,
     load_experiment,
+    load_personalization,
     load_recipe,
     load_recipe_values,
     load_search,
@@ -43,6 +44,7 @@ def test_every_shipped_file_loads_and_names_its_schema() -> None:
     assert len(experiments) >= 1 and len(recipes) >= 4 and len(sweeps) >= 1 and searches and len(analyses) >= 4
     loads = {load_experiment: experiments, load_recipe: recipes, load_sweep: sweeps, load_search: searches}
     loads[load_analysis] = analyses
+    loads[load_personalization] = sorted((ROOT / "experiments/personalization").glob("*.yaml"))
     for load, files in loads.items():
         for file in files:
             load(file)

@@ -1,0 +1,167 @@
+"""Looks are learned into the files that diffusers reads, the same whether interrupted or not, and nothing else changes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+from safetensors.torch import load_file
+
+from tadp_ray.models.conditioning import encode_prompts
+from tadp_ray.models.denoising import predicted
+from tadp_ray.models.diffusion import load_diffusion
+from tadp_ray.models.tokens import LearnedToken, add_token, read_learned, write_learned
+from tadp_ray.personalization.images import read_look
+from tadp_ray.personalization.job import Job
+from tadp_ray.personalization.lesson import Lesson
+from tadp_ray.personalization.run import personalize
+from tadp_ray.personalization.textual_inversion import LEARNED
+from tadp_ray.training.reporter import checkpoints, final_metrics, read_journal
+
+CPU = torch.device("cpu")
+UNET = "unet/diffusion_pytorch_model.safetensors"
+DREAMBOOTH = {
+    "method": {
+        "kind": "dreambooth",
+        "prompt": "an image in sks style",
+        "prior": {"images": 2, "prompt": "an image", "steps": 2},
+    },
+    "schedule": {"largest_gradient": 1.0, "learning_rate": 1e-3},
+    "modifier": "a sks style painting of a {caption}",
+}
+
+
+def losses(job: Job) -> list[float]:
+    """Every loss that was told, in order of steps."""
+    told = {r["step"]: r["metrics"]["loss"] for r in read_journal(job.folder) if "loss" in r.get("metrics", {})}
+    return [told[step] for step in sorted(told)]
+
+
+def interrupt(job: Job, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Run a job until its forward pass number `after`, where it is stopped."""
+    loss = Lesson.loss
+
+    def stopping(lesson: Lesson, number: int, *rest: object) -> torch.Tensor:
+        if number == after:
+            raise KeyboardInterrupt
+        return loss(lesson, number, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Lesson, "loss", stopping)
+        personalize(job, CPU)
+    assert checkpoints(job.folder) and final_metrics(job.folder) is None
+
+
+@pytest.mark.parametrize("changes", [{}, DREAMBOOTH], ids=["textual_inversion", "dreambooth"])
+def test_an_interrupted_personalization_gives_the_undisturbed_result(
+    prepare: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, changes: dict
+) -> None:
+    whole, stopped = prepare("whole", **changes), prepare("stopped", **changes)
+    assert whole.fingerprint == stopped.fingerprint
+    personalize(whole, CPU)
+    interrupt(stopped, monkeypatch, after=5)
+    personalize(stopped, CPU)
+    name = LEARNED if not changes else UNET
+    first, second = load_file(whole.folder / name), load_file(stopped.folder / name)
+    assert all(torch.equal(first[key], second[key]) for key in first) and losses(whole) == losses(stopped)
+    assert not checkpoints(stopped.folder) and (whole.folder / "samples.png").is_file()
+
+
+def test_a_learned_token_is_what_diffusers_loads(prepare: Callable[..., Job], sd15: Path) -> None:
+    job = prepare()
+    metrics = personalize(job, CPU)
+    assert metrics["vector_moved"] > 0.01
+    pipeline = StableDiffusionPipeline.from_pretrained(sd15, safety_checker=None)
+    pipeline.load_textual_inversion(job.folder / LEARNED)
+    diffusion, prompt = load_diffusion(str(sd15)), "a <noise> style photo of car grass"
+    without = encode_prompts(diffusion.tokenizer, diffusion.text_encoder, ["a photo of car grass"])
+    add_token(diffusion.tokenizer, diffusion.text_encoder, read_learned(job.folder / LEARNED), "here")
+    ours = encode_prompts(diffusion.tokenizer, diffusion.text_encoder, [prompt])
+    theirs, _ = pipeline.encode_prompt(prompt, CPU, 1, False)
+    torch.testing.assert_close(ours, theirs)
+    # Known words mean what they meant.
+    assert torch.equal(without, encode_prompts(diffusion.tokenizer, diffusion.text_encoder, ["a photo of car grass"]))
+
+
+def test_dreambooth_writes_a_whole_model_of_which_the_unet_alone_changed(
+    prepare: Callable[..., Job], sd15: Path
+) -> None:
+    job = prepare(**DREAMBOOTH)
+    personalize(job, CPU)
+    pipeline = StableDiffusionPipeline.from_pretrained(job.folder, safety_checker=None)
+    assert type(pipeline.scheduler).__name__ == "PNDMScheduler"
+    before, after = load_diffusion(str(sd15)), load_diffusion(str(job.folder))
+    same = lambda part: all(
+        torch.equal(old, getattr(after, part).state_dict()[name])
+        for name, old in getattr(before, part).state_dict().items()
+    )
+    assert same("vae") and same("text_encoder") and not same("unet")
+    assert not list(job.folder.glob("prior*"))
+
+
+def test_published_files_are_read_without_running_code_in_them(tmp_path: Path) -> None:
+    torch.save({"<comic>": torch.arange(8.0)[None]}, tmp_path / "learned_embeds-steps-3000.bin")
+    learned = read_learned(tmp_path / "learned_embeds-steps-3000.bin")
+    assert learned.token == "<comic>" and learned.vector.tolist() == list(range(8))
+    torch.save({"<comic>": Path("x")}, tmp_path / "code.bin")
+    with pytest.raises(ValueError, match="code.bin: cannot be read as learned embeddings"):
+        read_learned(tmp_path / "code.bin")
+    torch.save({"<comic>": torch.zeros(2, 8)}, tmp_path / "two.bin")
+    with pytest.raises(ValueError, match="holds 2 vectors of '<comic>'"):
+        read_learned(tmp_path / "two.bin")
+
+
+def test_what_is_predicted_follows_the_schedulers_configuration() -> None:
+    clean, noise, times = torch.ones(1, 1, 2, 2), torch.full((1, 1, 2, 2), 2.0), torch.tensor([500])
+    of = lambda kind: predicted(DDIMScheduler(prediction_type=kind), clean, noise, times)
+    scheduler = DDIMScheduler()
+    share = scheduler.alphas_cumprod[500]
+    assert torch.equal(of("epsilon"), noise) and torch.equal(of("sample"), clean)
+    torch.testing.assert_close(of("v_prediction"), share.sqrt() * noise - (1 - share).sqrt() * clean)
+
+
+def test_images_are_drawn_by_chance_and_brought_to_one_size(prepare: Callable[..., Job]) -> None:
+    job = prepare()
+    look = read_look(job.plan.images)
+    assert look.pictures.shape == (3, 64, 64, 3) and look.digest() == read_look(job.plan.images).digest()
+    cropped = read_look(job.plan.images.model_copy(update={"fit": "crop"}))
+    assert not np.array_equal(cropped.pictures, look.pictures)
+    assert read_look(job.plan.images.model_copy(update={"seed": 1})).digest() != look.digest()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"images": {"count": 5}}, r"images\.files=.*: 4 images match .*images\.count asks for 5; add images"),
+        (
+            {"method": {"token": "night"}, "modifier": "night {caption}"},
+            r"method\.token: the token 'night' exists already",
+        ),
+        ({"method": {"initial": "unheardof"}}, r"method\.initial='unheardof': \d tokens"),
+        ({"samples": ["car " * 80]}, r"modifier: .* has 8\d tokens, of which this model's text encoder reads 75"),
+        ({"method": {"prompts": ["a {token} photo " + "of a car " * 26]}}, r"method\.prompts: .* has 8\d tokens"),
+        (
+            {"method": {"prompts": ["a {token} photo of {caption}"]}},
+            r"method\.prompts: \{caption\} stands there, but only",
+        ),
+        ({"weights": "nowhere/at/all"}, r"'nowhere/at/all': there is no such folder"),
+    ],
+)
+def test_bad_input_is_named_before_anything_is_spent(prepare: Callable[..., Job], changes: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        prepare(**changes)
+
+
+def test_a_folder_is_not_overwritten_by_another_personalization(prepare: Callable[..., Job]) -> None:
+    personalize(prepare(schedule={"iterations": 1}), CPU)
+    with pytest.raises(ValueError, match="holds a personalization with other settings"):
+        prepare(schedule={"iterations": 2})
+
+
+def test_a_token_of_another_models_width_is_refused(sd15: Path, tmp_path: Path) -> None:
+    write_learned(tmp_path / "wide.safetensors", LearnedToken("<night>", torch.zeros(768)))
+    diffusion = load_diffusion(str(sd15))
+    with pytest.raises(ValueError, match="has 768 channels, this model's text encoder 24: it was learned with another"):
+        add_token(diffusion.tokenizer, diffusion.text_encoder, read_learned(tmp_path / "wide.safetensors"), "here")
