@@ -19,7 +19,7 @@ LOCATIONS = {
     "compute": True,
     "data": {"root": True, "train": True, "val": True, "target": {"root"}},
     "model": {"weights", "embeddings"},
-    "caption": {"store", "embeddings"},
+    "caption": {"store", "target_store", "embeddings"},
 }
 
 

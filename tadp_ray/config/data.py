@@ -19,6 +19,9 @@ class ScenesData(Vocabulary):
     also: tuple[Style, ...] = Field(
         (), description="styles in which the scored scenes are scored besides, after training: e.g. miou/night"
     )
+    target: Style | None = Field(
+        None, description="look in which the scored scenes are scored instead, as on another domain"
+    )
     size: int = Field(64, ge=32, le=256, multiple_of=32, description="height and width of a scene in pixels")
     seed: int = Field(0, ge=0, description="which world: another seed renders other scenes of the same family")
 
@@ -145,6 +148,9 @@ class CaptionConfig(Vocabulary):
         "which know their places",
     )
     store: Path | None = Field(None, description="caption file: image id -> captions (source: store)")
+    target_store: Path | None = Field(
+        None, description="caption file of the scored images, where another holds them (code: the other domain's)"
+    )
     modifiers: tuple[str, ...] = Field(
         (),
         description=f"sentences that take up the caption at {CAPTION}, the first first: a dark night photo of a {CAPTION}; in "
@@ -173,6 +179,8 @@ class CaptionConfig(Vocabulary):
     def _consistent(self) -> "CaptionConfig":
         if (self.source == "store") != (self.store is not None):
             raise ValueError("source: store and a store file belong together; give both or neither")
+        if self.target_store is not None and self.store is None:
+            raise ValueError("target_store belongs to source: store; name the training images' store too")
         if (self.source == "sentence") != (self.sentence is not None):
             raise ValueError("source: sentence and the sentence belong together; give both or neither")
         fitting = {"names": ("class_names",), "class_embeddings": ("class_names", "oracle")}.get(self.encoding)

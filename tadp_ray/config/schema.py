@@ -203,7 +203,8 @@ class Sweep(Vocabulary):
     axes: dict[str, tuple[JsonValue, ...] | dict[str, dict[str, JsonValue]]] = Field(
         min_length=1,
         description="dotted recipe key -> its values, e.g. caption.precision: [0.5, 1.0]; or a word of your own -> named "
-        "variants, each with the recipe keys that it sets, e.g. text: {none: {caption.source: 'null'}, oracle: {}}",
+        "variants, each with the recipe keys that it sets, e.g. text: {none: {caption.source: 'null'}, oracle: {}}; {axis} in "
+        "their texts stands for what another axis takes",
     )
 
     @model_validator(mode="after")
@@ -235,12 +236,27 @@ class Sweep(Vocabulary):
         return set().union(*map(self.keys_of, self.axes))
 
     def changes(self, point: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        """The recipe keys, and their values, at one combination of what the axes take."""
+        """The recipe keys, and their values, at one combination of what the axes take.
+
+        In a variant's texts {axis} stands for what another axis takes.
+        """
         changed: dict[str, JsonValue] = {}
         for axis, value in point.items():
             values = self.axes[axis]
-            changed |= values[value] if isinstance(values, dict) else {axis: value}
+            changed |= filled(values[value], point) if isinstance(values, dict) else {axis: value}
         return changed
+
+
+def filled(value: JsonValue, point: Mapping[str, JsonValue]) -> JsonValue:
+    """A value with {axis} in its texts replaced by what the axis takes."""
+    if isinstance(value, dict):
+        return {key: filled(inner, point) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [filled(inner, point) for inner in value]
+    if isinstance(value, str):
+        for axis, taken in point.items():
+            value = value.replace(f"{{{axis}}}", str(taken))
+    return value
 
 
 class Published(Vocabulary):

@@ -31,14 +31,15 @@ PUBLISHED: dict[str, PublishedSet] = {
 def open_dataset(data: ScenesData | FolderData | PublishedData, split: Split) -> Dataset:
     """One split of the data set that a recipe names; opened once per process, since cells share it.
 
-    A published set with a target is trained on itself and scored on the target.
+    A set with a target is trained on itself and scored on the target.
 
     Raises:
         ValueError: the data are not where the recipe says, or do not fit together.
     """
     if isinstance(data, ScenesData):
-        shown, count = ("train", data.train) if split == "train" else (data.scored, data.val)
-        return Scenes(shown, count, seed=data.seed, size=data.size, style=data.style)
+        if split == "train":
+            return Scenes("train", data.train, seed=data.seed, size=data.size, style=data.style)
+        return Scenes(data.scored, data.val, seed=data.seed, size=data.size, style=data.target or data.style)
     if isinstance(data, FolderData):
         return Files(folder.layout(data, split))
     if data.target is None or split == "train":

@@ -111,7 +111,8 @@ def make_plan(
     idle = [key for key in sweep.keys if key.startswith("compute.")]
     if idle:
         raise ConfigError([f"{sweep_file}: axes: {idle[0]}: compute keys change no result, so they make no cells"])
-    fixed = [text for text in overrides if text.partition("=")[0].strip() in sweep.keys]
+    inside = tuple(f"{key}." for key in sweep.keys)
+    fixed = [text for text in overrides if f"{text.partition('=')[0].strip()}.".startswith(inside)]
     if fixed:
         raise ConfigError([f"--set {fixed[0]}: {sweep_file} varies this key; choose among its values with --only"])
     raw, origin = load_recipe_values(recipe, overrides)
@@ -190,7 +191,11 @@ def anywhere(recipe: Recipe) -> Recipe:
         if target := getattr(recipe.data, "target", None):
             moved = target.model_copy(update={"root": target.root.absolute()})
             changes["data"] = changes["data"].model_copy(update={"target": moved})
-    files = {key: path.absolute() for key in ("store", "embeddings") if (path := getattr(recipe.caption, key))}
+    files = {
+        key: path.absolute()
+        for key in ("store", "target_store", "embeddings")
+        if (path := getattr(recipe.caption, key))
+    }
     if files:
         changes["caption"] = recipe.caption.model_copy(update=files)
     model: dict[str, Any] = {}
@@ -212,6 +217,8 @@ def digests_of(recipe: Recipe) -> dict[str, str]:
     }
     if recipe.caption.store:
         digests["captions"] = read_store(recipe.caption.store).digest()
+    if recipe.caption.target_store:
+        digests["target_captions"] = read_store(recipe.caption.target_store).digest()
     if recipe.caption.embeddings:
         digests["embeddings"] = file_digest(recipe.caption.embeddings)
     if recipe.model.embeddings:

@@ -101,12 +101,18 @@ class Study:
     @cached_property
     def val_prompts(self) -> Prompts:
         """The prompt of each validation image."""
-        return prompts_of(self.recipe.caption, self.val, self.seed, *self._origin[:2])
+        caption = self.recipe.caption
+        if caption.target_store:
+            caption = caption.model_copy(update={"store": caption.target_store})
+        return prompts_of(caption, self.val, self.seed, *self._origin[:2])
 
     def besides(self) -> dict[str, "Study"]:
         """What else the trained model is scored on, by name: other styles of the same scenes, several sizes of an image."""
         data, evaluation = self.recipe.data, self.recipe.evaluation
-        changes = {style: {"data": data.model_copy(update={"style": style})} for style in getattr(data, "also", ())}
+        changes = {
+            style: {"data": data.model_copy(update={"style": style, "target": None})}
+            for style in getattr(data, "also", ())
+        }
         if evaluation.multi_scale:
             sizes = {"scales": evaluation.multi_scale, "flip": True, "multi_scale": ()}
             changes["multi_scale"] = {"evaluation": evaluation.model_copy(update=sizes)}

@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from tadp_ray.models.conditioning import encode_prompts
-from tadp_ray.models.denoising import predicted
+from tadp_ray.models.denoising import drawing_pipeline, load_scheduler, predicted
 from tadp_ray.models.diffusion import load_diffusion
 from tadp_ray.models.tokens import LearnedToken, add_token, read_learned, write_learned
 from tadp_ray.personalization.images import read_look
@@ -73,7 +73,7 @@ def test_a_learned_token_is_what_diffusers_loads(prepare: Callable[..., Job], sd
     job = prepare()
     metrics = personalize(job, CPU)
     assert metrics["vector_moved"] > 0.01
-    pipeline = StableDiffusionPipeline.from_pretrained(sd15, safety_checker=None)
+    pipeline = drawing_pipeline(load_diffusion(str(sd15)), load_scheduler(str(sd15)))
     pipeline.load_textual_inversion(job.folder / LEARNED)
     diffusion, prompt = load_diffusion(str(sd15)), "a <noise> style photo of car grass"
     without = encode_prompts(diffusion.tokenizer, diffusion.text_encoder, ["a photo of car grass"])
