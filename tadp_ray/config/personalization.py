@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from tadp_ray.config.vocabulary import CAPTION, Style, Vocabulary
 
-TOKEN = "{token}"
+TOKEN = "{token}"  # noqa: S105, it is no secret
 """Where a textual inversion's sentence takes up its token."""
 
 

@@ -19,6 +19,7 @@ from tadp_ray.personalization.job import Job
 from tadp_ray.training import checkpoint
 from tadp_ray.training.chance import generator
 from tadp_ray.training.reporter import CHECKPOINT, Reporter
+from tadp_ray.training.saver import Saver
 
 LOG_EVERY = 10
 
@@ -66,11 +67,27 @@ class Lesson:
         Raises:
             ValueError: the loss is no longer a number.
         """
-        schedule, every = self.job.plan.schedule, self.job.plan.compute.checkpoint_every
-        parameters = list(trained.parameters())
-        optimizer = torch.optim.AdamW(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+        schedule = self.job.plan.schedule
+        optimizer = torch.optim.AdamW(
+            trained.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+        )
         rates = LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(schedule.warmup_iterations, 1)))
-        step, size = self._resume(trained, optimizer, rates), schedule.micro_batch or schedule.batch_size
+        step = self._resume(trained, optimizer, rates)
+        with Saver(self.job.folder / CHECKPOINT, self.reporter) as saver:
+            return self._steps(step, trained, optimizer, rates, loss_at, saver)
+
+    def _steps(
+        self,
+        step: int,
+        trained: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        rates: LambdaLR,
+        loss_at: Callable[[int, int], Tensor],
+        saver: Saver,
+    ) -> float:
+        """The steps that are left."""
+        schedule, every = self.job.plan.schedule, self.job.plan.compute.checkpoint_every
+        size = schedule.micro_batch or schedule.batch_size
         passes, clock, clock_step, loss = schedule.batch_size // size, time.monotonic(), step, math.nan
         while step < schedule.iterations:
             # forward and backward
@@ -86,7 +103,7 @@ class Lesson:
 
             # update
             if schedule.largest_gradient:
-                nn.utils.clip_grad_norm_(parameters, schedule.largest_gradient)
+                nn.utils.clip_grad_norm_(trained.parameters(), schedule.largest_gradient)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             rates.step()
@@ -97,21 +114,15 @@ class Lesson:
                 per_step = (time.monotonic() - clock) / (step - clock_step)
                 self.reporter.report(step, {"loss": loss, "seconds_per_step": per_step})
                 clock, clock_step = time.monotonic(), step
+            saver.tell()
             if step % every == 0 and step < schedule.iterations:
-                path = self.job.folder / CHECKPOINT
-                checkpoint.save(path, trained, optimizer, {"fingerprint": self.job.fingerprint, "step": step})
-                self.reporter.report(step, {}, path)
+                saver.save(trained, optimizer, {"fingerprint": self.job.fingerprint, "step": step})
         return loss
 
     def _resume(self, trained: nn.Module, optimizer: torch.optim.Optimizer, rates: LambdaLR) -> int:
         found = self.reporter.resume_from()
-        for path in found:
-            try:
-                return checkpoint.load(path, trained, optimizer, rates, self.job.fingerprint)["step"]
-            except checkpoint.Damaged:
-                if path == found[-1]:
-                    raise
-        return 0
+        newest = checkpoint.load_newest(found, trained, optimizer, rates, self.job.fingerprint)
+        return newest[1]["step"] if newest else 0
 
     def said(self, prompts: Sequence[str], number: int, indices: Sequence[int]) -> list[str]:
         """What is said of each of some images in a forward pass: a prompt drawn by chance, which may take up its caption."""

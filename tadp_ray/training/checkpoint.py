@@ -7,7 +7,7 @@ functions of (seed, step), so that there is no random state to keep.
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,23 @@ def load(path: Path, model: nn.Module, optimizer: Optimizer, schedule: LRSchedul
     for group, rate in zip(optimizer.param_groups, schedule.base_lrs, strict=True):
         group["lr"] = rate * schedule.lr_lambdas[0](facts["step"])
     return facts
+
+
+def load_newest(
+    paths: Sequence[Path], model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, fingerprint: str
+) -> tuple[Path, dict[str, Any]] | None:
+    """Load the first of some checkpoints, newest first, that is not damaged; returns it and its facts, None if there is none.
+
+    Raises:
+        ValueError: as `load`; all are damaged.
+    """
+    for path in paths:
+        try:
+            return path, load(path, model, optimizer, schedule, fingerprint)
+        except Damaged:
+            if path == paths[-1]:
+                raise
+    return None
 
 
 def load_weights(path: Path, model: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -188,17 +188,12 @@ class Training:
 
     def _resume(self, optimizer: torch.optim.Optimizer, rates: Any) -> Course:
         found = self.reporter.resume_from()
-        for path in found:
-            try:
-                facts = checkpoint.load(path, self.model, optimizer, rates, self.cell.fingerprint)
-            except checkpoint.Damaged:
-                if path == found[-1]:
-                    raise
-                continue
-            course = Course(**facts["course"])
-            self.reporter.report(course.step, {}, path)
-            return course
-        return Course()
+        if (newest := checkpoint.load_newest(found, self.model, optimizer, rates, self.cell.fingerprint)) is None:
+            return Course()
+        path, facts = newest
+        course = Course(**facts["course"])
+        self.reporter.report(course.step, {}, path)
+        return course
 
     def _due(self, course: Course, saver: Saver) -> bool:
         """Whether it is time for a checkpoint; the last step needs none."""

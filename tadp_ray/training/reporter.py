@@ -8,7 +8,6 @@ import errno
 import fcntl
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -48,8 +47,6 @@ class Journal:
         # Without a buffer, what a full disk does not take is not kept for later, in the middle of another record.
         self._file = (folder / "journal.jsonl").open("ab+", buffering=0)
         self._torn = False
-        # The step and the thread that writes its checkpoint both speak.
-        self._turn = threading.Lock()
         if self._file.tell():
             self._file.seek(-1, os.SEEK_END)
             self._torn = self._file.read(1) != b"\n"
@@ -87,14 +84,13 @@ class Journal:
             os.close(self._lock)
 
     def _write(self, record: dict[str, Any]) -> None:
-        with self._turn:
-            # The torn line of a killed process, or of a full disk, must not swallow this record.
-            line = b"\n" * self._torn + json.dumps({"time": time.time(), **record}).encode() + b"\n"
-            self._torn = True
-            if self._file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
-            self._torn = False
-            os.fsync(self._file.fileno())
+        # The torn line of a killed process, or of a full disk, must not swallow this record.
+        line = b"\n" * self._torn + json.dumps({"time": time.time(), **record}).encode() + b"\n"
+        self._torn = True
+        if self._file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
+        self._torn = False
+        os.fsync(self._file.fileno())
 
 
 class Watched:
