@@ -141,12 +141,17 @@ def cut_out(donors: Sequence[tuple[np.ndarray, list[Thing]]], word: str, other: 
     """A thing of this name, half to twice as large as the other and whole in its picture: RGBA (h, w, 4)."""
     for image, things in donors:
         for thing in things:
-            edge = thing.region[[0, -1]].any() or thing.region[:, [0, -1]].any()
-            if thing.name == word and not edge and 0.5 <= thing.region.sum() / other.region.sum() <= 2:
+            if thing.name == word and whole(thing) and 0.5 <= thing.region.sum() / other.region.sum() <= 2:
                 rows, columns = np.nonzero(thing.region)
                 box = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
                 return np.dstack([image[box], 255 * thing.region[box].astype(np.uint8)])
     return None
+
+
+def whole(thing: Thing) -> bool:
+    """Whether a thing is one piece and touches no edge of its picture."""
+    at_edge = thing.region[[0, -1]].any() or thing.region[:, [0, -1]].any()
+    return not at_edge and cv2.connectedComponents(thing.region.astype(np.uint8))[0] == 2
 
 
 def read_cutout(path: Path) -> np.ndarray:

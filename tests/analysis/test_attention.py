@@ -38,9 +38,8 @@ def scene(tmp_path: Path) -> tuple[Path, Path, str]:
 
 def test_maps_figures_and_pictures_of_a_scene(scene: tuple[Path, Path, str], tmp_path: Path) -> None:
     image, truth, name = scene
-    result = invoke(
-        image, f"a photo of a {name} and sky", "--word", name, "--mask", f"{name}={truth}", "--out", tmp_path / "out"
-    )
+    flags = ["--word", name, "--mask", f"{name}={truth}", "--out", tmp_path / "out"]
+    result = invoke(image, f"a photo of a {name} and sky", *flags)
     assert result.exit_code == 0, result.output
     told = json.loads((tmp_path / "out/maps.json").read_text())
     place = told["words"][name]["localisation"]
@@ -95,31 +94,13 @@ def test_photographs_go_through_the_real_tokenizer_and_taesd(shared: Path) -> No
     torch.manual_seed(0)
     marks = {"bos_token_id": 49406, "eos_token_id": 49407, "pad_token_id": 49407}
     text = CLIPTextConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, **marks)
-    shape = {
-        "block_out_channels": (8, 8, 16, 16),
-        "norm_num_groups": 4,
-        "attention_head_dim": 2,
-        "cross_attention_dim": 32,
-    }
-    unet = frozen(UNet2DConditionModel(sample_size=64, **shape))
+    narrow = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 4, "attention_head_dim": 2}
+    unet = frozen(UNet2DConditionModel(sample_size=64, cross_attention_dim=32, **narrow))
     vae = SimpleNamespace(encode=encode, config=config, device=torch.device("cpu"))
     photograph = read_image(shared / "data/tadp/demo/segmentation_example.jpg")
-    found = attend(
-        Diffusion(vae, unet, frozen(CLIPTextModel(text)), tokenizer),
-        photograph,
-        "a bird and a dining table",
-        ["dining table"],
-    )
-    assert found.tokens == (
-        "<|startoftext|>",
-        "a</w>",
-        "bird</w>",
-        "and</w>",
-        "a</w>",
-        "dining</w>",
-        "table</w>",
-        "<|endoftext|>",
-    )
+    diffusion = Diffusion(vae, unet, frozen(CLIPTextModel(text)), tokenizer)
+    found = attend(diffusion, photograph, "a bird and a dining table", ["dining table"])
+    assert found.tokens[1:-1] == ("a</w>", "bird</w>", "and</w>", "a</w>", "dining</w>", "table</w>")
     assert found.places == {"dining table": (5, 6)} and len(found.layers) == 16
     assert min(found.layers["down0.0"].shape[-2:]) == 64
     assert found.words["dining table"].shape == photograph.shape[:2]

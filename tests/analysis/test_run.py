@@ -40,21 +40,11 @@ def run(tmp_path: Path, store, look: str, *flags: object):
     ("look", "number", "picture"),
     [
         ("{kind: copy_paste, cases: 3}", "moved_percent", "copy_paste.pdf"),
-        (
-            "{kind: variation, images: 2, steps: [1, 2], of: 4}",
-            "a caption, 2 steps",
-            "panels.png",
-        ),
-        (
-            f"{{kind: end_marks, images: 3, texts: {TEXTS}}}",
-            "averaged: diffuseness",
-            "end_marks.png",
-        ),
+        ("{kind: variation, images: 2, steps: [1, 2], of: 4}", "a caption, 2 steps", "panels.png"),
+        (f"{{kind: end_marks, images: 3, texts: {TEXTS}}}", "averaged: diffuseness", "end_marks.png"),
     ],
 )
-def test_an_analysis_is_found_in_its_folder_and_in_mlflow(
-    look: str, number: str, pictures: list[str], tmp_path: Path, store
-) -> None:
+def test_an_analysis_is_told_on_disk_and_in_mlflow(look: str, number: str, picture: str, tmp_path: Path, store) -> None:
     result = run(tmp_path, store, look)
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "out/mine/finding.json").read_text())
