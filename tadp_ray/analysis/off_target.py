@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from tadp_ray.analysis.finding import Claim, Outcome, Trained
 from tadp_ray.analysis.sheets import write_figure
 from tadp_ray.analysis.shown import look_alikes
-from tadp_ray.analysis.trained import Segmenter, load_segmenter, ready
+from tadp_ray.analysis.trained import Segmenter, load_segmenter
 from tadp_ray.config.analysis import OffTarget
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.data.sample import IGNORE
@@ -32,9 +32,8 @@ def off_target(config: OffTarget, found: Sequence[Trained], device: torch.device
         folder: where the picture goes.
 
     Raises:
-        ValueError: they are not trained, or their data have no such classes.
+        ValueError: their weights are damaged, or their data have no such classes.
     """
-    ready(found)
     alike, present, every, seeds = {}, [], [], []
     for one in found:
         segmenter = load_segmenter(one, device)

@@ -10,26 +10,35 @@ from tadp_ray.analysis.copy_paste import copy_paste
 from tadp_ray.analysis.end_marks import end_marks
 from tadp_ray.analysis.finding import Outcome, Trained
 from tadp_ray.analysis.off_target import off_target
+from tadp_ray.analysis.trained import ready
 from tadp_ray.analysis.variation import variation
 from tadp_ray.config.analysis import Analysis, CopyPaste, EndMarks, OffTarget
 from tadp_ray.config.schema import Recipe
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.training.study import frozen_diffusion
 
-OWN: dict[str, JsonValue] = {}
-"""The recipe as it stands."""
-
 
 def asked(analysis: Analysis, recipe: Recipe) -> dict[str, Mapping[str, JsonValue]]:
     """The trained models that an analysis looks at, by name: the recipe keys that make each."""
     match analysis.look:
         case OffTarget():
-            return {"right names": OWN}
+            return {"right names": {}}  # as the recipe stands
         case EndMarks(texts=texts):
             return dict(texts)
         case CopyPaste():
             return {}
     return {} if recipe.data.kind == "scenes" else {"judge": {"caption.source": "null"}}
+
+
+def check(analysis: Analysis, found: Mapping[str, Sequence[Trained]]) -> None:
+    """Refuse to begin without the models that must be looked at; of end marks only scores are, which may be missing.
+
+    Raises:
+        ValueError: some are not trained; the message says what trains them.
+    """
+    if not isinstance(analysis.look, EndMarks):
+        for models in found.values():
+            ready(models)
 
 
 def analyse(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Trained]], folder: Path) -> Outcome:

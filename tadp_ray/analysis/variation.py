@@ -13,7 +13,7 @@ from tadp_ray.analysis.attention import image_latents
 from tadp_ray.analysis.finding import Claim, Outcome, Trained
 from tadp_ray.analysis.sheets import write_figure
 from tadp_ray.analysis.shown import seen, shown
-from tadp_ray.analysis.trained import load_segmenter, ready
+from tadp_ray.analysis.trained import load_segmenter
 from tadp_ray.captions.describe import plain_sentence
 from tadp_ray.config.analysis import Variation
 from tadp_ray.config.schema import Recipe
@@ -43,7 +43,7 @@ def variation(
     Scenes are judged by the classifier beside the pocket weights, photographs by a model that the recipe trains without text.
 
     Raises:
-        ValueError: there is no judge or no scheduler, or all class names are too long a prompt.
+        ValueError: there is no classifier or no scheduler, or all class names are too long a prompt.
     """
     judge, known = judge_of(recipe, diffusion, judges)
     dataset = shown(recipe, seed, config.images)
@@ -87,7 +87,7 @@ def judge_of(recipe: Recipe, diffusion: Diffusion, judges: Sequence[Trained]) ->
             return logits.softmax(1).mean(dim=(2, 3))[:, : len(THINGS)].cpu().numpy()
 
         return classify, THINGS
-    segmenter = load_segmenter(ready(judges)[0], diffusion.vae.device)
+    segmenter = load_segmenter(judges[0], diffusion.vae.device)
     context = segmenter.study.contexts([""])
 
     @torch.no_grad()

@@ -97,7 +97,7 @@ def run(
         store = open_store(tracking_uri)
 
         from tadp_ray.analysis.finding import write_finding
-        from tadp_ray.analysis.run import analyse, asked
+        from tadp_ray.analysis.run import analyse, asked, check
         from tadp_ray.sweep.trained import find_trained
         from tadp_ray.tracking.analysis_run import begin_analysis, end_analysis, fail_analysis
         from tadp_ray.tracking.provenance import provenance
@@ -106,6 +106,7 @@ def run(
             name: find_trained(store, place, changes or (), keys, analysis.seeds)
             for name, keys in asked(analysis, recipe).items()
         }
+        check(analysis, found)
         name = file.stem if scale == "pocket" else f"{file.stem}-{scale}"
         settings = {
             "recipe": place.stem,

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from tadp_ray.analysis.copy_paste import Case, make_cases, measured
@@ -15,7 +16,7 @@ from tadp_ray.analysis.shown import shown
 from tadp_ray.cli import app
 from tadp_ray.config.analysis import CopyPaste, OffTarget
 from tadp_ray.config.load import load_recipe
-from tadp_ray.data.scenes import LOOK_ALIKES
+from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES, render
 from tadp_ray.models.diffusion import load_diffusion
 from tadp_ray.sweep.plan import plan_one
 from tadp_ray.training.run import train_cell
@@ -28,10 +29,10 @@ TEXTS = (
 )
 
 
-def run(tmp_path: Path, store, look: str, *flags: object):
-    """Answer an analysis of the pocket scenes."""
+def run(tmp_path: Path, store, look: str, *flags: object, recipe: Path = RECIPE):
+    """Answer an analysis, of the pocket scenes if nothing else is said."""
     file = tmp_path / "mine.yaml"
-    file.write_text(f"question: Why?\nfigure: Figure S0\nrecipes: {{pocket: {RECIPE}}}\nlook: {look}\n")
+    file.write_text(f"question: Why?\nfigure: Figure S0\nrecipes: {{pocket: {recipe}}}\nlook: {look}\n")
     words = ["analyze", "run", file, "--tracking-uri", store.uri, "--storage", tmp_path / "out", *flags]
     return CliRunner().invoke(app, [str(word) for word in words])
 
@@ -112,3 +113,42 @@ def test_a_trained_model_is_told_its_own_names_and_all(tmp_path: Path) -> None:
     assert found.numbers["miou_present_names"] == pytest.approx(metrics["miou"], abs=1e-6)
     assert found.numbers["look_alikes_present_names"] != found.numbers["look_alikes_all_names"]
     assert (tmp_path / "off_target.png").is_file()
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """A recipe of images of no special size with label maps, which know classes and no single things."""
+    for index in range(12):
+        sample = render("pretrain", 5, index, 96)
+        for name, values in (("images", sample.image[:80]), ("masks", sample.mask[:80])):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(values).save(tmp_path / name / f"{index:02d}.png")
+    split = "{images: images/*.png, masks: masks/*.png}"
+    classes = ", ".join(("heaven", *CLASSES[1:]))
+    (tmp_path / "recipe.yaml").write_text(
+        f"extends: {RECIPE}\ndata: {{kind: folder, root: {tmp_path}, train: {split}, val: {split}, classes: [{classes}]}}\n"
+        "augment: {crop: 64}\n"
+    )
+    return tmp_path / "recipe.yaml"
+
+
+def test_photographs_are_analysed_by_pairs_and_cutouts(photographs: Path, tmp_path: Path, store) -> None:
+    cutout = np.zeros((40, 30, 4), np.uint8)
+    cutout[5:35, 5:25] = (250, 150, 30, 255)
+    Image.fromarray(cutout).save(tmp_path / "fox.png")
+    pairs = "{fox: grass, palm: sand, bus: road, goose: snow}"
+    look = f"kind: copy_paste, cases: 2, pairs: {pairs}, cutouts: {{fox: {tmp_path}/fox.png, bus: {tmp_path}/fox.png}}"
+    result = run(tmp_path, store, f"{{{look}}}", recipe=photographs)
+    assert result.exit_code == 0, result.output
+    for look, said in (
+        ("{kind: copy_paste, cases: 1}", "look.pairs: name what looks alike; only the pocket scenes know it"),
+        ("{kind: copy_paste, pairs: {lion: cat}}", "look.pairs: 'lion' is no class of these data"),
+        ("{kind: copy_paste, cases: 13, pairs: {fox: grass}}", "look.cases=13: these data give"),
+        (
+            f"{{kind: copy_paste, pairs: {{fox: cat}}, cutouts: {{fox: {tmp_path}/images/00.png}}}}",
+            "transparent around it",
+        ),
+        ("{kind: variation, images: 1}", "MLflow holds 0 of the 1 trainings"),
+    ):
+        result = run(tmp_path, store, look, recipe=photographs)
+        assert result.exit_code == 2 and said in result.stderr, result.output
