@@ -29,8 +29,7 @@ def tune(lesson: Lesson, pipeline: StableDiffusionPipeline) -> dict[str, float]:
         lesson: what is learned; its U-Net is trained in place.
         pipeline: draws with the lesson's parts.
     """
-    plan, unet = lesson.job.plan, lesson.diffusion.unet
-    method = plan.method
+    method, unet = lesson.job.plan.method, lesson.diffusion.unet
     prior = prior_latents(lesson, pipeline, method.prior) if method.prior else None
     contexts: dict[str, Tensor] = {}
 
@@ -49,8 +48,6 @@ def tune(lesson: Lesson, pipeline: StableDiffusionPipeline) -> dict[str, float]:
         return loss
 
     unet.requires_grad_(True).train()
-    if plan.compute.recompute:
-        unet.enable_gradient_checkpointing()
     loss = lesson.learn(unet, loss_at)
     unet.requires_grad_(False).eval()
     write_folder(lesson, pipeline)

@@ -101,6 +101,8 @@ def run(job: Job, device: torch.device, reporter: Reporter) -> dict[str, float]:
 
     scheduler, diffusion = load_scheduler(plan.weights), load_diffusion(plan.weights).to(device)
     diffusion.unet.to(device)
+    if plan.compute.recompute:
+        diffusion.unet.enable_gradient_checkpointing()
     look, pipeline = read_look(plan.images), drawing_pipeline(diffusion, scheduler)
     noising = DDPMScheduler.from_config(scheduler.config)
     latents = encode_look(diffusion.vae, look.pictures)

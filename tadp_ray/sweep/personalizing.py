@@ -1,5 +1,6 @@
 """Runs a personalization as a Ray Train job of one worker, which is restarted from its checkpoint when it dies."""
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -24,8 +25,8 @@ def run_job(job: Job, address: str | None, console: Console) -> None:
         KeyboardInterrupt: stopped by the user; the same command goes on.
     """
     compute = job.plan.compute
-    # Ray Train frees the workers of a stopped job through the dashboard's State API.
-    with joined(address, dashboard=True) as nodes, followed(job, console):
+    # The dashboard's State API frees the workers of a job for the next one; here is one job alone.
+    with joined(address, dashboard=False) as nodes, followed(job, console):
         if slots(nodes, compute.cpus, compute.gpus) < 1:
             raise ValueError(
                 f"the worker needs {compute.cpus} CPUs and {compute.gpus:g} GPUs, which do not fit on this cluster's nodes "
@@ -37,6 +38,7 @@ def run_job(job: Job, address: str | None, console: Console) -> None:
             error = str(failure).strip().splitlines()[-1]
             with Journal(job.folder, job.fingerprint) as journal:
                 journal.fail(error)
+    shutil.rmtree(job.folder / "ray", ignore_errors=True)
     if error:
         raise ValueError(error)
 

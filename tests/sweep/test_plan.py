@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from tadp_ray.config.errors import ConfigError
+from tadp_ray.models.tokens import LearnedToken, write_learned
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.sweep.preview import preview
 from tadp_ray.tracking.query import CellRow
+from tadp_ray.training.study import Study
 
 
 def fingerprints(file: Path, *overrides: str) -> list[str]:
@@ -96,6 +99,39 @@ def test_what_training_would_stumble_over_is_said_before(experiment: Path, tmp_p
     assert "there is no such folder or file" in said("model.weights=./stable-diffusion")
     assert "augment.crop=40: must be a multiple of 32" in said("augment.crop=40")
     assert "can be as small as 32 pixels" in said("augment.crop=64")
+
+
+def test_a_learned_token_belongs_to_the_fingerprint_and_a_missing_one_to_the_command_that_makes_it(
+    experiment: Path, tmp_path: Path
+) -> None:
+    sweep = """\
+axes:
+  caption.precision: {plain: {}, token: {model.embeddings: 'made/night_{caption.recall}/learned_embeds.safetensors',
+    caption.modifiers: ['a <night> photo of {caption}']}}
+  caption.recall: {a: {data.target: night}, b: {data.target: comic}}
+"""
+    (tmp_path / "sweep.yaml").write_text(sweep.replace("made/", f"{tmp_path}/made/"))
+    (tmp_path / "personalization").mkdir()
+    (tmp_path / "personalization/night_a.yaml").write_text("")
+    with pytest.raises(
+        ValueError, match=r"night_a/learned_embeds.safetensors is not there; make it: tadp-ray personalize"
+    ):
+        make_plan(experiment, "pocket")
+    for name, value in (("night_a", 0.0), ("night_b", 1.0)):
+        (tmp_path / f"made/{name}").mkdir(parents=True)
+        write_learned(
+            tmp_path / f"made/{name}/learned_embeds.safetensors", LearnedToken("<night>", torch.full((64,), value))
+        )
+    before = make_plan(experiment, "pocket")
+    assert [cell.recipe.data.target for cell in before.cells] == ["night", "comic"] * 2
+    before.check(before.asked)
+    write_learned(tmp_path / "made/night_b/learned_embeds.safetensors", LearnedToken("<night>", torch.full((64,), 2.0)))
+    after = make_plan(experiment, "pocket")
+    changed = [old.fingerprint != new.fingerprint for old, new in zip(before.cells, after.cells, strict=True)]
+    assert changed == [False, False, False, True]
+    with pytest.raises(ValueError, match="its token is '<night>', which no prompt says; add it to caption.modifiers"):
+        recipe = after.cells[3].recipe.model_copy(update={"caption": before.cells[0].recipe.caption})
+        Study(recipe, 0).check()
 
 
 def test_a_figure_is_asked_of_segmentation_only_before_anything_is_trained(experiment: Path, tmp_path: Path) -> None:
