@@ -17,6 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from tadp_ray.models.conditioning import encode_prompts
+from tadp_ray.models.denoising import denoising_errors
 from tadp_ray.pocket.tokenizer import write_tokenizer
 
 TEXT_WIDTH = 64
@@ -42,10 +43,7 @@ class Denoiser:
 
     def errors(self, latents: Tensor, noise: Tensor, times: Tensor, texts: list[str]) -> Tensor:
         """Each image's mean squared velocity error (B,), given scaled latents, noise and timesteps (B,)."""
-        noisy = self.scheduler.add_noise(latents, noise, times)
-        velocity = self.scheduler.get_velocity(latents, noise, times)
-        predicted = self.unet(noisy, times, self.context(texts)).sample
-        return (predicted - velocity).square().mean(dim=(1, 2, 3))
+        return denoising_errors(self.unet, self.scheduler, latents, noise, times, self.context(texts))
 
 
 def build_denoiser(size: int, channels: tuple[int, ...]) -> Denoiser:

@@ -1,0 +1,54 @@
+"""A personalization on real Ray Train: its worker is killed, and the token is the undisturbed one."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from mlflow import MlflowClient
+from safetensors.torch import load_file
+
+from tadp_ray.config.load import load_personalization
+from tadp_ray.personalization.run import make_job, personalize
+from tadp_ray.personalization.textual_inversion import LEARNED
+from tadp_ray.training.reporter import read_journal
+
+pytestmark = pytest.mark.cluster
+RECIPE = """\
+method: {kind: textual_inversion, token: <night>, initial: photo, prompts: ["a {token} style photo of {caption}"]}
+images: {kind: scenes, style: night, count: 3, size: 32}
+schedule: {iterations: 60, batch_size: 2, learning_rate: 0.01}
+modifier: a <night> style photo of {caption}
+samples: [car grass sky]
+compute: {checkpoint_every: 5}
+"""
+
+
+def test_a_killed_worker_goes_on_from_its_checkpoint_and_mlflow_hears_of_it(tmp_path: Path) -> None:
+    recipe, out, store = tmp_path / "night.yaml", tmp_path / "out", f"sqlite:///{tmp_path}/mlflow.db"
+    recipe.write_text(RECIPE)
+    words = [sys.executable, "-m", "tadp_ray", "personalize", str(recipe), "--out", str(out), "--tracking-uri", store]
+    driver = psutil.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 240
+    while not (out / "checkpoint.safetensors").is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = [child for child in driver.children(recursive=True) if "TrainWorker" in child.name()]
+    assert workers
+    for worker in workers:
+        worker.kill()
+    said, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0, said
+    assert f"result and samples.png in {out}" in said
+    assert sum(record["type"] == "started" for record in read_journal(out)) == 2
+
+    whole = make_job(load_personalization(recipe), 0, tmp_path / "whole")
+    personalize(whole, torch.device("cpu"))
+    assert torch.equal(load_file(out / LEARNED)["<night>"], load_file(whole.folder / LEARNED)["<night>"])
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name("personalization")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED" and run.data.params["method.token"] == "<night>"
+    assert {"samples.png", LEARNED} <= {file.path for file in client.list_artifacts(run.info.run_id)}
