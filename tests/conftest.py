@@ -97,6 +97,44 @@ def store(empty_database: Path, tmp_path: Path) -> "Store":
 
 
 @pytest.fixture
+def swept(store: "Store", journals: JournalWriter, tmp_path: Path) -> Callable[[Path], None]:
+    """Puts a sweep of an experiment into the store, the cells but the last one trained, with mIoU 10, 20, 30 ..."""
+    from tadp_ray.sweep.plan import make_plan
+    from tadp_ray.tracking.sender import replay
+    from tadp_ray.tracking.source import cell_source
+    from tadp_ray.tracking.sweep_run import parent, record_plan
+
+    def sweep(file: Path) -> None:
+        plan = make_plan(file, "pocket", overrides=[f"compute.storage={tmp_path}/runs"])
+        for number, cell in enumerate(plan.cells[:-1], 1):
+            journals.start(cell)
+            journals.write(cell, type="metrics", step=3, metrics={"miou": 9.0 * number})
+            journals.finish(cell, miou=10.0 * number)
+        run = parent(store, plan.name, plan.scale, plan.key)
+        record_plan(store, run, plan.settings, plan.cells)
+        for cell in plan.cells:
+            replay(store, cell_source(run, cell))
+
+    return sweep
+
+
+@pytest.fixture
+def kept(store: "Store", tmp_path: Path) -> Callable[..., None]:
+    """Puts a finding with these pictures into the store, as an analysis does."""
+    from PIL import Image
+
+    def keep(facts: dict[str, Any], *pictures: str) -> None:
+        tags = {"tadp.finding": facts["name"]}
+        run = store.client.create_run(store.experiment_id("analyses"), tags=tags).info.run_id
+        store.client.log_dict(run, facts, "finding.json")
+        for name in pictures:
+            Image.new("RGB", (900, 300), "teal").save(tmp_path / name)
+            store.client.log_artifact(run, str(tmp_path / name))
+
+    return keep
+
+
+@pytest.fixture
 def free_ports() -> Callable[[int], list[int]]:
     """So many ports that nobody listens on."""
 

@@ -55,6 +55,23 @@ def test_a_table_without_a_sweep_says_where_to_look(experiment: Path, store) -> 
     assert result.exit_code == 2 and "holds no sweep of tiny at pocket scale" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "words", [["table", "experiments/prec_recall.yaml"], ["report", "out"], ["predict", "run", "out"]]
+)
+def test_a_store_that_is_not_there_is_missed_and_not_made(words: list[str], tmp_path: Path) -> None:
+    result = invoke(*words, "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
+    assert result.exit_code == 2 and f"{tmp_path}/mlflow.db: there is no such store" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_a_finished_cell_predicts(store, tmp_path: Path) -> None:
+    result = invoke("predict", "0" * 32, tmp_path / "out", "--tracking-uri", store.uri)
+    assert result.exit_code == 2 and f"holds no run {'0' * 32}" in result.stderr
+    run = store.client.create_run(store.experiment_id("tiny"), run_name="tiny (pocket)").info.run_id
+    result = invoke("predict", run, tmp_path / "out", "--tracking-uri", store.uri)
+    assert result.exit_code == 2 and "(tiny (pocket), RUNNING) is no finished cell" in result.stderr
+
+
 def test_the_paper_s_training_is_planned_without_its_data_and_weights() -> None:
     """Stable Diffusion 1.5 at 512 x 512: 859.5 M U-Net parameters, 1.12 TFLOP for the VAE, 0.80 forward and 1.60 backward."""
     result = invoke("train", ROOT / "experiments/recipes/ade20k_fast_4k.yaml", "--dry-run")
@@ -80,24 +97,22 @@ def test_pictures_of_the_world(tmp_path: Path) -> None:
     assert (tmp_path / "scenes.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_the_report_holds_gate_pictures_and_the_tables_run_so_far(tmp_path: Path, store, monkeypatch) -> None:
+def test_the_pocket_report_holds_gate_and_pictures(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(gate, "DRAWING_STEPS", 2)  # what is drawn is not looked at here
-    options = ["--experiments", ROOT / "experiments", "--tracking-uri", store.uri]
-    result = invoke("pocket", "report", tmp_path, "--json", *options)
+    result = invoke("pocket", "report", tmp_path, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads((tmp_path / "report.json").read_text())
-    found = json.loads(result.stdout)
-    assert found["gate"]["attention/pointing"] > found["gate"]["attention/chance"]
-    assert set(found["tables"].values()) == {None} and {claim["holds"] for claim in found["claims"]} == {None}
-    assert "prec_recall.yaml: not run" in (tmp_path / "report.md").read_text()
+    found = json.loads(result.stdout)["gate"]
+    assert found["attention/pointing"] > found["attention/chance"]
+    assert "What the pocket model knows" in (tmp_path / "report.md").read_text()
     for name in ("drawings.png", "attention.png"):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
 
 
-@pytest.mark.parametrize("command", ["table", "schema", "dashboard"])
-def test_light_commands_load_neither_torch_nor_ray(command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["report", "schema", "dashboard"])
+def test_light_commands_load_neither_torch_nor_ray(command: str, tmp_path: Path, empty_database: Path) -> None:
     words = {
-        "table": [str(ROOT / "experiments/prec_recall.yaml"), "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"],
+        "report": ["--experiments", str(ROOT / "experiments"), "--tracking-uri", f"sqlite:///{empty_database}"],
         "schema": [str(tmp_path)],
         "dashboard": ["--tracking-uri", "http://127.0.0.1:9"],
     }[command]

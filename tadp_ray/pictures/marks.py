@@ -70,7 +70,7 @@ def show_boxes(axes: Axes, image: np.ndarray, boxes: Iterable[tuple[Box, int, st
     show_image(axes, np.repeat(0.35 + 0.65 * image.mean(2, keepdims=True) / 255, 3, 2))
     for box, label, words in boxes:
         frame(axes, box, palette(len(classes))[label])
-        write(axes, (box[0], box[1]), words, verticalalignment="bottom")
+        write(axes, (max(box[0], 0), box[1]), words, verticalalignment="bottom")
 
 
 def frame(axes: Axes, box: Box, colour: np.ndarray | str) -> None:
@@ -83,7 +83,9 @@ def frame(axes: Axes, box: Box, colour: np.ndarray | str) -> None:
 
 def write(axes: Axes, place: tuple[float, float], words: str, **layout: str) -> None:
     """Black words with a white rim, which are read on any ground."""
-    axes.text(*place, words, fontsize=6, path_effects=[withStroke(linewidth=1.5, foreground="white")], **layout)
+    rim = [withStroke(linewidth=1.5, foreground="white")]
+    # What reaches beyond its panel must not make the panel smaller.
+    axes.text(*place, words, fontsize=6, path_effects=rim, **layout).set_in_layout(False)
 
 
 def name_colours(figure: Figure, labels: Iterable[int], classes: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from tadp_ray.metrics.per_image import PER_IMAGE, write_per_image
 from tadp_ray.sweep.plan import Plan, make_plan
 from tadp_ray.tracking.query import finished, per_image
 from tadp_ray.tracking.sender import replay
+from tadp_ray.tracking.source import cell_source
 from tadp_ray.tracking.sweep_run import parent, record_plan
 
 IMAGES = 40
@@ -40,7 +41,8 @@ def test_table_and_figure_come_from_mlflow_alone(experiment: Path, tmp_path: Pat
     trained(plan, journals)
     sweep = parent(store, plan.name, plan.scale, plan.key)
     record_plan(store, sweep, plan.settings, plan.cells)
-    replay(store, sweep, plan.cells)
+    for cell in plan.cells:
+        replay(store, cell_source(sweep, cell))
     shutil.rmtree(tmp_path / "runs")
 
     words = ["table", experiment, "--tracking-uri", store.uri, "--storage", tmp_path / "answers"]

@@ -1,7 +1,6 @@
 """The dashboard in a real browser: what a person sees of a sweep on MLflow's page."""
 
 import math
-import shutil
 import socket
 from pathlib import Path
 
@@ -15,21 +14,6 @@ from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import attach, end_parent, parent
 
 pytestmark = pytest.mark.web
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@pytest.fixture
-def page():
-    """A page of a browser without a window."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium here: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1400, "height": 900})
-        tab.set_default_timeout(30_000)
-        yield tab
-        browser.close()
 
 
 @pytest.fixture

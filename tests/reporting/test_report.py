@@ -1,0 +1,130 @@
+"""The report holds all that a store holds, says what the numbers say, and shows what is missing with what fills it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tadp_ray.cli import app
+from tadp_ray.reporting.sentence import sentences
+from tadp_ray.reporting.table import Entry, Table
+
+FACTS = {
+    "name": "copy_paste",
+    "question": "Does a word's map <move> to the thing?",
+    "figure_of_paper": "Figure S2",
+    "command": "tadp-ray analyze figure copy_paste.yaml",
+    "settings": "100 cases",
+    "run_id": "r1",
+    "commit": "c" * 40,
+    "numbers": {"before": {"thing": 0.25}, "after": 0.875},
+    "claims": [
+        {"text": "the map moves", "value": 87.5, "aim": "at least 80", "holds": True},
+        {"text": "it moves wholly", "value": 20.0, "aim": "at least 50", "holds": False},
+        {"text": "so it does with a photograph", "value": None, "aim": "at least 80", "holds": None},
+    ],
+    "notes": ["photographs are not here"],
+    "pictures": ["maps.png", "maps.pdf"],
+}
+
+
+def invoke(*words: object):
+    """Run a command in this process."""
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def report(store, experiments: Path, folder: Path):
+    """Make the report of a store."""
+    return invoke("report", folder, "--experiments", experiments, "--tracking-uri", store.uri)
+
+
+@pytest.fixture
+def asked(experiment: Path) -> Path:
+    """A folder of one experiment and of two analyses."""
+    folder = experiment.parent / "asked"
+    folder.mkdir()
+    text = experiment.read_text().replace("recipe.yaml", "../recipe.yaml").replace("sweep.yaml", "../sweep.yaml")
+    (folder / "tiny.yaml").write_text(text.replace("recipes: {", "recipes: {paper: ../recipe.yaml, "))
+    (folder / "analyses").mkdir()
+    for name in ("copy_paste", "off_target"):
+        (folder / f"analyses/{name}.yaml").write_text(f"question: What of {name}?\nfigure: Figure S4\n")
+    return folder
+
+
+def test_a_store_without_runs_is_told_in_full(store, asked: Path, tmp_path: Path) -> None:
+    result = report(store, asked, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    page, words = ((tmp_path / f"out/report.{kind}").read_text() for kind in ("html", "md"))
+    for command in (f"sweep {asked}/tiny.yaml", f"sweep {asked}/tiny.yaml --scale paper"):
+        assert f"<pre>tadp-ray {command}</pre>" in page and f"```\ntadp-ray {command}\n```" in words
+    assert f"tadp-ray analyze figure {asked}/analyses/off_target.yaml" in page and "What of copy_paste?" in words
+    assert (
+        page.count('<p class="missing">Missing: ') == 5 and "Table S2" in page and result.stdout.count("not run") == 5
+    )
+    assert "<img" not in page and "http" not in page
+
+
+def test_table_curves_and_findings_come_from_mlflow(store, asked: Path, tmp_path: Path, swept, kept) -> None:
+    swept(asked / "tiny.yaml")
+    kept({**FACTS, "claims": []}, "maps.png", "maps.pdf")
+    kept(FACTS, "maps.png", "maps.pdf")
+    result = report(store, asked, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    page, words = ((tmp_path / f"out/report.{kind}").read_text() for kind in ("html", "md"))
+    # three of four cells are finished: (0.5, 0.5) 10, (0.5, 1.0) 20, (1.0, 0.5) 30
+    said = (
+        "mIoU (%): best at precision 1.0, recall 0.5 (30.00), worst at precision 0.5, recall 0.5 (10.00), 20.00 apart."
+    )
+    assert said in page and said in words and "3 of 4 places" in page
+    assert "1 of 4 cells are not finished: precision=1.0 recall=1.0 seed=0" in page
+    assert "published 63.29" in page and "*63.29*" in words and "recipe ../recipe" not in page
+    runs = [
+        run.info.run_id for run in store.client.search_runs([store.experiment_id("tiny")], "tags.`tadp.seed` = '0'")
+    ]
+    assert len(runs) == 3 and all(run in page and run in words for run in runs)
+    # the newest finding, its numbers by dotted names, its picture within the page and beside the Markdown
+    assert "Does a word&#x27;s map &lt;move&gt; to the thing?" in page and "before.thing" in page
+    assert (
+        "1 of 2 measured claims hold; not: it moves wholly; 1 not measured." in page
+        and "photographs are not here" in page
+    )
+    assert page.count('src="data:image/png;base64,') == 2 and "](copy_paste/maps.png)" in words
+    assert (tmp_path / "out/copy_paste/maps.png").is_file() and "What of copy_paste?" not in page
+
+
+def test_what_is_not_whole_is_named(store, asked: Path, tmp_path: Path, kept) -> None:
+    kept(FACTS, "maps.png")
+    result = report(store, asked, tmp_path / "out")
+    assert (
+        result.exit_code == 2
+        and "the finding 'copy_paste' is not whole (maps.pdf: named in finding.json" in result.stderr
+    )
+    kept({key: FACTS[key] for key in FACTS if key != "command"}, "maps.png", "maps.pdf")
+    result = report(store, asked, tmp_path / "out")
+    assert result.exit_code == 2 and "not whole (command: Field required)" in result.stderr
+    result = report(store, tmp_path / "nowhere", tmp_path / "out")
+    assert result.exit_code == 2 and "holds no experiment (*.yaml)" in result.stderr
+
+
+def test_sentences_are_of_complete_places_and_of_every_metric(spec) -> None:
+    def table(metric: str, *rows: tuple[tuple[float, ...], ...]) -> Table:
+        entries = tuple(
+            tuple(
+                Entry(row, column, metric, values, 2, None, ())
+                for column, values in zip(spec.columns.names, own, strict=True)
+            )
+            for row, own in zip(spec.rows.names, rows, strict=True)
+        )
+        return Table(replace(spec, metrics=(metric,)), entries, ())
+
+    whole = table("rmse", ((1.0, 3.0), (4.0, 4.0)), ((5.0, 5.0), (6.0, 6.0)), ((7.0, 7.0), (8.0, 8.0)))
+    assert list(sentences(whole)) == [
+        "RMSE (m): best at precision 0.5, recall 0.5 (2.00 ± 1.41), worst at precision 1.0, recall 1.0 (8.00 ± 0.00), "
+        "6.00 apart; the seeds of one place spread by 1.41 at most.",
+        "RMSE (m), mean of each precision: 0.5 3.00, 0.75 5.50, 1.0 7.50.",
+        "RMSE (m), mean of each recall: 0.5 4.67, 1.0 6.00.",
+    ]
+    torn = table("miou", ((1.0, 3.0), (4.0,)), ((), ()), ((), ()))
+    assert list(sentences(torn)) == ["mIoU (%): 2.00 ± 1.41 at precision 0.5, recall 0.5, the one complete place."]
+    assert list(sentences(table("miou", ((), ()), ((), ()), ((), ())))) == ["mIoU (%): no place is complete yet."]
