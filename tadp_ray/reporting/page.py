@@ -44,12 +44,14 @@ PAGE = Template("""<!doctype html>
   img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
   figcaption, summary, dd, dt { color: var(--soft); font-size: .85rem; }
   dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: .8rem 0; }
-  dd { margin: 0; overflow-wrap: anywhere; }
-  details li { overflow-wrap: anywhere; }
+  dd { margin: 0; }
+  h1, h2, h3, p, li, dd { overflow-wrap: anywhere; }
   .words td, .words th { text-align: left; white-space: normal; padding: .35rem 1rem .35rem 0; vertical-align: top; }
   .contents li { color: var(--ink); }
   .contents em { color: var(--soft); font-style: normal; }
   .contents em.open { color: var(--open); font-weight: 600; }
+  .words td:first-child { min-width: 11rem; }
+  .words td:not(:first-child) { white-space: nowrap; }
   td.fails span { color: var(--open); font-weight: 600; }
   a { color: inherit; }
   @media (max-width: 40rem) {

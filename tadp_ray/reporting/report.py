@@ -77,7 +77,7 @@ def gather(store: Store, experiments: Path, folder: Path) -> dict[str, list[Part
     }
     return {
         "Tables and figures, pocket scale": asked["pocket"],
-        "What words buy in the pocket world": [evidence(asked["pocket"])],
+        "What words buy in the pocket world": list(evidence(asked["pocket"])),
         "Analyses": list(looked_into(store, experiments / "analyses", folder)),
         "Tables and figures, paper scale": asked["paper"],
     }
@@ -121,15 +121,18 @@ def provenance(done: Mapping[str, CellRow]) -> dict[str, str]:
     return {name: ", ".join(values) for name, values in told.items() if values}
 
 
-def evidence(parts: Sequence[Part]) -> Part:
-    """What the pocket tables together show and what they do not."""
-    found = findings({part.name: part.table for part in parts if part.name in EXPERIMENTS})
+def evidence(parts: Sequence[Part]) -> Iterator[Part]:
+    """What the pocket tables together show and what they do not, if any of them is asked for."""
+    parts = [part for part in parts if part.name in EXPERIMENTS]
+    if not parts:
+        return
+    found = findings({part.name: part.table for part in parts})
     claims = tuple(ClaimFound(text=own.claim, value=own.value, aim=own.aim, holds=own.holds) for own in found)
-    return Part(
+    yield Part(
         name="evidence",
         title="Claims held against their aims",
         question="Do right and whole captions help, does pretraining, and is a known style easier than another?",
-        command="\n".join(part.command for part in parts if part.name in EXPERIMENTS),
+        command="\n".join(part.command for part in parts),
         facts={"value": "smallest difference in mIoU ± standard deviation over seeds, each taken within a seed"},
         said=(verdicts(claims),),
         claims=claims,

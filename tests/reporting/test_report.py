@@ -60,7 +60,7 @@ def test_a_store_without_runs_is_told_in_full(store, asked: Path, tmp_path: Path
         assert f"<pre>tadp-ray {command}</pre>" in page and f"```\ntadp-ray {command}\n```" in words
     assert f"tadp-ray analyze figure {asked}/analyses/off_target.yaml" in page and "What of copy_paste?" in words
     assert (
-        page.count('<p class="missing">Missing: ') == 5 and "Table S2" in page and result.stdout.count("not run") == 5
+        page.count('<p class="missing">Missing: ') == 4 and "Table S2" in page and result.stdout.count("not run") == 4
     )
     assert "<img" not in page and "http" not in page
 
