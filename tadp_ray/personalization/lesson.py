@@ -121,7 +121,7 @@ class Lesson:
 
     def _resume(self, trained: nn.Module, optimizer: torch.optim.Optimizer, rates: LambdaLR) -> int:
         found = self.reporter.resume_from()
-        newest = checkpoint.load_newest(found, trained, optimizer, rates, self.job.fingerprint)
+        newest = checkpoint.resume(found, trained, optimizer, rates, self.job.fingerprint)
         return newest[1]["step"] if newest else 0
 
     def said(self, prompts: Sequence[str], number: int, indices: Sequence[int]) -> list[str]:

@@ -29,7 +29,7 @@ from tadp_ray.pocket.parallel import Peers, Progress
 from tadp_ray.pocket.report import draw_words
 from tadp_ray.training import checkpoint
 from tadp_ray.training.chance import generator
-from tadp_ray.training.reporter import Follower, Journal, Reporter, final_metrics, read_journal
+from tadp_ray.training.reporter import Follower, Journal, Reporter, checkpoints, final_metrics, read_journal
 
 WORK = "pretraining"
 """Folder inside the diffusers folder that holds the journal, and until the end scenes, latents and checkpoints."""
@@ -151,8 +151,9 @@ def train(
     optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.99), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps))
     path, step = job.work / f"{name}.safetensors", 0
-    if path.is_file():
-        step = checkpoint.load(path, model, optimizer, schedule, job.plan.fingerprint)["step"]
+    found = checkpoint.resume(checkpoints(job.work, path.name), model, optimizer, schedule, job.plan.fingerprint)
+    if found:
+        step = found[1]["step"]
         job.say(f"{name}: goes on from step {step}")
     progress = Progress(name, step, steps, job.say)
     while step < steps:

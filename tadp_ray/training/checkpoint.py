@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from tadp_ray.training.reporter import PREVIOUS
+from tadp_ray.training.reporter import before
 
 
 class Damaged(ValueError):
@@ -103,14 +103,32 @@ def snapshot(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write a snapshot, and keep the checkpoint before in `PREVIOUS` beside it.
+    """Write a snapshot, and keep the checkpoint before it beside it.
 
     Raises:
         ValueError: as `write_tensors`.
     """
     if path.is_file():
-        os.replace(path, path.with_name(PREVIOUS))
+        os.replace(path, before(path))
     write_tensors(path, tensors, {**facts, "crc32": checksum(tensors)})
+
+
+def resume(
+    found: Sequence[Path], model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, fingerprint: str
+) -> tuple[Path, dict[str, Any]] | None:
+    """Load the first of these checkpoints, newest first, that is whole; returns it and its facts, None if there are none.
+
+    Raises:
+        Damaged: none is whole.
+        ValueError: it belongs to another cell, or does not fit the model.
+    """
+    for path in found:
+        try:
+            return path, load(path, model, optimizer, schedule, fingerprint)
+        except Damaged:
+            if path == found[-1]:
+                raise
+    return None
 
 
 def load(path: Path, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, fingerprint: str) -> dict[str, Any]:
@@ -138,23 +156,6 @@ def load(path: Path, model: nn.Module, optimizer: Optimizer, schedule: LRSchedul
     for group, rate in zip(optimizer.param_groups, schedule.base_lrs, strict=True):
         group["lr"] = rate * schedule.lr_lambdas[0](facts["step"])
     return facts
-
-
-def load_newest(
-    paths: Sequence[Path], model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, fingerprint: str
-) -> tuple[Path, dict[str, Any]] | None:
-    """Load the first of some checkpoints, newest first, that is not damaged; returns it and its facts, None if there is none.
-
-    Raises:
-        ValueError: as `load`; all are damaged.
-    """
-    for path in paths:
-        try:
-            return path, load(path, model, optimizer, schedule, fingerprint)
-        except Damaged:
-            if path == paths[-1]:
-                raise
-    return None
 
 
 def load_weights(path: Path, model: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -187,10 +187,10 @@ class Training:
         self.reporter.report(course.step, {name: course.latest[name] for name in task.curves})
 
     def _resume(self, optimizer: torch.optim.Optimizer, rates: Any) -> Course:
-        found = self.reporter.resume_from()
-        if (newest := checkpoint.load_newest(found, self.model, optimizer, rates, self.cell.fingerprint)) is None:
+        found = checkpoint.resume(self.reporter.resume_from(), self.model, optimizer, rates, self.cell.fingerprint)
+        if found is None:
             return Course()
-        path, facts = newest
+        path, facts = found
         course = Course(**facts["course"])
         self.reporter.report(course.step, {}, path)
         return course

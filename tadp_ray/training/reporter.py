@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 CHECKPOINT = "checkpoint.safetensors"
-PREVIOUS = "checkpoint.previous.safetensors"
-"""The one before, in case the newest is torn."""
 Watch = Callable[[int, Mapping[str, float]], None]
 """(step, main metric) -> None."""
 
@@ -124,9 +122,15 @@ class Follower:
         return checkpoints(self._folder)
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """A cell's checkpoints, newest first."""
-    return [path for name in (CHECKPOINT, PREVIOUS) if (path := folder / name).is_file()]
+def before(path: Path) -> Path:
+    """Where the checkpoint before the one at `path` is kept, in case the newest is torn."""
+    return path.with_suffix(f".previous{path.suffix}")
+
+
+def checkpoints(folder: Path, name: str = CHECKPOINT) -> list[Path]:
+    """The checkpoints of a training, newest first."""
+    newest = folder / name
+    return [path for path in (newest, before(newest)) if path.is_file()]
 
 
 def acquire_lock(path: Path, patience: float = 0.0) -> int:

@@ -8,7 +8,7 @@ import torch
 
 from tadp_ray.training import checkpoint
 from tadp_ray.training.checkpoint import read_tensors
-from tadp_ray.training.reporter import CHECKPOINT, PREVIOUS, Journal, read_journal
+from tadp_ray.training.reporter import CHECKPOINT, Journal, before, read_journal
 from tadp_ray.training.run import build_model, train_cell
 from tadp_ray.training.saver import Saver
 from tadp_ray.training.study import Study
@@ -40,8 +40,9 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, model, o
         release.set()
         saver.save(model, optimizer, {"step": 2})
     assert [record["step"] for record in read_journal(tmp_path) if "checkpoint" in record] == [1, 2]
-    for name, step, weight in ((PREVIOUS, 1, first), (CHECKPOINT, 2, first + 1)):
-        tensors, facts = read_tensors(tmp_path / name)
+    newest = tmp_path / CHECKPOINT
+    for path, step, weight in ((before(newest), 1, first), (newest, 2, first + 1)):
+        tensors, facts = read_tensors(path)
         assert facts["step"] == step and torch.equal(tensors["model.weight"], weight)
 
 
