@@ -35,7 +35,7 @@ class Variation(Vocabulary):
     """What diffusers' img2img adds to an image when it is told all class names, or a caption (Figure S1)."""
 
     kind: Literal["variation"]
-    images: int = Field(24, ge=1, description="pictures to vary")
+    images: int = Field(16, ge=1, description="pictures to vary")
     steps: tuple[int, ...] = Field((5, 15, 25, 35, 45), min_length=2, description="denoising steps, rising")
     of: int = Field(50, ge=2, description="steps of a whole drawing")
     guidance: float = Field(7.5, ge=1, description="classifier-free guidance (the paper does not say; diffusers: 7.5)")

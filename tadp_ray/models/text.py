@@ -13,7 +13,6 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from tadp_ray.captions.alignment import Similarity
-from tadp_ray.models.conditioning import count_tokens
 from tadp_ray.models.diffusion import frozen, load_diffusion, load_part
 from tadp_ray.models.weights import locate
 
@@ -53,17 +52,12 @@ def check_length(tokenizer: CLIPTokenizer, prompt: str, budget: int) -> None:
     Raises:
         ValueError: it has more tokens than `budget`, start and end marks not counted.
     """
-    if (count := count_tokens(tokenizer, prompt)) > budget:
-        raise ValueError(
-            f"the prompt has {count} tokens, and the text encoder reads {budget}: it would be cut behind "
-            f"{cut_text(tokenizer, prompt, budget)!r}; shorten it"
-        )
-
-
-def cut_text(tokenizer: CLIPTokenizer, prompt: str, budget: int) -> str:
-    """The end of what is read of a prompt that is too long."""
     ends = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
-    return prompt[max(0, ends[budget - 1][1] - 20) : ends[budget - 1][1]]
+    if len(ends) > budget:
+        read = " ".join(prompt[: ends[budget - 1][1]].split()[-4:])
+        raise ValueError(
+            f"the prompt has {len(ends)} tokens, and the text encoder reads {budget}: it would be cut behind {read!r}; shorten it"
+        )
 
 
 def words_in(prompt: str) -> list[str]:
