@@ -4,9 +4,11 @@ import time
 from pathlib import Path
 
 import pytest
+from ray.exceptions import RaySystemError
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import ComputeConfig
+from tadp_ray.sweep import nodes as nodes_module
 from tadp_ray.sweep.cluster import concurrency, grow, joined
 from tadp_ray.sweep.engine import claim
 from tadp_ray.sweep.worker import resources
@@ -82,3 +84,23 @@ def test_storage_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         ValueError, match=r"compute.storage .*file/runs: cannot be written \(Not a directory\); name another"
     ):
         claim(tmp_path / "file/runs")
+
+
+def test_a_node_that_would_train_something_else_or_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = nodes_module.code()
+    assert here["torch"] and len(here["contents of tadp_ray"]) == 12
+
+    def told(there: dict, sees: bool = True) -> str:
+        monkeypatch.setattr(nodes_module.ray, "get", lambda _: (there, sees))
+        return nodes_module.problem(None, Path("/runs"))
+
+    assert told(here) == ""
+    assert f"other code: torch 2.0 (here {here['torch']}); install there" in told({**here, "torch": "2.0"})
+    assert "other code: contents of tadp_ray 0 (here" in told({**here, "contents of tadp_ray": "0"})
+    assert "does not see compute.storage /runs, which must be a folder that all nodes share" in told(here, sees=False)
+
+    def broken(_: None) -> None:
+        raise RaySystemError("No module named 'tadp_ray'")
+
+    monkeypatch.setattr(nodes_module.ray, "get", broken)
+    assert "cannot run tadp_ray" in (said := nodes_module.problem(None, Path("/runs"))) and "No module named" in said
