@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from tadp_ray.config.data import AugmentConfig, CaptionConfig, DataConfig, ScenesData
 from tadp_ray.config.model import TASK_OF_HEAD, ModelConfig
@@ -133,6 +133,16 @@ class ComputeConfig(Vocabulary):
     )
     max_failures: int = Field(2, ge=0, description="times a cell is restarted from its checkpoint after a crash")
     storage: Path = Field(Path("runs"), description="where cells, checkpoints and tables are written (shared by nodes)")
+
+    @field_validator("storage", mode="before")
+    @classmethod
+    def _folder(cls, value: object) -> object:
+        if "://" in str(value):
+            raise ValueError(
+                "storage is a folder, not an address: cells hold locks there and their journals grow line by line, which object "
+                "stores cannot do; mount a file system that all nodes share, and name its folder"
+            )
+        return value
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> "ComputeConfig":
