@@ -29,7 +29,9 @@ def look(storage: str) -> tuple[dict[str, str | None], bool]:
 
 
 def agree(storage: Path) -> None:
-    """Refuse a cluster of which a node would train something else, or elsewhere; a cluster of this machine alone is fine.
+    """Refuse a cluster of which a node would train something else, or elsewhere.
+
+    This machine is taken for granted, and who leaves meanwhile is not asked for.
 
     Raises:
         ValueError: what differs on which nodes, and the mend.
@@ -38,14 +40,18 @@ def agree(storage: Path) -> None:
     for node in ray.nodes():
         if node["Alive"] and node["NodeID"] != ray.get_runtime_context().get_node_id():
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-            asked[look.options(scheduling_strategy=there).remote(str(storage))] = name
+            asked[look.options(scheduling_strategy=there).remote(str(storage))] = node
     if not asked:
         return
     answered, silent = ray.wait([*asked], num_returns=len(asked), timeout=PATIENCE)
-    said = {asked[answer]: problem(answer, storage) for answer in answered}
-    said |= {asked[answer]: f"has not answered within {PATIENCE:g} seconds; take it out" for answer in silent}
-    problems = [f"node {name} {text}" for name, text in said.items() if text]
+    said = [(asked[answer], problem(answer, storage)) for answer in answered]
+    said += [(asked[answer], f"has not answered within {PATIENCE:g} seconds; take it out") for answer in silent]
+    left = {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
+    problems = [
+        f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']}) {text}"
+        for node, text in said
+        if text and node["NodeID"] not in left
+    ]
     if problems:
         raise ValueError("the nodes of this cluster do not fit together:\n" + "\n".join(problems))
 

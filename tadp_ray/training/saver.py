@@ -62,6 +62,9 @@ class Saver:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         self._thread.shutdown()
-        # What ended the training is told before what kept its last checkpoint from the disk.
-        if error is None:
+        try:
             self.tell(wait=True)
+        except (ValueError, OSError):
+            # What ended the training is told before what kept its last checkpoint from the disk.
+            if error is None:
+                raise
