@@ -24,7 +24,7 @@ from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.models.text import check_length, word_places
 
 POOL = 5
-"""Pictures that are looked through for each case."""
+"""Pictures that are looked through for each case, and fifty besides."""
 COVERED = 0.1
 """Share of the look-alike that what is pasted may cover."""
 
@@ -52,7 +52,7 @@ def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: Diffusio
     Raises:
         ValueError: the data hold too few fitting pictures, or a cut-out cannot be read.
     """
-    dataset = shown(recipe, seed, POOL * config.cases)
+    dataset = shown(recipe, seed, 50 + POOL * config.cases)
     cases, places = [], []
     for case in make_cases(config, dataset, diffusion):
         maps = word_maps(diffusion, case, config.timestep)
@@ -111,7 +111,7 @@ def make_cases(config: CopyPaste, dataset: Dataset, diffusion: Diffusion) -> Ite
     """One case of each picture into which something can be pasted beside its largest thing."""
     alike = words_for(config, dataset.classes)
     cutouts = {name: read_cutout(path) for name, path in config.cutouts.items()}
-    pictures = [seen(dataset, index, diffusion) for index in range(min(len(dataset), POOL * config.cases))]
+    pictures = [seen(dataset, index, diffusion) for index in range(min(len(dataset), 50 + POOL * config.cases))]
     for index, (image, things) in enumerate(pictures):
         there = {thing.name for thing in things}
         words_of = {name: [word for word in alike.get(name, ()) if word not in there] for name in there}

@@ -47,7 +47,7 @@ def valid_names(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name for group in groups for name in group.model_fields))
 
 
-GROUPS_WITH_KINDS = ("data", "head", "method", "images")
+GROUPS_WITH_KINDS = ("data", "head", "images", "look", "method")
 
 
 def key_path(location: Sequence[str | int]) -> tuple[str | int, ...]:
