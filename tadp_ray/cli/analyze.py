@@ -129,8 +129,9 @@ def run(
             "run_id": run_id,
             "commit": provenance().get("tadp.commit"),
         }
-        write_finding(storage / name, facts, outcome)
-        end_analysis(store, run_id, outcome.numbers, storage / name)
+        finding = write_finding(storage / name, facts, outcome)
+        files = [finding, *(storage / name / picture for picture in outcome.pictures)]
+        end_analysis(store, run_id, name, outcome.numbers, files)
         for key, value in outcome.numbers.items():
             console.print(f"{key:<44}{value:>12.4g}", highlight=False, markup=False)
         for line in (*(claim.sentence for claim in outcome.claims), *outcome.notes):

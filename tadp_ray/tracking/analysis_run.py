@@ -1,6 +1,6 @@
 """The run of an analysis in MLflow: its settings, its numbers, and its pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import attach, end_parent
 
 EXPERIMENT = "analyses"
+FINDING = "tadp.finding"
+"""Tag of a run that is whole: what the finding is called."""
 
 
 def begin_analysis(store: Store, name: str, scale: Scale, question: str, settings: Mapping[str, Any]) -> str:
@@ -25,13 +27,14 @@ def begin_analysis(store: Store, name: str, scale: Scale, question: str, setting
     return run_id
 
 
-def end_analysis(store: Store, run_id: str, numbers: Mapping[str, float], folder: Path) -> None:
+def end_analysis(store: Store, run_id: str, name: str, numbers: Mapping[str, float], files: Sequence[Path]) -> None:
     """Send what was found, numbers and files, and close the run."""
     began = store.client.get_run(run_id).info.start_time
     metrics = [Metric(metric_key(name), value, began, 0) for name, value in numbers.items()]
     for first in range(0, len(metrics), METRICS_PER_BATCH):
         store.client.log_batch(run_id, metrics=metrics[first : first + METRICS_PER_BATCH])
-    attach(store, run_id, sorted(file for file in folder.iterdir() if file.suffix in (".png", ".pdf", ".json")))
+    attach(store, run_id, files)
+    store.client.set_tag(run_id, FINDING, name)
     end_parent(store, run_id, "FINISHED")
 
 

@@ -55,6 +55,7 @@ def test_an_analysis_is_told_on_disk_and_in_mlflow(look: str, number: str, pictu
     assert all(claim.keys() == {"text", "value", "aim", "holds"} for claim in found["claims"]) and found["sentence"]
     logged = store.client.get_run(found["run_id"])
     assert logged.info.status == "FINISHED" and len(logged.data.metrics) == len(found["numbers"])
+    assert logged.data.tags["tadp.finding"] == "mine"
     files = {file.path for file in store.client.list_artifacts(found["run_id"])}
     assert {"finding.json", *found["pictures"]} <= files
     if "end_marks" in look:
