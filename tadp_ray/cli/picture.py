@@ -24,6 +24,14 @@ SystemsOption = Annotated[
 ]
 ImagesOption = Annotated[Path, typer.Option(help="Folder of images; a file is named as its target.")]
 CountOption = Annotated[int, typer.Option(min=1, help="Images of a picture.")]
+KeepOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        help="MLflow store to keep the pictures in, where `report` finds them: sqlite:///FILE, a server, a database.",
+        show_default="files alone",
+    ),
+]
 
 
 @app.command("segmentation")
@@ -40,13 +48,14 @@ def picture_segmentation(
         bool, typer.Option("--reduce-zero-label", help="In all folders label k is class k-1, 0 none (ADE20K).")
     ] = False,
     count: CountOption = 4,
+    tracking_uri: KeepOption = None,
 ) -> None:
     """Label maps, with the names of their regions; frames show where correct pixels differ most."""
     with told():
         from tadp_ray.pictures.contest import segmentation_contest as run
 
         folders, names = parse_systems(systems), parse_classes(classes)
-        draw(run(folders, targets, images, names, ignore or [255], reduce_zero_label), out, count)
+        draw(run(folders, targets, images, names, ignore or [255], reduce_zero_label), out, count, tracking_uri)
 
 
 @app.command("depth")
@@ -65,6 +74,7 @@ def picture_depth(
         bool, typer.Option("--eigen-crop", help="Score only what is usual on NYUv2's images of 480x640.")
     ] = False,
     count: CountOption = 4,
+    tracking_uri: KeepOption = None,
 ) -> None:
     """Depth maps with their scale in metres; frames show where squared errors differ most."""
     with told():
@@ -76,7 +86,7 @@ def picture_depth(
             raise ValueError(
                 f"--prediction-scale: {len(scales)} are given for {len(folders)} systems; give one, or one for each"
             )
-        draw(run(folders, targets, images, scales, target_scale, max_depth, eigen_crop), out, count)
+        draw(run(folders, targets, images, scales, target_scale, max_depth, eigen_crop), out, count, tracking_uri)
 
 
 @app.command("detection")
@@ -95,12 +105,13 @@ def picture_detection(
         Path | None, typer.Option("--list", help="List of images, e.g. ImageSets/Main/test.txt.", show_default="all")
     ] = None,
     count: CountOption = 4,
+    tracking_uri: KeepOption = None,
 ) -> None:
     """Boxes with classes and scores of at least one half."""
     with told():
         from tadp_ray.pictures.contest import detection_contest as run
 
-        draw(run(parse_systems(systems), targets, images, parse_classes(classes), listed), out, count)
+        draw(run(parse_systems(systems), targets, images, parse_classes(classes), listed), out, count, tracking_uri)
 
 
 def parse_systems(texts: list[str]) -> dict[str, Path]:
@@ -116,8 +127,8 @@ def parse_systems(texts: list[str]) -> dict[str, Path]:
     return named
 
 
-def draw(contest: "Contest", out: Path, count: int) -> None:
-    """Write the pictures, and say what they show and why."""
+def draw(contest: "Contest", out: Path, count: int, tracking_uri: str | None) -> None:
+    """Write the pictures, say what they show and why, and keep them where they are to be kept."""
     from tadp_ray.pictures.choose import rule
     from tadp_ray.pictures.panels import write_contest
 
@@ -131,3 +142,31 @@ def draw(contest: "Contest", out: Path, count: int) -> None:
         if not rows:
             console.print(f"  no image in which {contest.systems[0]} is {direction}", highlight=False, soft_wrap=True)
     console.print(f"written to {out}: {', '.join(path.name for path in files)}", highlight=False, soft_wrap=True)
+    if tracking_uri:
+        console.print(f"kept as {out.name}: run {keep(contest, out, tracking_uri, [path.name for path in files])}")
+
+
+def keep(contest: "Contest", out: Path, tracking_uri: str, files: list[str]) -> str:
+    """Keep the pictures in a store, under the name of their folder."""
+    import shlex
+    import sys
+
+    import numpy as np
+
+    from tadp_ray.pictures.choose import SCORES, rule
+    from tadp_ray.tracking.findings import keep_finding
+    from tadp_ray.tracking.store import open_store
+
+    facts = {
+        "name": out.name,
+        "question": f"Where do {' and '.join(contest.systems)} differ most?",
+        "figure_of_paper": "Figures S7 and S11 to S20",
+        "command": shlex.join(["tadp-ray", *sys.argv[1:]]),
+        "settings": rule(contest.task, "better"),
+        "numbers": {
+            f"mean over {len(contest.ids)} images: {SCORES[contest.task]}": dict(
+                zip(contest.systems, np.nanmean(contest.scores, 1).tolist(), strict=True)
+            )
+        },
+    }
+    return keep_finding(open_store(tracking_uri), out, facts, files)

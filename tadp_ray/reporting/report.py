@@ -148,7 +148,7 @@ def looked_into(store: Store, files: Path, folder: Path) -> Iterator[Part]:
             asked = read_yaml(path)
             missing = f"MLflow at {store.shown} holds no finding of {path.stem}"
             facts = {"of the paper": str(asked["figure"])} if "figure" in asked else {}
-            command = f"tadp-ray analyze figure {path}"
+            command = f"tadp-ray analyze run {path}"
             yield Part(path.stem, titled(path.stem), str(asked.get("question", "")), command, facts, missing=missing)
     for name, found in sorted(kept.items()):
         yield analysed(found, folder / name)

@@ -1,14 +1,19 @@
 """What analyses found, as MLflow holds it: each a run tagged with its name, whose files are finding.json and its pictures."""
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tadp_ray.tracking.provenance import provenance
 from tadp_ray.tracking.query import pages
 from tadp_ray.tracking.store import Store
 
 FINDING = "finding.json"
+EXPERIMENT = "findings"
+"""MLflow's, which bears these runs."""
 NAME = "tadp.finding"
 """Tag: what the finding is called."""
 
@@ -43,6 +48,29 @@ class AnalysisRun(BaseModel):
     claims: tuple[ClaimFound, ...] = ()
     pictures: tuple[str, ...] = ()
     """Files beside finding.json."""
+
+
+def keep_finding(store: Store, folder: Path, facts: Mapping[str, Any], files: Sequence[str]) -> str:
+    """Keep a finding: write finding.json into a folder, and both it and the named files beside it into a run of its own.
+
+    Args:
+        store: where.
+        folder: holds the files.
+        facts: what `AnalysisRun` holds, but for run_id, commit and pictures.
+        files: names of pictures and whatever else belongs to the finding.
+
+    Returns: the run's id.
+    """
+    tags = {NAME: facts["name"], **provenance()}
+    run_id = store.client.create_run(store.experiment_id(EXPERIMENT), tags=tags, run_name=facts["name"]).info.run_id
+    made = {"run_id": run_id, "commit": tags.get("tadp.commit"), "pictures": list(files)}
+    draft = folder / f"{FINDING}.part"
+    draft.write_text(json.dumps({**facts, **made}, indent=1) + "\n", encoding="utf-8")
+    draft.replace(folder / FINDING)
+    for name in (FINDING, *files):
+        store.client.log_artifact(run_id, str(folder / name))
+    store.client.set_terminated(run_id, "FINISHED")
+    return run_id
 
 
 def findings(store: Store, folder: Path) -> dict[str, AnalysisRun]:

@@ -9,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
+from tadp_ray.tracking.findings import findings
 
 CLASSES = "sky,sea,cat"
 NAMES = ("a", "b", "c")
@@ -68,6 +69,18 @@ def test_the_frames_lie_where_label_maps_differ(maps: Path) -> None:
     assert written[:5] == b"%PDF-" and b"CreationDate" not in written
     again = invoke("picture", "segmentation", maps / "again", "--classes", CLASSES, *options(maps))
     assert again.exit_code == 0 and (maps / "again/better.pdf").read_bytes() == written
+
+
+def test_pictures_are_kept_for_the_report(maps: Path, store) -> None:
+    words = ["picture", "segmentation", maps / "panels", "--classes", CLASSES, *options(maps)]
+    result = invoke(*words, "--count", 1, "--tracking-uri", store.uri)
+    assert result.exit_code == 0, result.output
+    found = findings(store, maps / "fetched")["panels"]
+    assert found.run_id in result.stdout and found.question == "Where do ours and theirs differ most?"
+    (scores,) = found.numbers.values()
+    assert scores["ours"] == scores["theirs"] > 50  # each is right in one image and as wrong in another
+    assert {path.name for path in (maps / "fetched/panels").iterdir()} == {"finding.json", *found.pictures}
+    assert {"better.png", "worse.pdf", "choice.json"} <= {*found.pictures}
 
 
 def test_depth_is_drawn_and_where_there_is_none_better_it_is_said(maps: Path) -> None:

@@ -14,7 +14,7 @@ FACTS = {
     "name": "copy_paste",
     "question": "Does a word's map <move> to the thing?",
     "figure_of_paper": "Figure S2",
-    "command": "tadp-ray analyze figure copy_paste.yaml",
+    "command": "tadp-ray analyze run copy_paste.yaml",
     "settings": "100 cases",
     "run_id": "r1",
     "commit": "c" * 40,
@@ -58,7 +58,7 @@ def test_a_store_without_runs_is_told_in_full(store, asked: Path, tmp_path: Path
     page, words = ((tmp_path / f"out/report.{kind}").read_text() for kind in ("html", "md"))
     for command in (f"sweep {asked}/tiny.yaml", f"sweep {asked}/tiny.yaml --scale paper"):
         assert f"<pre>tadp-ray {command}</pre>" in page and f"```\ntadp-ray {command}\n```" in words
-    assert f"tadp-ray analyze figure {asked}/analyses/off_target.yaml" in page and "What of copy_paste?" in words
+    assert f"tadp-ray analyze run {asked}/analyses/off_target.yaml" in page and "What of copy_paste?" in words
     assert (
         page.count('<p class="missing">Missing: ') == 4 and "Table S2" in page and result.stdout.count("not run") == 4
     )

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.web
 FINDING = {
     "name": "copy_paste",
     "question": "Does a word's map move to the thing?",
-    "command": "tadp-ray analyze figure copy_paste.yaml",
+    "command": "tadp-ray analyze run copy_paste.yaml",
     "run_id": "r1",
     "numbers": {"after": 0.875},
     "claims": [{"text": "the map moves " * 8, "value": 87.5, "aim": "at least 80", "holds": True}],
@@ -60,7 +60,7 @@ def test_the_report_is_read_on_any_screen(
     page.get_by_role("link", name="Off target").click()
     missing = page.locator("section", has_text="What of the others?")
     assert missing.get_by_text("Missing:").is_visible()
-    assert missing.get_by_text(f"tadp-ray analyze figure {folder}/analyses/off_target.yaml").is_visible()
+    assert missing.get_by_text(f"tadp-ray analyze run {folder}/analyses/off_target.yaml").is_visible()
     assert 0 <= missing.bounding_box()["y"] < 800
     table = page.get_by_role("table").filter(has_text="published 63.29")
     assert table.get_by_text("30.00").is_visible()
