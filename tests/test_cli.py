@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from tadp_ray.cli import app
 from tadp_ray.models.conditioning import read_class_embeddings
 from tadp_ray.pocket import gate
+from tadp_ray.tracking.findings import findings
 from tadp_ray.training.reporter import acquire_lock
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,14 +98,16 @@ def test_pictures_of_the_world(tmp_path: Path) -> None:
     assert (tmp_path / "scenes.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_the_pocket_report_holds_gate_and_pictures(tmp_path: Path, monkeypatch) -> None:
+def test_the_pocket_report_holds_gate_and_pictures(tmp_path: Path, store, monkeypatch) -> None:
     monkeypatch.setattr(gate, "DRAWING_STEPS", 2)  # what is drawn is not looked at here
-    result = invoke("pocket", "report", tmp_path, "--json")
+    result = invoke("pocket", "report", tmp_path, "--json", "--tracking-uri", store.uri)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads((tmp_path / "report.json").read_text())
     found = json.loads(result.stdout)["gate"]
     assert found["attention/pointing"] > found["attention/chance"]
     assert "What the pocket model knows" in (tmp_path / "report.md").read_text()
+    kept = findings(store, tmp_path / "kept")["pocket_gate"]
+    assert kept.numbers == found and len(kept.claims) == 4 and kept.pictures == ("drawings.png", "attention.png")
     for name in ("drawings.png", "attention.png"):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
 

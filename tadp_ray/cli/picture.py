@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tadp_ray.cli.score import ClassesOption, TargetsOption
-from tadp_ray.cli.words import console, parse_classes, told
+from tadp_ray.cli.words import KeepOption, console, parse_classes, told
 
 if TYPE_CHECKING:
     from tadp_ray.pictures.contest import Contest
@@ -24,14 +24,6 @@ SystemsOption = Annotated[
 ]
 ImagesOption = Annotated[Path, typer.Option(help="Folder of images; a file is named as its target.")]
 CountOption = Annotated[int, typer.Option(min=1, help="Images of a picture.")]
-KeepOption = Annotated[
-    str | None,
-    typer.Option(
-        "--tracking-uri",
-        help="MLflow store to keep the pictures in, where `report` finds them: sqlite:///FILE, a server, a database.",
-        show_default="files alone",
-    ),
-]
 
 
 @app.command("segmentation")
@@ -143,7 +135,8 @@ def draw(contest: "Contest", out: Path, count: int, tracking_uri: str | None) ->
             console.print(f"  no image in which {contest.systems[0]} is {direction}", highlight=False, soft_wrap=True)
     console.print(f"written to {out}: {', '.join(path.name for path in files)}", highlight=False, soft_wrap=True)
     if tracking_uri:
-        console.print(f"kept as {out.name}: run {keep(contest, out, tracking_uri, [path.name for path in files])}")
+        run = keep(contest, out, tracking_uri, [path.name for path in files])
+        console.print(f"kept as {out.name}: run {run}", highlight=False, soft_wrap=True)
 
 
 def keep(contest: "Contest", out: Path, tracking_uri: str, files: list[str]) -> str:

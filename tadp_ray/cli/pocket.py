@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tadp_ray.cli.words import TrackingOption, console, told
+from tadp_ray.cli.words import KeepOption, TrackingOption, console, told
 
 app = typer.Typer(help="The pocket world and its Stable Diffusion.", no_args_is_help=True)
 
@@ -99,6 +99,7 @@ def report(
         "runs/pocket_report"
     ),
     weights: Annotated[str, typer.Option(help="pocket, or a folder from `pocket pretrain`.")] = "pocket",
+    tracking_uri: KeepOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json instead of report.md.")] = False,
 ) -> None:
     """What a pocket model knows about words: the gate, measured anew and held against its aims, and pictures to look at.
@@ -109,12 +110,25 @@ def report(
         import json
 
         from tadp_ray.models.weights import locate
-        from tadp_ray.pocket.report import write_gate
+        from tadp_ray.pocket.report import AIMS, write_gate
+        from tadp_ray.tracking.findings import keep_finding
+        from tadp_ray.tracking.store import open_store
 
+        store = open_store(tracking_uri) if tracking_uri else None
         aside = Console(stderr=True)
         figures, text = write_gate(locate(weights), folder, lambda line: aside.print(line, highlight=False))
         (folder / "report.md").write_text(f"{text}\n")
         (folder / "report.json").write_text(json.dumps({"gate": figures}, indent=1) + "\n")
+        if store:
+            facts = {
+                "name": "pocket_gate",
+                "question": "Does the pocket model know words?",
+                "command": f"tadp-ray pocket report --weights {weights}",
+                "settings": f"weights {weights}",
+                "numbers": figures,
+                "claims": [aim.claim(figures[aim.figure]) for aim in AIMS],
+            }
+            keep_finding(store, folder, facts, ("drawings.png", "attention.png"))
         print((folder / ("report.json" if as_json else "report.md")).read_text())
 
 

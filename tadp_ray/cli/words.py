@@ -23,6 +23,14 @@ TrackingOption = Annotated[
 AddressOption = Annotated[
     str | None, typer.Option(help="Ray cluster to join.", show_default="RAY_ADDRESS, or a local one")
 ]
+KeepOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        help="MLflow store to keep the outcome in, where `report` finds it: sqlite:///FILE, a server, a database.",
+        show_default="files alone",
+    ),
+]
 JSONOption = Annotated[bool, typer.Option("--json", help="Print the figures for programs.")]
 
 

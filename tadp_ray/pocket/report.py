@@ -33,6 +33,10 @@ class Aim:
         """`at least 15`."""
         return f"at least {self.least:g}" if self.least is not None else f"at most {self.most:g}"
 
+    def claim(self, value: float) -> dict[str, str | float | bool]:
+        """The aim held against a value, as findings tell it."""
+        return {"text": self.meaning, "value": value, "aim": self.text, "holds": self.met(value)}
+
 
 AIMS = (
     Aim("caption/look-alike t=500", "a look-alike's name raises the denoising loss at t=500 (%)", least=15),

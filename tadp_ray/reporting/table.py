@@ -58,9 +58,19 @@ class Side:
         return self.names if named else tuple(f"{self.label} {name}" for name in self.names)
 
     def place(self, cell: Cell, metric: str) -> int:
-        """Which row or column a metric of a cell belongs to."""
+        """Which row or column a metric of a cell belongs to.
+
+        Raises:
+            ValueError: none, since the experiment's file or its sweep's was changed after the cell was planned.
+        """
         chosen = {METRIC: metric, **cell.axes}
-        return self.values.index(tuple(chosen[key] for key in self.keys))
+        values = tuple(chosen.get(key) for key in self.keys)
+        if values not in self.values:
+            named = ", ".join(f"{key}={value}" for key, value in zip(self.keys, values, strict=True))
+            raise ValueError(
+                f"the sweep that was run has cells of {named}, which the files no longer name; run it again"
+            )
+        return self.values.index(values)
 
 
 @dataclass(frozen=True)

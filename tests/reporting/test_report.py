@@ -93,6 +93,15 @@ def test_table_curves_and_findings_come_from_mlflow(store, asked: Path, tmp_path
     assert (tmp_path / "out/copy_paste/maps.png").is_file() and "What of copy_paste?" not in page
 
 
+def test_a_sweep_of_other_files_is_told_apart_from_none(store, asked: Path, tmp_path: Path, swept) -> None:
+    swept(asked / "tiny.yaml")
+    (tmp_path / "sweep.yaml").write_text("axes: {caption.precision: [0.25, 1.0], caption.recall: [0.5, 1.0]}\n")
+    result = report(store, asked, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    said = "Missing: the sweep that was run has cells of caption.precision=0.5, which the files no longer name."
+    assert said in (tmp_path / "out/report.md").read_text()
+
+
 def test_what_is_not_whole_is_named(store, asked: Path, tmp_path: Path, kept) -> None:
     kept(FACTS, "maps.png")
     result = report(store, asked, tmp_path / "out")
