@@ -57,7 +57,7 @@ STARTS = 6
 """How often the same command is started at most."""
 PATIENCE = 1200
 """Seconds after which a command is held to hang."""
-NOTICE = re.compile(r"error:|stopped;|MLflow at|failed|Traceback|\w+Error")
+NOTICE = re.compile(r"error:|stopped;|died;|MLflow at|failed|Traceback|\w+Error")
 SHIFTED = """\
 import os, time
 true = time.time

@@ -1,5 +1,6 @@
 """Runs the cells of a plan on Ray: reuses what is finished, continues what was interrupted, trains the rest."""
 
+import logging
 import os
 import shutil
 import time
@@ -8,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ray import tune
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 from rich.console import Console
 
@@ -21,7 +23,7 @@ from tadp_ray.sweep.progress import Progress
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.source import cell_source
-from tadp_ray.tracking.store import Store
+from tadp_ray.tracking.store import Store, to_console
 from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan
 from tadp_ray.training.reporter import Journal, acquire_lock, final_metrics, read_journal
 
@@ -132,6 +134,15 @@ def note_failure(cell: Cell, said: str) -> None:
             journal.fail(said)
 
 
+class Recovery(tune.Callback):
+    """Tells of a process that died, and whose cell goes on, in one line; Ray Tune would print where it noticed."""
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        """Ray Tune has scheduled a trial again."""
+        names = " and ".join(Cell.model_validate_json(text).name for text in trial.config["cells"])
+        to_console(f"a training process died; going on from its last checkpoint: {names}")
+
+
 def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
     """Ray Tune over lanes of cells, restarted after crashes, `at_once` together."""
     # The journals hold every number; Tune's own copies, signal handler and working-folder change would only interfere.
@@ -142,6 +153,7 @@ def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
         "RAY_AIR_NEW_OUTPUT": "0",
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial's last report tells errors, not the metric
     }
+    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     compute = plan.recipe.compute
     lanes = [[cell.model_dump_json() for cell in lane] for lane in worker.lanes(todo, at_once)]
     return tune.Tuner(
@@ -161,6 +173,7 @@ def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
             storage_path=str(plan.storage / "ray"),
             failure_config=tune.FailureConfig(max_failures=compute.max_failures),
             verbose=0,
+            callbacks=[Recovery()],
         ),
     )
 
