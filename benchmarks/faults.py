@@ -237,6 +237,8 @@ def fill_disk(sweep: Sweep, chance: random.Random) -> Mend:
 
 def tear_checkpoint(sweep: Sweep, chance: random.Random) -> Mend:
     """The command is killed, and the newest checkpoint of a cell loses its end."""
+    while sweep.process.is_running() and not any((cell / PREVIOUS).exists() for cell in sweep.cells):
+        time.sleep(0.1)
     family = sweep.process.children(recursive=True)
     sweep.process.kill()
 
@@ -492,8 +494,8 @@ def main() -> None:
                 print(row(nothing, own, calm[plainly, 0], own), flush=True)
         try:
             hit = drive(fault, folder / name, random.Random(f"{name} {asked.seed}"))
-        except (FileNotFoundError, subprocess.CalledProcessError) as error:
-            print(f"| {fault.what} | not tried: {error} |", flush=True)
+        except Exception as error:  # one that cannot be tried here keeps none of the others from being tried
+            print(f"| {fault.what} | not tried: {error!r} |", flush=True)
             continue
         strikes += hit.strikes
         print(row(fault, hit, calm[plainly, 0], calm[place]), flush=True)
