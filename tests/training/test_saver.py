@@ -39,7 +39,8 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, model, o
             model.weight.add_(1)
         release.set()
         saver.save(model, optimizer, {"step": 2})
-        with pytest.raises(KeyboardInterrupt), Saver(tmp_path / "other.safetensors", journal) as saver:
+    with Journal(tmp_path, "f") as journal, pytest.raises(KeyboardInterrupt):
+        with Saver(tmp_path / "stopped.safetensors", journal) as saver:
             saver.save(model, optimizer, {"step": 3})
             raise KeyboardInterrupt
     assert [record["step"] for record in read_journal(tmp_path) if "checkpoint" in record] == [1, 2, 3]
