@@ -22,8 +22,8 @@ from tadp_ray.models.conditioning import encoder_of
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.models.text import check_length, word_places
 
-SHOWN = 4
-"""Pictures in the figure."""
+SHOWN, PAIR = 4, 2
+"""Pictures in the figure, and maps of each."""
 
 
 def end_marks(
@@ -71,7 +71,9 @@ def end_marks(
         if len(scores) > 1:
             numbers[f"{text}: miou_sd"] = statistics.stdev(scores)
         notes += [f"mIoU of {text} is missing a seed: {one.command}" for one in models if not one.metrics]
-    files = write_figure(draw(pictures[:SHOWN], maps), folder / "end_marks.png")
+    full = [place for place, own in enumerate(maps[next(iter(maps))]) if len(own) >= PAIR][:SHOWN]
+    rows_shown = {text: [own[place] for place in full] for text, own in maps.items()}
+    files = write_figure(draw([pictures[place][0] for place in full], rows_shown), folder / "end_marks.png")
     return Outcome(numbers, claims(rows, numbers), files, notes)
 
 
@@ -138,18 +140,18 @@ def claims(rows: Mapping[str, Sequence[Mapping[str, float]]], numbers: Mapping[s
     return [*found, Claim(text, lost, "above 0", lost > 0 if known else None)]
 
 
-def draw(
-    pictures: Sequence[tuple[np.ndarray, list[Thing]]], maps: Mapping[str, Sequence[Mapping[str, np.ndarray]]]
-) -> Figure:
+def draw(images: Sequence[np.ndarray], maps: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> Figure:
     """A row for each text, the maps of each picture's largest two things."""
-    figure = Figure(figsize=(1.35 * 3 * len(pictures), 0.3 + 1.6 * len(maps)), layout="constrained", dpi=150)
-    grid = figure.subplots(len(maps), 3 * len(pictures), squeeze=False)
+    across = max(1, (1 + PAIR) * len(images))
+    figure = Figure(figsize=(1.35 * across, 0.3 + 1.6 * len(maps)), layout="constrained", dpi=150)
+    grid = figure.subplots(len(maps), across, squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()
     for row, (text, own) in zip(grid, maps.items(), strict=True):
-        for place, (image, _) in enumerate(pictures):
-            row[3 * place].imshow(image, interpolation="nearest")
-            row[3 * place].set_title(text, fontsize=8)
-            for axes, (name, scores) in zip(row[3 * place + 1 : 3 * place + 3], own[place].items(), strict=False):
+        for place, image in enumerate(images):
+            first, *others = row[(1 + PAIR) * place : (1 + PAIR) * (place + 1)]
+            first.imshow(image, interpolation="nearest")
+            first.set_title(text, fontsize=8)
+            for axes, (name, scores) in zip(others, own[place].items(), strict=False):
                 overlay(axes, image, scores, name)
     return figure

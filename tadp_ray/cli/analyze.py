@@ -83,6 +83,7 @@ def run(
     Trained models that it needs are found in MLflow, whichever sweep trained them; what trains a missing one is said.
     """
     with told():
+        import os
         import shlex
         import sys
 
@@ -92,7 +93,7 @@ def run(
         analysis = load_analysis(file)
         if scale not in analysis.recipes:
             raise ValueError(f"{file}: recipes: none for --scale {scale}; it has {', '.join(analysis.recipes)}")
-        place = file.parent / analysis.recipes[scale]
+        place = Path(os.path.normpath(file.parent / analysis.recipes[scale]))
         recipe = load_recipe(place, changes or ())
         store = open_store(tracking_uri)
 
