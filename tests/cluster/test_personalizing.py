@@ -35,7 +35,7 @@ def test_a_killed_worker_goes_on_from_its_checkpoint_and_mlflow_hears_of_it(tmp_
     deadline = time.monotonic() + 240
     while not (out / "checkpoint.safetensors").is_file() and time.monotonic() < deadline:
         time.sleep(0.05)
-    workers = [child for child in driver.children(recursive=True) if "TrainWorker" in child.name()]
+    workers = [child for child in driver.children(recursive=True) if child.name().startswith("ray::RayTrain")]
     assert workers
     for worker in workers:
         worker.kill()
