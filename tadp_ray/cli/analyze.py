@@ -40,9 +40,9 @@ def attention(
         from tadp_ray.analysis.attention import attend, read_truth
         from tadp_ray.analysis.sheets import attention_sheet, write_figure
         from tadp_ray.data.images import read_image
-        from tadp_ray.models.diffusion import load_diffusion
         from tadp_ray.models.text import words_in
         from tadp_ray.training.checkpoint import write_tensors
+        from tadp_ray.training.study import frozen_diffusion
 
         picture = read_image(image)
         truths = {}
@@ -52,7 +52,7 @@ def attention(
                 raise ValueError(f"--mask {text}: expected WORD=PICTURE, e.g. dog=dog.png")
             truths[name] = read_truth(Path(path), picture.shape[:2])
         words = dict.fromkeys([*(word or words_in(prompt)), *truths])
-        found = attend(load_diffusion(weights), picture, prompt, tuple(words), timestep)
+        found = attend(frozen_diffusion(weights, None), picture, prompt, tuple(words), timestep)
         figures = found.figures(truths)
         facts = {"prompt": prompt, "weights": weights, "timestep": timestep, "tokens": found.tokens}
         out.mkdir(parents=True, exist_ok=True)

@@ -17,9 +17,9 @@ from tadp_ray.cli import app
 from tadp_ray.config.analysis import CopyPaste, OffTarget
 from tadp_ray.config.load import load_recipe
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES, render
-from tadp_ray.models.diffusion import load_diffusion
 from tadp_ray.sweep.plan import plan_one
 from tadp_ray.training.run import train_cell
+from tadp_ray.training.study import frozen_diffusion
 
 RECIPE = Path(__file__).resolve().parents[2] / "experiments/recipes/pocket_segmentation.yaml"
 TEXTS = (
@@ -72,7 +72,7 @@ def test_a_store_without_the_trainings_says_what_makes_them(tmp_path: Path, stor
 
 
 def test_what_is_pasted_is_a_look_alike_that_is_not_there_and_covers_little() -> None:
-    recipe, diffusion = load_recipe(RECIPE), load_diffusion("pocket")
+    recipe, diffusion = load_recipe(RECIPE), frozen_diffusion("pocket", None)
     cases = list(make_cases(CopyPaste(kind="copy_paste", cases=8), shown(recipe, 0, 40), diffusion))
     assert len(cases) >= 8
     for case in cases:
