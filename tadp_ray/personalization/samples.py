@@ -1,5 +1,6 @@
 """Pictures that a model draws of the same captions and the same noise, as it was and with what it has learned."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def write_samples(
             axis.set_xticks([])
             axis.set_yticks([])
             axis.spines[:].set_visible(False)
-        row[0].set_ylabel(heading.replace("$", r"\$"), fontsize=8)
+        row[0].set_ylabel(textwrap.fill(heading, 22).replace("$", r"\$"), fontsize=8)
     for axis, caption in zip(grid[1], captions, strict=True):
         axis.set_title(caption.replace("$", r"\$"), fontsize=7, wrap=True)
     draft = path.with_suffix(".part")
