@@ -122,12 +122,17 @@ def resume(
         Damaged: none is whole.
         ValueError: it belongs to another cell, or does not fit the model.
     """
-    for path in found:
+    for place, path in enumerate(found):
         try:
-            return path, load(path, model, optimizer, schedule, fingerprint)
+            facts = load(path, model, optimizer, schedule, fingerprint)
         except Damaged:
             if path == found[-1]:
                 raise
+            continue
+        # The next one written keeps the one before it, which must be this one and no torn one.
+        for torn in found[:place]:
+            torn.unlink(missing_ok=True)
+        return path, facts
     return None
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -41,14 +42,17 @@ class Journal:
     def __init__(self, folder: Path, fingerprint: str, patience: float = 60.0) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = acquire_lock(folder / "lock", patience)
-        # Without a buffer, what a full disk does not take is not kept for later, in the middle of another record.
-        self._file = (folder / "journal.jsonl").open("ab+", buffering=0)
-        self._torn = False
-        if self._file.tell():
-            self._file.seek(-1, os.SEEK_END)
-            self._torn = self._file.read(1) != b"\n"
-        self._write({"type": "started", "fingerprint": fingerprint})
+        with ExitStack() as held:
+            self._lock = acquire_lock(folder / "lock", patience)
+            held.callback(os.close, self._lock)
+            # Without a buffer, what a full disk does not take is not kept for later, in the middle of another record.
+            self._file = held.enter_context((folder / "journal.jsonl").open("ab+", buffering=0))
+            self._torn = False
+            if self._file.tell():
+                self._file.seek(-1, os.SEEK_END)
+                self._torn = self._file.read(1) != b"\n"
+            self._write({"type": "started", "fingerprint": fingerprint})
+            self._held = held.pop_all()
 
     def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
         """Append the metrics of one step."""
@@ -78,8 +82,7 @@ class Journal:
             if isinstance(error, Exception):
                 self.fail(f"{type(error).__name__}: {error}")
         finally:
-            self._file.close()
-            os.close(self._lock)
+            self._held.close()
 
     def _write(self, record: dict[str, Any]) -> None:
         # The torn line of a killed process, or of a full disk, must not swallow this record.

@@ -25,6 +25,12 @@ def test_a_full_disk_tears_no_record_that_comes_after_and_frees_the_lock(tmp_pat
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         journal.report(3, {"loss": 0.25})
         raise OSError("no room")
+    with pytest.raises(OSError):
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "journal.jsonl").stat().st_size, limits[1]))
+        try:
+            Journal(tmp_path, "f")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     signal.signal(signal.SIGXFSZ, before)
     os.close(acquire_lock(tmp_path / "lock"))
     records = [(record["type"], record.get("step")) for record in read_journal(tmp_path)]

@@ -305,14 +305,18 @@ def test_a_checkpoint_with_a_flipped_bit_leaves_the_one_before(tiny_cell, stop_a
     stop_after(5)
     with pytest.raises(Stopped):
         train_cell(cell, CPU)
-    stop_after(None)
     newest, before = checkpoints(cell.folder)
     content = bytearray(newest.read_bytes())
     content[-100] ^= 1
     newest.write_bytes(content)
+    stop_after(3)
+    with pytest.raises(Stopped):
+        train_cell(cell, CPU)
+    assert checkpoints(cell.folder) == [before], "the damaged one would be kept as the one before the next"
+    stop_after(None)
     assert numbers(train_cell(cell, CPU)) == numbers(train_cell(whole, CPU))
     resumed = [record for record in read_journal(cell.folder) if record.get("checkpoint") == str(before)]
-    assert [record["step"] for record in resumed] == [2] and not checkpoints(cell.folder)
+    assert [record["step"] for record in resumed] == [2, 2] and not checkpoints(cell.folder)
 
 
 def test_the_best_weights_are_kept_beside_the_last(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
