@@ -32,7 +32,7 @@ from small_sweep import Sweep
 
 from tadp_ray.tracking.dashboard import serve, stop
 from tadp_ray.tracking.store import open_store
-from tadp_ray.training.reporter import CHECKPOINT, PREVIOUS
+from tadp_ray.training.reporter import checkpoints
 
 HEAD = """\
 | fault (times it struck) | the same command finished, starts | table equal in every digit | every value in MLflow, once \
@@ -111,17 +111,18 @@ def fill_disk(sweep: Sweep, chance: random.Random) -> Mend:
 
 def tear_checkpoint(sweep: Sweep, chance: random.Random) -> Mend:
     """The command is killed, and the newest checkpoint of a cell loses its end."""
-    while sweep.process.is_running() and not any((cell / PREVIOUS).exists() for cell in sweep.cells):
+
+    def twice() -> list[Path]:
+        return [kept[0] for cell in sweep.cells if len(kept := checkpoints(cell)) > 1]
+
+    while sweep.process.is_running() and not twice():
         time.sleep(0.1)
     family = sweep.process.children(recursive=True)
     sweep.process.kill()
 
     def tear() -> None:
         psutil.wait_procs(family, timeout=60)
-        torn = [
-            cell / CHECKPOINT for cell in sweep.cells if (cell / CHECKPOINT).exists() and (cell / PREVIOUS).exists()
-        ]
-        for path in torn:
+        for path in twice():
             os.truncate(path, chance.randrange(path.stat().st_size))
 
     return tear
