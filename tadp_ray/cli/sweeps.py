@@ -28,7 +28,10 @@ def sweep(
     recipe: RecipeOption = None,
     changes: ChangesOption = None,
     seeds: Annotated[str | None, typer.Option(help="e.g. 0,1,2.", show_default="the experiment's")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="A part of the grid, e.g. caption.recall=1.0.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="A part of the grid, e.g. caption.recall=1.0; repeated for an axis: any of them."),
+    ] = None,
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; train nothing.")] = False,

@@ -94,7 +94,7 @@ def make_plan(
         recipe: a recipe file instead of the experiment's own.
         overrides: `key=value` texts laid over the recipe.
         seeds: instead of the experiment's.
-        only: `axis=value` texts; cells that match all of them are asked for.
+        only: `axis=value` texts; asked for are cells with one of the values named, on every axis named.
 
     Raises:
         ConfigError: something in the files or the texts is wrong; every error of a file at once.
@@ -129,8 +129,10 @@ def make_plan(
         raise ConfigError(
             [f"{file}: figure.kind={kind}: drawn of segmentation only, not of {min(others)}; leave it out"]
         )
-    wanted = [parse_only(text, sweep) for text in only]
-    asked = [cell for cell in cells if all(cell.axes[key] == value for key, value in wanted)]
+    wanted: dict[str, list[Any]] = {}
+    for key, value in (parse_only(text, sweep) for text in only):
+        wanted.setdefault(key, []).append(value)
+    asked = [cell for cell in cells if all(cell.axes[key] in values for key, values in wanted.items())]
     return Plan(name, settings_of(recipe, overrides), scale, experiment.question, tuple(cells), tuple(asked))
 
 

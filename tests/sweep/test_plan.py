@@ -27,6 +27,8 @@ def test_cells_are_axes_times_seeds(experiment: Path) -> None:
         "precision=0.5 recall=1.0 seed=7",
     ]
     assert plan.folder == Path("runs/tiny/pocket").absolute()
+    both = make_plan(experiment, "pocket", only=["caption.recall=1", "caption.recall=0.5", "caption.precision=1"])
+    assert [cell.axes["caption.recall"] for cell in both.asked] == [0.5, 1.0]
 
 
 def test_fingerprints_follow_what_can_change_a_result(experiment: Path, tmp_path: Path) -> None:
