@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tadp_ray.analysis.attention import average, image_latents, read_layers
 from tadp_ray.analysis.finding import Claim, Outcome
-from tadp_ray.analysis.sheets import overlay, write_figure
+from tadp_ray.analysis.sheets import overlay
 from tadp_ray.analysis.shown import Thing, check_names, seen, shown
 from tadp_ray.config.analysis import CopyPaste
 from tadp_ray.config.schema import Recipe
@@ -22,6 +22,7 @@ from tadp_ray.metrics.localisation import mass
 from tadp_ray.models.conditioning import encode_prompts
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.models.text import check_length, word_places
+from tadp_ray.pictures.files import write_both
 
 POOL = 5
 """Pictures that are looked through for each case, and fifty besides."""
@@ -80,7 +81,7 @@ def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: Diffusio
             "with its thing pasted beside, it attends to the thing more (% of cases)", share, "at least 80", share >= 80
         ),
     ]
-    pictures = write_figure(draw(cases[:6]), folder / "copy_paste.png")
+    pictures = write_both(draw(cases[:6]), folder / "copy_paste.png")
     return Outcome({**numbers, "moved_percent": share, "cases": len(cases)}, claims, pictures)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tadp_ray.analysis.attention import average, image_latents, read_layers
 from tadp_ray.analysis.finding import Claim, Outcome, Trained
-from tadp_ray.analysis.sheets import overlay, write_figure
+from tadp_ray.analysis.sheets import overlay
 from tadp_ray.analysis.shown import Thing, seen, shown
 from tadp_ray.captions.prompts import NAME_END
 from tadp_ray.config.analysis import EndMarks
@@ -21,6 +21,7 @@ from tadp_ray.metrics.localisation import diffuseness, localisation
 from tadp_ray.models.conditioning import encoder_of
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.models.text import check_length, word_places
+from tadp_ray.pictures.files import write_both
 
 SHOWN, PAIR = 4, 2
 """Pictures in the figure, and maps of each."""
@@ -73,7 +74,7 @@ def end_marks(
         notes += [f"mIoU of {text} is missing a seed: {one.command}" for one in models if not one.metrics]
     full = [place for place, own in enumerate(maps[next(iter(maps))]) if len(own) >= PAIR][:SHOWN]
     rows_shown = {text: [own[place] for place in full] for text, own in maps.items()}
-    files = write_figure(draw([pictures[place][0] for place in full], rows_shown), folder / "end_marks.png")
+    files = write_both(draw([pictures[place][0] for place in full], rows_shown), folder / "end_marks.png")
     return Outcome(numbers, claims(rows, numbers), files, notes)
 
 

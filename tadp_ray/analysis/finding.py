@@ -1,14 +1,10 @@
 """What an analysis finds: numbers, claims held against them, pictures; and the trained models that it asks for."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from tadp_ray.config.cell import Cell
-
-FINDING = "finding.json"
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,16 @@ class Outcome:
     notes: Sequence[str] = ()
     """What is missing, with the command that fills it."""
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a finding's file says of it."""
+        return {
+            "numbers": dict(self.numbers),
+            "claims": [asdict(claim) for claim in self.claims],
+            "sentence": "; ".join(claim.sentence for claim in self.claims) + ".",
+            "notes": list(self.notes),
+        }
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -50,26 +56,3 @@ class Trained:
     """Which trains it."""
     metrics: Mapping[str, float] | None
     """Final ones; None: not trained yet."""
-
-
-def write_finding(folder: Path, facts: Mapping[str, Any], outcome: Outcome) -> Path:
-    """Write finding.json beside the pictures, whole or not at all.
-
-    Args:
-        folder: of this analysis.
-        facts: name, question, figure_of_paper, command, settings, run_id, commit.
-        outcome: what was found.
-    """
-    content = {
-        **facts,
-        "numbers": dict(outcome.numbers),
-        "claims": [asdict(claim) for claim in outcome.claims],
-        "sentence": "; ".join(claim.sentence for claim in outcome.claims) + ".",
-        "notes": list(outcome.notes),
-        "pictures": list(outcome.pictures),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f"{FINDING}.part"
-    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    draft.replace(folder / FINDING)
-    return folder / FINDING

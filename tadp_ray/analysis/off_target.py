@@ -8,13 +8,13 @@ import torch
 from matplotlib.figure import Figure
 
 from tadp_ray.analysis.finding import Claim, Outcome, Trained
-from tadp_ray.analysis.sheets import write_figure
 from tadp_ray.analysis.shown import look_alikes
 from tadp_ray.analysis.trained import Segmenter, load_segmenter
 from tadp_ray.config.analysis import OffTarget
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.data.sample import IGNORE
 from tadp_ray.metrics.segmentation import SegmentationMetrics
+from tadp_ray.pictures.files import write_both
 from tadp_ray.training.evaluate import truth
 
 ALL_NAMES = CaptionConfig(source="class_names")
@@ -50,7 +50,7 @@ def off_target(config: OffTarget, found: Sequence[Trained], device: torch.device
     }
     for place, (shown, taken, rise) in enumerate(strongest(classes, means[1] - means[0]), 1):
         numbers[f"confusion_{place:02d} {shown} as {taken}"] = rise
-    return Outcome(numbers, claims(seeds), write_figure(draw(classes, *means), folder / "off_target.png"))
+    return Outcome(numbers, claims(seeds), write_both(draw(classes, *means), folder / "off_target.png"))
 
 
 def confusion(segmenter: Segmenter, caption: CaptionConfig | None) -> tuple[torch.Tensor, torch.Tensor, float]:

@@ -59,7 +59,7 @@ def analyse(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Tra
     look, seed = analysis.look, analysis.seeds[0]
     if isinstance(look, OffTarget):
         return off_target(look, found["right names"], device, folder)
-    diffusion = on(frozen_diffusion(recipe.model.weights, None), device)
+    diffusion = on(frozen_diffusion(recipe.model.weights, recipe.model.embeddings, None), device)
     if isinstance(look, CopyPaste):
         return copy_paste(look, recipe, seed, diffusion, folder)
     if isinstance(look, EndMarks):

@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,17 +11,6 @@ from tadp_ray.analysis.attention import Attention
 
 ACROSS = 8
 """Maps beside each other."""
-
-
-def write_figure(figure: Figure, path: Path) -> list[str]:
-    """Write a figure as PNG and as PDF, each whole or not at all; returns the files' names."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for kind in ("png", "pdf"):
-        draft = path.with_suffix(f".{kind}.part")
-        # A date in the file would make equal pictures differ.
-        figure.savefig(draft, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
-        draft.replace(path.with_suffix(f".{kind}"))
-    return [f"{path.stem}.png", f"{path.stem}.pdf"]
 
 
 def overlay(axes: Axes, image: np.ndarray, scores: np.ndarray, title: str = "") -> None:

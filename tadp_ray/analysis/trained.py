@@ -9,10 +9,9 @@ from torch import Tensor
 from tadp_ray.analysis.finding import Trained
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.models.tadp import TADP
-from tadp_ray.training import checkpoint
-from tadp_ray.training.distributed import World
 from tadp_ray.training.evaluate import outputs, passes
-from tadp_ray.training.run import MODEL, build_model, evaluation_latents
+from tadp_ray.training.predict import load_trained
+from tadp_ray.training.run import MODEL
 from tadp_ray.training.study import Study
 
 
@@ -59,12 +58,6 @@ def load_segmenter(one: Trained, device: torch.device) -> Segmenter:
     """A trained cell, ready to look.
 
     Raises:
-        ValueError: its weights are damaged, or do not fit.
+        ValueError: its weights are not there, are damaged, or are another cell's.
     """
-    torch.set_num_threads(one.cell.recipe.compute.cpus)
-    study = Study(one.cell.recipe, one.cell.seed)
-    model = build_model(study, device)
-    path = one.cell.folder / MODEL
-    checkpoint.load_weights(path, model, checkpoint.read_tensors(path)[0])
-    latents = evaluation_latents(one.cell.digests, study, model, device, World.current())
-    return Segmenter(model.eval(), study, latents, device)
+    return Segmenter(*load_trained(one.cell, one.cell.folder / MODEL, device), device)

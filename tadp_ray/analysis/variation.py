@@ -11,7 +11,6 @@ from torch import Tensor
 
 from tadp_ray.analysis.attention import image_latents
 from tadp_ray.analysis.finding import Claim, Outcome, Trained
-from tadp_ray.analysis.sheets import write_figure
 from tadp_ray.analysis.shown import seen, shown
 from tadp_ray.analysis.trained import load_segmenter
 from tadp_ray.captions.describe import plain_sentence
@@ -23,6 +22,7 @@ from tadp_ray.models.denoising import drawing_pipeline, load_scheduler
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.models.text import check_length
 from tadp_ray.models.weights import locate
+from tadp_ray.pictures.files import write_both
 from tadp_ray.pocket.autoencoder import as_pixels
 from tadp_ray.pocket.gate import load_classifier
 from tadp_ray.training.chance import generator
@@ -64,8 +64,8 @@ def variation(
     still = 100 * (judged(judge, reconstructed(diffusion, originals)) * absent).sum(1)
     numbers = {f"{name}, {steps} steps": float(values.mean()) for (name, steps), values in off.items()}
     numbers |= {"reconstruction": float(still.mean()), "images": len(pictures)}
-    files = write_figure(draw_panels(config, originals[:4], drawn), folder / "panels.png")
-    files += write_figure(draw_curves(config, off, still), folder / "off_target.png")
+    files = write_both(draw_panels(config, originals[:4], drawn), folder / "panels.png")
+    files += write_both(draw_curves(config, off, still), folder / "off_target.png")
     return Outcome(numbers, claims(config, off), files)
 
 

@@ -38,9 +38,10 @@ def attention(
         import json
 
         from tadp_ray.analysis.attention import attend, read_truth
-        from tadp_ray.analysis.sheets import attention_sheet, write_figure
+        from tadp_ray.analysis.sheets import attention_sheet
         from tadp_ray.data.images import read_image
         from tadp_ray.models.text import words_in
+        from tadp_ray.pictures.files import write_both
         from tadp_ray.training.checkpoint import write_tensors
         from tadp_ray.training.study import frozen_diffusion
 
@@ -52,12 +53,12 @@ def attention(
                 raise ValueError(f"--mask {text}: expected WORD=PICTURE, e.g. dog=dog.png")
             truths[name] = read_truth(Path(path), picture.shape[:2])
         words = dict.fromkeys([*(word or words_in(prompt)), *truths])
-        found = attend(frozen_diffusion(weights, None), picture, prompt, tuple(words), timestep)
+        found = attend(frozen_diffusion(weights, None, None), picture, prompt, tuple(words), timestep)
         figures = found.figures(truths)
         facts = {"prompt": prompt, "weights": weights, "timestep": timestep, "tokens": found.tokens}
         out.mkdir(parents=True, exist_ok=True)
         write_tensors(out / "maps.safetensors", {name: maps[0] for name, maps in found.layers.items()}, facts)
-        write_figure(attention_sheet(found), out / "maps.png")
+        write_both(attention_sheet(found), out / "maps.png")
         draft = out / "maps.json.part"
         draft.write_text(json.dumps({**facts, "image": str(image), "words": figures}, indent=1) + "\n")
         draft.replace(out / "maps.json")
@@ -97,11 +98,9 @@ def run(
         recipe = load_recipe(place, changes or ())
         store = open_store(tracking_uri)
 
-        from tadp_ray.analysis.finding import write_finding
         from tadp_ray.analysis.run import analyse, asked, check
         from tadp_ray.sweep.trained import find_trained
-        from tadp_ray.tracking.analysis_run import begin_analysis, end_analysis, fail_analysis
-        from tadp_ray.tracking.provenance import provenance
+        from tadp_ray.tracking.findings import keep_finding
 
         found = {
             name: find_trained(store, place, changes or (), keys, analysis.seeds)
@@ -115,24 +114,16 @@ def run(
             "seeds": list(analysis.seeds),
             **analysis.look.model_dump(mode="json"),
         }
-        run_id = begin_analysis(store, name, scale, analysis.question, settings)
-        try:
-            outcome = analyse(analysis, recipe, found, storage / name)
-        except BaseException:
-            fail_analysis(store, run_id)
-            raise
+        outcome = analyse(analysis, recipe, found, storage / name)
         facts = {
             "name": name,
             "question": analysis.question,
             "figure_of_paper": analysis.figure,
             "command": shlex.join(["tadp-ray", *sys.argv[1:]]),
             "settings": settings,
-            "run_id": run_id,
-            "commit": provenance().get("tadp.commit"),
+            **outcome.told,
         }
-        finding = write_finding(storage / name, facts, outcome)
-        files = [finding, *(storage / name / picture for picture in outcome.pictures)]
-        end_analysis(store, run_id, name, outcome.numbers, files)
+        keep_finding(store, storage / name, facts, outcome.pictures)
         for key, value in outcome.numbers.items():
             console.print(f"{key:<44}{value:>12.4g}", highlight=False, markup=False)
         for line in (*(claim.sentence for claim in outcome.claims), *outcome.notes):

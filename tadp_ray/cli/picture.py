@@ -157,9 +157,8 @@ def keep(contest: "Contest", out: Path, tracking_uri: str, files: list[str]) -> 
         "command": shlex.join(["tadp-ray", *sys.argv[1:]]),
         "settings": rule(contest.task, "better"),
         "numbers": {
-            f"mean over {len(contest.ids)} images: {SCORES[contest.task]}": dict(
-                zip(contest.systems, np.nanmean(contest.scores, 1).tolist(), strict=True)
-            )
+            f"{system}: {SCORES[contest.task]}, mean over {len(contest.ids)} images": mean
+            for system, mean in zip(contest.systems, np.nanmean(contest.scores, 1).tolist(), strict=True)
         },
     }
     return keep_finding(open_store(tracking_uri), out, facts, files)

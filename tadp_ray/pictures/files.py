@@ -6,6 +6,13 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 
+def write_both(figure: Figure, path: Path) -> list[str]:
+    """Write a figure as PNG for the page and as PDF for LaTeX, `path` giving the name of both; returns the files' names."""
+    paths = [path.with_suffix(ending) for ending in (".png", ".pdf")]
+    write_figure(figure, *paths)
+    return [written.name for written in paths]
+
+
 def write_figure(figure: Figure, *paths: Path) -> None:
     """Write a figure as PNG or PDF, as each path ends, every file whole or not at all; PDF keeps its text as text."""
     for path in paths:

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlflow.entities import Metric, Param
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tadp_ray.tracking.journal_run import METRICS_PER_BATCH, flatten, metric_key
 from tadp_ray.tracking.provenance import provenance
 from tadp_ray.tracking.query import pages
 from tadp_ray.tracking.store import Store
@@ -53,6 +55,8 @@ class AnalysisRun(BaseModel):
 def keep_finding(store: Store, folder: Path, facts: Mapping[str, Any], files: Sequence[str]) -> str:
     """Keep a finding: write finding.json into a folder, and both it and the named files beside it into a run of its own.
 
+    The run bears the settings as parameters and the numbers as metrics, too; it is tagged when it is whole.
+
     Args:
         store: where.
         folder: holds the files.
@@ -61,14 +65,22 @@ def keep_finding(store: Store, folder: Path, facts: Mapping[str, Any], files: Se
 
     Returns: the run's id.
     """
-    tags = {NAME: facts["name"], **provenance()}
-    run_id = store.client.create_run(store.experiment_id(EXPERIMENT), tags=tags, run_name=facts["name"]).info.run_id
+    tags = {"mlflow.note.content": facts["question"], **provenance()}
+    run = store.client.create_run(store.experiment_id(EXPERIMENT), tags=tags, run_name=facts["name"])
+    run_id = run.info.run_id
     made = {"run_id": run_id, "commit": tags.get("tadp.commit"), "pictures": list(files)}
     draft = folder / f"{FINDING}.part"
     draft.write_text(json.dumps({**facts, **made}, indent=1) + "\n", encoding="utf-8")
     draft.replace(folder / FINDING)
     for name in (FINDING, *files):
         store.client.log_artifact(run_id, str(folder / name))
+    settings, began = facts.get("settings", {}), run.info.start_time
+    params = flatten(settings if isinstance(settings, Mapping) else {"settings": settings})
+    store.client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
+    numbers = [Metric(metric_key(name), float(value), began, 0) for name, value in facts.get("numbers", {}).items()]
+    for first in range(0, len(numbers), METRICS_PER_BATCH):
+        store.client.log_batch(run_id, metrics=numbers[first : first + METRICS_PER_BATCH])
+    store.client.set_tag(run_id, NAME, facts["name"])
     store.client.set_terminated(run_id, "FINISHED")
     return run_id
 

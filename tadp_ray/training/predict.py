@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,8 +10,10 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
 from tadp_ray.training.distributed import World
 from tadp_ray.training.evaluate import predictions, truth
@@ -32,6 +34,28 @@ def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.devic
     Raises:
         ValueError: the weights are not there, are damaged, or are another cell's.
     """
+    model, study, latents = load_trained(cell, model_file, device)
+    files = BoxFiles(study.val.classes) if study.task.truth == "boxes" else MapFiles()
+    names = file_names(study.val.ids)
+    for index, found in predictions(model, study, latents, range(len(names)), device):
+        size = study.scored_size(index)
+        image = study.val[index].image
+        save(
+            folder / "images" / f"{names[index]}.png",
+            image if image.shape[:2] == size else cv2.resize(image, size[::-1]),
+        )
+        files.add(folder, names[index], size, truth(study, index)[0], found[0])
+    files.end(folder)
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in study.val.classes))
+    return len(names)
+
+
+def load_trained(cell: Cell, model_file: Path, device: torch.device) -> tuple[TADP, Study, Mapping[str, Tensor]]:
+    """A finished cell in evaluation mode, with its data and the latents that it was scored on.
+
+    Raises:
+        ValueError: the weights are not there, are damaged, or are another cell's.
+    """
     if not model_file.is_file():
         raise ValueError(
             f"{model_file}: no such file; the cell's weights were moved or deleted, or lie on another machine"
@@ -47,20 +71,7 @@ def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.devic
     model = build_model(study, device).eval()
     study.keep_contexts(cell.digests, device)
     checkpoint.load_weights(model_file, model, tensors)
-    latents = evaluation_latents(cell.digests, study, model, device, World.current())
-    files = BoxFiles(study.val.classes) if study.task.truth == "boxes" else MapFiles()
-    names = file_names(study.val.ids)
-    for index, found in predictions(model, study, latents, range(len(names)), device):
-        size = study.scored_size(index)
-        image = study.val[index].image
-        save(
-            folder / "images" / f"{names[index]}.png",
-            image if image.shape[:2] == size else cv2.resize(image, size[::-1]),
-        )
-        files.add(folder, names[index], size, truth(study, index)[0], found[0])
-    files.end(folder)
-    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in study.val.classes))
-    return len(names)
+    return model, study, evaluation_latents(cell.digests, study, model, device, World.current())
 
 
 def file_names(ids: Sequence[str]) -> list[str]:

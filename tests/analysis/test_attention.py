@@ -80,7 +80,7 @@ def test_an_image_of_any_mode_is_looked_at(tmp_path: Path) -> None:
     for mode in ("RGBA", "L", "P", "1", "CMYK", "LA"):
         file = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
         Image.new("RGB", (9, 7), "red").convert(mode).save(file)
-        found = attend(frozen_diffusion("pocket", None), read_image(file), "a red car", ["car"])
+        found = attend(frozen_diffusion("pocket", None, None), read_image(file), "a red car", ["car"])
         assert found.words["car"].shape == (7, 9) and np.isfinite(found.words["car"]).all()
 
 

@@ -72,7 +72,7 @@ def test_a_store_without_the_trainings_says_what_makes_them(tmp_path: Path, stor
 
 
 def test_what_is_pasted_is_a_look_alike_that_is_not_there_and_covers_little() -> None:
-    recipe, diffusion = load_recipe(RECIPE), frozen_diffusion("pocket", None)
+    recipe, diffusion = load_recipe(RECIPE), frozen_diffusion("pocket", None, None)
     cases = list(make_cases(CopyPaste(kind="copy_paste", cases=8), shown(recipe, 0, 40), diffusion))
     assert len(cases) >= 8
     for case in cases:
