@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from tadp_ray.tracking.dashboard import dashboard, serve
-from tadp_ray.tracking.journal_run import cell_source
 from tadp_ray.tracking.sender import Sender
+from tadp_ray.tracking.source import cell_source
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import attach, end_parent, parent
 
