@@ -56,7 +56,10 @@ def joined(address: str | None, dashboard: bool) -> Iterator[list[dict[str, floa
             address=address or "local",
             logging_level="ERROR",
             log_to_driver=False,
-            runtime_env={"env_vars": RAY_TRAIN | ({} if address else {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"})},
+            runtime_env={
+                "env_vars": RAY_TRAIN | ({} if address else {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}),
+                "worker_process_setup_hook": "tadp_ray.sweep.home.know_own_cluster",
+            },
             **({} if address else local),
         )
     except ConnectionError as error:
