@@ -159,6 +159,8 @@ def test_killed_driver(sweep, undisturbed) -> None:
     assert hit.table() == undisturbed
 
 
+# Ray's own cluster for tests leaves a socket open that it looked for a free port with.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_node_dies_and_another_joins(sweep, undisturbed, nodes) -> None:
     """Of three nodes one is killed with the cell that trains there; a fourth one takes it up."""
     hit = sweep("nodes", "--set", "compute.checkpoint_every=4", "--address", nodes.address)
