@@ -1,10 +1,12 @@
 """Real Ray, real MLflow, real kills: whatever happens, the finished table is the undisturbed one, digit for digit."""
 
 import csv
+import gc
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import psutil
@@ -100,6 +102,10 @@ def nodes():
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     cluster.add_node()
     cluster.add_node()
+    with warnings.catch_warnings():
+        # Ray leaves a socket open that it looked for a free port with.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
     yield cluster
     cluster.shutdown()
 
@@ -159,8 +165,6 @@ def test_killed_driver(sweep, undisturbed) -> None:
     assert hit.table() == undisturbed
 
 
-# Ray's own cluster for tests leaves a socket open that it looked for a free port with.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_node_dies_and_another_joins(sweep, undisturbed, nodes) -> None:
     """Of three nodes one is killed with the cell that trains there; a fourth one takes it up."""
     hit = sweep("nodes", "--set", "compute.checkpoint_every=4", "--address", nodes.address)
