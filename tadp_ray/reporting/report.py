@@ -46,9 +46,11 @@ class Part:
 
     @property
     def state(self) -> str:
-        """`whole`, `17 of 18 places`, `not run`."""
+        """`whole`, `17 of 18 places`, `2 of 11 claims`, `not run`."""
         if self.missing:
             return "not run"
+        if unknown := sum(claim.holds is None for claim in self.claims):
+            return f"{len(self.claims) - unknown} of {len(self.claims)} claims"
         if self.table is None:
             return "whole"
         entries = [entry for row in self.table.entries for entry in row]
