@@ -134,7 +134,9 @@ def repeated(cell: Path) -> tuple[int, int]:
             if again:
                 start = record["step"] if reached else 0
                 following = min(reached - reached % LOG_EVERY + LOG_EVERY, STEPS)
-                low, high, again, reached = low + reached - start, high + following - start, False, start
+                # A checkpoint may be there whose own entry, and those of its steps, were not.
+                low, high = low + max(reached - start, 0), high + max(following - start, 0)
+                again, reached = False, start
             # A checkpoint is told when it is written, which may be some steps later.
             reached = max(reached, record["step"])
     return low, high
