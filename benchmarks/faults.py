@@ -18,7 +18,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -82,7 +81,8 @@ def kill_node(sweep: Sweep, chance: random.Random) -> Mend:
     """Its raylet and all that runs there; another node joins some seconds later."""
     nodes = sweep.scene
     nodes.remove_node(chance.choice(sorted(nodes.worker_nodes, key=lambda node: node.unique_id)), allow_graceful=False)
-    threading.Timer(chance.uniform(3, 10), nodes.add_node, kwargs={"wait": False}).start()
+    time.sleep(chance.uniform(3, 10))
+    nodes.add_node(wait=False)
 
 
 def kill_server(sweep: Sweep, chance: random.Random) -> Mend:
