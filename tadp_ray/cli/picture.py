@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tadp_ray.cli.score import ClassesOption, TargetsOption
+from tadp_ray.cli.score import ClassesOption, EigenCropOption, FarthestOption, IgnoreOption, TargetsOption, UnitsOption
 from tadp_ray.cli.words import KeepOption, console, parse_classes, told
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ def picture_segmentation(
     images: ImagesOption,
     targets: TargetsOption,
     classes: ClassesOption,
-    ignore: Annotated[
-        list[int] | None, typer.Option(help="Target value that is not scored; may be repeated.", show_default="255")
-    ] = None,
+    ignore: IgnoreOption = None,
     reduce_zero_label: Annotated[
         bool, typer.Option("--reduce-zero-label", help="In all folders label k is class k-1, 0 none (ADE20K).")
     ] = False,
@@ -60,11 +58,9 @@ def picture_depth(
         list[float],
         typer.Option(min=1e-6, help="Units per metre, of all systems, or repeated for each in their order."),
     ],
-    target_scale: Annotated[float, typer.Option(min=1e-6, help="Units per metre: 1000 in millimetres, 1 in metres.")],
-    max_depth: Annotated[float, typer.Option(min=0.01, help="Metres; what is farther away is not scored.")] = 10.0,
-    eigen_crop: Annotated[
-        bool, typer.Option("--eigen-crop", help="Score only what is usual on NYUv2's images of 480x640.")
-    ] = False,
+    target_scale: UnitsOption,
+    max_depth: FarthestOption = 10.0,
+    eigen_crop: EigenCropOption = False,
     count: CountOption = 4,
     tracking_uri: KeepOption = None,
 ) -> None:

@@ -15,7 +15,14 @@ app = typer.Typer(
 PredictionsOption = Annotated[Path, typer.Option(help="Folder of predictions; a file is named as its target.")]
 TargetsOption = Annotated[Path, typer.Option(help="Folder of ground truth.")]
 ClassesOption = Annotated[str, typer.Option(help="Names in label order: a,b,c or a text file with one a line.")]
+IgnoreOption = Annotated[
+    list[int] | None, typer.Option(help="Target value that is not scored; may be repeated.", show_default="255")
+]
 UnitsOption = Annotated[float, typer.Option(min=1e-6, help="Units per metre: 1000 in millimetres, 1 in metres.")]
+FarthestOption = Annotated[float, typer.Option(min=0.01, help="Metres; what is farther away is not scored.")]
+EigenCropOption = Annotated[
+    bool, typer.Option("--eigen-crop", help="Score only what is usual on NYUv2's images of 480x640.")
+]
 
 
 @app.command("segmentation")
@@ -23,9 +30,7 @@ def score_segmentation(
     predictions: PredictionsOption,
     targets: TargetsOption,
     classes: ClassesOption,
-    ignore: Annotated[
-        list[int] | None, typer.Option(help="Target value that is not scored; may be repeated.", show_default="255")
-    ] = None,
+    ignore: IgnoreOption = None,
     reduce_zero_label: Annotated[
         bool, typer.Option("--reduce-zero-label", help="In both folders label k is class k-1, 0 none (ADE20K).")
     ] = False,
@@ -47,10 +52,8 @@ def score_depth(
     targets: TargetsOption,
     prediction_scale: UnitsOption,
     target_scale: UnitsOption,
-    max_depth: Annotated[float, typer.Option(min=0.01, help="Metres; what is farther away is not scored.")] = 10.0,
-    eigen_crop: Annotated[
-        bool, typer.Option("--eigen-crop", help="Score only what is usual on NYUv2's images of 480x640.")
-    ] = False,
+    max_depth: FarthestOption = 10.0,
+    eigen_crop: EigenCropOption = False,
     as_json: JSONOption = False,
 ) -> None:
     """Depth maps: delta1..3, abs_rel, sq_rel, rmse, rmse_log, log10 and silog, per image, then averaged over images.

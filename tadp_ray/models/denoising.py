@@ -3,8 +3,9 @@
 import json
 
 import diffusers
-from diffusers import SchedulerMixin, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, SchedulerMixin, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.models.weights import locate
@@ -55,15 +56,32 @@ def denoising_errors(
 
 def drawing_pipeline(diffusion: Diffusion, scheduler: SchedulerMixin) -> StableDiffusionPipeline:
     """A pipeline that draws with these parts, without progress bars."""
-    pipeline = StableDiffusionPipeline(
+    pipeline = assembled(
         vae=diffusion.vae,
         unet=diffusion.unet,
         text_encoder=diffusion.text_encoder,
         tokenizer=diffusion.tokenizer,
         scheduler=scheduler,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def assembled(
+    vae: AutoencoderKL,
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    scheduler: SchedulerMixin,
+) -> StableDiffusionPipeline:
+    """The parts as diffusers' pipeline, without its filter of what is drawn."""
+    return StableDiffusionPipeline(
+        vae=vae,
+        unet=unet,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from tadp_ray.pictures.files import write_figure
 from tadp_ray.training.chance import generator
 
 STEPS, GUIDANCE = 25, 3.0
@@ -55,6 +55,4 @@ def write_samples(
         row[0].set_ylabel(textwrap.fill(heading, 22).replace("$", r"\$"), fontsize=8)
     for axis, caption in zip(grid[1], captions, strict=True):
         axis.set_title(caption.replace("$", r"\$"), fontsize=7, wrap=True)
-    draft = path.with_suffix(".part")
-    FigureCanvasAgg(figure).print_png(draft)
-    draft.replace(path)
+    write_figure(figure, path)

@@ -17,7 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from tadp_ray.models.conditioning import encode_prompts
-from tadp_ray.models.denoising import denoising_errors
+from tadp_ray.models.denoising import assembled, denoising_errors
 from tadp_ray.pocket.tokenizer import write_tokenizer
 
 TEXT_WIDTH = 64
@@ -95,16 +95,13 @@ def build_denoiser(size: int, channels: tuple[int, ...]) -> Denoiser:
 def save_pipeline(folder: Path, vae: AutoencoderKL, denoiser: Denoiser) -> None:
     """Write a folder that `StableDiffusionPipeline.from_pretrained` reads, in half precision but for the text encoder."""
     quiet()
-    pipeline = StableDiffusionPipeline(
+    pipeline = assembled(
         vae=copy.deepcopy(vae).half(),
         unet=copy.deepcopy(denoiser.unet).half(),
         # Loaders disagree on whether half precision is widened on loading; the text encoder is small enough to keep.
         text_encoder=denoiser.text_encoder,
         tokenizer=denoiser.tokenizer,
         scheduler=denoiser.scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder, safe_serialization=True)
     write_tokenizer(folder / "tokenizer")
