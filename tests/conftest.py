@@ -3,8 +3,10 @@
 import json
 import shutil
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,6 +134,30 @@ def kept(store: "Store", tmp_path: Path) -> Callable[..., None]:
             store.client.log_artifact(run, str(tmp_path / name))
 
     return keep
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[str]:
+    """Address of an empty bucket in an S3 server of the tests' own."""
+    from pyarrow.fs import FileSystem
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ACCESS_KEY_ID", "tests")
+            patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+            address = f"s3://bucket?endpoint_override=127.0.0.1:{port}&scheme=http"
+            files, bucket = FileSystem.from_uri(f"{address}&allow_bucket_creation=true")
+            # The client of S3 tries again until the server is up.
+            files.create_dir(bucket)
+            yield address
+    finally:
+        server.kill()
+        server.wait()
 
 
 @pytest.fixture

@@ -53,11 +53,11 @@ class Cell(Vocabulary):
     @property
     def folder(self) -> Path:
         """Where this cell keeps its journal, checkpoint and pictures."""
-        return self.recipe.compute.storage.absolute() / "cells" / self.fingerprint[:16]
+        return self.recipe.compute.folder / "cells" / self.fingerprint[:16]
 
     def at(self, storage: Path) -> "Cell":
         """The same training, its files kept elsewhere."""
-        compute = self.recipe.compute.model_copy(update={"storage": storage.absolute()})
+        compute = self.recipe.compute.model_copy(update={"storage": str(storage.absolute())})
         return self.model_copy(update={"recipe": self.recipe.model_copy(update={"compute": compute})})
 
     @property

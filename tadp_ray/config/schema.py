@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
@@ -132,17 +133,21 @@ class ComputeConfig(Vocabulary):
         10, gt=0, description="a checkpoint is due after so many minutes, too, however few steps they were"
     )
     max_failures: int = Field(2, ge=0, description="times a cell is restarted from its checkpoint after a crash")
-    storage: Path = Field(Path("runs"), description="where cells, checkpoints and tables are written (shared by nodes)")
+    storage: str = Field(
+        "runs",
+        description="where cells, checkpoints and tables are written: a folder that all nodes share, or an address "
+        "(s3://bucket/folder), of which ./runs holds a copy",
+    )
 
-    @field_validator("storage", mode="before")
+    @field_validator("storage")
     @classmethod
-    def _folder(cls, value: object) -> object:
-        if "://" in str(value):
+    def _no_secret(cls, storage: str) -> str:
+        if "://" in storage and urlsplit(storage).password:
             raise ValueError(
-                "storage is a folder, not an address: cells hold locks there and their journals grow line by line, which object "
-                "stores cannot do; mount a file system that all nodes share, and name its folder"
+                "storage holds a password, which would be written into journals and MLflow; leave it out of the address, and "
+                "give it by the environment (AWS_SECRET_ACCESS_KEY)"
             )
-        return value
+        return storage
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> "ComputeConfig":
@@ -152,6 +157,16 @@ class ComputeConfig(Vocabulary):
                 "its cell alone, since NCCL joins no two processes on one GPU; use a whole number, or workers: 1"
             )
         return self
+
+    @property
+    def address(self) -> str | None:
+        """Where storage is, if that is no folder."""
+        return self.storage if "://" in self.storage else None
+
+    @property
+    def folder(self) -> Path:
+        """Where this machine keeps what is stored, or a copy of it."""
+        return Path("runs" if self.address else self.storage).absolute()
 
     @property
     def world_size(self) -> int:

@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from ray import tune
 from ray.tune.experiment import Trial
@@ -14,12 +13,14 @@ from ray.tune.schedulers import ASHAScheduler
 from rich.console import Console
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.schema import ComputeConfig
 from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
 from tadp_ray.sweep import worker
 from tadp_ray.sweep.cluster import cluster, grow
-from tadp_ray.sweep.nodes import agree
+from tadp_ray.sweep.nodes import LOCK, agree
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import Progress
+from tadp_ray.sweep.remote import RAY, Remote, followed, on_node, pull
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.source import cell_source
@@ -38,7 +39,7 @@ def run_plan(plan: Plan, store: Store, address: str | None, console: Console) ->
             MLflow was away when the training ended.
         KeyboardInterrupt: stopped by the user; the same command continues.
     """
-    lock = claim(plan.storage)
+    lock = claim(plan.recipe.compute)
     status = "KILLED"
     try:
         run = parent(store, plan.name, plan.scale, plan.key, plan.question)
@@ -53,24 +54,28 @@ def run_plan(plan: Plan, store: Store, address: str | None, console: Console) ->
         os.close(lock)
 
 
-def claim(storage: Path) -> int:
-    """A lock on a storage folder, held until it is closed.
+def claim(compute: ComputeConfig) -> int:
+    """A lock on the storage folder, held until it is closed. An address has none: two sweeps there do the same work twice.
 
     Raises:
-        ValueError: it cannot be written, or another sweep is at work there.
+        ValueError: the storage cannot be written, or another sweep is at work there.
     """
+    if compute.address:
+        Remote(compute.address).claim()
     try:
-        storage.mkdir(parents=True, exist_ok=True)
-        return acquire_lock(storage / "sweep.lock")
+        compute.folder.mkdir(parents=True, exist_ok=True)
+        return acquire_lock(compute.folder / LOCK)
     except OSError as error:
         raise ValueError(
-            f"compute.storage {storage}: cannot be written ({error.strerror}); name another folder with --set compute.storage"
+            f"compute.storage {compute.folder}: cannot be written ({error.strerror}); name another folder with "
+            "--set compute.storage"
         ) from None
 
 
 def fill(plan: Plan, store: Store, run: str, address: str | None, console: Console) -> bool:
     """Train what is missing; returns whether all of it finished."""
     done = finished(store, [cell.fingerprint for cell in plan.cells])
+    pull(plan.recipe.compute.address, [cell for cell in plan.cells if cell.fingerprint not in done])
     # What was trained while MLflow was away, or before it was emptied, is told first and never trained again.
     untold = [cell for cell in plan.cells if cell.fingerprint not in done and final_metrics(cell.folder)]
     for cell in untold:
@@ -85,13 +90,14 @@ def fill(plan: Plan, store: Store, run: str, address: str | None, console: Conso
         checked = aside.submit(plan.check, todo)
         with cluster(address, plan.recipe.compute) as at_once:
             grow(plan.recipe.compute)
-            agree(plan.storage)
+            agree(plan.recipe.compute)
             checked.result()
-            console.print(
-                f"training {min(at_once, len(todo))} cells at once, in {plan.storage / 'cells'}", soft_wrap=True
-            )
+            place = plan.recipe.compute.address or plan.storage
+            console.print(f"training {min(at_once, len(todo))} cells at once, in {place}/cells", soft_wrap=True)
             whole = train(plan, todo, store, run, at_once, console)
-    shutil.rmtree(plan.storage / "ray", ignore_errors=True)
+    shutil.rmtree(plan.storage / RAY, ignore_errors=True)
+    if address := plan.recipe.compute.address:
+        Remote(address).tidy()
     return whole
 
 
@@ -99,8 +105,9 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
     """Train cells on a running cluster while their journals go to MLflow; returns whether all of them finished."""
     sender = Sender(store, [cell_source(run, cell) for cell in todo])
     try:
-        with Progress(todo, at_once, console):
-            failed = failures(tuner(plan, todo, at_once).fit())
+        with followed(plan.recipe.compute.address, todo), Progress(todo, at_once, console):
+            results = tuner(plan, todo, at_once).fit()
+        failed = failures(results)
         for cell, said in failed:
             note_failure(cell, said)
     finally:
@@ -120,8 +127,8 @@ def failures(results: tune.ResultGrid) -> list[tuple[Cell, str]]:
         crash = str(result.error).strip().splitlines()[-1] if result.error else None
         errors = (result.metrics or {}).get("errors", {})
         for cell in map(Cell.model_validate_json, result.config["cells"]):
-            said = errors.get(cell.fingerprint) or (crash if final_metrics(cell.folder) is None else None)
-            if said:
+            said = errors.get(cell.fingerprint, crash)
+            if said and final_metrics(cell.folder) is None:
                 failed.append((cell, said))
     return failed
 
@@ -130,8 +137,9 @@ def note_failure(cell: Cell, said: str) -> None:
     """Write why a cell failed into its journal, if it died before it could: too often killed, or out of memory."""
     records = list(read_journal(cell.folder))
     if not records or records[-1]["type"] != "failed":
-        with Journal(cell.folder, cell.fingerprint) as journal:
+        with on_node(cell) as here, Journal(here.folder, cell.fingerprint) as journal:
             journal.fail(said)
+        pull(cell.recipe.compute.address, [cell])
 
 
 class Recovery(tune.Callback):
@@ -170,7 +178,7 @@ def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
         ),
         run_config=tune.RunConfig(
             name=f"{plan.name}-{time.strftime('%Y%m%d-%H%M%S')}",
-            storage_path=str(plan.storage / "ray"),
+            storage_path=str(plan.storage / RAY),
             failure_config=tune.FailureConfig(max_failures=compute.max_failures),
             verbose=0,
             callbacks=[Recovery()],

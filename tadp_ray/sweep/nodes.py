@@ -7,8 +7,13 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from tadp_ray.config.schema import ComputeConfig
 from tadp_ray.models.weights import contents_digest
+from tadp_ray.sweep.remote import Remote
 from tadp_ray.tracking.provenance import PACKAGES, installed
+
+LOCK = "sweep.lock"
+"""What a sweep holds while it uses a storage folder."""
 
 PATIENCE = 120.0
 """Seconds in which every node has to answer; starting a process there is most of it."""
@@ -23,12 +28,14 @@ def code() -> dict[str, str | None]:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def look(storage: str) -> tuple[dict[str, str | None], bool]:
+def look(compute: ComputeConfig) -> tuple[dict[str, str | None], bool]:
     """A node's code, and whether it sees the file that the sweep holds in its storage."""
-    return code(), (Path(storage) / "sweep.lock").is_file()
+    if compute.address:
+        return code(), Remote(compute.address).claimed()
+    return code(), (compute.folder / LOCK).is_file()
 
 
-def agree(storage: Path) -> None:
+def agree(compute: ComputeConfig) -> None:
     """Refuse a cluster of which a node would train something else, or elsewhere.
 
     This machine is taken for granted, and who leaves meanwhile is not asked for.
@@ -40,11 +47,11 @@ def agree(storage: Path) -> None:
     for node in ray.nodes():
         if node["Alive"] and node["NodeID"] != ray.get_runtime_context().get_node_id():
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            asked[look.options(scheduling_strategy=there).remote(str(storage))] = node
+            asked[look.options(scheduling_strategy=there).remote(compute)] = node
     if not asked:
         return
     answered, silent = ray.wait([*asked], num_returns=len(asked), timeout=PATIENCE)
-    said = [(asked[answer], problem(answer, storage)) for answer in answered]
+    said = [(asked[answer], problem(answer, compute)) for answer in answered]
     said += [(asked[answer], f"has not answered within {PATIENCE:g} seconds; take it out") for answer in silent]
     left = {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
     problems = [
@@ -56,7 +63,7 @@ def agree(storage: Path) -> None:
         raise ValueError("the nodes of this cluster do not fit together:\n" + "\n".join(problems))
 
 
-def problem(answer: ray.ObjectRef, storage: Path) -> str:
+def problem(answer: ray.ObjectRef, compute: ComputeConfig) -> str:
     """What is wrong with a node that has answered; empty if nothing is."""
     try:
         there, sees = ray.get(answer)
@@ -67,4 +74,8 @@ def problem(answer: ray.ObjectRef, storage: Path) -> str:
     ]
     if differing:
         return f"would train by other code: {', '.join(differing)}; install there what is installed here"
-    return "" if sees else f"does not see compute.storage {storage}, which must be a folder that all nodes share"
+    if sees:
+        return ""
+    if compute.address:
+        return f"does not reach compute.storage {compute.storage}; give it what this machine has to reach it"
+    return f"does not see compute.storage {compute.storage}, which must be a folder that all nodes share"

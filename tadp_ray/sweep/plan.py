@@ -44,8 +44,8 @@ class Plan:
 
     @property
     def storage(self) -> Path:
-        """Where cells, latents and tables are written."""
-        return self.recipe.compute.storage.absolute()
+        """Where this machine keeps cells, latents and tables."""
+        return self.recipe.compute.folder
 
     @property
     def folder(self) -> Path:
@@ -185,9 +185,9 @@ def settings_of(recipe: Path, overrides: Sequence[str]) -> str:
 
 def anywhere(recipe: Recipe) -> Recipe:
     """The recipe with absolute paths, since Ray's workers start in folders of their own."""
-    changes: dict[str, Any] = {
-        "compute": recipe.compute.model_copy(update={"storage": recipe.compute.storage.absolute()})
-    }
+    changes: dict[str, Any] = {}
+    if not recipe.compute.address:
+        changes["compute"] = recipe.compute.model_copy(update={"storage": str(recipe.compute.folder)})
     if recipe.data.kind != "scenes":
         changes["data"] = recipe.data.model_copy(update={"root": recipe.data.root.absolute()})
         if target := getattr(recipe.data, "target", None):

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.schema import ComputeConfig
 from tadp_ray.sweep.cluster import share
+from tadp_ray.sweep.remote import RAY, Remote, on_node
 from tadp_ray.training.reporter import Watch, final_metrics, read_journal
 
 if TYPE_CHECKING:
@@ -72,7 +74,8 @@ def attempt(cell: Cell, device: "torch.device", watch: Watch | None = None) -> s
     from tadp_ray.training.run import train_cell
 
     try:
-        train_cell(cell, device, watch)
+        with on_node(cell) as here:
+            train_cell(here, device, watch)
     except ValueError as error:
         return str(error)
 
@@ -93,7 +96,7 @@ def steer(cells: Sequence[Cell]) -> None:
         ),
         run_config=ray.train.RunConfig(
             name=f"{cells[0].fingerprint[:16]}-{tune.get_context().get_trial_id()}",
-            storage_path=str(compute.storage.absolute() / "ray"),
+            **ray_storage(compute),
             # Start-up retries are endless by default: a worker that never fits would never fail.
             # A cell may kill its worker once more often than it is restarted; the last time of all ends the lane.
             failure_config=ray.train.FailureConfig(
@@ -105,7 +108,15 @@ def steer(cells: Sequence[Cell]) -> None:
         tune.report(trainer.fit().return_value)
     except ray.train.TrainingFailedError as error:
         said = str(error).strip().splitlines()[-1]
-        tune.report({"errors": {cell.fingerprint: said for cell in cells if final_metrics(cell.folder) is None}})
+        tune.report({"errors": {cell.fingerprint: said for cell in cells}})
+
+
+def ray_storage(compute: ComputeConfig) -> dict[str, Any]:
+    """Where the workers of a cell find each other's notes, as Ray Train is told."""
+    if compute.address:
+        remote = Remote(compute.address)
+        return {"storage_filesystem": remote.files, "storage_path": f"{remote.path}/{RAY}"}
+    return {"storage_path": str(compute.folder / RAY)}
 
 
 def train_worker(config: dict[str, Any]) -> dict[str, Any]:
@@ -115,16 +126,33 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     """
     import ray.train.torch
 
-    errors = {}
+    from tadp_ray.training.distributed import World
+    from tadp_ray.training.run import train_cell
+
+    errors, world = {}, World.current()
+    first_here = ray.train.get_context().get_local_rank() == 0
     for cell in (Cell.model_validate_json(text) for text in config["cells"]):
-        if final_metrics(cell.folder) is not None:
-            continue
-        records = [record for record in read_journal(cell.folder) if record["time"] >= config["began"]]
-        starts = sum(record["type"] == "started" for record in records)
-        if records and records[-1]["type"] == "failed":
-            errors[cell.fingerprint] = records[-1]["error"]
-        elif len(config["cells"]) > 1 and starts > cell.recipe.compute.max_failures:
-            errors[cell.fingerprint] = f"its worker died {starts} times"
-        elif said := attempt(cell, ray.train.torch.get_device()):
-            errors[cell.fingerprint] = said
+        try:
+            with on_node(cell, first_here, world.leads) as here:
+                # Every node has by then what another one has left of this cell.
+                world.barrier()
+                if final_metrics(here.folder) is None:
+                    refuse(here, config["began"], patient=len(config["cells"]) == 1)
+                    train_cell(here, ray.train.torch.get_device())
+        except ValueError as error:
+            errors[cell.fingerprint] = str(error)
     return {"errors": errors}
+
+
+def refuse(cell: Cell, began: float, patient: bool) -> None:
+    """Give up a cell that failed since `began`, or that killed its worker too often; a patient lane leaves that to Ray Train.
+
+    Raises:
+        ValueError: the reason.
+    """
+    records = [record for record in read_journal(cell.folder) if record["time"] >= began]
+    starts = sum(record["type"] == "started" for record in records)
+    if records and records[-1]["type"] == "failed":
+        raise ValueError(records[-1]["error"].removeprefix("ValueError: "))
+    if starts > cell.recipe.compute.max_failures and not patient:
+        raise ValueError(f"its worker died {starts} times")

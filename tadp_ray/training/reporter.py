@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 CHECKPOINT = "checkpoint.safetensors"
+JOURNAL = "journal.jsonl"
 Watch = Callable[[int, Mapping[str, float]], None]
 """(step, main metric) -> None."""
 
@@ -46,7 +47,7 @@ class Journal:
             self._lock = acquire_lock(folder / "lock", patience)
             held.callback(os.close, self._lock)
             # Without a buffer, what a full disk does not take is not kept for later, in the middle of another record.
-            self._file = held.enter_context((folder / "journal.jsonl").open("ab+", buffering=0))
+            self._file = held.enter_context((folder / JOURNAL).open("ab+", buffering=0))
             self._torn = False
             if self._file.tell():
                 self._file.seek(-1, os.SEEK_END)
@@ -159,7 +160,7 @@ def acquire_lock(path: Path, patience: float = 0.0) -> int:
 
 def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
     """The whole records of a cell's journal, oldest first; torn lines are skipped."""
-    path = folder / "journal.jsonl"
+    path = folder / JOURNAL
     if not path.is_file():
         return
     for line in path.read_bytes().splitlines():

@@ -142,7 +142,7 @@ def evaluation_latents(
             device.type,
         ]
     )
-    path = recipe.compute.storage.absolute() / "latents" / f"{key[:16]}.safetensors"
+    path = recipe.compute.folder / "latents" / f"{key[:16]}.safetensors"
     if world.leads:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = acquire_lock(path.with_suffix(".lock"), patience=3600)

@@ -139,7 +139,7 @@ class Study:
                 [device.type, torch.__version__, transformers.__version__],
             ]
         )
-        folder = self.recipe.compute.storage.absolute() / "contexts" / key[:16]
+        folder = self.recipe.compute.folder / "contexts" / key[:16]
         prompts = (prompt for made in (self.train_prompts, self.val_prompts) for prompt in made.by_id.values())
         self.contexts.keep(folder, prompts)
 

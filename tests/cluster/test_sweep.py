@@ -95,11 +95,19 @@ def sweep(experiment: Path, tmp_path: Path):
 
 
 @pytest.fixture
-def nodes():
-    """A Ray cluster of three nodes of one core, to which nodes can be added and from which they can be taken."""
+def nodes(tmp_path: Path):
+    """A Ray cluster of three nodes of one core, to which nodes can be added and from which they can be taken.
+
+    Each keeps what it keeps for itself in a folder of its own.
+    """
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    class Nodes(Cluster):
+        def add_node(self, *arguments: object, **settings: object) -> object:
+            own = {"XDG_CACHE_HOME": str(tmp_path / f"node{len(self.list_all_nodes())}")}
+            return super().add_node(*arguments, env_vars=own, **settings)
+
+    cluster = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     cluster.add_node()
     cluster.add_node()
     with warnings.catch_warnings():
@@ -165,9 +173,12 @@ def test_killed_driver(sweep, undisturbed) -> None:
     assert hit.table() == undisturbed
 
 
-def test_a_node_dies_and_another_joins(sweep, undisturbed, nodes) -> None:
+@pytest.mark.parametrize("storage", ["a shared folder", "an object store"])
+def test_a_node_dies_and_another_joins(sweep, undisturbed, nodes, object_store: str, storage: str) -> None:
     """Of three nodes one is killed with the cell that trains there; a fourth one takes it up."""
-    hit = sweep("nodes", "--set", "compute.checkpoint_every=4", "--address", nodes.address)
+    address = {"a shared folder": "runs", "an object store": object_store.replace("bucket?", "bucket/runs?")}[storage]
+    part = ("--set", "compute.checkpoint_every=4", "--set", f"compute.storage={address}")
+    hit = sweep("nodes", *part, "--address", nodes.address)
     hit.start()
     hit.wait_for_checkpoint()
     nodes.remove_node(min(nodes.worker_nodes, key=lambda node: node.unique_id), allow_graceful=False)

@@ -89,7 +89,7 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
         (SCHEDULE + "caption: {source: store}", "belong together"),
         (SCHEDULE + "data: {kind: folders}", "unknown kind 'folders'; expected one of 'scenes', 'folder'"),
         (SCHEDULE + "compute: {workers: 3}", "must be a multiple of compute.workers 3"),
-        (SCHEDULE + "compute: {storage: 's3://bucket/runs'}", "storage is a folder, not an address"),
+        (SCHEDULE + "compute: {storage: 's3://key:secret@bucket/runs'}", "storage holds a password"),
         (SCHEDULE + "compute: {gpus: 1.5}", "a worker has whole GPUs, or a share of one"),
         (SCHEDULE + "compute: {workers: 2, gpus: 0.5}", "NCCL joins no two processes on one GPU"),
         (SCHEDULE + SCHEDULE, "'schedule' stands here twice"),

@@ -83,24 +83,25 @@ def test_storage_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"compute.storage .*file/runs: cannot be written \(Not a directory\); name another"
     ):
-        claim(tmp_path / "file/runs")
+        claim(ComputeConfig(storage=f"{tmp_path}/file/runs"))
 
 
 def test_a_node_that_would_train_something_else_or_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     here = nodes_module.code()
     assert here["torch"] and len(here["contents of tadp_ray"]) == 12
 
-    def told(there: dict, sees: bool = True) -> str:
+    def told(there: dict, sees: bool = True, storage: str = "/runs") -> str:
         monkeypatch.setattr(nodes_module.ray, "get", lambda _: (there, sees))
-        return nodes_module.problem(None, Path("/runs"))
+        return nodes_module.problem(None, ComputeConfig(storage=storage))
 
     assert told(here) == ""
     assert f"other code: torch 2.0 (here {here['torch']}); install there" in told({**here, "torch": "2.0"})
     assert "other code: contents of tadp_ray 0 (here" in told({**here, "contents of tadp_ray": "0"})
     assert "does not see compute.storage /runs, which must be a folder that all nodes share" in told(here, sees=False)
+    assert "does not reach compute.storage s3://bucket/runs; give" in told(here, sees=False, storage="s3://bucket/runs")
 
     def broken(_: None) -> None:
         raise RaySystemError("No module named 'tadp_ray'")
 
     monkeypatch.setattr(nodes_module.ray, "get", broken)
-    assert "cannot run tadp_ray" in (said := nodes_module.problem(None, Path("/runs"))) and "No module named" in said
+    assert "cannot run tadp_ray" in (said := nodes_module.problem(None, ComputeConfig())) and "No module named" in said

@@ -1,0 +1,337 @@
+"""Storage at an address, such as `s3://bucket/folder`: files there are written whole, and never grow.
+
+A cell is trained in a folder of its node, and a thread copies what is new to the address. The command follows the journals
+there; a node that takes a cell up makes its folder equal to the address first. Only what is at the address counts: what a lost
+node had trained beyond that is trained again.
+"""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+from pyarrow import ArrowException
+from pyarrow.fs import FileSelector, FileSystem, FileType
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.training.reporter import CHECKPOINT, JOURNAL, acquire_lock, before, checkpoints
+
+PERIOD = 2.0
+"""Seconds between two looks for what is new: a node's at its folder, the command's at the address."""
+PATIENCE = 300.0
+"""Seconds for which a cell's last files are offered to an address that does not take them."""
+CHUNK = 16 * 2**20
+RAY = "ray"
+"""Folder of the storage for what Ray keeps for itself."""
+MARK = "sweep"
+"""File at the address that the nodes are asked for."""
+NUMBERED = "checkpoint-"
+"""A checkpoint at the address bears a number and is never written over: the one before is there until it is whole."""
+LOST = (OSError, ArrowException)
+"""How an address fails."""
+State = tuple[int, int, int]
+"""(inode, bytes, time of writing) of a file."""
+
+
+class Remote:
+    """A folder at an address.
+
+    Raises:
+        ValueError: no file system is known by such an address.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        try:
+            self.files, self.path = FileSystem.from_uri(address)
+        except (ValueError, ImportError, *LOST) as error:
+            raise ValueError(
+                f"compute.storage {address}: {error}; name a folder, an address of pyarrow's (s3://, gs://, abfs://, "
+                "hdfs://), or fsspec+NAME:// with one of fsspec's"
+            ) from None
+
+    def claim(self) -> None:
+        """Leave a file that the nodes are asked for.
+
+        Raises:
+            ValueError: the address cannot be written.
+        """
+        try:
+            self.make_folder("")
+            self.write(BytesIO(os.uname().nodename.encode()), MARK)
+        except LOST as error:
+            raise self.away(error) from None
+
+    def make_folder(self, name: str) -> None:
+        """Make a folder; an object store, which has none, keeps a mark of it."""
+        self.files.create_dir(f"{self.path}/{name}", recursive=True)
+
+    def claimed(self) -> bool:
+        """Whether that file is seen from here."""
+        with suppress(*LOST):
+            return self.files.get_file_info(f"{self.path}/{MARK}").type is FileType.File
+        return False
+
+    def tidy(self) -> None:
+        """Delete what Ray Train kept there for itself."""
+        with suppress(*LOST):
+            self.files.delete_dir(f"{self.path}/{RAY}")
+
+    def away(self, error: Exception) -> ValueError:
+        """What to say when the address fails."""
+        return ValueError(
+            f"compute.storage {self._address}: not to be read and written ({error}); check its name, its rights and what "
+            "the environment holds to reach it, then run this again"
+        )
+
+    def sizes(self, names: Sequence[str]) -> list[int]:
+        """How many bytes files hold; 0 where there is none."""
+        return [info.size or 0 for info in self.files.get_file_info([f"{self.path}/{name}" for name in names])]
+
+    def names(self, folder: str) -> list[str]:
+        """The files in a folder, in order."""
+        found = self.files.get_file_info(FileSelector(f"{self.path}/{folder}", allow_not_found=True))
+        return sorted(info.base_name for info in found if info.type is FileType.File and info.extension != "part")
+
+    def fetch(self, name: str, target: Path) -> None:
+        """Copy a file here, whole or not at all."""
+        draft = target.with_name(f"{target.name}.part")
+        with self.files.open_input_stream(f"{self.path}/{name}") as stream, draft.open("wb") as file:
+            shutil.copyfileobj(stream, file, CHUNK)
+        draft.replace(target)
+
+    def write(self, source: BinaryIO, name: str) -> None:
+        """Write a file into a folder that is there."""
+        with self.files.open_output_stream(f"{self.path}/{name}") as stream:
+            shutil.copyfileobj(source, stream, CHUNK)
+
+    def replace(self, source: BinaryIO, name: str) -> None:
+        """Write a file; the one that was there stays until the new one is whole."""
+        self.write(source, f"{name}.part")
+        self.files.move(f"{self.path}/{name}.part", f"{self.path}/{name}")
+
+    def delete(self, name: str) -> None:
+        """Delete a file, if it is there."""
+        with suppress(FileNotFoundError):
+            self.files.delete_file(f"{self.path}/{name}")
+
+
+class Copy:
+    """A cell's folder on a node, and what the address holds of it."""
+
+    def __init__(self, remote: Remote, folder: Path) -> None:
+        self._remote, self._folder, self._place = remote, folder, place(folder)
+        self._sent: dict[str, State] = {}
+        """By name: the state in which a file was sent or fetched."""
+        self._numbered: list[str] = []
+        """The checkpoints at the address, oldest first."""
+
+    def fetch(self) -> None:
+        """Make the folder equal to the address.
+
+        Raises:
+            ValueError: another process trains this cell here, or the address cannot be read.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lock = acquire_lock(self._folder / "lock", patience=60)
+        try:
+            self.clear()
+            self._remote.make_folder(self._place)
+            names = self._remote.names(self._place)
+            self._numbered = [name for name in names if name.startswith(NUMBERED)]
+            targets = {name: self._folder / name for name in names if name not in self._numbered}
+            newest = self._folder / CHECKPOINT
+            targets |= zip(reversed(self._numbered), (newest, before(newest)), strict=False)
+            for name, target in targets.items():
+                self._remote.fetch(f"{self._place}/{name}", target)
+                self._sent[target.name] = state(target)
+        except LOST as error:
+            raise self._remote.away(error) from None
+        finally:
+            os.close(lock)
+
+    def push(self) -> None:
+        """Make the address equal to the folder.
+
+        There, too, a journal must tell of every step that a checkpoint holds, and say that its cell is finished when all else
+        is in place. So the checkpoint is opened before the journal is read, and sent after it; all else is looked for after
+        the journal was read, and sent before it.
+        """
+        over = not checkpoints(self._folder)
+        journal, checkpoint = self._folder / JOURNAL, self._folder / CHECKPOINT
+        with self._news(checkpoint) as numbered, self._news(journal) as record:
+            told = BytesIO(record.read()) if record else None
+            for path in self._files():
+                if path not in (journal, checkpoint, before(checkpoint)):
+                    with self._news(path) as file:
+                        if file:
+                            self._remote.replace(file, f"{self._place}/{path.name}")
+            if told:
+                self._remote.replace(told, f"{self._place}/{JOURNAL}")
+            if numbered:
+                number = 1 + int(self._numbered[-1].removeprefix(NUMBERED)) if self._numbered else 1
+                self._remote.write(numbered, f"{self._place}/{NUMBERED}{number:06}")
+                self._numbered.append(f"{NUMBERED}{number:06}")
+                self._forget(self._numbered[:-1])
+        if over:
+            self._forget(self._numbered)
+
+    def push_at_last(self) -> None:
+        """The same, of a folder that nobody writes any more.
+
+        Raises:
+            ValueError: the address did not take it for `PATIENCE` seconds.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self.push()
+            except LOST as error:
+                if time.monotonic() > deadline:
+                    raise self._remote.away(error) from None
+                time.sleep(PERIOD)
+
+    def clear(self) -> None:
+        """Empty the folder."""
+        for path in self._files():
+            path.unlink()
+        self._sent.clear()
+
+    def _files(self) -> list[Path]:
+        return sorted(path for path in self._folder.iterdir() if path.name != "lock" and path.suffix != ".part")
+
+    @contextmanager
+    def _news(self, path: Path) -> Iterator[BinaryIO | None]:
+        """A file that is not as it was sent, for sending it in this block; None if there is nothing new."""
+        found = state(path) if path.is_file() else None
+        if found is None or found == self._sent.get(path.name):
+            yield None
+            return
+        with path.open("rb") as file:
+            yield file
+        self._sent[path.name] = found
+
+    def _forget(self, numbered: Sequence[str]) -> None:
+        for name in numbered:
+            self._remote.delete(f"{self._place}/{name}")
+        self._numbered = [name for name in self._numbered if name not in numbered]
+
+
+def place(folder: Path) -> str:
+    """Where the address holds what a cell's folder holds."""
+    return f"cells/{folder.name}"
+
+
+def state(path: Path) -> State:
+    """What changes when a file is written."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def node_folder(address: str) -> Path:
+    """Where a node keeps what belongs to an address: cells in training, latents and contexts."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "tadp_ray" / quote(address, safe="")
+
+
+@contextmanager
+def on_node(cell: Cell, fetches: bool = True, leads: bool = True) -> Iterator[Cell]:
+    """The cell as this node trains it: where storage is an address, in a folder of the node's that the address follows.
+
+    Args:
+        cell: as the sweep knows it.
+        fetches: whether this process, of those that train the cell on this node, makes the folder equal to the address.
+        leads: whether this process writes there, and tells the address.
+
+    Raises:
+        ValueError: the address does not answer.
+    """
+    if (address := cell.recipe.compute.address) is None:
+        yield cell
+        return
+    here = cell.at(node_folder(address))
+    copy = Copy(Remote(address), here.folder)
+    if fetches:
+        copy.fetch()
+    if not leads:
+        yield here
+        return
+    try:
+        with every(PERIOD, copy.push):
+            yield here
+    finally:
+        copy.push_at_last()
+        copy.clear()
+
+
+@contextmanager
+def every(seconds: float, act: Callable[[], None]) -> Iterator[None]:
+    """Do something now and then, in a thread; an address that fails is tried again the next time."""
+    done = threading.Event()
+
+    def repeat() -> None:
+        while not done.wait(seconds):
+            with suppress(ValueError, *LOST):
+                act()
+
+    thread = threading.Thread(target=repeat, name="remote", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@contextmanager
+def followed(address: str | None, cells: Sequence[Cell]) -> Iterator[None]:
+    """Have here, during this block and after it, what is at an address about some cells.
+
+    Raises:
+        ValueError: the address cannot be read at the end.
+    """
+    if address is None:
+        yield
+        return
+    try:
+        with every(PERIOD, lambda: pull(address, cells)):
+            yield
+    finally:
+        pull(address, cells)
+
+
+def pull(address: str | None, cells: Sequence[Cell]) -> None:
+    """Copy here what is new at an address about some cells; checkpoints stay there.
+
+    Raises:
+        ValueError: the address cannot be read.
+    """
+    if address is None or not cells:
+        return
+    remote, folders = Remote(address), [cell.folder for cell in cells]
+    try:
+        sizes = remote.sizes([f"{place(folder)}/{JOURNAL}" for folder in folders])
+        for folder, size in zip(folders, sizes, strict=True):
+            journal = folder / JOURNAL
+            if size > (journal.stat().st_size if journal.is_file() else 0):
+                folder.mkdir(parents=True, exist_ok=True)
+                pull_cell(remote, folder)
+    except LOST as error:
+        raise remote.away(error) from None
+
+
+def pull_cell(remote: Remote, folder: Path) -> None:
+    """Copy a cell's journal here, and first all that belongs to it if it says that the cell is finished."""
+    there, draft = place(folder), folder / f"{JOURNAL}.new"
+    remote.fetch(f"{there}/{JOURNAL}", draft)
+    if b'"type": "finished"' in draft.read_bytes():
+        for name in remote.names(there):
+            if name != JOURNAL and not name.startswith(NUMBERED):
+                remote.fetch(f"{there}/{name}", folder / name)
+    draft.replace(folder / JOURNAL)

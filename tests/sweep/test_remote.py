@@ -1,0 +1,134 @@
+"""A cell's folder and an object store, a real S3 server's, are kept equal; what is half there loses nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.sweep import remote as remote_module
+from tadp_ray.sweep.remote import Copy, Remote, followed, node_folder, on_node, pull
+from tadp_ray.training.checkpoint import Damaged, read_tensors, write
+from tadp_ray.training.reporter import CHECKPOINT, Journal, checkpoints, final_metrics, read_journal
+
+
+@pytest.fixture
+def cell(make_cell, object_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cell:
+    """A cell in a folder of the object store's; this machine works in the test's own."""
+    monkeypatch.chdir(tmp_path)
+    made = make_cell()
+    address = object_store.replace("bucket?", f"bucket/{tmp_path.name}?")
+    compute = made.recipe.compute.model_copy(update={"storage": address})
+    return made.model_copy(update={"recipe": made.recipe.model_copy(update={"compute": compute})})
+
+
+@pytest.fixture
+def node(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Copy]:
+    """Makes this process one of another node; returns the node's copy of the cell."""
+
+    def enter(name: str) -> Copy:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+        address = cell.recipe.compute.address
+        return Copy(Remote(address), cell.at(node_folder(address)).folder)
+
+    return enter
+
+
+def train(folder: Path, *steps: int) -> None:
+    """Checkpoints of these steps, and their lines in the journal."""
+    with Journal(folder, "f") as journal:
+        for step in steps:
+            write(folder / CHECKPOINT, {"weight": torch.full((3,), float(step))}, {"step": step})
+            journal.report(step, {"loss": 1 / step}, folder / CHECKPOINT)
+
+
+def steps(folder: Path) -> list[int]:
+    """Of the whole checkpoints in a folder, newest first."""
+    found = []
+    for path in checkpoints(folder):
+        try:
+            found.append(read_tensors(path)[1]["step"])
+        except Damaged:
+            continue
+    return found
+
+
+def test_another_node_goes_on_from_what_the_lost_one_had_sent(cell: Cell, node, tmp_path: Path) -> None:
+    lost = node("lost")
+    lost.fetch()
+    here = cell.at(node_folder(cell.recipe.compute.address)).folder
+    train(here, 4, 8)
+    lost.push()
+    train(here, 12)  # never sent
+
+    node("other")
+    with on_node(cell) as other:
+        assert steps(other.folder) == [8] and "lost" not in str(other.folder)
+        told = [record["step"] for record in read_journal(other.folder) if "step" in record]
+        assert told == [4, 8]
+        train(other.folder, 12)
+        (other.folder / "model.safetensors").write_bytes(b"weights")
+        with Journal(other.folder, "f") as journal:
+            journal.finish(16, {"miou": 50.0})
+    assert [path.name for path in other.folder.iterdir()] == ["lock"]
+    pull(cell.recipe.compute.address, [cell])
+    assert final_metrics(cell.folder) == {"miou": 50.0}
+    assert sorted(path.name for path in cell.folder.iterdir()) == ["journal.jsonl", "model.safetensors"]
+    assert cell.folder.is_relative_to(tmp_path / "runs")
+    assert Remote(cell.recipe.compute.address).names(f"cells/{cell.folder.name}") == [
+        "journal.jsonl",
+        "model.safetensors",
+    ]
+
+
+def test_a_checkpoint_that_was_half_sent_hides_none(cell: Cell, node) -> None:
+    address = cell.recipe.compute.address
+    first = node("first")
+    first.fetch()
+    train(cell.at(node_folder(address)).folder, 4)
+    first.push()
+    remote, place = Remote(address), f"cells/{cell.folder.name}"
+    assert remote.names(place) == ["checkpoint-000001", "journal.jsonl"]
+    with remote.files.open_output_stream(f"{remote.path}/{place}/checkpoint-000002") as stream:
+        stream.write(b"half of it")
+
+    second = node("second")
+    second.fetch()
+    here = cell.at(node_folder(address)).folder
+    assert len(checkpoints(here)) == 2 and steps(here) == [4]
+    checkpoints(here)[0].unlink()  # as a training does that goes on from the one before
+    second.push()
+    assert remote.names(place)[0] == "checkpoint-000001"
+    train(here, 8)
+    second.push()
+    assert remote.names(place) == ["checkpoint-000003", "journal.jsonl"]
+
+
+def test_the_command_follows_and_a_failure_is_told(cell: Cell, node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that does not answer for a while delays what is told, and no training."""
+    monkeypatch.setattr(remote_module, "PERIOD", 0.05)
+    node("node")
+    replace, failures = Remote.replace, iter([OSError("away"), OSError("away")])
+
+    def sometimes(self: Remote, *arguments: object) -> None:
+        if error := next(failures, None):
+            raise error
+        replace(self, *arguments)
+
+    monkeypatch.setattr(Remote, "replace", sometimes)
+    with pytest.raises(ValueError, match="the loss is nan"):
+        with followed(cell.recipe.compute.address, [cell]), on_node(cell) as here:
+            with Journal(here.folder, "f"):
+                raise ValueError("the loss is nan")
+    assert next(failures, None) is None
+    assert [record["type"] for record in read_journal(cell.folder)] == ["started", "failed"]
+
+
+def test_an_address_that_is_none_or_does_not_answer_is_told(free_port: int) -> None:
+    with pytest.raises(
+        ValueError, match="compute.storage nowhere://x: Unrecognized .*name a folder, an address of pyarrow's"
+    ):
+        Remote("nowhere://x")
+    with pytest.raises(ValueError, match="not to be read and written .*Could not connect .*check its name, its rights"):
+        Remote(f"s3://bucket/x?endpoint_override=127.0.0.1:{free_port}&scheme=http").claim()
