@@ -3,10 +3,11 @@
 import difflib
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tadp_ray.files import write_text
 
 VERSION = 1
 
@@ -63,14 +64,7 @@ class CaptionStore:
             for image_id, texts in sorted(self.captions.items())
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("w", encoding="utf-8") as stream:
-                for row in [header, *rows]:
-                    stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [header, *rows]))
 
 
 def read_store(path: Path) -> CaptionStore:

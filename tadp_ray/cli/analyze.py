@@ -35,11 +35,10 @@ def attention(
     an even map. With --mask: is the highest place on the thing, and the average precision of the map as a score of its pixels.
     """
     with told():
-        import json
-
         from tadp_ray.analysis.attention import attend, read_truth
         from tadp_ray.analysis.sheets import attention_sheet
         from tadp_ray.data.images import read_image
+        from tadp_ray.files import write_json
         from tadp_ray.models.text import words_in
         from tadp_ray.pictures.files import write_both
         from tadp_ray.training.checkpoint import write_tensors
@@ -59,9 +58,7 @@ def attention(
         out.mkdir(parents=True, exist_ok=True)
         write_tensors(out / "maps.safetensors", {name: maps[0] for name, maps in found.layers.items()}, facts)
         write_both(attention_sheet(found), out / "maps.png")
-        draft = out / "maps.json.part"
-        draft.write_text(json.dumps({**facts, "image": str(image), "words": figures}, indent=1) + "\n")
-        draft.replace(out / "maps.json")
+        write_json(out / "maps.json", {**facts, "image": str(image), "words": figures})
         for name, told_of in figures.items():
             line = f"{name:<20} diffuseness {told_of['diffuseness']['all layers']:.3f}  highest at {told_of['highest']}"
             if place := told_of.get("localisation"):

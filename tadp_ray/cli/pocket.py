@@ -107,8 +107,7 @@ def report(
     What words buy when it is trained for a task is told by `tadp-ray report`.
     """
     with told():
-        import json
-
+        from tadp_ray.files import write_json, write_text
         from tadp_ray.models.weights import locate
         from tadp_ray.pocket.report import AIMS, write_gate
         from tadp_ray.tracking.findings import keep_finding
@@ -117,8 +116,8 @@ def report(
         store = open_store(tracking_uri) if tracking_uri else None
         aside = Console(stderr=True)
         figures, text = write_gate(locate(weights), folder, lambda line: aside.print(line, highlight=False))
-        (folder / "report.md").write_text(f"{text}\n")
-        (folder / "report.json").write_text(json.dumps({"gate": figures}, indent=1) + "\n")
+        write_text(folder / "report.md", f"{text}\n")
+        write_json(folder / "report.json", {"gate": figures})
         if store:
             facts = {
                 "name": "pocket_gate",

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tadp_ray.files import write_text
+
 PER_IMAGE = "per_image.jsonl"
 """The file's name beside a cell's model."""
 FIGURES = ("delta1", "delta2", "delta3", "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog")
@@ -24,9 +26,7 @@ def write_per_image(path: Path, task: str, classes: Iterable[str], images: Itera
     """Write the file, whole or not at all."""
     lines = [json.dumps(image, ensure_ascii=False) for image in images]
     header = {"per_image": 1, "task": task, "classes": list(classes), "images": len(lines)}
-    draft = path.with_suffix(".part")
-    draft.write_text("\n".join([json.dumps(header, ensure_ascii=False), *lines]) + "\n", encoding="utf-8")
-    draft.replace(path)
+    write_text(path, "\n".join([json.dumps(header, ensure_ascii=False), *lines]) + "\n")
 
 
 def read_per_image(path: Path) -> "PerImage":

@@ -12,6 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from tadp_ray.captions.prompts import NAME_END
 from tadp_ray.captions.templates import SINGLE, TEMPLATES
 from tadp_ray.config.data import CaptionConfig
+from tadp_ray.files import drafted
 
 EMBEDDING_TOKENS = 20
 """Length that the published class embeddings were made with."""
@@ -85,9 +86,8 @@ def read_class_embeddings(path: Path, classes: Sequence[str], width: int) -> dic
 
 def write_class_embeddings(path: Path, names: Sequence[str], vectors: Sequence[Tensor]) -> None:
     """Write the vectors (D,) of named classes as one .safetensors file, whole or not at all."""
-    draft = path.with_suffix(".part")
-    save_file({"embeddings": torch.stack(list(vectors))}, draft, {"classes": json.dumps(list(names))})
-    draft.replace(path)
+    with drafted(path) as draft:
+        save_file({"embeddings": torch.stack(list(vectors))}, draft, {"classes": json.dumps(list(names))})
 
 
 def encoder_of(

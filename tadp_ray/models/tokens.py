@@ -8,6 +8,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from tadp_ray.files import drafted
+
 
 @dataclass(frozen=True)
 class LearnedToken:
@@ -68,9 +70,8 @@ def read_learned(path: Path) -> LearnedToken:
 
 def write_learned(path: Path, learned: LearnedToken) -> None:
     """Write a token as diffusers does (`pipeline.load_textual_inversion(path)`), whole or not at all."""
-    draft = path.with_suffix(".part")
-    save_file({learned.token: learned.vector.detach().cpu().float()[None].contiguous()}, draft)
-    draft.replace(path)
+    with drafted(path) as draft:
+        save_file({learned.token: learned.vector.detach().cpu().float()[None].contiguous()}, draft)
 
 
 def check_new(tokenizer: CLIPTokenizer, token: str, origin: str) -> None:

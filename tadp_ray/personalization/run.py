@@ -10,6 +10,7 @@ from diffusers.utils import logging as diffusers_logging
 
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.vocabulary import CAPTION
+from tadp_ray.files import write_text
 from tadp_ray.models.denoising import drawing_pipeline, load_scheduler
 from tadp_ray.models.diffusion import frozen, load_diffusion
 from tadp_ray.models.tokens import add_token, read_learned
@@ -97,7 +98,7 @@ def run(job: Job, device: torch.device, reporter: Reporter) -> dict[str, float]:
     torch.backends.cudnn.deterministic = True
     torch.manual_seed(job.seed)
     diffusers_logging.disable_progress_bar()
-    (job.folder / CARD).write_text(job.model_dump_json(indent=1))
+    write_text(job.folder / CARD, job.model_dump_json(indent=1))
 
     scheduler, diffusion = load_scheduler(plan.weights), load_diffusion(plan.weights).to(device)
     diffusion.unet.to(device)

@@ -1,6 +1,5 @@
 """Panels of image, truth and what several systems make of it, where they differ most (Figures S7 and S11 to S20)."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tadp_ray.data.images import read_image
+from tadp_ray.files import write_json
 from tadp_ray.pictures.choose import SURE, Chosen, Direction, choose, rule, windows
 from tadp_ray.pictures.contest import Contest
 from tadp_ray.pictures.files import write_figure
@@ -56,9 +56,7 @@ def write_contest(contest: Contest, folder: Path, count: int) -> tuple[dict[Dire
         facts += [described(contest, direction, own, boxes) for own, boxes in zip(rows, frames, strict=True)]
     folder.mkdir(parents=True, exist_ok=True)
     rules = {direction: rule(contest.task, direction) for direction in chosen}
-    draft = folder / "choice.part"
-    draft.write_text(json.dumps({"rules": rules, "systems": contest.systems, "images": facts}, indent=1) + "\n")
-    draft.replace(folder / "choice.json")
+    write_json(folder / "choice.json", {"rules": rules, "systems": contest.systems, "images": facts})
     return chosen, [*files, folder / "choice.json"]
 
 

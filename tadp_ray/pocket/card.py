@@ -6,6 +6,7 @@ from string import Template
 
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.data.scenes import GROUPS, STUFF, THINGS
+from tadp_ray.files import write_text
 from tadp_ray.pocket.gate import TIMES, WRONG_CAPTIONS, format_rises
 from tadp_ray.pocket.report import aims_table
 from tadp_ray.training.reporter import read_journal
@@ -114,9 +115,7 @@ def write_card(
         psnr=f"{figures['psnr']:.1f}",
         classes=len(THINGS) + len(STUFF),
     )
-    draft = folder / "README.md.part"
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(folder / "README.md")
+    write_text(folder / "README.md", text)
 
 
 def hours(records: list[dict]) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import rich.table
 from rich.text import Text
 
+from tadp_ray.files import write_text
 from tadp_ray.reporting.page import page
 from tadp_ray.reporting.table import Entry, Table
 
@@ -29,9 +30,7 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     paths = []
     for ending, render in writers.items():
         path = folder / f"table.{ending}"
-        draft = path.with_suffix(f".{ending}.part")
-        draft.write_text(render(table), encoding="utf-8", newline="")
-        draft.replace(path)
+        write_text(path, render(table))
         paths.append(path)
     return paths
 

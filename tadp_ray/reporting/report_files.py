@@ -1,12 +1,12 @@
 """The report as one page of HTML that needs no other file, and as Markdown with its pictures beside it."""
 
-import os
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from tadp_ray.files import write_text
 from tadp_ray.reporting.page import page
 from tadp_ray.reporting.render import html_table, markdown
 from tadp_ray.reporting.report import Part
@@ -25,9 +25,7 @@ def write_report(chapters: Chapters, title: str, folder: Path) -> list[Path]:
         ("report.html", html_report(chapters, title)),
         ("report.md", md_report(chapters, title, folder)),
     ):
-        draft = folder / f"{name}.part"
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, folder / name)
+        write_text(folder / name, text)
         written.append(folder / name)
     return written
 

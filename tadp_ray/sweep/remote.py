@@ -20,6 +20,7 @@ from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.files import drafted
 from tadp_ray.training.reporter import CHECKPOINT, JOURNAL, acquire_lock, before, checkpoints
 
 PERIOD = 2.0
@@ -101,10 +102,9 @@ class Remote:
 
     def fetch(self, name: str, target: Path) -> None:
         """Copy a file here, whole or not at all."""
-        draft = target.with_name(f"{target.name}.part")
-        with self.files.open_input_stream(f"{self.path}/{name}") as stream, draft.open("wb") as file:
-            shutil.copyfileobj(stream, file, CHUNK)
-        draft.replace(target)
+        with self.files.open_input_stream(f"{self.path}/{name}") as stream, drafted(target) as draft:
+            with draft.open("wb") as file:
+                shutil.copyfileobj(stream, file, CHUNK)
 
     def write(self, source: BinaryIO, name: str) -> None:
         """Write a file into a folder that is there."""

@@ -9,6 +9,7 @@ import yaml
 from tadp_ray.config.cell import Cell, recipe_at
 from tadp_ray.config.load import load_recipe_values, load_search, parse_override, set_key
 from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
+from tadp_ray.files import write_text
 from tadp_ray.sweep.plan import Plan, anywhere, digests_of, scale_of, settings_of
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store
@@ -62,9 +63,5 @@ def write_found(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str]
             values = set_key(values, key, value)
     extends = os.path.relpath(recipe.absolute(), out.absolute().parent)
     out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_suffix(".part")
-    draft.write_text(
-        f"# Found by a search: {said}.\n" + yaml.safe_dump({"extends": extends, **values}, sort_keys=False)
-    )
-    draft.replace(out)
+    write_text(out, f"# Found by a search: {said}.\n" + yaml.safe_dump({"extends": extends, **values}, sort_keys=False))
     return said

@@ -1,6 +1,5 @@
 """What analyses found, as MLflow holds it: each a run tagged with its name, whose files are finding.json and its pictures."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from mlflow.entities import Metric, Param
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tadp_ray.files import write_json
 from tadp_ray.tracking.journal_run import METRICS_PER_BATCH, flatten, metric_key
 from tadp_ray.tracking.provenance import provenance
 from tadp_ray.tracking.query import pages
@@ -69,9 +69,7 @@ def keep_finding(store: Store, folder: Path, facts: Mapping[str, Any], files: Se
     run = store.client.create_run(store.experiment_id(EXPERIMENT), tags=tags, run_name=facts["name"])
     run_id = run.info.run_id
     made = {"run_id": run_id, "commit": tags.get("tadp.commit"), "pictures": list(files)}
-    draft = folder / f"{FINDING}.part"
-    draft.write_text(json.dumps({**facts, **made}, indent=1) + "\n", encoding="utf-8")
-    draft.replace(folder / FINDING)
+    write_json(folder / FINDING, {**facts, **made})
     for name in (FINDING, *files):
         store.client.log_artifact(run_id, str(folder / name))
     settings, began = facts.get("settings", {}), run.info.start_time

@@ -1,13 +1,13 @@
 """What MLflow is told of a journal beside its numbers; kept next to it, so that anybody can send the journal later."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.files import write_json
 
 RUN = "run.json"
 """File beside a journal that holds its `Source`."""
@@ -34,9 +34,7 @@ class Source:
     def keep(self) -> None:
         """Write this beside the journal, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self.folder / f"{RUN}.{os.getpid()}.part"
-        draft.write_text(json.dumps({key: value for key, value in asdict(self).items() if key != "folder"}, indent=1))
-        draft.replace(self.folder / RUN)
+        write_json(self.folder / RUN, {key: value for key, value in asdict(self).items() if key != "folder"})
 
     @classmethod
     def kept(cls, folder: Path) -> "Source | None":

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from tadp_ray.files import drafted
 from tadp_ray.training.reporter import before
 
 
@@ -31,14 +32,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
     Raises:
         ValueError: there is no room for it, or it may not be written.
     """
-    draft = path.with_name(f"{path.name}.part")
+    held = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     try:
-        save_file({name: t.detach().contiguous() for name, t in tensors.items()}, draft, {"facts": json.dumps(facts)})
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        with drafted(path) as draft:
+            save_file(held, draft, {"facts": json.dumps(facts)})
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
     except (SafetensorError, OSError) as error:
-        draft.unlink(missing_ok=True)
         raise ValueError(
             f"{path}: cannot be written ({error}); make room or give access, then run this again"
         ) from None

@@ -1,6 +1,5 @@
 """What a trained cell predicts, as files that `score` and `picture` read, beside the images and their truth."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.files import write_text
 from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
 from tadp_ray.training.distributed import World
@@ -127,9 +127,7 @@ class BoxFiles:
         """Write both files."""
         truth = {"images": self._images, "categories": self._categories, "annotations": self._objects}
         for name, content in (("targets", truth), ("predictions", self._detections)):
-            draft = folder / f"{name}.part"
-            draft.write_text(json.dumps(content) + "\n")
-            draft.replace(folder / f"{name}.json")
+            write_text(folder / f"{name}.json", json.dumps(content) + "\n")
 
 
 def entries(image: str, boxes: dict[str, torch.Tensor], key: str, called: str | None = None) -> list[dict[str, Any]]:
