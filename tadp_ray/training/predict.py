@@ -1,5 +1,6 @@
 """What a trained cell predicts, as files that `score` and `picture` read, beside the images and their truth."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
