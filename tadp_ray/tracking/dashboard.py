@@ -58,7 +58,8 @@ def serve(store: Store, host: str, port: int) -> Iterator[tuple[str, subprocess.
     command += ["--uvicorn-opts", "--log-level warning"]
     if store.database:
         command += ["--default-artifact-root", (store.database.parent / "mlartifacts").as_uri()]
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    # Standard output is for answers; what a server says of itself is none.
+    process = subprocess.Popen(command, env=environment, stdout=2, start_new_session=True)
     try:
         await_answer(address, process)
         yield address, process

@@ -2,6 +2,7 @@
 
 import csv
 import gc
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,6 @@ class Sweep:
     """A sweep command in a working folder of its own."""
 
     def __init__(self, file: Path, folder: Path, *flags: str) -> None:
-        folder.mkdir(exist_ok=True)
         self.folder = folder
         self._command = [
             sys.executable,
@@ -89,9 +89,15 @@ def training(driver: psutil.Process) -> list[psutil.Process]:
 
 
 @pytest.fixture
-def sweep(experiment: Path, tmp_path: Path):
-    """`sweep("a", "--seeds", "1")`: a command in folder a."""
-    return lambda folder, *flags: Sweep(experiment, tmp_path / folder, *flags)
+def sweep(experiment: Path, empty_database: Path, tmp_path: Path):
+    """`sweep("a", "--seeds", "1")`: a command in folder a, whose store has its schema, which takes seconds to make."""
+
+    def make(folder: str, *flags: str) -> Sweep:
+        (tmp_path / folder).mkdir()
+        shutil.copy(empty_database, tmp_path / folder / "mlflow.db")
+        return Sweep(experiment, tmp_path / folder, *flags)
+
+    return make
 
 
 @pytest.fixture
