@@ -84,9 +84,10 @@ def open_store(uri: str | None = None, *, make: bool = True) -> Store:
             f"{file}: there is no such store; name the one that sweeps were run with (--tracking-uri or "
             "MLFLOW_TRACKING_URI)"
         )
-    # Making the schema of a new database takes seconds and tells each of its steps.
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # Making the schema of a new database takes seconds and tells each of its steps; what a database refuses, whoever asked
+    # it tells in a line.
+    for name, level in {"alembic": logging.WARNING, "mlflow.store.db.utils": logging.CRITICAL}.items():
+        logging.getLogger(name).setLevel(level)
     try:
         knock(uri)
         client = MlflowClient(tracking_uri=uri)

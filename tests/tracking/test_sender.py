@@ -2,6 +2,7 @@
 
 import math
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -203,6 +204,21 @@ def test_an_outage_loses_nothing_and_doubles_nothing(store, make_cell, journals,
     assert [by_fingerprint[cell.fingerprint].status for cell in cells] == ["FINISHED", "KILLED"]
     assert points(store, by_fingerprint[cells[0].fingerprint].run_id) == once(*range(1, 101))
     assert len(said) == 2 and "does not take records" in said[0] and "is back" in said[1]
+
+
+def test_a_database_that_fails_is_told_in_one_line(store, make_cell, journals, capfd):
+    cell, sweep, said = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
+    journals.start(cell)
+    sender = Sender(store, [cell_source(sweep, cell)], period=0.05, tell=said.append)
+    wait_for(lambda: rows(store, cell.experiment, cell.scale))
+    with sqlite3.connect(store.database) as database:
+        database.execute("drop table latest_metrics")
+    journals.train(cell, 1, 2)
+    wait_for(lambda: said)
+    assert sender.close(timeout=1) > 0
+    (line,) = said
+    assert "no such table" in line and "training goes on" in line and "\n" not in line
+    assert "Traceback" not in "".join(capfd.readouterr())
 
 
 def test_a_server_that_stays_away_holds_up_nobody_and_the_rest_is_counted(store, make_cell, journals, free_port):
