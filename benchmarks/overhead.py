@@ -4,8 +4,8 @@
     python benchmarks/overhead.py experiments/prec_recall.yaml --workers 0 1
 
 Prints the wall time of the plain processes, and for the sweep with each number of Ray Train workers its wall time, the
-ratio, where its starting seconds go, the time of a second run, the longest cell, how long steps wait for checkpoints, and
-the peak memory of a cell. Prints what is read from disk at each cell's start, too: the plain processes find weights that the
+ratio, where its starting seconds go, the time of a second run, the longest cell, how long steps wait for checkpoints, what
+telling MLflow takes, and the peak memory of a cell. Prints what is read from disk at each cell's start, too: the plain processes find weights that the
 machine does not hold in memory. Needs an otherwise idle machine; writes into a temporary folder.
 """
 
@@ -24,7 +24,14 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.models.weights import locate
 from tadp_ray.sweep.cluster import concurrency
 from tadp_ray.sweep.plan import make_plan
-from tadp_ray.training.reporter import final_metrics, read_journal
+from tadp_ray.tracking.journal_run import JournalRun
+from tadp_ray.tracking.source import cell_source
+from tadp_ray.tracking.store import open_store
+from tadp_ray.tracking.sweep_run import parent
+from tadp_ray.training.reporter import Journal, final_metrics, read_journal
+
+PERIOD = 5.0
+"""Seconds between two rounds of the sweep's sender."""
 
 
 def train_plainly(cell: str) -> None:
@@ -89,6 +96,29 @@ def starts(cells: Sequence[Cell], began: float, at_once: int) -> tuple[float, fl
     return spans[0][0] - began, warm, statistics.median(gaps) if gaps else 0.0
 
 
+def telling(cells: Sequence[Cell], folder: Path) -> tuple[float, float]:
+    """The shares of the cells' time that go into journals (steps wait), and into sending them to MLflow (a core of the driver).
+
+    Every journal is written again, and shipped after each `PERIOD` seconds of it, as the sweep's sender does.
+    """
+    store = open_store(f"sqlite:///{folder}/again.db")
+    sweep = parent(store, "again", "pocket", "key")
+    writing = sending = 0.0
+    for cell in (cell.at(folder / "again") for cell in cells):
+        shipped, run = 0.0, JournalRun(store, cell_source(sweep, cell))
+        with Journal(cell.folder, cell.fingerprint) as journal:
+            for record in read_journal(cell.at(folder).folder):
+                began = time.monotonic()
+                journal.report(record.get("step", 0), record.get("metrics", {}))
+                writing += time.monotonic() - began
+                if record["time"] > shipped + PERIOD or record["type"] == "finished":
+                    began, shipped = time.process_time(), record["time"]
+                    run.ship()
+                    sending += time.process_time() - began
+    whole = sum(final_metrics(cell.folder)["seconds"] for cell in cells)
+    return writing / whole, sending / whole
+
+
 def report(file: Path, folder: Path, changes: Sequence[str], at_once: int, plainly: float) -> list[float]:
     """Run and measure one sweep into a new folder, print its figures, and return the mIoU of its cells."""
     folder.mkdir()
@@ -106,6 +136,8 @@ def report(file: Path, folder: Path, changes: Sequence[str], at_once: int, plain
     print(f"  {start_reads(cells)} read from disk at the starts of the cells, one after the other")
     stall = max(m["checkpoint_seconds"] / m["seconds"] for m in metrics)
     print(f"  {100 * stall:.2f} % of a cell's time its steps wait for checkpoints, at most")
+    writing, sending = telling(cells, folder)
+    print(f"  {100 * writing:.2f} % of the cells' time for journals, {100 * sending:.2f} % of a core for sending them")
     print(f"  {max(m['peak_memory_gib'] for m in metrics):.2f} GiB at most in a cell's process", flush=True)
     return [m["miou"] for m in metrics]
 
