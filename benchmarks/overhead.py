@@ -5,8 +5,9 @@
 
 Prints the wall time of the plain processes, and for the sweep with each number of Ray Train workers its wall time, the
 ratio, where its starting seconds go, the time of a second run, the longest cell, how long steps wait for checkpoints, what
-telling MLflow takes, and the peak memory of a cell. Prints what is read from disk at each cell's start, too: the plain processes find weights that the
-machine does not hold in memory. Needs an otherwise idle machine; writes into a temporary folder.
+telling MLflow takes, and the peak memory of a cell. Prints what is read from disk at each cell's start, too: the plain
+processes find weights that the machine does not hold in memory. Needs an otherwise idle machine; writes into a temporary
+folder.
 """
 
 import argparse

@@ -14,12 +14,11 @@ from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import quote
 
 from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
-from tadp_ray.config.cell import Cell
+from tadp_ray.config.cell import Cell, sha256_of
 from tadp_ray.files import drafted
 from tadp_ray.training.reporter import CHECKPOINT, JOURNAL, acquire_lock, before, checkpoints
 
@@ -237,7 +236,7 @@ def state(path: Path) -> State:
 def node_folder(address: str) -> Path:
     """Where a node keeps what belongs to an address: cells in training, latents and contexts."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "tadp_ray" / quote(address, safe="")
+    return cache / "tadp_ray" / sha256_of(address)[:16]
 
 
 @contextmanager
