@@ -55,7 +55,13 @@ class Sweep:
         with self.log.open("ab") as log:
             # A session of its own, as a terminal gives it: Ctrl-C reaches all of its processes.
             self.process = psutil.Popen(
-                command, cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True
+                command,
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=heed_interrupts,
             )
 
     def end(self) -> int:
@@ -121,6 +127,11 @@ class Sweep:
         lines = [line.strip() for line in self.log.read_text().splitlines()]
         told = [line for line in lines if NOTICE.search(line) or line in ("Killed", "Terminated")]
         return "<br>".join(dict.fromkeys(re.sub(rf"{self.folder}/?", "", line)[:200] for line in told)) or "nothing"
+
+
+def heed_interrupts() -> None:
+    """Have Ctrl-C end this process, as it does in a terminal; what a shell puts into the background ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def repeated(cell: Path) -> tuple[int, int]:
