@@ -18,7 +18,7 @@ from tadp_ray.data.transforms import to_tensor
 from tadp_ray.metrics.localisation import diffuseness, localisation
 from tadp_ray.models.attention import reading_layers
 from tadp_ray.models.conditioning import encode_prompts
-from tadp_ray.models.diffusion import LEVELS, Diffusion
+from tadp_ray.models.diffusion import LEVELS, Diffusion, posterior_of
 from tadp_ray.models.text import check_length, word_places
 
 Layers = Mapping[str, Tensor]
@@ -57,7 +57,7 @@ def image_latents(diffusion: Diffusion, images: Sequence[np.ndarray]) -> Tensor:
     """Scaled latents (B, C, h, w) of pictures of one size, uint8 (H, W, 3): the mean of the VAE's posterior."""
     pixels = torch.stack([to_tensor(image) for image in images])
     with torch.no_grad():
-        posterior = diffusion.vae.encode(pixels.to(diffusion.vae.device)).latent_dist
+        posterior = posterior_of(diffusion.vae, pixels.to(diffusion.vae.device))
     return posterior.mode() * diffusion.vae.config.scaling_factor
 
 

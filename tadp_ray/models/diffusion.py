@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from diffusers import AutoencoderKL, ModelMixin, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, ModelMixin, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import SingleFileComponentError
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -23,7 +24,7 @@ LEVELS = 4
 class Diffusion:
     """A frozen Stable Diffusion in float32."""
 
-    vae: AutoencoderKL
+    vae: AutoencoderKL | AutoencoderTiny
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
@@ -61,7 +62,7 @@ class Diffusion:
     def blank(self) -> Self:
         """The same architecture on the meta device: sizes and no contents."""
         with torch.device("meta"):
-            vae = frozen(AutoencoderKL.from_config(self.vae.config))
+            vae = frozen(type(self.vae).from_config(self.vae.config))
             unet = UNet2DConditionModel.from_config(self.unet.config)
             text_encoder = frozen(CLIPTextModel(self.text_encoder.config))
         return replace(self, vae=vae, unet=unet, text_encoder=text_encoder)
@@ -71,6 +72,15 @@ class Diffusion:
         self.vae.to(device)
         self.text_encoder.to(device)
         return self
+
+
+def posterior_of(vae: AutoencoderKL | AutoencoderTiny, images: Tensor) -> DiagonalGaussianDistribution:
+    """The normal distribution of latents, unscaled, of images (B, 3, H, W) in [-1, 1]; a tiny autoencoder's is a point."""
+    found = vae.encode(images)
+    if isinstance(vae, AutoencoderTiny):
+        means = found.latents
+        return DiagonalGaussianDistribution(torch.cat([means, torch.zeros_like(means)], dim=1), deterministic=True)
+    return found.latent_dist
 
 
 def stable_diffusion_15() -> Diffusion:
@@ -145,7 +155,10 @@ def frozen(network: nn.Module) -> nn.Module:
 
 def load_folder(path: Path) -> tuple[Any, ...]:
     """VAE, U-Net, text encoder and tokenizer of a diffusers folder."""
-    loaders = {"vae": AutoencoderKL, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
+    # Its tiny twin (TAESD) has the latents of Stable Diffusion's autoencoder at a fraction of the time.
+    kind = AutoencoderKL.load_config(path, subfolder="vae")["_class_name"]
+    vae = AutoencoderTiny if kind == "AutoencoderTiny" else AutoencoderKL
+    loaders = {"vae": vae, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
     parts = [load_part(loader, path, part) for part, loader in loaders.items()]
     return *parts, CLIPTokenizer.from_pretrained(path / "tokenizer")
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tadp_ray.config.model import ModelConfig
 from tadp_ray.models.backbone import feature_channels, unet_features
 from tadp_ray.models.conditioning import TextAdapter
-from tadp_ray.models.diffusion import Diffusion
+from tadp_ray.models.diffusion import Diffusion, posterior_of
 from tadp_ray.models.heads import build_head
 from tadp_ray.models.heads.detection import DetectionHead
 from tadp_ray.models.norms import FeatureNorms
@@ -57,7 +57,7 @@ class TADP(nn.Module):
         `noise` is a standard normal of the latents' shape; with `draw: mode` it may be None.
         """
         vae = self._diffusion[0].vae
-        posterior = vae.encode(images).latent_dist
+        posterior = posterior_of(vae, images)
         latents = posterior.mean + posterior.std * noise if self._config.latent.draw == "sample" else posterior.mode()
         return latents * vae.config.scaling_factor if self._config.latent.scale == "scaled" else latents
 

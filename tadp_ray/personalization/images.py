@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
 from tadp_ray.captions.describe import class_list
@@ -18,6 +18,7 @@ from tadp_ray.data.files import first_few
 from tadp_ray.data.images import read_image
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import to_tensor
+from tadp_ray.models.diffusion import posterior_of
 
 ENCODED_AT_ONCE = 8
 
@@ -79,7 +80,7 @@ class Latents:
 
 
 @torch.no_grad()
-def encode_look(vae: AutoencoderKL, pictures: np.ndarray) -> Latents:
+def encode_look(vae: AutoencoderKL | AutoencoderTiny, pictures: np.ndarray) -> Latents:
     """Latents of uint8 pictures (N, S, S, 3), made once: what is drawn of them in a step is noise alone."""
     sides: list[list[Tensor]] = [[], []]
     for views, mirrored in ((pictures, False), (pictures[:, :, ::-1], True)):
@@ -87,7 +88,7 @@ def encode_look(vae: AutoencoderKL, pictures: np.ndarray) -> Latents:
             pixels = torch.stack(
                 [to_tensor(np.ascontiguousarray(view)) for view in views[start : start + ENCODED_AT_ONCE]]
             )
-            posterior = vae.encode(pixels.to(vae.device)).latent_dist
+            posterior = posterior_of(vae, pixels.to(vae.device))
             sides[mirrored].append(torch.stack([posterior.mean, posterior.std]).cpu() * vae.config.scaling_factor)
     mean, std = torch.stack([torch.cat(parts, dim=1) for parts in sides], dim=1)
     return Latents(mean, std)

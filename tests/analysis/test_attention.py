@@ -1,23 +1,23 @@
 """`analyze attention` takes any picture and any prompt that fits, and says what is wrong with others."""
 
 import json
+import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderTiny, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel
 from typer.testing import CliRunner
 
-from tadp_ray.analysis.attention import attend, fitted
+from tadp_ray.analysis.attention import attend, fitted, image_latents
 from tadp_ray.cli import app
 from tadp_ray.data.images import read_image
 from tadp_ray.data.scenes import CLASSES, render
-from tadp_ray.models.diffusion import Diffusion, frozen
-from tadp_ray.models.text import load_tokenizer
+from tadp_ray.data.transforms import to_tensor
+from tadp_ray.models.diffusion import load_diffusion
 from tadp_ray.training.checkpoint import read_tensors
 from tadp_ray.training.study import frozen_diffusion
 
@@ -84,22 +84,25 @@ def test_an_image_of_any_mode_is_looked_at(tmp_path: Path) -> None:
         assert found.words["car"].shape == (7, 9) and np.isfinite(found.words["car"]).all()
 
 
-def test_photographs_go_through_the_real_tokenizer_and_taesd(shared: Path) -> None:
+def test_photographs_go_through_the_real_tokenizer_and_taesd(shared: Path, tmp_path: Path) -> None:
     """A real photograph, tokenizer and (tiny) autoencoder, with random weights of the real U-Net's layout, made narrow."""
-    tiny = AutoencoderTiny.from_pretrained(shared / "data/weights/taesd_diffusers").eval()
-    tokenizer = load_tokenizer(str(shared / "data/weights/clip_tokenizer_hf"))[0]
-    encode = lambda pixels: SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: tiny.encode(pixels).latents))
-    config = SimpleNamespace(block_out_channels=(0,) * 4, scaling_factor=1.0)
+    shutil.copytree(shared / "data/weights/taesd_diffusers", tmp_path / "vae")
+    shutil.copytree(shared / "data/weights/clip_tokenizer_hf", tmp_path / "tokenizer")
     torch.manual_seed(0)
     marks = {"bos_token_id": 49406, "eos_token_id": 49407, "pad_token_id": 49407}
     text = CLIPTextConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, **marks)
     narrow = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 4, "attention_head_dim": 2}
-    unet = frozen(UNet2DConditionModel(sample_size=64, cross_attention_dim=32, **narrow))
-    vae = SimpleNamespace(encode=encode, config=config, device=torch.device("cpu"))
+    CLIPTextModel(text).save_pretrained(tmp_path / "text_encoder")
+    UNet2DConditionModel(sample_size=64, cross_attention_dim=32, **narrow).save_pretrained(tmp_path / "unet")
     photograph = read_image(shared / "data/tadp/demo/segmentation_example.jpg")
-    diffusion = Diffusion(vae, unet, frozen(CLIPTextModel(text)), tokenizer)
+    diffusion = load_diffusion(str(tmp_path))
+
     found = attend(diffusion, photograph, "a bird and a dining table", ["dining table"])
     assert found.tokens[1:-1] == ("a</w>", "bird</w>", "and</w>", "a</w>", "dining</w>", "table</w>")
     assert found.places == {"dining table": (5, 6)} and len(found.layers) == 16
     assert min(found.layers["down0.0"].shape[-2:]) == 64
     assert found.words["dining table"].shape == photograph.shape[:2]
+
+    part = photograph[:256, :256]
+    drawn = diffusion.vae.decode(image_latents(diffusion, [part])).sample[0]
+    assert float((drawn - to_tensor(part)).square().mean()) < 4 * 10**-2.2  # 22 dB
