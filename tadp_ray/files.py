@@ -20,6 +20,11 @@ def drafted(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def is_draft(path: Path) -> bool:
+    """Whether a file is a draft, ours or that of safetensors, which writes one of its own; a killed process leaves it."""
+    return path.suffix == ".part" or path.name.startswith(".tmp")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all, with the line ends that the text has."""
     with drafted(path) as draft:

@@ -19,7 +19,7 @@ from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from tadp_ray.config.cell import Cell, sha256_of
-from tadp_ray.files import drafted
+from tadp_ray.files import drafted, is_draft
 from tadp_ray.training.reporter import CHECKPOINT, JOURNAL, acquire_lock, before, checkpoints
 
 PERIOD = 2.0
@@ -198,12 +198,13 @@ class Copy:
 
     def clear(self) -> None:
         """Empty the folder."""
-        for path in self._files():
-            path.unlink()
+        for path in self._folder.iterdir():
+            if path.name != "lock":
+                path.unlink()
         self._sent.clear()
 
     def _files(self) -> list[Path]:
-        return sorted(path for path in self._folder.iterdir() if path.name != "lock" and path.suffix != ".part")
+        return sorted(path for path in self._folder.iterdir() if path.name != "lock" and not is_draft(path))
 
     @contextmanager
     def _news(self, path: Path) -> Iterator[BinaryIO | None]:

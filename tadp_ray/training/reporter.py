@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from tadp_ray.files import is_draft
+
 CHECKPOINT = "checkpoint.safetensors"
 JOURNAL = "journal.jsonl"
 Watch = Callable[[int, Mapping[str, float]], None]
@@ -46,6 +48,9 @@ class Journal:
         with ExitStack() as held:
             self._lock = acquire_lock(folder / "lock", patience)
             held.callback(os.close, self._lock)
+            # A process that was killed while it wrote leaves a draft, as large as what it wrote.
+            for path in filter(is_draft, folder.iterdir()):
+                path.unlink()
             # Without a buffer, what a full disk does not take is not kept for later, in the middle of another record.
             self._file = held.enter_context((folder / JOURNAL).open("ab+", buffering=0))
             self._torn = False
@@ -67,8 +72,7 @@ class Journal:
     def finish(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append the final metrics: this cell is done and is never trained again."""
         self._write({"type": "finished", "step": step, "metrics": dict(metrics)})
-        # A process that was killed while it wrote leaves a draft.
-        for path in (*checkpoints(self.folder), *self.folder.glob("*.part")):
+        for path in checkpoints(self.folder):
             path.unlink()
 
     def fail(self, error: str) -> None:

@@ -60,7 +60,11 @@ def test_another_node_goes_on_from_what_the_lost_one_had_sent(cell: Cell, node, 
     here = cell.at(node_folder(cell.recipe.compute.address)).folder
     train(here, 4, 8)
     lost.push()
+    (here / ".tmpAbCdEf").write_bytes(b"a draft of safetensors'")
+    lost.push()
+    assert Remote(cell.recipe.compute.address).names(f"cells/{here.name}") == ["checkpoint-000001", "journal.jsonl"]
     train(here, 12)  # never sent
+    assert not list(here.glob(".tmp*"))  # the next process that takes the cell up deletes it
 
     node("other")
     with on_node(cell) as other:
