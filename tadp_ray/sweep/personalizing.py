@@ -1,7 +1,6 @@
 """Runs a personalization as a Ray Train job of one worker, which is restarted from its checkpoint when it dies."""
 
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from rich.console import Console
 
 from tadp_ray.personalization.job import Job
 from tadp_ray.sweep.cluster import have, joined, share, slots
+from tadp_ray.sweep.every import every
 from tadp_ray.sweep.progress import LOG_SECONDS, TERMINAL_SECONDS
 from tadp_ray.training.reporter import Journal, read_journal
 
@@ -73,25 +73,19 @@ def learn(config: dict[str, Any]) -> str | None:
 @contextmanager
 def followed(job: Job, console: Console) -> Iterator[None]:
     """Say now and then how far a job has come, as its journal tells."""
-    stop = threading.Event()
+    told = 0
 
-    def follow() -> None:
-        told = 0
-        while not stop.wait(TERMINAL_SECONDS if console.is_terminal else LOG_SECONDS):
-            records = [record for record in read_journal(job.folder) if "loss" in record.get("metrics", {})]
-            if records and records[-1]["step"] > told:
-                told, metrics = records[-1]["step"], records[-1]["metrics"]
-                left = metrics.get("seconds_per_step", 0) * (job.plan.schedule.iterations - told)
-                console.print(
-                    f"step {told}/{job.plan.schedule.iterations}, loss {metrics['loss']:.4f}, "
-                    f"{timedelta(seconds=round(left))} left",
-                    highlight=False,
-                )
+    def tell() -> None:
+        nonlocal told
+        records = [record for record in read_journal(job.folder) if "loss" in record.get("metrics", {})]
+        if records and records[-1]["step"] > told:
+            told, metrics = records[-1]["step"], records[-1]["metrics"]
+            left = metrics.get("seconds_per_step", 0) * (job.plan.schedule.iterations - told)
+            console.print(
+                f"step {told}/{job.plan.schedule.iterations}, loss {metrics['loss']:.4f}, "
+                f"{timedelta(seconds=round(left))} left",
+                highlight=False,
+            )
 
-    thread = threading.Thread(target=follow, name="progress", daemon=True)
-    thread.start()
-    try:
+    with every(TERMINAL_SECONDS if console.is_terminal else LOG_SECONDS, tell):
         yield
-    finally:
-        stop.set()
-        thread.join()

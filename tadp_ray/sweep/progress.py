@@ -1,8 +1,8 @@
 """Shows how far a sweep has come, read from the journals of its cells."""
 
-import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.vocabulary import MAIN_METRIC
+from tadp_ray.sweep.every import every
 from tadp_ray.training.reporter import read_journal
 
 TERMINAL_SECONDS = 1.0
@@ -59,29 +60,25 @@ class Progress:
         self._began = time.monotonic()
         # Counted, not timed: a clock may be set while cells train.
         self._earlier = [sum(1 for _ in read_journal(cell.folder)) for cell in cells]
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
+        self._held = ExitStack()
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        if self._console.is_terminal:
+            live = self._held.enter_context(Live(console=self._console, refresh_per_second=2, transient=True))
+            self._held.enter_context(every(TERMINAL_SECONDS, lambda: live.update(self._table(self.states()))))
+        else:
+            self._held.enter_context(every(LOG_SECONDS, self._tell))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._held.close()
 
     def states(self) -> list[State]:
         """The state of every cell of this command."""
         return list(map(State.read, self._cells, self._earlier))
 
-    def _follow(self) -> None:
-        if self._console.is_terminal:
-            with Live(console=self._console, refresh_per_second=2, transient=True) as live:
-                while not self._stop.wait(TERMINAL_SECONDS):
-                    live.update(self._table(self.states()))
-            return
-        while not self._stop.wait(LOG_SECONDS):
-            self._console.print(self._line(self.states()), highlight=False, soft_wrap=True)
+    def _tell(self) -> None:
+        self._console.print(self._line(self.states()), highlight=False, soft_wrap=True)
 
     def _eta(self, states: Sequence[State]) -> str:
         speeds = [state.seconds_per_step for state in states if state.seconds_per_step]

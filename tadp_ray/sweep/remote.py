@@ -7,9 +7,8 @@ node had trained beyond that is trained again.
 
 import os
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +19,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from tadp_ray.config.cell import Cell, sha256_of
 from tadp_ray.files import drafted, is_draft
+from tadp_ray.sweep.every import every
 from tadp_ray.training.reporter import CHECKPOINT, JOURNAL, acquire_lock, before, checkpoints
 
 PERIOD = 2.0
@@ -263,30 +263,11 @@ def on_node(cell: Cell, fetches: bool = True, leads: bool = True) -> Iterator[Ce
         yield here
         return
     try:
-        with every(PERIOD, copy.push):
+        with every(PERIOD, copy.push, LOST):
             yield here
     finally:
         copy.push_at_last()
         copy.clear()
-
-
-@contextmanager
-def every(seconds: float, act: Callable[[], None]) -> Iterator[None]:
-    """Do something now and then, in a thread; an address that fails is tried again the next time."""
-    done = threading.Event()
-
-    def repeat() -> None:
-        while not done.wait(seconds):
-            with suppress(ValueError, *LOST):
-                act()
-
-    thread = threading.Thread(target=repeat, name="remote", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 @contextmanager
@@ -300,7 +281,7 @@ def followed(address: str | None, cells: Sequence[Cell]) -> Iterator[None]:
         yield
         return
     try:
-        with every(PERIOD, lambda: pull(address, cells)):
+        with every(PERIOD, lambda: pull(address, cells), (ValueError,)):
             yield
     finally:
         pull(address, cells)

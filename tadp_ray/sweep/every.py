@@ -1,0 +1,24 @@
+"""Something that is done now and then, beside the work."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+
+@contextmanager
+def every(seconds: float, act: Callable[[], None], excused: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Call `act` in a thread of its own, each time so many seconds after the last; an excused error waits for the next time."""
+    done = threading.Event()
+
+    def repeat() -> None:
+        while not done.wait(seconds):
+            with suppress(*excused):
+                act()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
