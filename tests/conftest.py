@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Allow, by name, what other people's packages warn of: MLflow 3.17 on SQLAlchemy 2.1."""
+    """Allow, by name, what other people's packages warn of: MLflow 3.17 on SQLAlchemy 2.1. Heed Ctrl-C."""
     config.addinivalue_line("filterwarnings", "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
+    # What a shell puts into the background ignores Ctrl-C, and so would every command that a test starts and interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
