@@ -71,7 +71,8 @@ def test_several_writers_lose_nothing_when_postgresql_dies(
             )
             for pair in (cells[:2], cells[2:4], cells[4:])
         ]
-        while sum(bool(row.metrics) for row in rows(remote, "prec_recall", "pocket")) < 2:
+        # Every writer has begun, and waits at the gate.
+        while sum(bool(row.metrics) for row in rows(remote, "prec_recall", "pocket")) < len(cells):
             assert all(writer.poll() is None for writer in writers), writers[0].communicate()
             time.sleep(0.05)
         postgresql.kill()
