@@ -16,11 +16,12 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import ComputeConfig
 from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
 from tadp_ray.sweep import worker
+from tadp_ray.sweep.address import RAY, Remote
 from tadp_ray.sweep.cluster import cluster, grow
 from tadp_ray.sweep.nodes import LOCK, agree
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import Progress
-from tadp_ray.sweep.remote import RAY, Remote, followed, on_node, pull
+from tadp_ray.sweep.remote import followed, on_node, pull
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.source import cell_source

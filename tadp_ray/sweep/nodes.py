@@ -9,7 +9,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tadp_ray.config.schema import ComputeConfig
 from tadp_ray.models.weights import contents_digest
-from tadp_ray.sweep.remote import Remote
+from tadp_ray.sweep.address import Remote
 from tadp_ray.tracking.provenance import PACKAGES, installed
 
 LOCK = "sweep.lock"

@@ -1,4 +1,4 @@
-"""Storage at an address, such as `s3://bucket/folder`: files there are written whole, and never grow.
+"""Cells whose storage is at an address.
 
 A cell is trained in a folder of its node, and a thread copies what is new to the address. The command follows the journals
 there; a node that takes a cell up makes its folder equal to the address first. Only what is at the address counts: what a lost
@@ -6,19 +6,16 @@ node had trained beyond that is trained again.
 """
 
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from pyarrow import ArrowException
-from pyarrow.fs import FileSelector, FileSystem, FileType
-
 from tadp_ray.config.cell import Cell, sha256_of
-from tadp_ray.files import drafted, is_draft
+from tadp_ray.files import is_draft
+from tadp_ray.sweep.address import LOST, Remote
 from tadp_ray.sweep.every import every
 from tadp_ray.training.reporter import CHECKPOINT, JOURNAL, acquire_lock, before, checkpoints
 
@@ -26,99 +23,10 @@ PERIOD = 2.0
 """Seconds between two looks for what is new: a node's at its folder, the command's at the address."""
 PATIENCE = 300.0
 """Seconds for which a cell's last files are offered to an address that does not take them."""
-CHUNK = 16 * 2**20
-RAY = "ray"
-"""Folder of the storage for what Ray keeps for itself."""
-MARK = "sweep"
-"""File at the address that the nodes are asked for."""
 NUMBERED = "checkpoint-"
 """A checkpoint at the address bears a number and is never written over: the one before is there until it is whole."""
-LOST = (OSError, ArrowException)
-"""How an address fails."""
 State = tuple[int, int, int]
 """(inode, bytes, time of writing) of a file."""
-
-
-class Remote:
-    """A folder at an address.
-
-    Raises:
-        ValueError: no file system is known by such an address.
-    """
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-        try:
-            self.files, self.path = FileSystem.from_uri(address)
-        except (ValueError, ImportError, *LOST) as error:
-            raise ValueError(
-                f"compute.storage {address}: {error}; name a folder, an address of pyarrow's (s3://, gs://, abfs://, "
-                "hdfs://), or fsspec+NAME:// with one of fsspec's"
-            ) from None
-
-    def claim(self) -> None:
-        """Leave a file that the nodes are asked for.
-
-        Raises:
-            ValueError: the address cannot be written.
-        """
-        try:
-            self.make_folder("")
-            self.write(BytesIO(os.uname().nodename.encode()), MARK)
-        except LOST as error:
-            raise self.away(error) from None
-
-    def make_folder(self, name: str) -> None:
-        """Make a folder; an object store, which has none, keeps a mark of it."""
-        self.files.create_dir(f"{self.path}/{name}", recursive=True)
-
-    def claimed(self) -> bool:
-        """Whether that file is seen from here."""
-        with suppress(*LOST):
-            return self.files.get_file_info(f"{self.path}/{MARK}").type is FileType.File
-        return False
-
-    def tidy(self) -> None:
-        """Delete what Ray Train kept there for itself."""
-        with suppress(*LOST):
-            self.files.delete_dir(f"{self.path}/{RAY}")
-
-    def away(self, error: Exception) -> ValueError:
-        """What to say when the address fails."""
-        return ValueError(
-            f"compute.storage {self._address}: not to be read and written ({error}); check its name, its rights and what "
-            "the environment holds to reach it, then run this again"
-        )
-
-    def sizes(self, names: Sequence[str]) -> list[int]:
-        """How many bytes files hold; 0 where there is none."""
-        return [info.size or 0 for info in self.files.get_file_info([f"{self.path}/{name}" for name in names])]
-
-    def names(self, folder: str) -> list[str]:
-        """The files in a folder, in order."""
-        found = self.files.get_file_info(FileSelector(f"{self.path}/{folder}", allow_not_found=True))
-        return sorted(info.base_name for info in found if info.type is FileType.File and info.extension != "part")
-
-    def fetch(self, name: str, target: Path) -> None:
-        """Copy a file here, whole or not at all."""
-        with self.files.open_input_stream(f"{self.path}/{name}") as stream, drafted(target) as draft:
-            with draft.open("wb") as file:
-                shutil.copyfileobj(stream, file, CHUNK)
-
-    def write(self, source: BinaryIO, name: str) -> None:
-        """Write a file into a folder that is there."""
-        with self.files.open_output_stream(f"{self.path}/{name}") as stream:
-            shutil.copyfileobj(source, stream, CHUNK)
-
-    def replace(self, source: BinaryIO, name: str) -> None:
-        """Write a file; the one that was there stays until the new one is whole."""
-        self.write(source, f"{name}.part")
-        self.files.move(f"{self.path}/{name}.part", f"{self.path}/{name}")
-
-    def delete(self, name: str) -> None:
-        """Delete a file, if it is there."""
-        with suppress(FileNotFoundError):
-            self.files.delete_file(f"{self.path}/{name}")
 
 
 class Copy:

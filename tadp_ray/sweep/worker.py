@@ -11,8 +11,9 @@ from ray import tune
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import ComputeConfig
+from tadp_ray.sweep.address import RAY, Remote
 from tadp_ray.sweep.cluster import share
-from tadp_ray.sweep.remote import RAY, Remote, on_node
+from tadp_ray.sweep.remote import on_node
 from tadp_ray.training.reporter import Watch, final_metrics, read_journal
 
 if TYPE_CHECKING:

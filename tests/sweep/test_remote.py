@@ -8,7 +8,8 @@ import torch
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.sweep import remote as remote_module
-from tadp_ray.sweep.remote import Copy, Remote, followed, node_folder, on_node, pull
+from tadp_ray.sweep.address import Remote
+from tadp_ray.sweep.remote import Copy, followed, node_folder, on_node, pull
 from tadp_ray.training.checkpoint import Damaged, read_tensors, write
 from tadp_ray.training.reporter import CHECKPOINT, Journal, checkpoints, final_metrics, read_journal
 
