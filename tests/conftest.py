@@ -140,13 +140,11 @@ def kept(store: "Store", tmp_path: Path) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def object_store() -> Iterator[str]:
+def object_store(free_ports: Callable[[int], list[int]]) -> Iterator[str]:
     """Address of an empty bucket in an S3 server of the tests' own."""
     from pyarrow.fs import FileSystem
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", "moto.server", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -163,7 +161,7 @@ def object_store() -> Iterator[str]:
         server.wait()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def free_ports() -> Callable[[int], list[int]]:
     """So many ports that nobody listens on."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tadp_ray.config.cell import Cell, sha256_of
-from tadp_ray.files import is_draft
+from tadp_ray.files import drafted, is_draft
 from tadp_ray.sweep.address import LOST, Remote
 from tadp_ray.sweep.every import every
 from tadp_ray.training.reporter import CHECKPOINT, JOURNAL, acquire_lock, before, checkpoints
@@ -188,11 +188,12 @@ def followed(address: str | None, cells: Sequence[Cell]) -> Iterator[None]:
     if address is None:
         yield
         return
+    remote = Remote(address)
     try:
-        with every(PERIOD, lambda: pull(address, cells), (ValueError,)):
+        with every(PERIOD, lambda: pull_cells(remote, cells), (ValueError,)):
             yield
     finally:
-        pull(address, cells)
+        pull_cells(remote, cells)
 
 
 def pull(address: str | None, cells: Sequence[Cell]) -> None:
@@ -201,9 +202,17 @@ def pull(address: str | None, cells: Sequence[Cell]) -> None:
     Raises:
         ValueError: the address cannot be read.
     """
-    if address is None or not cells:
-        return
-    remote, folders = Remote(address), [cell.folder for cell in cells]
+    if address is not None and cells:
+        pull_cells(Remote(address), cells)
+
+
+def pull_cells(remote: Remote, cells: Sequence[Cell]) -> None:
+    """The same, at an address that is open already.
+
+    Raises:
+        ValueError: the address cannot be read.
+    """
+    folders = [cell.folder for cell in cells]
     try:
         sizes = remote.sizes([f"{place(folder)}/{JOURNAL}" for folder in folders])
         for folder, size in zip(folders, sizes, strict=True):
@@ -217,10 +226,10 @@ def pull(address: str | None, cells: Sequence[Cell]) -> None:
 
 def pull_cell(remote: Remote, folder: Path) -> None:
     """Copy a cell's journal here, and first all that belongs to it if it says that the cell is finished."""
-    there, draft = place(folder), folder / f"{JOURNAL}.new"
-    remote.fetch(f"{there}/{JOURNAL}", draft)
-    if b'"type": "finished"' in draft.read_bytes():
-        for name in remote.names(there):
-            if name != JOURNAL and not name.startswith(NUMBERED):
-                remote.fetch(f"{there}/{name}", folder / name)
-    draft.replace(folder / JOURNAL)
+    there = place(folder)
+    with drafted(folder / JOURNAL) as draft:
+        remote.fetch(f"{there}/{JOURNAL}", draft)
+        if b'"type": "finished"' in draft.read_bytes():
+            for name in remote.names(there):
+                if name != JOURNAL and not name.startswith(NUMBERED):
+                    remote.fetch(f"{there}/{name}", folder / name)
