@@ -63,7 +63,8 @@ def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: Diffusio
             break
     if len(cases) < config.cases:
         raise ValueError(
-            f"look.cases={config.cases}: these data give {len(cases)} only; ask for so many, or add images"
+            f"look.cases={config.cases}: only {len(cases)} pictures have a look-alike with room for a thing beside it; "
+            "lower look.cases, or add images, cutouts or pairs"
         )
     table = {name: np.array([place[name] for place in places]) for name in places[0]}
     moved = (table["pasted_after"] > table["look_alike_after"]) & (table["pasted_after"] > table["pasted_before"])

@@ -130,6 +130,8 @@ def load_diffusion(weights: str) -> Diffusion:
         )
     if differing := misfits(diffusion):
         raise ValueError(f"model.weights={weights!r}: {path} is no Stable Diffusion of the first kind: {differing}")
+    # diffusers' pipelines pad prompts to the tokenizer's length, and some tokenizers of CLIP tell none or another one.
+    diffusion.tokenizer.model_max_length = diffusion.tokens
     return diffusion
 
 
@@ -145,6 +147,10 @@ def misfits(diffusion: Diffusion) -> str:
     found = [f"{key} {unet[key]}, not {value} ({why})" for key, (value, why) in wanted.items() if unet[key] != value]
     if len(unet.block_out_channels) != LEVELS:
         found.append(f"{len(unet.block_out_channels)} levels, not {LEVELS} (which the heads are made for)")
+    if not isinstance(unet.sample_size, int):
+        found.append(
+            f"sample_size {unet.sample_size}, not the side of the latents of its pretraining (64 in version 1.5)"
+        )
     return "; ".join(found)
 
 

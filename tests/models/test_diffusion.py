@@ -67,6 +67,7 @@ def test_a_missing_tensor_is_refused_rather_than_made_up(copy: Path, part: str) 
         ),
         ("text_encoder", {"num_hidden_layers": 1}, r"layers\.1\.\S+ has no place in the configured network"),
         ("unet", {"class_embed_type": "identity"}, r"class_embed_type identity, not None"),
+        ("unet", {"sample_size": None}, r"sample_size None, not the side of the latents"),
     ],
 )
 def test_weights_of_another_architecture_are_refused(copy: Path, part: str, changes: dict, said: str) -> None:
@@ -90,6 +91,13 @@ def test_a_tokenizer_without_its_vocabulary_is_refused(copy: Path) -> None:
         (copy / "tokenizer" / name).unlink()
     with pytest.raises(ValueError, match=r"vocab\.json and merges\.txt that belong to the text encoder"):
         load_diffusion(str(copy))
+
+
+def test_pipelines_pad_to_what_the_text_encoder_reads(copy: Path) -> None:
+    """CLIP's tokenizer is at large with a length of 8192."""
+    (copy / "tokenizer/tokenizer_config.json").write_text(json.dumps({"model_max_length": 8192}))
+    diffusion = load_diffusion(str(copy))
+    assert diffusion.tokenizer.model_max_length == diffusion.tokens
 
 
 @pytest.mark.parametrize("weights", ["/no/such/folder", "nobody/no-such-model"])
