@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tadp_ray.analysis.attention import average, image_latents, read_layers
 from tadp_ray.analysis.finding import Claim, Outcome
-from tadp_ray.analysis.sheets import overlay
+from tadp_ray.analysis.sheets import overlay, tallest
 from tadp_ray.analysis.shown import Thing, check_names, seen, shown
 from tadp_ray.config.analysis import CopyPaste
 from tadp_ray.config.schema import Recipe
@@ -210,7 +210,8 @@ def paste(
 
 def draw(cases: Sequence[tuple[Case, tuple[np.ndarray, np.ndarray]]]) -> Figure:
     """Pictures before and after, each with the map of the pasted thing's word."""
-    figure = Figure(figsize=(7.2, 0.4 + 1.85 * len(cases)), layout="constrained", dpi=150)
+    height = 0.4 + (1.8 * tallest([case.before for case, _ in cases]) + 0.05) * len(cases)
+    figure = Figure(figsize=(7.2, height), layout="constrained", dpi=150)
     for row, (case, maps) in zip(figure.subplots(len(cases), 4, squeeze=False), cases, strict=True):
         for axes, image, scores in zip((row[:2], row[2:]), (case.before, case.after), maps, strict=True):
             axes[0].imshow(image, interpolation="nearest")

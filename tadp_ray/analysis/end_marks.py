@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tadp_ray.analysis.attention import average, image_latents, read_layers
 from tadp_ray.analysis.finding import Claim, Outcome, Trained
-from tadp_ray.analysis.sheets import overlay
+from tadp_ray.analysis.sheets import overlay, tallest
 from tadp_ray.analysis.shown import Thing, seen, shown
 from tadp_ray.captions.prompts import NAME_END
 from tadp_ray.config.analysis import EndMarks
@@ -144,7 +144,8 @@ def claims(rows: Mapping[str, Sequence[Mapping[str, float]]], numbers: Mapping[s
 def draw(images: Sequence[np.ndarray], maps: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> Figure:
     """A row for each text, the maps of each picture's largest two things."""
     across = max(1, (1 + PAIR) * len(images))
-    figure = Figure(figsize=(1.35 * across, 0.3 + 1.6 * len(maps)), layout="constrained", dpi=150)
+    height = 0.3 + (1.35 * tallest(images) + 0.25) * len(maps)
+    figure = Figure(figsize=(1.35 * across, height), layout="constrained", dpi=150)
     grid = figure.subplots(len(maps), across, squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()

@@ -1,7 +1,7 @@
 """Pictures of an analysis: maps over images, matrices, curves. PNG for the page and PDF for LaTeX."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,6 +20,11 @@ def overlay(axes: Axes, image: np.ndarray, scores: np.ndarray, title: str = "") 
     axes.set_title(title, fontsize=9)
 
 
+def tallest(images: Sequence[np.ndarray]) -> float:
+    """Height over width of the tallest picture, within what a page bears: how high a row of them is."""
+    return float(np.clip(max((image.shape[0] / image.shape[1] for image in images), default=1), 0.4, 2.5))
+
+
 def attention_sheet(attention: Attention) -> Figure:
     """Each word's map over the image: a row for all layers and, as long as the words fit into it, for each resolution."""
     words, image = list(attention.words), attention.image
@@ -28,10 +33,8 @@ def attention_sheet(attention: Attention) -> Figure:
         rows |= attention.by_size
     blocks = [words[first : first + ACROSS - 1] for first in range(0, len(words), ACROSS - 1)]
     across = 1 + max(map(len, blocks))
-    shape = np.clip(image.shape[0] / image.shape[1], 0.4, 2.5)
-    figure = Figure(
-        figsize=(1.5 * across, 0.6 + (1.5 * shape + 0.3) * len(rows) * len(blocks)), layout="constrained", dpi=150
-    )
+    height = 0.6 + (1.5 * tallest([image]) + 0.3) * len(rows) * len(blocks)
+    figure = Figure(figsize=(1.5 * across, height), layout="constrained", dpi=150)
     grid = figure.subplots(len(rows) * len(blocks), across, squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tadp_ray.analysis.attention import image_latents
 from tadp_ray.analysis.finding import Claim, Outcome, Trained
+from tadp_ray.analysis.sheets import tallest
 from tadp_ray.analysis.shown import seen, shown
 from tadp_ray.analysis.trained import load_segmenter
 from tadp_ray.captions.describe import plain_sentence
@@ -189,7 +190,8 @@ def draw_panels(
 ) -> Figure:
     """Originals, and their variations over steps, a row for each prompt."""
     rows, across = len(PROMPTS) * len(originals), 1 + len(config.steps)
-    figure = Figure(figsize=(1.35 * across + 0.4, 1.4 * rows + 0.4), layout="constrained", dpi=150)
+    height = 0.4 + (1.35 * tallest(originals) + 0.05) * rows
+    figure = Figure(figsize=(1.35 * across + 0.4, height), layout="constrained", dpi=150)
     grid = figure.subplots(rows, across, squeeze=False)
     for index, original in enumerate(originals):
         for place, name in enumerate(PROMPTS):
