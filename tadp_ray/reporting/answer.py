@@ -38,7 +38,7 @@ def newest_answer(store: Store, file: Path, recipe: Path | None, scale: Scale) -
 def write_answer(
     store: Store, spec: TableSpec, cells: Sequence[Cell], folder: Path, against: str | None = None
 ) -> tuple[Table, list[Path]]:
-    """Lay out what MLflow holds of a sweep's cells: table.{md,tex,html,csv}, table.png, curves.png, perhaps figure.png.
+    """Lay out what MLflow holds of a sweep's cells: table.{md,tex,html,csv}, table.png, perhaps curves.png, figure.png.
 
     Args:
         store: holds the cells.
@@ -74,10 +74,16 @@ def draw_answer(
     images: Mapping[str, PerImage],
     folder: Path,
 ) -> tuple[Table, list[Path]]:
-    """Draw how the cells learned, and the figure that is asked for; returns the table with the figure's words, and the files."""
-    spec, pictures = table.spec, [folder / "curves.png"]
+    """Draw how the cells learned, if they tell, and the figure that is asked for.
+
+    Returns: the table with the figure's words, and the files.
+    """
+    spec, pictures = table.spec, []
     curves = {fingerprint: history(store, row.run_id, spec.curve) for fingerprint, row in done.items()}
-    draw_curves(spec, cells, curves, pictures[0])
+    # Cells that are scored once, at their end, have points and no curves: the table tells them.
+    if any(len(curve) > 1 for curve in curves.values()):
+        pictures.append(folder / "curves.png")
+        draw_curves(spec, cells, curves, pictures[0])
     if spec.figure:
         lines = lines_of(spec, cells, done, images)
         table = replace(table, notes=(*table.notes, *told(spec.figure, lines)))

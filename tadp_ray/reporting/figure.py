@@ -70,36 +70,37 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
         curves: (step, value) of the metric, by fingerprint; cells without one are left out.
         path: where to write.
     """
-    count = len(spec.rows.names)
-    across = min(count, PANELS)
-    down = math.ceil(count / across)
+    metric, seeds = spec.metrics[0], sorted({cell.seed for cell in cells})
+    drawn = [(cell, curve) for cell in cells if (curve := curves.get(cell.fingerprint))]
+    rows = sorted({spec.rows.place(cell, metric) for cell, _ in drawn})
+    across = min(len(rows), PANELS)
+    down = math.ceil(len(rows) / across)
     figure = Figure(figsize=(1.2 + 2.9 * across, 0.4 + 2.8 * down), layout="constrained", dpi=150)
     grid = figure.subplots(down, across, squeeze=False, sharey=True)
-    panels, unused = grid.ravel()[:count], grid.ravel()[count:]
-    seeds = sorted({cell.seed for cell in cells})
-    for cell in cells:
-        steps, values = zip(*curves.get(cell.fingerprint) or [(math.nan, math.nan)], strict=True)
-        column = spec.columns.place(cell, spec.metrics[0])
-        panels[spec.rows.place(cell, spec.metrics[0])].plot(
-            steps,
-            values,
+    panels = dict(zip(rows, grid.flat, strict=False))
+    for cell, curve in drawn:
+        column = spec.columns.place(cell, metric)
+        panels[spec.rows.place(cell, metric)].plot(
+            *zip(*curve, strict=True),
             color=AMOUNTS(0.9 * column / max(1, len(spec.columns.names) - 1)),
             linestyle=DASHES[seeds.index(cell.seed) % len(DASHES)],
             marker="o",
             markersize=3,
-            label=spec.columns.names[column] if cell.seed == seeds[0] else None,
+            label=spec.columns.names[column],
         )
-    for panel in unused:
+    for panel in grid.flat[len(rows) :]:
         panel.set_axis_off()
-    for panel, heading in zip(panels, spec.rows.headings, strict=True):
-        panel.set_title(heading, fontsize=10)
+    for row, panel in panels.items():
+        panel.set_title(spec.rows.headings[row], fontsize=10)
         panel.set_xlabel("step")
         panel.set_xlim(left=0)
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
     for panel in grid[:, 0]:
         panel.set_ylabel(spec.metric_label)
-    handles, labels = panels[-1].get_legend_handles_labels()
-    figure.legend(handles, labels, title=spec.columns.label, loc="outside right upper", fontsize=8, frameon=False)
+    lines = {line.get_label(): line for panel in panels.values() for line in panel.get_lines()}
+    names = [name for name in spec.columns.names if name in lines]
+    handles = [lines[name] for name in names]
+    figure.legend(handles, names, title=spec.columns.label, loc="outside center right", fontsize=8, frameon=False)
     figure.suptitle(spec.title, fontsize=11)
     write_figure(figure, path)
