@@ -28,6 +28,7 @@ POOL = 5
 """Pictures that are looked through for each case, and fifty besides."""
 COVERED = 0.1
 """Share of the look-alike that what is pasted may cover."""
+DENSITY, SHARE = "times an even map", "share of the map"
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,11 @@ def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: Diffusio
             "lower look.cases, or add images, cutouts or pairs"
         )
     table = {name: np.array([place[name] for place in places]) for name in places[0]}
-    moved = (table["pasted_after"] > table["look_alike_after"]) & (table["pasted_after"] > table["pasted_before"])
+    after = table[f"thing after: {DENSITY}"]
+    moved = (after > table[f"look-alike after: {DENSITY}"]) & (after > table[f"thing before: {DENSITY}"])
     share = 100 * float(moved.mean())
     numbers = {name: float(values.mean()) for name, values in table.items()}
-    lean = float((table["look_alike_before"] > 1).mean()) * 100
+    lean = float((table[f"look-alike before: {DENSITY}"] > 1).mean()) * 100
     claims = [
         Claim(
             "without its thing a word attends to the look-alike more than evenly (% of cases)",
@@ -83,17 +85,17 @@ def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: Diffusio
         ),
     ]
     pictures = write_both(draw(cases[:6]), folder / "copy_paste.png")
-    return Outcome({**numbers, "moved_percent": share, "cases": len(cases)}, claims, pictures)
+    return Outcome({**numbers, "moved: percent of cases": share, "cases": len(cases)}, claims, pictures)
 
 
 def measured(case: Case, before: np.ndarray, after: np.ndarray) -> dict[str, float]:
     """How much denser a word's map is on each thing than an even map, and the share of its mass there."""
     figures = {}
     for moment, scores in (("before", before), ("after", after)):
-        for name, region in (("look_alike", case.look_alike), ("pasted", case.pasted)):
+        for name, region in (("look-alike", case.look_alike), ("thing", case.pasted)):
             inside = mass(scores, region)
-            figures[f"{name}_{moment}"] = inside / region.mean()
-            figures[f"{name}_{moment}_mass"] = inside
+            figures[f"{name} {moment}: {DENSITY}"] = inside / region.mean()
+            figures[f"{name} {moment}: {SHARE}"] = inside
     return figures
 
 

@@ -46,10 +46,10 @@ def off_target(config: OffTarget, found: Sequence[Trained], device: torch.device
     means = np.mean(present, 0), np.mean(every, 0)
     numbers = {name: float(np.mean([seed[name] for seed in seeds])) for name in seeds[0]}
     numbers |= {
-        f"{name}_sd": float(np.std([seed[name] for seed in seeds], ddof=1)) for name in seeds[0] if len(seeds) > 1
+        f"{name}, SD": float(np.std([seed[name] for seed in seeds], ddof=1)) for name in seeds[0] if len(seeds) > 1
     }
     for place, (shown, taken, rise) in enumerate(strongest(classes, means[1] - means[0]), 1):
-        numbers[f"confusion_{place:02d} {shown} as {taken}"] = rise
+        numbers[f"rise {place:02d} in points: {shown} as {taken}"] = rise
     return Outcome(numbers, claims(seeds), write_both(draw(classes, *means), folder / "off_target.png"))
 
 
@@ -87,25 +87,32 @@ def compared(
     near = torch.tensor([[other in alike.get(name, ()) for other in classes] for name in classes])
     far = torch.tensor([[other in alike and other != name for other in classes] for name in classes]) & ~near
     figures = {}
-    for told, (sums, _, miou) in (("present_names", present), ("all_names", every)):
-        for kind, which in (("look_alikes", near), ("others", far)):
-            figures[f"{kind}_{told}"] = 100 * float((sums * which)[rows].sum()) / pixels
-        figures[f"miou_{told}"] = miou
-    for kind, which in (("look_alikes", near), ("others", far)):
-        rise = figures[f"{kind}_all_names"] - figures[f"{kind}_present_names"]
-        figures[f"{kind}_rise"] = rise
-        figures[f"{kind}_rise_each"] = rise / float(which[rows].sum(1).double().mean())
-    return figures | {"miou_lost": figures["miou_present_names"] - figures["miou_all_names"]}
+    for kind, which in (("look-alikes", near), ("others", far)):
+        before, after = (100 * float((sums * which)[rows].sum()) / pixels for sums, _, _ in (present, every))
+        figures |= {
+            f"{kind}: percent with present names": before,
+            f"{kind}: percent with all names": after,
+            f"{kind}: rise in points": after - before,
+            f"{kind}: rise of each in points": (after - before) / float(which[rows].sum(1).double().mean()),
+        }
+    before, after = present[2], every[2]
+    return figures | {
+        "mIoU: percent with present names": before,
+        "mIoU: percent with all names": after,
+        "mIoU: lost in points": before - after,
+    }
 
 
 def claims(seeds: Sequence[Mapping[str, float]]) -> list[Claim]:
     """What the paper says, held against the model in which it shows least."""
     least = {
-        "all names raise the probability of look-alikes (points)": [seed["look_alikes_rise"] for seed in seeds],
-        "and of each more than of each other thing (points)": [
-            seed["look_alikes_rise_each"] - seed["others_rise_each"] for seed in seeds
+        "all names raise the probability of look-alikes (points)": [
+            seed["look-alikes: rise in points"] for seed in seeds
         ],
-        "all names lose mIoU (points)": [seed["miou_lost"] for seed in seeds],
+        "and of each more than of each other thing (points)": [
+            seed["look-alikes: rise of each in points"] - seed["others: rise of each in points"] for seed in seeds
+        ],
+        "all names lose mIoU (points)": [seed["mIoU: lost in points"] for seed in seeds],
     }
     where = "above 0" if len(seeds) == 1 else f"above 0 in each of {len(seeds)} seeds; the least is told"
     return [Claim(text, min(values), where, min(values) > 0) for text, values in least.items()]

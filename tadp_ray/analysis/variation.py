@@ -63,8 +63,10 @@ def variation(
     }
     off = {key: 100 * (judged(judge, images) * absent).sum(1) for key, images in drawn.items()}
     still = 100 * (judged(judge, reconstructed(diffusion, originals)) * absent).sum(1)
-    numbers = {f"{name}, {steps} steps": float(values.mean()) for (name, steps), values in off.items()}
-    numbers |= {"reconstruction": float(still.mean()), "images": len(pictures)}
+    numbers = {
+        f"{name}, {steps} steps: percent off target": float(values.mean()) for (name, steps), values in off.items()
+    }
+    numbers |= {"reconstruction: percent off target": float(still.mean()), "images": len(pictures)}
     files = write_both(draw_panels(config, originals[:4], drawn), folder / "panels.png")
     files += write_both(draw_curves(config, off, still), folder / "off_target.png")
     return Outcome(numbers, claims(config, off), files)

@@ -121,8 +121,9 @@ def run(
             **outcome.told,
         }
         keep_finding(store, storage / name, facts, outcome.pictures)
+        width = max(map(len, outcome.numbers))
         for key, value in outcome.numbers.items():
-            console.print(f"{key:<44}{value:>12.4g}", highlight=False, markup=False)
+            console.print(f"{key:<{width}}{value:>12.4g}", highlight=False, markup=False)
         for line in (*(claim.sentence for claim in outcome.claims), *outcome.notes):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         console.print(f"written to {storage / name}: finding.json, {', '.join(outcome.pictures)}", soft_wrap=True)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from tadp_ray.analysis.copy_paste import Case, make_cases, measured
+from tadp_ray.analysis.copy_paste import DENSITY, SHARE, Case, make_cases, measured
 from tadp_ray.analysis.finding import Trained
 from tadp_ray.analysis.off_target import compared, off_target, strongest
 from tadp_ray.analysis.shown import shown
@@ -40,8 +40,8 @@ def run(tmp_path: Path, store, look: str, *flags: object, recipe: Path = RECIPE)
 @pytest.mark.parametrize(
     ("look", "number", "picture"),
     [
-        ("{kind: copy_paste, cases: 3}", "moved_percent", "copy_paste.pdf"),
-        ("{kind: variation, images: 2, steps: [1, 2], of: 4}", "a caption, 2 steps", "panels.png"),
+        ("{kind: copy_paste, cases: 3}", "moved: percent of cases", "copy_paste.pdf"),
+        ("{kind: variation, images: 2, steps: [1, 2], of: 4}", "a caption, 2 steps: percent off target", "panels.png"),
         (f"{{kind: end_marks, images: 3, texts: {TEXTS}}}", "averaged: diffuseness", "end_marks.png"),
     ],
 )
@@ -87,8 +87,9 @@ def test_a_map_that_moves_is_seen_to_move() -> None:
     there[:2, :2] = True
     case = Case(*[np.zeros((4, 6, 3), np.uint8)] * 2, "cat dog", "dog", "cat", there, there[::-1, ::-1])
     figures = measured(case, there.astype(float), there[::-1, ::-1].astype(float))
-    assert figures["look_alike_before"] == figures["pasted_after"] == pytest.approx(6)
-    assert figures["look_alike_after"] == figures["pasted_before"] == 0 and figures["look_alike_before_mass"] == 1
+    assert figures[f"look-alike before: {DENSITY}"] == figures[f"thing after: {DENSITY}"] == pytest.approx(6)
+    assert figures[f"look-alike after: {DENSITY}"] == figures[f"thing before: {DENSITY}"] == 0
+    assert figures[f"look-alike before: {SHARE}"] == figures[f"thing after: {SHARE}"] == 1
 
 
 def test_names_that_mislead_raise_their_look_alikes() -> None:
@@ -99,8 +100,8 @@ def test_names_that_mislead_raise_their_look_alikes() -> None:
     misled[1, 1], misled[1, 2] = 90, 10
     pixels = torch.full((4,), 100.0, dtype=torch.float64)
     found = compared(classes, alike, (right, pixels, 80.0), (misled, pixels, 75.0))
-    assert found["look_alikes_rise"] == pytest.approx(100 * 10 / 300) and found["others_rise"] == 0
-    assert found["miou_lost"] == 5
+    assert found["look-alikes: rise in points"] == pytest.approx(100 * 10 / 300)
+    assert found["others: rise in points"] == 0 and found["mIoU: lost in points"] == 5
     assert strongest(classes, (misled - right).numpy())[0] == ("cat", "dog", 10)
 
 
@@ -111,8 +112,9 @@ def test_a_trained_model_is_told_its_own_names_and_all(tmp_path: Path) -> None:
     cell = plan_one(RECIPE, texts, 0).cells[0]
     metrics = train_cell(cell, torch.device("cpu"))
     found = off_target(OffTarget(kind="off_target"), [Trained(cell, "", metrics)], torch.device("cpu"), tmp_path)
-    assert found.numbers["miou_present_names"] == pytest.approx(metrics["miou"], abs=1e-6)
-    assert found.numbers["look_alikes_present_names"] != found.numbers["look_alikes_all_names"]
+    assert found.numbers["mIoU: percent with present names"] == pytest.approx(metrics["miou"], abs=1e-6)
+    given = [found.numbers[f"look-alikes: percent with {told}"] for told in ("present names", "all names")]
+    assert given[0] != given[1]
     assert (tmp_path / "off_target.png").is_file()
 
 
