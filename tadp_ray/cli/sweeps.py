@@ -1,5 +1,6 @@
 """Experiments and recipes: train, lay out, look."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tadp_ray.config.cell import Cell
+    from tadp_ray.config.schema import Recipe
     from tadp_ray.reporting.table import TableSpec
     from tadp_ray.sweep.plan import Plan
     from tadp_ray.tracking.store import Store
@@ -144,6 +146,19 @@ def predict(
         cell = cell.at(storage)
         count = predict_cell(cell, weights, folder, device)
         console.print(f"{folder}: predictions of {count} images, with images, targets and classes.txt", soft_wrap=True)
+        console.print(f"scored by: {shlex.join(scored_by(cell.recipe, folder))}", soft_wrap=True, highlight=False)
+
+
+def scored_by(recipe: "Recipe", folder: Path) -> list[str]:
+    """The command that scores what a cell predicted as the cell was scored."""
+    ending = ".json" if recipe.task == "detection" else ""
+    words = ["tadp-ray", "score", recipe.task]
+    for name in ("predictions", "targets"):
+        words += [f"--{name}", f"{folder / name}{ending}"]
+    if recipe.task != "depth":
+        return [*words, "--classes", str(folder / "classes.txt")]
+    words += ["--prediction-scale", "1", "--target-scale", "1", "--max-depth", f"{recipe.model.head.max_depth:g}"]
+    return words + ["--eigen-crop"] * recipe.evaluation.eigen_crop
 
 
 def table(

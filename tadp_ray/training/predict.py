@@ -28,7 +28,7 @@ def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.devic
     """Predict the validation split with a finished cell's weights, as it was scored.
 
     Writes images/ as PNG, classes.txt, and targets and predictions: label maps as PNG, 255 = ignored; depth maps as .npy in
-    metres; boxes as targets.json and predictions.json in COCO's form, category_id being the line of classes.txt.
+    metres; boxes as targets.json and predictions.json in COCO's form, classes.txt then naming those that objects have.
 
     Returns: the number of images.
 
@@ -36,7 +36,7 @@ def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.devic
         ValueError: the weights are not there, are damaged, or are another cell's.
     """
     model, study, latents = load_trained(cell, model_file, device)
-    files = BoxFiles(study.val.classes) if study.task.truth == "boxes" else MapFiles()
+    files = (BoxFiles if study.task.truth == "boxes" else MapFiles)(study.val.classes)
     names = file_names(study.val.ids)
     for index, found in predictions(model, study, latents, range(len(names)), device):
         size = study.scored_size(index)
@@ -47,7 +47,7 @@ def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.devic
         )
         files.add(folder, names[index], size, truth(study, index)[0], found[0])
     files.end(folder)
-    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in study.val.classes))
+    write_text(folder / "classes.txt", "".join(f"{name}\n" for name in files.classes))
     return len(names)
 
 
@@ -96,6 +96,9 @@ def save(path: Path, values: np.ndarray) -> None:
 class MapFiles:
     """A file for every map."""
 
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = classes
+
     def add(self, folder: Path, name: str, size: tuple[int, int], wanted: torch.Tensor, found: torch.Tensor) -> None:
         """Write an image's truth and prediction (H, W)."""
         for place, values in (("targets", wanted), ("predictions", found.cpu())):
@@ -116,6 +119,12 @@ class BoxFiles:
         self._images: list[dict[str, Any]] = []
         self._objects: list[dict[str, Any]] = []
         self._detections: list[dict[str, Any]] = []
+
+    @property
+    def classes(self) -> list[str]:
+        """Those with an object: others have no score."""
+        named = {thing["category_id"] for thing in self._objects}
+        return [category["name"] for category in self._categories if category["id"] in named]
 
     def add(self, folder: Path, name: str, size: tuple[int, int], wanted: dict, found: dict) -> None:
         """Remember an image's objects and detections."""
