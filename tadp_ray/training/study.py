@@ -251,6 +251,12 @@ def prompts_of(caption: CaptionConfig, dataset: Dataset, seed: int, weights: str
     return make_prompts(caption, present, dataset.classes, seed, tokens, budget, teller(caption, dataset, seed))
 
 
+def forget() -> None:
+    """Give back the models, prompts and contexts that this process keeps; a later study loads them anew."""
+    for kept in (frozen_diffusion, contexts_of, prompts_of):
+        kept.cache_clear()
+
+
 def teller(caption: CaptionConfig, dataset: Dataset, seed: int) -> Callable[[str, Sequence[str]], str]:
     """The sentence in which a template captioner says names of an image; only scenes know more than names."""
     if not isinstance(dataset, Scenes):

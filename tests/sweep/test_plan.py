@@ -10,7 +10,7 @@ from tadp_ray.models.tokens import LearnedToken, write_learned
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.sweep.preview import preview
 from tadp_ray.tracking.query import CellRow
-from tadp_ray.training.study import Study
+from tadp_ray.training.study import Study, frozen_diffusion
 
 
 def fingerprints(file: Path, *overrides: str) -> list[str]:
@@ -127,6 +127,7 @@ axes:
     before = make_plan(experiment, "pocket")
     assert [cell.recipe.data.target for cell in before.cells] == ["night", "comic"] * 2
     before.check(before.asked)
+    assert frozen_diffusion.cache_info().currsize == 0  # whose memory the trainings want
     write_learned(tmp_path / "made/night_b/learned_embeds.safetensors", LearnedToken("<night>", torch.full((64,), 2.0)))
     after = make_plan(experiment, "pocket")
     changed = [old.fingerprint != new.fingerprint for old, new in zip(before.cells, after.cells, strict=True)]
