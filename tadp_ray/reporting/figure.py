@@ -98,7 +98,7 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
         panel.spines[["top", "right"]].set_visible(False)
     for panel in grid[:, 0]:
         panel.set_ylabel(spec.metric_label)
-    lines = {line.get_label(): line for panel in panels.values() for line in panel.get_lines()}
+    lines = {line.get_label(): line for panel in panels.values() for line in reversed(panel.get_lines())}
     names = [name for name in spec.columns.names if name in lines]
     handles = [lines[name] for name in names]
     figure.legend(handles, names, title=spec.columns.label, loc="outside center right", fontsize=8, frameon=False)

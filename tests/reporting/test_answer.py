@@ -55,6 +55,7 @@ def test_table_and_figure_come_from_mlflow_alone(experiment: Path, tmp_path: Pat
     assert "| recall 0.5 (difference) |" in said and "| baseline |" in said
     shown = {file.path for file in store.client.list_artifacts(sweep)}
     assert {"figure.png", "table.png", "table.md", "plan.json"} <= shown
+    assert "curves.png" not in shown  # of cells that were scored once
     assert (folder / "figure.png").read_bytes()[:4] == b"\x89PNG"
     first, last = (finished(store, [plan.cells[i].fingerprint])[plan.cells[i].fingerprint] for i in (0, 3))
     assert per_image(store, first.run_id) is None and len(per_image(store, last.run_id).ids) == IMAGES
