@@ -13,9 +13,8 @@ BIN := .venv/bin
 sweep: setup
 	$(BIN)/python -m tadp_ray.sweep $(EXPERIMENT) $(ARGS)
 
-# Two processes, a file of tests at a time: two cores are idle for half the time of one.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 check: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
