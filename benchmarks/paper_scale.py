@@ -15,11 +15,11 @@ import sys
 import time
 from pathlib import Path
 
-import torch
 import yaml
-from diffusers import PNDMScheduler, UNet2DConditionModel
+from diffusers import PNDMScheduler
 from PIL import Image, ImageDraw
-from transformers import CLIPTextConfig, CLIPTextModel
+
+from tadp_ray.models.diffusion import stable_diffusion_15
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 RECIPE = EXPERIMENTS / "recipes/pascal_segmentation.yaml"
@@ -45,14 +45,14 @@ def make_weights(folder: Path, tokenizer: Path, vae: Path, side: int) -> Path:
     """A diffusers folder of the true configuration, whose U-Net means latents of this side."""
     if (folder / "unet").is_dir():
         return folder
-    torch.manual_seed(0)
+    made = stable_diffusion_15().forgetful(0)
     shutil.copytree(tokenizer, folder / "tokenizer", dirs_exist_ok=True)
     shutil.copytree(vae, folder / "vae", dirs_exist_ok=True)
-    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
-    CLIPTextModel(text).save_pretrained(folder / "text_encoder")
+    made.text_encoder.save_pretrained(folder / "text_encoder")
     schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
     PNDMScheduler(**schedule, skip_prk_steps=True).save_pretrained(folder / "scheduler")
-    UNet2DConditionModel(side, cross_attention_dim=768, attention_head_dim=8).half().save_pretrained(folder / "unet")
+    made.unet.register_to_config(sample_size=side)
+    made.unet.half().save_pretrained(folder / "unet")
     return folder
 
 
@@ -79,7 +79,7 @@ def commands(options: argparse.Namespace) -> list[list[str]]:
     asked = [
         ["analyze", "run", str(analysis_file(out, name, options)), "--scale", "paper", *trained] for name in ANALYSES
     ]
-    picture = next(iter(sorted((options.voc / "VOC2012/JPEGImages").iterdir())))
+    picture = min((options.voc / "VOC2012/JPEGImages").iterdir())
     attention = ["attention", str(picture), "a bird and a dining table", "--weights", str(weights)]
     return [
         ["analyze", *attention, "--out", str(out / "attention")],
