@@ -10,6 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
+from tadp_ray.errors import UserError
 from tadp_ray.scoring import score_depth, score_detection, score_segmentation
 
 Files = dict[str, np.ndarray]
@@ -78,7 +79,7 @@ def test_all_that_is_wrong_with_label_maps_is_told_at_once(folders) -> None:
         dict.fromkeys(("lone.png", "size.png", "label.png", "void.png", "broken.png", "colour.png", "twice.png"), good),
     )
     (predictions / "broken.png").write_bytes((predictions / "broken.png").read_bytes()[:40])
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(UserError) as refused:
         score_segmentation(predictions, targets, ("sky", "sea"))
     lines = str(refused.value).splitlines()
     for file, said in (
@@ -97,7 +98,7 @@ def test_all_that_is_wrong_with_label_maps_is_told_at_once(folders) -> None:
 
 def test_at_most_twenty_problems_are_listed(folders) -> None:
     predictions, targets = folders({"0.png": grey((0,))}, {f"{number}.png": grey((0,)) for number in range(31)})
-    with pytest.raises(ValueError, match="and 10 more problems") as refused:
+    with pytest.raises(UserError, match="and 10 more problems") as refused:
         score_segmentation(predictions, targets, ("sky",))
     assert len(str(refused.value).splitlines()) == 21
 
@@ -126,7 +127,7 @@ def test_depth_is_compared_in_metres(folders) -> None:
 )
 def test_depth_maps_that_do_not_fit_are_refused(folders, name: str, values: np.ndarray, said: str) -> None:
     predictions, targets = folders({name: values}, {"a.png": deep((1000, 2000))})
-    with pytest.raises(ValueError, match=f"{name}: {said}"):
+    with pytest.raises(UserError, match=f"{name}: {said}"):
         score_depth(predictions, targets, 1000, 1000)
 
 
@@ -198,14 +199,14 @@ def test_a_list_names_the_images_to_score(annotations: Path, tmp_path: Path) -> 
     folder = comp4(tmp_path / "comp4", dog="one 0.9 1 1 10 10\n")
     assert score_detection(folder, annotations, ("dog",), tmp_path / "test.txt")["images"] == 2
     (tmp_path / "test.txt").write_text("one\nfour\n")
-    with pytest.raises(ValueError, match="has nothing on image 'four'"):
+    with pytest.raises(UserError, match="has nothing on image 'four'"):
         score_detection(folder, annotations, ("dog",), tmp_path / "test.txt")
 
 
 def test_all_that_is_wrong_with_voc_files_is_told_at_once(annotations: Path, tmp_path: Path) -> None:
     lines = ["one nan 1 1 10 10", "one 0.9 10 1 1 10", "four 0.9 1 1 10 10", "one 0.9 1 1 10", "one 0.9 1 1 10 10"]
     folder = comp4(tmp_path / "comp4", dog="\n".join(lines))
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(UserError) as refused:
         score_detection(folder, annotations, ("dog", "cat"))
     said = str(refused.value).splitlines()
     dog = folder / "comp4_det_test_dog.txt"
@@ -213,12 +214,12 @@ def test_all_that_is_wrong_with_voc_files_is_told_at_once(annotations: Path, tmp
         *(f"{dog}:{number}" for number in (1, 2, 3, 4)),
         str(folder / "comp4_det_test_cat.txt"),
     ]
-    with pytest.raises(ValueError, match="no object is called dgo; they are called cat, dog"):
+    with pytest.raises(UserError, match="no object is called dgo; they are called cat, dog"):
         score_detection(folder, annotations, ("dgo",))
     (annotations / "one.xml").write_text("<annotation><object><name>dog</name></object></annotation>")
     (annotations / "two.xml").write_text("<annotation>")
     with pytest.raises(
-        ValueError, match=r"one.xml: object 1 \(dog\) needs a <bndbox>.*\n.*two.xml: cannot be read as XML"
+        UserError, match=r"one.xml: object 1 \(dog\) needs a <bndbox>.*\n.*two.xml: cannot be read as XML"
     ):
         score_detection(folder, annotations, ("dog",))
 
@@ -228,11 +229,11 @@ def test_all_that_is_wrong_with_a_coco_file_is_told_at_once(annotations: Path, t
     wrong = [{"score": float("nan")}, {"bbox": [0, 0, 0, 10]}, {"score": None}]
     results = tmp_path / "results.json"
     results.write_text(json.dumps([good, *(good | change for change in wrong)]))
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(UserError) as refused:
         score_detection(results, tmp_path / "annotations.json", ("dog",))
     assert [line.split(": ")[1] for line in str(refused.value).splitlines()] == ["1.score", "2.bbox.2", "3.score"]
     results.write_text(json.dumps([good | {"image_id": 9}, good | {"category_id": 1}]))
-    with pytest.raises(ValueError, match="0.image_id='?9'?: none of .*\n.*1.category_id=1: none of 40 cat, 41 dog"):
+    with pytest.raises(UserError, match="0.image_id='?9'?: none of .*\n.*1.category_id=1: none of 40 cat, 41 dog"):
         score_detection(results, tmp_path / "annotations.json", ("dog",))
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tadp_ray.data.images import read_image
 from tadp_ray.data.transforms import to_tensor
+from tadp_ray.errors import UserError
 from tadp_ray.metrics.localisation import diffuseness, localisation
 from tadp_ray.models.attention import reading_layers
 from tadp_ray.models.conditioning import encode_prompts
@@ -130,12 +131,12 @@ def attend(diffusion: Diffusion, image: np.ndarray, prompt: str, words: Sequence
         timestep: what the U-Net is told (1 in TADP).
 
     Raises:
-        ValueError: the prompt is longer than what is read, empty, or lacks a word.
+        UserError: the prompt is longer than what is read, empty, or lacks a word.
     """
     tokenizer = diffusion.tokenizer
     check_length(tokenizer, prompt, diffusion.tokens - 2)
     if not words:
-        raise ValueError("the prompt has no words; say what the image shows")
+        raise UserError("the prompt has no words; say what the image shows")
     places = {word: word_places(tokenizer, prompt, word) for word in words}
     ids = tokenizer(prompt, verbose=False).input_ids
     seen = fitted(image, diffusion.side, diffusion.multiple)
@@ -150,11 +151,11 @@ def read_truth(path: Path, size: tuple[int, int]) -> np.ndarray:
     """The pixels of a thing, bool (H, W): those of a picture that are not black.
 
     Raises:
-        ValueError: it cannot be read, has another size, or is all black.
+        UserError: it cannot be read, has another size, or is all black.
     """
     truth = read_image(path).any(axis=2)
     if truth.shape != size:
-        raise ValueError(f"{path}: is {truth.shape[1]} x {truth.shape[0]}, but the image is {size[1]} x {size[0]}")
+        raise UserError(f"{path}: is {truth.shape[1]} x {truth.shape[0]}, but the image is {size[1]} x {size[0]}")
     if not truth.any():
-        raise ValueError(f"{path}: is all black, so that no pixel is the thing's")
+        raise UserError(f"{path}: is all black, so that no pixel is the thing's")
     return truth

@@ -18,6 +18,7 @@ from tadp_ray.config.analysis import CopyPaste
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES
+from tadp_ray.errors import UserError
 from tadp_ray.metrics.localisation import mass
 from tadp_ray.models.conditioning import encode_prompts
 from tadp_ray.models.diffusion import Diffusion
@@ -52,7 +53,7 @@ def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: Diffusio
     """Paste, look, and tell where the words' maps went.
 
     Raises:
-        ValueError: the data hold too few fitting pictures, or a cut-out cannot be read.
+        UserError: the data hold too few fitting pictures, or a cut-out cannot be read.
     """
     dataset = shown(recipe, seed, 50 + POOL * config.cases)
     cases, places = [], []
@@ -63,7 +64,7 @@ def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: Diffusio
         if len(cases) == config.cases:
             break
     if len(cases) < config.cases:
-        raise ValueError(
+        raise UserError(
             f"look.cases={config.cases}: only {len(cases)} pictures have a look-alike with room for a thing beside it; "
             "lower look.cases, or add images, cutouts or pairs"
         )
@@ -162,15 +163,15 @@ def read_cutout(path: Path) -> np.ndarray:
     """A cut-out, uint8 (h, w, 4).
 
     Raises:
-        ValueError: it cannot be read, or has no transparent surrounding.
+        UserError: it cannot be read, or has no transparent surrounding.
     """
     try:
         with Image.open(path) as image:
             found = np.asarray(image.convert("RGBA"))
     except (OSError, UnidentifiedImageError) as error:
-        raise ValueError(f"{path}: cannot be read as an image ({error}); replace the file") from None
+        raise UserError(f"{path}: cannot be read as an image ({error}); replace the file") from None
     if found[..., 3].min() > 127 or found[..., 3].max() <= 127:
-        raise ValueError(f"{path}: a cut-out is opaque where the thing is and transparent around it; this one is not")
+        raise UserError(f"{path}: a cut-out is opaque where the thing is and transparent around it; this one is not")
     return found
 
 

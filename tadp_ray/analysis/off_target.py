@@ -32,7 +32,7 @@ def off_target(config: OffTarget, found: Sequence[Trained], device: torch.device
         folder: where the picture goes.
 
     Raises:
-        ValueError: their weights are damaged, or their data have no such classes.
+        UserError: their weights are damaged, or their data have no such classes.
     """
     alike, present, every, seeds = {}, [], [], []
     for one in found:

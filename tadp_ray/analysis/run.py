@@ -34,7 +34,7 @@ def check(analysis: Analysis, found: Mapping[str, Sequence[Trained]]) -> None:
     """Refuse to begin without the models that must be looked at; of end marks only scores are, which may be missing.
 
     Raises:
-        ValueError: some are not trained; the message says what trains them.
+        UserError: some are not trained; the message says what trains them.
     """
     if not isinstance(analysis.look, EndMarks):
         for models in found.values():
@@ -51,7 +51,7 @@ def analyse(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Tra
         folder: where pictures go.
 
     Raises:
-        ValueError: data, weights or trained models do not fit or are not there.
+        UserError: data, weights or trained models do not fit or are not there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if recipe.compute.gpus else "cpu")

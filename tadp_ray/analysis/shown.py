@@ -11,6 +11,7 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.data import open_dataset
 from tadp_ray.data.sample import IGNORE, Dataset, Sample
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES, Scenes
+from tadp_ray.errors import UserError
 from tadp_ray.models.diffusion import Diffusion
 
 HELD_OUT = 2_000_000
@@ -30,12 +31,12 @@ def shown(recipe: Recipe, seed: int, count: int) -> Dataset:
     """Scenes with the clear colours of pretraining, of a seed of their own; or the recipe's validation images, all of them.
 
     Raises:
-        ValueError: the recipe's data have no label maps, or are not there.
+        UserError: the recipe's data have no label maps, or are not there.
     """
     if recipe.data.kind == "scenes":
         return Scenes("pretrain", count, HELD_OUT + seed, recipe.data.size)
     if recipe.task != "segmentation":
-        raise ValueError(f"task: {recipe.task}: label maps are needed; name a recipe of segmentation")
+        raise UserError(f"task: {recipe.task}: label maps are needed; name a recipe of segmentation")
     return open_dataset(recipe.data, "val")
 
 
@@ -68,7 +69,7 @@ def look_alikes(classes: tuple[str, ...], groups: tuple[tuple[str, ...], ...]) -
     """By class, the others that look like it: the scenes' own, or for photographs those of the groups that are given.
 
     Raises:
-        ValueError: there are no groups, or one names no class.
+        UserError: there are no groups, or one names no class.
     """
     if classes == CLASSES:
         return LOOK_ALIKES
@@ -80,9 +81,9 @@ def check_names(key: str, names: Sequence[str], classes: Sequence[str]) -> None:
     """Refuse names that are no classes of the data, and none at all.
 
     Raises:
-        ValueError: naming the key.
+        UserError: naming the key.
     """
     if not names:
-        raise ValueError(f"{key}: name what looks alike; only the pocket scenes know it of themselves")
+        raise UserError(f"{key}: name what looks alike; only the pocket scenes know it of themselves")
     if strange := [name for name in names if name not in classes]:
-        raise ValueError(f"{key}: {strange[0]!r} is no class of these data; they are {', '.join(classes)}")
+        raise UserError(f"{key}: {strange[0]!r} is no class of these data; they are {', '.join(classes)}")

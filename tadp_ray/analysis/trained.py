@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tadp_ray.analysis.finding import Trained
 from tadp_ray.config.data import CaptionConfig
+from tadp_ray.errors import UserError
 from tadp_ray.models.tadp import TADP
 from tadp_ray.training.evaluate import outputs, passes
 from tadp_ray.training.predict import load_trained
@@ -39,25 +40,25 @@ def ready(found: Sequence[Trained]) -> Sequence[Trained]:
     """The models, all of them trained and with their weights in place.
 
     Raises:
-        ValueError: some are not; the message says what trains them.
+        UserError: some are not; the message says what trains them.
     """
     absent = [one for one in found if one.metrics is None or not (one.cell.folder / MODEL).is_file()]
     if not absent:
         return found
     gone = [one for one in absent if one.metrics is not None]
     if gone:
-        raise ValueError(
+        raise UserError(
             f"{gone[0].cell.folder / MODEL}: MLflow holds this training as finished, but its weights are not here; name the "
             "folder that they lie under with --set compute.storage=FOLDER"
         )
     commands = "".join(f"\n  {one.command}" for one in absent)
-    raise ValueError(f"MLflow holds {len(found) - len(absent)} of the {len(found)} trainings; these fill it:{commands}")
+    raise UserError(f"MLflow holds {len(found) - len(absent)} of the {len(found)} trainings; these fill it:{commands}")
 
 
 def load_segmenter(one: Trained, device: torch.device) -> Segmenter:
     """A trained cell, ready to look.
 
     Raises:
-        ValueError: its weights are not there, are damaged, or are another cell's.
+        UserError: its weights are not there, are damaged, or are another cell's.
     """
     return Segmenter(*load_trained(one.cell, one.cell.folder / MODEL, device), device)

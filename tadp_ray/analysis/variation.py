@@ -44,7 +44,7 @@ def variation(
     Scenes are judged by the classifier beside the pocket weights, photographs by a model that the recipe trains without text.
 
     Raises:
-        ValueError: there is no classifier or no scheduler, or all class names are too long a prompt.
+        UserError: there is no classifier or no scheduler, or all class names are too long a prompt.
     """
     judge, known = judge_of(recipe, diffusion, judges)
     dataset = shown(recipe, seed, config.images)

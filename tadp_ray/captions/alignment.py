@@ -10,6 +10,7 @@ import numpy as np
 from tadp_ray.captions.describe import PLURALS
 from tadp_ray.captions.precision_recall import Score, score
 from tadp_ray.config.errors import nearest
+from tadp_ray.errors import UserError
 
 THRESHOLD = 0.9
 """Similarity from which on a word means a class (Figure S5)."""
@@ -67,10 +68,10 @@ def align(texts: Mapping[str, str], present: Mapping[str, Sequence[str]], match:
         match: finds the names; from `exact` or `similar`.
 
     Raises:
-        ValueError: images without a text.
+        UserError: images without a text.
     """
     if missing := sorted(present.keys() - texts.keys()):
-        raise ValueError(
+        raise UserError(
             f"no text for {len(missing)} of {len(present)} images, e.g. {missing[0]!r}; measure texts that were made for "
             "these images"
         )
@@ -92,11 +93,11 @@ def exact(classes: Sequence[str], synonyms: Mapping[str, Sequence[str]] | None =
     A name of several words is one: `coffee table` says no `table`. A word that is a class of its own is no synonym.
 
     Raises:
-        ValueError: synonyms of a name that is no class.
+        UserError: synonyms of a name that is no class.
     """
     synonyms = synonyms or {}
     if unknown := [name for name in synonyms if name not in classes]:
-        raise ValueError(f"synonyms of {unknown[0]!r}: no class of the data set; {nearest(unknown[0], list(classes))}")
+        raise UserError(f"synonyms of {unknown[0]!r}: no class of the data set; {nearest(unknown[0], list(classes))}")
     meant: dict[str, set[str]] = {}
     for name in classes:
         for form in forms(name):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tadp_ray.captions.store import CaptionStore, read_store
+from tadp_ray.errors import UserError
 
 SHOWN = 10
 """Lines of one kind that a report prints."""
@@ -33,7 +34,7 @@ def check(
     report: dict[str, Any] = {"store": str(path), "images": 0, "captions": 0, "surplus": [], "over_budget": []}
     try:
         store = read_store(path)
-    except ValueError as error:
+    except UserError as error:
         return report | {"problems": [str(error)]}
     problems = missing_images(store, ids) + flaws(store) + foreign_names(store, classes)
     tokens = {text: count_tokens(text) for text in {text for texts in store.captions.values() for text in texts}}
@@ -58,7 +59,7 @@ def missing_images(store: CaptionStore, ids: Collection[str] | None) -> list[str
     """One line about all images without a caption; none if there are none, or the images are not known."""
     try:
         store.check(ids or ())
-    except ValueError as error:
+    except UserError as error:
         return [str(error)]
     return []
 

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from tadp_ray.captions.check import SHOWN, flaws
 from tadp_ray.captions.store import CaptionStore, read_store
+from tadp_ray.errors import UserError
 
 FORMS = (
     lambda name: name,
@@ -27,20 +28,20 @@ def import_store(path: Path, ids: Collection[str] | None = None) -> CaptionStore
             None: all images, under the file's own keys.
 
     Raises:
-        ValueError: the file is broken, holds captions that are empty or no text, is for other images altogether, or two of
+        UserError: the file is broken, holds captions that are empty or no text, is for other images altogether, or two of
             its keys mean one image.
     """
     store = read_store(path)
     if problems := flaws(store):
         more = [f"and {len(problems) - SHOWN} more captions"] if len(problems) > SHOWN else []
-        raise ValueError("\n".join([*problems[:SHOWN], *more]))
+        raise UserError("\n".join([*problems[:SHOWN], *more]))
     meant = {key: key for key in store.captions} if ids is None else meaning(store.captions, ids)
     if not meant:
         store.check(ids)
     origin: dict[str, str] = {}
     for key, image_id in meant.items():
         if image_id in origin:
-            raise ValueError(
+            raise UserError(
                 f"{path}: {origin[image_id]!r} and {key!r} both mean image {image_id!r}; take one of them out"
             )
         origin[image_id] = key

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from tadp_ray.captions.precision_recall import degrade, score
 from tadp_ray.captions.prompts import vocabulary
 from tadp_ray.captions.store import CaptionStore
+from tadp_ray.errors import UserError
 
 
 def oracle_store(
@@ -14,12 +15,12 @@ def oracle_store(
     """The names that each image shows as its caption, in class order; `made` joins the header.
 
     Raises:
-        ValueError: an image shows a name that is no class.
+        UserError: an image shows a name that is no class.
     """
     place = {name: index for index, name in enumerate(classes)}
     if foreign := [(i, name) for i, names in sorted(present.items()) for name in names if name not in place]:
         image_id, name = foreign[0]
-        raise ValueError(f"image {image_id!r}: the name {name!r} is not in the class list; add it there")
+        raise UserError(f"image {image_id!r}: the name {name!r} is not in the class list; add it there")
     names = {image_id: tuple(sorted(shown, key=place.__getitem__)) for image_id, shown in present.items()}
     return _store(names, {"captioner": "oracle", "classes": list(classes), **made})
 
@@ -41,15 +42,15 @@ def degraded_store(
     The header holds the settings, the digest of the oracle, and under `realised` the figures of `score`.
 
     Raises:
-        ValueError: it is no oracle store, or see `degrade`.
+        UserError: it is no oracle store, or see `degrade`.
     """
     classes, present = names_of(oracle)
     settings = {"precision": precision, "recall": recall, "min_true": min_true, "shuffle": shuffle, "seed": seed}
     names = vocabulary(classes, distractors)
     try:
         said = degrade(present, names, count_tokens=count_tokens, budget=budget, **settings)
-    except ValueError as error:
-        raise ValueError(f"{oracle.path or 'this caption store'}: {error}") from None
+    except UserError as error:
+        raise UserError(f"{oracle.path or 'this caption store'}: {error}") from None
     made = {
         "captioner": "degraded oracle",
         "oracle": oracle.digest(),
@@ -64,10 +65,10 @@ def names_of(oracle: CaptionStore) -> tuple[list[str], Mapping[str, tuple[str, .
     """The class names of an oracle store, and those that each image shows.
 
     Raises:
-        ValueError: it is no oracle store.
+        UserError: it is no oracle store.
     """
     if oracle.header.get("captioner") != "oracle" or oracle.names.keys() != oracle.captions.keys():
-        raise ValueError(
+        raise UserError(
             f"{oracle.path or 'this caption store'}: was not made by tadp-ray caption oracle, so it does not say which "
             "names each image shows; make an oracle store of these images and name that"
         )

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tadp_ray.errors import UserError
+
 BEGINNING = b'{"partial_captions": 1'
 
 
@@ -46,7 +48,7 @@ class Partial:
         captioner: what made the captions; JSON.
 
     Raises:
-        ValueError: what is there was made by another captioner, or is no such file.
+        UserError: what is there was made by another captioner, or is no such file.
     """
 
     def __init__(self, path: Path, captioner: Mapping[str, Any]) -> None:
@@ -54,7 +56,7 @@ class Partial:
         path.touch()
         content = path.read_bytes()
         if not (content.startswith(BEGINNING) or BEGINNING.startswith(content)):
-            raise ValueError(f"{path}: not the captions of an unfinished run; move it away, or write to another --out")
+            raise UserError(f"{path}: not the captions of an unfinished run; move it away, or write to another --out")
         # The last line of a killed run may be torn.
         *whole, torn = content.split(b"\n")
         # A header alone binds nobody.
@@ -66,11 +68,11 @@ class Partial:
             there = json.loads(whole[0])["captioner"]
             batches = [Described(**json.loads(line)) for line in whole[1:]]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
+            raise UserError(
                 f"{path}: a line of this unfinished run is broken ({error}); delete the file, and all is captioned anew"
             ) from None
         if differing := differences(there, captioner):
-            raise ValueError(
+            raise UserError(
                 f"{path}: an unfinished run has written captions of another making ({differing}); finish it with its own "
                 "settings, write to another --out, or delete that file"
             )

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tadp_ray.errors import UserError
+
 TOLERANCE = 0.01
 
 
@@ -51,7 +53,7 @@ class _Draw:
         self.true_offset, self.false_offset = rng.random(), rng.random()
         present = set(present)
         if unknown := present - rank.keys():
-            raise ValueError(f"image {image_id!r}: the present name {min(unknown)!r} is not in the class list")
+            raise UserError(f"image {image_id!r}: the present name {min(unknown)!r} is not in the class list")
         self.true = sorted(present, key=rank.__getitem__)
         self.false = sorted(rank.keys() - present, key=rank.__getitem__)
 
@@ -97,17 +99,17 @@ def degrade(
         The names said, by image id.
 
     Raises:
-        ValueError: a target is out of range or cannot be met within max(0.01, one name of the data set's).
+        UserError: a target is out of range or cannot be met within max(0.01, one name of the data set's).
 
     Source: supplement, Table S2; the sampling is ours, as none is published.
     """
     if not 0 < precision <= 1:
-        raise ValueError(
+        raise UserError(
             f"caption.precision: {precision} is outside (0, 1]; at precision 0 a prompt with any true name would need "
             "infinitely many false ones, set a small precision such as 0.1"
         )
     if not 0 <= recall <= 1:
-        raise ValueError(f"caption.recall: {recall} is outside [0, 1]")
+        raise UserError(f"caption.recall: {recall} is outside [0, 1]")
     tokens = {name: count_tokens(name) for name in vocabulary}
     draws = {i: _Draw(seed, i, vocabulary, present[i]) for i in sorted(present)}
     true = _keep_true(draws, recall, min_true, tokens, budget, by_name)
@@ -136,13 +138,13 @@ def _keep_true(
     kept, tolerance = taken.total(), max(TOLERANCE * total, 1)
     if kept - recall * total > tolerance:
         least = math.ceil(100 * floor / total) / 100
-        raise ValueError(
+        raise UserError(
             f"recall {recall} cannot be reached with min_true={min_true} because {floor} of the {total} present names "
             f"are then always said; set caption.min_true: 0 or raise caption.recall to {least} or more"
         )
     if recall * total - kept > tolerance:
         crowded = sum(len(names) < len(draws[i].true) for i, names in fitting.items())
-        raise ValueError(
+        raise UserError(
             f"recall {recall} cannot be reached within {budget} tokens: it needs {wanted} true names but only {kept} "
             f"fit, as {crowded} of {len(draws)} images hold more names than one prompt can say; lower caption.recall "
             f"to {math.floor(100 * kept / total) / 100} or less"
@@ -160,7 +162,7 @@ def _add_false(
 ) -> dict[str, list[str]]:
     hits = sum(map(len, true.values()))
     if precision < 1 and not hits:
-        raise ValueError(
+        raise UserError(
             f"precision {precision} is undefined where no true name is said; raise caption.recall, or set "
             "caption.precision: 1.0 for the empty prompt"
         )
@@ -178,7 +180,7 @@ def _add_false(
     added = taken.total()
     if wanted > added and hits / (hits + added) - precision > max(TOLERANCE, 1 / (hits + added)):
         absent = sum(len(draw.false) for i, draw in draws.items() if true[i])
-        raise ValueError(
+        raise UserError(
             f"precision {precision} needs {wanted} false names but there are only {absent} that are absent from their "
             f"image, of which {added} fit into {budget} tokens; raise caption.precision to "
             f"{math.ceil(100 * hits / (hits + added)) / 100} or more, lower caption.recall, or name things that are in "

@@ -16,6 +16,7 @@ from tadp_ray.captions.precision_recall import Score, degrade, score
 from tadp_ray.captions.store import read_store
 from tadp_ray.captions.synonyms import everyday
 from tadp_ray.config.vocabulary import CAPTION
+from tadp_ray.errors import UserError
 
 if TYPE_CHECKING:
     from tadp_ray.config.data import CaptionConfig
@@ -88,12 +89,12 @@ def make_prompts(
         say: the sentence of a template captioner that names these in an image, by its id.
 
     Raises:
-        ValueError: images without a caption in the store, a distractor that is a class, a precision or recall that cannot
+        UserError: images without a caption in the store, a distractor that is a class, a precision or recall that cannot
             be met, or modifiers that leave a caption no room.
     """
     room = budget - count_tokens(modified("", caption.modifiers))
     if room < 1:
-        raise ValueError(
+        raise UserError(
             f"caption.modifiers: {modified(CAPTION, caption.modifiers)!r} has {budget - room} tokens without a caption, of which "
             f"this model's text encoder reads {budget}; shorten it"
         )
@@ -183,11 +184,11 @@ def vocabulary(classes: Sequence[str], distractors: Sequence[str]) -> list[str]:
     """Every name that an oracle may say: the classes in index order, then the distractors.
 
     Raises:
-        ValueError: a name stands there twice.
+        UserError: a name stands there twice.
     """
     names = [*classes, *distractors]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise ValueError(
+        raise UserError(
             f"caption.distractors: {twice[0]!r} is a class already or stands there twice; a name said falsely must be "
             "in no image, so leave it out"
         )

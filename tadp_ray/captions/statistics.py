@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tadp_ray.captions.store import CaptionStore
+from tadp_ray.errors import UserError
 
 EXAMPLES = 5
 
@@ -23,11 +24,11 @@ def statistics(store: CaptionStore, count_tokens: Callable[[str], int], budget: 
         `tokens` as `spread` gives them, `budget`, `over_budget` captions, `most_common` and the `longest` image id.
 
     Raises:
-        ValueError: the store is empty.
+        UserError: the store is empty.
     """
     rows = [(image_id, text) for image_id, texts in store.captions.items() for text in texts]
     if not rows:
-        raise ValueError(f"{store.path}: holds no image; make it again")
+        raise UserError(f"{store.path}: holds no image; make it again")
     uses = Counter(text for _, text in rows)
     lengths = {text: count_tokens(text) for text in uses}
     tokens = [lengths[text] for _, text in rows]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 
 VERSION = 1
@@ -29,12 +30,12 @@ class CaptionStore:
         return len(self.captions)
 
     def __getitem__(self, image_id: str) -> tuple[str, ...]:
-        """The captions of one image, at least one; ValueError as in `check` where there is none."""
+        """The captions of one image, at least one; UserError as in `check` where there is none."""
         self.check([image_id])
         return self.captions[image_id]
 
     def check(self, ids: Iterable[str]) -> None:
-        """Raise one ValueError about all ids without a caption, so that they are known before any compute."""
+        """Raise one UserError about all ids without a caption, so that they are known before any compute."""
         missing = sorted(set(ids) - self.captions.keys())
         if not missing:
             return
@@ -43,7 +44,7 @@ class CaptionStore:
         # A wrong suffix or folder prefix is the usual cause, and the nearest id shows it at a glance.
         nearest = difflib.get_close_matches(missing[0], self.captions, n=1, cutoff=0.5)
         hint = f"; the nearest id to {missing[0]!r} there is {nearest[0]!r}" if nearest else ""
-        raise ValueError(
+        raise UserError(
             f"{name}: no caption for {len(missing)} image(s): {named} (of {len(self)} captioned images){hint}. "
             "Point caption.store to the file made for this data set and split, or caption the missing images."
         )
@@ -75,16 +76,16 @@ def read_store(path: Path) -> CaptionStore:
     - ours: JSON Lines, a header `{"caption_store": 1, "images": N, ...}`, then `{"id": str, "captions": [str]}`, where
       class names were put together with `"names": [str]`.
 
-    ValueError naming the file and the place where it is torn or has another shape.
+    UserError naming the file and the place where it is torn or has another shape.
     """
     try:
         # Some editors put a byte order mark in front.
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such caption store; set caption.store to an existing file") from None
+        raise UserError(f"{path}: no such caption store; set caption.store to an existing file") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise ValueError(
+        raise UserError(
             f"{path}: not a caption store, byte {error.object[error.start]:#04x} in line {line} is not UTF-8 text; convert "
             "the file if it is text, e.g. with iconv -f LATIN1 -t UTF-8"
         ) from error
@@ -93,7 +94,7 @@ def read_store(path: Path) -> CaptionStore:
         return _read_lines(header, rest, path)
     published = _parse(text, path, 1)
     if not isinstance(published, dict):
-        raise ValueError(
+        raise UserError(
             f'{path}: expected one JSON object {{id: {{"captions": [...]}}}}, not a {type(published).__name__}'
         )
     return CaptionStore({key: _captions(entry, path, f"id {key!r}") for key, entry in published.items()}, path=path)
@@ -101,7 +102,7 @@ def read_store(path: Path) -> CaptionStore:
 
 def _read_lines(header: dict[str, object], rest: str, path: Path) -> CaptionStore:
     if header["caption_store"] != VERSION:
-        raise ValueError(f"{path}, line 1: caption_store {header['caption_store']!r} is unknown, expected {VERSION}")
+        raise UserError(f"{path}, line 1: caption_store {header['caption_store']!r} is unknown, expected {VERSION}")
     captions: dict[str, tuple[str, ...]] = {}
     names: dict[str, tuple[str, ...]] = {}
     # Not splitlines: JSON may hold other Unicode line breaks unescaped inside a caption.
@@ -111,13 +112,13 @@ def _read_lines(header: dict[str, object], rest: str, path: Path) -> CaptionStor
         texts = _captions(entry, path, place)
         image_id = entry.get("id")
         if not isinstance(image_id, str) or image_id in captions:
-            raise ValueError(f'{path}, {place}: "id" must be a string not seen on a line before, not {image_id!r}')
+            raise UserError(f'{path}, {place}: "id" must be a string not seen on a line before, not {image_id!r}')
         captions[image_id] = texts
         if "names" in entry:
             names[image_id] = _strings(entry["names"], path, f"{place}, names")
     # A file cut exactly between two lines parses well; only the count gives it away.
     if header.get("images") != len(captions):
-        raise ValueError(
+        raise UserError(
             f"{path}: the header announces {header.get('images')} images but {len(captions)} follow; "
             "the file is incomplete, write or copy it again"
         )
@@ -129,12 +130,12 @@ def _parse(text: str, path: Path, first_line: int) -> object:
         return json.loads(text, object_pairs_hook=_distinct)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
-        raise ValueError(
+        raise UserError(
             f"{path}, line {line}, column {error.colno}: broken JSON ({error.msg}); the file may have been cut short, "
             "write or copy it again"
         ) from error
     except KeyError as error:
-        raise ValueError(f"{path}: {error.args[0]!r} stands there twice; keep one of the two entries") from None
+        raise UserError(f"{path}: {error.args[0]!r} stands there twice; keep one of the two entries") from None
 
 
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -150,7 +151,7 @@ def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _captions(entry: object, path: Path, place: str) -> tuple[str, ...]:
     texts = entry.get("captions") if isinstance(entry, dict) else None
     if not isinstance(texts, list) or not texts:
-        raise ValueError(
+        raise UserError(
             f'{path}, {place}: expected an object with "captions": [at least one string], not {entry!r:.80}'
         )
     return _strings(texts, path, f"{place}, captions")
@@ -158,10 +159,10 @@ def _captions(entry: object, path: Path, place: str) -> tuple[str, ...]:
 
 def _strings(texts: object, path: Path, place: str) -> tuple[str, ...]:
     if not isinstance(texts, list):
-        raise ValueError(f"{path}, {place}: expected a list of strings, not {texts!r:.80}")
+        raise UserError(f"{path}, {place}: expected a list of strings, not {texts!r:.80}")
     for number, text in enumerate(texts, 1):
         if not isinstance(text, str):
-            raise ValueError(
+            raise UserError(
                 f"{path}, {place}: number {number} is a {type(text).__name__}, {text!r:.80}, where a string belongs; "
                 "write its text alone, in quotes"
             )

@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from tadp_ray.config.errors import nearest
+from tadp_ray.errors import UserError
 
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "airplane": ("aeroplane", "plane", "jet", "airliner", "aircraft"),
@@ -55,17 +56,17 @@ def read_synonyms(path: Path, classes: Sequence[str]) -> dict[str, tuple[str, ..
     """Synonyms from a YAML file: `name: [word, word]`.
 
     Raises:
-        ValueError: there is no such file, it holds something else, or a name is no class.
+        UserError: there is no such file, it holds something else, or a name is no class.
     """
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML ({error})") from None
+        raise UserError(f"{path}: cannot be read as YAML ({error})") from None
     if not isinstance(found, dict):
-        raise ValueError(f"{path}: {found!r:.80}: expected class names, each with a list of words: `sofa: [couch]`")
+        raise UserError(f"{path}: {found!r:.80}: expected class names, each with a list of words: `sofa: [couch]`")
     for name, words in found.items():
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise ValueError(f"{path}: {name}={words!r:.80}: expected a class name with a list of words")
+            raise UserError(f"{path}: {name}={words!r:.80}: expected a class name with a list of words")
         if name not in classes:
-            raise ValueError(f"{path}: {name!r} is no class of the data set; {nearest(str(name), list(classes))}")
+            raise UserError(f"{path}: {name!r} is no class of the data set; {nearest(str(name), list(classes))}")
     return {name: tuple(words) for name, words in found.items()}

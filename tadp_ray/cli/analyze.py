@@ -7,6 +7,7 @@ import typer
 
 from tadp_ray.cli.words import ChangesOption, TrackingOption, console, told
 from tadp_ray.config.vocabulary import Scale
+from tadp_ray.errors import UserError
 
 app = typer.Typer(help="What words do inside the network.", no_args_is_help=True)
 
@@ -49,7 +50,7 @@ def attention(
         for text in mask or ():
             name, sign, path = text.partition("=")
             if not sign:
-                raise ValueError(f"--mask {text}: expected WORD=PICTURE, e.g. dog=dog.png")
+                raise UserError(f"--mask {text}: expected WORD=PICTURE, e.g. dog=dog.png")
             truths[name] = read_truth(Path(path), picture.shape[:2])
         words = dict.fromkeys([*(word or words_in(prompt)), *truths])
         found = attend(frozen_diffusion(weights, None, None), picture, prompt, tuple(words), timestep)
@@ -90,7 +91,7 @@ def run(
 
         analysis = load_analysis(file)
         if scale not in analysis.recipes:
-            raise ValueError(f"{file}: recipes: none for --scale {scale}; it has {', '.join(analysis.recipes)}")
+            raise UserError(f"{file}: recipes: none for --scale {scale}; it has {', '.join(analysis.recipes)}")
         place = Path(os.path.normpath(file.parent / analysis.recipes[scale]))
         recipe = load_recipe(place, changes or ())
         store = open_store(tracking_uri)

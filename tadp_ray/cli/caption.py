@@ -8,6 +8,7 @@ from rich.console import Console
 
 from tadp_ray.cli import stores
 from tadp_ray.cli.words import console, parse_classes, told
+from tadp_ray.errors import UserError
 
 app = typer.Typer(help="Texts for images, and what a text encoder makes of them.", no_args_is_help=True)
 
@@ -32,7 +33,7 @@ def class_embeddings(
         from tadp_ray.models.diffusion import load_diffusion
 
         if (data is None) == (classes is None):
-            raise ValueError("name the classes by --data or by --classes, one of the two")
+            raise UserError("name the classes by --data or by --classes, one of the two")
         names = find(data).classes if data else parse_classes(classes)
         diffusion = load_diffusion(weights)
         templates = [SINGLE] if single else TEMPLATES
@@ -75,7 +76,7 @@ def blip(
         from tadp_ray.sweep.captioning import Actors, caption_photographs
 
         if min_tokens > max_tokens:
-            raise ValueError(f"--min-tokens {min_tokens}: is above --max-tokens {max_tokens}; lower it")
+            raise UserError(f"--min-tokens {min_tokens}: is above --max-tokens {max_tokens}; lower it")
         images = find_photographs(data, root, split)
         where = str(Path(model).absolute()) if Path(model).is_dir() else model
         dtype = "float16" if gpus else "float32"

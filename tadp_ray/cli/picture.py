@@ -7,6 +7,7 @@ import typer
 
 from tadp_ray.cli.score import ClassesOption, EigenCropOption, FarthestOption, IgnoreOption, TargetsOption, UnitsOption
 from tadp_ray.cli.words import KeepOption, console, parse_classes, told
+from tadp_ray.errors import UserError
 
 if TYPE_CHECKING:
     from tadp_ray.pictures.contest import Contest
@@ -71,7 +72,7 @@ def picture_depth(
         folders = parse_systems(systems)
         scales = prediction_scale * len(folders) if len(prediction_scale) == 1 else prediction_scale
         if len(scales) != len(folders):
-            raise ValueError(
+            raise UserError(
                 f"--prediction-scale: {len(scales)} are given for {len(folders)} systems; give one, or one for each"
             )
         draw(run(folders, targets, images, scales, target_scale, max_depth, eigen_crop), out, count, tracking_uri)
@@ -106,12 +107,12 @@ def parse_systems(texts: list[str]) -> dict[str, Path]:
     """`NAME=FOLDER` texts by name.
 
     Raises:
-        ValueError: one has no name, or there are fewer than two names.
+        UserError: one has no name, or there are fewer than two names.
     """
     pairs = [text.partition("=") for text in texts]
     named = {name.strip(): Path(folder) for name, _, folder in pairs if name.strip() and folder}
     if len(named) < len(texts) or len(named) < 2:
-        raise ValueError(f"--system {' '.join(texts)}: expected two or more NAME=PREDICTIONS of distinct names")
+        raise UserError(f"--system {' '.join(texts)}: expected two or more NAME=PREDICTIONS of distinct names")
     return named
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tadp_ray.cli.words import JSONOption, console, parse_classes, told
+from tadp_ray.errors import UserError
 
 if TYPE_CHECKING:
     from tadp_ray.captions.alignment import Alignment, Match
@@ -128,7 +129,7 @@ def show(
 
         captioned, files = read_store(store), pictures(data, root, split, images)
         if out is not None and files is None:
-            raise ValueError("--out needs the pictures: name them by --images, or by --data and --root")
+            raise UserError("--out needs the pictures: name them by --images, or by --data and --root")
         if files is not None:
             captioned.check(ids or files)
         chosen = ids or spread_over(list(captioned.captions if files is None else files), count)
@@ -136,7 +137,7 @@ def show(
             say(f"{image_id}: {text}" for image_id in chosen for text in captioned[image_id])
             return
         if absent := [image_id for image_id in chosen if image_id not in files]:
-            raise ValueError(f"--id {absent[0]}: there is no picture of this id among the {len(files)} given")
+            raise UserError(f"--id {absent[0]}: there is no picture of this id among the {len(files)} given")
         draw_captions(out, {image_id: files[image_id] for image_id in chosen}, captioned.captions)
         say([str(out)])
 
@@ -231,7 +232,7 @@ def align(
         else:
             names, present = names_of(read_store(oracle))
         if unknown := set(without or ()) - set(names):
-            raise ValueError(f"--without {min(unknown)}: is none of the classes {', '.join(names)}")
+            raise UserError(f"--without {min(unknown)}: is none of the classes {', '.join(names)}")
         names = [name for name in names if name not in (without or ())]
         present = {image_id: [name for name in shown if name in names] for image_id, shown in present.items()}
         captioned = read_store(store)
@@ -258,7 +259,7 @@ def matcher(
         from tadp_ray.models.text import text_similarity
 
         if weights is None:
-            raise ValueError(
+            raise UserError(
                 "--match similar asks a text encoder: name a Stable Diffusion by --weights, or pocket for captions of the "
                 "pocket world; or take --match exact or --match synonyms"
             )
@@ -266,7 +267,7 @@ def matcher(
     if match == "synonyms" or synonyms:
         return exact(names, read_synonyms(synonyms, names) if synonyms else everyday(names))
     if match != "exact":
-        raise ValueError(f"--match {match}: expected similar, exact or synonyms")
+        raise UserError(f"--match {match}: expected similar, exact or synonyms")
     return exact(names)
 
 
@@ -306,7 +307,7 @@ def truth(
     """Class names, and those that each image shows: by label maps, or by a data set of the paper.
 
     Raises:
-        ValueError: neither is named in full, or both are.
+        UserError: neither is named in full, or both are.
     """
     from tadp_ray.data.check import find
     from tadp_ray.data.given import by_stem, names_in_masks, names_in_published
@@ -316,19 +317,19 @@ def truth(
         return names, names_in_masks(by_stem(masks, suffix), names, **labels)
     if data and root and not masks and not classes:
         return find(data).classes, names_in_published(data, root, split)
-    raise ValueError("say what the images show by --masks and --classes, or by --data and --root")
+    raise UserError("say what the images show by --masks and --classes, or by --data and --root")
 
 
 def pictures(data: str | None, root: Path | None, split: str | None, images: str | None) -> dict[str, Path] | None:
     """Image files by id: of a glob, or of a data set of the paper; None where neither is named.
 
     Raises:
-        ValueError: both are named, or a data set without its folder.
+        UserError: both are named, or a data set without its folder.
     """
     from tadp_ray.data.given import by_stem, photographs
 
     if bool(data) != bool(root) or (data and images):
-        raise ValueError("name images by --images, or by --data and --root")
+        raise UserError("name images by --images, or by --data and --root")
     if data:
         return photographs(data, root, split)
     return by_stem(images) if images else None

@@ -8,6 +8,7 @@ import typer
 
 from tadp_ray.cli.words import AddressOption, ChangesOption, TrackingOption, console, told
 from tadp_ray.config.vocabulary import Scale
+from tadp_ray.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +95,7 @@ def train(
         (cell,) = plan.cells
         found = finished(store, [cell.fingerprint])
         if not whole:
-            raise ValueError(f"the training failed; {cell.folder / 'journal.jsonl'} says why in its last line")
+            raise UserError(f"the training failed; {cell.folder / 'journal.jsonl'} says why in its last line")
         for name, value in found[cell.fingerprint].metrics.items():
             if name not in ("loss", "learning_rate", "seconds_per_step"):
                 console.print(f"{name:<32}{value:>14.6g}", highlight=False)
@@ -141,7 +142,7 @@ def predict(
 
         changed = [name for name, digest in digests_of(cell.recipe).items() if cell.digests[name] != digest]
         if changed:
-            raise ValueError(f"run {run}: its {', '.join(changed)} changed since it was trained; train the cell anew")
+            raise UserError(f"run {run}: its {', '.join(changed)} changed since it was trained; train the cell anew")
         device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
         cell = cell.at(storage)
         count = predict_cell(cell, weights, folder, device)
@@ -244,11 +245,11 @@ def parse_seeds(text: str) -> list[int]:
     """`0,1,2` as numbers.
 
     Raises:
-        ValueError: something else stands there.
+        UserError: something else stands there.
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise ValueError(f"--seeds {text}: expected distinct whole numbers apart by commas, e.g. 0,1,2")
+        raise UserError(f"--seeds {text}: expected distinct whole numbers apart by commas, e.g. 0,1,2")
     return [int(part) for part in parts]
 
 

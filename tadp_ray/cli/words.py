@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from tadp_ray.errors import UserError
+
 console = Console()
 ChangesOption = Annotated[
     list[str] | None, typer.Option("--set", help="Change the recipe: key=value, e.g. data.root=PHOTOS.")
@@ -42,7 +44,7 @@ def told() -> Iterator[None]:
     aside = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         yield
-    except ValueError as error:
+    except UserError as error:
         aside.print(Text.assemble(("error: ", "bold red"), str(error)))
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
@@ -54,15 +56,15 @@ def parse_classes(text: str) -> list[str]:
     """Class names of `a,b,c`, or of a file with one a line.
 
     Raises:
-        ValueError: it is neither, or a name occurs twice.
+        UserError: it is neither, or a name occurs twice.
     """
     if "," in text:
         names = [part.strip() for part in text.split(",")]
     elif Path(text).exists() and not Path(text).is_dir():
         names = [line.strip() for line in Path(text).read_text().splitlines()]
     else:
-        raise ValueError(f"--classes {text}: neither names apart by commas nor a file (one name: 'name,')")
+        raise UserError(f"--classes {text}: neither names apart by commas nor a file (one name: 'name,')")
     names = [name for name in names if name]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"--classes {text}: expected distinct names, found {names}")
+        raise UserError(f"--classes {text}: expected distinct names, found {names}")
     return names

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from tadp_ray.errors import UserError
+
 RULES = {
     "extra_forbidden": "unknown key",
     "missing": "this key is required",
@@ -15,7 +17,7 @@ RULES = {
 }
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A file or an override says something it may not; the message lists every error found."""
 
     def __init__(self, lines: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from tadp_ray.data.nyuv2 import NYUV2
 from tadp_ray.data.pascal import PASCAL_DETECTION, PASCAL_SEGMENTATION
 from tadp_ray.data.sample import Dataset, Split
 from tadp_ray.data.scenes import CLASSES, Scenes
+from tadp_ray.errors import UserError
 
 PUBLISHED: dict[str, PublishedSet] = {
     "ade20k": ADE20K,
@@ -34,7 +35,7 @@ def open_dataset(data: ScenesData | FolderData | PublishedData, split: Split) ->
     A set with a target is trained on itself and scored on the target.
 
     Raises:
-        ValueError: the data are not where the recipe says, or do not fit together.
+        UserError: the data are not where the recipe says, or do not fit together.
     """
     if isinstance(data, ScenesData):
         if split == "train":
@@ -47,7 +48,7 @@ def open_dataset(data: ScenesData | FolderData | PublishedData, split: Split) ->
     learned = PUBLISHED[data.kind].classes
     fitting = [kind for kind, known in PUBLISHED.items() if known.classes == learned and "train" not in known.images]
     if data.target.kind not in fitting:
-        raise ValueError(
+        raise UserError(
             f"data.target.kind={data.target.kind}: its classes are not those that a model of {data.kind} learns; "
             f"targets that fit: {', '.join(fitting) or 'none'}"
         )

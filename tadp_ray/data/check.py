@@ -16,6 +16,7 @@ from tadp_ray.config.errors import nearest
 from tadp_ray.data import PUBLISHED
 from tadp_ray.data.files import Layout, PublishedSet, first_few
 from tadp_ray.data.sample import IGNORE, Sample
+from tadp_ray.errors import UserError
 
 MEASURED = {
     "segmentation": ("class index", "pixels", "ignored"),
@@ -44,10 +45,10 @@ def find(kind: str) -> PublishedSet:
     """The data set of that name.
 
     Raises:
-        ValueError: there is none; says which name is near.
+        UserError: there is none; says which name is near.
     """
     if kind not in PUBLISHED:
-        raise ValueError(f"{kind!r} is no data set of the paper; {nearest(kind, list(PUBLISHED))}")
+        raise UserError(f"{kind!r} is no data set of the paper; {nearest(kind, list(PUBLISHED))}")
     return PUBLISHED[kind]
 
 
@@ -85,7 +86,7 @@ def check(kind: str, root: Path) -> dict[str, Any]:
     each class, and under "problems" everything that is wrong, one line a file.
 
     Raises:
-        ValueError: there is no data set of that name.
+        UserError: there is no data set of that name.
     """
     known = find(kind)
     splits, problems = {}, []
@@ -94,7 +95,7 @@ def check(kind: str, root: Path) -> dict[str, Any]:
         for split, published in known.images.items():
             try:
                 layout = known.layout(root, split)
-            except ValueError as error:
+            except UserError as error:
                 problems.append(f"{split}: {error}")
                 continue
             if len(layout.images) != published:
@@ -116,7 +117,7 @@ def measure(layout: Layout, name: str) -> Measured | str:
         values, counted, left_out = truth(sample)
         limits = tuple(round(end(values).item(), 3) for end in (np.min, np.max)) if values.size else None
         return Measured(sample.image.shape[:2], layout.present(sample), limits, counted, left_out)
-    except ValueError as error:
+    except UserError as error:
         return str(error)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tadp_ray.data.images import read_image
 from tadp_ray.data.sample import IGNORE, Sample, Split
+from tadp_ray.errors import UserError
 
 Fields = dict[str, np.ndarray]
 """What a truth file says: fields of a `Sample` by name."""
@@ -33,7 +34,7 @@ class Layout:
     truths: Mapping[str, Path]
     """File with the ground truth (label map, depth map or boxes) by sample id."""
     read: Callable[[Path], Fields]
-    """Reads a truth file; ValueError names the file, the value and the mend."""
+    """Reads a truth file; UserError names the file, the value and the mend."""
     rules: tuple[object, ...]
     """What decides how files are read: part of the digest."""
     present: Callable[[Sample], list[int]] = shown
@@ -43,16 +44,16 @@ class Layout:
         """Read one sample.
 
         Raises:
-            ValueError: a file cannot be read, or image and truth do not fit together.
+            UserError: a file cannot be read, or image and truth do not fit together.
         """
         for file in (self.images[name], self.truths[name]):
             if not file.is_file():
-                raise ValueError(f"{file}: there is no such file; sample {name!r} needs it")
+                raise UserError(f"{file}: there is no such file; sample {name!r} needs it")
         image = read_image(self.images[name])
         sample = Sample(id=name, image=image, **self.read(self.truths[name]))
         for what, pixels in (("label map", sample.mask), ("depth map", sample.depth)):
             if pixels is not None and pixels.shape != image.shape[:2]:
-                raise ValueError(
+                raise UserError(
                     f"{self.truths[name]}: {what} is {pixels.shape}, its image {self.images[name]} is {image.shape[:2]} "
                     "(height, width); they must be of one size"
                 )
@@ -67,7 +68,7 @@ class Layout:
         flat = (high <= low).any(axis=1)
         for place in np.flatnonzero(outside | flat)[:1]:
             corners = ", ".join(f"{value:g}" for value in sample.boxes[place])
-            raise ValueError(
+            raise UserError(
                 f"{self.truths[sample.id]}: object {place + 1} ({self.classes[sample.box_classes[place]]}) "
                 f"{'has no area' if flat[place] else 'reaches outside'}: ({corners}) counted from 0, in an image "
                 f"{width} wide and {height} high; correct it"
@@ -90,14 +91,14 @@ class PublishedSet:
     images: Mapping[Split, int]
     """How many images each published split has."""
     layout: Callable[[Path, Split], Layout]
-    """Finds the files of a split below a root; ValueError says what was looked for."""
+    """Finds the files of a split below a root; UserError says what was looked for."""
 
 
 class Files:
     """One split of a data set that lies in files; every image and truth is opened once, before any training.
 
     Raises:
-        ValueError: files that are missing, broken or do not fit, each named, with the mend; at most 20 are shown.
+        UserError: files that are missing, broken or do not fit, each named, with the mend; at most 20 are shown.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -109,7 +110,7 @@ class Files:
         problems = [found for found in opened if isinstance(found, str)]
         if problems:
             more = [f"and {len(problems) - 20} more files"] if len(problems) > 20 else []
-            raise ValueError("\n".join(problems[:20] + more))
+            raise UserError("\n".join(problems[:20] + more))
         self.sizes: tuple[tuple[int, int], ...] = tuple(size for size, _ in opened)
         self._present = tuple(present for _, present in opened)
 
@@ -140,7 +141,7 @@ class Files:
         try:
             sample = self._layout.sample(name)
             return sample.image.shape[:2], self._layout.present(sample)
-        except ValueError as error:
+        except UserError as error:
             return str(error)
 
 
@@ -154,17 +155,17 @@ def require(kind: str, root: Path, *parts: str) -> None:
     """Check that a data set's folders and lists are there.
 
     Raises:
-        ValueError: `root` does not hold all of `parts`; says which folder nearby does.
+        UserError: `root` does not hold all of `parts`; says which folder nearby does.
     """
     if not root.is_dir():
-        raise ValueError(f"{kind}: root={str(root)!r}: there is no such folder; {guide(kind)}")
+        raise UserError(f"{kind}: root={str(root)!r}: there is no such folder; {guide(kind)}")
     missing = [part for part in parts if not (root / part).exists()]
     if missing:
         nearby = [
             folder for folder in (root.parent, *sorted(root.glob("*"))) if all((folder / p).exists() for p in parts)
         ]
         mend = f"{str(nearby[0])!r} does: name it as root" if nearby else guide(kind)
-        raise ValueError(f"{kind}: root={str(root)!r} does not hold {', '.join(missing)}; {mend}")
+        raise UserError(f"{kind}: root={str(root)!r} does not hold {', '.join(missing)}; {mend}")
 
 
 def guide(kind: str) -> str:
@@ -181,7 +182,7 @@ def mirrored(
     partner named too, so that whoever opens the pair says what is missing.
 
     Raises:
-        ValueError: there is no image.
+        UserError: there is no image.
     """
     found = {
         path.removesuffix(end)
@@ -189,7 +190,7 @@ def mirrored(
         for path in glob.iglob(f"**/*{end}", root_dir=folder, recursive=True)
     }
     if not found:
-        raise ValueError(f"{kind}: {images} holds no file that ends in {ending}; {guide(kind)}")
+        raise UserError(f"{kind}: {images} holds no file that ends in {ending}; {guide(kind)}")
     stems = sorted(found)
     return (
         {stem + ending: images / (stem + ending) for stem in stems},
@@ -201,11 +202,11 @@ def lines_of(path: Path) -> list[str]:
     """Lines of a list file that say something.
 
     Raises:
-        ValueError: there are none.
+        UserError: there are none.
     """
     lines = [line for line in path.read_text().splitlines() if line.strip()]
     if not lines:
-        raise ValueError(f"{path}: this list is empty; name one image a line")
+        raise UserError(f"{path}: this list is empty; name one image a line")
     return lines
 
 

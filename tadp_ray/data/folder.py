@@ -7,13 +7,14 @@ from tadp_ray.config.data import FolderData
 from tadp_ray.data.files import Layout, first_few, read_list
 from tadp_ray.data.images import class_table, read_mask
 from tadp_ray.data.sample import Split
+from tadp_ray.errors import UserError
 
 
 def layout(data: FolderData, split: Split) -> Layout:
     """The pairs of one split, and what their label values mean.
 
     Raises:
-        ValueError: folders, lists or pairs that are not there, each named, with the mend.
+        UserError: folders, lists or pairs that are not there, each named, with the mend.
     """
     images, masks = _find_pairs(data, split)
     otherwise = (
@@ -34,24 +35,24 @@ def _find_pairs(data: FolderData, split: Split) -> tuple[dict[str, Path], dict[s
     """Image and label map files by file stem."""
     root, where, globs = data.root, f"data.{split}", data.train if split == "train" else data.val
     if not root.is_dir():
-        raise ValueError(
+        raise UserError(
             f"data.root={str(root)!r}: there is no such folder. It should hold the photographs ({globs.images}) "
             f"and their label maps ({globs.masks}); name it with --set data.root=FOLDER"
         )
     images = {path.stem: path for path in sorted(root.glob(globs.images)) if path.is_file()}
     masks = {path.stem.removesuffix(data.mask_suffix): path for path in root.glob(globs.masks)}
     if not images:
-        raise ValueError(f"{where}.images={globs.images!r}: no file in {root} matches this glob")
+        raise UserError(f"{where}.images={globs.images!r}: no file in {root} matches this glob")
     if globs.list is not None:
         names = root / globs.list
         if not names.is_file():
-            raise ValueError(f"{names}: there is no such list file; name one image a line, or leave 'list' out")
+            raise UserError(f"{names}: there is no such list file; name one image a line, or leave 'list' out")
         wanted = read_list(names)
         missing = [name for name in wanted if name not in images]
         if missing:
-            raise ValueError(f"{names}: no image under {globs.images!r} for {first_few(missing)}")
+            raise UserError(f"{names}: no image under {globs.images!r} for {first_few(missing)}")
         images = {name: images[name] for name in wanted}
     missing = [name for name in images if name not in masks]
     if missing:
-        raise ValueError(f"{where}.masks={globs.masks!r}: no label map in {root} for {first_few(missing)}")
+        raise UserError(f"{where}.masks={globs.masks!r}: no label map in {root} for {first_few(missing)}")
     return images, {name: masks[name] for name in images}

@@ -14,22 +14,23 @@ from tadp_ray.data.check import find
 from tadp_ray.data.files import Fields, Layout, first_few, guide, shown
 from tadp_ray.data.images import class_table, read_mask
 from tadp_ray.data.sample import Sample
+from tadp_ray.errors import UserError
 
 
 def by_stem(pattern: str, suffix: str = "", keep: Callable[[Path], bool] = Path.is_file) -> dict[str, Path]:
     """Files of a glob by file stem, without `suffix` behind it, in alphabetical order; those that are to be kept.
 
     Raises:
-        ValueError: there is none, or two have one stem.
+        UserError: there is none, or two have one stem.
     """
     files: dict[str, Path] = {}
     for path in sorted(path for name in glob.iglob(pattern, recursive=True) if keep(path := Path(name).absolute())):
         stem = path.stem.removesuffix(suffix)
         if stem in files:
-            raise ValueError(f"{path}: has the id {stem!r}, as {files[stem]} has; give a glob that matches one of them")
+            raise UserError(f"{path}: has the id {stem!r}, as {files[stem]} has; give a glob that matches one of them")
         files[stem] = path
     if not files:
-        raise ValueError(f"{pattern}: no file matches this glob; put it in quotes, so that it arrives as it is")
+        raise UserError(f"{pattern}: no file matches this glob; put it in quotes, so that it arrives as it is")
     return files
 
 
@@ -37,11 +38,11 @@ def layouts(kind: str, root: Path, split: str | None) -> list[Layout]:
     """One split of a data set of the paper, or all of them.
 
     Raises:
-        ValueError: there is no such data set or split, or it does not lie there.
+        UserError: there is no such data set or split, or it does not lie there.
     """
     known = find(kind)
     if split is not None and split not in known.images:
-        raise ValueError(f"--split {split}: {kind} has {' and '.join(known.images)}")
+        raise UserError(f"--split {split}: {kind} has {' and '.join(known.images)}")
     return [known.layout(root, each) for each in ([split] if split else known.images)]
 
 
@@ -56,18 +57,18 @@ def find_photographs(data: str, root: Path | None = None, split: str | None = No
     Without a split a data set gives all its published ones, as a recipe has one caption store.
 
     Raises:
-        ValueError: there are none, a file is missing, or two are of one id.
+        UserError: there are none, a file is missing, or two are of one id.
     """
     if root is None and data in PUBLISHED:
-        raise ValueError(f"{data}: name the folder that holds it with --root; {guide(data)}")
+        raise UserError(f"{data}: name the folder that holds it with --root; {guide(data)}")
     if root is None and split is not None:
-        raise ValueError(f"--split {split}: only a data set of the paper with --root has splits; {data} is files")
+        raise UserError(f"--split {split}: only a data set of the paper with --root has splits; {data} is files")
     if root is None and Path(data).is_dir():
         endings = Image.registered_extensions()
         return by_stem(f"{glob.escape(data)}/*", keep=lambda file: file.suffix.lower() in endings)
     files = by_stem(data) if root is None else photographs(data, root, split)
     if missing := [str(file) for file in files.values() if not file.is_file()]:
-        raise ValueError(f"{data}: {len(missing)} image(s) are not there: {first_few(missing)}; {guide(data)}")
+        raise UserError(f"{data}: {len(missing)} image(s) are not there: {first_few(missing)}; {guide(data)}")
     return files
 
 
@@ -83,7 +84,7 @@ def names_in_masks(
         reduce_zero_label: label k is class k-1, and 0 is no class (ADE20K's convention).
 
     Raises:
-        ValueError: a file cannot be read, or holds a value that is no class.
+        UserError: a file cannot be read, or holds a value that is no class.
     """
     otherwise = (
         f"is beyond the {len(classes)} names of --classes; add its name, or leave the value out with --ignore "
@@ -97,7 +98,7 @@ def names_in_published(kind: str, root: Path, split: str | None) -> dict[str, tu
     """Names of the classes that each image of a data set of the paper shows, in class order; photographs are not opened.
 
     Raises:
-        ValueError: see `layouts`; or a file cannot be read.
+        UserError: see `layouts`; or a file cannot be read.
     """
     found: dict[str, tuple[str, ...]] = {}
     for layout in layouts(kind, root, split):
@@ -116,7 +117,7 @@ def _names(
     def names(item: tuple[str, Path]) -> tuple[str, ...]:
         image_id, file = item
         if not file.is_file():
-            raise ValueError(f"{file}: there is no such file; image {image_id!r} needs it")
+            raise UserError(f"{file}: there is no such file; image {image_id!r} needs it")
         return tuple(classes[label] for label in present(Sample(id=image_id, image=no_image, **read(file))))
 
     with ThreadPoolExecutor() as pool:

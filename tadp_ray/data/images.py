@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from tadp_ray.data.sample import IGNORE
+from tadp_ray.errors import UserError
 
 UNKNOWN = -1
 """In a label table: a value that means nothing."""
@@ -16,11 +17,11 @@ def read_image(path: Path) -> np.ndarray:
     """A photograph as uint8 (H, W, 3) RGB; grey, palette and CMYK are converted, what is transparent shows white.
 
     Raises:
-        ValueError: the file is truncated, no image, or has more than 8 bits a channel.
+        UserError: the file is truncated, no image, or has more than 8 bits a channel.
     """
     image, stored = _decode(path)
     if ";16" in stored or image.mode in ("I", "F"):
-        raise ValueError(f"{path}: a photograph with more than 8 bits a channel; save it with 8")
+        raise UserError(f"{path}: a photograph with more than 8 bits a channel; save it with 8")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
@@ -31,11 +32,11 @@ def read_labels(path: Path) -> np.ndarray:
     """The raw values (H, W) of a grey or palette image, never converted through colours.
 
     Raises:
-        ValueError: the file is truncated, no image, or has several channels.
+        UserError: the file is truncated, no image, or has several channels.
     """
     image, _ = _decode(path)
     if image.mode not in ("L", "P", "1", "I", "I;16"):
-        raise ValueError(f"{path}: a label map needs one channel of class indices, this image is {image.mode}")
+        raise UserError(f"{path}: a label map needs one channel of class indices, this image is {image.mode}")
     return np.asarray(image)
 
 
@@ -60,14 +61,14 @@ def read_mask(path: Path, table: np.ndarray, otherwise: str) -> dict[str, np.nda
         otherwise: ends the sentence "label 7 ..." about a value that the table does not know.
 
     Raises:
-        ValueError: the file cannot be read, or holds an unknown value.
+        UserError: the file cannot be read, or holds an unknown value.
     """
     raw = read_labels(path).astype(np.int32)
     # Whatever lies below or beyond the table falls on its last entry.
     labels = table[np.clip(raw, -1, len(table) - 1)]
     unknown = raw[labels == UNKNOWN]
     if unknown.size:
-        raise ValueError(f"{path}: label {unknown[0]} {otherwise}")
+        raise UserError(f"{path}: label {unknown[0]} {otherwise}")
     return {"mask": labels.astype(np.uint8)}
 
 
@@ -75,16 +76,16 @@ def read_depth(path: Path) -> dict[str, np.ndarray]:
     """A 16-bit map of millimetres as `depth`, float32 (H, W) metres, 0 = no reading.
 
     Raises:
-        ValueError: the file cannot be read, has no readings, or holds something else than millimetres.
+        UserError: the file cannot be read, has no readings, or holds something else than millimetres.
     """
     image, _ = _decode(path)
     if image.mode not in ("I", "I;16"):
-        raise ValueError(f"{path}: a depth map needs one 16-bit channel of millimetres, this image is {image.mode}")
+        raise UserError(f"{path}: a depth map needs one 16-bit channel of millimetres, this image is {image.mode}")
     raw = np.asarray(image)
     if not raw.any():
-        raise ValueError(f"{path}: no pixel has a reading; take it off the list")
+        raise UserError(f"{path}: no pixel has a reading; take it off the list")
     if raw.max() < 20:
-        raise ValueError(
+        raise UserError(
             f"{path}: no reading is above {raw.max()}, so these must be metres; "
             "write millimetres (times 1000, before rounding) as 16-bit PNG"
         )
@@ -99,4 +100,4 @@ def _decode(path: Path) -> tuple[Image.Image, str]:
             image.load()
             return image, stored
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: cannot be read as an image ({error}); replace the file") from None
+        raise UserError(f"{path}: cannot be read as an image ({error}); replace the file") from None

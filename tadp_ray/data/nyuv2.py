@@ -5,6 +5,7 @@ from pathlib import Path
 from tadp_ray.data.files import Layout, PublishedSet, lines_of, require
 from tadp_ray.data.images import read_depth
 from tadp_ray.data.sample import Sample, Split
+from tadp_ray.errors import UserError
 
 SCENES = tuple(
     name.strip()
@@ -22,7 +23,7 @@ def layout(root: Path, split: Split) -> Layout:
     """Pairs that the split's list names.
 
     Raises:
-        ValueError: folders or lists are missing, or a list is empty, or a line does not name an image and a depth map.
+        UserError: folders or lists are missing, or a list is empty, or a line does not name an image and a depth map.
     """
     names, folder = {"train": ("train_list.txt", "sync"), "val": ("test_list.txt", "official_splits/test")}[split]
     require("nyuv2", root, names, folder)
@@ -31,7 +32,7 @@ def layout(root: Path, split: Split) -> Layout:
         # BTS's own lists carry the focal length as a third column, and no slash in front.
         columns = [column.lstrip("/") for column in line.split()]
         if len(columns) < 2:
-            raise ValueError(f"{root / names}: expected an image and its depth map on each line, not {line!r}")
+            raise UserError(f"{root / names}: expected an image and its depth map on each line, not {line!r}")
         image, depth = columns[:2]
         images[f"/{image}"], truths[f"/{image}"] = root / folder / image, root / folder / depth
     return Layout(CLASSES, images, truths, read=read_depth, rules=("nyuv2",), present=scene)
@@ -43,11 +44,11 @@ def scene(sample: Sample) -> list[int]:
     That is VPD's rule: an office_kitchen counts as a kitchen, a study_room as a study.
 
     Raises:
-        ValueError: the folder names no kind of room.
+        UserError: the folder names no kind of room.
     """
     found = [index for index, name in enumerate(SCENES) if name in sample.id]
     if not found:
-        raise ValueError(f"nyuv2: {sample.id}: its folder names none of the rooms {', '.join(SCENES)}")
+        raise UserError(f"nyuv2: {sample.id}: its folder names none of the rooms {', '.join(SCENES)}")
     return found[:1]
 
 

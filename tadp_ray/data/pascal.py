@@ -10,6 +10,7 @@ import numpy as np
 from tadp_ray.data.files import Fields, Layout, PublishedSet, read_list, require
 from tadp_ray.data.images import label_table, read_mask
 from tadp_ray.data.sample import IGNORE, Split
+from tadp_ray.errors import UserError
 
 ANNOTATED = tuple(
     name.strip()
@@ -80,13 +81,13 @@ def read_objects(path: Path) -> list[ElementTree.Element]:
     """The <object> entries of an annotation file.
 
     Raises:
-        ValueError: the file is no XML.
+        UserError: the file is no XML.
     """
     try:
         # Expat refuses exploding entities, and ElementTree fetches none from elsewhere.
         return ElementTree.parse(path).findall("object")  # noqa: S314
     except ElementTree.ParseError as error:
-        raise ValueError(f"{path}: cannot be read as XML ({error}); replace the file") from None
+        raise UserError(f"{path}: cannot be read as XML ({error}); replace the file") from None
 
 
 def read_boxes(path: Path) -> Fields:
@@ -96,20 +97,20 @@ def read_boxes(path: Path) -> Fields:
     where the last pixel ends: (xmin - 1, ymin - 1, xmax, ymax).
 
     Raises:
-        ValueError: the file cannot be read, holds no object, or an object is not as VOC's are.
+        UserError: the file cannot be read, holds no object, or an object is not as VOC's are.
     """
     objects = read_objects(path)
     if not objects:
-        raise ValueError(f"{path}: empty annotation, there is no <object> in it; annotate it or take it off the list")
+        raise UserError(f"{path}: empty annotation, there is no <object> in it; annotate it or take it off the list")
     boxes, classes, difficult = [], [], []
     for number, thing in enumerate(objects, 1):
         name = thing.findtext("name", "").strip()
         if name not in ANNOTATED:
-            raise ValueError(f"{path}: object {number} is called {name!r}; VOC's names are {', '.join(ANNOTATED)}")
+            raise UserError(f"{path}: object {number} is called {name!r}; VOC's names are {', '.join(ANNOTATED)}")
         try:
             boxes.append([float(thing.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax")])
         except ValueError:
-            raise ValueError(
+            raise UserError(
                 f"{path}: object {number} ({name}) has no <bndbox> of four numbers xmin, ymin, xmax, ymax; correct it"
             ) from None
         classes.append(ANNOTATED.index(name))

@@ -19,6 +19,7 @@ from tadp_ray.config.vocabulary import Style
 from tadp_ray.data import silhouettes
 from tadp_ray.data.sample import Sample
 from tadp_ray.data.styles import STYLES
+from tadp_ray.errors import UserError
 
 Split = Literal["pretrain", "train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("pretrain", "train", "val", "test")
@@ -312,11 +313,11 @@ class Scenes:
 
     def __init__(self, split: Split, count: int, seed: int = 0, size: int = 64, style: Style = "photo") -> None:
         if split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
+            raise UserError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
         if style not in STYLES:
-            raise ValueError(f"style must be one of {', '.join(STYLES)}, not {style!r}")
+            raise UserError(f"style must be one of {', '.join(STYLES)}, not {style!r}")
         if count < 1:
-            raise ValueError(f"a set of scenes needs count >= 1, not {count}")
+            raise UserError(f"a set of scenes needs count >= 1, not {count}")
         self.split, self.seed, self.size, self.style = split, seed, size, style
         self.ids = tuple(f"{split}-{seed}-{index:06d}" for index in range(count))
         self.sizes: tuple[tuple[int, int], ...] = ((size, size),) * count

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import FIGURES
 from tadp_ray.processes import collect, total
 
@@ -32,14 +33,14 @@ class DepthMetrics:
         """Which pixels of a target (..., H, W) count.
 
         Raises:
-            ValueError: the Eigen crop is asked of an image that is not 480x640.
+            UserError: the Eigen crop is asked of an image that is not 480x640.
         """
         valid = (target > NEAREST) & (target < self._max_depth)
         if not self._eigen_crop:
             return valid
         if target.shape[-2:] != CROPPED_SIZE:
             size = "x".join(map(str, target.shape[-2:]))
-            raise ValueError(f"the Eigen crop belongs to images of 480x640, this one is {size}; leave the crop off")
+            raise UserError(f"the Eigen crop belongs to images of 480x640, this one is {size}; leave the crop off")
         inside = torch.zeros(CROPPED_SIZE, dtype=torch.bool)
         inside[EIGEN_CROP] = True
         return valid & inside
@@ -71,11 +72,11 @@ class DepthMetrics:
         Images without a scored pixel have no part in the means.
 
         Raises:
-            ValueError: no image has a scored pixel.
+            UserError: no image has a scored pixel.
         """
         scored, without = self._images.tolist()
         if not scored:
-            raise ValueError(
+            raise UserError(
                 f"none of {without:.0f} images has a pixel of known depth between {NEAREST} m and {self._max_depth} m"
                 f"{' inside the Eigen crop' if self._eigen_crop else ''}; are the depths in metres?"
             )

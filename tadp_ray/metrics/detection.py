@@ -14,6 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from tadp_ray.errors import UserError
 from tadp_ray.processes import collect
 
 Boxes = Mapping[str, Tensor]
@@ -80,12 +81,12 @@ class DetectionMetrics:
         difficult objects ignored and not taken for crowds. ap50/<class>: of one class.
 
         Raises:
-            ValueError: no class has objects.
+            UserError: no class has objects.
         """
         found = rank(self._images, len(self._classes)) if self._images else ()
         ranked = {name: one for name, one in zip(self._classes, found, strict=False) if one.objects}
         if not ranked:
-            raise ValueError(f"none of {len(self._images)} images holds an object that is not difficult")
+            raise UserError(f"none of {len(self._images)} images holds an object that is not difficult")
 
         def mean(measure: Callable[[Curve], float], *overlaps: float) -> float:
             return float(np.mean([measure(found.curve(least)) for found in ranked.values() for least in overlaps]))

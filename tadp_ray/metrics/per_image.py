@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 
 PER_IMAGE = "per_image.jsonl"
@@ -33,14 +34,14 @@ def read_per_image(path: Path) -> "PerImage":
     """The images of a file.
 
     Raises:
-        ValueError: it is cut short, or of another kind.
+        UserError: it is cut short, or of another kind.
     """
     try:
         header, *images = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         if header["per_image"] != 1 or header["images"] != len(images):
             raise ValueError(f"{len(images)} lines of version {header['per_image']}, not {header['images']} of 1")
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a whole file of per-image results ({error}); train the cell anew") from None
+        raise UserError(f"{path}: not a whole file of per-image results ({error}); train the cell anew") from None
     return PerImage(header["task"], tuple(header["classes"]), tuple(images))
 
 
@@ -88,7 +89,7 @@ class PerImage:
             weights: (R, N), how often each image is in each data set.
 
         Raises:
-            ValueError: the metric cannot be told from these images.
+            UserError: the metric cannot be told from these images.
         """
         name = metric.removeprefix("iou/")
         if self.task == "segmentation" and (metric in ("miou", "accuracy") or metric != name in self.classes):
@@ -105,7 +106,7 @@ class PerImage:
         if self.task == "detection" and metric == "ap50":
             # A hundred data sets at once, since each has a number for every detection.
             return np.concatenate([self._ap50(part) for part in np.array_split(weights, -(-len(weights) // 100))])
-        raise ValueError(f"{metric} is not told apart by image for {self.task}")
+        raise UserError(f"{metric} is not told apart by image for {self.task}")
 
     def _ap50(self, weights: np.ndarray) -> np.ndarray:
         """VOC's area under the curve at an overlap of 0.5, in percent, averaged over the classes that have objects."""

@@ -5,6 +5,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from tadp_ray.config.vocabulary import Maps
+from tadp_ray.errors import UserError
 from tadp_ray.models.attention import Kind, reading_maps
 
 MAP_LEVELS = (1, 2)
@@ -70,12 +71,12 @@ def unet_features(
         and as many channels more as the level has pixels with self-attention maps.
 
     Raises:
-        ValueError: the latents cannot be halved.
+        UserError: the latents cannot be halved.
     """
     multiple = 2 ** (len(unet.up_blocks) - 1)
     height, width = latents.shape[-2:]
     if height % multiple or width % multiple:
-        raise ValueError(f"latents of {height} x {width} cannot be halved by this U-Net; use multiples of {multiple}")
+        raise UserError(f"latents of {height} x {width} cannot be halved by this U-Net; use multiples of {multiple}")
     features: list[Tensor] = []
     # A transformer stack returns a tuple or a named output, a residual block a tensor.
     hooks = [

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 from transformers.utils import logging as transformers_logging
 
+from tadp_ray.errors import UserError
 from tadp_ray.models.weights import contents_digest, from_hub
 
 FETCHED = ["*.json", "*.txt", "*.model", "*.safetensors"]
@@ -40,13 +41,13 @@ def locate_captioner(model: str) -> Path:
     """The folder behind a captioner's name: itself, or a hub repository (fetched on first use).
 
     Raises:
-        ValueError: there is nothing, or not all of it; the message says what belongs there.
+        UserError: there is nothing, or not all of it; the message says what belongs there.
     """
     folder = Path(model)
     if not folder.is_dir():
         folder = from_hub(model, FETCHED, f"--model {model}: there is no such folder", f"; {LAYOUT}")
     if missing := [pattern for pattern in ("config.json", "*.safetensors") if not any(folder.glob(pattern))]:
-        raise ValueError(f"--model {model}: {folder} lacks {', '.join(missing)}; {LAYOUT}")
+        raise UserError(f"--model {model}: {folder} lacks {', '.join(missing)}; {LAYOUT}")
     return folder
 
 
@@ -56,7 +57,7 @@ def identify(settings: CaptionerSettings) -> dict[str, Any]:
     The folder may move: a model is known by its files. A model of several gigabytes takes seconds to hash.
 
     Raises:
-        ValueError: as `locate_captioner`; or its configuration or processor cannot be read, or it describes no images.
+        UserError: as `locate_captioner`; or its configuration or processor cannot be read, or it describes no images.
     """
     folder = locate_captioner(settings.model)
     _processor(folder, settings.model)
@@ -80,9 +81,9 @@ def _processor(folder: Path, model: str) -> Any:
         config = AutoConfig.from_pretrained(folder)
         processor = AutoProcessor.from_pretrained(folder)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise ValueError(f"--model {model}: {folder} cannot be read ({error}); {LAYOUT}") from None
+        raise UserError(f"--model {model}: {folder} cannot be read ({error}); {LAYOUT}") from None
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING or not hasattr(processor, "image_processor"):
-        raise ValueError(
+        raise UserError(
             f"--model {model}: a {config.model_type} does not turn an image into text; name a BLIP, BLIP-2 or their like"
         )
     return processor
@@ -92,7 +93,7 @@ class Captioner:
     """A frozen image-to-text model that says the likeliest word each time: no chance enters.
 
     Raises:
-        ValueError: as `identify`; or weights that are damaged or not all there.
+        UserError: as `identify`; or weights that are damaged or not all there.
     """
 
     def __init__(self, settings: CaptionerSettings, device: torch.device) -> None:
@@ -106,10 +107,10 @@ class Captioner:
                 folder, use_safetensors=True, dtype=getattr(torch, settings.dtype), output_loading_info=True
             )
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            raise ValueError(f"--model {settings.model}: {folder} cannot be loaded ({error}); {LAYOUT}") from None
+            raise UserError(f"--model {settings.model}: {folder} cannot be loaded ({error}); {LAYOUT}") from None
         # The loader would put random numbers where tensors are missing, and go on.
         if found["missing_keys"]:
-            raise ValueError(
+            raise UserError(
                 f"--model {settings.model}: its weights lack {len(found['missing_keys'])} tensors of the architecture in "
                 f"config.json, such as {min(found['missing_keys'])}; copy all files of one model"
             )

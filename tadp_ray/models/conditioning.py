@@ -12,6 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from tadp_ray.captions.prompts import NAME_END
 from tadp_ray.captions.templates import SINGLE, TEMPLATES
 from tadp_ray.config.data import CaptionConfig
+from tadp_ray.errors import UserError
 from tadp_ray.files import drafted
 
 EMBEDDING_TOKENS = 20
@@ -63,10 +64,10 @@ def read_class_embeddings(path: Path, classes: Sequence[str], width: int) -> dic
     """The vector (D,) of each class from a file of (C, D): the published .pth, or our .safetensors.
 
     Raises:
-        ValueError: there is no such file, it holds something else, or another number of classes or channels.
+        UserError: there is no such file, it holds something else, or another number of classes or channels.
     """
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"caption.embeddings={str(path)!r}: there is no such file; tadp-ray caption class-embeddings makes it, or "
             "leave the key out"
         )
@@ -75,9 +76,9 @@ def read_class_embeddings(path: Path, classes: Sequence[str], width: int) -> dic
         vectors = found["embeddings"] if isinstance(found, dict) else found
         shape = tuple(vectors.shape)
     except Exception as error:  # whatever a damaged file makes the readers raise
-        raise ValueError(f"caption.embeddings={str(path)!r}: cannot be read as class embeddings ({error})") from None
+        raise UserError(f"caption.embeddings={str(path)!r}: cannot be read as class embeddings ({error})") from None
     if shape != (len(classes), width):
-        raise ValueError(
+        raise UserError(
             f"caption.embeddings={str(path)!r}: holds {shape}, but this data set has {len(classes)} classes and this model's "
             f"contexts {width} channels; make them with tadp-ray caption class-embeddings"
         )

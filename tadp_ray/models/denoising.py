@@ -7,6 +7,7 @@ from diffusers import AutoencoderKL, SchedulerMixin, StableDiffusionPipeline, UN
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from tadp_ray.errors import UserError
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.models.weights import locate
 
@@ -15,21 +16,21 @@ def load_scheduler(weights: str) -> SchedulerMixin:
     """The scheduler of a diffusers folder or hub repository, of the class that its configuration names.
 
     Raises:
-        ValueError: see `locate`; or there is no scheduler, or one that predicts something unknown.
+        UserError: see `locate`; or there is no scheduler, or one that predicts something unknown.
     """
     path = locate(weights) / "scheduler/scheduler_config.json"
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"weights={weights!r}: {path} is missing: it says what the U-Net predicts and how noise is added; name a whole "
             "diffusers folder"
         )
     name = json.loads(path.read_text()).get("_class_name")
     kind = getattr(diffusers, str(name), None)
     if kind is None:
-        raise ValueError(f"{path}: _class_name={name!r}: diffusers knows no such scheduler")
+        raise UserError(f"{path}: _class_name={name!r}: diffusers knows no such scheduler")
     scheduler = kind.from_pretrained(path.parent)
     if scheduler.config.prediction_type not in ("epsilon", "v_prediction", "sample"):
-        raise ValueError(
+        raise UserError(
             f"{path}: prediction_type={scheduler.config.prediction_type!r}: expected epsilon, v_prediction or sample"
         )
     return scheduler

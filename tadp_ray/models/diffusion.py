@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from tadp_ray.errors import UserError
 from tadp_ray.models.weights import LAYOUT, locate
 
 LEVELS = 4
@@ -104,7 +105,7 @@ def load_diffusion(weights: str) -> Diffusion:
     """Load VAE, U-Net, text encoder and tokenizer, float32 on the CPU, in evaluation mode, without gradients.
 
     Raises:
-        ValueError: see `models.weights.locate`; or a file is damaged.
+        UserError: see `models.weights.locate`; or a file is damaged.
     """
     path = locate(weights)
     # A progress bar would cross the sweep's own display, and what does not fit is told below.
@@ -112,24 +113,24 @@ def load_diffusion(weights: str) -> Diffusion:
     transformers_logging.set_verbosity_error()
     try:
         parts = load_single_file(path) if path.is_file() else load_folder(path)
-    except (OSError, RuntimeError, KeyError, ValueError, SafetensorError, SingleFileComponentError) as error:
+    except (UserError, OSError, RuntimeError, KeyError, ValueError, SafetensorError, SingleFileComponentError) as error:
         mend = (
             "its configuration comes from the hub; without a network name a diffusers folder"
             if path.is_file()
             else LAYOUT
         )
-        raise ValueError(f"model.weights={weights!r}: {path} cannot be loaded ({error}); {mend}") from None
+        raise UserError(f"model.weights={weights!r}: {path} cannot be loaded ({error}); {mend}") from None
     *networks, tokenizer = parts
     diffusion = Diffusion(*map(frozen, networks), tokenizer)
     # transformers makes an empty tokenizer out of a folder without a vocabulary, and says nothing.
     known, embedded = len(diffusion.tokenizer), diffusion.text_encoder.get_input_embeddings().num_embeddings
     if known != embedded:
-        raise ValueError(
+        raise UserError(
             f"model.weights={weights!r}: {path} has a tokenizer of {known} tokens and a text encoder of {embedded}; "
             "put the vocab.json and merges.txt that belong to the text encoder into tokenizer/"
         )
     if differing := misfits(diffusion):
-        raise ValueError(f"model.weights={weights!r}: {path} is no Stable Diffusion of the first kind: {differing}")
+        raise UserError(f"model.weights={weights!r}: {path} is no Stable Diffusion of the first kind: {differing}")
     # diffusers' pipelines pad prompts to the tokenizer's length, and some tokenizers of CLIP tell none or another one.
     diffusion.tokenizer.model_max_length = diffusion.tokens
     return diffusion
@@ -173,7 +174,7 @@ def load_part(loader: type, path: Path, part: str) -> nn.Module:
     """One network of a diffusers folder.
 
     Raises:
-        ValueError: its tensors are not those of its configuration. For a missing one the loaders would put random numbers,
+        UserError: its tensors are not those of its configuration. For a missing one the loaders would put random numbers,
             leave a surplus one out, and go on.
     """
     load = partial(loader.from_pretrained, path, subfolder=part, use_safetensors=True, output_loading_info=True)
@@ -190,7 +191,7 @@ def load_part(loader: type, path: Path, part: str) -> nn.Module:
     differing += [f"{name} is missing" for name in sorted(found["missing_keys"])]
     differing += [f"{name} has no place in the configured network" for name in sorted(found["unexpected_keys"])]
     if differing:
-        raise ValueError(
+        raise UserError(
             f"{part}/ holds weights of another architecture than its config.json, {len(differing)} tensors differ: "
             + "; ".join(differing[:4])
         )

@@ -13,6 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from tadp_ray.captions.alignment import Similarity
+from tadp_ray.errors import UserError
 from tadp_ray.models.diffusion import frozen, load_diffusion, load_part
 from tadp_ray.models.weights import locate
 
@@ -28,13 +29,13 @@ def load_tokenizer(weights: str) -> tuple[CLIPTokenizer, int]:
         weights: as for `models.weights.locate`, or a folder that holds a tokenizer alone (then 77 less the two marks).
 
     Raises:
-        ValueError: see `locate`; or the weights are a single file, which holds no tokenizer.
+        UserError: see `locate`; or the weights are a single file, which holds no tokenizer.
     """
     folder, length = Path(weights), CLIP_LENGTH
     if not (folder / "vocab.json").is_file():
         place = locate(weights)
         if place.is_file():
-            raise ValueError(
+            raise UserError(
                 f"--weights {weights}: a single file holds no tokenizer; name a diffusers folder, or a folder with "
                 "vocab.json and merges.txt"
             )
@@ -43,19 +44,19 @@ def load_tokenizer(weights: str) -> tuple[CLIPTokenizer, int]:
     try:
         return CLIPTokenizer.from_pretrained(folder), length - 2
     except (OSError, ValueError) as error:
-        raise ValueError(f"--weights {weights}: the tokenizer in {folder} cannot be loaded ({error})") from None
+        raise UserError(f"--weights {weights}: the tokenizer in {folder} cannot be loaded ({error})") from None
 
 
 def check_length(tokenizer: CLIPTokenizer, prompt: str, budget: int) -> None:
     """Refuse a prompt of which the text encoder would not read the end.
 
     Raises:
-        ValueError: it has more tokens than `budget`, start and end marks not counted.
+        UserError: it has more tokens than `budget`, start and end marks not counted.
     """
     ends = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
     if len(ends) > budget:
         read = " ".join(prompt[: ends[budget - 1][1]].split()[-4:])
-        raise ValueError(
+        raise UserError(
             f"the prompt has {len(ends)} tokens, and the text encoder reads {budget}: it would be cut behind {read!r}; shorten it"
         )
 
@@ -71,11 +72,11 @@ def word_places(tokenizer: CLIPTokenizer, prompt: str, word: str) -> tuple[int, 
     The start mark is at place 0. Case does not count.
 
     Raises:
-        ValueError: the prompt does not say it.
+        UserError: the prompt does not say it.
     """
     found = re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", prompt, re.IGNORECASE) if word.strip() else None
     if found is None:
-        raise ValueError(f"{word!r} is not in the prompt; its words are {', '.join(words_in(prompt)) or 'none'}")
+        raise UserError(f"{word!r} is not in the prompt; its words are {', '.join(words_in(prompt)) or 'none'}")
     offsets = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
     inside = (place for place, (start, end) in enumerate(offsets, 1) if start < found.end() and end > found.start())
     return tuple(inside)
@@ -87,7 +88,7 @@ def text_similarity(weights: str) -> Similarity:
     The states are those after the final layer norm, not projected, as Stable Diffusion has no projection.
 
     Raises:
-        ValueError: see `models.diffusion.load_diffusion`.
+        UserError: see `models.diffusion.load_diffusion`.
     """
     place = locate(weights)
     if place.is_file():

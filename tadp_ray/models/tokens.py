@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from tadp_ray.errors import UserError
 from tadp_ray.files import drafted
 
 
@@ -43,10 +44,10 @@ def read_learned(path: Path) -> LearnedToken:
     """The token of a learned-embeddings file: diffusers' .safetensors, or the published .bin.
 
     Raises:
-        ValueError: there is no such file, or it holds something else than one token of one vector.
+        UserError: there is no such file, or it holds something else than one token of one vector.
     """
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"{path}: there is no such file of learned embeddings; tadp-ray personalize makes one, and the published "
             "learned_embeds.bin can be named too"
         )
@@ -56,15 +57,15 @@ def read_learned(path: Path) -> LearnedToken:
         vectors = vectors.float()
         rows = vectors.reshape(-1, vectors.shape[-1])
     except Exception as error:  # whatever a damaged file makes the readers raise
-        raise ValueError(
+        raise UserError(
             f"{path}: cannot be read as learned embeddings, one token and its vector ({type(error).__name__}: {error})"
         ) from None
     if len(rows) != 1 or not isinstance(token, str):
-        raise ValueError(
+        raise UserError(
             f"{path}: holds {len(rows)} vectors of {token!r}; a token is one vector here, as in the published code"
         )
     if not rows.isfinite().all():
-        raise ValueError(f"{path}: the vector of {token!r} is not finite; learn it again with a lower learning rate")
+        raise UserError(f"{path}: the vector of {token!r} is not finite; learn it again with a lower learning rate")
     return LearnedToken(token, rows[0])
 
 
@@ -75,10 +76,10 @@ def write_learned(path: Path, learned: LearnedToken) -> None:
 
 
 def check_new(tokenizer: CLIPTokenizer, token: str, origin: str) -> None:
-    """Refuse a token that the tokenizer knows (ValueError, which begins with `origin`)."""
+    """Refuse a token that the tokenizer knows (UserError, which begins with `origin`)."""
     pieces = tokenizer(token, add_special_tokens=False).input_ids
     if token in tokenizer.get_vocab() or (len(pieces) == 1 and pieces[0] != tokenizer.unk_token_id):
-        raise ValueError(
+        raise UserError(
             f"{origin}: the token {token!r} exists already in this model's tokenizer; choose another, e.g. "
             f"<my-{token.strip('<>')}>"
         )
@@ -96,12 +97,12 @@ def add_token(
         origin: where it comes from; begins the errors.
 
     Raises:
-        ValueError: the tokenizer knows the token, or the encoder's vectors are of another width.
+        UserError: the tokenizer knows the token, or the encoder's vectors are of another width.
     """
     check_new(tokenizer, learned.token, origin)
     width = text_encoder.config.hidden_size
     if learned.vector.shape != (width,):
-        raise ValueError(
+        raise UserError(
             f"{origin}: the vector of {learned.token!r} has {len(learned.vector)} channels, this model's text encoder {width}: "
             "it was learned with another model; learn it with this one, or name that one as model.weights"
         )

@@ -9,6 +9,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from tadp_ray.data.files import file_digest
+from tadp_ray.errors import UserError
 
 PARTS = ("vae", "unet", "text_encoder", "tokenizer")
 FETCHED = [f"{part}/{files}" for part in (*PARTS, "scheduler") for files in ("*.json", "*.txt", "*model.safetensors")]
@@ -20,7 +21,7 @@ def locate(weights: str) -> Path:
     """The folder or file behind `weights`: "pocket", a path, or a hub id (fetched on first use).
 
     Raises:
-        ValueError: there is nothing, or not all of it; the message says what belongs where.
+        UserError: there is nothing, or not all of it; the message says what belongs where.
     """
     path = Path(str(resources.files("tadp_ray") / "assets/pocket")) if weights == "pocket" else Path(weights)
     if path.is_file():
@@ -34,7 +35,7 @@ def locate(weights: str) -> Path:
         )
     missing = [part for part in PARTS if not (path / part).is_dir()]
     if missing:
-        raise ValueError(f"model.weights={weights!r}: {path} lacks {', '.join(missing)}; {LAYOUT}")
+        raise UserError(f"model.weights={weights!r}: {path} lacks {', '.join(missing)}; {LAYOUT}")
     return path
 
 
@@ -42,12 +43,12 @@ def from_hub(repository: str, patterns: Sequence[str], lacking: str, mend: str) 
     """The folder of a hub repository's files of these patterns, fetched on first use.
 
     Raises:
-        ValueError: they could not be fetched: what is `lacking`, why, and the `mend`.
+        UserError: they could not be fetched: what is `lacking`, why, and the `mend`.
     """
     try:
         return Path(snapshot_download(repository, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(
+        raise UserError(
             f"{lacking}, and no hub repository of this name could be fetched ({type(error).__name__}){mend}"
         ) from None
 

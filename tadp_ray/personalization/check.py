@@ -3,6 +3,7 @@
 from tadp_ray.captions.templates import STYLES
 from tadp_ray.config.personalization import TOKEN, Personalization
 from tadp_ray.config.vocabulary import CAPTION
+from tadp_ray.errors import UserError
 from tadp_ray.models.conditioning import count_tokens
 from tadp_ray.models.text import load_tokenizer
 from tadp_ray.models.tokens import check_new
@@ -14,7 +15,7 @@ def check(plan: Personalization, look: Look) -> None:
     """Refuse a token that is known, a first word that is not one token, and prompts whose end would not be read.
 
     Raises:
-        ValueError: names the key, its value and the mend.
+        UserError: names the key, its value and the mend.
     """
     method = plan.method
     tokenizer, budget = load_tokenizer(plan.weights)
@@ -29,13 +30,13 @@ def check(plan: Personalization, look: Look) -> None:
         prompts, key = [method.prompt], "method.prompt"
         said |= {("method.prior.prompt", method.prior.prompt)} if method.prior else set()
     if any(CAPTION in prompt for prompt in prompts) and not all(look.captions):
-        raise ValueError(f"{key}: {CAPTION} stands there, but only images of kind: scenes have captions; leave it out")
+        raise UserError(f"{key}: {CAPTION} stands there, but only images of kind: scenes have captions; leave it out")
     said |= {(key, prompt.replace(CAPTION, caption)) for prompt in prompts for caption in look.captions}
     (where, text), length = max(
         ((pair, count_tokens(tokenizer, pair[1])) for pair in sorted(said)), key=lambda it: it[1]
     )
     if length > budget:
-        raise ValueError(
+        raise UserError(
             f"{where}: {text!r} has {length} tokens, of which this model's text encoder reads {budget}: the end would mean "
             "nothing; shorten it"
         )

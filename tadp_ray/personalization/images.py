@@ -18,6 +18,7 @@ from tadp_ray.data.files import first_few
 from tadp_ray.data.images import read_image
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import to_tensor
+from tadp_ray.errors import UserError
 from tadp_ray.models.diffusion import posterior_of
 
 ENCODED_AT_ONCE = 8
@@ -41,7 +42,7 @@ def read_look(images: SceneImages | FolderImages) -> Look:
     """The images that a personalization's file asks for.
 
     Raises:
-        ValueError: there are too few, or one cannot be read.
+        UserError: there are too few, or one cannot be read.
     """
     if isinstance(images, SceneImages):
         scenes = Scenes("train", images.count, images.seed, images.size, images.style)
@@ -50,7 +51,7 @@ def read_look(images: SceneImages | FolderImages) -> Look:
     found = sorted(path for path in glob.glob(images.files, recursive=True) if Path(path).is_file())
     if len(found) < images.count:
         there = f" ({first_few([Path(path).name for path in found])})" if found else ""
-        raise ValueError(
+        raise UserError(
             f"images.files={images.files!r}: {len(found)} images match{there}, but images.count asks for {images.count}; add "
             "images, or lower images.count (3 at least)"
         )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from tadp_ray.config.vocabulary import CAPTION
+from tadp_ray.errors import UserError
 from tadp_ray.models.denoising import denoising_errors
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.personalization.images import Latents, Look
@@ -65,7 +66,7 @@ class Lesson:
         `loss_at(number, count)` is the loss of a forward pass of `count` images.
 
         Raises:
-            ValueError: the loss is no longer a number.
+            UserError: the loss is no longer a number.
         """
         schedule = self.job.plan.schedule
         optimizer = torch.optim.AdamW(
@@ -97,7 +98,7 @@ class Lesson:
                 share.backward()
                 loss += share.item()
             if not math.isfinite(loss):
-                raise ValueError(
+                raise UserError(
                     f"step {step + 1}: the loss is {loss}; lower schedule.learning_rate={schedule.learning_rate}"
                 )
 

@@ -10,6 +10,7 @@ from diffusers.utils import logging as diffusers_logging
 
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.vocabulary import CAPTION
+from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 from tadp_ray.models.denoising import drawing_pipeline, load_scheduler
 from tadp_ray.models.diffusion import frozen, load_diffusion
@@ -32,7 +33,7 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> Job:
     """The job of a plan.
 
     Raises:
-        ValueError: weights or images are not there, see `check`, or the folder holds another personalization.
+        UserError: weights or images are not there, see `check`, or the folder holds another personalization.
     """
     if plan.images.kind == "folder":
         images = plan.images.model_copy(update={"files": str(Path(plan.images.files).absolute())})
@@ -46,7 +47,7 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> Job:
     job = Job(plan=plan, seed=seed, folder=folder.absolute(), digests=digests)
     known = {record["fingerprint"] for record in read_journal(job.folder) if record["type"] == "started"}
     if known - {job.fingerprint}:
-        raise ValueError(
+        raise UserError(
             f"{folder} holds a personalization with other settings, images or weights; name another folder with --out, or "
             "delete it"
         )
@@ -57,10 +58,10 @@ def load_personalized(folder: Path) -> tuple[Job, StableDiffusionPipeline, Stabl
     """A finished personalization: its job, what draws with the model as it was, and with what it has learned.
 
     Raises:
-        ValueError: the folder holds none, or its parts are damaged.
+        UserError: the folder holds none, or its parts are damaged.
     """
     if final_metrics(folder) is None or not (folder / CARD).is_file():
-        raise ValueError(f"{folder} holds no finished personalization; tadp-ray personalize makes one")
+        raise UserError(f"{folder} holds no finished personalization; tadp-ray personalize makes one")
     job = Job.model_validate_json((folder / CARD).read_text())
     scheduler = load_scheduler(job.plan.weights)
     before = load_diffusion(job.plan.weights)
@@ -76,7 +77,7 @@ def personalize(job: Job, device: torch.device) -> dict[str, float]:
     """Learn a look unless the job's journal says that it is learned; returns the final metrics either way.
 
     Raises:
-        ValueError: something in the plan, the images or a checkpoint does not fit.
+        UserError: something in the plan, the images or a checkpoint does not fit.
     """
     with Journal(job.folder, job.fingerprint) as journal:
         metrics = final_metrics(job.folder)
@@ -90,7 +91,7 @@ def run(job: Job, device: torch.device, reporter: Reporter) -> dict[str, float]:
     """Learn one look, write the result and samples, and return final metrics."""
     plan, began = job.plan, time.monotonic()
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
+        raise UserError(
             f"compute.gpus: {plan.compute.gpus:g}, but torch {torch.__version__} sees no GPU here; set it to 0"
         )
     torch.set_num_threads(plan.compute.cpus)

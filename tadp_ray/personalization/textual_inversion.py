@@ -6,6 +6,7 @@ from transformers import CLIPTokenizer
 
 from tadp_ray.captions.templates import STYLES
 from tadp_ray.config.personalization import TOKEN
+from tadp_ray.errors import UserError
 from tadp_ray.models.conditioning import encode_prompts
 from tadp_ray.models.tokens import LearnedToken, add_token, write_learned
 from tadp_ray.personalization.lesson import Lesson
@@ -18,11 +19,11 @@ def initial_id(tokenizer: CLIPTokenizer, word: str) -> int:
     """The id of a word of one token.
 
     Raises:
-        ValueError: it has several.
+        UserError: it has several.
     """
     ids = tokenizer(word, add_special_tokens=False).input_ids
     if len(ids) != 1:
-        raise ValueError(
+        raise UserError(
             f"method.initial={word!r}: {len(ids)} tokens in this model's tokenizer, but one is needed to start from; name a "
             "plainer word"
         )

@@ -28,7 +28,7 @@ def draw_captions(path: Path, images: Mapping[str, Path], captions: Mapping[str,
     """Write a contact sheet of all `images`, each with its id and captions above; long ones end in three dots.
 
     Raises:
-        ValueError: an image cannot be read.
+        UserError: an image cannot be read.
     """
     columns = min(COLUMNS, len(images))
     rows = -(-len(images) // columns)

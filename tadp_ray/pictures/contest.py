@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tadp_ray.config.vocabulary import TaskName
 from tadp_ray.data.sample import IGNORE
+from tadp_ray.errors import UserError
 from tadp_ray.metrics.depth import DepthMetrics
 from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.metrics.segmentation import SegmentationMetrics
@@ -55,7 +56,7 @@ def segmentation_contest(
     """Label maps, an image scored by the mean IoU of the classes that it shows; arguments as `score_segmentation`'s.
 
     Raises:
-        ValueError: files of any folder are missing, left over or do not fit; they are named.
+        UserError: files of any folder are missing, left over or do not fit; they are named.
     """
     read = label_reader(classes, ignore, reduce_zero_label)
     judges = {name: (SegmentationMetrics(classes), read) for name in systems}
@@ -74,7 +75,7 @@ def depth_contest(
     """Depth maps, an image scored by its RMSE; arguments as `score_depth`'s, the units of each system's files apart.
 
     Raises:
-        ValueError: files of any folder are missing, left over or do not fit; they are named.
+        UserError: files of any folder are missing, left over or do not fit; they are named.
     """
     judges = {}
     for name, scale in zip(systems, prediction_scales, strict=True):
@@ -94,7 +95,7 @@ def detection_contest(
     """Boxes, an image scored by its hits; arguments as `score_detection`'s.
 
     Raises:
-        ValueError: files are missing or not as they should be.
+        UserError: files are missing or not as they should be.
     """
     found = gathered(
         {name: lambda at=at: accumulate_boxes(at, targets, classes, listed) for name, at in systems.items()}
@@ -147,13 +148,13 @@ def gathered(makers: Mapping[str, Callable[[], Any]]) -> list[Any]:
     """What is made for each system.
 
     Raises:
-        ValueError: it could not be made for some; all of them are told of at once.
+        UserError: it could not be made for some; all of them are told of at once.
     """
     made, problems = [], []
     for name, make in makers.items():
         try:
             made.append(make())
-        except ValueError as error:
+        except UserError as error:
             problems += [f"{name}: {line}" for line in str(error).splitlines()]
     refuse(problems)
     return made
@@ -168,7 +169,7 @@ def images_of(folder: Path, ids: Iterable[str]) -> dict[str, Path]:
     """The image files of these ids.
 
     Raises:
-        ValueError: some are missing; they are named.
+        UserError: some are missing; they are named.
     """
     problems: list[str] = []
     files = by_stem(folder, problems)

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tadp_ray.data.images import read_image
+from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
 from tadp_ray.pictures.choose import SURE, Chosen, Direction, choose, rule, windows
 from tadp_ray.pictures.contest import Contest
@@ -42,7 +43,7 @@ def write_contest(contest: Contest, folder: Path, count: int) -> tuple[dict[Dire
     Returns: the images that were chosen, and the files.
 
     Raises:
-        ValueError: an image cannot be read, or is of another size than its truth.
+        UserError: an image cannot be read, or is of another size than its truth.
     """
     chosen: dict[Direction, list[Chosen]] = {
         direction: choose(contest.scores, direction, count) for direction in ("better", "worse")
@@ -108,7 +109,7 @@ def draw_row(
         return []
     truth = read[0][1].numpy()
     if image.shape[:2] != truth.shape:
-        raise ValueError(
+        raise UserError(
             f"{contest.images[name]}: is {image.shape[:2]} (height, width), its target is {truth.shape}; they must be of one size"
         )
     show_image(axes[0], image)

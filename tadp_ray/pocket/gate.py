@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tadp_ray.captions.describe import class_list, sentence
 from tadp_ray.data.sample import Sample
 from tadp_ray.data.scenes import CLASSES, GROUNDS, LOOK_ALIKES, THINGS, present_classes, render
+from tadp_ray.errors import UserError
 from tadp_ray.metrics.localisation import localisation
 from tadp_ray.models.attention import enlarge, reading_maps
 from tadp_ray.pocket.autoencoder import as_pixels, encode, psnr
@@ -179,11 +180,11 @@ def load_classifier(folder: Path) -> nn.Module:
     """The classifier beside a pocket pipeline.
 
     Raises:
-        ValueError: it is missing, damaged, or knows other things.
+        UserError: it is missing, damaged, or knows other things.
     """
     path, classifier = folder / "classifier.safetensors", build_classifier()
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"{path} is missing: without it nobody judges the pictures; `tadp-ray pocket pretrain` makes it"
         )
     load_weights(path, classifier, read_tensors(path)[0])

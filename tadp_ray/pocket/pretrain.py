@@ -20,6 +20,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from tadp_ray.config.pretraining import Pretraining
+from tadp_ray.errors import UserError
 from tadp_ray.pocket import gate
 from tadp_ray.pocket.autoencoder import as_pixels, build_vae, psnr, vae_loss
 from tadp_ray.pocket.bank import Bank
@@ -65,15 +66,15 @@ def pretrain(plan: Pretraining, folder: Path, processes: int, device: str) -> No
         device: "cpu", or "cuda" for one process on a GPU.
 
     Raises:
-        ValueError: a batch does not divide among the processes, or the folder holds another pretraining.
+        UserError: a batch does not divide among the processes, or the folder holds another pretraining.
     """
     known = {record["fingerprint"] for record in read_journal(folder / WORK) if record["type"] == "started"}
     if known - {plan.fingerprint}:
-        raise ValueError(f"{folder} holds a pretraining with other settings; give it the same ones, or another folder")
+        raise UserError(f"{folder} holds a pretraining with other settings; give it the same ones, or another folder")
     if final_metrics(folder / WORK):
         return
     if plan.vae_batch % processes or plan.unet_batch % processes:
-        raise ValueError(f"batches of {plan.vae_batch} and {plan.unet_batch} do not divide among {processes} processes")
+        raise UserError(f"batches of {plan.vae_batch} and {plan.unet_batch} do not divide among {processes} processes")
     if processes == 1:
         _worker(0, plan, folder, 1, device, None)
         return

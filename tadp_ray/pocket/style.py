@@ -12,6 +12,7 @@ from tadp_ray.captions.describe import class_list
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.scenes import GROUNDS, THINGS, render
 from tadp_ray.data.styles import STYLES
+from tadp_ray.errors import UserError
 from tadp_ray.personalization.run import load_personalized
 from tadp_ray.personalization.samples import draw, write_samples
 from tadp_ray.pocket.autoencoder import as_pixels, encode
@@ -76,12 +77,12 @@ def measure_style(folder: Path, picture: Path) -> dict[str, float]:
     `named`, how often the judge takes the picture for that look and no other; `judge`, its accuracy on held-out scenes.
 
     Raises:
-        ValueError: the folder holds no personalization of a look of the pocket world.
+        UserError: the folder holds no personalization of a look of the pocket world.
     """
     job, before, after = load_personalized(folder)
     plan = job.plan
     if plan.images.kind != "scenes":
-        raise ValueError(
+        raise UserError(
             f"{folder}: was learned from {plan.images.files}, but the judge knows the looks of the pocket world alone"
         )
     judge, accuracy = train_judge(before.vae, plan.images.size)

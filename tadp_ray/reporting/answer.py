@@ -29,7 +29,7 @@ def newest_answer(store: Store, file: Path, recipe: Path | None, scale: Scale) -
     """The table that an experiment file asks for, and the sweep that was asked for last to fill it.
 
     Raises:
-        ValueError: the store holds no such sweep.
+        UserError: the store holds no such sweep.
     """
     found = newest_sweep(store, experiment_name(file, recipe), scale)
     return asked_table(file, scale, found.settings), found
@@ -50,7 +50,7 @@ def write_answer(
     Returns: the table and the files.
 
     Raises:
-        ValueError: there is no row to compare with.
+        UserError: there is no row to compare with.
     """
     table, done = fill(store, spec, cells)
     images = by_image(store, done) if spec.figure or against is not None else {}

@@ -12,6 +12,7 @@ import numpy as np
 
 from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.vocabulary import METRIC
+from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
 from tadp_ray.reporting.table import Difference, Entry, Side, Table
@@ -34,7 +35,7 @@ def compare(table: Table, against: str, images: Images) -> Table:
     @cache
     def resampled(run: str, metric: str) -> Resampled:
         if run not in images:
-            raise ValueError("cells from before results were kept by image")
+            raise UserError("cells from before results were kept by image")
         return images[run].ids, images[run].scores(metric, resamples(len(images[run].ids)))
 
     entries = [list(row) for row in table.entries]
@@ -61,7 +62,7 @@ def difference(
     try:
         runs = [run for i, j in pairs for run in (entry.run_ids[i], other.run_ids[j])]
         ids, scores = zip(*(resampled(run, entry.metric) for run in runs), strict=True)
-    except ValueError as error:
+    except UserError as error:
         return known, [str(error)]
     if len({*ids}) > 1:
         return known, ["cells scored on other images than the baseline's"]

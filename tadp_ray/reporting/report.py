@@ -8,6 +8,7 @@ from typing import Any
 from tadp_ray.config.load import load_experiment, read_yaml
 from tadp_ray.config.schema import Experiment
 from tadp_ray.config.vocabulary import Scale
+from tadp_ray.errors import UserError
 from tadp_ray.reporting.answer import by_image, draw_answer, fill, newest_answer
 from tadp_ray.reporting.evidence import EXPERIMENTS, findings
 from tadp_ray.reporting.sentence import sentences
@@ -68,11 +69,11 @@ def gather(store: Store, experiments: Path, folder: Path) -> dict[str, list[Part
 
     Raises:
         ConfigError: an experiment's file is wrong.
-        ValueError: the folder holds none, or what the store holds is not whole.
+        UserError: the folder holds none, or what the store holds is not whole.
     """
     files = {path: load_experiment(path) for path in sorted(experiments.glob("*.yaml"))}
     if not files:
-        raise ValueError(f"{experiments}: holds no experiment (*.yaml); name the folder by --experiments")
+        raise UserError(f"{experiments}: holds no experiment (*.yaml); name the folder by --experiments")
     asked = {
         scale: [answered(store, path, file, scale, folder) for path, file in files.items() if scale in file.recipes]
         for scale in ("pocket", "paper")
@@ -93,7 +94,7 @@ def answered(store: Store, path: Path, file: Experiment, scale: Scale, folder: P
     try:
         spec, found = newest_answer(store, path, None, scale)
         table, done = fill(store, spec, found.cells)
-    except ValueError as error:
+    except UserError as error:
         return Part(**known, facts=published, missing=str(error).partition(";")[0])
     images = by_image(store, done) if spec.figure else {}
     table, drawn = draw_answer(store, table, found.cells, done, images, folder / path.stem / scale)

@@ -11,6 +11,7 @@ from typing import Any
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Experiment, FigureConfig, Sweep
 from tadp_ray.config.vocabulary import FALLING, METRIC, Scale
+from tadp_ray.errors import UserError
 from tadp_ray.tracking.query import CellRow
 
 METRIC_NAMES = {
@@ -61,13 +62,13 @@ class Side:
         """Which row or column a metric of a cell belongs to.
 
         Raises:
-            ValueError: none, since the experiment's file or its sweep's was changed after the cell was planned.
+            UserError: none, since the experiment's file or its sweep's was changed after the cell was planned.
         """
         chosen = {METRIC: metric, **cell.axes}
         values = tuple(chosen.get(key) for key in self.keys)
         if values not in self.values:
             named = ", ".join(f"{key}={value}" for key, value in zip(self.keys, values, strict=True))
-            raise ValueError(
+            raise UserError(
                 f"the sweep that was run has cells of {named}, which the files no longer name; run it again"
             )
         return self.values.index(values)
@@ -293,10 +294,10 @@ def metric_of(row: CellRow, metric: str) -> float:
     """A finished cell's metric.
 
     Raises:
-        ValueError: the cell has no such metric.
+        UserError: the cell has no such metric.
     """
     if metric not in row.metrics:
-        raise ValueError(f"table: metrics: run {row.run_id} has no {metric!r}; it has {', '.join(sorted(row.metrics))}")
+        raise UserError(f"table: metrics: run {row.run_id} has no {metric!r}; it has {', '.join(sorted(row.metrics))}")
     return row.metrics[metric]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from tadp_ray.errors import UserError
 from tadp_ray.metrics.detection import Boxes, DetectionMetrics
 from tadp_ray.scoring.coco import read_coco, read_results
 from tadp_ray.scoring.things import Thing, Truth
@@ -27,7 +28,7 @@ def score_detection(
         images: list of the images to score, one a line, as in VOC's ImageSets/Main; None: all that the targets name.
 
     Raises:
-        ValueError: files that are missing or unreadable, images or categories that the targets do not name, a class without
+        UserError: files that are missing or unreadable, images or categories that the targets do not name, a class without
             objects, scores that are no numbers, boxes of no area.
     """
     truth, _, metrics = accumulate_boxes(predictions, targets, classes, images)
@@ -42,7 +43,7 @@ def accumulate_boxes(
     spelled = {thing.name for things in truth.objects.values() for thing in things}
     absent = [name for name in classes if name not in spelled]
     if absent:
-        raise ValueError(
+        raise UserError(
             f"{targets}: no object is called {', '.join(absent)}; they are called {', '.join(sorted(spelled)) or '-'}. "
             "A class without objects has no score: leave it out of the classes"
         )

@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, TypeAdapter, ValidationError
 
+from tadp_ray.errors import UserError
 from tadp_ray.scoring.refusal import refuse
 from tadp_ray.scoring.things import Box, Thing, Truth, selected
 
@@ -73,7 +74,7 @@ def read_coco(path: Path, images: Path | None) -> Truth:
     """The objects of an annotation file; an image is called as its file without folder and ending.
 
     Raises:
-        ValueError: the file is not as COCO's are, or lacks images to score.
+        UserError: the file is not as COCO's are, or lacks images to score.
     """
     file = read_json(path, Annotations)
     names = {str(image.id): Path(image.file_name).stem for image in file.images}
@@ -94,7 +95,7 @@ def read_results(path: Path, truth: Truth, classes: Sequence[str]) -> dict[str, 
     """Detections by image from a results file.
 
     Raises:
-        ValueError: the file is not as COCO's are, or names images that are not to be scored, or unknown categories.
+        UserError: the file is not as COCO's are, or names images that are not to be scored, or unknown categories.
     """
     names = truth.categories or dict(enumerate(classes, 1))
     found: dict[str, list[Thing]] = {image: [] for image in truth.objects}
@@ -116,10 +117,10 @@ def read_json(path: Path, kind: type[Content]) -> Content:
     """A file's checked content.
 
     Raises:
-        ValueError: the file is missing, no JSON, or has entries that are not as COCO's are; each is named.
+        UserError: the file is missing, no JSON, or has entries that are not as COCO's are; each is named.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such file or folder")
+        raise UserError(f"{path}: there is no such file or folder")
     try:
         return TypeAdapter(kind).validate_json(path.read_bytes())
     except ValidationError as error:

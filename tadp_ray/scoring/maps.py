@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tadp_ray.data.images import label_table, read_labels, read_mask
 from tadp_ray.data.sample import IGNORE
+from tadp_ray.errors import UserError
 from tadp_ray.metrics.depth import DepthMetrics
 from tadp_ray.metrics.segmentation import SegmentationMetrics
 from tadp_ray.scoring.refusal import refuse
@@ -20,7 +21,7 @@ MILLIMETRES = 1000
 Pair = tuple[Tensor, Tensor]
 """(prediction (H, W), target (H, W))."""
 Read = Callable[[Path, Path], Pair]
-"""Reads the files of a prediction and its target; ValueError says what is wrong with them."""
+"""Reads the files of a prediction and its target; UserError says what is wrong with them."""
 
 
 def score_segmentation(
@@ -40,7 +41,7 @@ def score_segmentation(
         reduce_zero_label: in both folders label k is class k-1, and 0 is no class (ADE20K's convention).
 
     Raises:
-        ValueError: files that are missing, left over, unreadable, of another size than their target, or hold what is no
+        UserError: files that are missing, left over, unreadable, of another size than their target, or hold what is no
             class; predictions may do that only where the target is not scored.
     """
     read = label_reader(classes, ignore, reduce_zero_label)
@@ -48,14 +49,14 @@ def score_segmentation(
     pairs = accumulate_pairs(predictions, targets, metrics, read)
     scores = metrics.compute()
     if math.isnan(scores["miou"]):
-        raise ValueError(f"{targets}: no pixel is labelled with a class")
+        raise UserError(f"{targets}: no pixel is labelled with a class")
     return scores | {"images": len(pairs)}
 
 
 def label_reader(classes: Sequence[str], ignore: Sequence[int] = (IGNORE,), reduce_zero_label: bool = False) -> Read:
     """Reads a pair of label maps as int64, 255 = ignored; its arguments, and what it refuses, as `score_segmentation`'s."""
     if not 0 < len(classes) <= IGNORE:
-        raise ValueError(f"{len(classes)} classes: label maps tell 1 to {IGNORE} classes apart here")
+        raise UserError(f"{len(classes)} classes: label maps tell 1 to {IGNORE} classes apart here")
     first = int(reduce_zero_label)
     known = {label + first: label for label in range(len(classes))}
     void = dict.fromkeys((*ignore, *range(first)), IGNORE)
@@ -68,7 +69,7 @@ def label_reader(classes: Sequence[str], ignore: Sequence[int] = (IGNORE,), redu
         same_size(prediction, found.shape, target, truth.shape)
         absent = int(((found == IGNORE) & (truth != IGNORE)).sum())
         if absent:
-            raise ValueError(f"{prediction}: {absent} pixels have no class where {target} has one; predict one there")
+            raise UserError(f"{prediction}: {absent} pixels have no class where {target} has one; predict one there")
         return torch.from_numpy(found), torch.from_numpy(truth)
 
     return read
@@ -93,7 +94,7 @@ def score_depth(
         eigen_crop: score the part of an NYUv2 image that is usually scored.
 
     Raises:
-        ValueError: files that are missing, left over, unreadable, of another size than their target, in other units than
+        UserError: files that are missing, left over, unreadable, of another size than their target, in other units than
             said, or without a depth above 0 at a pixel that is scored.
     """
     metrics = DepthMetrics(max_depth, eigen_crop)
@@ -115,11 +116,11 @@ def depth_reader(metrics: DepthMetrics, prediction_scale: float, target_scale: f
         same_size(prediction, found.shape, target, truth.shape)
         try:
             scored = metrics.scored(truth)
-        except ValueError as error:
-            raise ValueError(f"{target}: {error}") from None
+        except UserError as error:
+            raise UserError(f"{target}: {error}") from None
         absent = int((scored & ~(found > 0)).sum())
         if absent:
-            raise ValueError(f"{prediction}: {absent} scored pixels hold no depth above 0; predict one for every pixel")
+            raise UserError(f"{prediction}: {absent} scored pixels hold no depth above 0; predict one for every pixel")
         return found, truth
 
     return read
@@ -131,7 +132,7 @@ def accumulate_pairs(
     """Count all pairs of two folders; returns their files (prediction, target) by name, in the order of counting.
 
     Raises:
-        ValueError: files stand alone, or `read` refused pairs.
+        UserError: files stand alone, or `read` refused pairs.
     """
     problems: list[str] = []
     found, wanted = by_stem(predictions, problems), by_stem(targets, problems)
@@ -141,7 +142,7 @@ def accumulate_pairs(
     for stem in sorted(found.keys() & wanted):
         try:
             predicted, target = read(found[stem], wanted[stem])
-        except ValueError as error:
+        except UserError as error:
             problems.append(str(error))
         else:
             metrics.accumulate(predicted[None], target[None])
@@ -153,16 +154,16 @@ def by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
     """The files of a folder by their names without ending, hidden ones left aside; two of one name are a problem.
 
     Raises:
-        ValueError: there is no folder, or nothing in it.
+        UserError: there is no folder, or nothing in it.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder}: there is no such folder")
+        raise UserError(f"{folder}: there is no such folder")
     files: dict[str, Path] = {}
     for path in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
         if files.setdefault(path.stem, path) != path:
             problems.append(f"{path}: differs from {files[path.stem].name} by its ending alone; take one of them away")
     if not files:
-        raise ValueError(f"{folder}: holds no files")
+        raise UserError(f"{folder}: holds no files")
     return files
 
 
@@ -170,10 +171,10 @@ def same_size(prediction: Path, found: tuple[int, ...], target: Path, truth: tup
     """Check that a prediction is as large as its target.
 
     Raises:
-        ValueError: it is not.
+        UserError: it is not.
     """
     if found != truth:
-        raise ValueError(
+        raise UserError(
             f"{prediction}: is {tuple(found)} (height, width), its target {target} is {tuple(truth)}; "
             "predict at the target's size"
         )
@@ -183,21 +184,21 @@ def read_metres(path: Path, scale: float) -> Tensor:
     """A depth map of `scale` units per metre as float32 (H, W) metres.
 
     Raises:
-        ValueError: the file cannot be read, is no map of depth, or holds metres where millimetres are said.
+        UserError: the file cannot be read, is no map of depth, or holds metres where millimetres are said.
     """
     if path.suffix == ".npy":
         try:
             values = np.load(path, allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
-            raise ValueError(f"{path}: cannot be read as an array ({error}); write it by numpy.save") from None
+            raise UserError(f"{path}: cannot be read as an array ({error}); write it by numpy.save") from None
         if values.ndim != 2 or values.dtype.kind not in "fiu":
-            raise ValueError(f"{path}: expected numbers (height, width), this is {values.dtype} {values.shape}")
+            raise UserError(f"{path}: expected numbers (height, width), this is {values.dtype} {values.shape}")
     else:
         values = read_labels(path)
         if values.dtype.itemsize == 1:
-            raise ValueError(f"{path}: 8 bits hold no depth that is worth scoring; write PNG of 16 bits, or .npy")
+            raise UserError(f"{path}: 8 bits hold no depth that is worth scoring; write PNG of 16 bits, or .npy")
         if scale == MILLIMETRES and 0 < values.max() < 20:
-            raise ValueError(
+            raise UserError(
                 f"{path}: no value is above {values.max()}, so these must be metres where millimetres are said; "
                 "write them times 1000, before rounding"
             )

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from tadp_ray.errors import UserError
+
 SHOWN = 20
 """Problems that one message lists."""
 
@@ -10,8 +12,8 @@ def refuse(problems: Sequence[str]) -> None:
     """Stop if there are problems.
 
     Raises:
-        ValueError: there are; the first of them are listed, one a line.
+        UserError: there are; the first of them are listed, one a line.
     """
     if problems:
         more = [f"and {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
-        raise ValueError("\n".join([*problems[:SHOWN], *more]))
+        raise UserError("\n".join([*problems[:SHOWN], *more]))

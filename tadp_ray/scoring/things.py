@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tadp_ray.data.files import read_list
+from tadp_ray.errors import UserError
 from tadp_ray.scoring.refusal import refuse
 
 Box = tuple[float, float, float, float]
@@ -37,15 +38,15 @@ def selected(images: Path | None, there: Iterable[str], where: Path) -> list[str
     """The images to score: those of a list, or all.
 
     Raises:
-        ValueError: the list is missing or empty, or names images that are not there.
+        UserError: the list is missing or empty, or names images that are not there.
     """
     there = list(there)
     if images is None:
         return there
     if not images.is_file():
-        raise ValueError(f"{images}: there is no such list file; name one image a line")
+        raise UserError(f"{images}: there is no such list file; name one image a line")
     wanted, known = list(dict.fromkeys(read_list(images))), set(there)
     refuse([f"{images}: {where} has nothing on image {image!r}" for image in wanted if image not in known])
     if not wanted:
-        raise ValueError(f"{images}: names no image")
+        raise UserError(f"{images}: names no image")
     return wanted

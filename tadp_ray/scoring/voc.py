@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tadp_ray.data.pascal import read_objects
+from tadp_ray.errors import UserError
 from tadp_ray.scoring.refusal import refuse
 from tadp_ray.scoring.things import Box, Thing, Truth, selected
 
@@ -13,16 +14,16 @@ def read_voc(folder: Path, images: Path | None) -> Truth:
     """The objects of a folder of annotations.
 
     Raises:
-        ValueError: there are none, or not of all images to score, or files are not as VOC's are.
+        UserError: there are none, or not of all images to score, or files are not as VOC's are.
     """
     files = {path.stem: path for path in sorted(folder.glob("*.xml"))}
     if not files:
-        raise ValueError(f"{folder}: holds no .xml; name VOC's folder Annotations, or a COCO annotation file")
+        raise UserError(f"{folder}: holds no .xml; name VOC's folder Annotations, or a COCO annotation file")
     objects, problems = {}, []
     for image in selected(images, files, folder):
         try:
             objects[image] = list(read_annotation(files[image]))
-        except ValueError as error:
+        except UserError as error:
             problems.append(str(error))
     refuse(problems)
     return Truth(objects, {image: image for image in files}, None)
@@ -32,7 +33,7 @@ def read_annotation(path: Path) -> Iterator[Thing]:
     """The objects of one image; parts of objects are left aside.
 
     Raises:
-        ValueError: the file is no XML, or an object lacks its name or box.
+        UserError: the file is no XML, or an object lacks its name or box.
     """
     for number, thing in enumerate(read_objects(path), 1):
         name = thing.findtext("name", "").strip()
@@ -40,7 +41,7 @@ def read_annotation(path: Path) -> Iterator[Thing]:
         try:
             box = edges(numbers(corners))
         except ValueError:
-            raise ValueError(
+            raise UserError(
                 f"{path}: object {number} ({name}) needs a <bndbox> with numbers xmin <= xmax and ymin <= ymax, not "
                 f"{', '.join(corners)}; correct it"
             ) from None
@@ -51,7 +52,7 @@ def read_comp4(folder: Path, truth: Truth, classes: Sequence[str]) -> dict[str, 
     """Detections by image from the files of the given classes.
 
     Raises:
-        ValueError: files are missing, lines are not as VOC's are, or name images that are not to be scored.
+        UserError: files are missing, lines are not as VOC's are, or name images that are not to be scored.
     """
     found: dict[str, list[Thing]] = {image: [] for image in truth.objects}
     problems = []

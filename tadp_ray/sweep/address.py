@@ -11,6 +11,7 @@ from typing import BinaryIO
 from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
+from tadp_ray.errors import UserError
 from tadp_ray.files import drafted
 
 CHUNK = 16 * 2**20
@@ -26,7 +27,7 @@ class Remote:
     """A folder at an address.
 
     Raises:
-        ValueError: no file system is known by such an address.
+        UserError: no file system is known by such an address.
     """
 
     def __init__(self, address: str) -> None:
@@ -34,7 +35,7 @@ class Remote:
         try:
             self.files, self.path = FileSystem.from_uri(address)
         except (ValueError, ImportError, *LOST) as error:
-            raise ValueError(
+            raise UserError(
                 f"compute.storage {address}: {error}; name a folder, an address of pyarrow's (s3://, gs://, abfs://, "
                 "hdfs://), or fsspec+NAME:// with one of fsspec's"
             ) from None
@@ -43,7 +44,7 @@ class Remote:
         """Leave a file that the nodes are asked for.
 
         Raises:
-            ValueError: the address cannot be written.
+            UserError: the address cannot be written.
         """
         try:
             self.make_folder("")
@@ -66,9 +67,9 @@ class Remote:
         with suppress(*LOST):
             self.files.delete_dir(f"{self.path}/{RAY}")
 
-    def away(self, error: Exception) -> ValueError:
+    def away(self, error: Exception) -> UserError:
         """What to say when the address fails."""
-        return ValueError(
+        return UserError(
             f"compute.storage {self._address}: not to be read and written ({error}); check its name, its rights and what "
             "the environment holds to reach it, then run this again"
         )

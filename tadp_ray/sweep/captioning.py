@@ -20,6 +20,7 @@ from tadp_ray.captions.partial import Described, Partial, differences
 from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.data.files import file_digest
 from tadp_ray.data.images import read_image
+from tadp_ray.errors import UserError
 from tadp_ray.sweep.cluster import have, joined, slots
 from tadp_ray.sweep.progress import LOG_SECONDS
 from tadp_ray.training.reporter import acquire_lock
@@ -48,7 +49,7 @@ def caption_photographs(
     Returns: why images have no caption, by id; the store holds this too, and the next run tries them again.
 
     Raises:
-        ValueError: no captioner, another run at work, captions of another making there, or no room on the cluster; all
+        UserError: no captioner, another run at work, captions of another making there, or no room on the cluster; all
             before anything is captioned. Or every image failed, or the captioners died.
     """
     from tadp_ray.models.captioner import identify
@@ -67,7 +68,7 @@ def caption_photographs(
                 done.update(batch)
         failed = {name: why for name, why in done.failed.items() if name in images}
         if not done.captions:
-            raise ValueError(f"no image could be captioned; the first: {min(failed)}: {failed[min(failed)]}")
+            raise UserError(f"no image could be captioned; the first: {min(failed)}: {failed[min(failed)]}")
         captions = {name: (text,) for name, text in done.captions.items()}
         header = {"captioner": {"model": settings.model, **captioner}, "failed": done.failed}
         CaptionStore(captions, header | {"images_sha256": done.images_sha256}).write(out)
@@ -89,22 +90,22 @@ def claim(out: Path) -> int:
     """A lock on the store to be written, held until it is closed.
 
     Raises:
-        ValueError: it cannot be written there, or another run is at work on it.
+        UserError: it cannot be written there, or another run is at work on it.
     """
     if out.is_dir():
-        raise ValueError(f"--out {out}: this is a folder; name a file, e.g. {out / 'blip.jsonl'}")
+        raise UserError(f"--out {out}: this is a folder; name a file, e.g. {out / 'blip.jsonl'}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         return acquire_lock(partial_file(out))
     except OSError as error:
-        raise ValueError(f"--out {out}: cannot be written there ({error.strerror}); name another place") from None
+        raise UserError(f"--out {out}: cannot be written there ({error.strerror}); name another place") from None
 
 
 def read_captioned(out: Path, captioner: Mapping[str, Any]) -> Described:
     """What a finished store at `out` holds, nothing if there is none.
 
     Raises:
-        ValueError: it is of another making.
+        UserError: it is of another making.
     """
     if not out.exists():
         return Described()
@@ -112,7 +113,7 @@ def read_captioned(out: Path, captioner: Mapping[str, Any]) -> Described:
     there = store.header.get("captioner")
     there = {key: there[key] for key in there if key != "model"} if isinstance(there, dict) else {}
     if differing := differences(there, captioner):
-        raise ValueError(f"--out {out}: holds captions of another making ({differing}); name another file")
+        raise UserError(f"--out {out}: holds captions of another making ({differing}); name another file")
     texts = {name: captions[0] for name, captions in store.captions.items()}
     return Described(texts, dict(store.header["images_sha256"]), dict(store.header["failed"]))
 
@@ -150,13 +151,13 @@ def describe(
     """Captions of each batch as they come.
 
     Raises:
-        ValueError: the captioners do not fit on the cluster, cannot load their model, or died.
+        UserError: the captioners do not fit on the cluster, cannot load their model, or died.
     """
     # Each of Ray Data's actors draws an error about restarts from Ray's core, and restarts all the same (Ray issue 57733).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     with joined(address, dashboard=False) as nodes:
         if slots(nodes, actors.cpus, actors.gpus) < actors.count:
-            raise ValueError(
+            raise UserError(
                 f"{actors.count} captioner(s) of {actors.cpus} CPUs and {actors.gpus:g} GPUs do not fit on this "
                 f"cluster's nodes ({have(nodes)}); lower --actors, --cpus or --gpus"
             )
@@ -179,7 +180,7 @@ def describe(
                 yield Described(**accepted(json.loads(row["batch"])))
         except ray.exceptions.RayError as error:
             said = str(error).strip().splitlines()[-1]
-            raise ValueError(
+            raise UserError(
                 f"the captioners stopped: {said}; what they said is kept, the same command goes on"
             ) from None
 
@@ -188,10 +189,10 @@ def accepted(answer: dict[str, Any]) -> dict[str, Any]:
     """What an actor answers, if it could load its model.
 
     Raises:
-        ValueError: it could not; says why.
+        UserError: it could not; says why.
     """
     if "error" in answer:
-        raise ValueError(answer["error"])
+        raise UserError(answer["error"])
     return answer
 
 
@@ -206,7 +207,7 @@ class Actor:
         self._captioner, self._error = None, ""
         try:
             self._captioner = Captioner(settings, torch.device(device))
-        except ValueError as error:
+        except UserError as error:
             self._error = str(error)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[str]]:
@@ -224,7 +225,7 @@ def describe_batch(captioner: Any, batch: Iterable[dict[str, str]]) -> Described
         try:
             pixels[row["id"]] = read_image(Path(row["file"]))
             said.images_sha256[row["id"]] = row["sha256"]
-        except ValueError as error:
+        except UserError as error:
             said.failed[row["id"]] = str(error)
     try:
         said.captions = dict(zip(pixels, captioner(list(pixels.values())) if pixels else (), strict=True))

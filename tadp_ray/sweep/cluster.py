@@ -11,6 +11,7 @@ import ray
 from ray.autoscaler.sdk import request_resources
 
 from tadp_ray.config.schema import ComputeConfig
+from tadp_ray.errors import UserError
 
 # Local Ray keeps no tensors in its object store: cells read their data from disk.
 LOCAL_OBJECT_STORE = 128 * 2**20
@@ -30,7 +31,7 @@ def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
     """Ray for the length of a sweep; yields how many cells fit on it at once.
 
     Raises:
-        ValueError: as `joined`, or not even one cell fits on the cluster.
+        UserError: as `joined`, or not even one cell fits on the cluster.
     """
     # Ray Train frees the workers of a stopped cell through the dashboard's State API; without it the next cell hangs.
     with joined(address, dashboard=compute.workers > 0) as nodes:
@@ -44,7 +45,7 @@ def joined(address: str | None, dashboard: bool) -> Iterator[list[dict[str, floa
     Joins `address` (or RAY_ADDRESS) if one is given, else starts Ray on this machine and stops it afterwards.
 
     Raises:
-        ValueError: the cluster cannot be reached, or Ray does not start here.
+        UserError: the cluster cannot be reached, or Ray does not start here.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
@@ -68,7 +69,7 @@ def joined(address: str | None, dashboard: bool) -> Iterator[list[dict[str, floa
         # Ray has no class of its own for a start that takes more than half a minute.
         if "timed out during startup" not in str(error):
             raise
-        raise ValueError(
+        raise UserError(
             "Ray did not start in time: this machine is too busy, or out of memory; run this again"
         ) from None
     # Ray puts a handler of its own in place, which aborts the program.
@@ -88,7 +89,7 @@ def knock(address: str) -> None:
     """Refuse the address of a machine that takes no connection.
 
     Raises:
-        ValueError: nobody answers there.
+        UserError: nobody answers there.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdecimal():  # others are words, as `auto`
@@ -98,9 +99,9 @@ def knock(address: str) -> None:
             raise silent(address, error) from None
 
 
-def silent(address: str | None, error: OSError) -> ValueError:
+def silent(address: str | None, error: OSError) -> UserError:
     """That no cluster answers at an address."""
-    return ValueError(f"--address {address}: no Ray cluster answers there ({error}); start one, or leave it out")
+    return UserError(f"--address {address}: no Ray cluster answers there ({error}); start one, or leave it out")
 
 
 def share(compute: ComputeConfig) -> dict[str, float]:
@@ -115,11 +116,11 @@ def concurrency(nodes: list[dict[str, float]], compute: ComputeConfig) -> int:
     wait for each other's workers.
 
     Raises:
-        ValueError: no cell fits, ever; Ray would wait for resources without end.
+        UserError: no cell fits, ever; Ray would wait for resources without end.
     """
     cells = max(holds(nodes, compute), compute.grow_to)
     if cells == 0:
-        raise ValueError(
+        raise UserError(
             f"a cell needs {compute.world_size} worker(s) of {compute.cpus} CPUs and {compute.gpus:g} GPUs, which do not "
             f"fit on this cluster's nodes ({have(nodes)}); lower compute.workers, compute.cpus or compute.gpus, or say by "
             "compute.grow_to for how many cells its autoscaler may add nodes"
@@ -133,14 +134,14 @@ def grow(compute: ComputeConfig, patience: float = GROWING) -> None:
     An autoscaler does not tell which nodes it could add, so that only waiting shows whether it adds these.
 
     Raises:
-        ValueError: they have not come in `patience` seconds.
+        UserError: they have not come in `patience` seconds.
     """
     deadline = time.monotonic() + patience
     asked = False
     try:
         while not holds(present(), compute):
             if time.monotonic() > deadline:
-                raise ValueError(
+                raise UserError(
                     f"compute.grow_to: {compute.grow_to}, but in {patience:g} seconds no autoscaler has added what a cell needs, "
                     f"{compute.world_size} worker(s) of {share(compute)}; there are {have(present())}"
                 )

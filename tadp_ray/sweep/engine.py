@@ -15,6 +15,7 @@ from rich.console import Console
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import ComputeConfig
 from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
+from tadp_ray.errors import UserError
 from tadp_ray.sweep import worker
 from tadp_ray.sweep.address import RAY, Remote
 from tadp_ray.sweep.cluster import cluster, grow
@@ -36,7 +37,7 @@ def run_plan(plan: Plan, store: Store, address: str | None, console: Console) ->
     Returns: the sweep's run in MLflow, and whether every cell that was asked for is finished.
 
     Raises:
-        ValueError: another sweep is at work on the same storage, the input does not fit, no cell fits on the cluster, or
+        UserError: another sweep is at work on the same storage, the input does not fit, no cell fits on the cluster, or
             MLflow was away when the training ended.
         KeyboardInterrupt: stopped by the user; the same command continues.
     """
@@ -59,7 +60,7 @@ def claim(compute: ComputeConfig) -> int:
     """A lock on the storage folder, held until it is closed. An address has none: two sweeps there do the same work twice.
 
     Raises:
-        ValueError: the storage cannot be written, or another sweep is at work there.
+        UserError: the storage cannot be written, or another sweep is at work there.
     """
     if compute.address:
         Remote(compute.address).claim()
@@ -67,7 +68,7 @@ def claim(compute: ComputeConfig) -> int:
         compute.folder.mkdir(parents=True, exist_ok=True)
         return acquire_lock(compute.folder / LOCK)
     except OSError as error:
-        raise ValueError(
+        raise UserError(
             f"compute.storage {compute.folder}: cannot be written ({error.strerror}); name another folder with "
             "--set compute.storage"
         ) from None
@@ -114,7 +115,7 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
     finally:
         unsent = sender.close(timeout=60)
     if unsent:
-        raise ValueError(
+        raise UserError(
             f"MLflow at {store.shown} is away: {unsent} records are kept in {plan.storage / 'cells'}; when it is back "
             "run this again, which sends them and trains nothing twice"
         )

@@ -8,6 +8,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tadp_ray.config.schema import ComputeConfig
+from tadp_ray.errors import UserError
 from tadp_ray.models.weights import contents_digest
 from tadp_ray.sweep.address import Remote
 from tadp_ray.tracking.provenance import PACKAGES, installed
@@ -41,7 +42,7 @@ def agree(compute: ComputeConfig) -> None:
     This machine is taken for granted, and who leaves meanwhile is not asked for.
 
     Raises:
-        ValueError: what differs on which nodes, and the mend.
+        UserError: what differs on which nodes, and the mend.
     """
     asked = {}
     for node in ray.nodes():
@@ -60,7 +61,7 @@ def agree(compute: ComputeConfig) -> None:
         if text and node["NodeID"] not in left
     ]
     if problems:
-        raise ValueError("the nodes of this cluster do not fit together:\n" + "\n".join(problems))
+        raise UserError("the nodes of this cluster do not fit together:\n" + "\n".join(problems))
 
 
 def problem(answer: ray.ObjectRef, compute: ComputeConfig) -> str:

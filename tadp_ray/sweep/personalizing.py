@@ -10,6 +10,7 @@ from typing import Any
 import ray.train.torch
 from rich.console import Console
 
+from tadp_ray.errors import UserError
 from tadp_ray.personalization.job import Job
 from tadp_ray.sweep.cluster import have, joined, share, slots
 from tadp_ray.sweep.every import every
@@ -21,14 +22,14 @@ def run_job(job: Job, address: str | None, console: Console) -> None:
     """Learn a look on a cluster, or go on where an earlier call was stopped.
 
     Raises:
-        ValueError: the worker does not fit on the cluster, died too often, or the input does not fit.
+        UserError: the worker does not fit on the cluster, died too often, or the input does not fit.
         KeyboardInterrupt: stopped by the user; the same command goes on.
     """
     compute = job.plan.compute
     # The dashboard's State API frees the workers of a job for the next one; here is one job alone.
     with joined(address, dashboard=False) as nodes, followed(job, console):
         if slots(nodes, compute.cpus, compute.gpus) < 1:
-            raise ValueError(
+            raise UserError(
                 f"the worker needs {compute.cpus} CPUs and {compute.gpus:g} GPUs, which do not fit on this cluster's nodes "
                 f"({have(nodes)}); lower compute.cpus or compute.gpus"
             )
@@ -40,7 +41,7 @@ def run_job(job: Job, address: str | None, console: Console) -> None:
                 journal.fail(error)
     shutil.rmtree(job.folder / "ray", ignore_errors=True)
     if error:
-        raise ValueError(error)
+        raise UserError(error)
 
 
 def trainer(job: Job) -> ray.train.torch.TorchTrainer:
@@ -66,7 +67,7 @@ def learn(config: dict[str, Any]) -> str | None:
 
     try:
         personalize(Job.model_validate_json(config["job"]), ray.train.torch.get_device())
-    except ValueError as error:
+    except UserError as error:
         return str(error)
 
 

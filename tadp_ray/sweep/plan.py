@@ -16,6 +16,7 @@ from tadp_ray.config.search import Search
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.data import open_dataset
 from tadp_ray.data.files import file_digest
+from tadp_ray.errors import UserError
 from tadp_ray.models.weights import weights_digest
 
 
@@ -65,7 +66,7 @@ class Plan:
         """Open the data and make the prompts of cells that are about to be trained.
 
         Raises:
-            ValueError: the first thing that does not fit, with the mend.
+            UserError: the first thing that does not fit, with the mend.
         """
         # Takes seconds to import; a sweep that is finished, or whose files are wrong, does not wait for it.
         from tadp_ray.training.study import Study, forget
@@ -73,8 +74,8 @@ class Plan:
         for cell in cells:
             try:
                 Study(cell.recipe, cell.seed).check()
-            except ValueError as error:
-                raise ValueError(f"cell {cell.name}: {error}") from None
+            except UserError as error:
+                raise UserError(f"cell {cell.name}: {error}") from None
         # Stable Diffusion 1.5 has 4 GiB, which belong to those who train.
         forget()
 
@@ -100,7 +101,7 @@ def make_plan(
 
     Raises:
         ConfigError: something in the files or the texts is wrong; every error of a file at once.
-        ValueError: data, weights or caption stores are not there.
+        UserError: data, weights or caption stores are not there.
     """
     experiment = load_experiment(file)
     name = experiment_name(file, recipe)
@@ -143,7 +144,7 @@ def plan_one(file: Path, overrides: Sequence[str], seed: int) -> Plan:
 
     Raises:
         ConfigError: something in the file or the overrides is wrong.
-        ValueError: data, weights or the caption store are not there.
+        UserError: data, weights or the caption store are not there.
     """
     recipe = load_recipe(file, overrides)
     check_personalized([recipe], file.parent.parent)
@@ -162,7 +163,7 @@ def check_personalized(recipes: Sequence[Recipe], experiments: Path) -> None:
         experiments: the folder that holds personalization/, whose NAME.yaml makes a folder of that name.
 
     Raises:
-        ValueError: some are missing.
+        UserError: some are missing.
     """
     asked = {(Path(recipe.model.weights), Path(recipe.model.weights)) for recipe in recipes}
     asked |= {(path, path.parent) for recipe in recipes if (path := recipe.model.embeddings)}
@@ -172,7 +173,7 @@ def check_personalized(recipes: Sequence[Recipe], experiments: Path) -> None:
         if not path.exists() and maker.is_file():
             missing.append(f"{path} is not there; make it: tadp-ray personalize {maker} --out {folder}")
     if missing:
-        raise ValueError("\n".join(missing))
+        raise UserError("\n".join(missing))
 
 
 def scale_of(recipe: Recipe) -> Scale:

@@ -9,6 +9,7 @@ import yaml
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data import class_names
+from tadp_ray.errors import UserError
 from tadp_ray.models.diffusion import load_diffusion, stable_diffusion_15
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.tracking.journal_run import flatten
@@ -53,7 +54,7 @@ def recipe_preview(recipe: Recipe) -> Iterator[str]:
     yield yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120).rstrip()
     try:
         diffusion = load_diffusion(recipe.model.weights)
-    except ValueError:
+    except UserError:
         yield f"weights: {recipe.model.weights} is not here; these are the sizes of Stable Diffusion 1.5"
         diffusion = stable_diffusion_15()
     classes = class_names(recipe.data)

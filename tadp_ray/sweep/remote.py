@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tadp_ray.config.cell import Cell, sha256_of
+from tadp_ray.errors import UserError
 from tadp_ray.files import drafted, is_draft
 from tadp_ray.sweep.address import LOST, Remote
 from tadp_ray.sweep.every import every
@@ -43,7 +44,7 @@ class Copy:
         """Make the folder equal to the address.
 
         Raises:
-            ValueError: another process trains this cell here, or the address cannot be read.
+            UserError: another process trains this cell here, or the address cannot be read.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         lock = acquire_lock(self._folder / "lock", patience=60)
@@ -93,7 +94,7 @@ class Copy:
         """The same, of a folder that nobody writes any more.
 
         Raises:
-            ValueError: the address did not take it for `PATIENCE` seconds.
+            UserError: the address did not take it for `PATIENCE` seconds.
         """
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -158,7 +159,7 @@ def on_node(cell: Cell, fetches: bool = True, leads: bool = True) -> Iterator[Ce
         leads: whether this process writes there, and tells the address.
 
     Raises:
-        ValueError: the address does not answer.
+        UserError: the address does not answer.
     """
     if (address := cell.recipe.compute.address) is None:
         yield cell
@@ -183,14 +184,14 @@ def followed(address: str | None, cells: Sequence[Cell]) -> Iterator[None]:
     """Have here, during this block and after it, what is at an address about some cells.
 
     Raises:
-        ValueError: the address cannot be read at the end.
+        UserError: the address cannot be read at the end.
     """
     if address is None:
         yield
         return
     remote = Remote(address)
     try:
-        with every(PERIOD, lambda: pull_cells(remote, cells), (ValueError,)):
+        with every(PERIOD, lambda: pull_cells(remote, cells), (UserError,)):
             yield
     finally:
         pull_cells(remote, cells)
@@ -200,7 +201,7 @@ def pull(address: str | None, cells: Sequence[Cell]) -> None:
     """Copy here what is new at an address about some cells; checkpoints stay there.
 
     Raises:
-        ValueError: the address cannot be read.
+        UserError: the address cannot be read.
     """
     if address is not None and cells:
         pull_cells(Remote(address), cells)
@@ -210,7 +211,7 @@ def pull_cells(remote: Remote, cells: Sequence[Cell]) -> None:
     """The same, at an address that is open already.
 
     Raises:
-        ValueError: the address cannot be read.
+        UserError: the address cannot be read.
     """
     folders = [cell.folder for cell in cells]
     try:

@@ -9,6 +9,7 @@ import yaml
 from tadp_ray.config.cell import Cell, recipe_at
 from tadp_ray.config.load import load_recipe_values, load_search, parse_override, set_key
 from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
+from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 from tadp_ray.sweep.plan import Plan, anywhere, digests_of, scale_of, settings_of
 from tadp_ray.tracking.query import finished
@@ -20,7 +21,7 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
 
     Raises:
         ConfigError: something in the files or the overrides is wrong.
-        ValueError: data, weights or the caption store are not there, or candidates are to have Ray Train workers.
+        UserError: data, weights or the caption store are not there, or candidates are to have Ray Train workers.
     """
     search = load_search(file)
     raw, origin = load_recipe_values(recipe, [*overrides, f"evaluation.every={search.first}"])
@@ -33,7 +34,7 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
         digests = digests_of(resolved)
         cells.append(Cell(experiment=name, scale=scale, seed=seed, axes=point, recipe=resolved, digests=digests))
     if cells[0].recipe.compute.workers:
-        raise ValueError(
+        raise UserError(
             "compute.workers: candidates are trained in the search's own processes; --set compute.workers=0"
         )
     question = f"Which {' and '.join(search.space)} suit {recipe.name}?"
@@ -44,11 +45,11 @@ def write_found(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str]
     """Write the best candidate as a recipe that extends the one searched for; returns what was found in words.
 
     Raises:
-        ValueError: no candidate was trained to its end.
+        UserError: no candidate was trained to its end.
     """
     done = finished(store, [cell.fingerprint for cell in plan.cells])
     if not done:
-        raise ValueError("no candidate was trained to its end; their journals say why")
+        raise UserError("no candidate was trained to its end; their journals say why")
     metric = MAIN_METRIC[plan.recipe.task]
     ended = [cell for cell in plan.cells if cell.fingerprint in done]
     best = (min if metric in FALLING else max)(ended, key=lambda cell: done[cell.fingerprint].metrics[metric])

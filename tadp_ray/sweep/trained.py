@@ -26,7 +26,7 @@ def find_trained(
         seeds: of the models.
 
     Raises:
-        ValueError: the recipe, its data or its weights are not there.
+        UserError: the recipe, its data or its weights are not there.
     """
     texts = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in changes.items())]
     cells = [plan_one(recipe, texts, seed).cells[0] for seed in seeds]

@@ -11,6 +11,7 @@ from ray import tune
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import ComputeConfig
+from tadp_ray.errors import UserError
 from tadp_ray.sweep.address import RAY, Remote
 from tadp_ray.sweep.cluster import share
 from tadp_ray.sweep.remote import on_node
@@ -77,7 +78,7 @@ def attempt(cell: Cell, device: "torch.device", watch: Watch | None = None) -> s
     try:
         with on_node(cell) as here:
             train_cell(here, device, watch)
-    except ValueError as error:
+    except UserError as error:
         return str(error)
 
 
@@ -140,7 +141,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
                 if final_metrics(here.folder) is None:
                     refuse(here, config["began"], patient=len(config["cells"]) == 1)
                     train_cell(here, ray.train.torch.get_device())
-        except ValueError as error:
+        except UserError as error:
             errors[cell.fingerprint] = str(error)
     return {"errors": errors}
 
@@ -149,11 +150,11 @@ def refuse(cell: Cell, began: float, patient: bool) -> None:
     """Give up a cell that failed since `began`, or that killed its worker too often; a patient lane leaves that to Ray Train.
 
     Raises:
-        ValueError: the reason.
+        UserError: the reason.
     """
     records = [record for record in read_journal(cell.folder) if record["time"] >= began]
     starts = sum(record["type"] == "started" for record in records)
     if records and records[-1]["type"] == "failed":
-        raise ValueError(records[-1]["error"].removeprefix("ValueError: "))
+        raise UserError(records[-1]["error"].removeprefix("UserError: "))
     if starts > cell.recipe.compute.max_failures and not patient:
-        raise ValueError(f"its worker died {starts} times")
+        raise UserError(f"its worker died {starts} times")

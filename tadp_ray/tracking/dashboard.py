@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from tadp_ray.errors import UserError
 from tadp_ray.tracking.store import Store
 
 STARTUP_SECONDS = 120
@@ -19,7 +20,7 @@ def dashboard(store: Store, host: str = "127.0.0.1", port: int = 5000, tell: Cal
     """Serve the store's page until interrupted; a store that is a server already has one, and it is told where.
 
     Raises:
-        ValueError: the port is taken, or the server ends by itself.
+        UserError: the port is taken, or the server ends by itself.
     """
     if store.uri.startswith("http"):
         tell(f"the MLflow server is already running: open {store.shown}")
@@ -30,7 +31,7 @@ def dashboard(store: Store, host: str = "127.0.0.1", port: int = 5000, tell: Cal
             code = process.wait()
         except KeyboardInterrupt:
             return
-    raise ValueError(f"the MLflow server ended with exit code {code}; what it said stands above")
+    raise UserError(f"the MLflow server ended with exit code {code}; what it said stands above")
 
 
 @contextmanager
@@ -38,14 +39,14 @@ def serve(store: Store, host: str, port: int) -> Iterator[tuple[str, subprocess.
     """An MLflow server over a store's database, as (address, process) once it answers; stopped with the block.
 
     Raises:
-        ValueError: the port is taken, or the server does not come up.
+        UserError: the port is taken, or the server does not come up.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise ValueError(f"{host}:{port} cannot be listened on ({error.strerror}); choose another --port") from None
+            raise UserError(f"{host}:{port} cannot be listened on ({error.strerror}); choose another --port") from None
     address = f"http://{host}:{port}"
     # The URI may hold a password: the environment is the place that other users of the machine cannot read. A server
     # of one's own needs neither job runners nor many workers.
@@ -81,15 +82,15 @@ def await_answer(address: str, process: subprocess.Popen[bytes]) -> None:
     """Return when the server answers.
 
     Raises:
-        ValueError: it ended, or says nothing for `STARTUP_SECONDS`.
+        UserError: it ended, or says nothing for `STARTUP_SECONDS`.
     """
     deadline = time.monotonic() + STARTUP_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ValueError(f"the MLflow server ended with exit code {process.returncode}; what it said stands above")
+            raise UserError(f"the MLflow server ended with exit code {process.returncode}; what it said stands above")
         try:
             urllib.request.urlopen(f"{address}/health", timeout=2).close()  # noqa: S310 - our own server
             return
         except OSError:
             time.sleep(0.2)
-    raise ValueError(f"the MLflow server did not answer at {address} within {STARTUP_SECONDS} seconds")
+    raise UserError(f"the MLflow server did not answer at {address} within {STARTUP_SECONDS} seconds")

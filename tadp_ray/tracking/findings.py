@@ -7,6 +7,7 @@ from typing import Any
 from mlflow.entities import Metric, Param
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
 from tadp_ray.tracking.journal_run import METRICS_PER_BATCH, flatten, metric_key
 from tadp_ray.tracking.provenance import provenance
@@ -87,7 +88,7 @@ def findings(store: Store, folder: Path) -> dict[str, AnalysisRun]:
     """The newest finding of every name, its files fetched into `folder`/<name>.
 
     Raises:
-        ValueError: a finding is not whole: it cannot be read, or lacks a picture that it names.
+        UserError: a finding is not whole: it cannot be read, or lacks a picture that it names.
     """
     experiments = [found.experiment_id for found in pages(store.client.search_experiments)]
     newest = ["attributes.start_time DESC"]
@@ -117,7 +118,7 @@ def fetched(store: Store, run_id: str, name: str, folder: Path) -> AnalysisRun:
             if isinstance(error, ValidationError)
             else str(error)
         )
-        raise ValueError(f"MLflow at {store.shown}, run {run_id}: the finding {name!r} is not whole ({said})") from None
+        raise UserError(f"MLflow at {store.shown}, run {run_id}: the finding {name!r} is not whole ({said})") from None
     for picture in analysis.pictures:
         store.client.download_artifacts(run_id, picture, str(folder))
     return analysis

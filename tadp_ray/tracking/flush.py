@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 
+from tadp_ray.errors import UserError
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.source import PARENT, RUN, Source
 from tadp_ray.tracking.store import Store, first_line
@@ -22,11 +23,11 @@ def flush(store: Store, storage: Path, tell: Callable[[str], None]) -> None:
         tell: hears a line for each journal that was sent or passed over, and one of all.
 
     Raises:
-        ValueError: there is no journal, a sweep is at work there, or MLflow does not take what is sent.
+        UserError: there is no journal, a sweep is at work there, or MLflow does not take what is sent.
     """
     folders = sorted(path.parent for path in storage.absolute().rglob("journal.jsonl"))
     if not folders:
-        raise ValueError(f"{storage}: no journal lies below this folder; name the one that compute.storage named")
+        raise UserError(f"{storage}: no journal lies below this folder; name the one that compute.storage named")
     counts = []
     with ExitStack() as locks:
         # A sweep at work sends its cells itself: two senders of one journal would make two runs of it.
@@ -45,14 +46,14 @@ def flush_one(store: Store, folder: Path) -> tuple[str, int]:
     """Send one journal; returns what there is to tell of it, if anything, and how many records were sent.
 
     Raises:
-        ValueError: MLflow does not take them.
+        UserError: MLflow does not take them.
     """
     source = Source.kept(folder)
     if source is None:
         return f"{folder}: passed over, because no {RUN} says what it is; the command that wrote it sends it", 0
     try:
         lock = acquire_lock(folder / "lock")
-    except ValueError:
+    except UserError:
         return f"{source.experiment}, {source.name}: passed over, because it is still being written", 0
     try:
         if not holds_parent(store, source):
@@ -71,7 +72,7 @@ def holds_parent(store: Store, source: Source) -> bool:
     """Whether a store holds the run above a journal's, if it has one.
 
     Raises:
-        ValueError: the store does not answer.
+        UserError: the store does not answer.
     """
     if PARENT not in source.tags:
         return True
@@ -80,4 +81,4 @@ def holds_parent(store: Store, source: Source) -> bool:
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
-        raise ValueError(f"MLflow at {store.shown} does not answer ({first_line(error)}): mend it first") from None
+        raise UserError(f"MLflow at {store.shown} does not answer ({first_line(error)}): mend it first") from None

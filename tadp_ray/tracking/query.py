@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PER_IMAGE, PerImage, read_per_image
 from tadp_ray.tracking.store import Store, first_line
 
@@ -100,15 +101,15 @@ def trained_cell(store: Store, run_id: str) -> tuple[Cell, Path]:
     """The cell of a finished run, and the file that holds its weights.
 
     Raises:
-        ValueError: there is no such run, or it is no finished cell's.
+        UserError: there is no such run, or it is no finished cell's.
     """
     try:
         run = store.client.get_run(run_id)
     except MlflowException as error:
-        raise ValueError(f"MLflow at {store.shown} holds no run {run_id} ({first_line(error)})") from None
+        raise UserError(f"MLflow at {store.shown} holds no run {run_id} ({first_line(error)})") from None
     if run.info.status != "FINISHED" or "tadp.checkpoint" not in run.data.tags:
         name = run.info.run_name
-        raise ValueError(
+        raise UserError(
             f"run {run_id} ({name}, {run.info.status}) is no finished cell; table.csv names those of a table"
         )
     with TemporaryDirectory() as folder:
@@ -120,13 +121,13 @@ def read_cell(values: Mapping[str, Any], run_id: str) -> Cell:
     """A cell out of what MLflow keeps of it.
 
     Raises:
-        ValueError: it was made by code whose recipes had other keys.
+        UserError: it was made by code whose recipes had other keys.
     """
     try:
         return Cell.model_validate({name: value for name, value in values.items() if name in Cell.model_fields})
     except ValidationError as error:
         keys = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
-        raise ValueError(f"run {run_id}: made by other code, whose recipes this code does not read ({keys})") from None
+        raise UserError(f"run {run_id}: made by other code, whose recipes this code does not read ({keys})") from None
 
 
 def history(store: Store, run_id: str, metric: str) -> list[tuple[int, float]]:
@@ -139,7 +140,7 @@ def per_image(store: Store, run_id: str) -> PerImage | None:
     """What each image adds to a finished cell's score; None for cells from before that was kept.
 
     Raises:
-        ValueError: the file is torn.
+        UserError: the file is torn.
     """
     if PER_IMAGE not in {file.path for file in store.client.list_artifacts(run_id)}:
         return None

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from mlflow.exceptions import MlflowException
 
+from tadp_ray.errors import UserError
 from tadp_ray.tracking.journal_run import JournalRun
 from tadp_ray.tracking.source import Source
 from tadp_ray.tracking.store import Store, first_line, to_console
@@ -101,7 +102,7 @@ def replay(store: Store, source: Source) -> tuple[str, int]:
     Returns: the run's status, and how many values and state changes MLflow did not hold.
 
     Raises:
-        ValueError: MLflow does not take them.
+        UserError: MLflow does not take them.
     """
     source.keep()
     run = JournalRun(store, source)
@@ -109,6 +110,4 @@ def replay(store: Store, source: Source) -> tuple[str, int]:
         run.stop()
         return run.status, run.ship()
     except (MlflowException, OSError) as error:
-        raise ValueError(
-            f"MLflow at {store.shown} does not take records ({first_line(error)}): mend it first"
-        ) from None
+        raise UserError(f"MLflow at {store.shown} does not take records ({first_line(error)}): mend it first") from None

@@ -13,6 +13,8 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tadp_ray.errors import UserError
+
 # MLflow's own defaults wait for minutes on a dead server; what is lost here is sent again by the sender. It also
 # reports usage to its makers and prints two lines for every run that ends, unless told not to. What the user has set
 # stands.
@@ -60,7 +62,7 @@ class Store:
             tags = {"mlflow.experimentKind": "custom_model_development"}
             return self.client.create_experiment(name, artifact_location=place, tags=tags)
         if found.lifecycle_stage != "active":
-            raise ValueError(
+            raise UserError(
                 f"{self.shown}: the MLflow experiment {name!r} was deleted; restore it in MLflow, or purge it with "
                 "`mlflow gc`, then run this again"
             )
@@ -75,12 +77,12 @@ def open_store(uri: str | None = None, *, make: bool = True) -> Store:
         make: whether a SQLite file that is not there is made, rather than missed.
 
     Raises:
-        ValueError: nothing usable answers there within some five seconds.
+        UserError: nothing usable answers there within some five seconds.
     """
     uri = absolute(uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
     mend = "start it, fix the URI (--tracking-uri or MLFLOW_TRACKING_URI), or leave it out to use ./mlflow.db"
     if not make and (file := Store(uri, None).database) and not file.is_file():
-        raise ValueError(
+        raise UserError(
             f"{file}: there is no such store; name the one that sweeps were run with (--tracking-uri or "
             "MLFLOW_TRACKING_URI)"
         )
@@ -93,7 +95,7 @@ def open_store(uri: str | None = None, *, make: bool = True) -> Store:
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     except (OSError, HTTPException, MlflowException, ImportError) as error:
-        raise ValueError(f"MLflow at {without_password(uri)} does not answer ({first_line(error)}): {mend}") from None
+        raise UserError(f"MLflow at {without_password(uri)} does not answer ({first_line(error)}): {mend}") from None
     return Store(uri, client)
 
 

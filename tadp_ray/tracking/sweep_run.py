@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.vocabulary import Scale
+from tadp_ray.errors import UserError
 from tadp_ray.tracking.provenance import provenance
 from tadp_ray.tracking.query import read_cell
 from tadp_ray.tracking.store import Store, first_line, to_console
@@ -41,7 +42,7 @@ def parent(store: Store, experiment: str, scale: Scale, key: str, description: s
         description: Markdown shown on the run's page.
 
     Raises:
-        ValueError: the MLflow experiment was deleted.
+        UserError: the MLflow experiment was deleted.
     """
     place, now = store.experiment_id(experiment), datetime.now(UTC).isoformat()
     wanted = f"tags.`tadp.sweep` = '{key}' and tags.`tadp.scale` = '{scale}'"
@@ -64,13 +65,13 @@ def record_plan(store: Store, run_id: str, settings: str, cells: Sequence[Cell])
     """Keep what the sweep's table is made of, so that it can be laid out again from MLflow alone.
 
     Raises:
-        ValueError: MLflow takes numbers, but its place for files takes none.
+        UserError: MLflow takes numbers, but its place for files takes none.
     """
     plan = {"settings": settings, "cells": [cell.model_dump(mode="json") for cell in cells]}
     try:
         store.client.log_dict(run_id, plan, PLAN)
     except (MlflowException, OSError) as error:
-        raise ValueError(
+        raise UserError(
             f"MLflow at {store.shown} answers but takes no files ({first_line(error)}): mend its artifact store first"
         ) from None
 
@@ -79,14 +80,14 @@ def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
     """The sweep of an experiment that was asked for last.
 
     Raises:
-        ValueError: this store holds none, or one that was made by other code.
+        UserError: this store holds none, or one that was made by other code.
     """
     found = store.client.get_experiment_by_name(experiment)
     wanted = f"tags.`tadp.sweep` != '' and tags.`tadp.scale` = '{scale}'"
     newest = [f"tags.`{ASKED}` DESC"]
     runs = store.client.search_runs([found.experiment_id], wanted, max_results=1, order_by=newest) if found else []
     if not runs:
-        raise ValueError(
+        raise UserError(
             f"MLflow at {store.shown} holds no sweep of {experiment} at {scale} scale; run the sweep first, or name the "
             "store that it was run with (--tracking-uri or MLFLOW_TRACKING_URI)"
         )

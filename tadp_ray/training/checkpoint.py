@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from tadp_ray.errors import UserError
 from tadp_ray.files import drafted
 from tadp_ray.training.reporter import before
 
 
-class Damaged(ValueError):
+class Damaged(UserError):
     """A file does not hold what was written into it."""
 
 
@@ -30,7 +31,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
     """Write tensors and JSON facts as one safetensors file, whole and on the disk, or not at all.
 
     Raises:
-        ValueError: there is no room for it, or it may not be written.
+        UserError: there is no room for it, or it may not be written.
     """
     held = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     try:
@@ -39,9 +40,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
     except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path}: cannot be written ({error}); make room or give access, then run this again"
-        ) from None
+        raise UserError(f"{path}: cannot be written ({error}); make room or give access, then run this again") from None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -74,7 +73,7 @@ class TensorFile(Mapping[str, Tensor]):
     """Tensors of a file from `write_tensors`, each read when it is asked for: what a node's processes share on disk.
 
     Raises:
-        ValueError: the file is damaged or was written by something else.
+        UserError: the file is damaged or was written by something else.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,7 +81,7 @@ class TensorFile(Mapping[str, Tensor]):
             self._file = safe_open(path, framework="pt")
             self._names = tuple(self._file.keys())
         except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path}: not readable ({error}); delete it to have it made afresh") from None
+            raise UserError(f"{path}: not readable ({error}); delete it to have it made afresh") from None
 
     def __getitem__(self, name: str) -> Tensor:
         return self._file.get_tensor(name)
@@ -106,7 +105,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
     """Write a snapshot, and keep the checkpoint before it beside it.
 
     Raises:
-        ValueError: as `write_tensors`.
+        UserError: as `write_tensors`.
     """
     if path.is_file():
         os.replace(path, before(path))
@@ -120,7 +119,7 @@ def resume(
 
     Raises:
         Damaged: none is whole.
-        ValueError: it belongs to another cell, or does not fit the model.
+        UserError: it belongs to another cell, or does not fit the model.
     """
     for place, path in enumerate(found):
         try:
@@ -141,11 +140,11 @@ def load(path: Path, model: nn.Module, optimizer: Optimizer, schedule: LRSchedul
 
     Raises:
         Damaged: it does not hold what was written.
-        ValueError: it belongs to another cell, or does not fit the model.
+        UserError: it belongs to another cell, or does not fit the model.
     """
     tensors, facts = read_tensors(path)
     if facts.get("fingerprint") != fingerprint:
-        raise ValueError(
+        raise UserError(
             f"{path}: checkpoint of another cell ({str(facts.get('fingerprint'))[:16]}, this is {fingerprint[:16]}): "
             "some setting, data or weights differ. Delete it to train this cell afresh"
         )
@@ -167,7 +166,7 @@ def load_weights(path: Path, model: nn.Module, weights: Mapping[str, Tensor]) ->
     """Put weights into a model, all of them and no others.
 
     Raises:
-        ValueError: names or shapes differ, the first few named (a head of another class list, say).
+        UserError: names or shapes differ, the first few named (a head of another class list, say).
     """
     own = model.state_dict()
     differing = [
@@ -176,7 +175,7 @@ def load_weights(path: Path, model: nn.Module, weights: Mapping[str, Tensor]) ->
         if name not in weights or weights[name].shape != tensor.shape
     ] + [f"{name} (not in this model)" for name in weights if name not in own]
     if differing:
-        raise ValueError(
+        raise UserError(
             f"{path}: the weights do not fit this model, whose class list or settings differ: "
             + "; ".join(differing[:4])
         )

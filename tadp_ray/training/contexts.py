@@ -44,7 +44,7 @@ class Contexts:
         One process encodes; the others wait for it.
 
         Raises:
-            ValueError: a file of the folder is damaged.
+            UserError: a file of the folder is damaged.
         """
         folder.mkdir(parents=True, exist_ok=True)
         lock = acquire_lock(folder / "lock", patience=3600)

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tadp_ray.config.cell import Cell
 from tadp_ray.data.loader import Batches, Views, train_loader
 from tadp_ray.data.transforms import Augment
+from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PER_IMAGE, write_per_image
 from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
@@ -89,7 +90,7 @@ class Training:
             if course.step % LOG_EVERY == 0 or course.step == schedule.iterations:
                 value = self.world.mean(loss)
                 if not math.isfinite(value):
-                    raise ValueError(
+                    raise UserError(
                         f"step {course.step}: the loss is {value}; lower schedule.learning_rate={schedule.learning_rate}"
                     )
                 spent = time.monotonic() - clock

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
@@ -33,7 +34,7 @@ def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.devic
     Returns: the number of images.
 
     Raises:
-        ValueError: the weights are not there, are damaged, or are another cell's.
+        UserError: the weights are not there, are damaged, or are another cell's.
     """
     model, study, latents = load_trained(cell, model_file, device)
     files = (BoxFiles if study.task.truth == "boxes" else MapFiles)(study.val.classes)
@@ -55,17 +56,15 @@ def load_trained(cell: Cell, model_file: Path, device: torch.device) -> tuple[TA
     """A finished cell in evaluation mode, with its data and the latents that it was scored on.
 
     Raises:
-        ValueError: the weights are not there, are damaged, or are another cell's.
+        UserError: the weights are not there, are damaged, or are another cell's.
     """
     if not model_file.is_file():
-        raise ValueError(
+        raise UserError(
             f"{model_file}: no such file; the cell's weights were moved or deleted, or lie on another machine"
         )
     tensors, facts = checkpoint.read_tensors(model_file)
     if facts.get("fingerprint") != cell.fingerprint:
-        raise ValueError(
-            f"{model_file}: weights of another cell, {facts.get('fingerprint')}, not of {cell.fingerprint}"
-        )
+        raise UserError(f"{model_file}: weights of another cell, {facts.get('fingerprint')}, not of {cell.fingerprint}")
     torch.set_num_threads(cell.recipe.compute.cpus)
     study = Study(cell.recipe, cell.seed)
     study.check()
@@ -83,7 +82,7 @@ def file_names(ids: Sequence[str]) -> list[str]:
         names.append(str(path.with_suffix("") if path.suffix.lower() in PHOTOGRAPHS else path).replace("/", "_"))
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ValueError(f"{len(twice)} images would have the same file as another, first {twice[0]!r}; rename them")
+        raise UserError(f"{len(twice)} images would have the same file as another, first {twice[0]!r}; rename them")
     return names
 
 

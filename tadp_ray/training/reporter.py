@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from tadp_ray.errors import UserError
 from tadp_ray.files import is_draft
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -39,7 +40,7 @@ class Journal:
     the lock, and the next one waits for that.
 
     Raises:
-        ValueError: another process has been training this cell for `patience` seconds.
+        UserError: another process has been training this cell for `patience` seconds.
     """
 
     def __init__(self, folder: Path, fingerprint: str, patience: float = 60.0) -> None:
@@ -145,7 +146,7 @@ def acquire_lock(path: Path, patience: float = 0.0) -> int:
     """An exclusively locked file descriptor; the lock ends when it is closed or its process dies.
 
     Raises:
-        ValueError: somebody else still holds the lock after `patience` seconds.
+        UserError: somebody else still holds the lock after `patience` seconds.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
     deadline = time.monotonic() + patience
@@ -156,7 +157,7 @@ def acquire_lock(path: Path, patience: float = 0.0) -> int:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 os.close(descriptor)
-                raise ValueError(
+                raise UserError(
                     f"{path.parent}: another process is at work here; wait for it or stop it, then run this again"
                 ) from None
             time.sleep(0.2)

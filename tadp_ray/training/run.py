@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tadp_ray.config.cell import Cell, sha256_of
 from tadp_ray.config.vocabulary import MAIN_METRIC
+from tadp_ray.errors import UserError
 from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
 from tadp_ray.training.chance import image_generator
@@ -29,7 +30,7 @@ def train_cell(cell: Cell, device: torch.device, watch: Watch | None = None) -> 
     A `watch` is told how good the model is, and may end the training by an exception.
 
     Raises:
-        ValueError: something in the recipe, the data or a checkpoint does not fit.
+        UserError: something in the recipe, the data or a checkpoint does not fit.
     """
     if not World.current().leads:
         return run(cell, device, Follower(cell.folder))
@@ -51,7 +52,7 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
     """
     compute, world = cell.recipe.compute, World.current()
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
+        raise UserError(
             f"compute.gpus: {compute.gpus:g}, but torch {torch.__version__} sees no GPU here; install a torch for this "
             "machine's GPU, or set compute.gpus: 0"
         )

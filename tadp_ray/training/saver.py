@@ -9,6 +9,7 @@ from typing import Any, Self
 from torch import nn
 from torch.optim import Optimizer
 
+from tadp_ray.errors import UserError
 from tadp_ray.training import checkpoint
 from tadp_ray.training.reporter import Reporter
 
@@ -36,7 +37,7 @@ class Saver:
         `facts` hold the fingerprint, the step and whatever else a resume must know.
 
         Raises:
-            ValueError: the one before could not be written.
+            UserError: the one before could not be written.
         """
         self.tell(wait=True)
         tensors = checkpoint.snapshot(model, optimizer)
@@ -47,7 +48,7 @@ class Saver:
         """Report the checkpoint that was being written, if it is there now.
 
         Raises:
-            ValueError: it could not be written.
+            UserError: it could not be written.
         """
         if self._writing is not None and (wait or self._writing.done()):
             writing, self._writing = self._writing, None
@@ -64,7 +65,7 @@ class Saver:
         self._thread.shutdown()
         try:
             self.tell(wait=True)
-        except (ValueError, OSError):
+        except (UserError, OSError):
             # What ended the training is told before what kept its last checkpoint from the disk.
             if error is None:
                 raise

@@ -24,6 +24,7 @@ from tadp_ray.data import open_dataset
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import smallest_view, to_tensor
+from tadp_ray.errors import UserError
 from tadp_ray.models.conditioning import count_tokens, encoder_of
 from tadp_ray.models.diffusion import Diffusion, frozen, load_diffusion
 from tadp_ray.models.tokens import add_token, read_learned
@@ -180,14 +181,14 @@ class Study:
         """Refuse what training would stumble over later.
 
         Raises:
-            ValueError: data, captions or sizes that do not fit; the message names them and the mend.
+            UserError: data, captions or sizes that do not fit; the message names them and the mend.
         """
         _, _ = self.train_prompts, self.val_prompts
         self._check_token()
         augment = self.recipe.augment
         key = next((key for key in ("pad_to", "stretch", "crop") if getattr(augment, key)), None)
         if key and (side := getattr(augment, key)) % self.multiple:
-            raise ValueError(
+            raise UserError(
                 f"augment.{key}={side}: must be a multiple of {self.multiple}, the factor by which "
                 f"{self.recipe.model.weights} halves an image; try {side // self.multiple * self.multiple}"
             )
@@ -196,7 +197,7 @@ class Study:
             index = int(np.argmin([min(size) for size in self.train.sizes]))
             smallest = smallest_view(self.train.sizes[index], augment)
             if smallest < augment.crop:
-                raise ValueError(
+                raise UserError(
                     f"augment.crop={augment.crop}: image {self.train.ids[index]} {self.train.sizes[index]} can be as small "
                     f"as {smallest} pixels after resize and scale; make the crop smaller, resize larger, or set augment.pad: true"
                 )
@@ -208,7 +209,7 @@ class Study:
             if not any(
                 token in prompt for made in (self.train_prompts, self.val_prompts) for prompt in made.by_id.values()
             ):
-                raise ValueError(
+                raise UserError(
                     f"model.embeddings={str(path)!r}: its token is {token!r}, which no prompt says; add it to caption.modifiers, "
                     f"e.g. 'a {token} style photo of {CAPTION}'"
                 )
@@ -220,7 +221,7 @@ class Study:
             prompts = {*self.train_prompts.by_id.values(), *self.val_prompts.by_id.values()}
             counts = sorted({len(prompt.split(NAME_END)) for prompt in prompts})
             if len(counts) > 1:
-                raise ValueError(
+                raise UserError(
                     f"caption.encoding={caption.encoding}: images have {counts[0]} to {counts[-1]} names, but contexts must "
                     "be of one length; use caption.source: class_names"
                 )
@@ -229,7 +230,7 @@ class Study:
             slides = evaluation.mode == "slide"
             seen = {(evaluation.crop,) * 2} if slides else {self.evaluated_size(*look) for look in looks}
             if seen != {self.view}:
-                raise ValueError(
+                raise UserError(
                     "model.maps=cross+self: self-attention maps have a channel for every pixel, so what is evaluated must "
                     f"have the size of a training view, {self.view}, not {min(seen)}; slide windows of that size, or stretch"
                 )

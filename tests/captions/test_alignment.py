@@ -7,6 +7,7 @@ from tadp_ray.captions import CaptionStore, align, exact, read_store, similar
 from tadp_ray.captions.alignment import forms
 from tadp_ray.captions.synonyms import everyday, read_synonyms
 from tadp_ray.data.ade20k import CLASSES as ADE20K
+from tadp_ray.errors import UserError
 
 CLASSES = ("table", "coffee table", "chest of drawers", "person", "sofa", "potted plant")
 
@@ -47,7 +48,7 @@ def test_synonyms_are_heard_unless_they_are_classes(tmp_path):
 )
 def test_bad_synonyms_are_named(tmp_path, text, said):
     (tmp_path / "own.yaml").write_text(text)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(UserError, match=said):
         read_synonyms(tmp_path / "own.yaml", CLASSES)
 
 
@@ -78,7 +79,7 @@ def test_figures_of_an_image_and_of_the_data_set():
     assert (third.precision, third.recall, third.f1) == (None, None, None)
     assert (found.score.precision, found.score.recall) == (2 / 3, 0.5)
     assert found.f1 == pytest.approx(2 / (3 / 2 + 2)) and found.macro_f1 == 0.5
-    with pytest.raises(ValueError, match="no text for 1 of 1 images, e.g. 'z'; measure texts"):
+    with pytest.raises(UserError, match="no text for 1 of 1 images, e.g. 'z'; measure texts"):
         align(texts, {"z": ()}, exact(CLASSES))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tadp_ray.captions.partial import Described, Partial
+from tadp_ray.errors import UserError
 
 MADE = {"model_sha256": "ab", "min_tokens": 20}
 
@@ -27,13 +28,13 @@ def test_captions_of_another_making_are_refused(tmp_path: Path) -> None:
     Partial(tmp_path / "p", {**MADE, "min_tokens": 0})
     mine = Partial(tmp_path / "p", MADE)  # what was begun and said nothing binds nobody
     mine.add(Described({"a": "a cat"}, {"a": "1"}))
-    with pytest.raises(ValueError, match=r"p: an unfinished run .*\(min_tokens: 20 there, 40 here\); finish it with"):
+    with pytest.raises(UserError, match=r"p: an unfinished run .*\(min_tokens: 20 there, 40 here\); finish it with"):
         Partial(tmp_path / "p", {**MADE, "min_tokens": 40})
     with (tmp_path / "p").open("a") as file:
         file.write("{}}\n")
-    with pytest.raises(ValueError, match="p: a line of this unfinished run is broken"):
+    with pytest.raises(UserError, match="p: a line of this unfinished run is broken"):
         Partial(tmp_path / "p", MADE)
     (tmp_path / "p").write_text("my notes")
-    with pytest.raises(ValueError, match="p: not the captions of an unfinished run"):
+    with pytest.raises(UserError, match="p: not the captions of an unfinished run"):
         Partial(tmp_path / "p", MADE)
     assert (tmp_path / "p").read_text() == "my notes"

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from tadp_ray.captions import degrade, score
+from tadp_ray.errors import UserError
 
 GRID = [(precision, recall) for precision in (0.5, 0.75, 1.0) for recall in (0.5, 0.75, 1.0)]
 NAMES = [f"name{k:03}" for k in range(60)]
@@ -95,7 +96,7 @@ def test_a_token_budget_drops_false_names_first_and_other_images_make_up_for_the
     assert {*present["crowded"]} < {*said["crowded"]}
     assert len(said["crowded"]) == 12
     assert score(said, present).precision == 0.5
-    with pytest.raises(ValueError, match=r"recall 1.0 .* within 5 tokens: .* 20 true names but only 15 .* to 0\.75"):
+    with pytest.raises(UserError, match=r"recall 1.0 .* within 5 tokens: .* 20 true names but only 15 .* to 0\.75"):
         say(present, budget=5)
 
 
@@ -111,7 +112,7 @@ def test_a_token_budget_drops_false_names_first_and_other_images_make_up_for_the
 )
 def test_a_target_that_cannot_be_met_is_refused_with_the_mend(asked, message):
     present = {f"image{k}": NAMES[:2] for k in range(50)}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         say(present, NAMES[:10], **asked)
 
 
@@ -122,5 +123,5 @@ def test_min_true_zero_reaches_any_recall_and_a_small_data_set_is_off_by_one_nam
 
 
 def test_a_present_name_outside_the_class_list_is_an_error():
-    with pytest.raises(ValueError, match="image 'a': the present name 'zebra' is not in the class list"):
+    with pytest.raises(UserError, match="image 'a': the present name 'zebra' is not in the class list"):
         say({"a": ["zebra"]})

@@ -5,6 +5,7 @@ import pytest
 
 from tadp_ray.captions import CaptionStore, make_prompts
 from tadp_ray.config.data import CaptionConfig
+from tadp_ray.errors import UserError
 
 CLASSES = ("bird", "cow", "potted plant", "sofa")
 PRESENT = {"a": ("cow", "bird"), "b": ("sofa",), "c": ()}
@@ -38,7 +39,7 @@ def test_shuffled_deals_the_oracles_prompts_out_anew_and_wrong_names_nothing_tha
 
 def test_all_images_without_a_caption_are_named_before_any_is_used(tmp_path):
     CaptionStore({"a": ("a cow",)}).write(tmp_path / "store")
-    with pytest.raises(ValueError, match="no caption for 2 image.*'b', 'c'"):
+    with pytest.raises(UserError, match="no caption for 2 image.*'b', 'c'"):
         prompts(source="store", store=tmp_path / "store")
 
 
@@ -78,11 +79,11 @@ def test_a_template_forgets_and_invents_each_name_by_itself(voc, voc_classes):
 
 def test_distractors_are_said_falsely_where_nearly_every_class_is_in_every_image():
     streets = {str(k): ("bird", "cow", "sofa") for k in range(8)}
-    with pytest.raises(ValueError, match="only 8 .* name things that are in no image in caption.distractors"):
+    with pytest.raises(UserError, match="only 8 .* name things that are in no image in caption.distractors"):
         prompts(streets, precision=0.5)
     degraded = prompts(streets, precision=0.5, distractors=("piano", "oven"))
     assert (degraded.precision, degraded.recall, degraded["0"]) == (0.5, 1.0, "bird cow potted plant sofa piano oven")
-    with pytest.raises(ValueError, match="'cow' is a class already"):
+    with pytest.raises(UserError, match="'cow' is a class already"):
         prompts(streets, distractors=("cow",))
 
 
@@ -111,9 +112,9 @@ def test_modifiers_take_captions_up_one_after_the_other_and_leave_them_room():
     assert prompts(source="null", modifiers=modifiers)["b"] == "a photo of  in a dark night style"
     crowded = prompts({"a": ("bird", "cow", "sofa")}, budget=10, precision=0.75, modifiers=modifiers)
     assert crowded.truncated == 0 and crowded["a"].endswith("night style")
-    with pytest.raises(ValueError, match="has 8 tokens without a caption, of which this model's text encoder reads 8"):
+    with pytest.raises(UserError, match="has 8 tokens without a caption, of which this model's text encoder reads 8"):
         prompts(budget=8, modifiers=modifiers)
-    with pytest.raises(ValueError, match=r"modifiers: 'at night' must hold \{caption\} once"):
+    with pytest.raises(UserError, match=r"modifiers: 'at night' must hold \{caption\} once"):
         prompts(modifiers=("at night",))
     with pytest.raises(ValueError, match="modifiers make a sentence"):
         prompts(source="class_names", encoding="names", modifiers=modifiers)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tadp_ray.captions import CaptionStore, read_store
+from tadp_ray.errors import UserError
 
 STORE = CaptionStore({"b.jpg": ("a dog",), "a.jpg": ("ein Bär\u2028am See", "a bear")}, {"captioner": "by hand"})
 
@@ -51,10 +52,10 @@ def test_missing_ids_are_named_all_at_once_with_the_file_and_the_nearest_id(tmp_
     store = read_store(path)
     store.check(store.captions)
     with pytest.raises(
-        ValueError, match=r"store\.jsonl: no caption for 1 .*'ADE_val_00000002'.*'ADE_val_00000002\.jpg'"
+        UserError, match=r"store\.jsonl: no caption for 1 .*'ADE_val_00000002'.*'ADE_val_00000002\.jpg'"
     ):
         store["ADE_val_00000002"]
-    with pytest.raises(ValueError, match=r"for 8 image\(s\): 'q0', .*'q4', \.\.\. \(of 3 captioned images\)\. Point"):
+    with pytest.raises(UserError, match=r"for 8 image\(s\): 'q0', .*'q4', \.\.\. \(of 3 captioned images\)\. Point"):
         store.check([f"q{k}" for k in range(8)])
 
 
@@ -76,13 +77,13 @@ def test_missing_ids_are_named_all_at_once_with_the_file_and_the_nearest_id(tmp_
 def test_a_torn_or_misshapen_file_is_refused_by_place(tmp_path, text, message):
     path = tmp_path / "captions"
     path.write_text(text)
-    with pytest.raises(ValueError, match=rf"{path}.*{message}"):
+    with pytest.raises(UserError, match=rf"{path}.*{message}"):
         read_store(path)
 
 
 def test_a_missing_or_binary_file_is_named(tmp_path):
-    with pytest.raises(ValueError, match="absent.json: no such caption store; set caption.store"):
+    with pytest.raises(UserError, match="absent.json: no such caption store; set caption.store"):
         read_store(tmp_path / "absent.json")
     (tmp_path / "image.png").write_bytes(b"\x89PNG\xff")
-    with pytest.raises(ValueError, match="image.png: not a caption store"):
+    with pytest.raises(UserError, match="image.png: not a caption store"):
         read_store(tmp_path / "image.png")

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tadp_ray.data.files import Files, Layout
+from tadp_ray.errors import UserError
 
 Put = Callable[[str, Path | np.ndarray | str], Path]
 
@@ -36,7 +37,7 @@ def refusal() -> Callable[[Callable[[], Layout]], str]:
     """What is said of files that cannot be used."""
 
     def said(layout: Callable[[], Layout]) -> str:
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(UserError) as caught:
             Files(layout())
         return str(caught.value)
 

@@ -14,6 +14,7 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.data import open_dataset
 from tadp_ray.data.cityscapes import CLASSES, LABEL_IDS, cityscapes
 from tadp_ray.data.files import Files
+from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import anywhere
 
 
@@ -92,18 +93,18 @@ def test_night_sets_are_scored_under_the_ids_of_their_captions(
     val = open_dataset(data, "val")
     assert list(val.ids) == ids and len(ids) == 50 and val.classes == CLASSES
     assert val.present(0) == ("sky", "bicycle") and np.array_equal(val[7].mask, mask)
-    with pytest.raises(ValueError, match="cityscapes: root=.*day.*: there is no such folder"):
+    with pytest.raises(UserError, match="cityscapes: root=.*day.*: there is no such folder"):
         open_dataset(data, "train")
 
     put(f"night/{truths}/{ids[3].replace(ending, truth_ending)}", mask + 1)
     open_dataset.cache_clear()
-    with pytest.raises(ValueError, match="label 11 is no trainId|label 19 is no trainId"):
+    with pytest.raises(UserError, match="label 11 is no trainId|label 19 is no trainId"):
         open_dataset(data, "val")
 
 
 def test_a_target_must_share_the_classes(tmp_path: Path) -> None:
     data = PublishedData(kind="pascal_detection", root=tmp_path, target={"kind": "dark_zurich", "root": tmp_path})
-    with pytest.raises(ValueError, match=r"data\.target\.kind=dark_zurich: .* targets that fit: watercolor2k, comic2k"):
+    with pytest.raises(UserError, match=r"data\.target\.kind=dark_zurich: .* targets that fit: watercolor2k, comic2k"):
         open_dataset(data, "val")
 
 

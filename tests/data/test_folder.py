@@ -12,6 +12,7 @@ from tadp_ray.data import open_dataset
 from tadp_ray.data.files import Files
 from tadp_ray.data.folder import layout
 from tadp_ray.data.sample import Split
+from tadp_ray.errors import UserError
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_digest_follows_contents_not_places(photos: Path, tmp_path_factory: pyte
 
 def test_what_does_not_fit_is_named(photos: Path) -> None:
     def said(root: Path = photos, **changes: object) -> str:
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(UserError) as caught:
             opened(data(root, **changes), "train")
         return str(caught.value)
 

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from tadp_ray.data.given import find_photographs
+from tadp_ray.errors import UserError
 
 
 def save(path: Path) -> None:
@@ -27,7 +28,7 @@ def test_folders_and_globs_give_stems(tmp_path: Path) -> None:
         "did you mean 'ade20k'": ("ade20", tmp_path),
         "only a data set of the paper": (str(tmp_path), None, "val"),
     }.items():
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(UserError, match=said):
             find_photographs(*asked)
 
 
@@ -40,8 +41,8 @@ def test_a_published_set_gives_all_its_splits_or_one(tmp_path: Path) -> None:
         save(tmp_path / f"VOC2012/JPEGImages/{name}.jpg")
     assert [*find_photographs("pascal_segmentation", tmp_path)] == ["2007_000032", "2007_000033"]
     assert [*find_photographs("pascal_segmentation", tmp_path, "val")] == ["2007_000033"]
-    with pytest.raises(ValueError, match="--split test: pascal_segmentation has train and val"):
+    with pytest.raises(UserError, match="--split test: pascal_segmentation has train and val"):
         find_photographs("pascal_segmentation", tmp_path, "test")
     (tmp_path / "VOC2012/JPEGImages/2007_000033.jpg").unlink()
-    with pytest.raises(ValueError, match=r"1 image\(s\) are not there: .*2007_000033.jpg"):
+    with pytest.raises(UserError, match=r"1 image\(s\) are not there: .*2007_000033.jpg"):
         find_photographs("pascal_segmentation", tmp_path)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tadp_ray.data.images import label_table, read_depth, read_image, read_mask
+from tadp_ray.errors import UserError
 
 RED = (255, 0, 0)
 
@@ -34,7 +35,7 @@ def test_photographs_of_every_kind_become_rgb(tmp_path: Path) -> None:
 def test_sixteen_bits_are_refused_rather_than_cut(tmp_path: Path, shape: tuple[int, ...]) -> None:
     """Pillow would keep the upper eight bits of a 16-bit colour PNG without a word."""
     cv2.imwrite(str(tmp_path / "deep.png"), np.full(shape, 300, np.uint16))
-    with pytest.raises(ValueError, match=r"deep\.png: a photograph with more than 8 bits a channel; save it with 8"):
+    with pytest.raises(UserError, match=r"deep\.png: a photograph with more than 8 bits a channel; save it with 8"):
         read_image(tmp_path / "deep.png")
 
 
@@ -46,7 +47,7 @@ def test_label_values_below_and_beyond_the_table_are_unknown(tmp_path: Path) -> 
     assert read_mask(file, table, "is bad")["mask"].tolist() == [[255, 0], [1, 1]]
     for value in (3, 255, 65535):
         Image.fromarray(np.array([[0, value]], np.uint16)).save(file)
-        with pytest.raises(ValueError, match=f"label {value} is bad"):
+        with pytest.raises(UserError, match=f"label {value} is bad"):
             read_mask(file, table, "is bad")
 
 
@@ -61,5 +62,5 @@ def test_depth_is_millimetres(tmp_path: Path) -> None:
         (np.full((2, 2), 200, np.uint8), "needs one 16-bit channel of millimetres, this image is L"),
     ):
         Image.fromarray(values).save(file)
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(UserError, match=said):
             read_depth(file)

@@ -24,6 +24,7 @@ from tadp_ray.data.scenes import (
     describe,
 )
 from tadp_ray.data.styles import STYLES
+from tadp_ray.errors import UserError
 from tadp_ray.pictures.sheet import contact_sheet
 
 COUNT = 60
@@ -134,7 +135,7 @@ def test_sheet_and_index_errors(scenes: Scenes) -> None:
     assert contact_sheet([Scenes("val", 5), Scenes("val", 5, style="night")]).shape == (3 * 128, 2 * 4 * 128, 3)
     with pytest.raises(IndexError, match="60"):
         scenes[60]
-    with pytest.raises(ValueError, match="pretrain, train, val, test"):
+    with pytest.raises(UserError, match="pretrain, train, val, test"):
         Scenes("validation", 3)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="photo, night, watercolor, comic"):
+    with pytest.raises(UserError, match="photo, night, watercolor, comic"):
         Scenes("val", 3, style="oil")  # type: ignore[arg-type]

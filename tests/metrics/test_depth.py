@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from tadp_ray.errors import UserError
 from tadp_ray.metrics.depth import DepthMetrics
 
 
@@ -45,12 +46,12 @@ def test_the_eigen_crop_is_that_of_nyuv2() -> None:
     metrics, target = DepthMetrics(eigen_crop=True), torch.ones(1, 480, 640)
     rows, columns = torch.where(metrics.scored(target)[0])
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (45, 470, 41, 600)
-    with pytest.raises(ValueError, match="480x640, this one is 240x320"):
+    with pytest.raises(UserError, match="480x640, this one is 240x320"):
         metrics.accumulate(target[:, ::2, ::2], target[:, ::2, ::2])
 
 
 def test_a_data_set_without_depth_in_range_is_refused() -> None:
     metrics = DepthMetrics()
     metrics.accumulate(torch.ones(2, 3, 3), torch.full((2, 3, 3), 1500.0))
-    with pytest.raises(ValueError, match="none of 2 images .* are the depths in metres"):
+    with pytest.raises(UserError, match="none of 2 images .* are the depths in metres"):
         metrics.compute()

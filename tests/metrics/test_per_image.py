@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tadp_ray.errors import UserError
 from tadp_ray.metrics.depth import DepthMetrics
 from tadp_ray.metrics.detection import DetectionMetrics
 from tadp_ray.metrics.per_image import read_per_image, write_per_image
@@ -73,7 +74,7 @@ def test_a_choice_of_images_scores_as_a_data_set_of_them(
         expected = whole.compute()[name], chosen.compute()[name]
         assert expected[0] != expected[1]
         assert images.scores(name, weights) == pytest.approx(expected, rel=1e-7), name
-    with pytest.raises(ValueError, match=f"best_miou is not told apart by image for {task}"):
+    with pytest.raises(UserError, match=f"best_miou is not told apart by image for {task}"):
         images.scores("best_miou", weights)
 
 
@@ -90,5 +91,5 @@ def test_a_torn_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "images.jsonl"
     write_per_image(path, "depth", CLASSES, [{"id": "a"}, {"id": "b"}])
     path.write_text("\n".join(path.read_text().splitlines()[:2]))
-    with pytest.raises(ValueError, match="not a whole file .*train the cell anew"):
+    with pytest.raises(UserError, match="not a whole file .*train the cell anew"):
         read_per_image(path)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tadp_ray.errors import UserError
 from tadp_ray.models.attention import cross_layers, reading_layers, reading_maps
 from tadp_ray.models.diffusion import Diffusion, load_diffusion
 from tadp_ray.models.text import check_length, word_places
@@ -40,8 +41,8 @@ def test_words_are_found_whole_and_with_all_their_tokens() -> None:
     assert told("catalogue").replace("</w>", "") == "catalogue"
     assert told("zebra's catalogue").replace("</w>", "") == "zebra'scatalogue"
     assert word_places(tokenizer, prompt, "SNOW") == (len(ids) - 2,)
-    with pytest.raises(ValueError, match="'dog' is not in the prompt; its words are A, cat, a, zebra's, catalogue"):
+    with pytest.raises(UserError, match="'dog' is not in the prompt; its words are A, cat, a, zebra's, catalogue"):
         word_places(tokenizer, prompt, "dog")
     check_length(tokenizer, "cat " * 75, 75)
-    with pytest.raises(ValueError, match="has 76 tokens, and the text encoder reads 75.*'cat cat cat cat'"):
+    with pytest.raises(UserError, match="has 76 tokens, and the text encoder reads 75.*'cat cat cat cat'"):
         check_length(tokenizer, "dog " * 60 + "cat " * 15 + "fox", 75)

@@ -5,6 +5,7 @@ import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
+from tadp_ray.errors import UserError
 from tadp_ray.models.attention import MapReader, reading_maps
 from tadp_ray.models.backbone import MAP_LEVELS, feature_channels, unet_features
 from tadp_ray.models.diffusion import Diffusion
@@ -105,5 +106,5 @@ def test_maps_carry_gradients_only_when_asked(
 def test_sizes_that_cannot_be_halved_are_refused(
     tiny_diffusion: Diffusion, text: Tensor, size: tuple[int, int]
 ) -> None:
-    with pytest.raises(ValueError, match=rf"{size[0]} x {size[1]} cannot be halved .* multiples of 8"):
+    with pytest.raises(UserError, match=rf"{size[0]} x {size[1]} cannot be halved .* multiples of 8"):
         unet_features(tiny_diffusion.unet, torch.zeros(2, 4, *size), torch.ones(2), text)

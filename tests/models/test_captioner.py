@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tadp_ray.errors import UserError
 from tadp_ray.models.captioner import Captioner, CaptionerSettings, identify
 
 CPU = torch.device("cpu")
@@ -39,11 +40,11 @@ def test_a_captioner_is_known_by_its_files(tiny_blip: Path, tmp_path: Path) -> N
     save_file(tensors, moved / "model.safetensors", {"format": "pt"})
     lacking = replace(settings, model=str(moved))
     assert identify(lacking) != here
-    with pytest.raises(ValueError, match=r"weights lack 1 tensors .*transform\.dense\.bias"):
+    with pytest.raises(UserError, match=r"weights lack 1 tensors .*transform\.dense\.bias"):
         Captioner(lacking, CPU)
     (moved / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ValueError, match="a bert does not turn an image into text"):
+    with pytest.raises(UserError, match="a bert does not turn an image into text"):
         identify(lacking)
     (moved / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"lacks \*\.safetensors; a captioner's folder holds"):
+    with pytest.raises(UserError, match=r"lacks \*\.safetensors; a captioner's folder holds"):
         identify(lacking)

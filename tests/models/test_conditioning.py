@@ -8,6 +8,7 @@ import torch
 from tadp_ray.captions.prompts import NAME_END
 from tadp_ray.captions.templates import SINGLE, TEMPLATES
 from tadp_ray.config.data import CaptionConfig
+from tadp_ray.errors import UserError
 from tadp_ray.models.conditioning import (
     class_embedding,
     count_tokens,
@@ -99,10 +100,10 @@ def test_class_embeddings_come_from_a_file_of_this_many_classes(tiny_diffusion: 
         (found,) = contexts(tiny_diffusion, encoding="class_embeddings", embeddings=file)([NAMES])
         assert torch.equal(found, vectors)
     torch.save(vectors[:2], published)
-    with pytest.raises(ValueError, match=r"published.pth'.*holds \(2, 20\), but this data set has 3 classes"):
+    with pytest.raises(UserError, match=r"published.pth'.*holds \(2, 20\), but this data set has 3 classes"):
         contexts(tiny_diffusion, encoding="class_embeddings", embeddings=published)
     published.write_bytes(b"not a file of tensors")
-    with pytest.raises(ValueError, match="cannot be read as class embeddings"):
+    with pytest.raises(UserError, match="cannot be read as class embeddings"):
         contexts(tiny_diffusion, encoding="class_embeddings", embeddings=published)
 
 

@@ -9,6 +9,7 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
+from tadp_ray.errors import UserError
 from tadp_ray.models.diffusion import Diffusion, load_diffusion
 from tadp_ray.models.weights import weights_digest
 
@@ -42,7 +43,7 @@ def test_the_shipped_weights_load() -> None:
 
 def test_a_folder_without_a_part_is_refused(copy: Path) -> None:
     shutil.rmtree(copy / "vae")
-    with pytest.raises(ValueError, match=r"lacks vae; a diffusers folder holds vae/, unet/, text_encoder/, tokenizer/"):
+    with pytest.raises(UserError, match=r"lacks vae; a diffusers folder holds vae/, unet/, text_encoder/, tokenizer/"):
         load_diffusion(str(copy))
 
 
@@ -52,7 +53,7 @@ def test_a_missing_tensor_is_refused_rather_than_made_up(copy: Path, part: str) 
     tensors = load_file(file)
     name = min(tensors)
     save_file({other: tensor for other, tensor in tensors.items() if other != name}, file, {"format": "pt"})
-    with pytest.raises(ValueError, match=rf"1 tensors differ: \S*{name.rpartition('.')[2]} is missing"):
+    with pytest.raises(UserError, match=rf"1 tensors differ: \S*{name.rpartition('.')[2]} is missing"):
         load_diffusion(str(copy))
 
 
@@ -74,7 +75,7 @@ def test_weights_of_another_architecture_are_refused(copy: Path, part: str, chan
     """Which tensors differ, and how."""
     config = copy / part / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | changes))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(UserError, match=said):
         load_diffusion(str(copy))
 
 
@@ -82,14 +83,14 @@ def test_weights_of_another_architecture_are_refused(copy: Path, part: str, chan
 def test_a_torn_file_is_refused(copy: Path, part: str) -> None:
     (file,) = (copy / part).glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="cannot be loaded"):
+    with pytest.raises(UserError, match="cannot be loaded"):
         load_diffusion(str(copy))
 
 
 def test_a_tokenizer_without_its_vocabulary_is_refused(copy: Path) -> None:
     for name in ("vocab.json", "merges.txt"):
         (copy / "tokenizer" / name).unlink()
-    with pytest.raises(ValueError, match=r"vocab\.json and merges\.txt that belong to the text encoder"):
+    with pytest.raises(UserError, match=r"vocab\.json and merges\.txt that belong to the text encoder"):
         load_diffusion(str(copy))
 
 
@@ -104,7 +105,7 @@ def test_pipelines_pad_to_what_the_text_encoder_reads(copy: Path) -> None:
 def test_nothing_there_is_an_error_with_the_mend(weights: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ValueError, match=r"Put Stable Diffusion there .* or name it with --set model\.weights=FOLDER"):
+    with pytest.raises(UserError, match=r"Put Stable Diffusion there .* or name it with --set model\.weights=FOLDER"):
         load_diffusion(weights)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
+from tadp_ray.errors import UserError
 from tadp_ray.models.conditioning import class_embedding, count_tokens
 from tadp_ray.models.diffusion import load_diffusion
 from tadp_ray.models.text import load_tokenizer, text_similarity
@@ -29,6 +30,6 @@ def test_a_tokenizer_is_found_in_weights_and_by_itself(shared: Path, tmp_path: P
     single = tmp_path / "model.safetensors"
     single.touch()
     with pytest.raises(
-        ValueError, match=r"model\.safetensors: a single file holds no tokenizer; name a diffusers folder"
+        UserError, match=r"model\.safetensors: a single file holds no tokenizer; name a diffusers folder"
     ):
         load_tokenizer(str(single))

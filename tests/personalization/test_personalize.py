@@ -9,6 +9,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file
 
+from tadp_ray.errors import UserError
 from tadp_ray.models.conditioning import encode_prompts
 from tadp_ray.models.denoising import drawing_pipeline, load_scheduler, predicted
 from tadp_ray.models.diffusion import load_diffusion
@@ -106,10 +107,10 @@ def test_published_files_are_read_without_running_code_in_them(tmp_path: Path) -
     learned = read_learned(tmp_path / "learned_embeds-steps-3000.bin")
     assert learned.token == "<comic>" and learned.vector.tolist() == list(range(8))
     torch.save({"<comic>": Path("x")}, tmp_path / "code.bin")
-    with pytest.raises(ValueError, match="code.bin: cannot be read as learned embeddings"):
+    with pytest.raises(UserError, match="code.bin: cannot be read as learned embeddings"):
         read_learned(tmp_path / "code.bin")
     torch.save({"<comic>": torch.zeros(2, 8)}, tmp_path / "two.bin")
-    with pytest.raises(ValueError, match="holds 2 vectors of '<comic>'"):
+    with pytest.raises(UserError, match="holds 2 vectors of '<comic>'"):
         read_learned(tmp_path / "two.bin")
 
 
@@ -150,18 +151,18 @@ def test_images_are_drawn_by_chance_and_brought_to_one_size(prepare: Callable[..
     ],
 )
 def test_bad_input_is_named_before_anything_is_spent(prepare: Callable[..., Job], changes: dict, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(UserError, match=said):
         prepare(**changes)
 
 
 def test_a_folder_is_not_overwritten_by_another_personalization(prepare: Callable[..., Job]) -> None:
     personalize(prepare(schedule={"iterations": 1}), CPU)
-    with pytest.raises(ValueError, match="holds a personalization with other settings"):
+    with pytest.raises(UserError, match="holds a personalization with other settings"):
         prepare(schedule={"iterations": 2})
 
 
 def test_a_token_of_another_models_width_is_refused(sd15: Path, tmp_path: Path) -> None:
     write_learned(tmp_path / "wide.safetensors", LearnedToken("<night>", torch.zeros(768)))
     diffusion = load_diffusion(str(sd15))
-    with pytest.raises(ValueError, match="has 768 channels, this model's text encoder 24: it was learned with another"):
+    with pytest.raises(UserError, match="has 768 channels, this model's text encoder 24: it was learned with another"):
         add_token(diffusion.tokenizer, diffusion.text_encoder, read_learned(tmp_path / "wide.safetensors"), "here")

@@ -12,6 +12,7 @@ from transformers import CLIPTokenizer
 
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.data.scenes import CLASSES
+from tadp_ray.errors import UserError
 from tadp_ray.pocket.bank import Words
 from tadp_ray.pocket.pretrain import WORK, pretrain
 from tadp_ray.pocket.tokenizer import write_tokenizer
@@ -83,11 +84,11 @@ def test_a_killed_pretraining_goes_on_with_the_same_losses(tmp_path: Path) -> No
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="do not divide among 3 processes"):
+    with pytest.raises(UserError, match="do not divide among 3 processes"):
         pretrain(Pretraining(), tmp_path, processes=3, device="cpu")
     (tmp_path / WORK).mkdir()
     (tmp_path / WORK / "journal.jsonl").write_text('{"type": "started", "fingerprint": "another"}\n')
-    with pytest.raises(ValueError, match="holds a pretraining with other settings"):
+    with pytest.raises(UserError, match="holds a pretraining with other settings"):
         pretrain(Pretraining(), tmp_path, processes=2, device="cpu")
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tadp_ray.errors import UserError
 from tadp_ray.models.diffusion import load_diffusion
 from tadp_ray.pocket.style import captions_to_draw, measure_style, train_judge
 
@@ -14,6 +15,6 @@ def test_the_judge_tells_looks_apart_that_it_was_not_trained_on() -> None:
 
 
 def test_only_a_finished_personalization_is_judged(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no finished personalization; tadp-ray personalize makes one"):
+    with pytest.raises(UserError, match="holds no finished personalization; tadp-ray personalize makes one"):
         measure_style(tmp_path, tmp_path / "style.png")
     assert len({*captions_to_draw(24)}) == 24

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from tadp_ray.config.schema import Experiment, Sweep
+from tadp_ray.errors import UserError
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.render import html, latex, markdown, terminal, write_table
 from tadp_ray.reporting.table import TableSpec, build_table
@@ -127,7 +128,7 @@ def test_several_metrics_are_an_axis(make_cell, row_of):
     filled = build_table(made, [cell], {cell.fingerprint: row})
     assert [[entry.text for entry in side] for side in filled.entries] == [["–", "50.00"], ["–", "20.00"]]
     del row.metrics["miou/night"]
-    with pytest.raises(ValueError, match="table: metrics: run .* has no 'miou/night'; it has miou"):
+    with pytest.raises(UserError, match="table: metrics: run .* has no 'miou/night'; it has miou"):
         build_table(made, [cell], {cell.fingerprint: row})
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from tadp_ray.captions import CaptionStore
 from tadp_ray.captions.partial import Described
+from tadp_ray.errors import UserError
 from tadp_ray.models.captioner import CaptionerSettings, identify
 from tadp_ray.sweep.captioning import Actors, batches, caption_photographs, describe_batch, hash_file
 
@@ -46,6 +47,6 @@ def test_a_finished_store_is_taken_up_or_refused_before_ray_starts(tiny_blip: Pa
         ("this is a folder", settings, tmp_path),
         ("no such folder, and no hub repository", CaptionerSettings("no such/folder at all"), out),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(UserError, match=said):
             caption_photographs(images, changed, where, Actors(), "no ray")
     assert {file.name for file in tmp_path.iterdir()} == {"a.png", "out.jsonl"}

@@ -8,6 +8,7 @@ from ray.exceptions import RaySystemError
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import ComputeConfig
+from tadp_ray.errors import UserError
 from tadp_ray.sweep import nodes as nodes_module
 from tadp_ray.sweep.cluster import concurrency, grow, joined
 from tadp_ray.sweep.engine import claim
@@ -34,7 +35,7 @@ def test_cells_at_once(nodes: list, compute: dict, cells: int) -> None:
 
 @pytest.mark.parametrize("compute", [{"gpus": 1}, {"cpus": 3}, {"workers": 3}])
 def test_a_cell_that_never_fits_is_refused(compute: dict) -> None:
-    with pytest.raises(ValueError, match="do not fit on this cluster's nodes .*lower compute.workers"):
+    with pytest.raises(UserError, match="do not fit on this cluster's nodes .*lower compute.workers"):
         concurrency(LAPTOP, ComputeConfig(**compute))
 
 
@@ -50,7 +51,7 @@ def test_a_cluster_may_grow_to_what_a_cell_needs(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("tadp_ray.sweep.cluster.present", lambda: nodes)
     monkeypatch.setattr("tadp_ray.sweep.cluster.request_resources", asked.append)
-    with pytest.raises(ValueError, match="grow_to: 4, but in 0 seconds no autoscaler.*there are 2 CPUs, 0 GPUs"):
+    with pytest.raises(UserError, match="grow_to: 4, but in 0 seconds no autoscaler.*there are 2 CPUs, 0 GPUs"):
         grow(gpus, patience=0)
     monkeypatch.setattr("tadp_ray.sweep.cluster.request_resources", request)
     grow(gpus)
@@ -71,7 +72,7 @@ def test_a_share_of_a_gpu_is_what_ray_is_asked_for(make_cell) -> None:
 def test_an_address_nobody_answers_at_is_told_at_once(scheme: str, free_port: int) -> None:
     began = time.monotonic()
     with pytest.raises(
-        ValueError, match=f"--address {scheme}127.0.0.1:{free_port}: no Ray cluster answers there.*refused"
+        UserError, match=f"--address {scheme}127.0.0.1:{free_port}: no Ray cluster answers there.*refused"
     ):
         with joined(f"{scheme}127.0.0.1:{free_port}", dashboard=False):
             pass
@@ -81,7 +82,7 @@ def test_an_address_nobody_answers_at_is_told_at_once(scheme: str, free_port: in
 def test_storage_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(
-        ValueError, match=r"compute.storage .*file/runs: cannot be written \(Not a directory\); name another"
+        UserError, match=r"compute.storage .*file/runs: cannot be written \(Not a directory\); name another"
     ):
         claim(ComputeConfig(storage=f"{tmp_path}/file/runs"))
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tadp_ray.config.errors import ConfigError
+from tadp_ray.errors import UserError
 from tadp_ray.models.tokens import LearnedToken, write_learned
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.sweep.preview import preview
@@ -87,7 +88,7 @@ def test_axes_that_make_no_cells_are_refused(experiment: Path, axes: str, said: 
 
 def test_what_training_would_stumble_over_is_said_before(experiment: Path, tmp_path: Path) -> None:
     def said(*overrides: str) -> str:
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(UserError) as caught:
             plan = make_plan(experiment, "pocket", overrides=overrides)
             plan.check(plan.asked)
         return str(caught.value)
@@ -116,7 +117,7 @@ axes:
     (tmp_path / "personalization").mkdir()
     (tmp_path / "personalization/night_a.yaml").write_text("")
     with pytest.raises(
-        ValueError, match=r"night_a/learned_embeds.safetensors is not there; make it: tadp-ray personalize"
+        UserError, match=r"night_a/learned_embeds.safetensors is not there; make it: tadp-ray personalize"
     ):
         make_plan(experiment, "pocket")
     for name, value in (("night_a", 0.0), ("night_b", 1.0)):
@@ -132,7 +133,7 @@ axes:
     after = make_plan(experiment, "pocket")
     changed = [old.fingerprint != new.fingerprint for old, new in zip(before.cells, after.cells, strict=True)]
     assert changed == [False, False, False, True]
-    with pytest.raises(ValueError, match="its token is '<night>', which no prompt says; add it to caption.modifiers"):
+    with pytest.raises(UserError, match="its token is '<night>', which no prompt says; add it to caption.modifiers"):
         recipe = after.cells[3].recipe.model_copy(update={"caption": before.cells[0].recipe.caption})
         Study(recipe, 0).check()
 

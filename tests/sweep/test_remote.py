@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.errors import UserError
 from tadp_ray.sweep import remote as remote_module
 from tadp_ray.sweep.address import Remote
 from tadp_ray.sweep.remote import Copy, followed, node_folder, on_node, pull
@@ -122,18 +123,18 @@ def test_the_command_follows_and_a_failure_is_told(cell: Cell, node, monkeypatch
         replace(self, *arguments)
 
     monkeypatch.setattr(Remote, "replace", sometimes)
-    with pytest.raises(ValueError, match="the loss is nan"):
+    with pytest.raises(UserError, match="the loss is nan"):
         with followed(cell.recipe.compute.address, [cell]), on_node(cell) as here:
             with Journal(here.folder, "f"):
-                raise ValueError("the loss is nan")
+                raise UserError("the loss is nan")
     assert next(failures, None) is None
     assert [record["type"] for record in read_journal(cell.folder)] == ["started", "failed"]
 
 
 def test_an_address_that_is_none_or_does_not_answer_is_told(free_port: int) -> None:
     with pytest.raises(
-        ValueError, match="compute.storage nowhere://x: Unrecognized .*name a folder, an address of pyarrow's"
+        UserError, match="compute.storage nowhere://x: Unrecognized .*name a folder, an address of pyarrow's"
     ):
         Remote("nowhere://x")
-    with pytest.raises(ValueError, match="not to be read and written .*Could not connect .*check its name, its rights"):
+    with pytest.raises(UserError, match="not to be read and written .*Could not connect .*check its name, its rights"):
         Remote(f"s3://bucket/x?endpoint_override=127.0.0.1:{free_port}&scheme=http").claim()

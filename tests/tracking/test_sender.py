@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tadp_ray.errors import UserError
 from tadp_ray.tracking.query import finished, history, rows
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.source import cell_source
@@ -233,5 +234,5 @@ def test_a_server_that_stays_away_holds_up_nobody_and_the_rest_is_counted(store,
     assert sender.close(timeout=1) == 21
     assert time.monotonic() - began < 3
     assert len(said) == 1
-    with pytest.raises(ValueError, match="does not take records"):
+    with pytest.raises(UserError, match="does not take records"):
         replay(away, cell_source(sweep, cell))

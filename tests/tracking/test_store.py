@@ -7,26 +7,27 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from tadp_ray.errors import UserError
 from tadp_ray.tracking.store import first_line, open_store
 from tadp_ray.tracking.sweep_run import attach, parent, record_plan
 
 
 def test_a_server_that_is_not_there_is_named_with_the_mend(free_port):
-    with pytest.raises(ValueError, match=rf"127.0.0.1:{free_port} does not answer.*start it, fix the URI"):
+    with pytest.raises(UserError, match=rf"127.0.0.1:{free_port} does not answer.*start it, fix the URI"):
         open_store(f"http://127.0.0.1:{free_port}")
 
 
 def test_a_server_that_is_silent_costs_five_seconds():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
-        with pytest.raises(ValueError, match="does not answer"):
+        with pytest.raises(UserError, match="does not answer"):
             open_store(f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert time.monotonic() - began < 8
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "http"])
 def test_a_database_server_is_knocked_at_too_and_its_password_stays_secret(scheme, free_port):
-    with pytest.raises(ValueError, match=r"me:\*\*\*@127.0.0.1.*refused") as error:
+    with pytest.raises(UserError, match=r"me:\*\*\*@127.0.0.1.*refused") as error:
         open_store(f"{scheme}://me:secret@127.0.0.1:{free_port}/mlflow")
     assert "secret" not in str(error.value)
 
@@ -55,7 +56,7 @@ def test_a_store_that_takes_numbers_but_no_files_is_told(store, make_cell, tmp_p
     """Before a sweep it is an error; afterwards table and figures are on disk anyway."""
     store.client.create_experiment("prec_recall", artifact_location="file:///proc/nowhere")
     run = parent(store, "prec_recall", "pocket", "key")
-    with pytest.raises(ValueError, match="answers but takes no files .* mend its artifact store first"):
+    with pytest.raises(UserError, match="answers but takes no files .* mend its artifact store first"):
         record_plan(store, run, "recipe pocket", [make_cell()])
     (tmp_path / "table.md").write_text("| 1 |")
     attach(store, run, [tmp_path / "table.md"])

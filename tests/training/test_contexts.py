@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tadp_ray.errors import UserError
 from tadp_ray.training import contexts
 from tadp_ray.training.contexts import Contexts
 
@@ -43,5 +44,5 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     Contexts(Encoder()).keep(tmp_path, ["ox"])
     (file,) = tmp_path.glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=f"{file}: not readable .* delete it to have it made afresh"):
+    with pytest.raises(UserError, match=f"{file}: not readable .* delete it to have it made afresh"):
         Contexts(Encoder()).keep(tmp_path, ["ox"])

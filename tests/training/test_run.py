@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PER_IMAGE, read_per_image
 from tadp_ray.scoring import score_depth, score_detection, score_segmentation
 from tadp_ray.tasks import Task
@@ -118,9 +119,9 @@ def test_a_finished_cell_leaves_what_each_image_adds_to_its_score_and_predicts_t
         assert predict_cell(cell, cell.folder / MODEL, tmp_path / task, CPU) == 5
         assert score_files(task, tmp_path / task)[metric] == pytest.approx(metrics[metric], rel=1e-12)
         assert sorted(path.stem for path in (tmp_path / task / "images").iterdir()) == list(images.ids)
-    with pytest.raises(ValueError, match="weights of another cell"):
+    with pytest.raises(UserError, match="weights of another cell"):
         predict_cell(tiny_cell(), cell.folder / MODEL, tmp_path, CPU)
-    with pytest.raises(ValueError, match="no such file; the cell's weights were moved or deleted"):
+    with pytest.raises(UserError, match="no such file; the cell's weights were moved or deleted"):
         predict_cell(tiny_cell(), tmp_path / MODEL, tmp_path, CPU)
     shown = (found["segmentation"].areas("truth") > 0).sum(1)
     said = found["segmentation"].column("recall") * shown
@@ -289,11 +290,11 @@ def test_a_checkpoint_of_another_cell_or_a_torn_one_is_refused(tiny_cell, stop_a
     saved = (cell.folder / CHECKPOINT).read_bytes()
     other.folder.mkdir(parents=True)
     (other.folder / CHECKPOINT).write_bytes(saved)
-    with pytest.raises(ValueError, match=f"checkpoint of another cell.*{cell.fingerprint[:16]}.*Delete it"):
+    with pytest.raises(UserError, match=f"checkpoint of another cell.*{cell.fingerprint[:16]}.*Delete it"):
         train_cell(other, CPU)
     for path in checkpoints(cell.folder):
         path.write_bytes(saved[: len(saved) // 2])
-    with pytest.raises(ValueError, match="previous.safetensors: not a readable checkpoint.*delete it"):
+    with pytest.raises(UserError, match="previous.safetensors: not a readable checkpoint.*delete it"):
         train_cell(cell, CPU)
 
 
@@ -328,19 +329,19 @@ def test_the_best_weights_are_kept_beside_the_last(tiny_cell, monkeypatch: pytes
 
 def test_a_diverging_cell_says_so(tiny_cell) -> None:
     cell = tiny_cell(schedule={"learning_rate": 1.0, "unet_scale": 10.0, "iterations": 20, "warmup_iterations": 0})
-    with pytest.raises(ValueError, match=r"the loss is .*; lower schedule.learning_rate=1.0"):
+    with pytest.raises(UserError, match=r"the loss is .*; lower schedule.learning_rate=1.0"):
         train_cell(cell, CPU)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_never_silently_a_cpu(tiny_cell) -> None:
-    with pytest.raises(ValueError, match="sees no GPU here; install a torch .* or set compute.gpus: 0"):
+    with pytest.raises(UserError, match="sees no GPU here; install a torch .* or set compute.gpus: 0"):
         train_cell(tiny_cell(), torch.device("cuda"))
 
 
 def test_one_process_at_a_time_trains_a_cell(tmp_path: Path) -> None:
     with Journal(tmp_path, "f"):
-        with pytest.raises(ValueError, match="another process is at work here"):
+        with pytest.raises(UserError, match="another process is at work here"):
             Journal(tmp_path, "f", patience=0.0)
     # A lock ends with its holder.
     with Journal(tmp_path, "f", patience=0.0):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tadp_ray.errors import UserError
 from tadp_ray.training import checkpoint
 from tadp_ray.training.checkpoint import read_tensors
 from tadp_ray.training.reporter import CHECKPOINT, Journal, before, read_journal
@@ -60,7 +61,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path: Path, m
     monkeypatch.setattr(checkpoint, "save_file", full)
     with Journal(tmp_path, "f") as journal:
         for times in (1, 2):
-            with pytest.raises(ValueError, match="checkpoint.safetensors: cannot be written.*No space left.*make room"):
+            with pytest.raises(UserError, match="checkpoint.safetensors: cannot be written.*No space left.*make room"):
                 with Saver(tmp_path / CHECKPOINT, journal) as saver:
                     for _ in range(times):
                         saver.save(model, optimizer, {"step": 1})
