@@ -114,7 +114,7 @@ def test_modifiers_take_captions_up_one_after_the_other_and_leave_them_room():
     assert crowded.truncated == 0 and crowded["a"].endswith("night style")
     with pytest.raises(UserError, match="has 8 tokens without a caption, of which this model's text encoder reads 8"):
         prompts(budget=8, modifiers=modifiers)
-    with pytest.raises(UserError, match=r"modifiers: 'at night' must hold \{caption\} once"):
+    with pytest.raises(ValueError, match=r"modifiers: 'at night' must hold \{caption\} once"):
         prompts(modifiers=("at night",))
     with pytest.raises(ValueError, match="modifiers make a sentence"):
         prompts(source="class_names", encoding="names", modifiers=modifiers)
