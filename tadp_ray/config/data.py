@@ -153,8 +153,12 @@ class CaptionConfig(Vocabulary):
     )
     modifiers: tuple[str, ...] = Field(
         (),
-        description=f"sentences that take up the caption at {CAPTION}, the first first: a dark night photo of a {CAPTION}; in "
-        "training and in evaluation, as the paper does across domains",
+        description=f"sentences that take up the caption at {CAPTION}, the first first: a dark night photo of a {CAPTION}",
+    )
+    modifiers_apply: Literal["train+eval", "eval"] = Field(
+        "train+eval",
+        description="which prompts the modifiers are put around: those of training and of evaluation (code: segmentation across "
+        "domains), or of evaluation alone, so that training knows the captions only (code: detection across domains)",
     )
     encoding: Literal["text", "names", "class_embeddings"] = Field(
         "text",

@@ -96,8 +96,11 @@ class Study:
 
     @cached_property
     def train_prompts(self) -> Prompts:
-        """The prompt of each training image."""
-        return prompts_of(self.recipe.caption, self.train, self.seed, *self._origin[:2])
+        """The prompt of each training image, without modifiers where they are for evaluation alone."""
+        caption = self.recipe.caption
+        if caption.modifiers_apply == "eval":
+            caption = caption.model_copy(update={"modifiers": ()})
+        return prompts_of(caption, self.train, self.seed, *self._origin[:2])
 
     @cached_property
     def val_prompts(self) -> Prompts:
@@ -203,7 +206,7 @@ class Study:
                 )
 
     def _check_token(self) -> None:
-        """Refuse a learned token that no prompt says."""
+        """Refuse a learned token that no prompt says, neither in training nor in evaluation."""
         if path := self.recipe.model.embeddings:
             token = read_learned(path).token
             if not any(

@@ -1,0 +1,68 @@
+"""What a cell is made from: the prompts of training and of evaluation, and what is refused before any training."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.errors import UserError
+from tadp_ray.models.tokens import LearnedToken, write_learned
+from tadp_ray.training.study import Study
+
+NIGHT = ["a dark <night> photo of a {caption}"]
+
+
+def study(make: Callable[..., Cell], caption: dict, **model: object) -> Study:
+    """A tiny cell's study with this caption."""
+    return Study(make(caption={"source": "oracle", **caption}, model=model).recipe, 0)
+
+
+@pytest.mark.parametrize(("apply", "told"), [("train+eval", True), ("eval", False)])
+def test_modifiers_are_put_around_evaluations_prompts_always_and_around_trainings_by_choice(
+    tiny_cell: Callable[..., Cell], apply: str, told: bool
+) -> None:
+    plain = study(tiny_cell, {})
+    night = study(tiny_cell, {"modifiers": NIGHT, "modifiers_apply": apply})
+
+    def around(prompts: dict[str, str]) -> dict[str, str]:
+        return {image_id: f"a dark <night> photo of a {text}" for image_id, text in prompts.items()}
+
+    assert night.val_prompts.by_id == around(plain.val_prompts.by_id)
+    before = plain.train_prompts.by_id
+    assert night.train_prompts.by_id == (around(before) if told else before)
+    assert len(before) == 10 and all(before.values())
+
+
+def test_a_row_without_modifiers_may_say_where_they_apply(tiny_cell: Callable[..., Cell]) -> None:
+    null = study(tiny_cell, {"modifiers_apply": "eval"})
+    null.check()
+    assert null.train_prompts.by_id == study(tiny_cell, {}).train_prompts.by_id
+
+
+def test_a_learned_token_that_only_evaluation_says_is_said(tiny_cell: Callable[..., Cell], tmp_path: Path) -> None:
+    token = tmp_path / "learned_embeds.safetensors"
+    write_learned(token, LearnedToken("<night>", torch.full((64,), 0.5)))
+    study(tiny_cell, {"modifiers": NIGHT, "modifiers_apply": "eval"}, embeddings=token).check()
+    with pytest.raises(UserError, match="its token is '<night>', which no prompt says; add it to caption.modifiers"):
+        study(tiny_cell, {"modifiers": ["a photo of {caption}"], "modifiers_apply": "eval"}, embeddings=token).check()
+
+
+@pytest.mark.parametrize("scale", ["pocket", "paper"])
+def test_published_detection_across_domains_tells_of_the_look_in_evaluation_only_and_segmentation_always(
+    scale: str,
+) -> None:
+    from tadp_ray.config.cell import grid, recipe_at
+    from tadp_ray.config.load import load_experiment, load_recipe_values, load_sweep
+
+    experiments = Path(__file__).resolve().parents[2] / "experiments"
+    for task, apply in (("detection", "eval"), ("segmentation", "train+eval")):
+        file = experiments / f"cross_domain_{task}.yaml"
+        experiment = load_experiment(file)
+        sweep = load_sweep(experiments / experiment.sweep_at(scale))
+        raw, origin = load_recipe_values(experiments / experiment.recipes[scale])
+        recipes = [recipe_at(raw, origin, sweep.changes(point), file) for point in grid(sweep)]
+        modified = [recipe.caption for recipe in recipes if recipe.caption.modifiers]
+        assert {caption.modifiers_apply for caption in modified} == {apply}
+        assert (len(recipes), len(modified)) == (12, 10)
