@@ -42,7 +42,8 @@ class DetectionMetrics:
 
         Args:
             predictions: per image boxes (N, 4) xyxy, scores (N,) and labels (N,), int64 class index from 0, on the CPU.
-            targets: per image boxes (M, 4), labels (M,) and difficult (M,), bool: no loss to miss, no fault to find.
+            targets: per image boxes (M, 4), labels (M,) and difficult (M,), bool: no loss to miss, no fault to find. Where
+                there is crowd (M,), bool, COCO's figures take those objects for crowds; they must be difficult too.
         """
         self._images += zip(predictions, targets, strict=True)
 
@@ -78,7 +79,7 @@ class DetectionMetrics:
 
         ap, ap50, ap75: VOC's area under the curve (2010 and later); ap is the mean over overlaps of 0.5, 0.55 .. 0.95, the
         published "AP". ap_voc07, ap50_voc07: VOC's mean over 11 recalls (2007). coco_ap, coco_ap50, coco_ap75: COCO's,
-        difficult objects ignored and not taken for crowds. ap50/<class>: of one class.
+        in which any number of detections may lie in a crowd, and difficult objects are ignored. ap50/<class>: of one class.
 
         Raises:
             UserError: no class has objects.
@@ -175,11 +176,11 @@ def eleven_points(curve: Curve) -> float:
 
 
 def coco(images: Sequence[tuple[Boxes, Boxes]], classes: int) -> dict[str, float]:
-    """coco_ap, coco_ap50 and coco_ap75 in percent, by pycocotools."""
+    """coco_ap, coco_ap50 and coco_ap75 in percent, by pycocotools; equal scores keep the order of the images."""
     objects = [
         # pycocotools overwrites an object's "ignore" by "iscrowd", but ignores as well what is smaller than nothing.
-        row | {"iscrowd": 0, "area": -1 if difficult else row["area"]}
-        for row, difficult in rows((target for _, target in images), "difficult")
+        row | {"iscrowd": int(crowd), "area": -1 if difficult and not crowd else row["area"]}
+        for row, (difficult, crowd) in rows((marked(target) for _, target in images), "marks")
     ]
     detections = [row | {"score": score} for row, score in rows((found for found, _ in images), "scores")]
     frame = {"images": [{"id": n} for n in range(len(images))], "categories": [{"id": n} for n in range(classes)]}
@@ -195,8 +196,14 @@ def coco(images: Sequence[tuple[Boxes, Boxes]], classes: int) -> dict[str, float
     return dict(zip(("coco_ap", "coco_ap50", "coco_ap75"), (100 * evaluation.stats[:3]).tolist(), strict=True))
 
 
-def rows(images: Iterable[Boxes], extra: str) -> Iterator[tuple[dict, float]]:
-    """Every box as a COCO annotation (left, top, width, height), with its score or whether it is difficult."""
+def marked(target: Boxes) -> Boxes:
+    """An image's objects with marks (M, 2), bool: whether each is difficult, and whether it is a crowd."""
+    difficult = target["difficult"]
+    return {**target, "marks": torch.stack([difficult, target.get("crowd", torch.zeros_like(difficult))], 1)}
+
+
+def rows(images: Iterable[Boxes], extra: str) -> Iterator[tuple[dict, Any]]:
+    """Every box as a COCO annotation (left, top, width, height), with what its image holds of it under `extra`."""
     boxes = (
         (image, *box)
         for image, held in enumerate(images)

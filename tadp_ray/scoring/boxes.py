@@ -22,8 +22,8 @@ def score_detection(
             or a COCO results file, whose category_id is that of the target file, or the place in `classes`, counted from
             1, if the targets are VOC's.
         targets: folder of VOC annotations (XML), an image being called as its file without the ending; or a COCO annotation
-            file, in which objects marked iscrowd, ignore or difficult count as difficult (COCO itself lets any number of
-            detections lie in a crowd; sets with crowds are to be scored by its own program).
+            file, in which objects marked ignore or difficult count as difficult. Those marked iscrowd do so in VOC's
+            figures; in COCO's, as COCO has it, any number of detections may lie in them. Equal scores rank by image id there.
         classes: names as the targets spell them; what is of another class is left aside.
         images: list of the images to score, one a line, as in VOC's ImageSets/Main; None: all that the targets name.
 
@@ -64,5 +64,6 @@ def tensors(things: Sequence[Thing], classes: Sequence[str], value: str) -> Boxe
     return {
         "boxes": torch.tensor([thing.box for thing in scored], dtype=torch.float64).reshape(-1, 4),
         "labels": torch.tensor([classes.index(thing.name) for thing in scored], dtype=torch.int64),
+        "crowd": torch.tensor([thing.crowd for thing in scored], dtype=torch.bool),
         value: torch.tensor([thing.value for thing in scored], dtype=kind),
     }

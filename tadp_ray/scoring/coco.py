@@ -49,7 +49,7 @@ class Marked(Entry):
 
 
 class Annotation(Marked):
-    """An object; one mark out of three, each of which some converters use, makes it difficult."""
+    """An object; ignore and difficult, each of which some converters write, make it difficult, and iscrowd a crowd."""
 
     iscrowd: bool = False
     ignore: bool = False
@@ -73,10 +73,13 @@ class Annotations(Entry):
 def read_coco(path: Path, images: Path | None) -> Truth:
     """The objects of an annotation file; an image is called as its file without folder and ending.
 
+    Images are in the order of their ids, which ranks detections of equal scores as COCO's own program does.
+
     Raises:
         UserError: the file is not as COCO's are, or lacks images to score.
     """
     file = read_json(path, Annotations)
+    file.images.sort(key=lambda image: (isinstance(image.id, str), image.id))
     names = {str(image.id): Path(image.file_name).stem for image in file.images}
     categories = {category.id: category.name for category in file.categories}
     objects: dict[str, list[Thing]] = {image: [] for image in names.values()}
@@ -86,9 +89,11 @@ def read_coco(path: Path, images: Path | None) -> Truth:
         if image is None or name is None:
             problems.append(f"{path}: annotations.{number}: its image_id or category_id is not defined in this file")
         else:
-            objects[image].append(Thing(name, entry.edges, entry.iscrowd or entry.ignore or entry.difficult))
+            difficult = entry.iscrowd or entry.ignore or entry.difficult
+            objects[image].append(Thing(name, entry.edges, difficult, entry.iscrowd))
     refuse(problems)
-    return Truth({image: objects[image] for image in selected(images, objects, path)}, names, categories)
+    wanted = set(selected(images, objects, path))
+    return Truth({image: things for image, things in objects.items() if image in wanted}, names, categories)
 
 
 def read_results(path: Path, truth: Truth, classes: Sequence[str]) -> dict[str, list[Thing]]:

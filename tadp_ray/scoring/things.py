@@ -20,6 +20,8 @@ class Thing:
     box: Box
     value: float
     """Of a detection its score, of an object whether it is difficult."""
+    crowd: bool = False
+    """Of an object, whether it is a crowd of them, as COCO marks; it is difficult then, too."""
 
 
 @dataclass(frozen=True)
