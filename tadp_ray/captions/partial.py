@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tadp_ray.errors import UserError
+from tadp_ray.files import sync
 
 BEGINNING = b'{"partial_captions": 1'
 
@@ -54,6 +55,7 @@ class Partial:
     def __init__(self, path: Path, captioner: Mapping[str, Any]) -> None:
         self.path, self.described = path, Described()
         path.touch()
+        sync(path.parent)
         content = path.read_bytes()
         if not (content.startswith(BEGINNING) or BEGINNING.startswith(content)):
             raise UserError(f"{path}: not the captions of an unfinished run; move it away, or write to another --out")

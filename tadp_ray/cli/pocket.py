@@ -145,7 +145,10 @@ def show(
 
         from tadp_ray.data.scenes import Scenes
         from tadp_ray.data.styles import STYLES
+        from tadp_ray.files import drafted
         from tadp_ray.pictures.sheet import contact_sheet
 
-        Image.fromarray(contact_sheet([Scenes(split, count, seed, size, style) for style in STYLES])).save(output)
+        with drafted(output) as draft:
+            sheet = contact_sheet([Scenes(split, count, seed, size, style) for style in STYLES])
+            Image.fromarray(sheet).save(draft, "PNG")
         console.print(output)

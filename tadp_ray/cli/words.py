@@ -61,7 +61,7 @@ def parse_classes(text: str) -> list[str]:
     if "," in text:
         names = [part.strip() for part in text.split(",")]
     elif Path(text).exists() and not Path(text).is_dir():
-        names = [line.strip() for line in Path(text).read_text().splitlines()]
+        names = [line.strip() for line in Path(text).read_text(encoding="utf-8-sig").split("\n")]
     else:
         raise UserError(f"--classes {text}: neither names apart by commas nor a file (one name: 'name,')")
     names = [name for name in names if name]

@@ -7,6 +7,7 @@ from tadp_ray.config.analysis import Analysis
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
+from tadp_ray.files import write_text
 
 KINDS = {
     "analysis": Analysis,
@@ -35,5 +36,5 @@ def write_schemas(folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{kind}.json" for kind in KINDS]
     for file in files:
-        file.write_text(json_schema(file.stem))
+        write_text(file, json_schema(file.stem))
     return files

@@ -37,7 +37,8 @@ def read_per_image(path: Path) -> "PerImage":
         UserError: it is cut short, or of another kind.
     """
     try:
-        header, *images = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        # Not splitlines: a prompt may hold other Unicode line breaks, which JSON leaves as they are.
+        header, *images = [json.loads(line) for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n")]
         if header["per_image"] != 1 or header["images"] != len(images):
             raise ValueError(f"{len(images)} lines of version {header['per_image']}, not {header['images']} of 1")
     except (ValueError, KeyError, TypeError) as error:

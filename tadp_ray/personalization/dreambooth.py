@@ -9,6 +9,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from tadp_ray.config.personalization import Prior
+from tadp_ray.files import drafted_folder
 from tadp_ray.models.conditioning import encode_prompts
 from tadp_ray.models.weights import locate
 from tadp_ray.personalization.images import Latents, encode_look
@@ -69,7 +70,8 @@ def prior_latents(lesson: Lesson, pipeline: StableDiffusionPipeline, prior: Prio
 def write_folder(lesson: Lesson, pipeline: StableDiffusionPipeline) -> None:
     """Write the model into the job's folder, as diffusers reads it."""
     folder = lesson.job.folder
-    pipeline.save_pretrained(folder, safe_serialization=True)
-    # transformers writes its tokenizers in another form than they are published in, which not every loader reads.
-    shutil.copytree(locate(lesson.job.plan.weights) / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
+    with drafted_folder(folder) as draft:
+        pipeline.save_pretrained(draft, safe_serialization=True)
+        # transformers writes its tokenizers in another form than they are published in, which not every loader reads.
+        shutil.copytree(locate(lesson.job.plan.weights) / "tokenizer", draft / "tokenizer", dirs_exist_ok=True)
     (folder / PRIOR).unlink(missing_ok=True)

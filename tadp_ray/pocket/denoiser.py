@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from tadp_ray.files import drafted_folder
 from tadp_ray.models.conditioning import encode_prompts
 from tadp_ray.models.denoising import assembled, denoising_errors
 from tadp_ray.pocket.tokenizer import write_tokenizer
@@ -103,8 +104,9 @@ def save_pipeline(folder: Path, vae: AutoencoderKL, denoiser: Denoiser) -> None:
         tokenizer=denoiser.tokenizer,
         scheduler=denoiser.scheduler,
     )
-    pipeline.save_pretrained(folder, safe_serialization=True)
-    write_tokenizer(folder / "tokenizer")
+    with drafted_folder(folder) as draft:
+        pipeline.save_pretrained(draft, safe_serialization=True)
+        write_tokenizer(draft / "tokenizer")
 
 
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:

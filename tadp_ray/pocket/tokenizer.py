@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from tadp_ray.files import write_text
+
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 WORDS = """
@@ -59,6 +61,6 @@ def write_tokenizer(folder: Path, words: Iterable[str] = WORDS) -> None:
     tokens = letters + [letter + "</w>" for letter in letters] + ["".join(pair) for pair in ranks] + [START, END]
     vocabulary = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    write_text(folder / "vocab.json", json.dumps(vocabulary))
     lines = ["#version: 0.2", *(" ".join(pair) for pair in ranks)]
-    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(folder / "merges.txt", "\n".join(lines) + "\n")

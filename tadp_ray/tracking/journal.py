@@ -23,7 +23,7 @@ class Tail:
             file.seek(self._offset)
             whole, end, _ = file.read().rpartition(b"\n")
         self._offset += len(whole) + len(end)
-        return [record for line in whole.splitlines() if (record := parse(line)) is not None]
+        return [record for line in whole.split(b"\n") if (record := parse(line)) is not None]
 
 
 def parse(line: bytes) -> dict[str, Any] | None:

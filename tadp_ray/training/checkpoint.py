@@ -37,8 +37,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
     try:
         with drafted(path) as draft:
             save_file(held, draft, {"facts": json.dumps(facts)})
-            with draft.open("rb") as file:
-                os.fsync(file.fileno())
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: cannot be written ({error}); make room or give access, then run this again") from None
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
-from tadp_ray.files import write_text
+from tadp_ray.files import drafted, write_text
 from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
 from tadp_ray.training.distributed import World
@@ -89,7 +89,8 @@ def file_names(ids: Sequence[str]) -> list[str]:
 def save(path: Path, values: np.ndarray) -> None:
     """Write an array by what its file is called."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, values) if path.suffix == ".npy" else Image.fromarray(values).save(path)
+    with drafted(path) as draft, draft.open("wb") as file:
+        np.save(file, values) if path.suffix == ".npy" else Image.fromarray(values).save(file, "PNG")
 
 
 class MapFiles:

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -51,7 +52,7 @@ class Journal:
             held.callback(os.close, self._lock)
             # A process that was killed while it wrote leaves a draft, as large as what it wrote.
             for path in filter(is_draft, folder.iterdir()):
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
             # Without a buffer, what a full disk does not take is not kept for later, in the middle of another record.
             self._file = held.enter_context((folder / JOURNAL).open("ab+", buffering=0))
             self._torn = False
@@ -168,7 +169,7 @@ def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
     path = folder / JOURNAL
     if not path.is_file():
         return
-    for line in path.read_bytes().splitlines():
+    for line in path.read_bytes().split(b"\n"):
         try:
             yield json.loads(line)
         except ValueError:

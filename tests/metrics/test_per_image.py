@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from tadp_ray.captions import CaptionStore, make_prompts
+from tadp_ray.config.data import CaptionConfig
 from tadp_ray.errors import UserError
 from tadp_ray.metrics.depth import DepthMetrics
 from tadp_ray.metrics.detection import DetectionMetrics
@@ -93,3 +95,15 @@ def test_a_torn_file_is_refused(tmp_path: Path) -> None:
     path.write_text("\n".join(path.read_text().splitlines()[:2]))
     with pytest.raises(UserError, match="not a whole file .*train the cell anew"):
         read_per_image(path)
+
+
+def test_a_prompt_may_hold_any_line_break(tmp_path: Path) -> None:
+    """Those that str.splitlines knows, and JSON does not escape, from a store through the prompts into the file and back."""
+    caption = "a\u2028cat\u2029on\x85a\x0b\x0c\x1c\x1d\x1e\rroad\nby night"
+    CaptionStore({"a": (caption,), "b": ("a dog",)}).write(tmp_path / "store.jsonl")
+    config = CaptionConfig(source="store", store=tmp_path / "store.jsonl")
+    prompts = make_prompts(config, {"a": (), "b": ()}, CLASSES, 0, len, 77)
+    assert prompts["a"] == caption
+    path = tmp_path / "images.jsonl"
+    write_per_image(path, "depth", CLASSES, [{"id": name, "prompt": prompts[name]} for name in ("a", "b")])
+    assert [image["prompt"] for image in read_per_image(path).images] == [caption, "a dog"]

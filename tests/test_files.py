@@ -1,0 +1,73 @@
+"""Files are there whole, on the disk, or not at all."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+import tadp_ray
+from tadp_ray.files import drafted_folder, is_draft, write_text
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was brought to the disk and what was moved into place, in order."""
+    done: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def fsync(descriptor: int) -> None:
+        done.append(f"sync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name.split('.')[0]}")
+        sync(descriptor)
+
+    def move(self: Path, target: Path) -> Path:
+        done.append(f"move {Path(target).name}")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", move)
+    return done
+
+
+def test_contents_are_on_the_disk_before_the_old_file_goes_and_the_name_after(tmp_path: Path, done: list[str]) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write_text(folder / "a", "new")
+    assert done == ["sync a", "move a", "sync folder"] and (folder / "a").read_text() == "new"
+
+
+def test_a_folder_is_filled_at_the_end_and_what_else_it_holds_stays(tmp_path: Path, done: list[str]) -> None:
+    folder = tmp_path / "model"
+    (folder / "unet").mkdir(parents=True)
+    (folder / "unet/a").write_text("old")
+    (folder / "journal").write_text("kept")
+    (folder / ".tmpleft").mkdir()
+    (folder / ".tmpleft/half").write_text("of a killed process")
+    with pytest.raises(KeyboardInterrupt), drafted_folder(folder) as draft:
+        (draft / "unet").mkdir()
+        (draft / "unet/a").write_text("half")
+        assert is_draft(draft)
+        raise KeyboardInterrupt
+    assert not done and (folder / "unet/a").read_text() == "old"
+    with drafted_folder(folder) as draft:
+        (draft / "unet").mkdir()
+        (draft / "unet/a").write_text("new")
+        (draft / "index").write_text("new")
+    assert done == ["sync index", "move index", "sync model", "sync a", "move a", "sync unet"]
+    found = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    assert found == {"unet/a": "new", "index": "new", "journal": "kept"}
+
+
+def test_nothing_is_written_past_a_draft() -> None:
+    """What writes a file in place would leave half of it. Journals and unfinished captions grow line by line instead."""
+    past = re.compile(
+        r"(?<!draft)\.(write_text|write_bytes|savefig|save_pretrained)\(|(?<!draft)\.open\(\"[wx]|np\.save\(path"
+    )
+    root = Path(tadp_ray.__file__).parent
+    found = [
+        f"{path.relative_to(root)}: {line.strip()}"
+        for path in root.rglob("*.py")
+        for line in path.read_text().split("\n")
+        if past.search(line) and "savefig(draft" not in line and "save_pretrained(draft" not in line
+    ]
+    assert not found
