@@ -75,14 +75,21 @@ def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: Diffusio
     numbers = {name: float(values.mean()) for name, values in table.items()}
     lean = float((table[f"look-alike before: {DENSITY}"] > 1).mean()) * 100
     claims = [
-        Claim(
+        Claim.among(
+            len(cases),
+            "cases",
             "without its thing a word attends to the look-alike more than evenly (% of cases)",
             lean,
             "at least 80",
             lean >= 80,
         ),
-        Claim(
-            "with its thing pasted beside, it attends to the thing more (% of cases)", share, "at least 80", share >= 80
+        Claim.among(
+            len(cases),
+            "cases",
+            "with its thing pasted beside, it attends to the thing more (% of cases)",
+            share,
+            "at least 80",
+            share >= 80,
         ),
     ]
     pictures = write_both(draw(cases[:6]), folder / "copy_paste.png")

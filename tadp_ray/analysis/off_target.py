@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from tadp_ray.analysis.finding import Claim, Outcome, Trained
+from tadp_ray.analysis.finding import SEEDS, Claim, Outcome, Trained
 from tadp_ray.analysis.shown import look_alikes
 from tadp_ray.analysis.trained import Segmenter, load_segmenter
 from tadp_ray.config.analysis import OffTarget
@@ -104,7 +104,7 @@ def compared(
 
 
 def claims(seeds: Sequence[Mapping[str, float]]) -> list[Claim]:
-    """What the paper says, held against the model in which it shows least."""
+    """What the paper says, held against the model in which it shows least; with fewer than three models nothing is judged."""
     least = {
         "all names raise the probability of look-alikes (points)": [
             seed["look-alikes: rise in points"] for seed in seeds
@@ -115,7 +115,7 @@ def claims(seeds: Sequence[Mapping[str, float]]) -> list[Claim]:
         "all names lose mIoU (points)": [seed["mIoU: lost in points"] for seed in seeds],
     }
     where = "above 0" if len(seeds) == 1 else f"above 0 in each of {len(seeds)} seeds; the least is told"
-    return [Claim(text, min(values), where, min(values) > 0) for text, values in least.items()]
+    return [Claim.among(len(seeds), SEEDS, text, min(values), where, min(values) > 0) for text, values in least.items()]
 
 
 def strongest(classes: Sequence[str], rise: np.ndarray) -> list[tuple[str, str, float]]:

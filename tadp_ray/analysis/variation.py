@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from tadp_ray.analysis.attention import image_latents
-from tadp_ray.analysis.finding import Claim, Outcome, Trained
+from tadp_ray.analysis.finding import Claim, Outcome, Trained, standard_error
 from tadp_ray.analysis.sheets import tallest
 from tadp_ray.analysis.shown import seen, shown
 from tadp_ray.analysis.trained import load_segmenter
@@ -163,22 +163,28 @@ def claims(config: Variation, off: dict[tuple[str, int], np.ndarray]) -> list[Cl
     rises = [
         float(off[names, b].mean() - off[names, a].mean()) for a, b in zip(config.steps, config.steps[1:], strict=False)
     ]
-    certain = 2 * float(gain.std(ddof=1)) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
+    certain = 2 * standard_error(gain)
     half = float(off[there, last].mean() / max(off[names, last].mean(), 1e-9))
     return [
-        Claim(
+        Claim.among(
+            len(gain),
+            "images",
             f"told all class names, off-target probability is higher after {last} steps than after {first} (points)",
             float(gain.mean()),
             f"above two standard errors, {certain:.2g}",
             float(gain.mean()) > certain,
         ),
-        Claim(
+        Claim.among(
+            len(gain),
+            "images",
             "and rises from each number of steps to the next (least rise, points)",
             min(rises),
             "above 0",
             min(rises) > 0,
         ),
-        Claim(
+        Claim.among(
+            len(gain),
+            "images",
             f"told a caption, it stays low (share of the other after {last} steps)",
             half,
             "at most 0.5",
@@ -217,7 +223,7 @@ def draw_curves(config: Variation, off: dict[tuple[str, int], np.ndarray], still
     axes = figure.subplots()
     for name, (colour, line) in COLOURS.items():
         values = [off[name, steps] for steps in config.steps]
-        means, bars = [v.mean() for v in values], [2 * v.std() / len(v) ** 0.5 for v in values]
+        means, bars = [v.mean() for v in values], [2 * standard_error(v) for v in values]
         axes.errorbar(
             config.steps, means, bars, color=colour, linestyle=line, marker="o", capsize=3, label=f"told {name}"
         )

@@ -18,6 +18,10 @@ FALLING = ("rmse", "rmse_log", "abs_rel", "sq_rel", "log10", "silog")
 """Metrics of which less is better."""
 
 
+ENOUGH = 3
+"""Seeds, images or cases without which no claim is judged: fewer do not tell how far they spread."""
+
+
 METRIC = "metric"
 """What a table's side calls the axis of several metrics."""
 

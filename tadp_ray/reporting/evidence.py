@@ -5,10 +5,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tadp_ray.config.vocabulary import ENOUGH
 from tadp_ray.reporting.table import Table
 
 Place = tuple[str, str, str]
 """Experiment, row and column."""
+Values = Mapping[Place, Mapping[int, float]]
+"""By place, the metric of every seed."""
 Steps = Sequence[tuple[Place, Place]]
 """(lower, higher)."""
 
@@ -17,7 +20,8 @@ Steps = Sequence[tuple[Place, Place]]
 class Claim:
     """The second place of every step is higher than the first; the smallest step decides.
 
-    A step is the mean over seeds of the difference within a seed; its spread is the sample standard deviation.
+    A step is the mean, over the seeds that both places have, of the difference within a seed; its spread is the sample
+    standard deviation. Fewer than three seeds do not tell the spread, so that nothing is judged by them.
     """
 
     text: str
@@ -34,14 +38,21 @@ class Claim:
             return f"at least 0, less {-self.spreads:g} SD"
         return f"at least {self.least:g}" + (f" and {self.spreads:g} SD" if self.spreads else "")
 
-    def judge(self, values: Mapping[Place, Sequence[float]]) -> "Finding":
+    def judge(self, values: Values) -> "Finding":
         """Hold the claim against the values of every seed of every complete place."""
         if any(place not in values for step in self.steps for place in step):
             return Finding(self.text, self.aim)
-        gaps = [[b - a for a, b in zip(values[low], values[high], strict=True)] for low, high in self.steps]
+        gaps = [
+            [values[high][seed] - values[low][seed] for seed in values[low] if seed in values[high]]
+            for low, high in self.steps
+        ]
+        if not all(gaps):
+            return Finding(self.text, self.aim, unjudged=f"its places share no seed; run {SEEDS}")
         smallest = min(gaps, key=statistics.fmean)
         mean = statistics.fmean(smallest)
-        sd = statistics.stdev(smallest) if len(smallest) > 1 else 0.0
+        sd = statistics.stdev(smallest) if len(smallest) > 1 else None
+        if min(map(len, gaps)) < ENOUGH:
+            return Finding(self.text, self.aim, len(smallest), mean, sd, unjudged=f"run {SEEDS}")
         bound = self.spreads * sd if self.spreads < 0 else max(self.least, self.spreads * sd)
         return Finding(self.text, self.aim, len(smallest), mean, sd, mean >= bound)
 
@@ -56,18 +67,24 @@ class Finding:
     mean: float | None = None
     """The smallest step in points of mIoU; None where places are missing."""
     sd: float | None = None
+    """None for one seed."""
     holds: bool | None = None
+    """None: not measured, or not judged."""
+    unjudged: str | None = None
+    """What must be done before it is judged."""
 
     @property
     def value(self) -> str | None:
-        """`14.0 ± 1.9 points of mIoU (3 seeds)`; None where places are missing."""
-        return None if self.mean is None else f"{self.mean:.1f} ± {self.sd:.1f} points of mIoU ({self.seeds} seeds)"
+        """`14.0 ± 1.9 points of mIoU (3 seeds)`, without a spread for one seed; None where places are missing."""
+        if self.mean is None:
+            return None
+        spread = "" if self.sd is None else f" ± {self.sd:.1f}"
+        return f"{self.mean:.1f}{spread} points of mIoU ({self.seeds} seed{'s' if self.seeds > 1 else ''})"
 
 
+SEEDS = "--seeds " + ",".join(map(str, range(ENOUGH)))
 PARTS = ("0.5", "0.75", "1.0")
 """The precisions and recalls of prec_recall.yaml."""
-
-
 EXPERIMENTS = ("prec_recall", "pocket_controls", "pocket_pretraining", "pocket_styles")
 """Whose tables the claims are about."""
 
@@ -122,7 +139,7 @@ def findings(tables: Mapping[str, Table | None]) -> list[Finding]:
         tables: by experiment, as far as they were run.
     """
     values = {
-        (name, entry.row, entry.column): entry.values
+        (name, entry.row, entry.column): dict(zip(entry.seeds, entry.values, strict=True))
         for name, table in tables.items()
         for entry in itertools.chain.from_iterable(table.entries if table else ())
         if entry.complete

@@ -1,5 +1,6 @@
 """Everything that a tracking store holds, part by part: each experiment at each scale, each analysis, and what is missing."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,11 +48,13 @@ class Part:
 
     @property
     def state(self) -> str:
-        """`whole`, `17 of 18 places`, `2 of 11 claims`, `not run`."""
+        """`whole`, `17 of 18 places`, `2 of 11 claims`, `0 of 11 claims; 11 not judged: run --seeds 0,1,2`, `not run`."""
         if self.missing:
             return "not run"
         if unknown := sum(claim.holds is None for claim in self.claims):
-            return f"{len(self.claims) - unknown} of {len(self.claims)} claims"
+            open_claims = Counter(claim.verdict for claim in self.claims if claim.unjudged)
+            said = "".join(f"; {count} {verdict}" for verdict, count in open_claims.items())
+            return f"{len(self.claims) - unknown} of {len(self.claims)} claims{said}"
         if self.table is None:
             return "whole"
         entries = [entry for row in self.table.entries for entry in row]
@@ -130,16 +133,23 @@ def evidence(parts: Sequence[Part]) -> Iterator[Part]:
     if not parts:
         return
     found = findings({part.name: part.table for part in parts})
-    claims = tuple(ClaimFound(text=own.claim, value=own.value, aim=own.aim, holds=own.holds) for own in found)
+    claims = tuple(
+        ClaimFound(text=own.claim, value=own.value, aim=own.aim, holds=own.holds, unjudged=own.unjudged)
+        for own in found
+    )
     yield Part(
         name="evidence",
         title="Claims held against their aims",
         question="Do right and whole captions help, does pretraining, and is a known style easier than another?",
         command="\n".join(part.command for part in parts),
-        facts={"value": "smallest difference in mIoU ± standard deviation over seeds, each taken within a seed"},
+        facts={
+            "value": "smallest difference in mIoU, each taken within a seed, ± sample standard deviation over several seeds"
+        },
         said=(verdicts(claims),),
         claims=claims,
-        missing=None if any(claim.holds is not None for claim in claims) else "none of its tables is whole",
+        missing=None
+        if any(claim.holds is not None or claim.unjudged for claim in claims)
+        else "none of its tables is whole",
     )
 
 
@@ -190,12 +200,13 @@ def analysed(found: AnalysisRun, folder: Path) -> Part:
 
 
 def verdicts(claims: Sequence[ClaimFound]) -> str:
-    """How many of some claims hold, and which do not."""
+    """How many of some claims hold, which do not, and why others are not judged."""
     judged = [claim for claim in claims if claim.holds is not None]
     failing = [claim.text for claim in judged if not claim.holds]
-    said = f"{len(judged) - len(failing)} of {len(judged)} measured claims hold"
+    said = f"{len(judged) - len(failing)} of {len(judged)} judged claims hold"
     said += f"; not: {', '.join(failing)}" if failing else ""
-    return said + (f"; {len(claims) - len(judged)} not measured." if len(judged) < len(claims) else ".")
+    others = Counter(claim.verdict for claim in claims if claim.holds is None)
+    return said + "".join(f"; {count} {verdict}" for verdict, count in others.items()) + "."
 
 
 def flat(numbers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

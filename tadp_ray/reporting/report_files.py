@@ -12,7 +12,6 @@ from tadp_ray.reporting.render import html_table, markdown
 from tadp_ray.reporting.report import Part
 
 Chapters = Mapping[str, Sequence[Part]]
-VERDICTS = {True: "holds", False: "does not hold", None: "not measured"}
 LISTED = 24
 """Numbers of an analysis that are shown; its finding.json holds all."""
 
@@ -86,7 +85,7 @@ def html_claims(part: Part) -> str:
         return ""
     rows = "".join(
         f"<tr><td>{escape(claim.text)}</td><td>{escape(shown(claim.value))}</td><td>{escape(claim.aim)}</td>"
-        f'<td class="{"" if claim.holds else "fails"}"><span>{VERDICTS[claim.holds]}</span></td></tr>'
+        f'<td class="{"" if claim.holds else "fails"}"><span>{escape(claim.verdict)}</span></td></tr>'
         for claim in part.claims
     )
     head = "<tr><th scope=col>claim</th><th scope=col>value</th><th scope=col>aim</th><th scope=col></th></tr>"
@@ -139,7 +138,7 @@ def md_part(part: Part, folder: Path) -> str:
     pieces += [*part.said] if not part.missing else []
     pieces += [markdown(part.table).strip()] if part.table else []
     if part.claims:
-        rows = [f"| {c.text} | {shown(c.value)} | {c.aim} | {VERDICTS[c.holds]} |" for c in part.claims]
+        rows = [f"| {c.text} | {shown(c.value)} | {c.aim} | {c.verdict} |" for c in part.claims]
         pieces.append("\n".join(["| claim | value | aim | |", "|:--|:--|:--|:--|", *rows]))
     if part.numbers:
         listed = [f"| {name} | {shown(value)} |" for name, value in list(part.numbers.items())[:LISTED]]

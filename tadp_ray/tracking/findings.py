@@ -30,7 +30,16 @@ class ClaimFound(BaseModel):
     value: float | str | None
     aim: str
     holds: bool | None
-    """None: not measured."""
+    """None: not measured, or not judged."""
+    unjudged: str | None = None
+    """What must be done before it is judged, of a claim that could be."""
+
+    @property
+    def verdict(self) -> str:
+        """`holds`, `does not hold`, `not judged: run --seeds 0,1,2`, `not measured`."""
+        if self.holds is not None:
+            return "holds" if self.holds else "does not hold"
+        return f"not judged: {self.unjudged}" if self.unjudged else "not measured"
 
 
 class AnalysisRun(BaseModel):

@@ -10,11 +10,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tadp_ray.analysis.copy_paste import DENSITY, SHARE, Case, make_cases, measured
-from tadp_ray.analysis.finding import Trained
+from tadp_ray.analysis.finding import Trained, standard_error
+from tadp_ray.analysis.off_target import claims as seed_claims
 from tadp_ray.analysis.off_target import compared, off_target, strongest
 from tadp_ray.analysis.shown import shown
+from tadp_ray.analysis.variation import PROMPTS
+from tadp_ray.analysis.variation import claims as image_claims
 from tadp_ray.cli import app
-from tadp_ray.config.analysis import CopyPaste, OffTarget
+from tadp_ray.config.analysis import CopyPaste, OffTarget, Variation
 from tadp_ray.config.load import load_recipe
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES, render
 from tadp_ray.sweep.plan import plan_one
@@ -52,7 +55,10 @@ def test_an_analysis_is_told_on_disk_and_in_mlflow(look: str, number: str, pictu
     assert found["name"] == "mine" and found["figure_of_paper"] == "Figure S0" and found["question"] == "Why?"
     assert np.isfinite(found["numbers"][number]) and picture in found["pictures"]
     assert all((tmp_path / "out/mine" / name).is_file() for name in found["pictures"])
-    assert all(claim.keys() == {"text", "value", "aim", "holds"} for claim in found["claims"]) and found["sentence"]
+    assert (
+        all(claim.keys() == {"text", "value", "aim", "holds", "unjudged"} for claim in found["claims"])
+        and found["sentence"]
+    )
     logged = store.client.get_run(found["run_id"])
     assert logged.info.status == "FINISHED" and len(logged.data.metrics) == len(found["numbers"])
     assert logged.data.tags["tadp.finding"] == "mine"
@@ -158,3 +164,22 @@ def test_photographs_are_analysed_by_pairs_and_cutouts(photographs: Path, tmp_pa
     ):
         result = run(tmp_path, store, look, recipe=photographs)
         assert result.exit_code == 2 and said in result.stderr, result.output
+
+
+def test_claims_of_few_seeds_or_images_are_measured_and_not_judged() -> None:
+    """Of models one or two seeds, of pictures one: their spread is not known, whatever the mean."""
+    right = {"look-alikes: rise in points": 3.0, "mIoU: lost in points": 5.0}
+    right |= {"look-alikes: rise of each in points": 2.0, "others: rise of each in points": 1.0}
+    for count in (1, 2):
+        found = seed_claims([right] * count)
+        assert {claim.holds for claim in found} == {None} and [claim.value for claim in found] == [3, 1, 5]
+        assert found[0].sentence.endswith("not judged: needs 3 seeds, e.g. seeds: [0, 1, 2] in its file")
+    assert {claim.holds for claim in seed_claims([right] * 3)} == {True}
+
+    look = Variation(kind="variation", steps=(1, 2), of=4)
+    off = {(name, steps): np.full(1, 10.0 * steps) for name in PROMPTS for steps in look.steps}
+    assert {(claim.holds, claim.unjudged) for claim in image_claims(look, off)} == {(None, "needs 3 images")}
+    off = {(name, steps): np.arange(3) + 10.0 * steps for name in PROMPTS for steps in look.steps}
+    assert [claim.holds for claim in image_claims(look, off)] == [True, True, False]
+    assert standard_error(np.array([1.0, 2.0, 4.0])) == pytest.approx((7 / 3 / 3) ** 0.5)
+    assert np.isnan(standard_error(np.ones(1)))
