@@ -1,8 +1,6 @@
 """A cell: one training, resolved and frozen, known by the fingerprint of everything that can change its result."""
 
-import hashlib
 import itertools
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from tadp_ray.config.fingerprint import DEFAULTS, changed, sha256_of
 from tadp_ray.config.load import KeyPath, set_key, validate
 from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.vocabulary import Scale, Vocabulary
@@ -17,15 +16,10 @@ from tadp_ray.config.vocabulary import Scale, Vocabulary
 # Where things lie and what they run on: the contents of data, weights and captions count by their digests instead.
 LOCATIONS = {
     "compute": True,
-    "data": {"root": True, "train": True, "val": True, "target": {"root"}},
-    "model": {"weights", "embeddings"},
-    "caption": {"store", "target_store", "embeddings"},
+    "data": {"root": True, "train": True, "val": True, "target": {"root": True}},
+    "model": {"weights": True, "embeddings": True},
+    "caption": {"store": True, "target_store": True, "embeddings": True},
 }
-
-
-def sha256_of(value: Any) -> str:
-    """Hex digest of a JSON value, independent of key order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 class Cell(Vocabulary):
@@ -42,8 +36,8 @@ class Cell(Vocabulary):
     @cached_property
     def group(self) -> str:
         """Hash of all that can change the result but the seed: cells of one group are averaged in a table."""
-        settings = self.recipe.model_dump(mode="json", exclude=LOCATIONS)
-        return sha256_of({"recipe": settings, "digests": self.digests})
+        settings = changed(self.recipe, without=LOCATIONS)
+        return sha256_of({"defaults": DEFAULTS, "recipe": settings, "digests": self.digests})
 
     @cached_property
     def fingerprint(self) -> str:

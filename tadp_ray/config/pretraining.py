@@ -4,7 +4,7 @@ from functools import cached_property
 
 from pydantic import Field, model_validator
 
-from tadp_ray.config.cell import sha256_of
+from tadp_ray.config.fingerprint import DEFAULTS, changed, sha256_of
 from tadp_ray.config.vocabulary import Vocabulary
 
 
@@ -36,4 +36,4 @@ class Pretraining(Vocabulary):
     @cached_property
     def fingerprint(self) -> str:
         """Hash of everything that can change the weights but the world itself."""
-        return sha256_of(self.model_dump(mode="json", exclude={"gate_every"}))
+        return sha256_of({"defaults": DEFAULTS, "plan": changed(self, without={"gate_every": True})})

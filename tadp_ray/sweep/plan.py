@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from tadp_ray.captions.store import read_store
-from tadp_ray.config.cell import Cell, grid, recipe_at, sha256_of
+from tadp_ray.config.cell import Cell, grid, recipe_at
 from tadp_ray.config.errors import ConfigError, nearest
+from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.load import Loader, experiment_name, load_experiment, load_recipe, load_recipe_values, load_sweep
 from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.search import Search

@@ -13,7 +13,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from tadp_ray.config.cell import Cell, sha256_of
+from tadp_ray.config.cell import Cell
+from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
 from tadp_ray.files import drafted, is_draft
 from tadp_ray.sweep.address import LOST, Remote

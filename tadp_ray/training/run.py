@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from tadp_ray.config.cell import Cell, sha256_of
+from tadp_ray.config.cell import Cell
+from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.vocabulary import MAIN_METRIC
 from tadp_ray.errors import UserError
 from tadp_ray.models.tadp import TADP

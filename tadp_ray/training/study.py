@@ -16,8 +16,8 @@ from torch import Tensor
 
 from tadp_ray.captions.describe import plain_sentence
 from tadp_ray.captions.prompts import NAME_END, Prompts, make_prompts
-from tadp_ray.config.cell import sha256_of
 from tadp_ray.config.data import CaptionConfig
+from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data import open_dataset
