@@ -86,6 +86,7 @@ def run(
         import shlex
         import sys
 
+        from tadp_ray.addresses import masked
         from tadp_ray.config.load import load_analysis, load_recipe
         from tadp_ray.tracking.store import open_store
 
@@ -117,7 +118,7 @@ def run(
             "name": name,
             "question": analysis.question,
             "figure_of_paper": analysis.figure,
-            "command": shlex.join(["tadp-ray", *sys.argv[1:]]),
+            "command": shlex.join(["tadp-ray", *map(masked, sys.argv[1:])]),
             "settings": settings,
             **outcome.told,
         }

@@ -143,6 +143,7 @@ def keep(contest: "Contest", out: Path, tracking_uri: str, files: list[str]) -> 
 
     import numpy as np
 
+    from tadp_ray.addresses import masked
     from tadp_ray.pictures.choose import SCORES, rule
     from tadp_ray.tracking.findings import keep_finding
     from tadp_ray.tracking.store import open_store
@@ -151,7 +152,7 @@ def keep(contest: "Contest", out: Path, tracking_uri: str, files: list[str]) -> 
         "name": out.name,
         "question": f"Where do {' and '.join(contest.systems)} differ most?",
         "figure_of_paper": "Figures S7 and S11 to S20",
-        "command": shlex.join(["tadp-ray", *sys.argv[1:]]),
+        "command": shlex.join(["tadp-ray", *map(masked, sys.argv[1:])]),
         "settings": rule(contest.task, "better"),
         "numbers": {
             f"{system}: {SCORES[contest.task]}, mean over {len(contest.ids)} images": mean

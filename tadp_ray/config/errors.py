@@ -7,6 +7,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
 
 RULES = {
@@ -21,7 +22,7 @@ class ConfigError(UserError):
     """A file or an override says something it may not; the message lists every error found."""
 
     def __init__(self, lines: Sequence[str]) -> None:
-        self.lines = tuple(lines)
+        self.lines = tuple(map(masked, lines))
         super().__init__("\n".join(lines))
 
 

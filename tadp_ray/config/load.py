@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from tadp_ray.addresses import holds_secret
 from tadp_ray.config.analysis import Analysis
-from tadp_ray.config.errors import ConfigError, explain, nearest, valid_names
+from tadp_ray.config.errors import ConfigError, dotted, explain, nearest, valid_names
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
-from tadp_ray.config.vocabulary import Vocabulary
+from tadp_ray.config.vocabulary import OPEN_ADDRESS, Vocabulary
 
 V = TypeVar("V", bound=Vocabulary)
 KeyPath = tuple[str | int, ...]
@@ -76,6 +77,14 @@ def paths_in(raw: Any, prefix: KeyPath = ()) -> list[KeyPath]:
     return [prefix, *(path for key, value in raw.items() for path in paths_in(value, (*prefix, key)))]
 
 
+def paths_of(raw: Any, wanted: Callable[[Any], bool], prefix: KeyPath = ()) -> list[KeyPath]:
+    """The key paths of the single values, in mappings and lists, that are wanted."""
+    if isinstance(raw, Mapping | list):
+        entries = raw.items() if isinstance(raw, Mapping) else enumerate(raw)
+        return [path for key, value in entries for path in paths_of(value, wanted, (*prefix, key))]
+    return [prefix] if wanted(raw) else []
+
+
 def read_extended(path: Path, seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[KeyPath, str]]:
     """A recipe file with everything it extends, and for each key path the file that said it last."""
     if path.resolve() in seen:
@@ -132,8 +141,10 @@ def validate(kind: type[V], raw: Mapping[str, Any], origin: Callable[[KeyPath], 
     """`raw` as `kind`, strictly typed.
 
     Raises:
-        ConfigError: every error at once, each with where it comes from.
+        ConfigError: every error at once, each with where it comes from; before all others, an address with a secret.
     """
+    if secret := paths_of(raw, lambda value: isinstance(value, str) and holds_secret(value)):
+        raise ConfigError([f"{origin(place)}: {dotted(place)}: {OPEN_ADDRESS}" for place in secret])
     try:
         # Strict JSON: a list is a tuple and a string is a path, but "3" is no number and yes is no integer.
         return kind.model_validate_json(json.dumps(raw), strict=True)

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from tadp_ray.addresses import holds_secret
 from tadp_ray.config.data import AugmentConfig, CaptionConfig, DataConfig, ScenesData
 from tadp_ray.config.model import TASK_OF_HEAD, ModelConfig
-from tadp_ray.config.vocabulary import METRIC, Scale, TaskName, Vocabulary
+from tadp_ray.config.vocabulary import METRIC, OPEN_ADDRESS, Scale, TaskName, Vocabulary
 
 
 class ScheduleConfig(Vocabulary):
@@ -142,11 +142,8 @@ class ComputeConfig(Vocabulary):
     @field_validator("storage")
     @classmethod
     def _no_secret(cls, storage: str) -> str:
-        if "://" in storage and urlsplit(storage).password:
-            raise ValueError(
-                "storage holds a password, which would be written into journals and MLflow; leave it out of the address, and "
-                "give it by the environment (AWS_SECRET_ACCESS_KEY)"
-            )
+        if holds_secret(storage):
+            raise ValueError(OPEN_ADDRESS)
         return storage
 
     @model_validator(mode="after")

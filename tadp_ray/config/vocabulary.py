@@ -36,6 +36,13 @@ CAPTION = "{caption}"
 """Where a modifier's sentence takes up the caption."""
 
 
+OPEN_ADDRESS = (
+    "holds a password, a key or a token, which would be written into journals and MLflow; leave it out of the address, and "
+    "give it by the environment (such as AWS_SECRET_ACCESS_KEY)"
+)
+"""What is wrong with an address that opens by itself."""
+
+
 class Vocabulary(BaseModel):
     """A frozen group of keys; an unknown key is an error, a number must be finite."""
 

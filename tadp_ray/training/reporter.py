@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
 from tadp_ray.files import is_draft
 
@@ -79,7 +80,7 @@ class Journal:
 
     def fail(self, error: str) -> None:
         """Append why this cell has no result."""
-        self._write({"type": "failed", "error": error})
+        self._write({"type": "failed", "error": masked(error)})
 
     def __enter__(self) -> Self:
         return self

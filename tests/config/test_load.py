@@ -89,7 +89,8 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
         (SCHEDULE + "caption: {source: store}", "belong together"),
         (SCHEDULE + "data: {kind: folders}", "unknown kind 'folders'; expected one of 'scenes', 'folder'"),
         (SCHEDULE + "compute: {workers: 3}", "must be a multiple of compute.workers 3"),
-        (SCHEDULE + "compute: {storage: 's3://key:secret@bucket/runs'}", "storage holds a password"),
+        (SCHEDULE + "compute: {storage: 's3://key:secret@bucket/runs'}", "compute.storage: holds a password, a key"),
+        (SCHEDULE + "data: {kind: folder, root: 'https://me:secret@host/x'}", "data.root: holds a password, a key"),
         (SCHEDULE + "compute: {gpus: 1.5}", "a worker has whole GPUs, or a share of one"),
         (SCHEDULE + "compute: {workers: 2, gpus: 0.5}", "NCCL joins no two processes on one GPU"),
         (SCHEDULE + SCHEDULE, "'schedule' stands here twice"),
@@ -102,6 +103,30 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path, text: str, said: str) -> None:
     """Each kind of mistake has its message."""
     assert said in refusal(write(tmp_path / "mine.yaml", text))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://AKIA:gehe/im+@bucket/runs",
+        "s3://bucket/runs?access_key=AKIA&secret_key=geheim",
+        "gs://bucket?credential_json=geheim",
+        "abfs://runs@account.dfs.core.windows.net/?sig=geheim",
+    ],
+)
+def test_an_address_with_a_secret_is_refused_without_telling_it(tmp_path: Path, address: str) -> None:
+    """In a file, by an override, as an axis's value, and where something else is wrong with it, too."""
+    good = write(tmp_path / "good.yaml", SCHEDULE)
+    bad = write(tmp_path / "bad.yaml", SCHEDULE + f"compute: {{storage: '{address}'}}\n")
+    said = refusal(bad), refusal(good, f"compute.storage={address}"), refusal(good, f"model.weights={address}")
+    for line in said:
+        assert "holds a password, a key or a token" in line and "give it by the environment" in line
+    axis = write(tmp_path / "sweep.yaml", f"axes: {{model.weights: [pocket, '{address}']}}\n")
+    with pytest.raises(ConfigError, match=r"sweep.yaml: axes.model.weights\[1\]: holds") as error:
+        load_sweep(axis)
+    strange = refusal(good, f"compute.storag={address}"), refusal(good, f"compute={address}")
+    for line in (*said, *strange, str(error.value), *error.value.lines):
+        assert "geh" not in line and "AKIA" not in line
 
 
 def test_overrides_are_typed_and_checked(tmp_path: Path) -> None:
