@@ -1,5 +1,6 @@
 """The answer of a sweep, out of MLflow alone: its table in every form and its figures, written beside each other."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,8 @@ def write_answer(
 ) -> tuple[Table, list[Path]]:
     """Lay out what MLflow holds of a sweep's cells: table.{md,tex,html,csv}, table.png, perhaps curves.png, figure.png.
 
+    A table of differences has names of its own, `table-against-ROW`, and leaves the plain one as it is.
+
     Args:
         store: holds the cells.
         spec: the table that is asked for.
@@ -57,8 +60,18 @@ def write_answer(
     if against is not None:
         table = compare(table, against, images)
     table, pictures = draw_answer(store, table, cells, done, images, folder)
-    draw_table(table, folder / "table.png")
-    return table, [*write_table(table, folder), folder / "table.png", *pictures]
+    name = file_name(table)
+    draw_table(table, folder / f"{name}.png")
+    return table, [*write_table(table, folder, name), folder / f"{name}.png", *pictures]
+
+
+def file_name(table: Table) -> str:
+    """What a table's files are called, without their endings: by the row that the others are compared with, if any."""
+    if table.baseline is None:
+        return "table"
+    words = [re.sub(r"[^\w.=+-]+", "-", heading)[:80].strip("-.") for heading in table.spec.rows.headings]
+    word = words[table.baseline]
+    return f"table-against-{word}" + (f"-{table.baseline + 1}" if words.count(word) > 1 or not word else "")
 
 
 def by_image(store: Store, done: Mapping[str, CellRow]) -> dict[str, PerImage]:

@@ -23,13 +23,13 @@ LATEX = str.maketrans(
 )
 
 
-def write_table(table: Table, folder: Path) -> list[Path]:
-    """Write table.md, .tex, .html and .csv, each whole or not at all; returns their paths."""
+def write_table(table: Table, folder: Path, name: str = "table") -> list[Path]:
+    """Write a table as NAME.md, .tex, .html and .csv, each whole or not at all; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     writers: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex, "html": html, "csv": to_csv}
     paths = []
     for ending, render in writers.items():
-        path = folder / f"table.{ending}"
+        path = folder / f"{name}.{ending}"
         write_text(path, render(table))
         paths.append(path)
     return paths
@@ -38,12 +38,13 @@ def write_table(table: Table, folder: Path) -> list[Path]:
 def terminal(table: Table) -> rich.table.Table:
     """For a rich console: ours, the published number dim beneath."""
     spec = table.spec
-    shown = rich.table.Table(title=spec.title, title_justify="left")
-    shown.add_column(f"{spec.rows.label} \\ {spec.columns.label}", style="bold")
+    # As text: what stands in brackets in a title or a name is no markup.
+    shown = rich.table.Table(title=Text(spec.title, style="table.title"), title_justify="left")
+    shown.add_column(Text(f"{spec.rows.label} \\ {spec.columns.label}"), style="bold")
     for value in spec.columns.names:
-        shown.add_column(value, justify="right")
+        shown.add_column(Text(value), justify="right")
     for value, entries in zip(spec.rows.names, table.entries, strict=True):
-        shown.add_row(value, *(terminal_entry(table, entry) for entry in entries), end_section=True)
+        shown.add_row(Text(value), *(terminal_entry(table, entry) for entry in entries), end_section=True)
     return shown
 
 

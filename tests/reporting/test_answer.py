@@ -1,6 +1,7 @@
 """The answer of a sweep is laid out, compared and drawn from what MLflow holds, without its cells' folders."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ from typer.testing import CliRunner
 
 from tadp_ray.cli import app
 from tadp_ray.metrics.per_image import PER_IMAGE, write_per_image
+from tadp_ray.reporting.answer import file_name
+from tadp_ray.reporting.table import Side, Table
 from tadp_ray.sweep.plan import Plan, make_plan
 from tadp_ray.tracking.query import finished, per_image
 from tadp_ray.tracking.sender import replay
@@ -34,6 +37,12 @@ def trained(plan: Plan, journals) -> None:
         journals.finish(cell, miou=sum(found) / IMAGES)
 
 
+def test_comparisons_with_rows_of_like_names_have_files_of_their_own(spec) -> None:
+    rows = Side(("words",), (("a (b)",), ("a b",), ("///",)))
+    names = [file_name(Table(replace(spec, rows=rows), (), (), baseline=row)) for row in (None, 0, 1, 2)]
+    assert names == ["table", "table-against-a-b-1", "table-against-a-b-2", "table-against--3"]
+
+
 def test_table_and_figure_come_from_mlflow_alone(experiment: Path, tmp_path: Path, store, journals) -> None:
     with experiment.open("a") as file:
         file.write("figure: {title: Named and found, kind: recall, published: {source: Figure S5, r: 0.28}}\n")
@@ -46,15 +55,25 @@ def test_table_and_figure_come_from_mlflow_alone(experiment: Path, tmp_path: Pat
     shutil.rmtree(tmp_path / "runs")
 
     words = ["table", experiment, "--tracking-uri", store.uri, "--storage", tmp_path / "answers"]
+    assert CliRunner().invoke(app, list(map(str, words))).exit_code == 0
+    folder = tmp_path / "answers/tiny/pocket"
+    plain = {path.name: path.read_bytes() for path in folder.glob("table.*")}
+    assert set(plain) == {f"table.{ending}" for ending in ("md", "tex", "html", "csv", "png")}
     result = CliRunner().invoke(app, [*map(str, words), "--against", "precision=1"])
     assert result.exit_code == 0, result.output
-    folder = tmp_path / "answers/tiny/pocket"
-    said = (folder / "table.md").read_text()
+    # The plain table stays, on disk and in MLflow, beside the comparison.
+    assert {path.name: path.read_bytes() for path in folder.glob("table.*")} == plain
+    kept = Path(store.client.download_artifacts(sweep, "table.md", str(tmp_path)))
+    assert kept.read_bytes() == plain["table.md"] and b"difference" not in plain["table.md"]
+    assert {path.name for path in folder.glob("table-*")} == {
+        f"table-against-precision-1.0.{ending}" for ending in ("md", "tex", "html", "csv", "png")
+    }
+    said = (folder / "table-against-precision-1.0.md").read_text()
     assert "Figure, published: r = 0.28 (Figure S5)" in said and "Figure, precision 1.0: r = 0." in said
     assert "80 points" in said and "no interval at 1 place(s): cells from before results were kept by image" in said
     assert "| recall 0.5 (difference) |" in said and "| baseline |" in said
     shown = {file.path for file in store.client.list_artifacts(sweep)}
-    assert {"figure.png", "table.png", "table.md", "plan.json"} <= shown
+    assert {"figure.png", "table.png", "table-against-precision-1.0.md", "plan.json"} <= shown
     assert "curves.png" not in shown  # of cells that were scored once
     assert (folder / "figure.png").read_bytes()[:4] == b"\x89PNG"
     first, last = (finished(store, [plan.cells[i].fingerprint])[plan.cells[i].fingerprint] for i in (0, 3))

@@ -1,7 +1,9 @@
 """A table says what its numbers are made of, and never hides what is missing."""
 
 import csv
+import io
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -10,7 +12,7 @@ from tadp_ray.config.schema import Experiment, Sweep
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.render import html, latex, markdown, terminal, write_table
-from tadp_ray.reporting.table import TableSpec, build_table
+from tadp_ray.reporting.table import Entry, Side, Table, TableSpec, build_table
 
 MEANS = {(0.5, 0.5): 30.0, (0.5, 1.0): 33.0, (0.75, 0.5): 31.0, (0.75, 1.0): 35.0, (1.0, 0.5): 32.0, (1.0, 1.0): 40.0}
 
@@ -43,6 +45,18 @@ def test_mean_spread_best_and_agreement(spec, cells, rows):
     # Ranks 1 3 2 4 5 against 2 3 1 4 5.
     assert table.notes == ("Spearman rank correlation of ours with the published numbers: 0.90 over 5 places",)
     assert "Published: TADP supplement, Table S2" in table.caption and "over 3 seeds" in table.caption
+
+
+def test_brackets_in_titles_and_names_are_no_markup(spec):
+    """Not even those that would close what nobody opened: the table comes after everything is trained."""
+    words = ("[/style] of [red]birds", "[/bold]label", "[/a] :car:")
+    side = Side((words[1],), ((words[2],),))
+    entry = Entry(words[2], words[2], "miou", (40.0,), 1, None, ())
+    table = Table(replace(spec, title=words[0], rows=side, columns=side), ((entry,),), ())
+    console = Console(record=True, width=200, emoji=False, file=io.StringIO())
+    console.print(terminal(table))
+    said = console.export_text()
+    assert words[0] in said and f"{words[1]} \\ {words[1]}" in said and said.count(words[2]) == 2
 
 
 def test_what_is_missing_failed_or_not_finite_is_said_and_never_averaged(spec, cells, rows, row_of):
