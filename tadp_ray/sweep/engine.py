@@ -116,8 +116,8 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
         unsent = sender.close(timeout=60)
     if unsent:
         raise UserError(
-            f"MLflow at {store.shown} is away: {unsent} records are kept in {plan.storage / 'cells'}; when it is back "
-            "run this again, which sends them and trains nothing twice"
+            f"MLflow at {store.shown} lacks {unsent} records ({sender.why}); they are kept in {plan.storage / 'cells'}: mend "
+            "that and run this again, which sends them and trains nothing twice"
         )
     return not failed
 

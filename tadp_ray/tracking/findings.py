@@ -1,5 +1,6 @@
 """What analyses found, as MLflow holds it: each a run tagged with its name, whose files are finding.json and its pictures."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
-from tadp_ray.tracking.journal_run import METRICS_PER_BATCH, flatten, metric_key
+from tadp_ray.tracking.journal_run import METRICS_PER_BATCH, flatten
+from tadp_ray.tracking.names import encode
 from tadp_ray.tracking.provenance import provenance
 from tadp_ray.tracking.query import pages
-from tadp_ray.tracking.store import Store
+from tadp_ray.tracking.store import Store, to_console
 
 FINDING = "finding.json"
 EXPERIMENT = "findings"
@@ -85,7 +87,7 @@ def keep_finding(store: Store, folder: Path, facts: Mapping[str, Any], files: Se
     settings, began = facts.get("settings", {}), run.info.start_time
     params = flatten(settings if isinstance(settings, Mapping) else {"settings": settings})
     store.client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
-    numbers = [Metric(metric_key(name), float(value), began, 0) for name, value in facts.get("numbers", {}).items()]
+    numbers = [Metric(encode(name), float(value), began, 0) for name, value in facts.get("numbers", {}).items()]
     for first in range(0, len(numbers), METRICS_PER_BATCH):
         store.client.log_batch(run_id, metrics=numbers[first : first + METRICS_PER_BATCH])
     store.client.set_tag(run_id, NAME, facts["name"])
@@ -96,6 +98,8 @@ def keep_finding(store: Store, folder: Path, facts: Mapping[str, Any], files: Se
 def findings(store: Store, folder: Path) -> dict[str, AnalysisRun]:
     """The newest finding of every name, its files fetched into `folder`/<name>.
 
+    A run whose name is no plain file name was made by others, and is passed over and told.
+
     Raises:
         UserError: a finding is not whole: it cannot be read, or lacks a picture that it names.
     """
@@ -105,10 +109,19 @@ def findings(store: Store, folder: Path) -> dict[str, AnalysisRun]:
     runs = pages(store.client.search_runs, experiments, f"tags.`{NAME}` != ''", order_by=newest) if experiments else ()
     for run in runs:
         name = run.data.tags[NAME]
-        if name not in found:
+        if not plain(name):
+            to_console(
+                f"MLflow at {store.shown}, run {run.info.run_id}: passed over, its tag {NAME}={name!r:.300} is no plain name"
+            )
+        elif name not in found:
             (folder / name).mkdir(parents=True, exist_ok=True)
             found[name] = fetched(store, run.info.run_id, name, folder / name)
     return found
+
+
+def plain(name: str) -> bool:
+    """Whether a name can be a file's, and leads into no other folder: nothing that others wrote may choose a place here."""
+    return re.fullmatch(r"[\w(][\w .,()+=-]{0,199}", name) is not None
 
 
 def fetched(store: Store, run_id: str, name: str, folder: Path) -> AnalysisRun:
@@ -119,6 +132,8 @@ def fetched(store: Store, run_id: str, name: str, folder: Path) -> AnalysisRun:
             raise ValueError(f"{FINDING} is missing")
         path = Path(store.client.download_artifacts(run_id, FINDING, str(folder)))
         analysis = AnalysisRun.model_validate_json(path.read_bytes())
+        if strange := [picture for picture in analysis.pictures if not plain(picture)]:
+            raise ValueError(f"{strange[0]!r:.300}: named in {FINDING}, but no plain file name")
         if lacking := [picture for picture in analysis.pictures if picture not in held]:
             raise ValueError(f"{', '.join(lacking)}: named in {FINDING}, but missing")
     except ValueError as error:

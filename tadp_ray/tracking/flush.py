@@ -5,12 +5,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from mlflow.exceptions import MlflowException
-
 from tadp_ray.errors import UserError
+from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.source import PARENT, RUN, Source
-from tadp_ray.tracking.store import Store, first_line
+from tadp_ray.tracking.store import Store
 from tadp_ray.training.reporter import acquire_lock
 
 
@@ -78,7 +77,7 @@ def holds_parent(store: Store, source: Source) -> bool:
         return True
     try:
         return store.client.get_run(source.tags[PARENT]).info.lifecycle_stage == "active"
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+    except StoreError as error:
+        if error.code == "RESOURCE_DOES_NOT_EXIST":
             return False
         raise UserError(f"MLflow at {store.shown} does not answer ({first_line(error)}): mend it first") from None

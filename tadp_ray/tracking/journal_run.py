@@ -2,22 +2,24 @@
 
 import json
 import math
-import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from mlflow.entities import Metric, Param, RunTag
 
 from tadp_ray.metrics.per_image import PER_IMAGE
+from tadp_ray.tracking.client import StoreError
 from tadp_ray.tracking.journal import Tail
+from tadp_ray.tracking.names import LONGEST, clean, decode, encode
 from tadp_ray.tracking.provenance import provenance
 from tadp_ray.tracking.query import CARD, as_logged
-from tadp_ray.tracking.source import PARENT, Source
-from tadp_ray.tracking.store import Store
+from tadp_ray.tracking.source import PARENT, TAG_LENGTH, Source
+from tadp_ray.tracking.store import Store, to_console
 
+T = TypeVar("T")
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
-TAG_LENGTH = 5000
+PARAM_LENGTH = 6000
 FILES = ("predictions.png", PER_IMAGE, "samples.png", "learned_embeds.safetensors")
 MODEL = "model.safetensors"
 ERROR = "tadp.error"
@@ -30,14 +32,17 @@ class JournalRun:
     A value keeps the time of its first journal record, and what a restarted training repeats is skipped; only the
     finished record may correct a value. MLflow's database refuses a second metric of equal key, step,
     time and value, so even a batch that arrived without its answer cannot be stored twice.
+
+    What MLflow refuses by itself is told, stays in the journal, and is not sent again; the rest is sent.
     """
 
-    def __init__(self, store: Store, source: Source) -> None:
-        self._source, self._store, self._client = source, store, store.client
+    def __init__(self, store: Store, source: Source, tell: Callable[[str], None] = to_console) -> None:
+        self._source, self._store, self._client, self._say = source, store, store.client, tell
         self._tail = Tail(source.folder / "journal.jsonl")
         self._metrics: dict[tuple[str, int], Metric] = {}
         self._final: set[tuple[str, int]] = set()
         self._sent: dict[tuple[str, int], float] = {}
+        self._refused: set[Any] = set()
         self._run: str | None = None
         self._settled = True
         self._began: int | None = None
@@ -50,21 +55,31 @@ class JournalRun:
         Returns: how many values and state changes that were.
 
         Raises:
-            MlflowException, OSError: MLflow did not take it; call `lose` and try again later.
+            UserError: MLflow did not take it; call `lose` and try again later.
         """
+        self._store.check()
         self._read()
         if self._settled:
             return 0
+        try:
+            return self._ship()
+        except StoreError as error:
+            if not error.refused or self._run is None or self._active():
+                raise
+        # Somebody deleted the run: another is made, where its experiment still is.
+        self.lose()
+        return self._ship()
+
+    def _ship(self) -> int:
         if self._run is None:
             self._attach()
         pending = self._pending()
-        count = len(pending) + (self._state != self._told)
+        count = 0
         for i in range(0, len(pending), METRICS_PER_BATCH):
-            batch = pending[i : i + METRICS_PER_BATCH]
-            self._client.log_batch(self._run, metrics=[self._metrics[key] for key in batch])
-            self._sent |= {key: self._metrics[key].value for key in batch}
+            count += self._offer(pending[i : i + METRICS_PER_BATCH], self._send, lambda place: decode(place[0]))
         if self._state != self._told:
             self._tell(*self._state)
+            count += 1
         self._settled = True
         return count
 
@@ -98,19 +113,52 @@ class JournalRun:
     def _pending(self) -> list[tuple[str, int]]:
         return [
             key
-            for key, metric in self._metrics.items()
-            if key not in self._sent or (key in self._final and not same(metric.value, self._sent[key]))
+            for key, metric in list(self._metrics.items())
+            if (key not in self._sent or (key in self._final and not same(metric.value, self._sent[key])))
+            and key not in self._refused
         ]
+
+    def _send(self, places: Sequence[tuple[str, int]]) -> None:
+        self._client.log_batch(self._run, metrics=[self._metrics[place] for place in places])
+        self._sent |= {place: self._metrics[place].value for place in places}
+
+    def _active(self) -> bool:
+        return self._client.get_run(self._run).info.lifecycle_stage == "active"
+
+    def _offer(self, items: Sequence[T], send: Callable[[Sequence[T]], object], name: Callable[[T], str]) -> int:
+        """Send items, those apart that MLflow refuses; returns how many it took."""
+        try:
+            send(items)
+            return len(items)
+        except StoreError as error:
+            # A run that somebody deleted refuses everything: then no item is at fault.
+            if not error.refused or not self._active():
+                raise
+            if len(items) == 1:
+                self._refuse(items[0], name(items[0]), error)
+                return 0
+        middle = len(items) // 2
+        return self._offer(items[:middle], send, name) + self._offer(items[middle:], send, name)
+
+    def _refuse(self, item: Any, name: str, error: StoreError) -> None:
+        if name not in self._refused:
+            self._say(
+                f"MLflow at {self._store.shown} refuses {name!r:.300} of {self._source.experiment}, {self._source.name} "
+                f"({error.said:.300}); it stays in {self._source.folder}, the rest is sent"
+            )
+        self._refused |= {item, name}
 
     def _read(self) -> None:
         for record in self._tail.read():
+            if record["type"] not in STATUS:
+                continue
             self._settled = False
             # MLflow takes the latest of several values for the last word: a clock that is set back must not change that.
             self._clock = moment = max(int(record["time"] * 1000), self._clock + 1)
             if self._began is None:
                 self._began = moment
             for name, value in record.get("metrics", {}).items():
-                place = (metric_key(name), record["step"])
+                place = (encode(name), record["step"])
                 metric = Metric(place[0], value, moment, record["step"])
                 if record["type"] == "finished":
                     self._metrics[place] = metric
@@ -118,7 +166,7 @@ class JournalRun:
                 else:
                     self._metrics.setdefault(place, metric)
             status = STATUS[record["type"]]
-            self._state = (status, 0 if status == "RUNNING" else moment, record.get("error", "")[:TAG_LENGTH])
+            self._state = (status, 0 if status == "RUNNING" else moment, clean(record.get("error", ""))[:TAG_LENGTH])
 
     def _attach(self) -> None:
         source = self._source
@@ -128,11 +176,15 @@ class JournalRun:
         experiment = self._store.experiment_id(source.experiment)
         found = self._client.search_runs([experiment], mine, max_results=1)
         tags = {"tadp.fingerprint": source.fingerprint, **source.tags, **provenance()}
-        run = found[0] if found else self._client.create_run(experiment, self._began, tags, source.name)
-        run_id, known = run.info.run_id, run.data.params
-        missing = [Param(key, value) for key, value in flatten(source.params).items() if key not in known]
+        tags = {key: clean(value) for key, value in tags.items()}
+        run = (
+            found[0] if found else self._client.create_run(experiment, self._began, tags, clean(source.name)[:LONGEST])
+        )
+        self._run = run_id = run.info.run_id
+        missing = [pair for pair in flatten(source.params).items() if pair[0] not in run.data.params]
+        missing = [pair for pair in missing if pair not in self._refused]
         for i in range(0, len(missing), PARAMS_PER_BATCH):
-            self._client.log_batch(run_id, params=missing[i : i + PARAMS_PER_BATCH])
+            self._offer(missing[i : i + PARAMS_PER_BATCH], self._send_params, lambda pair: pair[0])
         if CARD not in {file.path for file in self._client.list_artifacts(run_id)}:
             self._client.log_dict(run_id, {**source.card, "provenance": provenance()}, CARD)
         points = [m for key in run.data.metrics for m in self._client.get_metric_history(run_id, key)]
@@ -140,7 +192,9 @@ class JournalRun:
         self._sent = {(point.key, point.step): as_logged(point.value) for point in points}
         status, ended, error = run.info.status, run.info.end_time, run.data.tags.get(ERROR, "")
         self._told = (status, 0 if status == "RUNNING" else ended, error if status == "FAILED" else "")
-        self._run = run_id
+
+    def _send_params(self, pairs: Sequence[tuple[str, str]]) -> None:
+        self._client.log_batch(self._run, params=[Param(key, value) for key, value in pairs])
 
     def _tell(self, status: str, moment: int, error: str) -> None:
         if status == "RUNNING":
@@ -168,17 +222,13 @@ def same(left: float, right: float) -> bool:
     return left == right or (math.isnan(left) and math.isnan(right))
 
 
-def metric_key(name: str) -> str:
-    """A metric's name with `_` for what MLflow allows in no key (class names may hold anything)."""
-    return re.sub(r"[^\w.\-:/ ]", "_", name, flags=re.ASCII)
-
-
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested keys as dotted ones, values as text."""
+    """Nested keys as dotted ones, values as text, both as MLflow takes them; of a long text the beginning."""
     flat: dict[str, str] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value if isinstance(value, str) else json.dumps(value)
+            text = value if isinstance(value, str) else json.dumps(value)
+            flat[encode(prefix + key)] = clean(text)[:PARAM_LENGTH]
     return flat

@@ -10,13 +10,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow.entities import Run, ViewType
-from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PER_IMAGE, PerImage, read_per_image
-from tadp_ray.tracking.store import Store, first_line
+from tadp_ray.tracking.client import StoreError, first_line
+from tadp_ray.tracking.names import decode, encode
+from tadp_ray.tracking.store import Store
 
 PAGE = 1000
 CARD = "cell.json"
@@ -32,9 +33,10 @@ class CellRow:
     experiment: str
     scale: str
     axes: dict[str, Any]
+    """Empty where they are too long for a tag."""
     seed: int
     metrics: dict[str, float]
-    """Last value of every metric; infinite and NaN where training was."""
+    """Last value of every metric by its true name; infinite and NaN where training was."""
     status: str
     """RUNNING, FINISHED, FAILED or KILLED."""
     error: str | None
@@ -56,9 +58,9 @@ class CellRow:
             fingerprint=tags["tadp.fingerprint"],
             experiment=tags["tadp.experiment"],
             scale=tags["tadp.scale"],
-            axes=json.loads(tags["tadp.axes"]),
+            axes=json.loads(tags.get("tadp.axes", "{}")),
             seed=int(tags["tadp.seed"]),
-            metrics={key: as_logged(value) for key, value in run.data.metrics.items()},
+            metrics={decode(key): as_logged(value) for key, value in run.data.metrics.items()},
             status=info.status,
             error=tags.get("tadp.error"),
             commit=tags.get("tadp.commit"),
@@ -105,7 +107,7 @@ def trained_cell(store: Store, run_id: str) -> tuple[Cell, Path]:
     """
     try:
         run = store.client.get_run(run_id)
-    except MlflowException as error:
+    except StoreError as error:
         raise UserError(f"MLflow at {store.shown} holds no run {run_id} ({first_line(error)})") from None
     if run.info.status != "FINISHED" or "tadp.checkpoint" not in run.data.tags:
         name = run.info.run_name
@@ -132,7 +134,7 @@ def read_cell(values: Mapping[str, Any], run_id: str) -> Cell:
 
 def history(store: Store, run_id: str, metric: str) -> list[tuple[int, float]]:
     """A metric's (step, value) over training, by step."""
-    points = store.client.get_metric_history(run_id, metric)
+    points = store.client.get_metric_history(run_id, encode(metric))
     return sorted((point.step, as_logged(point.value)) for point in points)
 
 

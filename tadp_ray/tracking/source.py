@@ -13,6 +13,8 @@ RUN = "run.json"
 """File beside a journal that holds its `Source`."""
 PARENT = "mlflow.parentRunId"
 """MLflow's tag of the run above a run."""
+TAG_LENGTH = 5000
+"""Characters of a tag's value that MLflow takes for sure."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Source:
 
 def cell_source(parent: str, cell: Cell) -> Source:
     """A cell's journal, whose run is a child of the sweep's run."""
+    axes = json.dumps(cell.axes)
     return Source(
         folder=cell.folder,
         fingerprint=cell.fingerprint,
@@ -57,7 +60,8 @@ def cell_source(parent: str, cell: Cell) -> Source:
             "tadp.experiment": cell.experiment,
             "tadp.scale": cell.scale,
             "tadp.seed": str(cell.seed),
-            "tadp.axes": json.dumps(cell.axes),
+            # Half of them would be none; the card holds them all.
+            **({"tadp.axes": axes} if len(axes) <= TAG_LENGTH else {}),
             **{f"tadp.digest.{name}": digest for name, digest in cell.digests.items()},
         },
         card=cell.model_dump(mode="json"),

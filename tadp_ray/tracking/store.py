@@ -2,34 +2,20 @@
 
 import logging
 import os
-import re
 import socket
 import ssl
 import sys
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
-from http.client import HTTPException
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
-
-# MLflow's own defaults wait for minutes on a dead server; what is lost here is sent again by the sender. It also
-# reports usage to its makers and prints two lines for every run that ends, unless told not to. What the user has set
-# stands.
-for _name, _value in {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}.items():
-    os.environ.setdefault(_name, _value)
-
-from mlflow import MlflowClient  # noqa: E402 - reads the environment above
-from mlflow.exceptions import MlflowException  # noqa: E402
+from tadp_ray.tracking.client import LOST, Client, StoreError, first_line
+from tadp_ray.tracking.sqlite import check_database, identity, make_database
 
 PATIENCE = 5.0
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -39,18 +25,29 @@ PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 class Store:
     """An MLflow tracking store that has answered."""
 
-    uri: str
-    client: MlflowClient
+    uri: str = field(repr=False)
+    client: Client
+    opened: tuple[int, int] | None = None
+    """What the SQLite file was when it was opened."""
 
     @property
     def shown(self) -> str:
-        """The URI without its password, for messages."""
-        return without_password(self.uri)
+        """The URI without its secrets, for messages."""
+        return masked(self.uri)
 
     @property
     def database(self) -> Path | None:
         """The store's SQLite file, if it is one."""
         return Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:///") else None
+
+    def check(self) -> None:
+        """See that the SQLite file is still the one that was opened: what is written to another is lost without a word.
+
+        Raises:
+            StoreError: it was removed or replaced.
+        """
+        if self.database and self.opened and identity(self.database) != self.opened:
+            raise StoreError(self.shown, f"{self.database.name} was removed or replaced since this command began")
 
     def experiment_id(self, name: str) -> str:
         """The MLflow experiment of this name, made if it is not there yet."""
@@ -60,7 +57,13 @@ class Store:
             place = (self.database.parent / "mlartifacts" / name).as_uri() if self.database else None
             # The tag makes its page open on training runs rather than on conversations.
             tags = {"mlflow.experimentKind": "custom_model_development"}
-            return self.client.create_experiment(name, artifact_location=place, tags=tags)
+            try:
+                return self.client.create_experiment(name, artifact_location=place, tags=tags)
+            except StoreError as error:
+                # Another command was a moment faster.
+                if error.code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                return self.experiment_id(name)
         if found.lifecycle_stage != "active":
             raise UserError(
                 f"{self.shown}: the MLflow experiment {name!r} was deleted; restore it in MLflow, or purge it with "
@@ -81,22 +84,38 @@ def open_store(uri: str | None = None, *, make: bool = True) -> Store:
     """
     uri = absolute(uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
     mend = "start it, fix the URI (--tracking-uri or MLFLOW_TRACKING_URI), or leave it out to use ./mlflow.db"
-    if not make and (file := Store(uri, None).database) and not file.is_file():
-        raise UserError(
-            f"{file}: there is no such store; name the one that sweeps were run with (--tracking-uri or "
-            "MLFLOW_TRACKING_URI)"
-        )
     # Making the schema of a new database takes seconds and tells each of its steps; what a database refuses, whoever asked
     # it tells in a line.
     for name, level in {"alembic": logging.WARNING, "mlflow.store.db.utils": logging.CRITICAL}.items():
         logging.getLogger(name).setLevel(level)
+    file = Store(uri, None).database
+    if file:
+        prepare(file, make)
     try:
         knock(uri)
-        client = MlflowClient(tracking_uri=uri)
+        client = Client(uri)
         client.search_experiments(max_results=1)
-    except (OSError, HTTPException, MlflowException, ImportError) as error:
-        raise UserError(f"MLflow at {without_password(uri)} does not answer ({first_line(error)}): {mend}") from None
-    return Store(uri, client)
+    except (*LOST, StoreError, ImportError, ValueError) as error:
+        raise UserError(f"MLflow at {masked(uri)} does not answer ({first_line(error)}): {mend}") from None
+    return Store(uri, client, identity(file) if file else None)
+
+
+def prepare(file: Path, make: bool) -> None:
+    """See that a SQLite file can be used, and make it if it is not there.
+
+    Raises:
+        UserError: it cannot, or is not there and not to be made.
+    """
+    if check_database(file):
+        if make and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
+            raise UserError(f"{file}: cannot be written; mend its rights and its folder's, or name another store")
+        return
+    if not make:
+        raise UserError(
+            f"{file}: there is no such store; name the one that sweeps were run with (--tracking-uri or "
+            "MLFLOW_TRACKING_URI)"
+        )
+    make_database(file)
 
 
 def absolute(uri: str) -> str:
@@ -126,16 +145,7 @@ def knock(uri: str) -> None:
         socket.create_connection((place.hostname, port), timeout=PATIENCE).close()
 
 
-def without_password(text: str) -> str:
-    """A URI, or a text that holds some, as it may be printed."""
-    return re.sub(r"(://[^/\s:@]*):[^/\s]+@", r"\1:***@", text)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line; MLflow's own tell whole URIs."""
-    return without_password((str(error).strip() or type(error).__name__).splitlines()[0])
-
-
 def to_console(text: str) -> None:
-    """Tell the user something beside the progress display."""
-    print(text, file=sys.stderr, flush=True)
+    """Tell the user something beside the progress display; where nobody can hear it any more, it is not told."""
+    with suppress(OSError, ValueError):
+        print(masked(text), file=sys.stderr, flush=True)

@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mlflow.exceptions import MlflowException
-
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
+from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.provenance import provenance
 from tadp_ray.tracking.query import read_cell
-from tadp_ray.tracking.store import Store, first_line, to_console
+from tadp_ray.tracking.store import Store, to_console
 
 PLAN = "plan.json"
 ASKED = "tadp.asked"
@@ -70,7 +69,7 @@ def record_plan(store: Store, run_id: str, settings: str, cells: Sequence[Cell])
     plan = {"settings": settings, "cells": [cell.model_dump(mode="json") for cell in cells]}
     try:
         store.client.log_dict(run_id, plan, PLAN)
-    except (MlflowException, OSError) as error:
+    except StoreError as error:
         raise UserError(
             f"MLflow at {store.shown} answers but takes no files ({first_line(error)}): mend its artifact store first"
         ) from None
@@ -102,7 +101,7 @@ def attach(store: Store, run_id: str, files: Sequence[Path]) -> None:
     try:
         for path in files:
             store.client.log_artifact(run_id, str(path))
-    except (MlflowException, OSError) as error:
+    except StoreError as error:
         to_console(f"MLflow at {store.shown} does not show {path.name} ({first_line(error)})")
 
 
@@ -110,5 +109,5 @@ def end_parent(store: Store, run_id: str, status: str) -> None:
     """Close a sweep's run as FINISHED, FAILED or KILLED; a store that has gone away meanwhile is only complained of."""
     try:
         store.client.set_terminated(run_id, status)
-    except (MlflowException, OSError) as error:
+    except StoreError as error:
         to_console(f"MLflow at {store.shown} did not note that the sweep is {status} ({first_line(error)})")

@@ -71,12 +71,16 @@ def test_the_frames_lie_where_label_maps_differ(maps: Path) -> None:
     assert again.exit_code == 0 and (maps / "again/better.pdf").read_bytes() == written
 
 
-def test_pictures_are_kept_for_the_report(maps: Path, store) -> None:
+def test_pictures_are_kept_for_the_report(maps: Path, store, monkeypatch) -> None:
+    monkeypatch.setattr(
+        "sys.argv", ["tadp-ray", "picture", "--tracking-uri", "postgresql://me:geheim@db/x?sslkey=geheim"]
+    )
     words = ["picture", "segmentation", maps / "panels", "--classes", CLASSES, *options(maps)]
     result = invoke(*words, "--count", 1, "--tracking-uri", store.uri)
     assert result.exit_code == 0, result.output
     found = findings(store, maps / "fetched")["panels"]
     assert found.run_id in result.stdout and found.question == "Where do ours and theirs differ most?"
+    assert found.command == "tadp-ray picture --tracking-uri 'postgresql://me:***@db/x?sslkey=***'"
     ours, theirs = found.numbers.values()
     assert ours == theirs > 50  # each is right in one image and as wrong in another
     assert {path.name for path in (maps / "fetched/panels").iterdir()} == {"finding.json", *found.pictures}

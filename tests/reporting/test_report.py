@@ -120,6 +120,30 @@ def test_what_is_not_whole_is_named(store, asked: Path, tmp_path: Path, kept) ->
     assert result.exit_code == 2 and "holds no experiment (*.yaml)" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["../../outside", "/outside", "..", ".", "a/b", "a\\b", "nul\0", "x" * 300])
+def test_a_name_that_leads_elsewhere_is_passed_over(store, asked: Path, tmp_path: Path, kept, name: str) -> None:
+    """Whoever writes into the store must not choose where the report writes."""
+    kept(FACTS, "maps.png", "maps.pdf")
+    run = store.client.create_run(store.experiment_id("analyses"), tags={"tadp.finding": name}).info.run_id
+    store.client.log_dict(run, FACTS, "finding.json")
+    before = {path for path in tmp_path.rglob("*") if "mlartifacts" not in path.parts}
+    result = report(store, asked, tmp_path / "deep" / "er" / "out")
+    assert result.exit_code == 0, result.output
+    assert (
+        f"run {run}: passed over, its tag tadp.finding=" in result.stderr
+        and "](copy_paste/maps.png)" in (tmp_path / "deep/er/out/report.md").read_text()
+    )
+    after = {path for path in tmp_path.rglob("*") if "mlartifacts" not in path.parts}
+    assert all((tmp_path / "deep") in (path, *path.parents) for path in after - before)
+
+
+@pytest.mark.parametrize("name", ["../maps.png", "/etc/passwd", ".."])
+def test_a_picture_that_lies_elsewhere_is_refused(store, asked: Path, tmp_path: Path, kept, name: str) -> None:
+    kept({**FACTS, "pictures": [name]})
+    result = report(store, asked, tmp_path / "out")
+    assert result.exit_code == 2 and f"{name!r}: named in finding.json, but no plain file name" in result.stderr
+
+
 def test_sentences_are_of_complete_places_and_of_every_metric(spec) -> None:
     def table(metric: str, *rows: tuple[tuple[float, ...], ...]) -> Table:
         entries = tuple(

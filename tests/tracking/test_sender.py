@@ -53,7 +53,7 @@ def test_a_finished_cell_becomes_a_child_run_with_its_recipe_and_pictures(store,
     row = finished(store, [cell.fingerprint, "unknown"])[cell.fingerprint]
     assert (row.axes, row.seed, row.status) == (cell.axes, 0, "FINISHED")
     assert row.metrics["miou"] == 41.5 and row.metrics["worst"] == math.inf
-    assert math.isnan(row.metrics["iou/bed _double_"])
+    assert math.isnan(row.metrics["iou/bed (double)"])
     assert row.params["caption.precision"] == "0.5" and row.params["schedule.iterations"] == "100"
     run = store.client.get_run(row.run_id)
     assert run.info.run_name == "precision=0.5 recall=0.75 seed=0"

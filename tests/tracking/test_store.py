@@ -8,7 +8,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tadp_ray.errors import UserError
-from tadp_ray.tracking.store import first_line, open_store
+from tadp_ray.tracking.client import first_line
+from tadp_ray.tracking.store import open_store
 from tadp_ray.tracking.sweep_run import attach, parent, record_plan
 
 

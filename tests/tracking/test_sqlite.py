@@ -1,0 +1,162 @@
+"""A database is made whole or not at all, whoever is killed; one that cannot be used is named with the mend."""
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tadp_ray.errors import UserError
+from tadp_ray.tracking.query import finished
+from tadp_ray.tracking.sender import replay
+from tadp_ray.tracking.source import cell_source
+from tadp_ray.tracking.store import open_store
+from tadp_ray.tracking.sweep_run import parent
+
+OPEN = """
+import sys
+from tadp_ray.tracking import sqlite
+from tadp_ray.tracking.store import open_store
+fill = sqlite.fill
+def announced(*args):
+    print("making", flush=True)
+    fill(*args)
+sqlite.fill = announced
+store = open_store(f"sqlite:///{sys.argv[1]}")
+print(store.experiment_id("mine"), flush=True)
+"""
+
+
+def opener(file: Path) -> subprocess.Popen:
+    """A process that opens a store, and says when it begins to make it."""
+    return subprocess.Popen(
+        [sys.executable, "-c", OPEN, str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.cluster
+def test_a_command_killed_while_it_makes_the_database_hinders_nobody(tmp_path: Path) -> None:
+    """Killed at moments that a seed chooses, over all of the making; then the same command works."""
+    file, chance, halves = tmp_path / "mlflow.db", random.Random(0), 0
+    for _ in range(6):
+        process = opener(file)
+        assert process.stdout.readline() == "making\n", process.stderr.read()
+        time.sleep(chance.uniform(0, 4))
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)
+        halves += not file.exists()
+        file.unlink(missing_ok=True)
+    assert halves >= 3
+    process = opener(file)
+    said, errors = process.communicate(timeout=300)
+    assert process.returncode == 0 and said == "making\n1\n", errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+
+
+@pytest.mark.cluster
+def test_first_commands_at_once_make_one_database(tmp_path: Path) -> None:
+    processes = [opener(tmp_path / "mlflow.db") for _ in range(3)]
+    said = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], said
+    assert sorted(out for out, _ in said) == ["1\n", "1\n", "making\n1\n"]
+
+
+def test_what_a_killed_command_left_is_removed(tmp_path: Path, monkeypatch, empty_database: Path) -> None:
+    """Of SQLite's own companions, too: the new file would be taken for what they belong to."""
+    from tadp_ray.tracking import sqlite
+
+    for name in ("mlflow.db", "mlflow.db-journal", "mlflow.db.part", "mlflow.db.part-wal"):
+        (tmp_path / name).write_bytes(b"left" if name != "mlflow.db" else b"")
+    monkeypatch.setattr(sqlite, "fill", lambda draft, folder: shutil.copy(empty_database, draft))
+    store = open_store(f"sqlite:///{tmp_path}/mlflow.db")
+    assert store.experiment_id("mine") == "1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+
+
+def refusal(file: Path, **kwargs) -> str:
+    """What is said of a file."""
+    with pytest.raises(UserError) as error:
+        open_store(f"sqlite:///{file}", **kwargs)
+    assert "\n" not in str(error.value) and str(file) in str(error.value)
+    return str(error.value)
+
+
+MEND = "move it away and run the same command again, which makes a new one"
+
+
+def test_what_is_no_database_is_named_with_the_mend(tmp_path: Path) -> None:
+    text, folder, torn = tmp_path / "text.db", tmp_path / "folder.db", tmp_path / "torn.db"
+    text.write_text("not a database, but a text of some length\n" * 9)
+    folder.mkdir()
+    torn.write_bytes(b"SQLite format 3\0" + b"\1" * 5000)
+    assert f"is no SQLite database; {MEND}" in refusal(text)
+    assert f"is a folder, not an MLflow database; {MEND}" in refusal(folder)
+    assert "is damaged" in refusal(torn) and MEND in refusal(torn)
+    assert text.read_text().startswith("not a") and len(torn.read_bytes()) == 5016
+
+
+def test_a_half_made_database_is_named(tmp_path: Path, empty_database: Path) -> None:
+    file = Path(shutil.copy(empty_database, tmp_path / "mlflow.db"))
+    with sqlite3.connect(file) as database:
+        database.execute("delete from experiments")
+        database.execute("update alembic_version set version_num = '451aebb31d03'")
+        database.execute("drop table webhooks")
+    assert f"was left half made, by a command that was killed while it made it; {MEND}" in refusal(file)
+
+
+@pytest.mark.parametrize("change", ["drop table webhooks", "select 1"])
+def test_an_older_schema_is_told_and_not_changed(change: str, tmp_path: Path, empty_database: Path) -> None:
+    file = Path(shutil.copy(empty_database, tmp_path / "mlflow.db"))
+    with sqlite3.connect(file) as database:
+        database.execute(change)
+        database.execute("update alembic_version set version_num = '451aebb31d03'")
+    before = file.read_bytes()
+    said = refusal(file)
+    assert "451aebb31d03" in said and "mlflow db upgrade" in said and file.read_bytes() == before
+
+
+def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "mine.db"
+    with sqlite3.connect(file) as database:
+        database.execute("create table music (name text)")
+    assert "is another program's database; name another file" in refusal(file)
+    with sqlite3.connect(file) as database:
+        assert [name for (name,) in database.execute("select name from sqlite_master")] == ["music"]
+
+
+def test_a_locked_database_is_told(tmp_path: Path, empty_database: Path, monkeypatch) -> None:
+    monkeypatch.setattr("tadp_ray.tracking.sqlite.PATIENCE", 0.2)
+    file = Path(shutil.copy(empty_database, tmp_path / "mlflow.db"))
+    database = sqlite3.connect(file, isolation_level=None)
+    database.execute("begin exclusive")
+    assert "another process has locked it" in refusal(file)
+    database.close()
+    assert open_store(f"sqlite:///{file}").database == file
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, empty_database: Path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot be made (" in refusal(tmp_path / "file" / "mlflow.db")
+    assert "cannot be made (" in refusal(Path("/proc/nowhere/mlflow.db"))
+    file = Path(shutil.copy(empty_database, tmp_path / "mlflow.db"))
+    able = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and able(path, mode))
+    assert "cannot be written; mend its rights" in refusal(file)
+    assert open_store(f"sqlite:///{file}", make=False).database == file
+
+
+def test_a_database_that_was_moved_away_is_filled_again_from_the_journals(store, make_cell, journals) -> None:
+    """What every mend promises."""
+    cell = make_cell()
+    journals.start(cell)
+    journals.finish(cell, miou=50.0)
+    replay(store, cell_source(parent(store, "prec_recall", "pocket", "key"), cell))
+    other = open_store(f"sqlite:///{store.database.with_name('other.db')}")
+    replay(other, cell_source(parent(other, "prec_recall", "pocket", "key"), cell))
+    assert finished(other, [cell.fingerprint])[cell.fingerprint].metrics == {"miou": 50.0}
