@@ -71,7 +71,10 @@ def main() -> None:
     options = parser.parse_args()
 
     settings = ModelConfig(head=SemanticFPNConfig())
-    recipe = Recipe(model=settings, schedule={"iterations": 10, "learning_rate": 1e-4, "batch_size": options.batch})
+    told = {"source": "null"}
+    recipe = Recipe(
+        caption=told, model=settings, schedule={"iterations": 10, "learning_rate": 1e-4, "batch_size": options.batch}
+    )
     view = (options.crop, options.crop)
     cost = step_cost(recipe, stable_diffusion_15(), CLASSES, TOKENS, view)
     print(f"{cost.flops / 1e12:.2f} TFLOP a step of {options.batch} images of {options.crop} pixels", flush=True)

@@ -72,7 +72,8 @@ def commands(options: argparse.Namespace) -> list[list[str]]:
         for name, side in (("sd15", 64), ("sd15_128", 16))
     )
     common = {"compute.gpus": options.gpus, "compute.cpus": options.cpus}
-    trained = flags({"model.weights": weights, "data.root": options.voc, **SMALL, **common})
+    told = {"caption": "{source: oracle}"}
+    trained = flags({"model.weights": weights, "data.root": options.voc, **told, **SMALL, **common})
     made = {"images.files": options.look, "images.count": 3, "images.size": 128, "schedule.iterations": 2}
     learned = flags({"weights": drawing, **made, **common, "samples": "[a street]"})
     train = ["train", str(RECIPE), *trained, "--seed", "0"]
@@ -84,7 +85,7 @@ def commands(options: argparse.Namespace) -> list[list[str]]:
     return [
         ["analyze", *attention, "--out", str(out / "attention")],
         train,
-        [*train, "--set", 'caption.source="null"'],
+        [*train, "--set", "caption={source: 'null'}"],
         *asked,
         *(
             ["personalize", str(EXPERIMENTS / f"personalization/{name}.yaml"), *learned, "--out", str(out / name)]

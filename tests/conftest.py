@@ -44,7 +44,7 @@ def make_cell(tmp_path: Path) -> Callable[..., Cell]:
         axes = {"caption.precision": precision, "caption.recall": recall}
         recipe = {
             "schedule": {"iterations": 100, "learning_rate": 1e-3},
-            "caption": {"precision": precision, "recall": recall},
+            "caption": {"source": "oracle", "precision": precision, "recall": recall},
             "compute": {"storage": str(tmp_path / "runs")},
         }
         values = {"experiment": experiment, "scale": "pocket", "seed": seed, "axes": axes, "recipe": recipe}
@@ -182,6 +182,7 @@ def free_port(free_ports: Callable[[int], list[int]]) -> int:
 
 TINY_RECIPE = """\
 data: {kind: scenes, train: 10, val: 5, size: 32}
+caption: {source: oracle}
 model: {weights: pocket, head: {channels: 16}}
 schedule: {iterations: 6, batch_size: 4, learning_rate: 1e-3, unet_scale: 1.0}
 evaluation: {every: 3}

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks import task_of
 
-SEGMENTATION = task_of(Recipe(schedule={"iterations": 1, "learning_rate": 1e-3}))
+SEGMENTATION = task_of(Recipe(caption={"source": "null"}, schedule={"iterations": 1, "learning_rate": 1e-3}))
 
 
 @pytest.fixture
@@ -50,7 +50,12 @@ def test_prediction_is_the_likeliest_class() -> None:
 
 def test_better_is_higher_for_overlap_and_lower_for_errors() -> None:
     depth = task_of(
-        Recipe(task="depth", model={"head": {"kind": "vpd_depth"}}, schedule={"iterations": 1, "learning_rate": 1e-3})
+        Recipe(
+            caption={"source": "null"},
+            task="depth",
+            model={"head": {"kind": "vpd_depth"}},
+            schedule={"iterations": 1, "learning_rate": 1e-3},
+        )
     )
     assert SEGMENTATION.better(2.0, 1.0) and not depth.better(2.0, 1.0) and depth.better(1.0, 2.0)
 
@@ -58,7 +63,9 @@ def test_better_is_higher_for_overlap_and_lower_for_errors() -> None:
 def test_the_pascal_head_s_logits_are_enlarged_with_aligned_corners(logits: torch.Tensor) -> None:
     """In training and in evaluation; source: UpsamplingBilinear2d in segmentation-models-pytorch's head, which TADP uses."""
     head = {"kind": "smp_fpn", "loss": "cross_entropy"}
-    pascal = task_of(Recipe(model={"head": head}, schedule={"iterations": 1, "learning_rate": 1e-3}))
+    pascal = task_of(
+        Recipe(caption={"source": "null"}, model={"head": head}, schedule={"iterations": 1, "learning_rate": 1e-3})
+    )
     mask = torch.randint(3, (2, 32, 48), generator=torch.Generator().manual_seed(1))
     enlarged = torch.nn.UpsamplingBilinear2d(scale_factor=8)(logits)
     torch.testing.assert_close(pascal.enlarge(logits, (32, 48)), enlarged)

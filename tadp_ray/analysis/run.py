@@ -22,12 +22,13 @@ def asked(analysis: Analysis, recipe: Recipe) -> dict[str, Mapping[str, JsonValu
     """The trained models that an analysis looks at, by name: the recipe keys that make each."""
     match analysis.look:
         case OffTarget():
-            return {"right names": {}}  # as the recipe stands
+            # As the recipe stands, where its names are right.
+            return {"right names": {} if recipe.caption.source == "oracle" else {"caption": {"source": "oracle"}}}
         case EndMarks(texts=texts):
             return dict(texts)
         case CopyPaste():
             return {}
-    return {} if recipe.data.kind == "scenes" else {"judge": {"caption.source": "null"}}
+    return {} if recipe.data.kind == "scenes" else {"judge": {"caption": {"source": "null"}}}
 
 
 def check(analysis: Analysis, found: Mapping[str, Sequence[Trained]]) -> None:

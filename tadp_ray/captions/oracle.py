@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from tadp_ray.captions.precision_recall import degrade, score
 from tadp_ray.captions.prompts import vocabulary
-from tadp_ray.captions.store import CaptionStore
+from tadp_ray.captions.store import ORACLES, CaptionStore
 from tadp_ray.errors import UserError
 
 
@@ -22,7 +22,7 @@ def oracle_store(
         image_id, name = foreign[0]
         raise UserError(f"image {image_id!r}: the name {name!r} is not in the class list; add it there")
     names = {image_id: tuple(sorted(shown, key=place.__getitem__)) for image_id, shown in present.items()}
-    return _store(names, {"captioner": "oracle", "classes": list(classes), **made})
+    return _store(names, {"captioner": ORACLES[0], "classes": list(classes), **made})
 
 
 def degraded_store(
@@ -52,7 +52,7 @@ def degraded_store(
     except UserError as error:
         raise UserError(f"{oracle.path or 'this caption store'}: {error}") from None
     made = {
-        "captioner": "degraded oracle",
+        "captioner": ORACLES[1],
         "oracle": oracle.digest(),
         "classes": classes,
         "distractors": list(distractors),
@@ -67,7 +67,7 @@ def names_of(oracle: CaptionStore) -> tuple[list[str], Mapping[str, tuple[str, .
     Raises:
         UserError: it is no oracle store.
     """
-    if oracle.header.get("captioner") != "oracle" or oracle.names.keys() != oracle.captions.keys():
+    if oracle.header.get("captioner") != ORACLES[0] or oracle.names.keys() != oracle.captions.keys():
         raise UserError(
             f"{oracle.path or 'this caption store'}: was not made by tadp-ray caption oracle, so it does not say which "
             "names each image shows; make an oracle store of these images and name that"

@@ -11,6 +11,10 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 
 VERSION = 1
+ORACLES = ("oracle", "degraded oracle")
+"""Captioners that say names of the ground truth, as headers call them."""
+PUBLISHED_ORACLE = "pascal_class_names.json"
+"""The published file of ground-truth names; it has no header."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,12 @@ class CaptionStore:
         """The captions of one image, at least one; UserError as in `check` where there is none."""
         self.check([image_id])
         return self.captions[image_id]
+
+    @property
+    def uses_ground_truth(self) -> bool:
+        """Whether its captions are names of the ground truth, whole or degraded, as its header or published name says."""
+        published = {self.header.get("imported_from"), self.path.name if self.path else None}
+        return self.header.get("captioner") in ORACLES or PUBLISHED_ORACLE in published
 
     def check(self, ids: Iterable[str]) -> None:
         """Raise one UserError about all ids without a caption, so that they are known before any compute."""

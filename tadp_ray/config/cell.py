@@ -32,6 +32,13 @@ class Cell(Vocabulary):
     recipe: Recipe
     digests: dict[str, str]
     """Content hashes of data (train, val), weights and caption store, so that moving a file changes nothing."""
+    stores_of_ground_truth: bool = False
+    """Whether a caption store says of itself that it was made of ground-truth names; known by its digest, so not hashed."""
+
+    @property
+    def uses_ground_truth(self) -> bool:
+        """Whether what images are told is made of their ground-truth names: an oracle, whole, degraded, dealt out anew."""
+        return self.recipe.caption.uses_ground_truth or self.stores_of_ground_truth
 
     @cached_property
     def group(self) -> str:

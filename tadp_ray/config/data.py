@@ -121,11 +121,11 @@ class CaptionConfig(Vocabulary):
     """Which words an image is given."""
 
     source: Literal["oracle", "class_names", "null", "sentence", "store", "template", "shuffled", "wrong"] = Field(
-        "oracle",
-        description="oracle: names of the classes that are present; class_names: all names; null: the empty prompt; "
-        "sentence: the same sentence for every image; store: captions from a file; template: a sentence that forgets and "
-        "invents each name by itself, to this precision and recall, and plays BLIP's part where there is none; shuffled: "
-        "another image's oracle; wrong: as many absent names as are present",
+        description="oracle: names of the classes that are present, taken from the ground truth; class_names: all names; null: "
+        "the empty prompt; sentence: the same sentence for every image; store: captions from a file; template: a sentence that "
+        "forgets and invents each name of the oracle by itself, to this precision and recall, and plays BLIP's part where "
+        "there is none; shuffled: another image's oracle; wrong: as many absent names as are present. There is no default: a "
+        "recipe says what its images are told",
     )
     precision: float = Field(
         1.0, gt=0, le=1, description="share of named classes that are present, over the data set (Table S2)"
@@ -173,6 +173,11 @@ class CaptionConfig(Vocabulary):
         "averaged", description="class embeddings of 80 sentences, or of 'a photo of a ...' alone (Figure S3)"
     )
 
+    @property
+    def uses_ground_truth(self) -> bool:
+        """Whether what images are told is made of their ground-truth names; a store's file says of itself whether it is."""
+        return self.source in ("oracle", "template", "shuffled", "wrong")
+
     @field_validator("source", mode="before")
     @classmethod
     def _null_is_a_word(cls, value: object) -> object:
@@ -182,7 +187,10 @@ class CaptionConfig(Vocabulary):
     @model_validator(mode="after")
     def _consistent(self) -> "CaptionConfig":
         if (self.source == "store") != (self.store is not None):
-            raise ValueError("source: store and a store file belong together; give both or neither")
+            raise ValueError(
+                "source: store and a store file belong together; give both, or set the whole group, as in --set "
+                f"'caption={{source: {'oracle' if self.source == 'store' else self.source}}}'"
+            )
         if self.target_store is not None and self.store is None:
             raise ValueError("target_store belongs to source: store; name the training images' store too")
         if (self.source == "sentence") != (self.sentence is not None):

@@ -177,7 +177,7 @@ class Recipe(Vocabulary):
     task: TaskName = "segmentation"
     data: DataConfig = ScenesData()
     augment: AugmentConfig = AugmentConfig()
-    caption: CaptionConfig = CaptionConfig()
+    caption: CaptionConfig
     model: ModelConfig = ModelConfig()
     schedule: ScheduleConfig
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -194,6 +194,15 @@ class Recipe(Vocabulary):
         if self.task == "detection" and looks != ("whole", (1.0,), False, ()):
             raise ValueError(
                 "task: detection looks at whole images once; leave evaluation.mode, scales, flip and multi_scale out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _weights_stated(self) -> "Recipe":
+        """A data set of the paper, or photographs, must not be scored with the pocket model by silence."""
+        if self.data.kind != "scenes" and "weights" not in self.model.model_fields_set:
+            raise ValueError(
+                f"data.kind: {self.data.kind} needs model.weights to be stated: a Stable Diffusion, or pocket if that is meant"
             )
         return self
 

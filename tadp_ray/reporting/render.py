@@ -14,7 +14,7 @@ from tadp_ray.files import write_text
 from tadp_ray.reporting.page import page
 from tadp_ray.reporting.table import Entry, Table
 
-CSV_COLUMNS = ("row", "column", "metric", "mean", "sd", "n", "published", "source", "run_ids")
+CSV_COLUMNS = ("row", "column", "metric", "mean", "sd", "n", "published", "source", "oracle", "run_ids")
 COMPARED_COLUMNS = ("difference", "difference_sd", "difference_low", "difference_high", "against")
 """What a table that was compared has besides."""
 LATEX = str.maketrans(
@@ -177,6 +177,7 @@ def places(table: Table) -> list[dict[str, Any]]:
             "n": entry.n,
             "published": entry.published,
             "source": table.spec.source if entry.published is not None else None,
+            "oracle": entry.oracle,
             "run_ids": " ".join(entry.run_ids),
             **(compared(table, entry) if table.baseline is not None else {}),
         }

@@ -172,6 +172,8 @@ class Entry:
     """Of the values."""
     difference: Difference | None = None
     """To the baseline row; None in that row, where a side is missing, and where no baseline was named."""
+    oracle: bool = False
+    """Told names of the ground truth."""
 
     @property
     def n(self) -> int:
@@ -239,6 +241,7 @@ class Table:
         if any(entry.best for entry in entries):
             each = " of each metric" if self.spec.metrics[1:] else ""
             ours += f" Bold: the {'lowest' if falling(self.spec.metrics[0]) else 'highest'} of ours{each}."
+        ours += oracle_told(self.entries)
         return f"{ours} Published: {self.spec.source}." if self.spec.published else ours
 
 
@@ -267,6 +270,24 @@ def build_table(
     return Table(spec, marked, notes)
 
 
+def oracle_told(entries: Sequence[Sequence[Entry]]) -> str:
+    """A sentence on the places whose texts are made of ground-truth names; empty if there are none."""
+    told = [entry for row in entries for entry in row if entry.oracle]
+    if not told:
+        return ""
+    rows = [row[0].row for row in entries if all(entry.oracle for entry in row)]
+    columns = [column[0].column for column in zip(*entries, strict=True) if all(entry.oracle for entry in column)]
+    if len(rows) == len(entries):
+        where = "all texts"
+    elif len(told) == len(rows) * len(entries[0]):
+        where = f"the texts of {'; '.join(rows)}"
+    elif len(told) == len(columns) * len(entries):
+        where = f"the texts of {'; '.join(columns)}"
+    else:
+        where = f"the texts of {'; '.join(f'{entry.row}, {entry.column}' for entry in told)}"
+    return f" Oracle (names from the ground truth): {where}."
+
+
 def falling(metric: str) -> bool:
     """Whether less of it is better."""
     return metric.removeprefix("best_").partition("/")[0] in FALLING
@@ -287,6 +308,7 @@ def entry_at(spec: TableSpec, cells: Sequence[Cell], rows: Mapping[str, CellRow]
         published=spec.published[i][j] if spec.published else None,
         run_ids=tuple(row.run_id for row in done),
         seeds=tuple(cell.seed for cell in ready),
+        oracle=any(cell.uses_ground_truth for cell in here),
     )
 
 

@@ -85,6 +85,8 @@ def fill(plan: Plan, store: Store, run: str, address: str | None, console: Conso
     done |= finished(store, [cell.fingerprint for cell in untold])
     todo = plan.missing(done)
     console.print(f"{len(plan.cells)} cells, {len(done)} finished before, {len(todo)} to train")
+    if plan.oracle:
+        console.print(plan.oracle, highlight=False, soft_wrap=True)
     if not todo:
         return True
     # What the input does not allow is found while Ray starts: both take seconds, and Ray mostly waits.

@@ -1,12 +1,13 @@
 """An experiment as a list of cells: what there is to train, before anything is trained. Knows no Ray."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tadp_ray.captions.making import missing_stores
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.cell import Cell, grid, recipe_at
 from tadp_ray.config.errors import ConfigError, nearest
@@ -58,6 +59,15 @@ class Plan:
     def key(self) -> str:
         """Hash of the table's cells, seeds aside: more seeds fill the same table, other settings make another."""
         return sha256_of(sorted({cell.group for cell in self.cells}))
+
+    @property
+    def oracle(self) -> str | None:
+        """A line on the cells whose images are told ground-truth names; None if no cell's are."""
+        told = [cell for cell in self.asked if cell.uses_ground_truth]
+        if not told:
+            return None
+        which = "all cells are" if len(told) == len(self.asked) else f"{len(told)} of {len(self.asked)} cells are"
+        return oracle_line(which, [cell.recipe.caption.source for cell in told])
 
     def missing(self, done: Container[str]) -> list[Cell]:
         """The cells that are asked for and not done; places of a table that are the same training have one."""
@@ -122,12 +132,12 @@ def make_plan(
     raw, origin = load_recipe_values(recipe, overrides)
     cells = []
     recipes = [recipe_at(raw, origin, sweep.changes(axes), sweep_file) for axes in grid(sweep)]
-    check_personalized(recipes, file.parent)
+    check_made(recipes, file.parent)
     for axes, found in zip(grid(sweep), recipes, strict=True):
         resolved = anywhere(found)
-        digests = digests_of(resolved)
+        known = {"digests": digests_of(resolved), "stores_of_ground_truth": stores_of_ground_truth(resolved)}
         for seed in experiment.seeds if seeds is None else seeds:
-            cells.append(Cell(experiment=name, scale=scale, seed=seed, axes=axes, recipe=resolved, digests=digests))
+            cells.append(Cell(experiment=name, scale=scale, seed=seed, axes=axes, recipe=resolved, **known))
     if experiment.figure and (others := {cell.recipe.task for cell in cells} - {"segmentation"}):
         kind = experiment.figure.kind
         raise ConfigError(
@@ -148,16 +158,17 @@ def plan_one(file: Path, overrides: Sequence[str], seed: int) -> Plan:
         UserError: data, weights or the caption store are not there.
     """
     recipe = load_recipe(file, overrides)
-    check_personalized([recipe], file.parent.parent)
+    check_made([recipe], file.parent.parent)
     recipe = anywhere(recipe)
     scale = scale_of(recipe)
-    cell = Cell(experiment=file.stem, scale=scale, seed=seed, axes={}, recipe=recipe, digests=digests_of(recipe))
+    known = {"digests": digests_of(recipe), "stores_of_ground_truth": stores_of_ground_truth(recipe)}
+    cell = Cell(experiment=file.stem, scale=scale, seed=seed, axes={}, recipe=recipe, **known)
     question = f"How well does one training by {file.name} do?"
     return Plan(file.stem, settings_of(file, overrides), scale, question, (cell,), (cell,))
 
 
-def check_personalized(recipes: Sequence[Recipe], experiments: Path) -> None:
-    """Name the commands that make the personalised models and tokens which recipes ask for and which are not there.
+def check_made(recipes: Sequence[Recipe], experiments: Path) -> None:
+    """Name the commands that make the personalised models, tokens and captions which recipes ask for and which are not there.
 
     Args:
         recipes: of the cells.
@@ -173,8 +184,20 @@ def check_personalized(recipes: Sequence[Recipe], experiments: Path) -> None:
         maker = experiments / "personalization" / f"{folder.name}.yaml"
         if not path.exists() and maker.is_file():
             missing.append(f"{path} is not there; make it: tadp-ray personalize {maker} --out {folder}")
-    if missing:
+    if missing := [*missing, *missing_stores(recipes)]:
         raise UserError("\n".join(missing))
+
+
+def oracle_line(which: str, sources: Iterable[str]) -> str:
+    """`oracle: all cells are told names from the ground truth ...`."""
+    named = ", ".join(sorted(set(sources)))
+    return f"oracle: {which} told names from the ground truth, of scored images too (caption.source: {named})"
+
+
+def stores_of_ground_truth(recipe: Recipe) -> bool:
+    """Whether a caption store of a recipe was made of ground-truth names."""
+    stores = filter(None, (recipe.caption.store, recipe.caption.target_store))
+    return any(read_store(store).uses_ground_truth for store in stores)
 
 
 def scale_of(recipe: Recipe) -> Scale:

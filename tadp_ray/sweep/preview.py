@@ -6,12 +6,13 @@ from datetime import timedelta
 
 import yaml
 
+from tadp_ray.captions.making import missing_stores
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data import class_names
 from tadp_ray.errors import UserError
 from tadp_ray.models.diffusion import load_diffusion, stable_diffusion_15
-from tadp_ray.sweep.plan import Plan
+from tadp_ray.sweep.plan import Plan, oracle_line, stores_of_ground_truth
 from tadp_ray.tracking.journal_run import flatten
 from tadp_ray.tracking.query import CellRow
 from tadp_ray.training.cost import StepCost, step_cost
@@ -33,6 +34,8 @@ def preview(plan: Plan, done: Mapping[str, CellRow], earlier: Sequence[CellRow],
     recipe, compute = plan.recipe, plan.recipe.compute
     todo = plan.missing(done)
     yield f"{plan.name} at {plan.scale} scale, {plan.settings}: {len(plan.cells)} cells, {len(todo)} to train"
+    if plan.oracle:
+        yield plan.oracle
     for cell in plan.cells:
         yield f"  {cell.name:<40} {cell.fingerprint[:16]}  {state(plan, cell, done)}"
     where = f"{compute.workers} Ray Train worker(s)" if compute.workers else "the sweep's own process"
@@ -48,10 +51,14 @@ def preview(plan: Plan, done: Mapping[str, CellRow], earlier: Sequence[CellRow],
 def recipe_preview(recipe: Recipe) -> Iterator[str]:
     """The lines that `train --dry-run` prints: every setting, and what a step costs.
 
-    Needs neither data nor weights: classes are known by the data set's name, and where the weights are not, sizes are those
-    of Stable Diffusion 1.5.
+    Needs neither data nor weights nor captions: classes are known by the data set's name, and where the weights are not, sizes
+    are those of Stable Diffusion 1.5.
     """
     yield yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120).rstrip()
+    absent = missing_stores([recipe])
+    yield from (f"captions: {said}" for said in absent)
+    if recipe.caption.uses_ground_truth or (not absent and stores_of_ground_truth(recipe)):
+        yield oracle_line("the cell is", [recipe.caption.source])
     try:
         diffusion = load_diffusion(recipe.model.weights)
     except UserError:

@@ -11,7 +11,7 @@ from tadp_ray.config.load import load_recipe_values, load_search, parse_override
 from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
-from tadp_ray.sweep.plan import Plan, anywhere, digests_of, scale_of, settings_of
+from tadp_ray.sweep.plan import Plan, anywhere, check_made, digests_of, scale_of, settings_of, stores_of_ground_truth
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store
 
@@ -27,12 +27,13 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
     raw, origin = load_recipe_values(recipe, [*overrides, f"evaluation.every={search.first}"])
     if "scored" in raw.get("data", {}):
         raw = set_key(raw, "data.scored", "val")
-    cells = []
-    for point in search.draw(seed):
-        resolved = anywhere(recipe_at(raw, origin, point, file))
+    cells, points = [], search.draw(seed)
+    recipes = [recipe_at(raw, origin, point, file) for point in points]
+    check_made(recipes, recipe.parent.parent)
+    for point, resolved in zip(points, map(anywhere, recipes), strict=True):
         name, scale = f"{recipe.stem}-{file.stem}", scale_of(resolved)
-        digests = digests_of(resolved)
-        cells.append(Cell(experiment=name, scale=scale, seed=seed, axes=point, recipe=resolved, digests=digests))
+        known = {"digests": digests_of(resolved), "stores_of_ground_truth": stores_of_ground_truth(resolved)}
+        cells.append(Cell(experiment=name, scale=scale, seed=seed, axes=point, recipe=resolved, **known))
     if cells[0].recipe.compute.workers:
         raise UserError(
             "compute.workers: candidates are trained in the search's own processes; --set compute.workers=0"

@@ -62,6 +62,7 @@ def cell_source(parent: str, cell: Cell) -> Source:
             "tadp.seed": str(cell.seed),
             # Half of them would be none; the card holds them all.
             **({"tadp.axes": axes} if len(axes) <= TAG_LENGTH else {}),
+            "tadp.oracle": json.dumps(cell.uses_ground_truth),
             **{f"tadp.digest.{name}": digest for name, digest in cell.digests.items()},
         },
         card=cell.model_dump(mode="json"),

@@ -70,7 +70,9 @@ def test_a_degraded_store_says_what_a_training_of_that_seed_is_given(oracle: Pat
         assert invoke("degrade", oracle, *options, "--seed", 3, "--out", tmp_path / name).exit_code == 0
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     store = read_store(tmp_path / "one")
-    prompts = make_prompts(CaptionConfig(**targets), read_store(oracle).names, CLASSES.split(","), 3, lambda _: 1)
+    prompts = make_prompts(
+        CaptionConfig(source="oracle", **targets), read_store(oracle).names, CLASSES.split(","), 3, lambda _: 1
+    )
     assert {i: texts[0] for i, texts in store.captions.items()} == prompts.by_id
     assert store.header["realised"]["recall"] == prompts.recall == 0.6
     found = json.loads(invoke("align", tmp_path / "one", "--oracle", oracle, "--match", "exact", "--json").stdout)

@@ -11,8 +11,10 @@ CLASSES = ("bird", "cow", "potted plant", "sofa")
 PRESENT = {"a": ("cow", "bird"), "b": ("sofa",), "c": ()}
 
 
-def prompts(present=PRESENT, classes=CLASSES, budget=75, **caption):
-    return make_prompts(CaptionConfig(**caption), present, classes, 0, lambda text: len(text.split()), budget)
+def prompts(present=PRESENT, classes=CLASSES, budget=75, source="oracle", **caption):
+    return make_prompts(
+        CaptionConfig(source=source, **caption), present, classes, 0, lambda text: len(text.split()), budget
+    )
 
 
 def test_each_source_gives_its_prompts(tmp_path):

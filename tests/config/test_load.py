@@ -19,6 +19,7 @@ from tadp_ray.config.schema import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEDULE = "schedule: {iterations: 10, learning_rate: 5e-4}\n"
+TOLD = SCHEDULE + "caption: {source: oracle}\n"
 
 
 def write(path: Path, text: str) -> Path:
@@ -56,7 +57,9 @@ def test_every_shipped_file_loads_and_names_its_schema() -> None:
 def test_all_errors_at_once_with_file_key_value_and_nearest_name(tmp_path: Path) -> None:
     """One run of the command shows everything that is wrong with a file."""
     base = write(tmp_path / "base.yaml", SCHEDULE + "model: {timestep: 2000}\n")
-    file = write(tmp_path / "mine.yaml", "extends: base.yaml\ncaption: {recal: 1, precision: 1.5}\nmodl: {}\n")
+    file = write(
+        tmp_path / "mine.yaml", "extends: base.yaml\ncaption: {source: oracle, recal: 1, precision: 1.5}\nmodl: {}\n"
+    )
     lines = refusal(file, "model.latent=means").splitlines()
     assert len(lines) == 5
     text = "\n".join(lines)
@@ -79,20 +82,28 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
         ("schedule: {iterations: yes, learning_rate: 1e-3}", "schedule.iterations=True: Input should be a valid integer"),
         ("schedule: {iterations: 10, learning_rate: .nan}", "schedule.learning_rate=nan"),
         ("schedule: {iterations: 10}", "schedule.learning_rate: this key is required"),
-        (SCHEDULE + "caption: {precision: 0}", "caption.precision=0: Input should be greater than 0"),
+        (SCHEDULE + "caption: {source: oracle, precision: 0}", "caption.precision=0: Input should be greater than 0"),
         (SCHEDULE + "caption: {source: 'null', recall: 0.5}", "degrade oracle and template captions only"),
-        (SCHEDULE + "caption: {wording: long}", "wording: long is for template captions only, but source is oracle"),
+        (SCHEDULE + "caption: {source: oracle, wording: long}", "is for template captions only, but source is oracle"),
         (
-            SCHEDULE + "caption: {source: template, wording: long}\ndata: {kind: nyuv2, root: x}\naugment: {crop: 32}",
+            SCHEDULE + "caption: {source: template, wording: long}\ndata: {kind: nyuv2, root: x}\naugment: {crop: 32}\n"
+            "model: {weights: pocket}",
             "caption.wording: long tells places, which data.kind: nyuv2 does not know; use short",
         ),
-        (SCHEDULE + "caption: {source: store}", "belong together"),
-        (SCHEDULE + "data: {kind: folders}", "unknown kind 'folders'; expected one of 'scenes', 'folder'"),
-        (SCHEDULE + "compute: {workers: 3}", "must be a multiple of compute.workers 3"),
-        (SCHEDULE + "compute: {storage: 's3://key:secret@bucket/runs'}", "compute.storage: holds a password, a key"),
-        (SCHEDULE + "data: {kind: folder, root: 'https://me:secret@host/x'}", "data.root: holds a password, a key"),
-        (SCHEDULE + "compute: {gpus: 1.5}", "a worker has whole GPUs, or a share of one"),
-        (SCHEDULE + "compute: {workers: 2, gpus: 0.5}", "NCCL joins no two processes on one GPU"),
+        (SCHEDULE + "caption: {source: store}", "--set 'caption={source: oracle}'"),
+        (SCHEDULE + "caption: {source: 'null', store: x.jsonl}", "--set 'caption={source: null}'"),
+        (SCHEDULE, "caption: this key is required"),
+        (SCHEDULE + "caption: {shuffle: true}", "caption.source: this key is required"),
+        (
+            TOLD + "data: {kind: ade20k, root: x}\naugment: {crop: 32}",
+            "data.kind: ade20k needs model.weights to be stated: a Stable Diffusion, or pocket if that is meant",
+        ),
+        (TOLD + "data: {kind: folders}", "unknown kind 'folders'; expected one of 'scenes', 'folder'"),
+        (TOLD + "compute: {workers: 3}", "must be a multiple of compute.workers 3"),
+        (TOLD + "compute: {storage: 's3://key:secret@bucket/runs'}", "compute.storage: holds a password, a key"),
+        (TOLD + "data: {kind: folder, root: 'https://me:secret@host/x'}", "data.root: holds a password, a key"),
+        (TOLD + "compute: {gpus: 1.5}", "a worker has whole GPUs, or a share of one"),
+        (TOLD + "compute: {workers: 2, gpus: 0.5}", "NCCL joins no two processes on one GPU"),
         (SCHEDULE + SCHEDULE, "'schedule' stands here twice"),
         ("- 1", "expected keys and values, found list"),
         ("a: [", "not valid YAML"),
@@ -116,8 +127,8 @@ def test_refusals(tmp_path: Path, text: str, said: str) -> None:
 )
 def test_an_address_with_a_secret_is_refused_without_telling_it(tmp_path: Path, address: str) -> None:
     """In a file, by an override, as an axis's value, and where something else is wrong with it, too."""
-    good = write(tmp_path / "good.yaml", SCHEDULE)
-    bad = write(tmp_path / "bad.yaml", SCHEDULE + f"compute: {{storage: '{address}'}}\n")
+    good = write(tmp_path / "good.yaml", TOLD)
+    bad = write(tmp_path / "bad.yaml", TOLD + f"compute: {{storage: '{address}'}}\n")
     said = refusal(bad), refusal(good, f"compute.storage={address}"), refusal(good, f"model.weights={address}")
     for line in said:
         assert "holds a password, a key or a token" in line and "give it by the environment" in line
@@ -131,7 +142,7 @@ def test_an_address_with_a_secret_is_refused_without_telling_it(tmp_path: Path, 
 
 def test_overrides_are_typed_and_checked(tmp_path: Path) -> None:
     """--set takes YAML values for keys that exist."""
-    file = write(tmp_path / "mine.yaml", SCHEDULE)
+    file = write(tmp_path / "mine.yaml", TOLD)
     recipe = load_recipe(file, ["schedule.learning_rate=2e-4", "augment.scale=[0.5, 2]", "caption.shuffle=true"])
     assert (recipe.schedule.learning_rate, recipe.augment.scale, recipe.caption.shuffle) == (2e-4, (0.5, 2.0), True)
     assert "did you mean 'learning_rate'?" in refusal(file, "schedule.lerning_rate=1")
@@ -143,7 +154,7 @@ def test_overrides_are_typed_and_checked(tmp_path: Path) -> None:
 
 def test_extending_with_another_kind_of_data_replaces_the_group(tmp_path: Path) -> None:
     """A folder recipe that extends the pocket recipe does not inherit the scenes' keys."""
-    write(tmp_path / "base.yaml", SCHEDULE + "data: {kind: scenes, train: 7}\nmodel: {timestep: 3}\n")
+    write(tmp_path / "base.yaml", TOLD + "data: {kind: scenes, train: 7}\nmodel: {weights: pocket, timestep: 3}\n")
     folder = "{kind: folder, root: x, train: {images: a, masks: b}, val: {images: c, masks: d}, classes: [e, f]}"
     recipe = load_recipe(write(tmp_path / "mine.yaml", f"extends: base.yaml\ndata: {folder}\naugment: {{crop: 32}}\n"))
     assert recipe.data.kind == "folder" and recipe.model.timestep == 3
@@ -154,7 +165,7 @@ def test_axes_must_be_recipe_keys_and_their_values_must_be_valid(tmp_path: Path)
     with pytest.raises(ConfigError, match="did you mean 'precision'"):
         load_sweep(write(tmp_path / "sweep.yaml", "axes: {caption.precison: [1.0]}"))
     sweep = load_sweep(write(tmp_path / "sweep.yaml", "axes: {caption.precision: [1.0, 0]}"))
-    raw, origin = load_recipe_values(write(tmp_path / "mine.yaml", SCHEDULE))
+    raw, origin = load_recipe_values(write(tmp_path / "mine.yaml", TOLD))
     with pytest.raises(ConfigError, match=r"sweep\.yaml: axes: caption\.precision=0: Input should be greater than 0"):
         recipe_at(raw, origin, sweep.changes(grid(sweep)[1]), tmp_path / "sweep.yaml")
 
@@ -172,7 +183,7 @@ def test_variants_are_named_groups_of_recipe_keys(tmp_path: Path) -> None:
     sweep = load_sweep(write(tmp_path / "sweep.yaml", VARIANTS))
     points = grid(sweep)
     assert len(points) == 4 and points[1] == {"method": "no text", "schedule.iterations": 200}
-    raw, origin = load_recipe_values(write(tmp_path / "mine.yaml", SCHEDULE))
+    raw, origin = load_recipe_values(write(tmp_path / "mine.yaml", TOLD))
     plain, changed = (recipe_at(raw, origin, sweep.changes(points[k]), tmp_path / "sweep.yaml") for k in (2, 1))
     assert changed.caption.source == "null" and changed.model.adapter and changed.schedule.iterations == 200
     assert plain.caption.source == "oracle" and not plain.model.adapter
@@ -203,7 +214,8 @@ def test_every_axis_stands_once_in_the_table(tmp_path: Path) -> None:
 
 def cell(**changes: object) -> Cell:
     """A cell of a small recipe."""
-    recipe = {"schedule": {"iterations": 10, "learning_rate": 1e-3}, **changes.pop("recipe", {})}  # type: ignore[dict-item]
+    given = {"caption": {"source": "oracle"}, "schedule": {"iterations": 10, "learning_rate": 1e-3}}
+    recipe = {**given, **changes.pop("recipe", {})}  # type: ignore[dict-item]
     values = {"experiment": "e", "scale": "pocket", "seed": 0, "axes": {}, "digests": {"train": "a"}, **changes}
     return Cell(recipe=Recipe.model_validate(recipe), **values)
 
@@ -219,7 +231,7 @@ def test_fingerprint_holds_all_that_changes_a_result_and_nothing_else() -> None:
         cell(seed=1),
         cell(digests={"train": "b"}),
         cell(recipe={"model": {"timestep": 2}}),
-        cell(recipe={"caption": {"recall": 0.5}}),
+        cell(recipe={"caption": {"source": "oracle", "recall": 0.5}}),
         cell(recipe={"schedule": {"iterations": 10, "learning_rate": 1e-3, "micro_batch": 8}}),
     ]
     assert {c.fingerprint for c in same} == {cell().fingerprint}

@@ -112,7 +112,8 @@ def test_where_data_lie_is_no_part_of_a_cell_and_holds_in_every_folder() -> None
     def recipe(root: str, target: str, kind: str = "dark_zurich") -> Recipe:
         data = {"kind": "cityscapes", "root": root, "target": {"kind": kind, "root": target}}
         schedule = {"iterations": 9, "learning_rate": 0.1}
-        return Recipe.model_validate({"data": data, "augment": {"crop": 512}, "schedule": schedule})
+        stated = {"caption": {"source": "null"}, "model": {"weights": "pocket"}}
+        return Recipe.model_validate({"data": data, "augment": {"crop": 512}, "schedule": schedule, **stated})
 
     def fingerprint(found: Recipe) -> str:
         cell = {"experiment": "e", "scale": "paper", "seed": 0, "axes": {}, "digests": {"train": "a", "val": "b"}}

@@ -31,7 +31,9 @@ def main(weights: str, output: Path) -> None:
     keep = (torch.rand(IMAGES, CHANNELS) > 0.3) / 0.7
 
     settings = ModelConfig(head=SemanticFPNConfig(channels=CHANNELS))
-    task = task_of(Recipe(model=settings, schedule={"iterations": 1, "learning_rate": 1e-3}))
+    task = task_of(
+        Recipe(caption={"source": "null"}, model=settings, schedule={"iterations": 1, "learning_rate": 1e-3})
+    )
     model = TADP(load_diffusion(weights), CLASSES, settings, tokens=13).train()
     parallel = DistributedDataParallel(model)
     logits = parallel(model.encode_images(images[share], noise[share]), context[share], keep[share])

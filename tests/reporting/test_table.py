@@ -8,12 +8,14 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Experiment, Sweep
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.render import html, latex, markdown, terminal, write_table
 from tadp_ray.reporting.table import Entry, Side, Table, TableSpec, build_table
 
+STORE = CaptionConfig(source="store", store="captions.jsonl")
 MEANS = {(0.5, 0.5): 30.0, (0.5, 1.0): 33.0, (0.75, 0.5): 31.0, (0.75, 1.0): 35.0, (1.0, 0.5): 32.0, (1.0, 1.0): 40.0}
 
 
@@ -101,7 +103,7 @@ def test_every_form_shows_ours_beside_published(spec, cells, rows, tmp_path):
     assert [path.name for path in write_table(table, tmp_path)] == ["table.md", "table.tex", "table.html", "table.csv"]
     with (tmp_path / "table.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert list(lines[0]) == ["row", "column", "metric", "mean", "sd", "n", "published", "source", "run_ids"]
+    assert list(lines[0]) == ["row", "column", "metric", "mean", "sd", "n", "published", "source", "oracle", "run_ids"]
     last = lines[-1]
     assert (last["row"], last["column"], last["mean"], last["n"], last["published"]) == (
         "1.0",
@@ -152,3 +154,36 @@ def test_figures_are_drawn_even_while_cells_are_missing(spec, cells, rows, tmp_p
     draw_curves(spec, cells, {cells[-1].fingerprint: [(50, 20.0), (100, 40.0)]}, tmp_path / "curves.png")
     for name in ("table.png", "curves.png"):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_places_told_ground_truth_names_are_called_an_oracles(spec, cells, rows):
+    def told(changes) -> str:
+        """What the caption says where the cells of some places have other captions."""
+        made = []
+        for cell in cells:
+            caption = cell.recipe.caption.model_copy(update=changes(cell.axes))
+            made.append(cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"caption": caption})}))
+        return build_table(spec, made, rows).caption.partition(" Oracle ")[2].partition(". ")[0]
+
+    everywhere = "(names from the ground truth): all texts"
+    assert told(lambda axes: {}) == everywhere
+    for source in ("template", "shuffled", "wrong"):
+        assert told(lambda axes, source=source: {"source": source}) == everywhere
+    for source in ("null", "class_names", "sentence", "store"):
+        assert told(lambda axes, source=source: {"source": source}) == ""
+    null = {"source": "null"}
+    some = "(names from the ground truth): the texts of"
+    assert told(lambda axes: null if axes["caption.precision"] < 1 else {}) == f"{some} 1.0"
+    assert told(lambda axes: null if axes["caption.recall"] < 1 else {}) == f"{some} 1.0"
+    assert (
+        told(lambda axes: {} if axes == {"caption.precision": 0.5, "caption.recall": 1.0} else null)
+        == f"{some} 0.5, 1.0"
+    )
+    stores = [
+        cell.model_copy(
+            update={"stores_of_ground_truth": True, "recipe": cell.recipe.model_copy(update={"caption": STORE})}
+        )
+        for cell in cells
+    ]
+    table = build_table(spec, stores, rows)
+    assert everywhere in table.caption and {entry.oracle for row in table.entries for entry in row} == {True}

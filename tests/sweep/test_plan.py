@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from tadp_ray.captions import CaptionStore
+from tadp_ray.config.cell import Cell
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.errors import UserError
 from tadp_ray.models.tokens import LearnedToken, write_learned
-from tadp_ray.sweep.plan import make_plan
-from tadp_ray.sweep.preview import preview
+from tadp_ray.sweep.plan import Plan, make_plan, plan_one
+from tadp_ray.sweep.preview import preview, recipe_preview
 from tadp_ray.tracking.query import CellRow
+from tadp_ray.tracking.source import cell_source
 from tadp_ray.training.study import Study, frozen_diffusion
 
 
@@ -180,3 +183,67 @@ def test_preview_tells_state_cost_and_time(experiment: Path) -> None:
     assert "about 0:03:00 for 3 cells, 0.07 core-hours; from 1 finished cells of 90 s (median) on a laptop" in said
     other = "\n".join(preview(plan, {}, [], at_once=2))
     assert "time: unknown" in other
+
+
+def test_captions_that_are_not_there_are_named_with_the_commands_that_make_them(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photographs = """\
+data: {kind: pascal_segmentation, root: VOC}
+caption: {source: store, store: captions/pascal_min40.jsonl}
+model: {weights: pocket}
+augment: {crop: 32}
+schedule: {iterations: 6, learning_rate: 1e-3}
+"""
+    (tmp_path / "recipe.yaml").write_text(photographs)
+    rows = "{a: {}, b: {caption: {source: 'null'}}, c: {caption.store: captions/pascal_min20.jsonl}}"
+    (tmp_path / "sweep.yaml").write_text(f"axes: {{caption.precision: {rows}, caption.recall: {{x: {{}}}}}}\n")
+    experiment.write_text(experiment.read_text().partition("  published")[0])
+    with pytest.raises(UserError) as caught:
+        make_plan(experiment, "pocket")
+    made = "make it: tadp-ray caption blip pascal_segmentation --root VOC --min-tokens"
+    for line, length in zip(str(caught.value).splitlines(), (20, 40), strict=True):
+        assert line.startswith(
+            f"captions/pascal_min{length}.jsonl is not there; {made} {length} --out captions/pascal_min"
+        )
+    with pytest.raises(UserError, match="captions/pascal_min40.jsonl is not there; make it: tadp-ray caption blip"):
+        plan_one(tmp_path / "recipe.yaml", (), 0)
+
+
+def test_cells_told_ground_truth_names_are_called_an_oracles_before_training_and_in_mlflow(
+    experiment: Path, tmp_path: Path
+) -> None:
+    plan = make_plan(experiment, "pocket")
+    line = "oracle: all cells are told names from the ground truth, of scored images too (caption.source: oracle)"
+    assert plan.oracle == line and line in list(preview(plan, {}, [], at_once=2))
+    assert {cell_source("parent", cell).tags["tadp.oracle"] for cell in plan.cells} == {"true"}
+    rows = "{a: {caption.source: 'null'}, b: {caption.source: template, data.target: night}}"
+    (tmp_path / "sweep.yaml").write_text(f"axes: {{caption.precision: {rows}, caption.recall: {{x: {{}}}}}}\n")
+    experiment.write_text(experiment.read_text().partition("  published")[0])
+    plan = make_plan(experiment, "pocket")
+    assert plan.oracle.startswith("oracle: 1 of 2 cells are told names") and "(caption.source: template)" in plan.oracle
+    assert [cell_source("parent", cell).tags["tadp.oracle"] for cell in plan.cells] == ["false", "true"]
+    assert make_plan(experiment, "pocket", only=["caption.precision=a"]).oracle is None
+    (recipe,) = [cell.recipe for cell in plan.cells if cell.recipe.data.target]
+    assert list(recipe_preview(recipe))[1] == line.replace("all cells are", "the cell is").replace(
+        ": oracle)", ": template)"
+    )
+
+
+def test_a_store_whose_header_says_oracle_makes_its_cells_an_oracles(experiment: Path, tmp_path: Path) -> None:
+    ids = [f"train-0-{k:06}" for k in range(10)] + [f"val-0-{k:06}" for k in range(5)]
+    stores = {"said.jsonl": {"captioner": "degraded oracle"}, "blip.jsonl": {"captioner": {"model": "blip"}}}
+    for name, header in stores.items():
+        CaptionStore(dict.fromkeys(ids, ("a car",)), header).write(tmp_path / name)
+
+    def plan(name: str, target: str = "null") -> Plan:
+        told = f"{{source: store, store: {tmp_path / name}, target_store: {target}}}"
+        return plan_one(tmp_path / "recipe.yaml", [f"caption={told}"], 0)
+
+    assert plan("said.jsonl").oracle.endswith("of scored images too (caption.source: store)")
+    assert plan("blip.jsonl").oracle is None
+    assert plan("blip.jsonl", str(tmp_path / "said.jsonl")).cells[0].uses_ground_truth
+    (cell,) = plan("said.jsonl").cells
+    assert cell_source("parent", cell).tags["tadp.oracle"] == "true"
+    assert Cell.model_validate_json(cell.model_dump_json()).uses_ground_truth  # as the plan that MLflow keeps

@@ -16,7 +16,7 @@ NIGHT = ["a dark <night> photo of a {caption}"]
 
 def study(make: Callable[..., Cell], caption: dict, **model: object) -> Study:
     """A tiny cell's study with this caption."""
-    return Study(make(caption={"source": "oracle", **caption}, model=model).recipe, 0)
+    return Study(make(caption=caption, model=model).recipe, 0)
 
 
 @pytest.mark.parametrize(("apply", "told"), [("train+eval", True), ("eval", False)])

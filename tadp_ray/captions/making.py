@@ -1,0 +1,60 @@
+"""The commands that make a caption store which a recipe names and which is not there yet."""
+
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from tadp_ray.config.data import FolderData, ScenesData
+from tadp_ray.config.schema import Recipe
+
+
+def missing_stores(recipes: Iterable[Recipe]) -> list[str]:
+    """What to do about each caption store that recipes name and that is not there, one text a store."""
+    named = {
+        store: recipe
+        for recipe in recipes
+        for store in (recipe.caption.store, recipe.caption.target_store)
+        if store and not store.exists()
+    }
+    return [f"{store} is not there; {how_to_make(store, recipe)}" for store, recipe in sorted(named.items(), key=str)]
+
+
+def how_to_make(store: Path, recipe: Recipe) -> str:
+    """The commands that make one of a recipe's caption stores, to be copied.
+
+    The store's name tells how long its captions are: `..._min40` are of at least 40 tokens. Those of `..._nouns` come from a
+    published file, as no command of ours picks nouns out.
+    """
+    if isinstance(recipe.data, ScenesData):
+        return (
+            "scenes are drawn, and no captioner looks at them: use source: template, which plays one, or write a store of "
+            "your own with a caption of each scene (train-0-000000 ...)"
+        )
+    images = images_of(store, recipe)
+    # Only a data set of the paper has ids that a published file's names can be brought to, and one of them a file.
+    known = images[0] if len(images) == 1 and "--root" in images[0] else []
+    given = ["--data", known[0], *known[1:]] if known else []
+    bring = f"tadp-ray caption import FILE.json {shlex.join([*given, '--out', str(store)])}"
+    if store.stem.endswith("_nouns"):
+        return f"bring a published file of nouns: {bring}"
+    length = re.search(r"min(\d+)", store.stem)
+    words = ["--min-tokens", length[1]] if length else []
+    words += ["--out", str(store), *(["--gpus", "1"] if recipe.compute.gpus else [])]
+    made = " && ".join(shlex.join(["tadp-ray", "caption", "blip", *each, *words]) for each in images)
+    return f"make it: {made}; or bring a published file: {bring}"
+
+
+def images_of(store: Path, recipe: Recipe) -> list[list[str]]:
+    """The images that a store must caption, each part as `caption blip` is told of it."""
+    caption, data = recipe.caption, recipe.data
+    scored_alone, trained_alone = store == caption.target_store, caption.target_store not in (None, store)
+    if isinstance(data, FolderData):
+        splits = [data.val] if scored_alone else [data.train] if trained_alone else [data.train, data.val]
+        return [[str(data.root / split.images)] for split in splits]
+    if data.target is None:
+        split = ["--split", "val"] if scored_alone else ["--split", "train"] if trained_alone else []
+        return [[data.kind, "--root", str(data.root), *split]]
+    target = [data.target.kind, "--root", str(data.target.root)]
+    learned = [data.kind, "--root", str(data.root)]
+    return [target] if scored_alone else [learned] if trained_alone else [learned, target]

@@ -1,0 +1,109 @@
+"""A recipe whose captions are not there names the commands that make them; what is an oracle says so."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tadp_ray.captions import CaptionStore, read_store
+from tadp_ray.captions.imported import import_store
+from tadp_ray.captions.making import missing_stores
+from tadp_ray.captions.oracle import degraded_store, oracle_store
+from tadp_ray.config.data import CaptionConfig
+from tadp_ray.config.load import load_recipe
+
+RECIPES = Path(__file__).resolve().parents[2] / "experiments/recipes"
+BLIP = "tadp-ray caption blip"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where there are no captions."""
+    monkeypatch.chdir(tmp_path)
+
+
+def made_by(name: str, *changes: str) -> dict[str, str]:
+    """By missing store, what is said of it."""
+    said = missing_stores([load_recipe(RECIPES / f"{name}.yaml", changes)])
+    return dict(line.split(" is not there; ") for line in said)
+
+
+def test_each_store_of_the_papers_recipes_is_made_by_a_command_that_is_told() -> None:
+    found = made_by("pascal_segmentation", "data.root=VOC devkit")["captions/pascal_min40.jsonl"]
+    words = "pascal_segmentation --root 'VOC devkit'"
+    made = f"make it: {BLIP} {words} --min-tokens 40 --out captions/pascal_min40.jsonl --gpus 1"
+    bring = f"tadp-ray caption import FILE.json --data {words} --out captions/pascal_min40.jsonl"
+    assert found == f"{made}; or bring a published file: {bring}"
+    assert "nyuv2 --root data/nyu_depth_v2 --min-tokens 40 --out" in made_by("nyuv2")["captions/nyuv2_min40.jsonl"]
+    assert "--min-tokens 20" in made_by("ade20k_fast_4k")["captions/ade20k_min20.jsonl"]
+    assert made_by("pocket_segmentation") == made_by("ade20k_fast_4k_oracle") == {}
+
+
+def test_across_domains_each_domain_has_a_command_and_no_least_length() -> None:
+    found = made_by("pascal_to_comic", "compute.gpus=0")
+    made = {store: said.partition("; or ")[0] for store, said in found.items()}
+    assert made == {
+        "captions/comic.jsonl": f"make it: {BLIP} comic2k --root data/comic --out captions/comic.jsonl",
+        "captions/pascal_detection.jsonl": f"make it: {BLIP} pascal_detection --root data/VOCdevkit "
+        "--out captions/pascal_detection.jsonl",
+    }
+    both = made_by("pascal_to_comic", "caption.target_store=null", "compute.gpus=0")["captions/pascal_detection.jsonl"]
+    assert f"data/VOCdevkit --out captions/pascal_detection.jsonl && {BLIP} comic2k --root data/comic" in both
+
+
+def test_photographs_of_a_folder_and_scenes() -> None:
+    told = "caption={source: store, store: mine_min20.jsonl}"
+    said = made_by("folder_segmentation", told)["mine_min20.jsonl"]
+    assert (
+        f"{BLIP} 'photos/train/*' --min-tokens 20 --out mine_min20.jsonl && {BLIP} 'photos/val/*' --min-tokens" in said
+    )
+    assert (
+        "scenes are drawn, and no captioner looks at them: use source: template"
+        in made_by("pocket_segmentation", told)["mine_min20.jsonl"]
+    )
+    nouns = made_by("pascal_segmentation", "caption.store=captions/pascal_min40_nouns.jsonl")
+    assert nouns["captions/pascal_min40_nouns.jsonl"].startswith(
+        "bring a published file of nouns: tadp-ray caption import"
+    )
+
+
+def test_the_commands_are_ones_that_the_program_has() -> None:
+    """Options change; a command that is told must not be refused for its words."""
+    import typer
+
+    from tadp_ray.cli import app
+
+    group = typer.main.get_command(app).commands["caption"]
+    names = ("pascal_segmentation", "cityscapes_to_dark_zurich", "pascal_to_comic", "nyuv2", "ade20k")
+    for said in [said for name in names for said in made_by(name).values()]:
+        for command in said.replace("; or bring a published file: ", " && ").removeprefix("make it: ").split(" && "):
+            program, caption, verb, *words = shlex.split(command)
+            assert (program, caption) == ("tadp-ray", "caption")
+            group.commands[verb].make_context(verb, words)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [("oracle", True), ("template", True), ("shuffled", True), ("wrong", True)]
+    + [("null", False), ("class_names", False), ("sentence", False), ("store", False)],
+)
+def test_sources_made_of_ground_truth_names_are_known(source: str, told: bool) -> None:
+    more = {"sentence": {"sentence": "a photo"}, "store": {"store": "x.jsonl"}}.get(source, {})
+    assert CaptionConfig(source=source, **more).uses_ground_truth == told
+    if source == "oracle":
+        assert CaptionConfig(source=source, encoding="class_embeddings").uses_ground_truth
+
+
+def test_a_store_of_ground_truth_names_says_so_on_all_its_ways(tmp_path: Path) -> None:
+    oracle = oracle_store({"a": ("cat",), "b": ("dog",)}, ["cat", "dog"], {})
+    worse = degraded_store(oracle, precision=1.0, recall=1.0, seed=0, count_tokens=len, budget=75)
+    blip = CaptionStore({"a": ("cat",), "b": ("dog",)}, {"captioner": {"model": "blip"}})
+    for number, (store, told) in enumerate([(oracle, True), (worse, True), (blip, False)]):
+        store.write(tmp_path / f"{number}.jsonl")
+        import_store(tmp_path / f"{number}.jsonl").write(tmp_path / f"imported_{number}.jsonl")
+        for name in (f"{number}.jsonl", f"imported_{number}.jsonl"):
+            assert read_store(tmp_path / name).uses_ground_truth == told, name
+    published = tmp_path / "pascal_class_names.json"
+    published.write_text('{"a": {"captions": ["background cat"]}}')
+    import_store(published).write(tmp_path / "voc.jsonl")
+    assert read_store(published).uses_ground_truth and read_store(tmp_path / "voc.jsonl").uses_ground_truth
