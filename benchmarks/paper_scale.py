@@ -15,10 +15,10 @@ import sys
 import time
 from pathlib import Path
 
-import yaml
 from diffusers import PNDMScheduler
 from PIL import Image, ImageDraw
 
+from tadp_ray.config.load import read_yaml
 from tadp_ray.models.diffusion import stable_diffusion_15
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
@@ -96,7 +96,7 @@ def commands(options: argparse.Namespace) -> list[list[str]]:
 
 def analysis_file(out: Path, name: str, options: argparse.Namespace) -> Path:
     """The analysis with few pictures, one seed, and a disc to paste."""
-    content = yaml.safe_load((EXPERIMENTS / f"analyses/{name}.yaml").read_text())
+    content = read_yaml(EXPERIMENTS / f"analyses/{name}.yaml")
     content["recipes"]["paper"] = str(RECIPE)
     content["look"] |= ANALYSES[name]
     if name == "copy_paste":

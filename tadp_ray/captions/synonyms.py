@@ -3,9 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
 from tadp_ray.config.errors import nearest
+from tadp_ray.config.yaml12 import parse_yaml, read_text
 from tadp_ray.errors import UserError
 
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
@@ -58,10 +57,7 @@ def read_synonyms(path: Path, classes: Sequence[str]) -> dict[str, tuple[str, ..
     Raises:
         UserError: there is no such file, it holds something else, or a name is no class.
     """
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML ({error})") from None
+    found = parse_yaml(read_text(path), str(path))
     if not isinstance(found, dict):
         raise UserError(f"{path}: {found!r:.80}: expected class names, each with a list of words: `sofa: [couch]`")
     for name, words in found.items():

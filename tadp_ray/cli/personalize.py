@@ -40,9 +40,9 @@ def personalize(
             load_personalization(recipe, changes or ()), seed, out or Path("runs/personalized") / recipe.stem
         )
         if dry_run:
-            import yaml
+            from tadp_ray.config.yaml12 import dump_yaml
 
-            settings = yaml.safe_dump(job.plan.model_dump(mode="json"), sort_keys=False, width=120).rstrip()
+            settings = dump_yaml(job.plan.model_dump(mode="json")).rstrip()
             console.print(settings, highlight=False, markup=False, soft_wrap=True)
             console.print(f"{job.plan.images.count} images are there; the result goes to {job.folder}", soft_wrap=True)
             return

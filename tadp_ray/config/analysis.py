@@ -1,11 +1,10 @@
 """An analysis file: a question about what words do inside the network, and how it is looked into."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from tadp_ray.config.vocabulary import Scale, Vocabulary
+from tadp_ray.config.vocabulary import Place, Scale, Vocabulary
 
 
 class CopyPaste(Vocabulary):
@@ -17,7 +16,7 @@ class CopyPaste(Vocabulary):
     pairs: dict[str, str] = Field(
         {}, description="of photographs: pasted class -> the class that looks like it; scenes know their look-alikes"
     )
-    cutouts: dict[str, Path] = Field(
+    cutouts: dict[str, Place] = Field(
         {}, description="pasted class -> picture of it with a transparent surrounding; without: cut out of other images"
     )
 
@@ -69,7 +68,7 @@ class Analysis(Vocabulary):
 
     question: str
     figure: str = Field(description="of the paper, e.g. Figure S2")
-    recipes: dict[Scale, Path] = Field(
+    recipes: dict[Scale, Place] = Field(
         min_length=1,
         description="recipe file of each scale, relative to this file: data, weights, how a model is trained",
     )

@@ -1,11 +1,11 @@
 """What a model is trained on, in YAML: images, how they are varied, and the text each is given."""
 
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tadp_ray.config.vocabulary import CAPTION, Style, Vocabulary
+from tadp_ray.config.vocabulary import CAPTION, Place, Style, Vocabulary
 
 
 class ScenesData(Vocabulary):
@@ -31,20 +31,32 @@ class FolderSplit(Vocabulary):
 
     images: str = Field(description="glob of the photographs, e.g. train/*.png")
     masks: str = Field(description="glob of the label maps; a mask belongs to the image of the same file stem")
-    list: Path | None = Field(
+    list: Place | None = Field(
         None, description="text file naming this split's images, one a line; without it every image of the glob is used"
     )
+
+    @field_validator("images", "masks")
+    @classmethod
+    def _below_root(cls, pattern: str) -> str:
+        parts = PurePosixPath(pattern).parts
+        if not parts or pattern.startswith("/"):
+            raise ValueError("expected a glob of files below data.root, e.g. train/*.png")
+        if any("**" in part and part != "**" for part in parts):
+            raise ValueError("** stands alone between slashes, for folders of any depth: **/*.png")
+        return pattern
 
 
 class FolderData(Vocabulary):
     """Any photographs with label maps (8-bit or 16-bit single-channel or palette images)."""
 
     kind: Literal["folder"]
-    root: Path = Field(description="folder that holds the data set; relative paths start at the working folder")
+    root: Place = Field(description="folder that holds the data set; relative paths start at the working folder")
     train: FolderSplit
     val: FolderSplit
     classes: tuple[str, ...] = Field(min_length=2, description="class names in label order; they are the prompt words")
-    ignore: tuple[int, ...] = Field((255,), description="label values that belong to no class")
+    ignore: tuple[Annotated[int, Field(ge=0, lt=65536)], ...] = Field(
+        (255,), description="label values that belong to no class"
+    )
     reduce_zero_label: bool = Field(
         False, description="label 0 is ignored and label k means class k-1 (ADE20K's convention)"
     )
@@ -55,14 +67,14 @@ class TargetData(Vocabulary):
     """A data set of another domain, which a model is scored on and never trained on."""
 
     kind: Literal["dark_zurich", "nighttime_driving", "watercolor2k", "comic2k"]
-    root: Path = Field(description="folder that holds the data set; tadp-ray data check KIND says what goes where")
+    root: Place = Field(description="folder that holds the data set; tadp-ray data check KIND says what goes where")
 
 
 class PublishedData(Vocabulary):
     """A data set of the paper in its published folder layout, with its published splits."""
 
     kind: Literal["ade20k", "pascal_segmentation", "pascal_detection", "nyuv2", "cityscapes"]
-    root: Path = Field(description="folder that holds the data set; tadp-ray data check KIND says what goes where")
+    root: Place = Field(description="folder that holds the data set; tadp-ray data check KIND says what goes where")
     target: TargetData | None = Field(
         None, description="score on this other domain instead of the set's own validation"
     )
@@ -134,7 +146,7 @@ class CaptionConfig(Vocabulary):
         1.0, ge=0, le=1, description="share of present classes that are named, over the data set (Table S2)"
     )
     min_true: int = Field(1, ge=0, description="true names every image keeps, where it has as many")
-    distractors: tuple[str, ...] = Field(
+    distractors: tuple[Annotated[str, Field(pattern=r"^\S(.*\S)?$")], ...] = Field(
         (),
         description="names beside the absent classes that may be said falsely; for data sets with few classes, most of "
         "which are in every image",
@@ -147,8 +159,8 @@ class CaptionConfig(Vocabulary):
         "grass) plays its nouns; long (a car on the left, on grass) plays BLIP with 20 or 40, and needs data.kind: scenes, "
         "which know their places",
     )
-    store: Path | None = Field(None, description="caption file: image id -> captions (source: store)")
-    target_store: Path | None = Field(
+    store: Place | None = Field(None, description="caption file: image id -> captions (source: store)")
+    target_store: Place | None = Field(
         None, description="caption file of the scored images, where another holds them (code: the other domain's)"
     )
     modifiers: tuple[str, ...] = Field(
@@ -165,7 +177,7 @@ class CaptionConfig(Vocabulary):
         description="text: one prompt through CLIP; names: each name through CLIP by itself; class_embeddings: one vector a "
         "name, CLIP's end mark averaged over 80 sentences (VPD)",
     )
-    embeddings: Path | None = Field(
+    embeddings: Place | None = Field(
         None,
         description="file of one vector a class, .pth as published or .safetensors; none: made with the model's encoder",
     )

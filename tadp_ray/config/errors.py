@@ -75,11 +75,15 @@ def explain(error: ValidationError, model: type[BaseModel], raw: Any, origin: An
         path = key_path(item["loc"])
         rule = RULES.get(item["type"], item["msg"].removeprefix("Value error, "))
         value = (
-            f"={item['input']!r}" if item["type"] not in ("missing",) and not isinstance(item["input"], Mapping) else ""
+            f"={item['input']!r:.200}"
+            if item["type"] not in ("missing",) and not isinstance(item["input"], Mapping)
+            else ""
         )
         if item["type"] == "extra_forbidden":
             rule += "; " + nearest(str(path[-1]), valid_names(model, [str(p) for p in path[:-1]]))
         if item["type"] == "union_tag_invalid":
             rule += f" {item['ctx']['tag']!r}; expected one of {item['ctx']['expected_tags']}"
+        if item["type"] == "bool_type" and str(item["input"]).lower() in ("yes", "no", "on", "off"):
+            rule += "; YAML 1.2 has true and false alone"
         lines.append(f"{origin(path)}: {dotted(path)}{value}: {rule}")
     return lines

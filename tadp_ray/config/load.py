@@ -2,12 +2,10 @@
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from tadp_ray.addresses import holds_secret
@@ -16,30 +14,11 @@ from tadp_ray.config.errors import ConfigError, dotted, explain, nearest, valid_
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
-from tadp_ray.config.vocabulary import OPEN_ADDRESS, Vocabulary
+from tadp_ray.config.vocabulary import OPEN_ADDRESS, Vocabulary, at_home
+from tadp_ray.config.yaml12 import parse_yaml, read_text
 
 V = TypeVar("V", bound=Vocabulary)
 KeyPath = tuple[str | int, ...]
-
-
-class Loader(yaml.SafeLoader):
-    """YAML as people write it: 5e-4 is a number, and the same key twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping whose keys are distinct."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key, (key_node, _) in zip(keys, node.value, strict=True):
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} stands here twice", key_node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-# PyYAML follows YAML 1.1, where 5e-4 (no dot) is a string.
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -51,12 +30,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         siblings = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
         raise ConfigError([f"{path}: no such file" + (f"; {nearest(path.name, siblings)}" if siblings else "")])
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 - Loader derives from SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: not valid YAML: {error}"]) from None
+    raw = parse_yaml(read_text(path), str(path))
     if not isinstance(raw, dict):
-        raise ConfigError([f"{path}: expected keys and values, found {type(raw).__name__}"])
+        found = "nothing" if raw is None else "a list" if isinstance(raw, list) else f"{raw!r:.80}"
+        raise ConfigError([f"{path}: expected keys and values, found {found}"])
     return raw
 
 
@@ -95,7 +72,11 @@ def read_extended(path: Path, seen: tuple[Path, ...] = ()) -> tuple[dict[str, An
         return raw, dict.fromkeys(paths_in(raw), str(path))
     if not isinstance(parent, str):
         raise ConfigError([f"{path}: extends={parent!r}: expected the path of one recipe file"])
-    base, origins = read_extended(path.parent / parent, (*seen, path.resolve()))
+    try:
+        file = path.parent / at_home(parent)
+    except ValueError as error:
+        raise ConfigError([f"{path}: extends={parent!r}: {error}"]) from None
+    base, origins = read_extended(file, (*seen, path.resolve()))
     return merge(base, raw), {**origins, **dict.fromkeys(paths_in(raw), str(path))}
 
 
@@ -131,10 +112,7 @@ def parse_override(text: str, kind: type[Vocabulary] = Recipe) -> tuple[str, Any
     if not sign:
         raise ConfigError([f"--set {text}: expected key=value, e.g. schedule.iterations=100"])
     check_key(key.strip(), f"--set {text}", kind)
-    try:
-        return key.strip(), yaml.load(value, Loader)  # noqa: S506
-    except yaml.YAMLError as error:
-        raise ConfigError([f"--set {text}: the value is not valid YAML: {error}"]) from None
+    return key.strip(), parse_yaml(value, f"--set {text}")
 
 
 def validate(kind: type[V], raw: Mapping[str, Any], origin: Callable[[KeyPath], str]) -> V:
@@ -150,8 +128,6 @@ def validate(kind: type[V], raw: Mapping[str, Any], origin: Callable[[KeyPath], 
         return kind.model_validate_json(json.dumps(raw), strict=True)
     except ValidationError as error:
         raise ConfigError(explain(error, kind, raw, origin)) from None
-    except TypeError as error:
-        raise ConfigError([f"{origin(())}: {error}; dates and other special values need quotes"]) from None
 
 
 def load_recipe_values(

@@ -1,13 +1,12 @@
 """What is trained, in YAML: the diffusion model, how its U-Net is read, and the task's head."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from tadp_ray.config.vocabulary import Maps, Vocabulary
+from tadp_ray.config.vocabulary import Maps, Place, PlaceText, Vocabulary
 
 
 class SemanticFPNConfig(Vocabulary):
@@ -42,6 +41,9 @@ class DepthHeadConfig(Vocabulary):
     max_depth: float = Field(10.0, gt=0, description="metres that the sigmoid's 1 stands for (code: 10)")
 
 
+Side = Annotated[int, Field(ge=1)]
+
+
 class FasterRCNNConfig(Vocabulary):
     """Detection: torchvision's Faster R-CNN on a pyramid of the four levels (published for Pascal VOC)."""
 
@@ -49,7 +51,7 @@ class FasterRCNNConfig(Vocabulary):
     channels: int = Field(256, ge=8, multiple_of=8, description="width of the pyramid (code: 256)")
     representation: int = Field(1024, ge=16, description="width of the box head (code: 1024)")
     samples: int = Field(512, ge=8, description="proposals per image that the box head is trained on (code: 512)")
-    anchors: tuple[int, int, int, int] = Field(
+    anchors: tuple[Side, Side, Side, Side] = Field(
         (32, 64, 128, 256), description="anchor side in image pixels at each level, largest level first"
     )
 
@@ -100,11 +102,11 @@ LATENTS = {"ls": {"draw": "sample", "scale": "scaled"}, "vpd": {"draw": "mode", 
 class ModelConfig(Vocabulary):
     """The frozen Stable Diffusion and how its U-Net is read."""
 
-    weights: str = Field(
+    weights: PlaceText = Field(
         "pocket",
         description="pocket (shipped with the package), a diffusers folder, a hub id, or a single-file checkpoint",
     )
-    embeddings: Path | None = Field(
+    embeddings: Place | None = Field(
         None,
         description="file with a learned token (tadp-ray personalize, or a published learned_embeds.bin), which captions may "
         "then say, as in caption.modifiers",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tadp_ray.config.vocabulary import CAPTION, Style, Vocabulary
+from tadp_ray.config.vocabulary import CAPTION, PlaceText, Style, Vocabulary
 
 TOKEN = "{token}"  # noqa: S105, it is no secret
 """Where a textual inversion's sentence takes up its token."""
@@ -27,7 +27,7 @@ class FolderImages(Vocabulary):
     """Photographs or drawings in a folder."""
 
     kind: Literal["folder"]
-    files: str = Field(description="glob of the images, e.g. watercolor/JPEGImages/*.jpg")
+    files: PlaceText = Field(description="glob of the images, e.g. watercolor/JPEGImages/*.jpg")
     count: int = Field(ge=3, description="how many of them are shown (S: 500 of Dark Zurich, 5; code, DreamBooth: 10)")
     seed: int = Field(42, ge=0, description="of the choice among them (code: 42)")
     size: int = Field(512, ge=32, multiple_of=32, description="height and width that every image is brought to")
@@ -112,7 +112,7 @@ class Personalization(Vocabulary):
     """One look, the model that is to learn it, and how."""
 
     method: Annotated[TextualInversion | DreamBooth, Field(discriminator="kind")]
-    weights: str = Field("pocket", description="pocket, a diffusers folder, or a hub id")
+    weights: PlaceText = Field("pocket", description="pocket, a diffusers folder, or a hub id")
     images: Annotated[SceneImages | FolderImages, Field(discriminator="kind")]
     flip: float = Field(0.5, ge=0, le=1, description="probability that an image is mirrored (code: 0.5)")
     schedule: PersonalSchedule

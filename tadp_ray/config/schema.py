@@ -7,6 +7,7 @@ other the option's description says which one the default follows.
 """
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,10 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from tadp_ray.addresses import holds_secret
 from tadp_ray.config.data import AugmentConfig, CaptionConfig, DataConfig, ScenesData
 from tadp_ray.config.model import TASK_OF_HEAD, ModelConfig
-from tadp_ray.config.vocabulary import METRIC, OPEN_ADDRESS, Scale, TaskName, Vocabulary
+from tadp_ray.config.vocabulary import METRIC, OPEN_ADDRESS, Place, PlaceText, Scale, TaskName, Vocabulary
+
+MAX_POINTS = 10_000
+"""Most places of a table."""
 
 
 class ScheduleConfig(Vocabulary):
@@ -74,6 +78,9 @@ class ScheduleConfig(Vocabulary):
         return self.micro_batch or self.batch_size
 
 
+Factor = Annotated[float, Field(gt=0)]
+
+
 class EvaluationConfig(Vocabulary):
     """How often and how a model is scored on the validation split."""
 
@@ -86,13 +93,13 @@ class EvaluationConfig(Vocabulary):
     mode: Literal["whole", "slide"] = Field("whole", description="whole image, or mean logits of sliding windows")
     crop: int = Field(512, ge=32, description="side of a sliding window")
     stride: int = Field(341, ge=1, description="step between sliding windows")
-    scales: tuple[float, ...] = Field(
+    scales: tuple[Factor, ...] = Field(
         (1.0,),
         min_length=1,
         description="size factors whose predictions are averaged (code, multi-scale: 1 to 1.5 by 0.125)",
     )
     flip: bool = Field(False, description="average over the mirrored image too (code: multi-scale and NYUv2)")
-    multi_scale: tuple[float, ...] = Field(
+    multi_scale: tuple[Factor, ...] = Field(
         (),
         description="score once more after training, averaged over these size factors and mirror images: e.g. "
         "miou/multi_scale (code: 1, 1.125, 1.25, 1.375, 1.5)",
@@ -133,7 +140,7 @@ class ComputeConfig(Vocabulary):
         10, gt=0, description="a checkpoint is due after so many minutes, too, however few steps they were"
     )
     max_failures: int = Field(2, ge=0, description="times a cell is restarted from its checkpoint after a crash")
-    storage: str = Field(
+    storage: PlaceText = Field(
         "runs",
         description="where cells, checkpoints and tables are written: a folder that all nodes share, or an address "
         "(s3://bucket/folder), of which ./runs holds a copy",
@@ -240,9 +247,14 @@ class Sweep(Vocabulary):
 
     @model_validator(mode="after")
     def _distinct(self) -> "Sweep":
+        points = math.prod(map(len, self.axes.values()))
+        if points > MAX_POINTS:
+            raise ValueError(f"the axes make {points} combinations, {MAX_POINTS} are the most; sweep fewer values")
         for key, values in self.values.items():
             if not values:
                 raise ValueError(f"axis {key} has no values")
+            if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+                raise ValueError(f"axis {key} takes finite numbers only: {list(values)}")
             if any(value in values[:i] for i, value in enumerate(values)):
                 raise ValueError(f"axis {key} names a value twice: {list(values)}")
         keys = [sorted(self.keys_of(axis)) for axis in self.axes]
@@ -338,8 +350,8 @@ class Experiment(Vocabulary):
     """One question of the paper: which recipe, which sweep, which seeds, which table, and perhaps which figure."""
 
     question: str
-    recipes: dict[Scale, Path] = Field(min_length=1, description="recipe file of each scale, relative to this file")
-    sweep: Path | dict[Scale, Path] = Field(
+    recipes: dict[Scale, Place] = Field(min_length=1, description="recipe file of each scale, relative to this file")
+    sweep: Place | dict[Scale, Place] = Field(
         description="sweep file, relative to this file; or one for each scale, with the same axes and as many values"
     )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
@@ -349,6 +361,13 @@ class Experiment(Vocabulary):
     def sweep_at(self, scale: Scale) -> Path:
         """The sweep file of a scale, relative to the experiment's."""
         return self.sweep if isinstance(self.sweep, Path) else self.sweep[scale]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Experiment":
+        for key, values in (("seeds", self.seeds), ("table.metrics", self.table.metrics)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key} names one twice: {list(values)}")
+        return self
 
     @model_validator(mode="after")
     def _scales(self) -> "Experiment":

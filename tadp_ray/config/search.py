@@ -32,7 +32,7 @@ class Search(Vocabulary):
     """Which settings are tried, by asynchronous successive halving (ASHA)."""
 
     space: dict[str, Range] = Field(min_length=1, description="dotted recipe key -> its range")
-    candidates: int = Field(16, ge=2, description="settings that are drawn")
+    candidates: int = Field(16, ge=2, le=10_000, description="settings that are drawn")
     first: int = Field(
         ge=1, description="optimizer steps before a candidate may be given up; candidates are scored every so many"
     )

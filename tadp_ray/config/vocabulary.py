@@ -1,8 +1,10 @@
 """The rules that every group of YAML keys keeps, and the words that several groups share."""
 
-from typing import Literal
+import os
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 Scale = Literal["pocket", "paper"]
 
@@ -41,6 +43,33 @@ OPEN_ADDRESS = (
     "give it by the environment (such as AWS_SECRET_ACCESS_KEY)"
 )
 """What is wrong with an address that opens by itself."""
+
+
+def at_home(path: str) -> str:
+    """A path with its leading ~ or ~NAME replaced by that user's home folder, as shells do it.
+
+    Raises:
+        ValueError: the path is empty, or there is no such user.
+    """
+    if not path.strip():
+        raise ValueError("expected a path, found an empty text")
+    found = os.path.expanduser(path)
+    if found.startswith("~"):
+        user = path.partition("/")[0]
+        raise ValueError(f"nobody here is called {user[1:]!r}; a folder of that name is ./{user}")
+    return found
+
+
+def _expanded(value: object) -> object:
+    return at_home(value) if isinstance(value, str) else value
+
+
+Place = Annotated[Path, BeforeValidator(_expanded)]
+"""A file or folder; ~ is the home folder."""
+
+
+PlaceText = Annotated[str, BeforeValidator(_expanded)]
+"""A file or folder, or the name of something else; ~ is the home folder."""
 
 
 class Vocabulary(BaseModel):

@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tadp_ray.captions.making import missing_stores
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.cell import Cell, grid, recipe_at
 from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.fingerprint import sha256_of
-from tadp_ray.config.load import Loader, experiment_name, load_experiment, load_recipe, load_recipe_values, load_sweep
+from tadp_ray.config.load import experiment_name, load_experiment, load_recipe, load_recipe_values, load_sweep
 from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.search import Search
 from tadp_ray.config.vocabulary import Scale
+from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.data import open_dataset
 from tadp_ray.data.files import file_digest
 from tadp_ray.errors import UserError
@@ -266,7 +265,7 @@ def parse_only(text: str, sweep: Sweep) -> tuple[str, Any]:
         raise ConfigError([f"--only {text}: expected axis=value; {nearest(key, list(sweep.axes))}"])
     values = sweep.values[key]
     # Names of variants are words as they stand; other values are read as the sweep's file is.
-    value = value_text if value_text in values else yaml.load(value_text, Loader)  # noqa: S506 - derives from SafeLoader
+    value = value_text if value_text in values else parse_yaml(value_text, f"--only {text}")
     if value not in values:
         raise ConfigError([f"--only {text}: the axis takes the values {list(values)}"])
     return key, value

@@ -4,11 +4,10 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 
-import yaml
-
 from tadp_ray.captions.making import missing_stores
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
+from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.data import class_names
 from tadp_ray.errors import UserError
 from tadp_ray.models.diffusion import load_diffusion, stable_diffusion_15
@@ -54,7 +53,7 @@ def recipe_preview(recipe: Recipe) -> Iterator[str]:
     Needs neither data nor weights nor captions: classes are known by the data set's name, and where the weights are not, sizes
     are those of Stable Diffusion 1.5.
     """
-    yield yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120).rstrip()
+    yield dump_yaml(recipe.model_dump(mode="json")).rstrip()
     absent = missing_stores([recipe])
     yield from (f"captions: {said}" for said in absent)
     if recipe.caption.uses_ground_truth or (not absent and stores_of_ground_truth(recipe)):

@@ -4,11 +4,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from tadp_ray.config.cell import Cell, recipe_at
 from tadp_ray.config.load import load_recipe_values, load_search, parse_override, set_key
 from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
+from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 from tadp_ray.sweep.plan import Plan, anywhere, check_made, digests_of, scale_of, settings_of, stores_of_ground_truth
@@ -65,5 +64,5 @@ def write_found(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str]
             values = set_key(values, key, value)
     extends = os.path.relpath(recipe.absolute(), out.absolute().parent)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, f"# Found by a search: {said}.\n" + yaml.safe_dump({"extends": extends, **values}, sort_keys=False))
+    write_text(out, f"# Found by a search: {said}.\n" + dump_yaml({"extends": extends, **values}))
     return said

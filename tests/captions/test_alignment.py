@@ -43,7 +43,7 @@ def test_synonyms_are_heard_unless_they_are_classes(tmp_path):
         ("soffa: [couch]", r"own\.yaml: 'soffa' is no class of the data set; did you mean 'sofa'\?"),
         ("sofa: couch", r"own\.yaml: sofa='couch': expected a class name with a list of words"),
         ("[sofa]", r"own\.yaml: \['sofa'\]: expected class names, each with a list"),
-        ("sofa: [", r"own\.yaml: cannot be read as YAML"),
+        ("sofa: [", r"own\.yaml: line 1, column 8: not valid YAML"),
     ],
 )
 def test_bad_synonyms_are_named(tmp_path, text, said):

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-import yaml
 
 from tadp_ray.config.export import KINDS, json_schema
-from tadp_ray.config.load import Loader
+from tadp_ray.config.load import read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
@@ -29,7 +28,7 @@ def test_shipped_schema_is_current_and_accepts_shipped_files(kind: str) -> None:
     files = [file for file in ROOT.glob(FILES[kind]) if kind == "search" or not file.name.startswith("search_")]
     assert files
     for file in files:
-        jsonschema.validate(yaml.load(file.read_text(), Loader), json.loads(shipped))
+        jsonschema.validate(read_yaml(file), json.loads(shipped))
 
 
 def test_schema_refuses_a_misspelt_key() -> None:

@@ -79,7 +79,7 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("schedule: {iterations: '10', learning_rate: 1e-3}", "schedule.iterations='10': Input should be a valid integer"),
-        ("schedule: {iterations: yes, learning_rate: 1e-3}", "schedule.iterations=True: Input should be a valid integer"),
+        ("schedule: {iterations: yes, learning_rate: 1e-3}", "schedule.iterations='yes': Input should be a valid integer"),
         ("schedule: {iterations: 10, learning_rate: .nan}", "schedule.learning_rate=nan"),
         ("schedule: {iterations: 10}", "schedule.learning_rate: this key is required"),
         (SCHEDULE + "caption: {source: oracle, precision: 0}", "caption.precision=0: Input should be greater than 0"),
@@ -105,7 +105,7 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
         (TOLD + "compute: {gpus: 1.5}", "a worker has whole GPUs, or a share of one"),
         (TOLD + "compute: {workers: 2, gpus: 0.5}", "NCCL joins no two processes on one GPU"),
         (SCHEDULE + SCHEDULE, "'schedule' stands here twice"),
-        ("- 1", "expected keys and values, found list"),
+        ("- 1", "expected keys and values, found a list"),
         ("a: [", "not valid YAML"),
         ("extends: nothing.yaml", "nothing.yaml: no such file"),
         ("extends: mine.yaml", "the chain comes back to this file"),
