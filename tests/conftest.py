@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from tadp_ray.tracking.store import Store
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """An option that renews the golden losses."""
+    parser.addoption("--write-golden", action="store_true", help="write the numbers of tests/golden anew")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Allow, by name, what other people's packages warn of: MLflow 3.17 on SQLAlchemy 2.1. Heed Ctrl-C."""
     config.addinivalue_line("filterwarnings", "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
