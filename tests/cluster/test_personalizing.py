@@ -39,7 +39,7 @@ def test_a_killed_worker_goes_on_from_its_checkpoint_and_mlflow_hears_of_it(tmp_
     assert workers
     for worker in workers:
         worker.kill()
-    said, _ = driver.communicate(timeout=300)
+    said, _ = driver.communicate(timeout=500)
     assert driver.returncode == 0, said
     assert f"result and samples.png in {out}" in said
     assert sum(record["type"] == "started" for record in read_journal(out)) == 2

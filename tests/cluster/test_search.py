@@ -25,7 +25,7 @@ def test_the_best_candidate_becomes_a_recipe(experiment: Path, tmp_path: Path) -
     changes = ["schedule.iterations=16", "compute.storage=runs"]
     flags = [word for change in changes for word in ("--set", change)]
     command = [sys.executable, "-m", "tadp_ray", "search", str(recipe), str(file), "--out", str(out), *flags]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
     cells = plan_search(recipe, file, [changes[0], f"compute.storage={tmp_path}/runs"], 0).cells

@@ -72,7 +72,7 @@ pretrain.pretrain(Pretraining(**json.loads(sys.argv[1])), Path(sys.argv[2]), 1, 
 def test_a_killed_pretraining_goes_on_with_the_same_losses(tmp_path: Path) -> None:
     def run(folder: Path, killed_at: str) -> int:
         command = [sys.executable, "-c", KILLED, json.dumps(TINY), str(folder), killed_at]
-        return subprocess.run(command, stdout=subprocess.DEVNULL, timeout=300).returncode
+        return subprocess.run(command, stdout=subprocess.DEVNULL, timeout=500).returncode
 
     assert run(tmp_path / "whole", "none 0") == 0
     assert [run(tmp_path / "cut", at) for at in ("vae 3", "unet 5")] == [-9, -9]

@@ -69,7 +69,7 @@ def test_journals_of_another_store_and_of_no_known_making_are_left(
     for cell in (known, unknown):
         journals.start(cell)
     sweep = parent(store, "prec_recall", "pocket", "key")
-    assert Sender(store, [cell_source(sweep, known)], period=9).close(timeout=30) == 0
+    assert Sender(store, [cell_source(sweep, known)], period=9).close(timeout=300) == 0
     other = open_store(f"sqlite:///{shutil.copy(empty_database, tmp_path / 'other.db')}")
     said = flush(tmp_path / "runs", other)
     assert "seed=0: passed over, because its sweep was told to another store" in said

@@ -38,7 +38,7 @@ for step in range(1, 101):
     time.sleep(0.02)
 for journal in journals:
     journal.finish(100, {"loss": 0.01, "miou": 50.0})
-sys.exit(sender.close(timeout=120))
+sys.exit(sender.close(timeout=400))
 """
 
 
@@ -63,25 +63,23 @@ def test_several_writers_lose_nothing_when_postgresql_dies(
     with serve(open_store(postgresql.uri), "127.0.0.1", free_port) as (address, _):
         remote = open_store(address)
         sweep = parent(remote, "prec_recall", "pocket", "key")
-        writers = [
-            subprocess.Popen(
-                [sys.executable, "-c", WRITER, address, sweep, "gate", *(cell.model_dump_json() for cell in pair)],
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for pair in (cells[:2], cells[2:4], cells[4:])
-        ]
+        writers, logs = [], [tmp_path / f"{index}.log" for index in range(3)]
+        for pair, log in zip((cells[:2], cells[2:4], cells[4:]), logs, strict=True):
+            words = [address, sweep, "gate", *(cell.model_dump_json() for cell in pair)]
+            with log.open("w") as file:
+                writers.append(subprocess.Popen([sys.executable, "-c", WRITER, *words], stderr=file))
         # Every writer has begun, and waits at the gate.
         while sum(bool(row.metrics) for row in rows(remote, "prec_recall", "pocket")) < len(cells):
-            assert all(writer.poll() is None for writer in writers), writers[0].communicate()
+            assert all(writer.poll() is None for writer in writers), [log.read_text() for log in logs]
             time.sleep(0.05)
         postgresql.kill()
         (tmp_path / "gate").touch()
-        time.sleep(2)
+        while not all("does not take records" in log.read_text() for log in logs):
+            assert all(writer.poll() is None for writer in writers), [log.read_text() for log in logs]
+            time.sleep(0.05)
         postgresql.start()
-        for writer in writers:
-            _, said = writer.communicate(timeout=200)
-            assert writer.returncode == 0 and "does not take records" in said and "is back" in said, said
+        for writer, log in zip(writers, logs, strict=True):
+            assert writer.wait(timeout=500) == 0 and "is back" in log.read_text(), log.read_text()
         sent = rows(remote, "prec_recall", "pocket")
         assert len(sent) == len(cells)
         disturbed = {row.fingerprint: [history(remote, row.run_id, key) for key in ("loss", "miou")] for row in sent}

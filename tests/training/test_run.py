@@ -188,7 +188,7 @@ def test_two_processes_train_what_one_does(tiny_cell, stop_after, tmp_path: Path
     for cell, file in zip(cells, files, strict=True):
         file.write_text(cell.model_dump_json())
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run([*command, tmp_path / "worker.py", *files], capture_output=True, text=True, timeout=400)
+    done = subprocess.run([*command, tmp_path / "worker.py", *files], capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-2000:]
     assert final_metrics(shrunk.folder) is None
     train_cell(shrunk, CPU)
@@ -276,7 +276,7 @@ def test_the_core_trains_without_ray_and_mlflow(tiny_cell, tmp_path: Path) -> No
         "print(train_cell(Cell.model_validate_json(Path(sys.argv[1]).read_text()), torch.device('cpu'))['miou'])"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "cell.json")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-2000:]
     assert float(done.stdout) == final_metrics(cell.folder)["miou"]
 
