@@ -15,10 +15,11 @@ from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.search import Search
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.config.yaml12 import parse_yaml
-from tadp_ray.data import open_dataset
+from tadp_ray.data import class_names, open_dataset
 from tadp_ray.data.files import file_digest
 from tadp_ray.errors import UserError
 from tadp_ray.models.weights import weights_digest
+from tadp_ray.tracking.names import check_classes
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Plan:
 
         for cell in cells:
             try:
+                check_classes(class_names(cell.recipe.data))
                 Study(cell.recipe, cell.seed).check()
             except UserError as error:
                 raise UserError(f"cell {cell.name}: {error}") from None

@@ -6,6 +6,9 @@ have distinct keys.
 """
 
 import re
+from collections.abc import Iterable
+
+from tadp_ray.errors import UserError
 
 LONGEST = 250
 """Characters of a key."""
@@ -43,6 +46,19 @@ def unescaped(found: re.Match[str]) -> str:
         return bytes.fromhex(found.group().replace(":", "")).decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         return found.group()
+
+
+def check_classes(names: Iterable[str]) -> None:
+    """Refuse class names whose scores no key of MLflow can hold.
+
+    Raises:
+        UserError: one is too long, counted as it is escaped.
+    """
+    for name in names:
+        if (length := len(encode(f"ap50/{name}"))) > LONGEST:
+            raise UserError(
+                f"the class {name[:60]!r}... is {length} characters long as MLflow's key, which holds {LONGEST}; shorten it"
+            )
 
 
 def clean(text: str) -> str:

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 import pytest
 from mlflow.utils.validation import _validate_metric
 
-from tadp_ray.tracking.names import decode, encode
+from tadp_ray.config.data import FolderData
+from tadp_ray.errors import UserError
+from tadp_ray.sweep.plan import Plan
+from tadp_ray.tracking.names import check_classes, decode, encode
 from tadp_ray.tracking.query import finished, history
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.source import cell_source
@@ -71,6 +74,21 @@ def test_all_names_are_taken_by_mlflow_come_back_and_stay_distinct() -> None:
 
 def test_a_key_that_is_no_encoding_stays() -> None:
     assert decode("CLIP: mean") == "CLIP: mean" and decode("a:FFb") == "a:FFb"
+
+
+def test_a_class_that_no_key_holds_is_refused_before_training(make_cell) -> None:
+    cell = make_cell()
+
+    def check(*classes: str) -> None:
+        data = FolderData.model_construct(kind="folder", classes=classes)
+        own = cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"data": data})})
+        Plan("mine", "", "pocket", "", (own,), (own,)).check([own])
+
+    with pytest.raises(UserError, match="cell precision.*the class 'xxx.* is 251 characters long as MLflow's key"):
+        check("sky", "x" * 246)
+    with pytest.raises(UserError, match="the class '\\(\\(.* is 305 characters long"):
+        check("(" * 100)
+    check_classes(["x" * 245, "и" * 245, "(" * 81])
 
 
 def told(store: Store, make_cell, journals) -> None:
