@@ -47,7 +47,13 @@ def flush_one(store: Store, folder: Path) -> tuple[str, int]:
     Raises:
         UserError: MLflow does not take them.
     """
-    source = Source.kept(folder)
+    try:
+        source = Source.kept(folder)
+    except (ValueError, TypeError) as error:
+        return (
+            f"{folder / RUN}: passed over, because it is torn ({first_line(error)}); the command that wrote it mends it",
+            0,
+        )
     if source is None:
         return f"{folder}: passed over, because no {RUN} says what it is; the command that wrote it sends it", 0
     try:
@@ -57,8 +63,8 @@ def flush_one(store: Store, folder: Path) -> tuple[str, int]:
     try:
         if not holds_parent(store, source):
             return (
-                f"{source.experiment}, {source.name}: passed over, because its sweep was told to another store than "
-                f"{store.shown}; name that (--tracking-uri), or run the sweep again with this one",
+                f"{source.experiment}, {source.name}: passed over, because {store.shown} does not hold its sweep, which was "
+                "told to another store or deleted; name that (--tracking-uri), or run the sweep again with this one",
                 0,
             )
         status, count = replay(store, source)

@@ -13,8 +13,8 @@ PATIENCE = 5.0
 MAKING_PATIENCE = 300.0
 """Seconds that another process may take to make the file: a busy machine takes a minute."""
 MEND = (
-    "move it away and run the same command again, which makes a new one, sends there what its journals hold and trains "
-    "nothing twice (`tadp-ray tracking flush` sends the others)"
+    "move it away and run the same sweep or training again: that makes a new one, sends there what its journals hold and "
+    "trains nothing twice (`tadp-ray tracking flush` sends the others)"
 )
 COMPANIONS = ("-journal", "-wal", "-shm")
 """Files that SQLite keeps beside its own."""

@@ -65,14 +65,16 @@ def test_what_was_written_while_mlflow_was_away_is_sent_once(store, make_cell, j
 def test_journals_of_another_store_and_of_no_known_making_are_left(
     store, make_cell, journals, empty_database, tmp_path
 ):
-    known, unknown = make_cell(), make_cell(seed=1)
-    for cell in (known, unknown):
+    known, unknown, torn = make_cell(), make_cell(seed=1), make_cell(seed=2)
+    for cell in (known, unknown, torn):
         journals.start(cell)
+    (torn.folder / "run.json").write_text('{"name": "x')
     sweep = parent(store, "prec_recall", "pocket", "key")
     assert Sender(store, [cell_source(sweep, known)], period=9).close(timeout=300) == 0
     other = open_store(f"sqlite:///{shutil.copy(empty_database, tmp_path / 'other.db')}")
     said = flush(tmp_path / "runs", other)
-    assert "seed=0: passed over, because its sweep was told to another store" in said
+    assert f"seed=0: passed over, because {other.uri} does not hold its sweep, which was told to another" in said
+    assert f"{torn.folder}/run.json: passed over, because it is torn" in said
     assert f"{unknown.folder}: passed over, because no run.json says what it is" in said
     assert rows(other, "prec_recall", "pocket") == []
 

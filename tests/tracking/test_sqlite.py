@@ -87,7 +87,7 @@ def refusal(file: Path, **kwargs) -> str:
     return str(error.value)
 
 
-MEND = "move it away and run the same command again, which makes a new one"
+MEND = "move it away and run the same sweep or training again: that makes a new one"
 
 
 def test_what_is_no_database_is_named_with_the_mend(tmp_path: Path) -> None:
