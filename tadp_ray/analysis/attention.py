@@ -16,7 +16,7 @@ from torch import Tensor
 from tadp_ray.data.images import read_image
 from tadp_ray.data.transforms import to_tensor
 from tadp_ray.errors import UserError
-from tadp_ray.metrics.localisation import diffuseness, localisation
+from tadp_ray.metrics.localisation import diffuseness, even, localisation
 from tadp_ray.models.attention import reading_layers
 from tadp_ray.models.conditioning import encode_prompts
 from tadp_ray.models.diffusion import LEVELS, Diffusion, posterior_of
@@ -103,7 +103,7 @@ class Attention:
         return {word: maps[list(places)].mean(0).cpu().numpy() for word, places in self.places.items()}
 
     def figures(self, truths: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Diffuseness of every word's map and its highest place (x, y); where it lies, for words whose pixels are known."""
+        """Diffuseness of every word's map, whether it is even, its highest place (x, y); where words of known pixels lie."""
         figures: dict[str, Any] = {}
         for word, whole in self.words.items():
             told = {"all layers": whole, **{size: maps[word] for size, maps in self.by_size.items()}}
@@ -112,6 +112,7 @@ class Attention:
                 "tokens": [self.tokens[place] for place in self.places[word]],
                 "highest": [int(column), int(row)],
                 "diffuseness": {name: diffuseness(scores) for name, scores in told.items()},
+                "even": even(whole),
             }
             if word in truths:
                 figures[word]["localisation"] = {

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tadp_ray.analysis.attention import average, image_latents, read_layers
 from tadp_ray.analysis.finding import Claim, Outcome
-from tadp_ray.analysis.sheets import overlay, tallest
+from tadp_ray.analysis.sheets import highest, overlay, show_scale, tallest
 from tadp_ray.analysis.shown import Thing, check_names, seen, shown
 from tadp_ray.config.analysis import CopyPaste
 from tadp_ray.config.schema import Recipe
@@ -222,12 +222,14 @@ def draw(cases: Sequence[tuple[Case, tuple[np.ndarray, np.ndarray]]]) -> Figure:
     """Pictures before and after, each with the map of the pasted thing's word."""
     height = 0.4 + (1.8 * tallest([case.before for case, _ in cases]) + 0.05) * len(cases)
     figure = Figure(figsize=(7.2, height), layout="constrained", dpi=150)
+    top = highest(scores for _, maps in cases for scores in maps)
     for row, (case, maps) in zip(figure.subplots(len(cases), 4, squeeze=False), cases, strict=True):
         for axes, image, scores in zip((row[:2], row[2:]), (case.before, case.after), maps, strict=True):
             axes[0].imshow(image, interpolation="nearest")
-            overlay(axes[1], image, scores, f"“{case.word}”")
+            overlay(axes[1], image, scores, top, f"“{case.word}”")
         row[0].set_title(f"a {case.other}", fontsize=9)
         row[2].set_title(f"a {case.word} pasted", fontsize=9)
         for axes in row:
             axes.set_axis_off()
+    show_scale(figure, figure.axes, top)
     return figure

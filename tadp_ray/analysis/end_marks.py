@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tadp_ray.analysis.attention import average, image_latents, read_layers
 from tadp_ray.analysis.finding import SEEDS, Claim, Outcome, Trained, standard_error
-from tadp_ray.analysis.sheets import overlay, tallest
+from tadp_ray.analysis.sheets import highest, overlay, show_scale, tallest
 from tadp_ray.analysis.shown import Thing, seen, shown
 from tadp_ray.captions.prompts import NAME_END
 from tadp_ray.config.analysis import EndMarks
@@ -154,6 +154,7 @@ def draw(images: Sequence[np.ndarray], maps: Mapping[str, Sequence[Mapping[str, 
     height = 0.3 + (1.35 * tallest(images) + 0.25) * len(maps)
     figure = Figure(figsize=(1.35 * across, height), layout="constrained", dpi=150)
     grid = figure.subplots(len(maps), across, squeeze=False)
+    top = highest(scores for own in maps.values() for names in own for scores in list(names.values())[:PAIR])
     for axes in grid.ravel():
         axes.set_axis_off()
     for row, (text, own) in zip(grid, maps.items(), strict=True):
@@ -162,5 +163,6 @@ def draw(images: Sequence[np.ndarray], maps: Mapping[str, Sequence[Mapping[str, 
             first.imshow(image, interpolation="nearest")
             first.set_title(text, fontsize=8)
             for axes, (name, scores) in zip(others, own[place].items(), strict=False):
-                overlay(axes, image, scores, name)
+                overlay(axes, image, scores, top, name)
+    show_scale(figure, grid.ravel(), top)
     return figure

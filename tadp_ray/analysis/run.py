@@ -12,7 +12,8 @@ from tadp_ray.analysis.finding import Outcome, Trained
 from tadp_ray.analysis.off_target import off_target
 from tadp_ray.analysis.trained import ready
 from tadp_ray.analysis.variation import variation
-from tadp_ray.config.analysis import Analysis, CopyPaste, EndMarks, OffTarget
+from tadp_ray.analysis.varied import check_pictures
+from tadp_ray.config.analysis import Analysis, CopyPaste, EndMarks, OffTarget, Variation
 from tadp_ray.config.schema import Recipe
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.training.study import frozen_diffusion
@@ -31,12 +32,14 @@ def asked(analysis: Analysis, recipe: Recipe) -> dict[str, Mapping[str, JsonValu
     return {} if recipe.data.kind == "scenes" else {"judge": {"caption": {"source": "null"}}}
 
 
-def check(analysis: Analysis, found: Mapping[str, Sequence[Trained]]) -> None:
+def check(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Trained]]) -> None:
     """Refuse to begin without the models that must be looked at; of end marks only scores are, which may be missing.
 
     Raises:
-        UserError: some are not trained; the message says what trains them.
+        UserError: some are not trained, and the message says what trains them; or pictures that are named are not there.
     """
+    if isinstance(analysis.look, Variation):
+        check_pictures(analysis.look, recipe, analysis.seeds[0])
     if not isinstance(analysis.look, EndMarks):
         for models in found.values():
             ready(models)

@@ -1,5 +1,6 @@
 """Figure S1: what img2img adds to an image when it is told all class names, or what the image shows."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,13 +13,12 @@ from torch import Tensor
 from tadp_ray.analysis.attention import image_latents
 from tadp_ray.analysis.finding import Claim, Outcome, Trained, standard_error
 from tadp_ray.analysis.sheets import tallest
-from tadp_ray.analysis.shown import seen, shown
 from tadp_ray.analysis.trained import load_segmenter
-from tadp_ray.captions.describe import plain_sentence
+from tadp_ray.analysis.varied import pictures_to_vary
 from tadp_ray.config.analysis import Variation
 from tadp_ray.config.schema import Recipe
-from tadp_ray.data.sample import Dataset
-from tadp_ray.data.scenes import THINGS, Scenes
+from tadp_ray.data import class_names
+from tadp_ray.data.scenes import THINGS
 from tadp_ray.models.denoising import drawing_pipeline, load_scheduler
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.models.text import check_length
@@ -46,16 +46,14 @@ def variation(
     Raises:
         UserError: there is no classifier or no scheduler, or all class names are too long a prompt.
     """
-    judge, known = judge_of(recipe, diffusion, judges)
-    dataset = shown(recipe, seed, config.images)
-    pictures = [seen(dataset, index, diffusion) for index in range(min(len(dataset), config.images))]
-    present = [{thing.name for thing in things} for _, things in pictures]
-    told = {PROMPTS[0]: [" ".join(dataset.classes)] * len(pictures)}
-    told[PROMPTS[1]] = [caption(dataset, index) for index in range(len(pictures))]
+    pictures = pictures_to_vary(config, recipe, seed, diffusion)
+    told = {PROMPTS[0]: [" ".join(class_names(recipe.data))] * len(pictures)}
+    told[PROMPTS[1]] = [picture.caption for picture in pictures]
     for prompt in {*told[PROMPTS[0]], *told[PROMPTS[1]]}:
         check_length(diffusion.tokenizer, prompt, diffusion.tokens - 2)
-    absent = np.array([[name not in there for name in known] for there in present])
-    originals = [image for image, _ in pictures]
+    judge, known = judge_of(recipe, diffusion, judges)
+    absent = np.array([[name not in picture.shows for name in known] for picture in pictures])
+    originals = [picture.image for picture in pictures]
     drawn = {
         (name, steps): vary(config, recipe, diffusion, originals, told[name], steps)
         for name in PROMPTS
@@ -70,13 +68,6 @@ def variation(
     files = write_both(draw_panels(config, originals[:4], drawn), folder / "panels.png")
     files += write_both(draw_curves(config, off, still), folder / "off_target.png")
     return Outcome(numbers, claims(config, off), files)
-
-
-def caption(dataset: Dataset, index: int) -> str:
-    """A sentence of what a picture shows, no more and no less."""
-    if isinstance(dataset, Scenes):
-        return dataset.caption(index)
-    return plain_sentence(dataset.ids[index], dataset.present(index))
 
 
 def judge_of(recipe: Recipe, diffusion: Diffusion, judges: Sequence[Trained]) -> tuple[Judge, tuple[str, ...]]:
@@ -205,7 +196,7 @@ def draw_panels(
         for place, name in enumerate(PROMPTS):
             row = grid[len(PROMPTS) * index + place]
             row[0].imshow(original, interpolation="nearest")
-            row[0].set_ylabel(name, fontsize=7)
+            row[0].set_ylabel(textwrap.fill(config.caption or name, 18) if place else name, fontsize=7)
             for axes, steps in zip(row[1:], config.steps, strict=True):
                 axes.imshow(drawn[name, steps][index], interpolation="nearest")
             for axes in row:

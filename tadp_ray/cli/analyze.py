@@ -33,7 +33,8 @@ def attention(
     """Show where the model looks for each word: over the picture, and as maps of every layer and head.
 
     A word's map is the mean over its tokens, all heads and all sixteen layers. Diffuseness is the map's entropy over that of
-    an even map. With --mask: is the highest place on the thing, and the average precision of the map as a score of its pixels.
+    an even map; from 0.998 on a map says nothing, and its word is greyed. With --mask: is the highest place on the thing, and
+    the average precision of the map as a score of its pixels.
     """
     with told():
         from tadp_ray.analysis.attention import attend, read_truth
@@ -61,7 +62,8 @@ def attention(
         write_both(attention_sheet(found), out / "maps.png")
         write_json(out / "maps.json", {**facts, "image": str(image), "words": figures})
         for name, told_of in figures.items():
-            line = f"{name:<20} diffuseness {told_of['diffuseness']['all layers']:.3f}  highest at {told_of['highest']}"
+            where = "even, says no place" if told_of["even"] else f"highest at {told_of['highest']}"
+            line = f"{name:<20} diffuseness {told_of['diffuseness']['all layers']:.4f}  {where}"
             if place := told_of.get("localisation"):
                 whole, where = place["all layers"], "on" if place["all layers"]["pointing"] else "beside"
                 line += f", {where} the thing; average precision {whole['average_precision']:.3f}"
@@ -90,7 +92,7 @@ def run(
         from tadp_ray.config.load import load_analysis, load_recipe
         from tadp_ray.tracking.store import open_store
 
-        analysis = load_analysis(file)
+        analysis = load_analysis(file, scale)
         if scale not in analysis.recipes:
             raise UserError(f"{file}: recipes: none for --scale {scale}; it has {', '.join(analysis.recipes)}")
         place = Path(os.path.normpath(file.parent / analysis.recipes[scale]))
@@ -105,7 +107,7 @@ def run(
             name: find_trained(store, place, changes or (), keys, analysis.seeds)
             for name, keys in asked(analysis, recipe).items()
         }
-        check(analysis, found)
+        check(analysis, recipe, found)
         name = file.stem if scale == "pocket" else f"{file.stem}-{scale}"
         settings = {
             "recipe": place.stem,

@@ -30,11 +30,26 @@ class OffTarget(Vocabulary):
     )
 
 
+class Picture(Vocabulary):
+    """A picture of your own."""
+
+    path: Place = Field(description="relative to the working folder")
+    shows: tuple[str, ...] = Field(min_length=1, description="classes of the recipe's data that it shows")
+
+
 class Variation(Vocabulary):
     """What diffusers' img2img adds to an image when it is told all class names, or a caption (Figure S1)."""
 
     kind: Literal["variation"]
-    images: int = Field(16, ge=1, description="pictures to vary")
+    images: int = Field(16, ge=1, description="the data's first pictures to vary, where none is named")
+    ids: tuple[str, ...] = Field((), description="of the data's pictures to vary")
+    pictures: tuple[Picture, ...] = Field((), description="files to vary instead of the data's pictures")
+    caption: str | None = Field(
+        None, min_length=1, description="what the row of captions is told; otherwise what each picture shows"
+    )
+    caption_store: Place | None = Field(
+        None, description="file of captions by image id, or by the name of a file without its ending, for that row"
+    )
     steps: tuple[int, ...] = Field((5, 15, 25, 35, 45), min_length=2, description="denoising steps, rising")
     of: int = Field(50, ge=2, description="steps of a whole drawing")
     guidance: float = Field(7.5, ge=1, description="classifier-free guidance (the paper does not say; diffusers: 7.5)")
@@ -43,6 +58,13 @@ class Variation(Vocabulary):
     def _rising(self) -> "Variation":
         if list(self.steps) != sorted(set(self.steps)) or not 0 < self.steps[0] <= self.steps[-1] <= self.of:
             raise ValueError(f"steps must rise from 1 to {self.of} at most, not {list(self.steps)}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> "Variation":
+        for one, other in (("ids", "pictures"), ("caption", "caption_store")):
+            if getattr(self, one) and getattr(self, other):
+                raise ValueError(f"{one} and {other} are two answers to one question; leave one out")
         return self
 
 
@@ -76,3 +98,12 @@ class Analysis(Vocabulary):
         (0,), min_length=1, description="of the trained models; the first is that of all other chance"
     )
     look: Annotated[CopyPaste | OffTarget | Variation | EndMarks, Field(discriminator="kind")]
+    scales: dict[Scale, dict[str, JsonValue]] = Field(
+        {}, description="keys of look that differ at a scale, e.g. {paper: {guidance: 7.5}}"
+    )
+
+    @model_validator(mode="after")
+    def _known_scales(self) -> "Analysis":
+        if strange := [scale for scale in self.scales if scale not in self.recipes]:
+            raise ValueError(f"scales.{strange[0]}: recipes has none of this scale")
+        return self

@@ -14,7 +14,7 @@ from tadp_ray.config.errors import ConfigError, dotted, explain, nearest, valid_
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
-from tadp_ray.config.vocabulary import OPEN_ADDRESS, Vocabulary, at_home
+from tadp_ray.config.vocabulary import OPEN_ADDRESS, Scale, Vocabulary, at_home
 from tadp_ray.config.yaml12 import parse_yaml, read_text
 
 V = TypeVar("V", bound=Vocabulary)
@@ -175,9 +175,15 @@ def load_search(path: Path) -> Search:
     return search
 
 
-def load_analysis(path: Path) -> Analysis:
-    """The analysis in `path`; what it makes texts of are keys that recipes have."""
-    analysis = validate(Analysis, read_yaml(path), lambda _: str(path))
+def load_analysis(path: Path, scale: Scale = "pocket") -> Analysis:
+    """The analysis in `path` as it is at a scale; what it makes texts of are keys that recipes have."""
+    raw = read_yaml(path)
+    analysis = validate(Analysis, raw, lambda _: str(path))
+    looks = {
+        own: validate(Analysis, {**raw, "look": merge(raw["look"], keys)}, lambda _, own=own: f"{path}: scales.{own}")
+        for own, keys in analysis.scales.items()
+    }
+    analysis = looks.get(scale, analysis)
     for text in getattr(analysis.look, "texts", {}).values():
         for key in text:
             check_key(key, f"{path}: look.texts")

@@ -28,6 +28,19 @@ def diffuseness(scores: np.ndarray) -> float:
     return float(-(present * np.log(present)).sum() / np.log(shares.size))
 
 
+EVEN = 0.998
+"""Diffuseness from which on a map says nothing.
+
+In 150 scenes of the pocket model 62 % of the maps of "a" lie above it, and 10 % of those of things that are there; these lie on
+their things less (average precision 0.38) than the others do (0.53).
+"""
+
+
+def even(scores: np.ndarray) -> bool:
+    """Whether a map (H, W) of non-negative scores is so even that it says nothing."""
+    return diffuseness(scores) >= EVEN
+
+
 def mass(scores: np.ndarray, region: np.ndarray) -> float:
     """Share of a map's sum (H, W) that lies within a region, bool (H, W)."""
     return float(scores[region].sum() / scores.sum())
