@@ -1,10 +1,27 @@
 """The command line. Every command imports what it needs when it is called, so that none pays for another."""
 
+import os
+import re
+
 import typer
+from typer.core import TyperGroup
 
 from tadp_ray.cli import analyze, caption, data, personalize, picture, pocket, score, sweeps, tracking
 
+
+class AtHome(TyperGroup):
+    """The commands; ~/ is the home folder where no shell makes it so: quoted, or behind an option's equals sign."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Read the command line, ~/ expanded."""
+        expanded = [
+            re.sub(r"^(--[\w-]+=)?(~/.*)$", lambda at: (at[1] or "") + os.path.expanduser(at[2]), arg) for arg in args
+        ]
+        return super().parse_args(ctx, expanded)
+
+
 app = typer.Typer(
+    cls=AtHome,
     name="tadp-ray",
     help="What does text do to a diffusion backbone? Text-conditioned diffusion perception, swept and tabled.",
     no_args_is_help=True,

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,8 +28,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing, is not YAML, or holds something else than keys and values.
     """
-    if not path.is_file():
-        siblings = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+    # Unlike pathlib's, these say no to names that are too long for any file system.
+    if not os.path.isfile(path):
+        siblings = [p.name for p in path.parent.glob("*.yaml")] if os.path.isdir(path.parent) else []
         raise ConfigError([f"{path}: no such file" + (f"; {nearest(path.name, siblings)}" if siblings else "")])
     raw = parse_yaml(read_text(path), str(path))
     if not isinstance(raw, dict):

@@ -45,14 +45,20 @@ OPEN_ADDRESS = (
 """What is wrong with an address that opens by itself."""
 
 
+NAME_MAX = 255
+"""Bytes of the longest file name."""
+
+
 def at_home(path: str) -> str:
     """A path with its leading ~ or ~NAME replaced by that user's home folder, as shells do it.
 
     Raises:
-        ValueError: the path is empty, or there is no such user.
+        ValueError: the path is empty or longer than file systems have them, or there is no such user.
     """
     if not path.strip():
         raise ValueError("expected a path, found an empty text")
+    if any(len(part.encode()) > NAME_MAX for part in path.split("/")):
+        raise ValueError(f"no file system has names of more than {NAME_MAX} bytes")
     found = os.path.expanduser(path)
     if found.startswith("~"):
         user = path.partition("/")[0]

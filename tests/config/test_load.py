@@ -46,6 +46,8 @@ def test_every_shipped_file_loads_and_names_its_schema() -> None:
     loads = {load_experiment: experiments, load_recipe: recipes, load_sweep: sweeps, load_search: searches}
     loads[load_analysis] = analyses
     loads[load_personalization] = sorted((ROOT / "experiments/personalization").glob("*.yaml"))
+    every = [*(ROOT / "experiments").rglob("*.yaml"), *(ROOT / "sweeps").rglob("*.yaml")]
+    assert sorted(file for files in loads.values() for file in files) == sorted(every) and len(every) >= 50
     for load, files in loads.items():
         for file in files:
             load(file)
@@ -108,6 +110,8 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
         ("- 1", "expected keys and values, found a list"),
         ("a: [", "not valid YAML"),
         ("extends: nothing.yaml", "nothing.yaml: no such file"),
+        ("extends: " + "a/" * 9000, "no such file"),
+        ("extends: ''", "extends='': expected a path, found an empty text"),
         ("extends: mine.yaml", "the chain comes back to this file"),
     ],
 )  # fmt: skip

@@ -205,6 +205,7 @@ def test_home_is_expanded_in_every_path(tmp_path: Path, monkeypatch: pytest.Monk
     ("change", "said"),
     [
         ("compute.storage=''", "compute.storage='': expected a path, found an empty text"),
+        ("compute.storage=" + "a" * 300, "no file system has names of more than 255 bytes"),
         ("model.weights='  '", "model.weights='  ': expected a path"),
         ("augment.pad=yes", "augment.pad='yes': Input should be a valid boolean; YAML 1.2 has true and false alone"),
         ("schedule.iterations=1_000", "schedule.iterations='1_000': Input should be a valid integer"),
