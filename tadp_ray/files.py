@@ -1,13 +1,33 @@
-"""Files are written whole or not at all: what reads them never meets half of one, whenever a process or a machine died."""
+"""Files: written whole or not at all, also when a machine dies; read, or named with what is wrong with them."""
 
+import codecs
 import json
 import os
 import shutil
+import stat
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+from tadp_ray.errors import UserError
+
+BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""First bytes by which a text file tells its encoding; UTF-32 before UTF-16, whose mark it begins with."""
+
+ENDINGS = frozenset(
+    f".{ending}"
+    for ending in "png jpg jpeg jpe jfif bmp dib gif tif tiff webp ppm pgm pbm pnm jp2 j2k avif heic heif tga npy xml".split()
+)
+"""Endings of images and of what belongs to them; other text behind a dot is part of a name, as in frame_0.5s."""
 
 
 @contextmanager
@@ -73,3 +93,64 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file whole or not at all."""
     write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def composed(text: str) -> str:
+    """Text in one spelling, Unicode NFC: macOS may write an accented letter as two characters where others write one."""
+    return unicodedata.normalize("NFC", text)
+
+
+def without_ending(name: str) -> str:
+    """A file's name without the ending of an image."""
+    ending = PurePosixPath(name).suffix
+    return name.removesuffix(ending) if ending.lower() in ENDINGS else name
+
+
+def why_unreadable(path: Path) -> str | None:
+    """What keeps a path from being a file to read, and the mend; None: it is one."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError) and path.is_symlink():
+            return f"is a link to {os.readlink(path)}, which is not there; mend the link, or take it away"
+        return "there is no such file" if isinstance(error, FileNotFoundError) else f"cannot be opened ({error})"
+    if stat.S_ISDIR(found.st_mode):
+        return "is a folder, not a file; rename it or take it away"
+    if not stat.S_ISREG(found.st_mode):
+        return "is no regular file; replace it"
+    if not os.access(path, os.R_OK):
+        return "may not be read by you; change its permissions"
+    return None
+
+
+def read_text(path: Path) -> str:
+    """A text file, in UTF-8 or what its byte order mark says.
+
+    Raises:
+        UserError: there is no such file, or it is no such text.
+    """
+    if why := why_unreadable(path):
+        raise UserError(f"{path}: {why}")
+    content = path.read_bytes()
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}: line {line} is not {encoding.upper()} text; save the file as UTF-8") from None
+    if "\0" in text:
+        raise UserError(
+            f"{path}: holds zero bytes, as binary files and UTF-16 without a mark do; save it as UTF-8 text"
+        )
+    return text
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file without the spaces around them; blank ones are left out. A line ends with LF, CRLF or CR.
+
+    Raises:
+        UserError: as `read_text`'s.
+    """
+    # Not splitlines, which also cuts at characters that names may hold.
+    lines = read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [line.strip() for line in lines if line.strip()]

@@ -117,18 +117,73 @@ def test_depth_is_compared_in_metres(folders) -> None:
 @pytest.mark.parametrize(
     ("name", "values", "said"),
     [
-        ("a.png", deep((1, 2)), "no value is above 2, so these must be metres where millimetres are said"),
+        (
+            "a.png",
+            deep((1, 2)),
+            "no value is above 2, which is 0.002 m at 1000 units per metre, so these must be metres",
+        ),
         ("a.png", deep((1000, 0)), "1 scored pixels hold no depth above 0"),
         ("a.npy", np.array([[1000, np.nan]]), "1 scored pixels hold no depth above 0"),
         ("a.png", grey((100, 200)), "8 bits hold no depth"),
         ("a.npy", np.ones((1, 2, 1)), r"expected numbers \(height, width\)"),
-        ("a.npy", np.array([[{}]]), "cannot be read as an array"),
+        ("a.npy", np.array([[{}]]), "cannot be read as an array of numbers; write it by numpy.save$"),
+        ("a.npy", np.ones((0, 2)), r"expected numbers|cannot be read as an array of numbers"),
+        ("a.npy", np.array([[1.5, 2.0]]), "no value is above 2, which is 0.002 m at 1000 units per metre"),
     ],
 )
 def test_depth_maps_that_do_not_fit_are_refused(folders, name: str, values: np.ndarray, said: str) -> None:
     predictions, targets = folders({name: values}, {"a.png": deep((1000, 2000))})
     with pytest.raises(UserError, match=f"{name}: {said}"):
         score_depth(predictions, targets, 1000, 1000)
+
+
+def test_a_header_that_promises_more_than_there_is_costs_no_memory(folders) -> None:
+    predictions, targets = folders({"a.npy": np.ones((1, 2))}, {"a.png": deep((1000, 2000))})
+    header = {"descr": "<f8", "fortran_order": False, "shape": (10**6, 10**6)}
+    with (predictions / "a.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(b"x" * 100)
+    with pytest.raises(UserError, match=r"a\.npy: cannot be read as an array of numbers"):
+        score_depth(predictions, targets, 1, 1000)
+    np.savez(predictions / "b.npz", np.ones((1, 2)))
+    (predictions / "b.npz").rename(predictions / "a.npy")
+    with pytest.raises(UserError, match=r"a\.npy: expected numbers .* this is an archive of arrays"):
+        score_depth(predictions, targets, 1, 1000)
+
+
+def test_targets_that_are_farther_than_anything_is_are_in_other_units(folders) -> None:
+    predictions, targets = folders({"a.npy": np.ones((1, 2))}, {"a.png": deep((1000, 2000))})
+    with pytest.raises(
+        UserError, match="a.png: its deepest value is 2000 m at 1 units per metre, farther than anything"
+    ):
+        score_depth(predictions, targets, 1, 1)
+
+
+def test_files_in_folders_pair_by_path(folders) -> None:
+    """Frames of several towns are called alike; what the operating system leaves behind counts for nothing."""
+    predictions, targets = folders({"a.png": grey((0, 1))}, {"a.png": grey((0, 1))})
+    for town, label in (("bern", 0), ("chur", 1)):
+        for place in (predictions, targets):
+            (place / town).mkdir()
+            Image.fromarray(grey((label, label))).save(place / town / "0.png")
+        (predictions / town / ".DS_Store").touch()
+        (predictions / town / "Thumbs.db").touch()
+    assert score_segmentation(predictions, targets, ("sky", "sea")) == {
+        "miou": 100,
+        "accuracy": 100,
+        "iou/sky": 100,
+        "iou/sea": 100,
+        "images": 3,
+    }
+    (predictions / "chur/0.png").unlink()
+    with pytest.raises(UserError, match="chur/0.png: no prediction of this name"):
+        score_segmentation(predictions, targets, ("sky", "sea"))
+
+
+def test_more_classes_than_a_mask_holds_are_refused(folders) -> None:
+    predictions, targets = folders({"a.png": grey((0, 1))}, {"a.png": grey((0, 1))})
+    with pytest.raises(UserError, match="256 classes: at most 255"):
+        score_segmentation(predictions, targets, [str(number) for number in range(256)])
 
 
 BOXES = {"one": ("dog", 0, (1, 1, 10, 10)), "two": ("dog", 1, (5, 5, 24, 24)), "three": ("cat", 0, (3, 3, 12, 22))}
@@ -201,6 +256,50 @@ def test_a_list_names_the_images_to_score(annotations: Path, tmp_path: Path) -> 
     (tmp_path / "test.txt").write_text("one\nfour\n")
     with pytest.raises(UserError, match="has nothing on image 'four'"):
         score_detection(folder, annotations, ("dog",), tmp_path / "test.txt")
+
+
+def test_names_with_spaces_and_dots_are_not_cut(tmp_path: Path) -> None:
+    """Of VOC's detections, lists and objects; a list of one class says behind each image whether it shows it."""
+    folder = tmp_path / "Annotations"
+    folder.mkdir()
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    for name in ("my photo 1", "frame_0.5s", "other"):
+        (folder / f"{name}.xml").write_text(f"<annotation><object><name>dog</name>{box}</object></annotation>")
+    (folder / "._other.xml").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "list.txt").write_text("my photo 1\nframe_0.5s  1\n")
+    found = comp4(tmp_path / "comp4", dog="my photo 1 0.9 1 1 9 9\nframe_0.5s 0.8 1 1 9 9\n")
+    scores = score_detection(found, folder, ("dog",), tmp_path / "list.txt")
+    assert scores["ap50"] == 100 and scores["images"] == 2
+
+
+def test_images_of_several_folders_are_told_apart(tmp_path: Path) -> None:
+    """COCO's file_name may carry folders; ids, names and categories that occur twice are named."""
+    entries = [{"id": number, "file_name": f"{town}/0.5s.jpg"} for number, town in enumerate(("bern", "chur"))]
+    objects = [{"image_id": number, "category_id": 1, "bbox": [0, 0, 9, 9 - number]} for number in (0, 1)]
+    truth = {"images": entries, "categories": [{"id": 1, "name": "dog"}], "annotations": objects}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json").write_text(json.dumps([each | {"score": 0.5} for each in objects]))
+    (tmp_path / "list.txt").write_text("chur/0.5s.jpg\n")
+    scores = score_detection(tmp_path / "found.json", tmp_path / "truth.json", ("dog",))
+    assert scores["ap50"] == 100 and scores["images"] == 2
+    (tmp_path / "found.json").write_text(json.dumps([objects[1] | {"score": 0.5}]))
+    assert (
+        score_detection(tmp_path / "found.json", tmp_path / "truth.json", ("dog",), tmp_path / "list.txt")["images"]
+        == 1
+    )
+
+    wrong = [*entries, {"id": 1, "file_name": "bern/0.5s.png"}]
+    twice = {"images": wrong, "categories": [{"id": 1, "name": "dog"}, {"id": 1, "name": "dog"}], "annotations": []}
+    (tmp_path / "truth.json").write_text(json.dumps(twice))
+    with pytest.raises(UserError) as refused:
+        score_detection(tmp_path / "found.json", tmp_path / "truth.json", ("dog",))
+    for said in (
+        "images: the id '1'",
+        "without ending 'bern/0.5s'",
+        "categories: the id 1",
+        "categories: the name 'dog'",
+    ):
+        assert f"{said} occurs twice" in str(refused.value)
 
 
 def test_all_that_is_wrong_with_voc_files_is_told_at_once(annotations: Path, tmp_path: Path) -> None:

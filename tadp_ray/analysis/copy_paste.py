@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image, UnidentifiedImageError
 
 from tadp_ray.analysis.attention import average, image_latents, read_layers
 from tadp_ray.analysis.finding import Claim, Outcome
@@ -16,6 +15,7 @@ from tadp_ray.analysis.sheets import highest, overlay, show_scale, tallest
 from tadp_ray.analysis.shown import Thing, check_names, seen, shown
 from tadp_ray.config.analysis import CopyPaste
 from tadp_ray.config.schema import Recipe
+from tadp_ray.data.images import read_rgba
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES
 from tadp_ray.errors import UserError
@@ -172,11 +172,7 @@ def read_cutout(path: Path) -> np.ndarray:
     Raises:
         UserError: it cannot be read, or has no transparent surrounding.
     """
-    try:
-        with Image.open(path) as image:
-            found = np.asarray(image.convert("RGBA"))
-    except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f"{path}: cannot be read as an image ({error}); replace the file") from None
+    found = read_rgba(path)
     if found[..., 3].min() > 127 or found[..., 3].max() <= 127:
         raise UserError(f"{path}: a cut-out is opaque where the thing is and transparent around it; this one is not")
     return found

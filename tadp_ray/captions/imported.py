@@ -8,11 +8,12 @@ from pathlib import Path, PurePosixPath
 from tadp_ray.captions.check import SHOWN, flaws
 from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.errors import UserError
+from tadp_ray.files import without_ending
 
 FORMS = (
     lambda name: name,
-    lambda name: str(PurePosixPath(name.lstrip("/")).with_suffix("")),
-    lambda name: PurePosixPath(name).stem,
+    lambda name: without_ending(name.lstrip("/")),
+    lambda name: without_ending(PurePosixPath(name).name),
 )
 """What of two names has to agree for them to mean one image, from strict to loose."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tadp_ray.errors import UserError
-from tadp_ray.files import write_text
+from tadp_ray.files import composed, write_text
 
 VERSION = 1
 ORACLES = ("oracle", "degraded oracle")
@@ -86,7 +86,8 @@ def read_store(path: Path) -> CaptionStore:
     - ours: JSON Lines, a header `{"caption_store": 1, "images": N, ...}`, then `{"id": str, "captions": [str]}`, where
       class names were put together with `"names": [str]`.
 
-    UserError naming the file and the place where it is torn or has another shape.
+    Ids are in one spelling, Unicode NFC, as those of data sets are. UserError naming the file and the place where it is torn
+    or has another shape.
     """
     try:
         # Some editors put a byte order mark in front.
@@ -107,7 +108,14 @@ def read_store(path: Path) -> CaptionStore:
         raise UserError(
             f'{path}: expected one JSON object {{id: {{"captions": [...]}}}}, not a {type(published).__name__}'
         )
-    return CaptionStore({key: _captions(entry, path, f"id {key!r}") for key, entry in published.items()}, path=path)
+    captions: dict[str, tuple[str, ...]] = {}
+    for key, entry in published.items():
+        if composed(key) in captions:
+            raise UserError(
+                f"{path}: {key!r} stands there in two spellings of its accents; keep one of the two entries"
+            )
+        captions[composed(key)] = _captions(entry, path, f"id {key!r}")
+    return CaptionStore(captions, path=path)
 
 
 def _read_lines(header: dict[str, object], rest: str, path: Path) -> CaptionStore:
@@ -120,9 +128,11 @@ def _read_lines(header: dict[str, object], rest: str, path: Path) -> CaptionStor
         place = f"line {number}"
         entry = _parse(line, path, number)
         texts = _captions(entry, path, place)
-        image_id = entry.get("id")
-        if not isinstance(image_id, str) or image_id in captions:
-            raise UserError(f'{path}, {place}: "id" must be a string not seen on a line before, not {image_id!r}')
+        image_id = composed(entry["id"]) if isinstance(entry.get("id"), str) else None
+        if image_id is None or image_id in captions:
+            raise UserError(
+                f'{path}, {place}: "id" must be a string not seen on a line before, not {entry.get("id")!r}'
+            )
         captions[image_id] = texts
         if "names" in entry:
             names[image_id] = _strings(entry["names"], path, f"{place}, names")

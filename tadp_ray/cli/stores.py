@@ -310,11 +310,11 @@ def truth(
         UserError: neither is named in full, or both are.
     """
     from tadp_ray.data.check import find
-    from tadp_ray.data.given import by_stem, names_in_masks, names_in_published
+    from tadp_ray.data.given import by_id, names_in_masks, names_in_published
 
     if masks and classes and not data:
         names = parse_classes(classes)
-        return names, names_in_masks(by_stem(masks, suffix), names, **labels)
+        return names, names_in_masks(by_id(masks, suffix), names, **labels)
     if data and root and not masks and not classes:
         return find(data).classes, names_in_published(data, root, split)
     raise UserError("say what the images show by --masks and --classes, or by --data and --root")
@@ -326,13 +326,13 @@ def pictures(data: str | None, root: Path | None, split: str | None, images: str
     Raises:
         UserError: both are named, or a data set without its folder.
     """
-    from tadp_ray.data.given import by_stem, photographs
+    from tadp_ray.data.given import by_id, photographs
 
     if bool(data) != bool(root) or (data and images):
         raise UserError("name images by --images, or by --data and --root")
     if data:
         return photographs(data, root, split)
-    return by_stem(images) if images else None
+    return by_id(images) if images else None
 
 
 def counter(weights: str) -> tuple[Any, int]:

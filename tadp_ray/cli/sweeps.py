@@ -51,6 +51,7 @@ def sweep(
 
         numbers = None if seeds is None else parse_seeds(seeds)
         plan = make_plan(file, scale, recipe=recipe, overrides=changes or (), seeds=numbers, only=only or ())
+        show_remarks(plan)
         spec, store = asked_table(file, scale, plan.settings), open_store(tracking_uri)
         if dry_run:
             show_preview(plan, store, address)
@@ -91,6 +92,7 @@ def train(
         from tadp_ray.tracking.store import open_store
 
         plan, store = plan_one(recipe, changes or (), seed), open_store(tracking_uri)
+        show_remarks(plan)
         _, whole = run_plan(plan, store, address, console)
         (cell,) = plan.cells
         found = finished(store, [cell.fingerprint])
@@ -118,6 +120,7 @@ def search(
         from tadp_ray.tracking.store import open_store
 
         plan, store = plan_search(recipe, file, changes or (), seed), open_store(tracking_uri)
+        show_remarks(plan)
         run_plan(plan, store, address, console)
         console.print(f"{out}: {write_found(plan, store, recipe, changes or (), out)}", highlight=False, soft_wrap=True)
 
@@ -251,6 +254,15 @@ def parse_seeds(text: str) -> list[int]:
     if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
         raise UserError(f"--seeds {text}: expected distinct whole numbers apart by commas, e.g. 0,1,2")
     return [int(part) for part in parts]
+
+
+def show_remarks(plan: "Plan") -> None:
+    """Print what is to be known of a plan's data before anything is trained."""
+    from tadp_ray.data import remarks
+
+    for data in {cell.recipe.data: None for cell in plan.cells}:
+        for line in remarks(data):
+            console.print(f"note: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_preview(plan: "Plan", store: "Store", address: str | None) -> None:

@@ -1,5 +1,6 @@
 """What the commands share: options, how they print, and how they tell what is wrong."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from tadp_ray.config.classes import misnamed
 from tadp_ray.errors import UserError
+from tadp_ray.files import read_lines
 
 console = Console()
 ChangesOption = Annotated[
@@ -56,15 +59,14 @@ def parse_classes(text: str) -> list[str]:
     """Class names of `a,b,c`, or of a file with one a line.
 
     Raises:
-        UserError: it is neither, or a name occurs twice.
+        UserError: it is neither, or names are empty, strange or too alike; each is named.
     """
     if "," in text:
-        names = [part.strip() for part in text.split(",")]
-    elif Path(text).exists() and not Path(text).is_dir():
-        names = [line.strip() for line in Path(text).read_text(encoding="utf-8-sig").split("\n")]
+        names = [part.strip() for part in text.removesuffix(",").split(",")]
+    elif os.path.isfile(text):
+        names = read_lines(Path(text))
     else:
         raise UserError(f"--classes {text}: neither names apart by commas nor a file (one name: 'name,')")
-    names = [name for name in names if name]
-    if not names or len(set(names)) < len(names):
-        raise UserError(f"--classes {text}: expected distinct names, found {names}")
+    if problems := misnamed(names) if names else ["no name at all"]:
+        raise UserError("\n".join(f"--classes {text}: {problem}" for problem in problems[:10]))
     return names

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from tadp_ray.config.classes import misnamed, too_many
 from tadp_ray.config.vocabulary import CAPTION, Place, Style, Vocabulary
 
 
@@ -29,10 +30,18 @@ class ScenesData(Vocabulary):
 class FolderSplit(Vocabulary):
     """Where one split of a folder data set lies, relative to its root."""
 
-    images: str = Field(description="glob of the photographs, e.g. train/*.png")
-    masks: str = Field(description="glob of the label maps; a mask belongs to the image of the same file stem")
+    images: str = Field(
+        description="glob of the photographs, e.g. train/*.png; an image's id is its file stem, or where stems are not all "
+        "different its path below the folders that the glob spells out, e.g. chur/0000"
+    )
+    masks: str = Field(
+        description="glob of the label maps; a mask belongs to the image of the same path below the folders that the two "
+        "globs spell out, endings apart"
+    )
     list: Place | None = Field(
-        None, description="text file naming this split's images, one a line; without it every image of the glob is used"
+        None,
+        description="text file naming this split's images, one a line, by path, file name or stem; the mask may stand behind "
+        "the image; without a list every image of the glob is used",
     )
 
     @field_validator("images", "masks")
@@ -53,14 +62,27 @@ class FolderData(Vocabulary):
     root: Place = Field(description="folder that holds the data set; relative paths start at the working folder")
     train: FolderSplit
     val: FolderSplit
-    classes: tuple[str, ...] = Field(min_length=2, description="class names in label order; they are the prompt words")
+    classes: tuple[str, ...] = Field(
+        min_length=2, description="class names in label order, at most 255; they are the prompt words"
+    )
     ignore: tuple[Annotated[int, Field(ge=0, lt=65536)], ...] = Field(
         (255,), description="label values that belong to no class"
     )
     reduce_zero_label: bool = Field(
         False, description="label 0 is ignored and label k means class k-1 (ADE20K's convention)"
     )
-    mask_suffix: str = Field("", description="what a mask's file stem carries behind the image's, e.g. _labelTrainIds")
+    mask_suffix: str = Field(
+        "",
+        description="what a mask's file stem carries behind the image's, e.g. _labelTrainIds; other files of the glob are no "
+        "masks then",
+    )
+
+    @field_validator("classes")
+    @classmethod
+    def _named_apart(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if problems := [*filter(None, [too_many(len(names))]), *misnamed(names)]:
+            raise ValueError("; ".join(problems[:10]))
+        return names
 
 
 class TargetData(Vocabulary):

@@ -7,7 +7,7 @@ from tadp_ray.data import folder
 from tadp_ray.data.ade20k import ADE20K
 from tadp_ray.data.art import COMIC2K, WATERCOLOR2K
 from tadp_ray.data.cityscapes import CITYSCAPES, DARK_ZURICH, NIGHTTIME_DRIVING
-from tadp_ray.data.files import Files, PublishedSet
+from tadp_ray.data.files import Files, PublishedSet, first_few
 from tadp_ray.data.nyuv2 import NYUV2
 from tadp_ray.data.pascal import PASCAL_DETECTION, PASCAL_SEGMENTATION
 from tadp_ray.data.sample import Dataset, Split
@@ -60,3 +60,23 @@ def class_names(data: ScenesData | FolderData | PublishedData) -> tuple[str, ...
     if isinstance(data, ScenesData):
         return CLASSES
     return data.classes if isinstance(data, FolderData) else PUBLISHED[data.kind].classes
+
+
+def remarks(data: ScenesData | FolderData | PublishedData) -> list[str]:
+    """What is to be known of a data set in files before it costs any compute, though it may be meant: one line each.
+
+    Classes that no training image shows, as no model learns them; label maps that belong to no image of either split.
+    """
+    if isinstance(data, ScenesData) or data.kind == "nyuv2":
+        # Scenes show every class in a few hundred; rooms are no classes to be learned.
+        return []
+    train, val = (open_dataset(data, split) for split in ("train", "val"))
+    lines = []
+    if absent := train.absent():
+        lines.append(
+            f"data.train: no image shows {first_few(absent, 10)} ({len(absent)} of {len(train.classes)} classes), so no model "
+            "learns them"
+        )
+    if alone := sorted(map(str, {*train.unpaired, *val.unpaired} - train.files - val.files)):
+        lines.append(f"data: {len(alone)} label maps belong to no image: {first_few(alone, 3)}")
+    return lines

@@ -3,19 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
 from tadp_ray.config.errors import nearest
 from tadp_ray.data import PUBLISHED
-from tadp_ray.data.files import Layout, PublishedSet, first_few
-from tadp_ray.data.sample import IGNORE, Sample
+from tadp_ray.data.files import Measured, PublishedSet, first_few, measure
 from tadp_ray.errors import UserError
 
 MEASURED = {
@@ -24,21 +21,6 @@ MEASURED = {
     "detection": ("box side in pixels", "boxes", "difficult"),
 }
 """Of each task's ground truth: what has a range, what is counted, and which of those count for nothing."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What one sample adds to the summary of its split."""
-
-    size: tuple[int, int]
-    """(height, width) in pixels."""
-    present: list[int]
-    range: tuple[float, float] | None
-    """Of its ground truth; None if all of it is left out."""
-    counted: int
-    """Pixels or boxes."""
-    left_out: int
-    """Those of them that count for nothing."""
 
 
 def find(kind: str) -> PublishedSet:
@@ -101,33 +83,15 @@ def check(kind: str, root: Path) -> dict[str, Any]:
             if len(layout.images) != published:
                 problems.append(f"{split}: {len(layout.images):,} images, the published split has {published:,}")
             opened = pool.map(lambda name, layout=layout: measure(layout, name), layout.images)
-            found = list(bar.track(opened, total=len(layout.images), description=f"{kind} {split}"))
-            problems += [f"{split}: {each}" for each in found if isinstance(each, str)]
-            readable = [each for each in found if isinstance(each, Measured)]
+            opened = bar.track(opened, total=len(layout.images), description=f"{kind} {split}")
+            found = dict(zip(layout.images, opened, strict=True))
+            readable = {name: each for name, each in found.items() if isinstance(each, Measured)}
+            wrong = [each for each in found.values() if isinstance(each, str)] + layout.judge(readable)
+            problems += [f"{split}: {each}" for each in wrong]
             splits[split] = {"images": len(layout.images), "published": published, "readable": len(readable)}
             if readable:
-                splits[split] |= summary(known, readable)
+                splits[split] |= summary(known, list(readable.values()))
     return {"name": kind, "root": str(root), "splits": splits, "problems": problems}
-
-
-def measure(layout: Layout, name: str) -> Measured | str:
-    """One sample's share of the summary, or what is wrong with it."""
-    try:
-        sample = layout.sample(name)
-        values, counted, left_out = truth(sample)
-        limits = tuple(round(end(values).item(), 3) for end in (np.min, np.max)) if values.size else None
-        return Measured(sample.image.shape[:2], layout.present(sample), limits, counted, left_out)
-    except UserError as error:
-        return str(error)
-
-
-def truth(sample: Sample) -> tuple[np.ndarray, int, int]:
-    """The values that have a range, how many pixels or boxes there are, and how many of them are left out."""
-    if sample.boxes is not None:
-        return sample.boxes[:, 2:] - sample.boxes[:, :2], len(sample.boxes), int(sample.difficult.sum())
-    pixels, nothing = (sample.depth, 0) if sample.mask is None else (sample.mask, IGNORE)
-    values = pixels[pixels != nothing]
-    return values, pixels.size, pixels.size - values.size
 
 
 def summary(known: PublishedSet, found: Sequence[Measured]) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tadp_ray.data.images import read_image
+from tadp_ray.data.images import is_turned, read_image
 from tadp_ray.data.sample import IGNORE, Sample, Split
 from tadp_ray.errors import UserError
+from tadp_ray.files import why_unreadable
 
 Fields = dict[str, np.ndarray]
 """What a truth file says: fields of a `Sample` by name."""
@@ -22,6 +23,29 @@ def shown(sample: Sample) -> list[int]:
     """Class indices with a pixel in the mask, or else with a box, ascending."""
     classes = sample.box_classes if sample.mask is None else sample.mask
     return [int(index) for index in np.flatnonzero(np.bincount(classes.ravel())) if index != IGNORE]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one sample adds to what is known of its split."""
+
+    size: tuple[int, int]
+    """(height, width) in pixels."""
+    present: list[int]
+    """Class indices that it shows, ascending."""
+    range: tuple[float, float] | None
+    """Of its ground truth; None if all of it is left out."""
+    counted: int
+    """Pixels or boxes."""
+    left_out: int
+    """Those of them that count for nothing."""
+    turned: bool
+    """Whether a file of it is not stored upright."""
+
+
+def nothing_wrong(found: Mapping[str, Measured]) -> list[str]:
+    """The judgement of a data set whose samples have no more to fulfil together."""
+    return []
 
 
 @dataclass(frozen=True)
@@ -39,6 +63,10 @@ class Layout:
     """What decides how files are read: part of the digest."""
     present: Callable[[Sample], list[int]] = shown
     """Class indices that an image shows, ascending."""
+    judge: Callable[[Mapping[str, Measured]], list[str]] = nothing_wrong
+    """What is wrong with all samples together, by id, though each alone is good."""
+    unpaired: tuple[Path, ...] = ()
+    """Truth files that belong to no image."""
 
     def sample(self, name: str) -> Sample:
         """Read one sample.
@@ -47,8 +75,8 @@ class Layout:
             UserError: a file cannot be read, or image and truth do not fit together.
         """
         for file in (self.images[name], self.truths[name]):
-            if not file.is_file():
-                raise UserError(f"{file}: there is no such file; sample {name!r} needs it")
+            if why := why_unreadable(file):
+                raise UserError(f"{file}: {why}; sample {name!r} needs it")
         image = read_image(self.images[name])
         sample = Sample(id=name, image=image, **self.read(self.truths[name]))
         for what, pixels in (("label map", sample.mask), ("depth map", sample.depth)):
@@ -106,13 +134,13 @@ class Files:
         self.classes = layout.classes
         self.ids = tuple(layout.images)
         with ThreadPoolExecutor() as pool:
-            opened = list(pool.map(self._open, self.ids))
-        problems = [found for found in opened if isinstance(found, str)]
+            opened = dict(zip(self.ids, pool.map(lambda name: measure(layout, name), self.ids), strict=True))
+        self._found = {name: found for name, found in opened.items() if isinstance(found, Measured)}
+        problems = [found for found in opened.values() if isinstance(found, str)] or layout.judge(self._found)
         if problems:
             more = [f"and {len(problems) - 20} more files"] if len(problems) > 20 else []
             raise UserError("\n".join(problems[:20] + more))
-        self.sizes: tuple[tuple[int, int], ...] = tuple(size for size, _ in opened)
-        self._present = tuple(present for _, present in opened)
+        self.sizes: tuple[tuple[int, int], ...] = tuple(found.size for found in self._found.values())
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -122,27 +150,58 @@ class Files:
 
     def present(self, index: int) -> tuple[str, ...]:
         """Names of the classes that the full image shows, in class order."""
-        return tuple(self.classes[label] for label in self._present[index])
+        return tuple(self.classes[label] for label in self._found[self.ids[index]].present)
+
+    def absent(self) -> list[str]:
+        """Names of the classes that no image shows."""
+        shown = {label for found in self._found.values() for label in found.present}
+        return [name for label, name in enumerate(self.classes) if label not in shown]
+
+    @property
+    def files(self) -> set[Path]:
+        """The truth files of all images."""
+        return set(self._layout.truths.values())
+
+    @property
+    def unpaired(self) -> tuple[Path, ...]:
+        """Truth files that belong to no image."""
+        return self._layout.unpaired
 
     @cached_property
     def _digest(self) -> str:
         layout = self._layout
         with ThreadPoolExecutor() as pool:
             files = (file for name in self.ids for file in (layout.images[name], layout.truths[name]))
-            settings = (self.ids, self.classes, *layout.rules)
+            # Such images were once read as they are stored: only where there are any has the digest another meaning.
+            turned = [name for name, found in self._found.items() if found.turned]
+            settings = (self.ids, self.classes, *layout.rules, *([turned] if turned else ()))
             return hashlib.sha256(repr((settings, list(pool.map(file_digest, files)))).encode()).hexdigest()
 
     def digest(self) -> str:
         """Hash of all files' contents, ids, class names and rules of reading; not of where the files lie."""
         return self._digest
 
-    def _open(self, name: str) -> tuple[tuple[int, int], list[int]] | str:
-        """((height, width), classes present) of one sample, or what is wrong with it."""
-        try:
-            sample = self._layout.sample(name)
-            return sample.image.shape[:2], self._layout.present(sample)
-        except UserError as error:
-            return str(error)
+
+def measure(layout: Layout, name: str) -> Measured | str:
+    """What one sample is like, or what is wrong with it."""
+    try:
+        sample = layout.sample(name)
+        present = layout.present(sample)
+    except UserError as error:
+        return str(error)
+    values, counted, left_out = truth(sample)
+    limits = tuple(round(end(values).item(), 3) for end in (np.min, np.max)) if values.size else None
+    turned = is_turned(layout.images[name]) or (sample.boxes is None and is_turned(layout.truths[name]))
+    return Measured(sample.image.shape[:2], present, limits, counted, left_out, turned)
+
+
+def truth(sample: Sample) -> tuple[np.ndarray, int, int]:
+    """The values that have a range, how many pixels or boxes there are, and how many of them are left out."""
+    if sample.boxes is not None:
+        return sample.boxes[:, 2:] - sample.boxes[:, :2], len(sample.boxes), int(sample.difficult.sum())
+    pixels, nothing = (sample.depth, 0) if sample.mask is None else (sample.mask, IGNORE)
+    values = pixels[pixels != nothing]
+    return values, pixels.size, pixels.size - values.size
 
 
 def first_few(names: Iterable[str], limit: int = 5) -> str:
@@ -196,23 +255,6 @@ def mirrored(
         {stem + ending: images / (stem + ending) for stem in stems},
         {stem + ending: truths / (stem + truth_ending) for stem in stems},
     )
-
-
-def lines_of(path: Path) -> list[str]:
-    """Lines of a list file that say something.
-
-    Raises:
-        UserError: there are none.
-    """
-    lines = [line for line in path.read_text().splitlines() if line.strip()]
-    if not lines:
-        raise UserError(f"{path}: this list is empty; name one image a line")
-    return lines
-
-
-def read_list(path: Path) -> list[str]:
-    """File stems named by a list file, one a line; a line may carry a folder, an extension, or the mask's name behind."""
-    return [Path(line.split()[0]).stem for line in lines_of(path)]
 
 
 def file_digest(path: Path) -> str:

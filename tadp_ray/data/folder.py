@@ -1,11 +1,13 @@
 """Your own photographs: a folder of images, a folder of label maps, and a list of class names."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from tadp_ray.config.data import FolderData
-from tadp_ray.data.files import Layout, first_few, read_list
+from tadp_ray.data.files import Layout, Measured, first_few, nothing_wrong
 from tadp_ray.data.images import class_table, read_mask
+from tadp_ray.data.names import Names, chosen, distinct, find_files, ids_of, pair_up
 from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError
 
@@ -14,9 +16,9 @@ def layout(data: FolderData, split: Split) -> Layout:
     """The pairs of one split, and what their label values mean.
 
     Raises:
-        UserError: folders, lists or pairs that are not there, each named, with the mend.
+        UserError: folders, lists or pairs that are not there, each named, with the mend; or too many classes.
     """
-    images, masks = _find_pairs(data, split)
+    images, masks, unpaired = find_pairs(data, split)
     otherwise = (
         f"is beyond the {len(data.classes)} names of data.classes; add its name, or list the value under data.ignore"
     )
@@ -28,31 +30,58 @@ def layout(data: FolderData, split: Split) -> Layout:
             read_mask, table=class_table(len(data.classes), data.ignore, data.reduce_zero_label), otherwise=otherwise
         ),
         rules=(data.ignore, data.reduce_zero_label),
+        judge=partial(too_few_classes, data) if split == "train" else nothing_wrong,
+        unpaired=unpaired,
     )
 
 
-def _find_pairs(data: FolderData, split: Split) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Image and label map files by file stem."""
+def find_pairs(data: FolderData, split: Split) -> tuple[dict[str, Path], dict[str, Path], tuple[Path, ...]]:
+    """Image and label map files by id, and label maps of no image.
+
+    A pair has one path below the folders that its globs spell out, but for ending and suffix. Its id is the file's stem, or
+    that path where the split's images are not all of different stems.
+    """
     root, where, globs = data.root, f"data.{split}", data.train if split == "train" else data.val
     if not root.is_dir():
         raise UserError(
             f"data.root={str(root)!r}: there is no such folder. It should hold the photographs ({globs.images}) "
             f"and their label maps ({globs.masks}); name it with --set data.root=FOLDER"
         )
-    images = {path.stem: path for path in sorted(root.glob(globs.images)) if path.is_file()}
-    masks = {path.stem.removesuffix(data.mask_suffix): path for path in root.glob(globs.masks)}
-    if not images:
+    found = distinct(find_files(globs.images, root))
+    masks = distinct(find_files(globs.masks, root), data.mask_suffix)
+    if not found:
         raise UserError(f"{where}.images={globs.images!r}: no file in {root} matches this glob")
+    ids, pairs = ids_of(found), pair_up(found, masks)
+    partners = {ids[key]: mask for key, mask in pairs.items()}
+    images = {ids[key]: path for key, path in found.items()}
+    unpaired = sorted(set(masks.values()) - set(partners.values()))
     if globs.list is not None:
-        names = root / globs.list
-        if not names.is_file():
-            raise UserError(f"{names}: there is no such list file; name one image a line, or leave 'list' out")
-        wanted = read_list(names)
-        missing = [name for name in wanted if name not in images]
-        if missing:
-            raise UserError(f"{names}: no image under {globs.images!r} for {first_few(missing)}")
-        images = {name: images[name] for name in wanted}
-    missing = [name for name in images if name not in masks]
-    if missing:
-        raise UserError(f"{where}.masks={globs.masks!r}: no label map in {root} for {first_few(missing)}")
-    return images, {name: masks[name] for name in images}
+        there = {name: path.relative_to(root) for name, path in images.items()}
+        beside = {name: path.relative_to(root) for name, path in partners.items() if path}
+        named = chosen(root / globs.list, Names(there, root), Names(beside, root))
+        images = {name: images[name] for name in named}
+    if missing := [name for name in images if partners[name] is None]:
+        suffix = f" whose names end in {data.mask_suffix}" if data.mask_suffix else ""
+        alike = f"; label maps without an image are {first_few(map(str, unpaired), 3)}" if unpaired else ""
+        raise UserError(
+            f"{where}.masks={globs.masks!r}: no label map in {root}{suffix} for {first_few(missing)}{alike}. A label map is "
+            "called as its image, and lies in the same folders below those that the globs spell out"
+        )
+    return images, {name: partners[name] for name in images}, tuple(unpaired)
+
+
+def too_few_classes(data: FolderData, found: Mapping[str, Measured]) -> list[str]:
+    """One line if training images show fewer than two classes, so that there is nothing to tell apart."""
+    shown = sorted({label for each in found.values() for label in each.present})
+    if len(shown) > 1:
+        return []
+    first = int(data.reduce_zero_label)
+    named = f"{data.classes[shown[0]]!r} alone" if shown else "none of the classes"
+    absent = [f"{name} is {label + first}" for label, name in enumerate(data.classes) if label not in shown]
+    ignored = f" The value {' or '.join(map(str, data.ignore))} in them is left out, as data.ignore says." * any(
+        each.left_out for each in found.values()
+    )
+    return [
+        f"data.train: the {len(found)} label maps show {named}, so there is nothing to tell apart.{ignored} Write the number "
+        f"of its class into each pixel ({first_few(absent)}), 1 for 255, say, and list under data.ignore what is no class"
+    ]

@@ -13,25 +13,27 @@ from tadp_ray.data import PUBLISHED
 from tadp_ray.data.check import find
 from tadp_ray.data.files import Fields, Layout, first_few, guide, shown
 from tadp_ray.data.images import class_table, read_mask
+from tadp_ray.data.names import distinct, find_files, ids_of
 from tadp_ray.data.sample import Sample
 from tadp_ray.errors import UserError
+from tadp_ray.files import why_unreadable
 
 
-def by_stem(pattern: str, suffix: str = "", keep: Callable[[Path], bool] = Path.is_file) -> dict[str, Path]:
-    """Files of a glob by file stem, without `suffix` behind it, in alphabetical order; those that are to be kept.
+def by_id(pattern: str, suffix: str = "", keep: Callable[[Path], bool] = lambda _: True) -> dict[str, Path]:
+    """Files of a glob by id, in alphabetical order; those that are to be kept, and whose names end in `suffix`.
+
+    The id is the file's stem without `suffix`, or where these are not all different its path below the folders that the
+    glob spells out, e.g. chur/0000: as a folder data set has it.
 
     Raises:
-        UserError: there is none, or two have one stem.
+        UserError: there is none, or two have one id.
     """
-    files: dict[str, Path] = {}
-    for path in sorted(path for name in glob.iglob(pattern, recursive=True) if keep(path := Path(name).absolute())):
-        stem = path.stem.removesuffix(suffix)
-        if stem in files:
-            raise UserError(f"{path}: has the id {stem!r}, as {files[stem]} has; give a glob that matches one of them")
-        files[stem] = path
-    if not files:
-        raise UserError(f"{pattern}: no file matches this glob; put it in quotes, so that it arrives as it is")
-    return files
+    found = distinct((each for each in find_files(pattern) if keep(each.path)), suffix)
+    if not found:
+        behind = f" with {suffix} behind its name" if suffix else ""
+        raise UserError(f"{pattern}: no file{behind} matches this glob; put it in quotes, so that it arrives as it is")
+    ids = ids_of(found)
+    return {ids[key]: path.absolute() for key, path in found.items()}
 
 
 def layouts(kind: str, root: Path, split: str | None) -> list[Layout]:
@@ -65,8 +67,8 @@ def find_photographs(data: str, root: Path | None = None, split: str | None = No
         raise UserError(f"--split {split}: only a data set of the paper with --root has splits; {data} is files")
     if root is None and Path(data).is_dir():
         endings = Image.registered_extensions()
-        return by_stem(f"{glob.escape(data)}/*", keep=lambda file: file.suffix.lower() in endings)
-    files = by_stem(data) if root is None else photographs(data, root, split)
+        return by_id(f"{glob.escape(data)}/*", keep=lambda file: file.suffix.lower() in endings)
+    files = by_id(data) if root is None else photographs(data, root, split)
     if missing := [str(file) for file in files.values() if not file.is_file()]:
         raise UserError(f"{data}: {len(missing)} image(s) are not there: {first_few(missing)}; {guide(data)}")
     return files
@@ -116,8 +118,8 @@ def _names(
 
     def names(item: tuple[str, Path]) -> tuple[str, ...]:
         image_id, file = item
-        if not file.is_file():
-            raise UserError(f"{file}: there is no such file; image {image_id!r} needs it")
+        if why := why_unreadable(file):
+            raise UserError(f"{file}: {why}; image {image_id!r} needs it")
         return tuple(classes[label] for label in present(Sample(id=image_id, image=no_image, **read(file))))
 
     with ThreadPoolExecutor() as pool:

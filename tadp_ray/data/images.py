@@ -1,52 +1,142 @@
-"""Image files as arrays: photographs as RGB, label maps as the numbers they hold."""
+"""Image files as arrays: photographs as RGB, label maps as the numbers they hold; both turned as their files say."""
 
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
+from tadp_ray.config.classes import too_many
 from tadp_ray.data.sample import IGNORE
 from tadp_ray.errors import UserError
+from tadp_ray.files import why_unreadable
 
 UNKNOWN = -1
 """In a label table: a value that means nothing."""
+TOP_LABEL = 65535
+"""The largest value that a 16-bit label map holds."""
+COLOURS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV")
+"""Modes in which Pillow reads photographs of 8 bits a channel."""
+LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
+"""Formats that may change a pixel's value, as no label and no depth may be."""
+SCALED = ("L;2", "L;4", "L;I", "L;2I", "L;4I", "1;I")
+"""Pillow's raw modes whose values it stretches to 8 bits, or turns round: the numbers in the file are lost."""
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings an image of this EXIF orientation upright; 1 is upright."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image as viewers show it, and how its file stores it."""
+
+    image: Image.Image
+    """Turned by its EXIF orientation."""
+    format: str
+    """As Pillow names it, e.g. PNG."""
+    raw_modes: tuple[str, ...]
+    """How the file stores pixels, among other words: RGB;16B, say, which Pillow reads as 8 bits."""
+    frames: int
+    """Pictures in the file; the first one is read."""
+    compression: str
+    """Of TIFF; empty where the format says it."""
 
 
 def read_image(path: Path) -> np.ndarray:
     """A photograph as uint8 (H, W, 3) RGB; grey, palette and CMYK are converted, what is transparent shows white.
 
+    Its EXIF orientation is applied, so that it lies as viewers show it.
+
     Raises:
         UserError: the file is truncated, no image, or has more than 8 bits a channel.
     """
-    image, stored = _decode(path)
-    if ";16" in stored or image.mode in ("I", "F"):
+    found = _decode(path)
+    image = found.image
+    if any(";16" in mode for mode in found.raw_modes) or image.mode.startswith(("I", "F")):
         raise UserError(f"{path}: a photograph with more than 8 bits a channel; save it with 8")
+    if image.mode not in COLOURS:
+        raise UserError(f"{path}: a photograph in {image.mode}; save it as RGB")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return np.asarray(image.convert("RGB"))
 
 
-def read_labels(path: Path) -> np.ndarray:
-    """The raw values (H, W) of a grey or palette image, never converted through colours.
+def read_rgba(path: Path) -> np.ndarray:
+    """An image with its opacity, uint8 (H, W, 4) RGBA.
 
     Raises:
-        UserError: the file is truncated, no image, or has several channels.
+        UserError: the file is truncated or no image of 8 bits a channel.
     """
-    image, _ = _decode(path)
-    if image.mode not in ("L", "P", "1", "I", "I;16"):
-        raise UserError(f"{path}: a label map needs one channel of class indices, this image is {image.mode}")
-    return np.asarray(image)
+    image = _decode(path).image
+    if image.mode not in COLOURS:
+        raise UserError(f"{path}: an image in {image.mode}; save it as RGBA with 8 bits a channel")
+    return np.asarray(image.convert("RGBA"))
+
+
+def read_values(path: Path, what: str) -> np.ndarray:
+    """The raw values (H, W) of a grey or palette image, never converted through colours: 1, 8, 16 or 32 bits.
+
+    Args:
+        path: the file.
+        what: the image holds, for messages.
+
+    Raises:
+        UserError: the file is truncated, no image, has several channels or pictures, or may have changed the values.
+    """
+    found = _decode(path)
+    lossy = found.format if found.format in LOSSY else found.compression if "jpeg" in found.compression else ""
+    if lossy:
+        raise UserError(f"{path}: {what} in {lossy.upper()}, which changes values; write it anew as PNG")
+    if found.frames > 1:
+        raise UserError(f"{path}: holds {found.frames} pictures where {what} is one; save that one as PNG")
+    if found.image.mode not in ("L", "P", "1", "I", "I;16", "I;16B", "I;16L"):
+        raise UserError(f"{path}: {what} needs one channel of numbers, this image is {found.image.mode}")
+    if scaled := [mode for mode in found.raw_modes if mode in SCALED]:
+        raise UserError(
+            f"{path}: {what} stored as {scaled[0]}, less than 8 bits of grey or white as 0, whose numbers cannot be told; "
+            "save it as 8-bit PNG"
+        )
+    return np.asarray(found.image)
 
 
 def label_table(meaning: Mapping[int, int]) -> np.ndarray:
-    """`meaning` (value in a file -> class index, 255 = ignored) as an array to look up; its last entry is UNKNOWN."""
-    return np.array([meaning.get(value, UNKNOWN) for value in range(max(meaning) + 2)], np.int16)
+    """`meaning` (value in a file -> class index, 255 = ignored) as an array to look up; its last entry is UNKNOWN.
+
+    Values that no label map holds are passed over.
+    """
+    if max(meaning.values()) > IGNORE:
+        raise ValueError("a class index above 255 does not fit into a mask")
+    top = max(value for value in meaning if 0 <= value <= TOP_LABEL)
+    return np.array([meaning.get(value, UNKNOWN) for value in range(top + 2)], np.int16)
+
+
+def check_class_count(classes: int) -> None:
+    """Masks hold a class in 8 bits, of which 255 means ignored.
+
+    Raises:
+        UserError: there are more classes than that.
+    """
+    if why := too_many(classes):
+        raise UserError(why)
 
 
 def class_table(classes: int, ignore: Iterable[int], reduce_zero_label: bool) -> np.ndarray:
-    """`label_table` of label maps in class order, from 0, or from 1 where 0 is no class; an ignored value is no class."""
+    """`label_table` of label maps in class order, from 0, or from 1 where 0 is no class; an ignored value is no class.
+
+    Raises:
+        UserError: there are more classes than a mask tells apart.
+    """
+    check_class_count(classes)
     first = int(reduce_zero_label)
     meaning = {label + first: label for label in range(classes)}
     return label_table(meaning | dict.fromkeys((*range(first), *ignore), IGNORE))
@@ -63,10 +153,12 @@ def read_mask(path: Path, table: np.ndarray, otherwise: str) -> dict[str, np.nda
     Raises:
         UserError: the file cannot be read, or holds an unknown value.
     """
-    raw = read_labels(path).astype(np.int32)
+    raw = read_values(path, "a label map").astype(np.int32)
     # Whatever lies below or beyond the table falls on its last entry.
     labels = table[np.clip(raw, -1, len(table) - 1)]
     unknown = raw[labels == UNKNOWN]
+    if unknown.size and not 0 <= unknown[0] <= TOP_LABEL:
+        raise UserError(f"{path}: label {unknown[0]}: the values of a label map go from 0 to {TOP_LABEL}; correct it")
     if unknown.size:
         raise UserError(f"{path}: label {unknown[0]} {otherwise}")
     return {"mask": labels.astype(np.uint8)}
@@ -78,10 +170,9 @@ def read_depth(path: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: the file cannot be read, has no readings, or holds something else than millimetres.
     """
-    image, _ = _decode(path)
-    if image.mode not in ("I", "I;16"):
-        raise UserError(f"{path}: a depth map needs one 16-bit channel of millimetres, this image is {image.mode}")
-    raw = np.asarray(image)
+    raw = read_values(path, "a depth map")
+    if raw.dtype.itemsize == 1:
+        raise UserError(f"{path}: a depth map needs 16 bits for millimetres, this image has 8 at most")
     if not raw.any():
         raise UserError(f"{path}: no pixel has a reading; take it off the list")
     if raw.max() < 20:
@@ -92,12 +183,47 @@ def read_depth(path: Path) -> dict[str, np.ndarray]:
     return {"depth": raw.astype(np.float32) / 1000}
 
 
-def _decode(path: Path) -> tuple[Image.Image, str]:
-    """An image and how its file stores the pixels (Pillow's raw modes, such as RGB;16B, which it reads as 8 bits)."""
+def is_turned(path: Path) -> bool:
+    """Whether a readable file is an image that is not stored upright."""
     try:
         with Image.open(path) as image:
-            stored = " ".join(str(tile.args) for tile in image.tile)
+            return _orientation(image) in TURNS
+    except UnidentifiedImageError:
+        return False
+
+
+def _decode(path: Path) -> Decoded:
+    """The first picture of a file, upright."""
+    if why := why_unreadable(path):
+        raise UserError(f"{path}: {why}")
+    if not path.stat().st_size:
+        raise UserError(f"{path}: is empty (0 bytes); replace the file")
+    try:
+        # A stream, not a path: Pillow 13 maps uncompressed TIFF of a path into memory, and garbles it where it is turned.
+        with path.open("rb") as file, Image.open(file) as image:
+            found = Decoded(
+                image,
+                image.format or "",
+                tuple(word for tile in image.tile for word in re.findall(r"[\w;]+", str(tile.args))),
+                getattr(image, "n_frames", 1),
+                str(image.info.get("compression", "")),
+            )
             image.load()
-            return image, stored
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read as an image ({error}); replace the file") from None
+            turn = TURNS.get(_orientation(image))
+            return found if turn is None else replace(found, image=image.transpose(turn))
+    except Exception as error:
+        # Of a damaged file Pillow raises nearly anything: OSError, ValueError, SyntaxError, TypeError, struct.error,
+        # zlib.error, its bomb warnings. Nothing but the file is read here, so the file is what is wrong.
+        raise UserError(
+            f"{path}: cannot be read as an image ({type(error).__name__}: {error}); replace the file, or save it again"
+        ) from None
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation; 1, upright, where there is none, or none that can be read, as viewers have it."""
+    try:
+        # Not PNG's own getexif, which decodes the whole image to look for EXIF behind the pixels.
+        found = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    except Exception:  # The same as in `_decode`: a broken EXIF block leaves a good photograph.
+        return 1
+    return found if isinstance(found, int) else 1

@@ -1,9 +1,11 @@
 """NYU Depth v2 as BTS extracted it: indoor photographs with depth, and the kind of room each was taken in."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from tadp_ray.data.files import Layout, PublishedSet, lines_of, require
+from tadp_ray.data.files import Fields, Layout, Measured, PublishedSet, require
 from tadp_ray.data.images import read_depth
+from tadp_ray.data.names import lines_of
 from tadp_ray.data.sample import Sample, Split
 from tadp_ray.errors import UserError
 
@@ -17,6 +19,12 @@ SCENES = tuple(
 )
 """As folders are called, in the order of the published class list (VPD), its spelling mistake included."""
 CLASSES = tuple(scene.replace("_", " ").replace("excercise", "exercise") for scene in SCENES)
+
+FARTHEST = 20.0
+"""Metres: the Kinect reads from 0.7 to about 10 m and the set is cut off at 10 m, so more must be another unit."""
+NEAREST = 1.05
+"""Metres: no split is of rooms without a reading beyond; 10 m written in centimetres would read as 1 m."""
+MILLIMETRES = "write 16-bit millimetres, 1000 a metre, as the published set has them"
 
 
 def layout(root: Path, split: Split) -> Layout:
@@ -35,7 +43,32 @@ def layout(root: Path, split: Split) -> Layout:
             raise UserError(f"{root / names}: expected an image and its depth map on each line, not {line!r}")
         image, depth = columns[:2]
         images[f"/{image}"], truths[f"/{image}"] = root / folder / image, root / folder / depth
-    return Layout(CLASSES, images, truths, read=read_depth, rules=("nyuv2",), present=scene)
+    return Layout(CLASSES, images, truths, read=read_rooms, rules=("nyuv2",), present=scene, judge=too_near)
+
+
+def read_rooms(path: Path) -> Fields:
+    """`read_depth` of a map that may be indoors.
+
+    Raises:
+        UserError: it cannot be read, or reads farther than rooms are deep.
+    """
+    fields = read_depth(path)
+    if (deepest := fields["depth"].max()) > FARTHEST:
+        raise UserError(
+            f"{path}: its deepest reading is {deepest:g} m, but NYUv2 ends at 10 m, so these are no millimetres; {MILLIMETRES}"
+        )
+    return fields
+
+
+def too_near(found: Mapping[str, Measured]) -> list[str]:
+    """One line if no room of a split is deeper than `NEAREST`, as readings in centimetres would have it."""
+    deepest = max((each.range[1], name) for name, each in found.items()) if found else (FARTHEST, "")
+    if deepest[0] > NEAREST:
+        return []
+    return [
+        f"nyuv2: the deepest of all readings is {deepest[0]:g} m, in the depth map of {deepest[1]}, but rooms are deeper, so "
+        f"these are no millimetres; {MILLIMETRES}"
+    ]
 
 
 def scene(sample: Sample) -> list[int]:

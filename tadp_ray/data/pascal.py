@@ -7,10 +7,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from tadp_ray.data.files import Fields, Layout, PublishedSet, read_list, require
+from tadp_ray.data.files import Fields, Layout, PublishedSet, require
 from tadp_ray.data.images import label_table, read_mask
+from tadp_ray.data.names import read_list
 from tadp_ray.data.sample import IGNORE, Split
 from tadp_ray.errors import UserError
+from tadp_ray.files import why_unreadable
 
 ANNOTATED = tuple(
     name.strip()
@@ -83,11 +85,14 @@ def read_objects(path: Path) -> list[ElementTree.Element]:
     Raises:
         UserError: the file is no XML.
     """
+    if why := why_unreadable(path):
+        raise UserError(f"{path}: {why}")
     try:
         # Expat refuses exploding entities, and ElementTree fetches none from elsewhere.
         return ElementTree.parse(path).findall("object")  # noqa: S314
-    except ElementTree.ParseError as error:
-        raise UserError(f"{path}: cannot be read as XML ({error}); replace the file") from None
+    except Exception as error:
+        # Beside ParseError there are LookupError and ValueError of encodings; nothing but the file is read here.
+        raise UserError(f"{path}: cannot be read as XML ({error}); replace the file, or save it in UTF-8") from None
 
 
 def read_boxes(path: Path) -> Fields:
@@ -108,7 +113,7 @@ def read_boxes(path: Path) -> Fields:
         if name not in ANNOTATED:
             raise UserError(f"{path}: object {number} is called {name!r}; VOC's names are {', '.join(ANNOTATED)}")
         try:
-            boxes.append([float(thing.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax")])
+            boxes.append([corner(thing.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax")])
         except ValueError:
             raise UserError(
                 f"{path}: object {number} ({name}) has no <bndbox> of four numbers xmin, ymin, xmax, ymax; correct it"
@@ -120,6 +125,14 @@ def read_boxes(path: Path) -> Fields:
         "box_classes": np.array(classes, np.int64),
         "difficult": np.array(difficult, bool),
     }
+
+
+def corner(text: str) -> float:
+    """A coordinate; ValueError for what is no number, or none that an image has."""
+    value = float(text)
+    if not abs(value) < 1e6:
+        raise ValueError(f"{text} is no coordinate")
+    return value
 
 
 HOME = "http://host.robots.ox.ac.uk/pascal/VOC/"

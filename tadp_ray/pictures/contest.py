@@ -17,7 +17,7 @@ from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.metrics.segmentation import SegmentationMetrics
 from tadp_ray.pictures.choose import image_scores
 from tadp_ray.scoring.boxes import accumulate_boxes
-from tadp_ray.scoring.maps import Read, accumulate_pairs, by_stem, depth_reader, label_reader
+from tadp_ray.scoring.maps import Read, accumulate_pairs, by_name, depth_reader, label_reader
 from tadp_ray.scoring.refusal import refuse
 
 Folders = Mapping[str, Path]
@@ -172,6 +172,6 @@ def images_of(folder: Path, ids: Iterable[str]) -> dict[str, Path]:
         UserError: some are missing; they are named.
     """
     problems: list[str] = []
-    files = by_stem(folder, problems)
+    files = by_name(folder, problems)
     refuse([*problems, *(f"{folder}: holds no image called {name}" for name in ids if name not in files)])
     return files

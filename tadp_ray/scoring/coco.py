@@ -1,12 +1,15 @@
 """Boxes as COCO writes them: one JSON file of annotations, one of results."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, TypeAdapter, ValidationError
 
+from tadp_ray.data.names import ids_of
 from tadp_ray.errors import UserError
+from tadp_ray.files import composed, why_unreadable, without_ending
 from tadp_ray.scoring.refusal import refuse
 from tadp_ray.scoring.things import Box, Thing, Truth, selected
 
@@ -71,7 +74,7 @@ class Annotations(Entry):
 
 
 def read_coco(path: Path, images: Path | None) -> Truth:
-    """The objects of an annotation file; an image is called as its file without folder and ending.
+    """The objects of an annotation file; an image is called as its file without ending, and without folders if that is clear.
 
     Images are in the order of their ids, which ranks detections of equal scores as COCO's own program does.
 
@@ -80,10 +83,21 @@ def read_coco(path: Path, images: Path | None) -> Truth:
     """
     file = read_json(path, Annotations)
     file.images.sort(key=lambda image: (isinstance(image.id, str), image.id))
-    names = {str(image.id): Path(image.file_name).stem for image in file.images}
+    keys = [PurePosixPath(composed(without_ending(image.file_name))) for image in file.images]
+    called = ids_of(keys)
+    names = {str(image.id): called[key] for image, key in zip(file.images, keys, strict=True)}
     categories = {category.id: category.name for category in file.categories}
     objects: dict[str, list[Thing]] = {image: [] for image in names.values()}
-    problems = [] if len(objects) == len(file.images) else [f"{path}: images: an id or a file's name occurs twice"]
+    problems = [
+        f"{path}: {what} {value!r} occurs twice; it has to be one's alone"
+        for what, values in (
+            ("images: the id", [str(image.id) for image in file.images]),
+            ("images: the file_name without ending", [str(key) for key in keys]),
+            ("categories: the id", [category.id for category in file.categories]),
+            ("categories: the name", [category.name for category in file.categories]),
+        )
+        for value in twice(values)
+    ]
     for number, entry in enumerate(file.annotations):
         image, name = names.get(str(entry.image_id)), categories.get(entry.category_id)
         if image is None or name is None:
@@ -94,6 +108,11 @@ def read_coco(path: Path, images: Path | None) -> Truth:
     refuse(problems)
     wanted = set(selected(images, objects, path))
     return Truth({image: things for image, things in objects.items() if image in wanted}, names, categories)
+
+
+def twice(values: Iterable[str | int]) -> list[str | int]:
+    """Values that occur more than once."""
+    return [value for value, count in Counter(values).items() if count > 1]
 
 
 def read_results(path: Path, truth: Truth, classes: Sequence[str]) -> dict[str, list[Thing]]:
@@ -124,8 +143,8 @@ def read_json(path: Path, kind: type[Content]) -> Content:
     Raises:
         UserError: the file is missing, no JSON, or has entries that are not as COCO's are; each is named.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file or folder")
+    if why := why_unreadable(path):
+        raise UserError(f"{path}: {why}")
     try:
         return TypeAdapter(kind).validate_json(path.read_bytes())
     except ValidationError as error:

@@ -8,15 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadp_ray.data.images import label_table, read_labels, read_mask
+from tadp_ray.data.images import check_class_count, label_table, read_mask, read_values
+from tadp_ray.data.names import find_files
 from tadp_ray.data.sample import IGNORE
 from tadp_ray.errors import UserError
+from tadp_ray.files import why_unreadable
 from tadp_ray.metrics.depth import DepthMetrics
 from tadp_ray.metrics.segmentation import SegmentationMetrics
 from tadp_ray.scoring.refusal import refuse
 
-MILLIMETRES = 1000
-"""Units per metre."""
+NEAR, FAR = 0.02, 1000.0
+"""Metres: a depth map whose deepest value is less, or a target with more, is in other units than said."""
 
 Pair = tuple[Tensor, Tensor]
 """(prediction (H, W), target (H, W))."""
@@ -55,8 +57,7 @@ def score_segmentation(
 
 def label_reader(classes: Sequence[str], ignore: Sequence[int] = (IGNORE,), reduce_zero_label: bool = False) -> Read:
     """Reads a pair of label maps as int64, 255 = ignored; its arguments, and what it refuses, as `score_segmentation`'s."""
-    if not 0 < len(classes) <= IGNORE:
-        raise UserError(f"{len(classes)} classes: label maps tell 1 to {IGNORE} classes apart here")
+    check_class_count(len(classes))
     first = int(reduce_zero_label)
     known = {label + first: label for label in range(len(classes))}
     void = dict.fromkeys((*ignore, *range(first)), IGNORE)
@@ -113,6 +114,11 @@ def depth_reader(metrics: DepthMetrics, prediction_scale: float, target_scale: f
 
     def read(prediction: Path, target: Path) -> Pair:
         found, truth = read_metres(prediction, prediction_scale), read_metres(target, target_scale)
+        if (deepest := truth.max().item()) > FAR:
+            raise UserError(
+                f"{target}: its deepest value is {deepest:g} m at {target_scale:g} units per metre, farther than anything that "
+                "is measured; say the units per metre of the targets"
+            )
         same_size(prediction, found.shape, target, truth.shape)
         try:
             scored = metrics.scored(truth)
@@ -135,7 +141,7 @@ def accumulate_pairs(
         UserError: files stand alone, or `read` refused pairs.
     """
     problems: list[str] = []
-    found, wanted = by_stem(predictions, problems), by_stem(targets, problems)
+    found, wanted = by_name(predictions, problems), by_name(targets, problems)
     problems += [f"{wanted[stem]}: no prediction of this name in {predictions}" for stem in wanted.keys() - found]
     problems += [f"{found[stem]}: no target of this name in {targets}" for stem in found.keys() - wanted]
     problems.sort()
@@ -150,8 +156,10 @@ def accumulate_pairs(
     return {stem: (found[stem], wanted[stem]) for stem in sorted(wanted)}
 
 
-def by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
-    """The files of a folder by their names without ending, hidden ones left aside; two of one name are a problem.
+def by_name(folder: Path, problems: list[str]) -> dict[str, Path]:
+    """Files by their path below a folder, without the ending, and what is wrong with their names added to `problems`.
+
+    Hidden files and those of the operating system are passed over.
 
     Raises:
         UserError: there is no folder, or nothing in it.
@@ -159,9 +167,9 @@ def by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
     files: dict[str, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
-        if files.setdefault(path.stem, path) != path:
-            problems.append(f"{path}: differs from {files[path.stem].name} by its ending alone; take one of them away")
+    for wild, path in find_files("**/*", folder):
+        if (other := files.setdefault(str(wild), path)) != path:
+            problems.append(f"{path}: differs from {other.name} by its ending alone; take one of them away")
     if not files:
         raise UserError(f"{folder}: holds no files")
     return files
@@ -184,22 +192,36 @@ def read_metres(path: Path, scale: float) -> Tensor:
     """A depth map of `scale` units per metre as float32 (H, W) metres.
 
     Raises:
-        UserError: the file cannot be read, is no map of depth, or holds metres where millimetres are said.
+        UserError: the file cannot be read, is no map of depth, or holds metres where smaller units are said.
     """
-    if path.suffix == ".npy":
-        try:
-            values = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise UserError(f"{path}: cannot be read as an array ({error}); write it by numpy.save") from None
-        if values.ndim != 2 or values.dtype.kind not in "fiu":
-            raise UserError(f"{path}: expected numbers (height, width), this is {values.dtype} {values.shape}")
-    else:
-        values = read_labels(path)
-        if values.dtype.itemsize == 1:
-            raise UserError(f"{path}: 8 bits hold no depth that is worth scoring; write PNG of 16 bits, or .npy")
-        if scale == MILLIMETRES and 0 < values.max() < 20:
-            raise UserError(
-                f"{path}: no value is above {values.max()}, so these must be metres where millimetres are said; "
-                "write them times 1000, before rounding"
-            )
-    return torch.from_numpy((values / scale).astype(np.float32))
+    values = read_array(path) if path.suffix == ".npy" else read_values(path, "a depth map")
+    if values.dtype.itemsize == 1:
+        raise UserError(f"{path}: 8 bits hold no depth that is worth scoring; write PNG of 16 bits, or .npy")
+    deepest = np.max(values, where=np.isfinite(values), initial=0)
+    if scale > 1 and 0 < deepest < NEAR * scale:
+        raise UserError(
+            f"{path}: no value is above {deepest:g}, which is {deepest / scale:g} m at {scale:g} units per metre, so these "
+            f"must be metres; write them times {scale:g}, before rounding, or say 1 unit per metre"
+        )
+    with np.errstate(over="ignore"):
+        # What float32 does not hold is infinitely far.
+        return torch.from_numpy((values / scale).astype(np.float32))
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The numbers (height, width) of a .npy file, which is mapped: a header that promises more than there is costs nothing.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    if why := why_unreadable(path):
+        raise UserError(f"{path}: {why}")
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception:
+        # Of a damaged or foreign header numpy raises nearly anything; nothing but the file is read here.
+        raise UserError(f"{path}: cannot be read as an array of numbers; write it by numpy.save") from None
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu" or not values.size:
+        found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else "an archive of arrays"
+        raise UserError(f"{path}: expected numbers (height, width), this is {found}")
+    return values

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from tadp_ray.data.files import read_list
-from tadp_ray.errors import UserError
+from tadp_ray.data.names import Names, lines_of
 from tadp_ray.scoring.refusal import refuse
 
 Box = tuple[float, float, float, float]
@@ -45,10 +44,17 @@ def selected(images: Path | None, there: Iterable[str], where: Path) -> list[str
     there = list(there)
     if images is None:
         return there
-    if not images.is_file():
-        raise UserError(f"{images}: there is no such list file; name one image a line")
-    wanted, known = list(dict.fromkeys(read_list(images))), set(there)
-    refuse([f"{images}: {where} has nothing on image {image!r}" for image in wanted if image not in known])
-    if not wanted:
-        raise UserError(f"{images}: names no image")
-    return wanted
+    known, wanted, problems = Names({name: PurePosixPath(name) for name in there}), {}, []
+    for line in lines_of(images):
+        name, *flag = line.rsplit(maxsplit=1)
+        # VOC's lists of a class say behind each image whether it shows the class.
+        meant = known.meant(line) or (known.meant(name) if flag and flag[0] in ("1", "0", "-1") else [])
+        if len(meant) == 1:
+            wanted[meant[0]] = None
+        else:
+            means = (
+                f"which may mean {' or '.join(meant[:3])}" if meant else f"and {where} has nothing on image {line!r}"
+            )
+            problems.append(f"{images}: names {line!r}, {means}")
+    refuse(problems)
+    return list(wanted)

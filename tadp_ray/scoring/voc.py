@@ -4,8 +4,10 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from tadp_ray.data.names import find_files
 from tadp_ray.data.pascal import read_objects
 from tadp_ray.errors import UserError
+from tadp_ray.files import composed, read_text
 from tadp_ray.scoring.refusal import refuse
 from tadp_ray.scoring.things import Box, Thing, Truth, selected
 
@@ -16,7 +18,7 @@ def read_voc(folder: Path, images: Path | None) -> Truth:
     Raises:
         UserError: there are none, or not of all images to score, or files are not as VOC's are.
     """
-    files = {path.stem: path for path in sorted(folder.glob("*.xml"))}
+    files = {str(wild): path for wild, path in find_files("*.xml", folder)}
     if not files:
         raise UserError(f"{folder}: holds no .xml; name VOC's folder Annotations, or a COCO annotation file")
     objects, problems = {}, []
@@ -61,19 +63,25 @@ def read_comp4(folder: Path, truth: Truth, classes: Sequence[str]) -> dict[str, 
         if not path.is_file():
             problems.append(f"{path}: there is no such file; if nothing was found, let it be empty")
             continue
-        lines = path.read_text(errors="replace").splitlines()
-        for number, (image, *texts) in ((number, line.split()) for number, line in enumerate(lines, 1) if line.strip()):
+        try:
+            lines = read_text(path).split("\n")
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        for number, line in ((number, line) for number, line in enumerate(lines, 1) if line.strip()):
+            # From the right, as an image's name may hold spaces.
+            image, *texts = line.strip().rsplit(maxsplit=5)
             try:
                 score, *corners = numbers(texts)
                 thing = Thing(name, edges(corners), score)
             except ValueError:
                 problems.append(
-                    f"{path}:{number}: {lines[number - 1]!r}: expected image, score, x1, y1, x2 and y2, all of them "
+                    f"{path}:{number}: {line!r}: expected image, score, x1, y1, x2 and y2, all of them "
                     "finite numbers, x1 <= x2 and y1 <= y2"
                 )
                 continue
-            if image in found:
-                found[image].append(thing)
+            if composed(image) in found:
+                found[composed(image)].append(thing)
             else:
                 problems.append(f"{path}:{number}: image {image!r} is none of those to be scored")
     refuse(problems)

@@ -12,7 +12,7 @@ from tadp_ray.captions import CaptionStore, read_store
 from tadp_ray.captions.imported import import_store
 from tadp_ray.captions.oracle import degraded_store, oracle_store
 from tadp_ray.captions.statistics import statistics
-from tadp_ray.data.given import by_stem, names_in_masks
+from tadp_ray.data.given import by_id, names_in_masks
 from tadp_ray.models.conditioning import count_tokens
 
 # Images, captions, words (mean, median, min, max), tokens (mean, 95 of 100, max), repeated captions. Words were counted of
@@ -85,7 +85,7 @@ def splits(shared, folder, voc_classes, tmp_path_factory) -> dict[str, CaptionSt
     """Oracle stores of Pascal VOC's training and validation images, from their label maps."""
     with tarfile.open(shared / "data/voc/SegmentationClassAug_all12031.tar.gz") as archive:
         archive.extractall(place := tmp_path_factory.mktemp("voc"), filter="data")
-    present = names_in_masks(by_stem(f"{place}/**/*.png"), voc_classes, [255], False)
+    present = names_in_masks(by_id(f"{place}/**/*.png"), voc_classes, [255], False)
     assert len(present) == 12_031
     files = {"train": "voc_extended_train_captions.json", "val": "voc_val_captions.json"}
     ids = {split: read_store(folder / file).captions for split, file in files.items()}

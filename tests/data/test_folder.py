@@ -1,15 +1,16 @@
 """A folder of photographs is read as it is, or refused with the file, the value and the mend."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from tadp_ray.config.data import FolderData
 from tadp_ray.config.load import load_recipe
 from tadp_ray.data import open_dataset
-from tadp_ray.data.files import Files
+from tadp_ray.data.files import Files, file_digest
 from tadp_ray.data.folder import layout
 from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError
@@ -79,7 +80,7 @@ def test_what_does_not_fit_is_named(photos: Path) -> None:
     assert "no file in" in said(train={"images": "trian/*.png", "masks": "masks/*.png"})
     assert "add its name, or list the value under data.ignore" in said(ignore=())
     (photos / "train.txt").write_text("a\nz\n")
-    assert "no image under 'train/*.png' for z" in said(
+    assert "train.txt: names no image that is there: z" in said(
         train={"images": "train/*.png", "masks": "masks/*.png", "list": "train.txt"}
     )
     (photos / "masks/b.png").unlink()
@@ -88,12 +89,54 @@ def test_what_does_not_fit_is_named(photos: Path) -> None:
     Image.fromarray(np.zeros((40, 50), np.uint8)).save(photos / "masks/b.png")
     assert f"{photos / 'masks/b.png'}: label map is (40, 50), its image" in said()
     Image.fromarray(np.zeros((40, 48, 3), np.uint8)).save(photos / "masks/b.png")
-    assert "needs one channel of class indices, this image is RGB" in said()
+    assert "a label map needs one channel of numbers, this image is RGB" in said()
     Image.fromarray(np.full((40, 48), 7, np.uint8)).save(photos / "masks/b.png")
     assert "label 7 is beyond the 2 names of data.classes" in said()
     whole = (photos / "train/b.png").read_bytes()
     (photos / "train/b.png").write_bytes(whole[: len(whole) // 2])
     assert f"{photos / 'train/b.png'}: cannot be read as an image" in said()
+
+
+def test_a_turned_photograph_lies_on_its_label_map(photos: Path) -> None:
+    """It was once read as it is stored, so what was trained on it then has another digest."""
+    before = opened(data(photos), "train")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    with Image.open(photos / "train/b.png") as image:
+        image.transpose(Image.Transpose.ROTATE_180).save(photos / "train/b.png", exif=exif)
+    after = opened(data(photos), "train")
+    assert np.array_equal(after[1].image, before[1].image) and np.array_equal(after[1].mask, before[1].mask)
+    files = [file_digest(photos / f"{side}/{name}.png") for name in "abc" for side in ("train", "masks")]
+    settings = (("a", "b", "c"), ("road", "car"), (255,), False)
+    by_contents = hashlib.sha256(repr((settings, files)).encode()).hexdigest()
+    assert after.digest() != by_contents
+
+    exif[ExifTags.Base.Orientation] = 1
+    with Image.open(photos / "train/b.png") as image:
+        image.save(photos / "train/b.png", exif=exif)
+    files[2] = file_digest(photos / "train/b.png")
+    assert opened(data(photos), "train").digest() == hashlib.sha256(repr((settings, files)).encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            (0, 255),
+            "the 3 label maps show 'road' alone, so there is nothing to tell apart. The value 255 in them is left out, as "
+            "data.ignore says. Write the number of its class into each pixel (car is 1), 1 for 255, say",
+        ),
+        ((1,), "the 3 label maps show 'car' alone, so there is nothing to tell apart. Write the number"),
+        ((255,), "the 3 label maps show none of the classes, so there is nothing to tell apart. The value 255"),
+    ],
+)
+def test_training_on_one_class_alone_is_refused(photos: Path, values: tuple[int, ...], said: str) -> None:
+    for name in "abc":
+        Image.fromarray(np.resize(np.array(values, np.uint8), (40, 48))).save(photos / f"masks/{name}.png")
+    with pytest.raises(UserError) as refused:
+        opened(data(photos), "train")
+    assert said in str(refused.value)
+    assert len(opened(data(photos), "val")) == 3
 
 
 def test_camvid_is_read_as_its_files_say(shared: Path) -> None:

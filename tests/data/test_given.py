@@ -21,8 +21,10 @@ def test_folders_and_globs_give_stems(tmp_path: Path) -> None:
     assert find_photographs(str(tmp_path)) == {"a": tmp_path / "a.JPG", "b": tmp_path / "b.png"}
     assert [*find_photographs(f"{tmp_path}/**/*.png")] == ["b", "c"]
     save(tmp_path / "deep/b.png")
+    assert [*find_photographs(f"{tmp_path}/**/*.png")] == ["b", "deep/b", "deep/c"]
+    save(tmp_path / "deep/b.jpg")
     for said, asked in {
-        "has the id .b., as .* has": (f"{tmp_path}/**/*.png",),
+        r"b.png: is called 'deep/b', as .*b.jpg is": (f"{tmp_path}/**/*.*g",),
         "no file matches this glob": (f"{tmp_path}/*.tif",),
         "name the folder that holds it with --root": ("ade20k",),
         "did you mean 'ade20k'": ("ade20", tmp_path),

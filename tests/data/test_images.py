@@ -1,13 +1,24 @@
 """Photographs of every kind become RGB, or are refused with the mend."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, PngImagePlugin
 
-from tadp_ray.data.images import label_table, read_depth, read_image, read_mask
+from tadp_ray.data.images import (
+    TURNS,
+    class_table,
+    is_turned,
+    label_table,
+    read_depth,
+    read_image,
+    read_mask,
+    read_rgba,
+)
 from tadp_ray.errors import UserError
 
 RED = (255, 0, 0)
@@ -59,8 +70,132 @@ def test_depth_is_millimetres(tmp_path: Path) -> None:
     for values, said in (
         (np.array([[0, 7]], np.uint16), "no reading is above 7, so these must be metres; write millimetres"),
         (np.zeros((2, 2), np.uint16), "no pixel has a reading"),
-        (np.full((2, 2), 200, np.uint8), "needs one 16-bit channel of millimetres, this image is L"),
+        (np.full((2, 2), 200, np.uint8), "a depth map needs 16 bits for millimetres, this image has 8 at most"),
     ):
         Image.fromarray(values).save(file)
         with pytest.raises(UserError, match=said):
             read_depth(file)
+
+
+def turned(orientation: int) -> Image.Exif:
+    """EXIF that says how an image is to be shown."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("orientation", range(1, 10))
+@pytest.mark.parametrize("ending", ["png", "tiff"])
+def test_images_lie_as_viewers_show_them(tmp_path: Path, orientation: int, ending: str) -> None:
+    """EXIF's table: what the first row and the first column of the file show; 9 is no orientation."""
+    stored = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
+    shown = {
+        2: stored[:, ::-1],
+        3: stored[::-1, ::-1],
+        4: stored[::-1],
+        5: stored.T,
+        6: stored.T[:, ::-1],
+        7: stored.T[::-1, ::-1],
+        8: stored.T[::-1],
+    }.get(orientation, stored)
+    file = tmp_path / f"a.{ending}"
+    Image.fromarray(stored).save(file, exif=turned(orientation))
+    assert np.array_equal(read_mask(file, class_table(7, (), False), "is bad")["mask"], shown)
+    assert np.array_equal(read_image(file)[..., 1], shown)
+    assert np.array_equal(read_rgba(file)[..., 2], shown)
+    assert is_turned(file) == (orientation in TURNS)
+
+
+def test_a_turned_photograph_of_a_telephone(tmp_path: Path) -> None:
+    """JPEG, orientation 6: the left of the file is the top of what is shown."""
+    stored = np.zeros((16, 32, 3), np.uint8)
+    stored[:, :16] = 255
+    Image.fromarray(stored).save(tmp_path / "a.jpg", exif=turned(6), quality=95)
+    image = read_image(tmp_path / "a.jpg")
+    assert image.shape == (32, 16, 3) and image[:14].min() > 200 and image[18:].max() < 50
+
+
+def test_broken_exif_leaves_a_photograph_as_it_is(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 2), RED).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    assert read_image(tmp_path / "a.png").shape == (2, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.jpg", {}),
+        ("a.png", {"format": "JPEG"}),
+        ("a.webp", {}),
+        ("a.jp2", {}),
+        ("a.avif", {}),
+        ("a.tif", {"compression": "jpeg"}),
+    ],
+)
+def test_formats_that_change_values_hold_no_labels_and_no_depth(tmp_path: Path, name: str, options: dict) -> None:
+    Image.fromarray(np.full((16, 16), 7, np.uint8)).save(tmp_path / name, **options)
+    said = rf"{name}: a (label|depth) map in (JPEG|WEBP|JPEG2000|AVIF), which changes values; write it anew as PNG"
+    with pytest.raises(UserError, match=said):
+        read_mask(tmp_path / name, class_table(9, (), False), "is bad")
+    with pytest.raises(UserError, match=said):
+        read_depth(tmp_path / name)
+    assert (read_image(tmp_path / name) == 7).all()
+
+
+def test_label_maps_of_several_pictures_are_refused(tmp_path: Path) -> None:
+    first, second = (Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (1, 2))
+    for ending in ("tiff", "gif"):
+        first.save(tmp_path / f"a.{ending}", save_all=True, append_images=[second])
+        with pytest.raises(UserError, match="holds 2 pictures where a label map is one"):
+            read_mask(tmp_path / f"a.{ending}", class_table(9, (), False), "is bad")
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """A part of a PNG file."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def test_grey_of_four_bits_is_refused_rather_than_stretched(tmp_path: Path) -> None:
+    """Pillow reads 1 of 15 as 17 of 255; palette images of four bits keep their numbers."""
+    pixels = zlib.compress(b"\0\x12")
+    for colour, palette in ((0, b""), (3, chunk(b"PLTE", bytes(48)))):
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 4, colour, 0, 0, 0))
+        (tmp_path / "a.png").write_bytes(
+            b"\x89PNG\r\n\x1a\n" + header + palette + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+        )
+        if palette:
+            assert read_mask(tmp_path / "a.png", class_table(3, (), False), "is bad")["mask"].tolist() == [[1, 2]]
+        else:
+            with pytest.raises(UserError, match="a label map stored as L;4, less than 8 bits of grey"):
+                read_mask(tmp_path / "a.png", class_table(3, (), False), "is bad")
+
+
+def test_whatever_pillow_raises_names_the_file(tmp_path: Path) -> None:
+    """Two MiB of compressed text: Pillow's ValueError says nothing of a file."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("notes", "x" * 2**21, zip=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", pnginfo=text)
+    with pytest.raises(
+        UserError, match=r"a\.png: cannot be read as an image \(ValueError: .*\); replace the file, or save it"
+    ):
+        read_image(tmp_path / "a.png")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 50000, 50000, 8, 0, 0, 0, 0))
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    with pytest.raises(UserError, match=r"bomb\.png: cannot be read as an image \(DecompressionBombError"):
+        read_image(tmp_path / "bomb.png")
+
+
+def test_labels_never_wrap_round(tmp_path: Path) -> None:
+    """300 is not 44, and 255 classes are the most that a mask can hold beside 255 for ignored."""
+    file = tmp_path / "a.png"
+    Image.fromarray(np.array([[0, 300, 254, 65535]], np.uint16)).save(file)
+    table = class_table(255, (300, 65535, 10**12, -1), False)
+    assert read_mask(file, table, "is bad")["mask"].tolist() == [[0, 255, 254, 255]]
+    with pytest.raises(UserError, match="label 300 is bad"):
+        read_mask(file, class_table(255, (65535,), False), "is bad")
+    with pytest.raises(UserError, match="256 classes: at most 255"):
+        class_table(256, (), False)
+    with pytest.raises(ValueError, match="above 255"):
+        label_table({0: 300})
+    Image.fromarray(np.array([[0, 70000]], np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(UserError, match="label 70000: the values of a label map go from 0 to 65535"):
+        read_mask(tmp_path / "a.tif", table, "is bad")

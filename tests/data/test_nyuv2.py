@@ -11,6 +11,7 @@ from PIL import Image
 
 from tadp_ray.config.data import PublishedData
 from tadp_ray.data import open_dataset
+from tadp_ray.data.check import check
 from tadp_ray.data.files import Files
 from tadp_ray.data.nyuv2 import CLASSES, SCENES, layout, scene
 from tadp_ray.data.sample import Sample
@@ -83,3 +84,33 @@ def test_what_does_not_fit_is_named(
     put(f"official_splits/test/{line.split()[0]}", photo)
     put("official_splits/test/study/a.png", depth)
     assert said in refusal(lambda: layout(tmp_path, "val"))
+
+
+@pytest.mark.parametrize(
+    ("deepest", "said"),
+    [
+        (
+            20001,
+            "3.png: its deepest reading is 20.001 m, but NYUv2 ends at 10 m, so these are no millimetres; write 16-bit",
+        ),
+        (49500, "3.png: its deepest reading is 49.5 m"),
+        (1050, "the deepest of all readings is 1.05 m, in the depth map of /study_1/3.jpg, but rooms are deeper"),
+        (990, "the deepest of all readings is 0.99 m, in the depth map of /study_1/3.jpg"),
+        (1051, None),
+        (20000, None),
+    ],
+)
+def test_depth_in_other_units_is_refused(
+    put, refusal: Callable, tmp_path: Path, photo: np.ndarray, deepest: int, said: str | None
+) -> None:
+    """A close-up among rooms is good; a split of nothing else is not in millimetres."""
+    put("test_list.txt", "".join(f"/study_1/{n}.jpg /study_1/{n}.png\n" for n in range(4)))
+    for number in range(4):
+        put(f"official_splits/test/study_1/{number}.jpg", photo)
+        depth = np.full((40, 48), deepest if number == 3 else min(900, deepest - 1), np.uint16)
+        put(f"official_splits/test/study_1/{number}.png", depth)
+    if said is None:
+        assert Files(layout(tmp_path, "val"))[3].depth.max() == np.float32(deepest) / np.float32(1000)
+        return
+    assert said in refusal(lambda: layout(tmp_path, "val"))
+    assert any(said in line for line in check("nyuv2", tmp_path)["problems"])

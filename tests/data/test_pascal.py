@@ -118,7 +118,15 @@ def test_class_names_are_those_of_the_prompts(put) -> None:
         (annotation(("dog", (5, 9, 8, 8))), "object 1 (dog) has no area: (4, 8, 8, 8)"),
         (annotation(("wolf", (1, 1, 9, 9))), "object 1 is called 'wolf'; VOC's names are aeroplane,"),
         (annotation(("dog", ("left", 1, 9, 9))), "object 1 (dog) has no <bndbox> of four numbers"),
+        (annotation(("dog", (1, 1, 9, "1e300"))), "object 1 (dog) has no <bndbox> of four numbers"),
+        (annotation(("dog", ("nan", 1, 9, 9))), "object 1 (dog) has no <bndbox> of four numbers"),
         (annotation(("dog", (1, 1, 9, 9)))[:-9], "a.xml: cannot be read as XML"),
+        ("<?xml version='1.0' encoding='klingon'?><annotation/>", "a.xml: cannot be read as XML (unknown encoding"),
+        (
+            "<?xml version='1.0' encoding='gbk'?><annotation/>",
+            "a.xml: cannot be read as XML (multi-byte encodings are not",
+        ),
+        ("", "a.xml: cannot be read as XML (no element found"),
         (None, "a.xml: there is no such file; sample 'a' needs it"),
     ],
 )
