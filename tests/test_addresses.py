@@ -1,5 +1,7 @@
 """No address tells its secret, and none that has none is changed."""
 
+import time
+
 import pytest
 
 from tadp_ray.addresses import holds_secret, masked
@@ -41,3 +43,13 @@ def test_what_is_secret_in_an_address_is_masked(address: str, shown: str) -> Non
 @pytest.mark.parametrize("text", OPEN)
 def test_what_is_not_secret_stays(text: str) -> None:
     assert masked(text) == text and not holds_secret(text)
+
+
+@pytest.mark.parametrize(
+    "unit", ["://a:", "https://", "s3://:", "://a@", "?key", "?key=", "a?keykey", "http://h/?a=1&key=@"]
+)
+def test_long_texts_cost_little(unit: str) -> None:
+    """What reads addresses reads whole files of settings, which may be made to be slow."""
+    began = time.process_time()
+    masked(unit * (256 * 1024 // len(unit)))
+    assert time.process_time() - began < 2
