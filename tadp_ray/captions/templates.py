@@ -1,4 +1,8 @@
-"""The 80 sentences around a class name over which CLIP's ImageNet classifier averages, in no particular order."""
+"""The 80 sentences around a class name over which CLIP's ImageNet classifier averages, in no particular order.
+
+They are those of the notebook Prompt_Engineering_for_ImageNet that CLIP's authors published, by which VPD and TADP make their
+class embeddings; they were compared one by one. A mean over them knows no order. A test holds the hash of the sorted list.
+"""
 
 PHOTOS = (
     "bad",
