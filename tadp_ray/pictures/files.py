@@ -4,6 +4,7 @@ from pathlib import Path
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from tadp_ray.files import drafted
 
@@ -16,7 +17,12 @@ def write_both(figure: Figure, path: Path) -> list[str]:
 
 
 def write_figure(figure: Figure, *paths: Path) -> None:
-    """Write a figure as PNG or PDF, as each path ends, every file whole or not at all; PDF keeps its text as text."""
+    """Write a figure as PNG or PDF, as each path ends, every file whole or not at all; PDF keeps its text as text.
+
+    A dollar sign in a name or a title is one: nothing is taken for mathematics.
+    """
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         kind = path.suffix.removeprefix(".")

@@ -92,11 +92,17 @@ def name_colours(figure: Figure, labels: Iterable[int], classes: Sequence[str]) 
     """Name the classes that a figure shows, below it."""
     colours = palette(len(classes))
     patches = [
-        Patch(facecolor=colours[i], edgecolor="black", linewidth=0.5, label=short(classes[i])) for i in sorted(labels)
+        Patch(facecolor=colours[i], edgecolor="black", linewidth=0.5, label=legend_name(short(classes[i])))
+        for i in sorted(labels)
     ]
     if patches:
         columns = min(len(patches), max(2, int(figure.get_figwidth() / 1.1)))
         figure.legend(handles=patches, loc="outside lower center", ncols=columns, fontsize=7, frameon=False)
+
+
+def legend_name(name: str) -> str:
+    """A name as a legend shows it; matplotlib leaves out what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def short(name: str) -> str:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from tadp_ray.config.cell import Cell
 from tadp_ray.pictures.colours import AMOUNTS
 from tadp_ray.pictures.files import write_figure
+from tadp_ray.pictures.marks import legend_name
 from tadp_ray.reporting.table import Table, TableSpec
 
 PANELS = 6
@@ -86,7 +87,7 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
             linestyle=DASHES[seeds.index(cell.seed) % len(DASHES)],
             marker="o",
             markersize=3,
-            label=spec.columns.names[column],
+            label=legend_name(spec.columns.names[column]),
         )
     for panel in grid.flat[len(rows) :]:
         panel.set_axis_off()
@@ -99,7 +100,7 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
     for panel in grid[:, 0]:
         panel.set_ylabel(spec.metric_label)
     lines = {line.get_label(): line for panel in panels.values() for line in reversed(panel.get_lines())}
-    names = [name for name in spec.columns.names if name in lines]
+    names = [name for name in map(legend_name, spec.columns.names) if name in lines]
     handles = [lines[name] for name in names]
     figure.legend(handles, names, title=spec.columns.label, loc="outside center right", fontsize=8, frameon=False)
     figure.suptitle(spec.title, fontsize=11)

@@ -11,16 +11,13 @@ import rich.table
 from rich.text import Text
 
 from tadp_ray.files import write_text
+from tadp_ray.reporting.literal import md, tex
 from tadp_ray.reporting.page import page
 from tadp_ray.reporting.table import Entry, Table
 
 CSV_COLUMNS = ("row", "column", "metric", "mean", "sd", "n", "published", "source", "oracle", "run_ids")
 COMPARED_COLUMNS = ("difference", "difference_sd", "difference_low", "difference_high", "against")
 """What a table that was compared has besides."""
-LATEX = str.maketrans(
-    {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "±": r"$\pm$", "–": "--"}
-    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
-)
 
 
 def write_table(table: Table, folder: Path, name: str = "table") -> list[Path]:
@@ -75,46 +72,46 @@ def markdown(table: Table) -> str:
     """For a README: published numbers in columns of their own."""
     spec, parts = table.spec, parts_of(table)
     columns = [name + ("" if part == "ours" else f" ({part})") for name in spec.columns.headings for part in parts]
-    lines = [f"**{spec.title}**", ""]
-    lines.append("| " + " | ".join([spec.rows.label, *columns]) + " |")
+    lines = [f"**{md(spec.title)}**", ""]
+    lines.append("| " + " | ".join(map(md, [spec.rows.label, *columns])) + " |")
     lines.append("|:--|" + "--:|" * len(columns))
     for value, entries in zip(spec.rows.names, table.entries, strict=True):
-        texts = [value]
+        texts = [md(value)]
         for entry in entries:
             texts.append(f"**{entry.text}**" if entry.best else entry.text)
             texts += [difference_text(table, entry).replace("*", r"\*")] if "difference" in parts else []
             texts += [f"*{entry.published_text}*"] if spec.published else []
-        lines.append("| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |")
-    lines += ["", table.caption, *(f"- {note}" for note in table.notes)]
+        lines.append("| " + " | ".join(texts) + " |")
     # A list needs an empty line before it.
-    return "\n".join(lines).replace(f"{table.caption}\n- ", f"{table.caption}\n\n- ") + "\n"
+    lines += ["", md(table.caption), *([""] if table.notes else []), *(f"- {md(note)}" for note in table.notes)]
+    return "\n".join(lines) + "\n"
 
 
 def latex(table: Table) -> str:
     """For a paper: a table environment that needs the booktabs package."""
     spec, parts = table.spec, parts_of(table)
     width = len(parts)
-    heads = [rf"\multicolumn{{{width}}}{{c}}{{{value.translate(LATEX)}}}" for value in spec.columns.names]
+    heads = [rf"\multicolumn{{{width}}}{{c}}{{{tex(value)}}}" for value in spec.columns.names]
     spans = [rf"\cmidrule(lr){{{2 + width * i}-{1 + width * (i + 1)}}}" for i in range(len(heads))]
-    row_label, column_label = spec.rows.label.translate(LATEX), spec.columns.label.translate(LATEX)
+    row_label, column_label = tex(spec.rows.label), tex(spec.columns.label)
     body = [rf"{column_label} & {' & '.join(heads)} \\", "".join(spans)]
     body.append(rf"{row_label} & {' & '.join(parts * len(heads))} \\")
     body.append(r"\midrule")
     for value, entries in zip(spec.rows.names, table.entries, strict=True):
-        texts = [value.translate(LATEX)]
+        texts = [tex(value)]
         for entry in entries:
-            text = entry.text.translate(LATEX)
+            text = tex(entry.text)
             texts.append(rf"\textbf{{{text}}}" if entry.best else text)
-            texts += [difference_text(table, entry).translate(LATEX)] if "difference" in parts else []
-            texts += [rf"\textit{{{entry.published_text.translate(LATEX)}}}"] if spec.published else []
+            texts += [tex(difference_text(table, entry))] if "difference" in parts else []
+            texts += [rf"\textit{{{tex(entry.published_text)}}}"] if spec.published else []
         body.append(" & ".join(texts) + r" \\")
-    notes = " ".join(f"{note}." for note in (table.caption.rstrip("."), *table.notes)).translate(LATEX)
+    notes = tex(" ".join(f"{note}." for note in (table.caption.rstrip("."), *table.notes)))
     return "\n".join(
         [
             r"% needs \usepackage{booktabs}",
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{spec.title.translate(LATEX)}. {notes}}}",
+            rf"\caption{{{tex(spec.title)}. {notes}}}",
             rf"\begin{{tabular}}{{l{'r' * width * len(heads)}}}",
             r"\toprule",
             *body,

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tadp_ray.files import write_text
+from tadp_ray.reporting.literal import fenced, md
 from tadp_ray.reporting.page import page
 from tadp_ray.reporting.render import html_table, markdown
 from tadp_ray.reporting.report import Part
@@ -40,7 +42,7 @@ def html_report(chapters: Chapters, title: str) -> str:
     for i, (chapter, parts) in enumerate(chapters.items()):
         lines = "".join(
             f'<li><a href="#{anchor(i, j)}">{escape(part.title)}</a> '
-            f'<em class="{"" if part.state == "whole" else "open"}">{part.state}</em></li>'
+            f'<em class="{"" if part.state == "whole" else "open"}">{escape(part.state)}</em></li>'
             for j, part in enumerate(parts)
         )
         body.append(
@@ -120,9 +122,9 @@ def html_picture(words: str, path: Path) -> str:
 
 def md_report(chapters: Chapters, title: str, folder: Path) -> str:
     """The same for a README or a review."""
-    lines = [f"# {title}"]
+    lines = [f"# {md(title)}"]
     for chapter, parts in chapters.items():
-        lines += ["", f"{chapter}:", "", *(f"- {part.title}: {part.state}" for part in parts)]
+        lines += ["", f"{chapter}:", "", *(f"- {md(part.title)}: {md(part.state)}" for part in parts)]
     for chapter, parts in chapters.items():
         lines += ["", f"## {chapter}"] + ([] if parts else ["", "none yet"])
         for part in parts:
@@ -132,18 +134,18 @@ def md_report(chapters: Chapters, title: str, folder: Path) -> str:
 
 def md_part(part: Part, folder: Path) -> str:
     """One part of the Markdown."""
-    pieces = [f"### {part.title}", part.question]
-    pieces += [f"Missing: {part.missing}. This fills it:"] if part.missing else []
-    pieces.append(f"```\n{part.command}\n```")
-    pieces += [*part.said] if not part.missing else []
+    pieces = [f"### {md(part.title)}", md(part.question)]
+    pieces += [f"Missing: {md(part.missing)}. This fills it:"] if part.missing else []
+    pieces.append(fenced(part.command))
+    pieces += [*map(md, part.said)] if not part.missing else []
     pieces += [markdown(part.table).strip()] if part.table else []
     if part.claims:
-        rows = [f"| {c.text} | {shown(c.value)} | {c.aim} | {c.verdict} |" for c in part.claims]
+        rows = [f"| {md(c.text)} | {md(shown(c.value))} | {md(c.aim)} | {md(c.verdict)} |" for c in part.claims]
         pieces.append("\n".join(["| claim | value | aim | |", "|:--|:--|:--|:--|", *rows]))
     if part.numbers:
-        listed = [f"| {name} | {shown(value)} |" for name, value in list(part.numbers.items())[:LISTED]]
+        listed = [f"| {md(name)} | {md(shown(value))} |" for name, value in list(part.numbers.items())[:LISTED]]
         pieces.append("\n".join(["| number | value |", "|:--|:--|", *listed]))
-    pieces += [f"![{words}]({path.relative_to(folder).as_posix()})" for words, path in part.pictures.items()]
-    pieces += ["\n".join(f"- {name}: {value}" for name, value in part.facts.items())] if part.facts else []
-    pieces += ["\n".join(f"- runs of {name}: {', '.join(ids)}" for name, ids in part.runs)] if part.runs else []
+    pieces += [f"![{md(words)}]({quote(path.relative_to(folder).as_posix())})" for words, path in part.pictures.items()]
+    pieces += ["\n".join(f"- {md(name)}: {md(value)}" for name, value in part.facts.items())] if part.facts else []
+    pieces += ["\n".join(f"- runs of {md(name)}: {', '.join(ids)}" for name, ids in part.runs)] if part.runs else []
     return "\n\n".join(pieces)

@@ -1,0 +1,144 @@
+"""Titles, names and notes stand in every form as they are, whatever commands their characters would be there."""
+
+import csv
+import io
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from markdown_it import MarkdownIt
+
+from tadp_ray.reporting.figure import draw_curves, draw_table
+from tadp_ray.reporting.literal import fenced, md, tex
+from tadp_ray.reporting.render import html, latex, markdown, to_csv
+from tadp_ray.reporting.report import Part
+from tadp_ray.reporting.report_files import html_report, md_report
+from tadp_ray.reporting.table import Side, TableSpec, build_table
+from tadp_ray.tracking.findings import ClaimFound
+
+NASTY = (
+    "[/style] of *stars* and **more**",
+    "a | b || c",
+    r"C:\runs\new & 100 % of #1",
+    "<b>bold</b> &amp; <script>alert(1)</script>",
+    "$x_1$ costs 5$ and {braces}",
+    "`code` ~~gone~~ __init__ _leading",
+    "[link](place) ![picture](x) [a][b]",
+    "# no heading",
+    "- no item",
+    "1. no number",
+    "[x] no box",
+    '"quoted" -- dashed --- ^up~',
+)
+
+
+class Words(HTMLParser):
+    """The words of a page, and its tags."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list) -> None:
+        self.tags.add(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+
+def rendered(text: str) -> Words:
+    """What Markdown makes of a text."""
+    return Words(MarkdownIt("gfm-like", {"linkify": False}).render(text))
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_markdown_shows_a_text_as_it_is(text: str) -> None:
+    """Alone, in a cell, in a list and in a heading."""
+    for before, tags in (("", {"p"}), ("- ", {"ul", "li"}), ("### ", {"h3"})):
+        found = rendered(before + md(text))
+        assert (found.text, found.tags) == (text, tags)
+    table = rendered(f"| {md(text)} | 1 |\n|:--|--:|\n| {md(text)} | 2 |")
+    assert table.text.split(" 1 ")[0].strip() == text and table.tags == {"table", "thead", "tbody", "tr", "th", "td"}
+
+
+def test_a_text_of_several_lines_is_one_and_code_ends_where_it_ends() -> None:
+    assert md("a\n\n| b\r\nc") == r"a \| b c" and tex("a\n\nb") == "a b"
+    assert rendered(fenced("echo ```\n# a")).text == "echo ``` # a"
+
+
+def test_latex_sets_a_text_as_it_is() -> None:
+    for text, said in (
+        ("50 % & #1 of $x_1$ {a}", r"50 \% \& \#1 of \$x\_1\$ \{a\}"),
+        (r"C:\new~^", r"C:\textbackslash{}new\textasciitilde{}\textasciicircum{}"),
+        ("a -- b --- c", "a -{}- b -{}-{}- c"),
+        ("<a|b>`", r"\textless{}a\textbar{}b\textgreater{}\textasciigrave{}"),
+        # After the end of a row these would be its argument, or its star.
+        ("[/style]", "{}[/style]"),
+        ("*", "{}*"),
+    ):
+        assert tex(text) == said
+
+
+@pytest.fixture
+def nasty(make_cell, row_of) -> tuple[TableSpec, list, dict]:
+    """A table whose title, names and source are nasty, its cells, and their rows."""
+    spec = TableSpec(
+        title=NASTY[0] + "\n" + NASTY[4],
+        metrics=("miou",),
+        rows=Side(("caption.source",), tuple((text,) for text in NASTY)),
+        columns=Side(("text",), (("a|b",), ("_x $y",))),
+        published=((1.0, 2.0),) * len(NASTY),
+        source=NASTY[3],
+        settings=NASTY[1],
+    )
+    cell = make_cell(0.5, 0.5)
+    cells = [
+        cell.model_copy(update={"axes": {"caption.source": row, "text": column}, "fingerprint": f"{i:02d}{j}" * 5})
+        for i, row in enumerate(NASTY)
+        for j, column in enumerate(("a|b", "_x $y"))
+    ]
+    return spec, cells, {own.fingerprint: row_of(own, 10.0 + place) for place, own in enumerate(cells)}
+
+
+def test_every_form_of_a_table_holds_its_words(nasty, tmp_path) -> None:
+    spec, cells, rows = nasty
+    failed = {cells[-1].fingerprint: NASTY[3]}
+    del rows[cells[-1].fingerprint]
+    table = build_table(spec, cells, rows, failed)
+    title = " ".join(spec.title.split())
+    for found in (rendered(markdown(table)), Words(html(table))):
+        assert [text for text in (title, *NASTY, "a|b", "_x $y") if text not in found.text] == []
+        assert not found.tags & {"b", "script", "a", "img", "code", "s", "del", "input"}
+    assert rendered(markdown(table)).text.count("published") >= 2
+    lines = latex(table).splitlines()
+    assert [line for line in lines if line.startswith("[")] == [] and sum(
+        line.endswith(r" \\") for line in lines
+    ) == 2 + len(NASTY)
+    assert lines[3].startswith(rf"\caption{{{tex(title)}. Ours")
+    read = list(csv.DictReader(io.StringIO(to_csv(table))))
+    assert [line["row"] for line in read[::2]] == [*NASTY] and {line["source"] for line in read} == {NASTY[3]}
+
+    draw_table(table, tmp_path / "table.png")
+    curves = {cell.fingerprint: [(1, 2.0), (2, 3.0)] for cell in cells[:8]}
+    draw_curves(replace(spec, title="$\\broken{"), cells, curves, tmp_path / "curves.pdf")
+    assert (tmp_path / "table.png").stat().st_size and (tmp_path / "curves.pdf").stat().st_size
+
+
+def test_the_report_holds_its_words(nasty, tmp_path) -> None:
+    spec, cells, rows = nasty
+    claims = [ClaimFound(text=text, value=text, aim=text, holds=None, unjudged=text) for text in NASTY]
+    part = Part(
+        "name", NASTY[0], NASTY[3], "echo `a`", {NASTY[1]: NASTY[4]}, (NASTY[6],), build_table(spec, cells, rows)
+    )
+    part = replace(part, claims=tuple(claims), numbers=dict.fromkeys(NASTY, 1.0), runs=((NASTY[9], ("r1",)),))
+    missing = Part("other", NASTY[5], NASTY[7], "echo", missing=NASTY[8])
+    chapters = {"All": [part, missing]}
+    for found in (Words(html_report(chapters, NASTY[2])), rendered(md_report(chapters, NASTY[2], tmp_path))):
+        assert [text for text in NASTY if text not in found.text] == []
+        assert not found.tags & {"b", "script", "img", "s", "del", "input"}
