@@ -13,7 +13,7 @@ from tadp_ray.analysis.attention import average, image_latents, read_layers
 from tadp_ray.analysis.finding import SEEDS, Claim, Outcome, Trained, standard_error
 from tadp_ray.analysis.sheets import highest, overlay, show_scale, tallest
 from tadp_ray.analysis.shown import Thing, seen, shown
-from tadp_ray.captions.prompts import NAME_END
+from tadp_ray.captions.prompts import NAME_END, foreground
 from tadp_ray.config.analysis import EndMarks
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Recipe
@@ -54,6 +54,7 @@ def end_marks(
         contexts: dict[str, Tensor] = {}
         for index, (image, things) in enumerate(pictures):
             said = dataset.classes if caption.source == "class_names" else dataset.present(index)
+            said = said if caption.include_background else foreground(said)
             own = class_maps(diffusion, caption, dataset.classes, said, image, things, config.timestep, contexts)
             maps.setdefault(text, []).append(own)
             regions = {

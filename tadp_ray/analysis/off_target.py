@@ -17,7 +17,6 @@ from tadp_ray.metrics.segmentation import SegmentationMetrics
 from tadp_ray.pictures.files import write_both
 from tadp_ray.training.evaluate import truth
 
-ALL_NAMES = CaptionConfig(source="class_names")
 STRONGEST = 10
 """Confusions that are told."""
 
@@ -39,7 +38,9 @@ def off_target(config: OffTarget, found: Sequence[Trained], device: torch.device
         segmenter = load_segmenter(one, device)
         classes = segmenter.study.val.classes
         alike = look_alikes(classes, config.groups)
-        matrices = [confusion(segmenter, caption) for caption in (None, ALL_NAMES)]
+        told = segmenter.study.recipe.caption.include_background
+        all_names = CaptionConfig(source="class_names", include_background=told)
+        matrices = [confusion(segmenter, caption) for caption in (None, all_names)]
         seeds.append(compared(classes, alike, *matrices))
         present.append(shares_of(matrices[0][0]))
         every.append(shares_of(matrices[1][0]))

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from tadp_ray.captions.precision_recall import degrade, score
-from tadp_ray.captions.prompts import vocabulary
+from tadp_ray.captions.prompts import foreground, vocabulary
 from tadp_ray.captions.store import ORACLES, CaptionStore
+from tadp_ray.config.vocabulary import BACKGROUND
 from tadp_ray.errors import UserError
 
 
@@ -39,7 +40,8 @@ def degraded_store(
 ) -> CaptionStore:
     """An oracle store's names at a precision and recall over all its images, as `degrade` draws them.
 
-    The header holds the settings, the digest of the oracle, and under `realised` the figures of `score`.
+    The header holds the settings, the digest of the oracle, and under `realised` the figures of `score`, which leave the
+    background aside; it is neither forgotten nor invented.
 
     Raises:
         UserError: it is no oracle store, or see `degrade`.
@@ -48,7 +50,7 @@ def degraded_store(
     settings = {"precision": precision, "recall": recall, "min_true": min_true, "shuffle": shuffle, "seed": seed}
     names = vocabulary(classes, distractors)
     try:
-        said = degrade(present, names, count_tokens=count_tokens, budget=budget, **settings)
+        said = degrade(present, names, count_tokens=count_tokens, budget=budget, fixed=(BACKGROUND,), **settings)
     except UserError as error:
         raise UserError(f"{oracle.path or 'this caption store'}: {error}") from None
     made = {
@@ -57,7 +59,7 @@ def degraded_store(
         "classes": classes,
         "distractors": list(distractors),
     }
-    realised = asdict(score(said, present))
+    realised = asdict(score(*({i: foreground(n) for i, n in names.items()} for names in (said, present))))
     return _store(said, made | settings | {"budget": budget, "realised": realised})
 
 

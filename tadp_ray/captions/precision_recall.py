@@ -4,7 +4,7 @@ import heapq
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tadp_ray.errors import UserError
@@ -46,7 +46,9 @@ class _Draw:
     `random.Random(str)` hashes with SHA-512, and only `random()` is promised to be stable over Python versions.
     """
 
-    def __init__(self, seed: int, image_id: str, vocabulary: Sequence[str], present: Iterable[str]):
+    def __init__(
+        self, seed: int, image_id: str, vocabulary: Sequence[str], present: Iterable[str], fixed: Collection[str]
+    ):
         rng = random.Random(f"{seed}/{image_id}")
         self.rank = rank = {name: rng.random() for name in vocabulary}
         self.place = {name: rng.random() for name in vocabulary}
@@ -54,8 +56,9 @@ class _Draw:
         present = set(present)
         if unknown := present - rank.keys():
             raise UserError(f"image {image_id!r}: the present name {min(unknown)!r} is not in the class list")
-        self.true = sorted(present, key=rank.__getitem__)
-        self.false = sorted(rank.keys() - present, key=rank.__getitem__)
+        self.fixed = sorted(present & {*fixed})
+        self.true = sorted(present - {*fixed}, key=rank.__getitem__)
+        self.false = sorted(rank.keys() - present - {*fixed}, key=rank.__getitem__)
 
 
 def degrade(
@@ -70,6 +73,7 @@ def degrade(
     count_tokens: Callable[[str], int],
     budget: int,
     by_name: bool = False,
+    fixed: Collection[str] = (),
 ) -> dict[str, tuple[str, ...]]:
     """Say `recall` of each image's present names, and absent ones until `precision` of what is said is true.
 
@@ -88,12 +92,13 @@ def degrade(
             names of nothing in any image.
         precision: (0, 1].
         recall: [0, 1].
-        min_true: true names that an image with any always says.
+        min_true: true names that an image with any always says, fixed ones among them.
         shuffle: say them in a random order per image.
         seed: with the image id the only source of chance.
         count_tokens: tokens of a name without start and end marks; those of a prompt are taken to be their sum.
         budget: largest number of tokens of a prompt. False names go first, then true ones.
         by_name: leave out and put in each name by itself, instead of the same share in every image.
+        fixed: names that are said of every image that shows them and of no other, and count in neither figure.
 
     Returns:
         The names said, by image id.
@@ -111,25 +116,26 @@ def degrade(
     if not 0 <= recall <= 1:
         raise UserError(f"caption.recall: {recall} is outside [0, 1]")
     tokens = {name: count_tokens(name) for name in vocabulary}
-    draws = {i: _Draw(seed, i, vocabulary, present[i]) for i in sorted(present)}
+    draws = {i: _Draw(seed, i, vocabulary, present[i], fixed) for i in sorted(present)}
     true = _keep_true(draws, recall, min_true, tokens, budget, by_name)
     false = _add_false(draws, true, precision, tokens, budget, by_name)
     index = {name: k for k, name in enumerate(vocabulary)}
     order = {i: draw.place if shuffle else index for i, draw in draws.items()}
-    return {i: tuple(sorted(true[i] + false[i], key=order[i].__getitem__)) for i in present}
+    return {i: tuple(sorted(draws[i].fixed + true[i] + false[i], key=order[i].__getitem__)) for i in present}
 
 
 def _keep_true(
     draws: Mapping[str, _Draw], recall: float, min_true: int, tokens: Mapping[str, int], budget: int, by_name: bool
 ) -> dict[str, list[str]]:
-    fitting = {i: _fit(draw.true, tokens, budget) for i, draw in draws.items()}
+    fitting = {i: _fit(draw.true, tokens, budget - _count(draw.fixed, tokens)) for i, draw in draws.items()}
     total = sum(len(draw.true) for draw in draws.values())
-    floor = sum(min(min_true, len(names)) for names in fitting.values())
+    floors = {i: max(min_true - len(draw.fixed), 0) for i, draw in draws.items()}
+    floor = sum(min(floors[i], len(names)) for i, names in fitting.items())
     wanted = max(round(recall * total), floor)
 
     def level(image_id: str, k: int) -> float:
         draw = draws[image_id]
-        if k < min_true:
+        if k < floors[image_id]:
             return -1.0
         # The k-th name of n is kept once t passes (k + offset) / n: stochastic rounding of t * n, and nested in t.
         return draw.rank[draw.true[k]] if by_name else (k + draw.true_offset) / len(draw.true)
@@ -167,7 +173,7 @@ def _add_false(
             "caption.precision: 1.0 for the empty prompt"
         )
     fitting = {
-        i: _fit(draw.false, tokens, budget - sum(tokens[name] for name in true[i])) if true[i] else []
+        i: _fit(draw.false, tokens, budget - _count([*draw.fixed, *true[i]], tokens)) if true[i] else []
         for i, draw in draws.items()
     }
     wanted = round(hits * (1 - precision) / precision)
@@ -187,6 +193,10 @@ def _add_false(
             "no image in caption.distractors"
         )
     return {i: names[: taken[i]] for i, names in fitting.items()}
+
+
+def _count(names: Iterable[str], tokens: Mapping[str, int]) -> int:
+    return sum(tokens[name] for name in names)
 
 
 def _fit(names: Sequence[str], tokens: Mapping[str, int], budget: int) -> list[str]:

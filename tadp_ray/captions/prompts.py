@@ -15,7 +15,7 @@ from tadp_ray.captions.describe import plain_sentence
 from tadp_ray.captions.precision_recall import Score, degrade, score
 from tadp_ray.captions.store import read_store
 from tadp_ray.captions.synonyms import everyday
-from tadp_ray.config.vocabulary import CAPTION
+from tadp_ray.config.vocabulary import BACKGROUND, CAPTION
 from tadp_ray.errors import UserError
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def make_prompts(
     - `shuffled`: the names present in another image; the same prompts as the oracle's, dealt out anew.
     - `wrong`: as many absent names as are present, as far as there are.
 
-    The caption's modifiers are put around each of these, the first of them first.
+    The caption's modifiers are put around each of these, the first of them first. A class called background is said where an
+    image shows it, never forgotten nor invented, or else left aside (`include_background`); no figure counts it.
 
     Args:
         caption: which of them, and its settings.
@@ -98,6 +99,8 @@ def make_prompts(
             f"caption.modifiers: {modified(CAPTION, caption.modifiers)!r} has {budget - room} tokens without a caption, of which "
             f"this model's text encoder reads {budget}; shorten it"
         )
+    if not caption.include_background:
+        classes, present = foreground(classes), {image_id: foreground(names) for image_id, names in present.items()}
     said: Mapping[str, Sequence[str]]
     between = " " if caption.encoding == "text" else NAME_END
     match caption.source:
@@ -120,6 +123,7 @@ def make_prompts(
                 count_tokens=count_tokens,
                 budget=room,
                 by_name=caption.source == "template",
+                fixed=(BACKGROUND,),
             )
             speaks = caption.source == "template" and caption.wording != "names"
             worded = say if speaks else lambda _, names: between.join(names)
@@ -139,8 +143,14 @@ def make_prompts(
     by_id = {image_id: modified(text, caption.modifiers) for image_id, text in by_id.items()}
     uses = Counter(by_id.values())
     truncated = sum(n for prompt, n in uses.items() if count_tokens(prompt) > budget)
-    fits = {image_id: Fit(frozenset(names), frozenset(present[image_id])) for image_id, names in said.items()}
-    return Prompts(by_id, truncated, score(said, present), fits)
+    said, shown = ({i: foreground(names) for i, names in every.items()} for every in (said, present))
+    fits = {image_id: Fit(frozenset(names), frozenset(shown[image_id])) for image_id, names in said.items()}
+    return Prompts(by_id, truncated, score(said, shown), fits)
+
+
+def foreground(names: Sequence[str]) -> tuple[str, ...]:
+    """Names without that of the background."""
+    return tuple(name for name in names if name != BACKGROUND)
 
 
 def heard(texts: Mapping[str, str], classes: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -63,13 +63,20 @@ def oracle(
     ignore: IgnoreOption = None,
     reduce_zero_label: ReduceOption = False,
     mask_suffix: SuffixOption = "",
+    without_background: Annotated[
+        bool,
+        typer.Option("--without-background", help="Leave the class 'background' aside (include_background: false)."),
+    ] = False,
 ) -> None:
     """Caption each image with the names of the classes that it shows."""
     with told():
         from tadp_ray.captions.oracle import oracle_store
+        from tadp_ray.captions.prompts import foreground
 
         labels = {"ignore": ignore or [255], "reduce_zero_label": reduce_zero_label}
         names, present = truth(masks, classes, data, root, split, mask_suffix, labels)
+        if without_background:
+            names, present = foreground(names), {image_id: foreground(shown) for image_id, shown in present.items()}
         made = {"data": data, "split": split} if data else {"masks": masks, **labels}
         store = oracle_store(present, names, made)
         store.write(out)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tadp_ray.config.classes import misnamed, too_many
-from tadp_ray.config.vocabulary import CAPTION, Place, Style, Vocabulary
+from tadp_ray.config.vocabulary import BACKGROUND, CAPTION, Place, Style, Vocabulary
 
 
 class ScenesData(Vocabulary):
@@ -172,6 +172,11 @@ class CaptionConfig(Vocabulary):
         (),
         description="names beside the absent classes that may be said falsely; for data sets with few classes, most of "
         "which are in every image",
+    )
+    include_background: bool = Field(
+        True,
+        description=f"whether a class called {BACKGROUND} is a name that texts made of names say, all names included (code: on; "
+        "it is neither forgotten nor invented there). Precision and recall never count it",
     )
     shuffle: bool = Field(False, description="names in random order instead of class order; captions' words likewise")
     sentence: str | None = Field(None, min_length=1, description="what is said of every image (source: sentence)")

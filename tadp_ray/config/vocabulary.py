@@ -34,6 +34,10 @@ Maps = Literal["none", "cross", "cross+self"]
 Style = Literal["photo", "night", "watercolor", "comic"]
 
 
+BACKGROUND = "background"
+"""The class of what belongs to no other class, where a data set has it (Pascal VOC)."""
+
+
 CAPTION = "{caption}"
 """Where a modifier's sentence takes up the caption."""
 

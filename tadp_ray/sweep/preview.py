@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from tadp_ray.captions.making import missing_stores
+from tadp_ray.captions.prompts import foreground
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.yaml12 import dump_yaml
@@ -64,7 +65,8 @@ def recipe_preview(recipe: Recipe) -> Iterator[str]:
         yield f"weights: {recipe.model.weights} is not here; these are the sizes of Stable Diffusion 1.5"
         diffusion = stable_diffusion_15()
     classes = class_names(recipe.data)
-    named = {"text": diffusion.tokens, "class_embeddings": 1 if recipe.caption.source == "oracle" else len(classes)}
+    said = classes if recipe.caption.include_background else foreground(classes)
+    named = {"text": diffusion.tokens, "class_embeddings": 1 if recipe.caption.source == "oracle" else len(said)}
     if recipe.caption.encoding not in named:
         yield "context: names encoded one by one are counted when the tokenizer is here; taken as the full length"
     tokens = named.get(recipe.caption.encoding, diffusion.tokens)

@@ -211,3 +211,13 @@ def test_a_data_set_of_the_paper_names_images_and_what_they_show(shared: Path, t
     told = refusal("oracle", "--data", "ade20k", "--root", tmp_path, "--split", "test", "--out", tmp_path / "x")
     assert "--split test: ade20k has train and val" in told
     assert "name images by --images, or by --data and --root" in refusal("check", stems, "--data", "ade20k")
+
+
+def test_an_oracle_leaves_the_background_aside_where_it_is_asked_to(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 1], [0, 1]], np.uint8)).save(tmp_path / "a.png")
+    options = ("oracle", "--masks", f"{tmp_path}/*.png", "--classes", "background,cat", "--out", tmp_path / "o.jsonl")
+    assert invoke(*options).exit_code == 0
+    assert read_store(tmp_path / "o.jsonl")["a"] == ("background cat",)
+    assert invoke(*options, "--without-background").exit_code == 0
+    store = read_store(tmp_path / "o.jsonl")
+    assert store["a"] == ("cat",) and store.header["classes"] == ["cat"]
