@@ -1,6 +1,7 @@
 """The same table as a picture: heat maps of ours and of the published numbers, and how every cell learned."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tadp_ray.reporting.table import Table, TableSpec
 
 PANELS = 6
 """Of learning curves, side by side."""
+WIDEST = 24
+"""Characters in a line of a name."""
 DASHES = ("-", "--", ":", "-.")
 Curve = Sequence[tuple[int, float]]
 
@@ -33,12 +36,19 @@ def draw_table(table: Table, path: Path) -> None:
         theirs = [[entry.published_text for entry in row] for row in table.entries]
         values = [[math.nan if e.published is None else e.published for e in row] for row in table.entries]
         maps.append(("published", np.array(values), theirs))
-    size = (1.6 + 1.35 * len(spec.columns.names), 1.3 + 0.8 * len(spec.rows.names))
+    # Long names of rows need room beside the map.
+    longest = max(len(line) for name in spec.rows.names for line in broken(name).splitlines() or [""])
+    size = (1.6 + 1.35 * len(spec.columns.names) + 0.08 * max(0, longest - 12), 1.3 + 0.8 * len(spec.rows.names))
     figure = Figure(figsize=(size[0] * len(maps), size[1]), layout="constrained", dpi=150)
     for axes, (title, values, words) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
         draw_map(axes, spec, title, values, words)
-    figure.suptitle(spec.title, fontsize=11)
+    figure.suptitle(textwrap.fill(spec.title, max(20, int(12 * size[0] * len(maps)))), fontsize=11)
     write_figure(figure, path)
+
+
+def broken(name: str) -> str:
+    """A name over several lines: a value each, and none too long."""
+    return "\n".join(textwrap.fill(part, WIDEST) for part in name.replace(", ", ",\n").split("\n"))
 
 
 def draw_map(axes: Axes, spec: TableSpec, title: str, values: np.ndarray, texts: Sequence[Sequence[str]]) -> None:
@@ -53,7 +63,7 @@ def draw_map(axes: Axes, spec: TableSpec, title: str, values: np.ndarray, texts:
         dark = math.isfinite(value) and image.norm(value) < 0.5
         axes.text(j, i, texts[i][j], ha="center", va="center", fontsize=8.5, color="white" if dark else "black")
     for ticks, side in ((axes.set_xticks, spec.columns), (axes.set_yticks, spec.rows)):
-        ticks(range(len(side.names)), [name.replace(", ", ",\n") for name in side.names])
+        ticks(range(len(side.names)), [broken(name) for name in side.names])
     axes.set_xlabel(spec.columns.label)
     axes.set_ylabel(spec.rows.label)
     axes.set_title(title, fontsize=10)
