@@ -23,6 +23,8 @@ LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
 """Formats that may change a pixel's value, as no label and no depth may be."""
 SCALED = ("L;2", "L;4", "L;I", "L;2I", "L;4I", "1;I")
 """Pillow's raw modes whose values it stretches to 8 bits, or turns round: the numbers in the file are lost."""
+DENSEST = 40_000
+"""Pixels of more than one bit that a byte of PNG, JPEG, GIF, BMP or TIFF can stand for: 8,000 of PNG, 33,000 of Zstandard."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -49,6 +51,11 @@ class Decoded:
     """Pictures in the file; the first one is read."""
     compression: str
     """Of TIFF; empty where the format says it."""
+
+    def promises_too_much(self, size: int) -> bool:
+        """Whether a header lies, for which no memory is to be reserved, by the file's size in bytes."""
+        dense = self.format in ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF") and self.image.mode != "1"
+        return dense and self.image.width * self.image.height > DENSEST * size
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -208,6 +215,8 @@ def _decode(path: Path) -> Decoded:
                 getattr(image, "n_frames", 1),
                 str(image.info.get("compression", "")),
             )
+            if found.promises_too_much(path.stat().st_size):
+                raise ValueError(f"{image.width} x {image.height} pixels are more than its bytes can hold")
             image.load()
             turn = TURNS.get(_orientation(image))
             return found if turn is None else replace(found, image=image.transpose(turn))

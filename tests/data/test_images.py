@@ -182,6 +182,19 @@ def test_whatever_pillow_raises_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
     with pytest.raises(UserError, match=r"bomb\.png: cannot be read as an image \(DecompressionBombError"):
         read_image(tmp_path / "bomb.png")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 9000, 9000, 8, 0, 0, 0, 0))
+    (tmp_path / "lie.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    with pytest.raises(UserError, match=r"lie\.png: .*9000 x 9000 pixels are more than its bytes can hold"):
+        read_image(tmp_path / "lie.png")
+
+
+def test_a_large_image_of_one_colour_is_no_lie(tmp_path: Path) -> None:
+    """As dense as files get: a byte of PNG stands for a thousand pixels, one of a palette of four colours for four thousand."""
+    Image.new("P", (3000, 3000)).save(tmp_path / "a.png", bits=2, optimize=True)
+    assert (read_mask(tmp_path / "a.png", class_table(2, (), False), "is bad")["mask"] == 0).all()
+    for ending in ("jpg", "gif", "bmp", "tiff"):
+        Image.new("L", (3000, 3000), 7).save(tmp_path / f"a.{ending}")
+        assert read_image(tmp_path / f"a.{ending}").shape == (3000, 3000, 3)
 
 
 def test_labels_never_wrap_round(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tadp_ray.cli.sweeps import show_remarks
 from tadp_ray.config.data import FolderData
 from tadp_ray.data import open_dataset, remarks
 from tadp_ray.data.files import Files, file_digest
@@ -236,3 +238,18 @@ def test_other_text_is_refused_by_name(tmp_path: Path, content: bytes, said: str
     (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(UserError, match=said):
         read_text(tmp_path / "a.txt")
+
+
+def test_remarks_are_printed_before_anything_is_trained(
+    pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        pair(f"img/{name}.png", f"lab/{name}.png")
+    split = {"images": "img/*", "masks": "lab/*"}
+    names = [f"name{number}" for number in range(9)]
+    data = FolderData(kind="folder", root=tmp_path, train=split, val=split, classes=names)
+    cell = SimpleNamespace(recipe=SimpleNamespace(data=data))
+    show_remarks(SimpleNamespace(cells=[cell, cell]))
+    assert capsys.readouterr().out.startswith(
+        "note: data.train: no image shows name4, name5, name6, name7, name8 (5 of 9"
+    )
