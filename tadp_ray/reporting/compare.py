@@ -15,7 +15,7 @@ from tadp_ray.config.vocabulary import METRIC
 from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
-from tadp_ray.reporting.table import Difference, Entry, Side, Table
+from tadp_ray.reporting.table import Difference, Entry, Side, Table, decimals
 
 Images = Mapping[str, PerImage]
 """What each image adds to a cell's score, by the id of its run, of the cells that kept it."""
@@ -58,7 +58,8 @@ def difference(
     gaps = [entry.values[i] - other.values[j] for i, j in pairs]
     if not gaps or not all(map(math.isfinite, gaps)):
         return None, []
-    known = Difference(statistics.fmean(gaps), statistics.stdev(gaps) if len(gaps) > 1 else None)
+    spread = statistics.stdev(gaps) if len(gaps) > 1 else None
+    known = Difference(statistics.fmean(gaps), spread, decimals=decimals(entry.metric))
     try:
         runs = [run for i, j in pairs for run in (entry.run_ids[i], other.run_ids[j])]
         ids, scores = zip(*(resampled(run, entry.metric) for run in runs), strict=True)

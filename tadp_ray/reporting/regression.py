@@ -7,6 +7,7 @@ import numpy as np
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import FigureConfig
+from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
 from tadp_ray.reporting.table import TableSpec
@@ -47,7 +48,13 @@ class Line:
 
 
 def points_of(kind: str, images: PerImage) -> Points:
-    """The points of one cell's images; what has no number is left out."""
+    """The points of one cell's images; what has no number is left out.
+
+    Raises:
+        UserError: the images were not segmented, so that their classes have no IoU.
+    """
+    if images.task != "segmentation":
+        raise UserError(f"figure: kind: {kind} is of segmentation; these cells do {images.task}, leave the figure out")
     number = np.arange(len(images.ids))
     if kind == "size":
         image, label = np.nonzero(np.isfinite(images.iou))

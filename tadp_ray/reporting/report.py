@@ -97,10 +97,10 @@ def answered(store: Store, path: Path, file: Experiment, scale: Scale, folder: P
     try:
         spec, found = newest_answer(store, path, None, scale)
         table, done = fill(store, spec, found.cells)
+        images = by_image(store, done) if spec.figure else {}
+        table, drawn = draw_answer(store, table, found.cells, done, images, folder / path.stem / scale)
     except UserError as error:
         return Part(**known, facts=published, missing=str(error).partition(";")[0])
-    images = by_image(store, done) if spec.figure else {}
-    table, drawn = draw_answer(store, table, found.cells, done, images, folder / path.stem / scale)
     words = {"curves": f"Learning curves: {file.table.title}", "figure": file.figure.title if file.figure else ""}
     return Part(
         **known,

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Iterator, Sequence
 
-from tadp_ray.reporting.table import METRIC_NAMES, Entry, Table, falling
+from tadp_ray.reporting.table import METRIC_NAMES, Entry, Table, falling, shown
 
 FEW = 6
 """Rows or columns whose means are listed one by one."""
@@ -40,12 +40,13 @@ def extremes(table: Table, placed: Sequence[Placed]) -> str:
     """The best place, the worst, and how far apart they are."""
     ranked = sorted(placed, key=lambda place: place[2].mean, reverse=not falling(placed[0][2].metric))
     best, worst = ranked[0], ranked[-1]
-    gap = abs(best[2].mean - worst[2].mean)
+    metric = best[2].metric
+    gap = shown(metric, abs(best[2].mean - worst[2].mean))
     spreads = [entry.sd for *_, entry in placed if entry.sd is not None]
-    seeds = f"; the seeds of one place spread by {max(spreads):.2f} at most" if spreads else ""
+    seeds = f"; the seeds of one place spread by {shown(metric, max(spreads))} at most" if spreads else ""
     return (
         f"best at {at(table, *best[:2])} ({best[2].text}), worst at {at(table, *worst[:2])} ({worst[2].text}), "
-        f"{gap:.2f} apart{seeds}."
+        f"{gap} apart{seeds}."
     )
 
 
@@ -58,6 +59,6 @@ def averages(table: Table, name: str, placed: Sequence[Placed]) -> Iterator[str]
             means = {side.names[k]: statistics.fmean(place[2].mean for place in group) for k, group in groups.items()}
             yield (
                 f"{name}, mean of each {side.label}: "
-                + ", ".join(f"{name} {mean:.2f}" for name, mean in means.items())
+                + ", ".join(f"{name} {shown(placed[0][2].metric, mean)}" for name, mean in means.items())
                 + "."
             )

@@ -12,6 +12,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Experiment, FigureConfig, Sweep
 from tadp_ray.config.vocabulary import FALLING, METRIC, Scale
 from tadp_ray.errors import UserError
+from tadp_ray.metrics.per_image import FIGURES
 from tadp_ray.tracking.query import CellRow
 
 METRIC_NAMES = {
@@ -139,6 +140,8 @@ class Difference:
     low: float | None = None
     high: float | None = None
     """Ends of its interval; None where results are not known by image."""
+    decimals: int = 2
+    """That are shown."""
 
     @property
     def clear(self) -> bool:
@@ -148,9 +151,10 @@ class Difference:
     @property
     def text(self) -> str:
         """`+3.20 ± 0.40 [+1.10, +5.30]*`, the mark where the interval excludes zero."""
-        spread = "" if self.sd is None else f" ± {self.sd:.2f}"
-        span = "" if self.low is None else f" [{self.low:+.2f}, {self.high:+.2f}]"
-        return f"{self.mean:+.2f}{spread}{span}{'*' if self.clear else ''}"
+        shown = f".{self.decimals}f"
+        spread = "" if self.sd is None else f" ± {self.sd:{shown}}"
+        span = "" if self.low is None else f" [{self.low:+{shown}}, {self.high:+{shown}}]"
+        return f"{self.mean:+{shown}}{spread}{span}{'*' if self.clear else ''}"
 
 
 @dataclass(frozen=True)
@@ -208,13 +212,13 @@ class Entry:
         if self.mean is None:
             text = "not finite"
         else:
-            text = f"{self.mean:.2f}" + (f" ± {self.sd:.2f}" if self.sd is not None else "")
+            text = shown(self.metric, self.mean) + (f" ± {shown(self.metric, self.sd)}" if self.sd is not None else "")
         return text if self.n == self.asked else f"{text} ({self.n}/{self.asked})"
 
     @property
     def published_text(self) -> str:
         """The printed number, or a dash."""
-        return "–" if self.published is None else f"{self.published:.2f}"
+        return "–" if self.published is None else shown(self.metric, self.published)
 
 
 @dataclass(frozen=True)
@@ -240,7 +244,9 @@ class Table:
         ours += f", mean ± sample standard deviation over {seeds} seeds." if seeds > 1 else ", one seed."
         if any(entry.best for entry in entries):
             each = " of each metric" if self.spec.metrics[1:] else ""
-            ours += f" Bold: the {'lowest' if falling(self.spec.metrics[0]) else 'highest'} of ours{each}."
+            ways = {falling(metric) for metric in self.spec.metrics}
+            best = "best" if len(ways) > 1 else "lowest" if ways == {True} else "highest"
+            ours += f" Bold: the {best} of ours{each}."
         ours += oracle_told(self.entries)
         return f"{ours} Published: {self.spec.source}." if self.spec.published else ours
 
@@ -263,7 +269,7 @@ def build_table(
         means = [entry.mean for row in entries for entry in row if entry.complete and entry.metric == metric]
         best[metric] = (min if falling(metric) else max)(means) if len(means) > 1 else None
     marked = tuple(
-        tuple(replace(entry, best=entry.complete and entry.mean == best[entry.metric]) for entry in row)
+        tuple(replace(entry, best=entry.complete and equal(entry, best[entry.metric])) for entry in row)
         for row in entries
     )
     notes = (*incomplete(spec, cells, rows, failed or {}), *mixed_code(cells, rows), *agreement(marked))
@@ -286,6 +292,21 @@ def oracle_told(entries: Sequence[Sequence[Entry]]) -> str:
     else:
         where = f"the texts of {'; '.join(f'{entry.row}, {entry.column}' for entry in told)}"
     return f" Oracle (names from the ground truth): {where}."
+
+
+def equal(entry: Entry, best: float | None) -> bool:
+    """Whether a place's mean cannot be told from the best one as it is shown."""
+    return best is not None and shown(entry.metric, entry.mean) == shown(entry.metric, best)
+
+
+def decimals(metric: str) -> int:
+    """How many a metric is shown with: figures of depth are small and printed with three, percents with two."""
+    return 3 if metric.removeprefix("best_").partition("/")[0] in FIGURES else 2
+
+
+def shown(metric: str, value: float) -> str:
+    """A metric's value as tables show it."""
+    return f"{value:.{decimals(metric)}f}"
 
 
 def falling(metric: str) -> bool:
@@ -357,15 +378,20 @@ def short(commit: str) -> str:
 
 
 def agreement(entries: Sequence[Sequence[Entry]]) -> list[str]:
-    """Spearman's rank correlation with the published numbers, over the complete places; needs three of them."""
-    pairs = [(e.mean, e.published) for row in entries for e in row if e.complete and e.published is not None]
-    if len(pairs) < 3:
-        return []
-    ours, theirs = zip(*pairs, strict=True)
-    if len(set(ours)) == 1 or len(set(theirs)) == 1:
-        return []
-    value = statistics.correlation(ranks(ours), ranks(theirs))
-    return [f"Spearman rank correlation of ours with the published numbers: {value:.2f} over {len(pairs)} places"]
+    """Spearman's rank correlation of each metric with the published numbers, over its complete places; needs three of them."""
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for entry in (entry for row in entries for entry in row if entry.complete and entry.published is not None):
+        pairs.setdefault(entry.metric, []).append((entry.mean, entry.published))
+    notes = []
+    for metric, own in pairs.items():
+        ours, theirs = zip(*own, strict=True)
+        if len(own) > 2 and len(set(ours)) > 1 and len(set(theirs)) > 1:
+            value = statistics.correlation(ranks(ours), ranks(theirs))
+            of = f", {METRIC_NAMES.get(metric, metric)}" if len(pairs) > 1 else ""
+            notes.append(
+                f"Spearman rank correlation of ours with the published numbers{of}: {value:.2f} over {len(own)} places"
+            )
+    return notes
 
 
 def ranks(values: Sequence[float]) -> list[float]:

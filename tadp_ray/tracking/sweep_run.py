@@ -79,7 +79,7 @@ def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
     """The sweep of an experiment that was asked for last.
 
     Raises:
-        UserError: this store holds none, or one that was made by other code.
+        UserError: this store holds none, or one that was made by other code, or whose plan is not whole.
     """
     found = store.client.get_experiment_by_name(experiment)
     wanted = f"tags.`tadp.sweep` != '' and tags.`tadp.scale` = '{scale}'"
@@ -91,9 +91,19 @@ def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
             "store that it was run with (--tracking-uri or MLFLOW_TRACKING_URI)"
         )
     run_id = runs[0].info.run_id
-    with TemporaryDirectory() as folder:
-        plan = json.loads(Path(store.client.download_artifacts(run_id, PLAN, folder)).read_text())
-    return SweepRun(run_id, plan["settings"], tuple(read_cell(cell, run_id) for cell in plan["cells"]))
+    try:
+        if PLAN not in {file.path for file in store.client.list_artifacts(run_id)}:
+            raise ValueError("there is none")
+        with TemporaryDirectory() as folder:
+            plan = json.loads(Path(store.client.download_artifacts(run_id, PLAN, folder)).read_text())
+        settings, cells = plan["settings"], plan["cells"]
+        if not cells:
+            raise ValueError("no cells")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"MLflow at {store.shown}, run {run_id}: the sweep's {PLAN} is not whole ({error}); run the sweep again"
+        ) from None
+    return SweepRun(run_id, settings, tuple(read_cell(cell, run_id) for cell in cells))
 
 
 def attach(store: Store, run_id: str, files: Sequence[Path]) -> None:

@@ -106,6 +106,23 @@ def test_a_sweep_of_other_files_is_told_apart_from_none(store, asked: Path, tmp_
     assert said in (tmp_path / "out/report.md").read_text()
 
 
+def test_a_sweep_whose_plan_is_not_whole_is_told(store, asked: Path, tmp_path: Path, swept) -> None:
+    """A command that was killed before it kept its plan, a plan that was cut, and one of no cells."""
+    swept(asked / "tiny.yaml")
+    (run,) = store.client.search_runs([store.experiment_id("tiny")], "tags.`tadp.sweep` != ''")
+    for text, said in (
+        ('{"settings": ', "is not whole (Expecting value"),
+        ('{"settings": "", "cells": []}', "is not whole (no cells)"),
+    ):
+        store.client.log_text(run.info.run_id, text, "plan.json")
+        result = report(store, asked, tmp_path / "out")
+        assert result.exit_code == 0, result.output
+        assert said in " ".join((tmp_path / "out/report.md").read_text().split())
+    empty = store.client.create_run(store.experiment_id("tiny"), tags={**run.data.tags, "tadp.asked": "9999"})
+    result = report(store, asked, tmp_path / "out")
+    assert result.exit_code == 0 and empty.info.run_id in (tmp_path / "out/report.md").read_text()
+
+
 def test_what_is_not_whole_is_named(store, asked: Path, tmp_path: Path, kept) -> None:
     kept(FACTS, "maps.png")
     result = report(store, asked, tmp_path / "out")
@@ -157,10 +174,10 @@ def test_sentences_are_of_complete_places_and_of_every_metric(spec) -> None:
 
     whole = table("rmse", ((1.0, 3.0), (4.0, 4.0)), ((5.0, 5.0), (6.0, 6.0)), ((7.0, 7.0), (8.0, 8.0)))
     assert list(sentences(whole)) == [
-        "RMSE (m): best at precision 0.5, recall 0.5 (2.00 ± 1.41), worst at precision 1.0, recall 1.0 (8.00 ± 0.00), "
-        "6.00 apart; the seeds of one place spread by 1.41 at most.",
-        "RMSE (m), mean of each precision: 0.5 3.00, 0.75 5.50, 1.0 7.50.",
-        "RMSE (m), mean of each recall: 0.5 4.67, 1.0 6.00.",
+        "RMSE (m): best at precision 0.5, recall 0.5 (2.000 ± 1.414), worst at precision 1.0, recall 1.0 (8.000 ± 0.000), "
+        "6.000 apart; the seeds of one place spread by 1.414 at most.",
+        "RMSE (m), mean of each precision: 0.5 3.000, 0.75 5.500, 1.0 7.500.",
+        "RMSE (m), mean of each recall: 0.5 4.667, 1.0 6.000.",
     ]
     torn = table("miou", ((1.0, 3.0), (4.0,)), ((), ()), ((), ()))
     assert list(sentences(torn)) == ["mIoU (%): 2.00 ± 1.41 at precision 0.5, recall 0.5, the one complete place."]
