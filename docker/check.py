@@ -25,6 +25,9 @@ def read(file: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    gaps = missing(Path(sys.argv[1]))
+    folder = Path(sys.argv[1])
+    if not list(folder.glob("*.env.example")):
+        sys.exit(f"{folder}: holds no *.env.example, so there is nothing to check; name docker/kuberay/base, or docker")
+    gaps = missing(folder)
     print("\n".join(gaps) or "every value is set")
     sys.exit(1 if gaps else 0)

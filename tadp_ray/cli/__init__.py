@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from tadp_ray.cli import analyze, caption, data, personalize, picture, pocket, score, sweeps, tracking
+from tadp_ray.cli.words import Commands
 
 
 class AtHome(TyperGroup):
@@ -20,13 +21,15 @@ class AtHome(TyperGroup):
         return super().parse_args(ctx, expanded)
 
 
-app = typer.Typer(
+app = Commands(
     cls=AtHome,
     name="tadp-ray",
     help="What does text do to a diffusion backbone? Text-conditioned diffusion perception, swept and tabled.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Brackets in help are brackets.
+    rich_markup_mode=None,
 )
 for command in (
     sweeps.sweep,

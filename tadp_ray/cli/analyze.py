@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.words import ChangesOption, TrackingOption, console, told
+from tadp_ray.cli.words import ChangesOption, Commands, TrackingOption, say, told
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 
-app = typer.Typer(help="What words do inside the network.", no_args_is_help=True)
+app = Commands(help="What words do inside the network.", no_args_is_help=True)
 
 
 @app.command()
@@ -67,8 +67,8 @@ def attention(
             if place := told_of.get("localisation"):
                 whole, where = place["all layers"], "on" if place["all layers"]["pointing"] else "beside"
                 line += f", {where} the thing; average precision {whole['average_precision']:.3f}"
-            console.print(line, highlight=False, soft_wrap=True)
-        console.print(f"written to {out}: maps.png, maps.pdf, maps.safetensors, maps.json", soft_wrap=True)
+            say(line)
+        say(f"written to {out}: maps.png, maps.pdf, maps.safetensors, maps.json")
 
 
 @app.command()
@@ -127,7 +127,7 @@ def run(
         keep_finding(store, storage / name, facts, outcome.pictures)
         width = max(map(len, outcome.numbers))
         for key, value in outcome.numbers.items():
-            console.print(f"{key:<{width}}{value:>12.4g}", highlight=False, markup=False)
+            say(f"{key:<{width}}{value:>12.4g}")
         for line in (*(claim.sentence for claim in outcome.claims), *outcome.notes):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
-        console.print(f"written to {storage / name}: finding.json, {', '.join(outcome.pictures)}", soft_wrap=True)
+            say(line)
+        say(f"written to {storage / name}: finding.json, {', '.join(outcome.pictures)}")

@@ -7,10 +7,10 @@ import typer
 from rich.console import Console
 
 from tadp_ray.cli import stores
-from tadp_ray.cli.words import console, parse_classes, told
+from tadp_ray.cli.words import Commands, parse_classes, say, told
 from tadp_ray.errors import UserError
 
-app = typer.Typer(help="Texts for images, and what a text encoder makes of them.", no_args_is_help=True)
+app = Commands(help="Texts for images, and what a text encoder makes of them.", no_args_is_help=True)
 
 
 @app.command("class-embeddings")
@@ -42,7 +42,7 @@ def class_embeddings(
             for name in track(names, "encoding", console=Console(stderr=True))
         ]
         write_class_embeddings(output, names, vectors)
-        console.print(f"{output}: {len(names)} vectors of {len(vectors[0])} channels", soft_wrap=True)
+        say(f"{output}: {len(names)} vectors of {len(vectors[0])} channels")
 
 
 # import, oracle, degrade, show, stats, check, diff, align
@@ -82,8 +82,8 @@ def blip(
         dtype = "float16" if gpus else "float32"
         settings = CaptionerSettings(where, min_tokens, max_tokens, batch, dtype, cut)
         failed = caption_photographs(images, settings, out, Actors(actors, cpus, gpus), address)
-        console.print(f"{out}: {len(images) - len(failed)} of {len(images)} images captioned", soft_wrap=True)
+        say(f"{out}: {len(images) - len(failed)} of {len(images)} images captioned")
         for name, why in failed.items():
-            console.print(f"  {name} failed: {why}", highlight=False, markup=False, soft_wrap=True)
+            say(f"  {name} failed: {why}")
         if failed:
             raise typer.Exit(1)

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.words import console, told
+from tadp_ray.cli.words import Commands, say, told
 
-app = typer.Typer(help="The paper's data sets: what goes where, and whether it is there.", no_args_is_help=True)
+app = Commands(help="The paper's data sets: what goes where, and whether it is there.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -24,7 +24,7 @@ def list_data(
         if as_json:
             print(json.dumps([facts(name) for name in PUBLISHED], indent=1))
         for name, known in () if as_json else PUBLISHED.items():
-            console.print(f"{name:20} {known.task:13} {known.title}", highlight=False, soft_wrap=True)
+            say(f"{name:20} {known.task:13} {known.title}")
 
 
 @app.command("check")
@@ -44,6 +44,6 @@ def check_data(
         if as_json:
             print(json.dumps(answer, indent=1))
         for line in () if as_json else described(name) if root is None else lines(answer):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            say(line)
         if answer.get("problems"):
             raise typer.Exit(1)

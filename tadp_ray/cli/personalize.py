@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.words import AddressOption, ChangesOption, TrackingOption, console, told
+from tadp_ray.cli.words import AddressOption, ChangesOption, TrackingOption, console, say, told
 
 
 def personalize(
@@ -43,8 +43,8 @@ def personalize(
             from tadp_ray.config.yaml12 import dump_yaml
 
             settings = dump_yaml(job.plan.model_dump(mode="json")).rstrip()
-            console.print(settings, highlight=False, markup=False, soft_wrap=True)
-            console.print(f"{job.plan.images.count} images are there; the result goes to {job.folder}", soft_wrap=True)
+            say(settings)
+            say(f"{job.plan.images.count} images are there; the result goes to {job.folder}")
             return
 
         from tadp_ray.sweep.personalizing import run_job
@@ -56,5 +56,5 @@ def personalize(
             if final_metrics(job.folder) is None:
                 run_job(job, address, console)
         for name, value in final_metrics(job.folder).items():
-            console.print(f"{name:<32}{value:>14.6g}", highlight=False)
-        console.print(f"result and samples.png in {job.folder}", soft_wrap=True)
+            say(f"{name:<32}{value:>14.6g}")
+        say(f"result and samples.png in {job.folder}")

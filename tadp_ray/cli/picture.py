@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tadp_ray.cli.score import ClassesOption, EigenCropOption, FarthestOption, IgnoreOption, TargetsOption, UnitsOption
-from tadp_ray.cli.words import KeepOption, console, parse_classes, told
+from tadp_ray.cli.words import Commands, KeepOption, parse_classes, say, told
 from tadp_ray.errors import UserError
 
 if TYPE_CHECKING:
     from tadp_ray.pictures.contest import Contest
 
-app = typer.Typer(
+app = Commands(
     help="Draw systems side by side where they differ most: image, truth and each one's predictions, as PNG and PDF, by one "
     "stated rule for better and for worse. Files are those that `score` reads; `predict` writes them for a trained cell.",
     no_args_is_help=True,
@@ -123,17 +123,17 @@ def draw(contest: "Contest", out: Path, count: int, tracking_uri: str | None) ->
 
     chosen, files = write_contest(contest, out, count)
     for direction, rows in chosen.items():
-        console.print(f"{direction}: {rule(contest.task, direction)}", highlight=False, soft_wrap=True)
+        say(f"{direction}: {rule(contest.task, direction)}")
         for own in rows:
             pairs = zip(contest.systems, contest.scores[:, own.number], strict=True)
             scores = ", ".join(f"{name} {value:.2f}" for name, value in pairs)
-            console.print(f"  {contest.ids[own.number]}: {scores}", highlight=False, soft_wrap=True)
+            say(f"  {contest.ids[own.number]}: {scores}")
         if not rows:
-            console.print(f"  no image in which {contest.systems[0]} is {direction}", highlight=False, soft_wrap=True)
-    console.print(f"written to {out}: {', '.join(path.name for path in files)}", highlight=False, soft_wrap=True)
+            say(f"  no image in which {contest.systems[0]} is {direction}")
+    say(f"written to {out}: {', '.join(path.name for path in files)}")
     if tracking_uri:
         run = keep(contest, out, tracking_uri, [path.name for path in files])
-        console.print(f"kept as {out.name}: run {run}", highlight=False, soft_wrap=True)
+        say(f"kept as {out.name}: run {run}")
 
 
 def keep(contest: "Contest", out: Path, tracking_uri: str, files: list[str]) -> str:

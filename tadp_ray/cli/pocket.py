@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tadp_ray.cli.words import KeepOption, TrackingOption, console, told
+from tadp_ray.cli.words import Commands, KeepOption, TrackingOption, say, told
 
-app = typer.Typer(help="The pocket world and its Stable Diffusion.", no_args_is_help=True)
+app = Commands(help="The pocket world and its Stable Diffusion.", no_args_is_help=True)
 
 
 @app.command()
@@ -67,7 +67,7 @@ def measure(
 
         from tadp_ray.pocket.gate import measure as run
 
-        run(folder, torch.device("cpu"), lambda text: console.print(text, highlight=False, soft_wrap=True))
+        run(folder, torch.device("cpu"), say)
 
 
 @app.command()
@@ -82,15 +82,13 @@ def style(
         from tadp_ray.pocket.style import measure_style
 
         columns = "{:>12}{:>12}{:>14}{:>10}{:>8}   {}"
-        console.print(
-            columns.format("preferred", "taken for", "probability", "before", "judge", "folder (figures in %)")
-        )
+        say(columns.format("preferred", "taken for", "probability", "before", "judge", "folder (figures in %)"))
         for folder in folders:
             found = measure_style(folder, folder / "style.png")
             figures = (
                 f"{found[name]:.1f}" for name in ("preferred", "named", "probability", "probability_before", "judge")
             )
-            console.print(columns.format(*figures, folder), highlight=False, soft_wrap=True)
+            say(columns.format(*figures, folder))
 
 
 @app.command()
@@ -114,8 +112,8 @@ def report(
         from tadp_ray.tracking.store import open_store
 
         store = open_store(tracking_uri) if tracking_uri else None
-        aside = Console(stderr=True)
-        figures, text = write_gate(locate(weights), folder, lambda line: aside.print(line, highlight=False))
+        aside = Console(stderr=True, markup=False, highlight=False, emoji=False)
+        figures, text = write_gate(locate(weights), folder, aside.print)
         write_text(folder / "report.md", f"{text}\n")
         write_json(folder / "report.json", {"gate": figures})
         if store:
@@ -151,4 +149,4 @@ def show(
         with drafted(output) as draft:
             sheet = contact_sheet([Scenes(split, count, seed, size, style) for style in STYLES])
             Image.fromarray(sheet).save(draft, "PNG")
-        console.print(output)
+        say(output)

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.words import JSONOption, console, parse_classes, told
+from tadp_ray.cli.words import Commands, JSONOption, console, parse_classes, told
 
-app = typer.Typer(
+app = Commands(
     help="Score predictions in files against targets in files, whoever made them. Every file is checked, and all that is "
     "wrong is told at once; nothing is scored in part.",
     no_args_is_help=True,
@@ -104,4 +104,4 @@ def show_scores(scores: dict[str, float], as_json: bool) -> None:
     table.columns[1].justify = "right"
     for name, value in scores.items():
         table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
-    console.print(table, highlight=False)
+    console.print(table)

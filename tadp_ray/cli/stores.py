@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadp_ray.cli.words import JSONOption, console, parse_classes, told
+from tadp_ray.cli.words import Commands, JSONOption, console, parse_classes, say, told
 from tadp_ray.errors import UserError
 
 if TYPE_CHECKING:
     from tadp_ray.captions.alignment import Alignment, Match
 
-app = typer.Typer()
+app = Commands()
 StoreArgument = Annotated[Path, typer.Argument(help="Caption store, or a published caption file.")]
 OutOption = Annotated[Path, typer.Option(help="Caption store to write, e.g. captions.jsonl.")]
 DataOption = Annotated[str | None, typer.Option(help="Images of a data set of the paper; see `data list`.")]
@@ -49,7 +49,7 @@ def import_captions(
         store = import_store(file, pictures(data, root, split, images))
         store.write(out)
         facts = "{left_out} images left out, {rekeyed} under another id, {repeats_dropped} repetitions dropped"
-        say([f"{out}: captions of {len(store):,} images; {facts.format(**store.header)}"])
+        say_all([f"{out}: captions of {len(store):,} images; {facts.format(**store.header)}"])
 
 
 @app.command()
@@ -81,7 +81,7 @@ def oracle(
         store = oracle_store(present, names, made)
         store.write(out)
         distinct = len(set(store.captions.values()))
-        say([f"{out}: captions of {len(store):,} images, {distinct:,} of them distinct"])
+        say_all([f"{out}: captions of {len(store):,} images, {distinct:,} of them distinct"])
 
 
 @app.command()
@@ -115,7 +115,7 @@ def degrade(
         )
         store.write(out)
         found = ", ".join(f"{name} {share(value)}" for name, value in store.header["realised"].items())
-        say([f"{out}: captions of {len(store):,} images; {found}"])
+        say_all([f"{out}: captions of {len(store):,} images; {found}"])
 
 
 @app.command()
@@ -141,12 +141,12 @@ def show(
             captioned.check(ids or files)
         chosen = ids or spread_over(list(captioned.captions if files is None else files), count)
         if out is None:
-            say(f"{image_id}: {text}" for image_id in chosen for text in captioned[image_id])
+            say_all(f"{image_id}: {text}" for image_id in chosen for text in captioned[image_id])
             return
         if absent := [image_id for image_id in chosen if image_id not in files]:
             raise UserError(f"--id {absent[0]}: there is no picture of this id among the {len(files)} given")
         draw_captions(out, {image_id: files[image_id] for image_id in chosen}, captioned.captions)
-        say([str(out)])
+        say_all([str(out)])
 
 
 @app.command()
@@ -299,7 +299,7 @@ def show_alignment(found: "Alignment", as_json: bool) -> None:
     table = Table(f"{len(found.images):,} images", "all names pooled", "mean over images", box=None)
     for name, values in rows.items():
         table.add_row(name, *map(share, values))
-    console.print(table, highlight=False)
+    console.print(table)
 
 
 def truth(
@@ -363,10 +363,10 @@ def answer(found: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> Non
     if as_json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
     else:
-        say(lines)
+        say_all(lines)
 
 
-def say(lines: Iterable[str]) -> None:
+def say_all(lines: Iterable[str]) -> None:
     """Print lines as they are."""
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(line)

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.words import TrackingOption, console, told
+from tadp_ray.cli.words import Commands, TrackingOption, say, told
 
-app = typer.Typer(help="Journals and MLflow.", no_args_is_help=True)
+app = Commands(help="Journals and MLflow.", no_args_is_help=True)
 
 
 @app.callback()
@@ -29,4 +29,4 @@ def flush(
         from tadp_ray.tracking.store import open_store
 
         store = open_store(tracking_uri)
-        send(store, storage, lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+        send(store, storage, say)

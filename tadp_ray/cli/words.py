@@ -1,21 +1,27 @@
 """What the commands share: options, how they print, and how they tell what is wrong."""
 
+import functools
+import inspect
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from tadp_ray.cli.streams import lasting
 from tadp_ray.config.classes import misnamed
 from tadp_ray.errors import UserError
 from tadp_ray.files import read_lines
+from tadp_ray.logs import DEBUGGING, show_log
+from tadp_ray.network import spare_proxy
 
-console = Console()
+# Paths, titles and captions hold brackets and colons of their own: nothing that is printed is read as rich's markup.
+console = Console(markup=False, highlight=False, emoji=False)
 ChangesOption = Annotated[
     list[str] | None, typer.Option("--set", help="Change the recipe: key=value, e.g. data.root=PHOTOS.")
 ]
@@ -36,23 +42,85 @@ KeepOption = Annotated[
         show_default="files alone",
     ),
 ]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict-code", help="Train again what another commit, or other versions of what trains, have trained."
+    ),
+]
 JSONOption = Annotated[bool, typer.Option("--json", help="Print the figures for programs.")]
+DEBUG = inspect.Parameter(
+    "debug",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool,
+        typer.Option("--debug", envvar=DEBUGGING, help="Show whole tracebacks, and what is logged, on stderr."),
+    ],
+)
+debugging = False
+"""Whether this process shows the traceback of what the user must mend, too."""
+
+
+class Commands(typer.Typer):
+    """A group of commands, each of which takes --debug beside its own options."""
+
+    def command(self, *names: Any, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Register a function as a command."""
+        register = super().command(*names, **settings)
+
+        def add(function: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(function)
+            def run(*words: Any, debug: bool, **options: Any) -> Any:
+                global debugging
+                debugging = debug
+                if debug:
+                    # Training processes inherit it.
+                    os.environ[DEBUGGING] = "1"
+                    show_log()
+                return function(*words, **options)
+
+            signature = inspect.signature(function, eval_str=True)
+            run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), DEBUG])
+            run.__annotations__ = {**function.__annotations__, "debug": DEBUG.annotation}
+            register(run)
+            return function
+
+        return add
+
+
+def say(text: object, style: str | None = None) -> None:
+    """Print a line as it stands, however long, for people and for programs."""
+    console.print(str(text), style=style, soft_wrap=True)
 
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Turn what the user must mend into a message, and an interruption into a promise."""
-    # Schedulers and container engines stop a program with SIGTERM: it is to end as cleanly as with Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    aside = Console(stderr=True, soft_wrap=True, highlight=False)
-    try:
-        yield
-    except UserError as error:
-        aside.print(Text.assemble(("error: ", "bold red"), str(error)))
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        aside.print("stopped; the same command goes on from here")
-        raise typer.Exit(130) from None
+    """Turn what the user must mend into a message, and an interruption into a promise. A bug shows its traceback."""
+    # Schedulers and container engines stop a program with SIGTERM, a terminal that closes with SIGHUP: it is to end as
+    # cleanly as with Ctrl-C. What was started with nohup goes on.
+    signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, interrupt)
+    spare_proxy()
+    with lasting():
+        aside = Console(stderr=True, soft_wrap=True, highlight=False)
+        try:
+            yield
+        except UserError as error:
+            if debugging:
+                raise
+            aside.print(Text.assemble(("error: ", "bold red"), str(error)))
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            aside.print("stopped; the same command goes on from here")
+            raise typer.Exit(130) from None
+
+
+def interrupt(number: int, frame: object) -> None:
+    """End as Ctrl-C does; the same signal again does not disturb the ending."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def parse_classes(text: str) -> list[str]:

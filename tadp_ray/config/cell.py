@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from tadp_ray.config.fingerprint import DEFAULTS, changed, sha256_of
+from tadp_ray.config.fingerprint import DEFAULTS, but_threads, changed, sha256_of
 from tadp_ray.config.load import KeyPath, set_key, validate
-from tadp_ray.config.schema import Recipe, Sweep
+from tadp_ray.config.schema import ComputeConfig, Recipe, Sweep
 from tadp_ray.config.vocabulary import Scale, Vocabulary
 
 # Where things lie and what they run on: the contents of data, weights and captions count by their digests instead.
@@ -43,7 +43,8 @@ class Cell(Vocabulary):
     @cached_property
     def group(self) -> str:
         """Hash of all that can change the result but the seed: cells of one group are averaged in a table."""
-        settings = changed(self.recipe, without=LOCATIONS)
+        located = LOCATIONS if self.recipe.compute.gpus else LOCATIONS | {"compute": but_threads(ComputeConfig)}
+        settings = changed(self.recipe, without=located)
         return sha256_of({"defaults": DEFAULTS, "recipe": settings, "digests": self.digests})
 
     @cached_property

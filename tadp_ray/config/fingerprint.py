@@ -21,6 +21,14 @@ def sha256_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def but_threads(group: type[BaseModel]) -> dict[str, bool]:
+    """Of what says where something runs, all that changes no number on CPUs: the threads do.
+
+    Threads add up in another order, and numbers differ in their last digits.
+    """
+    return {name: True for name in group.model_fields if name != "cpus"}
+
+
 def changed(group: BaseModel, without: Mapping[str, Any]) -> dict[str, Any]:
     """What a group of keys says beside its defaults, as JSON values; required keys are always among it.
 

@@ -99,7 +99,7 @@ class PersonalSchedule(Vocabulary):
 
 
 class PersonalCompute(Vocabulary):
-    """What the one Ray Train worker is given; no part of the fingerprint."""
+    """What the one Ray Train worker is given; on CPUs the number of them is part of the fingerprint."""
 
     cpus: int = Field(1, ge=1, description="CPU cores (and threads)")
     gpus: float = Field(0, ge=0)

@@ -124,7 +124,11 @@ class ComputeConfig(Vocabulary):
     workers: int = Field(
         0, ge=0, description="0: train inside the sweep's warm trial process; N: N Ray Train workers per cell"
     )
-    cpus: int = Field(1, ge=1, description="CPU cores (and threads) per worker")
+    cpus: int = Field(
+        1,
+        ge=1,
+        description="CPU cores (and threads) per worker; without GPUs they change the last digits, and make other cells",
+    )
     gpus: float = Field(0, ge=0, description="GPUs per worker: whole ones, or a share of one, which cells then share")
     grow_to: int = Field(
         0,

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -167,8 +167,11 @@ class Files:
         """Truth files that belong to no image."""
         return self._layout.unpaired
 
-    @cached_property
-    def _digest(self) -> str:
+    def digest(self) -> str:
+        """Hash of all files' contents, ids, class names and rules of reading; not of where the files lie.
+
+        Asked again, it reads again what has changed on disk.
+        """
         layout = self._layout
         with ThreadPoolExecutor() as pool:
             files = (file for name in self.ids for file in (layout.images[name], layout.truths[name]))
@@ -176,10 +179,6 @@ class Files:
             turned = [name for name, found in self._found.items() if found.turned]
             settings = (self.ids, self.classes, *layout.rules, *([turned] if turned else ()))
             return hashlib.sha256(repr((settings, list(pool.map(file_digest, files)))).encode()).hexdigest()
-
-    def digest(self) -> str:
-        """Hash of all files' contents, ids, class names and rules of reading; not of where the files lie."""
-        return self._digest
 
 
 def measure(layout: Layout, name: str) -> Measured | str:
@@ -258,6 +257,12 @@ def mirrored(
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes."""
+    """sha256 of a file's bytes, read once by a process as long as size and times of the file stay."""
+    found = path.stat()
+    return _digest(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@lru_cache(maxsize=1_000_000)
+def _digest(path: Path, *state: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,8 +3,8 @@
 from functools import cached_property
 from pathlib import Path
 
-from tadp_ray.config.fingerprint import DEFAULTS, changed, sha256_of
-from tadp_ray.config.personalization import Personalization
+from tadp_ray.config.fingerprint import DEFAULTS, but_threads, changed, sha256_of
+from tadp_ray.config.personalization import PersonalCompute, Personalization
 from tadp_ray.config.vocabulary import Vocabulary
 
 
@@ -21,6 +21,7 @@ class Job(Vocabulary):
     @cached_property
     def fingerprint(self) -> str:
         """Hash of everything that can change the result, and of nothing else (64 hex digits)."""
-        located = {"compute": True, "weights": True, "images": {"files": True}}
+        compute = True if self.plan.compute.gpus else but_threads(PersonalCompute)
+        located = {"compute": compute, "weights": True, "images": {"files": True}}
         settings = changed(self.plan, without=located)
         return sha256_of({"defaults": DEFAULTS, "plan": settings, "seed": self.seed, "digests": self.digests})

@@ -43,8 +43,7 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> Job:
     load_scheduler(plan.weights)
     look = read_look(plan.images)
     check(plan, look)
-    digests = {"weights": weights_digest(plan.weights), "images": look.digest()}
-    job = Job(plan=plan, seed=seed, folder=folder.absolute(), digests=digests)
+    job = Job(plan=plan, seed=seed, folder=folder.absolute(), digests=digests_of(plan))
     known = {record["fingerprint"] for record in read_journal(job.folder) if record["type"] == "started"}
     if known - {job.fingerprint}:
         raise UserError(
@@ -52,6 +51,25 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> Job:
             "delete it"
         )
     return job
+
+
+def digests_of(plan: Personalization) -> dict[str, str]:
+    """Content hashes of a plan's weights and images."""
+    return {"weights": weights_digest(plan.weights), "images": read_look(plan.images).digest()}
+
+
+def check_contents(job: Job) -> None:
+    """Refuse to learn from other contents than the job is known by.
+
+    Raises:
+        UserError: weights or images were changed since the job was made.
+    """
+    changed = [name for name, digest in digests_of(job.plan).items() if job.digests[name] != digest]
+    if changed:
+        raise UserError(
+            f"{' and '.join(changed)} changed since this personalization was begun; put back what was there, or name another "
+            "folder with --out"
+        )
 
 
 def load_personalized(folder: Path) -> tuple[Job, StableDiffusionPipeline, StableDiffusionPipeline]:
@@ -99,6 +117,7 @@ def run(job: Job, device: torch.device, reporter: Reporter) -> dict[str, float]:
     torch.backends.cudnn.deterministic = True
     torch.manual_seed(job.seed)
     diffusers_logging.disable_progress_bar()
+    check_contents(job)
     write_text(job.folder / CARD, job.model_dump_json(indent=1))
 
     scheduler, diffusion = load_scheduler(plan.weights), load_diffusion(plan.weights).to(device)
@@ -114,6 +133,7 @@ def run(job: Job, device: torch.device, reporter: Reporter) -> dict[str, float]:
     metrics = invert(lesson) if plan.method.kind == "textual_inversion" else tune(lesson, pipeline)
     asked = [plan.modifier.replace(CAPTION, caption) for caption in plan.samples]
     rows = [("as it was", before), (plan.modifier, draw(pipeline, asked, (job.seed, 30)))]
+    check_contents(job)
     write_samples(job.folder / SAMPLES, look.pictures, plan.samples, rows)
     return {
         **metrics,

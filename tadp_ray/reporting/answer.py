@@ -18,6 +18,7 @@ from tadp_ray.reporting.table import Table, TableSpec, build_table
 from tadp_ray.tracking.query import CellRow, finished, history, per_image, rows
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import SweepRun, newest_sweep
+from tadp_ray.training.reporter import TRACEBACK
 
 
 def asked_table(file: Path, scale: Scale, settings: str) -> TableSpec:
@@ -109,7 +110,16 @@ def fill(store: Store, spec: TableSpec, cells: Sequence[Cell]) -> tuple[Table, d
     """The table as far as MLflow holds its cells, and the finished ones by fingerprint."""
     done = finished(store, [cell.fingerprint for cell in cells])
     ended = rows(store, cells[0].experiment, spec.scale)
+    traces = {cell.fingerprint: cell.folder / TRACEBACK for cell in cells}
     failed = {
-        row.fingerprint: row.error or "" for row in ended if row.status == "FAILED" and row.fingerprint not in done
+        row.fingerprint: reason(row, traces.get(row.fingerprint))
+        for row in ended
+        if row.status == "FAILED" and row.fingerprint not in done
     }
     return build_table(spec, cells, done, failed), done
+
+
+def reason(row: CellRow, trace: Path | None) -> str:
+    """Why a cell failed, in a line; of a bug also where its whole traceback is, if that is on this machine."""
+    said = (row.error or "").strip().partition("\n")[0]
+    return f"{said}; the whole traceback: {trace}" if trace and trace.is_file() else said

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -27,6 +28,10 @@ from tadp_ray.training.reporter import acquire_lock
 
 if TYPE_CHECKING:
     from tadp_ray.models.captioner import CaptionerSettings
+
+
+STUMBLED = "the captioner stumbled: "
+"""What stands before an error that is no fault of an image's file."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,9 @@ def caption_photographs(
                 done.update(batch)
         failed = {name: why for name, why in done.failed.items() if name in images}
         if not done.captions:
-            raise UserError(f"no image could be captioned; the first: {min(failed)}: {failed[min(failed)]}")
+            said = f"no image could be captioned; the first: {min(failed)}: {failed[min(failed)]}"
+            # What the captioner stumbles over with every image is hardly the images' fault.
+            raise RuntimeError(said) if failed[min(failed)].startswith(STUMBLED) else UserError(said)
         captions = {name: (text,) for name, text in done.captions.items()}
         header = {"captioner": {"model": settings.model, **captioner}, "failed": done.failed}
         CaptionStore(captions, header | {"images_sha256": done.images_sha256}).write(out)
@@ -179,6 +186,9 @@ def describe(
             for row in described.iter_rows():
                 yield Described(**accepted(json.loads(row["batch"])))
         except ray.exceptions.RayError as error:
+            # A bug shows its whole traceback; a process that died has none.
+            if isinstance(error, ray.exceptions.RayTaskError) or "creation task" in str(error):
+                raise
             said = str(error).strip().splitlines()[-1]
             raise UserError(
                 f"the captioners stopped: {said}; what they said is kept, the same command goes on"
@@ -235,15 +245,21 @@ def describe_batch(captioner: Any, batch: Iterable[dict[str, str]]) -> Described
             try:
                 (said.captions[name],) = captioner([image])
             except Exception as error:
-                said.failed[name] = f"{type(error).__name__}: {error}"
+                (*_, place) = traceback.extract_tb(error.__traceback__)
+                said.failed[name] = f"{STUMBLED}{type(error).__name__}: {error} ({place.filename}, line {place.lineno})"
     said.images_sha256 = {name: said.images_sha256[name] for name in said.captions}
     return said
 
 
 def followed(said: Iterable[Described], work: Sequence[Sequence[Any]]) -> Iterator[Described]:
     """Pass batches on, and show how many images are done: a bar in a terminal, a line every half minute in a log file."""
-    aside, told, done, total = Console(stderr=True), time.monotonic(), 0, sum(map(len, work))
-    aside.print(f"captioning {total} images", highlight=False)
+    aside, told, done, total = (
+        Console(stderr=True, markup=False, highlight=False),
+        time.monotonic(),
+        0,
+        sum(map(len, work)),
+    )
+    aside.print(f"captioning {total} images")
     with Progress(console=aside, transient=True, disable=not aside.is_terminal) as bar:
         task = bar.add_task("captioning", total=total)
         for batch in said:
@@ -252,4 +268,4 @@ def followed(said: Iterable[Described], work: Sequence[Sequence[Any]]) -> Iterat
             bar.update(task, completed=done)
             if not aside.is_terminal and time.monotonic() - told > LOG_SECONDS:
                 told = time.monotonic()
-                aside.print(f"{done}/{total} images captioned", highlight=False)
+                aside.print(f"{done}/{total} images captioned")

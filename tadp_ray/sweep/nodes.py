@@ -21,8 +21,12 @@ PATIENCE = 120.0
 
 
 def code() -> dict[str, str | None]:
-    """What numbers depend on besides a cell's settings: versions of the packages that train, and the contents of this one."""
-    found = {name: installed(package) for name, package in PACKAGES.items() if name != "mlflow"}
+    """What numbers depend on besides a cell's settings: versions of the packages that train, and the contents of this one.
+
+    The local part of a version (`+cpu`, `+cu130`) says for which machine a package was built, and does not count.
+    """
+    versions = {name: installed(package) for name, package in PACKAGES.items() if name != "mlflow"}
+    found = {name: found and found.partition("+")[0] for name, found in versions.items()}
     root = Path(str(resources.files("tadp_ray")))
     files = {str(file.relative_to(root)): file for file in sorted(root.rglob("*.py"))}
     return {**found, "contents of tadp_ray": contents_digest(files)[:12]}

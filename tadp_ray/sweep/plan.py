@@ -15,11 +15,10 @@ from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.search import Search
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.config.yaml12 import parse_yaml
-from tadp_ray.data import class_names, open_dataset
-from tadp_ray.data.files import file_digest
+from tadp_ray.data import class_names
 from tadp_ray.errors import UserError
-from tadp_ray.models.weights import weights_digest
 from tadp_ray.tracking.names import check_classes
+from tadp_ray.training.digests import digests_of
 
 
 @dataclass(frozen=True)
@@ -125,18 +124,20 @@ def make_plan(
     sweep = load_sweep(sweep_file)
     idle = [key for key in sweep.keys if key.startswith("compute.")]
     if idle:
-        raise ConfigError([f"{sweep_file}: axes: {idle[0]}: compute keys change no result, so they make no cells"])
+        raise ConfigError(
+            [f"{sweep_file}: axes: {idle[0]}: compute keys say where cells are trained, so they make none"]
+        )
     inside = tuple(f"{key}." for key in sweep.keys)
     fixed = [text for text in overrides if f"{text.partition('=')[0].strip()}.".startswith(inside)]
     if fixed:
         raise ConfigError([f"--set {fixed[0]}: {sweep_file} varies this key; choose among its values with --only"])
     raw, origin = load_recipe_values(recipe, overrides)
-    cells = []
+    cells, hashed = [], {}
     recipes = [recipe_at(raw, origin, sweep.changes(axes), sweep_file) for axes in grid(sweep)]
     check_made(recipes, file.parent)
     for axes, found in zip(grid(sweep), recipes, strict=True):
         resolved = anywhere(found)
-        known = {"digests": digests_of(resolved), "stores_of_ground_truth": stores_of_ground_truth(resolved)}
+        known = {"digests": digests_of(resolved, hashed), "stores_of_ground_truth": stores_of_ground_truth(resolved)}
         for seed in experiment.seeds if seeds is None else seeds:
             cells.append(Cell(experiment=name, scale=scale, seed=seed, axes=axes, recipe=resolved, **known))
     if experiment.figure and (others := {cell.recipe.task for cell in cells} - {"segmentation"}):
@@ -236,24 +237,6 @@ def anywhere(recipe: Recipe) -> Recipe:
     if model:
         changes["model"] = recipe.model.model_copy(update=model)
     return recipe.model_copy(update=changes)
-
-
-def digests_of(recipe: Recipe) -> dict[str, str]:
-    """Content hashes of a recipe's data, weights and captions."""
-    digests = {
-        "train": open_dataset(recipe.data, "train").digest(),
-        "val": open_dataset(recipe.data, "val").digest(),
-        "weights": weights_digest(recipe.model.weights),
-    }
-    if recipe.caption.store:
-        digests["captions"] = read_store(recipe.caption.store).digest()
-    if recipe.caption.target_store:
-        digests["target_captions"] = read_store(recipe.caption.target_store).digest()
-    if recipe.caption.embeddings:
-        digests["embeddings"] = file_digest(recipe.caption.embeddings)
-    if recipe.model.embeddings:
-        digests["token"] = file_digest(recipe.model.embeddings)
-    return digests
 
 
 def parse_only(text: str, sweep: Sweep) -> tuple[str, Any]:

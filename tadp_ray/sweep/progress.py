@@ -63,7 +63,7 @@ class Progress:
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
             live = self._held.enter_context(Live(console=self._console, refresh_per_second=2, transient=True))
             self._held.enter_context(every(TERMINAL_SECONDS, lambda: live.update(self._table(self.states()))))
         else:

@@ -10,9 +10,10 @@ from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
 from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
-from tadp_ray.sweep.plan import Plan, anywhere, check_made, digests_of, scale_of, settings_of, stores_of_ground_truth
+from tadp_ray.sweep.plan import Plan, anywhere, check_made, scale_of, settings_of, stores_of_ground_truth
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store
+from tadp_ray.training.digests import digests_of
 
 
 def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -> Plan:
@@ -26,12 +27,12 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
     raw, origin = load_recipe_values(recipe, [*overrides, f"evaluation.every={search.first}"])
     if "scored" in raw.get("data", {}):
         raw = set_key(raw, "data.scored", "val")
-    cells, points = [], search.draw(seed)
+    cells, hashed, points = [], {}, search.draw(seed)
     recipes = [recipe_at(raw, origin, point, file) for point in points]
     check_made(recipes, recipe.parent.parent)
     for point, resolved in zip(points, map(anywhere, recipes), strict=True):
         name, scale = f"{recipe.stem}-{file.stem}", scale_of(resolved)
-        known = {"digests": digests_of(resolved), "stores_of_ground_truth": stores_of_ground_truth(resolved)}
+        known = {"digests": digests_of(resolved, hashed), "stores_of_ground_truth": stores_of_ground_truth(resolved)}
         cells.append(Cell(experiment=name, scale=scale, seed=seed, axes=point, recipe=resolved, **known))
     if cells[0].recipe.compute.workers:
         raise UserError(

@@ -15,6 +15,7 @@ from tadp_ray.tracking.provenance import provenance
 from tadp_ray.tracking.query import CARD, as_logged
 from tadp_ray.tracking.source import PARENT, TAG_LENGTH, Source
 from tadp_ray.tracking.store import Store, to_console
+from tadp_ray.training.reporter import LOG, TRACEBACK
 
 T = TypeVar("T")
 METRICS_PER_BATCH = 1000
@@ -22,6 +23,8 @@ PARAMS_PER_BATCH = 100
 PARAM_LENGTH = 6000
 FILES = ("predictions.png", PER_IMAGE, "samples.png", "learned_embeds.safetensors")
 MODEL = "model.safetensors"
+EVIDENCE = (TRACEBACK, LOG)
+"""Files that tell of a failure."""
 ERROR = "tadp.error"
 STATUS = {"started": "RUNNING", "metrics": "RUNNING", "finished": "FINISHED", "failed": "FAILED"}
 
@@ -200,21 +203,20 @@ class JournalRun:
         if status == "RUNNING":
             self._client.update_run(self._run, status=status)
         else:
-            if status == "FINISHED":
-                self._upload()
+            self._upload(FILES if status == "FINISHED" else EVIDENCE if status == "FAILED" else ())
+            if status == "FINISHED" and (self._source.folder / MODEL).is_file():
+                tags = [RunTag("tadp.checkpoint", str(self._source.folder / MODEL))]
+                self._client.log_batch(self._run, tags=tags)
             if error:
                 self._client.set_tag(self._run, ERROR, error)
             # Last, so that a run that says FINISHED is whole.
             self._client.set_terminated(self._run, status, moment)
         self._told = self._state
 
-    def _upload(self) -> None:
-        for name in FILES:
+    def _upload(self, names: Sequence[str]) -> None:
+        for name in names:
             if (self._source.folder / name).is_file():
                 self._client.log_artifact(self._run, str(self._source.folder / name))
-        if (self._source.folder / MODEL).is_file():
-            tags = [RunTag("tadp.checkpoint", str(self._source.folder / MODEL))]
-            self._client.log_batch(self._run, tags=tags)
 
 
 def same(left: float, right: float) -> bool:

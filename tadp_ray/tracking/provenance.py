@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +21,10 @@ PACKAGES = {
 }
 
 
+IDLE = ("ray", "mlflow", "python")
+"""Versions that change no number."""
+
+
 @cache
 def provenance() -> dict[str, str]:
     """Tags that say where numbers come from: `tadp.commit`, `tadp.version.*`, `tadp.hardware.*` of this machine.
@@ -33,6 +38,16 @@ def provenance() -> dict[str, str]:
         # MLflow's page has a place of its own for the commit, too.
         tags |= {"tadp.commit": commit, "mlflow.source.git.commit": commit.removesuffix("+dirty")}
     return tags
+
+
+def code_of(tags: Mapping[str, str]) -> dict[str, str]:
+    """What of these tags can change a number and stands in no fingerprint: the commit, and versions of what trains.
+
+    The local part of a version (`+cpu`, `+cu130`) says for which machine a package was built, and is left out.
+    """
+    versions = {key.removeprefix("tadp.version."): tag for key, tag in tags.items() if key.startswith("tadp.version.")}
+    named = {name: version.partition("+")[0] for name, version in versions.items() if name not in IDLE}
+    return {"commit": tags["tadp.commit"], **named} if "tadp.commit" in tags else named
 
 
 def installed(package: str) -> str | None:

@@ -3,7 +3,8 @@
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PER_IMAGE, PerImage, read_per_image
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.names import decode, encode
+from tadp_ray.tracking.provenance import code_of, provenance
 from tadp_ray.tracking.store import Store
 
 PAGE = 1000
@@ -42,6 +44,8 @@ class CellRow:
     error: str | None
     commit: str | None
     """Git commit of the code, `+dirty` if it was changed."""
+    code: dict[str, str]
+    """What can change a number and stands in no fingerprint: see `provenance.code_of`."""
     start_time: float
     end_time: float | None
     """Unix seconds."""
@@ -64,6 +68,7 @@ class CellRow:
             status=info.status,
             error=tags.get("tadp.error"),
             commit=tags.get("tadp.commit"),
+            code=code_of(tags),
             start_time=info.start_time / 1000,
             end_time=info.end_time / 1000 if info.end_time else None,
             params=dict(run.data.params),
@@ -76,16 +81,46 @@ def as_logged(value: float) -> float:
     return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
 
 
-def finished(store: Store, fingerprints: Sequence[str]) -> dict[str, CellRow]:
-    """Finished cells by fingerprint, from every experiment in the store; of several the one that ended last."""
-    experiments = [found.experiment_id for found in pages(store.client.search_experiments)]
+def finished(store: Store, fingerprints: Sequence[str], *, strict: bool = False) -> dict[str, CellRow]:
+    """Finished cells by fingerprint, from every experiment in the store.
+
+    Of several those that the code which runs now has trained come first, then those that ended last.
+
+    Args:
+        store: where.
+        fingerprints: of the cells.
+        strict: leave out cells that only other code, or other versions of what trains, have trained.
+    """
+    experiments, here = [found.experiment_id for found in pages(store.client.search_experiments)], code_of(provenance())
     rows = {}
     for fingerprint in fingerprints:
         wanted = f"tags.`tadp.fingerprint` = '{fingerprint}' and attributes.status = 'FINISHED'"
         newest = ["attributes.end_time DESC"]
-        for run in store.client.search_runs(experiments, wanted, max_results=1, order_by=newest):
-            rows[fingerprint] = CellRow.of(run)
+        runs = store.client.search_runs(experiments, wanted, max_results=PAGE, order_by=newest)
+        found = [CellRow.of(run) for run in runs]
+        own = [row for row in found if row.code == here]
+        if chosen := own or ([] if strict else found):
+            rows[fingerprint] = chosen[0]
     return rows
+
+
+def other_code(rows: Iterable[CellRow]) -> list[str]:
+    """How many cells were trained by what other code, and with what other versions, than run now; a line each."""
+    here, counts = code_of(provenance()), Counter(tuple(sorted(row.code.items())) for row in rows)
+    lines = []
+    for code, count in counts.most_common():
+        there = dict(code)
+        differing = [name for name in {**here, **there} if here.get(name) != there.get(name)]
+        if differing:
+            named = ", ".join(f"{name} {shown(name, there)} (here {shown(name, here)})" for name in differing)
+            lines.append(f"{count} {'cell was' if count == 1 else 'cells were'} trained by {named}")
+    return lines
+
+
+def shown(name: str, code: Mapping[str, str]) -> str:
+    """A version, or the first letters of a commit."""
+    found = code.get(name, "unknown")
+    return found[:7] + "+dirty" * found.endswith("+dirty") if name == "commit" else found
 
 
 def rows(store: Store, experiment: str, scale: str) -> list[CellRow]:

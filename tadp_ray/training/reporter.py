@@ -10,17 +10,23 @@ import json
 import os
 import shutil
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
-from tadp_ray.files import is_draft
+from tadp_ray.files import is_draft, write_text
 
 CHECKPOINT = "checkpoint.safetensors"
 JOURNAL = "journal.jsonl"
+TRACEBACK = "traceback.txt"
+"""Beside the journal of a cell that a bug has ended: where in the code, whole."""
+LOG = "worker.log"
+"""Beside it: what the processes that trained the cell wrote on standard output and error."""
 Watch = Callable[[int, Mapping[str, float]], None]
 """(step, main metric) -> None."""
 
@@ -41,11 +47,17 @@ class Journal:
     Holds the cell's lock while open: two processes never train the same cell at once. A process that was killed frees
     the lock, and the next one waits for that.
 
+    Args:
+        folder: the cell's own; made if need be.
+        fingerprint: the cell's.
+        patience: seconds to wait for another process that trains it.
+        command: id of the command that has this cell trained; its own records are found by it, whatever the clocks say.
+
     Raises:
         UserError: another process has been training this cell for `patience` seconds.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, patience: float = 60.0) -> None:
+    def __init__(self, folder: Path, fingerprint: str, patience: float = 60.0, command: str = "") -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
@@ -60,7 +72,7 @@ class Journal:
             if self._file.tell():
                 self._file.seek(-1, os.SEEK_END)
                 self._torn = self._file.read(1) != b"\n"
-            self._write({"type": "started", "fingerprint": fingerprint})
+            self._write({"type": "started", "fingerprint": fingerprint, "pid": os.getpid(), "command": command})
             self._held = held.pop_all()
 
     def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
@@ -77,18 +89,32 @@ class Journal:
         self._write({"type": "finished", "step": step, "metrics": dict(metrics)})
         for path in checkpoints(self.folder):
             path.unlink()
+        for name in (TRACEBACK, LOG):
+            (self.folder / name).unlink(missing_ok=True)
 
-    def fail(self, error: str) -> None:
-        """Append why this cell has no result."""
-        self._write({"type": "failed", "error": masked(error)})
+    def fail(self, error: str, trace: str | None = None) -> None:
+        """Append why this cell has no result.
+
+        Args:
+            error: in a line.
+            trace: the whole traceback, kept beside the journal, of what is a bug or a crash; None for what the user can mend.
+        """
+        if trace is None:
+            (self.folder / TRACEBACK).unlink(missing_ok=True)
+            self._write({"type": "failed", "error": masked(error)})
+        else:
+            write_text(self.folder / TRACEBACK, masked(trace))
+            self._write({"type": "failed", "error": masked(error), "traceback": TRACEBACK})
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         try:
-            if isinstance(error, Exception):
-                self.fail(f"{type(error).__name__}: {error}")
+            if isinstance(error, UserError):
+                self.fail(str(error))
+            elif isinstance(error, Exception):
+                self.fail(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
         finally:
             self._held.close()
 
@@ -180,3 +206,20 @@ def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
 def final_metrics(folder: Path) -> dict[str, float] | None:
     """The final metrics of a finished cell, None if it has not finished."""
     return next((record["metrics"] for record in read_journal(folder) if record["type"] == "finished"), None)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a cell has no result."""
+
+    error: str
+    traceback: Path | None
+    """File with the whole traceback of a bug or a crash; None: something that the user can mend."""
+
+
+def failure(folder: Path) -> Failure | None:
+    """How a cell failed; None if its journal does not end so."""
+    records = list(read_journal(folder))
+    if not records or records[-1]["type"] != "failed":
+        return None
+    return Failure(records[-1]["error"], folder / TRACEBACK if "traceback" in records[-1] else None)

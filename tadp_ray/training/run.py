@@ -15,27 +15,29 @@ from tadp_ray.errors import UserError
 from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
 from tadp_ray.training.chance import image_generator
+from tadp_ray.training.digests import check_contents
 from tadp_ray.training.distributed import World
 from tadp_ray.training.evaluate import encode_views, evaluate
 from tadp_ray.training.loop import BEST, Course, Training
 from tadp_ray.training.pictures import draw_predictions
 from tadp_ray.training.reporter import Follower, Journal, Reporter, Watch, Watched, acquire_lock, final_metrics
-from tadp_ray.training.study import Study
+from tadp_ray.training.study import Study, threads_of
 
 MODEL = "model.safetensors"
 
 
-def train_cell(cell: Cell, device: torch.device, watch: Watch | None = None) -> dict[str, float]:
+def train_cell(cell: Cell, device: torch.device, watch: Watch | None = None, command: str = "") -> dict[str, float]:
     """Train a cell unless its journal says that it is finished; returns its final metrics either way.
 
-    A `watch` is told how good the model is, and may end the training by an exception.
+    A `watch` is told how good the model is, and may end the training by an exception. `command` is what the journal calls
+    the command that has the cell trained.
 
     Raises:
         UserError: something in the recipe, the data or a checkpoint does not fit.
     """
     if not World.current().leads:
         return run(cell, device, Follower(cell.folder))
-    with Journal(cell.folder, cell.fingerprint) as journal:
+    with Journal(cell.folder, cell.fingerprint, command=command) as journal:
         metrics = final_metrics(cell.folder)
         if metrics is None:
             last = cell.recipe.schedule.iterations
@@ -63,6 +65,7 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
     torch.manual_seed(cell.seed)
     began, read = time.monotonic(), disk_reads()
 
+    check_contents(cell)
     study = Study(cell.recipe, cell.seed)
     study.check()
     model = build_model(study, device)
@@ -78,6 +81,7 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
         found = evaluate(model, other, seen, device, world).compute()
         course.latest[f"{study.task.main}/{name}"] = found[study.task.main]
 
+    check_contents(cell)
     if world.leads:
         training.write_model(MODEL, course)
         if course.best_step == course.step:
@@ -142,6 +146,7 @@ def evaluation_latents(
             recipe.model.pixels,
             {**recipe.evaluation.model_dump(), "every": 0, "multi_scale": ()},
             device.type,
+            *threads_of(recipe, device),
         ]
     )
     path = recipe.compute.folder / "latents" / f"{key[:16]}.safetensors"

@@ -141,6 +141,7 @@ class Study:
                 self.encoding.model_dump(mode="json", exclude={"embeddings"}),
                 self.train.classes if self.encoding.embeddings else (),
                 [device.type, torch.__version__, transformers.__version__],
+                *threads_of(self.recipe, device),
             ]
         )
         folder = self.recipe.compute.folder / "contexts" / key[:16]
@@ -253,6 +254,11 @@ def prompts_of(caption: CaptionConfig, dataset: Dataset, seed: int, weights: str
         return counts[text]
 
     return make_prompts(caption, present, dataset.classes, seed, tokens, budget, teller(caption, dataset, seed))
+
+
+def threads_of(recipe: Recipe, device: torch.device) -> list[int]:
+    """What a cache of tensors adds to its key, as threads change the last digits; nothing for one thread, and for a GPU."""
+    return [recipe.compute.cpus] if device.type == "cpu" and recipe.compute.cpus > 1 else []
 
 
 def forget() -> None:

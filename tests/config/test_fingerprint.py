@@ -96,10 +96,20 @@ def test_defaults_that_are_spelled_out_are_no_other_cell() -> None:
 
 def test_a_place_is_no_setting_even_where_a_group_says_nothing_else() -> None:
     bare = {"schedule": RECIPE["schedule"], "caption": {"source": "class_names"}}
-    places = [{"model": {"weights": "elsewhere"}}, {"model": {"embeddings": "e.bin"}}, {"compute": {"cpus": 4}}]
+    places = [{"model": {"weights": "elsewhere"}}, {"model": {"embeddings": "e.bin"}}, {"compute": {"loaders": 4}}]
     assert {cell({**bare, **place}).fingerprint for place in places} == {cell(bare).fingerprint}
-    other = {**PLAN, "compute": {"cpus": 3}, "weights": "elsewhere"}
+    other = {**PLAN, "compute": {"cpus": 3, "gpus": 1}, "weights": "elsewhere"}
     assert job(other).fingerprint == job().fingerprint
+
+
+def test_threads_count_on_cpus_and_not_beside_a_gpu() -> None:
+    """One thread is the default, so that cells of one thread are known as they were."""
+    threads = lambda count, gpus: {**RECIPE, "compute": {"cpus": count, "gpus": gpus}}
+    assert cell(threads(1, 0)).fingerprint == cell(threads(1, 1)).fingerprint == cell().fingerprint
+    assert len({cell(threads(count, 0)).fingerprint for count in (1, 2, 4)}) == 3
+    assert cell(threads(4, 1)).fingerprint == cell(threads(1, 1)).fingerprint
+    plans = [{**PLAN, "compute": {"cpus": count}} for count in (1, 2)]
+    assert job(plans[0]).fingerprint == job().fingerprint != job(plans[1]).fingerprint
 
 
 def test_every_changed_value_is_another_cell() -> None:

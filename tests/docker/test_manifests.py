@@ -228,6 +228,12 @@ def test_a_missing_value_is_named(folder: str, tmp_path: Path) -> None:
     assert check(tmp_path, 1).count("a manifest value is missing") == 1
 
 
+def test_a_folder_without_examples_is_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        said = subprocess.run([sys.executable, ROOT / "docker/check.py", folder], capture_output=True, text=True)
+        assert said.returncode == 1 and said.stdout == "" and f"{folder}: holds no *.env.example" in said.stderr
+
+
 def check(folder: Path, code: int) -> str:
     """What the command says of a folder."""
     said = subprocess.run([sys.executable, ROOT / "docker/check.py", folder], capture_output=True, text=True)

@@ -1,5 +1,6 @@
 """Looks are learned into the files that diffusers reads, the same whether interrupted or not, and nothing else changes."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -166,3 +167,15 @@ def test_a_token_of_another_models_width_is_refused(sd15: Path, tmp_path: Path) 
     diffusion = load_diffusion(str(sd15))
     with pytest.raises(UserError, match="has 768 channels, this model's text encoder 24: it was learned with another"):
         add_token(diffusion.tokenizer, diffusion.text_encoder, read_learned(tmp_path / "wide.safetensors"), "here")
+
+
+def test_images_that_were_changed_since_are_not_learned_from(
+    prepare: Callable[..., Job], photographs: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photographs"
+    shutil.copytree(photographs, folder)
+    job = prepare("out", images={"files": f"{folder}/*.png"})
+    shutil.copy(folder / "3.png", folder / "0.png")
+    with pytest.raises(UserError, match="^images changed since this personalization was begun"):
+        personalize(job, CPU)
+    assert final_metrics(job.folder) is None

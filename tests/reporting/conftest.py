@@ -28,6 +28,7 @@ def row_of() -> Callable[..., CellRow]:
 
     def row(cell: Cell, miou: float, commit: str | None = "a" * 40) -> CellRow:
         return CellRow(
+            code={},
             run_id=f"run-{cell.fingerprint[:6]}",
             fingerprint=cell.fingerprint,
             experiment=cell.experiment,

@@ -39,12 +39,18 @@ def test_fingerprints_follow_what_can_change_a_result(experiment: Path, tmp_path
     before = fingerprints(experiment)
     still = (
         "compute.workers=2",
-        "compute.cpus=2",
+        "compute.loaders=2",
         f"compute.storage={tmp_path}/elsewhere",
         "compute.checkpoint_every=1",
     )
     assert fingerprints(experiment, *still) == before
-    for change in ("schedule.iterations=7", "data.seed=1", "model.maps=none", "schedule.micro_batch=2"):
+    for change in (
+        "schedule.iterations=7",
+        "data.seed=1",
+        "model.maps=none",
+        "schedule.micro_batch=2",
+        "compute.cpus=2",
+    ):
         assert not set(fingerprints(experiment, change)) & set(before)
 
 
@@ -77,7 +83,7 @@ def test_flags_that_fit_nothing_are_refused(experiment: Path, flags: dict, said:
         ("{caption.precision: [0, 1], caption.recall: [1]}", r"sweep.yaml: axes: caption.precision=0.*greater than 0"),
         ("{caption.precision: [0.5, 1.5], caption.recall: [1]}", "caption.precision=1.5.*less than or equal to 1"),
         ("{caption.precision: [1], capton.recall: [1]}", "capton.recall: no such recipe key.*did you mean 'caption'?"),
-        ("{caption.precision: [1], compute.cpus: [1, 2]}", "change no result"),
+        ("{caption.precision: [1], compute.cpus: [1, 2]}", "where cells are trained, so they make none"),
     ],
 )
 def test_axes_that_make_no_cells_are_refused(experiment: Path, axes: str, said: str) -> None:
@@ -162,6 +168,7 @@ def test_preview_tells_state_cost_and_time(experiment: Path) -> None:
 
     params = flatten(cell.recipe.model_dump(mode="json"))
     row = CellRow(
+        code={},
         run_id="run1",
         fingerprint=cell.fingerprint,
         experiment="tiny",

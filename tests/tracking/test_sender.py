@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tadp_ray.errors import UserError
+from tadp_ray.tracking.journal_run import JournalRun
 from tadp_ray.tracking.query import finished, history, rows
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.source import cell_source
@@ -101,6 +102,23 @@ def test_a_failed_cell_says_why_and_goes_on_in_the_same_run(store, make_cell, jo
     )
     (row,) = rows(store, cell.experiment, cell.scale)
     assert (row.status, row.metrics) == ("FINISHED", {"miou": 40.0})
+
+
+def test_a_failed_cell_brings_its_traceback(store, make_cell, journals):
+    """What the driver adds after it, Ray's log, comes too."""
+    cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
+    journals.start(cell)
+    (cell.folder / "traceback.txt").write_text("Traceback of a bug")
+    journals.write(cell, type="failed", error="TypeError: None", traceback="traceback.txt")
+    run = JournalRun(store, cell_source(sweep, cell))
+    run.ship()
+    (row,) = rows(store, cell.experiment, cell.scale)
+    kept = lambda: {file.path for file in store.client.list_artifacts(row.run_id)}
+    assert row.error == "TypeError: None" and "traceback.txt" in kept() and "worker.log" not in kept()
+    (cell.folder / "worker.log").write_text("what it said")
+    journals.write(cell, type="failed", error="TypeError: None", traceback="traceback.txt")
+    run.ship()
+    assert {"traceback.txt", "worker.log"} <= kept()
 
 
 KILLED_DRIVER = """

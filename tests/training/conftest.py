@@ -8,8 +8,7 @@ import pytest
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
-from tadp_ray.data import open_dataset
-from tadp_ray.models.weights import weights_digest
+from tadp_ray.training.digests import digests_of
 
 TINY: dict[str, Any] = {
     "data": {"kind": "scenes", "train": 10, "val": 5, "size": 32},
@@ -29,14 +28,13 @@ def tiny_cell(tmp_path: Path) -> Callable[..., Cell]:
         values["task"] = changes.get("task", "segmentation")
         values["compute"] = {**values.get("compute", {}), "storage": str(tmp_path / storage)}
         recipe = Recipe.model_validate(values)
-        digests = {split: open_dataset(recipe.data, split).digest() for split in ("train", "val")}
         return Cell(
             experiment="tiny",
             scale="pocket",
             seed=seed,
             axes={},
             recipe=recipe,
-            digests={**digests, "weights": weights_digest(recipe.model.weights)},
+            digests=digests_of(recipe),
         )
 
     return make

@@ -1,0 +1,69 @@
+"""What a cell's numbers come from beside its settings, as hashes of contents. Needs no torch: planning is quick."""
+
+from pathlib import Path
+from typing import Any
+
+from tadp_ray.captions.store import read_store
+from tadp_ray.config.cell import Cell
+from tadp_ray.config.schema import Recipe
+from tadp_ray.data import open_dataset
+from tadp_ray.data.files import file_digest
+from tadp_ray.errors import UserError
+from tadp_ray.models.weights import weights_digest
+
+
+def digests_of(recipe: Recipe, known: dict[Any, dict[str, str]] | None = None) -> dict[str, str]:
+    """Content hashes of a recipe's data, weights and captions.
+
+    Args:
+        recipe: of a cell.
+        known: what recipes asked for just before have of their data, filled here: the cells of a plan share most of them.
+    """
+    known = {} if known is None else known
+    if recipe.data not in known:
+        known[recipe.data] = {
+            "train": open_dataset(recipe.data, "train").digest(),
+            "val": open_dataset(recipe.data, "val").digest(),
+        }
+    digests = {**known[recipe.data], "weights": weights_digest(recipe.model.weights)}
+    if recipe.caption.store:
+        digests["captions"] = read_store(recipe.caption.store).digest()
+    if recipe.caption.target_store:
+        digests["target_captions"] = read_store(recipe.caption.target_store).digest()
+    if recipe.caption.embeddings:
+        digests["embeddings"] = file_digest(recipe.caption.embeddings)
+    if recipe.model.embeddings:
+        digests["token"] = file_digest(recipe.model.embeddings)
+    return digests
+
+
+def check_contents(cell: Cell) -> None:
+    """Refuse to train a cell on other contents than it is known by; a second look reads only files that have changed.
+
+    Raises:
+        UserError: what was changed since the cell was planned, and where it lies.
+    """
+    found = digests_of(cell.recipe)
+    changed = [name for name, digest in found.items() if cell.digests.get(name) != digest]
+    if changed:
+        places = dict.fromkeys(str(places_of(cell.recipe)[name]) for name in changed)
+        raise UserError(
+            f"{', '.join(changed)} changed since this cell was planned ({', '.join(places)}): its numbers would stand for "
+            "contents that they do not come from; run the same command again, which trains what is there now"
+        )
+
+
+def places_of(recipe: Recipe) -> dict[str, str | Path | None]:
+    """Where what is hashed lies, by the names of the hashes."""
+    data, caption = recipe.data, recipe.caption
+    target = getattr(data, "target", None)
+    root = getattr(data, "root", data.kind)
+    return {
+        "train": root,
+        "val": getattr(target, "root", root),
+        "weights": recipe.model.weights,
+        "captions": caption.store,
+        "target_captions": caption.target_store,
+        "embeddings": caption.embeddings,
+        "token": recipe.model.embeddings,
+    }

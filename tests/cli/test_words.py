@@ -1,0 +1,137 @@
+"""How commands print, and what they do when something is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+from typer.testing import CliRunner
+
+from tadp_ray.cli.streams import Lasting
+from tadp_ray.cli.words import Commands, console, say
+from tadp_ray.network import spare_proxy
+
+SCRIPT = """\
+import os, signal, sys
+from tadp_ray.cli.words import Commands, say, told
+from tadp_ray.errors import UserError
+app = Commands(pretty_exceptions_enable=False, rich_markup_mode=None)
+
+@app.command()
+def act(what: str) -> None:
+    with told():
+        {body}
+
+app()
+"""
+
+
+def script(body: str, *words: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    """Run a command of these lines in a process of its own."""
+    code = SCRIPT.format(body=body.replace("\n", "\n        "))
+    shell = {"capture_output": True, "text": True, "timeout": 120, **settings}
+    return subprocess.run([sys.executable, "-c", code, "x", *words], **shell)
+
+
+def test_what_the_user_can_mend_is_a_line_and_a_bug_is_a_traceback() -> None:
+    mendable, bug = 'raise UserError("runs[1]: [/bold] :dog: is wrong")', "zip([1], [], strict=True).__next__()"
+    said = script(mendable)
+    assert (said.returncode, said.stderr) == (2, "error: runs[1]: [/bold] :dog: is wrong\n")
+    said = script(bug)
+    assert said.returncode == 1 and "error: " not in said.stderr.replace("Error: ", "")
+    assert said.stderr.startswith("Traceback") and said.stderr.endswith("zip() argument 2 is shorter than argument 1\n")
+    said = script(mendable, "--debug")
+    assert said.returncode == 1 and "Traceback" in said.stderr and "UserError: runs[1]" in said.stderr
+    said = script(mendable, env=os.environ | {"TADP_RAY_DEBUG": "1"})
+    assert said.returncode == 1 and "Traceback" in said.stderr
+
+
+def test_what_is_logged_is_shown_on_demand() -> None:
+    body = 'import logging\nlogging.getLogger("tadp_ray.sweep").warning("a thing")'
+    assert script(body).stderr == "" and script(body, "--debug").stderr.endswith("tadp_ray.sweep: a thing\n")
+
+
+def test_brackets_and_colons_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    say("runs[1]/[bold]x [/style] :dog: " + "y" * 200)
+    assert capsys.readouterr().out == "runs[1]/[bold]x [/style] :dog: " + "y" * 200 + "\n"
+
+
+def test_a_table_with_brackets_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("[bold]x", title="Captions [/style]")
+    table.add_row("runs[1]")
+    console.print(table)
+    said = capsys.readouterr().out
+    assert "Captions [/style]" in " ".join(said.split()) and "[bold]x" in said and "runs[1]" in said
+
+
+def test_brackets_in_help_are_printed_as_they_are() -> None:
+    app = Commands(rich_markup_mode=None)
+
+    @app.command()
+    def act() -> None:
+        """Takes name: [words]."""
+
+    assert "Takes name: [words]." in CliRunner().invoke(app, ["--help"]).output
+
+
+def test_the_reader_of_the_output_may_leave() -> None:
+    """As `| head -1` does: all of the work is done, and nothing is said of the pipe."""
+    body = 'say("first")\nsys.stdout.flush()\n[say(n) for n in range(100000)]\nprint("done", file=sys.stderr)'
+    code = SCRIPT.format(body=body.replace("\n", "\n        "))
+    with subprocess.Popen([sys.executable, "-c", code, "x"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"first\n"
+        process.stdout.close()
+        assert process.stderr.read() == b"done\n" and process.wait(60) == 0
+
+
+def test_a_full_disk_is_no_reader_that_left() -> None:
+    stream = Lasting(open("/dev/full", "w"))  # noqa: SIM115 - closed below, where it fails again
+    stream.write("x")
+    with pytest.raises(OSError, match="No space left"):
+        stream.flush()
+    with pytest.raises(OSError, match="No space left"):
+        stream.close()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_a_closed_terminal_ends_a_command_as_ctrl_c_does(how: signal.Signals) -> None:
+    """Twice the same signal, as a shell and the kernel send it, does not disturb the ending."""
+    body = f"try:\n    os.kill(os.getpid(), {int(how)})\nfinally:\n    os.kill(os.getpid(), {int(how)}); say('ended')"
+    said = script(body)
+    assert (said.returncode, said.stdout) == (130, "ended\n")
+    assert said.stderr == "stopped; the same command goes on from here\n"
+
+
+def test_what_nohup_started_goes_on() -> None:
+    body = f"os.kill(os.getpid(), {int(signal.SIGHUP)})\nsay('went on')"
+    said = script(body, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert (said.returncode, said.stdout) == (0, "went on\n")
+
+
+def test_letters_that_the_terminal_lacks_are_spelled_out() -> None:
+    said = script('say("7.4 ± 0.1 – café 汉")', env=os.environ | {"PYTHONIOENCODING": "ascii", "TERM": "dumb"})
+    assert (said.returncode, said.stdout) == (0, "7.4 +- 0.1 - cafe ?\n"), said.stderr
+
+
+def test_local_servers_are_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    spare_proxy("10.0.0.1")
+    assert "no_proxy" not in os.environ
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("NO_PROXY", "intranet, localhost")
+    monkeypatch.setenv("no_proxy", "")
+    spare_proxy("10.0.0.1")
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "intranet,localhost,127.0.0.1,::1,10.0.0.1"
+
+
+def test_nothing_is_asked_of_the_network_at_import(tmp_path: Path) -> None:
+    code = "import json, os, tadp_ray; print(json.dumps(os.environ['NO_ALBUMENTATIONS_UPDATE']))"
+    environment = {name: value for name, value in os.environ.items() if name != "NO_ALBUMENTATIONS_UPDATE"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == "1"

@@ -1,0 +1,97 @@
+"""What is edited while a cell waits or trains is never stored under the fingerprint of what was planned."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tadp_ray.captions.store import CaptionStore
+from tadp_ray.config.cell import Cell
+from tadp_ray.config.schema import Recipe
+from tadp_ray.data import files
+from tadp_ray.errors import UserError
+from tadp_ray.training import run as run_module
+from tadp_ray.training.digests import check_contents, digests_of
+from tadp_ray.training.loop import Course, Training
+from tadp_ray.training.reporter import failure, final_metrics
+from tadp_ray.training.run import train_cell
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Callable[[], Cell]:
+    """A cell on four photographs of noise with label maps and captions in a store."""
+    rng = np.random.default_rng(0)
+    for name in "abcd":
+        for folder, array in (
+            ("images", rng.integers(0, 256, (32, 32, 3), np.uint8)),
+            ("masks", rng.choice(np.array([0, 1], np.uint8), (32, 32))),
+        ):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(array).save(tmp_path / folder / f"{name}.png")
+    CaptionStore({name: ("a cat",) for name in "abcd"}, {}).write(tmp_path / "captions.jsonl")
+    split = {"images": "images/*.png", "masks": "masks/*.png"}
+    data = {"kind": "folder", "root": tmp_path, "train": split, "val": split, "classes": ("cat", "dog", "sky")}
+    recipe = {
+        "data": data,
+        "caption": {"source": "store", "store": tmp_path / "captions.jsonl"},
+        "model": {"weights": "pocket", "head": {"channels": 16}},
+        "schedule": {"iterations": 6, "batch_size": 2, "learning_rate": 1e-3},
+        "augment": {"crop": 32},
+        "compute": {"storage": str(tmp_path / "runs")},
+    }
+
+    def make() -> Cell:
+        made = Recipe.model_validate(recipe)
+        facts = {"experiment": "tiny", "scale": "pocket", "seed": 0, "axes": {}}
+        return Cell(recipe=made, digests=digests_of(made), **facts)
+
+    return make
+
+
+def edit(path: Path) -> None:
+    """Turn a label map upside down: the same size, other contents."""
+    Image.fromarray(np.asarray(Image.open(path))[::-1].copy()).save(path)
+
+
+def test_what_changed_since_the_plan_is_named(photographs: Callable[[], Cell], tmp_path: Path) -> None:
+    cell = photographs()
+    check_contents(cell)
+    edit(tmp_path / "masks/b.png")
+    with pytest.raises(UserError, match=f"^train, val changed since this cell was planned \\({tmp_path}\\): .* again"):
+        check_contents(cell)
+    edit(tmp_path / "masks/b.png")
+    CaptionStore({name: ("a dog",) for name in "abcd"}, {}).write(tmp_path / "captions.jsonl")
+    with pytest.raises(UserError, match=f"^captions changed since .*{tmp_path}/captions.jsonl"):
+        train_cell(cell, CPU)
+    assert failure(cell.folder).traceback is None and final_metrics(cell.folder) is None
+
+
+def test_an_edit_while_it_trains_keeps_a_cell_from_finishing(
+    photographs: Callable[[], Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = photographs()
+
+    def fit(training: Training) -> Course:
+        edit(tmp_path / "masks/b.png")
+        return Course(step=6, best_step=6)
+
+    monkeypatch.setattr(Training, "fit", fit)
+    with pytest.raises(UserError, match="^train, val changed since this cell was planned"):
+        train_cell(cell, CPU)
+    assert final_metrics(cell.folder) is None and not (cell.folder / run_module.MODEL).exists()
+
+
+def test_a_second_look_reads_only_what_changed(
+    photographs: Callable[[], Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell, read = photographs(), []
+    digest = files.hashlib.file_digest
+    monkeypatch.setattr(files.hashlib, "file_digest", lambda file, kind: read.append(file.name) or digest(file, kind))
+    assert digests_of(cell.recipe) == cell.digests and read == []
+    edit(tmp_path / "masks/b.png")
+    assert digests_of(cell.recipe) != cell.digests and read == [str(tmp_path / "masks/b.png")]
