@@ -19,6 +19,12 @@ from tadp_ray.files import write_text
 
 PER_IMAGE = "per_image.jsonl"
 """The file's name beside a cell's model."""
+KEYS = {
+    "segmentation": ("pixels", "classes", "intersection", "union", "truth"),
+    "depth": (),
+    "detection": ("labels", "scores", "right", "objects"),
+}
+"""What a line must hold besides its id, by task; an image without a reading has no figures of depth."""
 FIGURES = ("delta1", "delta2", "delta3", "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog")
 """Of depth."""
 
@@ -41,6 +47,9 @@ def read_per_image(path: Path) -> "PerImage":
         header, *images = [json.loads(line) for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n")]
         if header["per_image"] != 1 or header["images"] != len(images):
             raise ValueError(f"{len(images)} lines of version {header['per_image']}, not {header['images']} of 1")
+        for number, image in enumerate(images, 2):
+            if absent := [key for key in ("id", *KEYS[header["task"]]) if key not in image]:
+                raise ValueError(f"line {number} lacks {', '.join(absent)}")
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a whole file of per-image results ({error}); train the cell anew") from None
     return PerImage(header["task"], tuple(header["classes"]), tuple(images))

@@ -107,3 +107,20 @@ def test_a_prompt_may_hold_any_line_break(tmp_path: Path) -> None:
     path = tmp_path / "images.jsonl"
     write_per_image(path, "depth", CLASSES, [{"id": name, "prompt": prompts[name]} for name in ("a", "b")])
     assert [image["prompt"] for image in read_per_image(path).images] == [caption, "a dog"]
+
+
+@pytest.mark.parametrize(
+    ("task", "line", "said"),
+    [
+        ("segmentation", '{"id": "a", "classes": [0], "union": [1]}', "line 2 lacks pixels, intersection, truth"),
+        ("detection", '{"id": "a", "labels": []}', "line 2 lacks scores, right, objects"),
+        ("depth", "{}", "line 2 lacks id"),
+        ("dreams", "{}", "'dreams'"),
+        ("depth", "3", "not a whole file"),
+    ],
+)
+def test_lines_of_other_code_are_refused(task: str, line: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "images.jsonl"
+    path.write_text(f'{{"per_image": 1, "task": "{task}", "classes": ["cat"], "images": 1}}\n{line}\n')
+    with pytest.raises(UserError, match=said):
+        read_per_image(path)
