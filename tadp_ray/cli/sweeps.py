@@ -13,6 +13,7 @@ from tadp_ray.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tadp_ray.captions.alignment import Similarity
     from tadp_ray.config.cell import Cell
     from tadp_ray.config.schema import Recipe
     from tadp_ray.reporting.table import TableSpec
@@ -211,7 +212,7 @@ def report(
 
         began = time.monotonic()
         store = open_store(tracking_uri, make=False)
-        chapters = gather(store, experiments, folder)
+        chapters = gather(store, experiments, folder, encoder)
         files = write_report(chapters, f"What {Path(store.shown).name} holds", folder)
         for chapter, parts in chapters.items():
             console.print(f"{chapter}", style="bold")
@@ -279,6 +280,13 @@ def show_preview(plan: "Plan", store: "Store", address: str | None) -> None:
             console.print(line, highlight=False, soft_wrap=True)
 
 
+def encoder(weights: str) -> "Similarity":
+    """What tells how near two texts are; torch is loaded only where a figure asks for it."""
+    from tadp_ray.models.text import text_similarity
+
+    return text_similarity(weights)
+
+
 def show_answer(
     store: "Store", run: str, spec: "TableSpec", cells: "Sequence[Cell]", folder: Path, against: str | None = None
 ) -> None:
@@ -287,7 +295,7 @@ def show_answer(
     from tadp_ray.reporting.render import terminal
     from tadp_ray.tracking.sweep_run import attach
 
-    filled, files = write_answer(store, spec, cells, folder, against)
+    filled, files = write_answer(store, spec, cells, folder, encoder, against)
     attach(store, run, files)
     written = f"written to {folder}: {', '.join(path.name for path in files)}"
     console.print(terminal(filled))

@@ -339,6 +339,9 @@ class PublishedLine(Vocabulary):
     r: float = Field(ge=-1, le=1, description="Pearson's correlation")
 
 
+MatchRule = Literal["recorded", "exact", "synonyms", "similar"]
+
+
 class FigureConfig(Vocabulary):
     """A picture of results by image: points, the line of least squares and its band, one panel per row of the table."""
 
@@ -347,7 +350,24 @@ class FigureConfig(Vocabulary):
         description="recall: mean IoU of the classes that an image shows, over the recall of its caption's names; size: IoU of "
         "each class in each image, over the share of the image that it covers"
     )
+    match: MatchRule | dict[Scale, MatchRule] = Field(
+        "recorded",
+        description="recall: by which rule a caption's words name a class, perhaps another at each scale. similar: each word "
+        "through the text encoder of the recipe's weights, cosine of at least 0.9 to a name (S, Figure S5); exact: exact "
+        "words; synonyms: everyday ones too; recorded: as trainings note it, by the names that a text was made of, else by "
+        "synonyms. Nothing is trained otherwise",
+    )
     published: PublishedLine | None = None
+
+    def match_at(self, scale: Scale) -> MatchRule:
+        """The rule at a scale."""
+        return self.match if isinstance(self.match, str) else self.match.get(scale, "recorded")
+
+    @model_validator(mode="after")
+    def _of_captions(self) -> "FigureConfig":
+        if self.kind != "recall" and self.match != "recorded":
+            raise ValueError(f"match is a rule on captions, so it needs kind: recall, not {self.kind}")
+        return self
 
 
 class Experiment(Vocabulary):

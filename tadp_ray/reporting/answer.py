@@ -8,9 +8,11 @@ from pathlib import Path
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.load import experiment_name, load_experiment, load_sweep
 from tadp_ray.config.vocabulary import Scale
+from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting.compare import compare
 from tadp_ray.reporting.figure import draw_curves, draw_table
+from tadp_ray.reporting.matching import Encoders, matched
 from tadp_ray.reporting.regression import lines_of, told
 from tadp_ray.reporting.render import write_table
 from tadp_ray.reporting.scatter import draw_lines
@@ -38,7 +40,7 @@ def newest_answer(store: Store, file: Path, recipe: Path | None, scale: Scale) -
 
 
 def write_answer(
-    store: Store, spec: TableSpec, cells: Sequence[Cell], folder: Path, against: str | None = None
+    store: Store, spec: TableSpec, cells: Sequence[Cell], folder: Path, encoders: Encoders, against: str | None = None
 ) -> tuple[Table, list[Path]]:
     """Lay out what MLflow holds of a sweep's cells: table.{md,tex,html,csv}, table.png, perhaps curves.png, figure.png.
 
@@ -49,6 +51,7 @@ def write_answer(
         spec: the table that is asked for.
         cells: every cell of the table, finished or not.
         folder: where to write.
+        encoders: what compares words, by the name of weights, for a figure that asks for it.
         against: the row that the others are compared with.
 
     Returns: the table and the files.
@@ -60,7 +63,7 @@ def write_answer(
     images = by_image(store, done) if spec.figure or against is not None else {}
     if against is not None:
         table = compare(table, against, images)
-    table, pictures = draw_answer(store, table, cells, done, images, folder)
+    table, pictures = draw_answer(store, table, cells, done, images, folder, encoders)
     name = file_name(table)
     draw_table(table, folder / f"{name}.png")
     return table, [*write_table(table, folder, name), folder / f"{name}.png", *pictures]
@@ -87,6 +90,7 @@ def draw_answer(
     done: Mapping[str, CellRow],
     images: Mapping[str, PerImage],
     folder: Path,
+    encoders: Encoders,
 ) -> tuple[Table, list[Path]]:
     """Draw how the cells learned, if they tell, and the figure that is asked for.
 
@@ -99,8 +103,13 @@ def draw_answer(
         pictures.append(folder / "curves.png")
         draw_curves(spec, cells, curves, pictures[0])
     if spec.figure:
+        try:
+            images = matched(spec.figure.match_at(spec.scale), cells, done, images, encoders, folder)
+        except UserError as error:
+            # The table does not need it, and a figure by another rule than was asked for would be a wrong one.
+            return replace(table, notes=(*table.notes, f"Figure: not drawn, {error}")), pictures
         lines = lines_of(spec, cells, done, images)
-        table = replace(table, notes=(*table.notes, *told(spec.figure, lines)))
+        table = replace(table, notes=(*table.notes, *told(spec.figure, spec.scale, lines)))
         pictures.append(folder / "figure.png")
         draw_lines(spec.figure, lines, spec.scale, pictures[-1])
     return table, pictures

@@ -7,8 +7,10 @@ import numpy as np
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import FigureConfig
+from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PerImage
+from tadp_ray.reporting.matching import RULES
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
 from tadp_ray.reporting.table import TableSpec
 from tadp_ray.tracking.query import CellRow
@@ -119,7 +121,7 @@ def lines_of(
     return lines
 
 
-def told(figure: FigureConfig, lines: Mapping[str, Line | None]) -> Iterator[str]:
+def told(figure: FigureConfig, scale: Scale, lines: Mapping[str, Line | None]) -> Iterator[str]:
     """The figure in words, ours and the published correlation."""
     for heading, line in lines.items():
         if line is None:
@@ -128,5 +130,7 @@ def told(figure: FigureConfig, lines: Mapping[str, Line | None]) -> Iterator[str
             yield f"Figure, {heading}: {line.text}, {len(line.points.x)} points"
     if any(lines.values()):
         yield f"Figure: brackets and bands hold {PERCENT} % of {RESAMPLES} resamples of the images, each with all its points"
+    if figure.kind == "recall":
+        yield f"Figure: a caption names a class by {RULES[figure.match_at(scale)]}"
     if figure.published:
         yield f"Figure, published: r = {figure.published.r:.2f} ({figure.published.source})"

@@ -12,6 +12,7 @@ from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.answer import by_image, draw_answer, fill, newest_answer
 from tadp_ray.reporting.evidence import EXPERIMENTS, findings
+from tadp_ray.reporting.matching import Encoders
 from tadp_ray.reporting.sentence import sentences
 from tadp_ray.reporting.table import Table, short
 from tadp_ray.tracking.findings import AnalysisRun, ClaimFound
@@ -62,13 +63,14 @@ class Part:
         return "whole" if whole == len(entries) else f"{whole} of {len(entries)} places"
 
 
-def gather(store: Store, experiments: Path, folder: Path) -> dict[str, list[Part]]:
+def gather(store: Store, experiments: Path, folder: Path, encoders: Encoders) -> dict[str, list[Part]]:
     """All parts by chapter.
 
     Args:
         store: where the runs are.
         experiments: folder of experiment files.
         folder: where pictures are written.
+        encoders: what compares words, by the name of weights, for figures that ask for it.
 
     Raises:
         ConfigError: an experiment's file is wrong.
@@ -78,7 +80,11 @@ def gather(store: Store, experiments: Path, folder: Path) -> dict[str, list[Part
     if not files:
         raise UserError(f"{experiments}: holds no experiment (*.yaml); name the folder by --experiments")
     asked = {
-        scale: [answered(store, path, file, scale, folder) for path, file in files.items() if scale in file.recipes]
+        scale: [
+            answered(store, path, file, scale, folder, encoders)
+            for path, file in files.items()
+            if scale in file.recipes
+        ]
         for scale in ("pocket", "paper")
     }
     return {
@@ -89,7 +95,7 @@ def gather(store: Store, experiments: Path, folder: Path) -> dict[str, list[Part
     }
 
 
-def answered(store: Store, path: Path, file: Experiment, scale: Scale, folder: Path) -> Part:
+def answered(store: Store, path: Path, file: Experiment, scale: Scale, folder: Path, encoders: Encoders) -> Part:
     """An experiment at one scale, from the sweep that was asked for last."""
     command = f"tadp-ray sweep {path}" + ("" if scale == "pocket" else f" --scale {scale}")
     published = {"published": file.table.published.source} if file.table.published else {}
@@ -98,7 +104,7 @@ def answered(store: Store, path: Path, file: Experiment, scale: Scale, folder: P
         spec, found = newest_answer(store, path, None, scale)
         table, done = fill(store, spec, found.cells)
         images = by_image(store, done) if spec.figure else {}
-        table, drawn = draw_answer(store, table, found.cells, done, images, folder / path.stem / scale)
+        table, drawn = draw_answer(store, table, found.cells, done, images, folder / path.stem / scale, encoders)
     except UserError as error:
         return Part(**known, facts=published, missing=str(error).partition(";")[0])
     words = {"curves": f"Learning curves: {file.table.title}", "figure": file.figure.title if file.figure else ""}

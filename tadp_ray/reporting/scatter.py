@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from tadp_ray.config.schema import FigureConfig
+from tadp_ray.config.vocabulary import Scale
 from tadp_ray.pictures.colours import AMOUNTS
 from tadp_ray.pictures.files import write_figure
+from tadp_ray.reporting.matching import RULES
 from tadp_ray.reporting.regression import Line, Points
 from tadp_ray.reporting.resampling import PERCENT
 
@@ -21,7 +23,7 @@ LABELS = {
 BINS = 10
 
 
-def draw_lines(figure: FigureConfig, lines: Mapping[str, Line | None], scale: str, path: Path) -> None:
+def draw_lines(figure: FigureConfig, lines: Mapping[str, Line | None], scale: Scale, path: Path) -> None:
     """Write the picture (PNG): a panel for each row that has a line, one that says so if there is none."""
     shown = {heading: line for heading, line in lines.items() if line} or {"no results by image yet": None}
     drawn = Figure(figsize=(max(3.6 * len(shown), 4.4) + 0.6, 3.9), layout="constrained", dpi=150)
@@ -37,7 +39,8 @@ def draw_lines(figure: FigureConfig, lines: Mapping[str, Line | None], scale: st
     panels[0].xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
     panels[0].set_ylabel(LABELS[figure.kind][1])
     published = f"; published: r = {figure.published.r:.2f}" if figure.published else ""
-    drawn.suptitle(f"{figure.title}\nours ({scale} scale){published}", fontsize=11)
+    rule = f"\nnames by {RULES[figure.match_at(scale)]}" if figure.kind == "recall" else ""
+    drawn.suptitle(f"{figure.title}\nours ({scale} scale){published}{rule}", fontsize=11)
     handles, labels = next((p.get_legend_handles_labels() for p in panels if p.lines), ([], []))
     if handles:
         drawn.legend(handles, labels, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)

@@ -1,0 +1,120 @@
+"""A figure over the recall of captions takes the rule that is asked for, and says which it took."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tadp_ray.cli.sweeps import encoder
+from tadp_ray.config.schema import FigureConfig
+from tadp_ray.data.scenes import CLASSES
+from tadp_ray.errors import UserError
+from tadp_ray.metrics.per_image import PerImage
+from tadp_ray.reporting import answer, scatter
+from tadp_ray.reporting.matching import CACHE, matched, rematched
+from tadp_ray.reporting.regression import told
+from tadp_ray.reporting.table import build_table
+
+
+def image(prompt: str, **areas: int) -> dict:
+    """An image whose label map shows classes on so many pixels; the training noted a recall of 0.25."""
+    labels = [CLASSES.index(name) for name in areas]
+    found = {"classes": labels, "truth": list(areas.values()), "intersection": [1] * len(labels)}
+    return {"id": prompt, "prompt": prompt, "precision": 0.125, "recall": 0.25, "union": [9] * len(labels), **found}
+
+
+IMAGES = PerImage(
+    "segmentation",
+    CLASSES,
+    (
+        image("a photo of cars and grass", car=5, grass=3, sky=0),
+        image("a van on grass", car=5, grass=3),
+        image("a car", sky=4),
+    ),
+)
+# Said by each prompt. By the pocket encoder, cars are as near as 0.93 to duck and child and below 0.9 to car, and a van is
+# near to child (0.95), palm (0.95) and duck (0.94); it knows the plain names of its world alone.
+HAND = {
+    "recorded": ([0.125] * 3, [0.25] * 3),
+    "exact": ([1, 1, 0], [1, 1 / 2, 0]),
+    "synonyms": ([1, 1, 0], [1, 1, 0]),
+    "similar": ([1 / 3, None, 0], [1 / 2, 1 / 2, 0]),
+}
+
+
+@pytest.fixture
+def done(make_cell, row_of):
+    """A finished cell, and its row by its fingerprint."""
+    cell = make_cell(recall=0.5)
+    return cell, {cell.fingerprint: row_of(cell, 40.0)}
+
+
+@pytest.mark.parametrize("rule", HAND)
+def test_each_rule_gives_what_is_counted_by_hand(rule: str, done, tmp_path: Path) -> None:
+    cell, rows = done
+    run = rows[cell.fingerprint].run_id
+    found = matched(rule, [cell], rows, {run: IMAGES, "of another": IMAGES}, encoder, tmp_path / "new")
+    assert found["of another"] is IMAGES
+    for name, wanted in zip(("precision", "recall"), HAND[rule], strict=True):
+        values = [each[name] for each in found[run].images]
+        known = [k for k, value in enumerate(wanted) if value is not None]
+        assert [values[k] for k in known] == pytest.approx([wanted[k] for k in known]), name
+    assert (tmp_path / "new" / CACHE).is_file() == (rule == "similar")
+
+
+def test_the_encoder_is_asked_once(done, tmp_path: Path) -> None:
+    cell, rows = done
+    asked: list[str] = []
+
+    def counting(weights: str):
+        asked.append(weights)
+        return encoder(weights)
+
+    images = {rows[cell.fingerprint].run_id: IMAGES}
+    first = matched("similar", [cell], rows, images, counting, tmp_path)
+    assert matched("similar", [cell], rows, images, counting, tmp_path) == first and asked == ["pocket"]
+    (tmp_path / CACHE).write_text('{"cut sho')
+    assert matched("similar", [cell], rows, images, counting, tmp_path) == first and asked == ["pocket"] * 2
+    other = cell.model_copy(update={"digests": {**cell.digests, "weights": "others"}})
+    done_other = {other.fingerprint: rows[cell.fingerprint]}
+    assert matched("similar", [other], done_other, images, counting, tmp_path) == first and len(asked) == 3
+
+
+def test_the_background_is_no_name() -> None:
+    voc = PerImage("segmentation", ("background", "cat"), ({**IMAGES.images[0], "classes": [0, 1], "truth": [5, 5]},))
+    found = rematched(voc, lambda _: ("cat",)).images[0]
+    assert (found["precision"], found["recall"]) == (1.0, 1.0)
+
+
+def test_the_rule_stands_in_the_figure_and_in_the_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(scatter, "write_figure", lambda figure, path: drawn.append(figure.get_suptitle()))
+    both = FigureConfig(title="T", kind="recall", match={"paper": "similar"})
+    for scale, rule in (
+        ("paper", "CLIP's similarity of a word to a name, at least 0.9"),
+        ("pocket", "the names that it was"),
+    ):
+        assert any(f"Figure: a caption names a class by {rule}" in line for line in told(both, scale, {}))
+        scatter.draw_lines(both, {}, scale, tmp_path / "figure.png")
+        assert f"names by {rule}" in drawn[-1].replace("\n", " ")
+    size = FigureConfig(title="T", kind="size")
+    scatter.draw_lines(size, {}, "paper", tmp_path / "figure.png")
+    assert "names by" not in drawn[-1] and not any("names a class" in line for line in told(size, "paper", {}))
+    with pytest.raises(ValueError, match="match is a rule on captions, so it needs kind: recall, not size"):
+        FigureConfig(title="T", kind="size", match="similar")
+
+
+def test_without_the_encoder_the_table_stands_and_no_figure_by_another_rule(
+    done, spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell, rows = done
+    figure = FigureConfig(title="T", kind="recall", match="similar")
+    monkeypatch.setattr(answer, "history", lambda *_: [])
+
+    def absent(weights: str):
+        raise UserError(f"{weights} is not here")
+
+    table = build_table(replace(spec, figure=figure), [cell], rows)
+    images = {rows[cell.fingerprint].run_id: IMAGES}
+    told_of, pictures = answer.draw_answer(None, table, [cell], rows, images, tmp_path, absent)
+    assert told_of.notes[-1] == "Figure: not drawn, pocket is not here" and pictures == []
