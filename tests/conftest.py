@@ -52,7 +52,7 @@ def make_cell(tmp_path: Path) -> Callable[..., Cell]:
             "caption": {"source": "oracle", "precision": precision, "recall": recall},
             "compute": {"storage": str(tmp_path / "runs")},
         }
-        values = {"experiment": experiment, "scale": "pocket", "seed": seed, "axes": axes, "recipe": recipe}
+        values = {"experiment": experiment, "seed": seed, "axes": axes, "recipe": recipe}
         return Cell.model_validate({**values, "digests": {"train": "a1", "val": "b2", "weights": "c3"}})
 
     return make

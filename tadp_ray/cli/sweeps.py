@@ -53,7 +53,7 @@ def sweep(
         numbers = None if seeds is None else parse_seeds(seeds)
         plan = make_plan(file, scale, recipe=recipe, overrides=changes or (), seeds=numbers, only=only or ())
         show_remarks(plan)
-        spec, store = asked_table(file, scale, plan.settings), open_store(tracking_uri)
+        spec, store = asked_table(file, scale, plan.settings, plan.cells), open_store(tracking_uri)
         if dry_run:
             show_preview(plan, store, address)
             return
@@ -274,7 +274,7 @@ def show_preview(plan: "Plan", store: "Store", address: str | None) -> None:
 
     done = finished(store, [cell.fingerprint for cell in plan.cells])
     plan.check(plan.missing(done))
-    earlier = [row for row in rows(store, plan.name, plan.scale) if row.status == "FINISHED"]
+    earlier = [row for row in rows(store, plan.name, plan.recipe.scale) if row.status == "FINISHED"]
     with cluster(address, plan.recipe.compute) as at_once:
         for line in preview(plan, done, earlier, at_once):
             console.print(line, highlight=False, soft_wrap=True)

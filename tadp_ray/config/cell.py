@@ -26,7 +26,6 @@ class Cell(Vocabulary):
     """One training of a sweep: a recipe with its axis values in place, and a seed."""
 
     experiment: str
-    scale: Scale
     seed: int
     axes: dict[str, JsonValue]
     recipe: Recipe
@@ -39,6 +38,11 @@ class Cell(Vocabulary):
     def uses_ground_truth(self) -> bool:
         """Whether what images are told is made of their ground-truth names: an oracle, whole, degraded, dealt out anew."""
         return self.recipe.caption.uses_ground_truth or self.stores_of_ground_truth
+
+    @property
+    def scale(self) -> Scale:
+        """Its recipe's, whichever command planned it."""
+        return self.recipe.scale
 
     @cached_property
     def group(self) -> str:

@@ -28,8 +28,9 @@ class ConfigError(UserError):
 
 def nearest(name: str, valid: Sequence[str]) -> str:
     """`; did you mean X?` for a near miss, else the list of valid names."""
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"valid names: {', '.join(valid)}"
+    by_lower = {known.lower(): known for known in valid}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return f"did you mean {by_lower[close[0]]!r}?" if close else f"valid names: {', '.join(valid)}"
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from tadp_ray.addresses import holds_secret
 from tadp_ray.config.analysis import Analysis
 from tadp_ray.config.errors import ConfigError, dotted, explain, nearest, valid_names
+from tadp_ray.config.known import impossible_metric
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
@@ -193,8 +194,11 @@ def load_analysis(path: Path, scale: Scale = "pocket") -> Analysis:
 
 
 def load_experiment(path: Path) -> Experiment:
-    """The experiment in `path`; its table must name axes of its sweep and print as many numbers as they have values."""
+    """The experiment in `path`; its table names metrics, and axes of its sweep, and prints a number for each of their values."""
     experiment = validate(Experiment, read_yaml(path), lambda _: str(path))
+    wrong = {metric: impossible_metric(metric) for metric in experiment.table.metrics}
+    if lines := [f"{path}: table.metrics={metric!r}: {said}" for metric, said in wrong.items() if said]:
+        raise ConfigError(lines)
     for scale in experiment.recipes:
         check_table(path, experiment, experiment.sweep_at(scale))
     return experiment

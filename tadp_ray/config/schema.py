@@ -194,6 +194,11 @@ class Recipe(Vocabulary):
     evaluation: EvaluationConfig = EvaluationConfig()
     compute: ComputeConfig = ComputeConfig()
 
+    @property
+    def scale(self) -> Scale:
+        """pocket: the pocket's world or its Stable Diffusion takes part; paper: photographs, and another's."""
+        return "pocket" if self.data.kind == "scenes" or self.model.weights == "pocket" else "paper"
+
     @model_validator(mode="after")
     def _fitting(self) -> "Recipe":
         kind = self.model.head.kind

@@ -23,10 +23,12 @@ from tadp_ray.tracking.sweep_run import SweepRun, newest_sweep
 from tadp_ray.training.reporter import TRACEBACK
 
 
-def asked_table(file: Path, scale: Scale, settings: str) -> TableSpec:
-    """The table that an experiment file asks for, filled by cells of the given settings."""
+def asked_table(file: Path, scale: Scale, settings: str, cells: Sequence[Cell]) -> TableSpec:
+    """The table that an experiment file asks for at a scale, filled by cells of the given settings."""
     experiment = load_experiment(file)
-    return TableSpec.of(experiment, load_sweep(file.parent / experiment.sweep_at(scale)), scale, settings)
+    sweep = load_sweep(file.parent / experiment.sweep_at(scale))
+    # Another recipe than the experiment's may be of another scale; the table says what its cells are.
+    return TableSpec.of(experiment, sweep, cells[0].scale, settings)
 
 
 def newest_answer(store: Store, file: Path, recipe: Path | None, scale: Scale) -> tuple[TableSpec, SweepRun]:
@@ -36,7 +38,7 @@ def newest_answer(store: Store, file: Path, recipe: Path | None, scale: Scale) -
         UserError: the store holds no such sweep.
     """
     found = newest_sweep(store, experiment_name(file, recipe), scale)
-    return asked_table(file, scale, found.settings), found
+    return asked_table(file, scale, found.settings, found.cells), found
 
 
 def write_answer(

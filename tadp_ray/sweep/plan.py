@@ -1,5 +1,6 @@
 """An experiment as a list of cells: what there is to train, before anything is trained. Knows no Ray."""
 
+import itertools
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,9 @@ from tadp_ray.captions.store import read_store
 from tadp_ray.config.cell import Cell, grid, recipe_at
 from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.fingerprint import sha256_of
+from tadp_ray.config.known import known_metrics, unknown_metric
 from tadp_ray.config.load import experiment_name, load_experiment, load_recipe, load_recipe_values, load_sweep
-from tadp_ray.config.schema import Recipe, Sweep
+from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.config.yaml12 import parse_yaml
@@ -30,6 +32,7 @@ class Plan:
     settings: str
     """The recipe, and what was changed in it by hand."""
     scale: Scale
+    """Which of the experiment's recipes and sweeps; cells have the scale of what they are trained on."""
     question: str
     """What the cells are trained for."""
     cells: tuple[Cell, ...]
@@ -120,6 +123,8 @@ def make_plan(
         if scale not in experiment.recipes:
             raise ConfigError([f"{file}: recipes: none for --scale {scale}; it has {', '.join(experiment.recipes)}"])
         recipe = file.parent / experiment.recipes[scale]
+    if isinstance(experiment.sweep, dict) and scale not in experiment.sweep:
+        raise ConfigError([f"{file}: sweep: none for --scale {scale}; it has {', '.join(experiment.sweep)}"])
     sweep_file = file.parent / experiment.sweep_at(scale)
     sweep = load_sweep(sweep_file)
     idle = [key for key in sweep.keys if key.startswith("compute.")]
@@ -134,17 +139,13 @@ def make_plan(
     raw, origin = load_recipe_values(recipe, overrides)
     cells, hashed = [], {}
     recipes = [recipe_at(raw, origin, sweep.changes(axes), sweep_file) for axes in grid(sweep)]
+    check_results(file, experiment, recipes)
     check_made(recipes, file.parent)
     for axes, found in zip(grid(sweep), recipes, strict=True):
         resolved = anywhere(found)
         known = {"digests": digests_of(resolved, hashed), "stores_of_ground_truth": stores_of_ground_truth(resolved)}
         for seed in experiment.seeds if seeds is None else seeds:
-            cells.append(Cell(experiment=name, scale=scale, seed=seed, axes=axes, recipe=resolved, **known))
-    if experiment.figure and (others := {cell.recipe.task for cell in cells} - {"segmentation"}):
-        kind = experiment.figure.kind
-        raise ConfigError(
-            [f"{file}: figure.kind={kind}: drawn of segmentation only, not of {min(others)}; leave it out"]
-        )
+            cells.append(Cell(experiment=name, seed=seed, axes=axes, recipe=resolved, **known))
     wanted: dict[str, list[Any]] = {}
     for key, value in (parse_only(text, sweep) for text in only):
         wanted.setdefault(key, []).append(value)
@@ -162,11 +163,10 @@ def plan_one(file: Path, overrides: Sequence[str], seed: int) -> Plan:
     recipe = load_recipe(file, overrides)
     check_made([recipe], file.parent.parent)
     recipe = anywhere(recipe)
-    scale = scale_of(recipe)
     known = {"digests": digests_of(recipe), "stores_of_ground_truth": stores_of_ground_truth(recipe)}
-    cell = Cell(experiment=file.stem, scale=scale, seed=seed, axes={}, recipe=recipe, **known)
+    cell = Cell(experiment=file.stem, seed=seed, axes={}, recipe=recipe, **known)
     question = f"How well does one training by {file.name} do?"
-    return Plan(file.stem, settings_of(file, overrides), scale, question, (cell,), (cell,))
+    return Plan(file.stem, settings_of(file, overrides), cell.scale, question, (cell,), (cell,))
 
 
 def check_made(recipes: Sequence[Recipe], experiments: Path) -> None:
@@ -202,9 +202,16 @@ def stores_of_ground_truth(recipe: Recipe) -> bool:
     return any(read_store(store).uses_ground_truth for store in stores)
 
 
-def scale_of(recipe: Recipe) -> Scale:
-    """The scale of a recipe that no experiment names."""
-    return "pocket" if recipe.data.kind == "scenes" else "paper"
+def check_results(file: Path, experiment: Experiment, recipes: Sequence[Recipe]) -> None:
+    """Refuse a figure that is not drawn of some cells, and metrics that some will not have (ConfigError)."""
+    if experiment.figure and (others := {recipe.task for recipe in recipes} - {"segmentation"}):
+        kind = experiment.figure.kind
+        raise ConfigError(
+            [f"{file}: figure.kind={kind}: drawn of segmentation only, not of {min(others)}; leave it out"]
+        )
+    for recipe, metric in itertools.product(recipes, experiment.table.metrics):
+        if said := unknown_metric(metric, known_metrics(recipe, class_names(recipe.data))):
+            raise ConfigError([f"{file}: table.metrics={metric!r}: {said}"])
 
 
 def settings_of(recipe: Path, overrides: Sequence[str]) -> str:
@@ -230,7 +237,7 @@ def anywhere(recipe: Recipe) -> Recipe:
     if files:
         changes["caption"] = recipe.caption.model_copy(update=files)
     model: dict[str, Any] = {}
-    if Path(recipe.model.weights).exists():
+    if recipe.model.weights != "pocket" and Path(recipe.model.weights).exists():
         model["weights"] = str(Path(recipe.model.weights).absolute())
     if recipe.model.embeddings:
         model["embeddings"] = recipe.model.embeddings.absolute()

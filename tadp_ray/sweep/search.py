@@ -10,7 +10,7 @@ from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
 from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
-from tadp_ray.sweep.plan import Plan, anywhere, check_made, scale_of, settings_of, stores_of_ground_truth
+from tadp_ray.sweep.plan import Plan, anywhere, check_made, settings_of, stores_of_ground_truth
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.digests import digests_of
@@ -31,15 +31,15 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
     recipes = [recipe_at(raw, origin, point, file) for point in points]
     check_made(recipes, recipe.parent.parent)
     for point, resolved in zip(points, map(anywhere, recipes), strict=True):
-        name, scale = f"{recipe.stem}-{file.stem}", scale_of(resolved)
+        name = f"{recipe.stem}-{file.stem}"
         known = {"digests": digests_of(resolved, hashed), "stores_of_ground_truth": stores_of_ground_truth(resolved)}
-        cells.append(Cell(experiment=name, scale=scale, seed=seed, axes=point, recipe=resolved, **known))
+        cells.append(Cell(experiment=name, seed=seed, axes=point, recipe=resolved, **known))
     if cells[0].recipe.compute.workers:
         raise UserError(
             "compute.workers: candidates are trained in the search's own processes; --set compute.workers=0"
         )
     question = f"Which {' and '.join(search.space)} suit {recipe.name}?"
-    return Plan(name, settings_of(recipe, overrides), scale, question, tuple(cells), tuple(cells), search)
+    return Plan(name, settings_of(recipe, overrides), cells[0].scale, question, tuple(cells), tuple(cells), search)
 
 
 def write_found(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str], out: Path) -> str:

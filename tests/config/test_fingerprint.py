@@ -35,7 +35,7 @@ def cell(recipe: dict[str, Any] = RECIPE, kind: type[Recipe] = Recipe) -> Cell:
     """A cell by a recipe of some vocabulary."""
     made = kind.model_validate_json(json.dumps(recipe))
     digests = {"train": "a1", "val": "b2", "weights": "c3"}
-    return Cell.model_construct(experiment="e", scale="pocket", seed=7, axes={}, recipe=made, digests=digests)
+    return Cell.model_construct(experiment="e", seed=7, axes={}, recipe=made, digests=digests)
 
 
 def job(plan: dict[str, Any] = PLAN, kind: type[Personalization] = Personalization) -> Job:

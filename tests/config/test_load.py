@@ -220,14 +220,14 @@ def cell(**changes: object) -> Cell:
     """A cell of a small recipe."""
     given = {"caption": {"source": "oracle"}, "schedule": {"iterations": 10, "learning_rate": 1e-3}}
     recipe = {**given, **changes.pop("recipe", {})}  # type: ignore[dict-item]
-    values = {"experiment": "e", "scale": "pocket", "seed": 0, "axes": {}, "digests": {"train": "a"}, **changes}
+    values = {"experiment": "e", "seed": 0, "axes": {}, "digests": {"train": "a"}, **changes}
     return Cell(recipe=Recipe.model_validate(recipe), **values)
 
 
 def test_fingerprint_holds_all_that_changes_a_result_and_nothing_else() -> None:
     """Another setting, seed or content is another cell; another place, name or machine is the same one."""
     same = [
-        cell(experiment="other", scale="paper", axes={"caption.recall": 1.0}),
+        cell(experiment="other", axes={"caption.recall": 1.0}),
         cell(recipe={"compute": {"workers": 2, "storage": "/elsewhere"}}),
         cell(recipe={"model": {"weights": "somewhere/else"}}),
     ]

@@ -116,7 +116,7 @@ def test_where_data_lie_is_no_part_of_a_cell_and_holds_in_every_folder() -> None
         return Recipe.model_validate({"data": data, "augment": {"crop": 512}, "schedule": schedule, **stated})
 
     def fingerprint(found: Recipe) -> str:
-        cell = {"experiment": "e", "scale": "paper", "seed": 0, "axes": {}, "digests": {"train": "a", "val": "b"}}
+        cell = {"experiment": "e", "seed": 0, "axes": {}, "digests": {"train": "a", "val": "b"}}
         return Cell.model_validate({**cell, "recipe": found}).fingerprint
 
     here = recipe("day", "night")

@@ -194,7 +194,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         recipe = Recipe.model_validate({**CASES[name], "compute": {"storage": str(tmp_path), "cpus": 1}})
         digests = {split: open_dataset(recipe.data, split).digest() for split in ("train", "val")}
         digests["weights"] = weights_digest(recipe.model.weights)
-        cell = Cell(experiment="golden", scale="pocket", seed=3, axes={}, recipe=recipe, digests=digests)
+        cell = Cell(experiment="golden", seed=3, axes={}, recipe=recipe, digests=digests)
         cell.folder.mkdir(parents=True)
         recorder = Recorder()
         final = run(cell, torch.device("cpu"), recorder)

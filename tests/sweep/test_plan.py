@@ -8,13 +8,17 @@ import torch
 from tadp_ray.captions import CaptionStore
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.errors import ConfigError
+from tadp_ray.config.load import load_recipe
 from tadp_ray.errors import UserError
 from tadp_ray.models.tokens import LearnedToken, write_learned
+from tadp_ray.reporting.answer import asked_table
 from tadp_ray.sweep.plan import Plan, make_plan, plan_one
 from tadp_ray.sweep.preview import preview, recipe_preview
 from tadp_ray.tracking.query import CellRow
 from tadp_ray.tracking.source import cell_source
 from tadp_ray.training.study import Study, frozen_diffusion
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def fingerprints(file: Path, *overrides: str) -> list[str]:
@@ -254,3 +258,70 @@ def test_a_store_whose_header_says_oracle_makes_its_cells_an_oracles(experiment:
     (cell,) = plan("said.jsonl").cells
     assert cell_source("parent", cell).tags["tadp.oracle"] == "true"
     assert Cell.model_validate_json(cell.model_dump_json()).uses_ground_truth  # as the plan that MLflow keeps
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        ("miou/night", "valid names: miou, accuracy"),
+        ("rmse", "valid names: miou, accuracy"),
+        ("iou/caar", "did you mean 'iou/car'"),
+    ],
+)
+def test_a_metric_that_cells_will_not_have_is_refused_before_anything_is_trained(
+    experiment: Path, metric: str, said: str
+) -> None:
+    text = experiment.read_text()
+    experiment.write_text(text.replace("table:", f"table:\n  metrics: ['{metric}']"))
+    with pytest.raises(
+        ConfigError, match=rf"tiny.yaml: table.metrics='{metric}': no cell ends with such a metric; {said}"
+    ):
+        make_plan(experiment, "pocket")
+    known = "table:\n  metrics: [miou/night, iou/car, caption/val_precision]"
+    experiment.write_text(
+        text.replace("table:", known)
+        .replace("[caption.recall]", "[caption.recall, metric]")
+        .replace(text[text.index("  published") :], "")
+    )
+    assert make_plan(experiment, "pocket", overrides=["data.also=[night]"]).recipe.data.also == ("night",)
+
+
+def test_train_and_sweep_plan_the_same_cell_of_the_same_scale(experiment: Path, tmp_path: Path) -> None:
+    """Whatever the flag says: a scale is what a cell is trained on."""
+    experiment.write_text(
+        experiment.read_text().replace("{pocket: recipe.yaml}", "{pocket: recipe.yaml, paper: recipe.yaml}")
+    )
+    changes = ["caption.precision=0.5", "caption.recall=1.0"]
+    alone = plan_one(tmp_path / "recipe.yaml", changes, seed=0)
+    for scale in ("pocket", "paper"):
+        swept = make_plan(experiment, scale, only=changes)
+        assert swept.scale == scale
+        for found in (swept, make_plan(experiment, scale, recipe=tmp_path / "recipe.yaml", only=changes)):
+            (cell,) = found.asked
+            assert cell.fingerprint == alone.cells[0].fingerprint
+            assert cell.scale == alone.cells[0].scale == alone.scale == "pocket"
+            assert asked_table(experiment, scale, found.settings, found.cells).scale == "pocket"
+    assert "scale" not in alone.cells[0].model_dump()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "scale"),
+    [
+        ("pocket_depth", "pocket"),
+        ("camvid", "pocket"),
+        ("folder_segmentation", "pocket"),
+        ("ade20k", "paper"),
+        ("pascal_to_comic", "paper"),
+    ],
+)
+def test_scales_of_recipes(recipe: str, scale: str) -> None:
+    """The pocket's world or its model makes the pocket scale; photographs and another model make the paper's."""
+    assert load_recipe(ROOT / f"experiments/recipes/{recipe}.yaml").scale == scale
+    other = load_recipe(ROOT / f"experiments/recipes/{recipe}.yaml", ["model.weights=stable-diffusion-v1-5"])
+    assert other.scale == ("pocket" if recipe == "pocket_depth" else "paper")
+
+
+def test_an_experiment_without_a_sweep_of_the_scale_says_so(experiment: Path, tmp_path: Path) -> None:
+    experiment.write_text(experiment.read_text().replace("sweep: sweep.yaml", "sweep: {pocket: sweep.yaml}"))
+    with pytest.raises(ConfigError, match="tiny.yaml: sweep: none for --scale paper; it has pocket"):
+        make_plan(experiment, "paper", recipe=tmp_path / "recipe.yaml")

@@ -30,7 +30,6 @@ def tiny_cell(tmp_path: Path) -> Callable[..., Cell]:
         recipe = Recipe.model_validate(values)
         return Cell(
             experiment="tiny",
-            scale="pocket",
             seed=seed,
             axes={},
             recipe=recipe,

@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.known import known_metrics
+from tadp_ray.data import class_names
 from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PER_IMAGE, read_per_image
 from tadp_ray.scoring import score_depth, score_detection, score_segmentation
@@ -236,7 +238,8 @@ BOXES = {
 PASCAL = {
     "augment": {"scale": [0.5, 2.0], "crop": 32, "stretch": 32, "colour": "hsv"},
     "model": {"weights": "pocket", "head": {"kind": "smp_fpn", "pyramid": 32, "channels": 64}},
-    "evaluation": {"every": 3, "score_at": "view"},
+    "evaluation": {"every": 3, "score_at": "view", "multi_scale": [1.0, 2.0]},
+    "data": {"also": ["night"]},
 }
 SEVERAL = {
     "model": {"weights": "pocket", "latent": "vpd", "adapter": True, "pixels": "imagenet", "head": {"channels": 16}},
@@ -250,14 +253,15 @@ SEVERAL = {
     [
         (DEPTH, {"rmse", "best_rmse", "delta1", "silog"}),
         (BOXES, {"ap50", "best_ap50", "ap", "coco_ap"}),
-        (PASCAL, {"miou", "best_miou"}),
+        (PASCAL, {"miou", "best_miou", "miou/night", "miou/multi_scale"}),
         (SEVERAL, {"miou", "best_miou"}),
     ],
 )
 def test_every_task_is_interrupted_and_resumed_like_segmentation(tiny_cell, stop_after, changes, figures) -> None:
     whole, cut = tiny_cell("whole", **changes), tiny_cell("cut", **changes, compute={"checkpoint_every": 2})
     expected = train_cell(whole, CPU)
-    assert figures <= expected.keys() and (whole.folder / "predictions.png").is_file()
+    assert figures <= expected.keys() <= {*known_metrics(whole.recipe, class_names(whole.recipe.data))}
+    assert (whole.folder / "predictions.png").is_file()
     stop_after(5)
     with pytest.raises(Stopped):
         train_cell(cut, CPU)
