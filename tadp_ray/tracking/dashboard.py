@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from tadp_ray.errors import UserError
+from tadp_ray.tracking import tied
 from tadp_ray.tracking.store import Store
 
 STARTUP_SECONDS = 120
@@ -36,7 +37,9 @@ def dashboard(store: Store, host: str = "127.0.0.1", port: int = 5000, tell: Cal
 
 @contextmanager
 def serve(store: Store, host: str, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """An MLflow server over a store's database, as (address, process) once it answers; stopped with the block.
+    """An MLflow server over a store's database, as (address, process) once it answers.
+
+    It is stopped with the block, and ends by itself when this process dies, however that happens.
 
     Raises:
         UserError: the port is taken, or the server does not come up.
@@ -55,17 +58,19 @@ def serve(store: Store, host: str, port: int) -> Iterator[tuple[str, subprocess.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONWARNINGS": "ignore",
     }
-    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-P", tied.__file__]
+    command += [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     command += ["--uvicorn-opts", "--log-level warning"]
     if store.database:
         command += ["--default-artifact-root", (store.database.parent / "mlartifacts").as_uri()]
     # Standard output is for answers; what a server says of itself is none.
-    process = subprocess.Popen(command, env=environment, stdout=2, start_new_session=True)
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=2, start_new_session=True)
     try:
         await_answer(address, process)
         yield address, process
     finally:
         stop(process, signal.SIGTERM)
+        process.stdin.close()
 
 
 def stop(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
@@ -85,11 +90,13 @@ def await_answer(address: str, process: subprocess.Popen[bytes]) -> None:
         UserError: it ended, or says nothing for `STARTUP_SECONDS`.
     """
     deadline = time.monotonic() + STARTUP_SECONDS
+    # Our own server is never behind a proxy, whatever address it listens on.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise UserError(f"the MLflow server ended with exit code {process.returncode}; what it said stands above")
         try:
-            urllib.request.urlopen(f"{address}/health", timeout=2).close()  # noqa: S310 - our own server
+            direct.open(f"{address}/health", timeout=2).close()
             return
         except OSError:
             time.sleep(0.2)
