@@ -59,11 +59,13 @@ def sweep(
             return
 
         from tadp_ray.sweep.engine import run_plan
+        from tadp_ray.tracking.query import held
 
         run, whole = run_plan(plan, store, address, console)
         show_answer(store, run, spec, plan.cells, plan.folder)
         if not whole:
             raise typer.Exit(1)
+        held(store, plan.asked)
 
 
 def train(
@@ -89,16 +91,16 @@ def train(
 
         from tadp_ray.sweep.engine import run_plan
         from tadp_ray.sweep.plan import plan_one
-        from tadp_ray.tracking.query import finished
+        from tadp_ray.tracking.query import held
         from tadp_ray.tracking.store import open_store
 
         plan, store = plan_one(recipe, changes or (), seed), open_store(tracking_uri)
         show_remarks(plan)
         _, whole = run_plan(plan, store, address, console)
         (cell,) = plan.cells
-        found = finished(store, [cell.fingerprint])
         if not whole:
             raise UserError(f"the training failed; {cell.folder / 'journal.jsonl'} says why in its last line")
+        found = held(store, [cell])
         for name, value in found[cell.fingerprint].metrics.items():
             if name not in ("loss", "learning_rate", "seconds_per_step"):
                 console.print(f"{name:<32}{value:>14.6g}", highlight=False)

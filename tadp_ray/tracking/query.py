@@ -123,6 +123,21 @@ def shown(name: str, code: Mapping[str, str]) -> str:
     return found[:7] + "+dirty" * found.endswith("+dirty") if name == "commit" else found
 
 
+def held(store: Store, cells: Sequence[Cell]) -> dict[str, CellRow]:
+    """Cells that have just been trained, by fingerprint.
+
+    Raises:
+        UserError: MLflow has lost one meanwhile.
+    """
+    found = finished(store, [cell.fingerprint for cell in cells])
+    if lost := [cell for cell in cells if cell.fingerprint not in found]:
+        raise UserError(
+            f"MLflow at {store.shown} does not hold {len(lost)} finished cell(s) any more, such as {lost[0].name}: their runs "
+            "or their experiment were deleted there; run this again, which sends their journals and trains nothing twice"
+        )
+    return found
+
+
 def rows(store: Store, experiment: str, scale: str) -> list[CellRow]:
     """Every cell of one experiment at one scale, whatever became of it, oldest first."""
     found = store.client.get_experiment_by_name(experiment)

@@ -12,7 +12,7 @@ import pytest
 from tadp_ray.errors import UserError
 from tadp_ray.tracking import journal_run
 from tadp_ray.tracking.journal_run import flatten
-from tadp_ray.tracking.query import finished, rows
+from tadp_ray.tracking.query import finished, held, rows
 from tadp_ray.tracking.sender import TRACEBACK, Sender, replay
 from tadp_ray.tracking.source import Source, cell_source
 from tadp_ray.tracking.sweep_run import attach, end_parent, parent
@@ -181,6 +181,21 @@ def test_a_run_deleted_in_mlflow_is_made_anew_and_holds_all(store, make_cell, jo
     (second,) = rows(store, "prec_recall", "pocket")
     assert second.run_id != first.run_id and second.status == "FINISHED"
     assert second.metrics == {"loss": 1 / 3, "miou": 50.0} and said == []
+
+
+def test_a_finished_cell_that_mlflow_lost_is_missed_at_the_end(store, make_cell, journals) -> None:
+    cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
+    journals.start(cell)
+    journals.finish(cell, miou=50.0)
+    replay(store, cell_source(sweep, cell))
+    assert held(store, [cell])[cell.fingerprint].metrics == {"miou": 50.0}
+    store.client.delete_run(held(store, [cell])[cell.fingerprint].run_id)
+    with pytest.raises(
+        UserError, match="does not hold 1 finished cell.* any more, such as precision=0.5 .*run this again"
+    ):
+        held(store, [cell])
+    replay(store, cell_source(sweep, cell))
+    assert held(store, [cell])[cell.fingerprint].metrics == {"miou": 50.0}
 
 
 def test_a_database_that_is_replaced_is_told(store, empty_database, make_cell, journals, capfd) -> None:
