@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from tadp_ray.data.images import read_image
+from tadp_ray.data.images import read_region
 from tadp_ray.data.transforms import to_tensor
 from tadp_ray.errors import UserError
 from tadp_ray.metrics.localisation import diffuseness, even, localisation
@@ -152,9 +152,9 @@ def read_truth(path: Path, size: tuple[int, int]) -> np.ndarray:
     """The pixels of a thing, bool (H, W): those of a picture that are not black.
 
     Raises:
-        UserError: it cannot be read, has another size, or is all black.
+        UserError: it cannot be read, is in a lossy format, has another size, or is all black.
     """
-    truth = read_image(path).any(axis=2)
+    truth = read_region(path)
     if truth.shape != size:
         raise UserError(f"{path}: is {truth.shape[1]} x {truth.shape[0]}, but the image is {size[1]} x {size[0]}")
     if not truth.any():

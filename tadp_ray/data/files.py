@@ -81,9 +81,10 @@ class Layout:
         sample = Sample(id=name, image=image, **self.read(self.truths[name]))
         for what, pixels in (("label map", sample.mask), ("depth map", sample.depth)):
             if pixels is not None and pixels.shape != image.shape[:2]:
+                turned = ", as its EXIF orientation turns it" * is_turned(self.images[name])
                 raise UserError(
                     f"{self.truths[name]}: {what} is {pixels.shape}, its image {self.images[name]} is {image.shape[:2]} "
-                    "(height, width); they must be of one size"
+                    f"(height, width{turned}); they must be of one size"
                 )
         if sample.boxes is not None:
             self._check_boxes(sample)

@@ -66,7 +66,20 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         UserError: the file is truncated, no image, or has more than 8 bits a channel.
     """
-    found = _decode(path)
+    return _photograph(path, _decode(path))
+
+
+def read_region(path: Path) -> np.ndarray:
+    """The pixels of a picture that are not black, bool (H, W).
+
+    Raises:
+        UserError: the file cannot be read as a photograph, or is of a format that makes black pixels nearly black.
+    """
+    return _photograph(path, _decode_exact(path, "a map of a region")).any(axis=2)
+
+
+def _photograph(path: Path, found: Decoded) -> np.ndarray:
+    """A decoded image as uint8 (H, W, 3) RGB."""
     image = found.image
     if any(";16" in mode for mode in found.raw_modes) or image.mode.startswith(("I", "F")):
         raise UserError(f"{path}: a photograph with more than 8 bits a channel; save it with 8")
@@ -100,10 +113,7 @@ def read_values(path: Path, what: str) -> np.ndarray:
     Raises:
         UserError: the file is truncated, no image, has several channels or pictures, or may have changed the values.
     """
-    found = _decode(path)
-    lossy = found.format if found.format in LOSSY else found.compression if "jpeg" in found.compression else ""
-    if lossy:
-        raise UserError(f"{path}: {what} in {lossy.upper()}, which changes values; write it anew as PNG")
+    found = _decode_exact(path, what)
     if found.frames > 1:
         raise UserError(f"{path}: holds {found.frames} pictures where {what} is one; save that one as PNG")
     if found.image.mode not in ("L", "P", "1", "I", "I;16", "I;16B", "I;16L"):
@@ -197,6 +207,15 @@ def is_turned(path: Path) -> bool:
             return _orientation(image) in TURNS
     except UnidentifiedImageError:
         return False
+
+
+def _decode_exact(path: Path, what: str) -> Decoded:
+    """The same of a file that holds `what`, whose values no format may change."""
+    found = _decode(path)
+    lossy = found.format if found.format in LOSSY else found.compression if "jpeg" in found.compression else ""
+    if lossy:
+        raise UserError(f"{path}: {what} in {lossy.upper()}, which changes values; write it anew as PNG")
+    return found
 
 
 def _decode(path: Path) -> Decoded:

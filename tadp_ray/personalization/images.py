@@ -16,6 +16,7 @@ from tadp_ray.captions.describe import class_list
 from tadp_ray.config.personalization import FolderImages, SceneImages
 from tadp_ray.data.files import first_few
 from tadp_ray.data.images import read_image
+from tadp_ray.data.names import SYSTEM_FILES
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import to_tensor
 from tadp_ray.errors import UserError
@@ -48,7 +49,8 @@ def read_look(images: SceneImages | FolderImages) -> Look:
         scenes = Scenes("train", images.count, images.seed, images.size, images.style)
         pictures = [scenes[index].image for index in range(len(scenes))]
         return Look(np.stack(pictures), tuple(class_list(scenes.present(index)) for index in range(len(scenes))))
-    found = sorted(path for path in glob.glob(images.files, recursive=True) if Path(path).is_file())
+    files = (path for path in glob.glob(images.files, recursive=True) if Path(path).is_file())
+    found = sorted(path for path in files if Path(path).name.lower() not in SYSTEM_FILES)
     if len(found) < images.count:
         there = f" ({first_few([Path(path).name for path in found])})" if found else ""
         raise UserError(

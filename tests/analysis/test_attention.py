@@ -63,7 +63,7 @@ def test_bad_input_is_refused_in_one_message(scene: tuple[Path, Path, str], tmp_
         ((image, " "), "the prompt has no words"),
         ((image, "a cat", "--mask", truth), "expected WORD=PICTURE"),
         ((image, "a cat", "--mask", f"cat={small}"), "is 5 x 4, but the image is 64 x 64"),
-        ((tmp_path / "none.png", "a cat"), "cannot be read as an image"),
+        ((tmp_path / "none.png", "a cat"), "none.png: there is no such file"),
     ):
         result = invoke(*words, "--out", tmp_path / "out")
         assert result.exit_code == 2 and said in result.stderr, result.output

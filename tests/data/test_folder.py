@@ -111,6 +111,14 @@ def test_a_turned_photograph_lies_on_its_label_map(photos: Path) -> None:
     by_contents = hashlib.sha256(repr((settings, files)).encode()).hexdigest()
     assert after.digest() != by_contents
 
+    exif[ExifTags.Base.Orientation] = 6
+    with Image.open(photos / "train/b.png") as image:
+        image.save(photos / "train/b.png", exif=exif)
+    with pytest.raises(
+        UserError, match=r"is \(48, 40\) \(height, width, as its EXIF orientation turns it\); they must"
+    ):
+        opened(data(photos), "train")
+
     exif[ExifTags.Base.Orientation] = 1
     with Image.open(photos / "train/b.png") as image:
         image.save(photos / "train/b.png", exif=exif)

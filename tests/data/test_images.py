@@ -17,6 +17,7 @@ from tadp_ray.data.images import (
     read_depth,
     read_image,
     read_mask,
+    read_region,
     read_rgba,
 )
 from tadp_ray.errors import UserError
@@ -138,6 +139,8 @@ def test_formats_that_change_values_hold_no_labels_and_no_depth(tmp_path: Path, 
         read_mask(tmp_path / name, class_table(9, (), False), "is bad")
     with pytest.raises(UserError, match=said):
         read_depth(tmp_path / name)
+    with pytest.raises(UserError, match="a map of a region in"):
+        read_region(tmp_path / name)
     assert (read_image(tmp_path / name) == 7).all()
 
 
