@@ -18,7 +18,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from tadp_ray.addresses import holds_secret
 from tadp_ray.config.data import AugmentConfig, CaptionConfig, DataConfig, ScenesData
 from tadp_ray.config.model import TASK_OF_HEAD, ModelConfig
-from tadp_ray.config.vocabulary import METRIC, OPEN_ADDRESS, Place, PlaceText, Scale, TaskName, Vocabulary
+from tadp_ray.config.vocabulary import METRIC, OPEN_ADDRESS, MatchRule, Place, PlaceText, Scale, TaskName, Vocabulary
 
 MAX_POINTS = 10_000
 """Most places of a table."""
@@ -215,7 +215,6 @@ class Recipe(Vocabulary):
 
     @model_validator(mode="after")
     def _weights_stated(self) -> "Recipe":
-        """A data set of the paper, or photographs, must not be scored with the pocket model by silence."""
         if self.data.kind != "scenes" and "weights" not in self.model.model_fields_set:
             raise ValueError(
                 f"data.kind: {self.data.kind} needs model.weights to be stated: a Stable Diffusion, or pocket if that is meant"
@@ -344,9 +343,6 @@ class PublishedLine(Vocabulary):
     r: float = Field(ge=-1, le=1, description="Pearson's correlation")
 
 
-MatchRule = Literal["recorded", "exact", "synonyms", "similar"]
-
-
 class FigureConfig(Vocabulary):
     """A picture of results by image: points, the line of least squares and its band, one panel per row of the table."""
 
@@ -357,10 +353,9 @@ class FigureConfig(Vocabulary):
     )
     match: MatchRule | dict[Scale, MatchRule] = Field(
         "recorded",
-        description="recall: by which rule a caption's words name a class, perhaps another at each scale. similar: each word "
-        "through the text encoder of the recipe's weights, cosine of at least 0.9 to a name (S, Figure S5); exact: exact "
-        "words; synonyms: everyday ones too; recorded: as trainings note it, by the names that a text was made of, else by "
-        "synonyms. Nothing is trained otherwise",
+        description="by which rule a caption's words name a class, perhaps another at each scale. similar: each word through the "
+        "text encoder of the recipe's weights, cosine of at least 0.9 to a name (S, Figure S5); exact: exact words; synonyms: "
+        "everyday ones too; recorded: as trainings note it, by the names that a text was made of, else by synonyms",
     )
     published: PublishedLine | None = None
 

@@ -34,6 +34,9 @@ Maps = Literal["none", "cross", "cross+self"]
 Style = Literal["photo", "night", "watercolor", "comic"]
 
 
+MatchRule = Literal["recorded", "exact", "synonyms", "similar"]
+
+
 BACKGROUND = "background"
 """The class of what belongs to no other class, where a data set has it (Pascal VOC)."""
 
