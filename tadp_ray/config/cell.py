@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.fingerprint import DEFAULTS, but_threads, changed, sha256_of
 from tadp_ray.config.load import KeyPath, set_key, validate
-from tadp_ray.config.schema import ComputeConfig, Recipe, Sweep
+from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.vocabulary import Scale, Vocabulary
 
 # Where things lie and what they run on: the contents of data, weights and captions count by their digests instead.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import ray
 from ray.autoscaler.sdk import request_resources
 
-from tadp_ray.config.schema import ComputeConfig
+from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
 
 # Local Ray keeps no tensors in its object store: cells read their data from disk.

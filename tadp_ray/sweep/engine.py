@@ -13,7 +13,7 @@ from ray.tune.schedulers import ASHAScheduler
 from rich.console import Console
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import ComputeConfig
+from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
 from tadp_ray.errors import UserError
 from tadp_ray.sweep import worker

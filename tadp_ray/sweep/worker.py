@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import ComputeConfig
+from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.address import RAY, Remote
 from tadp_ray.sweep.cluster import share

@@ -7,7 +7,7 @@ import pytest
 from ray.exceptions import RaySystemError
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import ComputeConfig
+from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
 from tadp_ray.sweep import nodes as nodes_module
 from tadp_ray.sweep.cluster import concurrency, grow, joined
