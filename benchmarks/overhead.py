@@ -65,7 +65,9 @@ def forget(weights: str) -> None:
 def start_reads(cells: Sequence[Cell]) -> str:
     """`15.2, 0.0, ... MiB`: what each cell's process had read from disk before its first step, in order of starts."""
     by_start = sorted(cells, key=lambda cell: next(read_journal(cell.folder))["time"])
-    return ", ".join(f"{final_metrics(cell.folder)['start_read_mib']:.1f}" for cell in by_start) + " MiB"
+    return (
+        ", ".join(f"{final_metrics(cell.folder, cell.fingerprint)['start_read_mib']:.1f}" for cell in by_start) + " MiB"
+    )
 
 
 def by_sweep(file: Path, storage: Path, changes: Sequence[str]) -> float:
@@ -116,7 +118,7 @@ def telling(cells: Sequence[Cell], folder: Path) -> tuple[float, float]:
                     began, shipped = time.process_time(), record["time"]
                     run.ship()
                     sending += time.process_time() - began
-    whole = sum(final_metrics(cell.folder)["seconds"] for cell in cells)
+    whole = sum(final_metrics(cell.folder, cell.fingerprint)["seconds"] for cell in cells)
     return writing / whole, sending / whole
 
 
@@ -132,7 +134,7 @@ def report(file: Path, folder: Path, changes: Sequence[str], at_once: int, plain
     print(f"  {warm:.1f} s from a cell's start to its first step (model, data, latents), median")
     print(f"  {between:.1f} s between two cells, median")
     print(f"  {by_sweep(file, folder, changes):.1f} s for a second run")
-    metrics = [final_metrics(cell.folder) for cell in cells]
+    metrics = [final_metrics(cell.folder, cell.fingerprint) for cell in cells]
     print(f"  {max(m['seconds'] for m in metrics):.1f} s for the longest cell")
     print(f"  {start_reads(cells)} read from disk at the starts of the cells, one after the other")
     stall = max(m["checkpoint_seconds"] / m["seconds"] for m in metrics)
@@ -159,7 +161,7 @@ def main() -> None:
         for workers in asked.workers:
             changes = [*asked.set, f"compute.workers={workers}"]
             swept = report(asked.experiment, Path(folder) / f"workers{workers}", changes, at_once, plainly)
-            same = swept == [final_metrics(cell.folder)["miou"] for cell in plain]
+            same = swept == [final_metrics(cell.folder, cell.fingerprint)["miou"] for cell in plain]
             print(f"  the same mIoU in every digit: {'yes' if same else 'NO'}", flush=True)
 
 

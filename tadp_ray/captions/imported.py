@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
 from tadp_ray.captions.check import SHOWN, flaws
-from tadp_ray.captions.store import CaptionStore, read_store
+from tadp_ray.captions.store import CaptionStore, read_any
 from tadp_ray.errors import UserError
 from tadp_ray.files import without_ending
 
@@ -19,7 +19,7 @@ FORMS = (
 
 
 def import_store(path: Path, ids: Collection[str] | None = None) -> CaptionStore:
-    """A caption file of either form as a store; its header says of which file it is made and what was left out.
+    """A caption file of any form that is read as a store; its header says of which file it is made and what was left out.
 
     Captions stay as they are, trailing spaces included; only one that an image has twice is kept once.
 
@@ -32,7 +32,9 @@ def import_store(path: Path, ids: Collection[str] | None = None) -> CaptionStore
         UserError: the file is broken, holds captions that are empty or no text, is for other images altogether, or two of
             its keys mean one image.
     """
-    store = read_store(path)
+    store = read_any(path)
+    if not store.captions:
+        raise UserError(f"{path}: holds no caption; write or copy it again")
     if problems := flaws(store):
         more = [f"and {len(problems) - SHOWN} more captions"] if len(problems) > SHOWN else []
         raise UserError("\n".join([*problems[:SHOWN], *more]))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tadp_ray.captions import forms
 from tadp_ray.errors import UserError
 from tadp_ray.files import composed, write_text
 
@@ -87,34 +88,68 @@ def read_store(path: Path) -> CaptionStore:
       class names were put together with `"names": [str]`.
 
     Ids are in one spelling, Unicode NFC, as those of data sets are. UserError naming the file and the place where it is torn
-    or has another shape.
+    or has another shape, and what it is then.
     """
-    try:
-        # Some editors put a byte order mark in front.
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such caption store; set caption.store to an existing file") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UserError(
-            f"{path}: not a caption store, byte {error.object[error.start]:#04x} in line {line} is not UTF-8 text; convert "
-            "the file if it is text, e.g. with iconv -f LATIN1 -t UTF-8"
-        ) from error
+    text = forms.read_text(path)
     first, _, rest = text.partition("\n")
-    if '"caption_store"' in first and isinstance(header := _parse(first, path, 1), dict) and "caption_store" in header:
+    if (
+        '"caption_store"' in first
+        and isinstance(header := forms.parse(first, path), dict)
+        and "caption_store" in header
+    ):
         return _read_lines(header, rest, path)
-    published = _parse(text, path, 1)
-    if not isinstance(published, dict):
+    if kind := forms.foreign(text):
+        what = {"csv": "a table apart by commas", "lines": "one object a line"}[kind]
+        raise UserError(f"{path}: not a caption store but {what}; tadp-ray caption import {path} --out captions.jsonl")
+    published = forms.parse(text, path)
+    if not isinstance(published, dict) or {"images", "annotations"} <= published.keys():
         raise UserError(
-            f'{path}: expected one JSON object {{id: {{"captions": [...]}}}}, not a {type(published).__name__}'
+            f'{path}: expected one JSON object {{id: {{"captions": [...]}}}}, not {forms.described(published)}; write it as '
+            f"{forms.EXAMPLES}, and run tadp-ray caption import"
         )
-    captions: dict[str, tuple[str, ...]] = {}
     for key, entry in published.items():
-        if composed(key) in captions:
+        if isinstance(entry, str):
+            raise UserError(
+                f'{path}, id {key!r}: expected an object with "captions": [at least one string], not a text alone; '
+                f"tadp-ray caption import {path} --out captions.jsonl"
+            )
+    return _of_object(published, path)
+
+
+def read_any(path: Path) -> CaptionStore:
+    """Read a caption store, or what can be made one without loss.
+
+    That is `{id: "text"}`; a table apart by commas, whose header names the images `file_name`, `image` or `id` and the captions
+    `caption` or `text`; or one object of these names a line. An image may have several rows.
+
+    UserError as in `read_store`.
+    """
+    text = forms.read_text(path)
+    if kind := forms.foreign(text):
+        captions: dict[str, list[str]] = {}
+        for place, image, said in (forms.table_rows if kind == "csv" else forms.object_rows)(text, path):
+            if not isinstance(image, str) or not image:
+                raise UserError(f"{path}, {place}: an image's name must be a string, not {image!r:.80}")
+            texts = strings(said if isinstance(said, list) else [said], path, place)
+            captions.setdefault(identity(image, path), []).extend(texts)
+        return CaptionStore({image: tuple(texts) for image, texts in captions.items()}, path=path)
+    if text.lstrip().startswith("{") and '"caption_store"' not in text.partition("\n")[0]:
+        found = forms.parse(text, path)
+        if any(isinstance(entry, str) for entry in found.values()) and not {"images", "annotations"} <= found.keys():
+            whole = {key: {"captions": [entry]} if isinstance(entry, str) else entry for key, entry in found.items()}
+            return _of_object(whole, path)
+    return read_store(path)
+
+
+def _of_object(entries: Mapping[str, object], path: Path) -> CaptionStore:
+    captions: dict[str, tuple[str, ...]] = {}
+    for key, entry in entries.items():
+        image_id = identity(key, path)
+        if image_id in captions:
             raise UserError(
                 f"{path}: {key!r} stands there in two spellings of its accents; keep one of the two entries"
             )
-        captions[composed(key)] = _captions(entry, path, f"id {key!r}")
+        captions[image_id] = captions_of(entry, path, f"id {key!r}")
     return CaptionStore(captions, path=path)
 
 
@@ -123,19 +158,18 @@ def _read_lines(header: dict[str, object], rest: str, path: Path) -> CaptionStor
         raise UserError(f"{path}, line 1: caption_store {header['caption_store']!r} is unknown, expected {VERSION}")
     captions: dict[str, tuple[str, ...]] = {}
     names: dict[str, tuple[str, ...]] = {}
-    # Not splitlines: JSON may hold other Unicode line breaks unescaped inside a caption.
-    for number, line in enumerate(rest.removesuffix("\n").split("\n") if rest else [], start=2):
+    for number, line in enumerate(forms.lines_of(rest) if rest.strip() else [], start=2):
         place = f"line {number}"
-        entry = _parse(line, path, number)
-        texts = _captions(entry, path, place)
-        image_id = composed(entry["id"]) if isinstance(entry.get("id"), str) else None
+        entry = forms.parse(line, path, number)
+        texts = captions_of(entry, path, place)
+        image_id = identity(entry["id"], path) if isinstance(entry.get("id"), str) else None
         if image_id is None or image_id in captions:
             raise UserError(
-                f'{path}, {place}: "id" must be a string not seen on a line before, not {entry.get("id")!r}'
+                f'{path}, {place}: "id" must be a string not seen on a line before, not {entry.get("id")!r:.80}'
             )
         captions[image_id] = texts
         if "names" in entry:
-            names[image_id] = _strings(entry["names"], path, f"{place}, names")
+            names[image_id] = strings(entry["names"], path, f"{place}, names")
     # A file cut exactly between two lines parses well; only the count gives it away.
     if header.get("images") != len(captions):
         raise UserError(
@@ -145,39 +179,23 @@ def _read_lines(header: dict[str, object], rest: str, path: Path) -> CaptionStor
     return CaptionStore(captions, header, path, names)
 
 
-def _parse(text: str, path: Path, first_line: int) -> object:
-    try:
-        return json.loads(text, object_pairs_hook=_distinct)
-    except json.JSONDecodeError as error:
-        line = first_line + error.lineno - 1
-        raise UserError(
-            f"{path}, line {line}, column {error.colno}: broken JSON ({error.msg}); the file may have been cut short, "
-            "write or copy it again"
-        ) from error
-    except KeyError as error:
-        raise UserError(f"{path}: {error.args[0]!r} stands there twice; keep one of the two entries") from None
+def identity(image_id: str, path: Path) -> str:
+    """An image's id in its one spelling; it must be text as captions are (UserError)."""
+    return composed(forms.check_text(image_id, path, "an id"))
 
 
-def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object; of two equal keys, JSON readers silently drop the first."""
-    found: dict[str, object] = {}
-    for key, value in pairs:
-        if key in found:
-            raise KeyError(key)
-        found[key] = value
-    return found
-
-
-def _captions(entry: object, path: Path, place: str) -> tuple[str, ...]:
+def captions_of(entry: object, path: Path, place: str) -> tuple[str, ...]:
+    """The captions in an image's entry, at least one (UserError)."""
     texts = entry.get("captions") if isinstance(entry, dict) else None
     if not isinstance(texts, list) or not texts:
         raise UserError(
             f'{path}, {place}: expected an object with "captions": [at least one string], not {entry!r:.80}'
         )
-    return _strings(texts, path, f"{place}, captions")
+    return strings(texts, path, f"{place}, captions")
 
 
-def _strings(texts: object, path: Path, place: str) -> tuple[str, ...]:
+def strings(texts: object, path: Path, place: str) -> tuple[str, ...]:
+    """A list of strings that can be written again (UserError)."""
     if not isinstance(texts, list):
         raise UserError(f"{path}, {place}: expected a list of strings, not {texts!r:.80}")
     for number, text in enumerate(texts, 1):
@@ -186,4 +204,5 @@ def _strings(texts: object, path: Path, place: str) -> tuple[str, ...]:
                 f"{path}, {place}: number {number} is a {type(text).__name__}, {text!r:.80}, where a string belongs; "
                 "write its text alone, in quotes"
             )
+        forms.check_text(text, path, place)
     return tuple(texts)

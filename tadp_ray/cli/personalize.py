@@ -53,8 +53,8 @@ def personalize(
 
         store = open_store(tracking_uri)
         with told_to_mlflow(store, job):
-            if final_metrics(job.folder) is None:
+            if final_metrics(job.folder, job.fingerprint) is None:
                 run_job(job, address, console)
-        for name, value in final_metrics(job.folder).items():
+        for name, value in final_metrics(job.folder, job.fingerprint).items():
             say(f"{name:<32}{value:>14.6g}")
         say(f"result and samples.png in {job.folder}")

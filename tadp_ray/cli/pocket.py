@@ -53,7 +53,7 @@ def pretrain(
             "version.transformers",
         )
         known = {name: fact for name in told_of if (fact := provenance().get(f"tadp.{name}"))}
-        figures = final_metrics(folder / WORK) or {}
+        figures = final_metrics(folder / WORK, plan.fingerprint) or {}
         write_card(folder, folder / WORK, plan, figures, f"tadp-ray pocket pretrain FOLDER {options}", known)
 
 

@@ -32,7 +32,7 @@ WeightsOption = Annotated[str, typer.Option(help="Whose tokenizer counts: pocket
 
 @app.command("import")
 def import_captions(
-    file: Annotated[Path, typer.Argument(help="A published caption file (JSON), or a store.")],
+    file: Annotated[Path, typer.Argument(help="A published caption file, {id: text}, CSV, or an object a line.")],
     out: OutOption,
     data: DataOption = None,
     root: RootOption = None,
@@ -40,6 +40,9 @@ def import_captions(
     images: ImagesOption = None,
 ) -> None:
     """Bring a caption file into the form of a store.
+
+    A table's header names the images `image`, `file_name` or `id`, and the captions `caption` or `text`; so do objects, one
+    a line.
 
     Given images, its keys become their ids, and what belongs to none of them is left out.
     """

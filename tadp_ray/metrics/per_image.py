@@ -1,11 +1,13 @@
 """What each image of a validation split adds to a cell's score: a file of JSON lines, and the score of any choice of them.
 
-The first line says what was scored: task, class names, number of images. Every other line is an image: its id, its prompt,
-precision and recall of the names in the prompt (null where none is said, or shown), and what the task's metrics say of it.
+The first line says what was scored: the training's fingerprint, task, class names, number of images. Every other line is an
+image: its id, its prompt, precision and recall of the names in the prompt (null where none is said, or shown), and what the
+task's metrics say of it.
 Needs no torch.
 """
 
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,30 +31,45 @@ FIGURES = ("delta1", "delta2", "delta3", "abs_rel", "sq_rel", "rmse", "rmse_log"
 """Of depth."""
 
 
-def write_per_image(path: Path, task: str, classes: Iterable[str], images: Iterable[Mapping[str, Any]]) -> None:
+def write_per_image(
+    path: Path, fingerprint: str, task: str, classes: Iterable[str], images: Iterable[Mapping[str, Any]]
+) -> None:
     """Write the file, whole or not at all."""
     lines = [json.dumps(image, ensure_ascii=False) for image in images]
-    header = {"per_image": 1, "task": task, "classes": list(classes), "images": len(lines)}
+    facts = {"fingerprint": fingerprint, "task": task, "classes": list(classes)}
+    header = {"per_image": 1, **facts, "images": len(lines), "crc32": checksum(facts, lines)}
     write_text(path, "\n".join([json.dumps(header, ensure_ascii=False), *lines]) + "\n")
 
 
-def read_per_image(path: Path) -> "PerImage":
-    """The images of a file.
+def checksum(facts: Mapping[str, Any], lines: Iterable[str]) -> int:
+    """CRC-32 of what was scored and of every image's line."""
+    return zlib.crc32("\n".join([json.dumps(facts), *lines]).encode())
+
+
+def read_per_image(path: Path, fingerprint: str) -> "PerImage":
+    """The images of the file of a training.
 
     Raises:
-        UserError: it is cut short, or of another kind.
+        UserError: it is cut short, of another kind, or of another training.
     """
     try:
         # Not splitlines: a prompt may hold other Unicode line breaks, which JSON leaves as they are.
-        header, *images = [json.loads(line) for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n")]
-        if header["per_image"] != 1 or header["images"] != len(images):
-            raise ValueError(f"{len(images)} lines of version {header['per_image']}, not {header['images']} of 1")
+        first, *lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        header = json.loads(first)
+        if header["per_image"] != 1 or header["images"] != len(lines):
+            raise ValueError(f"{len(lines)} lines of version {header['per_image']}, not {header['images']} of 1")
+        facts = {name: header[name] for name in ("fingerprint", "task", "classes")}
+        if facts["fingerprint"] != fingerprint:
+            raise ValueError(f"of training {facts['fingerprint']:.16}, not of {fingerprint:.16}")
+        if header["crc32"] != checksum(facts, lines):
+            raise ValueError("it does not hold what was written")
+        images = tuple(json.loads(line) for line in lines)
         for number, image in enumerate(images, 2):
             if absent := [key for key in ("id", *KEYS[header["task"]]) if key not in image]:
                 raise ValueError(f"line {number} lacks {', '.join(absent)}")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not a whole file of per-image results ({error}); train the cell anew") from None
-    return PerImage(header["task"], tuple(header["classes"]), tuple(images))
+    return PerImage(facts["task"], tuple(facts["classes"]), images)
 
 
 @dataclass(frozen=True)

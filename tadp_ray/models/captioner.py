@@ -14,6 +14,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from transformers.utils import logging as transformers_logging
 
 from tadp_ray.errors import UserError
+from tadp_ray.models.tensors import not_finite
 from tadp_ray.models.weights import contents_digest, from_hub
 
 FETCHED = ["*.json", "*.txt", "*.model", "*.safetensors"]
@@ -113,6 +114,10 @@ class Captioner:
             raise UserError(
                 f"--model {settings.model}: its weights lack {len(found['missing_keys'])} tensors of the architecture in "
                 f"config.json, such as {min(found['missing_keys'])}; copy all files of one model"
+            )
+        if name := not_finite(network.state_dict()):
+            raise UserError(
+                f"--model {settings.model}: {name} in {folder} holds NaN or infinity; fetch the weights again"
             )
         self._network = network.to(device).eval().requires_grad_(False)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -14,6 +14,7 @@ from tadp_ray.captions.templates import SINGLE, TEMPLATES
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.errors import UserError
 from tadp_ray.files import drafted
+from tadp_ray.models.tensors import is_finite, read_foreign
 
 EMBEDDING_TOKENS = 20
 """Length that the published class embeddings were made with."""
@@ -72,11 +73,19 @@ def read_class_embeddings(path: Path, classes: Sequence[str], width: int) -> dic
             "leave the key out"
         )
     try:
-        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-        vectors = found["embeddings"] if isinstance(found, dict) else found
-        shape = tuple(vectors.shape)
-    except Exception as error:  # whatever a damaged file makes the readers raise
-        raise UserError(f"caption.embeddings={str(path)!r}: cannot be read as class embeddings ({error})") from None
+        found = read_foreign(path)
+    except UserError as error:
+        raise UserError(f"caption.embeddings: {error}, or make it with tadp-ray caption class-embeddings") from None
+    vectors = found.get("embeddings") if isinstance(found, dict) else found
+    if not isinstance(vectors, Tensor) or not vectors.is_floating_point():
+        raise UserError(
+            f"caption.embeddings={str(path)!r}: holds no vectors of classes; make them with tadp-ray caption class-embeddings"
+        )
+    if not is_finite(vectors):
+        raise UserError(
+            f"caption.embeddings={str(path)!r}: holds NaN or infinity; make it with tadp-ray caption class-embeddings"
+        )
+    shape = tuple(vectors.shape)
     if shape != (len(classes), width):
         raise UserError(
             f"caption.embeddings={str(path)!r}: holds {shape}, but this data set has {len(classes)} classes and this model's "

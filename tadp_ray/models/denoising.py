@@ -24,9 +24,12 @@ def load_scheduler(weights: str) -> SchedulerMixin:
             f"weights={weights!r}: {path} is missing: it says what the U-Net predicts and how noise is added; name a whole "
             "diffusers folder"
         )
-    name = json.loads(path.read_text()).get("_class_name")
+    try:
+        name = json.loads(path.read_bytes())["_class_name"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: names no scheduler as _class_name ({error!r}); fetch or write it again") from None
     kind = getattr(diffusers, str(name), None)
-    if kind is None:
+    if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
         raise UserError(f"{path}: _class_name={name!r}: diffusers knows no such scheduler")
     scheduler = kind.from_pretrained(path.parent)
     if scheduler.config.prediction_type not in ("epsilon", "v_prediction", "sample"):

@@ -1,5 +1,7 @@
 """Loads a Stable Diffusion of any size from any usual place. Nothing here knows which scale it serves."""
 
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,14 +11,17 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, ModelMixin, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from tadp_ray.errors import UserError
+from tadp_ray.models.tensors import not_finite
 from tadp_ray.models.weights import LAYOUT, locate
 
+UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, SafetensorError, SingleFileComponentError)
+"""What the loaders raise of a file that is damaged, missing or of another making."""
 LEVELS = 4
 """Sizes of the U-Net's feature maps."""
 
@@ -113,12 +118,15 @@ def load_diffusion(weights: str) -> Diffusion:
     transformers_logging.set_verbosity_error()
     try:
         parts = load_single_file(path) if path.is_file() else load_folder(path)
-    except (UserError, OSError, RuntimeError, KeyError, ValueError, SafetensorError, SingleFileComponentError) as error:
-        mend = (
-            "its configuration comes from the hub; without a network name a diffusers folder"
-            if path.is_file()
-            else LAYOUT
-        )
+        check_finite(path, dict(zip(("vae", "unet", "text_encoder"), parts, strict=False)))
+    except UserError as error:
+        raise UserError(f"model.weights={weights!r}: {path} cannot be loaded: {error}") from None
+    except UNREADABLE as error:
+        mend = LAYOUT
+        if path.is_file():
+            mend = "its configuration comes from the hub; without a network name a diffusers folder"
+        if path.suffix in (".ckpt", ".pt", ".bin"):
+            mend += "; what holds more than tensors is not read, get it as .safetensors"
         raise UserError(f"model.weights={weights!r}: {path} cannot be loaded ({error}); {mend}") from None
     *networks, tokenizer = parts
     diffusion = Diffusion(*map(frozen, networks), tokenizer)
@@ -155,6 +163,36 @@ def misfits(diffusion: Diffusion) -> str:
     return "; ".join(found)
 
 
+def check_finite(path: Path, networks: Mapping[str, nn.Module]) -> None:
+    """Refuse weights that are no numbers: whatever they touch would be none (UserError, which names file and tensor)."""
+    for part, network in networks.items():
+        if name := not_finite(network.state_dict()):
+            files = sorted((path / part).glob("*.safetensors"))
+            place = next((file for file in files if name in names_in(file)), path if path.is_file() else path / part)
+            raise UserError(f"{place}: {name} of the {part} holds NaN or infinity; fetch or make the weights again")
+
+
+def names_in(file: Path) -> list[str]:
+    """Names of the tensors of a .safetensors file."""
+    with safe_open(file, framework="pt") as tensors:
+        return list(tensors.keys())
+
+
+def weight_variant(folder: Path) -> str | None:
+    """Which of the copies that a part's folder may hold is read: the usual one, or "fp16" where that is the only one.
+
+    Raises:
+        UserError: there are pickled weights alone.
+    """
+    names = [file.name for file in folder.glob("*.safetensors")]
+    if pickled := [] if names else sorted(file.name for file in folder.glob("*.bin")):
+        raise UserError(
+            f"{folder} holds pickled weights alone ({', '.join(pickled)}), which may run code when they are read; get this "
+            "model's .safetensors files"
+        )
+    return "fp16" if names and all(".fp16" in name for name in names) else None
+
+
 def frozen(network: nn.Module) -> nn.Module:
     """The network in float32, in evaluation mode, without gradients."""
     return network.float().eval().requires_grad_(False)
@@ -177,7 +215,8 @@ def load_part(loader: type, path: Path, part: str) -> nn.Module:
         UserError: its tensors are not those of its configuration. For a missing one the loaders would put random numbers,
             leave a surplus one out, and go on.
     """
-    load = partial(loader.from_pretrained, path, subfolder=part, use_safetensors=True, output_loading_info=True)
+    options = {"subfolder": part, "variant": weight_variant(path / part)}
+    load = partial(loader.from_pretrained, path, **options, use_safetensors=True, output_loading_info=True)
     try:
         network, found = load()
     except (RuntimeError, ValueError):
@@ -200,5 +239,9 @@ def load_part(loader: type, path: Path, part: str) -> nn.Module:
 
 def load_single_file(path: Path) -> tuple[Any, ...]:
     """VAE, U-Net, text encoder and tokenizer of a single-file checkpoint; its configuration is fetched from the hub."""
+    if path.suffix == ".safetensors":
+        names_in(path)
+    elif not zipfile.is_zipfile(path):
+        raise UserError("it was cut short, or is no checkpoint; fetch it again, best as .safetensors")
     pipe = StableDiffusionPipeline.from_single_file(path, safety_checker=None)
     return pipe.vae, pipe.unet, pipe.text_encoder, pipe.tokenizer

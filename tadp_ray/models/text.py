@@ -14,8 +14,8 @@ from transformers.utils import logging as transformers_logging
 
 from tadp_ray.captions.alignment import Similarity
 from tadp_ray.errors import UserError
-from tadp_ray.models.diffusion import frozen, load_diffusion, load_part
-from tadp_ray.models.weights import locate
+from tadp_ray.models.diffusion import UNREADABLE, check_finite, frozen, load_diffusion, load_part
+from tadp_ray.models.weights import LAYOUT, locate
 
 CLIP_LENGTH = 77
 """Tokens that Stable Diffusion's text encoder reads, start and end marks included."""
@@ -40,7 +40,13 @@ def load_tokenizer(weights: str) -> tuple[CLIPTokenizer, int]:
                 "vocab.json and merges.txt"
             )
         folder = place / "tokenizer"
-        length = json.loads((place / "text_encoder/config.json").read_text())["max_position_embeddings"]
+        config = place / "text_encoder/config.json"
+        try:
+            length = int(json.loads(config.read_bytes())["max_position_embeddings"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"--weights {weights}: {config} tells no max_position_embeddings ({error!r}); {LAYOUT}"
+            ) from None
     try:
         return CLIPTokenizer.from_pretrained(folder), length - 2
     except (OSError, ValueError) as error:
@@ -96,7 +102,12 @@ def text_similarity(weights: str) -> Similarity:
         tokenizer, encoder = diffusion.tokenizer, diffusion.text_encoder
     else:
         transformers_logging.disable_progress_bar()
-        tokenizer, encoder = load_tokenizer(weights)[0], frozen(load_part(CLIPTextModel, place, "text_encoder"))
+        tokenizer = load_tokenizer(weights)[0]
+        try:
+            encoder = frozen(load_part(CLIPTextModel, place, "text_encoder"))
+        except (UserError, *UNREADABLE) as error:
+            raise UserError(f"--weights {weights}: {place} cannot be loaded ({error}); {LAYOUT}") from None
+        check_finite(place, {"text_encoder": encoder})
 
     def similarity(texts: Sequence[str], names: Sequence[str]) -> np.ndarray:
         return (end_states(tokenizer, encoder, texts) @ end_states(tokenizer, encoder, names).T).numpy()

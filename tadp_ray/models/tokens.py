@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import drafted
+from tadp_ray.models.tensors import is_finite, read_foreign
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class ExtendedEmbedding(nn.Module):
 
 
 def read_learned(path: Path) -> LearnedToken:
-    """The token of a learned-embeddings file: diffusers' .safetensors, or the published .bin.
+    """The token of a learned-embeddings file: diffusers' .safetensors, the published .bin, or AUTOMATIC1111's of one vector.
 
     Raises:
         UserError: there is no such file, or it holds something else than one token of one vector.
@@ -51,22 +52,44 @@ def read_learned(path: Path) -> LearnedToken:
             f"{path}: there is no such file of learned embeddings; tadp-ray personalize makes one, and the published "
             "learned_embeds.bin can be named too"
         )
-    try:
-        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        ((token, vectors),) = found.items()
-        vectors = vectors.float()
-        rows = vectors.reshape(-1, vectors.shape[-1])
-    except Exception as error:  # whatever a damaged file makes the readers raise
+    token, vectors = named_vectors(read_foreign(path), path)
+    rows = vectors.float().reshape(-1, vectors.shape[-1])
+    if len(rows) != 1:
         raise UserError(
-            f"{path}: cannot be read as learned embeddings, one token and its vector ({type(error).__name__}: {error})"
-        ) from None
-    if len(rows) != 1 or not isinstance(token, str):
-        raise UserError(
-            f"{path}: holds {len(rows)} vectors of {token!r}; a token is one vector here, as in the published code"
+            f"{path}: holds {len(rows)} vectors of {token!r}; a token is one vector here, as in the published code; learn or "
+            "fetch one of one vector"
         )
-    if not rows.isfinite().all():
+    if not is_finite(rows):
         raise UserError(f"{path}: the vector of {token!r} is not finite; learn it again with a lower learning rate")
     return LearnedToken(token, rows[0])
+
+
+def named_vectors(found: object, path: Path) -> tuple[str, Tensor]:
+    """The word and its vectors, (D,) or (N, D), in what a file of learned embeddings holds.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    vectors = found
+    if isinstance(found, dict) and "string_to_param" in found:  # AUTOMATIC1111's .pt
+        token, params = found.get("name") or path.stem, found["string_to_param"]
+        vectors = next(iter(params.values()), None) if len(params) == 1 else None
+    elif isinstance(found, dict) and found.keys() == {"emb_params"}:  # its .safetensors
+        token, vectors = path.stem, found["emb_params"]
+    elif isinstance(found, dict) and len(found) == 1:
+        ((token, vectors),) = found.items()
+    else:
+        token = None
+    right = isinstance(vectors, Tensor) and vectors.is_floating_point() and vectors.ndim in (1, 2) and vectors.numel()
+    if not right or not isinstance(token, str) or not token.strip():
+        holds = (
+            f"{len(found)} entries ({', '.join(map(str, found))})" if isinstance(found, dict) else type(found).__name__
+        )
+        raise UserError(
+            f"{path}: cannot be read as learned embeddings, one token and its vector, as diffusers or AUTOMATIC1111 write "
+            f"them; it holds {holds:.120}; export it as diffusers' learned_embeds.safetensors"
+        )
+    return token, vectors
 
 
 def write_learned(path: Path, learned: LearnedToken) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,13 +58,15 @@ def tune(lesson: Lesson, pipeline: StableDiffusionPipeline) -> dict[str, float]:
 
 def prior_latents(lesson: Lesson, pipeline: StableDiffusionPipeline, prior: Prior) -> Latents:
     """Latents of pictures that the model draws before it is trained, drawn once."""
-    path = lesson.job.folder / PRIOR
-    if not path.is_file():
-        seed = lesson.job.seed
-        pictures = draw(pipeline, [prior.prompt] * prior.images, (seed, 20), steps=prior.steps, guidance=GUIDANCE)
-        made = encode_look(lesson.diffusion.vae, np.stack(pictures))
-        checkpoint.write_tensors(path, {"mean": made.mean, "std": made.std}, {"images": prior.images})
-    tensors, _ = checkpoint.read_tensors(path)
+
+    def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        prompts, key = [prior.prompt] * prior.images, (lesson.job.seed, 20)
+        made = encode_look(
+            lesson.diffusion.vae, np.stack(draw(pipeline, prompts, key, steps=prior.steps, guidance=GUIDANCE))
+        )
+        return {"mean": made.mean, "std": made.std}, {}
+
+    tensors = checkpoint.kept(lesson.job.folder / PRIOR, {"fingerprint": lesson.job.fingerprint}, make)
     return Latents(tensors["mean"], tensors["std"])
 
 

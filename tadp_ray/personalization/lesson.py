@@ -15,6 +15,7 @@ from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.errors import UserError
 from tadp_ray.models.denoising import denoising_errors
 from tadp_ray.models.diffusion import Diffusion
+from tadp_ray.models.tensors import not_finite
 from tadp_ray.personalization.images import Latents, Look
 from tadp_ray.personalization.job import Job
 from tadp_ray.training import checkpoint
@@ -98,9 +99,7 @@ class Lesson:
                 share.backward()
                 loss += share.item()
             if not math.isfinite(loss):
-                raise UserError(
-                    f"step {step + 1}: the loss is {loss}; lower schedule.learning_rate={schedule.learning_rate}"
-                )
+                raise self._diverged(step + 1, f"the loss is {loss}")
 
             # update
             if schedule.largest_gradient:
@@ -117,8 +116,14 @@ class Lesson:
                 clock, clock_step = time.monotonic(), step
             saver.tell()
             if step % every == 0 and step < schedule.iterations:
-                saver.save(trained, optimizer, {"fingerprint": self.job.fingerprint, "step": step})
+                if not saver.save(trained, optimizer, {"fingerprint": self.job.fingerprint, "step": step}):
+                    raise self._diverged(step, "what is learned is no longer finite")
+        if not_finite(trained.state_dict()):
+            raise self._diverged(step, "what is learned is no longer finite")
         return loss
+
+    def _diverged(self, step: int, said: str) -> UserError:
+        return UserError(f"step {step}: {said}; lower schedule.learning_rate={self.job.plan.schedule.learning_rate}")
 
     def _resume(self, trained: nn.Module, optimizer: torch.optim.Optimizer, rates: LambdaLR) -> int:
         found = self.reporter.resume_from()

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
+from pydantic import ValidationError
 
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.vocabulary import CAPTION
@@ -78,9 +79,9 @@ def load_personalized(folder: Path) -> tuple[Job, StableDiffusionPipeline, Stabl
     Raises:
         UserError: the folder holds none, or its parts are damaged.
     """
-    if final_metrics(folder) is None or not (folder / CARD).is_file():
+    job = read_card(folder / CARD)
+    if job is None or final_metrics(folder, job.fingerprint) is None:
         raise UserError(f"{folder} holds no finished personalization; tadp-ray personalize makes one")
-    job = Job.model_validate_json((folder / CARD).read_text())
     scheduler = load_scheduler(job.plan.weights)
     before = load_diffusion(job.plan.weights)
     if job.plan.method.kind == "dreambooth":
@@ -91,6 +92,23 @@ def load_personalized(folder: Path) -> tuple[Job, StableDiffusionPipeline, Stabl
     return job, drawing_pipeline(before, scheduler), drawing_pipeline(after, scheduler)
 
 
+def read_card(path: Path) -> Job | None:
+    """The job that a folder's card tells of; None if there is no card.
+
+    Raises:
+        UserError: it is damaged, or made by other code.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return Job.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(
+            f"{path}: is no card of a personalization ({error.errors()[0]['msg']}); delete the folder, and "
+            "tadp-ray personalize makes it anew"
+        ) from None
+
+
 def personalize(job: Job, device: torch.device) -> dict[str, float]:
     """Learn a look unless the job's journal says that it is learned; returns the final metrics either way.
 
@@ -98,7 +116,7 @@ def personalize(job: Job, device: torch.device) -> dict[str, float]:
         UserError: something in the plan, the images or a checkpoint does not fit.
     """
     with Journal(job.folder, job.fingerprint) as journal:
-        metrics = final_metrics(job.folder)
+        metrics = final_metrics(job.folder, job.fingerprint)
         if metrics is None:
             metrics = run(job, device, journal)
             journal.finish(job.plan.schedule.iterations, metrics)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from tadp_ray.captions.describe import class_list, sentence
 from tadp_ray.data.scenes import THINGS, describe, present_classes, render
 from tadp_ray.pocket.autoencoder import encode
 from tadp_ray.pocket.parallel import Peers
-from tadp_ray.training.checkpoint import read_tensors, write_tensors
+from tadp_ray.training.checkpoint import kept, read_tensors
 
 PIECE = 1024
 """Scenes in a file."""
@@ -49,24 +50,27 @@ class Bank:
     def render(self, peers: Peers, say: Callable[[str], None]) -> None:
         """Render what is missing, split among the processes."""
         for piece in self._pieces(peers):
-            path = self._path("scenes", piece)
-            if not path.is_file():
-                scenes = [render("pretrain", self.seed, index, self.size) for index in self._indices(piece)]
+
+            def make(indices: range = self._indices(piece)) -> tuple[dict[str, Tensor], dict[str, Any]]:
+                scenes = [render("pretrain", self.seed, index, self.size) for index in indices]
                 words = [(present_classes(scene.mask), describe(scene)) for scene in scenes]
                 images, masks = (np.stack([getattr(scene, part) for scene in scenes]) for part in ("image", "mask"))
-                tensors = {"images": torch.from_numpy(images), "masks": torch.from_numpy(masks)}
-                write_tensors(path, tensors, {"words": words})
-                say(f"scenes: {self._indices(piece).stop} of {self.count} rendered")
+                say(f"scenes: {indices.stop} of {self.count} rendered")
+                return {"images": torch.from_numpy(images), "masks": torch.from_numpy(masks)}, {"words": words}
+
+            kept(self._path("scenes", piece), self._label(piece), make)
         peers.barrier()
 
     def encode(self, vae: AutoencoderKL, device: torch.device, peers: Peers, say: Callable[[str], None]) -> None:
         """Encode what is missing into unscaled latents, split among the processes."""
         for piece in self._pieces(peers):
-            path = self._path("latents", piece)
-            if not path.is_file():
+
+            def make(piece: int = piece) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 mean, std = encode(vae, read_tensors(self._path("scenes", piece))[0]["images"], device)
-                write_tensors(path, {"mean": mean.cpu(), "std": std.cpu()}, {})
                 say(f"latents: {self._indices(piece).stop} of {self.count} encoded")
+                return {"mean": mean.cpu(), "std": std.cpu()}, {}
+
+            kept(self._path("latents", piece), self._label(piece), make)
         peers.barrier()
 
     def images(self) -> Tensor:
@@ -93,6 +97,14 @@ class Bank:
 
     def _indices(self, piece: int) -> range:
         return range(piece * PIECE, min((piece + 1) * PIECE, self.count))
+
+    def _label(self, piece: int) -> dict[str, Any]:
+        return {
+            "seed": self.seed,
+            "size": self.size,
+            "first": self._indices(piece).start,
+            "stop": self._indices(piece).stop,
+        }
 
     def _files(self, kind: str) -> list[Path]:
         return [self._path(kind, piece) for piece in range(-(-self.count // PIECE))]

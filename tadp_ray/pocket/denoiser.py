@@ -18,7 +18,8 @@ from transformers.utils import logging as transformers_logging
 
 from tadp_ray.files import drafted_folder
 from tadp_ray.models.conditioning import encode_prompts
-from tadp_ray.models.denoising import assembled, denoising_errors
+from tadp_ray.models.denoising import assembled, denoising_errors, drawing_pipeline, load_scheduler
+from tadp_ray.models.diffusion import load_diffusion
 from tadp_ray.pocket.tokenizer import write_tokenizer
 
 TEXT_WIDTH = 64
@@ -110,11 +111,13 @@ def save_pipeline(folder: Path, vae: AutoencoderKL, denoiser: Denoiser) -> None:
 
 
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:
-    """The pipeline in such a folder, in float32, without progress bars."""
+    """The pipeline in such a folder, in float32, without progress bars.
+
+    Raises:
+        UserError: there is none, or a part of it is damaged.
+    """
     quiet()
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    return drawing_pipeline(load_diffusion(str(folder)), load_scheduler(str(folder)))
 
 
 def quiet() -> None:

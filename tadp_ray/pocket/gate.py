@@ -24,7 +24,7 @@ from tadp_ray.pocket.autoencoder import as_pixels, encode, psnr
 from tadp_ray.pocket.classifier import build_classifier, presence, shown
 from tadp_ray.pocket.denoiser import Denoiser, load_pipeline
 from tadp_ray.training.chance import generator
-from tadp_ray.training.checkpoint import load_weights, read_tensors
+from tadp_ray.training.checkpoint import Damaged, load_weights, read_tensors
 
 SEED = 1_000_000
 """Of the scenes that only measure; no pretraining uses it."""
@@ -187,7 +187,11 @@ def load_classifier(folder: Path) -> nn.Module:
         raise UserError(
             f"{path} is missing: without it nobody judges the pictures; `tadp-ray pocket pretrain` makes it"
         )
-    load_weights(path, classifier, read_tensors(path)[0])
+    try:
+        weights = read_tensors(path)[0]
+    except Damaged as error:
+        raise UserError(f"{error}; fetch or make the model again") from None
+    load_weights(path, classifier, weights)
     return classifier.eval()
 
 

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.errors import UserError
+from tadp_ray.files import write_text
+from tadp_ray.models.tensors import not_finite
 from tadp_ray.pocket import gate
 from tadp_ray.pocket.autoencoder import as_pixels, build_vae, psnr, vae_loss
 from tadp_ray.pocket.bank import Bank
@@ -71,7 +73,7 @@ def pretrain(plan: Pretraining, folder: Path, processes: int, device: str) -> No
     known = {record["fingerprint"] for record in read_journal(folder / WORK) if record["type"] == "started"}
     if known - {plan.fingerprint}:
         raise UserError(f"{folder} holds a pretraining with other settings; give it the same ones, or another folder")
-    if final_metrics(folder / WORK):
+    if final_metrics(folder / WORK, plan.fingerprint):
         return
     if plan.vae_batch % processes or plan.unet_batch % processes:
         raise UserError(f"batches of {plan.vae_batch} and {plan.unet_batch} do not divide among {processes} processes")
@@ -79,7 +81,13 @@ def pretrain(plan: Pretraining, folder: Path, processes: int, device: str) -> No
         _worker(0, plan, folder, 1, device, None)
         return
     with tempfile.TemporaryDirectory() as meeting:
-        mp.spawn(_worker, (plan, folder, processes, device, Path(meeting) / "store"), nprocs=processes)
+        store = Path(meeting) / "store"
+        try:
+            mp.spawn(_worker, (plan, folder, processes, device, store), nprocs=processes)
+        except mp.ProcessRaisedException:
+            if told := sorted(Path(meeting).glob("error*")):
+                raise UserError(told[0].read_text()) from None
+            raise
 
 
 def _worker(rank: int, plan: Pretraining, folder: Path, processes: int, device: str, meeting: Path | None) -> None:
@@ -104,6 +112,11 @@ def _worker(rank: int, plan: Pretraining, folder: Path, processes: int, device: 
                 journal.finish(plan.unet_steps, metrics)
         else:
             stages(Job(plan, folder, torch.device(device), peers, Follower(folder / WORK), say))
+    except UserError as error:
+        # Of an exception in a spawned process only its traceback is handed on.
+        if meeting is not None:
+            write_text(meeting.with_name(f"error{rank}"), str(error))
+        raise
     finally:
         if meeting is not None:
             dist.destroy_process_group()
@@ -170,10 +183,19 @@ def train(
         after(step)
         if step % LOG_EVERY == 0 or step == steps:
             value = job.peers.mean(loss.item())
+            if not math.isfinite(value):
+                raise UserError(
+                    f"{name}, step {step}: the loss is {value}; begin again in another folder with another --seed"
+                )
             job.reporter.report(step, {f"{name}/loss": value, f"{name}/learning_rate": schedule.get_last_lr()[0]})
         if job.peers.rank == 0 and (step % CHECKPOINT_EVERY == 0 or step == steps):
             facts = {"fingerprint": job.plan.fingerprint, "step": step}
-            checkpoint.write(path, checkpoint.snapshot(model, optimizer), facts)
+            tensors = checkpoint.snapshot(model, optimizer)
+            # The loss shows it at the next look, to all processes together.
+            if not not_finite(tensors):
+                checkpoint.write(path, tensors, facts)
+    if bad := not_finite(model.state_dict()):
+        raise UserError(f"{name}: {bad} is no longer finite; begin again in another folder with another --seed")
     job.peers.barrier()
 
 
@@ -224,7 +246,9 @@ def train_denoiser(
     def after(step: int) -> None:
         keep = min(0.998, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(average.parameters()), list(trained.parameters()), 1 - keep)
-        if job.peers.rank == 0 and (step % plan.gate_every == 0 or step == plan.unet_steps):
+        gated = job.peers.rank == 0 and (step % plan.gate_every == 0 or step == plan.unet_steps)
+        # What is no longer finite is no usable model, and ends the stage at the next look at its loss.
+        if gated and not not_finite(average.state_dict()):
             save_pipeline(job.folder, vae, averaged)
             table = gate.caption_rises(averaged, held_out.latents(vae), held_out.names, times=(500,))
             job.reporter.report(step, gate.as_metrics(table))

@@ -28,7 +28,7 @@ from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.source import cell_source
 from tadp_ray.tracking.store import Store, to_console
 from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan
-from tadp_ray.training.reporter import Journal, acquire_lock, final_metrics, read_journal
+from tadp_ray.training.reporter import Journal, acquire_lock, check_journal, final_metrics, read_journal
 
 
 def run_plan(plan: Plan, store: Store, address: str | None, console: Console) -> tuple[str, bool]:
@@ -78,8 +78,12 @@ def fill(plan: Plan, store: Store, run: str, address: str | None, console: Conso
     """Train what is missing; returns whether all of it finished."""
     done = finished(store, [cell.fingerprint for cell in plan.cells])
     pull(plan.recipe.compute.address, [cell for cell in plan.cells if cell.fingerprint not in done])
+    for cell in plan.cells:
+        check_journal(cell.folder, cell.fingerprint)
     # What was trained while MLflow was away, or before it was emptied, is told first and never trained again.
-    untold = [cell for cell in plan.cells if cell.fingerprint not in done and final_metrics(cell.folder)]
+    untold = [
+        cell for cell in plan.cells if cell.fingerprint not in done and final_metrics(cell.folder, cell.fingerprint)
+    ]
     for cell in untold:
         replay(store, cell_source(run, cell))
     done |= finished(store, [cell.fingerprint for cell in untold])
@@ -132,7 +136,7 @@ def failures(results: tune.ResultGrid) -> list[tuple[Cell, str]]:
         errors = (result.metrics or {}).get("errors", {})
         for cell in map(Cell.model_validate_json, result.config["cells"]):
             said = errors.get(cell.fingerprint, crash)
-            if said and final_metrics(cell.folder) is None:
+            if said and final_metrics(cell.folder, cell.fingerprint) is None:
                 failed.append((cell, said))
     return failed
 

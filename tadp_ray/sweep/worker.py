@@ -138,7 +138,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
             with on_node(cell, first_here, world.leads) as here:
                 # Every node has by then what another one has left of this cell.
                 world.barrier()
-                if final_metrics(here.folder) is None:
+                if final_metrics(here.folder, here.fingerprint) is None:
                     refuse(here, config["began"], patient=len(config["cells"]) == 1)
                     train_cell(here, ray.train.torch.get_device())
         except UserError as error:

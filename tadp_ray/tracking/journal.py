@@ -6,13 +6,14 @@ from typing import Any
 
 
 class Tail:
-    """The records that were added to a journal since the last look.
+    """The records of a training that were added to a journal since the last look.
 
-    A line without its end is left until it is complete; a torn line that a restarted cell has closed is skipped.
+    Those that another training has written, in a folder that was copied by hand, are none of it. A line without its end is
+    left until it is complete; a torn line that a restarted cell has closed is skipped.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self._path, self._fingerprint, self._own = path, fingerprint, False
         self._offset = 0
 
     def read(self) -> list[dict[str, Any]]:
@@ -23,13 +24,19 @@ class Tail:
             file.seek(self._offset)
             whole, end, _ = file.read().rpartition(b"\n")
         self._offset += len(whole) + len(end)
-        return [record for line in whole.split(b"\n") if (record := parse(line)) is not None]
+        records = [record for line in whole.split(b"\n") if (record := parse(line)) is not None]
+        return [record for record in records if self._is_own(record)]
+
+    def _is_own(self, record: dict[str, Any]) -> bool:
+        if record.get("type") == "started":
+            self._own = record.get("fingerprint") == self._fingerprint
+        return self._own
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
     """The record of a line, None if the line is torn."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

@@ -41,7 +41,7 @@ class JournalRun:
 
     def __init__(self, store: Store, source: Source, tell: Callable[[str], None] = to_console) -> None:
         self._source, self._store, self._client, self._say = source, store, store.client, tell
-        self._tail = Tail(source.folder / "journal.jsonl")
+        self._tail = Tail(source.folder / "journal.jsonl", source.fingerprint)
         self._metrics: dict[tuple[str, int], Metric] = {}
         self._final: set[tuple[str, int]] = set()
         self._sent: dict[tuple[str, int], float] = {}

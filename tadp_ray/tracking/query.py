@@ -192,12 +192,13 @@ def per_image(store: Store, run_id: str) -> PerImage | None:
     """What each image adds to a finished cell's score; None for cells from before that was kept.
 
     Raises:
-        UserError: the file is torn.
+        UserError: the file is torn, or of another training.
     """
     if PER_IMAGE not in {file.path for file in store.client.list_artifacts(run_id)}:
         return None
     with TemporaryDirectory() as folder:
-        return read_per_image(Path(store.client.download_artifacts(run_id, PER_IMAGE, folder)))
+        fingerprint = store.client.get_run(run_id).data.tags["tadp.fingerprint"]
+        return read_per_image(Path(store.client.download_artifacts(run_id, PER_IMAGE, folder)), fingerprint)
 
 
 def pages(search: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:

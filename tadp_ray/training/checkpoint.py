@@ -6,8 +6,9 @@ functions of (seed, step), so that there is no random state to keep.
 
 import json
 import os
+import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import drafted
+from tadp_ray.models.tensors import not_finite
 from tadp_ray.training.reporter import before
 
 
 class Damaged(UserError):
-    """A file does not hold what was written into it."""
+    """A file does not hold what was written into it, or what was written is of no use."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -33,53 +35,50 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
     Raises:
         UserError: there is no room for it, or it may not be written.
     """
-    held = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(facts)
     try:
         with drafted(path) as draft:
-            save_file(held, draft, {"facts": json.dumps(facts)})
+            save_file(held, draft, {"facts": text, "crc32": str(checksum(held, text))})
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: cannot be written ({error}); make room or give access, then run this again") from None
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and facts of a file from `write_tensors`.
-
-    Raises:
-        Damaged: the file is damaged or was written by something else.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["facts"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise Damaged(f"{path}: not a readable checkpoint ({error}); delete it to train this cell afresh") from None
-    if "crc32" in facts and facts["crc32"] != checksum(tensors):
-        raise Damaged(f"{path}: its contents are not what was written; delete it to train this cell afresh")
-    return tensors, facts
-
-
-def checksum(tensors: Mapping[str, Tensor]) -> int:
-    """CRC-32 of names and contents."""
-    total = 0
+def checksum(tensors: Mapping[str, Tensor], facts: str) -> int:
+    """CRC-32 of facts, and of names, types, shapes and contents of tensors. Reads 1.5 GB a second."""
+    total = zlib.crc32(facts.encode())
     for name in sorted(tensors):
-        contents = tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-        total = zlib.crc32(contents, zlib.crc32(name.encode(), total))
+        tensor = tensors[name]
+        total = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), total)
+        total = zlib.crc32(tensor.contiguous().flatten().view(torch.uint8).numpy(), total)
     return total
 
 
 class TensorFile(Mapping[str, Tensor]):
     """Tensors of a file from `write_tensors`, each read when it is asked for: what a node's processes share on disk.
 
+    All of it is read once when it is opened, for its checksum: a flipped bit would pass for a measurement.
+
     Raises:
-        UserError: the file is damaged or was written by something else.
+        Damaged: the file is damaged or was written by something else.
     """
 
     def __init__(self, path: Path) -> None:
         try:
             self._file = safe_open(path, framework="pt")
             self._names = tuple(self._file.keys())
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path}: not readable ({error}); delete it to have it made afresh") from None
+            held = self._file.metadata() or {}
+            text = held["facts"]
+            whole = held["crc32"] == str(checksum(self, text))
+        except SafetensorError as error:
+            raise Damaged(f"{path}: damaged ({error})") from None
+        except OSError as error:
+            raise Damaged(f"{path}: cannot be read ({error})") from None
+        except KeyError:
+            raise Damaged(f"{path}: was not written by a training here") from None
+        if not whole:
+            raise Damaged(f"{path}: damaged (it does not hold what was written)")
+        self.facts: dict[str, Any] = json.loads(text)
 
     def __getitem__(self, name: str) -> Tensor:
         return self._file.get_tensor(name)
@@ -89,6 +88,53 @@ class TensorFile(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and facts of a file from `write_tensors`.
+
+    Raises:
+        Damaged: the file is damaged or was written by something else.
+    """
+    file = TensorFile(path)
+    return dict(file), file.facts
+
+
+def kept(
+    path: Path, label: Mapping[str, Any], make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
+) -> TensorFile:
+    """Tensors and facts that were kept in a file under a label; made and kept now if they are not there, or not whole.
+
+    One process at a time. What is wrong with a file that was there is told on stderr.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    if path.exists():
+        try:
+            return labelled(path, label)
+        except Damaged as error:
+            tell(f"{error}; made afresh")
+    tensors, facts = make()
+    write_tensors(path, tensors, {**facts, **label})
+    return TensorFile(path)
+
+
+def labelled(path: Path, label: Mapping[str, Any]) -> TensorFile:
+    """A file of tensors among whose facts are these.
+
+    Raises:
+        Damaged: it was not, or is not whole.
+    """
+    file = TensorFile(path)
+    if other := {name: file.facts.get(name) for name, value in label.items() if file.facts.get(name) != value}:
+        raise Damaged(f"{path}: of something else ({str(other):.90}, not {str(dict(label)):.90})")
+    return file
+
+
+def tell(line: str) -> None:
+    """Say something on stderr that the user need not act on."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def snapshot(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -107,28 +153,27 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
     """
     if path.is_file():
         os.replace(path, before(path))
-    write_tensors(path, tensors, {**facts, "crc32": checksum(tensors)})
+    write_tensors(path, tensors, facts)
 
 
 def resume(
     found: Sequence[Path], model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, fingerprint: str
 ) -> tuple[Path, dict[str, Any]] | None:
-    """Load the first of these checkpoints, newest first, that is whole; returns it and its facts, None if there are none.
+    """Load the first of these checkpoints, newest first, that is whole; returns it and its facts, None if none is.
+
+    Those that are not are told on stderr and deleted.
 
     Raises:
-        Damaged: none is whole.
         UserError: it belongs to another cell, or does not fit the model.
     """
     for place, path in enumerate(found):
         try:
             facts = load(path, model, optimizer, schedule, fingerprint)
-        except Damaged:
-            if path == found[-1]:
-                raise
+        except Damaged as error:
+            tell(f"{error}; going on from {'the one before' if found[place + 1 :] else 'the start'}")
+            # The next one written keeps the one before it, which must be a whole one.
+            path.unlink(missing_ok=True)
             continue
-        # The next one written keeps the one before it, which must be this one and no torn one.
-        for torn in found[:place]:
-            torn.unlink(missing_ok=True)
         return path, facts
     return None
 
@@ -137,10 +182,12 @@ def load(path: Path, model: nn.Module, optimizer: Optimizer, schedule: LRSchedul
     """Put a checkpoint into model, optimizer and schedule, and return its facts.
 
     Raises:
-        Damaged: it does not hold what was written.
+        Damaged: it does not hold what was written, or not only numbers.
         UserError: it belongs to another cell, or does not fit the model.
     """
     tensors, facts = read_tensors(path)
+    if name := not_finite(tensors):
+        raise Damaged(f"{path}: not a number in {name}")
     if facts.get("fingerprint") != fingerprint:
         raise UserError(
             f"{path}: checkpoint of another cell ({str(facts.get('fingerprint'))[:16]}, this is {fingerprint[:16]}): "

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tadp_ray.training.checkpoint import TensorFile, write_tensors
+from tadp_ray.training.checkpoint import Damaged, TensorFile, labelled, tell, write_tensors
 from tadp_ray.training.reporter import acquire_lock
 
 PER_FILE = 1024
@@ -38,32 +38,41 @@ class Contexts:
         """Contexts (B, L, D) of prompts, which must be of one length."""
         return torch.stack([self._one(prompt) for prompt in prompts])
 
-    def keep(self, folder: Path, prompts: Iterable[str]) -> None:
+    def keep(self, folder: Path, key: str, prompts: Iterable[str]) -> None:
         """Read these prompts' contexts from a folder from now on, having encoded what is not there yet.
 
-        One process encodes; the others wait for it.
+        One process encodes; the others wait for it. Damaged files, and those of another key, are made afresh.
+
+        Args:
+            folder: theirs.
+            key: of all that a context depends on beside its prompt.
+            prompts: whose contexts.
 
         Raises:
-            UserError: a file of the folder is damaged.
+            UserError: they cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
         lock = acquire_lock(folder / "lock", patience=3600)
         try:
-            self._open(folder)
+            self._open(folder, key)
             missing = sorted(prompt for prompt in {*prompts} if key_of(prompt) not in self._kept)
             for first in range(0, len(missing), PER_FILE):
                 made = {key_of(prompt): self._made_of(prompt) for prompt in missing[first : first + PER_FILE]}
-                write_tensors(folder / f"{next(iter(made))}.safetensors", made, {"prompts": len(made)})
-            self._open(folder)
+                write_tensors(folder / f"{next(iter(made))}.safetensors", made, {"contexts": key})
+            self._open(folder, key)
         finally:
             os.close(lock)
         self._made.clear()
 
-    def _open(self, folder: Path) -> None:
+    def _open(self, folder: Path, key: str) -> None:
         for path in folder.glob("*.safetensors"):
             if path.stem not in self._kept:
-                file = TensorFile(path)
-                self._kept |= dict.fromkeys(file, file)
+                try:
+                    file = labelled(path, {"contexts": key})
+                    self._kept |= dict.fromkeys(file, file)
+                except Damaged as error:
+                    tell(f"{error}; made afresh")
+                    path.unlink()
 
     def _one(self, prompt: str) -> Tensor:
         key = key_of(prompt)

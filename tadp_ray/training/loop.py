@@ -17,6 +17,7 @@ from tadp_ray.data.transforms import Augment
 from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PER_IMAGE, write_per_image
 from tadp_ray.models.tadp import TADP
+from tadp_ray.models.tensors import not_finite
 from tadp_ray.training import checkpoint
 from tadp_ray.training.chance import draw_pass, generator
 from tadp_ray.training.distributed import World
@@ -79,6 +80,7 @@ class Training:
         model = self.world.wrap(self.model, self.device).train()
         passes = self._passes(course.step)
         clock, clock_step = time.monotonic(), course.step
+        whole = True
 
         while course.step < schedule.iterations:
             loss = self._train_step(model, optimizer, passes, course.step)
@@ -88,11 +90,9 @@ class Training:
 
             # what the step was like
             if course.step % LOG_EVERY == 0 or course.step == schedule.iterations:
-                value = self.world.mean(loss)
+                value = self.world.mean(loss if whole else torch.full_like(loss, math.nan))
                 if not math.isfinite(value):
-                    raise UserError(
-                        f"step {course.step}: the loss is {value}; lower schedule.learning_rate={schedule.learning_rate}"
-                    )
+                    raise self._diverged(course.step, f"the loss is {value}")
                 spent = time.monotonic() - clock
                 per_step = spent / (course.step - clock_step)
                 course.seconds += spent
@@ -101,6 +101,7 @@ class Training:
 
             # how good the model is
             if course.step % self.cell.recipe.evaluation.every == 0 or course.step == schedule.iterations:
+                self._check_weights(course.step, loss)
                 self._evaluate(course)
                 clock, clock_step = time.monotonic(), course.step
 
@@ -109,8 +110,18 @@ class Training:
             if self.world.leads and self._due(course, saver):
                 began = time.monotonic()
                 facts = {"fingerprint": self.cell.fingerprint, "step": course.step, "course": asdict(course)}
-                saver.save(self.model, optimizer, facts)
+                # The others learn at the next exchange of losses that nothing is to be saved any more.
+                whole = whole and bool(loss.isfinite()) and saver.save(self.model, optimizer, facts)
                 course.stalled += time.monotonic() - began
+
+    def _check_weights(self, step: int, loss: Tensor) -> None:
+        """Refuse to score and to keep weights that are not finite, in all processes together."""
+        broken = not_finite(self.model.state_dict())
+        if self.world.mean(torch.full_like(loss, float(broken is not None))):
+            raise self._diverged(step, f"weights are no longer finite ({broken or 'in another process'})")
+
+    def _diverged(self, step: int, said: str) -> UserError:
+        return UserError(f"step {step}: {said}; lower schedule.learning_rate={self.cell.recipe.schedule.learning_rate}")
 
     def _train_step(self, model: nn.Module, optimizer: torch.optim.Optimizer, passes: Any, step: int) -> Tensor:
         """One optimizer step over the global batch; returns the mean loss of this worker's share."""
@@ -178,7 +189,8 @@ class Training:
         course.latest = score.compute()
         if self.world.leads and course.step == self.cell.recipe.schedule.iterations:
             images = image_lines(self.study, score)
-            write_per_image(self.cell.folder / PER_IMAGE, self.cell.recipe.task, self.study.val.classes, images)
+            path, task = self.cell.folder / PER_IMAGE, self.cell.recipe.task
+            write_per_image(path, self.cell.fingerprint, task, self.study.val.classes, images)
         task = self.study.task
         value = course.latest[task.main]
         if not course.best_step or task.better(value, course.best):

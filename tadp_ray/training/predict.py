@@ -62,7 +62,10 @@ def load_trained(cell: Cell, model_file: Path, device: torch.device) -> tuple[TA
         raise UserError(
             f"{model_file}: no such file; the cell's weights were moved or deleted, or lie on another machine"
         )
-    tensors, facts = checkpoint.read_tensors(model_file)
+    try:
+        tensors, facts = checkpoint.read_tensors(model_file)
+    except checkpoint.Damaged as error:
+        raise UserError(f"{error}; copy it again, or delete {model_file.parent} and train this cell again") from None
     if facts.get("fingerprint") != cell.fingerprint:
         raise UserError(f"{model_file}: weights of another cell, {facts.get('fingerprint')}, not of {cell.fingerprint}")
     torch.set_num_threads(cell.recipe.compute.cpus)

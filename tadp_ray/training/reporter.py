@@ -19,7 +19,7 @@ from typing import Any, Protocol, Self
 
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
-from tadp_ray.files import is_draft, write_text
+from tadp_ray.files import is_draft, sync, write_text
 
 CHECKPOINT = "checkpoint.safetensors"
 JOURNAL = "journal.jsonl"
@@ -54,7 +54,7 @@ class Journal:
         command: id of the command that has this cell trained; its own records are found by it, whatever the clocks say.
 
     Raises:
-        UserError: another process has been training this cell for `patience` seconds.
+        UserError: another process has been training this cell for `patience` seconds, or the folder holds another training.
     """
 
     def __init__(self, folder: Path, fingerprint: str, patience: float = 60.0, command: str = "") -> None:
@@ -63,6 +63,7 @@ class Journal:
         with ExitStack() as held:
             self._lock = acquire_lock(folder / "lock", patience)
             held.callback(os.close, self._lock)
+            check_journal(folder, fingerprint)
             # A process that was killed while it wrote leaves a draft, as large as what it wrote.
             for path in filter(is_draft, folder.iterdir()):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -73,6 +74,7 @@ class Journal:
                 self._file.seek(-1, os.SEEK_END)
                 self._torn = self._file.read(1) != b"\n"
             self._write({"type": "started", "fingerprint": fingerprint, "pid": os.getpid(), "command": command})
+            sync(folder)
             self._held = held.pop_all()
 
     def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
@@ -198,14 +200,36 @@ def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
         return
     for line in path.read_bytes().split(b"\n"):
         try:
-            yield json.loads(line)
-        except ValueError:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(record, dict) and "type" in record:
+            yield record
 
 
-def final_metrics(folder: Path) -> dict[str, float] | None:
-    """The final metrics of a finished cell, None if it has not finished."""
-    return next((record["metrics"] for record in read_journal(folder) if record["type"] == "finished"), None)
+def check_journal(folder: Path, fingerprint: str) -> None:
+    """Refuse a folder whose journal is of another training: one that was copied by hand, or whose short name is the same.
+
+    Raises:
+        UserError: names both fingerprints.
+    """
+    starts = (str(record.get("fingerprint")) for record in read_journal(folder) if record["type"] == "started")
+    if other := next((start for start in starts if start != fingerprint), None):
+        raise UserError(
+            f"{folder / JOURNAL}: of another training ({other:.16}, this is {fingerprint:.16}); move this folder away, then "
+            "run this again"
+        )
+
+
+def final_metrics(folder: Path, fingerprint: str) -> dict[str, float] | None:
+    """The final metrics of a finished cell, None if it has not finished. Another training's journal says nothing of it."""
+    own = False
+    for record in read_journal(folder):
+        if record["type"] == "started":
+            own = record.get("fingerprint") == fingerprint
+        elif own and record["type"] == "finished" and isinstance(record.get("metrics"), dict):
+            return record["metrics"]
+    return None
 
 
 @dataclass(frozen=True)

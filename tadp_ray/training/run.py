@@ -38,7 +38,7 @@ def train_cell(cell: Cell, device: torch.device, watch: Watch | None = None, com
     if not World.current().leads:
         return run(cell, device, Follower(cell.folder))
     with Journal(cell.folder, cell.fingerprint, command=command) as journal:
-        metrics = final_metrics(cell.folder)
+        metrics = final_metrics(cell.folder, cell.fingerprint)
         if metrics is None:
             last = cell.recipe.schedule.iterations
             watched = Watched(journal, watch, MAIN_METRIC[cell.recipe.task], last) if watch else journal
@@ -154,13 +154,12 @@ def evaluation_latents(
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = acquire_lock(path.with_suffix(".lock"), patience=3600)
         try:
-            if not path.is_file():
-                made = encode_views(study, encoder(model, device), range(len(study.val)))
-                checkpoint.write_tensors(path, made, {"data": digests["val"]})
+            make = lambda: (encode_views(study, encoder(model, device), range(len(study.val))), {})
+            latents = checkpoint.kept(path, {"latents": key}, make)
         finally:
             os.close(lock)
     world.barrier()
-    return checkpoint.TensorFile(path)
+    return latents if world.leads else checkpoint.labelled(path, {"latents": key})
 
 
 def encoder(model: TADP, device: torch.device) -> Callable[[Tensor, str, int], Tensor]:

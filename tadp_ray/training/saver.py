@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tadp_ray.errors import UserError
+from tadp_ray.models.tensors import not_finite
 from tadp_ray.training import checkpoint
 from tadp_ray.training.reporter import Reporter
 
@@ -31,18 +32,23 @@ class Saver:
         """Since the newest checkpoint, or since the start."""
         return (time.monotonic() - self._newest) / 60
 
-    def save(self, model: nn.Module, optimizer: Optimizer, facts: Mapping[str, Any]) -> None:
+    def save(self, model: nn.Module, optimizer: Optimizer, facts: Mapping[str, Any]) -> bool:
         """Have a checkpoint written, when the one before has been.
 
         `facts` hold the fingerprint, the step and whatever else a resume must know.
+
+        Returns: False if a tensor is not finite; then nothing is written, as no training can go on from there.
 
         Raises:
             UserError: the one before could not be written.
         """
         self.tell(wait=True)
         tensors = checkpoint.snapshot(model, optimizer)
+        if not_finite(tensors):
+            return False
         self._writing = self._thread.submit(self._write, tensors, facts)
         self._newest = time.monotonic()
+        return True
 
     def tell(self, wait: bool = False) -> None:
         """Report the checkpoint that was being written, if it is there now.

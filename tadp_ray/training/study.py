@@ -146,7 +146,7 @@ class Study:
         )
         folder = self.recipe.compute.folder / "contexts" / key[:16]
         prompts = (prompt for made in (self.train_prompts, self.val_prompts) for prompt in made.by_id.values())
-        self.contexts.keep(folder, prompts)
+        self.contexts.keep(folder, key, prompts)
 
     @cached_property
     def tokens(self) -> int:

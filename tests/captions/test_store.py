@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tadp_ray.captions import CaptionStore, read_store
+from tadp_ray.captions.store import read_any
 from tadp_ray.errors import UserError
 
 STORE = CaptionStore({"b.jpg": ("a dog",), "a.jpg": ("ein Bär\u2028am See", "a bear")}, {"captioner": "by hand"})
@@ -63,8 +64,23 @@ def test_missing_ids_are_named_all_at_once_with_the_file_and_the_nearest_id(tmp_
     ("text", "message"),
     [
         ('{"a": {"captions": ["x"]},\n "b": {"capt', r"line 2, column 8: broken JSON .* cut short"),
-        ("", r"line 1, column 1: broken JSON"),
-        ('["a"]', r"expected one JSON object .* not a list"),
+        ("", "this caption store is empty"),
+        ('["a"]', r"expected one JSON object .* not a JSON list of 1 entries; write it as CSV with"),
+        (
+            '{"a": "x"}',
+            r"id 'a': expected an object with .* not a text alone; tadp-ray caption import .*captions --out",
+        ),
+        ("image,caption\na,x\n", "not a caption store but a table apart by commas; tadp-ray caption import"),
+        ('{"file_name": "a", "text": "x"}\n', "not a caption store but one object a line; tadp-ray caption import"),
+        ('{"images": [], "annotations": []}', "not captions in COCO's form; write it as CSV with"),
+        (
+            '{"a": {"captions": ["x \\ud83d"]}}',
+            r"id 'a', captions: 'x \\ud83d' holds half a character, '\\ud83d', whose",
+        ),
+        ('{"\\udc00": {"captions": ["x"]}}', r"an id: '\\udc00' holds half a character"),
+        ("my notes\nof today", "line 1: neither JSON nor a table with a column file_name, image, id: 'my notes"),
+        ("[" * 100_000, "line 1: nested too deeply"),
+        ('{"a": ' + "1" * 5000 + "}", "line 1: nested too deeply or a number too long"),
         ('{"a": ["x"]}', r"id 'a': expected an object with \"captions\""),
         ('{"a": {"captions": []}}', r"id 'a': expected .*at least one"),
         ('{"caption_store": 2}\n', r"line 1: caption_store 2 is unknown"),
@@ -84,6 +100,68 @@ def test_a_torn_or_misshapen_file_is_refused_by_place(tmp_path, text, message):
 def test_a_missing_or_binary_file_is_named(tmp_path):
     with pytest.raises(UserError, match="absent.json: no such caption store; set caption.store"):
         read_store(tmp_path / "absent.json")
-    (tmp_path / "image.png").write_bytes(b"\x89PNG\xff")
-    with pytest.raises(UserError, match="image.png: not a caption store"):
-        read_store(tmp_path / "image.png")
+    for content, said in (
+        (b"\x89PNG\xff", "but a PNG image; name a text file"),
+        (b"PK\x03\x04", "but a zip archive, such as an Excel sheet or a PyTorch file"),
+        ('{"a": {"captions": ["x"]}}'.encode("utf-16"), "but UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8"),
+        (b"a\nb\xff", "byte 0xff in line 2 is not UTF-8 text; convert"),
+    ):
+        (tmp_path / "file").write_bytes(content)
+        with pytest.raises(UserError, match=f"file: not a caption store.*{said}"):
+            read_store(tmp_path / "file")
+    with pytest.raises(UserError, match="cannot be read as a caption store .Is a directory"):
+        read_store(tmp_path)
+
+
+def test_blank_lines_at_the_end_do_no_harm(tmp_path):
+    (tmp_path / "s").write_text('{"caption_store": 1, "images": 1}\n{"id": "a", "captions": ["x"]}\n\n \n')
+    assert read_store(tmp_path / "s")["a"] == ("x",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a.png": "a cat, black", "b.png": "x\u2028y"}',
+        '{"a.png": "a cat, black",\n "b.png": {"captions": ["x\u2028y"]}}',
+        '\ufeffsplit,image,caption\ntrain,a.png,"a cat, black"\n\ntrain,b.png,x\u2028y\n',
+        'text , file_name\r\n"a cat, black",a.png\r\nx\u2028y,b.png\r\n',
+        '{"file_name": "a.png", "text": "a cat, black"}\n{"file_name": "b.png", "text": "x\u2028y"}\n\n',
+        '{"id": "a.png", "caption": "a cat, black"}\n{"id": "b.png", "captions": ["x\u2028y"]}',
+    ],
+)
+def test_other_forms_are_read_for_an_import(tmp_path, text):
+    (tmp_path / "file").write_bytes(text.encode())
+    assert dict(read_any(tmp_path / "file").captions) == {"a.png": ("a cat, black",), "b.png": ("x\u2028y",)}
+
+
+def test_several_rows_of_an_image_are_several_captions(tmp_path):
+    (tmp_path / "file").write_text("image,caption\na,one\nb,two\na,three\n")
+    assert dict(read_any(tmp_path / "file").captions) == {"a": ("one", "three"), "b": ("two",)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "image,label\na,x\n",
+            "line 1: the table's columns are image, label; name that of the captions caption or text",
+        ),
+        ("image,caption\na,x\nb,x,y\n", "line 3: 3 fields where the header has 2; put quotes around"),
+        ('image,caption\na,"x\n', "line 2: no table apart by commas"),
+        ("image,caption\n,x\n", "line 2: an image's name must be a string, not ''"),
+        ('{"id": "a", "text": "x"}\n{"id": 7, "text": "x"}', "line 2: an image's name must be a string, not 7"),
+        ('{"id": "a", "text": "x"}\n{"name": "b"}', "line 2: expected an object with an image's name .*not '{\"name\""),
+        ('{"id": "a", "text": "x"}\n\n{"id": "b", "text": "x"}', "line 2: neither JSON nor a table"),
+        ('{"id": "a", "text": {"en": "x"}}', "line 1: number 1 is a dict"),
+        ('{"id": "a", "text": "x"}\n{"id": "b", "te', r"line 2, column \d+: broken JSON"),
+        ('{"name": "a"}\n{"name": "b"}', "line 1: expected an object with an image's name"),
+        ('{"a": "x", "b": 3}', "id 'b': expected an object"),
+        ('{"a": "x", "a": "y"}', "'a' stands there twice"),
+        ('[{"image": "a", "caption": "x"}]', "not a JSON list of 1 entries; write it as"),
+        ('{"images": [], "annotations": [], "info": "x"}', "not captions in COCO's form"),
+    ],
+)
+def test_what_is_in_no_known_form_is_refused_by_place(tmp_path, text, message):
+    (tmp_path / "file").write_text(text)
+    with pytest.raises(UserError, match=f"file.*{message}"):
+        read_any(tmp_path / "file")

@@ -159,10 +159,10 @@ def machine() -> dict[str, str]:
     return {"torch": torch.__version__, "capability": torch.backends.cpu.get_cpu_capability(), "cpu": cpu}
 
 
-def sums(file: Path) -> dict[str, float]:
+def sums(file: Path, fingerprint: str) -> dict[str, float]:
     """What all images add to the score, summed up: where few steps leave a metric at zero, these still move."""
     totals: Counter[str] = Counter()
-    for image in read_per_image(file).images:
+    for image in read_per_image(file, fingerprint).images:
         for name, value in image.items():
             if name not in ("id", "prompt"):
                 totals[f"images/{name}"] += float(np.sum(value))
@@ -199,7 +199,11 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         recorder = Recorder()
         final = run(cell, torch.device("cpu"), recorder)
         final = {key: value for key, value in final.items() if key not in COSTS}
-        return {"steps": recorder.steps, "outputs": sizes, "final": final | sums(cell.folder / PER_IMAGE)}
+        return {
+            "steps": recorder.steps,
+            "outputs": sizes,
+            "final": final | sums(cell.folder / PER_IMAGE, cell.fingerprint),
+        }
 
     return train
 

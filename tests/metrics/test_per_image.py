@@ -1,5 +1,6 @@
 """What each image adds to a score gives back the score of any choice of images."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tadp_ray.config.data import CaptionConfig
 from tadp_ray.errors import UserError
 from tadp_ray.metrics.depth import DepthMetrics
 from tadp_ray.metrics.detection import DetectionMetrics
-from tadp_ray.metrics.per_image import read_per_image, write_per_image
+from tadp_ray.metrics.per_image import checksum, read_per_image, write_per_image
 from tadp_ray.metrics.segmentation import SegmentationMetrics
 
 CLASSES = ("sky", "road", "boat", "unseen")
@@ -69,8 +70,8 @@ def test_a_choice_of_images_scores_as_a_data_set_of_them(
         for i in images:
             metrics.accumulate(found[i : i + 1], truth[i : i + 1])
     lines = [{"id": str(i), **image} for i, image in enumerate(whole.images)]
-    write_per_image(tmp_path / "images.jsonl", task, CLASSES, lines)
-    images = read_per_image(tmp_path / "images.jsonl")
+    write_per_image(tmp_path / "images.jsonl", "f", task, CLASSES, lines)
+    images = read_per_image(tmp_path / "images.jsonl", "f")
     weights = np.stack([np.ones(6), np.bincount(CHOICE, minlength=6)])
     for name in names:
         expected = whole.compute()[name], chosen.compute()[name]
@@ -83,18 +84,25 @@ def test_a_choice_of_images_scores_as_a_data_set_of_them(
 def test_iou_and_size_are_of_the_classes_that_an_image_shows(tmp_path: Path) -> None:
     metrics = SegmentationMetrics(CLASSES)
     metrics.accumulate(torch.tensor([[[0, 0, 1, 2]]]), torch.tensor([[[0, 1, 1, 255]]]))
-    write_per_image(tmp_path / "images.jsonl", "segmentation", CLASSES, [{"id": "a", **metrics.images[0]}])
-    images = read_per_image(tmp_path / "images.jsonl")
+    write_per_image(tmp_path / "images.jsonl", "f", "segmentation", CLASSES, [{"id": "a", **metrics.images[0]}])
+    images = read_per_image(tmp_path / "images.jsonl", "f")
     np.testing.assert_array_equal(images.iou, [[50, 50, np.nan, np.nan]])
     np.testing.assert_array_equal(images.shares, [[0.25, 0.5, 0, 0]])
 
 
 def test_a_torn_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "images.jsonl"
-    write_per_image(path, "depth", CLASSES, [{"id": "a"}, {"id": "b"}])
+    write_per_image(path, "f", "depth", CLASSES, [{"id": "a"}, {"id": "b"}])
     path.write_text("\n".join(path.read_text().splitlines()[:2]))
     with pytest.raises(UserError, match="not a whole file .*train the cell anew"):
-        read_per_image(path)
+        read_per_image(path, "f")
+    write_per_image(path, "f", "depth", CLASSES, [{"id": "a", "rmse": 1.5}])
+    path.write_text(path.read_text().replace("1.5", "1.4"))
+    with pytest.raises(UserError, match="it does not hold what was written"):
+        read_per_image(path, "f")
+    write_per_image(path, "another", "depth", CLASSES, [{"id": "a"}])
+    with pytest.raises(UserError, match="of training another, not of f"):
+        read_per_image(path, "f")
 
 
 def test_a_prompt_may_hold_any_line_break(tmp_path: Path) -> None:
@@ -105,8 +113,8 @@ def test_a_prompt_may_hold_any_line_break(tmp_path: Path) -> None:
     prompts = make_prompts(config, {"a": (), "b": ()}, CLASSES, 0, len, 77)
     assert prompts["a"] == caption
     path = tmp_path / "images.jsonl"
-    write_per_image(path, "depth", CLASSES, [{"id": name, "prompt": prompts[name]} for name in ("a", "b")])
-    assert [image["prompt"] for image in read_per_image(path).images] == [caption, "a dog"]
+    write_per_image(path, "f", "depth", CLASSES, [{"id": name, "prompt": prompts[name]} for name in ("a", "b")])
+    assert [image["prompt"] for image in read_per_image(path, "f").images] == [caption, "a dog"]
 
 
 @pytest.mark.parametrize(
@@ -121,6 +129,8 @@ def test_a_prompt_may_hold_any_line_break(tmp_path: Path) -> None:
 )
 def test_lines_of_other_code_are_refused(task: str, line: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / "images.jsonl"
-    path.write_text(f'{{"per_image": 1, "task": "{task}", "classes": ["cat"], "images": 1}}\n{line}\n')
+    facts = {"fingerprint": "f", "task": task, "classes": ["cat"]}
+    header = {"per_image": 1, **facts, "images": 1, "crc32": checksum(facts, [line])}
+    path.write_text(f"{json.dumps(header)}\n{line}\n")
     with pytest.raises(UserError, match=said):
-        read_per_image(path)
+        read_per_image(path, "f")

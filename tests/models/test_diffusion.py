@@ -34,6 +34,62 @@ def test_half_precision_weights_become_float32(copy: Path) -> None:
     assert load_diffusion(str(copy)).unet.dtype == torch.float32
 
 
+def renamed(folder: Path, ending: str) -> None:
+    """Give the weights in a folder another ending."""
+    (file,) = folder.glob("*.safetensors")
+    file.rename(file.with_name(file.name.removesuffix(".safetensors") + ending))
+
+
+def test_a_folder_that_holds_half_precision_copies_alone_is_read(copy: Path) -> None:
+    for part in ("vae", "unet", "text_encoder"):
+        (file,) = (copy / part).glob("*.safetensors")
+        save_file({name: tensor.half() for name, tensor in load_file(file).items()}, file, {"format": "pt"})
+    halved = load_diffusion(str(copy))
+    for part in ("vae", "unet", "text_encoder"):
+        renamed(copy / part, ".fp16.safetensors")
+    again = load_diffusion(str(copy))
+    for part in ("vae", "unet", "text_encoder"):
+        one, other = (getattr(diffusion, part).state_dict() for diffusion in (halved, again))
+        assert all(torch.equal(one[name], tensor) and tensor.dtype == one[name].dtype for name, tensor in other.items())
+
+
+@pytest.mark.parametrize("part", ["vae", "unet", "text_encoder"])
+def test_pickled_weights_are_not_read_and_nobody_is_told_to(copy: Path, part: str) -> None:
+    renamed(copy / part, ".bin")
+    with pytest.raises(
+        UserError, match=rf"{part} holds pickled weights alone \(\w+\.bin\).*get this model's \.safetensors"
+    ):
+        load_diffusion(str(copy))
+
+
+@pytest.mark.parametrize("part", ["vae", "unet", "text_encoder"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named_with_their_file(copy: Path, part: str, value: float) -> None:
+    (file,) = (copy / part).glob("*.safetensors")
+    tensors = load_file(file)
+    name = sorted(tensors)[5]
+    tensors[name].view(-1)[-1] = value
+    save_file(tensors, file, {"format": "pt"})
+    with pytest.raises(UserError, match=rf"{file}: {name} of the {part} holds NaN or infinity; fetch or make"):
+        load_diffusion(str(copy))
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "code", "cut safetensors"])
+def test_a_damaged_single_file_is_named_without_advice_to_run_it(tmp_path: Path, damage: str) -> None:
+    file = tmp_path / ("sd.safetensors" if damage == "cut safetensors" else "sd.ckpt")
+    if damage == "cut safetensors":
+        save_file({"a": torch.zeros(9)}, file)
+    else:
+        torch.save({"state_dict": {"a": Path("code") if damage == "code" else torch.zeros(999)}}, file)
+    content = file.read_bytes()
+    file.write_bytes({"text": b"my notes", "code": content}.get(damage, content[:-50]))
+    with pytest.raises(UserError, match=r"sd\.\w+ cannot be loaded") as refused:
+        load_diffusion(str(file))
+    said = str(refused.value)
+    assert damage == "cut safetensors" or ".safetensors" in said.partition("cannot be loaded")[2]
+    assert "weights_only" not in said and "trust" not in said
+
+
 def test_the_shipped_weights_load() -> None:
     pocket = load_diffusion("pocket")
     assert len(pocket.unet.config.block_out_channels) == 4

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tadp_ray.errors import UserError
 from tadp_ray.models.conditioning import encode_prompts
@@ -20,7 +20,8 @@ from tadp_ray.personalization.job import Job
 from tadp_ray.personalization.lesson import Lesson
 from tadp_ray.personalization.run import personalize
 from tadp_ray.personalization.textual_inversion import LEARNED
-from tadp_ray.training.reporter import checkpoints, final_metrics, read_journal
+from tadp_ray.training.checkpoint import read_tensors
+from tadp_ray.training.reporter import Journal, checkpoints, final_metrics, read_journal
 
 CPU = torch.device("cpu")
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -53,7 +54,7 @@ def interrupt(job: Job, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Lesson, "loss", stopping)
         personalize(job, CPU)
-    assert checkpoints(job.folder) and final_metrics(job.folder) is None
+    assert checkpoints(job.folder) and final_metrics(job.folder, job.fingerprint) is None
 
 
 @pytest.mark.parametrize("changes", [{}, DREAMBOOTH], ids=["textual_inversion", "dreambooth"])
@@ -69,6 +70,28 @@ def test_an_interrupted_personalization_gives_the_undisturbed_result(
     first, second = load_file(whole.folder / name), load_file(stopped.folder / name)
     assert all(torch.equal(first[key], second[key]) for key in first) and losses(whole) == losses(stopped)
     assert not checkpoints(stopped.folder) and (whole.folder / "samples.png").is_file()
+
+
+def break_at(lesson: Lesson, passed: int) -> None:
+    """Learn a vector whose gradient is no number in one forward pass, though its loss is one."""
+    vector, passes = torch.nn.Parameter(torch.ones(3)), []
+    vector.register_hook(lambda gradient: gradient * (float("nan") if passes[-1] == passed else 1))
+    lesson.learn(torch.nn.ParameterList([vector]), lambda number, _: passes.append(number) or vector.square().sum())
+
+
+@pytest.mark.parametrize(("every", "passed", "step", "left"), [(1, 4, 3, [2, 1]), (100, 7, 4, [])])
+def test_a_vector_that_is_no_number_is_never_kept(
+    prepare: Callable[..., Job], every: int, passed: int, step: int, left: list[int]
+) -> None:
+    """At a checkpoint or at the end it shows, and the same command says the same again; a step is of two passes."""
+    job = prepare(compute={"checkpoint_every": every})
+    for _ in range(2):
+        with pytest.raises(
+            UserError, match=f"step {step}: what is learned is no longer finite; lower schedule.learning_rate"
+        ):
+            with Journal(job.folder, job.fingerprint) as journal:
+                break_at(Lesson(job, None, None, None, None, CPU, journal), passed)
+    assert [read_tensors(path)[1]["step"] for path in checkpoints(job.folder)] == left
 
 
 def test_a_learned_token_is_what_diffusers_loads(prepare: Callable[..., Job], sd15: Path) -> None:
@@ -108,11 +131,36 @@ def test_published_files_are_read_without_running_code_in_them(tmp_path: Path) -
     learned = read_learned(tmp_path / "learned_embeds-steps-3000.bin")
     assert learned.token == "<comic>" and learned.vector.tolist() == list(range(8))
     torch.save({"<comic>": Path("x")}, tmp_path / "code.bin")
-    with pytest.raises(UserError, match="code.bin: cannot be read as learned embeddings"):
+    with pytest.raises(
+        UserError, match="code.bin: damaged, or holds more than tensors .*get it as .safetensors"
+    ) as refused:
         read_learned(tmp_path / "code.bin")
+    assert "weights_only" not in str(refused.value) and "trust" not in str(refused.value)
+    for number, wrong in enumerate(({"a": torch.ones(8), "b": torch.ones(8)}, {"a": 3}, {1: torch.ones(8)}, [1], {})):
+        torch.save(wrong, tmp_path / f"{number}.bin")
+        with pytest.raises(
+            UserError, match=f"{number}.bin: cannot be read as learned embeddings, .*export it as diffusers'"
+        ):
+            read_learned(tmp_path / f"{number}.bin")
     torch.save({"<comic>": torch.zeros(2, 8)}, tmp_path / "two.bin")
     with pytest.raises(UserError, match="holds 2 vectors of '<comic>'"):
         read_learned(tmp_path / "two.bin")
+
+
+@pytest.mark.parametrize("name", ["my-style", None])
+def test_an_embedding_of_automatic1111_is_read(tmp_path: Path, name: str | None) -> None:
+    """Its word is its own name, or else its file's; several vectors are refused as anybody's are."""
+    vector = torch.arange(8.0)
+    held = {"string_to_token": {"*": 265}, "name": name, "step": 5000, "sd_checkpoint": None}
+    params = lambda vectors: {"string_to_param": torch.nn.ParameterDict({"*": torch.nn.Parameter(vectors)})}
+    torch.save(held | params(vector[None]), tmp_path / "comic.pt")
+    learned = read_learned(tmp_path / "comic.pt")
+    assert learned.token == (name or "comic") and torch.equal(learned.vector, vector)
+    torch.save(held | params(torch.ones(3, 8)), tmp_path / "comic.pt")
+    with pytest.raises(UserError, match="comic.pt: holds 3 vectors of .*; learn or fetch one of one vector"):
+        read_learned(tmp_path / "comic.pt")
+    save_file({"emb_params": vector[None]}, tmp_path / "comic.safetensors")
+    assert read_learned(tmp_path / "comic.safetensors").token == "comic"
 
 
 def test_what_is_predicted_follows_the_schedulers_configuration() -> None:
@@ -178,4 +226,4 @@ def test_images_that_were_changed_since_are_not_learned_from(
     shutil.copy(folder / "3.png", folder / "0.png")
     with pytest.raises(UserError, match="^images changed since this personalization was begun"):
         personalize(job, CPU)
-    assert final_metrics(job.folder) is None
+    assert final_metrics(job.folder, job.fingerprint) is None

@@ -7,16 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.data.scenes import CLASSES
 from tadp_ray.errors import UserError
+from tadp_ray.pocket import pretrain as pretrain_module
 from tadp_ray.pocket.bank import Words
+from tadp_ray.pocket.parallel import Peers
 from tadp_ray.pocket.pretrain import WORK, pretrain
 from tadp_ray.pocket.tokenizer import write_tokenizer
-from tadp_ray.training.reporter import final_metrics, read_journal
+from tadp_ray.training.checkpoint import read_tensors, write
+from tadp_ray.training.reporter import Journal, checkpoints, final_metrics, read_journal
 
 TINY = {"images": 48, "size": 32, "vae_steps": 6, "vae_batch": 4, "unet_steps": 6, "unet_batch": 4}
 TINY |= {"classifier_steps": 2, "channels": (8, 8, 16, 16), "gate_every": 4}
@@ -41,15 +45,16 @@ def test_two_processes_make_a_stable_diffusion_that_diffusers_loads(tmp_path: Pa
     image = pipeline("a photo of a car and sand", num_inference_steps=2, output_type="np").images
     assert image.shape == (1, 32, 32, 3)
     assert sorted(path.name for path in (tmp_path / WORK).iterdir()) == ["journal.jsonl", "lock"]
-    gates = final_metrics(tmp_path / WORK)
+    gates = final_metrics(tmp_path / WORK, Pretraining(seed=3, **TINY).fingerprint)
     assert {"caption/look-alike t=500", "attention/pointing", "drawing/found", "psnr"} <= gates.keys()
 
 
 def test_a_short_pretraining_learns_what_some_words_mean(tmp_path: Path) -> None:
     """A stated minimum after 300 steps: a wrong ground raises the loss at t=500 by 4 %, no text by 2 %."""
     sizes = {"images": 1024, "size": 32, "vae_steps": 200, "unet_steps": 300, "classifier_steps": 1, "gate_every": 300}
-    pretrain(Pretraining(channels=(16, 32, 32, 48), **sizes), tmp_path, processes=2, device="cpu")
-    figures = final_metrics(tmp_path / WORK)
+    plan = Pretraining(channels=(16, 32, 32, 48), **sizes)
+    pretrain(plan, tmp_path, processes=2, device="cpu")
+    figures = final_metrics(tmp_path / WORK, plan.fingerprint)
     assert figures["caption/wrong ground t=500"] > 4 and figures["caption/null t=500"] > 2, figures
 
 
@@ -80,7 +85,33 @@ def test_a_killed_pretraining_goes_on_with_the_same_losses(tmp_path: Path) -> No
     torn.write_bytes(torn.read_bytes()[:-100])
     assert run(tmp_path / "cut", "none 0") == 0
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-    assert final_metrics(tmp_path / "cut" / WORK) == final_metrics(tmp_path / "whole" / WORK)
+    cut, whole = (final_metrics(tmp_path / name / WORK, Pretraining(**TINY).fingerprint) for name in ("cut", "whole"))
+    assert cut == whole and "psnr" in cut
+
+
+def test_a_stage_whose_weights_are_no_numbers_keeps_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrain_module, "CHECKPOINT_EVERY", 1)
+    plan = Pretraining(**TINY)
+    for _ in range(2):
+        with Journal(tmp_path / WORK, plan.fingerprint) as journal:
+            model = torch.nn.Linear(2, 1)
+            job = pretrain_module.Job(plan, tmp_path, torch.device("cpu"), Peers(0, 1), journal, print)
+            loss_at = lambda step: model.weight.square().sum() * (float("nan") if step == 2 else 1)  # noqa: B023
+            with pytest.raises(UserError, match="vae, step 20: the loss is nan; begin again in another folder"):
+                pretrain_module.train(job, "vae", model, 30, 1e-3, loss_at)
+        assert [read_tensors(path)[1]["step"] for path in checkpoints(tmp_path / WORK, "vae.safetensors")] == [2, 1]
+
+
+def test_what_the_user_can_mend_is_told_by_several_processes_as_by_one(tmp_path: Path) -> None:
+    """And scenes that were damaged are rendered afresh."""
+    (tmp_path / WORK).mkdir()
+    (tmp_path / WORK / "scenes-000.safetensors").write_text("half")
+    write(tmp_path / WORK / "vae.safetensors", {"a": torch.ones(1)}, {"fingerprint": "another", "step": 1})
+    with pytest.raises(UserError, match="vae.safetensors: checkpoint of another"):
+        pretrain(Pretraining(**TINY), tmp_path, processes=2, device="cpu")
+    assert read_tensors(tmp_path / WORK / "scenes-000.safetensors")[0]["images"].shape == (48, 32, 32, 3)
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_spent(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def trained(plan: Plan, journals) -> None:
         ]
         journals.start(cell)
         if number:
-            write_per_image(cell.folder / PER_IMAGE, "segmentation", ["sky"], lines)
+            write_per_image(cell.folder / PER_IMAGE, cell.fingerprint, "segmentation", ["sky"], lines)
         journals.finish(cell, miou=sum(found) / IMAGES)
 
 

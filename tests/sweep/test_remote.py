@@ -79,7 +79,7 @@ def test_another_node_goes_on_from_what_the_lost_one_had_sent(cell: Cell, node, 
             journal.finish(16, {"miou": 50.0})
     assert [path.name for path in other.folder.iterdir()] == ["lock"]
     pull(cell.recipe.compute.address, [cell])
-    assert final_metrics(cell.folder) == {"miou": 50.0}
+    assert final_metrics(cell.folder, "f") == {"miou": 50.0}
     assert sorted(path.name for path in cell.folder.iterdir()) == ["journal.jsonl", "model.safetensors"]
     assert cell.folder.is_relative_to(tmp_path / "runs")
     assert Remote(cell.recipe.compute.address).names(f"cells/{cell.folder.name}") == [

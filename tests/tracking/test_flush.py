@@ -42,8 +42,9 @@ def test_what_was_written_while_mlflow_was_away_is_sent_once(store, make_cell, j
     assert sender.close(timeout=0.1)
     with told_to_mlflow(store, Pretraining(), tmp_path / "runs/pocket/pretraining"):
         pass
-    record = {"time": 1.0, "type": "finished", "step": 7, "metrics": {"psnr": 30.0}}
-    (tmp_path / "runs/pocket/pretraining/journal.jsonl").write_text(json.dumps(record) + "\n")
+    lines = [{"time": 1.0, "type": "started", "fingerprint": Pretraining().fingerprint}]
+    lines += [{"time": 2.0, "type": "finished", "step": 7, "metrics": {"psnr": 30.0}}]
+    (tmp_path / "runs/pocket/pretraining/journal.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
     lock = acquire_lock(busy.folder / "lock")
     said = flush(tmp_path / "runs", store)

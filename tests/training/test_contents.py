@@ -68,7 +68,7 @@ def test_what_changed_since_the_plan_is_named(photographs: Callable[[], Cell], t
     CaptionStore({name: ("a dog",) for name in "abcd"}, {}).write(tmp_path / "captions.jsonl")
     with pytest.raises(UserError, match=f"^captions changed since .*{tmp_path}/captions.jsonl"):
         train_cell(cell, CPU)
-    assert failure(cell.folder).traceback is None and final_metrics(cell.folder) is None
+    assert failure(cell.folder).traceback is None and final_metrics(cell.folder, cell.fingerprint) is None
 
 
 def test_an_edit_while_it_trains_keeps_a_cell_from_finishing(
@@ -83,7 +83,7 @@ def test_an_edit_while_it_trains_keeps_a_cell_from_finishing(
     monkeypatch.setattr(Training, "fit", fit)
     with pytest.raises(UserError, match="^train, val changed since this cell was planned"):
         train_cell(cell, CPU)
-    assert final_metrics(cell.folder) is None and not (cell.folder / run_module.MODEL).exists()
+    assert final_metrics(cell.folder, cell.fingerprint) is None and not (cell.folder / run_module.MODEL).exists()
 
 
 def test_a_second_look_reads_only_what_changed(

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from tadp_ray.errors import UserError
 from tadp_ray.training import contexts
-from tadp_ray.training.contexts import Contexts
+from tadp_ray.training.contexts import Contexts, key_of
 
 
 class Encoder:
@@ -28,21 +28,47 @@ def test_a_later_sweep_encodes_only_new_prompts(tmp_path: Path, monkeypatch: pyt
     first, second = Encoder(), Encoder()
     one = Contexts(first)
     before = one(["ox", "", "ox"])
-    one.keep(tmp_path, ["ox", "", "cat", "ox", "dog"])
+    one.keep(tmp_path, "key", ["ox", "", "cat", "ox", "dog"])
     assert torch.equal(one(["ox", "", "ox"]), before) and not before.requires_grad
 
     two = Contexts(second)
-    two.keep(tmp_path, ["cat", "cow"])
+    two.keep(tmp_path, "key", ["cat", "cow"])
     assert second.asked == ["cow"]
     assert torch.equal(two(["cat", "cow", "ox"]), Contexts(Encoder())(["cat", "cow", "ox"]))
     asked = list(first.asked)
-    one.keep(tmp_path, ["cow"])
+    one.keep(tmp_path, "key", ["cow"])
     assert first.asked == asked and torch.equal(one(["cow"]), two(["cow"]))
 
 
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    Contexts(Encoder()).keep(tmp_path, ["ox"])
+def flip(path: Path, place: int) -> None:
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", ["bit of a number", "bit of a fact", "cut", "text", "another key", "no checksum"])
+def test_a_file_that_is_not_whole_or_not_ours_is_told_and_made_afresh(tmp_path: Path, damage: str, capsys) -> None:
+    """A flipped bit of a number is the worst: every later cell would be scored by it."""
+    key = "another" if damage == "another key" else "key"
+    Contexts(Encoder()).keep(tmp_path, key, ["ox"])
     (file,) = tmp_path.glob("*.safetensors")
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(UserError, match=f"{file}: not readable .* delete it to have it made afresh"):
-        Contexts(Encoder()).keep(tmp_path, ["ox"])
+    match damage:
+        case "bit of a number":
+            flip(file, -2)
+        case "bit of a fact":
+            flip(file, file.read_bytes().index(b"contexts") + 2)
+        case "cut":
+            file.write_bytes(file.read_bytes()[:-1])
+        case "text":
+            file.write_text("my notes")
+        case "no checksum":
+            save_file({key_of("ox"): torch.full((2, 3), 7.0)}, file)
+    again = Encoder()
+    contexts = Contexts(again)
+    contexts.keep(tmp_path, "key", ["ox"])
+    assert again.asked == ["ox"] and torch.equal(contexts(["ox"]), torch.full((1, 2, 3), 231.0))
+    said = capsys.readouterr().err
+    assert said.startswith(f"{file}: ") and said.endswith("; made afresh\n") and said.count("\n") == 1
+    Contexts(again).keep(tmp_path, "key", ["ox"])
+    assert again.asked == ["ox"] and not capsys.readouterr().err

@@ -1,5 +1,6 @@
 """A cell gives the same numbers however it is interrupted, shared out or repeated."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from tadp_ray.scoring import score_depth, score_detection, score_segmentation
 from tadp_ray.tasks import Task
 from tadp_ray.training import run as run_module
 from tadp_ray.training import study
-from tadp_ray.training.checkpoint import read_tensors
+from tadp_ray.training.checkpoint import read_tensors, write_tensors
 from tadp_ray.training.loop import BEST, Training
 from tadp_ray.training.predict import predict_cell
 from tadp_ray.training.reporter import CHECKPOINT, Journal, checkpoints, final_metrics, read_journal
@@ -90,7 +91,7 @@ def test_a_finished_cell_is_not_trained_again(tiny_cell, monkeypatch: pytest.Mon
     cell = tiny_cell()
     first = train_cell(cell, CPU)
     monkeypatch.setattr(run_module, "run", lambda *_: pytest.fail("trained again"))
-    assert train_cell(cell, CPU) == first == final_metrics(cell.folder)
+    assert train_cell(cell, CPU) == first == final_metrics(cell.folder, cell.fingerprint)
     assert {"miou", "accuracy", "best_miou", "best_step", "iou/sky", "caption/val_recall", "parameters"} <= first.keys()
     assert (cell.folder / "predictions.png").is_file()
 
@@ -114,7 +115,7 @@ def test_a_finished_cell_leaves_what_each_image_adds_to_its_score_and_predicts_t
     for task, changes, metric in (("segmentation", {}, "miou"), ("depth", DEPTH, "rmse"), ("detection", BOXES, "ap50")):
         cell = tiny_cell(task, caption={"recall": 0.5}, **changes)
         metrics = train_cell(cell, CPU)
-        images = found[task] = read_per_image(cell.folder / PER_IMAGE)
+        images = found[task] = read_per_image(cell.folder / PER_IMAGE, cell.fingerprint)
         assert images.ids == tuple(f"val-0-{i:06d}" for i in range(5))
         assert images.scores(metric, np.ones((1, 5)))[0] == pytest.approx(metrics[metric], rel=1e-9)
         assert all(image["prompt"] for image in images.images) and set(images.column("precision")) == {1.0}
@@ -192,16 +193,16 @@ def test_two_processes_train_what_one_does(tiny_cell, stop_after, tmp_path: Path
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run([*command, tmp_path / "worker.py", *files], capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert final_metrics(shrunk.folder) is None
+    assert final_metrics(shrunk.folder, shrunk.fingerprint) is None
     train_cell(shrunk, CPU)
 
     # Gradients are compared elsewhere. Weights are not compared: AdamW makes whole steps of what is rounding alone, as in
     # the biases before a batch norm.
-    whole = read_per_image(alone.folder / PER_IMAGE)
+    whole = read_per_image(alone.folder / PER_IMAGE, alone.fingerprint)
     for cell in cells:
         assert loss(cell) == pytest.approx(loss(alone), rel=1e-3)
-        assert final_metrics(cell.folder)["miou"] == pytest.approx(expected["miou"], abs=1)
-        shares = read_per_image(cell.folder / PER_IMAGE)
+        assert final_metrics(cell.folder, cell.fingerprint)["miou"] == pytest.approx(expected["miou"], abs=1)
+        shares = read_per_image(cell.folder / PER_IMAGE, cell.fingerprint)
         assert shares.ids == whole.ids and (shares.areas("truth") == whole.areas("truth")).all()
     for cell in (grown, shrunk):
         resumed = [record["step"] for record in read_journal(cell.folder) if "checkpoint" in record]
@@ -282,10 +283,12 @@ def test_the_core_trains_without_ray_and_mlflow(tiny_cell, tmp_path: Path) -> No
     command = [sys.executable, "-c", script, str(tmp_path / "cell.json")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert float(done.stdout) == final_metrics(cell.folder)["miou"]
+    assert float(done.stdout) == final_metrics(cell.folder, cell.fingerprint)["miou"]
 
 
-def test_a_checkpoint_of_another_cell_or_a_torn_one_is_refused(tiny_cell, stop_after) -> None:
+def test_a_checkpoint_of_another_cell_is_refused_and_after_torn_ones_it_starts_anew(
+    tiny_cell, stop_after, capsys
+) -> None:
     cell, other = tiny_cell("a", compute={"checkpoint_every": 2}), tiny_cell("b", seed=1)
     stop_after(5)
     with pytest.raises(Stopped):
@@ -298,8 +301,89 @@ def test_a_checkpoint_of_another_cell_or_a_torn_one_is_refused(tiny_cell, stop_a
         train_cell(other, CPU)
     for path in checkpoints(cell.folder):
         path.write_bytes(saved[: len(saved) // 2])
-    with pytest.raises(UserError, match="previous.safetensors: not a readable checkpoint.*delete it"):
+    capsys.readouterr()
+    whole = train_cell(tiny_cell("whole"), CPU)
+    assert numbers(train_cell(cell, CPU)) == numbers(whole)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"{cell.folder / CHECKPOINT}: damaged") and first.endswith("; going on from the one before")
+    assert second.startswith(f"{cell.folder}/checkpoint.previous") and second.endswith("; going on from the start")
+
+
+def test_a_flipped_bit_in_what_cells_are_scored_on_changes_no_number(tiny_cell, capsys) -> None:
+    """Latents are shared by all later cells: they are checked whenever a cell opens them, and made afresh."""
+    first, second = tiny_cell(), tiny_cell(seed=1)
+    expected = train_cell(tiny_cell("elsewhere", seed=1), CPU)
+    train_cell(first, CPU)
+    (file,) = (first.recipe.compute.folder / "latents").glob("*.safetensors")
+    content = bytearray(file.read_bytes())
+    whole = bytes(content)
+    content[-1] ^= 0x40  # the exponent of one number
+    file.write_bytes(content)
+    capsys.readouterr()
+    assert numbers(train_cell(second, CPU)) == numbers(expected)
+    assert capsys.readouterr().err == f"{file}: damaged (it does not hold what was written); made afresh\n"
+    assert file.read_bytes() == whole
+
+
+def test_the_journal_of_another_training_is_refused_and_says_nothing_of_this_one(tiny_cell) -> None:
+    """A folder copied by hand, or one whose name of 16 letters is the same by chance."""
+    done, other = tiny_cell("a"), tiny_cell("b", seed=1)
+    with Journal(done.folder, done.fingerprint) as journal:
+        journal.finish(6, {"miou": 50.0})
+    shutil.copytree(done.folder, other.folder)
+    assert final_metrics(done.folder, done.fingerprint) == {"miou": 50.0}
+    assert final_metrics(other.folder, other.fingerprint) is None
+    said = (
+        f"journal.jsonl: of another training \\({done.fingerprint[:16]}, this is {other.fingerprint[:16]}\\); move this"
+    )
+    before = (other.folder / "journal.jsonl").read_bytes()
+    with pytest.raises(UserError, match=said):
+        train_cell(other, CPU)
+    assert (other.folder / "journal.jsonl").read_bytes() == before
+
+
+def test_weights_that_are_no_numbers_are_never_kept(tiny_cell, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Neither as a checkpoint nor as the best or last model; and the same command says the same again."""
+    step_once = Training._train_step
+
+    def poisoned(self: Training, *args: Any) -> torch.Tensor:
+        loss = step_once(self, *args)
+        if args[-1] == 2:  # after a step whose loss was a number
+            with torch.no_grad():
+                next(self.model.parameters()).view(-1)[0] = float("nan")
+        return loss
+
+    monkeypatch.setattr(Training, "_train_step", poisoned)
+    for changes, said in (
+        (
+            {"evaluation": {"every": 3}},
+            r"step 3: weights are no longer finite \(\S+\); lower schedule.learning_rate=0.001",
+        ),
+        ({"evaluation": {"every": 6}}, "step 6: the loss is nan; lower schedule.learning_rate=0.001"),
+    ):
+        cell = tiny_cell(str(changes), **changes, compute={"checkpoint_every": 1})
+        for _ in range(2):
+            with pytest.raises(UserError, match=said):
+                train_cell(cell, CPU)
+        kept = sorted(path.name for path in cell.folder.glob("*.safetensors"))
+        assert kept == ["checkpoint.previous.safetensors", "checkpoint.safetensors"]
+        assert [read_tensors(path)[1]["step"] for path in checkpoints(cell.folder)] == [2, 1]
+    assert not capsys.readouterr().err
+
+
+def test_a_checkpoint_of_weights_that_are_no_numbers_counts_as_damaged(tiny_cell, stop_after, capsys) -> None:
+    cell = tiny_cell("cut", compute={"checkpoint_every": 2})
+    stop_after(5)
+    with pytest.raises(Stopped):
         train_cell(cell, CPU)
+    stop_after(None)
+    newest, _ = checkpoints(cell.folder)
+    tensors, facts = read_tensors(newest)
+    name = max(tensors, key=lambda name: tensors[name].numel())
+    write_tensors(newest, {**tensors, name: torch.full_like(tensors[name], float("inf"))}, facts)
+    capsys.readouterr()
+    assert numbers(train_cell(cell, CPU)) == numbers(train_cell(tiny_cell("whole"), CPU))
+    assert capsys.readouterr().err == f"{newest}: not a number in {name}; going on from the one before\n"
 
 
 def test_a_checkpoint_with_a_flipped_bit_leaves_the_one_before(tiny_cell, stop_after) -> None:

@@ -71,6 +71,16 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path: Path, m
     assert sorted(path.name for path in tmp_path.iterdir()) == ["journal.jsonl", "lock"]
 
 
+def test_what_is_no_number_is_not_written(tmp_path: Path, model, optimizer) -> None:
+    with Journal(tmp_path, "f") as journal, Saver(tmp_path / CHECKPOINT, journal) as saver:
+        assert saver.save(model, optimizer, {"step": 1})
+        with torch.no_grad():
+            model.bias[1] = float("inf")
+        assert not saver.save(model, optimizer, {"step": 2})
+        assert checkpoint.read_tensors(tmp_path / CHECKPOINT)[1] == {"step": 1}
+    assert [record["step"] for record in read_journal(tmp_path) if "checkpoint" in record] == [1]
+
+
 def test_a_checkpoint_is_due_after_steps_or_minutes(tiny_cell) -> None:
     for name, compute, steps in (
         ("steps", {"checkpoint_every": 4}, [4]),

@@ -1,0 +1,192 @@
+"""Which form a text file of captions has, as other tools write them, and what can be read of it without loss."""
+
+import csv
+import io
+import json
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import Any
+
+from tadp_ray.errors import UserError
+
+ID_KEYS = ("file_name", "image", "id")
+"""What the name of an image is called, in a table's header or in a line's object."""
+TEXT_KEYS = ("caption", "text")
+LIST_KEY = "captions"
+"""Of several captions of one image."""
+EXAMPLES = (
+    'CSV with the header image,caption, one object {"image": ..., "caption": ...} a line, or one object {id: "text"}'
+)
+KINDS = (
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"RIFF", "a WebP image or a sound"),
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a zip archive, such as an Excel sheet or a PyTorch file"),
+    (b"\x1f\x8b", "compressed with gzip"),
+    (b"PAR1", "a Parquet table"),
+    (b"\x80", "a Python pickle"),
+    (b"\xff\xfe", "UTF-16 text"),
+    (b"\xfe\xff", "UTF-16 text"),
+)
+"""First bytes of files that are no UTF-8 text, and what such a file is."""
+
+
+def read_text(path: Path) -> str:
+    """A caption file's text.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or it is no UTF-8 text; the message says what it is instead.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such caption store; set caption.store to an existing file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as a caption store ({error.strerror})") from None
+    if kind := next((kind for first, kind in KINDS if content.startswith(first)), None):
+        mend = "convert it: iconv -f UTF-16 -t UTF-8" if "UTF-16" in kind else f"name a text file: {EXAMPLES}"
+        raise UserError(f"{path}: not a caption store but {kind}; {mend}")
+    try:
+        # Some editors put a byte order mark in front.
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UserError(
+            f"{path}: not a caption store, byte {content[error.start]:#04x} in line {line} is not UTF-8 text; convert "
+            "the file if it is text, e.g. with iconv -f LATIN1 -t UTF-8"
+        ) from None
+    if not text.strip():
+        raise UserError(f"{path}: this caption store is empty; write or copy it again")
+    return text
+
+
+def parse(text: str, path: Path, first_line: int = 1) -> Any:
+    """A JSON value: an object or a list.
+
+    Raises:
+        UserError: it is something else, broken, nested too deeply, or says a key twice, of which readers drop the first.
+    """
+    if not text.lstrip().startswith(("{", "[")):
+        raise UserError(
+            f"{path}, line {first_line}: neither JSON nor a table with a column {', '.join(ID_KEYS)}: {text.lstrip()!r:.60}; "
+            f"write {EXAMPLES}"
+        )
+    try:
+        return json.loads(text, object_pairs_hook=_distinct)
+    except json.JSONDecodeError as error:
+        line = first_line + error.lineno - 1
+        raise UserError(
+            f"{path}, line {line}, column {error.colno}: broken JSON ({error.msg}); the file may have been cut short, "
+            "write or copy it again"
+        ) from None
+    except KeyError as error:
+        raise UserError(f"{path}: {error.args[0]!r} stands there twice; keep one of the two entries") from None
+    except (RecursionError, ValueError):
+        raise UserError(f"{path}, line {first_line}: nested too deeply or a number too long for captions") from None
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if key in found:
+            raise KeyError(key)
+        found[key] = value
+    return found
+
+
+def check_text(text: str, path: Path, place: str) -> str:
+    """Refuse text that cannot be written as UTF-8 (UserError): half of a character that JSON wrote as two."""
+    half = next((character for character in text if "\ud800" <= character <= "\udfff"), None)
+    if half:
+        raise UserError(
+            f"{path}, {place}: {text!a:.60} holds half a character, {half!a}, whose other half was cut off; write the file "
+            "anew as UTF-8, or take it out"
+        )
+    return text
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text without blank ones at its end. Not splitlines: JSON may hold other Unicode line breaks."""
+    return text.rstrip("\r\n \t").split("\n")
+
+
+def foreign(text: str) -> str | None:
+    """What a text is that is neither of our two forms of a store: "csv", "lines", or None if it is one JSON value."""
+    first, *others = lines_of(text)
+    if '"caption_store"' in first:
+        return None
+    if not first.lstrip().startswith(("{", "[")):
+        return "csv" if column(columns(first), ID_KEYS) else None
+    try:
+        value = json.loads(first)
+    except (ValueError, RecursionError):
+        return None
+    return "lines" if isinstance(value, dict) and (others or column(value, ID_KEYS)) else None
+
+
+def columns(header: str) -> list[str]:
+    """The names in a table's first line; none if it is no such line."""
+    try:
+        return [name.strip() for name in next(csv.reader([header]), [])]
+    except csv.Error:
+        return []
+
+
+def column(names: Container[str], known: tuple[str, ...]) -> str | None:
+    """The first known one of some names."""
+    return next((name for name in known if name in names), None)
+
+
+def described(value: Any) -> str:
+    """What a JSON value is that is no store."""
+    if isinstance(value, dict) and {"images", "annotations"} <= value.keys():
+        return "captions in COCO's form"
+    return f"a JSON list of {len(value)} entries"
+
+
+def table_rows(text: str, path: Path) -> Iterator[tuple[str, str, str]]:
+    """(place, image, caption) of each row of a table apart by commas.
+
+    Raises:
+        UserError: it has no column of captions, or a row has more or fewer fields than the header.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(reader)]
+        image, caption = column(header, ID_KEYS), column(header, TEXT_KEYS)
+        if caption is None:
+            raise UserError(
+                f"{path}, line 1: the table's columns are {', '.join(header)}; name that of the captions caption or text"
+            )
+        for row in reader:
+            place = f"line {reader.line_num}"
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise UserError(
+                    f"{path}, {place}: {len(row)} fields where the header has {len(header)}; put quotes around text with commas"
+                )
+            yield place, row[header.index(image)], row[header.index(caption)]
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: no table apart by commas ({error}); write it again") from None
+
+
+def object_rows(text: str, path: Path) -> Iterator[tuple[str, Any, Any]]:
+    """(place, image, caption or list of captions) of each line's object, as they stand there.
+
+    Raises:
+        UserError: a line is something else.
+    """
+    for number, line in enumerate(lines_of(text), 1):
+        place, entry = f"line {number}", parse(line, path, number)
+        image, caption = (
+            column(entry, keys) if isinstance(entry, dict) else None for keys in (ID_KEYS, (*TEXT_KEYS, LIST_KEY))
+        )
+        if image is None or caption is None:
+            raise UserError(
+                f"{path}, {place}: expected an object with an image's name ({', '.join(ID_KEYS)}) and a caption "
+                f"({', '.join(TEXT_KEYS)}), not {line.strip()!r:.80}"
+            )
+        yield place, entry[image], entry[caption]
