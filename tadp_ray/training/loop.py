@@ -118,7 +118,9 @@ class Training:
         """Refuse to score and to keep weights that are not finite, in all processes together."""
         broken = not_finite(self.model.state_dict())
         if self.world.mean(torch.full_like(loss, float(broken is not None))):
-            raise self._diverged(step, f"weights are no longer finite ({broken or 'in another process'})")
+            raise self._diverged(
+                step, f"the loss is {float(loss):.4g}, and weights are no longer finite ({broken or 'elsewhere'})"
+            )
 
     def _diverged(self, step: int, said: str) -> UserError:
         return UserError(f"step {step}: {said}; lower schedule.learning_rate={self.cell.recipe.schedule.learning_rate}")

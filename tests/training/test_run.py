@@ -357,7 +357,7 @@ def test_weights_that_are_no_numbers_are_never_kept(tiny_cell, monkeypatch: pyte
     for changes, said in (
         (
             {"evaluation": {"every": 3}},
-            r"step 3: weights are no longer finite \(\S+\); lower schedule.learning_rate=0.001",
+            r"step 3: the loss is .*, and weights are no longer finite \(\S+\); lower schedule.learning_rate=0.001",
         ),
         ({"evaluation": {"every": 6}}, "step 6: the loss is nan; lower schedule.learning_rate=0.001"),
     ):
@@ -417,9 +417,7 @@ def test_the_best_weights_are_kept_beside_the_last(tiny_cell, monkeypatch: pytes
 
 def test_a_diverging_cell_says_so(tiny_cell) -> None:
     cell = tiny_cell(schedule={"learning_rate": 1.0, "unet_scale": 10.0, "iterations": 20, "warmup_iterations": 0})
-    with pytest.raises(
-        UserError, match=r"step \d+: (the loss is|weights are no longer finite) .*; lower schedule.learning_rate=1.0"
-    ):
+    with pytest.raises(UserError, match=r"the loss is .*; lower schedule.learning_rate=1.0"):
         train_cell(cell, CPU)
 
 
