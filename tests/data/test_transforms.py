@@ -94,8 +94,22 @@ def test_cut_depth_shows_millimetres_modulo_256_in_one_band() -> None:
 
 
 def test_imagenet_pixels() -> None:
-    pixels = to_tensor(np.array([[[124, 116, 104]]], np.uint8), "imagenet")
-    assert pixels.abs().max() < 0.01
+    pixels = to_tensor(np.array([[[255, 0, 10]]], np.uint8), "imagenet")[:, 0, 0]
+    means, deviations = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+    expected = [(value - mean) / spread for value, mean, spread in zip((255, 0, 10), means, deviations, strict=True)]
+    assert pixels.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_crop_is_drawn_again_until_no_class_covers_too_much_of_it() -> None:
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:, 32:] = 1
+    sample = Sample("halves", np.zeros((64, 64, 3), np.uint8), mask=mask)
+    largest = {}
+    for share in (0.75, 1.0):
+        augment = Augment(AugmentConfig(crop=32, crop_max_share=share, flip=0))
+        views = [augment(sample, seed).mask for seed in range(40)]
+        largest[share] = max(np.bincount(view.ravel()).max() / view.size for view in views)
+    assert largest[0.75] < 0.75 and largest[1.0] > 0.9
 
 
 def test_smallest_view() -> None:

@@ -10,16 +10,16 @@ from tadp_ray.metrics.depth import DepthMetrics
 
 
 def test_figures_of_a_hand_worked_image() -> None:
-    """Of four pixels one has no reading and one is too far; the others are predicted 2 for 1 and 4 for 4."""
+    """Of four pixels one has no reading and one is too far; the others are predicted 4 for 2 and 4 for 4."""
     metrics = DepthMetrics()
-    metrics.accumulate(torch.tensor([[[2.0, 4.0, 7.0, 7.0]]]), torch.tensor([[[1.0, 4.0, 0.0, 10.0]]]))
+    metrics.accumulate(torch.tensor([[[4.0, 4.0, 7.0, 7.0]]]), torch.tensor([[[2.0, 4.0, 0.0, 10.0]]]))
     assert metrics.compute() == {
         "delta1": 0.5,
         "delta2": 0.5,
         "delta3": 0.5,
         "abs_rel": pytest.approx(0.5),
-        "sq_rel": pytest.approx(0.5),
-        "rmse": pytest.approx(math.sqrt(0.5)),
+        "sq_rel": pytest.approx(1.0),
+        "rmse": pytest.approx(math.sqrt(2)),
         "rmse_log": pytest.approx(math.log(2) / math.sqrt(2)),
         "log10": pytest.approx(math.log10(2) / 2),
         "silog": pytest.approx(math.log(2) * math.sqrt(0.5 - 0.5 * 0.25)),

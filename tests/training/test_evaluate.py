@@ -1,13 +1,18 @@
-"""Sliding windows cover an image as mmsegmentation's do, and overlapping logits are averaged."""
+"""Sliding windows cover an image as mmsegmentation's do, and what several looks at an image say is averaged."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from tadp_ray.config.schema import EvaluationConfig
-from tadp_ray.tasks import bilinear
-from tadp_ray.training.evaluate import assemble, cut, view_boxes
+from tadp_ray.config.schema import EvaluationConfig, Recipe
+from tadp_ray.data.sample import Sample
+from tadp_ray.tasks import bilinear, task_of
+from tadp_ray.training.evaluate import assemble, assembled, cut, key_of, passes, rescaled, truth, view_boxes
 
+RECIPE = Recipe.model_validate({"caption": {"source": "null"}, "schedule": {"iterations": 1, "learning_rate": 1e-3}})
 SLIDE = EvaluationConfig(mode="slide", crop=64, stride=48)
 
 
@@ -45,3 +50,38 @@ def test_a_whole_image_is_padded_for_the_unet_and_cropped_afterwards() -> None:
     logits = assemble([coarse], [(0, 0, 40, 50)], (40, 50), 32, bilinear)
     assert logits.shape == (1, 3, 40, 50)
     assert (logits[0, :, :36, 4:44] - image[:, :36, 4:44]).abs().max() < 0.02
+
+
+def test_a_mirrored_look_is_turned_back_and_shares_are_averaged() -> None:
+    """Shares, not logits: a look that is sure counts no more than one that is not."""
+    evaluation, size = EvaluationConfig(flip=True), (32, 64)
+    study = SimpleNamespace(
+        recipe=SimpleNamespace(evaluation=evaluation),
+        task=task_of(RECIPE),
+        evaluated_size=lambda index, factor=1.0: size,
+        scored_size=lambda index: size,
+        multiple=32,
+    )
+    straight, mirrored = torch.randn(2, 5, *size) * 4
+    looks = passes(evaluation)
+    assert [look.mirrored for look in looks] == [False, True]
+    found = {key_of(0, looks[0], 0): straight, key_of(0, looks[1], 0): mirrored}
+    expected = (straight.softmax(0) + mirrored.flip(-1).softmax(0)) / 2
+    torch.testing.assert_close(assembled(study, 0, looks, found), expected[None])
+
+
+def test_boxes_follow_width_and_height_apart() -> None:
+    found = {"boxes": torch.tensor([[8.0, 4.0, 16.0, 12.0]]), "labels": torch.tensor([3])}
+    moved = rescaled(found, seen=(32, 64), size=(64, 192))
+    assert moved["boxes"].tolist() == [[24.0, 8.0, 48.0, 24.0]] and moved["labels"].tolist() == [3]
+
+
+def test_labels_of_a_smaller_view_are_those_at_its_pixels_centres() -> None:
+    mask = np.arange(36, dtype=np.uint8).reshape(6, 6)
+    study = SimpleNamespace(
+        val=[Sample("a", np.zeros((6, 6, 3), np.uint8), mask=mask)],
+        task=task_of(RECIPE),
+        scored_size=lambda index: (2, 3),
+    )
+    # Rows 1 and 4, columns 1, 3 and 5.
+    assert truth(study, 0).tolist() == [[[7, 9, 11], [25, 27, 29]]]
