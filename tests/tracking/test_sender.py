@@ -254,3 +254,13 @@ def test_a_server_that_stays_away_holds_up_nobody_and_the_rest_is_counted(store,
     assert len(said) == 1
     with pytest.raises(UserError, match="does not take records"):
         replay(away, cell_source(sweep, cell))
+
+
+def test_what_a_restarted_training_repeats_keeps_its_first_value(store, make_cell, journals):
+    cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
+    for loss in (2.0, 3.0):
+        journals.start(cell)
+        journals.write(cell, type="metrics", step=1, metrics={"loss": loss})
+    replay(store, cell_source(sweep, cell))
+    (row,) = rows(store, cell.experiment, cell.scale)
+    assert [point.value for point in store.client.get_metric_history(row.run_id, "loss")] == [2.0]
