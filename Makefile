@@ -1,6 +1,7 @@
 # Two commands do everything on a machine with Python >= 3.11, pip and make:
 #   make sweep   set up, then answer an experiment   (EXPERIMENT=file.yaml  ARGS="--seeds 0,1,2")
 #   make test    set up, then run the tests          (ARGS="-k captions")
+# and `make test-fast` leaves out the tests that start Ray, a browser, or processes that train.
 # Both can be repeated: what is installed stays, what is finished is not run again.
 
 PYTHON ?= python3
@@ -8,13 +9,22 @@ EXPERIMENT ?= experiments/prec_recall.yaml
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: sweep test setup check clean
+.PHONY: sweep test test-fast setup check clean
 
 sweep: setup
 	$(BIN)/python -m tadp_ray.sweep $(EXPERIMENT) $(ARGS)
 
+# Two processes with a thread each, a file of tests at a time. What starts Ray or a browser has the machine to itself afterwards:
+# beside others, sweeps take up to four times as long. ARGS may leave one of the two without a test, which is no failure (5).
+ALONE := cluster or web
+PAIRED := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(PAIRED) -m "not ($(ALONE))" $(ARGS) || test $$? = 5
+	$(BIN)/python -m pytest -m "$(ALONE)" $(ARGS) || test $$? = 5
+
+test-fast: setup
+	$(PAIRED) -m "not ($(ALONE) or slow)" $(ARGS)
 
 check: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """\
 import torch, torch.distributed as dist
 from tadp_ray.metrics.depth import DepthMetrics
@@ -43,6 +45,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_score_what_one_does(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

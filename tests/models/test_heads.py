@@ -196,6 +196,7 @@ def test_what_is_sampled_from_an_image_does_not_depend_on_the_others() -> None:
         assert (truth[negative] == 0).all()
 
 
+@pytest.mark.slow
 def test_two_processes_train_like_one(tmp_path: Path, one_and_two) -> None:
     """Losses, gradients and running statistics of a batch do not depend on how many processes share it."""
     program = Path(__file__).with_name("heads_step.py")

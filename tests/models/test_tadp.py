@@ -135,6 +135,7 @@ def test_normalized_features_do_not_show_how_a_channel_is_scaled(
     assert names == {f"norms.{level}.{part}" for level in range(4) for part in ("weight", "bias")}
 
 
+@pytest.mark.slow
 def test_two_processes_train_like_one(tiny_folder: Path, tmp_path: Path, one_and_two) -> None:
     """Loss, gradients, running statistics and scores of a batch do not depend on how many processes share it."""
     program = Path(__file__).with_name("one_step.py")

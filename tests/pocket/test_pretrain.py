@@ -36,6 +36,7 @@ def losses(folder: Path) -> dict[tuple[str, int], float]:
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_make_a_stable_diffusion_that_diffusers_loads(tmp_path: Path) -> None:
     pretrain(Pretraining(seed=3, **TINY), tmp_path, processes=2, device="cpu")
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path, safety_checker=None)
@@ -49,6 +50,7 @@ def test_two_processes_make_a_stable_diffusion_that_diffusers_loads(tmp_path: Pa
     assert {"caption/look-alike t=500", "attention/pointing", "drawing/found", "psnr"} <= gates.keys()
 
 
+@pytest.mark.slow
 def test_a_short_pretraining_learns_what_some_words_mean(tmp_path: Path) -> None:
     """A stated minimum after 300 steps: a wrong ground raises the loss at t=500 by 4 %, no text by 2 %."""
     sizes = {"images": 1024, "size": 32, "vae_steps": 200, "unet_steps": 300, "classifier_steps": 1, "gate_every": 300}
@@ -74,6 +76,7 @@ pretrain.pretrain(Pretraining(**json.loads(sys.argv[1])), Path(sys.argv[2]), 1, 
 """
 
 
+@pytest.mark.slow
 def test_a_killed_pretraining_goes_on_with_the_same_losses(tmp_path: Path) -> None:
     def run(folder: Path, killed_at: str) -> int:
         command = [sys.executable, "-c", KILLED, json.dumps(TINY), str(folder), killed_at]

@@ -1,14 +1,17 @@
 """A cell small enough to train in a test, on the shipped weights."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.training.digests import digests_of
+from tadp_ray.training.run import train_cell
 
 TINY: dict[str, Any] = {
     "data": {"kind": "scenes", "train": 10, "val": 5, "size": 32},
@@ -19,21 +22,34 @@ TINY: dict[str, Any] = {
 }
 
 
+def make_cell(folder: Path, seed: int = 0, **changes: dict[str, Any]) -> Cell:
+    """A tiny cell that keeps its folders in `folder`; groups of the recipe are changed by keyword."""
+    values = {group: {**TINY.get(group, {}), **changes.get(group, {})} for group in {*TINY, *changes} - {"task"}}
+    values["task"] = changes.get("task", "segmentation")
+    values["compute"] = {**values.get("compute", {}), "storage": str(folder)}
+    recipe = Recipe.model_validate(values)
+    return Cell(experiment="tiny", seed=seed, axes={}, recipe=recipe, digests=digests_of(recipe))
+
+
 @pytest.fixture
 def tiny_cell(tmp_path: Path) -> Callable[..., Cell]:
-    """`tiny_cell(schedule={"micro_batch": 2}, storage="b")`: groups of the recipe are changed by keyword."""
+    """`tiny_cell("b", schedule={"micro_batch": 2})`: a cell that is not trained yet, in this test's own folder b."""
+    return lambda storage="runs", seed=0, **changes: make_cell(tmp_path / storage, seed, **changes)
 
-    def make(storage: str = "runs", seed: int = 0, **changes: dict[str, Any]) -> Cell:
-        values = {group: {**TINY.get(group, {}), **changes.get(group, {})} for group in {*TINY, *changes} - {"task"}}
-        values["task"] = changes.get("task", "segmentation")
-        values["compute"] = {**values.get("compute", {}), "storage": str(tmp_path / storage)}
-        recipe = Recipe.model_validate(values)
-        return Cell(
-            experiment="tiny",
-            seed=seed,
-            axes={},
-            recipe=recipe,
-            digests=digests_of(recipe),
-        )
 
-    return make
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Cell, dict[str, float]]]:
+    """`trained(caption={"recall": 0.5})`: a cell that nothing interrupted and its final metrics, to look at only.
+
+    Each is trained once for all tests of a file.
+    """
+    known: dict[str, tuple[Cell, dict[str, float]]] = {}
+
+    def train(**changes: Any) -> tuple[Cell, dict[str, float]]:
+        key = json.dumps(changes, sort_keys=True)
+        if key not in known:
+            cell = make_cell(tmp_path_factory.mktemp("trained"), **changes)
+            known[key] = cell, train_cell(cell, torch.device("cpu"))
+        return known[key]
+
+    return train

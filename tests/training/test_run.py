@@ -68,11 +68,10 @@ def stop_after(monkeypatch: pytest.MonkeyPatch):
     return arm
 
 
-def test_interrupted_and_resumed_is_never_interrupted(tiny_cell, stop_after) -> None:
+def test_interrupted_and_resumed_is_never_interrupted(tiny_cell, trained, stop_after) -> None:
     """Bit-equal weights and metrics, though the last steps before the stop are lost."""
-    whole, cut = tiny_cell("whole"), tiny_cell("cut", compute={"checkpoint_every": 2})
+    (whole, expected), cut = trained(), tiny_cell("cut", compute={"checkpoint_every": 2})
     assert whole.fingerprint == cut.fingerprint
-    expected = train_cell(whole, CPU)
     stop_after(5)
     with pytest.raises(Stopped):
         train_cell(cut, CPU)
@@ -87,9 +86,8 @@ def test_interrupted_and_resumed_is_never_interrupted(tiny_cell, stop_after) -> 
     assert kinds == ["started", "failed", "started", "finished"]
 
 
-def test_a_finished_cell_is_not_trained_again(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = tiny_cell()
-    first = train_cell(cell, CPU)
+def test_a_finished_cell_is_not_trained_again(trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell, first = trained()
     monkeypatch.setattr(run_module, "run", lambda *_: pytest.fail("trained again"))
     assert train_cell(cell, CPU) == first == final_metrics(cell.folder, cell.fingerprint)
     assert {"miou", "accuracy", "best_miou", "best_step", "iou/sky", "caption/val_recall", "parameters"} <= first.keys()
@@ -108,13 +106,16 @@ def score_files(task: str, folder: Path) -> dict[str, float]:
 
 
 def test_a_finished_cell_leaves_what_each_image_adds_to_its_score_and_predicts_the_same_again(
-    tiny_cell, tmp_path
+    tiny_cell, trained, tmp_path
 ) -> None:
     """By all ids, with the prompt and how well its names fit; and as files that anybody's are scored by; whatever the task."""
     found = {}
-    for task, changes, metric in (("segmentation", {}, "miou"), ("depth", DEPTH, "rmse"), ("detection", BOXES, "ap50")):
-        cell = tiny_cell(task, caption={"recall": 0.5}, **changes)
-        metrics = train_cell(cell, CPU)
+    for task, changes, metric in (
+        ("segmentation", SAID, "miou"),
+        ("depth", DEPTH, "rmse"),
+        ("detection", BOXES, "ap50"),
+    ):
+        cell, metrics = trained(**changes)
         images = found[task] = read_per_image(cell.folder / PER_IMAGE, cell.fingerprint)
         assert images.ids == tuple(f"val-0-{i:06d}" for i in range(5))
         assert images.scores(metric, np.ones((1, 5)))[0] == pytest.approx(metrics[metric], rel=1e-9)
@@ -132,8 +133,8 @@ def test_a_finished_cell_leaves_what_each_image_adds_to_its_score_and_predicts_t
     assert said.sum() / shown.sum() == pytest.approx(metrics["caption/val_recall"])
 
 
-def test_seed_and_words_change_the_result(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = numbers(train_cell(tiny_cell("a"), CPU))
+def test_seed_and_words_change_the_result(tiny_cell, trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = numbers(trained()[1])
     # The cells of a process share its frozen weights.
     monkeypatch.setattr(study, "load_diffusion", lambda *_: pytest.fail("weights were read again"))
     assert numbers(train_cell(tiny_cell("b"), CPU)) == first
@@ -168,6 +169,7 @@ for cell in (together, grown, stopped):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(tiny_cell, stop_after, tmp_path: Path) -> None:
     """Same images, noise, dropout and statistics; only the order of additions differs.
 
@@ -209,19 +211,21 @@ def test_two_processes_train_what_one_does(tiny_cell, stop_after, tmp_path: Path
         assert resumed == [2, 4, 4]
 
 
-def test_recomputed_activations_change_no_number(tiny_cell) -> None:
-    plain, thrifty = tiny_cell("plain"), tiny_cell("thrifty", compute={"recompute": True})
+def test_recomputed_activations_change_no_number(tiny_cell, trained) -> None:
+    (plain, expected), thrifty = trained(), tiny_cell("thrifty", compute={"recompute": True})
     assert plain.fingerprint == thrifty.fingerprint
-    assert numbers(train_cell(plain, CPU)) == numbers(train_cell(thrifty, CPU))
+    assert numbers(expected) == numbers(train_cell(thrifty, CPU))
 
 
-def test_lower_precision_trains_nearly_alike(tiny_cell) -> None:
-    whole, half = tiny_cell("whole"), tiny_cell("half", schedule={"precision": "bfloat16"})
-    train_cell(whole, CPU), train_cell(half, CPU)
+def test_lower_precision_trains_nearly_alike(tiny_cell, trained) -> None:
+    (whole, _), half = trained(), tiny_cell("half", schedule={"precision": "bfloat16"})
+    train_cell(half, CPU)
     assert loss(half) != loss(whole) and loss(half) == pytest.approx(loss(whole), rel=0.05)
 
 
+SAID = {"caption": {"recall": 0.5}}
 DEPTH = {
+    **SAID,
     "task": "depth",
     "model": {
         "weights": "pocket",
@@ -230,6 +234,7 @@ DEPTH = {
     },
 }
 BOXES = {
+    **SAID,
     "task": "detection",
     "model": {
         "weights": "pocket",
@@ -258,9 +263,10 @@ SEVERAL = {
         (SEVERAL, {"miou", "best_miou"}),
     ],
 )
-def test_every_task_is_interrupted_and_resumed_like_segmentation(tiny_cell, stop_after, changes, figures) -> None:
-    whole, cut = tiny_cell("whole", **changes), tiny_cell("cut", **changes, compute={"checkpoint_every": 2})
-    expected = train_cell(whole, CPU)
+def test_every_task_is_interrupted_and_resumed_like_segmentation(
+    tiny_cell, trained, stop_after, changes, figures
+) -> None:
+    (whole, expected), cut = trained(**changes), tiny_cell("cut", **changes, compute={"checkpoint_every": 2})
     assert figures <= expected.keys() <= {*known_metrics(whole.recipe, class_names(whole.recipe.data))}
     assert (whole.folder / "predictions.png").is_file()
     stop_after(5)
@@ -386,8 +392,8 @@ def test_a_checkpoint_of_weights_that_are_no_numbers_counts_as_damaged(tiny_cell
     assert capsys.readouterr().err == f"{newest}: not a number in {name}; going on from the one before\n"
 
 
-def test_a_checkpoint_with_a_flipped_bit_leaves_the_one_before(tiny_cell, stop_after) -> None:
-    whole, cell = tiny_cell("whole"), tiny_cell("cut", compute={"checkpoint_every": 2})
+def test_a_checkpoint_with_a_flipped_bit_leaves_the_one_before(tiny_cell, trained, stop_after) -> None:
+    (_, expected), cell = trained(), tiny_cell("cut", compute={"checkpoint_every": 2})
     stop_after(5)
     with pytest.raises(Stopped):
         train_cell(cell, CPU)
@@ -400,7 +406,7 @@ def test_a_checkpoint_with_a_flipped_bit_leaves_the_one_before(tiny_cell, stop_a
         train_cell(cell, CPU)
     assert checkpoints(cell.folder) == [before], "the damaged one would be kept as the one before the next"
     stop_after(None)
-    assert numbers(train_cell(cell, CPU)) == numbers(train_cell(whole, CPU))
+    assert numbers(train_cell(cell, CPU)) == numbers(expected)
     resumed = [record for record in read_journal(cell.folder) if record.get("checkpoint") == str(before)]
     assert [record["step"] for record in resumed] == [2, 2] and not checkpoints(cell.folder)
 
