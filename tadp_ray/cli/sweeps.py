@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tadp_ray.cli.words import AddressOption, ChangesOption, TrackingOption, console, told
+from tadp_ray.cli.words import AddressOption, ChangesOption, StrictOption, TrackingOption, console, say, told
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 
@@ -38,6 +38,7 @@ def sweep(
     ] = None,
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
+    strict: StrictOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; train nothing.")] = False,
 ) -> None:
     """Answer an experiment: train the cells that are not finished, and print the table beside the published numbers.
@@ -55,13 +56,13 @@ def sweep(
         show_remarks(plan)
         spec, store = asked_table(file, scale, plan.settings, plan.cells), open_store(tracking_uri)
         if dry_run:
-            show_preview(plan, store, address)
+            show_preview(plan, store, address, strict)
             return
 
         from tadp_ray.sweep.engine import run_plan
         from tadp_ray.tracking.query import held
 
-        run, whole = run_plan(plan, store, address, console)
+        run, whole = run_plan(plan, store, address, console, strict=strict)
         show_answer(store, run, spec, plan.cells, plan.folder)
         if not whole:
             raise typer.Exit(1)
@@ -74,6 +75,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Of everything that chance decides.")] = 0,
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
+    strict: StrictOption = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print settings, parameters, FLOPs and memory; needs neither data nor weights."),
@@ -86,25 +88,29 @@ def train(
             from tadp_ray.sweep.preview import recipe_preview
 
             for line in recipe_preview(load_recipe(recipe, changes or ())):
-                console.print(line, highlight=False, markup=False, soft_wrap=True)
+                say(line)
             return
 
         from tadp_ray.sweep.engine import run_plan
         from tadp_ray.sweep.plan import plan_one
         from tadp_ray.tracking.query import held
         from tadp_ray.tracking.store import open_store
+        from tadp_ray.training.reporter import failure
 
         plan, store = plan_one(recipe, changes or (), seed), open_store(tracking_uri)
         show_remarks(plan)
-        _, whole = run_plan(plan, store, address, console)
+        _, whole = run_plan(plan, store, address, console, strict=strict)
         (cell,) = plan.cells
         if not whole:
-            raise UserError(f"the training failed; {cell.folder / 'journal.jsonl'} says why in its last line")
+            # A bug or a crash has been told with the place of its traceback.
+            if (known := failure(cell.folder)) and known.traceback is None:
+                raise UserError(f"the training failed: {known.error}")
+            raise typer.Exit(1)
         found = held(store, [cell])
         for name, value in found[cell.fingerprint].metrics.items():
             if name not in ("loss", "learning_rate", "seconds_per_step"):
-                console.print(f"{name:<32}{value:>14.6g}", highlight=False)
-        console.print(f"run {found[cell.fingerprint].run_id}; pictures and weights in {cell.folder}", soft_wrap=True)
+                say(f"{name:<32}{value:>14.6g}")
+        say(f"run {found[cell.fingerprint].run_id}; pictures and weights in {cell.folder}")
 
 
 def search(
@@ -125,7 +131,7 @@ def search(
         plan, store = plan_search(recipe, file, changes or (), seed), open_store(tracking_uri)
         show_remarks(plan)
         run_plan(plan, store, address, console)
-        console.print(f"{out}: {write_found(plan, store, recipe, changes or (), out)}", highlight=False, soft_wrap=True)
+        say(f"{out}: {write_found(plan, store, recipe, changes or (), out)}")
 
 
 def predict(
@@ -143,7 +149,7 @@ def predict(
 
         import torch
 
-        from tadp_ray.sweep.plan import digests_of
+        from tadp_ray.training.digests import digests_of
         from tadp_ray.training.predict import predict_cell
 
         changed = [name for name, digest in digests_of(cell.recipe).items() if cell.digests[name] != digest]
@@ -152,8 +158,8 @@ def predict(
         device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
         cell = cell.at(storage)
         count = predict_cell(cell, weights, folder, device)
-        console.print(f"{folder}: predictions of {count} images, with images, targets and classes.txt", soft_wrap=True)
-        console.print(f"scored by: {shlex.join(scored_by(cell.recipe, folder))}", soft_wrap=True, highlight=False)
+        say(f"{folder}: predictions of {count} images, with images, targets and classes.txt")
+        say(f"scored by: {shlex.join(scored_by(cell.recipe, folder))}")
 
 
 def scored_by(recipe: "Recipe", folder: Path) -> list[str]:
@@ -217,11 +223,11 @@ def report(
         chapters = gather(store, experiments, folder, encoder)
         files = write_report(chapters, f"What {Path(store.shown).name} holds", folder)
         for chapter, parts in chapters.items():
-            console.print(f"{chapter}", style="bold")
+            say(chapter, style="bold")
             for part in parts:
-                console.print(f"  {part.state:<18} {part.title}", highlight=False, markup=False, soft_wrap=True)
+                say(f"  {part.state:<18} {part.title}")
         seconds = time.monotonic() - began
-        console.print(f"written in {seconds:.1f} s: {', '.join(map(str, files))}", highlight=False, soft_wrap=True)
+        say(f"written in {seconds:.1f} s: {', '.join(map(str, files))}")
 
 
 def dashboard(
@@ -234,7 +240,7 @@ def dashboard(
         from tadp_ray.tracking.dashboard import dashboard as serve_page
         from tadp_ray.tracking.store import open_store
 
-        serve_page(open_store(tracking_uri), host, port, console.print)
+        serve_page(open_store(tracking_uri), host, port, say)
 
 
 def schema(
@@ -244,7 +250,7 @@ def schema(
     from tadp_ray.config.export import write_schemas
 
     for path in write_schemas(folder):
-        console.print(path)
+        say(path)
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -265,21 +271,21 @@ def show_remarks(plan: "Plan") -> None:
 
     for data in {cell.recipe.data: None for cell in plan.cells}:
         for line in remarks(data):
-            console.print(f"note: {line}", highlight=False, markup=False, soft_wrap=True)
+            say(f"note: {line}")
 
 
-def show_preview(plan: "Plan", store: "Store", address: str | None) -> None:
+def show_preview(plan: "Plan", store: "Store", address: str | None, strict: bool) -> None:
     """Print what a sweep would do and cost."""
     from tadp_ray.sweep.cluster import cluster
     from tadp_ray.sweep.preview import preview
     from tadp_ray.tracking.query import finished, rows
 
-    done = finished(store, [cell.fingerprint for cell in plan.cells])
+    done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict)
     plan.check(plan.missing(done))
     earlier = [row for row in rows(store, plan.name, plan.recipe.scale) if row.status == "FINISHED"]
     with cluster(address, plan.recipe.compute) as at_once:
         for line in preview(plan, done, earlier, at_once):
-            console.print(line, highlight=False, soft_wrap=True)
+            say(line)
 
 
 def encoder(weights: str) -> "Similarity":
@@ -302,4 +308,4 @@ def show_answer(
     written = f"written to {folder}: {', '.join(path.name for path in files)}"
     console.print(terminal(filled))
     for line in (filled.caption, *filled.notes, written):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(line)

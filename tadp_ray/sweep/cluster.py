@@ -1,5 +1,6 @@
 """Joins or starts Ray, and works out how many cells fit on it at once."""
 
+import logging
 import os
 import signal
 import socket
@@ -12,7 +13,11 @@ from ray.autoscaler.sdk import request_resources
 
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
+from tadp_ray.network import spare_proxy
+from tadp_ray.sweep.alive import on_living_node
+from tadp_ray.sweep.temporary import shorten_temporary_folder
 
+log = logging.getLogger(__name__)
 # Local Ray keeps no tensors in its object store: cells read their data from disk.
 LOCAL_OBJECT_STORE = 128 * 2**20
 
@@ -50,8 +55,13 @@ def joined(address: str | None, dashboard: bool) -> Iterator[list[dict[str, floa
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
         knock(address)
+    else:
+        shorten_temporary_folder()
+    spare_proxy(ray.util.get_node_ip_address())
     local = {"include_dashboard": dashboard, "object_store_memory": LOCAL_OBJECT_STORE}
-    on_sigterm = signal.getsignal(signal.SIGTERM)
+    on_sigterm, on_sighup = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
+    # Processes inherit it: when a terminal closes, this command ends Ray's, once it has told MLflow.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         ray.init(
             address=address or "local",
@@ -72,10 +82,14 @@ def joined(address: str | None, dashboard: bool) -> Iterator[list[dict[str, floa
         raise UserError(
             "Ray did not start in time: this machine is too busy, or out of memory; run this again"
         ) from None
-    # Ray puts a handler of its own in place, which aborts the program.
-    signal.signal(signal.SIGTERM, on_sigterm)
+    finally:
+        # Ray puts a handler of SIGTERM of its own in place, which aborts the program.
+        signal.signal(signal.SIGTERM, on_sigterm)
+        signal.signal(signal.SIGHUP, on_sighup)
+    log.info("on Ray at %s: %s", ray.get_runtime_context().gcs_address, have(present()))
     try:
-        yield present()
+        with on_living_node():
+            yield present()
     finally:
         ray.shutdown()
 

@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,23 +17,39 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
 from tadp_ray.errors import UserError
+from tadp_ray.files import write_text
 from tadp_ray.sweep import worker
 from tadp_ray.sweep.address import RAY, Remote
+from tadp_ray.sweep.alive import watched
 from tadp_ray.sweep.cluster import cluster, grow
+from tadp_ray.sweep.logs import worker_log
 from tadp_ray.sweep.nodes import LOCK, agree
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import Progress
-from tadp_ray.sweep.remote import followed, on_node, pull
-from tadp_ray.tracking.query import finished
+from tadp_ray.sweep.remote import followed, on_node, place, pull
+from tadp_ray.tracking.query import finished, other_code
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.source import cell_source
 from tadp_ray.tracking.store import Store, to_console
 from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan
-from tadp_ray.training.reporter import Journal, acquire_lock, check_journal, final_metrics, read_journal
+from tadp_ray.training.reporter import (
+    JOURNAL,
+    LOG,
+    TRACEBACK,
+    Journal,
+    acquire_lock,
+    check_journal,
+    failure,
+    final_metrics,
+)
 
 
-def run_plan(plan: Plan, store: Store, address: str | None, console: Console) -> tuple[str, bool]:
+def run_plan(
+    plan: Plan, store: Store, address: str | None, console: Console, *, strict: bool = False
+) -> tuple[str, bool]:
     """Fill the table of a plan: train every asked cell that MLflow does not hold as finished.
+
+    `strict`: as finished by the code and the versions that run now.
 
     Returns: the sweep's run in MLflow, and whether every cell that was asked for is finished.
 
@@ -47,7 +64,7 @@ def run_plan(plan: Plan, store: Store, address: str | None, console: Console) ->
         run = parent(store, plan.name, plan.scale, plan.key, plan.question)
         try:
             record_plan(store, run, plan.settings, plan.cells)
-            whole = fill(plan, store, run, address, console)
+            whole = fill(plan, store, run, address, console, strict)
             status = "FINISHED" if whole else "FAILED"
             return run, whole
         finally:
@@ -74,9 +91,9 @@ def claim(compute: ComputeConfig) -> int:
         ) from None
 
 
-def fill(plan: Plan, store: Store, run: str, address: str | None, console: Console) -> bool:
+def fill(plan: Plan, store: Store, run: str, address: str | None, console: Console, strict: bool) -> bool:
     """Train what is missing; returns whether all of it finished."""
-    done = finished(store, [cell.fingerprint for cell in plan.cells])
+    done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict)
     pull(plan.recipe.compute.address, [cell for cell in plan.cells if cell.fingerprint not in done])
     for cell in plan.cells:
         check_journal(cell.folder, cell.fingerprint)
@@ -86,11 +103,15 @@ def fill(plan: Plan, store: Store, run: str, address: str | None, console: Conso
     ]
     for cell in untold:
         replay(store, cell_source(run, cell))
-    done |= finished(store, [cell.fingerprint for cell in untold])
+    done |= finished(store, [cell.fingerprint for cell in untold], strict=strict)
     todo = plan.missing(done)
     console.print(f"{len(plan.cells)} cells, {len(done)} finished before, {len(todo)} to train")
     if plan.oracle:
-        console.print(plan.oracle, highlight=False, soft_wrap=True)
+        console.print(plan.oracle, soft_wrap=True)
+    for line in other_code(done.values()):
+        console.print(f"{line}; --strict-code trains them again", soft_wrap=True)
+    for cell in todo if strict else ():
+        set_aside(cell)
     if not todo:
         return True
     # What the input does not allow is found while Ray starts: both take seconds, and Ray mostly waits.
@@ -100,8 +121,8 @@ def fill(plan: Plan, store: Store, run: str, address: str | None, console: Conso
             grow(plan.recipe.compute)
             agree(plan.recipe.compute)
             checked.result()
-            place = plan.recipe.compute.address or plan.storage
-            console.print(f"training {min(at_once, len(todo))} cells at once, in {place}/cells", soft_wrap=True)
+            where = plan.recipe.compute.address or plan.storage
+            console.print(f"training {min(at_once, len(todo))} cells at once, in {where}/cells", soft_wrap=True)
             whole = train(plan, todo, store, run, at_once, console)
     shutil.rmtree(plan.storage / RAY, ignore_errors=True)
     if address := plan.recipe.compute.address:
@@ -109,15 +130,25 @@ def fill(plan: Plan, store: Store, run: str, address: str | None, console: Conso
     return whole
 
 
+def set_aside(cell: Cell) -> None:
+    """Begin a finished cell anew, which other code has trained; MLflow keeps what that one scored."""
+    if final_metrics(cell.folder, cell.fingerprint) is None:
+        return
+    journal = cell.folder / JOURNAL
+    if address := cell.recipe.compute.address:
+        Remote(address).delete(f"{place(cell.folder)}/{JOURNAL}")
+    journal.replace(journal.with_name(f"{JOURNAL}.{int(journal.stat().st_mtime)}"))
+
+
 def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int, console: Console) -> bool:
     """Train cells on a running cluster while their journals go to MLflow; returns whether all of them finished."""
     sender = Sender(store, [cell_source(run, cell) for cell in todo])
     try:
-        with followed(plan.recipe.compute.address, todo), Progress(todo, at_once, console):
+        with followed(plan.recipe.compute.address, todo), watched(todo), Progress(todo, at_once, console):
             results = tuner(plan, todo, at_once).fit()
         failed = failures(results)
-        for cell, said in failed:
-            note_failure(cell, said)
+        for cell, said, trace in failed:
+            note_failure(cell, said, trace)
     finally:
         unsent = sender.close(timeout=60)
     if unsent:
@@ -128,26 +159,39 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
     return not failed
 
 
-def failures(results: tune.ResultGrid) -> list[tuple[Cell, str]]:
-    """The cells without a result, and what each said."""
+def failures(results: tune.ResultGrid) -> list[tuple[Cell, str, str]]:
+    """The cells without a result, what each said, and all that Ray tells of it."""
     failed = []
     for result in results:
-        crash = str(result.error).strip().splitlines()[-1] if result.error else None
-        errors = (result.metrics or {}).get("errors", {})
+        told = result.metrics or {}
+        trace = str(result.error) if result.error else told.get("trace", "")
+        crash = trace.strip().splitlines()[-1] if result.error else None
         for cell in map(Cell.model_validate_json, result.config["cells"]):
-            said = errors.get(cell.fingerprint, crash)
+            said = told.get("errors", {}).get(cell.fingerprint, crash)
             if said and final_metrics(cell.folder, cell.fingerprint) is None:
-                failed.append((cell, said))
+                failed.append((cell, said, trace))
     return failed
 
 
-def note_failure(cell: Cell, said: str) -> None:
-    """Write why a cell failed into its journal, if it died before it could: too often killed, or out of memory."""
-    records = list(read_journal(cell.folder))
-    if not records or records[-1]["type"] != "failed":
-        with on_node(cell) as here, Journal(here.folder, cell.fingerprint) as journal:
-            journal.fail(said)
-        pull(cell.recipe.compute.address, [cell])
+def note_failure(cell: Cell, said: str, trace: str) -> None:
+    """Close the journal of a cell that a bug or a crash has ended, and tell where its whole traceback is.
+
+    What the user must mend stands there already. A process that was killed, or was out of memory, could write nothing: what
+    Ray tells of it takes the traceback's place.
+    """
+    known = failure(cell.folder)
+    if known and known.traceback is None:
+        return
+    log = worker_log(cell.folder)
+    with on_node(cell) as here:
+        if log:
+            write_text(here.folder / LOG, log)
+        if known and (here.folder / TRACEBACK).is_file():
+            said, trace = known.error, (here.folder / TRACEBACK).read_text(encoding="utf-8")
+        with Journal(here.folder, cell.fingerprint) as journal:
+            journal.fail(said, trace)
+    pull(cell.recipe.compute.address, [cell])
+    to_console(f"{cell.name} failed: {said}; the whole traceback: {cell.folder / TRACEBACK}")
 
 
 class Recovery(tune.Callback):
@@ -155,8 +199,10 @@ class Recovery(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Ray Tune has scheduled a trial again."""
-        names = " and ".join(Cell.model_validate_json(text).name for text in trial.config["cells"])
-        to_console(f"a training process died; going on from its last checkpoint: {names}")
+        cells = [Cell.model_validate_json(text) for text in trial.config["cells"]]
+        known = failure(cells[0].folder)
+        why = f"a training failed ({known.error})" if known else "a training process died"
+        to_console(f"{why}; going on from its last checkpoint: {' and '.join(cell.name for cell in cells)}")
 
 
 def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
@@ -174,7 +220,11 @@ def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
     lanes = [[cell.model_dump_json() for cell in lane] for lane in worker.lanes(todo, at_once)]
     return tune.Tuner(
         tune.with_resources(worker.trial, worker.resources(todo[0])),
-        param_space={"cells": tune.grid_search(lanes), "watched": plan.search is not None},
+        param_space={
+            "cells": tune.grid_search(lanes),
+            "watched": plan.search is not None,
+            "command": uuid.uuid4().hex,
+        },
         tune_config=tune.TuneConfig(
             # Ray Train's start costs seconds: one more cell gets ready while the others train, and waits for a place.
             max_concurrent_trials=at_once + (compute.workers > 1),

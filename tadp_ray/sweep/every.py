@@ -1,8 +1,11 @@
 """Something that is done now and then, beside the work."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -12,8 +15,10 @@ def every(seconds: float, act: Callable[[], None], excused: tuple[type[Exception
 
     def repeat() -> None:
         while not done.wait(seconds):
-            with suppress(*excused):
+            try:
                 act()
+            except excused:
+                log.debug("put off to the next time", exc_info=True)
 
     thread = threading.Thread(target=repeat, daemon=True)
     thread.start()

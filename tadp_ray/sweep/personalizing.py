@@ -11,18 +11,21 @@ import ray.train.torch
 from rich.console import Console
 
 from tadp_ray.errors import UserError
+from tadp_ray.files import write_text
 from tadp_ray.personalization.job import Job
 from tadp_ray.sweep.cluster import have, joined, share, slots
 from tadp_ray.sweep.every import every
+from tadp_ray.sweep.logs import worker_log
 from tadp_ray.sweep.progress import LOG_SECONDS, TERMINAL_SECONDS
-from tadp_ray.training.reporter import Journal, read_journal
+from tadp_ray.training.reporter import LOG, Journal, failure, read_journal
 
 
 def run_job(job: Job, address: str | None, console: Console) -> None:
     """Learn a look on a cluster, or go on where an earlier call was stopped.
 
     Raises:
-        UserError: the worker does not fit on the cluster, died too often, or the input does not fit.
+        UserError: the worker does not fit on the cluster, or the input does not fit.
+        ray.train.TrainingFailedError: a bug, or a worker that died too often; kept in the job's folder.
         KeyboardInterrupt: stopped by the user; the same command goes on.
     """
     compute = job.plan.compute
@@ -35,13 +38,22 @@ def run_job(job: Job, address: str | None, console: Console) -> None:
             )
         try:
             error = trainer(job).fit().return_value
-        except ray.train.TrainingFailedError as failure:
-            error = str(failure).strip().splitlines()[-1]
-            with Journal(job.folder, job.fingerprint) as journal:
-                journal.fail(error)
-    shutil.rmtree(job.folder / "ray", ignore_errors=True)
+        except ray.train.TrainingFailedError as ending:
+            note_failure(job, ending)
+            raise
+        finally:
+            shutil.rmtree(job.folder / "ray", ignore_errors=True)
     if error:
         raise UserError(error)
+
+
+def note_failure(job: Job, ending: ray.train.TrainingFailedError) -> None:
+    """Keep what Ray tells of a bug, or of a worker that died too often, beside the job's journal."""
+    known = failure(job.folder)
+    if log := worker_log(job.folder):
+        write_text(job.folder / LOG, log)
+    with Journal(job.folder, job.fingerprint) as journal:
+        journal.fail(known.error if known else str(ending).strip().splitlines()[-1], str(ending))
 
 
 def trainer(job: Job) -> ray.train.torch.TorchTrainer:
@@ -62,7 +74,7 @@ def trainer(job: Job) -> ray.train.torch.TorchTrainer:
 
 
 def learn(config: dict[str, Any]) -> str | None:
-    """What the worker does; returns the error that no restart can mend (bad input)."""
+    """What the worker does; returns the error that the user must mend, which no restart can."""
     from tadp_ray.personalization.run import personalize
 
     try:

@@ -18,8 +18,9 @@ from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
 from tadp_ray.files import drafted, is_draft
 from tadp_ray.sweep.address import LOST, Remote
+from tadp_ray.sweep.alive import ALIVE
 from tadp_ray.sweep.every import every
-from tadp_ray.training.reporter import CHECKPOINT, JOURNAL, acquire_lock, before, checkpoints
+from tadp_ray.training.reporter import CHECKPOINT, JOURNAL, LOG, TRACEBACK, acquire_lock, before, checkpoints
 
 PERIOD = 2.0
 """Seconds between two looks for what is new: a node's at its folder, the command's at the address."""
@@ -114,7 +115,8 @@ class Copy:
         self._sent.clear()
 
     def _files(self) -> list[Path]:
-        return sorted(path for path in self._folder.iterdir() if path.name != "lock" and not is_draft(path))
+        own = ("lock", ALIVE)
+        return sorted(path for path in self._folder.iterdir() if path.name not in own and not is_draft(path))
 
     @contextmanager
     def _news(self, path: Path) -> Iterator[BinaryIO | None]:
@@ -227,11 +229,11 @@ def pull_cells(remote: Remote, cells: Sequence[Cell]) -> None:
 
 
 def pull_cell(remote: Remote, folder: Path) -> None:
-    """Copy a cell's journal here, and first all that belongs to it if it says that the cell is finished."""
+    """Copy a cell's journal here, and first what tells of its failure, or all that belongs to it if it is finished."""
     there = place(folder)
     with drafted(folder / JOURNAL) as draft:
         remote.fetch(f"{there}/{JOURNAL}", draft)
-        if b'"type": "finished"' in draft.read_bytes():
-            for name in remote.names(there):
-                if name != JOURNAL and not name.startswith(NUMBERED):
-                    remote.fetch(f"{there}/{name}", folder / name)
+        finished = b'"type": "finished"' in draft.read_bytes()
+        for name in remote.names(there):
+            if name in (TRACEBACK, LOG) or (finished and name != JOURNAL and not name.startswith(NUMBERED)):
+                remote.fetch(f"{there}/{name}", folder / name)

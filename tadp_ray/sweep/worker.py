@@ -3,8 +3,9 @@
 The driver and a trial without Ray Train workers need neither Ray Train nor, here, torch: each function imports its own.
 """
 
-import time
+import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
@@ -13,12 +14,15 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.address import RAY, Remote
+from tadp_ray.sweep.alive import beating
 from tadp_ray.sweep.cluster import share
 from tadp_ray.sweep.remote import on_node
 from tadp_ray.training.reporter import Watch, final_metrics, read_journal
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 
 def resources(cell: Cell) -> tune.PlacementGroupFactory:
@@ -57,13 +61,14 @@ def trial(config: dict[str, Any]) -> None:
     cells = [Cell.model_validate_json(text) for text in config["cells"]]
     compute = cells[0].recipe.compute
     if compute.workers:
-        steer(cells)
+        steer(cells, config["command"])
     else:
         import torch
 
         device = torch.device("cuda" if compute.gpus else "cpu")
         watch = tell_tune if config["watched"] else None
-        tune.report({"errors": {cell.fingerprint: said for cell in cells if (said := attempt(cell, device, watch))}})
+        said = {cell.fingerprint: attempt(cell, device, watch, config["command"]) for cell in cells}
+        tune.report({"errors": {fingerprint: error for fingerprint, error in said.items() if error}})
 
 
 def tell_tune(step: int, metrics: Mapping[str, float]) -> None:
@@ -71,18 +76,19 @@ def tell_tune(step: int, metrics: Mapping[str, float]) -> None:
     tune.report({**metrics, "step": step})
 
 
-def attempt(cell: Cell, device: "torch.device", watch: Watch | None = None) -> str | None:
-    """The error of a cell that no restart can mend (bad input); crashes are left to Ray."""
+def attempt(cell: Cell, device: "torch.device", watch: Watch | None = None, command: str = "") -> str | None:
+    """The error of a cell that the user must mend, which no restart can; crashes and bugs are left to Ray."""
     from tadp_ray.training.run import train_cell
 
+    log.info("takes up %s (%s)", cell.name, cell.fingerprint[:16])
     try:
-        with on_node(cell) as here:
-            train_cell(here, device, watch)
+        with on_node(cell) as here, beating(here.folder):
+            train_cell(here, device, watch, command)
     except UserError as error:
         return str(error)
 
 
-def steer(cells: Sequence[Cell]) -> None:
+def steer(cells: Sequence[Cell], command: str) -> None:
     """Train cells with Ray Train workers, restarted from the newest cell's checkpoint when one dies.
 
     Only a crash of this steering process is left to Ray Tune.
@@ -92,7 +98,7 @@ def steer(cells: Sequence[Cell]) -> None:
     compute = cells[0].recipe.compute
     trainer = ray.train.torch.TorchTrainer(
         train_worker,
-        train_loop_config={"cells": [cell.model_dump_json() for cell in cells], "began": time.time()},
+        train_loop_config={"cells": [cell.model_dump_json() for cell in cells], "command": command},
         scaling_config=ray.train.ScalingConfig(
             num_workers=compute.workers, use_gpu=compute.gpus > 0, resources_per_worker=share(compute)
         ),
@@ -110,7 +116,7 @@ def steer(cells: Sequence[Cell]) -> None:
         tune.report(trainer.fit().return_value)
     except ray.train.TrainingFailedError as error:
         said = str(error).strip().splitlines()[-1]
-        tune.report({"errors": {cell.fingerprint: said for cell in cells}})
+        tune.report({"errors": {cell.fingerprint: said for cell in cells}, "trace": str(error)})
 
 
 def ray_storage(compute: ComputeConfig) -> dict[str, Any]:
@@ -124,7 +130,7 @@ def ray_storage(compute: ComputeConfig) -> dict[str, Any]:
 def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     """One of the Ray Train workers; the process group is up when it starts.
 
-    A restarted worker passes over what is finished or failed, and over a cell that has killed it too often.
+    A restarted worker passes over what is finished or for the user to mend, and over a cell that has ended it too often.
     """
     import ray.train.torch
 
@@ -134,27 +140,36 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     errors, world = {}, World.current()
     first_here = ray.train.get_context().get_local_rank() == 0
     for cell in (Cell.model_validate_json(text) for text in config["cells"]):
+        log.info("takes up %s (%s)", cell.name, cell.fingerprint[:16])
         try:
             with on_node(cell, first_here, world.leads) as here:
                 # Every node has by then what another one has left of this cell.
                 world.barrier()
                 if final_metrics(here.folder, here.fingerprint) is None:
-                    refuse(here, config["began"], patient=len(config["cells"]) == 1)
-                    train_cell(here, ray.train.torch.get_device())
+                    reason = given_up(here, config["command"], patient=len(config["cells"]) == 1)
+                    if reason is None:
+                        with beating(here.folder) if world.leads else nullcontext():
+                            train_cell(here, ray.train.torch.get_device(), command=config["command"])
+                    else:
+                        errors[cell.fingerprint] = reason
         except UserError as error:
             errors[cell.fingerprint] = str(error)
     return {"errors": errors}
 
 
-def refuse(cell: Cell, began: float, patient: bool) -> None:
-    """Give up a cell that failed since `began`, or that killed its worker too often; a patient lane leaves that to Ray Train.
+def given_up(cell: Cell, command: str, patient: bool) -> str | None:
+    """Why a cell is not taken up once more by a command: the user must mend it, or it has ended its worker too often.
 
-    Raises:
-        UserError: the reason.
+    A patient lane, of one cell, leaves the counting to Ray Train. The command's records are known by its id, since the
+    clocks of nodes differ.
     """
-    records = [record for record in read_journal(cell.folder) if record["time"] >= began]
-    starts = sum(record["type"] == "started" for record in records)
-    if records and records[-1]["type"] == "failed":
-        raise UserError(records[-1]["error"].removeprefix("UserError: "))
+    records = list(read_journal(cell.folder))
+    first = next((place for place, record in enumerate(records) if record.get("command") == command), len(records))
+    own = records[first:]
+    starts = sum(record["type"] == "started" for record in own)
+    failed = own[-1] if own and own[-1]["type"] == "failed" else None
+    if failed and "traceback" not in failed:
+        return failed["error"]
     if starts > cell.recipe.compute.max_failures and not patient:
-        raise UserError(f"its worker died {starts} times")
+        return failed["error"] if failed else f"its worker died {starts} times"
+    return None

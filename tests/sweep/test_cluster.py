@@ -1,5 +1,7 @@
 """How many cells fit on a cluster is computed, since Ray would wait for ever for one too many."""
 
+import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
 from tadp_ray.sweep import nodes as nodes_module
+from tadp_ray.sweep import temporary
 from tadp_ray.sweep.cluster import concurrency, grow, joined
 from tadp_ray.sweep.engine import claim
 from tadp_ray.sweep.worker import resources
@@ -106,3 +109,30 @@ def test_a_node_that_would_train_something_else_or_elsewhere_is_told(monkeypatch
 
     monkeypatch.setattr(nodes_module.ray, "get", broken)
     assert "cannot run tadp_ray" in (said := nodes_module.problem(None, ComputeConfig())) and "No module named" in said
+
+
+def test_what_machine_a_package_was_built_for_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node with GPUs has 2.15.0+cu130 where this machine has 2.15.0+cpu, or 2.15.0."""
+    seen = []
+    for version in ("2.15.0", "2.15.0+cpu", "2.15.0+cu130", None):
+        monkeypatch.setattr(nodes_module, "installed", lambda package, found=version: found)
+        seen.append(nodes_module.code()["torch"])
+    assert seen == ["2.15.0", "2.15.0", "2.15.0", None]
+
+
+def test_a_long_temporary_folder_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A socket's path has 107 bytes, of which Ray's own names take most."""
+    for name in ("TMPDIR", "RAY_TMPDIR"):
+        with monkeypatch.context() as patch:
+            patch.delenv("RAY_TMPDIR", raising=False)
+            patch.setattr(tempfile, "tempdir", "/tmp")
+            patch.setenv("TMPDIR", "/tmp")
+            temporary.shorten_temporary_folder()
+            assert "RAY_TMPDIR" not in os.environ
+            patch.setenv(name, f"/tmp/{'x' * 60}")
+            temporary.shorten_temporary_folder()
+            assert os.environ["TMPDIR"] == os.environ["RAY_TMPDIR"] == tempfile.gettempdir() == "/tmp"
+    monkeypatch.setenv("RAY_TMPDIR", f"/tmp/{'x' * 60}")
+    monkeypatch.setattr(temporary, "SHORT", tmp_path / "nowhere")
+    with pytest.raises(UserError, match="is too long a path for Ray's sockets"):
+        temporary.shorten_temporary_folder()

@@ -1,0 +1,138 @@
+"""Who must live for a sweep to end: Ray's node on this machine, and the processes that train. Ray itself waits for ever."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.errors import UserError
+from tadp_ray.sweep.every import every
+from tadp_ray.tracking.store import to_console
+
+PERIOD = 5.0
+"""Seconds between two signs of life, and between two looks."""
+LIMIT = 600.0
+"""Seconds without a sign of life after which a training process is killed. It needs no speed to be known, as a thread gives
+the signs while a step, an evaluation or a download takes its time; only a process that is stopped gives none."""
+CLEANING = 90.0
+"""Seconds for which a block that is left tells MLflow and closes files; then, if it waits for the node, it is left again."""
+ALIVE = "alive.json"
+"""Beside a cell's journal while it is in training: which process trains it; rewritten at every sign of life."""
+
+
+class NodeDied(BaseException):
+    """Ray's node on this machine is gone. No Exception: nobody on the way is to take it for one of a cell's."""
+
+
+@contextmanager
+def on_living_node() -> Iterator[None]:
+    """Run a block that asks Ray for things, as long as Ray's node on this machine lives.
+
+    Raises:
+        UserError: it died, and the block, which would have waited without end, was left.
+    """
+
+    def die(*_: object) -> None:
+        raise NodeDied
+
+    def look() -> None:
+        nonlocal told
+        if node_died() and time.monotonic() - told > CLEANING:
+            told = time.monotonic()
+            signal.pthread_kill(main, signal.SIGUSR2)
+
+    told = float("-inf")
+    main, before = threading.main_thread().ident, signal.signal(signal.SIGUSR2, die)
+    try:
+        with every(PERIOD, look, (RayError,)):
+            yield
+    except NodeDied:
+        raise UserError(
+            "Ray on this machine has died: it was killed, or the machine ran out of memory; nothing that was trained is lost, "
+            "the same command goes on from here"
+        ) from None
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def node_died() -> bool:
+    """Whether Ray's processes on this machine are gone, of which the others only wait for an answer."""
+    node = ray._private.worker.global_worker.node
+    if node is not None and node.is_head():
+        return any(kind in ("raylet", "gcs_server") for kind, _ in node.dead_processes())
+    here = ray.get_runtime_context().get_node_id()
+    return any(known["NodeID"] == here and not known["Alive"] for known in ray.nodes())
+
+
+@contextmanager
+def beating(folder: Path) -> Iterator[None]:
+    """Give signs of life of a training process, in the folder of its cell, during this block."""
+    file = folder / ALIVE
+
+    def beat() -> None:
+        file.write_text(json.dumps({"node": ray.get_runtime_context().get_node_id(), "pid": os.getpid()}))
+
+    folder.mkdir(parents=True, exist_ok=True)
+    beat()
+    try:
+        # A full disk, or a storage that is away for a moment, is told by the training itself.
+        with every(PERIOD, beat, (OSError,)):
+            yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+@contextmanager
+def watched(cells: Sequence[Cell]) -> Iterator[None]:
+    """End training processes that give no sign of life, so that Ray restarts them; only where this machine sees the storage."""
+    if cells[0].recipe.compute.address:
+        # Ray asks nodes itself whether they live; what is stopped on one of them is not seen from here.
+        yield
+        return
+    last: dict[Path, tuple[int, float]] = {}
+
+    def look() -> None:
+        for file in (cell.folder / ALIVE for cell in cells):
+            if not file.is_file():
+                last.pop(file, None)
+                continue
+            beat, now = file.stat().st_mtime_ns, time.monotonic()
+            # Clocks of nodes differ: what counts is that the time has changed.
+            if file not in last or last[file][0] != beat:
+                last[file] = beat, now
+            elif now - last[file][1] > LIMIT:
+                last[file] = beat, now
+                end(file)
+
+    with every(PERIOD, look, (RayError, OSError, ValueError)):
+        yield
+
+
+def end(file: Path) -> None:
+    """Kill the training process that has given a sign of life in a file and gives none any more."""
+    known = json.loads(file.read_text())
+    there = NodeAffinitySchedulingStrategy(known["node"], soft=False)
+    if ray.get(kill.options(scheduling_strategy=there).remote(known["pid"]), timeout=120):
+        to_console(
+            f"a training process gave no sign of life for {LIMIT:g} seconds (process {known['pid']}): it was ended"
+        )
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def kill(pid: int) -> bool:
+    """Kill a process of Ray's on this node; returns whether it was there."""
+    names = Path(f"/proc/{pid}/cmdline")
+    # Its number may have been given to another one meanwhile.
+    if not names.is_file() or not names.read_bytes().startswith(b"ray::"):
+        return False
+    os.kill(pid, signal.SIGKILL)
+    return True

@@ -1,0 +1,85 @@
+"""A bug in a training, on real Ray: the rest of the table is there, and the whole traceback is where everything says."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tadp_ray.sweep.plan import make_plan
+from tadp_ray.tracking.query import rows
+from tadp_ray.tracking.store import open_store
+from tadp_ray.training.reporter import LOG, TRACEBACK, final_metrics, read_journal
+
+pytestmark = pytest.mark.cluster
+BUG = """\
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
+
+
+class Finder(MetaPathFinder):
+    # Puts a bug into every process that imports the training loop.
+    def find_spec(self, name, path, target=None):
+        if name != "tadp_ray.training.loop":
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        execute = spec.loader.exec_module
+
+        def with_bug(module):
+            execute(module)
+            step = module.Training._train_step
+
+            def buggy(self, *arguments):
+                if self.cell.recipe.caption.recall == 0.5:
+                    print("about to fail", file=sys.stderr)
+                    None + 1
+                return step(self, *arguments)
+
+            module.Training._train_step = buggy
+
+        spec.loader.exec_module = with_bug
+        return spec
+
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bug_leaves_its_traceback(experiment: Path, empty_database: Path, tmp_path: Path, workers: int) -> None:
+    (tmp_path / "bug").mkdir()
+    (tmp_path / "bug/sitecustomize.py").write_text(BUG)
+    folder = tmp_path / "runs[1]"
+    folder.mkdir()
+    shutil.copy(empty_database, folder / "mlflow.db")
+    changes = [f"compute.workers={workers}", "compute.max_failures=1", f"compute.storage={folder}/[bold]x"]
+    flags = [word for change in changes for word in ("--set", change)]
+    paths = os.pathsep.join(filter(None, [str(tmp_path / "bug"), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "tadp_ray", "sweep", str(experiment), "--only", "caption.precision=1.0", *flags],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 1 and "Traceback" not in said, said
+    cells = make_plan(experiment, "pocket", overrides=changes, only=["caption.precision=1.0"]).asked
+    broken, whole = sorted(cells, key=lambda cell: cell.axes["caption.recall"])
+    assert final_metrics(whole.folder, whole.fingerprint) is not None
+    assert sum(record["type"] == "started" for record in read_journal(broken.folder)) == 3, "two tries and its end"
+
+    error, trace = "TypeError: unsupported operand type(s) for +: 'NoneType' and 'int'", broken.folder / TRACEBACK
+    assert f"{broken.name} failed: {error}; the whole traceback: {trace}" in done.stderr
+    assert f"{broken.name} failed: {error}; the whole traceback: {trace}" in done.stdout, "the table's notes"
+    assert "in buggy\n" in trace.read_text() and trace.read_text().strip().endswith(error)
+    assert "about to fail" in (broken.folder / LOG).read_text()
+    store = open_store(f"sqlite:///{folder}/mlflow.db")
+    (row,) = (row for row in rows(store, "tiny", "pocket") if row.fingerprint == broken.fingerprint)
+    assert (row.status, row.error) == ("FAILED", error)
+    assert {TRACEBACK, LOG} <= {file.path for file in store.client.list_artifacts(row.run_id)}

@@ -1,0 +1,48 @@
+"""Cells that other code has trained are reused and told; asked to be strict, a sweep trains them again."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tadp_ray.sweep.plan import make_plan
+from tadp_ray.tracking.query import finished, rows
+from tadp_ray.tracking.store import open_store
+from tadp_ray.training.reporter import read_journal
+
+pytestmark = pytest.mark.cluster
+ONE = ("--only", "caption.precision=1.0", "--only", "caption.recall=1.0")
+
+
+def test_cells_of_other_code_are_told_and_trained_again_on_demand(
+    experiment: Path, empty_database: Path, tmp_path: Path
+) -> None:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    place = f"compute.storage={tmp_path}/runs"
+
+    def sweep(*flags: str) -> str:
+        words = [sys.executable, "-m", "tadp_ray", "sweep", str(experiment), "--set", place, *ONE, *flags]
+        shell = {"cwd": tmp_path, "env": os.environ | {"COLUMNS": "300"}, "capture_output": True, "text": True}
+        done = subprocess.run(words, timeout=300, check=False, **shell)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "trained by" not in sweep()
+    (cell,) = make_plan(experiment, "pocket", overrides=[place], only=ONE[1::2]).asked
+    store = open_store(f"sqlite:///{tmp_path}/mlflow.db")
+    (first,) = rows(store, "tiny", "pocket")
+    store.client.set_tag(first.run_id, "tadp.version.torch", "1.0")
+    said = sweep()
+    assert "1 finished before, 0 to train" in said and "1 cell was trained by torch 1.0 (here " in said
+    assert "--strict-code trains them again" in said
+
+    said = sweep("--strict-code")
+    assert "0 finished before, 1 to train" in said and "trained by" not in said
+    found = finished(store, [cell.fingerprint])[cell.fingerprint]
+    assert found.run_id != first.run_id and found.metrics["miou"] == first.metrics["miou"]
+    assert found.run_id in (tmp_path / "runs/tiny/pocket/table.csv").read_text()
+    assert [record["type"] for record in read_journal(cell.folder)].count("finished") == 1
+    assert "1 finished before, 0 to train" in sweep("--strict-code")

@@ -1,0 +1,102 @@
+"""Who gives no sign of life is ended, and a wait for a dead node is left. Ray itself is not started here."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.errors import UserError
+from tadp_ray.sweep import alive
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signs of life and looks follow each other at once."""
+    monkeypatch.setattr(alive, "PERIOD", 0.01)
+
+
+def test_a_wait_for_a_dead_node_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, died = signal.getsignal(signal.SIGUSR2), iter([False, False, True])
+    monkeypatch.setattr(alive, "node_died", lambda: next(died, True))
+    cleaned = []
+    with pytest.raises(UserError, match="Ray on this machine has died.*the same command goes on from here"):
+        with alive.on_living_node():
+            try:
+                threading.Event().wait(60)
+            except Exception:
+                pytest.fail("somebody on the way took it for an error of a cell")
+            finally:
+                # MLflow is told in peace.
+                time.sleep(0.1)
+                cleaned.append(True)
+    assert cleaned == [True] and signal.getsignal(signal.SIGUSR2) == before
+
+
+def test_what_cleans_up_does_not_wait_for_a_dead_node_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alive, "node_died", lambda: True)
+    monkeypatch.setattr(alive, "CLEANING", 0.05)
+    with pytest.raises(UserError, match="Ray on this machine has died"):
+        with alive.on_living_node():
+            try:
+                threading.Event().wait(60)
+            finally:
+                threading.Event().wait(60)
+
+
+def test_a_living_node_disturbs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    monkeypatch.setattr(alive, "node_died", lambda: looks.append(True))
+    with alive.on_living_node():
+        while len(looks) < 3:
+            time.sleep(0.01)
+
+
+def test_only_who_gives_no_sign_of_life_is_ended(
+    make_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three cells one beats, one has stopped and one does not train."""
+    ended: list[Path] = []
+    monkeypatch.setattr(alive, "LIMIT", 0.5)
+    monkeypatch.setattr(alive, "end", ended.append)
+    beating, stopped, waiting = cells = [make_cell(seed=seed) for seed in range(3)]
+    for cell in (beating, stopped):
+        cell.folder.mkdir(parents=True)
+        (cell.folder / alive.ALIVE).write_text("{}")
+    deadline = time.monotonic() + 60
+    with alive.watched(cells):
+        while not ended and time.monotonic() < deadline:
+            (beating.folder / alive.ALIVE).write_text("{}")
+            time.sleep(0.005)
+    assert ended == [stopped.folder / alive.ALIVE] and not waiting.folder.exists()
+
+
+def test_a_number_that_another_process_has_got_is_left_alone() -> None:
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        assert alive.kill._function(other.pid) is False and other.poll() is None
+    finally:
+        other.communicate()
+    assert alive.kill._function(other.pid) is False
+
+
+def test_signs_of_life_name_the_process_and_end_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Context:
+        def get_node_id(self) -> str:
+            return "a1"
+
+    monkeypatch.setattr(alive.ray, "get_runtime_context", Context)
+    file = tmp_path / "cell" / alive.ALIVE
+    with alive.beating(file.parent):
+        first = file.stat().st_mtime_ns
+        while file.stat().st_mtime_ns == first:
+            time.sleep(0.005)
+        assert json.loads(file.read_text() or "{}") in ({}, {"node": "a1", "pid": os.getpid()})
+    assert not file.exists()
