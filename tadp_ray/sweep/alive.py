@@ -42,6 +42,8 @@ def on_living_node() -> Iterator[None]:
     """
 
     def die(*_: object) -> None:
+        nonlocal left
+        left = True
         raise NodeDied
 
     def look() -> None:
@@ -50,12 +52,15 @@ def on_living_node() -> Iterator[None]:
             told = time.monotonic()
             signal.pthread_kill(main, signal.SIGUSR2)
 
-    told = float("-inf")
+    left, told = False, float("-inf")
     main, before = threading.main_thread().ident, signal.signal(signal.SIGUSR2, die)
     try:
         with every(PERIOD, look, (RayError,)):
             yield
-    except NodeDied:
+    except BaseException:
+        # Out of Ray's compiled code the interruption comes as another error.
+        if not left:
+            raise
         raise UserError(
             "Ray on this machine has died: it was killed, or the machine ran out of memory; nothing that was trained is lost, "
             "the same command goes on from here"
