@@ -66,7 +66,8 @@ def test_killed_half_way_each_caption_is_written_once(command: list[str], tmp_pa
     family = driver.children(recursive=True)
     driver.kill()
     driver.communicate(timeout=300)
-    psutil.wait_procs(family, timeout=300)
+    # Some of Ray's processes stay for minutes; none of them writes captions.
+    psutil.wait_procs(family, timeout=30)
     kept = wait_for_batches(partial, 0)
     assert 4 <= len(kept) < IMAGES - 1
     with partial.open("a") as file:
