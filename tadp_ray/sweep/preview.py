@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from tadp_ray.captions.making import missing_stores
 from tadp_ray.captions.prompts import foreground
@@ -62,6 +63,9 @@ def recipe_preview(recipe: Recipe) -> Iterator[str]:
     try:
         diffusion = load_diffusion(recipe.model.weights)
     except UserError:
+        # What lies there and cannot be loaded is no question of what a step costs.
+        if recipe.model.weights == "pocket" or Path(recipe.model.weights).exists():
+            raise
         yield f"weights: {recipe.model.weights} is not here; these are the sizes of Stable Diffusion 1.5"
         diffusion = stable_diffusion_15()
     classes = class_names(recipe.data)

@@ -196,6 +196,14 @@ def test_preview_tells_state_cost_and_time(experiment: Path) -> None:
     assert "time: unknown" in other
 
 
+def test_a_preview_refuses_weights_that_are_there_and_damaged(experiment: Path, tmp_path: Path) -> None:
+    recipe = make_plan(experiment, "pocket").recipe
+    (tmp_path / "weights/unet").mkdir(parents=True)
+    cut = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": str(tmp_path / "weights")})})
+    with pytest.raises(UserError, match="weights lacks vae, text_encoder, tokenizer"):
+        list(recipe_preview(cut))
+
+
 def test_captions_that_are_not_there_are_named_with_the_commands_that_make_them(
     experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
