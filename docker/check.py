@@ -25,6 +25,8 @@ def read(file: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     folder = Path(sys.argv[1])
     if not list(folder.glob("*.env.example")):
         sys.exit(f"{folder}: holds no *.env.example, so there is nothing to check; name docker/kuberay/base, or docker")
