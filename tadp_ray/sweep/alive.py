@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
+from tadp_ray.files import write_json
 from tadp_ray.sweep.every import every
 from tadp_ray.tracking.store import to_console
 
@@ -84,7 +85,7 @@ def beating(folder: Path) -> Iterator[None]:
     file = folder / ALIVE
 
     def beat() -> None:
-        file.write_text(json.dumps({"node": ray.get_runtime_context().get_node_id(), "pid": os.getpid()}))
+        write_json(file, {"node": ray.get_runtime_context().get_node_id(), "pid": os.getpid()})
 
     folder.mkdir(parents=True, exist_ok=True)
     beat()

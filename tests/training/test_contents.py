@@ -47,7 +47,7 @@ def photographs(tmp_path: Path) -> Callable[[], Cell]:
 
     def make() -> Cell:
         made = Recipe.model_validate(recipe)
-        facts = {"experiment": "tiny", "scale": "pocket", "seed": 0, "axes": {}}
+        facts = {"experiment": "tiny", "seed": 0, "axes": {}}
         return Cell(recipe=made, digests=digests_of(made), **facts)
 
     return make
