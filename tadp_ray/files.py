@@ -3,6 +3,7 @@
 import codecs
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -30,6 +31,12 @@ ENDINGS = frozenset(
 """Endings of images and of what belongs to them; other text behind a dot is part of a name, as in frame_0.5s."""
 
 
+DRAFT_FOLDER = ".tadp-draft-"
+"""How the names of our draft folders begin. Nobody else's folders have such names; they are deleted."""
+DRAFT_FILE = re.compile(r".+\.\d+\.part|\.tmp[A-Za-z0-9]{6}")
+"""Names of draft files: ours, with the number of their process, and those of safetensors."""
+
+
 @contextmanager
 def drafted(path: Path) -> Iterator[Path]:
     """A path to write to in this block, which takes the place of `path`, on the disk, when the block has ended well."""
@@ -50,9 +57,9 @@ def drafted_folder(folder: Path) -> Iterator[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     # A killed process leaves its draft.
-    for left in folder.glob(".tmp*/"):
+    for left in folder.glob(f"{DRAFT_FOLDER}*/"):
         shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=".tmp", dir=folder) as name:
+    with tempfile.TemporaryDirectory(prefix=DRAFT_FOLDER, dir=folder) as name:
         draft = Path(name)
         yield draft
         for path in sorted(path for path in draft.rglob("*") if path.is_file()):
@@ -80,8 +87,8 @@ def sync(path: Path) -> None:
 
 
 def is_draft(path: Path) -> bool:
-    """Whether a file is a draft, ours or that of safetensors, which writes one of its own; a killed process leaves it."""
-    return path.suffix == ".part" or path.name.startswith(".tmp")
+    """Whether a path is a draft, which a killed process leaves: our file or folder, or a file that safetensors writes first."""
+    return path.name.startswith(DRAFT_FOLDER) if path.is_dir() else bool(DRAFT_FILE.fullmatch(path.name))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -41,8 +41,10 @@ def test_a_folder_is_filled_at_the_end_and_what_else_it_holds_stays(tmp_path: Pa
     (folder / "unet").mkdir(parents=True)
     (folder / "unet/a").write_text("old")
     (folder / "journal").write_text("kept")
-    (folder / ".tmpleft").mkdir()
-    (folder / ".tmpleft/half").write_text("of a killed process")
+    (folder / ".tadp-draft-left").mkdir()
+    (folder / ".tadp-draft-left/half").write_text("of a killed process")
+    (folder / ".tmp_of_the_user").mkdir()
+    (folder / ".tmp_of_the_user/photo").write_text("kept")
     with pytest.raises(KeyboardInterrupt), drafted_folder(folder) as draft:
         (draft / "unet").mkdir()
         (draft / "unet/a").write_text("half")
@@ -55,7 +57,7 @@ def test_a_folder_is_filled_at_the_end_and_what_else_it_holds_stays(tmp_path: Pa
         (draft / "index").write_text("new")
     assert done == ["sync index", "move index", "sync model", "sync a", "move a", "sync unet"]
     found = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
-    assert found == {"unet/a": "new", "index": "new", "journal": "kept"}
+    assert found == {"unet/a": "new", "index": "new", "journal": "kept", ".tmp_of_the_user/photo": "kept"}
 
 
 def test_nothing_is_written_past_a_draft() -> None:

@@ -64,9 +64,10 @@ class Journal:
             self._lock = acquire_lock(folder / "lock", patience)
             held.callback(os.close, self._lock)
             check_journal(folder, fingerprint)
-            # A process that was killed while it wrote leaves a draft, as large as what it wrote.
+            # A process that was killed while it wrote leaves a draft, as large as what it wrote. The signs of life that are
+            # given meanwhile are drafts for a moment.
             for path in filter(is_draft, folder.iterdir()):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             # Without a buffer, what a full disk does not take is not kept for later, in the middle of another record.
             self._file = held.enter_context((folder / JOURNAL).open("ab+", buffering=0))
             self._torn = False

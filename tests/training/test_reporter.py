@@ -35,3 +35,14 @@ def test_a_full_disk_tears_no_record_that_comes_after_and_frees_the_lock(tmp_pat
     os.close(acquire_lock(tmp_path / "lock"))
     records = [(record["type"], record.get("step")) for record in read_journal(tmp_path)]
     assert records == [("started", None), ("metrics", 1), ("metrics", 3), ("failed", None)]
+
+
+def test_drafts_of_a_killed_process_go_and_what_is_the_users_stays(tmp_path) -> None:
+    for name in (".tadp-draft-left", ".tmp", ".tmphotos", "album.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("x")
+    for name in ("journal.jsonl.17.part", ".tmpAbCdEf", "film.part"):
+        (tmp_path / name).write_text("x")
+    with Journal(tmp_path, "f"):
+        found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == [".tmp", ".tmphotos", "album.part", "film.part", "journal.jsonl", "lock"]
