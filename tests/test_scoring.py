@@ -114,6 +114,13 @@ def test_depth_is_compared_in_metres(folders) -> None:
     assert (scores["images"], scores["images_without_depth"]) == (2, 1)
 
 
+def test_targets_without_an_end_are_not_scored_and_other_folders_are_no_predictions(folders) -> None:
+    predictions, targets = folders({"a.npy": np.float32([[1.5, 3.0]])}, {"a.npy": np.float32([[1.0, np.inf]])})
+    (predictions / "vis").mkdir()
+    (predictions / "vis/a.png").write_bytes(b"a picture")
+    assert score_depth(predictions, targets, 1, 1)["abs_rel"] == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize(
     ("name", "values", "said"),
     [

@@ -180,6 +180,8 @@ def object_rows(text: str, path: Path) -> Iterator[tuple[str, Any, Any]]:
         UserError: a line is something else.
     """
     for number, line in enumerate(lines_of(text), 1):
+        if not line.strip():
+            continue
         place, entry = f"line {number}", parse(line, path, number)
         image, caption = (
             column(entry, keys) if isinstance(entry, dict) else None for keys in (ID_KEYS, (*TEXT_KEYS, LIST_KEY))

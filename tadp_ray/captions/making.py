@@ -1,5 +1,6 @@
 """The commands that make a caption store which a recipe names and which is not there yet."""
 
+import glob
 import re
 import shlex
 from collections.abc import Iterable
@@ -51,7 +52,7 @@ def images_of(store: Path, recipe: Recipe) -> list[list[str]]:
     scored_alone, trained_alone = store == caption.target_store, caption.target_store not in (None, store)
     if isinstance(data, FolderData):
         splits = [data.val] if scored_alone else [data.train] if trained_alone else [data.train, data.val]
-        return [[str(data.root / split.images)] for split in splits]
+        return [[f"{glob.escape(str(data.root))}/{split.images}"] for split in splits]
     if data.target is None:
         split = ["--split", "val"] if scored_alone else ["--split", "train"] if trained_alone else []
         return [[data.kind, "--root", str(data.root), *split]]

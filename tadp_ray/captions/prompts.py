@@ -129,7 +129,13 @@ def make_prompts(
             worded = say if speaks else lambda _, names: between.join(names)
             by_id = {image_id: worded(image_id, names) for image_id, names in said.items()}
         case "shuffled" | "wrong":
-            said = dealt_out(present, seed) if caption.source == "shuffled" else absent_names(present, classes, seed)
+            things = {image_id: foreground(names) for image_id, names in present.items()}
+            dealt = (
+                dealt_out(things, seed)
+                if caption.source == "shuffled"
+                else absent_names(things, foreground(classes), seed)
+            )
+            said = {i: (*names, *[BACKGROUND] * (BACKGROUND in present[i])) for i, names in dealt.items()}
             by_id = {image_id: between.join(sorted(names, key=list(classes).index)) for image_id, names in said.items()}
         case "store":
             store = read_store(caption.store)

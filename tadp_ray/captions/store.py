@@ -128,6 +128,7 @@ def read_any(path: Path) -> CaptionStore:
     if kind := forms.foreign(text):
         captions: dict[str, list[str]] = {}
         for place, image, said in (forms.table_rows if kind == "csv" else forms.object_rows)(text, path):
+            image = str(image) if type(image) is int else image
             if not isinstance(image, str) or not image:
                 raise UserError(f"{path}, {place}: an image's name must be a string, not {image!r:.80}")
             texts = strings(said if isinstance(said, list) else [said], path, place)

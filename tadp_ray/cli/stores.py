@@ -19,8 +19,11 @@ OutOption = Annotated[Path, typer.Option(help="Caption store to write, e.g. capt
 DataOption = Annotated[str | None, typer.Option(help="Images of a data set of the paper; see `data list`.")]
 RootOption = Annotated[Path | None, typer.Option(help="Folder that holds it.")]
 SplitOption = Annotated[str | None, typer.Option(help="train or val.", show_default="all")]
-ImagesOption = Annotated[str | None, typer.Option(help="Or a glob of images, in quotes; an id is a file's stem.")]
-MasksOption = Annotated[str | None, typer.Option(help="Or a glob of label maps, in quotes; an id is a file's stem.")]
+ImagesOption = Annotated[
+    str | None,
+    typer.Option(help="Or a glob of images, in quotes; an id is a file's stem, or its path if stems repeat."),
+]
+MasksOption = Annotated[str | None, typer.Option(help="Or a glob of label maps, in quotes; ids are alike.")]
 SuffixOption = Annotated[str, typer.Option(help="What follows the id in a mask's stem, e.g. _labelTrainIds.")]
 ClassesOption = Annotated[str | None, typer.Option(help="Names in label order: a,b,c or a text file with one a line.")]
 IgnoreOption = Annotated[

@@ -9,7 +9,10 @@ from tadp_ray.config.vocabulary import OPEN_ADDRESS, PlaceText, Vocabulary
 
 
 class ComputeConfig(Vocabulary):
-    """What a cell is given to run on. Nothing here changes what a cell means, so it stays out of the fingerprint."""
+    """What a cell is given to run on. Nothing here changes what a cell means, and only the threads of CPUs its last digits.
+
+    So all of it stays out of the fingerprint, but for `cpus` where there are no GPUs.
+    """
 
     workers: int = Field(
         0, ge=0, description="0: train inside the sweep's warm trial process; N: N Ray Train workers per cell"

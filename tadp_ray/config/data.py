@@ -226,9 +226,11 @@ class CaptionConfig(Vocabulary):
     @model_validator(mode="after")
     def _consistent(self) -> "CaptionConfig":
         if (self.source == "store") != (self.store is not None):
+            source = "oracle" if self.source == "store" else self.source
+            said = f", sentence: {self.sentence}" if self.sentence else ""
             raise ValueError(
                 "source: store and a store file belong together; give both, or set the whole group, as in --set "
-                f"'caption={{source: {'oracle' if self.source == 'store' else self.source}}}'"
+                f"'caption={{source: {source}{said}}}'"
             )
         if self.target_store is not None and self.store is None:
             raise ValueError("target_store belongs to source: store; name the training images' store too")

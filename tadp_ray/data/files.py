@@ -158,6 +158,10 @@ class Files:
         shown = {label for found in self._found.values() for label in found.present}
         return [name for label, name in enumerate(self.classes) if label not in shown]
 
+    def image_file(self, image_id: str) -> Path:
+        """The file of an image."""
+        return self._layout.images[image_id]
+
     @property
     def files(self) -> set[Path]:
         """The truth files of all images."""

@@ -173,7 +173,8 @@ def chosen(path: Path, images: Names, beside: Names) -> list[str]:
     Args:
         path: the list.
         images: to choose from.
-        beside: what may stand behind an image's name, by the same ids; a blank parts the two.
+        beside: what may stand behind an image's name, by the same ids; a blank parts the two. Whatever else stands there, such
+            as VOC's 1 and -1, is passed over.
 
     Raises:
         UserError: a line means no image, or several.
@@ -181,7 +182,7 @@ def chosen(path: Path, images: Names, beside: Names) -> list[str]:
     ids: dict[str, None] = {}
     missing, several = [], []
     for line in lines_of(path):
-        meant = images.meant(line) or columns(line, images, beside)
+        meant = images.meant(line) or columns(line, images, beside) or first_column(line, images, beside)
         if len(meant) > 1:
             several.append(f"{path}: {line!r} may mean {' or '.join(meant[:3])}; write more of its path")
         missing += [line] * (not meant)
@@ -192,6 +193,12 @@ def chosen(path: Path, images: Names, beside: Names) -> list[str]:
     if several:
         raise UserError("\n".join(several[:20]))
     return list(ids)
+
+
+def first_column(line: str, images: Names, beside: Names) -> list[str]:
+    """Ids of the images that a line may mean by what stands before its first blank, if nothing behind names a file."""
+    first, *others = line.split()
+    return [] if any(images.meant(other) or beside.meant(other) for other in others) else images.meant(first)
 
 
 def columns(line: str, images: Names, beside: Names) -> list[str]:

@@ -99,6 +99,9 @@ def draw_answer(
     Returns: the table with the figure's words, and the files.
     """
     spec, pictures = table.spec, []
+    # What an earlier answer drew must not stand beside this table.
+    for name in ("curves.png", "figure.png"):
+        (folder / name).unlink(missing_ok=True)
     curves = {fingerprint: history(store, row.run_id, spec.curve) for fingerprint, row in done.items()}
     # Cells that are scored once, at their end, have points and no curves: the table tells them.
     if any(len(curve) > 1 for curve in curves.values()):

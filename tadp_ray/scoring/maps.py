@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -114,7 +114,7 @@ def depth_reader(metrics: DepthMetrics, prediction_scale: float, target_scale: f
 
     def read(prediction: Path, target: Path) -> Pair:
         found, truth = read_metres(prediction, prediction_scale), read_metres(target, target_scale)
-        if (deepest := truth.max().item()) > FAR:
+        if (deepest := truth[truth.isfinite()].max().item() if truth.isfinite().any() else 0.0) > FAR:
             raise UserError(
                 f"{target}: its deepest value is {deepest:g} m at {target_scale:g} units per metre, farther than anything that "
                 "is measured; say the units per metre of the targets"
@@ -142,6 +142,9 @@ def accumulate_pairs(
     """
     problems: list[str] = []
     found, wanted = by_name(predictions, problems), by_name(targets, problems)
+    # Other folders beside the predictions, of pictures say, are none of them.
+    folders = {PurePosixPath(stem).parent for stem in wanted}
+    found = {stem: path for stem, path in found.items() if PurePosixPath(stem).parent in folders}
     problems += [f"{wanted[stem]}: no prediction of this name in {predictions}" for stem in wanted.keys() - found]
     problems += [f"{found[stem]}: no target of this name in {targets}" for stem in found.keys() - wanted]
     problems.sort()

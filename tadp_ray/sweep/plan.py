@@ -130,7 +130,7 @@ def make_plan(
     idle = [key for key in sweep.keys if key.startswith("compute.")]
     if idle:
         raise ConfigError(
-            [f"{sweep_file}: axes: {idle[0]}: compute keys say where cells are trained, so they make none"]
+            [f"{sweep_file}: axes: {idle[0]}: compute keys say where cells are trained, and none is an axis"]
         )
     inside = tuple(f"{key}." for key in sweep.keys)
     fixed = [text for text in overrides if f"{text.partition('=')[0].strip()}.".startswith(inside)]
@@ -215,8 +215,9 @@ def check_results(file: Path, experiment: Experiment, recipes: Sequence[Recipe])
 
 
 def settings_of(recipe: Path, overrides: Sequence[str]) -> str:
-    """A recipe by name, and what was changed in it by hand; where it runs changes nothing."""
-    return ", ".join([f"recipe {recipe.stem}", *(text for text in overrides if not text.startswith("compute."))])
+    """A recipe by name, and what was changed in it by hand; where it runs changes nothing, but for the threads of CPUs."""
+    told = [text for text in overrides if not text.startswith("compute.") or text.startswith("compute.cpus")]
+    return ", ".join([f"recipe {recipe.stem}", *told])
 
 
 def anywhere(recipe: Recipe) -> Recipe:

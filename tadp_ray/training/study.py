@@ -189,6 +189,7 @@ class Study:
         """
         _, _ = self.train_prompts, self.val_prompts
         self._check_token()
+        self._check_store()
         augment = self.recipe.augment
         key = next((key for key in ("pad_to", "stretch", "crop") if getattr(augment, key)), None)
         if key and (side := getattr(augment, key)) % self.multiple:
@@ -204,6 +205,19 @@ class Study:
                 raise UserError(
                     f"augment.crop={augment.crop}: image {self.train.ids[index]} {self.train.sizes[index]} can be as small "
                     f"as {smallest} pixels after resize and scale; make the crop smaller, resize larger, or set augment.pad: true"
+                )
+
+    def _check_store(self) -> None:
+        """Refuse one caption store for two splits of a folder that call different images alike."""
+        store, data = self.recipe.caption.store, self.recipe.data
+        if store is None or self.recipe.caption.target_store or data.kind != "folder":
+            return
+        for image_id in {*self.train.ids} & {*self.val.ids}:
+            one, other = self.train.image_file(image_id), self.val.image_file(image_id)
+            if one != other:
+                raise UserError(
+                    f"caption.store={str(store)!r}: has one entry {image_id!r} for {one} and {other}; caption the scored images "
+                    "into a store of their own, and name it as caption.target_store"
                 )
 
     def _check_token(self) -> None:

@@ -70,6 +70,12 @@ def worded(text: str) -> list[str]:
     return [word.replace("_", " ") for word in text.split()]
 
 
+@pytest.mark.parametrize("source", ["wrong", "shuffled"])
+def test_names_of_other_images_keep_the_background_and_never_invent_it(source: str) -> None:
+    for image_id, text in prompts(CROWD | PRESENT, source).by_id.items():
+        assert ("background" in text.split()) == ("background" in (CROWD | PRESENT)[image_id])
+
+
 def test_figures_do_not_count_the_background_whoever_speaks() -> None:
     everything = prompts(source="class_names")
     assert (everything.precision, everything.recall) == (5 / 80, 1.0)

@@ -134,6 +134,11 @@ def test_other_forms_are_read_for_an_import(tmp_path, text):
     assert dict(read_any(tmp_path / "file").captions) == {"a.png": ("a cat, black",), "b.png": ("x\u2028y",)}
 
 
+def test_numbers_are_ids_and_blank_lines_nothing(tmp_path):
+    (tmp_path / "file").write_text('{"id": 7, "text": "x"}\n\n{"id": 8, "text": "y"}\n')
+    assert dict(read_any(tmp_path / "file").captions) == {"7": ("x",), "8": ("y",)}
+
+
 def test_several_rows_of_an_image_are_several_captions(tmp_path):
     (tmp_path / "file").write_text("image,caption\na,one\nb,two\na,three\n")
     assert dict(read_any(tmp_path / "file").captions) == {"a": ("one", "three"), "b": ("two",)}
@@ -149,9 +154,8 @@ def test_several_rows_of_an_image_are_several_captions(tmp_path):
         ("image,caption\na,x\nb,x,y\n", "line 3: 3 fields where the header has 2; put quotes around"),
         ('image,caption\na,"x\n', "line 2: no table apart by commas"),
         ("image,caption\n,x\n", "line 2: an image's name must be a string, not ''"),
-        ('{"id": "a", "text": "x"}\n{"id": 7, "text": "x"}', "line 2: an image's name must be a string, not 7"),
+        ('{"id": "a", "text": "x"}\n{"id": 7.5, "text": "x"}', "line 2: an image's name must be a string, not 7.5"),
         ('{"id": "a", "text": "x"}\n{"name": "b"}', "line 2: expected an object with an image's name .*not '{\"name\""),
-        ('{"id": "a", "text": "x"}\n\n{"id": "b", "text": "x"}', "line 2: neither JSON nor a table"),
         ('{"id": "a", "text": {"en": "x"}}', "line 1: number 1 is a dict"),
         ('{"id": "a", "text": "x"}\n{"id": "b", "te', r"line 2, column \d+: broken JSON"),
         ('{"name": "a"}\n{"name": "b"}', "line 1: expected an object with an image's name"),

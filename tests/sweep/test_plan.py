@@ -61,7 +61,7 @@ def test_fingerprints_follow_what_can_change_a_result(experiment: Path, tmp_path
 def test_a_swapped_recipe_is_an_experiment_of_its_own(experiment: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("extends: recipe.yaml\nschedule: {iterations: 4}\n")
     plan = make_plan(experiment, "pocket", recipe=tmp_path / "mine.yaml", overrides=["compute.cpus=2", "data.seed=3"])
-    assert plan.name == "tiny-mine" and plan.settings == "recipe mine, data.seed=3"
+    assert plan.name == "tiny-mine" and plan.settings == "recipe mine, compute.cpus=2, data.seed=3"
     assert plan.recipe.schedule.iterations == 4 and {cell.experiment for cell in plan.cells} == {"tiny-mine"}
 
 
@@ -87,7 +87,7 @@ def test_flags_that_fit_nothing_are_refused(experiment: Path, flags: dict, said:
         ("{caption.precision: [0, 1], caption.recall: [1]}", r"sweep.yaml: axes: caption.precision=0.*greater than 0"),
         ("{caption.precision: [0.5, 1.5], caption.recall: [1]}", "caption.precision=1.5.*less than or equal to 1"),
         ("{caption.precision: [1], capton.recall: [1]}", "capton.recall: no such recipe key.*did you mean 'caption'?"),
-        ("{caption.precision: [1], compute.cpus: [1, 2]}", "where cells are trained, so they make none"),
+        ("{caption.precision: [1], compute.cpus: [1, 2]}", "where cells are trained, and none is an axis"),
     ],
 )
 def test_axes_that_make_no_cells_are_refused(experiment: Path, axes: str, said: str) -> None:
