@@ -60,11 +60,14 @@ class TensorFile(Mapping[str, Tensor]):
     All of it is read once when it is opened, for its checksum: a flipped bit would pass for a measurement.
 
     Raises:
-        Damaged: the file is damaged or was written by something else.
+        Damaged: the file is damaged, was written by something else, or is not there any more.
+        UserError: it cannot be read now, and may be whole.
     """
 
     def __init__(self, path: Path) -> None:
         try:
+            # safetensors says of every file that it cannot open that there is none.
+            path.open("rb").close()
             self._file = safe_open(path, framework="pt")
             self._names = tuple(self._file.keys())
             held = self._file.metadata() or {}
@@ -73,7 +76,7 @@ class TensorFile(Mapping[str, Tensor]):
         except SafetensorError as error:
             raise Damaged(f"{path}: damaged ({error})") from None
         except OSError as error:
-            raise Damaged(f"{path}: cannot be read ({error})") from None
+            raise unreadable(path, error) from None
         except KeyError:
             raise Damaged(f"{path}: was not written by a training here") from None
         if not whole:
@@ -90,11 +93,22 @@ class TensorFile(Mapping[str, Tensor]):
         return len(self._names)
 
 
+def unreadable(path: Path, error: OSError) -> UserError:
+    """What to say of a file that could not be read: `Damaged` only if it is gone, as the storage may be back in a moment."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return Damaged(f"{path}: is not there any more")
+    except OSError:
+        pass
+    return UserError(f"{path}: cannot be read ({error}); mend that, then run this again")
+
+
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and facts of a file from `write_tensors`.
 
     Raises:
-        Damaged: the file is damaged or was written by something else.
+        Damaged, UserError: as `TensorFile`'s.
     """
     file = TensorFile(path)
     return dict(file), file.facts

@@ -72,7 +72,7 @@ class Contexts:
                     self._kept |= dict.fromkeys(file, file)
                 except Damaged as error:
                     tell(f"{error}; made afresh")
-                    path.unlink()
+                    path.unlink(missing_ok=True)
 
     def _one(self, prompt: str) -> Tensor:
         key = key_of(prompt)
