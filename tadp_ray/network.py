@@ -15,5 +15,7 @@ def spare_proxy(*hosts: str) -> None:
         return
     known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     names = dict.fromkeys([*filter(None, map(str.strip, known.split(","))), *OWN, *hosts])
+    # Many programs know the star, which stands for all, only where it stands alone.
+    names = {"*": None} if "*" in names else names
     # Some programs read the one and some the other.
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(names)

@@ -60,13 +60,19 @@ class Lasting:
         os.close(nowhere)
 
 
+def present(stream: TextIO | None) -> TextIO:
+    """A stream, or one that leads nowhere: a command that was started with it closed, `>&-`, has none."""
+    return open(os.devnull, "w") if stream is None else stream
+
+
 @contextmanager
 def lasting() -> Iterator[None]:
     """In this block, output whose reader leaves ends nothing, and letters that the terminal lacks are spelled out."""
-    for stream in (sys.stdout, sys.stderr):
+    own = [present(sys.stdout), present(sys.stderr)]
+    for stream in own:
         if hasattr(stream, "reconfigure") and codecs.lookup(stream.encoding).name != "utf-8":
             stream.reconfigure(errors="tadp_ray.spelled")
-    out, aside = Lasting(sys.stdout), Lasting(sys.stderr)
+    out, aside = map(Lasting, own)
     with redirect_stdout(out), redirect_stderr(aside):
         try:
             yield

@@ -4,7 +4,7 @@ import os
 
 import ray
 
-from tadp_ray.logs import DEBUGGING, show_log
+from tadp_ray.logs import is_asked_for, show_log
 
 
 def know_own_cluster() -> None:
@@ -13,6 +13,6 @@ def know_own_cluster() -> None:
     Ray Train asks whether its controllers live, and asks without an address: where another cluster runs on the machine, or
     one has died and left its address behind, it would ask that one, and take workers away or never give them back.
     """
-    if os.environ.get(DEBUGGING):
+    if is_asked_for():
         show_log()
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address

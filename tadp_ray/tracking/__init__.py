@@ -2,6 +2,8 @@
 
 import os
 
+from tadp_ray.network import spare_proxy
+
 # MLflow's own defaults wait for minutes on a dead server; what is lost here is sent again by the sender. It also
 # reports usage to its makers and prints two lines for every run that ends, unless told not to. What the user has set
 # stands.
@@ -14,6 +16,4 @@ for _name, _value in {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }.items():
     os.environ.setdefault(_name, _value)
-# No proxy knows what this machine calls itself. MLflow's client and urllib both look here first.
-_direct = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "", "localhost", "127.0.0.1", "::1"]
-os.environ["no_proxy"] = ",".join(filter(None, _direct))
+spare_proxy()

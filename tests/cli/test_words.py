@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from tadp_ray.cli.streams import Lasting
 from tadp_ray.cli.words import Commands, console, say
+from tadp_ray.logs import is_asked_for
 from tadp_ray.network import spare_proxy
 
 SCRIPT = """\
@@ -53,6 +54,29 @@ def test_what_the_user_can_mend_is_a_line_and_a_bug_is_a_traceback() -> None:
 def test_what_is_logged_is_shown_on_demand() -> None:
     body = 'import logging\nlogging.getLogger("tadp_ray.sweep").warning("a thing")'
     assert script(body).stderr == "" and script(body, "--debug").stderr.endswith("tadp_ray.sweep: a thing\n")
+
+
+@pytest.mark.parametrize(("value", "on"), [("1", True), ("true", True), ("0", False), ("no", False), ("", False)])
+def test_the_environment_asks_for_the_log_in_the_same_words_everywhere(
+    value: str, on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TADP_RAY_DEBUG", value)
+    assert is_asked_for() == on
+    body = "from tadp_ray.cli import words\nraise SystemExit(7 if words.debugging else 8)"
+    assert script(body).returncode == (7 if on else 8)
+
+
+def test_a_command_needs_no_standard_streams() -> None:
+    code = SCRIPT.format(body="say('a')")
+    for closed in (">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"):
+        said = subprocess.run(
+            ["sh", "-c", f'exec "$0" -c "$1" x {closed}', sys.executable, code],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert (said.returncode, said.stderr) == (0, ""), closed
+        assert said.stdout == ("a\n" if closed == "2>&-" else "")
 
 
 def test_brackets_and_colons_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,6 +152,9 @@ def test_local_servers_are_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("no_proxy", "")
     spare_proxy("10.0.0.1")
     assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "intranet,localhost,127.0.0.1,::1,10.0.0.1"
+    monkeypatch.setenv("no_proxy", "*")
+    spare_proxy("10.0.0.1")
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "*"
 
 
 def test_nothing_is_asked_of_the_network_at_import(tmp_path: Path) -> None:
