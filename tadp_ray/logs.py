@@ -1,7 +1,14 @@
-"""What is logged is for whoever asks for it: on standard error of a command, and of the processes that it starts."""
+"""What is said on standard error: by a command, and by the processes that it starts.
+
+What is logged is for whoever asks for it.
+"""
 
 import logging
 import os
+import sys
+from contextlib import suppress
+
+from tadp_ray.addresses import masked
 
 DEBUGGING = "TADP_RAY_DEBUG"
 """Variable of the environment that asks for it, as --debug does."""
@@ -16,3 +23,9 @@ def show_log() -> None:
     """Show on standard error what this package logs."""
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("tadp_ray").setLevel(logging.DEBUG)
+
+
+def to_console(text: str) -> None:
+    """Tell the user something beside the progress display; where nobody can hear it any more, it is not told."""
+    with suppress(OSError, ValueError):
+        print(masked(text), file=sys.stderr, flush=True)

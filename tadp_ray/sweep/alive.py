@@ -16,8 +16,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
+from tadp_ray.logs import to_console
 from tadp_ray.sweep.every import every
-from tadp_ray.tracking.store import to_console
 
 PERIOD = 5.0
 """Seconds between two signs of life, and between two looks."""

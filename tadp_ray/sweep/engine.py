@@ -18,6 +18,7 @@ from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
+from tadp_ray.logs import to_console
 from tadp_ray.sweep import worker
 from tadp_ray.sweep.address import RAY, Remote
 from tadp_ray.sweep.alive import watched
@@ -30,7 +31,7 @@ from tadp_ray.sweep.remote import followed, on_node, place, pull
 from tadp_ray.tracking.query import finished, other_code
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.source import cell_source
-from tadp_ray.tracking.store import Store, to_console
+from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan
 from tadp_ray.training.reporter import (
     JOURNAL,

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from mlflow.entities import Metric, Param, RunTag
 
+from tadp_ray.logs import to_console
 from tadp_ray.metrics.per_image import PER_IMAGE
 from tadp_ray.tracking.client import StoreError
 from tadp_ray.tracking.journal import Tail
@@ -14,7 +15,7 @@ from tadp_ray.tracking.names import LONGEST, clean, decode, encode
 from tadp_ray.tracking.provenance import provenance
 from tadp_ray.tracking.query import CARD, as_logged
 from tadp_ray.tracking.source import PARENT, TAG_LENGTH, Source
-from tadp_ray.tracking.store import Store, to_console
+from tadp_ray.tracking.store import Store
 from tadp_ray.training.reporter import LOG, TRACEBACK
 
 T = TypeVar("T")

@@ -9,10 +9,11 @@ from contextlib import contextmanager, suppress
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
+from tadp_ray.logs import to_console
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.journal_run import JournalRun
 from tadp_ray.tracking.source import Source
-from tadp_ray.tracking.store import Store, to_console
+from tadp_ray.tracking.store import Store
 
 LONGEST_WAIT = 30.0
 TRACEBACK = "sender-error.txt"

@@ -4,10 +4,8 @@ import logging
 import os
 import socket
 import ssl
-import sys
 import urllib.error
 import urllib.request
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -143,9 +141,3 @@ def knock(uri: str) -> None:
     elif place.hostname and place.scheme.partition("+")[0] in PORTS:
         port = place.port or PORTS[place.scheme.partition("+")[0]]
         socket.create_connection((place.hostname, port), timeout=PATIENCE).close()
-
-
-def to_console(text: str) -> None:
-    """Tell the user something beside the progress display; where nobody can hear it any more, it is not told."""
-    with suppress(OSError, ValueError):
-        print(masked(text), file=sys.stderr, flush=True)

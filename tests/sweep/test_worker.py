@@ -1,5 +1,7 @@
 """Which cells a restarted worker takes up once more."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 from tadp_ray.config.cell import Cell
@@ -32,3 +34,12 @@ def test_a_bug_is_tried_again_and_what_the_user_must_mend_is_not(make_cell: Call
     journals.write(cell, type="started", command="next")
     journals.write(cell, type="failed", error="the loss is nan")
     assert given_up(cell, "next", patient=True) == given_up(cell, "next", patient=False) == "the loss is nan"
+
+
+def test_processes_that_train_load_no_mlflow() -> None:
+    """Each of them would pay for it with seconds and memory, and only the command talks to MLflow."""
+    code = (
+        "import sys, tadp_ray.sweep.cluster, tadp_ray.sweep.worker; print({'mlflow', 'sqlalchemy'} & set(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert (said.returncode, said.stdout) == (0, "set()\n"), said.stderr
