@@ -122,17 +122,27 @@ def test_what_machine_a_package_was_built_for_does_not_count(monkeypatch: pytest
 
 def test_a_long_temporary_folder_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A socket's path has 107 bytes, of which Ray's own names take most."""
-    for name in ("TMPDIR", "RAY_TMPDIR"):
+    long, longer = f"/tmp/{'x' * 60}", f"/tmp/{'x' * 90}"
+    # TMPDIR and RAY_TMPDIR as the user has them, and as they are then
+    for given, then in {
+        ("/tmp", None): ("/tmp", None),
+        (long, None): (long, "/tmp"),
+        (longer, None): ("/tmp", None),
+        ("/tmp", long): ("/tmp", "/tmp"),
+        (long, "/scratch"): (long, "/scratch"),
+        (longer, "/scratch"): ("/tmp", "/scratch"),
+        (longer, long): ("/tmp", "/tmp"),
+    }.items():
         with monkeypatch.context() as patch:
-            patch.delenv("RAY_TMPDIR", raising=False)
-            patch.setattr(tempfile, "tempdir", "/tmp")
-            patch.setenv("TMPDIR", "/tmp")
+            patch.setenv("TMPDIR", str(given[0]))
+            patch.setattr(tempfile, "tempdir", given[0])
+            patch.setenv("RAY_TMPDIR", str(given[1]))
+            if given[1] is None:
+                patch.delenv("RAY_TMPDIR")
             temporary.shorten_temporary_folder()
-            assert "RAY_TMPDIR" not in os.environ
-            patch.setenv(name, f"/tmp/{'x' * 60}")
-            temporary.shorten_temporary_folder()
-            assert os.environ["TMPDIR"] == os.environ["RAY_TMPDIR"] == tempfile.gettempdir() == "/tmp"
+            assert (os.environ["TMPDIR"], os.environ.get("RAY_TMPDIR")) == then, given
+            assert tempfile.gettempdir() == then[0]
     monkeypatch.setenv("RAY_TMPDIR", f"/tmp/{'x' * 60}")
     monkeypatch.setattr(temporary, "SHORT", tmp_path / "nowhere")
-    with pytest.raises(UserError, match="is too long a path for Ray's sockets"):
+    with pytest.raises(UserError, match="x/ray is too long a path for sockets, and .*; set RAY_TMPDIR"):
         temporary.shorten_temporary_folder()
