@@ -47,6 +47,12 @@ class Course:
     """Metrics of the newest evaluation."""
 
 
+def lost(loss: float, place: str) -> str:
+    """What is told of a training whose loss may still be a number while a tensor of it is none."""
+    kind = "moments" if place.startswith("optimizer.") else "weights"
+    return f"the loss is {loss:.4g}, and {kind} are no longer finite ({place})"
+
+
 def to_device(targets: Any, device: torch.device) -> Any:
     """Targets of a batch, a tensor or a list of boxes, on a device."""
     if isinstance(targets, Tensor):
@@ -80,7 +86,7 @@ class Training:
         model = self.world.wrap(self.model, self.device).train()
         passes = self._passes(course.step)
         clock, clock_step = time.monotonic(), course.step
-        whole = True
+        whole, broken = True, None
 
         while course.step < schedule.iterations:
             loss = self._train_step(model, optimizer, passes, course.step)
@@ -92,7 +98,10 @@ class Training:
             if course.step % LOG_EVERY == 0 or course.step == schedule.iterations:
                 value = self.world.mean(loss if whole else torch.full_like(loss, math.nan))
                 if not math.isfinite(value):
-                    raise self._diverged(course.step, f"the loss is {value}")
+                    own = float(loss)
+                    raise self._diverged(
+                        course.step, lost(own, broken) if broken and math.isfinite(own) else f"the loss is {value}"
+                    )
                 spent = time.monotonic() - clock
                 per_step = spent / (course.step - clock_step)
                 course.seconds += spent
@@ -111,16 +120,15 @@ class Training:
                 began = time.monotonic()
                 facts = {"fingerprint": self.cell.fingerprint, "step": course.step, "course": asdict(course)}
                 # The others learn at the next exchange of losses that nothing is to be saved any more.
-                whole = whole and bool(loss.isfinite()) and saver.save(self.model, optimizer, facts)
+                if whole and not (bool(loss.isfinite()) and saver.save(self.model, optimizer, facts)):
+                    whole, broken = False, not_finite(checkpoint.snapshot(self.model, optimizer))
                 course.stalled += time.monotonic() - began
 
     def _check_weights(self, step: int, loss: Tensor) -> None:
         """Refuse to score and to keep weights that are not finite, in all processes together."""
         broken = not_finite(self.model.state_dict())
         if self.world.mean(torch.full_like(loss, float(broken is not None))):
-            raise self._diverged(
-                step, f"the loss is {float(loss):.4g}, and weights are no longer finite ({broken or 'elsewhere'})"
-            )
+            raise self._diverged(step, lost(float(loss), broken or "elsewhere"))
 
     def _diverged(self, step: int, said: str) -> UserError:
         return UserError(f"step {step}: {said}; lower schedule.learning_rate={self.cell.recipe.schedule.learning_rate}")

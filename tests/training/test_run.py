@@ -1,5 +1,6 @@
 """A cell gives the same numbers however it is interrupted, shared out or repeated."""
 
+import math
 import shutil
 import subprocess
 import sys
@@ -375,6 +376,23 @@ def test_weights_that_are_no_numbers_are_never_kept(tiny_cell, monkeypatch: pyte
         assert kept == ["checkpoint.previous.safetensors", "checkpoint.safetensors"]
         assert [read_tensors(path)[1]["step"] for path in checkpoints(cell.folder)] == [2, 1]
     assert not capsys.readouterr().err
+
+
+def test_moments_that_are_no_numbers_are_named(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of the next step, which tells them, is still a number."""
+    step_once = Training._train_step
+
+    def poisoned(self: Training, *args: Any) -> torch.Tensor:
+        loss = step_once(self, *args)
+        if args[-1] == 4:
+            args[1].state[args[1].param_groups[0]["params"][0]]["exp_avg"].fill_(math.inf)
+        return loss
+
+    monkeypatch.setattr(Training, "_train_step", poisoned)
+    cell = tiny_cell(evaluation={"every": 6}, compute={"checkpoint_every": 1})
+    said = r"step 6: the loss is \d\S+, and moments are no longer finite \(optimizer.0.exp_avg\); lower schedule"
+    with pytest.raises(UserError, match=said):
+        train_cell(cell, CPU)
 
 
 def test_a_checkpoint_of_weights_that_are_no_numbers_counts_as_damaged(tiny_cell, stop_after, capsys) -> None:
