@@ -210,9 +210,10 @@ class Study:
     def _check_store(self) -> None:
         """Refuse one caption store for two splits of a folder that call different images alike."""
         store, data = self.recipe.caption.store, self.recipe.data
-        if store is None or self.recipe.caption.target_store or data.kind != "folder":
+        scored = self.recipe.caption.target_store or store
+        if store is None or scored.resolve() != store.resolve() or data.kind != "folder":
             return
-        for image_id in {*self.train.ids} & {*self.val.ids}:
+        for image_id in sorted({*self.train.ids} & {*self.val.ids}):
             one, other = self.train.image_file(image_id), self.val.image_file(image_id)
             if one != other:
                 raise UserError(
