@@ -12,7 +12,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.models.tadp import TADP
 from tadp_ray.training.evaluate import outputs, passes
 from tadp_ray.training.predict import load_trained
-from tadp_ray.training.run import MODEL
+from tadp_ray.training.reporter import MODEL
 from tadp_ray.training.study import Study
 
 

@@ -24,13 +24,13 @@ from tadp_ray.sweep.address import RAY, Remote
 from tadp_ray.sweep.alive import watched
 from tadp_ray.sweep.cluster import cluster, grow
 from tadp_ray.sweep.logs import worker_log
-from tadp_ray.sweep.nodes import LOCK, agree
+from tadp_ray.sweep.nodes import agree
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import Progress
 from tadp_ray.sweep.remote import followed, on_node, place, pull
 from tadp_ray.tracking.query import finished, other_code
 from tadp_ray.tracking.sender import Sender, replay
-from tadp_ray.tracking.source import cell_source
+from tadp_ray.tracking.source import SWEEP_LOCK, cell_source
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan
 from tadp_ray.training.reporter import (
@@ -84,7 +84,7 @@ def claim(compute: ComputeConfig) -> int:
         Remote(compute.address).claim()
     try:
         compute.folder.mkdir(parents=True, exist_ok=True)
-        return acquire_lock(compute.folder / LOCK)
+        return acquire_lock(compute.folder / SWEEP_LOCK)
     except OSError as error:
         raise UserError(
             f"compute.storage {compute.folder}: cannot be written ({error.strerror}); name another folder with "

@@ -12,9 +12,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.models.weights import contents_digest
 from tadp_ray.sweep.address import Remote
 from tadp_ray.tracking.provenance import PACKAGES, installed
-
-LOCK = "sweep.lock"
-"""What a sweep holds while it uses a storage folder."""
+from tadp_ray.tracking.source import SWEEP_LOCK
 
 PATIENCE = 120.0
 """Seconds in which every node has to answer; starting a process there is most of it."""
@@ -37,7 +35,7 @@ def look(compute: ComputeConfig) -> tuple[dict[str, str | None], bool]:
     """A node's code, and whether it sees the file that the sweep holds in its storage."""
     if compute.address:
         return code(), Remote(compute.address).claimed()
-    return code(), (compute.folder / LOCK).is_file()
+    return code(), (compute.folder / SWEEP_LOCK).is_file()
 
 
 def agree(compute: ComputeConfig) -> None:

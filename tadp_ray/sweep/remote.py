@@ -20,7 +20,7 @@ from tadp_ray.files import drafted, is_draft
 from tadp_ray.sweep.address import LOST, Remote
 from tadp_ray.sweep.alive import ALIVE
 from tadp_ray.sweep.every import every
-from tadp_ray.training.reporter import CHECKPOINT, JOURNAL, LOG, TRACEBACK, acquire_lock, before, checkpoints
+from tadp_ray.training.reporter import CHECKPOINT, JOURNAL, LOCK, LOG, TRACEBACK, acquire_lock, before, checkpoints
 
 PERIOD = 2.0
 """Seconds between two looks for what is new: a node's at its folder, the command's at the address."""
@@ -49,7 +49,7 @@ class Copy:
             UserError: another process trains this cell here, or the address cannot be read.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        lock = acquire_lock(self._folder / "lock", patience=60)
+        lock = acquire_lock(self._folder / LOCK, patience=60)
         try:
             self.clear()
             self._remote.make_folder(self._place)
@@ -110,12 +110,12 @@ class Copy:
     def clear(self) -> None:
         """Empty the folder."""
         for path in self._folder.iterdir():
-            if path.name != "lock":
+            if path.name != LOCK:
                 path.unlink()
         self._sent.clear()
 
     def _files(self) -> list[Path]:
-        own = ("lock", ALIVE)
+        own = (LOCK, ALIVE)
         return sorted(path for path in self._folder.iterdir() if path.name not in own and not is_draft(path))
 
     @contextmanager

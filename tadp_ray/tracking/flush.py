@@ -8,9 +8,9 @@ from pathlib import Path
 from tadp_ray.errors import UserError
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.sender import replay
-from tadp_ray.tracking.source import PARENT, RUN, Source
+from tadp_ray.tracking.source import PARENT, RUN, SWEEP_LOCK, Source
 from tadp_ray.tracking.store import Store
-from tadp_ray.training.reporter import acquire_lock
+from tadp_ray.training.reporter import JOURNAL, LOCK, acquire_lock
 
 
 def flush(store: Store, storage: Path, tell: Callable[[str], None]) -> None:
@@ -24,14 +24,14 @@ def flush(store: Store, storage: Path, tell: Callable[[str], None]) -> None:
     Raises:
         UserError: there is no journal, a sweep is at work there, or MLflow does not take what is sent.
     """
-    folders = sorted(path.parent for path in storage.absolute().rglob("journal.jsonl"))
+    folders = sorted(path.parent for path in storage.absolute().rglob(JOURNAL))
     if not folders:
         raise UserError(f"{storage}: no journal lies below this folder; name the one that compute.storage named")
     counts = []
     with ExitStack() as locks:
         # A sweep at work sends its cells itself: two senders of one journal would make two runs of it.
         for place in {folder.parents[1] for folder in folders if folder.parent.name == "cells"}:
-            locks.callback(os.close, acquire_lock(place / "sweep.lock"))
+            locks.callback(os.close, acquire_lock(place / SWEEP_LOCK))
         for folder in folders:
             line, count = flush_one(store, folder)
             counts.append(count)
@@ -57,7 +57,7 @@ def flush_one(store: Store, folder: Path) -> tuple[str, int]:
     if source is None:
         return f"{folder}: passed over, because no {RUN} says what it is; the command that wrote it sends it", 0
     try:
-        lock = acquire_lock(folder / "lock")
+        lock = acquire_lock(folder / LOCK)
     except UserError:
         return f"{source.experiment}, {source.name}: passed over, because it is still being written", 0
     try:

@@ -1,8 +1,9 @@
 """Reads a cell's journal while the cell is still writing it."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from tadp_ray.training.reporter import records_of
 
 
 class Tail:
@@ -24,19 +25,9 @@ class Tail:
             file.seek(self._offset)
             whole, end, _ = file.read().rpartition(b"\n")
         self._offset += len(whole) + len(end)
-        records = [record for line in whole.split(b"\n") if (record := parse(line)) is not None]
-        return [record for record in records if self._is_own(record)]
+        return [record for record in records_of(whole) if self._is_own(record)]
 
     def _is_own(self, record: dict[str, Any]) -> bool:
-        if record.get("type") == "started":
+        if record["type"] == "started":
             self._own = record.get("fingerprint") == self._fingerprint
         return self._own
-
-
-def parse(line: bytes) -> dict[str, Any] | None:
-    """The record of a line, None if the line is torn."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) else None

@@ -16,14 +16,13 @@ from tadp_ray.tracking.provenance import provenance
 from tadp_ray.tracking.query import CARD, as_logged
 from tadp_ray.tracking.source import PARENT, TAG_LENGTH, Source
 from tadp_ray.tracking.store import Store
-from tadp_ray.training.reporter import LOG, TRACEBACK
+from tadp_ray.training.reporter import JOURNAL, LOG, MODEL, TRACEBACK
 
 T = TypeVar("T")
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
 PARAM_LENGTH = 6000
 FILES = ("predictions.png", PER_IMAGE, "samples.png", "learned_embeds.safetensors")
-MODEL = "model.safetensors"
 EVIDENCE = (TRACEBACK, LOG)
 """Files that tell of a failure."""
 ERROR = "tadp.error"
@@ -42,7 +41,7 @@ class JournalRun:
 
     def __init__(self, store: Store, source: Source, tell: Callable[[str], None] = to_console) -> None:
         self._source, self._store, self._client, self._say = source, store, store.client, tell
-        self._tail = Tail(source.folder / "journal.jsonl", source.fingerprint)
+        self._tail = Tail(source.folder / JOURNAL, source.fingerprint)
         self._metrics: dict[tuple[str, int], Metric] = {}
         self._final: set[tuple[str, int]] = set()
         self._sent: dict[tuple[str, int], float] = {}

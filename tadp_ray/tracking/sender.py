@@ -16,7 +16,7 @@ from tadp_ray.tracking.source import Source
 from tadp_ray.tracking.store import Store
 
 LONGEST_WAIT = 30.0
-TRACEBACK = "sender-error.txt"
+SENDER_ERROR = "sender-error.txt"
 """File beside a journal: where in our code its sending failed."""
 
 
@@ -102,7 +102,7 @@ class Sender:
         """Tell of a bug, and begin with its journal anew."""
         source = self._sources[number]
         self._runs[number] = JournalRun(self._store, source, self._say_once)
-        path = source.folder / TRACEBACK
+        path = source.folder / SENDER_ERROR
         with suppress(OSError):
             write_text(path, masked("".join(traceback.format_exception(error))))
         self._say_once(

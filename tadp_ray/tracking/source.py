@@ -11,6 +11,8 @@ from tadp_ray.files import write_json
 
 RUN = "run.json"
 """File beside a journal that holds its `Source`."""
+SWEEP_LOCK = "sweep.lock"
+"""What a sweep holds while it uses a storage folder."""
 PARENT = "mlflow.parentRunId"
 """MLflow's tag of the run above a run."""
 TAG_LENGTH = 5000

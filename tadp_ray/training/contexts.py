@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tadp_ray.training.checkpoint import Damaged, TensorFile, labelled, tell, write_tensors
-from tadp_ray.training.reporter import acquire_lock
+from tadp_ray.training.reporter import LOCK, acquire_lock
 
 PER_FILE = 1024
 """Contexts of one file, so that little is lost when encoding is interrupted."""
@@ -52,7 +52,7 @@ class Contexts:
             UserError: they cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        lock = acquire_lock(folder / "lock", patience=3600)
+        lock = acquire_lock(folder / LOCK, patience=3600)
         try:
             self._open(folder, key)
             missing = sorted(prompt for prompt in {*prompts} if key_of(prompt) not in self._kept)

@@ -27,6 +27,10 @@ TRACEBACK = "traceback.txt"
 """Beside the journal of a cell that a bug has ended: where in the code, whole."""
 LOG = "worker.log"
 """Beside it: what the processes that trained the cell wrote on standard output and error."""
+MODEL = "model.safetensors"
+"""Beside it: the weights that its training made."""
+LOCK = "lock"
+"""What a process holds while it writes in a folder."""
 Watch = Callable[[int, Mapping[str, float]], None]
 """(step, main metric) -> None."""
 
@@ -61,7 +65,7 @@ class Journal:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
-            self._lock = acquire_lock(folder / "lock", patience)
+            self._lock = acquire_lock(folder / LOCK, patience)
             held.callback(os.close, self._lock)
             check_journal(folder, fingerprint)
             # A process that was killed while it wrote leaves a draft, as large as what it wrote. The signs of life that are
@@ -199,7 +203,12 @@ def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
     path = folder / JOURNAL
     if not path.is_file():
         return
-    for line in path.read_bytes().split(b"\n"):
+    yield from records_of(path.read_bytes())
+
+
+def records_of(lines: bytes) -> Iterator[dict[str, Any]]:
+    """The whole records among lines of a journal; torn lines are skipped."""
+    for line in lines.split(b"\n"):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):

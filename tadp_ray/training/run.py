@@ -20,10 +20,8 @@ from tadp_ray.training.distributed import World
 from tadp_ray.training.evaluate import encode_views, evaluate
 from tadp_ray.training.loop import BEST, Course, Training
 from tadp_ray.training.pictures import draw_predictions
-from tadp_ray.training.reporter import Follower, Journal, Reporter, Watch, Watched, acquire_lock, final_metrics
+from tadp_ray.training.reporter import MODEL, Follower, Journal, Reporter, Watch, Watched, acquire_lock, final_metrics
 from tadp_ray.training.study import Study, threads_of
-
-MODEL = "model.safetensors"
 
 
 def train_cell(cell: Cell, device: torch.device, watch: Watch | None = None, command: str = "") -> dict[str, float]:

@@ -13,7 +13,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.tracking import journal_run
 from tadp_ray.tracking.journal_run import flatten
 from tadp_ray.tracking.query import finished, held, rows
-from tadp_ray.tracking.sender import TRACEBACK, Sender, replay
+from tadp_ray.tracking.sender import SENDER_ERROR, Sender, replay
 from tadp_ray.tracking.source import Source, cell_source
 from tadp_ray.tracking.sweep_run import attach, end_parent, parent
 
@@ -98,8 +98,10 @@ def test_a_bug_is_told_once_kept_as_a_traceback_and_tried_again(store, make_cell
     assert {row.metrics["miou"] for row in finished(store, [broken.fingerprint, sound.fingerprint]).values()} == {50.0}
     assert len(finished(store, [broken.fingerprint, sound.fingerprint])) == 2
     (line,) = said
-    assert "a bug keeps prec_recall" in line and "ZeroDivisionError" in line and str(broken.folder / TRACEBACK) in line
-    kept = (broken.folder / TRACEBACK).read_text()
+    assert (
+        "a bug keeps prec_recall" in line and "ZeroDivisionError" in line and str(broken.folder / SENDER_ERROR) in line
+    )
+    kept = (broken.folder / SENDER_ERROR).read_text()
     assert "in fails" in kept and "geheim" not in kept + line
 
 

@@ -24,8 +24,8 @@ from tadp_ray.training import study
 from tadp_ray.training.checkpoint import read_tensors, write_tensors
 from tadp_ray.training.loop import BEST, Training
 from tadp_ray.training.predict import predict_cell
-from tadp_ray.training.reporter import CHECKPOINT, Journal, checkpoints, final_metrics, read_journal
-from tadp_ray.training.run import MODEL, train_cell
+from tadp_ray.training.reporter import CHECKPOINT, MODEL, Journal, checkpoints, final_metrics, read_journal
+from tadp_ray.training.run import train_cell
 
 CPU = torch.device("cpu")
 COSTS = (
