@@ -149,11 +149,10 @@ def predict(
 
         import torch
 
-        from tadp_ray.training.digests import digests_of
+        from tadp_ray.training.digests import differing, digests_of
         from tadp_ray.training.predict import predict_cell
 
-        changed = [name for name, digest in digests_of(cell.recipe).items() if cell.digests[name] != digest]
-        if changed:
+        if changed := differing(digests_of(cell.recipe), cell.digests):
             raise UserError(f"run {run}: its {', '.join(changed)} changed since it was trained; train the cell anew")
         device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
         cell = cell.at(storage)

@@ -210,7 +210,7 @@ def is_turned(path: Path) -> bool:
 
 
 def _decode_exact(path: Path, what: str) -> Decoded:
-    """The same of a file that holds `what`, whose values no format may change."""
+    """`_decode` of a file that holds `what`, whose values no format may change."""
     found = _decode(path)
     lossy = found.format if found.format in LOSSY else found.compression if "jpeg" in found.compression else ""
     if lossy:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tadp_ray.config.known import FIGURES
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 
@@ -27,8 +28,6 @@ KEYS = {
     "detection": ("labels", "scores", "right", "objects"),
 }
 """What a line must hold besides its id, by task; an image without a reading has no figures of depth."""
-FIGURES = ("delta1", "delta2", "delta3", "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog")
-"""Of depth."""
 
 
 def write_per_image(
@@ -112,7 +111,7 @@ class PerImage:
         """A metric (R,) of R data sets made of these images, as the task's metrics compute it.
 
         Args:
-            metric: miou, accuracy or iou/<class>; one of FIGURES; ap50.
+            metric: miou, accuracy or iou/<class>; one of FIGURES["depth"]; ap50.
             weights: (R, N), how often each image is in each data set.
 
         Raises:
@@ -126,7 +125,7 @@ class PerImage:
             union = weights @ self.areas("union")
             iou = np.divide(100 * found, union, out=np.full(union.shape, np.nan), where=union > 0)
             return np.nanmean(iou, 1) if metric == "miou" else iou[:, self.classes.index(name)]
-        if self.task == "depth" and metric in FIGURES:
+        if self.task == "depth" and metric in FIGURES["depth"]:
             values = self.column(metric)
             scored = np.isfinite(values)
             return weights[:, scored] @ values[scored] / weights[:, scored].sum(1)

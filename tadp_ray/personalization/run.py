@@ -19,11 +19,12 @@ from tadp_ray.models.tokens import add_token, read_learned
 from tadp_ray.models.weights import weights_digest
 from tadp_ray.personalization.check import check
 from tadp_ray.personalization.dreambooth import tune
-from tadp_ray.personalization.images import encode_look, read_look
+from tadp_ray.personalization.images import Look, encode_look, read_look
 from tadp_ray.personalization.job import Job
 from tadp_ray.personalization.lesson import Lesson
 from tadp_ray.personalization.samples import SAMPLES, draw, write_samples
 from tadp_ray.personalization.textual_inversion import LEARNED, invert
+from tadp_ray.training.digests import differing
 from tadp_ray.training.reporter import Journal, Reporter, final_metrics, read_journal
 
 CARD = "personalization.json"
@@ -44,7 +45,7 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> Job:
     load_scheduler(plan.weights)
     look = read_look(plan.images)
     check(plan, look)
-    job = Job(plan=plan, seed=seed, folder=folder.absolute(), digests=digests_of(plan))
+    job = Job(plan=plan, seed=seed, folder=folder.absolute(), digests=digests_of(plan, look))
     known = {record["fingerprint"] for record in read_journal(job.folder) if record["type"] == "started"}
     if known - {job.fingerprint}:
         raise UserError(
@@ -54,9 +55,9 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> Job:
     return job
 
 
-def digests_of(plan: Personalization) -> dict[str, str]:
+def digests_of(plan: Personalization, look: Look) -> dict[str, str]:
     """Content hashes of a plan's weights and images."""
-    return {"weights": weights_digest(plan.weights), "images": read_look(plan.images).digest()}
+    return {"weights": weights_digest(plan.weights), "images": look.digest()}
 
 
 def check_contents(job: Job) -> None:
@@ -65,8 +66,7 @@ def check_contents(job: Job) -> None:
     Raises:
         UserError: weights or images were changed since the job was made.
     """
-    changed = [name for name, digest in digests_of(job.plan).items() if job.digests[name] != digest]
-    if changed:
+    if changed := differing(digests_of(job.plan, read_look(job.plan.images)), job.digests):
         raise UserError(
             f"{' and '.join(changed)} changed since this personalization was begun; put back what was there, or name another "
             "folder with --out"

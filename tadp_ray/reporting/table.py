@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.known import FIGURES
 from tadp_ray.config.schema import Experiment, FigureConfig, Sweep
 from tadp_ray.config.vocabulary import FALLING, METRIC, Scale
 from tadp_ray.errors import UserError
-from tadp_ray.metrics.per_image import FIGURES
 from tadp_ray.tracking.query import CellRow
 
 METRIC_NAMES = {
@@ -301,7 +301,7 @@ def equal(entry: Entry, best: float | None) -> bool:
 
 def decimals(metric: str) -> int:
     """How many a metric is shown with: figures of depth are small and printed with three, percents with two."""
-    return 3 if metric.removeprefix("best_").partition("/")[0] in FIGURES else 2
+    return 3 if metric.removeprefix("best_").partition("/")[0] in FIGURES["depth"] else 2
 
 
 def shown(metric: str, value: float) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadp_ray.data.images import check_class_count, label_table, read_mask, read_values
+from tadp_ray.data.images import class_table, label_table, read_mask, read_values
 from tadp_ray.data.names import find_files
 from tadp_ray.data.sample import IGNORE
 from tadp_ray.errors import UserError
@@ -57,16 +57,16 @@ def score_segmentation(
 
 def label_reader(classes: Sequence[str], ignore: Sequence[int] = (IGNORE,), reduce_zero_label: bool = False) -> Read:
     """Reads a pair of label maps as int64, 255 = ignored; its arguments, and what it refuses, as `score_segmentation`'s."""
-    check_class_count(len(classes))
+    of_targets = class_table(len(classes), ignore, reduce_zero_label)
     first = int(reduce_zero_label)
-    known = {label + first: label for label in range(len(classes))}
+    # Where an ignored value is a class as well, targets mean the one and predictions the other.
     void = dict.fromkeys((*ignore, *range(first)), IGNORE)
+    of_predictions = label_table(void | {label + first: label for label in range(len(classes))})
     otherwise = f"is none of the {len(classes)} classes, whose labels are {first} to {len(classes) - 1 + first}"
 
     def read(prediction: Path, target: Path) -> Pair:
-        # Where an ignored value is a class as well, targets mean the one and predictions the other.
-        truth = read_mask(target, label_table(known | void), otherwise)["mask"].astype(np.int64)
-        found = read_mask(prediction, label_table(void | known), otherwise)["mask"].astype(np.int64)
+        truth = read_mask(target, of_targets, otherwise)["mask"].astype(np.int64)
+        found = read_mask(prediction, of_predictions, otherwise)["mask"].astype(np.int64)
         same_size(prediction, found.shape, target, truth.shape)
         absent = int(((found == IGNORE) & (truth != IGNORE)).sum())
         if absent:

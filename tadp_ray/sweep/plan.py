@@ -143,9 +143,9 @@ def make_plan(
     check_made(recipes, file.parent)
     for axes, found in zip(grid(sweep), recipes, strict=True):
         resolved = anywhere(found)
-        known = {"digests": digests_of(resolved, hashed), "stores_of_ground_truth": stores_of_ground_truth(resolved)}
+        contents = contents_of(resolved, hashed)
         for seed in experiment.seeds if seeds is None else seeds:
-            cells.append(Cell(experiment=name, seed=seed, axes=axes, recipe=resolved, **known))
+            cells.append(Cell(experiment=name, seed=seed, axes=axes, recipe=resolved, **contents))
     wanted: dict[str, list[Any]] = {}
     for key, value in (parse_only(text, sweep) for text in only):
         wanted.setdefault(key, []).append(value)
@@ -163,8 +163,7 @@ def plan_one(file: Path, overrides: Sequence[str], seed: int) -> Plan:
     recipe = load_recipe(file, overrides)
     check_made([recipe], file.parent.parent)
     recipe = anywhere(recipe)
-    known = {"digests": digests_of(recipe), "stores_of_ground_truth": stores_of_ground_truth(recipe)}
-    cell = Cell(experiment=file.stem, seed=seed, axes={}, recipe=recipe, **known)
+    cell = Cell(experiment=file.stem, seed=seed, axes={}, recipe=recipe, **contents_of(recipe, {}))
     question = f"How well does one training by {file.name} do?"
     return Plan(file.stem, settings_of(file, overrides), cell.scale, question, (cell,), (cell,))
 
@@ -194,6 +193,11 @@ def oracle_line(which: str, sources: Iterable[str]) -> str:
     """`oracle: all cells are told names from the ground truth ...`."""
     named = ", ".join(sorted(set(sources)))
     return f"oracle: {which} told names from the ground truth, of scored images too (caption.source: {named})"
+
+
+def contents_of(recipe: Recipe, known: dict[Any, dict[str, str]]) -> dict[str, Any]:
+    """What a cell is told of its recipe's files; `known` as of `digests_of`."""
+    return {"digests": digests_of(recipe, known), "stores_of_ground_truth": stores_of_ground_truth(recipe)}
 
 
 def stores_of_ground_truth(recipe: Recipe) -> bool:

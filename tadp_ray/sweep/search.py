@@ -10,10 +10,9 @@ from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
 from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
-from tadp_ray.sweep.plan import Plan, anywhere, check_made, settings_of, stores_of_ground_truth
+from tadp_ray.sweep.plan import Plan, anywhere, check_made, contents_of, settings_of
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store
-from tadp_ray.training.digests import digests_of
 
 
 def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -> Plan:
@@ -32,8 +31,8 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
     check_made(recipes, recipe.parent.parent)
     for point, resolved in zip(points, map(anywhere, recipes), strict=True):
         name = f"{recipe.stem}-{file.stem}"
-        known = {"digests": digests_of(resolved, hashed), "stores_of_ground_truth": stores_of_ground_truth(resolved)}
-        cells.append(Cell(experiment=name, seed=seed, axes=point, recipe=resolved, **known))
+        contents = contents_of(resolved, hashed)
+        cells.append(Cell(experiment=name, seed=seed, axes=point, recipe=resolved, **contents))
     if cells[0].recipe.compute.workers:
         raise UserError(
             "compute.workers: candidates are trained in the search's own processes; --set compute.workers=0"

@@ -6,7 +6,6 @@ functions of (seed, step), so that there is no random state to keep.
 
 import json
 import os
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import drafted
+from tadp_ray.logs import to_console
 from tadp_ray.models.tensors import not_finite
 from tadp_ray.training.reporter import before
 
@@ -128,7 +128,7 @@ def kept(
         try:
             return labelled(path, label)
         except Damaged as error:
-            tell(f"{error}; made afresh")
+            to_console(f"{error}; made afresh")
     tensors, facts = make()
     write_tensors(path, tensors, {**facts, **label})
     return TensorFile(path)
@@ -144,11 +144,6 @@ def labelled(path: Path, label: Mapping[str, Any]) -> TensorFile:
     if other := {name: file.facts.get(name) for name, value in label.items() if file.facts.get(name) != value}:
         raise Damaged(f"{path}: of something else ({str(other):.90}, not {str(dict(label)):.90})")
     return file
-
-
-def tell(line: str) -> None:
-    """Say something on stderr that the user need not act on."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def snapshot(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -184,7 +179,7 @@ def resume(
         try:
             facts = load(path, model, optimizer, schedule, fingerprint)
         except Damaged as error:
-            tell(f"{error}; going on from {'the one before' if found[place + 1 :] else 'the start'}")
+            to_console(f"{error}; going on from {'the one before' if found[place + 1 :] else 'the start'}")
             # The next one written keeps the one before it, which must be a whole one.
             path.unlink(missing_ok=True)
             continue

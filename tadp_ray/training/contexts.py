@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tadp_ray.training.checkpoint import Damaged, TensorFile, labelled, tell, write_tensors
+from tadp_ray.logs import to_console
+from tadp_ray.training.checkpoint import Damaged, TensorFile, labelled, write_tensors
 from tadp_ray.training.reporter import LOCK, acquire_lock
 
 PER_FILE = 1024
@@ -71,7 +72,7 @@ class Contexts:
                     file = labelled(path, {"contexts": key})
                     self._kept |= dict.fromkeys(file, file)
                 except Damaged as error:
-                    tell(f"{error}; made afresh")
+                    to_console(f"{error}; made afresh")
                     path.unlink(missing_ok=True)
 
     def _one(self, prompt: str) -> Tensor:

@@ -1,5 +1,6 @@
 """What a cell's numbers come from beside its settings, as hashes of contents. Needs no torch: planning is quick."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,17 @@ def check_contents(cell: Cell) -> None:
     Raises:
         UserError: what was changed since the cell was planned, and where it lies.
     """
-    found = digests_of(cell.recipe)
-    changed = [name for name, digest in found.items() if cell.digests.get(name) != digest]
-    if changed:
+    if changed := differing(digests_of(cell.recipe), cell.digests):
         places = dict.fromkeys(str(places_of(cell.recipe)[name]) for name in changed)
         raise UserError(
             f"{', '.join(changed)} changed since this cell was planned ({', '.join(places)}): its numbers would stand for "
             "contents that they do not come from; run the same command again, which trains what is there now"
         )
+
+
+def differing(found: Mapping[str, str], known: Mapping[str, str]) -> list[str]:
+    """Names of what is there now that is not what was known of it."""
+    return [name for name, digest in found.items() if known.get(name) != digest]
 
 
 def places_of(recipe: Recipe) -> dict[str, str | Path | None]:

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,42 +19,62 @@ from tadp_ray.tracking.store import open_store
 from tadp_ray.tracking.sweep_run import parent
 
 OPEN = """
-import sys
+import os, signal, sys
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 from tadp_ray.tracking import sqlite
 from tadp_ray.tracking.store import open_store
-fill = sqlite.fill
+
+file, last = sys.argv[1], int(sys.argv[2])
+fill, made = sqlite.fill, 0
+
+def count(*args):
+    global made
+    made += 1
+    if made == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
 def announced(*args):
     print("making", flush=True)
+    event.listen(Engine, "after_cursor_execute", count)
     fill(*args)
+    event.remove(Engine, "after_cursor_execute", count)
+    print(made, flush=True)
+
 sqlite.fill = announced
-store = open_store(f"sqlite:///{sys.argv[1]}")
+store = open_store(f"sqlite:///{file}")
 print(store.experiment_id("mine"), flush=True)
 """
 
 
-def opener(file: Path) -> subprocess.Popen:
-    """A process that opens a store, and says when it begins to make it."""
+def opener(file: Path, last: int = 0) -> subprocess.Popen:
+    """A process that opens a store; if it makes it, it says so and in how many statements.
+
+    Args:
+        file: of the store.
+        last: the statement after which the process is killed; 0 for none.
+    """
     return subprocess.Popen(
-        [sys.executable, "-c", OPEN, str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", OPEN, str(file), str(last)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
 @pytest.mark.cluster
 def test_a_command_killed_while_it_makes_the_database_hinders_nobody(tmp_path: Path) -> None:
-    """Killed at moments that a seed chooses, over all of the making; then the same command works."""
-    file, chance, halves = tmp_path / "mlflow.db", random.Random(0), 0
-    for _ in range(6):
-        process = opener(file)
-        assert process.stdout.readline() == "making\n", process.stderr.read()
-        time.sleep(chance.uniform(0, 4))
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
-        halves += not file.exists()
-        file.unlink(missing_ok=True)
-    assert halves >= 3
+    """Killed after statements that a seed chooses among those of the whole making; then the same command works."""
+    file = tmp_path / "mlflow.db"
+    said, errors = opener(file).communicate(timeout=300)
+    making, statements, _ = said.splitlines()
+    assert making == "making" and int(statements) > 100, errors
+    file.unlink()
+    for last in sorted(random.Random(0).sample(range(1, int(statements)), 5)):
+        process = opener(file, last)
+        said, errors = process.communicate(timeout=300)
+        assert process.returncode == -signal.SIGKILL and said == "making\n", errors
+        assert not file.exists(), last
     process = opener(file)
     said, errors = process.communicate(timeout=300)
-    assert process.returncode == 0 and said == "making\n1\n", errors
+    assert process.returncode == 0 and said == f"making\n{statements}\n1\n", errors
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
@@ -64,7 +83,8 @@ def test_first_commands_at_once_make_one_database(tmp_path: Path) -> None:
     processes = [opener(tmp_path / "mlflow.db") for _ in range(3)]
     said = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], said
-    assert sorted(out for out, _ in said) == ["1\n", "1\n", "making\n1\n"]
+    assert sorted(out.splitlines()[-1] for out, _ in said) == ["1"] * 3
+    assert sum(out.startswith("making\n") for out, _ in said) == 1
 
 
 def test_what_a_killed_command_left_is_removed(tmp_path: Path, monkeypatch, empty_database: Path) -> None:
