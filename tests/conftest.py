@@ -73,9 +73,10 @@ class JournalWriter:
         with (cell.folder / "journal.jsonl").open("a") as file:
             file.write(json.dumps({"time": time.time(), **record}) + "\n")
 
-    def start(self, cell: Cell) -> None:
-        """A process takes the cell up."""
-        self.write(cell, type="started", fingerprint=cell.fingerprint)
+    def start(self, cell: Cell, **provenance: str) -> None:
+        """A process takes the cell up; its `provenance` as keyword arguments with _ for a dot."""
+        tags = {name.replace("_", "."): tag for name, tag in provenance.items()}
+        self.write(cell, type="started", fingerprint=cell.fingerprint, provenance=tags)
 
     def train(self, cell: Cell, first: int, last: int) -> None:
         """Two metrics at each step from `first` to `last`."""

@@ -35,8 +35,8 @@ def pretrain(
         from tadp_ray.pocket.pretrain import WORK
         from tadp_ray.pocket.pretrain import pretrain as run
         from tadp_ray.tracking.pretraining import told_to_mlflow
-        from tadp_ray.tracking.provenance import provenance
         from tadp_ray.tracking.store import open_store
+        from tadp_ray.training.provenance import provenance
         from tadp_ray.training.reporter import final_metrics
 
         sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "size": size, "seed": seed}

@@ -45,7 +45,8 @@ KeepOption = Annotated[
 StrictOption = Annotated[
     bool,
     typer.Option(
-        "--strict-code", help="Train again what another commit, or other versions of what trains, have trained."
+        "--strict-code",
+        help="Train again what other code of this package, or other versions of what trains, have trained.",
     ),
 ]
 JSONOption = Annotated[bool, typer.Option("--json", help="Print the figures for programs.")]

@@ -13,7 +13,8 @@ from tadp_ray.config.known import FIGURES
 from tadp_ray.config.schema import Experiment, FigureConfig, Sweep
 from tadp_ray.config.vocabulary import FALLING, METRIC, Scale
 from tadp_ray.errors import UserError
-from tadp_ray.tracking.query import CellRow
+from tadp_ray.tracking.query import CellRow, short
+from tadp_ray.training.provenance import THEN
 
 METRIC_NAMES = {
     "miou": "mIoU (%)",
@@ -365,16 +366,10 @@ def incomplete(
 def mixed_code(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:
     """A note if the numbers do not all come from one clean commit."""
     commits = Counter(rows[cell.fingerprint].commit or "unknown" for cell in cells if cell.fingerprint in rows)
-    if len(commits) < 2 and not any(commit.endswith("+dirty") for commit in commits):
+    if len(commits) < 2 and not any(THEN in commit or commit.endswith("+dirty") for commit in commits):
         return []
     named = ", ".join(f"{short(commit)} ({count})" for commit, count in commits.most_common())
     return [f"code: cells come from {named}; +dirty means changed since that commit"]
-
-
-def short(commit: str) -> str:
-    """The first characters of a commit, `+dirty` kept."""
-    number, sign, dirty = commit.partition("+")
-    return number[:9] + sign + dirty
 
 
 def agreement(entries: Sequence[Sequence[Entry]]) -> list[str]:

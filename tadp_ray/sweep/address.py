@@ -99,6 +99,18 @@ class Remote:
         self.write(source, f"{name}.part")
         self.files.move(f"{self.path}/{name}.part", f"{self.path}/{name}")
 
+    def delete_folder(self, name: str) -> None:
+        """Delete a folder, if it is there.
+
+        Raises:
+            UserError: the address cannot be written.
+        """
+        try:
+            with suppress(FileNotFoundError):
+                self.files.delete_dir(f"{self.path}/{name}")
+        except LOST as error:
+            raise self.away(error) from None
+
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""
         with suppress(FileNotFoundError):

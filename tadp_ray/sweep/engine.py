@@ -28,20 +28,24 @@ from tadp_ray.sweep.nodes import agree
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import Progress
 from tadp_ray.sweep.remote import followed, on_node, place, pull
+from tadp_ray.tracking.journal_run import move_weights
 from tadp_ray.tracking.query import finished, other_code
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.source import SWEEP_LOCK, cell_source
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan
+from tadp_ray.training.provenance import code_of, provenance
 from tadp_ray.training.reporter import (
     JOURNAL,
     LOG,
+    MODEL,
     TRACEBACK,
     Journal,
     acquire_lock,
     check_journal,
     failure,
     final_metrics,
+    read_journal,
 )
 
 
@@ -112,7 +116,7 @@ def fill(plan: Plan, store: Store, run: str, address: str | None, console: Conso
     for line in other_code(done.values()):
         console.print(f"{line}; --strict-code trains them again", soft_wrap=True)
     for cell in todo if strict else ():
-        set_aside(cell)
+        set_aside(store, cell)
     if not todo:
         return True
     # What the input does not allow is found while Ray starts: both take seconds, and Ray mostly waits.
@@ -131,14 +135,19 @@ def fill(plan: Plan, store: Store, run: str, address: str | None, console: Conso
     return whole
 
 
-def set_aside(cell: Cell) -> None:
-    """Begin a finished cell anew, which other code has trained; MLflow keeps what that one scored."""
-    if final_metrics(cell.folder, cell.fingerprint) is None:
+def set_aside(store: Store, cell: Cell) -> None:
+    """Begin a cell anew that other code has trained or begun; what that one has scored stays, and so do its weights."""
+    starts = [record for record in read_journal(cell.folder) if record["type"] == "started"]
+    own = all(code_of(record.get("provenance", {})) == code_of(provenance()) for record in starts)
+    if own and final_metrics(cell.folder, cell.fingerprint) is None:
         return
-    journal = cell.folder / JOURNAL
     if address := cell.recipe.compute.address:
-        Remote(address).delete(f"{place(cell.folder)}/{JOURNAL}")
-    journal.replace(journal.with_name(f"{JOURNAL}.{int(journal.stat().st_mtime)}"))
+        Remote(address).delete_folder(place(cell.folder))
+    began = int((cell.folder / JOURNAL).stat().st_mtime)
+    aside = cell.folder.with_name(f"{cell.folder.name}.{began}")
+    # A command that is killed in between names weights that are not there, and does the rest the next time.
+    move_weights(store, cell.fingerprint, cell.folder / MODEL, aside / MODEL)
+    cell.folder.rename(aside)
 
 
 def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int, console: Console) -> bool:

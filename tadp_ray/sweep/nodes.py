@@ -1,41 +1,25 @@
 """What every node of a joined cluster must have in common with the machine that starts the sweep: its code, its storage."""
 
-from importlib import resources
-from pathlib import Path
-
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
-from tadp_ray.models.weights import contents_digest
 from tadp_ray.sweep.address import Remote
-from tadp_ray.tracking.provenance import PACKAGES, installed
 from tadp_ray.tracking.source import SWEEP_LOCK
+from tadp_ray.training.provenance import code_of, provenance
 
 PATIENCE = 120.0
 """Seconds in which every node has to answer; starting a process there is most of it."""
 
 
-def code() -> dict[str, str | None]:
-    """What numbers depend on besides a cell's settings: versions of the packages that train, and the contents of this one.
-
-    The local part of a version (`+cpu`, `+cu130`) says for which machine a package was built, and does not count.
-    """
-    versions = {name: installed(package) for name, package in PACKAGES.items() if name != "mlflow"}
-    found = {name: found and found.partition("+")[0] for name, found in versions.items()}
-    root = Path(str(resources.files("tadp_ray")))
-    files = {str(file.relative_to(root)): file for file in sorted(root.rglob("*.py"))}
-    return {**found, "contents of tadp_ray": contents_digest(files)[:12]}
-
-
 @ray.remote(num_cpus=0, max_retries=0)
-def look(compute: ComputeConfig) -> tuple[dict[str, str | None], bool]:
+def look(compute: ComputeConfig) -> tuple[dict[str, str], bool]:
     """A node's code, and whether it sees the file that the sweep holds in its storage."""
     if compute.address:
-        return code(), Remote(compute.address).claimed()
-    return code(), (compute.folder / SWEEP_LOCK).is_file()
+        return code_of(provenance()), Remote(compute.address).claimed()
+    return code_of(provenance()), (compute.folder / SWEEP_LOCK).is_file()
 
 
 def agree(compute: ComputeConfig) -> None:
@@ -72,11 +56,11 @@ def problem(answer: ray.ObjectRef, compute: ComputeConfig) -> str:
         there, sees = ray.get(answer)
     except RayError as error:
         return f"cannot run tadp_ray ({str(error).strip().splitlines()[-1]}); install it there as it is here"
-    differing = [
-        f"{name} {there.get(name)} (here {found})" for name, found in code().items() if there.get(name) != found
-    ]
-    if differing:
-        return f"would train by other code: {', '.join(differing)}; install there what is installed here"
+    here = code_of(provenance())
+    if differing := [
+        f"{name} {there.get(name)} (here {found})" for name, found in here.items() if there.get(name) != found
+    ]:
+        return f"would not train the same: {', '.join(differing)}; install there what is installed here"
     if sees:
         return ""
     if compute.address:

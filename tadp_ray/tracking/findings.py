@@ -13,9 +13,9 @@ from tadp_ray.files import write_json
 from tadp_ray.logs import to_console
 from tadp_ray.tracking.journal_run import METRICS_PER_BATCH, flatten
 from tadp_ray.tracking.names import encode
-from tadp_ray.tracking.provenance import provenance
 from tadp_ray.tracking.query import pages
 from tadp_ray.tracking.store import Store
+from tadp_ray.training.provenance import provenance
 
 FINDING = "finding.json"
 EXPERIMENT = "findings"

@@ -22,23 +22,31 @@ def flush(store: Store, storage: Path, tell: Callable[[str], None]) -> None:
         tell: hears a line for each journal that was sent or passed over, and one of all.
 
     Raises:
-        UserError: there is no journal, a sweep is at work there, or MLflow does not take what is sent.
+        UserError: there is no journal, a sweep is at work there, or MLflow does not take what is sent; of a single journal,
+            after the others were sent.
     """
     folders = sorted(path.parent for path in storage.absolute().rglob(JOURNAL))
     if not folders:
         raise UserError(f"{storage}: no journal lies below this folder; name the one that compute.storage named")
-    counts = []
+    counts, refused = [], 0
     with ExitStack() as locks:
         # A sweep at work sends its cells itself: two senders of one journal would make two runs of it.
         for place in {folder.parents[1] for folder in folders if folder.parent.name == "cells"}:
             locks.callback(os.close, acquire_lock(place / SWEEP_LOCK))
         for folder in folders:
-            line, count = flush_one(store, folder)
+            try:
+                line, count = flush_one(store, folder)
+            except (UserError, OSError) as error:
+                # A store that is away takes none of them.
+                store.client.search_experiments(max_results=1)
+                line, count, refused = f"{folder}: {error}", 0, refused + 1
             counts.append(count)
             if line:
                 tell(line)
     sent = [count for count in counts if count]
     tell(f"{sum(sent)} records sent to {store.shown}, from {len(sent)} of the {len(counts)} journals in {storage}")
+    if refused:
+        raise UserError(f"{refused} of the {len(counts)} journals could not be sent, for what is said above")
 
 
 def flush_one(store: Store, folder: Path) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from mlflow.entities import Metric, Param, RunTag
@@ -12,10 +13,10 @@ from tadp_ray.metrics.per_image import PER_IMAGE
 from tadp_ray.tracking.client import StoreError
 from tadp_ray.tracking.journal import Tail
 from tadp_ray.tracking.names import LONGEST, clean, decode, encode
-from tadp_ray.tracking.provenance import provenance
-from tadp_ray.tracking.query import CARD, as_logged
+from tadp_ray.tracking.query import CARD, WEIGHTS, as_logged, pages
 from tadp_ray.tracking.source import PARENT, TAG_LENGTH, Source
 from tadp_ray.tracking.store import Store
+from tadp_ray.training.provenance import merged
 from tadp_ray.training.reporter import JOURNAL, LOG, MODEL, TRACEBACK
 
 T = TypeVar("T")
@@ -33,8 +34,8 @@ class JournalRun:
     """Ships one journal to a run of its own, which begins when the journal does and is known by that.
 
     A value keeps the time of its first journal record, and what a restarted training repeats is skipped; only the
-    finished record may correct a value. MLflow's database refuses a second metric of equal key, step,
-    time and value, so even a batch that arrived without its answer cannot be stored twice.
+    finished record may correct a value, and nothing comes after it. MLflow's database refuses a second metric of equal
+    key, step, time and value, so even a batch that arrived without its answer cannot be stored twice.
 
     What MLflow refuses by itself is told, stays in the journal, and is not sent again; the rest is sent.
     """
@@ -51,6 +52,8 @@ class JournalRun:
         self._began: int | None = None
         self._clock = 0
         self._state = self._told = ("RUNNING", 0, "")
+        self._provenance: dict[str, str] = {}
+        self._provenance_told: dict[str, str] = {}
 
     def ship(self) -> int:
         """Send what the journal holds and MLflow does not.
@@ -76,6 +79,9 @@ class JournalRun:
     def _ship(self) -> int:
         if self._run is None:
             self._attach()
+        if self._provenance != self._provenance_told:
+            self._client.log_batch(self._run, tags=[RunTag(*pair) for pair in self._provenance.items()])
+            self._provenance_told = self._provenance
         pending = self._pending()
         count = 0
         for i in range(0, len(pending), METRICS_PER_BATCH):
@@ -153,11 +159,14 @@ class JournalRun:
 
     def _read(self) -> None:
         for record in self._tail.read():
-            if record["type"] not in STATUS:
+            if record["type"] not in STATUS or self._state[0] == "FINISHED":
                 continue
             self._settled = False
             # MLflow takes the latest of several values for the last word: a clock that is set back must not change that.
             self._clock = moment = max(int(record["time"] * 1000), self._clock + 1)
+            if record["type"] == "started":
+                by = record.get("provenance", {})
+                self._provenance = by if self._began is None else merged(self._provenance, by)
             if self._began is None:
                 self._began = moment
             for name, value in record.get("metrics", {}).items():
@@ -178,7 +187,7 @@ class JournalRun:
             mine += f" and tags.`{PARENT}` = '{parent}'"
         experiment = self._store.experiment_id(source.experiment)
         found = self._client.search_runs([experiment], mine, max_results=1)
-        tags = {"tadp.fingerprint": source.fingerprint, **source.tags, **provenance()}
+        tags = {"tadp.fingerprint": source.fingerprint, **source.tags}
         tags = {key: clean(value) for key, value in tags.items()}
         run = (
             found[0] if found else self._client.create_run(experiment, self._began, tags, clean(source.name)[:LONGEST])
@@ -189,12 +198,13 @@ class JournalRun:
         for i in range(0, len(missing), PARAMS_PER_BATCH):
             self._offer(missing[i : i + PARAMS_PER_BATCH], self._send_params, lambda pair: pair[0])
         if CARD not in {file.path for file in self._client.list_artifacts(run_id)}:
-            self._client.log_dict(run_id, {**source.card, "provenance": provenance()}, CARD)
+            self._client.log_dict(run_id, {**source.card, "provenance": self._provenance}, CARD)
         points = [m for key in run.data.metrics for m in self._client.get_metric_history(run_id, key)]
         points.sort(key=lambda point: point.timestamp)
         self._sent = {(point.key, point.step): as_logged(point.value) for point in points}
         status, ended, error = run.info.status, run.info.end_time, run.data.tags.get(ERROR, "")
-        self._told = (status, 0 if status == "RUNNING" else ended, error if status == "FAILED" else "")
+        self._told = (status, 0 if status == "RUNNING" else ended, error)
+        self._provenance_told = {key: run.data.tags.get(key, "") for key in self._provenance}
 
     def _send_params(self, pairs: Sequence[tuple[str, str]]) -> None:
         self._client.log_batch(self._run, params=[Param(key, value) for key, value in pairs])
@@ -205,10 +215,12 @@ class JournalRun:
         else:
             self._upload(FILES if status == "FINISHED" else EVIDENCE if status == "FAILED" else ())
             if status == "FINISHED" and (self._source.folder / MODEL).is_file():
-                tags = [RunTag("tadp.checkpoint", str(self._source.folder / MODEL))]
+                tags = [RunTag(WEIGHTS, str(self._source.folder / MODEL))]
                 self._client.log_batch(self._run, tags=tags)
             if error:
                 self._client.set_tag(self._run, ERROR, error)
+            elif ERROR in self._client.get_run(self._run).data.tags:
+                self._client.delete_tag(self._run, ERROR)
             # Last, so that a run that says FINISHED is whole.
             self._client.set_terminated(self._run, status, moment)
         self._told = self._state
@@ -217,6 +229,14 @@ class JournalRun:
         for name in names:
             if (self._source.folder / name).is_file():
                 self._client.log_artifact(self._run, str(self._source.folder / name))
+
+
+def move_weights(store: Store, fingerprint: str, old: Path, new: Path) -> None:
+    """Name another file to the runs of a cell whose weights lie in `old`."""
+    experiments = [found.experiment_id for found in pages(store.client.search_experiments)]
+    for run in list(pages(store.client.search_runs, experiments, f"tags.`tadp.fingerprint` = '{fingerprint}'")):
+        if run.data.tags.get(WEIGHTS) == str(old):
+            store.client.set_tag(run.info.run_id, WEIGHTS, str(new))
 
 
 def same(left: float, right: float) -> bool:

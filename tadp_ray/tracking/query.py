@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,12 +19,14 @@ from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PER_IMAGE, PerImage, read_per_image
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.names import decode, encode
-from tadp_ray.tracking.provenance import code_of, provenance
 from tadp_ray.tracking.store import Store
+from tadp_ray.training.provenance import code_of, provenance
 
 PAGE = 1000
 CARD = "cell.json"
 """File of a cell's run: the cell."""
+WEIGHTS = "tadp.checkpoint"
+"""Tag of a finished cell's run: the file that holds its weights."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class CellRow:
     """RUNNING, FINISHED, FAILED or KILLED."""
     error: str | None
     commit: str | None
-    """Git commit of the code, `+dirty` if it was changed."""
+    """Git commit of the code, `+dirty` if it was changed; of a training that several went on with, each."""
     code: dict[str, str]
     """What can change a number and stands in no fingerprint: see `provenance.code_of`."""
     start_time: float
@@ -106,21 +109,24 @@ def finished(store: Store, fingerprints: Sequence[str], *, strict: bool = False)
 
 def other_code(rows: Iterable[CellRow]) -> list[str]:
     """How many cells were trained by what other code, and with what other versions, than run now; a line each."""
-    here, counts = code_of(provenance()), Counter(tuple(sorted(row.code.items())) for row in rows)
+    here, commit = code_of(provenance()), provenance().get("tadp.commit")
+    others = Counter((row.commit, tuple(sorted(row.code.items()))) for row in rows if row.code != here)
     lines = []
-    for code, count in counts.most_common():
+    for (other, code), count in others.most_common():
         there = dict(code)
         differing = [name for name in {**here, **there} if here.get(name) != there.get(name)]
-        if differing:
-            named = ", ".join(f"{name} {shown(name, there)} (here {shown(name, here)})" for name in differing)
-            lines.append(f"{count} {'cell was' if count == 1 else 'cells were'} trained by {named}")
+        named = ", ".join(
+            f"{name} {there.get(name, 'unknown')} (here {here.get(name, 'unknown')})" for name in differing
+        )
+        if "code" in differing and other and commit:
+            named += f"; commit {short(other)} (here {short(commit)})"
+        lines.append(f"{count} {'cell was' if count == 1 else 'cells were'} trained by {named}")
     return lines
 
 
-def shown(name: str, code: Mapping[str, str]) -> str:
-    """A version, or the first letters of a commit."""
-    found = code.get(name, "unknown")
-    return found[:7] + "+dirty" * found.endswith("+dirty") if name == "commit" else found
+def short(commit: str) -> str:
+    """The first characters of each commit in a tag, `+dirty` kept."""
+    return re.sub(r"\b([0-9a-f]{9})[0-9a-f]{31}\b", r"\1", commit)
 
 
 def held(store: Store, cells: Sequence[Cell]) -> dict[str, CellRow]:
@@ -159,14 +165,14 @@ def trained_cell(store: Store, run_id: str) -> tuple[Cell, Path]:
         run = store.client.get_run(run_id)
     except StoreError as error:
         raise UserError(f"MLflow at {store.shown} holds no run {run_id} ({first_line(error)})") from None
-    if run.info.status != "FINISHED" or "tadp.checkpoint" not in run.data.tags:
+    if run.info.status != "FINISHED" or WEIGHTS not in run.data.tags:
         name = run.info.run_name
         raise UserError(
             f"run {run_id} ({name}, {run.info.status}) is no finished cell; table.csv names those of a table"
         )
     with TemporaryDirectory() as folder:
         card = json.loads(Path(store.client.download_artifacts(run_id, CARD, folder)).read_text())
-    return read_cell(card, run_id), Path(run.data.tags["tadp.checkpoint"])
+    return read_cell(card, run_id), Path(run.data.tags[WEIGHTS])
 
 
 def read_cell(values: Mapping[str, Any], run_id: str) -> Cell:

@@ -12,9 +12,9 @@ from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.logs import to_console
 from tadp_ray.tracking.client import StoreError, first_line
-from tadp_ray.tracking.provenance import provenance
 from tadp_ray.tracking.query import read_cell
 from tadp_ray.tracking.store import Store
+from tadp_ray.training.provenance import provenance
 
 PLAN = "plan.json"
 ASKED = "tadp.asked"

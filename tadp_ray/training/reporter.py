@@ -20,6 +20,7 @@ from typing import Any, Protocol, Self
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
 from tadp_ray.files import is_draft, sync, write_text
+from tadp_ray.training.provenance import provenance
 
 CHECKPOINT = "checkpoint.safetensors"
 JOURNAL = "journal.jsonl"
@@ -78,7 +79,8 @@ class Journal:
             if self._file.tell():
                 self._file.seek(-1, os.SEEK_END)
                 self._torn = self._file.read(1) != b"\n"
-            self._write({"type": "started", "fingerprint": fingerprint, "pid": os.getpid(), "command": command})
+            by = {"pid": os.getpid(), "command": command, "provenance": provenance()}
+            self._write({"type": "started", "fingerprint": fingerprint, **by})
             sync(folder)
             self._held = held.pop_all()
 
@@ -207,14 +209,23 @@ def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def records_of(lines: bytes) -> Iterator[dict[str, Any]]:
-    """The whole records among lines of a journal; torn lines are skipped."""
+    """The whole records among lines of a journal; lines that are torn or lack something are skipped."""
     for line in lines.split(b"\n"):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict) and "type" in record:
+        if is_record(record):
             yield record
+
+
+def is_record(record: Any) -> bool:
+    """Whether a line of a journal holds all that its kind tells."""
+    if not (isinstance(record, dict) and isinstance(record.get("time"), int | float)):
+        return False
+    if record.get("type") in ("metrics", "finished"):
+        return isinstance(record.get("step"), int) and isinstance(record.get("metrics"), dict)
+    return isinstance(record.get("type"), str)
 
 
 def check_journal(folder: Path, fingerprint: str) -> None:
@@ -237,7 +248,7 @@ def final_metrics(folder: Path, fingerprint: str) -> dict[str, float] | None:
     for record in read_journal(folder):
         if record["type"] == "started":
             own = record.get("fingerprint") == fingerprint
-        elif own and record["type"] == "finished" and isinstance(record.get("metrics"), dict):
+        elif own and record["type"] == "finished":
             return record["metrics"]
     return None
 

@@ -16,6 +16,7 @@ from tadp_ray.sweep import temporary
 from tadp_ray.sweep.cluster import concurrency, grow, joined
 from tadp_ray.sweep.engine import claim
 from tadp_ray.sweep.worker import resources
+from tadp_ray.training.provenance import code_of, provenance
 
 LAPTOP = [{"CPU": 2.0}]
 BOXES = [{"CPU": 16.0}, {"CPU": 64.0, "GPU": 8.0}, {"CPU": 12.0, "GPU": 2.0}]
@@ -91,16 +92,16 @@ def test_storage_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_a_node_that_would_train_something_else_or_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = nodes_module.code()
-    assert here["torch"] and len(here["contents of tadp_ray"]) == 12
+    here = code_of(provenance())
+    assert here["torch"] and len(here["code"]) == 12
 
     def told(there: dict, sees: bool = True, storage: str = "/runs") -> str:
         monkeypatch.setattr(nodes_module.ray, "get", lambda _: (there, sees))
         return nodes_module.problem(None, ComputeConfig(storage=storage))
 
     assert told(here) == ""
-    assert f"other code: torch 2.0 (here {here['torch']}); install there" in told({**here, "torch": "2.0"})
-    assert "other code: contents of tadp_ray 0 (here" in told({**here, "contents of tadp_ray": "0"})
+    assert f"not train the same: torch 2.0 (here {here['torch']}); install there" in told({**here, "torch": "2.0"})
+    assert "not train the same: code 0 (here" in told({**here, "code": "0"})
     assert "does not see compute.storage /runs, which must be a folder that all nodes share" in told(here, sees=False)
     assert "does not reach compute.storage s3://bucket/runs; give" in told(here, sees=False, storage="s3://bucket/runs")
 
@@ -109,15 +110,6 @@ def test_a_node_that_would_train_something_else_or_elsewhere_is_told(monkeypatch
 
     monkeypatch.setattr(nodes_module.ray, "get", broken)
     assert "cannot run tadp_ray" in (said := nodes_module.problem(None, ComputeConfig())) and "No module named" in said
-
-
-def test_what_machine_a_package_was_built_for_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node with GPUs has 2.15.0+cu130 where this machine has 2.15.0+cpu, or 2.15.0."""
-    seen = []
-    for version in ("2.15.0", "2.15.0+cpu", "2.15.0+cu130", None):
-        monkeypatch.setattr(nodes_module, "installed", lambda package, found=version: found)
-        seen.append(nodes_module.code()["torch"])
-    assert seen == ["2.15.0", "2.15.0", "2.15.0", None]
 
 
 def test_a_long_temporary_folder_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 
 from tadp_ray.cli import app
 from tadp_ray.config.pretraining import Pretraining
+from tadp_ray.errors import UserError
 from tadp_ray.tracking.pretraining import told_to_mlflow
 from tadp_ray.tracking.query import rows
 from tadp_ray.tracking.sender import Sender
-from tadp_ray.tracking.source import cell_source
+from tadp_ray.tracking.source import Source, cell_source
 from tadp_ray.tracking.store import Store, open_store
 from tadp_ray.tracking.sweep_run import parent
 from tadp_ray.training.reporter import acquire_lock
@@ -90,3 +91,25 @@ def test_a_storage_without_journals_or_with_a_sweep_at_work_is_refused(store, ma
     os.close(lock)
     said = "another process is at work here" if busy else "no journal lies below this folder"
     assert result.exit_code == 2 and said in result.stderr
+
+
+def test_a_journal_that_cannot_be_sent_holds_up_no_other(store, make_cell, journals, monkeypatch, tmp_path) -> None:
+    from tadp_ray.tracking import flush as module
+
+    cells, sweep, sent = [make_cell(seed=seed) for seed in range(3)], parent(store, "prec_recall", "pocket", "key"), []
+    for cell in cells:
+        journals.start(cell)
+        cell_source(sweep, cell).keep()
+    replay = module.replay
+
+    def refusing(store: Store, source: Source) -> tuple[str, int]:
+        if source.name.endswith("seed=1"):
+            raise UserError("MLflow does not take this")
+        sent.append(source.name)
+        return replay(store, source)
+
+    monkeypatch.setattr(module, "replay", refusing)
+    said: list[str] = []
+    with pytest.raises(UserError, match="1 of the 3 journals could not be sent"):
+        module.flush(store, tmp_path / "runs", said.append)
+    assert len(sent) == 2 and f"{cells[1].folder}: MLflow does not take this" in said

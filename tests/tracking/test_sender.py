@@ -41,7 +41,7 @@ def once(*steps: int) -> Counter:
 
 def test_a_finished_cell_becomes_a_child_run_with_its_recipe_and_pictures(store, make_cell, journals):
     cell = make_cell()
-    journals.start(cell)
+    journals.start(cell, tadp_version_torch="2.15.0")
     journals.train(cell, 1, 3)
     journals.finish(cell, miou=41.5, **{"iou/bed (double)": math.nan, "worst": math.inf})
     (cell.folder / "predictions.png").write_bytes(b"picture")
@@ -60,10 +60,38 @@ def test_a_finished_cell_becomes_a_child_run_with_its_recipe_and_pictures(store,
     assert run.info.run_name == "precision=0.5 recall=0.75 seed=0"
     assert run.data.tags["mlflow.parentRunId"] == sweep
     assert run.data.tags["tadp.checkpoint"] == str(cell.folder / "model.safetensors")
-    assert run.data.tags["tadp.version.torch"]
+    assert run.data.tags["tadp.version.torch"] == "2.15.0"
     files = {file.path for file in store.client.list_artifacts(row.run_id)}
     assert files == {"cell.json", "predictions.png", "per_image.jsonl"}
     assert history(store, row.run_id, "miou") == [(1, 0.5), (2, 1.0), (3, 1.5), (100, 41.5)]
+
+
+def test_a_cell_that_finished_after_a_failed_try_bears_no_error_and_stays_finished(store, make_cell, journals):
+    cell = make_cell()
+    journals.start(cell)
+    journals.write(cell, type="failed", error="a disk was full")
+    source = cell_source(parent(store, cell.experiment, cell.scale, "key"), cell)
+    assert replay(store, source)[0] == "FAILED"
+    assert [row.error for row in rows(store, cell.experiment, cell.scale)] == ["a disk was full"]
+    journals.start(cell)
+    journals.finish(cell, miou=41.5)
+    # A process that waited for the cell's lock begins after its end, and finds it finished.
+    journals.start(cell)
+    assert replay(store, source)[0] == "FINISHED"
+    assert [(row.status, row.error) for row in rows(store, cell.experiment, cell.scale)] == [("FINISHED", None)]
+
+
+def test_records_that_lack_something_are_passed_over(store, make_cell, journals):
+    cell = make_cell()
+    journals.start(cell)
+    with (cell.folder / "journal.jsonl").open("a") as file:
+        for line in ("{}", "[]", '{"time": 1}', '{"type": "metrics"}', '{"time": 1, "type": "metrics", "step": 1}'):
+            file.write(f"{line}\n")
+        file.write('{"time": 1, "type": "finished", "metrics": {"miou": 9}}\n{"time": "x", "type": "failed"}\n')
+    journals.train(cell, 2, 2)
+    assert replay(store, cell_source(parent(store, cell.experiment, cell.scale, "key"), cell))[0] == "KILLED"
+    (row,) = rows(store, cell.experiment, cell.scale)
+    assert row.metrics == {"loss": 0.5, "miou": 1.0}
 
 
 def test_what_a_resumed_cell_repeats_is_stored_once_and_torn_lines_wait(store, make_cell, journals):

@@ -3,7 +3,7 @@
 import platform
 import subprocess
 
-from tadp_ray.tracking.provenance import git_commit, provenance
+from tadp_ray.training.provenance import git_commit, provenance
 
 
 def test_the_commit_says_when_tracked_files_differ(tmp_path):

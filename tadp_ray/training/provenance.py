@@ -1,5 +1,6 @@
-"""Which code, which libraries and which machine a sweep ran with."""
+"""Which code, which libraries and which machine a training ran with."""
 
+import hashlib
 import os
 import platform
 import shutil
@@ -20,34 +21,52 @@ PACKAGES = {
     "numpy": "numpy",
 }
 
-
 IDLE = ("ray", "mlflow", "python")
 """Versions that change no number."""
+THEN = ", then "
 
 
 @cache
 def provenance() -> dict[str, str]:
-    """Tags that say where numbers come from: `tadp.commit`, `tadp.version.*`, `tadp.hardware.*` of this machine.
+    """Tags that say where numbers come from: `tadp.commit`, `tadp.code`, `tadp.version.*`, `tadp.hardware.*` of this machine.
 
     A tag whose fact is unknown (no git, no NVIDIA driver) is left out. The host's name is nobody's business.
     """
     tags = {f"tadp.version.{name}": found for name, package in PACKAGES.items() if (found := installed(package))}
-    tags["tadp.version.python"] = platform.python_version()
+    tags |= {"tadp.version.python": platform.python_version(), "tadp.code": contents()}
     tags |= {f"tadp.hardware.{name}": fact for name, fact in hardware().items()}
     if commit := git_commit():
         # MLflow's page has a place of its own for the commit, too.
-        tags |= {"tadp.commit": commit, "mlflow.source.git.commit": commit.removesuffix("+dirty")}
+        tags |= {"tadp.commit": commit, "mlflow.source.git.commit": commit.partition("+")[0]}
     return tags
 
 
 def code_of(tags: Mapping[str, str]) -> dict[str, str]:
-    """What of these tags can change a number and stands in no fingerprint: the commit, and versions of what trains.
+    """What of these tags can change a number and stands in no fingerprint: this package's code, and versions of what trains.
+
+    A commit that changes a text alone changes no code, and two states of changed files are two codes.
 
     The local part of a version (`+cpu`, `+cu130`) says for which machine a package was built, and is left out.
     """
     versions = {key.removeprefix("tadp.version."): tag for key, tag in tags.items() if key.startswith("tadp.version.")}
     named = {name: version.partition("+")[0] for name, version in versions.items() if name not in IDLE}
-    return {"commit": tags["tadp.commit"], **named} if "tadp.commit" in tags else named
+    return {"code": tags["tadp.code"], **named} if "tadp.code" in tags else named
+
+
+def merged(first: Mapping[str, str], later: Mapping[str, str]) -> dict[str, str]:
+    """The provenance of a training that was begun with one and went on with another: both values where they differ."""
+    both = {}
+    for name in {**first, **later}:
+        values = [*first.get(name, "unknown").split(THEN), later.get(name, "unknown")]
+        both[name] = THEN.join(dict.fromkeys(values))
+    return both
+
+
+def contents() -> str:
+    """Hash of this package's source files, by name."""
+    root = Path(__file__).parents[1]
+    files = [(str(file.relative_to(root)), file.read_bytes()) for file in sorted(root.rglob("*.py"))]
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:12]
 
 
 def installed(package: str) -> str | None:
