@@ -309,6 +309,22 @@ def test_images_of_several_folders_are_told_apart(tmp_path: Path) -> None:
         assert f"{said} occurs twice" in str(refused.value)
 
 
+def test_boxes_without_an_area_are_scored_as_misses(tmp_path: Path) -> None:
+    """COCO's own annotations hold some, and so do detections that were cut at an image's edge."""
+    objects = [{"image_id": 0, "category_id": 1, "bbox": box} for box in ([0, 0, 9, 9], [3, 3, 0, 5])]
+    truth = {
+        "images": [{"id": 0, "file_name": "a.jpg"}],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": objects,
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    found = [each | {"score": score} for each, score in zip(objects, (0.5, 0.9), strict=True)]
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    scores = score_detection(tmp_path / "found.json", tmp_path / "truth.json", ("dog",))
+    # The better ranked detection is a miss: half of the objects are found, at a precision of a half.
+    assert scores["ap50"] == pytest.approx(25) and scores["coco_ap50"] == pytest.approx(100 * 51 / 101 / 2)
+
+
 def test_all_that_is_wrong_with_voc_files_is_told_at_once(annotations: Path, tmp_path: Path) -> None:
     lines = ["one nan 1 1 10 10", "one 0.9 10 1 1 10", "four 0.9 1 1 10 10", "one 0.9 1 1 10", "one 0.9 1 1 10 10"]
     folder = comp4(tmp_path / "comp4", dog="\n".join(lines))
@@ -332,7 +348,7 @@ def test_all_that_is_wrong_with_voc_files_is_told_at_once(annotations: Path, tmp
 
 def test_all_that_is_wrong_with_a_coco_file_is_told_at_once(annotations: Path, tmp_path: Path) -> None:
     good = {"image_id": 0, "category_id": 41, "bbox": [0, 0, 10, 10], "score": 0.5}
-    wrong = [{"score": float("nan")}, {"bbox": [0, 0, 0, 10]}, {"score": None}]
+    wrong = [{"score": float("nan")}, {"bbox": [0, 0, -1, 10]}, {"score": None}]
     results = tmp_path / "results.json"
     results.write_text(json.dumps([good, *(good | change for change in wrong)]))
     with pytest.raises(UserError) as refused:

@@ -146,7 +146,8 @@ def rank(images: Sequence[tuple[Boxes, Boxes]], classes: int) -> list[Ranked]:
     columns, seen = [], 0
     for number, (prediction, target) in enumerate(images):
         same = prediction["labels"][:, None] == target["labels"]
-        overlaps = same * box_iou(prediction["boxes"].double(), target["boxes"].double())
+        # Two boxes without an area overlap by 0 of 0.
+        overlaps = same * box_iou(prediction["boxes"].double(), target["boxes"].double()).nan_to_num(0)
         # A last column stands for "no object", so that every image has one to overlap.
         overlap, best = F.pad(overlaps, (0, 1)).max(1)
         difficult = F.pad(target["difficult"], (0, 1))[best]

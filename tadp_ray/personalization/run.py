@@ -49,8 +49,8 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> Job:
     known = {record["fingerprint"] for record in read_journal(job.folder) if record["type"] == "started"}
     if known - {job.fingerprint}:
         raise UserError(
-            f"{folder} holds a personalization with other settings, images or weights; name another folder with --out, or "
-            "delete it"
+            f"{folder} holds a personalization with other settings, images or weights, or one that other code has made; name "
+            "another folder with --out, or delete it"
         )
     return job
 
@@ -81,6 +81,11 @@ def load_personalized(folder: Path) -> tuple[Job, StableDiffusionPipeline, Stabl
     """
     job = read_card(folder / CARD)
     if job is None or final_metrics(folder, job.fingerprint) is None:
+        if any(record["type"] == "finished" for record in read_journal(folder)):
+            raise UserError(
+                f"{folder} holds a personalization that other code has made, or with other settings than its card says; delete "
+                "it, and tadp-ray personalize makes it anew"
+            )
         raise UserError(f"{folder} holds no finished personalization; tadp-ray personalize makes one")
     scheduler = load_scheduler(job.plan.weights)
     before = load_diffusion(job.plan.weights)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, TypeAdapter, ValidationError
 
 from tadp_ray.data.names import ids_of
 from tadp_ray.errors import UserError
@@ -41,8 +41,8 @@ class Marked(Entry):
 
     image_id: int | str
     category_id: int
-    bbox: tuple[float, float, PositiveFloat, PositiveFloat]
-    """Left, top, width and height in pixels, counted from 0."""
+    bbox: tuple[float, float, NonNegativeFloat, NonNegativeFloat]
+    """Left, top, width and height in pixels, counted from 0; COCO's own files hold a few boxes without an area."""
 
     @property
     def edges(self) -> Box:

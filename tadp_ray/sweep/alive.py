@@ -104,19 +104,20 @@ def watched(cells: Sequence[Cell]) -> Iterator[None]:
         # Ray asks nodes itself whether they live; what is stopped on one of them is not seen from here.
         yield
         return
-    last: dict[Path, tuple[int, float]] = {}
+    last: dict[Path, tuple[int, int]] = {}
+    """(time of the last sign of life, how many looks have found the same); a pause of this machine is no look."""
 
     def look() -> None:
         for file in (cell.folder / ALIVE for cell in cells):
             if not file.is_file():
                 last.pop(file, None)
                 continue
-            beat, now = file.stat().st_mtime_ns, time.monotonic()
             # Clocks of nodes differ: what counts is that the time has changed.
-            if file not in last or last[file][0] != beat:
-                last[file] = beat, now
-            elif now - last[file][1] > LIMIT:
-                last[file] = beat, now
+            beat = file.stat().st_mtime_ns
+            known, looks = last.get(file, (beat, 0))
+            last[file] = beat, looks + 1 if beat == known else 0
+            if last[file][1] * PERIOD > LIMIT:
+                last[file] = beat, 0
                 end(file)
 
     with every(PERIOD, look, (RayError, OSError, ValueError)):

@@ -1,5 +1,6 @@
 """The processes that train one cell together, as torch.distributed knows them; one process needs none of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tadp_ray.processes import shared_sum
+from tadp_ray.errors import UserError
+from tadp_ray.processes import collect, shared_sum
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,20 @@ class World:
     def mean(self, value: Tensor) -> float:
         """Mean of a scalar over the processes (every process must call this)."""
         return float(shared_sum(value) / self.size)
+
+    def together(self, check: Callable[[], None]) -> None:
+        """Run a check in every process: what one of them refuses, all refuse, and none waits for the others in vain.
+
+        Raises:
+            UserError: what the first process that refuses has said.
+        """
+        said = ""
+        try:
+            check()
+        except UserError as error:
+            said = str(error)
+        if refused := next(filter(None, collect([said])), None):
+            raise UserError(refused)
 
     def barrier(self) -> None:
         """Wait for the other processes."""

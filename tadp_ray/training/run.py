@@ -63,7 +63,7 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
     torch.manual_seed(cell.seed)
     began, read = time.monotonic(), disk_reads()
 
-    check_contents(cell)
+    world.together(lambda: check_contents(cell))
     study = Study(cell.recipe, cell.seed)
     study.check()
     model = build_model(study, device)
@@ -79,7 +79,7 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
         found = evaluate(model, other, seen, device, world).compute()
         course.latest[f"{study.task.main}/{name}"] = found[study.task.main]
 
-    check_contents(cell)
+    world.together(lambda: check_contents(cell))
     if world.leads:
         training.write_model(MODEL, course)
         if course.best_step == course.step:

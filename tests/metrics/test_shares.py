@@ -1,4 +1,4 @@
-"""Scores of a data set that several processes share out."""
+"""Scores of a data set that several processes share out, and what one of them refuses."""
 
 import subprocess
 import sys
@@ -8,6 +8,8 @@ import pytest
 
 SCRIPT = """\
 import torch, torch.distributed as dist
+from tadp_ray.errors import UserError
+from tadp_ray.training.distributed import World
 from tadp_ray.metrics.depth import DepthMetrics
 from tadp_ray.metrics.detection import DetectionMetrics
 from tadp_ray.metrics.segmentation import SegmentationMetrics
@@ -41,12 +43,24 @@ for make, data in zip(makers, (masks, depth, boxes), strict=True):
     assert share.images == whole.images
     for name, value in share.compute().items():
         assert abs(value - whole.compute()[name]) < 1e-9, (name, value)
+
+def check():
+    if dist.get_rank() == 1:
+        raise UserError("one's file has changed")
+
+try:
+    World.current().together(check)
+except UserError as error:
+    assert str(error) == "one's file has changed"
+else:
+    raise AssertionError("not told")
+World.current().together(lambda: None)
 dist.destroy_process_group()
 """
 
 
 @pytest.mark.slow
-def test_two_processes_score_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_score_what_one_does_and_refuse_together(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run([*command, tmp_path / "worker.py"], capture_output=True, text=True, timeout=500)

@@ -69,10 +69,10 @@ def test_a_finished_cell_becomes_a_child_run_with_its_recipe_and_pictures(store,
 def test_a_cell_that_finished_after_a_failed_try_bears_no_error_and_stays_finished(store, make_cell, journals):
     cell = make_cell()
     journals.start(cell)
-    journals.write(cell, type="failed", error="a disk was full")
+    journals.write(cell, type="failed", error="a disk was full " + "x" * 9000)
     source = cell_source(parent(store, cell.experiment, cell.scale, "key"), cell)
     assert replay(store, source)[0] == "FAILED"
-    assert [row.error for row in rows(store, cell.experiment, cell.scale)] == ["a disk was full"]
+    assert [row.error for row in rows(store, cell.experiment, cell.scale)] == [("a disk was full " + "x" * 9000)[:5000]]
     journals.start(cell)
     journals.finish(cell, miou=41.5)
     # A process that waited for the cell's lock begins after its end, and finds it finished.
