@@ -61,6 +61,8 @@ def test_photographs_of_a_folder_and_scenes() -> None:
         "scenes are drawn, and no captioner looks at them: use source: template"
         in made_by("pocket_segmentation", told)["mine_min20.jsonl"]
     )
+    escaped = made_by("folder_segmentation", told, "data.root=photos [1]")["mine_min20.jsonl"]
+    assert f"{BLIP} 'photos [[]1]/train/*'" in escaped
     nouns = made_by("pascal_segmentation", "caption.store=captions/pascal_min40_nouns.jsonl")
     assert nouns["captions/pascal_min40_nouns.jsonl"].startswith(
         "bring a published file of nouns: tadp-ray caption import"

@@ -54,8 +54,12 @@ def test_table_and_figure_come_from_mlflow_alone(experiment: Path, tmp_path: Pat
         replay(store, cell_source(sweep, cell))
     shutil.rmtree(tmp_path / "runs")
 
+    (tmp_path / "answers/tiny/pocket").mkdir(parents=True)
+    stale = tmp_path / "answers/tiny/pocket/curves.png"
+    stale.write_bytes(b"of another answer")
     words = ["table", experiment, "--tracking-uri", store.uri, "--storage", tmp_path / "answers"]
     assert CliRunner().invoke(app, list(map(str, words))).exit_code == 0
+    assert not stale.exists()
     folder = tmp_path / "answers/tiny/pocket"
     plain = {path.name: path.read_bytes() for path in folder.glob("table.*")}
     assert set(plain) == {f"table.{ending}" for ending in ("md", "tex", "html", "csv", "png")}

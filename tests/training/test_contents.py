@@ -1,5 +1,6 @@
 """What is edited while a cell waits or trains is never stored under the fingerprint of what was planned."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tadp_ray.training.digests import check_contents, digests_of
 from tadp_ray.training.loop import Course, Training
 from tadp_ray.training.reporter import failure, final_metrics
 from tadp_ray.training.run import train_cell
+from tadp_ray.training.study import Study
 
 CPU = torch.device("cpu")
 
@@ -51,6 +53,22 @@ def photographs(tmp_path: Path) -> Callable[[], Cell]:
         return Cell(recipe=made, digests=digests_of(made), **facts)
 
     return make
+
+
+def test_one_store_for_two_splits_that_call_images_alike_is_refused(
+    photographs: Callable[[], Cell], tmp_path: Path
+) -> None:
+    recipe = photographs().recipe
+    Study(recipe, 0).check()
+    for folder in ("images", "masks"):
+        shutil.copytree(tmp_path / folder, tmp_path / "other" / folder)
+    other = recipe.data.val.model_copy(update={"images": "other/images/*.png", "masks": "other/masks/*.png"})
+    apart = recipe.model_copy(update={"data": recipe.data.model_copy(update={"val": other})})
+    with pytest.raises(UserError, match=r"has one entry 'a' for .*images/a.png and .*other/images/a.png.*target_store"):
+        Study(apart, 0).check()
+    shutil.copy(tmp_path / "captions.jsonl", tmp_path / "of_other.jsonl")
+    told = apart.caption.model_copy(update={"target_store": tmp_path / "of_other.jsonl"})
+    Study(apart.model_copy(update={"caption": told}), 0).check()
 
 
 def edit(path: Path) -> None:
