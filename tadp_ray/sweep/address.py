@@ -23,6 +23,11 @@ LOST = (OSError, ArrowException)
 """How an address fails."""
 
 
+def place(folder: Path) -> str:
+    """Where the address holds what a cell's folder holds."""
+    return f"cells/{folder.name}"
+
+
 class Remote:
     """A folder at an address.
 
@@ -77,6 +82,15 @@ class Remote:
     def sizes(self, names: Sequence[str]) -> list[int]:
         """How many bytes files hold; 0 where there is none."""
         return [info.size or 0 for info in self.files.get_file_info([f"{self.path}/{name}" for name in names])]
+
+    def written(self, names: Sequence[str]) -> list[int | None]:
+        """When files were written, in nanoseconds of the address's clock; None where there is none."""
+        return [info.mtime_ns for info in self.files.get_file_info([f"{self.path}/{name}" for name in names])]
+
+    def read(self, name: str) -> bytes:
+        """What a small file holds."""
+        with self.files.open_input_stream(f"{self.path}/{name}") as stream:
+            return stream.read()
 
     def names(self, folder: str) -> list[str]:
         """The files in a folder, in order."""

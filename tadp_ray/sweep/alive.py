@@ -17,6 +17,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
 from tadp_ray.logs import to_console
+from tadp_ray.sweep.address import LOST, Remote, place
 from tadp_ray.sweep.every import every
 
 PERIOD = 5.0
@@ -99,34 +100,39 @@ def beating(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def watched(cells: Sequence[Cell]) -> Iterator[None]:
-    """End training processes that give no sign of life, so that Ray restarts them; only where this machine sees the storage."""
-    if cells[0].recipe.compute.address:
-        # Ray asks nodes itself whether they live; what is stopped on one of them is not seen from here.
-        yield
-        return
+    """End training processes that give no sign of life, so that Ray restarts them."""
+    address = cells[0].recipe.compute.address
+    remote = Remote(address) if address else None
     last: dict[Path, tuple[int, int]] = {}
-    """(time of the last sign of life, how many looks have found the same); a pause of this machine is no look."""
+    """By cell: time of the last sign of life, how many looks have found the same. A pause of this machine is no look."""
 
     def look() -> None:
-        for file in (cell.folder / ALIVE for cell in cells):
-            if not file.is_file():
-                last.pop(file, None)
+        for cell, beat in zip(cells, beats(cells, remote), strict=True):
+            if beat is None:
+                last.pop(cell.folder, None)
                 continue
             # Clocks of nodes differ: what counts is that the time has changed.
-            beat = file.stat().st_mtime_ns
-            known, looks = last.get(file, (beat, 0))
-            last[file] = beat, looks + 1 if beat == known else 0
-            if last[file][1] * PERIOD > LIMIT:
-                last[file] = beat, 0
-                end(file)
+            known, looks = last.get(cell.folder, (beat, 0))
+            last[cell.folder] = beat, looks + 1 if beat == known else 0
+            if last[cell.folder][1] * PERIOD > LIMIT:
+                last[cell.folder] = beat, 0
+                end(remote.read(f"{place(cell.folder)}/{ALIVE}") if remote else (cell.folder / ALIVE).read_bytes())
 
-    with every(PERIOD, look, (RayError, OSError, ValueError)):
+    with every(PERIOD, look, (RayError, ValueError, *LOST)):
         yield
 
 
-def end(file: Path) -> None:
-    """Kill the training process that has given a sign of life in a file and gives none any more."""
-    known = json.loads(file.read_text())
+def beats(cells: Sequence[Cell], remote: Remote | None) -> list[int | None]:
+    """When cells' training processes have given their last signs of life; None: nobody trains it."""
+    if remote:
+        return remote.written([f"{place(cell.folder)}/{ALIVE}" for cell in cells])
+    files = [cell.folder / ALIVE for cell in cells]
+    return [file.stat().st_mtime_ns if file.is_file() else None for file in files]
+
+
+def end(sign: bytes) -> None:
+    """Kill the training process that has given a sign of life and gives none any more."""
+    known = json.loads(sign)
     there = NodeAffinitySchedulingStrategy(known["node"], soft=False)
     if ray.get(kill.options(scheduling_strategy=there).remote(known["pid"]), timeout=120):
         to_console(

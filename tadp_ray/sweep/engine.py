@@ -20,14 +20,14 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 from tadp_ray.logs import to_console
 from tadp_ray.sweep import worker
-from tadp_ray.sweep.address import RAY, Remote
+from tadp_ray.sweep.address import RAY, Remote, place
 from tadp_ray.sweep.alive import watched
 from tadp_ray.sweep.cluster import cluster, grow
 from tadp_ray.sweep.logs import worker_log
 from tadp_ray.sweep.nodes import agree
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import Progress
-from tadp_ray.sweep.remote import followed, on_node, place, pull
+from tadp_ray.sweep.remote import followed, on_node, pull
 from tadp_ray.tracking.journal_run import move_weights
 from tadp_ray.tracking.query import finished, other_code
 from tadp_ray.tracking.sender import Sender, replay

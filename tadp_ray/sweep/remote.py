@@ -17,7 +17,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
 from tadp_ray.files import drafted, is_draft
-from tadp_ray.sweep.address import LOST, Remote
+from tadp_ray.sweep.address import LOST, Remote, place
 from tadp_ray.sweep.alive import ALIVE
 from tadp_ray.sweep.every import every
 from tadp_ray.training.reporter import CHECKPOINT, JOURNAL, LOCK, LOG, TRACEBACK, acquire_lock, before, checkpoints
@@ -53,7 +53,7 @@ class Copy:
         try:
             self.clear()
             self._remote.make_folder(self._place)
-            names = self._remote.names(self._place)
+            names = [name for name in self._remote.names(self._place) if name != ALIVE]
             self._numbered = [name for name in names if name.startswith(NUMBERED)]
             targets = {name: self._folder / name for name in names if name not in self._numbered}
             newest = self._folder / CHECKPOINT
@@ -101,7 +101,8 @@ class Copy:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                return self.push()
+                self.push()
+                return self._remote.delete(f"{self._place}/{ALIVE}")
             except LOST as error:
                 if time.monotonic() > deadline:
                     raise self._remote.away(error) from None
@@ -115,8 +116,7 @@ class Copy:
         self._sent.clear()
 
     def _files(self) -> list[Path]:
-        own = (LOCK, ALIVE)
-        return sorted(path for path in self._folder.iterdir() if path.name not in own and not is_draft(path))
+        return sorted(path for path in self._folder.iterdir() if path.name != LOCK and not is_draft(path))
 
     @contextmanager
     def _news(self, path: Path) -> Iterator[BinaryIO | None]:
@@ -133,11 +133,6 @@ class Copy:
         for name in numbered:
             self._remote.delete(f"{self._place}/{name}")
         self._numbered = [name for name in self._numbered if name not in numbered]
-
-
-def place(folder: Path) -> str:
-    """Where the address holds what a cell's folder holds."""
-    return f"cells/{folder.name}"
 
 
 def state(path: Path) -> State:
@@ -235,5 +230,7 @@ def pull_cell(remote: Remote, folder: Path) -> None:
         remote.fetch(f"{there}/{JOURNAL}", draft)
         finished = b'"type": "finished"' in draft.read_bytes()
         for name in remote.names(there):
-            if name in (TRACEBACK, LOG) or (finished and name != JOURNAL and not name.startswith(NUMBERED)):
+            if name in (TRACEBACK, LOG) or (
+                finished and name not in (JOURNAL, ALIVE) and not name.startswith(NUMBERED)
+            ):
                 remote.fetch(f"{there}/{name}", folder / name)

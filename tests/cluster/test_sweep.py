@@ -39,6 +39,7 @@ class Sweep:
 
     def start(self) -> psutil.Process:
         """Start the command and return its process."""
+        self._began = time.time()
         self._process = subprocess.Popen(
             self._command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -62,11 +63,11 @@ class Sweep:
             return {(row["row"], row["column"]): float(row["mean"]) for row in csv.DictReader(file) if row["mean"]}
 
     def wait_for_checkpoint(self) -> None:
-        """Return when some cell has written a checkpoint and is still training."""
+        """Return when some cell has written a checkpoint since the command was started, and is still training."""
         deadline = time.monotonic() + 400
         while time.monotonic() < deadline:
             for folder in self.folder.glob("runs/cells/*"):
-                records = list(read_journal(folder))
+                records = [record for record in read_journal(folder) if record["time"] > self._began]
                 if any("checkpoint" in record for record in records) and records[-1]["type"] != "finished":
                     return
             time.sleep(0.02)
@@ -163,18 +164,22 @@ def test_killed_worker(sweep, undisturbed, workers: int) -> None:
     assert hit.table() == undisturbed
 
 
-def test_killed_driver(sweep, undisturbed) -> None:
-    """Its cells stop with it, and the same command finishes the table.
+def test_stopped_and_started_again(sweep, undisturbed) -> None:
+    """Whether the command is killed or told to stop, its cells stop with it, and the same command goes on.
 
-    (Two idle helpers of Ray's notice after a minute that they are alone, and leave.)
+    (Two idle helpers of Ray's notice after a minute that their command was killed, and leave.)
     """
-    hit = sweep("killed_driver", "--set", "compute.checkpoint_every=4")
-    driver = hit.start()
-    hit.wait_for_checkpoint()
-    workers = training(driver)
-    driver.kill()
-    hit.end()
-    assert workers and not psutil.wait_procs(workers, timeout=300)[1]
+    hit = sweep("stopped", "--set", "compute.checkpoint_every=4")
+    for how in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
+        driver = hit.start()
+        hit.wait_for_checkpoint()
+        family = training(driver) if how == signal.SIGKILL else driver.children(recursive=True)
+        assert family
+        driver.send_signal(how)
+        code, said = hit.end()
+        assert not psutil.wait_procs(family, timeout=300)[1]
+        if how != signal.SIGKILL:
+            assert code == 130 and "the same command goes on from here" in said and "Traceback" not in said, said
     hit.run()
     assert hit.table() == undisturbed
 
@@ -192,20 +197,6 @@ def test_a_node_dies_and_another_joins(sweep, undisturbed, nodes, object_store: 
     code, said = hit.end()
     assert code == 0 and "training 3 cells at once" in said, said
     assert hit.table() == undisturbed and hit.starts() > 4
-
-
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_by_the_user(sweep, undisturbed, how: signal.Signals) -> None:
-    hit = sweep("stopped", "--set", "compute.checkpoint_every=4")
-    driver = hit.start()
-    hit.wait_for_checkpoint()
-    family = driver.children(recursive=True)
-    driver.send_signal(how)
-    code, said = hit.end()
-    assert code == 130 and "the same command goes on from here" in said and "Traceback" not in said, said
-    assert not psutil.wait_procs(family, timeout=300)[1]
-    hit.run()
-    assert hit.table() == undisturbed
 
 
 def test_two_ray_train_workers_give_the_same_numbers(sweep, undisturbed) -> None:

@@ -63,19 +63,19 @@ def test_only_who_gives_no_sign_of_life_is_ended(
     make_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of three cells one beats, one has stopped and one does not train."""
-    ended: list[Path] = []
+    ended: list[bytes] = []
     monkeypatch.setattr(alive, "LIMIT", 0.5)
     monkeypatch.setattr(alive, "end", ended.append)
     beating, stopped, waiting = cells = [make_cell(seed=seed) for seed in range(3)]
-    for cell in (beating, stopped):
+    for cell, sign in ((beating, "{}"), (stopped, '{"pid": 1}')):
         cell.folder.mkdir(parents=True)
-        (cell.folder / alive.ALIVE).write_text("{}")
+        (cell.folder / alive.ALIVE).write_text(sign)
     deadline = time.monotonic() + 60
     with alive.watched(cells):
         while not ended and time.monotonic() < deadline:
             (beating.folder / alive.ALIVE).write_text("{}")
             time.sleep(0.005)
-    assert ended == [stopped.folder / alive.ALIVE] and not waiting.folder.exists()
+    assert ended == [b'{"pid": 1}'] and not waiting.folder.exists()
 
 
 def test_a_number_that_another_process_has_got_is_left_alone() -> None:

@@ -1,5 +1,6 @@
 """A cell's folder and an object store, a real S3 server's, are kept equal; what is half there loses nothing."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
+from tadp_ray.sweep import alive
 from tadp_ray.sweep import remote as remote_module
 from tadp_ray.sweep.address import Remote
 from tadp_ray.sweep.remote import Copy, followed, node_folder, on_node, pull
@@ -138,3 +140,27 @@ def test_an_address_that_is_none_or_does_not_answer_is_told(free_port: int) -> N
         Remote("nowhere://x")
     with pytest.raises(UserError, match="not to be read and written .*Could not connect .*check its name, its rights"):
         Remote(f"s3://bucket/x?endpoint_override=127.0.0.1:{free_port}&scheme=http").claim()
+
+
+def test_signs_of_life_are_seen_through_the_address_and_end_with_the_training(
+    cell: Cell, node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = Remote(cell.recipe.compute.address)
+    ended: list[bytes] = []
+    monkeypatch.setattr(alive, "end", ended.append)
+    node("one")
+    assert alive.beats([cell], remote) == [None]
+    with on_node(cell) as here:
+        (here.folder / alive.ALIVE).write_text('{"pid": 1}')
+        deadline = time.monotonic() + 60
+        while alive.beats([cell], remote) == [None]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        monkeypatch.setattr(alive, "PERIOD", 0.01)
+        monkeypatch.setattr(alive, "LIMIT", 0.1)
+        with alive.watched([cell]):
+            while not ended:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        (here.folder / alive.ALIVE).unlink()
+    assert ended[0] == b'{"pid": 1}' and alive.beats([cell], remote) == [None]
