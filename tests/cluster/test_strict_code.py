@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tadp_ray.sweep.plan import make_plan
-from tadp_ray.tracking.query import finished, rows
+from tadp_ray.tracking.query import finished, rows, trained_cell
 from tadp_ray.tracking.store import open_store
+from tadp_ray.training.provenance import installed
 from tadp_ray.training.reporter import read_journal
 
 pytestmark = pytest.mark.cluster
@@ -35,6 +36,9 @@ def test_cells_of_other_code_are_told_and_trained_again_on_demand(
     store = open_store(f"sqlite:///{tmp_path}/mlflow.db")
     (first,) = rows(store, "tiny", "pocket")
     store.client.set_tag(first.run_id, "tadp.version.torch", "1.0")
+    journal, torch = cell.folder / "journal.jsonl", installed("torch")
+    assert f'"tadp.version.torch": "{torch}"' in journal.read_text()
+    journal.write_text(journal.read_text().replace(f'torch": "{torch}"', 'torch": "1.0"'))
     said = sweep()
     assert "1 finished before, 0 to train" in said and "1 cell was trained by torch 1.0 (here " in said
     assert "--strict-code trains them again" in said
@@ -45,4 +49,6 @@ def test_cells_of_other_code_are_told_and_trained_again_on_demand(
     assert found.run_id != first.run_id and found.metrics["miou"] == first.metrics["miou"]
     assert found.run_id in (tmp_path / "runs/tiny/pocket/table.csv").read_text()
     assert [record["type"] for record in read_journal(cell.folder)].count("finished") == 1
+    _, weights = trained_cell(store, first.run_id)
+    assert weights.is_file() and weights.parent != cell.folder, "what other code has trained is still there"
     assert "1 finished before, 0 to train" in sweep("--strict-code")
