@@ -142,7 +142,7 @@ class TrainedModel:
             image_id = image.id if isinstance(image, Sample) else ""
         pixels = read_image(image)
         told = given_prompt(self.study, prompt, truncate)
-        found = predict_image(self.model, self.study, Sample(image_id, pixels), told, self.device, truncate)
+        found = predict_image(self.model, self.study, Sample(image_id, pixels), told, self.device)
         return prediction_of(pixels, told, self.classes, found)
 
 

@@ -155,7 +155,9 @@ def predict(
     """
     with told():
         if (image is None) != (prompt is None):
-            raise UserError("--image and --prompt belong together: name a picture, and say what the model is told of it")
+            raise UserError(
+                "--image and --prompt belong together: name a picture, and say what the model is told of it"
+            )
         if image is not None:
             predict_picture(run, folder, image, prompt, tracking_uri)
             return

@@ -71,9 +71,7 @@ class AnyImage(Study):
         return self.val.sizes[index]
 
 
-def predict_image(
-    model: TADP, study: Study, image: Sample, prompt: str | Sequence[str], device: torch.device, truncate: bool = False
-) -> Any:
+def predict_image(model: TADP, study: Study, image: Sample, prompt: str, device: torch.device) -> Any:
     """What a trained model predicts for one image: labels int64 or metres float32 (H, W), or a set of boxes.
 
     The image is resized, cut into windows, mirrored and encoded as the recipe's evaluation does it. Where the posterior of
@@ -83,14 +81,13 @@ def predict_image(
         model: in evaluation mode.
         study: the model's own.
         image: its id and its pixels.
-        prompt: what the text encoder is given; names, where the recipe encodes each by itself.
+        prompt: as of `given_prompt`.
         device: of the model.
-        truncate: allow a prompt of which the text encoder does not read the end.
 
     Raises:
-        UserError: the prompt or the image's size does not fit the model.
+        UserError: the image's size does not fit the model.
     """
-    asked = AnyImage(study.recipe, study.seed, image, given_prompt(study, prompt, truncate))
+    asked = AnyImage(study.recipe, study.seed, image, prompt)
     if unfit := asked.unfit_sizes():
         raise UserError(
             f"image of {image.image.shape[1]} x {image.image.shape[0]} pixels: model.maps=cross+self binds this model to views "
