@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROMPT = "a cat on grass"
 CPU = torch.device("cpu")
 TINY: dict[str, Any] = {
-    "data": {"train": 10, "val": 3, "size": 32},
+    "data": {"kind": "scenes", "train": 10, "val": 3, "size": 32},
     "caption": {"source": "oracle"},
     "schedule": {"iterations": 6, "batch_size": 4, "learning_rate": 1e-3},
 }
@@ -55,7 +55,7 @@ def backbone() -> tadp_ray.Backbone:
 @pytest.fixture
 def scene() -> tadp_ray.Sample:
     """A scene of 64 x 64 pixels."""
-    recipe = tadp_ray.build_recipe(**TINY | {"data": {"train": 2, "val": 2}})
+    recipe = tadp_ray.build_recipe(**TINY | {"data": {"kind": "scenes", "train": 2, "val": 2}})
     return tadp_ray.open_dataset(recipe.data, "val")[0]
 
 

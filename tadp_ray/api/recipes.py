@@ -42,7 +42,7 @@ def values_of(base: str | os.PathLike | Recipe | None) -> tuple[dict[str, Any], 
     if base is None:
         return {}, lambda _: "build_recipe"
     if isinstance(base, Recipe):
-        return base.model_dump(mode="json", exclude_unset=True), lambda _: "the base recipe"
+        return base.model_dump(mode="json"), lambda _: "the base recipe"
     return load_recipe_values(Path(base))
 
 
