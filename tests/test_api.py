@@ -161,6 +161,12 @@ def test_an_image_is_the_same_from_a_file_from_pillow_and_as_an_array(tmp_path: 
     turned = Image.fromarray(np.rot90(scene.image))
     turned.getexif()[0x0112] = 6  # which viewers turn back
     assert np.array_equal(tadp_ray.read_image(turned), scene.image)
+    mirrored = tadp_ray.read_image(scene.image[:, ::-1])
+    assert mirrored.flags.c_contiguous and np.array_equal(mirrored, scene.image[:, ::-1])
+    (tmp_path / "cut.png").write_bytes((tmp_path / "scene.png").read_bytes()[:900])
+    for cut in (tmp_path / "cut.png", Image.open(tmp_path / "cut.png")):
+        with pytest.raises(tadp_ray.UserError, match="cannot be read"):
+            tadp_ray.read_image(cut)
     clear = Image.new("RGBA", (3, 2), (200, 0, 0, 0))
     assert tadp_ray.read_image(clear).tolist() == [[[255] * 3] * 3] * 2
 
@@ -252,7 +258,7 @@ def test_an_image_of_any_size_is_predicted_in_its_own_pixels(finished_run, store
     model: TrainedModel = tadp_ray.load_trained(finished_run()[0], tracking_uri=store.uri)
     image = np.tile(scene.image, (2, 1, 1))[:77, :50]
     found = model.predict(image, PROMPT)
-    assert found.mask.shape == (77, 50) and found.image is image and found.prompt == PROMPT
+    assert found.mask.shape == (77, 50) and np.array_equal(found.image, image) and found.prompt == PROMPT
     assert np.array_equal(model.predict(Image.fromarray(image), PROMPT).mask, found.mask)
 
 
@@ -350,6 +356,8 @@ def test_experiments_that_do_not_fit_are_refused(experiment: Path, tmp_path: Pat
         tadp_ray.read_experiment(experiment, tracking_uri=f"sqlite:///{tmp_path}/none.db")
     with pytest.raises(tadp_ray.UserError, match=r"only='a=1': expected a list .* write only=\['a=1'\]"):
         tadp_ray.read_experiment(experiment, only="a=1", dry=True)
+    with pytest.raises(tadp_ray.UserError, match="name='../x': expected letters"):
+        tadp_ray.train(tadp_ray.build_recipe(**TINY), "../x")
     with pytest.raises(tadp_ray.UserError, match=r"tiny.yml: no such file; did you mean 'tiny.yaml'\?"):
         tadp_ray.read_experiment(experiment.with_suffix(".yml"), dry=True)
 

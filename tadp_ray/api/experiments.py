@@ -1,9 +1,10 @@
 """Experiments as data frames: one row for each cell, run on Ray or read out of MLflow."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -15,10 +16,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.network import spare_proxy
 from tadp_ray.sweep.plan import Plan, make_plan, plan_recipe
 from tadp_ray.tracking.query import CellRow, finished, held, rows
-from tadp_ray.tracking.store import open_store
-
-if TYPE_CHECKING:
-    from tadp_ray.tracking.store import Store
+from tadp_ray.tracking.store import Store, open_store
 
 PLANNED = "PLANNED"
 """Status of a cell that MLflow holds no run of."""
@@ -118,6 +116,8 @@ def train(
     Raises:
         UserError: something does not fit; what a training itself cannot bear is in its row, as `error`.
     """
+    if not re.fullmatch(r"\w[\w .-]*", name):
+        raise UserError(f"name={name!r}: expected letters, digits, blanks, dots and dashes, e.g. 'my_depth'")
     question = "How well does one training by a recipe made in Python do?"
     plan = plan_recipe(recipe, name, "recipe made in Python", question, seed)
     return run_and_read(plan, address, tracking_uri, strict, quiet).iloc[0]
@@ -151,13 +151,13 @@ def run_and_read(plan: Plan, address: str | None, tracking_uri: str | None, stri
     return read_plan(plan, store)
 
 
-def open_tracking(uri: str | None, *, make: bool = True) -> "Store":
+def open_tracking(uri: str | None, *, make: bool = True) -> Store:
     """MLflow's store, asked past a proxy if it is on this machine."""
     spare_proxy()
     return open_store(uri, make=make)
 
 
-def read_plan(plan: Plan, store: "Store") -> pd.DataFrame:
+def read_plan(plan: Plan, store: Store) -> pd.DataFrame:
     """The cells that a plan asks for, as a store holds them."""
     newest = {row.fingerprint: row for row in rows(store, plan.name, plan.recipe.scale)}
     return plan_frame(plan, finished(store, [cell.fingerprint for cell in plan.asked]), newest)

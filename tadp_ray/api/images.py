@@ -45,7 +45,8 @@ def checked(image: np.ndarray) -> np.ndarray:
         UserError: it is not.
     """
     if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
-        return image
+        # What is mirrored by a slice has strides that OpenCV does not take.
+        return np.ascontiguousarray(image)
     raise UserError(
         f"image: array {image.dtype} {image.shape}, expected uint8 (height, width, 3) RGB; values in [0, 1] become such by "
         "(255 * image).round().astype('uint8'), grey ones by np.stack([image] * 3, 2)"

@@ -90,8 +90,14 @@ def given_image(image: Image.Image) -> np.ndarray:
     """A Pillow image as `read_image` gives one: uint8 (H, W, 3) RGB, turned by its EXIF orientation.
 
     Raises:
-        UserError: it has more than 8 bits a channel, or no colours.
+        UserError: its file is truncated or closed, or it is not of 8 bits a channel.
     """
+    try:
+        image.load()
+    except Exception as error:  # Nearly anything, as in `_decode`.
+        raise UserError(
+            f"the image: cannot be read ({type(error).__name__}: {error}); open its file again, or replace it"
+        ) from None
     turn = TURNS.get(_orientation(image))
     return to_rgb(image if turn is None else image.transpose(turn), "the image")
 
