@@ -137,11 +137,30 @@ def search(
 def predict(
     run: Annotated[str, typer.Argument(help="MLflow run of a finished cell, as table.csv names it.")],
     folder: Annotated[Path, typer.Argument(help="Where images, targets, predictions and classes.txt go.")],
+    image: Annotated[
+        Path | None,
+        typer.Option(help="One picture of any size, instead of the validation images.", show_default="those"),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help='What the model is told of --image, e.g. "a bird and a dog"; "" is the empty prompt.'),
+    ] = None,
     tracking_uri: TrackingOption = None,
     storage: Annotated[Path, typer.Option(help="Folder of latents and contexts that trainings share.")] = Path("runs"),
 ) -> None:
-    """Write what a trained cell predicts for its validation images as files that `score` and `picture` read."""
+    """Write what a trained cell predicts for its validation images as files that `score` and `picture` read.
+
+    With --image and --prompt: what it predicts for one picture, in the picture's own pixels, and how that looks. Labels are
+    8-bit PNG, depth is metres as .npy, boxes are COCO's results as .json.
+    """
     with told():
+        if (image is None) != (prompt is None):
+            raise UserError(
+                "--image and --prompt belong together: name a picture, and say what the model is told of it"
+            )
+        if image is not None:
+            predict_picture(run, folder, image, prompt, tracking_uri)
+            return
         from tadp_ray.tracking.query import trained_cell
         from tadp_ray.tracking.store import open_store
 
@@ -159,6 +178,19 @@ def predict(
         count = predict_cell(cell, weights, folder, device)
         say(f"{folder}: predictions of {count} images, with images, targets and classes.txt")
         say(f"scored by: {shlex.join(scored_by(cell.recipe, folder))}")
+
+
+def predict_picture(run: str, folder: Path, image: Path, prompt: str, tracking_uri: str | None) -> None:
+    """Write what a trained cell predicts for one picture."""
+    from tadp_ray.api.images import read_image
+
+    pixels = read_image(image)
+
+    from tadp_ray.api.trained import load_trained
+
+    found = load_trained(run, tracking_uri=tracking_uri).predict(pixels, prompt)
+    for file in found.write(folder, image.stem):
+        say(file)
 
 
 def scored_by(recipe: "Recipe", folder: Path) -> list[str]:

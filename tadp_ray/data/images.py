@@ -83,8 +83,29 @@ def _photograph(path: Path, found: Decoded) -> np.ndarray:
     image = found.image
     if any(";16" in mode for mode in found.raw_modes) or image.mode.startswith(("I", "F")):
         raise UserError(f"{path}: a photograph with more than 8 bits a channel; save it with 8")
+    return to_rgb(image, str(path))
+
+
+def given_image(image: Image.Image) -> np.ndarray:
+    """A Pillow image as `read_image` gives one: uint8 (H, W, 3) RGB, turned by its EXIF orientation.
+
+    Raises:
+        UserError: its file is truncated or closed, or it is not of 8 bits a channel.
+    """
+    try:
+        image.load()
+    except Exception as error:  # Nearly anything, as in `_decode`.
+        raise UserError(
+            f"the image: cannot be read ({type(error).__name__}: {error}); open its file again, or replace it"
+        ) from None
+    turn = TURNS.get(_orientation(image))
+    return to_rgb(image if turn is None else image.transpose(turn), "the image")
+
+
+def to_rgb(image: Image.Image, name: str) -> np.ndarray:
+    """An image of 8 bits a channel as uint8 (H, W, 3) RGB, what is transparent white; messages call it by `name`."""
     if image.mode not in COLOURS:
-        raise UserError(f"{path}: a photograph in {image.mode}; save it as RGB")
+        raise UserError(f"{name}: a photograph in {image.mode}; save it as RGB")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))

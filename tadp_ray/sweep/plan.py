@@ -162,10 +162,19 @@ def plan_one(file: Path, overrides: Sequence[str], seed: int) -> Plan:
     """
     recipe = load_recipe(file, overrides)
     check_made([recipe], file.parent.parent)
-    recipe = anywhere(recipe)
-    cell = Cell(experiment=file.stem, seed=seed, axes={}, recipe=recipe, **contents_of(recipe, {}))
     question = f"How well does one training by {file.name} do?"
-    return Plan(file.stem, settings_of(file, overrides), cell.scale, question, (cell,), (cell,))
+    return plan_recipe(recipe, file.stem, settings_of(file, overrides), question, seed)
+
+
+def plan_recipe(recipe: Recipe, name: str, settings: str, question: str, seed: int) -> Plan:
+    """The one cell of a recipe that is in memory, as an experiment of a name.
+
+    Raises:
+        UserError: data, weights or the caption store are not there.
+    """
+    recipe = anywhere(recipe)
+    cell = Cell(experiment=name, seed=seed, axes={}, recipe=recipe, **contents_of(recipe, {}))
+    return Plan(name, settings, cell.scale, question, (cell,), (cell,))
 
 
 def check_made(recipes: Sequence[Recipe], experiments: Path) -> None:

@@ -26,11 +26,17 @@ def digests_of(recipe: Recipe, known: dict[Any, dict[str, str]] | None = None) -
             "train": open_dataset(recipe.data, "train").digest(),
             "val": open_dataset(recipe.data, "val").digest(),
         }
-    digests = {**known[recipe.data], "weights": weights_digest(recipe.model.weights)}
+    digests = {**known[recipe.data], **model_digests(recipe)}
     if recipe.caption.store:
         digests["captions"] = read_store(recipe.caption.store).digest()
     if recipe.caption.target_store:
         digests["target_captions"] = read_store(recipe.caption.target_store).digest()
+    return digests
+
+
+def model_digests(recipe: Recipe) -> dict[str, str]:
+    """Content hashes of what a recipe's model is built on: weights, class embeddings, a learned token. Needs no data."""
+    digests = {"weights": weights_digest(recipe.model.weights)}
     if recipe.caption.embeddings:
         digests["embeddings"] = file_digest(recipe.caption.embeddings)
     if recipe.model.embeddings:

@@ -41,6 +41,29 @@ def draw_predictions(
     write_figure(figure, path)
 
 
+def draw_prediction(image: np.ndarray, prompt: str, found: Tensor | dict, classes: Sequence[str]) -> Figure:
+    """An image (H, W, 3) with its prompt, beside what a model predicts for it: labels or metres (H, W), or boxes."""
+    height = 3.2 * image.shape[0] / image.shape[1]
+    figure = Figure(figsize=(7, min(max(height, 1.2), 8) + 0.8), layout="constrained", dpi=150)
+    left, right = figure.subplots(1, 2)
+    show_image(left, image)
+    left.set_title("\n".join(textwrap.wrap(prompt, 44)[:3]) or "(empty prompt)", fontsize=8, loc="left")
+    right.set_title("prediction", fontsize=9)
+    shown: set[int] = set()
+    if isinstance(found, dict):
+        boxes = sure_boxes(found, classes)
+        show_boxes(right, image, boxes, classes)
+        shown = {label for _, label, _ in boxes}
+    elif found.is_floating_point():
+        metres = found.cpu().numpy()
+        show_depth(right, metres, span_of(metres))
+        show_scale(figure, [left, right], span_of(metres))
+    else:
+        shown = show_labels(right, found.cpu().numpy(), classes)
+    name_colours(figure, shown, classes)
+    return figure
+
+
 def draw_labels(axes: Sequence[Axes], _: Sample, wanted: Tensor, found: Tensor, classes: Sequence[str]) -> set[int]:
     """Label maps (H, W) side by side; returns the classes that are shown."""
     return set().union(
@@ -59,15 +82,18 @@ def draw_depth(axes: Sequence[Axes], _: Sample, wanted: Tensor, found: Tensor, _
 
 def draw_boxes(axes: Sequence[Axes], sample: Sample, wanted: dict, found: dict, classes: Sequence[str]) -> set[int]:
     """Boxes over the grey image, true ones and those found with a score of at least one half; returns their classes."""
-    sure = found["scores"] >= SURE
     true = [(box, label, classes[label]) for box, label in zip(*listed(wanted["boxes"], wanted["labels"]), strict=True)]
-    own = [
-        (box, label, f"{classes[label]} {score:.2f}")
-        for box, label, score in zip(*listed(*(found[key][sure] for key in ("boxes", "labels", "scores"))), strict=True)
-    ]
+    own = sure_boxes(found, classes)
     for axis, boxes in zip(axes, (true, own), strict=True):
         show_boxes(axis, sample.image, boxes, classes)
     return {label for _, label, _ in (*true, *own)}
+
+
+def sure_boxes(found: dict, classes: Sequence[str]) -> list[tuple[list[float], int, str]]:
+    """Boxes that are found with a score of at least one half: edges, class index, words."""
+    sure = found["scores"] >= SURE
+    kept = listed(*(found[key][sure] for key in ("boxes", "labels", "scores")))
+    return [(box, label, f"{classes[label]} {score:.2f}") for box, label, score in zip(*kept, strict=True)]
 
 
 def listed(*tensors: Tensor) -> list[list]:

@@ -58,6 +58,28 @@ def load_trained(cell: Cell, model_file: Path, device: torch.device) -> tuple[TA
     Raises:
         UserError: the weights are not there, are damaged, or are another cell's.
     """
+    tensors = read_weights(cell, model_file)
+    torch.set_num_threads(cell.recipe.compute.cpus)
+    study = Study(cell.recipe, cell.seed)
+    study.check()
+    model = trained_model(study, model_file, tensors, device)
+    study.keep_contexts(cell.digests, device)
+    return model, study, evaluation_latents(cell.digests, study, model, device, World.current())
+
+
+def trained_model(study: Study, model_file: Path, tensors: Mapping[str, Tensor], device: torch.device) -> TADP:
+    """A study's model in evaluation mode, with the weights that a file holds."""
+    model = build_model(study, device).eval()
+    checkpoint.load_weights(model_file, model, tensors)
+    return model
+
+
+def read_weights(cell: Cell, model_file: Path) -> Mapping[str, Tensor]:
+    """The tensors of a finished cell's weights.
+
+    Raises:
+        UserError: the weights are not there, are damaged, or are another cell's.
+    """
     if not model_file.is_file():
         raise UserError(
             f"{model_file}: no such file; the cell's weights were moved or deleted, or lie on another machine"
@@ -68,13 +90,7 @@ def load_trained(cell: Cell, model_file: Path, device: torch.device) -> tuple[TA
         raise UserError(f"{error}; copy it again, or delete {model_file.parent} and train this cell again") from None
     if facts.get("fingerprint") != cell.fingerprint:
         raise UserError(f"{model_file}: weights of another cell, {facts.get('fingerprint')}, not of {cell.fingerprint}")
-    torch.set_num_threads(cell.recipe.compute.cpus)
-    study = Study(cell.recipe, cell.seed)
-    study.check()
-    model = build_model(study, device).eval()
-    study.keep_contexts(cell.digests, device)
-    checkpoint.load_weights(model_file, model, tensors)
-    return model, study, evaluation_latents(cell.digests, study, model, device, World.current())
+    return tensors
 
 
 def file_names(ids: Sequence[str]) -> list[str]:
@@ -96,6 +112,16 @@ def save(path: Path, values: np.ndarray) -> None:
         np.save(file, values) if path.suffix == ".npy" else Image.fromarray(values).save(file, "PNG")
 
 
+def save_map(path: Path, values: Tensor) -> Path:
+    """Write a map (H, W), labels as .png and metres as .npy, and return the file; `path` is without ending."""
+    metres = values.is_floating_point()
+    # A name may hold dots.
+    path = path.with_name(path.name + (".npy" if metres else ".png"))
+    values = values.cpu()
+    save(path, values.float().numpy() if metres else values.numpy().astype(np.uint8))
+    return path
+
+
 class MapFiles:
     """A file for every map."""
 
@@ -104,11 +130,8 @@ class MapFiles:
 
     def add(self, folder: Path, name: str, size: tuple[int, int], wanted: torch.Tensor, found: torch.Tensor) -> None:
         """Write an image's truth and prediction (H, W)."""
-        for place, values in (("targets", wanted), ("predictions", found.cpu())):
-            if values.is_floating_point():
-                save(folder / place / f"{name}.npy", values.float().numpy())
-            else:
-                save(folder / place / f"{name}.png", values.numpy().astype(np.uint8))
+        for place, values in (("targets", wanted), ("predictions", found)):
+            save_map(folder / place / name, values)
 
     def end(self, folder: Path) -> None:
         """There is nothing left to write."""

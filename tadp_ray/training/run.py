@@ -93,7 +93,7 @@ def build_model(study: Study, device: torch.device) -> TADP:
     """A fresh model for a study, its trained part on the device; the frozen one is moved along."""
     model, diffusion = study.recipe.model, study.diffusion.to(device)
     latent = tuple(side // diffusion.factor for side in study.view)
-    built = TADP(diffusion, len(study.train.classes), model, study.tokens, latent).to(device)
+    built = TADP(diffusion, len(study.classes), model, study.tokens, latent).to(device)
     if study.recipe.compute.recompute:
         built.unet.enable_gradient_checkpointing()
     return built

@@ -20,7 +20,7 @@ from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.vocabulary import CAPTION
-from tadp_ray.data import open_dataset
+from tadp_ray.data import class_names, open_dataset
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import smallest_view, to_tensor
@@ -32,9 +32,8 @@ from tadp_ray.tasks import Task, task_of
 from tadp_ray.training.contexts import Contexts
 
 
-@lru_cache(maxsize=2)
-def frozen_diffusion(weights: str, embeddings: Path | None, forgets: int | None) -> Diffusion:
-    """The frozen Stable Diffusion, once per process.
+def open_diffusion(weights: str, embeddings: Path | None = None, forgets: int | None = None) -> Diffusion:
+    """A frozen Stable Diffusion of its own.
 
     With a file of embeddings it knows a learned token. With a seed to forget by, U-Net and text encoder have random weights
     (`model.unet_init: random`).
@@ -46,6 +45,12 @@ def frozen_diffusion(weights: str, embeddings: Path | None, forgets: int | None)
         add_token(diffusion.tokenizer, diffusion.text_encoder, learned, f"model.embeddings={str(embeddings)!r}")
         frozen(diffusion.text_encoder)
     return diffusion
+
+
+@lru_cache(maxsize=2)
+def frozen_diffusion(weights: str, embeddings: Path | None, forgets: int | None) -> Diffusion:
+    """The frozen Stable Diffusion of `open_diffusion`, once per process."""
+    return open_diffusion(weights, embeddings, forgets)
 
 
 @lru_cache(maxsize=8)
@@ -78,6 +83,11 @@ class Study:
     def val(self) -> Dataset:
         """Validation split."""
         return open_dataset(self.recipe.data, "val")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in index order, known without the data."""
+        return class_names(self.recipe.data)
 
     @property
     def diffusion(self) -> Diffusion:
@@ -131,7 +141,7 @@ class Study:
     @cached_property
     def contexts(self) -> Contexts:
         """Contexts by prompt, shared by the studies of this process."""
-        return contexts_of(*self._origin, self.encoding, self.train.classes)
+        return contexts_of(*self._origin, self.encoding, self.classes)
 
     def keep_contexts(self, digests: Mapping[str, str], device: torch.device) -> None:
         """Encode every prompt that no cell has encoded before, and have the contexts of all read from disk."""
@@ -151,6 +161,8 @@ class Study:
     @cached_property
     def tokens(self) -> int:
         """Length of every context."""
+        if self.recipe.caption.encoding == "text":
+            return self.diffusion.tokens
         return self.contexts([self.train_prompts[self.train.ids[0]]]).shape[1]
 
     @cached_property
@@ -235,7 +247,7 @@ class Study:
 
     def _check_lengths(self) -> None:
         """Refuse contexts of several lengths, and sizes that self-attention maps cannot have."""
-        caption, evaluation = self.recipe.caption, self.recipe.evaluation
+        caption = self.recipe.caption
         if caption.encoding == "class_embeddings":
             prompts = {*self.train_prompts.by_id.values(), *self.val_prompts.by_id.values()}
             counts = sorted({len(prompt.split(NAME_END)) for prompt in prompts})
@@ -244,15 +256,21 @@ class Study:
                     f"caption.encoding={caption.encoding}: images have {counts[0]} to {counts[-1]} names, but contexts must "
                     "be of one length; use caption.source: class_names"
                 )
-        if self.recipe.model.maps == "cross+self":
-            looks = [(i, factor) for i in range(len(self.val)) for factor in evaluation.scales]
-            slides = evaluation.mode == "slide"
-            seen = {(evaluation.crop,) * 2} if slides else {self.evaluated_size(*look) for look in looks}
-            if seen != {self.view}:
-                raise UserError(
-                    "model.maps=cross+self: self-attention maps have a channel for every pixel, so what is evaluated must "
-                    f"have the size of a training view, {self.view}, not {min(seen)}; slide windows of that size, or stretch"
-                )
+        if unfit := self.unfit_sizes():
+            raise UserError(
+                "model.maps=cross+self: self-attention maps have a channel for every pixel, so what is evaluated must "
+                f"have the size of a training view, {self.view}, not {min(unfit)}; slide windows of that size, or stretch"
+            )
+
+    def unfit_sizes(self) -> set[tuple[int, int]]:
+        """Sizes (height, width) of evaluation views, if the model takes that of a training view alone and some differ."""
+        evaluation = self.recipe.evaluation
+        if self.recipe.model.maps != "cross+self":
+            return set()
+        looks = [(i, factor) for i in range(len(self.val)) for factor in evaluation.scales]
+        slides = evaluation.mode == "slide"
+        seen = {(evaluation.crop,) * 2} if slides else {self.evaluated_size(*look) for look in looks}
+        return seen - {self.view}
 
 
 @lru_cache(maxsize=16)

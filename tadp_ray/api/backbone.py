@@ -1,0 +1,174 @@
+"""A frozen Stable Diffusion as a backbone: any image and any prompt to features and attention maps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tadp_ray.analysis.attention import Attention, attend, fitted, image_latents
+from tadp_ray.api.images import AnyPicture, read_image
+from tadp_ray.config.vocabulary import Maps
+from tadp_ray.errors import UserError
+from tadp_ray.models.backbone import feature_channels, unet_features
+from tadp_ray.models.conditioning import encode_prompts
+from tadp_ray.models.diffusion import Diffusion
+from tadp_ray.models.text import check_length, words_in
+from tadp_ray.training.study import open_diffusion
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen Stable Diffusion, read by one pass of its U-Net over clean latents."""
+
+    diffusion: Diffusion
+    """VAE, U-Net, text encoder and tokenizer of diffusers and transformers, on one device, without gradients."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.diffusion.unet.device
+
+    @property
+    def multiple(self) -> int:
+        """Image sides are rounded to multiples of this many pixels."""
+        return self.diffusion.multiple
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of the four feature maps without attention maps, largest map first."""
+        return tuple(feature_channels(self.diffusion.unet, self.context_length, "none"))
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Image pixels per feature pixel along a side, largest map first."""
+        return tuple(self.diffusion.factor << level for level in range(len(self.channels)))
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of a context, L: 77 in Stable Diffusion 1.5."""
+        return self.diffusion.tokens
+
+    @property
+    def context_width(self) -> int:
+        """Channels of a context, D: 768 in Stable Diffusion 1.5."""
+        return self.diffusion.text_encoder.config.hidden_size
+
+    @torch.no_grad()
+    def encode_prompt(self, prompt: str | Sequence[str]) -> Tensor:
+        """The context (B, L, D) of a prompt, or of several: last hidden states of the text encoder, padded to L tokens.
+
+        Raises:
+            UserError: a prompt is longer than what the text encoder reads.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        for text in prompts:
+            check_length(self.diffusion.tokenizer, text, self.context_length - 2)
+        return encode_prompts(self.diffusion.tokenizer, self.diffusion.text_encoder, prompts)
+
+    def encode_image(self, image: AnyPicture) -> Tensor:
+        """Latents (1, C, h, w) of an image: the mean of the VAE's posterior times its scaling factor.
+
+        The image is first resized to what the U-Net was pretrained on: shorter side about `diffusion.side` pixels, both
+        sides multiples of `multiple`, the ratio kept as far as that goes.
+
+        Args:
+            image: a path, a Pillow image, an array uint8 (H, W, 3) RGB, or a sample.
+
+        Raises:
+            UserError: the image cannot be read.
+        """
+        seen = fitted(read_image(image), self.diffusion.side, self.multiple)
+        return image_latents(self.diffusion, [seen])
+
+    @torch.no_grad()
+    def features(
+        self,
+        image: AnyPicture | Tensor,
+        prompt: str | Sequence[str] | Tensor,
+        *,
+        timestep: int = 1,
+        maps: Maps = "cross",
+    ) -> tuple[Tensor, ...]:
+        """Four feature maps, largest first: (B, C, h, w), (B, C, h/2, w/2), (B, C, h/4, w/4), (B, C, h/8, w/8).
+
+        They are what a task head is given in training. `channels` tells their channels; attention maps stand behind them in
+        the middle two, averaged over heads and layers: L channels of cross-attention, one for each token.
+
+        Args:
+            image: as for `encode_image`, or latents (B, C, h, w).
+            prompt: a text, one for each image, or contexts (B, L, D); one stands for all images.
+            timestep: what the U-Net is told, 0 to 999 (1 in TADP); no noise is added.
+            maps: "none", "cross", or "cross+self", which adds a channel for every pixel of the level.
+
+        Raises:
+            UserError: image or prompt do not fit.
+        """
+        latents = image.to(self.device) if isinstance(image, Tensor) else self.encode_image(image)
+        context = prompt.to(self.device) if isinstance(prompt, Tensor) else self.encode_prompt(prompt)
+        if len(context) not in (1, len(latents)):
+            raise UserError(f"{len(context)} prompts for {len(latents)} images; give one, or one for each image")
+        return unet_features(
+            self.diffusion.unet,
+            latents,
+            torch.full((len(latents),), timestep, device=self.device),
+            context.expand(len(latents), -1, -1),
+            maps,
+        )
+
+    def attention_maps(
+        self, image: AnyPicture, prompt: str, words: Sequence[str] | None = None, *, timestep: int = 1
+    ) -> Attention:
+        """Where the U-Net's cross-attention looks for each word of a prompt.
+
+        `words` of the answer is word -> map float32 (H, W) in the image's own pixels, mean over the word's tokens, all heads
+        and all layers; `by_size` has the same for each resolution, `layers` every layer's and head's (1, heads, T, h, w).
+
+        Args:
+            image: as for `encode_image`.
+            prompt: what the model is told.
+            words: those to tell of, several in a row may stand for one; None: every word of the prompt.
+            timestep: what the U-Net is told, 0 to 999.
+
+        Raises:
+            UserError: the image cannot be read, or the prompt is empty, too long, or lacks a word.
+        """
+        asked = words_in(prompt) if words is None else tuple(words)
+        return attend(self.diffusion, read_image(image), prompt, asked, timestep)
+
+
+def load_backbone(
+    weights: str = "pocket", *, embeddings: str | None = None, device: str | torch.device = "cpu"
+) -> Backbone:
+    """A Stable Diffusion of the first kind, frozen, in float32.
+
+    Args:
+        weights: "pocket" (shipped with the package), a diffusers folder, a hub id, or a single-file checkpoint.
+        embeddings: file with a learned token, which prompts may then say.
+        device: "cpu", "cuda", "cuda:1" ...
+
+    Raises:
+        UserError: there are no such weights, some are damaged, or they are of another kind.
+    """
+    place = usable(device)
+    diffusion = open_diffusion(str(weights), None if embeddings is None else Path(embeddings)).to(place)
+    diffusion.unet.to(place)
+    return Backbone(diffusion)
+
+
+def usable(device: str | torch.device) -> torch.device:
+    """A device of this machine.
+
+    Raises:
+        UserError: torch has no such device here.
+    """
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        said = str(error).partition("\n")[0]
+        raise UserError(
+            f"device {str(device)!r}: torch {torch.__version__} cannot use it here ({said}); try 'cpu'"
+        ) from None
+    return place

@@ -1,0 +1,72 @@
+"""Recipes in Python: the same keys, rules and errors as in YAML."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from tadp_ray.config.load import KeyPath, load_recipe_values, merge, validate
+from tadp_ray.config.schema import Recipe
+from tadp_ray.errors import UserError
+
+
+def build_recipe(base: str | os.PathLike | Recipe | None = None, **groups: Any) -> Recipe:
+    """A recipe, checked against every rule that needs no data.
+
+        build_recipe(data={"kind": "scenes"}, caption={"source": "oracle"}, schedule={"iterations": 150, "learning_rate": 1e-3})
+        build_recipe("experiments/recipes/pocket_segmentation.yaml", schedule={"iterations": 50})
+
+    Args:
+        base: a recipe file, or a recipe, over which the groups are laid; None: nothing.
+        groups: a recipe's groups of keys, as YAML has them: data, caption, model, schedule, augment, evaluation, compute ...
+
+    Raises:
+        UserError: every error at once, each with its key, its value and the rule; or the file is not there.
+    """
+    raw, origin = values_of(base)
+    try:
+        changes = to_jsonable_python(groups)
+    except PydanticSerializationError as error:
+        raise UserError(f"build_recipe: {error}; give numbers, texts, lists and mappings, as YAML has them") from None
+
+    def named(location: KeyPath) -> str:
+        return "build_recipe" if holds(changes, location) else origin(location)
+
+    return validate(Recipe, merge(raw, changes), named)
+
+
+def values_of(base: str | os.PathLike | Recipe | None) -> tuple[dict[str, Any], Any]:
+    """A base's raw values, and what says where a key path of it comes from."""
+    if base is None:
+        return {}, lambda _: "build_recipe"
+    if isinstance(base, Recipe):
+        return base.model_dump(mode="json"), lambda _: "the base recipe"
+    return load_recipe_values(Path(base))
+
+
+def holds(values: Any, location: KeyPath) -> bool:
+    """Whether nested mappings say something at a key path, or at a group above it."""
+    for part in location:
+        if not isinstance(values, Mapping):
+            return True
+        if part not in values:
+            return False
+        values = values[part]
+    return True
+
+
+def check_recipe(recipe: Recipe, seed: int = 0) -> None:
+    """Open a recipe's data, weights and captions, and refuse what training would stumble over later.
+
+    Args:
+        recipe: as of `build_recipe`.
+        seed: of the captions' chance.
+
+    Raises:
+        UserError: data, captions or sizes that do not fit; the message names them and the mend.
+    """
+    from tadp_ray.training.study import Study
+
+    Study(recipe, seed).check()

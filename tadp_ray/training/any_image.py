@@ -1,0 +1,144 @@
+"""A trained model on any image, told any prompt: the image stands as the validation split of the model's study."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from tadp_ray.captions.precision_recall import Score
+from tadp_ray.captions.prompts import NAME_END, Prompts
+from tadp_ray.config.schema import Recipe
+from tadp_ray.data.sample import Dataset, Sample
+from tadp_ray.errors import UserError
+from tadp_ray.models.tadp import TADP
+from tadp_ray.models.text import check_length
+from tadp_ray.training.evaluate import encode_views, predictions
+from tadp_ray.training.run import encoder
+from tadp_ray.training.study import Study
+
+UNTOLD = Score(None, None, None, None)
+"""How well a prompt fits an image of which no names are known."""
+
+
+@dataclass(frozen=True)
+class OneImage:
+    """A data set of one image without ground truth."""
+
+    image: Sample
+    classes: tuple[str, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Its id."""
+        return (self.image.id,)
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Its (height, width)."""
+        height, width = self.image.image.shape[:2]
+        return ((height, width),)
+
+    def __len__(self) -> int:
+        """Return one."""
+        return 1
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return the image."""
+        return (self.image,)[index]
+
+
+@dataclass(frozen=True, eq=False)
+class AnyImage(Study):
+    """A study that is asked about one image from outside, in that image's own pixels."""
+
+    image: Sample
+    prompt: str
+
+    @property
+    def val(self) -> Dataset:
+        """The image."""
+        return OneImage(self.image, self.classes)
+
+    @cached_property
+    def val_prompts(self) -> Prompts:
+        """Its prompt."""
+        return Prompts({self.image.id: self.prompt}, 0, UNTOLD, {})
+
+    def scored_size(self, index: int) -> tuple[int, int]:
+        """(height, width) of the image."""
+        return self.val.sizes[index]
+
+
+def predict_image(model: TADP, study: Study, image: Sample, prompt: str, device: torch.device) -> Any:
+    """What a trained model predicts for one image: labels int64 or metres float32 (H, W), or a set of boxes.
+
+    The image is resized, cut into windows, mirrored and encoded as the recipe's evaluation does it. Where the posterior of
+    the VAE is sampled, the noise depends on the image's id alone.
+
+    Args:
+        model: in evaluation mode.
+        study: the model's own.
+        image: its id and its pixels.
+        prompt: as of `given_prompt`.
+        device: of the model.
+
+    Raises:
+        UserError: the image's size does not fit the model.
+    """
+    asked = AnyImage(study.recipe, study.seed, image, prompt)
+    if unfit := asked.unfit_sizes():
+        raise UserError(
+            f"image of {image.image.shape[1]} x {image.image.shape[0]} pixels: model.maps=cross+self binds this model to views "
+            f"of {study.view} (height, width), and it would see {min(unfit)}; cut or resize the image"
+        )
+    latents = encode_views(asked, encoder(model, device), [0])
+    ((_, found),) = predictions(model, asked, latents, [0], device)
+    return found[0]
+
+
+def given_prompt(study: Study, prompt: str | Sequence[str], truncate: bool = False) -> str:
+    """A prompt as the study's text encoder is given it.
+
+    Raises:
+        UserError: it is too long, or its names are not those that the recipe's encoding knows.
+    """
+    recipe = study.recipe
+    if recipe.caption.encoding != "text":
+        names = split_names(prompt) if isinstance(prompt, str) else [*prompt]
+        check_names(study, recipe, names)
+        return NAME_END.join(names)
+    if not isinstance(prompt, str):
+        raise UserError(f"prompt {prompt!r}: this model's prompts are texts (caption.encoding=text); give one text")
+    if not truncate:
+        check_length(study.diffusion.tokenizer, prompt, study.diffusion.tokens - 2)
+    return prompt
+
+
+def split_names(prompt: str) -> list[str]:
+    """Names apart by line ends, or else by commas."""
+    parts = prompt.split(NAME_END) if NAME_END in prompt else prompt.split(",")
+    return [name.strip() for name in parts]
+
+
+def check_names(study: Study, recipe: Recipe, names: Sequence[str]) -> None:
+    """Refuse names whose context would not be as long as those that the model was trained with.
+
+    Raises:
+        UserError: a name is empty or unknown to the file of embeddings, or they are too many or too few.
+    """
+    encoding = recipe.caption.encoding
+    if not all(names):
+        raise UserError(f"prompt: an empty name in {list(names)!r}; take it out (caption.encoding={encoding})")
+    unknown = [name for name in names if recipe.caption.embeddings and name not in study.classes]
+    if unknown:
+        raise UserError(
+            f"prompt: {unknown[0]!r} is no class of caption.embeddings={str(recipe.caption.embeddings)!r}; its names are "
+            f"{', '.join(study.classes)}"
+        )
+    if (length := study.contexts([NAME_END.join(names)]).shape[1]) != study.tokens:
+        raise UserError(
+            f"prompt: {len(names)} names make a context of {length} vectors, and this model was trained with {study.tokens} "
+            f"(caption.encoding={encoding}); give as many names as its own prompts have, apart by commas"
+        )

@@ -1,0 +1,428 @@
+"""The public interface: what it loads, what it gives, and what it says of what does not fit."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import tadp_ray
+from tadp_ray.api.trained import TrainedModel
+from tadp_ray.cli import app
+from tadp_ray.config.cell import Cell
+from tadp_ray.models.attention import reading_maps
+from tadp_ray.models.tadp import TADP
+from tadp_ray.sweep.plan import plan_recipe
+from tadp_ray.tracking.sender import replay
+from tadp_ray.tracking.source import cell_source
+from tadp_ray.tracking.sweep_run import parent
+from tadp_ray.training.checkpoint import write_tensors
+from tadp_ray.training.predict import predict_cell
+from tadp_ray.training.reporter import MODEL
+from tadp_ray.training.run import build_model
+from tadp_ray.training.study import Study
+
+ROOT = Path(__file__).resolve().parents[1]
+PROMPT = "a cat on grass"
+CPU = torch.device("cpu")
+TINY: dict[str, Any] = {
+    "data": {"kind": "scenes", "train": 10, "val": 3, "size": 32},
+    "caption": {"source": "oracle"},
+    "schedule": {"iterations": 6, "batch_size": 4, "learning_rate": 1e-3},
+}
+HEADS: dict[str, dict[str, Any]] = {
+    "segmentation": {"head": {"channels": 16}},
+    "depth": {"maps": "none", "head": {"kind": "vpd_depth", "fused": 32, "channels": 16, "max_depth": 80.0}},
+    "detection": {
+        "head": {"kind": "faster_rcnn", "channels": 16, "representation": 32, "anchors": [8, 16, 32, 48]},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def backbone() -> tadp_ray.Backbone:
+    """The pocket model."""
+    return tadp_ray.load_backbone("pocket")
+
+
+@pytest.fixture
+def scene() -> tadp_ray.Sample:
+    """A scene of 64 x 64 pixels."""
+    recipe = tadp_ray.build_recipe(**TINY | {"data": {"kind": "scenes", "train": 2, "val": 2}})
+    return tadp_ray.open_dataset(recipe.data, "val")[0]
+
+
+@pytest.fixture
+def finished_run(store, journals, tmp_path: Path) -> Callable[..., tuple[str, Cell]]:
+    """`finished_run("depth")`: a cell with chance's weights, which the store holds as finished, and the id of its run."""
+
+    def finish(task: str = "segmentation", **groups: Any) -> tuple[str, Cell]:
+        settings = {
+            **TINY,
+            "model": HEADS[task],
+            "task": task,
+            "compute": {"storage": str(tmp_path / "runs")},
+            **groups,
+        }
+        (cell,) = plan_recipe(tadp_ray.build_recipe(**settings), "tiny", "tiny", "?", 0).cells
+        study = Study(cell.recipe, cell.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = build_model(study, CPU)
+            for parameter in model.head.parameters():
+                torch.nn.init.normal_(parameter, std=0.2)
+        journals.start(cell)
+        journals.finish(cell, **{study.task.main: 7.5})
+        write_tensors(cell.folder / MODEL, model.state_dict(), {"fingerprint": cell.fingerprint})
+        replay(store, cell_source(parent(store, "tiny", "pocket", "key"), cell))
+        (run,) = store.client.search_runs(
+            [store.experiment_id("tiny")], f"tags.`tadp.fingerprint` = '{cell.fingerprint}'"
+        )
+        return run.info.run_id, cell
+
+    return finish
+
+
+def loaded(code: str) -> list[str]:
+    """The heavy packages that a process has loaded after some code."""
+    script = f"import sys\n{code}\nprint(sorted({{'torch', 'ray', 'mlflow'}} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1].replace("'", '"'))
+
+
+def test_the_package_alone_loads_nothing_heavy_and_its_names_load_what_they_need() -> None:
+    assert loaded("import tadp_ray; dir(tadp_ray)") == []
+    recipe = "tadp_ray.build_recipe('experiments/recipes/pocket_segmentation.yaml')"
+    assert loaded(f"import tadp_ray; {recipe}; tadp_ray.open_dataset, tadp_ray.UserError") == []
+    assert loaded("import tadp_ray; tadp_ray.read_experiment('experiments/prec_recall.yaml', dry=True)") == ["mlflow"]
+
+
+def test_every_public_name_is_there_and_no_other() -> None:
+    assert len(tadp_ray.__all__) <= 25 and {*tadp_ray.__all__} <= {*dir(tadp_ray)}
+    assert all(getattr(tadp_ray, name) is not None for name in tadp_ray.__all__)
+    assert all(getattr(tadp_ray, name).__doc__ for name in tadp_ray.PLACES)
+    with pytest.raises(AttributeError, match="has no attribute 'load_backbon'"):
+        getattr(tadp_ray, "load_backbon")  # noqa: B009
+
+
+@pytest.mark.parametrize("maps", ["none", "cross"])
+def test_features_are_those_that_the_training_model_gives_its_head(backbone: tadp_ray.Backbone, scene, maps) -> None:
+    groups = {**TINY, "model": {"maps": maps, "head": {"channels": 16}}}
+    recipe = tadp_ray.build_recipe(**groups)
+    model = TADP(backbone.diffusion, 5, recipe.model, backbone.context_length).eval()
+    latents, context = backbone.encode_image(scene), backbone.encode_prompt(PROMPT)
+    given: list[tuple[torch.Tensor, ...]] = []
+    model.head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    with torch.no_grad():
+        model(latents, context)
+    found = backbone.features(scene, PROMPT, maps=maps)
+    assert all(torch.equal(own, told) for own, told in zip(found, given[0], strict=True))
+    again = backbone.features(torch.cat([latents, latents]), context, maps=maps)
+    assert [tuple(level.shape) for level in again] == [(2, *level.shape[1:]) for level in found]
+
+
+def test_a_backbone_tells_its_sizes(backbone: tadp_ray.Backbone, scene) -> None:
+    features = backbone.features(scene.image, "", maps="none")
+    assert tuple(level.shape[1] for level in features) == backbone.channels
+    assert tuple(64 // level.shape[2] for level in features) == backbone.strides
+    context = backbone.encode_prompt(["", PROMPT])
+    assert tuple(context.shape) == (2, backbone.context_length, backbone.context_width)
+    assert not any(level.requires_grad for level in features) and backbone.device == CPU
+
+
+def test_attention_maps_are_those_that_features_hold(backbone: tadp_ray.Backbone, scene) -> None:
+    """The maps of one resolution, averaged over its five layers, are the channels behind the U-Net's own."""
+    found = backbone.attention_maps(scene, PROMPT)
+    assert [*found.words] == PROMPT.split() and found.words["cat"].shape == (64, 64)
+    assert sum(maps.sum(2).sub(1).abs().max() < 1 for maps in found.layers.values()) == len(found.layers)
+    middle = backbone.features(scene, PROMPT)[1][:, backbone.channels[1] :]
+    layers = [maps.mean(1) for maps in found.layers.values() if maps.shape[-2:] == middle.shape[-2:]]
+    kept = len(found.tokens)
+    torch.testing.assert_close(torch.stack(layers).mean(0), middle[:, :kept], rtol=1e-5, atol=1e-6)
+    with reading_maps(backbone.diffusion.unet, [1], True) as read:
+        pass
+    assert read == {(1, "cross"): []}  # nothing goes on reading
+    with pytest.raises(tadp_ray.UserError, match="'dog' is not in the prompt; its words are a, cat, on, grass"):
+        backbone.attention_maps(scene, PROMPT, ["dog"])
+
+
+def test_an_image_is_the_same_from_a_file_from_pillow_and_as_an_array(tmp_path: Path, scene) -> None:
+    Image.fromarray(scene.image).save(tmp_path / "scene.png")
+    for image in (tmp_path / "scene.png", str(tmp_path / "scene.png"), Image.open(tmp_path / "scene.png"), scene):
+        assert np.array_equal(tadp_ray.read_image(image), scene.image)
+    turned = Image.fromarray(np.rot90(scene.image))
+    turned.getexif()[0x0112] = 6  # which viewers turn back
+    assert np.array_equal(tadp_ray.read_image(turned), scene.image)
+    mirrored = tadp_ray.read_image(scene.image[:, ::-1])
+    assert mirrored.flags.c_contiguous and np.array_equal(mirrored, scene.image[:, ::-1])
+    (tmp_path / "cut.png").write_bytes((tmp_path / "scene.png").read_bytes()[:900])
+    for cut in (tmp_path / "cut.png", Image.open(tmp_path / "cut.png")):
+        with pytest.raises(tadp_ray.UserError, match="cannot be read"):
+            tadp_ray.read_image(cut)
+    clear = Image.new("RGBA", (3, 2), (200, 0, 0, 0))
+    assert tadp_ray.read_image(clear).tolist() == [[[255] * 3] * 3] * 2
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("nowhere.png", "nowhere.png: there is no such file"),
+        (
+            np.zeros((4, 4, 3)),
+            r"array float64 \(4, 4, 3\), expected uint8 \(height, width, 3\) RGB; values in \[0, 1\]",
+        ),
+        (np.zeros((4, 4), np.uint8), r"array uint8 \(4, 4\), expected uint8"),
+        (np.zeros((0, 4, 3), np.uint8), r"array uint8 \(0, 4, 3\), expected uint8"),
+        (Image.new("I;16", (3, 3)), "a photograph in I;16; save it as RGB"),
+        (7, "image of type int: expected a path, a Pillow image"),
+    ],
+)
+def test_what_is_no_image_is_refused(image: object, said: str) -> None:
+    with pytest.raises(tadp_ray.UserError, match=said):
+        tadp_ray.read_image(image)
+
+
+def test_what_does_not_fit_a_backbone_is_refused(backbone: tadp_ray.Backbone, scene) -> None:
+    with pytest.raises(tadp_ray.UserError, match="the text encoder reads 75"):
+        backbone.encode_prompt("cat " * 80)
+    with pytest.raises(tadp_ray.UserError, match="2 prompts for 1 images; give one, or one for each image"):
+        backbone.features(scene, ["a cat", "a dog"])
+    with pytest.raises(tadp_ray.UserError, match="model.weights='./nowhere': there is no such folder or file"):
+        tadp_ray.load_backbone("./nowhere")
+    with pytest.raises(tadp_ray.UserError, match="device 'gpu': torch .* cannot use it here"):
+        tadp_ray.load_backbone(device="gpu")
+
+
+def predict_whole(cell: Cell, folder: Path) -> tuple[str, str]:
+    """Write what a cell predicts for its validation images; returns an image's id, and its prompt."""
+    predict_cell(cell, cell.folder / MODEL, folder, CPU)
+    study = Study(cell.recipe, cell.seed)
+    return study.val.ids[1], study.val_prompts[study.val.ids[1]]
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [{}, {"mode": "slide", "crop": 32, "stride": 16, "scales": [1.0, 1.5], "flip": True}],
+    ids=["whole", "windows, sizes, mirrored"],
+)
+def test_labels_of_a_validation_image_are_those_that_predict_writes(
+    finished_run, store, tmp_path: Path, evaluation
+) -> None:
+    run, cell = finished_run(evaluation=evaluation)
+    image_id, prompt = predict_whole(cell, tmp_path / "whole")
+    written = np.asarray(Image.open(tmp_path / f"whole/predictions/{image_id}.png"))
+    model = tadp_ray.load_trained(run, tracking_uri=store.uri)
+    image = tmp_path / f"whole/images/{image_id}.png"
+    assert len(np.unique(written)) > 1
+    assert np.array_equal(model.predict(image, prompt, image_id=image_id).mask, written)
+    sample = tadp_ray.open_dataset(cell.recipe.data, "val")[1]
+    found = model.predict(sample, prompt)
+    assert np.array_equal(found.mask, written) and found.mask.dtype == np.uint8 and found.depth is None
+    assert model.classes == tuple((tmp_path / "whole/classes.txt").read_text().splitlines())
+    other = model.predict(sample, "a bus on sand under the sky")
+    assert not np.array_equal(other.mask, written)  # words count
+
+
+def test_metres_and_boxes_of_a_validation_image_are_those_that_predict_writes(
+    finished_run, store, tmp_path: Path
+) -> None:
+    run, cell = finished_run("depth")
+    image_id, prompt = predict_whole(cell, tmp_path / "depth")
+    image = tmp_path / f"depth/images/{image_id}.png"
+    found = tadp_ray.load_trained(run, tracking_uri=store.uri).predict(image, prompt, image_id=image_id)
+    written = np.load(tmp_path / f"depth/predictions/{image_id}.npy")
+    np.testing.assert_array_equal(found.depth, written)
+    assert found.depth.dtype == np.float32 and written.std() > 0
+
+    run, cell = finished_run("detection")
+    image_id, prompt = predict_whole(cell, tmp_path / "boxes")
+    model = tadp_ray.load_trained(run, tracking_uri=store.uri)
+    found = model.predict(image, prompt, image_id=image_id)
+    files = found.write(tmp_path / "one", image_id)
+    own = json.loads(files[0].read_text())
+    whole = json.loads((tmp_path / "boxes/predictions.json").read_text())
+    assert own == [box for box in whole if box["image_id"] == image_id] and own
+    assert len(found.boxes) == len(found.box_classes) == len(found.scores) == len(own)
+    assert (tmp_path / "one/classes.txt").read_text().splitlines() == list(model.classes)
+
+
+def test_an_image_of_any_size_is_predicted_in_its_own_pixels(finished_run, store, scene) -> None:
+    model: TrainedModel = tadp_ray.load_trained(finished_run()[0], tracking_uri=store.uri)
+    image = np.tile(scene.image, (2, 1, 1))[:77, :50]
+    found = model.predict(image, PROMPT)
+    assert found.mask.shape == (77, 50) and np.array_equal(found.image, image) and found.prompt == PROMPT
+    assert np.array_equal(model.predict(Image.fromarray(image), PROMPT).mask, found.mask)
+
+
+def test_prompts_that_do_not_fit_a_trained_cell_are_refused(finished_run, store, scene) -> None:
+    texts = tadp_ray.load_trained(finished_run()[0], tracking_uri=store.uri)
+    long = "cat " * 80
+    with pytest.raises(tadp_ray.UserError, match="it would be cut behind"):
+        texts.predict(scene, long)
+    with pytest.raises(tadp_ray.UserError, match="this model's prompts are texts"):
+        texts.predict(scene, ["cat", "dog"])
+    assert texts.predict(scene, long, truncate=True).prompt == long
+    encoding = {"source": "class_names", "encoding": "class_embeddings", "templates": "single"}
+    names = tadp_ray.load_trained(finished_run(caption=encoding)[0], tracking_uri=store.uri)
+    told = names.predict(scene, names.classes)
+    assert np.array_equal(told.mask, names.predict(scene, ", ".join(names.classes)).mask)
+    with pytest.raises(tadp_ray.UserError, match=f"2 names make a context of 2 vectors.*with {len(names.classes)} "):
+        names.predict(scene, "cat, dog")
+    with pytest.raises(tadp_ray.UserError, match=r"an empty name in \['cat', ''\]; take it out"):
+        names.predict(scene, "cat,")
+
+
+def test_a_cell_that_reads_views_of_one_size_refuses_others(finished_run, store, scene) -> None:
+    model = tadp_ray.load_trained(
+        finished_run(model={**HEADS["segmentation"], "maps": "cross+self"})[0], tracking_uri=store.uri
+    )
+    assert model.predict(scene.image[:32, :32], PROMPT).mask.shape == (32, 32)
+    with pytest.raises(tadp_ray.UserError, match="image of 64 x 64 pixels: .* cut or resize the image"):
+        model.predict(scene, PROMPT)
+
+
+def test_runs_and_weights_that_are_not_there_are_named(finished_run, store, tmp_path: Path) -> None:
+    with pytest.raises(tadp_ray.UserError, match=f"holds no run {'0' * 32}"):
+        tadp_ray.load_trained("0" * 32, tracking_uri=store.uri)
+    with pytest.raises(tadp_ray.UserError, match="there is no such store"):
+        tadp_ray.load_trained("0" * 32, tracking_uri=f"sqlite:///{tmp_path}/none.db")
+    run, cell = finished_run()
+    (cell.folder / MODEL).unlink()
+    with pytest.raises(tadp_ray.UserError, match="the cell's weights were moved or deleted"):
+        tadp_ray.load_trained(run, tracking_uri=store.uri)
+
+
+def invoke(*words: object):
+    """Run a command in this process."""
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_the_shell_predicts_one_picture(finished_run, store, scene, tmp_path: Path) -> None:
+    run, _ = finished_run()
+    picture, out = tmp_path / "my photo.png", tmp_path / "out"
+    Image.fromarray(scene.image[:50]).save(picture)
+    flags = ["--tracking-uri", store.uri]
+    result = invoke("predict", run, out, "--image", picture, "--prompt", PROMPT, *flags)
+    assert result.exit_code == 0, result.output
+    found = tadp_ray.load_trained(run, tracking_uri=store.uri).predict(picture, PROMPT)
+    assert np.array_equal(np.asarray(Image.open(out / "predictions/my photo.png")), found.mask)
+    assert np.array_equal(tadp_ray.read_image(out / "images/my photo.png"), scene.image[:50])
+    assert Image.open(out / "pictures/my photo.png").width > 500
+    assert (out / "classes.txt").read_text().splitlines() == list(found.classes)
+    assert all(str(out / name) in result.stdout for name in ("classes.txt", "pictures/my photo.png"))
+
+    result = invoke("predict", run, out, "--image", picture, *flags)
+    assert result.exit_code == 2 and "--image and --prompt belong together" in result.stderr
+    result = invoke("predict", run, out, "--image", tmp_path / "none.png", "--prompt", "", *flags)
+    assert result.exit_code == 2 and f"{tmp_path}/none.png: there is no such file" in result.stderr
+
+
+@pytest.mark.parametrize("task", ["depth", "detection"])
+def test_every_task_is_drawn(finished_run, store, scene, tmp_path: Path, task: str) -> None:
+    found = tadp_ray.load_trained(finished_run(task)[0], tracking_uri=store.uri).predict(scene, "")
+    prediction, image, picture, *_ = found.write(tmp_path / "out", "a.b")
+    assert prediction.name == {"depth": "a.b.npy", "detection": "a.b.json"}[task]
+    assert image.is_file() and Image.open(picture).width > 500
+
+
+def test_an_experiment_is_a_row_for_each_cell(experiment: Path, swept, store, tmp_path: Path) -> None:
+    changes = [f"compute.storage={tmp_path}/runs"]
+    planned = tadp_ray.read_experiment(experiment, changes=changes, dry=True)
+    assert [*planned.status] == ["PLANNED"] * 4 and planned.run_id.isna().all()
+    swept(experiment)
+    cells = tadp_ray.read_experiment(experiment, changes=changes, tracking_uri=store.uri)
+    assert [*cells["caption.precision"]] == [0.5, 0.5, 1.0, 1.0] and [*cells["caption.recall"]] == [0.5, 1.0] * 2
+    assert [*cells.status] == ["FINISHED"] * 3 + [cells.status[3]] and cells.status[3] != "FINISHED"
+    assert [*cells.miou[:3]] == [10.0, 20.0, 30.0] and np.isnan(cells.miou[3]) and {*cells.seed} == {0}
+    assert [*cells.fingerprint] == [*planned.fingerprint]
+    for run_id, value in zip(cells.run_id[:3], cells.miou, strict=False):
+        assert store.client.get_run(run_id).data.metrics["miou"] == value
+    some = tadp_ray.read_experiment(
+        experiment, changes=changes, seeds=[0, 1], only=["caption.recall=1.0"], tracking_uri=store.uri
+    )
+    assert [*some.status] == ["FINISHED", "PLANNED", cells.status[3], "PLANNED"]
+
+
+def test_experiments_that_do_not_fit_are_refused(experiment: Path, tmp_path: Path) -> None:
+    with pytest.raises(tadp_ray.UserError, match="there is no such store"):
+        tadp_ray.read_experiment(experiment, tracking_uri=f"sqlite:///{tmp_path}/none.db")
+    with pytest.raises(tadp_ray.UserError, match=r"only='a=1': expected a list .* write only=\['a=1'\]"):
+        tadp_ray.read_experiment(experiment, only="a=1", dry=True)
+    with pytest.raises(tadp_ray.UserError, match="name='../x': expected letters"):
+        tadp_ray.train(tadp_ray.build_recipe(**TINY), "../x")
+    with pytest.raises(tadp_ray.UserError, match=r"tiny.yml: no such file; did you mean 'tiny.yaml'\?"):
+        tadp_ray.read_experiment(experiment.with_suffix(".yml"), dry=True)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "experiments/recipes").glob("*.yaml")), ids=lambda file: file.stem)
+def test_a_recipe_in_python_is_the_recipe_of_its_file(file: Path) -> None:
+    recipe = tadp_ray.build_recipe(file)
+    assert tadp_ray.build_recipe(recipe) == recipe
+    changed = tadp_ray.build_recipe(recipe, evaluation={"every": 7})
+    assert changed == recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"every": 7})})
+
+
+def test_a_recipe_in_python_keeps_the_rules_of_files(experiment: Path) -> None:
+    with pytest.raises(tadp_ray.UserError) as refused:
+        tadp_ray.build_recipe(data={"kind": "moon"}, caption={"source": "oracle"}, schedule={"iteration": 3})
+    said = str(refused.value)
+    assert "build_recipe: data: unknown kind 'moon'; expected one of" in said
+    assert "build_recipe: schedule.iteration=3: unknown key; did you mean 'iterations'?" in said
+    file = experiment.parent / "recipe.yaml"
+    file.write_text(file.read_text().replace("1e-3", "-1"))
+    with pytest.raises(tadp_ray.UserError, match=f"{file}: schedule.learning_rate=-1: Input should be greater than 0"):
+        tadp_ray.build_recipe(file, schedule={"iterations": 3})
+    with pytest.raises(tadp_ray.UserError, match="give numbers, texts, lists and mappings"):
+        tadp_ray.build_recipe(caption={"source": object()})
+
+
+def test_a_recipe_is_checked_against_its_data() -> None:
+    tadp_ray.check_recipe(tadp_ray.build_recipe(**TINY))
+    with pytest.raises(tadp_ray.UserError, match="augment.crop=48: must be a multiple of 32"):
+        tadp_ray.check_recipe(tadp_ray.build_recipe(**TINY, augment={"crop": 48}))
+
+
+@pytest.mark.cluster
+def test_python_trains_an_experiment_and_a_recipe_once_and_predicts(experiment: Path, store, tmp_path: Path) -> None:
+    where = {"tracking_uri": store.uri, "quiet": True}
+    changes = [f"compute.storage={tmp_path}/runs"]
+    only = ["caption.recall=1.0", "caption.precision=1.0"]
+    cells = tadp_ray.run_experiment(experiment, changes=changes, only=only, **where)
+    assert [*cells.status] == ["FINISHED"] and 0 <= cells.miou[0] <= 100
+    assert cells.equals(tadp_ray.run_experiment(experiment, changes=changes, only=only, **where))
+    recipe = tadp_ray.build_recipe(
+        experiment.parent / "recipe.yaml",
+        caption={"precision": 1.0, "recall": 1.0},
+        compute={"storage": str(tmp_path / "runs")},
+    )
+    row = tadp_ray.train(recipe, "from Python", **where)
+    assert row.run_id == cells.run_id[0]  # the same cell, which is trained already
+    sample = tadp_ray.open_dataset(recipe.data, "val")[0]
+    found = tadp_ray.load_trained(row.run_id, tracking_uri=store.uri).predict(sample, PROMPT)
+    assert found.mask.shape == (32, 32)
+
+
+def test_the_notebook_runs_and_stores_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cells are executed in order in one namespace, in the notebook's own folder, as Jupyter does it."""
+    file = ROOT / "docs/notebooks/first_steps.ipynb"
+    notebook = json.loads(file.read_text())
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len({*ids}) == len(ids)
+    monkeypatch.chdir(file.parent)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    names: dict[str, Any] = {}
+    for cell in notebook["cells"]:
+        assert {*cell} >= {"cell_type", "id", "metadata", "source"}
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [] and cell["execution_count"] is None
+            exec(compile("".join(cell["source"]), f"{file.name}:{cell['id']}", "exec"), names)
+    assert len(names["cells"]) == 9 and {*names["maps"].words} >= {"cat"}
