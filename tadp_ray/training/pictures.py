@@ -44,7 +44,7 @@ def draw_predictions(
 def draw_prediction(image: np.ndarray, prompt: str, found: Tensor | dict, classes: Sequence[str]) -> Figure:
     """An image (H, W, 3) with its prompt, beside what a model predicts for it: labels or metres (H, W), or boxes."""
     height = 3.2 * image.shape[0] / image.shape[1]
-    figure = Figure(figsize=(7, min(max(height, 1.2), 8) + 0.8), layout="constrained", dpi=150)
+    figure = Figure(figsize=(7, min(max(height, 1.2), 8) + 1.2), layout="constrained", dpi=150)
     left, right = figure.subplots(1, 2)
     show_image(left, image)
     left.set_title("\n".join(textwrap.wrap(prompt, 44)[:3]) or "(empty prompt)", fontsize=8, loc="left")
