@@ -35,7 +35,8 @@ KINDS = {
     "analyses": Kind("analysis", "experiments/analyses/*.yaml", "tadp-ray analyze run NAME"),
     "personalizations": Kind("personalization", "experiments/personalization/*.yaml", "tadp-ray personalize NAME"),
 }
-NAMED_FILE = re.compile(r"\b(?:experiments(?:/recipes|/analyses|/personalization)?|sweeps)/(\w+)\.yaml\b")
+NAMED_FILE = re.compile(r"\b(?:experiments(?:/recipes|/analyses|/personalization)?|sweeps)/([\w${}]+)\.yaml\b")
+"""A shipped file in a comment, its name perhaps made of a shell's variables."""
 
 
 def root() -> Path:
@@ -81,7 +82,7 @@ def file_of(text: Path, kind: str, of: Path | None = None) -> Path:
             return names[text.name]
         said = f"{text}: neither a file nor a shipped {KINDS[kind].one}, which tadp-ray ls lists"
         raise ConfigError([f"{origin}{said}; {nearest(text.name, list(names))}"])
-    if text.stem in names and not os.path.isdir(place.parent):
+    if text.stem in names:
         raise ConfigError([f"{origin}{text}: no such file; a shipped {KINDS[kind].one} is called {text.stem}"])
     return place
 
