@@ -2,14 +2,14 @@
 #   make sweep   set up, then answer an experiment   (EXPERIMENT=file.yaml  ARGS="--seeds 0,1,2")
 #   make test    set up, then run the tests          (ARGS="-k captions")
 # and `make test-fast` leaves out the tests that start Ray, a browser, or processes that train.
-# Both can be repeated: what is installed stays, what is finished is not run again.
+# Both can be repeated: what is installed stays, what is finished is not run again. `make sweep` installs no test tools.
 
 PYTHON ?= python3
 EXPERIMENT ?= experiments/prec_recall.yaml
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: sweep test test-fast setup check clean
+.PHONY: sweep test test-fast check setup setup-dev clean
 
 sweep: setup
 	$(BIN)/python -m tadp_ray.sweep $(EXPERIMENT) $(ARGS)
@@ -19,23 +19,32 @@ sweep: setup
 ALONE := cluster or web
 PAIRED := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test: setup
+test: setup-dev
 	@$(PAIRED) -m "not ($(ALONE))" $(ARGS); first=$$?; test $$first = 0 || test $$first = 5 || exit $$first; \
 	$(BIN)/python -m pytest -m "$(ALONE)" $(ARGS); second=$$?; \
 	test $$second = 0 || { test $$second = 5 && test $$first = 0; }
 
-test-fast: setup
+test-fast: setup-dev
 	$(PAIRED) -m "not ($(ALONE) or slow)" $(ARGS)
 
-check: setup
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+# Trains nothing. .pre-commit-config.yaml runs it before each commit.
+check: setup-dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/deptry .
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# What a sweep needs, and what tests and checks need besides.
 setup: .venv/installed
+setup-dev: .venv/installed-dev
+
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PIP) .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) '.[dev]'
 	touch $@
 
 clean:

@@ -2,12 +2,13 @@
 
 import os
 import re
+from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
-from tadp_ray.cli import analyze, caption, data, personalize, picture, pocket, score, sweeps, tracking
-from tadp_ray.cli.words import Commands
+from tadp_ray.cli import analyze, caption, data, files, personalize, picture, pocket, score, sweeps, tracking
+from tadp_ray.cli.words import Commands, say
 
 
 class AtHome(TyperGroup):
@@ -26,12 +27,35 @@ app = Commands(
     name="tadp-ray",
     help="What does text do to a diffusion backbone? Text-conditioned diffusion perception, swept and tabled.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     # Brackets in help are brackets.
     rich_markup_mode=None,
 )
+
+
+def show_version(asked: bool) -> None:
+    """Print which version of the package this is, and which commit where git knows it; end."""
+    if asked:
+        import tadp_ray
+        from tadp_ray.training.provenance import git_commit
+
+        commit = git_commit()
+        say(f"tadp-ray {tadp_ray.__version__}" + (f" (commit {commit})" if commit else ""))
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print version and commit.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
+
 for command in (
+    files.ls,
+    files.cp,
     sweeps.sweep,
     sweeps.train,
     sweeps.search,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.words import ChangesOption, Commands, TrackingOption, say, told
+from tadp_ray.cli.words import ChangesOption, Commands, TrackingOption, names_of, say, told
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 
@@ -73,7 +73,13 @@ def attention(
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="An analysis, e.g. experiments/analyses/copy_paste.yaml.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="An analysis: a file, or the name of a shipped one, e.g. copy_paste.",
+            autocompletion=names_of("analyses"),
+        ),
+    ],
     scale: Annotated[Scale, typer.Option(help="pocket runs on a laptop; paper needs weights and data.")] = "pocket",
     changes: ChangesOption = None,
     storage: Annotated[Path, typer.Option(help="Folder that findings are written under.")] = Path("runs/analyses"),
@@ -90,12 +96,14 @@ def run(
 
         from tadp_ray.addresses import masked
         from tadp_ray.config.load import load_analysis, load_recipe
+        from tadp_ray.config.shipped import file_of
         from tadp_ray.tracking.store import open_store
 
+        file = file_of(file, "analyses")
         analysis = load_analysis(file, scale)
         if scale not in analysis.recipes:
             raise UserError(f"{file}: recipes: none for --scale {scale}; it has {', '.join(analysis.recipes)}")
-        place = Path(os.path.normpath(file.parent / analysis.recipes[scale]))
+        place = Path(os.path.normpath(file_of(analysis.recipes[scale], "recipes", file)))
         recipe = load_recipe(place, changes or ())
         store = open_store(tracking_uri)
 

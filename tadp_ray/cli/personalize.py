@@ -5,12 +5,16 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.words import AddressOption, ChangesOption, TrackingOption, console, say, told
+from tadp_ray.cli.words import AddressOption, ChangesOption, TrackingOption, console, names_of, say, told
 
 
 def personalize(
     recipe: Annotated[
-        Path, typer.Argument(help="A personalization, e.g. experiments/personalization/pocket_token_night.yaml.")
+        Path,
+        typer.Argument(
+            help="A personalization: a file, or the name of a shipped one, e.g. pocket_token_night.",
+            autocompletion=names_of("personalizations"),
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -33,9 +37,11 @@ def personalize(
     """
     with told():
         from tadp_ray.config.load import load_personalization
+        from tadp_ray.config.shipped import file_of
         from tadp_ray.personalization.run import make_job
         from tadp_ray.training.reporter import final_metrics
 
+        recipe = file_of(recipe, "personalizations")
         job = make_job(
             load_personalization(recipe, changes or ()), seed, out or Path("runs/personalized") / recipe.stem
         )

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tadp_ray.cli.words import AddressOption, ChangesOption, StrictOption, TrackingOption, console, say, told
+from tadp_ray.cli.words import AddressOption, ChangesOption, StrictOption, TrackingOption, console, names_of, say, told
+from tadp_ray.config.shipped import file_of, root
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 
@@ -21,9 +22,20 @@ if TYPE_CHECKING:
     from tadp_ray.tracking.store import Store
 
 
-ExperimentFile = Annotated[Path, typer.Argument(help="An experiment, e.g. experiments/prec_recall.yaml.")]
+ExperimentFile = Annotated[
+    Path,
+    typer.Argument(
+        help="An experiment: a file, or the name of a shipped one, e.g. prec_recall; see `ls`.",
+        autocompletion=names_of("experiments"),
+    ),
+]
 ScaleOption = Annotated[Scale, typer.Option(help="pocket runs on a laptop; paper needs GPUs, weights and data.")]
-RecipeOption = Annotated[Path | None, typer.Option(help="Another recipe file than the experiment's own.")]
+RecipeOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Another recipe than the experiment's own: a file or a shipped name.", autocompletion=names_of("recipes")
+    ),
+]
 
 
 def sweep(
@@ -51,6 +63,7 @@ def sweep(
         from tadp_ray.sweep.plan import make_plan
         from tadp_ray.tracking.store import open_store
 
+        file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
         numbers = None if seeds is None else parse_seeds(seeds)
         plan = make_plan(file, scale, recipe=recipe, overrides=changes or (), seeds=numbers, only=only or ())
         show_remarks(plan)
@@ -70,7 +83,13 @@ def sweep(
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. experiments/recipes/pocket_depth.yaml.")],
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            help="A recipe: a file, or the name of a shipped one, e.g. pocket_depth.",
+            autocompletion=names_of("recipes"),
+        ),
+    ],
     changes: ChangesOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that chance decides.")] = 0,
     address: AddressOption = None,
@@ -83,6 +102,7 @@ def train(
 ) -> None:
     """Train one recipe, and print what it scores; goes on where it was stopped, like a sweep."""
     with told():
+        recipe = file_of(recipe, "recipes")
         if dry_run:
             from tadp_ray.config.load import load_recipe
             from tadp_ray.sweep.preview import recipe_preview
@@ -114,8 +134,20 @@ def train(
 
 
 def search(
-    recipe: Annotated[Path, typer.Argument(help="The recipe whose settings are looked for.")],
-    file: Annotated[Path, typer.Argument(help="A search, e.g. sweeps/search_learning_rate.yaml.")],
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            help="The recipe whose settings are looked for: a file or a shipped name.",
+            autocompletion=names_of("recipes"),
+        ),
+    ],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A search: a file, or the name of a shipped one, e.g. search_learning_rate.",
+            autocompletion=names_of("searches"),
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Recipe file to write.")],
     changes: ChangesOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the candidates, and of their trainings.")] = 0,
@@ -128,6 +160,7 @@ def search(
         from tadp_ray.sweep.search import plan_search, write_found
         from tadp_ray.tracking.store import open_store
 
+        recipe, file = file_of(recipe, "recipes"), file_of(file, "searches")
         plan, store = plan_search(recipe, file, changes or (), seed), open_store(tracking_uri)
         show_remarks(plan)
         run_plan(plan, store, address, console)
@@ -225,6 +258,7 @@ def table(
         from tadp_ray.reporting.answer import newest_answer
         from tadp_ray.tracking.store import open_store
 
+        file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
         store = open_store(tracking_uri, make=False)
         spec, found = newest_answer(store, file, recipe, scale)
         folder = storage / experiment_name(file, recipe) / scale
@@ -235,7 +269,12 @@ def report(
     folder: Annotated[Path, typer.Argument(help="Where report.html, report.md and their pictures go.")] = Path(
         "runs/report"
     ),
-    experiments: Annotated[Path, typer.Option(help="Folder of experiments.")] = Path("experiments"),
+    experiments: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of experiments.", show_default="experiments, or the shipped ones where there is none"
+        ),
+    ] = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Gather all tables, figures, claims and analyses of a store into one page, what is missing with what fills it.
@@ -251,6 +290,9 @@ def report(
 
         began = time.monotonic()
         store = open_store(tracking_uri, make=False)
+        if experiments is None:
+            here = Path("experiments")
+            experiments = here if here.is_dir() else root() / here
         chapters = gather(store, experiments, folder, encoder)
         files = write_report(chapters, f"What {Path(store.shown).name} holds", folder)
         for chapter, parts in chapters.items():

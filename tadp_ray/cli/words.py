@@ -15,6 +15,7 @@ from rich.text import Text
 
 from tadp_ray.cli.streams import lasting
 from tadp_ray.config.classes import misnamed
+from tadp_ray.config.shipped import shipped
 from tadp_ray.errors import UserError
 from tadp_ray.files import read_lines
 from tadp_ray.logs import DEBUGGING, show_log
@@ -122,6 +123,11 @@ def interrupt(number: int, frame: object) -> None:
     """End as Ctrl-C does; the same signal again does not disturb the ending."""
     signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def names_of(kind: str) -> Callable[[str], list[str]]:
+    """What completes the names of shipped files of a kind in a shell; paths are completed by the shell itself."""
+    return lambda incomplete: [name for name in shipped(kind) if name.startswith(incomplete)]
 
 
 def parse_classes(text: str) -> list[str]:

@@ -92,7 +92,8 @@ class Analysis(Vocabulary):
     figure: str = Field(description="of the paper, e.g. Figure S2")
     recipes: dict[Scale, Place] = Field(
         min_length=1,
-        description="recipe file of each scale, relative to this file: data, weights, how a model is trained",
+        description="recipe of each scale, a file relative to this one or the name of a shipped recipe: data, weights, how a "
+        "model is trained",
     )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0,), min_length=1, description="of the trained models; the first is that of all other chance"

@@ -23,7 +23,10 @@ def json_schema(kind: str) -> str:
     """The JSON Schema of one kind of file: analysis, experiment, personalization, recipe, search or sweep."""
     schema = KINDS[kind].model_json_schema()
     if kind in ("recipe", "personalization"):
-        schema["properties"]["extends"] = {"type": "string", "description": "file that this one changes"}
+        schema["properties"]["extends"] = {
+            "type": "string",
+            "description": "file that this one changes, or the name of a shipped one",
+        }
         # What an extending file leaves out stands in the file that it extends.
         schema.pop("required", None)
         for part in schema["$defs"].values():

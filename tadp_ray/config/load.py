@@ -16,6 +16,7 @@ from tadp_ray.config.known import impossible_metric
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
+from tadp_ray.config.shipped import file_of
 from tadp_ray.config.vocabulary import OPEN_ADDRESS, Scale, Vocabulary, at_home
 from tadp_ray.config.yaml12 import parse_yaml, read_text
 
@@ -65,8 +66,14 @@ def paths_of(raw: Any, wanted: Callable[[Any], bool], prefix: KeyPath = ()) -> l
     return [prefix] if wanted(raw) else []
 
 
-def read_extended(path: Path, seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[KeyPath, str]]:
-    """A recipe file with everything it extends, and for each key path the file that said it last."""
+def read_extended(path: Path, kind: str, seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[KeyPath, str]]:
+    """A recipe file with everything it extends, and for each key path the file that said it last.
+
+    Args:
+        path: the file.
+        kind: recipes or personalizations, among which bare names are looked up.
+        seen: the files that led here.
+    """
     if path.resolve() in seen:
         raise ConfigError([f"{path}: extends: the chain comes back to this file"])
     raw = read_yaml(path)
@@ -76,10 +83,10 @@ def read_extended(path: Path, seen: tuple[Path, ...] = ()) -> tuple[dict[str, An
     if not isinstance(parent, str):
         raise ConfigError([f"{path}: extends={parent!r}: expected the path of one recipe file"])
     try:
-        file = path.parent / at_home(parent)
+        file = file_of(Path(at_home(parent)), kind, path)
     except ValueError as error:
         raise ConfigError([f"{path}: extends={parent!r}: {error}"]) from None
-    base, origins = read_extended(file, (*seen, path.resolve()))
+    base, origins = read_extended(file, kind, (*seen, path.resolve()))
     return merge(base, raw), {**origins, **dict.fromkeys(paths_in(raw), str(path))}
 
 
@@ -137,7 +144,7 @@ def load_recipe_values(
     path: Path, overrides: Sequence[str] = (), kind: type[Vocabulary] = Recipe
 ) -> tuple[dict[str, Any], Callable[[KeyPath], str]]:
     """A recipe's raw values after `extends` and `--set`, and the function that says where a key path comes from."""
-    raw, origins = read_extended(path)
+    raw, origins = read_extended(path, "recipes" if kind is Recipe else "personalizations")
     for text in overrides:
         key, value = parse_override(text, kind)
         raw = set_key(raw, key, value)
@@ -200,24 +207,32 @@ def load_experiment(path: Path) -> Experiment:
     if lines := [f"{path}: table.metrics={metric!r}: {said}" for metric, said in wrong.items() if said]:
         raise ConfigError(lines)
     for scale in experiment.recipes:
-        check_table(path, experiment, experiment.sweep_at(scale))
+        check_table(path, experiment, scale)
     return experiment
 
 
-def check_table(path: Path, experiment: Experiment, sweep_file: Path) -> None:
-    """Refuse a table that does not fit a sweep (ConfigError)."""
-    table = experiment.table
-    axes = table.sides(load_sweep(path.parent / sweep_file).values)
+def recipe_file(path: Path, experiment: Experiment, scale: Scale) -> Path:
+    """The recipe that the experiment in `path` has for a scale."""
+    return file_of(experiment.recipes[scale], "recipes", path)
+
+
+def sweep_file(path: Path, experiment: Experiment, scale: Scale) -> Path:
+    """The sweep that the experiment in `path` has for a scale."""
+    return file_of(experiment.sweep_at(scale), "sweeps", path)
+
+
+def check_table(path: Path, experiment: Experiment, scale: Scale) -> None:
+    """Refuse a table that does not fit the sweep of a scale (ConfigError)."""
+    table, named = experiment.table, experiment.sweep_at(scale)
+    axes = table.sides(load_sweep(sweep_file(path, experiment, scale)).values)
     keys = [*table.rows, *table.columns]
     lines = [
-        f"{path}: table.rows, columns: {key!r}: not an axis of {sweep_file}; {nearest(key, list(axes))}"
+        f"{path}: table.rows, columns: {key!r}: not an axis of {named}; {nearest(key, list(axes))}"
         for key in keys
         if key not in axes
     ]
     if not lines and sorted(keys) != sorted(axes):
-        lines.append(
-            f"{path}: table.rows, columns: every axis of {sweep_file} must stand there once: {', '.join(axes)}"
-        )
+        lines.append(f"{path}: table.rows, columns: every axis of {named} must stand there once: {', '.join(axes)}")
     if table.published and not lines:
         shape = [len(row) for row in table.published.values]
         width, height = (math.prod(len(axes[key]) for key in side) for side in (table.columns, table.rows))

@@ -310,9 +310,12 @@ class Experiment(Vocabulary):
     """One question of the paper: which recipe, which sweep, which seeds, which table, and perhaps which figure."""
 
     question: str
-    recipes: dict[Scale, Place] = Field(min_length=1, description="recipe file of each scale, relative to this file")
+    recipes: dict[Scale, Place] = Field(
+        min_length=1, description="recipe of each scale: a file, relative to this one, or the name of a shipped recipe"
+    )
     sweep: Place | dict[Scale, Place] = Field(
-        description="sweep file, relative to this file; or one for each scale, with the same axes and as many values"
+        description="a file, relative to this one, or the name of a shipped sweep; or one for each scale, with the same axes and "
+        "as many values"
     )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
     table: TableConfig

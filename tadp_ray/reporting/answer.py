@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.load import experiment_name, load_experiment, load_sweep
+from tadp_ray.config.load import experiment_name, load_experiment, load_sweep, sweep_file
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PerImage
@@ -26,7 +26,7 @@ from tadp_ray.training.reporter import TRACEBACK
 def asked_table(file: Path, scale: Scale, settings: str, cells: Sequence[Cell]) -> TableSpec:
     """The table that an experiment file asks for at a scale, filled by cells of the given settings."""
     experiment = load_experiment(file)
-    sweep = load_sweep(file.parent / experiment.sweep_at(scale))
+    sweep = load_sweep(sweep_file(file, experiment, scale))
     # Another recipe than the experiment's may be of another scale; the table says what its cells are.
     return TableSpec.of(experiment, sweep, cells[0].scale, settings)
 

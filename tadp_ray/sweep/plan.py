@@ -12,9 +12,18 @@ from tadp_ray.config.cell import Cell, grid, recipe_at
 from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.known import known_metrics, unknown_metric
-from tadp_ray.config.load import experiment_name, load_experiment, load_recipe, load_recipe_values, load_sweep
+from tadp_ray.config.load import (
+    experiment_name,
+    load_experiment,
+    load_recipe,
+    load_recipe_values,
+    load_sweep,
+    recipe_file,
+    sweep_file,
+)
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
+from tadp_ray.config.shipped import shipped
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.data import class_names
@@ -122,23 +131,23 @@ def make_plan(
     if recipe is None:
         if scale not in experiment.recipes:
             raise ConfigError([f"{file}: recipes: none for --scale {scale}; it has {', '.join(experiment.recipes)}"])
-        recipe = file.parent / experiment.recipes[scale]
+        recipe = recipe_file(file, experiment, scale)
     if isinstance(experiment.sweep, dict) and scale not in experiment.sweep:
         raise ConfigError([f"{file}: sweep: none for --scale {scale}; it has {', '.join(experiment.sweep)}"])
-    sweep_file = file.parent / experiment.sweep_at(scale)
-    sweep = load_sweep(sweep_file)
+    axes_file = sweep_file(file, experiment, scale)
+    sweep = load_sweep(axes_file)
     idle = [key for key in sweep.keys if key.startswith("compute.")]
     if idle:
         raise ConfigError(
-            [f"{sweep_file}: axes: {idle[0]}: compute keys say where cells are trained, and none is an axis"]
+            [f"{axes_file}: axes: {idle[0]}: compute keys say where cells are trained, and none is an axis"]
         )
     inside = tuple(f"{key}." for key in sweep.keys)
     fixed = [text for text in overrides if f"{text.partition('=')[0].strip()}.".startswith(inside)]
     if fixed:
-        raise ConfigError([f"--set {fixed[0]}: {sweep_file} varies this key; choose among its values with --only"])
+        raise ConfigError([f"--set {fixed[0]}: {axes_file} varies this key; choose among its values with --only"])
     raw, origin = load_recipe_values(recipe, overrides)
     cells, hashed = [], {}
-    recipes = [recipe_at(raw, origin, sweep.changes(axes), sweep_file) for axes in grid(sweep)]
+    recipes = [recipe_at(raw, origin, sweep.changes(axes), axes_file) for axes in grid(sweep)]
     check_results(file, experiment, recipes)
     check_made(recipes, file.parent)
     for axes, found in zip(grid(sweep), recipes, strict=True):
@@ -182,7 +191,8 @@ def check_made(recipes: Sequence[Recipe], experiments: Path) -> None:
 
     Args:
         recipes: of the cells.
-        experiments: the folder that holds personalization/, whose NAME.yaml makes a folder of that name.
+        experiments: the folder that may hold personalization/, whose NAME.yaml makes a folder of that name; a shipped one does
+            where it does not.
 
     Raises:
         UserError: some are missing.
@@ -191,11 +201,18 @@ def check_made(recipes: Sequence[Recipe], experiments: Path) -> None:
     asked |= {(path, path.parent) for recipe in recipes if (path := recipe.model.embeddings)}
     missing = []
     for path, folder in sorted(asked):
-        maker = experiments / "personalization" / f"{folder.name}.yaml"
-        if not path.exists() and maker.is_file():
+        if not path.exists() and (maker := maker_of(folder.name, experiments)):
             missing.append(f"{path} is not there; make it: tadp-ray personalize {maker} --out {folder}")
     if missing := [*missing, *missing_stores(recipes)]:
         raise UserError("\n".join(missing))
+
+
+def maker_of(name: str, experiments: Path) -> Path | str | None:
+    """The personalization, by its file or by its shipped name, that makes a folder of this name."""
+    file = experiments / "personalization" / f"{name}.yaml"
+    if file.is_file():
+        return file
+    return name if name in shipped("personalizations") else None
 
 
 def oracle_line(which: str, sources: Iterable[str]) -> str:
