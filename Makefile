@@ -29,7 +29,7 @@ test-fast: setup-dev
 
 # Trains nothing. .pre-commit-config.yaml runs it before each commit.
 check: setup-dev
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/deptry .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/deptry . && $(BIN)/pyrefly check
 
 # What a sweep needs, and what tests and checks need besides.
 setup: .venv/installed
