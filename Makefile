@@ -29,7 +29,7 @@ test-fast: setup-dev
 
 # Trains nothing. .pre-commit-config.yaml runs it before each commit.
 check: setup-dev
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/deptry .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/deptry . && $(BIN)/pyrefly check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # What a sweep needs, and what tests and checks need besides.

@@ -32,7 +32,7 @@ def without_names(word: str) -> str:
     last, shown, done, place = word.rfind("@"), "", 0, word.find("://")
     while 0 <= place < last:
         start = place + 3
-        end = NAME.match(word, start).end()
+        end = end_of(NAME, word, start)
         # Enough of what stands before for the schemes that count.
         scheme = word[max(0, place - 9) : place]
         keyed = OBJECTS.search(scheme)
@@ -51,7 +51,13 @@ def without_parameters(word: str) -> str:
     while found:
         end = found.end()
         if SPOKEN.search(found[1]):
-            shown, done = f"{shown}{word[done:end]}***", VALUE.match(word, end).end()
+            shown, done = f"{shown}{word[done:end]}***", end_of(VALUE, word, end)
             end = done
         found = PARAMETER.search(word, end)
     return shown + word[done:]
+
+
+def end_of(pattern: re.Pattern[str], word: str, start: int) -> int:
+    """Where what a pattern takes of a word from `start` on ends; it may take nothing."""
+    found = pattern.match(word, start)
+    return found.end() if found else start

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tadp_ray.captions import forms
 from tadp_ray.errors import UserError
@@ -27,7 +28,7 @@ class CaptionStore:
     """
 
     captions: Mapping[str, tuple[str, ...]]
-    header: Mapping[str, object] = field(default_factory=dict)
+    header: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

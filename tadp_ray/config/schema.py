@@ -230,7 +230,10 @@ class Sweep(Vocabulary):
         changed: dict[str, JsonValue] = {}
         for axis, value in point.items():
             values = self.axes[axis]
-            changed |= filled(values[value], point) if isinstance(values, dict) else {axis: value}
+            if isinstance(values, dict):
+                changed |= {key: filled(inner, point) for key, inner in values[str(value)].items()}
+            else:
+                changed[axis] = value
         return changed
 
 

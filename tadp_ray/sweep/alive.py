@@ -55,7 +55,7 @@ def on_living_node() -> Iterator[None]:
             signal.pthread_kill(main, signal.SIGUSR2)
 
     left, told = False, float("-inf")
-    main, before = threading.main_thread().ident, signal.signal(signal.SIGUSR2, die)
+    main, before = threading.get_ident(), signal.signal(signal.SIGUSR2, die)
     try:
         with every(PERIOD, look, (RayError,)):
             yield

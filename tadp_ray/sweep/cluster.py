@@ -12,6 +12,7 @@ import ray
 from ray.autoscaler.sdk import request_resources
 
 from tadp_ray.config.compute import ComputeConfig
+from tadp_ray.config.personalization import PersonalCompute
 from tadp_ray.errors import UserError
 from tadp_ray.network import spare_proxy
 from tadp_ray.sweep.alive import on_living_node
@@ -118,7 +119,7 @@ def silent(address: str | None, error: OSError) -> UserError:
     return UserError(f"--address {address}: no Ray cluster answers there ({error}); start one, or leave it out")
 
 
-def share(compute: ComputeConfig) -> dict[str, float]:
+def share(compute: ComputeConfig | PersonalCompute) -> dict[str, float]:
     """What one training process reserves on its node."""
     return {"CPU": compute.cpus, **({"GPU": compute.gpus} if compute.gpus else {})}
 

@@ -70,7 +70,8 @@ def serve(store: Store, host: str, port: int) -> Iterator[tuple[str, subprocess.
         yield address, process
     finally:
         stop(process, signal.SIGTERM)
-        process.stdin.close()
+        if process.stdin:
+            process.stdin.close()
 
 
 def stop(process: subprocess.Popen[bytes], how: signal.Signals) -> None:

@@ -36,7 +36,7 @@ class Store:
     @property
     def database(self) -> Path | None:
         """The store's SQLite file, if it is one."""
-        return Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:///") else None
+        return sqlite_file(self.uri)
 
     def check(self) -> None:
         """See that the SQLite file is still the one that was opened: what is written to another is lost without a word.
@@ -86,7 +86,7 @@ def open_store(uri: str | None = None, *, make: bool = True) -> Store:
     # it tells in a line.
     for name, level in {"alembic": logging.WARNING, "mlflow.store.db.utils": logging.CRITICAL}.items():
         logging.getLogger(name).setLevel(level)
-    file = Store(uri, None).database
+    file = sqlite_file(uri)
     if file:
         prepare(file, make)
     try:
@@ -96,6 +96,11 @@ def open_store(uri: str | None = None, *, make: bool = True) -> Store:
     except (*LOST, StoreError, ImportError, ValueError) as error:
         raise UserError(f"MLflow at {masked(uri)} does not answer ({first_line(error)}): {mend}") from None
     return Store(uri, client, identity(file) if file else None)
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The SQLite file that an address names, if it names one."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
 def prepare(file: Path, make: bool) -> None:

@@ -109,11 +109,12 @@ def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
 
 def attach(store: Store, run_id: str, files: Sequence[Path]) -> None:
     """Show files (table, figures) on a sweep's page; they are on disk, so a store that takes none is only complained of."""
-    try:
-        for path in files:
+    for path in files:
+        try:
             store.client.log_artifact(run_id, str(path))
-    except StoreError as error:
-        to_console(f"MLflow at {store.shown} does not show {path.name} ({first_line(error)})")
+        except StoreError as error:
+            to_console(f"MLflow at {store.shown} does not show {path.name} ({first_line(error)})")
+            return
 
 
 def end_parent(store: Store, run_id: str, status: str) -> None:
