@@ -54,62 +54,62 @@ time.time = shifted
 Mend = Callable[[], object] | None
 
 
-def kill(sweep: Sweep, chance: random.Random, *names: str) -> None:
+def kill(sweep: Sweep, rng: random.Random, *names: str) -> None:
     """One process of the command, by chance."""
     if found := sweep.family(*names):
-        chance.choice(found).kill()
+        rng.choice(found).kill()
 
 
-def kill_trial(sweep: Sweep, chance: random.Random) -> Mend:
+def kill_trial(sweep: Sweep, rng: random.Random) -> Mend:
     """Without Ray Train a cell trains in Tune's trial; with it that process steers."""
-    return kill(sweep, chance, "ray::ImplicitF")
+    return kill(sweep, rng, "ray::ImplicitF")
 
 
-def kill_train_worker(sweep: Sweep, chance: random.Random) -> Mend:
-    return kill(sweep, chance, "ray::RayTrainWo")
+def kill_train_worker(sweep: Sweep, rng: random.Random) -> Mend:
+    return kill(sweep, rng, "ray::RayTrainWo")
 
 
-def kill_steering(sweep: Sweep, chance: random.Random) -> Mend:
-    return kill(sweep, chance, "ray::ImplicitF", "ray::TrainContr")
+def kill_steering(sweep: Sweep, rng: random.Random) -> Mend:
+    return kill(sweep, rng, "ray::ImplicitF", "ray::TrainContr")
 
 
-def kill_command(sweep: Sweep, chance: random.Random) -> Mend:
+def kill_command(sweep: Sweep, rng: random.Random) -> Mend:
     sweep.process.kill()
 
 
-def kill_node(sweep: Sweep, chance: random.Random) -> Mend:
+def kill_node(sweep: Sweep, rng: random.Random) -> Mend:
     """Its raylet and all that runs there; another node joins some seconds later."""
     nodes = sweep.scene
-    nodes.remove_node(chance.choice(sorted(nodes.worker_nodes, key=lambda node: node.unique_id)), allow_graceful=False)
-    time.sleep(chance.uniform(3, 10))
+    nodes.remove_node(rng.choice(sorted(nodes.worker_nodes, key=lambda node: node.unique_id)), allow_graceful=False)
+    time.sleep(rng.uniform(3, 10))
     nodes.add_node(wait=False)
 
 
-def kill_server(sweep: Sweep, chance: random.Random) -> Mend:
+def kill_server(sweep: Sweep, rng: random.Random) -> Mend:
     """MLflow's or PostgreSQL's; it is back after 30 s."""
     sweep.scene.kill()
     time.sleep(30)
     sweep.scene.start()
 
 
-def stand_still(sweep: Sweep, chance: random.Random) -> Mend:
-    worker = chance.choice(sweep.family("ray::ImplicitF"))
+def stand_still(sweep: Sweep, rng: random.Random) -> Mend:
+    worker = rng.choice(sweep.family("ray::ImplicitF"))
     worker.suspend()
     time.sleep(60)
     with suppress(psutil.NoSuchProcess):
         worker.resume()
 
 
-def fill_disk(sweep: Sweep, chance: random.Random) -> Mend:
+def fill_disk(sweep: Sweep, rng: random.Random) -> Mend:
     """Less room than a checkpoint needs, until the command has ended."""
     filler = sweep.folder / "runs/filler"
-    left = chance.randrange(20 * 2**20)
+    left = rng.randrange(20 * 2**20)
     with filler.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(filler.parent).free - left)
     return filler.unlink
 
 
-def tear_checkpoint(sweep: Sweep, chance: random.Random) -> Mend:
+def tear_checkpoint(sweep: Sweep, rng: random.Random) -> Mend:
     """The command is killed, and the newest checkpoint of a cell loses its end."""
 
     def twice() -> list[Path]:
@@ -123,12 +123,12 @@ def tear_checkpoint(sweep: Sweep, chance: random.Random) -> Mend:
     def tear() -> None:
         psutil.wait_procs(family, timeout=60)
         for path in twice():
-            os.truncate(path, chance.randrange(path.stat().st_size))
+            os.truncate(path, rng.randrange(path.stat().st_size))
 
     return tear
 
 
-def turn_clock(sweep: Sweep, chance: random.Random) -> Mend:
+def turn_clock(sweep: Sweep, rng: random.Random) -> Mend:
     """An hour ahead, or back behind where it was."""
     ahead = float(sweep.scene.read_text()) > 0
     draft = sweep.scene.with_suffix(".part")
@@ -136,14 +136,14 @@ def turn_clock(sweep: Sweep, chance: random.Random) -> Mend:
     draft.replace(sweep.scene)
 
 
-def command_twice(sweep: Sweep, chance: random.Random) -> Mend:
+def command_twice(sweep: Sweep, rng: random.Random) -> Mend:
     """The second one is refused."""
     second = copy.copy(sweep)
     second.start()
     second.end()
 
 
-def store_twice(sweep: Sweep, chance: random.Random) -> Mend:
+def store_twice(sweep: Sweep, rng: random.Random) -> Mend:
     """The same sweep from another folder, at the same time, into the same MLflow store."""
     other = Sweep(sweep.folder / "other", {})
     other.uri = sweep.uri
@@ -151,9 +151,9 @@ def store_twice(sweep: Sweep, chance: random.Random) -> Mend:
     sweep.others.append(other)
 
 
-def interrupt_twice(sweep: Sweep, chance: random.Random) -> Mend:
+def interrupt_twice(sweep: Sweep, rng: random.Random) -> Mend:
     """Ctrl-C, and again before the command has ended."""
-    for wait in (chance.uniform(0.2, 3), 0):
+    for wait in (rng.uniform(0.2, 3), 0):
         with suppress(ProcessLookupError):
             os.killpg(sweep.process.pid, signal.SIGINT)
         time.sleep(wait)
@@ -300,9 +300,9 @@ class Run:
     values: dict[str, set[tuple[int, int]]]
 
 
-def drive(fault: Fault, folder: Path, chance: random.Random) -> Run:
+def drive(fault: Fault, folder: Path, rng: random.Random) -> Run:
     """Start the same command until it has finished, and let the fault strike it meanwhile."""
-    sweep = Sweep(folder, {"compute.workers": fault.workers})
+    sweep = Sweep(folder, {"compute.num_train_workers": fault.workers})
     open_store(sweep.uri)
     with fault.stage(sweep):
         began, strikes, starts, code = time.monotonic(), 0, 0, None
@@ -310,8 +310,8 @@ def drive(fault: Fault, folder: Path, chance: random.Random) -> Run:
             sweep.start()
             starts += 1
             mends = []
-            while strikes < fault.times and sweep.trains_on(sweep.saved(), chance.uniform(0, 4)):
-                mends.append(fault.strike(sweep, chance))
+            while strikes < fault.times and sweep.trains_on(sweep.saved(), rng.uniform(0, 4)):
+                mends.append(fault.strike(sweep, rng))
                 strikes += 1
             code = sweep.end()
             for mend in filter(None, mends):

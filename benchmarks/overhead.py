@@ -26,7 +26,7 @@ from tadp_ray.models.weights import locate
 from tadp_ray.sweep.cluster import concurrency
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.tracking.journal_run import JournalRun
-from tadp_ray.tracking.source import cell_source
+from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.store import open_store
 from tadp_ray.tracking.sweep_run import parent
 from tadp_ray.training.reporter import Journal, final_metrics, read_journal
@@ -108,7 +108,7 @@ def telling(cells: Sequence[Cell], folder: Path) -> tuple[float, float]:
     sweep = parent(store, "again", "pocket", "key")
     writing = sending = 0.0
     for cell in (cell.at(folder / "again") for cell in cells):
-        shipped, run = 0.0, JournalRun(store, cell_source(sweep, cell))
+        shipped, run = 0.0, JournalRun(store, cell_run_spec(sweep, cell))
         with Journal(cell.folder, cell.fingerprint) as journal:
             for record in read_journal(cell.at(folder).folder):
                 began = time.monotonic()
@@ -116,7 +116,7 @@ def telling(cells: Sequence[Cell], folder: Path) -> tuple[float, float]:
                 writing += time.monotonic() - began
                 if record["time"] > shipped + PERIOD or record["type"] == "finished":
                     began, shipped = time.process_time(), record["time"]
-                    run.ship()
+                    run.sync()
                     sending += time.process_time() - began
     whole = sum(final_metrics(cell.folder, cell.fingerprint)["seconds"] for cell in cells)
     return writing / whole, sending / whole
@@ -148,7 +148,9 @@ def report(file: Path, folder: Path, changes: Sequence[str], at_once: int, plain
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", type=Path)
-    parser.add_argument("--workers", type=int, nargs="+", default=[0], help="values of compute.workers to measure")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[0], help="values of compute.num_train_workers to measure"
+    )
     parser.add_argument("--set", action="append", default=[], help="key=value, as for the sweep")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -159,7 +161,7 @@ def main() -> None:
         print(f"plain processes  {plainly:7.1f} s", flush=True)
         print(f"  {start_reads(plain)} read from disk at the starts of the cells, one after the other", flush=True)
         for workers in asked.workers:
-            changes = [*asked.set, f"compute.workers={workers}"]
+            changes = [*asked.set, f"compute.num_train_workers={workers}"]
             swept = report(asked.experiment, Path(folder) / f"workers{workers}", changes, at_once, plainly)
             same = swept == [final_metrics(cell.folder, cell.fingerprint)["miou"] for cell in plain]
             print(f"  the same mIoU in every digit: {'yes' if same else 'NO'}", flush=True)

@@ -35,9 +35,9 @@ SMALL = {
     "schedule.micro_batch": 1,
     "augment.crop": 128,
     "augment.stretch": 128,
-    "evaluation.every": 2,
-    "compute.workers": 0,
-    "compute.loaders": 0,
+    "evaluation.interval": 2,
+    "compute.num_train_workers": 0,
+    "compute.num_workers": 0,
 }
 
 
@@ -45,7 +45,7 @@ def make_weights(folder: Path, tokenizer: Path, vae: Path, side: int) -> Path:
     """A diffusers folder of the true configuration, whose U-Net means latents of this side."""
     if (folder / "unet").is_dir():
         return folder
-    made = stable_diffusion_15().forgetful(0)
+    made = stable_diffusion_15().reinitialized(0)
     shutil.copytree(tokenizer, folder / "tokenizer", dirs_exist_ok=True)
     shutil.copytree(vae, folder / "vae", dirs_exist_ok=True)
     made.text_encoder.save_pretrained(folder / "text_encoder")

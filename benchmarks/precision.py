@@ -25,7 +25,7 @@ def journal_of(recipe: Path, precision: str, steps: int, device: str, storage: s
         f"schedule.precision={precision}",
         f"schedule.iterations={steps}",
         f"schedule.warmup_iterations={steps // 5}",
-        f"evaluation.every={steps}",
+        f"evaluation.interval={steps}",
         f"compute.storage={storage}",
     ]
     (cell,) = plan_one(recipe, changes, seed=0).cells

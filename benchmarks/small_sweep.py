@@ -24,7 +24,7 @@ SMALL = {
     "data.val": 20,
     "schedule.iterations": STEPS,
     "schedule.batch_size": 4,
-    "evaluation.every": STEPS,
+    "evaluation.interval": STEPS,
     "compute.checkpoint_every": 5,
 }
 PATIENCE = 1200

@@ -35,7 +35,7 @@ def total(share: Tensor) -> Tensor:
 
 
 def collect(share: list[T]) -> list[T]:
-    """The items of all processes, none of them None, in the order of a list that was dealt out to them one by one."""
+    """Gather shards that were dealt round-robin, in the original order. No item may be None."""
     if world_size() == 1:
         return share
     shares: list = [None] * world_size()

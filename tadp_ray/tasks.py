@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tadp_ray.config.schema import Recipe
-from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
+from tadp_ray.config.vocabulary import LOWER_IS_BETTER, MAIN_METRIC
 from tadp_ray.data.sample import Sample
 from tadp_ray.data.transforms import Truth
 from tadp_ray.losses import cross_entropy_loss, focal_loss, silog_loss
@@ -51,11 +51,11 @@ class Task:
     """What of a sample's ground truth it needs."""
     target: Callable[[Sample], Any]
     """A sample's ground truth, as loss and metrics take it: a tensor (H, W), or boxes."""
-    enlarge: Callable[[Tensor, Size], Tensor]
+    upsample: Callable[[Tensor, Size], Tensor]
     """(output of the head (B, C, h, w), size) -> output of that size."""
     loss: Callable[[Any, Any], Tensor]
     """(output of the head, targets of the batch) -> scalar."""
-    share: Callable[[Tensor], Tensor] | None
+    probabilities: Callable[[Tensor], Tensor] | None
     """Output (1, C, H, W) of one pass over an image -> what may be averaged over passes; None: one pass, no windows."""
     predict: Callable[[Any], Any]
     """Averaged output of an image -> prediction (1, H, W), or a list of one set of boxes."""
@@ -63,12 +63,12 @@ class Task:
     """Class names -> an empty score."""
     main: str
     """The metric that a model is known by (MAIN_METRIC)."""
-    curves: tuple[str, ...]
+    logged_metrics: tuple[str, ...]
     """The metrics that are followed over training."""
 
     def better(self, value: float, than: float) -> bool:
         """Whether one main metric is better than another."""
-        return value < than if self.main in FALLING else value > than
+        return value < than if self.main in LOWER_IS_BETTER else value > than
 
 
 def task_of(recipe: Recipe) -> Task:
@@ -77,41 +77,41 @@ def task_of(recipe: Recipe) -> Task:
     match recipe.task:
         case "segmentation":
             # The published Pascal head enlarges its logits by 8 with aligned corners, mmseg's head without.
-            enlarge = partial(bilinear, align_corners=head.kind == "smp_fpn")
+            upsample = partial(bilinear, align_corners=head.kind == "smp_fpn")
             loss = focal_loss if head.loss == "focal" else cross_entropy_loss
             return Task(
                 truth="mask",
                 target=mask_of,
-                enlarge=enlarge,
-                loss=lambda logits, mask: loss(enlarge(logits, mask.shape[-2:]), mask),
-                share=lambda logits: logits.softmax(1),
+                upsample=upsample,
+                loss=lambda logits, mask: loss(upsample(logits, mask.shape[-2:]), mask),
+                probabilities=lambda logits: logits.softmax(1),
                 predict=lambda shares: shares.argmax(1),
                 metrics=SegmentationMetrics,
                 main=MAIN_METRIC["segmentation"],
-                curves=("miou", "accuracy"),
+                logged_metrics=("miou", "accuracy"),
             )
         case "depth":
             return Task(
                 truth="depth",
                 target=depth_of,
-                enlarge=bilinear,
+                upsample=bilinear,
                 loss=lambda depth, target: silog_loss(bilinear(depth, target.shape[-2:])[:, 0], target),
-                share=lambda depth: depth,
+                probabilities=lambda depth: depth,
                 predict=lambda depth: depth[:, 0],
                 metrics=partial(depth_metrics, max_depth=head.max_depth, eigen_crop=evaluation.eigen_crop),
                 main=MAIN_METRIC["depth"],
-                curves=("rmse", "abs_rel", "delta1"),
+                logged_metrics=("rmse", "abs_rel", "delta1"),
             )
     return Task(
         truth="boxes",
         target=boxes_of,
-        enlarge=bilinear,
+        upsample=bilinear,
         loss=lambda losses, _: sum(losses.values()),
-        share=None,
+        probabilities=None,
         predict=lambda found: found,
         metrics=DetectionMetrics,
         main=MAIN_METRIC["detection"],
-        curves=("ap50", "ap"),
+        logged_metrics=("ap50", "ap"),
     )
 
 

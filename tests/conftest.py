@@ -119,8 +119,8 @@ def store(empty_database: Path, tmp_path: Path) -> "Store":
 def swept(store: "Store", journals: JournalWriter, tmp_path: Path) -> Callable[[Path], None]:
     """Puts a sweep of an experiment into the store, the cells but the last one trained, with mIoU 10, 20, 30 ..."""
     from tadp_ray.sweep.plan import make_plan
+    from tadp_ray.tracking.run_spec import cell_run_spec
     from tadp_ray.tracking.sender import replay
-    from tadp_ray.tracking.source import cell_source
     from tadp_ray.tracking.sweep_run import parent, record_plan
 
     def sweep(file: Path) -> None:
@@ -132,7 +132,7 @@ def swept(store: "Store", journals: JournalWriter, tmp_path: Path) -> Callable[[
         run = parent(store, plan.name, plan.scale, plan.key)
         record_plan(store, run, plan.settings, plan.cells)
         for cell in plan.cells:
-            replay(store, cell_source(run, cell))
+            replay(store, cell_run_spec(run, cell))
 
     return sweep
 
@@ -198,8 +198,8 @@ TINY_RECIPE = """\
 data: {kind: scenes, train: 10, val: 5, size: 32}
 caption: {source: oracle}
 model: {weights: pocket, head: {channels: 16}}
-schedule: {iterations: 6, batch_size: 4, learning_rate: 1e-3, unet_scale: 1.0}
-evaluation: {every: 3}
+schedule: {iterations: 6, batch_size: 4, learning_rate: 1e-3, backbone_lr_mult: 1.0}
+evaluation: {interval: 3}
 compute: {checkpoint_every: 2}
 """
 TINY_EXPERIMENT = """\

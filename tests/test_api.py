@@ -20,14 +20,14 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.models.attention import reading_maps
 from tadp_ray.models.tadp import TADP
 from tadp_ray.sweep.plan import plan_recipe
+from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
-from tadp_ray.tracking.source import cell_source
 from tadp_ray.tracking.sweep_run import parent
 from tadp_ray.training.checkpoint import write_tensors
 from tadp_ray.training.predict import predict_cell
 from tadp_ray.training.reporter import MODEL
 from tadp_ray.training.run import build_model
-from tadp_ray.training.study import Study
+from tadp_ray.training.setup import TrainSetup
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = "a cat on grass"
@@ -72,18 +72,18 @@ def finished_run(store, journals, tmp_path: Path) -> Callable[..., tuple[str, Ce
             **groups,
         }
         (cell,) = plan_recipe(tadp_ray.build_recipe(**settings), "tiny", "tiny", "?", 0).cells
-        study = Study(cell.recipe, cell.seed)
+        setup = TrainSetup(cell.recipe, cell.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = build_model(study, CPU)
+            model = build_model(setup, CPU)
             # Large enough for several classes to win somewhere, and for boxes to be told.
             wide = model.head.roi_heads.box_predictor.cls_score if task == "detection" else model.head
             for parameter in wide.parameters():
                 torch.nn.init.normal_(parameter, std=2.0 if task == "detection" else 0.2)
         journals.start(cell)
-        journals.finish(cell, **{study.task.main: 7.5})
+        journals.finish(cell, **{setup.task.main: 7.5})
         write_tensors(cell.folder / MODEL, model.state_dict(), {"fingerprint": cell.fingerprint})
-        replay(store, cell_source(parent(store, "tiny", "pocket", "key"), cell))
+        replay(store, cell_run_spec(parent(store, "tiny", "pocket", "key"), cell))
         (run,) = store.client.search_runs(
             [store.experiment_id("tiny")], f"tags.`tadp.fingerprint` = '{cell.fingerprint}'"
         )
@@ -117,7 +117,7 @@ def test_every_public_name_is_there_and_no_other() -> None:
 
 @pytest.mark.parametrize("maps", ["none", "cross"])
 def test_features_are_those_that_the_training_model_gives_its_head(backbone: tadp_ray.Backbone, scene, maps) -> None:
-    groups = {**TINY, "model": {"maps": maps, "head": {"channels": 16}}}
+    groups = {**TINY, "model": {"attention_maps": maps, "head": {"channels": 16}}}
     recipe = tadp_ray.build_recipe(**groups)
     model = TADP(backbone.diffusion, 5, recipe.model, backbone.context_length).eval()
     latents, context = backbone.encode_image(scene), backbone.encode_prompt(PROMPT)
@@ -207,8 +207,8 @@ def test_what_does_not_fit_a_backbone_is_refused(backbone: tadp_ray.Backbone, sc
 def predict_whole(cell: Cell, folder: Path) -> tuple[str, str]:
     """Write what a cell predicts for its validation images; returns an image's id, and its prompt."""
     predict_cell(cell, cell.folder / MODEL, folder, CPU)
-    study = Study(cell.recipe, cell.seed)
-    return study.val.ids[1], study.val_prompts[study.val.ids[1]]
+    setup = TrainSetup(cell.recipe, cell.seed)
+    return setup.val.ids[1], setup.val_prompts[setup.val.ids[1]]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_prompts_that_do_not_fit_a_trained_cell_are_refused(finished_run, store,
 
 def test_a_cell_that_reads_views_of_one_size_refuses_others(finished_run, store, scene) -> None:
     model = tadp_ray.load_trained(
-        finished_run(model={**HEADS["segmentation"], "maps": "cross+self"})[0], tracking_uri=store.uri
+        finished_run(model={**HEADS["segmentation"], "attention_maps": "cross+self"})[0], tracking_uri=store.uri
     )
     assert model.predict(scene.image[:32, :32], PROMPT).mask.shape == (32, 32)
     with pytest.raises(tadp_ray.UserError, match="image of 64 x 64 pixels: .* cut or resize the image"):
@@ -372,7 +372,7 @@ def test_experiments_that_do_not_fit_are_refused(experiment: Path, tmp_path: Pat
 def test_a_recipe_in_python_is_the_recipe_of_its_file(file: Path) -> None:
     recipe = tadp_ray.build_recipe(file)
     assert tadp_ray.build_recipe(recipe) == recipe
-    changed = tadp_ray.build_recipe(recipe, evaluation={"every": 7})
+    changed = tadp_ray.build_recipe(recipe, evaluation={"interval": 7})
     assert changed == recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"every": 7})})
 
 

@@ -82,7 +82,7 @@ def test_the_paper_s_training_is_planned_without_its_data_and_weights() -> None:
     assert rows["VAE encoder"][1:] == ["1116.658", "0.000"]
     assert rows["U-Net"] == ["859508800", "803.179", "1603.311"]
     assert rows["unet"] == ["859309120", "1.60e-05"] and rows["head"][1] == "1.60e-04"
-    assert "one step of 16 images" in result.stdout and "decayed: all_but_norms" in result.stdout
+    assert "one step of 16 images" in result.stdout and "weight_decay_rule: all_but_norms" in result.stdout
 
 
 def test_class_embeddings_are_written_for_named_classes(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ from tadp_ray.losses import focal_loss, silog_loss
 
 
 @pytest.fixture
-def chance() -> torch.Generator:
+def rng() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def test_focal_loss_sums_over_classes_what_smp_now_averages(chance: torch.Generator) -> None:
+def test_focal_loss_sums_over_classes_what_smp_now_averages(rng: torch.Generator) -> None:
     """The published code ran with a release of segmentation-models-pytorch that summed; 0.6 averages."""
-    logits = 3 * torch.randn(2, 5, 32, 48, generator=chance)
-    mask = torch.randint(5, (2, 32, 48), generator=chance)
+    logits = 3 * torch.randn(2, 5, 32, 48, generator=rng)
+    mask = torch.randint(5, (2, 32, 48), generator=rng)
     mask[0, :20] = 255
     total = 0.0
     for label in range(5):
@@ -26,8 +26,8 @@ def test_focal_loss_sums_over_classes_what_smp_now_averages(chance: torch.Genera
     torch.testing.assert_close(loss, 5 * FocalLoss("multiclass", ignore_index=255)(logits, mask))
 
 
-def test_silog_loss_is_its_formula_over_the_pixels_of_the_whole_batch(chance: torch.Generator) -> None:
-    pred, target = 1 + 9 * torch.rand(2, 2, 6, 7, generator=chance)
+def test_silog_loss_is_its_formula_over_the_pixels_of_the_whole_batch(rng: torch.Generator) -> None:
+    pred, target = 1 + 9 * torch.rand(2, 2, 6, 7, generator=rng)
     target[0, :4] = 0
     error = (target.log() - pred.log())[target > 0].double()
     expected = ((error**2).mean() - 0.5 * error.mean() ** 2).sqrt()

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import tadp_ray
 from tadp_ray.cli import app
-from tadp_ray.cli.words import names_of
+from tadp_ray.cli.common import names_of
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.export import KINDS as VOCABULARIES
 from tadp_ray.config.load import (

@@ -80,12 +80,12 @@ def test_figure_s3_s_templates() -> None:
 
 def schedule_of(recipe: Recipe) -> dict[str, float]:
     """The numbers of a recipe that the tables print."""
-    keys = ("learning_rate", "batch_size", "weight_decay", "warmup_iterations", "unet_scale", "iterations")
+    keys = ("learning_rate", "batch_size", "weight_decay", "warmup_iterations", "backbone_lr_mult", "iterations")
     return {key: getattr(recipe.schedule, key) for key in keys}
 
 
-ADE = {"batch_size": CODE["ade_gpus_times_batch"], "unet_scale": CODE["ade_unet_scale"]}
-CROSS = {"weight_decay": CODE["cross_weight_decay"], "unet_scale": CODE["ade_unet_scale"]}
+ADE = {"batch_size": CODE["ade_gpus_times_batch"], "backbone_lr_mult": CODE["ade_unet_scale"]}
+CROSS = {"weight_decay": CODE["cross_weight_decay"], "backbone_lr_mult": CODE["ade_unet_scale"]}
 
 
 @pytest.mark.parametrize(
@@ -126,14 +126,14 @@ def test_recipes_of_epochs(name: str, table: dict, batch: int, images: int, scal
     recipe = load_recipe(FILES / f"recipes/{name}.yaml")
     own = schedule_of(recipe)
     assert (own["learning_rate"], own["weight_decay"]) == (table["learning_rate"], table["weight_decay"])
-    assert (own["batch_size"], own["unet_scale"]) == (batch, scale)
+    assert (own["batch_size"], own["backbone_lr_mult"]) == (batch, scale)
     assert own["iterations"] / table["epochs"] == pytest.approx(images / batch, abs=1)
     if "accumulation" in table:
         assert recipe.schedule.micro_batch == table["batch_size"] == own["batch_size"] / table["accumulation"]
 
 
 def test_nyuv2_falls_to_the_codes_lowest_rate() -> None:
-    assert load_recipe(FILES / "recipes/nyuv2.yaml").schedule.lowest == CODE["nyu_lowest"]
+    assert load_recipe(FILES / "recipes/nyuv2.yaml").schedule.min_lr == CODE["nyu_lowest"]
 
 
 @pytest.mark.parametrize("name", ["watercolor", "comic", "night"])

@@ -68,5 +68,5 @@ def test_the_pascal_head_s_logits_are_enlarged_with_aligned_corners(logits: torc
     )
     mask = torch.randint(3, (2, 32, 48), generator=torch.Generator().manual_seed(1))
     enlarged = torch.nn.UpsamplingBilinear2d(scale_factor=8)(logits)
-    torch.testing.assert_close(pascal.enlarge(logits, (32, 48)), enlarged)
+    torch.testing.assert_close(pascal.upsample(logits, (32, 48)), enlarged)
     torch.testing.assert_close(pascal.loss(logits, mask), F.cross_entropy(enlarged, mask))

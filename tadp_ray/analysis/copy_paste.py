@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from tadp_ray.analysis.attention import average, image_latents, read_layers
 from tadp_ray.analysis.finding import Claim, Outcome
 from tadp_ray.analysis.sheets import highest, overlay, show_scale, tallest
-from tadp_ray.analysis.shown import Thing, check_names, seen, shown
+from tadp_ray.analysis.shown import ShownObject, check_names, seen, shown
 from tadp_ray.config.analysis import CopyPaste
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.images import read_rgba
@@ -149,7 +149,7 @@ def words_for(config: CopyPaste, classes: tuple[str, ...]) -> Mapping[str, Seque
     return {name: [word for word, other in config.pairs.items() if other == name] for name in config.pairs.values()}
 
 
-def cut_out(donors: Sequence[tuple[np.ndarray, list[Thing]]], word: str, other: Thing) -> np.ndarray | None:
+def cut_out(donors: Sequence[tuple[np.ndarray, list[ShownObject]]], word: str, other: ShownObject) -> np.ndarray | None:
     """A thing of this name, half to twice as large as the other and whole in its picture: RGBA (h, w, 4)."""
     for image, things in donors:
         for thing in things:
@@ -160,7 +160,7 @@ def cut_out(donors: Sequence[tuple[np.ndarray, list[Thing]]], word: str, other: 
     return None
 
 
-def whole(thing: Thing) -> bool:
+def whole(thing: ShownObject) -> bool:
     """Whether a thing is one piece and touches no edge of its picture."""
     at_edge = thing.region[[0, -1]].any() or thing.region[:, [0, -1]].any()
     return not at_edge and cv2.connectedComponents(thing.region.astype(np.uint8))[0] == 2
@@ -178,7 +178,7 @@ def read_cutout(path: Path) -> np.ndarray:
     return found
 
 
-def scaled(cut: np.ndarray, other: Thing) -> np.ndarray:
+def scaled(cut: np.ndarray, other: ShownObject) -> np.ndarray:
     """A cut-out as large as another thing."""
     ratio = np.sqrt(other.region.sum() / (cut[..., 3] > 127).sum())
     sides = [max(1, round(side * ratio)) for side in cut.shape[:2]]
@@ -186,7 +186,7 @@ def scaled(cut: np.ndarray, other: Thing) -> np.ndarray:
 
 
 def paste(
-    image: np.ndarray, cut: np.ndarray, things: Sequence[Thing], other: Thing
+    image: np.ndarray, cut: np.ndarray, things: Sequence[ShownObject], other: ShownObject
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """The picture with a cut-out where it covers least, on the ground that its look-alike stands on, and its pixels.
 

@@ -36,9 +36,9 @@ def off_target(config: OffTarget, found: Sequence[Trained], device: torch.device
     alike, present, every, seeds = {}, [], [], []
     for one in found:
         segmenter = load_segmenter(one, device)
-        classes = segmenter.study.val.classes
+        classes = segmenter.setup.val.classes
         alike = look_alikes(classes, config.groups)
-        told = segmenter.study.recipe.caption.include_background
+        told = segmenter.setup.recipe.caption.include_background
         all_names = CaptionConfig(source="class_names", include_background=told)
         matrices = [confusion(segmenter, caption) for caption in (None, all_names)]
         seeds.append(compared(classes, alike, *matrices))
@@ -56,12 +56,12 @@ def off_target(config: OffTarget, found: Sequence[Trained], device: torch.device
 
 def confusion(segmenter: Segmenter, caption: CaptionConfig | None) -> tuple[torch.Tensor, torch.Tensor, float]:
     """Summed softmax scores (true class, class) in float64, pixels of each true class, and mIoU in percent."""
-    study = segmenter.study
-    count = len(study.val.classes)
-    sums, score = torch.zeros(count, count, dtype=torch.float64), SegmentationMetrics(study.val.classes)
+    setup = segmenter.setup
+    count = len(setup.val.classes)
+    sums, score = torch.zeros(count, count, dtype=torch.float64), SegmentationMetrics(setup.val.classes)
     pixels = torch.zeros(count, dtype=torch.float64)
     for index, shares in segmenter.shares(caption):
-        wanted = truth(study, index)
+        wanted = truth(setup, index)
         score.accumulate(shares.argmax(0)[None].cpu(), wanted)
         valid = wanted[0] != IGNORE
         labels = wanted[0][valid]

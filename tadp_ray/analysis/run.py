@@ -7,7 +7,7 @@ import torch
 from pydantic import JsonValue
 
 from tadp_ray.analysis.copy_paste import copy_paste
-from tadp_ray.analysis.end_marks import end_marks
+from tadp_ray.analysis.eos_tokens import end_marks
 from tadp_ray.analysis.finding import Outcome, Trained
 from tadp_ray.analysis.off_target import off_target
 from tadp_ray.analysis.trained import ready
@@ -16,7 +16,7 @@ from tadp_ray.analysis.varied import check_pictures
 from tadp_ray.config.analysis import Analysis, CopyPaste, EndMarks, OffTarget, Variation
 from tadp_ray.config.schema import Recipe
 from tadp_ray.models.diffusion import Diffusion
-from tadp_ray.training.study import frozen_diffusion
+from tadp_ray.training.setup import frozen_diffusion
 
 
 def asked(analysis: Analysis, recipe: Recipe) -> dict[str, Mapping[str, JsonValue]]:

@@ -19,7 +19,7 @@ HELD_OUT = 2_000_000
 
 
 @dataclass(frozen=True)
-class Thing:
+class ShownObject:
     """Something in a picture."""
 
     name: str
@@ -40,7 +40,7 @@ def shown(recipe: Recipe, seed: int, count: int) -> Dataset:
     return open_dataset(recipe.data, "val")
 
 
-def seen(dataset: Dataset, index: int, diffusion: Diffusion) -> tuple[np.ndarray, list[Thing]]:
+def seen(dataset: Dataset, index: int, diffusion: Diffusion) -> tuple[np.ndarray, list[ShownObject]]:
     """A picture at a size that the model is used to, and what is in it, the largest first.
 
     A scene's things are told apart one by one; a label map knows classes alone.
@@ -48,7 +48,7 @@ def seen(dataset: Dataset, index: int, diffusion: Diffusion) -> tuple[np.ndarray
     sample = dataset[index]
     image = fitted(sample.image, diffusion.side, diffusion.multiple)
     things = [
-        Thing(name, cv2.resize(region.astype(np.uint8), image.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0)
+        ShownObject(name, cv2.resize(region.astype(np.uint8), image.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0)
         for name, region in regions(sample, dataset.classes)
     ]
     return image, sorted((thing for thing in things if thing.region.any()), key=lambda thing: -thing.region.sum())

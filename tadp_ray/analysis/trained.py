@@ -13,7 +13,7 @@ from tadp_ray.models.tadp import TADP
 from tadp_ray.training.evaluate import outputs, passes
 from tadp_ray.training.predict import load_trained
 from tadp_ray.training.reporter import MODEL
-from tadp_ray.training.study import Study
+from tadp_ray.training.setup import TrainSetup
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,19 @@ class Segmenter:
     """A trained segmentation model in evaluation mode."""
 
     model: TADP
-    study: Study
+    setup: TrainSetup
     latents: Mapping[str, Tensor]
     device: torch.device
 
     def shares(self, caption: CaptionConfig | None = None) -> Iterator[tuple[int, Tensor]]:
         """(index, softmax scores (C, H, W)) of every validation image, told its own prompt or another caption's."""
-        study = self.study
+        setup = self.setup
         if caption is not None:
-            study = Study(study.recipe.model_copy(update={"caption": caption}), study.seed)
-        several = len(passes(study.recipe.evaluation)) > 1
-        indices = range(len(study.val))
-        for index, output in outputs(self.model, study, self.latents, indices, self.device):
-            yield index, (output if several else study.task.share(output))[0]
+            setup = TrainSetup(setup.recipe.model_copy(update={"caption": caption}), setup.seed)
+        several = len(passes(setup.recipe.evaluation)) > 1
+        indices = range(len(setup.val))
+        for index, output in outputs(self.model, setup, self.latents, indices, self.device):
+            yield index, (output if several else setup.task.probabilities(output))[0]
 
 
 def ready(found: Sequence[Trained]) -> Sequence[Trained]:

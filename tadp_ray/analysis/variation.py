@@ -26,7 +26,7 @@ from tadp_ray.models.weights import locate
 from tadp_ray.pictures.files import write_both
 from tadp_ray.pocket.autoencoder import as_pixels
 from tadp_ray.pocket.gate import load_classifier
-from tadp_ray.training.chance import generator
+from tadp_ray.training.rng import generator
 
 BATCH = 8
 PROMPTS = ("all class names", "a caption")
@@ -82,7 +82,7 @@ def judge_of(recipe: Recipe, diffusion: Diffusion, judges: Sequence[Trained]) ->
 
         return classify, THINGS
     segmenter = load_segmenter(judges[0], diffusion.vae.device)
-    context = segmenter.study.contexts([""])
+    context = segmenter.setup.contexts([""])
 
     @torch.no_grad()
     def segment(pictures: np.ndarray) -> np.ndarray:
@@ -93,7 +93,7 @@ def judge_of(recipe: Recipe, diffusion: Diffusion, judges: Sequence[Trained]) ->
         logits = segmenter.model(latents, context.to(segmenter.device).expand(len(pictures), -1, -1))
         return logits.softmax(1).mean(dim=(2, 3)).cpu().numpy()
 
-    return segment, segmenter.study.val.classes
+    return segment, segmenter.setup.val.classes
 
 
 def judged(judge: Judge, pictures: Sequence[np.ndarray]) -> np.ndarray:

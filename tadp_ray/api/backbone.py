@@ -15,7 +15,7 @@ from tadp_ray.models.backbone import feature_channels, unet_features
 from tadp_ray.models.conditioning import encode_prompts
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.models.text import check_length, words_in
-from tadp_ray.training.study import open_diffusion
+from tadp_ray.training.setup import open_diffusion
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,6 @@ def check_recipe(recipe: Recipe, seed: int = 0) -> None:
     Raises:
         UserError: data, captions or sizes that do not fit; the message names them and the mend.
     """
-    from tadp_ray.training.study import Study
+    from tadp_ray.training.setup import TrainSetup
 
-    Study(recipe, seed).check()
+    TrainSetup(recipe, seed).check()

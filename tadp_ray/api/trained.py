@@ -28,7 +28,7 @@ from tadp_ray.training.any_image import given_prompt, predict_image
 from tadp_ray.training.digests import differing, model_digests
 from tadp_ray.training.pictures import draw_prediction
 from tadp_ray.training.predict import entries, read_weights, save, save_map, trained_model
-from tadp_ray.training.study import Study
+from tadp_ray.training.setup import TrainSetup
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,14 @@ class TrainedModel:
         return self.cell.recipe.task
 
     @property
-    def study(self) -> Study:
+    def setup(self) -> TrainSetup:
         """The cell's data, prompts and frozen model, opened as they are asked for."""
-        return Study(self.cell.recipe, self.cell.seed)
+        return TrainSetup(self.cell.recipe, self.cell.seed)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names by class index."""
-        return self.study.classes
+        return self.setup.classes
 
     def predict(
         self, image: AnyPicture, prompt: str | Sequence[str], *, image_id: str | None = None, truncate: bool = False
@@ -141,8 +141,8 @@ class TrainedModel:
         if image_id is None:
             image_id = image.id if isinstance(image, Sample) else ""
         pixels = read_image(image)
-        told = given_prompt(self.study, prompt, truncate)
-        found = predict_image(self.model, self.study, Sample(image_id, pixels), told, self.device)
+        told = given_prompt(self.setup, prompt, truncate)
+        found = predict_image(self.model, self.setup, Sample(image_id, pixels), told, self.device)
         return prediction_of(pixels, told, self.classes, found)
 
 
@@ -189,4 +189,6 @@ def open_cell(cell: Cell, weights: Path, run_id: str, device: torch.device) -> T
     tensors = read_weights(cell, weights)
     if changed := differing(model_digests(cell.recipe), cell.digests):
         raise UserError(f"run {run_id}: its {', '.join(changed)} changed since it was trained; train the cell anew")
-    return TrainedModel(run_id, cell, trained_model(Study(cell.recipe, cell.seed), weights, tensors, device), device)
+    return TrainedModel(
+        run_id, cell, trained_model(TrainSetup(cell.recipe, cell.seed), weights, tensors, device), device
+    )

@@ -113,7 +113,7 @@ def exact(classes: Sequence[str], synonyms: Mapping[str, Sequence[str]] | None =
 def similar(
     texts: Iterable[str], classes: Sequence[str], similarity: Similarity, threshold: float = THRESHOLD
 ) -> Match:
-    """A word says every name that it is near enough to, and a run of n words every such name of n words.
+    """A word matches every class above the threshold; a run of n words matches class names of n words.
 
     Args:
         texts: all that will be matched, so that each distinct word is encoded once.

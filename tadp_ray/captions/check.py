@@ -99,7 +99,7 @@ def foreign_names(store: CaptionStore, classes: Collection[str] | None) -> list[
     ]
 
 
-def told(report: dict[str, Any]) -> Iterator[str]:
+def report_lines(report: dict[str, Any]) -> Iterator[str]:
     """A report of `check`, and by which `tokenizer`, as lines to read."""
     yield f"{report['store']}: {report['captions']:,} captions of {report['images']:,} images"
     if surplus := report["surplus"]:

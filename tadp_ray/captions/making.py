@@ -53,9 +53,9 @@ def images_of(store: Path, recipe: Recipe) -> list[list[str]]:
     if isinstance(data, FolderData):
         splits = [data.val] if scored_alone else [data.train] if trained_alone else [data.train, data.val]
         return [[f"{glob.escape(str(data.root))}/{split.images}"] for split in splits]
-    if data.target is None:
+    if data.target_domain is None:
         split = ["--split", "val"] if scored_alone else ["--split", "train"] if trained_alone else []
         return [[data.kind, "--root", str(data.root), *split]]
-    target = [data.target.kind, "--root", str(data.target.root)]
+    target = [data.target_domain.kind, "--root", str(data.target_domain.root)]
     learned = [data.kind, "--root", str(data.root)]
     return [target] if scored_alone else [learned] if trained_alone else [learned, target]

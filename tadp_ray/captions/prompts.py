@@ -110,7 +110,7 @@ def make_prompts(
             said, by_id = dict.fromkeys(present, classes), dict.fromkeys(present, between.join(classes))
         case "sentence":
             by_id = dict.fromkeys(present, caption.sentence)
-            said = heard(by_id, classes)
+            said = mentioned_classes(by_id, classes)
         case "oracle" | "template":
             said = degrade(
                 present,
@@ -141,7 +141,7 @@ def make_prompts(
             store = read_store(caption.store)
             store.check(present)
             by_id = {image_id: store.captions[image_id][0] for image_id in present}
-            said = heard(by_id, classes)
+            said = mentioned_classes(by_id, classes)
         case _:
             raise AssertionError(f"the schema let caption.source {caption.source!r} through")
     if caption.shuffle and caption.source in ("store", "template"):
@@ -159,7 +159,7 @@ def foreground(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name != BACKGROUND)
 
 
-def heard(texts: Mapping[str, str], classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def mentioned_classes(texts: Mapping[str, str], classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """The class names that texts say, as far as they are known by exact words and everyday synonyms."""
     match = exact(classes, everyday(classes))
     known = {text: match(text) for text in set(texts.values())}

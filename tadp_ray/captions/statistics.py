@@ -52,7 +52,7 @@ def spread(values: Collection[int]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "median": middle, "p95": high, "min": min(values), "max": max(values)}
 
 
-def told(found: dict[str, Any]) -> Iterator[str]:
+def report_lines(found: dict[str, Any]) -> Iterator[str]:
     """`statistics`, and by which `tokenizer`, as lines to read."""
     yield "{captions:,} captions of {images:,} images, {distinct:,} of them distinct, {repeated:,} repeated".format(
         **found

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from tadp_ray.cli import analyze, caption, data, files, personalize, picture, pocket, score, sweeps, tracking
-from tadp_ray.cli.words import Commands, say
+from tadp_ray.cli.common import Commands, say
 
 
 class AtHome(TyperGroup):

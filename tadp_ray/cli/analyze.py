@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.words import ChangesOption, Commands, TrackingOption, names_of, say, told
+from tadp_ray.cli.common import ChangesOption, Commands, TrackingOption, exit_on_user_error, names_of, say
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 
@@ -36,7 +36,7 @@ def attention(
     an even map; from 0.998 on a map says nothing, and its word is greyed. With --mask: is the highest place on the thing, and
     the average precision of the map as a score of its pixels.
     """
-    with told():
+    with exit_on_user_error():
         from tadp_ray.analysis.attention import attend, read_truth
         from tadp_ray.analysis.sheets import attention_sheet
         from tadp_ray.data.images import read_image
@@ -44,7 +44,7 @@ def attention(
         from tadp_ray.models.text import words_in
         from tadp_ray.pictures.files import write_both
         from tadp_ray.training.checkpoint import write_tensors
-        from tadp_ray.training.study import frozen_diffusion
+        from tadp_ray.training.setup import frozen_diffusion
 
         picture = read_image(image)
         truths = {}
@@ -89,7 +89,7 @@ def run(
 
     Trained models that it needs are found in MLflow, whichever sweep trained them; what trains a missing one is said.
     """
-    with told():
+    with exit_on_user_error():
         import os
         import shlex
         import sys
@@ -130,7 +130,7 @@ def run(
             "figure_of_paper": analysis.figure,
             "command": shlex.join(["tadp-ray", *map(masked, sys.argv[1:])]),
             "settings": settings,
-            **outcome.told,
+            **outcome.exit_on_user_error,
         }
         keep_finding(store, storage / name, facts, outcome.pictures)
         width = max(map(len, outcome.numbers))

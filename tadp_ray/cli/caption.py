@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from tadp_ray.cli import stores
-from tadp_ray.cli.words import Commands, parse_classes, say, told
+from tadp_ray.cli.common import Commands, exit_on_user_error, parse_classes, say
 from tadp_ray.errors import UserError
 
 app = Commands(help="Texts for images, and what a text encoder makes of them.", no_args_is_help=True)
@@ -24,7 +24,7 @@ def class_embeddings(
     ] = False,
 ) -> None:
     """One vector a class: the text encoder's state at the end mark, averaged over 80 sentences around the name."""
-    with told():
+    with exit_on_user_error():
         from rich.progress import track
 
         from tadp_ray.captions.templates import SINGLE, TEMPLATES
@@ -70,8 +70,8 @@ def blip(
     ] = None,
 ) -> None:
     """Describe every image of a data set in words; can be stopped and repeated, captioned images are skipped."""
-    with told():
-        from tadp_ray.data.given import find_photographs
+    with exit_on_user_error():
+        from tadp_ray.data.inputs import find_photographs
         from tadp_ray.models.captioner import CaptionerSettings
         from tadp_ray.sweep.captioning import Actors, caption_photographs
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.words import Commands, say, told
+from tadp_ray.cli.common import Commands, exit_on_user_error, say
 
 app = Commands(help="The paper's data sets: what goes where, and whether it is there.", no_args_is_help=True)
 
@@ -15,7 +15,7 @@ def list_data(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything known of each, for programs.")] = False,
 ) -> None:
     """Name the paper's data sets."""
-    with told():
+    with exit_on_user_error():
         import json
 
         from tadp_ray.data import PUBLISHED
@@ -34,16 +34,15 @@ def check_data(
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer for programs.")] = False,
 ) -> None:
     """Tell what a data set is and what goes where; with --root, open every file there and list all that is wrong."""
-    with told():
+    with exit_on_user_error():
         import json
 
-        from tadp_ray.data.check import check, described, facts
-        from tadp_ray.data.check import told as lines
+        from tadp_ray.data.check import check, described, facts, report_lines
 
         answer = facts(name) if root is None else check(name, root)
         if as_json:
             print(json.dumps(answer, indent=1))
-        for line in () if as_json else described(name) if root is None else lines(answer):
+        for line in () if as_json else described(name) if root is None else report_lines(answer):
             say(line)
         if answer.get("problems"):
             raise typer.Exit(1)

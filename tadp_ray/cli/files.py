@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.words import say, told
+from tadp_ray.cli.common import exit_on_user_error, say
 from tadp_ray.config.errors import nearest
-from tadp_ray.config.shipped import KINDS, copied, find, shipped
-from tadp_ray.config.shipped import told as told_of
+from tadp_ray.config.shipped import KINDS, copied, find, shipped, summary
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 
@@ -30,12 +29,12 @@ def ls(
     ] = None,
 ) -> None:
     """List what is shipped, by names that commands take from any folder: what it asks or is, and where the paper does."""
-    with told():
+    with exit_on_user_error():
         if kind is not None and kind not in KINDS:
             raise UserError(f"{kind}: no kind of shipped file; {nearest(kind, list(KINDS))}")
         for number, one in enumerate(KINDS if kind is None else [kind]):
             say("\n" * bool(number) + f"{one} ({KINDS[one].command})", style="bold")
-            rows = [(name, *told_of(one, file)) for name, file in shipped(one).items()]
+            rows = [(name, *summary(one, file)) for name, file in shipped(one).items()]
             names, papers = (max(len(row[column]) for row in rows) for column in (0, 2))
             for name, said, paper in rows:
                 say(f"  {name:<{names}}  " + (f"{paper:<{papers}}  " if papers else "") + said)
@@ -49,7 +48,7 @@ def cp(
     out: Annotated[Path, typer.Argument(help="File to write, e.g. my.yaml.")],
 ) -> None:
     """Copy a shipped file to be edited. The copy names the shipped recipes and sweeps that it builds on, wherever it lies."""
-    with told():
+    with exit_on_user_error():
         kind, file = find(name)
         if out.suffix != ".yaml":
             raise UserError(f"{out}: expected the name of a file that ends in .yaml")

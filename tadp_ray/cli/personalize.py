@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.words import AddressOption, ChangesOption, TrackingOption, console, names_of, say, told
+from tadp_ray.cli.common import AddressOption, ChangesOption, TrackingOption, console, exit_on_user_error, names_of, say
 
 
 def personalize(
@@ -35,7 +35,7 @@ def personalize(
     A training recipe names the result: model.embeddings (the word's file) or model.weights (the tuned model's folder), and
     caption.modifiers that say it. Can be stopped and repeated: the same command goes on from the last checkpoint.
     """
-    with told():
+    with exit_on_user_error():
         from tadp_ray.config.load import load_personalization
         from tadp_ray.config.shipped import file_of
         from tadp_ray.personalization.run import make_job

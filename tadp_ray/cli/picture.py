@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tadp_ray.cli.common import Commands, KeepOption, exit_on_user_error, parse_classes, say
 from tadp_ray.cli.score import ClassesOption, EigenCropOption, FarthestOption, IgnoreOption, TargetsOption, UnitsOption
-from tadp_ray.cli.words import Commands, KeepOption, parse_classes, say, told
 from tadp_ray.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def picture_segmentation(
     tracking_uri: KeepOption = None,
 ) -> None:
     """Label maps, with the names of their regions; frames show where correct pixels differ most."""
-    with told():
+    with exit_on_user_error():
         from tadp_ray.pictures.contest import segmentation_contest as run
 
         folders, names = parse_systems(systems), parse_classes(classes)
@@ -66,7 +66,7 @@ def picture_depth(
     tracking_uri: KeepOption = None,
 ) -> None:
     """Depth maps with their scale in metres; frames show where squared errors differ most."""
-    with told():
+    with exit_on_user_error():
         from tadp_ray.pictures.contest import depth_contest as run
 
         folders = parse_systems(systems)
@@ -97,7 +97,7 @@ def picture_detection(
     tracking_uri: KeepOption = None,
 ) -> None:
     """Boxes with classes and scores of at least one half."""
-    with told():
+    with exit_on_user_error():
         from tadp_ray.pictures.contest import detection_contest as run
 
         draw(run(parse_systems(systems), targets, images, parse_classes(classes), listed), out, count, tracking_uri)

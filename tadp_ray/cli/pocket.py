@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tadp_ray.cli.words import Commands, KeepOption, TrackingOption, say, told
+from tadp_ray.cli.common import Commands, KeepOption, TrackingOption, exit_on_user_error, say
 
 app = Commands(help="The pocket world and its Stable Diffusion.", no_args_is_help=True)
 
@@ -29,7 +29,7 @@ def pretrain(
     Prints as it goes how much worse wrong captions are than right ones, and writes a usable model at each such gate. Can
     be stopped and repeated: the same command goes on from the last checkpoint, with the same losses.
     """
-    with told():
+    with exit_on_user_error():
         from tadp_ray.config.pretraining import Pretraining
         from tadp_ray.pocket.card import write_card
         from tadp_ray.pocket.pretrain import WORK
@@ -62,7 +62,7 @@ def measure(
     folder: Annotated[Path, typer.Argument(help="A folder from `pocket pretrain`.")],
 ) -> None:
     """Do words mean anything to the model? Wrong captions, attention maps, and what it draws."""
-    with told():
+    with exit_on_user_error():
         import torch
 
         from tadp_ray.pocket.gate import measure as run
@@ -78,7 +78,7 @@ def style(
 
     Prints how often it prefers what is drawn with the look, and writes style.png into each folder.
     """
-    with told():
+    with exit_on_user_error():
         from tadp_ray.pocket.style import measure_style
 
         columns = "{:>12}{:>12}{:>14}{:>10}{:>8}   {}"
@@ -104,7 +104,7 @@ def report(
 
     What words buy when it is trained for a task is told by `tadp-ray report`.
     """
-    with told():
+    with exit_on_user_error():
         from tadp_ray.files import write_json, write_text
         from tadp_ray.models.weights import locate
         from tadp_ray.pocket.report import AIMS, write_gate
@@ -138,7 +138,7 @@ def show(
     seed: Annotated[int, typer.Option(min=0, help="Which world.")] = 0,
 ) -> None:
     """Draw a contact sheet of scenes: in every style, with boxes, mask and depth."""
-    with told():
+    with exit_on_user_error():
         from PIL import Image
 
         from tadp_ray.data.scenes import Scenes

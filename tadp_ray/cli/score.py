@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.words import Commands, JSONOption, console, parse_classes, told
+from tadp_ray.cli.common import Commands, JSONOption, console, exit_on_user_error, parse_classes
 
 app = Commands(
     help="Score predictions in files against targets in files, whoever made them. Every file is checked, and all that is "
@@ -40,7 +40,7 @@ def score_segmentation(
 
     Label maps are PNG of one channel, grey or palette, whose values are class numbers.
     """
-    with told():
+    with exit_on_user_error():
         from tadp_ray.scoring import score_segmentation as run
 
         show_scores(run(predictions, targets, parse_classes(classes), ignore or [255], reduce_zero_label), as_json)
@@ -60,7 +60,7 @@ def score_depth(
 
     Depth maps are PNG of 16 bits, or .npy; 0 in a target is no reading.
     """
-    with told():
+    with exit_on_user_error():
         from tadp_ray.scoring import score_depth as run
 
         show_scores(run(predictions, targets, prediction_scale, target_scale, max_depth, eigen_crop), as_json)
@@ -85,7 +85,7 @@ def score_detection(
 
     VOC keeps the annotations of all splits in one folder: give the split's list by --images.
     """
-    with told():
+    with exit_on_user_error():
         from tadp_ray.scoring import score_detection as run
 
         show_scores(run(predictions, targets, parse_classes(classes), images), as_json)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadp_ray.cli.words import Commands, JSONOption, console, parse_classes, say, told
+from tadp_ray.cli.common import Commands, JSONOption, console, exit_on_user_error, parse_classes, say
 from tadp_ray.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def import_captions(
 
     Given images, its keys become their ids, and what belongs to none of them is left out.
     """
-    with told():
-        from tadp_ray.captions.imported import import_store
+    with exit_on_user_error():
+        from tadp_ray.captions.convert import import_store
 
         store = import_store(file, pictures(data, root, split, images))
         store.write(out)
@@ -75,7 +75,7 @@ def oracle(
     ] = False,
 ) -> None:
     """Caption each image with the names of the classes that it shows."""
-    with told():
+    with exit_on_user_error():
         from tadp_ray.captions.oracle import oracle_store
         from tadp_ray.captions.prompts import foreground
 
@@ -103,7 +103,7 @@ def degrade(
     weights: WeightsOption = "pocket",
 ) -> None:
     """Leave true names out of oracle captions and put false ones in, to a precision and recall (Table S2)."""
-    with told():
+    with exit_on_user_error():
         from tadp_ray.captions.oracle import degraded_store
         from tadp_ray.captions.store import read_store
 
@@ -136,7 +136,7 @@ def show(
     ids: Annotated[list[str] | None, typer.Option("--id", help="Or this image; may be repeated.")] = None,
 ) -> None:
     """Show examples: in the terminal, or with --out beside their pictures."""
-    with told():
+    with exit_on_user_error():
         from tadp_ray.captions.store import read_store
         from tadp_ray.pictures.captioned import draw_captions, spread_over
 
@@ -158,13 +158,12 @@ def show(
 @app.command()
 def stats(store: StoreArgument, weights: WeightsOption = "pocket", as_json: JSONOption = False) -> None:
     """Count captions, words, tokens against what the text encoder reads, and repetitions."""
-    with told():
-        from tadp_ray.captions.statistics import statistics
-        from tadp_ray.captions.statistics import told as lines
+    with exit_on_user_error():
+        from tadp_ray.captions.statistics import report_lines, statistics
         from tadp_ray.captions.store import read_store
 
         found = statistics(read_store(store), *counter(weights)) | {"tokenizer": weights}
-        answer(found, lines(found), as_json)
+        answer(found, report_lines(found), as_json)
 
 
 @app.command()
@@ -182,14 +181,14 @@ def check(
     Images without a caption, captions that are empty, hold control characters or are cut off by the text encoder, names
     that are no classes, and what is broken in the file. Captions of further images are told of, and no fault.
     """
-    with told():
+    with exit_on_user_error():
         from tadp_ray.captions.check import check as run
-        from tadp_ray.captions.check import told as lines
+        from tadp_ray.captions.check import report_lines
         from tadp_ray.data.check import find
 
         classes = find(data).classes if data else None
         found = run(store, *counter(weights), pictures(data, root, split, images), classes) | {"tokenizer": weights}
-        answer(found, lines(found), as_json)
+        answer(found, report_lines(found), as_json)
         if found["problems"]:
             raise typer.Exit(1)
 
@@ -197,7 +196,7 @@ def check(
 @app.command()
 def diff(one: StoreArgument, other: StoreArgument, as_json: JSONOption = False) -> None:
     """Tell in which images and captions two stores differ; the exit code is 1 if they do."""
-    with told():
+    with exit_on_user_error():
         from tadp_ray.captions.statistics import difference, told_apart
         from tadp_ray.captions.store import read_store
 
@@ -233,7 +232,7 @@ def align(
 
     Of an image's captions the first one counts, as in training. --json gives the figures of each image too.
     """
-    with told():
+    with exit_on_user_error():
         from tadp_ray.captions.alignment import align as run
         from tadp_ray.captions.oracle import names_of
         from tadp_ray.captions.store import read_store
@@ -323,7 +322,7 @@ def truth(
         UserError: neither is named in full, or both are.
     """
     from tadp_ray.data.check import find
-    from tadp_ray.data.given import by_id, names_in_masks, names_in_published
+    from tadp_ray.data.inputs import by_id, names_in_masks, names_in_published
 
     if masks and classes and not data:
         names = parse_classes(classes)
@@ -339,7 +338,7 @@ def pictures(data: str | None, root: Path | None, split: str | None, images: str
     Raises:
         UserError: both are named, or a data set without its folder.
     """
-    from tadp_ray.data.given import by_id, photographs
+    from tadp_ray.data.inputs import by_id, photographs
 
     if bool(data) != bool(root) or (data and images):
         raise UserError("name images by --images, or by --data and --root")

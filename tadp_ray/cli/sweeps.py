@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tadp_ray.cli.words import AddressOption, ChangesOption, StrictOption, TrackingOption, console, names_of, say, told
+from tadp_ray.cli.common import (
+    AddressOption,
+    ChangesOption,
+    StrictOption,
+    TrackingOption,
+    console,
+    exit_on_user_error,
+    names_of,
+    say,
+)
 from tadp_ray.config.shipped import file_of, root
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
@@ -58,7 +67,7 @@ def sweep(
     Can be stopped and repeated at any time: finished cells are never trained again, interrupted ones go on from their
     last checkpoint.
     """
-    with told():
+    with exit_on_user_error():
         from tadp_ray.reporting.answer import asked_table
         from tadp_ray.sweep.plan import make_plan
         from tadp_ray.tracking.store import open_store
@@ -101,7 +110,7 @@ def train(
     ] = False,
 ) -> None:
     """Train one recipe, and print what it scores; goes on where it was stopped, like a sweep."""
-    with told():
+    with exit_on_user_error():
         recipe = file_of(recipe, "recipes")
         if dry_run:
             from tadp_ray.config.load import load_recipe
@@ -155,7 +164,7 @@ def search(
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Look for settings: many candidates are begun, the worse ones given up early, the best becomes a recipe."""
-    with told():
+    with exit_on_user_error():
         from tadp_ray.sweep.engine import run_plan
         from tadp_ray.sweep.search import plan_search, write_found
         from tadp_ray.tracking.store import open_store
@@ -186,7 +195,7 @@ def predict(
     With --image and --prompt: what it predicts for one picture, in the picture's own pixels, and how that looks. Labels are
     8-bit PNG, depth is metres as .npy, boxes are COCO's results as .json.
     """
-    with told():
+    with exit_on_user_error():
         if (image is None) != (prompt is None):
             raise UserError(
                 "--image and --prompt belong together: name a picture, and say what the model is told of it"
@@ -253,7 +262,7 @@ def table(
 
     With --against each place tells its difference to another row, with a 95 % interval over the scored images.
     """
-    with told():
+    with exit_on_user_error():
         from tadp_ray.config.load import experiment_name
         from tadp_ray.reporting.answer import newest_answer
         from tadp_ray.tracking.store import open_store
@@ -281,7 +290,7 @@ def report(
 
     report.html needs no other file. Everything comes from MLflow; nothing is trained.
     """
-    with told():
+    with exit_on_user_error():
         import time
 
         from tadp_ray.reporting.report import gather
@@ -309,7 +318,7 @@ def dashboard(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
     """Open MLflow's page over the store: sweeps, cells, curves, parameters, tables and pictures."""
-    with told():
+    with exit_on_user_error():
         from tadp_ray.tracking.dashboard import dashboard as serve_page
         from tadp_ray.tracking.store import open_store
 

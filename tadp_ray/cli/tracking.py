@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.words import Commands, TrackingOption, say, told
+from tadp_ray.cli.common import Commands, TrackingOption, exit_on_user_error, say
 
 app = Commands(help="Journals and MLflow.", no_args_is_help=True)
 
@@ -24,7 +24,7 @@ def flush(
 
     Can be repeated: nothing is sent twice. A training that has no end is marked KILLED; its own command goes on with it.
     """
-    with told():
+    with exit_on_user_error():
         from tadp_ray.tracking.flush import flush as send
         from tadp_ray.tracking.store import open_store
 

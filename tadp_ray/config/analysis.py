@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from tadp_ray.config.vocabulary import Place, Scale, Vocabulary
+from tadp_ray.config.vocabulary import ExpandedPath, Scale, StrictModel
 
 
-class CopyPaste(Vocabulary):
+class CopyPaste(StrictModel):
     """A word's map before and after the thing that it names is pasted beside its look-alike (Figure S2)."""
 
     kind: Literal["copy_paste"]
@@ -16,12 +16,12 @@ class CopyPaste(Vocabulary):
     pairs: dict[str, str] = Field(
         {}, description="of photographs: pasted class -> the class that looks like it; scenes know their look-alikes"
     )
-    cutouts: dict[str, Place] = Field(
+    cutouts: dict[str, ExpandedPath] = Field(
         {}, description="pasted class -> picture of it with a transparent surrounding; without: cut out of other images"
     )
 
 
-class OffTarget(Vocabulary):
+class OffTarget(StrictModel):
     """What a model trained with right names makes of an image when it is told all names (Figure S4)."""
 
     kind: Literal["off_target"]
@@ -30,14 +30,14 @@ class OffTarget(Vocabulary):
     )
 
 
-class Picture(Vocabulary):
+class Picture(StrictModel):
     """A picture of your own."""
 
-    path: Place = Field(description="relative to the working folder")
+    path: ExpandedPath = Field(description="relative to the working folder")
     shows: tuple[str, ...] = Field(min_length=1, description="classes of the recipe's data that it shows")
 
 
-class Variation(Vocabulary):
+class Variation(StrictModel):
     """What diffusers' img2img adds to an image when it is told all class names, or a caption (Figure S1)."""
 
     kind: Literal["variation"]
@@ -47,7 +47,7 @@ class Variation(Vocabulary):
     caption: str | None = Field(
         None, min_length=1, description="what the row of captions is told; otherwise what each picture shows"
     )
-    caption_store: Place | None = Field(
+    caption_store: ExpandedPath | None = Field(
         None, description="file of captions by image id, or by the name of a file without its ending, for that row"
     )
     steps: tuple[int, ...] = Field((5, 15, 25, 35, 45), min_length=2, description="denoising steps, rising")
@@ -68,7 +68,7 @@ class Variation(Vocabulary):
         return self
 
 
-class EndMarks(Vocabulary):
+class EndMarks(StrictModel):
     """Maps of end marks, averaged and single, beside maps of words, and what models trained with each reach (Figure S3)."""
 
     kind: Literal["end_marks"]
@@ -85,12 +85,12 @@ class EndMarks(Vocabulary):
         return self
 
 
-class Analysis(Vocabulary):
+class Analysis(StrictModel):
     """One figure of the paper that no table of trainings answers."""
 
     question: str
     figure: str = Field(description="of the paper, e.g. Figure S2")
-    recipes: dict[Scale, Place] = Field(
+    recipes: dict[Scale, ExpandedPath] = Field(
         min_length=1,
         description="recipe of each scale, a file relative to this one or the name of a shipped recipe: data, weights, how a "
         "model is trained",

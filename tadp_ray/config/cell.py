@@ -12,18 +12,18 @@ from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.fingerprint import DEFAULTS, but_threads, changed, sha256_of
 from tadp_ray.config.load import KeyPath, set_key, validate
 from tadp_ray.config.schema import Recipe, Sweep
-from tadp_ray.config.vocabulary import Scale, Vocabulary
+from tadp_ray.config.vocabulary import Scale, StrictModel
 
 # Where things lie and what they run on: the contents of data, weights and captions count by their digests instead.
 LOCATIONS = {
     "compute": True,
-    "data": {"root": True, "train": True, "val": True, "target": {"root": True}},
+    "data": {"root": True, "train": True, "val": True, "target_domain": {"root": True}},
     "model": {"weights": True, "embeddings": True},
     "caption": {"store": True, "target_store": True, "embeddings": True},
 }
 
 
-class Cell(Vocabulary):
+class Cell(StrictModel):
     """One training of a sweep: a recipe with its axis values in place, and a seed."""
 
     experiment: str

@@ -5,16 +5,16 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from tadp_ray.addresses import holds_secret
-from tadp_ray.config.vocabulary import OPEN_ADDRESS, PlaceText, Vocabulary
+from tadp_ray.config.vocabulary import OPEN_ADDRESS, PlaceText, StrictModel
 
 
-class ComputeConfig(Vocabulary):
+class ComputeConfig(StrictModel):
     """What a cell is given to run on. Nothing here changes what a cell means, and only the threads of CPUs its last digits.
 
     So all of it stays out of the fingerprint, but for `cpus` where there are no GPUs.
     """
 
-    workers: int = Field(
+    num_train_workers: int = Field(
         0, ge=0, description="0: train inside the sweep's warm trial process; N: N Ray Train workers per cell"
     )
     cpus: int = Field(
@@ -23,15 +23,15 @@ class ComputeConfig(Vocabulary):
         description="CPU cores (and threads) per worker; without GPUs they change the last digits, and make other cells",
     )
     gpus: float = Field(0, ge=0, description="GPUs per worker: whole ones, or a share of one, which cells then share")
-    grow_to: int = Field(
+    max_parallel: int = Field(
         0,
         ge=0,
         description="cells at once that an autoscaling cluster may add nodes for; 0: as many as fit on those that are there",
     )
-    recompute: bool = Field(
+    gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, a third more time"
     )
-    loaders: int = Field(0, ge=0, description="processes per worker that read and augment images ahead of training")
+    num_workers: int = Field(0, ge=0, description="processes per worker that read and augment images ahead of training")
     checkpoint_every: int = Field(100, ge=1, description="optimizer steps between checkpoints for resuming")
     checkpoint_minutes: float = Field(
         10, gt=0, description="a checkpoint is due after so many minutes, too, however few steps they were"
@@ -52,10 +52,10 @@ class ComputeConfig(Vocabulary):
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> "ComputeConfig":
-        if self.gpus % 1 and (self.gpus > 1 or self.workers > 1):
+        if self.gpus % 1 and (self.gpus > 1 or self.num_train_workers > 1):
             raise ValueError(
                 f"gpus {self.gpus} of {self.world_size} worker(s): a worker has whole GPUs, or a share of one where it trains "
-                "its cell alone, since NCCL joins no two processes on one GPU; use a whole number, or workers: 1"
+                "its cell alone, since NCCL joins no two processes on one GPU; use a whole number, or num_train_workers: 1"
             )
         return self
 
@@ -72,4 +72,4 @@ class ComputeConfig(Vocabulary):
     @property
     def world_size(self) -> int:
         """Processes that train one cell together."""
-        return max(1, self.workers)
+        return max(1, self.num_train_workers)

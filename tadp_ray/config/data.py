@@ -6,28 +6,30 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tadp_ray.config.classes import misnamed, too_many
-from tadp_ray.config.vocabulary import BACKGROUND, CAPTION, Place, Style, Vocabulary
+from tadp_ray.config.vocabulary import BACKGROUND, CAPTION, ExpandedPath, StrictModel, Style
 
 
-class ScenesData(Vocabulary):
+class ScenesData(StrictModel):
     """The procedural world of the pocket scale, rendered on the fly."""
 
     kind: Literal["scenes"] = "scenes"
     train: int = Field(300, ge=1, description="labelled training scenes")
     val: int = Field(400, ge=1, description="scenes that a model is scored on")
-    scored: Literal["val", "test"] = Field("val", description="which scenes: val to choose settings, test to report")
+    eval_split: Literal["val", "test"] = Field(
+        "val", description="which scenes: val to choose settings, test to report"
+    )
     style: Style = Field("photo", description="how every scene looks")
-    also: tuple[Style, ...] = Field(
+    extra_styles: tuple[Style, ...] = Field(
         (), description="styles in which the scored scenes are scored besides, after training: e.g. miou/night"
     )
-    target: Style | None = Field(
+    target_domain: Style | None = Field(
         None, description="look in which the scored scenes are scored instead, as on another domain"
     )
     size: int = Field(64, ge=32, le=256, multiple_of=32, description="height and width of a scene in pixels")
     seed: int = Field(0, ge=0, description="which world: another seed renders other scenes of the same family")
 
 
-class FolderSplit(Vocabulary):
+class FolderSplit(StrictModel):
     """Where one split of a folder data set lies, relative to its root."""
 
     images: str = Field(
@@ -38,7 +40,7 @@ class FolderSplit(Vocabulary):
         description="glob of the label maps; a mask belongs to the image of the same path below the folders that the two "
         "globs spell out, endings apart"
     )
-    list: Place | None = Field(
+    list: ExpandedPath | None = Field(
         None,
         description="text file naming this split's images, one a line, by path, file name or stem; the mask may stand behind "
         "the image; without a list every image of the glob is used",
@@ -55,11 +57,11 @@ class FolderSplit(Vocabulary):
         return pattern
 
 
-class FolderData(Vocabulary):
+class FolderData(StrictModel):
     """Any photographs with label maps (8-bit or 16-bit single-channel or palette images)."""
 
     kind: Literal["folder"]
-    root: Place = Field(description="folder that holds the data set; relative paths start at the working folder")
+    root: ExpandedPath = Field(description="folder that holds the data set; relative paths start at the working folder")
     train: FolderSplit
     val: FolderSplit
     classes: tuple[str, ...] = Field(
@@ -85,19 +87,23 @@ class FolderData(Vocabulary):
         return names
 
 
-class TargetData(Vocabulary):
+class TargetData(StrictModel):
     """A data set of another domain, which a model is scored on and never trained on."""
 
     kind: Literal["dark_zurich", "nighttime_driving", "watercolor2k", "comic2k"]
-    root: Place = Field(description="folder that holds the data set; tadp-ray data check KIND says what goes where")
+    root: ExpandedPath = Field(
+        description="folder that holds the data set; tadp-ray data check KIND says what goes where"
+    )
 
 
-class PublishedData(Vocabulary):
+class PublishedData(StrictModel):
     """A data set of the paper in its published folder layout, with its published splits."""
 
     kind: Literal["ade20k", "pascal_segmentation", "pascal_detection", "nyuv2", "cityscapes"]
-    root: Place = Field(description="folder that holds the data set; tadp-ray data check KIND says what goes where")
-    target: TargetData | None = Field(
+    root: ExpandedPath = Field(
+        description="folder that holds the data set; tadp-ray data check KIND says what goes where"
+    )
+    target_domain: TargetData | None = Field(
         None, description="score on this other domain instead of the set's own validation"
     )
 
@@ -105,7 +111,7 @@ class PublishedData(Vocabulary):
 DataConfig = Annotated[ScenesData | FolderData | PublishedData, Field(discriminator="kind")]
 
 
-class AugmentConfig(Vocabulary):
+class AugmentConfig(StrictModel):
     """How a training image is varied; resize also holds for evaluation."""
 
     resize: int | None = Field(None, ge=32, description="shorter side in pixels, ratio kept; none: as it is")
@@ -151,7 +157,7 @@ class AugmentConfig(Vocabulary):
         return self
 
 
-class CaptionConfig(Vocabulary):
+class CaptionConfig(StrictModel):
     """Which words an image is given."""
 
     source: Literal["oracle", "class_names", "null", "sentence", "store", "template", "shuffled", "wrong"] = Field(
@@ -186,8 +192,8 @@ class CaptionConfig(Vocabulary):
         "grass) plays its nouns; long (a car on the left, on grass) plays BLIP with 20 or 40, and needs data.kind: scenes, "
         "which know their places",
     )
-    store: Place | None = Field(None, description="caption file: image id -> captions (source: store)")
-    target_store: Place | None = Field(
+    store: ExpandedPath | None = Field(None, description="caption file: image id -> captions (source: store)")
+    target_store: ExpandedPath | None = Field(
         None, description="caption file of the scored images, where another holds them (code: the other domain's)"
     )
     modifiers: tuple[str, ...] = Field(
@@ -204,7 +210,7 @@ class CaptionConfig(Vocabulary):
         description="text: one prompt through CLIP; names: each name through CLIP by itself; class_embeddings: one vector a "
         "name, CLIP's end mark averaged over 80 sentences (VPD)",
     )
-    embeddings: Place | None = Field(
+    embeddings: ExpandedPath | None = Field(
         None,
         description="file of one vector a class, .pth as published or .safetensors; none: made with the model's encoder",
     )

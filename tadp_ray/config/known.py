@@ -34,7 +34,7 @@ def known_metrics(recipe: Recipe, classes: Sequence[str]) -> list[str]:
         classes: names of the data set's.
     """
     task, main = recipe.task, MAIN_METRIC[recipe.task]
-    besides = [*getattr(recipe.data, "also", ()), *(["multi_scale"] if recipe.evaluation.multi_scale else [])]
+    besides = [*getattr(recipe.data, "extra_styles", ()), *(["multi_scale"] if recipe.evaluation.multi_scale else [])]
     by_class = [f"{BY_CLASS[task]}/{name}" for name in classes] if task in BY_CLASS else []
     captions = [name for name in OF_CAPTIONS if recipe.caption.source != "null" or not name.endswith("_precision")]
     elsewhere = [f"{main}/{name}" for name in besides]

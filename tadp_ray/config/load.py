@@ -17,10 +17,10 @@ from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
 from tadp_ray.config.shipped import file_of
-from tadp_ray.config.vocabulary import OPEN_ADDRESS, Scale, Vocabulary, at_home
+from tadp_ray.config.vocabulary import OPEN_ADDRESS, Scale, StrictModel, at_home
 from tadp_ray.config.yaml12 import parse_yaml, read_text
 
-V = TypeVar("V", bound=Vocabulary)
+V = TypeVar("V", bound=StrictModel)
 KeyPath = tuple[str | int, ...]
 
 
@@ -97,7 +97,7 @@ def set_key(raw: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     return {**raw, head: set_key(inner if isinstance(inner, dict) else {}, rest, value) if rest else value}
 
 
-def check_key(key: str, origin: str, kind: type[Vocabulary] = Recipe) -> None:
+def check_key(key: str, origin: str, kind: type[StrictModel] = Recipe) -> None:
     """Refuses a dotted key that no recipe (or other kind of file) has, with the nearest that one has.
 
     Raises:
@@ -112,7 +112,7 @@ def check_key(key: str, origin: str, kind: type[Vocabulary] = Recipe) -> None:
             raise ConfigError([f"{origin}: {key}: no such recipe key ({group!r} in {where}); {hint}"])
 
 
-def parse_override(text: str, kind: type[Vocabulary] = Recipe) -> tuple[str, Any]:
+def parse_override(text: str, kind: type[StrictModel] = Recipe) -> tuple[str, Any]:
     """`a.b=value` as (key, value); the value is read as YAML.
 
     Raises:
@@ -141,7 +141,7 @@ def validate(kind: type[V], raw: Mapping[str, Any], origin: Callable[[KeyPath], 
 
 
 def load_recipe_values(
-    path: Path, overrides: Sequence[str] = (), kind: type[Vocabulary] = Recipe
+    path: Path, overrides: Sequence[str] = (), kind: type[StrictModel] = Recipe
 ) -> tuple[dict[str, Any], Callable[[KeyPath], str]]:
     """A recipe's raw values after `extends` and `--set`, and the function that says where a key path comes from."""
     raw, origins = read_extended(path, "recipes" if kind is Recipe else "personalizations")

@@ -6,10 +6,10 @@ from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, model_vali
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from tadp_ray.config.vocabulary import Maps, Place, PlaceText, Vocabulary
+from tadp_ray.config.vocabulary import ExpandedPath, Maps, PlaceText, StrictModel
 
 
-class SemanticFPNConfig(Vocabulary):
+class SemanticFPNConfig(StrictModel):
     """Segmentation: mmseg's feature pyramid and Semantic FPN head (published for ADE20K and Cityscapes)."""
 
     kind: Literal["semantic_fpn"] = "semantic_fpn"
@@ -21,7 +21,7 @@ class SemanticFPNConfig(Vocabulary):
     loss: Literal["cross_entropy", "focal"] = Field("cross_entropy", description="code: cross_entropy")
 
 
-class SmpFPNConfig(Vocabulary):
+class SmpFPNConfig(StrictModel):
     """Segmentation: the feature pyramid of segmentation-models-pytorch (published for Pascal VOC)."""
 
     kind: Literal["smp_fpn"]
@@ -31,7 +31,7 @@ class SmpFPNConfig(Vocabulary):
     loss: Literal["focal", "cross_entropy"] = Field("focal", description="focal (code) or cross_entropy (S)")
 
 
-class DepthHeadConfig(Vocabulary):
+class DepthHeadConfig(StrictModel):
     """Depth: VPD's fusion of the four levels and its up-sampling decoder (published for NYUv2)."""
 
     kind: Literal["vpd_depth"]
@@ -44,7 +44,7 @@ class DepthHeadConfig(Vocabulary):
 Side = Annotated[int, Field(ge=1)]
 
 
-class FasterRCNNConfig(Vocabulary):
+class FasterRCNNConfig(StrictModel):
     """Detection: torchvision's Faster R-CNN on a pyramid of the four levels (published for Pascal VOC)."""
 
     kind: Literal["faster_rcnn"]
@@ -78,7 +78,7 @@ TASK_OF_HEAD = {
 }
 
 
-class LatentConfig(Vocabulary):
+class LatentConfig(StrictModel):
     """How an image becomes a latent; `ls` (TADP, VPD(LS)) and `vpd` (VPD, VPD(R)) stand for the published pairs."""
 
     draw: Literal["sample", "mode"] = Field("sample", description="sample of the VAE's posterior, or its mode")
@@ -99,14 +99,14 @@ class LatentConfig(Vocabulary):
 LATENTS = {"ls": {"draw": "sample", "scale": "scaled"}, "vpd": {"draw": "mode", "scale": "raw"}}
 
 
-class ModelConfig(Vocabulary):
+class ModelConfig(StrictModel):
     """The frozen Stable Diffusion and how its U-Net is read."""
 
     weights: PlaceText = Field(
         "pocket",
         description="pocket (shipped with the package), a diffusers folder, a hub id, or a single-file checkpoint",
     )
-    embeddings: Place | None = Field(
+    embeddings: ExpandedPath | None = Field(
         None,
         description="file with a learned token (tadp-ray personalize, or a published learned_embeds.bin), which captions may "
         "then say, as in caption.modifiers",
@@ -115,17 +115,17 @@ class ModelConfig(Vocabulary):
         "pretrained", description="random: U-Net and text encoder lose what they learned (a control; the VAE stays)"
     )
     latent: LatentConfig = LatentConfig()
-    pixels: Literal["half", "imagenet"] = Field(
+    pixel_normalization: Literal["half", "imagenet"] = Field(
         "half",
         description="[-1, 1], or ImageNet's mean and deviation (code: imagenet for detection and across domains)",
     )
     timestep: int = Field(1, ge=0, lt=1000, description="the U-Net's one timestep; no noise is added (code: 1)")
-    maps: Maps = Field(
+    attention_maps: Maps = Field(
         "cross", description="attention maps that are appended to the features (code: cross; none for depth)"
     )
     adapter: bool = Field(False, description="learn c + gamma * MLP(c) of the context c: the text adapter (TA)")
-    detach_maps: bool = Field(True, description="maps carry no gradient, as in the published code")
-    normalize: bool = Field(
+    detach_attention: bool = Field(True, description="maps carry no gradient, as in the published code")
+    feature_norm: bool = Field(
         False,
         description="batch-normalise the features before the head (code: off; a U-Net's channels differ in scale)",
     )

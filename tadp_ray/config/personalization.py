@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tadp_ray.config.vocabulary import CAPTION, PlaceText, Style, Vocabulary
+from tadp_ray.config.vocabulary import CAPTION, PlaceText, StrictModel, Style
 
 TOKEN = "{token}"  # noqa: S105, it is no secret
 """Where a textual inversion's sentence takes up its token."""
 
 
-class SceneImages(Vocabulary):
+class SceneImages(StrictModel):
     """Scenes of the pocket world in one look."""
 
     kind: Literal["scenes"]
@@ -23,7 +23,7 @@ class SceneImages(Vocabulary):
     seed: int = Field(0, ge=0, description="which world")
 
 
-class FolderImages(Vocabulary):
+class FolderImages(StrictModel):
     """Photographs or drawings in a folder."""
 
     kind: Literal["folder"]
@@ -36,7 +36,7 @@ class FolderImages(Vocabulary):
     )
 
 
-class TextualInversion(Vocabulary):
+class TextualInversion(StrictModel):
     """Learn one new word; everything else stays as it is."""
 
     kind: Literal["textual_inversion"]
@@ -56,7 +56,7 @@ class TextualInversion(Vocabulary):
         return self
 
 
-class Prior(Vocabulary):
+class Prior(StrictModel):
     """Pictures that the untouched model draws, which the trained one must go on drawing."""
 
     images: int = Field(200, ge=1, description="pictures drawn before training (Table S4 (c): 200)")
@@ -65,7 +65,7 @@ class Prior(Vocabulary):
     steps: int = Field(50, ge=1, description="denoising steps of a picture")
 
 
-class DreamBooth(Vocabulary):
+class DreamBooth(StrictModel):
     """Tune the U-Net until a rare word means the images; text encoder and VAE stay as they are."""
 
     kind: Literal["dreambooth"]
@@ -76,7 +76,7 @@ class DreamBooth(Vocabulary):
     )
 
 
-class PersonalSchedule(Vocabulary):
+class PersonalSchedule(StrictModel):
     """How long and how fast (AdamW, constant rate behind a linear warm-up)."""
 
     iterations: int = Field(ge=1, description="optimizer steps")
@@ -98,17 +98,19 @@ class PersonalSchedule(Vocabulary):
         return self
 
 
-class PersonalCompute(Vocabulary):
+class PersonalCompute(StrictModel):
     """What the one Ray Train worker is given; on CPUs the number of them is part of the fingerprint."""
 
     cpus: int = Field(1, ge=1, description="CPU cores (and threads)")
     gpus: float = Field(0, ge=0)
-    recompute: bool = Field(False, description="recompute activations in the backward pass: less memory, more time")
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass: less memory, more time"
+    )
     checkpoint_every: int = Field(100, ge=1, description="optimizer steps between checkpoints for resuming")
     max_failures: int = Field(2, ge=0, description="times the worker is restarted from its checkpoint after a crash")
 
 
-class Personalization(Vocabulary):
+class Personalization(StrictModel):
     """One look, the model that is to learn it, and how."""
 
     method: Annotated[TextualInversion | DreamBooth, Field(discriminator="kind")]

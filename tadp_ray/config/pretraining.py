@@ -5,10 +5,10 @@ from functools import cached_property
 from pydantic import Field, model_validator
 
 from tadp_ray.config.fingerprint import DEFAULTS, changed, sha256_of
-from tadp_ray.config.vocabulary import Vocabulary
+from tadp_ray.config.vocabulary import StrictModel
 
 
-class Pretraining(Vocabulary):
+class Pretraining(StrictModel):
     """The size of the model, the scenes it sees and how long it learns from them.
 
     How many processes share the work and on which device is no part of it, as with `compute` in a recipe.

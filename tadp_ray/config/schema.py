@@ -18,13 +18,13 @@ from pydantic import Field, JsonValue, model_validator
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.data import AugmentConfig, CaptionConfig, DataConfig, ScenesData
 from tadp_ray.config.model import TASK_OF_HEAD, ModelConfig
-from tadp_ray.config.vocabulary import METRIC, MatchRule, Place, Scale, TaskName, Vocabulary
+from tadp_ray.config.vocabulary import METRIC, ExpandedPath, MatchRule, Scale, StrictModel, TaskName
 
 MAX_POINTS = 10_000
 """Most places of a table."""
 
 
-class ScheduleConfig(Vocabulary):
+class ScheduleConfig(StrictModel):
     """How long and how fast one model is trained (AdamW, linear warm-up, polynomial decay, per iteration)."""
 
     iterations: int = Field(ge=1, description="optimizer steps")
@@ -36,22 +36,24 @@ class ScheduleConfig(Vocabulary):
         "Part of the fingerprint, because batch normalisation sees these images at once. None: the whole batch",
     )
     learning_rate: float = Field(gt=0, le=1, description="of the head")
-    unet_scale: float = Field(
+    backbone_lr_mult: float = Field(
         0.1, ge=0, le=10, description="U-Net learning rate relative to the head's (code: 0.1; tables S3a-c print 0.01)"
     )
-    weight_decay: float = Field(0.005, ge=0, description="AdamW decay; norms and biases of norms are not decayed")
+    weight_decay: float = Field(
+        0.005, ge=0, description="AdamW decay; norms and biases of norms are not weight_decay_rule"
+    )
     warmup_iterations: int = Field(0, ge=0)
     warmup_ratio: float = Field(1e-6, ge=0, le=1, description="first learning rate of the warm-up, relative")
-    decay: Literal["polynomial", "triangular", "constant"] = Field(
+    lr_schedule: Literal["polynomial", "triangular", "constant"] = Field(
         "polynomial",
         description="to zero; up to the peak in the middle and down again (NYUv2); or not at all (detection)",
     )
     power: float = Field(
         1.0, gt=0, description="exponent of rise and decay (code: 1 on ADE20K, 0.9 on Pascal and NYUv2)"
     )
-    lowest: float = Field(0.0, ge=0, description="learning rate below which it never falls (code: 3e-5 on NYUv2)")
-    peak: int = Field(0, ge=0, description="step of the triangle's peak (code: 12 of 25 epochs on NYUv2)")
-    decayed: Literal["all_but_norms", "matrices", "as_mmcv"] = Field(
+    min_lr: float = Field(0.0, ge=0, description="learning rate below which it never falls (code: 3e-5 on NYUv2)")
+    peak_step: int = Field(0, ge=0, description="step of the triangle's peak (code: 12 of 25 epochs on NYUv2)")
+    weight_decay_rule: Literal["all_but_norms", "matrices", "as_mmcv"] = Field(
         "all_but_norms",
         description="which weights decay: all but norms; all but vectors and biases (NYUv2); or as mmcv's rules on names do on "
         "ADE20K, where norms inside the U-Net's attention blocks do not decay and learn at the head's rate",
@@ -62,12 +64,13 @@ class ScheduleConfig(Vocabulary):
     def _ordered(self) -> "ScheduleConfig":
         if self.warmup_iterations >= self.iterations:
             raise ValueError(f"warmup_iterations {self.warmup_iterations} must be below iterations {self.iterations}")
-        if (self.decay == "triangular") != (self.peak > 0) or self.peak >= self.iterations:
+        if (self.lr_schedule == "triangular") != (self.peak_step > 0) or self.peak_step >= self.iterations:
             raise ValueError(
-                f"decay: triangular needs a peak between 0 and iterations {self.iterations}, and the others none, not {self.peak}"
+                f"lr_schedule: triangular needs a peak_step between 0 and iterations {self.iterations}, and the others none, "
+                f"not {self.peak_step}"
             )
-        if self.lowest > self.learning_rate:
-            raise ValueError(f"lowest {self.lowest} must not be above learning_rate {self.learning_rate}")
+        if self.min_lr > self.learning_rate:
+            raise ValueError(f"min_lr {self.min_lr} must not be above learning_rate {self.learning_rate}")
         if self.batch_size % self.images_per_pass:
             raise ValueError(f"batch_size {self.batch_size} must be a multiple of micro_batch {self.micro_batch}")
         return self
@@ -81,7 +84,7 @@ class ScheduleConfig(Vocabulary):
 Factor = Annotated[float, Field(gt=0)]
 
 
-class EvaluationConfig(Vocabulary):
+class EvaluationConfig(StrictModel):
     """How often and how a model is scored on the validation split."""
 
     resize: int | None = Field(
@@ -89,7 +92,7 @@ class EvaluationConfig(Vocabulary):
         ge=32,
         description="shorter side in pixels; none: as augment.resize and stretch say (code: 512 on Cityscapes)",
     )
-    every: int = Field(1000, ge=1, description="optimizer steps between evaluations; the last step is always scored")
+    interval: int = Field(1000, ge=1, description="optimizer steps between evaluations; the last step is always scored")
     mode: Literal["whole", "slide"] = Field("whole", description="whole image, or mean logits of sliding windows")
     crop: int = Field(512, ge=32, description="side of a sliding window")
     stride: int = Field(341, ge=1, description="step between sliding windows")
@@ -118,7 +121,7 @@ class EvaluationConfig(Vocabulary):
         return self
 
 
-class Recipe(Vocabulary):
+class Recipe(StrictModel):
     """How one model is trained: task, data, text, model and schedule."""
 
     task: TaskName = "segmentation"
@@ -171,7 +174,7 @@ class Recipe(Vocabulary):
         if self.schedule.images_per_pass % self.compute.world_size:
             raise ValueError(
                 f"schedule.batch_size (or micro_batch) {self.schedule.images_per_pass} is global and must be a "
-                f"multiple of compute.workers {self.compute.workers}"
+                f"multiple of compute.num_train_workers {self.compute.num_train_workers}"
             )
         sized = self.augment.crop or self.augment.stretch
         if self.data.kind != "scenes" and not sized and self.schedule.batch_size > 1:
@@ -179,7 +182,7 @@ class Recipe(Vocabulary):
         return self
 
 
-class Sweep(Vocabulary):
+class Sweep(StrictModel):
     """Which trainings exist: the values that each swept recipe key takes."""
 
     axes: dict[str, tuple[JsonValue, ...] | dict[str, dict[str, JsonValue]]] = Field(
@@ -249,14 +252,14 @@ def filled(value: JsonValue, point: Mapping[str, JsonValue]) -> JsonValue:
     return value
 
 
-class Published(Vocabulary):
+class Published(StrictModel):
     """What the paper printed in the same place, and where."""
 
     source: str = Field(description="paper, table, data set and metric of the printed numbers")
     values: tuple[tuple[float | None, ...], ...] = Field(description="one row per row value, one number per column")
 
 
-class TableConfig(Vocabulary):
+class TableConfig(StrictModel):
     """How the answer is laid out."""
 
     title: str
@@ -275,14 +278,14 @@ class TableConfig(Vocabulary):
         return {**axes, **({METRIC: self.metrics} if len(self.metrics) > 1 else {})}
 
 
-class PublishedLine(Vocabulary):
+class PublishedLine(StrictModel):
     """What the paper printed of its regression, and where."""
 
     source: str = Field(description="paper, figure and data set of the printed number")
     r: float = Field(ge=-1, le=1, description="Pearson's correlation")
 
 
-class FigureConfig(Vocabulary):
+class FigureConfig(StrictModel):
     """A picture of results by image: points, the line of least squares and its band, one panel per row of the table."""
 
     title: str
@@ -309,14 +312,14 @@ class FigureConfig(Vocabulary):
         return self
 
 
-class Experiment(Vocabulary):
+class Experiment(StrictModel):
     """One question of the paper: which recipe, which sweep, which seeds, which table, and perhaps which figure."""
 
     question: str
-    recipes: dict[Scale, Place] = Field(
+    recipes: dict[Scale, ExpandedPath] = Field(
         min_length=1, description="recipe of each scale: a file, relative to this one, or the name of a shipped recipe"
     )
-    sweep: Place | dict[Scale, Place] = Field(
+    sweep: ExpandedPath | dict[Scale, ExpandedPath] = Field(
         description="a file, relative to this one, or the name of a shipped sweep; or one for each scale, with the same axes and "
         "as many values"
     )

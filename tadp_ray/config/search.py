@@ -5,10 +5,10 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from tadp_ray.config.vocabulary import Vocabulary
+from tadp_ray.config.vocabulary import StrictModel
 
 
-class Range(Vocabulary):
+class Range(StrictModel):
     """Where a number is looked for."""
 
     low: float
@@ -21,26 +21,26 @@ class Range(Vocabulary):
             raise ValueError(f"expected low below high, and above 0 for scale: log, not {self.low:g} and {self.high:g}")
         return self
 
-    def draw(self, chance: np.random.Generator) -> float:
+    def draw(self, rng: np.random.Generator) -> float:
         """A number of the range, to three digits."""
         if self.scale == "linear":
-            return float(f"{chance.uniform(self.low, self.high):.3g}")
-        return float(f"{np.exp(chance.uniform(np.log(self.low), np.log(self.high))):.3g}")
+            return float(f"{rng.uniform(self.low, self.high):.3g}")
+        return float(f"{np.exp(rng.uniform(np.log(self.low), np.log(self.high))):.3g}")
 
 
-class Search(Vocabulary):
+class Search(StrictModel):
     """Which settings are tried, by asynchronous successive halving (ASHA)."""
 
     space: dict[str, Range] = Field(min_length=1, description="dotted recipe key -> its range")
     candidates: int = Field(16, ge=2, le=10_000, description="settings that are drawn")
-    first: int = Field(
+    grace_period: int = Field(
         ge=1, description="optimizer steps before a candidate may be given up; candidates are scored every so many"
     )
-    keep: int = Field(
+    reduction_factor: int = Field(
         3, ge=2, description="one in so many goes on, at first and whenever they came so many times as far"
     )
 
     def draw(self, seed: int) -> list[dict[str, float]]:
         """The candidates, each as the recipe keys that it sets."""
-        chance = np.random.default_rng(seed)
-        return [{key: place.draw(chance) for key, place in self.space.items()} for _ in range(self.candidates)]
+        rng = np.random.default_rng(seed)
+        return [{key: place.draw(rng) for key, place in self.space.items()} for _ in range(self.candidates)]

@@ -139,7 +139,7 @@ def copied(kind: str, file: Path, out: Path) -> str:
     return "".join(NAMED_FILE.sub(renamed, line) if line.startswith("#") else line for line in lines)
 
 
-def told(kind: str, file: Path) -> tuple[str, str]:
+def summary(kind: str, file: Path) -> tuple[str, str]:
     """What a shipped file asks or is, and which table or figure of the paper it answers, if it says so."""
     text = read_text(file)
     if kind not in ("experiments", "analyses"):

@@ -16,7 +16,7 @@ MAIN_METRIC: dict[TaskName, str] = {"segmentation": "miou", "depth": "rmse", "de
 """The metric that a model is known by; it tells the best evaluation."""
 
 
-FALLING = ("rmse", "rmse_log", "abs_rel", "sq_rel", "log10", "silog")
+LOWER_IS_BETTER = ("rmse", "rmse_log", "abs_rel", "sq_rel", "log10", "silog")
 """Metrics of which less is better."""
 
 
@@ -77,7 +77,7 @@ def _expanded(value: object) -> object:
     return at_home(value) if isinstance(value, str) else value
 
 
-Place = Annotated[Path, BeforeValidator(_expanded)]
+ExpandedPath = Annotated[Path, BeforeValidator(_expanded)]
 """A file or folder; ~ is the home folder."""
 
 
@@ -85,7 +85,7 @@ PlaceText = Annotated[str, BeforeValidator(_expanded)]
 """A file or folder, or the name of something else; ~ is the home folder."""
 
 
-class Vocabulary(BaseModel):
+class StrictModel(BaseModel):
     """A frozen group of keys; an unknown key is an error, a number must be finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -7,7 +7,7 @@ from tadp_ray.data import folder
 from tadp_ray.data.ade20k import ADE20K
 from tadp_ray.data.art import COMIC2K, WATERCOLOR2K
 from tadp_ray.data.cityscapes import CITYSCAPES, DARK_ZURICH, NIGHTTIME_DRIVING
-from tadp_ray.data.files import Files, PublishedSet, first_few
+from tadp_ray.data.files import FileDataset, PublishedSet, first_few
 from tadp_ray.data.nyuv2 import NYUV2
 from tadp_ray.data.pascal import PASCAL_DETECTION, PASCAL_SEGMENTATION
 from tadp_ray.data.sample import Dataset, Split
@@ -40,19 +40,19 @@ def open_dataset(data: ScenesData | FolderData | PublishedData, split: Split) ->
     if isinstance(data, ScenesData):
         if split == "train":
             return Scenes("train", data.train, seed=data.seed, size=data.size, style=data.style)
-        return Scenes(data.scored, data.val, seed=data.seed, size=data.size, style=data.target or data.style)
+        return Scenes(data.eval_split, data.val, seed=data.seed, size=data.size, style=data.target_domain or data.style)
     if isinstance(data, FolderData):
-        return Files(folder.layout(data, split))
-    if data.target is None or split == "train":
-        return Files(PUBLISHED[data.kind].layout(data.root, split))
+        return FileDataset(folder.layout(data, split))
+    if data.target_domain is None or split == "train":
+        return FileDataset(PUBLISHED[data.kind].layout(data.root, split))
     learned = PUBLISHED[data.kind].classes
     fitting = [kind for kind, known in PUBLISHED.items() if known.classes == learned and "train" not in known.images]
-    if data.target.kind not in fitting:
+    if data.target_domain.kind not in fitting:
         raise UserError(
-            f"data.target.kind={data.target.kind}: its classes are not those that a model of {data.kind} learns; "
+            f"data.target_domain.kind={data.target_domain.kind}: its classes are not those that a model of {data.kind} learns; "
             f"targets that fit: {', '.join(fitting) or 'none'}"
         )
-    return Files(PUBLISHED[data.target.kind].layout(data.target.root, split))
+    return FileDataset(PUBLISHED[data.target_domain.kind].layout(data.target_domain.root, split))
 
 
 def class_names(data: ScenesData | FolderData | PublishedData) -> tuple[str, ...]:

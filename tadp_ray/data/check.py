@@ -119,7 +119,7 @@ def spread(values: Iterable[int]) -> dict[str, float]:
     return {"min": min(values), "median": median(values), "max": max(values)}
 
 
-def told(report: dict[str, Any]) -> Iterator[str]:
+def report_lines(report: dict[str, Any]) -> Iterator[str]:
     """A report of `check` as lines to read."""
     for split, found in report["splits"].items():
         yield f"{split}: {found['images']:,} images of {found['published']:,} published, {found['readable']:,} readable"

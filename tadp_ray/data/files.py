@@ -123,7 +123,7 @@ class PublishedSet:
     """Finds the files of a split below a root; UserError says what was looked for."""
 
 
-class Files:
+class FileDataset:
     """One split of a data set that lies in files; every image and truth is opened once, before any training.
 
     Raises:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from tadp_ray.data.sample import Dataset, Sample
 from tadp_ray.data.transforms import Augment, Pixels, to_tensor
 
-Place = tuple[int, int]  # (sample index, seed of its random view)
+SampleKey = tuple[int, int]  # (sample index, seed of its random view)
 
 
 @lru_cache(maxsize=4)
@@ -22,7 +22,7 @@ def epoch_order(seed: int, epoch: int, length: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(length)
 
 
-def batch_at(step: int, batch_size: int, length: int, seed: int) -> list[Place]:
+def batch_at(step: int, batch_size: int, length: int, seed: int) -> list[SampleKey]:
     """The global batch of one optimizer step (counted from 0): each epoch is a fresh permutation, none is cut short."""
     places = []
     for position in range(step * batch_size, (step + 1) * batch_size):
@@ -32,7 +32,7 @@ def batch_at(step: int, batch_size: int, length: int, seed: int) -> list[Place]:
     return places
 
 
-class Views(TorchDataset):
+class AugmentedDataset(TorchDataset):
     """Random training views, addressed by place.
 
     Args:
@@ -50,14 +50,14 @@ class Views(TorchDataset):
         self._target = target
         self._pixels = pixels
 
-    def __getitem__(self, place: Place) -> tuple[str, Tensor, Any]:
+    def __getitem__(self, place: SampleKey) -> tuple[str, Tensor, Any]:
         """(image id, image (3, H, W), target) of one random view."""
         index, seed = place
         view = self._augment(self._dataset[index], seed)
         return view.id, to_tensor(view.image, self._pixels), self._target(view)
 
 
-class Batches:
+class BatchSampler:
     """This worker's share of every pass of every global batch from `start` to `stop`.
 
     A global batch is cut into passes of `per_pass` images (gradient accumulation), each pass into equal worker shares.
@@ -80,7 +80,7 @@ class Batches:
         share = per_pass // world_size
         self._share = slice(rank * share, (rank + 1) * share)
 
-    def __iter__(self) -> Iterator[list[Place]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         for step in self._range:
             places = batch_at(step, self._batch_size, self._length, self._seed)
             for first in range(0, self._batch_size, self._per_pass):
@@ -97,6 +97,6 @@ def collate(items: list[tuple[str, Tensor, Any]]) -> tuple[list[str], Tensor, An
     return list(ids), torch.stack(images), torch.stack(targets) if dense else list(targets)
 
 
-def train_loader(views: Views, batches: Batches, workers: int = 0) -> DataLoader:
+def train_loader(views: AugmentedDataset, batches: BatchSampler, workers: int = 0) -> DataLoader:
     """Training passes in order; `workers` processes read ahead of the training step."""
     return DataLoader(views, batch_sampler=batches, collate_fn=collate, num_workers=workers)

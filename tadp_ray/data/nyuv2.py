@@ -74,7 +74,7 @@ def too_near(found: Mapping[str, Measured]) -> list[str]:
 def scene(sample: Sample) -> list[int]:
     """The class of the room that the sample's folder names: the first of the list that is part of the name.
 
-    That is VPD's rule: an office_kitchen counts as a kitchen, a study_room as a study.
+    That is VPD's rule: an office_kitchen counts as a kitchen, a study_room as a setup.
 
     Raises:
         UserError: the folder names no kind of room.

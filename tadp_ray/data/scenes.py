@@ -146,7 +146,7 @@ WORLD = World()
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """One instance: where it stands, how large, and what it looks like."""
 
     name: str
@@ -166,8 +166,8 @@ def render(split: Split, seed: int, index: int, size: int = 64, style: Style = "
     Boxes and instances come nearest first; boxes surround the visible pixels. Depth is in metres: ground by its row, a
     thing at the ground it stands on.
     """
-    chance = np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), index))
-    rng = np.random.Generator(np.random.PCG64(chance))
+    rng = np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), index))
+    rng = np.random.Generator(np.random.PCG64(rng))
     cue = world.pretrain if split == "pretrain" else world.labelled
     horizon = rng.uniform(*world.horizon)
     picture, mask, depth = _background(rng, size, horizon, world)
@@ -189,7 +189,7 @@ def render(split: Split, seed: int, index: int, size: int = 64, style: Style = "
         instances[visible] = len(boxes)
     picture = _blur(picture) * rng.uniform(*world.light) + cue.noise * rng.standard_normal(picture.shape)
     # A generator of its own: what stands where does not depend on the style.
-    picture = STYLES[style](np.clip(picture, 0, 1), instances, np.random.default_rng(chance.spawn(1)[0]))
+    picture = STYLES[style](np.clip(picture, 0, 1), instances, np.random.default_rng(rng.spawn(1)[0]))
     return Sample(
         id=f"{split}-{seed}-{index:06d}",
         image=np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8),
@@ -201,20 +201,20 @@ def render(split: Split, seed: int, index: int, size: int = 64, style: Style = "
     )
 
 
-def _things(rng: np.random.Generator, cue: Cue, world: World) -> list[Thing]:
+def _things(rng: np.random.Generator, cue: Cue, world: World) -> list[SceneObject]:
     """What stands in a scene, nearest first."""
     feet = np.sort(rng.uniform(*world.foot, rng.integers(*world.objects, endpoint=True)))[::-1]
     return [_thing(rng, foot, cue, world) for foot in feet]
 
 
-def _thing(rng: np.random.Generator, foot: float, cue: Cue, world: World) -> Thing:
+def _thing(rng: np.random.Generator, foot: float, cue: Cue, world: World) -> SceneObject:
     group = GROUPS[rng.integers(len(GROUPS))]
     member = rng.integers(len(group.colours))
     colours = np.array(list(group.colours.values()))
     middle = colours.mean(axis=0)
     weights = cue.jitter * rng.standard_normal(len(colours))
     weights[member] += rng.uniform(*cue.strength)
-    return Thing(
+    return SceneObject(
         name=list(group.colours)[member],
         group=group,
         foot=foot,
@@ -226,7 +226,7 @@ def _thing(rng: np.random.Generator, foot: float, cue: Cue, world: World) -> Thi
     )
 
 
-def _outline(thing: Thing, size: int, horizon: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _outline(thing: SceneObject, size: int, horizon: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A thing's pixels, the dark ones among them, and its shading (size, size, 1) from light above."""
     y, x = (np.mgrid[:size, :size] + 0.5) / size
     u = thing.facing * (x - thing.centre) / (thing.height * thing.group.ratio)
@@ -355,10 +355,10 @@ class Scenes:
         seen = [mention for mention in mentions(self[index]) if mention.name in names]
         for name in things:
             if name not in self.present(index):
-                chance = random.Random(f"{seed}/{self.ids[index]}/{name}")
-                place = int(chance.random() * (len(seen) + 1))
-                near = seen[min(place, len(seen) - 1)].near if seen else chance.random() < 0.5
-                seen.insert(place, Mention(name, chance.random(), near))
+                rng = random.Random(f"{seed}/{self.ids[index]}/{name}")
+                place = int(rng.random() * (len(seen) + 1))
+                near = seen[min(place, len(seen) - 1)].near if seen else rng.random() < 0.5
+                seen.insert(place, Mention(name, rng.random(), near))
         return around(seen, names)
 
     def digest(self) -> str:

@@ -48,7 +48,7 @@ class DetectionMetrics:
         self._images += zip(predictions, targets, strict=True)
 
     def reduce(self) -> None:
-        """Collect the images of all processes, in the order of a data set that was dealt out to them one by one."""
+        """Gather the images of all processes, in the order of the data set."""
         self._images = collect(self._images)
 
     @property

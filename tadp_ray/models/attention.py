@@ -15,7 +15,7 @@ Kind = Literal["cross", "self"]
 
 
 class MapReader:
-    """Attention processor that computes softmax(QK^T/sqrt(d)) openly, uses it, and shows it to `keep` as (B, heads, N, T).
+    """Attention processor that computes softmax(QK^T/sqrt(d)) openly, uses it, and shows it to `save` as (B, heads, N, T).
 
     Fused attention never forms these probabilities; the layers that are not read keep it.
     """
@@ -116,6 +116,6 @@ def reading(
             attn.processor = attn.processor if unet.is_gradient_checkpointing else processor
 
 
-def enlarge(maps: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
+def upsample(maps: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """Maps (B, N, T) over the N places of a grid (h, w) as pictures (B, T, H, W) of another size."""
     return F.interpolate(maps.transpose(1, 2).unflatten(2, grid), size=size, mode="bilinear", align_corners=False)

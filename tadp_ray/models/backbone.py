@@ -50,7 +50,7 @@ def unet_features(
     timesteps: Tensor,
     context: Tensor,
     maps: Maps = "cross",
-    detach_maps: bool = True,
+    detach_attention: bool = True,
 ) -> tuple[Tensor, ...]:
     """Features of latents under a text, from one pass through the U-Net.
 
@@ -64,7 +64,7 @@ def unet_features(
         timesteps: (B,) or a scalar.
         context: (B, T, D) text states.
         maps: which attention maps are appended; self-attention maps stand behind those of cross-attention.
-        detach_maps: maps carry no gradient, as in the published code.
+        detach_attention: maps carry no gradient, as in the published code.
 
     Returns:
         One tensor per level, largest first: (B, C, h, w), (B, C + T, h/2, w/2), (B, C + T, h/4, w/4), (B, C, h/8, w/8),
@@ -84,7 +84,7 @@ def unet_features(
         for layer in feature_layers(unet)
     ]
     try:
-        with reading_maps(unet, MAP_LEVELS, detach_maps, KINDS[maps]) as read:
+        with reading_maps(unet, MAP_LEVELS, detach_attention, KINDS[maps]) as read:
             unet(latents, timesteps, context, return_dict=False)
     finally:
         for hook in hooks:

@@ -100,7 +100,7 @@ def write_class_embeddings(path: Path, names: Sequence[str], vectors: Sequence[T
         save_file({"embeddings": torch.stack(list(vectors))}, draft, {"classes": json.dumps(list(names))})
 
 
-def encoder_of(
+def make_text_encoder(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, caption: CaptionConfig, classes: Sequence[str]
 ) -> Callable[[str], Tensor]:
     """What turns one prompt into its context (L, D), as a recipe's `caption` part asks."""

@@ -55,7 +55,7 @@ class Diffusion:
         """Length of a context: 77 in Stable Diffusion 1.5."""
         return self.text_encoder.config.max_position_embeddings
 
-    def forgetful(self, seed: int) -> Self:
+    def reinitialized(self, seed: int) -> Self:
         """The same architecture with fresh random weights in U-Net and text encoder; the VAE stays as it is."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -65,7 +65,7 @@ class Diffusion:
             )
         return replace(self, unet=frozen(unet), text_encoder=frozen(text_encoder))
 
-    def blank(self) -> Self:
+    def to_meta(self) -> Self:
         """The same architecture on the meta device: sizes and no contents."""
         with torch.device("meta"):
             vae = frozen(type(self.vae).from_config(self.vae.config))
@@ -137,14 +137,14 @@ def load_diffusion(weights: str) -> Diffusion:
             f"model.weights={weights!r}: {path} has a tokenizer of {known} tokens and a text encoder of {embedded}; "
             "put the vocab.json and merges.txt that belong to the text encoder into tokenizer/"
         )
-    if differing := misfits(diffusion):
-        raise UserError(f"model.weights={weights!r}: {path} is no Stable Diffusion of the first kind: {differing}")
+    if differing := differences(diffusion):
+        raise UserError(f"model.weights={weights!r}: {path} is not a Stable Diffusion 1.x or 2.x U-Net: {differing}")
     # diffusers' pipelines pad prompts to the tokenizer's length, and some tokenizers of CLIP tell none or another one.
     diffusion.tokenizer.model_max_length = diffusion.tokens
     return diffusion
 
 
-def misfits(diffusion: Diffusion) -> str:
+def differences(diffusion: Diffusion) -> str:
     """What in the U-Net's configuration does not fit the other parts, or the way it is read here; empty if all does."""
     unet = diffusion.unet.config
     wanted = {

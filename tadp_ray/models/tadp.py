@@ -39,8 +39,8 @@ class TADP(nn.Module):
         # parameters without gradients, for which DistributedDataParallel would wait.
         self.unet.conv_norm_out, self.unet.conv_out = None, nn.Identity()
         self.adapter = TextAdapter(diffusion.unet.config.cross_attention_dim) if config.adapter else nn.Identity()
-        channels = feature_channels(diffusion.unet, tokens, config.maps, latent)
-        self.norms = FeatureNorms(channels) if config.normalize else nn.Identity()
+        channels = feature_channels(diffusion.unet, tokens, config.attention_maps, latent)
+        self.norms = FeatureNorms(channels) if config.feature_norm else nn.Identity()
         self.head = build_head(channels, classes, config.head)
 
     def latent_shape(self, images: Tensor) -> tuple[int, int, int]:
@@ -74,7 +74,9 @@ class TADP(nn.Module):
         """
         timesteps = torch.full((len(latents),), self._config.timestep, device=latents.device)
         context = self.adapter(context)
-        features = unet_features(self.unet, latents, timesteps, context, self._config.maps, self._config.detach_maps)
+        features = unet_features(
+            self.unet, latents, timesteps, context, self._config.attention_maps, self._config.detach_attention
+        )
         features = self.norms(features)
         if isinstance(self.head, DetectionHead):
             height, width = (side * self._diffusion[0].factor for side in latents.shape[-2:])

@@ -13,8 +13,8 @@ from tadp_ray.config.personalization import Prior
 from tadp_ray.files import drafted_folder
 from tadp_ray.models.conditioning import encode_prompts
 from tadp_ray.models.weights import locate
+from tadp_ray.personalization.finetuner import Finetuner
 from tadp_ray.personalization.images import Latents, encode_look
-from tadp_ray.personalization.lesson import Lesson
 from tadp_ray.personalization.samples import draw
 from tadp_ray.training import checkpoint
 
@@ -24,57 +24,59 @@ GUIDANCE = 7.5
 """Of the pictures that the untouched model draws: the published script leaves diffusers' default."""
 
 
-def tune(lesson: Lesson, pipeline: StableDiffusionPipeline) -> dict[str, float]:
-    """Tune the lesson's U-Net, write the whole model as a diffusers folder, and return final metrics.
+def tune(finetuner: Finetuner, pipeline: StableDiffusionPipeline) -> dict[str, float]:
+    """Tune the finetuner's U-Net, write the whole model as a diffusers folder, and return final metrics.
 
     Args:
-        lesson: what is learned; its U-Net is trained in place.
-        pipeline: draws with the lesson's parts.
+        finetuner: what is learned; its U-Net is trained in place.
+        pipeline: draws with the finetuner's parts.
     """
-    method, unet = lesson.job.plan.method, lesson.diffusion.unet
-    prior = prior_latents(lesson, pipeline, method.prior) if method.prior else None
+    method, unet = finetuner.job.plan.method, finetuner.diffusion.unet
+    prior = prior_latents(finetuner, pipeline, method.prior) if method.prior else None
     contexts: dict[str, Tensor] = {}
 
     def context_of(texts: Sequence[str]) -> Tensor:
         for text in {*texts} - contexts.keys():
             with torch.no_grad():
-                (contexts[text],) = encode_prompts(lesson.diffusion.tokenizer, lesson.diffusion.text_encoder, [text])
+                (contexts[text],) = encode_prompts(
+                    finetuner.diffusion.tokenizer, finetuner.diffusion.text_encoder, [text]
+                )
         return torch.stack([contexts[text] for text in texts])
 
     def loss_at(number: int, count: int) -> Tensor:
-        told = lambda indices: context_of(lesson.said([method.prompt], number, indices))
-        loss = lesson.loss(number, count, 0, lesson.latents, told)
+        told = lambda indices: context_of(finetuner.said([method.prompt], number, indices))
+        loss = finetuner.loss(number, count, 0, finetuner.latents, told)
         if prior:
             drawn = lambda indices: context_of([method.prior.prompt] * len(indices))
-            loss = loss + method.prior.weight * lesson.loss(number, count, 1, prior, drawn)
+            loss = loss + method.prior.weight * finetuner.loss(number, count, 1, prior, drawn)
         return loss
 
     unet.requires_grad_(True).train()
-    loss = lesson.learn(unet, loss_at)
+    loss = finetuner.learn(unet, loss_at)
     unet.requires_grad_(False).eval()
-    write_folder(lesson, pipeline)
+    write_folder(finetuner, pipeline)
     return {"loss": loss}
 
 
-def prior_latents(lesson: Lesson, pipeline: StableDiffusionPipeline, prior: Prior) -> Latents:
+def prior_latents(finetuner: Finetuner, pipeline: StableDiffusionPipeline, prior: Prior) -> Latents:
     """Latents of pictures that the model draws before it is trained, drawn once."""
 
     def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        prompts, key = [prior.prompt] * prior.images, (lesson.job.seed, 20)
+        prompts, key = [prior.prompt] * prior.images, (finetuner.job.seed, 20)
         made = encode_look(
-            lesson.diffusion.vae, np.stack(draw(pipeline, prompts, key, steps=prior.steps, guidance=GUIDANCE))
+            finetuner.diffusion.vae, np.stack(draw(pipeline, prompts, key, steps=prior.steps, guidance=GUIDANCE))
         )
         return {"mean": made.mean, "std": made.std}, {}
 
-    tensors = checkpoint.kept(lesson.job.folder / PRIOR, {"fingerprint": lesson.job.fingerprint}, make)
+    tensors = checkpoint.kept(finetuner.job.folder / PRIOR, {"fingerprint": finetuner.job.fingerprint}, make)
     return Latents(tensors["mean"], tensors["std"])
 
 
-def write_folder(lesson: Lesson, pipeline: StableDiffusionPipeline) -> None:
+def write_folder(finetuner: Finetuner, pipeline: StableDiffusionPipeline) -> None:
     """Write the model into the job's folder, as diffusers reads it."""
-    folder = lesson.job.folder
+    folder = finetuner.job.folder
     with drafted_folder(folder) as draft:
         pipeline.save_pretrained(draft, safe_serialization=True)
         # transformers writes its tokenizers in another form than they are published in, which not every loader reads.
-        shutil.copytree(locate(lesson.job.plan.weights) / "tokenizer", draft / "tokenizer", dirs_exist_ok=True)
+        shutil.copytree(locate(finetuner.job.plan.weights) / "tokenizer", draft / "tokenizer", dirs_exist_ok=True)
     (folder / PRIOR).unlink(missing_ok=True)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from tadp_ray.config.fingerprint import DEFAULTS, but_threads, changed, sha256_of
 from tadp_ray.config.personalization import PersonalCompute, Personalization
-from tadp_ray.config.vocabulary import Vocabulary
+from tadp_ray.config.vocabulary import StrictModel
 
 
-class Job(Vocabulary):
+class PersonalizationJob(StrictModel):
     """One personalization, resolved: its seed, its folder and the contents it starts from."""
 
     plan: Personalization

@@ -19,9 +19,9 @@ from tadp_ray.models.tokens import add_token, read_learned
 from tadp_ray.models.weights import weights_digest
 from tadp_ray.personalization.check import check
 from tadp_ray.personalization.dreambooth import tune
+from tadp_ray.personalization.finetuner import Finetuner
 from tadp_ray.personalization.images import Look, encode_look, read_look
-from tadp_ray.personalization.job import Job
-from tadp_ray.personalization.lesson import Lesson
+from tadp_ray.personalization.job import PersonalizationJob
 from tadp_ray.personalization.samples import SAMPLES, draw, write_samples
 from tadp_ray.personalization.textual_inversion import LEARNED, invert
 from tadp_ray.training.digests import differing
@@ -31,7 +31,7 @@ CARD = "personalization.json"
 """The job, beside what it made."""
 
 
-def make_job(plan: Personalization, seed: int, folder: Path) -> Job:
+def make_job(plan: Personalization, seed: int, folder: Path) -> PersonalizationJob:
     """The job of a plan.
 
     Raises:
@@ -45,7 +45,7 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> Job:
     load_scheduler(plan.weights)
     look = read_look(plan.images)
     check(plan, look)
-    job = Job(plan=plan, seed=seed, folder=folder.absolute(), digests=digests_of(plan, look))
+    job = PersonalizationJob(plan=plan, seed=seed, folder=folder.absolute(), digests=digests_of(plan, look))
     known = {record["fingerprint"] for record in read_journal(job.folder) if record["type"] == "started"}
     if known - {job.fingerprint}:
         raise UserError(
@@ -60,7 +60,7 @@ def digests_of(plan: Personalization, look: Look) -> dict[str, str]:
     return {"weights": weights_digest(plan.weights), "images": look.digest()}
 
 
-def check_contents(job: Job) -> None:
+def check_contents(job: PersonalizationJob) -> None:
     """Refuse to learn from other contents than the job is known by.
 
     Raises:
@@ -73,7 +73,7 @@ def check_contents(job: Job) -> None:
         )
 
 
-def load_personalized(folder: Path) -> tuple[Job, StableDiffusionPipeline, StableDiffusionPipeline]:
+def load_personalized(folder: Path) -> tuple[PersonalizationJob, StableDiffusionPipeline, StableDiffusionPipeline]:
     """A finished personalization: its job, what draws with the model as it was, and with what it has learned.
 
     Raises:
@@ -97,7 +97,7 @@ def load_personalized(folder: Path) -> tuple[Job, StableDiffusionPipeline, Stabl
     return job, drawing_pipeline(before, scheduler), drawing_pipeline(after, scheduler)
 
 
-def read_card(path: Path) -> Job | None:
+def read_card(path: Path) -> PersonalizationJob | None:
     """The job that a folder's card tells of; None if there is no card.
 
     Raises:
@@ -106,7 +106,7 @@ def read_card(path: Path) -> Job | None:
     if not path.is_file():
         return None
     try:
-        return Job.model_validate_json(path.read_bytes())
+        return PersonalizationJob.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise UserError(
             f"{path}: is no card of a personalization ({error.errors()[0]['msg']}); delete the folder, and "
@@ -114,7 +114,7 @@ def read_card(path: Path) -> Job | None:
         ) from None
 
 
-def personalize(job: Job, device: torch.device) -> dict[str, float]:
+def personalize(job: PersonalizationJob, device: torch.device) -> dict[str, float]:
     """Learn a look unless the job's journal says that it is learned; returns the final metrics either way.
 
     Raises:
@@ -128,7 +128,7 @@ def personalize(job: Job, device: torch.device) -> dict[str, float]:
         return metrics
 
 
-def run(job: Job, device: torch.device, reporter: Reporter) -> dict[str, float]:
+def run(job: PersonalizationJob, device: torch.device, reporter: Reporter) -> dict[str, float]:
     """Learn one look, write the result and samples, and return final metrics."""
     plan, began = job.plan, time.monotonic()
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -145,15 +145,15 @@ def run(job: Job, device: torch.device, reporter: Reporter) -> dict[str, float]:
 
     scheduler, diffusion = load_scheduler(plan.weights), load_diffusion(plan.weights).to(device)
     diffusion.unet.to(device)
-    if plan.compute.recompute:
+    if plan.compute.gradient_checkpointing:
         diffusion.unet.enable_gradient_checkpointing()
     look, pipeline = read_look(plan.images), drawing_pipeline(diffusion, scheduler)
     noising = DDPMScheduler.from_config(scheduler.config)
     latents = encode_look(diffusion.vae, look.pictures)
-    lesson = Lesson(job, diffusion, noising, look, latents, device, reporter)
+    finetuner = Finetuner(job, diffusion, noising, look, latents, device, reporter)
     # Not after the training: DreamBooth leaves no model as it was.
     before = draw(pipeline, plan.samples, (job.seed, 30))
-    metrics = invert(lesson) if plan.method.kind == "textual_inversion" else tune(lesson, pipeline)
+    metrics = invert(finetuner) if plan.method.kind == "textual_inversion" else tune(finetuner, pipeline)
     asked = [plan.modifier.replace(CAPTION, caption) for caption in plan.samples]
     rows = [("as it was", before), (plan.modifier, draw(pipeline, asked, (job.seed, 30)))]
     check_contents(job)

@@ -10,7 +10,7 @@ from diffusers import StableDiffusionPipeline
 from matplotlib.figure import Figure
 
 from tadp_ray.pictures.files import write_figure
-from tadp_ray.training.chance import generator
+from tadp_ray.training.rng import generator
 
 STEPS, GUIDANCE = 25, 3.0
 DRAWN_AT_ONCE = 8

@@ -9,7 +9,7 @@ from tadp_ray.config.personalization import TOKEN
 from tadp_ray.errors import UserError
 from tadp_ray.models.conditioning import encode_prompts
 from tadp_ray.models.tokens import LearnedToken, add_token, write_learned
-from tadp_ray.personalization.lesson import Lesson
+from tadp_ray.personalization.finetuner import Finetuner
 
 LEARNED = "learned_embeds.safetensors"
 """The learned token, under diffusers' own name."""
@@ -30,9 +30,9 @@ def initial_id(tokenizer: CLIPTokenizer, word: str) -> int:
     return ids[0]
 
 
-def invert(lesson: Lesson) -> dict[str, float]:
-    """Learn the token, write it as `LEARNED` and leave it in the lesson's model; returns final metrics."""
-    method, diffusion = lesson.job.plan.method, lesson.diffusion
+def invert(finetuner: Finetuner) -> dict[str, float]:
+    """Learn the token, write it as `LEARNED` and leave it in the finetuner's model; returns final metrics."""
+    method, diffusion = finetuner.job.plan.method, finetuner.diffusion
     known = diffusion.text_encoder.get_input_embeddings().weight
     start = LearnedToken(method.token, known[initial_id(diffusion.tokenizer, method.initial)])
     table = add_token(diffusion.tokenizer, diffusion.text_encoder, start, "method.token")
@@ -40,12 +40,12 @@ def invert(lesson: Lesson) -> dict[str, float]:
 
     def loss_at(number: int, count: int) -> Tensor:
         def context(indices: list[int]) -> Tensor:
-            return encode_prompts(diffusion.tokenizer, diffusion.text_encoder, lesson.said(prompts, number, indices))
+            return encode_prompts(diffusion.tokenizer, diffusion.text_encoder, finetuner.said(prompts, number, indices))
 
-        return lesson.loss(number, count, 0, lesson.latents, context)
+        return finetuner.loss(number, count, 0, finetuner.latents, context)
 
-    loss = lesson.learn(nn.ParameterList([table.vector]), loss_at)
+    loss = finetuner.learn(nn.ParameterList([table.vector]), loss_at)
     table.requires_grad_(False)
-    write_learned(lesson.job.folder / LEARNED, LearnedToken(method.token, table.vector))
+    write_learned(finetuner.job.folder / LEARNED, LearnedToken(method.token, table.vector))
     moved = torch.linalg.vector_norm(table.vector - start.vector)
     return {"loss": loss, "vector_norm": table.vector.norm().item(), "vector_moved": moved.item()}

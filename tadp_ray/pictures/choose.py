@@ -43,7 +43,7 @@ def rule(task: TaskName, direction: Direction) -> str:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Selection:
     """An image that is shown."""
 
     number: int
@@ -75,7 +75,7 @@ def hit_rate(scores: list[float], right: list[int], objects: list[int]) -> float
     return 100 * sum(sure) / counted if counted else float("nan")
 
 
-def choose(scores: np.ndarray, direction: Direction, count: int) -> list[Chosen]:
+def choose(scores: np.ndarray, direction: Direction, count: int) -> list[Selection]:
     """The `count` images that tell the first of S systems apart from the best other most, as far as there are any.
 
     Args:
@@ -87,7 +87,7 @@ def choose(scores: np.ndarray, direction: Direction, count: int) -> list[Chosen]
     sign = 1 if direction == "better" else -1
     order = np.argsort(-sign * gaps, kind="stable")
     numbers = [int(number) for number in order if sign * gaps[number] > 0][:count]
-    return [Chosen(number, 1 + int(scores[1:, number].argmax()), float(gaps[number])) for number in numbers]
+    return [Selection(number, 1 + int(scores[1:, number].argmax()), float(gaps[number])) for number in numbers]
 
 
 def windows(gain: np.ndarray) -> Iterator[tuple[int, int, int, int]]:

@@ -18,7 +18,7 @@ from tadp_ray.metrics.segmentation import SegmentationMetrics
 from tadp_ray.pictures.choose import image_scores
 from tadp_ray.scoring.boxes import accumulate_boxes
 from tadp_ray.scoring.maps import Read, accumulate_pairs, by_name, depth_reader, label_reader
-from tadp_ray.scoring.refusal import refuse
+from tadp_ray.scoring.problems import raise_problems
 
 Folders = Mapping[str, Path]
 """Predictions by the name of their system; the others are held against the first."""
@@ -156,7 +156,7 @@ def gathered(makers: Mapping[str, Callable[[], Any]]) -> list[Any]:
             made.append(make())
         except UserError as error:
             problems += [f"{name}: {line}" for line in str(error).splitlines()]
-    refuse(problems)
+    raise_problems(problems)
     return made
 
 
@@ -173,5 +173,5 @@ def images_of(folder: Path, ids: Iterable[str]) -> dict[str, Path]:
     """
     problems: list[str] = []
     files = by_name(folder, problems)
-    refuse([*problems, *(f"{folder}: holds no image called {name}" for name in ids if name not in files)])
+    raise_problems([*problems, *(f"{folder}: holds no image called {name}" for name in ids if name not in files)])
     return files

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from tadp_ray.data.images import read_image
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
-from tadp_ray.pictures.choose import SURE, Chosen, Direction, choose, rule, windows
+from tadp_ray.pictures.choose import SURE, Direction, Selection, choose, rule, windows
 from tadp_ray.pictures.contest import Contest
 from tadp_ray.pictures.files import write_figure
 from tadp_ray.pictures.marks import (
@@ -25,14 +25,14 @@ from tadp_ray.pictures.marks import (
     show_scale,
     span_of,
 )
-from tadp_ray.scoring.things import Thing
+from tadp_ray.scoring.things import LabelledBox
 
 SIDE = 1.7
 """Inches of a panel's width."""
 UNITS = {"segmentation": "mIoU {:.1f} %", "depth": "RMSE {:.2f} m", "detection": "hits {:.0f} %"}
 
 
-def write_contest(contest: Contest, folder: Path, count: int) -> tuple[dict[Direction, list[Chosen]], list[Path]]:
+def write_contest(contest: Contest, folder: Path, count: int) -> tuple[dict[Direction, list[Selection]], list[Path]]:
     """Write better.{png,pdf} and worse.{png,pdf}, as far as there are such images, and choice.json, which says why these.
 
     Args:
@@ -45,7 +45,7 @@ def write_contest(contest: Contest, folder: Path, count: int) -> tuple[dict[Dire
     Raises:
         UserError: an image cannot be read, or is of another size than its truth.
     """
-    chosen: dict[Direction, list[Chosen]] = {
+    chosen: dict[Direction, list[Selection]] = {
         direction: choose(contest.scores, direction, count) for direction in ("better", "worse")
     }
     files, facts = [], []
@@ -61,7 +61,7 @@ def write_contest(contest: Contest, folder: Path, count: int) -> tuple[dict[Dire
     return chosen, [*files, folder / "choice.json"]
 
 
-def described(contest: Contest, direction: Direction, own: Chosen, frames: Sequence[Box]) -> dict:
+def described(contest: Contest, direction: Direction, own: Selection, frames: Sequence[Box]) -> dict:
     """A chosen image in JSON's types."""
     return {
         "direction": direction,
@@ -72,7 +72,7 @@ def described(contest: Contest, direction: Direction, own: Chosen, frames: Seque
     }
 
 
-def draw_contest(contest: Contest, rows: Sequence[Chosen], direction: Direction) -> tuple[Figure, list[list[Box]]]:
+def draw_contest(contest: Contest, rows: Sequence[Selection], direction: Direction) -> tuple[Figure, list[list[Box]]]:
     """A figure with a row for each image, and the windows (left, top, right, bottom) that are framed in it."""
     images = [read_image(contest.images[contest.ids[own.number]]) for own in rows]
     columns = ("image", "truth", *contest.systems)
@@ -95,7 +95,7 @@ def draw_contest(contest: Contest, rows: Sequence[Chosen], direction: Direction)
 
 
 def draw_row(
-    contest: Contest, axes: Sequence[Axes], image: np.ndarray, own: Chosen, direction: Direction, named: set[int]
+    contest: Contest, axes: Sequence[Axes], image: np.ndarray, own: Selection, direction: Direction, named: set[int]
 ) -> list[Box]:
     """Draw an image's row, add the classes it shows to `named`, and return its framed windows."""
     name = contest.ids[own.number]
@@ -130,7 +130,7 @@ def draw_row(
     return boxes
 
 
-def draw_things(axes: Axes, image: np.ndarray, things: Sequence[Thing], classes: Sequence[str]) -> set[int]:
+def draw_things(axes: Axes, image: np.ndarray, things: Sequence[LabelledBox], classes: Sequence[str]) -> set[int]:
     """Objects, or the detections that are sure enough, with their scores; returns the classes that are shown."""
     shown = []
     for thing in things:

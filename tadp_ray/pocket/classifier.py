@@ -27,12 +27,12 @@ def build_classifier(widths: tuple[int, int, int] = (24, 48, 96)) -> nn.Module:
     return nn.Sequential(*layers, nn.Conv2d(before, NOTHING + 1, 1))
 
 
-def classifier_loss(classifier: nn.Module, pixels: Tensor, masks: Tensor, chance: torch.Generator) -> Tensor:
+def classifier_loss(classifier: nn.Module, pixels: Tensor, masks: Tensor, rng: torch.Generator) -> Tensor:
     """Cross-entropy of every cell with the class in its middle, masks (B, H, W) holding class indices.
 
     The pictures get some noise, since drawn ones are not as clean as rendered ones.
     """
-    noise = torch.randn(pixels.shape, generator=chance) * 0.1 * torch.rand(len(pixels), 1, 1, 1, generator=chance)
+    noise = torch.randn(pixels.shape, generator=rng) * 0.1 * torch.rand(len(pixels), 1, 1, 1, generator=rng)
     middle = masks[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].long()
     labels = torch.where(middle < len(CLASSES) - len(THINGS), NOTHING, middle - (len(CLASSES) - len(THINGS)))
     return F.cross_entropy(classifier(pixels + noise.to(pixels.device)), labels)

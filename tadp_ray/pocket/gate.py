@@ -19,12 +19,12 @@ from tadp_ray.data.sample import Sample
 from tadp_ray.data.scenes import CLASSES, GROUNDS, LOOK_ALIKES, THINGS, present_classes, render
 from tadp_ray.errors import UserError
 from tadp_ray.metrics.localisation import localisation
-from tadp_ray.models.attention import enlarge, reading_maps
+from tadp_ray.models.attention import reading_maps, upsample
 from tadp_ray.pocket.autoencoder import as_pixels, encode, psnr
 from tadp_ray.pocket.classifier import build_classifier, presence, shown
 from tadp_ray.pocket.denoiser import Denoiser, load_pipeline
-from tadp_ray.training.chance import generator
 from tadp_ray.training.checkpoint import Damaged, load_weights, read_tensors
+from tadp_ray.training.rng import generator
 
 SEED = 1_000_000
 """Of the scenes that only measure; no pretraining uses it."""
@@ -117,7 +117,7 @@ def attention_maps(denoiser: Denoiser, latents: Tensor, samples: Sequence[Sample
         samples[0].mask.shape,
         {level: tuple(side >> level for side in latents.shape[-2:]) for level in (0, 1)},
     )
-    enlarged = (enlarge(torch.stack(found).mean(0), grids[level], size) for (level, _), found in read.items())
+    enlarged = (upsample(torch.stack(found).mean(0), grids[level], size) for (level, _), found in read.items())
     return captions, sum(enlarged).cpu()
 
 

@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 
 @dataclass(frozen=True)
-class Peers:
+class DataParallel:
     """This process's place among those that train together."""
 
     rank: int
@@ -44,7 +44,7 @@ class Peers:
         return total.item() / self.world
 
 
-class Progress:
+class PretrainProgress:
     """Prints a line with the mean loss and the time left about every 20 seconds."""
 
     def __init__(self, name: str, start: int, steps: int, say: Callable[[str], None]) -> None:

@@ -25,14 +25,14 @@ from tadp_ray.files import write_text
 from tadp_ray.models.tensors import not_finite
 from tadp_ray.pocket import gate
 from tadp_ray.pocket.autoencoder import as_pixels, build_vae, psnr, vae_loss
-from tadp_ray.pocket.bank import Bank
 from tadp_ray.pocket.classifier import build_classifier, classifier_loss
 from tadp_ray.pocket.denoiser import Denoiser, build_denoiser, save_pipeline
-from tadp_ray.pocket.parallel import Peers, Progress
+from tadp_ray.pocket.latent_cache import LatentCache
+from tadp_ray.pocket.parallel import DataParallel, PretrainProgress
 from tadp_ray.pocket.report import draw_words
 from tadp_ray.training import checkpoint
-from tadp_ray.training.chance import generator
-from tadp_ray.training.reporter import Follower, Journal, Reporter, checkpoints, final_metrics, read_journal
+from tadp_ray.training.reporter import Journal, NullReporter, Reporter, checkpoints, final_metrics, read_journal
+from tadp_ray.training.rng import generator
 
 WORK = "pretraining"
 """Folder inside the diffusers folder that holds the journal, and until the end scenes, latents and checkpoints."""
@@ -41,13 +41,13 @@ LOG_EVERY = 20
 
 
 @dataclass(frozen=True)
-class Job:
+class PretrainJob:
     """One process's view of a pretraining."""
 
     plan: Pretraining
     folder: Path
     device: torch.device
-    peers: Peers
+    peers: DataParallel
     reporter: Reporter
     say: Callable[[str], None]
 
@@ -105,13 +105,13 @@ def _worker(rank: int, plan: Pretraining, folder: Path, processes: int, device: 
         torch.set_flush_denormal(True)
         dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes)
     try:
-        peers = Peers(rank, processes)
+        peers = DataParallel(rank, processes)
         if rank == 0:
             with Journal(folder / WORK, plan.fingerprint) as journal:
-                metrics = stages(Job(plan, folder, torch.device(device), peers, journal, say))
+                metrics = stages(PretrainJob(plan, folder, torch.device(device), peers, journal, say))
                 journal.finish(plan.unet_steps, metrics)
         else:
-            stages(Job(plan, folder, torch.device(device), peers, Follower(folder / WORK), say))
+            stages(PretrainJob(plan, folder, torch.device(device), peers, NullReporter(folder / WORK), say))
     except UserError as error:
         # Of an exception in a spawned process only its traceback is handed on.
         if meeting is not None:
@@ -122,9 +122,9 @@ def _worker(rank: int, plan: Pretraining, folder: Path, processes: int, device: 
             dist.destroy_process_group()
 
 
-def stages(job: Job) -> dict[str, float]:
+def stages(job: PretrainJob) -> dict[str, float]:
     """Every stage in turn; returns the gate's figures (in the first process)."""
-    plan, bank = job.plan, Bank(job.work, job.plan.seed, job.plan.images, job.plan.size)
+    plan, bank = job.plan, LatentCache(job.work, job.plan.seed, job.plan.images, job.plan.size)
     bank.render(job.peers, job.say)
     vae = train_vae(job, bank)
     held_out = gate.held_out(plan.size)
@@ -149,7 +149,7 @@ def stages(job: Job) -> dict[str, float]:
 
 
 def train(
-    job: Job,
+    job: PretrainJob,
     name: str,
     model: nn.Module,
     steps: int,
@@ -169,7 +169,7 @@ def train(
     if found:
         step = found[1]["step"]
         job.say(f"{name}: goes on from step {step}")
-    progress = Progress(name, step, steps, job.say)
+    progress = PretrainProgress(name, step, steps, job.say)
     while step < steps:
         loss = loss_at(step)
         optimizer.zero_grad()
@@ -205,7 +205,7 @@ def rate_factor(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / min(100, max(1, steps // 10))) * (1.0 if left >= 1 else 0.1 + 0.9 * max(left, 0.0))
 
 
-def train_vae(job: Job, bank: Bank) -> AutoencoderKL:
+def train_vae(job: PretrainJob, bank: LatentCache) -> AutoencoderKL:
     """The first stage: pictures to latents and back."""
     plan = job.plan
     torch.manual_seed(plan.seed)
@@ -213,9 +213,9 @@ def train_vae(job: Job, bank: Bank) -> AutoencoderKL:
     shape = (plan.vae_batch, 4, plan.size // 4, plan.size // 4)
 
     def loss_at(step: int) -> Tensor:
-        chance, share = generator(plan.seed, 0, step), job.peers.share(plan.vae_batch)
-        chosen = torch.randint(len(images), (plan.vae_batch,), generator=chance)[share]
-        noise = torch.randn(shape, generator=chance)[share]
+        rng, share = generator(plan.seed, 0, step), job.peers.share(plan.vae_batch)
+        chosen = torch.randint(len(images), (plan.vae_batch,), generator=rng)[share]
+        noise = torch.randn(shape, generator=rng)[share]
         return vae_loss(vae, as_pixels(images[chosen].to(job.device)), noise.to(job.device))
 
     train(job, "vae", vae, plan.vae_steps, 2e-3, loss_at)
@@ -223,7 +223,7 @@ def train_vae(job: Job, bank: Bank) -> AutoencoderKL:
 
 
 def train_denoiser(
-    job: Job, bank: Bank, vae: AutoencoderKL, latents: tuple[Tensor, Tensor], held_out: gate.HeldOut
+    job: PretrainJob, bank: LatentCache, vae: AutoencoderKL, latents: tuple[Tensor, Tensor], held_out: gate.HeldOut
 ) -> Denoiser:
     """The second stage: denoise given the caption; the returned weights are a moving average of the trained ones."""
     plan, words, (mean, std) = job.plan, bank.words(), latents
@@ -234,10 +234,10 @@ def train_denoiser(
     averaged = replace(denoiser, unet=average[0], text_encoder=average[1])
 
     def loss_at(step: int) -> Tensor:
-        chance, share = generator(plan.seed, 1, step), job.peers.share(plan.unet_batch)
-        chosen = torch.randint(len(mean), (plan.unet_batch,), generator=chance)
-        times = torch.randint(denoiser.scheduler.config.num_train_timesteps, (plan.unet_batch,), generator=chance)
-        noise = torch.randn((2, plan.unet_batch, *mean.shape[1:]), generator=chance)
+        rng, share = generator(plan.seed, 1, step), job.peers.share(plan.unet_batch)
+        chosen = torch.randint(len(mean), (plan.unet_batch,), generator=rng)
+        times = torch.randint(denoiser.scheduler.config.num_train_timesteps, (plan.unet_batch,), generator=rng)
+        noise = torch.randn((2, plan.unet_batch, *mean.shape[1:]), generator=rng)
         rng = np.random.default_rng((plan.seed, 1, step))
         captions = [words[index].draw(rng) for index in chosen.tolist()][share]
         clean = (mean[chosen] + std[chosen] * noise[0])[share].to(job.device)
@@ -258,17 +258,17 @@ def train_denoiser(
     return averaged
 
 
-def train_classifier(job: Job, bank: Bank) -> nn.Module:
+def train_classifier(job: PretrainJob, bank: LatentCache) -> nn.Module:
     """The last stage: which things does a picture show? It judges what the model draws, and never trains it."""
     plan = job.plan
     torch.manual_seed(plan.seed + 2)
     classifier, images, masks = build_classifier().to(job.device).train(), bank.images(), bank.masks()
 
     def loss_at(step: int) -> Tensor:
-        chance, share = generator(plan.seed, 2, step), job.peers.share(plan.unet_batch)
-        chosen = torch.randint(len(images), (plan.unet_batch,), generator=chance)[share]
+        rng, share = generator(plan.seed, 2, step), job.peers.share(plan.unet_batch)
+        chosen = torch.randint(len(images), (plan.unet_batch,), generator=rng)[share]
         pixels = as_pixels(images[chosen].to(job.device))
-        return classifier_loss(classifier, pixels, masks[chosen].to(job.device), chance)
+        return classifier_loss(classifier, pixels, masks[chosen].to(job.device), rng)
 
     train(job, "classifier", classifier, plan.classifier_steps, 2e-3, loss_at)
     return classifier.eval()

@@ -17,7 +17,7 @@ from tadp_ray.personalization.run import load_personalized
 from tadp_ray.personalization.samples import draw, write_samples
 from tadp_ray.pocket.autoencoder import as_pixels, encode
 from tadp_ray.pocket.gate import SEED
-from tadp_ray.training.chance import generator
+from tadp_ray.training.rng import generator
 
 SCENES, HELD_OUT = 96, 32
 """Of each look: to learn from, and to know how far the judge can be believed."""

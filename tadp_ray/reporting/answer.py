@@ -13,7 +13,7 @@ from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting.compare import compare
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.matching import Encoders, matched
-from tadp_ray.reporting.regression import lines_of, told
+from tadp_ray.reporting.regression import correlation_notes, lines_of
 from tadp_ray.reporting.render import write_table
 from tadp_ray.reporting.scatter import draw_lines
 from tadp_ray.reporting.table import Table, TableSpec, build_table
@@ -114,7 +114,7 @@ def draw_answer(
             # The table does not need it, and a figure by another rule than was asked for would be a wrong one.
             return replace(table, notes=(*table.notes, f"Figure: not drawn, {error}")), pictures
         lines = lines_of(spec, cells, done, images)
-        table = replace(table, notes=(*table.notes, *told(spec.figure, spec.scale, lines)))
+        table = replace(table, notes=(*table.notes, *correlation_notes(spec.figure, spec.scale, lines)))
         pictures.append(folder / "figure.png")
         draw_lines(spec.figure, lines, spec.scale, pictures[-1])
     return table, pictures

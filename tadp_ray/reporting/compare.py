@@ -15,7 +15,7 @@ from tadp_ray.config.vocabulary import METRIC
 from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
-from tadp_ray.reporting.table import Difference, Entry, Side, Table, decimals
+from tadp_ray.reporting.table import Difference, Side, Table, TableEntry, decimals
 
 Images = Mapping[str, PerImage]
 """What each image adds to a cell's score, by the id of its run, of the cells that kept it."""
@@ -51,7 +51,7 @@ def compare(table: Table, against: str, images: Images) -> Table:
 
 
 def difference(
-    entry: Entry, other: Entry, resampled: Callable[[str, str], Resampled]
+    entry: TableEntry, other: TableEntry, resampled: Callable[[str, str], Resampled]
 ) -> tuple[Difference | None, list[str]]:
     """How far a place lies above another over the seeds of both, and why there is no interval, if so."""
     pairs = [(entry.seeds.index(seed), other.seeds.index(seed)) for seed in entry.seeds if seed in other.seeds]

@@ -29,7 +29,7 @@ class Claim:
     least: float = 0.0
     """Points of mIoU that the smallest step must have."""
     spreads: float = 0.0
-    """How many spreads it must have besides; negative: it may fall short of nothing by as many."""
+    """How many standard deviations the mean must lie above zero. If negative, it may lie this many below zero."""
 
     @property
     def aim(self) -> str:

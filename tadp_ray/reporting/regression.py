@@ -121,7 +121,7 @@ def lines_of(
     return lines
 
 
-def told(figure: FigureConfig, scale: Scale, lines: Mapping[str, Line | None]) -> Iterator[str]:
+def correlation_notes(figure: FigureConfig, scale: Scale, lines: Mapping[str, Line | None]) -> Iterator[str]:
     """The figure in words, ours and the published correlation."""
     for heading, line in lines.items():
         if line is None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from tadp_ray.files import write_text
 from tadp_ray.reporting.literal import md, tex
 from tadp_ray.reporting.page import page
-from tadp_ray.reporting.table import Entry, Table
+from tadp_ray.reporting.table import Table, TableEntry
 
 CSV_COLUMNS = ("row", "column", "metric", "mean", "sd", "n", "published", "source", "oracle", "run_ids")
 COMPARED_COLUMNS = ("difference", "difference_sd", "difference_low", "difference_high", "against")
@@ -45,7 +45,7 @@ def terminal(table: Table) -> rich.table.Table:
     return shown
 
 
-def terminal_entry(table: Table, entry: Entry) -> Text:
+def terminal_entry(table: Table, entry: TableEntry) -> Text:
     """One place of the terminal's table."""
     style = "bold green" if entry.best else "" if entry.complete else "yellow"
     text = Text(entry.text, style=style)
@@ -61,7 +61,7 @@ def parts_of(table: Table) -> tuple[str, ...]:
     return ("ours", *compared, *(("published",) if table.spec.published else ()))
 
 
-def difference_text(table: Table, entry: Entry) -> str:
+def difference_text(table: Table, entry: TableEntry) -> str:
     """The difference to the baseline row; what stands there instead where there is none."""
     if entry.difference:
         return entry.difference.text
@@ -153,7 +153,7 @@ def html_table(table: Table) -> str:
 <ul>{notes}</ul>"""
 
 
-def html_entry(table: Table, entry: Entry) -> str:
+def html_entry(table: Table, entry: TableEntry) -> str:
     """One place of the page; pointing at it names its runs."""
     style = "best" if entry.best else "" if entry.complete else "open"
     runs = escape("MLflow runs: " + ", ".join(entry.run_ids) if entry.run_ids else "no finished run")
@@ -183,7 +183,7 @@ def places(table: Table) -> list[dict[str, Any]]:
     ]
 
 
-def compared(table: Table, entry: Entry) -> dict[str, Any]:
+def compared(table: Table, entry: TableEntry) -> dict[str, Any]:
     """A place's difference to the baseline row by the names of `COMPARED_COLUMNS`."""
     own, against = entry.difference, table.spec.rows.names[table.baseline]
     return dict(

@@ -25,7 +25,7 @@ Runs = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
-class Part:
+class ReportSection:
     """One question and its answer, as far as it is there."""
 
     name: str
@@ -63,7 +63,7 @@ class Part:
         return "whole" if whole == len(entries) else f"{whole} of {len(entries)} places"
 
 
-def gather(store: Store, experiments: Path, folder: Path, encoders: Encoders) -> dict[str, list[Part]]:
+def gather(store: Store, experiments: Path, folder: Path, encoders: Encoders) -> dict[str, list[ReportSection]]:
     """All parts by chapter.
 
     Args:
@@ -95,7 +95,9 @@ def gather(store: Store, experiments: Path, folder: Path, encoders: Encoders) ->
     }
 
 
-def answered(store: Store, path: Path, file: Experiment, scale: Scale, folder: Path, encoders: Encoders) -> Part:
+def answered(
+    store: Store, path: Path, file: Experiment, scale: Scale, folder: Path, encoders: Encoders
+) -> ReportSection:
     """An experiment at one scale, from the sweep that was asked for last."""
     command = f"tadp-ray sweep {path}" + ("" if scale == "pocket" else f" --scale {scale}")
     published = {"published": file.table.published.source} if file.table.published else {}
@@ -106,9 +108,9 @@ def answered(store: Store, path: Path, file: Experiment, scale: Scale, folder: P
         images = by_image(store, done) if spec.figure else {}
         table, drawn = draw_answer(store, table, found.cells, done, images, folder / path.stem / scale, encoders)
     except UserError as error:
-        return Part(**known, facts=published, missing=str(error).partition(";")[0])
+        return ReportSection(**known, facts=published, missing=str(error).partition(";")[0])
     words = {"curves": f"Learning curves: {file.table.title}", "figure": file.figure.title if file.figure else ""}
-    return Part(
+    return ReportSection(
         **known,
         facts={"settings": found.settings, **provenance(done), **published, "sweep": f"run {found.run_id}"},
         said=tuple(sentences(table)),
@@ -133,7 +135,7 @@ def provenance(done: Mapping[str, CellRow]) -> dict[str, str]:
     return {name: ", ".join(values) for name, values in told.items() if values}
 
 
-def evidence(parts: Sequence[Part]) -> Iterator[Part]:
+def evidence(parts: Sequence[ReportSection]) -> Iterator[ReportSection]:
     """What the pocket tables together show and what they do not, if any of them is asked for."""
     parts = [part for part in parts if part.name in EXPERIMENTS]
     if not parts:
@@ -143,7 +145,7 @@ def evidence(parts: Sequence[Part]) -> Iterator[Part]:
         ClaimFound(text=own.claim, value=own.value, aim=own.aim, holds=own.holds, unjudged=own.unjudged)
         for own in found
     )
-    yield Part(
+    yield ReportSection(
         name="evidence",
         title="Claims held against their aims",
         question="Do right and whole captions help, does pretraining, and is a known style easier than another?",
@@ -159,7 +161,7 @@ def evidence(parts: Sequence[Part]) -> Iterator[Part]:
     )
 
 
-def looked_into(store: Store, files: Path, folder: Path) -> Iterator[Part]:
+def looked_into(store: Store, files: Path, folder: Path) -> Iterator[ReportSection]:
     """Every analysis that was kept, and those that have a file and were not."""
     kept = analyses(store, folder)
     for path in sorted(files.glob("*.yaml")):
@@ -168,7 +170,9 @@ def looked_into(store: Store, files: Path, folder: Path) -> Iterator[Part]:
             missing = f"MLflow at {store.shown} holds no finding of {path.stem}"
             facts = {"of the paper": str(asked["figure"])} if "figure" in asked else {}
             command = f"tadp-ray analyze run {path}"
-            yield Part(path.stem, titled(path.stem), str(asked.get("question", "")), command, facts, missing=missing)
+            yield ReportSection(
+                path.stem, titled(path.stem), str(asked.get("question", "")), command, facts, missing=missing
+            )
     for name, found in sorted(kept.items()):
         yield analysed(found, folder / name)
 
@@ -178,7 +182,7 @@ def titled(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def analysed(found: AnalysisRun, folder: Path) -> Part:
+def analysed(found: AnalysisRun, folder: Path) -> ReportSection:
     """An analysis as it was kept."""
     settings = (
         found.settings if isinstance(found.settings, str) else ", ".join(f"{k}={v}" for k, v in found.settings.items())
@@ -189,7 +193,7 @@ def analysed(found: AnalysisRun, folder: Path) -> Part:
         "commit": found.commit and short(found.commit),
     }
     pictures = [name for name in found.pictures if name.endswith(".png")]
-    return Part(
+    return ReportSection(
         name=found.name,
         title=titled(found.name),
         question=found.question,

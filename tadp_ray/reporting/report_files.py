@@ -11,9 +11,9 @@ from tadp_ray.files import write_text
 from tadp_ray.reporting.literal import fenced, md
 from tadp_ray.reporting.page import page
 from tadp_ray.reporting.render import html_table, markdown
-from tadp_ray.reporting.report import Part
+from tadp_ray.reporting.report import ReportSection
 
-Chapters = Mapping[str, Sequence[Part]]
+Chapters = Mapping[str, Sequence[ReportSection]]
 LISTED = 24
 """Numbers of an analysis that are shown; its finding.json holds all."""
 
@@ -59,7 +59,7 @@ def anchor(chapter: int, part: int) -> str:
     return f"part-{chapter}-{part}"
 
 
-def html_part(part: Part, place: str) -> str:
+def html_part(part: ReportSection, place: str) -> str:
     """One part of the page."""
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in part.facts.items())
     missing = f'<p class="missing">Missing: {escape(part.missing)}. This fills it:</p>' if part.missing else ""
@@ -81,7 +81,7 @@ def html_part(part: Part, place: str) -> str:
     return "\n".join(piece for piece in pieces if piece)
 
 
-def html_claims(part: Part) -> str:
+def html_claims(part: ReportSection) -> str:
     """Claims as a table."""
     if not part.claims:
         return ""
@@ -94,7 +94,7 @@ def html_claims(part: Part) -> str:
     return framed(part.title, f"<thead>{head}</thead><tbody>{rows}</tbody>")
 
 
-def html_numbers(part: Part) -> str:
+def html_numbers(part: ReportSection) -> str:
     """An analysis's numbers as a table."""
     if not part.numbers:
         return ""
@@ -132,7 +132,7 @@ def md_report(chapters: Chapters, title: str, folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def md_part(part: Part, folder: Path) -> str:
+def md_part(part: ReportSection, folder: Path) -> str:
     """One part of the Markdown."""
     pieces = [f"### {md(part.title)}", md(part.question)]
     pieces += [f"Missing: {md(part.missing)}. This fills it:"] if part.missing else []

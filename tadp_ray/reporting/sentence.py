@@ -3,11 +3,11 @@
 import statistics
 from collections.abc import Iterator, Sequence
 
-from tadp_ray.reporting.table import METRIC_NAMES, Entry, Table, falling, shown
+from tadp_ray.reporting.table import METRIC_NAMES, Table, TableEntry, falling, shown
 
 FEW = 6
 """Rows or columns whose means are listed one by one."""
-Placed = tuple[int, int, Entry]
+Placed = tuple[int, int, TableEntry]
 """(row, column, what stands there)."""
 
 

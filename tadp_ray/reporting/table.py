@@ -11,7 +11,7 @@ from typing import Any
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.known import FIGURES
 from tadp_ray.config.schema import Experiment, FigureConfig, Sweep
-from tadp_ray.config.vocabulary import FALLING, METRIC, Scale
+from tadp_ray.config.vocabulary import LOWER_IS_BETTER, METRIC, Scale
 from tadp_ray.errors import UserError
 from tadp_ray.tracking.query import CellRow, short
 from tadp_ray.training.provenance import THEN
@@ -159,7 +159,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableEntry:
     """One place of the table."""
 
     row: str
@@ -227,7 +227,7 @@ class Table:
     """A table filled as far as there are finished cells."""
 
     spec: TableSpec
-    entries: tuple[tuple[Entry, ...], ...]
+    entries: tuple[tuple[TableEntry, ...], ...]
     """Row by row."""
     notes: tuple[str, ...]
     """What a reader must know: missing and failed cells, mixed code, agreement with the published order."""
@@ -277,7 +277,7 @@ def build_table(
     return Table(spec, marked, notes)
 
 
-def oracle_told(entries: Sequence[Sequence[Entry]]) -> str:
+def oracle_told(entries: Sequence[Sequence[TableEntry]]) -> str:
     """A sentence on the places whose texts are made of ground-truth names; empty if there are none."""
     told = [entry for row in entries for entry in row if entry.oracle]
     if not told:
@@ -295,7 +295,7 @@ def oracle_told(entries: Sequence[Sequence[Entry]]) -> str:
     return f" Oracle (names from the ground truth): {where}."
 
 
-def equal(entry: Entry, best: float | None) -> bool:
+def equal(entry: TableEntry, best: float | None) -> bool:
     """Whether a place's mean cannot be told from the best one as it is shown."""
     return best is not None and shown(entry.metric, entry.mean) == shown(entry.metric, best)
 
@@ -312,16 +312,16 @@ def shown(metric: str, value: float) -> str:
 
 def falling(metric: str) -> bool:
     """Whether less of it is better."""
-    return metric.removeprefix("best_").partition("/")[0] in FALLING
+    return metric.removeprefix("best_").partition("/")[0] in LOWER_IS_BETTER
 
 
-def entry_at(spec: TableSpec, cells: Sequence[Cell], rows: Mapping[str, CellRow], i: int, j: int) -> Entry:
+def entry_at(spec: TableSpec, cells: Sequence[Cell], rows: Mapping[str, CellRow], i: int, j: int) -> TableEntry:
     """The place at row `i` and column `j`."""
     metric = spec.metric_at(i, j)
     here = [cell for cell in cells if (spec.rows.place(cell, metric), spec.columns.place(cell, metric)) == (i, j)]
     ready = [cell for cell in sorted(here, key=lambda cell: cell.seed) if cell.fingerprint in rows]
     done = [rows[cell.fingerprint] for cell in ready]
-    return Entry(
+    return TableEntry(
         row=spec.rows.names[i],
         column=spec.columns.names[j],
         metric=metric,
@@ -372,7 +372,7 @@ def mixed_code(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:
     return [f"code: cells come from {named}; +dirty means changed since that commit"]
 
 
-def agreement(entries: Sequence[Sequence[Entry]]) -> list[str]:
+def agreement(entries: Sequence[Sequence[TableEntry]]) -> list[str]:
     """Spearman's rank correlation of each metric with the published numbers, over its complete places; needs three of them."""
     pairs: dict[str, list[tuple[float, float]]] = {}
     for entry in (entry for row in entries for entry in row if entry.complete and entry.published is not None):

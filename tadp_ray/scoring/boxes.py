@@ -8,7 +8,7 @@ import torch
 from tadp_ray.errors import UserError
 from tadp_ray.metrics.detection import Boxes, DetectionMetrics
 from tadp_ray.scoring.coco import read_coco, read_results
-from tadp_ray.scoring.things import Thing, Truth
+from tadp_ray.scoring.things import LabelledBox, Truth
 from tadp_ray.scoring.voc import read_comp4, read_voc
 
 
@@ -37,7 +37,7 @@ def score_detection(
 
 def accumulate_boxes(
     predictions: Path, targets: Path, classes: Sequence[str], images: Path | None
-) -> tuple[Truth, dict[str, list[Thing]], DetectionMetrics]:
+) -> tuple[Truth, dict[str, list[LabelledBox]], DetectionMetrics]:
     """Count the detections of all images; returns the objects, the detections by image, and the counts in their order."""
     truth = read_voc(targets, images) if targets.is_dir() else read_coco(targets, images)
     spelled = {thing.name for things in truth.objects.values() for thing in things}
@@ -57,7 +57,7 @@ def accumulate_boxes(
     return truth, found, metrics
 
 
-def tensors(things: Sequence[Thing], classes: Sequence[str], value: str) -> Boxes:
+def tensors(things: Sequence[LabelledBox], classes: Sequence[str], value: str) -> Boxes:
     """The things of the given classes as `DetectionMetrics` takes them."""
     scored = [thing for thing in things if thing.name in classes]
     kind = torch.bool if value == "difficult" else torch.float64

@@ -10,33 +10,33 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, TypeAdapter
 from tadp_ray.data.names import ids_of
 from tadp_ray.errors import UserError
 from tadp_ray.files import composed, why_unreadable, without_ending
-from tadp_ray.scoring.refusal import refuse
-from tadp_ray.scoring.things import Box, Thing, Truth, selected
+from tadp_ray.scoring.problems import raise_problems
+from tadp_ray.scoring.things import Box, LabelledBox, Truth, selected
 
 Content = TypeVar("Content")
 
 
-class Entry(BaseModel):
+class CocoEntry(BaseModel):
     """The keys of an entry that are used; the others are left aside."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
 
-class Image(Entry):
+class Image(CocoEntry):
     """An image of an annotation file."""
 
     id: int | str
     file_name: str
 
 
-class Category(Entry):
+class Category(CocoEntry):
     """A class of an annotation file."""
 
     id: int
     name: str
 
 
-class Marked(Entry):
+class Marked(CocoEntry):
     """A box of either file."""
 
     image_id: int | str
@@ -65,7 +65,7 @@ class Result(Marked):
     score: float
 
 
-class Annotations(Entry):
+class Annotations(CocoEntry):
     """An annotation file."""
 
     images: Annotated[list[Image], Field(min_length=1)]
@@ -87,7 +87,7 @@ def read_coco(path: Path, images: Path | None) -> Truth:
     called = ids_of(keys)
     names = {str(image.id): called[key] for image, key in zip(file.images, keys, strict=True)}
     categories = {category.id: category.name for category in file.categories}
-    objects: dict[str, list[Thing]] = {image: [] for image in names.values()}
+    objects: dict[str, list[LabelledBox]] = {image: [] for image in names.values()}
     problems = [
         f"{path}: {what} {value!r} occurs twice; it has to be one's alone"
         for what, values in (
@@ -104,8 +104,8 @@ def read_coco(path: Path, images: Path | None) -> Truth:
             problems.append(f"{path}: annotations.{number}: its image_id or category_id is not defined in this file")
         else:
             difficult = entry.iscrowd or entry.ignore or entry.difficult
-            objects[image].append(Thing(name, entry.edges, difficult, entry.iscrowd))
-    refuse(problems)
+            objects[image].append(LabelledBox(name, entry.edges, difficult, entry.iscrowd))
+    raise_problems(problems)
     wanted = set(selected(images, objects, path))
     return Truth({image: things for image, things in objects.items() if image in wanted}, names, categories)
 
@@ -115,14 +115,14 @@ def twice(values: Iterable[str | int]) -> list[str | int]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
-def read_results(path: Path, truth: Truth, classes: Sequence[str]) -> dict[str, list[Thing]]:
+def read_results(path: Path, truth: Truth, classes: Sequence[str]) -> dict[str, list[LabelledBox]]:
     """Detections by image from a results file.
 
     Raises:
         UserError: the file is not as COCO's are, or names images that are not to be scored, or unknown categories.
     """
     names = truth.categories or dict(enumerate(classes, 1))
-    found: dict[str, list[Thing]] = {image: [] for image in truth.objects}
+    found: dict[str, list[LabelledBox]] = {image: [] for image in truth.objects}
     problems = []
     for number, entry in enumerate(read_json(path, list[Result])):
         image, name = truth.images.get(str(entry.image_id)), names.get(entry.category_id)
@@ -132,8 +132,8 @@ def read_results(path: Path, truth: Truth, classes: Sequence[str]) -> dict[str, 
         elif image not in found:
             problems.append(f"{path}: {number}.image_id={entry.image_id!r}: none of the images to be scored")
         else:
-            found[image].append(Thing(name, entry.edges, entry.score))
-    refuse(problems)
+            found[image].append(LabelledBox(name, entry.edges, entry.score))
+    raise_problems(problems)
     return found
 
 
@@ -149,5 +149,5 @@ def read_json(path: Path, kind: type[Content]) -> Content:
         return TypeAdapter(kind).validate_json(path.read_bytes())
     except ValidationError as error:
         places = [(".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors(include_url=False)]
-        refuse([f"{path}: {place or '(whole file)'}: {message}" for place, message in places])
+        raise_problems([f"{path}: {place or '(whole file)'}: {message}" for place, message in places])
         raise

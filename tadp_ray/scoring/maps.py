@@ -15,7 +15,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import why_unreadable
 from tadp_ray.metrics.depth import DepthMetrics
 from tadp_ray.metrics.segmentation import SegmentationMetrics
-from tadp_ray.scoring.refusal import refuse
+from tadp_ray.scoring.problems import raise_problems
 
 NEAR, FAR = 0.02, 1000.0
 """Metres: a depth map whose deepest value is less, or a target with more, is in other units than said."""
@@ -155,7 +155,7 @@ def accumulate_pairs(
             problems.append(str(error))
         else:
             metrics.accumulate(predicted[None], target[None])
-    refuse(problems)
+    raise_problems(problems)
     return {stem: (found[stem], wanted[stem]) for stem in sorted(wanted)}
 
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tadp_ray.data.names import Names, lines_of
-from tadp_ray.scoring.refusal import refuse
+from tadp_ray.scoring.problems import raise_problems
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom edge in pixels, counted from 0."""
 
 
 @dataclass(frozen=True)
-class Thing:
+class LabelledBox:
     """A detection or an object."""
 
     name: str
@@ -27,7 +27,7 @@ class Thing:
 class Truth:
     """The objects of a data set."""
 
-    objects: dict[str, list[Thing]]
+    objects: dict[str, list[LabelledBox]]
     """By image, in the order of scoring."""
     images: dict[str, str]
     """What a COCO results file calls an image -> the image; those that are not scored are named as well."""
@@ -56,5 +56,5 @@ def selected(images: Path | None, there: Iterable[str], where: Path) -> list[str
                 f"which may mean {' or '.join(meant[:3])}" if meant else f"and {where} has nothing on image {line!r}"
             )
             problems.append(f"{images}: names {line!r}, {means}")
-    refuse(problems)
+    raise_problems(problems)
     return list(wanted)

@@ -8,8 +8,8 @@ from tadp_ray.data.names import find_files
 from tadp_ray.data.pascal import read_objects
 from tadp_ray.errors import UserError
 from tadp_ray.files import composed, read_text
-from tadp_ray.scoring.refusal import refuse
-from tadp_ray.scoring.things import Box, Thing, Truth, selected
+from tadp_ray.scoring.problems import raise_problems
+from tadp_ray.scoring.things import Box, LabelledBox, Truth, selected
 
 
 def read_voc(folder: Path, images: Path | None) -> Truth:
@@ -27,11 +27,11 @@ def read_voc(folder: Path, images: Path | None) -> Truth:
             objects[image] = list(read_annotation(files[image]))
         except UserError as error:
             problems.append(str(error))
-    refuse(problems)
+    raise_problems(problems)
     return Truth(objects, {image: image for image in files}, None)
 
 
-def read_annotation(path: Path) -> Iterator[Thing]:
+def read_annotation(path: Path) -> Iterator[LabelledBox]:
     """The objects of one image; parts of objects are left aside.
 
     Raises:
@@ -47,16 +47,16 @@ def read_annotation(path: Path) -> Iterator[Thing]:
                 f"{path}: object {number} ({name}) needs a <bndbox> with numbers xmin <= xmax and ymin <= ymax, not "
                 f"{', '.join(corners)}; correct it"
             ) from None
-        yield Thing(name, box, thing.findtext("difficult", "0").strip() == "1")
+        yield LabelledBox(name, box, thing.findtext("difficult", "0").strip() == "1")
 
 
-def read_comp4(folder: Path, truth: Truth, classes: Sequence[str]) -> dict[str, list[Thing]]:
+def read_comp4(folder: Path, truth: Truth, classes: Sequence[str]) -> dict[str, list[LabelledBox]]:
     """Detections by image from the files of the given classes.
 
     Raises:
         UserError: files are missing, lines are not as VOC's are, or name images that are not to be scored.
     """
-    found: dict[str, list[Thing]] = {image: [] for image in truth.objects}
+    found: dict[str, list[LabelledBox]] = {image: [] for image in truth.objects}
     problems = []
     for name in classes:
         path = folder / f"comp4_det_test_{name}.txt"
@@ -73,7 +73,7 @@ def read_comp4(folder: Path, truth: Truth, classes: Sequence[str]) -> dict[str, 
             image, *texts = line.strip().rsplit(maxsplit=5)
             try:
                 score, *corners = numbers(texts)
-                thing = Thing(name, edges(corners), score)
+                thing = LabelledBox(name, edges(corners), score)
             except ValueError:
                 problems.append(
                     f"{path}:{number}: {line!r}: expected image, score, x1, y1, x2 and y2, all of them "
@@ -84,7 +84,7 @@ def read_comp4(folder: Path, truth: Truth, classes: Sequence[str]) -> dict[str, 
                 found[composed(image)].append(thing)
             else:
                 problems.append(f"{path}:{number}: image {image!r} is none of those to be scored")
-    refuse(problems)
+    raise_problems(problems)
     return found
 
 

@@ -18,7 +18,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
 from tadp_ray.logs import to_console
 from tadp_ray.sweep.address import LOST, Remote, place
-from tadp_ray.sweep.every import every
+from tadp_ray.sweep.periodic import run_periodically
 
 PERIOD = 5.0
 """Seconds between two signs of life, and between two looks."""
@@ -57,7 +57,7 @@ def on_living_node() -> Iterator[None]:
     left, told = False, float("-inf")
     main, before = threading.get_ident(), signal.signal(signal.SIGUSR2, die)
     try:
-        with every(PERIOD, look, (RayError,)):
+        with run_periodically(PERIOD, look, (RayError,)):
             yield
     except BaseException:
         # Out of Ray's compiled code the interruption comes as another error.
@@ -92,7 +92,7 @@ def beating(folder: Path) -> Iterator[None]:
     beat()
     try:
         # A full disk, or a storage that is away for a moment, is told by the training itself.
-        with every(PERIOD, beat, (OSError,)):
+        with run_periodically(PERIOD, beat, (OSError,)):
             yield
     finally:
         file.unlink(missing_ok=True)
@@ -118,7 +118,7 @@ def watched(cells: Sequence[Cell]) -> Iterator[None]:
                 last[cell.folder] = beat, 0
                 end(remote.read(f"{place(cell.folder)}/{ALIVE}") if remote else (cell.folder / ALIVE).read_bytes())
 
-    with every(PERIOD, look, (RayError, ValueError, *LOST)):
+    with run_periodically(PERIOD, look, (RayError, ValueError, *LOST)):
         yield
 
 

@@ -17,7 +17,7 @@ import ray.exceptions
 from rich.console import Console
 from rich.progress import Progress
 
-from tadp_ray.captions.partial import Described, Partial, differences
+from tadp_ray.captions.resume_log import Described, Partial, differences
 from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.data.files import file_digest
 from tadp_ray.data.images import read_image
@@ -207,7 +207,7 @@ def accepted(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 class Actor:
-    """One captioner in a process of its own. What keeps it from loading is an answer, as no restart can mend it."""
+    """One captioner in a process of its own. Load errors are returned, since a restart cannot fix them."""
 
     def __init__(self, settings: "CaptionerSettings", device: str) -> None:
         import torch

@@ -40,7 +40,7 @@ def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
         UserError: as `joined`, or not even one cell fits on the cluster.
     """
     # Ray Train frees the workers of a stopped cell through the dashboard's State API; without it the next cell hangs.
-    with joined(address, dashboard=compute.workers > 0) as nodes:
+    with joined(address, dashboard=compute.num_train_workers > 0) as nodes:
         yield concurrency(nodes, compute)
 
 
@@ -55,7 +55,7 @@ def joined(address: str | None, dashboard: bool) -> Iterator[list[dict[str, floa
     """
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
-        knock(address)
+        ping(address)
     else:
         shorten_temporary_folder()
     spare_proxy(ray.util.get_node_ip_address())
@@ -70,7 +70,7 @@ def joined(address: str | None, dashboard: bool) -> Iterator[list[dict[str, floa
             log_to_driver=False,
             runtime_env={
                 "env_vars": RAY_TRAIN | ({} if address else {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}),
-                "worker_process_setup_hook": "tadp_ray.sweep.home.know_own_cluster",
+                "worker_process_setup_hook": "tadp_ray.sweep.worker_setup.know_own_cluster",
             },
             **({} if address else local),
         )
@@ -100,7 +100,7 @@ def present() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def knock(address: str) -> None:
+def ping(address: str) -> None:
     """Refuse the address of a machine that takes no connection.
 
     Raises:
@@ -119,7 +119,7 @@ def silent(address: str | None, error: OSError) -> UserError:
     return UserError(f"--address {address}: no Ray cluster answers there ({error}); start one, or leave it out")
 
 
-def share(compute: ComputeConfig | PersonalCompute) -> dict[str, float]:
+def resources_per_worker(compute: ComputeConfig | PersonalCompute) -> dict[str, float]:
     """What one training process reserves on its node."""
     return {"CPU": compute.cpus, **({"GPU": compute.gpus} if compute.gpus else {})}
 
@@ -133,12 +133,12 @@ def concurrency(nodes: list[dict[str, float]], compute: ComputeConfig) -> int:
     Raises:
         UserError: no cell fits, ever; Ray would wait for resources without end.
     """
-    cells = max(holds(nodes, compute), compute.grow_to)
+    cells = max(holds(nodes, compute), compute.max_parallel)
     if cells == 0:
         raise UserError(
             f"a cell needs {compute.world_size} worker(s) of {compute.cpus} CPUs and {compute.gpus:g} GPUs, which do not "
-            f"fit on this cluster's nodes ({have(nodes)}); lower compute.workers, compute.cpus or compute.gpus, or say by "
-            "compute.grow_to for how many cells its autoscaler may add nodes"
+            f"fit on this cluster's nodes ({have(nodes)}); lower compute.num_train_workers, compute.cpus or compute.gpus, or "
+            "say by compute.max_parallel for how many cells its autoscaler may add nodes"
         )
     return cells
 
@@ -157,11 +157,12 @@ def grow(compute: ComputeConfig, patience: float = GROWING) -> None:
         while not holds(present(), compute):
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"compute.grow_to: {compute.grow_to}, but in {patience:g} seconds no autoscaler has added what a cell needs, "
-                    f"{compute.world_size} worker(s) of {share(compute)}; there are {have(present())}"
+                    f"compute.max_parallel: {compute.max_parallel}, but in {patience:g} seconds no autoscaler has "
+                    f"added what a cell needs, {compute.world_size} worker(s) of {resources_per_worker(compute)}; "
+                    f"there are {have(present())}"
                 )
             if not asked:
-                request_resources(bundles=[share(compute)] * compute.world_size)
+                request_resources(bundles=[resources_per_worker(compute)] * compute.world_size)
                 asked = True
             time.sleep(1)
     finally:

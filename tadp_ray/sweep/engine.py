@@ -15,7 +15,7 @@ from rich.console import Console
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.compute import ComputeConfig
-from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
+from tadp_ray.config.vocabulary import LOWER_IS_BETTER, MAIN_METRIC
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 from tadp_ray.logs import to_console
@@ -24,14 +24,14 @@ from tadp_ray.sweep.address import RAY, Remote, place
 from tadp_ray.sweep.alive import watched
 from tadp_ray.sweep.cluster import cluster, grow
 from tadp_ray.sweep.logs import worker_log
-from tadp_ray.sweep.nodes import agree
+from tadp_ray.sweep.nodes import check_nodes
 from tadp_ray.sweep.plan import Plan
-from tadp_ray.sweep.progress import Progress
-from tadp_ray.sweep.remote import followed, on_node, pull
+from tadp_ray.sweep.progress import SweepProgress
+from tadp_ray.sweep.remote import mirrored, on_node, pull
 from tadp_ray.tracking.journal_run import move_weights
 from tadp_ray.tracking.query import finished, other_code
+from tadp_ray.tracking.run_spec import SWEEP_LOCK, cell_run_spec
 from tadp_ray.tracking.sender import Sender, replay
-from tadp_ray.tracking.source import SWEEP_LOCK, cell_source
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan
 from tadp_ray.training.provenance import code_of, provenance
@@ -107,7 +107,7 @@ def fill(plan: Plan, store: Store, run: str, address: str | None, console: Conso
         cell for cell in plan.cells if cell.fingerprint not in done and final_metrics(cell.folder, cell.fingerprint)
     ]
     for cell in untold:
-        replay(store, cell_source(run, cell))
+        replay(store, cell_run_spec(run, cell))
     done |= finished(store, [cell.fingerprint for cell in untold], strict=strict)
     todo = plan.missing(done)
     console.print(f"{len(plan.cells)} cells, {len(done)} finished before, {len(todo)} to train")
@@ -124,7 +124,7 @@ def fill(plan: Plan, store: Store, run: str, address: str | None, console: Conso
         checked = aside.submit(plan.check, todo)
         with cluster(address, plan.recipe.compute) as at_once:
             grow(plan.recipe.compute)
-            agree(plan.recipe.compute)
+            check_nodes(plan.recipe.compute)
             checked.result()
             where = plan.recipe.compute.address or plan.storage
             console.print(f"training {min(at_once, len(todo))} cells at once, in {where}/cells", soft_wrap=True)
@@ -152,9 +152,9 @@ def set_aside(store: Store, cell: Cell) -> None:
 
 def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int, console: Console) -> bool:
     """Train cells on a running cluster while their journals go to MLflow; returns whether all of them finished."""
-    sender = Sender(store, [cell_source(run, cell) for cell in todo])
+    sender = Sender(store, [cell_run_spec(run, cell) for cell in todo])
     try:
-        with followed(plan.recipe.compute.address, todo), watched(todo), Progress(todo, at_once, console):
+        with mirrored(plan.recipe.compute.address, todo), watched(todo), SweepProgress(todo, at_once, console):
             results = tuner(plan, todo, at_once).fit()
         failed = failures(results)
         for cell, said, trace in failed:
@@ -227,7 +227,7 @@ def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
     }
     logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     compute = plan.recipe.compute
-    lanes = [[cell.model_dump_json() for cell in lane] for lane in worker.lanes(todo, at_once)]
+    lanes = [[cell.model_dump_json() for cell in lane] for lane in worker.batches(todo, at_once)]
     return tune.Tuner(
         tune.with_resources(worker.trial, worker.resources(todo[0])),
         param_space={
@@ -237,7 +237,7 @@ def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
         },
         tune_config=tune.TuneConfig(
             # Ray Train's start costs seconds: one more cell gets ready while the others train, and waits for a place.
-            max_concurrent_trials=at_once + (compute.workers > 1),
+            max_concurrent_trials=at_once + (compute.num_train_workers > 1),
             # A warm process keeps the frozen model and the data; starting one costs as much as many training steps.
             reuse_actors=True,
             scheduler=halving(plan),
@@ -262,8 +262,8 @@ def halving(plan: Plan) -> ASHAScheduler | None:
     return ASHAScheduler(
         time_attr="step",
         metric=metric,
-        mode="min" if metric in FALLING else "max",
-        grace_period=plan.search.first,
-        reduction_factor=plan.search.keep,
+        mode="min" if metric in LOWER_IS_BETTER else "max",
+        grace_period=plan.search.grace_period,
+        reduction_factor=plan.search.reduction_factor,
         max_t=plan.recipe.schedule.iterations,
     )

@@ -7,7 +7,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.address import Remote
-from tadp_ray.tracking.source import SWEEP_LOCK
+from tadp_ray.tracking.run_spec import SWEEP_LOCK
 from tadp_ray.training.provenance import code_of, provenance
 
 PATIENCE = 120.0
@@ -15,17 +15,17 @@ PATIENCE = 120.0
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def look(compute: ComputeConfig) -> tuple[dict[str, str], bool]:
+def inspect_node(compute: ComputeConfig) -> tuple[dict[str, str], bool]:
     """A node's code, and whether it sees the file that the sweep holds in its storage."""
     if compute.address:
         return code_of(provenance()), Remote(compute.address).claimed()
     return code_of(provenance()), (compute.folder / SWEEP_LOCK).is_file()
 
 
-def agree(compute: ComputeConfig) -> None:
+def check_nodes(compute: ComputeConfig) -> None:
     """Refuse a cluster of which a node would train something else, or elsewhere.
 
-    This machine is taken for granted, and who leaves meanwhile is not asked for.
+    The driver is the reference; nodes that leave are ignored.
 
     Raises:
         UserError: what differs on which nodes, and the mend.
@@ -34,11 +34,11 @@ def agree(compute: ComputeConfig) -> None:
     for node in ray.nodes():
         if node["Alive"] and node["NodeID"] != ray.get_runtime_context().get_node_id():
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            asked[look.options(scheduling_strategy=there).remote(compute)] = node
+            asked[inspect_node.options(scheduling_strategy=there).remote(compute)] = node
     if not asked:
         return
     answered, silent = ray.wait([*asked], num_returns=len(asked), timeout=PATIENCE)
-    said = [(asked[answer], problem(answer, compute)) for answer in answered]
+    said = [(asked[answer], mismatch(answer, compute)) for answer in answered]
     said += [(asked[answer], f"has not answered within {PATIENCE:g} seconds; take it out") for answer in silent]
     left = {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
     problems = [
@@ -50,7 +50,7 @@ def agree(compute: ComputeConfig) -> None:
         raise UserError("the nodes of this cluster do not fit together:\n" + "\n".join(problems))
 
 
-def problem(answer: ray.ObjectRef, compute: ComputeConfig) -> str:
+def mismatch(answer: ray.ObjectRef, compute: ComputeConfig) -> str:
     """What is wrong with a node that has answered; empty if nothing is."""
     try:
         there, sees = ray.get(answer)

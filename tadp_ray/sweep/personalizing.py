@@ -12,15 +12,15 @@ from rich.console import Console
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
-from tadp_ray.personalization.job import Job
-from tadp_ray.sweep.cluster import have, joined, share, slots
-from tadp_ray.sweep.every import every
+from tadp_ray.personalization.job import PersonalizationJob
+from tadp_ray.sweep.cluster import have, joined, resources_per_worker, slots
 from tadp_ray.sweep.logs import worker_log
+from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.sweep.progress import LOG_SECONDS, TERMINAL_SECONDS
 from tadp_ray.training.reporter import LOG, Journal, failure, read_journal
 
 
-def run_job(job: Job, address: str | None, console: Console) -> None:
+def run_job(job: PersonalizationJob, address: str | None, console: Console) -> None:
     """Learn a look on a cluster, or go on where an earlier call was stopped.
 
     Raises:
@@ -30,7 +30,7 @@ def run_job(job: Job, address: str | None, console: Console) -> None:
     """
     compute = job.plan.compute
     # The dashboard's State API frees the workers of a job for the next one; here is one job alone.
-    with joined(address, dashboard=False) as nodes, followed(job, console):
+    with joined(address, dashboard=False) as nodes, progress_shown(job, console):
         if slots(nodes, compute.cpus, compute.gpus) < 1:
             raise UserError(
                 f"the worker needs {compute.cpus} CPUs and {compute.gpus:g} GPUs, which do not fit on this cluster's nodes "
@@ -47,7 +47,7 @@ def run_job(job: Job, address: str | None, console: Console) -> None:
         raise UserError(error)
 
 
-def note_failure(job: Job, ending: ray.train.TrainingFailedError) -> None:
+def note_failure(job: PersonalizationJob, ending: ray.train.TrainingFailedError) -> None:
     """Keep what Ray tells of a bug, or of a worker that died too often, beside the job's journal."""
     known = failure(job.folder)
     if log := worker_log(job.folder):
@@ -56,14 +56,14 @@ def note_failure(job: Job, ending: ray.train.TrainingFailedError) -> None:
         journal.fail(known.error if known else str(ending).strip().splitlines()[-1], str(ending))
 
 
-def trainer(job: Job) -> ray.train.torch.TorchTrainer:
+def trainer(job: PersonalizationJob) -> ray.train.torch.TorchTrainer:
     """Ray Train over one worker."""
     compute = job.plan.compute
     return ray.train.torch.TorchTrainer(
         learn,
         train_loop_config={"job": job.model_dump_json()},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=1, use_gpu=compute.gpus > 0, resources_per_worker=share(compute)
+            num_workers=1, use_gpu=compute.gpus > 0, resources_per_worker=resources_per_worker(compute)
         ),
         run_config=ray.train.RunConfig(
             name=f"{job.fingerprint[:16]}-{time.strftime('%Y%m%d-%H%M%S')}",
@@ -78,13 +78,13 @@ def learn(config: dict[str, Any]) -> str | None:
     from tadp_ray.personalization.run import personalize
 
     try:
-        personalize(Job.model_validate_json(config["job"]), ray.train.torch.get_device())
+        personalize(PersonalizationJob.model_validate_json(config["job"]), ray.train.torch.get_device())
     except UserError as error:
         return str(error)
 
 
 @contextmanager
-def followed(job: Job, console: Console) -> Iterator[None]:
+def progress_shown(job: PersonalizationJob, console: Console) -> Iterator[None]:
     """Say now and then how far a job has come, as its journal tells."""
     told = 0
 
@@ -100,5 +100,5 @@ def followed(job: Job, console: Console) -> Iterator[None]:
                 highlight=False,
             )
 
-    with every(TERMINAL_SECONDS if console.is_terminal else LOG_SECONDS, tell):
+    with run_periodically(TERMINAL_SECONDS if console.is_terminal else LOG_SECONDS, tell):
         yield

@@ -91,12 +91,12 @@ class Plan:
             UserError: the first thing that does not fit, with the mend.
         """
         # Takes seconds to import; a sweep that is finished, or whose files are wrong, does not wait for it.
-        from tadp_ray.training.study import Study, forget
+        from tadp_ray.training.setup import TrainSetup, forget
 
         for cell in cells:
             try:
                 check_classes(class_names(cell.recipe.data))
-                Study(cell.recipe, cell.seed).check()
+                TrainSetup(cell.recipe, cell.seed).check()
             except UserError as error:
                 raise UserError(f"cell {cell.name}: {error}") from None
         # Stable Diffusion 1.5 has 4 GiB, which belong to those who train.
@@ -151,7 +151,7 @@ def make_plan(
     check_results(file, experiment, recipes)
     check_made(recipes, file.parent)
     for axes, found in zip(grid(sweep), recipes, strict=True):
-        resolved = anywhere(found)
+        resolved = with_absolute_paths(found)
         contents = contents_of(resolved, hashed)
         for seed in experiment.seeds if seeds is None else seeds:
             cells.append(Cell(experiment=name, seed=seed, axes=axes, recipe=resolved, **contents))
@@ -181,7 +181,7 @@ def plan_recipe(recipe: Recipe, name: str, settings: str, question: str, seed: i
     Raises:
         UserError: data, weights or the caption store are not there.
     """
-    recipe = anywhere(recipe)
+    recipe = with_absolute_paths(recipe)
     cell = Cell(experiment=name, seed=seed, axes={}, recipe=recipe, **contents_of(recipe, {}))
     return Plan(name, settings, cell.scale, question, (cell,), (cell,))
 
@@ -250,16 +250,16 @@ def settings_of(recipe: Path, overrides: Sequence[str]) -> str:
     return ", ".join([f"recipe {recipe.stem}", *told])
 
 
-def anywhere(recipe: Recipe) -> Recipe:
+def with_absolute_paths(recipe: Recipe) -> Recipe:
     """The recipe with absolute paths, since Ray's workers start in folders of their own."""
     changes: dict[str, Any] = {}
     if not recipe.compute.address:
         changes["compute"] = recipe.compute.model_copy(update={"storage": str(recipe.compute.folder)})
     if recipe.data.kind != "scenes":
         changes["data"] = recipe.data.model_copy(update={"root": recipe.data.root.absolute()})
-        if target := getattr(recipe.data, "target", None):
+        if target := getattr(recipe.data, "target_domain", None):
             moved = target.model_copy(update={"root": target.root.absolute()})
-            changes["data"] = changes["data"].model_copy(update={"target": moved})
+            changes["data"] = changes["data"].model_copy(update={"target_domain": moved})
     files = {
         key: path.absolute()
         for key in ("store", "target_store", "embeddings")

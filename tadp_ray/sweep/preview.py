@@ -17,7 +17,7 @@ from tadp_ray.sweep.plan import Plan, oracle_line, stores_of_ground_truth
 from tadp_ray.tracking.journal_run import flatten
 from tadp_ray.tracking.query import CellRow
 from tadp_ray.training.cost import StepCost, step_cost
-from tadp_ray.training.study import Study
+from tadp_ray.training.setup import TrainSetup
 
 SAME_COST = ("caption.", "compute.", "data.root")
 """Recipe keys that do not change how long a cell takes, compute aside, which is compared by its workers alone."""
@@ -39,13 +39,15 @@ def preview(plan: Plan, done: Mapping[str, CellRow], earlier: Sequence[CellRow],
         yield plan.oracle
     for cell in plan.cells:
         yield f"  {cell.name:<40} {cell.fingerprint[:16]}  {state(plan, cell, done)}"
-    where = f"{compute.workers} Ray Train worker(s)" if compute.workers else "the sweep's own process"
+    where = (
+        f"{compute.num_train_workers} Ray Train worker(s)" if compute.num_train_workers else "the sweep's own process"
+    )
     yield (
         f"each cell: {recipe.schedule.iterations} steps of {recipe.schedule.batch_size} images in {where}, "
         f"{compute.cpus} CPUs and {compute.gpus:g} GPUs each; {at_once} cells at once"
     )
-    study = Study(recipe, plan.cells[0].seed)
-    yield from told(step_cost(recipe, study.diffusion, len(study.train.classes), study.tokens, study.view))
+    setup = TrainSetup(recipe, plan.cells[0].seed)
+    yield from cost_lines(step_cost(recipe, setup.diffusion, len(setup.train.classes), setup.tokens, setup.view))
     yield estimate(todo, earlier, at_once)
 
 
@@ -75,10 +77,10 @@ def recipe_preview(recipe: Recipe) -> Iterator[str]:
         yield "context: names encoded one by one are counted when the tokenizer is here; taken as the full length"
     tokens = named.get(recipe.caption.encoding, diffusion.tokens)
     side = recipe.augment.side or getattr(recipe.data, "size", 512)
-    yield from told(step_cost(recipe, diffusion, len(classes), tokens, (side, side)))
+    yield from cost_lines(step_cost(recipe, diffusion, len(classes), tokens, (side, side)))
 
 
-def told(cost: StepCost) -> Iterator[str]:
+def cost_lines(cost: StepCost) -> Iterator[str]:
     """What a step costs, in lines."""
     yield f"{'':<24}{'parameters':>14}{'forward':>14}{'backward':>14}   GFLOP per image"
     for part in cost.parts:
@@ -123,7 +125,9 @@ def estimate(todo: Sequence[Cell], earlier: Sequence[CellRow], at_once: int) -> 
 def costs_the_same(row: CellRow, cell: Cell) -> bool:
     """Whether a finished cell took the steps, sizes and workers of another."""
     wanted = flatten(cell.recipe.model_dump(mode="json"))
-    keys = [key for key in wanted if not key.startswith(SAME_COST) or key in ("compute.workers", "compute.gpus")]
+    keys = [
+        key for key in wanted if not key.startswith(SAME_COST) or key in ("compute.num_train_workers", "compute.gpus")
+    ]
     return all(row.params.get(key) == wanted[key] for key in keys)
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.vocabulary import MAIN_METRIC
-from tadp_ray.sweep.every import every
+from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.training.reporter import read_journal
 
 TERMINAL_SECONDS = 1.0
@@ -52,7 +52,7 @@ class State:
         return 0 if self.status in ("finished", "failed") else self.cell.recipe.schedule.iterations - self.step
 
 
-class Progress:
+class SweepProgress:
     """A live table in a terminal, a line every half minute in a log file; follows until its block ends."""
 
     def __init__(self, cells: Sequence[Cell], at_once: int, console: Console) -> None:
@@ -65,9 +65,11 @@ class Progress:
     def __enter__(self) -> Self:
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             live = self._held.enter_context(Live(console=self._console, refresh_per_second=2, transient=True))
-            self._held.enter_context(every(TERMINAL_SECONDS, lambda: live.update(self._table(self.states()))))
+            self._held.enter_context(
+                run_periodically(TERMINAL_SECONDS, lambda: live.update(self._table(self.states())))
+            )
         else:
-            self._held.enter_context(every(LOG_SECONDS, self._tell))
+            self._held.enter_context(run_periodically(LOG_SECONDS, self._tell))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -19,8 +19,17 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import drafted, is_draft
 from tadp_ray.sweep.address import LOST, Remote, place
 from tadp_ray.sweep.alive import ALIVE
-from tadp_ray.sweep.every import every
-from tadp_ray.training.reporter import CHECKPOINT, JOURNAL, LOCK, LOG, TRACEBACK, acquire_lock, before, checkpoints
+from tadp_ray.sweep.periodic import run_periodically
+from tadp_ray.training.reporter import (
+    CHECKPOINT,
+    JOURNAL,
+    LOCK,
+    LOG,
+    TRACEBACK,
+    acquire_lock,
+    checkpoints,
+    previous_checkpoint,
+)
 
 PERIOD = 2.0
 """Seconds between two looks for what is new: a node's at its folder, the command's at the address."""
@@ -32,7 +41,7 @@ State = tuple[int, int, int]
 """(inode, bytes, time of writing) of a file."""
 
 
-class Copy:
+class SyncedFolder:
     """A cell's folder on a node, and what the address holds of it."""
 
     def __init__(self, remote: Remote, folder: Path) -> None:
@@ -57,7 +66,7 @@ class Copy:
             self._numbered = [name for name in names if name.startswith(NUMBERED)]
             targets = {name: self._folder / name for name in names if name not in self._numbered}
             newest = self._folder / CHECKPOINT
-            targets |= zip(reversed(self._numbered), (newest, before(newest)), strict=False)
+            targets |= zip(reversed(self._numbered), (newest, previous_checkpoint(newest)), strict=False)
             for name, target in targets.items():
                 self._remote.fetch(f"{self._place}/{name}", target)
                 self._sent[target.name] = state(target)
@@ -78,7 +87,7 @@ class Copy:
         with self._news(checkpoint) as numbered, self._news(journal) as record:
             told = BytesIO(record.read()) if record else None
             for path in self._files():
-                if path not in (journal, checkpoint, before(checkpoint)):
+                if path not in (journal, checkpoint, previous_checkpoint(checkpoint)):
                     with self._news(path) as file:
                         if file:
                             self._remote.replace(file, f"{self._place}/{path.name}")
@@ -148,7 +157,7 @@ def node_folder(address: str) -> Path:
 
 
 @contextmanager
-def on_node(cell: Cell, fetches: bool = True, leads: bool = True) -> Iterator[Cell]:
+def on_node(cell: Cell, fetches: bool = True, is_main_process: bool = True) -> Iterator[Cell]:
     """The cell as this node trains it: where storage is an address, in a folder of the node's that the address follows.
 
     Args:
@@ -163,14 +172,14 @@ def on_node(cell: Cell, fetches: bool = True, leads: bool = True) -> Iterator[Ce
         yield cell
         return
     here = cell.at(node_folder(address))
-    copy = Copy(Remote(address), here.folder)
+    copy = SyncedFolder(Remote(address), here.folder)
     if fetches:
         copy.fetch()
-    if not leads:
+    if not is_main_process:
         yield here
         return
     try:
-        with every(PERIOD, copy.push, LOST):
+        with run_periodically(PERIOD, copy.push, LOST):
             yield here
     finally:
         copy.push_at_last()
@@ -178,7 +187,7 @@ def on_node(cell: Cell, fetches: bool = True, leads: bool = True) -> Iterator[Ce
 
 
 @contextmanager
-def followed(address: str | None, cells: Sequence[Cell]) -> Iterator[None]:
+def mirrored(address: str | None, cells: Sequence[Cell]) -> Iterator[None]:
     """Have here, during this block and after it, what is at an address about some cells.
 
     Raises:
@@ -189,7 +198,7 @@ def followed(address: str | None, cells: Sequence[Cell]) -> Iterator[None]:
         return
     remote = Remote(address)
     try:
-        with every(PERIOD, lambda: pull_cells(remote, cells), (UserError,)):
+        with run_periodically(PERIOD, lambda: pull_cells(remote, cells), (UserError,)):
             yield
     finally:
         pull_cells(remote, cells)

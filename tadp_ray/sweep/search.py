@@ -6,11 +6,11 @@ from pathlib import Path
 
 from tadp_ray.config.cell import Cell, recipe_at
 from tadp_ray.config.load import load_recipe_values, load_search, parse_override, set_key
-from tadp_ray.config.vocabulary import FALLING, MAIN_METRIC
+from tadp_ray.config.vocabulary import LOWER_IS_BETTER, MAIN_METRIC
 from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
-from tadp_ray.sweep.plan import Plan, anywhere, check_made, contents_of, settings_of
+from tadp_ray.sweep.plan import Plan, check_made, contents_of, settings_of, with_absolute_paths
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store
 
@@ -23,19 +23,19 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
         UserError: data, weights or the caption store are not there, or candidates are to have Ray Train workers.
     """
     search = load_search(file)
-    raw, origin = load_recipe_values(recipe, [*overrides, f"evaluation.every={search.first}"])
-    if "scored" in raw.get("data", {}):
-        raw = set_key(raw, "data.scored", "val")
+    raw, origin = load_recipe_values(recipe, [*overrides, f"evaluation.interval={search.grace_period}"])
+    if "eval_split" in raw.get("data", {}):
+        raw = set_key(raw, "data.eval_split", "val")
     cells, hashed, points = [], {}, search.draw(seed)
     recipes = [recipe_at(raw, origin, point, file) for point in points]
     check_made(recipes, recipe.parent.parent)
-    for point, resolved in zip(points, map(anywhere, recipes), strict=True):
+    for point, resolved in zip(points, map(with_absolute_paths, recipes), strict=True):
         name = f"{recipe.stem}-{file.stem}"
         contents = contents_of(resolved, hashed)
         cells.append(Cell(experiment=name, seed=seed, axes=point, recipe=resolved, **contents))
-    if cells[0].recipe.compute.workers:
+    if cells[0].recipe.compute.num_train_workers:
         raise UserError(
-            "compute.workers: candidates are trained in the search's own processes; --set compute.workers=0"
+            "compute.num_train_workers: candidates are trained in the search's own processes; --set compute.num_train_workers=0"
         )
     question = f"Which {' and '.join(search.space)} suit {recipe.name}?"
     return Plan(name, settings_of(recipe, overrides), cells[0].scale, question, tuple(cells), tuple(cells), search)
@@ -52,7 +52,7 @@ def write_found(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str]
         raise UserError("no candidate was trained to its end; their journals say why")
     metric = MAIN_METRIC[plan.recipe.task]
     ended = [cell for cell in plan.cells if cell.fingerprint in done]
-    best = (min if metric in FALLING else max)(ended, key=lambda cell: done[cell.fingerprint].metrics[metric])
+    best = (min if metric in LOWER_IS_BETTER else max)(ended, key=lambda cell: done[cell.fingerprint].metrics[metric])
     row = done[best.fingerprint]
     said = (
         f"{metric} {row.metrics[metric]:.4g} on {getattr(best.recipe.data, 'scored', 'val')}, the best of "

@@ -15,7 +15,7 @@ from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.address import RAY, Remote
 from tadp_ray.sweep.alive import beating
-from tadp_ray.sweep.cluster import share
+from tadp_ray.sweep.cluster import resources_per_worker
 from tadp_ray.sweep.remote import on_node
 from tadp_ray.training.reporter import Watch, final_metrics, read_journal
 
@@ -31,19 +31,19 @@ def resources(cell: Cell) -> tune.PlacementGroupFactory:
     With Ray Train workers the trial only steers: it is pinned to the head node and takes no CPU, because a steering
     process on a worker's node leaves no room to restart that worker after a crash, and the cell would hang.
     """
-    if cell.recipe.compute.workers:
+    if cell.recipe.compute.num_train_workers:
         return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
-    return tune.PlacementGroupFactory([share(cell.recipe.compute)])
+    return tune.PlacementGroupFactory([resources_per_worker(cell.recipe.compute)])
 
 
-def lanes(todo: Sequence[Cell], at_once: int) -> list[list[Cell]]:
+def batches(todo: Sequence[Cell], at_once: int) -> list[list[Cell]]:
     """The cells of each trial.
 
     Ray Train's start costs many seconds, so one worker trains a lane of cells, lanes being about equally long. Several
     workers train one cell a trial: if one of them alone meets a fault, the others must end with it. So does a warm trial
     process without Ray Train, which costs nothing to go on with.
     """
-    if todo[0].recipe.compute.workers != 1:
+    if todo[0].recipe.compute.num_train_workers != 1:
         return [[cell] for cell in todo]
     filled: list[list[Cell]] = [[] for _ in range(min(at_once, len(todo)))]
     for cell in sorted(todo, key=images, reverse=True):
@@ -60,8 +60,8 @@ def trial(config: dict[str, Any]) -> None:
     """Train the cells that Tune hands over, and report by fingerprint what the user must mend."""
     cells = [Cell.model_validate_json(text) for text in config["cells"]]
     compute = cells[0].recipe.compute
-    if compute.workers:
-        steer(cells, config["command"])
+    if compute.num_train_workers:
+        run_trainer(cells, config["command"])
     else:
         import torch
 
@@ -88,7 +88,7 @@ def attempt(cell: Cell, device: "torch.device", watch: Watch | None = None, comm
         return str(error)
 
 
-def steer(cells: Sequence[Cell], command: str) -> None:
+def run_trainer(cells: Sequence[Cell], command: str) -> None:
     """Train cells with Ray Train workers, restarted from the newest cell's checkpoint when one dies.
 
     Only a crash of this steering process is left to Ray Tune.
@@ -100,7 +100,9 @@ def steer(cells: Sequence[Cell], command: str) -> None:
         train_worker,
         train_loop_config={"cells": [cell.model_dump_json() for cell in cells], "command": command},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=compute.workers, use_gpu=compute.gpus > 0, resources_per_worker=share(compute)
+            num_workers=compute.num_train_workers,
+            use_gpu=compute.gpus > 0,
+            resources_per_worker=resources_per_worker(compute),
         ),
         run_config=ray.train.RunConfig(
             name=f"{cells[0].fingerprint[:16]}-{tune.get_context().get_trial_id()}",
@@ -134,21 +136,21 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     """
     import ray.train.torch
 
-    from tadp_ray.training.distributed import World
+    from tadp_ray.training.distributed import ProcessGroup
     from tadp_ray.training.run import train_cell
 
-    errors, world = {}, World.current()
+    errors, world = {}, ProcessGroup.current()
     first_here = ray.train.get_context().get_local_rank() == 0
     for cell in (Cell.model_validate_json(text) for text in config["cells"]):
         log.info("takes up %s (%s)", cell.name, cell.fingerprint[:16])
         try:
-            with on_node(cell, first_here, world.leads) as here:
+            with on_node(cell, first_here, world.is_main_process) as here:
                 # Every node has by then what another one has left of this cell.
                 world.barrier()
                 if final_metrics(here.folder, here.fingerprint) is None:
                     reason = given_up(here, config["command"], patient=len(config["cells"]) == 1)
                     if reason is None:
-                        with beating(here.folder) if world.leads else nullcontext():
+                        with beating(here.folder) if world.is_main_process else nullcontext():
                             train_cell(here, ray.train.torch.get_device(), command=config["command"])
                     else:
                         errors[cell.fingerprint] = reason

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tadp_ray.errors import UserError
 from tadp_ray.tracking.client import StoreError, first_line
+from tadp_ray.tracking.run_spec import PARENT, RUN, SWEEP_LOCK, RunSpec
 from tadp_ray.tracking.sender import replay
-from tadp_ray.tracking.source import PARENT, RUN, SWEEP_LOCK, Source
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.reporter import JOURNAL, LOCK, acquire_lock
 
@@ -56,7 +56,7 @@ def flush_one(store: Store, folder: Path) -> tuple[str, int]:
         UserError: MLflow does not take them.
     """
     try:
-        source = Source.kept(folder)
+        source = RunSpec.load(folder)
     except (ValueError, TypeError) as error:
         return (
             f"{folder / RUN}: passed over, because it is torn ({first_line(error)}); the command that wrote it mends it",
@@ -81,7 +81,7 @@ def flush_one(store: Store, folder: Path) -> tuple[str, int]:
     return (f"{source.experiment}, {source.name}: {status}, {count} sent" if count else ""), count
 
 
-def holds_parent(store: Store, source: Source) -> bool:
+def holds_parent(store: Store, source: RunSpec) -> bool:
     """Whether a store holds the run above a journal's, if it has one.
 
     Raises:

@@ -11,10 +11,10 @@ from mlflow.entities import Metric, Param, RunTag
 from tadp_ray.logs import to_console
 from tadp_ray.metrics.per_image import PER_IMAGE
 from tadp_ray.tracking.client import StoreError
-from tadp_ray.tracking.journal import Tail
+from tadp_ray.tracking.journal_reader import JournalReader
 from tadp_ray.tracking.names import LONGEST, clean, decode, encode
 from tadp_ray.tracking.query import CARD, WEIGHTS, as_logged, pages
-from tadp_ray.tracking.source import PARENT, TAG_LENGTH, Source
+from tadp_ray.tracking.run_spec import PARENT, TAG_LENGTH, RunSpec
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.provenance import merged
 from tadp_ray.training.reporter import JOURNAL, LOG, MODEL, TRACEBACK
@@ -40,43 +40,43 @@ class JournalRun:
     What MLflow refuses by itself is told, stays in the journal, and is not sent again; the rest is sent.
     """
 
-    def __init__(self, store: Store, source: Source, tell: Callable[[str], None] = to_console) -> None:
+    def __init__(self, store: Store, source: RunSpec, tell: Callable[[str], None] = to_console) -> None:
         self._source, self._store, self._client, self._say = source, store, store.client, tell
-        self._tail = Tail(source.folder / JOURNAL, source.fingerprint)
+        self._tail = JournalReader(source.folder / JOURNAL, source.fingerprint)
         self._metrics: dict[tuple[str, int], Metric] = {}
         self._final: set[tuple[str, int]] = set()
         self._sent: dict[tuple[str, int], float] = {}
         self._refused: set[Any] = set()
         self._run: str | None = None
-        self._settled = True
+        self._clean = True
         self._began: int | None = None
         self._clock = 0
         self._state = self._told = ("RUNNING", 0, "")
         self._provenance: dict[str, str] = {}
         self._provenance_told: dict[str, str] = {}
 
-    def ship(self) -> int:
+    def sync(self) -> int:
         """Send what the journal holds and MLflow does not.
 
         Returns: how many values and state changes that were.
 
         Raises:
-            UserError: MLflow did not take it; call `lose` and try again later.
+            UserError: MLflow did not take it; call `reset` and try again later.
         """
         self._store.check()
         self._read()
-        if self._settled:
+        if self._clean:
             return 0
         try:
-            return self._ship()
+            return self._sync()
         except StoreError as error:
             if not error.refused or self._run is None or self._active():
                 raise
         # Somebody deleted the run: another is made, where its experiment still is.
-        self.lose()
-        return self._ship()
+        self.reset()
+        return self._sync()
 
-    def _ship(self) -> int:
+    def _sync(self) -> int:
         if self._run is None:
             self._attach()
         if self._provenance != self._provenance_told:
@@ -89,25 +89,25 @@ class JournalRun:
         if self._state != self._told:
             self._tell(*self._state)
             count += 1
-        self._settled = True
+        self._clean = True
         return count
 
-    def lose(self) -> None:
+    def reset(self) -> None:
         """Trust nothing that was sent: MLflow is asked again what it holds."""
         self._run = None
-        self._settled = not self.begun
+        self._clean = not self.begun
 
     def stop(self) -> None:
         """Note that a training without an end was interrupted, after its last sign of life."""
         self._read()
         if self._began is not None and self._state[0] == "RUNNING":
             self._state = ("KILLED", self._clock, "")
-            self._settled = False
+            self._clean = False
 
     @property
     def unsent(self) -> int:
         """Values and state changes that MLflow does not hold yet, of what was read so far."""
-        return 0 if self._settled else len(self._pending()) + (self._state != self._told or self._run is None)
+        return 0 if self._clean else len(self._pending()) + (self._state != self._told or self._run is None)
 
     @property
     def status(self) -> str:
@@ -161,7 +161,7 @@ class JournalRun:
         for record in self._tail.read():
             if record["type"] not in STATUS or self._state[0] == "FINISHED":
                 continue
-            self._settled = False
+            self._clean = False
             # MLflow takes the latest of several values for the last word: a clock that is set back must not change that.
             self._clock = moment = max(int(record["time"] * 1000), self._clock + 1)
             if record["type"] == "started":

@@ -2,17 +2,17 @@
 
 from contextlib import AbstractContextManager
 
-from tadp_ray.personalization.job import Job
-from tadp_ray.tracking.sender import shipped
-from tadp_ray.tracking.source import Source
+from tadp_ray.personalization.job import PersonalizationJob
+from tadp_ray.tracking.run_spec import RunSpec
+from tadp_ray.tracking.sender import synced
 from tadp_ray.tracking.store import Store
 
 EXPERIMENT = "personalization"
 
 
-def told_to_mlflow(store: Store, job: Job) -> AbstractContextManager[None]:
+def told_to_mlflow(store: Store, job: PersonalizationJob) -> AbstractContextManager[None]:
     """Ship the job's journal, and in the end its samples, to MLflow for as long as the block lasts."""
-    source = Source(
+    source = RunSpec(
         folder=job.folder,
         fingerprint=job.fingerprint,
         experiment=EXPERIMENT,
@@ -25,4 +25,4 @@ def told_to_mlflow(store: Store, job: Job) -> AbstractContextManager[None]:
         },
         card=job.model_dump(mode="json"),
     )
-    return shipped(store, source)
+    return synced(store, source)

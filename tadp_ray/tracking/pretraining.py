@@ -4,8 +4,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tadp_ray.config.pretraining import Pretraining
-from tadp_ray.tracking.sender import shipped
-from tadp_ray.tracking.source import Source
+from tadp_ray.tracking.run_spec import RunSpec
+from tadp_ray.tracking.sender import synced
 from tadp_ray.tracking.store import Store
 
 EXPERIMENT = "pocket_pretraining"
@@ -13,7 +13,7 @@ EXPERIMENT = "pocket_pretraining"
 
 def told_to_mlflow(store: Store, plan: Pretraining, folder: Path) -> AbstractContextManager[None]:
     """Ship the journal in `folder` to MLflow for as long as the block lasts."""
-    source = Source(
+    source = RunSpec(
         folder=folder,
         fingerprint=plan.fingerprint,
         experiment=EXPERIMENT,
@@ -22,4 +22,4 @@ def told_to_mlflow(store: Store, plan: Pretraining, folder: Path) -> AbstractCon
         tags={"tadp.experiment": EXPERIMENT, "tadp.seed": str(plan.seed)},
         card=plan.model_dump(mode="json"),
     )
-    return shipped(store, source)
+    return synced(store, source)

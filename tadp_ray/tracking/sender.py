@@ -12,7 +12,7 @@ from tadp_ray.files import write_text
 from tadp_ray.logs import to_console
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.journal_run import JournalRun
-from tadp_ray.tracking.source import Source
+from tadp_ray.tracking.run_spec import RunSpec
 from tadp_ray.tracking.store import Store
 
 LONGEST_WAIT = 30.0
@@ -31,7 +31,7 @@ class Sender:
     def __init__(
         self,
         store: Store,
-        sources: Sequence[Source],
+        sources: Sequence[RunSpec],
         *,
         period: float = 5.0,
         tell: Callable[[str], None] = to_console,
@@ -39,7 +39,7 @@ class Sender:
         self._store, self._sources, self._period, self._tell = store, sources, period, tell
         self._told: set[str] = set()
         for source in sources:
-            source.keep()
+            source.save()
         self._runs = [JournalRun(store, source, self._say_once) for source in sources]
         self._broken: set[int] = set()
         self._trouble = ""
@@ -67,11 +67,11 @@ class Sender:
     def _follow(self) -> None:
         wait = self._period
         while not self._closing.wait(wait):
-            wait = self._period if self._ship() and not self._broken else min(2 * wait, LONGEST_WAIT)
-        while not self._ship() and time.monotonic() < self._deadline:
+            wait = self._period if self._sync() and not self._broken else min(2 * wait, LONGEST_WAIT)
+        while not self._sync() and time.monotonic() < self._deadline:
             time.sleep(min(self._period, 1.0))
 
-    def _ship(self) -> bool:
+    def _sync(self) -> bool:
         """One round over all journals; False if MLflow did not take everything that could be sent."""
         trouble, broken = "", set()
         for number, run in enumerate(self._runs):
@@ -80,9 +80,9 @@ class Sender:
             try:
                 if self._closing.is_set():
                     run.stop()
-                run.ship()
+                run.sync()
             except (UserError, OSError) as error:
-                run.lose()
+                run.reset()
                 trouble = first_line(error)
             except Exception as error:
                 broken.add(number)
@@ -122,7 +122,7 @@ class Sender:
 
 
 @contextmanager
-def shipped(store: Store, source: Source) -> Iterator[None]:
+def synced(store: Store, source: RunSpec) -> Iterator[None]:
     """Ship one journal to MLflow for as long as the block lasts."""
     sender = Sender(store, [source])
     try:
@@ -135,7 +135,7 @@ def shipped(store: Store, source: Source) -> Iterator[None]:
             )
 
 
-def replay(store: Store, source: Source) -> tuple[str, int]:
+def replay(store: Store, source: RunSpec) -> tuple[str, int]:
     """Send a journal that nobody writes any more; a training without an end was interrupted.
 
     Returns: the run's status, and how many values and state changes MLflow did not hold.
@@ -143,10 +143,10 @@ def replay(store: Store, source: Source) -> tuple[str, int]:
     Raises:
         UserError: MLflow does not take them.
     """
-    source.keep()
+    source.save()
     run = JournalRun(store, source)
     try:
         run.stop()
-        return run.status, run.ship()
+        return run.status, run.sync()
     except (StoreError, OSError) as error:
         raise UserError(f"MLflow at {store.shown} does not take records ({first_line(error)}): mend it first") from None

@@ -90,7 +90,7 @@ def open_store(uri: str | None = None, *, make: bool = True) -> Store:
     if file:
         prepare(file, make)
     try:
-        knock(uri)
+        ping(uri)
         client = Client(uri)
         client.search_experiments(max_results=1)
     except (*LOST, StoreError, ImportError, ValueError) as error:
@@ -127,7 +127,7 @@ def absolute(uri: str) -> str:
     return uri if path == uri else f"sqlite:///{Path(path).absolute()}"
 
 
-def knock(uri: str) -> None:
+def ping(uri: str) -> None:
     """See whether anybody listens behind a network address; any answer counts, MLflow's client judges it after.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A trained model on any image, told any prompt: the image stands as the validation split of the model's study."""
+"""A trained model on any image, told any prompt: the image stands as the validation split of the model's setup."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from tadp_ray.models.tadp import TADP
 from tadp_ray.models.text import check_length
 from tadp_ray.training.evaluate import encode_views, predictions
 from tadp_ray.training.run import encoder
-from tadp_ray.training.study import Study
+from tadp_ray.training.setup import TrainSetup
 
 UNTOLD = Score(None, None, None, None)
 """How well a prompt fits an image of which no names are known."""
@@ -50,8 +50,8 @@ class OneImage:
 
 
 @dataclass(frozen=True, eq=False)
-class AnyImage(Study):
-    """A study that is asked about one image from outside, in that image's own pixels."""
+class AnyImage(TrainSetup):
+    """A setup that is asked about one image from outside, in that image's own pixels."""
 
     image: Sample
     prompt: str
@@ -71,7 +71,7 @@ class AnyImage(Study):
         return self.val.sizes[index]
 
 
-def predict_image(model: TADP, study: Study, image: Sample, prompt: str, device: torch.device) -> Any:
+def predict_image(model: TADP, setup: TrainSetup, image: Sample, prompt: str, device: torch.device) -> Any:
     """What a trained model predicts for one image: labels int64 or metres float32 (H, W), or a set of boxes.
 
     The image is resized, cut into windows, mirrored and encoded as the recipe's evaluation does it. Where the posterior of
@@ -79,7 +79,7 @@ def predict_image(model: TADP, study: Study, image: Sample, prompt: str, device:
 
     Args:
         model: in evaluation mode.
-        study: the model's own.
+        setup: the model's own.
         image: its id and its pixels.
         prompt: as of `given_prompt`.
         device: of the model.
@@ -87,32 +87,32 @@ def predict_image(model: TADP, study: Study, image: Sample, prompt: str, device:
     Raises:
         UserError: the image's size does not fit the model.
     """
-    asked = AnyImage(study.recipe, study.seed, image, prompt)
+    asked = AnyImage(setup.recipe, setup.seed, image, prompt)
     if unfit := asked.unfit_sizes():
         raise UserError(
-            f"image of {image.image.shape[1]} x {image.image.shape[0]} pixels: model.maps=cross+self binds this model to views "
-            f"of {study.view} (height, width), and it would see {min(unfit)}; cut or resize the image"
+            f"image of {image.image.shape[1]} x {image.image.shape[0]} pixels: model.attention_maps=cross+self binds this "
+            f"model to views of {setup.view} (height, width), and it would see {min(unfit)}; cut or resize the image"
         )
     latents = encode_views(asked, encoder(model, device), [0])
     ((_, found),) = predictions(model, asked, latents, [0], device)
     return found[0]
 
 
-def given_prompt(study: Study, prompt: str | Sequence[str], truncate: bool = False) -> str:
-    """A prompt as the study's text encoder is given it.
+def given_prompt(setup: TrainSetup, prompt: str | Sequence[str], truncate: bool = False) -> str:
+    """A prompt as the setup's text encoder is given it.
 
     Raises:
         UserError: it is too long, or its names are not those that the recipe's encoding knows.
     """
-    recipe = study.recipe
+    recipe = setup.recipe
     if recipe.caption.encoding != "text":
         names = split_names(prompt) if isinstance(prompt, str) else [*prompt]
-        check_names(study, recipe, names)
+        check_names(setup, recipe, names)
         return NAME_END.join(names)
     if not isinstance(prompt, str):
         raise UserError(f"prompt {prompt!r}: this model's prompts are texts (caption.encoding=text); give one text")
     if not truncate:
-        check_length(study.diffusion.tokenizer, prompt, study.diffusion.tokens - 2)
+        check_length(setup.diffusion.tokenizer, prompt, setup.diffusion.tokens - 2)
     return prompt
 
 
@@ -122,7 +122,7 @@ def split_names(prompt: str) -> list[str]:
     return [name.strip() for name in parts]
 
 
-def check_names(study: Study, recipe: Recipe, names: Sequence[str]) -> None:
+def check_names(setup: TrainSetup, recipe: Recipe, names: Sequence[str]) -> None:
     """Refuse names whose context would not be as long as those that the model was trained with.
 
     Raises:
@@ -131,14 +131,14 @@ def check_names(study: Study, recipe: Recipe, names: Sequence[str]) -> None:
     encoding = recipe.caption.encoding
     if not all(names):
         raise UserError(f"prompt: an empty name in {list(names)!r}; take it out (caption.encoding={encoding})")
-    unknown = [name for name in names if recipe.caption.embeddings and name not in study.classes]
+    unknown = [name for name in names if recipe.caption.embeddings and name not in setup.classes]
     if unknown:
         raise UserError(
             f"prompt: {unknown[0]!r} is no class of caption.embeddings={str(recipe.caption.embeddings)!r}; its names are "
-            f"{', '.join(study.classes)}"
+            f"{', '.join(setup.classes)}"
         )
-    if (length := study.contexts([NAME_END.join(names)]).shape[1]) != study.tokens:
+    if (length := setup.contexts([NAME_END.join(names)]).shape[1]) != setup.tokens:
         raise UserError(
-            f"prompt: {len(names)} names make a context of {length} vectors, and this model was trained with {study.tokens} "
+            f"prompt: {len(names)} names make a context of {length} vectors, and this model was trained with {setup.tokens} "
             f"(caption.encoding={encoding}); give as many names as its own prompts have, apart by commas"
         )

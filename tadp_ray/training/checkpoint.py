@@ -22,7 +22,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import drafted
 from tadp_ray.logs import to_console
 from tadp_ray.models.tensors import not_finite
-from tadp_ray.training.reporter import before
+from tadp_ray.training.reporter import previous_checkpoint
 
 
 class Damaged(UserError):
@@ -161,7 +161,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
         UserError: as `write_tensors`.
     """
     if path.is_file():
-        os.replace(path, before(path))
+        os.replace(path, previous_checkpoint(path))
     write_tensors(path, tensors, facts)
 
 

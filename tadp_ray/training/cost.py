@@ -19,7 +19,7 @@ from tadp_ray.training.optim import parameter_groups
 
 
 @dataclass(frozen=True)
-class Part:
+class ModuleCost:
     """One network of the model."""
 
     name: str
@@ -33,7 +33,7 @@ class Part:
 class StepCost:
     """One optimizer step of a cell over all its workers."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[ModuleCost, ...]
     """VAE and text encoder, which are frozen; U-Net and head, which are trained."""
     groups: tuple[tuple[str, int, float], ...]
     """(name, parameters, learning rate) of the optimizer's groups."""
@@ -81,7 +81,7 @@ def step_cost(recipe: Recipe, diffusion: Diffusion, classes: int, tokens: int, v
     """
     schedule, world = recipe.schedule, recipe.compute.world_size
     images = schedule.images_per_pass // world
-    blank = diffusion.blank()
+    blank = diffusion.to_meta()
     with torch.device("meta"):
         pixels = torch.empty(images, 3, *view)
         context = torch.empty(images, tokens, blank.unet.config.cross_attention_dim)
@@ -97,7 +97,9 @@ def step_cost(recipe: Recipe, diffusion: Diffusion, classes: int, tokens: int, v
     with saved_tensors_hooks(kept.note, lambda tensor: tensor):
         adapted = model.adapter(context)
         steps = torch.zeros(images, device="meta")
-        features, unet = counted(lambda: unet_features(model.unet, latents, steps, adapted, recipe.model.maps))
+        features, unet = counted(
+            lambda: unet_features(model.unet, latents, steps, adapted, recipe.model.attention_maps)
+        )
         inputs = [feature.detach().requires_grad_() for feature in features]
         loss, head = counted(lambda: head_loss(model, inputs, recipe, view))
     _, head_back = counted(loss.backward)
@@ -105,10 +107,10 @@ def step_cost(recipe: Recipe, diffusion: Diffusion, classes: int, tokens: int, v
 
     heads = sum(size_of(part) for part in (model.adapter, model.norms, model.head))
     parts = (
-        Part("VAE encoder", size_of(blank.vae.encoder), vae // images, 0),
-        Part("text encoder", size_of(blank.text_encoder), text, 0),
-        Part("U-Net", size_of(model.unet), unet // images, unet_back // images),
-        Part("head", heads, head // images, head_back // images),
+        ModuleCost("VAE encoder", size_of(blank.vae.encoder), vae // images, 0),
+        ModuleCost("text encoder", size_of(blank.text_encoder), text, 0),
+        ModuleCost("U-Net", size_of(model.unet), unet // images, unet_back // images),
+        ModuleCost("head", heads, head // images, head_back // images),
     )
     groups = parameter_groups(model, schedule)
     trained = sum(p.numel() for p in model.parameters())

@@ -66,7 +66,7 @@ def differing(found: Mapping[str, str], known: Mapping[str, str]) -> list[str]:
 def places_of(recipe: Recipe) -> dict[str, str | Path | None]:
     """Where what is hashed lies, by the names of the hashes."""
     data, caption = recipe.data, recipe.caption
-    target = getattr(data, "target", None)
+    target = getattr(data, "target_domain", None)
     root = getattr(data, "root", data.kind)
     return {
         "train": root,

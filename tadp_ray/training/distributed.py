@@ -13,19 +13,19 @@ from tadp_ray.processes import collect, shared_sum
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """This process's place among those that train the cell."""
 
     rank: int = 0
     size: int = 1
 
     @classmethod
-    def current(cls) -> "World":
+    def current(cls) -> "ProcessGroup":
         """The default process group, or one process alone."""
         return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
 
     @property
-    def leads(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this process writes files and reports."""
         return self.rank == 0
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tadp_ray.config.schema import EvaluationConfig
 from tadp_ray.tasks import Metrics, Size, bilinear
-from tadp_ray.training.distributed import World
-from tadp_ray.training.study import Study
+from tadp_ray.training.distributed import ProcessGroup
+from tadp_ray.training.setup import TrainSetup
 
 Box = tuple[int, int, int, int]  # top, left, height, width in pixels of the evaluated image
 
@@ -41,14 +41,18 @@ def cut(image: Tensor, box: Box, multiple: int) -> Tensor:
 
 
 def assemble(
-    logits: Sequence[Tensor], boxes: Sequence[Box], size: Size, multiple: int, enlarge: Callable[[Tensor, Size], Tensor]
+    logits: Sequence[Tensor],
+    boxes: Sequence[Box],
+    size: Size,
+    multiple: int,
+    upsample: Callable[[Tensor, Size], Tensor],
 ) -> Tensor:
     """Mean logits (1, C, H, W) of overlapping views; `logits` are (C, h, w) at the head's resolution."""
     total = logits[0].new_zeros((1, logits[0].shape[0], *size))
     count = logits[0].new_zeros((1, 1, *size))
     for view, (top, left, height, width) in zip(logits, boxes, strict=True):
         padded = (height + -height % multiple, width + -width % multiple)
-        full = enlarge(view[None], padded)[..., :height, :width]
+        full = upsample(view[None], padded)[..., :height, :width]
         total[..., top : top + height, left : left + width] += full
         count[..., top : top + height, left : left + width] += 1
     return total / count
@@ -67,9 +71,9 @@ def passes(config: EvaluationConfig) -> list[Pass]:
     return [Pass(factor, mirrored) for factor in config.scales for mirrored in (False, True)[: 1 + config.flip]]
 
 
-def views_of(study: Study, index: int, look: Pass) -> list[Box]:
+def views_of(setup: TrainSetup, index: int, look: Pass) -> list[Box]:
     """The windows of one pass over a validation image."""
-    return view_boxes(*study.evaluated_size(index, look.factor), study.recipe.evaluation)
+    return view_boxes(*setup.evaluated_size(index, look.factor), setup.recipe.evaluation)
 
 
 def key_of(index: int, look: Pass, number: int) -> str:
@@ -78,17 +82,17 @@ def key_of(index: int, look: Pass, number: int) -> str:
 
 
 def encode_views(
-    study: Study, encode: Callable[[Tensor, str, int], Tensor], indices: Sequence[int]
+    setup: TrainSetup, encode: Callable[[Tensor, str, int], Tensor], indices: Sequence[int]
 ) -> dict[str, Tensor]:
     """Latents of every window of every pass over the given images; `encode(images, id, view)` runs the VAE."""
     latents = {}
     for index in indices:
-        sample, view = study.val[index], itertools.count()
-        for look in passes(study.recipe.evaluation):
-            image = study.evaluated(sample.image, index, look.factor)
+        sample, view = setup.val[index], itertools.count()
+        for look in passes(setup.recipe.evaluation):
+            image = setup.evaluated(sample.image, index, look.factor)
             image = image.flip(-1) if look.mirrored else image
-            for number, box in enumerate(views_of(study, index, look)):
-                window = cut(image, box, study.multiple)[None]
+            for number, box in enumerate(views_of(setup, index, look)):
+                window = cut(image, box, setup.multiple)[None]
                 latents[key_of(index, look, number)] = encode(window, sample.id, next(view))[0]
     return latents
 
@@ -101,50 +105,58 @@ def batches(keys: Sequence[str], latents: Mapping[str, Tensor], size: int) -> It
 
 
 def predictions(
-    model: torch.nn.Module, study: Study, latents: Mapping[str, Tensor], indices: Sequence[int], device: torch.device
+    model: torch.nn.Module,
+    setup: TrainSetup,
+    latents: Mapping[str, Tensor],
+    indices: Sequence[int],
+    device: torch.device,
 ) -> Iterator[tuple[int, Any]]:
     """(index, prediction at the size that is scored) of each image, in order: (1, H, W), or a list of one set of boxes."""
-    for index, output in outputs(model, study, latents, indices, device):
-        yield index, study.task.predict(output)
+    for index, output in outputs(model, setup, latents, indices, device):
+        yield index, setup.task.predict(output)
 
 
 @torch.no_grad()
 def outputs(
-    model: torch.nn.Module, study: Study, latents: Mapping[str, Tensor], indices: Sequence[int], device: torch.device
+    model: torch.nn.Module,
+    setup: TrainSetup,
+    latents: Mapping[str, Tensor],
+    indices: Sequence[int],
+    device: torch.device,
 ) -> Iterator[tuple[int, Any]]:
     """(index, what the head makes of it at the size that is scored) of each image, in order.
 
     (1, C, H, W), the head's own of one pass or shares averaged over several; or a list of one set of boxes.
     """
-    looks, size = passes(study.recipe.evaluation), study.recipe.schedule.images_per_pass
+    looks, size = passes(setup.recipe.evaluation), setup.recipe.schedule.images_per_pass
     for first in range(0, len(indices), size):
         chunk = indices[first : first + size]
-        places = [(i, look, n) for i in chunk for look in looks for n in range(len(views_of(study, i, look)))]
+        places = [(i, look, n) for i in chunk for look in looks for n in range(len(views_of(setup, i, look)))]
         keys = [key_of(*place) for place in places]
-        prompt = {key: study.val_prompts[study.val.ids[place[0]]] for key, place in zip(keys, places, strict=True)}
+        prompt = {key: setup.val_prompts[setup.val.ids[place[0]]] for key, place in zip(keys, places, strict=True)}
         seen = {key: latents[key] for key in keys}
         found: dict[str, Any] = {}
         for part in batches(keys, seen, size):
-            contexts = study.contexts([prompt[key] for key in part]).to(device)
+            contexts = setup.contexts([prompt[key] for key in part]).to(device)
             found |= zip(part, model(torch.stack([seen[key] for key in part]).to(device), contexts), strict=True)
         for i in chunk:
-            yield i, assembled(study, i, looks, found)
+            yield i, assembled(setup, i, looks, found)
 
 
-def assembled(study: Study, index: int, looks: Sequence[Pass], found: Mapping[str, Any]) -> Any:
+def assembled(setup: TrainSetup, index: int, looks: Sequence[Pass], found: Mapping[str, Any]) -> Any:
     """One image's output out of what the head made of its windows."""
-    size, task = study.scored_size(index), study.task
-    if task.share is None:
-        return [rescaled(found[key_of(index, looks[0], 0)], study.evaluated_size(index), size)]
+    size, task = setup.scored_size(index), setup.task
+    if task.probabilities is None:
+        return [rescaled(found[key_of(index, looks[0], 0)], setup.evaluated_size(index), size)]
     wholes = []
     for look in looks:
-        boxes = views_of(study, index, look)
+        boxes = views_of(setup, index, look)
         parts = [found[key_of(index, look, number)] for number in range(len(boxes))]
-        whole = assemble(parts, boxes, study.evaluated_size(index, look.factor), study.multiple, task.enlarge)
+        whole = assemble(parts, boxes, setup.evaluated_size(index, look.factor), setup.multiple, task.upsample)
         whole = bilinear(whole, size)
         wholes.append(whole.flip(-1) if look.mirrored else whole)
     # One pass is taken as it is: shares would only round what they do not reorder.
-    return wholes[0] if len(wholes) == 1 else torch.stack([task.share(whole) for whole in wholes]).mean(0)
+    return wholes[0] if len(wholes) == 1 else torch.stack([task.probabilities(whole) for whole in wholes]).mean(0)
 
 
 def rescaled(found: Mapping[str, Tensor], seen: tuple[int, int], size: tuple[int, int]) -> dict[str, Tensor]:
@@ -155,12 +167,12 @@ def rescaled(found: Mapping[str, Tensor], seen: tuple[int, int], size: tuple[int
     return {**moved, "boxes": moved["boxes"] * ratio}
 
 
-def truth(study: Study, index: int) -> Any:
+def truth(setup: TrainSetup, index: int) -> Any:
     """A validation image's ground truth at the size that is scored, as a batch of one."""
-    sample, size = study.val[index], study.scored_size(index)
-    target = study.task.target(sample)
+    sample, size = setup.val[index], setup.scored_size(index)
+    target = setup.task.target(sample)
     if not isinstance(target, Tensor):
-        return [rescaled(target, study.val.sizes[index], size)]
+        return [rescaled(target, setup.val.sizes[index], size)]
     if tuple(target.shape) == size:
         return target[None]
     return F.interpolate(target[None, None].float(), size, mode="nearest-exact")[0].to(target.dtype)
@@ -169,25 +181,25 @@ def truth(study: Study, index: int) -> Any:
 @torch.no_grad()
 def evaluate(
     model: torch.nn.Module,
-    study: Study,
+    setup: TrainSetup,
     latents: Mapping[str, Tensor],
     device: torch.device,
-    world: World,
+    world: ProcessGroup,
 ) -> Metrics:
     """The score over the whole validation split; with several workers each scores its share and the counts are summed."""
     model.eval()
-    metrics = study.task.metrics(study.val.classes)
-    indices = range(world.rank, len(study.val), world.size)
-    for index, found in predictions(model, study, latents, indices, device):
-        metrics.accumulate(found.cpu() if isinstance(found, Tensor) else found, truth(study, index))
+    metrics = setup.task.metrics(setup.val.classes)
+    indices = range(world.rank, len(setup.val), world.size)
+    for index, found in predictions(model, setup, latents, indices, device):
+        metrics.accumulate(found.cpu() if isinstance(found, Tensor) else found, truth(setup, index))
     metrics.reduce()
     model.train()
     return metrics
 
 
-def image_lines(study: Study, score: Metrics) -> Iterator[dict[str, Any]]:
+def image_lines(setup: TrainSetup, score: Metrics) -> Iterator[dict[str, Any]]:
     """What the score of the whole split says of each validation image, its prompt beside it, in JSON's types."""
-    prompts = study.val_prompts
-    for image_id, own in zip(study.val.ids, score.images, strict=True):
+    prompts = setup.val_prompts
+    for image_id, own in zip(setup.val.ids, score.images, strict=True):
         fit = prompts.fits[image_id]
         yield {"id": image_id, "prompt": prompts[image_id], "precision": fit.precision, "recall": fit.recall, **own}

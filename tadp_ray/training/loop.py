@@ -12,20 +12,20 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.data.loader import Batches, Views, train_loader
+from tadp_ray.data.loader import AugmentedDataset, BatchSampler, train_loader
 from tadp_ray.data.transforms import Augment
 from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PER_IMAGE, write_per_image
 from tadp_ray.models.tadp import TADP
 from tadp_ray.models.tensors import not_finite
 from tadp_ray.training import checkpoint
-from tadp_ray.training.chance import draw_pass, generator
-from tadp_ray.training.distributed import World
+from tadp_ray.training.async_checkpointer import AsyncCheckpointer
+from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import evaluate, image_lines
 from tadp_ray.training.optim import make_optimizer
 from tadp_ray.training.reporter import CHECKPOINT, Reporter
-from tadp_ray.training.saver import Saver
-from tadp_ray.training.study import Study
+from tadp_ray.training.rng import draw_pass, generator
+from tadp_ray.training.setup import TrainSetup
 
 LOG_EVERY = 10
 BEST = "best.safetensors"
@@ -33,7 +33,7 @@ BEST = "best.safetensors"
 
 
 @dataclass
-class Course:
+class TrainState:
     """How far a training has come; kept in its checkpoint."""
 
     step: int = 0
@@ -65,64 +65,66 @@ class Training:
     """One cell in training: its model, its data and its place among the processes."""
 
     cell: Cell
-    study: Study
+    setup: TrainSetup
     model: TADP
     latents: Mapping[str, Tensor]
     reporter: Reporter
     device: torch.device
-    world: World
+    world: ProcessGroup
 
-    def fit(self) -> Course:
+    def fit(self) -> TrainState:
         """Train to the last step, from the newest checkpoint if there is one, and return the course."""
         optimizer, rates = make_optimizer(self.model, self.cell.recipe.schedule)
-        course = self._resume(optimizer, rates)
-        with Saver(self.cell.folder / CHECKPOINT, self.reporter) as saver:
-            self._train(course, optimizer, rates, saver)
-        return course
+        state = self._resume(optimizer, rates)
+        with AsyncCheckpointer(self.cell.folder / CHECKPOINT, self.reporter) as checkpointer:
+            self._train(state, optimizer, rates, checkpointer)
+        return state
 
-    def _train(self, course: Course, optimizer: torch.optim.Optimizer, rates: Any, saver: Saver) -> None:
+    def _train(
+        self, state: TrainState, optimizer: torch.optim.Optimizer, rates: Any, checkpointer: AsyncCheckpointer
+    ) -> None:
         """The steps that are left."""
         schedule = self.cell.recipe.schedule
         model = self.world.wrap(self.model, self.device).train()
-        passes = self._passes(course.step)
-        clock, clock_step = time.monotonic(), course.step
+        passes = self._passes(state.step)
+        clock, clock_step = time.monotonic(), state.step
         whole, broken = True, None
 
-        while course.step < schedule.iterations:
-            loss = self._train_step(model, optimizer, passes, course.step)
+        while state.step < schedule.iterations:
+            loss = self._train_step(model, optimizer, passes, state.step)
             rate = rates.get_last_lr()[-1]
             rates.step()
-            course.step += 1
+            state.step += 1
 
             # what the step was like
-            if course.step % LOG_EVERY == 0 or course.step == schedule.iterations:
+            if state.step % LOG_EVERY == 0 or state.step == schedule.iterations:
                 value = self.world.mean(loss if whole else torch.full_like(loss, math.nan))
                 if not math.isfinite(value):
                     own = float(loss)
                     raise self._diverged(
-                        course.step, lost(own, broken) if broken and math.isfinite(own) else f"the loss is {value}"
+                        state.step, lost(own, broken) if broken and math.isfinite(own) else f"the loss is {value}"
                     )
                 spent = time.monotonic() - clock
-                per_step = spent / (course.step - clock_step)
-                course.seconds += spent
-                clock, clock_step = time.monotonic(), course.step
-                self.reporter.report(course.step, {"loss": value, "learning_rate": rate, "seconds_per_step": per_step})
+                per_step = spent / (state.step - clock_step)
+                state.seconds += spent
+                clock, clock_step = time.monotonic(), state.step
+                self.reporter.report(state.step, {"loss": value, "learning_rate": rate, "seconds_per_step": per_step})
 
             # how good the model is
-            if course.step % self.cell.recipe.evaluation.every == 0 or course.step == schedule.iterations:
-                self._check_weights(course.step, loss)
-                self._evaluate(course)
-                clock, clock_step = time.monotonic(), course.step
+            if state.step % self.cell.recipe.evaluation.interval == 0 or state.step == schedule.iterations:
+                self._check_weights(state.step, loss)
+                self._evaluate(state)
+                clock, clock_step = time.monotonic(), state.step
 
             # where to go on after an interruption
-            saver.tell()
-            if self.world.leads and self._due(course, saver):
+            checkpointer.poll()
+            if self.world.is_main_process and self._due(state, checkpointer):
                 began = time.monotonic()
-                facts = {"fingerprint": self.cell.fingerprint, "step": course.step, "course": asdict(course)}
+                facts = {"fingerprint": self.cell.fingerprint, "step": state.step, "course": asdict(state)}
                 # The others learn at the next exchange of losses that nothing is to be saved any more.
-                if whole and not (bool(loss.isfinite()) and saver.save(self.model, optimizer, facts)):
+                if whole and not (bool(loss.isfinite()) and checkpointer.save(self.model, optimizer, facts)):
                     whole, broken = False, not_finite(checkpoint.snapshot(self.model, optimizer))
-                course.stalled += time.monotonic() - began
+                state.stalled += time.monotonic() - began
 
     def _check_weights(self, step: int, loss: Tensor) -> None:
         """Refuse to score and to keep weights that are not finite, in all processes together."""
@@ -142,7 +144,7 @@ class Training:
             # the share of this worker
             ids, images, targets = next(passes)
             images, targets = images.to(self.device), to_device(targets, self.device)
-            contexts = self.study.contexts([self.study.train_prompts[i] for i in ids]).to(self.device)
+            contexts = self.setup.contexts([self.setup.train_prompts[i] for i in ids]).to(self.device)
             number, share = step * count + part, slice(self.world.rank * len(ids), (self.world.rank + 1) * len(ids))
             noise, keep = draw_pass(
                 self.cell.seed,
@@ -154,9 +156,9 @@ class Training:
                 share,
             )
             boxes = None
-            if self.study.task.truth == "boxes":
+            if self.setup.task.truth == "boxes":
                 chances = [generator(self.cell.seed, 2, number, place) for place in range(share.start, share.stop)]
-                boxes = [{**own, "generator": chance} for own, chance in zip(targets, chances, strict=True)]
+                boxes = [{**own, "generator": rng} for own, rng in zip(targets, chances, strict=True)]
 
             # forward and backward; gradients are exchanged once, with the last pass
             waits = isinstance(model, DistributedDataParallel) and part < count - 1
@@ -164,7 +166,7 @@ class Training:
             with model.no_sync() if waits else nullcontext(), lowered:
                 latents = self.model.encode_images(images, noise.to(self.device))
                 output = model(latents, contexts, keep if keep is None else keep.to(self.device), boxes)
-                loss = self.study.task.loss(output, targets) / count
+                loss = self.setup.task.loss(output, targets) / count
             loss.backward()
             total += loss.detach()
 
@@ -175,51 +177,51 @@ class Training:
 
     def _passes(self, step: int) -> Any:
         recipe = self.cell.recipe
-        task, pixels = self.study.task, recipe.model.pixels
-        views = Views(self.study.train, Augment(recipe.augment, task.truth, pixels), task.target, pixels)
-        order = Batches(
+        task, pixels = self.setup.task, recipe.model.pixel_normalization
+        views = AugmentedDataset(self.setup.train, Augment(recipe.augment, task.truth, pixels), task.target, pixels)
+        order = BatchSampler(
             start=step,
             stop=recipe.schedule.iterations,
             batch_size=recipe.schedule.batch_size,
             per_pass=recipe.schedule.images_per_pass,
-            length=len(self.study.train),
+            length=len(self.setup.train),
             seed=self.cell.seed,
             rank=self.world.rank,
             world_size=self.world.size,
         )
-        return iter(train_loader(views, order, recipe.compute.loaders))
+        return iter(train_loader(views, order, recipe.compute.num_workers))
 
-    def write_model(self, name: str, course: Course) -> None:
+    def write_model(self, name: str, state: TrainState) -> None:
         """Write the trained weights into the cell's folder."""
-        facts = {"fingerprint": self.cell.fingerprint, "step": course.step, "classes": self.study.train.classes}
+        facts = {"fingerprint": self.cell.fingerprint, "step": state.step, "classes": self.setup.train.classes}
         checkpoint.write_tensors(self.cell.folder / name, self.model.state_dict(), facts)
 
-    def _evaluate(self, course: Course) -> None:
-        score = evaluate(self.model, self.study, self.latents, self.device, self.world)
-        course.latest = score.compute()
-        if self.world.leads and course.step == self.cell.recipe.schedule.iterations:
-            images = image_lines(self.study, score)
+    def _evaluate(self, state: TrainState) -> None:
+        score = evaluate(self.model, self.setup, self.latents, self.device, self.world)
+        state.latest = score.compute()
+        if self.world.is_main_process and state.step == self.cell.recipe.schedule.iterations:
+            images = image_lines(self.setup, score)
             path, task = self.cell.folder / PER_IMAGE, self.cell.recipe.task
-            write_per_image(path, self.cell.fingerprint, task, self.study.val.classes, images)
-        task = self.study.task
-        value = course.latest[task.main]
-        if not course.best_step or task.better(value, course.best):
-            course.best, course.best_step = value, course.step
-            if self.world.leads and course.step < self.cell.recipe.schedule.iterations:
-                self.write_model(BEST, course)
-        self.reporter.report(course.step, {name: course.latest[name] for name in task.curves})
+            write_per_image(path, self.cell.fingerprint, task, self.setup.val.classes, images)
+        task = self.setup.task
+        value = state.latest[task.main]
+        if not state.best_step or task.better(value, state.best):
+            state.best, state.best_step = value, state.step
+            if self.world.is_main_process and state.step < self.cell.recipe.schedule.iterations:
+                self.write_model(BEST, state)
+        self.reporter.report(state.step, {name: state.latest[name] for name in task.logged_metrics})
 
-    def _resume(self, optimizer: torch.optim.Optimizer, rates: Any) -> Course:
+    def _resume(self, optimizer: torch.optim.Optimizer, rates: Any) -> TrainState:
         found = checkpoint.resume(self.reporter.resume_from(), self.model, optimizer, rates, self.cell.fingerprint)
         if found is None:
-            return Course()
+            return TrainState()
         path, facts = found
-        course = Course(**facts["course"])
-        self.reporter.report(course.step, {}, path)
-        return course
+        state = TrainState(**facts["course"])
+        self.reporter.report(state.step, {}, path)
+        return state
 
-    def _due(self, course: Course, saver: Saver) -> bool:
+    def _due(self, state: TrainState, checkpointer: AsyncCheckpointer) -> bool:
         """Whether it is time for a checkpoint; the last step needs none."""
         compute = self.cell.recipe.compute
-        due = course.step % compute.checkpoint_every == 0 or saver.minutes >= compute.checkpoint_minutes
-        return due and course.step < self.cell.recipe.schedule.iterations
+        due = state.step % compute.checkpoint_every == 0 or checkpointer.age_minutes >= compute.checkpoint_minutes
+        return due and state.step < self.cell.recipe.schedule.iterations

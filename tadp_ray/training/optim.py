@@ -12,11 +12,11 @@ NORMS = (nn.GroupNorm, nn.LayerNorm, _NormBase)
 
 
 def parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict]:
-    """Trained parameters by learning rate and decay; the U-Net's rate is `unet_scale` times that of everything else.
+    """Trained parameters by learning rate and decay; the U-Net's rate is `backbone_lr_mult` times that of everything else.
 
-    `decayed: as_mmcv` reproduces what the published ADE20K rules amount to. They match names: those with "norm" in them, which
-    are the norms of the U-Net's attention blocks, keep the full rate and do not decay; the norms of its residual blocks and of
-    the head have other names, so they decay.
+    `weight_decay_rule: as_mmcv` reproduces what the published ADE20K rules amount to. They match names. Those with "norm" in
+    them, which are the norms of the U-Net's attention blocks, keep the full rate and do not decay. The norms of its residual
+    blocks and of the head have other names, so they decay.
     """
     norms = {id(p) for part in model.modules() if isinstance(part, NORMS) for p in part.parameters()}
     groups = defaultdict(list)
@@ -24,8 +24,8 @@ def parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict]:
         if not parameter.requires_grad:
             continue
         norm, inside = id(parameter) in norms, name.startswith("unet.")
-        rate = schedule.learning_rate * (schedule.unet_scale if inside else 1.0)
-        match schedule.decayed:
+        rate = schedule.learning_rate * (schedule.backbone_lr_mult if inside else 1.0)
+        match schedule.weight_decay_rule:
             case "all_but_norms":
                 free = norm
             case "matrices":
@@ -35,7 +35,7 @@ def parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict]:
                 rate = schedule.learning_rate if free else rate
         groups["unet" if inside else "head", rate, free].append(parameter)
     return [
-        {"params": found, "lr": rate, "name": f"{part}, not decayed" if free else part}
+        {"params": found, "lr": rate, "name": f"{part}, not weight_decay_rule" if free else part}
         | ({"weight_decay": 0.0} if free else {})
         for (part, rate, free), found in groups.items()
     ]
@@ -49,12 +49,12 @@ def rate_factor(step: int, schedule: ScheduleConfig) -> float:
     - triangular: rises from `lowest` to the peak as (step / peak) ** power and falls as it rose (published NYUv2 code).
     - constant: 1, but for the warm-up.
     """
-    lowest = schedule.lowest / schedule.learning_rate
-    if schedule.decay == "triangular":
-        part = step / schedule.peak
+    lowest = schedule.min_lr / schedule.learning_rate
+    if schedule.lr_schedule == "triangular":
+        part = step / schedule.peak_step
         rise = part**schedule.power if part < 1 else 1 - (part - 1) ** schedule.power
         return lowest + (1 - lowest) * rise if part < 2 else lowest
-    factor = 1.0 if schedule.decay == "constant" else (1 - step / schedule.iterations) ** schedule.power
+    factor = 1.0 if schedule.lr_schedule == "constant" else (1 - step / schedule.iterations) ** schedule.power
     if step < schedule.warmup_iterations:
         factor *= 1 - (1 - step / schedule.warmup_iterations) * (1 - schedule.warmup_ratio)
     return max(lowest, factor)

@@ -16,28 +16,28 @@ from tadp_ray.pictures.choose import SURE
 from tadp_ray.pictures.files import write_figure
 from tadp_ray.pictures.marks import name_colours, show_boxes, show_depth, show_image, show_labels, show_scale, span_of
 from tadp_ray.training.evaluate import predictions, truth
-from tadp_ray.training.study import Study
+from tadp_ray.training.setup import TrainSetup
 
 
 def draw_predictions(
-    path: Path, model: nn.Module, study: Study, latents: Mapping[str, Tensor], device: torch.device, count: int = 6
+    path: Path, model: nn.Module, setup: TrainSetup, latents: Mapping[str, Tensor], device: torch.device, count: int = 6
 ) -> None:
     """Write a picture of `count` validation images, evenly spread over the split: image, truth, prediction, prompt."""
     model.eval()
-    indices = sorted({round(i) for i in np.linspace(0, len(study.val) - 1, count)})
+    indices = sorted({round(i) for i in np.linspace(0, len(setup.val) - 1, count)})
     figure = Figure(figsize=(8, 2.1 * len(indices)), layout="constrained")
     grid = figure.subplots(len(indices), 3, squeeze=False)
-    draw = {"mask": draw_labels, "depth": draw_depth, "boxes": draw_boxes}[study.task.truth]
+    draw = {"mask": draw_labels, "depth": draw_depth, "boxes": draw_boxes}[setup.task.truth]
     named: set[int] = set()
-    for row, (index, found) in zip(grid, predictions(model, study, latents, indices, device), strict=True):
-        sample = study.val[index]
+    for row, (index, found) in zip(grid, predictions(model, setup, latents, indices, device), strict=True):
+        sample = setup.val[index]
         show_image(row[0], sample.image)
-        named |= draw(row[1:], sample, truth(study, index)[0], found[0], study.val.classes)
-        prompt = study.val_prompts[sample.id].replace(NAME_END, " ") or "(empty prompt)"
+        named |= draw(row[1:], sample, truth(setup, index)[0], found[0], setup.val.classes)
+        prompt = setup.val_prompts[sample.id].replace(NAME_END, " ") or "(empty prompt)"
         row[0].set_title("\n".join(textwrap.wrap(prompt, 34)[:3]), fontsize=8, loc="left")
     grid[0][1].set_title("truth", fontsize=9)
     grid[0][2].set_title("prediction", fontsize=9)
-    name_colours(figure, named, study.val.classes)
+    name_colours(figure, named, setup.val.classes)
     write_figure(figure, path)
 
 

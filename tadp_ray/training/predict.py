@@ -17,10 +17,10 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import drafted, write_text
 from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
-from tadp_ray.training.distributed import World
+from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import predictions, truth
 from tadp_ray.training.run import build_model, evaluation_latents
-from tadp_ray.training.study import Study
+from tadp_ray.training.setup import TrainSetup
 
 PHOTOGRAPHS = (".png", ".jpg", ".jpeg")
 
@@ -36,23 +36,23 @@ def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.devic
     Raises:
         UserError: the weights are not there, are damaged, or are another cell's.
     """
-    model, study, latents = load_trained(cell, model_file, device)
-    files = (BoxFiles if study.task.truth == "boxes" else MapFiles)(study.val.classes)
-    names = file_names(study.val.ids)
-    for index, found in predictions(model, study, latents, range(len(names)), device):
-        size = study.scored_size(index)
-        image = study.val[index].image
+    model, setup, latents = load_trained(cell, model_file, device)
+    files = (BoxFiles if setup.task.truth == "boxes" else MapFiles)(setup.val.classes)
+    names = file_names(setup.val.ids)
+    for index, found in predictions(model, setup, latents, range(len(names)), device):
+        size = setup.scored_size(index)
+        image = setup.val[index].image
         save(
             folder / "images" / f"{names[index]}.png",
             image if image.shape[:2] == size else cv2.resize(image, size[::-1]),
         )
-        files.add(folder, names[index], size, truth(study, index)[0], found[0])
+        files.add(folder, names[index], size, truth(setup, index)[0], found[0])
     files.end(folder)
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in files.classes))
     return len(names)
 
 
-def load_trained(cell: Cell, model_file: Path, device: torch.device) -> tuple[TADP, Study, Mapping[str, Tensor]]:
+def load_trained(cell: Cell, model_file: Path, device: torch.device) -> tuple[TADP, TrainSetup, Mapping[str, Tensor]]:
     """A finished cell in evaluation mode, with its data and the latents that it was scored on.
 
     Raises:
@@ -60,16 +60,16 @@ def load_trained(cell: Cell, model_file: Path, device: torch.device) -> tuple[TA
     """
     tensors = read_weights(cell, model_file)
     torch.set_num_threads(cell.recipe.compute.cpus)
-    study = Study(cell.recipe, cell.seed)
-    study.check()
-    model = trained_model(study, model_file, tensors, device)
-    study.keep_contexts(cell.digests, device)
-    return model, study, evaluation_latents(cell.digests, study, model, device, World.current())
+    setup = TrainSetup(cell.recipe, cell.seed)
+    setup.check()
+    model = trained_model(setup, model_file, tensors, device)
+    setup.warm_contexts(cell.digests, device)
+    return model, setup, evaluation_latents(cell.digests, setup, model, device, ProcessGroup.current())
 
 
-def trained_model(study: Study, model_file: Path, tensors: Mapping[str, Tensor], device: torch.device) -> TADP:
-    """A study's model in evaluation mode, with the weights that a file holds."""
-    model = build_model(study, device).eval()
+def trained_model(setup: TrainSetup, model_file: Path, tensors: Mapping[str, Tensor], device: torch.device) -> TADP:
+    """A setup's model in evaluation mode, with the weights that a file holds."""
+    model = build_model(setup, device).eval()
     checkpoint.load_weights(model_file, model, tensors)
     return model
 

@@ -137,7 +137,7 @@ class Journal:
         os.fsync(self._file.fileno())
 
 
-class Watched:
+class WatchedReporter:
     """A journal that somebody watches, who may end the training by an exception: at every evaluation but the last."""
 
     def __init__(self, journal: Journal, watch: Watch, metric: str, last: int) -> None:
@@ -154,7 +154,7 @@ class Watched:
         return self._journal.resume_from()
 
 
-class Follower:
+class NullReporter:
     """The reporter of a worker that is not the first: it resumes with the others and leaves speaking to the first."""
 
     def __init__(self, folder: Path) -> None:
@@ -168,7 +168,7 @@ class Follower:
         return checkpoints(self._folder)
 
 
-def before(path: Path) -> Path:
+def previous_checkpoint(path: Path) -> Path:
     """Where the checkpoint before the one at `path` is kept, in case the newest is torn."""
     return path.with_suffix(f".previous{path.suffix}")
 
@@ -176,7 +176,7 @@ def before(path: Path) -> Path:
 def checkpoints(folder: Path, name: str = CHECKPOINT) -> list[Path]:
     """The checkpoints of a training, newest first."""
     newest = folder / name
-    return [path for path in (newest, before(newest)) if path.is_file()]
+    return [path for path in (newest, previous_checkpoint(newest)) if path.is_file()]
 
 
 def acquire_lock(path: Path, patience: float = 0.0) -> int:

@@ -19,7 +19,7 @@ from tadp_ray.data.scenes import CLASSES, render
 from tadp_ray.data.transforms import to_tensor
 from tadp_ray.models.diffusion import load_diffusion
 from tadp_ray.training.checkpoint import read_tensors
-from tadp_ray.training.study import frozen_diffusion
+from tadp_ray.training.setup import frozen_diffusion
 
 
 def invoke(*words: object):

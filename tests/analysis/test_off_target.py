@@ -20,7 +20,7 @@ TRUTH = {0: [0, 0, 1, 255], 1: [1, 1, 255, 0]}
 class Told:
     """A model of two images of 2 x 2 pixels."""
 
-    study = SimpleNamespace(val=SimpleNamespace(classes=("sky", "cat", "dog")))
+    setup = SimpleNamespace(val=SimpleNamespace(classes=("sky", "cat", "dog")))
 
     def shares(self, caption):
         """(index, scores (3, 2, 2)) of both images."""

@@ -22,7 +22,7 @@ from tadp_ray.config.load import load_recipe
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES, render
 from tadp_ray.sweep.plan import plan_one
 from tadp_ray.training.run import train_cell
-from tadp_ray.training.study import frozen_diffusion
+from tadp_ray.training.setup import frozen_diffusion
 
 RECIPE = Path(__file__).resolve().parents[2] / "experiments/recipes/pocket_segmentation.yaml"
 TEXTS = (

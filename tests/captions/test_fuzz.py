@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from tadp_ray.captions.imported import import_store
+from tadp_ray.captions.convert import import_store
 from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import read_per_image, write_per_image
@@ -52,18 +52,18 @@ SPICE = (
 """What is put into files."""
 
 
-def damaged(content: bytes, chance: random.Random) -> bytes:
+def damaged(content: bytes, rng: random.Random) -> bytes:
     """A file with one to four changes: cut, a bit flipped, something put in, a part doubled, taken out or moved."""
-    for _ in range(chance.randint(1, 4)):
-        first, last = sorted(chance.randint(0, len(content)) for _ in range(2))
-        match chance.randrange(6):
+    for _ in range(rng.randint(1, 4)):
+        first, last = sorted(rng.randint(0, len(content)) for _ in range(2))
+        match rng.randrange(6):
             case 0:
                 content = content[:last]
             case 1 if content:
-                place = chance.randrange(len(content))
-                content = content[:place] + bytes([content[place] ^ 1 << chance.randrange(8)]) + content[place + 1 :]
+                place = rng.randrange(len(content))
+                content = content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :]
             case 2:
-                content = content[:first] + chance.choice(SPICE) + content[first:]
+                content = content[:first] + rng.choice(SPICE) + content[first:]
             case 3:
                 content = content[:last] + content[first:]
             case 4:
@@ -153,8 +153,8 @@ def test_a_damaged_file_is_read_or_refused(kind: str, tmp_path: Path) -> None:
         path.write_bytes(source)
         read(path) if source is not sources[-1] or kind != "embedding" else None
     for seed in range(150):
-        chance = random.Random(f"{kind}/{seed}")
-        content = damaged(chance.choice(sources), chance)
+        rng = random.Random(f"{kind}/{seed}")
+        content = damaged(rng.choice(sources), rng)
         path.write_bytes(content)
         try:
             read(path)
@@ -169,9 +169,9 @@ def test_a_damaged_file_is_read_or_refused(kind: str, tmp_path: Path) -> None:
 
 def unchanged(source: bytes, seed: str) -> bool:
     """Whether the changes of a seed undo each other."""
-    chance = random.Random(seed)
-    chance.choice([source])
-    return damaged(source, chance) == source
+    rng = random.Random(seed)
+    rng.choice([source])
+    return damaged(source, rng) == source
 
 
 @pytest.mark.parametrize("length", [2**62, 2**63 + 1, 2**32, 10**8, 0, 1])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tadp_ray.captions.partial import Described, Partial
+from tadp_ray.captions.resume_log import Described, Partial
 from tadp_ray.errors import UserError
 
 MADE = {"model_sha256": "ab", "min_tokens": 20}

@@ -9,10 +9,10 @@ import pytest
 from transformers import CLIPTokenizer
 
 from tadp_ray.captions import CaptionStore, read_store
-from tadp_ray.captions.imported import import_store
+from tadp_ray.captions.convert import import_store
 from tadp_ray.captions.oracle import degraded_store, oracle_store
 from tadp_ray.captions.statistics import statistics
-from tadp_ray.data.given import by_id, names_in_masks
+from tadp_ray.data.inputs import by_id, names_in_masks
 from tadp_ray.models.conditioning import count_tokens
 
 # Images, captions, words (mean, median, min, max), tokens (mean, 95 of 100, max), repeated captions. Words were counted of

@@ -55,7 +55,7 @@ def test_a_bug_leaves_its_traceback(experiment: Path, empty_database: Path, tmp_
     folder = tmp_path / "runs[1]"
     folder.mkdir()
     shutil.copy(empty_database, folder / "mlflow.db")
-    changes = [f"compute.workers={workers}", "compute.max_failures=1", f"compute.storage={folder}/[bold]x"]
+    changes = [f"compute.num_train_workers={workers}", "compute.max_failures=1", f"compute.storage={folder}/[bold]x"]
     flags = [word for change in changes for word in ("--set", change)]
     paths = os.pathsep.join(filter(None, [str(tmp_path / "bug"), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.cluster
 SEARCH = """\
 space: {schedule.learning_rate: {low: 1e-5, high: 1e-2}}
 candidates: 5
-first: 4
-keep: 2
+grace_period: 4
+reduction_factor: 2
 """
 
 

@@ -151,7 +151,7 @@ def test_killed_worker(sweep, undisturbed, workers: int) -> None:
 
     A Ray Train worker trains its cells one after another, so that one that was killed finds some of them finished.
     """
-    part = ("--set", "compute.checkpoint_every=4", "--set", f"compute.workers={workers}")
+    part = ("--set", "compute.checkpoint_every=4", "--set", f"compute.num_train_workers={workers}")
     hit = sweep(f"killed_worker{workers}", *part)
     driver = hit.start()
     hit.wait_for_checkpoint()
@@ -202,7 +202,7 @@ def test_a_node_dies_and_another_joins(sweep, undisturbed, nodes, object_store: 
 def test_two_ray_train_workers_give_the_same_numbers(sweep, undisturbed) -> None:
     """Sums are made in another order, which 40 steps turn into less than a point of mIoU."""
     part = ["--only", "caption.precision=1.0", "--only", "caption.recall=1.0"]
-    hit = sweep("workers2", "--set", "compute.workers=2", *part)
+    hit = sweep("workers2", "--set", "compute.num_train_workers=2", *part)
     hit.run()
     assert hit.table()["1.0", "1.0"] == pytest.approx(undisturbed["1.0", "1.0"], abs=1.0, rel=0)
 
@@ -214,7 +214,7 @@ def test_a_failing_cell_leaves_the_others_alone(sweep, experiment: Path, undistu
     )
     text = experiment.read_text().partition("  published")[0]
     experiment.write_text(text.replace("caption.precision", "schedule.learning_rate"))
-    hit = sweep("failing", "--set", "schedule.unet_scale=10")
+    hit = sweep("failing", "--set", "schedule.backbone_lr_mult=10")
     hit.start()
     code, said = hit.end()
     assert code == 1 and "the loss is" in said and "lower schedule.learning_rate=1.0" in said, said

@@ -14,8 +14,8 @@ from tadp_ray.config.errors import models_in
 from tadp_ray.config.personalization import Personalization, PersonalSchedule
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.config.schema import Recipe, ScheduleConfig
-from tadp_ray.config.vocabulary import Vocabulary
-from tadp_ray.personalization.job import Job
+from tadp_ray.config.vocabulary import StrictModel
+from tadp_ray.personalization.job import PersonalizationJob
 
 RECIPE = {
     "schedule": {"iterations": 10, "learning_rate": 1e-3},
@@ -38,13 +38,13 @@ def cell(recipe: dict[str, Any] = RECIPE, kind: type[Recipe] = Recipe) -> Cell:
     return Cell.model_construct(experiment="e", seed=7, axes={}, recipe=made, digests=digests)
 
 
-def job(plan: dict[str, Any] = PLAN, kind: type[Personalization] = Personalization) -> Job:
+def job(plan: dict[str, Any] = PLAN, kind: type[Personalization] = Personalization) -> PersonalizationJob:
     """A personalization by a plan of some vocabulary."""
     made = kind.model_validate_json(json.dumps(plan))
-    return Job.model_construct(plan=made, seed=7, folder=Path("somewhere"), digests={"weights": "a1"})
+    return PersonalizationJob.model_construct(plan=made, seed=7, folder=Path("somewhere"), digests={"weights": "a1"})
 
 
-class Dropped(Vocabulary):
+class Dropped(StrictModel):
     """A group that nobody has thought of yet."""
 
     share: float = 0.0
@@ -88,7 +88,7 @@ def test_defaults_that_are_spelled_out_are_no_other_cell() -> None:
     assert cell(whole).fingerprint == cell(small).fingerprint
     for group in ({"data": {"kind": "scenes"}}, {"model": {"head": {}}}, {"model": {"latent": "ls"}}, {"augment": {}}):
         assert cell({**small, **group}).fingerprint == cell(small).fingerprint
-    zeros = [cell({**small, "schedule": {**small["schedule"], "unet_scale": zero}}) for zero in (0, 0.0, -0.0)]
+    zeros = [cell({**small, "schedule": {**small["schedule"], "backbone_lr_mult": zero}}) for zero in (0, 0.0, -0.0)]
     assert len({found.fingerprint for found in zeros}) == 1
     spelled = job(job().plan.model_dump(mode="json"))
     assert spelled.fingerprint == job().fingerprint
@@ -96,7 +96,7 @@ def test_defaults_that_are_spelled_out_are_no_other_cell() -> None:
 
 def test_a_place_is_no_setting_even_where_a_group_says_nothing_else() -> None:
     bare = {"schedule": RECIPE["schedule"], "caption": {"source": "class_names"}}
-    places = [{"model": {"weights": "elsewhere"}}, {"model": {"embeddings": "e.bin"}}, {"compute": {"loaders": 4}}]
+    places = [{"model": {"weights": "elsewhere"}}, {"model": {"embeddings": "e.bin"}}, {"compute": {"num_workers": 4}}]
     assert {cell({**bare, **place}).fingerprint for place in places} == {cell(bare).fingerprint}
     other = {**PLAN, "compute": {"cpus": 3, "gpus": 1}, "weights": "elsewhere"}
     assert job(other).fingerprint == job().fingerprint
@@ -115,7 +115,7 @@ def test_threads_count_on_cpus_and_not_beside_a_gpu() -> None:
 def test_every_changed_value_is_another_cell() -> None:
     changes = [
         {"data": {"kind": "scenes", "style": "night"}},
-        {"data": {"kind": "scenes", "also": ["night"]}},
+        {"data": {"kind": "scenes", "extra_styles": ["night"]}},
         {"schedule": {"iterations": 11, "learning_rate": 1e-3}},
         {"schedule": {"iterations": 10, "learning_rate": 1e-3, "micro_batch": 16}},
         {"caption": {"source": "class_names"}},

@@ -16,11 +16,11 @@ from tadp_ray.config.load import (
     load_search,
     load_sweep,
 )
-from tadp_ray.config.vocabulary import Vocabulary
+from tadp_ray.config.vocabulary import StrictModel
 from tadp_ray.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-LOADS: dict[str, tuple[str, Callable[[Path], Vocabulary], int]] = {
+LOADS: dict[str, tuple[str, Callable[[Path], StrictModel], int]] = {
     "recipe": ("experiments/recipes/*.yaml", load_recipe, 150),
     "experiment": ("experiments/*.yaml", load_experiment, 60),
     "sweep": ("sweeps/[!s]*.yaml", load_sweep, 60),
@@ -78,49 +78,49 @@ WORDS += [
 ]
 
 
-def flip_bytes(chance: random.Random, data: bytes) -> bytes:
+def flip_bytes(rng: random.Random, data: bytes) -> bytes:
     changed = bytearray(data)
-    for _ in range(chance.randint(1, 4)):
-        changed[chance.randrange(len(changed))] = chance.randrange(256)
+    for _ in range(rng.randint(1, 4)):
+        changed[rng.randrange(len(changed))] = rng.randrange(256)
     return bytes(changed)
 
 
-def swap_lines(chance: random.Random, data: bytes) -> bytes:
+def swap_lines(rng: random.Random, data: bytes) -> bytes:
     lines = data.splitlines(keepends=True)
-    a, b = chance.randrange(len(lines)), chance.randrange(len(lines))
+    a, b = rng.randrange(len(lines)), rng.randrange(len(lines))
     lines[a], lines[b] = lines[b], lines[a]
     return b"".join(lines)
 
 
-def repeat_line(chance: random.Random, data: bytes) -> bytes:
+def repeat_line(rng: random.Random, data: bytes) -> bytes:
     lines = data.splitlines(keepends=True)
-    lines.insert(chance.randrange(len(lines)), chance.choice(lines))
+    lines.insert(rng.randrange(len(lines)), rng.choice(lines))
     return b"".join(lines)
 
 
-def cut(chance: random.Random, data: bytes) -> bytes:
-    first, last = sorted(chance.randrange(len(data)) for _ in range(2))
+def cut(rng: random.Random, data: bytes) -> bytes:
+    first, last = sorted(rng.randrange(len(data)) for _ in range(2))
     return data[:first] + data[last:]
 
 
-def replace_value(chance: random.Random, data: bytes) -> bytes:
+def replace_value(rng: random.Random, data: bytes) -> bytes:
     lines = data.decode().splitlines()
     places = [i for i, line in enumerate(lines) if ":" in line and not line.startswith("#")]
-    place = chance.choice(places)
-    lines[place] = f"{lines[place].partition(':')[0]}: {chance.choice(WORDS)}"
+    place = rng.choice(places)
+    lines[place] = f"{lines[place].partition(':')[0]}: {rng.choice(WORDS)}"
     return "\n".join(lines).encode()
 
 
-def replace_word(chance: random.Random, data: bytes) -> bytes:
+def replace_word(rng: random.Random, data: bytes) -> bytes:
     words = data.decode().split(" ")
-    words[chance.randrange(len(words))] = chance.choice(WORDS)
+    words[rng.randrange(len(words))] = rng.choice(WORDS)
     return " ".join(words).encode()
 
 
-def indent_line(chance: random.Random, data: bytes) -> bytes:
+def indent_line(rng: random.Random, data: bytes) -> bytes:
     lines = data.splitlines(keepends=True)
-    place = chance.randrange(len(lines))
-    lines[place] = chance.choice([b" ", b"  ", b"\t", b"- "]) + lines[place]
+    place = rng.randrange(len(lines))
+    lines[place] = rng.choice([b" ", b"  ", b"\t", b"- "]) + lines[place]
     return b"".join(lines)
 
 
@@ -133,22 +133,22 @@ def test_a_mutated_file_is_read_or_refused_with_words(kind: str, tmp_path: Path)
     for folder in ("experiments", "sweeps"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     files = sorted(tmp_path.glob(pattern))
-    chance = random.Random(f"{kind} 0")
+    rng = random.Random(f"{kind} 0")
     refused = 0
     for number in range(count):
-        file = chance.choice(files)
+        file = rng.choice(files)
         data = file.read_bytes()
-        for _ in range(chance.randint(1, 3)):
+        for _ in range(rng.randint(1, 3)):
             # One mutation may have broken what the next would take apart.
             try:
-                data = chance.choice(MUTATIONS)(chance, data)
+                data = rng.choice(MUTATIONS)(rng, data)
             except (UnicodeDecodeError, IndexError, ValueError):
                 break
         mutant = file.with_name(f"mutant_{number}.yaml")
         mutant.write_bytes(data)
         began = time.process_time()
         try:
-            assert isinstance(load(mutant), Vocabulary)
+            assert isinstance(load(mutant), StrictModel)
         except UserError as error:
             refused += 1
             assert str(error) and len(str(error)) < 20_000

@@ -38,7 +38,7 @@ def test_a_recipe_tells_its_metrics() -> None:
     plain = known_metrics(recipe(), ["a b", "c"])
     assert {"miou", "accuracy", "best_miou", "iou/a b", "iou/c", "caption/val_recall", "seconds"} <= {*plain}
     assert not {"miou/night", "miou/multi_scale", "rmse", "ap50", "best_rmse", "iou/d"} & {*plain}
-    more = recipe(data={"kind": "scenes", "also": ["night"]}, evaluation={"multi_scale": [1.0, 1.25]})
+    more = recipe(data={"kind": "scenes", "extra_styles": ["night"]}, evaluation={"multi_scale": [1.0, 1.25]})
     assert {*known_metrics(more, [])} - {*known_metrics(recipe(), [])} == {"miou/night", "miou/multi_scale"}
     depth = known_metrics(recipe("depth", "vpd_depth"), ["a"])
     assert {"rmse", "best_rmse"} <= {*depth} and not {"miou", "iou/a", "ap50/a"} & {*depth}
@@ -58,7 +58,7 @@ def test_a_recipe_tells_its_metrics() -> None:
     ],
 )
 def test_the_nearest_is_named(metric: str, said: str) -> None:
-    known = known_metrics(recipe(data={"kind": "scenes", "also": ["night"]}), ["road", "sky"])
+    known = known_metrics(recipe(data={"kind": "scenes", "extra_styles": ["night"]}), ["road", "sky"])
     assert unknown_metric("iou/road", known) is None
     assert said in unknown_metric(metric, known)
     assert "iou/" not in unknown_metric("rmse", known)

@@ -101,11 +101,11 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
             "data.kind: ade20k needs model.weights to be stated: a Stable Diffusion, or pocket if that is meant",
         ),
         (TOLD + "data: {kind: folders}", "unknown kind 'folders'; expected one of 'scenes', 'folder'"),
-        (TOLD + "compute: {workers: 3}", "must be a multiple of compute.workers 3"),
+        (TOLD + "compute: {num_train_workers: 3}", "must be a multiple of compute.num_train_workers 3"),
         (TOLD + "compute: {storage: 's3://key:secret@bucket/runs'}", "compute.storage: holds a password, a key"),
         (TOLD + "data: {kind: folder, root: 'https://me:secret@host/x'}", "data.root: holds a password, a key"),
         (TOLD + "compute: {gpus: 1.5}", "a worker has whole GPUs, or a share of one"),
-        (TOLD + "compute: {workers: 2, gpus: 0.5}", "NCCL joins no two processes on one GPU"),
+        (TOLD + "compute: {num_train_workers: 2, gpus: 0.5}", "NCCL joins no two processes on one GPU"),
         (SCHEDULE + SCHEDULE, "'schedule' stands here twice"),
         ("- 1", "expected keys and values, found a list"),
         ("a: [", "not valid YAML"),
@@ -228,7 +228,7 @@ def test_fingerprint_holds_all_that_changes_a_result_and_nothing_else() -> None:
     """Another setting, seed or content is another cell; another place, name or machine is the same one."""
     same = [
         cell(experiment="other", axes={"caption.recall": 1.0}),
-        cell(recipe={"compute": {"workers": 2, "storage": "/elsewhere"}}),
+        cell(recipe={"compute": {"num_train_workers": 2, "storage": "/elsewhere"}}),
         cell(recipe={"model": {"weights": "somewhere/else"}}),
     ]
     other = [

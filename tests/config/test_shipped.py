@@ -50,7 +50,7 @@ def test_what_is_told_and_scored(name: str) -> None:
     recipe = load_recipe(RECIPES / f"{name}.yaml")
     caption = recipe.caption
     texts = tuple(path and str(path) for path in (caption.source, caption.store, caption.target_store))
-    found = (recipe.model.weights, texts, getattr(recipe.data, "scored", None), recipe.evaluation.score_at)
+    found = (recipe.model.weights, texts, getattr(recipe.data, "eval_split", None), recipe.evaluation.score_at)
     assert found == RESOLVED[name]
     assert (caption.encoding, caption.templates, caption.precision, caption.recall) == ("text", "averaged", 1.0, 1.0)
     # Only the pocket world, and photographs in a folder until somebody names other weights, are seen by the pocket model.

@@ -66,10 +66,10 @@ def test_a_merge_key_in_a_recipe(tmp_path: Path) -> None:
         "schedule: {iterations: 30, batch_size: 4, learning_rate: 1e-3}\n"
         "caption: {source: null}\n"
         "model: {head: &head {kind: smp_fpn, channels: 64}, latent: vpd}\n"
-        "compute: {<<: &few {cpus: 2}, loaders: 1}\n"
+        "compute: {<<: &few {cpus: 2}, num_workers: 1}\n"
     )
     recipe = load_recipe(tmp_path / "mine.yaml")
-    assert (recipe.compute.cpus, recipe.compute.loaders) == (2, 1)
+    assert (recipe.compute.cpus, recipe.compute.num_workers) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def test_home_is_expanded_in_every_path(tmp_path: Path, monkeypatch: pytest.Monk
     )
     assert (given.data.root, given.compute.folder, given.model.weights) == (home / "x", home, "$HOME/y")
     assert given.data.train.images == "~/*"
-    target = "data={kind: cityscapes, root: x, target: {kind: dark_zurich, root: ~/dz}}"
-    assert load_recipe(file, [target]).data.target.root == home / "dz"
+    target = "data={kind: cityscapes, root: x, target_domain: {kind: dark_zurich, root: ~/dz}}"
+    assert load_recipe(file, [target]).data.target_domain.root == home / "dz"
     encoded = "caption={source: class_names, encoding: class_embeddings, embeddings: ~/v.pth}"
     assert load_recipe(file, [encoded]).caption.embeddings == home / "v.pth"
     with pytest.raises(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tadp_ray.data.files import Files, Layout
+from tadp_ray.data.files import FileDataset, Layout
 from tadp_ray.errors import UserError
 
 Put = Callable[[str, Path | np.ndarray | str], Path]
@@ -38,7 +38,7 @@ def refusal() -> Callable[[Callable[[], Layout]], str]:
 
     def said(layout: Callable[[], Layout]) -> str:
         with pytest.raises(UserError) as caught:
-            Files(layout())
+            FileDataset(layout())
         return str(caught.value)
 
     return said

@@ -11,7 +11,7 @@ from tadp_ray.config.data import PublishedData
 from tadp_ray.config.load import load_recipe
 from tadp_ray.data import open_dataset
 from tadp_ray.data.ade20k import CLASSES, layout
-from tadp_ray.data.files import Files
+from tadp_ray.data.files import FileDataset
 
 IMAGES, MASKS = "images/validation", "annotations/validation"
 
@@ -38,13 +38,13 @@ def test_official_samples_are_read_label_by_label(shared: Path, put, tmp_path: P
 
 def test_the_recipe_names_this_set() -> None:
     recipe = load_recipe(Path(__file__).parents[2] / "experiments/recipes/ade20k_fast_4k.yaml")
-    assert recipe.data.kind == "ade20k" and recipe.data.target is None
+    assert recipe.data.kind == "ade20k" and recipe.data.target_domain is None
 
 
 def test_a_split_survives_the_way_to_a_loader_process(put, tmp_path: Path, photo: np.ndarray) -> None:
     put(f"{IMAGES}/a.jpg", photo)
     put(f"{MASKS}/a.png", np.full((40, 48), 150, np.uint8))
-    val = Files(layout(tmp_path, "val"))
+    val = FileDataset(layout(tmp_path, "val"))
     again = pickle.loads(pickle.dumps(val))
     assert again.present(0) == ("flag",) and np.array_equal(again[0].image, val[0].image)
     assert again.digest() == val.digest()

@@ -16,7 +16,7 @@ def test_a_real_annotation_keeps_pascals_class_index(shared: Path, put, tmp_path
     put("art/Annotations/43248445.xml", shared / "data/art_xml_samples/43248445.xml")
     put("art/JPEGImages/43248445.jpg", np.zeros((424, 600, 3), np.uint8))
     data = PublishedData(
-        kind="pascal_detection", root=tmp_path / "VOCdevkit", target={"kind": kind, "root": tmp_path / "art"}
+        kind="pascal_detection", root=tmp_path / "VOCdevkit", target_domain={"kind": kind, "root": tmp_path / "art"}
     )
     val = open_dataset(data, "val")
     assert val.classes == PUBLISHED["pascal_detection"].classes and val.ids == ("43248445",)

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from tadp_ray.cli import app
 from tadp_ray.data import PUBLISHED
-from tadp_ray.data.check import check, told
+from tadp_ray.data.check import check, report_lines
 
 
 def invoke(*words: object):
@@ -59,7 +59,7 @@ def test_all_that_is_wrong_is_listed(put, tmp_path: Path, photo: np.ndarray) -> 
     assert report["splits"]["val"]["readable"] == 7 and report["splits"]["val"]["values"]["max"] == 5
     assert report["splits"]["val"]["classes"]["study"] == 7
     said = invoke("check", "nyuv2", "--root", tmp_path)
-    assert said.exit_code == 1 and all(line in said.stdout for line in told(report))
+    assert said.exit_code == 1 and all(line in said.stdout for line in report_lines(report))
 
 
 def test_boxes_are_counted(put, tmp_path: Path, photo: np.ndarray) -> None:

@@ -13,9 +13,9 @@ from tadp_ray.config.data import PublishedData
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data import open_dataset
 from tadp_ray.data.cityscapes import CLASSES, LABEL_IDS, cityscapes
-from tadp_ray.data.files import Files
+from tadp_ray.data.files import FileDataset
 from tadp_ray.errors import UserError
-from tadp_ray.sweep.plan import anywhere
+from tadp_ray.sweep.plan import with_absolute_paths
 
 
 def test_label_ids_are_those_of_the_makers() -> None:
@@ -35,7 +35,7 @@ def test_real_labels_become_the_published_train_ids(shared: Path, put, tmp_path:
     put(f"gtFine/{stem}_gtFine_labelIds.png", small / f"gtFine/{stem}_gtFine_labelIds.png")
     # Others of the makers' files lie in the same folder.
     put(f"gtFine/{stem}_gtFine_labelTrainIds.png", small / f"gtFine/{stem}_gtFine_labelTrainIds.png")
-    val = Files(cityscapes(tmp_path, "val"))
+    val = FileDataset(cityscapes(tmp_path, "val"))
     assert val.ids == ("frankfurt/frankfurt_000000_000294_leftImg8bit.png",) and val.sizes == ((128, 256),)
     given = np.asarray(Image.open(small / f"gtFine/{stem}_gtFine_labelTrainIds.png"))
     # The two files were made small one by one, and differ in 81 of 32,768 pixels along borders.
@@ -44,7 +44,7 @@ def test_real_labels_become_the_published_train_ids(shared: Path, put, tmp_path:
     large, name = shared / "data/cityscapes/datasets/cityscapes", "aachen_000000_000019"
     put(f"leftImg8bit/train/aachen/{name}_leftImg8bit.png", large / f"train_img/{name}_leftImg8bit.png")
     put(f"gtFine/train/aachen/{name}_gtFine_labelIds.png", large / f"train_label/{name}_gtFine_labelIds.png")
-    train = Files(cityscapes(tmp_path, "train"))
+    train = FileDataset(cityscapes(tmp_path, "train"))
     assert train.sizes == ((1024, 2048),) and {"road", "building", "bicycle"} <= set(train.present(0))
 
 
@@ -89,7 +89,9 @@ def test_night_sets_are_scored_under_the_ids_of_their_captions(
         put(f"night/{images}/{name}", photo)
         put(f"night/{truths}/{name.replace(ending, truth_ending)}", mask)
     # The day's set need not be there: scoring opens the target alone.
-    data = PublishedData(kind="cityscapes", root=tmp_path / "day", target={"kind": kind, "root": tmp_path / "night"})
+    data = PublishedData(
+        kind="cityscapes", root=tmp_path / "day", target_domain={"kind": kind, "root": tmp_path / "night"}
+    )
     val = open_dataset(data, "val")
     assert list(val.ids) == ids and len(ids) == 50 and val.classes == CLASSES
     assert val.present(0) == ("sky", "bicycle") and np.array_equal(val[7].mask, mask)
@@ -103,14 +105,18 @@ def test_night_sets_are_scored_under_the_ids_of_their_captions(
 
 
 def test_a_target_must_share_the_classes(tmp_path: Path) -> None:
-    data = PublishedData(kind="pascal_detection", root=tmp_path, target={"kind": "dark_zurich", "root": tmp_path})
-    with pytest.raises(UserError, match=r"data\.target\.kind=dark_zurich: .* targets that fit: watercolor2k, comic2k"):
+    data = PublishedData(
+        kind="pascal_detection", root=tmp_path, target_domain={"kind": "dark_zurich", "root": tmp_path}
+    )
+    with pytest.raises(
+        UserError, match=r"data\.target_domain\.kind=dark_zurich: .* targets that fit: watercolor2k, comic2k"
+    ):
         open_dataset(data, "val")
 
 
 def test_where_data_lie_is_no_part_of_a_cell_and_holds_in_every_folder() -> None:
     def recipe(root: str, target: str, kind: str = "dark_zurich") -> Recipe:
-        data = {"kind": "cityscapes", "root": root, "target": {"kind": kind, "root": target}}
+        data = {"kind": "cityscapes", "root": root, "target_domain": {"kind": kind, "root": target}}
         schedule = {"iterations": 9, "learning_rate": 0.1}
         stated = {"caption": {"source": "null"}, "model": {"weights": "pocket"}}
         return Recipe.model_validate({"data": data, "augment": {"crop": 512}, "schedule": schedule, **stated})
@@ -122,5 +128,5 @@ def test_where_data_lie_is_no_part_of_a_cell_and_holds_in_every_folder() -> None
     here = recipe("day", "night")
     assert fingerprint(here) == fingerprint(recipe("elsewhere/day", "elsewhere/night"))
     assert fingerprint(here) != fingerprint(recipe("day", "night", "nighttime_driving"))
-    moved = anywhere(here).data
-    assert (moved.root, moved.target.root) == (Path("day").absolute(), Path("night").absolute())
+    moved = with_absolute_paths(here).data
+    assert (moved.root, moved.target_domain.root) == (Path("day").absolute(), Path("night").absolute())

@@ -10,7 +10,7 @@ from PIL import ExifTags, Image
 from tadp_ray.config.data import FolderData
 from tadp_ray.config.load import load_recipe
 from tadp_ray.data import open_dataset
-from tadp_ray.data.files import Files, file_digest
+from tadp_ray.data.files import FileDataset, file_digest
 from tadp_ray.data.folder import layout
 from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError
@@ -37,9 +37,9 @@ def data(root: Path, **changes: object) -> FolderData:
     return FolderData.model_validate(values)
 
 
-def opened(data: FolderData, split: Split) -> Files:
+def opened(data: FolderData, split: Split) -> FileDataset:
     """One split, opened anew."""
-    return Files(layout(data, split))
+    return FileDataset(layout(data, split))
 
 
 def test_samples_keep_pixels_and_labels(photos: Path) -> None:

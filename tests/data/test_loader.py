@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tadp_ray.config.data import AugmentConfig
-from tadp_ray.data.loader import Batches, Views, batch_at, train_loader
+from tadp_ray.data.loader import AugmentedDataset, BatchSampler, batch_at, train_loader
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import Augment
 from tadp_ray.tasks import mask_of
@@ -27,7 +27,7 @@ def test_every_epoch_is_a_permutation_and_none_is_cut_short() -> None:
 def test_workers_and_passes_share_out_the_same_global_batches(per_pass: int, world: int) -> None:
     def batches(rank: int, start: int) -> list:
         order = {"batch_size": 8, "per_pass": per_pass, "length": 11, "seed": 3}
-        return list(Batches(start=start, stop=4, **order, rank=rank, world_size=world))
+        return list(BatchSampler(start=start, stop=4, **order, rank=rank, world_size=world))
 
     shares = [batches(rank, 0) for rank in range(world)]
     told = list(itertools.chain.from_iterable(itertools.chain.from_iterable(zip(*shares, strict=True))))
@@ -38,8 +38,8 @@ def test_workers_and_passes_share_out_the_same_global_batches(per_pass: int, wor
 
 def test_views_do_not_depend_on_the_processes_that_make_them() -> None:
     augment = Augment(AugmentConfig(scale=(0.8, 1.5), crop=32, colour="mmseg", pad=True, crop_max_share=0.75))
-    views = Views(Scenes("train", 8, size=32), augment, mask_of)
-    order = Batches(start=0, stop=3, batch_size=4, per_pass=4, length=8, seed=0)
+    views = AugmentedDataset(Scenes("train", 8, size=32), augment, mask_of)
+    order = BatchSampler(start=0, stop=3, batch_size=4, per_pass=4, length=8, seed=0)
     alone, helped = list(train_loader(views, order)), list(train_loader(views, order, workers=2))
     for (ids, images, masks), (other_ids, other_images, other_masks) in zip(alone, helped, strict=True):
         assert ids == other_ids and torch.equal(images, other_images) and torch.equal(masks, other_masks)

@@ -14,9 +14,9 @@ from PIL import Image
 from tadp_ray.cli.sweeps import show_remarks
 from tadp_ray.config.data import FolderData
 from tadp_ray.data import open_dataset, remarks
-from tadp_ray.data.files import Files, file_digest
+from tadp_ray.data.files import FileDataset, file_digest
 from tadp_ray.data.folder import layout
-from tadp_ray.data.given import by_id
+from tadp_ray.data.inputs import by_id
 from tadp_ray.errors import UserError
 from tadp_ray.files import read_lines, read_text
 
@@ -37,19 +37,19 @@ def pair(tmp_path: Path) -> Callable[..., None]:
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Callable[..., Files]:
+def opened(tmp_path: Path) -> Callable[..., FileDataset]:
     """Opens the training split of the globs img/... and lab/... in this test's folder."""
 
-    def opened(images: str, masks: str, listed: str | None = None, **changes: object) -> Files:
+    def opened(images: str, masks: str, listed: str | None = None, **changes: object) -> FileDataset:
         split = {"images": images, "masks": masks, "list": listed}
         names = tuple(f"name{number}" for number in range(200))
         data = {"kind": "folder", "root": tmp_path, "train": split, "val": split, "classes": names, **changes}
-        return Files(layout(FolderData.model_validate(data), "train"))
+        return FileDataset(layout(FolderData.model_validate(data), "train"))
 
     return opened
 
 
-def belong(files: Files) -> bool:
+def belong(files: FileDataset) -> bool:
     """Whether every image has its own label map."""
     samples = (files[index] for index in range(len(files)))
     return all((sample.image[..., 0].flat[1:] == sample.mask.flat[1:]).all() for sample in samples)

@@ -12,7 +12,7 @@ from PIL import Image
 from tadp_ray.config.data import PublishedData
 from tadp_ray.data import open_dataset
 from tadp_ray.data.check import check
-from tadp_ray.data.files import Files
+from tadp_ray.data.files import FileDataset
 from tadp_ray.data.nyuv2 import CLASSES, SCENES, layout, scene
 from tadp_ray.data.sample import Sample
 
@@ -55,7 +55,7 @@ def test_lists_with_a_focal_length_name_the_same_pairs(put, tmp_path: Path, phot
     put("test_list.txt", "study_0003/rgb_1.jpg study_0003/sync_depth_1.png 518.8579\n\n")
     put("official_splits/test/study_0003/rgb_1.jpg", photo)
     put("official_splits/test/study_0003/sync_depth_1.png", np.full((40, 48), 2500, np.uint16))
-    val = Files(layout(tmp_path, "val"))
+    val = FileDataset(layout(tmp_path, "val"))
     assert val.ids == ("/study_0003/rgb_1.jpg",) and val.present(0) == ("study",) and (val[0].depth == 2.5).all()
 
 
@@ -110,7 +110,7 @@ def test_depth_in_other_units_is_refused(
         depth = np.full((40, 48), deepest if number == 3 else min(900, deepest - 1), np.uint16)
         put(f"official_splits/test/study_1/{number}.png", depth)
     if said is None:
-        assert Files(layout(tmp_path, "val"))[3].depth.max() == np.float32(deepest) / np.float32(1000)
+        assert FileDataset(layout(tmp_path, "val"))[3].depth.max() == np.float32(deepest) / np.float32(1000)
         return
     assert said in refusal(lambda: layout(tmp_path, "val"))
     assert any(said in line for line in check("nyuv2", tmp_path)["problems"])

@@ -10,7 +10,7 @@ import pytest
 
 from tadp_ray.config.data import PublishedData
 from tadp_ray.data import open_dataset
-from tadp_ray.data.files import Files, shown
+from tadp_ray.data.files import FileDataset, shown
 from tadp_ray.data.pascal import CLASSES, THINGS, detection, read_boxes, segmentation
 from tadp_ray.data.sample import Sample
 
@@ -145,7 +145,7 @@ def test_a_box_of_one_pixel_at_the_edge_is_good(put, tmp_path: Path, photo: np.n
     put("VOC2007/ImageSets/Main/test.txt", "a\n")
     put("VOC2007/JPEGImages/a.jpg", photo)
     put("VOC2007/Annotations/a.xml", annotation(("dog", (48, 40, 48, 40))))
-    assert Files(detection(tmp_path, "val"))[0].boxes.tolist() == [[47, 39, 48, 40]]
+    assert FileDataset(detection(tmp_path, "val"))[0].boxes.tolist() == [[47, 39, 48, 40]]
 
 
 def test_missing_lists_and_folders_are_all_named(put, refusal: Callable, tmp_path: Path) -> None:

@@ -44,13 +44,18 @@ EXACT = 1e-9
 COSTS = ("seconds", "text_seconds", "start_read_mib", "train_seconds_per_step", "checkpoint_seconds", "peak_memory_gib")
 """Final metrics that are about the machine."""
 
-SCENES = {"kind": "scenes", "train": 8, "val": 4, "size": 64, "scored": "val", "style": "photo", "seed": 0}
-SCHEDULE = {"iterations": 4, "batch_size": 4, "learning_rate": 5e-4, "unet_scale": 0.5, "weight_decay": 0.3}
-MODEL = {"weights": "pocket", "timestep": 1, "latent": {"draw": "sample", "scale": "scaled"}, "pixels": "half"}
+SCENES = {"kind": "scenes", "train": 8, "val": 4, "size": 64, "eval_split": "val", "style": "photo", "seed": 0}
+SCHEDULE = {"iterations": 4, "batch_size": 4, "learning_rate": 5e-4, "backbone_lr_mult": 0.5, "weight_decay": 0.3}
+MODEL = {
+    "weights": "pocket",
+    "timestep": 1,
+    "latent": {"draw": "sample", "scale": "scaled"},
+    "pixel_normalization": "half",
+}
 
 CASES: dict[str, dict[str, Any]] = {
     "segmentation": {
-        "data": {**SCENES, "also": ["night"]},
+        "data": {**SCENES, "extra_styles": ["night"]},
         "augment": {
             "scale": [0.5, 2.0],
             "crop": 64,
@@ -62,11 +67,11 @@ CASES: dict[str, dict[str, Any]] = {
         "caption": {"source": "oracle", "precision": 0.5, "recall": 0.75, "min_true": 1, "shuffle": True},
         "model": {
             **MODEL,
-            "maps": "cross",
+            "attention_maps": "cross",
             "head": {"kind": "semantic_fpn", "channels": 16, "dropout": 0.1, "classifier_std": 0.1},
         },
         "schedule": {**SCHEDULE, "micro_batch": 2, "warmup_iterations": 2, "warmup_ratio": 0.1, "power": 0.9},
-        "evaluation": {"every": 2, "mode": "slide", "crop": 48, "stride": 32, "multi_scale": [1.5]},
+        "evaluation": {"interval": 2, "mode": "slide", "crop": 48, "stride": 32, "multi_scale": [1.5]},
     },
     "pascal": {
         "data": SCENES,
@@ -75,15 +80,15 @@ CASES: dict[str, dict[str, Any]] = {
         "model": {
             **MODEL,
             "latent": {"draw": "mode", "scale": "raw"},
-            "pixels": "imagenet",
+            "pixel_normalization": "imagenet",
             "adapter": True,
-            "maps": "cross+self",
-            "detach_maps": False,
-            "normalize": True,
+            "attention_maps": "cross+self",
+            "detach_attention": False,
+            "feature_norm": True,
             "head": {"kind": "smp_fpn", "pyramid": 32, "channels": 32, "dropout": 0.2, "loss": "focal"},
         },
-        "schedule": {**SCHEDULE, "decayed": "as_mmcv", "lowest": 2e-4},
-        "evaluation": {"every": 2, "score_at": "view"},
+        "schedule": {**SCHEDULE, "weight_decay_rule": "as_mmcv", "min_lr": 2e-4},
+        "evaluation": {"interval": 2, "score_at": "view"},
     },
     "depth": {
         "task": "depth",
@@ -92,12 +97,18 @@ CASES: dict[str, dict[str, Any]] = {
         "caption": {"source": "template", "wording": "long", "precision": 0.8, "recall": 0.6},
         "model": {
             **MODEL,
-            "maps": "none",
-            "normalize": True,
+            "attention_maps": "none",
+            "feature_norm": True,
             "head": {"kind": "vpd_depth", "fused": 32, "deconvolved": 16, "channels": 16, "max_depth": 80},
         },
-        "schedule": {**SCHEDULE, "decay": "triangular", "peak": 2, "lowest": 1e-4, "decayed": "matrices"},
-        "evaluation": {"every": 2, "mode": "whole", "flip": True},
+        "schedule": {
+            **SCHEDULE,
+            "lr_schedule": "triangular",
+            "peak_step": 2,
+            "min_lr": 1e-4,
+            "weight_decay_rule": "matrices",
+        },
+        "evaluation": {"interval": 2, "mode": "whole", "flip": True},
     },
     "detection": {
         "task": "detection",
@@ -106,7 +117,7 @@ CASES: dict[str, dict[str, Any]] = {
         "caption": {"source": "oracle", "precision": 1.0, "recall": 1.0, "modifiers": ["a dark photo of a {caption}"]},
         "model": {
             **MODEL,
-            "maps": "cross",
+            "attention_maps": "cross",
             "head": {
                 "kind": "faster_rcnn",
                 "channels": 16,
@@ -115,22 +126,22 @@ CASES: dict[str, dict[str, Any]] = {
                 "anchors": [16, 24, 36, 48],
             },
         },
-        "schedule": {**SCHEDULE, "decay": "constant", "warmup_iterations": 2, "warmup_ratio": 0.1},
-        "evaluation": {"every": 2},
+        "schedule": {**SCHEDULE, "lr_schedule": "constant", "warmup_iterations": 2, "warmup_ratio": 0.1},
+        "evaluation": {"interval": 2},
     },
     "bfloat16": {
-        "data": {**SCENES, "size": 32, "target": "comic"},
+        "data": {**SCENES, "size": 32, "target_domain": "comic"},
         "augment": {"flip": 0.5},
         "caption": {"source": "class_names", "encoding": "names"},
         "model": {
             **MODEL,
             "unet_init": "random",
-            "maps": "none",
+            "attention_maps": "none",
             "adapter": True,
             "head": {"kind": "semantic_fpn", "channels": 16, "loss": "focal"},
         },
         "schedule": {**SCHEDULE, "iterations": 4, "precision": "bfloat16"},
-        "evaluation": {"every": 2},
+        "evaluation": {"interval": 2},
     },
 }
 

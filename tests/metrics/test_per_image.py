@@ -22,30 +22,30 @@ CHOICE = (3, 0, 0, 5, 3, 3)
 """Images of a data set, some of them more than once."""
 
 
-def masks(chance: torch.Generator) -> tuple[Any, Any]:
-    truth = torch.randint(3, (6, 8, 9), generator=chance)
-    found = torch.where(torch.rand(truth.shape, generator=chance) < 0.6, truth, 2)
-    truth[torch.rand(truth.shape, generator=chance) < 0.2] = 255
+def masks(rng: torch.Generator) -> tuple[Any, Any]:
+    truth = torch.randint(3, (6, 8, 9), generator=rng)
+    found = torch.where(torch.rand(truth.shape, generator=rng) < 0.6, truth, 2)
+    truth[torch.rand(truth.shape, generator=rng) < 0.2] = 255
     return found, truth
 
 
-def depths(chance: torch.Generator) -> tuple[Any, Any]:
-    found, truth = 1 + torch.rand(2, 6, 4, 4, generator=chance)
+def depths(rng: torch.Generator) -> tuple[Any, Any]:
+    found, truth = 1 + torch.rand(2, 6, 4, 4, generator=rng)
     truth[5] = 0  # an image without a reading has no part in the means
     return found, truth
 
 
-def boxes(chance: torch.Generator) -> tuple[Any, Any]:
-    corner = 60 * torch.rand(6, 5, 2, generator=chance)
+def boxes(rng: torch.Generator) -> tuple[Any, Any]:
+    corner = 60 * torch.rand(6, 5, 2, generator=rng)
     objects = torch.cat([corner, corner + 20], 2)
-    labels = torch.randint(3, (6, 5), generator=chance)
-    moved = torch.cat([objects, objects], 1) + 8 * torch.rand(6, 10, 1, generator=chance)
-    scores = torch.rand(6, 10, generator=chance)
+    labels = torch.randint(3, (6, 5), generator=rng)
+    moved = torch.cat([objects, objects], 1) + 8 * torch.rand(6, 10, 1, generator=rng)
+    scores = torch.rand(6, 10, generator=rng)
     found = [
         {"boxes": box, "scores": score, "labels": own.repeat(2)}
         for box, score, own in zip(moved, scores, labels, strict=True)
     ]
-    hard = torch.rand(6, 5, generator=chance) < 0.2
+    hard = torch.rand(6, 5, generator=rng) < 0.2
     truth = [
         {"boxes": box, "labels": own, "difficult": difficult}
         for box, own, difficult in zip(objects, labels, hard, strict=True)

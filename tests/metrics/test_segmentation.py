@@ -13,14 +13,14 @@ CLASSES = ("sky", "road", "tree", "boat")
 
 def test_scores_equal_mmseg() -> None:
     """Intersections and unions are counted over the data set, not averaged over images."""
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     metrics = SegmentationMetrics(CLASSES)
     areas = []
     for size in ((2, 11, 7), (3, 5, 9), (1, 30, 4)):
         # "boat" is never labelled and only predicted: IoU 0, which counts.
-        mask = torch.randint(3, size, generator=chance)
-        mask[torch.rand(size, generator=chance) < 0.2] = 255
-        predicted = torch.where(torch.rand(size, generator=chance) < 0.6, mask % 255, 3)
+        mask = torch.randint(3, size, generator=rng)
+        mask[torch.rand(size, generator=rng) < 0.2] = 255
+        predicted = torch.where(torch.rand(size, generator=rng) < 0.6, mask % 255, 3)
         metrics.accumulate(predicted, mask)
         areas.append(IoUMetric.intersect_and_union(predicted, mask, len(CLASSES), 255))
     totals = [sum(parts) for parts in zip(*areas, strict=True)]

@@ -11,8 +11,8 @@ from tadp_ray.models.text import check_length, word_places
 
 def test_all_sixteen_layers_are_read_head_by_head(tiny_diffusion: Diffusion) -> None:
     """Two going down and three going up at three levels, one in the middle; the averages that models use agree with them."""
-    chance = torch.Generator().manual_seed(0)
-    latents, text = torch.randn(2, 4, 24, 40, generator=chance), torch.randn(2, 7, 20, generator=chance)
+    rng = torch.Generator().manual_seed(0)
+    latents, text = torch.randn(2, 4, 24, 40, generator=rng), torch.randn(2, 7, 20, generator=rng)
     names = list(cross_layers(tiny_diffusion.unet))
     downs = [f"down{level}.{place}" for level in range(3) for place in range(2)]
     ups = [f"up{level}.{place}" for level in (2, 1, 0) for place in range(3)]

@@ -94,7 +94,7 @@ def test_maps_carry_gradients_only_when_asked(
     tiny_diffusion: Diffusion, latents: Tensor, text: Tensor, detach: bool
 ) -> None:
     text.requires_grad_()
-    features = unet_features(tiny_diffusion.unet, latents, torch.ones(2), text, detach_maps=detach)
+    features = unet_features(tiny_diffusion.unet, latents, torch.ones(2), text, detach_attention=detach)
     (through_features,) = torch.autograd.grad(features[1][:, :-TOKENS].square().sum(), text, retain_graph=True)
     assert through_features.abs().sum() > 0
     # Without gradients of their own, maps leave the graph of the tensor that they are part of at zero.

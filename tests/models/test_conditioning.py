@@ -13,21 +13,21 @@ from tadp_ray.models.conditioning import (
     class_embedding,
     count_tokens,
     encode_prompts,
-    encoder_of,
+    make_text_encoder,
     read_class_embeddings,
     write_class_embeddings,
 )
 from tadp_ray.models.diffusion import Diffusion
-from tadp_ray.training.contexts import Contexts
+from tadp_ray.training.context_cache import ContextCache
 
 LENGTH = 13
 CLASSES = ("ox", "cow", "cat")
 NAMES = NAME_END.join(CLASSES)
 
 
-def contexts(diffusion: Diffusion, **caption: object) -> Contexts:
+def contexts(diffusion: Diffusion, **caption: object) -> ContextCache:
     config = CaptionConfig(source="class_names", **caption)
-    return Contexts(encoder_of(diffusion.tokenizer, diffusion.text_encoder, config, CLASSES))
+    return ContextCache(make_text_encoder(diffusion.tokenizer, diffusion.text_encoder, config, CLASSES))
 
 
 def test_contexts_are_padded_states_after_the_last_norm_without_a_mask(tiny_diffusion: Diffusion) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tadp_ray.config.model import DepthHeadConfig, FasterRCNNConfig, HeadConfig, SemanticFPNConfig, SmpFPNConfig
 from tadp_ray.models.heads import build_head
 from tadp_ray.models.heads.depth import DepthHead
-from tadp_ray.models.heads.detection import DetectionHead, GivenChanceSampler, Objects
+from tadp_ray.models.heads.detection import DetectionHead, Objects, SeededSampler
 
 CLASSES = 5
 PAPER, POCKET = [320, 717, 1357, 1280], [32, 64 + 20, 96 + 20, 128]
@@ -177,7 +177,7 @@ def test_detection_is_as_random_as_its_generators() -> None:
 
 
 def test_what_is_sampled_from_an_image_does_not_depend_on_the_others() -> None:
-    sampler = GivenChanceSampler(batch_size_per_image=8, positive_fraction=0.5)
+    sampler = SeededSampler(batch_size_per_image=8, positive_fraction=0.5)
     labels = [torch.randint(-1, 3, (count,), generator=torch.Generator().manual_seed(count)) for count in (40, 60)]
 
     def sample(images: list[int]) -> list[Tensor]:

@@ -38,7 +38,7 @@ def test_every_trained_parameter_gets_a_gradient(
     tiny_diffusion: Diffusion, latents: Tensor, text: Tensor, maps: str, detach: bool
 ) -> None:
     """Otherwise DistributedDataParallel would wait for gradients that never come."""
-    model = make_model(tiny_diffusion, maps=maps, detach_maps=detach, adapter=True)
+    model = make_model(tiny_diffusion, attention_maps=maps, detach_attention=detach, adapter=True)
     logits = model(latents, text)
     assert logits.shape == (2, CLASSES, 16, 24)
     logits.square().mean().backward()
@@ -119,14 +119,14 @@ def test_dropout_is_the_given_mask_and_no_other(tiny_diffusion: Diffusion, laten
 def test_normalized_features_do_not_show_how_a_channel_is_scaled(
     tiny_diffusion: Diffusion, latents: Tensor, text: Tensor
 ) -> None:
-    channels, chance = [8, 12, 12, 8], torch.Generator().manual_seed(6)
-    features = [torch.randn(4, count, 16 >> k, 16 >> k, generator=chance) for k, count in enumerate(channels)]
+    channels, rng = [8, 12, 12, 8], torch.Generator().manual_seed(6)
+    features = [torch.randn(4, count, 16 >> k, 16 >> k, generator=rng) for k, count in enumerate(channels)]
     scaled = [f * torch.logspace(-1, 3, f.shape[1])[:, None, None] + 7 for f in features]
     norms = FeatureNorms(channels)
     for found, expected in zip(norms(scaled), norms(features), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-2, rtol=0)
 
-    plain, normal = (make_model(tiny_diffusion, normalize=normalize) for normalize in (False, True))
+    plain, normal = (make_model(tiny_diffusion, feature_norm=normalize) for normalize in (False, True))
     seen = []
     normal.head.register_forward_hook(lambda _, inputs, __: seen.extend(inputs[0]))
     normal(latents, text)

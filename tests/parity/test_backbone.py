@@ -91,11 +91,11 @@ def read(path: Path) -> tuple[dict, dict[str, Tensor]]:
 
 def write_reference() -> None:
     """Draw a small U-Net and inputs that bfloat16 holds exactly, and keep them with their features."""
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     shapes = {name: value.shape for name, value in UNet2DConditionModel.from_config(SMALL).state_dict().items()}
-    kept = {"latents": torch.randn(2, 4, 16, 24, generator=chance), "context": torch.randn(2, 5, 12, generator=chance)}
+    kept = {"latents": torch.randn(2, 4, 16, 24, generator=rng), "context": torch.randn(2, 5, 12, generator=rng)}
     for name, shape in shapes.items():
-        drawn = torch.randn(shape, generator=chance)
+        drawn = torch.randn(shape, generator=rng)
         if len(shape) == 1:
             drawn = drawn / 5 + (name.endswith("weight") and "norm" in name)
         else:

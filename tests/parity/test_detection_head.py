@@ -10,7 +10,7 @@ from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 from tadp_ray.config.model import FasterRCNNConfig
-from tadp_ray.models.heads.detection import DetectionHead, GivenChanceSampler, Objects
+from tadp_ray.models.heads.detection import DetectionHead, Objects, SeededSampler
 
 CHANNELS, CLASSES, SIZE = [12, 20, 24, 16], 3, (128, 192)
 CONFIG = FasterRCNNConfig(kind="faster_rcnn", channels=16, representation=24)
@@ -37,8 +37,8 @@ class FixedPyramid(nn.Module):
 
 def make_features(images: int) -> list[Tensor]:
     """Levels at an eighth of SIZE and smaller, as Stable Diffusion has them."""
-    chance = torch.Generator().manual_seed(1)
-    return [torch.randn(images, c, 16 >> k, 24 >> k, generator=chance) for k, c in enumerate(CHANNELS)]
+    rng = torch.Generator().manual_seed(1)
+    return [torch.randn(images, c, 16 >> k, 24 >> k, generator=rng) for k, c in enumerate(CHANNELS)]
 
 
 def make_torchvision(features: list[Tensor], head: DetectionHead) -> FasterRCNN:
@@ -114,7 +114,7 @@ def test_losses_and_gradients_of_a_batch_equal_torchvisions(head: DetectionHead)
     features, targets = make_features(len(BOXES)), [objects(image) for image in range(len(BOXES))]
     reference = make_torchvision(features, head).train()
     for part in (reference.rpn, reference.roi_heads):
-        part.fg_bg_sampler = GivenChanceSampler(
+        part.fg_bg_sampler = SeededSampler(
             part.fg_bg_sampler.batch_size_per_image, part.fg_bg_sampler.positive_fraction
         )
         part.fg_bg_sampler.generators = [target["generator"] for target in targets]
@@ -147,7 +147,7 @@ def test_samples_equal_torchvisions() -> None:
     """The same seed gives the same samples, more or fewer candidates than are wanted."""
     for seed, count in enumerate((5, 300, 3000)):
         labels = torch.randint(-1, 3, (count,), generator=torch.Generator().manual_seed(seed))
-        mine, theirs = (kind(256, 0.5) for kind in (GivenChanceSampler, BalancedPositiveNegativeSampler))
+        mine, theirs = (kind(256, 0.5) for kind in (SeededSampler, BalancedPositiveNegativeSampler))
         mine.generators = [torch.Generator().manual_seed(seed)]
         torch.manual_seed(seed)
         for found, expected in zip(mine([labels]), theirs([labels]), strict=True):

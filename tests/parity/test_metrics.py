@@ -16,11 +16,11 @@ from tadp_ray.metrics.segmentation import SegmentationMetrics
 
 
 def test_segmentation_scores_equal_mmseg_and_torchmetrics() -> None:
-    chance = torch.Generator().manual_seed(3)
+    rng = torch.Generator().manual_seed(3)
     classes = ("a", "b", "c", "d", "e")
-    mask = torch.randint(5, (4, 23, 31), generator=chance)
-    predicted = torch.where(torch.rand(mask.shape, generator=chance) < 0.5, mask, mask.roll(3, 2))
-    mask[torch.rand(mask.shape, generator=chance) < 0.2] = 255
+    mask = torch.randint(5, (4, 23, 31), generator=rng)
+    predicted = torch.where(torch.rand(mask.shape, generator=rng) < 0.5, mask, mask.roll(3, 2))
+    mask[torch.rand(mask.shape, generator=rng) < 0.2] = 255
     metrics = SegmentationMetrics(classes)
     metrics.accumulate(predicted, mask)
     found = metrics.compute()
@@ -40,10 +40,10 @@ def test_segmentation_scores_equal_mmseg_and_torchmetrics() -> None:
 @pytest.fixture
 def depths() -> tuple[torch.Tensor, torch.Tensor]:
     """Predicted and true depth (3, 480, 640) in metres, a tenth of it without reading, some out of range."""
-    chance = torch.Generator().manual_seed(0)
-    target = 11 * torch.rand(3, 480, 640, generator=chance)
-    predicted = target * (1 + 0.3 * torch.randn(target.shape, generator=chance)).clamp(min=0.2) + 0.01
-    target[torch.rand(target.shape, generator=chance) < 0.1] = 0
+    rng = torch.Generator().manual_seed(0)
+    target = 11 * torch.rand(3, 480, 640, generator=rng)
+    predicted = target * (1 + 0.3 * torch.randn(target.shape, generator=rng)).clamp(min=0.2) + 0.01
+    target[torch.rand(target.shape, generator=rng) < 0.1] = 0
     return predicted, target
 
 
@@ -89,24 +89,24 @@ Images = list[dict[str, torch.Tensor]]
 @pytest.fixture
 def detections() -> tuple[Images, Images]:
     """Detections and objects of 40 images; coordinates to a tenth of a pixel, as files of results have them."""
-    chance = np.random.RandomState(0)
+    rng = np.random.RandomState(0)
     found, there = [], []
     for _ in range(40):
-        corner = chance.randint(1, 300, (chance.randint(0, 5), 2))
-        truth = np.concatenate([corner - 1, corner + chance.randint(10, 150, corner.shape)], 1).astype(float)
-        labels = chance.randint(4, size=len(truth))
-        of = np.repeat(np.arange(len(truth)), 3)[chance.permutation(3 * len(truth))][: 2 * len(truth)]
+        corner = rng.randint(1, 300, (rng.randint(0, 5), 2))
+        truth = np.concatenate([corner - 1, corner + rng.randint(10, 150, corner.shape)], 1).astype(float)
+        labels = rng.randint(4, size=len(truth))
+        of = np.repeat(np.arange(len(truth)), 3)[rng.permutation(3 * len(truth))][: 2 * len(truth)]
         size = np.tile(truth[of, 2:] - truth[of, :2], 2)
-        guessed = (truth[of] + chance.uniform(-0.15, 0.15, (len(of), 4)) * size).round(1)
-        named = np.where(chance.rand(len(of)) < 0.85, labels[of], chance.randint(4, size=len(of)))
+        guessed = (truth[of] + rng.uniform(-0.15, 0.15, (len(of), 4)) * size).round(1)
+        named = np.where(rng.rand(len(of)) < 0.85, labels[of], rng.randint(4, size=len(of)))
         found.append(
             {
                 "boxes": torch.from_numpy(guessed),
-                "scores": torch.from_numpy(chance.rand(len(of))),
+                "scores": torch.from_numpy(rng.rand(len(of))),
                 "labels": torch.from_numpy(named),
             }
         )
-        hard = torch.from_numpy(chance.rand(len(truth)) < 0.25)
+        hard = torch.from_numpy(rng.rand(len(truth)) < 0.25)
         there.append({"boxes": torch.from_numpy(truth), "labels": torch.from_numpy(labels), "difficult": hard})
     return found, there
 

@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.models.weights import locate
-from tadp_ray.personalization.job import Job
+from tadp_ray.personalization.job import PersonalizationJob
 from tadp_ray.personalization.run import make_job
 
 
@@ -71,14 +71,14 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-Prepare = Callable[..., Job]
+Prepare = Callable[..., PersonalizationJob]
 
 
 @pytest.fixture
 def prepare(sd15: Path, photographs: Path, tmp_path: Path) -> Prepare:
     """`prepare("out", method={...}, schedule={...})`: a job on the small model, whose groups are changed by keyword."""
 
-    def make(out: str = "out", **changes: Any) -> Job:
+    def make(out: str = "out", **changes: Any) -> PersonalizationJob:
         values: dict[str, Any] = {
             "method": {"kind": "textual_inversion", "token": "<noise>", "initial": "photo"},
             "weights": str(sd15),

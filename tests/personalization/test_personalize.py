@@ -15,9 +15,9 @@ from tadp_ray.models.conditioning import encode_prompts
 from tadp_ray.models.denoising import drawing_pipeline, load_scheduler, predicted
 from tadp_ray.models.diffusion import load_diffusion
 from tadp_ray.models.tokens import LearnedToken, add_token, read_learned, write_learned
+from tadp_ray.personalization.finetuner import Finetuner
 from tadp_ray.personalization.images import read_look
-from tadp_ray.personalization.job import Job
-from tadp_ray.personalization.lesson import Lesson
+from tadp_ray.personalization.job import PersonalizationJob
 from tadp_ray.personalization.run import personalize
 from tadp_ray.personalization.textual_inversion import LEARNED
 from tadp_ray.training.checkpoint import read_tensors
@@ -36,30 +36,30 @@ DREAMBOOTH = {
 }
 
 
-def losses(job: Job) -> list[float]:
+def losses(job: PersonalizationJob) -> list[float]:
     """Every loss that was told, in order of steps."""
     told = {r["step"]: r["metrics"]["loss"] for r in read_journal(job.folder) if "loss" in r.get("metrics", {})}
     return [told[step] for step in sorted(told)]
 
 
-def interrupt(job: Job, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+def interrupt(job: PersonalizationJob, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Run a job until its forward pass number `after`, where it is stopped."""
-    loss = Lesson.loss
+    loss = Finetuner.loss
 
-    def stopping(lesson: Lesson, number: int, *rest: object) -> torch.Tensor:
+    def stopping(finetuner: Finetuner, number: int, *rest: object) -> torch.Tensor:
         if number == after:
             raise KeyboardInterrupt
-        return loss(lesson, number, *rest)
+        return loss(finetuner, number, *rest)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Lesson, "loss", stopping)
+        patch.setattr(Finetuner, "loss", stopping)
         personalize(job, CPU)
     assert checkpoints(job.folder) and final_metrics(job.folder, job.fingerprint) is None
 
 
 @pytest.mark.parametrize("changes", [{}, DREAMBOOTH], ids=["textual_inversion", "dreambooth"])
 def test_an_interrupted_personalization_gives_the_undisturbed_result(
-    prepare: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, changes: dict
+    prepare: Callable[..., PersonalizationJob], monkeypatch: pytest.MonkeyPatch, changes: dict
 ) -> None:
     whole, stopped = prepare("whole", **changes), prepare("stopped", **changes)
     assert whole.fingerprint == stopped.fingerprint
@@ -72,16 +72,16 @@ def test_an_interrupted_personalization_gives_the_undisturbed_result(
     assert not checkpoints(stopped.folder) and (whole.folder / "samples.png").is_file()
 
 
-def break_at(lesson: Lesson, passed: int) -> None:
+def break_at(finetuner: Finetuner, passed: int) -> None:
     """Learn a vector whose gradient is no number in one forward pass, though its loss is one."""
     vector, passes = torch.nn.Parameter(torch.ones(3)), []
     vector.register_hook(lambda gradient: gradient * (float("nan") if passes[-1] == passed else 1))
-    lesson.learn(torch.nn.ParameterList([vector]), lambda number, _: passes.append(number) or vector.square().sum())
+    finetuner.learn(torch.nn.ParameterList([vector]), lambda number, _: passes.append(number) or vector.square().sum())
 
 
 @pytest.mark.parametrize(("every", "passed", "step", "left"), [(1, 4, 3, [2, 1]), (100, 7, 4, [])])
 def test_a_vector_that_is_no_number_is_never_kept(
-    prepare: Callable[..., Job], every: int, passed: int, step: int, left: list[int]
+    prepare: Callable[..., PersonalizationJob], every: int, passed: int, step: int, left: list[int]
 ) -> None:
     """At a checkpoint or at the end it shows, and the same command says the same again; a step is of two passes."""
     job = prepare(compute={"checkpoint_every": every})
@@ -90,11 +90,11 @@ def test_a_vector_that_is_no_number_is_never_kept(
             UserError, match=f"step {step}: what is learned is no longer finite; lower schedule.learning_rate"
         ):
             with Journal(job.folder, job.fingerprint) as journal:
-                break_at(Lesson(job, None, None, None, None, CPU, journal), passed)
+                break_at(Finetuner(job, None, None, None, None, CPU, journal), passed)
     assert [read_tensors(path)[1]["step"] for path in checkpoints(job.folder)] == left
 
 
-def test_a_learned_token_is_what_diffusers_loads(prepare: Callable[..., Job], sd15: Path) -> None:
+def test_a_learned_token_is_what_diffusers_loads(prepare: Callable[..., PersonalizationJob], sd15: Path) -> None:
     job = prepare()
     metrics = personalize(job, CPU)
     assert metrics["vector_moved"] > 0.01
@@ -111,7 +111,7 @@ def test_a_learned_token_is_what_diffusers_loads(prepare: Callable[..., Job], sd
 
 
 def test_dreambooth_writes_a_whole_model_of_which_the_unet_alone_changed(
-    prepare: Callable[..., Job], sd15: Path
+    prepare: Callable[..., PersonalizationJob], sd15: Path
 ) -> None:
     job = prepare(**DREAMBOOTH)
     personalize(job, CPU)
@@ -172,7 +172,7 @@ def test_what_is_predicted_follows_the_schedulers_configuration() -> None:
     torch.testing.assert_close(of("v_prediction"), share.sqrt() * noise - (1 - share).sqrt() * clean)
 
 
-def test_images_are_drawn_by_chance_and_brought_to_one_size(prepare: Callable[..., Job]) -> None:
+def test_images_are_drawn_by_chance_and_brought_to_one_size(prepare: Callable[..., PersonalizationJob]) -> None:
     job = prepare()
     look = read_look(job.plan.images)
     assert look.pictures.shape == (3, 64, 64, 3) and look.digest() == read_look(job.plan.images).digest()
@@ -199,12 +199,14 @@ def test_images_are_drawn_by_chance_and_brought_to_one_size(prepare: Callable[..
         ({"weights": "nowhere/at/all"}, r"'nowhere/at/all': there is no such folder"),
     ],
 )
-def test_bad_input_is_named_before_anything_is_spent(prepare: Callable[..., Job], changes: dict, said: str) -> None:
+def test_bad_input_is_named_before_compute_is_spent(
+    prepare: Callable[..., PersonalizationJob], changes: dict, said: str
+) -> None:
     with pytest.raises(UserError, match=said):
         prepare(**changes)
 
 
-def test_a_folder_is_not_overwritten_by_another_personalization(prepare: Callable[..., Job]) -> None:
+def test_a_folder_is_not_overwritten_by_another_personalization(prepare: Callable[..., PersonalizationJob]) -> None:
     personalize(prepare(schedule={"iterations": 1}), CPU)
     with pytest.raises(UserError, match="holds a personalization with other settings"):
         prepare(schedule={"iterations": 2})
@@ -218,7 +220,7 @@ def test_a_token_of_another_models_width_is_refused(sd15: Path, tmp_path: Path) 
 
 
 def test_images_that_were_changed_since_are_not_learned_from(
-    prepare: Callable[..., Job], photographs: Path, tmp_path: Path
+    prepare: Callable[..., PersonalizationJob], photographs: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "photographs"
     shutil.copytree(photographs, folder)

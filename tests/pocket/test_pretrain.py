@@ -15,8 +15,8 @@ from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.data.scenes import CLASSES
 from tadp_ray.errors import UserError
 from tadp_ray.pocket import pretrain as pretrain_module
-from tadp_ray.pocket.bank import Words
-from tadp_ray.pocket.parallel import Peers
+from tadp_ray.pocket.latent_cache import Words
+from tadp_ray.pocket.parallel import DataParallel
 from tadp_ray.pocket.pretrain import WORK, pretrain
 from tadp_ray.pocket.tokenizer import write_tokenizer
 from tadp_ray.training.checkpoint import read_tensors, write
@@ -100,7 +100,7 @@ def test_a_stage_whose_weights_are_no_numbers_keeps_none_of_them(
     for _ in range(2):
         with Journal(tmp_path / WORK, plan.fingerprint) as journal:
             model = torch.nn.Linear(2, 1)
-            job = pretrain_module.Job(plan, tmp_path, torch.device("cpu"), Peers(0, 1), journal, print)
+            job = pretrain_module.PretrainJob(plan, tmp_path, torch.device("cpu"), DataParallel(0, 1), journal, print)
             loss_at = lambda step: model.weight.square().sum() * (float("nan") if step == 2 else 1)  # noqa: B023
             with pytest.raises(UserError, match="vae, step 20: the loss is nan; begin again in another folder"):
                 pretrain_module.train(job, "vae", model, 30, 1e-3, loss_at)

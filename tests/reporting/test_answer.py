@@ -13,8 +13,8 @@ from tadp_ray.reporting.answer import file_name
 from tadp_ray.reporting.table import Side, Table
 from tadp_ray.sweep.plan import Plan, make_plan
 from tadp_ray.tracking.query import finished, per_image
+from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
-from tadp_ray.tracking.source import cell_source
 from tadp_ray.tracking.sweep_run import parent, record_plan
 
 IMAGES = 40
@@ -23,9 +23,9 @@ IMAGES = 40
 def trained(plan: Plan, journals) -> None:
     """Cells as a training leaves them: the more a caption names, the more is found; the first kept nothing by image."""
     for number, cell in enumerate(plan.cells):
-        chance = np.random.default_rng(number)
-        recall = np.clip(cell.axes["caption.recall"] + chance.integers(-2, 3, IMAGES) / 4, 0, 1)
-        found = (40 * recall + chance.integers(0, 40, IMAGES)).astype(int).tolist()
+        rng = np.random.default_rng(number)
+        recall = np.clip(cell.axes["caption.recall"] + rng.integers(-2, 3, IMAGES) / 4, 0, 1)
+        found = (40 * recall + rng.integers(0, 40, IMAGES)).astype(int).tolist()
         lines = [
             {"id": str(i), "prompt": "sky", "precision": 1.0, "recall": own, "pixels": 200}
             | {"classes": [0], "intersection": [hit], "union": [100], "truth": [90]}
@@ -51,7 +51,7 @@ def test_table_and_figure_come_from_mlflow_alone(experiment: Path, tmp_path: Pat
     sweep = parent(store, plan.name, plan.scale, plan.key)
     record_plan(store, sweep, plan.settings, plan.cells)
     for cell in plan.cells:
-        replay(store, cell_source(sweep, cell))
+        replay(store, cell_run_spec(sweep, cell))
     shutil.rmtree(tmp_path / "runs")
 
     (tmp_path / "answers/tiny/pocket").mkdir(parents=True)

@@ -36,13 +36,13 @@ def images_of(hits: np.ndarray) -> PerImage:
 @pytest.fixture
 def filled(spec, make_cell, row_of):
     """A table of two seeds, and its images: images differ much, rows by 10 points (0.75) and by nothing but chance (1.0)."""
-    chance = np.random.default_rng(1)
-    hard = chance.integers(0, 8, N)
+    rng = np.random.default_rng(1)
+    hard = rng.integers(0, 8, N)
     cells = [make_cell(p, 0.5, seed) for p in (0.5, 0.75, 1.0) for seed in (0, 1)]
     rows, images = {}, {}
     for cell in cells:
         precision = cell.axes["caption.precision"]
-        found = images_of(hard + {0.5: 0, 0.75: 1}.get(precision, chance.integers(-1, 2, N) * (hard > 0)))
+        found = images_of(hard + {0.5: 0, 0.75: 1}.get(precision, rng.integers(-1, 2, N) * (hard > 0)))
         row = row_of(cell, found.scores("miou", np.ones((1, N)))[0])
         rows[cell.fingerprint] = row
         images[row.run_id] = found
@@ -110,8 +110,8 @@ def test_a_row_is_named_by_heading_or_keys_and_else_refused():
 
 
 def test_a_line_is_numpy_s_and_its_interval_knows_that_points_of_an_image_are_alike():
-    chance = np.random.default_rng(0)
-    noise = chance.integers(0, 4, N)
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 4, N)
     own = points_of("recall", images_of((6 * np.arange(N) / N).astype(int) + noise))
     line = line_through([own], N)
     slope, intercept = np.polyfit(own.x, own.y, 1)

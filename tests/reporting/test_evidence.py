@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tadp_ray.config.load import load_experiment, load_sweep
 from tadp_ray.reporting.evidence import EXPERIMENTS, Claim, findings
-from tadp_ray.reporting.report import Part, evidence
-from tadp_ray.reporting.table import Entry, Table, TableSpec
+from tadp_ray.reporting.report import ReportSection, evidence
+from tadp_ray.reporting.table import Table, TableEntry, TableSpec
 
 FILES = Path(__file__).resolve().parents[2] / "experiments"
 LOW, HIGH, HIGHEST = (("table", "row", column) for column in "abc")
@@ -68,7 +68,7 @@ def filled(name: str, asked: int = 3) -> Table:
     spec = TableSpec.of(experiment, load_sweep(FILES / experiment.sweep), "pocket")
     entries = tuple(
         tuple(
-            Entry(row, column, "miou", (50.0,) * asked, asked, None, (), seeds=tuple(range(asked)))
+            TableEntry(row, column, "miou", (50.0,) * asked, asked, None, (), seeds=tuple(range(asked)))
             for column in spec.columns.names
         )
         for row in spec.rows.names
@@ -89,7 +89,7 @@ def test_every_place_that_a_claim_names_is_in_a_shipped_table():
 
 
 def test_the_report_says_that_one_seed_judges_nothing():
-    parts = [Part(name=name, title="", question="", command="", table=filled(name, 1)) for name in EXPERIMENTS]
+    parts = [ReportSection(name=name, title="", question="", command="", table=filled(name, 1)) for name in EXPERIMENTS]
     (part,) = evidence(parts)
     assert part.missing is None and part.state == "0 of 11 claims; 11 not judged: run --seeds 0,1,2"
     assert part.said == ("0 of 0 judged claims hold; 11 not judged: run --seeds 0,1,2.",)

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.literal import fenced, md, tex
 from tadp_ray.reporting.render import html, latex, markdown, to_csv
-from tadp_ray.reporting.report import Part
+from tadp_ray.reporting.report import ReportSection
 from tadp_ray.reporting.report_files import html_report, md_report
 from tadp_ray.reporting.table import Side, TableSpec, build_table
 from tadp_ray.tracking.findings import ClaimFound
@@ -133,11 +133,11 @@ def test_every_form_of_a_table_holds_its_words(nasty, tmp_path) -> None:
 def test_the_report_holds_its_words(nasty, tmp_path) -> None:
     spec, cells, rows = nasty
     claims = [ClaimFound(text=text, value=text, aim=text, holds=None, unjudged=text) for text in NASTY]
-    part = Part(
+    part = ReportSection(
         "name", NASTY[0], NASTY[3], "echo `a`", {NASTY[1]: NASTY[4]}, (NASTY[6],), build_table(spec, cells, rows)
     )
     part = replace(part, claims=tuple(claims), numbers=dict.fromkeys(NASTY, 1.0), runs=((NASTY[9], ("r1",)),))
-    missing = Part("other", NASTY[5], NASTY[7], "echo", missing=NASTY[8])
+    missing = ReportSection("other", NASTY[5], NASTY[7], "echo", missing=NASTY[8])
     chapters = {"All": [part, missing]}
     for found in (Words(html_report(chapters, NASTY[2])), rendered(md_report(chapters, NASTY[2], tmp_path))):
         assert [text for text in NASTY if text not in found.text] == []

@@ -12,7 +12,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting import answer, scatter
 from tadp_ray.reporting.matching import CACHE, matched, rematched
-from tadp_ray.reporting.regression import told
+from tadp_ray.reporting.regression import correlation_notes
 from tadp_ray.reporting.table import build_table
 
 
@@ -94,12 +94,14 @@ def test_the_rule_stands_in_the_figure_and_in_the_notes(tmp_path: Path, monkeypa
         ("paper", "CLIP's similarity of a word to a name, at least 0.9"),
         ("pocket", "the names that it was"),
     ):
-        assert any(f"Figure: a caption names a class by {rule}" in line for line in told(both, scale, {}))
+        assert any(f"Figure: a caption names a class by {rule}" in line for line in correlation_notes(both, scale, {}))
         scatter.draw_lines(both, {}, scale, tmp_path / "figure.png")
         assert f"names by {rule}" in drawn[-1].replace("\n", " ")
     size = FigureConfig(title="T", kind="size")
     scatter.draw_lines(size, {}, "paper", tmp_path / "figure.png")
-    assert "names by" not in drawn[-1] and not any("names a class" in line for line in told(size, "paper", {}))
+    assert "names by" not in drawn[-1] and not any(
+        "names a class" in line for line in correlation_notes(size, "paper", {})
+    )
     with pytest.raises(ValueError, match="match is a rule on captions, so it needs kind: recall, not size"):
         FigureConfig(title="T", kind="size", match="similar")
 

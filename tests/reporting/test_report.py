@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from tadp_ray.cli import app
 from tadp_ray.reporting.sentence import sentences
-from tadp_ray.reporting.table import Entry, Table
+from tadp_ray.reporting.table import Table, TableEntry
 
 FACTS = {
     "name": "copy_paste",
@@ -165,7 +165,7 @@ def test_sentences_are_of_complete_places_and_of_every_metric(spec) -> None:
     def table(metric: str, *rows: tuple[tuple[float, ...], ...]) -> Table:
         entries = tuple(
             tuple(
-                Entry(row, column, metric, values, 2, None, ())
+                TableEntry(row, column, metric, values, 2, None, ())
                 for column, values in zip(spec.columns.names, own, strict=True)
             )
             for row, own in zip(spec.rows.names, rows, strict=True)

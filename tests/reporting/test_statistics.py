@@ -11,12 +11,14 @@ from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting.regression import points_of
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
-from tadp_ray.reporting.table import Difference, Entry, Side, Table, agreement, build_table, ranks
+from tadp_ray.reporting.table import Difference, Side, Table, TableEntry, agreement, build_table, ranks
 
 
-def entry(values: tuple[float, ...], published: float | None = None, metric: str = "miou", asked: int = 0) -> Entry:
+def entry(
+    values: tuple[float, ...], published: float | None = None, metric: str = "miou", asked: int = 0
+) -> TableEntry:
     """A place of these seeds."""
-    return Entry("r", "c", metric, values, asked or len(values), published, (), seeds=tuple(range(len(values))))
+    return TableEntry("r", "c", metric, values, asked or len(values), published, (), seeds=tuple(range(len(values))))
 
 
 def test_a_spread_is_the_sample_s_and_what_is_not_finite_has_none() -> None:

@@ -13,7 +13,7 @@ from tadp_ray.config.schema import Experiment, Sweep
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.render import html, latex, markdown, terminal, write_table
-from tadp_ray.reporting.table import Entry, Side, Table, TableSpec, build_table
+from tadp_ray.reporting.table import Side, Table, TableEntry, TableSpec, build_table
 
 STORE = CaptionConfig(source="store", store="captions.jsonl")
 MEANS = {(0.5, 0.5): 30.0, (0.5, 1.0): 33.0, (0.75, 0.5): 31.0, (0.75, 1.0): 35.0, (1.0, 0.5): 32.0, (1.0, 1.0): 40.0}
@@ -53,7 +53,7 @@ def test_brackets_in_titles_and_names_are_no_markup(spec):
     """Not even those that would close what nobody opened: the table comes after everything is trained."""
     words = ("[/style] of [red]birds", "[/bold]label", "[/a] :car:")
     side = Side((words[1],), ((words[2],),))
-    entry = Entry(words[2], words[2], "miou", (40.0,), 1, None, ())
+    entry = TableEntry(words[2], words[2], "miou", (40.0,), 1, None, ())
     table = Table(replace(spec, title=words[0], rows=side, columns=side), ((entry,),), ())
     console = Console(record=True, width=200, emoji=False, file=io.StringIO())
     console.print(terminal(table))

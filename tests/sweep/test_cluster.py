@@ -27,25 +27,29 @@ BOXES = [{"CPU": 16.0}, {"CPU": 64.0, "GPU": 8.0}, {"CPU": 12.0, "GPU": 2.0}]
     [
         (LAPTOP, {}, 2),
         (LAPTOP, {"cpus": 2}, 1),
-        (LAPTOP, {"workers": 2}, 1),
-        (BOXES, {"workers": 2, "cpus": 8, "gpus": 1}, 4),  # 8 + 1 workers fit: the second box has CPUs for one only
+        (LAPTOP, {"num_train_workers": 2}, 1),
+        (
+            BOXES,
+            {"num_train_workers": 2, "cpus": 8, "gpus": 1},
+            4,
+        ),  # 8 + 1 workers fit: the second box has CPUs for one only
         (BOXES, {"cpus": 1, "gpus": 0.4}, 20),  # two to a GPU
-        (BOXES, {"workers": 1, "cpus": 4, "gpus": 2}, 5),
+        (BOXES, {"num_train_workers": 1, "cpus": 4, "gpus": 2}, 5),
     ],
 )
 def test_cells_at_once(nodes: list, compute: dict, cells: int) -> None:
     assert concurrency(nodes, ComputeConfig(**compute)) == cells
 
 
-@pytest.mark.parametrize("compute", [{"gpus": 1}, {"cpus": 3}, {"workers": 3}])
+@pytest.mark.parametrize("compute", [{"gpus": 1}, {"cpus": 3}, {"num_train_workers": 3}])
 def test_a_cell_that_never_fits_is_refused(compute: dict) -> None:
-    with pytest.raises(UserError, match="do not fit on this cluster's nodes .*lower compute.workers"):
+    with pytest.raises(UserError, match="do not fit on this cluster's nodes .*lower compute.num_train_workers"):
         concurrency(LAPTOP, ComputeConfig(**compute))
 
 
 def test_a_cluster_may_grow_to_what_a_cell_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The autoscaler is asked for one cell, and asked for nothing any more when that fits; it has only so much time."""
-    gpus = ComputeConfig(workers=2, gpus=1, grow_to=4)
+    gpus = ComputeConfig(num_train_workers=2, gpus=1, max_parallel=4)
     assert concurrency(LAPTOP, gpus) == 4 and concurrency(BOXES, gpus) == 5
     nodes, asked = list(LAPTOP), []
 
@@ -55,7 +59,7 @@ def test_a_cluster_may_grow_to_what_a_cell_needs(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("tadp_ray.sweep.cluster.present", lambda: nodes)
     monkeypatch.setattr("tadp_ray.sweep.cluster.request_resources", asked.append)
-    with pytest.raises(UserError, match="grow_to: 4, but in 0 seconds no autoscaler.*there are 2 CPUs, 0 GPUs"):
+    with pytest.raises(UserError, match="max_parallel: 4, but in 0 seconds no autoscaler.*there are 2 CPUs, 0 GPUs"):
         grow(gpus, patience=0)
     monkeypatch.setattr("tadp_ray.sweep.cluster.request_resources", request)
     grow(gpus)
@@ -97,7 +101,7 @@ def test_a_node_that_would_train_something_else_or_elsewhere_is_told(monkeypatch
 
     def told(there: dict, sees: bool = True, storage: str = "/runs") -> str:
         monkeypatch.setattr(nodes_module.ray, "get", lambda _: (there, sees))
-        return nodes_module.problem(None, ComputeConfig(storage=storage))
+        return nodes_module.mismatch(None, ComputeConfig(storage=storage))
 
     assert told(here) == ""
     assert f"not train the same: torch 2.0 (here {here['torch']}); install there" in told({**here, "torch": "2.0"})
@@ -109,7 +113,7 @@ def test_a_node_that_would_train_something_else_or_elsewhere_is_told(monkeypatch
         raise RaySystemError("No module named 'tadp_ray'")
 
     monkeypatch.setattr(nodes_module.ray, "get", broken)
-    assert "cannot run tadp_ray" in (said := nodes_module.problem(None, ComputeConfig())) and "No module named" in said
+    assert "cannot run tadp_ray" in (said := nodes_module.mismatch(None, ComputeConfig())) and "No module named" in said
 
 
 def test_a_long_temporary_folder_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from tadp_ray.reporting.answer import asked_table
 from tadp_ray.sweep.plan import Plan, make_plan, plan_one
 from tadp_ray.sweep.preview import preview, recipe_preview
 from tadp_ray.tracking.query import CellRow
-from tadp_ray.tracking.source import cell_source
-from tadp_ray.training.study import Study, frozen_diffusion
+from tadp_ray.tracking.run_spec import cell_run_spec
+from tadp_ray.training.setup import TrainSetup, frozen_diffusion
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,8 +42,8 @@ def test_cells_are_axes_times_seeds(experiment: Path) -> None:
 def test_fingerprints_follow_what_can_change_a_result(experiment: Path, tmp_path: Path) -> None:
     before = fingerprints(experiment)
     still = (
-        "compute.workers=2",
-        "compute.loaders=2",
+        "compute.num_train_workers=2",
+        "compute.num_workers=2",
         f"compute.storage={tmp_path}/elsewhere",
         "compute.checkpoint_every=1",
     )
@@ -51,7 +51,7 @@ def test_fingerprints_follow_what_can_change_a_result(experiment: Path, tmp_path
     for change in (
         "schedule.iterations=7",
         "data.seed=1",
-        "model.maps=none",
+        "model.attention_maps=none",
         "schedule.micro_batch=2",
         "compute.cpus=2",
     ):
@@ -124,7 +124,7 @@ def test_a_learned_token_belongs_to_the_fingerprint_and_a_missing_one_to_the_com
 axes:
   caption.precision: {plain: {}, token: {model.embeddings: 'made/night_{caption.recall}/learned_embeds.safetensors',
     caption.modifiers: ['a <night> photo of {caption}']}}
-  caption.recall: {a: {data.target: night}, b: {data.target: comic}}
+  caption.recall: {a: {data.target_domain: night}, b: {data.target_domain: comic}}
 """
     (tmp_path / "sweep.yaml").write_text(sweep.replace("made/", f"{tmp_path}/made/"))
     (tmp_path / "personalization").mkdir()
@@ -139,7 +139,7 @@ axes:
             tmp_path / f"made/{name}/learned_embeds.safetensors", LearnedToken("<night>", torch.full((64,), value))
         )
     before = make_plan(experiment, "pocket")
-    assert [cell.recipe.data.target for cell in before.cells] == ["night", "comic"] * 2
+    assert [cell.recipe.data.target_domain for cell in before.cells] == ["night", "comic"] * 2
     before.check(before.asked)
     assert frozen_diffusion.cache_info().currsize == 0  # whose memory the trainings want
     write_learned(tmp_path / "made/night_b/learned_embeds.safetensors", LearnedToken("<night>", torch.full((64,), 2.0)))
@@ -148,14 +148,16 @@ axes:
     assert changed == [False, False, False, True]
     with pytest.raises(UserError, match="its token is '<night>', which no prompt says; add it to caption.modifiers"):
         recipe = after.cells[3].recipe.model_copy(update={"caption": before.cells[0].recipe.caption})
-        Study(recipe, 0).check()
+        TrainSetup(recipe, 0).check()
 
 
 def test_a_figure_is_asked_of_segmentation_only_before_anything_is_trained(experiment: Path, tmp_path: Path) -> None:
     with experiment.open("a") as file:
         file.write("figure: {title: T, kind: recall, published: {source: S5, r: 0.28}}\n")
     assert len(make_plan(experiment, "pocket").cells) == 4
-    depth = "task: depth\nmodel: {maps: none, head: {kind: vpd_depth, fused: 32, channels: 16, max_depth: 80}}\n"
+    depth = (
+        "task: depth\nmodel: {attention_maps: none, head: {kind: vpd_depth, fused: 32, channels: 16, max_depth: 80}}\n"
+    )
     (tmp_path / "deep.yaml").write_text("extends: recipe.yaml\n" + depth)
     with pytest.raises(ConfigError, match="figure.kind=recall: drawn of segmentation only, not of depth; leave it out"):
         make_plan(experiment, "pocket", recipe=tmp_path / "deep.yaml")
@@ -236,15 +238,15 @@ def test_cells_told_ground_truth_names_are_called_an_oracles_before_training_and
     plan = make_plan(experiment, "pocket")
     line = "oracle: all cells are told names from the ground truth, of scored images too (caption.source: oracle)"
     assert plan.oracle == line and line in list(preview(plan, {}, [], at_once=2))
-    assert {cell_source("parent", cell).tags["tadp.oracle"] for cell in plan.cells} == {"true"}
-    rows = "{a: {caption.source: 'null'}, b: {caption.source: template, data.target: night}}"
+    assert {cell_run_spec("parent", cell).tags["tadp.oracle"] for cell in plan.cells} == {"true"}
+    rows = "{a: {caption.source: 'null'}, b: {caption.source: template, data.target_domain: night}}"
     (tmp_path / "sweep.yaml").write_text(f"axes: {{caption.precision: {rows}, caption.recall: {{x: {{}}}}}}\n")
     experiment.write_text(experiment.read_text().partition("  published")[0])
     plan = make_plan(experiment, "pocket")
     assert plan.oracle.startswith("oracle: 1 of 2 cells are told names") and "(caption.source: template)" in plan.oracle
-    assert [cell_source("parent", cell).tags["tadp.oracle"] for cell in plan.cells] == ["false", "true"]
+    assert [cell_run_spec("parent", cell).tags["tadp.oracle"] for cell in plan.cells] == ["false", "true"]
     assert make_plan(experiment, "pocket", only=["caption.precision=a"]).oracle is None
-    (recipe,) = [cell.recipe for cell in plan.cells if cell.recipe.data.target]
+    (recipe,) = [cell.recipe for cell in plan.cells if cell.recipe.data.target_domain]
     assert list(recipe_preview(recipe))[1] == line.replace("all cells are", "the cell is").replace(
         ": oracle)", ": template)"
     )
@@ -264,7 +266,7 @@ def test_a_store_whose_header_says_oracle_makes_its_cells_an_oracles(experiment:
     assert plan("blip.jsonl").oracle is None
     assert plan("blip.jsonl", str(tmp_path / "said.jsonl")).cells[0].uses_ground_truth
     (cell,) = plan("said.jsonl").cells
-    assert cell_source("parent", cell).tags["tadp.oracle"] == "true"
+    assert cell_run_spec("parent", cell).tags["tadp.oracle"] == "true"
     assert Cell.model_validate_json(cell.model_dump_json()).uses_ground_truth  # as the plan that MLflow keeps
 
 
@@ -291,7 +293,9 @@ def test_a_metric_that_cells_will_not_have_is_refused_before_anything_is_trained
         .replace("[caption.recall]", "[caption.recall, metric]")
         .replace(text[text.index("  published") :], "")
     )
-    assert make_plan(experiment, "pocket", overrides=["data.also=[night]"]).recipe.data.also == ("night",)
+    assert make_plan(experiment, "pocket", overrides=["data.extra_styles=[night]"]).recipe.data.extra_styles == (
+        "night",
+    )
 
 
 def test_train_and_sweep_plan_the_same_cell_of_the_same_scale(experiment: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.sweep import alive
 from tadp_ray.sweep import remote as remote_module
 from tadp_ray.sweep.address import Remote
-from tadp_ray.sweep.remote import Copy, followed, node_folder, on_node, pull
+from tadp_ray.sweep.remote import SyncedFolder, mirrored, node_folder, on_node, pull
 from tadp_ray.training.checkpoint import Damaged, read_tensors, write
 from tadp_ray.training.reporter import CHECKPOINT, Journal, checkpoints, final_metrics, read_journal
 
@@ -28,13 +28,13 @@ def cell(make_cell, object_store: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
-def node(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Copy]:
+def node(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], SyncedFolder]:
     """Makes this process one of another node; returns the node's copy of the cell."""
 
-    def enter(name: str) -> Copy:
+    def enter(name: str) -> SyncedFolder:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
         address = cell.recipe.compute.address
-        return Copy(Remote(address), cell.at(node_folder(address)).folder)
+        return SyncedFolder(Remote(address), cell.at(node_folder(address)).folder)
 
     return enter
 
@@ -126,7 +126,7 @@ def test_the_command_follows_and_a_failure_is_told(cell: Cell, node, monkeypatch
 
     monkeypatch.setattr(Remote, "replace", sometimes)
     with pytest.raises(UserError, match="the loss is nan"):
-        with followed(cell.recipe.compute.address, [cell]), on_node(cell) as here:
+        with mirrored(cell.recipe.compute.address, [cell]), on_node(cell) as here:
             with Journal(here.folder, "f"):
                 raise UserError("the loss is nan")
     assert next(failures, None) is None

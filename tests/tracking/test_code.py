@@ -7,8 +7,8 @@ import pytest
 
 from tadp_ray.sweep.engine import set_aside
 from tadp_ray.tracking.query import CARD, finished, other_code, rows, short
+from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
-from tadp_ray.tracking.source import cell_source
 from tadp_ray.tracking.sweep_run import parent
 from tadp_ray.training.provenance import code_of, contents, merged, provenance
 from tadp_ray.training.reporter import final_metrics
@@ -60,7 +60,7 @@ def test_rows_of_the_current_code_come_first(store, make_cell, journals) -> None
         for by in code:
             journals.start(cell, **by)
         journals.finish(cell, miou=miou)
-        replay(store, cell_source(sweep, cell))
+        replay(store, cell_run_spec(sweep, cell))
 
     found = lambda **flags: {row.metrics["miou"] for row in finished(store, [cell.fingerprint], **flags).values()}
     train(1.0, OTHER)
@@ -83,7 +83,7 @@ def test_a_journal_that_is_sent_anew_keeps_its_code(store, make_cell, journals, 
     journals.start(cell, **OTHER)
     journals.finish(cell, miou=1.0)
     for key in ("one", "another"):
-        replay(store, cell_source(parent(store, "prec_recall", "pocket", key), cell))
+        replay(store, cell_run_spec(parent(store, "prec_recall", "pocket", key), cell))
     found = rows(store, "prec_recall", "pocket")
     assert [row.code for row in found] == [{"code": "0ld", "torch": "2.14.0"}] * 2
     for row in found:
@@ -101,7 +101,7 @@ def test_what_other_code_has_trained_or_begun_is_set_aside(store, make_cell, jou
     (begun.folder / "checkpoint.safetensors").write_bytes(b"half")
     journals.finish(done, miou=1.0)
     (done.folder / "model.safetensors").write_bytes(b"old")
-    replay(store, cell_source(sweep, done))
+    replay(store, cell_run_spec(sweep, done))
     for cell in (done, begun, own):
         set_aside(store, cell)
     assert not done.folder.exists() and not begun.folder.exists()

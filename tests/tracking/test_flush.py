@@ -13,8 +13,8 @@ from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.errors import UserError
 from tadp_ray.tracking.pretraining import told_to_mlflow
 from tadp_ray.tracking.query import rows
+from tadp_ray.tracking.run_spec import RunSpec, cell_run_spec
 from tadp_ray.tracking.sender import Sender
-from tadp_ray.tracking.source import Source, cell_source
 from tadp_ray.tracking.store import Store, open_store
 from tadp_ray.tracking.sweep_run import parent
 from tadp_ray.training.reporter import acquire_lock
@@ -33,7 +33,7 @@ def test_what_was_written_while_mlflow_was_away_is_sent_once(store, make_cell, j
     address = f"http://127.0.0.1:{free_port}"
     away = Store(address, type(store.client)(address))
     sweep = parent(store, "prec_recall", "pocket", "key")
-    sender = Sender(away, [cell_source(sweep, cell) for cell in (done, cut, busy)], period=9, tell=lambda _: None)
+    sender = Sender(away, [cell_run_spec(sweep, cell) for cell in (done, cut, busy)], period=9, tell=lambda _: None)
     for cell in (done, cut, busy):
         journals.start(cell)
     journals.train(done, 1, 3)
@@ -72,7 +72,7 @@ def test_journals_of_another_store_and_of_no_known_making_are_left(
         journals.start(cell)
     (torn.folder / "run.json").write_text('{"name": "x')
     sweep = parent(store, "prec_recall", "pocket", "key")
-    assert Sender(store, [cell_source(sweep, known)], period=9).close(timeout=300) == 0
+    assert Sender(store, [cell_run_spec(sweep, known)], period=9).close(timeout=300) == 0
     other = open_store(f"sqlite:///{shutil.copy(empty_database, tmp_path / 'other.db')}")
     said = flush(tmp_path / "runs", other)
     assert f"seed=0: passed over, because {other.uri} does not hold its sweep, which was told to another" in said
@@ -99,10 +99,10 @@ def test_a_journal_that_cannot_be_sent_holds_up_no_other(store, make_cell, journ
     cells, sweep, sent = [make_cell(seed=seed) for seed in range(3)], parent(store, "prec_recall", "pocket", "key"), []
     for cell in cells:
         journals.start(cell)
-        cell_source(sweep, cell).keep()
+        cell_run_spec(sweep, cell).save()
     replay = module.replay
 
-    def refusing(store: Store, source: Source) -> tuple[str, int]:
+    def refusing(store: Store, source: RunSpec) -> tuple[str, int]:
         if source.name.endswith("seed=1"):
             raise UserError("MLflow does not take this")
         sent.append(source.name)

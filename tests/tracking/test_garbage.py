@@ -9,8 +9,8 @@ import pytest
 
 from tadp_ray.errors import UserError
 from tadp_ray.tracking.query import finished, rows
+from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import Sender, replay
-from tadp_ray.tracking.source import cell_source
 from tadp_ray.tracking.store import Store, open_store
 from tadp_ray.tracking.sweep_run import attach, end_parent, parent
 
@@ -77,13 +77,13 @@ def test_an_answer_that_is_none_is_told(kind: str, store, make_cell, journals, c
             lambda: parent(away, "prec_recall", "pocket", "key"),
             lambda: rows(away, "prec_recall", "pocket"),
             lambda: finished(away, [cell.fingerprint]),
-            lambda: replay(away, cell_source("parent", cell)),
+            lambda: replay(away, cell_run_spec("parent", cell)),
         ):
             assert said(asked) or kind == "nothing"
-        sender = Sender(away, [cell_source("parent", cell)], period=0.02, tell=lines.append)
+        sender = Sender(away, [cell_run_spec("parent", cell)], period=0.02, tell=lines.append)
         assert sender.close(timeout=1) > 0 and len(lines) == 1, lines
         end_parent(away, "run", "FINISHED")
         attach(away, "run", [cell.folder / "journal.jsonl"])
     assert "Traceback" not in capfd.readouterr().err
-    replay(store, cell_source(parent(store, "prec_recall", "pocket", "key"), cell))
+    replay(store, cell_run_spec(parent(store, "prec_recall", "pocket", "key"), cell))
     assert finished(store, [cell.fingerprint])[cell.fingerprint].metrics == {"miou": 50.0}

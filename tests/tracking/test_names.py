@@ -11,8 +11,8 @@ from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.tracking.names import check_classes, decode, encode
 from tadp_ray.tracking.query import finished, history
+from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
-from tadp_ray.tracking.source import cell_source
 from tadp_ray.tracking.store import Store, open_store
 from tadp_ray.tracking.sweep_run import parent
 
@@ -57,10 +57,10 @@ def test_strange_names_are_escaped_and_come_back(name: str, key: str) -> None:
 
 def names() -> Iterator[str]:
     """Two thousand names, the same ones every time."""
-    chance = random.Random(0)
+    rng = random.Random(0)
     letters = "ab./:_- 0123456789ABCDEF()[]%\\\"'\0\n\u0439й\u0306字😀\ud800\udc00"
     for _ in range(2000):
-        yield chance.choice(["iou/", ""]) + "".join(chance.choices(letters, k=chance.randint(1, 8)))
+        yield rng.choice(["iou/", ""]) + "".join(rng.choices(letters, k=rng.randint(1, 8)))
 
 
 def test_all_names_are_taken_by_mlflow_come_back_and_stay_distinct() -> None:
@@ -98,7 +98,7 @@ def told(store: Store, make_cell, journals) -> None:
     journals.start(cell)
     journals.write(cell, type="metrics", step=3, metrics=metrics)
     journals.finish(cell, miou=41.5, **metrics)
-    replay(store, cell_source(parent(store, cell.experiment, cell.scale, "key"), cell))
+    replay(store, cell_run_spec(parent(store, cell.experiment, cell.scale, "key"), cell))
     row = finished(store, [cell.fingerprint])[cell.fingerprint]
     assert row.metrics == {"miou": 41.5, **metrics}
     for name, value in metrics.items():

@@ -10,8 +10,8 @@ import pytest
 from local_postgresql import PostgreSQL
 
 from tadp_ray.tracking.query import finished, history, rows
+from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
-from tadp_ray.tracking.source import cell_source
 from tadp_ray.tracking.store import open_store
 from tadp_ray.tracking.sweep_run import parent
 
@@ -23,7 +23,7 @@ import sys, time
 from pathlib import Path
 from tadp_ray.config.cell import Cell
 from tadp_ray.tracking.sender import Sender
-from tadp_ray.tracking.source import cell_source
+from tadp_ray.tracking.run_spec import cell_source
 from tadp_ray.tracking.store import open_store
 from tadp_ray.training.reporter import Journal
 address, sweep, gate, *texts = sys.argv[1:]
@@ -86,7 +86,7 @@ def test_several_writers_lose_nothing_when_postgresql_dies(
 
     undisturbed = parent(store, "prec_recall", "pocket", "key")
     for cell in cells:
-        replay(store, cell_source(undisturbed, cell))
+        replay(store, cell_run_spec(undisturbed, cell))
     calm = finished(store, [cell.fingerprint for cell in cells])
     assert disturbed == {
         row.fingerprint: [history(store, row.run_id, key) for key in ("loss", "miou")] for row in calm.values()

@@ -15,8 +15,8 @@ import pytest
 from tadp_ray.errors import UserError
 from tadp_ray.tracking.journal_run import JournalRun
 from tadp_ray.tracking.query import finished, history, rows
+from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import Sender, replay
-from tadp_ray.tracking.source import cell_source
 from tadp_ray.tracking.store import Store, open_store
 from tadp_ray.tracking.sweep_run import parent
 
@@ -49,7 +49,7 @@ def test_a_finished_cell_becomes_a_child_run_with_its_recipe_and_pictures(store,
     (cell.folder / "per_image.jsonl").write_text("{}")
     sweep = parent(store, cell.experiment, cell.scale, "key")
 
-    assert Sender(store, [cell_source(sweep, cell)], period=0.1).close(timeout=300) == 0
+    assert Sender(store, [cell_run_spec(sweep, cell)], period=0.1).close(timeout=300) == 0
 
     row = finished(store, [cell.fingerprint, "unknown"])[cell.fingerprint]
     assert (row.axes, row.seed, row.status) == (cell.axes, 0, "FINISHED")
@@ -70,7 +70,7 @@ def test_a_cell_that_finished_after_a_failed_try_bears_no_error_and_stays_finish
     cell = make_cell()
     journals.start(cell)
     journals.write(cell, type="failed", error="a disk was full " + "x" * 9000)
-    source = cell_source(parent(store, cell.experiment, cell.scale, "key"), cell)
+    source = cell_run_spec(parent(store, cell.experiment, cell.scale, "key"), cell)
     assert replay(store, source)[0] == "FAILED"
     assert [row.error for row in rows(store, cell.experiment, cell.scale)] == [("a disk was full " + "x" * 9000)[:5000]]
     journals.start(cell)
@@ -89,7 +89,7 @@ def test_records_that_lack_something_are_passed_over(store, make_cell, journals)
             file.write(f"{line}\n")
         file.write('{"time": 1, "type": "finished", "metrics": {"miou": 9}}\n{"time": "x", "type": "failed"}\n')
     journals.train(cell, 2, 2)
-    assert replay(store, cell_source(parent(store, cell.experiment, cell.scale, "key"), cell))[0] == "KILLED"
+    assert replay(store, cell_run_spec(parent(store, cell.experiment, cell.scale, "key"), cell))[0] == "KILLED"
     (row,) = rows(store, cell.experiment, cell.scale)
     assert row.metrics == {"loss": 0.5, "miou": 1.0}
 
@@ -102,7 +102,7 @@ def test_what_a_resumed_cell_repeats_is_stored_once_and_torn_lines_wait(store, m
     with path.open("a") as file:
         file.write('{"type": "metrics", "step": 6, "met')
     sweep = parent(store, cell.experiment, cell.scale, "key")
-    sender = Sender(store, [cell_source(sweep, cell)], period=0.05)
+    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05)
     wait_for(lambda: rows(store, cell.experiment, cell.scale))
     with path.open("a") as file:
         file.write('rics": {"loss": 0.1, "miou": 3.0}, "time": 1}\n{"type": "torn by a ki\n')
@@ -118,14 +118,14 @@ def test_a_failed_cell_says_why_and_goes_on_in_the_same_run(store, make_cell, jo
     cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
     journals.start(cell)
     journals.write(cell, type="failed", error="ValueError: the data set is empty")
-    assert Sender(store, [cell_source(sweep, cell)], period=0.1).close(timeout=300) == 0
+    assert Sender(store, [cell_run_spec(sweep, cell)], period=0.1).close(timeout=300) == 0
     (row,) = rows(store, cell.experiment, cell.scale)
     assert (row.status, row.error) == ("FAILED", "ValueError: the data set is empty")
 
     journals.start(cell)
     journals.finish(cell, miou=40.0)
     assert (
-        Sender(store, [cell_source(sweep, each) for each in (cell, make_cell(seed=1))], period=0.1).close(timeout=300)
+        Sender(store, [cell_run_spec(sweep, each) for each in (cell, make_cell(seed=1))], period=0.1).close(timeout=300)
         == 0
     )
     (row,) = rows(store, cell.experiment, cell.scale)
@@ -138,14 +138,14 @@ def test_a_failed_cell_brings_its_traceback(store, make_cell, journals):
     journals.start(cell)
     (cell.folder / "traceback.txt").write_text("Traceback of a bug")
     journals.write(cell, type="failed", error="TypeError: None", traceback="traceback.txt")
-    run = JournalRun(store, cell_source(sweep, cell))
-    run.ship()
+    run = JournalRun(store, cell_run_spec(sweep, cell))
+    run.sync()
     (row,) = rows(store, cell.experiment, cell.scale)
     kept = lambda: {file.path for file in store.client.list_artifacts(row.run_id)}
     assert row.error == "TypeError: None" and "traceback.txt" in kept() and "worker.log" not in kept()
     (cell.folder / "worker.log").write_text("what it said")
     journals.write(cell, type="failed", error="TypeError: None", traceback="traceback.txt")
-    run.ship()
+    run.sync()
     assert {"traceback.txt", "worker.log"} <= kept()
 
 
@@ -153,7 +153,7 @@ KILLED_DRIVER = """
 import os, sys
 from tadp_ray.config.cell import Cell
 from tadp_ray.tracking import journal_run
-from tadp_ray.tracking.source import cell_source
+from tadp_ray.tracking.run_spec import cell_source
 from tadp_ray.tracking.store import open_store
 journal_run.METRICS_PER_BATCH = 10
 store = open_store(sys.argv[1])
@@ -166,7 +166,7 @@ def log_batch(run, metrics=(), **rest):
         os.kill(os.getpid(), 9)
 store.client.log_batch = log_batch
 source = cell_source(sys.argv[2], Cell.model_validate_json(sys.argv[3]))
-journal_run.JournalRun(store, source).ship()
+journal_run.JournalRun(store, source).sync()
 """
 
 
@@ -181,9 +181,9 @@ def test_a_driver_killed_between_batches_is_continued(store, make_cell, journals
     (row,) = rows(store, cell.experiment, cell.scale)
     assert points(store, row.run_id).total() == 40 and row.status == "RUNNING"
 
-    assert replay(store, cell_source(sweep, cell)) == ("FINISHED", 161)
+    assert replay(store, cell_run_spec(sweep, cell)) == ("FINISHED", 161)
     assert points(store, row.run_id) == once(*range(1, 101))
-    assert replay(store, cell_source(sweep, cell)) == ("FINISHED", 0)
+    assert replay(store, cell_run_spec(sweep, cell)) == ("FINISHED", 0)
     assert list(finished(store, [cell.fingerprint])) == [cell.fingerprint]
 
 
@@ -192,10 +192,10 @@ def test_a_cell_is_known_in_every_sweep_and_the_latest_counts(store, make_cell, 
     assert here.fingerprint == there.fingerprint
     journals.start(here)
     journals.finish(here, miou=50.0)
-    replay(store, cell_source(parent(store, here.experiment, "pocket", "key"), here))
+    replay(store, cell_run_spec(parent(store, here.experiment, "pocket", "key"), here))
     assert finished(store, [there.fingerprint])[there.fingerprint].experiment == "prec_recall"
 
-    Sender(store, [cell_source(parent(store, "another", "pocket", "key"), there)], period=0.1).close(timeout=300)
+    Sender(store, [cell_run_spec(parent(store, "another", "pocket", "key"), there)], period=0.1).close(timeout=300)
     (copy,) = rows(store, "another", "pocket")
     store.client.set_terminated(copy.run_id, "FINISHED", int(time.time() * 1000) + 60_000)
     assert finished(store, [here.fingerprint])[here.fingerprint].run_id == copy.run_id
@@ -216,11 +216,11 @@ def test_the_finished_record_has_the_last_word(store, make_cell, journals):
     cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
     journals.start(cell)
     journals.write(cell, type="metrics", step=100, metrics={"miou": 40.0, "loss": math.inf, "accuracy": math.nan})
-    assert Sender(store, [cell_source(sweep, cell)], period=0.1).close(timeout=300) == 0
+    assert Sender(store, [cell_run_spec(sweep, cell)], period=0.1).close(timeout=300) == 0
     # A restarted cell scores its last step again, on a machine that rounds otherwise and whose clock is behind.
     metrics = {"miou": 39.9, "loss": math.inf, "accuracy": math.nan}
     journals.write(cell, type="finished", step=100, metrics=metrics, time=time.time() - 3600)
-    replay(store, cell_source(sweep, cell))
+    replay(store, cell_run_spec(sweep, cell))
     row = finished(store, [cell.fingerprint])[cell.fingerprint]
     assert row.metrics["miou"] == 39.9
     assert points(store, row.run_id) == Counter({("miou", 100): 2, ("loss", 100): 1, ("accuracy", 100): 1})
@@ -235,7 +235,7 @@ def test_an_outage_loses_nothing_and_doubles_nothing(store, make_cell, journals,
     with serve(store, "127.0.0.1", free_port) as (address, server):
         remote = open_store(address)
         sweep = parent(remote, "prec_recall", "pocket", "key")
-        sender = Sender(remote, [cell_source(sweep, cell) for cell in cells], period=0.05, tell=said.append)
+        sender = Sender(remote, [cell_run_spec(sweep, cell) for cell in cells], period=0.05, tell=said.append)
         for cell in cells:
             journals.start(cell)
         journals.train(cells[0], 1, 50)
@@ -256,7 +256,7 @@ def test_an_outage_loses_nothing_and_doubles_nothing(store, make_cell, journals,
 def test_a_database_that_fails_is_told_in_one_line(store, make_cell, journals, capfd):
     cell, sweep, said = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
     journals.start(cell)
-    sender = Sender(store, [cell_source(sweep, cell)], period=0.05, tell=said.append)
+    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, tell=said.append)
     wait_for(lambda: rows(store, cell.experiment, cell.scale))
     with sqlite3.connect(store.database) as database:
         database.execute("drop table latest_metrics")
@@ -274,14 +274,14 @@ def test_a_server_that_stays_away_holds_up_nobody_and_the_rest_is_counted(store,
     journals.start(cell)
     journals.train(cell, 1, 10)
     said: list[str] = []
-    sender = Sender(away, [cell_source(sweep, cell)], period=0.05, tell=said.append)
+    sender = Sender(away, [cell_run_spec(sweep, cell)], period=0.05, tell=said.append)
     began = time.monotonic()
     # 20 values, and that the cell was interrupted.
     assert sender.close(timeout=1) == 21
     assert time.monotonic() - began < 60
     assert len(said) == 1
     with pytest.raises(UserError, match="does not take records"):
-        replay(away, cell_source(sweep, cell))
+        replay(away, cell_run_spec(sweep, cell))
 
 
 def test_what_a_restarted_training_repeats_keeps_its_first_value(store, make_cell, journals):
@@ -289,6 +289,6 @@ def test_what_a_restarted_training_repeats_keeps_its_first_value(store, make_cel
     for loss in (2.0, 3.0):
         journals.start(cell)
         journals.write(cell, type="metrics", step=1, metrics={"loss": loss})
-    replay(store, cell_source(sweep, cell))
+    replay(store, cell_run_spec(sweep, cell))
     (row,) = rows(store, cell.experiment, cell.scale)
     assert [point.value for point in store.client.get_metric_history(row.run_id, "loss")] == [2.0]

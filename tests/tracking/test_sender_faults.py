@@ -13,8 +13,8 @@ from tadp_ray.errors import UserError
 from tadp_ray.tracking import journal_run
 from tadp_ray.tracking.journal_run import flatten
 from tadp_ray.tracking.query import finished, held, rows
+from tadp_ray.tracking.run_spec import RunSpec, cell_run_spec
 from tadp_ray.tracking.sender import SENDER_ERROR, Sender, replay
-from tadp_ray.tracking.source import Source, cell_source
 from tadp_ray.tracking.sweep_run import attach, end_parent, parent
 
 
@@ -33,7 +33,7 @@ def test_a_value_that_mlflow_refuses_is_told_once_and_the_rest_flows(store, make
         journals.start(cell)
     for step in (1, 2):
         journals.write(cells[0], type="metrics", step=step, metrics={long: 1.0, "loss": 0.5, "torn": None, "miou": 2.0})
-    sender = Sender(store, [cell_source(sweep, cell) for cell in cells], period=0.05, tell=said.append)
+    sender = Sender(store, [cell_run_spec(sweep, cell) for cell in cells], period=0.05, tell=said.append)
     wait_for(lambda: len(said) == 2)
     journals.finish(cells[0], miou=50.0, **{long: 3.0})
     journals.finish(cells[1], miou=60.0)
@@ -45,14 +45,14 @@ def test_a_value_that_mlflow_refuses_is_told_once_and_the_rest_flows(store, make
     assert all("refuses" in line and "precision=0.5 recall=0.75 seed=0" in line for line in said)
     assert "exceeds the maximum length of 250" in said[0] and "'torn'" in said[1]
     assert all(str(cells[0].folder) in line and len(line) < 1200 for line in said)
-    assert replay(store, cell_source(sweep, cells[0])) == ("FINISHED", 0)
+    assert replay(store, cell_run_spec(sweep, cells[0])) == ("FINISHED", 0)
 
 
 def test_a_parameter_that_mlflow_refuses_keeps_nothing_else_back(store, make_cell, journals) -> None:
     cell, sweep, said = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
-    own = cell_source(sweep, cell)
+    own = cell_run_spec(sweep, cell)
     params = {**own.params, "k" * 251: "v", "a (word)": "\0\ud800", "long": "x" * 9000}
-    source = Source(**{**vars(own), "params": params, "name": "n" * 300 + "\ud800"})
+    source = RunSpec(**{**vars(own), "params": params, "name": "n" * 300 + "\ud800"})
     journals.start(cell)
     journals.finish(cell, miou=50.0)
     sender = Sender(store, [source], period=0.05, tell=said.append)
@@ -70,7 +70,7 @@ def test_axes_too_long_for_a_tag_do_not_break_what_reads_them(store, make_cell, 
     cell = cell.model_copy(update={"axes": {"caption.template": "x" * 9000}})
     journals.start(cell)
     journals.finish(cell, miou=50.0)
-    replay(store, cell_source(parent(store, "prec_recall", "pocket", "key"), cell))
+    replay(store, cell_run_spec(parent(store, "prec_recall", "pocket", "key"), cell))
     (row,) = rows(store, "prec_recall", "pocket")
     assert (row.axes, row.metrics) == ({}, {"miou": 50.0})
 
@@ -90,7 +90,7 @@ def test_a_bug_is_told_once_kept_as_a_traceback_and_tried_again(store, make_cell
     for cell in (broken, sound):
         journals.start(cell)
         journals.train(cell, 1, 2)
-    sender = Sender(store, [cell_source(sweep, cell) for cell in (broken, sound)], period=0.02, tell=said.append)
+    sender = Sender(store, [cell_run_spec(sweep, cell) for cell in (broken, sound)], period=0.02, tell=said.append)
     wait_for(lambda: len(calls) == 3)
     for cell in (broken, sound):
         journals.finish(cell, miou=50.0)
@@ -108,7 +108,7 @@ def test_a_bug_is_told_once_kept_as_a_traceback_and_tried_again(store, make_cell
 def test_a_bug_that_stays_is_counted_and_ends(store, make_cell, journals, monkeypatch) -> None:
     cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
     monkeypatch.setattr(journal_run.JournalRun, "_read", lambda run: 1 / 0)
-    sender = Sender(store, [cell_source(sweep, cell)], period=0.02, tell=lambda _: None)
+    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.02, tell=lambda _: None)
     began = time.monotonic()
     assert sender.close(timeout=60) == 1 and time.monotonic() - began < 10 and "a bug" in sender.why
 
@@ -123,7 +123,7 @@ def test_an_output_that_went_away_does_not_end_the_sender(store, make_cell, jour
 
     journals.start(cell)
     journals.write(cell, type="metrics", step=1, metrics={"none": None})
-    sender = Sender(store, [cell_source(sweep, cell)], period=0.02, tell=gone)
+    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.02, tell=gone)
     wait_for(lambda: told)
     journals.finish(cell, miou=50.0)
     assert sender.close(timeout=60) == 0 and finished(store, [cell.fingerprint])
@@ -149,7 +149,7 @@ def test_an_experiment_deleted_in_mlflow_is_told_and_values_are_kept(store, make
     cell, sweep, said = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
     journals.start(cell)
     journals.train(cell, 1, 3)
-    sender = Sender(store, [cell_source(sweep, cell)], period=0.05, tell=said.append)
+    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, tell=said.append)
     wait_for(lambda: rows(store, "prec_recall", "pocket") and rows(store, "prec_recall", "pocket")[0].metrics)
     place = store.client.get_experiment_by_name("prec_recall").experiment_id
     store.client.delete_experiment(place)
@@ -165,7 +165,7 @@ def test_an_experiment_deleted_in_mlflow_is_told_and_values_are_kept(store, make
     said_last = capfd.readouterr()
     assert "Traceback" not in said_last.err and "did not note that the sweep is FINISHED" in said_last.err
     store.client.restore_experiment(place)
-    assert replay(store, cell_source(sweep, cell))[0] == "FINISHED"
+    assert replay(store, cell_run_spec(sweep, cell))[0] == "FINISHED"
     assert finished(store, [cell.fingerprint])[cell.fingerprint].metrics["miou"] == 50.0
 
 
@@ -173,7 +173,7 @@ def test_a_run_deleted_in_mlflow_is_made_anew_and_holds_all(store, make_cell, jo
     cell, sweep, said = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
     journals.start(cell)
     journals.train(cell, 1, 3)
-    sender = Sender(store, [cell_source(sweep, cell)], period=0.05, tell=said.append)
+    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, tell=said.append)
     wait_for(lambda: rows(store, "prec_recall", "pocket") and rows(store, "prec_recall", "pocket")[0].metrics)
     (first,) = rows(store, "prec_recall", "pocket")
     store.client.delete_run(first.run_id)
@@ -189,21 +189,21 @@ def test_a_finished_cell_that_mlflow_lost_is_missed_at_the_end(store, make_cell,
     cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
     journals.start(cell)
     journals.finish(cell, miou=50.0)
-    replay(store, cell_source(sweep, cell))
+    replay(store, cell_run_spec(sweep, cell))
     assert held(store, [cell])[cell.fingerprint].metrics == {"miou": 50.0}
     store.client.delete_run(held(store, [cell])[cell.fingerprint].run_id)
     with pytest.raises(
         UserError, match="does not hold 1 finished cell.* any more, such as precision=0.5 .*run this again"
     ):
         held(store, [cell])
-    replay(store, cell_source(sweep, cell))
+    replay(store, cell_run_spec(sweep, cell))
     assert held(store, [cell])[cell.fingerprint].metrics == {"miou": 50.0}
 
 
 def test_a_database_that_is_replaced_is_told(store, empty_database, make_cell, journals, capfd) -> None:
     cell, sweep, said = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
     journals.start(cell)
-    sender = Sender(store, [cell_source(sweep, cell)], period=0.05, tell=said.append)
+    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, tell=said.append)
     wait_for(lambda: rows(store, "prec_recall", "pocket"))
     store.database.unlink()
     shutil.copy(empty_database, store.database)
@@ -212,7 +212,7 @@ def test_a_database_that_is_replaced_is_told(store, empty_database, make_cell, j
     assert sender.close(timeout=1) > 0 and "removed or replaced" in sender.why
     assert "Traceback" not in capfd.readouterr().err
     with pytest.raises(UserError, match="removed or replaced"):
-        replay(store, cell_source(sweep, cell))
+        replay(store, cell_run_spec(sweep, cell))
 
 
 def test_a_store_that_turned_bad_ends_a_command_in_one_line(store) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from tadp_ray.errors import UserError
 from tadp_ray.tracking.query import finished
+from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
-from tadp_ray.tracking.source import cell_source
 from tadp_ray.tracking.store import open_store
 from tadp_ray.tracking.sweep_run import parent
 
@@ -176,7 +176,7 @@ def test_a_database_that_was_moved_away_is_filled_again_from_the_journals(store,
     cell = make_cell()
     journals.start(cell)
     journals.finish(cell, miou=50.0)
-    replay(store, cell_source(parent(store, "prec_recall", "pocket", "key"), cell))
+    replay(store, cell_run_spec(parent(store, "prec_recall", "pocket", "key"), cell))
     other = open_store(f"sqlite:///{store.database.with_name('other.db')}")
-    replay(other, cell_source(parent(other, "prec_recall", "pocket", "key"), cell))
+    replay(other, cell_run_spec(parent(other, "prec_recall", "pocket", "key"), cell))
     assert finished(other, [cell.fingerprint])[cell.fingerprint].metrics == {"miou": 50.0}

@@ -17,8 +17,14 @@ TINY: dict[str, Any] = {
     "data": {"kind": "scenes", "train": 10, "val": 5, "size": 32},
     "caption": {"source": "oracle"},
     "model": {"weights": "pocket", "head": {"channels": 16}},
-    "schedule": {"iterations": 6, "batch_size": 4, "learning_rate": 1e-3, "unet_scale": 1.0, "warmup_iterations": 2},
-    "evaluation": {"every": 3},
+    "schedule": {
+        "iterations": 6,
+        "batch_size": 4,
+        "learning_rate": 1e-3,
+        "backbone_lr_mult": 1.0,
+        "warmup_iterations": 2,
+    },
+    "evaluation": {"interval": 3},
 }
 
 

@@ -16,10 +16,10 @@ from tadp_ray.data import files
 from tadp_ray.errors import UserError
 from tadp_ray.training import run as run_module
 from tadp_ray.training.digests import check_contents, digests_of
-from tadp_ray.training.loop import Course, Training
+from tadp_ray.training.loop import Training, TrainState
 from tadp_ray.training.reporter import failure, final_metrics
 from tadp_ray.training.run import train_cell
-from tadp_ray.training.study import Study
+from tadp_ray.training.setup import TrainSetup
 
 CPU = torch.device("cpu")
 
@@ -59,16 +59,16 @@ def test_one_store_for_two_splits_that_call_images_alike_is_refused(
     photographs: Callable[[], Cell], tmp_path: Path
 ) -> None:
     recipe = photographs().recipe
-    Study(recipe, 0).check()
+    TrainSetup(recipe, 0).check()
     for folder in ("images", "masks"):
         shutil.copytree(tmp_path / folder, tmp_path / "other" / folder)
     other = recipe.data.val.model_copy(update={"images": "other/images/*.png", "masks": "other/masks/*.png"})
     apart = recipe.model_copy(update={"data": recipe.data.model_copy(update={"val": other})})
     with pytest.raises(UserError, match=r"has one entry 'a' for .*images/a.png and .*other/images/a.png.*target_store"):
-        Study(apart, 0).check()
+        TrainSetup(apart, 0).check()
     shutil.copy(tmp_path / "captions.jsonl", tmp_path / "of_other.jsonl")
     told = apart.caption.model_copy(update={"target_store": tmp_path / "of_other.jsonl"})
-    Study(apart.model_copy(update={"caption": told}), 0).check()
+    TrainSetup(apart.model_copy(update={"caption": told}), 0).check()
 
 
 def edit(path: Path) -> None:
@@ -94,9 +94,9 @@ def test_an_edit_while_it_trains_keeps_a_cell_from_finishing(
 ) -> None:
     cell = photographs()
 
-    def fit(training: Training) -> Course:
+    def fit(training: Training) -> TrainState:
         edit(tmp_path / "masks/b.png")
-        return Course(step=6, best_step=6)
+        return TrainState(step=6, best_step=6)
 
     monkeypatch.setattr(Training, "fit", fit)
     with pytest.raises(UserError, match="^train, val changed since this cell was planned"):

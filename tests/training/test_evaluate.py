@@ -55,7 +55,7 @@ def test_a_whole_image_is_padded_for_the_unet_and_cropped_afterwards() -> None:
 def test_a_mirrored_look_is_turned_back_and_shares_are_averaged() -> None:
     """Shares, not logits: a look that is sure counts no more than one that is not."""
     evaluation, size = EvaluationConfig(flip=True), (32, 64)
-    study = SimpleNamespace(
+    setup = SimpleNamespace(
         recipe=SimpleNamespace(evaluation=evaluation),
         task=task_of(RECIPE),
         evaluated_size=lambda index, factor=1.0: size,
@@ -67,7 +67,7 @@ def test_a_mirrored_look_is_turned_back_and_shares_are_averaged() -> None:
     assert [look.mirrored for look in looks] == [False, True]
     found = {key_of(0, looks[0], 0): straight, key_of(0, looks[1], 0): mirrored}
     expected = (straight.softmax(0) + mirrored.flip(-1).softmax(0)) / 2
-    torch.testing.assert_close(assembled(study, 0, looks, found), expected[None])
+    torch.testing.assert_close(assembled(setup, 0, looks, found), expected[None])
 
 
 def test_boxes_follow_width_and_height_apart() -> None:
@@ -78,10 +78,10 @@ def test_boxes_follow_width_and_height_apart() -> None:
 
 def test_labels_of_a_smaller_view_are_those_at_its_pixels_centres() -> None:
     mask = np.arange(36, dtype=np.uint8).reshape(6, 6)
-    study = SimpleNamespace(
+    setup = SimpleNamespace(
         val=[Sample("a", np.zeros((6, 6, 3), np.uint8), mask=mask)],
         task=task_of(RECIPE),
         scored_size=lambda index: (2, 3),
     )
     # Rows 1 and 4, columns 1, 3 and 5.
-    assert truth(study, 0).tolist() == [[[7, 9, 11], [25, 27, 29]]]
+    assert truth(setup, 0).tolist() == [[[7, 9, 11], [25, 27, 29]]]

@@ -1,4 +1,4 @@
-"""Learning rates follow the published schedule, and norms are not decayed."""
+"""Learning rates follow the published schedule, and norms are not weight_decay_rule."""
 
 import pytest
 from torch import nn
@@ -6,7 +6,7 @@ from torch import nn
 from tadp_ray.config.schema import ScheduleConfig
 from tadp_ray.training.optim import make_optimizer, rate_factor
 
-FAST_4K = ScheduleConfig(iterations=4000, learning_rate=1.6e-4, unet_scale=0.1, warmup_iterations=75, power=1.0)
+FAST_4K = ScheduleConfig(iterations=4000, learning_rate=1.6e-4, backbone_lr_mult=0.1, warmup_iterations=75, power=1.0)
 
 
 @pytest.mark.parametrize(
@@ -51,21 +51,27 @@ class Model(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("decayed", "expected"),
+    ("weight_decay_rule", "expected"),
     [
         (
             "all_but_norms",
-            {"unet": (3, 1.6e-5, 0.005), "unet, not decayed": (4, 1.6e-5, 0), "head": (2, 1.6e-4, 0.005)},
+            {"unet": (3, 1.6e-5, 0.005), "unet, not weight_decay_rule": (4, 1.6e-5, 0), "head": (2, 1.6e-4, 0.005)},
         ),
-        ("matrices", {"unet": (2, 1.6e-5, 0.005), "unet, not decayed": (5, 1.6e-5, 0), "head": (1, 1.6e-4, 0.005)}),
-        ("as_mmcv", {"unet": (5, 1.6e-5, 0.005), "unet, not decayed": (2, 1.6e-4, 0), "head": (4, 1.6e-4, 0.005)}),
+        (
+            "matrices",
+            {"unet": (2, 1.6e-5, 0.005), "unet, not weight_decay_rule": (5, 1.6e-5, 0), "head": (1, 1.6e-4, 0.005)},
+        ),
+        (
+            "as_mmcv",
+            {"unet": (5, 1.6e-5, 0.005), "unet, not weight_decay_rule": (2, 1.6e-4, 0), "head": (4, 1.6e-4, 0.005)},
+        ),
     ],
 )
-def test_groups(decayed: str, expected: dict[str, tuple[int, float, float]]) -> None:
+def test_groups(weight_decay_rule: str, expected: dict[str, tuple[int, float, float]]) -> None:
     """A frozen parameter is in none; mmcv's names exempt the norms of attention blocks alone, at the head's rate."""
     model = Model()
     model.unet["resnets"][0].bias.requires_grad_(False)
-    optimizer, _ = make_optimizer(model, FAST_4K.model_copy(update={"decayed": decayed}))
+    optimizer, _ = make_optimizer(model, FAST_4K.model_copy(update={"weight_decay_rule": weight_decay_rule}))
     found = {g["name"]: (len(g["params"]), g["initial_lr"], g["weight_decay"]) for g in optimizer.param_groups}
     assert {name: found[name] for name in expected} == {
         name: pytest.approx(values) for name, values in expected.items()

@@ -20,7 +20,7 @@ from tadp_ray.metrics.per_image import PER_IMAGE, read_per_image
 from tadp_ray.scoring import score_depth, score_detection, score_segmentation
 from tadp_ray.tasks import Task
 from tadp_ray.training import run as run_module
-from tadp_ray.training import study
+from tadp_ray.training import setup
 from tadp_ray.training.checkpoint import read_tensors, write_tensors
 from tadp_ray.training.loop import BEST, Training
 from tadp_ray.training.predict import predict_cell
@@ -137,7 +137,7 @@ def test_a_finished_cell_leaves_what_each_image_adds_to_its_score_and_predicts_t
 def test_seed_and_words_change_the_result(tiny_cell, trained, monkeypatch: pytest.MonkeyPatch) -> None:
     first = numbers(trained()[1])
     # The cells of a process share its frozen weights.
-    monkeypatch.setattr(study, "load_diffusion", lambda *_: pytest.fail("weights were read again"))
+    monkeypatch.setattr(setup, "load_diffusion", lambda *_: pytest.fail("weights were read again"))
     assert numbers(train_cell(tiny_cell("b"), CPU)) == first
     assert numbers(train_cell(tiny_cell("c", seed=1), CPU)) != first
     assert numbers(train_cell(tiny_cell("d", caption={"source": "null"}), CPU)) != first
@@ -176,7 +176,7 @@ def test_two_processes_train_what_one_does(tiny_cell, stop_after, tmp_path: Path
 
     An interrupted cell may go on with more processes, or with fewer: the global batch stays.
     """
-    accumulating, two = {"schedule": {"micro_batch": 2}}, {"workers": 2}
+    accumulating, two = {"schedule": {"micro_batch": 2}}, {"num_train_workers": 2}
     alone, together = tiny_cell("alone", **accumulating), tiny_cell("together", **accumulating, compute=two)
     assert alone.fingerprint == together.fingerprint
     expected = train_cell(alone, CPU)
@@ -213,7 +213,7 @@ def test_two_processes_train_what_one_does(tiny_cell, stop_after, tmp_path: Path
 
 
 def test_recomputed_activations_change_no_number(tiny_cell, trained) -> None:
-    (plain, expected), thrifty = trained(), tiny_cell("thrifty", compute={"recompute": True})
+    (plain, expected), thrifty = trained(), tiny_cell("thrifty", compute={"gradient_checkpointing": True})
     assert plain.fingerprint == thrifty.fingerprint
     assert numbers(expected) == numbers(train_cell(thrifty, CPU))
 
@@ -230,7 +230,7 @@ DEPTH = {
     "task": "depth",
     "model": {
         "weights": "pocket",
-        "maps": "none",
+        "attention_maps": "none",
         "head": {"kind": "vpd_depth", "fused": 32, "channels": 16, "max_depth": 80},
     },
 }
@@ -245,13 +245,19 @@ BOXES = {
 PASCAL = {
     "augment": {"scale": [0.5, 2.0], "crop": 32, "stretch": 32, "colour": "hsv"},
     "model": {"weights": "pocket", "head": {"kind": "smp_fpn", "pyramid": 32, "channels": 64}},
-    "evaluation": {"every": 3, "score_at": "view", "multi_scale": [1.0, 2.0]},
-    "data": {"also": ["night"]},
+    "evaluation": {"interval": 3, "score_at": "view", "multi_scale": [1.0, 2.0]},
+    "data": {"extra_styles": ["night"]},
 }
 SEVERAL = {
-    "model": {"weights": "pocket", "latent": "vpd", "adapter": True, "pixels": "imagenet", "head": {"channels": 16}},
+    "model": {
+        "weights": "pocket",
+        "latent": "vpd",
+        "adapter": True,
+        "pixel_normalization": "imagenet",
+        "head": {"channels": 16},
+    },
     "caption": {"source": "class_names", "encoding": "class_embeddings", "templates": "single"},
-    "evaluation": {"every": 3, "mode": "slide", "crop": 32, "stride": 16, "scales": [1.0, 1.5], "flip": True},
+    "evaluation": {"interval": 3, "mode": "slide", "crop": 32, "stride": 16, "scales": [1.0, 1.5], "flip": True},
 }
 
 
@@ -364,10 +370,10 @@ def test_weights_that_are_no_numbers_are_never_kept(tiny_cell, monkeypatch: pyte
     monkeypatch.setattr(Training, "_train_step", poisoned)
     for changes, said in (
         (
-            {"evaluation": {"every": 3}},
+            {"evaluation": {"interval": 3}},
             r"step 3: the loss is .*, and weights are no longer finite \(\S+\); lower schedule.learning_rate=0.001",
         ),
-        ({"evaluation": {"every": 6}}, "step 6: the loss is nan; lower schedule.learning_rate=0.001"),
+        ({"evaluation": {"interval": 6}}, "step 6: the loss is nan; lower schedule.learning_rate=0.001"),
     ):
         cell = tiny_cell(str(changes), **changes, compute={"checkpoint_every": 1})
         for _ in range(2):
@@ -390,7 +396,7 @@ def test_moments_that_are_no_numbers_are_named(tiny_cell, monkeypatch: pytest.Mo
         return loss
 
     monkeypatch.setattr(Training, "_train_step", poisoned)
-    cell = tiny_cell(evaluation={"every": 6}, compute={"checkpoint_every": 1})
+    cell = tiny_cell(evaluation={"interval": 6}, compute={"checkpoint_every": 1})
     said = r"step 6: the loss is \d\S+, and moments are no longer finite \(optimizer.0.exp_avg\); lower schedule"
     with pytest.raises(UserError, match=said):
         train_cell(cell, CPU)
@@ -441,7 +447,9 @@ def test_the_best_weights_are_kept_beside_the_last(tiny_cell, monkeypatch: pytes
 
 
 def test_a_diverging_cell_says_so(tiny_cell) -> None:
-    cell = tiny_cell(schedule={"learning_rate": 1.0, "unet_scale": 10.0, "iterations": 20, "warmup_iterations": 0})
+    cell = tiny_cell(
+        schedule={"learning_rate": 1.0, "backbone_lr_mult": 10.0, "iterations": 20, "warmup_iterations": 0}
+    )
     with pytest.raises(UserError, match=r"the loss is .*; lower schedule.learning_rate=1.0"):
         train_cell(cell, CPU)
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from tadp_ray.errors import UserError
 from tadp_ray.tracking.dashboard import dashboard, serve
+from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import Sender
-from tadp_ray.tracking.source import cell_source
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import attach, end_parent, parent
 
@@ -31,7 +31,7 @@ def sweep(store, make_cell, journals, tmp_path: Path) -> str:
         Image.new("RGB", (320, 200), "teal").save(cell.folder / "predictions.png")
     journals.start(cells[2])
     journals.write(cells[2], type="failed", error="ValueError: the data set is empty")
-    assert Sender(store, [cell_source(run, cell) for cell in cells], period=0.1).close(timeout=300) == 0
+    assert Sender(store, [cell_run_spec(run, cell) for cell in cells], period=0.1).close(timeout=300) == 0
     (tmp_path / "table.md").write_text("| ours |")
     attach(store, run, [tmp_path / "table.md"])
     end_parent(store, run, "FINISHED")

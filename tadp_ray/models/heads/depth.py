@@ -71,7 +71,7 @@ class DepthHead(nn.Module):
     def forward(self, features: Sequence[Tensor], keep: None = None) -> Tensor:
         """Metres (B, 1, 8h, 8w) between 0 and the largest depth, of features whose largest level is (B, C, h, w).
 
-        `keep` is there because every dense head is called with it; this head has no dropout.
+        `save` is there because every dense head is called with it; this head has no dropout.
         """
         largest, second, third, smallest = features
         reduced = [reduce(level) for reduce, level in zip(self.reduce, (largest, second), strict=True)]

@@ -43,7 +43,7 @@ class Detections(TypedDict):
     """float32 (N,) between 0 and 1."""
 
 
-class GivenChanceSampler(BalancedPositiveNegativeSampler):
+class SeededSampler(BalancedPositiveNegativeSampler):
     """torchvision's sampler, with each image's chance given from outside, on the CPU.
 
     What is drawn for an image so depends neither on the device nor on which images share its process.
@@ -97,7 +97,7 @@ class DetectionHead(nn.Module):
         self.rpn, self.roi_heads = library.rpn, library.roi_heads
         for part in (self.rpn, self.roi_heads):
             default = part.fg_bg_sampler
-            part.fg_bg_sampler = GivenChanceSampler(default.batch_size_per_image, default.positive_fraction)
+            part.fg_bg_sampler = SeededSampler(default.batch_size_per_image, default.positive_fraction)
 
     def forward(
         self, features: Sequence[Tensor], image_size: tuple[int, int], targets: Sequence[Objects] | None = None

@@ -56,6 +56,6 @@ class SegmentationHead(nn.Module):
         self.classifier.init_weights()
 
     def forward(self, features: Sequence[Tensor], keep: Tensor | None = None) -> Tensor:
-        """Logits (B, classes, h, w); `keep` (B, channels) multiplies the last feature map (dropout)."""
+        """Logits (B, classes, h, w); `save` (B, channels) multiplies the last feature map (dropout)."""
         self.classifier.keep = keep
         return self.classifier(self.neck(features))

@@ -26,6 +26,6 @@ class SmpFPNHead(nn.Module):
         self.classifier = nn.Conv2d(config.channels, classes, kernel_size=1)
 
     def forward(self, features: Sequence[Tensor], keep: Tensor | None = None) -> Tensor:
-        """Logits (B, classes, h, w); `keep` (B, channels) multiplies the last feature map (dropout)."""
+        """Logits (B, classes, h, w); `save` (B, channels) multiplies the last feature map (dropout)."""
         merged = self.decoder(features)
         return self.classifier(merged if keep is None else merged * keep[:, :, None, None])

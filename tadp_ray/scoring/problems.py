@@ -8,7 +8,7 @@ SHOWN = 20
 """Problems that one message lists."""
 
 
-def refuse(problems: Sequence[str]) -> None:
+def raise_problems(problems: Sequence[str]) -> None:
     """Stop if there are problems.
 
     Raises:

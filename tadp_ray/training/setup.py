@@ -25,11 +25,11 @@ from tadp_ray.data.sample import Dataset
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import smallest_view, to_tensor
 from tadp_ray.errors import UserError
-from tadp_ray.models.conditioning import count_tokens, encoder_of
+from tadp_ray.models.conditioning import count_tokens, make_text_encoder
 from tadp_ray.models.diffusion import Diffusion, frozen, load_diffusion
 from tadp_ray.models.tokens import add_token, read_learned
 from tadp_ray.tasks import Task, task_of
-from tadp_ray.training.contexts import Contexts
+from tadp_ray.training.context_cache import ContextCache
 
 
 def open_diffusion(weights: str, embeddings: Path | None = None, forgets: int | None = None) -> Diffusion:
@@ -39,7 +39,7 @@ def open_diffusion(weights: str, embeddings: Path | None = None, forgets: int | 
     (`model.unet_init: random`).
     """
     diffusion = load_diffusion(weights)
-    diffusion = diffusion if forgets is None else diffusion.forgetful(forgets)
+    diffusion = diffusion if forgets is None else diffusion.reinitialized(forgets)
     if embeddings is not None:
         learned = read_learned(embeddings)
         add_token(diffusion.tokenizer, diffusion.text_encoder, learned, f"model.embeddings={str(embeddings)!r}")
@@ -56,14 +56,14 @@ def frozen_diffusion(weights: str, embeddings: Path | None, forgets: int | None)
 @lru_cache(maxsize=8)
 def contexts_of(
     weights: str, embeddings: Path | None, forgets: int | None, caption: CaptionConfig, classes: tuple[str, ...]
-) -> Contexts:
+) -> ContextCache:
     """The contexts that have been encoded so far, by prompt, once per process."""
     diffusion = frozen_diffusion(weights, embeddings, forgets)
-    return Contexts(encoder_of(diffusion.tokenizer, diffusion.text_encoder, caption, classes))
+    return ContextCache(make_text_encoder(diffusion.tokenizer, diffusion.text_encoder, caption, classes))
 
 
 @dataclass(frozen=True)
-class Study:
+class TrainSetup:
     """A cell's recipe with its data, prompts and frozen model at hand."""
 
     recipe: Recipe
@@ -120,17 +120,17 @@ class Study:
             caption = caption.model_copy(update={"store": caption.target_store})
         return prompts_of(caption, self.val, self.seed, *self._origin[:2])
 
-    def besides(self) -> dict[str, "Study"]:
+    def extra_evaluations(self) -> dict[str, "TrainSetup"]:
         """What else the trained model is scored on, by name: other styles of the same scenes, several sizes of an image."""
         data, evaluation = self.recipe.data, self.recipe.evaluation
         changes = {
-            style: {"data": data.model_copy(update={"style": style, "target": None})}
-            for style in getattr(data, "also", ())
+            style: {"data": data.model_copy(update={"style": style, "target_domain": None})}
+            for style in getattr(data, "extra_styles", ())
         }
         if evaluation.multi_scale:
             sizes = {"scales": evaluation.multi_scale, "flip": True, "multi_scale": ()}
             changes["multi_scale"] = {"evaluation": evaluation.model_copy(update=sizes)}
-        return {name: Study(self.recipe.model_copy(update=change), self.seed) for name, change in changes.items()}
+        return {name: TrainSetup(self.recipe.model_copy(update=change), self.seed) for name, change in changes.items()}
 
     @cached_property
     def encoding(self) -> CaptionConfig:
@@ -139,11 +139,11 @@ class Study:
         return CaptionConfig(source="class_names", **kept)
 
     @cached_property
-    def contexts(self) -> Contexts:
+    def contexts(self) -> ContextCache:
         """Contexts by prompt, shared by the studies of this process."""
         return contexts_of(*self._origin, self.encoding, self.classes)
 
-    def keep_contexts(self, digests: Mapping[str, str], device: torch.device) -> None:
+    def warm_contexts(self, digests: Mapping[str, str], device: torch.device) -> None:
         """Encode every prompt that no cell has encoded before, and have the contexts of all read from disk."""
         key = sha256_of(
             [
@@ -156,7 +156,7 @@ class Study:
         )
         folder = self.recipe.compute.folder / "contexts" / key[:16]
         prompts = (prompt for made in (self.train_prompts, self.val_prompts) for prompt in made.by_id.values())
-        self.contexts.keep(folder, key, prompts)
+        self.contexts.warm(folder, key, prompts)
 
     @cached_property
     def tokens(self) -> int:
@@ -191,7 +191,7 @@ class Study:
         size = self.evaluated_size(index, factor)
         if image.shape[:2] != size:
             image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
-        return to_tensor(image, self.recipe.model.pixels)
+        return to_tensor(image, self.recipe.model.pixel_normalization)
 
     def check(self) -> None:
         """Refuse what training would stumble over later.
@@ -258,14 +258,15 @@ class Study:
                 )
         if unfit := self.unfit_sizes():
             raise UserError(
-                "model.maps=cross+self: self-attention maps have a channel for every pixel, so what is evaluated must "
-                f"have the size of a training view, {self.view}, not {min(unfit)}; slide windows of that size, or stretch"
+                "model.attention_maps=cross+self: self-attention maps have a channel for every pixel, so what is evaluated must "
+                f"have the size of a training view, {self.view}, not {min(unfit)}; slide "
+                "windows of that size, or stretch"
             )
 
     def unfit_sizes(self) -> set[tuple[int, int]]:
         """Sizes (height, width) of evaluation views, if the model takes that of a training view alone and some differ."""
         evaluation = self.recipe.evaluation
-        if self.recipe.model.maps != "cross+self":
+        if self.recipe.model.attention_maps != "cross+self":
             return set()
         looks = [(i, factor) for i in range(len(self.val)) for factor in evaluation.scales]
         slides = evaluation.mode == "slide"
@@ -286,7 +287,7 @@ def prompts_of(caption: CaptionConfig, dataset: Dataset, seed: int, weights: str
             counts[text] = count_tokens(diffusion.tokenizer, text)
         return counts[text]
 
-    return make_prompts(caption, present, dataset.classes, seed, tokens, budget, teller(caption, dataset, seed))
+    return make_prompts(caption, present, dataset.classes, seed, tokens, budget, caption_fn(caption, dataset, seed))
 
 
 def threads_of(recipe: Recipe, device: torch.device) -> list[int]:
@@ -295,12 +296,12 @@ def threads_of(recipe: Recipe, device: torch.device) -> list[int]:
 
 
 def forget() -> None:
-    """Give back the models, prompts and contexts that this process keeps; a later study loads them anew."""
+    """Give back the models, prompts and contexts that this process keeps; a later setup loads them anew."""
     for kept in (frozen_diffusion, contexts_of, prompts_of):
         kept.cache_clear()
 
 
-def teller(caption: CaptionConfig, dataset: Dataset, seed: int) -> Callable[[str, Sequence[str]], str]:
+def caption_fn(caption: CaptionConfig, dataset: Dataset, seed: int) -> Callable[[str, Sequence[str]], str]:
     """The sentence in which a template captioner says names of an image; only scenes know more than names."""
     if not isinstance(dataset, Scenes):
         return plain_sentence

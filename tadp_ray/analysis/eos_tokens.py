@@ -12,13 +12,13 @@ from torch import Tensor
 from tadp_ray.analysis.attention import average, image_latents, read_layers
 from tadp_ray.analysis.finding import SEEDS, Claim, Outcome, Trained, standard_error
 from tadp_ray.analysis.sheets import highest, overlay, show_scale, tallest
-from tadp_ray.analysis.shown import Thing, seen, shown
+from tadp_ray.analysis.shown import ShownObject, seen, shown
 from tadp_ray.captions.prompts import NAME_END, foreground
 from tadp_ray.config.analysis import EndMarks
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Recipe
 from tadp_ray.metrics.localisation import diffuseness, localisation
-from tadp_ray.models.conditioning import encoder_of
+from tadp_ray.models.conditioning import make_text_encoder
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.models.text import check_length, word_places
 from tadp_ray.pictures.files import write_both
@@ -91,7 +91,7 @@ def class_maps(
     classes: Sequence[str],
     said: Sequence[str],
     image: np.ndarray,
-    things: Sequence[Thing],
+    things: Sequence[ShownObject],
     timestep: int,
     contexts: dict[str, Tensor],
 ) -> dict[str, np.ndarray]:
@@ -108,7 +108,7 @@ def class_maps(
     else:
         places = {name: [list(said).index(name)] for name in names}
     if prompt not in contexts:
-        contexts[prompt] = encoder_of(tokenizer, diffusion.text_encoder, caption, classes)(prompt)
+        contexts[prompt] = make_text_encoder(tokenizer, diffusion.text_encoder, caption, classes)(prompt)
     layers = read_layers(diffusion.unet, image_latents(diffusion, [image]), contexts[prompt][None], timestep)
     wanted = sorted({place for own in places.values() for place in own})
     maps = average({name: values[:, :, wanted] for name, values in layers.items()}, image.shape[:2])[0].cpu().numpy()

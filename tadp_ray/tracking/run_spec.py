@@ -10,7 +10,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.files import write_json
 
 RUN = "run.json"
-"""File beside a journal that holds its `Source`."""
+"""File beside a journal that holds its `RunSpec`."""
 SWEEP_LOCK = "sweep.lock"
 """What a sweep holds while it uses a storage folder."""
 PARENT = "mlflow.parentRunId"
@@ -20,7 +20,7 @@ TAG_LENGTH = 5000
 
 
 @dataclass(frozen=True)
-class Source:
+class RunSpec:
     """A journal, and what MLflow is told beside its numbers."""
 
     folder: Path
@@ -35,22 +35,22 @@ class Source:
     card: Mapping[str, Any]
     """Everything that the journal's numbers come from, kept as a file of the run."""
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Write this beside the journal, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / RUN, {key: value for key, value in asdict(self).items() if key != "folder"})
 
     @classmethod
-    def kept(cls, folder: Path) -> "Source | None":
-        """What `keep` wrote beside a journal, None if nobody has begun to send it."""
+    def load(cls, folder: Path) -> "RunSpec | None":
+        """What `save` wrote beside a journal, None if nobody has begun to send it."""
         path = folder / RUN
         return cls(folder=folder, **json.loads(path.read_text())) if path.is_file() else None
 
 
-def cell_source(parent: str, cell: Cell) -> Source:
+def cell_run_spec(parent: str, cell: Cell) -> RunSpec:
     """A cell's journal, whose run is a child of the sweep's run."""
     axes = json.dumps(cell.axes)
-    return Source(
+    return RunSpec(
         folder=cell.folder,
         fingerprint=cell.fingerprint,
         experiment=cell.experiment,

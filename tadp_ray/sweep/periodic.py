@@ -9,7 +9,9 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def every(seconds: float, act: Callable[[], None], excused: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def run_periodically(
+    seconds: float, act: Callable[[], None], excused: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
     """Call `act` in a thread of its own, each time so many seconds after the last; an excused error waits for the next time."""
     done = threading.Event()
 

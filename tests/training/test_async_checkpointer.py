@@ -8,11 +8,11 @@ import torch
 
 from tadp_ray.errors import UserError
 from tadp_ray.training import checkpoint
+from tadp_ray.training.async_checkpointer import AsyncCheckpointer
 from tadp_ray.training.checkpoint import read_tensors
-from tadp_ray.training.reporter import CHECKPOINT, Journal, before, read_journal
+from tadp_ray.training.reporter import CHECKPOINT, Journal, previous_checkpoint, read_journal
 from tadp_ray.training.run import build_model, train_cell
-from tadp_ray.training.saver import Saver
-from tadp_ray.training.study import Study
+from tadp_ray.training.setup import TrainSetup
 
 CPU = torch.device("cpu")
 
@@ -31,22 +31,22 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, model, o
     """The file holds the weights of its own step, the next one waits for it, and the journal tells when it is there."""
     release, write = threading.Event(), checkpoint.write_tensors
     monkeypatch.setattr(checkpoint, "write_tensors", lambda *args: release.wait(30) and write(*args))
-    with Journal(tmp_path, "f") as journal, Saver(tmp_path / CHECKPOINT, journal) as saver:
+    with Journal(tmp_path, "f") as journal, AsyncCheckpointer(tmp_path / CHECKPOINT, journal) as checkpointer:
         first = model.weight.detach().clone()
-        saver.save(model, optimizer, {"step": 1})
-        saver.tell()
+        checkpointer.save(model, optimizer, {"step": 1})
+        checkpointer.poll()
         assert not any("checkpoint" in record for record in read_journal(tmp_path))
         with torch.no_grad():
             model.weight.add_(1)
         release.set()
-        saver.save(model, optimizer, {"step": 2})
+        checkpointer.save(model, optimizer, {"step": 2})
     with Journal(tmp_path, "f") as journal, pytest.raises(KeyboardInterrupt):
-        with Saver(tmp_path / "stopped.safetensors", journal) as saver:
-            saver.save(model, optimizer, {"step": 3})
+        with AsyncCheckpointer(tmp_path / "stopped.safetensors", journal) as checkpointer:
+            checkpointer.save(model, optimizer, {"step": 3})
             raise KeyboardInterrupt
     assert [record["step"] for record in read_journal(tmp_path) if "checkpoint" in record] == [1, 2, 3]
     newest = tmp_path / CHECKPOINT
-    for path, step, weight in ((before(newest), 1, first), (newest, 2, first + 1)):
+    for path, step, weight in ((previous_checkpoint(newest), 1, first), (newest, 2, first + 1)):
         tensors, facts = read_tensors(path)
         assert facts["step"] == step and torch.equal(tensors["model.weight"], weight)
 
@@ -62,21 +62,21 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path: Path, m
     with Journal(tmp_path, "f") as journal:
         for times in (1, 2):
             with pytest.raises(UserError, match="checkpoint.safetensors: cannot be written.*No space left.*make room"):
-                with Saver(tmp_path / CHECKPOINT, journal) as saver:
+                with AsyncCheckpointer(tmp_path / CHECKPOINT, journal) as checkpointer:
                     for _ in range(times):
-                        saver.save(model, optimizer, {"step": 1})
-        with pytest.raises(KeyboardInterrupt), Saver(tmp_path / CHECKPOINT, journal) as saver:
-            saver.save(model, optimizer, {"step": 1})
+                        checkpointer.save(model, optimizer, {"step": 1})
+        with pytest.raises(KeyboardInterrupt), AsyncCheckpointer(tmp_path / CHECKPOINT, journal) as checkpointer:
+            checkpointer.save(model, optimizer, {"step": 1})
             raise KeyboardInterrupt
     assert sorted(path.name for path in tmp_path.iterdir()) == ["journal.jsonl", "lock"]
 
 
 def test_what_is_no_number_is_not_written(tmp_path: Path, model, optimizer) -> None:
-    with Journal(tmp_path, "f") as journal, Saver(tmp_path / CHECKPOINT, journal) as saver:
-        assert saver.save(model, optimizer, {"step": 1})
+    with Journal(tmp_path, "f") as journal, AsyncCheckpointer(tmp_path / CHECKPOINT, journal) as checkpointer:
+        assert checkpointer.save(model, optimizer, {"step": 1})
         with torch.no_grad():
             model.bias[1] = float("inf")
-        assert not saver.save(model, optimizer, {"step": 2})
+        assert not checkpointer.save(model, optimizer, {"step": 2})
         assert checkpoint.read_tensors(tmp_path / CHECKPOINT)[1] == {"step": 1}
     assert [record["step"] for record in read_journal(tmp_path) if "checkpoint" in record] == [1]
 
@@ -95,7 +95,7 @@ def test_a_checkpoint_is_due_after_steps_or_minutes(tiny_cell) -> None:
 def test_a_checkpoint_holds_what_is_trained_and_nothing_frozen(tiny_cell) -> None:
     """VAE and text encoder are known by the digest of their files, which is part of the fingerprint."""
     cell = tiny_cell(model={"adapter": True})
-    model = build_model(Study(cell.recipe, cell.seed), CPU)
+    model = build_model(TrainSetup(cell.recipe, cell.seed), CPU)
     trained = {f"model.{name}" for name, parameter in model.named_parameters() if parameter.requires_grad}
     running = {f"model.{name}" for name, _ in model.named_buffers()}
     kept = checkpoint.snapshot(model, torch.optim.AdamW(model.parameters()))

@@ -17,20 +17,20 @@ from tadp_ray.models.denoising import denoising_errors
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.models.tensors import not_finite
 from tadp_ray.personalization.images import Latents, Look
-from tadp_ray.personalization.job import Job
+from tadp_ray.personalization.job import PersonalizationJob
 from tadp_ray.training import checkpoint
-from tadp_ray.training.chance import generator
+from tadp_ray.training.async_checkpointer import AsyncCheckpointer
 from tadp_ray.training.reporter import CHECKPOINT, Reporter
-from tadp_ray.training.saver import Saver
+from tadp_ray.training.rng import generator
 
 LOG_EVERY = 10
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Finetuner:
     """One personalization at work."""
 
-    job: Job
+    job: PersonalizationJob
     diffusion: Diffusion
     noising: DDPMScheduler
     """Adds noise as the model's scheduler does, and knows what the model predicts."""
@@ -51,11 +51,11 @@ class Lesson:
             latents: of the images to draw from.
             context_of: contexts (B, L, D) of images by index.
         """
-        chance = generator(self.job.seed, 10 + kind, number)
-        chosen = torch.randint(len(latents), (count,), generator=chance)
-        mirrored = (torch.rand(count, generator=chance) < self.job.plan.flip).long()
-        times = torch.randint(self.noising.config.num_train_timesteps, (count,), generator=chance)
-        first, second = torch.randn((2, count, *latents.mean.shape[2:]), generator=chance)
+        rng = generator(self.job.seed, 10 + kind, number)
+        chosen = torch.randint(len(latents), (count,), generator=rng)
+        mirrored = (torch.rand(count, generator=rng) < self.job.plan.flip).long()
+        times = torch.randint(self.noising.config.num_train_timesteps, (count,), generator=rng)
+        first, second = torch.randn((2, count, *latents.mean.shape[2:]), generator=rng)
         clean = latents.mean[mirrored, chosen] + latents.std[mirrored, chosen] * first
         clean, noise, times = (tensor.to(self.device) for tensor in (clean, second, times))
         context = context_of(chosen.tolist())
@@ -75,8 +75,8 @@ class Lesson:
         )
         rates = LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(schedule.warmup_iterations, 1)))
         step = self._resume(trained, optimizer, rates)
-        with Saver(self.job.folder / CHECKPOINT, self.reporter) as saver:
-            return self._steps(step, trained, optimizer, rates, loss_at, saver)
+        with AsyncCheckpointer(self.job.folder / CHECKPOINT, self.reporter) as checkpointer:
+            return self._steps(step, trained, optimizer, rates, loss_at, checkpointer)
 
     def _steps(
         self,
@@ -85,7 +85,7 @@ class Lesson:
         optimizer: torch.optim.Optimizer,
         rates: LambdaLR,
         loss_at: Callable[[int, int], Tensor],
-        saver: Saver,
+        checkpointer: AsyncCheckpointer,
     ) -> float:
         """The steps that are left."""
         schedule, every = self.job.plan.schedule, self.job.plan.compute.checkpoint_every
@@ -114,9 +114,9 @@ class Lesson:
                 per_step = (time.monotonic() - clock) / (step - clock_step)
                 self.reporter.report(step, {"loss": loss, "seconds_per_step": per_step})
                 clock, clock_step = time.monotonic(), step
-            saver.tell()
+            checkpointer.poll()
             if step % every == 0 and step < schedule.iterations:
-                if not saver.save(trained, optimizer, {"fingerprint": self.job.fingerprint, "step": step}):
+                if not checkpointer.save(trained, optimizer, {"fingerprint": self.job.fingerprint, "step": step}):
                     raise self._diverged(step, "what is learned is no longer finite")
         if not_finite(trained.state_dict()):
             raise self._diverged(step, "what is learned is no longer finite")
@@ -132,5 +132,5 @@ class Lesson:
 
     def said(self, prompts: Sequence[str], number: int, indices: Sequence[int]) -> list[str]:
         """What is said of each of some images in a forward pass: a prompt drawn by chance, which may take up its caption."""
-        chance = random.Random(f"{self.job.seed}/prompts/{number}")
-        return [chance.choice(prompts).replace(CAPTION, self.look.captions[index]) for index in indices]
+        rng = random.Random(f"{self.job.seed}/prompts/{number}")
+        return [rng.choice(prompts).replace(CAPTION, self.look.captions[index]) for index in indices]

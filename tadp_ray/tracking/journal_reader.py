@@ -6,7 +6,7 @@ from typing import Any
 from tadp_ray.training.reporter import records_of
 
 
-class Tail:
+class JournalReader:
     """The records of a training that were added to a journal since the last look.
 
     Those that another training has written, in a folder that was copied by hand, are none of it. A line without its end is

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tadp_ray.training import contexts
-from tadp_ray.training.contexts import Contexts, key_of
+from tadp_ray.training import context_cache
+from tadp_ray.training.context_cache import ContextCache, key_of
 
 
 class Encoder:
@@ -24,19 +24,19 @@ class Encoder:
 
 
 def test_a_later_sweep_encodes_only_new_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contexts, "PER_FILE", 2)
+    monkeypatch.setattr(context_cache, "PER_FILE", 2)
     first, second = Encoder(), Encoder()
-    one = Contexts(first)
+    one = ContextCache(first)
     before = one(["ox", "", "ox"])
-    one.keep(tmp_path, "key", ["ox", "", "cat", "ox", "dog"])
+    one.warm(tmp_path, "key", ["ox", "", "cat", "ox", "dog"])
     assert torch.equal(one(["ox", "", "ox"]), before) and not before.requires_grad
 
-    two = Contexts(second)
-    two.keep(tmp_path, "key", ["cat", "cow"])
+    two = ContextCache(second)
+    two.warm(tmp_path, "key", ["cat", "cow"])
     assert second.asked == ["cow"]
-    assert torch.equal(two(["cat", "cow", "ox"]), Contexts(Encoder())(["cat", "cow", "ox"]))
+    assert torch.equal(two(["cat", "cow", "ox"]), ContextCache(Encoder())(["cat", "cow", "ox"]))
     asked = list(first.asked)
-    one.keep(tmp_path, "key", ["cow"])
+    one.warm(tmp_path, "key", ["cow"])
     assert first.asked == asked and torch.equal(one(["cow"]), two(["cow"]))
 
 
@@ -51,7 +51,7 @@ def flip(path: Path, place: int) -> None:
 def test_a_file_that_is_not_whole_or_not_ours_is_told_and_made_afresh(tmp_path: Path, damage: str, capsys) -> None:
     """A flipped bit of a number is the worst: every later cell would be scored by it."""
     key = "another" if damage == "another key" else "key"
-    Contexts(Encoder()).keep(tmp_path, key, ["ox"])
+    ContextCache(Encoder()).warm(tmp_path, key, ["ox"])
     (file,) = tmp_path.glob("*.safetensors")
     match damage:
         case "bit of a number":
@@ -65,10 +65,10 @@ def test_a_file_that_is_not_whole_or_not_ours_is_told_and_made_afresh(tmp_path: 
         case "no checksum":
             save_file({key_of("ox"): torch.full((2, 3), 7.0)}, file)
     again = Encoder()
-    contexts = Contexts(again)
-    contexts.keep(tmp_path, "key", ["ox"])
+    contexts = ContextCache(again)
+    contexts.warm(tmp_path, "key", ["ox"])
     assert again.asked == ["ox"] and torch.equal(contexts(["ox"]), torch.full((1, 2, 3), 231.0))
     said = capsys.readouterr().err
     assert said.startswith(f"{file}: ") and said.endswith("; made afresh\n") and said.count("\n") == 1
-    Contexts(again).keep(tmp_path, "key", ["ox"])
+    ContextCache(again).warm(tmp_path, "key", ["ox"])
     assert again.asked == ["ox"] and not capsys.readouterr().err

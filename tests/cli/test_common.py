@@ -11,20 +11,20 @@ import pytest
 from rich.table import Table
 from typer.testing import CliRunner
 
+from tadp_ray.cli.common import Commands, console, say
 from tadp_ray.cli.streams import Lasting
-from tadp_ray.cli.words import Commands, console, say
 from tadp_ray.logs import is_asked_for
 from tadp_ray.network import spare_proxy
 
 SCRIPT = """\
 import os, signal, sys
-from tadp_ray.cli.words import Commands, say, told
+from tadp_ray.cli.common import Commands, say, exit_on_user_error
 from tadp_ray.errors import UserError
 app = Commands(pretty_exceptions_enable=False, rich_markup_mode=None)
 
 @app.command()
 def act(what: str) -> None:
-    with told():
+    with exit_on_user_error():
         {body}
 
 app()
@@ -62,7 +62,7 @@ def test_the_environment_asks_for_the_log_in_the_same_words_everywhere(
 ) -> None:
     monkeypatch.setenv("TADP_RAY_DEBUG", value)
     assert is_asked_for() == on
-    body = "from tadp_ray.cli import words\nraise SystemExit(7 if words.debugging else 8)"
+    body = "from tadp_ray.cli import common\nraise SystemExit(7 if common.debugging else 8)"
     assert script(body).returncode == (7 if on else 8)
 
 

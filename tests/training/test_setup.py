@@ -9,22 +9,22 @@ import torch
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.models.tokens import LearnedToken, write_learned
-from tadp_ray.training.study import Study
+from tadp_ray.training.setup import TrainSetup
 
 NIGHT = ["a dark <night> photo of a {caption}"]
 
 
-def study(make: Callable[..., Cell], caption: dict, **model: object) -> Study:
-    """A tiny cell's study with this caption."""
-    return Study(make(caption=caption, model=model).recipe, 0)
+def setup(make: Callable[..., Cell], caption: dict, **model: object) -> TrainSetup:
+    """A tiny cell's setup with this caption."""
+    return TrainSetup(make(caption=caption, model=model).recipe, 0)
 
 
 @pytest.mark.parametrize(("apply", "told"), [("train+eval", True), ("eval", False)])
 def test_modifiers_are_put_around_evaluations_prompts_always_and_around_trainings_by_choice(
     tiny_cell: Callable[..., Cell], apply: str, told: bool
 ) -> None:
-    plain = study(tiny_cell, {})
-    night = study(tiny_cell, {"modifiers": NIGHT, "modifiers_apply": apply})
+    plain = setup(tiny_cell, {})
+    night = setup(tiny_cell, {"modifiers": NIGHT, "modifiers_apply": apply})
 
     def around(prompts: dict[str, str]) -> dict[str, str]:
         return {image_id: f"a dark <night> photo of a {text}" for image_id, text in prompts.items()}
@@ -36,17 +36,17 @@ def test_modifiers_are_put_around_evaluations_prompts_always_and_around_training
 
 
 def test_a_row_without_modifiers_may_say_where_they_apply(tiny_cell: Callable[..., Cell]) -> None:
-    null = study(tiny_cell, {"modifiers_apply": "eval"})
+    null = setup(tiny_cell, {"modifiers_apply": "eval"})
     null.check()
-    assert null.train_prompts.by_id == study(tiny_cell, {}).train_prompts.by_id
+    assert null.train_prompts.by_id == setup(tiny_cell, {}).train_prompts.by_id
 
 
 def test_a_learned_token_that_only_evaluation_says_is_said(tiny_cell: Callable[..., Cell], tmp_path: Path) -> None:
     token = tmp_path / "learned_embeds.safetensors"
     write_learned(token, LearnedToken("<night>", torch.full((64,), 0.5)))
-    study(tiny_cell, {"modifiers": NIGHT, "modifiers_apply": "eval"}, embeddings=token).check()
+    setup(tiny_cell, {"modifiers": NIGHT, "modifiers_apply": "eval"}, embeddings=token).check()
     with pytest.raises(UserError, match="its token is '<night>', which no prompt says; add it to caption.modifiers"):
-        study(tiny_cell, {"modifiers": ["a photo of {caption}"], "modifiers_apply": "eval"}, embeddings=token).check()
+        setup(tiny_cell, {"modifiers": ["a photo of {caption}"], "modifiers_apply": "eval"}, embeddings=token).check()
 
 
 @pytest.mark.parametrize("scale", ["pocket", "paper"])

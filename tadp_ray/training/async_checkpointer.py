@@ -15,7 +15,7 @@ from tadp_ray.training import checkpoint
 from tadp_ray.training.reporter import Reporter
 
 
-class Saver:
+class AsyncCheckpointer:
     """Writes the checkpoints of one training, one at a time, in a thread of its own.
 
     A context: who leaves it knows that nothing is being written any more. The training's lock ends there.
@@ -28,7 +28,7 @@ class Saver:
         self._newest = time.monotonic()
 
     @property
-    def minutes(self) -> float:
+    def age_minutes(self) -> float:
         """Since the newest checkpoint, or since the start."""
         return (time.monotonic() - self._newest) / 60
 
@@ -42,7 +42,7 @@ class Saver:
         Raises:
             UserError: the one before could not be written.
         """
-        self.tell(wait=True)
+        self.poll(wait=True)
         tensors = checkpoint.snapshot(model, optimizer)
         if not_finite(tensors):
             return False
@@ -50,7 +50,7 @@ class Saver:
         self._newest = time.monotonic()
         return True
 
-    def tell(self, wait: bool = False) -> None:
+    def poll(self, wait: bool = False) -> None:
         """Report the checkpoint that was being written, if it is there now.
 
         Raises:
@@ -70,7 +70,7 @@ class Saver:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         self._thread.shutdown()
         try:
-            self.tell(wait=True)
+            self.poll(wait=True)
         except (UserError, OSError):
             # What ended the training is told before what kept its last checkpoint from the disk.
             if error is None:

@@ -21,7 +21,7 @@ def key_of(prompt: str) -> str:
     return hashlib.sha256(prompt.encode()).hexdigest()[:32]
 
 
-class Contexts:
+class ContextCache:
     """Contexts on the CPU, in this process's memory or in files that all processes of a machine map.
 
     The text encoder is frozen, so that a prompt never changes its context.
@@ -39,7 +39,7 @@ class Contexts:
         """Contexts (B, L, D) of prompts, which must be of one length."""
         return torch.stack([self._one(prompt) for prompt in prompts])
 
-    def keep(self, folder: Path, key: str, prompts: Iterable[str]) -> None:
+    def warm(self, folder: Path, key: str, prompts: Iterable[str]) -> None:
         """Read these prompts' contexts from a folder from now on, having encoded what is not there yet.
 
         One process encodes; the others wait for it. Damaged files, and those of another key, are made afresh.

@@ -36,9 +36,9 @@ def draw_pass(
         dropout: share of channels dropped; 0 gives no mask.
         share: which images of the pass are this worker's.
     """
-    chance = generator(seed, 1, number)
-    noise = torch.randn((images, *latent), generator=chance)[share]
+    rng = generator(seed, 1, number)
+    noise = torch.randn((images, *latent), generator=rng)[share]
     if not dropout:
         return noise, None
-    kept = torch.rand((images, channels), generator=chance) >= dropout
+    kept = torch.rand((images, channels), generator=rng) >= dropout
     return noise, (kept.float() / (1 - dropout))[share]

@@ -97,7 +97,7 @@ def say(text: object, style: str | None = None) -> None:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def exit_on_user_error() -> Iterator[None]:
     """Turn what the user must mend into a message, and an interruption into a promise. A bug shows its traceback."""
     # Schedulers and container engines stop a program with SIGTERM, a terminal that closes with SIGHUP: it is to end as
     # cleanly as with Ctrl-C. What was started with nohup goes on.

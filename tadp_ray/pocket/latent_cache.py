@@ -13,7 +13,7 @@ from torch import Tensor
 from tadp_ray.captions.describe import class_list, sentence
 from tadp_ray.data.scenes import THINGS, describe, present_classes, render
 from tadp_ray.pocket.autoencoder import encode
-from tadp_ray.pocket.parallel import Peers
+from tadp_ray.pocket.parallel import DataParallel
 from tadp_ray.training.checkpoint import kept, read_tensors
 
 PIECE = 1024
@@ -39,7 +39,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Bank:
+class LatentCache:
     """`count` pretraining scenes of one seed, in files under a folder."""
 
     folder: Path
@@ -47,7 +47,7 @@ class Bank:
     count: int
     size: int
 
-    def render(self, peers: Peers, say: Callable[[str], None]) -> None:
+    def render(self, peers: DataParallel, say: Callable[[str], None]) -> None:
         """Render what is missing, split among the processes."""
         for piece in self._pieces(peers):
 
@@ -61,7 +61,7 @@ class Bank:
             kept(self._path("scenes", piece), self._label(piece), make)
         peers.barrier()
 
-    def encode(self, vae: AutoencoderKL, device: torch.device, peers: Peers, say: Callable[[str], None]) -> None:
+    def encode(self, vae: AutoencoderKL, device: torch.device, peers: DataParallel, say: Callable[[str], None]) -> None:
         """Encode what is missing into unscaled latents, split among the processes."""
         for piece in self._pieces(peers):
 
@@ -91,7 +91,7 @@ class Bank:
         parts = [read_tensors(path)[0] for path in self._files("latents")]
         return torch.cat([part["mean"] for part in parts]), torch.cat([part["std"] for part in parts])
 
-    def _pieces(self, peers: Peers) -> range:
+    def _pieces(self, peers: DataParallel) -> range:
         self.folder.mkdir(parents=True, exist_ok=True)
         return range(peers.rank, -(-self.count // PIECE), peers.world)
 
