@@ -39,9 +39,7 @@ class ScheduleConfig(StrictModel):
     backbone_lr_mult: float = Field(
         0.1, ge=0, le=10, description="U-Net learning rate relative to the head's (code: 0.1; tables S3a-c print 0.01)"
     )
-    weight_decay: float = Field(
-        0.005, ge=0, description="AdamW decay; norms and biases of norms are not weight_decay_rule"
-    )
+    weight_decay: float = Field(0.005, ge=0, description="AdamW decay; norms and biases of norms are not decayed")
     warmup_iterations: int = Field(0, ge=0)
     warmup_ratio: float = Field(1e-6, ge=0, le=1, description="first learning rate of the warm-up, relative")
     lr_schedule: Literal["polynomial", "triangular", "constant"] = Field(

@@ -73,7 +73,7 @@ class Training:
     world: ProcessGroup
 
     def fit(self) -> TrainState:
-        """Train to the last step, from the newest checkpoint if there is one, and return the course."""
+        """Train to the last step, from the newest checkpoint if there is one, and return its state."""
         optimizer, rates = make_optimizer(self.model, self.cell.recipe.schedule)
         state = self._resume(optimizer, rates)
         with AsyncCheckpointer(self.cell.folder / CHECKPOINT, self.reporter) as checkpointer:
@@ -120,7 +120,7 @@ class Training:
             checkpointer.poll()
             if self.world.is_main_process and self._due(state, checkpointer):
                 began = time.monotonic()
-                facts = {"fingerprint": self.cell.fingerprint, "step": state.step, "course": asdict(state)}
+                facts = {"fingerprint": self.cell.fingerprint, "step": state.step, "state": asdict(state)}
                 # The others learn at the next exchange of losses that nothing is to be saved any more.
                 if whole and not (bool(loss.isfinite()) and checkpointer.save(self.model, optimizer, facts)):
                     whole, broken = False, not_finite(checkpoint.snapshot(self.model, optimizer))
@@ -216,7 +216,7 @@ class Training:
         if found is None:
             return TrainState()
         path, facts = found
-        state = TrainState(**facts["course"])
+        state = TrainState(**facts["state"])
         self.reporter.report(state.step, {}, path)
         return state
 

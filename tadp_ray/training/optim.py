@@ -35,7 +35,7 @@ def parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict]:
                 rate = schedule.learning_rate if free else rate
         groups["unet" if inside else "head", rate, free].append(parameter)
     return [
-        {"params": found, "lr": rate, "name": f"{part}, not weight_decay_rule" if free else part}
+        {"params": found, "lr": rate, "name": f"{part}, not decayed" if free else part}
         | ({"weight_decay": 0.0} if free else {})
         for (part, rate, free), found in groups.items()
     ]

@@ -1,4 +1,4 @@
-"""Learning rates follow the published schedule, and norms are not weight_decay_rule."""
+"""Learning rates follow the published schedule, and norms are not decayed."""
 
 import pytest
 from torch import nn
@@ -55,15 +55,15 @@ class Model(nn.Module):
     [
         (
             "all_but_norms",
-            {"unet": (3, 1.6e-5, 0.005), "unet, not weight_decay_rule": (4, 1.6e-5, 0), "head": (2, 1.6e-4, 0.005)},
+            {"unet": (3, 1.6e-5, 0.005), "unet, not decayed": (4, 1.6e-5, 0), "head": (2, 1.6e-4, 0.005)},
         ),
         (
             "matrices",
-            {"unet": (2, 1.6e-5, 0.005), "unet, not weight_decay_rule": (5, 1.6e-5, 0), "head": (1, 1.6e-4, 0.005)},
+            {"unet": (2, 1.6e-5, 0.005), "unet, not decayed": (5, 1.6e-5, 0), "head": (1, 1.6e-4, 0.005)},
         ),
         (
             "as_mmcv",
-            {"unet": (5, 1.6e-5, 0.005), "unet, not weight_decay_rule": (2, 1.6e-4, 0), "head": (4, 1.6e-4, 0.005)},
+            {"unet": (5, 1.6e-5, 0.005), "unet, not decayed": (2, 1.6e-4, 0), "head": (4, 1.6e-4, 0.005)},
         ),
     ],
 )
