@@ -9,7 +9,7 @@ import pytest
 SCRIPT = """\
 import torch, torch.distributed as dist
 from tadp_ray.errors import UserError
-from tadp_ray.training.distributed import World
+from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.metrics.depth import DepthMetrics
 from tadp_ray.metrics.detection import DetectionMetrics
 from tadp_ray.metrics.segmentation import SegmentationMetrics
@@ -49,12 +49,12 @@ def check():
         raise UserError("one's file has changed")
 
 try:
-    World.current().together(check)
+    ProcessGroup.current().together(check)
 except UserError as error:
     assert str(error) == "one's file has changed"
 else:
     raise AssertionError("not told")
-World.current().together(lambda: None)
+ProcessGroup.current().together(lambda: None)
 dist.destroy_process_group()
 """
 

@@ -23,12 +23,12 @@ import sys, time
 from pathlib import Path
 from tadp_ray.config.cell import Cell
 from tadp_ray.tracking.sender import Sender
-from tadp_ray.tracking.run_spec import cell_source
+from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.store import open_store
 from tadp_ray.training.reporter import Journal
 address, sweep, gate, *texts = sys.argv[1:]
 cells = [Cell.model_validate_json(text) for text in texts]
-sender = Sender(open_store(address), [cell_source(sweep, cell) for cell in cells], period=0.1)
+sender = Sender(open_store(address), [cell_run_spec(sweep, cell) for cell in cells], period=0.1)
 journals = [Journal(cell.folder, cell.fingerprint) for cell in cells]
 for step in range(1, 101):
     while step > 50 and not Path(gate).exists():

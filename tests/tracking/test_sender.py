@@ -153,7 +153,7 @@ KILLED_DRIVER = """
 import os, sys
 from tadp_ray.config.cell import Cell
 from tadp_ray.tracking import journal_run
-from tadp_ray.tracking.run_spec import cell_source
+from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.store import open_store
 journal_run.METRICS_PER_BATCH = 10
 store = open_store(sys.argv[1])
@@ -165,7 +165,7 @@ def log_batch(run, metrics=(), **rest):
     if left == 0:
         os.kill(os.getpid(), 9)
 store.client.log_batch = log_batch
-source = cell_source(sys.argv[2], Cell.model_validate_json(sys.argv[3]))
+source = cell_run_spec(sys.argv[2], Cell.model_validate_json(sys.argv[3]))
 journal_run.JournalRun(store, source).sync()
 """
 
