@@ -39,7 +39,7 @@ TINY: dict[str, Any] = {
 }
 HEADS: dict[str, dict[str, Any]] = {
     "segmentation": {"head": {"channels": 16}},
-    "depth": {"maps": "none", "head": {"kind": "vpd_depth", "fused": 32, "channels": 16, "max_depth": 80.0}},
+    "depth": {"attention_maps": "none", "head": {"kind": "vpd_depth", "fused": 32, "channels": 16, "max_depth": 80.0}},
     "detection": {
         "head": {"kind": "faster_rcnn", "channels": 16, "representation": 32, "anchors": [8, 16, 32, 48]},
     },
