@@ -373,7 +373,7 @@ def test_a_recipe_in_python_is_the_recipe_of_its_file(file: Path) -> None:
     recipe = tadp_ray.build_recipe(file)
     assert tadp_ray.build_recipe(recipe) == recipe
     changed = tadp_ray.build_recipe(recipe, evaluation={"interval": 7})
-    assert changed == recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"every": 7})})
+    assert changed == recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"interval": 7})})
 
 
 def test_a_recipe_in_python_keeps_the_rules_of_files(experiment: Path) -> None:

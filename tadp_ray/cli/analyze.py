@@ -130,7 +130,7 @@ def run(
             "figure_of_paper": analysis.figure,
             "command": shlex.join(["tadp-ray", *map(masked, sys.argv[1:])]),
             "settings": settings,
-            **outcome.exit_on_user_error,
+            **outcome.told,
         }
         keep_finding(store, storage / name, facts, outcome.pictures)
         width = max(map(len, outcome.numbers))

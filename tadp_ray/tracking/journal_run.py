@@ -163,7 +163,7 @@ class JournalRun:
                 continue
             self._clean = False
             # MLflow takes the latest of several values for the last word: a clock that is set back must not change that.
-            self._clock = moment = max(int(record["time"] * 1000), self._clock + 1)
+            self._clock = moment = max(int(record.get("time", 0) * 1000), self._clock + 1)
             if record["type"] == "started":
                 by = record.get("provenance", {})
                 self._provenance = by if self._began is None else merged(self._provenance, by)

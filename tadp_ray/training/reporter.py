@@ -221,7 +221,7 @@ def records_of(lines: bytes) -> Iterator[dict[str, Any]]:
 
 def is_record(record: Any) -> bool:
     """Whether a line of a journal holds all that its kind tells."""
-    if not (isinstance(record, dict) and isinstance(record.get("time"), int | float)):
+    if not (isinstance(record, dict) and isinstance(record.get("time", 0), int | float)):
         return False
     if record.get("type") in ("metrics", "finished"):
         return isinstance(record.get("step"), int) and isinstance(record.get("metrics"), dict)

@@ -31,7 +31,13 @@ def test_published_fast_schedule(step: int, factor: float) -> None:
 def test_published_nyu_schedule(step: int, rate: float) -> None:
     """Up for 12 epochs of 1,009 steps and down for 12; the last epoch stays at the lowest rate."""
     nyu = ScheduleConfig(
-        iterations=25225, batch_size=24, learning_rate=5e-4, decay="triangular", peak=12108, lowest=3e-5, power=0.9
+        iterations=25225,
+        batch_size=24,
+        learning_rate=5e-4,
+        lr_schedule="triangular",
+        peak_step=12108,
+        min_lr=3e-5,
+        power=0.9,
     )
     assert 5e-4 * rate_factor(step, nyu) == pytest.approx(rate, abs=1e-9)
 
