@@ -18,9 +18,8 @@ FIGURES = {
 def test_card_tells_how_it_was_made_and_what_the_gate_found(tmp_path: Path) -> None:
     # Two hours of work with a night between them.
     lines = [("started", 0), ("metrics", 3600), ("started", 50_000), ("finished", 53_600)]
-    (tmp_path / "journal.jsonl").write_text(
-        "".join(json.dumps({"type": t, "time": s, "step": 1, "metrics": {}}) + "\n" for t, s in lines)
-    )
+    records = [{"type": kind, "time": second, "step": 1, "metrics": {}} for kind, second in lines]
+    (tmp_path / "journal.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     plan = Pretraining(seed=4, unet_steps=100, unet_batch=10)
     write_card(tmp_path, tmp_path, plan, FIGURES, "tadp-ray pocket pretrain FOLDER --seed 4", {"commit": "abc"})
     card = (tmp_path / "README.md").read_text()
