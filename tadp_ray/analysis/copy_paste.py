@@ -26,7 +26,7 @@ from tadp_ray.models.text import check_length, word_places
 from tadp_ray.pictures.files import write_both
 
 POOL = 5
-"""Pictures that are looked through for each case, and fifty besides."""
+"""Pictures that are looked through for each case, and fifty more."""
 COVERED = 0.1
 """Share of the look-alike that what is pasted may cover."""
 DENSITY, SHARE = "times an even map", "share of the map"

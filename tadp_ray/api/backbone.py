@@ -141,7 +141,7 @@ class Backbone:
 def load_backbone(
     weights: str = "pocket", *, embeddings: str | None = None, device: str | torch.device = "cpu"
 ) -> Backbone:
-    """A Stable Diffusion of the first kind, frozen, in float32.
+    """A Stable Diffusion 1.x or 2.x, frozen, in float32.
 
     Args:
         weights: "pocket" (shipped with the package), a diffusers folder, a hub id, or a single-file checkpoint.

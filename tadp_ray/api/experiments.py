@@ -13,7 +13,6 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
-from tadp_ray.network import spare_proxy
 from tadp_ray.sweep.plan import Plan, make_plan, plan_recipe
 from tadp_ray.tracking.query import CellRow, finished, held, rows
 from tadp_ray.tracking.store import Store, open_store
@@ -53,7 +52,7 @@ def read_experiment(
         UserError: the file, a text, the data or the weights do not fit, or there is no such store.
     """
     plan = planned(file, scale, recipe, changes, seeds, only)
-    return plan_frame(plan, {}, {}) if dry else read_plan(plan, open_tracking(tracking_uri, make=False))
+    return plan_frame(plan, {}, {}) if dry else read_plan(plan, open_store(tracking_uri, make=False))
 
 
 def run_experiment(
@@ -143,18 +142,12 @@ def run_and_read(plan: Plan, address: str | None, tracking_uri: str | None, stri
     """Train what a plan lacks, and read it."""
     from tadp_ray.sweep.engine import run_plan
 
-    store = open_tracking(tracking_uri)
+    store = open_store(tracking_uri)
     console = Console(quiet=quiet, markup=False, highlight=False, emoji=False)
     _, whole = run_plan(plan, store, address, console, strict=strict)
     if whole:
         held(store, plan.asked)
     return read_plan(plan, store)
-
-
-def open_tracking(uri: str | None, *, make: bool = True) -> Store:
-    """MLflow's store, asked past a proxy if it is on this machine."""
-    spare_proxy()
-    return open_store(uri, make=make)
 
 
 def read_plan(plan: Plan, store: Store) -> pd.DataFrame:

@@ -17,15 +17,13 @@ from tadp_ray.captions.prompts import NAME_END
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.vocabulary import TaskName
 from tadp_ray.data.sample import Sample
-from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 from tadp_ray.models.tadp import TADP
-from tadp_ray.network import spare_proxy
 from tadp_ray.pictures.files import write_figure
 from tadp_ray.tracking.query import trained_cell
 from tadp_ray.tracking.store import open_store
 from tadp_ray.training.any_image import given_prompt, predict_image
-from tadp_ray.training.digests import differing, model_digests
+from tadp_ray.training.digests import check_trained, model_digests
 from tadp_ray.training.pictures import draw_prediction
 from tadp_ray.training.predict import entries, read_weights, save, save_map, trained_model
 from tadp_ray.training.setup import TrainSetup
@@ -175,7 +173,6 @@ def load_trained(
     Raises:
         UserError: there is no such store, run or file of weights, or the weights that the cell was trained from changed since.
     """
-    spare_proxy()
     cell, weights = trained_cell(open_store(tracking_uri, make=False), run_id)
     return open_cell(cell, weights, run_id, usable(device or ("cuda" if cell.recipe.compute.gpus else "cpu")))
 
@@ -187,8 +184,7 @@ def open_cell(cell: Cell, weights: Path, run_id: str, device: torch.device) -> T
         UserError: they are not there, are damaged or another cell's, or what they were trained from changed since.
     """
     tensors = read_weights(cell, weights)
-    if changed := differing(model_digests(cell.recipe), cell.digests):
-        raise UserError(f"run {run_id}: its {', '.join(changed)} changed since it was trained; train the cell anew")
+    check_trained(run_id, cell, model_digests(cell.recipe))
     return TrainedModel(
         run_id, cell, trained_model(TrainSetup(cell.recipe, cell.seed), weights, tensors, device), device
     )

@@ -130,16 +130,18 @@ def similar(
     known: set[str] = set()
     for length in sizes:
         names = [name for name in classes if length in (1, lengths[name])]
-        heard = sorted({run for said in spoken for _, run in runs(said, length)})
-        known.update(heard)
-        near = similarity(heard, [" ".join(words(name)) for name in names]) >= threshold if heard else np.empty((0, 0))
+        phrases = sorted({run for said in spoken for _, run in runs(said, length)})
+        known.update(phrases)
+        near = (
+            similarity(phrases, [" ".join(words(name)) for name in names]) >= threshold if phrases else np.empty((0, 0))
+        )
         for word, name in np.argwhere(near):
-            meant.setdefault(heard[word], set()).add(names[name])
+            meant.setdefault(phrases[word], set()).add(names[name])
 
     def match(text: str) -> tuple[str, ...]:
-        heard = {run for size in sizes for _, run in runs(words(text), size)}
-        assert heard <= known, "words that were not among the texts have not been compared"
-        said = {name for run in heard for name in meant.get(run, ())}
+        phrases = {run for size in sizes for _, run in runs(words(text), size)}
+        assert phrases <= known, "words that were not among the texts have not been compared"
+        said = {name for run in phrases for name in meant.get(run, ())}
         return tuple(name for name in classes if name in said)
 
     return match

@@ -210,11 +210,10 @@ def predict(
 
         import torch
 
-        from tadp_ray.training.digests import differing, digests_of
+        from tadp_ray.training.digests import check_trained, digests_of
         from tadp_ray.training.predict import predict_cell
 
-        if changed := differing(digests_of(cell.recipe), cell.digests):
-            raise UserError(f"run {run}: its {', '.join(changed)} changed since it was trained; train the cell anew")
+        check_trained(run, cell, digests_of(cell.recipe))
         device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
         cell = cell.at(storage)
         count = predict_cell(cell, weights, folder, device)

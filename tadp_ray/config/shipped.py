@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from tadp_ray.config.errors import ConfigError, nearest
-from tadp_ray.config.yaml12 import parse_yaml, read_text
 from tadp_ray.errors import UserError
 
 
@@ -124,6 +123,8 @@ def copied(kind: str, file: Path, out: Path) -> str:
         file: a shipped one.
         out: where the copy will be; commands in its comments say so.
     """
+    from tadp_ray.config.yaml12 import parse_yaml, read_text
+
     text = read_text(file)
     for _, reference in references(parse_yaml(text, str(file)), kind):
         line = rf"^(\s*\w+: ){re.escape(reference)}$"
@@ -141,6 +142,9 @@ def copied(kind: str, file: Path, out: Path) -> str:
 
 def summary(kind: str, file: Path) -> tuple[str, str]:
     """What a shipped file asks or is, and which table or figure of the paper it answers, if it says so."""
+    # Every command looks names up; few read a file for that.
+    from tadp_ray.config.yaml12 import parse_yaml, read_text
+
     text = read_text(file)
     if kind not in ("experiments", "analyses"):
         return first_sentence(text), ""

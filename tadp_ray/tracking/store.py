@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
+from tadp_ray.network import spare_proxy
 from tadp_ray.tracking.client import LOST, Client, StoreError, first_line
 from tadp_ray.tracking.sqlite import check_database, identity, make_database
 
@@ -80,6 +81,8 @@ def open_store(uri: str | None = None, *, make: bool = True) -> Store:
     Raises:
         UserError: nothing usable answers there within some five seconds.
     """
+    # A server on this machine is asked past a proxy.
+    spare_proxy()
     uri = absolute(uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
     mend = "start it, fix the URI (--tracking-uri or MLFLOW_TRACKING_URI), or leave it out to use ./mlflow.db"
     # Making the schema of a new database takes seconds and tells each of its steps; what a database refuses, whoever asked

@@ -58,6 +58,16 @@ def check_contents(cell: Cell) -> None:
         )
 
 
+def check_trained(run_id: str, cell: Cell, found: Mapping[str, str]) -> None:
+    """Refuse a finished cell whose contents, of which `found` are hashes, are not what it was trained from.
+
+    Raises:
+        UserError: what was changed since.
+    """
+    if changed := differing(found, cell.digests):
+        raise UserError(f"run {run_id}: its {', '.join(changed)} changed since it was trained; train the cell anew")
+
+
 def differing(found: Mapping[str, str], known: Mapping[str, str]) -> list[str]:
     """Names of what is there now that is not what was known of it."""
     return [name for name, digest in found.items() if known.get(name) != digest]
