@@ -278,6 +278,7 @@ def test_prompts_that_do_not_fit_a_trained_cell_are_refused(finished_run, store,
     encoding = {"source": "class_names", "encoding": "class_embeddings", "templates": "single"}
     names = tadp_ray.load_trained(finished_run(caption=encoding)[0], tracking_uri=store.uri)
     told = names.predict(scene, names.classes)
+    assert told.prompt == names.classes
     assert np.array_equal(told.mask, names.predict(scene, ", ".join(names.classes)).mask)
     with pytest.raises(tadp_ray.UserError, match=f"2 names make a context of 2 vectors.*with {len(names.classes)} "):
         names.predict(scene, "cat, dog")

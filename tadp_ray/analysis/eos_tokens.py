@@ -13,7 +13,7 @@ from tadp_ray.analysis.attention import average, image_latents, read_layers
 from tadp_ray.analysis.finding import SEEDS, Claim, Outcome, Trained, standard_error
 from tadp_ray.analysis.sheets import highest, overlay, show_scale, tallest
 from tadp_ray.analysis.shown import ShownObject, seen, shown
-from tadp_ray.captions.prompts import NAME_END, foreground
+from tadp_ray.captions.prompts import Prompt, foreground
 from tadp_ray.config.analysis import EndMarks
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Recipe
@@ -51,7 +51,7 @@ def end_marks(
     maps: dict[str, list[dict[str, np.ndarray]]] = {}
     for text, models in found.items():
         caption = models[0].cell.recipe.caption
-        contexts: dict[str, Tensor] = {}
+        contexts: dict[Prompt, Tensor] = {}
         for index, (image, things) in enumerate(pictures):
             said = dataset.classes if caption.source == "class_names" else dataset.present(index)
             said = said if caption.include_background else foreground(said)
@@ -93,16 +93,16 @@ def class_maps(
     image: np.ndarray,
     things: Sequence[ShownObject],
     timestep: int,
-    contexts: dict[str, Tensor],
+    contexts: dict[Prompt, Tensor],
 ) -> dict[str, np.ndarray]:
     """The map (H, W) of every thing in a picture that the text names: mean over its tokens, all heads and all layers.
 
     `contexts` keeps what was encoded, by prompt: one vector a class is 80 sentences.
     """
     tokenizer = diffusion.tokenizer
-    prompt = (" " if caption.encoding == "text" else NAME_END).join(said)
+    prompt: Prompt = " ".join(said) if caption.encoding == "text" else tuple(said)
     names = [name for name in dict.fromkeys(thing.name for thing in things) if name in said]
-    if caption.encoding == "text":
+    if isinstance(prompt, str):
         check_length(tokenizer, prompt, diffusion.tokens - 2)
         places = {name: list(word_places(tokenizer, prompt, name)) for name in names}
     else:

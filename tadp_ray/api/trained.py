@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tadp_ray.api.backbone import usable
 from tadp_ray.api.images import AnyPicture, read_image
-from tadp_ray.captions.prompts import NAME_END
+from tadp_ray.captions.prompts import Prompt
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.vocabulary import TaskName
 from tadp_ray.data.sample import Sample
@@ -35,8 +35,8 @@ class Prediction:
 
     image: np.ndarray
     """uint8 (H, W, 3) RGB."""
-    prompt: str
-    """What the text encoder was given."""
+    prompt: Prompt
+    """What the text encoder was given: a text, or names where `caption.encoding` is not `text`."""
     classes: tuple[str, ...]
     """Names by class index."""
     mask: np.ndarray | None = None
@@ -60,7 +60,7 @@ class Prediction:
 
     def draw(self) -> Figure:
         """A matplotlib figure: the image with its prompt, beside the prediction; boxes with scores of at least one half."""
-        return draw_prediction(self.image, self.prompt.replace(NAME_END, ", "), self.found, self.classes)
+        return draw_prediction(self.image, self.prompt, self.found, self.classes)
 
     def write(self, folder: str | os.PathLike, name: str = "image") -> list[Path]:
         """Write the prediction, the image and a picture of both, and return their files.
@@ -145,7 +145,7 @@ class TrainedModel:
 
 
 def prediction_of(
-    image: np.ndarray, prompt: str, classes: tuple[str, ...], found: Tensor | dict[str, Tensor]
+    image: np.ndarray, prompt: Prompt, classes: tuple[str, ...], found: Tensor | dict[str, Tensor]
 ) -> Prediction:
     """What a task predicts, as arrays."""
     if isinstance(found, dict):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,22 +19,27 @@ from tadp_ray.errors import UserError
 if TYPE_CHECKING:
     from tadp_ray.config.data import CaptionConfig
 
-NAME_END = "\n"
-"""Stands between the names of a prompt that is not encoded as one text."""
+Prompt = str | tuple[str, ...]
+"""One text, or names that are encoded one by one (`caption.encoding`)."""
+
+
+def as_text(prompt: Prompt) -> str:
+    """A prompt for people and files: a text as it stands, names apart by commas."""
+    return prompt if isinstance(prompt, str) else ", ".join(prompt)
 
 
 @dataclass(frozen=True)
 class Prompts:
     """One prompt by image id, how many of them the text encoder will cut short, and how well their names fit the images."""
 
-    by_id: Mapping[str, str]
+    by_id: Mapping[str, Prompt]
     truncated: int
     score: Score
     """Over the data set."""
     fits: Mapping[str, Fit]
     """By image id."""
 
-    def __getitem__(self, image_id: str) -> str:
+    def __getitem__(self, image_id: str) -> Prompt:
         return self.by_id[image_id]
 
     @property
@@ -49,10 +52,6 @@ class Prompts:
         """Realised micro recall over the data set; None if no image shows a class."""
         return self.score.recall
 
-    def digest(self) -> str:
-        """The sha256 hex of ids and prompts, whatever their order."""
-        return hashlib.sha256(json.dumps(sorted(self.by_id.items())).encode()).hexdigest()
-
 
 def make_prompts(
     caption: CaptionConfig,
@@ -63,7 +62,7 @@ def make_prompts(
     budget: int = 75,
     say: Callable[[str, Sequence[str]], str] = plain_sentence,
 ) -> Prompts:
-    """The prompt of every image of a data set.
+    """The prompt of every image of a data set: a text, or a tuple of names where `caption.encoding` is not `text`.
 
     - `null`: the empty prompt.
     - `class_names`: all class names, the same for every image.
@@ -102,12 +101,13 @@ def make_prompts(
     if not caption.include_background:
         classes, present = foreground(classes), {image_id: foreground(names) for image_id, names in present.items()}
     said: Mapping[str, Sequence[str]]
-    between = " " if caption.encoding == "text" else NAME_END
+    by_id: Mapping[str, Prompt]
+    joined = " ".join if caption.encoding == "text" else tuple
     match caption.source:
         case "null":
             said, by_id = dict.fromkeys(present, ()), dict.fromkeys(present, "")
         case "class_names":
-            said, by_id = dict.fromkeys(present, classes), dict.fromkeys(present, between.join(classes))
+            said, by_id = dict.fromkeys(present, classes), dict.fromkeys(present, joined(classes))
         case "sentence":
             by_id = dict.fromkeys(present, caption.sentence)
             said = mentioned_classes(by_id, classes)
@@ -126,7 +126,7 @@ def make_prompts(
                 fixed=(BACKGROUND,),
             )
             speaks = caption.source == "template" and caption.wording != "names"
-            worded = say if speaks else lambda _, names: between.join(names)
+            worded = say if speaks else lambda _, names: joined(names)
             by_id = {image_id: worded(image_id, names) for image_id, names in said.items()}
         case "shuffled" | "wrong":
             things = {image_id: foreground(names) for image_id, names in present.items()}
@@ -136,7 +136,7 @@ def make_prompts(
                 else absent_names(things, foreground(classes), seed)
             )
             said = {i: (*names, *[BACKGROUND] * (BACKGROUND in present[i])) for i, names in dealt.items()}
-            by_id = {image_id: between.join(sorted(names, key=list(classes).index)) for image_id, names in said.items()}
+            by_id = {image_id: joined(sorted(names, key=list(classes).index)) for image_id, names in said.items()}
         case "store":
             store = read_store(caption.store)
             store.check(present)
@@ -146,9 +146,10 @@ def make_prompts(
             raise AssertionError(f"the schema let caption.source {caption.source!r} through")
     if caption.shuffle and caption.source in ("store", "template"):
         by_id = {image_id: shuffled_words(text, seed, image_id) for image_id, text in by_id.items()}
-    by_id = {image_id: modified(text, caption.modifiers) for image_id, text in by_id.items()}
-    uses = Counter(by_id.values())
-    truncated = sum(n for prompt, n in uses.items() if count_tokens(prompt) > budget)
+    if caption.modifiers:
+        by_id = {image_id: modified(text, caption.modifiers) for image_id, text in by_id.items()}
+    uses = Counter(prompt if isinstance(prompt, str) else " ".join(prompt) for prompt in by_id.values())
+    truncated = sum(n for text, n in uses.items() if count_tokens(text) > budget)
     said, shown = ({i: foreground(names) for i, names in every.items()} for every in (said, present))
     fits = {image_id: Fit(frozenset(names), frozenset(shown[image_id])) for image_id, names in said.items()}
     return Prompts(by_id, truncated, score(said, shown), fits)

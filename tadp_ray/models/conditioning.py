@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from tadp_ray.captions.prompts import NAME_END
+from tadp_ray.captions.prompts import Prompt
 from tadp_ray.captions.templates import SINGLE, TEMPLATES
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.errors import UserError
@@ -102,21 +102,19 @@ def write_class_embeddings(path: Path, names: Sequence[str], vectors: Sequence[T
 
 def make_text_encoder(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, caption: CaptionConfig, classes: Sequence[str]
-) -> Callable[[str], Tensor]:
+) -> Callable[[Prompt], Tensor]:
     """What turns one prompt into its context (L, D), as a recipe's `caption` part asks."""
     match caption.encoding:
         case "text":
-            return lambda prompt: encode_prompts(tokenizer, text_encoder, [prompt])[0]
+            return lambda text: encode_prompts(tokenizer, text_encoder, [text])[0]
         case "names":
-            return lambda prompt: encode_names(tokenizer, text_encoder, prompt.split(NAME_END))
+            return lambda names: encode_names(tokenizer, text_encoder, names)
     if caption.embeddings:
         width = text_encoder.config.hidden_size
         table = read_class_embeddings(caption.embeddings, classes, width)
-        return lambda prompt: torch.stack([table[name] for name in prompt.split(NAME_END)])
+        return lambda names: torch.stack([table[name] for name in names])
     templates = TEMPLATES if caption.templates == "averaged" else [SINGLE]
-    return lambda prompt: torch.stack(
-        [class_embedding(tokenizer, text_encoder, name, templates) for name in prompt.split(NAME_END)]
-    )
+    return lambda names: torch.stack([class_embedding(tokenizer, text_encoder, name, templates) for name in names])
 
 
 class TextAdapter(nn.Module):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tadp_ray.captions.precision_recall import Score
-from tadp_ray.captions.prompts import NAME_END, Prompts
+from tadp_ray.captions.prompts import Prompt, Prompts
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Dataset, Sample
 from tadp_ray.errors import UserError
@@ -54,7 +54,7 @@ class AnyImage(TrainSetup):
     """A setup that is asked about one image from outside, in that image's own pixels."""
 
     image: Sample
-    prompt: str
+    prompt: Prompt
 
     @property
     def val(self) -> Dataset:
@@ -71,7 +71,7 @@ class AnyImage(TrainSetup):
         return self.val.sizes[index]
 
 
-def predict_image(model: TADP, setup: TrainSetup, image: Sample, prompt: str, device: torch.device) -> Any:
+def predict_image(model: TADP, setup: TrainSetup, image: Sample, prompt: Prompt, device: torch.device) -> Any:
     """What a trained model predicts for one image: labels int64 or metres float32 (H, W), or a set of boxes.
 
     The image is resized, cut into windows, mirrored and encoded as the recipe's evaluation does it. Where the posterior of
@@ -98,7 +98,7 @@ def predict_image(model: TADP, setup: TrainSetup, image: Sample, prompt: str, de
     return found[0]
 
 
-def given_prompt(setup: TrainSetup, prompt: str | Sequence[str], truncate: bool = False) -> str:
+def given_prompt(setup: TrainSetup, prompt: str | Sequence[str], truncate: bool = False) -> Prompt:
     """A prompt as the setup's text encoder is given it.
 
     Raises:
@@ -106,9 +106,9 @@ def given_prompt(setup: TrainSetup, prompt: str | Sequence[str], truncate: bool 
     """
     recipe = setup.recipe
     if recipe.caption.encoding != "text":
-        names = split_names(prompt) if isinstance(prompt, str) else [*prompt]
+        names = split_names(prompt) if isinstance(prompt, str) else tuple(prompt)
         check_names(setup, recipe, names)
-        return NAME_END.join(names)
+        return names
     if not isinstance(prompt, str):
         raise UserError(f"prompt {prompt!r}: this model's prompts are texts (caption.encoding=text); give one text")
     if not truncate:
@@ -116,20 +116,19 @@ def given_prompt(setup: TrainSetup, prompt: str | Sequence[str], truncate: bool 
     return prompt
 
 
-def split_names(prompt: str) -> list[str]:
-    """Names apart by line ends, or else by commas."""
-    parts = prompt.split(NAME_END) if NAME_END in prompt else prompt.split(",")
-    return [name.strip() for name in parts]
+def split_names(prompt: str) -> tuple[str, ...]:
+    """Names apart by commas."""
+    return tuple(name.strip() for name in prompt.split(","))
 
 
-def check_names(setup: TrainSetup, recipe: Recipe, names: Sequence[str]) -> None:
+def check_names(setup: TrainSetup, recipe: Recipe, names: tuple[str, ...]) -> None:
     """Refuse names whose context would not be as long as those that the model was trained with.
 
     Raises:
         UserError: a name is empty or unknown to the file of embeddings, or they are too many or too few.
     """
     encoding = recipe.caption.encoding
-    if not all(names):
+    if not names or not all(names):
         raise UserError(f"prompt: an empty name in {list(names)!r}; take it out (caption.encoding={encoding})")
     unknown = [name for name in names if recipe.caption.embeddings and name not in setup.classes]
     if unknown:
@@ -137,7 +136,7 @@ def check_names(setup: TrainSetup, recipe: Recipe, names: Sequence[str]) -> None
             f"prompt: {unknown[0]!r} is no class of caption.embeddings={str(recipe.caption.embeddings)!r}; its names are "
             f"{', '.join(setup.classes)}"
         )
-    if (length := setup.contexts([NAME_END.join(names)]).shape[1]) != setup.tokens:
+    if (length := setup.contexts([names]).shape[1]) != setup.tokens:
         raise UserError(
             f"prompt: {len(names)} names make a context of {length} vectors, and this model was trained with {setup.tokens} "
             f"(caption.encoding={encoding}); give as many names as its own prompts have, apart by commas"

@@ -1,6 +1,7 @@
 """Contexts by prompt: each distinct prompt is encoded once, for all cells of a sweep and for later sweeps."""
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tadp_ray.captions.prompts import Prompt
 from tadp_ray.logs import to_console
 from tadp_ray.training.checkpoint import Damaged, TensorFile, labelled, write_tensors
 from tadp_ray.training.reporter import LOCK, acquire_lock
@@ -16,9 +18,9 @@ PER_FILE = 1024
 """Contexts of one file, so that little is lost when encoding is interrupted."""
 
 
-def key_of(prompt: str) -> str:
+def key_of(prompt: Prompt) -> str:
     """What a prompt's context is kept under."""
-    return hashlib.sha256(prompt.encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(prompt).encode()).hexdigest()[:32]
 
 
 class ContextCache:
@@ -30,16 +32,16 @@ class ContextCache:
         encode: a prompt -> its context (L, D).
     """
 
-    def __init__(self, encode: Callable[[str], Tensor]) -> None:
+    def __init__(self, encode: Callable[[Prompt], Tensor]) -> None:
         self._encode = encode
-        self._made: dict[str, Tensor] = {}
+        self._made: dict[Prompt, Tensor] = {}
         self._kept: dict[str, TensorFile] = {}
 
-    def __call__(self, prompts: Sequence[str]) -> Tensor:
+    def __call__(self, prompts: Sequence[Prompt]) -> Tensor:
         """Contexts (B, L, D) of prompts, which must be of one length."""
         return torch.stack([self._one(prompt) for prompt in prompts])
 
-    def warm(self, folder: Path, key: str, prompts: Iterable[str]) -> None:
+    def warm(self, folder: Path, key: str, prompts: Iterable[Prompt]) -> None:
         """Read these prompts' contexts from a folder from now on, having encoded what is not there yet.
 
         One process encodes; the others wait for it. Damaged files, and those of another key, are made afresh.
@@ -75,7 +77,7 @@ class ContextCache:
                     to_console(f"{error}; made afresh")
                     path.unlink(missing_ok=True)
 
-    def _one(self, prompt: str) -> Tensor:
+    def _one(self, prompt: Prompt) -> Tensor:
         key = key_of(prompt)
         if key in self._kept:
             return self._kept[key][key]
@@ -84,6 +86,6 @@ class ContextCache:
         return self._made[prompt]
 
     @torch.no_grad()
-    def _made_of(self, prompt: str) -> Tensor:
+    def _made_of(self, prompt: Prompt) -> Tensor:
         # One prompt at a time: in a batch the last bits would depend on what else is new in it.
         return self._encode(prompt).cpu()

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tadp_ray.captions.prompts import as_text
 from tadp_ray.config.schema import EvaluationConfig
 from tadp_ray.tasks import Metrics, Size, bilinear
 from tadp_ray.training.distributed import ProcessGroup
@@ -202,4 +203,10 @@ def image_lines(setup: TrainSetup, score: Metrics) -> Iterator[dict[str, Any]]:
     prompts = setup.val_prompts
     for image_id, own in zip(setup.val.ids, score.images, strict=True):
         fit = prompts.fits[image_id]
-        yield {"id": image_id, "prompt": prompts[image_id], "precision": fit.precision, "recall": fit.recall, **own}
+        yield {
+            "id": image_id,
+            "prompt": as_text(prompts[image_id]),
+            "precision": fit.precision,
+            "recall": fit.recall,
+            **own,
+        }

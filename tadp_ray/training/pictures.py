@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from tadp_ray.captions.prompts import NAME_END
+from tadp_ray.captions.prompts import Prompt, as_text
 from tadp_ray.data.sample import Sample
 from tadp_ray.pictures.choose import SURE
 from tadp_ray.pictures.files import write_figure
@@ -33,7 +33,7 @@ def draw_predictions(
         sample = setup.val[index]
         show_image(row[0], sample.image)
         named |= draw(row[1:], sample, truth(setup, index)[0], found[0], setup.val.classes)
-        prompt = setup.val_prompts[sample.id].replace(NAME_END, " ") or "(empty prompt)"
+        prompt = as_text(setup.val_prompts[sample.id]) or "(empty prompt)"
         row[0].set_title("\n".join(textwrap.wrap(prompt, 34)[:3]), fontsize=8, loc="left")
     grid[0][1].set_title("truth", fontsize=9)
     grid[0][2].set_title("prediction", fontsize=9)
@@ -41,13 +41,13 @@ def draw_predictions(
     write_figure(figure, path)
 
 
-def draw_prediction(image: np.ndarray, prompt: str, found: Tensor | dict, classes: Sequence[str]) -> Figure:
+def draw_prediction(image: np.ndarray, prompt: Prompt, found: Tensor | dict, classes: Sequence[str]) -> Figure:
     """An image (H, W, 3) with its prompt, beside what a model predicts for it: labels or metres (H, W), or boxes."""
     height = 3.2 * image.shape[0] / image.shape[1]
     figure = Figure(figsize=(7, min(max(height, 1.2), 8) + 1.2), layout="constrained", dpi=150)
     left, right = figure.subplots(1, 2)
     show_image(left, image)
-    left.set_title("\n".join(textwrap.wrap(prompt, 44)[:3]) or "(empty prompt)", fontsize=8, loc="left")
+    left.set_title("\n".join(textwrap.wrap(as_text(prompt), 44)[:3]) or "(empty prompt)", fontsize=8, loc="left")
     right.set_title("prediction", fontsize=9)
     shown: set[int] = set()
     if isinstance(found, dict):

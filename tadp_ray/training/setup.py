@@ -15,7 +15,7 @@ import transformers
 from torch import Tensor
 
 from tadp_ray.captions.describe import plain_sentence
-from tadp_ray.captions.prompts import NAME_END, Prompts, make_prompts
+from tadp_ray.captions.prompts import Prompts, as_text, make_prompts
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.schema import Recipe
@@ -238,7 +238,9 @@ class TrainSetup:
         if path := self.recipe.model.embeddings:
             token = read_learned(path).token
             if not any(
-                token in prompt for made in (self.train_prompts, self.val_prompts) for prompt in made.by_id.values()
+                token in as_text(prompt)
+                for made in (self.train_prompts, self.val_prompts)
+                for prompt in made.by_id.values()
             ):
                 raise UserError(
                     f"model.embeddings={str(path)!r}: its token is {token!r}, which no prompt says; add it to caption.modifiers, "
@@ -250,11 +252,11 @@ class TrainSetup:
         caption = self.recipe.caption
         if caption.encoding == "class_embeddings":
             prompts = {*self.train_prompts.by_id.values(), *self.val_prompts.by_id.values()}
-            counts = sorted({len(prompt.split(NAME_END)) for prompt in prompts})
-            if len(counts) > 1:
+            counts = sorted({len(names) for names in prompts})
+            if len(counts) > 1 or not counts[0]:
                 raise UserError(
                     f"caption.encoding={caption.encoding}: images have {counts[0]} to {counts[-1]} names, but contexts must "
-                    "be of one length; use caption.source: class_names"
+                    "be of one length, and hold some; use caption.source: class_names"
                 )
         if unfit := self.unfit_sizes():
             raise UserError(

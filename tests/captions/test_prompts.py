@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tadp_ray.captions import CaptionStore, make_prompts
+from tadp_ray.captions.prompts import as_text
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.errors import UserError
 
@@ -24,6 +25,14 @@ def test_each_source_gives_its_prompts(tmp_path):
     assert dict(prompts(source="oracle").by_id) == {"a": "bird cow", "b": "sofa", "c": ""}
     assert dict(prompts(source="store", store=tmp_path / "store").by_id) == {"a": "a cow", "b": "a sofa", "c": ""}
     assert {*prompts(source="sentence", sentence="a photo").by_id.values()} == {"a photo"}
+    names = ("bird", "cow", "potted plant", "sofa")
+    apart = prompts(source="class_names", encoding="names").by_id
+    assert {*apart.values()} == {names} and as_text(apart["a"]) == "bird, cow, potted plant, sofa"
+    assert dict(prompts(source="oracle", encoding="class_embeddings").by_id) == {
+        "a": names[:2],
+        "b": names[3:],
+        "c": (),
+    }
     CaptionStore(dict.fromkeys(PRESENT, ("a cow and a bird before a sofa",))).write(tmp_path / "long")
     mixed = prompts(source="store", store=tmp_path / "long", shuffle=True)
     assert len({*mixed.by_id.values()}) == 3  # each image's words in an order of its own
@@ -92,11 +101,6 @@ def test_distractors_are_said_falsely_where_nearly_every_class_is_in_every_image
 def test_prompts_over_the_budget_are_counted_never_silent():
     assert prompts(source="class_names", budget=4).truncated == 3
     assert prompts(source="class_names", budget=5).truncated == 0
-
-
-def test_the_digest_follows_the_words_and_not_the_order():
-    assert prompts().digest() == prompts(dict(reversed(PRESENT.items()))).digest()
-    assert prompts().digest() != prompts(source="null").digest()
 
 
 def test_the_tokens_of_a_prompt_are_the_sum_over_its_names_in_the_real_tokenizer(shared, voc_classes):

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tadp_ray.captions.prompts import NAME_END
 from tadp_ray.captions.templates import SINGLE, TEMPLATES
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.errors import UserError
@@ -22,7 +21,6 @@ from tadp_ray.training.context_cache import ContextCache
 
 LENGTH = 13
 CLASSES = ("ox", "cow", "cat")
-NAMES = NAME_END.join(CLASSES)
 
 
 def contexts(diffusion: Diffusion, **caption: object) -> ContextCache:
@@ -76,7 +74,7 @@ def test_each_distinct_prompt_is_encoded_once_and_alike(tiny_diffusion: Diffusio
 
 def test_names_are_encoded_each_by_itself(tiny_diffusion: Diffusion) -> None:
     """A start mark and 2 + 3 + 3 letters, no name knowing of another (source: TADP's Pascal code)."""
-    (found,) = contexts(tiny_diffusion, encoding="names")([NAMES])
+    (found,) = contexts(tiny_diffusion, encoding="names")([CLASSES])
     assert found.shape == (1 + 8, 20)
     alone = contexts(tiny_diffusion)(["ox", "cow"])
     assert torch.equal(found[:3], alone[0, :3]) and torch.equal(found[3:6], alone[1, 1:4])
@@ -84,11 +82,11 @@ def test_names_are_encoded_each_by_itself(tiny_diffusion: Diffusion) -> None:
 
 def test_a_class_embedding_is_the_mean_of_80_end_marks(tiny_diffusion: Diffusion) -> None:
     assert len(TEMPLATES) == len(set(TEMPLATES)) == 80 and SINGLE in TEMPLATES
-    (found,) = contexts(tiny_diffusion, encoding="class_embeddings")([NAMES])
+    (found,) = contexts(tiny_diffusion, encoding="class_embeddings")([CLASSES])
     assert found.shape == (3, 20)
     own = [class_embedding(tiny_diffusion.tokenizer, tiny_diffusion.text_encoder, "ox", [t]) for t in TEMPLATES]
     torch.testing.assert_close(found[0], torch.stack(own).mean(0))
-    (single,) = contexts(tiny_diffusion, encoding="class_embeddings", templates="single")([NAMES])
+    (single,) = contexts(tiny_diffusion, encoding="class_embeddings", templates="single")([CLASSES])
     torch.testing.assert_close(single[0], own[TEMPLATES.index(SINGLE)])
 
 
@@ -97,7 +95,7 @@ def test_class_embeddings_come_from_a_file_of_this_many_classes(tiny_diffusion: 
     write_class_embeddings(ours, CLASSES, vectors)
     torch.save(vectors, published)
     for file in (ours, published):
-        (found,) = contexts(tiny_diffusion, encoding="class_embeddings", embeddings=file)([NAMES])
+        (found,) = contexts(tiny_diffusion, encoding="class_embeddings", embeddings=file)([CLASSES])
         assert torch.equal(found, vectors)
     torch.save(vectors[:2], published)
     with pytest.raises(UserError, match=r"published.pth'.*holds \(2, 20\), but this data set has 3 classes"):

@@ -40,6 +40,18 @@ def test_a_later_sweep_encodes_only_new_prompts(tmp_path: Path, monkeypatch: pyt
     assert first.asked == asked and torch.equal(one(["cow"]), two(["cow"]))
 
 
+def test_names_are_not_a_text_of_the_same_letters(tmp_path: Path) -> None:
+    """They are encoded one by one, and so are kept apart, in memory and in files."""
+    encode = lambda prompt: torch.full((1, 2), float(len(prompt)))
+    cache = ContextCache(encode)
+    assert cache([("ox",)]).tolist() == [[[1.0, 1.0]]] and cache(["ox"]).tolist() == [[[2.0, 2.0]]]
+    cache.warm(tmp_path, "key", [("ox", "cow"), ("ox",)])
+    again = ContextCache(Encoder())
+    again.warm(tmp_path, "key", [("ox", "cow"), ("ox",)])
+    assert again([("ox",), ("ox", "cow")])[:, 0, 0].tolist() == [1.0, 2.0]
+    assert len({*map(key_of, ("ox", ("ox",), "ox, cow", ("ox", "cow"), ("ox, cow",)))}) == 5
+
+
 def flip(path: Path, place: int) -> None:
     """Change one bit of a file."""
     content = bytearray(path.read_bytes())

@@ -49,6 +49,16 @@ def test_a_learned_token_that_only_evaluation_says_is_said(tiny_cell: Callable[.
         setup(tiny_cell, {"modifiers": ["a photo of {caption}"], "modifiers_apply": "eval"}, embeddings=token).check()
 
 
+def test_prompts_of_several_numbers_of_names_are_refused(tiny_cell: Callable[..., Cell]) -> None:
+    with pytest.raises(
+        UserError, match=r"class_embeddings: images have 3 to 7 names, but contexts must be of one length"
+    ):
+        setup(tiny_cell, {"source": "oracle", "encoding": "class_embeddings"}).check()
+    silent = setup(tiny_cell, {"source": "oracle", "encoding": "class_embeddings", "recall": 0.0, "min_true": 0})
+    with pytest.raises(UserError, match=r"images have 0 to 0 names, but contexts must be of one length, and hold some"):
+        silent.check()
+
+
 @pytest.mark.parametrize("scale", ["pocket", "paper"])
 def test_published_detection_across_domains_tells_of_the_look_in_evaluation_only_and_segmentation_always(
     scale: str,
