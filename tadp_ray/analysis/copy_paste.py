@@ -10,10 +10,11 @@ import torch
 from matplotlib.figure import Figure
 
 from tadp_ray.analysis.attention import average, image_latents, read_layers
-from tadp_ray.analysis.finding import Claim, Outcome
+from tadp_ray.analysis.finding import Outcome
 from tadp_ray.analysis.sheets import highest, overlay, show_scale, tallest
 from tadp_ray.analysis.shown import ShownObject, check_names, seen, shown
 from tadp_ray.config.analysis import CopyPaste
+from tadp_ray.config.claims import Measured
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.images import read_rgba
 from tadp_ray.data.sample import Dataset
@@ -74,26 +75,12 @@ def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: Diffusio
     share = 100 * float(moved.mean())
     numbers = {name: float(values.mean()) for name, values in table.items()}
     lean = float((table[f"look-alike before: {DENSITY}"] > 1).mean()) * 100
-    claims = [
-        Claim.among(
-            len(cases),
-            "cases",
-            "without its thing a word attends to the look-alike more than evenly (% of cases)",
-            lean,
-            "at least 80",
-            lean >= 80,
-        ),
-        Claim.among(
-            len(cases),
-            "cases",
-            "with its thing pasted beside, it attends to the thing more (% of cases)",
-            share,
-            "at least 80",
-            share >= 80,
-        ),
-    ]
+    measured_of = {
+        "leaning": Measured(lean, len(cases), "cases"),
+        "moved": Measured(share, len(cases), "cases"),
+    }
     pictures = write_both(draw(cases[:6]), folder / "copy_paste.png")
-    return Outcome({**numbers, "moved: percent of cases": share, "cases": len(cases)}, claims, pictures)
+    return Outcome({**numbers, "moved: percent of cases": share, "cases": len(cases)}, measured_of, pictures)
 
 
 def measured(case: Case, before: np.ndarray, after: np.ndarray) -> dict[str, float]:

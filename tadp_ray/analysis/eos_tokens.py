@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from tadp_ray.analysis.attention import average, image_latents, read_layers
-from tadp_ray.analysis.finding import SEEDS, Claim, Outcome, Trained, standard_error
+from tadp_ray.analysis.finding import Outcome, Trained, standard_error
 from tadp_ray.analysis.sheets import highest, overlay, show_scale, tallest
 from tadp_ray.analysis.shown import ShownObject, seen, shown
 from tadp_ray.captions.prompts import Prompt, foreground
 from tadp_ray.config.analysis import EndMarks
+from tadp_ray.config.claims import Measured
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Recipe
 from tadp_ray.metrics.localisation import diffuseness, localisation
@@ -76,7 +77,7 @@ def end_marks(
     full = [place for place, own in enumerate(maps[next(iter(maps))]) if len(own) >= PAIR][:SHOWN]
     rows_shown = {text: [own[place] for place in full] for text, own in maps.items()}
     files = write_both(draw([pictures[place][0] for place in full], rows_shown), folder / "end_marks.png")
-    return Outcome(numbers, claims(rows, numbers), files, notes)
+    return Outcome(numbers, measures(rows, numbers), files, notes)
 
 
 def mean(rows: Sequence[Mapping[str, float]], name: str) -> float:
@@ -115,38 +116,20 @@ def class_maps(
     return {name: maps[[wanted.index(place) for place in own]].mean(0) for name, own in places.items()}
 
 
-def claims(rows: Mapping[str, Sequence[Mapping[str, float]]], numbers: Mapping[str, float]) -> list[Claim]:
-    """What the paper says of its maps; a difference is taken picture by picture, and judged by its standard error."""
+def measures(rows: Mapping[str, Sequence[Mapping[str, float]]], numbers: Mapping[str, float]) -> dict[str, Measured]:
+    """What claims are about: differences between maps, taken picture by picture, and between trained models."""
     wide = {text: np.array([row["diffuseness"] for row in own if row]) for text, own in rows.items()}
-    gap = wide["single"] - wide["words"]
-    error = standard_error(gap)
-    added = float((wide["averaged"] - wide["single"]).mean())
-    found = [
-        Claim.among(
-            len(gap),
-            "images",
-            "maps of single end marks are more diffuse than maps of words (relative entropy)",
-            float(gap.mean()),
-            f"above two standard errors, {2 * error:.2g}",
-            float(gap.mean()) > 2 * error,
-        ),
-        Claim.among(
-            len(gap),
-            "images",
-            "averaging over 80 sentences adds little to that (relative entropy)",
-            added,
-            f"at most a quarter of it, {gap.mean() / 4:.2g}",
-            abs(added) <= max(float(gap.mean()), 0) / 4,
-        ),
-    ]
+    gap, added = wide["single"] - wide["words"], wide["averaged"] - wide["single"]
+    found = {
+        "gap": Measured(float(gap.mean()), len(gap), "images", standard_error(gap)),
+        "averaging": Measured(float(added.mean()), len(added), "images"),
+    }
     texts = ("words", "averaged", "single")
-    scores = [numbers.get(f"{text}: miou") for text in texts]
-    claim = "models trained with words beat those trained with end marks (points of mIoU)"
-    if None in scores:
-        return [*found, Claim(claim, None, "above 0", None)]
-    lost = scores[0] - max(scores[1:])
-    seeds = int(min(numbers[f"{text}: seeds"] for text in texts))
-    return [*found, Claim.among(seeds, SEEDS, claim, lost, "above 0", lost > 0)]
+    if all(f"{text}: miou" in numbers for text in texts):
+        scores = [numbers[f"{text}: miou"] for text in texts]
+        seeds = int(min(numbers[f"{text}: seeds"] for text in texts))
+        found["words ahead"] = Measured(scores[0] - max(scores[1:]), seeds, "seeds")
+    return found
 
 
 def draw(images: Sequence[np.ndarray], maps: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> Figure:

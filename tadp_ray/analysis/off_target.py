@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from tadp_ray.analysis.finding import SEEDS, Claim, Outcome, Trained
+from tadp_ray.analysis.finding import Outcome, Trained
 from tadp_ray.analysis.shown import look_alikes
 from tadp_ray.analysis.trained import Segmenter, load_segmenter
 from tadp_ray.config.analysis import OffTarget
+from tadp_ray.config.claims import Measured
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.data.sample import IGNORE
 from tadp_ray.metrics.segmentation import SegmentationMetrics
@@ -51,7 +52,7 @@ def off_target(config: OffTarget, found: Sequence[Trained], device: torch.device
     }
     for place, (shown, taken, rise) in enumerate(strongest(classes, means[1] - means[0]), 1):
         numbers[f"rise {place:02d} in points: {shown} as {taken}"] = rise
-    return Outcome(numbers, claims(seeds), write_both(draw(classes, *means), folder / "off_target.png"))
+    return Outcome(numbers, measures(seeds), write_both(draw(classes, *means), folder / "off_target.png"))
 
 
 def confusion(segmenter: Segmenter, caption: CaptionConfig | None) -> tuple[torch.Tensor, torch.Tensor, float]:
@@ -104,19 +105,16 @@ def compared(
     }
 
 
-def claims(seeds: Sequence[Mapping[str, float]]) -> list[Claim]:
-    """What the paper says, held against the model in which it shows least; with fewer than three models nothing is judged."""
-    least = {
-        "all names raise the probability of look-alikes (points)": [
-            seed["look-alikes: rise in points"] for seed in seeds
-        ],
-        "and of each more than of each other thing (points)": [
+def measures(seeds: Sequence[Mapping[str, float]]) -> dict[str, Measured]:
+    """What claims are about: the model of those trained in which each shows least."""
+    values = {
+        "look-alikes": [seed["look-alikes: rise in points"] for seed in seeds],
+        "each look-alike": [
             seed["look-alikes: rise of each in points"] - seed["others: rise of each in points"] for seed in seeds
         ],
-        "all names lose mIoU (points)": [seed["mIoU: lost in points"] for seed in seeds],
+        "lost mIoU": [seed["mIoU: lost in points"] for seed in seeds],
     }
-    where = "above 0" if len(seeds) == 1 else f"above 0 in each of {len(seeds)} seeds; the least is told"
-    return [Claim.among(len(seeds), SEEDS, text, min(values), where, min(values) > 0) for text, values in least.items()]
+    return {name: Measured(min(own), len(own), "seeds") for name, own in values.items()}
 
 
 def strongest(classes: Sequence[str], rise: np.ndarray) -> list[tuple[str, str, float]]:

@@ -108,6 +108,7 @@ def run(
         store = open_store(tracking_uri)
 
         from tadp_ray.analysis.run import analyse, asked, check
+        from tadp_ray.reporting.claims import judge_measures
         from tadp_ray.sweep.trained import find_trained
         from tadp_ray.tracking.findings import keep_finding
 
@@ -124,18 +125,21 @@ def run(
             **analysis.look.model_dump(mode="json"),
         }
         outcome = analyse(analysis, recipe, found, storage / name)
+        judged = judge_measures(analysis.claims, outcome.measured)
         facts = {
             "name": name,
             "question": analysis.question,
             "figure_of_paper": analysis.figure,
             "command": shlex.join(["tadp-ray", *map(masked, sys.argv[1:])]),
             "settings": settings,
-            **outcome.told,
+            "numbers": dict(outcome.numbers),
+            "claims": [own.model_dump() for own in judged],
+            "notes": list(outcome.notes),
         }
         keep_finding(store, storage / name, facts, outcome.pictures)
         width = max(map(len, outcome.numbers))
         for key, value in outcome.numbers.items():
             say(f"{key:<{width}}{value:>12.4g}")
-        for line in (*(claim.sentence for claim in outcome.claims), *outcome.notes):
+        for line in (*(own.sentence for own in judged), *outcome.notes):
             say(line)
         say(f"written to {storage / name}: finding.json, {', '.join(outcome.pictures)}")

@@ -30,10 +30,13 @@ def pretrain(
     be stopped and repeated: the same command goes on from the last checkpoint, with the same losses.
     """
     with exit_on_user_error():
+        from tadp_ray.config.claims import Measured
         from tadp_ray.config.pretraining import Pretraining
         from tadp_ray.pocket.card import write_card
         from tadp_ray.pocket.pretrain import WORK
         from tadp_ray.pocket.pretrain import pretrain as run
+        from tadp_ray.pocket.report import AIMS
+        from tadp_ray.reporting.claims import judge_measures
         from tadp_ray.tracking.pretraining import told_to_mlflow
         from tadp_ray.tracking.store import open_store
         from tadp_ray.training.provenance import provenance
@@ -54,7 +57,8 @@ def pretrain(
         )
         known = {name: fact for name in told_of if (fact := provenance().get(f"tadp.{name}"))}
         figures = final_metrics(folder / WORK, plan.fingerprint) or {}
-        write_card(folder, folder / WORK, plan, figures, f"tadp-ray pocket pretrain FOLDER {options}", known)
+        verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
+        write_card(folder, folder / WORK, plan, figures, verdicts, f"tadp-ray pocket pretrain FOLDER {options}", known)
 
 
 @app.command()
@@ -105,16 +109,19 @@ def report(
     What words buy when it is trained for a task is told by `tadp-ray report`.
     """
     with exit_on_user_error():
+        from tadp_ray.config.claims import Measured
         from tadp_ray.files import write_json, write_text
         from tadp_ray.models.weights import locate
-        from tadp_ray.pocket.report import AIMS, write_gate
+        from tadp_ray.pocket.report import AIMS, gate_text, write_gate
+        from tadp_ray.reporting.claims import judge_measures
         from tadp_ray.tracking.findings import keep_finding
         from tadp_ray.tracking.store import open_store
 
         store = open_store(tracking_uri) if tracking_uri else None
         aside = Console(stderr=True, markup=False, highlight=False, emoji=False)
-        figures, text = write_gate(locate(weights), folder, aside.print)
-        write_text(folder / "report.md", f"{text}\n")
+        figures = write_gate(locate(weights), folder, aside.print)
+        verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
+        write_text(folder / "report.md", f"{gate_text(figures, verdicts)}\n")
         write_json(folder / "report.json", {"gate": figures})
         if store:
             facts = {
@@ -123,7 +130,7 @@ def report(
                 "command": f"tadp-ray pocket report --weights {weights}",
                 "settings": f"weights {weights}",
                 "numbers": figures,
-                "claims": [aim.claim(figures[aim.figure]) for aim in AIMS],
+                "claims": [own.model_dump() for own in verdicts],
             }
             keep_finding(store, folder, facts, ("drawings.png", "attention.png"))
         print((folder / ("report.json" if as_json else "report.md")).read_text())

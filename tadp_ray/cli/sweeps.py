@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tadp_ray.captions.alignment import Similarity
     from tadp_ray.config.cell import Cell
     from tadp_ray.config.schema import Recipe
+    from tadp_ray.reporting.claims import Tables
     from tadp_ray.reporting.table import TableSpec
     from tadp_ray.sweep.plan import Plan
     from tadp_ray.tracking.store import Store
@@ -68,7 +69,7 @@ def sweep(
     last checkpoint.
     """
     with exit_on_user_error():
-        from tadp_ray.reporting.answer import asked_table
+        from tadp_ray.reporting.answer import asked_table, other_tables
         from tadp_ray.sweep.plan import make_plan
         from tadp_ray.tracking.store import open_store
 
@@ -85,7 +86,7 @@ def sweep(
         from tadp_ray.tracking.query import held
 
         run, whole = run_plan(plan, store, address, console, strict=strict)
-        show_answer(store, run, spec, plan.cells, plan.folder)
+        show_answer(store, run, spec, plan.cells, plan.folder, other_tables(store, file, recipe, scale))
         if not whole:
             raise typer.Exit(1)
         held(store, plan.asked)
@@ -263,14 +264,15 @@ def table(
     """
     with exit_on_user_error():
         from tadp_ray.config.load import experiment_name
-        from tadp_ray.reporting.answer import newest_answer
+        from tadp_ray.reporting.answer import newest_answer, other_tables
         from tadp_ray.tracking.store import open_store
 
         file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
         store = open_store(tracking_uri, make=False)
         spec, found = newest_answer(store, file, recipe, scale)
         folder = storage / experiment_name(file, recipe) / scale
-        show_answer(store, found.run_id, spec, found.cells, folder, against)
+        others = other_tables(store, file, recipe, scale)
+        show_answer(store, found.run_id, spec, found.cells, folder, others, against)
 
 
 def report(
@@ -377,16 +379,22 @@ def encoder(weights: str) -> "Similarity":
 
 
 def show_answer(
-    store: "Store", run: str, spec: "TableSpec", cells: "Sequence[Cell]", folder: Path, against: str | None = None
+    store: "Store",
+    run: str,
+    spec: "TableSpec",
+    cells: "Sequence[Cell]",
+    folder: Path,
+    others: "Tables",
+    against: str | None = None,
 ) -> None:
-    """Write a sweep's table and figures, show them on its page in MLflow, and print the table."""
+    """Write a sweep's table, figures and claims, show them on its page in MLflow, and print the table and the claims."""
     from tadp_ray.reporting.answer import write_answer
     from tadp_ray.reporting.render import terminal
     from tadp_ray.tracking.sweep_run import attach
 
-    filled, files = write_answer(store, spec, cells, folder, encoder, against)
+    filled, claims, files = write_answer(store, spec, cells, folder, encoder, others, against)
     attach(store, run, files)
     written = f"written to {folder}: {', '.join(path.name for path in files)}"
     console.print(terminal(filled))
-    for line in (filled.caption, *filled.notes, written):
+    for line in (filled.caption, *filled.notes, *(own.sentence for own in claims), written):
         say(line)

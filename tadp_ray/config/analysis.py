@@ -1,14 +1,19 @@
 """An analysis file: a question about what words do inside the network, and how it is looked into."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
+from tadp_ray.config.claims import Measure
+from tadp_ray.config.errors import nearest
 from tadp_ray.config.vocabulary import ExpandedPath, Scale, StrictModel
 
 
 class CopyPaste(StrictModel):
     """A word's map before and after the thing that it names is pasted beside its look-alike (Figure S2)."""
+
+    measures: ClassVar = ("leaning", "moved")
+    """Percent of cases; what claims may name."""
 
     kind: Literal["copy_paste"]
     cases: int = Field(100, ge=1, description="pasted pictures")
@@ -23,6 +28,9 @@ class CopyPaste(StrictModel):
 
 class OffTarget(StrictModel):
     """What a model trained with right names makes of an image when it is told all names (Figure S4)."""
+
+    measures: ClassVar = ("look-alikes", "each look-alike", "lost mIoU")
+    """Points of the seed that shows least; what claims may name."""
 
     kind: Literal["off_target"]
     groups: tuple[tuple[str, ...], ...] = Field(
@@ -39,6 +47,9 @@ class Picture(StrictModel):
 
 class Variation(StrictModel):
     """What diffusers' img2img adds to an image when it is told all class names, or a caption (Figure S1)."""
+
+    measures: ClassVar = ("gain", "least rise", "captioned share")
+    """What claims may name."""
 
     kind: Literal["variation"]
     images: int = Field(16, ge=1, description="the data's first pictures to vary, where none is named")
@@ -71,6 +82,9 @@ class Variation(StrictModel):
 class EndMarks(StrictModel):
     """Maps of end marks, averaged and single, beside maps of words, and what models trained with each reach (Figure S3)."""
 
+    measures: ClassVar = ("gap", "averaging", "words ahead")
+    """What claims may name."""
+
     kind: Literal["end_marks"]
     images: int = Field(60, ge=2, description="pictures to look at")
     timestep: int = Field(1, ge=0, lt=1000, description="what the U-Net is told; no noise is added")
@@ -102,6 +116,17 @@ class Analysis(StrictModel):
     scales: dict[Scale, dict[str, JsonValue]] = Field(
         {}, description="keys of look that differ at a scale, e.g. {paper: {guidance: 7.5}}"
     )
+    claims: tuple[Measure, ...] = Field((), description="what the numbers are held against")
+
+    @model_validator(mode="after")
+    def _known_measures(self) -> "Analysis":
+        for claim in self.claims:
+            for name in filter(None, (claim.measure, claim.of)):
+                if name not in self.look.measures:
+                    raise ValueError(
+                        f"claims: {self.look.kind} measures no {name!r}; {nearest(name, self.look.measures)}"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _known_scales(self) -> "Analysis":

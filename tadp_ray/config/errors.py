@@ -37,7 +37,7 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
     """The vocabulary classes that an annotation admits (a union admits several)."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    if get_origin(annotation) in (Union, types.UnionType, Annotated):
+    if get_origin(annotation) in (Union, types.UnionType, Annotated, tuple):
         return [model for part in get_args(annotation) for model in models_in(part)]
     return []
 
@@ -45,19 +45,22 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
 def valid_names(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     """Keys that may stand in `model` under the dotted `path`; empty if there is no group there."""
     groups = [model]
-    for part in path:
+    for part in (part for part in path if not part.isdecimal()):
         fields = [group.model_fields[part] for group in groups if part in group.model_fields]
         groups = [found for field in fields for found in models_in(field.annotation)]
     return list(dict.fromkeys(name for group in groups for name in group.model_fields))
 
 
 GROUPS_WITH_KINDS = ("data", "head", "images", "look", "method")
+LISTS_WITH_KINDS = {("claims", kind) for kind in ("difference", "rising", "ranking")}
 
 
 def key_path(location: Sequence[str | int]) -> tuple[str | int, ...]:
     """Pydantic's location without the tags it inserts behind groups of several kinds, which are no keys of the file."""
     return tuple(
-        part for before, part in zip((None, *location), location, strict=False) if before not in GROUPS_WITH_KINDS
+        part
+        for list_name, before, part in zip((None, None, *location), (None, *location), location, strict=False)
+        if before not in GROUPS_WITH_KINDS and (list_name, part) not in LISTS_WITH_KINDS
     )
 
 

@@ -4,20 +4,22 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from tadp_ray.addresses import holds_secret
 from tadp_ray.config.analysis import Analysis
+from tadp_ray.config.claims import EXPERIMENT
 from tadp_ray.config.errors import ConfigError, dotted, explain, nearest, valid_names
 from tadp_ray.config.known import impossible_metric
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
 from tadp_ray.config.shipped import file_of
-from tadp_ray.config.vocabulary import OPEN_ADDRESS, Scale, StrictModel, at_home
+from tadp_ray.config.vocabulary import METRIC, OPEN_ADDRESS, Scale, StrictModel, at_home
 from tadp_ray.config.yaml12 import parse_yaml, read_text
 
 V = TypeVar("V", bound=StrictModel)
@@ -208,7 +210,41 @@ def load_experiment(path: Path) -> Experiment:
         raise ConfigError(lines)
     for scale in experiment.recipes:
         check_table(path, experiment, scale)
+    check_claims(path, experiment)
     return experiment
+
+
+def check_claims(path: Path, experiment: Experiment) -> None:
+    """Refuse a claim about places that its table, or that of the experiment that it names, does not have (ConfigError)."""
+    axes_of = cache(table_axes)
+    for number, claim in enumerate(experiment.claims):
+        where = f"{path}: claims[{number}]"
+        for places in claim.places:
+            axes = axes_of(experiment_file(path, places.get(EXPERIMENT)))
+            wanted = {key: values for key, values in places.items() if key != EXPERIMENT}
+            for key in (*wanted, *getattr(claim, "along", ())):
+                if key not in axes:
+                    raise ConfigError([f"{where}: {key!r}: not an axis of the table; {nearest(key, list(axes))}"])
+            for key, values in wanted.items():
+                for value in values if isinstance(values, list) else [values]:
+                    if value not in axes[key]:
+                        known = [*map(str, axes[key])]
+                        raise ConfigError([f"{where}: {key}={value!r}: not on that axis; {nearest(str(value), known)}"])
+
+
+def table_axes(path: Path) -> dict[str, list[JsonValue]]:
+    """What stands along the sides of the table of the experiment in `path`, at all scales, by axis; its metrics are one."""
+    experiment = validate(Experiment, read_yaml(path), lambda _: str(path))
+    axes: dict[str, list[JsonValue]] = {METRIC: list(experiment.table.metrics)}
+    for scale in experiment.recipes:
+        for key, values in load_sweep(sweep_file(path, experiment, scale)).values.items():
+            axes.setdefault(key, []).extend(values)
+    return axes
+
+
+def experiment_file(path: Path, other: JsonValue = None) -> Path:
+    """The experiment that the one in `path` means: itself, or another that it names by its file or its shipped name."""
+    return path if other is None else file_of(Path(str(other)), "experiments", path)
 
 
 def recipe_file(path: Path, experiment: Experiment, scale: Scale) -> Path:

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
+from tadp_ray.config.claims import TableClaim
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.data import AugmentConfig, CaptionConfig, DataConfig, ScenesData
 from tadp_ray.config.model import TASK_OF_HEAD, ModelConfig
@@ -311,7 +312,7 @@ class FigureConfig(StrictModel):
 
 
 class Experiment(StrictModel):
-    """One question of the paper: which recipe, which sweep, which seeds, which table, and perhaps which figure."""
+    """One question of the paper: which recipe, sweep, seeds and table, perhaps which figure, and what is claimed."""
 
     question: str
     recipes: dict[Scale, ExpandedPath] = Field(
@@ -324,6 +325,9 @@ class Experiment(StrictModel):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
     table: TableConfig
     figure: FigureConfig | None = None
+    claims: tuple[TableClaim, ...] = Field(
+        (), description="what the numbers are held against, once three seeds are there"
+    )
 
     def sweep_at(self, scale: Scale) -> Path:
         """The sweep file of a scale, relative to the experiment's."""

@@ -1,9 +1,10 @@
 """The card of a pocket Stable Diffusion: what it is, how it was made, what the gate found, what to expect of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
+from tadp_ray.config.claims import Verdict
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.data.scenes import GROUPS, STUFF, THINGS
 from tadp_ray.files import write_text
@@ -83,7 +84,13 @@ Licence: Apache-2.0, as the project's. No third-party images, texts or weights w
 
 
 def write_card(
-    folder: Path, work: Path, plan: Pretraining, figures: Mapping[str, float], command: str, facts: Mapping[str, str]
+    folder: Path,
+    work: Path,
+    plan: Pretraining,
+    figures: Mapping[str, float],
+    verdicts: Sequence[Verdict],
+    command: str,
+    facts: Mapping[str, str],
 ) -> None:
     """Write README.md into a diffusers folder whose pretraining has finished.
 
@@ -92,6 +99,7 @@ def write_card(
         work: where its journal lies.
         plan: what it was made from.
         figures: of the gate.
+        verdicts: of its aims.
         command: that makes it again.
         facts: more of how it was made, by name: commit, machine, versions.
     """
@@ -107,7 +115,7 @@ def write_card(
         images=f"{plan.images:,}",
         seen=f"{plan.unet_steps * plan.unet_batch:,}",
         batch=plan.unet_batch,
-        aims=aims_table(figures),
+        aims=aims_table(figures, verdicts),
         rises=format_rises(
             {(kind, time): figures[f"caption/{kind} t={time}"] for kind in WRONG_CAPTIONS for time in TIMES}
         ),

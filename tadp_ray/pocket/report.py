@@ -1,8 +1,7 @@
 """What a pocket Stable Diffusion knows about words: the gate beside its aims, and pictures to look at."""
 
 import textwrap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,59 +9,43 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from tadp_ray.config.claims import Measure, Verdict
 from tadp_ray.data.scenes import THINGS
 from tadp_ray.pocket import gate
 from tadp_ray.pocket.denoiser import Denoiser, load_pipeline
 
-
-@dataclass(frozen=True)
-class Aim:
-    """What a figure of the gate should be."""
-
-    figure: str
-    meaning: str
-    least: float | None = None
-    most: float | None = None
-
-    def met(self, value: float) -> bool:
-        """Whether a value is good enough."""
-        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
-
-    @property
-    def text(self) -> str:
-        """`at least 15`."""
-        return f"at least {self.least:g}" if self.least is not None else f"at most {self.most:g}"
-
-    def claim(self, value: float) -> dict[str, str | float | bool]:
-        """The aim held against a value, as findings tell it."""
-        return {"text": self.meaning, "value": value, "aim": self.text, "holds": self.met(value)}
-
-
-AIMS = (
-    Aim("caption/look-alike t=500", "a look-alike's name raises the denoising loss at t=500 (%)", least=15),
-    Aim("attention/pointing", "the attention map of a thing's name is highest on the thing (%)", least=80),
-    Aim("drawing/found", "named things that are found in drawn pictures (%)", least=80),
-    Aim("drawing/found_unnamed", "things that are found and were not named (%)", most=10),
+AIMS = tuple(
+    Measure(kind="measure", measure=figure, text=text, **bound)
+    for figure, text, bound in (
+        ("caption/look-alike t=500", "a look-alike's name raises the denoising loss at t=500 (%)", {"least": 15}),
+        ("attention/pointing", "the attention map of a thing's name is highest on the thing (%)", {"least": 80}),
+        ("drawing/found", "named things that are found in drawn pictures (%)", {"least": 80}),
+        ("drawing/found_unnamed", "things that are found and were not named (%)", {"most": 10}),
+    )
 )
+"""What a pocket model should reach in the gate, which no file asks for."""
 
 
-def write_gate(weights: Path, folder: Path, say: Callable[[str], None]) -> tuple[dict[str, float], str]:
-    """Measure a pocket folder and write drawings.png and attention.png; returns the figures, and Markdown about them."""
+def write_gate(weights: Path, folder: Path, say: Callable[[str], None]) -> dict[str, float]:
+    """Measure a pocket folder and write drawings.png and attention.png; returns the figures."""
     folder.mkdir(parents=True, exist_ok=True)
     device = torch.device("cpu")
     figures = gate.measure(weights, device, say)
     draw_words(weights, folder / "drawings.png", device)
     draw_attention(weights, folder / "attention.png", device)
+    return figures
+
+
+def gate_text(figures: Mapping[str, float], verdicts: Sequence[Verdict]) -> str:
+    """The gate in Markdown, with the pictures beside it; `verdicts` are those of `AIMS`."""
     pictures = "![drawings](drawings.png)\n\n![attention](attention.png)"
-    return figures, f"# What the pocket model knows about words\n\n{aims_table(figures)}\n\n{pictures}"
+    return f"# What the pocket model knows about words\n\n{aims_table(figures, verdicts)}\n\n{pictures}"
 
 
-def aims_table(figures: Mapping[str, float]) -> str:
+def aims_table(figures: Mapping[str, float], verdicts: Sequence[Verdict]) -> str:
     """The gate's main figures beside their aims, in Markdown."""
     lines = ["| figure | value | aim | |", "|:--|--:|:--|:--|"]
-    for aim in AIMS:
-        value = figures[aim.figure]
-        lines.append(f"| {aim.meaning} | {value:.1f} | {aim.text} | {'met' if aim.met(value) else 'missed'} |")
+    lines += [f"| {own.text} | {own.value:.1f} | {own.aim} | {'met' if own.holds else 'missed'} |" for own in verdicts]
     chance = "a thing covers {attention/chance:.1f}% of a picture, so that much pointing is chance"
     judge = (
         "the classifier that judges drawings has precision {classifier/precision:.1f}%, recall {classifier/recall:.1f}%"

@@ -6,15 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.load import experiment_name, load_experiment, load_sweep, sweep_file
+from tadp_ray.config.claims import Verdict
+from tadp_ray.config.load import experiment_file, experiment_name, load_experiment, load_sweep, sweep_file
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
+from tadp_ray.files import write_text
 from tadp_ray.metrics.per_image import PerImage
+from tadp_ray.reporting.claims import Tables, judge
 from tadp_ray.reporting.compare import compare
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.matching import Encoders, matched
 from tadp_ray.reporting.regression import correlation_notes, lines_of
-from tadp_ray.reporting.render import write_table
+from tadp_ray.reporting.render import claims_table, write_table
 from tadp_ray.reporting.scatter import draw_lines
 from tadp_ray.reporting.table import Table, TableSpec, build_table
 from tadp_ray.tracking.query import CellRow, finished, history, per_image, rows
@@ -41,10 +44,37 @@ def newest_answer(store: Store, file: Path, recipe: Path | None, scale: Scale) -
     return asked_table(file, scale, found.settings, found.cells), found
 
 
+def other_tables(store: Store, file: Path, recipe: Path | None, scale: Scale) -> Tables:
+    """Finds the tables of other experiments that the claims of one name, as far as they were run.
+
+    Args:
+        store: holds them.
+        file: of the experiment whose claims they are.
+        recipe: instead of the experiments' own.
+        scale: of the tables.
+    """
+
+    def table_of(other: str | None) -> Table | None:
+        try:
+            spec, found = newest_answer(store, experiment_file(file, other), recipe, scale)
+            return fill(store, spec, found.cells)[0]
+        except UserError:
+            # A claim whose other table is not there is not decided, whatever it lacks.
+            return None
+
+    return table_of
+
+
 def write_answer(
-    store: Store, spec: TableSpec, cells: Sequence[Cell], folder: Path, encoders: Encoders, against: str | None = None
-) -> tuple[Table, list[Path]]:
-    """Lay out what MLflow holds of a sweep's cells: table.{md,tex,html,csv}, table.png, perhaps curves.png, figure.png.
+    store: Store,
+    spec: TableSpec,
+    cells: Sequence[Cell],
+    folder: Path,
+    encoders: Encoders,
+    others: Tables,
+    against: str | None = None,
+) -> tuple[Table, list[Verdict], list[Path]]:
+    """Lay out what MLflow holds of a sweep's cells: table.{md,tex,html,csv}, table.png, perhaps curves, a figure and claims.md.
 
     A table of differences has names of its own, `table-against-ROW`, and leaves the plain one as it is.
 
@@ -54,9 +84,10 @@ def write_answer(
         cells: every cell of the table, finished or not.
         folder: where to write.
         encoders: what compares words, by the name of weights, for a figure that asks for it.
+        others: tables of other experiments, which claims may name.
         against: the row that the others are compared with.
 
-    Returns: the table and the files.
+    Returns: the table, what is said of the claims, and the files.
 
     Raises:
         UserError: there is no row to compare with.
@@ -68,7 +99,12 @@ def write_answer(
     table, pictures = draw_answer(store, table, cells, done, images, folder, encoders)
     name = file_name(table)
     draw_table(table, folder / f"{name}.png")
-    return table, [*write_table(table, folder, name), folder / f"{name}.png", *pictures]
+    files = [*write_table(table, folder, name), folder / f"{name}.png", *pictures]
+    found = [judge(claim, lambda other: table if other is None else others(other)) for claim in spec.claims]
+    if found:
+        files.append(folder / "claims.md")
+        write_text(files[-1], claims_table(found) + "\n")
+    return table, found, files
 
 
 def file_name(table: Table) -> str:

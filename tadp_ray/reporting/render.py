@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import rich.table
 from rich.text import Text
 
+from tadp_ray.config.claims import Verdict
 from tadp_ray.files import write_text
 from tadp_ray.reporting.literal import md, tex
 from tadp_ray.reporting.page import page
@@ -85,6 +86,12 @@ def markdown(table: Table) -> str:
     # A list needs an empty line before it.
     lines += ["", md(table.caption), *([""] if table.notes else []), *(f"- {md(note)}" for note in table.notes)]
     return "\n".join(lines) + "\n"
+
+
+def claims_table(verdicts: Sequence[Verdict]) -> str:
+    """What is said of some claims, in Markdown."""
+    rows = [f"| {md(own.text)} | {md(own.shown)} | {md(own.aim)} | {md(own.verdict)} |" for own in verdicts]
+    return "\n".join(["| claim | value | aim | |", "|:--|:--|:--|:--|", *rows])
 
 
 def latex(table: Table) -> str:

@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tadp_ray.config.load import load_experiment, read_yaml
+from tadp_ray.config.claims import Verdict
+from tadp_ray.config.load import experiment_file, load_experiment, read_yaml
 from tadp_ray.config.schema import Experiment
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.answer import by_image, draw_answer, fill, newest_answer
-from tadp_ray.reporting.evidence import EXPERIMENTS, findings
+from tadp_ray.reporting.claims import judge, verdicts
 from tadp_ray.reporting.matching import Encoders
 from tadp_ray.reporting.sentence import sentences
 from tadp_ray.reporting.table import Table, short
-from tadp_ray.tracking.findings import AnalysisRun, ClaimFound
+from tadp_ray.tracking.findings import AnalysisRun
 from tadp_ray.tracking.findings import findings as analyses
 from tadp_ray.tracking.query import CellRow
 from tadp_ray.tracking.store import Store
@@ -39,7 +40,7 @@ class ReportSection:
     said: tuple[str, ...] = ()
     """What the numbers say, computed."""
     table: Table | None = None
-    claims: tuple[ClaimFound, ...] = ()
+    claims: tuple[Verdict, ...] = ()
     numbers: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, Path] = field(default_factory=dict)
     """PNG files by what they show, in words."""
@@ -49,11 +50,11 @@ class ReportSection:
 
     @property
     def state(self) -> str:
-        """`whole`, `17 of 18 places`, `2 of 11 claims`, `0 of 11 claims; 11 not judged: run --seeds 0,1,2`, `not run`."""
+        """`whole`, `17 of 18 places`, `2 of 11 claims`, `0 of 11 claims; 11 not decided: run --seeds 0,1,2`, `not run`."""
         if self.missing:
             return "not run"
         if unknown := sum(claim.holds is None for claim in self.claims):
-            open_claims = Counter(claim.verdict for claim in self.claims if claim.unjudged)
+            open_claims = Counter(claim.verdict for claim in self.claims if claim.undecided)
             said = "".join(f"; {count} {verdict}" for verdict, count in open_claims.items())
             return f"{len(self.claims) - unknown} of {len(self.claims)} claims{said}"
         if self.table is None:
@@ -89,9 +90,10 @@ def gather(store: Store, experiments: Path, folder: Path, encoders: Encoders) ->
     }
     return {
         "Tables and figures, pocket scale": asked["pocket"],
-        "What words buy in the pocket world": list(evidence(asked["pocket"])),
+        "Claims, pocket scale": list(judged(asked["pocket"], files, "pocket")),
         "Analyses": list(looked_into(store, experiments / "analyses", folder)),
         "Tables and figures, paper scale": asked["paper"],
+        "Claims, paper scale": list(judged(asked["paper"], files, "paper")),
     }
 
 
@@ -135,29 +137,32 @@ def provenance(done: Mapping[str, CellRow]) -> dict[str, str]:
     return {name: ", ".join(values) for name, values in told.items() if values}
 
 
-def evidence(parts: Sequence[ReportSection]) -> Iterator[ReportSection]:
-    """What the pocket tables together show and what they do not, if any of them is asked for."""
-    parts = [part for part in parts if part.name in EXPERIMENTS]
-    if not parts:
+def judged(parts: Sequence[ReportSection], files: Mapping[Path, Experiment], scale: Scale) -> Iterator[ReportSection]:
+    """What the experiments of a scale claim, held against their tables, if any of them claims something."""
+    claiming = {path: file for path, file in files.items() if file.claims and scale in file.recipes}
+    if not claiming:
         return
-    found = findings({part.name: part.table for part in parts})
-    claims = tuple(
-        ClaimFound(text=own.claim, value=own.value, aim=own.aim, holds=own.holds, unjudged=own.unjudged)
-        for own in found
-    )
+    known = {part.name: part for part in parts}
+    found, named = [], set()
+    for path, file in claiming.items():
+
+        def table_of(other: str | None, path: Path = path) -> Table | None:
+            name = experiment_file(path, other).stem
+            named.add(name)
+            return known[name].table if name in known else None
+
+        found += [judge(claim, table_of) for claim in file.claims]
     yield ReportSection(
-        name="evidence",
+        name="claims",
         title="Claims held against their aims",
-        question="Do right and whole captions help, does pretraining, and is a known style easier than another?",
-        command="\n".join(part.command for part in parts),
+        question="Which claims of these experiments do their tables bear out?",
+        command="\n".join(part.command for part in parts if part.name in named),
         facts={
-            "value": "smallest difference in mIoU, each taken within a seed, ± sample standard deviation over several seeds"
+            "value": "smallest difference, each taken within a seed, ± sample standard deviation over several seeds"
         },
-        said=(verdicts(claims),),
-        claims=claims,
-        missing=None
-        if any(claim.holds is not None or claim.unjudged for claim in claims)
-        else "none of its tables is whole",
+        said=(verdicts(found),),
+        claims=tuple(found),
+        missing=None if any(own.value is not None or own.undecided for own in found) else "none of its tables is whole",
     )
 
 
@@ -207,16 +212,6 @@ def analysed(found: AnalysisRun, folder: Path) -> ReportSection:
         },
         runs=(("analysis", (found.run_id,)),),
     )
-
-
-def verdicts(claims: Sequence[ClaimFound]) -> str:
-    """How many of some claims hold, which do not, and why others are not judged."""
-    judged = [claim for claim in claims if claim.holds is not None]
-    failing = [claim.text for claim in judged if not claim.holds]
-    said = f"{len(judged) - len(failing)} of {len(judged)} judged claims hold"
-    said += f"; not: {', '.join(failing)}" if failing else ""
-    others = Counter(claim.verdict for claim in claims if claim.holds is None)
-    return said + "".join(f"; {count} {verdict}" for verdict, count in others.items()) + "."
 
 
 def flat(numbers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

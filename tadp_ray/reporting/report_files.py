@@ -10,7 +10,7 @@ from urllib.parse import quote
 from tadp_ray.files import write_text
 from tadp_ray.reporting.literal import fenced, md
 from tadp_ray.reporting.page import page
-from tadp_ray.reporting.render import html_table, markdown
+from tadp_ray.reporting.render import claims_table, html_table, markdown
 from tadp_ray.reporting.report import ReportSection
 
 Chapters = Mapping[str, Sequence[ReportSection]]
@@ -86,7 +86,7 @@ def html_claims(part: ReportSection) -> str:
     if not part.claims:
         return ""
     rows = "".join(
-        f"<tr><td>{escape(claim.text)}</td><td>{escape(shown(claim.value))}</td><td>{escape(claim.aim)}</td>"
+        f"<tr><td>{escape(claim.text)}</td><td>{escape(claim.shown)}</td><td>{escape(claim.aim)}</td>"
         f'<td class="{"" if claim.holds else "fails"}"><span>{escape(claim.verdict)}</span></td></tr>'
         for claim in part.claims
     )
@@ -140,8 +140,7 @@ def md_part(part: ReportSection, folder: Path) -> str:
     pieces += [*map(md, part.said)] if not part.missing else []
     pieces += [markdown(part.table).strip()] if part.table else []
     if part.claims:
-        rows = [f"| {md(c.text)} | {md(shown(c.value))} | {md(c.aim)} | {md(c.verdict)} |" for c in part.claims]
-        pieces.append("\n".join(["| claim | value | aim | |", "|:--|:--|:--|:--|", *rows]))
+        pieces.append(claims_table(part.claims))
     if part.numbers:
         listed = [f"| {md(name)} | {md(shown(value))} |" for name, value in list(part.numbers.items())[:LISTED]]
         pieces.append("\n".join(["| number | value |", "|:--|:--|", *listed]))

@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from scipy.stats import spearmanr
+
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.claims import TableClaim
 from tadp_ray.config.known import FIGURES
 from tadp_ray.config.schema import Experiment, FigureConfig, Sweep
 from tadp_ray.config.vocabulary import LOWER_IS_BETTER, METRIC, Scale
@@ -94,6 +97,8 @@ class TableSpec:
     """The recipe, and what was changed in it by hand."""
     figure: FigureConfig | None = None
     """What is drawn of the results by image."""
+    claims: tuple[TableClaim, ...] = ()
+    """What the numbers are held against."""
 
     @classmethod
     def of(cls, experiment: Experiment, sweep: Sweep, scale: Scale, settings: str = "") -> "TableSpec":
@@ -111,6 +116,7 @@ class TableSpec:
             scale=scale,
             settings=settings,
             figure=experiment.figure,
+            claims=experiment.claims,
         )
 
     @property
@@ -381,15 +387,9 @@ def agreement(entries: Sequence[Sequence[TableEntry]]) -> list[str]:
     for metric, own in pairs.items():
         ours, theirs = zip(*own, strict=True)
         if len(own) > 2 and len(set(ours)) > 1 and len(set(theirs)) > 1:
-            value = statistics.correlation(ranks(ours), ranks(theirs))
+            value = spearmanr(ours, theirs).statistic
             of = f", {METRIC_NAMES.get(metric, metric)}" if len(pairs) > 1 else ""
             notes.append(
                 f"Spearman rank correlation of ours with the published numbers{of}: {value:.2f} over {len(own)} places"
             )
     return notes
-
-
-def ranks(values: Sequence[float]) -> list[float]:
-    """Rank of every value from 1, equal values sharing the mean of their ranks."""
-    ordered = sorted(values)
-    return [ordered.index(value) + (ordered.count(value) + 1) / 2 for value in values]

@@ -8,6 +8,7 @@ from typing import Any
 from mlflow.entities import Metric, Param
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tadp_ray.config.claims import Verdict
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
 from tadp_ray.logs import to_console
@@ -22,27 +23,6 @@ EXPERIMENT = "findings"
 """MLflow's, which bears these runs."""
 NAME = "tadp.finding"
 """Tag: what the finding is called."""
-
-
-class ClaimFound(BaseModel):
-    """A claim held against what was measured."""
-
-    model_config = ConfigDict(frozen=True)
-
-    text: str
-    value: float | str | None
-    aim: str
-    holds: bool | None
-    """None: not measured, or not judged."""
-    unjudged: str | None = None
-    """What must be done before it is judged, of a claim that could be."""
-
-    @property
-    def verdict(self) -> str:
-        """`holds`, `does not hold`, `not judged: run --seeds 0,1,2`, `not measured`."""
-        if self.holds is not None:
-            return "holds" if self.holds else "does not hold"
-        return f"not judged: {self.unjudged}" if self.unjudged else "not measured"
 
 
 class AnalysisRun(BaseModel):
@@ -60,7 +40,7 @@ class AnalysisRun(BaseModel):
     numbers: dict[str, Any] = {}
     notes: tuple[str, ...] = ()
     """What is missing."""
-    claims: tuple[ClaimFound, ...] = ()
+    claims: tuple[Verdict, ...] = ()
     pictures: tuple[str, ...] = ()
     """Files beside finding.json."""
 

@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 
 from tadp_ray.analysis.copy_paste import DENSITY, SHARE, Case, make_cases, measured
 from tadp_ray.analysis.finding import Trained, standard_error
-from tadp_ray.analysis.off_target import claims as seed_claims
 from tadp_ray.analysis.off_target import compared, off_target, strongest
+from tadp_ray.analysis.off_target import measures as seed_measures
 from tadp_ray.analysis.shown import shown
-from tadp_ray.analysis.variation import PROMPTS
-from tadp_ray.analysis.variation import claims as image_claims
+from tadp_ray.analysis.variation import PROMPTS, measures
 from tadp_ray.cli import app
-from tadp_ray.config.analysis import CopyPaste, OffTarget, Variation
+from tadp_ray.config.analysis import CopyPaste, EndMarks, OffTarget, Variation
+from tadp_ray.config.claims import Verdict
 from tadp_ray.config.load import load_recipe
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES, render
 from tadp_ray.sweep.plan import plan_one
@@ -32,33 +32,42 @@ TEXTS = (
 )
 
 
-def run(tmp_path: Path, store, look: str, *flags: object, recipe: Path = RECIPE):
-    """Answer an analysis, of the pocket scenes if nothing else is said."""
+def run(tmp_path: Path, store, look: str, *flags: object, recipe: Path = RECIPE, claims: tuple[str, ...] = ()):
+    """Answer an analysis, of the pocket scenes if nothing else is said; each of these measures is claimed to be above 0."""
     file = tmp_path / "mine.yaml"
-    file.write_text(f"question: Why?\nfigure: Figure S0\nrecipes: {{pocket: {recipe}}}\nlook: {look}\n")
+    asked = "".join(f"  - {{kind: measure, text: much, measure: {name}, above: 0}}\n" for name in claims)
+    file.write_text(
+        f"question: Why?\nfigure: Figure S0\nrecipes: {{pocket: {recipe}}}\nlook: {look}\n"
+        + (f"claims:\n{asked}" if claims else "")
+    )
     words = ["analyze", "run", file, "--tracking-uri", store.uri, "--storage", tmp_path / "out", *flags]
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.mark.parametrize(
-    ("look", "number", "picture"),
+    ("look", "number", "picture", "kind"),
     [
-        ("{kind: copy_paste, cases: 3}", "moved: percent of cases", "copy_paste.pdf"),
-        ("{kind: variation, images: 2, steps: [1, 2], of: 4}", "a caption, 2 steps: percent off target", "panels.png"),
-        (f"{{kind: end_marks, images: 3, texts: {TEXTS}}}", "averaged: diffuseness", "end_marks.png"),
+        ("{kind: copy_paste, cases: 3}", "moved: percent of cases", "copy_paste.pdf", CopyPaste),
+        (
+            "{kind: variation, images: 2, steps: [1, 2], of: 4}",
+            "a caption, 2 steps: percent off target",
+            "panels.png",
+            Variation,
+        ),
+        (f"{{kind: end_marks, images: 3, texts: {TEXTS}}}", "averaged: diffuseness", "end_marks.png", EndMarks),
     ],
 )
-def test_an_analysis_is_told_on_disk_and_in_mlflow(look: str, number: str, picture: str, tmp_path: Path, store) -> None:
-    result = run(tmp_path, store, look)
+def test_an_analysis_is_told_on_disk_and_in_mlflow(
+    look: str, number: str, picture: str, kind: type, tmp_path: Path, store
+) -> None:
+    result = run(tmp_path, store, look, claims=kind.measures)
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "out/mine/finding.json").read_text())
     assert found["name"] == "mine" and found["figure_of_paper"] == "Figure S0" and found["question"] == "Why?"
     assert np.isfinite(found["numbers"][number]) and picture in found["pictures"]
     assert all((tmp_path / "out/mine" / name).is_file() for name in found["pictures"])
-    assert (
-        all(claim.keys() == {"text", "value", "aim", "holds", "unjudged"} for claim in found["claims"])
-        and found["sentence"]
-    )
+    judged = [Verdict(**claim) for claim in found["claims"]]
+    assert len(judged) == len(kind.measures) and all(own.sentence in result.stdout for own in judged)
     logged = store.client.get_run(found["run_id"])
     assert logged.info.status == "FINISHED" and len(logged.data.metrics) == len(found["numbers"])
     assert logged.data.tags["tadp.finding"] == "mine"
@@ -166,20 +175,23 @@ def test_photographs_are_analysed_by_pairs_and_cutouts(photographs: Path, tmp_pa
         assert result.exit_code == 2 and said in result.stderr, result.output
 
 
-def test_claims_of_few_seeds_or_images_are_measured_and_not_judged() -> None:
-    """Of models one or two seeds, of pictures one: their spread is not known, whatever the mean."""
+def test_measures_are_those_of_the_model_that_shows_least_and_of_the_pictures_one_by_one() -> None:
     right = {"look-alikes: rise in points": 3.0, "mIoU: lost in points": 5.0}
     right |= {"look-alikes: rise of each in points": 2.0, "others: rise of each in points": 1.0}
-    for count in (1, 2):
-        found = seed_claims([right] * count)
-        assert {claim.holds for claim in found} == {None} and [claim.value for claim in found] == [3, 1, 5]
-        assert found[0].sentence.endswith("not judged: needs 3 seeds, e.g. seeds: [0, 1, 2] in its file")
-    assert {claim.holds for claim in seed_claims([right] * 3)} == {True}
+    found = seed_measures([right, {**right, "mIoU: lost in points": 4.0}])
+    assert {name: own.value for name, own in found.items()} == {
+        "look-alikes": 3,
+        "each look-alike": 1,
+        "lost mIoU": 4,
+    }
+    assert {(own.count, own.of) for own in found.values()} == {(2, "seeds")} and tuple(found) == OffTarget.measures
 
-    look = Variation(kind="variation", steps=(1, 2), of=4)
-    off = {(name, steps): np.full(1, 10.0 * steps) for name in PROMPTS for steps in look.steps}
-    assert {(claim.holds, claim.unjudged) for claim in image_claims(look, off)} == {(None, "needs 3 images")}
-    off = {(name, steps): np.arange(3) + 10.0 * steps for name in PROMPTS for steps in look.steps}
-    assert [claim.holds for claim in image_claims(look, off)] == [True, True, False]
+    look = Variation(kind="variation", steps=(1, 2, 3), of=4)
+    off = {(name, steps): np.array([1.0, 2.0, 4.0]) * steps**2 for name in PROMPTS for steps in look.steps}
+    found = measures(look, off)
+    # Means of 7/3, 4 and 9 times as much; of image by image, eight times as much.
+    assert found["gain"].value == pytest.approx(8 * 7 / 3) and found["least rise"].value == pytest.approx(3 * 7 / 3)
+    assert found["gain"].error == pytest.approx(8 * (7 / 3 / 3) ** 0.5) and found["captioned share"].value == 1
+    assert {(own.count, own.of) for own in found.values()} == {(3, "images")} and tuple(found) == Variation.measures
     assert standard_error(np.array([1.0, 2.0, 4.0])) == pytest.approx((7 / 3 / 3) ** 0.5)
     assert np.isnan(standard_error(np.ones(1)))

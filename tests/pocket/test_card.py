@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+from tadp_ray.config.claims import Measured
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.pocket.card import write_card
 from tadp_ray.pocket.gate import TIMES, WRONG_CAPTIONS
+from tadp_ray.pocket.report import AIMS
+from tadp_ray.reporting.claims import judge_measures
 
 FIGURES = {
     **{f"caption/{kind} t={time}": time / 100 for kind in WRONG_CAPTIONS for time in TIMES},
@@ -21,7 +24,10 @@ def test_card_tells_how_it_was_made_and_what_the_gate_found(tmp_path: Path) -> N
     records = [{"type": kind, "time": second, "step": 1, "metrics": {}} for kind, second in lines]
     (tmp_path / "journal.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     plan = Pretraining(seed=4, unet_steps=100, unet_batch=10)
-    write_card(tmp_path, tmp_path, plan, FIGURES, "tadp-ray pocket pretrain FOLDER --seed 4", {"commit": "abc"})
+    verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in FIGURES.items()})
+    write_card(
+        tmp_path, tmp_path, plan, FIGURES, verdicts, "tadp-ray pocket pretrain FOLDER --seed 4", {"commit": "abc"}
+    )
     card = (tmp_path / "README.md").read_text()
     assert "7.7 million parameters" in card and "- time: 2.0 hours\n- commit: abc" in card and "--seed 4" in card
     assert "1,000 drawn for the U-Net" in card

@@ -85,3 +85,38 @@ def test_table_and_figure_come_from_mlflow_alone(experiment: Path, tmp_path: Pat
 
     result = CliRunner().invoke(app, [*map(str, words), "--against", "precision=0.7"])
     assert result.exit_code == 2 and "did you mean 'caption.precision=0.5'" in result.stderr
+
+
+def test_claims_are_told_in_the_terminal_on_disk_and_in_mlflow(experiment: Path, tmp_path: Path, store, swept) -> None:
+    """Cells of mIoU 10, 20 and 30; the last one is missing. The other experiment is beside this one, and was not run."""
+    (tmp_path / "other.yaml").write_text(experiment.read_text())
+    with experiment.open("a") as file:
+        file.write(
+            "claims:\n"
+            "- {kind: difference, text: more is more, better: {caption.precision: 1.0, caption.recall: 0.5},"
+            " than: {caption.precision: 0.5, caption.recall: 0.5}}\n"
+            "- {kind: rising, text: always, along: [caption.precision]}\n"
+            "- {kind: difference, text: than elsewhere, better: {caption.recall: 0.5}, than: {experiment: other.yaml}}\n"
+        )
+    swept(experiment)
+    words = ["table", experiment, "--tracking-uri", store.uri, "--storage", tmp_path / "answers"]
+    result = CliRunner().invoke(app, list(map(str, words)))
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stdout.split())
+    assert "more is more (20.0 points of mIoU (1 seed); at least 0): not decided: run --seeds 0,1,2" in said
+    for text in ("always", "than elsewhere"):
+        assert f"{text} (–; at least 0): not decided: not measured" in said
+    (run,) = store.client.search_runs([store.experiment_id("tiny")], "tags.`tadp.sweep` != ''")
+    kept = Path(store.client.download_artifacts(run.info.run_id, "claims.md", str(tmp_path))).read_text()
+    assert kept == (tmp_path / "answers/tiny/pocket/claims.md").read_text()
+    assert "| more is more | 20.0 points of mIoU (1 seed) | at least 0 | not decided: run --seeds 0,1,2 |" in kept
+    (tmp_path / "asked").mkdir()
+    for name in ("tiny", "other"):
+        text = (tmp_path / f"{name}.yaml").read_text()
+        text = text.replace("recipe.yaml", "../recipe.yaml").replace("sweep.yaml", "../sweep.yaml")
+        (tmp_path / f"asked/{name}.yaml").write_text(text)
+    report = CliRunner().invoke(
+        app, ["report", str(tmp_path / "out"), "--experiments", str(tmp_path / "asked"), "--tracking-uri", store.uri]
+    )
+    assert report.exit_code == 0, report.output
+    assert kept in (tmp_path / "out/report.md").read_text()

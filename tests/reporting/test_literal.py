@@ -8,13 +8,13 @@ from html.parser import HTMLParser
 import pytest
 from markdown_it import MarkdownIt
 
+from tadp_ray.config.claims import Verdict
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.literal import fenced, md, tex
 from tadp_ray.reporting.render import html, latex, markdown, to_csv
 from tadp_ray.reporting.report import ReportSection
 from tadp_ray.reporting.report_files import html_report, md_report
 from tadp_ray.reporting.table import Side, TableSpec, build_table
-from tadp_ray.tracking.findings import ClaimFound
 
 NASTY = (
     "[/style] of *stars* and **more**",
@@ -132,7 +132,7 @@ def test_every_form_of_a_table_holds_its_words(nasty, tmp_path) -> None:
 
 def test_the_report_holds_its_words(nasty, tmp_path) -> None:
     spec, cells, rows = nasty
-    claims = [ClaimFound(text=text, value=text, aim=text, holds=None, unjudged=text) for text in NASTY]
+    claims = [Verdict(text=text, value=None, figure=text, aim=text, holds=None, undecided=text) for text in NASTY]
     part = ReportSection(
         "name", NASTY[0], NASTY[3], "echo `a`", {NASTY[1]: NASTY[4]}, (NASTY[6],), build_table(spec, cells, rows)
     )

@@ -23,7 +23,7 @@ FACTS = {
         {"text": "the map moves", "value": 87.5, "aim": "at least 80", "holds": True},
         {"text": "it moves wholly", "value": 20.0, "aim": "at least 50", "holds": False},
         {"text": "so it does with a photograph", "value": None, "aim": "at least 80", "holds": None},
-        {"text": "so it does twice", "value": 7.4, "aim": "above 0", "holds": None, "unjudged": "needs 3 seeds"},
+        {"text": "so it does twice", "value": 7.4, "aim": "above 0", "holds": None, "undecided": "needs 3 seeds"},
     ],
     "notes": ["photographs are not here"],
     "pictures": ["maps.png", "maps.pdf"],
@@ -87,12 +87,13 @@ def test_table_curves_and_findings_come_from_mlflow(store, asked: Path, tmp_path
     # the newest finding, its numbers by dotted names, its picture within the page and beside the Markdown
     assert "Does a word&#x27;s map &lt;move&gt; to the thing?" in page and "before.thing" in page
     assert (
-        "1 of 2 judged claims hold; not: it moves wholly; 1 not measured; 1 not judged: needs 3 seeds." in page
+        "1 of 2 decided claims hold; not: it moves wholly; 1 not decided: not measured; 1 not decided: needs 3 seeds."
+        in page
         and "photographs are not here" in page
     )
-    assert "<td>7.4</td><td>above 0</td>" in page and "<span>not judged: needs 3 seeds</span>" in page
-    assert "| so it does twice | 7.4 | above 0 | not judged: needs 3 seeds |" in words
-    assert "2 of 4 claims; 1 not judged: needs 3 seeds" in result.stdout
+    assert "<td>7.4</td><td>above 0</td>" in page and "<span>not decided: needs 3 seeds</span>" in page
+    assert "| so it does twice | 7.4 | above 0 | not decided: needs 3 seeds |" in words
+    assert "2 of 4 claims; 1 not decided: needs 3 seeds" in result.stdout
     assert page.count('src="data:image/png;base64,') == 2 and "](copy_paste/maps.png)" in words
     assert (tmp_path / "out/copy_paste/maps.png").is_file() and "What of copy_paste?" not in page
 

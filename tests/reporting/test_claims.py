@@ -1,0 +1,249 @@
+"""Claims stand in the files of experiments and analyses, and are judged by their smallest step, their aim and the spread."""
+
+from pathlib import Path
+
+import pytest
+
+from tadp_ray.config.claims import Difference, Measure, Measured, Ranking, Rising, Verdict
+from tadp_ray.config.errors import ConfigError
+from tadp_ray.config.load import load_analysis, load_experiment, load_sweep
+from tadp_ray.reporting.claims import judge, judge_measures, verdicts
+from tadp_ray.reporting.report import ReportSection, judged
+from tadp_ray.reporting.table import Side, Table, TableEntry, TableSpec
+
+FILES = Path(__file__).resolve().parents[2] / "experiments"
+EXPERIMENTS = {path: file for path in sorted(FILES.glob("*.yaml")) for file in [load_experiment(path)] if file.claims}
+
+
+def table(values: dict[str, dict[int, float]], metric: str = "miou", published: tuple[float, ...] = ()) -> Table:
+    """A table of one row, each column with a value for each seed."""
+    columns = Side.of(["look"], {"look": tuple(values)})
+    spec = TableSpec("", (metric,), Side.of(["text"], {"text": ("none",)}), columns)
+    entries = tuple(
+        TableEntry("none", name, metric, tuple(own.values()), len(own), number, (), seeds=tuple(own))
+        for (name, own), number in zip(values.items(), published or [None] * len(values), strict=True)
+    )
+    return Table(spec, (entries,), ())
+
+
+def seeds(*values: float) -> dict[int, float]:
+    """Values of the seeds 0, 1 and so on."""
+    return dict(enumerate(values))
+
+
+def judged_of(claim, values: dict[str, dict[int, float]] | Table) -> Verdict:
+    """What a table says of a claim."""
+    own = values if isinstance(values, Table) else table(values)
+    return judge(claim, lambda other: own if other is None else None)
+
+
+def difference(better: str = "high", than: str = "low", **aim: float) -> Difference:
+    """One column is better than another."""
+    return Difference(kind="difference", text="c", better={"look": better}, than={"look": than}, **aim)
+
+
+def test_a_claim_is_judged_by_its_smallest_step_seed_by_seed() -> None:
+    values = {"low": seeds(10.0, 20.0, 30.0), "high": seeds(15.0, 26.0, 37.0), "highest": seeds(35.0, 46.0, 57.0)}
+    rising = Rising(kind="rising", text="c", along=("look",), least=5)
+    found = judged_of(rising, values)
+    assert (found.value, found.holds, found.figure) == (6.0, True, "6.0 ± 1.0 points of mIoU (3 seeds)")
+    # The best of all: against every other place, of which the nearest decides.
+    assert judged_of(Difference(kind="difference", text="c", better={"look": "highest"}), values).value == 20
+    assert judged_of(difference(least=7), values).holds is False
+    assert judged_of(difference(least=5, deviations=7), values).holds is False
+    assert judged_of(difference(least=5, deviations=6), values).holds is True
+    assert judged_of(rising.model_copy(update={"at": {"look": ["low", "highest"]}}), values).value == 26
+
+
+def test_noise_excuses_as_much_as_it_moves_a_difference() -> None:
+    noisy = {"low": seeds(10.0, 10.0, 10.0), "high": seeds(11.0, 8.0, 9.5)}
+    assert judged_of(difference(deviations=-1), noisy).holds is True
+    steady = {"low": seeds(10.0, 10.0, 10.0), "high": seeds(9.6, 9.5, 9.4)}
+    assert judged_of(difference(deviations=-1), steady).holds is False
+
+
+def test_less_of_an_error_is_better() -> None:
+    values = table({"low": seeds(0.5, 0.6, 0.7), "high": seeds(0.25, 0.25, 0.25)}, "rmse")
+    found = judged_of(difference(), values)
+    assert found.value == pytest.approx(0.35) and found.holds and found.figure == "0.3 ± 0.1 of RMSE (m) (3 seeds)"
+
+
+def test_a_claim_with_a_missing_place_is_not_decided() -> None:
+    alone = judged_of(difference(), {"low": seeds(1.0, 2.0, 3.0)})
+    assert (alone.holds, alone.undecided, alone.value, alone.shown) == (None, None, None, "–")
+    assert alone.sentence == "c (–; at least 0): not decided: not measured"
+    elsewhere = difference().model_copy(update={"than": {"experiment": "prec_recall"}})
+    assert judged_of(elsewhere, {"high": seeds(1.0, 2.0, 3.0)}).verdict == "not decided: not measured"
+
+
+def test_fewer_than_three_seeds_decide_nothing_and_one_has_no_spread() -> None:
+    """One seed is no proof that seeds do not differ: neither a claim that it would hold nor one that it would not."""
+    one = {"low": {5: 10.0}, "high": {5: 17.4}}
+    for claim in (difference(least=8, deviations=5), difference()):
+        found = judged_of(claim, one)
+        assert (found.holds, found.undecided, found.shown) == (
+            None,
+            "run --seeds 0,1,2",
+            "7.4 points of mIoU (1 seed)",
+        )
+    two = judged_of(difference(), {"low": seeds(10.0, 10.0), "high": seeds(11.0, 13.0)})
+    assert (two.holds, two.undecided) == (None, "run --seeds 0,1,2")
+    assert two.shown == "2.0 ± 1.4 points of mIoU (2 seeds)"
+
+
+def test_places_of_other_seeds_are_compared_by_those_that_they_share() -> None:
+    """One place was filled by more seeds than another, or by others."""
+    low, high = {0: 10.0, 1: 20.0, 2: 30.0, 3: 99.0}, {3: 101.0, 2: 33.0, 1: 24.0, 4: 0.0}
+    found = judged_of(difference(), {"low": low, "high": high})
+    assert (found.value, found.holds, found.shown) == (3.0, True, "3.0 ± 1.0 points of mIoU (3 seeds)")
+    # The smallest step has three seeds, another one fewer.
+    claim = Difference(kind="difference", text="", better={"look": ["high", "highest"]}, than={"look": "low"})
+    found = judged_of(claim, {"low": low, "high": high, "highest": {0: 50.0}})
+    assert (found.value, found.holds, found.undecided) == (3.0, None, "run --seeds 0,1,2")
+    apart = judged_of(difference(), {"low": {0: 1.0}, "high": {1: 2.0}})
+    assert (apart.holds, apart.value) == (None, None)
+    assert apart.verdict == "not decided: its places share no seed; run --seeds 0,1,2"
+
+
+def test_an_order_is_held_against_the_published_one() -> None:
+    values = {name: seeds(*[mean] * 3) for name, mean in zip("abcd", (1.0, 3.0, 2.0, 4.0), strict=True)}
+    claim = Ranking(kind="ranking", text="ordered so", least=0.7)
+    found = judged_of(claim, table(values, published=(10.0, 20.0, 30.0, 40.0)))
+    assert found.value == pytest.approx(0.8) and found.holds
+    assert found.shown == "rank correlation 0.80 over 4 places (3 seeds)"
+    high = claim.model_copy(update={"least": 0.9})
+    assert judged_of(high, table(values, published=(10.0, 20.0, 30.0, 40.0))).holds is False
+    few = {name: {0: own[0]} for name, own in values.items()}
+    assert judged_of(claim, table(few, published=(10.0, 20.0, 30.0, 40.0))).undecided == "run --seeds 0,1,2"
+    assert judged_of(claim, table(values)).verdict == "not decided: not measured"
+
+
+@pytest.mark.parametrize(
+    ("bound", "aim", "holds"),
+    [
+        ({"least": 2}, "at least 2", True),
+        ({"least": 2.1}, "at least 2.1", False),
+        ({"above": 2}, "above 2", False),
+        ({"most": 2}, "at most 2", True),
+        ({"most": 1.5}, "at most 1.5", False),
+        ({"errors": 3}, "above 3 standard errors, 1.5", True),
+        ({"errors": 4}, "above 4 standard errors, 2", False),
+        ({"share": 0.25, "of": "whole"}, "at most 0.25 of whole, 2", True),
+        ({"share": 0.2, "of": "whole"}, "at most 0.2 of whole, 1.6", False),
+    ],
+)
+def test_a_measure_lies_on_its_side_of_a_bound(bound: dict, aim: str, holds: bool) -> None:
+    measured = {"part": Measured(2.0, 40, "images", 0.5), "whole": Measured(8.0, 40)}
+    (found,) = judge_measures([Measure(kind="measure", text="c", measure="part", **bound)], measured)
+    assert (found.aim, found.holds, found.shown) == (aim, holds, "2 (40 images)")
+
+
+def test_measures_of_few_seeds_or_images_are_shown_and_not_decided() -> None:
+    claim = Measure(kind="measure", text="c", measure="part", above=0)
+    for measured, verdict in (
+        ({"part": Measured(3.0, 2, "seeds")}, "not decided: needs 3 seeds, e.g. seeds: [0, 1, 2] in its file"),
+        ({"part": Measured(3.0, 1, "cases")}, "not decided: needs 3 cases"),
+        ({}, "not decided: not measured"),
+        ({"part": Measured(3.0)}, "holds"),
+    ):
+        (found,) = judge_measures([claim], measured)
+        assert found.verdict == verdict
+    assert verdicts([found, found.model_copy(update={"holds": False}), found.model_copy(update={"holds": None})]) == (
+        "1 of 2 decided claims hold; not: c; 1 not decided: not measured."
+    )
+
+
+def filled(path: Path, asked: int = 3) -> Table:
+    """A shipped table with the same number everywhere, of so many seeds; its published numbers stay."""
+    experiment = EXPERIMENTS[path]
+    spec = TableSpec.of(experiment, load_sweep(FILES / experiment.sweep), "pocket")
+    numbers = spec.published or [[None] * len(spec.columns.names)] * len(spec.rows.names)
+    entries = tuple(
+        tuple(
+            TableEntry(row, column, "miou", (50.0,) * asked, asked, number, (), seeds=tuple(range(asked)))
+            for column, number in zip(spec.columns.names, own, strict=True)
+        )
+        for row, own in zip(spec.rows.names, numbers, strict=True)
+    )
+    return Table(spec, entries, ())
+
+
+def sections(asked: int) -> list[ReportSection]:
+    """The shipped tables that claims are about, filled alike."""
+    return [
+        ReportSection(name=path.stem, title="", question="", command=path.stem, table=filled(path, asked))
+        for path in EXPERIMENTS
+    ]
+
+
+def test_every_place_that_a_shipped_claim_names_is_in_a_shipped_table() -> None:
+    (part,) = judged(sections(3), EXPERIMENTS, "pocket")
+    differences = [own for own in part.claims if own.value is not None]
+    assert len(differences) == 11 and {own.value for own in differences} == {0}
+    (half,) = [own for own in differences if own.text == "naming everything beats naming half"]
+    assert (half.shown, half.aim) == ("0.0 ± 0.0 points of mIoU (3 seeds)", "at least 8 and 5 SD")
+    assert {own.holds for own in differences} == {True, False}
+    assert part.command.splitlines() == ["pocket_controls", "pocket_pretraining", "pocket_styles", "prec_recall"]
+
+
+def test_the_report_says_that_one_seed_decides_nothing() -> None:
+    (part,) = judged(sections(1), EXPERIMENTS, "pocket")
+    assert part.missing is None and part.state == "0 of 12 claims; 11 not decided: run --seeds 0,1,2"
+    assert part.said == ("0 of 0 decided claims hold; 11 not decided: run --seeds 0,1,2; 1 not decided: not measured.",)
+    assert list(judged([], {}, "pocket")) == []
+    (missing,) = judged([], EXPERIMENTS, "pocket")
+    assert missing.missing == "none of its tables is whole"
+
+
+@pytest.mark.parametrize(
+    ("claim", "said"),
+    [
+        (
+            "{kind: difference, text: c, better: {caption.precison: 1.0}}",
+            "claims[0]: 'caption.precison': not an axis of the table; did you mean 'caption.precision'?",
+        ),
+        (
+            "{kind: rising, text: c, along: [caption.recal]}",
+            "claims[0]: 'caption.recal': not an axis of the table; did you mean 'caption.recall'?",
+        ),
+        (
+            "{kind: difference, text: c, better: {caption.precision: 0.7}}",
+            "claims[0]: caption.precision=0.7: not on that axis; did you mean '0.75'?",
+        ),
+        (
+            "{kind: difference, text: c, better: {experiment: pocket_control}}",
+            "pocket_control: neither a file nor a shipped experiment",
+        ),
+        ("{kind: difference, text: c, better: {}, leest: 1}", "claims[0].leest=1: unknown key; did you mean 'least'?"),
+        (
+            "{kind: ranked, text: c}",
+            "claims[0]: unknown kind 'ranked'; expected one of 'difference', 'rising', 'ranking'",
+        ),
+    ],
+)
+def test_a_claim_about_what_no_table_has_is_refused(claim: str, said: str, tmp_path: Path) -> None:
+    text = (FILES / "prec_recall.yaml").read_text().partition("claims:")[0]
+    for name in ("recipes/pocket_segmentation", "recipes/ade20k_fast_4k_oracle", "../sweeps/caption_precision_recall"):
+        text = text.replace(f"{name}.yaml", Path(name).name)
+    (tmp_path / "mine.yaml").write_text(f"{text}claims:\n  - {claim}\n")
+    with pytest.raises(ConfigError) as refused:
+        load_experiment(tmp_path / "mine.yaml")
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("claim", "said"),
+    [
+        ("measure: moveed, least: 1", "copy_paste measures no 'moveed'; did you mean 'moved'?"),
+        ("measure: moved", "one bound is needed: least, above, most, errors, share"),
+        ("measure: moved, least: 1, most: 2", "one bound is needed"),
+        ("measure: moved, share: 0.5", "share and of belong together"),
+        ("measure: moved, leest: 1", "claims[0].leest=1: unknown key; did you mean 'least'?"),
+    ],
+)
+def test_a_claim_about_what_no_analysis_measures_is_refused(claim: str, said: str, tmp_path: Path) -> None:
+    text = "question: q\nfigure: f\nrecipes: {pocket: pocket_segmentation}\nlook: {kind: copy_paste}\n"
+    (tmp_path / "mine.yaml").write_text(f"{text}claims:\n  - {{kind: measure, text: c, {claim}}}\n")
+    with pytest.raises(ConfigError) as refused:
+        load_analysis(tmp_path / "mine.yaml")
+    assert said in str(refused.value)
