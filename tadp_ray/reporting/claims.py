@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import spearmanr
-
 from tadp_ray.config.claims import (
     EXPERIMENT,
     Difference,
@@ -22,7 +20,7 @@ from tadp_ray.config.claims import (
     within,
 )
 from tadp_ray.config.vocabulary import ENOUGH, METRIC
-from tadp_ray.reporting.table import METRIC_NAMES, Table, TableEntry, falling
+from tadp_ray.reporting.table import METRIC_NAMES, Table, TableEntry, falling, rank_correlation
 
 SEEDS = "run --seeds " + ",".join(map(str, range(ENOUGH)))
 """What must be done where there are too few seeds."""
@@ -77,7 +75,7 @@ def judge_ranking(claim: Ranking, found: Sequence[Place]) -> Verdict:
     whole = all(place.entry.complete for place in found)
     if len(pairs) < 3 or not whole or any(len(set(numbers)) == 1 for numbers in zip(*pairs, strict=True)):
         return Verdict(text=claim.text, value=None, aim=aim, holds=None)
-    value, seeds = float(spearmanr(pairs).statistic), min(place.entry.n for place in found)
+    value, seeds = rank_correlation(pairs), min(place.entry.n for place in found)
     figure = f"rank correlation {value:.2f} over {len(pairs)} places ({counted(seeds, 'seeds')})"
     few = None if seeds >= ENOUGH else SEEDS
     holds = None if few else value >= claim.least
