@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -132,41 +131,7 @@ def latex(table: Table) -> str:
 
 def html(table: Table) -> str:
     """A page of its own that loads nothing."""
-    return page(table.spec.title, html_table(table))
-
-
-def html_table(table: Table) -> str:
-    """The table in a frame that scrolls by itself, with its caption and notes."""
-    spec = table.spec
-    head = "".join(f"<th scope=col>{escape(value)}</th>" for value in spec.columns.names)
-    rows = "\n".join(
-        f"<tr><th scope=row>{escape(value)}</th>{''.join(html_entry(table, entry) for entry in entries)}</tr>"
-        for value, entries in zip(spec.rows.names, table.entries, strict=True)
-    )
-    axis = f'<tr class="axis"><th></th><th colspan="{len(spec.columns.names)}">{escape(spec.columns.label)}</th></tr>'
-    notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
-    return f"""<div class="frame" role="region" aria-label="{escape(spec.title)}" tabindex="0">
-<table>
-<thead>
-{axis}
-<tr><th>{escape(spec.rows.label)}</th>{head}</tr>
-</thead>
-<tbody>
-{rows}
-</tbody>
-</table>
-</div>
-<p>{escape(table.caption)}</p>
-<ul>{notes}</ul>"""
-
-
-def html_entry(table: Table, entry: TableEntry) -> str:
-    """One place of the page; pointing at it names its runs."""
-    style = "best" if entry.best else "" if entry.complete else "open"
-    runs = escape("MLflow runs: " + ", ".join(entry.run_ids) if entry.run_ids else "no finished run")
-    below = f"<small>{entry.difference.text}</small>" if entry.difference else ""
-    below += f"<small>published {entry.published_text}</small>" if table.spec.published else ""
-    return f'<td class="{style}" title="{runs}"><span>{escape(entry.text)}</span>{below}</td>'
+    return page("table.html", title=table.spec.title, table=table)
 
 
 def places(table: Table) -> list[dict[str, Any]]:

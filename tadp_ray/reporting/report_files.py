@@ -2,7 +2,6 @@
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,7 +9,7 @@ from urllib.parse import quote
 from tadp_ray.files import write_text
 from tadp_ray.reporting.literal import fenced, md
 from tadp_ray.reporting.page import page
-from tadp_ray.reporting.render import claims_table, html_table, markdown
+from tadp_ray.reporting.render import claims_table, markdown
 from tadp_ray.reporting.report import ReportSection
 
 Chapters = Mapping[str, Sequence[ReportSection]]
@@ -38,86 +37,12 @@ def shown(value: Any) -> str:
 
 def html_report(chapters: Chapters, title: str) -> str:
     """The page: what there is and what is missing, then part by part."""
-    body = []
-    for i, (chapter, parts) in enumerate(chapters.items()):
-        lines = "".join(
-            f'<li><a href="#{anchor(i, j)}">{escape(part.title)}</a> '
-            f'<em class="{"" if part.state == "whole" else "open"}">{escape(part.state)}</em></li>'
-            for j, part in enumerate(parts)
-        )
-        body.append(
-            f'<nav class="contents" aria-label="{escape(chapter)}"><h3>{escape(chapter)}</h3><ul>{lines}</ul></nav>'
-        )
-    for i, (chapter, parts) in enumerate(chapters.items()):
-        body.append(f"<h2>{escape(chapter)}</h2>")
-        body += [html_part(part, anchor(i, j)) for j, part in enumerate(parts)] or ['<p class="missing">none yet</p>']
-    return page(title, "\n".join(body))
+    return page("report.html", title=title, chapters=chapters, shown=shown, data_address=data_address, listed=LISTED)
 
 
-def anchor(chapter: int, part: int) -> str:
-    """Where a link leads."""
-    return f"part-{chapter}-{part}"
-
-
-def html_part(part: ReportSection, place: str) -> str:
-    """One part of the page."""
-    facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in part.facts.items())
-    missing = f'<p class="missing">Missing: {escape(part.missing)}. This fills it:</p>' if part.missing else ""
-    runs = "".join(f"<li>{escape(name)}: {escape(', '.join(ids))}</li>" for name, ids in part.runs)
-    pieces = [
-        f'<section id="{place}"><h3>{escape(part.title)}</h3>',
-        f'<p class="question">{escape(part.question)}</p>',
-        missing,
-        f"<pre>{escape(part.command)}</pre>",
-        *(f'<p class="said">{escape(said)}</p>' for said in part.said if not part.missing),
-        html_table(part.table) if part.table else "",
-        html_claims(part),
-        html_numbers(part),
-        *(html_picture(words, path) for words, path in part.pictures.items()),
-        f"<dl>{facts}</dl>" if facts else "",
-        f"<details><summary>MLflow runs</summary><ul>{runs}</ul></details>" if runs else "",
-        "</section>",
-    ]
-    return "\n".join(piece for piece in pieces if piece)
-
-
-def html_claims(part: ReportSection) -> str:
-    """Claims as a table."""
-    if not part.claims:
-        return ""
-    rows = "".join(
-        f"<tr><td>{escape(claim.text)}</td><td>{escape(claim.shown)}</td><td>{escape(claim.aim)}</td>"
-        f'<td class="{"" if claim.holds else "fails"}"><span>{escape(claim.verdict)}</span></td></tr>'
-        for claim in part.claims
-    )
-    head = "<tr><th scope=col>claim</th><th scope=col>value</th><th scope=col>aim</th><th scope=col></th></tr>"
-    return framed(part.title, f"<thead>{head}</thead><tbody>{rows}</tbody>")
-
-
-def html_numbers(part: ReportSection) -> str:
-    """An analysis's numbers as a table."""
-    if not part.numbers:
-        return ""
-    listed = list(part.numbers.items())[:LISTED]
-    rows = "".join(
-        f"<tr><th scope=row>{escape(name)}</th><td>{escape(shown(value))}</td></tr>" for name, value in listed
-    )
-    more = len(part.numbers) - len(listed)
-    return framed(f"{part.title}: numbers", f"<tbody>{rows}</tbody>") + (f"<p>and {more} more</p>" if more else "")
-
-
-def framed(label: str, rows: str) -> str:
-    """A table of words that scrolls by itself."""
-    frame = f'<div class="frame words" role="region" aria-label="{escape(label)}" tabindex="0">'
-    return f"{frame}<table>{rows}</table></div>"
-
-
-def html_picture(words: str, path: Path) -> str:
-    """A picture within the page."""
-    data = b64encode(path.read_bytes()).decode()
-    image = f'<img alt="{escape(words)}" src="data:image/png;base64,{data}">'
-    frame = f'<div class="frame" role="region" aria-label="{escape(words)}" tabindex="0">{image}</div>'
-    return f"<figure>{frame}<figcaption>{escape(words)}</figcaption></figure>"
+def data_address(path: Path) -> str:
+    """A PNG as an address that holds it."""
+    return f"data:image/png;base64,{b64encode(path.read_bytes()).decode()}"
 
 
 def md_report(chapters: Chapters, title: str, folder: Path) -> str:

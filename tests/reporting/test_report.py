@@ -85,7 +85,7 @@ def test_table_curves_and_findings_come_from_mlflow(store, asked: Path, tmp_path
     ]
     assert len(runs) == 3 and all(run in page and run in words for run in runs)
     # the newest finding, its numbers by dotted names, its picture within the page and beside the Markdown
-    assert "Does a word&#x27;s map &lt;move&gt; to the thing?" in page and "before.thing" in page
+    assert "Does a word&#39;s map &lt;move&gt; to the thing?" in page and "before.thing" in page
     assert (
         "1 of 2 decided claims hold; not: it moves wholly; 1 not decided: not measured; 1 not decided: needs 3 seeds."
         in page
