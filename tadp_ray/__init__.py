@@ -8,14 +8,14 @@ What `__all__` names is loaded when it is first used: `import tadp_ray` alone lo
 """
 
 import importlib
-import logging
 import os
 from typing import Any
 
+from tadp_ray.logs import start_log
+
 # albumentations asks the network for news of itself when it is imported, in every worker.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-# What is logged is for whoever asks for it, as --debug does.
-logging.getLogger("tadp_ray").addHandler(logging.NullHandler())
+start_log()
 
 __version__ = "0.1.0"
 

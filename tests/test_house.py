@@ -1,11 +1,38 @@
-"""The house stands as it is drawn: its floors hold."""
+"""The house stands as it is drawn: its floors hold, and its modules log in one way."""
 
+import ast
+import subprocess
+import sys
 from pathlib import Path
-
-from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_rooms_import_only_rooms_below() -> None:
-    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == EXIT_STATUS_SUCCESS
+    # In a process of its own: it disables every logger that it finds.
+    code = "import sys; from importlinter.cli import lint_imports as lint; sys.exit(lint(sys.argv[1], no_cache=True))"
+    words = [sys.executable, "-c", code, str(ROOT / "pyproject.toml")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_module_logs_by_a_logger_of_its_own_name_and_nobody_prints_to_stderr() -> None:
+    """`log = logging.getLogger(__name__)`; other packages' loggers are named to quieten them, and that is all."""
+    loggers, printing = {}, []
+    for path in sorted((ROOT / "tadp_ray").rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        words = [ast.unparse(call) for call in calls]
+        own = [text for text in words if text == "logging.getLogger(__name__)"]
+        used = any(text.startswith(("log.debug(", "log.info(", "log.warning(", "log.error(")) for text in words)
+        loggers[str(path.relative_to(ROOT))] = (len(own), used)
+        if path.name != "logs.py":
+            printing += [path for text in words if text.startswith("print(") and "file=sys.stderr" in text]
+    assert not printing
+    logging_modules = {path for path, (count, _) in loggers.items() if count}
+    assert {count for count, _ in loggers.values()} == {0, 1}
+    assert logging_modules >= {path for path, (_, used) in loggers.items() if used}
+    assert {
+        "tadp_ray/tracking/sender.py",
+        "tadp_ray/training/checkpoint.py",
+        "tadp_ray/sweep/engine.py",
+    } <= logging_modules

@@ -18,7 +18,7 @@ from tadp_ray.config.classes import misnamed
 from tadp_ray.config.shipped import shipped
 from tadp_ray.errors import UserError
 from tadp_ray.files import read_lines
-from tadp_ray.logs import DEBUGGING, show_log
+from tadp_ray.logs import LEVEL, LogLevel, show_log
 from tadp_ray.network import spare_proxy
 
 # Paths, titles and captions hold brackets and colons of their own: nothing that is printed is read as rich's markup.
@@ -57,7 +57,21 @@ DEBUG = inspect.Parameter(
     default=False,
     annotation=Annotated[
         bool,
-        typer.Option("--debug", envvar=DEBUGGING, help="Show whole tracebacks, and what is logged, on stderr."),
+        typer.Option("--debug", envvar="TADP_RAY_DEBUG", help="Show whole tracebacks, and what is logged, on stderr."),
+    ],
+)
+LOG_LEVEL = inspect.Parameter(
+    "log_level",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        LogLevel | None,
+        typer.Option(
+            envvar=LEVEL,
+            case_sensitive=False,
+            help="From which level on messages are shown on stderr.",
+            show_default="warning; debug with --debug",
+        ),
     ],
 )
 debugging = False
@@ -65,7 +79,7 @@ debugging = False
 
 
 class Commands(typer.Typer):
-    """A group of commands, each of which takes --debug beside its own options."""
+    """A group of commands, each of which takes --debug and --log-level beside its own options."""
 
     def command(self, *names: Any, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register a function as a command."""
@@ -73,18 +87,16 @@ class Commands(typer.Typer):
 
         def add(function: Callable[..., Any]) -> Callable[..., Any]:
             @functools.wraps(function)
-            def run(*words: Any, debug: bool, **options: Any) -> Any:
+            def run(*words: Any, debug: bool, log_level: LogLevel | None, **options: Any) -> Any:
                 global debugging
                 debugging = debug
-                if debug:
-                    # Training processes inherit it.
-                    os.environ[DEBUGGING] = "1"
-                    show_log()
+                show_log(log_level or ("debug" if debug else "warning"))
                 return function(*words, **options)
 
             signature = inspect.signature(function, eval_str=True)
-            run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), DEBUG])
-            run.__annotations__ = {**function.__annotations__, "debug": DEBUG.annotation}
+            run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), DEBUG, LOG_LEVEL])
+            common = {parameter.name: parameter.annotation for parameter in (DEBUG, LOG_LEVEL)}
+            run.__annotations__ = {**function.__annotations__, **common}
             register(run)
             return function
 

@@ -1,6 +1,7 @@
 """Who must live for a sweep to end: Ray's node on this machine, and the processes that train. Ray itself waits for ever."""
 
 import json
+import logging
 import os
 import signal
 import threading
@@ -16,9 +17,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
-from tadp_ray.logs import to_console
 from tadp_ray.sweep.address import LOST, Remote, place
 from tadp_ray.sweep.periodic import run_periodically
+
+log = logging.getLogger(__name__)
 
 PERIOD = 5.0
 """Seconds between two signs of life, and between two looks."""
@@ -135,8 +137,8 @@ def end(sign: bytes) -> None:
     known = json.loads(sign)
     there = NodeAffinitySchedulingStrategy(known["node"], soft=False)
     if ray.get(kill.options(scheduling_strategy=there).remote(known["pid"]), timeout=120):
-        to_console(
-            f"a training process gave no sign of life for {LIMIT:g} seconds (process {known['pid']}): it was ended"
+        log.warning(
+            "a training process gave no sign of life for %g seconds (process %s): it was ended", LIMIT, known["pid"]
         )
 
 

@@ -14,6 +14,7 @@ from ray.autoscaler.sdk import request_resources
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.personalization import PersonalCompute
 from tadp_ray.errors import UserError
+from tadp_ray.logs import LEVEL, log_level
 from tadp_ray.network import spare_proxy
 from tadp_ray.sweep.alive import on_living_node
 from tadp_ray.sweep.temporary import shorten_temporary_folder
@@ -69,7 +70,12 @@ def joined(address: str | None, dashboard: bool) -> Iterator[list[dict[str, floa
             logging_level="ERROR",
             log_to_driver=False,
             runtime_env={
-                "env_vars": RAY_TRAIN | ({} if address else {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}),
+                "env_vars": {
+                    **RAY_TRAIN,
+                    **({} if address else {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}),
+                    # The processes of a cluster that was started elsewhere do not inherit it.
+                    LEVEL: log_level(),
+                },
                 "worker_process_setup_hook": "tadp_ray.sweep.worker_setup.know_own_cluster",
             },
             **({} if address else local),

@@ -18,7 +18,6 @@ from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.vocabulary import LOWER_IS_BETTER, MAIN_METRIC
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
-from tadp_ray.logs import to_console
 from tadp_ray.sweep import worker
 from tadp_ray.sweep.address import RAY, Remote, place
 from tadp_ray.sweep.alive import watched
@@ -47,6 +46,8 @@ from tadp_ray.training.reporter import (
     final_metrics,
     read_journal,
 )
+
+log = logging.getLogger(__name__)
 
 
 def run_plan(
@@ -192,16 +193,16 @@ def note_failure(cell: Cell, said: str, trace: str) -> None:
     known = failure(cell.folder)
     if known and known.traceback is None:
         return
-    log = worker_log(cell.folder)
+    printed = worker_log(cell.folder)
     with on_node(cell) as here:
-        if log:
-            write_text(here.folder / LOG, log)
+        if printed:
+            write_text(here.folder / LOG, printed)
         if known and (here.folder / TRACEBACK).is_file():
             said, trace = known.error, (here.folder / TRACEBACK).read_text(encoding="utf-8")
         with Journal(here.folder, cell.fingerprint) as journal:
             journal.fail(said, trace)
     pull(cell.recipe.compute.address, [cell])
-    to_console(f"{cell.name} failed: {said}; the whole traceback: {cell.folder / TRACEBACK}")
+    log.error("%s failed: %s; the whole traceback: %s", cell.name, said, cell.folder / TRACEBACK)
 
 
 class Recovery(tune.Callback):
@@ -212,7 +213,7 @@ class Recovery(tune.Callback):
         cells = [Cell.model_validate_json(text) for text in trial.config["cells"]]
         known = failure(cells[0].folder)
         why = f"a training failed ({known.error})" if known else "a training process died"
-        to_console(f"{why}; going on from its last checkpoint: {' and '.join(cell.name for cell in cells)}")
+        log.warning("%s; going on from its last checkpoint: %s", why, " and ".join(cell.name for cell in cells))
 
 
 def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:

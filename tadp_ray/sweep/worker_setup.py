@@ -4,8 +4,6 @@ import os
 
 import ray
 
-from tadp_ray.logs import is_asked_for, show_log
-
 
 def know_own_cluster() -> None:
     """Name the cluster that this process belongs to, for whoever asks after it by the environment.
@@ -13,6 +11,4 @@ def know_own_cluster() -> None:
     Ray Train asks whether its controllers live, and asks without an address: where another cluster runs on the machine, or
     one has died and left its address behind, it would ask that one, and take workers away or never give them back.
     """
-    if is_asked_for():
-        show_log()
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address

@@ -1,5 +1,6 @@
 """What analyses found, as MLflow holds it: each a run tagged with its name, whose files are finding.json and its pictures."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,12 +12,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tadp_ray.config.claims import Verdict
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
-from tadp_ray.logs import to_console
 from tadp_ray.tracking.journal_run import METRICS_PER_BATCH, flatten
 from tadp_ray.tracking.names import encode
 from tadp_ray.tracking.query import pages
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.provenance import provenance
+
+log = logging.getLogger(__name__)
 
 FINDING = "finding.json"
 EXPERIMENT = "findings"
@@ -91,8 +93,12 @@ def findings(store: Store, folder: Path) -> dict[str, AnalysisRun]:
     for run in runs:
         name = run.data.tags[NAME]
         if not plain(name):
-            to_console(
-                f"MLflow at {store.shown}, run {run.info.run_id}: passed over, its tag {NAME}={name!r:.300} is no plain name"
+            log.warning(
+                "MLflow at %s, run %s: passed over, its tag %s=%.300r is no plain name",
+                store.shown,
+                run.info.run_id,
+                NAME,
+                name,
             )
         elif name not in found:
             (folder / name).mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """A journal's run in MLflow: made or found again, filled from the journal, each value once."""
 
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,6 @@ from typing import Any, TypeVar
 
 from mlflow.entities import Metric, Param, RunTag
 
-from tadp_ray.logs import to_console
 from tadp_ray.metrics.per_image import PER_IMAGE
 from tadp_ray.tracking.client import StoreError
 from tadp_ray.tracking.journal_reader import JournalReader
@@ -18,6 +18,8 @@ from tadp_ray.tracking.run_spec import PARENT, TAG_LENGTH, RunSpec
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.provenance import merged
 from tadp_ray.training.reporter import JOURNAL, LOG, MODEL, TRACEBACK
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 METRICS_PER_BATCH = 1000
@@ -40,7 +42,7 @@ class JournalRun:
     What MLflow refuses by itself is told, stays in the journal, and is not sent again; the rest is sent.
     """
 
-    def __init__(self, store: Store, source: RunSpec, tell: Callable[[str], None] = to_console) -> None:
+    def __init__(self, store: Store, source: RunSpec, tell: Callable[[str], None] = log.warning) -> None:
         self._source, self._store, self._client, self._say = source, store, store.client, tell
         self._tail = JournalReader(source.folder / JOURNAL, source.fingerprint)
         self._metrics: dict[tuple[str, int], Metric] = {}

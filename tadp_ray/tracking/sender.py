@@ -1,5 +1,6 @@
 """Ships journals to MLflow, in the background and without ever holding up a training step."""
 
+import logging
 import threading
 import time
 import traceback
@@ -9,11 +10,12 @@ from contextlib import contextmanager, suppress
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
-from tadp_ray.logs import to_console
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.journal_run import JournalRun
 from tadp_ray.tracking.run_spec import RunSpec
 from tadp_ray.tracking.store import Store
+
+log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 30.0
 SENDER_ERROR = "sender-error.txt"
@@ -34,7 +36,7 @@ class Sender:
         sources: Sequence[RunSpec],
         *,
         period: float = 5.0,
-        tell: Callable[[str], None] = to_console,
+        tell: Callable[[str], None] = log.warning,
     ) -> None:
         self._store, self._sources, self._period, self._tell = store, sources, period, tell
         self._told: set[str] = set()
@@ -129,9 +131,12 @@ def synced(store: Store, source: RunSpec) -> Iterator[None]:
         yield
     finally:
         if unsent := sender.close(timeout=60):
-            to_console(
-                f"MLflow at {store.shown} lacks {unsent} records ({sender.why}), which are kept; `tadp-ray tracking flush "
-                f"{source.folder}` sends them"
+            log.warning(
+                "MLflow at %s lacks %d records (%s), which are kept; `tadp-ray tracking flush %s` sends them",
+                store.shown,
+                unsent,
+                sender.why,
+                source.folder,
             )
 
 

@@ -1,6 +1,7 @@
 """The run that stands for a sweep in MLflow: its cells are its children, its plan and its answer are its files."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,11 +11,12 @@ from tempfile import TemporaryDirectory
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
-from tadp_ray.logs import to_console
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.query import read_cell
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.provenance import provenance
+
+log = logging.getLogger(__name__)
 
 PLAN = "plan.json"
 ASKED = "tadp.asked"
@@ -113,7 +115,7 @@ def attach(store: Store, run_id: str, files: Sequence[Path]) -> None:
         try:
             store.client.log_artifact(run_id, str(path))
         except StoreError as error:
-            to_console(f"MLflow at {store.shown} does not show {path.name} ({first_line(error)})")
+            log.warning("MLflow at %s does not show %s (%s)", store.shown, path.name, first_line(error))
             return
 
 
@@ -122,4 +124,4 @@ def end_parent(store: Store, run_id: str, status: str) -> None:
     try:
         store.client.set_terminated(run_id, status)
     except StoreError as error:
-        to_console(f"MLflow at {store.shown} did not note that the sweep is {status} ({first_line(error)})")
+        log.warning("MLflow at %s did not note that the sweep is %s (%s)", store.shown, status, first_line(error))

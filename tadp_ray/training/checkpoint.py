@@ -5,6 +5,7 @@ functions of (seed, step), so that there is no random state to keep.
 """
 
 import json
+import logging
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,9 +21,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import drafted
-from tadp_ray.logs import to_console
 from tadp_ray.models.tensors import not_finite
 from tadp_ray.training.reporter import previous_checkpoint
+
+log = logging.getLogger(__name__)
 
 
 class Damaged(UserError):
@@ -119,7 +121,7 @@ def kept(
 ) -> TensorFile:
     """Tensors and facts that were kept in a file under a label; made and kept now if they are not there, or not whole.
 
-    One process at a time. What is wrong with a file that was there is told on stderr.
+    One process at a time. What is wrong with a file that was there is logged.
 
     Raises:
         UserError: they cannot be written.
@@ -128,7 +130,7 @@ def kept(
         try:
             return labelled(path, label)
         except Damaged as error:
-            to_console(f"{error}; made afresh")
+            log.warning("%s; made afresh", error)
     tensors, facts = make()
     write_tensors(path, tensors, {**facts, **label})
     return TensorFile(path)
@@ -170,7 +172,7 @@ def resume(
 ) -> tuple[Path, dict[str, Any]] | None:
     """Load the first of these checkpoints, newest first, that is whole; returns it and its facts, None if none is.
 
-    Those that are not are told on stderr and deleted.
+    Those that are not are logged and deleted.
 
     Raises:
         UserError: it belongs to another cell, or does not fit the model.
@@ -179,7 +181,7 @@ def resume(
         try:
             facts = load(path, model, optimizer, schedule, fingerprint)
         except Damaged as error:
-            to_console(f"{error}; going on from {'the one before' if found[place + 1 :] else 'the start'}")
+            log.warning("%s; going on from %s", error, "the one before" if found[place + 1 :] else "the start")
             # The next one written keeps the one before it, which must be a whole one.
             path.unlink(missing_ok=True)
             continue

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -10,10 +11,10 @@ import torch
 from torch import Tensor
 
 from tadp_ray.captions.prompts import Prompt
-from tadp_ray.logs import to_console
 from tadp_ray.training.checkpoint import Damaged, TensorFile, labelled, write_tensors
 from tadp_ray.training.reporter import LOCK, acquire_lock
 
+log = logging.getLogger(__name__)
 PER_FILE = 1024
 """Contexts of one file, so that little is lost when encoding is interrupted."""
 
@@ -74,7 +75,7 @@ class ContextCache:
                     file = labelled(path, {"contexts": key})
                     self._kept |= dict.fromkeys(file, file)
                 except Damaged as error:
-                    to_console(f"{error}; made afresh")
+                    log.warning("%s; made afresh", error)
                     path.unlink(missing_ok=True)
 
     def _one(self, prompt: Prompt) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,6 @@ from typer.testing import CliRunner
 
 from tadp_ray.cli.common import Commands, console, say
 from tadp_ray.cli.streams import Lasting
-from tadp_ray.logs import is_asked_for
 from tadp_ray.network import spare_proxy
 
 SCRIPT = """\
@@ -51,17 +51,58 @@ def test_what_the_user_can_mend_is_a_line_and_a_bug_is_a_traceback() -> None:
     assert said.returncode == 1 and "Traceback" in said.stderr
 
 
-def test_what_is_logged_is_shown_on_demand() -> None:
-    body = 'import logging\nlogging.getLogger("tadp_ray.sweep").warning("a thing")'
-    assert script(body).stderr == "" and script(body, "--debug").stderr.endswith("tadp_ray.sweep: a thing\n")
+LOGS = """\
+import logging
+from tadp_ray.logs import log_level
+for level in ("debug", "info", "warning", "error"):
+    getattr(logging.getLogger("tadp_ray.sweep"), level)("%s of s3://key:word@host/a", level)
+say(log_level() + os.environ["TADP_RAY_LOG_LEVEL"])"""
+
+
+@pytest.mark.parametrize(
+    ("words", "level", "shown"),
+    [
+        ([], "warning", "warning of s3://***@host/a\nerror of s3://***@host/a\n"),
+        (["--log-level", "error"], "error", "error of s3://***@host/a\n"),
+        (["--debug", "--log-level", "ERROR"], "error", "error of s3://***@host/a\n"),
+    ],
+)
+def test_warnings_are_shown_as_they_stand_unless_another_level_is_asked_for(
+    words: list[str], level: str, shown: str
+) -> None:
+    said = script(LOGS, *words)
+    assert (said.stderr, said.stdout) == (shown, level * 2 + "\n")
+
+
+@pytest.mark.parametrize(("words", "level"), [(["--log-level", "info"], "info"), (["--debug"], "debug")])
+def test_what_is_logged_below_warnings_tells_its_time_level_and_module(words: list[str], level: str) -> None:
+    levels = ("debug", "info", "warning", "error")
+    lines = script(LOGS, *words).stderr.splitlines()
+    found = [re.fullmatch(r"[\d-]+ [\d:,]+ ([A-Z]+) tadp_ray.sweep: (\w+) of .*", line).groups() for line in lines]
+    assert found == [(name.upper(), name) for name in levels[levels.index(level) :]]
+
+
+def test_the_level_of_messages_is_one_of_four_and_may_come_from_the_environment() -> None:
+    said = script("pass", "--log-level", "loud")
+    assert said.returncode == 2 and "'loud' is not one of 'debug', 'info', 'warning', 'error'" in said.stderr
+    quiet = script(
+        'import logging\nlogging.getLogger("tadp_ray.a").warning("x")', env=os.environ | {"TADP_RAY_LOG_LEVEL": "error"}
+    )
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    # As a library, and in the processes of a cluster.
+    code = "import tadp_ray; from tadp_ray.logs import log_level; print(log_level())"
+    for value, level in (("INFO", "info"), ("", "warning"), ("loud", "warning")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"TADP_RAY_LOG_LEVEL": value}, capture_output=True, text=True
+        )
+        assert (done.stdout, done.stderr) == (f"{level}\n", "")
 
 
 @pytest.mark.parametrize(("value", "on"), [("1", True), ("true", True), ("0", False), ("no", False), ("", False)])
-def test_the_environment_asks_for_the_log_in_the_same_words_everywhere(
+def test_the_environment_asks_for_tracebacks_as_the_option_does(
     value: str, on: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TADP_RAY_DEBUG", value)
-    assert is_asked_for() == on
     body = "from tadp_ray.cli import common\nraise SystemExit(7 if common.debugging else 8)"
     assert script(body).returncode == (7 if on else 8)
 

@@ -131,11 +131,15 @@ def test_an_output_that_went_away_does_not_end_the_sender(store, make_cell, jour
 
 def test_the_console_that_was_closed_is_not_told() -> None:
     """Neither a closed file nor a pipe that nobody reads is an error."""
-    words = "import sys; from tadp_ray.logs import to_console; {}; to_console('x'); print('goes on')"
+    words = "import logging, sys, tadp_ray; {}; logging.getLogger('tadp_ray.a').error('x'); print('goes on')"
     closed = subprocess.run(
         [sys.executable, "-c", words.format("sys.stderr.close()")], capture_output=True, text=True, timeout=120
     )
     assert closed.stdout == "goes on\n"
+    none = subprocess.run(
+        [sys.executable, "-c", words.format("sys.stderr = None")], capture_output=True, text=True, timeout=120
+    )
+    assert none.stdout == "goes on\n"
     reading, writing = os.pipe()
     os.close(reading)
     piped = subprocess.run(
