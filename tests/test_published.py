@@ -9,7 +9,8 @@ import pytest
 
 from tadp_ray.captions.alignment import THRESHOLD
 from tadp_ray.captions.templates import SINGLE, TEMPLATES
-from tadp_ray.config.load import load_analysis, load_experiment, load_personalization, load_recipe, load_sweep
+from tadp_ray.config.experiments import load_experiment
+from tadp_ray.config.load import load_analysis, load_personalization, load_recipe
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data import class_names
 
@@ -21,21 +22,19 @@ CODE = PAPER["code"]
 
 def printed(name: str) -> list[list[float]]:
     """What an experiment says that the paper prints, row by row, a dash as NaN."""
-    values = load_experiment(FILES / f"{name}.yaml").table.published.values
+    values = load_experiment(FILES / f"{name}.yaml").experiment.table.published.values
     return [[math.nan if value is None else value for value in row] for row in values]
 
 
 def test_table_s1() -> None:
-    experiment = load_experiment(FILES / "fast_schedule.yaml")
-    rows = load_sweep(FILES / experiment.sweep_at("paper")).values["method"]
+    rows = load_experiment(FILES / "fast_schedule.yaml").sweep_at("paper")[1].values["method"]
     assert [*rows] == [*PAPER["table_s1"]]
     for row, own in zip(rows, printed("fast_schedule"), strict=True):
         assert own == pytest.approx(PAPER["table_s1"][row], abs=0, nan_ok=True), row
 
 
 def test_table_s2() -> None:
-    experiment = load_experiment(FILES / "prec_recall.yaml")
-    axes = load_sweep(FILES / experiment.sweep_at("paper")).values
+    axes = load_experiment(FILES / "prec_recall.yaml").sweep_at("paper")[1].values
     assert [str(value) for value in axes["caption.precision"]] == [*PAPER["table_s2"]]
     assert list(axes["caption.recall"]) == [0.5, 0.75, 1.0]
     assert printed("prec_recall") == [*PAPER["table_s2"].values()]
@@ -51,7 +50,7 @@ def test_schedules_repeat_tables_s1_and_s2() -> None:
 
 @pytest.mark.parametrize(("name", "figure"), [("recall_analysis", "figure_s5"), ("object_size", "figure_s6")])
 def test_figures_s5_and_s6(name: str, figure: str) -> None:
-    assert load_experiment(FILES / f"{name}.yaml").figure.published.r == PAPER[figure]["r"]
+    assert load_experiment(FILES / f"{name}.yaml").experiment.figure.published.r == PAPER[figure]["r"]
     assert THRESHOLD == PAPER["figure_s5"]["cosine"]
 
 

@@ -95,7 +95,8 @@ def run(
         import sys
 
         from tadp_ray.addresses import masked
-        from tadp_ray.config.load import load_analysis, load_recipe
+        from tadp_ray.config.load import load_analysis, load_recipe_values, validate
+        from tadp_ray.config.schema import Recipe
         from tadp_ray.config.shipped import file_of
         from tadp_ray.tracking.store import open_store
 
@@ -104,7 +105,8 @@ def run(
         if scale not in analysis.recipes:
             raise UserError(f"{file}: recipes: none for --scale {scale}; it has {', '.join(analysis.recipes)}")
         place = Path(os.path.normpath(file_of(analysis.recipes[scale], "recipes", file)))
-        recipe = load_recipe(place, changes or ())
+        values = load_recipe_values(place, changes or ())
+        recipe = validate(Recipe, *values)
         store = open_store(tracking_uri)
 
         from tadp_ray.analysis.run import analyse, asked, check
@@ -113,7 +115,7 @@ def run(
         from tadp_ray.tracking.findings import keep_finding
 
         found = {
-            name: find_trained(store, place, changes or (), keys, analysis.seeds)
+            name: find_trained(store, place, values, changes or (), keys, analysis.seeds)
             for name, keys in asked(analysis, recipe).items()
         }
         check(analysis, recipe, found)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tadp_ray.captions.alignment import Similarity
     from tadp_ray.config.cell import Cell
     from tadp_ray.config.schema import Recipe
+    from tadp_ray.config.table import TableSpec
     from tadp_ray.reporting.claims import Tables
-    from tadp_ray.reporting.table import TableSpec
     from tadp_ray.sweep.plan import Plan
     from tadp_ray.tracking.store import Store
 
@@ -69,7 +69,7 @@ def sweep(
     last checkpoint.
     """
     with exit_on_user_error():
-        from tadp_ray.reporting.answer import asked_table, other_tables
+        from tadp_ray.reporting.answer import other_tables
         from tadp_ray.sweep.plan import make_plan
         from tadp_ray.tracking.store import open_store
 
@@ -77,7 +77,7 @@ def sweep(
         numbers = None if seeds is None else parse_seeds(seeds)
         plan = make_plan(file, scale, recipe=recipe, overrides=changes or (), seeds=numbers, only=only or ())
         show_remarks(plan)
-        spec, store = asked_table(file, scale, plan.settings, plan.cells), open_store(tracking_uri)
+        store = open_store(tracking_uri)
         if dry_run:
             show_preview(plan, store, address, strict)
             return
@@ -86,7 +86,8 @@ def sweep(
         from tadp_ray.tracking.query import held
 
         run, whole = run_plan(plan, store, address, console, strict=strict)
-        show_answer(store, run, spec, plan.cells, plan.folder, other_tables(store, file, recipe, scale))
+        others = other_tables(store, plan.source, recipe, scale)
+        show_answer(store, run, plan.table, plan.cells, plan.folder, others)
         if not whole:
             raise typer.Exit(1)
         held(store, plan.asked)
@@ -263,15 +264,15 @@ def table(
     With --against each place tells its difference to another row, with a 95 % interval over the scored images.
     """
     with exit_on_user_error():
-        from tadp_ray.config.load import experiment_name
+        from tadp_ray.config.experiments import experiment_name, load_experiment
         from tadp_ray.reporting.answer import newest_answer, other_tables
         from tadp_ray.tracking.store import open_store
 
         file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
-        store = open_store(tracking_uri, make=False)
-        spec, found = newest_answer(store, file, recipe, scale)
+        store, asked = open_store(tracking_uri, make=False), load_experiment(file)
+        spec, found = newest_answer(store, asked, recipe, scale)
         folder = storage / experiment_name(file, recipe) / scale
-        others = other_tables(store, file, recipe, scale)
+        others = other_tables(store, asked, recipe, scale)
         show_answer(store, found.run_id, spec, found.cells, folder, others, against)
 
 

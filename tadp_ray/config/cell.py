@@ -78,11 +78,17 @@ def grid(sweep: Sweep) -> list[dict[str, JsonValue]]:
     return [dict(zip(sweep.axes, values, strict=True)) for values in itertools.product(*sweep.values.values())]
 
 
-def recipe_at(raw: Mapping[str, Any], origin: Any, changes: Mapping[str, JsonValue], sweep_file: Path) -> Recipe:
-    """The recipe with one combination of axis values in place, given as the recipe keys that it sets.
+def recipe_at(raw: Mapping[str, Any], origin: Any, changes: Mapping[str, JsonValue], place: str) -> Recipe:
+    """The recipe with one combination of axis values in place.
+
+    Args:
+        raw: the recipe's values, as of `load_recipe_values`.
+        origin: says where a key path of them comes from.
+        changes: recipe keys and their values.
+        place: where the changes come from, e.g. a sweep's file and `axes`.
 
     Raises:
-        ConfigError: an axis value breaks a rule (named with the sweep file), or the recipe does.
+        ConfigError: a change breaks a rule (named with its place), or the recipe does.
     """
     values = dict(raw)
     for key, value in changes.items():
@@ -90,6 +96,6 @@ def recipe_at(raw: Mapping[str, Any], origin: Any, changes: Mapping[str, JsonVal
 
     def named(location: KeyPath) -> str:
         inside = any(tuple(key.split(".")) == location[: key.count(".") + 1] for key in changes)
-        return f"{sweep_file}: axes" if inside else origin(location)
+        return place if inside else origin(location)
 
     return validate(Recipe, values, named)

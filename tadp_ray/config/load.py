@@ -1,25 +1,21 @@
 """Reads YAML into the vocabulary: `extends:` chains, `--set` overrides, and every error of a file at once."""
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import JsonValue, ValidationError
+from pydantic import ValidationError
 
 from tadp_ray.addresses import holds_secret
 from tadp_ray.config.analysis import Analysis
-from tadp_ray.config.claims import EXPERIMENT
 from tadp_ray.config.errors import ConfigError, dotted, explain, nearest, valid_names
-from tadp_ray.config.known import impossible_metric
 from tadp_ray.config.personalization import Personalization
-from tadp_ray.config.schema import Experiment, Recipe, Sweep
+from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.search import Search
 from tadp_ray.config.shipped import file_of
-from tadp_ray.config.vocabulary import METRIC, OPEN_ADDRESS, Scale, StrictModel, at_home
+from tadp_ray.config.vocabulary import OPEN_ADDRESS, Scale, StrictModel, at_home
 from tadp_ray.config.yaml12 import parse_yaml, read_text
 
 V = TypeVar("V", bound=StrictModel)
@@ -200,87 +196,3 @@ def load_analysis(path: Path, scale: Scale = "pocket") -> Analysis:
         for key in text:
             check_key(key, f"{path}: look.texts")
     return analysis
-
-
-def load_experiment(path: Path) -> Experiment:
-    """The experiment in `path`; its table names metrics, and axes of its sweep, and prints a number for each of their values."""
-    experiment = validate(Experiment, read_yaml(path), lambda _: str(path))
-    wrong = {metric: impossible_metric(metric) for metric in experiment.table.metrics}
-    if lines := [f"{path}: table.metrics={metric!r}: {said}" for metric, said in wrong.items() if said]:
-        raise ConfigError(lines)
-    for scale in experiment.recipes:
-        check_table(path, experiment, scale)
-    check_claims(path, experiment)
-    return experiment
-
-
-def check_claims(path: Path, experiment: Experiment) -> None:
-    """Refuse a claim about places that its table, or that of the experiment that it names, does not have (ConfigError)."""
-    axes_of = cache(table_axes)
-    for number, claim in enumerate(experiment.claims):
-        where = f"{path}: claims[{number}]"
-        for places in claim.places:
-            axes = axes_of(experiment_file(path, places.get(EXPERIMENT)))
-            wanted = {key: values for key, values in places.items() if key != EXPERIMENT}
-            for key in (*wanted, *getattr(claim, "along", ())):
-                if key not in axes:
-                    raise ConfigError([f"{where}: {key!r}: not an axis of the table; {nearest(key, list(axes))}"])
-            for key, values in wanted.items():
-                for value in values if isinstance(values, list) else [values]:
-                    if value not in axes[key]:
-                        known = [*map(str, axes[key])]
-                        raise ConfigError([f"{where}: {key}={value!r}: not on that axis; {nearest(str(value), known)}"])
-
-
-def table_axes(path: Path) -> dict[str, list[JsonValue]]:
-    """What stands along the sides of the table of the experiment in `path`, at all scales, by axis; its metrics are one."""
-    experiment = validate(Experiment, read_yaml(path), lambda _: str(path))
-    axes: dict[str, list[JsonValue]] = {METRIC: list(experiment.table.metrics)}
-    for scale in experiment.recipes:
-        for key, values in load_sweep(sweep_file(path, experiment, scale)).values.items():
-            axes.setdefault(key, []).extend(values)
-    return axes
-
-
-def experiment_file(path: Path, other: JsonValue = None) -> Path:
-    """The experiment that the one in `path` means: itself, or another that it names by its file or its shipped name."""
-    return path if other is None else file_of(Path(str(other)), "experiments", path)
-
-
-def recipe_file(path: Path, experiment: Experiment, scale: Scale) -> Path:
-    """The recipe that the experiment in `path` has for a scale."""
-    return file_of(experiment.recipes[scale], "recipes", path)
-
-
-def sweep_file(path: Path, experiment: Experiment, scale: Scale) -> Path:
-    """The sweep that the experiment in `path` has for a scale."""
-    return file_of(experiment.sweep_at(scale), "sweeps", path)
-
-
-def check_table(path: Path, experiment: Experiment, scale: Scale) -> None:
-    """Refuse a table that does not fit the sweep of a scale (ConfigError)."""
-    table, named = experiment.table, experiment.sweep_at(scale)
-    axes = table.sides(load_sweep(sweep_file(path, experiment, scale)).values)
-    keys = [*table.rows, *table.columns]
-    lines = [
-        f"{path}: table.rows, columns: {key!r}: not an axis of {named}; {nearest(key, list(axes))}"
-        for key in keys
-        if key not in axes
-    ]
-    if not lines and sorted(keys) != sorted(axes):
-        lines.append(f"{path}: table.rows, columns: every axis of {named} must stand there once: {', '.join(axes)}")
-    if table.published and not lines:
-        shape = [len(row) for row in table.published.values]
-        width, height = (math.prod(len(axes[key]) for key in side) for side in (table.columns, table.rows))
-        if shape != [width] * height:
-            lines.append(
-                f"{path}: table.published.values: expected {height} rows of {width} numbers "
-                f"(the values of {', '.join(table.rows)} x {', '.join(table.columns)}), found rows of {shape}"
-            )
-    if lines:
-        raise ConfigError(lines)
-
-
-def experiment_name(file: Path, recipe: Path | None = None) -> str:
-    """What an experiment is called in MLflow and on disk; with a recipe swapped in it is an experiment of its own."""
-    return file.stem if recipe is None else f"{file.stem}-{recipe.stem}"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.claims import Verdict
-from tadp_ray.config.load import experiment_file, experiment_name, load_experiment, load_sweep, sweep_file
+from tadp_ray.config.experiments import ResolvedExperiment, experiment_name
+from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
@@ -19,44 +20,38 @@ from tadp_ray.reporting.matching import Encoders, matched
 from tadp_ray.reporting.regression import correlation_notes, lines_of
 from tadp_ray.reporting.render import claims_table, write_table
 from tadp_ray.reporting.scatter import draw_lines
-from tadp_ray.reporting.table import Table, TableSpec, build_table
+from tadp_ray.reporting.table import Table, build_table
 from tadp_ray.tracking.query import CellRow, finished, history, per_image, rows
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import SweepRun, newest_sweep
 from tadp_ray.training.reporter import TRACEBACK
 
 
-def asked_table(file: Path, scale: Scale, settings: str, cells: Sequence[Cell]) -> TableSpec:
-    """The table that an experiment file asks for at a scale, filled by cells of the given settings."""
-    experiment = load_experiment(file)
-    sweep = load_sweep(sweep_file(file, experiment, scale))
-    # Another recipe than the experiment's may be of another scale; the table says what its cells are.
-    return TableSpec.of(experiment, sweep, cells[0].scale, settings)
-
-
-def newest_answer(store: Store, file: Path, recipe: Path | None, scale: Scale) -> tuple[TableSpec, SweepRun]:
-    """The table that an experiment file asks for, and the sweep that was asked for last to fill it.
+def newest_answer(
+    store: Store, asked: ResolvedExperiment, recipe: Path | None, scale: Scale
+) -> tuple[TableSpec, SweepRun]:
+    """The table that an experiment asks for, and the sweep that was asked for last to fill it.
 
     Raises:
         UserError: the store holds no such sweep.
     """
-    found = newest_sweep(store, experiment_name(file, recipe), scale)
-    return asked_table(file, scale, found.settings, found.cells), found
+    found = newest_sweep(store, experiment_name(asked.file, recipe), scale)
+    return asked.table(scale, found.cells[0].scale, found.settings), found
 
 
-def other_tables(store: Store, file: Path, recipe: Path | None, scale: Scale) -> Tables:
+def other_tables(store: Store, asked: ResolvedExperiment, recipe: Path | None, scale: Scale) -> Tables:
     """Finds the tables of other experiments that the claims of one name, as far as they were run.
 
     Args:
         store: holds them.
-        file: of the experiment whose claims they are.
+        asked: the experiment whose claims they are.
         recipe: instead of the experiments' own.
         scale: of the tables.
     """
 
     def table_of(other: str | None) -> Table | None:
         try:
-            spec, found = newest_answer(store, experiment_file(file, other), recipe, scale)
+            spec, found = newest_answer(store, asked.other(other), recipe, scale)
             return fill(store, spec, found.cells)[0]
         except UserError:
             # A claim whose other table is not there is not decided, whatever it lacks.

@@ -11,11 +11,12 @@ from functools import cache
 import numpy as np
 
 from tadp_ray.config.errors import ConfigError, nearest
+from tadp_ray.config.table import Side
 from tadp_ray.config.vocabulary import METRIC
 from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
-from tadp_ray.reporting.table import Difference, Side, Table, TableEntry, decimals
+from tadp_ray.reporting.table import Difference, Table, TableEntry, decimals
 
 Images = Mapping[str, PerImage]
 """What each image adds to a cell's score, by the id of its run, of the cells that kept it."""

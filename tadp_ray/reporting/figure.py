@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.table import TableSpec
 from tadp_ray.pictures.colours import AMOUNTS
 from tadp_ray.pictures.files import write_figure
 from tadp_ray.pictures.marks import legend_name
-from tadp_ray.reporting.table import Table, TableSpec
+from tadp_ray.reporting.table import Table, metric_label
 
 PANELS = 6
 """Of learning curves, side by side."""
@@ -69,7 +70,7 @@ def draw_map(axes: Axes, spec: TableSpec, title: str, values: np.ndarray, texts:
     axes.set_title(title, fontsize=10)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.figure.colorbar(image, ax=axes, label=spec.metric_label, shrink=0.85)
+    axes.figure.colorbar(image, ax=axes, label=metric_label(spec), shrink=0.85)
 
 
 def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Curve], path: Path) -> None:
@@ -83,15 +84,15 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
     """
     metric, seeds = spec.metrics[0], sorted({cell.seed for cell in cells})
     drawn = [(cell, curve) for cell in cells if (curve := curves.get(cell.fingerprint))]
-    rows = sorted({spec.rows.place(cell, metric) for cell, _ in drawn})
+    rows = sorted({spec.place(cell, metric)[0] for cell, _ in drawn})
     across = min(len(rows), PANELS)
     down = math.ceil(len(rows) / across)
     figure = Figure(figsize=(1.2 + 2.9 * across, 0.4 + 2.8 * down), layout="constrained", dpi=150)
     grid = figure.subplots(down, across, squeeze=False, sharey=True)
     panels = dict(zip(rows, grid.flat, strict=False))
     for cell, curve in drawn:
-        column = spec.columns.place(cell, metric)
-        panels[spec.rows.place(cell, metric)].plot(
+        row, column = spec.place(cell, metric)
+        panels[row].plot(
             *zip(*curve, strict=True),
             color=AMOUNTS(0.9 * column / max(1, len(spec.columns.names) - 1)),
             linestyle=DASHES[seeds.index(cell.seed) % len(DASHES)],
@@ -108,7 +109,7 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
     for panel in grid[:, 0]:
-        panel.set_ylabel(spec.metric_label)
+        panel.set_ylabel(metric_label(spec))
     lines = {line.get_label(): line for panel in panels.values() for line in reversed(panel.get_lines())}
     names = [name for name in map(legend_name, spec.columns.names) if name in lines]
     handles = [lines[name] for name in names]

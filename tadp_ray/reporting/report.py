@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tadp_ray.config.claims import Verdict
-from tadp_ray.config.load import experiment_file, load_experiment, read_yaml
-from tadp_ray.config.schema import Experiment
+from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment
+from tadp_ray.config.load import read_yaml
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.answer import by_image, draw_answer, fill, newest_answer
@@ -77,35 +77,31 @@ def gather(store: Store, experiments: Path, folder: Path, encoders: Encoders) ->
         ConfigError: an experiment's file is wrong.
         UserError: the folder holds none, or what the store holds is not whole.
     """
-    files = {path: load_experiment(path) for path in sorted(experiments.glob("*.yaml"))}
-    if not files:
+    files = ExperimentFiles()
+    found = [files.load(path) for path in sorted(experiments.glob("*.yaml"))]
+    if not found:
         raise UserError(f"{experiments}: holds no experiment (*.yaml); name the folder by --experiments")
     asked = {
-        scale: [
-            answered(store, path, file, scale, folder, encoders)
-            for path, file in files.items()
-            if scale in file.recipes
-        ]
+        scale: [answered(store, one, scale, folder, encoders) for one in found if scale in one.experiment.recipes]
         for scale in ("pocket", "paper")
     }
     return {
         "Tables and figures, pocket scale": asked["pocket"],
-        "Claims, pocket scale": list(judged(asked["pocket"], files, "pocket")),
+        "Claims, pocket scale": list(judged(asked["pocket"], found, "pocket")),
         "Analyses": list(looked_into(store, experiments / "analyses", folder)),
         "Tables and figures, paper scale": asked["paper"],
-        "Claims, paper scale": list(judged(asked["paper"], files, "paper")),
+        "Claims, paper scale": list(judged(asked["paper"], found, "paper")),
     }
 
 
-def answered(
-    store: Store, path: Path, file: Experiment, scale: Scale, folder: Path, encoders: Encoders
-) -> ReportSection:
+def answered(store: Store, asked: ResolvedExperiment, scale: Scale, folder: Path, encoders: Encoders) -> ReportSection:
     """An experiment at one scale, from the sweep that was asked for last."""
+    path, file = asked.file, asked.experiment
     command = f"tadp-ray sweep {path}" + ("" if scale == "pocket" else f" --scale {scale}")
     published = {"published": file.table.published.source} if file.table.published else {}
     known = {"name": path.stem, "title": file.table.title, "question": file.question, "command": command}
     try:
-        spec, found = newest_answer(store, path, None, scale)
+        spec, found = newest_answer(store, asked, None, scale)
         table, done = fill(store, spec, found.cells)
         images = by_image(store, done) if spec.figure else {}
         table, drawn = draw_answer(store, table, found.cells, done, images, folder / path.stem / scale, encoders)
@@ -137,21 +133,23 @@ def provenance(done: Mapping[str, CellRow]) -> dict[str, str]:
     return {name: ", ".join(values) for name, values in told.items() if values}
 
 
-def judged(parts: Sequence[ReportSection], files: Mapping[Path, Experiment], scale: Scale) -> Iterator[ReportSection]:
+def judged(
+    parts: Sequence[ReportSection], experiments: Sequence[ResolvedExperiment], scale: Scale
+) -> Iterator[ReportSection]:
     """What the experiments of a scale claim, held against their tables, if any of them claims something."""
-    claiming = {path: file for path, file in files.items() if file.claims and scale in file.recipes}
+    claiming = [one for one in experiments if one.experiment.claims and scale in one.experiment.recipes]
     if not claiming:
         return
     known = {part.name: part for part in parts}
     found, named = [], set()
-    for path, file in claiming.items():
+    for asked in claiming:
 
-        def table_of(other: str | None, path: Path = path) -> Table | None:
-            name = experiment_file(path, other).stem
+        def table_of(other: str | None, asked: ResolvedExperiment = asked) -> Table | None:
+            name = asked.other(other).file.stem
             named.add(name)
             return known[name].table if name in known else None
 
-        found += [judge(claim, table_of) for claim in file.claims]
+        found += [judge(claim, table_of) for claim in asked.experiment.claims]
     yield ReportSection(
         name="claims",
         title="Claims held against their aims",

@@ -6,13 +6,11 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.claims import TableClaim
 from tadp_ray.config.known import FIGURES
-from tadp_ray.config.schema import Experiment, FigureConfig, Sweep
-from tadp_ray.config.vocabulary import LOWER_IS_BETTER, METRIC, Scale
+from tadp_ray.config.table import TableSpec
+from tadp_ray.config.vocabulary import LOWER_IS_BETTER
 from tadp_ray.errors import UserError
 from tadp_ray.tracking.query import CellRow, short
 from tadp_ray.training.provenance import THEN
@@ -29,109 +27,6 @@ METRIC_NAMES = {
     "best_ap50": "best AP at IoU 0.5 (%)",
     "ap": "AP (%)",
 }
-
-
-@dataclass(frozen=True)
-class Side:
-    """The rows or the columns of a table: one or several axes of the sweep, in all combinations of their values."""
-
-    keys: tuple[str, ...]
-    """Dotted recipe keys."""
-    values: tuple[tuple[Any, ...], ...]
-    """One value per key."""
-
-    @classmethod
-    def of(cls, keys: Sequence[str], axes: Mapping[str, Sequence[Any]]) -> "Side":
-        """All combinations, last axis fastest."""
-        return cls(tuple(keys), tuple(itertools.product(*(axes[key] for key in keys))))
-
-    @property
-    def label(self) -> str:
-        """`precision` for caption.precision."""
-        return ", ".join(key.rpartition(".")[2] for key in self.keys)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What stands at the head of each row or column."""
-        return tuple(", ".join(str(value) for value in values) for values in self.values)
-
-    @property
-    def headings(self) -> tuple[str, ...]:
-        """`recall 0.5`; the values alone where there are several axes, or where they are names themselves."""
-        named = self.keys[1:] or "." not in self.keys[0]
-        return self.names if named else tuple(f"{self.label} {name}" for name in self.names)
-
-    def place(self, cell: Cell, metric: str) -> int:
-        """Which row or column a metric of a cell belongs to.
-
-        Raises:
-            UserError: none, since the experiment's file or its sweep's was changed after the cell was planned.
-        """
-        chosen = {METRIC: metric, **cell.axes}
-        values = tuple(chosen.get(key) for key in self.keys)
-        if values not in self.values:
-            named = ", ".join(f"{key}={value}" for key, value in zip(self.keys, values, strict=True))
-            raise UserError(
-                f"the sweep that was run has cells of {named}, which the files no longer name; run it again"
-            )
-        return self.values.index(values)
-
-
-@dataclass(frozen=True)
-class TableSpec:
-    """What is asked: rows, columns, a metric, and what the paper printed."""
-
-    title: str
-    metrics: tuple[str, ...]
-    """Several lie along one of the sides."""
-    rows: Side
-    columns: Side
-    published: tuple[tuple[float | None, ...], ...] | None = None
-    """One row per row value, one number per column value."""
-    source: str = ""
-    """Where the published numbers stand."""
-    scale: Scale = "pocket"
-    settings: str = ""
-    """The recipe, and what was changed in it by hand."""
-    figure: FigureConfig | None = None
-    """What is drawn of the results by image."""
-    claims: tuple[TableClaim, ...] = ()
-    """What the numbers are held against."""
-
-    @classmethod
-    def of(cls, experiment: Experiment, sweep: Sweep, scale: Scale, settings: str = "") -> "TableSpec":
-        """The table an experiment file asks for, filled by cells of the given settings."""
-        asked, published = experiment.table, experiment.table.published
-        sides = asked.sides(sweep.values)
-        rows, columns = Side.of(asked.rows, sides), Side.of(asked.columns, sides)
-        return cls(
-            title=asked.title,
-            metrics=asked.metrics,
-            rows=rows,
-            columns=columns,
-            published=published.values if published else None,
-            source=published.source if published else "",
-            scale=scale,
-            settings=settings,
-            figure=experiment.figure,
-            claims=experiment.claims,
-        )
-
-    @property
-    def curve(self) -> str:
-        """The first metric as it was measured during training: the best one is a point of the plain one's curve."""
-        return self.metrics[0].removeprefix("best_")
-
-    @property
-    def metric_label(self) -> str:
-        """The first metric as people write it, with its unit; the others are named where they stand."""
-        return METRIC_NAMES.get(self.metrics[0], self.metrics[0])
-
-    def metric_at(self, row: int, column: int) -> str:
-        """The metric that stands at a place."""
-        chosen = dict(zip(self.rows.keys, self.rows.values[row], strict=True))
-        chosen |= dict(zip(self.columns.keys, self.columns.values[column], strict=True))
-        return chosen.get(METRIC, self.metrics[0])
 
 
 @dataclass(frozen=True)
@@ -245,7 +140,7 @@ class Table:
         seeds = max(entry.asked for entry in entries)
         settings = f", {self.spec.settings}" if self.spec.settings else ""
         moment = "best evaluation" if self.spec.metrics[0].startswith("best_") else "last step"
-        ours = f"Ours: {self.spec.scale} scale{settings}, {self.spec.metric_label} at the {moment}"
+        ours = f"Ours: {self.spec.scale} scale{settings}, {metric_label(self.spec)} at the {moment}"
         ours += f", mean ± sample standard deviation over {seeds} seeds." if seeds > 1 else ", one seed."
         if any(entry.best for entry in entries):
             each = " of each metric" if self.spec.metrics[1:] else ""
@@ -268,7 +163,10 @@ def build_table(
         failed: what failed cells said, by fingerprint.
     """
     places = range(len(spec.rows.values)), range(len(spec.columns.values))
-    entries = [[entry_at(spec, cells, rows, i, j) for j in places[1]] for i in places[0]]
+    placed: dict[tuple[int, int], list[Cell]] = {}
+    for cell, metric in itertools.product(cells, spec.metrics):
+        placed.setdefault(spec.place(cell, metric), []).append(cell)
+    entries = [[entry_at(spec, placed.get((i, j), ()), rows, i, j) for j in places[1]] for i in places[0]]
     best = {}
     for metric in spec.metrics:
         means = [entry.mean for row in entries for entry in row if entry.complete and entry.metric == metric]
@@ -279,6 +177,11 @@ def build_table(
     )
     notes = (*incomplete(spec, cells, rows, failed or {}), *mixed_code(cells, rows), *agreement(marked))
     return Table(spec, marked, notes)
+
+
+def metric_label(spec: TableSpec) -> str:
+    """The first metric as people write it, with its unit; the others are named where they stand."""
+    return METRIC_NAMES.get(spec.metrics[0], spec.metrics[0])
 
 
 def oracle_told(entries: Sequence[Sequence[TableEntry]]) -> str:
@@ -319,10 +222,9 @@ def falling(metric: str) -> bool:
     return metric.removeprefix("best_").partition("/")[0] in LOWER_IS_BETTER
 
 
-def entry_at(spec: TableSpec, cells: Sequence[Cell], rows: Mapping[str, CellRow], i: int, j: int) -> TableEntry:
-    """The place at row `i` and column `j`."""
+def entry_at(spec: TableSpec, here: Sequence[Cell], rows: Mapping[str, CellRow], i: int, j: int) -> TableEntry:
+    """The place at row `i` and column `j`, where these cells stand."""
     metric = spec.metric_at(i, j)
-    here = [cell for cell in cells if (spec.rows.place(cell, metric), spec.columns.place(cell, metric)) == (i, j)]
     ready = [cell for cell in sorted(here, key=lambda cell: cell.seed) if cell.fingerprint in rows]
     done = [rows[cell.fingerprint] for cell in ready]
     return TableEntry(

@@ -10,20 +10,14 @@ from tadp_ray.captions.making import missing_stores
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.cell import Cell, grid, recipe_at
 from tadp_ray.config.errors import ConfigError, nearest
+from tadp_ray.config.experiments import ResolvedExperiment, experiment_name, load_experiment
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.known import known_metrics, unknown_metric
-from tadp_ray.config.load import (
-    experiment_name,
-    load_experiment,
-    load_recipe,
-    load_recipe_values,
-    load_sweep,
-    recipe_file,
-    sweep_file,
-)
+from tadp_ray.config.load import load_recipe, load_recipe_values
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
 from tadp_ray.config.shipped import shipped
+from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.data import class_names
@@ -50,6 +44,10 @@ class Plan:
     """The cells that `--only` leaves; all of them without it."""
     search: Search | None = None
     """When cells that do worse than others are given up; None: never."""
+    source: ResolvedExperiment | None = None
+    """The experiment's files as they were read; None for a single recipe and for a search."""
+    table: TableSpec | None = None
+    """The table that the cells fill, which knows each cell's (row, column); None where there is no experiment."""
 
     @property
     def recipe(self) -> Recipe:
@@ -126,16 +124,10 @@ def make_plan(
         ConfigError: something in the files or the texts is wrong; every error of a file at once.
         UserError: data, weights or caption stores are not there.
     """
-    experiment = load_experiment(file)
-    name = experiment_name(file, recipe)
-    if recipe is None:
-        if scale not in experiment.recipes:
-            raise ConfigError([f"{file}: recipes: none for --scale {scale}; it has {', '.join(experiment.recipes)}"])
-        recipe = recipe_file(file, experiment, scale)
-    if isinstance(experiment.sweep, dict) and scale not in experiment.sweep:
-        raise ConfigError([f"{file}: sweep: none for --scale {scale}; it has {', '.join(experiment.sweep)}"])
-    axes_file = sweep_file(file, experiment, scale)
-    sweep = load_sweep(axes_file)
+    source = load_experiment(file)
+    experiment, name = source.experiment, experiment_name(file, recipe)
+    recipe = recipe or source.recipe_file(scale)
+    axes_file, sweep = source.sweep_at(scale)
     idle = [key for key in sweep.keys if key.startswith("compute.")]
     if idle:
         raise ConfigError(
@@ -147,7 +139,7 @@ def make_plan(
         raise ConfigError([f"--set {fixed[0]}: {axes_file} varies this key; choose among its values with --only"])
     raw, origin = load_recipe_values(recipe, overrides)
     cells, hashed = [], {}
-    recipes = [recipe_at(raw, origin, sweep.changes(axes), axes_file) for axes in grid(sweep)]
+    recipes = [recipe_at(raw, origin, sweep.changes(axes), f"{axes_file}: axes") for axes in grid(sweep)]
     check_results(file, experiment, recipes)
     check_made(recipes, file.parent)
     for axes, found in zip(grid(sweep), recipes, strict=True):
@@ -159,7 +151,17 @@ def make_plan(
     for key, value in (parse_only(text, sweep) for text in only):
         wanted.setdefault(key, []).append(value)
     asked = [cell for cell in cells if all(cell.axes[key] in values for key, values in wanted.items())]
-    return Plan(name, settings_of(recipe, overrides), scale, experiment.question, tuple(cells), tuple(asked))
+    settings = settings_of(recipe, overrides)
+    return Plan(
+        name,
+        settings,
+        scale,
+        experiment.question,
+        tuple(cells),
+        tuple(asked),
+        source=source,
+        table=source.table(scale, cells[0].scale, settings),
+    )
 
 
 def plan_one(file: Path, overrides: Sequence[str], seed: int) -> Plan:

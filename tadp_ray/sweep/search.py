@@ -27,7 +27,7 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
     if "eval_split" in raw.get("data", {}):
         raw = set_key(raw, "data.eval_split", "val")
     cells, hashed, points = [], {}, search.draw(seed)
-    recipes = [recipe_at(raw, origin, point, file) for point in points]
+    recipes = [recipe_at(raw, origin, point, f"{file}: space") for point in points]
     check_made(recipes, recipe.parent.parent)
     for point, resolved in zip(points, map(with_absolute_paths, recipes), strict=True):
         name = f"{recipe.stem}-{file.stem}"

@@ -2,36 +2,49 @@
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
 from tadp_ray.analysis.finding import Trained
-from tadp_ray.sweep.plan import plan_one
+from tadp_ray.config.cell import recipe_at
+from tadp_ray.config.load import KeyPath
+from tadp_ray.sweep.plan import check_made, plan_recipe, settings_of
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store
 
 
 def find_trained(
-    store: Store, recipe: Path, overrides: Sequence[str], changes: Mapping[str, JsonValue], seeds: Sequence[int]
+    store: Store,
+    file: Path,
+    values: tuple[Mapping[str, Any], Callable[[KeyPath], str]],
+    overrides: Sequence[str],
+    changes: Mapping[str, JsonValue],
+    seeds: Sequence[int],
 ) -> list[Trained]:
     """One model a seed, trained by whatever sweep, or not trained yet.
 
     Args:
         store: MLflow.
-        recipe: the file.
-        overrides: `key=value` texts laid over it.
+        file: of the recipe.
+        values: the recipe's, as of `load_recipe_values`.
+        overrides: the `key=value` texts that are laid over it there.
         changes: more keys and their values.
         seeds: of the models.
 
     Raises:
-        UserError: the recipe, its data or its weights are not there.
+        UserError: a change breaks a rule, or data or weights are not there.
     """
     texts = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in changes.items())]
-    cells = [plan_one(recipe, texts, seed).cells[0] for seed in seeds]
+    recipe = recipe_at(*values, changes, f"{file} with {', '.join(changes)} of the analysis")
+    check_made([recipe], file.parent.parent)
+    question = f"How well does one training by {file.name} do?"
+    plans = [plan_recipe(recipe, file.stem, settings_of(file, texts), question, seed) for seed in seeds]
+    cells = [plan.cells[0] for plan in plans]
     done = finished(store, [cell.fingerprint for cell in cells])
-    told = shlex.join(["tadp-ray", "train", str(recipe), *(word for text in texts for word in ("--set", text))])
+    told = shlex.join(["tadp-ray", "train", str(file), *(word for text in texts for word in ("--set", text))])
     return [
         Trained(
             cell, f"{told} --seed {cell.seed}", done[cell.fingerprint].metrics if cell.fingerprint in done else None

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tadp_ray.config.experiments import load_experiment
 from tadp_ray.config.load import (
     load_analysis,
-    load_experiment,
     load_personalization,
     load_recipe,
     load_search,
@@ -22,7 +22,7 @@ from tadp_ray.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 LOADS: dict[str, tuple[str, Callable[[Path], StrictModel], int]] = {
     "recipe": ("experiments/recipes/*.yaml", load_recipe, 150),
-    "experiment": ("experiments/*.yaml", load_experiment, 60),
+    "experiment": ("experiments/*.yaml", lambda path: load_experiment(path).experiment, 60),
     "sweep": ("sweeps/[!s]*.yaml", load_sweep, 60),
     "search": ("sweeps/search_*.yaml", load_search, 30),
     "analysis": ("experiments/analyses/*.yaml", load_analysis, 60),

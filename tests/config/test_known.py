@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tadp_ray.config.errors import ConfigError
+from tadp_ray.config.experiments import load_experiment
 from tadp_ray.config.known import FIGURES, known_metrics, unknown_metric
-from tadp_ray.config.load import load_experiment
 from tadp_ray.config.schema import Recipe
 from tadp_ray.metrics.depth import DepthMetrics
 from tadp_ray.metrics.detection import DetectionMetrics

@@ -6,9 +6,9 @@ import pytest
 
 from tadp_ray.config.cell import Cell, grid, recipe_at
 from tadp_ray.config.errors import ConfigError
+from tadp_ray.config.experiments import load_experiment
 from tadp_ray.config.load import (
     load_analysis,
-    load_experiment,
     load_personalization,
     load_recipe,
     load_recipe_values,
@@ -171,7 +171,7 @@ def test_axes_must_be_recipe_keys_and_their_values_must_be_valid(tmp_path: Path)
     sweep = load_sweep(write(tmp_path / "sweep.yaml", "axes: {caption.precision: [1.0, 0]}"))
     raw, origin = load_recipe_values(write(tmp_path / "mine.yaml", TOLD))
     with pytest.raises(ConfigError, match=r"sweep\.yaml: axes: caption\.precision=0: Input should be greater than 0"):
-        recipe_at(raw, origin, sweep.changes(grid(sweep)[1]), tmp_path / "sweep.yaml")
+        recipe_at(raw, origin, sweep.changes(grid(sweep)[1]), f"{tmp_path}/sweep.yaml: axes")
 
 
 VARIANTS = """\
@@ -188,7 +188,7 @@ def test_variants_are_named_groups_of_recipe_keys(tmp_path: Path) -> None:
     points = grid(sweep)
     assert len(points) == 4 and points[1] == {"method": "no text", "schedule.iterations": 200}
     raw, origin = load_recipe_values(write(tmp_path / "mine.yaml", TOLD))
-    plain, changed = (recipe_at(raw, origin, sweep.changes(points[k]), tmp_path / "sweep.yaml") for k in (2, 1))
+    plain, changed = (recipe_at(raw, origin, sweep.changes(points[k]), "axes") for k in (2, 1))
     assert changed.caption.source == "null" and changed.model.adapter and changed.schedule.iterations == 200
     assert plain.caption.source == "oracle" and not plain.model.adapter
     twice = VARIANTS + "  caption.source: [oracle]\n"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.reporting.table import Side, TableSpec
+from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.tracking.query import CellRow
 
 

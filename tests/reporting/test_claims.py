@@ -6,13 +6,16 @@ import pytest
 
 from tadp_ray.config.claims import Difference, Measure, Measured, Ranking, Rising, Verdict
 from tadp_ray.config.errors import ConfigError
-from tadp_ray.config.load import load_analysis, load_experiment, load_sweep
+from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment, load_experiment
+from tadp_ray.config.load import load_analysis
+from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.reporting.claims import judge, judge_measures, verdicts
 from tadp_ray.reporting.report import ReportSection, judged
-from tadp_ray.reporting.table import Side, Table, TableEntry, TableSpec
+from tadp_ray.reporting.table import Table, TableEntry
 
 FILES = Path(__file__).resolve().parents[2] / "experiments"
-EXPERIMENTS = {path: file for path in sorted(FILES.glob("*.yaml")) for file in [load_experiment(path)] if file.claims}
+READER = ExperimentFiles()
+EXPERIMENTS = [one for path in sorted(FILES.glob("*.yaml")) if (one := READER.load(path)).experiment.claims]
 
 
 def table(values: dict[str, dict[int, float]], metric: str = "miou", published: tuple[float, ...] = ()) -> Table:
@@ -153,10 +156,9 @@ def test_measures_of_few_seeds_or_images_are_shown_and_not_decided() -> None:
     )
 
 
-def filled(path: Path, asked: int = 3) -> Table:
+def filled(experiment: ResolvedExperiment, asked: int = 3) -> Table:
     """A shipped table with the same number everywhere, of so many seeds; its published numbers stay."""
-    experiment = EXPERIMENTS[path]
-    spec = TableSpec.of(experiment, load_sweep(FILES / experiment.sweep), "pocket")
+    spec = experiment.table("pocket", "pocket", "")
     numbers = spec.published or [[None] * len(spec.columns.names)] * len(spec.rows.names)
     entries = tuple(
         tuple(
@@ -171,8 +173,9 @@ def filled(path: Path, asked: int = 3) -> Table:
 def sections(asked: int) -> list[ReportSection]:
     """The shipped tables that claims are about, filled alike."""
     return [
-        ReportSection(name=path.stem, title="", question="", command=path.stem, table=filled(path, asked))
-        for path in EXPERIMENTS
+        ReportSection(name=name, title="", question="", command=name, table=filled(experiment, asked))
+        for experiment in EXPERIMENTS
+        for name in [experiment.file.stem]
     ]
 
 
@@ -190,7 +193,7 @@ def test_the_report_says_that_one_seed_decides_nothing() -> None:
     (part,) = judged(sections(1), EXPERIMENTS, "pocket")
     assert part.missing is None and part.state == "0 of 12 claims; 11 not decided: run --seeds 0,1,2"
     assert part.said == ("0 of 0 decided claims hold; 11 not decided: run --seeds 0,1,2; 1 not decided: not measured.",)
-    assert list(judged([], {}, "pocket")) == []
+    assert list(judged([], [], "pocket")) == []
     (missing,) = judged([], EXPERIMENTS, "pocket")
     assert missing.missing == "none of its tables is whole"
 

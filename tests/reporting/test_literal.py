@@ -9,12 +9,13 @@ import pytest
 from markdown_it import MarkdownIt
 
 from tadp_ray.config.claims import Verdict
+from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.literal import fenced, md, tex
 from tadp_ray.reporting.render import html, latex, markdown, to_csv
 from tadp_ray.reporting.report import ReportSection
 from tadp_ray.reporting.report_files import html_report, md_report
-from tadp_ray.reporting.table import Side, TableSpec, build_table
+from tadp_ray.reporting.table import build_table
 
 NASTY = (
     "[/style] of *stars* and **more**",

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tadp_ray.config.table import Side
 from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting.regression import points_of
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
-from tadp_ray.reporting.table import Difference, Side, Table, TableEntry, agreement, build_table
+from tadp_ray.reporting.table import Difference, Table, TableEntry, agreement, build_table
 
 
 def entry(

@@ -10,10 +10,11 @@ from rich.console import Console
 
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Experiment, Sweep
+from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.render import html, latex, markdown, terminal, write_table
-from tadp_ray.reporting.table import Side, Table, TableEntry, TableSpec, build_table
+from tadp_ray.reporting.table import Table, TableEntry, build_table
 
 STORE = CaptionConfig(source="store", store="captions.jsonl")
 MEANS = {(0.5, 0.5): 30.0, (0.5, 1.0): 33.0, (0.75, 0.5): 31.0, (0.75, 1.0): 35.0, (1.0, 0.5): 32.0, (1.0, 1.0): 40.0}

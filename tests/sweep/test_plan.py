@@ -11,7 +11,6 @@ from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import load_recipe
 from tadp_ray.errors import UserError
 from tadp_ray.models.tokens import LearnedToken, write_learned
-from tadp_ray.reporting.answer import asked_table
 from tadp_ray.sweep.plan import Plan, make_plan, plan_one
 from tadp_ray.sweep.preview import preview, recipe_preview
 from tadp_ray.tracking.query import CellRow
@@ -37,6 +36,18 @@ def test_cells_are_axes_times_seeds(experiment: Path) -> None:
     assert plan.folder == Path("runs/tiny/pocket").absolute()
     both = make_plan(experiment, "pocket", only=["caption.recall=1", "caption.recall=0.5", "caption.precision=1"])
     assert [cell.axes["caption.recall"] for cell in both.asked] == [0.5, 1.0]
+
+
+def test_a_plan_carries_its_table_and_knows_each_cells_row_and_column(experiment: Path) -> None:
+    plan = make_plan(experiment, "pocket", seeds=[0, 7], only=["caption.recall=1"])
+    assert plan.table.rows.names == ("0.5", "1.0") == plan.table.columns.names
+    places = [plan.table.place(cell, "miou") for cell in plan.cells]
+    assert places == [(0, 0), (0, 0), (0, 1), (0, 1), (1, 0), (1, 0), (1, 1), (1, 1)]
+    # Several metrics are an axis of the table: a cell stands at a place of each.
+    text = experiment.read_text().partition("  published")[0]
+    experiment.write_text(text.replace("columns: [", "metrics: [miou, accuracy]\n  columns: [metric, "))
+    several = make_plan(experiment, "pocket")
+    assert [several.table.place(several.cells[-1], metric) for metric in ("miou", "accuracy")] == [(1, 1), (1, 3)]
 
 
 def test_fingerprints_follow_what_can_change_a_result(experiment: Path, tmp_path: Path) -> None:
@@ -312,7 +323,7 @@ def test_train_and_sweep_plan_the_same_cell_of_the_same_scale(experiment: Path, 
             (cell,) = found.asked
             assert cell.fingerprint == alone.cells[0].fingerprint
             assert cell.scale == alone.cells[0].scale == alone.scale == "pocket"
-            assert asked_table(experiment, scale, found.settings, found.cells).scale == "pocket"
+            assert found.table.scale == "pocket"
     assert "scale" not in alone.cells[0].model_dump()
 
 

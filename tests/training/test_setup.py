@@ -64,15 +64,16 @@ def test_published_detection_across_domains_tells_of_the_look_in_evaluation_only
     scale: str,
 ) -> None:
     from tadp_ray.config.cell import grid, recipe_at
-    from tadp_ray.config.load import load_experiment, load_recipe_values, load_sweep
+    from tadp_ray.config.experiments import load_experiment
+    from tadp_ray.config.load import load_recipe_values
 
     experiments = Path(__file__).resolve().parents[2] / "experiments"
     for task, apply in (("detection", "eval"), ("segmentation", "train+eval")):
         file = experiments / f"cross_domain_{task}.yaml"
         experiment = load_experiment(file)
-        sweep = load_sweep(experiments / experiment.sweep_at(scale))
-        raw, origin = load_recipe_values(experiments / experiment.recipes[scale])
-        recipes = [recipe_at(raw, origin, sweep.changes(point), file) for point in grid(sweep)]
+        _, sweep = experiment.sweep_at(scale)
+        raw, origin = load_recipe_values(experiment.recipe_file(scale))
+        recipes = [recipe_at(raw, origin, sweep.changes(point), str(file)) for point in grid(sweep)]
         modified = [recipe.caption for recipe in recipes if recipe.caption.modifiers]
         assert {caption.modifiers_apply for caption in modified} == {apply}
         assert (len(recipes), len(modified)) == (12, 10)
