@@ -177,7 +177,7 @@ def failures(results: tune.ResultGrid) -> list[tuple[Cell, str, str]]:
         told = result.metrics or {}
         trace = str(result.error) if result.error else told.get("trace", "")
         crash = trace.strip().splitlines()[-1] if result.error else None
-        for cell in map(Cell.model_validate_json, result.config["cells"]):
+        for cell in result.config["cells"]:
             said = told.get("errors", {}).get(cell.fingerprint, crash)
             if said and final_metrics(cell.folder, cell.fingerprint) is None:
                 failed.append((cell, said, trace))
@@ -210,7 +210,7 @@ class Recovery(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Ray Tune has scheduled a trial again."""
-        cells = [Cell.model_validate_json(text) for text in trial.config["cells"]]
+        cells = trial.config["cells"]
         known = failure(cells[0].folder)
         why = f"a training failed ({known.error})" if known else "a training process died"
         log.warning("%s; going on from its last checkpoint: %s", why, " and ".join(cell.name for cell in cells))
@@ -228,11 +228,10 @@ def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
     }
     logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     compute = plan.recipe.compute
-    lanes = [[cell.model_dump_json() for cell in lane] for lane in worker.batches(todo, at_once)]
     return tune.Tuner(
         tune.with_resources(worker.trial, worker.resources(todo[0])),
         param_space={
-            "cells": tune.grid_search(lanes),
+            "cells": tune.grid_search(worker.batches(todo, at_once)),
             "watched": plan.search is not None,
             "command": uuid.uuid4().hex,
         },

@@ -61,7 +61,7 @@ def trainer(job: PersonalizationJob) -> ray.train.torch.TorchTrainer:
     compute = job.plan.compute
     return ray.train.torch.TorchTrainer(
         learn,
-        train_loop_config={"job": job.model_dump_json()},
+        train_loop_config={"job": job},
         scaling_config=ray.train.ScalingConfig(
             num_workers=1, use_gpu=compute.gpus > 0, resources_per_worker=resources_per_worker(compute)
         ),
@@ -78,7 +78,7 @@ def learn(config: dict[str, Any]) -> str | None:
     from tadp_ray.personalization.run import personalize
 
     try:
-        personalize(PersonalizationJob.model_validate_json(config["job"]), ray.train.torch.get_device())
+        personalize(config["job"], ray.train.torch.get_device())
     except UserError as error:
         return str(error)
 

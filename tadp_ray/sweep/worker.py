@@ -58,7 +58,7 @@ def images(cell: Cell) -> int:
 
 def trial(config: dict[str, Any]) -> None:
     """Train the cells that Tune hands over, and report by fingerprint what the user must mend."""
-    cells = [Cell.model_validate_json(text) for text in config["cells"]]
+    cells: Sequence[Cell] = config["cells"]
     compute = cells[0].recipe.compute
     if compute.num_train_workers:
         run_trainer(cells, config["command"])
@@ -98,7 +98,7 @@ def run_trainer(cells: Sequence[Cell], command: str) -> None:
     compute = cells[0].recipe.compute
     trainer = ray.train.torch.TorchTrainer(
         train_worker,
-        train_loop_config={"cells": [cell.model_dump_json() for cell in cells], "command": command},
+        train_loop_config={"cells": cells, "command": command},
         scaling_config=ray.train.ScalingConfig(
             num_workers=compute.num_train_workers,
             use_gpu=compute.gpus > 0,
@@ -141,7 +141,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
 
     errors, world = {}, ProcessGroup.current()
     first_here = ray.train.get_context().get_local_rank() == 0
-    for cell in (Cell.model_validate_json(text) for text in config["cells"]):
+    for cell in config["cells"]:
         log.info("takes up %s (%s)", cell.name, cell.fingerprint[:16])
         try:
             with on_node(cell, first_here, world.is_main_process) as here:

@@ -3,8 +3,15 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import cloudpickle
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.sweep import engine
+from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.worker import given_up
 
 
@@ -43,3 +50,19 @@ def test_processes_that_train_load_no_mlflow() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert (said.returncode, said.stdout) == (0, "set()\n"), said.stderr
+
+
+def test_cells_are_handed_to_ray_as_they_are_and_arrive_as_they_were(
+    make_cell: Callable[..., Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written as text and read and checked again."""
+    cells = [make_cell(seed=seed) for seed in range(3)]
+    plan = Plan("prec_recall", "", "pocket", "", tuple(cells), tuple(cells))
+    kept: dict[str, Any] = {}
+    monkeypatch.setattr(engine.tune, "Tuner", lambda _, **settings: kept.update(settings))
+    engine.tuner(plan, cells, at_once=2)
+    assert [lane[0] for lane in kept["param_space"]["cells"]["grid_search"]] == cells
+    assert all(lane[0] is cell for lane, cell in zip(kept["param_space"]["cells"]["grid_search"], cells, strict=True))
+    for cell in cells:
+        there = cloudpickle.loads(cloudpickle.dumps(cell))
+        assert there == cell and there.fingerprint == cell.fingerprint and there.folder == cell.folder
