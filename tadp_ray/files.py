@@ -11,9 +11,12 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tadp_ray.errors import UserError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -89,6 +92,30 @@ def sync(path: Path) -> None:
 def is_draft(path: Path) -> bool:
     """Whether a path is a draft, which a killed process leaves: our file or folder, or a file that safetensors writes first."""
     return path.name.startswith(DRAFT_FOLDER) if path.is_dir() else bool(DRAFT_FILE.fullmatch(path.name))
+
+
+def acquire_lock(path: Path, patience: float = 0.0) -> "BaseFileLock":
+    """A lock that only this process holds, until it is released or the process dies.
+
+    The file at `path` is made if need be and stays. A file system that has no locks of its kernel is refused: what stood
+    for them would outlive a killed process.
+
+    Raises:
+        UserError: somebody else still holds the lock after `patience` seconds.
+        OSError: the file cannot be written, or its file system has no locks.
+    """
+    # Most commands lock nothing.
+    from filelock import FileLock, Timeout
+
+    # Some are released by another thread than the one that took them.
+    lock = FileLock(path, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=patience, poll_interval=0.2)
+    except Timeout:
+        raise UserError(
+            f"{path.parent}: another process is at work here; wait for it or stop it, then run this again"
+        ) from None
+    return lock
 
 
 def write_text(path: Path, text: str) -> None:

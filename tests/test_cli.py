@@ -1,7 +1,6 @@
 """What the commands say, and that they say it before anything is spent."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
+from tadp_ray.files import acquire_lock
 from tadp_ray.models.conditioning import read_class_embeddings
 from tadp_ray.pocket import gate
 from tadp_ray.tracking.findings import findings
-from tadp_ray.training.reporter import acquire_lock
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -46,7 +45,7 @@ def test_two_sweeps_on_the_same_storage_are_refused(experiment: Path, tmp_path: 
     lock = acquire_lock(tmp_path / "runs/sweep.lock")
     flags = ["--set", f"compute.storage={tmp_path}/runs", "--tracking-uri", store.uri]
     result = invoke("sweep", experiment, *flags)
-    os.close(lock)
+    lock.release()
     assert result.exit_code == 2 and "another process is at work here" in result.stderr
     assert store.client.search_experiments(filter_string="name = 'tiny'") == []
 

@@ -2,12 +2,16 @@
 
 import os
 import re
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import tadp_ray
-from tadp_ray.files import drafted_folder, is_draft, write_text
+from tadp_ray.errors import UserError
+from tadp_ray.files import acquire_lock, drafted_folder, is_draft, write_text
 
 
 @pytest.fixture
@@ -73,3 +77,33 @@ def test_nothing_is_written_past_a_draft() -> None:
         if past.search(line) and "savefig(draft" not in line and "save_pretrained(draft" not in line
     ]
     assert not found
+
+
+def test_a_lock_has_one_holder_and_ends_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "work/lock"
+    path.parent.mkdir()
+    held = acquire_lock(path)
+    with pytest.raises(UserError, match=f"^{path.parent}: another process is at work here; wait for it or stop it"):
+        acquire_lock(path, patience=0.3)
+    thread = threading.Thread(target=held.release)
+    thread.start()
+    thread.join()
+    script = "import sys, time; from pathlib import Path; from tadp_ray.files import acquire_lock\n"
+    script += "lock = acquire_lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"
+    other = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(UserError):
+            acquire_lock(path)
+        waiting = threading.Timer(0.3, other.kill)
+        waiting.start()
+        # The kernel ends it, also where nothing could be tidied up.
+        acquire_lock(path, patience=60).release()
+    finally:
+        other.kill()
+        other.wait()
+        other.stdout.close()
+    assert path.is_file()
+    path.parent.joinpath("folder").mkdir()
+    with pytest.raises(OSError):
+        acquire_lock(path.parent / "folder")

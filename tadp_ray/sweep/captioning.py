@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 import ray.data
 import ray.exceptions
+from filelock import BaseFileLock
 from rich.console import Console
 from rich.progress import Progress
 
@@ -22,9 +23,9 @@ from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.data.files import file_digest
 from tadp_ray.data.images import read_image
 from tadp_ray.errors import UserError
+from tadp_ray.files import acquire_lock
 from tadp_ray.sweep.cluster import have, joined, slots
 from tadp_ray.sweep.progress import LOG_SECONDS
-from tadp_ray.training.reporter import acquire_lock
 
 if TYPE_CHECKING:
     from tadp_ray.models.captioner import CaptionerSettings
@@ -85,7 +86,7 @@ def caption_photographs(
         # Refused before it wrote a line.
         if partial_file(out).is_file() and not partial_file(out).stat().st_size:
             partial_file(out).unlink()
-        os.close(lock)
+        lock.release()
 
 
 def partial_file(out: Path) -> Path:
@@ -93,8 +94,8 @@ def partial_file(out: Path) -> Path:
     return out.with_name(f"{out.name}.partial")
 
 
-def claim(out: Path) -> int:
-    """A lock on the store to be written, held until it is closed.
+def claim(out: Path) -> BaseFileLock:
+    """A lock on the store to be written, held until it is released.
 
     Raises:
         UserError: it cannot be written there, or another run is at work on it.

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from filelock import BaseFileLock
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
@@ -17,7 +18,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.vocabulary import LOWER_IS_BETTER, MAIN_METRIC
 from tadp_ray.errors import UserError
-from tadp_ray.files import write_text
+from tadp_ray.files import acquire_lock, write_text
 from tadp_ray.sweep import worker
 from tadp_ray.sweep.address import RAY, Remote, place
 from tadp_ray.sweep.alive import watched
@@ -40,7 +41,6 @@ from tadp_ray.training.reporter import (
     MODEL,
     TRACEBACK,
     Journal,
-    acquire_lock,
     check_journal,
     failure,
     final_metrics,
@@ -76,11 +76,11 @@ def run_plan(
         finally:
             end_parent(store, run, status)
     finally:
-        os.close(lock)
+        lock.release()
 
 
-def claim(compute: ComputeConfig) -> int:
-    """A lock on the storage folder, held until it is closed. An address has none: two sweeps there do the same work twice.
+def claim(compute: ComputeConfig) -> BaseFileLock:
+    """A lock on the storage folder, held until it is released. An address has none: two sweeps there do the same work twice.
 
     Raises:
         UserError: the storage cannot be written, or another sweep is at work there.

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
-from tadp_ray.files import drafted, is_draft
+from tadp_ray.files import acquire_lock, drafted, is_draft
 from tadp_ray.sweep.address import LOST, Remote, place
 from tadp_ray.sweep.alive import ALIVE
 from tadp_ray.sweep.periodic import run_periodically
@@ -26,7 +26,6 @@ from tadp_ray.training.reporter import (
     LOCK,
     LOG,
     TRACEBACK,
-    acquire_lock,
     checkpoints,
     previous_checkpoint,
 )
@@ -73,7 +72,7 @@ class SyncedFolder:
         except LOST as error:
             raise self._remote.away(error) from None
         finally:
-            os.close(lock)
+            lock.release()
 
     def push(self) -> None:
         """Make the address equal to the folder.

@@ -1,16 +1,16 @@
 """Sends every journal of a storage to MLflow, for when the commands that wrote them ended before they could."""
 
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from tadp_ray.errors import UserError
+from tadp_ray.files import acquire_lock
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.run_spec import PARENT, RUN, SWEEP_LOCK, RunSpec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.store import Store
-from tadp_ray.training.reporter import JOURNAL, LOCK, acquire_lock
+from tadp_ray.training.reporter import JOURNAL, LOCK
 
 
 def flush(store: Store, storage: Path, tell: Callable[[str], None]) -> None:
@@ -32,7 +32,7 @@ def flush(store: Store, storage: Path, tell: Callable[[str], None]) -> None:
     with ExitStack() as locks:
         # A sweep at work sends its cells itself: two senders of one journal would make two runs of it.
         for place in {folder.parents[1] for folder in folders if folder.parent.name == "cells"}:
-            locks.callback(os.close, acquire_lock(place / SWEEP_LOCK))
+            locks.callback(acquire_lock(place / SWEEP_LOCK).release)
         for folder in folders:
             try:
                 line, count = flush_one(store, folder)
@@ -77,7 +77,7 @@ def flush_one(store: Store, folder: Path) -> tuple[str, int]:
             )
         status, count = replay(store, source)
     finally:
-        os.close(lock)
+        lock.release()
     return (f"{source.experiment}, {source.name}: {status}, {count} sent" if count else ""), count
 
 

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tadp_ray.errors import UserError
-from tadp_ray.training.reporter import acquire_lock
+from tadp_ray.files import acquire_lock
 
 PATIENCE = 5.0
 """Seconds that a locked file is waited for."""
@@ -102,7 +102,7 @@ def make_database(file: Path) -> None:
             fill(draft, file.parent)
             draft.replace(file)
         finally:
-            os.close(lock)
+            lock.release()
     except (OSError, sqlite3.Error) as error:
         raise UserError(
             f"{file}: cannot be made ({error}); mend the rights of its folder, or name another store (--tracking-uri)"

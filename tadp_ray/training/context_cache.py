@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor
 
 from tadp_ray.captions.prompts import Prompt
+from tadp_ray.files import acquire_lock
 from tadp_ray.training.checkpoint import Damaged, TensorFile, labelled, write_tensors
-from tadp_ray.training.reporter import LOCK, acquire_lock
+from tadp_ray.training.reporter import LOCK
 
 log = logging.getLogger(__name__)
 PER_FILE = 1024
@@ -65,7 +65,7 @@ class ContextCache:
                 write_tensors(folder / f"{next(iter(made))}.safetensors", made, {"contexts": key})
             self._open(folder, key)
         finally:
-            os.close(lock)
+            lock.release()
         self._made.clear()
 
     def _open(self, folder: Path, key: str) -> None:

@@ -5,7 +5,6 @@ network, no server and no scheduler can lose a number or hold up a step.
 """
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -19,7 +18,7 @@ from typing import Any, Protocol, Self
 
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
-from tadp_ray.files import is_draft, sync, write_text
+from tadp_ray.files import acquire_lock, is_draft, sync, write_text
 from tadp_ray.training.provenance import provenance
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -67,7 +66,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             self._lock = acquire_lock(folder / LOCK, patience)
-            held.callback(os.close, self._lock)
+            held.callback(self._lock.release)
             check_journal(folder, fingerprint)
             # A process that was killed while it wrote leaves a draft, as large as what it wrote. The signs of life that are
             # given meanwhile are drafts for a moment.
@@ -177,27 +176,6 @@ def checkpoints(folder: Path, name: str = CHECKPOINT) -> list[Path]:
     """The checkpoints of a training, newest first."""
     newest = folder / name
     return [path for path in (newest, previous_checkpoint(newest)) if path.is_file()]
-
-
-def acquire_lock(path: Path, patience: float = 0.0) -> int:
-    """An exclusively locked file descriptor; the lock ends when it is closed or its process dies.
-
-    Raises:
-        UserError: somebody else still holds the lock after `patience` seconds.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(descriptor)
-                raise UserError(
-                    f"{path.parent}: another process is at work here; wait for it or stop it, then run this again"
-                ) from None
-            time.sleep(0.2)
 
 
 def read_journal(folder: Path) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Trains and scores one cell: the same function under plain Python, torchrun and Ray."""
 
-import os
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.vocabulary import MAIN_METRIC
 from tadp_ray.errors import UserError
+from tadp_ray.files import acquire_lock
 from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
 from tadp_ray.training.digests import check_contents
@@ -26,7 +26,6 @@ from tadp_ray.training.reporter import (
     Reporter,
     Watch,
     WatchedReporter,
-    acquire_lock,
     final_metrics,
 )
 from tadp_ray.training.rng import image_generator
@@ -166,7 +165,7 @@ def evaluation_latents(
             make = lambda: (encode_views(setup, encoder(model, device), range(len(setup.val))), {})
             latents = checkpoint.kept(path, {"latents": key}, make)
         finally:
-            os.close(lock)
+            lock.release()
     world.barrier()
     return latents if world.is_main_process else checkpoint.labelled(path, {"latents": key})
 

@@ -1,7 +1,6 @@
 """Journals are sent once, by whom ever, without the files that their trainings came from."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -11,13 +10,13 @@ from typer.testing import CliRunner
 from tadp_ray.cli import app
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.errors import UserError
+from tadp_ray.files import acquire_lock
 from tadp_ray.tracking.pretraining import told_to_mlflow
 from tadp_ray.tracking.query import rows
 from tadp_ray.tracking.run_spec import RunSpec, cell_run_spec
 from tadp_ray.tracking.sender import Sender
 from tadp_ray.tracking.store import Store, open_store
 from tadp_ray.tracking.sweep_run import parent
-from tadp_ray.training.reporter import acquire_lock
 
 
 def flush(storage: Path, store: Store) -> str:
@@ -49,7 +48,7 @@ def test_what_was_written_while_mlflow_was_away_is_sent_once(store, make_cell, j
 
     lock = acquire_lock(busy.folder / "lock")
     said = flush(tmp_path / "runs", store)
-    os.close(lock)
+    lock.release()
     assert "prec_recall, precision=0.5 recall=0.75 seed=0: FINISHED, 8 sent" in said
     assert "prec_recall, precision=0.5 recall=0.75 seed=1: KILLED, 5 sent" in said
     assert "seed=2: passed over, because it is still being written" in said
@@ -88,7 +87,7 @@ def test_a_storage_without_journals_or_with_a_sweep_at_work_is_refused(store, ma
     if busy:
         journals.start(make_cell())
     result = CliRunner().invoke(app, ["tracking", "flush", str(tmp_path / "runs"), "--tracking-uri", store.uri])
-    os.close(lock)
+    lock.release()
     said = "another process is at work here" if busy else "no journal lies below this folder"
     assert result.exit_code == 2 and said in result.stderr
 

@@ -1,12 +1,12 @@
 """A journal is whole lines, whatever its disk and its process go through."""
 
-import os
 import resource
 import signal
 
 import pytest
 
-from tadp_ray.training.reporter import Journal, acquire_lock, read_journal
+from tadp_ray.files import acquire_lock
+from tadp_ray.training.reporter import Journal, read_journal
 
 
 def test_a_full_disk_tears_no_record_that_comes_after_and_frees_the_lock(tmp_path) -> None:
@@ -32,7 +32,7 @@ def test_a_full_disk_tears_no_record_that_comes_after_and_frees_the_lock(tmp_pat
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     signal.signal(signal.SIGXFSZ, before)
-    os.close(acquire_lock(tmp_path / "lock"))
+    acquire_lock(tmp_path / "lock").release()
     records = [(record["type"], record.get("step")) for record in read_journal(tmp_path)]
     assert records == [("started", None), ("metrics", 1), ("metrics", 3), ("failed", None)]
 
