@@ -21,14 +21,11 @@ from tadp_ray.personalization.check import check
 from tadp_ray.personalization.dreambooth import tune
 from tadp_ray.personalization.finetuner import Finetuner
 from tadp_ray.personalization.images import Look, encode_look, read_look
-from tadp_ray.personalization.job import PersonalizationJob
+from tadp_ray.personalization.job import JOB, PersonalizationJob
 from tadp_ray.personalization.samples import SAMPLES, draw, write_samples
 from tadp_ray.personalization.textual_inversion import LEARNED, invert
 from tadp_ray.training.digests import differing
 from tadp_ray.training.reporter import Journal, Reporter, final_metrics, read_journal
-
-CARD = "personalization.json"
-"""The job, beside what it made."""
 
 
 def make_job(plan: Personalization, seed: int, folder: Path) -> PersonalizationJob:
@@ -79,7 +76,7 @@ def load_personalized(folder: Path) -> tuple[PersonalizationJob, StableDiffusion
     Raises:
         UserError: the folder holds none, or its parts are damaged.
     """
-    job = read_card(folder / CARD)
+    job = read_card(folder / JOB)
     if job is None or final_metrics(folder, job.fingerprint) is None:
         if any(record["type"] == "finished" for record in read_journal(folder)):
             raise UserError(
@@ -141,7 +138,7 @@ def run(job: PersonalizationJob, device: torch.device, reporter: Reporter) -> di
     torch.manual_seed(job.seed)
     diffusers_logging.disable_progress_bar()
     check_contents(job)
-    write_text(job.folder / CARD, job.model_dump_json(indent=1))
+    write_text(job.folder / JOB, job.model_dump_json(indent=1))
 
     scheduler, diffusion = load_scheduler(plan.weights), load_diffusion(plan.weights).to(device)
     diffusion.unet.to(device)

@@ -1,16 +1,28 @@
 """Sends every journal of a storage to MLflow, for when the commands that wrote them ended before they could."""
 
+import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
+from tadp_ray.personalization.job import JOB
 from tadp_ray.tracking.client import StoreError, first_line
-from tadp_ray.tracking.run_spec import PARENT, RUN, SWEEP_LOCK, RunSpec
+from tadp_ray.tracking.personalization import read_job_run_spec
+from tadp_ray.tracking.pretraining import PRETRAINING, read_pretraining_run_spec
+from tadp_ray.tracking.run_spec import CELL, PARENT, SWEEP_LOCK, RunSpec, read_cell_run_spec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.reporter import JOURNAL, LOCK
+
+READERS: dict[str, Callable[[Any, Path], RunSpec]] = {
+    CELL: read_cell_run_spec,
+    JOB: read_job_run_spec,
+    PRETRAINING: read_pretraining_run_spec,
+}
+"""What makes a journal's `RunSpec` of the record beside it, by the record's file."""
 
 
 def flush(store: Store, storage: Path, tell: Callable[[str], None]) -> None:
@@ -55,15 +67,18 @@ def flush_one(store: Store, folder: Path) -> tuple[str, int]:
     Raises:
         UserError: MLflow does not take them.
     """
+    file = next((file for file in READERS if (folder / file).is_file()), None)
+    if file is None:
+        named = " or ".join(READERS)
+        return f"{folder}: passed over, because no {named} says what it is; the command that wrote it sends it", 0
     try:
-        source = RunSpec.load(folder)
-    except (ValueError, TypeError) as error:
+        source = READERS[file](json.loads((folder / file).read_text(encoding="utf-8")), folder)
+    except (ValueError, TypeError, AttributeError) as error:
         return (
-            f"{folder / RUN}: passed over, because it is torn ({first_line(error)}); the command that wrote it mends it",
+            f"{folder / file}: passed over, because it is not whole or other code wrote it ({first_line(error)}); the command "
+            "that wrote it mends it",
             0,
         )
-    if source is None:
-        return f"{folder}: passed over, because no {RUN} says what it is; the command that wrote it sends it", 0
     try:
         lock = acquire_lock(folder / LOCK)
     except UserError:

@@ -13,7 +13,7 @@ from tadp_ray.metrics.per_image import PER_IMAGE
 from tadp_ray.tracking.client import StoreError
 from tadp_ray.tracking.journal_reader import JournalReader
 from tadp_ray.tracking.names import LONGEST, clean, decode, encode
-from tadp_ray.tracking.query import CARD, WEIGHTS, as_logged, pages
+from tadp_ray.tracking.query import WEIGHTS, as_logged, pages
 from tadp_ray.tracking.run_spec import PARENT, TAG_LENGTH, RunSpec
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.provenance import merged
@@ -199,8 +199,8 @@ class JournalRun:
         missing = [pair for pair in missing if pair not in self._refused]
         for i in range(0, len(missing), PARAMS_PER_BATCH):
             self._offer(missing[i : i + PARAMS_PER_BATCH], self._send_params, lambda pair: pair[0])
-        if CARD not in {file.path for file in self._client.list_artifacts(run_id)}:
-            self._client.log_dict(run_id, {**source.card, "provenance": self._provenance}, CARD)
+        if source.file not in {file.path for file in self._client.list_artifacts(run_id)}:
+            self._client.log_dict(run_id, {**source.record, "provenance": self._provenance}, source.file)
         points = [m for key in run.data.metrics for m in self._client.get_metric_history(run_id, key)]
         points.sort(key=lambda point: point.timestamp)
         self._sent = {(point.key, point.step): as_logged(point.value) for point in points}

@@ -19,12 +19,11 @@ from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import PER_IMAGE, PerImage, read_per_image
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.names import decode, encode
+from tadp_ray.tracking.run_spec import CELL
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.provenance import code_of, provenance
 
 PAGE = 1000
-CARD = "cell.json"
-"""File of a cell's run: the cell."""
 WEIGHTS = "tadp.checkpoint"
 """Tag of a finished cell's run: the file that holds its weights."""
 
@@ -171,8 +170,8 @@ def trained_cell(store: Store, run_id: str) -> tuple[Cell, Path]:
             f"run {run_id} ({name}, {run.info.status}) is no finished cell; table.csv names those of a table"
         )
     with TemporaryDirectory() as folder:
-        card = json.loads(Path(store.client.download_artifacts(run_id, CARD, folder)).read_text())
-    return read_cell(card, run_id), Path(run.data.tags[WEIGHTS])
+        record = json.loads(Path(store.client.download_artifacts(run_id, CELL, folder)).read_text())
+    return read_cell(record, run_id), Path(run.data.tags[WEIGHTS])
 
 
 def read_cell(values: Mapping[str, Any], run_id: str) -> Cell:

@@ -1,16 +1,16 @@
-"""What MLflow is told of a journal beside its numbers; kept next to it, so that anybody can send the journal later."""
+"""What MLflow is told of a journal beside its numbers: all of it follows from one record, which is kept next to the journal."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.files import write_json
 
-RUN = "run.json"
-"""File beside a journal that holds its `RunSpec`."""
+CELL = "cell.json"
+"""The record of a cell: the cell, and the sweep's run."""
 SWEEP_LOCK = "sweep.lock"
 """What a sweep holds while it uses a storage folder."""
 PARENT = "mlflow.parentRunId"
@@ -24,6 +24,8 @@ class RunSpec:
     """A journal, and what MLflow is told beside its numbers."""
 
     folder: Path
+    file: str
+    """Name of the record, in the folder and in the run."""
     fingerprint: str
     experiment: str
     """MLflow's experiment that bears the run."""
@@ -32,40 +34,47 @@ class RunSpec:
     """Nested settings; they become MLflow's parameters."""
     tags: Mapping[str, str]
     """The fingerprint's and the provenance's apart."""
-    card: Mapping[str, Any]
-    """Everything that the journal's numbers come from, kept as a file of the run."""
+    record: Mapping[str, Any]
+    """Everything that the journal's numbers come from; all else here follows from it."""
 
     def save(self) -> None:
-        """Write this beside the journal, whole or not at all."""
+        """Write the record beside the journal, whole or not at all, so that anybody can send the journal later."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / RUN, {key: value for key, value in asdict(self).items() if key != "folder"})
-
-    @classmethod
-    def load(cls, folder: Path) -> "RunSpec | None":
-        """What `save` wrote beside a journal, None if nobody has begun to send it."""
-        path = folder / RUN
-        return cls(folder=folder, **json.loads(path.read_text())) if path.is_file() else None
+        write_json(self.folder / self.file, self.record)
 
 
 def cell_run_spec(parent: str, cell: Cell) -> RunSpec:
     """A cell's journal, whose run is a child of the sweep's run."""
-    axes = json.dumps(cell.axes)
+    axes, record = json.dumps(cell.axes), cell.model_dump(mode="json")
     return RunSpec(
         folder=cell.folder,
+        file=CELL,
         fingerprint=cell.fingerprint,
         experiment=cell.experiment,
         name=cell.name,
-        params=cell.recipe.model_dump(mode="json"),
+        params=record["recipe"],
         tags={
             PARENT: parent,
             "tadp.group": cell.group,
             "tadp.experiment": cell.experiment,
             "tadp.scale": cell.scale,
             "tadp.seed": str(cell.seed),
-            # Half of them would be none; the card holds them all.
+            # Half of them would be none; the record holds them all.
             **({"tadp.axes": axes} if len(axes) <= TAG_LENGTH else {}),
             "tadp.oracle": json.dumps(cell.uses_ground_truth),
             **{f"tadp.digest.{name}": digest for name, digest in cell.digests.items()},
         },
-        card=cell.model_dump(mode="json"),
+        record={**record, PARENT: parent},
     )
+
+
+def read_cell_run_spec(record: Mapping[str, Any], folder: Path) -> RunSpec:
+    """What `cell_run_spec` made, out of the record that lies in a folder.
+
+    Raises:
+        ValueError: it is not whole, or made by other code.
+    """
+    cell = Cell.model_validate({name: value for name, value in record.items() if name in Cell.model_fields})
+    if not isinstance(record.get(PARENT), str):
+        raise ValueError(f"no {PARENT}")
+    return replace(cell_run_spec(record[PARENT], cell), folder=folder)

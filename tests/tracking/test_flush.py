@@ -8,15 +8,21 @@ import pytest
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
+from tadp_ray.config.cell import Cell
+from tadp_ray.config.load import load_personalization
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
-from tadp_ray.tracking.pretraining import told_to_mlflow
+from tadp_ray.personalization.job import PersonalizationJob
+from tadp_ray.tracking.personalization import job_run_spec, read_job_run_spec
+from tadp_ray.tracking.pretraining import pretraining_run_spec, read_pretraining_run_spec, told_to_mlflow
 from tadp_ray.tracking.query import rows
-from tadp_ray.tracking.run_spec import RunSpec, cell_run_spec
+from tadp_ray.tracking.run_spec import RunSpec, cell_run_spec, read_cell_run_spec
 from tadp_ray.tracking.sender import Sender
 from tadp_ray.tracking.store import Store, open_store
 from tadp_ray.tracking.sweep_run import parent
+
+TOKEN = Path(__file__).resolve().parents[2] / "experiments/personalization/pocket_token_night.yaml"
 
 
 def flush(storage: Path, store: Store) -> str:
@@ -69,15 +75,42 @@ def test_journals_of_another_store_and_of_no_known_making_are_left(
     known, unknown, torn = make_cell(), make_cell(seed=1), make_cell(seed=2)
     for cell in (known, unknown, torn):
         journals.start(cell)
-    (torn.folder / "run.json").write_text('{"name": "x')
+    (torn.folder / "cell.json").write_text('{"name": "x')
+    other_code = make_cell(seed=3)
+    journals.start(other_code)
+    spec = cell_run_spec("0" * 32, other_code)
+    (other_code.folder / "cell.json").write_text(json.dumps({**spec.record, "recipe": {"colour": "red"}}))
     sweep = parent(store, "prec_recall", "pocket", "key")
     assert Sender(store, [cell_run_spec(sweep, known)], period=9).close(timeout=300) == 0
     other = open_store(f"sqlite:///{shutil.copy(empty_database, tmp_path / 'other.db')}")
     said = flush(tmp_path / "runs", other)
     assert f"seed=0: passed over, because {other.uri} does not hold its sweep, which was told to another" in said
-    assert f"{torn.folder}/run.json: passed over, because it is torn" in said
-    assert f"{unknown.folder}: passed over, because no run.json says what it is" in said
+    for cell in (torn, other_code):
+        assert f"{cell.folder}/cell.json: passed over, because it is not whole or other code wrote it (" in said
+    named = "cell.json or personalization.json or pretraining.json"
+    assert f"{unknown.folder}: passed over, because no {named} says what it is" in said
     assert rows(other, "prec_recall", "pocket") == []
+
+
+def test_one_record_tells_all_of_a_cell_wherever_its_folder_lies(make_cell, tmp_path) -> None:
+    cell = make_cell()
+    spec = cell_run_spec("0" * 32, cell)
+    spec.save()
+    assert [path.name for path in cell.folder.iterdir()] == ["cell.json"]
+    moved = cell.folder.rename(tmp_path / "moved")
+    read = read_cell_run_spec(json.loads((moved / "cell.json").read_text()), moved)
+    assert vars(read) == {**vars(spec), "folder": moved}
+    assert Cell.model_validate({k: v for k, v in read.record.items() if k != "mlflow.parentRunId"}) == cell
+    job = PersonalizationJob(
+        plan=load_personalization(TOKEN), seed=3, folder=tmp_path / "look", digests={"weights": "a"}
+    )
+    for spec, read_spec in (
+        (job_run_spec(job), read_job_run_spec),
+        (pretraining_run_spec(Pretraining(seed=3), tmp_path / "pretraining"), read_pretraining_run_spec),
+    ):
+        spec.save()
+        (file,) = spec.folder.iterdir()
+        assert file.name == spec.file and vars(read_spec(json.loads(file.read_text()), spec.folder)) == vars(spec)
 
 
 @pytest.mark.parametrize("busy", [True, False])
