@@ -46,6 +46,8 @@ def start_log() -> None:
     # A program that has set up logging for itself would show everything a second time.
     PACKAGE.propagate = False
     _show(asked if asked in get_args(LogLevel) else "warning")
+    if asked not in ("", *get_args(LogLevel)):
+        PACKAGE.warning("%s=%s: expected one of %s; warnings are shown", LEVEL, asked, ", ".join(get_args(LogLevel)))
 
 
 def _show(level: str) -> None:

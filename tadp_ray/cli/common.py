@@ -18,7 +18,7 @@ from tadp_ray.config.classes import misnamed
 from tadp_ray.config.shipped import shipped
 from tadp_ray.errors import UserError
 from tadp_ray.files import read_lines
-from tadp_ray.logs import LEVEL, LogLevel, show_log
+from tadp_ray.logs import LEVEL, LogLevel, log_level, show_log
 from tadp_ray.network import spare_proxy
 
 # Paths, titles and captions hold brackets and colons of their own: nothing that is printed is read as rich's markup.
@@ -67,13 +67,14 @@ LOG_LEVEL = inspect.Parameter(
     annotation=Annotated[
         LogLevel | None,
         typer.Option(
-            envvar=LEVEL,
             case_sensitive=False,
             help="From which level on messages are shown on stderr.",
-            show_default="warning; debug with --debug",
+            show_default=f"debug with --debug, else {LEVEL}, or warning",
         ),
     ],
 )
+initial_level = log_level()
+"""From which level on this process has shown messages before any command."""
 debugging = False
 """Whether this process shows the traceback of what the user must mend, too."""
 
@@ -90,7 +91,7 @@ class Commands(typer.Typer):
             def run(*words: Any, debug: bool, log_level: LogLevel | None, **options: Any) -> Any:
                 global debugging
                 debugging = debug
-                show_log(log_level or ("debug" if debug else "warning"))
+                show_log(log_level or ("debug" if debug else initial_level))
                 return function(*words, **options)
 
             signature = inspect.signature(function, eval_str=True)

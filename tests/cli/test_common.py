@@ -70,14 +70,15 @@ say(log_level() + os.environ["TADP_RAY_LOG_LEVEL"])"""
 def test_warnings_are_shown_as_they_stand_unless_another_level_is_asked_for(
     words: list[str], level: str, shown: str
 ) -> None:
-    said = script(LOGS, *words)
+    said = script(LOGS, *words, env=os.environ | {"TADP_RAY_LOG_LEVEL": ""})
     assert (said.stderr, said.stdout) == (shown, level * 2 + "\n")
 
 
 @pytest.mark.parametrize(("words", "level"), [(["--log-level", "info"], "info"), (["--debug"], "debug")])
 def test_what_is_logged_below_warnings_tells_its_time_level_and_module(words: list[str], level: str) -> None:
     levels = ("debug", "info", "warning", "error")
-    lines = script(LOGS, *words).stderr.splitlines()
+    # What a command is told goes before what the environment says.
+    lines = script(LOGS, *words, env=os.environ | {"TADP_RAY_LOG_LEVEL": "error"}).stderr.splitlines()
     found = [re.fullmatch(r"[\d-]+ [\d:,]+ ([A-Z]+) tadp_ray.sweep: (\w+) of .*", line).groups() for line in lines]
     assert found == [(name.upper(), name) for name in levels[levels.index(level) :]]
 
@@ -91,11 +92,12 @@ def test_the_level_of_messages_is_one_of_four_and_may_come_from_the_environment(
     assert (quiet.returncode, quiet.stderr) == (0, "")
     # As a library, and in the processes of a cluster.
     code = "import tadp_ray; from tadp_ray.logs import log_level; print(log_level())"
-    for value, level in (("INFO", "info"), ("", "warning"), ("loud", "warning")):
+    told = "TADP_RAY_LOG_LEVEL=loud: expected one of debug, info, warning, error; warnings are shown\n"
+    for value, level, said in (("INFO", "info", ""), ("", "warning", ""), ("loud", "warning", told)):
         done = subprocess.run(
             [sys.executable, "-c", code], env=os.environ | {"TADP_RAY_LOG_LEVEL": value}, capture_output=True, text=True
         )
-        assert (done.stdout, done.stderr) == (f"{level}\n", "")
+        assert (done.stdout, done.stderr) == (f"{level}\n", said)
 
 
 @pytest.mark.parametrize(("value", "on"), [("1", True), ("true", True), ("0", False), ("no", False), ("", False)])
