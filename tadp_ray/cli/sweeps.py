@@ -76,7 +76,7 @@ def sweep(
         file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
         numbers = None if seeds is None else parse_seeds(seeds)
         plan = make_plan(file, scale, recipe=recipe, overrides=changes or (), seeds=numbers, only=only or ())
-        show_remarks(plan)
+        plan.warn()
         store = open_store(tracking_uri)
         if dry_run:
             show_preview(plan, store, address, strict)
@@ -129,7 +129,7 @@ def train(
         from tadp_ray.training.reporter import failure
 
         plan, store = plan_one(recipe, changes or (), seed), open_store(tracking_uri)
-        show_remarks(plan)
+        plan.warn()
         _, whole = run_plan(plan, store, address, console, strict=strict)
         (cell,) = plan.cells
         if not whole:
@@ -173,7 +173,7 @@ def search(
 
         recipe, file = file_of(recipe, "recipes"), file_of(file, "searches")
         plan, store = plan_search(recipe, file, changes or (), seed), open_store(tracking_uri)
-        show_remarks(plan)
+        plan.warn()
         run_plan(plan, store, address, console)
         say(f"{out}: {write_found(plan, store, recipe, changes or (), out)}")
 
@@ -347,15 +347,6 @@ def parse_seeds(text: str) -> list[int]:
     if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
         raise UserError(f"--seeds {text}: expected distinct whole numbers apart by commas, e.g. 0,1,2")
     return [int(part) for part in parts]
-
-
-def show_remarks(plan: "Plan") -> None:
-    """Print what is to be known of a plan's data before anything is trained."""
-    from tadp_ray.data import remarks
-
-    for data in {cell.recipe.data: None for cell in plan.cells}:
-        for line in remarks(data):
-            say(f"note: {line}")
 
 
 def show_preview(plan: "Plan", store: "Store", address: str | None, strict: bool) -> None:

@@ -1,6 +1,7 @@
 """An experiment as a list of cells: what there is to train, before anything is trained. Knows no Ray."""
 
 import itertools
+import logging
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,12 @@ from tadp_ray.config.shipped import shipped
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.config.yaml12 import parse_yaml
-from tadp_ray.data import class_names
+from tadp_ray.data import class_names, remarks
 from tadp_ray.errors import UserError
 from tadp_ray.tracking.names import check_classes
 from tadp_ray.training.digests import digests_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,12 @@ class Plan:
     def missing(self, done: Container[str]) -> list[Cell]:
         """The cells that are asked for and not done; places of a table that are the same training have one."""
         return list({cell.fingerprint: cell for cell in self.asked if cell.fingerprint not in done}.values())
+
+    def warn(self) -> None:
+        """Log what is to be known of the data before anything is trained."""
+        for data in {cell.recipe.data: None for cell in self.cells}:
+            for line in remarks(data):
+                log.warning(line)
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Open the data and make the prompts of cells that are about to be trained.

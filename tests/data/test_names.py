@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tadp_ray.cli.sweeps import show_remarks
 from tadp_ray.config.data import FolderData
 from tadp_ray.data import open_dataset, remarks
 from tadp_ray.data.files import FileDataset, file_digest
@@ -19,6 +18,7 @@ from tadp_ray.data.folder import layout
 from tadp_ray.data.inputs import by_id
 from tadp_ray.errors import UserError
 from tadp_ray.files import read_lines, read_text
+from tadp_ray.sweep.plan import Plan
 
 
 @pytest.fixture
@@ -242,7 +242,7 @@ def test_other_text_is_refused_by_name(tmp_path: Path, content: bytes, said: str
         read_text(tmp_path / "a.txt")
 
 
-def test_remarks_are_printed_before_anything_is_trained(
+def test_remarks_are_logged_before_anything_is_trained(
     pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a", "b"):
@@ -251,7 +251,8 @@ def test_remarks_are_printed_before_anything_is_trained(
     names = [f"name{number}" for number in range(9)]
     data = FolderData(kind="folder", root=tmp_path, train=split, val=split, classes=names)
     cell = SimpleNamespace(recipe=SimpleNamespace(data=data))
-    show_remarks(SimpleNamespace(cells=[cell, cell]))
-    assert capsys.readouterr().out.startswith(
-        "note: data.train: no image shows name4, name5, name6, name7, name8 (5 of 9"
+    Plan.warn(SimpleNamespace(cells=[cell, cell]))
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith(
+        "data.train: no image shows name4, name5, name6, name7, name8 (5 of 9"
     )
