@@ -35,8 +35,9 @@ def show_log(level: LogLevel) -> None:
 
 
 def log_level() -> LogLevel:
-    """The level from which on messages are shown in this process."""
-    return next(level for level in get_args(LogLevel) if PACKAGE.isEnabledFor(logging.getLevelName(level.upper())))
+    """The level from which on messages are shown in this process; error, too, where a program shows less than errors."""
+    levels: tuple[LogLevel, ...] = get_args(LogLevel)
+    return next((level for level in levels if PACKAGE.isEnabledFor(logging.getLevelName(level.upper()))), "error")
 
 
 def start_log() -> None:

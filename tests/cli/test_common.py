@@ -92,12 +92,13 @@ def test_the_level_of_messages_is_one_of_four_and_may_come_from_the_environment(
     assert (quiet.returncode, quiet.stderr) == (0, "")
     # As a library, and in the processes of a cluster.
     code = "import tadp_ray; from tadp_ray.logs import log_level; print(log_level())"
+    code += "; import logging; logging.getLogger('tadp_ray').setLevel('CRITICAL'); print(log_level())"
     told = "TADP_RAY_LOG_LEVEL=loud: expected one of debug, info, warning, error; warnings are shown\n"
     for value, level, said in (("INFO", "info", ""), ("", "warning", ""), ("loud", "warning", told)):
         done = subprocess.run(
             [sys.executable, "-c", code], env=os.environ | {"TADP_RAY_LOG_LEVEL": value}, capture_output=True, text=True
         )
-        assert (done.stdout, done.stderr) == (f"{level}\n", said)
+        assert (done.stdout, done.stderr) == (f"{level}\nerror\n", said)
 
 
 @pytest.mark.parametrize(("value", "on"), [("1", True), ("true", True), ("0", False), ("no", False), ("", False)])
