@@ -1,7 +1,7 @@
 """A cell small enough to train in a test, on the shipped weights."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import torch
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
+from tadp_ray.training import run
 from tadp_ray.training.digests import digests_of
-from tadp_ray.training.run import train_cell
+from tadp_ray.training.pictures import draw_predictions
 
 TINY: dict[str, Any] = {
     "data": {"kind": "scenes", "train": 10, "val": 5, "size": 32},
@@ -38,9 +39,14 @@ def make_cell(folder: Path, seed: int = 0, **changes: dict[str, Any]) -> Cell:
 
 
 @pytest.fixture
-def tiny_cell(tmp_path: Path) -> Callable[..., Cell]:
-    """`tiny_cell("b", schedule={"micro_batch": 2})`: a cell that is not trained yet, in this test's own folder b."""
-    return lambda storage="runs", seed=0, **changes: make_cell(tmp_path / storage, seed, **changes)
+def tiny_cell(tmp_path: Path) -> Iterator[Callable[..., Cell]]:
+    """`tiny_cell("b", schedule={"micro_batch": 2})`: a cell that is not trained yet, in this test's own folder b.
+
+    Trained in this process it draws no picture, which takes as long as its steps.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "draw_predictions", lambda *_: None)
+        yield lambda storage="runs", seed=0, **changes: make_cell(tmp_path / storage, seed, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +61,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Cel
         key = json.dumps(changes, sort_keys=True)
         if key not in known:
             cell = make_cell(tmp_path_factory.mktemp("trained"), **changes)
-            known[key] = cell, train_cell(cell, torch.device("cpu"))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(run, "draw_predictions", draw_predictions)
+                known[key] = cell, run.train_cell(cell, torch.device("cpu"))
         return known[key]
 
     return train
