@@ -95,7 +95,7 @@ def finished_run(store, journals, tmp_path: Path) -> Callable[..., tuple[str, Ce
 def loaded(code: str) -> list[str]:
     """The heavy packages that a process has loaded after some code."""
     script = f"import sys\n{code}\nprint(sorted({{'torch', 'ray', 'mlflow'}} & sys.modules.keys()))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1].replace("'", '"'))
 

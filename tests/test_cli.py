@@ -97,6 +97,7 @@ def test_pictures_of_the_world(tmp_path: Path) -> None:
     assert (tmp_path / "scenes.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_the_pocket_report_holds_gate_and_pictures(tmp_path: Path, store, monkeypatch) -> None:
     # What is found is not looked at here, so that little is drawn and measured.
     monkeypatch.setattr(gate, "DRAWING_STEPS", 2)
@@ -127,5 +128,5 @@ def test_light_commands_load_neither_torch_nor_ray(command: str, tmp_path: Path,
         f"try: app({[command, *words]!r})\nexcept SystemExit: pass\n"
         "print(sorted({'torch', 'ray'} & sys.modules.keys()))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=500, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900, cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr

@@ -61,7 +61,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     flags = ["--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--wheel-dir", str(built)]
     command = [sys.executable, "-m", "pip", "wheel", *flags, "."]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -95,7 +95,7 @@ def test_what_is_unpacked_finds_its_own_files(unpacked: Path, tmp_path: Path) ->
     )
     environment = os.environ | {"PYTHONPATH": str(unpacked)}
     command = [sys.executable, "-c", script]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     count = len(shipped("experiments"))
     # A commit is told of checkouts alone.

@@ -120,6 +120,7 @@ def test_names_that_mislead_raise_their_look_alikes() -> None:
     assert strongest(classes, (misled - right).numpy())[0] == ("cat", "dog", 10)
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_told_its_own_names_and_all(tmp_path: Path) -> None:
     """Told the same names twice, nothing would change: the two matrices differ, and each row is a distribution."""
     small = {"data.train": 10, "data.val": 5, "data.size": 32, "model.head.channels": 16, "schedule.iterations": 30}

@@ -92,6 +92,7 @@ def splits(shared, folder, voc_classes, tmp_path_factory) -> dict[str, CaptionSt
     return {split: oracle_store({i: present[i] for i in ids[split]}, voc_classes, {}) for split in files}
 
 
+@pytest.mark.slow
 def test_oracles_of_the_label_maps_are_those_of_the_published_code(splits, folder):
     """For the training images these were made of random crops, which miss a class here and there."""
     published = read_store(folder / "pascal_class_names.json").captions
@@ -101,6 +102,7 @@ def test_oracles_of_the_label_maps_are_those_of_the_published_code(splits, folde
     assert equal == {"train": 10_187, "val": 1_449}
 
 
+@pytest.mark.slow
 def test_each_target_of_the_grid_is_met_on_train_and_val_apart(splits, count):
     for split, oracle in splits.items():
         for precision, recall in GRID:

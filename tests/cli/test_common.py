@@ -34,7 +34,7 @@ app()
 def script(body: str, *words: str, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run a command of these lines in a process of its own."""
     code = SCRIPT.format(body=body.replace("\n", "\n        "))
-    shell = {"capture_output": True, "text": True, "timeout": 120, **settings}
+    shell = {"capture_output": True, "text": True, "timeout": 900, **settings}
     return subprocess.run([sys.executable, "-c", code, "x", *words], **shell)
 
 
@@ -117,7 +117,7 @@ def test_a_command_needs_no_standard_streams() -> None:
             ["sh", "-c", f'exec "$0" -c "$1" x {closed}', sys.executable, code],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=900,
         )
         assert (said.returncode, said.stderr) == (0, ""), closed
         assert said.stdout == ("a\n" if closed == "2>&-" else "")
@@ -153,7 +153,7 @@ def test_the_reader_of_the_output_may_leave() -> None:
     with subprocess.Popen([sys.executable, "-c", code, "x"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"first\n"
         process.stdout.close()
-        assert process.stderr.read() == b"done\n" and process.wait(60) == 0
+        assert process.stderr.read() == b"done\n" and process.wait(900) == 0
 
 
 def test_a_full_disk_is_no_reader_that_left() -> None:

@@ -29,7 +29,7 @@ def by_one_and_two(program: Path, folder: Path, *words: object) -> tuple[dict[st
         for processes, file in zip((1, 2), files, strict=True)
     ]
     for process in running:
-        _, errors = process.communicate(timeout=500)
+        _, errors = process.communicate(timeout=900)
         assert process.returncode == 0, errors
     one, two = map(load_file, files)
     assert one.keys() == two.keys()

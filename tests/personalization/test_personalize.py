@@ -57,7 +57,9 @@ def interrupt(job: PersonalizationJob, monkeypatch: pytest.MonkeyPatch, after: i
     assert checkpoints(job.folder) and final_metrics(job.folder, job.fingerprint) is None
 
 
-@pytest.mark.parametrize("changes", [{}, DREAMBOOTH], ids=["textual_inversion", "dreambooth"])
+@pytest.mark.parametrize(
+    "changes", [{}, pytest.param(DREAMBOOTH, marks=pytest.mark.slow)], ids=["textual_inversion", "dreambooth"]
+)
 def test_an_interrupted_personalization_gives_the_undisturbed_result(
     prepare: Callable[..., PersonalizationJob], monkeypatch: pytest.MonkeyPatch, changes: dict
 ) -> None:

@@ -40,6 +40,7 @@ def shipped() -> Path:
     return locate("pocket")
 
 
+@pytest.mark.slow
 def test_the_shipped_model_listens_to_its_caption(shipped: Path) -> None:
     """On fewer scenes the gate shows at least half of what the model's card prints, at every timestep."""
     pipeline, scenes = load_pipeline(shipped), gate.held_out(64, 48)

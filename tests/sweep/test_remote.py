@@ -152,7 +152,7 @@ def test_signs_of_life_are_seen_through_the_address_and_end_with_the_training(
     assert alive.beats([cell], remote) == [None]
     with on_node(cell) as here:
         (here.folder / alive.ALIVE).write_text('{"pid": 1}')
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 900
         while alive.beats([cell], remote) == [None]:
             assert time.monotonic() < deadline
             time.sleep(0.05)

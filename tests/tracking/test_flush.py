@@ -81,7 +81,7 @@ def test_journals_of_another_store_and_of_no_known_making_are_left(
     spec = cell_run_spec("0" * 32, other_code)
     (other_code.folder / "cell.json").write_text(json.dumps({**spec.record, "recipe": {"colour": "red"}}))
     sweep = parent(store, "prec_recall", "pocket", "key")
-    assert Sender(store, [cell_run_spec(sweep, known)], period=9).close(timeout=300) == 0
+    assert Sender(store, [cell_run_spec(sweep, known)], period=9).close(timeout=900) == 0
     other = open_store(f"sqlite:///{shutil.copy(empty_database, tmp_path / 'other.db')}")
     said = flush(tmp_path / "runs", other)
     assert f"seed=0: passed over, because {other.uri} does not hold its sweep, which was told to another" in said

@@ -38,7 +38,7 @@ for step in range(1, 101):
     time.sleep(0.02)
 for journal in journals:
     journal.finish(100, {"loss": 0.01, "miou": 50.0})
-sys.exit(sender.close(timeout=400))
+sys.exit(sender.close(timeout=900))
 """
 
 
@@ -79,7 +79,7 @@ def test_several_writers_lose_nothing_when_postgresql_dies(
             time.sleep(0.05)
         postgresql.start()
         for writer, log in zip(writers, logs, strict=True):
-            assert writer.wait(timeout=500) == 0 and "is back" in log.read_text(), log.read_text()
+            assert writer.wait(timeout=900) == 0 and "is back" in log.read_text(), log.read_text()
         sent = rows(remote, "prec_recall", "pocket")
         assert len(sent) == len(cells)
         disturbed = {row.fingerprint: [history(remote, row.run_id, key) for key in ("loss", "miou")] for row in sent}

@@ -29,9 +29,9 @@ def points(store: Store, run_id: str) -> Counter:
 
 def wait_for(happened: Callable[[], object]) -> None:
     """Return when something has happened in another thread or process."""
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + 900
     while not happened():
-        assert time.monotonic() < deadline, "nothing happened for minutes"
+        assert time.monotonic() < deadline, "nothing happened"
         time.sleep(0.05)
 
 
@@ -49,7 +49,7 @@ def test_a_finished_cell_becomes_a_child_run_with_its_recipe_and_pictures(store,
     (cell.folder / "per_image.jsonl").write_text("{}")
     sweep = parent(store, cell.experiment, cell.scale, "key")
 
-    assert Sender(store, [cell_run_spec(sweep, cell)], period=0.1).close(timeout=300) == 0
+    assert Sender(store, [cell_run_spec(sweep, cell)], period=0.1).close(timeout=900) == 0
 
     row = finished(store, [cell.fingerprint, "unknown"])[cell.fingerprint]
     assert (row.axes, row.seed, row.status) == (cell.axes, 0, "FINISHED")
@@ -108,7 +108,7 @@ def test_what_a_resumed_cell_repeats_is_stored_once_and_torn_lines_wait(store, m
         file.write('rics": {"loss": 0.1, "miou": 3.0}, "time": 1}\n{"type": "torn by a ki\n')
     journals.start(cell)
     journals.train(cell, 4, 7)
-    assert sender.close(timeout=300) == 0
+    assert sender.close(timeout=900) == 0
     (row,) = rows(store, cell.experiment, cell.scale)
     assert points(store, row.run_id) == once(1, 2, 3, 4, 5, 6, 7)
     assert row.status == "KILLED" and not finished(store, [cell.fingerprint])
@@ -118,14 +118,14 @@ def test_a_failed_cell_says_why_and_goes_on_in_the_same_run(store, make_cell, jo
     cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
     journals.start(cell)
     journals.write(cell, type="failed", error="ValueError: the data set is empty")
-    assert Sender(store, [cell_run_spec(sweep, cell)], period=0.1).close(timeout=300) == 0
+    assert Sender(store, [cell_run_spec(sweep, cell)], period=0.1).close(timeout=900) == 0
     (row,) = rows(store, cell.experiment, cell.scale)
     assert (row.status, row.error) == ("FAILED", "ValueError: the data set is empty")
 
     journals.start(cell)
     journals.finish(cell, miou=40.0)
     assert (
-        Sender(store, [cell_run_spec(sweep, each) for each in (cell, make_cell(seed=1))], period=0.1).close(timeout=300)
+        Sender(store, [cell_run_spec(sweep, each) for each in (cell, make_cell(seed=1))], period=0.1).close(timeout=900)
         == 0
     )
     (row,) = rows(store, cell.experiment, cell.scale)
@@ -177,7 +177,7 @@ def test_a_driver_killed_between_batches_is_continued(store, make_cell, journals
     journals.finish(cell, miou=50.0, loss=0.01)
     command = [sys.executable, "-c", KILLED_DRIVER, store.uri, sweep, cell.model_dump_json()]
     for batches in (1, 3):
-        assert subprocess.run([*command, str(batches)], timeout=300).returncode == -9
+        assert subprocess.run([*command, str(batches)], timeout=900).returncode == -9
     (row,) = rows(store, cell.experiment, cell.scale)
     assert points(store, row.run_id).total() == 40 and row.status == "RUNNING"
 
@@ -195,7 +195,7 @@ def test_a_cell_is_known_in_every_sweep_and_the_latest_counts(store, make_cell, 
     replay(store, cell_run_spec(parent(store, here.experiment, "pocket", "key"), here))
     assert finished(store, [there.fingerprint])[there.fingerprint].experiment == "prec_recall"
 
-    Sender(store, [cell_run_spec(parent(store, "another", "pocket", "key"), there)], period=0.1).close(timeout=300)
+    Sender(store, [cell_run_spec(parent(store, "another", "pocket", "key"), there)], period=0.1).close(timeout=900)
     (copy,) = rows(store, "another", "pocket")
     store.client.set_terminated(copy.run_id, "FINISHED", int(time.time() * 1000) + 60_000)
     assert finished(store, [here.fingerprint])[here.fingerprint].run_id == copy.run_id
@@ -216,7 +216,7 @@ def test_the_finished_record_has_the_last_word(store, make_cell, journals):
     cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
     journals.start(cell)
     journals.write(cell, type="metrics", step=100, metrics={"miou": 40.0, "loss": math.inf, "accuracy": math.nan})
-    assert Sender(store, [cell_run_spec(sweep, cell)], period=0.1).close(timeout=300) == 0
+    assert Sender(store, [cell_run_spec(sweep, cell)], period=0.1).close(timeout=900) == 0
     # A restarted cell scores its last step again, on a machine that rounds otherwise and whose clock is behind.
     metrics = {"miou": 39.9, "loss": math.inf, "accuracy": math.nan}
     journals.write(cell, type="finished", step=100, metrics=metrics, time=time.time() - 3600)
@@ -245,7 +245,7 @@ def test_an_outage_loses_nothing_and_doubles_nothing(store, make_cell, journals,
     wait_for(lambda: said)
     journals.finish(cells[0], loss=0.01, miou=50.0)
     with serve(store, "127.0.0.1", free_port):
-        assert sender.close(timeout=300) == 0
+        assert sender.close(timeout=900) == 0
         by_fingerprint = {row.fingerprint: row for row in rows(remote, "prec_recall", "pocket")}
     assert len(by_fingerprint) == 2
     assert [by_fingerprint[cell.fingerprint].status for cell in cells] == ["FINISHED", "KILLED"]

@@ -63,17 +63,17 @@ def opener(file: Path, last: int = 0) -> subprocess.Popen:
 def test_a_command_killed_while_it_makes_the_database_hinders_nobody(tmp_path: Path) -> None:
     """Killed after statements that a seed chooses among those of the whole making; then the same command works."""
     file = tmp_path / "mlflow.db"
-    said, errors = opener(file).communicate(timeout=300)
+    said, errors = opener(file).communicate(timeout=900)
     making, statements, _ = said.splitlines()
     assert making == "making" and int(statements) > 100, errors
     file.unlink()
     for last in sorted(random.Random(0).sample(range(1, int(statements)), 5)):
         process = opener(file, last)
-        said, errors = process.communicate(timeout=300)
+        said, errors = process.communicate(timeout=900)
         assert process.returncode == -signal.SIGKILL and said == "making\n", errors
         assert not file.exists(), last
     process = opener(file)
-    said, errors = process.communicate(timeout=300)
+    said, errors = process.communicate(timeout=900)
     assert process.returncode == 0 and said == f"making\n{statements}\n1\n", errors
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
@@ -81,7 +81,7 @@ def test_a_command_killed_while_it_makes_the_database_hinders_nobody(tmp_path: P
 @pytest.mark.cluster
 def test_first_commands_at_once_make_one_database(tmp_path: Path) -> None:
     processes = [opener(tmp_path / "mlflow.db") for _ in range(3)]
-    said = [process.communicate(timeout=300) for process in processes]
+    said = [process.communicate(timeout=900) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], said
     assert sorted(out.splitlines()[-1] for out, _ in said) == ["1"] * 3
     assert sum(out.startswith("making\n") for out, _ in said) == 1

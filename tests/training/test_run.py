@@ -194,7 +194,7 @@ def test_two_processes_train_what_one_does(tiny_cell, stop_after, tmp_path: Path
     for cell, file in zip(cells, files, strict=True):
         file.write_text(cell.model_dump_json())
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run([*command, tmp_path / "worker.py", *files], capture_output=True, text=True, timeout=500)
+    done = subprocess.run([*command, tmp_path / "worker.py", *files], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     assert final_metrics(shrunk.folder, shrunk.fingerprint) is None
     train_cell(shrunk, CPU)
@@ -265,9 +265,9 @@ SEVERAL = {
     ("changes", "figures"),
     [
         (DEPTH, {"rmse", "best_rmse", "delta1", "silog"}),
-        (BOXES, {"ap50", "best_ap50", "ap", "coco_ap"}),
-        (PASCAL, {"miou", "best_miou", "miou/night", "miou/multi_scale"}),
-        (SEVERAL, {"miou", "best_miou"}),
+        pytest.param(BOXES, {"ap50", "best_ap50", "ap", "coco_ap"}, marks=pytest.mark.slow),
+        pytest.param(PASCAL, {"miou", "best_miou", "miou/night", "miou/multi_scale"}, marks=pytest.mark.slow),
+        pytest.param(SEVERAL, {"miou", "best_miou"}, marks=pytest.mark.slow),
     ],
 )
 def test_every_task_is_interrupted_and_resumed_like_segmentation(
@@ -283,6 +283,7 @@ def test_every_task_is_interrupted_and_resumed_like_segmentation(
     assert numbers(train_cell(cut, CPU)) == pytest.approx(numbers(expected), rel=0, abs=0, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_the_core_trains_without_ray_and_mlflow(tiny_cell, tmp_path: Path) -> None:
     """Three steps in a process that cannot import either."""
     cell = tiny_cell(schedule={"iterations": 3})
@@ -294,15 +295,15 @@ def test_the_core_trains_without_ray_and_mlflow(tiny_cell, tmp_path: Path) -> No
         "print(train_cell(Cell.model_validate_json(Path(sys.argv[1]).read_text()), torch.device('cpu'))['miou'])"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "cell.json")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     assert float(done.stdout) == final_metrics(cell.folder, cell.fingerprint)["miou"]
 
 
 def test_a_checkpoint_of_another_cell_is_refused_and_after_torn_ones_it_starts_anew(
-    tiny_cell, stop_after, capsys
+    tiny_cell, trained, stop_after, capsys
 ) -> None:
-    cell, other = tiny_cell("a", compute={"checkpoint_every": 2}), tiny_cell("b", seed=1)
+    (_, whole), cell, other = trained(), tiny_cell("a", compute={"checkpoint_every": 2}), tiny_cell("b", seed=1)
     stop_after(5)
     with pytest.raises(Stopped):
         train_cell(cell, CPU)
@@ -315,7 +316,6 @@ def test_a_checkpoint_of_another_cell_is_refused_and_after_torn_ones_it_starts_a
     for path in checkpoints(cell.folder):
         path.write_bytes(saved[: len(saved) // 2])
     capsys.readouterr()
-    whole = train_cell(tiny_cell("whole"), CPU)
     assert numbers(train_cell(cell, CPU)) == numbers(whole)
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith(f"{cell.folder / CHECKPOINT}: damaged") and first.endswith("; going on from the one before")
@@ -402,8 +402,8 @@ def test_moments_that_are_no_numbers_are_named(tiny_cell, monkeypatch: pytest.Mo
         train_cell(cell, CPU)
 
 
-def test_a_checkpoint_of_weights_that_are_no_numbers_counts_as_damaged(tiny_cell, stop_after, capsys) -> None:
-    cell = tiny_cell("cut", compute={"checkpoint_every": 2})
+def test_a_checkpoint_of_weights_that_are_no_numbers_counts_as_damaged(tiny_cell, trained, stop_after, capsys) -> None:
+    (_, whole), cell = trained(), tiny_cell("cut", compute={"checkpoint_every": 2})
     stop_after(5)
     with pytest.raises(Stopped):
         train_cell(cell, CPU)
@@ -413,7 +413,7 @@ def test_a_checkpoint_of_weights_that_are_no_numbers_counts_as_damaged(tiny_cell
     name = max(tensors, key=lambda name: tensors[name].numel())
     write_tensors(newest, {**tensors, name: torch.full_like(tensors[name], float("inf"))}, facts)
     capsys.readouterr()
-    assert numbers(train_cell(cell, CPU)) == numbers(train_cell(tiny_cell("whole"), CPU))
+    assert numbers(train_cell(cell, CPU)) == numbers(whole)
     assert capsys.readouterr().err == f"{newest}: not a number in {name}; going on from the one before\n"
 
 

@@ -16,6 +16,6 @@ def page():
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 1400, "height": 900})
-        tab.set_default_timeout(200_000)
+        tab.set_default_timeout(900_000)
         yield tab
         browser.close()

@@ -31,7 +31,7 @@ def sweep(store, make_cell, journals, tmp_path: Path) -> str:
         Image.new("RGB", (320, 200), "teal").save(cell.folder / "predictions.png")
     journals.start(cells[2])
     journals.write(cells[2], type="failed", error="ValueError: the data set is empty")
-    assert Sender(store, [cell_run_spec(run, cell) for cell in cells], period=0.1).close(timeout=300) == 0
+    assert Sender(store, [cell_run_spec(run, cell) for cell in cells], period=0.1).close(timeout=900) == 0
     (tmp_path / "table.md").write_text("| ours |")
     attach(store, run, [tmp_path / "table.md"])
     end_parent(store, run, "FINISHED")
