@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tadp_ray.sweep.engine import set_aside
-from tadp_ray.tracking.query import CARD, finished, other_code, rows, short
-from tadp_ray.tracking.run_spec import cell_run_spec
+from tadp_ray.tracking.query import finished, other_code, rows, short
+from tadp_ray.tracking.run_spec import CELL, cell_run_spec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.sweep_run import parent
 from tadp_ray.training.provenance import code_of, contents, merged, provenance
@@ -87,7 +87,7 @@ def test_a_journal_that_is_sent_anew_keeps_its_code(store, make_cell, journals, 
     found = rows(store, "prec_recall", "pocket")
     assert [row.code for row in found] == [{"code": "0ld", "torch": "2.14.0"}] * 2
     for row in found:
-        card = json.loads(Path(store.client.download_artifacts(row.run_id, CARD, str(tmp_path))).read_text())
+        card = json.loads(Path(store.client.download_artifacts(row.run_id, CELL, str(tmp_path))).read_text())
         assert card["provenance"]["tadp.code"] == "0ld"
 
 
