@@ -29,7 +29,8 @@ from tadp_ray.tracking.journal_run import JournalRun
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.store import open_store
 from tadp_ray.tracking.sweep_run import parent
-from tadp_ray.training.reporter import Journal, final_metrics, read_journal
+from tadp_ray.training.journal import final_metrics, read_journal
+from tadp_ray.training.reporter import Journal
 
 PERIOD = 5.0
 """Seconds between two rounds of the sweep's sender."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from tadp_ray.sweep.plan import plan_one
-from tadp_ray.training.reporter import read_journal
+from tadp_ray.training.journal import read_journal
 from tadp_ray.training.run import train_cell
 
 PRECISIONS = ("float32", "bfloat16")

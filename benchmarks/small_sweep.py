@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import sqlalchemy
 
+from tadp_ray.training.journal import read_journal
 from tadp_ray.training.loop import LOG_EVERY
-from tadp_ray.training.reporter import read_journal
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 60

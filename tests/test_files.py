@@ -67,7 +67,7 @@ def test_a_folder_is_filled_at_the_end_and_what_else_it_holds_stays(tmp_path: Pa
 def test_nothing_is_written_past_a_draft() -> None:
     """What writes a file in place would leave half of it. Journals and unfinished captions grow line by line instead."""
     past = re.compile(
-        r"(?<!draft)\.(write_text|write_bytes|savefig|save_pretrained)\(|(?<!draft)\.open\(\"[wx]|np\.save\(path"
+        r"(?<!draft)\.(write_text|write_bytes|savefig|save_pretrained|print_png|print_figure)\(|draft\.replace\((?!path)|(?<!draft)\.open\(\"[wx]|np\.save\(path"
     )
     root = Path(tadp_ray.__file__).parent
     found = [

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tadp_ray import layout
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -36,3 +38,18 @@ def test_every_module_logs_by_a_logger_of_its_own_name_and_nobody_prints_to_stde
         "tadp_ray/training/checkpoint.py",
         "tadp_ray/sweep/engine.py",
     } <= logging_modules
+
+
+def test_what_lies_in_runs_is_named_in_the_layout_alone() -> None:
+    """Names of files, wherever they stand; of folders, where a path is made of them."""
+    names = [value for name, value in vars(layout).items() if name.isupper()]
+    assert len({*names}) == len(names)
+    found = []
+    for path in sorted(own for own in (ROOT / "tadp_ray").rglob("*.py") if own.name != "layout.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        words = [node.value for node in nodes if isinstance(node, ast.Constant)]
+        joined = [node for node in nodes if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)]
+        parts = [node.right.value for node in joined if isinstance(node.right, ast.Constant)]
+        found += [(path.name, word) for word in words if word in names and "." in word]
+        found += [(path.name, part) for part in parts if part in names]
+    assert not found

@@ -9,10 +9,10 @@ from torch import Tensor
 from tadp_ray.analysis.finding import Trained
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.errors import UserError
+from tadp_ray.layout import MODEL
 from tadp_ray.models.tadp import TADP
 from tadp_ray.training.evaluate import outputs, passes
 from tadp_ray.training.predict import load_trained
-from tadp_ray.training.reporter import MODEL
 from tadp_ray.training.setup import TrainSetup
 
 

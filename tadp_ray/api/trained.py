@@ -18,6 +18,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.vocabulary import TaskName
 from tadp_ray.data.sample import Sample
 from tadp_ray.files import write_text
+from tadp_ray.layout import CLASSES, IMAGES, PICTURES, PREDICTIONS
 from tadp_ray.models.tadp import TADP
 from tadp_ray.pictures.files import write_figure
 from tadp_ray.tracking.query import trained_cell
@@ -77,16 +78,16 @@ class Prediction:
         """
         folder, found = Path(folder), self.found
         if isinstance(found, dict):
-            prediction = folder / "predictions" / f"{name}.json"
+            prediction = folder / PREDICTIONS / f"{name}.json"
             prediction.parent.mkdir(parents=True, exist_ok=True)
             write_text(prediction, json.dumps(entries(name, found, "scores", "score")) + "\n")
         else:
-            prediction = save_map(folder / "predictions" / name, found)
-        files = [prediction, folder / "images" / f"{name}.png", folder / "pictures" / f"{name}.png"]
+            prediction = save_map(folder / PREDICTIONS / name, found)
+        files = [prediction, folder / IMAGES / f"{name}.png", folder / PICTURES / f"{name}.png"]
         save(files[1], self.image)
         write_figure(self.draw(), files[2])
         if self.depth is None:
-            files.append(folder / "classes.txt")
+            files.append(folder / CLASSES)
             write_text(files[-1], "".join(f"{name}\n" for name in self.classes))
         return files
 

@@ -8,6 +8,7 @@ import typer
 from tadp_ray.cli.common import ChangesOption, Commands, TrackingOption, exit_on_user_error, names_of, say
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
+from tadp_ray.layout import STORAGE
 
 app = Commands(help="What words do inside the network.", no_args_is_help=True)
 
@@ -17,7 +18,7 @@ def attention(
     image: Annotated[Path, typer.Argument(help="A picture of any size.")],
     prompt: Annotated[str, typer.Argument(help='What the model is told, e.g. "a bird and a dog".')],
     out: Annotated[Path, typer.Option(help="Folder for maps.png, maps.pdf, maps.safetensors, maps.json.")] = Path(
-        "runs/attention"
+        STORAGE, "attention"
     ),
     word: Annotated[
         list[str] | None,
@@ -82,7 +83,7 @@ def run(
     ],
     scale: Annotated[Scale, typer.Option(help="pocket runs on a laptop; paper needs weights and data.")] = "pocket",
     changes: ChangesOption = None,
-    storage: Annotated[Path, typer.Option(help="Folder that findings are written under.")] = Path("runs/analyses"),
+    storage: Annotated[Path, typer.Option(help="Folder that findings are written under.")] = Path(STORAGE, "analyses"),
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Answer an analysis: pictures, numbers, and whether they bear out what the paper says.

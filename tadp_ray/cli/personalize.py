@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tadp_ray.cli.common import AddressOption, ChangesOption, TrackingOption, console, exit_on_user_error, names_of, say
+from tadp_ray.layout import STORAGE
 
 
 def personalize(
@@ -39,11 +40,11 @@ def personalize(
         from tadp_ray.config.load import load_personalization
         from tadp_ray.config.shipped import file_of
         from tadp_ray.personalization.run import make_job
-        from tadp_ray.training.reporter import final_metrics
+        from tadp_ray.training.journal import final_metrics
 
         recipe = file_of(recipe, "personalizations")
         job = make_job(
-            load_personalization(recipe, changes or ()), seed, out or Path("runs/personalized") / recipe.stem
+            load_personalization(recipe, changes or ()), seed, out or Path(STORAGE, "personalized") / recipe.stem
         )
         if dry_run:
             from tadp_ray.config.yaml12 import dump_yaml

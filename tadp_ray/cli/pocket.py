@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from tadp_ray.cli.common import Commands, KeepOption, TrackingOption, exit_on_user_error, say
+from tadp_ray.layout import ATTENTION, DRAWINGS, STORAGE
 
 app = Commands(help="The pocket world and its Stable Diffusion.", no_args_is_help=True)
 
@@ -32,19 +33,19 @@ def pretrain(
     with exit_on_user_error():
         from tadp_ray.config.claims import Measured
         from tadp_ray.config.pretraining import Pretraining
+        from tadp_ray.layout import PRETRAINING_FOLDER
         from tadp_ray.pocket.card import write_card
-        from tadp_ray.pocket.pretrain import WORK
         from tadp_ray.pocket.pretrain import pretrain as run
         from tadp_ray.pocket.report import AIMS
         from tadp_ray.reporting.claims import judge_measures
         from tadp_ray.tracking.pretraining import told_to_mlflow
         from tadp_ray.tracking.store import open_store
+        from tadp_ray.training.journal import final_metrics
         from tadp_ray.training.provenance import provenance
-        from tadp_ray.training.reporter import final_metrics
 
         sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "size": size, "seed": seed}
         plan = Pretraining(unet_batch=batch, **sizes)
-        with told_to_mlflow(open_store(tracking_uri), plan, folder / WORK):
+        with told_to_mlflow(open_store(tracking_uri), plan, folder / PRETRAINING_FOLDER):
             run(plan, folder, processes, device)
         options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in (sizes | {"batch": batch}).items())
         told_of = (
@@ -56,9 +57,17 @@ def pretrain(
             "version.transformers",
         )
         known = {name: fact for name in told_of if (fact := provenance().get(f"tadp.{name}"))}
-        figures = final_metrics(folder / WORK, plan.fingerprint) or {}
+        figures = final_metrics(folder / PRETRAINING_FOLDER, plan.fingerprint) or {}
         verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
-        write_card(folder, folder / WORK, plan, figures, verdicts, f"tadp-ray pocket pretrain FOLDER {options}", known)
+        write_card(
+            folder,
+            folder / PRETRAINING_FOLDER,
+            plan,
+            figures,
+            verdicts,
+            f"tadp-ray pocket pretrain FOLDER {options}",
+            known,
+        )
 
 
 @app.command()
@@ -98,7 +107,7 @@ def style(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="Where report.md, report.json and the pictures go.")] = Path(
-        "runs/pocket_report"
+        STORAGE, "pocket_report"
     ),
     weights: Annotated[str, typer.Option(help="pocket, or a folder from `pocket pretrain`.")] = "pocket",
     tracking_uri: KeepOption = None,
@@ -132,7 +141,7 @@ def report(
                 "numbers": figures,
                 "claims": [own.model_dump() for own in verdicts],
             }
-            keep_finding(store, folder, facts, ("drawings.png", "attention.png"))
+            keep_finding(store, folder, facts, (DRAWINGS, ATTENTION))
         print((folder / ("report.json" if as_json else "report.md")).read_text())
 
 

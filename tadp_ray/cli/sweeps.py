@@ -19,6 +19,7 @@ from tadp_ray.cli.common import (
 from tadp_ray.config.shipped import file_of, root
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
+from tadp_ray.layout import CLASSES, STORAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,7 +127,7 @@ def train(
         from tadp_ray.sweep.plan import plan_one
         from tadp_ray.tracking.query import held
         from tadp_ray.tracking.store import open_store
-        from tadp_ray.training.reporter import failure
+        from tadp_ray.training.journal import failure
 
         plan, store = plan_one(recipe, changes or (), seed), open_store(tracking_uri)
         plan.warn()
@@ -190,7 +191,7 @@ def predict(
         typer.Option(help='What the model is told of --image, e.g. "a bird and a dog"; "" is the empty prompt.'),
     ] = None,
     tracking_uri: TrackingOption = None,
-    storage: Annotated[Path, typer.Option(help="Folder of latents and contexts that trainings share.")] = Path("runs"),
+    storage: Annotated[Path, typer.Option(help="Folder of latents and contexts that trainings share.")] = Path(STORAGE),
 ) -> None:
     """Write what a trained cell predicts for its validation images as files that `score` and `picture` read.
 
@@ -243,7 +244,7 @@ def scored_by(recipe: "Recipe", folder: Path) -> list[str]:
     for name in ("predictions", "targets"):
         words += [f"--{name}", f"{folder / name}{ending}"]
     if recipe.task != "depth":
-        return [*words, "--classes", str(folder / "classes.txt")]
+        return [*words, "--classes", str(folder / CLASSES)]
     words += ["--prediction-scale", "1", "--target-scale", "1", "--max-depth", f"{recipe.model.head.max_depth:g}"]
     return words + ["--eigen-crop"] * recipe.evaluation.eigen_crop
 
@@ -257,7 +258,7 @@ def table(
         typer.Option(help="Row to compare the others with, by heading or key=value, e.g. caption.precision=1.0."),
     ] = None,
     tracking_uri: TrackingOption = None,
-    storage: Annotated[Path, typer.Option(help="Folder that tables are written under.")] = Path("runs"),
+    storage: Annotated[Path, typer.Option(help="Folder that tables are written under.")] = Path(STORAGE),
 ) -> None:
     """Lay the newest sweep of an experiment out again, from MLflow alone: its table, and its figure if it asks for one.
 
@@ -278,7 +279,7 @@ def table(
 
 def report(
     folder: Annotated[Path, typer.Argument(help="Where report.html, report.md and their pictures go.")] = Path(
-        "runs/report"
+        STORAGE, "report"
     ),
     experiments: Annotated[
         Path | None,

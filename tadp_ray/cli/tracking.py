@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tadp_ray.cli.common import Commands, TrackingOption, exit_on_user_error, say
+from tadp_ray.layout import STORAGE
 
 app = Commands(help="Journals and MLflow.", no_args_is_help=True)
 
@@ -17,7 +18,7 @@ def tracking() -> None:
 
 @app.command()
 def flush(
-    storage: Annotated[Path, typer.Argument(help="The folder that journals lie below.")] = Path("runs"),
+    storage: Annotated[Path, typer.Argument(help="The folder that journals lie below.")] = Path(STORAGE),
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Send MLflow what it does not hold of the journals of trainings: after it was away, or a command was killed.

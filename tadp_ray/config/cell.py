@@ -13,6 +13,7 @@ from tadp_ray.config.fingerprint import DEFAULTS, but_threads, changed, sha256_o
 from tadp_ray.config.load import KeyPath, set_key, validate
 from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.vocabulary import Scale, StrictModel
+from tadp_ray.layout import CELLS
 
 # Where things lie and what they run on: the contents of data, weights and captions count by their digests instead.
 LOCATIONS = {
@@ -60,7 +61,7 @@ class Cell(StrictModel):
     @property
     def folder(self) -> Path:
         """Where this cell keeps its journal, checkpoint and pictures."""
-        return self.recipe.compute.folder / "cells" / self.fingerprint[:16]
+        return self.recipe.compute.folder / CELLS / self.fingerprint[:16]
 
     def at(self, storage: Path) -> "Cell":
         """The same training, its files kept elsewhere."""

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tadp_ray.addresses import holds_secret
 from tadp_ray.config.vocabulary import OPEN_ADDRESS, PlaceText, StrictModel
+from tadp_ray.layout import STORAGE
 
 
 class ComputeConfig(StrictModel):
@@ -38,7 +39,7 @@ class ComputeConfig(StrictModel):
     )
     max_failures: int = Field(2, ge=0, description="times a cell is restarted from its checkpoint after a crash")
     storage: PlaceText = Field(
-        "runs",
+        STORAGE,
         description="where cells, checkpoints and tables are written: a folder that all nodes share, or an address "
         "(s3://bucket/folder), of which ./runs holds a copy",
     )
@@ -67,7 +68,7 @@ class ComputeConfig(StrictModel):
     @property
     def folder(self) -> Path:
         """Where this machine keeps what is stored, or a copy of it."""
-        return Path("runs" if self.address else self.storage).absolute()
+        return Path(STORAGE if self.address else self.storage).absolute()
 
     @property
     def world_size(self) -> int:

@@ -20,8 +20,6 @@ from tadp_ray.config.known import FIGURES
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 
-PER_IMAGE = "per_image.jsonl"
-"""The file's name beside a cell's model."""
 KEYS = {
     "segmentation": ("pixels", "classes", "intersection", "union", "truth"),
     "depth": (),

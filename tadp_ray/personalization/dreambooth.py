@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tadp_ray.config.personalization import Prior
 from tadp_ray.files import drafted_folder
+from tadp_ray.layout import PRIOR
 from tadp_ray.models.conditioning import encode_prompts
 from tadp_ray.models.weights import locate
 from tadp_ray.personalization.finetuner import Finetuner
@@ -18,8 +19,6 @@ from tadp_ray.personalization.images import Latents, encode_look
 from tadp_ray.personalization.samples import draw
 from tadp_ray.training import checkpoint
 
-PRIOR = "prior.safetensors"
-"""Latents of the pictures that the untouched model drew, kept for a resumed training."""
 GUIDANCE = 7.5
 """Of the pictures that the untouched model draws: the published script leaves diffusers' default."""
 

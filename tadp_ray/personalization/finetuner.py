@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.errors import UserError
+from tadp_ray.layout import CHECKPOINT
 from tadp_ray.models.denoising import denoising_errors
 from tadp_ray.models.diffusion import Diffusion
 from tadp_ray.models.tensors import not_finite
@@ -20,7 +21,7 @@ from tadp_ray.personalization.images import Latents, Look
 from tadp_ray.personalization.job import PersonalizationJob
 from tadp_ray.training import checkpoint
 from tadp_ray.training.async_checkpointer import AsyncCheckpointer
-from tadp_ray.training.reporter import CHECKPOINT, Reporter
+from tadp_ray.training.reporter import Reporter
 from tadp_ray.training.rng import generator
 
 LOG_EVERY = 10

@@ -7,9 +7,6 @@ from tadp_ray.config.fingerprint import DEFAULTS, but_threads, changed, sha256_o
 from tadp_ray.config.personalization import PersonalCompute, Personalization
 from tadp_ray.config.vocabulary import StrictModel
 
-JOB = "personalization.json"
-"""The record of a job: the job, beside what it made."""
-
 
 class PersonalizationJob(StrictModel):
     """One personalization, resolved: its seed, its folder and the contents it starts from."""

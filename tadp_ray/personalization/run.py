@@ -13,6 +13,7 @@ from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
+from tadp_ray.layout import LEARNED, PERSONALIZATION, SAMPLES
 from tadp_ray.models.denoising import drawing_pipeline, load_scheduler
 from tadp_ray.models.diffusion import frozen, load_diffusion
 from tadp_ray.models.tokens import add_token, read_learned
@@ -21,11 +22,12 @@ from tadp_ray.personalization.check import check
 from tadp_ray.personalization.dreambooth import tune
 from tadp_ray.personalization.finetuner import Finetuner
 from tadp_ray.personalization.images import Look, encode_look, read_look
-from tadp_ray.personalization.job import JOB, PersonalizationJob
-from tadp_ray.personalization.samples import SAMPLES, draw, write_samples
-from tadp_ray.personalization.textual_inversion import LEARNED, invert
+from tadp_ray.personalization.job import PersonalizationJob
+from tadp_ray.personalization.samples import draw, write_samples
+from tadp_ray.personalization.textual_inversion import invert
 from tadp_ray.training.digests import differing
-from tadp_ray.training.reporter import Journal, Reporter, final_metrics, read_journal
+from tadp_ray.training.journal import final_metrics, read_journal
+from tadp_ray.training.reporter import Journal, Reporter
 
 
 def make_job(plan: Personalization, seed: int, folder: Path) -> PersonalizationJob:
@@ -76,7 +78,7 @@ def load_personalized(folder: Path) -> tuple[PersonalizationJob, StableDiffusion
     Raises:
         UserError: the folder holds none, or its parts are damaged.
     """
-    job = read_card(folder / JOB)
+    job = read_card(folder / PERSONALIZATION)
     if job is None or final_metrics(folder, job.fingerprint) is None:
         if any(record["type"] == "finished" for record in read_journal(folder)):
             raise UserError(
@@ -138,7 +140,7 @@ def run(job: PersonalizationJob, device: torch.device, reporter: Reporter) -> di
     torch.manual_seed(job.seed)
     diffusers_logging.disable_progress_bar()
     check_contents(job)
-    write_text(job.folder / JOB, job.model_dump_json(indent=1))
+    write_text(job.folder / PERSONALIZATION, job.model_dump_json(indent=1))
 
     scheduler, diffusion = load_scheduler(plan.weights), load_diffusion(plan.weights).to(device)
     diffusion.unet.to(device)

@@ -14,7 +14,6 @@ from tadp_ray.training.rng import generator
 
 STEPS, GUIDANCE = 25, 3.0
 DRAWN_AT_ONCE = 8
-SAMPLES = "samples.png"
 
 
 @torch.no_grad()

@@ -7,12 +7,10 @@ from transformers import CLIPTokenizer
 from tadp_ray.captions.templates import STYLES
 from tadp_ray.config.personalization import TOKEN
 from tadp_ray.errors import UserError
+from tadp_ray.layout import LEARNED
 from tadp_ray.models.conditioning import encode_prompts
 from tadp_ray.models.tokens import LearnedToken, add_token, write_learned
 from tadp_ray.personalization.finetuner import Finetuner
-
-LEARNED = "learned_embeds.safetensors"
-"""The learned token, under diffusers' own name."""
 
 
 def initial_id(tokenizer: CLIPTokenizer, word: str) -> int:

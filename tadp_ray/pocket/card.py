@@ -10,7 +10,7 @@ from tadp_ray.data.scenes import GROUPS, STUFF, THINGS
 from tadp_ray.files import write_text
 from tadp_ray.pocket.gate import TIMES, WRONG_CAPTIONS, format_rises
 from tadp_ray.pocket.report import aims_table
-from tadp_ray.training.reporter import read_journal
+from tadp_ray.training.journal import read_journal
 
 CARD = Template("""\
 ---

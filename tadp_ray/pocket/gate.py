@@ -18,6 +18,7 @@ from tadp_ray.captions.describe import class_list, sentence
 from tadp_ray.data.sample import Sample
 from tadp_ray.data.scenes import CLASSES, GROUNDS, LOOK_ALIKES, THINGS, present_classes, render
 from tadp_ray.errors import UserError
+from tadp_ray.layout import CLASSIFIER
 from tadp_ray.metrics.localisation import localisation
 from tadp_ray.models.attention import reading_maps, upsample
 from tadp_ray.pocket.autoencoder import as_pixels, encode, psnr
@@ -182,7 +183,7 @@ def load_classifier(folder: Path) -> nn.Module:
     Raises:
         UserError: it is missing, damaged, or knows other things.
     """
-    path, classifier = folder / "classifier.safetensors", build_classifier()
+    path, classifier = folder / CLASSIFIER, build_classifier()
     if not path.is_file():
         raise UserError(
             f"{path} is missing: without it nobody judges the pictures; `tadp-ray pocket pretrain` makes it"

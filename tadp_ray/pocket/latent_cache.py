@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tadp_ray.captions.describe import class_list, sentence
 from tadp_ray.data.scenes import THINGS, describe, present_classes, render
+from tadp_ray.layout import LATENTS
 from tadp_ray.pocket.autoencoder import encode
 from tadp_ray.pocket.parallel import DataParallel
 from tadp_ray.training.checkpoint import kept, read_tensors
@@ -70,7 +71,7 @@ class LatentCache:
                 say(f"latents: {self._indices(piece).stop} of {self.count} encoded")
                 return {"mean": mean.cpu(), "std": std.cpu()}, {}
 
-            kept(self._path("latents", piece), self._label(piece), make)
+            kept(self._path(LATENTS, piece), self._label(piece), make)
         peers.barrier()
 
     def images(self) -> Tensor:
@@ -88,7 +89,7 @@ class LatentCache:
 
     def latents(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the unscaled latents, each (N, 4, h, w)."""
-        parts = [read_tensors(path)[0] for path in self._files("latents")]
+        parts = [read_tensors(path)[0] for path in self._files(LATENTS)]
         return torch.cat([part["mean"] for part in parts]), torch.cat([part["std"] for part in parts])
 
     def _pieces(self, peers: DataParallel) -> range:

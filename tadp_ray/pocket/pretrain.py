@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
+from tadp_ray.layout import CLASSIFIER, DRAWINGS, PRETRAINING_FOLDER
 from tadp_ray.models.tensors import not_finite
 from tadp_ray.pocket import gate
 from tadp_ray.pocket.autoencoder import as_pixels, build_vae, psnr, vae_loss
@@ -31,11 +32,10 @@ from tadp_ray.pocket.latent_cache import LatentCache
 from tadp_ray.pocket.parallel import DataParallel, PretrainProgress
 from tadp_ray.pocket.report import draw_words
 from tadp_ray.training import checkpoint
-from tadp_ray.training.reporter import Journal, NullReporter, Reporter, checkpoints, final_metrics, read_journal
+from tadp_ray.training.journal import final_metrics, read_journal
+from tadp_ray.training.reporter import Journal, NullReporter, Reporter, checkpoints
 from tadp_ray.training.rng import generator
 
-WORK = "pretraining"
-"""Folder inside the diffusers folder that holds the journal, and until the end scenes, latents and checkpoints."""
 CHECKPOINT_EVERY = 200
 LOG_EVERY = 20
 
@@ -54,7 +54,7 @@ class PretrainJob:
     @property
     def work(self) -> Path:
         """Where the pieces and checkpoints lie."""
-        return self.folder / WORK
+        return self.folder / PRETRAINING_FOLDER
 
 
 def pretrain(plan: Pretraining, folder: Path, processes: int, device: str) -> None:
@@ -70,10 +70,12 @@ def pretrain(plan: Pretraining, folder: Path, processes: int, device: str) -> No
     Raises:
         UserError: a batch does not divide among the processes, or the folder holds another pretraining.
     """
-    known = {record["fingerprint"] for record in read_journal(folder / WORK) if record["type"] == "started"}
+    known = {
+        record["fingerprint"] for record in read_journal(folder / PRETRAINING_FOLDER) if record["type"] == "started"
+    }
     if known - {plan.fingerprint}:
         raise UserError(f"{folder} holds a pretraining with other settings; give it the same ones, or another folder")
-    if final_metrics(folder / WORK, plan.fingerprint):
+    if final_metrics(folder / PRETRAINING_FOLDER, plan.fingerprint):
         return
     if plan.vae_batch % processes or plan.unet_batch % processes:
         raise UserError(f"batches of {plan.vae_batch} and {plan.unet_batch} do not divide among {processes} processes")
@@ -107,11 +109,13 @@ def _worker(rank: int, plan: Pretraining, folder: Path, processes: int, device: 
     try:
         peers = DataParallel(rank, processes)
         if rank == 0:
-            with Journal(folder / WORK, plan.fingerprint) as journal:
+            with Journal(folder / PRETRAINING_FOLDER, plan.fingerprint) as journal:
                 metrics = stages(PretrainJob(plan, folder, torch.device(device), peers, journal, say))
                 journal.finish(plan.unet_steps, metrics)
         else:
-            stages(PretrainJob(plan, folder, torch.device(device), peers, NullReporter(folder / WORK), say))
+            stages(
+                PretrainJob(plan, folder, torch.device(device), peers, NullReporter(folder / PRETRAINING_FOLDER), say)
+            )
     except UserError as error:
         # Of an exception in a spawned process only its traceback is handed on.
         if meeting is not None:
@@ -138,11 +142,9 @@ def stages(job: PretrainJob) -> dict[str, float]:
     if job.peers.rank:
         return {}
     save_pipeline(job.folder, vae, denoiser)
-    checkpoint.write_tensors(
-        job.folder / "classifier.safetensors", classifier.state_dict(), {"classes": list(gate.THINGS)}
-    )
+    checkpoint.write_tensors(job.folder / CLASSIFIER, classifier.state_dict(), {"classes": list(gate.THINGS)})
     measured = gate.measure(job.folder, job.device, job.say)
-    draw_words(job.folder, job.folder / "drawings.png", job.device)
+    draw_words(job.folder, job.folder / DRAWINGS, job.device)
     for path in job.work.glob("*.safetensors"):
         path.unlink()
     return measured

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tadp_ray.config.claims import Measure, Verdict
 from tadp_ray.data.scenes import THINGS
+from tadp_ray.layout import ATTENTION, DRAWINGS
+from tadp_ray.pictures.files import write_figure
 from tadp_ray.pocket import gate
 from tadp_ray.pocket.denoiser import Denoiser, load_pipeline
 
@@ -31,8 +32,8 @@ def write_gate(weights: Path, folder: Path, say: Callable[[str], None]) -> dict[
     folder.mkdir(parents=True, exist_ok=True)
     device = torch.device("cpu")
     figures = gate.measure(weights, device, say)
-    draw_words(weights, folder / "drawings.png", device)
-    draw_attention(weights, folder / "attention.png", device)
+    draw_words(weights, folder / DRAWINGS, device)
+    draw_attention(weights, folder / ATTENTION, device)
     return figures
 
 
@@ -73,7 +74,7 @@ def draw_words(folder: Path, output: Path, device: torch.device) -> None:
         axes.set_title(thing, fontsize=11)
         axes.set_axis_off()
     figure.suptitle("What the pocket model draws for a name: a photo of a ..., grass or road and sky")
-    FigureCanvasAgg(figure).print_png(output)
+    write_figure(figure, output)
 
 
 def draw_attention(folder: Path, output: Path, device: torch.device, count: int = 5) -> None:
@@ -96,4 +97,4 @@ def draw_attention(folder: Path, output: Path, device: torch.device, count: int 
         for axes in np.ravel(row):
             axes.set_axis_off()
     figure.suptitle("Cross-attention maps of the named things")
-    FigureCanvasAgg(figure).print_png(output)
+    write_figure(figure, output)

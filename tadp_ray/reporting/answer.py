@@ -12,6 +12,7 @@ from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
+from tadp_ray.layout import CLAIMS, CURVES, FIGURE, TRACEBACK
 from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting.claims import Tables, judge
 from tadp_ray.reporting.compare import compare
@@ -24,7 +25,6 @@ from tadp_ray.reporting.table import Table, build_table
 from tadp_ray.tracking.query import CellRow, finished, history, per_image, rows
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import SweepRun, newest_sweep
-from tadp_ray.training.reporter import TRACEBACK
 
 
 def newest_answer(
@@ -97,7 +97,7 @@ def write_answer(
     files = [*write_table(table, folder, name), folder / f"{name}.png", *pictures]
     found = [judge(claim, lambda other: table if other is None else others(other)) for claim in spec.claims]
     if found:
-        files.append(folder / "claims.md")
+        files.append(folder / CLAIMS)
         write_text(files[-1], claims_table(found) + "\n")
     return table, found, files
 
@@ -131,12 +131,12 @@ def draw_answer(
     """
     spec, pictures = table.spec, []
     # What an earlier answer drew must not stand beside this table.
-    for name in ("curves.png", "figure.png"):
+    for name in (CURVES, FIGURE):
         (folder / name).unlink(missing_ok=True)
     curves = {fingerprint: history(store, row.run_id, spec.curve) for fingerprint, row in done.items()}
     # Cells that are scored once, at their end, have points and no curves: the table tells them.
     if any(len(curve) > 1 for curve in curves.values()):
-        pictures.append(folder / "curves.png")
+        pictures.append(folder / CURVES)
         draw_curves(spec, cells, curves, pictures[0])
     if spec.figure:
         try:
@@ -146,7 +146,7 @@ def draw_answer(
             return replace(table, notes=(*table.notes, f"Figure: not drawn, {error}")), pictures
         lines = lines_of(spec, cells, done, images)
         table = replace(table, notes=(*table.notes, *correlation_notes(spec.figure, spec.scale, lines)))
-        pictures.append(folder / "figure.png")
+        pictures.append(folder / FIGURE)
         draw_lines(spec.figure, lines, spec.scale, pictures[-1])
     return table, pictures
 

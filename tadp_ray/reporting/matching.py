@@ -11,6 +11,7 @@ from tadp_ray.captions.synonyms import everyday
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.files import write_json
+from tadp_ray.layout import SIMILAR
 from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.tracking.query import CellRow
 
@@ -22,8 +23,6 @@ RULES = {
     "synonyms": "exact words and everyday synonyms",
     "similar": f"CLIP's similarity of a word to a name, at least {THRESHOLD}",
 }
-CACHE = "similar.json"
-"""File beside a figure: which names each prompt says by similarity."""
 
 
 def matched(
@@ -73,12 +72,12 @@ def matcher(rule: str, cell: Cell, images: PerImage, encoders: Encoders, folder:
         return exact(classes, everyday(classes) if rule == "synonyms" else None)
     prompts = sorted({image["prompt"] for image in images.images})
     key = sha256_of([cell.digests["weights"], THRESHOLD, classes, prompts])
-    kept = read_cache(folder / CACHE)
+    kept = read_cache(folder / SIMILAR)
     if key not in kept:
         match = similar(prompts, classes, encoders(cell.recipe.model.weights))
         kept[key] = {prompt: list(match(prompt)) for prompt in prompts}
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / CACHE, kept)
+        write_json(folder / SIMILAR, kept)
     return lambda prompt: tuple(kept[key][prompt])
 
 

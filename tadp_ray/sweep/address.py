@@ -13,19 +13,16 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import drafted
+from tadp_ray.layout import CELLS, RAY, SWEEP_MARK
 
 CHUNK = 16 * 2**20
-RAY = "ray"
-"""Folder of a storage for what Ray keeps for itself."""
-MARK = "sweep"
-"""File at the address that the nodes are asked for."""
 LOST = (OSError, ArrowException)
 """How an address fails."""
 
 
 def place(folder: Path) -> str:
     """Where the address holds what a cell's folder holds."""
-    return f"cells/{folder.name}"
+    return f"{CELLS}/{folder.name}"
 
 
 class Remote:
@@ -53,7 +50,7 @@ class Remote:
         """
         try:
             self.make_folder("")
-            self.write(BytesIO(os.uname().nodename.encode()), MARK)
+            self.write(BytesIO(os.uname().nodename.encode()), SWEEP_MARK)
         except LOST as error:
             raise self.away(error) from None
 
@@ -64,7 +61,7 @@ class Remote:
     def claimed(self) -> bool:
         """Whether that file is seen from here."""
         with suppress(*LOST):
-            return self.files.get_file_info(f"{self.path}/{MARK}").type is FileType.File
+            return self.files.get_file_info(f"{self.path}/{SWEEP_MARK}").type is FileType.File
         return False
 
     def tidy(self) -> None:

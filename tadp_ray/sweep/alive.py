@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
+from tadp_ray.layout import ALIVE
 from tadp_ray.sweep.address import LOST, Remote, place
 from tadp_ray.sweep.periodic import run_periodically
 
@@ -29,8 +30,6 @@ LIMIT = 600.0
 the signs while a step, an evaluation or a download takes its time; only a process that is stopped gives none."""
 CLEANING = 90.0
 """Seconds for which a block that is left tells MLflow and closes files; then, if it waits for the node, it is left again."""
-ALIVE = "alive.json"
-"""Beside a cell's journal while it is in training: which process trains it; rewritten at every sign of life."""
 
 
 class NodeDied(BaseException):

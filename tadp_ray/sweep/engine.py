@@ -19,8 +19,9 @@ from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.vocabulary import LOWER_IS_BETTER, MAIN_METRIC
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock, write_text
+from tadp_ray.layout import CELLS, JOURNAL, MODEL, RAY, SWEEP_LOCK, TRACEBACK, WORKER_LOG
 from tadp_ray.sweep import worker
-from tadp_ray.sweep.address import RAY, Remote, place
+from tadp_ray.sweep.address import Remote, place
 from tadp_ray.sweep.alive import watched
 from tadp_ray.sweep.cluster import cluster, grow
 from tadp_ray.sweep.logs import worker_log
@@ -30,22 +31,13 @@ from tadp_ray.sweep.progress import SweepProgress
 from tadp_ray.sweep.remote import mirrored, on_node, pull
 from tadp_ray.tracking.journal_run import move_weights
 from tadp_ray.tracking.query import finished, other_code
-from tadp_ray.tracking.run_spec import SWEEP_LOCK, cell_run_spec
+from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan
+from tadp_ray.training.journal import check_journal, failure, final_metrics, read_journal
 from tadp_ray.training.provenance import code_of, provenance
-from tadp_ray.training.reporter import (
-    JOURNAL,
-    LOG,
-    MODEL,
-    TRACEBACK,
-    Journal,
-    check_journal,
-    failure,
-    final_metrics,
-    read_journal,
-)
+from tadp_ray.training.reporter import Journal
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +120,7 @@ def fill(plan: Plan, store: Store, run: str, address: str | None, console: Conso
             check_nodes(plan.recipe.compute)
             checked.result()
             where = plan.recipe.compute.address or plan.storage
-            console.print(f"training {min(at_once, len(todo))} cells at once, in {where}/cells", soft_wrap=True)
+            console.print(f"training {min(at_once, len(todo))} cells at once, in {where}/{CELLS}", soft_wrap=True)
             whole = train(plan, todo, store, run, at_once, console)
     shutil.rmtree(plan.storage / RAY, ignore_errors=True)
     if address := plan.recipe.compute.address:
@@ -164,7 +156,7 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
         unsent = sender.close(timeout=60)
     if unsent:
         raise UserError(
-            f"MLflow at {store.shown} lacks {unsent} records ({sender.why}); they are kept in {plan.storage / 'cells'}: mend "
+            f"MLflow at {store.shown} lacks {unsent} records ({sender.why}); they are kept in {plan.storage / CELLS}: mend "
             "that and run this again, which sends them and trains nothing twice"
         )
     return not failed
@@ -196,7 +188,7 @@ def note_failure(cell: Cell, said: str, trace: str) -> None:
     printed = worker_log(cell.folder)
     with on_node(cell) as here:
         if printed:
-            write_text(here.folder / LOG, printed)
+            write_text(here.folder / WORKER_LOG, printed)
         if known and (here.folder / TRACEBACK).is_file():
             said, trace = known.error, (here.folder / TRACEBACK).read_text(encoding="utf-8")
         with Journal(here.folder, cell.fingerprint) as journal:

@@ -5,7 +5,7 @@ from pathlib import Path
 import ray
 
 from tadp_ray.addresses import masked
-from tadp_ray.training.reporter import read_journal
+from tadp_ray.training.journal import read_journal
 
 MOST = 256 * 2**10
 """Bytes that are kept of each file, its last ones."""

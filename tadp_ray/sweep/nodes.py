@@ -6,8 +6,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
+from tadp_ray.layout import SWEEP_LOCK
 from tadp_ray.sweep.address import Remote
-from tadp_ray.tracking.run_spec import SWEEP_LOCK
 from tadp_ray.training.provenance import code_of, provenance
 
 PATIENCE = 120.0

@@ -12,12 +12,14 @@ from rich.console import Console
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
+from tadp_ray.layout import RAY, WORKER_LOG
 from tadp_ray.personalization.job import PersonalizationJob
 from tadp_ray.sweep.cluster import have, joined, resources_per_worker, slots
 from tadp_ray.sweep.logs import worker_log
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.sweep.progress import LOG_SECONDS, TERMINAL_SECONDS
-from tadp_ray.training.reporter import LOG, Journal, failure, read_journal
+from tadp_ray.training.journal import failure, read_journal
+from tadp_ray.training.reporter import Journal
 
 
 def run_job(job: PersonalizationJob, address: str | None, console: Console) -> None:
@@ -42,7 +44,7 @@ def run_job(job: PersonalizationJob, address: str | None, console: Console) -> N
             note_failure(job, ending)
             raise
         finally:
-            shutil.rmtree(job.folder / "ray", ignore_errors=True)
+            shutil.rmtree(job.folder / RAY, ignore_errors=True)
     if error:
         raise UserError(error)
 
@@ -51,7 +53,7 @@ def note_failure(job: PersonalizationJob, ending: ray.train.TrainingFailedError)
     """Keep what Ray tells of a bug, or of a worker that died too often, beside the job's journal."""
     known = failure(job.folder)
     if log := worker_log(job.folder):
-        write_text(job.folder / LOG, log)
+        write_text(job.folder / WORKER_LOG, log)
     with Journal(job.folder, job.fingerprint) as journal:
         journal.fail(known.error if known else str(ending).strip().splitlines()[-1], str(ending))
 
@@ -67,7 +69,7 @@ def trainer(job: PersonalizationJob) -> ray.train.torch.TorchTrainer:
         ),
         run_config=ray.train.RunConfig(
             name=f"{job.fingerprint[:16]}-{time.strftime('%Y%m%d-%H%M%S')}",
-            storage_path=str(job.folder / "ray"),
+            storage_path=str(job.folder / RAY),
             failure_config=ray.train.FailureConfig(max_failures=compute.max_failures, controller_failure_limit=3),
         ),
     )

@@ -14,7 +14,7 @@ from rich.table import Table
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.vocabulary import MAIN_METRIC
 from tadp_ray.sweep.periodic import run_periodically
-from tadp_ray.training.reporter import read_journal
+from tadp_ray.training.journal import read_journal
 
 TERMINAL_SECONDS = 1.0
 LOG_SECONDS = 30.0

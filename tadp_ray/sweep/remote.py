@@ -17,25 +17,15 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock, drafted, is_draft
+from tadp_ray.layout import ALIVE, CHECKPOINT, JOURNAL, LOCK, NUMBERED_CHECKPOINT, TRACEBACK, WORKER_LOG
 from tadp_ray.sweep.address import LOST, Remote, place
-from tadp_ray.sweep.alive import ALIVE
 from tadp_ray.sweep.periodic import run_periodically
-from tadp_ray.training.reporter import (
-    CHECKPOINT,
-    JOURNAL,
-    LOCK,
-    LOG,
-    TRACEBACK,
-    checkpoints,
-    previous_checkpoint,
-)
+from tadp_ray.training.reporter import checkpoints, previous_checkpoint
 
 PERIOD = 2.0
 """Seconds between two looks for what is new: a node's at its folder, the command's at the address."""
 PATIENCE = 300.0
 """Seconds for which a cell's last files are offered to an address that does not take them."""
-NUMBERED = "checkpoint-"
-"""A checkpoint at the address bears a number and is never written over: the one before is there until it is whole."""
 State = tuple[int, int, int]
 """(inode, bytes, time of writing) of a file."""
 
@@ -62,7 +52,7 @@ class SyncedFolder:
             self.clear()
             self._remote.make_folder(self._place)
             names = [name for name in self._remote.names(self._place) if name != ALIVE]
-            self._numbered = [name for name in names if name.startswith(NUMBERED)]
+            self._numbered = [name for name in names if name.startswith(NUMBERED_CHECKPOINT)]
             targets = {name: self._folder / name for name in names if name not in self._numbered}
             newest = self._folder / CHECKPOINT
             targets |= zip(reversed(self._numbered), (newest, previous_checkpoint(newest)), strict=False)
@@ -93,9 +83,9 @@ class SyncedFolder:
             if told:
                 self._remote.replace(told, f"{self._place}/{JOURNAL}")
             if numbered:
-                number = 1 + int(self._numbered[-1].removeprefix(NUMBERED)) if self._numbered else 1
-                self._remote.write(numbered, f"{self._place}/{NUMBERED}{number:06}")
-                self._numbered.append(f"{NUMBERED}{number:06}")
+                number = 1 + int(self._numbered[-1].removeprefix(NUMBERED_CHECKPOINT)) if self._numbered else 1
+                self._remote.write(numbered, f"{self._place}/{NUMBERED_CHECKPOINT}{number:06}")
+                self._numbered.append(f"{NUMBERED_CHECKPOINT}{number:06}")
                 self._forget(self._numbered[:-1])
         if over:
             self._forget(self._numbered)
@@ -238,7 +228,7 @@ def pull_cell(remote: Remote, folder: Path) -> None:
         remote.fetch(f"{there}/{JOURNAL}", draft)
         finished = b'"type": "finished"' in draft.read_bytes()
         for name in remote.names(there):
-            if name in (TRACEBACK, LOG) or (
-                finished and name not in (JOURNAL, ALIVE) and not name.startswith(NUMBERED)
+            if name in (TRACEBACK, WORKER_LOG) or (
+                finished and name not in (JOURNAL, ALIVE) and not name.startswith(NUMBERED_CHECKPOINT)
             ):
                 remote.fetch(f"{there}/{name}", folder / name)

@@ -13,11 +13,13 @@ from ray import tune
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
-from tadp_ray.sweep.address import RAY, Remote
+from tadp_ray.layout import RAY
+from tadp_ray.sweep.address import Remote
 from tadp_ray.sweep.alive import beating
 from tadp_ray.sweep.cluster import resources_per_worker
 from tadp_ray.sweep.remote import on_node
-from tadp_ray.training.reporter import Watch, final_metrics, read_journal
+from tadp_ray.training.journal import final_metrics, read_journal
+from tadp_ray.training.reporter import Watch
 
 if TYPE_CHECKING:
     import torch

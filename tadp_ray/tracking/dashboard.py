@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from tadp_ray.errors import UserError
+from tadp_ray.layout import ARTIFACTS
 from tadp_ray.tracking import tied
 from tadp_ray.tracking.store import Store
 
@@ -62,7 +63,7 @@ def serve(store: Store, host: str, port: int) -> Iterator[tuple[str, subprocess.
     command += [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     command += ["--uvicorn-opts", "--log-level warning"]
     if store.database:
-        command += ["--default-artifact-root", (store.database.parent / "mlartifacts").as_uri()]
+        command += ["--default-artifact-root", (store.database.parent / ARTIFACTS).as_uri()]
     # Standard output is for answers; what a server says of itself is none.
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=2, start_new_session=True)
     try:

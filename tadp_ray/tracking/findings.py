@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tadp_ray.config.claims import Verdict
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
+from tadp_ray.layout import FINDING
 from tadp_ray.tracking.journal_run import METRICS_PER_BATCH, flatten
 from tadp_ray.tracking.names import encode
 from tadp_ray.tracking.query import pages
@@ -20,7 +21,6 @@ from tadp_ray.training.provenance import provenance
 
 log = logging.getLogger(__name__)
 
-FINDING = "finding.json"
 EXPERIMENT = "findings"
 """MLflow's, which bears these runs."""
 NAME = "tadp.finding"

@@ -8,18 +8,17 @@ from typing import Any
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
-from tadp_ray.personalization.job import JOB
+from tadp_ray.layout import CELL, CELLS, JOURNAL, LOCK, PERSONALIZATION, PRETRAINING, SWEEP_LOCK
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.personalization import read_job_run_spec
-from tadp_ray.tracking.pretraining import PRETRAINING, read_pretraining_run_spec
-from tadp_ray.tracking.run_spec import CELL, PARENT, SWEEP_LOCK, RunSpec, read_cell_run_spec
+from tadp_ray.tracking.pretraining import read_pretraining_run_spec
+from tadp_ray.tracking.run_spec import PARENT, RunSpec, read_cell_run_spec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.store import Store
-from tadp_ray.training.reporter import JOURNAL, LOCK
 
 READERS: dict[str, Callable[[Any, Path], RunSpec]] = {
     CELL: read_cell_run_spec,
-    JOB: read_job_run_spec,
+    PERSONALIZATION: read_job_run_spec,
     PRETRAINING: read_pretraining_run_spec,
 }
 """What makes a journal's `RunSpec` of the record beside it, by the record's file."""
@@ -43,7 +42,7 @@ def flush(store: Store, storage: Path, tell: Callable[[str], None]) -> None:
     counts, refused = [], 0
     with ExitStack() as locks:
         # A sweep at work sends its cells itself: two senders of one journal would make two runs of it.
-        for place in {folder.parents[1] for folder in folders if folder.parent.name == "cells"}:
+        for place in {folder.parents[1] for folder in folders if folder.parent.name == CELLS}:
             locks.callback(acquire_lock(place / SWEEP_LOCK).release)
         for folder in folders:
             try:

@@ -9,15 +9,14 @@ from typing import Any, TypeVar
 
 from mlflow.entities import Metric, Param, RunTag
 
-from tadp_ray.metrics.per_image import PER_IMAGE
+from tadp_ray.layout import JOURNAL, LEARNED, MODEL, PER_IMAGE, PREDICTED, SAMPLES, TRACEBACK, WORKER_LOG
 from tadp_ray.tracking.client import StoreError
-from tadp_ray.tracking.journal_reader import JournalReader
 from tadp_ray.tracking.names import LONGEST, clean, decode, encode
 from tadp_ray.tracking.query import WEIGHTS, as_logged, pages
 from tadp_ray.tracking.run_spec import PARENT, TAG_LENGTH, RunSpec
 from tadp_ray.tracking.store import Store
+from tadp_ray.training.journal import JournalReader
 from tadp_ray.training.provenance import merged
-from tadp_ray.training.reporter import JOURNAL, LOG, MODEL, TRACEBACK
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +24,8 @@ T = TypeVar("T")
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
 PARAM_LENGTH = 6000
-FILES = ("predictions.png", PER_IMAGE, "samples.png", "learned_embeds.safetensors")
-EVIDENCE = (TRACEBACK, LOG)
+FILES = (PREDICTED, PER_IMAGE, SAMPLES, LEARNED)
+EVIDENCE = (TRACEBACK, WORKER_LOG)
 """Files that tell of a failure."""
 ERROR = "tadp.error"
 STATUS = {"started": "RUNNING", "metrics": "RUNNING", "finished": "FINISHED", "failed": "FAILED"}

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tadp_ray.personalization.job import JOB, PersonalizationJob
+from tadp_ray.layout import PERSONALIZATION
+from tadp_ray.personalization.job import PersonalizationJob
 from tadp_ray.tracking.run_spec import RunSpec
 from tadp_ray.tracking.sender import synced
 from tadp_ray.tracking.store import Store
@@ -24,7 +25,7 @@ def job_run_spec(job: PersonalizationJob) -> RunSpec:
     record = job.model_dump(mode="json")
     return RunSpec(
         folder=job.folder,
-        file=JOB,
+        file=PERSONALIZATION,
         fingerprint=job.fingerprint,
         experiment=EXPERIMENT,
         name=f"{job.folder.name} seed={job.seed}",

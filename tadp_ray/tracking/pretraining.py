@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from tadp_ray.config.pretraining import Pretraining
+from tadp_ray.layout import PRETRAINING
 from tadp_ray.tracking.run_spec import RunSpec
 from tadp_ray.tracking.sender import synced
 from tadp_ray.tracking.store import Store
 
 EXPERIMENT = "pocket_pretraining"
-PRETRAINING = "pretraining.json"
-"""The record of a pretraining: its plan."""
 
 
 def told_to_mlflow(store: Store, plan: Pretraining, folder: Path) -> AbstractContextManager[None]:

@@ -8,11 +8,8 @@ from typing import Any
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.files import write_json
+from tadp_ray.layout import CELL
 
-CELL = "cell.json"
-"""The record of a cell: the cell, and the sweep's run."""
-SWEEP_LOCK = "sweep.lock"
-"""What a sweep holds while it uses a storage folder."""
 PARENT = "mlflow.parentRunId"
 """MLflow's tag of the run above a run."""
 TAG_LENGTH = 5000

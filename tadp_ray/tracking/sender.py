@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
+from tadp_ray.layout import SENDER_ERROR
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.journal_run import JournalRun
 from tadp_ray.tracking.run_spec import RunSpec
@@ -18,8 +19,6 @@ from tadp_ray.tracking.store import Store
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 30.0
-SENDER_ERROR = "sender-error.txt"
-"""File beside a journal: where in our code its sending failed."""
 
 
 class Sender:

@@ -6,7 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock
+from tadp_ray.files import acquire_lock, replace_on_disk
+from tadp_ray.layout import ARTIFACTS
 
 PATIENCE = 5.0
 """Seconds that a locked file is waited for."""
@@ -100,7 +101,7 @@ def make_database(file: Path) -> None:
             for left in (draft, *(path.with_name(path.name + end) for path in (draft, file) for end in COMPANIONS)):
                 left.unlink(missing_ok=True)
             fill(draft, file.parent)
-            draft.replace(file)
+            replace_on_disk(draft, file)
         finally:
             lock.release()
     except (OSError, sqlite3.Error) as error:
@@ -114,12 +115,10 @@ def fill(draft: Path, folder: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     uri = f"sqlite:///{draft}"
-    store = SqlAlchemyStore(uri, (folder / "mlartifacts").as_uri())
+    store = SqlAlchemyStore(uri, (folder / ARTIFACTS).as_uri())
     # MLflow keeps connections by address: they must not stay open to a file that moves.
     store.engine.dispose()
     SqlAlchemyStore._engine_map.pop(uri, None)
-    with draft.open("rb+") as file:
-        os.fsync(file.fileno())
 
 
 def identity(file: Path) -> tuple[int, int] | None:

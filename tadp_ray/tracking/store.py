@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
+from tadp_ray.layout import ARTIFACTS
 from tadp_ray.network import spare_proxy
 from tadp_ray.tracking.client import LOST, Client, StoreError, first_line
 from tadp_ray.tracking.sqlite import check_database, identity, make_database
@@ -53,7 +54,7 @@ class Store:
         found = self.client.get_experiment_by_name(name)
         if found is None:
             # Without a server MLflow would put artifacts into whatever folder the process happens to stand in.
-            place = (self.database.parent / "mlartifacts" / name).as_uri() if self.database else None
+            place = (self.database.parent / ARTIFACTS / name).as_uri() if self.database else None
             # The tag makes its page open on training runs rather than on conversations.
             tags = {"mlflow.experimentKind": "custom_model_development"}
             try:

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
+from tadp_ray.layout import PLAN
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.query import read_cell
 from tadp_ray.tracking.store import Store
@@ -18,7 +19,6 @@ from tadp_ray.training.provenance import provenance
 
 log = logging.getLogger(__name__)
 
-PLAN = "plan.json"
 ASKED = "tadp.asked"
 """Tag: when the sweep was last asked for."""
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tadp_ray.captions.prompts import Prompt
 from tadp_ray.files import acquire_lock
+from tadp_ray.layout import LOCK
 from tadp_ray.training.checkpoint import Damaged, TensorFile, labelled, write_tensors
-from tadp_ray.training.reporter import LOCK
 
 log = logging.getLogger(__name__)
 PER_FILE = 1024

@@ -15,7 +15,8 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.data.loader import AugmentedDataset, BatchSampler, train_loader
 from tadp_ray.data.transforms import Augment
 from tadp_ray.errors import UserError
-from tadp_ray.metrics.per_image import PER_IMAGE, write_per_image
+from tadp_ray.layout import BEST, CHECKPOINT, PER_IMAGE
+from tadp_ray.metrics.per_image import write_per_image
 from tadp_ray.models.tadp import TADP
 from tadp_ray.models.tensors import not_finite
 from tadp_ray.training import checkpoint
@@ -23,13 +24,11 @@ from tadp_ray.training.async_checkpointer import AsyncCheckpointer
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import evaluate, image_lines
 from tadp_ray.training.optim import make_optimizer
-from tadp_ray.training.reporter import CHECKPOINT, Reporter
+from tadp_ray.training.reporter import Reporter
 from tadp_ray.training.rng import draw_pass, generator
 from tadp_ray.training.setup import TrainSetup
 
 LOG_EVERY = 10
-BEST = "best.safetensors"
-"""Weights of the best evaluation, where that was not the last one."""
 
 
 @dataclass

@@ -15,6 +15,7 @@ from torch import Tensor
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.files import drafted, write_text
+from tadp_ray.layout import CLASSES, IMAGES, PREDICTIONS, TARGETS
 from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
 from tadp_ray.training.distributed import ProcessGroup
@@ -43,12 +44,12 @@ def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.devic
         size = setup.scored_size(index)
         image = setup.val[index].image
         save(
-            folder / "images" / f"{names[index]}.png",
+            folder / IMAGES / f"{names[index]}.png",
             image if image.shape[:2] == size else cv2.resize(image, size[::-1]),
         )
         files.add(folder, names[index], size, truth(setup, index)[0], found[0])
     files.end(folder)
-    write_text(folder / "classes.txt", "".join(f"{name}\n" for name in files.classes))
+    write_text(folder / CLASSES, "".join(f"{name}\n" for name in files.classes))
     return len(names)
 
 
@@ -130,7 +131,7 @@ class MapFiles:
 
     def add(self, folder: Path, name: str, size: tuple[int, int], wanted: torch.Tensor, found: torch.Tensor) -> None:
         """Write an image's truth and prediction (H, W)."""
-        for place, values in (("targets", wanted), ("predictions", found)):
+        for place, values in ((TARGETS, wanted), (PREDICTIONS, found)):
             save_map(folder / place / name, values)
 
     def end(self, folder: Path) -> None:
@@ -162,7 +163,7 @@ class BoxFiles:
     def end(self, folder: Path) -> None:
         """Write both files."""
         truth = {"images": self._images, "categories": self._categories, "annotations": self._objects}
-        for name, content in (("targets", truth), ("predictions", self._detections)):
+        for name, content in ((TARGETS, truth), (PREDICTIONS, self._detections)):
             write_text(folder / f"{name}.json", json.dumps(content) + "\n")
 
 

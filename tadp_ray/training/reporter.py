@@ -10,27 +10,18 @@ import os
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock, is_draft, sync, write_text
+from tadp_ray.layout import CHECKPOINT, JOURNAL, LOCK, TRACEBACK, WORKER_LOG
+from tadp_ray.training.journal import check_journal
 from tadp_ray.training.provenance import provenance
 
-CHECKPOINT = "checkpoint.safetensors"
-JOURNAL = "journal.jsonl"
-TRACEBACK = "traceback.txt"
-"""Beside the journal of a cell that a bug has ended: where in the code, whole."""
-LOG = "worker.log"
-"""Beside it: what the processes that trained the cell wrote on standard output and error."""
-MODEL = "model.safetensors"
-"""Beside it: the weights that its training made."""
-LOCK = "lock"
-"""What a process holds while it writes in a folder."""
 Watch = Callable[[int, Mapping[str, float]], None]
 """(step, main metric) -> None."""
 
@@ -97,7 +88,7 @@ class Journal:
         self._write({"type": "finished", "step": step, "metrics": dict(metrics)})
         for path in checkpoints(self.folder):
             path.unlink()
-        for name in (TRACEBACK, LOG):
+        for name in (TRACEBACK, WORKER_LOG):
             (self.folder / name).unlink(missing_ok=True)
 
     def fail(self, error: str, trace: str | None = None) -> None:
@@ -176,73 +167,3 @@ def checkpoints(folder: Path, name: str = CHECKPOINT) -> list[Path]:
     """The checkpoints of a training, newest first."""
     newest = folder / name
     return [path for path in (newest, previous_checkpoint(newest)) if path.is_file()]
-
-
-def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
-    """The whole records of a cell's journal, oldest first; torn lines are skipped."""
-    path = folder / JOURNAL
-    if not path.is_file():
-        return
-    yield from records_of(path.read_bytes())
-
-
-def records_of(lines: bytes) -> Iterator[dict[str, Any]]:
-    """The whole records among lines of a journal; lines that are torn or lack something are skipped."""
-    for line in lines.split(b"\n"):
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if is_record(record):
-            yield record
-
-
-def is_record(record: Any) -> bool:
-    """Whether a line of a journal holds all that its kind tells."""
-    if not (isinstance(record, dict) and isinstance(record.get("time", 0), int | float)):
-        return False
-    if record.get("type") in ("metrics", "finished"):
-        return isinstance(record.get("step"), int) and isinstance(record.get("metrics"), dict)
-    return isinstance(record.get("type"), str)
-
-
-def check_journal(folder: Path, fingerprint: str) -> None:
-    """Refuse a folder whose journal is of another training: one that was copied by hand, or whose short name is the same.
-
-    Raises:
-        UserError: names both fingerprints.
-    """
-    starts = (str(record.get("fingerprint")) for record in read_journal(folder) if record["type"] == "started")
-    if other := next((start for start in starts if start != fingerprint), None):
-        raise UserError(
-            f"{folder / JOURNAL}: of another training ({other:.16}, this is {fingerprint:.16}); move this folder away, then "
-            "run this again"
-        )
-
-
-def final_metrics(folder: Path, fingerprint: str) -> dict[str, float] | None:
-    """The final metrics of a finished cell, None if it has not finished. Another training's journal says nothing of it."""
-    own = False
-    for record in read_journal(folder):
-        if record["type"] == "started":
-            own = record.get("fingerprint") == fingerprint
-        elif own and record["type"] == "finished":
-            return record["metrics"]
-    return None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a cell has no result."""
-
-    error: str
-    traceback: Path | None
-    """File with the whole traceback of a bug or a crash; None: something that the user can mend."""
-
-
-def failure(folder: Path) -> Failure | None:
-    """How a cell failed; None if its journal does not end so."""
-    records = list(read_journal(folder))
-    if not records or records[-1]["type"] != "failed":
-        return None
-    return Failure(records[-1]["error"], folder / TRACEBACK if "traceback" in records[-1] else None)

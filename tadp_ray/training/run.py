@@ -12,22 +12,16 @@ from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.vocabulary import MAIN_METRIC
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
+from tadp_ray.layout import BEST, LATENTS, MODEL, PREDICTED
 from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
 from tadp_ray.training.digests import check_contents
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import encode_views, evaluate
-from tadp_ray.training.loop import BEST, Training, TrainState
+from tadp_ray.training.journal import final_metrics
+from tadp_ray.training.loop import Training, TrainState
 from tadp_ray.training.pictures import draw_predictions
-from tadp_ray.training.reporter import (
-    MODEL,
-    Journal,
-    NullReporter,
-    Reporter,
-    Watch,
-    WatchedReporter,
-    final_metrics,
-)
+from tadp_ray.training.reporter import Journal, NullReporter, Reporter, Watch, WatchedReporter
 from tadp_ray.training.rng import image_generator
 from tadp_ray.training.setup import TrainSetup, threads_of
 
@@ -92,7 +86,7 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
         training.write_model(MODEL, state)
         if state.best_step == state.step:
             (cell.folder / BEST).unlink(missing_ok=True)
-        draw_predictions(cell.folder / "predictions.png", model, setup, latents, device)
+        draw_predictions(cell.folder / PREDICTED, model, setup, latents, device)
     spent = {"seconds": time.monotonic() - began, "text_seconds": text_seconds, "start_read_mib": start_read}
     return final(cell, setup, model, state, spent)
 
@@ -157,7 +151,7 @@ def evaluation_latents(
             *threads_of(recipe, device),
         ]
     )
-    path = recipe.compute.folder / "latents" / f"{key[:16]}.safetensors"
+    path = recipe.compute.folder / LATENTS / f"{key[:16]}.safetensors"
     if world.is_main_process:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = acquire_lock(path.with_suffix(".lock"), patience=3600)

@@ -25,6 +25,7 @@ from tadp_ray.data.sample import Dataset
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import smallest_view, to_tensor
 from tadp_ray.errors import UserError
+from tadp_ray.layout import CONTEXTS
 from tadp_ray.models.conditioning import count_tokens, make_text_encoder
 from tadp_ray.models.diffusion import Diffusion, frozen, load_diffusion
 from tadp_ray.models.tokens import add_token, read_learned
@@ -154,7 +155,7 @@ class TrainSetup:
                 *threads_of(self.recipe, device),
             ]
         )
-        folder = self.recipe.compute.folder / "contexts" / key[:16]
+        folder = self.recipe.compute.folder / CONTEXTS / key[:16]
         prompts = (prompt for made in (self.train_prompts, self.val_prompts) for prompt in made.by_id.values())
         self.contexts.warm(folder, key, prompts)
 

@@ -17,7 +17,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.metrics.per_image import read_per_image, write_per_image
 from tadp_ray.models.tokens import read_learned
 from tadp_ray.training.checkpoint import read_tensors, write
-from tadp_ray.training.reporter import final_metrics
+from tadp_ray.training.journal import final_metrics
 
 SPICE = (
     *(

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tadp_ray.sweep.plan import make_plan
-from tadp_ray.training.reporter import read_journal
+from tadp_ray.training.journal import read_journal
 
 pytestmark = pytest.mark.cluster
 # A training process that is stopped is known after some seconds here, and after ten minutes else.

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tadp_ray.layout import TRACEBACK, WORKER_LOG
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.tracking.query import rows
 from tadp_ray.tracking.store import open_store
-from tadp_ray.training.reporter import LOG, TRACEBACK, final_metrics, read_journal
+from tadp_ray.training.journal import final_metrics, read_journal
 
 pytestmark = pytest.mark.cluster
 BUG = """\
@@ -78,8 +79,8 @@ def test_a_bug_leaves_its_traceback(experiment: Path, empty_database: Path, tmp_
     assert f"{broken.name} failed: {error}; the whole traceback: {trace}" in done.stderr
     assert f"{broken.name} failed: {error}; the whole traceback: {trace}" in done.stdout, "the table's notes"
     assert "in buggy\n" in trace.read_text() and trace.read_text().strip().endswith(error)
-    assert "about to fail" in (broken.folder / LOG).read_text()
+    assert "about to fail" in (broken.folder / WORKER_LOG).read_text()
     store = open_store(f"sqlite:///{folder}/mlflow.db")
     (row,) = (row for row in rows(store, "tiny", "pocket") if row.fingerprint == broken.fingerprint)
     assert (row.status, row.error) == ("FAILED", error)
-    assert {TRACEBACK, LOG} <= {file.path for file in store.client.list_artifacts(row.run_id)}
+    assert {TRACEBACK, WORKER_LOG} <= {file.path for file in store.client.list_artifacts(row.run_id)}

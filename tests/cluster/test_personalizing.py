@@ -12,9 +12,9 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from tadp_ray.config.load import load_personalization
+from tadp_ray.layout import LEARNED
 from tadp_ray.personalization.run import make_job, personalize
-from tadp_ray.personalization.textual_inversion import LEARNED
-from tadp_ray.training.reporter import read_journal
+from tadp_ray.training.journal import read_journal
 
 pytestmark = pytest.mark.cluster
 RECIPE = """\

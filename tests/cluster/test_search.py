@@ -8,7 +8,7 @@ import pytest
 
 from tadp_ray.config.load import load_recipe
 from tadp_ray.sweep.search import plan_search
-from tadp_ray.training.reporter import final_metrics, read_journal
+from tadp_ray.training.journal import final_metrics, read_journal
 
 pytestmark = pytest.mark.cluster
 SEARCH = """\

@@ -11,8 +11,8 @@ import pytest
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.tracking.query import finished, rows, trained_cell
 from tadp_ray.tracking.store import open_store
+from tadp_ray.training.journal import read_journal
 from tadp_ray.training.provenance import installed
-from tadp_ray.training.reporter import read_journal
 
 pytestmark = pytest.mark.cluster
 ONE = ("--only", "caption.precision=1.0", "--only", "caption.recall=1.0")

@@ -15,7 +15,7 @@ import pytest
 
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.sweep.plan import make_plan
-from tadp_ray.training.reporter import read_journal
+from tadp_ray.training.journal import read_journal
 
 pytestmark = pytest.mark.cluster
 STEPS = 40

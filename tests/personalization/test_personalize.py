@@ -11,6 +11,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from tadp_ray.errors import UserError
+from tadp_ray.layout import LEARNED
 from tadp_ray.models.conditioning import encode_prompts
 from tadp_ray.models.denoising import drawing_pipeline, load_scheduler, predicted
 from tadp_ray.models.diffusion import load_diffusion
@@ -19,9 +20,9 @@ from tadp_ray.personalization.finetuner import Finetuner
 from tadp_ray.personalization.images import read_look
 from tadp_ray.personalization.job import PersonalizationJob
 from tadp_ray.personalization.run import personalize
-from tadp_ray.personalization.textual_inversion import LEARNED
 from tadp_ray.training.checkpoint import read_tensors
-from tadp_ray.training.reporter import Journal, checkpoints, final_metrics, read_journal
+from tadp_ray.training.journal import final_metrics, read_journal
+from tadp_ray.training.reporter import Journal, checkpoints
 
 CPU = torch.device("cpu")
 UNET = "unet/diffusion_pytorch_model.safetensors"

@@ -14,13 +14,15 @@ from transformers import CLIPTokenizer
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.data.scenes import CLASSES
 from tadp_ray.errors import UserError
+from tadp_ray.layout import PRETRAINING_FOLDER
 from tadp_ray.pocket import pretrain as pretrain_module
 from tadp_ray.pocket.latent_cache import Words
 from tadp_ray.pocket.parallel import DataParallel
-from tadp_ray.pocket.pretrain import WORK, pretrain
+from tadp_ray.pocket.pretrain import pretrain
 from tadp_ray.pocket.tokenizer import write_tokenizer
 from tadp_ray.training.checkpoint import read_tensors, write
-from tadp_ray.training.reporter import Journal, checkpoints, final_metrics, read_journal
+from tadp_ray.training.journal import final_metrics, read_journal
+from tadp_ray.training.reporter import Journal, checkpoints
 
 TINY = {"images": 48, "size": 32, "vae_steps": 6, "vae_batch": 4, "unet_steps": 6, "unet_batch": 4}
 TINY |= {"classifier_steps": 2, "channels": (8, 8, 16, 16), "gate_every": 4}
@@ -40,7 +42,7 @@ SHORT = Pretraining(
 def losses(folder: Path) -> dict[tuple[str, int], float]:
     """The last loss that the journal holds for each stage and step."""
     found = {}
-    for record in read_journal(folder / WORK):
+    for record in read_journal(folder / PRETRAINING_FOLDER):
         for name, value in record.get("metrics", {}).items():
             if name.endswith("/loss"):
                 found[name, record["step"]] = value
@@ -63,15 +65,15 @@ def test_two_processes_make_a_stable_diffusion_that_diffusers_loads(pretrained: 
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline("a photo of a car and sand", num_inference_steps=2, output_type="np").images
     assert image.shape == (1, 32, 32, 3)
-    assert sorted(path.name for path in (pretrained / WORK).iterdir()) == ["journal.jsonl", "lock"]
-    gates = final_metrics(pretrained / WORK, SHORT.fingerprint)
+    assert sorted(path.name for path in (pretrained / PRETRAINING_FOLDER).iterdir()) == ["journal.jsonl", "lock"]
+    gates = final_metrics(pretrained / PRETRAINING_FOLDER, SHORT.fingerprint)
     assert {"caption/look-alike t=500", "attention/pointing", "drawing/found", "psnr"} <= gates.keys()
 
 
 @pytest.mark.slow
 def test_a_short_pretraining_learns_what_some_words_mean(pretrained: Path) -> None:
     """A stated minimum after 150 steps: a wrong ground raises the loss at t=500 by 4 %, no text by 2 %."""
-    figures = final_metrics(pretrained / WORK, SHORT.fingerprint)
+    figures = final_metrics(pretrained / PRETRAINING_FOLDER, SHORT.fingerprint)
     assert figures["caption/wrong ground t=500"] > 4 and figures["caption/null t=500"] > 2, figures
 
 
@@ -82,7 +84,7 @@ import json, os, signal, sys, traceback
 from pathlib import Path
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.pocket import pretrain
-from tadp_ray.pocket.pretrain import WORK, gate
+from tadp_ray.pocket.pretrain import PRETRAINING_FOLDER, gate
 pretrain.CHECKPOINT_EVERY, pretrain.LOG_EVERY, gate.DRAWING_STEPS = 2, 1, 1
 pretrain.draw_words = lambda *_: None
 held_out, report = gate.held_out, pretrain.Journal.report
@@ -109,7 +111,7 @@ def train(folder, stage="", step=0):
 
 whole, cut = map(Path, sys.argv[2:])
 ended = [train(whole), train(cut, "vae", 3), train(cut, "unet", 5)]
-torn = cut / WORK / "unet.safetensors"  # the one before is whole
+torn = cut / PRETRAINING_FOLDER / "unet.safetensors"  # the one before is whole
 torn.write_bytes(torn.read_bytes()[:-100])
 sys.exit(json.dumps([*ended, train(cut)]))
 """
@@ -121,7 +123,10 @@ def test_a_killed_pretraining_goes_on_with_the_same_losses(tmp_path: Path) -> No
     done = subprocess.run(words, capture_output=True, text=True, timeout=900)
     assert done.stderr.splitlines()[-1] == "[0, -9, -9, 0]", done.stderr
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-    cut, whole = (final_metrics(tmp_path / name / WORK, Pretraining(**TINY).fingerprint) for name in ("cut", "whole"))
+    cut, whole = (
+        final_metrics(tmp_path / name / PRETRAINING_FOLDER, Pretraining(**TINY).fingerprint)
+        for name in ("cut", "whole")
+    )
     assert cut == whole and "psnr" in cut
 
 
@@ -131,31 +136,35 @@ def test_a_stage_whose_weights_are_no_numbers_keeps_none_of_them(
     monkeypatch.setattr(pretrain_module, "CHECKPOINT_EVERY", 1)
     plan = Pretraining(**TINY)
     for _ in range(2):
-        with Journal(tmp_path / WORK, plan.fingerprint) as journal:
+        with Journal(tmp_path / PRETRAINING_FOLDER, plan.fingerprint) as journal:
             model = torch.nn.Linear(2, 1)
             job = pretrain_module.PretrainJob(plan, tmp_path, torch.device("cpu"), DataParallel(0, 1), journal, print)
             loss_at = lambda step: model.weight.square().sum() * (float("nan") if step == 2 else 1)  # noqa: B023
             with pytest.raises(UserError, match="vae, step 20: the loss is nan; begin again in another folder"):
                 pretrain_module.train(job, "vae", model, 30, 1e-3, loss_at)
-        assert [read_tensors(path)[1]["step"] for path in checkpoints(tmp_path / WORK, "vae.safetensors")] == [2, 1]
+        assert [
+            read_tensors(path)[1]["step"] for path in checkpoints(tmp_path / PRETRAINING_FOLDER, "vae.safetensors")
+        ] == [2, 1]
 
 
 @pytest.mark.slow
 def test_what_the_user_can_mend_is_told_by_several_processes_as_by_one(tmp_path: Path) -> None:
     """And scenes that were damaged are rendered afresh."""
-    (tmp_path / WORK).mkdir()
-    (tmp_path / WORK / "scenes-000.safetensors").write_text("half")
-    write(tmp_path / WORK / "vae.safetensors", {"a": torch.ones(1)}, {"fingerprint": "another", "step": 1})
+    (tmp_path / PRETRAINING_FOLDER).mkdir()
+    (tmp_path / PRETRAINING_FOLDER / "scenes-000.safetensors").write_text("half")
+    write(
+        tmp_path / PRETRAINING_FOLDER / "vae.safetensors", {"a": torch.ones(1)}, {"fingerprint": "another", "step": 1}
+    )
     with pytest.raises(UserError, match="vae.safetensors: checkpoint of another"):
         pretrain(Pretraining(**TINY), tmp_path, processes=2, device="cpu")
-    assert read_tensors(tmp_path / WORK / "scenes-000.safetensors")[0]["images"].shape == (48, 32, 32, 3)
+    assert read_tensors(tmp_path / PRETRAINING_FOLDER / "scenes-000.safetensors")[0]["images"].shape == (48, 32, 32, 3)
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="do not divide among 3 processes"):
         pretrain(Pretraining(), tmp_path, processes=3, device="cpu")
-    (tmp_path / WORK).mkdir()
-    (tmp_path / WORK / "journal.jsonl").write_text('{"type": "started", "fingerprint": "another"}\n')
+    (tmp_path / PRETRAINING_FOLDER).mkdir()
+    (tmp_path / PRETRAINING_FOLDER / "journal.jsonl").write_text('{"type": "started", "fingerprint": "another"}\n')
     with pytest.raises(UserError, match="holds a pretraining with other settings"):
         pretrain(Pretraining(), tmp_path, processes=2, device="cpu")
 

@@ -9,9 +9,10 @@ from tadp_ray.cli.sweeps import encoder
 from tadp_ray.config.schema import FigureConfig
 from tadp_ray.data.scenes import CLASSES
 from tadp_ray.errors import UserError
+from tadp_ray.layout import SIMILAR
 from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting import answer, scatter
-from tadp_ray.reporting.matching import CACHE, matched, rematched
+from tadp_ray.reporting.matching import matched, rematched
 from tadp_ray.reporting.regression import correlation_notes
 from tadp_ray.reporting.table import build_table
 
@@ -59,7 +60,7 @@ def test_each_rule_gives_what_is_counted_by_hand(rule: str, done, tmp_path: Path
         values = [each[name] for each in found[run].images]
         known = [k for k, value in enumerate(wanted) if value is not None]
         assert [values[k] for k in known] == pytest.approx([wanted[k] for k in known]), name
-    assert (tmp_path / "new" / CACHE).is_file() == (rule == "similar")
+    assert (tmp_path / "new" / SIMILAR).is_file() == (rule == "similar")
 
 
 def test_the_encoder_is_asked_once(done, tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_the_encoder_is_asked_once(done, tmp_path: Path) -> None:
     images = {rows[cell.fingerprint].run_id: IMAGES}
     first = matched("similar", [cell], rows, images, counting, tmp_path)
     assert matched("similar", [cell], rows, images, counting, tmp_path) == first and asked == ["pocket"]
-    (tmp_path / CACHE).write_text('{"cut sho')
+    (tmp_path / SIMILAR).write_text('{"cut sho')
     assert matched("similar", [cell], rows, images, counting, tmp_path) == first and asked == ["pocket"] * 2
     other = cell.model_copy(update={"digests": {**cell.digests, "weights": "others"}})
     done_other = {other.fingerprint: rows[cell.fingerprint]}

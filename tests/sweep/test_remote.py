@@ -9,12 +9,14 @@ import torch
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
+from tadp_ray.layout import CHECKPOINT
 from tadp_ray.sweep import alive
 from tadp_ray.sweep import remote as remote_module
 from tadp_ray.sweep.address import Remote
 from tadp_ray.sweep.remote import SyncedFolder, mirrored, node_folder, on_node, pull
 from tadp_ray.training.checkpoint import Damaged, read_tensors, write
-from tadp_ray.training.reporter import CHECKPOINT, Journal, checkpoints, final_metrics, read_journal
+from tadp_ray.training.journal import final_metrics, read_journal
+from tadp_ray.training.reporter import Journal, checkpoints
 
 
 @pytest.fixture

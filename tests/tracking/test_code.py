@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from tadp_ray.layout import CELL
 from tadp_ray.sweep.engine import set_aside
 from tadp_ray.tracking.query import finished, other_code, rows, short
-from tadp_ray.tracking.run_spec import CELL, cell_run_spec
+from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.sweep_run import parent
+from tadp_ray.training.journal import final_metrics
 from tadp_ray.training.provenance import code_of, contents, merged, provenance
-from tadp_ray.training.reporter import final_metrics
 
 HERE = {"tadp_code": "c0de", "tadp_version_torch": "2.15.0", "tadp_commit": "a" * 40}
 OTHER = {"tadp_code": "0ld", "tadp_version_torch": "2.14.0", "tadp_commit": "b" * 40 + "+dirty"}

@@ -10,11 +10,12 @@ import time
 import pytest
 
 from tadp_ray.errors import UserError
+from tadp_ray.layout import SENDER_ERROR
 from tadp_ray.tracking import journal_run
 from tadp_ray.tracking.journal_run import flatten
 from tadp_ray.tracking.query import finished, held, rows
 from tadp_ray.tracking.run_spec import RunSpec, cell_run_spec
-from tadp_ray.tracking.sender import SENDER_ERROR, Sender, replay
+from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.sweep_run import attach, end_parent, parent
 
 

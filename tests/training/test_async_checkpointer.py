@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from tadp_ray.errors import UserError
+from tadp_ray.layout import CHECKPOINT
 from tadp_ray.training import checkpoint
 from tadp_ray.training.async_checkpointer import AsyncCheckpointer
 from tadp_ray.training.checkpoint import read_tensors
-from tadp_ray.training.reporter import CHECKPOINT, Journal, previous_checkpoint, read_journal
+from tadp_ray.training.journal import read_journal
+from tadp_ray.training.reporter import Journal, previous_checkpoint
 from tadp_ray.training.run import build_model, train_cell
 from tadp_ray.training.setup import TrainSetup
 

@@ -16,8 +16,8 @@ from tadp_ray.data import files
 from tadp_ray.errors import UserError
 from tadp_ray.training import run as run_module
 from tadp_ray.training.digests import check_contents, digests_of
+from tadp_ray.training.journal import failure, final_metrics
 from tadp_ray.training.loop import Training, TrainState
-from tadp_ray.training.reporter import failure, final_metrics
 from tadp_ray.training.run import train_cell
 from tadp_ray.training.setup import TrainSetup
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from tadp_ray.errors import UserError
-from tadp_ray.training.reporter import LOG, TRACEBACK, Journal, failure, read_journal
+from tadp_ray.layout import TRACEBACK, WORKER_LOG
+from tadp_ray.training.journal import failure, read_journal
+from tadp_ray.training.reporter import Journal
 
 
 def test_a_bug_leaves_its_whole_traceback(tmp_path: Path) -> None:
@@ -37,8 +39,8 @@ def test_what_the_user_can_mend_leaves_its_message_alone(tmp_path: Path) -> None
 def test_a_finished_cell_keeps_nothing_of_its_failures(tmp_path: Path) -> None:
     with Journal(tmp_path, "f") as journal:
         journal.fail("a worker died", "all that Ray says")
-        (tmp_path / LOG).write_text("what it said")
+        (tmp_path / WORKER_LOG).write_text("what it said")
     assert failure(tmp_path).traceback.read_text() == "all that Ray says"
     with Journal(tmp_path, "f") as journal:
         journal.finish(1, {"miou": 1.0})
-    assert failure(tmp_path) is None and not (tmp_path / TRACEBACK).exists() and not (tmp_path / LOG).exists()
+    assert failure(tmp_path) is None and not (tmp_path / TRACEBACK).exists() and not (tmp_path / WORKER_LOG).exists()

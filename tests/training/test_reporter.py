@@ -6,7 +6,8 @@ import signal
 import pytest
 
 from tadp_ray.files import acquire_lock
-from tadp_ray.training.reporter import Journal, read_journal
+from tadp_ray.training.journal import read_journal
+from tadp_ray.training.reporter import Journal
 
 
 def test_a_full_disk_tears_no_record_that_comes_after_and_frees_the_lock(tmp_path) -> None:

@@ -16,15 +16,17 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.known import known_metrics
 from tadp_ray.data import class_names
 from tadp_ray.errors import UserError
-from tadp_ray.metrics.per_image import PER_IMAGE, read_per_image
+from tadp_ray.layout import BEST, CHECKPOINT, MODEL, PER_IMAGE
+from tadp_ray.metrics.per_image import read_per_image
 from tadp_ray.scoring import score_depth, score_detection, score_segmentation
 from tadp_ray.tasks import Task
 from tadp_ray.training import run as run_module
 from tadp_ray.training import setup
 from tadp_ray.training.checkpoint import read_tensors, write_tensors
-from tadp_ray.training.loop import BEST, Training
+from tadp_ray.training.journal import final_metrics, read_journal
+from tadp_ray.training.loop import Training
 from tadp_ray.training.predict import predict_cell
-from tadp_ray.training.reporter import CHECKPOINT, MODEL, Journal, checkpoints, final_metrics, read_journal
+from tadp_ray.training.reporter import Journal, checkpoints
 from tadp_ray.training.run import train_cell
 
 CPU = torch.device("cpu")
