@@ -36,6 +36,15 @@ class Cell(StrictModel):
     stores_of_ground_truth: bool = False
     """Whether a caption store says of itself that it was made of ground-truth names; known by its digest, so not hashed."""
 
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> "Cell":
+        """A cell out of what was kept of it, which may hold other keys beside a cell's.
+
+        Raises:
+            pydantic.ValidationError: it is not whole, or made by code whose recipes had other keys.
+        """
+        return cls.model_validate({name: value for name, value in record.items() if name in cls.model_fields})
+
     @property
     def uses_ground_truth(self) -> bool:
         """Whether what images are told is made of their ground-truth names: an oracle, whole, degraded, dealt out anew."""

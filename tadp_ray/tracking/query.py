@@ -181,7 +181,7 @@ def read_cell(values: Mapping[str, Any], run_id: str) -> Cell:
         UserError: it was made by code whose recipes had other keys.
     """
     try:
-        return Cell.model_validate({name: value for name, value in values.items() if name in Cell.model_fields})
+        return Cell.of_record(values)
     except ValidationError as error:
         keys = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
         raise UserError(f"run {run_id}: made by other code, whose recipes this code does not read ({keys})") from None

@@ -71,7 +71,7 @@ def read_cell_run_spec(record: Mapping[str, Any], folder: Path) -> RunSpec:
     Raises:
         ValueError: it is not whole, or made by other code.
     """
-    cell = Cell.model_validate({name: value for name, value in record.items() if name in Cell.model_fields})
-    if not isinstance(record.get(PARENT), str):
+    cell, parent = Cell.of_record(record), record.get(PARENT)
+    if not isinstance(parent, str):
         raise ValueError(f"no {PARENT}")
-    return replace(cell_run_spec(record[PARENT], cell), folder=folder)
+    return replace(cell_run_spec(parent, cell), folder=folder)
