@@ -9,7 +9,7 @@ from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment, load_experiment
 from tadp_ray.config.load import load_analysis
 from tadp_ray.config.table import Side, TableSpec
-from tadp_ray.reporting.claims import judge, judge_measures, verdicts
+from tadp_ray.reporting.claims import aim_of, judge, judge_measures, verdicts
 from tadp_ray.reporting.report import ReportSection, judged
 from tadp_ray.reporting.table import Table, TableEntry
 
@@ -250,3 +250,11 @@ def test_a_claim_about_what_no_analysis_measures_is_refused(claim: str, said: st
     with pytest.raises(ConfigError) as refused:
         load_analysis(tmp_path / "mine.yaml")
     assert said in str(refused.value)
+
+
+def test_the_claims_that_the_documentation_shows_are_the_shipped_ones() -> None:
+    rows = [line.strip("| ").split(" | ") for line in (FILES.parent / "docs/results.md").read_text().splitlines()]
+    start = rows.index(["claim", "points of mIoU", "aim"]) + 2
+    shown = {cells[0]: cells[2] for cells in rows[start : rows.index([""], start)]}
+    claims = [claim for own in EXPERIMENTS for claim in own.experiment.claims if not isinstance(claim, Ranking)]
+    assert shown == {claim.text: aim_of(claim.least, claim.deviations) for claim in claims}
