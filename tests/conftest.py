@@ -1,6 +1,7 @@
 """Fixtures that more than one room's tests use."""
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
     from tadp_ray.tracking.store import Store
 
 
+# Ray makes its workers give way to all other processes: beside another test they would come to a standstill. And processes that
+# are slow to start on a busy machine are not dead.
+RAY = {
+    "RAY_worker_niceness": "0",
+    "RAY_worker_register_timeout_seconds": "900",
+    "RAY_agent_register_timeout_ms": "900000",
+    # Workers that wait for work, of which each sweep's workers, with an environment of their own, are none.
+    "RAY_prestart_worker_first_driver": "0",
+}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """An option that renews the golden losses."""
     parser.addoption("--write-golden", action="store_true", help="write the numbers of tests/golden anew")
@@ -32,12 +44,13 @@ def pytest_configure(config: pytest.Config) -> None:
     # a test starts and interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    os.environ |= RAY
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that hold the longest tests, so that one of two processes does not end with them alone."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    marks = {mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in ("cluster", "slow")}
+    items.sort(key=lambda item: [item.path not in paths for paths in marks.values()])
 
 
 @pytest.fixture(scope="session")
@@ -214,13 +227,23 @@ table:
 """
 
 
+@pytest.fixture(scope="session")
+def tiny_experiment() -> Callable[[Path], Path]:
+    """Writes an experiment of 2 x 2 cells that train for a second each into a folder; returns its file."""
+
+    def write(folder: Path) -> Path:
+        (folder / "recipe.yaml").write_text(TINY_RECIPE)
+        (folder / "sweep.yaml").write_text("axes: {caption.precision: [0.5, 1.0], caption.recall: [0.5, 1.0]}\n")
+        (folder / "tiny.yaml").write_text(TINY_EXPERIMENT)
+        return folder / "tiny.yaml"
+
+    return write
+
+
 @pytest.fixture
-def experiment(tmp_path: Path) -> Path:
+def experiment(tiny_experiment: Callable[[Path], Path], tmp_path: Path) -> Path:
     """An experiment of 2 x 2 cells that train for a second each."""
-    (tmp_path / "recipe.yaml").write_text(TINY_RECIPE)
-    (tmp_path / "sweep.yaml").write_text("axes: {caption.precision: [0.5, 1.0], caption.recall: [0.5, 1.0]}\n")
-    (tmp_path / "tiny.yaml").write_text(TINY_EXPERIMENT)
-    return tmp_path / "tiny.yaml"
+    return tiny_experiment(tmp_path)
 
 
 SIDE = 16

@@ -24,7 +24,12 @@ ONE = ("--only", "caption.precision=1.0", "--only", "caption.recall=1.0")
 def start(experiment: Path, empty_database: Path, tmp_path: Path):
     """Starts one cell of many steps; returns the command's process and the cell."""
     shutil.copy(empty_database, tmp_path / "mlflow.db")
-    changes = ["schedule.iterations=60", "compute.checkpoint_every=4", f"compute.storage={tmp_path}/runs"]
+    changes = [
+        "schedule.iterations=24",
+        "evaluation.interval=12",
+        "compute.checkpoint_every=4",
+        f"compute.storage={tmp_path}/runs",
+    ]
 
     def make() -> tuple[psutil.Popen, Path]:
         flags = [word for change in changes for word in ("--set", change)]
@@ -38,9 +43,8 @@ def start(experiment: Path, empty_database: Path, tmp_path: Path):
 
 def wait_for_checkpoint(folder: Path, driver: psutil.Popen) -> None:
     """Return when the cell has written a checkpoint and is still training."""
-    deadline = time.monotonic() + 240
     while not any("checkpoint" in record for record in read_journal(folder)):
-        assert driver.poll() is None and time.monotonic() < deadline
+        assert driver.poll() is None
         time.sleep(0.02)
 
 
@@ -50,13 +54,13 @@ def test_a_dead_raylet_ends_the_sweep(start) -> None:
     family = driver.children(recursive=True)
     (raylet,) = (child for child in family if child.name() == "raylet")
     raylet.kill()
-    said, _ = driver.communicate(timeout=120)
+    said, _ = driver.communicate(timeout=900)
     assert driver.returncode == 2, said
     assert "error: Ray on this machine has died" in said and "the same command goes on from here" in said
     assert "Traceback" not in said
-    assert not psutil.wait_procs(family, timeout=60)[1]
+    assert not psutil.wait_procs(family, timeout=900)[1]
     driver, _ = start()
-    said, _ = driver.communicate(timeout=300)
+    said, _ = driver.communicate(timeout=900)
     assert driver.returncode == 0 and any(record["type"] == "finished" for record in read_journal(folder)), said
 
 
@@ -65,7 +69,7 @@ def test_a_stopped_worker_is_ended_and_its_cell_goes_on(start) -> None:
     wait_for_checkpoint(folder, driver)
     (worker,) = (child for child in driver.children(recursive=True) if child.name().startswith("ray::Implicit"))
     worker.suspend()
-    said, _ = driver.communicate(timeout=300)
+    said, _ = driver.communicate(timeout=900)
     assert driver.returncode == 0, said
     assert f"gave no sign of life for 12 seconds (process {worker.pid}): it was ended" in said
     assert "going on from its last checkpoint" in said and any(
@@ -83,8 +87,8 @@ def test_a_closed_terminal_ends_the_sweep_cleanly(start) -> None:
     family = driver.children(recursive=True)
     driver.stdout.close()
     os.killpg(driver.pid, signal.SIGHUP)
-    assert driver.wait(120) == 130
-    assert not psutil.wait_procs(family, timeout=60)[1]
+    assert driver.wait(900) == 130
+    assert not psutil.wait_procs(family, timeout=900)[1]
     store = open_store(f"sqlite:///{folder.parents[2]}/mlflow.db")
     (row,) = rows(store, "tiny", "pocket")
     assert row.status == "KILLED"

@@ -45,7 +45,7 @@ def start(command: list[str], folder: Path) -> psutil.Popen:
 def wait_for_batches(partial: Path, more: int) -> list[str]:
     """Return the ids in the unfinished run's file when it has at least so many lines of batches more than now."""
     lines = lambda: partial.read_text().splitlines()[1:] if partial.is_file() else []
-    wanted, deadline = len(lines()) + more, time.monotonic() + 240
+    wanted, deadline = len(lines()) + more, time.monotonic() + 900
     while len(lines()) < wanted and time.monotonic() < deadline:
         time.sleep(0.02)
     return [name for line in lines() if line.endswith("}") for name in json.loads(line)["captions"]]
@@ -65,7 +65,7 @@ def test_killed_half_way_each_caption_is_written_once(command: list[str], tmp_pa
     wait_for_batches(partial, 2)
     family = driver.children(recursive=True)
     driver.kill()
-    driver.communicate(timeout=300)
+    driver.communicate(timeout=900)
     # Some of Ray's processes stay for minutes; none of them writes captions.
     psutil.wait_procs(family, timeout=30)
     kept = wait_for_batches(partial, 0)
@@ -78,7 +78,7 @@ def test_killed_half_way_each_caption_is_written_once(command: list[str], tmp_pa
     for child in driver.children(recursive=True):
         if child.name().startswith("ray::Map"):
             child.kill()
-    said, _ = driver.communicate(timeout=500)
+    said, _ = driver.communicate(timeout=900)
     assert driver.returncode == 1 and f"captioning {IMAGES - len(kept)} images" in said, said
     assert f"{IMAGES - 1} of {IMAGES} images captioned" in said and not partial.exists()
     assert re.search(rf"{BROKEN} failed: .*{BROKEN}.png: cannot be read", said)

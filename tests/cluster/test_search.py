@@ -1,11 +1,11 @@
 """A search on real Ray gives up the worse candidates and leaves a recipe."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from tadp_ray.cli import app
 from tadp_ray.config.load import load_recipe
 from tadp_ray.sweep.search import plan_search
 from tadp_ray.training.journal import final_metrics, read_journal
@@ -19,14 +19,14 @@ reduction_factor: 2
 """
 
 
-def test_the_best_candidate_becomes_a_recipe(experiment: Path, tmp_path: Path) -> None:
+def test_the_best_candidate_becomes_a_recipe(experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, file, out = experiment.parent / "recipe.yaml", tmp_path / "search.yaml", tmp_path / "found/best.yaml"
     file.write_text(SEARCH)
     changes = ["schedule.iterations=16", "compute.storage=runs"]
     flags = [word for change in changes for word in ("--set", change)]
-    command = [sys.executable, "-m", "tadp_ray", "search", str(recipe), str(file), "--out", str(out), *flags]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["search", str(recipe), str(file), "--out", str(out), *flags])
+    assert done.exit_code == 0, done.output
 
     cells = plan_search(recipe, file, [changes[0], f"compute.storage={tmp_path}/runs"], 0).cells
     rates = [cell.recipe.schedule.learning_rate for cell in cells]

@@ -1,44 +1,47 @@
 """Cells that other code has trained are reused and told; asked to be strict, a sweep trains them again."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
+from tadp_ray.cli import app
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.tracking.query import finished, rows, trained_cell
 from tadp_ray.tracking.store import open_store
 from tadp_ray.training.journal import read_journal
 from tadp_ray.training.provenance import installed
+from tadp_ray.training.run import train_cell
 
 pytestmark = pytest.mark.cluster
 ONE = ("--only", "caption.precision=1.0", "--only", "caption.recall=1.0")
 
 
 def test_cells_of_other_code_are_told_and_trained_again_on_demand(
-    experiment: Path, empty_database: Path, tmp_path: Path
+    experiment: Path, empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "300")
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     place = f"compute.storage={tmp_path}/runs"
 
     def sweep(*flags: str) -> str:
-        words = [sys.executable, "-m", "tadp_ray", "sweep", str(experiment), "--set", place, *ONE, *flags]
-        shell = {"cwd": tmp_path, "env": os.environ | {"COLUMNS": "300"}, "capture_output": True, "text": True}
-        done = subprocess.run(words, timeout=300, check=False, **shell)
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = CliRunner().invoke(app, ["sweep", str(experiment), "--set", place, *ONE, *flags])
+        assert done.exit_code == 0, done.output
         return done.stdout
 
-    assert "trained by" not in sweep()
     (cell,) = make_plan(experiment, "pocket", overrides=[place], only=ONE[1::2]).asked
+    train_cell(cell, torch.device("cpu"))
+    said = sweep()
+    assert "1 finished before, 0 to train" in said and "trained by" not in said
     store = open_store(f"sqlite:///{tmp_path}/mlflow.db")
     (first,) = rows(store, "tiny", "pocket")
     store.client.set_tag(first.run_id, "tadp.version.torch", "1.0")
-    journal, torch = cell.folder / "journal.jsonl", installed("torch")
-    assert f'"tadp.version.torch": "{torch}"' in journal.read_text()
-    journal.write_text(journal.read_text().replace(f'torch": "{torch}"', 'torch": "1.0"'))
+    journal, version = cell.folder / "journal.jsonl", installed("torch")
+    assert f'"tadp.version.torch": "{version}"' in journal.read_text()
+    journal.write_text(journal.read_text().replace(f'torch": "{version}"', 'torch": "1.0"'))
     said = sweep()
     assert "1 finished before, 0 to train" in said and "1 cell was trained by torch 1.0 (here " in said
     assert "--strict-code trains them again" in said

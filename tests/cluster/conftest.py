@@ -1,0 +1,158 @@
+"""Sweep commands on real Ray, and what their tables hold when nothing happens to them."""
+
+import csv
+import gc
+import json
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from tadp_ray.training.journal import read_journal
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
+
+STEPS = 16
+TRAINING = (f"schedule.iterations={STEPS}", f"evaluation.interval={STEPS // 2}")
+PATIENCE = 1500
+"""Seconds after which a command hangs. No test waits that long: it only ends what would never end."""
+Table = dict[tuple[str, str], float]
+
+
+class Sweep:
+    """A sweep command in a working folder of its own."""
+
+    def __init__(self, file: Path, folder: Path, *flags: str) -> None:
+        self.folder = folder
+        steps = (word for change in TRAINING for word in ("--set", change))
+        self._words = [str(file), *steps, *flags]
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> psutil.Process:
+        """Start the command and return its process."""
+        self._began = time.time()
+        words = [sys.executable, "-m", "tadp_ray.sweep", *self._words]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        self._process = subprocess.Popen(words, cwd=self.folder, **pipes)
+        return psutil.Process(self._process.pid)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the command; returns its exit code and what it said."""
+        said, _ = self._process.communicate(timeout=PATIENCE)
+        return self._process.returncode, said
+
+    def run(self) -> str:
+        """Run the command to its end and return what it said."""
+        self.start()
+        code, said = self.end()
+        assert code == 0, said
+        return said
+
+    def run_here(self) -> tuple[int, str]:
+        """Run the command in this process, which has imported everything, to its end; as `end`."""
+        from tadp_ray.cli import app
+
+        with chdir(self.folder):
+            done = CliRunner().invoke(app, ["sweep", *self._words])
+        return done.exit_code, done.output
+
+    def table(self) -> Table:
+        """The numbers of table.csv, unrounded."""
+        with (self.folder / "runs/tiny/pocket/table.csv").open(newline="") as file:
+            return {(row["row"], row["column"]): float(row["mean"]) for row in csv.DictReader(file) if row["mean"]}
+
+    def wait_for_checkpoint(self, cells: int = 1) -> None:
+        """Return when so many cells are in training, one of which has written a checkpoint since the command was started."""
+        while self._process.poll() is None:
+            journals = [list(read_journal(folder)) for folder in self.folder.glob("runs/cells/*")]
+            new = [[record for record in journal if record["time"] > self._began] for journal in journals]
+            at_work = [records for records in new if records and records[-1]["type"] != "finished"]
+            if len(at_work) >= cells and any("checkpoint" in record for records in at_work for record in records):
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"no cell wrote a checkpoint: {self.end()}")
+
+    def steps(self) -> list[int]:
+        """Loss records of all cells, by step: what was trained, repetitions included."""
+        records = [record for folder in self.folder.glob("runs/cells/*") for record in read_journal(folder)]
+        return [record["step"] for record in records if "loss" in record.get("metrics", {})]
+
+    def starts(self) -> int:
+        """How often a process took up a cell."""
+        journals = [read_journal(folder) for folder in self.folder.glob("runs/cells/*")]
+        return sum(record["type"] == "started" for journal in journals for record in journal)
+
+
+@pytest.fixture
+def training() -> Callable[[psutil.Process], list[psutil.Process]]:
+    """Returns the processes in which a command's cells train."""
+    return lambda driver: [own for own in driver.children(recursive=True) if own.name().startswith("ray::Implicit")]
+
+
+@pytest.fixture
+def sweep(experiment: Path, empty_database: Path, tmp_path: Path) -> Callable[..., Sweep]:
+    """`sweep("a", "--seeds", "1")`: a command in folder a, whose store has its schema, which takes seconds to make."""
+
+    def make(folder: str, *flags: str) -> Sweep:
+        (tmp_path / folder).mkdir()
+        shutil.copy(empty_database, tmp_path / folder / "mlflow.db")
+        return Sweep(experiment, tmp_path / folder, *flags)
+
+    return make
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray finds one core, so that one process trains all cells: each process takes many seconds to start."""
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", json.dumps({"CPU": 1}))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tiny_experiment: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """The table of cells that are trained here one after another, without Ray and MLflow."""
+    import torch
+
+    from tadp_ray.sweep.plan import make_plan
+    from tadp_ray.training.run import train_cell
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    plan = make_plan(tiny_experiment(folder), "pocket", overrides=[*TRAINING, f"compute.storage={folder}/runs"])
+    table = {}
+    for cell in plan.cells:
+        place = str(cell.axes["caption.precision"]), str(cell.axes["caption.recall"])
+        table[place] = train_cell(cell, torch.device("cpu"))["miou"]
+    assert len(table) == 4 and len({*table.values()}) > 1
+    return table
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> "Iterator[Cluster]":
+    """A Ray cluster of two nodes of one core, to which nodes can be added and from which they can be taken.
+
+    Each keeps what it keeps for itself in a folder of its own.
+    """
+    from ray.cluster_utils import Cluster
+
+    class Nodes(Cluster):
+        def add_node(self, *arguments: object, **settings: object) -> object:
+            own = {"XDG_CACHE_HOME": str(tmp_path / f"node{len(self.list_all_nodes())}")}
+            return super().add_node(*arguments, env_vars=own, **settings)
+
+    cluster = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node()
+    with warnings.catch_warnings():
+        # Ray leaves a socket open that it looked for a free port with.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    yield cluster
+    cluster.shutdown()
