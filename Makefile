@@ -1,7 +1,7 @@
 # Two commands do everything on a machine with Python >= 3.11, pip and make:
 #   make sweep   set up, then answer an experiment   (EXPERIMENT=file.yaml  ARGS="--seeds 0,1,2")
 #   make test    set up, then run the tests          (ARGS="-k captions")
-# and `make test-fast` leaves out the tests that start Ray, a browser, or processes that train.
+# and `make test-fast` leaves out the tests that start Ray, a browser, or processes that train, and the longest others.
 # Both can be repeated: what is installed stays, what is finished is not run again. `make sweep` installs no test tools.
 
 PYTHON ?= python3
@@ -14,18 +14,14 @@ BIN := .venv/bin
 sweep: setup
 	$(BIN)/python -m tadp_ray.sweep $(EXPERIMENT) $(ARGS)
 
-# Two processes with a thread each, a file of tests at a time. What starts Ray or a browser has the machine to itself afterwards:
-# beside others, sweeps take up to four times as long. ARGS (but no -m) may leave one of the two without a test (exit code 5).
-ALONE := cluster or web
-PAIRED := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Two processes with a thread each, a file of tests at a time, the longest files first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: setup-dev
-	@$(PAIRED) -m "not ($(ALONE))" $(ARGS); first=$$?; test $$first = 0 || test $$first = 5 || exit $$first; \
-	$(BIN)/python -m pytest -m "$(ALONE)" $(ARGS); second=$$?; \
-	test $$second = 0 || { test $$second = 5 && test $$first = 0; }
+	$(PYTEST) $(ARGS)
 
 test-fast: setup-dev
-	$(PAIRED) -m "not ($(ALONE) or slow)" $(ARGS)
+	$(PYTEST) -m "not (cluster or web or slow)" $(ARGS)
 
 # Trains nothing. .pre-commit-config.yaml runs it before each commit.
 check: setup-dev
