@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,19 +23,22 @@ if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
 STEPS = 16
-TRAINING = (f"schedule.iterations={STEPS}", f"evaluation.interval={STEPS // 2}")
 PATIENCE = 1500
 """Seconds after which a command hangs. No test waits that long: it only ends what would never end."""
 Table = dict[tuple[str, str], float]
 
 
+def of_length(steps: int) -> tuple[str, str]:
+    """What makes a cell so long, with two evaluations."""
+    return f"schedule.iterations={steps}", f"evaluation.interval={steps // 2}"
+
+
 class Sweep:
     """A sweep command in a working folder of its own."""
 
-    def __init__(self, file: Path, folder: Path, *flags: str) -> None:
+    def __init__(self, file: Path, folder: Path, *flags: str, steps: int = STEPS) -> None:
         self.folder = folder
-        steps = (word for change in TRAINING for word in ("--set", change))
-        self._words = [str(file), *steps, *flags]
+        self._words = [str(file), *(word for change in of_length(steps) for word in ("--set", change)), *flags]
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> psutil.Process:
@@ -50,13 +53,6 @@ class Sweep:
         """Wait for the command; returns its exit code and what it said."""
         said, _ = self._process.communicate(timeout=PATIENCE)
         return self._process.returncode, said
-
-    def run(self) -> str:
-        """Run the command to its end and return what it said."""
-        self.start()
-        code, said = self.end()
-        assert code == 0, said
-        return said
 
     def run_here(self) -> tuple[int, str]:
         """Run the command in this process, which has imported everything, to its end; as `end`."""
@@ -93,6 +89,20 @@ class Sweep:
         return sum(record["type"] == "started" for journal in journals for record in journal)
 
 
+def close_sockets() -> None:
+    """Ray leaves sockets open that it looked for free ports with: close them here, where nobody minds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def sockets() -> Iterator[None]:
+    """What a test leaves open is closed before the next one."""
+    yield
+    close_sockets()
+
+
 @pytest.fixture
 def training() -> Callable[[psutil.Process], list[psutil.Process]]:
     """Returns the processes in which a command's cells train."""
@@ -103,10 +113,10 @@ def training() -> Callable[[psutil.Process], list[psutil.Process]]:
 def sweep(experiment: Path, empty_database: Path, tmp_path: Path) -> Callable[..., Sweep]:
     """`sweep("a", "--seeds", "1")`: a command in folder a, whose store has its schema, which takes seconds to make."""
 
-    def make(folder: str, *flags: str) -> Sweep:
+    def make(folder: str, *flags: str, steps: int = STEPS) -> Sweep:
         (tmp_path / folder).mkdir()
         shutil.copy(empty_database, tmp_path / folder / "mlflow.db")
-        return Sweep(experiment, tmp_path / folder, *flags)
+        return Sweep(experiment, tmp_path / folder, *flags, steps=steps)
 
     return make
 
@@ -118,21 +128,31 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tiny_experiment: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Table:
-    """The table of cells that are trained here one after another, without Ray and MLflow."""
+def train_alone(
+    tiny_experiment: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Table]:
+    """Trains the cells of one length here, one after another, without Ray and MLflow; returns their table."""
     import torch
 
     from tadp_ray.sweep.plan import make_plan
     from tadp_ray.training.run import train_cell
 
-    folder = tmp_path_factory.mktemp("undisturbed")
-    plan = make_plan(tiny_experiment(folder), "pocket", overrides=[*TRAINING, f"compute.storage={folder}/runs"])
-    table = {}
-    for cell in plan.cells:
-        place = str(cell.axes["caption.precision"]), str(cell.axes["caption.recall"])
-        table[place] = train_cell(cell, torch.device("cpu"))["miou"]
-    assert len(table) == 4 and len({*table.values()}) > 1
-    return table
+    def train(steps: int, only: Sequence[str] = ()) -> Table:
+        folder, table = tmp_path_factory.mktemp("undisturbed"), {}
+        changes = [*of_length(steps), f"compute.storage={folder}/runs"]
+        for cell in make_plan(tiny_experiment(folder), "pocket", overrides=changes, only=only).asked:
+            place = str(cell.axes["caption.precision"]), str(cell.axes["caption.recall"])
+            table[place] = train_cell(cell, torch.device("cpu"))["miou"]
+        assert len({*table.values()}) > 1
+        return table
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def undisturbed(train_alone: Callable[..., Table]) -> Table:
+    """The table of a sweep that nothing happens to."""
+    return train_alone(STEPS)
 
 
 @pytest.fixture
@@ -146,13 +166,11 @@ def nodes(tmp_path: Path) -> "Iterator[Cluster]":
     class Nodes(Cluster):
         def add_node(self, *arguments: object, **settings: object) -> object:
             own = {"XDG_CACHE_HOME": str(tmp_path / f"node{len(self.list_all_nodes())}")}
-            return super().add_node(*arguments, env_vars=own, **settings)
+            node = super().add_node(*arguments, env_vars=own, **settings)
+            close_sockets()
+            return node
 
     cluster = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     cluster.add_node()
-    with warnings.catch_warnings():
-        # Ray leaves a socket open that it looked for a free port with.
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
     yield cluster
     cluster.shutdown()

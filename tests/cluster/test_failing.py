@@ -34,4 +34,5 @@ def test_a_cell_that_dies_too_often_says_so(sweep, training) -> None:
         worker.kill()
     code, said = hit.end()
     assert code == 1 and "precision=1.0 recall=1.0 seed=0 failed: " in said, said
-    hit.run()
+    code, said = hit.run_here()
+    assert code == 0, said

@@ -58,5 +58,7 @@ def test_stopped_and_started_again(sweep, one_at_a_time, undisturbed, training) 
         assert not psutil.wait_procs(family, timeout=900)[1]
         if how != signal.SIGKILL:
             assert code == 130 and "the same command goes on from here" in said and "Traceback" not in said, said
-    hit.run()
+    hit.start()
+    code, said = hit.end()
+    assert code == 0, said
     assert hit.table() == undisturbed
