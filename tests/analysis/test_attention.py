@@ -84,6 +84,7 @@ def test_an_image_of_any_mode_is_looked_at(tmp_path: Path) -> None:
         assert found.words["car"].shape == (7, 9) and np.isfinite(found.words["car"]).all()
 
 
+@pytest.mark.slow
 def test_photographs_go_through_the_real_tokenizer_and_taesd(shared: Path, tmp_path: Path) -> None:
     """A real photograph, tokenizer and (tiny) autoencoder, with random weights of the real U-Net's layout, made narrow."""
     shutil.copytree(shared / "data/weights/taesd_diffusers", tmp_path / "vae")

@@ -83,6 +83,7 @@ def test_what_is_no_number_is_not_written(tmp_path: Path, model, optimizer) -> N
     assert [record["step"] for record in read_journal(tmp_path) if "checkpoint" in record] == [1]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_due_after_steps_or_minutes(tiny_cell) -> None:
     for name, compute, steps in (
         ("steps", {"checkpoint_every": 4}, [4]),

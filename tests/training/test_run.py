@@ -108,6 +108,7 @@ def score_files(task: str, folder: Path) -> dict[str, float]:
     return score_segmentation(*places, classes)
 
 
+@pytest.mark.slow
 def test_a_finished_cell_leaves_what_each_image_adds_to_its_score_and_predicts_the_same_again(
     tiny_cell, trained, tmp_path
 ) -> None:
@@ -324,6 +325,7 @@ def test_a_checkpoint_of_another_cell_is_refused_and_after_torn_ones_it_starts_a
     assert second.startswith(f"{cell.folder}/checkpoint.previous") and second.endswith("; going on from the start")
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_what_cells_are_scored_on_changes_no_number(tiny_cell, capsys) -> None:
     """Latents are shared by all later cells: they are checked whenever a cell opens them, and made afresh."""
     first, second = tiny_cell(), tiny_cell(seed=1)
@@ -358,6 +360,7 @@ def test_the_journal_of_another_training_is_refused_and_says_nothing_of_this_one
     assert (other.folder / "journal.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_weights_that_are_no_numbers_are_never_kept(tiny_cell, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     """Neither as a checkpoint nor as the best or last model; and the same command says the same again."""
     step_once = Training._train_step
