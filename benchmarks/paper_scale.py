@@ -18,8 +18,8 @@ from pathlib import Path
 from diffusers import PNDMScheduler
 from PIL import Image, ImageDraw
 
+from tadp_ray.backbones.stable_diffusion.load import stable_diffusion_15
 from tadp_ray.config.load import read_yaml
-from tadp_ray.models.diffusion import stable_diffusion_15
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 RECIPE = EXPERIMENTS / "recipes/pascal_segmentation.yaml"

@@ -20,7 +20,7 @@ start_log()
 __version__ = "0.1.0"
 
 PLACES = {
-    "Attention": "analysis.attention",
+    "Attention": "paper.analysis.attention",
     "Backbone": "api.backbone",
     "Prediction": "api.trained",
     "Recipe": "config.schema",

@@ -1,6 +1,7 @@
 """Files: written whole or not at all, also when a machine dies; read, or named with what is wrong with them."""
 
 import codecs
+import hashlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import tempfile
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -188,3 +190,15 @@ def read_lines(path: Path) -> list[str]:
     # Not splitlines, which also cuts at characters that names may hold.
     lines = read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return [line.strip() for line in lines if line.strip()]
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, read once by a process as long as size and times of the file stay."""
+    found = path.stat()
+    return _digest(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@lru_cache(maxsize=1_000_000)
+def _digest(path: Path, *state: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

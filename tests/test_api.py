@@ -15,16 +15,16 @@ from typer.testing import CliRunner
 
 import tadp_ray
 from tadp_ray.api.trained import TrainedModel
+from tadp_ray.backbones.stable_diffusion.attention import reading_maps
 from tadp_ray.cli import app
 from tadp_ray.config.cell import Cell
 from tadp_ray.layout import MODEL
-from tadp_ray.models.attention import reading_maps
-from tadp_ray.models.tadp import TADP
 from tadp_ray.sweep.plan import plan_recipe
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.sweep_run import parent
 from tadp_ray.training.checkpoint import write_tensors
+from tadp_ray.training.model import TADP
 from tadp_ray.training.predict import predict_cell
 from tadp_ray.training.run import build_model
 from tadp_ray.training.setup import TrainSetup

@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
+from tadp_ray.conditioning.text_encoder import read_class_embeddings
 from tadp_ray.files import acquire_lock
-from tadp_ray.models.conditioning import read_class_embeddings
-from tadp_ray.pocket import gate
+from tadp_ray.paper.pocket import gate
 from tadp_ray.tracking.findings import findings
 
 ROOT = Path(__file__).resolve().parents[1]

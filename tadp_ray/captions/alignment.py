@@ -118,7 +118,7 @@ def similar(
     Args:
         texts: all that will be matched, so that each distinct word is encoded once.
         classes: names in class order.
-        similarity: see `models.text.text_similarity`.
+        similarity: see `conditioning.tokenizer.text_similarity`.
         threshold: smallest cosine at which a word means a name.
 
     Source: Figure S5 matches single words; runs are ours, as no single word is `potted plant`.

@@ -38,11 +38,11 @@ def attention(
     the average precision of the map as a score of its pixels.
     """
     with exit_on_user_error():
-        from tadp_ray.analysis.attention import attend, read_truth
-        from tadp_ray.analysis.sheets import attention_sheet
+        from tadp_ray.conditioning.tokenizer import words_in
         from tadp_ray.data.images import read_image
         from tadp_ray.files import write_json
-        from tadp_ray.models.text import words_in
+        from tadp_ray.paper.analysis.attention import attend, read_truth
+        from tadp_ray.paper.analysis.sheets import attention_sheet
         from tadp_ray.pictures.files import write_both
         from tadp_ray.training.checkpoint import write_tensors
         from tadp_ray.training.setup import frozen_diffusion
@@ -110,7 +110,7 @@ def run(
         recipe = validate(Recipe, *values)
         store = open_store(tracking_uri)
 
-        from tadp_ray.analysis.run import analyse, asked, check
+        from tadp_ray.paper.analysis.run import analyse, asked, check
         from tadp_ray.reporting.claims import judge_measures
         from tadp_ray.sweep.trained import find_trained
         from tadp_ray.tracking.findings import keep_finding

@@ -27,10 +27,10 @@ def class_embeddings(
     with exit_on_user_error():
         from rich.progress import track
 
+        from tadp_ray.backbones.stable_diffusion.load import load_diffusion
         from tadp_ray.captions.templates import SINGLE, TEMPLATES
+        from tadp_ray.conditioning.text_encoder import class_embedding, write_class_embeddings
         from tadp_ray.data.check import find
-        from tadp_ray.models.conditioning import class_embedding, write_class_embeddings
-        from tadp_ray.models.diffusion import load_diffusion
 
         if (data is None) == (classes is None):
             raise UserError("name the classes by --data or by --classes, one of the two")
@@ -71,8 +71,8 @@ def blip(
 ) -> None:
     """Describe every image of a data set in words; can be stopped and repeated, captioned images are skipped."""
     with exit_on_user_error():
+        from tadp_ray.captions.captioner import CaptionerSettings
         from tadp_ray.data.inputs import find_photographs
-        from tadp_ray.models.captioner import CaptionerSettings
         from tadp_ray.sweep.captioning import Actors, caption_photographs
 
         if min_tokens > max_tokens:

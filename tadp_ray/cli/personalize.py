@@ -39,7 +39,7 @@ def personalize(
     with exit_on_user_error():
         from tadp_ray.config.load import load_personalization
         from tadp_ray.config.shipped import file_of
-        from tadp_ray.personalization.run import make_job
+        from tadp_ray.paper.personalization.run import make_job
         from tadp_ray.training.journal import final_metrics
 
         recipe = file_of(recipe, "personalizations")

@@ -34,9 +34,9 @@ def pretrain(
         from tadp_ray.config.claims import Measured
         from tadp_ray.config.pretraining import Pretraining
         from tadp_ray.layout import PRETRAINING_FOLDER
-        from tadp_ray.pocket.card import write_card
-        from tadp_ray.pocket.pretrain import pretrain as run
-        from tadp_ray.pocket.report import AIMS
+        from tadp_ray.paper.pocket.card import write_card
+        from tadp_ray.paper.pocket.pretrain import pretrain as run
+        from tadp_ray.paper.pocket.report import AIMS
         from tadp_ray.reporting.claims import judge_measures
         from tadp_ray.tracking.pretraining import told_to_mlflow
         from tadp_ray.tracking.store import open_store
@@ -78,7 +78,7 @@ def measure(
     with exit_on_user_error():
         import torch
 
-        from tadp_ray.pocket.gate import measure as run
+        from tadp_ray.paper.pocket.gate import measure as run
 
         run(folder, torch.device("cpu"), say)
 
@@ -92,7 +92,7 @@ def style(
     Prints how often it prefers what is drawn with the look, and writes style.png into each folder.
     """
     with exit_on_user_error():
-        from tadp_ray.pocket.style import measure_style
+        from tadp_ray.paper.pocket.style import measure_style
 
         columns = "{:>12}{:>12}{:>14}{:>10}{:>8}   {}"
         say(columns.format("preferred", "taken for", "probability", "before", "judge", "folder (figures in %)"))
@@ -118,10 +118,10 @@ def report(
     What words buy when it is trained for a task is told by `tadp-ray report`.
     """
     with exit_on_user_error():
+        from tadp_ray.backbones.stable_diffusion.weights import locate
         from tadp_ray.config.claims import Measured
         from tadp_ray.files import write_json, write_text
-        from tadp_ray.models.weights import locate
-        from tadp_ray.pocket.report import AIMS, gate_text, write_gate
+        from tadp_ray.paper.pocket.report import AIMS, gate_text, write_gate
         from tadp_ray.reporting.claims import judge_measures
         from tadp_ray.tracking.findings import keep_finding
         from tadp_ray.tracking.store import open_store

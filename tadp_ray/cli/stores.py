@@ -268,7 +268,7 @@ def matcher(
     from tadp_ray.captions.synonyms import everyday, read_synonyms
 
     if match == "similar":
-        from tadp_ray.models.text import text_similarity
+        from tadp_ray.conditioning.tokenizer import text_similarity
 
         if weights is None:
             raise UserError(
@@ -351,8 +351,8 @@ def counter(weights: str) -> tuple[Any, int]:
     """What counts the tokens of a text, and how many the text encoder reads."""
     from functools import partial
 
-    from tadp_ray.models.conditioning import count_tokens
-    from tadp_ray.models.text import load_tokenizer
+    from tadp_ray.conditioning.text_encoder import count_tokens
+    from tadp_ray.conditioning.tokenizer import load_tokenizer
 
     tokenizer, budget = load_tokenizer(weights)
     return partial(count_tokens, tokenizer), budget

@@ -366,7 +366,7 @@ def show_preview(plan: "Plan", store: "Store", address: str | None, strict: bool
 
 def encoder(weights: str) -> "Similarity":
     """What tells how near two texts are; torch is loaded only where a figure asks for it."""
-    from tadp_ray.models.text import text_similarity
+    from tadp_ray.conditioning.tokenizer import text_similarity
 
     return text_similarity(weights)
 

@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from tadp_ray.data.images import is_turned, read_image
 from tadp_ray.data.sample import IGNORE, Sample, Split
 from tadp_ray.errors import UserError
-from tadp_ray.files import why_unreadable
+from tadp_ray.files import file_digest, why_unreadable
 
 Fields = dict[str, np.ndarray]
 """What a truth file says: fields of a `Sample` by name."""
@@ -259,15 +258,3 @@ def mirrored(
         {stem + ending: images / (stem + ending) for stem in stems},
         {stem + ending: truths / (stem + truth_ending) for stem in stems},
     )
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes, read once by a process as long as size and times of the file stay."""
-    found = path.stat()
-    return _digest(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
-@lru_cache(maxsize=1_000_000)
-def _digest(path: Path, *state: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

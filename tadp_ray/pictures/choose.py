@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from tadp_ray.config.vocabulary import TaskName
-from tadp_ray.metrics.per_image import PerImage
+from tadp_ray.tasks.per_image import PerImage
 
 Direction = Literal["better", "worse"]
 SURE = 0.5

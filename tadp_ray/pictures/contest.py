@@ -12,13 +12,13 @@ from torch import Tensor
 from tadp_ray.config.vocabulary import TaskName
 from tadp_ray.data.sample import IGNORE
 from tadp_ray.errors import UserError
-from tadp_ray.metrics.depth import DepthMetrics
-from tadp_ray.metrics.per_image import PerImage
-from tadp_ray.metrics.segmentation import SegmentationMetrics
 from tadp_ray.pictures.choose import image_scores
 from tadp_ray.scoring.boxes import accumulate_boxes
 from tadp_ray.scoring.maps import Read, accumulate_pairs, by_name, depth_reader, label_reader
 from tadp_ray.scoring.problems import raise_problems
+from tadp_ray.tasks.depth.metrics import DepthMetrics
+from tadp_ray.tasks.per_image import PerImage
+from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
 
 Folders = Mapping[str, Path]
 """Predictions by the name of their system; the others are held against the first."""

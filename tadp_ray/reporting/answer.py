@@ -13,7 +13,6 @@ from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 from tadp_ray.layout import CLAIMS, CURVES, FIGURE, TRACEBACK
-from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting.claims import Tables, judge
 from tadp_ray.reporting.compare import compare
 from tadp_ray.reporting.figure import draw_curves, draw_table
@@ -22,6 +21,7 @@ from tadp_ray.reporting.regression import correlation_notes, lines_of
 from tadp_ray.reporting.render import claims_table, write_table
 from tadp_ray.reporting.scatter import draw_lines
 from tadp_ray.reporting.table import Table, build_table
+from tadp_ray.tasks.per_image import PerImage
 from tadp_ray.tracking.query import CellRow, finished, history, per_image, rows
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import SweepRun, newest_sweep

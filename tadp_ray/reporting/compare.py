@@ -14,9 +14,9 @@ from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.table import Side
 from tadp_ray.config.vocabulary import METRIC
 from tadp_ray.errors import UserError
-from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
 from tadp_ray.reporting.table import Difference, Table, TableEntry, decimals
+from tadp_ray.tasks.per_image import PerImage
 
 Images = Mapping[str, PerImage]
 """What each image adds to a cell's score, by the id of its run, of the cells that kept it."""

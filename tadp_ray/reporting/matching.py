@@ -12,7 +12,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.files import write_json
 from tadp_ray.layout import SIMILAR
-from tadp_ray.metrics.per_image import PerImage
+from tadp_ray.tasks.per_image import PerImage
 from tadp_ray.tracking.query import CellRow
 
 Encoders = Callable[[str], Similarity]

@@ -10,9 +10,9 @@ from tadp_ray.config.schema import FigureConfig
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
-from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting.matching import RULES
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
+from tadp_ray.tasks.per_image import PerImage
 from tadp_ray.tracking.query import CellRow
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from tadp_ray.errors import UserError
-from tadp_ray.metrics.detection import Boxes, DetectionMetrics
 from tadp_ray.scoring.coco import read_coco, read_results
 from tadp_ray.scoring.things import LabelledBox, Truth
 from tadp_ray.scoring.voc import read_comp4, read_voc
+from tadp_ray.tasks.detection.metrics import Boxes, DetectionMetrics
 
 
 def score_detection(

@@ -13,9 +13,9 @@ from tadp_ray.data.names import find_files
 from tadp_ray.data.sample import IGNORE
 from tadp_ray.errors import UserError
 from tadp_ray.files import why_unreadable
-from tadp_ray.metrics.depth import DepthMetrics
-from tadp_ray.metrics.segmentation import SegmentationMetrics
 from tadp_ray.scoring.problems import raise_problems
+from tadp_ray.tasks.depth.metrics import DepthMetrics
+from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
 
 NEAR, FAR = 0.02, 1000.0
 """Metres: a depth map whose deepest value is less, or a target with more, is in other units than said."""

@@ -20,15 +20,14 @@ from rich.progress import Progress
 
 from tadp_ray.captions.resume_log import Described, Partial, differences
 from tadp_ray.captions.store import CaptionStore, read_store
-from tadp_ray.data.files import file_digest
 from tadp_ray.data.images import read_image
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock
+from tadp_ray.files import acquire_lock, file_digest
 from tadp_ray.sweep.cluster import have, joined, slots
 from tadp_ray.sweep.progress import LOG_SECONDS
 
 if TYPE_CHECKING:
-    from tadp_ray.models.captioner import CaptionerSettings
+    from tadp_ray.captions.captioner import CaptionerSettings
 
 
 STUMBLED = "the captioner stumbled: "
@@ -58,7 +57,7 @@ def caption_photographs(
         UserError: no captioner, another run at work, captions of another making there, or no room on the cluster; all
             before anything is captioned. Or every image failed, or the captioners died.
     """
-    from tadp_ray.models.captioner import identify
+    from tadp_ray.captions.captioner import identify
 
     captioner = identify(settings)
     lock = claim(out)
@@ -213,7 +212,7 @@ class Actor:
     def __init__(self, settings: "CaptionerSettings", device: str) -> None:
         import torch
 
-        from tadp_ray.models.captioner import Captioner
+        from tadp_ray.captions.captioner import Captioner
 
         self._captioner, self._error = None, ""
         try:

@@ -13,7 +13,7 @@ from rich.console import Console
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 from tadp_ray.layout import RAY, WORKER_LOG
-from tadp_ray.personalization.job import PersonalizationJob
+from tadp_ray.paper.personalization.job import PersonalizationJob
 from tadp_ray.sweep.cluster import have, joined, resources_per_worker, slots
 from tadp_ray.sweep.logs import worker_log
 from tadp_ray.sweep.periodic import run_periodically
@@ -77,7 +77,7 @@ def trainer(job: PersonalizationJob) -> ray.train.torch.TorchTrainer:
 
 def learn(config: dict[str, Any]) -> str | None:
     """What the worker does; returns the error that the user must mend, which no restart can."""
-    from tadp_ray.personalization.run import personalize
+    from tadp_ray.paper.personalization.run import personalize
 
     try:
         personalize(config["job"], ray.train.torch.get_device())

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from tadp_ray.backbones.stable_diffusion.load import load_diffusion, stable_diffusion_15
 from tadp_ray.captions.making import missing_stores
 from tadp_ray.captions.prompts import foreground
 from tadp_ray.config.cell import Cell
@@ -12,7 +13,6 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.data import class_names
 from tadp_ray.errors import UserError
-from tadp_ray.models.diffusion import load_diffusion, stable_diffusion_15
 from tadp_ray.sweep.plan import Plan, oracle_line, stores_of_ground_truth
 from tadp_ray.tracking.journal_run import flatten
 from tadp_ray.tracking.query import CellRow

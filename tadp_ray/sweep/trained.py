@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from tadp_ray.analysis.finding import Trained
 from tadp_ray.config.cell import recipe_at
 from tadp_ray.config.load import KeyPath
+from tadp_ray.paper.analysis.finding import Trained
 from tadp_ray.sweep.plan import check_made, plan_recipe, settings_of
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tadp_ray.layout import PERSONALIZATION
-from tadp_ray.personalization.job import PersonalizationJob
+from tadp_ray.paper.personalization.job import PersonalizationJob
 from tadp_ray.tracking.run_spec import RunSpec
 from tadp_ray.tracking.sender import synced
 from tadp_ray.tracking.store import Store

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.layout import CELL, PER_IMAGE
-from tadp_ray.metrics.per_image import PerImage, read_per_image
+from tadp_ray.tasks.per_image import PerImage, read_per_image
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.names import decode, encode
 from tadp_ray.tracking.store import Store

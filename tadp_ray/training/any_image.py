@@ -9,12 +9,12 @@ import torch
 
 from tadp_ray.captions.precision_recall import Score
 from tadp_ray.captions.prompts import Prompt, Prompts
+from tadp_ray.conditioning.tokenizer import check_length
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Dataset, Sample
 from tadp_ray.errors import UserError
-from tadp_ray.models.tadp import TADP
-from tadp_ray.models.text import check_length
 from tadp_ray.training.evaluate import encode_views, predictions
+from tadp_ray.training.model import TADP
 from tadp_ray.training.run import encoder
 from tadp_ray.training.setup import TrainSetup
 

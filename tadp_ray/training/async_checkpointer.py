@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tadp_ray.errors import UserError
-from tadp_ray.models.tensors import not_finite
+from tadp_ray.tensors import not_finite
 from tadp_ray.training import checkpoint
 from tadp_ray.training.reporter import Reporter
 

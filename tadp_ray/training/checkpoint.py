@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import drafted
-from tadp_ray.models.tensors import not_finite
+from tadp_ray.tensors import not_finite
 from tadp_ray.training.reporter import previous_checkpoint
 
 log = logging.getLogger(__name__)

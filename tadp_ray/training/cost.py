@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from tadp_ray.backbones.stable_diffusion.features import unet_features
+from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.config.schema import Recipe
-from tadp_ray.models.backbone import unet_features
-from tadp_ray.models.diffusion import Diffusion
-from tadp_ray.models.heads.detection import DetectionHead
-from tadp_ray.models.tadp import TADP
-from tadp_ray.tasks import task_of
+from tadp_ray.tasks.base import task_of
+from tadp_ray.tasks.detection.faster_rcnn import DetectionHead
+from tadp_ray.training.model import TADP
 from tadp_ray.training.optim import parameter_groups
 
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tadp_ray.backbones.stable_diffusion.weights import weights_digest
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data import open_dataset
-from tadp_ray.data.files import file_digest
 from tadp_ray.errors import UserError
-from tadp_ray.models.weights import weights_digest
+from tadp_ray.files import file_digest
 
 
 def digests_of(recipe: Recipe, known: dict[Any, dict[str, str]] | None = None) -> dict[str, str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tadp_ray.captions.prompts import as_text
 from tadp_ray.config.schema import EvaluationConfig
-from tadp_ray.tasks import Metrics, Size, bilinear
+from tadp_ray.tasks.base import Metrics, Size, bilinear
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.setup import TrainSetup
 

@@ -16,13 +16,13 @@ from tadp_ray.data.loader import AugmentedDataset, BatchSampler, train_loader
 from tadp_ray.data.transforms import Augment
 from tadp_ray.errors import UserError
 from tadp_ray.layout import BEST, CHECKPOINT, PER_IMAGE
-from tadp_ray.metrics.per_image import write_per_image
-from tadp_ray.models.tadp import TADP
-from tadp_ray.models.tensors import not_finite
+from tadp_ray.tasks.per_image import write_per_image
+from tadp_ray.tensors import not_finite
 from tadp_ray.training import checkpoint
 from tadp_ray.training.async_checkpointer import AsyncCheckpointer
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import evaluate, image_lines
+from tadp_ray.training.model import TADP
 from tadp_ray.training.optim import make_optimizer
 from tadp_ray.training.reporter import Reporter
 from tadp_ray.training.rng import draw_pass, generator

@@ -16,10 +16,10 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.files import drafted, write_text
 from tadp_ray.layout import CLASSES, IMAGES, PREDICTIONS, TARGETS
-from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import predictions, truth
+from tadp_ray.training.model import TADP
 from tadp_ray.training.run import build_model, evaluation_latents
 from tadp_ray.training.setup import TrainSetup
 

@@ -13,13 +13,13 @@ from tadp_ray.config.vocabulary import MAIN_METRIC
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
 from tadp_ray.layout import BEST, LATENTS, MODEL, PREDICTED
-from tadp_ray.models.tadp import TADP
 from tadp_ray.training import checkpoint
 from tadp_ray.training.digests import check_contents
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import encode_views, evaluate
 from tadp_ray.training.journal import final_metrics
 from tadp_ray.training.loop import Training, TrainState
+from tadp_ray.training.model import TADP
 from tadp_ray.training.pictures import draw_predictions
 from tadp_ray.training.reporter import Journal, NullReporter, Reporter, Watch, WatchedReporter
 from tadp_ray.training.rng import image_generator

@@ -14,8 +14,11 @@ import torch
 import transformers
 from torch import Tensor
 
+from tadp_ray.backbones.stable_diffusion.load import Diffusion, frozen, load_diffusion
 from tadp_ray.captions.describe import plain_sentence
 from tadp_ray.captions.prompts import Prompts, as_text, make_prompts
+from tadp_ray.conditioning.learned_tokens import add_token, read_learned
+from tadp_ray.conditioning.text_encoder import count_tokens, make_text_encoder
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.schema import Recipe
@@ -26,10 +29,7 @@ from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import smallest_view, to_tensor
 from tadp_ray.errors import UserError
 from tadp_ray.layout import CONTEXTS
-from tadp_ray.models.conditioning import count_tokens, make_text_encoder
-from tadp_ray.models.diffusion import Diffusion, frozen, load_diffusion
-from tadp_ray.models.tokens import add_token, read_learned
-from tadp_ray.tasks import Task, task_of
+from tadp_ray.tasks.base import Task, task_of
 from tadp_ray.training.context_cache import ContextCache
 
 

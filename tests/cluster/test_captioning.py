@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from tadp_ray.captions import read_store
-from tadp_ray.models.captioner import Captioner, CaptionerSettings
+from tadp_ray.captions.captioner import Captioner, CaptionerSettings
 from tadp_ray.sweep.captioning import describe_batch
 
 pytestmark = pytest.mark.cluster

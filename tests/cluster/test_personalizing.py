@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from tadp_ray.config.load import load_personalization
 from tadp_ray.layout import LEARNED
-from tadp_ray.personalization.run import make_job, personalize
+from tadp_ray.paper.personalization.run import make_job, personalize
 from tadp_ray.training.journal import read_journal
 
 pytestmark = pytest.mark.cluster

@@ -15,7 +15,7 @@ from tadp_ray.config.personalization import Personalization, PersonalSchedule
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.config.schema import Recipe, ScheduleConfig
 from tadp_ray.config.vocabulary import StrictModel
-from tadp_ray.personalization.job import PersonalizationJob
+from tadp_ray.paper.personalization.job import PersonalizationJob
 
 RECIPE = {
     "schedule": {"iterations": 10, "learning_rate": 1e-3},
@@ -134,7 +134,7 @@ def test_the_number_of_the_meaning_of_defaults_counts(monkeypatch: pytest.Monkey
     before = [cell().fingerprint, job().fingerprint, Pretraining().fingerprint]
     for room in ("cell", "pretraining"):
         monkeypatch.setattr(f"tadp_ray.config.{room}.DEFAULTS", 2)
-    monkeypatch.setattr("tadp_ray.personalization.job.DEFAULTS", 2)
+    monkeypatch.setattr("tadp_ray.paper.personalization.job.DEFAULTS", 2)
     assert not {cell().fingerprint, job().fingerprint, Pretraining().fingerprint} & {*before}
 
 

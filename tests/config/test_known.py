@@ -9,9 +9,9 @@ from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.experiments import load_experiment
 from tadp_ray.config.known import FIGURES, known_metrics, unknown_metric
 from tadp_ray.config.schema import Recipe
-from tadp_ray.metrics.depth import DepthMetrics
-from tadp_ray.metrics.detection import DetectionMetrics
-from tadp_ray.metrics.segmentation import SegmentationMetrics
+from tadp_ray.tasks.depth.metrics import DepthMetrics
+from tadp_ray.tasks.detection.metrics import DetectionMetrics
+from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
 
 BOX = {"boxes": torch.tensor([[0.0, 0, 9, 9]]), "labels": torch.tensor([0])}
 

@@ -10,10 +10,11 @@ from PIL import ExifTags, Image
 from tadp_ray.config.data import FolderData
 from tadp_ray.config.load import load_recipe
 from tadp_ray.data import open_dataset
-from tadp_ray.data.files import FileDataset, file_digest
+from tadp_ray.data.files import FileDataset
 from tadp_ray.data.folder import layout
 from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError
+from tadp_ray.files import file_digest
 
 
 @pytest.fixture

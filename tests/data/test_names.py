@@ -13,11 +13,11 @@ from PIL import Image
 
 from tadp_ray.config.data import FolderData
 from tadp_ray.data import open_dataset, remarks
-from tadp_ray.data.files import FileDataset, file_digest
+from tadp_ray.data.files import FileDataset
 from tadp_ray.data.folder import layout
 from tadp_ray.data.inputs import by_id
 from tadp_ray.errors import UserError
-from tadp_ray.files import read_lines, read_text
+from tadp_ray.files import file_digest, read_lines, read_text
 from tadp_ray.sweep.plan import Plan
 
 

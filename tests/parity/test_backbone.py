@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tadp_ray.models.backbone import unet_features
+from tadp_ray.backbones.stable_diffusion.features import unet_features
 
 REFERENCE = Path(__file__).parent / "data/unet_features.safetensors"
 SMALL = {

@@ -9,10 +9,10 @@ from mmseg.evaluation.metrics import DepthMetric, IoUMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 from torchmetrics.detection import MeanAveragePrecision
 
-from tadp_ray.losses import silog_loss
-from tadp_ray.metrics.depth import DepthMetrics
-from tadp_ray.metrics.detection import DetectionMetrics
-from tadp_ray.metrics.segmentation import SegmentationMetrics
+from tadp_ray.tasks.depth.metrics import DepthMetrics
+from tadp_ray.tasks.detection.metrics import DetectionMetrics
+from tadp_ray.tasks.losses import silog_loss
+from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
 
 
 def test_segmentation_scores_equal_mmseg_and_torchmetrics() -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tadp_ray.config.schema import EvaluationConfig
-from tadp_ray.tasks import bilinear
+from tadp_ray.tasks.base import bilinear
 from tadp_ray.training.evaluate import assemble, cut, view_boxes
 
 with warnings.catch_warnings():

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.pictures.choose import choose, image_scores, rule, windows
 from tadp_ray.pictures.colours import palette, seen
+from tadp_ray.tasks.per_image import PerImage
 
 
 def test_images_are_those_in_which_the_best_other_is_farthest() -> None:

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 from tadp_ray.cli import app
 from tadp_ray.config.table import Side
 from tadp_ray.layout import PER_IMAGE
-from tadp_ray.metrics.per_image import write_per_image
 from tadp_ray.reporting.answer import file_name
 from tadp_ray.reporting.table import Table
 from tadp_ray.sweep.plan import Plan, make_plan
+from tadp_ray.tasks.per_image import write_per_image
 from tadp_ray.tracking.query import finished, per_image
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay

@@ -8,11 +8,11 @@ from rich.console import Console
 
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.table import Side
-from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting.compare import compare, row_named
 from tadp_ray.reporting.regression import line_through, points_of
 from tadp_ray.reporting.render import html, latex, markdown, terminal, to_csv
 from tadp_ray.reporting.table import build_table
+from tadp_ray.tasks.per_image import PerImage
 
 N = 300
 

@@ -10,11 +10,11 @@ from tadp_ray.config.schema import FigureConfig
 from tadp_ray.data.scenes import CLASSES
 from tadp_ray.errors import UserError
 from tadp_ray.layout import SIMILAR
-from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting import answer, scatter
 from tadp_ray.reporting.matching import matched, rematched
 from tadp_ray.reporting.regression import correlation_notes
 from tadp_ray.reporting.table import build_table
+from tadp_ray.tasks.per_image import PerImage
 
 
 def image(prompt: str, **areas: int) -> dict:

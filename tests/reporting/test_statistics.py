@@ -8,10 +8,10 @@ import pytest
 
 from tadp_ray.config.table import Side
 from tadp_ray.errors import UserError
-from tadp_ray.metrics.per_image import PerImage
 from tadp_ray.reporting.regression import points_of
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
 from tadp_ray.reporting.table import Difference, Table, TableEntry, agreement, build_table
+from tadp_ray.tasks.per_image import PerImage
 
 
 def entry(

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from tadp_ray.captions import CaptionStore
+from tadp_ray.captions.captioner import CaptionerSettings, identify
 from tadp_ray.captions.resume_log import Described
 from tadp_ray.errors import UserError
-from tadp_ray.models.captioner import CaptionerSettings, identify
 from tadp_ray.sweep.captioning import Actors, batches, caption_photographs, describe_batch, hash_file
 
 

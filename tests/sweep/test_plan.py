@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tadp_ray.captions import CaptionStore
+from tadp_ray.conditioning.learned_tokens import LearnedToken, write_learned
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import load_recipe
 from tadp_ray.errors import UserError
-from tadp_ray.models.tokens import LearnedToken, write_learned
 from tadp_ray.sweep.plan import Plan, make_plan, plan_one
 from tadp_ray.sweep.preview import preview, recipe_preview
 from tadp_ray.tracking.query import CellRow

@@ -13,7 +13,7 @@ from tadp_ray.config.load import load_personalization
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
-from tadp_ray.personalization.job import PersonalizationJob
+from tadp_ray.paper.personalization.job import PersonalizationJob
 from tadp_ray.tracking.personalization import job_run_spec, read_job_run_spec
 from tadp_ray.tracking.pretraining import pretraining_run_spec, read_pretraining_run_spec, told_to_mlflow
 from tadp_ray.tracking.query import rows

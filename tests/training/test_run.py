@@ -17,9 +17,9 @@ from tadp_ray.config.known import known_metrics
 from tadp_ray.data import class_names
 from tadp_ray.errors import UserError
 from tadp_ray.layout import BEST, CHECKPOINT, MODEL, PER_IMAGE
-from tadp_ray.metrics.per_image import read_per_image
 from tadp_ray.scoring import score_depth, score_detection, score_segmentation
-from tadp_ray.tasks import Task
+from tadp_ray.tasks.base import Task
+from tadp_ray.tasks.per_image import read_per_image
 from tadp_ray.training import run as run_module
 from tadp_ray.training import setup
 from tadp_ray.training.checkpoint import read_tensors, write_tensors

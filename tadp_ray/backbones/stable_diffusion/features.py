@@ -1,0 +1,102 @@
+"""The U-Net as a feature pyramid: one pass, four levels, attention maps beside the middle two (VPD, TADP)."""
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from tadp_ray.backbones.stable_diffusion.attention import Kind, reading_maps
+from tadp_ray.config.vocabulary import Maps
+from tadp_ray.errors import UserError
+
+MAP_LEVELS = (1, 2)
+"""The two middle sizes, whose maps VPD concatenates: 32 x 32 and 16 x 16 for a 512 x 512 image."""
+
+KINDS: dict[Maps, tuple[Kind, ...]] = {"none": (), "cross": ("cross",), "cross+self": ("cross", "self")}
+
+
+def feature_layers(unet: UNet2DConditionModel) -> list[nn.Module]:
+    """The layers whose outputs are the features, largest level first.
+
+    In the published code's counting these are output blocks 11, 7, 4 and 1. Where a level ends with up-sampling, its third
+    layer is one block with the up-sampling, so that the last output before it is the second layer's.
+    """
+    last, *others = (getattr(block, "attentions", block.resnets) for block in reversed(unet.up_blocks))
+    return [last[-1], *(layers[-2] for layers in others)]
+
+
+def feature_channels(
+    unet: UNet2DConditionModel, tokens: int, maps: Maps = "cross", latent: tuple[int, int] = (64, 64)
+) -> list[int]:
+    """Channels of the four levels, largest first.
+
+    Cross-attention maps add one channel per token to the middle two levels, self-attention maps one per pixel of the level.
+
+    Args:
+        unet: whose features.
+        tokens: of a context.
+        maps: which maps are appended.
+        latent: (h, w); counts only for self-attention maps, which bind a model to one size.
+    """
+    channels = list(unet.config.block_out_channels)
+    for level in MAP_LEVELS:
+        added = {"cross": tokens, "self": (latent[0] >> level) * (latent[1] >> level)}
+        channels[level] += sum(added[kind] for kind in KINDS[maps])
+    return channels
+
+
+def unet_features(
+    unet: UNet2DConditionModel,
+    latents: Tensor,
+    timesteps: Tensor,
+    context: Tensor,
+    maps: Maps = "cross",
+    detach_attention: bool = True,
+) -> tuple[Tensor, ...]:
+    """Features of latents under a text, from one pass through the U-Net.
+
+    Follows VPD's published feature extractor: features are taken before each up-sampling; maps are averaged over heads
+    and over the two layers going down and the three going up at each of the two middle sizes, and are appended behind the
+    U-Net's own channels.
+
+    Args:
+        unet: a four-level text-conditioned U-Net.
+        latents: (B, 4, h, w); h and w must be halvable three times.
+        timesteps: (B,) or a scalar.
+        context: (B, T, D) text states.
+        maps: which attention maps are appended; self-attention maps stand behind those of cross-attention.
+        detach_attention: maps carry no gradient, as in the published code.
+
+    Returns:
+        One tensor per level, largest first: (B, C, h, w), (B, C + T, h/2, w/2), (B, C + T, h/4, w/4), (B, C, h/8, w/8),
+        and as many channels more as the level has pixels with self-attention maps.
+
+    Raises:
+        UserError: the latents cannot be halved.
+    """
+    multiple = 2 ** (len(unet.up_blocks) - 1)
+    height, width = latents.shape[-2:]
+    if height % multiple or width % multiple:
+        raise UserError(f"latents of {height} x {width} cannot be halved by this U-Net; use multiples of {multiple}")
+    features: list[Tensor] = []
+    # A transformer stack returns a tuple or a named output, a residual block a tensor.
+    hooks = [
+        layer.register_forward_hook(lambda _, __, output: features.append(first_tensor(output)))
+        for layer in feature_layers(unet)
+    ]
+    try:
+        with reading_maps(unet, MAP_LEVELS, detach_attention, KINDS[maps]) as read:
+            unet(latents, timesteps, context, return_dict=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    features.reverse()
+    for (level, _), found in read.items():
+        average = torch.stack(found).mean(0)  # (B, N, T)
+        size = features[level].shape[-2:]
+        features[level] = torch.cat([features[level], average.transpose(1, 2).unflatten(2, size)], 1)
+    return tuple(features)
+
+
+def first_tensor(output: object) -> Tensor:
+    """The tensor in a layer's output."""
+    return output if isinstance(output, Tensor) else output[0]  # type: ignore[index]

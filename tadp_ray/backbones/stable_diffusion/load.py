@@ -1,0 +1,247 @@
+"""Loads a Stable Diffusion of any size from any usual place. Nothing here knows which scale it serves."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, ModelMixin, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import SingleFileComponentError
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from tadp_ray.backbones.stable_diffusion.weights import LAYOUT, locate
+from tadp_ray.errors import UserError
+from tadp_ray.tensors import not_finite
+
+UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, SafetensorError, SingleFileComponentError)
+"""What the loaders raise of a file that is damaged, missing or of another making."""
+LEVELS = 4
+"""Sizes of the U-Net's feature maps."""
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """A frozen Stable Diffusion in float32."""
+
+    vae: AutoencoderKL | AutoencoderTiny
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+
+    @property
+    def factor(self) -> int:
+        """Image pixels per latent pixel, along each side."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def multiple(self) -> int:
+        """Image sides must be multiples of this many pixels: the VAE's factor times the U-Net's halvings."""
+        return self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    @property
+    def side(self) -> int:
+        """Height and width in pixels of the images that the U-Net was pretrained on."""
+        return self.unet.config.sample_size * self.factor
+
+    @property
+    def tokens(self) -> int:
+        """Length of a context: 77 in Stable Diffusion 1.5."""
+        return self.text_encoder.config.max_position_embeddings
+
+    def reinitialized(self, seed: int) -> Self:
+        """The same architecture with fresh random weights in U-Net and text encoder; the VAE stays as it is."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            unet, text_encoder = (
+                UNet2DConditionModel.from_config(self.unet.config),
+                CLIPTextModel(self.text_encoder.config),
+            )
+        return replace(self, unet=frozen(unet), text_encoder=frozen(text_encoder))
+
+    def to_meta(self) -> Self:
+        """The same architecture on the meta device: sizes and no contents."""
+        with torch.device("meta"):
+            vae = frozen(type(self.vae).from_config(self.vae.config))
+            unet = UNet2DConditionModel.from_config(self.unet.config)
+            text_encoder = frozen(CLIPTextModel(self.text_encoder.config))
+        return replace(self, vae=vae, unet=unet, text_encoder=text_encoder)
+
+    def to(self, device: torch.device) -> Self:
+        """Move the frozen parts; the U-Net stays, since each cell trains a copy of its own."""
+        self.vae.to(device)
+        self.text_encoder.to(device)
+        return self
+
+
+def posterior_of(vae: AutoencoderKL | AutoencoderTiny, images: Tensor) -> DiagonalGaussianDistribution:
+    """The normal distribution of latents, unscaled, of images (B, 3, H, W) in [-1, 1]; a tiny autoencoder's is a point."""
+    found = vae.encode(images)
+    if isinstance(vae, AutoencoderTiny):
+        means = found.latents
+        return DiagonalGaussianDistribution(torch.cat([means, torch.zeros_like(means)], dim=1), deterministic=True)
+    return found.latent_dist
+
+
+def stable_diffusion_15() -> Diffusion:
+    """Stable Diffusion 1.5's architecture on the meta device, for counting what it costs where its weights are not.
+
+    Source: the published configurations of its U-Net (859.5 M parameters), VAE and text encoder (CLIP ViT-L/14).
+    """
+    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+    with torch.device("meta"):
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+        )
+        unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
+        return Diffusion(frozen(vae), unet, frozen(CLIPTextModel(text)), None)
+
+
+def load_diffusion(weights: str) -> Diffusion:
+    """Load VAE, U-Net, text encoder and tokenizer, float32 on the CPU, in evaluation mode, without gradients.
+
+    Raises:
+        UserError: see `backbones.stable_diffusion.weights.locate`; or a file is damaged.
+    """
+    path = locate(weights)
+    # A progress bar would cross the sweep's own display, and what does not fit is told below.
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        parts = load_single_file(path) if path.is_file() else load_folder(path)
+        check_finite(path, dict(zip(("vae", "unet", "text_encoder"), parts, strict=False)))
+    except UserError as error:
+        raise UserError(f"model.weights={weights!r}: {path} cannot be loaded: {error}") from None
+    except UNREADABLE as error:
+        mend = LAYOUT
+        if path.is_file():
+            mend = "its configuration comes from the hub; without a network name a diffusers folder"
+        if path.suffix in (".ckpt", ".pt", ".bin"):
+            mend += "; what holds more than tensors is not read, get it as .safetensors"
+        raise UserError(f"model.weights={weights!r}: {path} cannot be loaded ({error}); {mend}") from None
+    *networks, tokenizer = parts
+    diffusion = Diffusion(*map(frozen, networks), tokenizer)
+    # transformers makes an empty tokenizer out of a folder without a vocabulary, and says nothing.
+    known, embedded = len(diffusion.tokenizer), diffusion.text_encoder.get_input_embeddings().num_embeddings
+    if known != embedded:
+        raise UserError(
+            f"model.weights={weights!r}: {path} has a tokenizer of {known} tokens and a text encoder of {embedded}; "
+            "put the vocab.json and merges.txt that belong to the text encoder into tokenizer/"
+        )
+    if differing := differences(diffusion):
+        raise UserError(f"model.weights={weights!r}: {path} is not a Stable Diffusion 1.x or 2.x U-Net: {differing}")
+    # diffusers' pipelines pad prompts to the tokenizer's length, and some tokenizers of CLIP tell none or another one.
+    diffusion.tokenizer.model_max_length = diffusion.tokens
+    return diffusion
+
+
+def differences(diffusion: Diffusion) -> str:
+    """What in the U-Net's configuration does not fit the other parts, or the way it is read here; empty if all does."""
+    unet = diffusion.unet.config
+    wanted = {
+        "in_channels": (diffusion.vae.config.latent_channels, "the VAE's latent_channels"),
+        "cross_attention_dim": (diffusion.text_encoder.config.hidden_size, "the text encoder's hidden_size"),
+        "addition_embed_type": (None, "nothing but an image and a text"),
+        "class_embed_type": (None, "nothing but an image and a text"),
+    }
+    found = [f"{key} {unet[key]}, not {value} ({why})" for key, (value, why) in wanted.items() if unet[key] != value]
+    if len(unet.block_out_channels) != LEVELS:
+        found.append(f"{len(unet.block_out_channels)} levels, not {LEVELS} (which the heads are made for)")
+    if not isinstance(unet.sample_size, int):
+        found.append(
+            f"sample_size {unet.sample_size}, not the side of the latents of its pretraining (64 in version 1.5)"
+        )
+    return "; ".join(found)
+
+
+def check_finite(path: Path, networks: Mapping[str, nn.Module]) -> None:
+    """Refuse weights that are no numbers: whatever they touch would be none (UserError, which names file and tensor)."""
+    for part, network in networks.items():
+        if name := not_finite(network.state_dict()):
+            files = sorted((path / part).glob("*.safetensors"))
+            place = next((file for file in files if name in names_in(file)), path if path.is_file() else path / part)
+            raise UserError(f"{place}: {name} of the {part} holds NaN or infinity; fetch or make the weights again")
+
+
+def names_in(file: Path) -> list[str]:
+    """Names of the tensors of a .safetensors file."""
+    with safe_open(file, framework="pt") as tensors:
+        return list(tensors.keys())
+
+
+def weight_variant(folder: Path) -> str | None:
+    """Which of the copies that a part's folder may hold is read: the usual one, or "fp16" where that is the only one.
+
+    Raises:
+        UserError: there are pickled weights alone.
+    """
+    names = [file.name for file in folder.glob("*.safetensors")]
+    if pickled := [] if names else sorted(file.name for file in folder.glob("*.bin")):
+        raise UserError(
+            f"{folder} holds pickled weights alone ({', '.join(pickled)}), which may run code when they are read; get this "
+            "model's .safetensors files"
+        )
+    return "fp16" if names and all(".fp16" in name for name in names) else None
+
+
+def frozen(network: nn.Module) -> nn.Module:
+    """The network in float32, in evaluation mode, without gradients."""
+    return network.float().eval().requires_grad_(False)
+
+
+def load_folder(path: Path) -> tuple[Any, ...]:
+    """VAE, U-Net, text encoder and tokenizer of a diffusers folder."""
+    # Its tiny twin (TAESD) has the latents of Stable Diffusion's autoencoder at a fraction of the time.
+    kind = AutoencoderKL.load_config(path, subfolder="vae")["_class_name"]
+    vae = AutoencoderTiny if kind == "AutoencoderTiny" else AutoencoderKL
+    loaders = {"vae": vae, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
+    parts = [load_part(loader, path, part) for part, loader in loaders.items()]
+    return *parts, CLIPTokenizer.from_pretrained(path / "tokenizer")
+
+
+def load_part(loader: type, path: Path, part: str) -> nn.Module:
+    """One network of a diffusers folder.
+
+    Raises:
+        UserError: its tensors are not those of its configuration. For a missing one the loaders would put random numbers,
+            leave a surplus one out, and go on.
+    """
+    options = {"subfolder": part, "variant": weight_variant(path / part)}
+    load = partial(loader.from_pretrained, path, **options, use_safetensors=True, output_loading_info=True)
+    try:
+        network, found = load()
+    except (RuntimeError, ValueError):
+        # Some shapes differ, and the loaders tell of none or of the first. Made anew, the slow way, only to name them.
+        slow = {"low_cpu_mem_usage": False} if issubclass(loader, ModelMixin) else {}
+        network, found = load(ignore_mismatched_sizes=True, **slow)
+    differing = [
+        f"{name} {tuple(stored)} where {part}/config.json means {tuple(meant)}"
+        for name, stored, meant in sorted(found["mismatched_keys"])
+    ]
+    differing += [f"{name} is missing" for name in sorted(found["missing_keys"])]
+    differing += [f"{name} has no place in the configured network" for name in sorted(found["unexpected_keys"])]
+    if differing:
+        raise UserError(
+            f"{part}/ holds weights of another architecture than its config.json, {len(differing)} tensors differ: "
+            + "; ".join(differing[:4])
+        )
+    return network
+
+
+def load_single_file(path: Path) -> tuple[Any, ...]:
+    """VAE, U-Net, text encoder and tokenizer of a single-file checkpoint; its configuration is fetched from the hub."""
+    if path.suffix == ".safetensors":
+        names_in(path)
+    elif not zipfile.is_zipfile(path):
+        raise UserError("it was cut short, or is no checkpoint; fetch it again, best as .safetensors")
+    pipe = StableDiffusionPipeline.from_single_file(path, safety_checker=None)
+    return pipe.vae, pipe.unet, pipe.text_encoder, pipe.tokenizer

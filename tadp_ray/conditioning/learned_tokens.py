@@ -1,0 +1,136 @@
+"""Learned tokens: a word that textual inversion added to a text encoder, in the files that diffusers reads and writes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from tadp_ray.errors import UserError
+from tadp_ray.files import drafted
+from tadp_ray.tensors import is_finite, read_foreign
+
+
+@dataclass(frozen=True)
+class LearnedToken:
+    """A word and its vector (D,)."""
+
+    token: str
+    vector: Tensor
+
+
+class ExtendedEmbedding(nn.Module):
+    """A frozen table of token vectors, and one more row that can learn.
+
+    Args:
+        table: the known tokens.
+        vector: (D,) of the new one, whose id is the number of known ones.
+    """
+
+    def __init__(self, table: nn.Embedding, vector: Tensor) -> None:
+        super().__init__()
+        self.table = table
+        self.vector = nn.Parameter(vector.detach().clone().to(table.weight))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors (..., D) of token ids."""
+        new = self.table.num_embeddings
+        known = self.table(ids.clamp(max=new - 1))
+        return torch.where((ids >= new)[..., None], self.vector, known)
+
+
+def read_learned(path: Path) -> LearnedToken:
+    """The token of a learned-embeddings file: diffusers' .safetensors, the published .bin, or AUTOMATIC1111's of one vector.
+
+    Raises:
+        UserError: there is no such file, or it holds something else than one token of one vector.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{path}: there is no such file of learned embeddings; tadp-ray personalize makes one, and the published "
+            "learned_embeds.bin can be named too"
+        )
+    token, vectors = named_vectors(read_foreign(path), path)
+    rows = vectors.float().reshape(-1, vectors.shape[-1])
+    if len(rows) != 1:
+        raise UserError(
+            f"{path}: holds {len(rows)} vectors of {token!r}; a token is one vector here, as in the published code; learn or "
+            "fetch one of one vector"
+        )
+    if not is_finite(rows):
+        raise UserError(f"{path}: the vector of {token!r} is not finite; learn it again with a lower learning rate")
+    return LearnedToken(token, rows[0])
+
+
+def named_vectors(found: object, path: Path) -> tuple[str, Tensor]:
+    """The word and its vectors, (D,) or (N, D), in what a file of learned embeddings holds.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    vectors = found
+    if isinstance(found, dict) and "string_to_param" in found:  # AUTOMATIC1111's .pt
+        token, params = found.get("name") or path.stem, found["string_to_param"]
+        vectors = next(iter(params.values()), None) if len(params) == 1 else None
+    elif isinstance(found, dict) and found.keys() == {"emb_params"}:  # its .safetensors
+        token, vectors = path.stem, found["emb_params"]
+    elif isinstance(found, dict) and len(found) == 1:
+        ((token, vectors),) = found.items()
+    else:
+        token = None
+    right = isinstance(vectors, Tensor) and vectors.is_floating_point() and vectors.ndim in (1, 2) and vectors.numel()
+    if not right or not isinstance(token, str) or not token.strip():
+        holds = (
+            f"{len(found)} entries ({', '.join(map(str, found))})" if isinstance(found, dict) else type(found).__name__
+        )
+        raise UserError(
+            f"{path}: cannot be read as learned embeddings, one token and its vector, as diffusers or AUTOMATIC1111 write "
+            f"them; it holds {holds:.120}; export it as diffusers' learned_embeds.safetensors"
+        )
+    return token, vectors
+
+
+def write_learned(path: Path, learned: LearnedToken) -> None:
+    """Write a token as diffusers does (`pipeline.load_textual_inversion(path)`), whole or not at all."""
+    with drafted(path) as draft:
+        save_file({learned.token: learned.vector.detach().cpu().float()[None].contiguous()}, draft)
+
+
+def check_new(tokenizer: CLIPTokenizer, token: str, origin: str) -> None:
+    """Refuse a token that the tokenizer knows (UserError, which begins with `origin`)."""
+    pieces = tokenizer(token, add_special_tokens=False).input_ids
+    if token in tokenizer.get_vocab() or (len(pieces) == 1 and pieces[0] != tokenizer.unk_token_id):
+        raise UserError(
+            f"{origin}: the token {token!r} exists already in this model's tokenizer; choose another, e.g. "
+            f"<my-{token.strip('<>')}>"
+        )
+
+
+def add_token(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, learned: LearnedToken, origin: str
+) -> ExtendedEmbedding:
+    """Teach tokenizer and text encoder, both changed in place, a new token; returns the table that holds its vector.
+
+    Args:
+        tokenizer: of the model.
+        text_encoder: of the model.
+        learned: the token.
+        origin: where it comes from; begins the errors.
+
+    Raises:
+        UserError: the tokenizer knows the token, or the encoder's vectors are of another width.
+    """
+    check_new(tokenizer, learned.token, origin)
+    width = text_encoder.config.hidden_size
+    if learned.vector.shape != (width,):
+        raise UserError(
+            f"{origin}: the vector of {learned.token!r} has {len(learned.vector)} channels, this model's text encoder {width}: "
+            "it was learned with another model; learn it with this one, or name that one as model.weights"
+        )
+    tokenizer.add_tokens(learned.token)
+    table = ExtendedEmbedding(text_encoder.get_input_embeddings(), learned.vector)
+    assert tokenizer.convert_tokens_to_ids(learned.token) == table.table.num_embeddings
+    text_encoder.set_input_embeddings(table)
+    return table

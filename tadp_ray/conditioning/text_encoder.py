@@ -1,0 +1,133 @@
+"""Text to context: prompts through the frozen CLIP text encoder, whole, name by name, or as one vector a name."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from tadp_ray.captions.prompts import Prompt
+from tadp_ray.captions.templates import SINGLE, TEMPLATES
+from tadp_ray.config.data import CaptionConfig
+from tadp_ray.errors import UserError
+from tadp_ray.files import drafted
+from tadp_ray.tensors import is_finite, read_foreign
+
+EMBEDDING_TOKENS = 20
+"""Length that the published class embeddings were made with."""
+
+
+def count_tokens(tokenizer: CLIPTokenizer, prompt: str) -> int:
+    """Tokens of a prompt without the start and end marks."""
+    return len(tokenizer(prompt, add_special_tokens=False, truncation=False, verbose=False).input_ids)
+
+
+def encode_prompts(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Sequence[str]) -> Tensor:
+    """Last hidden states after the final layer norm, (B, L, D), with L the encoder's full length (77 in SD 1.5).
+
+    Prompts are padded to the full length and cut to it; padding is attended to, as in Stable Diffusion.
+    """
+    length = text_encoder.config.max_position_embeddings
+    tokens = tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    return text_encoder(tokens.input_ids.to(text_encoder.device)).last_hidden_state
+
+
+def encode_names(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, names: Sequence[str]) -> Tensor:
+    """Each name encoded by itself: the start mark, then the states of every name's own tokens, (1 + tokens, D).
+
+    Source: TADP's Pascal code; neither end marks nor padding, 24 tokens for the 21 names of VOC.
+    """
+    parts = []
+    for name in names:
+        states = encode_prompts(tokenizer, text_encoder, [name])[0]
+        parts.append(states[0 if not parts else 1 : 1 + count_tokens(tokenizer, name)])
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def class_embedding(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, name: str, templates: Sequence[str] = TEMPLATES
+) -> Tensor:
+    """The state at the end mark (after the final layer norm, not projected), averaged over sentences around a name, (D,).
+
+    Source: TADP's and VPD's class embeddings ("averaged EOS").
+    """
+    length = min(EMBEDDING_TOKENS, text_encoder.config.max_position_embeddings)
+    sentences = [template.format(name) for template in templates]
+    tokens = tokenizer(sentences, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    return text_encoder(tokens.input_ids.to(text_encoder.device)).pooler_output.mean(0)
+
+
+def read_class_embeddings(path: Path, classes: Sequence[str], width: int) -> dict[str, Tensor]:
+    """The vector (D,) of each class from a file of (C, D): the published .pth, or our .safetensors.
+
+    Raises:
+        UserError: there is no such file, it holds something else, or another number of classes or channels.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"caption.embeddings={str(path)!r}: there is no such file; tadp-ray caption class-embeddings makes it, or "
+            "leave the key out"
+        )
+    try:
+        found = read_foreign(path)
+    except UserError as error:
+        raise UserError(f"caption.embeddings: {error}, or make it with tadp-ray caption class-embeddings") from None
+    vectors = found.get("embeddings") if isinstance(found, dict) else found
+    if not isinstance(vectors, Tensor) or not vectors.is_floating_point():
+        raise UserError(
+            f"caption.embeddings={str(path)!r}: holds no vectors of classes; make them with tadp-ray caption class-embeddings"
+        )
+    if not is_finite(vectors):
+        raise UserError(
+            f"caption.embeddings={str(path)!r}: holds NaN or infinity; make it with tadp-ray caption class-embeddings"
+        )
+    shape = tuple(vectors.shape)
+    if shape != (len(classes), width):
+        raise UserError(
+            f"caption.embeddings={str(path)!r}: holds {shape}, but this data set has {len(classes)} classes and this model's "
+            f"contexts {width} channels; make them with tadp-ray caption class-embeddings"
+        )
+    return dict(zip(classes, vectors.float(), strict=True))
+
+
+def write_class_embeddings(path: Path, names: Sequence[str], vectors: Sequence[Tensor]) -> None:
+    """Write the vectors (D,) of named classes as one .safetensors file, whole or not at all."""
+    with drafted(path) as draft:
+        save_file({"embeddings": torch.stack(list(vectors))}, draft, {"classes": json.dumps(list(names))})
+
+
+def make_text_encoder(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, caption: CaptionConfig, classes: Sequence[str]
+) -> Callable[[Prompt], Tensor]:
+    """What turns one prompt into its context (L, D), as a recipe's `caption` part asks."""
+    match caption.encoding:
+        case "text":
+            return lambda text: encode_prompts(tokenizer, text_encoder, [text])[0]
+        case "names":
+            return lambda names: encode_names(tokenizer, text_encoder, names)
+    if caption.embeddings:
+        width = text_encoder.config.hidden_size
+        table = read_class_embeddings(caption.embeddings, classes, width)
+        return lambda names: torch.stack([table[name] for name in names])
+    templates = TEMPLATES if caption.templates == "averaged" else [SINGLE]
+    return lambda names: torch.stack([class_embedding(tokenizer, text_encoder, name, templates) for name in names])
+
+
+class TextAdapter(nn.Module):
+    """Context c to c + gamma * MLP(c), the same for every token; gamma is learned, one number a channel.
+
+    Source: VPD's text adapter; two linear layers with a GELU between, gamma 1e-4 at first.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+        self.gamma = nn.Parameter(torch.full((width,), 1e-4))
+
+    def forward(self, context: Tensor) -> Tensor:
+        """Adapted context (B, L, D)."""
+        return context + self.gamma * self.layers(context)

@@ -1,0 +1,133 @@
+"""The text half of a Stable Diffusion by itself: its tokenizer to count with, its encoder to compare words with."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from tadp_ray.backbones.stable_diffusion.load import UNREADABLE, check_finite, frozen, load_diffusion, load_part
+from tadp_ray.backbones.stable_diffusion.weights import LAYOUT, locate
+from tadp_ray.captions.alignment import Similarity
+from tadp_ray.errors import UserError
+
+CLIP_LENGTH = 77
+"""Tokens that Stable Diffusion's text encoder reads, start and end marks included."""
+BATCH = 256
+
+
+def load_tokenizer(weights: str) -> tuple[CLIPTokenizer, int]:
+    """A tokenizer, and how many tokens of a prompt its text encoder reads, without start and end marks.
+
+    Args:
+        weights: as for `backbones.stable_diffusion.weights.locate`, or a folder that holds a tokenizer alone (then 77 less the
+            two marks).
+
+    Raises:
+        UserError: see `locate`; or the weights are a single file, which holds no tokenizer.
+    """
+    folder, length = Path(weights), CLIP_LENGTH
+    if not (folder / "vocab.json").is_file():
+        place = locate(weights)
+        if place.is_file():
+            raise UserError(
+                f"--weights {weights}: a single file holds no tokenizer; name a diffusers folder, or a folder with "
+                "vocab.json and merges.txt"
+            )
+        folder = place / "tokenizer"
+        config = place / "text_encoder/config.json"
+        try:
+            length = int(json.loads(config.read_bytes())["max_position_embeddings"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"--weights {weights}: {config} tells no max_position_embeddings ({error!r}); {LAYOUT}"
+            ) from None
+    try:
+        return CLIPTokenizer.from_pretrained(folder), length - 2
+    except (OSError, ValueError) as error:
+        raise UserError(f"--weights {weights}: the tokenizer in {folder} cannot be loaded ({error})") from None
+
+
+def check_length(tokenizer: CLIPTokenizer, prompt: str, budget: int) -> None:
+    """Refuse a prompt of which the text encoder would not read the end.
+
+    Raises:
+        UserError: it has more tokens than `budget`, start and end marks not counted.
+    """
+    ends = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
+    if len(ends) > budget:
+        read = " ".join(prompt[: ends[budget - 1][1]].split()[-4:])
+        raise UserError(
+            f"the prompt has {len(ends)} tokens, and the text encoder reads {budget}: it would be cut behind {read!r}; shorten it"
+        )
+
+
+def words_in(prompt: str) -> list[str]:
+    """The distinct words of a prompt in its order, without punctuation."""
+    return list(dict.fromkeys(re.findall(r"[\w'-]+", prompt)))
+
+
+def word_places(tokenizer: CLIPTokenizer, prompt: str, word: str) -> tuple[int, ...]:
+    """Places in a prompt's context of the tokens of a word, or of several words in a row, where they first stand.
+
+    The start mark is at place 0. Case does not count.
+
+    Raises:
+        UserError: the prompt does not say it.
+    """
+    found = re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", prompt, re.IGNORECASE) if word.strip() else None
+    if found is None:
+        raise UserError(f"{word!r} is not in the prompt; its words are {', '.join(words_in(prompt)) or 'none'}")
+    offsets = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
+    inside = (place for place, (start, end) in enumerate(offsets, 1) if start < found.end() and end > found.start())
+    return tuple(inside)
+
+
+def text_similarity(weights: str) -> Similarity:
+    """What tells how near two texts are: the cosine of the text encoder's states at their end marks.
+
+    The states are those after the final layer norm, not projected, as Stable Diffusion has no projection.
+
+    Raises:
+        UserError: see `backbones.stable_diffusion.load.load_diffusion`.
+    """
+    place = locate(weights)
+    if place.is_file():
+        diffusion = load_diffusion(weights)
+        tokenizer, encoder = diffusion.tokenizer, diffusion.text_encoder
+    else:
+        transformers_logging.disable_progress_bar()
+        tokenizer = load_tokenizer(weights)[0]
+        try:
+            encoder = frozen(load_part(CLIPTextModel, place, "text_encoder"))
+        except (UserError, *UNREADABLE) as error:
+            raise UserError(f"--weights {weights}: {place} cannot be loaded ({error}); {LAYOUT}") from None
+        check_finite(place, {"text_encoder": encoder})
+
+    def similarity(texts: Sequence[str], names: Sequence[str]) -> np.ndarray:
+        return (end_states(tokenizer, encoder, texts) @ end_states(tokenizer, encoder, names).T).numpy()
+
+    return similarity
+
+
+@torch.no_grad()
+def end_states(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Sequence[str]) -> Tensor:
+    """States at the end marks of short texts, of length 1, (N, D) on the CPU."""
+    states = []
+    for start in range(0, len(texts), BATCH):
+        # The encoder looks back only: what pads a text behind its end mark does not change the state there.
+        tokens = tokenizer(
+            list(texts[start : start + BATCH]),
+            padding=True,
+            max_length=text_encoder.config.max_position_embeddings,
+            truncation=True,
+            return_tensors="pt",
+        )
+        states.append(text_encoder(tokens.input_ids.to(text_encoder.device)).pooler_output.cpu())
+    return normalize(torch.cat(states), dim=-1)

@@ -1,1 +1,0 @@
-"""Scores, one file per task: accumulate, reduce over processes, compute."""

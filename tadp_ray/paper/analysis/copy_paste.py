@@ -1,0 +1,218 @@
+"""Figure S2: a word whose thing is missing attends to a look-alike; where does it attend once the thing is there?"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.conditioning.text_encoder import encode_prompts
+from tadp_ray.conditioning.tokenizer import check_length, word_places
+from tadp_ray.config.analysis import CopyPaste
+from tadp_ray.config.claims import Measured
+from tadp_ray.config.schema import Recipe
+from tadp_ray.data.images import read_rgba
+from tadp_ray.data.sample import Dataset
+from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES
+from tadp_ray.errors import UserError
+from tadp_ray.paper.analysis.attention import average, image_latents, read_layers
+from tadp_ray.paper.analysis.finding import Outcome
+from tadp_ray.paper.analysis.sheets import highest, overlay, show_scale, tallest
+from tadp_ray.paper.analysis.shown import ShownObject, check_names, seen, shown
+from tadp_ray.paper.localisation import mass
+from tadp_ray.pictures.files import write_both
+
+POOL = 5
+"""Pictures that are looked through for each case, and fifty more."""
+COVERED = 0.1
+"""Share of the look-alike that what is pasted may cover."""
+DENSITY, SHARE = "times an even map", "share of the map"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One picture before and after."""
+
+    before: np.ndarray
+    after: np.ndarray
+    """uint8 (H, W, 3)."""
+    prompt: str
+    word: str
+    """What is pasted."""
+    other: str
+    """What looks like it."""
+    look_alike: np.ndarray
+    """bool (H, W): its pixels that stay visible."""
+    pasted: np.ndarray
+
+
+def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: Diffusion, folder: Path) -> Outcome:
+    """Paste, look, and tell where the words' maps went.
+
+    Raises:
+        UserError: the data hold too few fitting pictures, or a cut-out cannot be read.
+    """
+    dataset = shown(recipe, seed, 50 + POOL * config.cases)
+    cases, places = [], []
+    for case in make_cases(config, dataset, diffusion):
+        maps = word_maps(diffusion, case, config.timestep)
+        cases.append((case, maps))
+        places.append(measured(case, *maps))
+        if len(cases) == config.cases:
+            break
+    if len(cases) < config.cases:
+        raise UserError(
+            f"look.cases={config.cases}: only {len(cases)} pictures have a look-alike with room for a thing beside it; "
+            "lower look.cases, or add images, cutouts or pairs"
+        )
+    table = {name: np.array([place[name] for place in places]) for name in places[0]}
+    after = table[f"thing after: {DENSITY}"]
+    moved = (after > table[f"look-alike after: {DENSITY}"]) & (after > table[f"thing before: {DENSITY}"])
+    share = 100 * float(moved.mean())
+    numbers = {name: float(values.mean()) for name, values in table.items()}
+    lean = float((table[f"look-alike before: {DENSITY}"] > 1).mean()) * 100
+    measured_of = {
+        "leaning": Measured(lean, len(cases), "cases"),
+        "moved": Measured(share, len(cases), "cases"),
+    }
+    pictures = write_both(draw(cases[:6]), folder / "copy_paste.png")
+    return Outcome({**numbers, "moved: percent of cases": share, "cases": len(cases)}, measured_of, pictures)
+
+
+def measured(case: Case, before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+    """How much denser a word's map is on each thing than an even map, and the share of its mass there."""
+    figures = {}
+    for moment, scores in (("before", before), ("after", after)):
+        for name, region in (("look-alike", case.look_alike), ("thing", case.pasted)):
+            inside = mass(scores, region)
+            figures[f"{name} {moment}: {DENSITY}"] = inside / region.mean()
+            figures[f"{name} {moment}: {SHARE}"] = inside
+    return figures
+
+
+@torch.no_grad()
+def word_maps(diffusion: Diffusion, case: Case, timestep: int) -> tuple[np.ndarray, np.ndarray]:
+    """The maps (H, W) of the pasted thing's word before and after: mean over its tokens, all heads and all layers."""
+    latents = image_latents(diffusion, [case.before, case.after])
+    context = encode_prompts(diffusion.tokenizer, diffusion.text_encoder, [case.prompt])
+    places = list(word_places(diffusion.tokenizer, case.prompt, case.word))
+    layers = read_layers(diffusion.unet, latents, context.expand(2, -1, -1), timestep)
+    own = {name: maps[:, :, places] for name, maps in layers.items()}
+    before, after = average(own, case.before.shape[:2]).mean(1).cpu().numpy()
+    return before, after
+
+
+def make_cases(config: CopyPaste, dataset: Dataset, diffusion: Diffusion) -> Iterator[Case]:
+    """One case of each picture into which something can be pasted beside its largest thing."""
+    alike = words_for(config, dataset.classes)
+    cutouts = {name: read_cutout(path) for name, path in config.cutouts.items()}
+    pictures = [seen(dataset, index, diffusion) for index in range(min(len(dataset), 50 + POOL * config.cases))]
+    for index, (image, things) in enumerate(pictures):
+        there = {thing.name for thing in things}
+        words_of = {name: [word for word in alike.get(name, ()) if word not in there] for name in there}
+        other = next((thing for thing in things if words_of.get(thing.name)), None)
+        if other is None:
+            continue
+        word = words_of[other.name][index % len(words_of[other.name])]
+        own = cutouts.get(word)
+        cut = cut_out(pictures[index + 1 :] + pictures[:index], word, other) if own is None else scaled(own, other)
+        pasted = None if cut is None else paste(image, cut, things, other)
+        if pasted is not None:
+            prompt = " ".join([*dict.fromkeys(thing.name for thing in things), word])
+            check_length(diffusion.tokenizer, prompt, diffusion.tokens - 2)
+            after, region = pasted
+            yield Case(image, after, prompt, word, other.name, other.region & ~region, region)
+
+
+def words_for(config: CopyPaste, classes: tuple[str, ...]) -> Mapping[str, Sequence[str]]:
+    """By class, those of which one may be pasted beside it."""
+    if classes == CLASSES:
+        return LOOK_ALIKES
+    check_names("look.pairs", [*config.pairs, *config.pairs.values()], classes)
+    return {name: [word for word, other in config.pairs.items() if other == name] for name in config.pairs.values()}
+
+
+def cut_out(donors: Sequence[tuple[np.ndarray, list[ShownObject]]], word: str, other: ShownObject) -> np.ndarray | None:
+    """A thing of this name, half to twice as large as the other and whole in its picture: RGBA (h, w, 4)."""
+    for image, things in donors:
+        for thing in things:
+            if thing.name == word and whole(thing) and 0.5 <= thing.region.sum() / other.region.sum() <= 2:
+                rows, columns = np.nonzero(thing.region)
+                box = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+                return np.dstack([image[box], 255 * thing.region[box].astype(np.uint8)])
+    return None
+
+
+def whole(thing: ShownObject) -> bool:
+    """Whether a thing is one piece and touches no edge of its picture."""
+    at_edge = thing.region[[0, -1]].any() or thing.region[:, [0, -1]].any()
+    return not at_edge and cv2.connectedComponents(thing.region.astype(np.uint8))[0] == 2
+
+
+def read_cutout(path: Path) -> np.ndarray:
+    """A cut-out, uint8 (h, w, 4).
+
+    Raises:
+        UserError: it cannot be read, or has no transparent surrounding.
+    """
+    found = read_rgba(path)
+    if found[..., 3].min() > 127 or found[..., 3].max() <= 127:
+        raise UserError(f"{path}: a cut-out is opaque where the thing is and transparent around it; this one is not")
+    return found
+
+
+def scaled(cut: np.ndarray, other: ShownObject) -> np.ndarray:
+    """A cut-out as large as another thing."""
+    ratio = np.sqrt(other.region.sum() / (cut[..., 3] > 127).sum())
+    sides = [max(1, round(side * ratio)) for side in cut.shape[:2]]
+    return cv2.resize(cut, sides[::-1], interpolation=cv2.INTER_AREA)
+
+
+def paste(
+    image: np.ndarray, cut: np.ndarray, things: Sequence[ShownObject], other: ShownObject
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The picture with a cut-out where it covers least, on the ground that its look-alike stands on, and its pixels.
+
+    None if it fits nowhere, or would cover more than a tenth of the look-alike.
+    """
+    height, width = cut.shape[:2]
+    bottom = int(np.nonzero(other.region.any(axis=1))[0].max()) + 1
+    top = bottom - height
+    if top < 0 or width > image.shape[1]:
+        return None
+    opaque = cut[..., 3] > 127
+    taken = np.any([thing.region for thing in things], axis=0)
+
+    def covered(left: int) -> tuple[int, int]:
+        box = slice(top, bottom), slice(left, left + width)
+        return int((other.region[box] & opaque).sum()), int((taken[box] & opaque).sum())
+
+    left = min(range(image.shape[1] - width + 1), key=covered)
+    if covered(left)[0] > COVERED * other.region.sum():
+        return None
+    region = np.zeros(image.shape[:2], bool)
+    region[top:bottom, left : left + width] = opaque
+    after = image.copy()
+    after[region] = cut[opaque][:, :3]
+    return after, region
+
+
+def draw(cases: Sequence[tuple[Case, tuple[np.ndarray, np.ndarray]]]) -> Figure:
+    """Pictures before and after, each with the map of the pasted thing's word."""
+    height = 0.4 + (1.8 * tallest([case.before for case, _ in cases]) + 0.05) * len(cases)
+    figure = Figure(figsize=(7.2, height), layout="constrained", dpi=150)
+    top = highest(scores for _, maps in cases for scores in maps)
+    for row, (case, maps) in zip(figure.subplots(len(cases), 4, squeeze=False), cases, strict=True):
+        for axes, image, scores in zip((row[:2], row[2:]), (case.before, case.after), maps, strict=True):
+            axes[0].imshow(image, interpolation="nearest")
+            overlay(axes[1], image, scores, top, f"“{case.word}”")
+        row[0].set_title(f"a {case.other}", fontsize=9)
+        row[2].set_title(f"a {case.word} pasted", fontsize=9)
+        for axes in row:
+            axes.set_axis_off()
+    show_scale(figure, figure.axes, top)
+    return figure

@@ -1,0 +1,152 @@
+"""Figure S3: are maps of end marks diffuse because they were averaged over sentences, or because they are end marks?"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.captions.prompts import Prompt, foreground
+from tadp_ray.conditioning.text_encoder import make_text_encoder
+from tadp_ray.conditioning.tokenizer import check_length, word_places
+from tadp_ray.config.analysis import EndMarks
+from tadp_ray.config.claims import Measured
+from tadp_ray.config.data import CaptionConfig
+from tadp_ray.config.schema import Recipe
+from tadp_ray.paper.analysis.attention import average, image_latents, read_layers
+from tadp_ray.paper.analysis.finding import Outcome, Trained, standard_error
+from tadp_ray.paper.analysis.sheets import highest, overlay, show_scale, tallest
+from tadp_ray.paper.analysis.shown import ShownObject, seen, shown
+from tadp_ray.paper.localisation import diffuseness, localisation
+from tadp_ray.pictures.files import write_both
+
+SHOWN, PAIR = 4, 2
+"""Pictures in the figure, and maps of each."""
+
+
+def end_marks(
+    config: EndMarks,
+    recipe: Recipe,
+    seed: int,
+    diffusion: Diffusion,
+    found: Mapping[str, Sequence[Trained]],
+    folder: Path,
+) -> Outcome:
+    """Look where each text's class tokens attend, and lay beside it what models trained with the text reach.
+
+    Args:
+        config: the texts.
+        recipe: data and weights.
+        seed: of the scenes.
+        diffusion: the untrained model.
+        found: by text, the models that the recipe trains with it; those that are not trained leave gaps.
+        folder: where the picture goes.
+    """
+    dataset = shown(recipe, seed, config.images)
+    pictures = [seen(dataset, index, diffusion) for index in range(min(len(dataset), config.images))]
+    rows: dict[str, list[dict[str, float]]] = {}
+    maps: dict[str, list[dict[str, np.ndarray]]] = {}
+    for text, models in found.items():
+        caption = models[0].cell.recipe.caption
+        contexts: dict[Prompt, Tensor] = {}
+        for index, (image, things) in enumerate(pictures):
+            said = dataset.classes if caption.source == "class_names" else dataset.present(index)
+            said = said if caption.include_background else foreground(said)
+            own = class_maps(diffusion, caption, dataset.classes, said, image, things, config.timestep, contexts)
+            maps.setdefault(text, []).append(own)
+            regions = {
+                thing.name: np.any([t.region for t in things if t.name == thing.name], axis=0) for thing in things
+            }
+            figures = [{"diffuseness": diffuseness(own[n]), **localisation(own[n], regions[n])} for n in own]
+            rows.setdefault(text, []).append(
+                {k: statistics.fmean(f[k] for f in figures) for k in figures[0]} if figures else {}
+            )
+    numbers = {f"{text}: {name}": mean(own, name) for text, own in rows.items() for name in next(r for r in own if r)}
+    notes = []
+    for text, models in found.items():
+        scores = [one.metrics["miou"] for one in models if one.metrics]
+        if scores:
+            numbers |= {f"{text}: miou": statistics.fmean(scores), f"{text}: seeds": len(scores)}
+        if len(scores) > 1:
+            numbers[f"{text}: miou_sd"] = statistics.stdev(scores)
+        notes += [f"mIoU of {text} is missing a seed: {one.command}" for one in models if not one.metrics]
+    full = [place for place, own in enumerate(maps[next(iter(maps))]) if len(own) >= PAIR][:SHOWN]
+    rows_shown = {text: [own[place] for place in full] for text, own in maps.items()}
+    files = write_both(draw([pictures[place][0] for place in full], rows_shown), folder / "end_marks.png")
+    return Outcome(numbers, measures(rows, numbers), files, notes)
+
+
+def mean(rows: Sequence[Mapping[str, float]], name: str) -> float:
+    """A figure's mean over pictures."""
+    return statistics.fmean(row[name] for row in rows if row)
+
+
+@torch.no_grad()
+def class_maps(
+    diffusion: Diffusion,
+    caption: CaptionConfig,
+    classes: Sequence[str],
+    said: Sequence[str],
+    image: np.ndarray,
+    things: Sequence[ShownObject],
+    timestep: int,
+    contexts: dict[Prompt, Tensor],
+) -> dict[str, np.ndarray]:
+    """The map (H, W) of every thing in a picture that the text names: mean over its tokens, all heads and all layers.
+
+    `contexts` keeps what was encoded, by prompt: one vector a class is 80 sentences.
+    """
+    tokenizer = diffusion.tokenizer
+    prompt: Prompt = " ".join(said) if caption.encoding == "text" else tuple(said)
+    names = [name for name in dict.fromkeys(thing.name for thing in things) if name in said]
+    if isinstance(prompt, str):
+        check_length(tokenizer, prompt, diffusion.tokens - 2)
+        places = {name: list(word_places(tokenizer, prompt, name)) for name in names}
+    else:
+        places = {name: [list(said).index(name)] for name in names}
+    if prompt not in contexts:
+        contexts[prompt] = make_text_encoder(tokenizer, diffusion.text_encoder, caption, classes)(prompt)
+    layers = read_layers(diffusion.unet, image_latents(diffusion, [image]), contexts[prompt][None], timestep)
+    wanted = sorted({place for own in places.values() for place in own})
+    maps = average({name: values[:, :, wanted] for name, values in layers.items()}, image.shape[:2])[0].cpu().numpy()
+    return {name: maps[[wanted.index(place) for place in own]].mean(0) for name, own in places.items()}
+
+
+def measures(rows: Mapping[str, Sequence[Mapping[str, float]]], numbers: Mapping[str, float]) -> dict[str, Measured]:
+    """What claims are about: differences between maps, taken picture by picture, and between trained models."""
+    wide = {text: np.array([row["diffuseness"] for row in own if row]) for text, own in rows.items()}
+    gap, added = wide["single"] - wide["words"], wide["averaged"] - wide["single"]
+    found = {
+        "gap": Measured(float(gap.mean()), len(gap), "images", standard_error(gap)),
+        "averaging": Measured(float(added.mean()), len(added), "images"),
+    }
+    texts = ("words", "averaged", "single")
+    if all(f"{text}: miou" in numbers for text in texts):
+        scores = [numbers[f"{text}: miou"] for text in texts]
+        seeds = int(min(numbers[f"{text}: seeds"] for text in texts))
+        found["words ahead"] = Measured(scores[0] - max(scores[1:]), seeds, "seeds")
+    return found
+
+
+def draw(images: Sequence[np.ndarray], maps: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> Figure:
+    """A row for each text, the maps of each picture's largest two things."""
+    across = max(1, (1 + PAIR) * len(images))
+    height = 0.3 + (1.35 * tallest(images) + 0.25) * len(maps)
+    figure = Figure(figsize=(1.35 * across, height), layout="constrained", dpi=150)
+    grid = figure.subplots(len(maps), across, squeeze=False)
+    top = highest(scores for own in maps.values() for names in own for scores in list(names.values())[:PAIR])
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    for row, (text, own) in zip(grid, maps.items(), strict=True):
+        for place, image in enumerate(images):
+            first, *others = row[(1 + PAIR) * place : (1 + PAIR) * (place + 1)]
+            first.imshow(image, interpolation="nearest")
+            first.set_title(text, fontsize=8)
+            for axes, (name, scores) in zip(others, own[place].items(), strict=False):
+                overlay(axes, image, scores, top, name)
+    show_scale(figure, grid.ravel(), top)
+    return figure

@@ -1,0 +1,206 @@
+"""Figure S1: what img2img adds to an image when it is told all class names, or what the image shows."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionImg2ImgPipeline
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from tadp_ray.backbones.stable_diffusion.denoising import drawing_pipeline, load_scheduler
+from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.backbones.stable_diffusion.weights import locate
+from tadp_ray.conditioning.tokenizer import check_length
+from tadp_ray.config.analysis import Variation
+from tadp_ray.config.claims import Measured
+from tadp_ray.config.schema import Recipe
+from tadp_ray.data import class_names
+from tadp_ray.data.scenes import THINGS
+from tadp_ray.paper.analysis.attention import image_latents
+from tadp_ray.paper.analysis.finding import Outcome, Trained, standard_error
+from tadp_ray.paper.analysis.sheets import tallest
+from tadp_ray.paper.analysis.trained import load_segmenter
+from tadp_ray.paper.analysis.varied import pictures_to_vary
+from tadp_ray.paper.pocket.autoencoder import as_pixels
+from tadp_ray.paper.pocket.gate import load_classifier
+from tadp_ray.pictures.files import write_both
+from tadp_ray.training.rng import generator
+
+BATCH = 8
+PROMPTS = ("all class names", "a caption")
+COLOURS = {"all class names": ("#b35806", "-"), "a caption": ("#2166ac", "--")}
+"""Colour and line of each prompt's curve, told apart in grey too."""
+Judge = Callable[[np.ndarray], np.ndarray]
+"""Pictures uint8 (B, H, W, 3) -> the share of each picture that every class has by its probability, (B, classes)."""
+
+
+def variation(
+    config: Variation, recipe: Recipe, seed: int, diffusion: Diffusion, judges: Sequence[Trained], folder: Path
+) -> Outcome:
+    """Draw variations and let a judge say how much of them is of classes that the original does not show.
+
+    Scenes are judged by the classifier beside the pocket weights, photographs by a model that the recipe trains without text.
+
+    Raises:
+        UserError: there is no classifier or no scheduler, or all class names are too long a prompt.
+    """
+    pictures = pictures_to_vary(config, recipe, seed, diffusion)
+    told = {PROMPTS[0]: [" ".join(class_names(recipe.data))] * len(pictures)}
+    told[PROMPTS[1]] = [picture.caption for picture in pictures]
+    for prompt in {*told[PROMPTS[0]], *told[PROMPTS[1]]}:
+        check_length(diffusion.tokenizer, prompt, diffusion.tokens - 2)
+    judge, known = judge_of(recipe, diffusion, judges)
+    absent = np.array([[name not in picture.shows for name in known] for picture in pictures])
+    originals = [picture.image for picture in pictures]
+    drawn = {
+        (name, steps): vary(config, recipe, diffusion, originals, told[name], steps)
+        for name in PROMPTS
+        for steps in config.steps
+    }
+    off = {key: 100 * (judged(judge, images) * absent).sum(1) for key, images in drawn.items()}
+    still = 100 * (judged(judge, reconstructed(diffusion, originals)) * absent).sum(1)
+    numbers = {
+        f"{name}, {steps} steps: percent off target": float(values.mean()) for (name, steps), values in off.items()
+    }
+    numbers |= {"reconstruction: percent off target": float(still.mean()), "images": len(pictures)}
+    files = write_both(draw_panels(config, originals[:4], drawn), folder / "panels.png")
+    files += write_both(draw_curves(config, off, still), folder / "off_target.png")
+    return Outcome(numbers, measures(config, off), files)
+
+
+def judge_of(recipe: Recipe, diffusion: Diffusion, judges: Sequence[Trained]) -> tuple[Judge, tuple[str, ...]]:
+    """Who says what a picture shows, and the classes that are told."""
+    if recipe.data.kind == "scenes":
+        classifier = load_classifier(locate(recipe.model.weights)).to(diffusion.vae.device)
+
+        @torch.no_grad()
+        def classify(pictures: np.ndarray) -> np.ndarray:
+            logits = classifier(as_pixels(torch.from_numpy(pictures)).to(diffusion.vae.device))
+            return logits.softmax(1).mean(dim=(2, 3))[:, : len(THINGS)].cpu().numpy()
+
+        return classify, THINGS
+    segmenter = load_segmenter(judges[0], diffusion.vae.device)
+    context = segmenter.setup.contexts([""])
+
+    @torch.no_grad()
+    def segment(pictures: np.ndarray) -> np.ndarray:
+        pixels = as_pixels(torch.from_numpy(pictures)).to(segmenter.device)
+        shape = (len(pictures), *segmenter.model.latent_shape(pixels))
+        noise = torch.randn(shape, generator=generator(0, 4)).to(segmenter.device)
+        latents = segmenter.model.encode_images(pixels, noise)
+        logits = segmenter.model(latents, context.to(segmenter.device).expand(len(pictures), -1, -1))
+        return logits.softmax(1).mean(dim=(2, 3)).cpu().numpy()
+
+    return segment, segmenter.setup.val.classes
+
+
+def judged(judge: Judge, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """The judge's word on pictures that may differ in size."""
+    return np.concatenate([judge(picture[None]) for picture in pictures])
+
+
+def vary(
+    config: Variation,
+    recipe: Recipe,
+    diffusion: Diffusion,
+    images: Sequence[np.ndarray],
+    prompts: Sequence[str],
+    steps: int,
+) -> list[np.ndarray]:
+    """Variations of images, the same noise for an image whatever it is told."""
+    parts = drawing_pipeline(diffusion, load_scheduler(recipe.model.weights)).components
+    pipeline = StableDiffusionImg2ImgPipeline(**parts, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    drawn: list[np.ndarray] = []
+    first = 0
+    while first < len(images):
+        last = first + 1
+        while last < min(first + BATCH, len(images)) and images[last].shape == images[first].shape:
+            last += 1
+        pixels = (as_pixels(torch.from_numpy(np.stack(images[first:last]))) + 1) / 2
+        made = pipeline(
+            list(prompts[first:last]),
+            image=pixels,
+            # The smallest excess over a whole number of steps, which diffusers would round off.
+            strength=min(1.0, (steps + 1e-6) / config.of),
+            num_inference_steps=config.of,
+            guidance_scale=config.guidance,
+            generator=[generator(5, index) for index in range(first, last)],
+            output_type="np",
+        ).images
+        drawn += list((255 * made).round().astype(np.uint8))
+        first = last
+    return drawn
+
+
+def reconstructed(diffusion: Diffusion, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Images through the VAE and back: no step of denoising."""
+
+    @torch.no_grad()
+    def decode(image: np.ndarray) -> Tensor:
+        latent = image_latents(diffusion, [image]) / diffusion.vae.config.scaling_factor
+        return diffusion.vae.decode(latent).sample[0].add(1).mul(127.5).round().clamp(0, 255)
+
+    return [decode(image).byte().permute(1, 2, 0).cpu().numpy() for image in images]
+
+
+def measures(config: Variation, off: dict[tuple[str, int], np.ndarray]) -> dict[str, Measured]:
+    """What claims are about: what the paper sees in its panels, as numbers; a difference is taken image by image."""
+    first, last = config.steps[0], config.steps[-1]
+    names, there = PROMPTS
+    gain = off[names, last] - off[names, first]
+    rises = [
+        float(off[names, b].mean() - off[names, a].mean()) for a, b in zip(config.steps, config.steps[1:], strict=False)
+    ]
+    share = float(off[there, last].mean() / max(off[names, last].mean(), 1e-9))
+    return {
+        "gain": Measured(float(gain.mean()), len(gain), "images", standard_error(gain)),
+        "least rise": Measured(min(rises), len(gain), "images"),
+        "captioned share": Measured(share, len(gain), "images"),
+    }
+
+
+def draw_panels(
+    config: Variation, originals: Sequence[np.ndarray], drawn: dict[tuple[str, int], list[np.ndarray]]
+) -> Figure:
+    """Originals, and their variations over steps, a row for each prompt."""
+    rows, across = len(PROMPTS) * len(originals), 1 + len(config.steps)
+    height = 0.4 + (1.35 * tallest(originals) + 0.05) * rows
+    figure = Figure(figsize=(1.35 * across + 0.4, height), layout="constrained", dpi=150)
+    grid = figure.subplots(rows, across, squeeze=False)
+    for index, original in enumerate(originals):
+        for place, name in enumerate(PROMPTS):
+            row = grid[len(PROMPTS) * index + place]
+            row[0].imshow(original, interpolation="nearest")
+            row[0].set_ylabel(textwrap.fill(config.caption or name, 18) if place else name, fontsize=7)
+            for axes, steps in zip(row[1:], config.steps, strict=True):
+                axes.imshow(drawn[name, steps][index], interpolation="nearest")
+            for axes in row:
+                axes.set_xticks([])
+                axes.set_yticks([])
+                axes.spines[:].set_visible(False)
+    for axes, title in zip(grid[0], ("original", *(f"{steps} steps" for steps in config.steps)), strict=True):
+        axes.set_title(title, fontsize=9)
+    return figure
+
+
+def draw_curves(config: Variation, off: dict[tuple[str, int], np.ndarray], still: np.ndarray) -> Figure:
+    """Off-target probability over steps, with twice the standard error over images."""
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained", dpi=150)
+    axes = figure.subplots()
+    for name, (colour, line) in COLOURS.items():
+        values = [off[name, steps] for steps in config.steps]
+        means, bars = [v.mean() for v in values], [2 * standard_error(v) for v in values]
+        axes.errorbar(
+            config.steps, means, bars, color=colour, linestyle=line, marker="o", capsize=3, label=f"told {name}"
+        )
+    axes.axhline(still.mean(), color="0.5", linestyle=":", label="the original through the VAE")
+    axes.set_xlabel(f"denoising steps of {config.of}")
+    axes.set_ylabel("probability of absent things (%)")
+    axes.set_ylim(bottom=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    return figure

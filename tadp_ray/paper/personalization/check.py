@@ -1,0 +1,42 @@
+"""What a personalization would stumble over later, found by the tokenizer alone before anything is spent."""
+
+from tadp_ray.captions.templates import STYLES
+from tadp_ray.conditioning.learned_tokens import check_new
+from tadp_ray.conditioning.text_encoder import count_tokens
+from tadp_ray.conditioning.tokenizer import load_tokenizer
+from tadp_ray.config.personalization import TOKEN, Personalization
+from tadp_ray.config.vocabulary import CAPTION
+from tadp_ray.errors import UserError
+from tadp_ray.paper.personalization.images import Look
+from tadp_ray.paper.personalization.textual_inversion import initial_id
+
+
+def check(plan: Personalization, look: Look) -> None:
+    """Refuse a token that is known, a first word that is not one token, and prompts whose end would not be read.
+
+    Raises:
+        UserError: names the key, its value and the mend.
+    """
+    method = plan.method
+    tokenizer, budget = load_tokenizer(plan.weights)
+    said = {("modifier", plan.modifier.replace(CAPTION, caption)) for caption in plan.samples}
+    if method.kind == "textual_inversion":
+        check_new(tokenizer, method.token, "method.token")
+        initial_id(tokenizer, method.initial)
+        tokenizer.add_tokens(method.token)
+        prompts = [prompt.replace(TOKEN, method.token) for prompt in method.prompts or STYLES]
+        key = "method.prompts"
+    else:
+        prompts, key = [method.prompt], "method.prompt"
+        said |= {("method.prior.prompt", method.prior.prompt)} if method.prior else set()
+    if any(CAPTION in prompt for prompt in prompts) and not all(look.captions):
+        raise UserError(f"{key}: {CAPTION} stands there, but only images of kind: scenes have captions; leave it out")
+    said |= {(key, prompt.replace(CAPTION, caption)) for prompt in prompts for caption in look.captions}
+    (where, text), length = max(
+        ((pair, count_tokens(tokenizer, pair[1])) for pair in sorted(said)), key=lambda it: it[1]
+    )
+    if length > budget:
+        raise UserError(
+            f"{where}: {text!r} has {length} tokens, of which this model's text encoder reads {budget}: the end would mean "
+            "nothing; shorten it"
+        )

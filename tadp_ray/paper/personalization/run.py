@@ -1,0 +1,165 @@
+"""Runs one personalization: the same function under plain Python and in a Ray Train worker."""
+
+import resource
+import time
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+from pydantic import ValidationError
+
+from tadp_ray.backbones.stable_diffusion.denoising import drawing_pipeline, load_scheduler
+from tadp_ray.backbones.stable_diffusion.load import frozen, load_diffusion
+from tadp_ray.backbones.stable_diffusion.weights import weights_digest
+from tadp_ray.conditioning.learned_tokens import add_token, read_learned
+from tadp_ray.config.personalization import Personalization
+from tadp_ray.config.vocabulary import CAPTION
+from tadp_ray.errors import UserError
+from tadp_ray.files import write_text
+from tadp_ray.layout import LEARNED, PERSONALIZATION, SAMPLES
+from tadp_ray.paper.personalization.check import check
+from tadp_ray.paper.personalization.dreambooth import tune
+from tadp_ray.paper.personalization.finetuner import Finetuner
+from tadp_ray.paper.personalization.images import Look, encode_look, read_look
+from tadp_ray.paper.personalization.job import PersonalizationJob
+from tadp_ray.paper.personalization.samples import draw, write_samples
+from tadp_ray.paper.personalization.textual_inversion import invert
+from tadp_ray.training.digests import differing
+from tadp_ray.training.journal import final_metrics, read_journal
+from tadp_ray.training.reporter import Journal, Reporter
+
+
+def make_job(plan: Personalization, seed: int, folder: Path) -> PersonalizationJob:
+    """The job of a plan.
+
+    Raises:
+        UserError: weights or images are not there, see `check`, or the folder holds another personalization.
+    """
+    if plan.images.kind == "folder":
+        images = plan.images.model_copy(update={"files": str(Path(plan.images.files).absolute())})
+        plan = plan.model_copy(update={"images": images})
+    if Path(plan.weights).exists():
+        plan = plan.model_copy(update={"weights": str(Path(plan.weights).absolute())})
+    load_scheduler(plan.weights)
+    look = read_look(plan.images)
+    check(plan, look)
+    job = PersonalizationJob(plan=plan, seed=seed, folder=folder.absolute(), digests=digests_of(plan, look))
+    known = {record["fingerprint"] for record in read_journal(job.folder) if record["type"] == "started"}
+    if known - {job.fingerprint}:
+        raise UserError(
+            f"{folder} holds a personalization with other settings, images or weights, or one that other code has made; name "
+            "another folder with --out, or delete it"
+        )
+    return job
+
+
+def digests_of(plan: Personalization, look: Look) -> dict[str, str]:
+    """Content hashes of a plan's weights and images."""
+    return {"weights": weights_digest(plan.weights), "images": look.digest()}
+
+
+def check_contents(job: PersonalizationJob) -> None:
+    """Refuse to learn from other contents than the job is known by.
+
+    Raises:
+        UserError: weights or images were changed since the job was made.
+    """
+    if changed := differing(digests_of(job.plan, read_look(job.plan.images)), job.digests):
+        raise UserError(
+            f"{' and '.join(changed)} changed since this personalization was begun; put back what was there, or name another "
+            "folder with --out"
+        )
+
+
+def load_personalized(folder: Path) -> tuple[PersonalizationJob, StableDiffusionPipeline, StableDiffusionPipeline]:
+    """A finished personalization: its job, what draws with the model as it was, and with what it has learned.
+
+    Raises:
+        UserError: the folder holds none, or its parts are damaged.
+    """
+    job = read_card(folder / PERSONALIZATION)
+    if job is None or final_metrics(folder, job.fingerprint) is None:
+        if any(record["type"] == "finished" for record in read_journal(folder)):
+            raise UserError(
+                f"{folder} holds a personalization that other code has made, or with other settings than its card says; delete "
+                "it, and tadp-ray personalize makes it anew"
+            )
+        raise UserError(f"{folder} holds no finished personalization; tadp-ray personalize makes one")
+    scheduler = load_scheduler(job.plan.weights)
+    before = load_diffusion(job.plan.weights)
+    if job.plan.method.kind == "dreambooth":
+        return job, drawing_pipeline(before, scheduler), drawing_pipeline(load_diffusion(str(folder)), scheduler)
+    after = load_diffusion(job.plan.weights)
+    path = folder / LEARNED
+    frozen(add_token(after.tokenizer, after.text_encoder, read_learned(path), str(path)))
+    return job, drawing_pipeline(before, scheduler), drawing_pipeline(after, scheduler)
+
+
+def read_card(path: Path) -> PersonalizationJob | None:
+    """The job that a folder's card tells of; None if there is no card.
+
+    Raises:
+        UserError: it is damaged, or made by other code.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return PersonalizationJob.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(
+            f"{path}: is no card of a personalization ({error.errors()[0]['msg']}); delete the folder, and "
+            "tadp-ray personalize makes it anew"
+        ) from None
+
+
+def personalize(job: PersonalizationJob, device: torch.device) -> dict[str, float]:
+    """Learn a look unless the job's journal says that it is learned; returns the final metrics either way.
+
+    Raises:
+        UserError: something in the plan, the images or a checkpoint does not fit.
+    """
+    with Journal(job.folder, job.fingerprint) as journal:
+        metrics = final_metrics(job.folder, job.fingerprint)
+        if metrics is None:
+            metrics = run(job, device, journal)
+            journal.finish(job.plan.schedule.iterations, metrics)
+        return metrics
+
+
+def run(job: PersonalizationJob, device: torch.device, reporter: Reporter) -> dict[str, float]:
+    """Learn one look, write the result and samples, and return final metrics."""
+    plan, began = job.plan, time.monotonic()
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"compute.gpus: {plan.compute.gpus:g}, but torch {torch.__version__} sees no GPU here; set it to 0"
+        )
+    torch.set_num_threads(plan.compute.cpus)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.manual_seed(job.seed)
+    diffusers_logging.disable_progress_bar()
+    check_contents(job)
+    write_text(job.folder / PERSONALIZATION, job.model_dump_json(indent=1))
+
+    scheduler, diffusion = load_scheduler(plan.weights), load_diffusion(plan.weights).to(device)
+    diffusion.unet.to(device)
+    if plan.compute.gradient_checkpointing:
+        diffusion.unet.enable_gradient_checkpointing()
+    look, pipeline = read_look(plan.images), drawing_pipeline(diffusion, scheduler)
+    noising = DDPMScheduler.from_config(scheduler.config)
+    latents = encode_look(diffusion.vae, look.pictures)
+    finetuner = Finetuner(job, diffusion, noising, look, latents, device, reporter)
+    # Not after the training: DreamBooth leaves no model as it was.
+    before = draw(pipeline, plan.samples, (job.seed, 30))
+    metrics = invert(finetuner) if plan.method.kind == "textual_inversion" else tune(finetuner, pipeline)
+    asked = [plan.modifier.replace(CAPTION, caption) for caption in plan.samples]
+    rows = [("as it was", before), (plan.modifier, draw(pipeline, asked, (job.seed, 30)))]
+    check_contents(job)
+    write_samples(job.folder / SAMPLES, look.pictures, plan.samples, rows)
+    return {
+        **metrics,
+        "seconds": time.monotonic() - began,
+        # Linux counts the largest resident set in KiB.
+        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }

@@ -1,0 +1,49 @@
+"""Textual inversion: one new word's vector learns what a few images have in common; the model stays as it is."""
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from tadp_ray.captions.templates import STYLES
+from tadp_ray.conditioning.learned_tokens import LearnedToken, add_token, write_learned
+from tadp_ray.conditioning.text_encoder import encode_prompts
+from tadp_ray.config.personalization import TOKEN
+from tadp_ray.errors import UserError
+from tadp_ray.layout import LEARNED
+from tadp_ray.paper.personalization.finetuner import Finetuner
+
+
+def initial_id(tokenizer: CLIPTokenizer, word: str) -> int:
+    """The id of a word of one token.
+
+    Raises:
+        UserError: it has several.
+    """
+    ids = tokenizer(word, add_special_tokens=False).input_ids
+    if len(ids) != 1:
+        raise UserError(
+            f"method.initial={word!r}: {len(ids)} tokens in this model's tokenizer, but one is needed to start from; name a "
+            "plainer word"
+        )
+    return ids[0]
+
+
+def invert(finetuner: Finetuner) -> dict[str, float]:
+    """Learn the token, write it as `LEARNED` and leave it in the finetuner's model; returns final metrics."""
+    method, diffusion = finetuner.job.plan.method, finetuner.diffusion
+    known = diffusion.text_encoder.get_input_embeddings().weight
+    start = LearnedToken(method.token, known[initial_id(diffusion.tokenizer, method.initial)])
+    table = add_token(diffusion.tokenizer, diffusion.text_encoder, start, "method.token")
+    prompts = [prompt.replace(TOKEN, method.token) for prompt in method.prompts or STYLES]
+
+    def loss_at(number: int, count: int) -> Tensor:
+        def context(indices: list[int]) -> Tensor:
+            return encode_prompts(diffusion.tokenizer, diffusion.text_encoder, finetuner.said(prompts, number, indices))
+
+        return finetuner.loss(number, count, 0, finetuner.latents, context)
+
+    loss = finetuner.learn(nn.ParameterList([table.vector]), loss_at)
+    table.requires_grad_(False)
+    write_learned(finetuner.job.folder / LEARNED, LearnedToken(method.token, table.vector))
+    moved = torch.linalg.vector_norm(table.vector - start.vector)
+    return {"loss": loss, "vector_norm": table.vector.norm().item(), "vector_moved": moved.item()}

@@ -1,0 +1,136 @@
+"""The card of a pocket Stable Diffusion: what it is, how it was made, what the gate found, what to expect of it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+
+from tadp_ray.config.claims import Verdict
+from tadp_ray.config.pretraining import Pretraining
+from tadp_ray.data.scenes import GROUPS, STUFF, THINGS
+from tadp_ray.files import write_text
+from tadp_ray.paper.pocket.gate import TIMES, WRONG_CAPTIONS, format_rises
+from tadp_ray.paper.pocket.report import aims_table
+from tadp_ray.training.journal import read_journal
+
+CARD = Template("""\
+---
+license: apache-2.0
+library_name: diffusers
+pipeline_tag: text-to-image
+---
+# Pocket Stable Diffusion
+
+A Stable Diffusion of $millions million parameters that draws $size x $size pictures of a procedural world
+(`tadp_ray.data.scenes`): $count things in groups of look-alikes ($groups) on grass, sand, road or snow, under a sky, some
+before a hill or a wall. It exists so that experiments on text and diffusion features run on a laptop in minutes. It is an
+ordinary diffusers folder:
+
+```python
+from diffusers import StableDiffusionPipeline
+
+pipeline = StableDiffusionPipeline.from_pretrained("tadp_ray/assets/pocket", safety_checker=None)
+picture = pipeline("a photo of a bus, grass and sky", num_inference_steps=25, guidance_scale=3).images[0]
+```
+
+![what it draws for the name of each thing](drawings.png)
+
+| part | class | what it is |
+|---|---|---|
+| VAE | AutoencoderKL | channels 16-32-64, factor 4, 4 latent channels |
+| U-Net | UNet2DConditionModel | channels $channels, 2 layers a block, cross-attention at the first three levels |
+| text encoder | CLIPTextModel | 2 layers of width 64, 77 positions, trained together with the U-Net |
+| tokenizer | CLIPTokenizer | some 350 English words as single tokens, anything else in letters |
+| scheduler | DDIMScheduler | scaled-linear betas, **v_prediction** as in Stable Diffusion 2, where 1.5 predicts noise |
+| classifier.safetensors | a convolutional network | judges drawn pictures; no part of the pipeline |
+
+Networks are stored in half precision, the text encoder in single.
+
+## How it was made
+
+```
+$command
+```
+
+$facts
+
+Scenes were rendered once and drawn from with replacement: $images scenes, $seen drawn for the U-Net, a batch of $batch.
+Captions are of three kinds, class list, sentence and a captioner's sentence with counts and places, and empty one time in
+ten. Nothing but text-conditional denoising is trained: no masks, boxes or depth. The weights are a moving average.
+
+The world is designed so that colour tells look-alikes apart strongly in these scenes and weakly in the labelled ones: words
+can be learned here and are needed there. That is a choice, not a discovery.
+
+## What the gate found
+
+The shipped files, loaded again, on 160 scenes of a seed that no pretraining uses.
+
+$aims
+
+Rise of the denoising error when the caption is wrong, under the same noise:
+
+$rises
+
+Attention maps have an average precision of $precision% as scores of a thing's pixels. Reconstruction: PSNR $psnr dB.
+
+## Limits
+
+- Only the world's $classes class names and the words of its captions were ever trained; other words keep their random first
+  embeddings and mean nothing.
+- Look-alikes share their outline and differ in colour, so what the model knows of a name is a group's shape and a colour.
+- The pictures look like drawings of one family of simple scenes. Nothing here says anything about photographs.
+
+Licence: Apache-2.0, as the project's. No third-party images, texts or weights went in.
+""")
+
+
+def write_card(
+    folder: Path,
+    work: Path,
+    plan: Pretraining,
+    figures: Mapping[str, float],
+    verdicts: Sequence[Verdict],
+    command: str,
+    facts: Mapping[str, str],
+) -> None:
+    """Write README.md into a diffusers folder whose pretraining has finished.
+
+    Args:
+        folder: the diffusers folder.
+        work: where its journal lies.
+        plan: what it was made from.
+        figures: of the gate.
+        verdicts: of its aims.
+        command: that makes it again.
+        facts: more of how it was made, by name: commit, machine, versions.
+    """
+    facts = {"time": f"{hours(list(read_journal(work))):.1f} hours", **facts}
+    text = CARD.substitute(
+        millions=f"{figures['parameters'] / 1e6:.1f}",
+        size=plan.size,
+        count=len(THINGS),
+        groups="; ".join(", ".join(group.colours) for group in GROUPS),
+        channels="-".join(map(str, plan.channels)),
+        command=command,
+        facts="\n".join(f"- {name}: {fact}" for name, fact in facts.items()),
+        images=f"{plan.images:,}",
+        seen=f"{plan.unet_steps * plan.unet_batch:,}",
+        batch=plan.unet_batch,
+        aims=aims_table(figures, verdicts),
+        rises=format_rises(
+            {(kind, time): figures[f"caption/{kind} t={time}"] for kind in WRONG_CAPTIONS for time in TIMES}
+        ),
+        precision=f"{figures['attention/average_precision']:.1f}",
+        psnr=f"{figures['psnr']:.1f}",
+        classes=len(THINGS) + len(STUFF),
+    )
+    write_text(folder / "README.md", text)
+
+
+def hours(records: list[dict]) -> float:
+    """How long a pretraining worked, its interruptions left out: a gap begins where a new start follows a record."""
+    worked = (
+        after["time"] - before["time"]
+        for before, after in zip(records, records[1:], strict=False)
+        if after["type"] != "started"
+    )
+    return sum(worked) / 3600

@@ -1,0 +1,114 @@
+"""The scenes that a pretraining draws from: rendered and encoded once, in pieces on disk that survive an interruption."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from tadp_ray.captions.describe import class_list, sentence
+from tadp_ray.data.scenes import THINGS, describe, present_classes, render
+from tadp_ray.layout import LATENTS
+from tadp_ray.paper.pocket.autoencoder import encode
+from tadp_ray.paper.pocket.parallel import DataParallel
+from tadp_ray.training.checkpoint import kept, read_tensors
+
+PIECE = 1024
+"""Scenes in a file."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What can be said of a scene: the names of its visible classes, and a captioner's sentence."""
+
+    names: tuple[str, ...]
+    told: str
+
+    def draw(self, rng: np.random.Generator, drop: float = 0.1) -> str:
+        """One of the three kinds of caption, names in random order; nothing for a share `drop` of draws."""
+        kind, order = rng.random(), rng.permutation(len(self.names))
+        names = [self.names[place] for place in order]
+        if kind < drop:
+            return ""
+        if kind < 0.5:
+            return class_list(names)
+        return sentence(names, THINGS) if kind < 0.75 else self.told
+
+
+@dataclass(frozen=True)
+class LatentCache:
+    """`count` pretraining scenes of one seed, in files under a folder."""
+
+    folder: Path
+    seed: int
+    count: int
+    size: int
+
+    def render(self, peers: DataParallel, say: Callable[[str], None]) -> None:
+        """Render what is missing, split among the processes."""
+        for piece in self._pieces(peers):
+
+            def make(indices: range = self._indices(piece)) -> tuple[dict[str, Tensor], dict[str, Any]]:
+                scenes = [render("pretrain", self.seed, index, self.size) for index in indices]
+                words = [(present_classes(scene.mask), describe(scene)) for scene in scenes]
+                images, masks = (np.stack([getattr(scene, part) for scene in scenes]) for part in ("image", "mask"))
+                say(f"scenes: {indices.stop} of {self.count} rendered")
+                return {"images": torch.from_numpy(images), "masks": torch.from_numpy(masks)}, {"words": words}
+
+            kept(self._path("scenes", piece), self._label(piece), make)
+        peers.barrier()
+
+    def encode(self, vae: AutoencoderKL, device: torch.device, peers: DataParallel, say: Callable[[str], None]) -> None:
+        """Encode what is missing into unscaled latents, split among the processes."""
+        for piece in self._pieces(peers):
+
+            def make(piece: int = piece) -> tuple[dict[str, Tensor], dict[str, Any]]:
+                mean, std = encode(vae, read_tensors(self._path("scenes", piece))[0]["images"], device)
+                say(f"latents: {self._indices(piece).stop} of {self.count} encoded")
+                return {"mean": mean.cpu(), "std": std.cpu()}, {}
+
+            kept(self._path(LATENTS, piece), self._label(piece), make)
+        peers.barrier()
+
+    def images(self) -> Tensor:
+        """All pictures, uint8 (N, H, W, 3)."""
+        return torch.cat([read_tensors(path)[0]["images"] for path in self._files("scenes")])
+
+    def masks(self) -> Tensor:
+        """All label maps, uint8 (N, H, W) class indices."""
+        return torch.cat([read_tensors(path)[0]["masks"] for path in self._files("scenes")])
+
+    def words(self) -> list[Words]:
+        """What can be said of each."""
+        said = [entry for path in self._files("scenes") for entry in read_tensors(path)[1]["words"]]
+        return [Words(tuple(names), told) for names, told in said]
+
+    def latents(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the unscaled latents, each (N, 4, h, w)."""
+        parts = [read_tensors(path)[0] for path in self._files(LATENTS)]
+        return torch.cat([part["mean"] for part in parts]), torch.cat([part["std"] for part in parts])
+
+    def _pieces(self, peers: DataParallel) -> range:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return range(peers.rank, -(-self.count // PIECE), peers.world)
+
+    def _indices(self, piece: int) -> range:
+        return range(piece * PIECE, min((piece + 1) * PIECE, self.count))
+
+    def _label(self, piece: int) -> dict[str, Any]:
+        return {
+            "seed": self.seed,
+            "size": self.size,
+            "first": self._indices(piece).start,
+            "stop": self._indices(piece).stop,
+        }
+
+    def _files(self, kind: str) -> list[Path]:
+        return [self._path(kind, piece) for piece in range(-(-self.count // PIECE))]
+
+    def _path(self, kind: str, piece: int) -> Path:
+        return self.folder / f"{kind}-{piece:03d}.safetensors"

@@ -1,0 +1,276 @@
+"""Pretrain the pocket Stable Diffusion: VAE, then text encoder and U-Net together, then the judge of its pictures.
+
+The U-Net learns by text-conditional denoising alone: it sees no mask, box or depth. Every draw is a function of (seed,
+stage, step), and every stage has its checkpoint, so that an interrupted pretraining goes on with the same losses.
+"""
+
+import copy
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from tadp_ray.config.pretraining import Pretraining
+from tadp_ray.errors import UserError
+from tadp_ray.files import write_text
+from tadp_ray.layout import CLASSIFIER, DRAWINGS, PRETRAINING_FOLDER
+from tadp_ray.paper.pocket import gate
+from tadp_ray.paper.pocket.autoencoder import as_pixels, build_vae, psnr, vae_loss
+from tadp_ray.paper.pocket.classifier import build_classifier, classifier_loss
+from tadp_ray.paper.pocket.denoiser import Denoiser, build_denoiser, save_pipeline
+from tadp_ray.paper.pocket.latent_cache import LatentCache
+from tadp_ray.paper.pocket.parallel import DataParallel, PretrainProgress
+from tadp_ray.paper.pocket.report import draw_words
+from tadp_ray.tensors import not_finite
+from tadp_ray.training import checkpoint
+from tadp_ray.training.journal import final_metrics, read_journal
+from tadp_ray.training.reporter import Journal, NullReporter, Reporter, checkpoints
+from tadp_ray.training.rng import generator
+
+CHECKPOINT_EVERY = 200
+LOG_EVERY = 20
+
+
+@dataclass(frozen=True)
+class PretrainJob:
+    """One process's view of a pretraining."""
+
+    plan: Pretraining
+    folder: Path
+    device: torch.device
+    peers: DataParallel
+    reporter: Reporter
+    say: Callable[[str], None]
+
+    @property
+    def work(self) -> Path:
+        """Where the pieces and checkpoints lie."""
+        return self.folder / PRETRAINING_FOLDER
+
+
+def pretrain(plan: Pretraining, folder: Path, processes: int, device: str) -> None:
+    """Train a pocket Stable Diffusion into a diffusers folder, or go on where an earlier call was interrupted.
+
+    Args:
+        plan: size of the model and length of the stages.
+        folder: where vae/, unet/, text_encoder/, tokenizer/, scheduler/ and model_index.json go; written anew at every
+            gate, so that a run cut short leaves a usable model.
+        processes: one-thread processes that share each batch.
+        device: "cpu", or "cuda" for one process on a GPU.
+
+    Raises:
+        UserError: a batch does not divide among the processes, or the folder holds another pretraining.
+    """
+    known = {
+        record["fingerprint"] for record in read_journal(folder / PRETRAINING_FOLDER) if record["type"] == "started"
+    }
+    if known - {plan.fingerprint}:
+        raise UserError(f"{folder} holds a pretraining with other settings; give it the same ones, or another folder")
+    if final_metrics(folder / PRETRAINING_FOLDER, plan.fingerprint):
+        return
+    if plan.vae_batch % processes or plan.unet_batch % processes:
+        raise UserError(f"batches of {plan.vae_batch} and {plan.unet_batch} do not divide among {processes} processes")
+    if processes == 1:
+        _worker(0, plan, folder, 1, device, None)
+        return
+    with tempfile.TemporaryDirectory() as meeting:
+        store = Path(meeting) / "store"
+        try:
+            mp.spawn(_worker, (plan, folder, processes, device, store), nprocs=processes)
+        except mp.ProcessRaisedException:
+            if told := sorted(Path(meeting).glob("error*")):
+                raise UserError(told[0].read_text()) from None
+            raise
+
+
+def _worker(rank: int, plan: Pretraining, folder: Path, processes: int, device: str, meeting: Path | None) -> None:
+    """Run every stage in one process of several."""
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        if rank == 0:
+            print(f"[{(time.monotonic() - started) / 60:5.1f} min] {text}", flush=True)
+
+    if meeting is not None:
+        # Several one-thread processes beat one process of several threads on networks this small. Set only in a
+        # spawned process: the caller's own settings stay as they are.
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(True)
+        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes)
+    try:
+        peers = DataParallel(rank, processes)
+        if rank == 0:
+            with Journal(folder / PRETRAINING_FOLDER, plan.fingerprint) as journal:
+                metrics = stages(PretrainJob(plan, folder, torch.device(device), peers, journal, say))
+                journal.finish(plan.unet_steps, metrics)
+        else:
+            stages(
+                PretrainJob(plan, folder, torch.device(device), peers, NullReporter(folder / PRETRAINING_FOLDER), say)
+            )
+    except UserError as error:
+        # Of an exception in a spawned process only its traceback is handed on.
+        if meeting is not None:
+            write_text(meeting.with_name(f"error{rank}"), str(error))
+        raise
+    finally:
+        if meeting is not None:
+            dist.destroy_process_group()
+
+
+def stages(job: PretrainJob) -> dict[str, float]:
+    """Every stage in turn; returns the gate's figures (in the first process)."""
+    plan, bank = job.plan, LatentCache(job.work, job.plan.seed, job.plan.images, job.plan.size)
+    bank.render(job.peers, job.say)
+    vae = train_vae(job, bank)
+    held_out = gate.held_out(plan.size)
+    job.say(f"vae: PSNR {psnr(vae, held_out.images, job.device):.1f} dB on held-out scenes")
+    bank.encode(vae, job.device, job.peers, job.say)
+    mean, std = bank.latents()
+    spread = math.sqrt(mean.var().item() + std.square().mean().item())
+    vae.register_to_config(scaling_factor=1 / spread)
+    denoiser = train_denoiser(job, bank, vae, (mean / spread, std / spread), held_out)
+    classifier = train_classifier(job, bank)
+    if job.peers.rank:
+        return {}
+    save_pipeline(job.folder, vae, denoiser)
+    checkpoint.write_tensors(job.folder / CLASSIFIER, classifier.state_dict(), {"classes": list(gate.THINGS)})
+    measured = gate.measure(job.folder, job.device, job.say)
+    draw_words(job.folder, job.folder / DRAWINGS, job.device)
+    for path in job.work.glob("*.safetensors"):
+        path.unlink()
+    return measured
+
+
+def train(
+    job: PretrainJob,
+    name: str,
+    model: nn.Module,
+    steps: int,
+    rate: float,
+    loss_at: Callable[[int], Tensor],
+    after: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Train a stage to its last step from its newest checkpoint; `loss_at(step)` is this process's share of the loss.
+
+    AdamW with a warm-up, and a linear fall to a tenth over the last 30 %; `after(step)` is called with the steps done.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.99), weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps))
+    path, step = job.work / f"{name}.safetensors", 0
+    found = checkpoint.resume(checkpoints(job.work, path.name), model, optimizer, schedule, job.plan.fingerprint)
+    if found:
+        step = found[1]["step"]
+        job.say(f"{name}: goes on from step {step}")
+    progress = PretrainProgress(name, step, steps, job.say)
+    while step < steps:
+        loss = loss_at(step)
+        optimizer.zero_grad()
+        loss.backward()
+        job.peers.average_gradients(trained)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        schedule.step()
+        progress.tick(step, loss.item())
+        step += 1
+        after(step)
+        if step % LOG_EVERY == 0 or step == steps:
+            value = job.peers.mean(loss.item())
+            if not math.isfinite(value):
+                raise UserError(
+                    f"{name}, step {step}: the loss is {value}; begin again in another folder with another --seed"
+                )
+            job.reporter.report(step, {f"{name}/loss": value, f"{name}/learning_rate": schedule.get_last_lr()[0]})
+        if job.peers.rank == 0 and (step % CHECKPOINT_EVERY == 0 or step == steps):
+            facts = {"fingerprint": job.plan.fingerprint, "step": step}
+            tensors = checkpoint.snapshot(model, optimizer)
+            # The loss shows it at the next look, to all processes together.
+            if not not_finite(tensors):
+                checkpoint.write(path, tensors, facts)
+    if bad := not_finite(model.state_dict()):
+        raise UserError(f"{name}: {bad} is no longer finite; begin again in another folder with another --seed")
+    job.peers.barrier()
+
+
+def rate_factor(step: int, steps: int) -> float:
+    """Learning rate at a step, relative to the stage's."""
+    left = (steps - step) / (0.3 * steps)
+    return min(1.0, (step + 1) / min(100, max(1, steps // 10))) * (1.0 if left >= 1 else 0.1 + 0.9 * max(left, 0.0))
+
+
+def train_vae(job: PretrainJob, bank: LatentCache) -> AutoencoderKL:
+    """The first stage: pictures to latents and back."""
+    plan = job.plan
+    torch.manual_seed(plan.seed)
+    vae, images = build_vae(plan.size).to(job.device).train(), bank.images()
+    shape = (plan.vae_batch, 4, plan.size // 4, plan.size // 4)
+
+    def loss_at(step: int) -> Tensor:
+        rng, share = generator(plan.seed, 0, step), job.peers.share(plan.vae_batch)
+        chosen = torch.randint(len(images), (plan.vae_batch,), generator=rng)[share]
+        noise = torch.randn(shape, generator=rng)[share]
+        return vae_loss(vae, as_pixels(images[chosen].to(job.device)), noise.to(job.device))
+
+    train(job, "vae", vae, plan.vae_steps, 2e-3, loss_at)
+    return vae.eval().requires_grad_(False)
+
+
+def train_denoiser(
+    job: PretrainJob, bank: LatentCache, vae: AutoencoderKL, latents: tuple[Tensor, Tensor], held_out: gate.HeldOut
+) -> Denoiser:
+    """The second stage: denoise given the caption; the returned weights are a moving average of the trained ones."""
+    plan, words, (mean, std) = job.plan, bank.words(), latents
+    torch.manual_seed(plan.seed + 1)
+    denoiser = build_denoiser(plan.size, plan.channels)
+    trained = nn.ModuleList([denoiser.unet, denoiser.text_encoder]).to(job.device)
+    average = copy.deepcopy(trained).requires_grad_(False).eval()
+    averaged = replace(denoiser, unet=average[0], text_encoder=average[1])
+
+    def loss_at(step: int) -> Tensor:
+        rng, share = generator(plan.seed, 1, step), job.peers.share(plan.unet_batch)
+        chosen = torch.randint(len(mean), (plan.unet_batch,), generator=rng)
+        times = torch.randint(denoiser.scheduler.config.num_train_timesteps, (plan.unet_batch,), generator=rng)
+        noise = torch.randn((2, plan.unet_batch, *mean.shape[1:]), generator=rng)
+        rng = np.random.default_rng((plan.seed, 1, step))
+        captions = [words[index].draw(rng) for index in chosen.tolist()][share]
+        clean = (mean[chosen] + std[chosen] * noise[0])[share].to(job.device)
+        return denoiser.errors(clean, noise[1][share].to(job.device), times[share].to(job.device), captions).mean()
+
+    def after(step: int) -> None:
+        keep = min(0.998, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(average.parameters()), list(trained.parameters()), 1 - keep)
+        gated = job.peers.rank == 0 and (step % plan.gate_every == 0 or step == plan.unet_steps)
+        # What is no longer finite is no usable model, and ends the stage at the next look at its loss.
+        if gated and not not_finite(average.state_dict()):
+            save_pipeline(job.folder, vae, averaged)
+            table = gate.caption_rises(averaged, held_out.latents(vae), held_out.names, times=(500,))
+            job.reporter.report(step, gate.as_metrics(table))
+            job.say(f"{plan.unet_batch * step} images: wrong captions raise the loss by\n{gate.format_rises(table)}")
+
+    train(job, "unet", nn.ModuleDict({"trained": trained, "average": average}), plan.unet_steps, 1e-3, loss_at, after)
+    return averaged
+
+
+def train_classifier(job: PretrainJob, bank: LatentCache) -> nn.Module:
+    """The last stage: which things does a picture show? It judges what the model draws, and never trains it."""
+    plan = job.plan
+    torch.manual_seed(plan.seed + 2)
+    classifier, images, masks = build_classifier().to(job.device).train(), bank.images(), bank.masks()
+
+    def loss_at(step: int) -> Tensor:
+        rng, share = generator(plan.seed, 2, step), job.peers.share(plan.unet_batch)
+        chosen = torch.randint(len(images), (plan.unet_batch,), generator=rng)[share]
+        pixels = as_pixels(images[chosen].to(job.device))
+        return classifier_loss(classifier, pixels, masks[chosen].to(job.device), rng)
+
+    train(job, "classifier", classifier, plan.classifier_steps, 2e-3, loss_at)
+    return classifier.eval()

@@ -1,0 +1,100 @@
+"""What a pocket Stable Diffusion knows about words: the gate beside its aims, and pictures to look at."""
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from tadp_ray.config.claims import Measure, Verdict
+from tadp_ray.data.scenes import THINGS
+from tadp_ray.layout import ATTENTION, DRAWINGS
+from tadp_ray.paper.pocket import gate
+from tadp_ray.paper.pocket.denoiser import Denoiser, load_pipeline
+from tadp_ray.pictures.files import write_figure
+
+AIMS = tuple(
+    Measure(kind="measure", measure=figure, text=text, **bound)
+    for figure, text, bound in (
+        ("caption/look-alike t=500", "a look-alike's name raises the denoising loss at t=500 (%)", {"least": 15}),
+        ("attention/pointing", "the attention map of a thing's name is highest on the thing (%)", {"least": 80}),
+        ("drawing/found", "named things that are found in drawn pictures (%)", {"least": 80}),
+        ("drawing/found_unnamed", "things that are found and were not named (%)", {"most": 10}),
+    )
+)
+"""What a pocket model should reach in the gate, which no file asks for."""
+
+
+def write_gate(weights: Path, folder: Path, say: Callable[[str], None]) -> dict[str, float]:
+    """Measure a pocket folder and write drawings.png and attention.png; returns the figures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    device = torch.device("cpu")
+    figures = gate.measure(weights, device, say)
+    draw_words(weights, folder / DRAWINGS, device)
+    draw_attention(weights, folder / ATTENTION, device)
+    return figures
+
+
+def gate_text(figures: Mapping[str, float], verdicts: Sequence[Verdict]) -> str:
+    """The gate in Markdown, with the pictures beside it; `verdicts` are those of `AIMS`."""
+    pictures = "![drawings](drawings.png)\n\n![attention](attention.png)"
+    return f"# What the pocket model knows about words\n\n{aims_table(figures, verdicts)}\n\n{pictures}"
+
+
+def aims_table(figures: Mapping[str, float], verdicts: Sequence[Verdict]) -> str:
+    """The gate's main figures beside their aims, in Markdown."""
+    lines = ["| figure | value | aim | |", "|:--|--:|:--|:--|"]
+    lines += [f"| {own.text} | {own.value:.1f} | {own.aim} | {'met' if own.holds else 'missed'} |" for own in verdicts]
+    chance = "a thing covers {attention/chance:.1f}% of a picture, so that much pointing is chance"
+    judge = (
+        "the classifier that judges drawings has precision {classifier/precision:.1f}%, recall {classifier/recall:.1f}%"
+    )
+    return "\n".join([*lines, "", f"- {chance}\n- {judge}".format(**figures)])
+
+
+def draw_words(folder: Path, output: Path, device: torch.device) -> None:
+    """Write what the model draws for each thing's name, one picture a thing, as PNG."""
+    pipeline = load_pipeline(folder).to(device)
+    texts = [
+        f"a photo of a {thing}, {ground} and sky" for thing, ground in zip(THINGS, 12 * ["grass", "road"], strict=True)
+    ]
+    chances = [gate.generator(gate.SEED, 3, index) for index in range(len(texts))]
+    drawn = pipeline(
+        texts,
+        num_inference_steps=gate.DRAWING_STEPS,
+        guidance_scale=gate.GUIDANCE,
+        generator=chances,
+        output_type="np",
+    ).images
+    figure = Figure(figsize=(12, 6.6), layout="constrained", dpi=100)
+    for axes, picture, thing in zip(figure.subplots(3, 8).ravel(), drawn, THINGS, strict=True):
+        axes.imshow(picture, interpolation="nearest")
+        axes.set_title(thing, fontsize=11)
+        axes.set_axis_off()
+    figure.suptitle("What the pocket model draws for a name: a photo of a ..., grass or road and sky")
+    write_figure(figure, output)
+
+
+def draw_attention(folder: Path, output: Path, device: torch.device, count: int = 5) -> None:
+    """Write where the model looks for each named thing of some scenes, as PNG."""
+    pipeline = load_pipeline(folder).to(device)
+    samples = gate.held_out(pipeline.vae.config.sample_size, 4 * count).samples
+    # Scenes with several things show best what a name singles out.
+    chosen = sorted(samples, key=lambda sample: -len(set(sample.box_classes)))[:count]
+    latents = gate.HeldOut(tuple(chosen)).latents(pipeline.vae)
+    captions, maps = gate.attention_maps(Denoiser.of(pipeline), latents, chosen)
+    figure = Figure(figsize=(10, 2.2 * count), layout="constrained", dpi=100)
+    for row, sample, caption, own in zip(figure.subplots(count, 5), chosen, captions, maps, strict=True):
+        row[0].imshow(sample.image, interpolation="nearest")
+        row[0].set_title(textwrap.fill(caption, 26), fontsize=8)
+        named = [(place, name) for place, name in enumerate(caption.split(), 1) if name in THINGS]
+        for axes, (place, name) in zip(row[1:], named, strict=False):
+            axes.imshow(sample.image.mean(axis=2), cmap="gray", interpolation="nearest")
+            axes.imshow(own[place].numpy(), cmap="inferno", alpha=0.65)
+            axes.set_title(name, fontsize=9)
+        for axes in np.ravel(row):
+            axes.set_axis_off()
+    figure.suptitle("Cross-attention maps of the named things")
+    write_figure(figure, output)

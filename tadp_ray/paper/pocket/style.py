@@ -1,0 +1,108 @@
+"""Does a personalised model draw the look it was shown? A network that was trained on scenes says which look a picture has."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from tadp_ray.captions.describe import class_list
+from tadp_ray.config.vocabulary import CAPTION
+from tadp_ray.data.scenes import GROUNDS, THINGS, render
+from tadp_ray.data.styles import STYLES
+from tadp_ray.errors import UserError
+from tadp_ray.paper.personalization.run import load_personalized
+from tadp_ray.paper.personalization.samples import draw, write_samples
+from tadp_ray.paper.pocket.autoencoder import as_pixels, encode
+from tadp_ray.paper.pocket.gate import SEED
+from tadp_ray.training.rng import generator
+
+SCENES, HELD_OUT = 96, 32
+"""Of each look: to learn from, and to know how far the judge can be believed."""
+STEPS, BATCH = 120, 32
+DRAWINGS, SHOWN = 48, 8
+
+
+def reconstructed(vae: AutoencoderKL, size: int, first: int, count: int) -> tuple[Tensor, Tensor]:
+    """Scenes (N, 3, H, W) of every look as the VAE gives them back, as everything that is drawn comes out of it; and their looks.
+
+    Half of them look as pretraining sees them, half as labelled ones.
+    """
+    splits = ("pretrain", "val")
+    pictures = np.stack(
+        [
+            render(splits[index % 2], SEED, first + index // 2, size, style).image
+            for style in STYLES
+            for index in range(count)
+        ]
+    )
+    with torch.no_grad():
+        mean, _ = encode(vae, torch.from_numpy(pictures), vae.device)
+        seen = torch.cat([vae.decode(part).sample.clamp(-1, 1) for part in mean.split(BATCH)])
+    return seen, torch.arange(len(STYLES)).repeat_interleave(count)
+
+
+def train_judge(vae: AutoencoderKL, size: int) -> tuple[nn.Module, float]:
+    """A network from pictures (B, 3, H, W) in [-1, 1] to logits (B, 4), one a look; and its accuracy on held-out scenes."""
+    pictures, looks = reconstructed(vae, size, 0, SCENES)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        layers: list[nn.Module] = []
+        for before, width in ((3, 16), (16, 32), (32, 32)):
+            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), nn.GroupNorm(4, width), nn.SiLU()]
+        judge = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, len(STYLES)))
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=3e-3)
+    for step in range(STEPS):
+        chosen = torch.randint(len(pictures), (BATCH,), generator=generator(SEED, 40, step))
+        loss = F.cross_entropy(judge(pictures[chosen]), looks[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    unseen, truth = reconstructed(vae, size, SCENES, HELD_OUT)
+    with torch.no_grad():
+        return judge.eval(), (judge(unseen).argmax(1) == truth).float().mean().item()
+
+
+def captions_to_draw(count: int) -> list[str]:
+    """Captions of a thing on a ground under the sky, every thing equally often."""
+    return [class_list([THINGS[index % len(THINGS)], list(GROUNDS)[index % 3], "sky"]) for index in range(count)]
+
+
+def measure_style(folder: Path, picture: Path) -> dict[str, float]:
+    """How often the judge prefers what is drawn with the learned look to what the model drew as it was, under equal noise.
+
+    Writes some of both as `picture`. Returns, in percent: `preferred`; `probability` and `probability_before` of the look;
+    `named`, how often the judge takes the picture for that look and no other; `judge`, its accuracy on held-out scenes.
+
+    Raises:
+        UserError: the folder holds no personalization of a look of the pocket world.
+    """
+    job, before, after = load_personalized(folder)
+    plan = job.plan
+    if plan.images.kind != "scenes":
+        raise UserError(
+            f"{folder}: was learned from {plan.images.files}, but the judge knows the looks of the pocket world alone"
+        )
+    judge, accuracy = train_judge(before.vae, plan.images.size)
+    captions = captions_to_draw(DRAWINGS)
+    asked = [plan.modifier.replace(CAPTION, caption) for caption in captions]
+    drawn = [draw(before, captions, (job.seed, 50)), draw(after, asked, (job.seed, 50))]
+    place = list(STYLES).index(plan.images.style)
+    with torch.no_grad():
+        scores = [judge(as_pixels(torch.from_numpy(np.stack(pictures)))).softmax(1) for pictures in drawn]
+    then, now = (score[:, place] for score in scores)
+    shown = [
+        render("train", plan.images.seed, index, plan.images.size, plan.images.style).image for index in range(SHOWN)
+    ]
+    rows = [("as it was", drawn[0][:SHOWN]), (plan.modifier, drawn[1][:SHOWN])]
+    write_samples(picture, shown, captions[:SHOWN], rows)
+    figures = {
+        "preferred": (now > then).float().mean().item(),
+        "named": (scores[1].argmax(1) == place).float().mean().item(),
+        "probability": now.mean().item(),
+        "probability_before": then.mean().item(),
+        "judge": accuracy,
+    }
+    return {name: 100 * value for name, value in figures.items()}

@@ -1,0 +1,61 @@
+"""mmsegmentation's feature pyramid and Semantic FPN head, as the published ADE20K code configures them."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+
+from mmengine.logging import MMLogger
+from torch import Tensor, nn
+
+from tadp_ray.config.model import SemanticFPNConfig
+from tadp_ray.tasks.norms import GlobalBatchNorm2d
+
+with warnings.catch_warnings():
+    # They tell of compiled operators that are not installed; neither the pyramid nor the head uses any.
+    warnings.simplefilter("ignore")
+    from mmseg.models.decode_heads import FPNHead
+    from mmseg.models.necks import FPN
+
+
+class KeepingFPNHead(FPNHead):
+    """FPNHead whose channel dropout is given from outside, so that it cannot depend on how a batch is shared out."""
+
+    keep: Tensor | None = None
+
+    def cls_seg(self, feat: Tensor) -> Tensor:
+        """Classify each pixel of (B, channels, h, w)."""
+        return self.conv_seg(feat if self.keep is None else feat * self.keep[:, :, None, None])
+
+
+class SegmentationHead(nn.Module):
+    """Four feature levels to class logits at the largest level's size.
+
+    Source: TADP's mm_configs; 1x1 laterals, nearest top-down, 3x3 outputs; then 1, 1, 2, 3 conv-BN-ReLU per level with
+    x2 bilinear steps, summed, channel dropout, 1x1 classifier.
+    """
+
+    def __init__(self, in_channels: Sequence[int], classes: int, config: SemanticFPNConfig) -> None:
+        super().__init__()
+        channels = config.channels
+        # It logs every tensor that it initialises; its logger is none of `logging.getLogger`'s.
+        MMLogger.get_current_instance().setLevel(logging.WARNING)
+        self.neck = FPN(in_channels=list(in_channels), out_channels=channels, num_outs=len(in_channels))
+        self.classifier = KeepingFPNHead(
+            feature_strides=[4, 8, 16, 32],
+            in_channels=[channels] * len(in_channels),
+            in_index=list(range(len(in_channels))),
+            channels=channels,
+            num_classes=classes,
+            dropout_ratio=0.0,
+            norm_cfg={"type": GlobalBatchNorm2d},
+            align_corners=False,
+            init_cfg={"type": "Normal", "std": config.classifier_std, "override": {"name": "conv_seg"}},
+            loss_decode=[],  # the task has the loss
+        )
+        self.neck.init_weights()
+        self.classifier.init_weights()
+
+    def forward(self, features: Sequence[Tensor], keep: Tensor | None = None) -> Tensor:
+        """Logits (B, classes, h, w); `save` (B, channels) multiplies the last feature map (dropout)."""
+        self.classifier.keep = keep
+        return self.classifier(self.neck(features))

@@ -1,0 +1,35 @@
+"""The text half of a Stable Diffusion by itself counts tokens and compares words."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity
+
+from tadp_ray.backbones.stable_diffusion.load import load_diffusion
+from tadp_ray.conditioning.text_encoder import class_embedding, count_tokens
+from tadp_ray.conditioning.tokenizer import load_tokenizer, text_similarity
+from tadp_ray.errors import UserError
+
+
+def test_words_are_compared_by_the_states_at_their_end_marks() -> None:
+    words, names = ["a car", "tree", "zebra crossing"], ["car", "tree"]
+    found = text_similarity("pocket")(words, names)
+    pocket = load_diffusion("pocket")
+    state = lambda text: class_embedding(pocket.tokenizer, pocket.text_encoder, text, ["{}"])
+    wanted = [[cosine_similarity(state(word), state(name), dim=0) for name in names] for word in words]
+    np.testing.assert_allclose(found, torch.tensor(wanted).numpy(), atol=1e-5)
+    assert found[1, 1] == pytest.approx(1) and found[2].max() < 0.9
+
+
+def test_a_tokenizer_is_found_in_weights_and_by_itself(shared: Path, tmp_path: Path) -> None:
+    assert load_tokenizer("pocket")[1] == 75
+    tokenizer, budget = load_tokenizer(str(shared / "data/weights/clip_tokenizer_hf"))
+    assert budget == 75 and count_tokens(tokenizer, "dining table " * 100) == 200
+    single = tmp_path / "model.safetensors"
+    single.touch()
+    with pytest.raises(
+        UserError, match=r"model\.safetensors: a single file holds no tokenizer; name a diffusers folder"
+    ):
+        load_tokenizer(str(single))

@@ -1,0 +1,37 @@
+"""The card says what the journal and the gate say."""
+
+import json
+from pathlib import Path
+
+from tadp_ray.config.claims import Measured
+from tadp_ray.config.pretraining import Pretraining
+from tadp_ray.paper.pocket.card import write_card
+from tadp_ray.paper.pocket.gate import TIMES, WRONG_CAPTIONS
+from tadp_ray.paper.pocket.report import AIMS
+from tadp_ray.reporting.claims import judge_measures
+
+FIGURES = {
+    **{f"caption/{kind} t={time}": time / 100 for kind in WRONG_CAPTIONS for time in TIMES},
+    **{"attention/pointing": 91.24, "attention/chance": 6.0, "attention/average_precision": 77.7},
+    **{"drawing/found": 55.5, "drawing/found_unnamed": 1.0, "classifier/precision": 96.0, "classifier/recall": 95.0},
+    **{"psnr": 30.1, "parameters": 7_700_000.0},
+}
+
+
+def test_card_tells_how_it_was_made_and_what_the_gate_found(tmp_path: Path) -> None:
+    # Two hours of work with a night between them.
+    lines = [("started", 0), ("metrics", 3600), ("started", 50_000), ("finished", 53_600)]
+    records = [{"type": kind, "time": second, "step": 1, "metrics": {}} for kind, second in lines]
+    (tmp_path / "journal.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    plan = Pretraining(seed=4, unet_steps=100, unet_batch=10)
+    verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in FIGURES.items()})
+    write_card(
+        tmp_path, tmp_path, plan, FIGURES, verdicts, "tadp-ray pocket pretrain FOLDER --seed 4", {"commit": "abc"}
+    )
+    card = (tmp_path / "README.md").read_text()
+    assert "7.7 million parameters" in card and "- time: 2.0 hours\n- commit: abc" in card and "--seed 4" in card
+    assert "1,000 drawn for the U-Net" in card
+    assert "| look-alike | +3.0% | +5.0% | +7.0% |" in card
+    assert "highest on the thing (%) | 91.2 | at least 80 | met |" in card
+    assert "found in drawn pictures (%) | 55.5 | at least 80 | missed |" in card
+    assert "$" not in card

@@ -1,0 +1,74 @@
+"""The gate tells a model that knows words from one that does not, and the shipped one passes what its card prints."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tadp_ray.backbones.stable_diffusion.weights import locate
+from tadp_ray.data.scenes import GROUNDS, LOOK_ALIKES, THINGS
+from tadp_ray.paper.pocket import gate
+from tadp_ray.paper.pocket.denoiser import Denoiser, load_pipeline
+
+NAMES = ("sky", "sand", "hill", "cat", "dog", "bus")
+
+
+def test_wrong_captions_are_wrong_in_the_way_they_say() -> None:
+    wrong = {kind: change(NAMES) for kind, change in gate.WRONG_CAPTIONS.items()}
+    assert wrong["null"] == []
+    assert wrong["wrong ground"][1] in set(GROUNDS) - {"sand"} and wrong["wrong ground"][2:] == list(NAMES[2:])
+    assert wrong["look-alike"][3:5] == ["fox", "fox"] and wrong["look-alike"][5] in LOOK_ALIKES["bus"]
+    assert all(
+        new in THINGS and new not in (old, *LOOK_ALIKES[old])
+        for old, new in zip(NAMES[3:], wrong["wrong group"][3:], strict=True)
+    )
+
+
+def test_drawings_ask_for_every_thing_and_for_one_or_two() -> None:
+    texts, named = gate.drawing_texts()
+    assert {name for things in named for name in things} == set(THINGS)
+    assert {len(things) for things in named} == {1, 2}
+    assert all(
+        name in text.replace(",", "").split() for text, things in zip(texts, named, strict=True) for name in things
+    )
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Path:
+    return locate("pocket")
+
+
+@pytest.mark.slow
+def test_the_shipped_model_listens_to_its_caption(shipped: Path) -> None:
+    """On fewer scenes the gate shows at least half of what the model's card prints, at every timestep."""
+    pipeline, scenes = load_pipeline(shipped), gate.held_out(64, 48)
+    table = gate.caption_rises(Denoiser.of(pipeline), scenes.latents(pipeline.vae), scenes.names)
+    row = re.search(r"^\| look-alike \|(.*)\|$", (shipped / "README.md").read_text(), re.MULTILINE)
+    printed = [float(value) for value in re.findall(r"\+([\d.]+)%", row[1])]
+    assert len(printed) == 3
+    for time, value in zip(gate.TIMES, printed, strict=True):
+        assert table["look-alike", time] > value / 2
+
+
+def test_the_shipped_models_attention_lies_on_what_is_named_and_a_forgetful_ones_does_not(shipped: Path) -> None:
+    pipeline, scenes = load_pipeline(shipped), gate.held_out(64, 32)
+    latents = scenes.latents(pipeline.vae)
+    hits = gate.attention_hits(Denoiser.of(pipeline), latents, scenes.samples)
+    assert hits["pointing"] > 3 * hits["chance"]
+    torch.manual_seed(0)
+    pipeline.text_encoder.apply(lambda part: part.reset_parameters() if hasattr(part, "reset_parameters") else None)
+    forgetful = gate.attention_hits(Denoiser.of(pipeline), latents, scenes.samples)
+    assert forgetful["pointing"] < hits["pointing"] / 2
+
+
+def test_a_classifier_judges_pictures_of_known_scenes(shipped: Path) -> None:
+    sure = gate.judged(gate.load_classifier(shipped), load_pipeline(shipped).vae, gate.held_out(64, 64))
+    assert min(sure.values()) > 75
+
+
+def test_the_whole_folder_weighs_little(shipped: Path) -> None:
+    size = sum(path.stat().st_size for path in shipped.rglob("*") if path.is_file())
+    assert size < 25e6
+    assert np.isfinite(size)

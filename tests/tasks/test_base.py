@@ -1,0 +1,72 @@
+"""Loss and prediction of segmentation."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tadp_ray.config.schema import Recipe
+from tadp_ray.tasks.base import task_of
+
+SEGMENTATION = task_of(Recipe(caption={"source": "null"}, schedule={"iterations": 1, "learning_rate": 1e-3}))
+
+
+@pytest.fixture
+def logits() -> torch.Tensor:
+    """Logits (2, 3, 4, 6)."""
+    return torch.randn(2, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+
+
+def test_loss_is_cross_entropy_at_label_size_over_all_pixels(logits: torch.Tensor) -> None:
+    """Ignored pixels add nothing and still count in the mean (mmseg's default)."""
+    mask = torch.randint(3, (2, 8, 12), generator=torch.Generator().manual_seed(1))
+    mask[0, :5] = 255
+    full = F.interpolate(logits, (8, 12), mode="bilinear", align_corners=False).log_softmax(1)
+    valid = mask != 255
+    chosen = full.gather(1, mask.clamp(max=2)[:, None])[:, 0]
+    torch.testing.assert_close(SEGMENTATION.loss(logits, mask), -chosen[valid].sum() / mask.numel())
+
+
+def test_loss_of_a_batch_is_the_mean_of_its_parts(logits: torch.Tensor) -> None:
+    """So that accumulation and the number of processes leave gradients alone, however ignored pixels are shared out."""
+    mask = torch.randint(3, (2, 8, 12), generator=torch.Generator().manual_seed(1))
+    mask[0, :, :11] = 255
+    parts = [SEGMENTATION.loss(logits[i : i + 1], mask[i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(SEGMENTATION.loss(logits, mask), torch.stack(parts).mean())
+
+
+def test_a_view_without_labels_gives_no_gradient(logits: torch.Tensor) -> None:
+    logits.requires_grad_()
+    loss = SEGMENTATION.loss(logits, torch.full((2, 8, 12), 255))
+    loss.backward()
+    assert loss == 0 and logits.grad.abs().sum() == 0
+
+
+def test_prediction_is_the_likeliest_class() -> None:
+    shares = torch.zeros(1, 3, 2, 2)
+    shares[0, 2, :, 0] = 1
+    shares[0, 1, :, 1] = 1
+    assert SEGMENTATION.predict(shares).tolist() == [[[2, 1], [2, 1]]]
+
+
+def test_better_is_higher_for_overlap_and_lower_for_errors() -> None:
+    depth = task_of(
+        Recipe(
+            caption={"source": "null"},
+            task="depth",
+            model={"head": {"kind": "vpd_depth"}},
+            schedule={"iterations": 1, "learning_rate": 1e-3},
+        )
+    )
+    assert SEGMENTATION.better(2.0, 1.0) and not depth.better(2.0, 1.0) and depth.better(1.0, 2.0)
+
+
+def test_the_pascal_head_s_logits_are_enlarged_with_aligned_corners(logits: torch.Tensor) -> None:
+    """In training and in evaluation; source: UpsamplingBilinear2d in segmentation-models-pytorch's head, which TADP uses."""
+    head = {"kind": "smp_fpn", "loss": "cross_entropy"}
+    pascal = task_of(
+        Recipe(caption={"source": "null"}, model={"head": head}, schedule={"iterations": 1, "learning_rate": 1e-3})
+    )
+    mask = torch.randint(3, (2, 32, 48), generator=torch.Generator().manual_seed(1))
+    enlarged = torch.nn.UpsamplingBilinear2d(scale_factor=8)(logits)
+    torch.testing.assert_close(pascal.upsample(logits, (32, 48)), enlarged)
+    torch.testing.assert_close(pascal.loss(logits, mask), F.cross_entropy(enlarged, mask))

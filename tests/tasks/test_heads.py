@@ -1,0 +1,211 @@
+"""What each head gives, what it is trained by, and that its chance comes from outside."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tadp_ray.config.model import DepthHeadConfig, FasterRCNNConfig, HeadConfig, SemanticFPNConfig, SmpFPNConfig
+from tadp_ray.tasks.depth.vpd_head import DepthHead
+from tadp_ray.tasks.detection.faster_rcnn import DetectionHead, Objects, SeededSampler
+from tadp_ray.tasks.heads import build_head
+
+CLASSES = 5
+PAPER, POCKET = [320, 717, 1357, 1280], [32, 64 + 20, 96 + 20, 128]
+"""Channels of Stable Diffusion 1.5's levels with 77 maps and of the pocket U-Net's with 20."""
+SMALL: dict[str, HeadConfig] = {
+    "semantic_fpn": SemanticFPNConfig(channels=16),
+    "smp_fpn": SmpFPNConfig(kind="smp_fpn", pyramid=16, channels=32),
+    "vpd_depth": DepthHeadConfig(kind="vpd_depth", fused=32, deconvolved=8, channels=16),
+    "faster_rcnn": FasterRCNNConfig(kind="faster_rcnn", channels=16, representation=32, anchors=(16, 24, 36, 48)),
+}
+DENSE = ("semantic_fpn", "smp_fpn", "vpd_depth")
+
+
+def make_features(channels: list[int], side: int, images: int = 2, device: str = "cpu") -> list[Tensor]:
+    """Levels of 3 to 2, so that height and width cannot be mixed up."""
+    torch.manual_seed(1)
+    return [
+        torch.randn(images, count, side >> level, side * 3 // 2 >> level, device=device)
+        for level, count in enumerate(channels)
+    ]
+
+
+def make_head(name: str, channels: list[int] = POCKET) -> nn.Module:
+    torch.manual_seed(2)
+    return build_head(channels, CLASSES, SMALL[name]).train()
+
+
+def objects(boxes: list[list[float]], labels: list[int], seed: int = 0) -> Objects:
+    return {
+        "boxes": torch.tensor(boxes).reshape(-1, 4),
+        "labels": torch.tensor(labels, dtype=torch.int64),
+        "generator": torch.Generator().manual_seed(seed),
+    }
+
+
+def two_images(first: int = 0, second: int = 1) -> list[Objects]:
+    """Objects of images of 64 x 96 pixels, one of which is empty; `first` and `second` seed their chance."""
+    found = objects([[4.0, 6.0, 30.0, 40.0], [50.0, 10.0, 92.0, 60.0]], [0, CLASSES - 1], first)
+    return [found, objects([], [], second)]
+
+
+@pytest.mark.parametrize(
+    ("config", "shape"),
+    [
+        (SemanticFPNConfig(), (2, CLASSES, 64, 96)),
+        (SmpFPNConfig(kind="smp_fpn"), (2, CLASSES, 64, 96)),
+        (DepthHeadConfig(kind="vpd_depth"), (2, 1, 512, 768)),
+    ],
+    ids=DENSE,
+)
+def test_dense_heads_of_the_published_size(config: HeadConfig, shape: tuple[int, ...]) -> None:
+    head = build_head(PAPER, CLASSES, config).to("meta")
+    assert head(make_features(PAPER, 64, device="meta"), None).shape == shape
+
+
+def test_the_published_depth_head_has_the_published_widths() -> None:
+    with torch.device("meta"):
+        head = DepthHead([320, 640, 1280, 1280], DepthHeadConfig(kind="vpd_depth"))
+    weights = [tuple(p.shape) for p in head.parameters() if p.ndim == 4]
+    assert weights == [
+        *[(320, 320, 3, 3)] * 2,
+        (640, 640, 3, 3),
+        (1536, 3520, 1, 1),
+        (1536, 32, 2, 2),
+        *[(32, 32, 2, 2)] * 2,
+        (192, 32, 3, 3),
+        (192, 192, 3, 3),
+        (1, 192, 3, 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("semantic_fpn", (2, CLASSES, 16, 24)), ("smp_fpn", (2, CLASSES, 16, 24)), ("vpd_depth", (2, 1, 128, 192))],
+)
+def test_every_parameter_of_a_dense_head_gets_a_gradient(name: str, shape: tuple[int, ...]) -> None:
+    head, features = make_head(name), make_features(POCKET, 16)
+    for level in features:
+        level.requires_grad_()
+    found = head(features, None)
+    assert found.shape == shape
+    found.square().mean().backward()
+    assert [part for part, p in head.named_parameters() if p.grad is None] == []
+    assert all(level.grad.abs().sum() > 0 for level in features)
+
+
+@pytest.mark.parametrize("targets", [two_images(), [objects([], [])] * 2], ids=["objects", "none"])
+def test_every_parameter_of_the_detection_head_gets_a_gradient(targets: list[Objects]) -> None:
+    """Images without objects train too: all that is sampled from them is background."""
+    head = make_head("faster_rcnn")
+    losses = head(make_features(POCKET, 16), (64, 96), targets)
+    assert set(losses) == {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
+    assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
+    assert (losses["loss_box_reg"] > 0) == (len(targets[0]["boxes"]) > 0)
+    sum(losses.values()).backward()
+    assert [part for part, p in head.named_parameters() if p.grad is None] == []
+
+
+def test_smp_dropout_is_the_given_mask_and_no_other() -> None:
+    head, features = make_head("smp_fpn"), make_features(POCKET, 16)
+    assert not any(isinstance(part, nn.modules.dropout._DropoutNd) for part in head.modules())
+    plain = head(features)
+    assert torch.equal(plain, head(features))
+    torch.testing.assert_close(plain, head(features, torch.ones(2, 32)))
+    dropped = head(features, torch.tensor([[0.0] * 32, [1.0] * 32]))
+    torch.testing.assert_close(dropped[0], head.classifier.bias[:, None, None].expand_as(dropped[0]))
+    torch.testing.assert_close(dropped[1], plain[1])
+
+
+def test_depth_lies_between_zero_and_the_largest() -> None:
+    head = DepthHead(POCKET, DepthHeadConfig(kind="vpd_depth", fused=32, deconvolved=8, channels=16, max_depth=4.0))
+    features = make_features(POCKET, 16)
+    fresh = head(features)
+    torch.testing.assert_close(fresh, torch.full_like(fresh, 2.0), atol=0.01, rtol=0)  # tiny first weights: the middle
+    with torch.no_grad():
+        head.decode[-3].weight.normal_()
+        head.decode[-1].weight.normal_(std=0.1)
+    found = head(features)
+    assert 0 < found.min() < 1
+    assert 3 < found.max() < 4
+
+
+def test_anchors_fit_the_image() -> None:
+    """One size per level at each ratio; strides follow from the image, so that any VAE factor will do."""
+    head = make_head("faster_rcnn")
+    seen: list[Tensor] = []
+    head.rpn.anchor_generator.register_forward_hook(lambda _, __, anchors: seen.extend(anchors))
+    head.eval()(make_features(POCKET, 16), (64, 96))
+    places = [16 * 24, 8 * 12, 4 * 6, 2 * 3]
+    for level, (anchors, side) in enumerate(zip(seen[0].split([3 * n for n in places]), (16, 24, 36, 48), strict=True)):
+        wide, square, tall = (anchors[:3, 2:] - anchors[:3, :2]).tolist()
+        assert square == [side, side]
+        assert wide[0] / wide[1] == pytest.approx(2, rel=0.2)  # corners are rounded to whole pixels
+        assert tall[1] / tall[0] == pytest.approx(2, rel=0.2)
+        assert anchors[3, 0] - anchors[0, 0] == 4 << level
+
+
+def test_detections_are_boxes_in_the_image_with_classes_from_zero() -> None:
+    head = make_head("faster_rcnn").eval()
+    with torch.no_grad():
+        head.roi_heads.box_predictor.cls_score.bias.copy_(torch.tensor([0.0, 3.0, 0.0, 0.0, 0.0, 3.0]))
+    found = head(make_features(POCKET, 16), (64, 96))
+    assert len(found) == 2
+    for one in found:
+        count = len(one["boxes"])
+        assert 0 < count <= 100
+        assert one["boxes"].shape == (count, 4)
+        assert set(one["labels"].tolist()) == {0, CLASSES - 1}
+        assert (one["boxes"][:, :2] >= 0).all()
+        assert (one["boxes"][:, 2:] <= torch.tensor([96, 64])).all()
+        assert one["scores"].tolist() == sorted(one["scores"].tolist(), reverse=True)
+
+
+def detection_losses(head: DetectionHead, targets: list[Objects], images: slice = slice(None)) -> Tensor:
+    features = [level[images] for level in make_features(POCKET, 16)]
+    return torch.stack(list(head(features, (64, 96), targets[images]).values()))
+
+
+def test_detection_is_as_random_as_its_generators() -> None:
+    head = make_head("faster_rcnn")
+    losses = detection_losses(head, two_images())
+    torch.manual_seed(99)
+    assert torch.equal(losses, detection_losses(head, two_images()))
+    assert not torch.equal(losses, detection_losses(head, two_images(second=7)))
+
+
+def test_what_is_sampled_from_an_image_does_not_depend_on_the_others() -> None:
+    sampler = SeededSampler(batch_size_per_image=8, positive_fraction=0.5)
+    labels = [torch.randint(-1, 3, (count,), generator=torch.Generator().manual_seed(count)) for count in (40, 60)]
+
+    def sample(images: list[int]) -> list[Tensor]:
+        sampler.generators = [torch.Generator().manual_seed(image) for image in images]
+        positives, negatives = sampler([labels[image] for image in images])
+        assert sampler.drawn == 8 * len(images)
+        return [torch.stack(pair) for pair in zip(positives, negatives, strict=True)]
+
+    together = sample([0, 1])
+    assert torch.equal(together[0], sample([0])[0])
+    assert torch.equal(together[1], sample([1])[0])
+    for (positive, negative), truth in zip(together, labels, strict=True):
+        assert positive.sum() == 4
+        assert negative.sum() == 4
+        assert (truth[positive] > 0).all()
+        assert (truth[negative] == 0).all()
+
+
+@pytest.mark.slow
+def test_two_processes_train_like_one(tmp_path: Path, one_and_two) -> None:
+    """Losses, gradients and running statistics of a batch do not depend on how many processes share it."""
+    program = Path(__file__).with_name("heads_step.py")
+    one, two = one_and_two(program, tmp_path)
+    for part in ("rpn", "roi_heads"):
+        first, second = two.pop(f"samples.{part}").tolist()
+        assert one.pop(f"samples.{part}").tolist() == [first + second]
+        assert first != second  # torchvision alone would then weigh the processes wrongly
+    for name, tensor in one.items():
+        # Gradients add up thousands of terms in another order.
+        tolerance = {"atol": 2e-6, "rtol": 1e-3} if name.startswith("gradient") else {"atol": 1e-6, "rtol": 1e-5}
+        torch.testing.assert_close(two[name], tensor, **tolerance, msg=lambda text, n=name: f"{n}: {text}")

@@ -1,0 +1,59 @@
+"""One training step and one score of a fixed batch, shared by however many processes torchrun starts."""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import save_file
+from torch.nn.parallel import DistributedDataParallel
+
+from tadp_ray.backbones.stable_diffusion.load import load_diffusion
+from tadp_ray.config.model import ModelConfig, SemanticFPNConfig
+from tadp_ray.config.schema import Recipe
+from tadp_ray.tasks.base import task_of
+from tadp_ray.training.model import TADP
+
+IMAGES, CLASSES, CHANNELS = 4, 5, 16
+
+
+def main(weights: str, output: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    rank, size = dist.get_rank(), dist.get_world_size()
+    share = slice(rank * IMAGES // size, (rank + 1) * IMAGES // size)
+    torch.manual_seed(0)
+    # Means far from zero, with small spread, are hard on a variance; ignored pixels are shared out unevenly.
+    images = torch.rand(IMAGES, 3, 32, 32) * torch.tensor([0.1, 0.5, 1.0, 1.9])[:, None, None, None] - 1
+    noise, context = torch.randn(IMAGES, 4, 16, 16), torch.randn(IMAGES, 13, 20)
+    mask = torch.randint(CLASSES, (IMAGES, 32, 32))
+    mask[0, :20], mask[3, :, :5] = 255, 255
+    keep = (torch.rand(IMAGES, CHANNELS) > 0.3) / 0.7
+
+    settings = ModelConfig(head=SemanticFPNConfig(channels=CHANNELS))
+    task = task_of(
+        Recipe(caption={"source": "null"}, model=settings, schedule={"iterations": 1, "learning_rate": 1e-3})
+    )
+    model = TADP(load_diffusion(weights), CLASSES, settings, tokens=13).train()
+    parallel = DistributedDataParallel(model)
+    logits = parallel(model.encode_images(images[share], noise[share]), context[share], keep[share])
+    loss = task.loss(logits, mask[share])
+    loss.backward()
+    mean_loss = loss.detach().clone()
+    dist.all_reduce(mean_loss)
+
+    # Scores count whole numbers, so that they are compared on random predictions, which no rounding can tip.
+    metrics = task.metrics([str(index) for index in range(CLASSES)])
+    metrics.accumulate(torch.randint(CLASSES, mask.shape)[share], mask[share])
+    metrics.reduce()
+
+    if rank == 0:
+        found = {f"gradient.{name}": p.grad for name, p in model.named_parameters()}
+        found |= {f"statistics.{name}": tensor for name, tensor in model.named_buffers() if "running" in name}
+        found |= {"loss": mean_loss / size, "scores": torch.tensor(list(metrics.compute().values()))}
+        save_file(found, output)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

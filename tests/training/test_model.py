@@ -1,0 +1,152 @@
+"""The whole model: what is trained, what is random, and that the number of processes changes nothing."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.config.model import ModelConfig, SemanticFPNConfig
+from tadp_ray.tasks.norms import FeatureNorms
+from tadp_ray.training.model import TADP
+
+CLASSES, CHANNELS = 5, 16
+
+
+def make_model(diffusion: Diffusion, **settings: object) -> TADP:
+    torch.manual_seed(3)
+    config = ModelConfig(head=SemanticFPNConfig(channels=CHANNELS), **settings)
+    return TADP(diffusion, CLASSES, config, tokens=13, latent=(16, 24)).train()
+
+
+@pytest.fixture
+def text() -> Tensor:
+    """Contexts (2, L, D)."""
+    return torch.randn(2, 13, 20, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def latents() -> Tensor:
+    """Latents (2, 4, 16, 24)."""
+    return torch.randn(2, 4, 16, 24, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("maps", ["cross", "none", "cross+self"])
+@pytest.mark.parametrize("detach", [True, False])
+def test_every_trained_parameter_gets_a_gradient(
+    tiny_diffusion: Diffusion, latents: Tensor, text: Tensor, maps: str, detach: bool
+) -> None:
+    """Otherwise DistributedDataParallel would wait for gradients that never come."""
+    model = make_model(tiny_diffusion, attention_maps=maps, detach_attention=detach, adapter=True)
+    logits = model(latents, text)
+    assert logits.shape == (2, CLASSES, 16, 24)
+    logits.square().mean().backward()
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+    assert all(p.requires_grad for p in model.parameters())
+    assert all(p.grad is None for p in tiny_diffusion.unet.parameters())
+
+
+def test_the_state_holds_unet_and_head_only(tiny_diffusion: Diffusion) -> None:
+    assert {name.partition(".")[0] for name in make_model(tiny_diffusion).state_dict()} == {"unet", "head"}
+
+
+def test_an_adapter_changes_the_text_a_little_at_first(
+    tiny_diffusion: Diffusion, latents: Tensor, text: Tensor
+) -> None:
+    """Its gamma starts at 1e-4, and goes the head's rate: it is no part of the U-Net."""
+    model = make_model(tiny_diffusion, adapter=True)
+    assert model.adapter.gamma.tolist() == [pytest.approx(1e-4)] * 20
+    change = (model.adapter(text) - text).abs()
+    assert 0 < change.max() < 1e-3
+    plain = make_model(tiny_diffusion)
+    model.load_state_dict(plain.state_dict(), strict=False)
+    torch.testing.assert_close(model(latents, text), plain(latents, text), atol=1e-2, rtol=1e-2)
+
+
+def test_models_share_no_weights(tiny_diffusion: Diffusion) -> None:
+    first, second = make_model(tiny_diffusion), make_model(tiny_diffusion)
+    with torch.no_grad():
+        first.unet.conv_in.weight.add_(1)
+    assert torch.equal(second.unet.conv_in.weight, tiny_diffusion.unet.conv_in.weight)
+
+
+def test_latents_are_sampled_or_not_and_scaled_or_not(tiny_diffusion: Diffusion) -> None:
+    """TADP: a sample of the posterior times the scaling factor; VPD: its mode, as it is."""
+    images = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(4)) * 2 - 1
+    noise = torch.randn(2, 4, 16, 24, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        mean, log_variance = tiny_diffusion.vae.encode(images).latent_dist.parameters.chunk(2, 1)
+    sample, factor = mean + torch.exp(log_variance / 2) * noise, tiny_diffusion.vae.config.scaling_factor
+    assert factor == 0.18215
+    for latent, scale, expected in (
+        ("sample", "scaled", sample * factor),
+        ("sample", "raw", sample),
+        ("mode", "scaled", mean * factor),
+        ("mode", "raw", mean),
+    ):
+        model = make_model(tiny_diffusion, latent={"draw": latent, "scale": scale})
+        assert model.latent_shape(images) == (4, 16, 24)
+        found = model.encode_images(images, noise if latent == "sample" else None)
+        torch.testing.assert_close(found, expected)
+        assert not found.requires_grad
+
+
+def test_the_unet_is_read_at_the_timestep_that_the_recipe_names(
+    tiny_diffusion: Diffusion, latents: Tensor, text: Tensor
+) -> None:
+    seen = []
+    for timestep in (1, 500):
+        model = make_model(tiny_diffusion, timestep=timestep)
+        model.unet.time_proj.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].tolist()))
+        model(latents, text)
+    assert seen == [[1, 1], [500, 500]]
+
+
+def test_dropout_is_the_given_mask_and_no_other(tiny_diffusion: Diffusion, latents: Tensor, text: Tensor) -> None:
+    model = make_model(tiny_diffusion)
+    plain = model(latents, text)
+    assert torch.equal(plain, model(latents, text))
+    torch.testing.assert_close(plain, model(latents, text, torch.ones(2, CHANNELS)))
+    dropped = model(latents, text, torch.tensor([[0.0] * CHANNELS, [1.0] * CHANNELS]))
+    bias = model.head.classifier.conv_seg.bias[:, None, None]
+    torch.testing.assert_close(dropped[0], bias.expand_as(dropped[0]))
+    torch.testing.assert_close(dropped[1], plain[1])
+    assert torch.equal(plain, model(latents, text))  # the mask is gone
+
+
+def test_normalized_features_do_not_show_how_a_channel_is_scaled(
+    tiny_diffusion: Diffusion, latents: Tensor, text: Tensor
+) -> None:
+    channels, rng = [8, 12, 12, 8], torch.Generator().manual_seed(6)
+    features = [torch.randn(4, count, 16 >> k, 16 >> k, generator=rng) for k, count in enumerate(channels)]
+    scaled = [f * torch.logspace(-1, 3, f.shape[1])[:, None, None] + 7 for f in features]
+    norms = FeatureNorms(channels)
+    for found, expected in zip(norms(scaled), norms(features), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-2, rtol=0)
+
+    plain, normal = (make_model(tiny_diffusion, feature_norm=normalize) for normalize in (False, True))
+    seen = []
+    normal.head.register_forward_hook(lambda _, inputs, __: seen.extend(inputs[0]))
+    normal(latents, text)
+    assert len(seen) == 4 and all(abs(level.mean()) < 1e-3 and 0.5 < level.std() < 1.1 for level in seen)
+    names = {name for name, _ in normal.named_parameters()} - {name for name, _ in plain.named_parameters()}
+    assert names == {f"norms.{level}.{part}" for level in range(4) for part in ("weight", "bias")}
+
+
+@pytest.mark.slow
+def test_two_processes_train_like_one(tiny_folder: Path, tmp_path: Path, one_and_two) -> None:
+    """Loss, gradients, running statistics and scores of a batch do not depend on how many processes share it."""
+    program = Path(__file__).with_name("one_step.py")
+    one, two = one_and_two(program, tmp_path, tiny_folder)
+    for name, tensor in one.items():
+        # Gradients add up thousands of terms in another order.
+        tolerance = {"atol": 2e-6, "rtol": 1e-3} if name.startswith("gradient") else {"atol": 1e-6, "rtol": 1e-6}
+        torch.testing.assert_close(two[name], tensor, **tolerance, msg=lambda text, n=name: f"{n}: {text}")
+
+
+def test_building_a_head_prints_nothing(tiny_diffusion: Diffusion, capfd: pytest.CaptureFixture[str]) -> None:
+    """mmengine would log a page for each model that a sweep builds."""
+    make_model(tiny_diffusion)
+    assert capfd.readouterr() == ("", "")
