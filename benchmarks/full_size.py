@@ -18,7 +18,7 @@ import torch
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, frozen, stable_diffusion_15
 from tadp_ray.config.model import ModelConfig, SemanticFPNConfig
 from tadp_ray.config.schema import Recipe
-from tadp_ray.tasks.base import task_of
+from tadp_ray.tasks.registry import task_of
 from tadp_ray.training.cost import step_cost
 from tadp_ray.training.model import TADP
 from tadp_ray.training.optim import make_optimizer

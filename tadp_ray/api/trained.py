@@ -20,13 +20,15 @@ from tadp_ray.data.sample import Sample
 from tadp_ray.files import write_text
 from tadp_ray.layout import CLASSES, IMAGES, PICTURES, PREDICTIONS
 from tadp_ray.pictures.files import write_figure
+from tadp_ray.tasks.detection.files import entries
+from tadp_ray.tasks.files import save, save_map
 from tadp_ray.tracking.query import trained_cell
 from tadp_ray.tracking.store import open_store
 from tadp_ray.training.any_image import given_prompt, predict_image
 from tadp_ray.training.digests import check_trained, model_digests
 from tadp_ray.training.model import TADP
 from tadp_ray.training.pictures import draw_prediction
-from tadp_ray.training.predict import entries, read_weights, save, save_map, trained_model
+from tadp_ray.training.predict import read_weights, trained_model
 from tadp_ray.training.setup import TrainSetup
 
 

@@ -12,8 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tadp_ray.backbones.stable_diffusion.features import unet_features
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.config.schema import Recipe
-from tadp_ray.tasks.base import task_of
-from tadp_ray.tasks.detection.faster_rcnn import DetectionHead
+from tadp_ray.tasks.registry import task_of
 from tadp_ray.training.model import TADP
 from tadp_ray.training.optim import parameter_groups
 
@@ -79,7 +78,7 @@ def step_cost(recipe: Recipe, diffusion: Diffusion, classes: int, tokens: int, v
         tokens: of a context.
         view: (height, width) of a training view in pixels.
     """
-    schedule, world = recipe.schedule, recipe.compute.world_size
+    schedule, world, task = recipe.schedule, recipe.compute.world_size, task_of(recipe)
     images = schedule.images_per_pass // world
     blank = diffusion.to_meta()
     with torch.device("meta"):
@@ -101,7 +100,7 @@ def step_cost(recipe: Recipe, diffusion: Diffusion, classes: int, tokens: int, v
             lambda: unet_features(model.unet, latents, steps, adapted, recipe.model.attention_maps)
         )
         inputs = [feature.detach().requires_grad_() for feature in features]
-        loss, head = counted(lambda: head_loss(model, inputs, recipe, view))
+        loss, head = counted(lambda: task.counted_loss(model.head, model.norms(inputs), view))
     _, head_back = counted(loss.backward)
     _, unet_back = counted(lambda: torch.autograd.backward(features, [feature.grad for feature in inputs]))
 
@@ -121,7 +120,7 @@ def step_cost(recipe: Recipe, diffusion: Diffusion, classes: int, tokens: int, v
         state_bytes=4 * 4 * trained,
         frozen_bytes=4 * (size_of(blank.vae) + size_of(blank.text_encoder)),
         activation_bytes=sum(kept.bytes.values()),
-        note="boxes are sampled at run time: of the head only the pyramid is counted" * (recipe.task == "detection"),
+        note=task.not_counted,
     )
 
 
@@ -130,15 +129,6 @@ def counted(work: Callable[[], Any]) -> tuple[Any, int]:
     with FlopCounterMode(display=False) as counter:
         result = work()
     return result, counter.get_total_flops()
-
-
-def head_loss(model: TADP, features: list[Tensor], recipe: Recipe, view: tuple[int, int]) -> Tensor:
-    """The loss that a head's backward pass starts from."""
-    features = model.norms(features)
-    if isinstance(model.head, DetectionHead):
-        return sum(level.sum() for level in model.head.neck(dict(zip("0123", features, strict=True))).values())
-    kind = torch.int64 if recipe.task == "segmentation" else torch.float32
-    return task_of(recipe).loss(model.head(features), torch.empty(len(features[0]), *view, dtype=kind, device="meta"))
 
 
 def size_of(network: torch.nn.Module) -> int:

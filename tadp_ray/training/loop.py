@@ -136,7 +136,7 @@ class Training:
 
     def _train_step(self, model: nn.Module, optimizer: torch.optim.Optimizer, passes: Any, step: int) -> Tensor:
         """One optimizer step over the global batch; returns the mean loss of this worker's share."""
-        schedule, head = self.cell.recipe.schedule, self.cell.recipe.model.head
+        schedule, head, task = self.cell.recipe.schedule, self.cell.recipe.model.head, self.setup.task
         count = schedule.batch_size // schedule.images_per_pass
         total = torch.zeros((), device=self.device)
         for part in range(count):
@@ -145,7 +145,7 @@ class Training:
             images, targets = images.to(self.device), to_device(targets, self.device)
             contexts = self.setup.contexts([self.setup.train_prompts[i] for i in ids]).to(self.device)
             number, share = step * count + part, slice(self.world.rank * len(ids), (self.world.rank + 1) * len(ids))
-            noise, keep = draw_pass(
+            noise, dropout_mask = draw_pass(
                 self.cell.seed,
                 number,
                 schedule.images_per_pass,
@@ -154,18 +154,19 @@ class Training:
                 getattr(head, "dropout", 0.0),
                 share,
             )
-            boxes = None
-            if self.setup.task.truth == "boxes":
-                chances = [generator(self.cell.seed, 2, number, place) for place in range(share.start, share.stop)]
-                boxes = [{**own, "generator": rng} for own, rng in zip(targets, chances, strict=True)]
+            dropout_mask = dropout_mask if dropout_mask is None else dropout_mask.to(self.device)
+            sampled = None
+            if task.head_targets:
+                rngs = [generator(self.cell.seed, 2, number, place) for place in range(share.start, share.stop)]
+                sampled = task.head_targets(targets, rngs)
 
             # forward and backward; gradients are exchanged once, with the last pass
             waits = isinstance(model, DistributedDataParallel) and part < count - 1
             lowered = torch.autocast(self.device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
             with model.no_sync() if waits else nullcontext(), lowered:
                 latents = self.model.encode_images(images, noise.to(self.device))
-                output = model(latents, contexts, keep if keep is None else keep.to(self.device), boxes)
-                loss = self.setup.task.loss(output, targets) / count
+                output = model(latents, contexts, dropout_mask, sampled)
+                loss = task.loss(output, targets) / count
             loss.backward()
             total += loss.detach()
 

@@ -10,9 +10,8 @@ from tadp_ray.backbones.stable_diffusion.features import feature_channels, unet_
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, posterior_of
 from tadp_ray.conditioning.text_encoder import TextAdapter
 from tadp_ray.config.model import ModelConfig
-from tadp_ray.tasks.detection.faster_rcnn import DetectionHead
-from tadp_ray.tasks.heads import build_head
 from tadp_ray.tasks.norms import FeatureNorms
+from tadp_ray.tasks.registry import build_head
 
 
 class TADP(nn.Module):
@@ -62,14 +61,14 @@ class TADP(nn.Module):
         return latents * vae.config.scaling_factor if self._config.latent.scale == "scaled" else latents
 
     def forward(
-        self, latents: Tensor, context: Tensor, keep: Tensor | None = None, targets: list[dict] | None = None
+        self, latents: Tensor, context: Tensor, dropout_mask: Tensor | None = None, targets: list[dict] | None = None
     ) -> Any:
         """What the head makes of the features: logits or metres (B, C, h, w), or boxes, or the losses of boxes.
 
         Args:
             latents: (B, C, h, w), clean: no noise is added.
             context: (B, L, D).
-            keep: (B, head channels) dropout mask divided by its kept share; None for none.
+            dropout_mask: (B, head channels), divided by the share that is kept; None for no dropout.
             targets: boxes of each image, for a head that samples them in training.
         """
         timesteps = torch.full((len(latents),), self._config.timestep, device=latents.device)
@@ -78,7 +77,5 @@ class TADP(nn.Module):
             self.unet, latents, timesteps, context, self._config.attention_maps, self._config.detach_attention
         )
         features = self.norms(features)
-        if isinstance(self.head, DetectionHead):
-            height, width = (side * self._diffusion[0].factor for side in latents.shape[-2:])
-            return self.head(features, (height, width), targets)
-        return self.head(features, keep)
+        height, width = (side * self._diffusion[0].factor for side in latents.shape[-2:])
+        return self.head(features, dropout_mask=dropout_mask, image_size=(height, width), targets=targets)

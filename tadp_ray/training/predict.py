@@ -1,21 +1,18 @@
 """What a trained cell predicts, as files that `score` and `picture` read, beside the images and their truth."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import cv2
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
-from tadp_ray.files import drafted, write_text
-from tadp_ray.layout import CLASSES, IMAGES, PREDICTIONS, TARGETS
+from tadp_ray.files import write_text
+from tadp_ray.layout import CLASSES, IMAGES
+from tadp_ray.tasks.files import save
 from tadp_ray.training import checkpoint
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import predictions, truth
@@ -38,7 +35,7 @@ def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.devic
         UserError: the weights are not there, are damaged, or are another cell's.
     """
     model, setup, latents = load_trained(cell, model_file, device)
-    files = (BoxFiles if setup.task.truth == "boxes" else MapFiles)(setup.val.classes)
+    files = setup.task.files(setup.val.classes)
     names = file_names(setup.val.ids)
     for index, found in predictions(model, setup, latents, range(len(names)), device):
         size = setup.scored_size(index)
@@ -104,78 +101,3 @@ def file_names(ids: Sequence[str]) -> list[str]:
     if twice:
         raise UserError(f"{len(twice)} images would have the same file as another, first {twice[0]!r}; rename them")
     return names
-
-
-def save(path: Path, values: np.ndarray) -> None:
-    """Write an array by what its file is called."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with drafted(path) as draft, draft.open("wb") as file:
-        np.save(file, values) if path.suffix == ".npy" else Image.fromarray(values).save(file, "PNG")
-
-
-def save_map(path: Path, values: Tensor) -> Path:
-    """Write a map (H, W), labels as .png and metres as .npy, and return the file; `path` is without ending."""
-    metres = values.is_floating_point()
-    # A name may hold dots.
-    path = path.with_name(path.name + (".npy" if metres else ".png"))
-    values = values.cpu()
-    save(path, values.float().numpy() if metres else values.numpy().astype(np.uint8))
-    return path
-
-
-class MapFiles:
-    """A file for every map."""
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        self.classes = classes
-
-    def add(self, folder: Path, name: str, size: tuple[int, int], wanted: torch.Tensor, found: torch.Tensor) -> None:
-        """Write an image's truth and prediction (H, W)."""
-        for place, values in ((TARGETS, wanted), (PREDICTIONS, found)):
-            save_map(folder / place / name, values)
-
-    def end(self, folder: Path) -> None:
-        """There is nothing left to write."""
-
-
-class BoxFiles:
-    """One file of objects and one of detections."""
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        self._categories = [{"id": number, "name": name} for number, name in enumerate(classes, 1)]
-        self._images: list[dict[str, Any]] = []
-        self._objects: list[dict[str, Any]] = []
-        self._detections: list[dict[str, Any]] = []
-
-    @property
-    def classes(self) -> list[str]:
-        """Those with an object: others have no score."""
-        named = {thing["category_id"] for thing in self._objects}
-        return [category["name"] for category in self._categories if category["id"] in named]
-
-    def add(self, folder: Path, name: str, size: tuple[int, int], wanted: dict, found: dict) -> None:
-        """Remember an image's objects and detections."""
-        height, width = size
-        self._images.append({"id": name, "file_name": f"{name}.png", "height": height, "width": width})
-        self._objects += entries(name, wanted, "difficult")
-        self._detections += entries(name, found, "scores", "score")
-
-    def end(self, folder: Path) -> None:
-        """Write both files."""
-        truth = {"images": self._images, "categories": self._categories, "annotations": self._objects}
-        for name, content in ((TARGETS, truth), (PREDICTIONS, self._detections)):
-            write_text(folder / f"{name}.json", json.dumps(content) + "\n")
-
-
-def entries(image: str, boxes: dict[str, torch.Tensor], key: str, called: str | None = None) -> list[dict[str, Any]]:
-    """One image's boxes as COCO writes them, with one more value of each."""
-    columns = (boxes[name].tolist() for name in ("boxes", "labels", key))
-    return [
-        {
-            "image_id": image,
-            "category_id": label + 1,
-            "bbox": [left, top, right - left, bottom - top],
-            called or key: value,
-        }
-        for (left, top, right, bottom), label, value in zip(*columns, strict=True)
-    ]

@@ -29,7 +29,8 @@ from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import smallest_view, to_tensor
 from tadp_ray.errors import UserError
 from tadp_ray.layout import CONTEXTS
-from tadp_ray.tasks.base import Task, task_of
+from tadp_ray.tasks.base import Task
+from tadp_ray.tasks.registry import task_of
 from tadp_ray.training.context_cache import ContextCache
 
 

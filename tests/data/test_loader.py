@@ -9,7 +9,7 @@ from tadp_ray.config.data import AugmentConfig
 from tadp_ray.data.loader import AugmentedDataset, BatchSampler, batch_at, train_loader
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import Augment
-from tadp_ray.tasks.base import mask_of
+from tadp_ray.tasks.segmentation.task import mask_of
 
 
 def indices(length: int, batch_size: int, steps: int, seed: int = 0) -> list[int]:

@@ -9,9 +9,9 @@ from mmseg.evaluation.metrics import DepthMetric, IoUMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 from torchmetrics.detection import MeanAveragePrecision
 
+from tadp_ray.tasks.depth.losses import silog_loss
 from tadp_ray.tasks.depth.metrics import DepthMetrics
 from tadp_ray.tasks.detection.metrics import DetectionMetrics
-from tadp_ray.tasks.losses import silog_loss
 from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
 
 

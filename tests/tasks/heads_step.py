@@ -9,8 +9,9 @@ from safetensors.torch import save_file
 from torch.nn.parallel import DistributedDataParallel
 
 from tadp_ray.config.model import DepthHeadConfig, FasterRCNNConfig, SmpFPNConfig
-from tadp_ray.tasks.heads import build_head
-from tadp_ray.tasks.losses import focal_loss, silog_loss
+from tadp_ray.tasks.depth.losses import silog_loss
+from tadp_ray.tasks.registry import build_head
+from tadp_ray.tasks.segmentation.losses import focal_loss
 
 # Small enough that an image has fewer anchors than could be sampled: then images give unequally many samples.
 IMAGES, SIDE, CHANNELS = 4, 32, (16, 12, 12, 8)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tadp_ray.config.schema import Recipe
-from tadp_ray.tasks.base import task_of
+from tadp_ray.tasks.registry import task_of
 
 SEGMENTATION = task_of(Recipe(caption={"source": "null"}, schedule={"iterations": 1, "learning_rate": 1e-3}))
 

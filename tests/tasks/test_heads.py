@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tadp_ray.config.model import DepthHeadConfig, FasterRCNNConfig, HeadConfig, SemanticFPNConfig, SmpFPNConfig
 from tadp_ray.tasks.depth.vpd_head import DepthHead
 from tadp_ray.tasks.detection.faster_rcnn import DetectionHead, Objects, SeededSampler
-from tadp_ray.tasks.heads import build_head
+from tadp_ray.tasks.registry import build_head
 
 CLASSES = 5
 PAPER, POCKET = [320, 717, 1357, 1280], [32, 64 + 20, 96 + 20, 128]
@@ -67,7 +67,7 @@ def test_dense_heads_of_the_published_size(config: HeadConfig, shape: tuple[int,
 
 def test_the_published_depth_head_has_the_published_widths() -> None:
     with torch.device("meta"):
-        head = DepthHead([320, 640, 1280, 1280], DepthHeadConfig(kind="vpd_depth"))
+        head = DepthHead([320, 640, 1280, 1280], 0, DepthHeadConfig(kind="vpd_depth"))
     weights = [tuple(p.shape) for p in head.parameters() if p.ndim == 4]
     assert weights == [
         *[(320, 320, 3, 3)] * 2,
@@ -120,7 +120,7 @@ def test_smp_dropout_is_the_given_mask_and_no_other() -> None:
 
 
 def test_depth_lies_between_zero_and_the_largest() -> None:
-    head = DepthHead(POCKET, DepthHeadConfig(kind="vpd_depth", fused=32, deconvolved=8, channels=16, max_depth=4.0))
+    head = DepthHead(POCKET, 0, DepthHeadConfig(kind="vpd_depth", fused=32, deconvolved=8, channels=16, max_depth=4.0))
     features = make_features(POCKET, 16)
     fresh = head(features)
     torch.testing.assert_close(fresh, torch.full_like(fresh, 2.0), atol=0.01, rtol=0)  # tiny first weights: the middle

@@ -4,7 +4,8 @@ import pytest
 import torch
 from segmentation_models_pytorch.losses import FocalLoss
 
-from tadp_ray.tasks.losses import focal_loss, silog_loss
+from tadp_ray.tasks.depth.losses import silog_loss
+from tadp_ray.tasks.segmentation.losses import focal_loss
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 from tadp_ray.config.model import ModelConfig, SemanticFPNConfig
 from tadp_ray.config.schema import Recipe
-from tadp_ray.tasks.base import task_of
+from tadp_ray.tasks.registry import task_of
 from tadp_ray.training.model import TADP
 
 IMAGES, CLASSES, CHANNELS = 4, 5, 16

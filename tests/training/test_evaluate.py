@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 from tadp_ray.config.schema import EvaluationConfig, Recipe
 from tadp_ray.data.sample import Sample
-from tadp_ray.tasks.base import bilinear, task_of
+from tadp_ray.tasks.base import bilinear
+from tadp_ray.tasks.registry import task_of
 from tadp_ray.training.evaluate import assemble, assembled, cut, key_of, passes, rescaled, truth, view_boxes
 
 RECIPE = Recipe.model_validate({"caption": {"source": "null"}, "schedule": {"iterations": 1, "learning_rate": 1e-3}})

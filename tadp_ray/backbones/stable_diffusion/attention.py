@@ -15,7 +15,7 @@ Kind = Literal["cross", "self"]
 
 
 class MapReader:
-    """Attention processor that computes softmax(QK^T/sqrt(d)) openly, uses it, and shows it to `save` as (B, heads, N, T).
+    """Attention processor that computes softmax(QK^T/sqrt(d)) openly, uses it, and shows it to `keep` as (B, heads, N, T).
 
     Fused attention never forms these probabilities; the layers that are not read keep it.
     """

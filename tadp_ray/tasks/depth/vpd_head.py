@@ -26,7 +26,7 @@ class DepthHead(nn.Module):
     sigmoid times the largest depth. The widths of group-normed layers must be multiples of 16.
     """
 
-    def __init__(self, in_channels: Sequence[int], config: DepthHeadConfig) -> None:
+    def __init__(self, in_channels: Sequence[int], _: int, config: DepthHeadConfig) -> None:
         super().__init__()
         largest, second, *_ = in_channels
         halving = partial(nn.Conv2d, kernel_size=3, stride=2, padding=1)
@@ -68,10 +68,10 @@ class DepthHead(nn.Module):
                     if layer.bias is not None:
                         nn.init.zeros_(layer.bias)
 
-    def forward(self, features: Sequence[Tensor], keep: None = None) -> Tensor:
+    def forward(self, features: Sequence[Tensor], dropout_mask: None = None, **_: object) -> Tensor:
         """Metres (B, 1, 8h, 8w) between 0 and the largest depth, of features whose largest level is (B, C, h, w).
 
-        `save` is there because every dense head is called with it; this head has no dropout.
+        This head has no dropout, so its mask is None.
         """
         largest, second, third, smallest = features
         reduced = [reduce(level) for reduce, level in zip(self.reduce, (largest, second), strict=True)]

@@ -44,7 +44,7 @@ class Detections(TypedDict):
 
 
 class SeededSampler(BalancedPositiveNegativeSampler):
-    """torchvision's sampler, with each image's chance given from outside, on the CPU.
+    """torchvision's sampler, with each image's generator given from outside, on the CPU.
 
     What is drawn for an image so depends neither on the device nor on which images share its process.
     """
@@ -100,7 +100,11 @@ class DetectionHead(nn.Module):
             part.fg_bg_sampler = SeededSampler(default.batch_size_per_image, default.positive_fraction)
 
     def forward(
-        self, features: Sequence[Tensor], image_size: tuple[int, int], targets: Sequence[Objects] | None = None
+        self,
+        features: Sequence[Tensor],
+        image_size: tuple[int, int],
+        targets: Sequence[Objects] | None = None,
+        **_: object,
     ) -> dict[str, Tensor] | list[Detections]:
         """In training the four losses, whose sum is minimised; in evaluation what each image holds.
 

@@ -20,11 +20,12 @@ with warnings.catch_warnings():
 class KeepingFPNHead(FPNHead):
     """FPNHead whose channel dropout is given from outside, so that it cannot depend on how a batch is shared out."""
 
-    keep: Tensor | None = None
+    dropout_mask: Tensor | None = None
 
     def cls_seg(self, feat: Tensor) -> Tensor:
         """Classify each pixel of (B, channels, h, w)."""
-        return self.conv_seg(feat if self.keep is None else feat * self.keep[:, :, None, None])
+        mask = self.dropout_mask
+        return self.conv_seg(feat if mask is None else feat * mask[:, :, None, None])
 
 
 class SegmentationHead(nn.Module):
@@ -55,7 +56,7 @@ class SegmentationHead(nn.Module):
         self.neck.init_weights()
         self.classifier.init_weights()
 
-    def forward(self, features: Sequence[Tensor], keep: Tensor | None = None) -> Tensor:
-        """Logits (B, classes, h, w); `save` (B, channels) multiplies the last feature map (dropout)."""
-        self.classifier.keep = keep
+    def forward(self, features: Sequence[Tensor], dropout_mask: Tensor | None = None, **_: object) -> Tensor:
+        """Logits (B, classes, h, w); `dropout_mask` (B, channels) multiplies the last feature map."""
+        self.classifier.dropout_mask = dropout_mask
         return self.classifier(self.neck(features))

@@ -25,7 +25,7 @@ class SmpFPNHead(nn.Module):
         self.decoder.dropout = nn.Identity()
         self.classifier = nn.Conv2d(config.channels, classes, kernel_size=1)
 
-    def forward(self, features: Sequence[Tensor], keep: Tensor | None = None) -> Tensor:
-        """Logits (B, classes, h, w); `save` (B, channels) multiplies the last feature map (dropout)."""
+    def forward(self, features: Sequence[Tensor], dropout_mask: Tensor | None = None, **_: object) -> Tensor:
+        """Logits (B, classes, h, w); `dropout_mask` (B, channels) multiplies the last feature map."""
         merged = self.decoder(features)
-        return self.classifier(merged if keep is None else merged * keep[:, :, None, None])
+        return self.classifier(merged if dropout_mask is None else merged * dropout_mask[:, :, None, None])

@@ -1,0 +1,46 @@
+"""Depth from one image as a task: maps of metres, the scale-invariant logarithmic loss, RMSE."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tadp_ray.config.schema import Recipe
+from tadp_ray.config.vocabulary import MAIN_METRIC
+from tadp_ray.data.sample import Sample
+from tadp_ray.tasks.base import Task, bilinear, dense_loss
+from tadp_ray.tasks.depth.losses import silog_loss
+from tadp_ray.tasks.depth.metrics import DepthMetrics
+from tadp_ray.tasks.files import MapFiles
+
+
+def depth(recipe: Recipe) -> Task:
+    """The task of a recipe of depth, with the rules of its evaluation."""
+    head, evaluation = recipe.model.head, recipe.evaluation
+
+    def metrics(_: Sequence[str]) -> DepthMetrics:
+        return DepthMetrics(head.max_depth, evaluation.eigen_crop)
+
+    return Task(
+        truth="depth",
+        target=depth_of,
+        upsample=bilinear,
+        loss=depth_loss,
+        probabilities=lambda metres: metres,
+        predict=lambda metres: metres[:, 0],
+        metrics=metrics,
+        main=MAIN_METRIC["depth"],
+        logged_metrics=("rmse", "abs_rel", "delta1"),
+        files=MapFiles,
+        counted_loss=dense_loss(depth_loss, torch.float32),
+    )
+
+
+def depth_loss(metres: Tensor, target: Tensor) -> Tensor:
+    """The loss of metres (B, 1, h, w), brought to the size of their target (B, H, W)."""
+    return silog_loss(bilinear(metres, target.shape[-2:])[:, 0], target)
+
+
+def depth_of(sample: Sample) -> Tensor:
+    """Metres (H, W), float32."""
+    return torch.from_numpy(sample.depth.astype("float32"))
