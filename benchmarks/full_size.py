@@ -15,6 +15,7 @@ from contextlib import nullcontext
 
 import torch
 
+from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, frozen, stable_diffusion_15
 from tadp_ray.config.model import ModelConfig, SemanticFPNConfig
 from tadp_ray.config.schema import Recipe
@@ -87,9 +88,10 @@ def measure(options: argparse.Namespace, recipe: Recipe, precision: str, compile
     """Print one line about one setting."""
     device, side = options.device, options.crop // 8
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    model = TADP(random_weights(device), CLASSES, recipe.model, TOKENS, (side, side)).to(device).train()
+    backbone = StableDiffusionBackbone(random_weights(device), recipe.model, TOKENS, (side, side))
+    model = TADP(backbone, CLASSES, recipe.model).to(device).train()
     if options.recompute:
-        model.unet.enable_gradient_checkpointing()
+        model.backbone.enable_gradient_checkpointing()
     optimizer, _ = make_optimizer(model, recipe.schedule)
     task = task_of(recipe)
     images = torch.rand(options.batch, 3, options.crop, options.crop, device=device) * 2 - 1
@@ -101,7 +103,7 @@ def measure(options: argparse.Namespace, recipe: Recipe, precision: str, compile
     def step() -> None:
         lowered = torch.autocast(device, torch.bfloat16) if precision == "bfloat16" else nullcontext()
         with lowered:
-            loss = task.loss(forward(model.encode_images(images, noise), context), mask)
+            loss = task.loss(forward(model.backbone.encode_image(images, noise), context), mask)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import tadp_ray
 from tadp_ray.api.trained import TrainedModel
 from tadp_ray.backbones.stable_diffusion.attention import reading_maps
+from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.cli import app
 from tadp_ray.config.cell import Cell
 from tadp_ray.layout import MODEL
@@ -119,7 +120,9 @@ def test_every_public_name_is_there_and_no_other() -> None:
 def test_features_are_those_that_the_training_model_gives_its_head(backbone: tadp_ray.Backbone, scene, maps) -> None:
     groups = {**TINY, "model": {"attention_maps": maps, "head": {"channels": 16}}}
     recipe = tadp_ray.build_recipe(**groups)
-    model = TADP(backbone.diffusion, 5, recipe.model, backbone.context_length).eval()
+    model = TADP(
+        StableDiffusionBackbone(backbone.diffusion, recipe.model, backbone.context_length), 5, recipe.model
+    ).eval()
     latents, context = backbone.encode_image(scene), backbone.encode_prompt(PROMPT)
     given: list[tuple[torch.Tensor, ...]] = []
     model.head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from tadp_ray.backbones.stable_diffusion.features import unet_features
+from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.registry import task_of
@@ -86,19 +86,17 @@ def step_cost(recipe: Recipe, diffusion: Diffusion, classes: int, tokens: int, v
         context = torch.empty(images, tokens, blank.unet.config.cross_attention_dim)
         ids = torch.zeros(1, blank.tokens, dtype=torch.int64)
     latent = (view[0] // blank.factor, view[1] // blank.factor)
-    model = TADP(blank, classes, recipe.model, tokens, latent).train().to("meta")
-    noise = torch.empty(images, *model.latent_shape(pixels), device="meta")
+    backbone = StableDiffusionBackbone(blank, recipe.model, tokens, latent)
+    model = TADP(backbone, classes, recipe.model).train().to("meta")
+    noise = torch.empty(images, *model.backbone.latent_shape(pixels), device="meta")
     kept = Kept(model)
 
     # forward and backward, one network after the other
-    latents, vae = counted(lambda: model.encode_images(pixels, noise))
+    latents, vae = counted(lambda: model.backbone.encode_image(pixels, noise))
     _, text = counted(lambda: blank.text_encoder(ids))
     with saved_tensors_hooks(kept.note, lambda tensor: tensor):
         adapted = model.adapter(context)
-        steps = torch.zeros(images, device="meta")
-        features, unet = counted(
-            lambda: unet_features(model.unet, latents, steps, adapted, recipe.model.attention_maps)
-        )
+        features, unet = counted(lambda: model.backbone(latents, adapted))
         inputs = [feature.detach().requires_grad_() for feature in features]
         loss, head = counted(lambda: task.counted_loss(model.head, model.norms(inputs), view))
     _, head_back = counted(loss.backward)
@@ -108,7 +106,7 @@ def step_cost(recipe: Recipe, diffusion: Diffusion, classes: int, tokens: int, v
     parts = (
         ModuleCost("VAE encoder", size_of(blank.vae.encoder), vae // images, 0),
         ModuleCost("text encoder", size_of(blank.text_encoder), text, 0),
-        ModuleCost("U-Net", size_of(model.unet), unet // images, unet_back // images),
+        ModuleCost("U-Net", size_of(model.backbone), unet // images, unet_back // images),
         ModuleCost("head", heads, head // images, head_back // images),
     )
     groups = parameter_groups(model, schedule)

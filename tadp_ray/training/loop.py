@@ -149,7 +149,7 @@ class Training:
                 self.cell.seed,
                 number,
                 schedule.images_per_pass,
-                self.model.latent_shape(images),
+                self.model.backbone.latent_shape(images),
                 getattr(head, "channels", 0),
                 getattr(head, "dropout", 0.0),
                 share,
@@ -164,7 +164,7 @@ class Training:
             waits = isinstance(model, DistributedDataParallel) and part < count - 1
             lowered = torch.autocast(self.device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
             with model.no_sync() if waits else nullcontext(), lowered:
-                latents = self.model.encode_images(images, noise.to(self.device))
+                latents = self.model.backbone.encode_image(images, noise.to(self.device))
                 output = model(latents, contexts, dropout_mask, sampled)
                 loss = task.loss(output, targets) / count
             loss.backward()

@@ -12,7 +12,7 @@ NORMS = (nn.GroupNorm, nn.LayerNorm, _NormBase)
 
 
 def parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict]:
-    """Trained parameters by learning rate and decay; the U-Net's rate is `backbone_lr_mult` times that of everything else.
+    """Trained parameters by learning rate and decay; the backbone's rate is `backbone_lr_mult` times that of everything else.
 
     `weight_decay_rule: as_mmcv` reproduces what the published ADE20K rules amount to. They match names. Those with "norm" in
     them, which are the norms of the U-Net's attention blocks, keep the full rate and do not decay. The norms of its residual
@@ -23,7 +23,7 @@ def parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict]:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        norm, inside = id(parameter) in norms, name.startswith("unet.")
+        norm, inside = id(parameter) in norms, name.startswith("backbone.")
         rate = schedule.learning_rate * (schedule.backbone_lr_mult if inside else 1.0)
         match schedule.weight_decay_rule:
             case "all_but_norms":
@@ -33,7 +33,7 @@ def parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict]:
             case "as_mmcv":
                 free = norm and inside and ".attentions." in name
                 rate = schedule.learning_rate if free else rate
-        groups["unet" if inside else "head", rate, free].append(parameter)
+        groups["backbone" if inside else "head", rate, free].append(parameter)
     return [
         {"params": found, "lr": rate, "name": f"{part}, not decayed" if free else part}
         | ({"weight_decay": 0.0} if free else {})

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.vocabulary import MAIN_METRIC
@@ -95,9 +96,10 @@ def build_model(setup: TrainSetup, device: torch.device) -> TADP:
     """A fresh model for a setup, its trained part on the device; the frozen one is moved along."""
     model, diffusion = setup.recipe.model, setup.diffusion.to(device)
     latent = tuple(side // diffusion.factor for side in setup.view)
-    built = TADP(diffusion, len(setup.classes), model, setup.tokens, latent).to(device)
+    backbone = StableDiffusionBackbone(diffusion, model, setup.tokens, latent)
+    built = TADP(backbone, len(setup.classes), model).to(device)
     if setup.recipe.compute.gradient_checkpointing:
-        built.unet.enable_gradient_checkpointing()
+        built.backbone.enable_gradient_checkpointing()
     return built
 
 
@@ -168,7 +170,7 @@ def encoder(model: TADP, device: torch.device) -> Callable[[Tensor, str, int], T
     """The function that turns an evaluation view (1, 3, h, w) into a latent, with noise of (image id, view)."""
 
     def encode(images: Tensor, image_id: str, view: int) -> Tensor:
-        noise = torch.randn((1, *model.latent_shape(images)), generator=image_generator(image_id, view))
-        return model.encode_images(images.to(device), noise.to(device)).cpu()
+        noise = torch.randn((1, *model.backbone.latent_shape(images)), generator=image_generator(image_id, view))
+        return model.backbone.encode_image(images.to(device), noise.to(device)).cpu()
 
     return encode

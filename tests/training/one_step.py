@@ -8,6 +8,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from torch.nn.parallel import DistributedDataParallel
 
+from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 from tadp_ray.config.model import ModelConfig, SemanticFPNConfig
 from tadp_ray.config.schema import Recipe
@@ -34,9 +35,9 @@ def main(weights: str, output: Path) -> None:
     task = task_of(
         Recipe(caption={"source": "null"}, model=settings, schedule={"iterations": 1, "learning_rate": 1e-3})
     )
-    model = TADP(load_diffusion(weights), CLASSES, settings, tokens=13).train()
+    model = TADP(StableDiffusionBackbone(load_diffusion(weights), settings, tokens=13), CLASSES, settings).train()
     parallel = DistributedDataParallel(model)
-    logits = parallel(model.encode_images(images[share], noise[share]), context[share], keep[share])
+    logits = parallel(model.backbone.encode_image(images[share], noise[share]), context[share], keep[share])
     loss = task.loss(logits, mask[share])
     loss.backward()
     mean_loss = loss.detach().clone()

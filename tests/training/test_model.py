@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.config.model import ModelConfig, SemanticFPNConfig
 from tadp_ray.tasks.norms import FeatureNorms
@@ -17,7 +18,8 @@ CLASSES, CHANNELS = 5, 16
 def make_model(diffusion: Diffusion, **settings: object) -> TADP:
     torch.manual_seed(3)
     config = ModelConfig(head=SemanticFPNConfig(channels=CHANNELS), **settings)
-    return TADP(diffusion, CLASSES, config, tokens=13, latent=(16, 24)).train()
+    backbone = StableDiffusionBackbone(diffusion, config, tokens=13, latent=(16, 24))
+    return TADP(backbone, CLASSES, config).train()
 
 
 @pytest.fixture
@@ -48,8 +50,8 @@ def test_every_trained_parameter_gets_a_gradient(
     assert all(p.grad is None for p in tiny_diffusion.unet.parameters())
 
 
-def test_the_state_holds_unet_and_head_only(tiny_diffusion: Diffusion) -> None:
-    assert {name.partition(".")[0] for name in make_model(tiny_diffusion).state_dict()} == {"unet", "head"}
+def test_the_state_holds_backbone_and_head_only(tiny_diffusion: Diffusion) -> None:
+    assert {name.partition(".")[0] for name in make_model(tiny_diffusion).state_dict()} == {"backbone", "head"}
 
 
 def test_an_adapter_changes_the_text_a_little_at_first(
@@ -68,8 +70,8 @@ def test_an_adapter_changes_the_text_a_little_at_first(
 def test_models_share_no_weights(tiny_diffusion: Diffusion) -> None:
     first, second = make_model(tiny_diffusion), make_model(tiny_diffusion)
     with torch.no_grad():
-        first.unet.conv_in.weight.add_(1)
-    assert torch.equal(second.unet.conv_in.weight, tiny_diffusion.unet.conv_in.weight)
+        first.backbone.unet.conv_in.weight.add_(1)
+    assert torch.equal(second.backbone.unet.conv_in.weight, tiny_diffusion.unet.conv_in.weight)
 
 
 def test_latents_are_sampled_or_not_and_scaled_or_not(tiny_diffusion: Diffusion) -> None:
@@ -87,8 +89,8 @@ def test_latents_are_sampled_or_not_and_scaled_or_not(tiny_diffusion: Diffusion)
         ("mode", "raw", mean),
     ):
         model = make_model(tiny_diffusion, latent={"draw": latent, "scale": scale})
-        assert model.latent_shape(images) == (4, 16, 24)
-        found = model.encode_images(images, noise if latent == "sample" else None)
+        assert model.backbone.latent_shape(images) == (4, 16, 24)
+        found = model.backbone.encode_image(images, noise if latent == "sample" else None)
         torch.testing.assert_close(found, expected)
         assert not found.requires_grad
 
@@ -99,7 +101,7 @@ def test_the_unet_is_read_at_the_timestep_that_the_recipe_names(
     seen = []
     for timestep in (1, 500):
         model = make_model(tiny_diffusion, timestep=timestep)
-        model.unet.time_proj.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].tolist()))
+        model.backbone.unet.time_proj.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].tolist()))
         model(latents, text)
     assert seen == [[1, 1], [500, 500]]
 

@@ -47,7 +47,7 @@ class Model(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.unet = nn.ModuleDict(
+        self.backbone = nn.ModuleDict(
             {
                 "resnets": nn.Sequential(nn.Conv2d(4, 8, 3), nn.GroupNorm(2, 8)),
                 "attentions": nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8)),
@@ -61,22 +61,22 @@ class Model(nn.Module):
     [
         (
             "all_but_norms",
-            {"unet": (3, 1.6e-5, 0.005), "unet, not decayed": (4, 1.6e-5, 0), "head": (2, 1.6e-4, 0.005)},
+            {"backbone": (3, 1.6e-5, 0.005), "backbone, not decayed": (4, 1.6e-5, 0), "head": (2, 1.6e-4, 0.005)},
         ),
         (
             "matrices",
-            {"unet": (2, 1.6e-5, 0.005), "unet, not decayed": (5, 1.6e-5, 0), "head": (1, 1.6e-4, 0.005)},
+            {"backbone": (2, 1.6e-5, 0.005), "backbone, not decayed": (5, 1.6e-5, 0), "head": (1, 1.6e-4, 0.005)},
         ),
         (
             "as_mmcv",
-            {"unet": (5, 1.6e-5, 0.005), "unet, not decayed": (2, 1.6e-4, 0), "head": (4, 1.6e-4, 0.005)},
+            {"backbone": (5, 1.6e-5, 0.005), "backbone, not decayed": (2, 1.6e-4, 0), "head": (4, 1.6e-4, 0.005)},
         ),
     ],
 )
 def test_groups(weight_decay_rule: str, expected: dict[str, tuple[int, float, float]]) -> None:
     """A frozen parameter is in none; mmcv's names exempt the norms of attention blocks alone, at the head's rate."""
     model = Model()
-    model.unet["resnets"][0].bias.requires_grad_(False)
+    model.backbone["resnets"][0].bias.requires_grad_(False)
     optimizer, _ = make_optimizer(model, FAST_4K.model_copy(update={"weight_decay_rule": weight_decay_rule}))
     found = {g["name"]: (len(g["params"]), g["initial_lr"], g["weight_decay"]) for g in optimizer.param_groups}
     assert {name: found[name] for name in expected} == {

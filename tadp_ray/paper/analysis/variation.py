@@ -88,9 +88,9 @@ def judge_of(recipe: Recipe, diffusion: Diffusion, judges: Sequence[Trained]) ->
     @torch.no_grad()
     def segment(pictures: np.ndarray) -> np.ndarray:
         pixels = as_pixels(torch.from_numpy(pictures)).to(segmenter.device)
-        shape = (len(pictures), *segmenter.model.latent_shape(pixels))
+        shape = (len(pictures), *segmenter.model.backbone.latent_shape(pixels))
         noise = torch.randn(shape, generator=generator(0, 4)).to(segmenter.device)
-        latents = segmenter.model.encode_images(pixels, noise)
+        latents = segmenter.model.backbone.encode_image(pixels, noise)
         logits = segmenter.model(latents, context.to(segmenter.device).expand(len(pictures), -1, -1))
         return logits.softmax(1).mean(dim=(2, 3)).cpu().numpy()
 

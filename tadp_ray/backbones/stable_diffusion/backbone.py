@@ -1,0 +1,72 @@
+"""Stable Diffusion as a backbone: a frozen VAE makes latents, a U-Net that is trained is read once at one timestep."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from tadp_ray.backbones.stable_diffusion.features import feature_channels, unet_features
+from tadp_ray.backbones.stable_diffusion.load import Diffusion, posterior_of
+from tadp_ray.config.model import ModelConfig
+
+
+class StableDiffusionBackbone(nn.Module):
+    """The U-Net of `tadp_ray.backbones.base.Backbone`. The VAE is held beside it, frozen, and is not part of the state.
+
+    All randomness comes in as arguments, so that it can be drawn for the whole global batch.
+
+    Args:
+        diffusion: frozen; its U-Net is copied, so that one loaded model serves many cells.
+        config: how latents are made and the U-Net is read.
+        tokens: of a context.
+        latent: (h, w) of a training view's latent; counts only for self-attention maps.
+    """
+
+    def __init__(
+        self, diffusion: Diffusion, config: ModelConfig, tokens: int, latent: tuple[int, int] = (64, 64)
+    ) -> None:
+        super().__init__()
+        self._diffusion = (diffusion,)  # in a tuple, so that it is no submodule
+        self._config = config
+        self.unet = copy.deepcopy(diffusion.unet).requires_grad_(True)
+        # Features are taken before the layers that turn them into noise. Kept, these would be work for nothing and
+        # parameters without gradients, for which DistributedDataParallel would wait.
+        self.unet.conv_norm_out, self.unet.conv_out = None, nn.Identity()
+        self.channels = tuple(feature_channels(diffusion.unet, tokens, config.attention_maps, latent))
+        self.strides = tuple(diffusion.factor << level for level in range(len(self.channels)))
+        self.multiple = diffusion.multiple
+        self.context_width: int = diffusion.unet.config.cross_attention_dim
+
+    def latent_shape(self, images: Tensor) -> tuple[int, int, int]:
+        """(C, h, w) of the latent of one of the images."""
+        diffusion = self._diffusion[0]
+        height, width = (side // diffusion.factor for side in images.shape[-2:])
+        return diffusion.vae.config.latent_channels, height, width
+
+    def image_size(self, latents: Tensor) -> tuple[int, int]:
+        """(H, W) in pixels of the images that latents are of."""
+        height, width = (side * self._diffusion[0].factor for side in latents.shape[-2:])
+        return height, width
+
+    @torch.no_grad()
+    def encode_image(self, images: Tensor, noise: Tensor | None) -> Tensor:
+        """Latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1].
+
+        TADP samples the posterior and scales it; VPD takes the mode, unscaled (both published; see ModelConfig).
+        `noise` is a standard normal of the latents' shape; with `draw: mode` it may be None.
+        """
+        vae = self._diffusion[0].vae
+        posterior = posterior_of(vae, images)
+        latents = posterior.mean + posterior.std * noise if self._config.latent.draw == "sample" else posterior.mode()
+        return latents * vae.config.scaling_factor if self._config.latent.scale == "scaled" else latents
+
+    def forward(self, latents: Tensor, context: Tensor) -> tuple[Tensor, ...]:
+        """Features, largest level first, of clean latents (B, C, h, w), to which no noise is added."""
+        timesteps = torch.full((len(latents),), self._config.timestep, device=latents.device)
+        return unet_features(
+            self.unet, latents, timesteps, context, self._config.attention_maps, self._config.detach_attention
+        )
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Compute activations again in the backward pass rather than keep them."""
+        self.unet.enable_gradient_checkpointing()
