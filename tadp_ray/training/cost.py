@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.registry import task_of
-from tadp_ray.training.model import TADP
+from tadp_ray.training.model import make_model
 from tadp_ray.training.optim import parameter_groups
 
 
@@ -85,9 +84,7 @@ def step_cost(recipe: Recipe, diffusion: Diffusion, classes: int, tokens: int, v
         pixels = torch.empty(images, 3, *view)
         context = torch.empty(images, tokens, blank.unet.config.cross_attention_dim)
         ids = torch.zeros(1, blank.tokens, dtype=torch.int64)
-    latent = (view[0] // blank.factor, view[1] // blank.factor)
-    backbone = StableDiffusionBackbone(blank, recipe.model, tokens, latent)
-    model = TADP(backbone, classes, recipe.model).train().to("meta")
+    model = make_model(blank, recipe.model, classes, tokens, view).train().to("meta")
     noise = torch.empty(images, *model.backbone.latent_shape(pixels), device="meta")
     kept = Kept(model)
 

@@ -5,6 +5,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from tadp_ray.backbones.base import Backbone
+from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
+from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.conditioning.text_encoder import TextAdapter
 from tadp_ray.config.model import ModelConfig
 from tadp_ray.tasks.norms import FeatureNorms
@@ -41,3 +43,17 @@ class TADP(nn.Module):
         features = self.norms(self.backbone(latents, self.adapter(context)))
         size = self.backbone.image_size(latents)
         return self.head(features, dropout_mask=dropout_mask, image_size=size, targets=targets)
+
+
+def make_model(diffusion: Diffusion, config: ModelConfig, classes: int, tokens: int, view: tuple[int, int]) -> TADP:
+    """A fresh model on a Stable Diffusion.
+
+    Args:
+        diffusion: frozen; its U-Net is copied.
+        config: of the model.
+        classes: how many the head tells apart.
+        tokens: of a context.
+        view: (height, width) of a training view in pixels.
+    """
+    height, width = (side // diffusion.factor for side in view)
+    return TADP(StableDiffusionBackbone(diffusion, config, tokens, (height, width)), classes, config)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.vocabulary import MAIN_METRIC
@@ -20,7 +19,7 @@ from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import encode_views, evaluate
 from tadp_ray.training.journal import final_metrics
 from tadp_ray.training.loop import Training, TrainState
-from tadp_ray.training.model import TADP
+from tadp_ray.training.model import TADP, make_model
 from tadp_ray.training.pictures import draw_predictions
 from tadp_ray.training.reporter import Journal, NullReporter, Reporter, Watch, WatchedReporter
 from tadp_ray.training.rng import image_generator
@@ -94,10 +93,8 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
 
 def build_model(setup: TrainSetup, device: torch.device) -> TADP:
     """A fresh model for a setup, its trained part on the device; the frozen one is moved along."""
-    model, diffusion = setup.recipe.model, setup.diffusion.to(device)
-    latent = tuple(side // diffusion.factor for side in setup.view)
-    backbone = StableDiffusionBackbone(diffusion, model, setup.tokens, latent)
-    built = TADP(backbone, len(setup.classes), model).to(device)
+    diffusion = setup.diffusion.to(device)
+    built = make_model(diffusion, setup.recipe.model, len(setup.classes), setup.tokens, setup.view).to(device)
     if setup.recipe.compute.gradient_checkpointing:
         built.backbone.enable_gradient_checkpointing()
     return built
