@@ -91,9 +91,10 @@ def places(wanted: Places, tables: Tables) -> list[Place]:
     found = []
     for i, row in enumerate(table.entries):
         for j, entry in enumerate(row):
-            axes = (*zip(spec.rows.keys, spec.rows.values[i], strict=True),)
-            axes += (*zip(spec.columns.keys, spec.columns.values[j], strict=True),)
-            found.append(Place(entry, {METRIC: spec.metrics[0], **dict(axes)}))
+            chosen = {METRIC: spec.metrics[0]}
+            chosen |= zip(spec.rows.keys, spec.rows.values[i], strict=True)
+            chosen |= zip(spec.columns.keys, spec.columns.values[j], strict=True)
+            found.append(Place(entry, chosen))
     return [place for place in found if within(wanted, place.chosen, spec.metrics[0])]
 
 
@@ -106,12 +107,12 @@ def steps_of(claim: Difference | Rising, tables: Tables) -> Iterator[tuple[Place
         return
     found = places(claim.at, tables)
     for axis in claim.along:
-        lanes: dict[str, list[Place]] = {}
+        lines: dict[str, list[Place]] = {}
         for place in found:
             others = {key: value for key, value in place.chosen.items() if key != axis}
-            lanes.setdefault(repr(others), []).append(place)
-        for lane in lanes.values():
-            yield from itertools.pairwise(lane)
+            lines.setdefault(repr(others), []).append(place)
+        for line in lines.values():
+            yield from itertools.pairwise(line)
 
 
 def gaps_between(worse: Place, better: Place) -> list[float]:
@@ -147,9 +148,9 @@ def judge_measures(claims: Sequence[Measure], measured: Mapping[str, Measured]) 
 def judge_measure(claim: Measure, measured: Mapping[str, Measured]) -> Verdict:
     """Hold one claim against a number."""
     found, other = measured.get(claim.measure), measured.get(claim.of) if claim.of else None
-    if found is None or (claim.of and other is None):
-        return Verdict(text=claim.text, value=None, aim=bound_of(claim, found, other)[0], holds=None)
     aim, holds = bound_of(claim, found, other)
+    if found is None or (claim.of and other is None):
+        return Verdict(text=claim.text, value=None, aim=aim, holds=None)
     figure = f"{found.value:.4g}" + (f" ({counted(found.count, found.of)})" if found.count else "")
     few = None
     if found.count is not None and found.count < ENOUGH:
