@@ -180,7 +180,15 @@ def plan_one(file: Path, overrides: Sequence[str], seed: int) -> Plan:
         ConfigError: something in the file or the overrides is wrong.
         UserError: data, weights or the caption store are not there.
     """
-    recipe = load_recipe(file, overrides)
+    return plan_loaded(load_recipe(file, overrides), file, overrides, seed)
+
+
+def plan_loaded(recipe: Recipe, file: Path, overrides: Sequence[str], seed: int) -> Plan:
+    """The one cell of a recipe that was read from a file, with the overrides laid over it.
+
+    Raises:
+        UserError: data, weights or the caption store are not there.
+    """
     check_made([recipe], file.parent.parent)
     question = f"How well does one training by {file.name} do?"
     return plan_recipe(recipe, file.stem, settings_of(file, overrides), question, seed)

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from tadp_ray.config.cell import recipe_at
 from tadp_ray.config.load import KeyPath
 from tadp_ray.paper.analysis.finding import Trained
-from tadp_ray.sweep.plan import check_made, plan_recipe, settings_of
+from tadp_ray.sweep.plan import plan_loaded
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store
 
@@ -39,10 +39,7 @@ def find_trained(
     """
     texts = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in changes.items())]
     recipe = recipe_at(*values, changes, f"{file} with {', '.join(changes)} of the analysis")
-    check_made([recipe], file.parent.parent)
-    question = f"How well does one training by {file.name} do?"
-    plans = [plan_recipe(recipe, file.stem, settings_of(file, texts), question, seed) for seed in seeds]
-    cells = [plan.cells[0] for plan in plans]
+    cells = [plan_loaded(recipe, file, texts, seed).cells[0] for seed in seeds]
     done = finished(store, [cell.fingerprint for cell in cells])
     told = shlex.join(["tadp-ray", "train", str(file), *(word for text in texts for word in ("--set", text))])
     return [
