@@ -17,9 +17,10 @@ import torch
 
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, frozen, stable_diffusion_15
-from tadp_ray.config.model import ModelConfig, SemanticFPNConfig
+from tadp_ray.config.model import ModelConfig
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.registry import task_of
+from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
 from tadp_ray.training.cost import step_cost
 from tadp_ray.training.model import TADP
 from tadp_ray.training.optim import make_optimizer

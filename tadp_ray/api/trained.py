@@ -15,7 +15,6 @@ from tadp_ray.api.backbone import usable
 from tadp_ray.api.images import AnyPicture, read_image
 from tadp_ray.captions.prompts import Prompt
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.vocabulary import TaskName
 from tadp_ray.data.sample import Sample
 from tadp_ray.files import write_text
 from tadp_ray.layout import CLASSES, IMAGES, PICTURES, PREDICTIONS
@@ -107,7 +106,7 @@ class TrainedModel:
     device: torch.device
 
     @property
-    def task(self) -> TaskName:
+    def task(self) -> str:
         """Segmentation, depth or detection."""
         return self.cell.recipe.task
 

@@ -9,8 +9,8 @@ from pydantic import JsonValue
 
 from tadp_ray.config.claims import EXPERIMENT
 from tadp_ray.config.errors import ConfigError, nearest
-from tadp_ray.config.known import impossible_metric
 from tadp_ray.config.load import load_sweep, read_yaml, validate
+from tadp_ray.config.metrics import impossible_metric
 from tadp_ray.config.schema import Experiment, Sweep
 from tadp_ray.config.shipped import file_of
 from tadp_ray.config.table import TableSpec

@@ -1,81 +1,25 @@
 """What is trained, in YAML: the diffusion model, how its U-Net is read, and the task's head."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Union
 
 from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from tadp_ray.config.vocabulary import ExpandedPath, Maps, PlaceText, StrictModel
-
-
-class SemanticFPNConfig(StrictModel):
-    """Segmentation: mmseg's feature pyramid and Semantic FPN head (published for ADE20K and Cityscapes)."""
-
-    kind: Literal["semantic_fpn"] = "semantic_fpn"
-    channels: int = Field(256, ge=8, multiple_of=8, description="width of the pyramid and of the head (code: 256)")
-    dropout: float = Field(0.1, ge=0, lt=1, description="share of head channels dropped in training (code: 0.1)")
-    classifier_std: float = Field(
-        0.01, gt=0, le=1, description="standard deviation of the last layer's first weights (code: 0.01)"
-    )
-    loss: Literal["cross_entropy", "focal"] = Field("cross_entropy", description="code: cross_entropy")
-
-
-class SmpFPNConfig(StrictModel):
-    """Segmentation: the feature pyramid of segmentation-models-pytorch (published for Pascal VOC)."""
-
-    kind: Literal["smp_fpn"]
-    pyramid: int = Field(256, ge=8, multiple_of=8, description="width of the pyramid (code: 256)")
-    channels: int = Field(128, ge=32, multiple_of=32, description="width of the head (code: 128)")
-    dropout: float = Field(0.2, ge=0, lt=1, description="share of head channels dropped in training (code: 0.2)")
-    loss: Literal["focal", "cross_entropy"] = Field("focal", description="focal (code) or cross_entropy (S)")
-
-
-class DepthHeadConfig(StrictModel):
-    """Depth: VPD's fusion of the four levels and its up-sampling decoder (published for NYUv2)."""
-
-    kind: Literal["vpd_depth"]
-    fused: int = Field(1536, ge=16, multiple_of=16, description="channels of the fused levels (code: 1536)")
-    deconvolved: int = Field(32, ge=8, multiple_of=8, description="channels of the three deconvolutions (code: 32)")
-    channels: int = Field(192, ge=8, multiple_of=8, description="channels before and after up-sampling (code: 192)")
-    max_depth: float = Field(10.0, gt=0, description="metres that the sigmoid's 1 stands for (code: 10)")
-
-
-Side = Annotated[int, Field(ge=1)]
-
-
-class FasterRCNNConfig(StrictModel):
-    """Detection: torchvision's Faster R-CNN on a pyramid of the four levels (published for Pascal VOC)."""
-
-    kind: Literal["faster_rcnn"]
-    channels: int = Field(256, ge=8, multiple_of=8, description="width of the pyramid (code: 256)")
-    representation: int = Field(1024, ge=16, description="width of the box head (code: 1024)")
-    samples: int = Field(512, ge=8, description="proposals per image that the box head is trained on (code: 512)")
-    anchors: tuple[Side, Side, Side, Side] = Field(
-        (32, 64, 128, 256), description="anchor side in image pixels at each level, largest level first"
-    )
+from tadp_ray.registry import HEADS
 
 
 def kind_of_head(value: object) -> object:
-    """The kind a recipe names, or the default one."""
-    return value.get("kind", "semantic_fpn") if isinstance(value, dict) else getattr(value, "kind", None)
+    """The kind that a recipe names, or the default one."""
+    return value.get("kind", DEFAULT_HEAD) if isinstance(value, dict) else getattr(value, "kind", None)
 
 
+DEFAULT_HEAD = "semantic_fpn"
 HeadConfig = Annotated[
-    Annotated[SemanticFPNConfig, Tag("semantic_fpn")]
-    | Annotated[SmpFPNConfig, Tag("smp_fpn")]
-    | Annotated[DepthHeadConfig, Tag("vpd_depth")]
-    | Annotated[FasterRCNNConfig, Tag("faster_rcnn")],
+    Union[tuple(Annotated[head.config, Tag(kind)] for kind, head in HEADS.items())],  # noqa: UP007
     Discriminator(kind_of_head),
 ]
-
-
-TASK_OF_HEAD = {
-    "semantic_fpn": "segmentation",
-    "smp_fpn": "segmentation",
-    "vpd_depth": "depth",
-    "faster_rcnn": "detection",
-}
 
 
 class LatentConfig(StrictModel):
@@ -129,4 +73,4 @@ class ModelConfig(StrictModel):
         False,
         description="batch-normalise the features before the head (code: off; a U-Net's channels differ in scale)",
     )
-    head: HeadConfig = SemanticFPNConfig()
+    head: HeadConfig = HEADS[DEFAULT_HEAD].config()

@@ -18,8 +18,9 @@ from pydantic import Field, JsonValue, model_validator
 from tadp_ray.config.claims import TableClaim
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.data import AugmentConfig, CaptionConfig, DataConfig, ScenesData
-from tadp_ray.config.model import TASK_OF_HEAD, ModelConfig
-from tadp_ray.config.vocabulary import METRIC, ExpandedPath, MatchRule, Scale, StrictModel, TaskName
+from tadp_ray.config.model import ModelConfig
+from tadp_ray.config.vocabulary import METRIC, ExpandedPath, MatchRule, Scale, StrictModel
+from tadp_ray.registry import HEADS, TASKS
 
 MAX_POINTS = 10_000
 """Most places of a table."""
@@ -123,7 +124,7 @@ class EvaluationConfig(StrictModel):
 class Recipe(StrictModel):
     """How one model is trained: task, data, text, model and schedule."""
 
-    task: TaskName = "segmentation"
+    task: Literal[tuple(TASKS)] = "segmentation"
     data: DataConfig = ScenesData()
     augment: AugmentConfig = AugmentConfig()
     caption: CaptionConfig
@@ -140,14 +141,14 @@ class Recipe(StrictModel):
     @model_validator(mode="after")
     def _fitting(self) -> "Recipe":
         kind = self.model.head.kind
-        if TASK_OF_HEAD[kind] != self.task:
-            fitting = ", ".join(head for head, task in TASK_OF_HEAD.items() if task == self.task)
+        if HEADS[kind].task != self.task:
+            fitting = ", ".join(name for name, head in HEADS.items() if head.task == self.task)
             raise ValueError(f"task: {self.task} cannot be done by model.head.kind: {kind}; use {fitting}")
         asked = self.evaluation
         looks = (asked.mode, asked.scales, asked.flip, asked.multi_scale)
-        if self.task == "detection" and looks != ("whole", (1.0,), False, ()):
+        if TASKS[self.task].whole_images_only and looks != ("whole", (1.0,), False, ()):
             raise ValueError(
-                "task: detection looks at whole images once; leave evaluation.mode, scales, flip and multi_scale out"
+                f"task: {self.task} looks at whole images once; leave evaluation.mode, scales, flip and multi_scale out"
             )
         return self
 

@@ -9,17 +9,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 Scale = Literal["pocket", "paper"]
 
 
-TaskName = Literal["segmentation", "depth", "detection"]
-
-
-MAIN_METRIC: dict[TaskName, str] = {"segmentation": "miou", "depth": "rmse", "detection": "ap50"}
-"""The metric that a model is known by; it tells the best evaluation."""
-
-
-LOWER_IS_BETTER = ("rmse", "rmse_log", "abs_rel", "sq_rel", "log10", "silog")
-"""Metrics of which less is better."""
-
-
 ENOUGH = 3
 """Seeds, images or cases without which no claim is judged: fewer do not tell how far they spread."""
 

@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 
-from tadp_ray.config.vocabulary import TaskName
 from tadp_ray.tasks.per_image import PerImage
 
 Direction = Literal["better", "worse"]
@@ -18,15 +17,15 @@ WINDOWS = 2
 """Drawn in an image at most."""
 LESS = 0.5
 """A window is drawn if it tells the systems apart at least this much as well as the first one of its image."""
-SCORES: dict[TaskName, str] = {
+SCORES: dict[str, str] = {
     "segmentation": "mean IoU of the classes that the image shows, in percent",
     "depth": "RMSE in metres, negative",
     "detection": f"hits / (hits + false + missed), in percent, of boxes with a score of at least {SURE:g} at an overlap of 0.5",
 }
-PIXELS: dict[TaskName, str] = {"segmentation": "correct pixels", "depth": "negative squared error"}
+PIXELS: dict[str, str] = {"segmentation": "correct pixels", "depth": "negative squared error"}
 
 
-def rule(task: TaskName, direction: Direction) -> str:
+def rule(task: str, direction: Direction) -> str:
     """How images and windows are chosen, in words."""
     order, sign = ("largest", "above") if direction == "better" else ("smallest", "below")
     said = (

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadp_ray.config.vocabulary import TaskName
 from tadp_ray.data.sample import IGNORE
 from tadp_ray.errors import UserError
 from tadp_ray.pictures.choose import image_scores
@@ -30,7 +29,7 @@ Merit = Callable[[Tensor, Tensor], Tensor]
 class Contest:
     """S systems on N images."""
 
-    task: TaskName
+    task: str
     classes: tuple[str, ...]
     """In index order; none for depth."""
     systems: tuple[str, ...]
@@ -114,7 +113,7 @@ def detection_contest(
 
 
 def contest_of_maps(
-    task: TaskName,
+    task: str,
     classes: tuple[str, ...],
     systems: Folders,
     targets: Path,
@@ -160,7 +159,7 @@ def gathered(makers: Mapping[str, Callable[[], Any]]) -> list[Any]:
     return made
 
 
-def scores_of(task: TaskName, classes: Sequence[str], lines: Sequence[Sequence[Mapping]]) -> np.ndarray:
+def scores_of(task: str, classes: Sequence[str], lines: Sequence[Sequence[Mapping]]) -> np.ndarray:
     """Scores (S, N) out of what each system's metrics say of each image."""
     return np.stack([image_scores(PerImage(task, tuple(classes), tuple(own))) for own in lines])
 

@@ -19,8 +19,9 @@ from tadp_ray.config.claims import (
     Verdict,
     within,
 )
+from tadp_ray.config.metrics import lower_is_better, metric_title
 from tadp_ray.config.vocabulary import ENOUGH, METRIC
-from tadp_ray.reporting.table import METRIC_NAMES, Table, TableEntry, falling, rank_correlation
+from tadp_ray.reporting.table import Table, TableEntry, rank_correlation
 
 SEEDS = "run --seeds " + ",".join(map(str, range(ENOUGH)))
 """What must be done where there are too few seeds."""
@@ -117,7 +118,7 @@ def steps_of(claim: Difference | Rising, tables: Tables) -> Iterator[tuple[Place
 
 def gaps_between(worse: Place, better: Place) -> list[float]:
     """How much better a place is within each seed that both have."""
-    sign = -1 if falling(better.entry.metric) else 1
+    sign = -1 if lower_is_better(better.entry.metric) else 1
     low, high = (dict(zip(place.entry.seeds, place.entry.values, strict=True)) for place in (worse, better))
     return [sign * (high[seed] - value) for seed, value in low.items() if seed in high]
 
@@ -131,7 +132,10 @@ def aim_of(least: float, deviations: float) -> str:
 
 def points_of(metric: str) -> str:
     """`points of mIoU`; `of RMSE (m)` where it is no percentage."""
-    name = METRIC_NAMES.get(metric, METRIC_NAMES.get(metric.partition("/")[0], metric))
+    name, base = metric_title(metric), metric.partition("/")[0]
+    if name == metric and metric_title(base) != base:
+        # A metric that is taken elsewhere (miou/night) has the unit of the plain one.
+        name = metric_title(base)
     return f"points of {name.partition(' (%)')[0]}" if "(%)" in name else f"of {name}"
 
 

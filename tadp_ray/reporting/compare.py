@@ -11,11 +11,12 @@ from functools import cache
 import numpy as np
 
 from tadp_ray.config.errors import ConfigError, nearest
+from tadp_ray.config.metrics import base_metric
 from tadp_ray.config.table import Side
 from tadp_ray.config.vocabulary import METRIC
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
-from tadp_ray.reporting.table import Difference, Table, TableEntry, decimals
+from tadp_ray.reporting.table import Difference, Table, TableEntry
 from tadp_ray.tasks.per_image import PerImage
 
 Images = Mapping[str, PerImage]
@@ -60,7 +61,7 @@ def difference(
     if not gaps or not all(map(math.isfinite, gaps)):
         return None, []
     spread = statistics.stdev(gaps) if len(gaps) > 1 else None
-    known = Difference(statistics.fmean(gaps), spread, decimals=decimals(entry.metric))
+    known = Difference(statistics.fmean(gaps), spread, decimals=base_metric(entry.metric).decimals)
     try:
         runs = [run for i, j in pairs for run in (entry.run_ids[i], other.run_ids[j])]
         ids, scores = zip(*(resampled(run, entry.metric) for run in runs), strict=True)

@@ -3,7 +3,8 @@
 import statistics
 from collections.abc import Iterator, Sequence
 
-from tadp_ray.reporting.table import METRIC_NAMES, Table, TableEntry, falling, shown
+from tadp_ray.config.metrics import lower_is_better, metric_title
+from tadp_ray.reporting.table import Table, TableEntry, shown
 
 FEW = 6
 """Rows or columns whose means are listed one by one."""
@@ -20,7 +21,7 @@ def sentences(table: Table) -> Iterator[str]:
             for j, entry in enumerate(row)
             if entry.metric == metric and entry.complete
         ]
-        name = METRIC_NAMES.get(metric, metric)
+        name = metric_title(metric)
         if len(placed) > 1:
             yield f"{name}: {extremes(table, placed)}"
         elif placed:
@@ -38,7 +39,7 @@ def at(table: Table, row: int, column: int) -> str:
 
 def extremes(table: Table, placed: Sequence[Placed]) -> str:
     """The best place, the worst, and how far apart they are."""
-    ranked = sorted(placed, key=lambda place: place[2].mean, reverse=not falling(placed[0][2].metric))
+    ranked = sorted(placed, key=lambda place: place[2].mean, reverse=not lower_is_better(placed[0][2].metric))
     best, worst = ranked[0], ranked[-1]
     metric = best[2].metric
     gap = shown(metric, abs(best[2].mean - worst[2].mean))

@@ -8,25 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.known import FIGURES
+from tadp_ray.config.metrics import base_metric, lower_is_better, metric_title
 from tadp_ray.config.table import TableSpec
-from tadp_ray.config.vocabulary import LOWER_IS_BETTER
 from tadp_ray.errors import UserError
 from tadp_ray.tracking.query import CellRow, short
 from tadp_ray.training.provenance import THEN
-
-METRIC_NAMES = {
-    "miou": "mIoU (%)",
-    "best_miou": "best mIoU (%)",
-    "miou/multi_scale": "mIoU (%), several scales",
-    "accuracy": "pixel accuracy (%)",
-    "rmse": "RMSE (m)",
-    "best_rmse": "best RMSE (m)",
-    "abs_rel": "relative error",
-    "ap50": "AP at IoU 0.5 (%)",
-    "best_ap50": "best AP at IoU 0.5 (%)",
-    "ap": "AP (%)",
-}
 
 
 @dataclass(frozen=True)
@@ -144,7 +130,7 @@ class Table:
         ours += f", mean ± sample standard deviation over {seeds} seeds." if seeds > 1 else ", one seed."
         if any(entry.best for entry in entries):
             each = " of each metric" if self.spec.metrics[1:] else ""
-            ways = {falling(metric) for metric in self.spec.metrics}
+            ways = {lower_is_better(metric) for metric in self.spec.metrics}
             best = "best" if len(ways) > 1 else "lowest" if ways == {True} else "highest"
             ours += f" Bold: the {best} of ours{each}."
         ours += oracle_told(self.entries)
@@ -170,7 +156,7 @@ def build_table(
     best = {}
     for metric in spec.metrics:
         means = [entry.mean for row in entries for entry in row if entry.complete and entry.metric == metric]
-        best[metric] = (min if falling(metric) else max)(means) if len(means) > 1 else None
+        best[metric] = (min if lower_is_better(metric) else max)(means) if len(means) > 1 else None
     marked = tuple(
         tuple(replace(entry, best=entry.complete and equal(entry, best[entry.metric])) for entry in row)
         for row in entries
@@ -181,7 +167,7 @@ def build_table(
 
 def metric_label(spec: TableSpec) -> str:
     """The first metric as people write it, with its unit; the others are named where they stand."""
-    return METRIC_NAMES.get(spec.metrics[0], spec.metrics[0])
+    return metric_title(spec.metrics[0])
 
 
 def oracle_told(entries: Sequence[Sequence[TableEntry]]) -> str:
@@ -207,19 +193,9 @@ def equal(entry: TableEntry, best: float | None) -> bool:
     return best is not None and shown(entry.metric, entry.mean) == shown(entry.metric, best)
 
 
-def decimals(metric: str) -> int:
-    """How many a metric is shown with: figures of depth are small and printed with three, percents with two."""
-    return 3 if metric.removeprefix("best_").partition("/")[0] in FIGURES["depth"] else 2
-
-
 def shown(metric: str, value: float) -> str:
     """A metric's value as tables show it."""
-    return f"{value:.{decimals(metric)}f}"
-
-
-def falling(metric: str) -> bool:
-    """Whether less of it is better."""
-    return metric.removeprefix("best_").partition("/")[0] in LOWER_IS_BETTER
+    return f"{value:.{base_metric(metric).decimals}f}"
 
 
 def entry_at(spec: TableSpec, here: Sequence[Cell], rows: Mapping[str, CellRow], i: int, j: int) -> TableEntry:
@@ -288,7 +264,7 @@ def agreement(entries: Sequence[Sequence[TableEntry]]) -> list[str]:
         ours, theirs = zip(*own, strict=True)
         if len(own) > 2 and len(set(ours)) > 1 and len(set(theirs)) > 1:
             value = rank_correlation(own)
-            of = f", {METRIC_NAMES.get(metric, metric)}" if len(pairs) > 1 else ""
+            of = f", {metric_title(metric)}" if len(pairs) > 1 else ""
             notes.append(
                 f"Spearman rank correlation of ours with the published numbers{of}: {value:.2f} over {len(own)} places"
             )

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.compute import ComputeConfig
-from tadp_ray.config.vocabulary import LOWER_IS_BETTER, MAIN_METRIC
+from tadp_ray.config.metrics import lower_is_better, main_metric
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock, write_text
 from tadp_ray.layout import CELLS, JOURNAL, MODEL, RAY, SWEEP_LOCK, TRACEBACK, WORKER_LOG
@@ -250,11 +250,11 @@ def halving(plan: Plan) -> ASHAScheduler | None:
     """Gives up those candidates of a search that do worse than others did at the same step."""
     if plan.search is None:
         return None
-    metric = MAIN_METRIC[plan.recipe.task]
+    metric = main_metric(plan.recipe.task)
     return ASHAScheduler(
         time_attr="step",
         metric=metric,
-        mode="min" if metric in LOWER_IS_BETTER else "max",
+        mode="min" if lower_is_better(metric) else "max",
         grace_period=plan.search.grace_period,
         reduction_factor=plan.search.reduction_factor,
         max_t=plan.recipe.schedule.iterations,

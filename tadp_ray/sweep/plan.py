@@ -13,8 +13,8 @@ from tadp_ray.config.cell import Cell, grid, recipe_at
 from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.experiments import ResolvedExperiment, experiment_name, load_experiment
 from tadp_ray.config.fingerprint import sha256_of
-from tadp_ray.config.known import known_metrics, unknown_metric
 from tadp_ray.config.load import load_recipe, load_recipe_values
+from tadp_ray.config.metrics import known_metrics, unknown_metric
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
 from tadp_ray.config.shipped import shipped

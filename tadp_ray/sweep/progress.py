@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.vocabulary import MAIN_METRIC
+from tadp_ray.config.metrics import main_metric
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.training.journal import read_journal
 
@@ -39,7 +39,7 @@ class State:
         for number, record in enumerate(read_journal(cell.folder)):
             metrics = record.get("metrics", {})
             values["step"] = record.get("step", values.get("step", 0))
-            values["score"] = metrics.get(MAIN_METRIC[cell.recipe.task], values.get("score"))
+            values["score"] = metrics.get(main_metric(cell.recipe.task), values.get("score"))
             values["seconds_per_step"] = metrics.get("seconds_per_step", values.get("seconds_per_step"))
             if number >= earlier:
                 values["status"] = {"finished": "finished", "failed": "failed"}.get(record["type"], "training")
@@ -95,7 +95,7 @@ class SweepProgress:
         done = sum(state.status in ("finished", "failed") for state in states)
         running = "; ".join(
             f"{s.cell.name}: step {s.step}/{s.cell.recipe.schedule.iterations}"
-            + (f" {MAIN_METRIC[s.cell.recipe.task]} {s.score:.4g}" if s.score else "")
+            + (f" {main_metric(s.cell.recipe.task)} {s.score:.4g}" if s.score else "")
             for s in states
             if s.status == "training"
         )
@@ -106,7 +106,7 @@ class SweepProgress:
 
     def _table(self, states: Sequence[State]) -> Table:
         table = Table(title=self._line(states).partition(" | ")[0], title_justify="left", box=None, pad_edge=False)
-        for name in ("cell", "state", "step", MAIN_METRIC[self._cells[0].recipe.task], "s/step"):
+        for name in ("cell", "state", "step", main_metric(self._cells[0].recipe.task), "s/step"):
             table.add_column(name, justify="left" if name in ("cell", "state") else "right")
         for state in states:
             table.add_row(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tadp_ray.config.cell import Cell, recipe_at
 from tadp_ray.config.load import load_recipe_values, load_search, parse_override, set_key
-from tadp_ray.config.vocabulary import LOWER_IS_BETTER, MAIN_METRIC
+from tadp_ray.config.metrics import lower_is_better, main_metric
 from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
@@ -50,9 +50,9 @@ def write_found(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str]
     done = finished(store, [cell.fingerprint for cell in plan.cells])
     if not done:
         raise UserError("no candidate was trained to its end; their journals say why")
-    metric = MAIN_METRIC[plan.recipe.task]
+    metric = main_metric(plan.recipe.task)
     ended = [cell for cell in plan.cells if cell.fingerprint in done]
-    best = (min if metric in LOWER_IS_BETTER else max)(ended, key=lambda cell: done[cell.fingerprint].metrics[metric])
+    best = (min if lower_is_better(metric) else max)(ended, key=lambda cell: done[cell.fingerprint].metrics[metric])
     row = done[best.fingerprint]
     said = (
         f"{metric} {row.metrics[metric]:.4g} on {getattr(best.recipe.data, 'scored', 'val')}, the best of "

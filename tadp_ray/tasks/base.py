@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadp_ray.config.vocabulary import LOWER_IS_BETTER
+from tadp_ray.config.metrics import lower_is_better
 from tadp_ray.data.sample import Sample
 from tadp_ray.data.transforms import Truth
 from tadp_ray.tasks.files import PredictionFiles
@@ -56,8 +56,6 @@ class Task:
     """Averaged output of an image -> prediction (1, H, W), or a list of one set of boxes."""
     metrics: Callable[[Sequence[str]], Metrics]
     """Class names -> an empty score."""
-    main: str
-    """The metric that a model is known by (MAIN_METRIC)."""
     logged_metrics: tuple[str, ...]
     """The metrics that are followed over training."""
     files: Callable[[Sequence[str]], PredictionFiles]
@@ -66,12 +64,14 @@ class Task:
     """(head, features, image size) on the meta device -> the scalar from which the cost of a backward pass is counted."""
     head_targets: Callable[[Any, Sequence[torch.Generator]], Any] | None = None
     """(targets, a generator per image) -> what a head that samples in training is given; None: it samples nothing."""
+    main: str = ""
+    """The metric that a model is known by, as it is registered."""
     not_counted: str = ""
     """What of its step `counted_loss` leaves out."""
 
     def better(self, value: float, than: float) -> bool:
         """Whether one main metric is better than another."""
-        return value < than if self.main in LOWER_IS_BETTER else value > than
+        return value < than if lower_is_better(self.main) else value > than
 
 
 def bilinear(output: Tensor, size: Size, align_corners: bool = False) -> Tensor:

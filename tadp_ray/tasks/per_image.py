@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from tadp_ray.config.known import FIGURES
+from tadp_ray.config.metrics import metrics_of
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
+from tadp_ray.registry import TASKS
 
 KEYS = {
     "segmentation": ("pixels", "classes", "intersection", "union", "truth"),
@@ -60,9 +61,11 @@ def read_per_image(path: Path, fingerprint: str) -> "PerImage":
             raise ValueError(f"of training {facts['fingerprint']:.16}, not of {fingerprint:.16}")
         if header["crc32"] != checksum(facts, lines):
             raise ValueError("it does not hold what was written")
+        if header["task"] not in TASKS:
+            raise KeyError(header["task"])
         images = tuple(json.loads(line) for line in lines)
         for number, image in enumerate(images, 2):
-            if absent := [key for key in ("id", *KEYS[header["task"]]) if key not in image]:
+            if absent := [key for key in ("id", *KEYS.get(header["task"], ())) if key not in image]:
                 raise ValueError(f"line {number} lacks {', '.join(absent)}")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not a whole file of per-image results ({error}); train the cell anew") from None
@@ -109,7 +112,7 @@ class PerImage:
         """A metric (R,) of R data sets made of these images, as the task's metrics compute it.
 
         Args:
-            metric: miou, accuracy or iou/<class>; one of FIGURES["depth"]; ap50.
+            metric: miou, accuracy or iou/<class>; a figure of depth; ap50.
             weights: (R, N), how often each image is in each data set.
 
         Raises:
@@ -123,7 +126,7 @@ class PerImage:
             union = weights @ self.areas("union")
             iou = np.divide(100 * found, union, out=np.full(union.shape, np.nan), where=union > 0)
             return np.nanmean(iou, 1) if metric == "miou" else iou[:, self.classes.index(name)]
-        if self.task == "depth" and metric in FIGURES["depth"]:
+        if self.task == "depth" and metric in [each.name for each in metrics_of("depth")]:
             values = self.column(metric)
             scored = np.isfinite(values)
             return weights[:, scored] @ values[scored] / weights[:, scored].sum(1)

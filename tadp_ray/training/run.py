@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
-from tadp_ray.config.vocabulary import MAIN_METRIC
+from tadp_ray.config.metrics import main_metric
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
 from tadp_ray.layout import BEST, LATENTS, MODEL, PREDICTED
@@ -41,7 +41,7 @@ def train_cell(cell: Cell, device: torch.device, watch: Watch | None = None, com
         metrics = final_metrics(cell.folder, cell.fingerprint)
         if metrics is None:
             last = cell.recipe.schedule.iterations
-            watched = WatchedReporter(journal, watch, MAIN_METRIC[cell.recipe.task], last) if watch else journal
+            watched = WatchedReporter(journal, watch, main_metric(cell.recipe.task), last) if watch else journal
             metrics = run(cell, device, watched)
             journal.finish(last, metrics)
         return metrics

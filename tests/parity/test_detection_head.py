@@ -9,7 +9,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
-from tadp_ray.config.model import FasterRCNNConfig
+from tadp_ray.tasks.detection.config import FasterRCNNConfig
 from tadp_ray.tasks.detection.faster_rcnn import DetectionHead, Objects, SeededSampler
 
 CHANNELS, CLASSES, SIZE = [12, 20, 24, 16], 3, (128, 192)

@@ -5,7 +5,7 @@ import torch
 from segmentation_models_pytorch.base import SegmentationHead
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 
-from tadp_ray.config.model import SmpFPNConfig
+from tadp_ray.tasks.segmentation.config import SmpFPNConfig
 from tadp_ray.tasks.segmentation.smp_fpn import SmpFPNHead
 
 CHANNELS, CLASSES = [12, 20, 24, 16], 3

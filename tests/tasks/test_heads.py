@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tadp_ray.config.model import DepthHeadConfig, FasterRCNNConfig, HeadConfig, SemanticFPNConfig, SmpFPNConfig
+from tadp_ray.config.model import HeadConfig
+from tadp_ray.tasks.depth.config import DepthHeadConfig
 from tadp_ray.tasks.depth.vpd_head import DepthHead
+from tadp_ray.tasks.detection.config import FasterRCNNConfig
 from tadp_ray.tasks.detection.faster_rcnn import DetectionHead, Objects, SeededSampler
 from tadp_ray.tasks.registry import build_head
+from tadp_ray.tasks.segmentation.config import SemanticFPNConfig, SmpFPNConfig
 
 CLASSES = 5
 PAPER, POCKET = [320, 717, 1357, 1280], [32, 64 + 20, 96 + 20, 128]

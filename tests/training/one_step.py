@@ -10,9 +10,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
-from tadp_ray.config.model import ModelConfig, SemanticFPNConfig
+from tadp_ray.config.model import ModelConfig
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.registry import task_of
+from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
 from tadp_ray.training.model import TADP
 
 IMAGES, CLASSES, CHANNELS = 4, 5, 16

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
-from tadp_ray.config.model import ModelConfig, SemanticFPNConfig
+from tadp_ray.config.model import ModelConfig
 from tadp_ray.tasks.norms import FeatureNorms
+from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
 from tadp_ray.training.model import TADP
 
 CLASSES, CHANNELS = 5, 16

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from tadp_ray.config.known import FIGURES as BY_TASK
 from tadp_ray.errors import UserError
 from tadp_ray.processes import collect, total
+from tadp_ray.tasks.depth.config import METRICS
 
-FIGURES = BY_TASK["depth"]
+FIGURES = tuple(metric.name for metric in METRICS)
 NEAREST = 1e-3
 """Metres; nothing nearer is scored."""
 CROPPED_SIZE = (480, 640)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from tadp_ray.config.schema import Recipe
-from tadp_ray.config.vocabulary import MAIN_METRIC
 from tadp_ray.data.sample import Sample
 from tadp_ray.tasks.base import Task, bilinear, dense_loss
 from tadp_ray.tasks.depth.losses import silog_loss
@@ -29,7 +28,6 @@ def depth(recipe: Recipe) -> Task:
         probabilities=lambda metres: metres,
         predict=lambda metres: metres[:, 0],
         metrics=metrics,
-        main=MAIN_METRIC["depth"],
         logged_metrics=("rmse", "abs_rel", "delta1"),
         files=MapFiles,
         counted_loss=dense_loss(depth_loss, torch.float32),

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadp_ray.config.model import DepthHeadConfig
+from tadp_ray.tasks.depth.config import DepthHeadConfig
 from tadp_ray.tasks.norms import GlobalBatchNorm2d
 
 GROUPS = 16

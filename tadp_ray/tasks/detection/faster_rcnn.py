@@ -12,8 +12,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
 
-from tadp_ray.config.model import FasterRCNNConfig
 from tadp_ray.processes import shared_sum, world_size
+from tadp_ray.tasks.detection.config import FasterRCNNConfig
 
 RATIOS = (0.5, 1.0, 2.0)
 """Height to width of the anchors at each place (published code)."""

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from tadp_ray.config.schema import Recipe
-from tadp_ray.config.vocabulary import MAIN_METRIC
 from tadp_ray.data.sample import Sample
 from tadp_ray.tasks.base import Size, Task, bilinear
 from tadp_ray.tasks.detection.faster_rcnn import DetectionHead
@@ -24,7 +23,6 @@ def detection(_: Recipe) -> Task:
         probabilities=None,
         predict=lambda found: found,
         metrics=DetectionMetrics,
-        main=MAIN_METRIC["detection"],
         logged_metrics=("ap50", "ap"),
         files=BoxFiles,
         counted_loss=pyramid_sum,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from tadp_ray.config.model import SemanticFPNConfig
 from tadp_ray.tasks.norms import GlobalBatchNorm2d
+from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
 
 with warnings.catch_warnings():
     # They tell of compiled operators that are not installed; neither the pyramid nor the head uses any.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 from torch import Tensor, nn
 
-from tadp_ray.config.model import SmpFPNConfig
+from tadp_ray.tasks.segmentation.config import SmpFPNConfig
 
 
 class SmpFPNHead(nn.Module):

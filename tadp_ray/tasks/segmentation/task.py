@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from tadp_ray.config.schema import Recipe
-from tadp_ray.config.vocabulary import MAIN_METRIC
 from tadp_ray.data.sample import Sample
 from tadp_ray.tasks.base import Task, bilinear, dense_loss
 from tadp_ray.tasks.files import MapFiles
@@ -32,7 +31,6 @@ def segmentation(recipe: Recipe) -> Task:
         probabilities=lambda logits: logits.softmax(1),
         predict=lambda shares: shares.argmax(1),
         metrics=SegmentationMetrics,
-        main=MAIN_METRIC["segmentation"],
         logged_metrics=("miou", "accuracy"),
         files=MapFiles,
         counted_loss=dense_loss(loss, torch.int64),

@@ -7,7 +7,7 @@ import torch
 
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.experiments import load_experiment
-from tadp_ray.config.known import FIGURES, known_metrics, unknown_metric
+from tadp_ray.config.metrics import known_metrics, metrics_of, unknown_metric
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.depth.metrics import DepthMetrics
 from tadp_ray.tasks.detection.metrics import DetectionMetrics
@@ -22,16 +22,21 @@ def recipe(task: str = "segmentation", head: str = "semantic_fpn", **groups: obj
     return Recipe.model_validate({"task": task, "model": {"head": {"kind": head}}, **given})
 
 
+def names(task: str) -> tuple[str, ...]:
+    """Names of a task's metrics."""
+    return tuple(metric.name for metric in metrics_of(task))
+
+
 def test_figures_are_those_of_the_metrics() -> None:
     segmentation = SegmentationMetrics(["a", "b"])
     segmentation.accumulate(torch.tensor([[[0, 1]]]), torch.tensor([[[0, 1]]]))
-    assert segmentation.compute().keys() == {*FIGURES["segmentation"], "iou/a", "iou/b"}
+    assert segmentation.compute().keys() == {*names("segmentation"), "iou/a", "iou/b"}
     depth = DepthMetrics()
     depth.accumulate(torch.ones(1, 2, 2), torch.full((1, 2, 2), 2.0))
-    assert tuple(depth.compute()) == FIGURES["depth"]
+    assert tuple(depth.compute()) == names("depth")
     detection = DetectionMetrics(["a"])
     detection.accumulate([{**BOX, "scores": torch.tensor([0.5])}], [{**BOX, "difficult": torch.tensor([False])}])
-    assert detection.compute().keys() == {*FIGURES["detection"], "ap50/a"}
+    assert detection.compute().keys() == {*names("detection"), "ap50/a"}
 
 
 def test_a_recipe_tells_its_metrics() -> None:

@@ -1,0 +1,91 @@
+"""Names of metrics: which a cell can have, known by its recipe before anything is trained, and how they are shown."""
+
+import itertools
+from collections.abc import Sequence
+
+from tadp_ray.config.errors import nearest
+from tadp_ray.config.schema import Recipe
+from tadp_ray.registry import METRICS, TASKS, Metric
+
+OF_TRAINING = (
+    *("best_step", "seconds", "text_seconds", "start_read_mib", "train_seconds_per_step", "checkpoint_seconds"),
+    *("parameters", "peak_memory_gib", "loss", "learning_rate", "seconds_per_step"),
+)
+"""What training cost, whatever the task, and where it stood at its last step."""
+OF_CAPTIONS = tuple(
+    f"caption/{split}_{figure}"
+    for split, figure in itertools.product(("train", "val"), ("truncated", "precision", "recall"))
+)
+
+
+def metrics_of(task: str) -> tuple[Metric, ...]:
+    """The metrics of a task over the data set, its own first."""
+    return (*TASKS[task].metrics, *(entry.metric for entry in METRICS.values() if entry.task == task))
+
+
+def main_metric(task: str) -> str:
+    """The metric that a model of a task is known by; it tells the best evaluation."""
+    return TASKS[task].main
+
+
+def base_metric(metric: str) -> Metric:
+    """The metric behind a name such as best_miou, miou/night or iou/road, of which the names say where it was taken."""
+    base = metric.removeprefix("best_").partition("/")[0]
+    by_name = {each.name: each for task in TASKS for each in metrics_of(task)}
+    # What is told of each class is shown as the main metric of its task.
+    by_class = {entry.by_class: by_name[entry.main] for entry in TASKS.values() if entry.by_class}
+    return by_name.get(base) or by_class.get(base) or Metric(base)
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether less of a metric is better."""
+    return base_metric(metric).lower_is_better
+
+
+def metric_title(metric: str) -> str:
+    """`mIoU (%)`, `best mIoU (%)`, `mIoU (%), several scales`; another name as it stands."""
+    base, _, where = metric.removeprefix("best_").partition("/")
+    title = next((each.title for task in TASKS for each in metrics_of(task) if each.name == base), None)
+    if title is None or where not in ("", "multi_scale"):
+        return metric
+    best = "best " if metric.startswith("best_") else ""
+    return f"{best}{title}{', several scales' if where else ''}"
+
+
+def known_metrics(recipe: Recipe, classes: Sequence[str]) -> list[str]:
+    """Every final metric that a cell of a recipe can have; a class that no image shows has none after all.
+
+    Args:
+        recipe: of the cell.
+        classes: names of the data set's.
+    """
+    main, by_class = TASKS[recipe.task].main, TASKS[recipe.task].by_class
+    extra = [*getattr(recipe.data, "extra_styles", ()), *(["multi_scale"] if recipe.evaluation.multi_scale else [])]
+    return [
+        *(metric.name for metric in metrics_of(recipe.task)),
+        f"best_{main}",
+        *(f"{main}/{name}" for name in extra),
+        *OF_TRAINING,
+        *(name for name in OF_CAPTIONS if recipe.caption.source != "null" or not name.endswith("_precision")),
+        *(f"{by_class}/{name}" for name in classes if by_class),
+    ]
+
+
+def unknown_metric(metric: str, known: Sequence[str]) -> str | None:
+    """What is wrong with a metric that is none of the known, with the nearest; None if nothing is."""
+    if metric in known:
+        return None
+    group = metric.partition("/")[0]
+    # Classes are many: they are named where one of them was meant.
+    fitting = [name for name in known if "/" not in name or name.partition("/")[0] == group]
+    return f"no cell ends with such a metric; {nearest(metric, fitting)}"
+
+
+def impossible_metric(metric: str) -> str | None:
+    """What is wrong with a metric that no recipe can have, with the nearest; None if some could have it."""
+    mains = [task.main for task in TASKS.values()]
+    group, slash, name = metric.partition("/")
+    if slash and name and group in (*mains, *(task.by_class for task in TASKS.values())):
+        return None
+    own = [each.name for task in TASKS for each in metrics_of(task)]
+    return unknown_metric(metric, [*own, *(f"best_{main}" for main in mains), *OF_TRAINING, *OF_CAPTIONS])

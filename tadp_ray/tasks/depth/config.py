@@ -1,0 +1,30 @@
+"""What the vocabulary knows of depth: its metrics, and the keys of its head."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tadp_ray.config.vocabulary import StrictModel
+from tadp_ray.registry import Metric, register_head, register_task
+
+METRICS = (
+    *(Metric(name, decimals=3) for name in ("delta1", "delta2", "delta3")),
+    Metric("abs_rel", "relative error", lower_is_better=True, decimals=3),
+    Metric("sq_rel", lower_is_better=True, decimals=3),
+    Metric("rmse", "RMSE", "m", lower_is_better=True, decimals=3),
+    *(Metric(name, lower_is_better=True, decimals=3) for name in ("rmse_log", "log10", "silog")),
+)
+"""In the order in which `tadp_ray.tasks.depth.metrics` computes them."""
+
+register_task("depth", "tadp_ray.tasks.depth.task:depth", metrics=METRICS, main="rmse")
+
+
+@register_head("vpd_depth", task="depth", implementation="tadp_ray.tasks.depth.vpd_head:DepthHead")
+class DepthHeadConfig(StrictModel):
+    """Depth: VPD's fusion of the four levels and its up-sampling decoder (published for NYUv2)."""
+
+    kind: Literal["vpd_depth"]
+    fused: int = Field(1536, ge=16, multiple_of=16, description="channels of the fused levels (code: 1536)")
+    deconvolved: int = Field(32, ge=8, multiple_of=8, description="channels of the three deconvolutions (code: 32)")
+    channels: int = Field(192, ge=8, multiple_of=8, description="channels before and after up-sampling (code: 192)")
+    max_depth: float = Field(10.0, gt=0, description="metres that the sigmoid's 1 stands for (code: 10)")

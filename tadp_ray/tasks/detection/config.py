@@ -1,0 +1,36 @@
+"""What the vocabulary knows of object detection: its metrics, and the keys of its head."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tadp_ray.config.vocabulary import StrictModel
+from tadp_ray.registry import Metric, register_head, register_task
+
+register_task(
+    "detection",
+    "tadp_ray.tasks.detection.task:detection",
+    metrics=(
+        Metric("ap", "AP", "%"),
+        Metric("ap50", "AP at IoU 0.5", "%"),
+        *(Metric(name) for name in ("ap75", "ap_voc07", "ap50_voc07", "coco_ap", "coco_ap50", "coco_ap75")),
+    ),
+    main="ap50",
+    by_class="ap50",
+    whole_images_only=True,
+)
+
+Side = Annotated[int, Field(ge=1)]
+
+
+@register_head("faster_rcnn", task="detection", implementation="tadp_ray.tasks.detection.faster_rcnn:DetectionHead")
+class FasterRCNNConfig(StrictModel):
+    """Detection: torchvision's Faster R-CNN on a pyramid of the four levels (published for Pascal VOC)."""
+
+    kind: Literal["faster_rcnn"]
+    channels: int = Field(256, ge=8, multiple_of=8, description="width of the pyramid (code: 256)")
+    representation: int = Field(1024, ge=16, description="width of the box head (code: 1024)")
+    samples: int = Field(512, ge=8, description="proposals per image that the box head is trained on (code: 512)")
+    anchors: tuple[Side, Side, Side, Side] = Field(
+        (32, 64, 128, 256), description="anchor side in image pixels at each level, largest level first"
+    )
