@@ -70,7 +70,7 @@ def sweep(
     last checkpoint.
     """
     with exit_on_user_error():
-        from tadp_ray.reporting.answer import other_tables
+        from tadp_ray.reporting.results import table_lookup
         from tadp_ray.sweep.plan import make_plan
         from tadp_ray.tracking.store import open_store
 
@@ -87,7 +87,7 @@ def sweep(
         from tadp_ray.tracking.query import held
 
         run, whole = run_plan(plan, store, address, console, strict=strict)
-        others = other_tables(store, plan.source, recipe, scale)
+        others = table_lookup(store, plan.source, recipe, scale)
         show_answer(store, run, plan.table, plan.cells, plan.folder, others)
         if not whole:
             raise typer.Exit(1)
@@ -266,14 +266,14 @@ def table(
     """
     with exit_on_user_error():
         from tadp_ray.config.experiments import experiment_name, load_experiment
-        from tadp_ray.reporting.answer import newest_answer, other_tables
+        from tadp_ray.reporting.results import latest_sweep, table_lookup
         from tadp_ray.tracking.store import open_store
 
         file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
         store, asked = open_store(tracking_uri, make=False), load_experiment(file)
-        spec, found = newest_answer(store, asked, recipe, scale)
+        spec, found = latest_sweep(store, asked, recipe, scale)
         folder = storage / experiment_name(file, recipe) / scale
-        others = other_tables(store, asked, recipe, scale)
+        others = table_lookup(store, asked, recipe, scale)
         show_answer(store, found.run_id, spec, found.cells, folder, others, against)
 
 
@@ -381,11 +381,11 @@ def show_answer(
     against: str | None = None,
 ) -> None:
     """Write a sweep's table, figures and claims, show them on its page in MLflow, and print the table and the claims."""
-    from tadp_ray.reporting.answer import write_answer
     from tadp_ray.reporting.render import terminal
+    from tadp_ray.reporting.results import write_results
     from tadp_ray.tracking.sweep_run import attach
 
-    filled, claims, files = write_answer(store, spec, cells, folder, encoder, others, against)
+    filled, claims, files = write_results(store, spec, cells, folder, encoder, others, against)
     attach(store, run, files)
     written = f"written to {folder}: {', '.join(path.name for path in files)}"
     console.print(terminal(filled))

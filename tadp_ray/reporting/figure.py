@@ -1,4 +1,4 @@
-"""The same table as a picture: heat maps of ours and of the published numbers, and how every cell learned."""
+"""Draws a table as heat maps, ours and the published numbers, and the learning curves of its cells."""
 
 import math
 import textwrap
@@ -16,18 +16,18 @@ from tadp_ray.pictures.files import write_figure
 from tadp_ray.pictures.marks import legend_name
 from tadp_ray.reporting.table import Table, metric_label
 
-PANELS = 6
-"""Of learning curves, side by side."""
-WIDEST = 24
-"""Characters in a line of a name."""
-DASHES = ("-", "--", ":", "-.")
+MAX_PANELS = 6
+"""Of panels of learning curves side by side."""
+MAX_LINE = 24
+"""Characters in a line of a label."""
+LINE_STYLES = ("-", "--", ":", "-.")
 Curve = Sequence[tuple[int, float]]
 
 
 def draw_table(table: Table, path: Path) -> None:
-    """Write heat maps (PNG) of our means and, where there are any, of the published numbers, in the same order.
+    """Write heat maps (PNG) of our means and, if there are any, of the published numbers.
 
-    Each map has its own colour range: at another scale only the pattern can be compared.
+    Each map has its own colour range, since only the pattern is comparable between scales.
     """
     spec = table.spec
     ours = np.array([[math.nan if e.mean is None else e.mean for e in row] for row in table.entries])
@@ -37,34 +37,34 @@ def draw_table(table: Table, path: Path) -> None:
         theirs = [[entry.published_text for entry in row] for row in table.entries]
         values = [[math.nan if e.published is None else e.published for e in row] for row in table.entries]
         maps.append(("published", np.array(values), theirs))
-    # Long names of rows need room beside the map.
-    longest = max(len(line) for name in spec.rows.names for line in broken(name).splitlines() or [""])
+    # Long row names need room beside the map.
+    longest = max(len(line) for name in spec.rows.names for line in wrap_name(name).splitlines() or [""])
     size = (1.6 + 1.35 * len(spec.columns.names) + 0.08 * max(0, longest - 12), 1.3 + 0.8 * len(spec.rows.names))
     figure = Figure(figsize=(size[0] * len(maps), size[1]), layout="constrained", dpi=150)
-    for axes, (title, values, words) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
-        draw_map(axes, spec, title, values, words)
+    for axes, (title, values, labels) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
+        draw_map(axes, spec, title, values, labels)
     figure.suptitle(textwrap.fill(spec.title, max(20, int(12 * size[0] * len(maps)))), fontsize=11)
     write_figure(figure, path)
 
 
-def broken(name: str) -> str:
-    """A name over several lines: a value each, and none too long."""
-    return "\n".join(textwrap.fill(part, WIDEST) for part in name.replace(", ", ",\n").split("\n"))
+def wrap_name(name: str) -> str:
+    """Break a name into lines: one per value, and none longer than MAX_LINE."""
+    return "\n".join(textwrap.fill(part, MAX_LINE) for part in name.replace(", ", ",\n").split("\n"))
 
 
 def draw_map(axes: Axes, spec: TableSpec, title: str, values: np.ndarray, texts: Sequence[Sequence[str]]) -> None:
-    """One heat map with its numbers; what has none is grey."""
-    known = values[np.isfinite(values)]
-    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+    """Draw one heat map with its numbers; missing entries are grey."""
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     high = high if high > low else low + 1
-    # Numbers need broad places rather than square ones.
+    # Numbers need wide cells rather than square ones.
     colours = AMOUNTS.with_extremes(bad="0.85")
     image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, vmin=low, vmax=high, aspect="auto")
     for (i, j), value in np.ndenumerate(values):
         dark = math.isfinite(value) and image.norm(value) < 0.5
         axes.text(j, i, texts[i][j], ha="center", va="center", fontsize=8.5, color="white" if dark else "black")
     for ticks, side in ((axes.set_xticks, spec.columns), (axes.set_yticks, spec.rows)):
-        ticks(range(len(side.names)), [broken(name) for name in side.names])
+        ticks(range(len(side.names)), [wrap_name(name) for name in side.names])
     axes.set_xlabel(spec.columns.label)
     axes.set_ylabel(spec.rows.label)
     axes.set_title(title, fontsize=10)
@@ -77,15 +77,15 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
     """Write learning curves (PNG): one panel per row value, one colour per column value, one line style per seed.
 
     Args:
-        spec: the table's axes.
+        spec: the table's layout.
         cells: the cells to draw.
-        curves: (step, value) of the metric, by fingerprint; cells without one are left out.
+        curves: (step, value) of the metric by fingerprint; cells without a curve are skipped.
         path: where to write.
     """
     metric, seeds = spec.metrics[0], sorted({cell.seed for cell in cells})
     drawn = [(cell, curve) for cell in cells if (curve := curves.get(cell.fingerprint))]
     rows = sorted({spec.place(cell, metric)[0] for cell, _ in drawn})
-    across = min(len(rows), PANELS)
+    across = min(len(rows), MAX_PANELS)
     down = math.ceil(len(rows) / across)
     figure = Figure(figsize=(1.2 + 2.9 * across, 0.4 + 2.8 * down), layout="constrained", dpi=150)
     grid = figure.subplots(down, across, squeeze=False, sharey=True)
@@ -95,7 +95,7 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
         panels[row].plot(
             *zip(*curve, strict=True),
             color=AMOUNTS(0.9 * column / max(1, len(spec.columns.names) - 1)),
-            linestyle=DASHES[seeds.index(cell.seed) % len(DASHES)],
+            linestyle=LINE_STYLES[seeds.index(cell.seed) % len(LINE_STYLES)],
             marker="o",
             markersize=3,
             label=legend_name(spec.columns.names[column]),

@@ -1,4 +1,4 @@
-"""A table as terminal text, Markdown, LaTeX, HTML and CSV."""
+"""Renders a table for the terminal and as Markdown, LaTeX, HTML and CSV."""
 
 import csv
 import io
@@ -11,31 +11,31 @@ from rich.text import Text
 
 from tadp_ray.config.claims import Verdict
 from tadp_ray.files import write_text
-from tadp_ray.reporting.literal import md, tex
-from tadp_ray.reporting.page import page
+from tadp_ray.reporting.escape import md, tex
+from tadp_ray.reporting.html import render_page
 from tadp_ray.reporting.table import Table, TableEntry
 
 CSV_COLUMNS = ("row", "column", "metric", "mean", "sd", "n", "published", "source", "oracle", "run_ids")
 COMPARED_COLUMNS = ("difference", "difference_sd", "difference_low", "difference_high", "against")
-"""What a table that was compared has besides."""
+"""The extra CSV columns of a table with differences."""
 
 
 def write_table(table: Table, folder: Path, name: str = "table") -> list[Path]:
-    """Write a table as NAME.md, .tex, .html and .csv, each whole or not at all; returns their paths."""
+    """Write a table as NAME.md, .tex, .html and .csv, each atomically; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     writers: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex, "html": html, "csv": to_csv}
     paths = []
-    for ending, render in writers.items():
-        path = folder / f"{name}.{ending}"
+    for extension, render in writers.items():
+        path = folder / f"{name}.{extension}"
         write_text(path, render(table))
         paths.append(path)
     return paths
 
 
 def terminal(table: Table) -> rich.table.Table:
-    """For a rich console: ours, the published number dim beneath."""
+    """Return a table for a rich console, the published numbers dim below ours."""
     spec = table.spec
-    # As text: what stands in brackets in a title or a name is no markup.
+    # As Text, since rich would read brackets in a title or a name as markup.
     shown = rich.table.Table(title=Text(spec.title, style="table.title"), title_justify="left")
     shown.add_column(Text(f"{spec.rows.label} \\ {spec.columns.label}"), style="bold")
     for value in spec.columns.names:
@@ -46,31 +46,31 @@ def terminal(table: Table) -> rich.table.Table:
 
 
 def terminal_entry(table: Table, entry: TableEntry) -> Text:
-    """One place of the terminal's table."""
+    """Return one entry for the terminal."""
     style = "bold green" if entry.best else "" if entry.complete else "yellow"
     text = Text(entry.text, style=style)
     if entry.difference:
         lines = entry.difference.text.replace(" [", "\n[")
-        text.append(f"\n{lines}", style="not bold" if entry.difference.clear else "not bold dim")
+        text.append(f"\n{lines}", style="not bold" if entry.difference.significant else "not bold dim")
     return text.append(f"\npublished {entry.published_text}", style="not bold dim") if table.spec.published else text
 
 
-def parts_of(table: Table) -> tuple[str, ...]:
-    """What stands side by side at every place: ours, how far it is from the baseline row, the published number."""
-    compared = ("difference",) if table.baseline is not None else ()
-    return ("ours", *compared, *(("published",) if table.spec.published else ()))
+def entry_parts(table: Table) -> tuple[str, ...]:
+    """Return the columns of every entry: ours, the difference to the baseline row, the published number."""
+    difference = ("difference",) if table.baseline is not None else ()
+    return ("ours", *difference, *(("published",) if table.spec.published else ()))
 
 
 def difference_text(table: Table, entry: TableEntry) -> str:
-    """The difference to the baseline row; what stands there instead where there is none."""
+    """Return the difference to the baseline row, `baseline` in that row itself, or a dash."""
     if entry.difference:
         return entry.difference.text
     return "baseline" if entry.row == table.spec.rows.names[table.baseline] else "–"
 
 
 def markdown(table: Table) -> str:
-    """For a README: published numbers in columns of their own."""
-    spec, parts = table.spec, parts_of(table)
+    """Return Markdown, with the published numbers in separate columns."""
+    spec, parts = table.spec, entry_parts(table)
     columns = [name + ("" if part == "ours" else f" ({part})") for name in spec.columns.headings for part in parts]
     lines = [f"**{md(spec.title)}**", ""]
     lines.append("| " + " | ".join(map(md, [spec.rows.label, *columns])) + " |")
@@ -82,20 +82,20 @@ def markdown(table: Table) -> str:
             texts += [difference_text(table, entry).replace("*", r"\*")] if "difference" in parts else []
             texts += [f"*{entry.published_text}*"] if spec.published else []
         lines.append("| " + " | ".join(texts) + " |")
-    # A list needs an empty line before it.
+    # A list needs a blank line before it.
     lines += ["", md(table.caption), *([""] if table.notes else []), *(f"- {md(note)}" for note in table.notes)]
     return "\n".join(lines) + "\n"
 
 
 def claims_table(verdicts: Sequence[Verdict]) -> str:
-    """What is said of some claims, in Markdown."""
+    """Return a Markdown table of claims and verdicts."""
     rows = [f"| {md(own.text)} | {md(own.shown)} | {md(own.aim)} | {md(own.verdict)} |" for own in verdicts]
     return "\n".join(["| claim | value | aim | |", "|:--|:--|:--|:--|", *rows])
 
 
 def latex(table: Table) -> str:
-    """For a paper: a table environment that needs the booktabs package."""
-    spec, parts = table.spec, parts_of(table)
+    """Return a LaTeX table environment, which needs the booktabs package."""
+    spec, parts = table.spec, entry_parts(table)
     width = len(parts)
     heads = [rf"\multicolumn{{{width}}}{{c}}{{{tex(value)}}}" for value in spec.columns.names]
     spans = [rf"\cmidrule(lr){{{2 + width * i}-{1 + width * (i + 1)}}}" for i in range(len(heads))]
@@ -130,12 +130,12 @@ def latex(table: Table) -> str:
 
 
 def html(table: Table) -> str:
-    """A page of its own that loads nothing."""
-    return page("table.html", title=table.spec.title, table=table)
+    """Return a standalone HTML page that loads no other file."""
+    return render_page("table.html", title=table.spec.title, table=table)
 
 
-def places(table: Table) -> list[dict[str, Any]]:
-    """Every place of the table by the names of the CSV's columns, numbers unrounded, None where there is none."""
+def records(table: Table) -> list[dict[str, Any]]:
+    """Return every entry as a dict with the CSV's columns as keys; numbers are unrounded, None if missing."""
     return [
         {
             "row": entry.row,
@@ -148,15 +148,15 @@ def places(table: Table) -> list[dict[str, Any]]:
             "source": table.spec.source if entry.published is not None else None,
             "oracle": entry.oracle,
             "run_ids": " ".join(entry.run_ids),
-            **(compared(table, entry) if table.baseline is not None else {}),
+            **(difference_record(table, entry) if table.baseline is not None else {}),
         }
         for row in table.entries
         for entry in row
     ]
 
 
-def compared(table: Table, entry: TableEntry) -> dict[str, Any]:
-    """A place's difference to the baseline row by the names of `COMPARED_COLUMNS`."""
+def difference_record(table: Table, entry: TableEntry) -> dict[str, Any]:
+    """Return an entry's difference to the baseline row, with `COMPARED_COLUMNS` as keys."""
     own, against = entry.difference, table.spec.rows.names[table.baseline]
     return dict(
         zip(COMPARED_COLUMNS, (own.mean, own.sd, own.low, own.high, against) if own else (None,) * 5, strict=True)
@@ -164,10 +164,10 @@ def compared(table: Table, entry: TableEntry) -> dict[str, Any]:
 
 
 def to_csv(table: Table) -> str:
-    """One line per place, empty where there is no number, run ids apart by spaces."""
+    """Return CSV with one line per entry; missing numbers are empty, run ids are separated by spaces."""
     out = io.StringIO()
     columns = CSV_COLUMNS + (COMPARED_COLUMNS if table.baseline is not None else ())
     lines = csv.DictWriter(out, columns, lineterminator="\n")
     lines.writeheader()
-    lines.writerows(places(table))
+    lines.writerows(records(table))
     return out.getvalue()

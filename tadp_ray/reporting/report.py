@@ -1,4 +1,4 @@
-"""Everything that a tracking store holds, part by part: each experiment at each scale, each analysis, and what is missing."""
+"""Gathers a report of everything in a tracking store: each experiment at each scale, each analysis, and what is missing."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,10 +11,10 @@ from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment
 from tadp_ray.config.load import read_yaml
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
-from tadp_ray.reporting.answer import by_image, draw_answer, fill, newest_answer
-from tadp_ray.reporting.claims import judge, verdicts
-from tadp_ray.reporting.matching import Encoders
-from tadp_ray.reporting.sentence import sentences
+from tadp_ray.reporting.claims import claims_summary, judge
+from tadp_ray.reporting.matching import SimilarityFactory
+from tadp_ray.reporting.results import draw_figures, fill_table, latest_sweep, per_image_results
+from tadp_ray.reporting.summary import sentences
 from tadp_ray.reporting.table import Table, short
 from tadp_ray.tracking.findings import AnalysisRun
 from tadp_ray.tracking.findings import findings as analyses
@@ -22,98 +22,108 @@ from tadp_ray.tracking.query import CellRow
 from tadp_ray.tracking.store import Store
 
 Runs = tuple[tuple[str, tuple[str, ...]], ...]
-"""What the ids of MLflow's runs belong to, and the ids."""
+"""(label, MLflow run ids) pairs."""
 
 
 @dataclass(frozen=True)
 class ReportSection:
-    """One question and its answer, as far as it is there."""
+    """One experiment, analysis or set of claims, with its results so far."""
 
     name: str
     """Of the experiment or analysis."""
     title: str
     question: str
     command: str
-    """What fills it, or makes it anew."""
+    """That produces the results."""
     facts: Mapping[str, str] = field(default_factory=dict)
-    """Settings, code, machine, source of what is published."""
-    said: tuple[str, ...] = ()
-    """What the numbers say, computed."""
+    """Settings, code, machine, source of the published numbers."""
+    summary: tuple[str, ...] = ()
+    """The numbers in sentences."""
     table: Table | None = None
     claims: tuple[Verdict, ...] = ()
     numbers: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, Path] = field(default_factory=dict)
-    """PNG files by what they show, in words."""
+    """PNG files by caption."""
     runs: Runs = ()
     missing: str | None = None
-    """Why there is no answer."""
+    """Why there are no results; None if there are."""
 
     @property
     def state(self) -> str:
-        """`whole`, `17 of 18 places`, `2 of 11 claims`, `0 of 11 claims; 11 not decided: run --seeds 0,1,2`, `not run`."""
+        """`complete`, `17 of 18 entries`, `2 of 11 claims`, `0 of 11 claims; 11 not decided: run --seeds 0,1,2`, `not run`."""
         if self.missing:
             return "not run"
-        if unknown := sum(claim.holds is None for claim in self.claims):
-            open_claims = Counter(claim.verdict for claim in self.claims if claim.undecided)
-            said = "".join(f"; {count} {verdict}" for verdict, count in open_claims.items())
-            return f"{len(self.claims) - unknown} of {len(self.claims)} claims{said}"
+        if undecided := sum(claim.holds is None for claim in self.claims):
+            verdicts = Counter(claim.verdict for claim in self.claims if claim.undecided)
+            reasons = "".join(f"; {count} {verdict}" for verdict, count in verdicts.items())
+            return f"{len(self.claims) - undecided} of {len(self.claims)} claims{reasons}"
         if self.table is None:
-            return "whole"
+            return "complete"
         entries = [entry for row in self.table.entries for entry in row]
-        whole = sum(entry.complete for entry in entries)
-        return "whole" if whole == len(entries) else f"{whole} of {len(entries)} places"
+        complete = sum(entry.complete for entry in entries)
+        return "complete" if complete == len(entries) else f"{complete} of {len(entries)} entries"
 
 
-def gather(store: Store, experiments: Path, folder: Path, encoders: Encoders) -> dict[str, list[ReportSection]]:
-    """All parts by chapter.
+def gather(
+    store: Store, experiments: Path, folder: Path, make_similarity: SimilarityFactory
+) -> dict[str, list[ReportSection]]:
+    """Return all sections by chapter.
 
     Args:
         store: where the runs are.
         experiments: folder of experiment files.
         folder: where pictures are written.
-        encoders: what compares words, by the name of weights, for figures that ask for it.
+        make_similarity: word similarity by the name of the weights, for figures that need it.
 
     Raises:
-        ConfigError: an experiment's file is wrong.
-        UserError: the folder holds none, or what the store holds is not whole.
+        ConfigError: an experiment's file is invalid.
+        UserError: the folder holds no experiment, or the store holds an incomplete file.
     """
     files = ExperimentFiles()
-    found = [files.load(path) for path in sorted(experiments.glob("*.yaml"))]
-    if not found:
-        raise UserError(f"{experiments}: holds no experiment (*.yaml); name the folder by --experiments")
-    asked = {
-        scale: [answered(store, one, scale, folder, encoders) for one in found if scale in one.experiment.recipes]
+    resolved = [files.load(path) for path in sorted(experiments.glob("*.yaml"))]
+    if not resolved:
+        raise UserError(f"{experiments}: no experiments (*.yaml) in this folder; name the folder with --experiments")
+    sections = {
+        scale: [
+            experiment_section(store, one, scale, folder, make_similarity)
+            for one in resolved
+            if scale in one.experiment.recipes
+        ]
         for scale in ("pocket", "paper")
     }
     return {
-        "Tables and figures, pocket scale": asked["pocket"],
-        "Claims, pocket scale": list(judged(asked["pocket"], found, "pocket")),
-        "Analyses": list(looked_into(store, experiments / "analyses", folder)),
-        "Tables and figures, paper scale": asked["paper"],
-        "Claims, paper scale": list(judged(asked["paper"], found, "paper")),
+        "Tables and figures, pocket scale": sections["pocket"],
+        "Claims, pocket scale": list(claim_sections(sections["pocket"], resolved, "pocket")),
+        "Analyses": list(analysis_sections(store, experiments / "analyses", folder)),
+        "Tables and figures, paper scale": sections["paper"],
+        "Claims, paper scale": list(claim_sections(sections["paper"], resolved, "paper")),
     }
 
 
-def answered(store: Store, asked: ResolvedExperiment, scale: Scale, folder: Path, encoders: Encoders) -> ReportSection:
-    """An experiment at one scale, from the sweep that was asked for last."""
-    path, file = asked.file, asked.experiment
+def experiment_section(
+    store: Store, resolved: ResolvedExperiment, scale: Scale, folder: Path, make_similarity: SimilarityFactory
+) -> ReportSection:
+    """Return an experiment's section at one scale, from its newest sweep."""
+    path, file = resolved.file, resolved.experiment
     command = f"tadp-ray sweep {path}" + ("" if scale == "pocket" else f" --scale {scale}")
     published = {"published": file.table.published.source} if file.table.published else {}
-    known = {"name": path.stem, "title": file.table.title, "question": file.question, "command": command}
+    header = {"name": path.stem, "title": file.table.title, "question": file.question, "command": command}
     try:
-        spec, found = newest_answer(store, asked, None, scale)
-        table, done = fill(store, spec, found.cells)
-        images = by_image(store, done) if spec.figure else {}
-        table, drawn = draw_answer(store, table, found.cells, done, images, folder / path.stem / scale, encoders)
+        spec, sweep = latest_sweep(store, resolved, None, scale)
+        table, done = fill_table(store, spec, sweep.cells)
+        images = per_image_results(store, done) if spec.figure else {}
+        table, drawn = draw_figures(
+            store, table, sweep.cells, done, images, folder / path.stem / scale, make_similarity
+        )
     except UserError as error:
-        return ReportSection(**known, facts=published, missing=str(error).partition(";")[0])
-    words = {"curves": f"Learning curves: {file.table.title}", "figure": file.figure.title if file.figure else ""}
+        return ReportSection(**header, facts=published, missing=str(error).partition(";")[0])
+    captions = {"curves": f"Learning curves: {file.table.title}", "figure": file.figure.title if file.figure else ""}
     return ReportSection(
-        **known,
-        facts={"settings": found.settings, **provenance(done), **published, "sweep": f"run {found.run_id}"},
-        said=tuple(sentences(table)),
+        **header,
+        facts={"settings": sweep.settings, **provenance(done), **published, "sweep": f"run {sweep.run_id}"},
+        summary=tuple(sentences(table)),
         table=table,
-        pictures={words[picture.stem]: picture for picture in drawn},
+        pictures={captions[picture.stem]: picture for picture in drawn},
         runs=tuple(
             (f"{row}; {column}", entry.run_ids)
             for row, entries in zip(spec.rows.headings, table.entries, strict=True)
@@ -124,98 +134,94 @@ def answered(store: Store, asked: ResolvedExperiment, scale: Scale, folder: Path
 
 
 def provenance(done: Mapping[str, CellRow]) -> dict[str, str]:
-    """The commits and machines that finished cells come from."""
+    """Return the commits and machines that finished cells come from."""
     rows = done.values()
-    told = {
+    facts = {
         "commit": sorted({short(row.commit or "unknown") for row in rows}),
         "machine": sorted({row.hardware for row in rows if row.hardware}),
     }
-    return {name: ", ".join(values) for name, values in told.items() if values}
+    return {name: ", ".join(values) for name, values in facts.items() if values}
 
 
-def judged(
-    parts: Sequence[ReportSection], experiments: Sequence[ResolvedExperiment], scale: Scale
+def claim_sections(
+    sections: Sequence[ReportSection], experiments: Sequence[ResolvedExperiment], scale: Scale
 ) -> Iterator[ReportSection]:
-    """What the experiments of a scale claim, held against their tables, if any of them claims something."""
+    """Yield one section with the claims of all experiments at a scale; nothing if there are no claims."""
     claiming = [one for one in experiments if one.experiment.claims and scale in one.experiment.recipes]
     if not claiming:
         return
-    known = {part.name: part for part in parts}
-    found, named = [], set()
-    for asked in claiming:
+    by_name = {section.name: section for section in sections}
+    verdicts, used = [], set()
+    for resolved in claiming:
 
-        def table_of(other: str | None, asked: ResolvedExperiment = asked) -> Table | None:
-            name = asked.other(other).file.stem
-            named.add(name)
-            return known[name].table if name in known else None
+        def table_of(other: str | None, resolved: ResolvedExperiment = resolved) -> Table | None:
+            name = resolved.other(other).file.stem
+            used.add(name)
+            return by_name[name].table if name in by_name else None
 
-        found += [judge(claim, table_of) for claim in asked.experiment.claims]
+        verdicts += [judge(claim, table_of) for claim in resolved.experiment.claims]
     yield ReportSection(
         name="claims",
-        title="Claims held against their aims",
-        question="Which claims of these experiments do their tables bear out?",
-        command="\n".join(part.command for part in parts if part.name in named),
-        facts={
-            "value": "smallest difference, each taken within a seed, ± sample standard deviation over several seeds"
-        },
-        said=(verdicts(found),),
-        claims=tuple(found),
-        missing=None if any(own.value is not None or own.undecided for own in found) else "none of its tables is whole",
+        title="Claims and their aims",
+        question="Which claims of these experiments do their tables support?",
+        command="\n".join(section.command for section in sections if section.name in used),
+        facts={"value": "smallest difference within a seed, ± sample standard deviation over seeds"},
+        summary=(claims_summary(verdicts),),
+        claims=tuple(verdicts),
+        missing=None if any(own.value is not None or own.undecided for own in verdicts) else "no table is complete",
     )
 
 
-def looked_into(store: Store, files: Path, folder: Path) -> Iterator[ReportSection]:
-    """Every analysis that was kept, and those that have a file and were not."""
-    kept = analyses(store, folder)
+def analysis_sections(store: Store, files: Path, folder: Path) -> Iterator[ReportSection]:
+    """Yield a section for every analysis in the store, and for those that have a file but were not run."""
+    stored = analyses(store, folder)
     for path in sorted(files.glob("*.yaml")):
-        if path.stem not in kept:
-            asked = read_yaml(path)
+        if path.stem not in stored:
+            config = read_yaml(path)
             missing = f"MLflow at {store.shown} holds no finding of {path.stem}"
-            facts = {"of the paper": str(asked["figure"])} if "figure" in asked else {}
+            facts = {"of the paper": str(config["figure"])} if "figure" in config else {}
             command = f"tadp-ray analyze run {path}"
             yield ReportSection(
-                path.stem, titled(path.stem), str(asked.get("question", "")), command, facts, missing=missing
+                path.stem, as_heading(path.stem), str(config.get("question", "")), command, facts, missing=missing
             )
-    for name, found in sorted(kept.items()):
-        yield analysed(found, folder / name)
+    for name, run in sorted(stored.items()):
+        yield analysis_section(run, folder / name)
 
 
-def titled(name: str) -> str:
-    """A name as a heading."""
+def as_heading(name: str) -> str:
+    """Return a file's name as a heading."""
     return name.replace("_", " ").capitalize()
 
 
-def analysed(found: AnalysisRun, folder: Path) -> ReportSection:
-    """An analysis as it was kept."""
-    settings = (
-        found.settings if isinstance(found.settings, str) else ", ".join(f"{k}={v}" for k, v in found.settings.items())
-    )
+def analysis_section(run: AnalysisRun, folder: Path) -> ReportSection:
+    """Return the section of an analysis that was run."""
+    settings = run.settings if isinstance(run.settings, str) else ", ".join(f"{k}={v}" for k, v in run.settings.items())
     facts = {
-        "of the paper": found.figure_of_paper,
+        "of the paper": run.figure_of_paper,
         "settings": settings,
-        "commit": found.commit and short(found.commit),
+        "commit": run.commit and short(run.commit),
     }
-    pictures = [name for name in found.pictures if name.endswith(".png")]
+    pictures = [name for name in run.pictures if name.endswith(".png")]
     return ReportSection(
-        name=found.name,
-        title=titled(found.name),
-        question=found.question,
-        command=found.command,
+        name=run.name,
+        title=as_heading(run.name),
+        question=run.question,
+        command=run.command,
         facts={name: value for name, value in facts.items() if value},
-        said=(*([verdicts(found.claims)] if found.claims else []), *found.notes),
-        claims=found.claims,
-        numbers=dict(flat(found.numbers)),
+        summary=(*([claims_summary(run.claims)] if run.claims else []), *run.notes),
+        claims=run.claims,
+        numbers=dict(flatten(run.numbers)),
         pictures={
-            f"{found.name.replace('_', ' ')}: {Path(name).stem.replace('_', ' ')}": folder / name for name in pictures
+            f"{run.name.replace('_', ' ')}: {Path(name).stem.replace('_', ' ')}": folder / name for name in pictures
         },
-        runs=(("analysis", (found.run_id,)),),
+        runs=(("analysis", (run.run_id,)),),
     )
 
 
-def flat(numbers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested numbers by dotted names."""
+def flatten(numbers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield nested numbers by dotted names."""
     for name, value in numbers.items():
         if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

@@ -1,8 +1,8 @@
-"""What chance in the choice of images could have made of a number: data sets drawn anew from the scored images.
+"""Bootstrap intervals over the scored images.
 
-scipy.stats.bootstrap, by the same percentile method, is not used: it draws for each call anew and computes the statistic of
-rows, where one draw of images must serve both rows of a difference, all their seeds and all points of an image, and where
-scores come of sums weighted by how often each image was drawn, without a pass over the images for each draw.
+scipy.stats.bootstrap uses the same percentile method but draws new samples in every call. Here one set of samples serves
+both rows of a difference, all their seeds and all points of an image. Scores are computed from sums weighted by the number
+of times an image was drawn, without a pass over the images for each sample.
 """
 
 from functools import lru_cache
@@ -15,14 +15,14 @@ PERCENT = 95
 
 @lru_cache(maxsize=2)
 def resamples(images: int) -> np.ndarray:
-    """How often each image is in each of RESAMPLES data sets that are drawn with replacement (RESAMPLES, images).
+    """Return how often each image is in each of RESAMPLES samples with replacement, (RESAMPLES, images).
 
-    They are the same whenever they are asked for, so that all that is told apart by image is resampled together.
+    Every call returns the same samples, so that all per-image results are resampled together.
     """
     return np.random.default_rng(0).multinomial(images, np.full(images, 1 / images), RESAMPLES).astype(float)
 
 
 def interval(values: np.ndarray) -> np.ndarray:
-    """Where the middle PERCENT of resampled values (RESAMPLES, ...) lie, as (low, high); what is no number is left out."""
+    """Return the bounds (low, high) of the middle PERCENT of resampled values (RESAMPLES, ...), ignoring NaN."""
     tail = (100 - PERCENT) / 2
     return np.nanpercentile(values, (tail, 100 - tail), axis=0)

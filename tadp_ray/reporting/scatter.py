@@ -1,4 +1,4 @@
-"""Per-image results as a picture: points, their means, the line through them and its band, one panel per row of a table."""
+"""Draws per-image results: points, their binned means and the fitted line with its band, one panel per table row."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from tadp_ray.config.schema import FigureConfig
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.pictures.colours import AMOUNTS
 from tadp_ray.pictures.files import write_figure
-from tadp_ray.reporting.matching import RULES
+from tadp_ray.reporting.matching import MATCH_RULES
 from tadp_ray.reporting.regression import Line, Points
 from tadp_ray.reporting.resampling import PERCENT
 
@@ -24,8 +24,8 @@ BINS = 10
 
 
 def draw_lines(figure: FigureConfig, lines: Mapping[str, Line | None], scale: Scale, path: Path) -> None:
-    """Write the picture (PNG): a panel for each row that has a line, one that says so if there is none."""
-    shown = {heading: line for heading, line in lines.items() if line} or {"no results by image yet": None}
+    """Write the figure (PNG): one panel per row that has a line; a single empty panel if no row has one."""
+    shown = {heading: line for heading, line in lines.items() if line} or {"no per-image results yet": None}
     drawn = Figure(figsize=(max(3.6 * len(shown), 4.4) + 0.6, 3.9), layout="constrained", dpi=150)
     panels = drawn.subplots(1, len(shown), squeeze=False, sharey=True, sharex=True)[0]
     for panel, (heading, line) in zip(panels, shown.items(), strict=True):
@@ -39,7 +39,7 @@ def draw_lines(figure: FigureConfig, lines: Mapping[str, Line | None], scale: Sc
     panels[0].xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
     panels[0].set_ylabel(LABELS[figure.kind][1])
     published = f"; published: r = {figure.published.r:.2f}" if figure.published else ""
-    rule = f"\nnames by {RULES[figure.match_at(scale)]}" if figure.kind == "recall" else ""
+    rule = f"\nnames by {MATCH_RULES[figure.match_at(scale)]}" if figure.kind == "recall" else ""
     drawn.suptitle(f"{figure.title}\nours ({scale} scale){published}{rule}", fontsize=11)
     handles, labels = next((p.get_legend_handles_labels() for p in panels if p.lines), ([], []))
     if handles:
@@ -48,21 +48,21 @@ def draw_lines(figure: FigureConfig, lines: Mapping[str, Line | None], scale: Sc
 
 
 def draw_line(axes: Axes, line: Line) -> None:
-    """Points, means, line and band."""
+    """Draw points, means, line and band."""
     points, colour = line.points, AMOUNTS(0.25)
-    # Many points share a place: the more there are, the fainter each is.
+    # Many points overlap, so more points are drawn fainter.
     alpha = float(np.clip(120 / len(points.x), 0.04, 0.5))
     axes.scatter(points.x, points.y, s=9, color=colour, alpha=alpha, linewidths=0, label="_")
     axes.fill_between(line.x, *line.band, color=AMOUNTS(0.8), alpha=0.45, linewidth=0, label=f"{PERCENT} % band")
     axes.plot(line.x, line.y, color="black", linewidth=1.6, label="least squares")
-    axes.plot(*means(points), "o", color="white", markeredgecolor="black", markersize=5, label=f"means of {BINS} parts")
+    axes.plot(*means(points), "o", color="white", markeredgecolor="black", markersize=5, label=f"means of {BINS} bins")
 
 
 def means(points: Points) -> tuple[np.ndarray, np.ndarray]:
-    """Mean x and y of the points in each of BINS equal parts of the axis that hold any."""
+    """Return the mean x and y of the points in each non-empty bin of BINS equal bins of the x axis."""
     edges = np.linspace(points.x.min(), points.x.max(), BINS + 1)[1:-1]
-    part = np.digitize(points.x, edges)
-    count = np.bincount(part, minlength=BINS)
-    held = count > 0
-    x, y = (np.bincount(part, values, BINS)[held] / count[held] for values in (points.x, points.y))
+    bins = np.digitize(points.x, edges)
+    count = np.bincount(bins, minlength=BINS)
+    filled = count > 0
+    x, y = (np.bincount(bins, values, BINS)[filled] / count[filled] for values in (points.x, points.y))
     return x, y

@@ -9,8 +9,8 @@ from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment, load_experiment
 from tadp_ray.config.load import load_analysis
 from tadp_ray.config.table import Side, TableSpec
-from tadp_ray.reporting.claims import aim_of, judge, judge_measures, verdicts
-from tadp_ray.reporting.report import ReportSection, judged
+from tadp_ray.reporting.claims import aim_text, claims_summary, judge, judge_measures
+from tadp_ray.reporting.report import ReportSection, claim_sections
 from tadp_ray.reporting.table import Table, TableEntry
 
 FILES = Path(__file__).resolve().parents[2] / "experiments"
@@ -105,7 +105,7 @@ def test_places_of_other_seeds_are_compared_by_those_that_they_share() -> None:
     assert (found.value, found.holds, found.undecided) == (3.0, None, "run --seeds 0,1,2")
     apart = judged_of(difference(), {"low": {0: 1.0}, "high": {1: 2.0}})
     assert (apart.holds, apart.value) == (None, None)
-    assert apart.verdict == "not decided: its places share no seed; run --seeds 0,1,2"
+    assert apart.verdict == "not decided: its entries share no seed; run --seeds 0,1,2"
 
 
 def test_an_order_is_held_against_the_published_one() -> None:
@@ -113,7 +113,7 @@ def test_an_order_is_held_against_the_published_one() -> None:
     claim = Ranking(kind="ranking", text="ordered so", least=0.7)
     found = judged_of(claim, table(values, published=(10.0, 20.0, 30.0, 40.0)))
     assert found.value == pytest.approx(0.8) and found.holds
-    assert found.shown == "rank correlation 0.80 over 4 places (3 seeds)"
+    assert found.shown == "rank correlation 0.80 over 4 entries (3 seeds)"
     high = claim.model_copy(update={"least": 0.9})
     assert judged_of(high, table(values, published=(10.0, 20.0, 30.0, 40.0))).holds is False
     few = {name: {0: own[0]} for name, own in values.items()}
@@ -151,9 +151,9 @@ def test_measures_of_few_seeds_or_images_are_shown_and_not_decided() -> None:
     ):
         (found,) = judge_measures([claim], measured)
         assert found.verdict == verdict
-    assert verdicts([found, found.model_copy(update={"holds": False}), found.model_copy(update={"holds": None})]) == (
-        "1 of 2 decided claims hold; not: c; 1 not decided: not measured."
-    )
+    assert claims_summary(
+        [found, found.model_copy(update={"holds": False}), found.model_copy(update={"holds": None})]
+    ) == ("1 of 2 decided claims hold; not: c; 1 not decided: not measured.")
 
 
 def filled(experiment: ResolvedExperiment, asked: int = 3) -> Table:
@@ -180,7 +180,7 @@ def sections(asked: int) -> list[ReportSection]:
 
 
 def test_every_place_that_a_shipped_claim_names_is_in_a_shipped_table() -> None:
-    (part,) = judged(sections(3), EXPERIMENTS, "pocket")
+    (part,) = claim_sections(sections(3), EXPERIMENTS, "pocket")
     differences = [own for own in part.claims if own.value is not None]
     assert len(differences) == 11 and {own.value for own in differences} == {0}
     (half,) = [own for own in differences if own.text == "naming everything beats naming half"]
@@ -190,12 +190,14 @@ def test_every_place_that_a_shipped_claim_names_is_in_a_shipped_table() -> None:
 
 
 def test_the_report_says_that_one_seed_decides_nothing() -> None:
-    (part,) = judged(sections(1), EXPERIMENTS, "pocket")
+    (part,) = claim_sections(sections(1), EXPERIMENTS, "pocket")
     assert part.missing is None and part.state == "0 of 12 claims; 11 not decided: run --seeds 0,1,2"
-    assert part.said == ("0 of 0 decided claims hold; 11 not decided: run --seeds 0,1,2; 1 not decided: not measured.",)
-    assert list(judged([], [], "pocket")) == []
-    (missing,) = judged([], EXPERIMENTS, "pocket")
-    assert missing.missing == "none of its tables is whole"
+    assert part.summary == (
+        "0 of 0 decided claims hold; 11 not decided: run --seeds 0,1,2; 1 not decided: not measured.",
+    )
+    assert list(claim_sections([], [], "pocket")) == []
+    (missing,) = claim_sections([], EXPERIMENTS, "pocket")
+    assert missing.missing == "no table is complete"
 
 
 @pytest.mark.parametrize(
@@ -257,4 +259,4 @@ def test_the_claims_that_the_documentation_shows_are_the_shipped_ones() -> None:
     start = rows.index(["claim", "points of mIoU", "aim"]) + 2
     shown = {cells[0]: cells[2] for cells in rows[start : rows.index([""], start)]}
     claims = [claim for own in EXPERIMENTS for claim in own.experiment.claims if not isinstance(claim, Ranking)]
-    assert shown == {claim.text: aim_of(claim.least, claim.deviations) for claim in claims}
+    assert shown == {claim.text: aim_text(claim.least, claim.deviations) for claim in claims}

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.table import Side
-from tadp_ray.reporting.compare import compare, row_named
-from tadp_ray.reporting.regression import line_through, points_of
+from tadp_ray.reporting.compare import compare, find_row
+from tadp_ray.reporting.regression import fit_line, points_of
 from tadp_ray.reporting.render import html, latex, markdown, terminal, to_csv
 from tadp_ray.reporting.table import build_table
 from tadp_ray.tasks.per_image import PerImage
@@ -55,11 +55,11 @@ def test_a_paired_difference_is_not_blurred_by_what_both_sides_share(filled):
     compared = compare(table, "caption.precision=0.5", images)
     plus, same = (compared.entries[i][0].difference for i in (1, 2))
     # Every image gains exactly ten points: whichever images are drawn, the difference is ten.
-    assert (plus.mean, plus.low, plus.high) == pytest.approx((10, 10, 10)) and plus.clear
+    assert (plus.mean, plus.low, plus.high) == pytest.approx((10, 10, 10)) and plus.significant
     # The mean of two seeds of N images with a standard deviation of sqrt(2/3) * 10 * sqrt(7/8) each, as a normal has it.
     width = 2 * 1.96 * 10 * np.sqrt(2 / 3 * 7 / 8 / 2 / N)
     assert same.high - same.low == pytest.approx(width, rel=0.15) and same.low < same.mean < same.high
-    assert not same.clear and not same.text.endswith("*")
+    assert not same.significant and not same.text.endswith("*")
     assert compared.entries[0][0].difference is None and compared.entries[1][1].difference is None
     assert compare(table, "precision 0.5", images) == compared
     assert f"2000 resamples of the {N} scored images" in compared.notes[-1]
@@ -73,7 +73,7 @@ def test_only_seeds_of_both_rows_count_and_what_has_no_interval_says_why(filled)
     assert (
         compared.entries[1][0].difference.text == "+10.00 ± 0.00" and compared.entries[2][0].difference.low is not None
     )
-    assert compared.notes[-1] == "no interval at 1 place(s): cells from before results were kept by image"
+    assert compared.notes[-1] == "no interval for 1 entry: cells without per-image results"
     others = {**images, gone: PerImage("segmentation", ("sky",), images[gone].images[1:])}
     assert "scored on other images" in compare(table, "0.5", others).notes[-1]
 
@@ -100,21 +100,21 @@ def test_every_form_shows_the_difference(filled, tmp_path):
 def test_a_row_is_named_by_heading_or_keys_and_else_refused():
     side = Side.of(["caption.source", "data.train"], {"caption.source": ("null", "oracle"), "data.train": (300, 3000)})
     for text in ("oracle, 300", "source=oracle, train=300", "caption.source=oracle,data.train=300"):
-        assert row_named(side, text) == 2
-    assert row_named(Side.of(["caption.recall"], {"caption.recall": (0.5, 1.0)}), "recall=1") == 1
+        assert find_row(side, text) == 2
+    assert find_row(Side.of(["caption.recall"], {"caption.recall": (0.5, 1.0)}), "recall=1") == 1
     with pytest.raises(ConfigError, match="did you mean 'caption.source=oracle, data.train=300'"):
-        row_named(side, "caption.source=orcle, data.train=300")
+        find_row(side, "caption.source=orcle, data.train=300")
     with pytest.raises(ConfigError, match="no such row; valid names: source oracle, oracle"):
-        row_named(Side.of(["caption.source"], {"caption.source": ("oracle",)}), "9")
+        find_row(Side.of(["caption.source"], {"caption.source": ("oracle",)}), "9")
     with pytest.raises(ConfigError, match="rows are metrics"):
-        row_named(Side.of(["metric"], {"metric": ("miou", "accuracy")}), "miou")
+        find_row(Side.of(["metric"], {"metric": ("miou", "accuracy")}), "miou")
 
 
 def test_a_line_is_numpy_s_and_its_interval_knows_that_points_of_an_image_are_alike():
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 4, N)
     own = points_of("recall", images_of((6 * np.arange(N) / N).astype(int) + noise))
-    line = line_through([own], N)
+    line = fit_line([own], N)
     slope, intercept = np.polyfit(own.x, own.y, 1)
     np.testing.assert_allclose(line.y, slope * line.x + intercept)
     assert line.r == pytest.approx(np.corrcoef(own.x, own.y)[0, 1])
@@ -124,7 +124,7 @@ def test_a_line_is_numpy_s_and_its_interval_knows_that_points_of_an_image_are_al
     residual = np.std(own.y - slope * own.x - intercept) / np.sqrt(N)
     assert np.ptp(line.band[:, 50]) == pytest.approx(2 * 1.96 * residual, rel=0.15)
     # The same points over again are no new images.
-    twice = line_through([own, own], N)
+    twice = fit_line([own, own], N)
     assert twice.r_interval == pytest.approx(line.r_interval) and len(twice.points.x) == 2 * N
 
 
@@ -134,4 +134,4 @@ def test_size_is_of_each_class_that_is_shown():
     points = points_of("size", PerImage("segmentation", ("sky", "cat", "dog"), rows))
     np.testing.assert_allclose(points.x, [0.4, 0.1])
     np.testing.assert_allclose(points.y, [50, 25])
-    assert line_through([points], 1) is None
+    assert fit_line([points], 1) is None

@@ -10,8 +10,8 @@ from tadp_ray.config.schema import FigureConfig
 from tadp_ray.data.scenes import CLASSES
 from tadp_ray.errors import UserError
 from tadp_ray.layout import SIMILAR
-from tadp_ray.reporting import answer, scatter
-from tadp_ray.reporting.matching import matched, rematched
+from tadp_ray.reporting import results, scatter
+from tadp_ray.reporting.matching import match_all, rematch
 from tadp_ray.reporting.regression import correlation_notes
 from tadp_ray.reporting.table import build_table
 from tadp_ray.tasks.per_image import PerImage
@@ -54,7 +54,7 @@ def done(make_cell, row_of):
 def test_each_rule_gives_what_is_counted_by_hand(rule: str, done, tmp_path: Path) -> None:
     cell, rows = done
     run = rows[cell.fingerprint].run_id
-    found = matched(rule, [cell], rows, {run: IMAGES, "of another": IMAGES}, encoder, tmp_path / "new")
+    found = match_all(rule, [cell], rows, {run: IMAGES, "of another": IMAGES}, encoder, tmp_path / "new")
     assert found["of another"] is IMAGES
     for name, wanted in zip(("precision", "recall"), HAND[rule], strict=True):
         values = [each[name] for each in found[run].images]
@@ -72,18 +72,18 @@ def test_the_encoder_is_asked_once(done, tmp_path: Path) -> None:
         return encoder(weights)
 
     images = {rows[cell.fingerprint].run_id: IMAGES}
-    first = matched("similar", [cell], rows, images, counting, tmp_path)
-    assert matched("similar", [cell], rows, images, counting, tmp_path) == first and asked == ["pocket"]
+    first = match_all("similar", [cell], rows, images, counting, tmp_path)
+    assert match_all("similar", [cell], rows, images, counting, tmp_path) == first and asked == ["pocket"]
     (tmp_path / SIMILAR).write_text('{"cut sho')
-    assert matched("similar", [cell], rows, images, counting, tmp_path) == first and asked == ["pocket"] * 2
+    assert match_all("similar", [cell], rows, images, counting, tmp_path) == first and asked == ["pocket"] * 2
     other = cell.model_copy(update={"digests": {**cell.digests, "weights": "others"}})
     done_other = {other.fingerprint: rows[cell.fingerprint]}
-    assert matched("similar", [other], done_other, images, counting, tmp_path) == first and len(asked) == 3
+    assert match_all("similar", [other], done_other, images, counting, tmp_path) == first and len(asked) == 3
 
 
 def test_the_background_is_no_name() -> None:
     voc = PerImage("segmentation", ("background", "cat"), ({**IMAGES.images[0], "classes": [0, 1], "truth": [5, 5]},))
-    found = rematched(voc, lambda _: ("cat",)).images[0]
+    found = rematch(voc, lambda _: ("cat",)).images[0]
     assert (found["precision"], found["recall"]) == (1.0, 1.0)
 
 
@@ -93,7 +93,7 @@ def test_the_rule_stands_in_the_figure_and_in_the_notes(tmp_path: Path, monkeypa
     both = FigureConfig(title="T", kind="recall", match={"paper": "similar"})
     for scale, rule in (
         ("paper", "CLIP's similarity of a word to a name, at least 0.9"),
-        ("pocket", "the names that it was"),
+        ("pocket", "the names it was made from"),
     ):
         assert any(f"Figure: a caption names a class by {rule}" in line for line in correlation_notes(both, scale, {}))
         scatter.draw_lines(both, {}, scale, tmp_path / "figure.png")
@@ -112,12 +112,12 @@ def test_without_the_encoder_the_table_stands_and_no_figure_by_another_rule(
 ) -> None:
     cell, rows = done
     figure = FigureConfig(title="T", kind="recall", match="similar")
-    monkeypatch.setattr(answer, "history", lambda *_: [])
+    monkeypatch.setattr(results, "history", lambda *_: [])
 
     def absent(weights: str):
         raise UserError(f"{weights} is not here")
 
     table = build_table(replace(spec, figure=figure), [cell], rows)
     images = {rows[cell.fingerprint].run_id: IMAGES}
-    told_of, pictures = answer.draw_answer(None, table, [cell], rows, images, tmp_path, absent)
+    told_of, pictures = results.draw_figures(None, table, [cell], rows, images, tmp_path, absent)
     assert told_of.notes[-1] == "Figure: not drawn, pocket is not here" and pictures == []

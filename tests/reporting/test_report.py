@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
-from tadp_ray.reporting.sentence import sentences
+from tadp_ray.reporting.summary import sentences
 from tadp_ray.reporting.table import Table, TableEntry
 
 FACTS = {
@@ -77,7 +77,7 @@ def test_table_curves_and_findings_come_from_mlflow(store, asked: Path, tmp_path
     said = (
         "mIoU (%): best at precision 1.0, recall 0.5 (30.00), worst at precision 0.5, recall 0.5 (10.00), 20.00 apart."
     )
-    assert said in page and said in words and "3 of 4 places" in page
+    assert said in page and said in words and "3 of 4 entries" in page
     assert "1 of 4 cells are not finished: precision=1.0 recall=1.0 seed=0" in page
     assert "published 63.29" in page and "*63.29*" in words and "recipe ../recipe" not in page
     runs = [
@@ -135,7 +135,7 @@ def test_what_is_not_whole_is_named(store, asked: Path, tmp_path: Path, kept) ->
     result = report(store, asked, tmp_path / "out")
     assert result.exit_code == 2 and "not whole (command: Field required)" in result.stderr
     result = report(store, tmp_path / "nowhere", tmp_path / "out")
-    assert result.exit_code == 2 and "holds no experiment (*.yaml)" in result.stderr
+    assert result.exit_code == 2 and "no experiments (*.yaml)" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["../../outside", "/outside", "..", ".", "a/b", "a\\b", "nul\0", "x" * 300])
@@ -176,10 +176,10 @@ def test_sentences_are_of_complete_places_and_of_every_metric(spec) -> None:
     whole = table("rmse", ((1.0, 3.0), (4.0, 4.0)), ((5.0, 5.0), (6.0, 6.0)), ((7.0, 7.0), (8.0, 8.0)))
     assert list(sentences(whole)) == [
         "RMSE (m): best at precision 0.5, recall 0.5 (2.000 ± 1.414), worst at precision 1.0, recall 1.0 (8.000 ± 0.000), "
-        "6.000 apart; the seeds of one place spread by 1.414 at most.",
+        "6.000 apart; standard deviation over seeds at most 1.414.",
         "RMSE (m), mean of each precision: 0.5 3.000, 0.75 5.500, 1.0 7.500.",
         "RMSE (m), mean of each recall: 0.5 4.667, 1.0 6.000.",
     ]
     torn = table("miou", ((1.0, 3.0), (4.0,)), ((), ()), ((), ()))
-    assert list(sentences(torn)) == ["mIoU (%): 2.00 ± 1.41 at precision 0.5, recall 0.5, the one complete place."]
-    assert list(sentences(table("miou", ((), ()), ((), ()), ((), ())))) == ["mIoU (%): no place is complete yet."]
+    assert list(sentences(torn)) == ["mIoU (%): 2.00 ± 1.41 at precision 0.5, recall 0.5, the only complete entry."]
+    assert list(sentences(table("miou", ((), ()), ((), ()), ((), ())))) == ["mIoU (%): no entry is complete yet."]

@@ -10,38 +10,40 @@ from tadp_ray.config.table import Side
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.regression import points_of
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
-from tadp_ray.reporting.table import Difference, Table, TableEntry, agreement, build_table
+from tadp_ray.reporting.table import Difference, Table, TableEntry, build_table, rank_correlation_notes
 from tadp_ray.tasks.per_image import PerImage
 
 
 def entry(
-    values: tuple[float, ...], published: float | None = None, metric: str = "miou", asked: int = 0
+    values: tuple[float, ...], published: float | None = None, metric: str = "miou", num_seeds: int = 0
 ) -> TableEntry:
-    """A place of these seeds."""
-    return TableEntry("r", "c", metric, values, asked or len(values), published, (), seeds=tuple(range(len(values))))
+    """An entry with these seeds."""
+    return TableEntry(
+        "r", "c", metric, values, num_seeds or len(values), published, (), seeds=tuple(range(len(values)))
+    )
 
 
 def test_a_spread_is_the_sample_s_and_what_is_not_finite_has_none() -> None:
     assert entry((1.0, 2.0, 6.0)).sd == pytest.approx(math.sqrt((4 + 1 + 9) / 2)) and entry((5.0,)).sd is None
     for bad in (math.nan, math.inf):
         assert (entry((1.0, bad)).mean, entry((1.0, bad)).sd, entry((1.0, bad)).complete) == (None, None, False)
-        assert entry((1.0, bad)).text == "not finite" and entry((bad,), asked=2).text == "not finite (1/2)"
+        assert entry((1.0, bad)).text == "not finite" and entry((bad,), num_seeds=2).text == "not finite (1/2)"
 
 
 def test_spearman_with_ties_is_of_each_metric_alone() -> None:
     ours, theirs = (1.0, 2.0, 2.0, 5.0, 3.0), (10.0, 20.0, 30.0, 30.0, 5.0)
     # Ranks 1 2.5 2.5 5 4 and 2 3 4.5 4.5 1, by hand: products sum to 2.25, squares to 9.5 and 9.5.
-    (note,) = agreement([[entry((own,), other) for own, other in zip(ours, theirs, strict=True)]])
-    assert note.endswith("0.24 over 5 places")
+    (note,) = rank_correlation_notes([[entry((own,), other) for own, other in zip(ours, theirs, strict=True)]])
+    assert note.endswith("0.24 over 5 entries")
     # Of two metrics each agrees wholly; thrown together they would not.
     rising = [entry((float(k),), 100.0 + k) for k in range(3)]
     depth = [entry((10.0 + k,), 0.1 * k, "rmse") for k in range(3)]
-    assert agreement([rising, depth]) == [
-        "Spearman rank correlation of ours with the published numbers, mIoU (%): 1.00 over 3 places",
-        "Spearman rank correlation of ours with the published numbers, RMSE (m): 1.00 over 3 places",
+    assert rank_correlation_notes([rising, depth]) == [
+        "Spearman rank correlation of ours with the published numbers, mIoU (%): 1.00 over 3 entries",
+        "Spearman rank correlation of ours with the published numbers, RMSE (m): 1.00 over 3 entries",
     ]
-    assert agreement([rising[:2], depth[:2]]) == []
-    assert agreement([[entry((1.0,), asked=2), *rising[:2]]]) == []
+    assert rank_correlation_notes([rising[:2], depth[:2]]) == []
+    assert rank_correlation_notes([[entry((1.0,), num_seeds=2), *rising[:2]]]) == []
 
 
 @pytest.fixture
@@ -107,5 +109,5 @@ def test_the_interval_of_a_mean_is_as_wide_as_its_standard_error() -> None:
 
 def test_points_of_what_was_not_segmented_are_refused() -> None:
     images = PerImage("depth", (), ({"id": "a", "rmse": 1.0},))
-    with pytest.raises(UserError, match="figure: kind: recall is of segmentation; these cells do depth"):
+    with pytest.raises(UserError, match="figure: kind: recall needs segmentation, but these cells do depth"):
         points_of("recall", images)

@@ -46,7 +46,7 @@ def test_mean_spread_best_and_agreement(spec, cells, rows):
     ]
     assert [entry.best for row in table.entries for entry in row] == [False] * 5 + [True]
     # Ranks 1 3 2 4 5 against 2 3 1 4 5.
-    assert table.notes == ("Spearman rank correlation of ours with the published numbers: 0.90 over 5 places",)
+    assert table.notes == ("Spearman rank correlation of ours with the published numbers: 0.90 over 5 entries",)
     assert "Published: TADP supplement, Table S2" in table.caption and "over 3 seeds" in table.caption
 
 
@@ -75,7 +75,7 @@ def test_what_is_missing_failed_or_not_finite_is_said_and_never_averaged(spec, c
     assert table.entries[0][0].text == "not finite" and table.entries[0][0].mean is None
     assert table.entries[0][1].text == "33.00 ± 1.41 (2/3)"
     assert table.entries[2][1].text == "–"
-    # An incomplete place is never the best one.
+    # An incomplete entry is never the best one.
     assert table.entries[1][1].best and not table.entries[0][1].best
     said = "\n".join(table.notes)
     assert f"{cells[4].name} failed: ValueError: no data" in said

@@ -10,8 +10,8 @@ from markdown_it import MarkdownIt
 
 from tadp_ray.config.claims import Verdict
 from tadp_ray.config.table import Side, TableSpec
+from tadp_ray.reporting.escape import fenced, md, tex
 from tadp_ray.reporting.figure import draw_curves, draw_table
-from tadp_ray.reporting.literal import fenced, md, tex
 from tadp_ray.reporting.render import html, latex, markdown, to_csv
 from tadp_ray.reporting.report import ReportSection
 from tadp_ray.reporting.report_files import html_report, md_report

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from tadp_ray.cli import app
 from tadp_ray.config.table import Side
 from tadp_ray.layout import PER_IMAGE
-from tadp_ray.reporting.answer import file_name
+from tadp_ray.reporting.results import file_name
 from tadp_ray.reporting.table import Table
 from tadp_ray.sweep.plan import Plan, make_plan
 from tadp_ray.tasks.per_image import write_per_image
@@ -76,7 +76,7 @@ def test_table_and_figure_come_from_mlflow_alone(experiment: Path, tmp_path: Pat
     }
     said = (folder / "table-against-precision-1.0.md").read_text()
     assert "Figure, published: r = 0.28 (Figure S5)" in said and "Figure, precision 1.0: r = 0." in said
-    assert "80 points" in said and "no interval at 1 place(s): cells from before results were kept by image" in said
+    assert "80 points" in said and "no interval for 1 entry: cells without per-image results" in said
     assert "| recall 0.5 (difference) |" in said and "| baseline |" in said
     shown = {file.path for file in store.client.list_artifacts(sweep)}
     assert {"figure.png", "table.png", "table-against-precision-1.0.md", "plan.json"} <= shown

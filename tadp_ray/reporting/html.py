@@ -1,4 +1,4 @@
-"""HTML pages out of `templates/`; whatever is set into them is escaped."""
+"""Renders the HTML templates in `templates/`; all values are escaped."""
 
 from functools import cache
 
@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 @cache
 def templates() -> Environment:
-    """The templates of this room."""
+    """Return the environment of this package's templates."""
     return Environment(
         loader=PackageLoader("tadp_ray.reporting"),
         autoescape=True,
@@ -18,6 +18,6 @@ def templates() -> Environment:
     )
 
 
-def page(template: str, **values: object) -> str:
-    """A page of its own: a template by its name, filled with these values."""
+def render_page(template: str, **values: object) -> str:
+    """Return a standalone HTML page."""
     return templates().get_template(template).render(values)

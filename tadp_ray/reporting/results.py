@@ -1,0 +1,170 @@
+"""Writes the results of a sweep, from MLflow alone: its table in every format, its figures and its claims."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.config.claims import Verdict
+from tadp_ray.config.experiments import ResolvedExperiment, experiment_name
+from tadp_ray.config.table import TableSpec
+from tadp_ray.config.vocabulary import Scale
+from tadp_ray.errors import UserError
+from tadp_ray.files import write_text
+from tadp_ray.layout import CLAIMS, CURVES, FIGURE, TRACEBACK
+from tadp_ray.reporting.claims import Tables, judge
+from tadp_ray.reporting.compare import compare
+from tadp_ray.reporting.figure import draw_curves, draw_table
+from tadp_ray.reporting.matching import SimilarityFactory, match_all
+from tadp_ray.reporting.regression import correlation_notes, fit_rows
+from tadp_ray.reporting.render import claims_table, write_table
+from tadp_ray.reporting.scatter import draw_lines
+from tadp_ray.reporting.table import Table, build_table
+from tadp_ray.tasks.per_image import PerImage
+from tadp_ray.tracking.query import CellRow, finished, history, per_image, rows
+from tadp_ray.tracking.store import Store
+from tadp_ray.tracking.sweep_run import SweepRun, newest_sweep
+
+
+def latest_sweep(
+    store: Store, experiment: ResolvedExperiment, recipe: Path | None, scale: Scale
+) -> tuple[TableSpec, SweepRun]:
+    """Return an experiment's table and the newest sweep that was started for it.
+
+    Raises:
+        UserError: the store holds no such sweep.
+    """
+    sweep = newest_sweep(store, experiment_name(experiment.file, recipe), scale)
+    return experiment.table(scale, sweep.cells[0].scale, sweep.settings), sweep
+
+
+def table_lookup(store: Store, experiment: ResolvedExperiment, recipe: Path | None, scale: Scale) -> Tables:
+    """Return a function that finds the tables of other experiments, which claims may name.
+
+    Args:
+        store: where the tables' cells are.
+        experiment: the experiment that makes the claims.
+        recipe: replaces the experiments' own recipes.
+        scale: of the tables.
+    """
+
+    def table_of(other: str | None) -> Table | None:
+        try:
+            spec, sweep = latest_sweep(store, experiment.other(other), recipe, scale)
+            return fill_table(store, spec, sweep.cells)[0]
+        except UserError:
+            # A claim is undecided when the other table is missing, whatever the reason.
+            return None
+
+    return table_of
+
+
+def write_results(
+    store: Store,
+    spec: TableSpec,
+    cells: Sequence[Cell],
+    folder: Path,
+    make_similarity: SimilarityFactory,
+    others: Tables,
+    against: str | None = None,
+) -> tuple[Table, list[Verdict], list[Path]]:
+    """Write a sweep's table (.md, .tex, .html, .csv, .png) and, where they apply, curves.png, figure.png and claims.md.
+
+    A table of differences is written as `table-against-ROW` and leaves the plain table untouched.
+
+    Args:
+        store: holds the cells.
+        spec: the layout of the table.
+        cells: every cell of the table, finished or not.
+        folder: where to write.
+        make_similarity: word similarity by the name of the weights, for a figure that needs it.
+        others: tables of other experiments, which claims may name.
+        against: the baseline row; None for no differences.
+
+    Returns: the table, the verdicts on the claims, and the paths of the files.
+
+    Raises:
+        UserError: there is no such baseline row.
+    """
+    table, done = fill_table(store, spec, cells)
+    images = per_image_results(store, done) if spec.figure or against is not None else {}
+    if against is not None:
+        table = compare(table, against, images)
+    table, pictures = draw_figures(store, table, cells, done, images, folder, make_similarity)
+    name = file_name(table)
+    draw_table(table, folder / f"{name}.png")
+    files = [*write_table(table, folder, name), folder / f"{name}.png", *pictures]
+    verdicts = [judge(claim, lambda other: table if other is None else others(other)) for claim in spec.claims]
+    if verdicts:
+        files.append(folder / CLAIMS)
+        write_text(files[-1], claims_table(verdicts) + "\n")
+    return table, verdicts, files
+
+
+def file_name(table: Table) -> str:
+    """Return the name of a table's files without their extension: `table`, or `table-against-ROW`."""
+    if table.baseline is None:
+        return "table"
+    slugs = [re.sub(r"[^\w.=+-]+", "-", heading)[:80].strip("-.") for heading in table.spec.rows.headings]
+    slug = slugs[table.baseline]
+    return f"table-against-{slug}" + (f"-{table.baseline + 1}" if slugs.count(slug) > 1 or not slug else "")
+
+
+def per_image_results(store: Store, done: Mapping[str, CellRow]) -> dict[str, PerImage]:
+    """Return the per-image results of finished cells by run id; cells without any are left out."""
+    return {row.run_id: images for row in done.values() if (images := per_image(store, row.run_id))}
+
+
+def draw_figures(
+    store: Store,
+    table: Table,
+    cells: Sequence[Cell],
+    done: Mapping[str, CellRow],
+    images: Mapping[str, PerImage],
+    folder: Path,
+    make_similarity: SimilarityFactory,
+) -> tuple[Table, list[Path]]:
+    """Draw the learning curves, if there are any, and the experiment's figure, if it has one.
+
+    Returns: the table with notes on the figure, and the paths of the pictures.
+    """
+    spec, pictures = table.spec, []
+    # Pictures of an earlier call must not lie beside this table.
+    for name in (CURVES, FIGURE):
+        (folder / name).unlink(missing_ok=True)
+    curves = {fingerprint: history(store, row.run_id, spec.curve) for fingerprint, row in done.items()}
+    # Cells that are evaluated only once have no curve; the table shows their single value.
+    if any(len(curve) > 1 for curve in curves.values()):
+        pictures.append(folder / CURVES)
+        draw_curves(spec, cells, curves, pictures[0])
+    if spec.figure:
+        try:
+            images = match_all(spec.figure.match_at(spec.scale), cells, done, images, make_similarity, folder)
+        except UserError as error:
+            # The table does not depend on the figure, and another matching rule would draw a wrong one.
+            return replace(table, notes=(*table.notes, f"Figure: not drawn, {error}")), pictures
+        lines = fit_rows(spec, cells, done, images)
+        table = replace(table, notes=(*table.notes, *correlation_notes(spec.figure, spec.scale, lines)))
+        pictures.append(folder / FIGURE)
+        draw_lines(spec.figure, lines, spec.scale, pictures[-1])
+    return table, pictures
+
+
+def fill_table(store: Store, spec: TableSpec, cells: Sequence[Cell]) -> tuple[Table, dict[str, CellRow]]:
+    """Return the table with the values that MLflow holds, and the finished cells by fingerprint."""
+    done = finished(store, [cell.fingerprint for cell in cells])
+    ended = rows(store, cells[0].experiment, spec.scale)
+    tracebacks = {cell.fingerprint: cell.folder / TRACEBACK for cell in cells}
+    failed = {
+        row.fingerprint: failure_reason(row, tracebacks.get(row.fingerprint))
+        for row in ended
+        if row.status == "FAILED" and row.fingerprint not in done
+    }
+    return build_table(spec, cells, done, failed), done
+
+
+def failure_reason(row: CellRow, traceback: Path | None) -> str:
+    """Return a failed cell's error in one line, with the path of its traceback if that file is on this machine."""
+    reason = (row.error or "").strip().partition("\n")[0]
+    return f"{reason}; the whole traceback: {traceback}" if traceback and traceback.is_file() else reason
