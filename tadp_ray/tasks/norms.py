@@ -1,4 +1,4 @@
-"""Batch normalisation that does not depend on how a batch is shared out, and of the four feature levels."""
+"""Batch normalisation that does not depend on how a batch is shared out, and of the feature levels."""
 
 from collections.abc import Sequence
 

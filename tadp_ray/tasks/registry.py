@@ -1,6 +1,6 @@
 """Tasks, heads and metrics by the names that recipes give them, built from what is registered (`tadp_ray.registry`).
 
-Every head is built as `Head(in_channels, classes, config)` and called as `head(features, dropout_mask=..., image_size=...,
+Every head is built as `Head(channels, strides, classes, config)` and called as `head(features, dropout_mask=..., image_size=...,
 targets=...)`, with features of any number of levels that it was built for, largest first. A dense head takes the mask alone and
 gives one map: class logits (B, classes, h, w) or metres (B, 1, h, w). The detection head takes size and targets, and gives losses
 in training, boxes in evaluation.
@@ -56,12 +56,16 @@ class MoreMetrics:
         return {name: value for score in self._all for name, value in score.compute().items()}
 
 
-def build_head(in_channels: Sequence[int], classes: int, config: HeadConfig) -> nn.Module:
+def build_head(channels: Sequence[int], strides: Sequence[int], classes: int, config: HeadConfig) -> nn.Module:
     """The head that a recipe names, with fresh weights.
 
     Args:
-        in_channels: of each level, largest first.
+        channels: of each level of the backbone's features, largest first.
+        strides: of each level, in image pixels.
         classes: how many a head tells apart, background not counted for boxes; depth has none.
         config: the head's own.
+
+    Raises:
+        UserError: the head is not made for such levels.
     """
-    return implementation(HEADS[config.kind].implementation)(in_channels, classes, config)
+    return implementation(HEADS[config.kind].implementation)(channels, strides, classes, config)

@@ -27,7 +27,7 @@ class TADP(nn.Module):
         self.backbone = backbone
         self.adapter = TextAdapter(backbone.context_width) if config.adapter else nn.Identity()
         self.norms = FeatureNorms(backbone.channels) if config.feature_norm else nn.Identity()
-        self.head = build_head(backbone.channels, classes, config.head)
+        self.head = build_head(backbone.channels, backbone.strides, classes, config.head)
 
     def forward(
         self, latents: Tensor, context: Tensor, dropout_mask: Tensor | None = None, targets: list[dict] | None = None

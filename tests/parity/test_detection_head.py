@@ -77,7 +77,7 @@ def make_torchvision(features: list[Tensor], head: DetectionHead) -> FasterRCNN:
 @pytest.fixture
 def head() -> DetectionHead:
     torch.manual_seed(0)
-    head = DetectionHead(CHANNELS, CLASSES, CONFIG)
+    head = DetectionHead(CHANNELS, (4, 8, 16, 32), CLASSES, CONFIG)
     with torch.no_grad():  # as far from its tame start as training might bring it
         for p in (*head.rpn.head.parameters(), *head.roi_heads.box_predictor.parameters()):
             p.normal_(std=0.1)

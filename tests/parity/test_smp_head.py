@@ -14,7 +14,7 @@ CHANNELS, CLASSES = [12, 20, 24, 16], 3
 def test_logits_equal_the_librarys_decoder_and_head() -> None:
     """Bit for bit, the library's channel dropout being still."""
     torch.manual_seed(0)
-    head = SmpFPNHead(CHANNELS, CLASSES, SmpFPNConfig(kind="smp_fpn", pyramid=16, channels=32))
+    head = SmpFPNHead(CHANNELS, (4, 8, 16, 32), CLASSES, SmpFPNConfig(kind="smp_fpn", pyramid=16, channels=32))
     decoder = FPNDecoder(CHANNELS, encoder_depth=4, pyramid_channels=16, segmentation_channels=32, merge_policy="add")
     classifier = SegmentationHead(32, CLASSES, kernel_size=1)
     decoder.load_state_dict(head.decoder.state_dict())
@@ -28,7 +28,7 @@ def test_logits_equal_the_librarys_decoder_and_head() -> None:
 def test_the_published_sizes_are_the_librarys_own() -> None:
     """Names and shapes of all weights are those of the library's FPN model with its default widths."""
     model = smp.FPN("resnet18", encoder_weights=None, encoder_depth=4, classes=21)
-    head = SmpFPNHead(model.encoder.out_channels[-4:], 21, SmpFPNConfig(kind="smp_fpn"))
+    head = SmpFPNHead(model.encoder.out_channels[-4:], (4, 8, 16, 32), 21, SmpFPNConfig(kind="smp_fpn"))
     theirs = {name: p.shape for name, p in model.decoder.named_parameters()}
     assert {name: p.shape for name, p in head.decoder.named_parameters()} == theirs
     assert head.classifier.weight.shape == model.segmentation_head[0].weight.shape

@@ -52,7 +52,7 @@ def main(output: Path) -> None:
 
     found, samples = {}, {}
     for name, config in HEADS.items():
-        head = build_head(CHANNELS, 3, config).train()
+        head = build_head(CHANNELS, (4, 8, 16, 32), 3, config).train()
         parallel = DistributedDataParallel(head)
         if name == "detection":
             losses = parallel(mine, (SIDE, SIDE), targets[share])

@@ -1,5 +1,6 @@
 """What each head gives, what it is trained by, and that its chance comes from outside."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tadp_ray.config.model import HeadConfig
+from tadp_ray.errors import UserError
 from tadp_ray.tasks.depth.config import DepthHeadConfig
 from tadp_ray.tasks.depth.vpd_head import DepthHead
 from tadp_ray.tasks.detection.config import FasterRCNNConfig
@@ -16,6 +18,7 @@ from tadp_ray.tasks.segmentation.config import SemanticFPNConfig, SmpFPNConfig
 
 CLASSES = 5
 PAPER, POCKET = [320, 717, 1357, 1280], [32, 64 + 20, 96 + 20, 128]
+STRIDES = (4, 8, 16, 32)
 """Channels of Stable Diffusion 1.5's levels with 77 maps and of the pocket U-Net's with 20."""
 SMALL: dict[str, HeadConfig] = {
     "semantic_fpn": SemanticFPNConfig(channels=16),
@@ -35,9 +38,9 @@ def make_features(channels: list[int], side: int, images: int = 2, device: str =
     ]
 
 
-def make_head(name: str, channels: list[int] = POCKET) -> nn.Module:
+def make_head(name: str, channels: Sequence[int] = POCKET, strides: Sequence[int] = STRIDES) -> nn.Module:
     torch.manual_seed(2)
-    return build_head(channels, CLASSES, SMALL[name]).train()
+    return build_head(channels, strides, CLASSES, SMALL[name]).train()
 
 
 def objects(boxes: list[list[float]], labels: list[int], seed: int = 0) -> Objects:
@@ -64,13 +67,13 @@ def two_images(first: int = 0, second: int = 1) -> list[Objects]:
     ids=DENSE,
 )
 def test_dense_heads_of_the_published_size(config: HeadConfig, shape: tuple[int, ...]) -> None:
-    head = build_head(PAPER, CLASSES, config).to("meta")
+    head = build_head(PAPER, (8, 16, 32, 64), CLASSES, config).to("meta")
     assert head(make_features(PAPER, 64, device="meta"), None).shape == shape
 
 
 def test_the_published_depth_head_has_the_published_widths() -> None:
     with torch.device("meta"):
-        head = DepthHead([320, 640, 1280, 1280], 0, DepthHeadConfig(kind="vpd_depth"))
+        head = DepthHead([320, 640, 1280, 1280], (8, 16, 32, 64), 0, DepthHeadConfig(kind="vpd_depth"))
     weights = [tuple(p.shape) for p in head.parameters() if p.ndim == 4]
     assert weights == [
         *[(320, 320, 3, 3)] * 2,
@@ -111,6 +114,104 @@ def test_every_parameter_of_the_detection_head_gets_a_gradient(targets: list[Obj
     assert [part for part, p in head.named_parameters() if p.grad is None] == []
 
 
+THREE, FIVE = ([16, 32, 32], (8, 16, 32)), ([16, 16, 32, 32, 16], (2, 4, 8, 16, 32))
+"""Channels and strides of other backbones than a Stable Diffusion."""
+
+
+def at_strides(channels: Sequence[int], strides: Sequence[int]) -> list[Tensor]:
+    """Levels (2, C, h, w) of images of 64 x 96 pixels."""
+    torch.manual_seed(1)
+    return [
+        torch.randn(2, count, 64 // stride, 96 // stride, requires_grad=True)
+        for count, stride in zip(channels, strides, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "strides", "shape"),
+    [
+        ("semantic_fpn", *THREE, (CLASSES, 8, 12)),
+        ("semantic_fpn", *FIVE, (CLASSES, 32, 48)),
+        ("semantic_fpn", [16, 16, 16], (8, 8, 32), (CLASSES, 8, 12)),
+        ("vpd_depth", *THREE, (1, 64, 96)),
+        ("vpd_depth", *FIVE, (1, 256, 384)),
+        ("vpd_depth", [16, 16, 16], (4, 16, 32), (1, 128, 192)),
+    ],
+)
+def test_dense_heads_read_any_levels_of_their_design(
+    name: str, channels: list[int], strides: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    """The largest level's size is a class map's, and an eighth of a depth map's; every level and weight counts."""
+    head, features = make_head(name, channels, strides), at_strides(channels, strides)
+    found = head(features)
+    assert found.shape == (2, *shape)
+    found.square().mean().backward()
+    assert [part for part, p in head.named_parameters() if p.grad is None] == []
+    assert all(level.grad.abs().sum() > 0 for level in features)
+
+
+@pytest.mark.parametrize(("channels", "strides"), [THREE, FIVE])
+def test_detection_finds_boxes_on_any_number_of_levels(channels: list[int], strides: tuple[int, ...]) -> None:
+    """Boxes of every size are pooled from a level of theirs, the first and the last one too."""
+    anchors = tuple(4 * stride for stride in strides)
+    config = SMALL["faster_rcnn"].model_copy(update={"anchors": anchors})
+    head, features = build_head(channels, strides, CLASSES, config).eval(), at_strides(channels, strides)
+    assert [len(sizes) for sizes in head.rpn.anchor_generator.sizes] == [1] * len(strides)
+    levels = head.neck({str(level): feature for level, feature in enumerate(features)})
+    # torchvision pools a box of 224 pixels from the level of stride 16, one half as large from the level before.
+    boxes = torch.tensor([[0.0, 0.0, 14.0 * stride, 14.0 * stride] for stride in strides])
+    pooled = head.roi_heads.box_roi_pool(levels, [boxes, boxes[:0]], [(64, 96)] * 2)
+    for place in range(len(strides)):
+        gradients = torch.autograd.grad(
+            pooled[place].sum(), list(levels.values()), retain_graph=True, allow_unused=True
+        )
+        used = [gradient is not None and bool(gradient.any()) for gradient in gradients]
+        assert used == [level == place for level in range(len(strides))]
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "strides", "said"),
+    [
+        (
+            "smp_fpn",
+            *THREE,
+            "model.head.kind=smp_fpn: it is made for 4 levels, but the backbone has 3 with strides of 8, 16, 32",
+        ),
+        ("smp_fpn", *FIVE, "made for 4 levels, but the backbone has 5 with strides of 2, 4, 8, 16, 32 pixels"),
+        ("smp_fpn", [16] * 4, (4, 8, 16, 16), "smp_fpn: it is made for levels each of which has twice the stride"),
+        (
+            "semantic_fpn",
+            [16] * 3,
+            (8, 24, 48),
+            "semantic_fpn: it is made for levels whose strides are powers of two times",
+        ),
+        ("semantic_fpn", [16] * 2, (8, 4), "semantic_fpn: it is made for levels whose strides are powers of two times"),
+        ("vpd_depth", [16] * 3, (14, 28, 42), "vpd_depth: it is made for levels whose strides are powers of two times"),
+        ("vpd_depth", [16], (16,), "vpd_depth: it is made for at least two levels, but the backbone has 1"),
+        ("vpd_depth", [16, 16, 20, 16, 16, 16], (1, 2, 4, 8, 16, 32), "a level of 20 channels is halved 2 times"),
+        (
+            "faster_rcnn",
+            [16] * 4,
+            (4, 8, 16, 64),
+            "faster_rcnn: it is made for levels each of which has twice the stride",
+        ),
+        (
+            "faster_rcnn",
+            [16] * 4,
+            (7, 14, 28, 56),
+            "faster_rcnn: it is made for levels whose strides are powers of two",
+        ),
+        ("faster_rcnn", *FIVE, r"model.head.anchors=[16, 24, 36, 48]: 4 sides for a backbone of 5 levels"),
+    ],
+)
+def test_a_head_says_which_levels_it_is_not_made_for(
+    name: str, channels: list[int], strides: tuple[int, ...], said: str
+) -> None:
+    with pytest.raises(UserError) as refused:
+        make_head(name, channels, strides)
+    assert said in str(refused.value)
+
+
 def test_smp_dropout_is_the_given_mask_and_no_other() -> None:
     head, features = make_head("smp_fpn"), make_features(POCKET, 16)
     assert not any(isinstance(part, nn.modules.dropout._DropoutNd) for part in head.modules())
@@ -123,7 +224,8 @@ def test_smp_dropout_is_the_given_mask_and_no_other() -> None:
 
 
 def test_depth_lies_between_zero_and_the_largest() -> None:
-    head = DepthHead(POCKET, 0, DepthHeadConfig(kind="vpd_depth", fused=32, deconvolved=8, channels=16, max_depth=4.0))
+    config = DepthHeadConfig(kind="vpd_depth", fused=32, deconvolved=8, channels=16, max_depth=4.0)
+    head = DepthHead(POCKET, STRIDES, 0, config)
     features = make_features(POCKET, 16)
     fresh = head(features)
     torch.testing.assert_close(fresh, torch.full_like(fresh, 2.0), atol=0.01, rtol=0)  # tiny first weights: the middle

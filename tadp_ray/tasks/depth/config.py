@@ -21,7 +21,7 @@ register_task("depth", "tadp_ray.tasks.depth.task:depth", metrics=METRICS, main=
 
 @register_head("vpd_depth", task="depth", implementation="tadp_ray.tasks.depth.vpd_head:DepthHead")
 class DepthHeadConfig(StrictModel):
-    """Depth: VPD's fusion of the four levels and its up-sampling decoder (published for NYUv2)."""
+    """Depth: VPD's fusion of the levels and its up-sampling decoder (published for NYUv2)."""
 
     kind: Literal["vpd_depth"]
     fused: int = Field(1536, ge=16, multiple_of=16, description="channels of the fused levels (code: 1536)")

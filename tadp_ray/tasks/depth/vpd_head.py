@@ -1,4 +1,4 @@
-"""VPD's depth head: the four levels fused at the third one's size, then up-sampled to metres (published for NYUv2)."""
+"""VPD's depth head: levels fused at the second smallest one's size, then up-sampled to metres (published for NYUv2)."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,38 +8,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tadp_ray.errors import UserError
 from tadp_ray.tasks.depth.config import DepthHeadConfig
 from tadp_ray.tasks.norms import GlobalBatchNorm2d
+from tadp_ray.tasks.pyramid import halvings, unfit
 
 GROUPS = 16
 """Of every group norm (published code)."""
 
 
 class DepthHead(nn.Module):
-    """Four feature levels to a depth map at 8 times the largest level's size.
+    """Feature levels to a depth map at 8 times the largest level's size.
 
     That is the image's size where the VAE halves three times, as Stable Diffusion's does. The published code pads a
     480-pixel image to 512 and cuts the padding off the fused levels; here the whole padded image is decoded.
 
-    Source: VPD's and TADP's depth models. The two larger levels are brought down by 3x3 convolutions of stride 2, the
-    smallest is doubled; concatenated, 1x1, GroupNorm, ReLU; three deconvolutions x2; 3x3; twice x2 bilinear; 3x3, 3x3;
-    sigmoid times the largest depth. The widths of group-normed layers must be multiples of 16.
+    Source: VPD's and TADP's depth models, which have four levels. The levels before the second smallest are brought down
+    to its size by 3x3 convolutions of stride 2, the smallest is enlarged to it; concatenated, 1x1, GroupNorm, ReLU; three
+    deconvolutions x2; 3x3; as many times x2 bilinear as the fused level is halvings below the largest; 3x3, 3x3; sigmoid
+    times the largest depth.
+
+    Args:
+        channels: of the levels, largest level first; a multiple of 16 where a level is halved more than once.
+        strides: of the levels, at least two; each must be a power of two times the first.
+        config: widths and the largest depth.
+
+    Raises:
+        UserError: the levels do not fit.
     """
 
-    def __init__(self, in_channels: Sequence[int], _: int, config: DepthHeadConfig) -> None:
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], _: int, config: DepthHeadConfig) -> None:
         super().__init__()
-        largest, second, *_ = in_channels
-        halving = partial(nn.Conv2d, kernel_size=3, stride=2, padding=1)
+        halved = halvings(config.kind, strides)
+        if len(strides) < 2:
+            raise unfit(config.kind, strides, "at least two levels")
+        *above, fused, smallest = halved
+        self.enlarged = 2 ** (smallest - fused)
         self.reduce = nn.ModuleList(
-            [
-                nn.Sequential(
-                    halving(largest, largest), nn.GroupNorm(GROUPS, largest), nn.ReLU(), halving(largest, largest)
-                ),
-                halving(second, second),
-            ]
+            halving(width, fused - level) for width, level in zip(channels, above, strict=False)
         )
         self.fuse = nn.Sequential(
-            nn.Conv2d(sum(in_channels), config.fused, kernel_size=1), nn.GroupNorm(GROUPS, config.fused), nn.ReLU()
+            nn.Conv2d(sum(channels), config.fused, kernel_size=1), nn.GroupNorm(GROUPS, config.fused), nn.ReLU()
         )
 
         def normed(layer: nn.Module, channels: int) -> nn.Sequential:
@@ -51,8 +60,7 @@ class DepthHead(nn.Module):
         self.decode = nn.Sequential(
             *(normed(doubling(before, after), after) for before, after in pairwise(widths)),
             normed(same(config.deconvolved, config.channels), config.channels),
-            nn.Upsample(scale_factor=2, mode="bilinear"),
-            nn.Upsample(scale_factor=2, mode="bilinear"),
+            *(nn.Upsample(scale_factor=2, mode="bilinear") for _ in range(fused)),
             same(config.channels, config.channels),
             nn.ReLU(),
             same(config.channels, 1),
@@ -73,7 +81,25 @@ class DepthHead(nn.Module):
 
         This head has no dropout, so its mask is None.
         """
-        largest, second, third, smallest = features
-        reduced = [reduce(level) for reduce, level in zip(self.reduce, (largest, second), strict=True)]
-        fused = self.fuse(torch.cat([*reduced, third, F.interpolate(smallest, scale_factor=2)], 1))
-        return self.decode(fused).sigmoid() * self.max_depth
+        *above, second_smallest, smallest = features
+        reduced = [reduce(level) for reduce, level in zip(self.reduce, above, strict=True)]
+        enlarged = F.interpolate(smallest, scale_factor=self.enlarged)
+        return self.decode(self.fuse(torch.cat([*reduced, second_smallest, enlarged], 1))).sigmoid() * self.max_depth
+
+
+def halving(width: int, times: int) -> nn.Module:
+    """Layers that halve a level (B, width, h, w) so many times, normalised in between; a level of the same size stays.
+
+    Raises:
+        UserError: the width cannot be normalised.
+    """
+    if times > 1 and width % GROUPS:
+        raise UserError(
+            f"model.head.kind=vpd_depth: a level of {width} channels is halved {times} times, for which its channels must be a "
+            f"multiple of {GROUPS}; set model.attention_maps=none, or name another head"
+        )
+    layers: list[nn.Module] = []
+    for _ in range(times):
+        layers += [nn.GroupNorm(GROUPS, width), nn.ReLU()] if layers else []
+        layers.append(nn.Conv2d(width, width, kernel_size=3, stride=2, padding=1))
+    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)

@@ -1,4 +1,4 @@
-"""torchvision's Faster R-CNN on a pyramid of the four levels, as the published Pascal VOC code configures it."""
+"""torchvision's Faster R-CNN on a pyramid of the levels, as the published Pascal VOC code configures it."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -10,15 +10,17 @@ from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import AnchorGenerator
-from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
+from tadp_ray.errors import UserError
 from tadp_ray.processes import shared_sum, world_size
 from tadp_ray.tasks.detection.config import FasterRCNNConfig
+from tadp_ray.tasks.pyramid import check_doubling, unfit
 
 RATIOS = (0.5, 1.0, 2.0)
 """Height to width of the anchors at each place (published code)."""
 POOLED = 7
-"""Side of the map that each proposed box is pooled to: torchvision's default, which the published code states."""
+"""Side of the map that each proposed box is pooled to, at 2 x 2 points each: torchvision's defaults."""
 
 
 class Objects(TypedDict):
@@ -75,21 +77,39 @@ def draw(candidates: Tensor, most: int, generator: torch.Generator) -> Tensor:
 
 
 class DetectionHead(nn.Module):
-    """Four feature levels to the losses of Faster R-CNN, or to boxes.
+    """Feature levels, each half as large as the one before, to the losses of Faster R-CNN, or to boxes.
 
     Source: TADP's detection model; torchvision's pyramid without a further level, one anchor size per level at three
     ratios, and everything that the recipe does not name as torchvision's FasterRCNN has it by default.
+
+    Args:
+        channels: of the levels, largest level first.
+        strides: of the levels: powers of two, each twice the one before (torchvision rounds others to these).
+        classes: how many are told apart, background not counted.
+        config: widths, samples, and an anchor for each level.
+
+    Raises:
+        UserError: the strides do not fit, or there are not as many anchors as levels.
     """
 
-    def __init__(self, in_channels: Sequence[int], classes: int, config: FasterRCNNConfig) -> None:
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], classes: int, config: FasterRCNNConfig) -> None:
         super().__init__()
-        self.neck = FeaturePyramidNetwork(list(in_channels), config.channels)
+        check_doubling(config.kind, strides)
+        if strides[0].bit_count() != 1:
+            raise unfit(config.kind, strides, "levels whose strides are powers of two")
+        if len(config.anchors) != len(strides):
+            raise UserError(
+                f"model.head.anchors={list(config.anchors)}: {len(config.anchors)} sides for a backbone of {len(strides)} levels "
+                f"(strides of {', '.join(map(str, strides))} pixels); give one for each level, largest level first"
+            )
+        self.neck = FeaturePyramidNetwork(list(channels), config.channels)
         self.neck.out_channels = config.channels  # FasterRCNN asks its backbone for it
         library = FasterRCNN(
             self.neck,
             rpn_anchor_generator=AnchorGenerator(
                 tuple((side,) for side in config.anchors), (RATIOS,) * len(config.anchors)
             ),
+            box_roi_pool=MultiScaleRoIAlign([str(level) for level in range(len(strides))], POOLED, sampling_ratio=2),
             box_head=TwoMLPHead(config.channels * POOLED**2, config.representation),
             box_predictor=FastRCNNPredictor(config.representation, classes + 1),  # label 0 is the background
             box_batch_size_per_image=config.samples,

@@ -8,6 +8,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from tadp_ray.tasks.norms import GlobalBatchNorm2d
+from tadp_ray.tasks.pyramid import halvings
 from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
 
 with warnings.catch_warnings():
@@ -29,23 +30,35 @@ class KeepingFPNHead(FPNHead):
 
 
 class SegmentationHead(nn.Module):
-    """Four feature levels to class logits at the largest level's size.
+    """Feature levels to class logits at the largest level's size.
 
-    Source: TADP's mm_configs; 1x1 laterals, nearest top-down, 3x3 outputs; then 1, 1, 2, 3 conv-BN-ReLU per level with
-    x2 bilinear steps, summed, channel dropout, 1x1 classifier.
+    Source: TADP's mm_configs; 1x1 laterals, nearest top-down, 3x3 outputs; then as many steps of conv-BN-ReLU and x2
+    bilinear as lead to the largest level's size (for that level itself one, without bilinear), summed, channel dropout,
+    1x1 classifier.
+
+    Args:
+        channels: of the levels, largest level first.
+        strides: of the levels; each must be a power of two times the first.
+        classes: how many are told apart.
+        config: widths and first weights.
+
+    Raises:
+        UserError: the strides do not fit.
     """
 
-    def __init__(self, in_channels: Sequence[int], classes: int, config: SemanticFPNConfig) -> None:
+    def __init__(
+        self, channels: Sequence[int], strides: Sequence[int], classes: int, config: SemanticFPNConfig
+    ) -> None:
         super().__init__()
-        channels = config.channels
+        halvings(config.kind, strides)
         # It logs every tensor that it initialises; its logger is none of `logging.getLogger`'s.
         MMLogger.get_current_instance().setLevel(logging.WARNING)
-        self.neck = FPN(in_channels=list(in_channels), out_channels=channels, num_outs=len(in_channels))
+        self.neck = FPN(in_channels=list(channels), out_channels=config.channels, num_outs=len(channels))
         self.classifier = KeepingFPNHead(
-            feature_strides=[4, 8, 16, 32],
-            in_channels=[channels] * len(in_channels),
-            in_index=list(range(len(in_channels))),
-            channels=channels,
+            feature_strides=list(strides),
+            in_channels=[config.channels] * len(channels),
+            in_index=list(range(len(channels))),
+            channels=config.channels,
             num_classes=classes,
             dropout_ratio=0.0,
             norm_cfg={"type": GlobalBatchNorm2d},

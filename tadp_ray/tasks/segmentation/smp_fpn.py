@@ -5,21 +5,37 @@ from collections.abc import Sequence
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 from torch import Tensor, nn
 
+from tadp_ray.tasks.pyramid import check_doubling, unfit
 from tadp_ray.tasks.segmentation.config import SmpFPNConfig
+
+LEVELS = 4
+"""Of the library's decoder, which names each of them."""
 
 
 class SmpFPNHead(nn.Module):
-    """Four feature levels to class logits at the largest level's size.
+    """Four feature levels, each half as large as the one before, to class logits at the largest level's size.
 
     Source: TADP's Pascal segmentation model; 1x1 laterals, nearest top-down; then 3, 2, 1, 0 conv-GroupNorm-ReLU steps of
     x2 bilinear (one without for the largest level), summed, channel dropout, 1x1 classifier. Weights start as torch's own
     layers do, since the published code builds these parts without the library's initialisation.
+
+    Args:
+        channels: of the levels, largest level first.
+        strides: of the levels.
+        classes: how many are told apart.
+        config: widths.
+
+    Raises:
+        UserError: there are not four levels, or one is not half as large as the one before.
     """
 
-    def __init__(self, in_channels: Sequence[int], classes: int, config: SmpFPNConfig) -> None:
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], classes: int, config: SmpFPNConfig) -> None:
         super().__init__()
+        if len(strides) != LEVELS:
+            raise unfit(config.kind, strides, f"{LEVELS} levels")
+        check_doubling(config.kind, strides)
         self.decoder = FPNDecoder(
-            list(in_channels), pyramid_channels=config.pyramid, segmentation_channels=config.channels
+            list(channels), pyramid_channels=config.pyramid, segmentation_channels=config.channels
         )
         # Dropout is given from outside, so that it cannot depend on how a batch is shared out.
         self.decoder.dropout = nn.Identity()
