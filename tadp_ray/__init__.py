@@ -31,7 +31,7 @@ PLACES = {
     "check_recipe": "api.recipes",
     "load_backbone": "api.backbone",
     "load_trained": "api.trained",
-    "open_dataset": "data",
+    "open_dataset": "data.datasets",
     "read_experiment": "api.experiments",
     "read_image": "api.images",
     "run_experiment": "api.experiments",

@@ -9,7 +9,7 @@ The vocabulary (`tadp_ray.config`) reads the registries when it is imported. So 
 """
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Literal, TypeVar, get_args
@@ -21,6 +21,7 @@ BUILT_IN = (
     "tadp_ray.tasks.segmentation.config",
     "tadp_ray.tasks.depth.config",
     "tadp_ray.tasks.detection.config",
+    "tadp_ray.data.config",
 )
 """Modules of this package that register, in the order in which help and schemas list their names."""
 
@@ -138,6 +139,11 @@ def implementation(reference: Any) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+def one_of(names: Iterable[str]) -> Any:
+    """The type of a key that takes one of these names."""
+    return Literal.__getitem__(tuple(names))  # written out for type checkers, which read brackets as a type
+
+
 @dataclass(frozen=True)
 class Metric:
     """A figure that a task is scored by over a data set."""
@@ -177,7 +183,7 @@ class HeadEntry:
     """A head that `model.head.kind` names."""
 
     task: str
-    config: type
+    config: Any
     implementation: Any
     """(channels, strides, classes, config) -> an `nn.Module`; see `tadp_ray.tasks.registry`."""
 
@@ -192,9 +198,22 @@ class MetricEntry:
     """(class names) -> a score that `accumulate`s, `reduce`s and `compute`s it; see `tadp_ray.tasks.base.Metrics`."""
 
 
+@dataclass(frozen=True)
+class DatasetEntry:
+    """A data set that `data.kind` names."""
+
+    config: Any
+    """Its keys; None: a published set, which has a root (`tadp_ray.config.data.PublishedData`)."""
+    implementation: Any
+    """Opens it; see `tadp_ray.data.datasets.DatasetSource`."""
+    scored_only: bool = False
+    """Whether it is another domain's (`data.target_domain.kind`), on which no model is trained."""
+
+
 TASKS: Registry[TaskEntry] = Registry("task")
 HEADS: Registry[HeadEntry] = Registry("head")
 METRICS: Registry[MetricEntry] = Registry("metric")
+DATASETS: Registry[DatasetEntry] = Registry("data set")
 
 
 def register_task(
@@ -234,6 +253,22 @@ def register_metric(task: str, metric: Metric) -> Callable[[Any], Any]:
         return make
 
     return register
+
+
+def register_dataset(kind: str, implementation: Any) -> Callable[[C], C]:
+    """Register the keys of a data set, a group whose `kind` is this one; `implementation` as in `DatasetEntry`."""
+
+    def register(config: C) -> C:
+        check_kind(config, "kind", kind)
+        DATASETS.add(kind, DatasetEntry(config, implementation))
+        return config
+
+    return register
+
+
+def register_published_dataset(kind: str, implementation: Any, scored_only: bool = False) -> None:
+    """Register a `tadp_ray.data.files.PublishedSet`, or the text that names it: files in a fixed layout below a root."""
+    DATASETS.add(kind, DatasetEntry(None, implementation, scored_only))
 
 
 def check_meaning(metric: Metric) -> None:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from tadp_ray.config.data import FolderData, ScenesData
+from tadp_ray.config.data import POCKET_DATA, PublishedData
 from tadp_ray.config.schema import Recipe
 
 
@@ -27,11 +27,13 @@ def how_to_make(store: Path, recipe: Recipe) -> str:
     The store's name tells how long its captions are: `..._min40` are of at least 40 tokens. Those of `..._nouns` come from a
     published file, as no command of ours picks nouns out.
     """
-    if isinstance(recipe.data, ScenesData):
+    if recipe.data.kind == POCKET_DATA:
         return (
             "scenes are drawn, and no captioner looks at them: use source: template, which plays one, or write a store of "
             "your own with a caption of each scene (train-0-000000 ...)"
         )
+    if recipe.data.kind != "folder" and not isinstance(recipe.data, PublishedData):
+        return f"write a store of your own with a caption of each image of {recipe.data.kind}, by its id"
     images = images_of(store, recipe)
     # Only a data set of the paper has ids that a published file's names can be brought to, and one of them a file.
     known = images[0] if len(images) == 1 and "--root" in images[0] else []
@@ -50,7 +52,7 @@ def images_of(store: Path, recipe: Recipe) -> list[list[str]]:
     """The images that a store must caption, each part as `caption blip` is told of it."""
     caption, data = recipe.caption, recipe.data
     scored_alone, trained_alone = store == caption.target_store, caption.target_store not in (None, store)
-    if isinstance(data, FolderData):
+    if data.kind == "folder":
         splits = [data.val] if scored_alone else [data.train] if trained_alone else [data.train, data.val]
         return [[f"{glob.escape(str(data.root))}/{split.images}"] for split in splits]
     if data.target_domain is None:

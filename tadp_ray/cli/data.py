@@ -18,12 +18,12 @@ def list_data(
     with exit_on_user_error():
         import json
 
-        from tadp_ray.data import PUBLISHED
         from tadp_ray.data.check import facts
+        from tadp_ray.data.datasets import published_datasets
 
         if as_json:
-            print(json.dumps([facts(name) for name in PUBLISHED], indent=1))
-        for name, known in () if as_json else PUBLISHED.items():
+            print(json.dumps([facts(name) for name in published_datasets()], indent=1))
+        for name, known in () if as_json else published_datasets().items():
             say(f"{name:20} {known.task:13} {known.title}")
 
 

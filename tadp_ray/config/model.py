@@ -1,6 +1,6 @@
 """What is trained, in YAML: the diffusion model, how its U-Net is read, and the task's head."""
 
-from typing import Annotated, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -16,10 +16,11 @@ def kind_of_head(value: object) -> object:
 
 
 DEFAULT_HEAD = "semantic_fpn"
-HeadConfig = Annotated[
-    Union[tuple(Annotated[head.config, Tag(kind)] for kind, head in HEADS.items())],  # noqa: UP007
-    Discriminator(kind_of_head),
-]
+if TYPE_CHECKING:
+    HeadConfig = Any
+else:
+    KINDS = tuple(Annotated[head.config, Tag(kind)] for kind, head in HEADS.items())
+    HeadConfig = Annotated[Union[KINDS], Discriminator(kind_of_head)]  # noqa: UP007
 
 
 class LatentConfig(StrictModel):

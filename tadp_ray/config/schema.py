@@ -11,16 +11,16 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
 from tadp_ray.config.claims import TableClaim
 from tadp_ray.config.compute import ComputeConfig
-from tadp_ray.config.data import AugmentConfig, CaptionConfig, DataConfig, ScenesData
+from tadp_ray.config.data import DEFAULT_DATA, POCKET_DATA, AugmentConfig, CaptionConfig, DataConfig
 from tadp_ray.config.model import ModelConfig
 from tadp_ray.config.vocabulary import METRIC, ExpandedPath, MatchRule, Scale, StrictModel
-from tadp_ray.registry import HEADS, TASKS
+from tadp_ray.registry import HEADS, TASKS, one_of
 
 MAX_POINTS = 10_000
 """Most places of a table."""
@@ -121,11 +121,17 @@ class EvaluationConfig(StrictModel):
         return self
 
 
+if TYPE_CHECKING:
+    TaskName = str
+else:
+    TaskName = one_of(TASKS)
+
+
 class Recipe(StrictModel):
     """How one model is trained: task, data, text, model and schedule."""
 
-    task: Literal[tuple(TASKS)] = "segmentation"
-    data: DataConfig = ScenesData()
+    task: TaskName = "segmentation"
+    data: DataConfig = DEFAULT_DATA
     augment: AugmentConfig = AugmentConfig()
     caption: CaptionConfig
     model: ModelConfig = ModelConfig()
@@ -136,7 +142,7 @@ class Recipe(StrictModel):
     @property
     def scale(self) -> Scale:
         """pocket: the pocket's world or its Stable Diffusion takes part; paper: photographs, and another's."""
-        return "pocket" if self.data.kind == "scenes" or self.model.weights == "pocket" else "paper"
+        return "pocket" if self.data.kind == POCKET_DATA or self.model.weights == "pocket" else "paper"
 
     @model_validator(mode="after")
     def _fitting(self) -> "Recipe":
@@ -154,7 +160,7 @@ class Recipe(StrictModel):
 
     @model_validator(mode="after")
     def _weights_stated(self) -> "Recipe":
-        if self.data.kind != "scenes" and "weights" not in self.model.model_fields_set:
+        if self.data.kind != POCKET_DATA and "weights" not in self.model.model_fields_set:
             raise ValueError(
                 f"data.kind: {self.data.kind} needs model.weights to be stated: a Stable Diffusion, or pocket if that is meant"
             )
@@ -162,7 +168,7 @@ class Recipe(StrictModel):
 
     @model_validator(mode="after")
     def _tellable(self) -> "Recipe":
-        if self.caption.wording == "long" and self.data.kind != "scenes":
+        if self.caption.wording == "long" and self.data.kind != POCKET_DATA:
             raise ValueError(
                 f"caption.wording: long tells places, which data.kind: {self.data.kind} does not know; use short, or captions "
                 "of a real captioner (source: store)"
@@ -176,8 +182,9 @@ class Recipe(StrictModel):
                 f"schedule.batch_size (or micro_batch) {self.schedule.images_per_pass} is global and must be a "
                 f"multiple of compute.num_train_workers {self.compute.num_train_workers}"
             )
-        sized = self.augment.crop or self.augment.stretch
-        if self.data.kind != "scenes" and not sized and self.schedule.batch_size > 1:
+        # A data set of one size says it.
+        sized = self.augment.crop or self.augment.stretch or getattr(self.data, "size", None)
+        if not sized and self.schedule.batch_size > 1:
             raise ValueError("photographs of several sizes cannot be batched: set augment.crop or augment.stretch")
         return self
 

@@ -11,16 +11,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tadp_ray.config.errors import nearest
-from tadp_ray.data import PUBLISHED
+from tadp_ray.data.datasets import published_datasets
 from tadp_ray.data.files import Measured, PublishedSet, first_few, measure
 from tadp_ray.errors import UserError
-
-MEASURED = {
-    "segmentation": ("class index", "pixels", "ignored"),
-    "depth": ("depth in metres", "pixels", "without a reading"),
-    "detection": ("box side in pixels", "boxes", "difficult"),
-}
-"""Of each task's ground truth: what has a range, what is counted, and which of those count for nothing."""
 
 
 def find(kind: str) -> PublishedSet:
@@ -29,9 +22,9 @@ def find(kind: str) -> PublishedSet:
     Raises:
         UserError: there is none; says which name is near.
     """
-    if kind not in PUBLISHED:
-        raise UserError(f"{kind!r} is no data set of the paper; {nearest(kind, list(PUBLISHED))}")
-    return PUBLISHED[kind]
+    if kind not in published_datasets():
+        raise UserError(f"{kind!r} is no data set of the paper; {nearest(kind, list(published_datasets()))}")
+    return published_datasets()[kind]
 
 
 def facts(kind: str) -> dict[str, Any]:
@@ -96,7 +89,7 @@ def check(kind: str, root: Path) -> dict[str, Any]:
 
 def summary(known: PublishedSet, found: Sequence[Measured]) -> dict[str, Any]:
     """Sizes, ranges and classes of the readable samples of a split."""
-    what, unit, without = MEASURED[known.task]
+    what, unit, without = found[0].words
     limits = [each.range for each in found if each.range]
     counted, left_out = sum(each.counted for each in found), sum(each.left_out for each in found)
     shown = Counter(index for each in found for index in each.present)

@@ -40,6 +40,8 @@ class Measured:
     """Those of them that count for nothing."""
     turned: bool
     """Whether a file of it is not stored upright."""
+    words: tuple[str, str, str]
+    """What has a range, what is counted, and what of it is left out."""
 
 
 def nothing_wrong(found: Mapping[str, Measured]) -> list[str]:
@@ -66,6 +68,8 @@ class Layout:
     """What is wrong with all samples together, by id, though each alone is good."""
     unpaired: tuple[Path, ...] = ()
     """Truth files that belong to no image."""
+    classes_learned: bool = True
+    """Whether a model learns the classes; otherwise they are words of prompts alone."""
 
     def sample(self, name: str) -> Sample:
         """Read one sample.
@@ -153,7 +157,9 @@ class FileDataset:
         return tuple(self.classes[label] for label in self._found[self.ids[index]].present)
 
     def absent(self) -> list[str]:
-        """Names of the classes that no image shows."""
+        """Names of the classes that are to be learned and that no image shows."""
+        if not self._layout.classes_learned:
+            return []
         shown = {label for found in self._found.values() for label in found.present}
         return [name for label, name in enumerate(self.classes) if label not in shown]
 
@@ -192,19 +198,23 @@ def measure(layout: Layout, name: str) -> Measured | str:
         present = layout.present(sample)
     except UserError as error:
         return str(error)
-    values, counted, left_out = truth(sample)
+    values, counted, left_out, words = truth(sample)
     limits = tuple(round(end(values).item(), 3) for end in (np.min, np.max)) if values.size else None
     turned = is_turned(layout.images[name]) or (sample.boxes is None and is_turned(layout.truths[name]))
-    return Measured(sample.image.shape[:2], present, limits, counted, left_out, turned)
+    return Measured(sample.image.shape[:2], present, limits, counted, left_out, turned, words)
 
 
-def truth(sample: Sample) -> tuple[np.ndarray, int, int]:
-    """The values that have a range, how many pixels or boxes there are, and how many of them are left out."""
+def truth(sample: Sample) -> tuple[np.ndarray, int, int, tuple[str, str, str]]:
+    """The values that have a range, how many pixels or boxes there are, how many of them are left out, and words for these."""
     if sample.boxes is not None:
-        return sample.boxes[:, 2:] - sample.boxes[:, :2], len(sample.boxes), int(sample.difficult.sum())
-    pixels, nothing = (sample.depth, 0) if sample.mask is None else (sample.mask, IGNORE)
+        sides = sample.boxes[:, 2:] - sample.boxes[:, :2]
+        return sides, len(sample.boxes), int(sample.difficult.sum()), ("box side in pixels", "boxes", "difficult")
+    if sample.mask is None:
+        pixels, nothing, words = sample.depth, 0, ("depth in metres", "pixels", "without a reading")
+    else:
+        pixels, nothing, words = sample.mask, IGNORE, ("class index", "pixels", "ignored")
     values = pixels[pixels != nothing]
-    return values, pixels.size, pixels.size - values.size
+    return values, pixels.size, pixels.size - values.size, words
 
 
 def first_few(names: Iterable[str], limit: int = 5) -> str:

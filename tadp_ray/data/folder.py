@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from tadp_ray.config.data import FolderData
+from tadp_ray.data.config import FolderData
 from tadp_ray.data.files import Layout, Measured, first_few, nothing_wrong
 from tadp_ray.data.images import class_table, read_mask
 from tadp_ray.data.names import Names, chosen, distinct, find_files, ids_of, pair_up

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tadp_ray.data import PUBLISHED
 from tadp_ray.data.check import find
+from tadp_ray.data.datasets import published_datasets
 from tadp_ray.data.files import Fields, Layout, first_few, guide, shown
 from tadp_ray.data.images import class_table, read_mask
 from tadp_ray.data.names import distinct, find_files, ids_of
@@ -61,7 +61,7 @@ def find_photographs(data: str, root: Path | None = None, split: str | None = No
     Raises:
         UserError: there are none, a file is missing, or two are of one id.
     """
-    if root is None and data in PUBLISHED:
+    if root is None and data in published_datasets():
         raise UserError(f"{data}: name the folder that holds it with --root; {guide(data)}")
     if root is None and split is not None:
         raise UserError(f"--split {split}: only a data set of the paper with --root has splits; {data} is files")

@@ -43,7 +43,16 @@ def layout(root: Path, split: Split) -> Layout:
             raise UserError(f"{root / names}: expected an image and its depth map on each line, not {line!r}")
         image, depth = columns[:2]
         images[f"/{image}"], truths[f"/{image}"] = root / folder / image, root / folder / depth
-    return Layout(CLASSES, images, truths, read=read_rooms, rules=("nyuv2",), present=scene, judge=too_near)
+    return Layout(
+        CLASSES,
+        images,
+        truths,
+        read=read_rooms,
+        rules=("nyuv2",),
+        present=scene,
+        judge=too_near,
+        classes_learned=False,
+    )
 
 
 def read_rooms(path: Path) -> Fields:

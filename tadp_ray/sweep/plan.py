@@ -21,7 +21,7 @@ from tadp_ray.config.shipped import shipped
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.config.yaml12 import parse_yaml
-from tadp_ray.data import class_names, remarks
+from tadp_ray.data.datasets import class_names, remarks
 from tadp_ray.errors import UserError
 from tadp_ray.tracking.names import check_classes
 from tadp_ray.training.digests import digests_of
@@ -274,7 +274,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     changes: dict[str, Any] = {}
     if not recipe.compute.address:
         changes["compute"] = recipe.compute.model_copy(update={"storage": str(recipe.compute.folder)})
-    if recipe.data.kind != "scenes":
+    if hasattr(recipe.data, "root"):
         changes["data"] = recipe.data.model_copy(update={"root": recipe.data.root.absolute()})
         if target := getattr(recipe.data, "target_domain", None):
             moved = target.model_copy(update={"root": target.root.absolute()})

@@ -11,7 +11,7 @@ from tadp_ray.captions.prompts import foreground
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.yaml12 import dump_yaml
-from tadp_ray.data import class_names
+from tadp_ray.data.datasets import class_names
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import Plan, oracle_line, stores_of_ground_truth
 from tadp_ray.tracking.journal_run import flatten

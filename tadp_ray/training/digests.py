@@ -8,7 +8,7 @@ from tadp_ray.backbones.stable_diffusion.weights import weights_digest
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
-from tadp_ray.data import open_dataset
+from tadp_ray.data.datasets import open_dataset
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
 

@@ -23,9 +23,8 @@ from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.vocabulary import CAPTION
-from tadp_ray.data import class_names, open_dataset
+from tadp_ray.data.datasets import class_names, open_dataset
 from tadp_ray.data.sample import Dataset
-from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import smallest_view, to_tensor
 from tadp_ray.errors import UserError
 from tadp_ray.layout import CONTEXTS
@@ -307,7 +306,8 @@ def forget() -> None:
 
 def caption_fn(caption: CaptionConfig, dataset: Dataset, seed: int) -> Callable[[str, Sequence[str]], str]:
     """The sentence in which a template captioner says names of an image; only scenes know more than names."""
-    if not isinstance(dataset, Scenes):
+    say = getattr(dataset, "say", None)
+    if say is None:
         return plain_sentence
     places = {image_id: index for index, image_id in enumerate(dataset.ids)}
-    return lambda image_id, names: dataset.say(places[image_id], names, caption.wording, seed)
+    return lambda image_id, names: say(places[image_id], names, caption.wording, seed)

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from tadp_ray.cli.common import parse_classes
 from tadp_ray.config.classes import misnamed
-from tadp_ray.config.data import FolderData
+from tadp_ray.data.config import FolderData
 from tadp_ray.errors import UserError
 
 BAD = {

@@ -9,8 +9,8 @@ from PIL import Image
 
 from tadp_ray.config.data import PublishedData
 from tadp_ray.config.load import load_recipe
-from tadp_ray.data import open_dataset
 from tadp_ray.data.ade20k import CLASSES, layout
+from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.files import FileDataset
 
 IMAGES, MASKS = "images/validation", "annotations/validation"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tadp_ray.config.data import PublishedData
-from tadp_ray.data import PUBLISHED, open_dataset
+from tadp_ray.data.datasets import open_dataset, published_datasets
 
 
 @pytest.mark.parametrize("kind", ["watercolor2k", "comic2k"])
@@ -19,6 +19,6 @@ def test_a_real_annotation_keeps_pascals_class_index(shared: Path, put, tmp_path
         kind="pascal_detection", root=tmp_path / "VOCdevkit", target_domain={"kind": kind, "root": tmp_path / "art"}
     )
     val = open_dataset(data, "val")
-    assert val.classes == PUBLISHED["pascal_detection"].classes and val.ids == ("43248445",)
+    assert val.classes == published_datasets()["pascal_detection"].classes and val.ids == ("43248445",)
     assert val.present(0) == ("person",) and val[0].box_classes.tolist() == [val.classes.index("person")] == [14]
     assert val[0].boxes.tolist() == [[66, 54, 495, 424]] and not val[0].difficult.any()

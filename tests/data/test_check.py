@@ -7,8 +7,8 @@ import numpy as np
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
-from tadp_ray.data import PUBLISHED
 from tadp_ray.data.check import check, report_lines
+from tadp_ray.data.datasets import published_datasets
 
 
 def invoke(*words: object):
@@ -21,7 +21,7 @@ def test_every_set_is_listed_and_described() -> None:
     known = json.loads(invoke("list", "--json").stdout)
     for entry in known:
         assert entry["name"] in listed and entry["home"] and entry["terms"] and entry["layout"]
-    assert [entry["name"] for entry in known] == list(PUBLISHED)
+    assert [entry["name"] for entry in known] == list(published_datasets())
     answer = invoke("check", "nyuv2")
     assert answer.exit_code == 0 and "24,231 train" in answer.stdout
     assert "sync/kitchen_0028b/sync_depth_00045.png" in answer.stdout

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from tadp_ray.config.data import FolderData
 from tadp_ray.config.load import load_recipe
-from tadp_ray.data import open_dataset
+from tadp_ray.data.config import FolderData
+from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.files import FileDataset
 from tadp_ray.data.folder import layout
 from tadp_ray.data.sample import Split

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tadp_ray.config.data import FolderData
-from tadp_ray.data import open_dataset, remarks
+from tadp_ray.data.config import FolderData
+from tadp_ray.data.datasets import open_dataset, remarks
 from tadp_ray.data.files import FileDataset
 from tadp_ray.data.folder import layout
 from tadp_ray.data.inputs import by_id

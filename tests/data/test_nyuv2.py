@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from tadp_ray.config.data import PublishedData
-from tadp_ray.data import open_dataset
 from tadp_ray.data.check import check
+from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.files import FileDataset
 from tadp_ray.data.nyuv2 import CLASSES, SCENES, layout, scene
 from tadp_ray.data.sample import Sample

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tadp_ray.config.data import PublishedData
-from tadp_ray.data import open_dataset
+from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.files import FileDataset, shown
 from tadp_ray.data.pascal import CLASSES, THINGS, detection, read_boxes, segmentation
 from tadp_ray.data.sample import Sample

@@ -27,7 +27,7 @@ import torch
 from tadp_ray.backbones.stable_diffusion.weights import weights_digest
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
-from tadp_ray.data import open_dataset
+from tadp_ray.data.datasets import open_dataset
 from tadp_ray.layout import PER_IMAGE
 from tadp_ray.tasks.per_image import read_per_image
 from tadp_ray.training import evaluate, loop

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from mlflow.utils.validation import _validate_metric
 
-from tadp_ray.config.data import FolderData
+from tadp_ray.data.config import FolderData
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.tracking.names import check_classes, decode, encode

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import known_metrics
-from tadp_ray.data import class_names
+from tadp_ray.data.datasets import class_names
 from tadp_ray.errors import UserError
 from tadp_ray.layout import BEST, CHECKPOINT, MODEL, PER_IMAGE
 from tadp_ray.scoring import score_depth, score_detection, score_segmentation

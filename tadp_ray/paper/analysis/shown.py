@@ -8,7 +8,7 @@ import numpy as np
 
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.config.schema import Recipe
-from tadp_ray.data import open_dataset
+from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.sample import IGNORE, Dataset, Sample
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES, Scenes
 from tadp_ray.errors import UserError

@@ -17,7 +17,7 @@ from tadp_ray.conditioning.tokenizer import check_length
 from tadp_ray.config.analysis import Variation
 from tadp_ray.config.claims import Measured
 from tadp_ray.config.schema import Recipe
-from tadp_ray.data import class_names
+from tadp_ray.data.datasets import class_names
 from tadp_ray.data.scenes import THINGS
 from tadp_ray.paper.analysis.attention import image_latents
 from tadp_ray.paper.analysis.finding import Outcome, Trained, standard_error

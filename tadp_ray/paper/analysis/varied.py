@@ -10,7 +10,7 @@ from tadp_ray.captions.describe import plain_sentence
 from tadp_ray.config.analysis import Variation
 from tadp_ray.config.errors import nearest
 from tadp_ray.config.schema import Recipe
-from tadp_ray.data import class_names
+from tadp_ray.data.datasets import class_names
 from tadp_ray.data.images import read_image
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.scenes import Scenes

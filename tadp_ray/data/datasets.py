@@ -1,0 +1,132 @@
+"""Opens the data sets that recipes name, built from what is registered (`tadp_ray.registry`)."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Protocol
+
+from tadp_ray.config.data import DataConfig, PublishedData
+from tadp_ray.data import folder
+from tadp_ray.data.config import FolderData, ScenesData
+from tadp_ray.data.files import FileDataset, PublishedSet, first_few
+from tadp_ray.data.sample import Dataset, Split
+from tadp_ray.data.scenes import CLASSES, Scenes
+from tadp_ray.errors import UserError
+from tadp_ray.registry import DATASETS, implementation
+
+
+class DatasetSource(Protocol):
+    """What opens a registered data set; `data` is the recipe's group of its keys."""
+
+    def open(self, data: Any, split: Split) -> Dataset:
+        """One split.
+
+        Raises:
+            UserError: the data are not where the recipe says, or do not fit together.
+        """
+        ...
+
+    def class_names(self, data: Any) -> tuple[str, ...]:
+        """The classes in index order, known without opening anything."""
+        ...
+
+
+class PocketScenes:
+    """The pocket world, drawn from a seed."""
+
+    @staticmethod
+    def open(data: ScenesData, split: Split) -> Scenes:
+        """Training scenes, or those that a model is scored on in the style of the target."""
+        if split == "train":
+            return Scenes("train", data.train, seed=data.seed, size=data.size, style=data.style)
+        return Scenes(data.eval_split, data.val, seed=data.seed, size=data.size, style=data.target_domain or data.style)
+
+    @staticmethod
+    def class_names(_: ScenesData) -> tuple[str, ...]:
+        """Those of the world."""
+        return CLASSES
+
+
+class OwnFolder:
+    """Your own photographs and label maps."""
+
+    @staticmethod
+    def open(data: FolderData, split: Split) -> FileDataset:
+        """The pairs that the recipe's globs find."""
+        return FileDataset(folder.layout(data, split))
+
+    @staticmethod
+    def class_names(data: FolderData) -> tuple[str, ...]:
+        """As the recipe names them."""
+        return data.classes
+
+
+class PublishedFiles:
+    """A data set in its published layout, scored on itself or on a target of the same classes."""
+
+    @staticmethod
+    def open(data: PublishedData, split: Split) -> FileDataset:
+        """Its own split, or the target's that a model is scored on."""
+        known, target = published_datasets(), data.target_domain
+        if target is None or split == "train":
+            return FileDataset(known[data.kind].layout(data.root, split))
+        learned = known[data.kind].classes
+        fitting = [kind for kind, other in known.items() if other.classes == learned and DATASETS[kind].scored_only]
+        if target.kind not in fitting:
+            raise UserError(
+                f"data.target_domain.kind={target.kind}: its classes are not those that a model of {data.kind} learns; "
+                f"targets that fit: {', '.join(fitting) or 'none'}"
+            )
+        return FileDataset(known[target.kind].layout(target.root, split))
+
+    @staticmethod
+    def class_names(data: PublishedData) -> tuple[str, ...]:
+        """As they were published."""
+        return published_datasets()[data.kind].classes
+
+
+def published_datasets() -> Mapping[str, PublishedSet]:
+    """The registered data sets in published layouts, by the names that recipes give them."""
+    return {name: implementation(entry.implementation) for name, entry in DATASETS.items() if not entry.config}
+
+
+@lru_cache(maxsize=8)
+def open_dataset(data: DataConfig, split: Split) -> Dataset:
+    """One split of the data set that a recipe names; opened once per process, since cells share it.
+
+    A set with a target is trained on itself and scored on the target.
+
+    Raises:
+        UserError: the data are not where the recipe says, or do not fit together.
+    """
+    return source_of(data).open(data, split)
+
+
+def class_names(data: DataConfig) -> tuple[str, ...]:
+    """The classes of the data set that a recipe names, which are known without its files."""
+    return source_of(data).class_names(data)
+
+
+def source_of(data: DataConfig) -> DatasetSource:
+    """What opens the data set that a recipe names."""
+    entry = DATASETS[data.kind]
+    return implementation(entry.implementation) if entry.config else PublishedFiles()
+
+
+def remarks(data: DataConfig) -> list[str]:
+    """What is to be known of a data set in files before it costs any compute, though it may be meant: one line each.
+
+    Classes that no training image shows, as no model learns them; label maps that belong to no image of either split.
+    """
+    train, val = (open_dataset(data, split) for split in ("train", "val"))
+    if not isinstance(train, FileDataset) or not isinstance(val, FileDataset):
+        # What is drawn has nothing missing.
+        return []
+    lines = []
+    if absent := train.absent():
+        lines.append(
+            f"data.train: no image shows {first_few(absent, 10)} ({len(absent)} of {len(train.classes)} classes), so no model "
+            "learns them"
+        )
+    if alone := sorted(map(str, {*train.unpaired, *val.unpaired} - train.files - val.files)):
+        lines.append(f"data: {len(alone)} label maps belong to no image: {first_few(alone, 3)}")
+    return lines
