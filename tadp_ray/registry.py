@@ -141,7 +141,8 @@ def implementation(reference: Any) -> Any:
 
 def one_of(names: Iterable[str]) -> Any:
     """The type of a key that takes one of these names."""
-    return Literal.__getitem__(tuple(names))  # written out for type checkers, which read brackets as a type
+    literal: Any = Literal  # so that type checkers take the names as values
+    return literal[tuple(names)]
 
 
 @dataclass(frozen=True)
