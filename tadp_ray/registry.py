@@ -22,11 +22,15 @@ BUILT_IN = (
     "tadp_ray.tasks.depth.config",
     "tadp_ray.tasks.detection.config",
     "tadp_ray.data.config",
+    "tadp_ray.captions.sources",
+    "tadp_ray.captions.config",
+    "tadp_ray.conditioning.config",
 )
 """Modules of this package that register, in the order in which help and schemas list their names."""
 
 E = TypeVar("E")
 C = TypeVar("C", bound=type)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Registry(Mapping[str, E], Generic[E]):
@@ -211,10 +215,50 @@ class DatasetEntry:
     """Whether it is another domain's (`data.target_domain.kind`), on which no model is trained."""
 
 
+@dataclass(frozen=True)
+class CaptionSourceEntry:
+    """Where the texts of images come from, as `caption.source` names it."""
+
+    implementation: Any
+    """(`tadp_ray.captions.sources.Request`) -> `tadp_ray.captions.sources.Captions`."""
+    description: str
+    keys: tuple[str, ...] = ()
+    """The keys of the recipe's `caption` that it heeds, of those that not every source does: precision, recall, sentence ..."""
+    uses_ground_truth: bool = False
+    """Whether its texts are made of the names of what an image really shows; whatever shows results says so."""
+
+
+@dataclass(frozen=True)
+class EncodingEntry:
+    """How a prompt becomes a context, as `caption.encoding` names it."""
+
+    implementation: Any
+    """(tokenizer, text encoder, recipe's `caption`, class names) -> a function of a prompt that gives its context (L, D)."""
+    description: str
+    of_names: bool = False
+    """Whether its prompts are tuples of names rather than texts."""
+    sources: tuple[str, ...] = ()
+    """The caption sources that fit; none: all do."""
+
+
+@dataclass(frozen=True)
+class CaptionerEntry:
+    """What describes images, as `tadp-ray caption NAME` calls it."""
+
+    implementation: Any
+    """A class as `tadp_ray.captions.captioner.Captioner` is."""
+    model: str
+    """Folder or hub id that it loads unless another is named."""
+    description: str
+
+
 TASKS: Registry[TaskEntry] = Registry("task")
 HEADS: Registry[HeadEntry] = Registry("head")
 METRICS: Registry[MetricEntry] = Registry("metric")
 DATASETS: Registry[DatasetEntry] = Registry("data set")
+CAPTION_SOURCES: Registry[CaptionSourceEntry] = Registry("caption source")
+ENCODINGS: Registry[EncodingEntry] = Registry("encoding")
+CAPTIONERS: Registry[CaptionerEntry] = Registry("captioner")
 
 
 def register_task(
@@ -270,6 +314,30 @@ def register_dataset(kind: str, implementation: Any) -> Callable[[C], C]:
 def register_published_dataset(kind: str, implementation: Any, scored_only: bool = False) -> None:
     """Register a `tadp_ray.data.files.PublishedSet`, or the text that names it: files in a fixed layout below a root."""
     DATASETS.add(kind, DatasetEntry(None, implementation, scored_only))
+
+
+def register_caption_source(
+    name: str, description: str, keys: tuple[str, ...] = (), uses_ground_truth: bool = False
+) -> Callable[[F], F]:
+    """Register a function as a source of captions; the arguments are those of `CaptionSourceEntry`."""
+
+    def register(function: F) -> F:
+        CAPTION_SOURCES.add(name, CaptionSourceEntry(function, description, keys, uses_ground_truth))
+        return function
+
+    return register
+
+
+def register_encoding(
+    name: str, description: str, implementation: Any, *, of_names: bool = False, sources: tuple[str, ...] = ()
+) -> None:
+    """Register an encoding of prompts; the arguments are those of `EncodingEntry`."""
+    ENCODINGS.add(name, EncodingEntry(implementation, description, of_names, sources))
+
+
+def register_captioner(name: str, description: str, implementation: Any, model: str) -> None:
+    """Register a captioner; the arguments are those of `CaptionerEntry`."""
+    CAPTIONERS.add(name, CaptionerEntry(implementation, model, description))
 
 
 def check_meaning(metric: Metric) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tadp_ray.api.backbone import usable
 from tadp_ray.api.images import AnyPicture, read_image
-from tadp_ray.captions.prompts import Prompt
+from tadp_ray.captions.sources import Prompt
 from tadp_ray.config.cell import Cell
 from tadp_ray.data.sample import Sample
 from tadp_ray.files import write_text

@@ -26,6 +26,8 @@ LAYOUT = "a captioner's folder holds config.json, its processor's and tokenizer'
 class CaptionerSettings:
     """What a caption depends on besides its image."""
 
+    captioner: str
+    """Name of the registered captioner."""
     model: str
     """Folder or hub id."""
     min_tokens: int = 0
@@ -93,9 +95,14 @@ def _processor(folder: Path, model: str) -> Any:
 class Captioner:
     """A frozen image-to-text model that says the likeliest word each time: no chance enters.
 
+    What is registered as a captioner is a class like this one: made of settings and a device, called with images, and
+    `identify`.
+
     Raises:
         UserError: as `identify`; or weights that are damaged or not all there.
     """
+
+    identify = staticmethod(identify)
 
     def __init__(self, settings: CaptionerSettings, device: torch.device) -> None:
         transformers_logging.disable_progress_bar()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from tadp_ray.captions.precision_recall import degrade, score
-from tadp_ray.captions.prompts import foreground, vocabulary
+from tadp_ray.captions.sources import foreground, vocabulary
 from tadp_ray.captions.store import ORACLES, CaptionStore
 from tadp_ray.config.vocabulary import BACKGROUND
 from tadp_ray.errors import UserError

@@ -1,16 +1,38 @@
 """Texts for images, and what a text encoder makes of them."""
 
+import copy
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from tadp_ray.cli import stores
 from tadp_ray.cli.common import Commands, exit_on_user_error, parse_classes, say
 from tadp_ray.errors import UserError
+from tadp_ray.registry import CAPTIONERS
 
-app = Commands(help="Texts for images, and what a text encoder makes of them.", no_args_is_help=True)
+
+class Captioners(TyperGroup):
+    """The commands, and one for each captioner that an outside package registers, with the options of `blip`."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        """Names, those of captioners last."""
+        own = super().list_commands(ctx)
+        return [*own, *(name for name in CAPTIONERS if name not in own)]
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
+        """A command by its name."""
+        known = super().get_command(ctx, cmd_name)
+        if known is not None or cmd_name not in CAPTIONERS:
+            return known
+        command = copy.copy(super().get_command(ctx, "blip"))
+        command.name = cmd_name
+        return command
+
+
+app = Commands(cls=Captioners, help="Texts for images, and what a text encoder makes of them.", no_args_is_help=True)
 
 
 @app.command("class-embeddings")
@@ -50,12 +72,16 @@ app.add_typer(stores.app)
 
 
 @app.command("blip")
-def blip(
+def describe(
+    ctx: typer.Context,
     data: Annotated[str, typer.Argument(help="A name from `data list` with --root, a folder of images, or 'a/*.jpg'.")],
     out: Annotated[Path, typer.Option(help="Caption store to write (caption.store), e.g. blip40.jsonl.")],
     root: Annotated[Path | None, typer.Option(help="Folder that holds the named data set.")] = None,
     split: Annotated[str | None, typer.Option(help="train or val.", show_default="all of them")] = None,
-    model: Annotated[str, typer.Option(help="Image-to-text model: folder or hub id.")] = "Salesforce/blip2-opt-2.7b",
+    model: Annotated[
+        str | None,
+        typer.Option(help="Image-to-text model: folder or hub id.", show_default="Salesforce/blip2-opt-2.7b for blip"),
+    ] = None,
     min_tokens: Annotated[int, typer.Option(min=0, help="Say at least so many; paper: 0, 20, 40.")] = 0,
     max_tokens: Annotated[int, typer.Option(min=1)] = 77,
     batch: Annotated[int, typer.Option(min=1, help="Images described at once.")] = 16,
@@ -78,9 +104,11 @@ def blip(
         if min_tokens > max_tokens:
             raise UserError(f"--min-tokens {min_tokens}: is above --max-tokens {max_tokens}; lower it")
         images = find_photographs(data, root, split)
+        captioner = ctx.command.name
+        model = model or CAPTIONERS[captioner].model
         where = str(Path(model).absolute()) if Path(model).is_dir() else model
         dtype = "float16" if gpus else "float32"
-        settings = CaptionerSettings(where, min_tokens, max_tokens, batch, dtype, cut)
+        settings = CaptionerSettings(captioner, where, min_tokens, max_tokens, batch, dtype, cut)
         failed = caption_photographs(images, settings, out, Actors(actors, cpus, gpus), address)
         say(f"{out}: {len(images) - len(failed)} of {len(images)} images captioned")
         for name, why in failed.items():

@@ -77,7 +77,7 @@ def oracle(
     """Caption each image with the names of the classes that it shows."""
     with exit_on_user_error():
         from tadp_ray.captions.oracle import oracle_store
-        from tadp_ray.captions.prompts import foreground
+        from tadp_ray.captions.sources import foreground
 
         labels = {"ignore": ignore or [255], "reduce_zero_label": reduce_zero_label}
         names, present = truth(masks, classes, data, root, split, mask_suffix, labels)

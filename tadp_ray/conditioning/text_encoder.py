@@ -9,11 +9,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from tadp_ray.captions.prompts import Prompt
+from tadp_ray.captions.sources import Prompt
 from tadp_ray.captions.templates import SINGLE, TEMPLATES
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.errors import UserError
 from tadp_ray.files import drafted
+from tadp_ray.registry import ENCODINGS, implementation
 from tadp_ray.tensors import is_finite, read_foreign
 
 EMBEDDING_TOKENS = 20
@@ -100,15 +101,36 @@ def write_class_embeddings(path: Path, names: Sequence[str], vectors: Sequence[T
         save_file({"embeddings": torch.stack(list(vectors))}, draft, {"classes": json.dumps(list(names))})
 
 
+Encoder = Callable[[Prompt], Tensor]
+"""One prompt to its context (L, D)."""
+
+
 def make_text_encoder(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, caption: CaptionConfig, classes: Sequence[str]
-) -> Callable[[Prompt], Tensor]:
+) -> Encoder:
     """What turns one prompt into its context (L, D), as a recipe's `caption` part asks."""
-    match caption.encoding:
-        case "text":
-            return lambda text: encode_prompts(tokenizer, text_encoder, [text])[0]
-        case "names":
-            return lambda names: encode_names(tokenizer, text_encoder, names)
+    make = implementation(ENCODINGS[caption.encoding].implementation)
+    return make(tokenizer, text_encoder, caption, classes)
+
+
+def whole_texts(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, _: CaptionConfig, __: Sequence[str]
+) -> Callable[[str], Tensor]:
+    """The encoding `text`: a prompt as one text."""
+    return lambda text: encode_prompts(tokenizer, text_encoder, [text])[0]
+
+
+def name_by_name(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, _: CaptionConfig, __: Sequence[str]
+) -> Callable[[Sequence[str]], Tensor]:
+    """The encoding `names`: each name by itself."""
+    return lambda names: encode_names(tokenizer, text_encoder, names)
+
+
+def class_vectors(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, caption: CaptionConfig, classes: Sequence[str]
+) -> Callable[[Sequence[str]], Tensor]:
+    """The encoding `class_embeddings`: a vector a name, from a file or made with the encoder."""
     if caption.embeddings:
         width = text_encoder.config.hidden_size
         table = read_class_embeddings(caption.embeddings, classes, width)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 from pydantic import Field, field_validator, model_validator
 
 from tadp_ray.config.vocabulary import BACKGROUND, CAPTION, ExpandedPath, StrictModel
-from tadp_ray.registry import DATASETS, one_of
+from tadp_ray.registry import CAPTION_SOURCES, DATASETS, ENCODINGS, one_of
 
 PUBLISHED = {name: entry.scored_only for name, entry in DATASETS.items() if entry.config is None}
 if TYPE_CHECKING:
@@ -92,15 +92,18 @@ class AugmentConfig(StrictModel):
         return self
 
 
+if TYPE_CHECKING:
+    SourceName = EncodingName = str
+else:
+    SourceName, EncodingName = one_of(CAPTION_SOURCES), one_of(ENCODINGS)
+
+
 class CaptionConfig(StrictModel):
     """Which words an image is given."""
 
-    source: Literal["oracle", "class_names", "null", "sentence", "store", "template", "shuffled", "wrong"] = Field(
-        description="oracle: names of the classes that are present, taken from the ground truth; class_names: all names; null: "
-        "the empty prompt; sentence: the same sentence for every image; store: captions from a file; template: a sentence that "
-        "forgets and invents each name of the oracle by itself, to this precision and recall, and plays BLIP's part where "
-        "there is none; shuffled: another image's oracle; wrong: as many absent names as are present. There is no default: a "
-        "recipe says what its images are told",
+    source: SourceName = Field(
+        description="; ".join(f"{name}: {entry.description}" for name, entry in CAPTION_SOURCES.items())
+        + ". There is no default: a recipe says what its images are told",
     )
     precision: float = Field(
         1.0, gt=0, le=1, description="share of named classes that are present, over the data set (Table S2)"
@@ -140,10 +143,8 @@ class CaptionConfig(StrictModel):
         description="which prompts the modifiers are put around: those of training and of evaluation (code: segmentation across "
         "domains), or of evaluation alone, so that training knows the captions only (code: detection across domains)",
     )
-    encoding: Literal["text", "names", "class_embeddings"] = Field(
-        "text",
-        description="text: one prompt through CLIP; names: each name through CLIP by itself; class_embeddings: one vector a "
-        "name, CLIP's end mark averaged over 80 sentences (VPD)",
+    encoding: EncodingName = Field(
+        "text", description="; ".join(f"{name}: {entry.description}" for name, entry in ENCODINGS.items())
     )
     embeddings: ExpandedPath | None = Field(
         None,
@@ -156,7 +157,7 @@ class CaptionConfig(StrictModel):
     @property
     def uses_ground_truth(self) -> bool:
         """Whether what images are told is made of their ground-truth names; a store's file says of itself whether it is."""
-        return self.source in ("oracle", "template", "shuffled", "wrong")
+        return CAPTION_SOURCES[self.source].uses_ground_truth
 
     @field_validator("source", mode="before")
     @classmethod
@@ -166,7 +167,8 @@ class CaptionConfig(StrictModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "CaptionConfig":
-        if (self.source == "store") != (self.store is not None):
+        heeded = CAPTION_SOURCES[self.source].keys
+        if ("store" in heeded) != (self.store is not None):
             source = "oracle" if self.source == "store" else self.source
             said = f", sentence: {self.sentence}" if self.sentence else ""
             raise ValueError(
@@ -175,21 +177,21 @@ class CaptionConfig(StrictModel):
             )
         if self.target_store is not None and self.store is None:
             raise ValueError("target_store belongs to source: store; name the training images' store too")
-        if (self.source == "sentence") != (self.sentence is not None):
+        if ("sentence" in heeded) != (self.sentence is not None):
             raise ValueError("source: sentence and the sentence belong together; give both or neither")
-        fitting = {"names": ("class_names",), "class_embeddings": ("class_names", "oracle")}.get(self.encoding)
+        fitting = ENCODINGS[self.encoding].sources
         if fitting and self.source not in fitting:
             raise ValueError(f"encoding: {self.encoding} needs source: {' or '.join(fitting)}, not {self.source}")
         if self.embeddings is not None and (self.encoding != "class_embeddings" or self.templates != "averaged"):
             raise ValueError("an embeddings file belongs to encoding: class_embeddings, and leaves templates no choice")
-        if self.source not in ("oracle", "template") and (self.precision, self.recall) != (1.0, 1.0):
+        if "precision" not in heeded and (self.precision, self.recall) != (1.0, 1.0):
             raise ValueError(
                 f"precision and recall degrade oracle and template captions only, but source is {self.source}"
             )
         if lacking := [modifier for modifier in self.modifiers if modifier.count(CAPTION) != 1]:
             raise ValueError(f"modifiers: {lacking[0]!r} must hold {CAPTION} once")
-        if self.modifiers and self.encoding != "text":
+        if self.modifiers and ENCODINGS[self.encoding].of_names:
             raise ValueError(f"modifiers make a sentence, so they need encoding: text, not {self.encoding}")
-        if self.source != "template" and self.wording != "short":
+        if "wording" not in heeded and self.wording != "short":
             raise ValueError(f"wording: {self.wording} is for template captions only, but source is {self.source}")
         return self

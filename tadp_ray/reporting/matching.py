@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tadp_ray.captions.alignment import THRESHOLD, Fit, Match, Similarity, exact, similar
-from tadp_ray.captions.prompts import foreground
+from tadp_ray.captions.sources import foreground
 from tadp_ray.captions.synonyms import everyday
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of

@@ -23,6 +23,7 @@ from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.data.images import read_image
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock, file_digest
+from tadp_ray.registry import CAPTIONERS, implementation
 from tadp_ray.sweep.cluster import have, joined, slots
 from tadp_ray.sweep.progress import LOG_SECONDS
 
@@ -57,9 +58,7 @@ def caption_photographs(
         UserError: no captioner, another run at work, captions of another making there, or no room on the cluster; all
             before anything is captioned. Or every image failed, or the captioners died.
     """
-    from tadp_ray.captions.captioner import identify
-
-    captioner = identify(settings)
+    captioner = {"name": settings.captioner, **captioner_class(settings).identify(settings)}
     lock = claim(out)
     try:
         done = read_captioned(out, captioner)
@@ -195,6 +194,11 @@ def describe(
             ) from None
 
 
+def captioner_class(settings: "CaptionerSettings") -> Any:
+    """The class that is registered under a captioner's name."""
+    return implementation(CAPTIONERS[settings.captioner].implementation)
+
+
 def accepted(answer: dict[str, Any]) -> dict[str, Any]:
     """What an actor answers, if it could load its model.
 
@@ -212,11 +216,9 @@ class Actor:
     def __init__(self, settings: "CaptionerSettings", device: str) -> None:
         import torch
 
-        from tadp_ray.captions.captioner import Captioner
-
         self._captioner, self._error = None, ""
         try:
-            self._captioner = Captioner(settings, torch.device(device))
+            self._captioner = captioner_class(settings)(settings, torch.device(device))
         except UserError as error:
             self._error = str(error)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion, stable_diffusion_15
 from tadp_ray.captions.making import missing_stores
-from tadp_ray.captions.prompts import foreground
+from tadp_ray.captions.sources import foreground
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.yaml12 import dump_yaml

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from tadp_ray.captions.precision_recall import Score
-from tadp_ray.captions.prompts import Prompt, Prompts
+from tadp_ray.captions.prompts import Prompts
+from tadp_ray.captions.sources import Prompt
 from tadp_ray.conditioning.tokenizer import check_length
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Dataset, Sample

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tadp_ray.captions.prompts import Prompt
+from tadp_ray.captions.sources import Prompt
 from tadp_ray.files import acquire_lock
 from tadp_ray.layout import LOCK
 from tadp_ray.training.checkpoint import Damaged, TensorFile, labelled, write_tensors

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from tadp_ray.captions.prompts import Prompt, as_text
+from tadp_ray.captions.prompts import as_text
+from tadp_ray.captions.sources import Prompt
 from tadp_ray.data.sample import Sample
 from tadp_ray.pictures.choose import SURE
 from tadp_ray.pictures.files import write_figure

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tadp_ray.captions import read_store
+from tadp_ray.captions.store import read_store
 
 VOC = (
     "background,airplane,bicycle,bird,boat,bottle,bus,car,cat,chair,cow,dining table,dog,horse,motorcycle,person,"

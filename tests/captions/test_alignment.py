@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tadp_ray.captions import CaptionStore, align, exact, read_store, similar
-from tadp_ray.captions.alignment import forms
+from tadp_ray.captions.alignment import align, exact, forms, similar
+from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.captions.synonyms import everyday, read_synonyms
 from tadp_ray.data.ade20k import CLASSES as ADE20K
 from tadp_ray.errors import UserError

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tadp_ray.captions import make_prompts
 from tadp_ray.captions.oracle import degraded_store, oracle_store
-from tadp_ray.captions.prompts import Prompts, foreground
+from tadp_ray.captions.prompts import Prompts, make_prompts
+from tadp_ray.captions.sources import foreground
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.data.pascal import CLASSES
 

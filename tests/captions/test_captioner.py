@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("model", ["tiny_blip", "tiny_blip2"])
 def test_captions(model: str, request: pytest.FixtureRequest) -> None:
-    settings = CaptionerSettings(str(request.getfixturevalue(model)), max_tokens=8)
+    settings = CaptionerSettings("blip", str(request.getfixturevalue(model)), max_tokens=8)
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (20 + 3 * i, 30, 3), dtype=np.uint8) for i in range(5)]
     captioner = Captioner(settings, CPU)
@@ -31,7 +31,7 @@ def test_captions(model: str, request: pytest.FixtureRequest) -> None:
 
 
 def test_a_captioner_is_known_by_its_files(tiny_blip: Path, tmp_path: Path) -> None:
-    settings = CaptionerSettings(str(tiny_blip))
+    settings = CaptionerSettings("blip", str(tiny_blip))
     moved = Path(shutil.copytree(tiny_blip, tmp_path / "moved"))
     here = identify(settings)
     assert identify(replace(settings, model=str(moved))) == here != identify(replace(settings, min_tokens=20))

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from tadp_ray.captions import CaptionStore, make_prompts, read_store
+from tadp_ray.captions.prompts import make_prompts
+from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.cli import app
 from tadp_ray.config.data import CaptionConfig
 

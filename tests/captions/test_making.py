@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tadp_ray.captions import CaptionStore, read_store
 from tadp_ray.captions.convert import import_store
 from tadp_ray.captions.making import missing_stores
 from tadp_ray.captions.oracle import degraded_store, oracle_store
+from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.load import load_recipe
 

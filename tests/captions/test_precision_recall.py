@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tadp_ray.captions import degrade, score
+from tadp_ray.captions.precision_recall import degrade, score
 from tadp_ray.errors import UserError
 
 GRID = [(precision, recall) for precision in (0.5, 0.75, 1.0) for recall in (0.5, 0.75, 1.0)]

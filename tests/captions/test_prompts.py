@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tadp_ray.captions import CaptionStore, make_prompts
-from tadp_ray.captions.prompts import as_text
+from tadp_ray.captions.prompts import as_text, make_prompts
+from tadp_ray.captions.store import CaptionStore
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.errors import UserError
 

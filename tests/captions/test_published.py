@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from transformers import CLIPTokenizer
 
-from tadp_ray.captions import CaptionStore, read_store
 from tadp_ray.captions.convert import import_store
 from tadp_ray.captions.oracle import degraded_store, oracle_store
 from tadp_ray.captions.statistics import statistics
+from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.conditioning.text_encoder import count_tokens
 from tadp_ray.data.inputs import by_id, names_in_masks
 

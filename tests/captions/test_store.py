@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from tadp_ray.captions import CaptionStore, read_store
-from tadp_ray.captions.store import read_any
+from tadp_ray.captions.store import CaptionStore, read_any, read_store
 from tadp_ray.errors import UserError
 
 STORE = CaptionStore({"b.jpg": ("a dog",), "a.jpg": ("ein Bär\u2028am See", "a bear")}, {"captioner": "by hand"})

@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tadp_ray.captions import read_store
 from tadp_ray.captions.captioner import Captioner, CaptionerSettings
+from tadp_ray.captions.store import read_store
 from tadp_ray.sweep.captioning import describe_batch
 
 pytestmark = pytest.mark.cluster
@@ -53,7 +53,7 @@ def wait_for_batches(partial: Path, more: int) -> list[str]:
 
 def undisturbed(folder: Path, model: Path) -> dict[str, str]:
     """The captions that the same batches get without Ray."""
-    captioner = Captioner(CaptionerSettings(str(model), min_tokens=30, max_tokens=35), torch.device("cpu"))
+    captioner = Captioner(CaptionerSettings("blip", str(model), min_tokens=30, max_tokens=35), torch.device("cpu"))
     rows = [{"id": file.stem, "file": str(file), "sha256": ""} for file in sorted((folder / "images").iterdir())]
     batches = [describe_batch(captioner, rows[start : start + 2]) for start in range(0, IMAGES, 2)]
     return {name: text for batch in batches for name, text in batch.captions.items()}

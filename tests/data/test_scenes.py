@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from tadp_ray.captions import degrade
 from tadp_ray.captions.describe import PLURALS
+from tadp_ray.captions.precision_recall import degrade
 from tadp_ray.data.scenes import (
     BACKDROPS,
     CLASSES,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tadp_ray.captions import CaptionStore
 from tadp_ray.captions.captioner import CaptionerSettings, identify
 from tadp_ray.captions.resume_log import Described
+from tadp_ray.captions.store import CaptionStore
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.captioning import Actors, batches, caption_photographs, describe_batch, hash_file
 
@@ -37,16 +37,16 @@ def test_an_image_that_a_captioner_fails_on_does_not_take_its_batch_along(tmp_pa
 
 
 def test_a_finished_store_is_taken_up_or_refused_before_ray_starts(tiny_blip: Path, tmp_path: Path) -> None:
-    settings, out = CaptionerSettings(str(tiny_blip), min_tokens=20), tmp_path / "out.jsonl"
+    settings, out = CaptionerSettings("blip", str(tiny_blip), min_tokens=20), tmp_path / "out.jsonl"
     Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
     images = {"a": tmp_path / "a.png"}
-    header = {"captioner": {"model": "elsewhere", **identify(settings)}, "failed": {}}
+    header = {"captioner": {"name": "blip", "model": "elsewhere", **identify(settings)}, "failed": {}}
     CaptionStore({"a": ("a cat",)}, header | {"images_sha256": {"a": hash_file(images["a"])}}).write(out)
     assert caption_photographs(images, settings, out, Actors(), "no ray") == {}
     for said, changed, where in (
-        (r"another making \(min_tokens: 20 there, 40 here\)", CaptionerSettings(str(tiny_blip), 40), out),
+        (r"another making \(min_tokens: 20 there, 40 here\)", CaptionerSettings("blip", str(tiny_blip), 40), out),
         ("this is a folder", settings, tmp_path),
-        ("no such folder, and no hub repository", CaptionerSettings("no such/folder at all"), out),
+        ("no such folder, and no hub repository", CaptionerSettings("blip", "no such/folder at all"), out),
     ):
         with pytest.raises(UserError, match=said):
             caption_photographs(images, changed, where, Actors(), "no ray")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tadp_ray.captions import CaptionStore
+from tadp_ray.captions.store import CaptionStore
 from tadp_ray.conditioning.learned_tokens import LearnedToken, write_learned
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.errors import ConfigError

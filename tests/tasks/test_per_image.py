@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tadp_ray.captions import CaptionStore, make_prompts
+from tadp_ray.captions.prompts import make_prompts
+from tadp_ray.captions.store import CaptionStore
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.errors import UserError
 from tadp_ray.tasks.depth.metrics import DepthMetrics

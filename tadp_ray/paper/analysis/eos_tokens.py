@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
-from tadp_ray.captions.prompts import Prompt, foreground
+from tadp_ray.captions.sources import Prompt, foreground
 from tadp_ray.conditioning.text_encoder import make_text_encoder
 from tadp_ray.conditioning.tokenizer import check_length, word_places
 from tadp_ray.config.analysis import EndMarks

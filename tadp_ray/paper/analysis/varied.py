@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
-from tadp_ray.captions import read_store
 from tadp_ray.captions.describe import plain_sentence
+from tadp_ray.captions.store import read_store
 from tadp_ray.config.analysis import Variation
 from tadp_ray.config.errors import nearest
 from tadp_ray.config.schema import Recipe

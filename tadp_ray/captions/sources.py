@@ -1,0 +1,197 @@
+"""Where the texts of images come from: the functions that `caption.source` names, one a source.
+
+A source is given a `Request` and returns `Captions`. It is light to import, since the vocabulary of recipes is built from what is
+registered here; an outside package registers its own in the same way.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tadp_ray.captions.precision_recall import degrade
+from tadp_ray.captions.store import read_store
+from tadp_ray.config.vocabulary import BACKGROUND
+from tadp_ray.errors import UserError
+from tadp_ray.registry import register_caption_source
+
+Prompt = str | tuple[str, ...]
+"""One text, or names that are encoded one by one (`caption.encoding`)."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The images that need texts, and what a source may know of them."""
+
+    caption: Any
+    """The recipe's group of keys."""
+    present: Mapping[str, Sequence[str]]
+    """Class names that the full image shows, by image id; its keys are the images of the data set."""
+    classes: Sequence[str]
+    """All class names, in index order."""
+    seed: int
+    """Of whatever is drawn."""
+    count_tokens: Callable[[str], int]
+    """Tokens of a text without special tokens."""
+    budget: int
+    """Tokens that the text encoder reads of a caption; it cuts longer ones."""
+    say: Callable[[str, Sequence[str]], str]
+    """(image id, names) -> the sentence of a template captioner that names these in the image."""
+    join: Callable[[Sequence[str]], Prompt]
+    """Names -> the prompt made of them, as `caption.encoding` takes it."""
+
+
+@dataclass(frozen=True)
+class Captions:
+    """One prompt for each image, by its id."""
+
+    prompts: Mapping[str, Prompt]
+    names: Mapping[str, Sequence[str]] | None = None
+    """The class names that each prompt says; None: they are found by exact words and everyday synonyms."""
+    sentences: bool = False
+    """Whether the prompts are sentences, whose words `caption.shuffle` puts in random order."""
+
+
+GROUND_TRUTH: dict[str, Any] = {"uses_ground_truth": True}
+
+
+@register_caption_source(
+    "oracle",
+    "names of the classes that are present, taken from the ground truth",
+    keys=("precision", "recall"),
+    **GROUND_TRUTH,
+)
+def oracle(request: Request) -> Captions:
+    """The names present in the image, degraded to the precision and recall asked for; never over budget."""
+    names = degraded(request, shuffle=request.caption.shuffle, by_name=False)
+    return Captions({image_id: request.join(said) for image_id, said in names.items()}, names)
+
+
+@register_caption_source("class_names", "all names")
+def class_names(request: Request) -> Captions:
+    """All class names, the same for every image."""
+    return Captions(
+        dict.fromkeys(request.present, request.join(request.classes)), dict.fromkeys(request.present, request.classes)
+    )
+
+
+@register_caption_source("null", "the empty prompt")
+def null(request: Request) -> Captions:
+    """The empty prompt."""
+    return Captions(dict.fromkeys(request.present, ""), dict.fromkeys(request.present, ()))
+
+
+@register_caption_source("sentence", "the same sentence for every image", keys=("sentence",))
+def sentence(request: Request) -> Captions:
+    """One sentence for every image."""
+    return Captions(dict.fromkeys(request.present, request.caption.sentence))
+
+
+@register_caption_source("store", "captions from a file", keys=("store", "target_store"))
+def store(request: Request) -> Captions:
+    """The first caption of the image in a caption store.
+
+    Raises:
+        UserError: images without a caption in the store.
+    """
+    captions = read_store(request.caption.store)
+    captions.check(request.present)
+    return Captions({image_id: captions.captions[image_id][0] for image_id in request.present}, sentences=True)
+
+
+@register_caption_source(
+    "template",
+    "a sentence that forgets and invents each name of the oracle by itself, to this precision and recall, and plays BLIP's part "
+    "where there is none",
+    keys=("precision", "recall", "wording"),
+    **GROUND_TRUTH,
+)
+def template(request: Request) -> Captions:
+    """A captioner's sentence, of the oracle's precision and recall over the data set; it may go over budget."""
+    names = degraded(request, shuffle=False, by_name=True)
+    say = (lambda _, said: request.join(said)) if request.caption.wording == "names" else request.say
+    return Captions({image_id: say(image_id, said) for image_id, said in names.items()}, names, sentences=True)
+
+
+@register_caption_source("shuffled", "another image's oracle", **GROUND_TRUTH)
+def shuffled(request: Request) -> Captions:
+    """The names present in another image; the same prompts as the oracle's, dealt out anew."""
+    return with_background(request, dealt_out(things_in(request), request.seed))
+
+
+@register_caption_source("wrong", "as many absent names as are present", **GROUND_TRUTH)
+def wrong(request: Request) -> Captions:
+    """As many absent names as are present, as far as there are."""
+    return with_background(request, absent_names(things_in(request), foreground(request.classes), request.seed))
+
+
+def degraded(request: Request, shuffle: bool, by_name: bool) -> Mapping[str, Sequence[str]]:
+    """The names present in each image, degraded to the precision and recall asked for.
+
+    Raises:
+        UserError: a distractor that is a class, or a precision or recall that cannot be met.
+    """
+    caption = request.caption
+    return degrade(
+        request.present,
+        vocabulary(request.classes, caption.distractors),
+        precision=caption.precision,
+        recall=caption.recall,
+        min_true=caption.min_true,
+        shuffle=shuffle,
+        seed=request.seed,
+        count_tokens=request.count_tokens,
+        budget=request.budget,
+        by_name=by_name,
+        fixed=(BACKGROUND,),
+    )
+
+
+def things_in(request: Request) -> dict[str, tuple[str, ...]]:
+    """The names that each image shows, without the background's."""
+    return {image_id: foreground(names) for image_id, names in request.present.items()}
+
+
+def with_background(request: Request, dealt: Mapping[str, Sequence[str]]) -> Captions:
+    """Other names for each image, in class order; the background stays where it is."""
+    names = {i: (*said, *[BACKGROUND] * (BACKGROUND in request.present[i])) for i, said in dealt.items()}
+    order = list(request.classes)
+    return Captions({i: request.join(sorted(said, key=order.index)) for i, said in names.items()}, names)
+
+
+def foreground(names: Sequence[str]) -> tuple[str, ...]:
+    """Names without that of the background."""
+    return tuple(name for name in names if name != BACKGROUND)
+
+
+def dealt_out(present: Mapping[str, Sequence[str]], seed: int) -> dict[str, Sequence[str]]:
+    """Each image's names from another image, every image's given once."""
+    ids = sorted(present)
+    random.Random(f"{seed}/shuffled").shuffle(ids)
+    return {image_id: present[ids[place - 1]] for place, image_id in enumerate(ids)}
+
+
+def absent_names(present: Mapping[str, Sequence[str]], classes: Sequence[str], seed: int) -> dict[str, list[str]]:
+    """As many names as each image shows, none of which it shows."""
+    said = {}
+    for image_id, shown in present.items():
+        rng = random.Random(f"{seed}/wrong/{image_id}")
+        ranked = sorted((name for name in classes if name not in shown), key=lambda _: rng.random())
+        said[image_id] = ranked[: len(shown)]
+    return said
+
+
+def vocabulary(classes: Sequence[str], distractors: Sequence[str]) -> list[str]:
+    """Every name that an oracle may say: the classes in index order, then the distractors.
+
+    Raises:
+        UserError: a name stands there twice.
+    """
+    names = [*classes, *distractors]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(
+            f"caption.distractors: {twice[0]!r} is a class already or stands there twice; a name said falsely must be "
+            "in no image, so leave it out"
+        )
+    return names
