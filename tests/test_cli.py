@@ -26,7 +26,7 @@ def invoke(*words: object):
     ("flags", "said"),
     [
         (["--set", "schedule.iteration=3"], "did you mean 'iterations'?"),
-        (["--set", "caption.precision=0"], "sweep.yaml varies this key; choose among its values with --only"),
+        (["--set", "caption.precision=0"], "sweep.yaml varies this key; select its values with --only"),
         (["--set", "schedule.learning_rate=-1"], "schedule.learning_rate=-1: Input should be greater than 0"),
         (["--seeds", "0,x"], "expected distinct whole numbers"),
         (["--set", "model.weights=./nowhere"], "there is no such folder or file"),
@@ -76,7 +76,7 @@ def test_the_paper_s_training_is_planned_without_its_data_and_weights() -> None:
     """Stable Diffusion 1.5 at 512 x 512: 859.5 M U-Net parameters, 1.12 TFLOP for the VAE, 0.80 forward and 1.60 backward."""
     result = invoke("train", ROOT / "experiments/recipes/ade20k_fast_4k.yaml", "--dry-run")
     assert result.exit_code == 0, result.output
-    assert "is not here; these are the sizes of Stable Diffusion 1.5" in result.stdout
+    assert "is missing; using the sizes of Stable Diffusion 1.5" in result.stdout
     rows = {line[:24].strip(): line[24:].replace(",", "").split() for line in result.stdout.splitlines()}
     assert rows["VAE encoder"][1:] == ["1116.658", "0.000"]
     assert rows["U-Net"] == ["859508800", "803.179", "1603.311"]

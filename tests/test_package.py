@@ -31,7 +31,7 @@ from tadp_ray.config.load import (
 from tadp_ray.config.shipped import KINDS, copied, file_of, find, references, root, shipped
 from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.errors import UserError
-from tadp_ray.sweep.plan import make_plan, maker_of
+from tadp_ray.sweep.plan import make_plan, personalization_for
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = [(kind, name) for kind in KINDS for name in shipped(kind)]
@@ -244,10 +244,10 @@ def test_the_table_and_the_report_of_shipped_experiments_need_no_checkout(
 
 
 def test_a_personalization_is_named_to_who_copied_an_experiment(tmp_path: Path) -> None:
-    assert maker_of("pocket_token_night", tmp_path) == "pocket_token_night"
-    assert maker_of("nothing_like_it", tmp_path) is None
+    assert personalization_for("pocket_token_night", tmp_path) == "pocket_token_night"
+    assert personalization_for("nothing_like_it", tmp_path) is None
     there = ROOT / "experiments"
-    assert maker_of("pocket_token_night", there) == there / "personalization/pocket_token_night.yaml"
+    assert personalization_for("pocket_token_night", there) == there / "personalization/pocket_token_night.yaml"
 
 
 def test_all_that_is_shipped_is_listed() -> None:

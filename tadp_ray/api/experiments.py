@@ -146,20 +146,20 @@ def run_and_read(plan: Plan, address: str | None, tracking_uri: str | None, stri
     console = Console(quiet=quiet, markup=False, highlight=False, emoji=False)
     _, whole = run_plan(plan, store, address, console, strict=strict)
     if whole:
-        held(store, plan.asked)
+        held(store, plan.selected)
     return read_plan(plan, store)
 
 
 def read_plan(plan: Plan, store: Store) -> pd.DataFrame:
     """The cells that a plan asks for, as a store holds them."""
     newest = {row.fingerprint: row for row in rows(store, plan.name, plan.recipe.scale)}
-    return plan_frame(plan, finished(store, [cell.fingerprint for cell in plan.asked]), newest)
+    return plan_frame(plan, finished(store, [cell.fingerprint for cell in plan.selected]), newest)
 
 
 def plan_frame(plan: Plan, done: Mapping[str, CellRow], newest: Mapping[str, CellRow]) -> pd.DataFrame:
     """A row for each cell: the finished run of its fingerprint, or else the newest one."""
     return pd.DataFrame(
-        [record(cell, done.get(cell.fingerprint) or newest.get(cell.fingerprint)) for cell in plan.asked]
+        [record(cell, done.get(cell.fingerprint) or newest.get(cell.fingerprint)) for cell in plan.selected]
     )
 
 

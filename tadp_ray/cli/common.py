@@ -128,7 +128,7 @@ def exit_on_user_error() -> Iterator[None]:
             aside.print(Text.assemble(("error: ", "bold red"), str(error)))
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            aside.print("stopped; the same command goes on from here")
+            aside.print("stopped; run the same command again to resume")
             raise typer.Exit(130) from None
 
 

@@ -91,7 +91,7 @@ def sweep(
         show_answer(store, run, plan.table, plan.cells, plan.folder, others)
         if not whole:
             raise typer.Exit(1)
-        held(store, plan.asked)
+        held(store, plan.selected)
 
 
 def train(
@@ -169,14 +169,14 @@ def search(
     """Look for settings: many candidates are begun, the worse ones given up early, the best becomes a recipe."""
     with exit_on_user_error():
         from tadp_ray.sweep.engine import run_plan
-        from tadp_ray.sweep.search import plan_search, write_found
+        from tadp_ray.sweep.search import plan_search, write_best
         from tadp_ray.tracking.store import open_store
 
         recipe, file = file_of(recipe, "recipes"), file_of(file, "searches")
         plan, store = plan_search(recipe, file, changes or (), seed), open_store(tracking_uri)
         plan.warn()
         run_plan(plan, store, address, console)
-        say(f"{out}: {write_found(plan, store, recipe, changes or (), out)}")
+        say(f"{out}: {write_best(plan, store, recipe, changes or (), out)}")
 
 
 def predict(

@@ -1,4 +1,4 @@
-"""`python -m tadp_ray.sweep experiments/prec_recall.yaml`: the same as `tadp-ray sweep`."""
+"""`python -m tadp_ray.sweep experiments/prec_recall.yaml` does the same as `tadp-ray sweep`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A folder at an address, such as `s3://bucket/folder`: files there are written whole, and never grow."""
+"""A folder on remote storage, such as `s3://bucket/folder`. Files there are written as a whole and never appended to."""
 
 import os
 import shutil
@@ -16,34 +16,34 @@ from tadp_ray.files import drafted
 from tadp_ray.layout import CELLS, RAY, SWEEP_MARK
 
 CHUNK = 16 * 2**20
-LOST = (OSError, ArrowException)
-"""How an address fails."""
+REMOTE_ERRORS = (OSError, ArrowException)
+"""Exceptions of an unreachable address."""
 
 
-def place(folder: Path) -> str:
-    """Where the address holds what a cell's folder holds."""
+def remote_path(folder: Path) -> str:
+    """Return the path of a cell's folder below the address."""
     return f"{CELLS}/{folder.name}"
 
 
 class Remote:
-    """A folder at an address.
+    """A folder on remote storage.
 
     Raises:
-        UserError: no file system is known by such an address.
+        UserError: no file system has such an address.
     """
 
     def __init__(self, address: str) -> None:
         self._address = address
         try:
             self.files, self.path = FileSystem.from_uri(address)
-        except (ValueError, ImportError, *LOST) as error:
+        except (ValueError, ImportError, *REMOTE_ERRORS) as error:
             raise UserError(
                 f"compute.storage {address}: {error}; name a folder, an address of pyarrow's (s3://, gs://, abfs://, "
                 "hdfs://), or fsspec+NAME:// with one of fsspec's"
             ) from None
 
-    def claim(self) -> None:
-        """Leave a file that the nodes are asked for.
+    def write_marker(self) -> None:
+        """Write a marker file, by which nodes show that they reach this folder.
 
         Raises:
             UserError: the address cannot be written.
@@ -51,67 +51,67 @@ class Remote:
         try:
             self.make_folder("")
             self.write(BytesIO(os.uname().nodename.encode()), SWEEP_MARK)
-        except LOST as error:
-            raise self.away(error) from None
+        except REMOTE_ERRORS as error:
+            raise self.error(error) from None
 
     def make_folder(self, name: str) -> None:
-        """Make a folder; an object store, which has none, keeps a mark of it."""
+        """Make a folder. Object stores have no folders and keep a placeholder."""
         self.files.create_dir(f"{self.path}/{name}", recursive=True)
 
-    def claimed(self) -> bool:
-        """Whether that file is seen from here."""
-        with suppress(*LOST):
+    def has_marker(self) -> bool:
+        """Return whether this machine sees the marker file."""
+        with suppress(*REMOTE_ERRORS):
             return self.files.get_file_info(f"{self.path}/{SWEEP_MARK}").type is FileType.File
         return False
 
-    def tidy(self) -> None:
-        """Delete what Ray Train kept there for itself."""
-        with suppress(*LOST):
+    def delete_ray_files(self) -> None:
+        """Delete Ray Train's own files."""
+        with suppress(*REMOTE_ERRORS):
             self.files.delete_dir(f"{self.path}/{RAY}")
 
-    def away(self, error: Exception) -> UserError:
-        """What to say when the address fails."""
+    def error(self, cause: Exception) -> UserError:
+        """Return the error of an address that cannot be used."""
         return UserError(
-            f"compute.storage {self._address}: not to be read and written ({error}); check its name, its rights and what "
-            "the environment holds to reach it, then run this again"
+            f"compute.storage {self._address}: cannot be read or written ({cause}); check its name, your permissions and "
+            "the credentials in the environment, then run this again"
         )
 
     def sizes(self, names: Sequence[str]) -> list[int]:
-        """How many bytes files hold; 0 where there is none."""
+        """Return the sizes of files in bytes; 0 for missing files."""
         return [info.size or 0 for info in self.files.get_file_info([f"{self.path}/{name}" for name in names])]
 
-    def written(self, names: Sequence[str]) -> list[int | None]:
-        """When files were written, in nanoseconds of the address's clock; None where there is none."""
+    def mtimes(self, names: Sequence[str]) -> list[int | None]:
+        """Return the modification times of files in nanoseconds of the storage's clock; None for missing files."""
         return [info.mtime_ns for info in self.files.get_file_info([f"{self.path}/{name}" for name in names])]
 
     def read(self, name: str) -> bytes:
-        """What a small file holds."""
+        """Return the content of a small file."""
         with self.files.open_input_stream(f"{self.path}/{name}") as stream:
             return stream.read()
 
     def names(self, folder: str) -> list[str]:
-        """The files in a folder, in order."""
+        """Return the sorted names of the files in a folder."""
         found = self.files.get_file_info(FileSelector(f"{self.path}/{folder}", allow_not_found=True))
         return sorted(info.base_name for info in found if info.type is FileType.File and info.extension != "part")
 
     def fetch(self, name: str, target: Path) -> None:
-        """Copy a file here, whole or not at all."""
+        """Download a file atomically."""
         with self.files.open_input_stream(f"{self.path}/{name}") as stream, drafted(target) as draft:
             with draft.open("wb") as file:
                 shutil.copyfileobj(stream, file, CHUNK)
 
     def write(self, source: BinaryIO, name: str) -> None:
-        """Write a file into a folder that is there."""
+        """Write a file into an existing folder."""
         with self.files.open_output_stream(f"{self.path}/{name}") as stream:
             shutil.copyfileobj(source, stream, CHUNK)
 
     def replace(self, source: BinaryIO, name: str) -> None:
-        """Write a file; the one that was there stays until the new one is whole."""
+        """Write a file; an older one stays until the new one is complete."""
         self.write(source, f"{name}.part")
         self.files.move(f"{self.path}/{name}.part", f"{self.path}/{name}")
 
     def delete_folder(self, name: str) -> None:
-        """Delete a folder, if it is there.
+        """Delete a folder if it exists.
 
         Raises:
             UserError: the address cannot be written.
@@ -119,10 +119,10 @@ class Remote:
         try:
             with suppress(FileNotFoundError):
                 self.files.delete_dir(f"{self.path}/{name}")
-        except LOST as error:
-            raise self.away(error) from None
+        except REMOTE_ERRORS as error:
+            raise self.error(error) from None
 
     def delete(self, name: str) -> None:
-        """Delete a file, if it is there."""
+        """Delete a file if it exists."""
         with suppress(FileNotFoundError):
             self.files.delete_file(f"{self.path}/{name}")

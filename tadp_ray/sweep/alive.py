@@ -1,4 +1,4 @@
-"""Who must live for a sweep to end: Ray's node on this machine, and the processes that train. Ray itself waits for ever."""
+"""Detects a dead Ray node and hung training processes, for which Ray itself would wait forever."""
 
 import json
 import logging
@@ -18,72 +18,73 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
 from tadp_ray.layout import ALIVE
-from tadp_ray.sweep.address import LOST, Remote, place
+from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, remote_path
 from tadp_ray.sweep.periodic import run_periodically
 
 log = logging.getLogger(__name__)
 
 PERIOD = 5.0
-"""Seconds between two signs of life, and between two looks."""
-LIMIT = 600.0
-"""Seconds without a sign of life after which a training process is killed. It needs no speed to be known, as a thread gives
-the signs while a step, an evaluation or a download takes its time; only a process that is stopped gives none."""
-CLEANING = 90.0
-"""Seconds for which a block that is left tells MLflow and closes files; then, if it waits for the node, it is left again."""
+"""Seconds between two heartbeats, and between two checks."""
+TIMEOUT = 600.0
+"""Seconds without a heartbeat after which a training process is killed. A thread sends the heartbeats, so a slow step,
+evaluation or download does not delay them; only a stopped process sends none."""
+CLEANUP_SECONDS = 90.0
+"""Seconds that an interrupted block has to update MLflow and close files; if it then waits for the node, it is interrupted
+again."""
 
 
 class NodeDied(BaseException):
-    """Ray's node on this machine is gone. No Exception: nobody on the way is to take it for one of a cell's."""
+    """Ray's node on this machine is gone. Not an Exception, so that no handler takes it for a cell's error."""
 
 
 @contextmanager
-def on_living_node() -> Iterator[None]:
-    """Run a block that asks Ray for things, as long as Ray's node on this machine lives.
+def require_living_node() -> Iterator[None]:
+    """Run a block that uses Ray; interrupt it when Ray's node on this machine dies.
 
     Raises:
-        UserError: it died, and the block, which would have waited without end, was left.
+        UserError: the node died.
     """
 
     def die(*_: object) -> None:
-        nonlocal left
-        left = True
+        nonlocal interrupted
+        interrupted = True
         raise NodeDied
 
-    def look() -> None:
-        nonlocal told
-        if node_died() and time.monotonic() - told > CLEANING:
-            told = time.monotonic()
+    def check() -> None:
+        nonlocal last_signal
+        if node_died() and time.monotonic() - last_signal > CLEANUP_SECONDS:
+            last_signal = time.monotonic()
             signal.pthread_kill(main, signal.SIGUSR2)
 
-    left, told = False, float("-inf")
+    interrupted, last_signal = False, float("-inf")
     main, before = threading.get_ident(), signal.signal(signal.SIGUSR2, die)
     try:
-        with run_periodically(PERIOD, look, (RayError,)):
+        with run_periodically(PERIOD, check, (RayError,)):
             yield
     except BaseException:
-        # Out of Ray's compiled code the interruption comes as another error.
-        if not left:
+        # Ray's compiled code turns the interruption into another error.
+        if not interrupted:
             raise
         raise UserError(
-            "Ray on this machine has died: it was killed, or the machine ran out of memory; nothing that was trained is lost, "
-            "the same command goes on from here"
+            "Ray on this machine died: it was killed, or the machine ran out of memory; no training is lost, run the same "
+            "command again to resume"
         ) from None
     finally:
         signal.signal(signal.SIGUSR2, before)
 
 
 def node_died() -> bool:
-    """Whether Ray's processes on this machine are gone, of which the others only wait for an answer."""
+    """Return whether Ray's processes on this machine are gone."""
     node = ray._private.worker.global_worker.node
     if node is not None and node.is_head():
         return any(kind in ("raylet", "gcs_server") for kind, _ in node.dead_processes())
     here = ray.get_runtime_context().get_node_id()
-    return any(known["NodeID"] == here and not known["Alive"] for known in ray.nodes())
+    return any(other["NodeID"] == here and not other["Alive"] for other in ray.nodes())
 
 
 @contextmanager
-def beating(folder: Path) -> Iterator[None]:
-    """Give signs of life of a training process, in the folder of its cell, during this block."""
+def heartbeat(folder: Path) -> Iterator[None]:
+    """Write heartbeats of this training process to its cell's folder during the block."""
     file = folder / ALIVE
 
     def beat() -> None:
@@ -92,7 +93,7 @@ def beating(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     beat()
     try:
-        # A full disk, or a storage that is away for a moment, is told by the training itself.
+        # The training itself reports a full disk or unreachable storage.
         with run_periodically(PERIOD, beat, (OSError,)):
             yield
     finally:
@@ -100,53 +101,56 @@ def beating(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def watched(cells: Sequence[Cell]) -> Iterator[None]:
-    """End training processes that give no sign of life, so that Ray restarts them."""
+def kill_hung_processes(cells: Sequence[Cell]) -> Iterator[None]:
+    """Kill training processes without heartbeats during the block, so that Ray restarts them."""
     address = cells[0].recipe.compute.address
     remote = Remote(address) if address else None
     last: dict[Path, tuple[int, int]] = {}
-    """By cell: time of the last sign of life, how many looks have found the same. A pause of this machine is no look."""
+    """By cell: time of the last heartbeat, and how many checks have found it unchanged. Checks are counted, since this
+    machine may have been suspended."""
 
-    def look() -> None:
-        for cell, beat in zip(cells, beats(cells, remote), strict=True):
+    def check() -> None:
+        for cell, beat in zip(cells, heartbeats(cells, remote), strict=True):
             if beat is None:
                 last.pop(cell.folder, None)
                 continue
-            # Clocks of nodes differ: what counts is that the time has changed.
-            known, looks = last.get(cell.folder, (beat, 0))
-            last[cell.folder] = beat, looks + 1 if beat == known else 0
-            if last[cell.folder][1] * PERIOD > LIMIT:
+            # The clocks of nodes differ, so only a change of the time counts.
+            previous, checks = last.get(cell.folder, (beat, 0))
+            last[cell.folder] = beat, checks + 1 if beat == previous else 0
+            if last[cell.folder][1] * PERIOD > TIMEOUT:
                 last[cell.folder] = beat, 0
-                end(remote.read(f"{place(cell.folder)}/{ALIVE}") if remote else (cell.folder / ALIVE).read_bytes())
+                kill_process(
+                    remote.read(f"{remote_path(cell.folder)}/{ALIVE}") if remote else (cell.folder / ALIVE).read_bytes()
+                )
 
-    with run_periodically(PERIOD, look, (RayError, ValueError, *LOST)):
+    with run_periodically(PERIOD, check, (RayError, ValueError, *REMOTE_ERRORS)):
         yield
 
 
-def beats(cells: Sequence[Cell], remote: Remote | None) -> list[int | None]:
-    """When cells' training processes have given their last signs of life; None: nobody trains it."""
+def heartbeats(cells: Sequence[Cell], remote: Remote | None) -> list[int | None]:
+    """Return the times of cells' last heartbeats in nanoseconds; None for cells that are not being trained."""
     if remote:
-        return remote.written([f"{place(cell.folder)}/{ALIVE}" for cell in cells])
+        return remote.mtimes([f"{remote_path(cell.folder)}/{ALIVE}" for cell in cells])
     files = [cell.folder / ALIVE for cell in cells]
     return [file.stat().st_mtime_ns if file.is_file() else None for file in files]
 
 
-def end(sign: bytes) -> None:
-    """Kill the training process that has given a sign of life and gives none any more."""
-    known = json.loads(sign)
-    there = NodeAffinitySchedulingStrategy(known["node"], soft=False)
-    if ray.get(kill.options(scheduling_strategy=there).remote(known["pid"]), timeout=120):
+def kill_process(content: bytes) -> None:
+    """Kill the training process that wrote a heartbeat file."""
+    process = json.loads(content)
+    there = NodeAffinitySchedulingStrategy(process["node"], soft=False)
+    if ray.get(kill.options(scheduling_strategy=there).remote(process["pid"]), timeout=120):
         log.warning(
-            "a training process gave no sign of life for %g seconds (process %s): it was ended", LIMIT, known["pid"]
+            "killed a training process without a heartbeat for %g seconds (process %s)", TIMEOUT, process["pid"]
         )
 
 
 @ray.remote(num_cpus=0, max_retries=0)
 def kill(pid: int) -> bool:
-    """Kill a process of Ray's on this node; returns whether it was there."""
-    names = Path(f"/proc/{pid}/cmdline")
-    # Its number may have been given to another one meanwhile.
-    if not names.is_file() or not names.read_bytes().startswith(b"ray::"):
+    """Kill one of Ray's processes on this node; return whether it existed."""
+    command = Path(f"/proc/{pid}/cmdline")
+    # Another process may have the same pid by now.
+    if not command.is_file() or not command.read_bytes().startswith(b"ray::"):
         return False
     os.kill(pid, signal.SIGKILL)
     return True

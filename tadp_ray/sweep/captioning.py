@@ -1,4 +1,4 @@
-"""Captions the photographs of a data set on Ray Data: actors that hold a captioner each, batch after batch."""
+"""Captions images on Ray Data: actors with a captioner each process batches."""
 
 import json
 import logging
@@ -24,20 +24,20 @@ from tadp_ray.data.images import read_image
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock, file_digest
 from tadp_ray.registry import CAPTIONERS, implementation
-from tadp_ray.sweep.cluster import have, joined, slots
+from tadp_ray.sweep.cluster import describe_nodes, ray_session, slots
 from tadp_ray.sweep.progress import LOG_SECONDS
 
 if TYPE_CHECKING:
     from tadp_ray.captions.captioner import CaptionerSettings
 
 
-STUMBLED = "the captioner stumbled: "
-"""What stands before an error that is no fault of an image's file."""
+CAPTIONER_ERROR = "captioner error: "
+"""Prefix of errors that are not caused by an image's file."""
 
 
 @dataclass(frozen=True)
 class Actors:
-    """How many captioners work at once, and what each takes."""
+    """How many captioners run at once, and the resources of each."""
 
     count: int = 1
     cpus: int = 1
@@ -47,19 +47,19 @@ class Actors:
 def caption_photographs(
     images: Mapping[str, Path], settings: "CaptionerSettings", out: Path, actors: Actors, address: str | None
 ) -> dict[str, str]:
-    """Write the caption store `out` with a caption of every image; those that an earlier run captioned are skipped.
+    """Write the caption store `out` with a caption of every image; images captioned by an earlier run are skipped.
 
-    Until all are done the captions stand in a file beside it, on disk batch by batch. A store that is there already is
-    added to: its captions stay as long as their images are the same.
+    Until all images are done, each batch is appended to a file beside the store. An existing store is extended: its
+    captions stay unless their images have changed.
 
-    Returns: why images have no caption, by id; the store holds this too, and the next run tries them again.
+    Returns: errors of images without a caption, by id. The store holds them too, and the next run tries these images again.
 
     Raises:
-        UserError: no captioner, another run at work, captions of another making there, or no room on the cluster; all
-            before anything is captioned. Or every image failed, or the captioners died.
+        UserError: before captioning, if the captioner is missing, another run is using the store, the store has captions of
+            another captioner, or the cluster is too small. Later, if every image failed or the captioners died.
     """
     captioner = {"name": settings.captioner, **captioner_class(settings).identify(settings)}
-    lock = claim(out)
+    lock = lock_store(out)
     try:
         done = read_captioned(out, captioner)
         partial = Partial(partial_file(out), captioner)
@@ -67,36 +67,36 @@ def caption_photographs(
         with ThreadPoolExecutor() as pool:
             hashes = dict(zip(images, pool.map(hash_file, images.values()), strict=True))
         if work := batches(images, hashes, done, settings.batch):
-            for batch in followed(describe(work, settings, actors, address), work):
+            for batch in with_progress(describe(work, settings, actors, address), work):
                 partial.add(batch)
                 done.update(batch)
-        failed = {name: why for name, why in done.failed.items() if name in images}
+        failed = {name: error for name, error in done.failed.items() if name in images}
         if not done.captions:
-            said = f"no image could be captioned; the first: {min(failed)}: {failed[min(failed)]}"
-            # What the captioner stumbles over with every image is hardly the images' fault.
-            raise RuntimeError(said) if failed[min(failed)].startswith(STUMBLED) else UserError(said)
+            message = f"no image could be captioned; the first: {min(failed)}: {failed[min(failed)]}"
+            # A captioner that fails on every image has a bug.
+            raise RuntimeError(message) if failed[min(failed)].startswith(CAPTIONER_ERROR) else UserError(message)
         captions = {name: (text,) for name, text in done.captions.items()}
         header = {"captioner": {"model": settings.model, **captioner}, "failed": done.failed}
         CaptionStore(captions, header | {"images_sha256": done.images_sha256}).write(out)
         partial.path.unlink()
         return failed
     finally:
-        # Refused before it wrote a line.
+        # Nothing was captioned.
         if partial_file(out).is_file() and not partial_file(out).stat().st_size:
             partial_file(out).unlink()
         lock.release()
 
 
 def partial_file(out: Path) -> Path:
-    """Where the captions of an unfinished run stand."""
+    """Return the file that holds the captions of an unfinished run."""
     return out.with_name(f"{out.name}.partial")
 
 
-def claim(out: Path) -> BaseFileLock:
-    """A lock on the store to be written, held until it is released.
+def lock_store(out: Path) -> BaseFileLock:
+    """Lock the store to be written.
 
     Raises:
-        UserError: it cannot be written there, or another run is at work on it.
+        UserError: it cannot be written, or another run holds the lock.
     """
     if out.is_dir():
         raise UserError(f"--out {out}: this is a folder; name a file, e.g. {out / 'blip.jsonl'}")
@@ -104,14 +104,14 @@ def claim(out: Path) -> BaseFileLock:
         out.parent.mkdir(parents=True, exist_ok=True)
         return acquire_lock(partial_file(out))
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be written there ({error.strerror}); name another place") from None
+        raise UserError(f"--out {out}: cannot be written there ({error.strerror}); name another file") from None
 
 
 def read_captioned(out: Path, captioner: Mapping[str, Any]) -> Described:
-    """What a finished store at `out` holds, nothing if there is none.
+    """Return the content of a finished store at `out`; empty if there is none.
 
     Raises:
-        UserError: it is of another making.
+        UserError: it was made by another captioner.
     """
     if not out.exists():
         return Described()
@@ -119,13 +119,13 @@ def read_captioned(out: Path, captioner: Mapping[str, Any]) -> Described:
     there = store.header.get("captioner")
     there = {key: there[key] for key in there if key != "model"} if isinstance(there, dict) else {}
     if differing := differences(there, captioner):
-        raise UserError(f"--out {out}: holds captions of another making ({differing}); name another file")
+        raise UserError(f"--out {out}: holds captions of another captioner ({differing}); name another file")
     texts = {name: captions[0] for name, captions in store.captions.items()}
     return Described(texts, dict(store.header["images_sha256"]), dict(store.header["failed"]))
 
 
 def hash_file(path: Path) -> str:
-    """sha256 of a file's bytes; empty if it cannot be read, which the captioner will say."""
+    """Return the sha256 of a file; empty if it cannot be read, which the captioner will report."""
     try:
         return file_digest(path)
     except OSError:
@@ -135,43 +135,43 @@ def hash_file(path: Path) -> str:
 def batches(
     images: Mapping[str, Path], hashes: Mapping[str, str], done: Described, size: int
 ) -> list[list[dict[str, str]]]:
-    """What is left to caption.
+    """Return the batches of images that are left to caption.
 
-    The whole list is cut before what is done is taken out of it: a run that goes on after a kill makes the very batches that
-    it would have made undisturbed, and so the same captions to the last rounding.
+    Batches are formed before finished images are removed: a resumed run has the same batches as an uninterrupted one, and
+    so the same captions to the last rounding.
     """
     rows = [{"id": name, "file": str(file), "sha256": hashes[name]} for name, file in images.items()]
-    cut = [rows[start : start + size] for start in range(0, len(rows), size)]
-    left = [[row for row in batch if not done_with(row, done)] for batch in cut]
+    all_batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+    left = [[row for row in batch if not is_done(row, done)] for batch in all_batches]
     return [batch for batch in left if batch]
 
 
-def done_with(row: Mapping[str, str], done: Described) -> bool:
-    """Whether an image has a caption that describes its file as it is now."""
+def is_done(row: Mapping[str, str], done: Described) -> bool:
+    """Return whether an image has a caption for the current content of its file."""
     return row["id"] in done.captions and done.images_sha256[row["id"]] == row["sha256"]
 
 
 def describe(
     work: Sequence[list[dict[str, str]]], settings: "CaptionerSettings", actors: Actors, address: str | None
 ) -> Iterator[Described]:
-    """Captions of each batch as they come.
+    """Yield the captions of each batch as they are made.
 
     Raises:
         UserError: the captioners do not fit on the cluster, cannot load their model, or died.
     """
-    # Each of Ray Data's actors draws an error about restarts from Ray's core, and restarts all the same (Ray issue 57733).
+    # Ray's core logs an error about restarts for each of Ray Data's actors, and restarts them all the same (Ray issue 57733).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    with joined(address, dashboard=False) as nodes:
+    with ray_session(address, dashboard=False) as nodes:
         if slots(nodes, actors.cpus, actors.gpus) < actors.count:
             raise UserError(
                 f"{actors.count} captioner(s) of {actors.cpus} CPUs and {actors.gpus:g} GPUs do not fit on this "
-                f"cluster's nodes ({have(nodes)}); lower --actors, --cpus or --gpus"
+                f"cluster's nodes ({describe_nodes(nodes)}); lower --actors, --cpus or --gpus"
             )
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
-        # What goes wrong is told once, below.
+        # Errors are reported once, below.
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-        # A row and a block a batch: each is handed out, and comes back, as soon as it is done.
+        # One row and one block per batch, so that each is returned as soon as it is done.
         rows = ray.data.from_items([{"batch": json.dumps(batch)} for batch in work], override_num_blocks=len(work))
         described = rows.map_batches(
             Actor,
@@ -183,35 +183,35 @@ def describe(
         )
         try:
             for row in described.iter_rows():
-                yield Described(**accepted(json.loads(row["batch"])))
+                yield Described(**checked(json.loads(row["batch"])))
         except ray.exceptions.RayError as error:
-            # A bug shows its whole traceback; a process that died has none.
+            # A bug keeps its traceback; a process that died has none.
             if isinstance(error, ray.exceptions.RayTaskError) or "creation task" in str(error):
                 raise
-            said = str(error).strip().splitlines()[-1]
+            reason = str(error).strip().splitlines()[-1]
             raise UserError(
-                f"the captioners stopped: {said}; what they said is kept, the same command goes on"
+                f"the captioners stopped: {reason}; finished captions are kept, run the same command again to resume"
             ) from None
 
 
 def captioner_class(settings: "CaptionerSettings") -> Any:
-    """The class that is registered under a captioner's name."""
+    """Return the class that is registered under the captioner's name."""
     return implementation(CAPTIONERS[settings.captioner].implementation)
 
 
-def accepted(answer: dict[str, Any]) -> dict[str, Any]:
-    """What an actor answers, if it could load its model.
+def checked(output: dict[str, Any]) -> dict[str, Any]:
+    """Return an actor's output.
 
     Raises:
-        UserError: it could not; says why.
+        UserError: the actor could not load its model.
     """
-    if "error" in answer:
-        raise UserError(answer["error"])
-    return answer
+    if "error" in output:
+        raise UserError(output["error"])
+    return output
 
 
 class Actor:
-    """One captioner in a process of its own. Load errors are returned, since a restart cannot fix them."""
+    """One captioner in its own process. Load errors are returned, since a restart cannot fix them."""
 
     def __init__(self, settings: "CaptionerSettings", device: str) -> None:
         import torch
@@ -223,7 +223,7 @@ class Actor:
             self._error = str(error)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[str]]:
-        """Caption the one batch that Ray Data hands over."""
+        """Caption one batch."""
         (batch,) = rows["batch"]
         if self._captioner is None:
             return {"batch": [json.dumps({"error": self._error})]}
@@ -231,43 +231,45 @@ class Actor:
 
 
 def describe_batch(captioner: Any, batch: Iterable[dict[str, str]]) -> Described:
-    """What a captioner says of images; of an image that it fails on, why."""
-    said, pixels = Described(), {}
+    """Return the captions of images, and the errors of images that cannot be captioned."""
+    result, pixels = Described(), {}
     for row in batch:
         try:
             pixels[row["id"]] = read_image(Path(row["file"]))
-            said.images_sha256[row["id"]] = row["sha256"]
+            result.images_sha256[row["id"]] = row["sha256"]
         except UserError as error:
-            said.failed[row["id"]] = str(error)
+            result.failed[row["id"]] = str(error)
     try:
-        said.captions = dict(zip(pixels, captioner(list(pixels.values())) if pixels else (), strict=True))
+        result.captions = dict(zip(pixels, captioner(list(pixels.values())) if pixels else (), strict=True))
     except Exception:
-        # Some image of these is at fault, or they are too many for the memory: each by itself tells.
+        # One image fails, or the batch needs too much memory; try each image alone.
         for name, image in pixels.items():
             try:
-                (said.captions[name],) = captioner([image])
+                (result.captions[name],) = captioner([image])
             except Exception as error:
-                (*_, place) = traceback.extract_tb(error.__traceback__)
-                said.failed[name] = f"{STUMBLED}{type(error).__name__}: {error} ({place.filename}, line {place.lineno})"
-    said.images_sha256 = {name: said.images_sha256[name] for name in said.captions}
-    return said
+                (*_, frame) = traceback.extract_tb(error.__traceback__)
+                result.failed[name] = (
+                    f"{CAPTIONER_ERROR}{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
+                )
+    result.images_sha256 = {name: result.images_sha256[name] for name in result.captions}
+    return result
 
 
-def followed(said: Iterable[Described], work: Sequence[Sequence[Any]]) -> Iterator[Described]:
-    """Pass batches on, and show how many images are done: a bar in a terminal, a line every half minute in a log file."""
-    aside, told, done, total = (
+def with_progress(results: Iterable[Described], work: Sequence[Sequence[Any]]) -> Iterator[Described]:
+    """Yield batches and show progress: a bar in a terminal, a line every half minute in a log file."""
+    console, last_line, done, total = (
         Console(stderr=True, markup=False, highlight=False),
         time.monotonic(),
         0,
         sum(map(len, work)),
     )
-    aside.print(f"captioning {total} images")
-    with Progress(console=aside, transient=True, disable=not aside.is_terminal) as bar:
+    console.print(f"captioning {total} images")
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("captioning", total=total)
-        for batch in said:
+        for batch in results:
             yield batch
             done += len(batch.captions) + len(batch.failed)
             bar.update(task, completed=done)
-            if not aside.is_terminal and time.monotonic() - told > LOG_SECONDS:
-                told = time.monotonic()
-                aside.print(f"{done}/{total} images captioned")
+            if not console.is_terminal and time.monotonic() - last_line > LOG_SECONDS:
+                last_line = time.monotonic()
+                console.print(f"{done}/{total} images captioned")

@@ -1,4 +1,4 @@
-"""Something that is done now and then, beside the work."""
+"""Calls a function periodically in a background thread."""
 
 import logging
 import threading
@@ -10,17 +10,17 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def run_periodically(
-    seconds: float, act: Callable[[], None], excused: tuple[type[Exception], ...] = ()
+    seconds: float, function: Callable[[], None], ignored: tuple[type[Exception], ...] = ()
 ) -> Iterator[None]:
-    """Call `act` in a thread of its own, each time so many seconds after the last; an excused error waits for the next time."""
+    """Call a function in a thread during the block, `seconds` after the previous call ended; ignored errors are retried."""
     done = threading.Event()
 
     def repeat() -> None:
         while not done.wait(seconds):
             try:
-                act()
-            except excused:
-                log.debug("put off to the next time", exc_info=True)
+                function()
+            except ignored:
+                log.debug("failed; retried in %g seconds", seconds, exc_info=True)
 
     thread = threading.Thread(target=repeat, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""Runs a personalization as a Ray Train job of one worker, which is restarted from its checkpoint when it dies."""
+"""Runs a personalization as a Ray Train job with one worker, which is restarted from its checkpoint when it dies."""
 
 import shutil
 import time
@@ -14,7 +14,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 from tadp_ray.layout import RAY, WORKER_LOG
 from tadp_ray.paper.personalization.job import PersonalizationJob
-from tadp_ray.sweep.cluster import have, joined, resources_per_worker, slots
+from tadp_ray.sweep.cluster import describe_nodes, ray_session, resources_per_worker, slots
 from tadp_ray.sweep.logs import worker_log
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.sweep.progress import LOG_SECONDS, TERMINAL_SECONDS
@@ -23,25 +23,25 @@ from tadp_ray.training.reporter import Journal
 
 
 def run_job(job: PersonalizationJob, address: str | None, console: Console) -> None:
-    """Learn a look on a cluster, or go on where an earlier call was stopped.
+    """Run a personalization on a cluster, or resume an interrupted one.
 
     Raises:
-        UserError: the worker does not fit on the cluster, or the input does not fit.
-        ray.train.TrainingFailedError: a bug, or a worker that died too often; kept in the job's folder.
-        KeyboardInterrupt: stopped by the user; the same command goes on.
+        UserError: the worker does not fit on the cluster, or the input is invalid.
+        ray.train.TrainingFailedError: a bug, or a worker that died too often; recorded in the job's folder.
+        KeyboardInterrupt: stopped by the user; the same command resumes.
     """
     compute = job.plan.compute
-    # The dashboard's State API frees the workers of a job for the next one; here is one job alone.
-    with joined(address, dashboard=False) as nodes, progress_shown(job, console):
+    # Ray Train needs the dashboard only to free the workers of a job for the next one; here is only one job.
+    with ray_session(address, dashboard=False) as nodes, show_progress(job, console):
         if slots(nodes, compute.cpus, compute.gpus) < 1:
             raise UserError(
                 f"the worker needs {compute.cpus} CPUs and {compute.gpus:g} GPUs, which do not fit on this cluster's nodes "
-                f"({have(nodes)}); lower compute.cpus or compute.gpus"
+                f"({describe_nodes(nodes)}); lower compute.cpus or compute.gpus"
             )
         try:
             error = trainer(job).fit().return_value
-        except ray.train.TrainingFailedError as ending:
-            note_failure(job, ending)
+        except ray.train.TrainingFailedError as error:
+            note_failure(job, error)
             raise
         finally:
             shutil.rmtree(job.folder / RAY, ignore_errors=True)
@@ -49,17 +49,17 @@ def run_job(job: PersonalizationJob, address: str | None, console: Console) -> N
         raise UserError(error)
 
 
-def note_failure(job: PersonalizationJob, ending: ray.train.TrainingFailedError) -> None:
-    """Keep what Ray tells of a bug, or of a worker that died too often, beside the job's journal."""
-    known = failure(job.folder)
+def note_failure(job: PersonalizationJob, error: ray.train.TrainingFailedError) -> None:
+    """Record in the job's folder a bug, or a worker that died too often."""
+    recorded = failure(job.folder)
     if log := worker_log(job.folder):
         write_text(job.folder / WORKER_LOG, log)
     with Journal(job.folder, job.fingerprint) as journal:
-        journal.fail(known.error if known else str(ending).strip().splitlines()[-1], str(ending))
+        journal.fail(recorded.error if recorded else str(error).strip().splitlines()[-1], str(error))
 
 
 def trainer(job: PersonalizationJob) -> ray.train.torch.TorchTrainer:
-    """Ray Train over one worker."""
+    """Return Ray Train's trainer with one worker."""
     compute = job.plan.compute
     return ray.train.torch.TorchTrainer(
         learn,
@@ -76,7 +76,7 @@ def trainer(job: PersonalizationJob) -> ray.train.torch.TorchTrainer:
 
 
 def learn(config: dict[str, Any]) -> str | None:
-    """What the worker does; returns the error that the user must mend, which no restart can."""
+    """Run the personalization in the worker; return a user's error, since a restart cannot fix it."""
     from tadp_ray.paper.personalization.run import personalize
 
     try:
@@ -86,21 +86,21 @@ def learn(config: dict[str, Any]) -> str | None:
 
 
 @contextmanager
-def progress_shown(job: PersonalizationJob, console: Console) -> Iterator[None]:
-    """Say now and then how far a job has come, as its journal tells."""
-    told = 0
+def show_progress(job: PersonalizationJob, console: Console) -> Iterator[None]:
+    """Print a job's progress from its journal during the block."""
+    printed = 0
 
-    def tell() -> None:
-        nonlocal told
+    def print_progress() -> None:
+        nonlocal printed
         records = [record for record in read_journal(job.folder) if "loss" in record.get("metrics", {})]
-        if records and records[-1]["step"] > told:
-            told, metrics = records[-1]["step"], records[-1]["metrics"]
-            left = metrics.get("seconds_per_step", 0) * (job.plan.schedule.iterations - told)
+        if records and records[-1]["step"] > printed:
+            printed, metrics = records[-1]["step"], records[-1]["metrics"]
+            left = metrics.get("seconds_per_step", 0) * (job.plan.schedule.iterations - printed)
             console.print(
-                f"step {told}/{job.plan.schedule.iterations}, loss {metrics['loss']:.4f}, "
+                f"step {printed}/{job.plan.schedule.iterations}, loss {metrics['loss']:.4f}, "
                 f"{timedelta(seconds=round(left))} left",
                 highlight=False,
             )
 
-    with run_periodically(TERMINAL_SECONDS if console.is_terminal else LOG_SECONDS, tell):
+    with run_periodically(TERMINAL_SECONDS if console.is_terminal else LOG_SECONDS, print_progress):
         yield

@@ -1,4 +1,4 @@
-"""An experiment as a list of cells: what there is to train, before anything is trained. Knows no Ray."""
+"""Turns an experiment into a list of cells to train. Does not import Ray."""
 
 import itertools
 import logging
@@ -31,73 +31,73 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """One experiment at one scale: every cell of its table, and which of them this command asks for."""
+    """One experiment at one scale: every cell of its table, and the cells that this command selects."""
 
     name: str
-    """The experiment's: its file's, with the recipe's behind it where another recipe was swapped in."""
+    """The name of the experiment's file, followed by the recipe's if another recipe is used."""
     settings: str
-    """The recipe, and what was changed in it by hand."""
+    """The recipe and its overrides."""
     scale: Scale
-    """Which of the experiment's recipes and sweeps; cells have the scale of what they are trained on."""
+    """Which of the experiment's recipes and sweeps; a cell has the scale of its data."""
     question: str
-    """What the cells are trained for."""
+    """That the cells answer."""
     cells: tuple[Cell, ...]
     """Every cell of the table: axis values x seeds."""
-    asked: tuple[Cell, ...]
-    """The cells that `--only` leaves; all of them without it."""
+    selected: tuple[Cell, ...]
+    """The cells that `--only` selects; all cells without it."""
     search: Search | None = None
-    """When cells that do worse than others are given up; None: never."""
+    """When the worse cells are stopped early; None: never."""
     source: ResolvedExperiment | None = None
-    """The experiment's files as they were read; None for a single recipe and for a search."""
+    """The experiment's parsed files; None for a single recipe and for a search."""
     table: TableSpec | None = None
-    """The table that the cells fill, which knows each cell's (row, column); None where there is no experiment."""
+    """The table that the cells fill, which gives each cell's (row, column); None without an experiment."""
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe of the first cell; task, data and compute are those of all cells unless an axis varies them."""
+        """The recipe of the first cell; all cells share its task, data and compute unless an axis varies them."""
         return self.cells[0].recipe
 
     @property
     def storage(self) -> Path:
-        """Where this machine keeps cells, latents and tables."""
+        """The folder on this machine with cells, latents and tables."""
         return self.recipe.compute.folder
 
     @property
     def folder(self) -> Path:
-        """Where this sweep's table and figures are written."""
+        """The folder of this sweep's table and figures."""
         return self.storage / self.name / self.scale
 
     @property
     def key(self) -> str:
-        """Hash of the table's cells, seeds aside: more seeds fill the same table, other settings make another."""
+        """Hash of the table's cells without their seeds: more seeds fill the same table, other settings make another."""
         return sha256_of(sorted({cell.group for cell in self.cells}))
 
     @property
     def oracle(self) -> str | None:
-        """A line on the cells whose images are told ground-truth names; None if no cell's are."""
-        told = [cell for cell in self.asked if cell.uses_ground_truth]
-        if not told:
+        """A line on the cells whose captions use the ground truth; None if there are none."""
+        oracles = [cell for cell in self.selected if cell.uses_ground_truth]
+        if not oracles:
             return None
-        which = "all cells are" if len(told) == len(self.asked) else f"{len(told)} of {len(self.asked)} cells are"
-        return oracle_line(which, [cell.recipe.caption.source for cell in told])
+        some = "all" if len(oracles) == len(self.selected) else f"{len(oracles)} of {len(self.selected)}"
+        return oracle_line(f"the captions of {some} cells", [cell.recipe.caption.source for cell in oracles])
 
     def missing(self, done: Container[str]) -> list[Cell]:
-        """The cells that are asked for and not done; places of a table that are the same training have one."""
-        return list({cell.fingerprint: cell for cell in self.asked if cell.fingerprint not in done}.values())
+        """Return the selected cells that are not done; table entries with the same training share one cell."""
+        return list({cell.fingerprint: cell for cell in self.selected if cell.fingerprint not in done}.values())
 
     def warn(self) -> None:
-        """Log what is to be known of the data before anything is trained."""
+        """Log warnings about the data."""
         for data in {cell.recipe.data: None for cell in self.cells}:
             for line in remarks(data):
                 log.warning(line)
 
     def check(self, cells: Sequence[Cell]) -> None:
-        """Open the data and make the prompts of cells that are about to be trained.
+        """Open the data and make the prompts of cells before they are trained.
 
         Raises:
-            UserError: the first thing that does not fit, with the mend.
+            UserError: the first problem found.
         """
-        # Takes seconds to import; a sweep that is finished, or whose files are wrong, does not wait for it.
+        # It takes seconds to import, which a finished sweep and one with invalid files do not need.
         from tadp_ray.training.setup import TrainSetup, forget
 
         for cell in cells:
@@ -119,115 +119,115 @@ def make_plan(
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
 ) -> Plan:
-    """The cells of an experiment file.
+    """Return the plan of an experiment file.
 
     Args:
         file: the experiment.
         scale: which of its recipes.
-        recipe: a recipe file instead of the experiment's own.
-        overrides: `key=value` texts laid over the recipe.
-        seeds: instead of the experiment's.
-        only: `axis=value` texts; asked for are cells with one of the values named, on every axis named.
+        recipe: a recipe file that replaces the experiment's own.
+        overrides: `key=value` texts that override the recipe.
+        seeds: replace the experiment's.
+        only: `axis=value` texts; select cells that have one of the given values on every given axis.
 
     Raises:
-        ConfigError: something in the files or the texts is wrong; every error of a file at once.
-        UserError: data, weights or caption stores are not there.
+        ConfigError: the files or the texts are invalid; lists every error of a file.
+        UserError: data, weights or caption stores are missing.
     """
     source = load_experiment(file)
     experiment, name = source.experiment, experiment_name(file, recipe)
     recipe = recipe or source.recipe_file(scale)
     axes_file, sweep = source.sweep_at(scale)
-    idle = [key for key in sweep.keys if key.startswith("compute.")]
-    if idle:
+    compute_axes = [key for key in sweep.keys if key.startswith("compute.")]
+    if compute_axes:
         raise ConfigError(
-            [f"{axes_file}: axes: {idle[0]}: compute keys say where cells are trained, and none is an axis"]
+            [f"{axes_file}: axes: {compute_axes[0]}: compute keys do not change results and cannot be an axis"]
         )
-    inside = tuple(f"{key}." for key in sweep.keys)
-    fixed = [text for text in overrides if f"{text.partition('=')[0].strip()}.".startswith(inside)]
-    if fixed:
-        raise ConfigError([f"--set {fixed[0]}: {axes_file} varies this key; choose among its values with --only"])
+    prefixes = tuple(f"{key}." for key in sweep.keys)
+    conflicts = [text for text in overrides if f"{text.partition('=')[0].strip()}.".startswith(prefixes)]
+    if conflicts:
+        raise ConfigError([f"--set {conflicts[0]}: {axes_file} varies this key; select its values with --only"])
     raw, origin = load_recipe_values(recipe, overrides)
     cells, hashed = [], {}
     recipes = [recipe_at(raw, origin, sweep.changes(axes), f"{axes_file}: axes") for axes in grid(sweep)]
     check_results(file, experiment, recipes)
-    check_made(recipes, file.parent)
-    for axes, found in zip(grid(sweep), recipes, strict=True):
-        resolved = with_absolute_paths(found)
-        contents = contents_of(resolved, hashed)
+    check_prerequisites(recipes, file.parent)
+    for axes, at_axes in zip(grid(sweep), recipes, strict=True):
+        resolved = with_absolute_paths(at_axes)
+        contents = cell_inputs(resolved, hashed)
         for seed in experiment.seeds if seeds is None else seeds:
             cells.append(Cell(experiment=name, seed=seed, axes=axes, recipe=resolved, **contents))
     wanted: dict[str, list[Any]] = {}
     for key, value in (parse_only(text, sweep) for text in only):
         wanted.setdefault(key, []).append(value)
-    asked = [cell for cell in cells if all(cell.axes[key] in values for key, values in wanted.items())]
-    settings = settings_of(recipe, overrides)
+    selected = [cell for cell in cells if all(cell.axes[key] in values for key, values in wanted.items())]
+    settings = settings_text(recipe, overrides)
     return Plan(
         name,
         settings,
         scale,
         experiment.question,
         tuple(cells),
-        tuple(asked),
+        tuple(selected),
         source=source,
         table=source.table(scale, cells[0].scale, settings),
     )
 
 
 def plan_one(file: Path, overrides: Sequence[str], seed: int) -> Plan:
-    """The one cell of a recipe file.
+    """Return the plan of a recipe file, with one cell.
 
     Raises:
-        ConfigError: something in the file or the overrides is wrong.
-        UserError: data, weights or the caption store are not there.
+        ConfigError: the file or the overrides are invalid.
+        UserError: data, weights or the caption store are missing.
     """
     return plan_loaded(load_recipe(file, overrides), file, overrides, seed)
 
 
 def plan_loaded(recipe: Recipe, file: Path, overrides: Sequence[str], seed: int) -> Plan:
-    """The one cell of a recipe that was read from a file, with the overrides laid over it.
+    """Return the plan of a recipe that was read from a file with these overrides, with one cell.
 
     Raises:
-        UserError: data, weights or the caption store are not there.
+        UserError: data, weights or the caption store are missing.
     """
-    check_made([recipe], file.parent.parent)
-    question = f"How well does one training by {file.name} do?"
-    return plan_recipe(recipe, file.stem, settings_of(file, overrides), question, seed)
+    check_prerequisites([recipe], file.parent.parent)
+    question = f"What does one training with {file.name} reach?"
+    return plan_recipe(recipe, file.stem, settings_text(file, overrides), question, seed)
 
 
 def plan_recipe(recipe: Recipe, name: str, settings: str, question: str, seed: int) -> Plan:
-    """The one cell of a recipe that is in memory, as an experiment of a name.
+    """Return the plan of a recipe in memory, with one cell of an experiment of this name.
 
     Raises:
-        UserError: data, weights or the caption store are not there.
+        UserError: data, weights or the caption store are missing.
     """
     recipe = with_absolute_paths(recipe)
-    cell = Cell(experiment=name, seed=seed, axes={}, recipe=recipe, **contents_of(recipe, {}))
+    cell = Cell(experiment=name, seed=seed, axes={}, recipe=recipe, **cell_inputs(recipe, {}))
     return Plan(name, settings, cell.scale, question, (cell,), (cell,))
 
 
-def check_made(recipes: Sequence[Recipe], experiments: Path) -> None:
-    """Name the commands that make the personalised models, tokens and captions which recipes ask for and which are not there.
+def check_prerequisites(recipes: Sequence[Recipe], experiments: Path) -> None:
+    """Check that the personalized models, tokens and captions that recipes use exist; name the commands that make them.
 
     Args:
         recipes: of the cells.
-        experiments: the folder that may hold personalization/, whose NAME.yaml makes a folder of that name; a shipped one does
-            where it does not.
+        experiments: a folder that may hold personalization/NAME.yaml, which makes a folder of that name; else the shipped
+            personalization of that name does.
 
     Raises:
         UserError: some are missing.
     """
-    asked = {(Path(recipe.model.weights), Path(recipe.model.weights)) for recipe in recipes}
-    asked |= {(path, path.parent) for recipe in recipes if (path := recipe.model.embeddings)}
+    needed = {(Path(recipe.model.weights), Path(recipe.model.weights)) for recipe in recipes}
+    needed |= {(path, path.parent) for recipe in recipes if (path := recipe.model.embeddings)}
     missing = []
-    for path, folder in sorted(asked):
-        if not path.exists() and (maker := maker_of(folder.name, experiments)):
-            missing.append(f"{path} is not there; make it: tadp-ray personalize {maker} --out {folder}")
+    for path, folder in sorted(needed):
+        if not path.exists() and (maker := personalization_for(folder.name, experiments)):
+            missing.append(f"{path} is missing; make it: tadp-ray personalize {maker} --out {folder}")
     if missing := [*missing, *missing_stores(recipes)]:
         raise UserError("\n".join(missing))
 
 
-def maker_of(name: str, experiments: Path) -> Path | str | None:
-    """The personalization, by its file or by its shipped name, that makes a folder of this name."""
+def personalization_for(name: str, experiments: Path) -> Path | str | None:
+    """Return the file or shipped name of the personalization that makes a folder of this name; None if there is none."""
     file = experiments / "personalization" / f"{name}.yaml"
     if file.is_file():
         return file
@@ -235,42 +235,42 @@ def maker_of(name: str, experiments: Path) -> Path | str | None:
 
 
 def oracle_line(which: str, sources: Iterable[str]) -> str:
-    """`oracle: all cells are told names from the ground truth ...`."""
+    """Return a line such as `oracle: the captions of all cells use the ground truth ...`."""
     named = ", ".join(sorted(set(sources)))
-    return f"oracle: {which} told names from the ground truth, of scored images too (caption.source: {named})"
+    return f"oracle: {which} use the ground truth, of scored images too (caption.source: {named})"
 
 
-def contents_of(recipe: Recipe, known: dict[Any, dict[str, str]]) -> dict[str, Any]:
-    """What a cell is told of its recipe's files; `known` as of `digests_of`."""
-    return {"digests": digests_of(recipe, known), "stores_of_ground_truth": stores_of_ground_truth(recipe)}
+def cell_inputs(recipe: Recipe, cache: dict[Any, dict[str, str]]) -> dict[str, Any]:
+    """Return a cell's facts about its recipe's files; `cache` is that of `digests_of`."""
+    return {"digests": digests_of(recipe, cache), "stores_of_ground_truth": stores_of_ground_truth(recipe)}
 
 
 def stores_of_ground_truth(recipe: Recipe) -> bool:
-    """Whether a caption store of a recipe was made of ground-truth names."""
+    """Return whether a caption store of a recipe was made from the ground truth."""
     stores = filter(None, (recipe.caption.store, recipe.caption.target_store))
     return any(read_store(store).uses_ground_truth for store in stores)
 
 
 def check_results(file: Path, experiment: Experiment, recipes: Sequence[Recipe]) -> None:
-    """Refuse a figure that is not drawn of some cells, and metrics that some will not have (ConfigError)."""
+    """Raise ConfigError if the figure cannot be drawn of all cells, or if a cell lacks one of the table's metrics."""
     if experiment.figure and (others := {recipe.task for recipe in recipes} - {"segmentation"}):
         kind = experiment.figure.kind
         raise ConfigError(
-            [f"{file}: figure.kind={kind}: drawn of segmentation only, not of {min(others)}; leave it out"]
+            [f"{file}: figure.kind={kind}: needs segmentation, but a cell does {min(others)}; leave it out"]
         )
     for recipe, metric in itertools.product(recipes, experiment.table.metrics):
-        if said := unknown_metric(metric, known_metrics(recipe, class_names(recipe.data))):
-            raise ConfigError([f"{file}: table.metrics={metric!r}: {said}"])
+        if problem := unknown_metric(metric, known_metrics(recipe, class_names(recipe.data))):
+            raise ConfigError([f"{file}: table.metrics={metric!r}: {problem}"])
 
 
-def settings_of(recipe: Path, overrides: Sequence[str]) -> str:
-    """A recipe by name, and what was changed in it by hand; where it runs changes nothing, but for the threads of CPUs."""
-    told = [text for text in overrides if not text.startswith("compute.") or text.startswith("compute.cpus")]
-    return ", ".join([f"recipe {recipe.stem}", *told])
+def settings_text(recipe: Path, overrides: Sequence[str]) -> str:
+    """Return a recipe's name and its overrides, without compute keys other than cpus, which do not change results."""
+    shown = [text for text in overrides if not text.startswith("compute.") or text.startswith("compute.cpus")]
+    return ", ".join([f"recipe {recipe.stem}", *shown])
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
-    """The recipe with absolute paths, since Ray's workers start in folders of their own."""
+    """Return the recipe with absolute paths, since Ray's workers start in other folders."""
     changes: dict[str, Any] = {}
     if not recipe.compute.address:
         changes["compute"] = recipe.compute.model_copy(update={"storage": str(recipe.compute.folder)})
@@ -297,17 +297,17 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
 
 
 def parse_only(text: str, sweep: Sweep) -> tuple[str, Any]:
-    """`axis=value` as (axis, value).
+    """Parse `axis=value`.
 
     Raises:
-        ConfigError: no such axis, or the axis never takes the value.
+        ConfigError: there is no such axis, or it does not have the value.
     """
     key, sign, value_text = text.partition("=")
     if not sign or key not in sweep.axes:
         raise ConfigError([f"--only {text}: expected axis=value; {nearest(key, list(sweep.axes))}"])
     values = sweep.values[key]
-    # Names of variants are words as they stand; other values are read as the sweep's file is.
+    # Names of variants are plain text; other values are parsed like the sweep's file.
     value = value_text if value_text in values else parse_yaml(value_text, f"--only {text}")
     if value not in values:
-        raise ConfigError([f"--only {text}: the axis takes the values {list(values)}"])
+        raise ConfigError([f"--only {text}: the values of this axis are {list(values)}"])
     return key, value

@@ -1,4 +1,4 @@
-"""What a sweep would do and cost, told before anything is spent. Knows no Ray."""
+"""Prints what a sweep would do and cost (`--dry-run`). Does not import Ray."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,18 +19,18 @@ from tadp_ray.tracking.query import CellRow
 from tadp_ray.training.cost import StepCost, step_cost
 from tadp_ray.training.setup import TrainSetup
 
-SAME_COST = ("caption.", "compute.", "data.root")
-"""Recipe keys that do not change how long a cell takes, compute aside, which is compared by its workers alone."""
+COST_NEUTRAL = ("caption.", "compute.", "data.root")
+"""Prefixes of recipe keys that do not change how long a cell takes; of compute, only workers and GPUs are compared."""
 
 
 def preview(plan: Plan, done: Mapping[str, CellRow], earlier: Sequence[CellRow], at_once: int) -> Iterator[str]:
-    """The lines that `--dry-run` prints.
+    """Yield the lines that `--dry-run` prints.
 
     Args:
         plan: the sweep.
         done: finished cells by fingerprint.
-        earlier: finished cells of the same experiment and scale, whose speed is known.
-        at_once: how many cells the cluster holds together.
+        earlier: finished cells of the same experiment and scale, whose times give the estimate.
+        at_once: how many cells fit on the cluster at once.
     """
     recipe, compute = plan.recipe, plan.recipe.compute
     todo = plan.missing(done)
@@ -38,7 +38,7 @@ def preview(plan: Plan, done: Mapping[str, CellRow], earlier: Sequence[CellRow],
     if plan.oracle:
         yield plan.oracle
     for cell in plan.cells:
-        yield f"  {cell.name:<40} {cell.fingerprint[:16]}  {state(plan, cell, done)}"
+        yield f"  {cell.name:<40} {cell.fingerprint[:16]}  {cell_state(plan, cell, done)}"
     where = (
         f"{compute.num_train_workers} Ray Train worker(s)" if compute.num_train_workers else "the sweep's own process"
     )
@@ -52,36 +52,36 @@ def preview(plan: Plan, done: Mapping[str, CellRow], earlier: Sequence[CellRow],
 
 
 def recipe_preview(recipe: Recipe) -> Iterator[str]:
-    """The lines that `train --dry-run` prints: every setting, and what a step costs.
+    """Yield the lines that `train --dry-run` prints: every setting, and the cost of a step.
 
-    Needs neither data nor weights nor captions: classes are known by the data set's name, and where the weights are not, sizes
-    are those of Stable Diffusion 1.5.
+    It needs neither data nor weights nor captions: the data set's name gives the classes, and Stable Diffusion 1.5 gives the
+    sizes if the weights are missing.
     """
     yield dump_yaml(recipe.model_dump(mode="json")).rstrip()
     absent = missing_stores([recipe])
-    yield from (f"captions: {said}" for said in absent)
+    yield from (f"captions: {problem}" for problem in absent)
     if recipe.caption.uses_ground_truth or (not absent and stores_of_ground_truth(recipe)):
-        yield oracle_line("the cell is", [recipe.caption.source])
+        yield oracle_line("the captions of the cell", [recipe.caption.source])
     try:
         diffusion = load_diffusion(recipe.model.weights)
     except UserError:
-        # What lies there and cannot be loaded is no question of what a step costs.
+        # Weights that exist but cannot be loaded are an error here, too.
         if recipe.model.weights == "pocket" or Path(recipe.model.weights).exists():
             raise
-        yield f"weights: {recipe.model.weights} is not here; these are the sizes of Stable Diffusion 1.5"
+        yield f"weights: {recipe.model.weights} is missing; using the sizes of Stable Diffusion 1.5"
         diffusion = stable_diffusion_15()
     classes = class_names(recipe.data)
-    said = classes if recipe.caption.include_background else foreground(classes)
-    named = {"text": diffusion.tokens, "class_embeddings": 1 if recipe.caption.source == "oracle" else len(said)}
-    if recipe.caption.encoding not in named:
-        yield "context: names encoded one by one are counted when the tokenizer is here; taken as the full length"
-    tokens = named.get(recipe.caption.encoding, diffusion.tokens)
+    names = classes if recipe.caption.include_background else foreground(classes)
+    lengths = {"text": diffusion.tokens, "class_embeddings": 1 if recipe.caption.source == "oracle" else len(names)}
+    if recipe.caption.encoding not in lengths:
+        yield "context: counting the tokens of separately encoded names needs the tokenizer; using the full length"
+    tokens = lengths.get(recipe.caption.encoding, diffusion.tokens)
     side = recipe.augment.side or getattr(recipe.data, "size", 512)
     yield from cost_lines(step_cost(recipe, diffusion, len(classes), tokens, (side, side)))
 
 
 def cost_lines(cost: StepCost) -> Iterator[str]:
-    """What a step costs, in lines."""
+    """Yield lines on the cost of a step."""
     yield f"{'':<24}{'parameters':>14}{'forward':>14}{'backward':>14}   GFLOP per image"
     for part in cost.parts:
         yield f"{part.name:<24}{part.parameters:>14,}{part.forward / 1e9:>14,.3f}{part.backward / 1e9:>14,.3f}"
@@ -97,20 +97,20 @@ def cost_lines(cost: StepCost) -> Iterator[str]:
         yield cost.note
 
 
-def state(plan: Plan, cell: Cell, done: Mapping[str, CellRow]) -> str:
-    """What is to be done about a cell."""
+def cell_state(plan: Plan, cell: Cell, done: Mapping[str, CellRow]) -> str:
+    """Return whether a cell is finished, to train or not selected."""
     if cell.fingerprint in done:
         return f"finished, run {done[cell.fingerprint].run_id}"
-    return "to train" if cell in plan.asked else "left out by --only"
+    return "to train" if cell in plan.selected else "not selected by --only"
 
 
 def estimate(todo: Sequence[Cell], earlier: Sequence[CellRow], at_once: int) -> str:
-    """How long the cells will take, from finished cells of the same settings, or that it is unknown."""
+    """Return a line on how long the cells will take, estimated from finished cells with the same settings."""
     if not todo:
         return "nothing to train"
     alike = [row for row in earlier if costs_the_same(row, todo[0])]
     if not alike:
-        return "time: unknown, no finished cell has these settings yet"
+        return "time: unknown, since no finished cell has these settings"
     seconds = statistics.median(row.metrics["seconds"] for row in alike)
     compute, rounds = todo[0].recipe.compute, -(-len(todo) // at_once)
     hours = len(todo) * seconds * compute.world_size / 3600
@@ -123,14 +123,16 @@ def estimate(todo: Sequence[Cell], earlier: Sequence[CellRow], at_once: int) -> 
 
 
 def costs_the_same(row: CellRow, cell: Cell) -> bool:
-    """Whether a finished cell took the steps, sizes and workers of another."""
+    """Return whether a finished cell has the same steps, sizes and workers as another cell."""
     wanted = flatten(cell.recipe.model_dump(mode="json"))
     keys = [
-        key for key in wanted if not key.startswith(SAME_COST) or key in ("compute.num_train_workers", "compute.gpus")
+        key
+        for key in wanted
+        if not key.startswith(COST_NEUTRAL) or key in ("compute.num_train_workers", "compute.gpus")
     ]
     return all(row.params.get(key) == wanted[key] for key in keys)
 
 
 def mib(size: int) -> str:
-    """Bytes in MiB."""
+    """Format bytes as MiB."""
     return f"{size / 2**20:,.0f} MiB"

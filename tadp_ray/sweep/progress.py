@@ -1,4 +1,4 @@
-"""Shows how far a sweep has come, read from the journals of its cells."""
+"""Shows the progress of a sweep, read from the journals of its cells."""
 
 import time
 from collections.abc import Sequence
@@ -21,20 +21,20 @@ LOG_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class State:
-    """Where one cell stands."""
+class CellState:
+    """The progress of one cell."""
 
     cell: Cell
     status: str = "waiting"
     step: int = 0
     seconds_per_step: float | None = None
     score: float | None = None
-    """The task's main metric at the newest evaluation."""
+    """The task's main metric at the latest evaluation."""
     error: str | None = None
 
     @classmethod
-    def read(cls, cell: Cell, earlier: int) -> "State":
-        """A cell's state from its journal; the records of an earlier command count for steps, not for status."""
+    def read(cls, cell: Cell, earlier: int) -> "CellState":
+        """Read a cell's state from its journal; the first `earlier` records count for steps, not for the status."""
         values: dict[str, Any] = {}
         for number, record in enumerate(read_journal(cell.folder)):
             metrics = record.get("metrics", {})
@@ -48,50 +48,50 @@ class State:
 
     @property
     def steps_left(self) -> int:
-        """Optimizer steps until this cell is done."""
+        """Optimizer steps left."""
         return 0 if self.status in ("finished", "failed") else self.cell.recipe.schedule.iterations - self.step
 
 
 class SweepProgress:
-    """A live table in a terminal, a line every half minute in a log file; follows until its block ends."""
+    """Shows progress during a block: a live table in a terminal, a line every half minute in a log file."""
 
     def __init__(self, cells: Sequence[Cell], at_once: int, console: Console) -> None:
         self._cells, self._at_once, self._console = cells, at_once, console
-        self._began = time.monotonic()
-        # Counted, not timed: a clock may be set while cells train.
+        self._start = time.monotonic()
+        # Records are counted, since the clock may be changed while cells train.
         self._earlier = [sum(1 for _ in read_journal(cell.folder)) for cell in cells]
-        self._held = ExitStack()
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal and not self._console.is_dumb_terminal:
-            live = self._held.enter_context(Live(console=self._console, refresh_per_second=2, transient=True))
-            self._held.enter_context(
+            live = self._stack.enter_context(Live(console=self._console, refresh_per_second=2, transient=True))
+            self._stack.enter_context(
                 run_periodically(TERMINAL_SECONDS, lambda: live.update(self._table(self.states())))
             )
         else:
-            self._held.enter_context(run_periodically(LOG_SECONDS, self._tell))
+            self._stack.enter_context(run_periodically(LOG_SECONDS, self._print_line))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._held.close()
+        self._stack.close()
 
-    def states(self) -> list[State]:
-        """The state of every cell of this command."""
-        return list(map(State.read, self._cells, self._earlier))
+    def states(self) -> list[CellState]:
+        """Return the state of every cell of this command."""
+        return list(map(CellState.read, self._cells, self._earlier))
 
-    def _tell(self) -> None:
+    def _print_line(self) -> None:
         self._console.print(self._line(self.states()), highlight=False, soft_wrap=True)
 
-    def _eta(self, states: Sequence[State]) -> str:
+    def _eta(self, states: Sequence[CellState]) -> str:
         speeds = [state.seconds_per_step for state in states if state.seconds_per_step]
         if not speeds:
             return "estimating"
-        # The last cell alone cannot be shared out.
+        # One cell cannot be split between workers.
         left = [state.steps_left for state in states]
         seconds = sum(speeds) / len(speeds) * max(sum(left) / self._at_once, max(left))
         return f"{timedelta(seconds=round(seconds))} left"
 
-    def _line(self, states: Sequence[State]) -> str:
+    def _line(self, states: Sequence[CellState]) -> str:
         done = sum(state.status in ("finished", "failed") for state in states)
         running = "; ".join(
             f"{s.cell.name}: step {s.step}/{s.cell.recipe.schedule.iterations}"
@@ -99,12 +99,12 @@ class SweepProgress:
             for s in states
             if s.status == "training"
         )
-        elapsed = timedelta(seconds=round(time.monotonic() - self._began))
+        elapsed = timedelta(seconds=round(time.monotonic() - self._start))
         return f"[{elapsed}] {done}/{len(states)} cells done, {self._eta(states)}" + (
             f" | {running}" if running else ""
         )
 
-    def _table(self, states: Sequence[State]) -> Table:
+    def _table(self, states: Sequence[CellState]) -> Table:
         table = Table(title=self._line(states).partition(" | ")[0], title_justify="left", box=None, pad_edge=False)
         for name in ("cell", "state", "step", main_metric(self._cells[0].recipe.task), "s/step"):
             table.add_column(name, justify="left" if name in ("cell", "state") else "right")

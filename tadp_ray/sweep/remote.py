@@ -1,8 +1,8 @@
-"""Cells whose storage is at an address.
+"""Cells whose storage is remote.
 
-A cell is trained in a folder of its node, and a thread copies what is new to the address. The command follows the journals
-there; a node that takes a cell up makes its folder equal to the address first. Only what is at the address counts: what a lost
-node had trained beyond that is trained again.
+A cell is trained in a local folder of its node, and a thread copies new files to the address. The command reads the journals
+there. A node that starts or resumes a cell first makes its folder equal to the address. Only what is at the address counts:
+steps that a lost node trained after its last copy are trained again.
 """
 
 import os
@@ -18,25 +18,25 @@ from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock, drafted, is_draft
 from tadp_ray.layout import ALIVE, CHECKPOINT, JOURNAL, LOCK, NUMBERED_CHECKPOINT, TRACEBACK, WORKER_LOG
-from tadp_ray.sweep.address import LOST, Remote, place
+from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, remote_path
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.training.reporter import checkpoints, previous_checkpoint
 
 PERIOD = 2.0
-"""Seconds between two looks for what is new: a node's at its folder, the command's at the address."""
+"""Seconds between two synchronizations: of a node's folder to the address, and of the address to the command's folder."""
 PATIENCE = 300.0
-"""Seconds for which a cell's last files are offered to an address that does not take them."""
-State = tuple[int, int, int]
-"""(inode, bytes, time of writing) of a file."""
+"""Seconds to retry the upload of a cell's last files."""
+FileState = tuple[int, int, int]
+"""(inode, size in bytes, modification time in nanoseconds) of a file."""
 
 
 class SyncedFolder:
-    """A cell's folder on a node, and what the address holds of it."""
+    """A cell's folder on a node, synchronized with the address."""
 
     def __init__(self, remote: Remote, folder: Path) -> None:
-        self._remote, self._folder, self._place = remote, folder, place(folder)
-        self._sent: dict[str, State] = {}
-        """By name: the state in which a file was sent or fetched."""
+        self._remote, self._folder, self._path = remote, folder, remote_path(folder)
+        self._sent: dict[str, FileState] = {}
+        """By name: the state of a file when it was sent or fetched."""
         self._numbered: list[str] = []
         """The checkpoints at the address, oldest first."""
 
@@ -50,60 +50,60 @@ class SyncedFolder:
         lock = acquire_lock(self._folder / LOCK, patience=60)
         try:
             self.clear()
-            self._remote.make_folder(self._place)
-            names = [name for name in self._remote.names(self._place) if name != ALIVE]
+            self._remote.make_folder(self._path)
+            names = [name for name in self._remote.names(self._path) if name != ALIVE]
             self._numbered = [name for name in names if name.startswith(NUMBERED_CHECKPOINT)]
             targets = {name: self._folder / name for name in names if name not in self._numbered}
             newest = self._folder / CHECKPOINT
             targets |= zip(reversed(self._numbered), (newest, previous_checkpoint(newest)), strict=False)
             for name, target in targets.items():
-                self._remote.fetch(f"{self._place}/{name}", target)
-                self._sent[target.name] = state(target)
-        except LOST as error:
-            raise self._remote.away(error) from None
+                self._remote.fetch(f"{self._path}/{name}", target)
+                self._sent[target.name] = file_state(target)
+        except REMOTE_ERRORS as error:
+            raise self._remote.error(error) from None
         finally:
             lock.release()
 
     def push(self) -> None:
         """Make the address equal to the folder.
 
-        There, too, a journal must tell of every step that a checkpoint holds, and say that its cell is finished when all else
-        is in place. So the checkpoint is opened before the journal is read, and sent after it; all else is looked for after
-        the journal was read, and sent before it.
+        At the address, too, a journal must hold every step of the checkpoint, and may say that the cell is finished only when
+        all other files are there. So the checkpoint is opened before the journal is read, and sent after it; the other files
+        are listed after the journal was read, and sent before it.
         """
-        over = not checkpoints(self._folder)
+        no_checkpoint = not checkpoints(self._folder)
         journal, checkpoint = self._folder / JOURNAL, self._folder / CHECKPOINT
-        with self._news(checkpoint) as numbered, self._news(journal) as record:
-            told = BytesIO(record.read()) if record else None
+        with self._if_changed(checkpoint) as numbered, self._if_changed(journal) as record:
+            records = BytesIO(record.read()) if record else None
             for path in self._files():
                 if path not in (journal, checkpoint, previous_checkpoint(checkpoint)):
-                    with self._news(path) as file:
+                    with self._if_changed(path) as file:
                         if file:
-                            self._remote.replace(file, f"{self._place}/{path.name}")
-            if told:
-                self._remote.replace(told, f"{self._place}/{JOURNAL}")
+                            self._remote.replace(file, f"{self._path}/{path.name}")
+            if records:
+                self._remote.replace(records, f"{self._path}/{JOURNAL}")
             if numbered:
                 number = 1 + int(self._numbered[-1].removeprefix(NUMBERED_CHECKPOINT)) if self._numbered else 1
-                self._remote.write(numbered, f"{self._place}/{NUMBERED_CHECKPOINT}{number:06}")
+                self._remote.write(numbered, f"{self._path}/{NUMBERED_CHECKPOINT}{number:06}")
                 self._numbered.append(f"{NUMBERED_CHECKPOINT}{number:06}")
-                self._forget(self._numbered[:-1])
-        if over:
-            self._forget(self._numbered)
+                self._delete_checkpoints(self._numbered[:-1])
+        if no_checkpoint:
+            self._delete_checkpoints(self._numbered)
 
-    def push_at_last(self) -> None:
-        """The same, of a folder that nobody writes any more.
+    def push_final(self) -> None:
+        """Push after the last write, and delete the heartbeat.
 
         Raises:
-            UserError: the address did not take it for `PATIENCE` seconds.
+            UserError: the upload failed for `PATIENCE` seconds.
         """
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 self.push()
-                return self._remote.delete(f"{self._place}/{ALIVE}")
-            except LOST as error:
+                return self._remote.delete(f"{self._path}/{ALIVE}")
+            except REMOTE_ERRORS as error:
                 if time.monotonic() > deadline:
-                    raise self._remote.away(error) from None
+                    raise self._remote.error(error) from None
                 time.sleep(PERIOD)
 
     def clear(self) -> None:
@@ -117,45 +117,45 @@ class SyncedFolder:
         return sorted(path for path in self._folder.iterdir() if path.name != LOCK and not is_draft(path))
 
     @contextmanager
-    def _news(self, path: Path) -> Iterator[BinaryIO | None]:
-        """A file that is not as it was sent, for sending it in this block; None if there is nothing new."""
-        found = state(path) if path.is_file() else None
-        if found is None or found == self._sent.get(path.name):
+    def _if_changed(self, path: Path) -> Iterator[BinaryIO | None]:
+        """Open a file that has changed since it was sent, to send it in the block; None if it has not."""
+        current = file_state(path) if path.is_file() else None
+        if current is None or current == self._sent.get(path.name):
             yield None
             return
         with path.open("rb") as file:
             yield file
-        self._sent[path.name] = found
+        self._sent[path.name] = current
 
-    def _forget(self, numbered: Sequence[str]) -> None:
+    def _delete_checkpoints(self, numbered: Sequence[str]) -> None:
         for name in numbered:
-            self._remote.delete(f"{self._place}/{name}")
+            self._remote.delete(f"{self._path}/{name}")
         self._numbered = [name for name in self._numbered if name not in numbered]
 
 
-def state(path: Path) -> State:
-    """What changes when a file is written."""
+def file_state(path: Path) -> FileState:
+    """Return a file's state, which changes with every write."""
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def node_folder(address: str) -> Path:
-    """Where a node keeps what belongs to an address: cells in training, latents and contexts."""
+    """Return the node's folder for the cells, latents and contexts of an address."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "tadp_ray" / sha256_of(address)[:16]
 
 
 @contextmanager
 def on_node(cell: Cell, fetches: bool = True, is_main_process: bool = True) -> Iterator[Cell]:
-    """The cell as this node trains it: where storage is an address, in a folder of the node's that the address follows.
+    """Yield the cell as this node trains it: with remote storage, in a local folder that is synchronized with the address.
 
     Args:
-        cell: as the sweep knows it.
-        fetches: whether this process, of those that train the cell on this node, makes the folder equal to the address.
-        leads: whether this process writes there, and tells the address.
+        cell: as the sweep has it.
+        fetches: whether this process fetches the folder, which one process per node does.
+        is_main_process: whether this process writes the folder and pushes it.
 
     Raises:
-        UserError: the address does not answer.
+        UserError: the address cannot be reached.
     """
     if (address := cell.recipe.compute.address) is None:
         yield cell
@@ -168,16 +168,16 @@ def on_node(cell: Cell, fetches: bool = True, is_main_process: bool = True) -> I
         yield here
         return
     try:
-        with run_periodically(PERIOD, copy.push, LOST):
+        with run_periodically(PERIOD, copy.push, REMOTE_ERRORS):
             yield here
     finally:
-        copy.push_at_last()
+        copy.push_final()
         copy.clear()
 
 
 @contextmanager
-def mirrored(address: str | None, cells: Sequence[Cell]) -> Iterator[None]:
-    """Have here, during this block and after it, what is at an address about some cells.
+def mirror(address: str | None, cells: Sequence[Cell]) -> Iterator[None]:
+    """Keep local copies of cells' files at an address up to date during the block.
 
     Raises:
         UserError: the address cannot be read at the end.
@@ -194,7 +194,7 @@ def mirrored(address: str | None, cells: Sequence[Cell]) -> Iterator[None]:
 
 
 def pull(address: str | None, cells: Sequence[Cell]) -> None:
-    """Copy here what is new at an address about some cells; checkpoints stay there.
+    """Download new files of cells from an address, without checkpoints.
 
     Raises:
         UserError: the address cannot be read.
@@ -204,26 +204,26 @@ def pull(address: str | None, cells: Sequence[Cell]) -> None:
 
 
 def pull_cells(remote: Remote, cells: Sequence[Cell]) -> None:
-    """The same, at an address that is open already.
+    """Download new files of cells from an open address, without checkpoints.
 
     Raises:
         UserError: the address cannot be read.
     """
     folders = [cell.folder for cell in cells]
     try:
-        sizes = remote.sizes([f"{place(folder)}/{JOURNAL}" for folder in folders])
+        sizes = remote.sizes([f"{remote_path(folder)}/{JOURNAL}" for folder in folders])
         for folder, size in zip(folders, sizes, strict=True):
             journal = folder / JOURNAL
             if size > (journal.stat().st_size if journal.is_file() else 0):
                 folder.mkdir(parents=True, exist_ok=True)
                 pull_cell(remote, folder)
-    except LOST as error:
-        raise remote.away(error) from None
+    except REMOTE_ERRORS as error:
+        raise remote.error(error) from None
 
 
 def pull_cell(remote: Remote, folder: Path) -> None:
-    """Copy a cell's journal here, and first what tells of its failure, or all that belongs to it if it is finished."""
-    there = place(folder)
+    """Download a cell's journal; before it, the files on its failure, or all its files if it is finished."""
+    there = remote_path(folder)
     with drafted(folder / JOURNAL) as draft:
         remote.fetch(f"{there}/{JOURNAL}", draft)
         finished = b'"type": "finished"' in draft.read_bytes()

@@ -1,4 +1,4 @@
-"""A search for settings: candidates are the cells of a plan, the worse ones are given up early, the best becomes a recipe."""
+"""A hyperparameter search: candidates are the cells of a plan, the worse ones stop early, the best becomes a recipe."""
 
 import os
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from tadp_ray.config.metrics import lower_is_better, main_metric
 from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
-from tadp_ray.sweep.plan import Plan, check_made, contents_of, settings_of, with_absolute_paths
+from tadp_ray.sweep.plan import Plan, cell_inputs, check_prerequisites, settings_text, with_absolute_paths
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store
 
 
 def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -> Plan:
-    """The candidates of a search file as cells. Scenes are scored on val, whatever the recipe says: test is for reporting.
+    """Return the plan of a search file, with one cell per candidate. Scenes are always scored on val, never on test.
 
     Raises:
-        ConfigError: something in the files or the overrides is wrong.
-        UserError: data, weights or the caption store are not there, or candidates are to have Ray Train workers.
+        ConfigError: the files or the overrides are invalid.
+        UserError: data, weights or the caption store are missing, or the recipe sets Ray Train workers.
     """
     search = load_search(file)
     raw, origin = load_recipe_values(recipe, [*overrides, f"evaluation.interval={search.grace_period}"])
@@ -28,33 +28,33 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
         raw = set_key(raw, "data.eval_split", "val")
     cells, hashed, points = [], {}, search.draw(seed)
     recipes = [recipe_at(raw, origin, point, f"{file}: space") for point in points]
-    check_made(recipes, recipe.parent.parent)
+    check_prerequisites(recipes, recipe.parent.parent)
     for point, resolved in zip(points, map(with_absolute_paths, recipes), strict=True):
         name = f"{recipe.stem}-{file.stem}"
-        contents = contents_of(resolved, hashed)
+        contents = cell_inputs(resolved, hashed)
         cells.append(Cell(experiment=name, seed=seed, axes=point, recipe=resolved, **contents))
     if cells[0].recipe.compute.num_train_workers:
         raise UserError(
-            "compute.num_train_workers: candidates are trained in the search's own processes; --set compute.num_train_workers=0"
+            "compute.num_train_workers: a search does not use Ray Train workers; --set compute.num_train_workers=0"
         )
     question = f"Which {' and '.join(search.space)} suit {recipe.name}?"
-    return Plan(name, settings_of(recipe, overrides), cells[0].scale, question, tuple(cells), tuple(cells), search)
+    return Plan(name, settings_text(recipe, overrides), cells[0].scale, question, tuple(cells), tuple(cells), search)
 
 
-def write_found(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str], out: Path) -> str:
-    """Write the best candidate as a recipe that extends the one searched for; returns what was found in words.
+def write_best(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str], out: Path) -> str:
+    """Write the best candidate as a recipe that extends the given one; return a summary.
 
     Raises:
-        UserError: no candidate was trained to its end.
+        UserError: no candidate was trained to the end.
     """
     done = finished(store, [cell.fingerprint for cell in plan.cells])
     if not done:
-        raise UserError("no candidate was trained to its end; their journals say why")
+        raise UserError("no candidate was trained to the end; see their journals")
     metric = main_metric(plan.recipe.task)
     ended = [cell for cell in plan.cells if cell.fingerprint in done]
     best = (min if lower_is_better(metric) else max)(ended, key=lambda cell: done[cell.fingerprint].metrics[metric])
     row = done[best.fingerprint]
-    said = (
+    summary = (
         f"{metric} {row.metrics[metric]:.4g} on {getattr(best.recipe.data, 'scored', 'val')}, the best of "
         f"{len(plan.cells)} candidates of seed {best.seed}, {len(done)} of which were trained to the end (run {row.run_id})"
     )
@@ -64,5 +64,5 @@ def write_found(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str]
             values = set_key(values, key, value)
     extends = os.path.relpath(recipe.absolute(), out.absolute().parent)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, f"# Found by a search: {said}.\n" + dump_yaml({"extends": extends, **values}))
-    return said
+    write_text(out, f"# Found by a search: {summary}.\n" + dump_yaml({"extends": extends, **values}))
+    return summary

@@ -1,4 +1,4 @@
-"""The trained models that something asks for, each found in MLflow by its fingerprint, and the command that trains it."""
+"""Finds trained models in MLflow by their fingerprints, with the commands that train them."""
 
 import json
 import shlex
@@ -24,27 +24,27 @@ def find_trained(
     changes: Mapping[str, JsonValue],
     seeds: Sequence[int],
 ) -> list[Trained]:
-    """One model a seed, trained by whatever sweep, or not trained yet.
+    """Return one model per seed, trained by any sweep or not trained yet.
 
     Args:
         store: MLflow.
         file: of the recipe.
-        values: the recipe's, as of `load_recipe_values`.
-        overrides: the `key=value` texts that are laid over it there.
-        changes: more keys and their values.
+        values: of the recipe, from `load_recipe_values`.
+        overrides: the `key=value` texts that were applied there.
+        changes: further keys and their values.
         seeds: of the models.
 
     Raises:
-        UserError: a change breaks a rule, or data or weights are not there.
+        UserError: a change is invalid, or data or weights are missing.
     """
     texts = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in changes.items())]
     recipe = recipe_at(*values, changes, f"{file} with {', '.join(changes)} of the analysis")
     cells = [plan_loaded(recipe, file, texts, seed).cells[0] for seed in seeds]
     done = finished(store, [cell.fingerprint for cell in cells])
-    told = shlex.join(["tadp-ray", "train", str(file), *(word for text in texts for word in ("--set", text))])
+    command = shlex.join(["tadp-ray", "train", str(file), *(word for text in texts for word in ("--set", text))])
     return [
         Trained(
-            cell, f"{told} --seed {cell.seed}", done[cell.fingerprint].metrics if cell.fingerprint in done else None
+            cell, f"{command} --seed {cell.seed}", done[cell.fingerprint].metrics if cell.fingerprint in done else None
         )
         for cell in cells
     ]

@@ -1,6 +1,6 @@
-"""What runs inside Ray: one Tune trial trains one cell, or with a Ray Train worker one cell after another.
+"""The functions that run inside Ray: a Tune trial trains one cell, or with one Ray Train worker a batch of cells.
 
-The driver and a trial without Ray Train workers need neither Ray Train nor, here, torch: each function imports its own.
+The driver needs neither Ray Train nor torch, so functions import them.
 """
 
 import logging
@@ -15,7 +15,7 @@ from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
 from tadp_ray.layout import RAY
 from tadp_ray.sweep.address import Remote
-from tadp_ray.sweep.alive import beating
+from tadp_ray.sweep.alive import heartbeat
 from tadp_ray.sweep.cluster import resources_per_worker
 from tadp_ray.sweep.remote import on_node
 from tadp_ray.training.journal import final_metrics, read_journal
@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 
 
 def resources(cell: Cell) -> tune.PlacementGroupFactory:
-    """What Ray Tune reserves for a trial.
+    """Return the resources that Ray Tune reserves for a trial.
 
-    With Ray Train workers the trial only steers: it is pinned to the head node and takes no CPU, because a steering
-    process on a worker's node leaves no room to restart that worker after a crash, and the cell would hang.
+    With Ray Train workers the trial is only a controller. It is pinned to the head node and takes no CPU, because a controller
+    on a worker's node leaves no room to restart that worker after a crash, and the cell would hang.
     """
     if cell.recipe.compute.num_train_workers:
         return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
@@ -39,27 +39,27 @@ def resources(cell: Cell) -> tune.PlacementGroupFactory:
 
 
 def batches(todo: Sequence[Cell], at_once: int) -> list[list[Cell]]:
-    """The cells of each trial.
+    """Return the cells of each trial.
 
-    Ray Train's start costs many seconds, so one worker trains a lane of cells, lanes being about equally long. Several
-    workers train one cell a trial: if one of them alone meets a fault, the others must end with it. So does a warm trial
-    process without Ray Train, which costs nothing to go on with.
+    Ray Train takes many seconds to start, so with one worker a trial trains a batch of cells; batches take about equally long.
+    With several workers a trial trains one cell: if one worker fails, the others must end with it. Without Ray Train a trial
+    trains one cell, since Tune reuses the process.
     """
     if todo[0].recipe.compute.num_train_workers != 1:
         return [[cell] for cell in todo]
     filled: list[list[Cell]] = [[] for _ in range(min(at_once, len(todo)))]
     for cell in sorted(todo, key=images, reverse=True):
-        min(filled, key=lambda lane: sum(map(images, lane))).append(cell)
+        min(filled, key=lambda batch: sum(map(images, batch))).append(cell)
     return filled
 
 
 def images(cell: Cell) -> int:
-    """How many images a training shows its model."""
+    """Return how many images a training uses."""
     return cell.recipe.schedule.iterations * cell.recipe.schedule.batch_size
 
 
 def trial(config: dict[str, Any]) -> None:
-    """Train the cells that Tune hands over, and report by fingerprint what the user must mend."""
+    """Train the cells of a trial, and report users' errors by fingerprint."""
     cells: Sequence[Cell] = config["cells"]
     compute = cells[0].recipe.compute
     if compute.num_train_workers:
@@ -68,32 +68,32 @@ def trial(config: dict[str, Any]) -> None:
         import torch
 
         device = torch.device("cuda" if compute.gpus else "cpu")
-        watch = tell_tune if config["watched"] else None
-        said = {cell.fingerprint: attempt(cell, device, watch, config["command"]) for cell in cells}
-        tune.report({"errors": {fingerprint: error for fingerprint, error in said.items() if error}})
+        watch = report_to_tune if config["watched"] else None
+        errors = {cell.fingerprint: train_or_error(cell, device, watch, config["command"]) for cell in cells}
+        tune.report({"errors": {fingerprint: error for fingerprint, error in errors.items() if error}})
 
 
-def tell_tune(step: int, metrics: Mapping[str, float]) -> None:
-    """Tell Ray Tune how good a model is, which ends this training here if others did better."""
+def report_to_tune(step: int, metrics: Mapping[str, float]) -> None:
+    """Report metrics to Ray Tune, which may end this training here if others did better."""
     tune.report({**metrics, "step": step})
 
 
-def attempt(cell: Cell, device: "torch.device", watch: Watch | None = None, command: str = "") -> str | None:
-    """The error of a cell that the user must mend, which no restart can; crashes and bugs are left to Ray."""
+def train_or_error(cell: Cell, device: "torch.device", watch: Watch | None = None, command: str = "") -> str | None:
+    """Train a cell; return a user's error, since a restart cannot fix it. Crashes and bugs are left to Ray."""
     from tadp_ray.training.run import train_cell
 
-    log.info("takes up %s (%s)", cell.name, cell.fingerprint[:16])
+    log.info("training %s (%s)", cell.name, cell.fingerprint[:16])
     try:
-        with on_node(cell) as here, beating(here.folder):
+        with on_node(cell) as here, heartbeat(here.folder):
             train_cell(here, device, watch, command)
     except UserError as error:
         return str(error)
 
 
 def run_trainer(cells: Sequence[Cell], command: str) -> None:
-    """Train cells with Ray Train workers, restarted from the newest cell's checkpoint when one dies.
+    """Train cells with Ray Train workers, which are restarted from the last checkpoint when one dies.
 
-    Only a crash of this steering process is left to Ray Tune.
+    Ray Tune handles only a crash of this controller process.
     """
     import ray.train.torch
 
@@ -108,9 +108,9 @@ def run_trainer(cells: Sequence[Cell], command: str) -> None:
         ),
         run_config=ray.train.RunConfig(
             name=f"{cells[0].fingerprint[:16]}-{tune.get_context().get_trial_id()}",
-            **ray_storage(compute),
-            # Start-up retries are endless by default: a worker that never fits would never fail.
-            # A cell may kill its worker once more often than it is restarted; the last time of all ends the lane.
+            **storage_arguments(compute),
+            # Start-up is retried forever by default, so a worker that never fits would never fail. Every cell of the batch
+            # may fail once more than it is restarted; the last failure ends the batch.
             failure_config=ray.train.FailureConfig(
                 max_failures=(compute.max_failures + 1) * len(cells) - 1, controller_failure_limit=3
             ),
@@ -119,12 +119,12 @@ def run_trainer(cells: Sequence[Cell], command: str) -> None:
     try:
         tune.report(trainer.fit().return_value)
     except ray.train.TrainingFailedError as error:
-        said = str(error).strip().splitlines()[-1]
-        tune.report({"errors": {cell.fingerprint: said for cell in cells}, "trace": str(error)})
+        message = str(error).strip().splitlines()[-1]
+        tune.report({"errors": {cell.fingerprint: message for cell in cells}, "trace": str(error)})
 
 
-def ray_storage(compute: ComputeConfig) -> dict[str, Any]:
-    """Where the workers of a cell find each other's notes, as Ray Train is told."""
+def storage_arguments(compute: ComputeConfig) -> dict[str, Any]:
+    """Return Ray Train's arguments for the storage that the workers of a cell share."""
     if compute.address:
         remote = Remote(compute.address)
         return {"storage_filesystem": remote.files, "storage_path": f"{remote.path}/{RAY}"}
@@ -132,9 +132,9 @@ def ray_storage(compute: ComputeConfig) -> dict[str, Any]:
 
 
 def train_worker(config: dict[str, Any]) -> dict[str, Any]:
-    """One of the Ray Train workers; the process group is up when it starts.
+    """Train cells in a Ray Train worker; Ray has initialized the process group.
 
-    A restarted worker passes over what is finished or for the user to mend, and over a cell that has ended it too often.
+    A restarted worker skips cells that are finished, that have a user's error, or that have crashed too often.
     """
     import ray.train.torch
 
@@ -144,15 +144,15 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     errors, world = {}, ProcessGroup.current()
     first_here = ray.train.get_context().get_local_rank() == 0
     for cell in config["cells"]:
-        log.info("takes up %s (%s)", cell.name, cell.fingerprint[:16])
+        log.info("training %s (%s)", cell.name, cell.fingerprint[:16])
         try:
             with on_node(cell, first_here, world.is_main_process) as here:
-                # Every node has by then what another one has left of this cell.
+                # All nodes have fetched the cell's files.
                 world.barrier()
                 if final_metrics(here.folder, here.fingerprint) is None:
-                    reason = given_up(here, config["command"], patient=len(config["cells"]) == 1)
+                    reason = skip_reason(here, config["command"], alone=len(config["cells"]) == 1)
                     if reason is None:
-                        with beating(here.folder) if world.is_main_process else nullcontext():
+                        with heartbeat(here.folder) if world.is_main_process else nullcontext():
                             train_cell(here, ray.train.torch.get_device(), command=config["command"])
                     else:
                         errors[cell.fingerprint] = reason
@@ -161,19 +161,19 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     return {"errors": errors}
 
 
-def given_up(cell: Cell, command: str, patient: bool) -> str | None:
-    """Why a cell is not taken up once more by a command: the user must mend it, or it has ended its worker too often.
+def skip_reason(cell: Cell, command: str, alone: bool) -> str | None:
+    """Return why a command does not retry a cell: a user's error, or too many crashes of its worker; None if it does.
 
-    A patient lane, of one cell, leaves the counting to Ray Train. The command's records are known by its id, since the
-    clocks of nodes differ.
+    If the cell is alone in its batch, Ray Train counts the crashes. The command's id marks its records, since the clocks of
+    nodes differ.
     """
     records = list(read_journal(cell.folder))
-    first = next((place for place, record in enumerate(records) if record.get("command") == command), len(records))
+    first = next((index for index, record in enumerate(records) if record.get("command") == command), len(records))
     own = records[first:]
     starts = sum(record["type"] == "started" for record in own)
     failed = own[-1] if own and own[-1]["type"] == "failed" else None
     if failed and "traceback" not in failed:
         return failed["error"]
-    if starts > cell.recipe.compute.max_failures and not patient:
+    if starts > cell.recipe.compute.max_failures and not alone:
         return failed["error"] if failed else f"its worker died {starts} times"
     return None

@@ -1,14 +1,14 @@
-"""What every process of a sweep on Ray does first."""
+"""The set-up of every process of a sweep on Ray."""
 
 import os
 
 import ray
 
 
-def know_own_cluster() -> None:
-    """Name the cluster that this process belongs to, for whoever asks after it by the environment.
+def set_ray_address() -> None:
+    """Set RAY_ADDRESS to the cluster of this process.
 
-    Ray Train asks whether its controllers live, and asks without an address: where another cluster runs on the machine, or
-    one has died and left its address behind, it would ask that one, and take workers away or never give them back.
+    Ray Train checks without an address whether its controllers are alive. If another cluster runs on the machine, or a dead
+    one has left its address behind, it would check there and remove workers or never free them.
     """
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address

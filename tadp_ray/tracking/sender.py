@@ -61,7 +61,7 @@ class Sender:
         return sum(max(run.unsent, number in self._broken) for number, run in enumerate(self._runs))
 
     @property
-    def why(self) -> str:
+    def error(self) -> str:
         """What keeps records from MLflow, in one line."""
         return self._trouble or ("a bug, told above" if self._broken else "it is too slow")
 
@@ -134,7 +134,7 @@ def synced(store: Store, source: RunSpec) -> Iterator[None]:
                 "MLflow at %s lacks %d records (%s), which are kept; `tadp-ray tracking flush %s` sends them",
                 store.shown,
                 unsent,
-                sender.why,
+                sender.error,
                 source.folder,
             )
 

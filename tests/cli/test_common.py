@@ -171,7 +171,7 @@ def test_a_closed_terminal_ends_a_command_as_ctrl_c_does(how: signal.Signals) ->
     body = f"try:\n    os.kill(os.getpid(), {int(how)})\nfinally:\n    os.kill(os.getpid(), {int(how)}); say('ended')"
     said = script(body)
     assert (said.returncode, said.stdout) == (130, "ended\n")
-    assert said.stderr == "stopped; the same command goes on from here\n"
+    assert said.stderr == "stopped; run the same command again to resume\n"
 
 
 def test_what_nohup_started_goes_on() -> None:

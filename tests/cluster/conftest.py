@@ -140,7 +140,7 @@ def train_alone(
     def train(steps: int, only: Sequence[str] = ()) -> Table:
         folder, table = tmp_path_factory.mktemp("undisturbed"), {}
         changes = [*of_length(steps), f"compute.storage={folder}/runs"]
-        for cell in make_plan(tiny_experiment(folder), "pocket", overrides=changes, only=only).asked:
+        for cell in make_plan(tiny_experiment(folder), "pocket", overrides=changes, only=only).selected:
             place = str(cell.axes["caption.precision"]), str(cell.axes["caption.recall"])
             table[place] = train_cell(cell, torch.device("cpu"))["miou"]
         assert len({*table.values()}) > 1

@@ -16,7 +16,7 @@ from tadp_ray.training.journal import read_journal
 
 pytestmark = pytest.mark.cluster
 # A training process that is stopped is known after some seconds here, and after ten minutes else.
-SCRIPT = "from tadp_ray.sweep import alive\nalive.LIMIT = 12\nfrom tadp_ray.cli import app\napp()"
+SCRIPT = "from tadp_ray.sweep import alive\nalive.TIMEOUT = 12\nfrom tadp_ray.cli import app\napp()"
 ONE = ("--only", "caption.precision=1.0", "--only", "caption.recall=1.0")
 
 
@@ -35,7 +35,7 @@ def start(experiment: Path, empty_database: Path, tmp_path: Path):
         flags = [word for change in changes for word in ("--set", change)]
         words = [sys.executable, "-c", SCRIPT, "sweep", str(experiment), *flags, *ONE]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
-        (cell,) = make_plan(experiment, "pocket", overrides=changes, only=ONE[1::2]).asked
+        (cell,) = make_plan(experiment, "pocket", overrides=changes, only=ONE[1::2]).selected
         return psutil.Popen(words, cwd=tmp_path, **pipes), cell.folder
 
     return make
@@ -56,7 +56,7 @@ def test_a_dead_raylet_ends_the_sweep(start) -> None:
     raylet.kill()
     said, _ = driver.communicate(timeout=900)
     assert driver.returncode == 2, said
-    assert "error: Ray on this machine has died" in said and "the same command goes on from here" in said
+    assert "error: Ray on this machine died" in said and "run the same command again to resume" in said
     assert "Traceback" not in said
     assert not psutil.wait_procs(family, timeout=900)[1]
     driver, _ = start()
@@ -71,8 +71,8 @@ def test_a_stopped_worker_is_ended_and_its_cell_goes_on(start) -> None:
     worker.suspend()
     said, _ = driver.communicate(timeout=900)
     assert driver.returncode == 0, said
-    assert f"gave no sign of life for 12 seconds (process {worker.pid}): it was ended" in said
-    assert "going on from its last checkpoint" in said and any(
+    assert f"killed a training process without a heartbeat for 12 seconds (process {worker.pid})" in said
+    assert "resuming from its last checkpoint" in said and any(
         record["type"] == "finished" for record in read_journal(folder)
     )
 

@@ -65,7 +65,7 @@ def test_a_bug_leaves_its_traceback(
     monkeypatch.chdir(folder)
     done = CliRunner().invoke(app, ["sweep", str(experiment), "--only", "caption.precision=1.0", *flags])
     assert done.exit_code == 1 and "Traceback" not in done.output, done.output
-    cells = make_plan(experiment, "pocket", overrides=changes, only=["caption.precision=1.0"]).asked
+    cells = make_plan(experiment, "pocket", overrides=changes, only=["caption.precision=1.0"]).selected
     broken, whole = sorted(cells, key=lambda cell: cell.axes["caption.recall"])
     assert final_metrics(whole.folder, whole.fingerprint) is not None
     assert sum(record["type"] == "started" for record in read_journal(broken.folder)) == 3, "two tries and its end"

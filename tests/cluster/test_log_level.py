@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from tadp_ray.logs import LEVEL, show_log
-from tadp_ray.sweep.cluster import joined
+from tadp_ray.sweep.cluster import ray_session
 
 pytestmark = pytest.mark.cluster
 
@@ -23,7 +23,7 @@ def test_the_level_of_messages_reaches_processes_that_do_not_inherit_it(monkeypa
     show_log("info")
     try:
         del os.environ[LEVEL]
-        with joined(None, dashboard=False):
+        with ray_session(None, dashboard=False):
             assert ray.get(ray.remote(num_cpus=0)(level).remote(), timeout=120) == "info"
     finally:
         show_log("warning")

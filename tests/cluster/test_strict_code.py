@@ -32,10 +32,10 @@ def test_cells_of_other_code_are_told_and_trained_again_on_demand(
         assert done.exit_code == 0, done.output
         return done.stdout
 
-    (cell,) = make_plan(experiment, "pocket", overrides=[place], only=ONE[1::2]).asked
+    (cell,) = make_plan(experiment, "pocket", overrides=[place], only=ONE[1::2]).selected
     train_cell(cell, torch.device("cpu"))
     said = sweep()
-    assert "1 finished before, 0 to train" in said and "trained by" not in said
+    assert "1 already finished, 0 to train" in said and "trained by" not in said
     store = open_store(f"sqlite:///{tmp_path}/mlflow.db")
     (first,) = rows(store, "tiny", "pocket")
     store.client.set_tag(first.run_id, "tadp.version.torch", "1.0")
@@ -43,15 +43,15 @@ def test_cells_of_other_code_are_told_and_trained_again_on_demand(
     assert f'"tadp.version.torch": "{version}"' in journal.read_text()
     journal.write_text(journal.read_text().replace(f'torch": "{version}"', 'torch": "1.0"'))
     said = sweep()
-    assert "1 finished before, 0 to train" in said and "1 cell was trained by torch 1.0 (here " in said
+    assert "1 already finished, 0 to train" in said and "1 cell was trained by torch 1.0 (here " in said
     assert "--strict-code trains them again" in said
 
     said = sweep("--strict-code")
-    assert "0 finished before, 1 to train" in said and "trained by" not in said
+    assert "0 already finished, 1 to train" in said and "trained by" not in said
     found = finished(store, [cell.fingerprint])[cell.fingerprint]
     assert found.run_id != first.run_id and found.metrics["miou"] == first.metrics["miou"]
     assert found.run_id in (tmp_path / "runs/tiny/pocket/table.csv").read_text()
     assert [record["type"] for record in read_journal(cell.folder)].count("finished") == 1
     _, weights = trained_cell(store, first.run_id)
     assert weights.is_file() and weights.parent != cell.folder, "what other code has trained is still there"
-    assert "1 finished before, 0 to train" in sweep("--strict-code")
+    assert "1 already finished, 0 to train" in sweep("--strict-code")

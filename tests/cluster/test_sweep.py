@@ -18,7 +18,7 @@ def test_a_finished_sweep_is_never_trained_again(sweep, one_at_a_time, undisturb
     for name in ("table.md", "table.tex", "table.html", "table.png", "curves.png"):
         (first.folder / "runs/tiny/pocket" / name).unlink()
     code, said = first.run_here()
-    assert code == 0 and "4 finished before, 0 to train" in said, said
+    assert code == 0 and "4 already finished, 0 to train" in said, said
     assert first.table() == undisturbed and first.steps() == trained
     assert (first.folder / "runs/tiny/pocket/curves.png").is_file()
 
@@ -38,7 +38,7 @@ def test_killed_worker(sweep, undisturbed, training, workers: int) -> None:
     for process in killed:
         process.kill()
     code, said = hit.end()
-    assert code == 0 and "going on from its last checkpoint" in said and "Traceback" not in said, said
+    assert code == 0 and "resuming from its last checkpoint" in said and "Traceback" not in said, said
     assert hit.table() == undisturbed
 
 
@@ -57,7 +57,7 @@ def test_stopped_and_started_again(sweep, one_at_a_time, undisturbed, training) 
         code, said = hit.end()
         assert not psutil.wait_procs(family, timeout=900)[1]
         if how != signal.SIGKILL:
-            assert code == 130 and "the same command goes on from here" in said and "Traceback" not in said, said
+            assert code == 130 and "run the same command again to resume" in said and "Traceback" not in said, said
     hit.start()
     code, said = hit.end()
     assert code == 0, said

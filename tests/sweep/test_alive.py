@@ -27,8 +27,8 @@ def test_a_wait_for_a_dead_node_is_left(monkeypatch: pytest.MonkeyPatch) -> None
     before, died = signal.getsignal(signal.SIGUSR2), iter([False, False, True])
     monkeypatch.setattr(alive, "node_died", lambda: next(died, True))
     cleaned = []
-    with pytest.raises(UserError, match="Ray on this machine has died.*the same command goes on from here"):
-        with alive.on_living_node():
+    with pytest.raises(UserError, match="Ray on this machine died.*run the same command again to resume"):
+        with alive.require_living_node():
             try:
                 threading.Event().wait(60)
             except Exception:
@@ -42,9 +42,9 @@ def test_a_wait_for_a_dead_node_is_left(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_what_cleans_up_does_not_wait_for_a_dead_node_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alive, "node_died", lambda: True)
-    monkeypatch.setattr(alive, "CLEANING", 0.05)
-    with pytest.raises(UserError, match="Ray on this machine has died"):
-        with alive.on_living_node():
+    monkeypatch.setattr(alive, "CLEANUP_SECONDS", 0.05)
+    with pytest.raises(UserError, match="Ray on this machine died"):
+        with alive.require_living_node():
             try:
                 threading.Event().wait(60)
             finally:
@@ -54,7 +54,7 @@ def test_what_cleans_up_does_not_wait_for_a_dead_node_either(monkeypatch: pytest
 def test_a_living_node_disturbs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
     monkeypatch.setattr(alive, "node_died", lambda: looks.append(True))
-    with alive.on_living_node():
+    with alive.require_living_node():
         while len(looks) < 3:
             time.sleep(0.01)
 
@@ -64,14 +64,14 @@ def test_only_who_gives_no_sign_of_life_is_ended(
 ) -> None:
     """Of three cells one beats, one has stopped and one does not train."""
     ended: list[bytes] = []
-    monkeypatch.setattr(alive, "LIMIT", 0.5)
-    monkeypatch.setattr(alive, "end", ended.append)
+    monkeypatch.setattr(alive, "TIMEOUT", 0.5)
+    monkeypatch.setattr(alive, "kill_process", ended.append)
     beating, stopped, waiting = cells = [make_cell(seed=seed) for seed in range(3)]
     for cell, sign in ((beating, "{}"), (stopped, '{"pid": 1}')):
         cell.folder.mkdir(parents=True)
         (cell.folder / alive.ALIVE).write_text(sign)
     deadline = time.monotonic() + 900
-    with alive.watched(cells):
+    with alive.kill_hung_processes(cells):
         while not ended and time.monotonic() < deadline:
             (beating.folder / alive.ALIVE).write_text("{}")
             time.sleep(0.005)
@@ -94,7 +94,7 @@ def test_signs_of_life_name_the_process_and_end_with_it(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(alive.ray, "get_runtime_context", Context)
     file = tmp_path / "cell" / alive.ALIVE
-    with alive.beating(file.parent):
+    with alive.heartbeat(file.parent):
         first = file.stat().st_mtime_ns
         while file.stat().st_mtime_ns == first:
             time.sleep(0.005)

@@ -32,7 +32,7 @@ def test_an_image_that_a_captioner_fails_on_does_not_take_its_batch_along(tmp_pa
         Image.new("RGB", (2, int(row["id"]))).save(row["file"])
     said = describe_batch(captioner, rows)
     assert said.captions == {"2": "height 2", "4": "height 4"} and said.images_sha256 == {"2": "of 2", "4": "of 4"}
-    assert said.failed["3"].startswith("the captioner stumbled: RuntimeError: three is too many (")
+    assert said.failed["3"].startswith("captioner error: RuntimeError: three is too many (")
     assert f"{__file__}, line" in said.failed["3"] and "5.png" in said.failed["5"]
 
 
@@ -44,7 +44,7 @@ def test_a_finished_store_is_taken_up_or_refused_before_ray_starts(tiny_blip: Pa
     CaptionStore({"a": ("a cat",)}, header | {"images_sha256": {"a": hash_file(images["a"])}}).write(out)
     assert caption_photographs(images, settings, out, Actors(), "no ray") == {}
     for said, changed, where in (
-        (r"another making \(min_tokens: 20 there, 40 here\)", CaptionerSettings("blip", str(tiny_blip), 40), out),
+        (r"another captioner \(min_tokens: 20 there, 40 here\)", CaptionerSettings("blip", str(tiny_blip), 40), out),
         ("this is a folder", settings, tmp_path),
         ("no such folder, and no hub repository", CaptionerSettings("blip", "no such/folder at all"), out),
     ):

@@ -13,8 +13,8 @@ from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
 from tadp_ray.sweep import nodes as nodes_module
 from tadp_ray.sweep import temporary
-from tadp_ray.sweep.cluster import concurrency, grow, joined
-from tadp_ray.sweep.engine import claim
+from tadp_ray.sweep.cluster import concurrency, grow, ray_session
+from tadp_ray.sweep.engine import lock_storage
 from tadp_ray.sweep.worker import resources
 from tadp_ray.training.provenance import code_of, provenance
 
@@ -57,7 +57,7 @@ def test_a_cluster_may_grow_to_what_a_cell_needs(monkeypatch: pytest.MonkeyPatch
         asked.append(bundles)
         nodes.append({"CPU": 8.0, "GPU": 2.0})
 
-    monkeypatch.setattr("tadp_ray.sweep.cluster.present", lambda: nodes)
+    monkeypatch.setattr("tadp_ray.sweep.cluster.node_resources", lambda: nodes)
     monkeypatch.setattr("tadp_ray.sweep.cluster.request_resources", asked.append)
     with pytest.raises(UserError, match="max_parallel: 4, but in 0 seconds no autoscaler.*there are 2 CPUs, 0 GPUs"):
         grow(gpus, patience=0)
@@ -82,7 +82,7 @@ def test_an_address_nobody_answers_at_is_told_at_once(scheme: str, free_port: in
     with pytest.raises(
         UserError, match=f"--address {scheme}127.0.0.1:{free_port}: no Ray cluster answers there.*refused"
     ):
-        with joined(f"{scheme}127.0.0.1:{free_port}", dashboard=False):
+        with ray_session(f"{scheme}127.0.0.1:{free_port}", dashboard=False):
             pass
     assert time.monotonic() - began < 100
 
@@ -92,7 +92,7 @@ def test_storage_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"compute.storage .*file/runs: cannot be written \(Not a directory\); name another"
     ):
-        claim(ComputeConfig(storage=f"{tmp_path}/file/runs"))
+        lock_storage(ComputeConfig(storage=f"{tmp_path}/file/runs"))
 
 
 def test_a_node_that_would_train_something_else_or_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,8 +104,10 @@ def test_a_node_that_would_train_something_else_or_elsewhere_is_told(monkeypatch
         return nodes_module.mismatch(None, ComputeConfig(storage=storage))
 
     assert told(here) == ""
-    assert f"not train the same: torch 2.0 (here {here['torch']}); install there" in told({**here, "torch": "2.0"})
-    assert "not train the same: code 0 (here" in told({**here, "code": "0"})
+    assert f"runs other versions: torch 2.0 (here {here['torch']}); install the same there" in told(
+        {**here, "torch": "2.0"}
+    )
+    assert "runs other versions: code 0 (here" in told({**here, "code": "0"})
     assert "does not see compute.storage /runs, which must be a folder that all nodes share" in told(here, sees=False)
     assert "does not reach compute.storage s3://bucket/runs; give" in told(here, sees=False, storage="s3://bucket/runs")
 
@@ -139,6 +141,6 @@ def test_a_long_temporary_folder_is_replaced(monkeypatch: pytest.MonkeyPatch, tm
             assert (os.environ["TMPDIR"], os.environ.get("RAY_TMPDIR")) == then, given
             assert tempfile.gettempdir() == then[0]
     monkeypatch.setenv("RAY_TMPDIR", f"/tmp/{'x' * 60}")
-    monkeypatch.setattr(temporary, "SHORT", tmp_path / "nowhere")
+    monkeypatch.setattr(temporary, "SHORT_FOLDER", tmp_path / "nowhere")
     with pytest.raises(UserError, match="x/ray is too long a path for sockets, and .*; set RAY_TMPDIR"):
         temporary.shorten_temporary_folder()

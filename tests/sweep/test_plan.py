@@ -29,13 +29,13 @@ def test_cells_are_axes_times_seeds(experiment: Path) -> None:
     plan = make_plan(experiment, "pocket", seeds=[0, 7], only=["caption.recall=1"])
     assert len(plan.cells) == 8 and len({cell.fingerprint for cell in plan.cells}) == 8
     assert len({cell.group for cell in plan.cells}) == 4
-    assert [cell.name for cell in plan.asked][:2] == [
+    assert [cell.name for cell in plan.selected][:2] == [
         "precision=0.5 recall=1.0 seed=0",
         "precision=0.5 recall=1.0 seed=7",
     ]
     assert plan.folder == Path("runs/tiny/pocket").absolute()
     both = make_plan(experiment, "pocket", only=["caption.recall=1", "caption.recall=0.5", "caption.precision=1"])
-    assert [cell.axes["caption.recall"] for cell in both.asked] == [0.5, 1.0]
+    assert [cell.axes["caption.recall"] for cell in both.selected] == [0.5, 1.0]
 
 
 def test_a_plan_carries_its_table_and_knows_each_cells_row_and_column(experiment: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_swapped_recipe_is_an_experiment_of_its_own(experiment: Path, tmp_path
     [
         ({"scale": "paper"}, "tiny.yaml: recipes: none for --scale paper; it has pocket"),
         ({"only": ["caption.recal=1"]}, "did you mean 'caption.recall'?"),
-        ({"only": ["caption.recall=0.7"]}, r"the axis takes the values \[0.5, 1.0\]"),
+        ({"only": ["caption.recall=0.7"]}, r"the values of this axis are \[0.5, 1.0\]"),
         ({"overrides": ["schedule.power"]}, "expected key=value"),
         ({"overrides": ["schedule.iteration=3"]}, "no such recipe key .*did you mean 'iterations'?"),
         ({"overrides": ["schedule.iterations=three"]}, "--set schedule.iterations=three: .*valid integer"),
@@ -98,7 +98,7 @@ def test_flags_that_fit_nothing_are_refused(experiment: Path, flags: dict, said:
         ("{caption.precision: [0, 1], caption.recall: [1]}", r"sweep.yaml: axes: caption.precision=0.*greater than 0"),
         ("{caption.precision: [0.5, 1.5], caption.recall: [1]}", "caption.precision=1.5.*less than or equal to 1"),
         ("{caption.precision: [1], capton.recall: [1]}", "capton.recall: no such recipe key.*did you mean 'caption'?"),
-        ("{caption.precision: [1], compute.cpus: [1, 2]}", "where cells are trained, and none is an axis"),
+        ("{caption.precision: [1], compute.cpus: [1, 2]}", "do not change results and cannot be an axis"),
     ],
 )
 def test_axes_that_make_no_cells_are_refused(experiment: Path, axes: str, said: str) -> None:
@@ -114,7 +114,7 @@ def test_what_training_would_stumble_over_is_said_before(experiment: Path, tmp_p
     def said(*overrides: str) -> str:
         with pytest.raises(UserError) as caught:
             plan = make_plan(experiment, "pocket", overrides=overrides)
-            plan.check(plan.asked)
+            plan.check(plan.selected)
         return str(caught.value)
 
     store = tmp_path / "captions.jsonl"
@@ -141,7 +141,7 @@ axes:
     (tmp_path / "personalization").mkdir()
     (tmp_path / "personalization/night_a.yaml").write_text("")
     with pytest.raises(
-        UserError, match=r"night_a/learned_embeds.safetensors is not there; make it: tadp-ray personalize"
+        UserError, match=r"night_a/learned_embeds.safetensors is missing; make it: tadp-ray personalize"
     ):
         make_plan(experiment, "pocket")
     for name, value in (("night_a", 0.0), ("night_b", 1.0)):
@@ -151,7 +151,7 @@ axes:
         )
     before = make_plan(experiment, "pocket")
     assert [cell.recipe.data.target_domain for cell in before.cells] == ["night", "comic"] * 2
-    before.check(before.asked)
+    before.check(before.selected)
     assert frozen_diffusion.cache_info().currsize == 0  # whose memory the trainings want
     write_learned(tmp_path / "made/night_b/learned_embeds.safetensors", LearnedToken("<night>", torch.full((64,), 2.0)))
     after = make_plan(experiment, "pocket")
@@ -170,7 +170,9 @@ def test_a_figure_is_asked_of_segmentation_only_before_anything_is_trained(exper
         "task: depth\nmodel: {attention_maps: none, head: {kind: vpd_depth, fused: 32, channels: 16, max_depth: 80}}\n"
     )
     (tmp_path / "deep.yaml").write_text("extends: recipe.yaml\n" + depth)
-    with pytest.raises(ConfigError, match="figure.kind=recall: drawn of segmentation only, not of depth; leave it out"):
+    with pytest.raises(
+        ConfigError, match="figure.kind=recall: needs segmentation, but a cell does depth; leave it out"
+    ):
         make_plan(experiment, "pocket", recipe=tmp_path / "deep.yaml")
     experiment.write_text(experiment.read_text().replace("kind: recall", "knd: recall"))
     with pytest.raises(ConfigError, match="figure.knd='recall': unknown key; did you mean 'kind'"):
@@ -247,18 +249,21 @@ def test_cells_told_ground_truth_names_are_called_an_oracles_before_training_and
     experiment: Path, tmp_path: Path
 ) -> None:
     plan = make_plan(experiment, "pocket")
-    line = "oracle: all cells are told names from the ground truth, of scored images too (caption.source: oracle)"
+    line = "oracle: the captions of all cells use the ground truth, of scored images too (caption.source: oracle)"
     assert plan.oracle == line and line in list(preview(plan, {}, [], at_once=2))
     assert {cell_run_spec("parent", cell).tags["tadp.oracle"] for cell in plan.cells} == {"true"}
     rows = "{a: {caption.source: 'null'}, b: {caption.source: template, data.target_domain: night}}"
     (tmp_path / "sweep.yaml").write_text(f"axes: {{caption.precision: {rows}, caption.recall: {{x: {{}}}}}}\n")
     experiment.write_text(experiment.read_text().partition("  published")[0])
     plan = make_plan(experiment, "pocket")
-    assert plan.oracle.startswith("oracle: 1 of 2 cells are told names") and "(caption.source: template)" in plan.oracle
+    assert (
+        plan.oracle.startswith("oracle: the captions of 1 of 2 cells use")
+        and "(caption.source: template)" in plan.oracle
+    )
     assert [cell_run_spec("parent", cell).tags["tadp.oracle"] for cell in plan.cells] == ["false", "true"]
     assert make_plan(experiment, "pocket", only=["caption.precision=a"]).oracle is None
     (recipe,) = [cell.recipe for cell in plan.cells if cell.recipe.data.target_domain]
-    assert list(recipe_preview(recipe))[1] == line.replace("all cells are", "the cell is").replace(
+    assert list(recipe_preview(recipe))[1] == line.replace("all cells use", "the cell use").replace(
         ": oracle)", ": template)"
     )
 
@@ -320,7 +325,7 @@ def test_train_and_sweep_plan_the_same_cell_of_the_same_scale(experiment: Path, 
         swept = make_plan(experiment, scale, only=changes)
         assert swept.scale == scale
         for found in (swept, make_plan(experiment, scale, recipe=tmp_path / "recipe.yaml", only=changes)):
-            (cell,) = found.asked
+            (cell,) = found.selected
             assert cell.fingerprint == alone.cells[0].fingerprint
             assert cell.scale == alone.cells[0].scale == alone.scale == "pocket"
             assert found.table.scale == "pocket"

@@ -13,7 +13,7 @@ from tadp_ray.layout import CHECKPOINT
 from tadp_ray.sweep import alive
 from tadp_ray.sweep import remote as remote_module
 from tadp_ray.sweep.address import Remote
-from tadp_ray.sweep.remote import SyncedFolder, mirrored, node_folder, on_node, pull
+from tadp_ray.sweep.remote import SyncedFolder, mirror, node_folder, on_node, pull
 from tadp_ray.training.checkpoint import Damaged, read_tensors, write
 from tadp_ray.training.journal import final_metrics, read_journal
 from tadp_ray.training.reporter import Journal, checkpoints
@@ -128,7 +128,7 @@ def test_the_command_follows_and_a_failure_is_told(cell: Cell, node, monkeypatch
 
     monkeypatch.setattr(Remote, "replace", sometimes)
     with pytest.raises(UserError, match="the loss is nan"):
-        with mirrored(cell.recipe.compute.address, [cell]), on_node(cell) as here:
+        with mirror(cell.recipe.compute.address, [cell]), on_node(cell) as here:
             with Journal(here.folder, "f"):
                 raise UserError("the loss is nan")
     assert next(failures, None) is None
@@ -140,8 +140,10 @@ def test_an_address_that_is_none_or_does_not_answer_is_told(free_port: int) -> N
         UserError, match="compute.storage nowhere://x: Unrecognized .*name a folder, an address of pyarrow's"
     ):
         Remote("nowhere://x")
-    with pytest.raises(UserError, match="not to be read and written .*Could not connect .*check its name, its rights"):
-        Remote(f"s3://bucket/x?endpoint_override=127.0.0.1:{free_port}&scheme=http").claim()
+    with pytest.raises(
+        UserError, match="cannot be read or written .*Could not connect .*check its name, your permissions"
+    ):
+        Remote(f"s3://bucket/x?endpoint_override=127.0.0.1:{free_port}&scheme=http").write_marker()
 
 
 def test_signs_of_life_are_seen_through_the_address_and_end_with_the_training(
@@ -149,20 +151,20 @@ def test_signs_of_life_are_seen_through_the_address_and_end_with_the_training(
 ) -> None:
     remote = Remote(cell.recipe.compute.address)
     ended: list[bytes] = []
-    monkeypatch.setattr(alive, "end", ended.append)
+    monkeypatch.setattr(alive, "kill_process", ended.append)
     node("one")
-    assert alive.beats([cell], remote) == [None]
+    assert alive.heartbeats([cell], remote) == [None]
     with on_node(cell) as here:
         (here.folder / alive.ALIVE).write_text('{"pid": 1}')
         deadline = time.monotonic() + 900
-        while alive.beats([cell], remote) == [None]:
+        while alive.heartbeats([cell], remote) == [None]:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         monkeypatch.setattr(alive, "PERIOD", 0.01)
-        monkeypatch.setattr(alive, "LIMIT", 0.1)
-        with alive.watched([cell]):
+        monkeypatch.setattr(alive, "TIMEOUT", 0.1)
+        with alive.kill_hung_processes([cell]):
             while not ended:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
         (here.folder / alive.ALIVE).unlink()
-    assert ended[0] == b'{"pid": 1}' and alive.beats([cell], remote) == [None]
+    assert ended[0] == b'{"pid": 1}' and alive.heartbeats([cell], remote) == [None]

@@ -1,4 +1,4 @@
-"""Which cells a restarted worker takes up once more."""
+"""Which cells a restarted worker retries."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from ray import cloudpickle
 from tadp_ray.config.cell import Cell
 from tadp_ray.sweep import engine
 from tadp_ray.sweep.plan import Plan
-from tadp_ray.sweep.worker import given_up
+from tadp_ray.sweep.worker import skip_reason
 
 
 def test_records_are_known_by_their_command_and_not_by_clocks(make_cell: Callable[..., Cell], journals) -> None:
@@ -21,26 +21,26 @@ def test_records_are_known_by_their_command_and_not_by_clocks(make_cell: Callabl
     for _ in range(9):
         journals.write(cell, type="started", time=2e9, command="earlier")
     journals.write(cell, type="failed", error="the loss is nan", time=3e9)
-    assert given_up(cell, "mine", patient=False) is None
+    assert skip_reason(cell, "mine", alone=False) is None
     most = cell.recipe.compute.max_failures
     for start in range(most + 1):
-        assert given_up(cell, "mine", patient=False) is None, start
+        assert skip_reason(cell, "mine", alone=False) is None, start
         journals.write(cell, type="started", time=1.0, command="mine")
-    assert given_up(cell, "mine", patient=False) == f"its worker died {most + 1} times"
-    assert given_up(cell, "mine", patient=True) is None
+    assert skip_reason(cell, "mine", alone=False) == f"its worker died {most + 1} times"
+    assert skip_reason(cell, "mine", alone=True) is None
 
 
 def test_a_bug_is_tried_again_and_what_the_user_must_mend_is_not(make_cell: Callable[..., Cell], journals) -> None:
     cell = make_cell()
     most = cell.recipe.compute.max_failures
     for start in range(most + 1):
-        assert given_up(cell, "mine", patient=False) is None, start
+        assert skip_reason(cell, "mine", alone=False) is None, start
         journals.write(cell, type="started", command="mine")
         journals.write(cell, type="failed", error="TypeError: None", traceback="traceback.txt")
-    assert given_up(cell, "mine", patient=False) == "TypeError: None"
+    assert skip_reason(cell, "mine", alone=False) == "TypeError: None"
     journals.write(cell, type="started", command="next")
     journals.write(cell, type="failed", error="the loss is nan")
-    assert given_up(cell, "next", patient=True) == given_up(cell, "next", patient=False) == "the loss is nan"
+    assert skip_reason(cell, "next", alone=True) == skip_reason(cell, "next", alone=False) == "the loss is nan"
 
 
 def test_processes_that_train_load_no_mlflow() -> None:
@@ -61,8 +61,8 @@ def test_cells_are_handed_to_ray_as_they_are_and_arrive_as_they_were(
     kept: dict[str, Any] = {}
     monkeypatch.setattr(engine.tune, "Tuner", lambda _, **settings: kept.update(settings))
     engine.tuner(plan, cells, at_once=2)
-    assert [lane[0] for lane in kept["param_space"]["cells"]["grid_search"]] == cells
-    assert all(lane[0] is cell for lane, cell in zip(kept["param_space"]["cells"]["grid_search"], cells, strict=True))
+    assert [batch[0] for batch in kept["param_space"]["cells"]["grid_search"]] == cells
+    assert all(batch[0] is cell for batch, cell in zip(kept["param_space"]["cells"]["grid_search"], cells, strict=True))
     for cell in cells:
         there = cloudpickle.loads(cloudpickle.dumps(cell))
         assert there == cell and there.fingerprint == cell.fingerprint and there.folder == cell.folder

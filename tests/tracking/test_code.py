@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tadp_ray.layout import CELL
-from tadp_ray.sweep.engine import set_aside
+from tadp_ray.sweep.engine import archive
 from tadp_ray.tracking.query import finished, other_code, rows, short
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
@@ -104,11 +104,11 @@ def test_what_other_code_has_trained_or_begun_is_set_aside(store, make_cell, jou
     (done.folder / "model.safetensors").write_bytes(b"old")
     replay(store, cell_run_spec(sweep, done))
     for cell in (done, begun, own):
-        set_aside(store, cell)
+        archive(store, cell)
     assert not done.folder.exists() and not begun.folder.exists()
     assert (own.folder / "journal.jsonl").is_file() and final_metrics(done.folder, done.fingerprint) is None
     (run,) = [row for row in rows(store, "prec_recall", "pocket") if row.fingerprint == done.fingerprint]
     weights = store.client.get_run(run.run_id).data.tags["tadp.checkpoint"]
     assert weights.startswith(f"{done.folder}.") and Path(weights).read_bytes() == b"old"
-    set_aside(store, done)
+    archive(store, done)
     assert store.client.get_run(run.run_id).data.tags["tadp.checkpoint"] == weights

@@ -111,7 +111,7 @@ def test_a_bug_that_stays_is_counted_and_ends(store, make_cell, journals, monkey
     monkeypatch.setattr(journal_run.JournalRun, "_read", lambda run: 1 / 0)
     sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.02, tell=lambda _: None)
     began = time.monotonic()
-    assert sender.close(timeout=900) == 1 and time.monotonic() - began < 300 and "a bug" in sender.why
+    assert sender.close(timeout=900) == 1 and time.monotonic() - began < 300 and "a bug" in sender.error
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(5, "EIO"), ValueError("I/O operation on closed file")])
@@ -164,7 +164,7 @@ def test_an_experiment_deleted_in_mlflow_is_told_and_values_are_kept(store, make
     assert sender.close(timeout=1) > 0
     (line,) = said
     assert "the MLflow experiment 'prec_recall' was deleted; restore it" in line and "training goes on" in line
-    assert "was deleted" in sender.why
+    assert "was deleted" in sender.error
     end_parent(store, sweep, "FINISHED")
     attach(store, sweep, [cell.folder / "journal.jsonl"])
     said_last = capfd.readouterr()
@@ -214,7 +214,7 @@ def test_a_database_that_is_replaced_is_told(store, empty_database, make_cell, j
     shutil.copy(empty_database, store.database)
     journals.finish(cell, miou=50.0)
     wait_for(lambda: said)
-    assert sender.close(timeout=1) > 0 and "removed or replaced" in sender.why
+    assert sender.close(timeout=1) > 0 and "removed or replaced" in sender.error
     assert "Traceback" not in capfd.readouterr().err
     with pytest.raises(UserError, match="removed or replaced"):
         replay(store, cell_run_spec(sweep, cell))
