@@ -181,6 +181,12 @@ class TaskEntry:
     """What each class is scored by, as `iou` in iou/road; none: classes are not scored."""
     whole_images_only: bool = False
     """Whether an image is looked at once and whole: no windows, no size factors, no mirror images."""
+    per_image: Any = None
+    """A class of `tadp_ray.tasks.per_image.PerImage`, which needs no torch; none: nothing is told apart by image."""
+    score: Any = None
+    """What `tadp-ray score` does for the task, see `tadp_ray.tasks.options`; none: it has no such command."""
+    picture: Any = None
+    """What `tadp-ray picture` does for the task; none: it has no such command."""
 
 
 @dataclass(frozen=True)
@@ -269,13 +275,16 @@ def register_task(
     main: str,
     by_class: str = "",
     whole_images_only: bool = False,
+    per_image: Any = None,
+    score: Any = None,
+    picture: Any = None,
 ) -> None:
     """Register a task; the arguments are those of `TaskEntry`."""
     if main not in (metric.name for metric in metrics):
         raise ValueError(f"task {name!r}: its main metric {main!r} is none of its metrics")
     for metric in metrics:
         check_meaning(metric)
-    TASKS.add(name, TaskEntry(implementation, metrics, main, by_class, whole_images_only))
+    TASKS.add(name, TaskEntry(implementation, metrics, main, by_class, whole_images_only, per_image, score, picture))
 
 
 def register_head(kind: str, *, task: str, implementation: Any) -> Callable[[C], C]:

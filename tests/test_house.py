@@ -1,6 +1,7 @@
 """The house stands as it is drawn: its floors hold, and its modules log in one way."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from tadp_ray import layout
 
 ROOT = Path(__file__).resolve().parents[1]
+BUILT_IN_TASKS = ("segmentation", "depth", "detection")
 
 
 def test_rooms_import_only_rooms_below() -> None:
@@ -53,3 +55,29 @@ def test_what_lies_in_runs_is_named_in_the_layout_alone() -> None:
         found += [(path.name, word) for word in words if word in names and "." in word]
         found += [(path.name, part) for part in parts if part in names]
     assert not found
+
+
+def test_only_tasks_and_data_name_a_task() -> None:
+    """So that a new task is a new folder: neither its name nor its modules stand in another room."""
+    exempt = {
+        ("config/schema.py", "segmentation"),  # a recipe's default
+        ("api/trained.py", "depth"),  # what a sample holds, too
+        *(("registry.py", f"tadp_ray.tasks.{task}.config") for task in BUILT_IN_TASKS),  # where it registers itself
+    }
+    found = set()
+    for path in sorted((ROOT / "tadp_ray").rglob("*.py")):
+        place = path.relative_to(ROOT / "tadp_ray")
+        if place.parts[0] in ("tasks", "data"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = node.module if isinstance(node, ast.ImportFrom) else getattr(node, "value", None)
+            named = isinstance(text, str) and text.removeprefix("tadp_ray.tasks.").partition(".")[0] in BUILT_IN_TASKS
+            found |= {(place.as_posix(), text)} if named else set()
+    assert found == exempt
+
+
+def test_no_room_asks_which_head_it_has() -> None:
+    for path in (ROOT / "tadp_ray").rglob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        asked = [ast.unparse(call) for call in calls if ast.unparse(call.func) == "isinstance"]
+        assert not [text for text in asked if re.search(r"\bhead\b", text)], path

@@ -1,15 +1,15 @@
 """Trained cells by their MLflow runs: what they predict for any image and any prompt."""
 
-import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from tadp_ray.api.backbone import usable
 from tadp_ray.api.images import AnyPicture, read_image
@@ -19,8 +19,8 @@ from tadp_ray.data.sample import Sample
 from tadp_ray.files import write_text
 from tadp_ray.layout import CLASSES, IMAGES, PICTURES, PREDICTIONS
 from tadp_ray.pictures.files import write_figure
-from tadp_ray.tasks.detection.files import entries
-from tadp_ray.tasks.files import save, save_map
+from tadp_ray.tasks.base import Task
+from tadp_ray.tasks.files import save
 from tadp_ray.tracking.query import trained_cell
 from tadp_ray.tracking.store import open_store
 from tadp_ray.training.any_image import given_prompt, predict_image
@@ -31,7 +31,7 @@ from tadp_ray.training.predict import read_weights, trained_model
 from tadp_ray.training.setup import TrainSetup
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """What a trained model predicts for one image; what its task does not predict is None."""
 
@@ -41,28 +41,44 @@ class Prediction:
     """What the text encoder was given: a text, or names where `caption.encoding` is not `text`."""
     classes: tuple[str, ...]
     """Names by class index."""
-    mask: np.ndarray | None = None
-    """Segmentation: class index of every pixel, uint8 (H, W)."""
-    depth: np.ndarray | None = None
-    """Depth: metres, float32 (H, W)."""
-    boxes: np.ndarray | None = None
-    """Detection: float32 (N, 4), left, top, right and bottom edge in pixels of the image."""
-    box_classes: np.ndarray | None = None
-    """Detection: class index of every box, int64 (N,)."""
-    scores: np.ndarray | None = None
-    """Detection: of every box, float32 (N,) in [0, 1], highest first."""
+    found: Any
+    """The prediction as its task makes it: a map (H, W), or boxes with labels and scores; on the CPU."""
+    task: Task = field(repr=False)
+    """How it is drawn, written and given as arrays."""
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that is predicted, by name."""
+        return self.task.arrays(self.found)
 
     @property
-    def found(self) -> Tensor | dict[str, Tensor]:
-        """The same as tensors: a map (H, W), or boxes, labels and scores."""
-        if self.boxes is None:
-            return torch.from_numpy(self.mask if self.depth is None else self.depth)
-        named = {"boxes": self.boxes, "labels": self.box_classes, "scores": self.scores}
-        return {name: torch.from_numpy(values) for name, values in named.items()}
+    def mask(self) -> np.ndarray | None:
+        """Segmentation: class index of every pixel, uint8 (H, W)."""
+        return self.arrays.get("mask")
+
+    @property
+    def depth(self) -> np.ndarray | None:
+        """Depth: metres, float32 (H, W)."""
+        return self.arrays.get("depth")
+
+    @property
+    def boxes(self) -> np.ndarray | None:
+        """Detection: float32 (N, 4), left, top, right and bottom edge in pixels of the image."""
+        return self.arrays.get("boxes")
+
+    @property
+    def box_classes(self) -> np.ndarray | None:
+        """Detection: class index of every box, int64 (N,)."""
+        return self.arrays.get("box_classes")
+
+    @property
+    def scores(self) -> np.ndarray | None:
+        """Detection: of every box, float32 (N,) in [0, 1], highest first."""
+        return self.arrays.get("scores")
 
     def draw(self) -> Figure:
         """A matplotlib figure: the image with its prompt, beside the prediction; boxes with scores of at least one half."""
-        return draw_prediction(self.image, self.prompt, self.found, self.classes)
+        return draw_prediction(self.image, self.prompt, self.found, self.classes, self.task.draw)
 
     def write(self, folder: str | os.PathLike, name: str = "image") -> list[Path]:
         """Write the prediction, the image and a picture of both, and return their files.
@@ -77,17 +93,12 @@ class Prediction:
             folder: made if it is not there.
             name: of the files.
         """
-        folder, found = Path(folder), self.found
-        if isinstance(found, dict):
-            prediction = folder / PREDICTIONS / f"{name}.json"
-            prediction.parent.mkdir(parents=True, exist_ok=True)
-            write_text(prediction, json.dumps(entries(name, found, "scores", "score")) + "\n")
-        else:
-            prediction = save_map(folder / PREDICTIONS / name, found)
+        folder = Path(folder)
+        prediction = self.task.write(folder / PREDICTIONS / name, self.found)
         files = [prediction, folder / IMAGES / f"{name}.png", folder / PICTURES / f"{name}.png"]
         save(files[1], self.image)
         write_figure(self.draw(), files[2])
-        if self.depth is None:
+        if self.task.names_classes:
             files.append(folder / CLASSES)
             write_text(files[-1], "".join(f"{name}\n" for name in self.classes))
         return files
@@ -143,20 +154,7 @@ class TrainedModel:
         pixels = read_image(image)
         told = given_prompt(self.setup, prompt, truncate)
         found = predict_image(self.model, self.setup, Sample(image_id, pixels), told, self.device)
-        return prediction_of(pixels, told, self.classes, found)
-
-
-def prediction_of(
-    image: np.ndarray, prompt: Prompt, classes: tuple[str, ...], found: Tensor | dict[str, Tensor]
-) -> Prediction:
-    """What a task predicts, as arrays."""
-    if isinstance(found, dict):
-        boxes, labels, scores = (found[name].cpu().numpy() for name in ("boxes", "labels", "scores"))
-        return Prediction(image, prompt, classes, boxes=boxes, box_classes=labels, scores=scores)
-    values = found.cpu()
-    if values.is_floating_point():
-        return Prediction(image, prompt, classes, depth=values.float().numpy())
-    return Prediction(image, prompt, classes, mask=values.numpy().astype(np.uint8))
+        return Prediction(pixels, told, self.classes, found, self.setup.task)
 
 
 def load_trained(

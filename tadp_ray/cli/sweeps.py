@@ -19,14 +19,13 @@ from tadp_ray.cli.common import (
 from tadp_ray.config.shipped import file_of, root
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
-from tadp_ray.layout import CLASSES, STORAGE
+from tadp_ray.layout import STORAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tadp_ray.captions.alignment import Similarity
     from tadp_ray.config.cell import Cell
-    from tadp_ray.config.schema import Recipe
     from tadp_ray.config.table import TableSpec
     from tadp_ray.reporting.claims import Tables
     from tadp_ray.sweep.plan import Plan
@@ -213,6 +212,7 @@ def predict(
 
         import torch
 
+        from tadp_ray.tasks.registry import task_of
         from tadp_ray.training.digests import check_trained, digests_of
         from tadp_ray.training.predict import predict_cell
 
@@ -221,7 +221,7 @@ def predict(
         cell = cell.at(storage)
         count = predict_cell(cell, weights, folder, device)
         say(f"{folder}: predictions of {count} images, with images, targets and classes.txt")
-        say(f"scored by: {shlex.join(scored_by(cell.recipe, folder))}")
+        say(f"scored by: {shlex.join(task_of(cell.recipe).score_command(folder))}")
 
 
 def predict_picture(run: str, folder: Path, image: Path, prompt: str, tracking_uri: str | None) -> None:
@@ -235,18 +235,6 @@ def predict_picture(run: str, folder: Path, image: Path, prompt: str, tracking_u
     found = load_trained(run, tracking_uri=tracking_uri).predict(pixels, prompt)
     for file in found.write(folder, image.stem):
         say(file)
-
-
-def scored_by(recipe: "Recipe", folder: Path) -> list[str]:
-    """The command that scores what a cell predicted as the cell was scored."""
-    ending = ".json" if recipe.task == "detection" else ""
-    words = ["tadp-ray", "score", recipe.task]
-    for name in ("predictions", "targets"):
-        words += [f"--{name}", f"{folder / name}{ending}"]
-    if recipe.task != "depth":
-        return [*words, "--classes", str(folder / CLASSES)]
-    words += ["--prediction-scale", "1", "--target-scale", "1", "--max-depth", f"{recipe.model.head.max_depth:g}"]
-    return words + ["--eigen-crop"] * recipe.evaluation.eigen_crop
 
 
 def table(

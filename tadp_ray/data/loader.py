@@ -1,6 +1,6 @@
 """The order of training samples: a function of (seed, step) alone, the same for any number of workers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -91,10 +91,14 @@ class BatchSampler:
 
 
 def collate(items: list[tuple[str, Tensor, Any]]) -> tuple[list[str], Tensor, Any]:
-    """Ids, images (B, 3, H, W) and targets of one pass: a tensor (B, H, W), or a list where images have boxes."""
+    """Ids, images (B, 3, H, W) and targets of one pass."""
     ids, images, targets = zip(*items, strict=True)
-    dense = isinstance(targets[0], Tensor)
-    return list(ids), torch.stack(images), torch.stack(targets) if dense else list(targets)
+    return list(ids), torch.stack(images), batch_targets(targets)
+
+
+def batch_targets(targets: Sequence[Any]) -> Any:
+    """Targets of images as losses and metrics take them: a tensor (B, H, W), or a list where images have boxes."""
+    return torch.stack(list(targets)) if isinstance(targets[0], Tensor) else list(targets)
 
 
 def train_loader(views: AugmentedDataset, batches: BatchSampler, workers: int = 0) -> DataLoader:

@@ -6,37 +6,29 @@ from typing import Literal
 
 import numpy as np
 
-from tadp_ray.tasks.per_image import PerImage
+from tadp_ray.pictures.comparison import ImageScore
 
 Direction = Literal["better", "worse"]
-SURE = 0.5
-"""Score from which on a detection counts and is drawn."""
 PART = 4
 """A window's sides are the image's divided by this."""
 WINDOWS = 2
 """Drawn in an image at most."""
 LESS = 0.5
 """A window is drawn if it tells the systems apart at least this much as well as the first one of its image."""
-SCORES: dict[str, str] = {
-    "segmentation": "mean IoU of the classes that the image shows, in percent",
-    "depth": "RMSE in metres, negative",
-    "detection": f"hits / (hits + false + missed), in percent, of boxes with a score of at least {SURE:g} at an overlap of 0.5",
-}
-PIXELS: dict[str, str] = {"segmentation": "correct pixels", "depth": "negative squared error"}
 
 
-def rule(task: str, direction: Direction) -> str:
+def rule(score: ImageScore, direction: Direction) -> str:
     """How images and windows are chosen, in words."""
     order, sign = ("largest", "above") if direction == "better" else ("smallest", "below")
     said = (
-        f"An image's score: {SCORES[task]}. Images: those in which the first system's score minus the best of the others' is "
+        f"An image's score: {score.meaning}. Images: those in which the first system's score minus the best of the others' is "
         f"{order}, as far as it is {sign} zero."
     )
-    if task not in PIXELS:
+    if not score.pixels:
         return said
     return (
         f"{said} Frames: windows of a {PART}th of the image's height and width in which the first system is {direction} than "
-        f"that other one by most in the sum of {PIXELS[task]}; at most {WINDOWS}, apart from each other, the second at least "
+        f"that other one by most in the sum of {score.pixels}; at most {WINDOWS}, apart from each other, the second at least "
         f"{LESS:g} times the first."
     )
 
@@ -46,32 +38,11 @@ class Selection:
     """An image that is shown."""
 
     number: int
-    """Among the contest's images."""
+    """Among the images that are compared."""
     rival: int
     """The best of the other systems."""
     gap: float
     """The first system's score minus the rival's."""
-
-
-def image_scores(images: PerImage) -> np.ndarray:
-    """Scores (N,) of each image alone, higher is better; NaN where there is nothing to be scored."""
-    if images.task == "depth":
-        return -images.column("rmse")
-    if images.task == "segmentation":
-        shown = np.isfinite(images.iou)
-        count = shown.sum(1)
-        total = np.where(shown, images.iou, 0).sum(1)
-        return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
-    return np.array(
-        [hit_rate(**{name: image[name] for name in ("scores", "right", "objects")}) for image in images.images]
-    )
-
-
-def hit_rate(scores: list[float], right: list[int], objects: list[int]) -> float:
-    """Hits / (hits + false + missed) in percent; NaN where nothing is and nothing was found."""
-    sure = [bool(hit) for score, hit in zip(scores, right, strict=True) if score >= SURE]
-    counted = len(objects) + len(sure) - sum(sure)
-    return 100 * sum(sure) / counted if counted else float("nan")
 
 
 def choose(scores: np.ndarray, direction: Direction, count: int) -> list[Selection]:

@@ -5,8 +5,6 @@ from functools import lru_cache
 import numpy as np
 from matplotlib import colormaps
 
-from tadp_ray.data.sample import IGNORE
-
 # Even in lightness and readable with any colour vision: scores, depth.
 AMOUNTS = colormaps["cividis"]
 FIRST = ("56B4E9", "009E73", "F0E442", "D55E00", "CC79A7", "0072B2", "E69F00")
@@ -54,8 +52,3 @@ def palette(count: int) -> np.ndarray:
         chosen.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, apart(chosen[-1]))
     return colours[chosen[:count]]
-
-
-def paint(labels: np.ndarray, count: int) -> np.ndarray:
-    """RGB (H, W, 3) in [0, 1] of a map of `count` classes; ignored pixels are white."""
-    return np.where((labels == IGNORE)[..., None], 1.0, palette(count)[np.minimum(labels, count - 1)])

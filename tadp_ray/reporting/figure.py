@@ -13,7 +13,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.table import TableSpec
 from tadp_ray.pictures.colours import AMOUNTS
 from tadp_ray.pictures.files import write_figure
-from tadp_ray.pictures.marks import legend_name
+from tadp_ray.pictures.overlays import legend_name
 from tadp_ray.reporting.table import Table, metric_label
 
 MAX_PANELS = 6

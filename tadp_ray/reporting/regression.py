@@ -55,7 +55,7 @@ def points_of(kind: str, images: PerImage) -> Points:
     Raises:
         UserError: the task is not segmentation, so there is no IoU.
     """
-    if images.task != "segmentation":
+    if not images.by_area:
         raise UserError(
             f"figure: kind: {kind} needs segmentation, but these cells do {images.task}; leave the figure out"
         )

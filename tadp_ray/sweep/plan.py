@@ -23,6 +23,7 @@ from tadp_ray.config.vocabulary import Scale
 from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.data.datasets import class_names, remarks
 from tadp_ray.errors import UserError
+from tadp_ray.tasks.per_image import images_class
 from tadp_ray.tracking.names import check_classes
 from tadp_ray.training.digests import digests_of
 
@@ -253,7 +254,7 @@ def stores_of_ground_truth(recipe: Recipe) -> bool:
 
 def check_results(file: Path, experiment: Experiment, recipes: Sequence[Recipe]) -> None:
     """Raise ConfigError if the figure cannot be drawn of all cells, or if a cell lacks one of the table's metrics."""
-    if experiment.figure and (others := {recipe.task for recipe in recipes} - {"segmentation"}):
+    if experiment.figure and (others := [recipe.task for recipe in recipes if not images_class(recipe.task).by_area]):
         kind = experiment.figure.kind
         raise ConfigError(
             [f"{file}: figure.kind={kind}: needs segmentation, but a cell does {min(others)}; leave it out"]

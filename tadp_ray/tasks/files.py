@@ -1,16 +1,18 @@
 """Predictions and truths as files that `score` and `picture` read: a file for every map."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from tadp_ray.files import drafted
 from tadp_ray.layout import PREDICTIONS, TARGETS
+
+Write = Callable[[Path, Any], Path]
+"""(path without ending, prediction of an image) -> the file that was written."""
 
 
 class PredictionFiles(Protocol):
@@ -37,26 +39,22 @@ def save(path: Path, values: np.ndarray) -> None:
         np.save(file, values) if path.suffix == ".npy" else Image.fromarray(values).save(file, "PNG")
 
 
-def save_map(path: Path, values: Tensor) -> Path:
-    """Write a map (H, W), labels as .png and metres as .npy, and return the file; `path` is without ending."""
-    metres = values.is_floating_point()
-    # A name may hold dots.
-    path = path.with_name(path.name + (".npy" if metres else ".png"))
-    values = values.cpu()
-    save(path, values.float().numpy() if metres else values.numpy().astype(np.uint8))
-    return path
-
-
 class MapFiles:
-    """A file for every map."""
+    """A file for every map.
 
-    def __init__(self, classes: Sequence[str]) -> None:
+    Args:
+        write: a map's file, as of `Task.write`.
+        classes: names in index order.
+    """
+
+    def __init__(self, write: Write, classes: Sequence[str]) -> None:
+        self._write = write
         self.classes = classes
 
-    def add(self, folder: Path, name: str, size: tuple[int, int], wanted: torch.Tensor, found: torch.Tensor) -> None:
+    def add(self, folder: Path, name: str, size: tuple[int, int], wanted: Tensor, found: Tensor) -> None:
         """Write an image's truth and prediction (H, W)."""
         for place, values in ((TARGETS, wanted), (PREDICTIONS, found)):
-            save_map(folder / place / name, values)
+            self._write(folder / place / name, values)
 
     def end(self, folder: Path) -> None:
         """There is nothing left to write."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tadp_ray.captions.prompts import as_text
 from tadp_ray.config.schema import EvaluationConfig
+from tadp_ray.data.loader import batch_targets
 from tadp_ray.tasks.base import Metrics, Size, bilinear
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.setup import TrainSetup
@@ -112,7 +113,7 @@ def predictions(
     indices: Sequence[int],
     device: torch.device,
 ) -> Iterator[tuple[int, Any]]:
-    """(index, prediction at the size that is scored) of each image, in order: (1, H, W), or a list of one set of boxes."""
+    """(index, prediction at the size that is scored) of each image, in order and on the CPU: (1, H, W), or a list of one."""
     for index, output in outputs(model, setup, latents, indices, device):
         yield index, setup.task.predict(output)
 
@@ -148,7 +149,7 @@ def assembled(setup: TrainSetup, index: int, looks: Sequence[Pass], found: Mappi
     """One image's output out of what the head made of its windows."""
     size, task = setup.scored_size(index), setup.task
     if task.probabilities is None:
-        return [rescaled(found[key_of(index, looks[0], 0)], setup.evaluated_size(index), size)]
+        return [task.resize(found[key_of(index, looks[0], 0)], setup.evaluated_size(index), size)]
     wholes = []
     for look in looks:
         boxes = views_of(setup, index, look)
@@ -160,23 +161,10 @@ def assembled(setup: TrainSetup, index: int, looks: Sequence[Pass], found: Mappi
     return wholes[0] if len(wholes) == 1 else torch.stack([task.probabilities(whole) for whole in wholes]).mean(0)
 
 
-def rescaled(found: Mapping[str, Tensor], seen: tuple[int, int], size: tuple[int, int]) -> dict[str, Tensor]:
-    """Boxes found in an image of one (height, width), in the pixels of another."""
-    (seen_height, seen_width), (height, width) = seen, size
-    ratio = torch.tensor([width / seen_width, height / seen_height] * 2)
-    moved = {name: value.cpu() for name, value in found.items()}
-    return {**moved, "boxes": moved["boxes"] * ratio}
-
-
 def truth(setup: TrainSetup, index: int) -> Any:
     """A validation image's ground truth at the size that is scored, as a batch of one."""
     sample, size = setup.val[index], setup.scored_size(index)
-    target = setup.task.target(sample)
-    if not isinstance(target, Tensor):
-        return [rescaled(target, setup.val.sizes[index], size)]
-    if tuple(target.shape) == size:
-        return target[None]
-    return F.interpolate(target[None, None].float(), size, mode="nearest-exact")[0].to(target.dtype)
+    return batch_targets([setup.task.resize(setup.task.target(sample), sample.image.shape[:2], size)])
 
 
 @torch.no_grad()
@@ -192,7 +180,7 @@ def evaluate(
     metrics = setup.task.metrics(setup.val.classes)
     indices = range(world.rank, len(setup.val), world.size)
     for index, found in predictions(model, setup, latents, indices, device):
-        metrics.accumulate(found.cpu() if isinstance(found, Tensor) else found, truth(setup, index))
+        metrics.accumulate(found, truth(setup, index))
     metrics.reduce()
     model.train()
     return metrics

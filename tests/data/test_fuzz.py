@@ -17,8 +17,9 @@ from tadp_ray.data.images import class_table, read_depth, read_image, read_mask,
 from tadp_ray.data.names import Names, chosen
 from tadp_ray.data.pascal import read_boxes
 from tadp_ray.errors import UserError
-from tadp_ray.scoring import score_depth, score_detection
-from tadp_ray.scoring.maps import read_metres
+from tadp_ray.tasks.depth.files import read_metres
+from tadp_ray.tasks.depth.scoring import score_depth
+from tadp_ray.tasks.detection.scoring import score_detection
 
 TABLE = class_table(5, (255,), False)
 NAMES = {name: Path(name) for name in ("my photo 1", "frame_0.5s", "a")}

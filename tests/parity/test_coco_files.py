@@ -7,8 +7,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tadp_ray.scoring import score_detection
-from tadp_ray.scoring.coco import read_coco
+from tadp_ray.tasks.detection.coco import read_coco
+from tadp_ray.tasks.detection.scoring import score_detection
 
 SAMPLE = "data/coco_val2014_100"
 """COCO's sample for its evaluation program, beside the project: annotations.json and results.json, of cocoapi."""

@@ -2,17 +2,19 @@
 
 import numpy as np
 
-from tadp_ray.pictures.choose import choose, image_scores, rule, windows
+from tadp_ray.pictures.choose import choose, rule, windows
 from tadp_ray.pictures.colours import palette, seen
-from tadp_ray.tasks.per_image import PerImage
+from tadp_ray.pictures.comparison import ImageScore
+
+DEPTH = ImageScore("RMSE", "{:.2f} m", "squared error")
 
 
 def test_images_are_those_in_which_the_best_other_is_farthest() -> None:
     scores = np.array([[50, 60, 10, 30, np.nan], [40, 20, 40, 30, 10], [45, 10, 20, 0, 10]], float)
     assert [(own.number, own.rival, own.gap) for own in choose(scores, "better", 4)] == [(1, 1, 40), (0, 2, 5)]
     assert [(own.number, own.rival, own.gap) for own in choose(scores, "worse", 4)] == [(2, 1, -30)]
-    assert "largest, as far as it is above zero" in rule("depth", "better")
-    assert "smallest, as far as it is below zero" in rule("depth", "worse")
+    assert "largest, as far as it is above zero" in rule(DEPTH, "better")
+    assert "smallest, as far as it is below zero" in rule(DEPTH, "worse")
 
 
 def test_windows_lie_where_most_is_gained_and_apart() -> None:
@@ -25,17 +27,6 @@ def test_windows_lie_where_most_is_gained_and_apart() -> None:
     gain[2:4] = 0
     assert list(windows(gain)) == [(15, 9, 21, 13)]  # what is left is less than half as much
     assert list(windows(-np.abs(gain))) == []
-
-
-def test_an_image_is_scored_by_itself() -> None:
-    areas = {"pixels": 10, "classes": [0, 1, 2], "intersection": [2, 0, 0], "union": [4, 5, 1], "truth": [3, 5, 0]}
-    nothing = {"pixels": 10, "classes": [2], "intersection": [0], "union": [1], "truth": [0]}
-    images = PerImage("segmentation", ("sky", "sea", "cat"), (areas, nothing))
-    assert image_scores(images).tolist()[0] == 25 and np.isnan(image_scores(images)[1])
-    assert image_scores(PerImage("depth", (), ({"rmse": 2.0},))).tolist() == [-2]
-    # a hit, a false one, one that is not sure enough, and a missed object
-    boxes = {"scores": [0.9, 0.6, 0.4], "right": [1, 0, 1], "objects": [0, 1]}
-    assert image_scores(PerImage("detection", ("cat", "dog"), (boxes,))).round(1).tolist() == [33.3]
 
 
 def test_colours_are_told_apart_with_any_eye() -> None:

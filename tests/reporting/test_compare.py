@@ -13,6 +13,7 @@ from tadp_ray.reporting.regression import fit_line, points_of
 from tadp_ray.reporting.render import html, latex, markdown, terminal, to_csv
 from tadp_ray.reporting.table import build_table
 from tadp_ray.tasks.per_image import PerImage
+from tadp_ray.tasks.segmentation.per_image import SegmentationImages
 
 N = 300
 
@@ -31,7 +32,7 @@ def images_of(hits: np.ndarray) -> PerImage:
         }
         for i, hit in enumerate(hits.tolist())
     ]
-    return PerImage("segmentation", ("sky",), tuple(rows))
+    return SegmentationImages("segmentation", ("sky",), tuple(rows))
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_only_seeds_of_both_rows_count_and_what_has_no_interval_says_why(filled)
         compared.entries[1][0].difference.text == "+10.00 ± 0.00" and compared.entries[2][0].difference.low is not None
     )
     assert compared.notes[-1] == "no interval for 1 entry: cells without per-image results"
-    others = {**images, gone: PerImage("segmentation", ("sky",), images[gone].images[1:])}
+    others = {**images, gone: SegmentationImages("segmentation", ("sky",), images[gone].images[1:])}
     assert "scored on other images" in compare(table, "0.5", others).notes[-1]
 
 
@@ -131,7 +132,7 @@ def test_a_line_is_numpy_s_and_its_interval_knows_that_points_of_an_image_are_al
 def test_size_is_of_each_class_that_is_shown():
     rows = ({"id": "a", "pixels": 100, "classes": [0, 1, 2], "intersection": [30, 5, 0], "union": [60, 20, 9]},)
     rows[0]["truth"] = [40, 10, 0]
-    points = points_of("size", PerImage("segmentation", ("sky", "cat", "dog"), rows))
+    points = points_of("size", SegmentationImages("segmentation", ("sky", "cat", "dog"), rows))
     np.testing.assert_allclose(points.x, [0.4, 0.1])
     np.testing.assert_allclose(points.y, [50, 25])
     assert fit_line([points], 1) is None

@@ -14,7 +14,7 @@ from tadp_ray.reporting import results, scatter
 from tadp_ray.reporting.matching import match_all, rematch
 from tadp_ray.reporting.regression import correlation_notes
 from tadp_ray.reporting.table import build_table
-from tadp_ray.tasks.per_image import PerImage
+from tadp_ray.tasks.segmentation.per_image import SegmentationImages
 
 
 def image(prompt: str, **areas: int) -> dict:
@@ -24,7 +24,7 @@ def image(prompt: str, **areas: int) -> dict:
     return {"id": prompt, "prompt": prompt, "precision": 0.125, "recall": 0.25, "union": [9] * len(labels), **found}
 
 
-IMAGES = PerImage(
+IMAGES = SegmentationImages(
     "segmentation",
     CLASSES,
     (
@@ -82,7 +82,9 @@ def test_the_encoder_is_asked_once(done, tmp_path: Path) -> None:
 
 
 def test_the_background_is_no_name() -> None:
-    voc = PerImage("segmentation", ("background", "cat"), ({**IMAGES.images[0], "classes": [0, 1], "truth": [5, 5]},))
+    voc = SegmentationImages(
+        "segmentation", ("background", "cat"), ({**IMAGES.images[0], "classes": [0, 1], "truth": [5, 5]},)
+    )
     found = rematch(voc, lambda _: ("cat",)).images[0]
     assert (found["precision"], found["recall"]) == (1.0, 1.0)
 

@@ -11,7 +11,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.reporting.regression import points_of
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
 from tadp_ray.reporting.table import Difference, Table, TableEntry, build_table, rank_correlation_notes
-from tadp_ray.tasks.per_image import PerImage
+from tadp_ray.tasks.depth.per_image import DepthImages
 
 
 def entry(
@@ -108,6 +108,6 @@ def test_the_interval_of_a_mean_is_as_wide_as_its_standard_error() -> None:
 
 
 def test_points_of_what_was_not_segmented_are_refused() -> None:
-    images = PerImage("depth", (), ({"id": "a", "rmse": 1.0},))
+    images = DepthImages("depth", (), ({"id": "a", "rmse": 1.0},))
     with pytest.raises(UserError, match="figure: kind: recall needs segmentation, but these cells do depth"):
         points_of("recall", images)

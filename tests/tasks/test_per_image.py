@@ -14,9 +14,12 @@ from tadp_ray.captions.store import CaptionStore
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.errors import UserError
 from tadp_ray.tasks.depth.metrics import DepthMetrics
+from tadp_ray.tasks.depth.per_image import DepthImages
 from tadp_ray.tasks.detection.metrics import DetectionMetrics
+from tadp_ray.tasks.detection.per_image import DetectionImages
 from tadp_ray.tasks.per_image import checksum, read_per_image, write_per_image
 from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
+from tadp_ray.tasks.segmentation.per_image import SegmentationImages
 
 CLASSES = ("sky", "road", "boat", "unseen")
 CHOICE = (3, 0, 0, 5, 3, 3)
@@ -89,6 +92,17 @@ def test_iou_and_size_are_of_the_classes_that_an_image_shows(tmp_path: Path) -> 
     images = read_per_image(tmp_path / "images.jsonl", "f")
     np.testing.assert_array_equal(images.iou, [[50, 50, np.nan, np.nan]])
     np.testing.assert_array_equal(images.shares, [[0.25, 0.5, 0, 0]])
+
+
+def test_an_image_is_scored_by_itself() -> None:
+    areas = {"pixels": 10, "classes": [0, 1, 2], "intersection": [2, 0, 0], "union": [4, 5, 1], "truth": [3, 5, 0]}
+    nothing = {"pixels": 10, "classes": [2], "intersection": [0], "union": [1], "truth": [0]}
+    images = SegmentationImages("segmentation", ("sky", "sea", "cat"), (areas, nothing))
+    assert images.image_scores.tolist()[0] == 25 and np.isnan(images.image_scores[1])
+    assert DepthImages("depth", (), ({"rmse": 2.0},)).image_scores.tolist() == [-2]
+    # a hit, a false one, one that is not sure enough, and a missed object
+    boxes = {"scores": [0.9, 0.6, 0.4], "right": [1, 0, 1], "objects": [0, 1]}
+    assert DetectionImages("detection", ("cat", "dog"), (boxes,)).image_scores.round(1).tolist() == [33.3]
 
 
 def test_a_torn_file_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def test_no_file_and_no_line_tells_the_password_of_the_store(
     store, experiment: Path, swept, tmp_path: Path, monkeypatch
 ) -> None:
     from tadp_ray.cli.picture import keep
-    from tadp_ray.pictures.contest import Contest
+    from tadp_ray.pictures.comparison import Comparison, ImageScore
 
     swept(experiment)
     (tmp_path / "asked").mkdir()
@@ -41,9 +41,10 @@ def test_no_file_and_no_line_tells_the_password_of_the_store(
     (tmp_path / "out").mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "out/better.png")
     monkeypatch.setattr("sys.argv", ["tadp-ray", "picture", "--tracking-uri", ADDRESS])
-    contest = Contest.__new__(Contest)
-    vars(contest).update(task="segmentation", systems=("a", "b"), ids=("1",), scores=[[1.0], [2.0]])
-    keep(contest, tmp_path / "out", ADDRESS, ["better.png"])
+    comparison = Comparison.__new__(Comparison)
+    score = ImageScore("mean IoU", "{:.1f}")
+    vars(comparison).update(score=score, systems=("a", "b"), ids=("1",), scores=[[1.0], [2.0]])
+    keep(comparison, tmp_path / "out", ADDRESS, ["better.png"])
     assert "written in" in said("report", tmp_path / "report", "--experiments", tmp_path / "asked")
     assert "tadp-ray picture --tracking-uri" in (tmp_path / "report/report.md").read_text()
     assert not any(SECRET in line for line in lines), lines

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from tadp_ray.config.schema import EvaluationConfig, Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.tasks.base import bilinear
+from tadp_ray.tasks.detection.task import resize_boxes
 from tadp_ray.tasks.registry import task_of
-from tadp_ray.training.evaluate import assemble, assembled, cut, key_of, passes, rescaled, truth, view_boxes
+from tadp_ray.training.evaluate import assemble, assembled, cut, key_of, passes, truth, view_boxes
 
 RECIPE = Recipe.model_validate({"caption": {"source": "null"}, "schedule": {"iterations": 1, "learning_rate": 1e-3}})
 SLIDE = EvaluationConfig(mode="slide", crop=64, stride=48)
@@ -73,7 +74,7 @@ def test_a_mirrored_look_is_turned_back_and_shares_are_averaged() -> None:
 
 def test_boxes_follow_width_and_height_apart() -> None:
     found = {"boxes": torch.tensor([[8.0, 4.0, 16.0, 12.0]]), "labels": torch.tensor([3])}
-    moved = rescaled(found, seen=(32, 64), size=(64, 192))
+    moved = resize_boxes(found, seen=(32, 64), size=(64, 192))
     assert moved["boxes"].tolist() == [[24.0, 8.0, 48.0, 24.0]] and moved["labels"].tolist() == [3]
 
 

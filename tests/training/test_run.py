@@ -17,9 +17,11 @@ from tadp_ray.config.metrics import known_metrics
 from tadp_ray.data.datasets import class_names
 from tadp_ray.errors import UserError
 from tadp_ray.layout import BEST, CHECKPOINT, MODEL, PER_IMAGE
-from tadp_ray.scoring import score_depth, score_detection, score_segmentation
 from tadp_ray.tasks.base import Task
+from tadp_ray.tasks.depth.scoring import score_depth
+from tadp_ray.tasks.detection.scoring import score_detection
 from tadp_ray.tasks.per_image import read_per_image
+from tadp_ray.tasks.segmentation.scoring import score_segmentation
 from tadp_ray.training import run as run_module
 from tadp_ray.training import setup
 from tadp_ray.training.checkpoint import read_tensors, write_tensors

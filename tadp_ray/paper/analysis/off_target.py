@@ -15,7 +15,6 @@ from tadp_ray.paper.analysis.finding import Outcome, Trained
 from tadp_ray.paper.analysis.shown import look_alikes
 from tadp_ray.paper.analysis.trained import Segmenter, load_segmenter
 from tadp_ray.pictures.files import write_both
-from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
 from tadp_ray.training.evaluate import truth
 
 STRONGEST = 10
@@ -59,7 +58,7 @@ def confusion(segmenter: Segmenter, caption: CaptionConfig | None) -> tuple[torc
     """Summed softmax scores (true class, class) in float64, pixels of each true class, and mIoU in percent."""
     setup = segmenter.setup
     count = len(setup.val.classes)
-    sums, score = torch.zeros(count, count, dtype=torch.float64), SegmentationMetrics(setup.val.classes)
+    sums, score = torch.zeros(count, count, dtype=torch.float64), setup.task.metrics(setup.val.classes)
     pixels = torch.zeros(count, dtype=torch.float64)
     for index, shares in segmenter.shares(caption):
         wanted = truth(setup, index)

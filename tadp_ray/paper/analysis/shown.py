@@ -13,6 +13,7 @@ from tadp_ray.data.sample import IGNORE, Dataset, Sample
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES, Scenes
 from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.attention import fitted
+from tadp_ray.tasks.registry import task_of
 
 HELD_OUT = 2_000_000
 """Seed of the first world; no pretraining uses it."""
@@ -35,7 +36,7 @@ def shown(recipe: Recipe, seed: int, count: int) -> Dataset:
     """
     if recipe.data.kind == "scenes":
         return Scenes("pretrain", count, HELD_OUT + seed, recipe.data.size)
-    if recipe.task != "segmentation":
+    if task_of(recipe).truth != "mask":
         raise UserError(f"task: {recipe.task}: label maps are needed; name a recipe of segmentation")
     return open_dataset(recipe.data, "val")
 

@@ -16,7 +16,15 @@ METRICS = (
 )
 """In the order in which `tadp_ray.tasks.depth.metrics` computes them."""
 
-register_task("depth", "tadp_ray.tasks.depth.task:depth", metrics=METRICS, main="rmse")
+register_task(
+    "depth",
+    "tadp_ray.tasks.depth.task:depth",
+    metrics=METRICS,
+    main="rmse",
+    per_image="tadp_ray.tasks.depth.per_image:DepthImages",
+    score="tadp_ray.tasks.depth.commands:score",
+    picture="tadp_ray.tasks.depth.commands:picture",
+)
 
 
 @register_head("vpd_depth", task="depth", implementation="tadp_ray.tasks.depth.vpd_head:DepthHead")

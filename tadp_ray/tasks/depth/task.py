@@ -1,13 +1,17 @@
 """Depth from one image as a task: maps of metres, the scale-invariant logarithmic loss, RMSE."""
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Sample
-from tadp_ray.tasks.base import Task, bilinear, dense_loss
+from tadp_ray.tasks.base import Task, bilinear, dense_loss, resize_map, score_words
+from tadp_ray.tasks.depth.drawing import draw_depth
+from tadp_ray.tasks.depth.files import write_metres
 from tadp_ray.tasks.depth.losses import silog_loss
 from tadp_ray.tasks.depth.metrics import DepthMetrics
 from tadp_ray.tasks.files import MapFiles
@@ -20,17 +24,27 @@ def depth(recipe: Recipe) -> Task:
     def metrics(_: Sequence[str]) -> DepthMetrics:
         return DepthMetrics(head.max_depth, evaluation.eigen_crop)
 
+    def score_command(folder: Path) -> list[str]:
+        words = ["--prediction-scale", "1", "--target-scale", "1", "--max-depth", f"{head.max_depth:g}"]
+        return score_words("depth", folder) + words + ["--eigen-crop"] * evaluation.eigen_crop
+
     return Task(
         truth="depth",
         target=depth_of,
+        resize=resize_map,
         upsample=bilinear,
         loss=depth_loss,
         probabilities=lambda metres: metres,
-        predict=lambda metres: metres[:, 0],
+        predict=lambda metres: metres[:, 0].cpu(),
+        draw=draw_depth,
+        arrays=lambda metres: {"depth": metres.float().numpy()},
         metrics=metrics,
         logged_metrics=("rmse", "abs_rel", "delta1"),
-        files=MapFiles,
+        files=partial(MapFiles, write_metres),
+        write=write_metres,
+        score_command=score_command,
         counted_loss=dense_loss(depth_loss, torch.float32),
+        names_classes=False,
     )
 
 

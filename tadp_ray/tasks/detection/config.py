@@ -18,6 +18,9 @@ register_task(
     main="ap50",
     by_class="ap50",
     whole_images_only=True,
+    per_image="tadp_ray.tasks.detection.per_image:DetectionImages",
+    score="tadp_ray.tasks.detection.commands:score",
+    picture="tadp_ray.tasks.detection.commands:picture",
 )
 
 Side = Annotated[int, Field(ge=1)]

@@ -13,6 +13,9 @@ register_task(
     metrics=(Metric("miou", "mIoU", "%"), Metric("accuracy", "pixel accuracy", "%")),
     main="miou",
     by_class="iou",
+    per_image="tadp_ray.tasks.segmentation.per_image:SegmentationImages",
+    score="tadp_ray.tasks.segmentation.commands:score",
+    picture="tadp_ray.tasks.segmentation.commands:picture",
 )
 
 

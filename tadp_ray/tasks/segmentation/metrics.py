@@ -22,9 +22,9 @@ class SegmentationMetrics:
         self._counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
         self.images: list[dict[str, Any]] = []
 
-    def accumulate(self, predicted: Tensor, mask: Tensor) -> None:
+    def accumulate(self, predicted: Tensor, target: Tensor) -> None:
         """Count predicted classes (B, H, W) against labels (B, H, W), 255 ignored; both int64 on the CPU."""
-        for found, truth in zip(predicted, mask, strict=True):
+        for found, truth in zip(predicted, target, strict=True):
             valid = truth != IGNORE
             pairs = truth[valid] * len(self._classes) + found[valid]
             counts = torch.bincount(pairs, minlength=self._counts.numel()).view_as(self._counts)

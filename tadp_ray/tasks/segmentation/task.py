@@ -2,13 +2,17 @@
 
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Sample
-from tadp_ray.tasks.base import Task, bilinear, dense_loss
+from tadp_ray.layout import CLASSES
+from tadp_ray.tasks.base import Task, bilinear, dense_loss, resize_map, score_words
 from tadp_ray.tasks.files import MapFiles
+from tadp_ray.tasks.segmentation.drawing import draw_labels
+from tadp_ray.tasks.segmentation.files import write_labels
 from tadp_ray.tasks.segmentation.losses import cross_entropy_loss, focal_loss
 from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
 
@@ -26,13 +30,18 @@ def segmentation(recipe: Recipe) -> Task:
     return Task(
         truth="mask",
         target=mask_of,
+        resize=resize_map,
         upsample=upsample,
         loss=loss,
         probabilities=lambda logits: logits.softmax(1),
-        predict=lambda shares: shares.argmax(1),
+        predict=lambda shares: shares.argmax(1).cpu(),
+        draw=draw_labels,
+        arrays=lambda mask: {"mask": mask.numpy().astype(np.uint8)},
         metrics=SegmentationMetrics,
         logged_metrics=("miou", "accuracy"),
-        files=MapFiles,
+        files=partial(MapFiles, write_labels),
+        write=write_labels,
+        score_command=lambda folder: [*score_words("segmentation", folder), "--classes", str(folder / CLASSES)],
         counted_loss=dense_loss(loss, torch.int64),
     )
 

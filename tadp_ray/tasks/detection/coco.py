@@ -1,17 +1,20 @@
 """Boxes as COCO writes them: one JSON file of annotations, one of results."""
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, TypeAdapter, ValidationError
+from torch import Tensor
 
 from tadp_ray.data.names import ids_of
 from tadp_ray.errors import UserError
-from tadp_ray.files import composed, why_unreadable, without_ending
-from tadp_ray.scoring.problems import raise_problems
-from tadp_ray.scoring.things import Box, LabelledBox, Truth, selected
+from tadp_ray.files import composed, why_unreadable, without_ending, write_text
+from tadp_ray.layout import PREDICTIONS, TARGETS
+from tadp_ray.tasks.detection.labelled import Box, LabelledBox, Truth, selected
+from tadp_ray.tasks.problems import raise_problems
 
 Content = TypeVar("Content")
 
@@ -151,3 +154,54 @@ def read_json(path: Path, kind: type[Content]) -> Content:
         places = [(".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors(include_url=False)]
         raise_problems([f"{path}: {place or '(whole file)'}: {message}" for place, message in places])
         raise
+
+
+class BoxFiles:
+    """One file of objects and one of detections."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._categories = [{"id": number, "name": name} for number, name in enumerate(classes, 1)]
+        self._images: list[dict[str, Any]] = []
+        self._objects: list[dict[str, Any]] = []
+        self._detections: list[dict[str, Any]] = []
+
+    @property
+    def classes(self) -> list[str]:
+        """Those with an object: others have no score."""
+        named = {thing["category_id"] for thing in self._objects}
+        return [category["name"] for category in self._categories if category["id"] in named]
+
+    def add(self, folder: Path, name: str, size: tuple[int, int], wanted: dict, found: dict) -> None:
+        """Remember an image's objects and detections."""
+        height, width = size
+        self._images.append({"id": name, "file_name": f"{name}.png", "height": height, "width": width})
+        self._objects += entries(name, wanted, "difficult")
+        self._detections += entries(name, found, "scores", "score")
+
+    def end(self, folder: Path) -> None:
+        """Write both files."""
+        truth = {"images": self._images, "categories": self._categories, "annotations": self._objects}
+        for name, content in ((TARGETS, truth), (PREDICTIONS, self._detections)):
+            write_text(folder / f"{name}.json", json.dumps(content) + "\n")
+
+
+def entries(image: str, boxes: Mapping[str, Tensor], key: str, called: str | None = None) -> list[dict[str, Any]]:
+    """One image's boxes as COCO writes them, with one more value of each."""
+    columns = (boxes[name].tolist() for name in ("boxes", "labels", key))
+    return [
+        {
+            "image_id": image,
+            "category_id": label + 1,
+            "bbox": [left, top, right - left, bottom - top],
+            called or key: value,
+        }
+        for (left, top, right, bottom), label, value in zip(*columns, strict=True)
+    ]
+
+
+def write_boxes(path: Path, found: Mapping[str, Tensor]) -> Path:
+    """Write an image's detections as results, and return the file; `path` is without ending, its name is the image's id."""
+    path = path.with_name(path.name + ".json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(entries(path.name.removesuffix(".json"), found, "scores", "score")) + "\n")
+    return path

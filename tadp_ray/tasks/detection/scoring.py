@@ -1,15 +1,25 @@
-"""Boxes against objects: detections and ground truth as Pascal VOC or as COCO writes them."""
+"""Boxes against objects, as Pascal VOC or as COCO writes them: scored, or compared system by system."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from tadp_ray.errors import UserError
-from tadp_ray.scoring.coco import read_coco, read_results
-from tadp_ray.scoring.things import LabelledBox, Truth
-from tadp_ray.scoring.voc import read_comp4, read_voc
+from tadp_ray.pictures.comparison import Comparison, Folders, ImageScore
+from tadp_ray.tasks.comparing import gathered, images_of
+from tadp_ray.tasks.detection.coco import read_coco, read_results
+from tadp_ray.tasks.detection.drawing import draw_boxes
+from tadp_ray.tasks.detection.labelled import LabelledBox, Truth
 from tadp_ray.tasks.detection.metrics import Boxes, DetectionMetrics
+from tadp_ray.tasks.detection.per_image import SURE, DetectionImages
+from tadp_ray.tasks.detection.voc import read_comp4, read_voc
+
+SCORE = ImageScore(
+    meaning=f"hits / (hits + false + missed), in percent, of boxes with a score of at least {SURE:g} at an overlap of 0.5",
+    text="hits {:.0f} %",
+)
 
 
 def score_detection(
@@ -33,6 +43,35 @@ def score_detection(
     """
     truth, _, metrics = accumulate_boxes(predictions, targets, classes, images)
     return metrics.compute() | {"images": len(truth.objects)}
+
+
+def compare_detection(
+    systems: Folders, targets: Path, images: Path, classes: Sequence[str], listed: Path | None = None
+) -> Comparison:
+    """Boxes, an image scored by its hits; arguments as `score_detection`'s.
+
+    Raises:
+        UserError: files are missing or not as they should be.
+    """
+    found = gathered(
+        {name: lambda at=at: accumulate_boxes(at, targets, classes, listed) for name, at in systems.items()}
+    )
+    truth, things = found[0][0], [own for _, own, _ in found]
+
+    def read(system: int, name: str) -> tuple[Boxes, Boxes]:
+        return tensors(things[system][name], classes, "scores"), tensors(truth.objects[name], classes, "difficult")
+
+    lines = [DetectionImages("detection", tuple(classes), tuple(metrics.images)) for _, _, metrics in found]
+    return Comparison(
+        classes=tuple(classes),
+        systems=tuple(systems),
+        ids=tuple(truth.objects),
+        score=SCORE,
+        scores=np.stack([own.image_scores for own in lines]),
+        images=images_of(images, truth.objects),
+        read=read,
+        draw=draw_boxes,
+    )
 
 
 def accumulate_boxes(

@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 
 from tadp_ray.cli import app
 from tadp_ray.errors import UserError
-from tadp_ray.scoring import score_depth, score_detection, score_segmentation
+from tadp_ray.tasks.depth.scoring import score_depth
+from tadp_ray.tasks.detection.scoring import score_detection
+from tadp_ray.tasks.segmentation.scoring import score_segmentation
 
 Files = dict[str, np.ndarray]
 
@@ -361,7 +363,7 @@ def test_all_that_is_wrong_with_a_coco_file_is_told_at_once(annotations: Path, t
 
 def test_a_perfect_detector_of_real_annotations(shared: Path, tmp_path: Path) -> None:
     """Photographs of Pascal VOC with a real difficult object or more; their own boxes are the detections."""
-    from tadp_ray.scoring.voc import read_annotation
+    from tadp_ray.tasks.detection.voc import read_annotation
 
     folder = shared / "data/voc/Annotations"
     lines: dict[str, list[str]] = {}

@@ -1,0 +1,71 @@
+"""Commands of which every task has one, with options of its own."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from tadp_ray.cli.common import Commands, exit_on_user_error, parse_classes
+from tadp_ray.errors import UserError
+from tadp_ray.registry import TASKS, implementation
+
+
+def parse_systems(texts: list[str]) -> dict[str, Path]:
+    """`NAME=FOLDER` texts by name.
+
+    Raises:
+        UserError: one has no name, or there are fewer than two names.
+    """
+    pairs = [text.partition("=") for text in texts]
+    named = {name.strip(): Path(folder) for name, _, folder in pairs if name.strip() and folder}
+    if len(named) < len(texts) or len(named) < 2:
+        raise UserError(f"--system {' '.join(texts)}: expected two or more NAME=PREDICTIONS of distinct names")
+    return named
+
+
+PARSED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "systems": (list[str], parse_systems),
+    "classes": (str, parse_classes),
+}
+"""Options that tasks are given parsed: what the command line takes, and what makes of it what tasks take."""
+
+
+def add_task_commands(app: Commands, name: str, run: Callable[..., None]) -> None:
+    """Give a group one command for each task that has one.
+
+    Args:
+        app: the group.
+        name: under which tasks register their function, whose options and help are the command's.
+        run: called with what that function returns, and with options of its own: positional ones stand before the task's,
+            keywords behind them.
+    """
+    for task, entry in TASKS.items():
+        if function := implementation(getattr(entry, name)):
+            app.command(task)(task_command(function, run))
+
+
+def task_command(function: Callable[..., Any], run: Callable[..., None]) -> Callable[..., None]:
+    """A command that hands what a task's function returns to `run`; its options are those of both."""
+    _, *common = inspect.signature(run).parameters.values()
+    own = [as_taken(option) for option in inspect.signature(function).parameters.values()]
+    first = [option for option in common if option.kind is not option.KEYWORD_ONLY]
+    last = [option for option in common if option.kind is option.KEYWORD_ONLY]
+
+    def command(**options: Any) -> None:
+        with exit_on_user_error():
+            given = {option.name: options[option.name] for option in own}
+            parsed = {key: parse(given[key]) for key, (_, parse) in PARSED.items() if key in given}
+            run(function(**{**given, **parsed}), **{option.name: options[option.name] for option in common})
+
+    every = [option.replace(kind=option.KEYWORD_ONLY) for option in (*first, *own, *last)]
+    command.__doc__ = function.__doc__
+    command.__signature__ = inspect.Signature(every)
+    command.__annotations__ = {option.name: option.annotation for option in every}
+    return command
+
+
+def as_taken(option: inspect.Parameter) -> inspect.Parameter:
+    """A task's option as the command line takes it."""
+    if option.name not in PARSED:
+        return option
+    return option.replace(annotation=Annotated[PARSED[option.name][0], *option.annotation.__metadata__])

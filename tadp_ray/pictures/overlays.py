@@ -1,0 +1,57 @@
+"""Images, frames, words and legends on axes, so that they can be read in grey and by colour-blind people."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
+
+from tadp_ray.pictures.colours import palette
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom edge in pixels."""
+
+
+def show_image(axes: Axes, image: np.ndarray) -> None:
+    """An image (H, W, 3) without axes."""
+    axes.imshow(image, interpolation="nearest")
+    axes.set_axis_off()
+
+
+def frame(axes: Axes, box: Box, colour: np.ndarray | str) -> None:
+    """A box with a black rim, which is seen on any ground."""
+    left, top, right, bottom = box
+    for width, ink in ((2.6, "black"), (1.4, colour)):
+        rim = Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor=ink, linewidth=width)
+        axes.add_patch(rim)
+
+
+def write(axes: Axes, place: tuple[float, float], words: str, **layout: str) -> None:
+    """Black words with a white rim, which are read on any ground."""
+    rim = [withStroke(linewidth=1.5, foreground="white")]
+    # What reaches beyond its panel must not make the panel smaller.
+    axes.text(*place, words, fontsize=6, path_effects=rim, **layout).set_in_layout(False)
+
+
+def name_colours(figure: Figure, labels: Iterable[int], classes: Sequence[str]) -> None:
+    """Name the classes that a figure shows, below it."""
+    colours = palette(len(classes))
+    patches = [
+        Patch(facecolor=colours[i], edgecolor="black", linewidth=0.5, label=legend_name(short(classes[i])))
+        for i in sorted(labels)
+    ]
+    if patches:
+        columns = min(len(patches), max(2, int(figure.get_figwidth() / 1.1)))
+        figure.legend(handles=patches, loc="outside lower center", ncols=columns, fontsize=7, frameon=False)
+
+
+def legend_name(name: str) -> str:
+    """A name as a legend shows it; matplotlib leaves out what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
+def short(name: str) -> str:
+    """The first of a class's names, of which ADE20K has several, apart by semicolons or commas."""
+    return name.replace(",", ";").partition(";")[0]

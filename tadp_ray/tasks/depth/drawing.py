@@ -1,0 +1,51 @@
+"""Depth maps on axes, in one range of colours that a scale explains."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from tadp_ray.pictures.colours import AMOUNTS
+
+DEPTH = AMOUNTS.reversed().with_extremes(bad="white")
+"""Near is light; white where there is no reading."""
+
+
+def draw_depth(
+    axes: Sequence[Axes], _: np.ndarray, shown: Sequence[Tensor], __: Sequence[str], beside: Sequence[Axes]
+) -> set[int]:
+    """Depth maps (H, W) in the range of the first, with a scale beside other axes (`Draw`); they show no class."""
+    maps = [metres.numpy() for metres in shown]
+    span = span_of(maps[0])
+    for axis, metres in zip(axes, maps, strict=True):
+        show_depth(axis, metres, span)
+    show_scale(axes[0].figure, beside, span)
+    return set()
+
+
+def span_of(metres: np.ndarray) -> LogNorm | None:
+    """The colour range of a true depth map (H, W), 0 = no reading; None if it has no reading."""
+    known = metres[metres > 0]
+    return LogNorm(known.min(), max(known.max(), 1.01 * known.min()), clip=True) if known.size else None
+
+
+def show_depth(axes: Axes, metres: np.ndarray, span: LogNorm | None) -> None:
+    """A depth map (H, W), places without a reading white."""
+    axes.imshow(np.where(metres > 0, metres, np.nan), cmap=DEPTH, norm=span, interpolation="nearest")
+    axes.set_axis_off()
+
+
+def show_scale(figure: Figure, beside: Iterable[Axes], span: LogNorm | None) -> None:
+    """The colours of depth maps, with metres at them."""
+    if span is None:
+        return
+    steps = [digit * 10.0**power for power in range(-2, 4) for digit in (1, 2, 5)]
+    ticks = [span.vmin, *(step for step in steps if 1.3 * span.vmin < step < span.vmax / 1.3), span.vmax]
+    bar = figure.colorbar(ScalarMappable(span, DEPTH), ax=list(beside), fraction=0.02, pad=0.01, ticks=ticks)
+    bar.ax.minorticks_off()
+    bar.ax.set_yticklabels([f"{tick:.2g} m" for tick in ticks], fontsize=6)
+    bar.ax.invert_yaxis()

@@ -1,0 +1,76 @@
+"""Maps against their targets: two folders whose files pair by name."""
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from torch import Tensor
+
+from tadp_ray.data.names import find_files
+from tadp_ray.errors import UserError
+from tadp_ray.tasks.problems import raise_problems
+
+Pair = tuple[Tensor, Tensor]
+"""(prediction (H, W), target (H, W))."""
+Read = Callable[[Path, Path], Pair]
+"""Reads the files of a prediction and its target; UserError says what is wrong with them."""
+Accumulate = Callable[[Tensor, Tensor], None]
+"""Counts predictions (B, H, W) against targets (B, H, W)."""
+
+
+def accumulate_pairs(
+    predictions: Path, targets: Path, accumulate: Accumulate, read: Read
+) -> dict[str, tuple[Path, Path]]:
+    """Count all pairs of two folders, one by one; returns their files (prediction, target) by name, in the order of counting.
+
+    Raises:
+        UserError: files stand alone, or `read` refused pairs.
+    """
+    problems: list[str] = []
+    found, wanted = by_name(predictions, problems), by_name(targets, problems)
+    # Other folders beside the predictions, of pictures say, are none of them.
+    folders = {PurePosixPath(stem).parent for stem in wanted}
+    found = {stem: path for stem, path in found.items() if PurePosixPath(stem).parent in folders}
+    problems += [f"{wanted[stem]}: no prediction of this name in {predictions}" for stem in wanted.keys() - found]
+    problems += [f"{found[stem]}: no target of this name in {targets}" for stem in found.keys() - wanted]
+    problems.sort()
+    for stem in sorted(found.keys() & wanted):
+        try:
+            predicted, target = read(found[stem], wanted[stem])
+        except UserError as error:
+            problems.append(str(error))
+        else:
+            accumulate(predicted[None], target[None])
+    raise_problems(problems)
+    return {stem: (found[stem], wanted[stem]) for stem in sorted(wanted)}
+
+
+def by_name(folder: Path, problems: list[str]) -> dict[str, Path]:
+    """Files by their path below a folder, without the ending, and what is wrong with their names added to `problems`.
+
+    Hidden files and those of the operating system are passed over.
+
+    Raises:
+        UserError: there is no folder, or nothing in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder")
+    files: dict[str, Path] = {}
+    for wild, path in find_files("**/*", folder):
+        if (other := files.setdefault(str(wild), path)) != path:
+            problems.append(f"{path}: differs from {other.name} by its ending alone; take one of them away")
+    if not files:
+        raise UserError(f"{folder}: holds no files")
+    return files
+
+
+def same_size(prediction: Path, found: tuple[int, ...], target: Path, truth: tuple[int, ...]) -> None:
+    """Check that a prediction is as large as its target.
+
+    Raises:
+        UserError: it is not.
+    """
+    if found != truth:
+        raise UserError(
+            f"{prediction}: is {tuple(found)} (height, width), its target {target} is {tuple(truth)}; "
+            "predict at the target's size"
+        )
