@@ -118,7 +118,7 @@ class TrainedModel:
 
     @property
     def task(self) -> str:
-        """Segmentation, depth or detection."""
+        """The task's name."""
         return self.cell.recipe.task
 
     @property

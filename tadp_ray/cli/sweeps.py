@@ -221,7 +221,8 @@ def predict(
         cell = cell.at(storage)
         count = predict_cell(cell, weights, folder, device)
         say(f"{folder}: predictions of {count} images, with images, targets and classes.txt")
-        say(f"scored by: {shlex.join(task_of(cell.recipe).score_command(folder))}")
+        if scored_by := task_of(cell.recipe).score_command:
+            say(f"scored by: {shlex.join(scored_by(folder))}")
 
 
 def predict_picture(run: str, folder: Path, image: Path, prompt: str, tracking_uri: str | None) -> None:

@@ -57,9 +57,8 @@ def match_all(
 def rematch(images: PerImage, match: Match) -> PerImage:
     """Return the results with precision and recall recomputed by `match`; the background does not count as a class."""
     lines = []
-    for image in images.images:
-        areas = zip(image["classes"], image["truth"], strict=True)
-        present = foreground([images.classes[label] for label, area in areas if area > 0])
+    for image, names in zip(images.images, images.present, strict=True):
+        present = foreground(names)
         fit = Fit(frozenset(foreground(match(image["prompt"]))), frozenset(present))
         lines.append({**image, "precision": fit.precision, "recall": fit.recall})
     return replace(images, images=tuple(lines))

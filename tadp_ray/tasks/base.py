@@ -72,12 +72,12 @@ class Task:
     """Class names -> what writes truths and predictions of a split."""
     write: Write
     """Writes the prediction of one image."""
-    score_command: Callable[[Path], list[str]]
-    """(folder that `files` were written to) -> the words of the command that scores them as the cell was scored."""
     counted_loss: Callable[[nn.Module, Sequence[Tensor], Size], Tensor]
     """(head, features, image size) on the meta device -> the scalar from which the cost of a backward pass is counted."""
     head_targets: Callable[[Any, Sequence[torch.Generator]], Any] | None = None
     """(targets, a generator per image) -> what a head that samples in training is given; None: it samples nothing."""
+    score_command: Callable[[Path], list[str]] | None = None
+    """(folder that `files` were written to) -> the words of the command that scores them as the cell was; None: none does."""
     main: str = ""
     """The metric that a model is known by, as it is registered."""
     names_classes: bool = True

@@ -180,6 +180,7 @@ class BoxFiles:
 
     def end(self, folder: Path) -> None:
         """Write both files."""
+        folder.mkdir(parents=True, exist_ok=True)
         truth = {"images": self._images, "categories": self._categories, "annotations": self._objects}
         for name, content in ((TARGETS, truth), (PREDICTIONS, self._detections)):
             write_text(folder / f"{name}.json", json.dumps(content) + "\n")

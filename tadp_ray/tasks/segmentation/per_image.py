@@ -33,6 +33,11 @@ class SegmentationImages(PerImage):
         return self.areas("truth") / self.column("pixels")[:, None]
 
     @property
+    def present(self) -> list[list[str]]:
+        """Names of the classes that each image shows."""
+        return [[self.classes[label] for label in np.flatnonzero(truth)] for truth in self.areas("truth")]
+
+    @property
     def image_scores(self) -> np.ndarray:
         """Mean IoU (N,) of the classes that each image shows, in percent; NaN where it shows none."""
         shown = np.isfinite(self.iou)
