@@ -17,7 +17,7 @@ import torch
 
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, frozen, stable_diffusion_15
-from tadp_ray.config.model import ModelConfig
+from tadp_ray.config.model import MODELS
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.registry import task_of
 from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", help="a part of float32, tf32 (GPU), bfloat16")
     options = parser.parse_args()
 
-    settings = ModelConfig(head=SemanticFPNConfig())
+    settings = MODELS["stable_diffusion"](head=SemanticFPNConfig())
     told = {"source": "null"}
     recipe = Recipe(
         caption=told, model=settings, schedule={"iterations": 10, "learning_rate": 1e-4, "batch_size": options.batch}

@@ -18,6 +18,7 @@ from tadp_ray.errors import UserError
 
 GROUP = "tadp_ray.plugins"
 BUILT_IN = (
+    "tadp_ray.backbones.stable_diffusion.config",
     "tadp_ray.tasks.segmentation.config",
     "tadp_ray.tasks.depth.config",
     "tadp_ray.tasks.detection.config",
@@ -222,6 +223,16 @@ class DatasetEntry:
 
 
 @dataclass(frozen=True)
+class BackboneEntry:
+    """A family of backbones, as `model.backbone` names it."""
+
+    config: Any
+    """Its keys, to which those of every model come (`tadp_ray.config.model.ModelConfig`)."""
+    implementation: Any
+    """A `tadp_ray.backbones.base.Family`."""
+
+
+@dataclass(frozen=True)
 class CaptionSourceEntry:
     """Where the texts of images come from, as `caption.source` names it."""
 
@@ -258,6 +269,7 @@ class CaptionerEntry:
     description: str
 
 
+BACKBONES: Registry[BackboneEntry] = Registry("backbone")
 TASKS: Registry[TaskEntry] = Registry("task")
 HEADS: Registry[HeadEntry] = Registry("head")
 METRICS: Registry[MetricEntry] = Registry("metric")
@@ -265,6 +277,17 @@ DATASETS: Registry[DatasetEntry] = Registry("data set")
 CAPTION_SOURCES: Registry[CaptionSourceEntry] = Registry("caption source")
 ENCODINGS: Registry[EncodingEntry] = Registry("encoding")
 CAPTIONERS: Registry[CaptionerEntry] = Registry("captioner")
+
+
+def register_backbone(name: str, implementation: Any) -> Callable[[C], C]:
+    """Register the keys of a family of backbones, a group whose `backbone` is this one; see `BackboneEntry`."""
+
+    def register(config: C) -> C:
+        check_kind(config, "backbone", name)
+        BACKBONES.add(name, BackboneEntry(config, implementation))
+        return config
+
+    return register
 
 
 def register_task(
@@ -368,3 +391,6 @@ def check_kind(config: Any, key: str, name: str) -> None:
     annotation = config.model_fields[key].annotation if key in config.model_fields else None
     if get_args(annotation) != (name,):
         raise TypeError(f"{config.__name__} must hold the key {key}: Literal[{name!r}], by which it is chosen")
+    # A default would make two groups say the same, and have the same fingerprint, where both keep to their defaults.
+    if _plugins.loading != "tadp_ray" and not config.model_fields[key].is_required():
+        raise TypeError(f"{config.__name__}.{key} must have no default")

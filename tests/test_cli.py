@@ -78,8 +78,8 @@ def test_the_paper_s_training_is_planned_without_its_data_and_weights() -> None:
     assert result.exit_code == 0, result.output
     assert "is missing; using the sizes of Stable Diffusion 1.5" in result.stdout
     rows = {line[:24].strip(): line[24:].replace(",", "").split() for line in result.stdout.splitlines()}
-    assert rows["VAE encoder"][1:] == ["1116.658", "0.000"]
-    assert rows["U-Net"] == ["859508800", "803.179", "1603.311"]
+    assert rows["image encoder"][1:] == ["1116.658", "0.000"]
+    assert rows["backbone"] == ["859508800", "803.179", "1603.311"]
     assert rows["backbone"] == ["859309120", "1.60e-05"] and rows["head"][1] == "1.60e-04"
     assert "one step of 16 images" in result.stdout and "weight_decay_rule: all_but_norms" in result.stdout
 

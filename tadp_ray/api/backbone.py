@@ -9,13 +9,12 @@ from torch import Tensor
 
 from tadp_ray.api.images import AnyPicture, read_image
 from tadp_ray.backbones.stable_diffusion.features import feature_channels, unet_features
-from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.backbones.stable_diffusion.load import Diffusion, open_diffusion
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.conditioning.tokenizer import check_length, words_in
 from tadp_ray.config.vocabulary import Maps
 from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.attention import Attention, attend, fitted, image_latents
-from tadp_ray.training.setup import open_diffusion
 
 
 @dataclass(frozen=True)

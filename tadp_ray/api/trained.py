@@ -115,16 +115,13 @@ class TrainedModel:
     model: TADP
     """U-Net and head in evaluation mode."""
     device: torch.device
+    setup: TrainSetup
+    """The cell's data, prompts and frozen model, opened as they are asked for."""
 
     @property
     def task(self) -> str:
         """The task's name."""
         return self.cell.recipe.task
-
-    @property
-    def setup(self) -> TrainSetup:
-        """The cell's data, prompts and frozen model, opened as they are asked for."""
-        return TrainSetup(self.cell.recipe, self.cell.seed)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -185,6 +182,5 @@ def open_cell(cell: Cell, weights: Path, run_id: str, device: torch.device) -> T
     """
     tensors = read_weights(cell, weights)
     check_trained(run_id, cell, model_digests(cell.recipe))
-    return TrainedModel(
-        run_id, cell, trained_model(TrainSetup(cell.recipe, cell.seed), weights, tensors, device), device
-    )
+    setup = TrainSetup(cell.recipe, cell.seed)
+    return TrainedModel(run_id, cell, trained_model(setup, weights, tensors, device), device, setup)

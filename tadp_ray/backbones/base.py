@@ -1,8 +1,11 @@
-"""What training asks of a backbone: features of images under a context, and how they are shaped."""
+"""What training asks of a backbone, and of the registered family that makes it."""
 
-from typing import Protocol
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any, Protocol, Self
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 
 class Backbone(Protocol):
@@ -38,4 +41,74 @@ class Backbone(Protocol):
 
     def enable_gradient_checkpointing(self) -> None:
         """Compute activations again in the backward pass rather than keep them."""
+        ...
+
+
+class Pretrained(Protocol):
+    """What is loaded once, frozen, and shared by the cells of a process; a backbone is made of it."""
+
+    multiple: int
+    """Image sides must be multiples of this many pixels."""
+    tokens: int
+    """Length L of the context of a whole text, special tokens included; 0: the family reads no text."""
+    tokenizer: Any
+    """Of transformers; None: the family reads no text."""
+    text_encoder: nn.Module | None
+    """Of transformers; None: the family reads no text."""
+    image_encoder: nn.Module | None
+    """What turns images into latents; None: nothing that has weights."""
+    networks: tuple[nn.Module, ...]
+    """Every frozen network that is held in memory beside the backbone."""
+    learned_token: str
+    """A token that was learned, which some prompt must say; empty: there is none."""
+
+    def to(self, device: torch.device) -> Self:
+        """Move what is frozen."""
+        ...
+
+    def to_meta(self) -> Self:
+        """The same architecture on the meta device: sizes and no contents."""
+        ...
+
+    def make_backbone(self, config: Any, tokens: int, view: tuple[int, int]) -> "Backbone":
+        """A fresh backbone.
+
+        Args:
+            config: the recipe's `model`.
+            tokens: of a context.
+            view: (height, width) of a training view in pixels.
+        """
+        ...
+
+
+class Family(Protocol):
+    """A registered family of backbones: what loads its frozen parts, and what is known of them without loading."""
+
+    def origin(self, config: Any, seed: int) -> Hashable:
+        """What decides what is loaded: cells of one origin share one `Pretrained`.
+
+        Args:
+            config: the recipe's `model`.
+            seed: of the cell.
+        """
+        ...
+
+    def load(self, origin: Any) -> Pretrained:
+        """The frozen parts, in float32 on the CPU.
+
+        Raises:
+            UserError: files are missing, damaged or of another architecture.
+        """
+        ...
+
+    def sizes(self, config: Any) -> tuple[Pretrained, str]:
+        """What is as large as the frozen parts, though their files may not be here, and what a reader must know of that."""
+        ...
+
+    def places(self, config: Any) -> dict[str, str | Path]:
+        """Files and folders that are loaded, by the names of their hashes; `weights` is always among them."""
+        ...
+
+    def digests(self, config: Any) -> dict[str, str]:
+        """Hash of the contents of each place. Needs no torch, so that planning is quick."""
         ...

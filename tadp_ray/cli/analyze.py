@@ -38,6 +38,7 @@ def attention(
     the average precision of the map as a score of its pixels.
     """
     with exit_on_user_error():
+        from tadp_ray.backbones.stable_diffusion.load import load_diffusion
         from tadp_ray.conditioning.tokenizer import words_in
         from tadp_ray.data.images import read_image
         from tadp_ray.files import write_json
@@ -45,7 +46,6 @@ def attention(
         from tadp_ray.paper.analysis.sheets import attention_sheet
         from tadp_ray.pictures.files import write_both
         from tadp_ray.training.checkpoint import write_tensors
-        from tadp_ray.training.setup import frozen_diffusion
 
         picture = read_image(image)
         truths = {}
@@ -55,7 +55,7 @@ def attention(
                 raise UserError(f"--mask {text}: expected WORD=PICTURE, e.g. dog=dog.png")
             truths[name] = read_truth(Path(path), picture.shape[:2])
         words = dict.fromkeys([*(word or words_in(prompt)), *truths])
-        found = attend(frozen_diffusion(weights, None, None), picture, prompt, tuple(words), timestep)
+        found = attend(load_diffusion(weights), picture, prompt, tuple(words), timestep)
         figures = found.figures(truths)
         facts = {"prompt": prompt, "weights": weights, "timestep": timestep, "tokens": found.tokens}
         out.mkdir(parents=True, exist_ok=True)

@@ -40,12 +40,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, group by group. A group of another `kind` replaces the whole group."""
+    """`base` with `changes` laid over it, group by group. A group of another kind or backbone replaces the whole group."""
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(old, value) if both and value.get("kind", old.get("kind")) == old.get("kind") else value
+        alike = both and all(value.get(name, old.get(name)) == old.get(name) for name in ("kind", "backbone"))
+        merged[key] = merge(old, value) if alike else value
     return merged
 
 

@@ -1,13 +1,14 @@
-"""What is trained, in YAML: the diffusion model, how its U-Net is read, and the task's head."""
+"""What is trained, in YAML: a backbone with its own keys, and the head of the task."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import Discriminator, Field, Tag, create_model
 
-from tadp_ray.config.vocabulary import ExpandedPath, Maps, PlaceText, StrictModel
-from tadp_ray.registry import HEADS
+from tadp_ray.config.vocabulary import StrictModel
+from tadp_ray.registry import BACKBONES, HEADS
+
+DEFAULT_BACKBONE = "stable_diffusion"
+DEFAULT_HEAD = "semantic_fpn"
 
 
 def kind_of_head(value: object) -> object:
@@ -15,7 +16,6 @@ def kind_of_head(value: object) -> object:
     return value.get("kind", DEFAULT_HEAD) if isinstance(value, dict) else getattr(value, "kind", None)
 
 
-DEFAULT_HEAD = "semantic_fpn"
 if TYPE_CHECKING:
     HeadConfig = Any
 else:
@@ -23,55 +23,62 @@ else:
     HeadConfig = Annotated[Union[KINDS], Discriminator(kind_of_head)]  # noqa: UP007
 
 
-class LatentConfig(StrictModel):
-    """How an image becomes a latent; `ls` (TADP, VPD(LS)) and `vpd` (VPD, VPD(R)) stand for the published pairs."""
-
-    draw: Literal["sample", "mode"] = Field("sample", description="sample of the VAE's posterior, or its mode")
-    scale: Literal["scaled", "raw"] = Field("scaled", description="times the VAE's scaling factor, or not")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, value: object) -> object:
-        if isinstance(value, str) and value not in LATENTS:
-            raise ValueError(f"expected {', '.join(LATENTS)}, or a group of draw and scale")
-        return LATENTS[value] if isinstance(value, str) else value
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"anyOf": [{"enum": list(LATENTS)}, handler(core_schema)], "description": cls.__doc__}
-
-
-LATENTS = {"ls": {"draw": "sample", "scale": "scaled"}, "vpd": {"draw": "mode", "scale": "raw"}}
-
-
 class ModelConfig(StrictModel):
-    """The frozen Stable Diffusion and how its U-Net is read."""
+    """The keys of every model; those of its backbone come to them."""
 
-    weights: PlaceText = Field(
-        "pocket",
-        description="pocket (shipped with the package), a diffusers folder, a hub id, or a single-file checkpoint",
-    )
-    embeddings: ExpandedPath | None = Field(
-        None,
-        description="file with a learned token (tadp-ray personalize, or a published learned_embeds.bin), which captions may "
-        "then say, as in caption.modifiers",
-    )
-    unet_init: Literal["pretrained", "random"] = Field(
-        "pretrained", description="random: U-Net and text encoder lose what they learned (a control; the VAE stays)"
-    )
-    latent: LatentConfig = LatentConfig()
+    backbone: str
     pixel_normalization: Literal["half", "imagenet"] = Field(
         "half",
         description="[-1, 1], or ImageNet's mean and deviation (code: imagenet for detection and across domains)",
     )
-    timestep: int = Field(1, ge=0, lt=1000, description="the U-Net's one timestep; no noise is added (code: 1)")
-    attention_maps: Maps = Field(
-        "cross", description="attention maps that are appended to the features (code: cross; none for depth)"
-    )
     adapter: bool = Field(False, description="learn c + gamma * MLP(c) of the context c: the text adapter (TA)")
-    detach_attention: bool = Field(True, description="maps carry no gradient, as in the published code")
     feature_norm: bool = Field(
         False,
         description="batch-normalise the features before the head (code: off; a U-Net's channels differ in scale)",
     )
     head: HeadConfig = HEADS[DEFAULT_HEAD].config()
+
+    @property
+    def encoding_of_images(self) -> dict[str, Any]:
+        """What decides how an image becomes a latent, beside the weights."""
+        return {}
+
+    @property
+    def why_one_size(self) -> str:
+        """Why a model takes no other size of an image than a training view's; empty: it takes any."""
+        return ""
+
+
+def class_name(backbone: str) -> str:
+    """`StableDiffusionModel` for stable_diffusion."""
+    return "".join(part.capitalize() for part in backbone.split("_")) + "Model"
+
+
+MODELS: dict[str, Any] = {
+    name: create_model(class_name(name), __base__=(entry.config, ModelConfig), __doc__=entry.config.__doc__)
+    for name, entry in BACKBONES.items()
+}
+"""The group of keys of a model by the name of its backbone."""
+
+
+def __getattr__(name: str) -> Any:
+    """One of `MODELS` by its class name, as pickle looks it up in another process."""
+    found = {model.__name__: model for model in MODELS.values()}
+    if name not in found:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return found[name]
+
+
+def name_of_backbone(value: object) -> object:
+    """The backbone that a recipe names, or the default one."""
+    return value.get("backbone", DEFAULT_BACKBONE) if isinstance(value, dict) else getattr(value, "backbone", None)
+
+
+if TYPE_CHECKING:
+    AnyModel = Any
+else:
+    AnyModel = Annotated[
+        Union[tuple(Annotated[model, Tag(name)] for name, model in MODELS.items())],  # noqa: UP007
+        Discriminator(name_of_backbone),
+    ]
+DEFAULT_MODEL: Any = MODELS[DEFAULT_BACKBONE]()

@@ -18,7 +18,7 @@ from pydantic import Field, JsonValue, model_validator
 from tadp_ray.config.claims import TableClaim
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.data import DEFAULT_DATA, POCKET_DATA, AugmentConfig, CaptionConfig, DataConfig
-from tadp_ray.config.model import ModelConfig
+from tadp_ray.config.model import DEFAULT_MODEL, AnyModel
 from tadp_ray.config.vocabulary import METRIC, ExpandedPath, MatchRule, Scale, StrictModel
 from tadp_ray.registry import HEADS, TASKS, one_of
 
@@ -134,7 +134,7 @@ class Recipe(StrictModel):
     data: DataConfig = DEFAULT_DATA
     augment: AugmentConfig = AugmentConfig()
     caption: CaptionConfig
-    model: ModelConfig = ModelConfig()
+    model: AnyModel = DEFAULT_MODEL
     schedule: ScheduleConfig
     evaluation: EvaluationConfig = EvaluationConfig()
     compute: ComputeConfig = ComputeConfig()
@@ -142,7 +142,9 @@ class Recipe(StrictModel):
     @property
     def scale(self) -> Scale:
         """pocket: the pocket's world or its Stable Diffusion takes part; paper: photographs, and another's."""
-        return "pocket" if self.data.kind == POCKET_DATA or self.model.weights == "pocket" else "paper"
+        return (
+            "pocket" if self.data.kind == POCKET_DATA or getattr(self.model, "weights", None) == "pocket" else "paper"
+        )
 
     @model_validator(mode="after")
     def _fitting(self) -> "Recipe":
@@ -160,7 +162,8 @@ class Recipe(StrictModel):
 
     @model_validator(mode="after")
     def _weights_stated(self) -> "Recipe":
-        if self.data.kind != POCKET_DATA and "weights" not in self.model.model_fields_set:
+        unsaid = {"weights"} & type(self.model).model_fields.keys() - self.model.model_fields_set
+        if self.data.kind != POCKET_DATA and unsaid:
             raise ValueError(
                 f"data.kind: {self.data.kind} needs model.weights to be stated: a Stable Diffusion, or pocket if that is meant"
             )

@@ -3,16 +3,14 @@
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 
-from tadp_ray.backbones.stable_diffusion.load import load_diffusion, stable_diffusion_15
+from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.making import missing_stores
 from tadp_ray.captions.sources import foreground
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.data.datasets import class_names
-from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import Plan, oracle_line, stores_of_ground_truth
 from tadp_ray.tracking.journal_run import flatten
 from tadp_ray.tracking.query import CellRow
@@ -47,7 +45,7 @@ def preview(plan: Plan, done: Mapping[str, CellRow], earlier: Sequence[CellRow],
         f"{compute.cpus} CPUs and {compute.gpus:g} GPUs each; {at_once} cells at once"
     )
     setup = TrainSetup(recipe, plan.cells[0].seed)
-    yield from cost_lines(step_cost(recipe, setup.diffusion, len(setup.train.classes), setup.tokens, setup.view))
+    yield from cost_lines(step_cost(recipe, setup.pretrained, len(setup.train.classes), setup.tokens, setup.view))
     yield estimate(todo, earlier, at_once)
 
 
@@ -62,22 +60,17 @@ def recipe_preview(recipe: Recipe) -> Iterator[str]:
     yield from (f"captions: {problem}" for problem in absent)
     if recipe.caption.uses_ground_truth or (not absent and stores_of_ground_truth(recipe)):
         yield oracle_line("the captions of the cell", [recipe.caption.source])
-    try:
-        diffusion = load_diffusion(recipe.model.weights)
-    except UserError:
-        # Weights that exist but cannot be loaded are an error here, too.
-        if recipe.model.weights == "pocket" or Path(recipe.model.weights).exists():
-            raise
-        yield f"weights: {recipe.model.weights} is missing; using the sizes of Stable Diffusion 1.5"
-        diffusion = stable_diffusion_15()
+    pretrained, note = family_of(recipe.model).sizes(recipe.model)
+    if note:
+        yield note
     classes = class_names(recipe.data)
     names = classes if recipe.caption.include_background else foreground(classes)
-    lengths = {"text": diffusion.tokens, "class_embeddings": 1 if recipe.caption.source == "oracle" else len(names)}
+    lengths = {"text": pretrained.tokens, "class_embeddings": 1 if recipe.caption.source == "oracle" else len(names)}
     if recipe.caption.encoding not in lengths:
         yield "context: counting the tokens of separately encoded names needs the tokenizer; using the full length"
-    tokens = lengths.get(recipe.caption.encoding, diffusion.tokens)
+    tokens = lengths.get(recipe.caption.encoding, pretrained.tokens)
     side = recipe.augment.side or getattr(recipe.data, "size", 512)
-    yield from cost_lines(step_cost(recipe, diffusion, len(classes), tokens, (side, side)))
+    yield from cost_lines(step_cost(recipe, pretrained, len(classes), tokens, (side, side)))
 
 
 def cost_lines(cost: StepCost) -> Iterator[str]:

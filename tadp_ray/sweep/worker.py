@@ -3,6 +3,7 @@
 The driver needs neither Ray Train nor torch, so functions import them.
 """
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -23,6 +24,9 @@ from tadp_ray.training.reporter import Watch
 
 if TYPE_CHECKING:
     import torch
+
+    from tadp_ray.training.setup import Cache
+
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +82,14 @@ def report_to_tune(step: int, metrics: Mapping[str, float]) -> None:
     tune.report({**metrics, "step": step})
 
 
+@functools.cache
+def process_cache() -> "Cache":
+    """Return what the cells share that this process trains one after another."""
+    from tadp_ray.training.setup import Cache
+
+    return Cache()
+
+
 def train_or_error(cell: Cell, device: "torch.device", watch: Watch | None = None, command: str = "") -> str | None:
     """Train a cell; return a user's error, since a restart cannot fix it. Crashes and bugs are left to Ray."""
     from tadp_ray.training.run import train_cell
@@ -85,7 +97,7 @@ def train_or_error(cell: Cell, device: "torch.device", watch: Watch | None = Non
     log.info("training %s (%s)", cell.name, cell.fingerprint[:16])
     try:
         with on_node(cell) as here, heartbeat(here.folder):
-            train_cell(here, device, watch, command)
+            train_cell(here, device, watch, command, process_cache())
     except UserError as error:
         return str(error)
 
@@ -153,7 +165,9 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
                     reason = skip_reason(here, config["command"], alone=len(config["cells"]) == 1)
                     if reason is None:
                         with heartbeat(here.folder) if world.is_main_process else nullcontext():
-                            train_cell(here, ray.train.torch.get_device(), command=config["command"])
+                            train_cell(
+                                here, ray.train.torch.get_device(), command=config["command"], cache=process_cache()
+                            )
                     else:
                         errors[cell.fingerprint] = reason
         except UserError as error:

@@ -88,11 +88,11 @@ def predict_image(model: TADP, setup: TrainSetup, image: Sample, prompt: Prompt,
     Raises:
         UserError: the image's size does not fit the model.
     """
-    asked = AnyImage(setup.recipe, setup.seed, image, prompt)
+    asked = AnyImage(setup.recipe, setup.seed, image, prompt, cache=setup.cache)
     if unfit := asked.unfit_sizes():
         raise UserError(
-            f"image of {image.image.shape[1]} x {image.image.shape[0]} pixels: model.attention_maps=cross+self binds this "
-            f"model to views of {setup.view} (height, width), and it would see {min(unfit)}; cut or resize the image"
+            f"image of {image.image.shape[1]} x {image.image.shape[0]} pixels: {setup.recipe.model.why_one_size}, which "
+            f"binds this model to views of {setup.view} (height, width), and it would see {min(unfit)}; cut or resize the image"
         )
     latents = encode_views(asked, encoder(model, device), [0])
     ((_, found),) = predictions(model, asked, latents, [0], device)
@@ -113,7 +113,7 @@ def given_prompt(setup: TrainSetup, prompt: str | Sequence[str], truncate: bool 
     if not isinstance(prompt, str):
         raise UserError(f"prompt {prompt!r}: this model's prompts are texts (caption.encoding=text); give one text")
     if not truncate:
-        check_length(setup.diffusion.tokenizer, prompt, setup.diffusion.tokens - 2)
+        check_length(setup.pretrained.tokenizer, prompt, setup.pretrained.tokens - 2)
     return prompt
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.backbones.base import Pretrained
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.registry import task_of
 from tadp_ray.training.model import make_model
@@ -32,7 +32,7 @@ class StepCost:
     """One optimizer step of a cell over all its workers."""
 
     parts: tuple[ModuleCost, ...]
-    """VAE and text encoder, which are frozen; U-Net and head, which are trained."""
+    """Encoders of images and text, which are frozen; backbone and head, which are trained."""
     groups: tuple[tuple[str, int, float], ...]
     """(name, parameters, learning rate) of the optimizer's groups."""
     images: int
@@ -40,7 +40,7 @@ class StepCost:
     state_bytes: int
     """Trained weights, their gradients and AdamW's two moments, in each worker."""
     frozen_bytes: int
-    """Weights of VAE and text encoder, in each worker."""
+    """Weights of what is frozen, in each worker."""
     activation_bytes: int
     """What each worker keeps of one forward pass for the backward pass."""
     note: str = ""
@@ -67,43 +67,43 @@ class StepCost:
         return self.images * sum(part.forward + part.backward for part in self.parts if part.name != "text encoder")
 
 
-def step_cost(recipe: Recipe, diffusion: Diffusion, classes: int, tokens: int, view: tuple[int, int]) -> StepCost:
+def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int, view: tuple[int, int]) -> StepCost:
     """Trace one step of a cell.
 
     Args:
         recipe: of the cell.
-        diffusion: whose architecture counts, not its weights.
+        pretrained: whose architecture counts, not its weights.
         classes: of the data set.
         tokens: of a context.
         view: (height, width) of a training view in pixels.
     """
     schedule, world, task = recipe.schedule, recipe.compute.world_size, task_of(recipe)
     images = schedule.images_per_pass // world
-    blank = diffusion.to_meta()
+    blank = pretrained.to_meta()
     with torch.device("meta"):
         pixels = torch.empty(images, 3, *view)
-        context = torch.empty(images, tokens, blank.unet.config.cross_attention_dim)
         ids = torch.zeros(1, blank.tokens, dtype=torch.int64)
     model = make_model(blank, recipe.model, classes, tokens, view).train().to("meta")
     noise = torch.empty(images, *model.backbone.latent_shape(pixels), device="meta")
+    context = torch.empty(images, tokens, model.backbone.context_width, device="meta")
     kept = Kept(model)
 
     # forward and backward, one network after the other
-    latents, vae = counted(lambda: model.backbone.encode_image(pixels, noise))
-    _, text = counted(lambda: blank.text_encoder(ids))
+    latents, encoded = counted(lambda: model.backbone.encode_image(pixels, noise))
+    _, text = counted(lambda: blank.text_encoder and blank.text_encoder(ids))
     with saved_tensors_hooks(kept.note, lambda tensor: tensor):
         adapted = model.adapter(context)
-        features, unet = counted(lambda: model.backbone(latents, adapted))
+        features, backbone = counted(lambda: model.backbone(latents, adapted))
         inputs = [feature.detach().requires_grad_() for feature in features]
         loss, head = counted(lambda: task.counted_loss(model.head, model.norms(inputs), view))
     _, head_back = counted(loss.backward)
-    _, unet_back = counted(lambda: torch.autograd.backward(features, [feature.grad for feature in inputs]))
+    _, backbone_back = counted(lambda: torch.autograd.backward(features, [feature.grad for feature in inputs]))
 
     heads = sum(size_of(part) for part in (model.adapter, model.norms, model.head))
     parts = (
-        ModuleCost("VAE encoder", size_of(blank.vae.encoder), vae // images, 0),
+        ModuleCost("image encoder", size_of(blank.image_encoder), encoded // images, 0),
         ModuleCost("text encoder", size_of(blank.text_encoder), text, 0),
-        ModuleCost("U-Net", size_of(model.backbone), unet // images, unet_back // images),
+        ModuleCost("backbone", size_of(model.backbone), backbone // images, backbone_back // images),
         ModuleCost("head", heads, head // images, head_back // images),
     )
     groups = parameter_groups(model, schedule)
@@ -113,7 +113,7 @@ def step_cost(recipe: Recipe, diffusion: Diffusion, classes: int, tokens: int, v
         groups=tuple((group["name"], sum(p.numel() for p in group["params"]), group["lr"]) for group in groups),
         images=schedule.batch_size,
         state_bytes=4 * 4 * trained,
-        frozen_bytes=4 * (size_of(blank.vae) + size_of(blank.text_encoder)),
+        frozen_bytes=4 * sum(map(size_of, blank.networks)),
         activation_bytes=sum(kept.bytes.values()),
         note=task.not_counted,
     )
@@ -126,9 +126,9 @@ def counted(work: Callable[[], Any]) -> tuple[Any, int]:
     return result, counter.get_total_flops()
 
 
-def size_of(network: torch.nn.Module) -> int:
-    """Parameters of a network."""
-    return sum(p.numel() for p in network.parameters())
+def size_of(network: torch.nn.Module | None) -> int:
+    """Parameters of a network; none without one."""
+    return sum(p.numel() for p in network.parameters()) if network else 0
 
 
 class Kept:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tadp_ray.backbones.stable_diffusion.weights import weights_digest
+from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
@@ -36,11 +36,9 @@ def digests_of(recipe: Recipe, known: dict[Any, dict[str, str]] | None = None) -
 
 def model_digests(recipe: Recipe) -> dict[str, str]:
     """Content hashes of what a recipe's model is built on: weights, class embeddings, a learned token. Needs no data."""
-    digests = {"weights": weights_digest(recipe.model.weights)}
+    digests = family_of(recipe.model).digests(recipe.model)
     if recipe.caption.embeddings:
         digests["embeddings"] = file_digest(recipe.caption.embeddings)
-    if recipe.model.embeddings:
-        digests["token"] = file_digest(recipe.model.embeddings)
     return digests
 
 
@@ -81,9 +79,8 @@ def places_of(recipe: Recipe) -> dict[str, str | Path | None]:
     return {
         "train": root,
         "val": getattr(target, "root", root),
-        "weights": recipe.model.weights,
+        **family_of(recipe.model).places(recipe.model),
         "captions": caption.store,
         "target_captions": caption.target_store,
         "embeddings": caption.embeddings,
-        "token": recipe.model.embeddings,
     }

@@ -4,9 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tadp_ray.backbones.base import Backbone
-from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
-from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.backbones.base import Backbone, Pretrained
 from tadp_ray.conditioning.text_encoder import TextAdapter
 from tadp_ray.config.model import ModelConfig
 from tadp_ray.tasks.norms import FeatureNorms
@@ -45,15 +43,14 @@ class TADP(nn.Module):
         return self.head(features, dropout_mask=dropout_mask, image_size=size, targets=targets)
 
 
-def make_model(diffusion: Diffusion, config: ModelConfig, classes: int, tokens: int, view: tuple[int, int]) -> TADP:
-    """A fresh model on a Stable Diffusion.
+def make_model(pretrained: Pretrained, config: ModelConfig, classes: int, tokens: int, view: tuple[int, int]) -> TADP:
+    """A fresh model on a pretrained backbone.
 
     Args:
-        diffusion: frozen; its U-Net is copied.
+        pretrained: its frozen parts; what is trained of them is copied.
         config: of the model.
         classes: how many the head tells apart.
         tokens: of a context.
         view: (height, width) of a training view in pixels.
     """
-    height, width = (side // diffusion.factor for side in view)
-    return TADP(StableDiffusionBackbone(diffusion, config, tokens, (height, width)), classes, config)
+    return TADP(pretrained.make_backbone(config, tokens, view), classes, config)

@@ -23,31 +23,33 @@ from tadp_ray.training.model import TADP, make_model
 from tadp_ray.training.pictures import draw_predictions
 from tadp_ray.training.reporter import Journal, NullReporter, Reporter, Watch, WatchedReporter
 from tadp_ray.training.rng import image_generator
-from tadp_ray.training.setup import TrainSetup, threads_of
+from tadp_ray.training.setup import Cache, TrainSetup, threads_of
 
 
-def train_cell(cell: Cell, device: torch.device, watch: Watch | None = None, command: str = "") -> dict[str, float]:
+def train_cell(
+    cell: Cell, device: torch.device, watch: Watch | None = None, command: str = "", cache: Cache | None = None
+) -> dict[str, float]:
     """Train a cell unless its journal says that it is finished; returns its final metrics either way.
 
     A `watch` is told how good the model is, and may end the training by an exception. `command` is what the journal calls
-    the command that has the cell trained.
+    the command that has the cell trained; cells that are trained with one `cache` share their frozen models and prompts.
 
     Raises:
         UserError: something in the recipe, the data or a checkpoint does not fit.
     """
     if not ProcessGroup.current().is_main_process:
-        return run(cell, device, NullReporter(cell.folder))
+        return run(cell, device, NullReporter(cell.folder), cache)
     with Journal(cell.folder, cell.fingerprint, command=command) as journal:
         metrics = final_metrics(cell.folder, cell.fingerprint)
         if metrics is None:
             last = cell.recipe.schedule.iterations
             watched = WatchedReporter(journal, watch, main_metric(cell.recipe.task), last) if watch else journal
-            metrics = run(cell, device, watched)
+            metrics = run(cell, device, watched, cache)
             journal.finish(last, metrics)
         return metrics
 
 
-def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float]:
+def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | None = None) -> dict[str, float]:
     """Train one cell and return its final metrics.
 
     Metrics are the task's figures at the last step, its main one at the best evaluation, the realised precision and recall
@@ -66,7 +68,7 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
     began, read = time.monotonic(), disk_reads()
 
     world.together(lambda: check_contents(cell))
-    setup = TrainSetup(cell.recipe, cell.seed)
+    setup = TrainSetup(cell.recipe, cell.seed, cache=cache or Cache())
     setup.check()
     model = build_model(setup, device)
     encoding = time.monotonic()
@@ -93,8 +95,8 @@ def run(cell: Cell, device: torch.device, reporter: Reporter) -> dict[str, float
 
 def build_model(setup: TrainSetup, device: torch.device) -> TADP:
     """A fresh model for a setup, its trained part on the device; the frozen one is moved along."""
-    diffusion = setup.diffusion.to(device)
-    built = make_model(diffusion, setup.recipe.model, len(setup.classes), setup.tokens, setup.view).to(device)
+    pretrained = setup.pretrained.to(device)
+    built = make_model(pretrained, setup.recipe.model, len(setup.classes), setup.tokens, setup.view).to(device)
     if setup.recipe.compute.gradient_checkpointing:
         built.backbone.enable_gradient_checkpointing()
     return built
@@ -143,7 +145,7 @@ def evaluation_latents(
             digests["weights"],
             recipe.augment.resize,
             recipe.augment.stretch,
-            recipe.model.latent.model_dump(),
+            recipe.model.encoding_of_images,
             recipe.model.pixel_normalization,
             {**recipe.evaluation.model_dump(), "interval": 0, "multi_scale": ()},
             device.type,

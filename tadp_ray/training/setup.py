@@ -1,12 +1,8 @@
-"""What a cell is made from before any training: data, prompts, frozen diffusion model; all of it checked.
+"""What a cell is made from before any training: data, prompts, the frozen parts of its backbone; all of it checked."""
 
-Frozen things are kept for the life of the process, so that the cells of a sweep share them.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,10 +10,10 @@ import torch
 import transformers
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.load import Diffusion, frozen, load_diffusion
+from tadp_ray.backbones.base import Family, Pretrained
+from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.describe import plain_sentence
 from tadp_ray.captions.prompts import Prompts, as_text, make_prompts
-from tadp_ray.conditioning.learned_tokens import add_token, read_learned
 from tadp_ray.conditioning.text_encoder import count_tokens, make_text_encoder
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.fingerprint import sha256_of
@@ -32,35 +28,33 @@ from tadp_ray.tasks.base import Task
 from tadp_ray.tasks.registry import task_of
 from tadp_ray.training.context_cache import ContextCache
 
+Origin = tuple[Family, Hashable]
+"""(family of the backbone, what decides what it loads)."""
 
-def open_diffusion(weights: str, embeddings: Path | None = None, forgets: int | None = None) -> Diffusion:
-    """A frozen Stable Diffusion of its own.
 
-    With a file of embeddings it knows a learned token. With a seed to forget by, U-Net and text encoder have random weights
-    (`model.unet_init: random`).
+class Cache:
+    """What the cells of a process share: frozen models, contexts and prompts, each made when it is first asked for.
+
+    Data sets are shared by the process whatever the cache (`tadp_ray.data.datasets.open_dataset`).
     """
-    diffusion = load_diffusion(weights)
-    diffusion = diffusion if forgets is None else diffusion.reinitialized(forgets)
-    if embeddings is not None:
-        learned = read_learned(embeddings)
-        add_token(diffusion.tokenizer, diffusion.text_encoder, learned, f"model.embeddings={str(embeddings)!r}")
-        frozen(diffusion.text_encoder)
-    return diffusion
 
+    def __init__(self) -> None:
+        self.pretrained = lru_cache(maxsize=2)(load_pretrained)
+        self.contexts = lru_cache(maxsize=8)(self._contexts)
+        self.prompts = lru_cache(maxsize=16)(self._prompts)
 
-@lru_cache(maxsize=2)
-def frozen_diffusion(weights: str, embeddings: Path | None, forgets: int | None) -> Diffusion:
-    """The frozen Stable Diffusion of `open_diffusion`, once per process."""
-    return open_diffusion(weights, embeddings, forgets)
+    def _contexts(self, origin: Origin, caption: CaptionConfig, classes: tuple[str, ...]) -> ContextCache:
+        """The contexts that have been encoded so far, by prompt."""
+        pretrained = self.pretrained(origin)
+        if pretrained.text_encoder is None:
+            return ContextCache(lambda _: torch.zeros(0, 0))
+        return ContextCache(make_text_encoder(pretrained.tokenizer, pretrained.text_encoder, caption, classes))
 
-
-@lru_cache(maxsize=8)
-def contexts_of(
-    weights: str, embeddings: Path | None, forgets: int | None, caption: CaptionConfig, classes: tuple[str, ...]
-) -> ContextCache:
-    """The contexts that have been encoded so far, by prompt, once per process."""
-    diffusion = frozen_diffusion(weights, embeddings, forgets)
-    return ContextCache(make_text_encoder(diffusion.tokenizer, diffusion.text_encoder, caption, classes))
+    def _prompts(self, caption: CaptionConfig, dataset: Dataset, seed: int, origin: Origin) -> Prompts:
+        """The prompts of a data set as the recipe asks for them."""
+        present = {image_id: dataset.present(index) for index, image_id in enumerate(dataset.ids)}
+        count, budget = token_counter(self.pretrained(origin))
+        return make_prompts(caption, present, dataset.classes, seed, count, budget, caption_fn(caption, dataset, seed))
 
 
 @dataclass(frozen=True)
@@ -69,6 +63,8 @@ class TrainSetup:
 
     recipe: Recipe
     seed: int
+    cache: Cache = field(default_factory=Cache, kw_only=True)
+    """Shared with other cells; its own, if none is handed in."""
 
     @cached_property
     def task(self) -> Task:
@@ -91,19 +87,26 @@ class TrainSetup:
         return class_names(self.recipe.data)
 
     @property
-    def diffusion(self) -> Diffusion:
-        """VAE, U-Net, text encoder and tokenizer, frozen."""
-        return frozen_diffusion(*self._origin)
+    def pretrained(self) -> Pretrained:
+        """The frozen parts of the backbone."""
+        return self.cache.pretrained(self.origin)
 
     @property
-    def _origin(self) -> tuple[str, Path | None, int | None]:
+    def origin(self) -> Origin:
+        """What decides what is loaded."""
         model = self.recipe.model
-        return model.weights, model.embeddings, self.seed if model.unet_init == "random" else None
+        return family_of(model), family_of(model).origin(model, self.seed)
+
+    @property
+    def seeded(self) -> bool:
+        """Whether another seed loads something else, as random weights are."""
+        model = self.recipe.model
+        return family_of(model).origin(model, self.seed + 1) != self.origin[1]
 
     @property
     def multiple(self) -> int:
         """Image sides must be multiples of this many pixels."""
-        return self.diffusion.multiple
+        return self.pretrained.multiple
 
     @cached_property
     def train_prompts(self) -> Prompts:
@@ -111,7 +114,7 @@ class TrainSetup:
         caption = self.recipe.caption
         if caption.modifiers_apply == "eval":
             caption = caption.model_copy(update={"modifiers": ()})
-        return prompts_of(caption, self.train, self.seed, *self._origin[:2])
+        return self.cache.prompts(caption, self.train, self.seed, self.origin)
 
     @cached_property
     def val_prompts(self) -> Prompts:
@@ -119,7 +122,7 @@ class TrainSetup:
         caption = self.recipe.caption
         if caption.target_store:
             caption = caption.model_copy(update={"store": caption.target_store})
-        return prompts_of(caption, self.val, self.seed, *self._origin[:2])
+        return self.cache.prompts(caption, self.val, self.seed, self.origin)
 
     def extra_evaluations(self) -> dict[str, "TrainSetup"]:
         """What else the trained model is scored on, by name: other styles of the same scenes, several sizes of an image."""
@@ -131,7 +134,10 @@ class TrainSetup:
         if evaluation.multi_scale:
             sizes = {"scales": evaluation.multi_scale, "flip": True, "multi_scale": ()}
             changes["multi_scale"] = {"evaluation": evaluation.model_copy(update=sizes)}
-        return {name: TrainSetup(self.recipe.model_copy(update=change), self.seed) for name, change in changes.items()}
+        return {
+            name: TrainSetup(self.recipe.model_copy(update=change), self.seed, cache=self.cache)
+            for name, change in changes.items()
+        }
 
     @cached_property
     def encoding(self) -> CaptionConfig:
@@ -141,14 +147,19 @@ class TrainSetup:
 
     @cached_property
     def contexts(self) -> ContextCache:
-        """Contexts by prompt, shared by the studies of this process."""
-        return contexts_of(*self._origin, self.encoding, self.classes)
+        """Contexts by prompt, shared by the cells of the cache."""
+        return self.cache.contexts(self.origin, self.encoding, self.classes)
 
     def warm_contexts(self, digests: Mapping[str, str], device: torch.device) -> None:
         """Encode every prompt that no cell has encoded before, and have the contexts of all read from disk."""
         key = sha256_of(
             [
-                [digests["weights"], digests.get("token"), digests.get("embeddings"), self._origin[2]],
+                [
+                    digests["weights"],
+                    digests.get("token"),
+                    digests.get("embeddings"),
+                    self.seed if self.seeded else None,
+                ],
                 self.encoding.model_dump(mode="json", exclude={"embeddings"}),
                 self.train.classes if self.encoding.embeddings else (),
                 [device.type, torch.__version__, transformers.__version__],
@@ -163,7 +174,7 @@ class TrainSetup:
     def tokens(self) -> int:
         """Length of every context."""
         if self.recipe.caption.encoding == "text":
-            return self.diffusion.tokens
+            return self.pretrained.tokens
         return self.contexts([self.train_prompts[self.train.ids[0]]]).shape[1]
 
     @cached_property
@@ -200,6 +211,7 @@ class TrainSetup:
         Raises:
             UserError: data, captions or sizes that do not fit; the message names them and the mend.
         """
+        self._check_text()
         _, _ = self.train_prompts, self.val_prompts
         self._check_token()
         self._check_store()
@@ -208,7 +220,7 @@ class TrainSetup:
         if key and (side := getattr(augment, key)) % self.multiple:
             raise UserError(
                 f"augment.{key}={side}: must be a multiple of {self.multiple}, the factor by which "
-                f"{self.recipe.model.weights} halves an image; try {side // self.multiple * self.multiple}"
+                f"this backbone halves an image; try {side // self.multiple * self.multiple}"
             )
         self._check_lengths()
         if augment.crop and not augment.pad and not augment.stretch:
@@ -236,17 +248,22 @@ class TrainSetup:
 
     def _check_token(self) -> None:
         """Refuse a learned token that no prompt says, neither in training nor in evaluation."""
-        if path := self.recipe.model.embeddings:
-            token = read_learned(path).token
-            if not any(
-                token in as_text(prompt)
-                for made in (self.train_prompts, self.val_prompts)
-                for prompt in made.by_id.values()
-            ):
-                raise UserError(
-                    f"model.embeddings={str(path)!r}: its token is {token!r}, which no prompt says; add it to caption.modifiers, "
-                    f"e.g. 'a {token} style photo of {CAPTION}'"
-                )
+        token = self.pretrained.learned_token
+        prompts = [*self.train_prompts.by_id.values(), *self.val_prompts.by_id.values()]
+        if token and not any(token in as_text(prompt) for prompt in prompts):
+            place = family_of(self.recipe.model).places(self.recipe.model)["token"]
+            raise UserError(
+                f"model.embeddings={str(place)!r}: its token is {token!r}, which no prompt says; add it to caption.modifiers, "
+                f"e.g. 'a {token} style photo of {CAPTION}'"
+            )
+
+    def _check_text(self) -> None:
+        """Refuse texts, and an adapter of them, for a backbone that reads none."""
+        model = self.recipe.model
+        if self.pretrained.text_encoder is None and (self.recipe.caption.source != "null" or model.adapter):
+            raise UserError(
+                f"model.backbone={model.backbone}: reads no text; set caption.source: null, and leave model.adapter out"
+            )
 
     def _check_lengths(self) -> None:
         """Refuse contexts of several lengths, and sizes that self-attention maps cannot have."""
@@ -261,15 +278,14 @@ class TrainSetup:
                 )
         if unfit := self.unfit_sizes():
             raise UserError(
-                "model.attention_maps=cross+self: self-attention maps have a channel for every pixel, so what is evaluated must "
-                f"have the size of a training view, {self.view}, not {min(unfit)}; slide "
-                "windows of that size, or stretch"
+                f"{self.recipe.model.why_one_size}, so what is evaluated must have the size of a training view, {self.view}, "
+                f"not {min(unfit)}; slide windows of that size, or stretch"
             )
 
     def unfit_sizes(self) -> set[tuple[int, int]]:
         """Sizes (height, width) of evaluation views, if the model takes that of a training view alone and some differ."""
         evaluation = self.recipe.evaluation
-        if self.recipe.model.attention_maps != "cross+self":
+        if not self.recipe.model.why_one_size:
             return set()
         looks = [(i, factor) for i in range(len(self.val)) for factor in evaluation.scales]
         slides = evaluation.mode == "slide"
@@ -277,31 +293,29 @@ class TrainSetup:
         return seen - {self.view}
 
 
-@lru_cache(maxsize=16)
-def prompts_of(caption: CaptionConfig, dataset: Dataset, seed: int, weights: str, embeddings: Path | None) -> Prompts:
-    """The prompts of a data set as the recipe asks for them; made once per process."""
-    present = {image_id: dataset.present(index) for index, image_id in enumerate(dataset.ids)}
-    diffusion = frozen_diffusion(weights, embeddings, None)
-    budget = diffusion.tokens - 2  # without the start and end marks
+def load_pretrained(origin: Origin) -> Pretrained:
+    """The frozen parts of a backbone."""
+    family, parts = origin
+    return family.load(parts)
+
+
+def token_counter(pretrained: Pretrained) -> tuple[Callable[[str], int], int]:
+    """What counts the tokens of a text, and how many of a caption the text encoder reads; none count where it reads no text."""
+    if pretrained.tokenizer is None:
+        return lambda _: 0, 1
     counts: dict[str, int] = {}
 
     def tokens(text: str) -> int:
         if text not in counts:
-            counts[text] = count_tokens(diffusion.tokenizer, text)
+            counts[text] = count_tokens(pretrained.tokenizer, text)
         return counts[text]
 
-    return make_prompts(caption, present, dataset.classes, seed, tokens, budget, caption_fn(caption, dataset, seed))
+    return tokens, pretrained.tokens - 2  # without the start and end marks
 
 
 def threads_of(recipe: Recipe, device: torch.device) -> list[int]:
     """What a cache of tensors adds to its key, as threads change the last digits; nothing for one thread, and for a GPU."""
     return [recipe.compute.cpus] if device.type == "cpu" and recipe.compute.cpus > 1 else []
-
-
-def forget() -> None:
-    """Give back the models, prompts and contexts that this process keeps; a later setup loads them anew."""
-    for kept in (frozen_diffusion, contexts_of, prompts_of):
-        kept.cache_clear()
 
 
 def caption_fn(caption: CaptionConfig, dataset: Dataset, seed: int) -> Callable[[str, Sequence[str]], str]:

@@ -5,12 +5,12 @@ import torch
 
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
-from tadp_ray.config.model import ModelConfig
+from tadp_ray.config.model import MODELS
 
 
 @pytest.mark.parametrize("maps", ["none", "cross", "cross+self"])
 def test_features_have_the_channels_and_strides_that_a_backbone_names(tiny_diffusion: Diffusion, maps: str) -> None:
-    config = ModelConfig(attention_maps=maps, latent="vpd")
+    config = MODELS["stable_diffusion"](attention_maps=maps, latent="vpd")
     backbone = StableDiffusionBackbone(tiny_diffusion, config, tokens=13, latent=(16, 24))
     images = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
     latents = backbone.encode_image(images, None)

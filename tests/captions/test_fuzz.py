@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from tadp_ray.backbones.stable_diffusion.learned_tokens import read_learned
 from tadp_ray.captions.convert import import_store
 from tadp_ray.captions.store import CaptionStore, read_store
-from tadp_ray.conditioning.learned_tokens import read_learned
 from tadp_ray.errors import UserError
 from tadp_ray.tasks.per_image import read_per_image, write_per_image
 from tadp_ray.training.checkpoint import read_tensors, write

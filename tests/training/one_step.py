@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
-from tadp_ray.config.model import ModelConfig
+from tadp_ray.config.model import MODELS
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.registry import task_of
 from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
@@ -32,7 +32,7 @@ def main(weights: str, output: Path) -> None:
     mask[0, :20], mask[3, :, :5] = 255, 255
     keep = (torch.rand(IMAGES, CHANNELS) > 0.3) / 0.7
 
-    settings = ModelConfig(head=SemanticFPNConfig(channels=CHANNELS))
+    settings = MODELS["stable_diffusion"](head=SemanticFPNConfig(channels=CHANNELS))
     task = task_of(
         Recipe(caption={"source": "null"}, model=settings, schedule={"iterations": 1, "learning_rate": 1e-3})
     )

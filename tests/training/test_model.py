@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
-from tadp_ray.config.model import ModelConfig
+from tadp_ray.config.model import MODELS
 from tadp_ray.tasks.norms import FeatureNorms
 from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
 from tadp_ray.training.model import TADP
@@ -18,7 +18,7 @@ CLASSES, CHANNELS = 5, 16
 
 def make_model(diffusion: Diffusion, **settings: object) -> TADP:
     torch.manual_seed(3)
-    config = ModelConfig(head=SemanticFPNConfig(channels=CHANNELS), **settings)
+    config = MODELS["stable_diffusion"](head=SemanticFPNConfig(channels=CHANNELS), **settings)
     backbone = StableDiffusionBackbone(diffusion, config, tokens=13, latent=(16, 24))
     return TADP(backbone, CLASSES, config).train()
 

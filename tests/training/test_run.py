@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tadp_ray.backbones.stable_diffusion import load
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import known_metrics
 from tadp_ray.data.datasets import class_names
@@ -23,13 +24,13 @@ from tadp_ray.tasks.detection.scoring import score_detection
 from tadp_ray.tasks.per_image import read_per_image
 from tadp_ray.tasks.segmentation.scoring import score_segmentation
 from tadp_ray.training import run as run_module
-from tadp_ray.training import setup
 from tadp_ray.training.checkpoint import read_tensors, write_tensors
 from tadp_ray.training.journal import final_metrics, read_journal
 from tadp_ray.training.loop import Training
 from tadp_ray.training.predict import predict_cell
 from tadp_ray.training.reporter import Journal, checkpoints
 from tadp_ray.training.run import train_cell
+from tadp_ray.training.setup import Cache
 
 CPU = torch.device("cpu")
 COSTS = (
@@ -141,11 +142,12 @@ def test_a_finished_cell_leaves_what_each_image_adds_to_its_score_and_predicts_t
 
 def test_seed_and_words_change_the_result(tiny_cell, trained, monkeypatch: pytest.MonkeyPatch) -> None:
     first = numbers(trained()[1])
-    # The cells of a process share its frozen weights.
-    monkeypatch.setattr(setup, "load_diffusion", lambda *_: pytest.fail("weights were read again"))
-    assert numbers(train_cell(tiny_cell("b"), CPU)) == first
-    assert numbers(train_cell(tiny_cell("c", seed=1), CPU)) != first
-    assert numbers(train_cell(tiny_cell("d", caption={"source": "null"}), CPU)) != first
+    shared = Cache()
+    assert numbers(train_cell(tiny_cell("b"), CPU, cache=shared)) == first
+    # The cells of a cache share its frozen weights.
+    monkeypatch.setattr(load, "load_diffusion", lambda *_: pytest.fail("weights were read again"))
+    assert numbers(train_cell(tiny_cell("c", seed=1), CPU, cache=shared)) != first
+    assert numbers(train_cell(tiny_cell("d", caption={"source": "null"}), CPU, cache=shared)) != first
 
 
 WORKER = """

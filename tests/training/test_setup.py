@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tadp_ray.conditioning.learned_tokens import LearnedToken, write_learned
+from tadp_ray.backbones.stable_diffusion.learned_tokens import LearnedToken, write_learned
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.training.setup import TrainSetup

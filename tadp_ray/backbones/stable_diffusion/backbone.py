@@ -5,9 +5,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from tadp_ray.backbones.stable_diffusion.config import StableDiffusionKeys
 from tadp_ray.backbones.stable_diffusion.features import feature_channels, unet_features
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, posterior_of
-from tadp_ray.config.model import ModelConfig
 
 
 class StableDiffusionBackbone(nn.Module):
@@ -23,7 +23,7 @@ class StableDiffusionBackbone(nn.Module):
     """
 
     def __init__(
-        self, diffusion: Diffusion, config: ModelConfig, tokens: int, latent: tuple[int, int] = (64, 64)
+        self, diffusion: Diffusion, config: StableDiffusionKeys, tokens: int, latent: tuple[int, int] = (64, 64)
     ) -> None:
         super().__init__()
         self._diffusion = (diffusion,)  # in a tuple, so that it is no submodule
@@ -52,7 +52,7 @@ class StableDiffusionBackbone(nn.Module):
     def encode_image(self, images: Tensor, noise: Tensor | None) -> Tensor:
         """Latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1].
 
-        TADP samples the posterior and scales it; VPD takes the mode, unscaled (both published; see ModelConfig).
+        TADP samples the posterior and scales it; VPD takes the mode, unscaled (both published; see its `config`).
         `noise` is a standard normal of the latents' shape; with `draw: mode` it may be None.
         """
         vae = self._diffusion[0].vae

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from tadp_ray.backbones.stable_diffusion.learned_tokens import add_token, read_learned
 from tadp_ray.backbones.stable_diffusion.weights import LAYOUT, locate
 from tadp_ray.errors import UserError
 from tadp_ray.tensors import not_finite
@@ -34,6 +35,25 @@ class Diffusion:
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
+    learned_token: str = ""
+    """That its tokenizer and text encoder know beside those of their pretraining."""
+
+    @property
+    def image_encoder(self) -> nn.Module:
+        """The VAE's encoder."""
+        return self.vae.encoder
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """VAE and text encoder; the U-Net is trained."""
+        return self.vae, self.text_encoder
+
+    def make_backbone(self, config: Any, tokens: int, view: tuple[int, int]) -> nn.Module:
+        """A copy of the U-Net, to be trained; see `tadp_ray.backbones.base.Pretrained`."""
+        from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
+
+        height, width = (side // self.factor for side in view)
+        return StableDiffusionBackbone(self, config, tokens, (height, width))
 
     @property
     def factor(self) -> int:
@@ -104,6 +124,22 @@ def stable_diffusion_15() -> Diffusion:
         )
         unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
         return Diffusion(frozen(vae), unet, frozen(CLIPTextModel(text)), None)
+
+
+def open_diffusion(weights: str, embeddings: Path | None = None, forgets: int | None = None) -> Diffusion:
+    """A frozen Stable Diffusion of its own.
+
+    With a file of embeddings it knows a learned token. With a seed to forget by, U-Net and text encoder have random weights
+    (`model.unet_init: random`).
+    """
+    diffusion = load_diffusion(weights)
+    diffusion = diffusion if forgets is None else diffusion.reinitialized(forgets)
+    if embeddings is None:
+        return diffusion
+    learned = read_learned(embeddings)
+    add_token(diffusion.tokenizer, diffusion.text_encoder, learned, f"model.embeddings={str(embeddings)!r}")
+    frozen(diffusion.text_encoder)
+    return replace(diffusion, learned_token=learned.token)
 
 
 def load_diffusion(weights: str) -> Diffusion:

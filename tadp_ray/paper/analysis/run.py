@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from pydantic import JsonValue
 
-from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.backbones.stable_diffusion.load import Diffusion, open_diffusion
 from tadp_ray.config.analysis import Analysis, CopyPaste, EndMarks, OffTarget, Variation
 from tadp_ray.config.schema import Recipe
 from tadp_ray.paper.analysis.copy_paste import copy_paste
@@ -16,7 +16,6 @@ from tadp_ray.paper.analysis.off_target import off_target
 from tadp_ray.paper.analysis.trained import ready
 from tadp_ray.paper.analysis.variation import variation
 from tadp_ray.paper.analysis.varied import check_pictures
-from tadp_ray.training.setup import frozen_diffusion
 
 
 def asked(analysis: Analysis, recipe: Recipe) -> dict[str, Mapping[str, JsonValue]]:
@@ -63,7 +62,7 @@ def analyse(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Tra
     look, seed = analysis.look, analysis.seeds[0]
     if isinstance(look, OffTarget):
         return off_target(look, found["right names"], device, folder)
-    diffusion = on(frozen_diffusion(recipe.model.weights, recipe.model.embeddings, None), device)
+    diffusion = on(open_diffusion(recipe.model.weights, recipe.model.embeddings), device)
     if isinstance(look, CopyPaste):
         return copy_paste(look, recipe, seed, diffusion, folder)
     if isinstance(look, EndMarks):

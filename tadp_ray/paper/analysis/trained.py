@@ -29,7 +29,7 @@ class Segmenter:
         """(index, softmax scores (C, H, W)) of every validation image, told its own prompt or another caption's."""
         setup = self.setup
         if caption is not None:
-            setup = TrainSetup(setup.recipe.model_copy(update={"caption": caption}), setup.seed)
+            setup = TrainSetup(setup.recipe.model_copy(update={"caption": caption}), setup.seed, cache=setup.cache)
         several = len(passes(setup.recipe.evaluation)) > 1
         indices = range(len(setup.val))
         for index, output in outputs(self.model, setup, self.latents, indices, self.device):

@@ -1,7 +1,7 @@
 """What a personalization would stumble over later, found by the tokenizer alone before anything is spent."""
 
+from tadp_ray.backbones.stable_diffusion.learned_tokens import check_new
 from tadp_ray.captions.templates import STYLES
-from tadp_ray.conditioning.learned_tokens import check_new
 from tadp_ray.conditioning.text_encoder import count_tokens
 from tadp_ray.conditioning.tokenizer import load_tokenizer
 from tadp_ray.config.personalization import TOKEN, Personalization

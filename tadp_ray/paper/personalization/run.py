@@ -10,9 +10,9 @@ from diffusers.utils import logging as diffusers_logging
 from pydantic import ValidationError
 
 from tadp_ray.backbones.stable_diffusion.denoising import drawing_pipeline, load_scheduler
+from tadp_ray.backbones.stable_diffusion.learned_tokens import add_token, read_learned
 from tadp_ray.backbones.stable_diffusion.load import frozen, load_diffusion
 from tadp_ray.backbones.stable_diffusion.weights import weights_digest
-from tadp_ray.conditioning.learned_tokens import add_token, read_learned
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.errors import UserError

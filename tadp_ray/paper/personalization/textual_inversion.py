@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
+from tadp_ray.backbones.stable_diffusion.learned_tokens import LearnedToken, add_token, write_learned
 from tadp_ray.captions.templates import STYLES
-from tadp_ray.conditioning.learned_tokens import LearnedToken, add_token, write_learned
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.config.personalization import TOKEN
 from tadp_ray.errors import UserError

@@ -19,7 +19,6 @@ from tadp_ray.data.scenes import CLASSES, render
 from tadp_ray.data.transforms import to_tensor
 from tadp_ray.paper.analysis.attention import attend, fitted, image_latents
 from tadp_ray.training.checkpoint import read_tensors
-from tadp_ray.training.setup import frozen_diffusion
 
 
 def invoke(*words: object):
@@ -80,7 +79,7 @@ def test_an_image_of_any_mode_is_looked_at(tmp_path: Path) -> None:
     for mode in ("RGBA", "L", "P", "1", "CMYK", "LA"):
         file = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
         Image.new("RGB", (9, 7), "red").convert(mode).save(file)
-        found = attend(frozen_diffusion("pocket", None, None), read_image(file), "a red car", ["car"])
+        found = attend(load_diffusion("pocket"), read_image(file), "a red car", ["car"])
         assert found.words["car"].shape == (7, 9) and np.isfinite(found.words["car"]).all()
 
 

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 from tadp_ray.cli import app
 from tadp_ray.config.analysis import CopyPaste, EndMarks, OffTarget, Variation
 from tadp_ray.config.claims import Verdict
@@ -22,7 +23,6 @@ from tadp_ray.paper.analysis.shown import shown
 from tadp_ray.paper.analysis.variation import PROMPTS, measures
 from tadp_ray.sweep.plan import plan_one
 from tadp_ray.training.run import train_cell
-from tadp_ray.training.setup import frozen_diffusion
 
 RECIPE = Path(__file__).resolve().parents[3] / "experiments/recipes/pocket_segmentation.yaml"
 TEXTS = (
@@ -87,7 +87,7 @@ def test_a_store_without_the_trainings_says_what_makes_them(tmp_path: Path, stor
 
 
 def test_what_is_pasted_is_a_look_alike_that_is_not_there_and_covers_little() -> None:
-    recipe, diffusion = load_recipe(RECIPE), frozen_diffusion("pocket", None, None)
+    recipe, diffusion = load_recipe(RECIPE), load_diffusion("pocket")
     cases = list(make_cases(CopyPaste(kind="copy_paste", cases=8), shown(recipe, 0, 40), diffusion))
     assert len(cases) >= 8
     for case in cases:

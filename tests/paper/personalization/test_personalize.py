@@ -11,8 +11,8 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from tadp_ray.backbones.stable_diffusion.denoising import drawing_pipeline, load_scheduler, predicted
+from tadp_ray.backbones.stable_diffusion.learned_tokens import LearnedToken, add_token, read_learned, write_learned
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
-from tadp_ray.conditioning.learned_tokens import LearnedToken, add_token, read_learned, write_learned
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.errors import UserError
 from tadp_ray.layout import LEARNED

@@ -1,0 +1,68 @@
+"""What the vocabulary knows of Stable Diffusion as a backbone: which weights, and how its U-Net is read."""
+
+from typing import Any, Literal
+
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from tadp_ray.config.vocabulary import ExpandedPath, Maps, PlaceText, StrictModel
+from tadp_ray.registry import register_backbone
+
+
+class LatentConfig(StrictModel):
+    """How an image becomes a latent; `ls` (TADP, VPD(LS)) and `vpd` (VPD, VPD(R)) stand for the published pairs."""
+
+    draw: Literal["sample", "mode"] = Field("sample", description="sample of the VAE's posterior, or its mode")
+    scale: Literal["scaled", "raw"] = Field("scaled", description="times the VAE's scaling factor, or not")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if isinstance(value, str) and value not in LATENTS:
+            raise ValueError(f"expected {', '.join(LATENTS)}, or a group of draw and scale")
+        return LATENTS[value] if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"enum": list(LATENTS)}, handler(core_schema)], "description": cls.__doc__}
+
+
+LATENTS = {"ls": {"draw": "sample", "scale": "scaled"}, "vpd": {"draw": "mode", "scale": "raw"}}
+
+
+@register_backbone("stable_diffusion", "tadp_ray.backbones.stable_diffusion.family:StableDiffusion")
+class StableDiffusionKeys(StrictModel):
+    """The frozen Stable Diffusion 1.x or 2.x and how its U-Net is read."""
+
+    backbone: Literal["stable_diffusion"] = "stable_diffusion"
+    weights: PlaceText = Field(
+        "pocket",
+        description="pocket (shipped with the package), a diffusers folder, a hub id, or a single-file checkpoint",
+    )
+    embeddings: ExpandedPath | None = Field(
+        None,
+        description="file with a learned token (tadp-ray personalize, or a published learned_embeds.bin), which captions may "
+        "then say, as in caption.modifiers",
+    )
+    unet_init: Literal["pretrained", "random"] = Field(
+        "pretrained", description="random: U-Net and text encoder lose what they learned (a control; the VAE stays)"
+    )
+    latent: LatentConfig = LatentConfig()
+    timestep: int = Field(1, ge=0, lt=1000, description="the U-Net's one timestep; no noise is added (code: 1)")
+    attention_maps: Maps = Field(
+        "cross", description="attention maps that are appended to the features (code: cross; none for depth)"
+    )
+    detach_attention: bool = Field(True, description="maps carry no gradient, as in the published code")
+
+    @property
+    def encoding_of_images(self) -> dict[str, Any]:
+        """What decides how an image becomes a latent, beside the weights."""
+        return self.latent.model_dump()
+
+    @property
+    def why_one_size(self) -> str:
+        """Why a model takes no other size of an image than a training view's; empty: it takes any."""
+        if self.attention_maps != "cross+self":
+            return ""
+        return "model.attention_maps=cross+self: self-attention maps have a channel for every pixel"
