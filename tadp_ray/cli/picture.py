@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tadp_ray.cli.common import Commands, KeepOption, say
-from tadp_ray.cli.of_tasks import add_task_commands
+from tadp_ray.cli.task_commands import add_task_commands
 
 if TYPE_CHECKING:
     from tadp_ray.pictures.comparison import Comparison

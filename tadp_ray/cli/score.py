@@ -1,7 +1,7 @@
 """Scores of predictions in files, whoever made them."""
 
 from tadp_ray.cli.common import Commands, JSONOption, console
-from tadp_ray.cli.of_tasks import add_task_commands
+from tadp_ray.cli.task_commands import add_task_commands
 
 app = Commands(
     help="Score predictions in files against targets in files, whoever made them. Every file is checked, and all that is "

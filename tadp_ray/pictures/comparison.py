@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,11 +13,30 @@ Folders = Mapping[str, Path]
 """Predictions by the name of their system; the others are held against the first."""
 PixelScore = Callable[[Tensor, Tensor], Tensor]
 """(prediction, truth) -> how good each pixel is (H, W), 0 where it is not scored."""
-Draw = Callable[[Sequence[Axes], np.ndarray, Sequence[Any], Sequence[str], Sequence[Axes]], set[int]]
-"""(axes, image (H, W, 3), what is drawn on each of the axes, class names, axes to put a scale beside) -> the classes shown.
 
-What is drawn first, the truth where there is one, says which value has which colour.
-"""
+
+class Draw(Protocol):
+    """How truths and predictions of a task are drawn."""
+
+    def __call__(
+        self,
+        axes: Sequence[Axes],
+        image: np.ndarray,
+        found: Sequence[Any],
+        classes: Sequence[str],
+        beside: Sequence[Axes],
+        /,
+    ) -> set[int]:
+        """Draw what was found in an image, and return the indices of the classes that are shown.
+
+        Args:
+            axes: one for each of `found`.
+            image: (H, W, 3) uint8.
+            found: maps (H, W) or sets of boxes; the first, the truth where there is one, says which value has which colour.
+            classes: names by class index.
+            beside: axes to put a scale beside, if there is one.
+        """
+        ...
 
 
 @dataclass(frozen=True)

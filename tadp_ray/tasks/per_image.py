@@ -94,11 +94,6 @@ class PerImage:
         """A figure of every image (N,), NaN where it has none."""
         return np.array([image.get(name) for image in self.images], float)
 
-    @property
-    def image_scores(self) -> np.ndarray:
-        """Scores (N,) of each image alone, higher is better; NaN where there is nothing to be scored."""
-        return np.full(len(self.images), np.nan)
-
     def scores(self, metric: str, weights: np.ndarray) -> np.ndarray:
         """A metric (R,) of R data sets made of these images, as the task's metrics compute it.
 

@@ -1,10 +1,11 @@
-"""Loss and prediction of segmentation."""
+"""Loss and prediction of segmentation; boxes of a resized image."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from tadp_ray.config.schema import Recipe
+from tadp_ray.tasks.detection.task import resize_boxes
 from tadp_ray.tasks.registry import task_of
 
 SEGMENTATION = task_of(Recipe(caption={"source": "null"}, schedule={"iterations": 1, "learning_rate": 1e-3}))
@@ -70,3 +71,9 @@ def test_the_pascal_head_s_logits_are_enlarged_with_aligned_corners(logits: torc
     enlarged = torch.nn.UpsamplingBilinear2d(scale_factor=8)(logits)
     torch.testing.assert_close(pascal.upsample(logits, (32, 48)), enlarged)
     torch.testing.assert_close(pascal.loss(logits, mask), F.cross_entropy(enlarged, mask))
+
+
+def test_boxes_follow_width_and_height_apart() -> None:
+    found = {"boxes": torch.tensor([[8.0, 4.0, 16.0, 12.0]]), "labels": torch.tensor([3])}
+    moved = resize_boxes(found, seen=(32, 64), size=(64, 192))
+    assert moved["boxes"].tolist() == [[24.0, 8.0, 48.0, 24.0]] and moved["labels"].tolist() == [3]

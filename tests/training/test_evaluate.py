@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from tadp_ray.config.schema import EvaluationConfig, Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.tasks.base import bilinear
-from tadp_ray.tasks.detection.task import resize_boxes
 from tadp_ray.tasks.registry import task_of
 from tadp_ray.training.evaluate import assemble, assembled, cut, key_of, passes, truth, view_boxes
 
@@ -70,12 +69,6 @@ def test_a_mirrored_look_is_turned_back_and_shares_are_averaged() -> None:
     found = {key_of(0, looks[0], 0): straight, key_of(0, looks[1], 0): mirrored}
     expected = (straight.softmax(0) + mirrored.flip(-1).softmax(0)) / 2
     torch.testing.assert_close(assembled(setup, 0, looks, found), expected[None])
-
-
-def test_boxes_follow_width_and_height_apart() -> None:
-    found = {"boxes": torch.tensor([[8.0, 4.0, 16.0, 12.0]]), "labels": torch.tensor([3])}
-    moved = resize_boxes(found, seen=(32, 64), size=(64, 192))
-    assert moved["boxes"].tolist() == [[24.0, 8.0, 48.0, 24.0]] and moved["labels"].tolist() == [3]
 
 
 def test_labels_of_a_smaller_view_are_those_at_its_pixels_centres() -> None:

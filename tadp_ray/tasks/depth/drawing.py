@@ -16,10 +16,10 @@ DEPTH = AMOUNTS.reversed().with_extremes(bad="white")
 
 
 def draw_depth(
-    axes: Sequence[Axes], _: np.ndarray, shown: Sequence[Tensor], __: Sequence[str], beside: Sequence[Axes]
+    axes: Sequence[Axes], image: np.ndarray, found: Sequence[Tensor], classes: Sequence[str], beside: Sequence[Axes]
 ) -> set[int]:
     """Depth maps (H, W) in the range of the first, with a scale beside other axes (`Draw`); they show no class."""
-    maps = [metres.numpy() for metres in shown]
+    maps = [metres.numpy() for metres in found]
     span = span_of(maps[0])
     for axis, metres in zip(axes, maps, strict=True):
         show_depth(axis, metres, span)

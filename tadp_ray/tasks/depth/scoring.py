@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tadp_ray.pictures.comparison import Comparison, Folders, ImageScore
-from tadp_ray.tasks.comparing import compare_maps
+from tadp_ray.tasks.compare import compare_maps
 from tadp_ray.tasks.depth.drawing import draw_depth
 from tadp_ray.tasks.depth.files import depth_reader
 from tadp_ray.tasks.depth.metrics import DepthMetrics

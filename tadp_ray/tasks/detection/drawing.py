@@ -14,12 +14,12 @@ from tadp_ray.tasks.detection.per_image import SURE
 def draw_boxes(
     axes: Sequence[Axes],
     image: np.ndarray,
-    shown: Sequence[Mapping[str, Tensor]],
+    found: Sequence[Mapping[str, Tensor]],
     classes: Sequence[str],
-    _: Sequence[Axes],
+    beside: Sequence[Axes],
 ) -> set[int]:
     """Objects, and detections that are sure enough with their scores (`Draw`); returns the classes that are shown."""
-    drawn = [worded(boxes, classes) for boxes in shown]
+    drawn = [worded(boxes, classes) for boxes in found]
     for axis, boxes in zip(axes, drawn, strict=True):
         show_boxes(axis, image, boxes, classes)
     return {label for boxes in drawn for _, label, _ in boxes}

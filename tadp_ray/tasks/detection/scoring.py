@@ -8,7 +8,7 @@ import torch
 
 from tadp_ray.errors import UserError
 from tadp_ray.pictures.comparison import Comparison, Folders, ImageScore
-from tadp_ray.tasks.comparing import gathered, images_of
+from tadp_ray.tasks.compare import gathered, images_of
 from tadp_ray.tasks.detection.coco import read_coco, read_results
 from tadp_ray.tasks.detection.drawing import draw_boxes
 from tadp_ray.tasks.detection.labelled import LabelledBox, Truth

@@ -16,10 +16,10 @@ ROOM = 0.07
 
 
 def draw_labels(
-    axes: Sequence[Axes], _: np.ndarray, shown: Sequence[Tensor], classes: Sequence[str], __: Sequence[Axes]
+    axes: Sequence[Axes], image: np.ndarray, found: Sequence[Tensor], classes: Sequence[str], beside: Sequence[Axes]
 ) -> set[int]:
     """Label maps (H, W) side by side (`Draw`); returns the classes that they show."""
-    maps = zip(axes, shown, strict=True)
+    maps = zip(axes, found, strict=True)
     return set().union(*(show_labels(axis, labels.numpy(), classes) for axis, labels in maps))
 
 

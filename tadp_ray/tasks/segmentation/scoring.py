@@ -10,7 +10,7 @@ from torch import Tensor
 from tadp_ray.data.sample import IGNORE
 from tadp_ray.errors import UserError
 from tadp_ray.pictures.comparison import Comparison, Folders, ImageScore
-from tadp_ray.tasks.comparing import compare_maps
+from tadp_ray.tasks.compare import compare_maps
 from tadp_ray.tasks.pairs import accumulate_pairs
 from tadp_ray.tasks.segmentation.drawing import draw_labels
 from tadp_ray.tasks.segmentation.files import label_reader

@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tadp_ray.cli import of_tasks
+from tadp_ray.cli import task_commands
 from tadp_ray.cli.common import Commands
 from tadp_ray.registry import Metric, TaskEntry
 
@@ -29,7 +29,7 @@ def entry(picture: object) -> TaskEntry:
 @pytest.fixture
 def app(monkeypatch) -> Commands:
     """A group of commands of two tasks, of which one has none."""
-    monkeypatch.setattr(of_tasks, "TASKS", {"normals": entry(compare), "edges": entry(None)})
+    monkeypatch.setattr(task_commands, "TASKS", {"normals": entry(compare), "edges": entry(None)})
 
     def show(
         made: tuple,
@@ -41,7 +41,7 @@ def app(monkeypatch) -> Commands:
 
     group = Commands(no_args_is_help=True)
     group.callback()(lambda: None)
-    of_tasks.add_task_commands(group, "picture", show)
+    task_commands.add_task_commands(group, "picture", show)
     return group
 
 
