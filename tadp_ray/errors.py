@@ -1,4 +1,4 @@
-"""The one kind of error that the user can mend. Everything else is a bug, and shows its whole traceback."""
+"""The exception class for errors that the user can fix. Any other exception is a bug and shows its traceback."""
 
 from tadp_ray.addresses import masked
 
@@ -6,9 +6,8 @@ from tadp_ray.addresses import masked
 class UserError(Exception):
     """Something outside the code is wrong: a file, a setting, a value, a machine.
 
-    The message names the file, the key, the value and the mend, and no secret: addresses in it are masked. The command
-    line prints it in one line and ends with exit code 2; a cell that raises it is not restarted, since no restart can
-    help. Any other exception is a bug.
+    The message names the file, the key, the value and what to do. Secrets in addresses are masked. The command line prints
+    it and exits with code 2. A cell that raises it is not restarted, since a restart cannot help.
     """
 
     def __init__(self, message: str) -> None:

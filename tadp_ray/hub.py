@@ -1,4 +1,4 @@
-"""Files of models, from a hub repository or a folder, and the hashes of their contents. Needs no torch."""
+"""Downloads model files from the hub, and hashes files. Does not import torch."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -11,20 +11,20 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
 
 
-def from_hub(repository: str, patterns: Sequence[str], lacking: str, mend: str) -> Path:
-    """The folder of a hub repository's files of these patterns, fetched on first use.
+def from_hub(repository: str, patterns: Sequence[str], missing: str, remedy: str) -> Path:
+    """Return the folder with a hub repository's files that match the patterns; download them on first use.
 
     Raises:
-        UserError: they could not be fetched: what is `lacking`, why, and the `mend`.
+        UserError: the download failed; the message is made of `missing`, the reason and the `remedy`.
     """
     try:
         return Path(snapshot_download(repository, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
-            f"{lacking}, and no hub repository of this name could be fetched ({type(error).__name__}){mend}"
+            f"{missing}, and no hub repository of this name could be downloaded ({type(error).__name__}){remedy}"
         ) from None
 
 
 def contents_digest(files: Mapping[str, Path]) -> str:
-    """Content hash of named files."""
+    """Return a hash of the names and contents of files."""
     return hashlib.sha256(repr([(name, file_digest(file)) for name, file in files.items()]).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Sums over the processes that train or score one cell together; what a process alone has is the sum already."""
+"""Sums and gathers over the processes that train one cell; without a process group they return their input."""
 
 from itertools import zip_longest
 from typing import TypeVar
@@ -12,21 +12,21 @@ T = TypeVar("T")
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def shared_sum(share: Tensor) -> Tensor:
-    """The sum of all processes' tensors, on the same device, with gradients.
+    """Sum a tensor over all processes, on the same device, with gradients.
 
-    A loss made from such sums is the same number in every process; that DistributedDataParallel averages its gradients
-    over the processes then makes up for each process having sent a gradient to all shares.
+    A loss made from such sums has the same value in every process. Each process then sends its gradient to all others, which
+    DistributedDataParallel's average over the processes compensates.
     """
     return share if world_size() == 1 else all_reduce(share)
 
 
 def total(share: Tensor) -> Tensor:
-    """The sum of all processes' tensors, on the CPU, without gradients."""
+    """Sum a tensor over all processes, on the CPU, without gradients."""
     if world_size() == 1:
         return share
     summed = share.to(torch.device("cuda" if dist.get_backend() == "nccl" else "cpu"), copy=True)

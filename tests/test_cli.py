@@ -46,7 +46,7 @@ def test_two_sweeps_on_the_same_storage_are_refused(experiment: Path, tmp_path: 
     flags = ["--set", f"compute.storage={tmp_path}/runs", "--tracking-uri", store.uri]
     result = invoke("sweep", experiment, *flags)
     lock.release()
-    assert result.exit_code == 2 and "another process is at work here" in result.stderr
+    assert result.exit_code == 2 and "another process is using this folder" in result.stderr
     assert store.client.search_experiments(filter_string="name = 'tiny'") == []
 
 
@@ -69,7 +69,7 @@ def test_only_a_finished_cell_predicts(store, tmp_path: Path) -> None:
     assert result.exit_code == 2 and f"holds no run {'0' * 32}" in result.stderr
     run = store.client.create_run(store.experiment_id("tiny"), run_name="tiny (pocket)").info.run_id
     result = invoke("predict", run, tmp_path / "out", "--tracking-uri", store.uri)
-    assert result.exit_code == 2 and "(tiny (pocket), RUNNING) is no finished cell" in result.stderr
+    assert result.exit_code == 2 and "(tiny (pocket), RUNNING) is not a finished cell" in result.stderr
 
 
 def test_the_paper_s_training_is_planned_without_its_data_and_weights() -> None:

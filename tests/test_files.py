@@ -83,7 +83,9 @@ def test_a_lock_has_one_holder_and_ends_with_its_process(tmp_path: Path) -> None
     path = tmp_path / "work/lock"
     path.parent.mkdir()
     held = acquire_lock(path)
-    with pytest.raises(UserError, match=f"^{path.parent}: another process is at work here; wait for it or stop it"):
+    with pytest.raises(
+        UserError, match=f"^{path.parent}: another process is using this folder; wait for it or stop it"
+    ):
         acquire_lock(path, patience=0.3)
     thread = threading.Thread(target=held.release)
     thread.start()

@@ -159,7 +159,7 @@ def test_a_copied_recipe_extends_a_shipped_one(tmp_path: Path) -> None:
 def test_a_copy_takes_nobody_s_place(tmp_path: Path) -> None:
     (tmp_path / "my.yaml").write_text("mine")
     said = invoke("cp", "prec_recall", tmp_path / "my.yaml")
-    assert said.exit_code == 2 and "is there already" in said.stderr
+    assert said.exit_code == 2 and "exists already" in said.stderr
     assert (tmp_path / "my.yaml").read_text() == "mine"
     said = invoke("cp", "prec_recall", tmp_path)
     assert said.exit_code == 2 and "ends in .yaml" in said.stderr

@@ -1,4 +1,4 @@
-"""A frozen Stable Diffusion as a backbone: any image and any prompt to features and attention maps."""
+"""A frozen Stable Diffusion as a backbone: features and attention maps of any image and prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from tadp_ray.paper.analysis.attention import Attention, attend, fitted, image_l
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen Stable Diffusion, read by one pass of its U-Net over clean latents."""
+    """A frozen Stable Diffusion; features come from one pass of its U-Net over clean latents."""
 
     diffusion: Diffusion
     """VAE, U-Net, text encoder and tokenizer of diffusers and transformers, on one device, without gradients."""
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """The device of the weights."""
         return self.diffusion.unet.device
 
     @property
@@ -46,20 +46,20 @@ class Backbone:
 
     @property
     def context_length(self) -> int:
-        """Tokens of a context, L: 77 in Stable Diffusion 1.5."""
+        """Tokens of a context (L): 77 in Stable Diffusion 1.5."""
         return self.diffusion.tokens
 
     @property
     def context_width(self) -> int:
-        """Channels of a context, D: 768 in Stable Diffusion 1.5."""
+        """Channels of a context (D): 768 in Stable Diffusion 1.5."""
         return self.diffusion.text_encoder.config.hidden_size
 
     @torch.no_grad()
     def encode_prompt(self, prompt: str | Sequence[str]) -> Tensor:
-        """The context (B, L, D) of a prompt, or of several: last hidden states of the text encoder, padded to L tokens.
+        """Encode one or several prompts as a context (B, L, D): last hidden states of the text encoder, padded to L tokens.
 
         Raises:
-            UserError: a prompt is longer than what the text encoder reads.
+            UserError: a prompt is too long for the text encoder.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         for text in prompts:
@@ -67,10 +67,10 @@ class Backbone:
         return encode_prompts(self.diffusion.tokenizer, self.diffusion.text_encoder, prompts)
 
     def encode_image(self, image: AnyPicture) -> Tensor:
-        """Latents (1, C, h, w) of an image: the mean of the VAE's posterior times its scaling factor.
+        """Encode an image as latents (1, C, h, w): the mean of the VAE's posterior times its scaling factor.
 
-        The image is first resized to what the U-Net was pretrained on: shorter side about `diffusion.side` pixels, both
-        sides multiples of `multiple`, the ratio kept as far as that goes.
+        The image is first resized to the U-Net's pretraining size: the shorter side is about `diffusion.side` pixels, both
+        sides are multiples of `multiple`, and the aspect ratio is kept approximately.
 
         Args:
             image: a path, a Pillow image, an array uint8 (H, W, 3) RGB, or a sample.
@@ -78,8 +78,8 @@ class Backbone:
         Raises:
             UserError: the image cannot be read.
         """
-        seen = fitted(read_image(image), self.diffusion.side, self.multiple)
-        return image_latents(self.diffusion, [seen])
+        resized = fitted(read_image(image), self.diffusion.side, self.multiple)
+        return image_latents(self.diffusion, [resized])
 
     @torch.no_grad()
     def features(
@@ -90,19 +90,19 @@ class Backbone:
         timestep: int = 1,
         maps: Maps = "cross",
     ) -> tuple[Tensor, ...]:
-        """Four feature maps, largest first: (B, C, h, w), (B, C, h/2, w/2), (B, C, h/4, w/4), (B, C, h/8, w/8).
+        """Return four feature maps, largest first: (B, C, h, w), (B, C, h/2, w/2), (B, C, h/4, w/4), (B, C, h/8, w/8).
 
-        They are what a task head is given in training. `channels` tells their channels; attention maps stand behind them in
-        the middle two, averaged over heads and layers: L channels of cross-attention, one for each token.
+        They are the inputs of a task head. `channels` lists their channels. Attention maps are appended to the middle two,
+        averaged over heads and layers: L channels of cross-attention, one per token.
 
         Args:
             image: as for `encode_image`, or latents (B, C, h, w).
-            prompt: a text, one for each image, or contexts (B, L, D); one stands for all images.
-            timestep: what the U-Net is told, 0 to 999 (1 in TADP); no noise is added.
+            prompt: a text, one per image, or contexts (B, L, D); a single one applies to all images.
+            timestep: given to the U-Net, 0 to 999 (1 in TADP); no noise is added.
             maps: "none", "cross", or "cross+self", which adds a channel for every pixel of the level.
 
         Raises:
-            UserError: image or prompt do not fit.
+            UserError: the image or the prompt is invalid.
         """
         latents = image.to(self.device) if isinstance(image, Tensor) else self.encode_image(image)
         context = prompt.to(self.device) if isinstance(prompt, Tensor) else self.encode_prompt(prompt)
@@ -119,55 +119,55 @@ class Backbone:
     def attention_maps(
         self, image: AnyPicture, prompt: str, words: Sequence[str] | None = None, *, timestep: int = 1
     ) -> Attention:
-        """Where the U-Net's cross-attention looks for each word of a prompt.
+        """Return the U-Net's cross-attention maps for each word of a prompt.
 
-        `words` of the answer is word -> map float32 (H, W) in the image's own pixels, mean over the word's tokens, all heads
-        and all layers; `by_size` has the same for each resolution, `layers` every layer's and head's (1, heads, T, h, w).
+        In the result, `words` maps a word to its map, float32 (H, W) at the image's own size, the mean over its tokens, all
+        heads and all layers; `by_size` has the same per resolution, `layers` every layer and head (1, heads, T, h, w).
 
         Args:
             image: as for `encode_image`.
-            prompt: what the model is told.
-            words: those to tell of, several in a row may stand for one; None: every word of the prompt.
-            timestep: what the U-Net is told, 0 to 999.
+            prompt: the prompt.
+            words: words or phrases to return; None: every word of the prompt.
+            timestep: given to the U-Net, 0 to 999.
 
         Raises:
             UserError: the image cannot be read, or the prompt is empty, too long, or lacks a word.
         """
-        asked = words_in(prompt) if words is None else tuple(words)
-        return attend(self.diffusion, read_image(image), prompt, asked, timestep)
+        selected = words_in(prompt) if words is None else tuple(words)
+        return attend(self.diffusion, read_image(image), prompt, selected, timestep)
 
 
 def load_backbone(
     weights: str = "pocket", *, embeddings: str | None = None, device: str | torch.device = "cpu"
 ) -> Backbone:
-    """A Stable Diffusion 1.x or 2.x, frozen, in float32.
+    """Load a frozen Stable Diffusion 1.x or 2.x in float32.
 
     Args:
         weights: "pocket" (shipped with the package), a diffusers folder, a hub id, or a single-file checkpoint.
-        embeddings: file with a learned token, which prompts may then say.
+        embeddings: file with a learned token, which prompts may then contain.
         device: "cpu", "cuda", "cuda:1" ...
 
     Raises:
-        UserError: there are no such weights, some are damaged, or they are of another kind.
+        UserError: the weights do not exist, are damaged, or belong to another kind of model.
     """
-    place = usable(device)
-    diffusion = open_diffusion(str(weights), None if embeddings is None else Path(embeddings)).to(place)
-    diffusion.unet.to(place)
+    target = usable(device)
+    diffusion = open_diffusion(str(weights), None if embeddings is None else Path(embeddings)).to(target)
+    diffusion.unet.to(target)
     return Backbone(diffusion)
 
 
 def usable(device: str | torch.device) -> torch.device:
-    """A device of this machine.
+    """Return a device that torch can use on this machine.
 
     Raises:
-        UserError: torch has no such device here.
+        UserError: torch cannot use it.
     """
     try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
+        usable_device = torch.device(device)
+        torch.empty(0, device=usable_device)
     except (RuntimeError, AssertionError) as error:
-        said = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0]
         raise UserError(
-            f"device {str(device)!r}: torch {torch.__version__} cannot use it here ({said}); try 'cpu'"
+            f"device {str(device)!r}: torch {torch.__version__} cannot use it here ({reason}); try 'cpu'"
         ) from None
-    return place
+    return usable_device

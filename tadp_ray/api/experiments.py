@@ -1,4 +1,4 @@
-"""Experiments as data frames: one row for each cell, run on Ray or read out of MLflow."""
+"""Experiments as data frames, one row per cell: run on Ray or read from MLflow."""
 
 import os
 import re
@@ -14,11 +14,11 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import Plan, make_plan, plan_recipe
-from tadp_ray.tracking.query import CellRow, finished, held, rows
+from tadp_ray.tracking.query import CellRow, finished, require_finished, rows
 from tadp_ray.tracking.store import Store, open_store
 
 PLANNED = "PLANNED"
-"""Status of a cell that MLflow holds no run of."""
+"""Status of a cell without a run in MLflow."""
 
 
 def read_experiment(
@@ -32,24 +32,25 @@ def read_experiment(
     tracking_uri: str | None = None,
     dry: bool = False,
 ) -> pd.DataFrame:
-    """An experiment's cells as far as they are trained; trains nothing.
+    """Read an experiment's cells from MLflow; train nothing.
 
-    Columns: one for each axis of the sweep, by its key; `seed`; `status`, which is MLflow's RUNNING, FINISHED, FAILED or
-    KILLED, or PLANNED where there is no run; `run_id`; `error`; `fingerprint`; then every metric by its name, in the unit of
-    its table (mIoU and AP in %, RMSE in metres), NaN where there is none.
+    The columns are the sweep's axes by their keys; `seed`; `status`, which is MLflow's RUNNING, FINISHED, FAILED or KILLED,
+    or PLANNED without a run; `run_id`; `error`; `fingerprint`; and every metric in the unit of the tables (mIoU and AP in %,
+    RMSE in metres), NaN if missing.
 
     Args:
         file: an experiment, e.g. experiments/prec_recall.yaml.
         scale: which of its recipes: "pocket" or "paper".
-        recipe: another recipe file than the experiment's own.
-        changes: `key=value` texts laid over the recipe, e.g. "schedule.iterations=800".
-        seeds: instead of the experiment's.
-        only: a part of the grid, e.g. "caption.recall=1.0".
-        tracking_uri: MLflow's store: sqlite:///FILE, a server, a database; None: MLFLOW_TRACKING_URI, or ./mlflow.db.
-        dry: list the cells alone and ask no store: every status is PLANNED.
+        recipe: a recipe file that replaces the experiment's own.
+        changes: `key=value` texts that override the recipe, e.g. "schedule.iterations=800".
+        seeds: replace the experiment's.
+        only: `axis=value` texts that select a part of the grid, e.g. "caption.recall=1.0".
+        tracking_uri: MLflow store: sqlite:///FILE, or the URL of a server or database; None: MLFLOW_TRACKING_URI, or
+            ./mlflow.db.
+        dry: only list the cells, without a store; every status is PLANNED.
 
     Raises:
-        UserError: the file, a text, the data or the weights do not fit, or there is no such store.
+        UserError: the file, a text, the data or the weights are invalid, or there is no such store.
     """
     plan = planned(file, scale, recipe, changes, seeds, only)
     return plan_frame(plan, {}, {}) if dry else read_plan(plan, open_store(tracking_uri, make=False))
@@ -70,23 +71,23 @@ def run_experiment(
 ) -> pd.DataFrame:
     """Train an experiment's cells that are not finished, on Ray, and return the rows of `read_experiment`.
 
-    It goes on where it was stopped, and trains no finished cell again. A cell that failed has the status FAILED and its error.
+    It resumes interrupted cells and does not train finished ones again. A failed cell has the status FAILED and its error.
 
     Args:
         file: an experiment; `scale`, `recipe`, `changes`, `seeds`, `only` and `tracking_uri` as for `read_experiment`.
         scale: "pocket" or "paper".
-        recipe: another recipe file.
-        changes: texts laid over the recipe.
-        seeds: instead of the experiment's.
-        only: a part of the grid.
+        recipe: a recipe file that replaces the experiment's own.
+        changes: `key=value` texts that override the recipe.
+        seeds: replace the experiment's.
+        only: `axis=value` texts that select a part of the grid.
         address: Ray cluster to join; None: RAY_ADDRESS, or a local one.
-        tracking_uri: MLflow's store; a SQLite file is made if it is not there.
-        strict: train again what other code of this package, or other versions of what trains, have trained.
+        tracking_uri: MLflow store; a missing SQLite file is created.
+        strict: train cells again that other code, or other versions of torch and the like, have trained.
         quiet: print no progress.
 
     Raises:
-        UserError: something does not fit, no cell fits on the cluster, or another sweep is at work on the same storage.
-        KeyboardInterrupt: stopped; the same call goes on.
+        UserError: the input is invalid, no cell fits on the cluster, or another sweep uses the same storage.
+        KeyboardInterrupt: stopped; the same call resumes.
     """
     return run_and_read(planned(file, scale, recipe, changes, seeds, only), address, tracking_uri, strict, quiet)
 
@@ -101,23 +102,23 @@ def train(
     strict: bool = False,
     quiet: bool = False,
 ) -> pd.Series:
-    """Train one recipe on Ray, unless it is trained already, and return its row of `read_experiment`.
+    """Train one recipe on Ray, unless it is already trained, and return its row of `read_experiment`.
 
     Args:
-        recipe: as of `build_recipe`.
-        name: of the MLflow experiment that bears the run.
-        seed: of everything that chance decides.
+        recipe: from `build_recipe`.
+        name: of the MLflow experiment.
+        seed: random seed.
         address: Ray cluster to join; None: RAY_ADDRESS, or a local one.
-        tracking_uri: MLflow's store; a SQLite file is made if it is not there.
-        strict: train again what other code of this package has trained.
+        tracking_uri: MLflow store; a missing SQLite file is created.
+        strict: train the cell again if other code has trained it.
         quiet: print no progress.
 
     Raises:
-        UserError: something does not fit; what a training itself cannot bear is in its row, as `error`.
+        UserError: the input is invalid. Errors during training are in the row, as `error`.
     """
     if not re.fullmatch(r"\w[\w .-]*", name):
-        raise UserError(f"name={name!r}: expected letters, digits, blanks, dots and dashes, e.g. 'my_depth'")
-    question = "How well does one training by a recipe made in Python do?"
+        raise UserError(f"name={name!r}: expected letters, digits, spaces, dots and dashes, e.g. 'my_depth'")
+    question = "What does one training with a recipe made in Python reach?"
     plan = plan_recipe(recipe, name, "recipe made in Python", question, seed)
     return run_and_read(plan, address, tracking_uri, strict, quiet).iloc[0]
 
@@ -130,41 +131,41 @@ def planned(
     seeds: Sequence[int] | None,
     only: Sequence[str],
 ) -> Plan:
-    """The cells of an experiment file."""
+    """Return the plan of an experiment file."""
     for name, texts in {"changes": changes, "only": only}.items():
         if isinstance(texts, str):
             raise UserError(f"{name}={texts!r}: expected a list of key=value texts; write {name}=[{texts!r}]")
-    swapped = None if recipe is None else Path(recipe)
-    return make_plan(Path(file), scale, recipe=swapped, overrides=changes, seeds=seeds, only=only)
+    recipe_file = None if recipe is None else Path(recipe)
+    return make_plan(Path(file), scale, recipe=recipe_file, overrides=changes, seeds=seeds, only=only)
 
 
 def run_and_read(plan: Plan, address: str | None, tracking_uri: str | None, strict: bool, quiet: bool) -> pd.DataFrame:
-    """Train what a plan lacks, and read it."""
+    """Train the missing cells of a plan, and return its rows."""
     from tadp_ray.sweep.engine import run_plan
 
     store = open_store(tracking_uri)
     console = Console(quiet=quiet, markup=False, highlight=False, emoji=False)
-    _, whole = run_plan(plan, store, address, console, strict=strict)
-    if whole:
-        held(store, plan.selected)
+    _, complete = run_plan(plan, store, address, console, strict=strict)
+    if complete:
+        require_finished(store, plan.selected)
     return read_plan(plan, store)
 
 
 def read_plan(plan: Plan, store: Store) -> pd.DataFrame:
-    """The cells that a plan asks for, as a store holds them."""
+    """Return the rows of a plan's selected cells from a store."""
     newest = {row.fingerprint: row for row in rows(store, plan.name, plan.recipe.scale)}
     return plan_frame(plan, finished(store, [cell.fingerprint for cell in plan.selected]), newest)
 
 
 def plan_frame(plan: Plan, done: Mapping[str, CellRow], newest: Mapping[str, CellRow]) -> pd.DataFrame:
-    """A row for each cell: the finished run of its fingerprint, or else the newest one."""
+    """Return a row per selected cell: of its finished run, else of its newest run."""
     return pd.DataFrame(
         [record(cell, done.get(cell.fingerprint) or newest.get(cell.fingerprint)) for cell in plan.selected]
     )
 
 
 def record(cell: Cell, row: CellRow | None) -> dict[str, Any]:
-    """A cell by column."""
+    """Return a cell's row as a dict."""
     return {
         **cell.axes,
         "seed": cell.seed,

@@ -13,23 +13,23 @@ from tadp_ray.errors import UserError
 
 
 def build_recipe(base: str | os.PathLike | Recipe | None = None, **groups: Any) -> Recipe:
-    """A recipe, checked against every rule that needs no data.
+    """Build a recipe, and check every rule that needs no data.
 
         build_recipe(data={"kind": "scenes"}, caption={"source": "oracle"}, schedule={"iterations": 150, "learning_rate": 1e-3})
         build_recipe("experiments/recipes/pocket_segmentation.yaml", schedule={"iterations": 50})
 
     Args:
-        base: a recipe file, or a recipe, over which the groups are laid; None: nothing.
-        groups: a recipe's groups of keys, as YAML has them: data, caption, model, schedule, augment, evaluation, compute ...
+        base: a recipe file or a recipe that the groups override; None: no base.
+        groups: groups of keys as in YAML: data, caption, model, schedule, augment, evaluation, compute ...
 
     Raises:
-        UserError: every error at once, each with its key, its value and the rule; or the file is not there.
+        UserError: lists every invalid key with its value and the rule; or the file does not exist.
     """
     raw, origin = values_of(base)
     try:
         changes = to_jsonable_python(groups)
     except PydanticSerializationError as error:
-        raise UserError(f"build_recipe: {error}; give numbers, texts, lists and mappings, as YAML has them") from None
+        raise UserError(f"build_recipe: {error}; use numbers, texts, lists and mappings, as in YAML") from None
 
     def named(location: KeyPath) -> str:
         return "build_recipe" if holds(changes, location) else origin(location)
@@ -38,7 +38,7 @@ def build_recipe(base: str | os.PathLike | Recipe | None = None, **groups: Any) 
 
 
 def values_of(base: str | os.PathLike | Recipe | None) -> tuple[dict[str, Any], Any]:
-    """A base's raw values, and what says where a key path of it comes from."""
+    """Return a base's raw values, and a function that returns the origin of a key path."""
     if base is None:
         return {}, lambda _: "build_recipe"
     if isinstance(base, Recipe):
@@ -47,7 +47,7 @@ def values_of(base: str | os.PathLike | Recipe | None) -> tuple[dict[str, Any], 
 
 
 def holds(values: Any, location: KeyPath) -> bool:
-    """Whether nested mappings say something at a key path, or at a group above it."""
+    """Return whether nested mappings have a value at a key path, or at a group above it."""
     for part in location:
         if not isinstance(values, Mapping):
             return True
@@ -58,14 +58,14 @@ def holds(values: Any, location: KeyPath) -> bool:
 
 
 def check_recipe(recipe: Recipe, seed: int = 0) -> None:
-    """Open a recipe's data, weights and captions, and refuse what training would stumble over later.
+    """Open a recipe's data, weights and captions, and check what training needs.
 
     Args:
-        recipe: as of `build_recipe`.
-        seed: of the captions' chance.
+        recipe: from `build_recipe`.
+        seed: of random captions.
 
     Raises:
-        UserError: data, captions or sizes that do not fit; the message names them and the mend.
+        UserError: data, weights, captions or sizes are invalid.
     """
     from tadp_ray.training.setup import TrainSetup
 

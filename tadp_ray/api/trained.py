@@ -1,4 +1,4 @@
-"""Trained cells by their MLflow runs: what they predict for any image and any prompt."""
+"""Loads trained cells by their MLflow run ids, to predict on any image with any prompt."""
 
 import os
 from collections.abc import Sequence
@@ -33,23 +33,23 @@ from tadp_ray.training.setup import TrainSetup
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a trained model predicts for one image; what its task does not predict is None."""
+    """A trained model's prediction for one image; fields of other tasks are None."""
 
     image: np.ndarray
     """uint8 (H, W, 3) RGB."""
     prompt: Prompt
-    """What the text encoder was given: a text, or names where `caption.encoding` is not `text`."""
+    """A text, or class names if `caption.encoding` is not `text`."""
     classes: tuple[str, ...]
-    """Names by class index."""
-    found: Any
-    """The prediction as its task makes it: a map (H, W), or boxes with labels and scores; on the CPU."""
+    """Class names in index order."""
+    output: Any
+    """The task's prediction on the CPU: a map (H, W), or boxes with labels and scores."""
     task: Task = field(repr=False)
-    """How it is drawn, written and given as arrays."""
+    """Draws the prediction, writes it and converts it to arrays."""
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
-        """All that is predicted, by name."""
-        return self.task.arrays(self.found)
+        """The prediction as named arrays."""
+        return self.task.arrays(self.output)
 
     @property
     def mask(self) -> np.ndarray | None:
@@ -63,7 +63,7 @@ class Prediction:
 
     @property
     def boxes(self) -> np.ndarray | None:
-        """Detection: float32 (N, 4), left, top, right and bottom edge in pixels of the image."""
+        """Detection: float32 (N, 4), (left, top, right, bottom) in pixels of the image."""
         return self.arrays.get("boxes")
 
     @property
@@ -73,28 +73,28 @@ class Prediction:
 
     @property
     def scores(self) -> np.ndarray | None:
-        """Detection: of every box, float32 (N,) in [0, 1], highest first."""
+        """Detection: score of every box, float32 (N,) in [0, 1], in descending order."""
         return self.arrays.get("scores")
 
     def draw(self) -> Figure:
-        """A matplotlib figure: the image with its prompt, beside the prediction; boxes with scores of at least one half."""
-        return draw_prediction(self.image, self.prompt, self.found, self.classes, self.task.draw)
+        """Return a matplotlib figure of the image, its prompt and the prediction; boxes with scores of at least 0.5."""
+        return draw_prediction(self.image, self.prompt, self.output, self.classes, self.task.draw)
 
     def write(self, folder: str | os.PathLike, name: str = "image") -> list[Path]:
-        """Write the prediction, the image and a picture of both, and return their files.
+        """Write the prediction, the image and a visualization, and return their paths.
 
-        - `predictions/NAME.png`: class indices, 8 bits, lossless; `.npy`: metres, float32; `.json`: boxes in COCO's form, whose
-          categories are the lines of classes.txt, counted from 1.
+        - `predictions/NAME.png`: class indices, 8 bits, lossless; `.npy`: metres, float32; `.json`: COCO results, whose
+          category ids are the line numbers of classes.txt, from 1.
         - `images/NAME.png`: the image.
-        - `pictures/NAME.png`: the image and its prompt beside the prediction, for people to look at.
-        - `classes.txt`: class names, one a line; none for depth.
+        - `pictures/NAME.png`: a visualization: the image, its prompt and the prediction.
+        - `classes.txt`: class names, one per line; not for depth.
 
         Args:
-            folder: made if it is not there.
-            name: of the files.
+            folder: created if needed.
+            name: of the files, without extension.
         """
         folder = Path(folder)
-        prediction = self.task.write(folder / PREDICTIONS / name, self.found)
+        prediction = self.task.write(folder / PREDICTIONS / name, self.output)
         files = [prediction, folder / IMAGES / f"{name}.png", folder / PICTURES / f"{name}.png"]
         save(files[1], self.image)
         write_figure(self.draw(), files[2])
@@ -109,76 +109,77 @@ class TrainedModel:
     """A finished cell, ready to predict."""
 
     run_id: str
-    """Of MLflow."""
+    """Id of the MLflow run."""
     cell: Cell
-    """What was trained: `cell.recipe`, `cell.axes`, `cell.seed`."""
+    """The trained cell: `cell.recipe`, `cell.axes`, `cell.seed`."""
     model: TADP
     """U-Net and head in evaluation mode."""
     device: torch.device
     setup: TrainSetup
-    """The cell's data, prompts and frozen model, opened as they are asked for."""
+    """The cell's data, prompts and frozen model, each loaded at its first use."""
 
     @property
     def task(self) -> str:
-        """The task's name."""
+        """The task's name, e.g. "segmentation"."""
         return self.cell.recipe.task
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names by class index."""
+        """Class names in index order."""
         return self.setup.classes
 
     def predict(
         self, image: AnyPicture, prompt: str | Sequence[str], *, image_id: str | None = None, truncate: bool = False
     ) -> Prediction:
-        """What the model predicts for an image, in the image's own pixels.
+        """Predict for an image, at the image's own size.
 
-        The image is resized, cut into windows and mirrored as the recipe's evaluation says. The prompt is given to the text
-        encoder as it stands: the recipe's modifiers are not put around it.
+        The image is resized, split into windows and flipped as in the recipe's evaluation. The prompt goes to the text encoder
+        unchanged: the recipe's modifiers are not applied.
 
         Args:
             image: a path, a Pillow image, an array uint8 (H, W, 3) RGB, or a sample of a data set.
-            prompt: a text; where `caption.encoding` is not `text`, a list of names, or names apart by commas.
-            image_id: whose noise the VAE's posterior is sampled with (`model.latent.draw: sample`). The id of a validation
-                image gives what evaluation saw. None: the sample's own, and the same noise for all other images.
-            truncate: allow a prompt of which the text encoder does not read the end.
+            prompt: a text; if `caption.encoding` is not `text`, a list of names, or names separated by commas.
+            image_id: seeds the noise of the VAE's posterior (`model.latent.draw: sample`). The id of a validation image
+                reproduces its evaluation. None: the sample's own id, or the same noise for all other images.
+            truncate: allow a prompt that is too long for the text encoder.
 
         Raises:
-            UserError: the image cannot be read, or image or prompt do not fit this model.
+            UserError: the image cannot be read, or this model does not accept the image or the prompt.
         """
         if image_id is None:
             image_id = image.id if isinstance(image, Sample) else ""
         pixels = read_image(image)
-        told = given_prompt(self.setup, prompt, truncate)
-        found = predict_image(self.model, self.setup, Sample(image_id, pixels), told, self.device)
-        return Prediction(pixels, told, self.classes, found, self.setup.task)
+        parsed = given_prompt(self.setup, prompt, truncate)
+        output = predict_image(self.model, self.setup, Sample(image_id, pixels), parsed, self.device)
+        return Prediction(pixels, parsed, self.classes, output, self.setup.task)
 
 
 def load_trained(
     run_id: str, *, tracking_uri: str | None = None, device: str | torch.device | None = None
 ) -> TrainedModel:
-    """A trained cell by the id of its MLflow run, as `read_experiment` and table.csv name it.
+    """Load a trained cell by the id of its MLflow run, which `read_experiment` and table.csv contain.
 
-    It needs the cell's weights and those of its Stable Diffusion, and no data set but where the length of a context or the
-    size of a view is known from the data alone.
+    It needs the cell's weights and those of its Stable Diffusion. It needs the data set only if the context length or the
+    image size depends on the data.
 
     Args:
         run_id: of a finished cell.
-        tracking_uri: MLflow's store: sqlite:///FILE, a server, a database; None: MLFLOW_TRACKING_URI, or ./mlflow.db.
+        tracking_uri: MLflow store: sqlite:///FILE, or the URL of a server or database; None: MLFLOW_TRACKING_URI, or
+            ./mlflow.db.
         device: "cpu", "cuda" ...; None: a GPU if the cell was trained on one.
 
     Raises:
-        UserError: there is no such store, run or file of weights, or the weights that the cell was trained from changed since.
+        UserError: the store, the run or the weights do not exist, or the weights of the Stable Diffusion have changed since.
     """
     cell, weights = trained_cell(open_store(tracking_uri, make=False), run_id)
     return open_cell(cell, weights, run_id, usable(device or ("cuda" if cell.recipe.compute.gpus else "cpu")))
 
 
 def open_cell(cell: Cell, weights: Path, run_id: str, device: torch.device) -> TrainedModel:
-    """A finished cell with the weights that a file holds.
+    """Load a finished cell with the weights in a file.
 
     Raises:
-        UserError: they are not there, are damaged or another cell's, or what they were trained from changed since.
+        UserError: the file is missing, damaged or of another cell, or the weights of the Stable Diffusion have changed since.
     """
     tensors = read_weights(cell, weights)
     check_trained(run_id, cell, model_digests(cell.recipe))

@@ -1,4 +1,4 @@
-"""The command line. Every command imports what it needs when it is called, so that none pays for another."""
+"""The command line. Every command imports its modules when it is called, so that the others start quickly."""
 
 import os
 import re
@@ -11,11 +11,11 @@ from tadp_ray.cli import analyze, caption, data, files, personalize, picture, po
 from tadp_ray.cli.common import Commands, say
 
 
-class AtHome(TyperGroup):
-    """The commands; ~/ is the home folder where no shell makes it so: quoted, or behind an option's equals sign."""
+class ExpandHome(TyperGroup):
+    """The commands; expands ~/ where the shell does not: in quotes, and after an option's equals sign."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
-        """Read the command line, ~/ expanded."""
+        """Parse the command line with ~/ expanded."""
         expanded = [
             re.sub(r"^(--[\w-]+=)?(~/.*)$", lambda at: (at[1] or "") + os.path.expanduser(at[2]), arg) for arg in args
         ]
@@ -23,19 +23,19 @@ class AtHome(TyperGroup):
 
 
 app = Commands(
-    cls=AtHome,
+    cls=ExpandHome,
     name="tadp-ray",
-    help="What does text do to a diffusion backbone? Text-conditioned diffusion perception, swept and tabled.",
+    help="What does text do for a diffusion backbone? Text-conditioned diffusion perception: sweeps, tables, figures.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    # Brackets in help are brackets.
+    # Brackets in help texts are not markup.
     rich_markup_mode=None,
 )
 
 
-def show_version(asked: bool) -> None:
-    """Print which version of the package this is, and which commit where git knows it; end."""
-    if asked:
+def show_version(requested: bool) -> None:
+    """Print the version and, if known, the git commit, then exit."""
+    if requested:
         import tadp_ray
         from tadp_ray.training.provenance import git_commit
 
@@ -50,7 +50,7 @@ def start(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print version and commit.")
     ] = False,
 ) -> None:
-    """What stands before a command."""
+    """Options of all commands."""
 
 
 for command in (

@@ -1,4 +1,4 @@
-"""What words do inside the network."""
+"""Analyses of what the text does inside the network."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,32 +10,32 @@ from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
 
-app = Commands(help="What words do inside the network.", no_args_is_help=True)
+app = Commands(help="Analyses: attention maps of words, and the paper's figures.", no_args_is_help=True)
 
 
 @app.command()
 def attention(
     image: Annotated[Path, typer.Argument(help="A picture of any size.")],
-    prompt: Annotated[str, typer.Argument(help='What the model is told, e.g. "a bird and a dog".')],
+    prompt: Annotated[str, typer.Argument(help='Prompt for the model, e.g. "a bird and a dog".')],
     out: Annotated[Path, typer.Option(help="Folder for maps.png, maps.pdf, maps.safetensors, maps.json.")] = Path(
         STORAGE, "attention"
     ),
     word: Annotated[
         list[str] | None,
-        typer.Option(help="Word to tell of, or several in a row.", show_default="each of the prompt's"),
+        typer.Option(help="Word or phrase to show; repeatable.", show_default="each word of the prompt"),
     ] = None,
     mask: Annotated[
         list[str] | None,
-        typer.Option(help="WORD=PICTURE, black where the thing is not: is the word's map on it?"),
+        typer.Option(help="WORD=PICTURE: a mask, black outside the object, to score the word's map by; repeatable."),
     ] = None,
     weights: Annotated[str, typer.Option(help="pocket, a diffusers folder, a hub id, or a single file.")] = "pocket",
-    timestep: Annotated[int, typer.Option(min=0, max=999, help="What the U-Net is told; no noise is added.")] = 1,
+    timestep: Annotated[int, typer.Option(min=0, max=999, help="Timestep given to the U-Net; no noise is added.")] = 1,
 ) -> None:
-    """Show where the model looks for each word: over the picture, and as maps of every layer and head.
+    """Show the cross-attention maps of each word: over the picture, and for every layer and head.
 
-    A word's map is the mean over its tokens, all heads and all sixteen layers. Diffuseness is the map's entropy over that of
-    an even map; from 0.998 on a map says nothing, and its word is greyed. With --mask: is the highest place on the thing, and
-    the average precision of the map as a score of its pixels.
+    A word's map is the mean over its tokens, all heads and all sixteen layers. Diffuseness is the map's entropy divided by
+    that of a uniform map; from 0.998 on the word is greyed, since its map is uniform. --mask adds whether the map's maximum
+    lies on the object, and the average precision of the map as a score of its pixels.
     """
     with exit_on_user_error():
         from tadp_ray.backbones.stable_diffusion.load import load_diffusion
@@ -55,19 +55,20 @@ def attention(
                 raise UserError(f"--mask {text}: expected WORD=PICTURE, e.g. dog=dog.png")
             truths[name] = read_truth(Path(path), picture.shape[:2])
         words = dict.fromkeys([*(word or words_in(prompt)), *truths])
-        found = attend(load_diffusion(weights), picture, prompt, tuple(words), timestep)
-        figures = found.figures(truths)
-        facts = {"prompt": prompt, "weights": weights, "timestep": timestep, "tokens": found.tokens}
+        result = attend(load_diffusion(weights), picture, prompt, tuple(words), timestep)
+        figures = result.figures(truths)
+        facts = {"prompt": prompt, "weights": weights, "timestep": timestep, "tokens": result.tokens}
         out.mkdir(parents=True, exist_ok=True)
-        write_tensors(out / "maps.safetensors", {name: maps[0] for name, maps in found.layers.items()}, facts)
-        write_both(attention_sheet(found), out / "maps.png")
+        write_tensors(out / "maps.safetensors", {name: maps[0] for name, maps in result.layers.items()}, facts)
+        write_both(attention_sheet(result), out / "maps.png")
         write_json(out / "maps.json", {**facts, "image": str(image), "words": figures})
-        for name, told_of in figures.items():
-            where = "even, says no place" if told_of["even"] else f"highest at {told_of['highest']}"
-            line = f"{name:<20} diffuseness {told_of['diffuseness']['all layers']:.4f}  {where}"
-            if place := told_of.get("localisation"):
-                whole, where = place["all layers"], "on" if place["all layers"]["pointing"] else "beside"
-                line += f", {where} the thing; average precision {whole['average_precision']:.3f}"
+        for name, values in figures.items():
+            where = "uniform" if values["even"] else f"maximum at {values['highest']}"
+            line = f"{name:<20} diffuseness {values['diffuseness']['all layers']:.4f}  {where}"
+            if localisation := values.get("localisation"):
+                score = localisation["all layers"]
+                where = "on" if score["pointing"] else "beside"
+                line += f", {where} the object; average precision {score['average_precision']:.3f}"
             say(line)
         say(f"written to {out}: maps.png, maps.pdf, maps.safetensors, maps.json")
 
@@ -83,12 +84,12 @@ def run(
     ],
     scale: Annotated[Scale, typer.Option(help="pocket runs on a laptop; paper needs weights and data.")] = "pocket",
     changes: ChangesOption = None,
-    storage: Annotated[Path, typer.Option(help="Folder that findings are written under.")] = Path(STORAGE, "analyses"),
+    storage: Annotated[Path, typer.Option(help="Parent folder of the findings.")] = Path(STORAGE, "analyses"),
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Answer an analysis: pictures, numbers, and whether they bear out what the paper says.
+    """Run an analysis: write its pictures and numbers, and judge its claims.
 
-    Trained models that it needs are found in MLflow, whichever sweep trained them; what trains a missing one is said.
+    The trained models that it needs are looked up in MLflow; if one is missing, the command that trains it is printed.
     """
     with exit_on_user_error():
         import os
@@ -105,30 +106,30 @@ def run(
         analysis = load_analysis(file, scale)
         if scale not in analysis.recipes:
             raise UserError(f"{file}: recipes: none for --scale {scale}; it has {', '.join(analysis.recipes)}")
-        place = Path(os.path.normpath(file_of(analysis.recipes[scale], "recipes", file)))
-        values = load_recipe_values(place, changes or ())
+        recipe_file = Path(os.path.normpath(file_of(analysis.recipes[scale], "recipes", file)))
+        values = load_recipe_values(recipe_file, changes or ())
         recipe = validate(Recipe, *values)
         store = open_store(tracking_uri)
 
         from tadp_ray.paper.analysis.run import analyse, asked, check
         from tadp_ray.reporting.claims import judge_measures
         from tadp_ray.sweep.trained import find_trained
-        from tadp_ray.tracking.findings import keep_finding
+        from tadp_ray.tracking.findings import log_finding
 
-        found = {
-            name: find_trained(store, place, values, changes or (), keys, analysis.seeds)
+        trained = {
+            name: find_trained(store, recipe_file, values, changes or (), keys, analysis.seeds)
             for name, keys in asked(analysis, recipe).items()
         }
-        check(analysis, recipe, found)
+        check(analysis, recipe, trained)
         name = file.stem if scale == "pocket" else f"{file.stem}-{scale}"
         settings = {
-            "recipe": place.stem,
+            "recipe": recipe_file.stem,
             "changes": list(changes or ()),
             "seeds": list(analysis.seeds),
             **analysis.look.model_dump(mode="json"),
         }
-        outcome = analyse(analysis, recipe, found, storage / name)
-        judged = judge_measures(analysis.claims, outcome.measured)
+        outcome = analyse(analysis, recipe, trained, storage / name)
+        verdicts = judge_measures(analysis.claims, outcome.measured)
         facts = {
             "name": name,
             "question": analysis.question,
@@ -136,13 +137,13 @@ def run(
             "command": shlex.join(["tadp-ray", *map(masked, sys.argv[1:])]),
             "settings": settings,
             "numbers": dict(outcome.numbers),
-            "claims": [own.model_dump() for own in judged],
+            "claims": [own.model_dump() for own in verdicts],
             "notes": list(outcome.notes),
         }
-        keep_finding(store, storage / name, facts, outcome.pictures)
+        log_finding(store, storage / name, facts, outcome.pictures)
         width = max(map(len, outcome.numbers))
         for key, value in outcome.numbers.items():
             say(f"{key:<{width}}{value:>12.4g}")
-        for line in (*(own.sentence for own in judged), *outcome.notes):
+        for line in (*(own.sentence for own in verdicts), *outcome.notes):
             say(line)
         say(f"written to {storage / name}: finding.json, {', '.join(outcome.pictures)}")

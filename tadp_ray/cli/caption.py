@@ -1,4 +1,4 @@
-"""Texts for images, and what a text encoder makes of them."""
+"""Caption stores and class embeddings."""
 
 import copy
 from pathlib import Path
@@ -15,15 +15,15 @@ from tadp_ray.registry import CAPTIONERS
 
 
 class Captioners(TyperGroup):
-    """The commands, and one for each captioner that an outside package registers, with the options of `blip`."""
+    """The commands, and one with the options of `blip` for each captioner that a plug-in registers."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:
-        """Names, those of captioners last."""
+        """Return the names of the commands, captioners last."""
         own = super().list_commands(ctx)
         return [*own, *(name for name in CAPTIONERS if name not in own)]
 
     def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
-        """A command by its name."""
+        """Return a command by its name."""
         known = super().get_command(ctx, cmd_name)
         if known is not None or cmd_name not in CAPTIONERS:
             return known
@@ -32,20 +32,20 @@ class Captioners(TyperGroup):
         return command
 
 
-app = Commands(cls=Captioners, help="Texts for images, and what a text encoder makes of them.", no_args_is_help=True)
+app = Commands(cls=Captioners, help="Captions of images, and class embeddings.", no_args_is_help=True)
 
 
 @app.command("class-embeddings")
 def class_embeddings(
     output: Annotated[Path, typer.Argument(help="File to write, e.g. pascal.safetensors (caption.embeddings).")],
-    data: Annotated[str | None, typer.Option(help="Classes of a data set, e.g. ade20k; see `data list`.")] = None,
-    classes: Annotated[str | None, typer.Option(help="Or names: a,b,c or a text file with one a line.")] = None,
-    weights: Annotated[str, typer.Option(help="pocket, or a Stable Diffusion whose text encoder is asked.")] = "pocket",
+    data: Annotated[str | None, typer.Option(help="Data set with the classes, e.g. ade20k; see `data list`.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Or their names: a,b,c or a text file with one per line.")] = None,
+    weights: Annotated[str, typer.Option(help="Whose text encoder to use: pocket, a folder or a hub id.")] = "pocket",
     single: Annotated[
-        bool, typer.Option("--single", help="'a photo of a ...' alone, not 80 sentences averaged.")
+        bool, typer.Option("--single", help="Use only 'a photo of a ...' instead of the average over 80 sentences.")
     ] = False,
 ) -> None:
-    """One vector a class: the text encoder's state at the end mark, averaged over 80 sentences around the name."""
+    """Write one vector per class: the text encoder's state at the eos token, averaged over 80 sentence templates."""
     with exit_on_user_error():
         from rich.progress import track
 
@@ -55,7 +55,7 @@ def class_embeddings(
         from tadp_ray.data.check import find
 
         if (data is None) == (classes is None):
-            raise UserError("name the classes by --data or by --classes, one of the two")
+            raise UserError("name the classes with either --data or --classes")
         names = find(data).classes if data else parse_classes(classes)
         diffusion = load_diffusion(weights)
         templates = [SINGLE] if single else TEMPLATES
@@ -82,12 +82,12 @@ def describe(
         str | None,
         typer.Option(help="Image-to-text model: folder or hub id.", show_default="Salesforce/blip2-opt-2.7b for blip"),
     ] = None,
-    min_tokens: Annotated[int, typer.Option(min=0, help="Say at least so many; paper: 0, 20, 40.")] = 0,
-    max_tokens: Annotated[int, typer.Option(min=1)] = 77,
-    batch: Annotated[int, typer.Option(min=1, help="Images described at once.")] = 16,
-    actors: Annotated[int, typer.Option(min=1, help="Captioners at work, each with a model of its own.")] = 1,
-    cpus: Annotated[int, typer.Option(min=1, help="CPU cores of each.")] = 1,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each; with any, in half precision.")] = 0,
+    min_tokens: Annotated[int, typer.Option(min=0, help="Minimum length of a caption; paper: 0, 20, 40.")] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Maximum length of a caption.")] = 77,
+    batch: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 16,
+    actors: Annotated[int, typer.Option(min=1, help="Captioners that run in parallel, each with its own model.")] = 1,
+    cpus: Annotated[int, typer.Option(min=1, help="CPU cores per captioner.")] = 1,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs per captioner; above 0 it runs in half precision.")] = 0,
     cut: Annotated[
         bool, typer.Option("--cut-last-character", help="Cut each caption's last character, as the published code did.")
     ] = False,
@@ -95,7 +95,7 @@ def describe(
         str | None, typer.Option(help="Ray cluster to join.", show_default="RAY_ADDRESS, or a local one")
     ] = None,
 ) -> None:
-    """Describe every image of a data set in words; can be stopped and repeated, captioned images are skipped."""
+    """Caption every image of a data set. An interrupted command can be repeated: captioned images are skipped."""
     with exit_on_user_error():
         from tadp_ray.captions.captioner import CaptionerSettings
         from tadp_ray.data.inputs import find_photographs
@@ -106,12 +106,12 @@ def describe(
         images = find_photographs(data, root, split)
         captioner = ctx.command.name
         model = model or CAPTIONERS[captioner].model
-        where = str(Path(model).absolute()) if Path(model).is_dir() else model
+        source = str(Path(model).absolute()) if Path(model).is_dir() else model
         dtype = "float16" if gpus else "float32"
-        settings = CaptionerSettings(captioner, where, min_tokens, max_tokens, batch, dtype, cut)
+        settings = CaptionerSettings(captioner, source, min_tokens, max_tokens, batch, dtype, cut)
         failed = caption_photographs(images, settings, out, Actors(actors, cpus, gpus), address)
         say(f"{out}: {len(images) - len(failed)} of {len(images)} images captioned")
-        for name, why in failed.items():
-            say(f"  {name} failed: {why}")
+        for name, error in failed.items():
+            say(f"  {name} failed: {error}")
         if failed:
             raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What the commands share: options, how they print, and how they tell what is wrong."""
+"""What the commands share: options, printing and error handling."""
 
 import functools
 import inspect
@@ -13,23 +13,25 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from tadp_ray.cli.streams import lasting
+from tadp_ray.cli.streams import robust_output
 from tadp_ray.config.classes import misnamed
 from tadp_ray.config.shipped import shipped
 from tadp_ray.errors import UserError
 from tadp_ray.files import read_lines
 from tadp_ray.logs import LEVEL, LogLevel, log_level, show_log
-from tadp_ray.network import spare_proxy
+from tadp_ray.network import bypass_proxy
 
-# Paths, titles and captions hold brackets and colons of their own: nothing that is printed is read as rich's markup.
+# Paths, titles and captions contain brackets and colons, which rich must not read as markup.
 console = Console(markup=False, highlight=False, emoji=False)
 ChangesOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Change the recipe: key=value, e.g. data.root=PHOTOS.")
+    list[str] | None,
+    typer.Option("--set", help="Override a key of the recipe: key=value, e.g. data.root=PHOTOS; repeatable."),
 ]
 TrackingOption = Annotated[
     str | None,
     typer.Option(
-        help="MLflow store: sqlite:///FILE, a server, a database.", show_default="MLFLOW_TRACKING_URI, or ./mlflow.db"
+        help="MLflow store: sqlite:///FILE, or the URL of a server or database.",
+        show_default="MLFLOW_TRACKING_URI, or ./mlflow.db",
     ),
 ]
 AddressOption = Annotated[
@@ -39,25 +41,25 @@ KeepOption = Annotated[
     str | None,
     typer.Option(
         "--tracking-uri",
-        help="MLflow store to keep the outcome in, where `report` finds it: sqlite:///FILE, a server, a database.",
-        show_default="files alone",
+        help="MLflow store to log the result to, where `report` finds it: sqlite:///FILE, or the URL of a server or database.",
+        show_default="write only files",
     ),
 ]
 StrictOption = Annotated[
     bool,
     typer.Option(
         "--strict-code",
-        help="Train again what other code of this package, or other versions of what trains, have trained.",
+        help="Train cells again that other code, or other versions of torch and the like, have trained.",
     ),
 ]
-JSONOption = Annotated[bool, typer.Option("--json", help="Print the figures for programs.")]
+JSONOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEBUG = inspect.Parameter(
     "debug",
     inspect.Parameter.KEYWORD_ONLY,
     default=False,
     annotation=Annotated[
         bool,
-        typer.Option("--debug", envvar="TADP_RAY_DEBUG", help="Show whole tracebacks, and what is logged, on stderr."),
+        typer.Option("--debug", envvar="TADP_RAY_DEBUG", help="Show tracebacks and debug messages on stderr."),
     ],
 )
 LOG_LEVEL = inspect.Parameter(
@@ -68,19 +70,19 @@ LOG_LEVEL = inspect.Parameter(
         LogLevel | None,
         typer.Option(
             case_sensitive=False,
-            help="From which level on messages are shown on stderr.",
+            help="Lowest level of the messages on stderr.",
             show_default=f"debug with --debug, else {LEVEL}, or warning",
         ),
     ],
 )
 initial_level = log_level()
-"""From which level on this process has shown messages before any command."""
+"""The log level of this process before any command."""
 debugging = False
-"""Whether this process shows the traceback of what the user must mend, too."""
+"""Whether user errors show their traceback, too."""
 
 
 class Commands(typer.Typer):
-    """A group of commands, each of which takes --debug and --log-level beside its own options."""
+    """A group of commands, each with the extra options --debug and --log-level."""
 
     def command(self, *names: Any, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register a function as a command."""
@@ -105,56 +107,56 @@ class Commands(typer.Typer):
 
 
 def say(text: object, style: str | None = None) -> None:
-    """Print a line as it stands, however long, for people and for programs."""
+    """Print a line without wrapping or markup."""
     console.print(str(text), style=style, soft_wrap=True)
 
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """Turn what the user must mend into a message, and an interruption into a promise. A bug shows its traceback."""
-    # Schedulers and container engines stop a program with SIGTERM, a terminal that closes with SIGHUP: it is to end as
-    # cleanly as with Ctrl-C. What was started with nohup goes on.
+    """Turn user errors and interruptions into a message and an exit code. A bug shows its traceback."""
+    # Schedulers and container engines stop a program with SIGTERM, a closing terminal with SIGHUP: both end as cleanly as
+    # Ctrl-C. A program started with nohup ignores SIGHUP.
     signal.signal(signal.SIGTERM, interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, interrupt)
-    spare_proxy()
-    with lasting():
-        aside = Console(stderr=True, soft_wrap=True, highlight=False)
+    bypass_proxy()
+    with robust_output():
+        stderr = Console(stderr=True, soft_wrap=True, highlight=False)
         try:
             yield
         except UserError as error:
             if debugging:
                 raise
-            aside.print(Text.assemble(("error: ", "bold red"), str(error)))
+            stderr.print(Text.assemble(("error: ", "bold red"), str(error)))
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            aside.print("stopped; run the same command again to resume")
+            stderr.print("stopped; run the same command again to resume")
             raise typer.Exit(130) from None
 
 
 def interrupt(number: int, frame: object) -> None:
-    """End as Ctrl-C does; the same signal again does not disturb the ending."""
+    """End as with Ctrl-C; ignore the same signal from now on."""
     signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def names_of(kind: str) -> Callable[[str], list[str]]:
-    """What completes the names of shipped files of a kind in a shell; paths are completed by the shell itself."""
+    """Return the shell completion for names of shipped files of a kind; the shell itself completes paths."""
     return lambda incomplete: [name for name in shipped(kind) if name.startswith(incomplete)]
 
 
 def parse_classes(text: str) -> list[str]:
-    """Class names of `a,b,c`, or of a file with one a line.
+    """Parse class names: `a,b,c`, or a file with one name per line.
 
     Raises:
-        UserError: it is neither, or names are empty, strange or too alike; each is named.
+        UserError: it is neither, or some names are invalid; lists them.
     """
     if "," in text:
         names = [part.strip() for part in text.removesuffix(",").split(",")]
     elif os.path.isfile(text):
         names = read_lines(Path(text))
     else:
-        raise UserError(f"--classes {text}: neither names apart by commas nor a file (one name: 'name,')")
-    if problems := misnamed(names) if names else ["no name at all"]:
+        raise UserError(f"--classes {text}: expected names separated by commas or a file (for one name: 'name,')")
+    if problems := misnamed(names) if names else ["no names"]:
         raise UserError("\n".join(f"--classes {text}: {problem}" for problem in problems[:10]))
     return names

@@ -1,4 +1,4 @@
-"""Tell a model about a look that it does not know."""
+"""Personalization: textual inversion and DreamBooth."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,17 +24,17 @@ def personalize(
         ),
     ] = None,
     changes: ChangesOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that chance decides.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check images, weights and prompts, print the settings; train nothing.")
     ] = False,
 ) -> None:
-    """Learn a look from a few images: textual inversion learns a word, DreamBooth tunes the U-Net.
+    """Learn a style from a few images: textual inversion learns a token, DreamBooth fine-tunes the U-Net.
 
-    A training recipe names the result: model.embeddings (the word's file) or model.weights (the tuned model's folder), and
-    caption.modifiers that say it. Can be stopped and repeated: the same command goes on from the last checkpoint.
+    A training recipe uses the result by model.embeddings (the token's file) or model.weights (the fine-tuned model's folder),
+    and caption.modifiers that contain the token. An interrupted command can be repeated: it resumes from the last checkpoint.
     """
     with exit_on_user_error():
         from tadp_ray.config.load import load_personalization
@@ -51,15 +51,15 @@ def personalize(
 
             settings = dump_yaml(job.plan.model_dump(mode="json")).rstrip()
             say(settings)
-            say(f"{job.plan.images.count} images are there; the result goes to {job.folder}")
+            say(f"{job.plan.images.count} images found; the result will be written to {job.folder}")
             return
 
         from tadp_ray.sweep.personalizing import run_job
-        from tadp_ray.tracking.personalization import told_to_mlflow
+        from tadp_ray.tracking.personalization import track_personalization
         from tadp_ray.tracking.store import open_store
 
         store = open_store(tracking_uri)
-        with told_to_mlflow(store, job):
+        with track_personalization(store, job):
             if final_metrics(job.folder, job.fingerprint) is None:
                 run_job(job, address, console)
         for name, value in final_metrics(job.folder, job.fingerprint).items():

@@ -53,7 +53,7 @@ def keep(comparison: "Comparison", out: Path, tracking_uri: str, files: list[str
 
     from tadp_ray.addresses import masked
     from tadp_ray.pictures.choose import rule
-    from tadp_ray.tracking.findings import keep_finding
+    from tadp_ray.tracking.findings import log_finding
     from tadp_ray.tracking.store import open_store
 
     facts = {
@@ -67,7 +67,7 @@ def keep(comparison: "Comparison", out: Path, tracking_uri: str, files: list[str
             for system, mean in zip(comparison.systems, np.nanmean(comparison.scores, 1).tolist(), strict=True)
         },
     }
-    return keep_finding(open_store(tracking_uri), out, facts, files)
+    return log_finding(open_store(tracking_uri), out, facts, files)
 
 
 add_task_commands(app, "picture", draw)

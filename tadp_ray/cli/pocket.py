@@ -14,21 +14,21 @@ app = Commands(help="The pocket world and its Stable Diffusion.", no_args_is_hel
 
 @app.command()
 def pretrain(
-    folder: Annotated[Path, typer.Argument(help="Where the diffusers folder is written.")],
+    folder: Annotated[Path, typer.Argument(help="Diffusers folder to write.")],
     images: Annotated[int, typer.Option(min=1, help="Scenes to render.")] = 32768,
     vae_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the VAE.")] = 2400,
     unet_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of U-Net and text encoder.")] = 8000,
-    batch: Annotated[int, typer.Option(min=1, help="U-Net images a step, over all processes.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, help="U-Net batch size over all processes.")] = 32,
     size: Annotated[int, typer.Option(min=32, max=128, help="Height and width of a scene in pixels.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Of scenes, first weights and order.")] = 0,
-    processes: Annotated[int, typer.Option(min=1, help="One-thread processes that share each batch.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of scenes, initial weights and order.")] = 0,
+    processes: Annotated[int, typer.Option(min=1, help="Single-threaded processes that share each batch.")] = 2,
     device: Annotated[str, typer.Option(help="cpu, or cuda with --processes 1.")] = "cpu",
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Pretrain a pocket Stable Diffusion on captioned scenes; two hours on two cores.
 
-    Prints as it goes how much worse wrong captions are than right ones, and writes a usable model at each such gate. Can
-    be stopped and repeated: the same command goes on from the last checkpoint, with the same losses.
+    Each evaluation prints how much worse wrong captions are than right ones, and writes a usable model. An interrupted
+    command can be repeated: it resumes from the last checkpoint, with the same losses.
     """
     with exit_on_user_error():
         from tadp_ray.config.claims import Measured
@@ -38,17 +38,17 @@ def pretrain(
         from tadp_ray.paper.pocket.pretrain import pretrain as run
         from tadp_ray.paper.pocket.report import AIMS
         from tadp_ray.reporting.claims import judge_measures
-        from tadp_ray.tracking.pretraining import told_to_mlflow
+        from tadp_ray.tracking.pretraining import track_pretraining
         from tadp_ray.tracking.store import open_store
         from tadp_ray.training.journal import final_metrics
         from tadp_ray.training.provenance import provenance
 
         sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "size": size, "seed": seed}
         plan = Pretraining(unet_batch=batch, **sizes)
-        with told_to_mlflow(open_store(tracking_uri), plan, folder / PRETRAINING_FOLDER):
+        with track_pretraining(open_store(tracking_uri), plan, folder / PRETRAINING_FOLDER):
             run(plan, folder, processes, device)
         options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in (sizes | {"batch": batch}).items())
-        told_of = (
+        names = (
             "commit",
             "hardware.cpu",
             "hardware.cores",
@@ -56,7 +56,7 @@ def pretrain(
             "version.diffusers",
             "version.transformers",
         )
-        known = {name: fact for name in told_of if (fact := provenance().get(f"tadp.{name}"))}
+        facts = {name: fact for name in names if (fact := provenance().get(f"tadp.{name}"))}
         figures = final_metrics(folder / PRETRAINING_FOLDER, plan.fingerprint) or {}
         verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
         write_card(
@@ -66,7 +66,7 @@ def pretrain(
             figures,
             verdicts,
             f"tadp-ray pocket pretrain FOLDER {options}",
-            known,
+            facts,
         )
 
 
@@ -74,7 +74,7 @@ def pretrain(
 def measure(
     folder: Annotated[Path, typer.Argument(help="A folder from `pocket pretrain`.")],
 ) -> None:
-    """Do words mean anything to the model? Wrong captions, attention maps, and what it draws."""
+    """Measure whether the model understands words: losses with wrong captions, attention maps, generated images."""
     with exit_on_user_error():
         import torch
 
@@ -87,35 +87,35 @@ def measure(
 def style(
     folders: Annotated[list[Path], typer.Argument(help="Folders from `personalize` with images of kind: scenes.")],
 ) -> None:
-    """Does a personalised model draw the look it was shown? A classifier of looks compares it with the model as it was.
+    """Measure whether a personalized model draws its style: a style classifier compares it with the original model.
 
-    Prints how often it prefers what is drawn with the look, and writes style.png into each folder.
+    Print how often the classifier prefers the images drawn with the style, and write style.png into each folder.
     """
     with exit_on_user_error():
         from tadp_ray.paper.pocket.style import measure_style
 
         columns = "{:>12}{:>12}{:>14}{:>10}{:>8}   {}"
-        say(columns.format("preferred", "taken for", "probability", "before", "judge", "folder (figures in %)"))
+        say(columns.format("preferred", "predicted", "probability", "before", "accuracy", "folder (figures in %)"))
         for folder in folders:
-            found = measure_style(folder, folder / "style.png")
+            result = measure_style(folder, folder / "style.png")
             figures = (
-                f"{found[name]:.1f}" for name in ("preferred", "named", "probability", "probability_before", "judge")
+                f"{result[name]:.1f}" for name in ("preferred", "named", "probability", "probability_before", "judge")
             )
             say(columns.format(*figures, folder))
 
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="Where report.md, report.json and the pictures go.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Folder for report.md, report.json and the pictures.")] = Path(
         STORAGE, "pocket_report"
     ),
     weights: Annotated[str, typer.Option(help="pocket, or a folder from `pocket pretrain`.")] = "pocket",
     tracking_uri: KeepOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json instead of report.md.")] = False,
 ) -> None:
-    """What a pocket model knows about words: the gate, measured anew and held against its aims, and pictures to look at.
+    """Evaluate a pocket model: how well it understands words, compared with the aims, and pictures.
 
-    What words buy when it is trained for a task is told by `tadp-ray report`.
+    `tadp-ray report` shows what text does for models that are trained for a task.
     """
     with exit_on_user_error():
         from tadp_ray.backbones.stable_diffusion.weights import locate
@@ -123,12 +123,12 @@ def report(
         from tadp_ray.files import write_json, write_text
         from tadp_ray.paper.pocket.report import AIMS, gate_text, write_gate
         from tadp_ray.reporting.claims import judge_measures
-        from tadp_ray.tracking.findings import keep_finding
+        from tadp_ray.tracking.findings import log_finding
         from tadp_ray.tracking.store import open_store
 
         store = open_store(tracking_uri) if tracking_uri else None
-        aside = Console(stderr=True, markup=False, highlight=False, emoji=False)
-        figures = write_gate(locate(weights), folder, aside.print)
+        stderr = Console(stderr=True, markup=False, highlight=False, emoji=False)
+        figures = write_gate(locate(weights), folder, stderr.print)
         verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
         write_text(folder / "report.md", f"{gate_text(figures, verdicts)}\n")
         write_json(folder / "report.json", {"gate": figures})
@@ -141,7 +141,7 @@ def report(
                 "numbers": figures,
                 "claims": [own.model_dump() for own in verdicts],
             }
-            keep_finding(store, folder, facts, (DRAWINGS, ATTENTION))
+            log_finding(store, folder, facts, (DRAWINGS, ATTENTION))
         print((folder / ("report.json" if as_json else "report.md")).read_text())
 
 
@@ -151,7 +151,7 @@ def show(
     split: Annotated[str, typer.Option(help="pretrain, train, val or test.")] = "train",
     count: Annotated[int, typer.Option(min=1, help="Scenes to draw.")] = 12,
     size: Annotated[int, typer.Option(min=32, help="Height and width of a scene in pixels.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Which world.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the world.")] = 0,
 ) -> None:
     """Draw a contact sheet of scenes: in every style, with boxes, mask and depth."""
     with exit_on_user_error():

@@ -1,4 +1,4 @@
-"""Caption stores: made, looked at, checked, compared, and held against what the images show."""
+"""Commands on caption stores: import, create, show, check, compare."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,45 +16,44 @@ if TYPE_CHECKING:
 app = Commands()
 StoreArgument = Annotated[Path, typer.Argument(help="Caption store, or a published caption file.")]
 OutOption = Annotated[Path, typer.Option(help="Caption store to write, e.g. captions.jsonl.")]
-DataOption = Annotated[str | None, typer.Option(help="Images of a data set of the paper; see `data list`.")]
-RootOption = Annotated[Path | None, typer.Option(help="Folder that holds it.")]
+DataOption = Annotated[str | None, typer.Option(help="Data set with the images; see `data list`.")]
+RootOption = Annotated[Path | None, typer.Option(help="Folder of the data set.")]
 SplitOption = Annotated[str | None, typer.Option(help="train or val.", show_default="all")]
 ImagesOption = Annotated[
     str | None,
-    typer.Option(help="Or a glob of images, in quotes; an id is a file's stem, or its path if stems repeat."),
+    typer.Option(help="Or a quoted glob of images; an image's id is its file's stem, or its path if stems repeat."),
 ]
-MasksOption = Annotated[str | None, typer.Option(help="Or a glob of label maps, in quotes; ids are alike.")]
-SuffixOption = Annotated[str, typer.Option(help="What follows the id in a mask's stem, e.g. _labelTrainIds.")]
-ClassesOption = Annotated[str | None, typer.Option(help="Names in label order: a,b,c or a text file with one a line.")]
-IgnoreOption = Annotated[
-    list[int] | None, typer.Option(help="Label that is no class; may be repeated.", show_default="255")
+MasksOption = Annotated[str | None, typer.Option(help="Or a quoted glob of label maps, with the same ids.")]
+SuffixOption = Annotated[str, typer.Option(help="Suffix after the id in a mask's stem, e.g. _labelTrainIds.")]
+ClassesOption = Annotated[
+    str | None, typer.Option(help="Class names in label order: a,b,c or a text file with one per line.")
 ]
+IgnoreOption = Annotated[list[int] | None, typer.Option(help="Label to ignore; repeatable.", show_default="255")]
 ReduceOption = Annotated[bool, typer.Option("--reduce-zero-label", help="Label k is class k-1, 0 none (ADE20K).")]
-WeightsOption = Annotated[str, typer.Option(help="Whose tokenizer counts: pocket, a Stable Diffusion, or its folder.")]
+WeightsOption = Annotated[str, typer.Option(help="Whose tokenizer to use: pocket, a folder or a hub id.")]
 
 
 @app.command("import")
 def import_captions(
-    file: Annotated[Path, typer.Argument(help="A published caption file, {id: text}, CSV, or an object a line.")],
+    file: Annotated[Path, typer.Argument(help="A published caption file: JSON {id: text}, CSV, or JSON lines.")],
     out: OutOption,
     data: DataOption = None,
     root: RootOption = None,
     split: SplitOption = None,
     images: ImagesOption = None,
 ) -> None:
-    """Bring a caption file into the form of a store.
+    """Convert a caption file to a caption store.
 
-    A table's header names the images `image`, `file_name` or `id`, and the captions `caption` or `text`; so do objects, one
-    a line.
+    In CSV and JSON lines, images are in the column `image`, `file_name` or `id`, captions in `caption` or `text`.
 
-    Given images, its keys become their ids, and what belongs to none of them is left out.
+    If images are given, the keys become their ids, and captions of other images are left out.
     """
     with exit_on_user_error():
         from tadp_ray.captions.convert import import_store
 
         store = import_store(file, pictures(data, root, split, images))
         store.write(out)
-        facts = "{left_out} images left out, {rekeyed} under another id, {repeats_dropped} repetitions dropped"
+        facts = "{left_out} images left out, {rekeyed} ids changed, {repeats_dropped} repetitions dropped"
         say_all([f"{out}: captions of {len(store):,} images; {facts.format(**store.header)}"])
 
 
@@ -71,10 +70,10 @@ def oracle(
     mask_suffix: SuffixOption = "",
     without_background: Annotated[
         bool,
-        typer.Option("--without-background", help="Leave the class 'background' aside (include_background: false)."),
+        typer.Option("--without-background", help="Leave out the class 'background' (include_background: false)."),
     ] = False,
 ) -> None:
-    """Caption each image with the names of the classes that it shows."""
+    """Caption each image with the names of its ground-truth classes."""
     with exit_on_user_error():
         from tadp_ray.captions.oracle import oracle_store
         from tadp_ray.captions.sources import foreground
@@ -82,9 +81,12 @@ def oracle(
         labels = {"ignore": ignore or [255], "reduce_zero_label": reduce_zero_label}
         names, present = truth(masks, classes, data, root, split, mask_suffix, labels)
         if without_background:
-            names, present = foreground(names), {image_id: foreground(shown) for image_id, shown in present.items()}
-        made = {"data": data, "split": split} if data else {"masks": masks, **labels}
-        store = oracle_store(present, names, made)
+            names, present = (
+                foreground(names),
+                {image_id: foreground(present_names) for image_id, present_names in present.items()},
+            )
+        origin = {"data": data, "split": split} if data else {"masks": masks, **labels}
+        store = oracle_store(present, names, origin)
         store.write(out)
         distinct = len(set(store.captions.values()))
         say_all([f"{out}: captions of {len(store):,} images, {distinct:,} of them distinct"])
@@ -94,15 +96,21 @@ def oracle(
 def degrade(
     oracle: Annotated[Path, typer.Argument(help="A store from `caption oracle`.")],
     out: OutOption,
-    precision: Annotated[float, typer.Option(help="Share of the names said that are shown, over all images.")] = 1.0,
-    recall: Annotated[float, typer.Option(help="Share of the names shown that are said, over all images.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Which names: the same as in a training of this seed.")] = 0,
-    min_true: Annotated[int, typer.Option(min=0, help="True names that each image keeps (caption.min_true).")] = 1,
-    distractors: Annotated[str, typer.Option(help="Names of nothing in any image that may be said: a,b,c.")] = "",
-    shuffle: Annotated[bool, typer.Option("--shuffle", help="Random word order instead of class order.")] = False,
+    precision: Annotated[
+        float, typer.Option(help="Fraction of the names in captions that are correct, over all images.")
+    ] = 1.0,
+    recall: Annotated[
+        float, typer.Option(help="Fraction of the ground-truth names that are in captions, over all images.")
+    ] = 1.0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed; a training with the same seed uses the same names.")
+    ] = 0,
+    min_true: Annotated[int, typer.Option(min=0, help="Correct names that each image keeps (caption.min_true).")] = 1,
+    distractors: Annotated[str, typer.Option(help="Additional wrong names that are in no image: a,b,c.")] = "",
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Random order of names instead of class order.")] = False,
     weights: WeightsOption = "pocket",
 ) -> None:
-    """Leave true names out of oracle captions and put false ones in, to a precision and recall (Table S2)."""
+    """Remove correct names from oracle captions and add wrong ones, to reach a precision and recall (Table S2)."""
     with exit_on_user_error():
         from tadp_ray.captions.oracle import degraded_store
         from tadp_ray.captions.store import read_store
@@ -120,8 +128,8 @@ def degrade(
             budget=budget,
         )
         store.write(out)
-        found = ", ".join(f"{name} {share(value)}" for name, value in store.header["realised"].items())
-        say_all([f"{out}: captions of {len(store):,} images; {found}"])
+        result = ", ".join(f"{name} {share(value)}" for name, value in store.header["realised"].items())
+        say_all([f"{out}: captions of {len(store):,} images; {result}"])
 
 
 @app.command()
@@ -131,18 +139,20 @@ def show(
     root: RootOption = None,
     split: SplitOption = None,
     images: ImagesOption = None,
-    out: Annotated[Path | None, typer.Option(help="PNG to write; without it, the terminal shows words alone.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="PNG to write with the pictures; without it, print the captions.")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="Images to show, evenly spread over the store.")] = 12,
-    ids: Annotated[list[str] | None, typer.Option("--id", help="Or this image; may be repeated.")] = None,
+    ids: Annotated[list[str] | None, typer.Option("--id", help="Show this image instead; repeatable.")] = None,
 ) -> None:
-    """Show examples: in the terminal, or with --out beside their pictures."""
+    """Show example captions: in the terminal, or with --out beside their images."""
     with exit_on_user_error():
         from tadp_ray.captions.store import read_store
         from tadp_ray.pictures.captioned import draw_captions, spread_over
 
         captioned, files = read_store(store), pictures(data, root, split, images)
         if out is not None and files is None:
-            raise UserError("--out needs the pictures: name them by --images, or by --data and --root")
+            raise UserError("--out needs images: name them with --images, or with --data and --root")
         if files is not None:
             captioned.check(ids or files)
         chosen = ids or spread_over(list(captioned.captions if files is None else files), count)
@@ -150,20 +160,20 @@ def show(
             say_all(f"{image_id}: {text}" for image_id in chosen for text in captioned[image_id])
             return
         if absent := [image_id for image_id in chosen if image_id not in files]:
-            raise UserError(f"--id {absent[0]}: there is no picture of this id among the {len(files)} given")
+            raise UserError(f"--id {absent[0]}: none of the {len(files)} images has this id")
         draw_captions(out, {image_id: files[image_id] for image_id in chosen}, captioned.captions)
         say_all([str(out)])
 
 
 @app.command()
 def stats(store: StoreArgument, weights: WeightsOption = "pocket", as_json: JSONOption = False) -> None:
-    """Count captions, words, tokens against what the text encoder reads, and repetitions."""
+    """Count captions, words, tokens, captions that are too long for the text encoder, and repetitions."""
     with exit_on_user_error():
         from tadp_ray.captions.statistics import report_lines, statistics
         from tadp_ray.captions.store import read_store
 
-        found = statistics(read_store(store), *counter(weights)) | {"tokenizer": weights}
-        answer(found, report_lines(found), as_json)
+        result = statistics(read_store(store), *counter(weights)) | {"tokenizer": weights}
+        print_report(result, report_lines(result), as_json)
 
 
 @app.command()
@@ -176,10 +186,10 @@ def check(
     weights: WeightsOption = "pocket",
     as_json: JSONOption = False,
 ) -> None:
-    """List all that is wrong with a store, and exit with code 1 if anything is.
+    """List all problems of a store, and exit with code 1 if there are any.
 
-    Images without a caption, captions that are empty, hold control characters or are cut off by the text encoder, names
-    that are no classes, and what is broken in the file. Captions of further images are told of, and no fault.
+    Problems are images without a caption; captions that are empty, contain control characters or are truncated by the text
+    encoder; names that are not classes; and a damaged file. Captions of other images are listed, but are not a problem.
     """
     with exit_on_user_error():
         from tadp_ray.captions.check import check as run
@@ -187,29 +197,29 @@ def check(
         from tadp_ray.data.check import find
 
         classes = find(data).classes if data else None
-        found = run(store, *counter(weights), pictures(data, root, split, images), classes) | {"tokenizer": weights}
-        answer(found, report_lines(found), as_json)
-        if found["problems"]:
+        result = run(store, *counter(weights), pictures(data, root, split, images), classes) | {"tokenizer": weights}
+        print_report(result, report_lines(result), as_json)
+        if result["problems"]:
             raise typer.Exit(1)
 
 
 @app.command()
 def diff(one: StoreArgument, other: StoreArgument, as_json: JSONOption = False) -> None:
-    """Tell in which images and captions two stores differ; the exit code is 1 if they do."""
+    """List the images and captions in which two stores differ; exit with code 1 if they do."""
     with exit_on_user_error():
         from tadp_ray.captions.statistics import difference, told_apart
         from tadp_ray.captions.store import read_store
 
-        found = difference(read_store(one), read_store(other))
-        answer(found, told_apart(found), as_json)
-        if found["only_one"] or found["only_other"] or found["changed"]:
+        result = difference(read_store(one), read_store(other))
+        print_report(result, told_apart(result), as_json)
+        if result["only_one"] or result["only_other"] or result["changed"]:
             raise typer.Exit(1)
 
 
 @app.command()
 def align(
     store: StoreArgument,
-    oracle: Annotated[Path | None, typer.Option(help="What images show: a store from `caption oracle`.")] = None,
+    oracle: Annotated[Path | None, typer.Option(help="Ground truth: a store from `caption oracle`.")] = None,
     masks: MasksOption = None,
     classes: ClassesOption = None,
     data: DataOption = None,
@@ -218,19 +228,24 @@ def align(
     ignore: IgnoreOption = None,
     reduce_zero_label: ReduceOption = False,
     mask_suffix: SuffixOption = "",
-    match: Annotated[str, typer.Option(help="How a word means a class: similar, exact or synonyms.")] = "similar",
-    threshold: Annotated[float, typer.Option(min=-1, max=1, help="similar: smallest cosine.")] = 0.9,
-    synonyms: Annotated[Path | None, typer.Option(help="YAML of name: [words], instead of the built-in ones.")] = None,
-    without: Annotated[list[str] | None, typer.Option(help="Class left aside, e.g. background; repeatable.")] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="similar: whose text encoder compares words; pocket knows its own world's alone.")
+    match: Annotated[
+        str, typer.Option(help="How to match words with classes: similar, exact or synonyms.")
+    ] = "similar",
+    threshold: Annotated[float, typer.Option(min=-1, max=1, help="For similar: minimum cosine similarity.")] = 0.9,
+    synonyms: Annotated[
+        Path | None, typer.Option(help="YAML file of name: [words] that replaces the built-in synonyms.")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="PNG to write: how the figures are spread over images.")] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Class to leave out, e.g. background; repeatable.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="For similar: whose text encoder to use; pocket knows only the words of its world."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG to write with histograms over images.")] = None,
     as_json: JSONOption = False,
 ) -> None:
-    """Precision, recall and F1 of the class names in captions, against what images show (Figure S5).
+    """Compute precision, recall and F1 of the class names in captions (Figure S5).
 
-    Of an image's captions the first one counts, as in training. --json gives the figures of each image too.
+    Only the first caption of an image counts, as in training. --json prints the values of each image, too.
     """
     with exit_on_user_error():
         from tadp_ray.captions.alignment import align as run
@@ -244,16 +259,18 @@ def align(
         else:
             names, present = names_of(read_store(oracle))
         if unknown := set(without or ()) - set(names):
-            raise UserError(f"--without {min(unknown)}: is none of the classes {', '.join(names)}")
+            raise UserError(f"--without {min(unknown)}: not one of the classes {', '.join(names)}")
         names = [name for name in names if name not in (without or ())]
-        present = {image_id: [name for name in shown if name in names] for image_id, shown in present.items()}
+        present = {
+            image_id: [name for name in present_names if name in names] for image_id, present_names in present.items()
+        }
         captioned = read_store(store)
         captioned.check(present)
         texts = {image_id: captioned.captions[image_id][0] for image_id in present}
-        found = run(texts, present, matcher(match, texts.values(), names, threshold, synonyms, weights))
-        show_alignment(found, as_json)
+        result = run(texts, present, matcher(match, texts.values(), names, threshold, synonyms, weights))
+        show_alignment(result, as_json)
         if plot:
-            fits = found.images.values()
+            fits = result.images.values()
             spread = {
                 n: [v for fit in fits if (v := getattr(fit, n)) is not None] for n in ("precision", "recall", "f1")
             }
@@ -263,7 +280,7 @@ def align(
 def matcher(
     match: str, texts: Iterable[str], names: Sequence[str], threshold: float, synonyms: Path | None, weights: str | None
 ) -> "Match":
-    """What finds class names in texts, as the options of `align` say."""
+    """Return the function that finds class names in texts, from the options of `align`."""
     from tadp_ray.captions.alignment import exact, similar
     from tadp_ray.captions.synonyms import everyday, read_synonyms
 
@@ -272,8 +289,8 @@ def matcher(
 
         if weights is None:
             raise UserError(
-                "--match similar asks a text encoder: name a Stable Diffusion by --weights, or pocket for captions of the "
-                "pocket world; or take --match exact or --match synonyms"
+                "--match similar needs a text encoder: name a Stable Diffusion with --weights, or pocket for captions of the "
+                "pocket world; or use --match exact or --match synonyms"
             )
         return similar(texts, names, text_similarity(weights), threshold)
     if match == "synonyms" or synonyms:
@@ -283,25 +300,25 @@ def matcher(
     return exact(names)
 
 
-def show_alignment(found: "Alignment", as_json: bool) -> None:
-    """Print the figures over all images; for programs those of each image too."""
+def show_alignment(result: "Alignment", as_json: bool) -> None:
+    """Print the values over all images; as JSON also those of each image."""
     from rich.table import Table
 
     rows = {
-        "precision": (found.score.precision, found.score.macro_precision),
-        "recall": (found.score.recall, found.score.macro_recall),
-        "f1": (found.f1, found.macro_f1),
+        "precision": (result.score.precision, result.score.macro_precision),
+        "recall": (result.score.recall, result.score.macro_recall),
+        "f1": (result.f1, result.macro_f1),
     }
     if as_json:
         images = {
             image_id: {"said": sorted(fit.said), "present": sorted(fit.present)}
             | {name: getattr(fit, name) for name in rows}
-            for image_id, fit in found.images.items()
+            for image_id, fit in result.images.items()
         }
         figures = {name: {"micro": micro, "macro": macro} for name, (micro, macro) in rows.items()}
         print(json.dumps(figures | {"images": images}, indent=1))
         return
-    table = Table(f"{len(found.images):,} images", "all names pooled", "mean over images", box=None)
+    table = Table(f"{len(result.images):,} images", "all names pooled", "mean over images", box=None)
     for name, values in rows.items():
         table.add_row(name, *map(share, values))
     console.print(table)
@@ -316,10 +333,10 @@ def truth(
     suffix: str,
     labels: Mapping[str, Any],
 ) -> tuple[Sequence[str], dict[str, tuple[str, ...]]]:
-    """Class names, and those that each image shows: by label maps, or by a data set of the paper.
+    """Return the class names, and the classes in each image, from label maps or from a data set of the paper.
 
     Raises:
-        UserError: neither is named in full, or both are.
+        UserError: neither is fully named, or both are.
     """
     from tadp_ray.data.check import find
     from tadp_ray.data.inputs import by_id, names_in_masks, names_in_published
@@ -329,11 +346,11 @@ def truth(
         return names, names_in_masks(by_id(masks, suffix), names, **labels)
     if data and root and not masks and not classes:
         return find(data).classes, names_in_published(data, root, split)
-    raise UserError("say what the images show by --masks and --classes, or by --data and --root")
+    raise UserError("name the ground truth with --masks and --classes, or with --data and --root")
 
 
 def pictures(data: str | None, root: Path | None, split: str | None, images: str | None) -> dict[str, Path] | None:
-    """Image files by id: of a glob, or of a data set of the paper; None where neither is named.
+    """Return image files by id, from a glob or a data set of the paper; None if neither is named.
 
     Raises:
         UserError: both are named, or a data set without its folder.
@@ -341,14 +358,14 @@ def pictures(data: str | None, root: Path | None, split: str | None, images: str
     from tadp_ray.data.inputs import by_id, photographs
 
     if bool(data) != bool(root) or (data and images):
-        raise UserError("name images by --images, or by --data and --root")
+        raise UserError("name images with --images, or with --data and --root")
     if data:
         return photographs(data, root, split)
     return by_id(images) if images else None
 
 
 def counter(weights: str) -> tuple[Any, int]:
-    """What counts the tokens of a text, and how many the text encoder reads."""
+    """Return a function that counts the tokens of a text, and the maximum length of the text encoder."""
     from functools import partial
 
     from tadp_ray.conditioning.text_encoder import count_tokens
@@ -359,19 +376,19 @@ def counter(weights: str) -> tuple[Any, int]:
 
 
 def share(value: float | None) -> str:
-    """A share to read, or a dash where there is none."""
+    """Format a fraction, or a dash for None."""
     return "-" if value is None else f"{value:.4f}"
 
 
-def answer(found: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
-    """Print a report for programs or for people."""
+def print_report(result: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
+    """Print a report as JSON or as lines."""
     if as_json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        print(json.dumps(result, indent=1, ensure_ascii=False))
     else:
         say_all(lines)
 
 
 def say_all(lines: Iterable[str]) -> None:
-    """Print lines as they are."""
+    """Print lines."""
     for line in lines:
         say(line)

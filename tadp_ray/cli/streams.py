@@ -1,4 +1,4 @@
-"""Standard output that stays usable: whoever reads it may leave, and it need not know every letter."""
+"""Output streams that survive a closed reader and an encoding without some characters."""
 
 import codecs
 import errno
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO
 
-SPELLED = {
+ASCII = {
     "±": "+-",
     "–": "-",
     "—": "-",
@@ -22,77 +22,77 @@ SPELLED = {
     "“": '"',
     "”": '"',
 }
-"""How letters that ASCII lacks are written with those it has."""
-GONE = (errno.EPIPE, errno.EIO)
-"""How writing fails when a pipe's reader, or the terminal, is no longer there."""
+"""ASCII replacements."""
+CLOSED = (errno.EPIPE, errno.EIO)
+"""Error numbers of writing to a closed pipe or terminal."""
 
 
-class Lasting:
-    """A text stream that swallows what it is given once its reader has gone: `| head` ends, a closed terminal."""
+class RobustStream:
+    """A text stream that discards text after its reader has closed, as with `| head` or a closed terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write text, or nowhere."""
+        """Write text; discard it if the reader has closed."""
         try:
             return self._stream.write(text)
         except OSError as error:
-            self._leave(error)
+            self._discard(error)
             return len(text)
 
     def flush(self) -> None:
-        """Hand on what was written."""
+        """Flush the stream."""
         try:
             self._stream.flush()
         except OSError as error:
-            self._leave(error)
+            self._discard(error)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _leave(self, error: OSError) -> None:
-        if error.errno not in GONE:
+    def _discard(self, error: OSError) -> None:
+        if error.errno not in CLOSED:
             raise error
-        # What the stream still holds, and what child processes write, goes nowhere from here on.
+        # Redirects buffered text and the output of child processes to /dev/null.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
 
 
-def present(stream: TextIO | None) -> TextIO:
-    """A stream, or one that leads nowhere: a command that was started with it closed, `>&-`, has none."""
+def or_devnull(stream: TextIO | None) -> TextIO:
+    """Return the stream, or /dev/null if the command was started with it closed (`>&-`)."""
     return open(os.devnull, "w") if stream is None else stream
 
 
 @contextmanager
-def lasting() -> Iterator[None]:
-    """In this block, output whose reader leaves ends nothing, and letters that the terminal lacks are spelled out."""
-    own = [present(sys.stdout), present(sys.stderr)]
+def robust_output() -> Iterator[None]:
+    """In this block, ignore a closed reader, and replace characters that the terminal's encoding lacks."""
+    own = [or_devnull(sys.stdout), or_devnull(sys.stderr)]
     for stream in own:
         if hasattr(stream, "reconfigure") and codecs.lookup(stream.encoding).name != "utf-8":
-            stream.reconfigure(errors="tadp_ray.spelled")
-    out, aside = map(Lasting, own)
-    with redirect_stdout(out), redirect_stderr(aside):
+            stream.reconfigure(errors="tadp_ray.ascii")
+    out, err = map(RobustStream, own)
+    with redirect_stdout(out), redirect_stderr(err):
         try:
             yield
         finally:
             out.flush()
-            aside.flush()
+            err.flush()
 
 
-def spelled(error: UnicodeError) -> tuple[str, int]:
-    """Codecs' handler of letters that an encoding lacks: `±` as `+-`, `é` as `e`, what nobody can spell as `?`."""
+def replace_unencodable(error: UnicodeError) -> tuple[str, int]:
+    """Error handler of codecs: replace characters that an encoding lacks: `±` by `+-`, `é` by `e`, others by `?`."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]
-    return "".join(map(spell, letters)), error.end
+    return "".join(map(to_ascii, letters)), error.end
 
 
-def spell(letter: str) -> str:
-    """One letter in ASCII."""
+def to_ascii(letter: str) -> str:
+    """Return a character in ASCII."""
     plain = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
-    return SPELLED.get(letter) or plain or "?"
+    return ASCII.get(letter) or plain or "?"
 
 
-codecs.register_error("tadp_ray.spelled", spelled)
+codecs.register_error("tadp_ray.ascii", replace_unencodable)

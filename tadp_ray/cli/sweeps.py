@@ -1,4 +1,4 @@
-"""Experiments and recipes: train, lay out, look."""
+"""Commands on experiments and recipes: sweep, train, search, predict, table, report."""
 
 import shlex
 from pathlib import Path
@@ -43,7 +43,7 @@ ScaleOption = Annotated[Scale, typer.Option(help="pocket runs on a laptop; paper
 RecipeOption = Annotated[
     Path | None,
     typer.Option(
-        help="Another recipe than the experiment's own: a file or a shipped name.", autocompletion=names_of("recipes")
+        help="Recipe that replaces the experiment's own: a file or a shipped name.", autocompletion=names_of("recipes")
     ),
 ]
 
@@ -53,19 +53,19 @@ def sweep(
     scale: ScaleOption = "pocket",
     recipe: RecipeOption = None,
     changes: ChangesOption = None,
-    seeds: Annotated[str | None, typer.Option(help="e.g. 0,1,2.", show_default="the experiment's")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds, e.g. 0,1,2.", show_default="the experiment's")] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="A part of the grid, e.g. caption.recall=1.0; repeated for an axis: any of them."),
+        typer.Option(help="Train only some values of an axis, e.g. caption.recall=1.0; repeatable."),
     ] = None,
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
     strict: StrictOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; train nothing.")] = False,
 ) -> None:
-    """Answer an experiment: train the cells that are not finished, and print the table beside the published numbers.
+    """Run an experiment: train the cells that are not finished, and print the table beside the published numbers.
 
-    Can be stopped and repeated at any time: finished cells are never trained again, interrupted ones go on from their
+    It can be interrupted and repeated at any time: finished cells are not trained again, interrupted ones resume from their
     last checkpoint.
     """
     with exit_on_user_error():
@@ -83,14 +83,14 @@ def sweep(
             return
 
         from tadp_ray.sweep.engine import run_plan
-        from tadp_ray.tracking.query import held
+        from tadp_ray.tracking.query import require_finished
 
-        run, whole = run_plan(plan, store, address, console, strict=strict)
+        run, complete = run_plan(plan, store, address, console, strict=strict)
         others = table_lookup(store, plan.source, recipe, scale)
-        show_answer(store, run, plan.table, plan.cells, plan.folder, others)
-        if not whole:
+        show_results(store, run, plan.table, plan.cells, plan.folder, others)
+        if not complete:
             raise typer.Exit(1)
-        held(store, plan.selected)
+        require_finished(store, plan.selected)
 
 
 def train(
@@ -102,7 +102,7 @@ def train(
         ),
     ],
     changes: ChangesOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that chance decides.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
     strict: StrictOption = False,
@@ -111,7 +111,7 @@ def train(
         typer.Option("--dry-run", help="Print settings, parameters, FLOPs and memory; needs neither data nor weights."),
     ] = False,
 ) -> None:
-    """Train one recipe, and print what it scores; goes on where it was stopped, like a sweep."""
+    """Train one recipe, and print its metrics. An interrupted training resumes, as in a sweep."""
     with exit_on_user_error():
         recipe = file_of(recipe, "recipes")
         if dry_run:
@@ -124,20 +124,20 @@ def train(
 
         from tadp_ray.sweep.engine import run_plan
         from tadp_ray.sweep.plan import plan_one
-        from tadp_ray.tracking.query import held
+        from tadp_ray.tracking.query import require_finished
         from tadp_ray.tracking.store import open_store
         from tadp_ray.training.journal import failure
 
         plan, store = plan_one(recipe, changes or (), seed), open_store(tracking_uri)
         plan.warn()
-        _, whole = run_plan(plan, store, address, console, strict=strict)
+        _, complete = run_plan(plan, store, address, console, strict=strict)
         (cell,) = plan.cells
-        if not whole:
-            # A bug or a crash has been told with the place of its traceback.
-            if (known := failure(cell.folder)) and known.traceback is None:
-                raise UserError(f"the training failed: {known.error}")
+        if not complete:
+            # A bug or a crash has been logged with the path of its traceback.
+            if (recorded := failure(cell.folder)) and recorded.traceback is None:
+                raise UserError(f"the training failed: {recorded.error}")
             raise typer.Exit(1)
-        found = held(store, [cell])
+        found = require_finished(store, [cell])
         for name, value in found[cell.fingerprint].metrics.items():
             if name not in ("loss", "learning_rate", "seconds_per_step"):
                 say(f"{name:<32}{value:>14.6g}")
@@ -148,7 +148,7 @@ def search(
     recipe: Annotated[
         Path,
         typer.Argument(
-            help="The recipe whose settings are looked for: a file or a shipped name.",
+            help="The recipe to improve: a file or a shipped name.",
             autocompletion=names_of("recipes"),
         ),
     ],
@@ -161,11 +161,11 @@ def search(
     ],
     out: Annotated[Path, typer.Option(help="Recipe file to write.")],
     changes: ChangesOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the candidates, and of their trainings.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the candidates and of their training.")] = 0,
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Look for settings: many candidates are begun, the worse ones given up early, the best becomes a recipe."""
+    """Search hyperparameters: train many candidates, stop the worse ones early, write the best one as a recipe."""
     with exit_on_user_error():
         from tadp_ray.sweep.engine import run_plan
         from tadp_ray.sweep.search import plan_search, write_best
@@ -179,29 +179,27 @@ def search(
 
 
 def predict(
-    run: Annotated[str, typer.Argument(help="MLflow run of a finished cell, as table.csv names it.")],
-    folder: Annotated[Path, typer.Argument(help="Where images, targets, predictions and classes.txt go.")],
+    run: Annotated[str, typer.Argument(help="MLflow run id of a finished cell, see table.csv.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for images, targets, predictions and classes.txt.")],
     image: Annotated[
         Path | None,
-        typer.Option(help="One picture of any size, instead of the validation images.", show_default="those"),
+        typer.Option(help="A picture of any size.", show_default="the validation images"),
     ] = None,
     prompt: Annotated[
         str | None,
-        typer.Option(help='What the model is told of --image, e.g. "a bird and a dog"; "" is the empty prompt.'),
+        typer.Option(help='Prompt for --image, e.g. "a bird and a dog"; "" is the empty prompt.'),
     ] = None,
     tracking_uri: TrackingOption = None,
-    storage: Annotated[Path, typer.Option(help="Folder of latents and contexts that trainings share.")] = Path(STORAGE),
+    storage: Annotated[Path, typer.Option(help="Folder with the shared latents and contexts.")] = Path(STORAGE),
 ) -> None:
-    """Write what a trained cell predicts for its validation images as files that `score` and `picture` read.
+    """Write a trained cell's predictions for its validation images, as files that `score` and `picture` read.
 
-    With --image and --prompt: what it predicts for one picture, in the picture's own pixels, and how that looks. Labels are
-    8-bit PNG, depth is metres as .npy, boxes are COCO's results as .json.
+    With --image and --prompt, write the prediction for one picture at its own size, and a visualization. Labels are 8-bit
+    PNG, depth is in metres as .npy, boxes are COCO results as .json.
     """
     with exit_on_user_error():
         if (image is None) != (prompt is None):
-            raise UserError(
-                "--image and --prompt belong together: name a picture, and say what the model is told of it"
-            )
+            raise UserError("--image and --prompt belong together: name a picture and its prompt")
         if image is not None:
             predict_picture(run, folder, image, prompt, tracking_uri)
             return
@@ -221,20 +219,20 @@ def predict(
         cell = cell.at(storage)
         count = predict_cell(cell, weights, folder, device)
         say(f"{folder}: predictions of {count} images, with images, targets and classes.txt")
-        if scored_by := task_of(cell.recipe).score_command:
-            say(f"scored by: {shlex.join(scored_by(folder))}")
+        if score_command := task_of(cell.recipe).score_command:
+            say(f"to score them: {shlex.join(score_command(folder))}")
 
 
 def predict_picture(run: str, folder: Path, image: Path, prompt: str, tracking_uri: str | None) -> None:
-    """Write what a trained cell predicts for one picture."""
+    """Write a trained cell's prediction for one picture."""
     from tadp_ray.api.images import read_image
 
     pixels = read_image(image)
 
     from tadp_ray.api.trained import load_trained
 
-    found = load_trained(run, tracking_uri=tracking_uri).predict(pixels, prompt)
-    for file in found.write(folder, image.stem):
+    prediction = load_trained(run, tracking_uri=tracking_uri).predict(pixels, prompt)
+    for file in prediction.write(folder, image.stem):
         say(file)
 
 
@@ -244,14 +242,14 @@ def table(
     recipe: RecipeOption = None,
     against: Annotated[
         str | None,
-        typer.Option(help="Row to compare the others with, by heading or key=value, e.g. caption.precision=1.0."),
+        typer.Option(help="Baseline row, by heading or key=value, e.g. caption.precision=1.0."),
     ] = None,
     tracking_uri: TrackingOption = None,
-    storage: Annotated[Path, typer.Option(help="Folder that tables are written under.")] = Path(STORAGE),
+    storage: Annotated[Path, typer.Option(help="Parent folder of the tables.")] = Path(STORAGE),
 ) -> None:
-    """Lay the newest sweep of an experiment out again, from MLflow alone: its table, and its figure if it asks for one.
+    """Write the table, the figures and the claims of an experiment's newest sweep, from MLflow alone.
 
-    With --against each place tells its difference to another row, with a 95 % interval over the scored images.
+    With --against, each entry shows its difference to the baseline row, with a 95 % interval over the scored images.
     """
     with exit_on_user_error():
         from tadp_ray.config.experiments import experiment_name, load_experiment
@@ -259,28 +257,26 @@ def table(
         from tadp_ray.tracking.store import open_store
 
         file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
-        store, asked = open_store(tracking_uri, make=False), load_experiment(file)
-        spec, found = latest_sweep(store, asked, recipe, scale)
+        store, experiment = open_store(tracking_uri, make=False), load_experiment(file)
+        spec, newest = latest_sweep(store, experiment, recipe, scale)
         folder = storage / experiment_name(file, recipe) / scale
-        others = table_lookup(store, asked, recipe, scale)
-        show_answer(store, found.run_id, spec, found.cells, folder, others, against)
+        others = table_lookup(store, experiment, recipe, scale)
+        show_results(store, newest.run_id, spec, newest.cells, folder, others, against)
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="Where report.html, report.md and their pictures go.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Folder for report.html, report.md and their pictures.")] = Path(
         STORAGE, "report"
     ),
     experiments: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of experiments.", show_default="experiments, or the shipped ones where there is none"
-        ),
+        typer.Option(help="Folder of experiments.", show_default="experiments/, else the shipped ones"),
     ] = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Gather all tables, figures, claims and analyses of a store into one page, what is missing with what fills it.
+    """Gather all tables, figures, claims and analyses of a store on one page, with the commands for missing ones.
 
-    report.html needs no other file. Everything comes from MLflow; nothing is trained.
+    report.html needs no other file. Everything is read from MLflow; nothing is trained.
     """
     with exit_on_user_error():
         import time
@@ -289,27 +285,27 @@ def report(
         from tadp_ray.reporting.report_files import write_report
         from tadp_ray.tracking.store import open_store
 
-        began = time.monotonic()
+        start = time.monotonic()
         store = open_store(tracking_uri, make=False)
         if experiments is None:
             here = Path("experiments")
             experiments = here if here.is_dir() else root() / here
-        chapters = gather(store, experiments, folder, encoder)
+        chapters = gather(store, experiments, folder, text_similarity)
         files = write_report(chapters, f"What {Path(store.shown).name} holds", folder)
-        for chapter, parts in chapters.items():
+        for chapter, sections in chapters.items():
             say(chapter, style="bold")
-            for part in parts:
-                say(f"  {part.state:<18} {part.title}")
-        seconds = time.monotonic() - began
+            for section in sections:
+                say(f"  {section.state:<18} {section.title}")
+        seconds = time.monotonic() - start
         say(f"written in {seconds:.1f} s: {', '.join(map(str, files))}")
 
 
 def dashboard(
     tracking_uri: TrackingOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
 ) -> None:
-    """Open MLflow's page over the store: sweeps, cells, curves, parameters, tables and pictures."""
+    """Serve MLflow's web page for the store: sweeps, cells, curves, parameters, tables and pictures."""
     with exit_on_user_error():
         from tadp_ray.tracking.dashboard import dashboard as serve_page
         from tadp_ray.tracking.store import open_store
@@ -318,9 +314,9 @@ def dashboard(
 
 
 def schema(
-    folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path("experiments/schemas"),
+    folder: Annotated[Path, typer.Argument(help="Folder to write to.")] = Path("experiments/schemas"),
 ) -> None:
-    """Write the JSON Schemas by which editors complete and check experiments, recipes and sweeps."""
+    """Write JSON Schemas, with which editors complete and check experiments, recipes and sweeps."""
     from tadp_ray.config.export import write_schemas
 
     for path in write_schemas(folder):
@@ -328,19 +324,19 @@ def schema(
 
 
 def parse_seeds(text: str) -> list[int]:
-    """`0,1,2` as numbers.
+    """Parse seeds such as `0,1,2`.
 
     Raises:
-        UserError: something else stands there.
+        UserError: the text is not a list of distinct numbers.
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise UserError(f"--seeds {text}: expected distinct whole numbers apart by commas, e.g. 0,1,2")
+        raise UserError(f"--seeds {text}: expected distinct integers separated by commas, e.g. 0,1,2")
     return [int(part) for part in parts]
 
 
 def show_preview(plan: "Plan", store: "Store", address: str | None, strict: bool) -> None:
-    """Print what a sweep would do and cost."""
+    """Print the plan of a sweep and its cost."""
     from tadp_ray.sweep.cluster import cluster
     from tadp_ray.sweep.preview import preview
     from tadp_ray.tracking.query import finished, rows
@@ -353,14 +349,14 @@ def show_preview(plan: "Plan", store: "Store", address: str | None, strict: bool
             say(line)
 
 
-def encoder(weights: str) -> "Similarity":
-    """What tells how near two texts are; torch is loaded only where a figure asks for it."""
-    from tadp_ray.conditioning.tokenizer import text_similarity
+def text_similarity(weights: str) -> "Similarity":
+    """Return the similarity of texts; torch is imported only for figures that need it."""
+    from tadp_ray.conditioning.tokenizer import text_similarity as make_similarity
 
-    return text_similarity(weights)
+    return make_similarity(weights)
 
 
-def show_answer(
+def show_results(
     store: "Store",
     run: str,
     spec: "TableSpec",
@@ -369,14 +365,14 @@ def show_answer(
     others: "Tables",
     against: str | None = None,
 ) -> None:
-    """Write a sweep's table, figures and claims, show them on its page in MLflow, and print the table and the claims."""
+    """Write a sweep's table, figures and claims, log them to its MLflow run, and print the table and the claims."""
     from tadp_ray.reporting.render import terminal
     from tadp_ray.reporting.results import write_results
     from tadp_ray.tracking.sweep_run import attach
 
-    filled, claims, files = write_results(store, spec, cells, folder, encoder, others, against)
+    filled, verdicts, files = write_results(store, spec, cells, folder, text_similarity, others, against)
     attach(store, run, files)
     written = f"written to {folder}: {', '.join(path.name for path in files)}"
     console.print(terminal(filled))
-    for line in (filled.caption, *filled.notes, *(own.sentence for own in claims), written):
+    for line in (filled.caption, *filled.notes, *(own.sentence for own in verdicts), written):
         say(line)

@@ -1,4 +1,4 @@
-"""What MLflow was told, and what it still has to be told."""
+"""Journals and MLflow."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,12 +18,12 @@ def tracking() -> None:
 
 @app.command()
 def flush(
-    storage: Annotated[Path, typer.Argument(help="The folder that journals lie below.")] = Path(STORAGE),
+    storage: Annotated[Path, typer.Argument(help="Folder with journals, e.g. of compute.storage.")] = Path(STORAGE),
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Send MLflow what it does not hold of the journals of trainings: after it was away, or a command was killed.
+    """Send records that MLflow does not hold, for example after it was unreachable or a command was killed.
 
-    Can be repeated: nothing is sent twice. A training that has no end is marked KILLED; its own command goes on with it.
+    It can be repeated: nothing is sent twice. An unfinished training is marked as KILLED; its own command resumes it.
     """
     with exit_on_user_error():
         from tadp_ray.tracking.flush import flush as send

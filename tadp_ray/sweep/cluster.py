@@ -15,7 +15,7 @@ from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.personalization import PersonalCompute
 from tadp_ray.errors import UserError
 from tadp_ray.logs import LEVEL, log_level
-from tadp_ray.network import spare_proxy
+from tadp_ray.network import bypass_proxy
 from tadp_ray.sweep.alive import require_living_node
 from tadp_ray.sweep.temporary import shorten_temporary_folder
 
@@ -59,7 +59,7 @@ def ray_session(address: str | None, dashboard: bool) -> Iterator[list[dict[str,
         ping(address)
     else:
         shorten_temporary_folder()
-    spare_proxy(ray.util.get_node_ip_address())
+    bypass_proxy(ray.util.get_node_ip_address())
     local = {"include_dashboard": dashboard, "object_store_memory": LOCAL_OBJECT_STORE}
     on_sigterm, on_sighup = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
     # Child processes inherit it: when a terminal closes, this command updates MLflow first and then stops Ray.

@@ -1,12 +1,11 @@
-"""The only room that imports MLflow: ships the journals of cells to it and reads finished cells back."""
+"""Sends the journals of cells to MLflow and reads finished cells back. Only this package imports MLflow."""
 
 import os
 
-from tadp_ray.network import spare_proxy
+from tadp_ray.network import bypass_proxy
 
-# MLflow's own defaults wait for minutes on a dead server; what is lost here is sent again by the sender. It also
-# reports usage to its makers and prints two lines for every run that ends, unless told not to. What the user has set
-# stands.
+# By default MLflow waits for minutes on a dead server; here the sender retries instead. It also sends telemetry and prints
+# two lines for every run that ends. Variables that the user has set are kept.
 for _name, _value in {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -16,4 +15,4 @@ for _name, _value in {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }.items():
     os.environ.setdefault(_name, _value)
-spare_proxy()
+bypass_proxy()

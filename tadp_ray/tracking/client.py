@@ -1,4 +1,4 @@
-"""MLflow's client, all of whose failures are one kind of error."""
+"""MLflow's client, with one exception class for all its failures."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -13,31 +13,30 @@ from sqlalchemy.exc import SQLAlchemyError
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
 
-LOST = (MlflowException, SQLAlchemyError, OSError, HTTPException, ParseError)
-"""How MLflow fails: refused, away, or with an answer that is none of its own."""
+MLFLOW_ERRORS = (MlflowException, SQLAlchemyError, OSError, HTTPException, ParseError)
+"""Exceptions of MLflow's client: a refused value, an unreachable server, or a reply that is not MLflow's."""
 
 
 class StoreError(UserError):
-    """MLflow does not answer as it should, or refuses what it is sent."""
+    """MLflow cannot be used, or refuses a value."""
 
-    def __init__(self, shown: str, said: str, code: str | None = None) -> None:
+    def __init__(self, shown: str, reason: str, code: str | None = None) -> None:
         super().__init__(
-            f"MLflow at {shown} does not answer as it should ({said}): mend it, then run this again; what was trained "
-            "is kept in the journals"
+            f"MLflow at {shown} failed ({reason}): fix it, then run this again; the journals keep all results"
         )
-        self.said = masked(said)
-        """In MLflow's words."""
+        self.reason = masked(reason)
+        """MLflow's message."""
         self.code = code
-        """MLflow's name of the kind of error."""
+        """MLflow's error code."""
 
     @property
     def refused(self) -> bool:
-        """Whether MLflow takes no such value, however often it is sent."""
+        """Whether MLflow will never accept the value."""
         return self.code == "INVALID_PARAMETER_VALUE"
 
 
 class Client:
-    """MLflow's client; whatever fails in it is a `StoreError`."""
+    """MLflow's client, whose failures are all a `StoreError`."""
 
     def __init__(self, uri: str) -> None:
         self._client, self._shown = MlflowClient(tracking_uri=uri), masked(uri)
@@ -49,13 +48,13 @@ class Client:
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
                 return method(*args, **kwargs)
-            except LOST as error:
+            except MLFLOW_ERRORS as error:
                 raise StoreError(self._shown, first_line(error), getattr(error, "error_code", None)) from None
 
         return call
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line and without secrets; MLflow's own tell whole URIs."""
-    said = error.said if isinstance(error, StoreError) else str(error).strip() or type(error).__name__
-    return masked(said.splitlines()[0])
+    """Return the first line of an error's message without secrets, since MLflow's messages contain whole URIs."""
+    message = error.reason if isinstance(error, StoreError) else str(error).strip() or type(error).__name__
+    return masked(message.splitlines()[0])

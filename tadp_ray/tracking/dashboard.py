@@ -1,4 +1,4 @@
-"""Shows MLflow's web page over the store that sweeps write to."""
+"""Serves MLflow's web page for a store."""
 
 import os
 import signal
@@ -18,42 +18,42 @@ from tadp_ray.tracking.store import Store
 STARTUP_SECONDS = 120
 
 
-def dashboard(store: Store, host: str = "127.0.0.1", port: int = 5000, tell: Callable[[str], None] = print) -> None:
-    """Serve the store's page until interrupted; a store that is a server already has one, and it is told where.
+def dashboard(store: Store, host: str = "127.0.0.1", port: int = 5000, echo: Callable[[str], None] = print) -> None:
+    """Serve the store's page until interrupted; for a store that is a server, print its address.
 
     Raises:
-        UserError: the port is taken, or the server ends by itself.
+        UserError: the port is in use, or the server ends by itself.
     """
     if store.uri.startswith("http"):
-        tell(f"the MLflow server is already running: open {store.shown}")
+        echo(f"the MLflow server is already running: open {store.shown}")
         return
     with serve(store, host, port) as (address, process):
-        tell(f"open {address} (stop with Ctrl-C)")
+        echo(f"open {address} (stop with Ctrl-C)")
         try:
             code = process.wait()
         except KeyboardInterrupt:
             return
-    raise UserError(f"the MLflow server ended with exit code {code}; what it said stands above")
+    raise UserError(f"the MLflow server ended with exit code {code}; see its output above")
 
 
 @contextmanager
 def serve(store: Store, host: str, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """An MLflow server over a store's database, as (address, process) once it answers.
+    """Run an MLflow server on a store's database during the block; yield (address, process) once it answers.
 
-    It is stopped with the block, and ends by itself when this process dies, however that happens.
+    The server also ends when this process dies in any way.
 
     Raises:
-        UserError: the port is taken, or the server does not come up.
+        UserError: the port is in use, or the server does not start.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise UserError(f"{host}:{port} cannot be listened on ({error.strerror}); choose another --port") from None
+            raise UserError(f"{host}:{port} cannot be used ({error.strerror}); choose another --port") from None
     address = f"http://{host}:{port}"
-    # The URI may hold a password: the environment is the place that other users of the machine cannot read. A server
-    # of one's own needs neither job runners nor many workers.
+    # The URI may hold a password, and other users of the machine can read the command line but not the environment. A
+    # personal server needs neither job runners nor many workers.
     environment = os.environ | {
         "MLFLOW_BACKEND_STORE_URI": store.uri,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -64,10 +64,10 @@ def serve(store: Store, host: str, port: int) -> Iterator[tuple[str, subprocess.
     command += ["--uvicorn-opts", "--log-level warning"]
     if store.database:
         command += ["--default-artifact-root", (store.database.parent / ARTIFACTS).as_uri()]
-    # Standard output is for answers; what a server says of itself is none.
+    # Standard output is for the command's results, so the server's output goes to standard error.
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=2, start_new_session=True)
     try:
-        await_answer(address, process)
+        wait_for_server(address, process)
         yield address, process
     finally:
         stop(process, signal.SIGTERM)
@@ -76,7 +76,7 @@ def serve(store: Store, host: str, port: int) -> Iterator[tuple[str, subprocess.
 
 
 def stop(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
-    """End a server with the workers it started; what does not end in ten seconds is killed."""
+    """Stop a server and its workers; kill them after ten seconds."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, how)
     try:
@@ -85,18 +85,18 @@ def stop(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
         stop(process, signal.SIGKILL)
 
 
-def await_answer(address: str, process: subprocess.Popen[bytes]) -> None:
-    """Return when the server answers.
+def wait_for_server(address: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the server answers.
 
     Raises:
-        UserError: it ended, or says nothing for `STARTUP_SECONDS`.
+        UserError: it ended, or did not answer within `STARTUP_SECONDS`.
     """
     deadline = time.monotonic() + STARTUP_SECONDS
-    # Our own server is never behind a proxy, whatever address it listens on.
+    # Our own server is never behind a proxy.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise UserError(f"the MLflow server ended with exit code {process.returncode}; what it said stands above")
+            raise UserError(f"the MLflow server ended with exit code {process.returncode}; see its output above")
         try:
             direct.open(f"{address}/health", timeout=2).close()
             return

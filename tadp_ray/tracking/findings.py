@@ -1,4 +1,4 @@
-"""What analyses found, as MLflow holds it: each a run tagged with its name, whose files are finding.json and its pictures."""
+"""Findings of analyses in MLflow: each is a run, tagged with its name, with finding.json and pictures as artifacts."""
 
 import logging
 import re
@@ -22,13 +22,13 @@ from tadp_ray.training.provenance import provenance
 log = logging.getLogger(__name__)
 
 EXPERIMENT = "findings"
-"""MLflow's, which bears these runs."""
+"""MLflow's experiment with these runs."""
 NAME = "tadp.finding"
-"""Tag: what the finding is called."""
+"""Tag: the name of the finding."""
 
 
 class AnalysisRun(BaseModel):
-    """A finding: what was asked, how it is made again, and what came out."""
+    """The finding of an analysis: its question, the command that reproduces it, and its results."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,36 +41,36 @@ class AnalysisRun(BaseModel):
     commit: str | None = None
     numbers: dict[str, Any] = {}
     notes: tuple[str, ...] = ()
-    """What is missing."""
+    """On what is missing."""
     claims: tuple[Verdict, ...] = ()
     pictures: tuple[str, ...] = ()
     """Files beside finding.json."""
 
 
-def keep_finding(store: Store, folder: Path, facts: Mapping[str, Any], files: Sequence[str]) -> str:
-    """Keep a finding: write finding.json into a folder, and both it and the named files beside it into a run of its own.
+def log_finding(store: Store, folder: Path, facts: Mapping[str, Any], files: Sequence[str]) -> str:
+    """Write finding.json into a folder, and log it and the named files beside it as a new MLflow run.
 
-    The run bears the settings as parameters and the numbers as metrics, too; it is tagged when it is whole.
+    The run also has the settings as parameters and the numbers as metrics. Its tag is set last, when it is complete.
 
     Args:
-        store: where.
-        folder: holds the files.
-        facts: what `AnalysisRun` holds, but for run_id, commit and pictures.
-        files: names of pictures and whatever else belongs to the finding.
+        store: MLflow.
+        folder: with the files.
+        facts: the fields of `AnalysisRun` except run_id, commit and pictures.
+        files: names of pictures and other files.
 
     Returns: the run's id.
     """
     tags = {"mlflow.note.content": facts["question"], **provenance()}
     run = store.client.create_run(store.experiment_id(EXPERIMENT), tags=tags, run_name=facts["name"])
     run_id = run.info.run_id
-    made = {"run_id": run_id, "commit": tags.get("tadp.commit"), "pictures": list(files)}
-    write_json(folder / FINDING, {**facts, **made})
+    run_facts = {"run_id": run_id, "commit": tags.get("tadp.commit"), "pictures": list(files)}
+    write_json(folder / FINDING, {**facts, **run_facts})
     for name in (FINDING, *files):
         store.client.log_artifact(run_id, str(folder / name))
-    settings, began = facts.get("settings", {}), run.info.start_time
+    settings, start = facts.get("settings", {}), run.info.start_time
     params = flatten(settings if isinstance(settings, Mapping) else {"settings": settings})
     store.client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
-    numbers = [Metric(encode(name), float(value), began, 0) for name, value in facts.get("numbers", {}).items()]
+    numbers = [Metric(encode(name), float(value), start, 0) for name, value in facts.get("numbers", {}).items()]
     for first in range(0, len(numbers), METRICS_PER_BATCH):
         store.client.log_batch(run_id, metrics=numbers[first : first + METRICS_PER_BATCH])
     store.client.set_tag(run_id, NAME, facts["name"])
@@ -79,57 +79,59 @@ def keep_finding(store: Store, folder: Path, facts: Mapping[str, Any], files: Se
 
 
 def findings(store: Store, folder: Path) -> dict[str, AnalysisRun]:
-    """The newest finding of every name, its files fetched into `folder`/<name>.
+    """Return the newest finding of every name, and download its files to `folder`/<name>.
 
-    A run whose name is no plain file name was made by others, and is passed over and told.
+    Runs whose name is not a plain file name come from elsewhere; they are skipped with a warning.
 
     Raises:
-        UserError: a finding is not whole: it cannot be read, or lacks a picture that it names.
+        UserError: a finding is incomplete: it cannot be read, or a picture is missing.
     """
-    experiments = [found.experiment_id for found in pages(store.client.search_experiments)]
+    experiments = [own.experiment_id for own in pages(store.client.search_experiments)]
     newest = ["attributes.start_time DESC"]
-    found: dict[str, AnalysisRun] = {}
+    results: dict[str, AnalysisRun] = {}
     runs = pages(store.client.search_runs, experiments, f"tags.`{NAME}` != ''", order_by=newest) if experiments else ()
     for run in runs:
         name = run.data.tags[NAME]
-        if not plain(name):
+        if not is_plain_name(name):
             log.warning(
-                "MLflow at %s, run %s: passed over, its tag %s=%.300r is no plain name",
+                "MLflow at %s, run %s: skipped, its tag %s=%.300r is not a plain file name",
                 store.shown,
                 run.info.run_id,
                 NAME,
                 name,
             )
-        elif name not in found:
+        elif name not in results:
             (folder / name).mkdir(parents=True, exist_ok=True)
-            found[name] = fetched(store, run.info.run_id, name, folder / name)
-    return found
+            results[name] = download_finding(store, run.info.run_id, name, folder / name)
+    return results
 
 
-def plain(name: str) -> bool:
-    """Whether a name can be a file's, and leads into no other folder: nothing that others wrote may choose a place here."""
+def is_plain_name(name: str) -> bool:
+    """Return whether a name is a plain file name, so that no tag can choose a path on this machine."""
     return re.fullmatch(r"[\w(][\w .,()+=-]{0,199}", name) is not None
 
 
-def fetched(store: Store, run_id: str, name: str, folder: Path) -> AnalysisRun:
-    """A run's finding, its files in `folder`."""
-    held = {file.path for file in store.client.list_artifacts(run_id)}
+def download_finding(store: Store, run_id: str, name: str, folder: Path) -> AnalysisRun:
+    """Return a run's finding, with its files in `folder`."""
+    artifacts = {file.path for file in store.client.list_artifacts(run_id)}
     try:
-        if FINDING not in held:
+        if FINDING not in artifacts:
             raise ValueError(f"{FINDING} is missing")
         path = Path(store.client.download_artifacts(run_id, FINDING, str(folder)))
         analysis = AnalysisRun.model_validate_json(path.read_bytes())
-        if strange := [picture for picture in analysis.pictures if not plain(picture)]:
-            raise ValueError(f"{strange[0]!r:.300}: named in {FINDING}, but no plain file name")
-        if lacking := [picture for picture in analysis.pictures if picture not in held]:
-            raise ValueError(f"{', '.join(lacking)}: named in {FINDING}, but missing")
+        if invalid := [picture for picture in analysis.pictures if not is_plain_name(picture)]:
+            raise ValueError(f"{invalid[0]!r:.300}: named in {FINDING}, but not a plain file name")
+        if missing := [picture for picture in analysis.pictures if picture not in artifacts]:
+            raise ValueError(f"{', '.join(missing)}: named in {FINDING}, but missing")
     except ValueError as error:
-        said = (
+        problem = (
             "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             if isinstance(error, ValidationError)
             else str(error)
         )
-        raise UserError(f"MLflow at {store.shown}, run {run_id}: the finding {name!r} is not whole ({said})") from None
+        raise UserError(
+            f"MLflow at {store.shown}, run {run_id}: the finding {name!r} is incomplete ({problem})"
+        ) from None
     for picture in analysis.pictures:
         store.client.download_artifacts(run_id, picture, str(folder))
     return analysis

@@ -1,4 +1,4 @@
-"""Sends every journal of a storage to MLflow, for when the commands that wrote them ended before they could."""
+"""Sends every journal below a storage folder to MLflow, in case the commands that wrote them could not."""
 
 import json
 from collections.abc import Callable
@@ -21,72 +21,72 @@ READERS: dict[str, Callable[[Any, Path], RunSpec]] = {
     PERSONALIZATION: read_job_run_spec,
     PRETRAINING: read_pretraining_run_spec,
 }
-"""What makes a journal's `RunSpec` of the record beside it, by the record's file."""
+"""Functions that read a journal's `RunSpec` from the record beside it, by the record's file name."""
 
 
-def flush(store: Store, storage: Path, tell: Callable[[str], None]) -> None:
-    """Send what MLflow does not hold of the journals below `storage`: of cells and of pretrainings.
+def flush(store: Store, storage: Path, echo: Callable[[str], None]) -> None:
+    """Send the records of all journals below `storage` that MLflow does not hold.
 
     Args:
-        store: the store that the journals' commands told.
+        store: the store that the journals' commands used.
         storage: a folder like `runs`, or one above or below it.
-        tell: hears a line for each journal that was sent or passed over, and one of all.
+        echo: called with a line for each journal that was sent or skipped, and a line on all of them.
 
     Raises:
-        UserError: there is no journal, a sweep is at work there, or MLflow does not take what is sent; of a single journal,
-            after the others were sent.
+        UserError: there is no journal, a sweep is running there, or MLflow fails; if only single journals fail, after the
+            others were sent.
     """
     folders = sorted(path.parent for path in storage.absolute().rglob(JOURNAL))
     if not folders:
-        raise UserError(f"{storage}: no journal lies below this folder; name the one that compute.storage named")
+        raise UserError(f"{storage}: no journals below this folder; name the folder of compute.storage")
     counts, refused = [], 0
     with ExitStack() as locks:
-        # A sweep at work sends its cells itself: two senders of one journal would make two runs of it.
-        for place in {folder.parents[1] for folder in folders if folder.parent.name == CELLS}:
-            locks.callback(acquire_lock(place / SWEEP_LOCK).release)
+        # A running sweep sends its cells itself, and two senders of one journal would create two runs.
+        for parent in {folder.parents[1] for folder in folders if folder.parent.name == CELLS}:
+            locks.callback(acquire_lock(parent / SWEEP_LOCK).release)
         for folder in folders:
             try:
                 line, count = flush_one(store, folder)
             except (UserError, OSError) as error:
-                # A store that is away takes none of them.
+                # Raises if the store itself is unreachable.
                 store.client.search_experiments(max_results=1)
                 line, count, refused = f"{folder}: {error}", 0, refused + 1
             counts.append(count)
             if line:
-                tell(line)
+                echo(line)
     sent = [count for count in counts if count]
-    tell(f"{sum(sent)} records sent to {store.shown}, from {len(sent)} of the {len(counts)} journals in {storage}")
+    echo(f"{sum(sent)} records sent to {store.shown}, from {len(sent)} of the {len(counts)} journals in {storage}")
     if refused:
-        raise UserError(f"{refused} of the {len(counts)} journals could not be sent, for what is said above")
+        raise UserError(f"{refused} of the {len(counts)} journals could not be sent, see above")
 
 
 def flush_one(store: Store, folder: Path) -> tuple[str, int]:
-    """Send one journal; returns what there is to tell of it, if anything, and how many records were sent.
+    """Send one journal; return a message, empty if there is nothing to report, and the number of records sent.
 
     Raises:
-        UserError: MLflow does not take them.
+        UserError: MLflow does not accept them.
     """
     file = next((file for file in READERS if (folder / file).is_file()), None)
     if file is None:
         named = " or ".join(READERS)
-        return f"{folder}: passed over, because no {named} says what it is; the command that wrote it sends it", 0
+        return f"{folder}: skipped, because it has no {named}; the command that wrote it sends it", 0
     try:
         source = READERS[file](json.loads((folder / file).read_text(encoding="utf-8")), folder)
     except (ValueError, TypeError, AttributeError) as error:
         return (
-            f"{folder / file}: passed over, because it is not whole or other code wrote it ({first_line(error)}); the command "
-            "that wrote it mends it",
+            f"{folder / file}: skipped, because it is incomplete or other code wrote it ({first_line(error)}); the command "
+            "that wrote it repairs it",
             0,
         )
     try:
         lock = acquire_lock(folder / LOCK)
     except UserError:
-        return f"{source.experiment}, {source.name}: passed over, because it is still being written", 0
+        return f"{source.experiment}, {source.name}: skipped, because it is still being written", 0
     try:
         if not holds_parent(store, source):
             return (
-                f"{source.experiment}, {source.name}: passed over, because {store.shown} does not hold its sweep, which was "
-                "told to another store or deleted; name that (--tracking-uri), or run the sweep again with this one",
+                f"{source.experiment}, {source.name}: skipped, because {store.shown} does not hold its sweep, which was sent "
+                "to another store or deleted; name that store (--tracking-uri), or run the sweep again with this one",
                 0,
             )
         status, count = replay(store, source)
@@ -96,10 +96,10 @@ def flush_one(store: Store, folder: Path) -> tuple[str, int]:
 
 
 def holds_parent(store: Store, source: RunSpec) -> bool:
-    """Whether a store holds the run above a journal's, if it has one.
+    """Return whether a store holds the parent run of a journal's run; True if it has no parent.
 
     Raises:
-        UserError: the store does not answer.
+        UserError: the store cannot be reached.
     """
     if PARENT not in source.tags:
         return True
@@ -108,4 +108,4 @@ def holds_parent(store: Store, source: RunSpec) -> bool:
     except StoreError as error:
         if error.code == "RESOURCE_DOES_NOT_EXIST":
             return False
-        raise UserError(f"MLflow at {store.shown} does not answer ({first_line(error)}): mend it first") from None
+        raise UserError(f"MLflow at {store.shown} does not answer ({first_line(error)}): fix it first") from None

@@ -1,4 +1,4 @@
-"""A journal's run in MLflow: made or found again, filled from the journal, each value once."""
+"""Sends a journal to its MLflow run, each value once."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from tadp_ray.layout import JOURNAL, LEARNED, MODEL, PER_IMAGE, PREDICTED, SAMPLES, TRACEBACK, WORKER_LOG
 from tadp_ray.tracking.client import StoreError
-from tadp_ray.tracking.names import LONGEST, clean, decode, encode
+from tadp_ray.tracking.names import MAX_KEY_LENGTH, clean, decode, encode
 from tadp_ray.tracking.query import WEIGHTS, as_logged, pages
 from tadp_ray.tracking.run_spec import PARENT, TAG_LENGTH, RunSpec
 from tadp_ray.tracking.store import Store
@@ -26,43 +26,43 @@ PARAMS_PER_BATCH = 100
 PARAM_LENGTH = 6000
 FILES = (PREDICTED, PER_IMAGE, SAMPLES, LEARNED)
 EVIDENCE = (TRACEBACK, WORKER_LOG)
-"""Files that tell of a failure."""
+"""Files about a failure."""
 ERROR = "tadp.error"
 STATUS = {"started": "RUNNING", "metrics": "RUNNING", "finished": "FINISHED", "failed": "FAILED"}
 
 
 class JournalRun:
-    """Ships one journal to a run of its own, which begins when the journal does and is known by that.
+    """Sends one journal to its own run, which is identified by its start time, that of the journal.
 
-    A value keeps the time of its first journal record, and what a restarted training repeats is skipped; only the
-    finished record may correct a value, and nothing comes after it. MLflow's database refuses a second metric of equal
-    key, step, time and value, so even a batch that arrived without its answer cannot be stored twice.
+    A value keeps the time of its first journal record, and repeated steps of a restarted training are skipped. Only the
+    `finished` record may correct a value, and it is the last. MLflow's database refuses a second metric with equal key, step,
+    time and value, so a batch whose reply was lost cannot be stored twice.
 
-    What MLflow refuses by itself is told, stays in the journal, and is not sent again; the rest is sent.
+    Values that MLflow refuses are reported once, stay in the journal and are not sent again; all others are sent.
     """
 
-    def __init__(self, store: Store, source: RunSpec, tell: Callable[[str], None] = log.warning) -> None:
-        self._source, self._store, self._client, self._say = source, store, store.client, tell
-        self._tail = JournalReader(source.folder / JOURNAL, source.fingerprint)
+    def __init__(self, store: Store, source: RunSpec, warn: Callable[[str], None] = log.warning) -> None:
+        self._source, self._store, self._client, self._warn = source, store, store.client, warn
+        self._reader = JournalReader(source.folder / JOURNAL, source.fingerprint)
         self._metrics: dict[tuple[str, int], Metric] = {}
         self._final: set[tuple[str, int]] = set()
         self._sent: dict[tuple[str, int], float] = {}
         self._refused: set[Any] = set()
         self._run: str | None = None
         self._clean = True
-        self._began: int | None = None
+        self._start: int | None = None
         self._clock = 0
-        self._state = self._told = ("RUNNING", 0, "")
+        self._status = self._sent_status = ("RUNNING", 0, "")
         self._provenance: dict[str, str] = {}
-        self._provenance_told: dict[str, str] = {}
+        self._sent_provenance: dict[str, str] = {}
 
     def sync(self) -> int:
-        """Send what the journal holds and MLflow does not.
+        """Send the records that MLflow does not hold.
 
-        Returns: how many values and state changes that were.
+        Returns: the number of values and status changes sent.
 
         Raises:
-            UserError: MLflow did not take it; call `reset` and try again later.
+            UserError: MLflow failed; call `reset` and try again later.
         """
         self._store.check()
         self._read()
@@ -73,52 +73,52 @@ class JournalRun:
         except StoreError as error:
             if not error.refused or self._run is None or self._active():
                 raise
-        # Somebody deleted the run: another is made, where its experiment still is.
+        # The run was deleted; create another one if its experiment still exists.
         self.reset()
         return self._sync()
 
     def _sync(self) -> int:
         if self._run is None:
             self._attach()
-        if self._provenance != self._provenance_told:
+        if self._provenance != self._sent_provenance:
             self._client.log_batch(self._run, tags=[RunTag(*pair) for pair in self._provenance.items()])
-            self._provenance_told = self._provenance
+            self._sent_provenance = self._provenance
         pending = self._pending()
         count = 0
         for i in range(0, len(pending), METRICS_PER_BATCH):
-            count += self._offer(pending[i : i + METRICS_PER_BATCH], self._send, lambda place: decode(place[0]))
-        if self._state != self._told:
-            self._tell(*self._state)
+            count += self._send_bisecting(pending[i : i + METRICS_PER_BATCH], self._send, lambda key: decode(key[0]))
+        if self._status != self._sent_status:
+            self._send_status(*self._status)
             count += 1
         self._clean = True
         return count
 
     def reset(self) -> None:
-        """Trust nothing that was sent: MLflow is asked again what it holds."""
+        """Forget what was sent, and ask MLflow again what it holds."""
         self._run = None
-        self._clean = not self.begun
+        self._clean = not self.started
 
     def stop(self) -> None:
-        """Note that a training without an end was interrupted, after its last sign of life."""
+        """Mark a training without an end as KILLED at the time of its last record."""
         self._read()
-        if self._began is not None and self._state[0] == "RUNNING":
-            self._state = ("KILLED", self._clock, "")
+        if self._start is not None and self._status[0] == "RUNNING":
+            self._status = ("KILLED", self._clock, "")
             self._clean = False
 
     @property
     def unsent(self) -> int:
-        """Values and state changes that MLflow does not hold yet, of what was read so far."""
-        return 0 if self._clean else len(self._pending()) + (self._state != self._told or self._run is None)
+        """The number of values and status changes, of the records read so far, that MLflow does not hold."""
+        return 0 if self._clean else len(self._pending()) + (self._status != self._sent_status or self._run is None)
 
     @property
     def status(self) -> str:
-        """RUNNING, FINISHED, FAILED or KILLED, as the journal says."""
-        return self._state[0]
+        """RUNNING, FINISHED, FAILED or KILLED, from the journal."""
+        return self._status[0]
 
     @property
-    def begun(self) -> bool:
-        """Whether the journal holds anything."""
-        return self._began is not None
+    def started(self) -> bool:
+        """Whether the journal has any record."""
+        return self._start is not None
 
     def _pending(self) -> list[tuple[str, int]]:
         return [
@@ -128,62 +128,64 @@ class JournalRun:
             and key not in self._refused
         ]
 
-    def _send(self, places: Sequence[tuple[str, int]]) -> None:
-        self._client.log_batch(self._run, metrics=[self._metrics[place] for place in places])
-        self._sent |= {place: self._metrics[place].value for place in places}
+    def _send(self, keys: Sequence[tuple[str, int]]) -> None:
+        self._client.log_batch(self._run, metrics=[self._metrics[key] for key in keys])
+        self._sent |= {key: self._metrics[key].value for key in keys}
 
     def _active(self) -> bool:
         return self._client.get_run(self._run).info.lifecycle_stage == "active"
 
-    def _offer(self, items: Sequence[T], send: Callable[[Sequence[T]], object], name: Callable[[T], str]) -> int:
-        """Send items, those apart that MLflow refuses; returns how many it took."""
+    def _send_bisecting(
+        self, items: Sequence[T], send: Callable[[Sequence[T]], object], name: Callable[[T], str]
+    ) -> int:
+        """Send items except those that MLflow refuses, found by bisection; return how many were sent."""
         try:
             send(items)
             return len(items)
         except StoreError as error:
-            # A run that somebody deleted refuses everything: then no item is at fault.
+            # A deleted run refuses everything.
             if not error.refused or not self._active():
                 raise
             if len(items) == 1:
                 self._refuse(items[0], name(items[0]), error)
                 return 0
         middle = len(items) // 2
-        return self._offer(items[:middle], send, name) + self._offer(items[middle:], send, name)
+        return self._send_bisecting(items[:middle], send, name) + self._send_bisecting(items[middle:], send, name)
 
     def _refuse(self, item: Any, name: str, error: StoreError) -> None:
         if name not in self._refused:
-            self._say(
+            self._warn(
                 f"MLflow at {self._store.shown} refuses {name!r:.300} of {self._source.experiment}, {self._source.name} "
-                f"({error.said:.300}); it stays in {self._source.folder}, the rest is sent"
+                f"({error.reason:.300}); it stays in {self._source.folder}, all others are sent"
             )
         self._refused |= {item, name}
 
     def _read(self) -> None:
-        for record in self._tail.read():
-            if record["type"] not in STATUS or self._state[0] == "FINISHED":
+        for record in self._reader.read():
+            if record["type"] not in STATUS or self._status[0] == "FINISHED":
                 continue
             self._clean = False
-            # MLflow takes the latest of several values for the last word: a clock that is set back must not change that.
+            # MLflow shows the value with the latest time, which must hold even if the clock is set back.
             self._clock = moment = max(int(record.get("time", 0) * 1000), self._clock + 1)
             if record["type"] == "started":
-                by = record.get("provenance", {})
-                self._provenance = by if self._began is None else merged(self._provenance, by)
-            if self._began is None:
-                self._began = moment
+                provenance = record.get("provenance", {})
+                self._provenance = provenance if self._start is None else merged(self._provenance, provenance)
+            if self._start is None:
+                self._start = moment
             for name, value in record.get("metrics", {}).items():
-                place = (encode(name), record["step"])
-                metric = Metric(place[0], value, moment, record["step"])
+                key = (encode(name), record["step"])
+                metric = Metric(key[0], value, moment, record["step"])
                 if record["type"] == "finished":
-                    self._metrics[place] = metric
-                    self._final.add(place)
+                    self._metrics[key] = metric
+                    self._final.add(key)
                 else:
-                    self._metrics.setdefault(place, metric)
+                    self._metrics.setdefault(key, metric)
             status = STATUS[record["type"]]
-            self._state = (status, 0 if status == "RUNNING" else moment, clean(record.get("error", ""))[:TAG_LENGTH])
+            self._status = (status, 0 if status == "RUNNING" else moment, clean(record.get("error", ""))[:TAG_LENGTH])
 
     def _attach(self) -> None:
         source = self._source
-        mine = f"tags.`tadp.fingerprint` = '{source.fingerprint}' and attributes.start_time = {self._began}"
+        mine = f"tags.`tadp.fingerprint` = '{source.fingerprint}' and attributes.start_time = {self._start}"
         if parent := source.tags.get(PARENT):
             mine += f" and tags.`{PARENT}` = '{parent}'"
         experiment = self._store.experiment_id(source.experiment)
@@ -191,26 +193,28 @@ class JournalRun:
         tags = {"tadp.fingerprint": source.fingerprint, **source.tags}
         tags = {key: clean(value) for key, value in tags.items()}
         run = (
-            found[0] if found else self._client.create_run(experiment, self._began, tags, clean(source.name)[:LONGEST])
+            found[0]
+            if found
+            else self._client.create_run(experiment, self._start, tags, clean(source.name)[:MAX_KEY_LENGTH])
         )
         self._run = run_id = run.info.run_id
         missing = [pair for pair in flatten(source.params).items() if pair[0] not in run.data.params]
         missing = [pair for pair in missing if pair not in self._refused]
         for i in range(0, len(missing), PARAMS_PER_BATCH):
-            self._offer(missing[i : i + PARAMS_PER_BATCH], self._send_params, lambda pair: pair[0])
+            self._send_bisecting(missing[i : i + PARAMS_PER_BATCH], self._send_params, lambda pair: pair[0])
         if source.file not in {file.path for file in self._client.list_artifacts(run_id)}:
             self._client.log_dict(run_id, {**source.record, "provenance": self._provenance}, source.file)
         points = [m for key in run.data.metrics for m in self._client.get_metric_history(run_id, key)]
         points.sort(key=lambda point: point.timestamp)
         self._sent = {(point.key, point.step): as_logged(point.value) for point in points}
         status, ended, error = run.info.status, run.info.end_time, run.data.tags.get(ERROR, "")
-        self._told = (status, 0 if status == "RUNNING" else ended, error)
-        self._provenance_told = {key: run.data.tags.get(key, "") for key in self._provenance}
+        self._sent_status = (status, 0 if status == "RUNNING" else ended, error)
+        self._sent_provenance = {key: run.data.tags.get(key, "") for key in self._provenance}
 
     def _send_params(self, pairs: Sequence[tuple[str, str]]) -> None:
         self._client.log_batch(self._run, params=[Param(key, value) for key, value in pairs])
 
-    def _tell(self, status: str, moment: int, error: str) -> None:
+    def _send_status(self, status: str, moment: int, error: str) -> None:
         if status == "RUNNING":
             self._client.update_run(self._run, status=status)
         else:
@@ -222,9 +226,9 @@ class JournalRun:
                 self._client.set_tag(self._run, ERROR, error)
             elif ERROR in self._client.get_run(self._run).data.tags:
                 self._client.delete_tag(self._run, ERROR)
-            # Last, so that a run that says FINISHED is whole.
+            # Last, so that a run with status FINISHED is complete.
             self._client.set_terminated(self._run, status, moment)
-        self._told = self._state
+        self._sent_status = self._status
 
     def _upload(self, names: Sequence[str]) -> None:
         for name in names:
@@ -233,7 +237,7 @@ class JournalRun:
 
 
 def move_weights(store: Store, fingerprint: str, old: Path, new: Path) -> None:
-    """Name another file to the runs of a cell whose weights lie in `old`."""
+    """Replace the path of a cell's weights in its runs."""
     experiments = [found.experiment_id for found in pages(store.client.search_experiments)]
     for run in list(pages(store.client.search_runs, experiments, f"tags.`tadp.fingerprint` = '{fingerprint}'")):
         if run.data.tags.get(WEIGHTS) == str(old):
@@ -241,12 +245,12 @@ def move_weights(store: Store, fingerprint: str, old: Path, new: Path) -> None:
 
 
 def same(left: float, right: float) -> bool:
-    """Whether two values are equal, NaN to NaN too."""
+    """Return whether two values are equal or both NaN."""
     return left == right or (math.isnan(left) and math.isnan(right))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested keys as dotted ones, values as text, both as MLflow takes them; of a long text the beginning."""
+    """Return nested settings as MLflow parameters: dotted keys, values as text, long texts cut."""
     flat: dict[str, str] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

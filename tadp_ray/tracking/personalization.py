@@ -1,4 +1,4 @@
-"""A personalization's run in MLflow, kept up to date from its journal while it runs."""
+"""Keeps a personalization's MLflow run up to date while it runs."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -15,13 +15,13 @@ from tadp_ray.tracking.store import Store
 EXPERIMENT = "personalization"
 
 
-def told_to_mlflow(store: Store, job: PersonalizationJob) -> AbstractContextManager[None]:
-    """Ship the job's journal, and in the end its samples, to MLflow for as long as the block lasts."""
+def track_personalization(store: Store, job: PersonalizationJob) -> AbstractContextManager[None]:
+    """Send the job's journal to MLflow during the block, and its samples at the end."""
     return synced(store, job_run_spec(job))
 
 
 def job_run_spec(job: PersonalizationJob) -> RunSpec:
-    """A personalization's journal."""
+    """Return the run of a personalization."""
     record = job.model_dump(mode="json")
     return RunSpec(
         folder=job.folder,
@@ -40,9 +40,9 @@ def job_run_spec(job: PersonalizationJob) -> RunSpec:
 
 
 def read_job_run_spec(record: Mapping[str, Any], folder: Path) -> RunSpec:
-    """What `job_run_spec` made, out of the record that lies in a folder.
+    """Read the run of a personalization from the record in its folder.
 
     Raises:
-        ValueError: it is not whole, or made by other code.
+        ValueError: the record is incomplete, or other code wrote it.
     """
     return replace(job_run_spec(PersonalizationJob.model_validate(record)), folder=folder)

@@ -1,4 +1,4 @@
-"""A pretraining's run in MLflow, kept up to date from its journal while it runs."""
+"""Keeps a pretraining's MLflow run up to date while it runs."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -14,13 +14,13 @@ from tadp_ray.tracking.store import Store
 EXPERIMENT = "pocket_pretraining"
 
 
-def told_to_mlflow(store: Store, plan: Pretraining, folder: Path) -> AbstractContextManager[None]:
-    """Ship the journal in `folder` to MLflow for as long as the block lasts."""
+def track_pretraining(store: Store, plan: Pretraining, folder: Path) -> AbstractContextManager[None]:
+    """Send the journal in `folder` to MLflow during the block."""
     return synced(store, pretraining_run_spec(plan, folder))
 
 
 def pretraining_run_spec(plan: Pretraining, folder: Path) -> RunSpec:
-    """A pretraining's journal."""
+    """Return the run of a pretraining."""
     record = plan.model_dump(mode="json")
     return RunSpec(
         folder=folder,
@@ -35,9 +35,9 @@ def pretraining_run_spec(plan: Pretraining, folder: Path) -> RunSpec:
 
 
 def read_pretraining_run_spec(record: Mapping[str, Any], folder: Path) -> RunSpec:
-    """What `pretraining_run_spec` made, out of the record that lies in a folder.
+    """Read the run of a pretraining from the record in its folder.
 
     Raises:
-        ValueError: it is not whole, or made by other code.
+        ValueError: the record is incomplete, or other code wrote it.
     """
     return pretraining_run_spec(Pretraining.model_validate(record), folder)

@@ -1,4 +1,4 @@
-"""What MLflow knows of cells: the finished ones of any sweep, and all of one experiment."""
+"""Queries MLflow for cells: finished ones by fingerprint, and all cells of an experiment."""
 
 import json
 import math
@@ -25,39 +25,40 @@ from tadp_ray.training.provenance import code_of, provenance
 
 PAGE = 1000
 WEIGHTS = "tadp.checkpoint"
-"""Tag of a finished cell's run: the file that holds its weights."""
+"""Tag of a finished cell's run: the path of its weights."""
 
 
 @dataclass(frozen=True)
 class CellRow:
-    """One cell as MLflow holds it."""
+    """A cell's run in MLflow."""
 
     run_id: str
     fingerprint: str
     experiment: str
     scale: str
     axes: dict[str, Any]
-    """Empty where they are too long for a tag."""
+    """Empty if they are too long for a tag."""
     seed: int
     metrics: dict[str, float]
-    """Last value of every metric by its true name; infinite and NaN where training was."""
+    """Last value of every metric by its decoded name, including infinity and NaN."""
     status: str
     """RUNNING, FINISHED, FAILED or KILLED."""
     error: str | None
     commit: str | None
-    """Git commit of the code, `+dirty` if it was changed; of a training that several went on with, each."""
+    """Git commit of the code, with `+dirty` if it had uncommitted changes; several if the training was resumed with other
+    code."""
     code: dict[str, str]
-    """What can change a number and stands in no fingerprint: see `provenance.code_of`."""
+    """Versions that can change results but are not in the fingerprint; see `provenance.code_of`."""
     start_time: float
     end_time: float | None
     """Unix seconds."""
     params: dict[str, str]
     hardware: str
-    """Processor and GPUs of the machine that the sweep was started on."""
+    """CPU and GPUs of the machine that started the sweep."""
 
     @classmethod
     def of(cls, run: Run) -> "CellRow":
-        """The row of an MLflow run that a sender made."""
+        """Convert an MLflow run of a cell."""
         info, tags = run.info, run.data.tags
         return cls(
             run_id=info.run_id,
@@ -79,19 +80,19 @@ class CellRow:
 
 
 def as_logged(value: float) -> float:
-    """A metric's true value: MLflow's databases keep the largest float where infinity was logged."""
+    """Return a metric's true value, since MLflow's databases store infinity as the largest float."""
     return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
 
 
 def finished(store: Store, fingerprints: Sequence[str], *, strict: bool = False) -> dict[str, CellRow]:
-    """Finished cells by fingerprint, from every experiment in the store.
+    """Return finished cells by fingerprint, from every experiment in the store.
 
-    Of several those that the code which runs now has trained come first, then those that ended last.
+    If a cell has several runs, those of the current code come first, then the one that ended last.
 
     Args:
-        store: where.
+        store: MLflow.
         fingerprints: of the cells.
-        strict: leave out cells that only other code, or other versions of what trains, have trained.
+        strict: leave out cells that only other code or other versions have trained.
     """
     experiments, here = [found.experiment_id for found in pages(store.client.search_experiments)], code_of(provenance())
     rows = {}
@@ -107,7 +108,7 @@ def finished(store: Store, fingerprints: Sequence[str], *, strict: bool = False)
 
 
 def other_code(rows: Iterable[CellRow]) -> list[str]:
-    """How many cells were trained by what other code, and with what other versions, than run now; a line each."""
+    """Return a line for each other version of the code that has trained some of the cells."""
     here, commit = code_of(provenance()), provenance().get("tadp.commit")
     others = Counter((row.commit, tuple(sorted(row.code.items()))) for row in rows if row.code != here)
     lines = []
@@ -124,27 +125,27 @@ def other_code(rows: Iterable[CellRow]) -> list[str]:
 
 
 def short(commit: str) -> str:
-    """The first characters of each commit in a tag, `+dirty` kept."""
+    """Shorten each commit hash in a tag; keep `+dirty`."""
     return re.sub(r"\b([0-9a-f]{9})[0-9a-f]{31}\b", r"\1", commit)
 
 
-def held(store: Store, cells: Sequence[Cell]) -> dict[str, CellRow]:
-    """Cells that have just been trained, by fingerprint.
+def require_finished(store: Store, cells: Sequence[Cell]) -> dict[str, CellRow]:
+    """Return cells that have just been trained, by fingerprint.
 
     Raises:
-        UserError: MLflow has lost one meanwhile.
+        UserError: MLflow does not hold one of them any more.
     """
     found = finished(store, [cell.fingerprint for cell in cells])
     if lost := [cell for cell in cells if cell.fingerprint not in found]:
         raise UserError(
-            f"MLflow at {store.shown} does not hold {len(lost)} finished cell(s) any more, such as {lost[0].name}: their runs "
-            "or their experiment were deleted there; run this again, which sends their journals and trains nothing twice"
+            f"MLflow at {store.shown} no longer holds {len(lost)} finished cell(s), such as {lost[0].name}: their runs or "
+            "their experiment were deleted; run this again, which sends their journals and trains nothing twice"
         )
     return found
 
 
 def rows(store: Store, experiment: str, scale: str) -> list[CellRow]:
-    """Every cell of one experiment at one scale, whatever became of it, oldest first."""
+    """Return every cell of an experiment at one scale, whatever its status, oldest first."""
     found = store.client.get_experiment_by_name(experiment)
     if found is None:
         return []
@@ -155,10 +156,10 @@ def rows(store: Store, experiment: str, scale: str) -> list[CellRow]:
 
 
 def trained_cell(store: Store, run_id: str) -> tuple[Cell, Path]:
-    """The cell of a finished run, and the file that holds its weights.
+    """Return the cell of a finished run and the path of its weights.
 
     Raises:
-        UserError: there is no such run, or it is no finished cell's.
+        UserError: there is no such run, or it is not that of a finished cell.
     """
     try:
         run = store.client.get_run(run_id)
@@ -167,7 +168,7 @@ def trained_cell(store: Store, run_id: str) -> tuple[Cell, Path]:
     if run.info.status != "FINISHED" or WEIGHTS not in run.data.tags:
         name = run.info.run_name
         raise UserError(
-            f"run {run_id} ({name}, {run.info.status}) is no finished cell; table.csv names those of a table"
+            f"run {run_id} ({name}, {run.info.status}) is not a finished cell; the runs of a table are in its table.csv"
         )
     with TemporaryDirectory() as folder:
         record = json.loads(Path(store.client.download_artifacts(run_id, CELL, folder)).read_text())
@@ -175,29 +176,29 @@ def trained_cell(store: Store, run_id: str) -> tuple[Cell, Path]:
 
 
 def read_cell(values: Mapping[str, Any], run_id: str) -> Cell:
-    """A cell out of what MLflow keeps of it.
+    """Return a cell from its record in MLflow.
 
     Raises:
-        UserError: it was made by code whose recipes had other keys.
+        UserError: it was written by code whose recipes had other keys.
     """
     try:
         return Cell.of_record(values)
     except ValidationError as error:
         keys = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
-        raise UserError(f"run {run_id}: made by other code, whose recipes this code does not read ({keys})") from None
+        raise UserError(f"run {run_id}: written by other code, whose recipes have other keys ({keys})") from None
 
 
 def history(store: Store, run_id: str, metric: str) -> list[tuple[int, float]]:
-    """A metric's (step, value) over training, by step."""
+    """Return a metric's (step, value) pairs, sorted by step."""
     points = store.client.get_metric_history(run_id, encode(metric))
     return sorted((point.step, as_logged(point.value)) for point in points)
 
 
 def per_image(store: Store, run_id: str) -> PerImage | None:
-    """What each image adds to a finished cell's score; None for cells from before that was kept.
+    """Return a finished cell's per-image results; None if the run has none.
 
     Raises:
-        UserError: the file is torn, or of another training.
+        UserError: the file is incomplete, or belongs to another training.
     """
     if PER_IMAGE not in {file.path for file in store.client.list_artifacts(run_id)}:
         return None
@@ -207,7 +208,7 @@ def per_image(store: Store, run_id: str) -> PerImage | None:
 
 
 def pages(search: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-    """All results of one of MLflow's searches, page after page."""
+    """Yield all results of one of MLflow's paginated searches."""
     token = None
     while True:
         page = search(*args, max_results=PAGE, page_token=token, **kwargs)

@@ -1,4 +1,4 @@
-"""What MLflow is told of a journal beside its numbers: all of it follows from one record, which is kept next to the journal."""
+"""Describes the MLflow run of a journal. All of it follows from one record, which lies beside the journal."""
 
 import json
 from collections.abc import Mapping
@@ -11,37 +11,37 @@ from tadp_ray.files import write_json
 from tadp_ray.layout import CELL
 
 PARENT = "mlflow.parentRunId"
-"""MLflow's tag of the run above a run."""
+"""MLflow's tag for the parent run."""
 TAG_LENGTH = 5000
-"""Characters of a tag's value that MLflow takes for sure."""
+"""In characters, which every MLflow store accepts."""
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """A journal, and what MLflow is told beside its numbers."""
+    """A journal's folder, and the name, parameters and tags of its MLflow run."""
 
     folder: Path
     file: str
-    """Name of the record, in the folder and in the run."""
+    """Name of the record's file, in the folder and among the run's artifacts."""
     fingerprint: str
     experiment: str
-    """MLflow's experiment that bears the run."""
+    """MLflow experiment of the run."""
     name: str
     params: Mapping[str, Any]
-    """Nested settings; they become MLflow's parameters."""
+    """Nested settings, which become MLflow parameters."""
     tags: Mapping[str, str]
-    """The fingerprint's and the provenance's apart."""
+    """Without those of the fingerprint and the provenance."""
     record: Mapping[str, Any]
-    """Everything that the journal's numbers come from; all else here follows from it."""
+    """Everything that determines the journal's numbers; the other fields follow from it."""
 
     def save(self) -> None:
-        """Write the record beside the journal, whole or not at all, so that anybody can send the journal later."""
+        """Write the record beside the journal atomically, so that any command can send the journal later."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / self.file, self.record)
 
 
 def cell_run_spec(parent: str, cell: Cell) -> RunSpec:
-    """A cell's journal, whose run is a child of the sweep's run."""
+    """Return the run of a cell, a child of the sweep's run."""
     axes, record = json.dumps(cell.axes), cell.model_dump(mode="json")
     return RunSpec(
         folder=cell.folder,
@@ -56,7 +56,7 @@ def cell_run_spec(parent: str, cell: Cell) -> RunSpec:
             "tadp.experiment": cell.experiment,
             "tadp.scale": cell.scale,
             "tadp.seed": str(cell.seed),
-            # Half of them would be none; the record holds them all.
+            # A cut text would not be JSON; the record holds all axes.
             **({"tadp.axes": axes} if len(axes) <= TAG_LENGTH else {}),
             "tadp.oracle": json.dumps(cell.uses_ground_truth),
             **{f"tadp.digest.{name}": digest for name, digest in cell.digests.items()},
@@ -66,10 +66,10 @@ def cell_run_spec(parent: str, cell: Cell) -> RunSpec:
 
 
 def read_cell_run_spec(record: Mapping[str, Any], folder: Path) -> RunSpec:
-    """What `cell_run_spec` made, out of the record that lies in a folder.
+    """Read the run of a cell from the record in its folder.
 
     Raises:
-        ValueError: it is not whole, or made by other code.
+        ValueError: the record is incomplete, or other code wrote it.
     """
     cell, parent = Cell.of_record(record), record.get(PARENT)
     if not isinstance(parent, str):

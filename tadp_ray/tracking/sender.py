@@ -1,4 +1,4 @@
-"""Ships journals to MLflow, in the background and without ever holding up a training step."""
+"""Sends journals to MLflow in the background, without delaying training."""
 
 import logging
 import threading
@@ -18,15 +18,15 @@ from tadp_ray.tracking.store import Store
 
 log = logging.getLogger(__name__)
 
-LONGEST_WAIT = 30.0
+MAX_WAIT = 30.0
 
 
 class Sender:
-    """A thread that follows journals and keeps their runs in MLflow up to date.
+    """A thread that reads journals and keeps their MLflow runs up to date.
 
-    The journals are the record of truth; MLflow is a view of them. While MLflow is away the journals grow, and
-    everything is sent when it is back. Nothing ends the thread but `close`: a bug of ours is told, kept as a traceback
-    beside the journal, and tried again from the journal's beginning.
+    The journals are the source of truth, and MLflow is a view of them. While MLflow is unreachable the journals grow, and all
+    records are sent when it is back. Only `close` ends the thread: a bug is logged, its traceback is written beside the
+    journal, and the journal is tried again from its start.
     """
 
     def __init__(
@@ -35,25 +35,24 @@ class Sender:
         sources: Sequence[RunSpec],
         *,
         period: float = 5.0,
-        tell: Callable[[str], None] = log.warning,
+        warn: Callable[[str], None] = log.warning,
     ) -> None:
-        self._store, self._sources, self._period, self._tell = store, sources, period, tell
-        self._told: set[str] = set()
+        self._store, self._sources, self._period, self._warn = store, sources, period, warn
+        self._warned: set[str] = set()
         for source in sources:
             source.save()
-        self._runs = [JournalRun(store, source, self._say_once) for source in sources]
+        self._runs = [JournalRun(store, source, self._warn_once) for source in sources]
         self._broken: set[int] = set()
-        self._trouble = ""
+        self._problem = ""
         self._closing = threading.Event()
         self._deadline = float("inf")
         self._thread = threading.Thread(target=self._follow, name="mlflow-sender", daemon=True)
         self._thread.start()
 
     def close(self, timeout: float) -> int:
-        """Send what is left, for at most `timeout` seconds; what is unfinished is marked KILLED.
+        """Send the remaining records within `timeout` seconds, and mark unfinished runs as KILLED.
 
-        Returns:
-            How many journal values and state changes MLflow does not hold; `flush` or the same command sends them.
+        Returns: the number of values and status changes that MLflow does not hold; `flush` or the same command sends them.
         """
         self._deadline = time.monotonic() + timeout
         self._closing.set()
@@ -62,19 +61,19 @@ class Sender:
 
     @property
     def error(self) -> str:
-        """What keeps records from MLflow, in one line."""
-        return self._trouble or ("a bug, told above" if self._broken else "it is too slow")
+        """Why records were not sent, in one line."""
+        return self._problem or ("a bug, see above" if self._broken else "it is too slow")
 
     def _follow(self) -> None:
         wait = self._period
         while not self._closing.wait(wait):
-            wait = self._period if self._sync() and not self._broken else min(2 * wait, LONGEST_WAIT)
+            wait = self._period if self._sync() and not self._broken else min(2 * wait, MAX_WAIT)
         while not self._sync() and time.monotonic() < self._deadline:
             time.sleep(min(self._period, 1.0))
 
     def _sync(self) -> bool:
-        """One round over all journals; False if MLflow did not take everything that could be sent."""
-        trouble, broken = "", set()
+        """Sync all journals once; return False if MLflow failed."""
+        problem, broken = "", set()
         for number, run in enumerate(self._runs):
             if time.monotonic() > self._deadline:
                 return False
@@ -84,54 +83,54 @@ class Sender:
                 run.sync()
             except (UserError, OSError) as error:
                 run.reset()
-                trouble = first_line(error)
+                problem = first_line(error)
             except Exception as error:
                 broken.add(number)
                 self._break(number, error)
         self._broken = broken
-        if trouble and not self._trouble:
-            self._say(
-                f"MLflow at {self._store.shown} does not take records ({trouble}); "
-                "training goes on, they are kept in the journals and sent when it is back"
+        if problem and not self._problem:
+            self._warn_safely(
+                f"MLflow at {self._store.shown} does not accept records ({problem}); "
+                "training continues, the journals keep them and they are sent when it is back"
             )
-        elif self._trouble and not trouble:
-            self._say(f"MLflow at {self._store.shown} is back; all records so far are sent")
-        self._trouble = trouble
-        return not trouble
+        elif self._problem and not problem:
+            self._warn_safely(f"MLflow at {self._store.shown} is back; all records so far were sent")
+        self._problem = problem
+        return not problem
 
     def _break(self, number: int, error: Exception) -> None:
-        """Tell of a bug, and begin with its journal anew."""
+        """Report a bug, and start again with the journal."""
         source = self._sources[number]
-        self._runs[number] = JournalRun(self._store, source, self._say_once)
+        self._runs[number] = JournalRun(self._store, source, self._warn_once)
         path = source.folder / SENDER_ERROR
         with suppress(OSError):
             write_text(path, masked("".join(traceback.format_exception(error))))
-        self._say_once(
+        self._warn_once(
             f"a bug keeps {source.experiment}, {source.name} from MLflow ({type(error).__name__}: {first_line(error)}); "
-            f"training goes on, and it is tried again; {path} tells where"
+            f"training continues, and it is tried again; traceback: {path}"
         )
 
-    def _say_once(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
-            self._say(text)
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            self._warn_safely(text)
 
-    def _say(self, text: str) -> None:
-        # A terminal that was closed, or whose program broke, is no reason to keep numbers back.
+    def _warn_safely(self, text: str) -> None:
+        # A closed terminal must not stop the sender.
         with suppress(Exception):
-            self._tell(text)
+            self._warn(text)
 
 
 @contextmanager
 def synced(store: Store, source: RunSpec) -> Iterator[None]:
-    """Ship one journal to MLflow for as long as the block lasts."""
+    """Send one journal to MLflow during the block."""
     sender = Sender(store, [source])
     try:
         yield
     finally:
         if unsent := sender.close(timeout=60):
             log.warning(
-                "MLflow at %s lacks %d records (%s), which are kept; `tadp-ray tracking flush %s` sends them",
+                "MLflow at %s lacks %d records (%s), which the journal keeps; `tadp-ray tracking flush %s` sends them",
                 store.shown,
                 unsent,
                 sender.error,
@@ -140,12 +139,12 @@ def synced(store: Store, source: RunSpec) -> Iterator[None]:
 
 
 def replay(store: Store, source: RunSpec) -> tuple[str, int]:
-    """Send a journal that nobody writes any more; a training without an end was interrupted.
+    """Send a journal that is no longer written; a training without an end is marked as KILLED.
 
-    Returns: the run's status, and how many values and state changes MLflow did not hold.
+    Returns: the run's status, and the number of values and status changes sent.
 
     Raises:
-        UserError: MLflow does not take them.
+        UserError: MLflow does not accept them.
     """
     source.save()
     run = JournalRun(store, source)
@@ -153,4 +152,6 @@ def replay(store: Store, source: RunSpec) -> tuple[str, int]:
         run.stop()
         return run.status, run.sync()
     except (StoreError, OSError) as error:
-        raise UserError(f"MLflow at {store.shown} does not take records ({first_line(error)}): mend it first") from None
+        raise UserError(
+            f"MLflow at {store.shown} does not accept records ({first_line(error)}): fix it first"
+        ) from None

@@ -1,4 +1,4 @@
-"""Opens the MLflow store that a sweep writes to, and says early and plainly when it does not answer."""
+"""Opens an MLflow store, and fails early with a clear message if it cannot be reached."""
 
 import logging
 import os
@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
 from tadp_ray.layout import ARTIFACTS
-from tadp_ray.network import spare_proxy
-from tadp_ray.tracking.client import LOST, Client, StoreError, first_line
+from tadp_ray.network import bypass_proxy
+from tadp_ray.tracking.client import MLFLOW_ERRORS, Client, StoreError, first_line
 from tadp_ray.tracking.sqlite import check_database, identity, make_database
 
 PATIENCE = 5.0
@@ -23,44 +23,44 @@ PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 @dataclass(frozen=True)
 class Store:
-    """An MLflow tracking store that has answered."""
+    """An MLflow tracking store that can be reached."""
 
     uri: str = field(repr=False)
     client: Client
     opened: tuple[int, int] | None = None
-    """What the SQLite file was when it was opened."""
+    """Device and inode of the SQLite file when it was opened."""
 
     @property
     def shown(self) -> str:
-        """The URI without its secrets, for messages."""
+        """The URI without secrets, for messages."""
         return masked(self.uri)
 
     @property
     def database(self) -> Path | None:
-        """The store's SQLite file, if it is one."""
+        """The store's SQLite file; None for other stores."""
         return sqlite_file(self.uri)
 
     def check(self) -> None:
-        """See that the SQLite file is still the one that was opened: what is written to another is lost without a word.
+        """Check that the SQLite file is still the one that was opened; writes to a removed file would be lost silently.
 
         Raises:
             StoreError: it was removed or replaced.
         """
         if self.database and self.opened and identity(self.database) != self.opened:
-            raise StoreError(self.shown, f"{self.database.name} was removed or replaced since this command began")
+            raise StoreError(self.shown, f"{self.database.name} was removed or replaced while this command was running")
 
     def experiment_id(self, name: str) -> str:
-        """The MLflow experiment of this name, made if it is not there yet."""
+        """Return the id of the MLflow experiment with this name; create it if needed."""
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            # Without a server MLflow would put artifacts into whatever folder the process happens to stand in.
-            place = (self.database.parent / ARTIFACTS / name).as_uri() if self.database else None
-            # The tag makes its page open on training runs rather than on conversations.
+            # Without a server MLflow would write artifacts into the current directory.
+            location = (self.database.parent / ARTIFACTS / name).as_uri() if self.database else None
+            # With this tag its page opens on training runs rather than on traces.
             tags = {"mlflow.experimentKind": "custom_model_development"}
             try:
-                return self.client.create_experiment(name, artifact_location=place, tags=tags)
+                return self.client.create_experiment(name, artifact_location=location, tags=tags)
             except StoreError as error:
-                # Another command was a moment faster.
+                # Another process created it first.
                 if error.code != "RESOURCE_ALREADY_EXISTS":
                     raise
                 return self.experiment_id(name)
@@ -76,18 +76,17 @@ def open_store(uri: str | None = None, *, make: bool = True) -> Store:
     """Open the store at `uri`, else at MLFLOW_TRACKING_URI, else in ./mlflow.db.
 
     Args:
-        uri: where.
-        make: whether a SQLite file that is not there is made, rather than missed.
+        uri: of the store.
+        make: whether to create a missing SQLite file.
 
     Raises:
-        UserError: nothing usable answers there within some five seconds.
+        UserError: the store cannot be used, or does not answer within five seconds.
     """
-    # A server on this machine is asked past a proxy.
-    spare_proxy()
+    # A server on this machine is not reached through a proxy.
+    bypass_proxy()
     uri = absolute(uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
     mend = "start it, fix the URI (--tracking-uri or MLFLOW_TRACKING_URI), or leave it out to use ./mlflow.db"
-    # Making the schema of a new database takes seconds and tells each of its steps; what a database refuses, whoever asked
-    # it tells in a line.
+    # MLflow logs every step of creating a schema, and every refused statement, which its caller reports in one line.
     for name, level in {"alembic": logging.WARNING, "mlflow.store.db.utils": logging.CRITICAL}.items():
         logging.getLogger(name).setLevel(level)
     file = sqlite_file(uri)
@@ -97,49 +96,50 @@ def open_store(uri: str | None = None, *, make: bool = True) -> Store:
         ping(uri)
         client = Client(uri)
         client.search_experiments(max_results=1)
-    except (*LOST, StoreError, ImportError, ValueError) as error:
+    except (*MLFLOW_ERRORS, StoreError, ImportError, ValueError) as error:
         raise UserError(f"MLflow at {masked(uri)} does not answer ({first_line(error)}): {mend}") from None
     return Store(uri, client, identity(file) if file else None)
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The SQLite file that an address names, if it names one."""
+    """Return the SQLite file of a URI; None for other stores."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
 def prepare(file: Path, make: bool) -> None:
-    """See that a SQLite file can be used, and make it if it is not there.
+    """Check a SQLite file, and create it if it is missing and `make` is set.
 
     Raises:
-        UserError: it cannot, or is not there and not to be made.
+        UserError: it cannot be used, or is missing.
     """
     if check_database(file):
         if make and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
-            raise UserError(f"{file}: cannot be written; mend its rights and its folder's, or name another store")
+            raise UserError(
+                f"{file}: cannot be written; change its permissions and its folder's, or name another store"
+            )
         return
     if not make:
         raise UserError(
-            f"{file}: there is no such store; name the one that sweeps were run with (--tracking-uri or "
-            "MLFLOW_TRACKING_URI)"
+            f"{file}: there is no such store; name the one that the sweeps used (--tracking-uri or MLFLOW_TRACKING_URI)"
         )
     make_database(file)
 
 
 def absolute(uri: str) -> str:
-    """The URI with an absolute path if it is a SQLite file's, since Ray's workers start in folders of their own."""
+    """Return the URI with an absolute path if it is a SQLite file, since Ray's workers start in other folders."""
     path = uri.removeprefix("sqlite:///")
     return uri if path == uri else f"sqlite:///{Path(path).absolute()}"
 
 
 def ping(uri: str) -> None:
-    """See whether anybody listens behind a network address; any answer counts, MLflow's client judges it after.
+    """Check that a server listens at a network address; any reply counts.
 
     Raises:
-        OSError: refused, unknown, or silent for `PATIENCE` seconds.
+        OSError: the connection is refused, the host is unknown, or it is silent for `PATIENCE` seconds.
     """
-    place = urlsplit(uri)
-    if place.scheme in ("http", "https"):
-        address = place._replace(netloc=place.netloc.rpartition("@")[2]).geturl().rstrip("/")
+    parts = urlsplit(uri)
+    if parts.scheme in ("http", "https"):
+        address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
         try:
             urllib.request.urlopen(f"{address}/health", timeout=PATIENCE).close()  # noqa: S310 - http and https alone
         except urllib.error.HTTPError as answer:
@@ -147,6 +147,6 @@ def ping(uri: str) -> None:
         except urllib.error.URLError as error:
             if not isinstance(error.reason, ssl.SSLError):
                 raise
-    elif place.hostname and place.scheme.partition("+")[0] in PORTS:
-        port = place.port or PORTS[place.scheme.partition("+")[0]]
-        socket.create_connection((place.hostname, port), timeout=PATIENCE).close()
+    elif parts.hostname and parts.scheme.partition("+")[0] in PORTS:
+        port = parts.port or PORTS[parts.scheme.partition("+")[0]]
+        socket.create_connection((parts.hostname, port), timeout=PATIENCE).close()

@@ -1,4 +1,4 @@
-"""The run that stands for a sweep in MLflow: its cells are its children, its plan and its answer are its files."""
+"""The MLflow run of a sweep: its cells are child runs, its plan and its results are artifacts."""
 
 import json
 import logging
@@ -20,35 +20,35 @@ from tadp_ray.training.provenance import provenance
 log = logging.getLogger(__name__)
 
 ASKED = "tadp.asked"
-"""Tag: when the sweep was last asked for."""
+"""Tag: when the sweep was last started."""
 
 
 @dataclass(frozen=True)
 class SweepRun:
-    """A sweep as MLflow holds it: enough to lay out its table without its data and weights."""
+    """A sweep in MLflow, with all that its table needs."""
 
     run_id: str
     settings: str
-    """The recipe, and what was changed in it by hand."""
+    """The recipe and its overrides."""
     cells: tuple[Cell, ...]
 
 
 def parent(store: Store, experiment: str, scale: Scale, key: str, description: str = "") -> str:
-    """Id of the run that stands for a sweep, RUNNING; the same `key` finds the same run again.
+    """Return the id of a sweep's run, with status RUNNING; the same `key` returns the same run.
 
     Args:
-        store: where.
-        experiment: the MLflow experiment that bears the sweep, made if need be.
+        store: MLflow.
+        experiment: the MLflow experiment of the sweep, created if needed.
         scale: pocket or paper.
-        key: hash of what the sweep's table is made of.
+        key: hash of the sweep's cells.
         description: Markdown shown on the run's page.
 
     Raises:
         UserError: the MLflow experiment was deleted.
     """
-    place, now = store.experiment_id(experiment), datetime.now(UTC).isoformat()
+    experiment_id, now = store.experiment_id(experiment), datetime.now(UTC).isoformat()
     wanted = f"tags.`tadp.sweep` = '{key}' and tags.`tadp.scale` = '{scale}'"
-    for run in store.client.search_runs([place], wanted, max_results=1):
+    for run in store.client.search_runs([experiment_id], wanted, max_results=1):
         store.client.update_run(run.info.run_id, status="RUNNING")
         store.client.set_tag(run.info.run_id, ASKED, now)
         return run.info.run_id
@@ -60,29 +60,29 @@ def parent(store: Store, experiment: str, scale: Scale, key: str, description: s
         **({"mlflow.note.content": description} if description else {}),
         **provenance(),
     }
-    return store.client.create_run(place, tags=tags, run_name=f"{experiment} ({scale})").info.run_id
+    return store.client.create_run(experiment_id, tags=tags, run_name=f"{experiment} ({scale})").info.run_id
 
 
 def record_plan(store: Store, run_id: str, settings: str, cells: Sequence[Cell]) -> None:
-    """Keep what the sweep's table is made of, so that it can be laid out again from MLflow alone.
+    """Log the sweep's settings and cells, so that its table can be made from MLflow alone.
 
     Raises:
-        UserError: MLflow takes numbers, but its place for files takes none.
+        UserError: MLflow's artifact store does not work.
     """
     plan = {"settings": settings, "cells": [cell.model_dump(mode="json") for cell in cells]}
     try:
         store.client.log_dict(run_id, plan, PLAN)
     except StoreError as error:
         raise UserError(
-            f"MLflow at {store.shown} answers but takes no files ({first_line(error)}): mend its artifact store first"
+            f"MLflow at {store.shown} answers but does not accept files ({first_line(error)}): fix its artifact store first"
         ) from None
 
 
 def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
-    """The sweep of an experiment that was asked for last.
+    """Return the sweep of an experiment that was started last.
 
     Raises:
-        UserError: this store holds none, or one that was made by other code, or whose plan is not whole.
+        UserError: the store holds no sweep, its plan is incomplete, or other code wrote it.
     """
     found = store.client.get_experiment_by_name(experiment)
     wanted = f"tags.`tadp.sweep` != '' and tags.`tadp.scale` = '{scale}'"
@@ -91,12 +91,12 @@ def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
     if not runs:
         raise UserError(
             f"MLflow at {store.shown} holds no sweep of {experiment} at {scale} scale; run the sweep first, or name the "
-            "store that it was run with (--tracking-uri or MLFLOW_TRACKING_URI)"
+            "store that it used (--tracking-uri or MLFLOW_TRACKING_URI)"
         )
     run_id = runs[0].info.run_id
     try:
         if PLAN not in {file.path for file in store.client.list_artifacts(run_id)}:
-            raise ValueError("there is none")
+            raise ValueError("missing")
         with TemporaryDirectory() as folder:
             plan = json.loads(Path(store.client.download_artifacts(run_id, PLAN, folder)).read_text())
         settings, cells = plan["settings"], plan["cells"]
@@ -104,24 +104,24 @@ def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
             raise ValueError("no cells")
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"MLflow at {store.shown}, run {run_id}: the sweep's {PLAN} is not whole ({error}); run the sweep again"
+            f"MLflow at {store.shown}, run {run_id}: the sweep's {PLAN} is incomplete ({error}); run the sweep again"
         ) from None
     return SweepRun(run_id, settings, tuple(read_cell(cell, run_id) for cell in cells))
 
 
 def attach(store: Store, run_id: str, files: Sequence[Path]) -> None:
-    """Show files (table, figures) on a sweep's page; they are on disk, so a store that takes none is only complained of."""
+    """Log files (table, figures) to a sweep's run; a failure is only a warning, since they are on disk."""
     for path in files:
         try:
             store.client.log_artifact(run_id, str(path))
         except StoreError as error:
-            log.warning("MLflow at %s does not show %s (%s)", store.shown, path.name, first_line(error))
+            log.warning("MLflow at %s did not accept %s (%s)", store.shown, path.name, first_line(error))
             return
 
 
 def end_parent(store: Store, run_id: str, status: str) -> None:
-    """Close a sweep's run as FINISHED, FAILED or KILLED; a store that has gone away meanwhile is only complained of."""
+    """End a sweep's run as FINISHED, FAILED or KILLED; a failure of the store is only a warning."""
     try:
         store.client.set_terminated(run_id, status)
     except StoreError as error:
-        log.warning("MLflow at %s did not note that the sweep is %s (%s)", store.shown, status, first_line(error))
+        log.warning("MLflow at %s did not record that the sweep is %s (%s)", store.shown, status, first_line(error))

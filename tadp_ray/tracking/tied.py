@@ -1,7 +1,7 @@
-"""Runs a command for as long as the process that asked for it lives: `python tied.py COMMAND ...`, asked through a pipe.
+"""Runs a command that ends with its parent process: `python tied.py COMMAND ...`.
 
-The asking process holds the other end of this one's standard input. However it dies, the pipe ends; then the command ends
-with everything that it started. Stands alone, since it is a program of its own.
+The parent holds the other end of this process's standard input. When it dies in any way, the pipe closes, and the command
+and all its children are ended. This file is a program and imports nothing of the package.
 """
 
 import os
@@ -11,29 +11,29 @@ import sys
 import threading
 
 PATIENCE = 10.0
-"""Seconds that the command may take to end well."""
+"""Seconds that the command may take to end after SIGTERM."""
 
 
 def main() -> None:
-    """Run the command, and end with its exit code."""
-    # One signal goes to the whole group; this process waits for the command, whose port is free only then.
+    """Run the command, and exit with its exit code."""
+    # Signals reach the whole group; this process waits for the command, which frees its port only then.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
-    alone = threading.Event()
-    threading.Thread(target=end_with_asker, args=(process, alone), daemon=True).start()
+    orphaned = threading.Event()
+    threading.Thread(target=end_with_parent, args=(process, orphaned), daemon=True).start()
     code = process.wait()
-    if alone.is_set():
-        # Of what the command started, nobody is left to ask whether it heeded the signal.
+    if orphaned.is_set():
+        # Children of the command may have ignored the signal.
         os.killpg(0, signal.SIGKILL)
     os._exit(code if code >= 0 else 128 - code)
 
 
-def end_with_asker(process: "subprocess.Popen[bytes]", alone: threading.Event) -> None:
-    """Wait until nobody holds the other end of standard input; then end this process group."""
+def end_with_parent(process: "subprocess.Popen[bytes]", orphaned: threading.Event) -> None:
+    """Wait until standard input closes; then end this process group."""
     while os.read(0, 1024):
         pass
-    alone.set()
+    orphaned.set()
     os.killpg(0, signal.SIGTERM)
     try:
         process.wait(PATIENCE)

@@ -94,11 +94,13 @@ def test_labels_and_names_that_do_not_fit_are_refused(oracle: Path, masks: str, 
     out = ("--out", tmp_path / "again")
     told = refusal("oracle", "--masks", masks, "--classes", "sky,dining table", *out)
     assert "b_mask.png: label 2 is beyond the 2 names of --classes; add its name, or leave" in told
-    assert "say what the images show by --masks and --classes" in refusal("oracle", "--masks", masks, *out)
+    assert "name the ground truth with --masks and --classes" in refusal("oracle", "--masks", masks, *out)
     assert "no file matches this glob" in refusal("oracle", "--masks", "nowhere/*.png", "--classes", CLASSES, *out)
     told = refusal("align", oracle, "--oracle", oracle, "--without", "background")
-    assert "--without background: is none of the classes sky, dining table" in told
-    assert "asks a text encoder: name a Stable Diffusion by --weights" in refusal("align", oracle, "--oracle", oracle)
+    assert "--without background: not one of the classes sky, dining table" in told
+    assert "needs a text encoder: name a Stable Diffusion with --weights" in refusal(
+        "align", oracle, "--oracle", oracle
+    )
     reduced = invoke("oracle", "--masks", masks, "--classes", "dining table,cat,dog", "--reduce-zero-label", *out)
     assert reduced.exit_code == 0 and read_store(tmp_path / "again").names["a_mask"] == ("dining table",)
 
@@ -211,7 +213,7 @@ def test_a_data_set_of_the_paper_names_images_and_what_they_show(shared: Path, t
     assert (tmp_path / "fits.png").read_bytes()[:4] == b"\x89PNG"
     told = refusal("oracle", "--data", "ade20k", "--root", tmp_path, "--split", "test", "--out", tmp_path / "x")
     assert "--split test: ade20k has train and val" in told
-    assert "name images by --images, or by --data and --root" in refusal("check", stems, "--data", "ade20k")
+    assert "name images with --images, or with --data and --root" in refusal("check", stems, "--data", "ade20k")
 
 
 def test_an_oracle_leaves_the_background_aside_where_it_is_asked_to(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from rich.table import Table
 from typer.testing import CliRunner
 
 from tadp_ray.cli.common import Commands, console, say
-from tadp_ray.cli.streams import Lasting
-from tadp_ray.network import spare_proxy
+from tadp_ray.cli.streams import RobustStream
+from tadp_ray.network import bypass_proxy
 
 SCRIPT = """\
 import os, signal, sys
@@ -157,7 +157,7 @@ def test_the_reader_of_the_output_may_leave() -> None:
 
 
 def test_a_full_disk_is_no_reader_that_left() -> None:
-    stream = Lasting(open("/dev/full", "w"))  # noqa: SIM115 - closed below, where it fails again
+    stream = RobustStream(open("/dev/full", "w"))  # noqa: SIM115 - closed below, where it fails again
     stream.write("x")
     with pytest.raises(OSError, match="No space left"):
         stream.flush()
@@ -189,15 +189,15 @@ def test_local_servers_are_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    spare_proxy("10.0.0.1")
+    bypass_proxy("10.0.0.1")
     assert "no_proxy" not in os.environ
     monkeypatch.setenv("HTTP_PROXY", "http://proxy:3128")
     monkeypatch.setenv("NO_PROXY", "intranet, localhost")
     monkeypatch.setenv("no_proxy", "")
-    spare_proxy("10.0.0.1")
+    bypass_proxy("10.0.0.1")
     assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "intranet,localhost,127.0.0.1,::1,10.0.0.1"
     monkeypatch.setenv("no_proxy", "*")
-    spare_proxy("10.0.0.1")
+    bypass_proxy("10.0.0.1")
     assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "*"
 
 

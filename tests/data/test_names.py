@@ -203,10 +203,13 @@ def test_files_of_the_operating_system_are_passed_over_and_others_named(pair, op
 
     place = tmp_path / "img/b.png"
     for make, said in (
-        (place.mkdir, "b.png: is a folder, not a file; rename it or take it away; sample 'b' needs it"),
-        (lambda: place.symlink_to("nowhere.png"), "b.png: is a link to nowhere.png, which is not there; mend the link"),
+        (place.mkdir, "b.png: is a folder, not a file; rename or remove it; sample 'b' needs it"),
+        (
+            lambda: place.symlink_to("nowhere.png"),
+            "b.png: is a link to nowhere.png, which does not exist; fix or remove the link",
+        ),
         (place.touch, r"b.png: is empty \(0 bytes\); replace the file"),
-        (lambda: os.mkfifo(place), "b.png: is no regular file"),
+        (lambda: os.mkfifo(place), "b.png: is not a regular file"),
     ):
         place.unlink(missing_ok=True) if not place.is_dir() else place.rmdir()
         make()
@@ -218,7 +221,7 @@ def test_a_file_that_may_not_be_read_is_named(pair, opened, monkeypatch: pytest.
     """Tests may run as root, who may read everything."""
     pair("img/a.png", "lab/a.png")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(UserError, match=r"a.png: may not be read by you; change its permissions"):
+    with pytest.raises(UserError, match=r"a.png: cannot be read; change its permissions"):
         opened("img/*", "lab/*")
 
 
@@ -232,7 +235,7 @@ def test_text_is_read_by_its_byte_order_mark(tmp_path: Path, encoding: str) -> N
     ("content", "said"),
     [
         (b"one\ntwo \xff\n", "a.txt: line 2 is not UTF-8 text; save the file as UTF-8"),
-        ("one".encode("utf-16-le"), "a.txt: holds zero bytes, as binary files and UTF-16 without a mark do"),
+        ("one".encode("utf-16-le"), "a.txt: contains zero bytes, like binary files and UTF-16 without a mark"),
         (b"\xff\xfea", "a.txt: line 1 is not UTF-16 text"),
     ],
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tadp_ray.cli.sweeps import encoder
+from tadp_ray.cli.sweeps import text_similarity
 from tadp_ray.config.schema import FigureConfig
 from tadp_ray.data.scenes import CLASSES
 from tadp_ray.errors import UserError
@@ -54,7 +54,7 @@ def done(make_cell, row_of):
 def test_each_rule_gives_what_is_counted_by_hand(rule: str, done, tmp_path: Path) -> None:
     cell, rows = done
     run = rows[cell.fingerprint].run_id
-    found = match_all(rule, [cell], rows, {run: IMAGES, "of another": IMAGES}, encoder, tmp_path / "new")
+    found = match_all(rule, [cell], rows, {run: IMAGES, "of another": IMAGES}, text_similarity, tmp_path / "new")
     assert found["of another"] is IMAGES
     for name, wanted in zip(("precision", "recall"), HAND[rule], strict=True):
         values = [each[name] for each in found[run].images]
@@ -69,7 +69,7 @@ def test_the_encoder_is_asked_once(done, tmp_path: Path) -> None:
 
     def counting(weights: str):
         asked.append(weights)
-        return encoder(weights)
+        return text_similarity(weights)
 
     images = {rows[cell.fingerprint].run_id: IMAGES}
     first = match_all("similar", [cell], rows, images, counting, tmp_path)

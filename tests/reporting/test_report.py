@@ -112,8 +112,8 @@ def test_a_sweep_whose_plan_is_not_whole_is_told(store, asked: Path, tmp_path: P
     swept(asked / "tiny.yaml")
     (run,) = store.client.search_runs([store.experiment_id("tiny")], "tags.`tadp.sweep` != ''")
     for text, said in (
-        ('{"settings": ', "is not whole (Expecting value"),
-        ('{"settings": "", "cells": []}', "is not whole (no cells)"),
+        ('{"settings": ', "is incomplete (Expecting value"),
+        ('{"settings": "", "cells": []}', "is incomplete (no cells)"),
     ):
         store.client.log_text(run.info.run_id, text, "plan.json")
         result = report(store, asked, tmp_path / "out")
@@ -129,7 +129,7 @@ def test_what_is_not_whole_is_named(store, asked: Path, tmp_path: Path, kept) ->
     result = report(store, asked, tmp_path / "out")
     assert (
         result.exit_code == 2
-        and "the finding 'copy_paste' is not whole (maps.pdf: named in finding.json" in result.stderr
+        and "the finding 'copy_paste' is incomplete (maps.pdf: named in finding.json" in result.stderr
     )
     kept({key: FACTS[key] for key in FACTS if key != "command"}, "maps.png", "maps.pdf")
     result = report(store, asked, tmp_path / "out")
@@ -148,7 +148,7 @@ def test_a_name_that_leads_elsewhere_is_passed_over(store, asked: Path, tmp_path
     result = report(store, asked, tmp_path / "deep" / "er" / "out")
     assert result.exit_code == 0, result.output
     assert (
-        f"run {run}: passed over, its tag tadp.finding=" in result.stderr
+        f"run {run}: skipped, its tag tadp.finding=" in result.stderr
         and "](copy_paste/maps.png)" in (tmp_path / "deep/er/out/report.md").read_text()
     )
     after = {path for path in tmp_path.rglob("*") if "mlartifacts" not in path.parts}
@@ -159,7 +159,7 @@ def test_a_name_that_leads_elsewhere_is_passed_over(store, asked: Path, tmp_path
 def test_a_picture_that_lies_elsewhere_is_refused(store, asked: Path, tmp_path: Path, kept, name: str) -> None:
     kept({**FACTS, "pictures": [name]})
     result = report(store, asked, tmp_path / "out")
-    assert result.exit_code == 2 and f"{name!r}: named in finding.json, but no plain file name" in result.stderr
+    assert result.exit_code == 2 and f"{name!r}: named in finding.json, but not a plain file name" in result.stderr
 
 
 def test_sentences_are_of_complete_places_and_of_every_metric(spec) -> None:

@@ -386,6 +386,9 @@ def test_the_command_prints_figures_or_what_is_wrong(folders, tmp_path: Path) ->
     result = CliRunner().invoke(app, [*words, str(tmp_path / "classes.txt"), "--json"])
     assert json.loads(result.stdout)["iou/sea"] == 100
     assert "miou" in CliRunner().invoke(app, [*words, "sky,sea"]).stdout
-    for classes, said in (("nowhere.txt", "neither names apart by commas nor a file"), ("sky,", "label 1 is none of")):
+    for classes, said in (
+        ("nowhere.txt", "expected names separated by commas or a file"),
+        ("sky,", "label 1 is none of"),
+    ):
         refused = CliRunner().invoke(app, [*words, classes])
         assert refused.exit_code == 2 and said in refused.stderr

@@ -15,7 +15,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
 from tadp_ray.paper.personalization.job import PersonalizationJob
 from tadp_ray.tracking.personalization import job_run_spec, read_job_run_spec
-from tadp_ray.tracking.pretraining import pretraining_run_spec, read_pretraining_run_spec, told_to_mlflow
+from tadp_ray.tracking.pretraining import pretraining_run_spec, read_pretraining_run_spec, track_pretraining
 from tadp_ray.tracking.query import rows
 from tadp_ray.tracking.run_spec import RunSpec, cell_run_spec, read_cell_run_spec
 from tadp_ray.tracking.sender import Sender
@@ -38,7 +38,7 @@ def test_what_was_written_while_mlflow_was_away_is_sent_once(store, make_cell, j
     address = f"http://127.0.0.1:{free_port}"
     away = Store(address, type(store.client)(address))
     sweep = parent(store, "prec_recall", "pocket", "key")
-    sender = Sender(away, [cell_run_spec(sweep, cell) for cell in (done, cut, busy)], period=9, tell=lambda _: None)
+    sender = Sender(away, [cell_run_spec(sweep, cell) for cell in (done, cut, busy)], period=9, warn=lambda _: None)
     for cell in (done, cut, busy):
         journals.start(cell)
     journals.train(done, 1, 3)
@@ -46,7 +46,7 @@ def test_what_was_written_while_mlflow_was_away_is_sent_once(store, make_cell, j
     (done.folder / "predictions.png").write_bytes(b"picture")
     journals.train(cut, 1, 2)
     assert sender.close(timeout=0.1)
-    with told_to_mlflow(store, Pretraining(), tmp_path / "runs/pocket/pretraining"):
+    with track_pretraining(store, Pretraining(), tmp_path / "runs/pocket/pretraining"):
         pass
     lines = [{"time": 1.0, "type": "started", "fingerprint": Pretraining().fingerprint}]
     lines += [{"time": 2.0, "type": "finished", "step": 7, "metrics": {"psnr": 30.0}}]
@@ -57,7 +57,7 @@ def test_what_was_written_while_mlflow_was_away_is_sent_once(store, make_cell, j
     lock.release()
     assert "prec_recall, precision=0.5 recall=0.75 seed=0: FINISHED, 8 sent" in said
     assert "prec_recall, precision=0.5 recall=0.75 seed=1: KILLED, 5 sent" in said
-    assert "seed=2: passed over, because it is still being written" in said
+    assert "seed=2: skipped, because it is still being written" in said
     assert "pocket_pretraining, seed 0, 256000 images: FINISHED, 2 sent" in said
     assert f"15 records sent to {store.uri}, from 3 of the 4 journals in" in said
 
@@ -84,11 +84,11 @@ def test_journals_of_another_store_and_of_no_known_making_are_left(
     assert Sender(store, [cell_run_spec(sweep, known)], period=9).close(timeout=900) == 0
     other = open_store(f"sqlite:///{shutil.copy(empty_database, tmp_path / 'other.db')}")
     said = flush(tmp_path / "runs", other)
-    assert f"seed=0: passed over, because {other.uri} does not hold its sweep, which was told to another" in said
+    assert f"seed=0: skipped, because {other.uri} does not hold its sweep, which was sent to another" in said
     for cell in (torn, other_code):
-        assert f"{cell.folder}/cell.json: passed over, because it is not whole or other code wrote it (" in said
+        assert f"{cell.folder}/cell.json: skipped, because it is incomplete or other code wrote it (" in said
     named = "cell.json or personalization.json or pretraining.json"
-    assert f"{unknown.folder}: passed over, because no {named} says what it is" in said
+    assert f"{unknown.folder}: skipped, because it has no {named}" in said
     assert rows(other, "prec_recall", "pocket") == []
 
 
@@ -121,7 +121,7 @@ def test_a_storage_without_journals_or_with_a_sweep_at_work_is_refused(store, ma
         journals.start(make_cell())
     result = CliRunner().invoke(app, ["tracking", "flush", str(tmp_path / "runs"), "--tracking-uri", store.uri])
     lock.release()
-    said = "another process is at work here" if busy else "no journal lies below this folder"
+    said = "another process is using this folder" if busy else "no journals below this folder"
     assert result.exit_code == 2 and said in result.stderr
 
 

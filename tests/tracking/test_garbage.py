@@ -80,7 +80,7 @@ def test_an_answer_that_is_none_is_told(kind: str, store, make_cell, journals, c
             lambda: replay(away, cell_run_spec("parent", cell)),
         ):
             assert said(asked) or kind == "nothing"
-        sender = Sender(away, [cell_run_spec("parent", cell)], period=0.02, tell=lines.append)
+        sender = Sender(away, [cell_run_spec("parent", cell)], period=0.02, warn=lines.append)
         assert sender.close(timeout=1) > 0 and len(lines) == 1, lines
         end_parent(away, "run", "FINISHED")
         attach(away, "run", [cell.folder / "journal.jsonl"])

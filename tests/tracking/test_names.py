@@ -84,9 +84,9 @@ def test_a_class_that_no_key_holds_is_refused_before_training(make_cell) -> None
         own = cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"data": data})})
         Plan("mine", "", "pocket", "", (own,), (own,)).check([own])
 
-    with pytest.raises(UserError, match="cell precision.*the class 'xxx.* is 251 characters long as MLflow's key"):
+    with pytest.raises(UserError, match="cell precision.*the class 'xxx.* makes an MLflow key of 251 characters"):
         check("sky", "x" * 246)
-    with pytest.raises(UserError, match="the class '\\(\\(.* is 305 characters long"):
+    with pytest.raises(UserError, match="the class '\\(\\(.* makes an MLflow key of 305 characters"):
         check("(" * 100)
     check_classes(["x" * 245, "и" * 245, "(" * 81])
 

@@ -74,7 +74,7 @@ def test_several_writers_lose_nothing_when_postgresql_dies(
             time.sleep(0.05)
         postgresql.kill()
         (tmp_path / "gate").touch()
-        while not all("does not take records" in log.read_text() for log in logs):
+        while not all("does not accept records" in log.read_text() for log in logs):
             assert all(writer.poll() is None for writer in writers), [log.read_text() for log in logs]
             time.sleep(0.05)
         postgresql.start()

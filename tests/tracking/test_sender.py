@@ -235,7 +235,7 @@ def test_an_outage_loses_nothing_and_doubles_nothing(store, make_cell, journals,
     with serve(store, "127.0.0.1", free_port) as (address, server):
         remote = open_store(address)
         sweep = parent(remote, "prec_recall", "pocket", "key")
-        sender = Sender(remote, [cell_run_spec(sweep, cell) for cell in cells], period=0.05, tell=said.append)
+        sender = Sender(remote, [cell_run_spec(sweep, cell) for cell in cells], period=0.05, warn=said.append)
         for cell in cells:
             journals.start(cell)
         journals.train(cells[0], 1, 50)
@@ -250,13 +250,13 @@ def test_an_outage_loses_nothing_and_doubles_nothing(store, make_cell, journals,
     assert len(by_fingerprint) == 2
     assert [by_fingerprint[cell.fingerprint].status for cell in cells] == ["FINISHED", "KILLED"]
     assert points(store, by_fingerprint[cells[0].fingerprint].run_id) == once(*range(1, 101))
-    assert len(said) == 2 and "does not take records" in said[0] and "is back" in said[1]
+    assert len(said) == 2 and "does not accept records" in said[0] and "is back" in said[1]
 
 
 def test_a_database_that_fails_is_told_in_one_line(store, make_cell, journals, capfd):
     cell, sweep, said = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
     journals.start(cell)
-    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, tell=said.append)
+    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, warn=said.append)
     wait_for(lambda: rows(store, cell.experiment, cell.scale))
     with sqlite3.connect(store.database) as database:
         database.execute("drop table latest_metrics")
@@ -274,13 +274,13 @@ def test_a_server_that_stays_away_holds_up_nobody_and_the_rest_is_counted(store,
     journals.start(cell)
     journals.train(cell, 1, 10)
     said: list[str] = []
-    sender = Sender(away, [cell_run_spec(sweep, cell)], period=0.05, tell=said.append)
+    sender = Sender(away, [cell_run_spec(sweep, cell)], period=0.05, warn=said.append)
     began = time.monotonic()
     # 20 values, and that the cell was interrupted.
     assert sender.close(timeout=1) == 21
     assert time.monotonic() - began < 60
     assert len(said) == 1
-    with pytest.raises(UserError, match="does not take records"):
+    with pytest.raises(UserError, match="does not accept records"):
         replay(away, cell_run_spec(sweep, cell))
 
 

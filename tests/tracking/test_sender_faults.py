@@ -13,7 +13,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.layout import SENDER_ERROR
 from tadp_ray.tracking import journal_run
 from tadp_ray.tracking.journal_run import flatten
-from tadp_ray.tracking.query import finished, held, rows
+from tadp_ray.tracking.query import finished, require_finished, rows
 from tadp_ray.tracking.run_spec import RunSpec, cell_run_spec
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.sweep_run import attach, end_parent, parent
@@ -34,7 +34,7 @@ def test_a_value_that_mlflow_refuses_is_told_once_and_the_rest_flows(store, make
         journals.start(cell)
     for step in (1, 2):
         journals.write(cells[0], type="metrics", step=step, metrics={long: 1.0, "loss": 0.5, "torn": None, "miou": 2.0})
-    sender = Sender(store, [cell_run_spec(sweep, cell) for cell in cells], period=0.05, tell=said.append)
+    sender = Sender(store, [cell_run_spec(sweep, cell) for cell in cells], period=0.05, warn=said.append)
     wait_for(lambda: len(said) == 2)
     journals.finish(cells[0], miou=50.0, **{long: 3.0})
     journals.finish(cells[1], miou=60.0)
@@ -56,7 +56,7 @@ def test_a_parameter_that_mlflow_refuses_keeps_nothing_else_back(store, make_cel
     source = RunSpec(**{**vars(own), "params": params, "name": "n" * 300 + "\ud800"})
     journals.start(cell)
     journals.finish(cell, miou=50.0)
-    sender = Sender(store, [source], period=0.05, tell=said.append)
+    sender = Sender(store, [source], period=0.05, warn=said.append)
     assert sender.close(timeout=900) == 0
     (line,) = said
     assert "k" * 251 in line and "Param key" in line
@@ -91,7 +91,7 @@ def test_a_bug_is_told_once_kept_as_a_traceback_and_tried_again(store, make_cell
     for cell in (broken, sound):
         journals.start(cell)
         journals.train(cell, 1, 2)
-    sender = Sender(store, [cell_run_spec(sweep, cell) for cell in (broken, sound)], period=0.02, tell=said.append)
+    sender = Sender(store, [cell_run_spec(sweep, cell) for cell in (broken, sound)], period=0.02, warn=said.append)
     wait_for(lambda: len(calls) == 3)
     for cell in (broken, sound):
         journals.finish(cell, miou=50.0)
@@ -109,7 +109,7 @@ def test_a_bug_is_told_once_kept_as_a_traceback_and_tried_again(store, make_cell
 def test_a_bug_that_stays_is_counted_and_ends(store, make_cell, journals, monkeypatch) -> None:
     cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
     monkeypatch.setattr(journal_run.JournalRun, "_read", lambda run: 1 / 0)
-    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.02, tell=lambda _: None)
+    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.02, warn=lambda _: None)
     began = time.monotonic()
     assert sender.close(timeout=900) == 1 and time.monotonic() - began < 300 and "a bug" in sender.error
 
@@ -124,7 +124,7 @@ def test_an_output_that_went_away_does_not_end_the_sender(store, make_cell, jour
 
     journals.start(cell)
     journals.write(cell, type="metrics", step=1, metrics={"none": None})
-    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.02, tell=gone)
+    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.02, warn=gone)
     wait_for(lambda: told)
     journals.finish(cell, miou=50.0)
     assert sender.close(timeout=900) == 0 and finished(store, [cell.fingerprint])
@@ -154,7 +154,7 @@ def test_an_experiment_deleted_in_mlflow_is_told_and_values_are_kept(store, make
     cell, sweep, said = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
     journals.start(cell)
     journals.train(cell, 1, 3)
-    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, tell=said.append)
+    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, warn=said.append)
     wait_for(lambda: rows(store, "prec_recall", "pocket") and rows(store, "prec_recall", "pocket")[0].metrics)
     place = store.client.get_experiment_by_name("prec_recall").experiment_id
     store.client.delete_experiment(place)
@@ -178,7 +178,7 @@ def test_a_run_deleted_in_mlflow_is_made_anew_and_holds_all(store, make_cell, jo
     cell, sweep, said = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
     journals.start(cell)
     journals.train(cell, 1, 3)
-    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, tell=said.append)
+    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, warn=said.append)
     wait_for(lambda: rows(store, "prec_recall", "pocket") and rows(store, "prec_recall", "pocket")[0].metrics)
     (first,) = rows(store, "prec_recall", "pocket")
     store.client.delete_run(first.run_id)
@@ -195,20 +195,18 @@ def test_a_finished_cell_that_mlflow_lost_is_missed_at_the_end(store, make_cell,
     journals.start(cell)
     journals.finish(cell, miou=50.0)
     replay(store, cell_run_spec(sweep, cell))
-    assert held(store, [cell])[cell.fingerprint].metrics == {"miou": 50.0}
-    store.client.delete_run(held(store, [cell])[cell.fingerprint].run_id)
-    with pytest.raises(
-        UserError, match="does not hold 1 finished cell.* any more, such as precision=0.5 .*run this again"
-    ):
-        held(store, [cell])
+    assert require_finished(store, [cell])[cell.fingerprint].metrics == {"miou": 50.0}
+    store.client.delete_run(require_finished(store, [cell])[cell.fingerprint].run_id)
+    with pytest.raises(UserError, match="no longer holds 1 finished cell.* such as precision=0.5 .*run this again"):
+        require_finished(store, [cell])
     replay(store, cell_run_spec(sweep, cell))
-    assert held(store, [cell])[cell.fingerprint].metrics == {"miou": 50.0}
+    assert require_finished(store, [cell])[cell.fingerprint].metrics == {"miou": 50.0}
 
 
 def test_a_database_that_is_replaced_is_told(store, empty_database, make_cell, journals, capfd) -> None:
     cell, sweep, said = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
     journals.start(cell)
-    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, tell=said.append)
+    sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, warn=said.append)
     wait_for(lambda: rows(store, "prec_recall", "pocket"))
     store.database.unlink()
     shutil.copy(empty_database, store.database)
@@ -223,6 +221,6 @@ def test_a_database_that_is_replaced_is_told(store, empty_database, make_cell, j
 def test_a_store_that_turned_bad_ends_a_command_in_one_line(store) -> None:
     with sqlite3.connect(store.database) as database:
         database.execute("drop table runs")
-    with pytest.raises(UserError, match="does not answer as it should .*no such table") as error:
+    with pytest.raises(UserError, match="failed .*no such table") as error:
         finished(store, ["a"])
     assert "\n" not in str(error.value)

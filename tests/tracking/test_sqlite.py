@@ -26,7 +26,7 @@ from tadp_ray.tracking import sqlite
 from tadp_ray.tracking.store import open_store
 
 file, last = sys.argv[1], int(sys.argv[2])
-fill, made = sqlite.fill, 0
+fill, made = sqlite.create_tables, 0
 
 def count(*args):
     global made
@@ -41,7 +41,7 @@ def announced(*args):
     event.remove(Engine, "after_cursor_execute", count)
     print(made, flush=True)
 
-sqlite.fill = announced
+sqlite.create_tables = announced
 store = open_store(f"sqlite:///{file}")
 print(store.experiment_id("mine"), flush=True)
 """
@@ -93,7 +93,7 @@ def test_what_a_killed_command_left_is_removed(tmp_path: Path, monkeypatch, empt
 
     for name in ("mlflow.db", "mlflow.db-journal", "mlflow.db.part", "mlflow.db.part-wal"):
         (tmp_path / name).write_bytes(b"left" if name != "mlflow.db" else b"")
-    monkeypatch.setattr(sqlite, "fill", lambda draft, folder: shutil.copy(empty_database, draft))
+    monkeypatch.setattr(sqlite, "create_tables", lambda draft, folder: shutil.copy(empty_database, draft))
     store = open_store(f"sqlite:///{tmp_path}/mlflow.db")
     assert store.experiment_id("mine") == "1"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
@@ -107,7 +107,7 @@ def refusal(file: Path, **kwargs) -> str:
     return str(error.value)
 
 
-MEND = "move it away and run the same sweep or training again: that makes a new one"
+REMEDY = "move it away and run the same sweep or training again: that creates a new one"
 
 
 def test_what_is_no_database_is_named_with_the_mend(tmp_path: Path) -> None:
@@ -115,9 +115,9 @@ def test_what_is_no_database_is_named_with_the_mend(tmp_path: Path) -> None:
     text.write_text("not a database, but a text of some length\n" * 9)
     folder.mkdir()
     torn.write_bytes(b"SQLite format 3\0" + b"\1" * 5000)
-    assert f"is no SQLite database; {MEND}" in refusal(text)
-    assert f"is a folder, not an MLflow database; {MEND}" in refusal(folder)
-    assert "is damaged" in refusal(torn) and MEND in refusal(torn)
+    assert f"is not a SQLite database; {REMEDY}" in refusal(text)
+    assert f"is a folder, not an MLflow database; {REMEDY}" in refusal(folder)
+    assert "is damaged" in refusal(torn) and REMEDY in refusal(torn)
     assert text.read_text().startswith("not a") and len(torn.read_bytes()) == 5016
 
 
@@ -127,7 +127,7 @@ def test_a_half_made_database_is_named(tmp_path: Path, empty_database: Path) -> 
         database.execute("delete from experiments")
         database.execute("update alembic_version set version_num = '451aebb31d03'")
         database.execute("drop table webhooks")
-    assert f"was left half made, by a command that was killed while it made it; {MEND}" in refusal(file)
+    assert f"is incomplete, because the command that created it was killed; {REMEDY}" in refusal(file)
 
 
 @pytest.mark.parametrize("change", ["drop table webhooks", "select 1"])
@@ -162,12 +162,12 @@ def test_a_locked_database_is_told(tmp_path: Path, empty_database: Path, monkeyp
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, empty_database: Path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
-    assert "cannot be made (" in refusal(tmp_path / "file" / "mlflow.db")
-    assert "cannot be made (" in refusal(Path("/proc/nowhere/mlflow.db"))
+    assert "cannot be created (" in refusal(tmp_path / "file" / "mlflow.db")
+    assert "cannot be created (" in refusal(Path("/proc/nowhere/mlflow.db"))
     file = Path(shutil.copy(empty_database, tmp_path / "mlflow.db"))
     able = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and able(path, mode))
-    assert "cannot be written; mend its rights" in refusal(file)
+    assert "cannot be written; change its permissions" in refusal(file)
     assert open_store(f"sqlite:///{file}", make=False).database == file
 
 

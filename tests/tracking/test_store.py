@@ -57,7 +57,7 @@ def test_a_store_that_takes_numbers_but_no_files_is_told(store, make_cell, tmp_p
     """Before a sweep it is an error; afterwards table and figures are on disk anyway."""
     store.client.create_experiment("prec_recall", artifact_location="file:///proc/nowhere")
     run = parent(store, "prec_recall", "pocket", "key")
-    with pytest.raises(UserError, match="answers but takes no files .* mend its artifact store first"):
+    with pytest.raises(UserError, match="answers but does not accept files .* fix its artifact store first"):
         record_plan(store, run, "recipe pocket", [make_cell()])
     (tmp_path / "table.md").write_text("| 1 |")
     attach(store, run, [tmp_path / "table.md"])

@@ -471,7 +471,7 @@ def test_a_gpu_that_is_not_there_is_never_silently_a_cpu(tiny_cell) -> None:
 
 def test_one_process_at_a_time_trains_a_cell(tmp_path: Path) -> None:
     with Journal(tmp_path, "f"):
-        with pytest.raises(UserError, match="another process is at work here"):
+        with pytest.raises(UserError, match="another process is using this folder"):
             Journal(tmp_path, "f", patience=0.0)
     # A lock ends with its holder.
     with Journal(tmp_path, "f", patience=0.0):

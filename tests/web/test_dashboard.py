@@ -86,5 +86,5 @@ def test_a_taken_port_is_named(store):
 
 def test_a_server_is_only_pointed_at(store):
     said: list[str] = []
-    dashboard(Store("http://me:secret@mlflow:5000", store.client), tell=said.append)
+    dashboard(Store("http://me:secret@mlflow:5000", store.client), echo=said.append)
     assert said == ["the MLflow server is already running: open http://me:***@mlflow:5000"]

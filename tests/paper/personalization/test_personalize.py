@@ -135,7 +135,7 @@ def test_published_files_are_read_without_running_code_in_them(tmp_path: Path) -
     assert learned.token == "<comic>" and learned.vector.tolist() == list(range(8))
     torch.save({"<comic>": Path("x")}, tmp_path / "code.bin")
     with pytest.raises(
-        UserError, match="code.bin: damaged, or holds more than tensors .*get it as .safetensors"
+        UserError, match="code.bin: damaged, or contains more than tensors .*get it as .safetensors"
     ) as refused:
         read_learned(tmp_path / "code.bin")
     assert "weights_only" not in str(refused.value) and "trust" not in str(refused.value)
