@@ -390,7 +390,7 @@ def test_a_recipe_in_python_keeps_the_rules_of_files(experiment: Path) -> None:
     file.write_text(file.read_text().replace("1e-3", "-1"))
     with pytest.raises(tadp_ray.UserError, match=f"{file}: schedule.learning_rate=-1: Input should be greater than 0"):
         tadp_ray.build_recipe(file, schedule={"iterations": 3})
-    with pytest.raises(tadp_ray.UserError, match="give numbers, texts, lists and mappings"):
+    with pytest.raises(tadp_ray.UserError, match="use numbers, texts, lists and mappings"):
         tadp_ray.build_recipe(caption={"source": object()})
 
 
