@@ -1,6 +1,8 @@
 """Fixtures that more than one room's tests use."""
 
+import itertools
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -8,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,8 @@ import pytest
 from tadp_ray.config.cell import Cell
 
 if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext
+
     from torch import Tensor
 
     from tadp_ray.backbones.stable_diffusion.load import Diffusion
@@ -313,30 +317,85 @@ def tiny_blip2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def by_one_and_two(program: Path, folder: Path, *words: object) -> tuple[dict[str, "Tensor"], dict[str, "Tensor"]]:
-    """What a program writes into the file that is its last argument, run by one process and by two of torchrun's."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    files = [folder / f"{processes}.safetensors" for processes in (1, 2)]
-    running = [
-        subprocess.Popen(
-            [*launch, str(processes), *map(str, (program, *words, file))], stderr=subprocess.PIPE, text=True
-        )
-        for processes, file in zip((1, 2), files, strict=True)
-    ]
-    for process in running:
-        _, errors = process.communicate(timeout=900)
-        assert process.returncode == 0, errors
-    from safetensors.torch import load_file
+# What a forked process does: it becomes a program of its own, whose output goes to a file.
+PROGRAM = """
+import os, runpy, sys
+with open(output, "wb") as file:
+    os.dup2(file.fileno(), 1)
+    os.dup2(file.fileno(), 2)
+os.environ |= environment
+sys.argv = words
+runpy.run_path(words[0], run_name="__main__")
+"""
 
-    one, two = map(load_file, files)
-    assert one.keys() == two.keys()
-    return one, two
+
+class Forked:
+    """A Python program in a process forked from one that has imported what trains, which takes many seconds."""
+
+    def __init__(self, context: "ForkServerContext", output: Path, words: Sequence[object], **environment: str) -> None:
+        self._output = output
+        names = {"output": str(output), "environment": environment, "words": [*map(str, words)]}
+        self._process = context.Process(target=exec, args=(PROGRAM, names))
+        self._process.start()
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the program; returns its exit code, below zero for a signal, and what it said."""
+        self._process.join(900)
+        code = self._process.exitcode
+        assert code is not None, f"still at work: {self._output.read_text()}"
+        self._process.close()
+        return code, self._output.read_text()
+
+
+@pytest.fixture(scope="session")
+def fork_server() -> "ForkServerContext":
+    """Forks processes from one that has imported what trains and what MLflow is told by, and has computed nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["tadp_ray.training.run", "tadp_ray.tasks.segmentation.semantic_fpn", "tadp_ray.tracking.store"]
+    )
+    return context
 
 
 @pytest.fixture
-def one_and_two() -> Callable[..., tuple[dict[str, "Tensor"], dict[str, "Tensor"]]]:
-    """`one_and_two(program, folder, *words)`: the results of one process and of two."""
-    return by_one_and_two
+def fork(fork_server: "ForkServerContext", tmp_path: Path) -> Callable[..., Forked]:
+    """`fork(program, *words, NAME="value")`: a program at work with these arguments and this in its environment."""
+    count = itertools.count()
+    return lambda *words, **environment: Forked(
+        fork_server, tmp_path / f"output{next(count)}.txt", words, **environment
+    )
+
+
+@pytest.fixture
+def distributed(fork: Callable[..., Forked], free_ports: Callable[[int], list[int]]) -> Callable[..., None]:
+    """`distributed(2, program, *words)`: runs a program in two processes, which find each other as torchrun's do."""
+
+    def run(size: int, *words: object) -> None:
+        (port,) = free_ports(1)
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
+        running = [fork(*words, RANK=str(rank), LOCAL_RANK=str(rank), **meeting) for rank in range(size)]
+        ended = [process.end() for process in running]
+        assert [code for code, _ in ended] == [0] * size, ended
+
+    return run
+
+
+@pytest.fixture
+def one_and_two(
+    distributed: Callable[..., None], tmp_path: Path
+) -> "Callable[..., tuple[dict[str, Tensor], dict[str, Tensor]]]":
+    """`one_and_two(program, *words)`: what it writes into the file that is its last argument, run by one process and by two."""
+
+    def run(program: Path, *words: object) -> tuple[dict[str, "Tensor"], dict[str, "Tensor"]]:
+        from safetensors.torch import load_file
+
+        for size in (1, 2):
+            distributed(size, program, *words, tmp_path / f"{size}.safetensors")
+        one, two = (load_file(tmp_path / f"{size}.safetensors") for size in (1, 2))
+        assert one.keys() == two.keys()
+        return one, two
+
+    return run
 
 
 LENGTH = 13

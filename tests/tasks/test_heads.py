@@ -302,10 +302,10 @@ def test_what_is_sampled_from_an_image_does_not_depend_on_the_others() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_like_one(tmp_path: Path, one_and_two) -> None:
+def test_two_processes_train_like_one(one_and_two) -> None:
     """Losses, gradients and running statistics of a batch do not depend on how many processes share it."""
     program = Path(__file__).with_name("heads_step.py")
-    one, two = one_and_two(program, tmp_path)
+    one, two = one_and_two(program)
     for part in ("rpn", "roi_heads"):
         first, second = two.pop(f"samples.{part}").tolist()
         assert one.pop(f"samples.{part}").tolist() == [first + second]

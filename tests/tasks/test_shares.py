@@ -1,7 +1,5 @@
 """Scores of a data set that several processes share out, and what one of them refuses."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -60,8 +58,6 @@ dist.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_processes_score_what_one_does_and_refuse_together(tmp_path: Path) -> None:
+def test_two_processes_score_what_one_does_and_refuse_together(distributed, tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run([*command, tmp_path / "worker.py"], capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr[-2000:]
+    distributed(2, tmp_path / "worker.py")

@@ -139,10 +139,10 @@ def test_normalized_features_do_not_show_how_a_channel_is_scaled(
 
 
 @pytest.mark.slow
-def test_two_processes_train_like_one(tiny_folder: Path, tmp_path: Path, one_and_two) -> None:
+def test_two_processes_train_like_one(tiny_folder: Path, one_and_two) -> None:
     """Loss, gradients, running statistics and scores of a batch do not depend on how many processes share it."""
     program = Path(__file__).with_name("one_step.py")
-    one, two = one_and_two(program, tmp_path, tiny_folder)
+    one, two = one_and_two(program, tiny_folder)
     for name, tensor in one.items():
         # Gradients add up thousands of terms in another order.
         tolerance = {"atol": 2e-6, "rtol": 1e-3} if name.startswith("gradient") else {"atol": 1e-6, "rtol": 1e-6}

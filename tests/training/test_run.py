@@ -178,7 +178,7 @@ for cell in (together, grown, stopped):
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does(tiny_cell, stop_after, tmp_path: Path) -> None:
+def test_two_processes_train_what_one_does(tiny_cell, stop_after, distributed, tmp_path: Path) -> None:
     """Same images, noise, dropout and statistics; only the order of additions differs.
 
     An interrupted cell may go on with more processes, or with fewer: the global batch stays.
@@ -200,9 +200,7 @@ def test_two_processes_train_what_one_does(tiny_cell, stop_after, tmp_path: Path
     files = [tmp_path / f"{index}.json" for index in range(len(cells))]
     for cell, file in zip(cells, files, strict=True):
         file.write_text(cell.model_dump_json())
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run([*command, tmp_path / "worker.py", *files], capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr[-2000:]
+    distributed(2, tmp_path / "worker.py", *files)
     assert final_metrics(shrunk.folder, shrunk.fingerprint) is None
     train_cell(shrunk, CPU)
 
