@@ -5,8 +5,6 @@ import random
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -47,44 +45,40 @@ print(store.experiment_id("mine"), flush=True)
 """
 
 
-def opener(file: Path, last: int = 0) -> subprocess.Popen:
-    """A process that opens a store; if it makes it, it says so and in how many statements.
+@pytest.fixture
+def opener(fork, tmp_path_factory: pytest.TempPathFactory):
+    """`opener(file, last=7)`: a process that opens a store; if it makes it, it says so and in how many statements.
 
-    Args:
-        file: of the store.
-        last: the statement after which the process is killed; 0 for none.
+    After the statement `last` it is killed.
     """
-    return subprocess.Popen(
-        [sys.executable, "-c", OPEN, str(file), str(last)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    program = tmp_path_factory.mktemp("opener") / "open.py"
+    program.write_text(OPEN)
+    return lambda file, last=0: fork(program, file, last)
 
 
 @pytest.mark.cluster
-def test_a_command_killed_while_it_makes_the_database_hinders_nobody(tmp_path: Path) -> None:
+def test_a_command_killed_while_it_makes_the_database_hinders_nobody(opener, tmp_path: Path) -> None:
     """Killed after statements that a seed chooses among those of the whole making; then the same command works."""
-    file = tmp_path / "mlflow.db"
-    said, errors = opener(file).communicate(timeout=900)
+    (tmp_path / "store").mkdir()
+    file = tmp_path / "store/mlflow.db"
+    _, said = opener(file).end()
     making, statements, _ = said.splitlines()
-    assert making == "making" and int(statements) > 100, errors
+    assert making == "making" and int(statements) > 100
     file.unlink()
     for last in sorted(random.Random(0).sample(range(1, int(statements)), 5)):
-        process = opener(file, last)
-        said, errors = process.communicate(timeout=900)
-        assert process.returncode == -signal.SIGKILL and said == "making\n", errors
+        assert opener(file, last).end() == (-signal.SIGKILL, "making\n")
         assert not file.exists(), last
-    process = opener(file)
-    said, errors = process.communicate(timeout=900)
-    assert process.returncode == 0 and said == f"making\n{statements}\n1\n", errors
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+    assert opener(file).end() == (0, f"making\n{statements}\n1\n")
+    assert sorted(path.name for path in file.parent.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
 @pytest.mark.cluster
-def test_first_commands_at_once_make_one_database(tmp_path: Path) -> None:
+def test_first_commands_at_once_make_one_database(opener, tmp_path: Path) -> None:
     processes = [opener(tmp_path / "mlflow.db") for _ in range(3)]
-    said = [process.communicate(timeout=900) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], said
-    assert sorted(out.splitlines()[-1] for out, _ in said) == ["1"] * 3
-    assert sum(out.startswith("making\n") for out, _ in said) == 1
+    ended = [process.end() for process in processes]
+    assert [code for code, _ in ended] == [0, 0, 0], ended
+    assert [said.splitlines()[-1] for _, said in ended] == ["1"] * 3
+    assert sum(said.startswith("making\n") for _, said in ended) == 1
 
 
 def test_what_a_killed_command_left_is_removed(tmp_path: Path, monkeypatch, empty_database: Path) -> None:

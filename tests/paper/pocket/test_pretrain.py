@@ -1,8 +1,6 @@
 """A pretraining makes a Stable Diffusion that diffusers loads, learns words, and survives being killed."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +75,8 @@ def test_a_short_pretraining_learns_what_some_words_mean(pretrained: Path) -> No
     assert figures["caption/wrong ground t=500"] > 4 and figures["caption/null t=500"] > 2, figures
 
 
-# Importing takes longest: one process imports, and its children, of which nothing was computed before, train. The gate measures
-# few scenes with few drawing steps.
+# One process has prepared, and its children, of which nothing was computed before, train. The gate measures few scenes with few
+# drawing steps.
 KILLED = """
 import json, os, signal, sys, traceback
 from pathlib import Path
@@ -118,10 +116,10 @@ sys.exit(json.dumps([*ended, train(cut)]))
 
 
 @pytest.mark.slow
-def test_a_killed_pretraining_goes_on_with_the_same_losses(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", KILLED, json.dumps(TINY), tmp_path / "whole", tmp_path / "cut"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=900)
-    assert done.stderr.splitlines()[-1] == "[0, -9, -9, 0]", done.stderr
+def test_a_killed_pretraining_goes_on_with_the_same_losses(fork, tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    _, said = fork(tmp_path / "killed.py", json.dumps(TINY), tmp_path / "whole", tmp_path / "cut").end()
+    assert said.splitlines()[-1] == "[0, -9, -9, 0]", said
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     cut, whole = (
         final_metrics(tmp_path / name / PRETRAINING_FOLDER, Pretraining(**TINY).fingerprint)
