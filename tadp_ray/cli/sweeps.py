@@ -69,7 +69,6 @@ def sweep(
     last checkpoint.
     """
     with exit_on_user_error():
-        from tadp_ray.reporting.results import table_lookup
         from tadp_ray.sweep.plan import make_plan
         from tadp_ray.tracking.store import open_store
 
@@ -82,6 +81,7 @@ def sweep(
             show_preview(plan, store, address, strict)
             return
 
+        from tadp_ray.reporting.results import table_lookup
         from tadp_ray.sweep.engine import run_plan
         from tadp_ray.tracking.query import require_finished
 
