@@ -10,6 +10,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from tadp_ray.registry import plugin_versions
+
 PACKAGES = {
     "tadp_ray": "tadp-ray",
     "torch": "torch",
@@ -33,6 +35,7 @@ def provenance() -> dict[str, str]:
     A tag whose fact is unknown (no git, no NVIDIA driver) is left out. The host's name is nobody's business.
     """
     tags = {f"tadp.version.{name}": found for name, package in PACKAGES.items() if (found := installed(package))}
+    tags |= {f"tadp.version.{name}": found for name, found in plugin_versions().items()}
     tags |= {"tadp.version.python": platform.python_version(), "tadp.code": contents()}
     tags |= {f"tadp.hardware.{name}": fact for name, fact in hardware().items()}
     if commit := git_commit():

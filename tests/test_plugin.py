@@ -1,0 +1,167 @@
+"""A package outside (docs/plugin) adds one of each kind, and cells are trained with them; what registers wrongly is refused."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tadp_ray.layout import PER_IMAGE
+from tadp_ray.tasks.per_image import read_per_image
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPE = """\
+task: normals
+data: {kind: ramps, train: 16, val: 6}
+caption: {source: "null"}
+model: {backbone: plain_conv, width: 8, levels: 3, head: {kind: normals_conv, channels: 16}}
+schedule: {iterations: 20, batch_size: 8, learning_rate: 0.003}
+compute: {storage: runs}
+"""
+EXPERIMENT = """\
+question: Does a wider network see how planes are tilted?
+recipes: {pocket: recipe.yaml}
+sweep: sweep.yaml
+seeds: [0]
+table: {title: Normals, metrics: [mean_angle], rows: [model.width], columns: [model.levels]}
+"""
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the package outside is installed into."""
+    folder = tmp_path_factory.mktemp("plugin")
+    # Building leaves files beside the source.
+    shutil.copytree(ROOT / "docs/plugin", folder / "source")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "--target", str(folder / "site"), str(folder / "source")], check=True)
+    return folder / "site"
+
+
+@pytest.fixture
+def run(installed: Path, tmp_path: Path) -> Run:
+    """Runs Python in a folder of its own, the package outside at hand."""
+    paths = os.pathsep.join([str(installed), str(ROOT), os.environ.get("PYTHONPATH", "")])
+
+    def start(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    return start
+
+
+COMMAND = ("-c", "from tadp_ray.cli import app; app()")
+
+
+@pytest.mark.cluster
+def test_a_sweep_of_another_backbone_task_and_data_set_fills_a_table(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "sweep.yaml").write_text("axes: {model.width: [4, 8], model.levels: [3]}\n")
+    (tmp_path / "normals.yaml").write_text(EXPERIMENT)
+    said = run(*COMMAND, "sweep", "normals.yaml")
+    assert "mean angle to the true normal (degrees)" in said.stdout + said.stderr
+    (table,) = tmp_path.glob("runs/**/table.csv")
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["row"] for row in rows] == ["4", "8"]
+    assert all(10 < float(row["mean"]) < 45 for row in rows), rows
+    # Bold is the lowest, as the metric is registered.
+    best = min(rows, key=lambda row: float(row["mean"]))
+    assert f"| {best['row']} | **{float(best['mean']):.1f}** |" in table.with_name("table.md").read_text()
+
+
+TRAIN = """\
+import json, sys
+from pathlib import Path
+import torch
+from tadp_ray.sweep.plan import plan_one
+from tadp_ray.training.provenance import provenance
+from tadp_ray.training.run import train_cell
+cell = plan_one(Path(sys.argv[1]), [], 0).cells[0]
+metrics = train_cell(cell, torch.device("cpu"))
+facts = {"folder": str(cell.folder), "fingerprint": cell.fingerprint, "ground_truth": cell.uses_ground_truth}
+print(json.dumps({**facts, "metrics": metrics, "version": provenance()["tadp.version.tadp-more"]}))
+"""
+
+
+def test_a_cell_is_told_by_another_source_and_scored_by_another_metric(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(
+        "data: {kind: scenes, train: 8, val: 4}\n"
+        "caption: {source: first_name}\n"
+        "schedule: {iterations: 2, batch_size: 4, learning_rate: 0.003}\n"
+        "model: {head: {channels: 16}}\n"
+    )
+    facts = json.loads(run("-c", TRAIN, "recipe.yaml").stdout.splitlines()[-1])
+    assert facts["ground_truth"] and facts["version"] == "1.0"
+    images = read_per_image(Path(facts["folder"]) / PER_IMAGE, facts["fingerprint"])
+    assert all(image["prompt"] and " " not in image["prompt"] for image in images.images)
+    truth, right, union = (images.areas(name).sum(0) for name in ("truth", "intersection", "union"))
+    iou = np.divide(right, union, out=np.zeros_like(right), where=union > 0)
+    assert facts["metrics"]["frequency_iou"] == pytest.approx(100 * (truth / truth.sum() * iou).sum())
+
+
+def test_another_task_is_kept_by_image_and_beats_a_constant_guess(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("iterations: 20", "iterations: 60"))
+    facts = json.loads(run("-c", TRAIN, "recipe.yaml").stdout.splitlines()[-1])
+    lines = (Path(facts["folder"]) / PER_IMAGE).read_text().splitlines()[1:]
+    angles = [json.loads(line)["angle"] for line in lines]
+    assert facts["metrics"]["mean_angle"] == pytest.approx(np.mean(angles)) and len(angles) == 6
+    # Towards the camera everywhere is wrong by 27 degrees on these six planes.
+    assert facts["metrics"]["mean_angle"] < 24
+
+
+def test_a_backbone_that_reads_no_text_is_told_none(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace('source: "null"', "source: first_name"))
+    said = run("-c", TRAIN, "recipe.yaml", code=1)
+    assert "UserError: model.backbone=plain_conv: reads no text; set caption.source: null" in said.stderr
+
+
+@pytest.mark.cluster
+def test_another_captioner_is_a_command(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name, level in (("night", 20), ("noon", 220)):
+        Image.fromarray(np.full((8, 8, 3), level, np.uint8)).save(tmp_path / f"images/{name}.png")
+    assert "brightness" in run(*COMMAND, "caption", "--help").stdout
+    run(*COMMAND, "caption", "brightness", "images", "--out", "store.jsonl")
+    header, *lines = map(json.loads, (tmp_path / "store.jsonl").read_text().splitlines())
+    assert [line["captions"] for line in lines] == [["a dark picture"], ["a bright picture"]]
+
+
+BROKEN = {
+    "cannot be loaded": (
+        "raise OSError('no licence')",
+        "plug-in more of the package tadp-more cannot be loaded (OSError: no licence",
+    ),
+    "a name twice": (
+        "from tadp_ray.registry import register_published_dataset as r; r('ade20k', 'a:b')",
+        "data set 'ade20k' is registered by tadp_ray and by the package tadp-more; rename or uninstall one",
+    ),
+    "another meaning": (
+        "from tadp_ray.registry import Metric, register_metric as r; r('depth', Metric('miou', lower_is_better=True))(1)",
+        "metric 'miou' is registered twice with different meanings; rename one",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_package_that_registers_wrongly_is_named(case: str, run: Run, installed: Path, tmp_path: Path) -> None:
+    code, said = BROKEN[case]
+    # Stands before the installed one on the path; its metadata are the same.
+    (tmp_path / "tadp_more.py").write_text(code)
+    done = run("-c", "import tadp_ray.config.schema", code=1)
+    assert said in done.stderr.splitlines()[-1]
