@@ -14,8 +14,8 @@ BIN := .venv/bin
 sweep: setup
 	$(BIN)/python -m tadp_ray.sweep $(EXPERIMENT) $(ARGS)
 
-# Two processes with a thread each, a file of tests at a time, the longest files first.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Two processes, a file of tests at a time, the longest files first.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: setup-dev
 	$(PYTEST) $(ARGS)

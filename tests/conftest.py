@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tadp_ray.tracking.store import Store
 
 
+# Tests run side by side: threads of their own would wait for each other, at full speed. Read when torch is loaded.
+THREADS = {"OMP_NUM_THREADS": "1"}
 # Ray makes its workers give way to all other processes: beside another test they would come to a standstill. And processes that
 # are slow to start on a busy machine are not dead.
 RAY = {
@@ -51,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # a test starts and interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    os.environ |= RAY
+    os.environ |= THREADS | RAY
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
