@@ -16,7 +16,8 @@ from contextlib import nullcontext
 import torch
 
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
-from tadp_ray.backbones.stable_diffusion.load import Diffusion, frozen, stable_diffusion_15
+from tadp_ray.backbones.stable_diffusion.build import stable_diffusion_15
+from tadp_ray.backbones.stable_diffusion.load import Diffusion, frozen
 from tadp_ray.config.model import MODELS
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.registry import task_of

@@ -18,7 +18,7 @@ from pathlib import Path
 from diffusers import PNDMScheduler
 from PIL import Image, ImageDraw
 
-from tadp_ray.backbones.stable_diffusion.load import stable_diffusion_15
+from tadp_ray.backbones.stable_diffusion.build import stable_diffusion_15
 from tadp_ray.config.load import read_yaml
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"

@@ -22,7 +22,7 @@ class Backbone:
     """A frozen Stable Diffusion; features come from one pass of its U-Net over clean latents."""
 
     diffusion: Diffusion
-    """VAE, U-Net, text encoder and tokenizer of diffusers and transformers, on one device, without gradients."""
+    """VAE, U-Net, text encoder and tokenizer, on one device, without gradients."""
 
     @property
     def device(self) -> torch.device:
@@ -36,13 +36,13 @@ class Backbone:
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Channels of the four feature maps without attention maps, largest map first."""
+        """Channels of each level of features without attention maps, largest level first."""
         return tuple(feature_channels(self.diffusion.unet, self.context_length, "none"))
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Image pixels per feature pixel along a side, largest map first."""
-        return tuple(self.diffusion.factor << level for level in range(len(self.channels)))
+        """Image pixels per feature pixel along a side, of each level, largest level first."""
+        return self.diffusion.strides
 
     @property
     def context_length(self) -> int:

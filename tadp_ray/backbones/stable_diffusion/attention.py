@@ -1,17 +1,18 @@
 """Reads attention maps out of a diffusers U-Net while it runs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
 Kind = Literal["cross", "self"]
 """Attention from pixels to the tokens of a text, or to the pixels themselves."""
+Layers = Mapping[str, Tensor]
+"""By layer, in the order of the pass: (B, heads, T, h, w), shares that add up to 1 over the tokens."""
 
 
 class MapReader:
@@ -116,6 +117,43 @@ def reading(
             attn.processor = attn.processor if unet.is_gradient_checkpointing else processor
 
 
-def upsample(maps: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Maps (B, N, T) over the N places of a grid (h, w) as pictures (B, T, H, W) of another size."""
-    return F.interpolate(maps.transpose(1, 2).unflatten(2, grid), size=size, mode="bilinear", align_corners=False)
+@torch.no_grad()
+def read_layers(unet: UNet2DConditionModel, latents: Tensor, context: Tensor, timestep: int) -> Layers:
+    """The cross-attention maps of every layer from one pass over latents, by the names of `cross_layers`.
+
+    Args:
+        unet: a text-conditioned U-Net.
+        latents: scaled, (B, C, h, w); no noise is added.
+        context: (B, T, D) text states.
+        timestep: what the U-Net is told.
+    """
+    with reading_layers(unet) as read:
+        unet(latents, timestep, context)
+    grids = {height * width: (height, width) for height, width in level_sizes(unet, latents)}
+    return {name: maps.transpose(2, 3).unflatten(3, grids[maps.shape[2]]) for name, maps in read.items()}
+
+
+@torch.no_grad()
+def level_maps(
+    unet: UNet2DConditionModel, latents: Tensor, timestep: int, context: Tensor, levels: Sequence[int]
+) -> list[Tensor]:
+    """The cross-attention maps (B, T, h, w) of some levels, 0 being the largest: means over a level's layers and heads.
+
+    Args:
+        unet: a text-conditioned U-Net.
+        latents: scaled, (B, C, h, w).
+        timestep: what the U-Net is told.
+        context: (B, T, D) text states.
+        levels: which.
+    """
+    with reading_maps(unet, levels, detach=True) as read:
+        unet(latents, timestep, context)
+    sizes = level_sizes(unet, latents)
+    means = {level: torch.stack(found).mean(0) for (level, _), found in read.items()}
+    return [means[level].transpose(1, 2).unflatten(2, sizes[level]) for level in levels]
+
+
+def level_sizes(unet: UNet2DConditionModel, latents: Tensor) -> list[tuple[int, int]]:
+    """(h, w) of each of the U-Net's levels for such latents."""
+    height, width = latents.shape[-2:]
+    return [(height >> level, width >> level) for level in range(len(unet.up_blocks))]

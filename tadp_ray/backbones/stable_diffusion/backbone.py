@@ -5,9 +5,10 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from tadp_ray.backbones.stable_diffusion.autoencoder import latent_scale, posterior_of
 from tadp_ray.backbones.stable_diffusion.config import StableDiffusionKeys
 from tadp_ray.backbones.stable_diffusion.features import feature_channels, unet_features
-from tadp_ray.backbones.stable_diffusion.load import Diffusion, posterior_of
+from tadp_ray.backbones.stable_diffusion.load import Diffusion
 
 
 class StableDiffusionBackbone(nn.Module):
@@ -33,7 +34,7 @@ class StableDiffusionBackbone(nn.Module):
         # parameters without gradients, for which DistributedDataParallel would wait.
         self.unet.conv_norm_out, self.unet.conv_out = None, nn.Identity()
         self.channels = tuple(feature_channels(diffusion.unet, tokens, config.attention_maps, latent))
-        self.strides = tuple(diffusion.factor << level for level in range(len(self.channels)))
+        self.strides = diffusion.strides
         self.multiple = diffusion.multiple
         self.context_width: int = diffusion.unet.config.cross_attention_dim
 
@@ -58,7 +59,7 @@ class StableDiffusionBackbone(nn.Module):
         vae = self._diffusion[0].vae
         posterior = posterior_of(vae, images)
         latents = posterior.mean + posterior.std * noise if self._config.latent.draw == "sample" else posterior.mode()
-        return latents * vae.config.scaling_factor if self._config.latent.scale == "scaled" else latents
+        return latents * latent_scale(vae) if self._config.latent.scale == "scaled" else latents
 
     def forward(self, latents: Tensor, context: Tensor) -> tuple[Tensor, ...]:
         """Features, largest level first, of clean latents (B, C, h, w), to which no noise is added."""

@@ -1,19 +1,70 @@
-"""What any Stable Diffusion is trained for, whatever its scheduler says it predicts."""
+"""What any Stable Diffusion is trained for: to say what noise was added to latents, or what is left without it."""
 
 import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import diffusers
-from diffusers import AutoencoderKL, SchedulerMixin, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin, UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
 
-from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.backbones.stable_diffusion.weights import locate
 from tadp_ray.errors import UserError
 
+Predicts = Literal["epsilon", "v_prediction", "sample"]
+"""What a U-Net says of noisy latents: their noise, their velocity, or the clean latents."""
+PREDICTS: tuple[Predicts, ...] = ("epsilon", "v_prediction", "sample")
 
-def load_scheduler(weights: str) -> SchedulerMixin:
-    """The scheduler of a diffusers folder or hub repository, of the class that its configuration names.
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """How much noise each timestep adds to latents, and what the U-Net says of them."""
+
+    sampler: SchedulerMixin
+    """Takes noise away in few steps, as the model's own configuration says."""
+
+    @property
+    def steps(self) -> int:
+        """Timesteps, from almost no noise to nothing else: 1000 in Stable Diffusion."""
+        return self.sampler.config.num_train_timesteps
+
+    @cached_property
+    def _forward(self) -> DDPMScheduler:
+        # Not every sampler knows velocities, and some scale what they add noise to.
+        return DDPMScheduler.from_config(self.sampler.config)
+
+    def add_noise(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """Scaled latents (B, C, h, w) with noise (B, C, h, w) as at timesteps (B,), or (1,) for all."""
+        return self._forward.add_noise(clean, noise, times)
+
+    def target(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """What the U-Net should say of these latents with this noise at these timesteps."""
+        match self.sampler.config.prediction_type:
+            case "epsilon":
+                return noise
+            case "v_prediction":
+                return self._forward.get_velocity(clean, noise, times)
+        return clean
+
+
+def build_schedule(predicts: Predicts) -> NoiseSchedule:
+    """Stable Diffusion's own schedule, sampled by DDIM, for a U-Net that predicts what is named."""
+    return NoiseSchedule(
+        DDIMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
+            prediction_type=predicts,
+        )
+    )
+
+
+def load_schedule(weights: str) -> NoiseSchedule:
+    """The schedule of a diffusers folder or hub repository, with the sampler that its configuration names.
 
     Raises:
         UserError: see `locate`; or there is no scheduler, or one that predicts something unknown.
@@ -31,61 +82,17 @@ def load_scheduler(weights: str) -> SchedulerMixin:
     kind = getattr(diffusers, str(name), None)
     if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
         raise UserError(f"{path}: _class_name={name!r}: diffusers knows no such scheduler")
-    scheduler = kind.from_pretrained(path.parent)
-    if scheduler.config.prediction_type not in ("epsilon", "v_prediction", "sample"):
+    sampler = kind.from_pretrained(path.parent)
+    if sampler.config.prediction_type not in PREDICTS:
         raise UserError(
-            f"{path}: prediction_type={scheduler.config.prediction_type!r}: expected epsilon, v_prediction or sample"
+            f"{path}: prediction_type={sampler.config.prediction_type!r}: expected epsilon, v_prediction or sample"
         )
-    return scheduler
-
-
-def predicted(scheduler: SchedulerMixin, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-    """What the U-Net should say of noisy latents (B, C, h, w): their noise, their velocity, or the clean latents."""
-    match scheduler.config.prediction_type:
-        case "epsilon":
-            return noise
-        case "v_prediction":
-            return scheduler.get_velocity(clean, noise, times)
-    return clean
+    return NoiseSchedule(sampler)
 
 
 def denoising_errors(
-    unet: UNet2DConditionModel, scheduler: SchedulerMixin, clean: Tensor, noise: Tensor, times: Tensor, context: Tensor
+    unet: UNet2DConditionModel, schedule: NoiseSchedule, clean: Tensor, noise: Tensor, times: Tensor, context: Tensor
 ) -> Tensor:
     """Each image's mean squared error (B,), given scaled latents, noise, timesteps (B,) and contexts (B, L, D)."""
-    noisy = scheduler.add_noise(clean, noise, times)
-    said = unet(noisy, times, context).sample
-    return (said - predicted(scheduler, clean, noise, times)).square().mean(dim=(1, 2, 3))
-
-
-def drawing_pipeline(diffusion: Diffusion, scheduler: SchedulerMixin) -> StableDiffusionPipeline:
-    """A pipeline that draws with these parts, without progress bars."""
-    pipeline = assembled(
-        vae=diffusion.vae,
-        unet=diffusion.unet,
-        text_encoder=diffusion.text_encoder,
-        tokenizer=diffusion.tokenizer,
-        scheduler=scheduler,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def assembled(
-    vae: AutoencoderKL,
-    unet: UNet2DConditionModel,
-    text_encoder: CLIPTextModel,
-    tokenizer: CLIPTokenizer,
-    scheduler: SchedulerMixin,
-) -> StableDiffusionPipeline:
-    """The parts as diffusers' pipeline, without its filter of what is drawn."""
-    return StableDiffusionPipeline(
-        vae=vae,
-        unet=unet,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    said = unet(schedule.add_noise(clean, noise, times), times, context).sample
+    return (said - schedule.target(clean, noise, times)).square().mean(dim=(1, 2, 3))

@@ -33,7 +33,8 @@ class StableDiffusion:
     @staticmethod
     def sizes(config: Any) -> "tuple[Diffusion, str]":
         """Where the weights are not here, Stable Diffusion 1.5's architecture on the meta device."""
-        from tadp_ray.backbones.stable_diffusion.load import load_diffusion, stable_diffusion_15
+        from tadp_ray.backbones.stable_diffusion.build import stable_diffusion_15
+        from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 
         try:
             return load_diffusion(config.weights), ""

@@ -10,12 +10,13 @@ from typing import Any, Self
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, ModelMixin, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import SingleFileComponentError
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder
 from tadp_ray.backbones.stable_diffusion.learned_tokens import add_token, read_learned
 from tadp_ray.backbones.stable_diffusion.weights import LAYOUT, locate
 from tadp_ray.errors import UserError
@@ -31,7 +32,7 @@ LEVELS = 4
 class Diffusion:
     """A frozen Stable Diffusion in float32."""
 
-    vae: AutoencoderKL | AutoencoderTiny
+    vae: Autoencoder
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
@@ -61,9 +62,14 @@ class Diffusion:
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
+    def strides(self) -> tuple[int, ...]:
+        """Image pixels per feature pixel along a side, of each of the U-Net's levels, largest level first."""
+        return tuple(self.factor << level for level in range(len(self.unet.config.block_out_channels)))
+
+    @property
     def multiple(self) -> int:
-        """Image sides must be multiples of this many pixels: the VAE's factor times the U-Net's halvings."""
-        return self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        """Image sides must be multiples of this many pixels: the smallest level's stride."""
+        return self.strides[-1]
 
     @property
     def side(self) -> int:
@@ -100,32 +106,6 @@ class Diffusion:
         return self
 
 
-def posterior_of(vae: AutoencoderKL | AutoencoderTiny, images: Tensor) -> DiagonalGaussianDistribution:
-    """The normal distribution of latents, unscaled, of images (B, 3, H, W) in [-1, 1]; a tiny autoencoder's is a point."""
-    found = vae.encode(images)
-    if isinstance(vae, AutoencoderTiny):
-        means = found.latents
-        return DiagonalGaussianDistribution(torch.cat([means, torch.zeros_like(means)], dim=1), deterministic=True)
-    return found.latent_dist
-
-
-def stable_diffusion_15() -> Diffusion:
-    """Stable Diffusion 1.5's architecture on the meta device, for counting what it costs where its weights are not.
-
-    Source: the published configurations of its U-Net (859.5 M parameters), VAE and text encoder (CLIP ViT-L/14).
-    """
-    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
-    with torch.device("meta"):
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(128, 256, 512, 512),
-            layers_per_block=2,
-        )
-        unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
-        return Diffusion(frozen(vae), unet, frozen(CLIPTextModel(text)), None)
-
-
 def open_diffusion(weights: str, embeddings: Path | None = None, forgets: int | None = None) -> Diffusion:
     """A frozen Stable Diffusion of its own.
 
@@ -150,6 +130,7 @@ def load_diffusion(weights: str) -> Diffusion:
     """
     path = locate(weights)
     # A progress bar would cross the sweep's own display, and what does not fit is told below.
+    diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     try:

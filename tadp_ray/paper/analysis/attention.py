@@ -10,37 +10,17 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.attention import reading_layers
-from tadp_ray.backbones.stable_diffusion.load import LEVELS, Diffusion, posterior_of
+from tadp_ray.backbones.stable_diffusion.attention import Layers, read_layers
+from tadp_ray.backbones.stable_diffusion.autoencoder import mean_latents
+from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.conditioning.tokenizer import check_length, word_places
 from tadp_ray.data.images import read_region
 from tadp_ray.data.transforms import to_tensor
 from tadp_ray.errors import UserError
 from tadp_ray.paper.localisation import diffuseness, even, localisation
-
-Layers = Mapping[str, Tensor]
-"""By layer, in the order of the pass: (B, heads, T, h, w), shares that add up to 1 over the tokens."""
-
-
-@torch.no_grad()
-def read_layers(unet: UNet2DConditionModel, latents: Tensor, context: Tensor, timestep: int) -> Layers:
-    """The cross-attention maps of every layer from one pass over clean latents, as TADP reads them.
-
-    Args:
-        unet: a four-level text-conditioned U-Net.
-        latents: scaled, (B, C, h, w); no noise is added.
-        context: (B, T, D) text states.
-        timestep: what the U-Net is told.
-    """
-    with reading_layers(unet) as read:
-        unet(latents, timestep, context)
-    height, width = latents.shape[-2:]
-    grids = {(height >> level) * (width >> level): (height >> level, width >> level) for level in range(LEVELS)}
-    return {name: maps.transpose(2, 3).unflatten(3, grids[maps.shape[2]]) for name, maps in read.items()}
 
 
 def average(layers: Layers, size: tuple[int, int]) -> Tensor:
@@ -57,9 +37,7 @@ def by_size(layers: Layers) -> dict[tuple[int, int], Layers]:
 def image_latents(diffusion: Diffusion, images: Sequence[np.ndarray]) -> Tensor:
     """Scaled latents (B, C, h, w) of pictures of one size, uint8 (H, W, 3): the mean of the VAE's posterior."""
     pixels = torch.stack([to_tensor(image) for image in images])
-    with torch.no_grad():
-        posterior = posterior_of(diffusion.vae, pixels.to(diffusion.vae.device))
-    return posterior.mode() * diffusion.vae.config.scaling_factor
+    return mean_latents(diffusion.vae, pixels.to(diffusion.vae.device))
 
 
 def fitted(image: np.ndarray, side: int, multiple: int) -> np.ndarray:

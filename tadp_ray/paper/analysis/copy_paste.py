@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from tadp_ray.backbones.stable_diffusion.attention import read_layers
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.conditioning.tokenizer import check_length, word_places
@@ -19,7 +20,7 @@ from tadp_ray.data.images import read_rgba
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES
 from tadp_ray.errors import UserError
-from tadp_ray.paper.analysis.attention import average, image_latents, read_layers
+from tadp_ray.paper.analysis.attention import average, image_latents
 from tadp_ray.paper.analysis.finding import Outcome
 from tadp_ray.paper.analysis.sheets import highest, overlay, show_scale, tallest
 from tadp_ray.paper.analysis.shown import ShownObject, check_names, seen, shown

@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from tadp_ray.backbones.stable_diffusion.attention import read_layers
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.captions.sources import Prompt, foreground
 from tadp_ray.conditioning.text_encoder import make_text_encoder
@@ -17,7 +18,7 @@ from tadp_ray.config.analysis import EndMarks
 from tadp_ray.config.claims import Measured
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Recipe
-from tadp_ray.paper.analysis.attention import average, image_latents, read_layers
+from tadp_ray.paper.analysis.attention import average, image_latents
 from tadp_ray.paper.analysis.finding import Outcome, Trained, standard_error
 from tadp_ray.paper.analysis.sheets import highest, overlay, show_scale, tallest
 from tadp_ray.paper.analysis.shown import ShownObject, seen, shown

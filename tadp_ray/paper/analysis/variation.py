@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionImg2ImgPipeline
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.denoising import drawing_pipeline, load_scheduler
+from tadp_ray.backbones.stable_diffusion.autoencoder import decode, latent_scale
+from tadp_ray.backbones.stable_diffusion.denoising import load_schedule
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage
 from tadp_ray.backbones.stable_diffusion.weights import locate
 from tadp_ray.conditioning.tokenizer import check_length
 from tadp_ray.config.analysis import Variation
@@ -29,7 +30,6 @@ from tadp_ray.paper.pocket.gate import load_classifier
 from tadp_ray.pictures.files import write_both
 from tadp_ray.training.rng import generator
 
-BATCH = 8
 PROMPTS = ("all class names", "a caption")
 COLOURS = {"all class names": ("#b35806", "-"), "a caption": ("#2166ac", "--")}
 """Colour and line of each prompt's curve, told apart in grey too."""
@@ -111,40 +111,20 @@ def vary(
     steps: int,
 ) -> list[np.ndarray]:
     """Variations of images, the same noise for an image whatever it is told."""
-    parts = drawing_pipeline(diffusion, load_scheduler(recipe.model.weights)).components
-    pipeline = StableDiffusionImg2ImgPipeline(**parts, requires_safety_checker=False)
-    pipeline.set_progress_bar_config(disable=True)
-    drawn: list[np.ndarray] = []
-    first = 0
-    while first < len(images):
-        last = first + 1
-        while last < min(first + BATCH, len(images)) and images[last].shape == images[first].shape:
-            last += 1
-        pixels = (as_pixels(torch.from_numpy(np.stack(images[first:last]))) + 1) / 2
-        made = pipeline(
-            list(prompts[first:last]),
-            image=pixels,
-            # The smallest excess over a whole number of steps, which diffusers would round off.
-            strength=min(1.0, (steps + 1e-6) / config.of),
-            num_inference_steps=config.of,
-            guidance_scale=config.guidance,
-            generator=[generator(5, index) for index in range(first, last)],
-            output_type="np",
-        ).images
-        drawn += list((255 * made).round().astype(np.uint8))
-        first = last
-    return drawn
+    model = TextToImage(diffusion, load_schedule(recipe.model.weights))
+    rngs = [generator(5, index) for index in range(len(images))]
+    return model.vary(images, prompts, rngs, steps, config.of, config.guidance)
 
 
 def reconstructed(diffusion: Diffusion, images: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Images through the VAE and back: no step of denoising."""
 
     @torch.no_grad()
-    def decode(image: np.ndarray) -> Tensor:
-        latent = image_latents(diffusion, [image]) / diffusion.vae.config.scaling_factor
-        return diffusion.vae.decode(latent).sample[0].add(1).mul(127.5).round().clamp(0, 255)
+    def rebuild(image: np.ndarray) -> Tensor:
+        latent = image_latents(diffusion, [image]) / latent_scale(diffusion.vae)
+        return decode(diffusion.vae, latent)[0].add(1).mul(127.5).round().clamp(0, 255)
 
-    return [decode(image).byte().permute(1, 2, 0).cpu().numpy() for image in images]
+    return [rebuild(image).byte().permute(1, 2, 0).cpu().numpy() for image in images]
 
 
 def measures(config: Variation, off: dict[tuple[str, int], np.ndarray]) -> dict[str, Measured]:

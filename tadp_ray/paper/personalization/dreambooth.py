@@ -1,18 +1,16 @@
 """DreamBooth: the U-Net is tuned until a rare word means a few images; text encoder and VAE stay as they are."""
 
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage
 from tadp_ray.backbones.stable_diffusion.weights import locate
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.config.personalization import Prior
-from tadp_ray.files import drafted_folder
 from tadp_ray.layout import PRIOR
 from tadp_ray.paper.personalization.finetuner import Finetuner
 from tadp_ray.paper.personalization.images import Latents, encode_look
@@ -20,18 +18,18 @@ from tadp_ray.paper.personalization.samples import draw
 from tadp_ray.training import checkpoint
 
 GUIDANCE = 7.5
-"""Of the pictures that the untouched model draws: the published script leaves diffusers' default."""
+"""Of the pictures that the untouched model draws: the published script leaves the library's default."""
 
 
-def tune(finetuner: Finetuner, pipeline: StableDiffusionPipeline) -> dict[str, float]:
+def tune(finetuner: Finetuner, model: TextToImage) -> dict[str, float]:
     """Tune the finetuner's U-Net, write the whole model as a diffusers folder, and return final metrics.
 
     Args:
         finetuner: what is learned; its U-Net is trained in place.
-        pipeline: draws with the finetuner's parts.
+        model: draws with the finetuner's parts.
     """
     method, unet = finetuner.job.plan.method, finetuner.diffusion.unet
-    prior = prior_latents(finetuner, pipeline, method.prior) if method.prior else None
+    prior = prior_latents(finetuner, model, method.prior) if method.prior else None
     contexts: dict[str, Tensor] = {}
 
     def context_of(texts: Sequence[str]) -> Tensor:
@@ -53,17 +51,17 @@ def tune(finetuner: Finetuner, pipeline: StableDiffusionPipeline) -> dict[str, f
     unet.requires_grad_(True).train()
     loss = finetuner.learn(unet, loss_at)
     unet.requires_grad_(False).eval()
-    write_folder(finetuner, pipeline)
+    write_folder(finetuner, model)
     return {"loss": loss}
 
 
-def prior_latents(finetuner: Finetuner, pipeline: StableDiffusionPipeline, prior: Prior) -> Latents:
+def prior_latents(finetuner: Finetuner, model: TextToImage, prior: Prior) -> Latents:
     """Latents of pictures that the model draws before it is trained, drawn once."""
 
     def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
         prompts, key = [prior.prompt] * prior.images, (finetuner.job.seed, 20)
         made = encode_look(
-            finetuner.diffusion.vae, np.stack(draw(pipeline, prompts, key, steps=prior.steps, guidance=GUIDANCE))
+            finetuner.diffusion.vae, np.stack(draw(model, prompts, key, steps=prior.steps, guidance=GUIDANCE))
         )
         return {"mean": made.mean, "std": made.std}, {}
 
@@ -71,11 +69,8 @@ def prior_latents(finetuner: Finetuner, pipeline: StableDiffusionPipeline, prior
     return Latents(tensors["mean"], tensors["std"])
 
 
-def write_folder(finetuner: Finetuner, pipeline: StableDiffusionPipeline) -> None:
+def write_folder(finetuner: Finetuner, model: TextToImage) -> None:
     """Write the model into the job's folder, as diffusers reads it."""
     folder = finetuner.job.folder
-    with drafted_folder(folder) as draft:
-        pipeline.save_pretrained(draft, safe_serialization=True)
-        # transformers writes its tokenizers in another form than they are published in, which not every loader reads.
-        shutil.copytree(locate(finetuner.job.plan.weights) / "tokenizer", draft / "tokenizer", dirs_exist_ok=True)
+    model.save(folder, tokenizer=locate(finetuner.job.plan.weights) / "tokenizer")
     (folder / PRIOR).unlink(missing_ok=True)

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from tadp_ray.backbones.stable_diffusion.denoising import denoising_errors
+from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule, denoising_errors
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.errors import UserError
@@ -33,8 +32,7 @@ class Finetuner:
 
     job: PersonalizationJob
     diffusion: Diffusion
-    noising: DDPMScheduler
-    """Adds noise as the model's scheduler does, and knows what the model predicts."""
+    noising: NoiseSchedule
     look: Look
     latents: Latents
     device: torch.device
@@ -55,7 +53,7 @@ class Finetuner:
         rng = generator(self.job.seed, 10 + kind, number)
         chosen = torch.randint(len(latents), (count,), generator=rng)
         mirrored = (torch.rand(count, generator=rng) < self.job.plan.flip).long()
-        times = torch.randint(self.noising.config.num_train_timesteps, (count,), generator=rng)
+        times = torch.randint(self.noising.steps, (count,), generator=rng)
         first, second = torch.randn((2, count, *latents.mean.shape[2:]), generator=rng)
         clean = latents.mean[mirrored, chosen] + latents.std[mirrored, chosen] * first
         clean, noise, times = (tensor.to(self.device) for tensor in (clean, second, times))

@@ -9,10 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.load import posterior_of
+from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, latent_scale, posterior_of
 from tadp_ray.captions.describe import class_list
 from tadp_ray.config.personalization import FolderImages, SceneImages
 from tadp_ray.data.files import first_few
@@ -83,7 +82,7 @@ class Latents:
 
 
 @torch.no_grad()
-def encode_look(vae: AutoencoderKL | AutoencoderTiny, pictures: np.ndarray) -> Latents:
+def encode_look(vae: Autoencoder, pictures: np.ndarray) -> Latents:
     """Latents of uint8 pictures (N, S, S, 3), made once: what is drawn of them in a step is noise alone."""
     sides: list[list[Tensor]] = [[], []]
     for views, mirrored in ((pictures, False), (pictures[:, :, ::-1], True)):
@@ -92,6 +91,6 @@ def encode_look(vae: AutoencoderKL | AutoencoderTiny, pictures: np.ndarray) -> L
                 [to_tensor(np.ascontiguousarray(view)) for view in views[start : start + ENCODED_AT_ONCE]]
             )
             posterior = posterior_of(vae, pixels.to(vae.device))
-            sides[mirrored].append(torch.stack([posterior.mean, posterior.std]).cpu() * vae.config.scaling_factor)
+            sides[mirrored].append(torch.stack([posterior.mean, posterior.std]).cpu() * latent_scale(vae))
     mean, std = torch.stack([torch.cat(parts, dim=1) for parts in sides], dim=1)
     return Latents(mean, std)

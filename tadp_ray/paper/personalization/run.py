@@ -5,13 +5,12 @@ import time
 from pathlib import Path
 
 import torch
-from diffusers import DDPMScheduler, StableDiffusionPipeline
-from diffusers.utils import logging as diffusers_logging
 from pydantic import ValidationError
 
-from tadp_ray.backbones.stable_diffusion.denoising import drawing_pipeline, load_scheduler
+from tadp_ray.backbones.stable_diffusion.denoising import load_schedule
 from tadp_ray.backbones.stable_diffusion.learned_tokens import add_token, read_learned
-from tadp_ray.backbones.stable_diffusion.load import frozen, load_diffusion
+from tadp_ray.backbones.stable_diffusion.load import frozen
+from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage, load_text_to_image
 from tadp_ray.backbones.stable_diffusion.weights import weights_digest
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.vocabulary import CAPTION
@@ -41,7 +40,7 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> PersonalizationJ
         plan = plan.model_copy(update={"images": images})
     if Path(plan.weights).exists():
         plan = plan.model_copy(update={"weights": str(Path(plan.weights).absolute())})
-    load_scheduler(plan.weights)
+    load_schedule(plan.weights)
     look = read_look(plan.images)
     check(plan, look)
     job = PersonalizationJob(plan=plan, seed=seed, folder=folder.absolute(), digests=digests_of(plan, look))
@@ -72,7 +71,7 @@ def check_contents(job: PersonalizationJob) -> None:
         )
 
 
-def load_personalized(folder: Path) -> tuple[PersonalizationJob, StableDiffusionPipeline, StableDiffusionPipeline]:
+def load_personalized(folder: Path) -> tuple[PersonalizationJob, TextToImage, TextToImage]:
     """A finished personalization: its job, what draws with the model as it was, and with what it has learned.
 
     Raises:
@@ -86,14 +85,12 @@ def load_personalized(folder: Path) -> tuple[PersonalizationJob, StableDiffusion
                 "it, and tadp-ray personalize makes it anew"
             )
         raise UserError(f"{folder} holds no finished personalization; tadp-ray personalize makes one")
-    scheduler = load_scheduler(job.plan.weights)
-    before = load_diffusion(job.plan.weights)
+    before = load_text_to_image(job.plan.weights)
     if job.plan.method.kind == "dreambooth":
-        return job, drawing_pipeline(before, scheduler), drawing_pipeline(load_diffusion(str(folder)), scheduler)
-    after = load_diffusion(job.plan.weights)
-    path = folder / LEARNED
-    frozen(add_token(after.tokenizer, after.text_encoder, read_learned(path), str(path)))
-    return job, drawing_pipeline(before, scheduler), drawing_pipeline(after, scheduler)
+        return job, before, load_text_to_image(str(folder))
+    after, path = load_text_to_image(job.plan.weights), folder / LEARNED
+    frozen(add_token(after.diffusion.tokenizer, after.diffusion.text_encoder, read_learned(path), str(path)))
+    return job, before, after
 
 
 def read_card(path: Path) -> PersonalizationJob | None:
@@ -138,23 +135,21 @@ def run(job: PersonalizationJob, device: torch.device, reporter: Reporter) -> di
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.manual_seed(job.seed)
-    diffusers_logging.disable_progress_bar()
     check_contents(job)
     write_text(job.folder / PERSONALIZATION, job.model_dump_json(indent=1))
 
-    scheduler, diffusion = load_scheduler(plan.weights), load_diffusion(plan.weights).to(device)
-    diffusion.unet.to(device)
+    model = load_text_to_image(plan.weights).to(device)
+    diffusion = model.diffusion
     if plan.compute.gradient_checkpointing:
         diffusion.unet.enable_gradient_checkpointing()
-    look, pipeline = read_look(plan.images), drawing_pipeline(diffusion, scheduler)
-    noising = DDPMScheduler.from_config(scheduler.config)
+    look = read_look(plan.images)
     latents = encode_look(diffusion.vae, look.pictures)
-    finetuner = Finetuner(job, diffusion, noising, look, latents, device, reporter)
+    finetuner = Finetuner(job, diffusion, model.schedule, look, latents, device, reporter)
     # Not after the training: DreamBooth leaves no model as it was.
-    before = draw(pipeline, plan.samples, (job.seed, 30))
-    metrics = invert(finetuner) if plan.method.kind == "textual_inversion" else tune(finetuner, pipeline)
+    before = draw(model, plan.samples, (job.seed, 30))
+    metrics = invert(finetuner) if plan.method.kind == "textual_inversion" else tune(finetuner, model)
     asked = [plan.modifier.replace(CAPTION, caption) for caption in plan.samples]
-    rows = [("as it was", before), (plan.modifier, draw(pipeline, asked, (job.seed, 30)))]
+    rows = [("as it was", before), (plan.modifier, draw(model, asked, (job.seed, 30)))]
     check_contents(job)
     write_samples(job.folder / SAMPLES, look.pictures, plan.samples, rows)
     return {

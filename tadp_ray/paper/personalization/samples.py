@@ -5,33 +5,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from diffusers import StableDiffusionPipeline
 from matplotlib.figure import Figure
 
+from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage
 from tadp_ray.pictures.files import write_figure
 from tadp_ray.training.rng import generator
 
 STEPS, GUIDANCE = 25, 3.0
-DRAWN_AT_ONCE = 8
 
 
-@torch.no_grad()
 def draw(
-    pipeline: StableDiffusionPipeline,
+    model: TextToImage,
     prompts: Sequence[str],
     key: tuple[int, ...],
     steps: int = STEPS,
     guidance: float = GUIDANCE,
 ) -> list[np.ndarray]:
     """A picture uint8 (H, W, 3) of each prompt; its noise is a function of `key` and its place."""
-    pictures = []
-    for start in range(0, len(prompts), DRAWN_AT_ONCE):
-        part = list(prompts[start : start + DRAWN_AT_ONCE])
-        chances = [generator(*key, start + place) for place in range(len(part))]
-        drawn = pipeline(part, num_inference_steps=steps, guidance_scale=guidance, generator=chances, output_type="np")
-        pictures += list(np.round(255 * drawn.images).astype(np.uint8))
-    return pictures
+    return model.draw(prompts, [generator(*key, place) for place in range(len(prompts))], steps, guidance)
 
 
 def write_samples(

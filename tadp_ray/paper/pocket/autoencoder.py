@@ -2,20 +2,13 @@
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
+
+from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, build_autoencoder, decode, posterior_of
 
 
-def build_vae(size: int, channels: tuple[int, ...] = (16, 32, 64)) -> AutoencoderKL:
+def build_vae(size: int, channels: tuple[int, ...] = (16, 32, 64)) -> Autoencoder:
     """Return an untrained VAE of Stable Diffusion's architecture: three levels halve the image twice."""
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * len(channels),
-        up_block_types=("UpDecoderBlock2D",) * len(channels),
-        block_out_channels=channels,
-        layers_per_block=1,
-        latent_channels=4,
-        norm_num_groups=8,
-        sample_size=size,
-    )
+    return build_autoencoder(size, channels, layers=1, groups=8)
 
 
 def as_pixels(images: torch.Tensor) -> torch.Tensor:
@@ -33,27 +26,27 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Ten
     return error.abs().mean() + pooled + 0.5 * error.square().mean()
 
 
-def vae_loss(vae: AutoencoderKL, pixels: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+def vae_loss(vae: Autoencoder, pixels: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     """Reconstruction through a posterior sample, and a little divergence; pixels (B, 3, H, W), noise (B, 4, h, w)."""
     with torch.autocast(pixels.device.type, torch.bfloat16):
-        posterior = vae.encode(pixels).latent_dist
-        output = vae.decode(posterior.mean + posterior.std * noise).sample
+        posterior = posterior_of(vae, pixels)
+        output = decode(vae, posterior.mean + posterior.std * noise)
     divergence = posterior.kl().float().mean() / posterior.mean[0].numel()
     return reconstruction_loss(output.float(), pixels) + 5e-4 * divergence
 
 
 @torch.no_grad()
 def encode(
-    vae: AutoencoderKL, images: torch.Tensor, device: torch.device, batch: int = 64
+    vae: Autoencoder, images: torch.Tensor, device: torch.device, batch: int = 64
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and standard deviation of the unscaled latents of uint8 (N, H, W, 3) scenes, each (N, 4, h, w)."""
-    posteriors = [vae.encode(as_pixels(part.to(device))).latent_dist for part in images.split(batch)]
+    posteriors = [posterior_of(vae, as_pixels(part.to(device))) for part in images.split(batch)]
     return torch.cat([p.mean for p in posteriors]), torch.cat([p.std for p in posteriors])
 
 
 @torch.no_grad()
-def psnr(vae: AutoencoderKL, images: torch.Tensor, device: torch.device) -> float:
+def psnr(vae: Autoencoder, images: torch.Tensor, device: torch.device) -> float:
     """Return the mean peak signal-to-noise ratio in dB of the reconstructions of uint8 (N, H, W, 3) scenes."""
     pixels = as_pixels(images.to(device))
-    error = (vae.decode(vae.encode(pixels).latent_dist.mode()).sample.clamp(-1, 1) - pixels).square()
+    error = (decode(vae, posterior_of(vae, pixels).mean).clamp(-1, 1) - pixels).square()
     return (10 * torch.log10(4 / error.mean(dim=(1, 2, 3)))).mean().item()

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadp_ray.backbones.stable_diffusion.attention import reading_maps, upsample
+from tadp_ray.backbones.stable_diffusion.attention import level_maps
+from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, decode, image_side, latent_scale
+from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage, load_text_to_image
 from tadp_ray.captions.describe import class_list, sentence
+from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.data.sample import Sample
 from tadp_ray.data.scenes import CLASSES, GROUNDS, LOOK_ALIKES, THINGS, present_classes, render
 from tadp_ray.errors import UserError
@@ -23,7 +26,7 @@ from tadp_ray.layout import CLASSIFIER
 from tadp_ray.paper.localisation import localisation
 from tadp_ray.paper.pocket.autoencoder import as_pixels, encode, psnr
 from tadp_ray.paper.pocket.classifier import build_classifier, presence, shown
-from tadp_ray.paper.pocket.denoiser import Denoiser, load_pipeline
+from tadp_ray.paper.pocket.denoiser import caption_errors
 from tadp_ray.training.checkpoint import Damaged, load_weights, read_tensors
 from tadp_ray.training.rng import generator
 
@@ -54,9 +57,9 @@ class HeldOut:
         """The visible classes of each."""
         return [present_classes(sample.mask) for sample in self.samples]
 
-    def latents(self, vae: AutoencoderKL) -> Tensor:
+    def latents(self, vae: Autoencoder) -> Tensor:
         """Scaled latents (N, 4, h, w), on the VAE's device."""
-        return encode(vae, self.images, vae.device)[0] * vae.config.scaling_factor
+        return encode(vae, self.images, vae.device)[0] * latent_scale(vae)
 
 
 def held_out(size: int, count: int = 160) -> HeldOut:
@@ -80,12 +83,12 @@ WRONG_CAPTIONS: Mapping[str, Callable[[Sequence[str]], list[str]]] = {
 
 @torch.no_grad()
 def caption_rises(
-    denoiser: Denoiser, latents: Tensor, names: Sequence[Sequence[str]], times: Sequence[int] = TIMES
+    model: TextToImage, latents: Tensor, names: Sequence[Sequence[str]], times: Sequence[int] = TIMES
 ) -> Rises:
     """Compare wrong captions with right ones under the same noise.
 
     Args:
-        denoiser: the model.
+        model: that denoises.
         latents: scaled latents (N, 4, h, w) of the scenes.
         names: the visible classes of each; scenes without a thing are skipped.
         times: timesteps.
@@ -96,39 +99,35 @@ def caption_rises(
     table = {}
     for time in times:
         at = torch.full((len(clean),), time, device=clean.device)
-        right = denoiser.errors(clean, noise, at, [class_list(words) for words in shown])
+        right = caption_errors(model, clean, noise, at, [class_list(words) for words in shown])
         for kind, change in WRONG_CAPTIONS.items():
-            wrong = denoiser.errors(clean, noise, at, [class_list(change(words)) for words in shown])
+            wrong = caption_errors(model, clean, noise, at, [class_list(change(words)) for words in shown])
             table[kind, time] = 100 * (wrong.mean() / right.mean() - 1).item()
     return table
 
 
 @torch.no_grad()
-def attention_maps(denoiser: Denoiser, latents: Tensor, samples: Sequence[Sample]) -> tuple[list[str], Tensor]:
+def attention_maps(model: TextToImage, latents: Tensor, samples: Sequence[Sample]) -> tuple[list[str], Tensor]:
     """Each scene's class list, and the cross-attention map of every token of it, (B, T, H, W) in pixels.
 
     Read at timestep 100; mean over layers and heads, summed over the two largest sizes.
     """
     noise = torch.randn(latents.shape, generator=generator(SEED, 1)).to(latents.device)
-    noisy = denoiser.scheduler.add_noise(latents, noise, torch.tensor([MAP_TIME]))
+    noisy = model.schedule.add_noise(latents, noise, torch.tensor([MAP_TIME]))
     captions = [class_list(present_classes(sample.mask)) for sample in samples]
-    with reading_maps(denoiser.unet, (0, 1), detach=True) as read:
-        denoiser.unet(noisy, MAP_TIME, denoiser.context(captions))
-    size, grids = (
-        samples[0].mask.shape,
-        {level: tuple(side >> level for side in latents.shape[-2:]) for level in (0, 1)},
-    )
-    enlarged = (upsample(torch.stack(found).mean(0), grids[level], size) for (level, _), found in read.items())
-    return captions, sum(enlarged).cpu()
+    context = encode_prompts(model.diffusion.tokenizer, model.diffusion.text_encoder, captions)
+    maps = level_maps(model.diffusion.unet, noisy, MAP_TIME, context, levels=(0, 1))
+    size = samples[0].mask.shape
+    return captions, sum(F.interpolate(level, size, mode="bilinear") for level in maps).cpu()
 
 
-def attention_hits(denoiser: Denoiser, latents: Tensor, samples: Sequence[Sample]) -> dict[str, float]:
+def attention_hits(model: TextToImage, latents: Tensor, samples: Sequence[Sample]) -> dict[str, float]:
     """Where the cross-attention map of a named thing lies.
 
     Returns, over all things in all scenes, in percent: `pointing`, how often the map's highest place is on the thing;
     `chance`, the mean share of the picture that a thing covers; `average_precision` of the map as a score of its pixels.
     """
-    captions, maps = attention_maps(denoiser, latents, samples)
+    captions, maps = attention_maps(model, latents, samples)
     found = [
         localisation(own[place].numpy(), sample.mask == CLASSES.index(name))
         for sample, caption, own in zip(samples, captions, maps, strict=True)
@@ -154,31 +153,21 @@ def drawing_texts(count: int = DRAWINGS) -> tuple[list[str], list[tuple[str, ...
 
 @torch.no_grad()
 def drawn_things(folder: Path, device: torch.device, batch: int = 40) -> dict[str, float]:
-    """Draw pictures with the pipeline in `folder` and let its classifier say what they show.
+    """Draw pictures with the model in `folder` and let its classifier say what they show.
 
     Returns: in percent, `found` (named things that are there), `found_unnamed` (other things that are there).
     """
-    pipeline, classifier = load_pipeline(folder).to(device), load_classifier(folder).to(device)
+    model, classifier = load_text_to_image(str(folder)).to(device), load_classifier(folder).to(device)
     texts, named = drawing_texts()
-    pictures = []
-    for start in range(0, len(texts), batch):
-        chances = [generator(SEED, 2, index) for index in range(start, min(start + batch, len(texts)))]
-        drawn = pipeline(
-            texts[start : start + batch],
-            num_inference_steps=DRAWING_STEPS,
-            guidance_scale=GUIDANCE,
-            generator=chances,
-            output_type="np",
-        )
-        pictures.append((255 * drawn.images).round().astype(np.uint8))
-    images = np.concatenate(pictures)
+    rngs = [generator(SEED, 2, index) for index in range(len(texts))]
+    images = np.stack(model.draw(texts, rngs, DRAWING_STEPS, GUIDANCE, batch))
     found, asked = shown(classifier, as_pixels(torch.from_numpy(images).to(device))), presence(named)
     figures = {"found": found[asked], "found_unnamed": found[~asked]}
     return {name: 100 * values.float().mean().item() for name, values in figures.items()}
 
 
 def load_classifier(folder: Path) -> nn.Module:
-    """The classifier beside a pocket pipeline.
+    """The classifier beside a pocket model.
 
     Raises:
         UserError: it is missing, damaged, or knows other things.
@@ -197,29 +186,30 @@ def load_classifier(folder: Path) -> nn.Module:
 
 
 @torch.no_grad()
-def judged(classifier: nn.Module, vae: AutoencoderKL, scenes: HeldOut) -> dict[str, float]:
+def judged(classifier: nn.Module, vae: Autoencoder, scenes: HeldOut) -> dict[str, float]:
     """How far the classifier can be believed: its precision and recall in percent on reconstructions of known scenes."""
-    seen = vae.decode(scenes.latents(vae) / vae.config.scaling_factor).sample
+    seen = decode(vae, scenes.latents(vae) / latent_scale(vae))
     found, there = shown(classifier, seen), presence(scenes.names)
     hits = (found & there).sum().item()
     return {"precision": 100 * hits / max(found.sum().item(), 1), "recall": 100 * hits / there.sum().item()}
 
 
 def measure(folder: Path, device: torch.device, say: Callable[[str], None]) -> dict[str, float]:
-    """The whole gate for a pocket pipeline with its classifier: figures in percent by name, `psnr` in dB."""
-    pipeline = load_pipeline(folder).to(device)
-    denoiser, scenes = Denoiser.of(pipeline), held_out(pipeline.vae.config.sample_size)
-    latents = scenes.latents(pipeline.vae)
-    rises = caption_rises(denoiser, latents, scenes.names)
+    """The whole gate for a pocket model with its classifier: figures in percent by name, `psnr` in dB."""
+    model = load_text_to_image(str(folder)).to(device)
+    diffusion = model.diffusion
+    scenes = held_out(image_side(diffusion.vae))
+    latents = scenes.latents(diffusion.vae)
+    rises = caption_rises(model, latents, scenes.names)
     say(f"wrong captions raise the loss by\n{format_rises(rises)}")
-    hits = attention_hits(denoiser, latents, scenes.samples)
+    hits = attention_hits(model, latents, scenes.samples)
     say(
         "attention: pointing {pointing:.1f}% (chance {chance:.1f}%), average precision {average_precision:.1f}%".format(
             **hits
         )
     )
     drawn = drawn_things(folder, device)
-    sure = judged(load_classifier(folder).to(device), pipeline.vae, scenes)
+    sure = judged(load_classifier(folder).to(device), diffusion.vae, scenes)
     say(
         f"drawing: {drawn['found']:.1f}% of named things found, {drawn['found_unnamed']:.1f}% of others "
         f"(the classifier's precision {sure['precision']:.1f}%, recall {sure['recall']:.1f}%)"
@@ -228,9 +218,9 @@ def measure(folder: Path, device: torch.device, say: Callable[[str], None]) -> d
     return {
         **as_metrics(rises),
         **{f"{part}/{name}": value for part, figures in parts.items() for name, value in figures.items()},
-        "psnr": psnr(pipeline.vae, scenes.images, device),
+        "psnr": psnr(diffusion.vae, scenes.images, device),
         "parameters": sum(
-            p.numel() for part in (pipeline.vae, denoiser.unet, denoiser.text_encoder) for p in part.parameters()
+            p.numel() for part in (diffusion.vae, diffusion.unet, diffusion.text_encoder) for p in part.parameters()
         ),
     }
 

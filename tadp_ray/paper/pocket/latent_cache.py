@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 
+from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder
 from tadp_ray.captions.describe import class_list, sentence
 from tadp_ray.data.scenes import THINGS, describe, present_classes, render
 from tadp_ray.layout import LATENTS
@@ -62,7 +62,7 @@ class LatentCache:
             kept(self._path("scenes", piece), self._label(piece), make)
         peers.barrier()
 
-    def encode(self, vae: AutoencoderKL, device: torch.device, peers: DataParallel, say: Callable[[str], None]) -> None:
+    def encode(self, vae: Autoencoder, device: torch.device, peers: DataParallel, say: Callable[[str], None]) -> None:
         """Encode what is missing into unscaled latents, split among the processes."""
         for piece in self._pieces(peers):
 

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, set_latent_scale
+from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
@@ -26,7 +27,7 @@ from tadp_ray.layout import CLASSIFIER, DRAWINGS, PRETRAINING_FOLDER
 from tadp_ray.paper.pocket import gate
 from tadp_ray.paper.pocket.autoencoder import as_pixels, build_vae, psnr, vae_loss
 from tadp_ray.paper.pocket.classifier import build_classifier, classifier_loss
-from tadp_ray.paper.pocket.denoiser import Denoiser, build_denoiser, save_pipeline
+from tadp_ray.paper.pocket.denoiser import build_denoiser, caption_errors, save_pocket
 from tadp_ray.paper.pocket.latent_cache import LatentCache
 from tadp_ray.paper.pocket.parallel import DataParallel, PretrainProgress
 from tadp_ray.paper.pocket.report import draw_words
@@ -136,12 +137,12 @@ def stages(job: PretrainJob) -> dict[str, float]:
     bank.encode(vae, job.device, job.peers, job.say)
     mean, std = bank.latents()
     spread = math.sqrt(mean.var().item() + std.square().mean().item())
-    vae.register_to_config(scaling_factor=1 / spread)
+    set_latent_scale(vae, 1 / spread)
     denoiser = train_denoiser(job, bank, vae, (mean / spread, std / spread), held_out)
     classifier = train_classifier(job, bank)
     if job.peers.rank:
         return {}
-    save_pipeline(job.folder, vae, denoiser)
+    save_pocket(job.folder, denoiser)
     checkpoint.write_tensors(job.folder / CLASSIFIER, classifier.state_dict(), {"classes": list(gate.THINGS)})
     measured = gate.measure(job.folder, job.device, job.say)
     draw_words(job.folder, job.folder / DRAWINGS, job.device)
@@ -207,7 +208,7 @@ def rate_factor(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / min(100, max(1, steps // 10))) * (1.0 if left >= 1 else 0.1 + 0.9 * max(left, 0.0))
 
 
-def train_vae(job: PretrainJob, bank: LatentCache) -> AutoencoderKL:
+def train_vae(job: PretrainJob, bank: LatentCache) -> Autoencoder:
     """The first stage: pictures to latents and back."""
     plan = job.plan
     torch.manual_seed(plan.seed)
@@ -225,25 +226,28 @@ def train_vae(job: PretrainJob, bank: LatentCache) -> AutoencoderKL:
 
 
 def train_denoiser(
-    job: PretrainJob, bank: LatentCache, vae: AutoencoderKL, latents: tuple[Tensor, Tensor], held_out: gate.HeldOut
-) -> Denoiser:
+    job: PretrainJob, bank: LatentCache, vae: Autoencoder, latents: tuple[Tensor, Tensor], held_out: gate.HeldOut
+) -> TextToImage:
     """The second stage: denoise given the caption; the returned weights are a moving average of the trained ones."""
     plan, words, (mean, std) = job.plan, bank.words(), latents
     torch.manual_seed(plan.seed + 1)
-    denoiser = build_denoiser(plan.size, plan.channels)
-    trained = nn.ModuleList([denoiser.unet, denoiser.text_encoder]).to(job.device)
+    denoiser = build_denoiser(vae, plan.size, plan.channels)
+    diffusion = denoiser.diffusion
+    trained = nn.ModuleList([diffusion.unet, diffusion.text_encoder]).to(job.device)
     average = copy.deepcopy(trained).requires_grad_(False).eval()
-    averaged = replace(denoiser, unet=average[0], text_encoder=average[1])
+    averaged = replace(denoiser, diffusion=replace(diffusion, unet=average[0], text_encoder=average[1]))
 
     def loss_at(step: int) -> Tensor:
         rng, share = generator(plan.seed, 1, step), job.peers.share(plan.unet_batch)
         chosen = torch.randint(len(mean), (plan.unet_batch,), generator=rng)
-        times = torch.randint(denoiser.scheduler.config.num_train_timesteps, (plan.unet_batch,), generator=rng)
+        times = torch.randint(denoiser.schedule.steps, (plan.unet_batch,), generator=rng)
         noise = torch.randn((2, plan.unet_batch, *mean.shape[1:]), generator=rng)
         rng = np.random.default_rng((plan.seed, 1, step))
         captions = [words[index].draw(rng) for index in chosen.tolist()][share]
         clean = (mean[chosen] + std[chosen] * noise[0])[share].to(job.device)
-        return denoiser.errors(clean, noise[1][share].to(job.device), times[share].to(job.device), captions).mean()
+        return caption_errors(
+            denoiser, clean, noise[1][share].to(job.device), times[share].to(job.device), captions
+        ).mean()
 
     def after(step: int) -> None:
         keep = min(0.998, (1 + step) / (10 + step))
@@ -251,7 +255,7 @@ def train_denoiser(
         gated = job.peers.rank == 0 and (step % plan.gate_every == 0 or step == plan.unet_steps)
         # What is no longer finite is no usable model, and ends the stage at the next look at its loss.
         if gated and not not_finite(average.state_dict()):
-            save_pipeline(job.folder, vae, averaged)
+            save_pocket(job.folder, averaged)
             table = gate.caption_rises(averaged, held_out.latents(vae), held_out.names, times=(500,))
             job.reporter.report(step, gate.as_metrics(table))
             job.say(f"{plan.unet_batch * step} images: wrong captions raise the loss by\n{gate.format_rises(table)}")

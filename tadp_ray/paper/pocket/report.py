@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from tadp_ray.backbones.stable_diffusion.autoencoder import image_side
+from tadp_ray.backbones.stable_diffusion.text_to_image import load_text_to_image
 from tadp_ray.config.claims import Measure, Verdict
 from tadp_ray.data.scenes import THINGS
 from tadp_ray.layout import ATTENTION, DRAWINGS
 from tadp_ray.paper.pocket import gate
-from tadp_ray.paper.pocket.denoiser import Denoiser, load_pipeline
 from tadp_ray.pictures.files import write_figure
 
 AIMS = tuple(
@@ -56,18 +57,12 @@ def aims_table(figures: Mapping[str, float], verdicts: Sequence[Verdict]) -> str
 
 def draw_words(folder: Path, output: Path, device: torch.device) -> None:
     """Write what the model draws for each thing's name, one picture a thing, as PNG."""
-    pipeline = load_pipeline(folder).to(device)
+    model = load_text_to_image(str(folder)).to(device)
     texts = [
         f"a photo of a {thing}, {ground} and sky" for thing, ground in zip(THINGS, 12 * ["grass", "road"], strict=True)
     ]
-    chances = [gate.generator(gate.SEED, 3, index) for index in range(len(texts))]
-    drawn = pipeline(
-        texts,
-        num_inference_steps=gate.DRAWING_STEPS,
-        guidance_scale=gate.GUIDANCE,
-        generator=chances,
-        output_type="np",
-    ).images
+    rngs = [gate.generator(gate.SEED, 3, index) for index in range(len(texts))]
+    drawn = model.draw(texts, rngs, gate.DRAWING_STEPS, gate.GUIDANCE, batch=len(texts))
     figure = Figure(figsize=(12, 6.6), layout="constrained", dpi=100)
     for axes, picture, thing in zip(figure.subplots(3, 8).ravel(), drawn, THINGS, strict=True):
         axes.imshow(picture, interpolation="nearest")
@@ -79,12 +74,13 @@ def draw_words(folder: Path, output: Path, device: torch.device) -> None:
 
 def draw_attention(folder: Path, output: Path, device: torch.device, count: int = 5) -> None:
     """Write where the model looks for each named thing of some scenes, as PNG."""
-    pipeline = load_pipeline(folder).to(device)
-    samples = gate.held_out(pipeline.vae.config.sample_size, 4 * count).samples
+    model = load_text_to_image(str(folder)).to(device)
+    vae = model.diffusion.vae
+    samples = gate.held_out(image_side(vae), 4 * count).samples
     # Scenes with several things show best what a name singles out.
     chosen = sorted(samples, key=lambda sample: -len(set(sample.box_classes)))[:count]
-    latents = gate.HeldOut(tuple(chosen)).latents(pipeline.vae)
-    captions, maps = gate.attention_maps(Denoiser.of(pipeline), latents, chosen)
+    latents = gate.HeldOut(tuple(chosen)).latents(vae)
+    captions, maps = gate.attention_maps(model, latents, chosen)
     figure = Figure(figsize=(10, 2.2 * count), layout="constrained", dpi=100)
     for row, sample, caption, own in zip(figure.subplots(count, 5), chosen, captions, maps, strict=True):
         row[0].imshow(sample.image, interpolation="nearest")

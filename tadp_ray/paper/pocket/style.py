@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, decode
 from tadp_ray.captions.describe import class_list
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.scenes import GROUNDS, THINGS, render
@@ -25,7 +25,7 @@ STEPS, BATCH = 120, 32
 DRAWINGS, SHOWN = 48, 8
 
 
-def reconstructed(vae: AutoencoderKL, size: int, first: int, count: int) -> tuple[Tensor, Tensor]:
+def reconstructed(vae: Autoencoder, size: int, first: int, count: int) -> tuple[Tensor, Tensor]:
     """Scenes (N, 3, H, W) of every look as the VAE gives them back, as everything that is drawn comes out of it; and their looks.
 
     Half of them look as pretraining sees them, half as labelled ones.
@@ -40,11 +40,11 @@ def reconstructed(vae: AutoencoderKL, size: int, first: int, count: int) -> tupl
     )
     with torch.no_grad():
         mean, _ = encode(vae, torch.from_numpy(pictures), vae.device)
-        seen = torch.cat([vae.decode(part).sample.clamp(-1, 1) for part in mean.split(BATCH)])
+        seen = torch.cat([decode(vae, part).clamp(-1, 1) for part in mean.split(BATCH)])
     return seen, torch.arange(len(STYLES)).repeat_interleave(count)
 
 
-def train_judge(vae: AutoencoderKL, size: int) -> tuple[nn.Module, float]:
+def train_judge(vae: Autoencoder, size: int) -> tuple[nn.Module, float]:
     """A network from pictures (B, 3, H, W) in [-1, 1] to logits (B, 4), one a look; and its accuracy on held-out scenes."""
     pictures, looks = reconstructed(vae, size, 0, SCENES)
     with torch.random.fork_rng(devices=[]):
@@ -85,7 +85,7 @@ def measure_style(folder: Path, picture: Path) -> dict[str, float]:
         raise UserError(
             f"{folder}: was learned from {plan.images.files}, but the judge knows the looks of the pocket world alone"
         )
-    judge, accuracy = train_judge(before.vae, plan.images.size)
+    judge, accuracy = train_judge(before.diffusion.vae, plan.images.size)
     captions = captions_to_draw(DRAWINGS)
     asked = [plan.modifier.replace(CAPTION, caption) for caption in captions]
     drawn = [draw(before, captions, (job.seed, 50)), draw(after, asked, (job.seed, 50))]

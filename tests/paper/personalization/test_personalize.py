@@ -10,9 +10,10 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from tadp_ray.backbones.stable_diffusion.denoising import drawing_pipeline, load_scheduler, predicted
+from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule
 from tadp_ray.backbones.stable_diffusion.learned_tokens import LearnedToken, add_token, read_learned, write_learned
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
+from tadp_ray.backbones.stable_diffusion.text_to_image import load_text_to_image
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.errors import UserError
 from tadp_ray.layout import LEARNED
@@ -97,11 +98,15 @@ def test_a_vector_that_is_no_number_is_never_kept(
     assert [read_tensors(path)[1]["step"] for path in checkpoints(job.folder)] == left
 
 
-def test_a_learned_token_is_what_diffusers_loads(prepare: Callable[..., PersonalizationJob], sd15: Path) -> None:
+def test_a_learned_token_is_what_diffusers_loads(
+    prepare: Callable[..., PersonalizationJob], sd15: Path, tmp_path: Path
+) -> None:
     job = prepare()
     metrics = personalize(job, CPU)
     assert metrics["vector_moved"] > 0.01
-    pipeline = drawing_pipeline(load_diffusion(str(sd15)), load_scheduler(str(sd15)))
+    whole = load_text_to_image(str(sd15))
+    whole.save(tmp_path / "whole", tokenizer=sd15 / "tokenizer")
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "whole", safety_checker=None)
     pipeline.load_textual_inversion(job.folder / LEARNED)
     diffusion, prompt = load_diffusion(str(sd15)), "a <noise> style photo of car grass"
     without = encode_prompts(diffusion.tokenizer, diffusion.text_encoder, ["a photo of car grass"])
@@ -168,7 +173,7 @@ def test_an_embedding_of_automatic1111_is_read(tmp_path: Path, name: str | None)
 
 def test_what_is_predicted_follows_the_schedulers_configuration() -> None:
     clean, noise, times = torch.ones(1, 1, 2, 2), torch.full((1, 1, 2, 2), 2.0), torch.tensor([500])
-    of = lambda kind: predicted(DDIMScheduler(prediction_type=kind), clean, noise, times)
+    of = lambda kind: NoiseSchedule(DDIMScheduler(prediction_type=kind)).target(clean, noise, times)
     scheduler = DDIMScheduler()
     share = scheduler.alphas_cumprod[500]
     assert torch.equal(of("epsilon"), noise) and torch.equal(of("sample"), clean)

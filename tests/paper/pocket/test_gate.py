@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from tadp_ray.backbones.stable_diffusion.text_to_image import load_text_to_image
 from tadp_ray.backbones.stable_diffusion.weights import locate
 from tadp_ray.data.scenes import GROUNDS, LOOK_ALIKES, THINGS
 from tadp_ray.paper.pocket import gate
-from tadp_ray.paper.pocket.denoiser import Denoiser, load_pipeline
 
 NAMES = ("sky", "sand", "hill", "cat", "dog", "bus")
 
@@ -43,8 +43,8 @@ def shipped() -> Path:
 @pytest.mark.slow
 def test_the_shipped_model_listens_to_its_caption(shipped: Path) -> None:
     """On fewer scenes the gate shows at least half of what the model's card prints, at every timestep."""
-    pipeline, scenes = load_pipeline(shipped), gate.held_out(64, 48)
-    table = gate.caption_rises(Denoiser.of(pipeline), scenes.latents(pipeline.vae), scenes.names)
+    model, scenes = load_text_to_image(str(shipped)), gate.held_out(64, 48)
+    table = gate.caption_rises(model, scenes.latents(model.diffusion.vae), scenes.names)
     row = re.search(r"^\| look-alike \|(.*)\|$", (shipped / "README.md").read_text(), re.MULTILINE)
     printed = [float(value) for value in re.findall(r"\+([\d.]+)%", row[1])]
     assert len(printed) == 3
@@ -53,18 +53,22 @@ def test_the_shipped_model_listens_to_its_caption(shipped: Path) -> None:
 
 
 def test_the_shipped_models_attention_lies_on_what_is_named_and_a_forgetful_ones_does_not(shipped: Path) -> None:
-    pipeline, scenes = load_pipeline(shipped), gate.held_out(64, 32)
-    latents = scenes.latents(pipeline.vae)
-    hits = gate.attention_hits(Denoiser.of(pipeline), latents, scenes.samples)
+    model, scenes = load_text_to_image(str(shipped)), gate.held_out(64, 32)
+    latents = scenes.latents(model.diffusion.vae)
+    hits = gate.attention_hits(model, latents, scenes.samples)
     assert hits["pointing"] > 3 * hits["chance"]
     torch.manual_seed(0)
-    pipeline.text_encoder.apply(lambda part: part.reset_parameters() if hasattr(part, "reset_parameters") else None)
-    forgetful = gate.attention_hits(Denoiser.of(pipeline), latents, scenes.samples)
+    model.diffusion.text_encoder.apply(
+        lambda part: part.reset_parameters() if hasattr(part, "reset_parameters") else None
+    )
+    forgetful = gate.attention_hits(model, latents, scenes.samples)
     assert forgetful["pointing"] < hits["pointing"] / 2
 
 
 def test_a_classifier_judges_pictures_of_known_scenes(shipped: Path) -> None:
-    sure = gate.judged(gate.load_classifier(shipped), load_pipeline(shipped).vae, gate.held_out(64, 64))
+    sure = gate.judged(
+        gate.load_classifier(shipped), load_text_to_image(str(shipped)).diffusion.vae, gate.held_out(64, 64)
+    )
     assert min(sure.values()) > 75
 
 

@@ -1,0 +1,49 @@
+"""Stable Diffusions that are made from sizes, without weights."""
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from tadp_ray.backbones.stable_diffusion.load import Diffusion, frozen
+
+
+def build_unet(
+    side: int, channels: tuple[int, ...], context_width: int, heads: int, groups: int
+) -> UNet2DConditionModel:
+    """An untrained U-Net of Stable Diffusion's architecture: a text is read at all levels but the smallest.
+
+    Args:
+        side: height and width of the latents that it is trained on.
+        channels: widths of its levels, largest level first.
+        context_width: channels of a context.
+        heads: of every attention layer.
+        groups: of every group norm.
+    """
+    return UNet2DConditionModel(
+        sample_size=side,
+        down_block_types=("CrossAttnDownBlock2D",) * (len(channels) - 1) + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (len(channels) - 1),
+        block_out_channels=channels,
+        layers_per_block=2,
+        cross_attention_dim=context_width,
+        # diffusers calls the number of heads attention_head_dim, and Stable Diffusion 1.5's config follows it.
+        attention_head_dim=heads,
+        norm_num_groups=groups,
+    )
+
+
+def stable_diffusion_15() -> Diffusion:
+    """Stable Diffusion 1.5's architecture on the meta device, for counting what it costs where its weights are not.
+
+    Source: the published configurations of its U-Net (859.5 M parameters), VAE and text encoder (CLIP ViT-L/14).
+    """
+    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+    with torch.device("meta"):
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+        )
+        unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
+        return Diffusion(frozen(vae), unet, frozen(CLIPTextModel(text)), None)
