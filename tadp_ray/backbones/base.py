@@ -1,6 +1,6 @@
 """What training asks of a backbone, and of the registered family that makes it."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -37,6 +37,10 @@ class Backbone(Protocol):
 
     def __call__(self, latents: Tensor, context: Tensor) -> tuple[Tensor, ...]:
         """Features (B, channels, h, w), a tensor a level, of latents under a context (B, L, D)."""
+        ...
+
+    def attention_norms(self) -> Sequence[nn.Parameter]:
+        """Trained parameters of the norms in its attention blocks, which the published rules of decay set apart; or none."""
         ...
 
     def enable_gradient_checkpointing(self) -> None:

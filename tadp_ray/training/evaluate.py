@@ -36,7 +36,7 @@ def _starts(length: int, crop: int, stride: int) -> list[int]:
 
 
 def cut(image: Tensor, box: Box, multiple: int) -> Tensor:
-    """One view (3, h, w), padded at bottom and right with mid-grey to sides that the U-Net can halve."""
+    """One view (3, h, w), padded at bottom and right with mid-grey to sides that the backbone takes."""
     top, left, height, width = box
     view = image[:, top : top + height, left : left + width]
     return F.pad(view, (0, -width % multiple, 0, -height % multiple))

@@ -1,4 +1,4 @@
-"""AdamW with one learning rate for the head and one for the U-Net, and its schedule."""
+"""AdamW with one learning rate for the head and one for the backbone, and its schedule."""
 
 from collections import defaultdict
 
@@ -15,9 +15,14 @@ def parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict]:
     """Trained parameters by learning rate and decay; the backbone's rate is `backbone_lr_mult` times that of everything else.
 
     `weight_decay_rule: as_mmcv` reproduces what the published ADE20K rules amount to. They match names. Those with "norm" in
-    them, which are the norms of the U-Net's attention blocks, keep the full rate and do not decay. The norms of its residual
-    blocks and of the head have other names, so they decay.
+    them, which are the norms of the backbone's attention blocks, keep the full rate and do not decay. All other norms have
+    other names, so they decay.
+
+    Args:
+        model: with a `backbone` (`tadp_ray.backbones.base.Backbone`); every other part goes with the head.
+        schedule: rates and the rule of decay.
     """
+    exempt = {id(p) for p in model.backbone.attention_norms()} if schedule.weight_decay_rule == "as_mmcv" else set()
     norms = {id(p) for part in model.modules() if isinstance(part, NORMS) for p in part.parameters()}
     groups = defaultdict(list)
     for name, parameter in model.named_parameters():
@@ -31,7 +36,7 @@ def parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict]:
             case "matrices":
                 free = parameter.ndim == 1
             case "as_mmcv":
-                free = norm and inside and ".attentions." in name
+                free = id(parameter) in exempt
                 rate = schedule.learning_rate if free else rate
         groups["backbone" if inside else "head", rate, free].append(parameter)
     return [

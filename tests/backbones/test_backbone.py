@@ -20,3 +20,13 @@ def test_features_have_the_channels_and_strides_that_a_backbone_names(tiny_diffu
     expected = [(2, c, 32 // s, 48 // s) for c, s in zip(backbone.channels, backbone.strides, strict=True)]
     assert [tuple(level.shape) for level in features] == expected
     assert backbone.strides == (2, 4, 8, 16) and backbone.multiple == 16
+
+
+def test_attention_norms_are_those_that_the_published_rules_match_by_name(tiny_diffusion: Diffusion) -> None:
+    """The rules look for "norm" in names, and the published U-Net calls the norms of its residual blocks otherwise."""
+    backbone = StableDiffusionBackbone(tiny_diffusion, MODELS["stable_diffusion"](), tokens=13)
+    found = {id(parameter) for parameter in backbone.attention_norms()}
+    names = {name for name, parameter in backbone.named_parameters() if id(parameter) in found}
+    assert names == {name for name, _ in backbone.named_parameters() if ".attentions." in name and "norm" in name}
+    assert {name.split(".")[1] for name in names} == {"down_blocks", "mid_block", "up_blocks"}
+    assert any(".resnets." in name and "norm" in name for name, _ in backbone.named_parameters())

@@ -42,17 +42,24 @@ def test_published_nyu_schedule(step: int, rate: float) -> None:
     assert 5e-4 * rate_factor(step, nyu) == pytest.approx(rate, abs=1e-9)
 
 
+class AttendingBackbone(nn.Module):
+    """A residual block and an attention block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(nn.Conv2d(4, 8, 3), nn.GroupNorm(2, 8))
+        self.attention = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8))
+
+    def attention_norms(self) -> list[nn.Parameter]:
+        return list(self.attention[0].parameters())
+
+
 class Model(nn.Module):
     """Two modules named as the model's are."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = nn.ModuleDict(
-            {
-                "resnets": nn.Sequential(nn.Conv2d(4, 8, 3), nn.GroupNorm(2, 8)),
-                "attentions": nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8)),
-            }
-        )
+        self.backbone = AttendingBackbone()
         self.head = nn.Sequential(nn.Conv2d(8, 2, 1), nn.BatchNorm2d(2))
 
 
@@ -74,9 +81,9 @@ class Model(nn.Module):
     ],
 )
 def test_groups(weight_decay_rule: str, expected: dict[str, tuple[int, float, float]]) -> None:
-    """A frozen parameter is in none; mmcv's names exempt the norms of attention blocks alone, at the head's rate."""
+    """A frozen parameter is in none; mmcv's names exempt the backbone's norms of attention alone, at the head's rate."""
     model = Model()
-    model.backbone["resnets"][0].bias.requires_grad_(False)
+    model.backbone.residual[0].bias.requires_grad_(False)
     optimizer, _ = make_optimizer(model, FAST_4K.model_copy(update={"weight_decay_rule": weight_decay_rule}))
     found = {g["name"]: (len(g["params"]), g["initial_lr"], g["weight_decay"]) for g in optimizer.param_groups}
     assert {name: found[name] for name in expected} == {

@@ -68,6 +68,15 @@ class StableDiffusionBackbone(nn.Module):
             self.unet, latents, timesteps, context, self._config.attention_maps, self._config.detach_attention
         )
 
+    def attention_norms(self) -> list[nn.Parameter]:
+        """Parameters of the norms in attention blocks. diffusers names these blocks so wherever they stand."""
+        return [
+            parameter
+            for name, part in self.unet.named_modules()
+            if ".attentions." in name and isinstance(part, nn.GroupNorm | nn.LayerNorm)
+            for parameter in part.parameters()
+        ]
+
     def enable_gradient_checkpointing(self) -> None:
         """Compute activations again in the backward pass rather than keep them."""
         self.unet.enable_gradient_checkpointing()

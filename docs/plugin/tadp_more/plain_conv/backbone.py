@@ -95,5 +95,9 @@ class PlainConvBackbone(nn.Module):
             features.append(latents)
         return tuple(features)
 
+    def attention_norms(self) -> list[nn.Parameter]:
+        """There is no attention."""
+        return []
+
     def enable_gradient_checkpointing(self) -> None:
         """There is little to save."""
