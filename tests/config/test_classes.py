@@ -64,12 +64,12 @@ def test_names_on_the_command_line_are_held_to_the_same(tmp_path: Path) -> None:
         (str(file), "name 2, 'Cat', reads like 'cat'"),
         ("cat,,dog", "name 1 is '', without"),
         (",", "name 0 is '', without"),
-        (str(tmp_path), "neither names apart by commas nor a file"),
-        ("x" * 5000, "neither names apart by commas nor a file"),
+        (str(tmp_path), "expected names separated by commas or a file"),
+        ("x" * 5000, "expected names separated by commas or a file"),
     ):
         with pytest.raises(UserError) as refused:
             parse_classes(given)
         assert said in str(refused.value)
     file.write_text("\n \n")
-    with pytest.raises(UserError, match="no name at all"):
+    with pytest.raises(UserError, match="no names"):
         parse_classes(str(file))
