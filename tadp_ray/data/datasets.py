@@ -89,9 +89,15 @@ def published_datasets() -> Mapping[str, PublishedSet]:
     return {name: implementation(entry.implementation) for name, entry in DATASETS.items() if not entry.config}
 
 
-@lru_cache(maxsize=8)
+class Datasets:
+    """Data sets that are opened once, for all to whom this object is handed: opening reads every image."""
+
+    def __init__(self) -> None:
+        self.open = lru_cache(maxsize=8)(open_dataset)
+
+
 def open_dataset(data: DataConfig, split: Split) -> Dataset:
-    """One split of the data set that a recipe names; opened once per process, since cells share it.
+    """One split of the data set that a recipe names.
 
     A set with a target is trained on itself and scored on the target.
 
@@ -112,12 +118,11 @@ def source_of(data: DataConfig) -> DatasetSource:
     return implementation(entry.implementation) if entry.config else PublishedFiles()
 
 
-def remarks(data: DataConfig) -> list[str]:
+def remarks(train: Dataset, val: Dataset) -> list[str]:
     """What is to be known of a data set in files before it costs any compute, though it may be meant: one line each.
 
     Classes that no training image shows, as no model learns them; label maps that belong to no image of either split.
     """
-    train, val = (open_dataset(data, split) for split in ("train", "val"))
     if not isinstance(train, FileDataset) or not isinstance(val, FileDataset):
         # What is drawn has nothing missing.
         return []

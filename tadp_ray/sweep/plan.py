@@ -3,7 +3,7 @@
 import itertools
 import logging
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from tadp_ray.config.shipped import shipped
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.config.yaml12 import parse_yaml
-from tadp_ray.data.datasets import class_names, remarks
+from tadp_ray.data.datasets import Datasets, class_names, remarks
 from tadp_ray.errors import UserError
 from tadp_ray.tasks.per_image import images_class
 from tadp_ray.tracking.names import check_classes
@@ -53,6 +53,8 @@ class Plan:
     """The experiment's parsed files; None for a single recipe and for a search."""
     table: TableSpec | None = None
     """The table that the cells fill, which gives each cell's (row, column); None without an experiment."""
+    datasets: Datasets = field(default_factory=Datasets, compare=False, repr=False)
+    """The data sets that planning has opened."""
 
     @property
     def recipe(self) -> Recipe:
@@ -90,7 +92,7 @@ class Plan:
     def warn(self) -> None:
         """Log warnings about the data."""
         for data in {cell.recipe.data: None for cell in self.cells}:
-            for line in remarks(data):
+            for line in remarks(*(self.datasets.open(data, split) for split in ("train", "val"))):
                 log.warning(line)
 
     def check(self, cells: Sequence[Cell]) -> None:
@@ -103,7 +105,7 @@ class Plan:
         from tadp_ray.training.setup import Cache, TrainSetup
 
         # Given back with this function: Stable Diffusion 1.5 has 4 GiB, which belong to those who train.
-        cache = Cache()
+        cache = Cache(self.datasets)
         for cell in cells:
             try:
                 check_classes(class_names(cell.recipe.data))
@@ -149,13 +151,13 @@ def make_plan(
     if conflicts:
         raise ConfigError([f"--set {conflicts[0]}: {axes_file} varies this key; select its values with --only"])
     raw, origin = load_recipe_values(recipe, overrides)
-    cells, hashed = [], {}
+    cells, hashed, datasets = [], {}, Datasets()
     recipes = [recipe_at(raw, origin, sweep.changes(axes), f"{axes_file}: axes") for axes in grid(sweep)]
     check_results(file, experiment, recipes)
     check_prerequisites(recipes, file.parent)
     for axes, at_axes in zip(grid(sweep), recipes, strict=True):
         resolved = with_absolute_paths(at_axes)
-        contents = cell_inputs(resolved, hashed)
+        contents = cell_inputs(resolved, datasets, hashed)
         for seed in experiment.seeds if seeds is None else seeds:
             cells.append(Cell(experiment=name, seed=seed, axes=axes, recipe=resolved, **contents))
     wanted: dict[str, list[Any]] = {}
@@ -172,6 +174,7 @@ def make_plan(
         tuple(selected),
         source=source,
         table=source.table(scale, cells[0].scale, settings),
+        datasets=datasets,
     )
 
 
@@ -203,8 +206,9 @@ def plan_recipe(recipe: Recipe, name: str, settings: str, question: str, seed: i
         UserError: data, weights or the caption store are missing.
     """
     recipe = with_absolute_paths(recipe)
-    cell = Cell(experiment=name, seed=seed, axes={}, recipe=recipe, **cell_inputs(recipe, {}))
-    return Plan(name, settings, cell.scale, question, (cell,), (cell,))
+    datasets = Datasets()
+    cell = Cell(experiment=name, seed=seed, axes={}, recipe=recipe, **cell_inputs(recipe, datasets, {}))
+    return Plan(name, settings, cell.scale, question, (cell,), (cell,), datasets=datasets)
 
 
 def check_prerequisites(recipes: Sequence[Recipe], experiments: Path) -> None:
@@ -242,9 +246,9 @@ def oracle_line(which: str, sources: Iterable[str]) -> str:
     return f"oracle: {which} use the ground truth, of scored images too (caption.source: {named})"
 
 
-def cell_inputs(recipe: Recipe, cache: dict[Any, dict[str, str]]) -> dict[str, Any]:
-    """Return a cell's facts about its recipe's files; `cache` is that of `digests_of`."""
-    return {"digests": digests_of(recipe, cache), "stores_of_ground_truth": stores_of_ground_truth(recipe)}
+def cell_inputs(recipe: Recipe, datasets: Datasets, known: dict[Any, dict[str, str]]) -> dict[str, Any]:
+    """Return a cell's facts about its recipe's files; the other arguments are those of `digests_of`."""
+    return {"digests": digests_of(recipe, datasets, known), "stores_of_ground_truth": stores_of_ground_truth(recipe)}
 
 
 def stores_of_ground_truth(recipe: Recipe) -> bool:

@@ -8,6 +8,7 @@ from tadp_ray.config.cell import Cell, recipe_at
 from tadp_ray.config.load import load_recipe_values, load_search, parse_override, set_key
 from tadp_ray.config.metrics import lower_is_better, main_metric
 from tadp_ray.config.yaml12 import dump_yaml
+from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 from tadp_ray.sweep.plan import Plan, cell_inputs, check_prerequisites, settings_text, with_absolute_paths
@@ -26,19 +27,20 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
     raw, origin = load_recipe_values(recipe, [*overrides, f"evaluation.interval={search.grace_period}"])
     if "eval_split" in raw.get("data", {}):
         raw = set_key(raw, "data.eval_split", "val")
-    cells, hashed, points = [], {}, search.draw(seed)
+    cells, hashed, datasets, points = [], {}, Datasets(), search.draw(seed)
     recipes = [recipe_at(raw, origin, point, f"{file}: space") for point in points]
     check_prerequisites(recipes, recipe.parent.parent)
     for point, resolved in zip(points, map(with_absolute_paths, recipes), strict=True):
         name = f"{recipe.stem}-{file.stem}"
-        contents = cell_inputs(resolved, hashed)
+        contents = cell_inputs(resolved, datasets, hashed)
         cells.append(Cell(experiment=name, seed=seed, axes=point, recipe=resolved, **contents))
     if cells[0].recipe.compute.num_train_workers:
         raise UserError(
             "compute.num_train_workers: a search does not use Ray Train workers; --set compute.num_train_workers=0"
         )
     question = f"Which {' and '.join(search.space)} suit {recipe.name}?"
-    return Plan(name, settings_text(recipe, overrides), cells[0].scale, question, tuple(cells), tuple(cells), search)
+    candidates, settings = tuple(cells), settings_text(recipe, overrides)
+    return Plan(name, settings, cells[0].scale, question, candidates, candidates, search, datasets=datasets)
 
 
 def write_best(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str], out: Path) -> str:

@@ -8,23 +8,26 @@ from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
-from tadp_ray.data.datasets import open_dataset
+from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
 
 
-def digests_of(recipe: Recipe, known: dict[Any, dict[str, str]] | None = None) -> dict[str, str]:
+def digests_of(
+    recipe: Recipe, datasets: Datasets | None = None, known: dict[Any, dict[str, str]] | None = None
+) -> dict[str, str]:
     """Content hashes of a recipe's data, weights and captions.
 
     Args:
         recipe: of a cell.
+        datasets: opened so far; None: the recipe's are opened for this alone.
         known: what recipes asked for just before have of their data, filled here: the cells of a plan share most of them.
     """
-    known = {} if known is None else known
+    known, datasets = {} if known is None else known, datasets or Datasets()
     if recipe.data not in known:
         known[recipe.data] = {
-            "train": open_dataset(recipe.data, "train").digest(),
-            "val": open_dataset(recipe.data, "val").digest(),
+            "train": datasets.open(recipe.data, "train").digest(),
+            "val": datasets.open(recipe.data, "val").digest(),
         }
     digests = {**known[recipe.data], **model_digests(recipe)}
     if recipe.caption.store:
@@ -42,13 +45,13 @@ def model_digests(recipe: Recipe) -> dict[str, str]:
     return digests
 
 
-def check_contents(cell: Cell) -> None:
+def check_contents(cell: Cell, datasets: Datasets) -> None:
     """Refuse to train a cell on other contents than it is known by; a second look reads only files that have changed.
 
     Raises:
         UserError: what was changed since the cell was planned, and where it lies.
     """
-    if changed := differing(digests_of(cell.recipe), cell.digests):
+    if changed := differing(digests_of(cell.recipe, datasets), cell.digests):
         places = dict.fromkeys(str(places_of(cell.recipe)[name]) for name in changed)
         raise UserError(
             f"{', '.join(changed)} changed since this cell was planned ({', '.join(places)}): its numbers would stand for "

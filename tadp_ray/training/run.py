@@ -67,8 +67,9 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
     torch.manual_seed(cell.seed)
     began, read = time.monotonic(), disk_reads()
 
-    world.together(lambda: check_contents(cell))
-    setup = TrainSetup(cell.recipe, cell.seed, cache=cache or Cache())
+    cache = cache or Cache()
+    world.together(lambda: check_contents(cell, cache.datasets))
+    setup = TrainSetup(cell.recipe, cell.seed, cache=cache)
     setup.check()
     model = build_model(setup, device)
     encoding = time.monotonic()
@@ -83,7 +84,7 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
         found = evaluate(model, other, seen, device, world).compute()
         state.latest[f"{setup.task.main}/{name}"] = found[setup.task.main]
 
-    world.together(lambda: check_contents(cell))
+    world.together(lambda: check_contents(cell, cache.datasets))
     if world.is_main_process:
         training.write_model(MODEL, state)
         if state.best_step == state.step:

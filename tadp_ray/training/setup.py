@@ -19,7 +19,7 @@ from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.vocabulary import CAPTION
-from tadp_ray.data.datasets import class_names, open_dataset
+from tadp_ray.data.datasets import Datasets, class_names
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.transforms import smallest_view, to_tensor
 from tadp_ray.errors import UserError
@@ -33,12 +33,14 @@ Origin = tuple[Family, Hashable]
 
 
 class Cache:
-    """What the cells of a process share: frozen models, contexts and prompts, each made when it is first asked for.
+    """What cells share: data sets, frozen models, contexts and prompts, each opened or made when it is first asked for.
 
-    Data sets are shared by the process whatever the cache (`tadp_ray.data.datasets.open_dataset`).
+    Args:
+        datasets: that others have opened; None: its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, datasets: Datasets | None = None) -> None:
+        self.datasets = datasets or Datasets()
         self.pretrained = lru_cache(maxsize=2)(load_pretrained)
         self.contexts = lru_cache(maxsize=8)(self._contexts)
         self.prompts = lru_cache(maxsize=16)(self._prompts)
@@ -74,12 +76,12 @@ class TrainSetup:
     @property
     def train(self) -> Dataset:
         """Training split."""
-        return open_dataset(self.recipe.data, "train")
+        return self.cache.datasets.open(self.recipe.data, "train")
 
     @property
     def val(self) -> Dataset:
         """Validation split."""
-        return open_dataset(self.recipe.data, "val")
+        return self.cache.datasets.open(self.recipe.data, "val")
 
     @property
     def classes(self) -> tuple[str, ...]:

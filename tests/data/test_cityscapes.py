@@ -99,7 +99,6 @@ def test_night_sets_are_scored_under_the_ids_of_their_captions(
         open_dataset(data, "train")
 
     put(f"night/{truths}/{ids[3].replace(ending, truth_ending)}", mask + 1)
-    open_dataset.cache_clear()
     with pytest.raises(UserError, match="label 11 is no trainId|label 19 is no trainId"):
         open_dataset(data, "val")
 

@@ -13,6 +13,7 @@ from tadp_ray.captions.store import CaptionStore
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data import files
+from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.training import run as run_module
 from tadp_ray.training.digests import check_contents, digests_of
@@ -78,10 +79,10 @@ def edit(path: Path) -> None:
 
 def test_what_changed_since_the_plan_is_named(photographs: Callable[[], Cell], tmp_path: Path) -> None:
     cell = photographs()
-    check_contents(cell)
+    check_contents(cell, Datasets())
     edit(tmp_path / "masks/b.png")
     with pytest.raises(UserError, match=f"^train, val changed since this cell was planned \\({tmp_path}\\): .* again"):
-        check_contents(cell)
+        check_contents(cell, Datasets())
     edit(tmp_path / "masks/b.png")
     CaptionStore({name: ("a dog",) for name in "abcd"}, {}).write(tmp_path / "captions.jsonl")
     with pytest.raises(UserError, match=f"^captions changed since .*{tmp_path}/captions.jsonl"):
