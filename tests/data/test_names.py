@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tadp_ray.data.config import FolderData
-from tadp_ray.data.datasets import open_dataset, remarks
+from tadp_ray.data.datasets import Datasets, open_dataset, remarks
 from tadp_ray.data.files import FileDataset
 from tadp_ray.data.folder import layout
 from tadp_ray.data.inputs import by_id
@@ -254,7 +254,7 @@ def test_remarks_are_logged_before_anything_is_trained(
     names = [f"name{number}" for number in range(9)]
     data = FolderData(kind="folder", root=tmp_path, train=split, val=split, classes=names)
     cell = SimpleNamespace(recipe=SimpleNamespace(data=data))
-    Plan.warn(SimpleNamespace(cells=[cell, cell]))
+    Plan.warn(SimpleNamespace(cells=[cell, cell], datasets=Datasets()))
     said = capsys.readouterr()
     assert said.out == "" and said.err.startswith(
         "data.train: no image shows name4, name5, name6, name7, name8 (5 of 9"
