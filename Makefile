@@ -1,8 +1,8 @@
-# Two commands do everything on a machine with Python >= 3.11, pip and make:
-#   make sweep   set up, then answer an experiment   (EXPERIMENT=file.yaml  ARGS="--seeds 0,1,2")
-#   make test    set up, then run the tests          (ARGS="-k captions")
-# and `make test-fast` leaves out the tests that start Ray, a browser, or processes that train, and the longest others.
-# Both can be repeated: what is installed stays, what is finished is not run again. `make sweep` installs no test tools.
+# On a machine with Python >= 3.11, pip and make:
+#   make sweep       set up, then run an experiment   (EXPERIMENT=file.yaml  ARGS="--seeds 0,1,2")
+#   make test        set up, then run the tests       (ARGS="-k captions")
+#   make test-fast   the tests without those that start Ray, a browser or training processes, and without other long ones
+# All can be repeated: packages are not installed again, finished cells are not trained again. `make sweep` installs no test tools.
 
 PYTHON ?= python3
 EXPERIMENT ?= experiments/prec_recall.yaml
@@ -23,12 +23,12 @@ test: setup-dev
 test-fast: setup-dev
 	$(PYTEST) -m "not (cluster or web or slow)" $(ARGS)
 
-# Trains nothing. .pre-commit-config.yaml runs it before each commit.
+# .pre-commit-config.yaml runs it before each commit.
 check: setup-dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/deptry . && $(BIN)/pyrefly check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# What a sweep needs, and what tests and checks need besides.
+# The packages of a sweep, and those of tests and checks.
 setup: .venv/installed
 setup-dev: .venv/installed-dev
 

@@ -28,7 +28,7 @@ def invoke(*words: object):
         (["--set", "schedule.iteration=3"], "did you mean 'iterations'?"),
         (["--set", "caption.precision=0"], "sweep.yaml varies this key; select its values with --only"),
         (["--set", "schedule.learning_rate=-1"], "schedule.learning_rate=-1: Input should be greater than 0"),
-        (["--seeds", "0,x"], "expected distinct whole numbers"),
+        (["--seeds", "0,x"], "expected distinct integers"),
         (["--set", "model.weights=./nowhere"], "there is no such folder or file"),
         (["--tracking-uri", "http://127.0.0.1:9"], "MLflow at http://127.0.0.1:9 does not answer"),
         (["--recipe", "missing.yaml"], "missing.yaml: no such file"),
@@ -77,10 +77,13 @@ def test_the_paper_s_training_is_planned_without_its_data_and_weights() -> None:
     result = invoke("train", ROOT / "experiments/recipes/ade20k_fast_4k.yaml", "--dry-run")
     assert result.exit_code == 0, result.output
     assert "is missing; using the sizes of Stable Diffusion 1.5" in result.stdout
-    rows = {line[:24].strip(): line[24:].replace(",", "").split() for line in result.stdout.splitlines()}
-    assert rows["image encoder"][1:] == ["1116.658", "0.000"]
-    assert rows["backbone"] == ["859508800", "803.179", "1603.311"]
-    assert rows["backbone"] == ["859309120", "1.60e-05"] and rows["head"][1] == "1.60e-04"
+    parts, groups = (
+        {line[:24].strip(): line[24:].replace(",", "").split() for line in lines.splitlines()}
+        for lines in result.stdout.split("optimizer group")
+    )
+    assert parts["image encoder"][1:] == ["1116.658", "0.000"]
+    assert parts["backbone"] == ["859508800", "803.179", "1603.311"]
+    assert groups["backbone"] == ["859309120", "1.60e-05"] and groups["head"][1] == "1.60e-04"
     assert "one step of 16 images" in result.stdout and "weight_decay_rule: all_but_norms" in result.stdout
 
 
