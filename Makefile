@@ -1,4 +1,4 @@
-# On a machine with Python >= 3.11, pip and make:
+# On a machine with Python 3.11, 3.12 or 3.13, pip and make:
 #   make sweep       set up, then run an experiment   (EXPERIMENT=file.yaml  ARGS="--seeds 0,1,2")
 #   make test        set up, then run the tests       (ARGS="-k captions")
 #   make test-fast   the tests without those that start Ray, a browser or training processes, and without other long ones
