@@ -1,5 +1,6 @@
 """What each head gives, what it is trained by, and that its chance comes from outside."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -148,6 +149,18 @@ def test_dense_heads_read_any_levels_of_their_design(
     found.square().mean().backward()
     assert [part for part, p in head.named_parameters() if p.grad is None] == []
     assert all(level.grad.abs().sum() > 0 for level in features)
+
+
+@pytest.mark.parametrize(
+    ("strides", "doublings"),
+    [((4, 8, 16, 32), [0, 1, 2, 3]), ((2, 4, 8, 16, 32), [0, 1, 2, 3, 4]), ((8, 8, 32), [0, 0, 2])],
+)
+def test_semantic_fpn_doubles_a_level_as_often_as_it_was_halved(strides: tuple[int, ...], doublings: list[int]) -> None:
+    """With a convolution before each, and one where a level has the size already."""
+    scales = make_head("semantic_fpn", [16] * len(strides), strides).classifier.scale_heads
+    counts = [Counter(type(part).__name__ for part in level) for level in scales]
+    assert [count["Upsample"] for count in counts] == doublings
+    assert [count["ConvModule"] for count in counts] == [max(times, 1) for times in doublings]
 
 
 @pytest.mark.parametrize(("channels", "strides"), [THREE, FIVE])
