@@ -96,7 +96,7 @@ class Plan:
                 log.warning(line)
 
     def check(self, cells: Sequence[Cell]) -> None:
-        """Open the data and make the prompts of cells before they are trained.
+        """Open the data, make the prompts and build the heads of cells before they are trained.
 
         Raises:
             UserError: the first problem found.
@@ -109,7 +109,9 @@ class Plan:
         for cell in cells:
             try:
                 check_classes(class_names(cell.recipe.data))
-                TrainSetup(cell.recipe, cell.seed, cache=cache).check()
+                setup = TrainSetup(cell.recipe, cell.seed, cache=cache)
+                setup.check()
+                setup.check_head()
             except UserError as error:
                 raise UserError(f"cell {cell.name}: {error}") from None
 

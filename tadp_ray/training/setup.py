@@ -17,6 +17,7 @@ from tadp_ray.captions.prompts import Prompts, as_text, make_prompts
 from tadp_ray.conditioning.text_encoder import count_tokens, make_text_encoder
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.fingerprint import sha256_of
+from tadp_ray.config.model import ModelConfig
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.datasets import Datasets, class_names
@@ -24,8 +25,8 @@ from tadp_ray.data.sample import Dataset
 from tadp_ray.data.transforms import smallest_view, to_tensor
 from tadp_ray.errors import UserError
 from tadp_ray.layout import CONTEXTS
-from tadp_ray.tasks.base import Task
-from tadp_ray.tasks.registry import task_of
+from tadp_ray.tasks.base import Size, Task
+from tadp_ray.tasks.registry import build_head, task_of
 from tadp_ray.training.context_cache import ContextCache
 
 Origin = tuple[Family, Hashable]
@@ -44,6 +45,7 @@ class Cache:
         self.pretrained = lru_cache(maxsize=2)(load_pretrained)
         self.contexts = lru_cache(maxsize=8)(self._contexts)
         self.prompts = lru_cache(maxsize=16)(self._prompts)
+        self.checked_head = lru_cache(maxsize=64)(self._checked_head)
 
     def _contexts(self, origin: Origin, caption: CaptionConfig, classes: tuple[str, ...]) -> ContextCache:
         """The contexts that have been encoded so far, by prompt."""
@@ -57,6 +59,12 @@ class Cache:
         present = {image_id: dataset.present(index) for index, image_id in enumerate(dataset.ids)}
         count, budget = token_counter(self.pretrained(origin))
         return make_prompts(caption, present, dataset.classes, seed, count, budget, caption_fn(caption, dataset, seed))
+
+    def _checked_head(self, origin: Origin, model: ModelConfig, tokens: int, view: Size, classes: int) -> None:
+        """Build a head for the backbone's levels, and forget it; changes no random state."""
+        with torch.random.fork_rng(devices=[]):
+            backbone = self.pretrained(origin).to_meta().make_backbone(model, tokens, view)
+            build_head(backbone.channels, backbone.strides, classes, model.head)
 
 
 @dataclass(frozen=True)
@@ -233,6 +241,14 @@ class TrainSetup:
                     f"augment.crop={augment.crop}: image {self.train.ids[index]} {self.train.sizes[index]} can be as small "
                     f"as {smallest} pixels after resize and scale; make the crop smaller, resize larger, or set augment.pad: true"
                 )
+
+    def check_head(self) -> None:
+        """Refuse a head that is not made for the backbone's levels, before a training that would stop at its start.
+
+        Raises:
+            UserError: the levels do not fit, see the head.
+        """
+        self.cache.checked_head(self.origin, self.recipe.model, self.tokens, self.view, len(self.classes))
 
     def _check_store(self) -> None:
         """Refuse one caption store for two splits of a folder that call different images alike."""

@@ -126,6 +126,9 @@ def test_what_training_would_stumble_over_is_said_before(experiment: Path, tmp_p
     assert "there is no such folder or file" in said("model.weights=./stable-diffusion")
     assert "augment.crop=40: must be a multiple of 32" in said("augment.crop=40")
     assert "can be as small as 32 pixels" in said("augment.crop=64")
+    experiment.write_text(experiment.read_text().replace("table:", "table:\n  metrics: [ap50]"))
+    head = "model.head={kind: faster_rcnn, channels: 16, anchors: [8, 16, 32]}"
+    assert "model.head.anchors=[8, 16, 32]: 3 sides for a backbone of 4 levels" in said("task=detection", head)
 
 
 def test_a_learned_token_belongs_to_the_fingerprint_and_a_missing_one_to_the_command_that_makes_it(
