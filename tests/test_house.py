@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grimp
+
 from tadp_ray import layout
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,3 +83,39 @@ def test_no_room_asks_which_head_it_has() -> None:
         calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
         asked = [ast.unparse(call) for call in calls if ast.unparse(call.func) == "isinstance"]
         assert not [text for text in asked if re.search(r"\bhead\b", text)], path
+
+
+FLOORS = (
+    *("cli", "api", "reporting", "sweep", "tracking", "paper", "training", "tasks", "conditioning", "backbones"),
+    *("pictures", "data", "captions", "config", "registry"),
+)
+
+
+def import_matrix() -> str:
+    """Rooms from the top floor down, a mark where the room of a row imports that of a column."""
+    graph = grimp.build_graph("tadp_ray", exclude_type_checking_imports=True)
+
+    def room(module: str) -> str:
+        return module.partition(".")[2].partition(".")[0]
+
+    pairs = {
+        (room(own), room(other)) for own in graph.modules for other in graph.find_modules_directly_imported_by(own)
+    }
+    # `python -m tadp_ray.sweep` is a door to the command line.
+    pairs -= {("sweep", "cli")}
+    head = " " * 13 + " ".join(name[:4].ljust(4) for name in FLOORS)
+    lines = [
+        f"{own:<13}"
+        + " ".join(("-" if own == other else "x" if (own, other) in pairs else " ").ljust(4) for other in FLOORS)
+        for own in FLOORS
+    ]
+    return "\n".join(line.rstrip() for line in (head, *lines))
+
+
+def test_the_import_graph_is_as_it_is_drawn_and_all_of_it_points_down() -> None:
+    matrix = import_matrix()
+    assert matrix in (ROOT / "docs/architecture.md").read_text(), (
+        f"docs/architecture.md shows another graph than\n{matrix}"
+    )
+    for place, line in enumerate(matrix.splitlines()[1:]):
+        assert "x" not in line[13 : 13 + 5 * place], line
