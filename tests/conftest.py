@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jaxtyping
 import pytest
 
 from tadp_ray.config.cell import Cell
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
     from tadp_ray.tracking.store import Store
 
 
+# The shapes that their signatures state are checked whenever a test calls them.
+MODEL_CORE = (
+    *("training.model", "conditioning.text_encoder", "tasks.norms"),
+    *("backbones.stable_diffusion.backbone", "backbones.stable_diffusion.features"),
+    *("tasks.segmentation.semantic_fpn", "tasks.segmentation.smp_fpn", "tasks.segmentation.losses"),
+    *("tasks.depth.vpd_head", "tasks.depth.losses", "tasks.detection.faster_rcnn"),
+)
+jaxtyping.install_import_hook([f"tadp_ray.{module}" for module in MODEL_CORE], "beartype.beartype")
 # Tests run side by side: threads of their own would wait for each other, at full speed. Read when torch is loaded.
 THREADS = {"OMP_NUM_THREADS": "1"}
 # Ray makes its workers give way to all other processes: beside another test they would come to a standstill. And processes that

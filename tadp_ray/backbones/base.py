@@ -2,12 +2,13 @@
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """A network from latents and a context to a pyramid of features; an `nn.Module` whose parameters are all trained.
 
@@ -48,6 +49,7 @@ class Backbone(Protocol):
         ...
 
 
+@runtime_checkable
 class Pretrained(Protocol):
     """What is loaded once, frozen, and shared by the cells of a process; a backbone is made of it."""
 
@@ -85,6 +87,7 @@ class Pretrained(Protocol):
         ...
 
 
+@runtime_checkable
 class Family(Protocol):
     """A registered family of backbones: what loads its frozen parts, and what is known of them without loading."""
 

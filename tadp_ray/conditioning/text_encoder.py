@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -26,7 +27,9 @@ def count_tokens(tokenizer: CLIPTokenizer, prompt: str) -> int:
     return len(tokenizer(prompt, add_special_tokens=False, truncation=False, verbose=False).input_ids)
 
 
-def encode_prompts(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Sequence[str]) -> Tensor:
+def encode_prompts(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Sequence[str]
+) -> Float[Tensor, "prompts tokens width"]:
     """Last hidden states after the final layer norm, (B, L, D), with L the encoder's full length (77 in SD 1.5).
 
     Prompts are padded to the full length and cut to it; padding is attended to, as in Stable Diffusion.
@@ -36,7 +39,9 @@ def encode_prompts(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompt
     return text_encoder(tokens.input_ids.to(text_encoder.device)).last_hidden_state
 
 
-def encode_names(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, names: Sequence[str]) -> Tensor:
+def encode_names(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, names: Sequence[str]
+) -> Float[Tensor, "tokens width"]:
     """Each name encoded by itself: the start mark, then the states of every name's own tokens, (1 + tokens, D).
 
     Source: TADP's Pascal code; neither end marks nor padding, 24 tokens for the 21 names of VOC.
@@ -51,7 +56,7 @@ def encode_names(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, names: S
 @torch.no_grad()
 def class_embedding(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, name: str, templates: Sequence[str] = TEMPLATES
-) -> Tensor:
+) -> Float[Tensor, " width"]:
     """The state at the end mark (after the final layer norm, not projected), averaged over sentences around a name, (D,).
 
     Source: TADP's and VPD's class embeddings ("averaged EOS").
@@ -150,6 +155,6 @@ class TextAdapter(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
         self.gamma = nn.Parameter(torch.full((width,), 1e-4))
 
-    def forward(self, context: Tensor) -> Tensor:
+    def forward(self, context: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
         """Adapted context (B, L, D)."""
         return context + self.gamma * self.layers(context)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tadp_ray.processes import shared_sum, world_size
@@ -14,7 +15,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     The published code uses SyncBatchNorm, which torch offers for GPUs only; with one process this is plain batch norm.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
         """Normalised (B, C, H, W); every process must hold equally many images."""
         size = world_size()
         if not self.training or size == 1:
@@ -41,6 +42,6 @@ class FeatureNorms(nn.ModuleList):
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__(GlobalBatchNorm2d(count) for count in channels)
 
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, features: Sequence[Float[Tensor, "batch _ _ _"]]) -> list[Float[Tensor, "batch _ _ _"]]:
         """Levels (B, C, h, w), each normalised by channel."""
         return [norm(feature) for norm, feature in zip(self, features, strict=True)]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tadp_ray.backbones.base import Backbone, Pretrained
@@ -28,7 +29,11 @@ class TADP(nn.Module):
         self.head = build_head(backbone.channels, backbone.strides, classes, config.head)
 
     def forward(
-        self, latents: Tensor, context: Tensor, dropout_mask: Tensor | None = None, targets: list[dict] | None = None
+        self,
+        latents: Float[Tensor, "batch c h w"],
+        context: Float[Tensor, "batch tokens width"],
+        dropout_mask: Float[Tensor, "batch channels"] | None = None,
+        targets: list[dict] | None = None,
     ) -> Any:
         """What the head makes of the features: logits or metres (B, C, h, w), or boxes, or the losses of boxes.
 

@@ -92,7 +92,7 @@ def test_a_class_embedding_is_the_mean_of_80_end_marks(tiny_diffusion: Diffusion
 
 def test_class_embeddings_come_from_a_file_of_this_many_classes(tiny_diffusion: Diffusion, tmp_path: Path) -> None:
     vectors, ours, published = torch.randn(3, 20), tmp_path / "ours.safetensors", tmp_path / "published.pth"
-    write_class_embeddings(ours, CLASSES, vectors)
+    write_class_embeddings(ours, CLASSES, list(vectors))
     torch.save(vectors, published)
     for file in (ours, published):
         (found,) = contexts(tiny_diffusion, encoding="class_embeddings", embeddings=file)([CLASSES])

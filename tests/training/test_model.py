@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -153,3 +154,10 @@ def test_building_a_head_prints_nothing(tiny_diffusion: Diffusion, capfd: pytest
     """mmengine would log a page for each model that a sweep builds."""
     make_model(tiny_diffusion)
     assert capfd.readouterr() == ("", "")
+
+
+def test_shapes_that_signatures_state_are_checked(tiny_diffusion: Diffusion) -> None:
+    model = make_model(tiny_diffusion)
+    latents, context = torch.zeros(2, 4, 8, 8), torch.zeros(3, 77, 16)
+    with pytest.raises(jaxtyping.TypeCheckError, match="batch"):
+        model(latents, context)

@@ -3,6 +3,7 @@
 import copy
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tadp_ray.backbones.stable_diffusion.autoencoder import latent_scale, posterior_of
@@ -50,7 +51,9 @@ class StableDiffusionBackbone(nn.Module):
         return height, width
 
     @torch.no_grad()
-    def encode_image(self, images: Tensor, noise: Tensor | None) -> Tensor:
+    def encode_image(
+        self, images: Float[Tensor, "batch 3 height width"], noise: Float[Tensor, "batch c h w"] | None
+    ) -> Float[Tensor, "batch c h w"]:
         """Latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1].
 
         TADP samples the posterior and scales it; VPD takes the mode, unscaled (both published; see its `config`).
@@ -61,7 +64,9 @@ class StableDiffusionBackbone(nn.Module):
         latents = posterior.mean + posterior.std * noise if self._config.latent.draw == "sample" else posterior.mode()
         return latents * latent_scale(vae) if self._config.latent.scale == "scaled" else latents
 
-    def forward(self, latents: Tensor, context: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, latents: Float[Tensor, "batch c h w"], context: Float[Tensor, "batch tokens width"]
+    ) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
         """Features, largest level first, of clean latents (B, C, h, w), to which no noise is added."""
         timesteps = torch.full((len(latents),), self._config.timestep, device=latents.device)
         return unet_features(

@@ -2,6 +2,7 @@
 
 import torch
 from diffusers import UNet2DConditionModel
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from tadp_ray.backbones.stable_diffusion.attention import Kind, reading_maps
@@ -46,12 +47,12 @@ def feature_channels(
 
 def unet_features(
     unet: UNet2DConditionModel,
-    latents: Tensor,
-    timesteps: Tensor,
-    context: Tensor,
+    latents: Float[Tensor, "batch c h w"],
+    timesteps: Shaped[Tensor, "*batch"],
+    context: Float[Tensor, "batch tokens width"],
     maps: Maps = "cross",
     detach_attention: bool = True,
-) -> tuple[Tensor, ...]:
+) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
     """Features of latents under a text, from one pass through the U-Net.
 
     Follows VPD's published feature extractor: features are taken before each up-sampling; maps are averaged over heads

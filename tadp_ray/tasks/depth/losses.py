@@ -1,6 +1,7 @@
 """The loss of the published code over depths: scale-invariant and logarithmic."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from tadp_ray.processes import shared_sum
@@ -9,7 +10,7 @@ EPSILON = 1e-8
 """Under the square root of SILog, whose slope is infinite at 0; changes a loss of 0.1 by 5e-8."""
 
 
-def silog_loss(pred: Tensor, target: Tensor) -> Tensor:
+def silog_loss(pred: Float[Tensor, "batch h w"], target: Float[Tensor, "batch h w"]) -> Float[Tensor, ""]:
     """Scale-invariant logarithmic loss: sqrt(mean(d^2) - 0.5 mean(d)^2), d = ln(target) - ln(pred), over all pixels together.
 
     With the half (lambda = 0.5) a wrong scale of the whole picture costs less than wrong proportions, yet something. The

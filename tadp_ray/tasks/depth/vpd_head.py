@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tadp_ray.errors import UserError
@@ -76,7 +77,9 @@ class DepthHead(nn.Module):
                     if layer.bias is not None:
                         nn.init.zeros_(layer.bias)
 
-    def forward(self, features: Sequence[Tensor], dropout_mask: None = None, **_: object) -> Tensor:
+    def forward(
+        self, features: Sequence[Float[Tensor, "batch _ _ _"]], dropout_mask: None = None, **_: object
+    ) -> Float[Tensor, "batch 1 h w"]:
         """Metres (B, 1, 8h, 8w) between 0 and the largest depth, of features whose largest level is (B, C, h, w).
 
         This head has no dropout, so its mask is None.

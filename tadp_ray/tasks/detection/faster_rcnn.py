@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
@@ -121,7 +122,7 @@ class DetectionHead(nn.Module):
 
     def forward(
         self,
-        features: Sequence[Tensor],
+        features: Sequence[Float[Tensor, "batch _ _ _"]],
         image_size: tuple[int, int],
         targets: Sequence[Objects] | None = None,
         **_: object,

@@ -1,6 +1,7 @@
 """Losses of the published code over pixels: cross-entropy and focal."""
 
 import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
@@ -8,7 +9,9 @@ from tadp_ray.data.sample import IGNORE
 from tadp_ray.processes import shared_sum
 
 
-def cross_entropy_loss(logits: Tensor, mask: Tensor) -> Tensor:
+def cross_entropy_loss(
+    logits: Float[Tensor, "batch classes h w"], mask: Int64[Tensor, "batch h w"]
+) -> Float[Tensor, ""]:
     """Cross-entropy averaged over all pixels, ignored ones as zero.
 
     mmseg's default (`avg_non_ignore=False`), with which TADP trains. The mean over all pixels makes the loss of a batch
@@ -21,7 +24,7 @@ def cross_entropy_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="none").mean()
 
 
-def focal_loss(logits: Tensor, mask: Tensor) -> Tensor:
+def focal_loss(logits: Float[Tensor, "batch classes h w"], mask: Int64[Tensor, "batch h w"]) -> Float[Tensor, ""]:
     """Focal terms (sigmoid, gamma 2, unweighted) of each class against the rest, summed over classes, mean over pixels.
 
     TADP trains Pascal VOC with it (TADP/tadp_seg.py), by segmentation-models-pytorch's multiclass FocalLoss of that time;

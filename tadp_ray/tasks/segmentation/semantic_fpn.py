@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 
+from jaxtyping import Float
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
@@ -69,7 +70,12 @@ class SegmentationHead(nn.Module):
         self.neck.init_weights()
         self.classifier.init_weights()
 
-    def forward(self, features: Sequence[Tensor], dropout_mask: Tensor | None = None, **_: object) -> Tensor:
+    def forward(
+        self,
+        features: Sequence[Float[Tensor, "batch _ _ _"]],
+        dropout_mask: Float[Tensor, "batch channels"] | None = None,
+        **_: object,
+    ) -> Float[Tensor, "batch classes h w"]:
         """Logits (B, classes, h, w); `dropout_mask` (B, channels) multiplies the last feature map."""
         self.classifier.dropout_mask = dropout_mask
         return self.classifier(self.neck(features))

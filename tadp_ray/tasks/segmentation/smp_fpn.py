@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from jaxtyping import Float
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 from torch import Tensor, nn
 
@@ -41,7 +42,12 @@ class SmpFPNHead(nn.Module):
         self.decoder.dropout = nn.Identity()
         self.classifier = nn.Conv2d(config.channels, classes, kernel_size=1)
 
-    def forward(self, features: Sequence[Tensor], dropout_mask: Tensor | None = None, **_: object) -> Tensor:
+    def forward(
+        self,
+        features: Sequence[Float[Tensor, "batch _ _ _"]],
+        dropout_mask: Float[Tensor, "batch channels"] | None = None,
+        **_: object,
+    ) -> Float[Tensor, "batch classes h w"]:
         """Logits (B, classes, h, w); `dropout_mask` (B, channels) multiplies the last feature map."""
         merged = self.decoder(features)
         return self.classifier(merged if dropout_mask is None else merged * dropout_mask[:, :, None, None])
