@@ -172,7 +172,7 @@ def differences(diffusion: Diffusion) -> str:
     }
     found = [f"{key} {unet[key]}, not {value} ({why})" for key, (value, why) in wanted.items() if unet[key] != value]
     if len(unet.block_out_channels) != LEVELS:
-        found.append(f"{len(unet.block_out_channels)} levels, not {LEVELS} (which the heads are made for)")
+        found.append(f"{len(unet.block_out_channels)} levels, not {LEVELS} (as Stable Diffusion 1 and 2 have)")
     if not isinstance(unet.sample_size, int):
         found.append(
             f"sample_size {unet.sample_size}, not the side of the latents of its pretraining (64 in version 1.5)"
