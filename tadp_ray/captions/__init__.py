@@ -1,1 +1,1 @@
-"""Captions and prompts: strings in, strings out. What is said about an image, before any text encoder reads it."""
+"""Captions and prompts as strings, before any text encoder."""

@@ -1,4 +1,4 @@
-"""How well texts fit images (Figure S5): which class names a text says, held against those that the image shows."""
+"""Measures precision and recall of the class names in captions (Figure S5)."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,62 +13,62 @@ from tadp_ray.config.errors import nearest
 from tadp_ray.errors import UserError
 
 THRESHOLD = 0.9
-"""Similarity from which on a word means a class (Figure S5)."""
+"""Minimum similarity at which a word matches a class (Figure S5)."""
 
 Match = Callable[[str], tuple[str, ...]]
-"""The class names that a text says, each once, in class order."""
+"""Returns the class names in a text, each once, in class order."""
 Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
-"""Cosines (W, C) in [-1, 1] of W texts and C class names."""
+"""Returns the cosines (W, C) in [-1, 1] of W texts and C class names."""
 
 OWN_PLURALS = {**PLURALS, "person": "people", "shelf": "shelves", "mouse": "mice", "knife": "knives", "loaf": "loaves"}
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The names that one image's text says, and those that the image shows."""
+    """The class names in one image's text, and those in the image."""
 
     said: frozenset[str]
     present: frozenset[str]
 
     @property
     def precision(self) -> float | None:
-        """Share of the names said that are shown; None if none is said."""
+        """Fraction of the names in the text that are in the image; None without names in the text."""
         return len(self.said & self.present) / len(self.said) if self.said else None
 
     @property
     def recall(self) -> float | None:
-        """Share of the names shown that are said; None if none is shown."""
+        """Fraction of the names in the image that are in the text; None without names in the image."""
         return len(self.said & self.present) / len(self.present) if self.present else None
 
     @property
     def f1(self) -> float | None:
-        """Harmonic mean of both; None if nothing is said nor shown."""
+        """Harmonic mean of both; None without any names."""
         total = len(self.said) + len(self.present)
         return 2 * len(self.said & self.present) / total if total else None
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Fits by image id, and their micro and macro figures over the data set."""
+    """Fits by image id, and their micro and macro averages over the data set."""
 
     images: Mapping[str, Fit]
     score: Score
     f1: float | None
-    """Of all names of the data set pooled."""
+    """Micro average."""
     macro_f1: float | None
-    """Mean over the images that have one."""
+    """Macro average over the images that have a value."""
 
 
 def align(texts: Mapping[str, str], present: Mapping[str, Sequence[str]], match: Match) -> Alignment:
-    """Precision, recall and F1 of the class names in each image's text; for any condition whose texts are known.
+    """Compute precision, recall and F1 of the class names in each image's text.
 
     Args:
-        texts: one by image id, e.g. the `by_id` of `Prompts`; further ones are left aside.
+        texts: by image id, e.g. the `by_id` of `Prompts`; texts of other images are ignored.
         present: class names in the full image, by image id.
         match: finds the names; from `exact` or `similar`.
 
     Raises:
-        UserError: images without a text.
+        UserError: an image has no text.
     """
     if missing := sorted(present.keys() - texts.keys()):
         raise UserError(
@@ -88,12 +88,13 @@ def align(texts: Mapping[str, str], present: Mapping[str, Sequence[str]], match:
 
 
 def exact(classes: Sequence[str], synonyms: Mapping[str, Sequence[str]] | None = None) -> Match:
-    """Names are said by their own words, singular or plural, or by synonyms where these are given.
+    """Match names by their own words, singular or plural, and by synonyms if given.
 
-    A name of several words is one: `coffee table` says no `table`. A word that is a class of its own is no synonym.
+    A name of several words is matched as a whole: `coffee table` does not match `table`. A word that is itself a class is not
+    used as a synonym.
 
     Raises:
-        UserError: synonyms of a name that is no class.
+        UserError: there are synonyms of a name that is not a class.
     """
     synonyms = synonyms or {}
     if unknown := [name for name in synonyms if name not in classes]:
@@ -113,15 +114,15 @@ def exact(classes: Sequence[str], synonyms: Mapping[str, Sequence[str]] | None =
 def similar(
     texts: Iterable[str], classes: Sequence[str], similarity: Similarity, threshold: float = THRESHOLD
 ) -> Match:
-    """A word matches every class above the threshold; a run of n words matches class names of n words.
+    """Match a word with every class above the threshold, and a phrase of n words with class names of n words.
 
     Args:
-        texts: all that will be matched, so that each distinct word is encoded once.
+        texts: all texts to match, so that each distinct word is encoded once.
         classes: names in class order.
         similarity: see `conditioning.tokenizer.text_similarity`.
-        threshold: smallest cosine at which a word means a name.
+        threshold: minimum cosine of a match.
 
-    Source: Figure S5 matches single words; runs are ours, as no single word is `potted plant`.
+    Source: Figure S5 matches single words; phrases are our addition, for names such as `potted plant`.
     """
     lengths = {name: len(words(name)) for name in classes}
     meant: dict[str, set[str]] = {}
@@ -140,7 +141,7 @@ def similar(
 
     def match(text: str) -> tuple[str, ...]:
         phrases = {run for size in sizes for _, run in runs(words(text), size)}
-        assert phrases <= known, "words that were not among the texts have not been compared"
+        assert phrases <= known, "the text was not among the texts to match"
         said = {name for run in phrases for name in meant.get(run, ())}
         return tuple(name for name in classes if name in said)
 
@@ -148,38 +149,38 @@ def similar(
 
 
 def names_said(text: str, classes: Sequence[str], meant: Mapping[str, set[str]], longest: int) -> tuple[str, ...]:
-    """The names that a text's runs of words mean, longest runs first; a word belongs to one run."""
+    """Return the names that a text's phrases match, longest phrases first; a word belongs to one phrase."""
     spoken = words(text)
     taken: set[int] = set()
     said: set[str] = set()
     for length in range(longest, 0, -1):
         for start, run in runs(spoken, length):
-            places = range(start, start + length)
-            if taken.isdisjoint(places) and run in meant:
+            positions = range(start, start + length)
+            if taken.isdisjoint(positions) and run in meant:
                 said |= meant[run]
-                taken.update(places)
+                taken.update(positions)
     return tuple(name for name in classes if name in said)
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words without punctuation; hyphens and underscores part words."""
+    """Split a text into lower-case words without punctuation; hyphens and underscores separate words."""
     return re.findall(r"[^\W_]+", text.lower())
 
 
 def runs(spoken: Sequence[str], length: int) -> Iterator[tuple[int, str]]:
-    """Each run of `length` words with its place."""
+    """Yield each phrase of `length` words with its position."""
     return ((start, " ".join(spoken[start : start + length])) for start in range(len(spoken) - length + 1))
 
 
 def forms(name: str) -> set[str]:
-    """A name in its words, singular and plural; `chest of drawers` becomes `chests of drawers`."""
+    """Return the singular and plural of a name; that of `chest of drawers` is `chests of drawers`."""
     head, of, rest = " ".join(words(name)).partition(" of ")
     *before, noun = head.split()
     return {head + of + rest, " ".join([*before, plural(noun)]) + of + rest}
 
 
 def plural(noun: str) -> str:
-    """`benches`, `people`, `pastries`, `cars`."""
+    """Return the plural of a noun, e.g. `benches`, `people`, `pastries`, `cars`."""
     if noun in OWN_PLURALS:
         return OWN_PLURALS[noun]
     if noun.endswith(("s", "x", "z", "ch", "sh")):

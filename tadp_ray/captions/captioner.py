@@ -1,4 +1,4 @@
-"""Describes photographs with an image-to-text model of transformers: BLIP, BLIP-2 and their like. Knows nothing of Ray."""
+"""Captions images with an image-to-text model of transformers, such as BLIP or BLIP-2. Does not import Ray."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,33 +18,33 @@ from tadp_ray.hub import contents_digest, from_hub
 from tadp_ray.tensors import not_finite
 
 FETCHED = ["*.json", "*.txt", "*.model", "*.safetensors"]
-"""What is fetched of a hub repository, and what a model's hash is made of."""
+"""The files of a hub repository that are downloaded, and hashed to identify the model."""
 LAYOUT = "a captioner's folder holds config.json, its processor's and tokenizer's files, and .safetensors weights"
 
 
 @dataclass(frozen=True)
 class CaptionerSettings:
-    """What a caption depends on besides its image."""
+    """Everything except the image that a caption depends on."""
 
     captioner: str
     """Name of the registered captioner."""
     model: str
     """Folder or hub id."""
     min_tokens: int = 0
-    """The end is not said before so many new tokens (paper: 0, 20 and 40)."""
+    """Minimum number of new tokens (paper: 0, 20 and 40)."""
     max_tokens: int = 77
     batch: int = 16
-    """Images described together; another number may round differently, and so turn a near tie between two words."""
+    """Images per batch; another number may round differently, and so change the choice between two nearly equal words."""
     dtype: Literal["float32", "float16"] = "float32"
     cut_last_character: bool = False
-    """As published: meant for a line break, it takes a letter from captions that reach `max_tokens`."""
+    """As in the published code: meant for a line break, it removes a letter from captions with `max_tokens` tokens."""
 
 
 def locate_captioner(model: str) -> Path:
-    """The folder behind a captioner's name: itself, or a hub repository (fetched on first use).
+    """Return a captioner's folder, or download it from the hub on first use.
 
     Raises:
-        UserError: there is nothing, or not all of it; the message says what belongs there.
+        UserError: it does not exist, or files are missing.
     """
     folder = Path(model)
     if not folder.is_dir():
@@ -55,12 +55,12 @@ def locate_captioner(model: str) -> Path:
 
 
 def identify(settings: CaptionerSettings) -> dict[str, Any]:
-    """Everything that two captioners must have in common for their captions to be of one making.
+    """Return what identifies a captioner: two captioners with the same facts make the same captions.
 
-    The folder may move: a model is known by its files. A model of several gigabytes takes seconds to hash.
+    The model is identified by the content of its files, not by its path. Hashing several gigabytes takes seconds.
 
     Raises:
-        UserError: as `locate_captioner`; or its configuration or processor cannot be read, or it describes no images.
+        UserError: as `locate_captioner`; or its configuration or processor cannot be read, or it is not an image-to-text model.
     """
     folder = locate_captioner(settings.model)
     _processor(folder, settings.model)
@@ -79,7 +79,7 @@ def identify(settings: CaptionerSettings) -> dict[str, Any]:
 
 
 def _processor(folder: Path, model: str) -> Any:
-    """What turns images into a model's input and its output into text; checks without weights that there is a model."""
+    """Load the processor, and check without the weights that the model is an image-to-text model."""
     try:
         config = AutoConfig.from_pretrained(folder)
         processor = AutoProcessor.from_pretrained(folder)
@@ -93,13 +93,13 @@ def _processor(folder: Path, model: str) -> Any:
 
 
 class Captioner:
-    """A frozen image-to-text model that says the likeliest word each time: no chance enters.
+    """A frozen image-to-text model with greedy decoding.
 
-    What is registered as a captioner is a class like this one: made of settings and a device, called with images, and
-    `identify`.
+    A registered captioner is a class like this one: created from settings and a device, called with images, and with a static
+    method `identify`.
 
     Raises:
-        UserError: as `identify`; or weights that are damaged or not all there.
+        UserError: as `identify`; or weights are damaged or missing.
     """
 
     identify = staticmethod(identify)
@@ -116,7 +116,7 @@ class Captioner:
             )
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise UserError(f"--model {settings.model}: {folder} cannot be loaded ({error}); {LAYOUT}") from None
-        # The loader would put random numbers where tensors are missing, and go on.
+        # The loader initializes missing tensors at random.
         if found["missing_keys"]:
             raise UserError(
                 f"--model {settings.model}: its weights lack {len(found['missing_keys'])} tensors of the architecture in "
@@ -129,10 +129,10 @@ class Captioner:
         self._network = network.to(device).eval().requires_grad_(False)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[str]:
-        """Describe images, each uint8 (H, W, 3) RGB of its own size.
+        """Caption images, uint8 (H, W, 3) RGB of any size.
 
-        The processor brings them to one size and no prompt is padded, so that a caption does not see its neighbours; the
-        same images together give the same captions on the same kind of machine.
+        The processor resizes them, and nothing is padded, so a caption does not depend on the other images. The same batch
+        gives the same captions on the same kind of machine.
         """
         settings = self._settings
         pixels = self._processor(images=list(images), return_tensors="pt")["pixel_values"]
@@ -145,5 +145,5 @@ class Captioner:
                 num_beams=1,
             )
         texts = self._processor.batch_decode(tokens, skip_special_tokens=True)
-        # Some models end with a line break; the published code took one character off for that, whatever it was.
+        # Some models end with a line break; the published code removes the last character, whatever it is.
         return [text[:-1] if settings.cut_last_character else text.strip() for text in texts]

@@ -1,4 +1,4 @@
-"""Whether a caption store is fit for use: for which images it was made, and what no text encoder should be given."""
+"""Checks a caption store: whether it covers the images, and whether its captions are valid text."""
 
 import unicodedata
 from collections.abc import Callable, Collection, Iterator
@@ -9,7 +9,7 @@ from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.errors import UserError
 
 SHOWN = 10
-"""Lines of one kind that a report prints."""
+"""Maximum number of lines of one kind in a report."""
 
 
 def check(
@@ -19,7 +19,7 @@ def check(
     ids: Collection[str] | None = None,
     classes: Collection[str] | None = None,
 ) -> dict[str, Any]:
-    """Look for all that may be wrong with a store.
+    """Find all problems of a store.
 
     Args:
         path: the store, of either form.
@@ -56,7 +56,7 @@ def check(
 
 
 def missing_images(store: CaptionStore, ids: Collection[str] | None) -> list[str]:
-    """One line about all images without a caption; none if there are none, or the images are not known."""
+    """Return one line on all images without a caption; empty if there are none, or the images are unknown."""
     try:
         store.check(ids or ())
     except UserError as error:
@@ -65,7 +65,7 @@ def missing_images(store: CaptionStore, ids: Collection[str] | None) -> list[str
 
 
 def flaws(store: CaptionStore) -> list[str]:
-    """Captions without a word, and captions with characters that are no text; one line each, with the mend.
+    """Return one line per caption that is empty or contains characters that are not text.
 
     An image that shows no class has an empty oracle caption; its names say so, and it is none of these.
     """
@@ -81,12 +81,12 @@ def flaws(store: CaptionStore) -> list[str]:
 
 
 def is_no_text(character: str) -> bool:
-    """Control characters, halves of characters, characters of no meaning, and the mark of a failed decoding."""
+    """Return whether a character is a control character, a surrogate, private, unassigned, or the replacement character."""
     return unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn") or character == "\ufffd"
 
 
 def foreign_names(store: CaptionStore, classes: Collection[str] | None) -> list[str]:
-    """Names said that are neither classes of the data set nor distractors of the store, one line a name."""
+    """Return one line per name that is neither a class of the data set nor a distractor of the store."""
     classes = store.header.get("classes") if classes is None else classes
     if classes is None:
         return []
@@ -100,7 +100,7 @@ def foreign_names(store: CaptionStore, classes: Collection[str] | None) -> list[
 
 
 def report_lines(report: dict[str, Any]) -> Iterator[str]:
-    """A report of `check`, and by which `tokenizer`, as lines to read."""
+    """Yield a report of `check` and the name of its `tokenizer` as lines."""
     yield f"{report['store']}: {report['captions']:,} captions of {report['images']:,} images"
     if surplus := report["surplus"]:
         yield f"{len(surplus):,} images are not in the data set, which does no harm: {', '.join(surplus[:5])}"

@@ -1,4 +1,4 @@
-"""Caption files of other origin, brought into our form and keyed by the ids of our data sets."""
+"""Converts caption files of other origin to caption stores with the ids of our data sets."""
 
 import hashlib
 from collections import defaultdict
@@ -15,22 +15,21 @@ FORMS = (
     lambda name: without_ending(name.lstrip("/")),
     lambda name: without_ending(PurePosixPath(name).name),
 )
-"""What of two names has to agree for them to mean one image, from strict to loose."""
+"""Normal forms in which two names of the same image agree, from strict to loose."""
 
 
 def import_store(path: Path, ids: Collection[str] | None = None) -> CaptionStore:
-    """A caption file of any form that is read as a store; its header says of which file it is made and what was left out.
+    """Read a caption file of any supported format as a store, whose header names the file and counts what was left out.
 
-    Captions stay as they are, trailing spaces included; only one that an image has twice is kept once.
+    Captions are unchanged, including trailing spaces; a repeated caption of an image is kept once.
 
     Args:
         path: the file.
-        ids: images of a data set; the file's keys become these ids, and images that are not among them are left out.
-            None: all images, under the file's own keys.
+        ids: images of a data set; the file's keys become these ids, and other images are left out. None: all images, with the
+            file's own keys.
 
     Raises:
-        UserError: the file is broken, holds captions that are empty or no text, is for other images altogether, or two of
-            its keys mean one image.
+        UserError: the file is damaged, has empty or invalid captions, is for other images, or two keys mean the same image.
     """
     store = read_any(path)
     if not store.captions:
@@ -63,9 +62,9 @@ def import_store(path: Path, ids: Collection[str] | None = None) -> CaptionStore
 
 
 def meaning(keys: Iterable[str], ids: Collection[str]) -> dict[str, str]:
-    """The image id that each key means: the same name, or else without folder mark and ending, or else the file's alone.
+    """Return the image id of each key: the same name, else without extension, else only the file name without extension.
 
-    A key that could mean several images means none: `rgb_00045` of NYUv2 is a file in every room.
+    A key that could mean several images is left out: `rgb_00045` of NYUv2 is a file in every room.
     """
     found: dict[str, str] = {}
     open_keys = list(keys)

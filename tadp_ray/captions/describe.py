@@ -1,4 +1,4 @@
-"""Captions of a scene whose contents are known, of three kinds: a list of names, a sentence, a captioner's sentence."""
+"""Writes captions from class names: a list of names, a sentence, or a longer sentence like a captioner's."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -21,31 +21,31 @@ PLURALS = {
 
 @dataclass(frozen=True)
 class Mention:
-    """A thing in a picture, as a captioner speaks of it."""
+    """An object in a picture, as a captioner would mention it."""
 
     name: str
     side: float
-    """Centre across the picture, 0 at its left edge, 1 at its right."""
+    """Horizontal centre: 0 at the left edge, 1 at the right."""
     near: bool
 
 
 def class_list(names: Sequence[str]) -> str:
-    """`grass car sky`: the names alone."""
+    """Return only the names: `grass car sky`."""
     return " ".join(names)
 
 
 def sentence(names: Sequence[str], things: Collection[str]) -> str:
-    """`a photo of a car, a tree and grass`: things with an article, stuff without."""
+    """Return `a photo of a car, a tree and grass`: things with an article, stuff without."""
     return f"a photo of {join([f'a {name}' if name in things else name for name in names])}"
 
 
 def plain_sentence(_: str, names: Sequence[str]) -> str:
-    """What is said of an image of which nothing but names is known, not even which of them are things."""
+    """Return a sentence for an image of which only the names are known, not which of them are things."""
     return sentence(names, ()) if names else "a photo"
 
 
 def long_sentence(mentions: Sequence[Mention], grounds: Sequence[str], behind: Sequence[str]) -> str:
-    """`a photo of two cars on the left and a tree far away in the middle, on grass, with hill and sky behind`."""
+    """Return `a photo of two cars on the left and a tree far away in the middle, on grass, with hill and sky behind`."""
     groups = Counter((mention.name, place(mention)) for mention in mentions)
     parts = [join([f"{counted(name, count)} {where}" for (name, where), count in groups.items()])] if mentions else []
     parts += [f"on {join(grounds)}"] if grounds else []
@@ -54,17 +54,17 @@ def long_sentence(mentions: Sequence[Mention], grounds: Sequence[str], behind: S
 
 
 def place(mention: Mention) -> str:
-    """Where a thing stands: which third of the picture, and whether far away."""
+    """Return an object's place: its third of the picture, and whether it is far away."""
     third = ("on the left", "in the middle", "on the right")[min(int(3 * mention.side), 2)]
     return third if mention.near else f"far away {third}"
 
 
 def counted(name: str, count: int) -> str:
-    """`a car`, `three buses`."""
+    """Return `a car` or `three buses`."""
     number = NUMBERS[count] if count < len(NUMBERS) else "many"
     return f"{number} {name if count == 1 else PLURALS.get(name, name + 's')}"
 
 
 def join(phrases: Sequence[str]) -> str:
-    """`x, y and z`."""
+    """Return `x, y and z`."""
     return ", ".join(phrases[:-1]) + (" and " if phrases[1:] else "") + "".join(phrases[-1:])

@@ -1,4 +1,4 @@
-"""Which form a text file of captions has, as other tools write them, and what can be read of it without loss."""
+"""Recognizes and reads the caption file formats of other tools."""
 
 import csv
 import io
@@ -10,10 +10,10 @@ from typing import Any
 from tadp_ray.errors import UserError
 
 ID_KEYS = ("file_name", "image", "id")
-"""What the name of an image is called, in a table's header or in a line's object."""
+"""Accepted keys of an image's name, in a table's header or in a line's object."""
 TEXT_KEYS = ("caption", "text")
 LIST_KEY = "captions"
-"""Of several captions of one image."""
+"""Accepted keys of several captions of one image."""
 EXAMPLES = (
     'CSV with the header image,caption, one object {"image": ..., "caption": ...} a line, or one object {id: "text"}'
 )
@@ -30,11 +30,11 @@ KINDS = (
     (b"\xff\xfe", "UTF-16 text"),
     (b"\xfe\xff", "UTF-16 text"),
 )
-"""First bytes of files that are no UTF-8 text, and what such a file is."""
+"""First bytes of files that are not UTF-8 text, and what they are."""
 
 
 def read_text(path: Path) -> str:
-    """A caption file's text.
+    """Read a caption file's text.
 
     Raises:
         UserError: there is no such file, it cannot be read, or it is no UTF-8 text; the message says what it is instead.
@@ -49,7 +49,7 @@ def read_text(path: Path) -> str:
         mend = "convert it: iconv -f UTF-16 -t UTF-8" if "UTF-16" in kind else f"name a text file: {EXAMPLES}"
         raise UserError(f"{path}: not a caption store but {kind}; {mend}")
     try:
-        # Some editors put a byte order mark in front.
+        # Some editors write a byte order mark.
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
@@ -63,7 +63,7 @@ def read_text(path: Path) -> str:
 
 
 def parse(text: str, path: Path, first_line: int = 1) -> Any:
-    """A JSON value: an object or a list.
+    """Parse a JSON object or list.
 
     Raises:
         UserError: it is something else, broken, nested too deeply, or says a key twice, of which readers drop the first.
@@ -97,7 +97,7 @@ def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def check_text(text: str, path: Path, place: str) -> str:
-    """Refuse text that cannot be written as UTF-8 (UserError): half of a character that JSON wrote as two."""
+    """Raise UserError for text that cannot be encoded as UTF-8: half of a surrogate pair in JSON."""
     half = next((character for character in text if "\ud800" <= character <= "\udfff"), None)
     if half:
         raise UserError(
@@ -108,12 +108,12 @@ def check_text(text: str, path: Path, place: str) -> str:
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a text without blank ones at its end. Not splitlines: JSON may hold other Unicode line breaks."""
+    """Return the lines of a text without blank ones at its end. Not splitlines: JSON may contain other Unicode line breaks."""
     return text.rstrip("\r\n \t").split("\n")
 
 
 def foreign(text: str) -> str | None:
-    """What a text is that is neither of our two forms of a store: "csv", "lines", or None if it is one JSON value."""
+    """Return the format of a text that is not a store: "csv", "lines", or None for a single JSON value."""
     first, *others = lines_of(text)
     if '"caption_store"' in first:
         return None
@@ -127,7 +127,7 @@ def foreign(text: str) -> str | None:
 
 
 def columns(header: str) -> list[str]:
-    """The names in a table's first line; none if it is no such line."""
+    """Return the names in a table's header line; empty if it is not a header."""
     try:
         return [name.strip() for name in next(csv.reader([header]), [])]
     except csv.Error:
@@ -135,19 +135,19 @@ def columns(header: str) -> list[str]:
 
 
 def column(names: Container[str], known: tuple[str, ...]) -> str | None:
-    """The first known one of some names."""
+    """Return the first accepted one of some names."""
     return next((name for name in known if name in names), None)
 
 
 def described(value: Any) -> str:
-    """What a JSON value is that is no store."""
+    """Describe a JSON value that is not a store."""
     if isinstance(value, dict) and {"images", "annotations"} <= value.keys():
         return "captions in COCO's form"
     return f"a JSON list of {len(value)} entries"
 
 
 def table_rows(text: str, path: Path) -> Iterator[tuple[str, str, str]]:
-    """(place, image, caption) of each row of a table apart by commas.
+    """Yield (position, image, caption) of each row of a CSV table.
 
     Raises:
         UserError: it has no column of captions, or a row has more or fewer fields than the header.
@@ -174,7 +174,7 @@ def table_rows(text: str, path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def object_rows(text: str, path: Path) -> Iterator[tuple[str, Any, Any]]:
-    """(place, image, caption or list of captions) of each line's object, as they stand there.
+    """Yield (position, image, caption or list of captions) of each line's object.
 
     Raises:
         UserError: a line is something else.

@@ -1,4 +1,4 @@
-"""The commands that make a caption store which a recipe names and which is not there yet."""
+"""The commands that make the caption stores of a recipe."""
 
 import glob
 import re
@@ -11,7 +11,7 @@ from tadp_ray.config.schema import Recipe
 
 
 def missing_stores(recipes: Iterable[Recipe]) -> list[str]:
-    """What to do about each caption store that recipes name and that is not there, one text a store."""
+    """Return a text for each missing caption store of the recipes, with the commands that make it."""
     named = {
         store: recipe
         for recipe in recipes
@@ -22,10 +22,10 @@ def missing_stores(recipes: Iterable[Recipe]) -> list[str]:
 
 
 def how_to_make(store: Path, recipe: Recipe) -> str:
-    """The commands that make one of a recipe's caption stores, to be copied.
+    """Return the commands that make one of a recipe's caption stores.
 
-    The store's name tells how long its captions are: `..._min40` are of at least 40 tokens. Those of `..._nouns` come from a
-    published file, as no command of ours picks nouns out.
+    The store's name contains the length of its captions: `..._min40` have at least 40 tokens. Those of `..._nouns` come from a
+    published file, since no command extracts nouns.
     """
     if recipe.data.kind == POCKET_DATA:
         return (
@@ -35,7 +35,7 @@ def how_to_make(store: Path, recipe: Recipe) -> str:
     if recipe.data.kind != "folder" and not isinstance(recipe.data, PublishedData):
         return f"write a store of your own with a caption of each image of {recipe.data.kind}, by its id"
     images = images_of(store, recipe)
-    # Only a data set of the paper has ids that a published file's names can be brought to, and one of them a file.
+    # Only the ids of one of the paper's data sets match the names in a published file.
     known = images[0] if len(images) == 1 and "--root" in images[0] else []
     given = ["--data", known[0], *known[1:]] if known else []
     bring = f"tadp-ray caption import FILE.json {shlex.join([*given, '--out', str(store)])}"
@@ -49,7 +49,7 @@ def how_to_make(store: Path, recipe: Recipe) -> str:
 
 
 def images_of(store: Path, recipe: Recipe) -> list[list[str]]:
-    """The images that a store must caption, each part as `caption blip` is told of it."""
+    """Return the images of a store as arguments of `caption blip`."""
     caption, data = recipe.caption, recipe.data
     scored_alone, trained_alone = store == caption.target_store, caption.target_store not in (None, store)
     if data.kind == "folder":

@@ -1,4 +1,4 @@
-"""Stores of captions that are the class names an image shows, whole or at a chosen precision and recall."""
+"""Caption stores made from the ground-truth class names, complete or at a given precision and recall."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -13,10 +13,10 @@ from tadp_ray.errors import UserError
 def oracle_store(
     present: Mapping[str, Sequence[str]], classes: Sequence[str], made: Mapping[str, object]
 ) -> CaptionStore:
-    """The names that each image shows as its caption, in class order; `made` joins the header.
+    """Return a store whose captions are the class names in each image, in class order; `made` is added to the header.
 
     Raises:
-        UserError: an image shows a name that is no class.
+        UserError: a name is not a class.
     """
     place = {name: index for index, name in enumerate(classes)}
     if foreign := [(i, name) for i, names in sorted(present.items()) for name in names if name not in place]:
@@ -38,13 +38,13 @@ def degraded_store(
     shuffle: bool = False,
     distractors: Sequence[str] = (),
 ) -> CaptionStore:
-    """An oracle store's names at a precision and recall over all its images, as `degrade` draws them.
+    """Return an oracle store degraded to a precision and recall over all its images, see `degrade`.
 
-    The header holds the settings, the digest of the oracle, and under `realised` the figures of `score`, which leave the
-    background aside; it is neither forgotten nor invented.
+    The header contains the settings, the digest of the oracle, and under `realised` the result of `score`, without the
+    background, which is neither removed nor added.
 
     Raises:
-        UserError: it is no oracle store, or see `degrade`.
+        UserError: it is not an oracle store, or see `degrade`.
     """
     classes, present = names_of(oracle)
     settings = {"precision": precision, "recall": recall, "min_true": min_true, "shuffle": shuffle, "seed": seed}
@@ -64,10 +64,10 @@ def degraded_store(
 
 
 def names_of(oracle: CaptionStore) -> tuple[list[str], Mapping[str, tuple[str, ...]]]:
-    """The class names of an oracle store, and those that each image shows.
+    """Return the class names of an oracle store, and those in each image.
 
     Raises:
-        UserError: it is no oracle store.
+        UserError: it is not an oracle store.
     """
     if oracle.header.get("captioner") != ORACLES[0] or oracle.names.keys() != oracle.captions.keys():
         raise UserError(

@@ -1,4 +1,4 @@
-"""Oracle captions of a chosen precision and recall (Table S2): true names left out, false names put in."""
+"""Degrades oracle captions to a precision and recall (Table S2): removes correct names and adds wrong ones."""
 
 import heapq
 import math
@@ -27,7 +27,7 @@ class Score:
 
 
 def score(said: Mapping[str, Sequence[str]], present: Mapping[str, Sequence[str]]) -> Score:
-    """Realised precision and recall of the names said for each image id of `present`."""
+    """Compute the realized precision and recall of the names in each image's caption."""
     counts = [(len({*said[i]} & {*present[i]}), len({*said[i]}), len({*present[i]})) for i in present]
     hits, spoken, true = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0, 0)
     precisions = [hit / n for hit, n, _ in counts if n]
@@ -75,7 +75,7 @@ def degrade(
     by_name: bool = False,
     fixed: Collection[str] = (),
 ) -> dict[str, tuple[str, ...]]:
-    """Say `recall` of each image's present names, and absent ones until `precision` of what is said is true.
+    """Keep a fraction `recall` of each image's present names, and add absent ones until a fraction `precision` is correct.
 
     An image with n names present says tp of them, the stochastic rounding of t * n with at least `min_true`, and
     the stochastic rounding of f * tp absent ones; t and f are solved for over the whole data set, so that the micro
@@ -200,7 +200,7 @@ def _count(names: Iterable[str], tokens: Mapping[str, int]) -> int:
 
 
 def _fit(names: Sequence[str], tokens: Mapping[str, int], budget: int) -> list[str]:
-    """The longest beginning of `names` whose tokens fit into `budget`."""
+    """Return the longest prefix of `names` whose tokens fit into `budget`."""
     fitting: list[str] = []
     for name in names:
         budget -= tokens[name]
@@ -211,5 +211,5 @@ def _fit(names: Sequence[str], tokens: Mapping[str, int], budget: int) -> list[s
 
 
 def _lowest(levels: Iterable[tuple[float, str]], count: int) -> Counter[str]:
-    """How many names each image says if `count` are said, those of the lowest levels in the whole data set."""
+    """Return how many names each image gets if `count` are chosen, those with the lowest levels in the whole data set."""
     return Counter(image_id for _, image_id in heapq.nsmallest(count, levels))

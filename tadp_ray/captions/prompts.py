@@ -1,4 +1,4 @@
-"""Prompts: what the text encoder is given for each image of a data set, made as a recipe's `caption` part asks."""
+"""Makes the prompts of a data set's images from a recipe's `caption` group."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def as_text(prompt: Prompt) -> str:
-    """A prompt for people and files: a text as it stands, names apart by commas."""
+    """Return a prompt as text; names are separated by commas."""
     return prompt if isinstance(prompt, str) else ", ".join(prompt)
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """One prompt by image id, how many of them the text encoder will cut short, and how well their names fit the images."""
+    """Prompts by image id, how many of them the text encoder truncates, and the precision and recall of their names."""
 
     by_id: Mapping[str, Prompt]
     truncated: int
@@ -42,12 +42,12 @@ class Prompts:
 
     @property
     def precision(self) -> float | None:
-        """Realised micro precision over the data set; None if no class is named."""
+        """Realized micro precision over the data set; None if no class is named."""
         return self.score.precision
 
     @property
     def recall(self) -> float | None:
-        """Realised micro recall over the data set; None if no image shows a class."""
+        """Realized micro recall over the data set; None if no image contains a class."""
         return self.score.recall
 
 
@@ -60,7 +60,7 @@ def make_prompts(
     budget: int = 75,
     say: Callable[[str, Sequence[str]], str] = plain_sentence,
 ) -> Prompts:
-    """The prompt of every image of a data set: a text, or a tuple of names where `caption.encoding` is not `text`.
+    """Make the prompt of every image of a data set: a text, or a tuple of names if `caption.encoding` is not `text`.
 
     The caption's source makes them (`tadp_ray.captions.sources`), and its modifiers are put around each, the first of them
     first. A class called background is said where an image shows it, never forgotten nor invented, or else left aside
@@ -105,20 +105,20 @@ def make_prompts(
 
 
 def mentioned_classes(texts: Mapping[str, str], classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The class names that texts say, as far as they are known by exact words and everyday synonyms."""
+    """Find the class names in texts by exact words and everyday synonyms."""
     match = exact(classes, everyday(classes))
     known = {text: match(text) for text in set(texts.values())}
     return {image_id: known[text] for image_id, text in texts.items()}
 
 
 def modified(text: str, modifiers: Sequence[str]) -> str:
-    """A text as modifiers ask for it: each takes up what the one before made."""
+    """Apply the modifiers to a text, one after another."""
     for modifier in modifiers:
         text = modifier.replace(CAPTION, text)
     return text
 
 
 def shuffled_words(text: str, seed: int, image_id: str) -> str:
-    """The words of a text, apart by spaces, in random order."""
+    """Shuffle the words of a text, which are separated by spaces."""
     rng = random.Random(f"{seed}/words/{image_id}")
     return " ".join(sorted(text.split(), key=lambda _: rng.random()))

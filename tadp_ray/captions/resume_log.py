@@ -1,4 +1,4 @@
-"""Captions of a run that is not over yet: append-only, on disk batch by batch, read again when the run goes on."""
+"""The log of an unfinished captioning run: each batch is appended to a file, which a resumed run reads."""
 
 import json
 import os
@@ -10,21 +10,21 @@ from typing import Any
 from tadp_ray.errors import UserError
 from tadp_ray.files import sync
 
-BEGINNING = b'{"partial_captions": 1'
+MAGIC = b'{"partial_captions": 1'
 
 
 @dataclass
-class Described:
-    """What was said of images, by id."""
+class CaptionResults:
+    """Captions and errors by image id."""
 
     captions: dict[str, str] = field(default_factory=dict)
     images_sha256: dict[str, str] = field(default_factory=dict)
-    """Of the file that each caption describes."""
+    """Hash of each captioned image file."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Why an image has no caption."""
+    """Errors of images without a caption."""
 
-    def update(self, newer: "Described") -> None:
-        """Add what was said later, which takes the place of what was said or not said before."""
+    def update(self, newer: "CaptionResults") -> None:
+        """Add newer results, which replace older ones."""
         for name in newer.failed:
             self.captions.pop(name, None)
             self.images_sha256.pop(name, None)
@@ -36,39 +36,39 @@ class Described:
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """`min_tokens: 20 there, 40 here; ...`: in what two captioners differ; empty if in nothing."""
+    """Return how two captioners differ: `min_tokens: 20 there, 40 here; ...`; empty if they do not."""
     keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
     return "; ".join(f"{key}: {there.get(key)} there, {here.get(key)} here" for key in keys)
 
 
-class Partial:
-    """The file itself: a header line, then a line a batch. A batch is written whole or, by the next run, forgotten.
+class ResumeLog:
+    """The log file: a header line, then a line per batch. The next run drops an incomplete last line.
 
     Args:
-        path: created unless it is there.
-        captioner: what made the captions; JSON.
+        path: created if needed.
+        captioner: facts that identify the captioner; JSON.
 
     Raises:
-        UserError: what is there was made by another captioner, or is no such file.
+        UserError: the file was written by another captioner, or is not such a log.
     """
 
     def __init__(self, path: Path, captioner: Mapping[str, Any]) -> None:
-        self.path, self.described = path, Described()
+        self.path, self.described = path, CaptionResults()
         path.touch()
         sync(path.parent)
         content = path.read_bytes()
-        if not (content.startswith(BEGINNING) or BEGINNING.startswith(content)):
+        if not (content.startswith(MAGIC) or MAGIC.startswith(content)):
             raise UserError(f"{path}: not the captions of an unfinished run; move it away, or write to another --out")
-        # The last line of a killed run may be torn.
-        *whole, torn = content.split(b"\n")
-        # A header alone binds nobody.
-        os.truncate(path, len(content) - len(torn) if whole[1:] else 0)
-        if not whole[1:]:
+        # The last line of a killed run may be incomplete.
+        *complete, rest = content.split(b"\n")
+        # A log without batches is started again.
+        os.truncate(path, len(content) - len(rest) if complete[1:] else 0)
+        if not complete[1:]:
             self._append({"partial_captions": 1, "captioner": captioner})
             return
         try:
-            there = json.loads(whole[0])["captioner"]
-            batches = [Described(**json.loads(line)) for line in whole[1:]]
+            there = json.loads(complete[0])["captioner"]
+            batches = [CaptionResults(**json.loads(line)) for line in complete[1:]]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: a line of this unfinished run is broken ({error}); delete the file, and all is captioned anew"
@@ -81,8 +81,8 @@ class Partial:
         for batch in batches:
             self.described.update(batch)
 
-    def add(self, batch: Described) -> None:
-        """Append a batch; it is on disk when this returns."""
+    def add(self, batch: CaptionResults) -> None:
+        """Append a batch and sync it to the disk."""
         self._append(asdict(batch))
         self.described.update(batch)
 

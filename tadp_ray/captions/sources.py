@@ -17,38 +17,38 @@ from tadp_ray.errors import UserError
 from tadp_ray.registry import register_caption_source
 
 Prompt = str | tuple[str, ...]
-"""One text, or names that are encoded one by one (`caption.encoding`)."""
+"""A text, or names that are encoded separately (`caption.encoding`)."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """The images that need texts, and what a source may know of them."""
+    """The images that need captions, and the facts that a source may use."""
 
     caption: Any
     """The recipe's group of keys."""
     present: Mapping[str, Sequence[str]]
-    """Class names that the full image shows, by image id; its keys are the images of the data set."""
+    """Class names in the full image by image id; its keys are the images of the data set."""
     classes: Sequence[str]
     """All class names, in index order."""
     seed: int
-    """Of whatever is drawn."""
+    """Random seed."""
     count_tokens: Callable[[str], int]
-    """Tokens of a text without special tokens."""
+    """Counts the tokens of a text without special tokens."""
     budget: int
-    """Tokens that the text encoder reads of a caption; it cuts longer ones."""
+    """Maximum number of tokens of the text encoder, which truncates longer captions."""
     say: Callable[[str, Sequence[str]], str]
-    """(image id, names) -> the sentence of a template captioner that names these in the image."""
+    """(image id, names) -> the template captioner's sentence with these names."""
     join: Callable[[Sequence[str]], Prompt]
-    """Names -> the prompt made of them, as `caption.encoding` takes it."""
+    """Names -> the prompt for `caption.encoding`."""
 
 
 @dataclass(frozen=True)
 class Captions:
-    """One prompt for each image, by its id."""
+    """One prompt per image id."""
 
     prompts: Mapping[str, Prompt]
     names: Mapping[str, Sequence[str]] | None = None
-    """The class names that each prompt says; None: they are found by exact words and everyday synonyms."""
+    """The class names in each prompt; None: they are found by exact words and everyday synonyms."""
     sentences: bool = False
     """Whether the prompts are sentences, whose words `caption.shuffle` puts in random order."""
 
@@ -63,7 +63,7 @@ GROUND_TRUTH: dict[str, Any] = {"uses_ground_truth": True}
     **GROUND_TRUTH,
 )
 def oracle(request: Request) -> Captions:
-    """The names present in the image, degraded to the precision and recall asked for; never over budget."""
+    """The names in the image, degraded to the recipe's precision and recall; never over budget."""
     names = degraded(request, shuffle=request.caption.shuffle, by_name=False)
     return Captions({image_id: request.join(said) for image_id, said in names.items()}, names)
 
@@ -90,7 +90,7 @@ def sentence(request: Request) -> Captions:
 
 @register_caption_source("store", "captions from a file", keys=("store", "target_store"))
 def store(request: Request) -> Captions:
-    """The first caption of the image in a caption store.
+    """The image's first caption in a caption store.
 
     Raises:
         UserError: images without a caption in the store.
@@ -108,7 +108,7 @@ def store(request: Request) -> Captions:
     **GROUND_TRUTH,
 )
 def template(request: Request) -> Captions:
-    """A captioner's sentence, of the oracle's precision and recall over the data set; it may go over budget."""
+    """A captioner's sentence with the oracle's precision and recall over the data set; it may exceed the budget."""
     names = degraded(request, shuffle=False, by_name=True)
     say = (lambda _, said: request.join(said)) if request.caption.wording == "names" else request.say
     return Captions({image_id: say(image_id, said) for image_id, said in names.items()}, names, sentences=True)
@@ -116,18 +116,18 @@ def template(request: Request) -> Captions:
 
 @register_caption_source("shuffled", "another image's oracle", **GROUND_TRUTH)
 def shuffled(request: Request) -> Captions:
-    """The names present in another image; the same prompts as the oracle's, dealt out anew."""
+    """The names in another image: the oracle's prompts, permuted over the images."""
     return with_background(request, dealt_out(things_in(request), request.seed))
 
 
 @register_caption_source("wrong", "as many absent names as are present", **GROUND_TRUTH)
 def wrong(request: Request) -> Captions:
-    """As many absent names as are present, as far as there are."""
+    """As many absent names as there are present ones, if possible."""
     return with_background(request, absent_names(things_in(request), foreground(request.classes), request.seed))
 
 
 def degraded(request: Request, shuffle: bool, by_name: bool) -> Mapping[str, Sequence[str]]:
-    """The names present in each image, degraded to the precision and recall asked for.
+    """Return the names in each image, degraded to the recipe's precision and recall.
 
     Raises:
         UserError: a distractor that is a class, or a precision or recall that cannot be met.
@@ -149,31 +149,31 @@ def degraded(request: Request, shuffle: bool, by_name: bool) -> Mapping[str, Seq
 
 
 def things_in(request: Request) -> dict[str, tuple[str, ...]]:
-    """The names that each image shows, without the background's."""
+    """Return the names in each image, without the background."""
     return {image_id: foreground(names) for image_id, names in request.present.items()}
 
 
 def with_background(request: Request, dealt: Mapping[str, Sequence[str]]) -> Captions:
-    """Other names for each image, in class order; the background stays where it is."""
+    """Replace each image's names, in class order; the background is unchanged."""
     names = {i: (*said, *[BACKGROUND] * (BACKGROUND in request.present[i])) for i, said in dealt.items()}
     order = list(request.classes)
     return Captions({i: request.join(sorted(said, key=order.index)) for i, said in names.items()}, names)
 
 
 def foreground(names: Sequence[str]) -> tuple[str, ...]:
-    """Names without that of the background."""
+    """Return the names without the background."""
     return tuple(name for name in names if name != BACKGROUND)
 
 
 def dealt_out(present: Mapping[str, Sequence[str]], seed: int) -> dict[str, Sequence[str]]:
-    """Each image's names from another image, every image's given once."""
+    """Permute the names over the images, so that each image gets those of another one."""
     ids = sorted(present)
     random.Random(f"{seed}/shuffled").shuffle(ids)
     return {image_id: present[ids[place - 1]] for place, image_id in enumerate(ids)}
 
 
 def absent_names(present: Mapping[str, Sequence[str]], classes: Sequence[str], seed: int) -> dict[str, list[str]]:
-    """As many names as each image shows, none of which it shows."""
+    """Return as many names as each image has, none of which it contains."""
     said = {}
     for image_id, shown in present.items():
         rng = random.Random(f"{seed}/wrong/{image_id}")
@@ -183,7 +183,7 @@ def absent_names(present: Mapping[str, Sequence[str]], classes: Sequence[str], s
 
 
 def vocabulary(classes: Sequence[str], distractors: Sequence[str]) -> list[str]:
-    """Every name that an oracle may say: the classes in index order, then the distractors.
+    """Return every name that an oracle may use: the classes in index order, then the distractors.
 
     Raises:
         UserError: a name stands there twice.

@@ -1,4 +1,4 @@
-"""What stands in a caption store, in figures; and in what two stores differ."""
+"""Statistics of a caption store, and the differences between two stores."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -13,15 +13,15 @@ EXAMPLES = 5
 
 
 def statistics(store: CaptionStore, count_tokens: Callable[[str], int], budget: int) -> dict[str, Any]:
-    """Counts, lengths and repetitions of all captions.
+    """Compute counts, lengths and repetitions of all captions.
 
     Args:
-        store: at least one image.
-        count_tokens: tokens of a text without start and end marks.
-        budget: tokens that the text encoder reads.
+        store: with at least one image.
+        count_tokens: counts the tokens of a text without the bos and eos tokens.
+        budget: maximum number of tokens of the text encoder.
 
-    Returns: `images`, `captions`, `distinct` strings, `repeated` (captions that their image has already), `words` and
-        `tokens` as `spread` gives them, `budget`, `over_budget` captions, `most_common` and the `longest` image id.
+    Returns: `images`, `captions`, `distinct` strings, `repeated` captions of the same image, `words` and `tokens` as returned
+        by `spread`, `budget`, `over_budget` captions, `most_common`, and `longest`, an image id.
 
     Raises:
         UserError: the store is empty.
@@ -47,13 +47,13 @@ def statistics(store: CaptionStore, count_tokens: Callable[[str], int], budget: 
 
 
 def spread(values: Collection[int]) -> dict[str, float]:
-    """Mean, median, the value that 95 of 100 do not exceed, smallest and largest."""
+    """Return the mean, median, 95th percentile, minimum and maximum."""
     middle, high = np.percentile(values, [50, 95]).tolist()
     return {"mean": float(np.mean(values)), "median": middle, "p95": high, "min": min(values), "max": max(values)}
 
 
 def report_lines(found: dict[str, Any]) -> Iterator[str]:
-    """`statistics`, and by which `tokenizer`, as lines to read."""
+    """Yield `statistics` and the name of its `tokenizer` as lines."""
     yield "{captions:,} captions of {images:,} images, {distinct:,} of them distinct, {repeated:,} repeated".format(
         **found
     )
@@ -68,7 +68,7 @@ def report_lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def difference(one: CaptionStore, other: CaptionStore) -> dict[str, Any]:
-    """Ids of one store only (`only_one`, `only_other`), the number of images that are `same`, and ids that are `changed`."""
+    """Return ids in only one store (`only_one`, `only_other`), the number of `same` images, and `changed` ids."""
     shared = sorted(one.captions.keys() & other.captions.keys())
     changed = [image_id for image_id in shared if one.captions[image_id] != other.captions[image_id]]
     return {
@@ -83,8 +83,8 @@ def difference(one: CaptionStore, other: CaptionStore) -> dict[str, Any]:
     }
 
 
-def told_apart(found: dict[str, Any]) -> Iterator[str]:
-    """`difference` as lines to read."""
+def difference_lines(found: dict[str, Any]) -> Iterator[str]:
+    """Yield `difference` as lines."""
     for store, key in (("first", "only_one"), ("second", "only_other")):
         names = found[key]
         yield f"{len(names):,} images only in the {store}" + (f": {', '.join(names[:EXAMPLES])}" if names else "")

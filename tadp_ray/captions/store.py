@@ -1,4 +1,4 @@
-"""Caption stores: one file that maps image ids to captions, read in the published form or in our own, written whole."""
+"""Caption stores: a file that maps image ids to captions, in the published format or in our own."""
 
 import difflib
 import hashlib
@@ -14,14 +14,14 @@ from tadp_ray.files import composed, write_text
 
 VERSION = 1
 ORACLES = ("oracle", "degraded oracle")
-"""Captioners that say names of the ground truth, as headers call them."""
+"""Captioners in headers that use the ground truth."""
 PUBLISHED_ORACLE = "pascal_class_names.json"
 """The published file of ground-truth names; it has no header."""
 
 
 @dataclass(frozen=True)
 class CaptionStore:
-    """Captions by image id; `header` says how they were made (captioner, settings), `path` where they were read.
+    """Captions by image id. `header` describes how they were made (captioner, settings), `path` is the file they come from.
 
     `names` holds, for captions that were put together of class names, these names one by one, so that nobody has to find
     them in the text again.
@@ -36,24 +36,24 @@ class CaptionStore:
         return len(self.captions)
 
     def __getitem__(self, image_id: str) -> tuple[str, ...]:
-        """The captions of one image, at least one; UserError as in `check` where there is none."""
+        """Return the captions of one image, at least one; raise UserError as in `check` if there is none."""
         self.check([image_id])
         return self.captions[image_id]
 
     @property
     def uses_ground_truth(self) -> bool:
-        """Whether its captions are names of the ground truth, whole or degraded, as its header or published name says."""
+        """Whether its captions use the ground truth, by its header or its published name."""
         published = {self.header.get("imported_from"), self.path.name if self.path else None}
         return self.header.get("captioner") in ORACLES or PUBLISHED_ORACLE in published
 
     def check(self, ids: Iterable[str]) -> None:
-        """Raise one UserError about all ids without a caption, so that they are known before any compute."""
+        """Raise one UserError for all ids without a caption."""
         missing = sorted(set(ids) - self.captions.keys())
         if not missing:
             return
         name = self.path or "this caption store"
         named = ", ".join(repr(image_id) for image_id in missing[:5]) + (", ..." if len(missing) > 5 else "")
-        # A wrong suffix or folder prefix is the usual cause, and the nearest id shows it at a glance.
+        # A wrong suffix or folder prefix is the usual cause, which a similar id shows.
         nearest = difflib.get_close_matches(missing[0], self.captions, n=1, cutoff=0.5)
         hint = f"; the nearest id to {missing[0]!r} there is {nearest[0]!r}" if nearest else ""
         raise UserError(
@@ -62,12 +62,12 @@ class CaptionStore:
         )
 
     def digest(self) -> str:
-        """The sha256 hex of ids and captions; neither the header, the order, nor the path changes it."""
+        """Return the sha256 hex of ids and captions, independent of the header, the order and the path."""
         content = json.dumps(sorted(self.captions.items()), ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 
     def write(self, path: Path) -> None:
-        """Write our JSON Lines form: a header line, then one image a line, sorted by id.
+        """Write our JSON lines format: a header line, then one line per image, sorted by id.
 
         The file appears whole or not at all, so a reader never meets a half-written store.
         """
@@ -81,7 +81,7 @@ class CaptionStore:
 
 
 def read_store(path: Path) -> CaptionStore:
-    """Read a caption store of either form; which one it is shows in the first line.
+    """Read a caption store in either format, which the first line shows.
 
     - published (TADP's caption files): one JSON object `{id: {"captions": [str], ...}}`; other keys, such as the
       dominant class that some files carry, are left aside.
@@ -118,7 +118,7 @@ def read_store(path: Path) -> CaptionStore:
 
 
 def read_any(path: Path) -> CaptionStore:
-    """Read a caption store, or what can be made one without loss.
+    """Read a caption store, or a file that can be converted to one without loss.
 
     That is `{id: "text"}`; a table apart by commas, whose header names the images `file_name`, `image` or `id` and the captions
     `caption` or `text`; or one object of these names a line. An image may have several rows.
@@ -172,7 +172,7 @@ def _read_lines(header: dict[str, object], rest: str, path: Path) -> CaptionStor
         captions[image_id] = texts
         if "names" in entry:
             names[image_id] = strings(entry["names"], path, f"{place}, names")
-    # A file cut exactly between two lines parses well; only the count gives it away.
+    # A file truncated between two lines is valid except for the count.
     if header.get("images") != len(captions):
         raise UserError(
             f"{path}: the header announces {header.get('images')} images but {len(captions)} follow; "
@@ -182,12 +182,12 @@ def _read_lines(header: dict[str, object], rest: str, path: Path) -> CaptionStor
 
 
 def identity(image_id: str, path: Path) -> str:
-    """An image's id in its one spelling; it must be text as captions are (UserError)."""
+    """Return an image's normalized id; raise UserError if it is not text."""
     return composed(forms.check_text(image_id, path, "an id"))
 
 
 def captions_of(entry: object, path: Path, place: str) -> tuple[str, ...]:
-    """The captions in an image's entry, at least one (UserError)."""
+    """Return the captions of an image's entry; raise UserError if there are none."""
     texts = entry.get("captions") if isinstance(entry, dict) else None
     if not isinstance(texts, list) or not texts:
         raise UserError(
@@ -197,7 +197,7 @@ def captions_of(entry: object, path: Path, place: str) -> tuple[str, ...]:
 
 
 def strings(texts: object, path: Path, place: str) -> tuple[str, ...]:
-    """A list of strings that can be written again (UserError)."""
+    """Check a list of strings; raise UserError if it is invalid."""
     if not isinstance(texts, list):
         raise UserError(f"{path}, {place}: expected a list of strings, not {texts!r:.80}")
     for number, text in enumerate(texts, 1):

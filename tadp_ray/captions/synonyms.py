@@ -1,4 +1,4 @@
-"""Everyday words for class names, as people and captioners say them."""
+"""Everyday synonyms of class names, as people and captioners use them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -43,19 +43,19 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "vegetation": ("tree", "bush", "hedge"),
     "windowpane": ("window",),
 }
-"""Which of them hold is a matter of taste, so they can be replaced."""
+"""The choice is subjective, so a file can replace it."""
 
 
 def everyday(classes: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """The synonyms of those names that are classes."""
+    """Return the synonyms of the given classes."""
     return {name: words for name, words in SYNONYMS.items() if name in classes}
 
 
 def read_synonyms(path: Path, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Synonyms from a YAML file: `name: [word, word]`.
+    """Read synonyms from a YAML file: `name: [word, word]`.
 
     Raises:
-        UserError: there is no such file, it holds something else, or a name is no class.
+        UserError: the file does not exist or is invalid, or a name is not a class.
     """
     found = parse_yaml(read_text(path), str(path))
     if not isinstance(found, dict):

@@ -1,7 +1,7 @@
-"""The 80 sentences around a class name over which CLIP's ImageNet classifier averages, in no particular order.
+"""The 80 sentence templates over which CLIP's ImageNet classifier averages, in no particular order.
 
-They are those of the notebook Prompt_Engineering_for_ImageNet that CLIP's authors published, by which VPD and TADP make their
-class embeddings; they were compared one by one. A mean over them knows no order. A test holds the hash of the sorted list.
+They are those of the notebook Prompt_Engineering_for_ImageNet by CLIP's authors, from which VPD and TADP make their class
+embeddings. The order does not matter for a mean. A test checks the hash of the sorted list.
 """
 
 PHOTOS = (
@@ -43,15 +43,15 @@ TEMPLATES: tuple[str, ...] = (
     *("a photo of many {}.", "a photo of one {}.", "a photo of my {}.", "itap of my {}."),
 )
 SINGLE = "a photo of a {}."
-"""The one of them that stands for all where nothing is averaged (Figure S3)."""
+"""The template that is used without averaging (Figure S3)."""
 
 STYLES: tuple[str, ...] = tuple(
     f"{work} in the style of {{token}}"
     for work in (
         *("a painting", "the painting", "a picture", "a rendering", "a rendition"),
-        # Two kinds of painting stand twice in the published list, and so are drawn twice as often.
+        # Two templates are twice in the published list, and so are drawn twice as often.
         *(f"a {look} painting" for look in ("cropped", "cropped", "close-up", "close-up", "clean", "dirty", "dark")),
         *(f"a {look} painting" for look in ("bright", "cool", "good", "nice", "small", "large", "weird")),
     )
 )
-"""What textual inversion of a style says of its images, 19 sentences."""
+"""The 19 templates of textual inversion for a style."""

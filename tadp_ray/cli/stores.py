@@ -207,11 +207,11 @@ def check(
 def diff(one: StoreArgument, other: StoreArgument, as_json: JSONOption = False) -> None:
     """List the images and captions in which two stores differ; exit with code 1 if they do."""
     with exit_on_user_error():
-        from tadp_ray.captions.statistics import difference, told_apart
+        from tadp_ray.captions.statistics import difference, difference_lines
         from tadp_ray.captions.store import read_store
 
         result = difference(read_store(one), read_store(other))
-        print_report(result, told_apart(result), as_json)
+        print_report(result, difference_lines(result), as_json)
         if result["only_one"] or result["only_other"] or result["changed"]:
             raise typer.Exit(1)
 

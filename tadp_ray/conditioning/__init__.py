@@ -1,1 +1,1 @@
-"""What a backbone is conditioned on: prompts through a text encoder to contexts, learned tokens, a cache."""
+"""Conditioning of a backbone: the text encoder from prompts to contexts, and learned tokens."""

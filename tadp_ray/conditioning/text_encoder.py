@@ -1,4 +1,4 @@
-"""Text to context: prompts through the frozen CLIP text encoder, whole, name by name, or as one vector a name."""
+"""Encodes prompts as contexts with the frozen CLIP text encoder: as a text, name by name, or as one vector per name."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -19,20 +19,20 @@ from tadp_ray.registry import ENCODINGS, implementation
 from tadp_ray.tensors import is_finite, read_foreign
 
 EMBEDDING_TOKENS = 20
-"""Length that the published class embeddings were made with."""
+"""Sequence length of the published class embeddings."""
 
 
 def count_tokens(tokenizer: CLIPTokenizer, prompt: str) -> int:
-    """Tokens of a prompt without the start and end marks."""
+    """Count the tokens of a prompt without the bos and eos tokens."""
     return len(tokenizer(prompt, add_special_tokens=False, truncation=False, verbose=False).input_ids)
 
 
 def encode_prompts(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Sequence[str]
 ) -> Float[Tensor, "prompts tokens width"]:
-    """Last hidden states after the final layer norm, (B, L, D), with L the encoder's full length (77 in SD 1.5).
+    """Return the last hidden states after the final layer norm, (B, L, D), with L the encoder's full length (77 in SD 1.5).
 
-    Prompts are padded to the full length and cut to it; padding is attended to, as in Stable Diffusion.
+    Prompts are padded or truncated to the full length; padding is attended to, as in Stable Diffusion.
     """
     length = text_encoder.config.max_position_embeddings
     tokens = tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
@@ -42,9 +42,9 @@ def encode_prompts(
 def encode_names(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, names: Sequence[str]
 ) -> Float[Tensor, "tokens width"]:
-    """Each name encoded by itself: the start mark, then the states of every name's own tokens, (1 + tokens, D).
+    """Encode each name separately: the bos state, then the states of every name's own tokens, (1 + tokens, D).
 
-    Source: TADP's Pascal code; neither end marks nor padding, 24 tokens for the 21 names of VOC.
+    Source: TADP's Pascal code; neither eos tokens nor padding, 24 tokens for the 21 names of VOC.
     """
     parts = []
     for name in names:
@@ -57,7 +57,7 @@ def encode_names(
 def class_embedding(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, name: str, templates: Sequence[str] = TEMPLATES
 ) -> Float[Tensor, " width"]:
-    """The state at the end mark (after the final layer norm, not projected), averaged over sentences around a name, (D,).
+    """Return the state at the eos token (after the final layer norm, not projected), averaged over templates, (D,).
 
     Source: TADP's and VPD's class embeddings ("averaged EOS").
     """
@@ -68,10 +68,10 @@ def class_embedding(
 
 
 def read_class_embeddings(path: Path, classes: Sequence[str], width: int) -> dict[str, Tensor]:
-    """The vector (D,) of each class from a file of (C, D): the published .pth, or our .safetensors.
+    """Read the vector (D,) of each class from a file of (C, D): the published .pth, or our .safetensors.
 
     Raises:
-        UserError: there is no such file, it holds something else, or another number of classes or channels.
+        UserError: the file does not exist or is invalid, or has another number of classes or channels.
     """
     if not path.is_file():
         raise UserError(
@@ -101,19 +101,19 @@ def read_class_embeddings(path: Path, classes: Sequence[str], width: int) -> dic
 
 
 def write_class_embeddings(path: Path, names: Sequence[str], vectors: Sequence[Tensor]) -> None:
-    """Write the vectors (D,) of named classes as one .safetensors file, whole or not at all."""
+    """Write the vectors (D,) of named classes to a .safetensors file, atomically."""
     with drafted(path) as draft:
         save_file({"embeddings": torch.stack(list(vectors))}, draft, {"classes": json.dumps(list(names))})
 
 
 Encoder = Callable[[Prompt], Tensor]
-"""One prompt to its context (L, D)."""
+"""Encodes a prompt as a context (L, D)."""
 
 
 def make_text_encoder(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, caption: CaptionConfig, classes: Sequence[str]
 ) -> Encoder:
-    """What turns one prompt into its context (L, D), as a recipe's `caption` part asks."""
+    """Return the function that encodes a prompt as a context (L, D), from a recipe's `caption` group."""
     make = implementation(ENCODINGS[caption.encoding].implementation)
     return make(tokenizer, text_encoder, caption, classes)
 
@@ -121,21 +121,21 @@ def make_text_encoder(
 def whole_texts(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, _: CaptionConfig, __: Sequence[str]
 ) -> Callable[[str], Tensor]:
-    """The encoding `text`: a prompt as one text."""
+    """Return the encoding `text`: the prompt as one text."""
     return lambda text: encode_prompts(tokenizer, text_encoder, [text])[0]
 
 
 def name_by_name(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, _: CaptionConfig, __: Sequence[str]
 ) -> Callable[[Sequence[str]], Tensor]:
-    """The encoding `names`: each name by itself."""
+    """Return the encoding `names`: each name separately."""
     return lambda names: encode_names(tokenizer, text_encoder, names)
 
 
 def class_vectors(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, caption: CaptionConfig, classes: Sequence[str]
 ) -> Callable[[Sequence[str]], Tensor]:
-    """The encoding `class_embeddings`: a vector a name, from a file or made with the encoder."""
+    """Return the encoding `class_embeddings`: one vector per name, from a file or from the encoder."""
     if caption.embeddings:
         width = text_encoder.config.hidden_size
         table = read_class_embeddings(caption.embeddings, classes, width)
@@ -145,9 +145,9 @@ def class_vectors(
 
 
 class TextAdapter(nn.Module):
-    """Context c to c + gamma * MLP(c), the same for every token; gamma is learned, one number a channel.
+    """Maps a context c to c + gamma * MLP(c), token by token; gamma is learned per channel.
 
-    Source: VPD's text adapter; two linear layers with a GELU between, gamma 1e-4 at first.
+    Source: VPD's text adapter; two linear layers with a GELU between them, gamma initialized to 1e-4.
     """
 
     def __init__(self, width: int) -> None:
@@ -156,5 +156,5 @@ class TextAdapter(nn.Module):
         self.gamma = nn.Parameter(torch.full((width,), 1e-4))
 
     def forward(self, context: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-        """Adapted context (B, L, D)."""
+        """Return the adapted context (B, L, D)."""
         return context + self.gamma * self.layers(context)

@@ -1,4 +1,4 @@
-"""The text half of a Stable Diffusion by itself: its tokenizer to count with, its encoder to compare words with."""
+"""Stable Diffusion's tokenizer, and text similarity with its text encoder."""
 
 import json
 import re
@@ -18,19 +18,18 @@ from tadp_ray.captions.alignment import Similarity
 from tadp_ray.errors import UserError
 
 CLIP_LENGTH = 77
-"""Tokens that Stable Diffusion's text encoder reads, start and end marks included."""
+"""Sequence length of Stable Diffusion's text encoder, with bos and eos tokens."""
 BATCH = 256
 
 
 def load_tokenizer(weights: str) -> tuple[CLIPTokenizer, int]:
-    """A tokenizer, and how many tokens of a prompt its text encoder reads, without start and end marks.
+    """Load a tokenizer, and the maximum number of tokens of a prompt without bos and eos.
 
     Args:
-        weights: as for `backbones.stable_diffusion.weights.locate`, or a folder that holds a tokenizer alone (then 77 less the
-            two marks).
+        weights: as for `backbones.stable_diffusion.weights.locate`, or a folder with only a tokenizer (then 77 - 2).
 
     Raises:
-        UserError: see `locate`; or the weights are a single file, which holds no tokenizer.
+        UserError: see `locate`; or the weights are a single file, which has no tokenizer.
     """
     folder, length = Path(weights), CLIP_LENGTH
     if not (folder / "vocab.json").is_file():
@@ -55,10 +54,10 @@ def load_tokenizer(weights: str) -> tuple[CLIPTokenizer, int]:
 
 
 def check_length(tokenizer: CLIPTokenizer, prompt: str, budget: int) -> None:
-    """Refuse a prompt of which the text encoder would not read the end.
+    """Check that a prompt is not too long for the text encoder.
 
     Raises:
-        UserError: it has more tokens than `budget`, start and end marks not counted.
+        UserError: it has more tokens than `budget`, without bos and eos.
     """
     ends = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
     if len(ends) > budget:
@@ -69,17 +68,17 @@ def check_length(tokenizer: CLIPTokenizer, prompt: str, budget: int) -> None:
 
 
 def words_in(prompt: str) -> list[str]:
-    """The distinct words of a prompt in its order, without punctuation."""
+    """Return the distinct words of a prompt in order, without punctuation."""
     return list(dict.fromkeys(re.findall(r"[\w'-]+", prompt)))
 
 
 def word_places(tokenizer: CLIPTokenizer, prompt: str, word: str) -> tuple[int, ...]:
-    """Places in a prompt's context of the tokens of a word, or of several words in a row, where they first stand.
+    """Return the token positions of a word or phrase in a prompt's context, at its first occurrence.
 
-    The start mark is at place 0. Case does not count.
+    The bos token has position 0. Case is ignored.
 
     Raises:
-        UserError: the prompt does not say it.
+        UserError: the prompt does not contain it.
     """
     found = re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", prompt, re.IGNORECASE) if word.strip() else None
     if found is None:
@@ -90,9 +89,9 @@ def word_places(tokenizer: CLIPTokenizer, prompt: str, word: str) -> tuple[int, 
 
 
 def text_similarity(weights: str) -> Similarity:
-    """What tells how near two texts are: the cosine of the text encoder's states at their end marks.
+    """Return a similarity of texts: the cosine of the text encoder's states at their eos tokens.
 
-    The states are those after the final layer norm, not projected, as Stable Diffusion has no projection.
+    The states are taken after the final layer norm and not projected, since Stable Diffusion has no projection.
 
     Raises:
         UserError: see `backbones.stable_diffusion.load.load_diffusion`.
@@ -118,10 +117,10 @@ def text_similarity(weights: str) -> Similarity:
 
 @torch.no_grad()
 def end_states(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Sequence[str]) -> Tensor:
-    """States at the end marks of short texts, of length 1, (N, D) on the CPU."""
+    """Return the normalized states (N, D) at the eos tokens of short texts, on the CPU."""
     states = []
     for start in range(0, len(texts), BATCH):
-        # The encoder looks back only: what pads a text behind its end mark does not change the state there.
+        # The encoder is causal, so padding after the eos token does not change its state.
         tokens = tokenizer(
             list(texts[start : start + BATCH]),
             padding=True,

@@ -1,1 +1,1 @@
-"""Images with their ground truth: the contract of a sample, data sets, augmentation, batches."""
+"""Images with ground truth: samples, data sets, augmentation, batches."""

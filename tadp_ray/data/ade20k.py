@@ -28,7 +28,7 @@ TABLE = label_table({0: IGNORE} | {label + 1: label for label in range(len(CLASS
 
 
 def layout(root: Path, split: Split) -> Layout:
-    """Pairs of one split; label k means class k - 1, label 0 is unlabelled."""
+    """Return the pairs of one split; label k means class k - 1, label 0 is unlabelled."""
     folder = {"train": "training", "val": "validation"}[split]
     images, masks = f"images/{folder}", f"annotations/{folder}"
     require("ade20k", root, images, masks)

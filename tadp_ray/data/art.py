@@ -1,4 +1,4 @@
-"""Watercolor2k and Comic2k: drawn things in six of Pascal VOC's classes, on which a detector of photographs is scored."""
+"""Watercolor2k and Comic2k: paintings and comics with six of Pascal VOC's classes, to evaluate a detector of photographs."""
 
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from tadp_ray.data.sample import Split
 
 
 def layout(root: Path, split: Split, *, kind: str) -> Layout:
-    """The test images, whatever the split; class indices are those of Pascal's detection."""
+    """Return the test images for any split; class indices are those of Pascal's detection."""
     return boxes_layout(kind, root, {".": "test"})
 
 

@@ -1,4 +1,4 @@
-"""What a published data set is, and whether it lies whole and readable below a folder: the words of `tadp-ray data`."""
+"""Describes published data sets and checks their files, for `tadp-ray data`."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,10 +17,10 @@ from tadp_ray.errors import UserError
 
 
 def find(kind: str) -> PublishedSet:
-    """The data set of that name.
+    """Return a data set by its name.
 
     Raises:
-        UserError: there is none; says which name is near.
+        UserError: there is no such data set; suggests a similar name.
     """
     if kind not in published_datasets():
         raise UserError(f"{kind!r} is no data set of the paper; {nearest(kind, list(published_datasets()))}")
@@ -28,48 +28,51 @@ def find(kind: str) -> PublishedSet:
 
 
 def facts(kind: str) -> dict[str, Any]:
-    """What a data set is, where it comes from, and what goes where."""
-    known = find(kind)
+    """Return a data set's description, source and layout."""
+    dataset = find(kind)
     return {
         "name": kind,
-        "title": known.title,
-        "task": known.task,
-        "images": dict(known.images),
-        "classes": list(known.classes),
-        "home": list(known.home),
-        "terms": known.terms,
-        "layout": known.tree.splitlines(),
+        "title": dataset.title,
+        "task": dataset.task,
+        "images": dict(dataset.images),
+        "classes": list(dataset.classes),
+        "home": list(dataset.home),
+        "terms": dataset.terms,
+        "layout": dataset.tree.splitlines(),
     }
 
 
 def described(kind: str) -> Iterator[str]:
-    """`facts` as lines to read."""
-    known = find(kind)
-    counts = ", ".join(f"{count:,} {split}" for split, count in known.images.items())
-    yield f"{kind}: {known.title}"
-    yield f"  {known.task}, {len(known.classes)} classes, images: {counts}"
-    yield f"  from {' and '.join(known.home)}"
-    yield f"  terms: {known.terms}"
+    """Yield `facts` as lines."""
+    dataset = find(kind)
+    counts = ", ".join(f"{count:,} {split}" for split, count in dataset.images.items())
+    yield f"{kind}: {dataset.title}"
+    yield f"  {dataset.task}, {len(dataset.classes)} classes, images: {counts}"
+    yield f"  from {' and '.join(dataset.home)}"
+    yield f"  terms: {dataset.terms}"
     yield "  below its root:"
-    yield from (f"    {line}" for line in known.tree.splitlines())
+    yield from (f"    {line}" for line in dataset.tree.splitlines())
 
 
 def check(kind: str, root: Path) -> dict[str, Any]:
-    """Open every file of a data set; on a terminal, a bar shows how far it is.
+    """Open every file of a data set; show a progress bar in a terminal.
 
-    Returns: for each published split the number of images, their sizes, the range of their ground truth and how many show
-    each class, and under "problems" everything that is wrong, one line a file.
+    Returns: for each published split the number of images, their sizes, the range of their ground truth and the number of
+    images per class, and all problems under "problems", one line per file.
 
     Raises:
         UserError: there is no data set of that name.
     """
-    known = find(kind)
+    dataset = find(kind)
     splits, problems = {}, []
-    aside = Console(stderr=True)
-    with Progress(console=aside, transient=True, disable=not aside.is_terminal) as bar, ThreadPoolExecutor() as pool:
-        for split, published in known.images.items():
+    console = Console(stderr=True)
+    with (
+        Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
+        ThreadPoolExecutor() as pool,
+    ):
+        for split, published in dataset.images.items():
             try:
-                layout = known.layout(root, split)
+                layout = dataset.layout(root, split)
             except UserError as error:
                 problems.append(f"{split}: {error}")
                 continue
@@ -83,12 +86,12 @@ def check(kind: str, root: Path) -> dict[str, Any]:
             problems += [f"{split}: {each}" for each in wrong]
             splits[split] = {"images": len(layout.images), "published": published, "readable": len(readable)}
             if readable:
-                splits[split] |= summary(known, list(readable.values()))
+                splits[split] |= summary(dataset, list(readable.values()))
     return {"name": kind, "root": str(root), "splits": splits, "problems": problems}
 
 
-def summary(known: PublishedSet, found: Sequence[Measured]) -> dict[str, Any]:
-    """Sizes, ranges and classes of the readable samples of a split."""
+def summary(dataset: PublishedSet, found: Sequence[Measured]) -> dict[str, Any]:
+    """Return the sizes, ranges and classes of the readable samples of a split."""
     what, unit, without = found[0].words
     limits = [each.range for each in found if each.range]
     counted, left_out = sum(each.counted for each in found), sum(each.left_out for each in found)
@@ -102,18 +105,18 @@ def summary(known: PublishedSet, found: Sequence[Measured]) -> dict[str, Any]:
             "max": max((high for _, high in limits), default=None),
         },
         "counted": {"of": unit, "total": counted, "left_out": left_out / counted, "because": without},
-        "classes": {name: shown[index] for index, name in enumerate(known.classes)},
+        "classes": {name: shown[index] for index, name in enumerate(dataset.classes)},
     }
 
 
 def spread(values: Iterable[int]) -> dict[str, float]:
-    """Smallest, middle and largest."""
+    """Return the minimum, median and maximum."""
     values = list(values)
     return {"min": min(values), "median": median(values), "max": max(values)}
 
 
 def report_lines(report: dict[str, Any]) -> Iterator[str]:
-    """A report of `check` as lines to read."""
+    """Yield a report of `check` as lines."""
     for split, found in report["splits"].items():
         yield f"{split}: {found['images']:,} images of {found['published']:,} published, {found['readable']:,} readable"
         if not found["readable"]:

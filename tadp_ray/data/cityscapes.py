@@ -1,4 +1,4 @@
-"""Street scenes: Cityscapes by day, and the two night sets that share its 19 classes."""
+"""Street scenes: Cityscapes by day, and two night data sets with the same 19 classes."""
 
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ LABELS = {
     32: "motorcycle",
     33: "bicycle",
 }
-"""The labelIds that count, in the order of their trainIds; the others of 0 to 33 are ignored."""
+"""The labelIds of the classes, in the order of their trainIds; others of 0 to 33 are ignored."""
 CLASSES = tuple(LABELS.values())
 LABEL_IDS = label_table(dict.fromkeys(range(34), IGNORE) | {label: place for place, label in enumerate(LABELS)})
 TRAIN_IDS = label_table({place: place for place in range(len(CLASSES))} | {255: IGNORE})
@@ -38,26 +38,26 @@ NO_TRAIN_ID = "is no trainId of Cityscapes: they go from 0 to 18, and 255 is ign
 
 
 def cityscapes(root: Path, split: Split) -> Layout:
-    """Pairs of one split, with the fine labels."""
+    """Return the pairs of one split, with the fine labels."""
     files = (f"leftImg8bit/{split}", "_leftImg8bit.png", f"gtFine/{split}", "_gtFine_labelIds.png")
     return _layout("cityscapes", root, files, LABEL_IDS, "is no labelId of Cityscapes: they go from 0 to 33")
 
 
 def dark_zurich(root: Path, split: Split) -> Layout:
-    """The validation pairs by night, whatever the split."""
+    """Return the validation pairs by night for any split."""
     files = ("rgb_anon/val", "_rgb_anon.png", "gt/val", "_gt_labelTrainIds.png")
     return _layout("dark_zurich", root, files, TRAIN_IDS, NO_TRAIN_ID)
 
 
 def nighttime_driving(root: Path, split: Split) -> Layout:
-    """The test pairs, whatever the split."""
+    """Return the test pairs for any split."""
     truths = "gtCoarse_daytime_trainvaltest/test"
     files = ("leftImg8bit/test", "_leftImg8bit.png", truths, "_gtCoarse_labelTrainIds.png")
     return _layout("nighttime_driving", root, files, TRAIN_IDS, NO_TRAIN_ID)
 
 
 def _layout(kind: str, root: Path, files: tuple[str, str, str, str], table: np.ndarray, otherwise: str) -> Layout:
-    """Pairs of the files that end so in two folders: images, their ending, truths, their ending."""
+    """Return the pairs of files in two folders: images with their suffix, ground truth with its suffix."""
     images, ending, truths, truth_ending = files
     require(kind, root, images, truths)
     return Layout(

@@ -1,4 +1,4 @@
-"""Opens the data sets that recipes name, built from what is registered (`tadp_ray.registry`)."""
+"""Opens the data sets of recipes, which are registered in `tadp_ray.registry`."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -15,10 +15,10 @@ from tadp_ray.registry import DATASETS, implementation
 
 
 class DatasetSource(Protocol):
-    """What opens a registered data set; `data` is the recipe's group of its keys."""
+    """Opens a registered data set; `data` is the recipe's group of keys."""
 
     def open(self, data: Any, split: Split) -> Dataset:
-        """One split.
+        """Open one split.
 
         Raises:
             UserError: the data are not where the recipe says, or do not fit together.
@@ -26,46 +26,46 @@ class DatasetSource(Protocol):
         ...
 
     def class_names(self, data: Any) -> tuple[str, ...]:
-        """The classes in index order, known without opening anything."""
+        """Return the classes in index order, without opening files."""
         ...
 
 
 class PocketScenes:
-    """The pocket world, drawn from a seed."""
+    """The pocket world, rendered from a seed."""
 
     @staticmethod
     def open(data: ScenesData, split: Split) -> Scenes:
-        """Training scenes, or those that a model is scored on in the style of the target."""
+        """Return the training scenes, or the evaluation scenes in the target's style."""
         if split == "train":
             return Scenes("train", data.train, seed=data.seed, size=data.size, style=data.style)
         return Scenes(data.eval_split, data.val, seed=data.seed, size=data.size, style=data.target_domain or data.style)
 
     @staticmethod
     def class_names(_: ScenesData) -> tuple[str, ...]:
-        """Those of the world."""
+        """Return the classes of the world."""
         return CLASSES
 
 
 class OwnFolder:
-    """Your own photographs and label maps."""
+    """Your own images and label maps."""
 
     @staticmethod
     def open(data: FolderData, split: Split) -> FileDataset:
-        """The pairs that the recipe's globs find."""
+        """Open the pairs that match the recipe's globs."""
         return FileDataset(folder.layout(data, split))
 
     @staticmethod
     def class_names(data: FolderData) -> tuple[str, ...]:
-        """As the recipe names them."""
+        """Return the classes in the recipe."""
         return data.classes
 
 
 class PublishedFiles:
-    """A data set in its published layout, scored on itself or on a target of the same classes."""
+    """A data set in its published layout, evaluated on itself or on a target domain with the same classes."""
 
     @staticmethod
     def open(data: PublishedData, split: Split) -> FileDataset:
-        """Its own split, or the target's that a model is scored on."""
+        """Open its own split, or the target domain's for evaluation."""
         known, target = published_datasets(), data.target_domain
         if target is None or split == "train":
             return FileDataset(known[data.kind].layout(data.root, split))
@@ -80,24 +80,24 @@ class PublishedFiles:
 
     @staticmethod
     def class_names(data: PublishedData) -> tuple[str, ...]:
-        """As they were published."""
+        """Return the published classes."""
         return published_datasets()[data.kind].classes
 
 
 def published_datasets() -> Mapping[str, PublishedSet]:
-    """The registered data sets in published layouts, by the names that recipes give them."""
+    """Return the registered data sets in published layouts by name."""
     return {name: implementation(entry.implementation) for name, entry in DATASETS.items() if not entry.config}
 
 
 class Datasets:
-    """Data sets that are opened once, for all to whom this object is handed: opening reads every image."""
+    """A cache of opened data sets, since opening reads every image."""
 
     def __init__(self) -> None:
         self.open = lru_cache(maxsize=8)(open_dataset)
 
 
 def open_dataset(data: DataConfig, split: Split) -> Dataset:
-    """One split of the data set that a recipe names.
+    """Open one split of a recipe's data set.
 
     A set with a target is trained on itself and scored on the target.
 
@@ -108,18 +108,18 @@ def open_dataset(data: DataConfig, split: Split) -> Dataset:
 
 
 def class_names(data: DataConfig) -> tuple[str, ...]:
-    """The classes of the data set that a recipe names, which are known without its files."""
+    """Return the classes of a recipe's data set, without opening files."""
     return source_of(data).class_names(data)
 
 
 def source_of(data: DataConfig) -> DatasetSource:
-    """What opens the data set that a recipe names."""
+    """Return the opener of a recipe's data set."""
     entry = DATASETS[data.kind]
     return implementation(entry.implementation) if entry.config else PublishedFiles()
 
 
 def remarks(train: Dataset, val: Dataset) -> list[str]:
-    """What is to be known of a data set in files before it costs any compute, though it may be meant: one line each.
+    """Return warnings about a data set in files, which may be intended; one line each.
 
     Classes that no training image shows, as no model learns them; label maps that belong to no image of either split.
     """

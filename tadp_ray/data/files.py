@@ -1,4 +1,4 @@
-"""Data sets that lie in files: which files a split consists of, what they mean, and one data set of them all."""
+"""Data sets in files: the files of a split, how to read them, and the data set."""
 
 import glob
 import hashlib
@@ -15,67 +15,67 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest, why_unreadable
 
 Fields = dict[str, np.ndarray]
-"""What a truth file says: fields of a `Sample` by name."""
+"""The content of a ground-truth file: fields of a `Sample` by name."""
 
 
 def shown(sample: Sample) -> list[int]:
-    """Class indices with a pixel in the mask, or else with a box, ascending."""
+    """Return the class indices in the mask or, without a mask, of the boxes, in ascending order."""
     classes = sample.box_classes if sample.mask is None else sample.mask
     return [int(index) for index in np.flatnonzero(np.bincount(classes.ravel())) if index != IGNORE]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one sample adds to what is known of its split."""
+    """Facts on one sample."""
 
     size: tuple[int, int]
     """(height, width) in pixels."""
     present: list[int]
-    """Class indices that it shows, ascending."""
+    """Class indices in the image, ascending."""
     range: tuple[float, float] | None
-    """Of its ground truth; None if all of it is left out."""
+    """Of the ground truth; None if all of it is ignored."""
     counted: int
     """Pixels or boxes."""
     left_out: int
-    """Those of them that count for nothing."""
+    """Ignored ones of them."""
     turned: bool
-    """Whether a file of it is not stored upright."""
+    """Whether one of its files has an EXIF rotation."""
     words: tuple[str, str, str]
-    """What has a range, what is counted, and what of it is left out."""
+    """Names of the values, of the counted units, and of the ignored ones."""
 
 
 def nothing_wrong(found: Mapping[str, Measured]) -> list[str]:
-    """The judgement of a data set whose samples have no more to fulfil together."""
+    """Return no problems: the default check of all samples together."""
     return []
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of one split, and how to read them. Its functions can be pickled, as loader processes need it."""
+    """The files of one split, and how to read them. It can be pickled for loader processes."""
 
     classes: tuple[str, ...]
     images: Mapping[str, Path]
     """Image file by sample id, in the order of the data set."""
     truths: Mapping[str, Path]
-    """File with the ground truth (label map, depth map or boxes) by sample id."""
+    """Ground-truth file (label map, depth map or boxes) by sample id."""
     read: Callable[[Path], Fields]
-    """Reads a truth file; UserError names the file, the value and the mend."""
+    """Reads a ground-truth file; a UserError names the file, the value and what to do."""
     rules: tuple[object, ...]
-    """What decides how files are read: part of the digest."""
+    """Settings of reading; part of the digest."""
     present: Callable[[Sample], list[int]] = shown
-    """Class indices that an image shows, ascending."""
+    """Returns the class indices in an image, ascending."""
     judge: Callable[[Mapping[str, Measured]], list[str]] = nothing_wrong
-    """What is wrong with all samples together, by id, though each alone is good."""
+    """Returns problems of all samples together."""
     unpaired: tuple[Path, ...] = ()
-    """Truth files that belong to no image."""
+    """Ground-truth files without an image."""
     classes_learned: bool = True
-    """Whether a model learns the classes; otherwise they are words of prompts alone."""
+    """Whether a model learns the classes; otherwise they are only used in prompts."""
 
     def sample(self, name: str) -> Sample:
         """Read one sample.
 
         Raises:
-            UserError: a file cannot be read, or image and truth do not fit together.
+            UserError: a file cannot be read, or image and ground truth do not match.
         """
         for file in (self.images[name], self.truths[name]):
             if why := why_unreadable(file):
@@ -109,7 +109,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """A data set of the paper: what it is, where it comes from, what goes where, and how it is read."""
+    """A data set of the paper: its description, source and layout, and how to read it."""
 
     title: str
     task: str
@@ -117,20 +117,20 @@ class PublishedSet:
     home: tuple[str, ...]
     """Official project pages."""
     terms: str
-    """What its makers allow, in short; their page is what counts."""
+    """Its licence in short; the official page is authoritative."""
     tree: str
-    """Files below the root, one a line, with what they are."""
+    """Files below the root, one per line, with descriptions."""
     images: Mapping[Split, int]
-    """How many images each published split has."""
+    """Number of images of each published split."""
     layout: Callable[[Path, Split], Layout]
-    """Finds the files of a split below a root; UserError says what was looked for."""
+    """Finds the files of a split below a root; a UserError names the missing files."""
 
 
 class FileDataset:
-    """One split of a data set that lies in files; every image and truth is opened once, before any training.
+    """One split of a data set in files; every image and ground-truth file is opened once, before training.
 
     Raises:
-        UserError: files that are missing, broken or do not fit, each named, with the mend; at most 20 are shown.
+        UserError: files are missing, damaged or do not match; lists at most 20.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -153,46 +153,46 @@ class FileDataset:
         return self._layout.sample(self.ids[index])
 
     def present(self, index: int) -> tuple[str, ...]:
-        """Names of the classes that the full image shows, in class order."""
+        """Return the names of the classes in the full image, in class order."""
         return tuple(self.classes[label] for label in self._found[self.ids[index]].present)
 
     def absent(self) -> list[str]:
-        """Names of the classes that are to be learned and that no image shows."""
+        """Return the names of learned classes that are in no image."""
         if not self._layout.classes_learned:
             return []
         shown = {label for found in self._found.values() for label in found.present}
         return [name for label, name in enumerate(self.classes) if label not in shown]
 
     def image_file(self, image_id: str) -> Path:
-        """The file of an image."""
+        """Return the file of an image."""
         return self._layout.images[image_id]
 
     @property
     def files(self) -> set[Path]:
-        """The truth files of all images."""
+        """Return the ground-truth files of all images."""
         return set(self._layout.truths.values())
 
     @property
     def unpaired(self) -> tuple[Path, ...]:
-        """Truth files that belong to no image."""
+        """Ground-truth files without an image."""
         return self._layout.unpaired
 
     def digest(self) -> str:
-        """Hash of all files' contents, ids, class names and rules of reading; not of where the files lie.
+        """Return a hash of all files' contents, ids, class names and rules of reading, but not of paths.
 
-        Asked again, it reads again what has changed on disk.
+        Every call reads files that have changed.
         """
         layout = self._layout
         with ThreadPoolExecutor() as pool:
             files = (file for name in self.ids for file in (layout.images[name], layout.truths[name]))
-            # Such images were once read as they are stored: only where there are any has the digest another meaning.
+            # An earlier version ignored the EXIF rotation, so the digest changes only if there are rotated images.
             turned = [name for name, found in self._found.items() if found.turned]
             settings = (self.ids, self.classes, *layout.rules, *([turned] if turned else ()))
             return hashlib.sha256(repr((settings, list(pool.map(file_digest, files)))).encode()).hexdigest()
 
 
 def measure(layout: Layout, name: str) -> Measured | str:
-    """What one sample is like, or what is wrong with it."""
+    """Return the facts on one sample, or its problem."""
     try:
         sample = layout.sample(name)
         present = layout.present(sample)
@@ -205,7 +205,7 @@ def measure(layout: Layout, name: str) -> Measured | str:
 
 
 def truth(sample: Sample) -> tuple[np.ndarray, int, int, tuple[str, str, str]]:
-    """The values that have a range, how many pixels or boxes there are, how many of them are left out, and words for these."""
+    """Return the valid values, the number of pixels or boxes, the number of ignored ones, and names for these."""
     if sample.boxes is not None:
         sides = sample.boxes[:, 2:] - sample.boxes[:, :2]
         return sides, len(sample.boxes), int(sample.difficult.sum()), ("box side in pixels", "boxes", "difficult")

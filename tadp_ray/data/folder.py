@@ -1,4 +1,4 @@
-"""Your own photographs: a folder of images, a folder of label maps, and a list of class names."""
+"""Your own images: a folder of images, a folder of label maps, and a list of class names."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -13,10 +13,10 @@ from tadp_ray.errors import UserError
 
 
 def layout(data: FolderData, split: Split) -> Layout:
-    """The pairs of one split, and what their label values mean.
+    """Return the pairs of one split, and the meaning of their label values.
 
     Raises:
-        UserError: folders, lists or pairs that are not there, each named, with the mend; or too many classes.
+        UserError: folders, lists or pairs are missing; or there are too many classes.
     """
     images, masks, unpaired = find_pairs(data, split)
     otherwise = (
@@ -36,10 +36,10 @@ def layout(data: FolderData, split: Split) -> Layout:
 
 
 def find_pairs(data: FolderData, split: Split) -> tuple[dict[str, Path], dict[str, Path], tuple[Path, ...]]:
-    """Image and label map files by id, and label maps of no image.
+    """Return image and label map files by id, and label maps without an image.
 
-    A pair has one path below the folders that its globs spell out, but for ending and suffix. Its id is the file's stem, or
-    that path where the split's images are not all of different stems.
+    The files of a pair have the same path below the fixed folders of their globs, except for extension and suffix. The id is
+    the file's stem, or that path if stems repeat in the split.
     """
     root, where, globs = data.root, f"data.{split}", data.train if split == "train" else data.val
     if not root.is_dir():
@@ -71,7 +71,7 @@ def find_pairs(data: FolderData, split: Split) -> tuple[dict[str, Path], dict[st
 
 
 def too_few_classes(data: FolderData, found: Mapping[str, Measured]) -> list[str]:
-    """One line if training images show fewer than two classes, so that there is nothing to tell apart."""
+    """Return one line if the training images contain fewer than two classes, so that there is nothing to learn."""
     shown = sorted({label for each in found.values() for label in each.present})
     if len(shown) > 1:
         return []

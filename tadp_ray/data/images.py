@@ -1,4 +1,4 @@
-"""Image files as arrays: photographs as RGB, label maps as the numbers they hold; both turned as their files say."""
+"""Reads image files as arrays: photographs as RGB, label maps as raw values; both rotated by their EXIF orientation."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -14,15 +14,15 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import why_unreadable
 
 UNKNOWN = -1
-"""In a label table: a value that means nothing."""
+"""In a label table: a value that is not a class."""
 TOP_LABEL = 65535
-"""The largest value that a 16-bit label map holds."""
+"""The largest value of a 16-bit label map."""
 COLOURS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV")
-"""Modes in which Pillow reads photographs of 8 bits a channel."""
+"""Pillow's modes of photographs with 8 bits per channel."""
 LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
-"""Formats that may change a pixel's value, as no label and no depth may be."""
+"""Lossy formats, which labels and depth must not have."""
 SCALED = ("L;2", "L;4", "L;I", "L;2I", "L;4I", "1;I")
-"""Pillow's raw modes whose values it stretches to 8 bits, or turns round: the numbers in the file are lost."""
+"""Pillow's raw modes whose values it scales to 8 bits or inverts, so that the raw values are lost."""
 DENSEST = 40_000
 """Pixels of more than one bit that a byte of PNG, JPEG, GIF, BMP or TIFF can stand for: 8,000 of PNG, 33,000 of Zstandard."""
 TURNS = {
@@ -34,26 +34,26 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What brings an image of this EXIF orientation upright; 1 is upright."""
+"""The transform that makes an image of this EXIF orientation upright; 1 is upright."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image as viewers show it, and how its file stores it."""
+    """An upright image, and facts on its file."""
 
     image: Image.Image
-    """Turned by its EXIF orientation."""
+    """Rotated by its EXIF orientation."""
     format: str
-    """As Pillow names it, e.g. PNG."""
+    """Pillow's name of it, e.g. PNG."""
     raw_modes: tuple[str, ...]
     """How the file stores pixels, among other words: RGB;16B, say, which Pillow reads as 8 bits."""
     frames: int
-    """Pictures in the file; the first one is read."""
+    """Number of pictures in the file; the first one is read."""
     compression: str
     """Of TIFF; empty where the format says it."""
 
     def promises_too_much(self, size: int) -> bool:
-        """Whether a header lies, for which no memory is to be reserved, by the file's size in bytes."""
+        """Return whether the header's size is implausible for the file's size in bytes, so that no memory is allocated."""
         dense = self.format in ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF") and self.image.mode != "1"
         return dense and self.image.width * self.image.height > DENSEST * size
 
@@ -70,7 +70,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_region(path: Path) -> np.ndarray:
-    """The pixels of a picture that are not black, bool (H, W).
+    """Return which pixels of a picture are not black, bool (H, W).
 
     Raises:
         UserError: the file cannot be read as a photograph, or is of a format that makes black pixels nearly black.
@@ -79,7 +79,7 @@ def read_region(path: Path) -> np.ndarray:
 
 
 def _photograph(path: Path, found: Decoded) -> np.ndarray:
-    """A decoded image as uint8 (H, W, 3) RGB."""
+    """Convert a decoded image to uint8 (H, W, 3) RGB."""
     image = found.image
     if any(";16" in mode for mode in found.raw_modes) or image.mode.startswith(("I", "F")):
         raise UserError(f"{path}: a photograph with more than 8 bits a channel; save it with 8")
@@ -87,7 +87,7 @@ def _photograph(path: Path, found: Decoded) -> np.ndarray:
 
 
 def given_image(image: Image.Image) -> np.ndarray:
-    """A Pillow image as `read_image` gives one: uint8 (H, W, 3) RGB, turned by its EXIF orientation.
+    """Convert a Pillow image as `read_image` does: uint8 (H, W, 3) RGB, rotated by its EXIF orientation.
 
     Raises:
         UserError: its file is truncated or closed, or it is not of 8 bits a channel.
@@ -103,7 +103,7 @@ def given_image(image: Image.Image) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image, name: str) -> np.ndarray:
-    """An image of 8 bits a channel as uint8 (H, W, 3) RGB, what is transparent white; messages call it by `name`."""
+    """Convert an image with 8 bits per channel to uint8 (H, W, 3) RGB on white; messages call it `name`."""
     if image.mode not in COLOURS:
         raise UserError(f"{name}: a photograph in {image.mode}; save it as RGB")
     if image.has_transparency_data:
@@ -113,7 +113,7 @@ def to_rgb(image: Image.Image, name: str) -> np.ndarray:
 
 
 def read_rgba(path: Path) -> np.ndarray:
-    """An image with its opacity, uint8 (H, W, 4) RGBA.
+    """Read an image with its alpha channel, uint8 (H, W, 4) RGBA.
 
     Raises:
         UserError: the file is truncated or no image of 8 bits a channel.
@@ -125,7 +125,7 @@ def read_rgba(path: Path) -> np.ndarray:
 
 
 def read_values(path: Path, what: str) -> np.ndarray:
-    """The raw values (H, W) of a grey or palette image, never converted through colours: 1, 8, 16 or 32 bits.
+    """Read the raw values (H, W) of a grey or palette image, without colour conversion: 1, 8, 16 or 32 bits.
 
     Args:
         path: the file.
@@ -148,7 +148,7 @@ def read_values(path: Path, what: str) -> np.ndarray:
 
 
 def label_table(meaning: Mapping[int, int]) -> np.ndarray:
-    """`meaning` (value in a file -> class index, 255 = ignored) as an array to look up; its last entry is UNKNOWN.
+    """Return `meaning` (value in a file -> class index, 255 = ignored) as a look-up array; its last entry is UNKNOWN.
 
     Values that no label map holds are passed over.
     """
@@ -159,7 +159,7 @@ def label_table(meaning: Mapping[int, int]) -> np.ndarray:
 
 
 def check_class_count(classes: int) -> None:
-    """Masks hold a class in 8 bits, of which 255 means ignored.
+    """Check that class indices fit into 8 bits, of which 255 means ignored.
 
     Raises:
         UserError: there are more classes than that.
@@ -169,7 +169,7 @@ def check_class_count(classes: int) -> None:
 
 
 def class_table(classes: int, ignore: Iterable[int], reduce_zero_label: bool) -> np.ndarray:
-    """`label_table` of label maps in class order, from 0, or from 1 where 0 is no class; an ignored value is no class.
+    """Return the `label_table` of label maps in class order, from 0, or from 1 if 0 is ignored.
 
     Raises:
         UserError: there are more classes than a mask tells apart.
@@ -181,7 +181,7 @@ def class_table(classes: int, ignore: Iterable[int], reduce_zero_label: bool) ->
 
 
 def read_mask(path: Path, table: np.ndarray, otherwise: str) -> dict[str, np.ndarray]:
-    """A label map as `mask`, uint8 (H, W) class indices, 255 = ignored.
+    """Read a label map as `mask`, uint8 (H, W) class indices, 255 = ignored.
 
     Args:
         path: grey or palette image.
@@ -203,7 +203,7 @@ def read_mask(path: Path, table: np.ndarray, otherwise: str) -> dict[str, np.nda
 
 
 def read_depth(path: Path) -> dict[str, np.ndarray]:
-    """A 16-bit map of millimetres as `depth`, float32 (H, W) metres, 0 = no reading.
+    """Read a 16-bit map of millimetres as `depth`, float32 (H, W) metres, 0 = no reading.
 
     Raises:
         UserError: the file cannot be read, has no readings, or holds something else than millimetres.
@@ -222,7 +222,7 @@ def read_depth(path: Path) -> dict[str, np.ndarray]:
 
 
 def is_turned(path: Path) -> bool:
-    """Whether a readable file is an image that is not stored upright."""
+    """Return whether a file is an image with an EXIF rotation."""
     try:
         with Image.open(path) as image:
             return _orientation(image) in TURNS
@@ -231,7 +231,7 @@ def is_turned(path: Path) -> bool:
 
 
 def _decode_exact(path: Path, what: str) -> Decoded:
-    """`_decode` of a file that holds `what`, whose values no format may change."""
+    """Decode a file of `what`, which must have a lossless format."""
     found = _decode(path)
     lossy = found.format if found.format in LOSSY else found.compression if "jpeg" in found.compression else ""
     if lossy:
@@ -240,7 +240,7 @@ def _decode_exact(path: Path, what: str) -> Decoded:
 
 
 def _decode(path: Path) -> Decoded:
-    """The first picture of a file, upright."""
+    """Decode the first picture of a file, upright."""
     if why := why_unreadable(path):
         raise UserError(f"{path}: {why}")
     if not path.stat().st_size:
@@ -269,7 +269,7 @@ def _decode(path: Path) -> Decoded:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation; 1, upright, where there is none, or none that can be read, as viewers have it."""
+    """Return the EXIF orientation; 1, upright, if it is missing or cannot be read, as in viewers."""
     try:
         # Not PNG's own getexif, which decodes the whole image to look for EXIF behind the pixels.
         found = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)

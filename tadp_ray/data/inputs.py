@@ -1,4 +1,4 @@
-"""Images and label maps as commands are given them: by a glob, or as a data set of the paper below its folder."""
+"""Finds the images and label maps of commands, by a glob or by a data set of the paper."""
 
 import glob
 from collections.abc import Callable, Sequence
@@ -20,13 +20,13 @@ from tadp_ray.files import why_unreadable
 
 
 def by_id(pattern: str, suffix: str = "", keep: Callable[[Path], bool] = lambda _: True) -> dict[str, Path]:
-    """Files of a glob by id, in alphabetical order; those that are to be kept, and whose names end in `suffix`.
+    """Return the files of a glob by id, in alphabetical order: those for which `keep` is true and whose names end in `suffix`.
 
-    The id is the file's stem without `suffix`, or where these are not all different its path below the folders that the
-    glob spells out, e.g. chur/0000: as a folder data set has it.
+    The id is the file's stem without `suffix`. If stems repeat, it is the path below the glob's fixed folders, e.g. chur/0000,
+    as in a folder data set.
 
     Raises:
-        UserError: there is none, or two have one id.
+        UserError: there are no files, or two have the same id.
     """
     found = distinct((each for each in find_files(pattern) if keep(each.path)), suffix)
     if not found:
@@ -37,29 +37,29 @@ def by_id(pattern: str, suffix: str = "", keep: Callable[[Path], bool] = lambda 
 
 
 def layouts(kind: str, root: Path, split: str | None) -> list[Layout]:
-    """One split of a data set of the paper, or all of them.
+    """Return one split of a data set of the paper, or all of them.
 
     Raises:
-        UserError: there is no such data set or split, or it does not lie there.
+        UserError: there is no such data set or split, or its files are missing.
     """
-    known = find(kind)
-    if split is not None and split not in known.images:
-        raise UserError(f"--split {split}: {kind} has {' and '.join(known.images)}")
-    return [known.layout(root, each) for each in ([split] if split else known.images)]
+    dataset = find(kind)
+    if split is not None and split not in dataset.images:
+        raise UserError(f"--split {split}: {kind} has {' and '.join(dataset.images)}")
+    return [dataset.layout(root, each) for each in ([split] if split else dataset.images)]
 
 
 def photographs(kind: str, root: Path, split: str | None) -> dict[str, Path]:
-    """Image files of a data set of the paper by sample id."""
+    """Return the image files of a data set of the paper by sample id."""
     return {image_id: file for layout in layouts(kind, root, split) for image_id, file in layout.images.items()}
 
 
 def find_photographs(data: str, root: Path | None = None, split: str | None = None) -> dict[str, Path]:
-    """Images by the ids by which trainings look captions up: of a data set of the paper below `root`, a folder or a glob.
+    """Return image files by the ids of captions: of a data set of the paper below `root`, a folder or a glob.
 
-    Without a split a data set gives all its published ones, as a recipe has one caption store.
+    Without `split`, all published splits are returned, since a recipe has one caption store.
 
     Raises:
-        UserError: there are none, a file is missing, or two are of one id.
+        UserError: there are no files, one is missing, or two have the same id.
     """
     if root is None and data in published_datasets():
         raise UserError(f"{data}: name the folder that holds it with --root; {guide(data)}")
@@ -77,16 +77,16 @@ def find_photographs(data: str, root: Path | None = None, split: str | None = No
 def names_in_masks(
     masks: dict[str, Path], classes: Sequence[str], ignore: Sequence[int], reduce_zero_label: bool
 ) -> dict[str, tuple[str, ...]]:
-    """Names of the classes with a pixel in each label map, in class order.
+    """Return the names of the classes in each label map, in class order.
 
     Args:
         masks: label maps by image id.
         classes: names in label order.
-        ignore: values that belong to no class.
-        reduce_zero_label: label k is class k-1, and 0 is no class (ADE20K's convention).
+        ignore: values to ignore.
+        reduce_zero_label: label k is class k-1, and 0 is ignored (ADE20K's convention).
 
     Raises:
-        UserError: a file cannot be read, or holds a value that is no class.
+        UserError: a file cannot be read, or contains a value that is not a class.
     """
     otherwise = (
         f"is beyond the {len(classes)} names of --classes; add its name, or leave the value out with --ignore "
@@ -97,15 +97,15 @@ def names_in_masks(
 
 
 def names_in_published(kind: str, root: Path, split: str | None) -> dict[str, tuple[str, ...]]:
-    """Names of the classes that each image of a data set of the paper shows, in class order; photographs are not opened.
+    """Return the names of the classes in each image of a data set of the paper, in class order, without reading the images.
 
     Raises:
         UserError: see `layouts`; or a file cannot be read.
     """
-    found: dict[str, tuple[str, ...]] = {}
+    names: dict[str, tuple[str, ...]] = {}
     for layout in layouts(kind, root, split):
-        found |= _names(layout.truths, layout.classes, layout.read, layout.present)
-    return found
+        names |= _names(layout.truths, layout.classes, layout.read, layout.present)
+    return names
 
 
 def _names(

@@ -1,4 +1,4 @@
-"""The order of training samples: a function of (seed, step) alone, the same for any number of workers."""
+"""The order of training samples: a function of (seed, step), independent of the number of workers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -13,33 +13,33 @@ from torch.utils.data import Dataset as TorchDataset
 from tadp_ray.data.sample import Dataset, Sample
 from tadp_ray.data.transforms import Augment, Pixels, to_tensor
 
-SampleKey = tuple[int, int]  # (sample index, seed of its random view)
+SampleKey = tuple[int, int]  # (sample index, seed of its augmentation)
 
 
 @lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, length: int) -> np.ndarray:
-    """The permutation of sample indices that one epoch follows."""
+    """Return the permutation of sample indices of one epoch."""
     return np.random.default_rng([seed, epoch]).permutation(length)
 
 
 def batch_at(step: int, batch_size: int, length: int, seed: int) -> list[SampleKey]:
-    """The global batch of one optimizer step (counted from 0): each epoch is a fresh permutation, none is cut short."""
-    places = []
+    """Return the global batch of one optimizer step (from 0): each epoch is a new permutation, and all are complete."""
+    keys = []
     for position in range(step * batch_size, (step + 1) * batch_size):
         epoch, offset = divmod(position, length)
         view_seed = int(np.random.SeedSequence([seed, position]).generate_state(1)[0])
-        places.append((int(epoch_order(seed, epoch, length)[offset]), view_seed))
-    return places
+        keys.append((int(epoch_order(seed, epoch, length)[offset]), view_seed))
+    return keys
 
 
 class AugmentedDataset(TorchDataset):
-    """Random training views, addressed by place.
+    """Augmented training samples, indexed by `SampleKey`.
 
     Args:
         dataset: of samples.
-        augment: makes a view of a sample.
-        target: a view's ground truth as the task takes it.
-        pixels: how the image is normalised.
+        augment: makes an augmented sample.
+        target: converts a sample's ground truth to the task's target.
+        pixels: how the image is normalized.
     """
 
     def __init__(
@@ -50,17 +50,17 @@ class AugmentedDataset(TorchDataset):
         self._target = target
         self._pixels = pixels
 
-    def __getitem__(self, place: SampleKey) -> tuple[str, Tensor, Any]:
-        """(image id, image (3, H, W), target) of one random view."""
-        index, seed = place
+    def __getitem__(self, key: SampleKey) -> tuple[str, Tensor, Any]:
+        """Return (image id, image (3, H, W), target) of one augmented sample."""
+        index, seed = key
         view = self._augment(self._dataset[index], seed)
         return view.id, to_tensor(view.image, self._pixels), self._target(view)
 
 
 class BatchSampler:
-    """This worker's share of every pass of every global batch from `start` to `stop`.
+    """This worker's part of every micro-batch of every global batch from `start` to `stop`.
 
-    A global batch is cut into passes of `per_pass` images (gradient accumulation), each pass into equal worker shares.
+    A global batch is split into micro-batches of `per_pass` images (gradient accumulation), each into equal parts per worker.
     """
 
     def __init__(
@@ -82,25 +82,25 @@ class BatchSampler:
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         for step in self._range:
-            places = batch_at(step, self._batch_size, self._length, self._seed)
+            keys = batch_at(step, self._batch_size, self._length, self._seed)
             for first in range(0, self._batch_size, self._per_pass):
-                yield places[first : first + self._per_pass][self._share]
+                yield keys[first : first + self._per_pass][self._share]
 
     def __len__(self) -> int:
         return len(self._range) * (self._batch_size // self._per_pass)
 
 
 def collate(items: list[tuple[str, Tensor, Any]]) -> tuple[list[str], Tensor, Any]:
-    """Ids, images (B, 3, H, W) and targets of one pass."""
+    """Collate ids, images (B, 3, H, W) and targets of one micro-batch."""
     ids, images, targets = zip(*items, strict=True)
     return list(ids), torch.stack(images), batch_targets(targets)
 
 
 def batch_targets(targets: Sequence[Any]) -> Any:
-    """Targets of images as losses and metrics take them: a tensor (B, H, W), or a list where images have boxes."""
+    """Collate targets: a tensor (B, H, W), or a list for boxes."""
     return torch.stack(list(targets)) if isinstance(targets[0], Tensor) else list(targets)
 
 
 def train_loader(views: AugmentedDataset, batches: BatchSampler, workers: int = 0) -> DataLoader:
-    """Training passes in order; `workers` processes read ahead of the training step."""
+    """Return a loader of micro-batches in order; `workers` processes prefetch them."""
     return DataLoader(views, batch_sampler=batches, collate_fn=collate, num_workers=workers)

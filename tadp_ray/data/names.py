@@ -1,4 +1,4 @@
-"""What files are called: which of them a glob finds, which name tells each from the others, which one a list means."""
+"""File names: the files of a glob, their ids, and the lines of list files."""
 
 import glob
 import re
@@ -11,25 +11,25 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import composed, read_lines, without_ending
 
 SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini")
-"""What Windows leaves in folders; .DS_Store and ._photo.jpg of macOS are hidden files, which no wildcard finds."""
+"""Files that Windows creates; .DS_Store and ._photo.jpg of macOS are hidden files, which wildcards do not match."""
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
-"""A folder whose name ends so is a mistake."""
+"""Image extensions; a folder with one is a mistake."""
 
 
 class Found(NamedTuple):
-    """A file that a glob found."""
+    """A file that matches a glob."""
 
     wild: PurePosixPath
-    """What the glob's wildcards stand for, without the file's ending, in NFC."""
+    """The part that the glob's wildcards match, without the file's extension, in NFC."""
     path: Path
 
 
 def find_files(pattern: str, root: Path | None = None) -> list[Found]:
-    """The files below a root that match a glob, in the order of their paths, without the operating system's own.
+    """Return the files below a root that match a glob, sorted by path, without files of the operating system.
 
-    Folders that the glob spells out are no part of what its wildcards stand for, so `*/rgb/*.png` and `*/labels/*.png` find
-    files of the same names. Folders are passed over, but for one that is called like an image: it is among what is found, as
-    a link to nothing is, so that whoever opens it says what it is.
+    The fixed folders of a glob do not belong to the matched part, so `*/rgb/*.png` and `*/labels/*.png` find files with the
+    same names. Folders are skipped, except one with an image extension. It is returned like a broken link, so that opening it
+    reports the mistake.
     """
     *folders, last = Path(pattern).parts
     if last == "**":
@@ -51,10 +51,10 @@ def find_files(pattern: str, root: Path | None = None) -> list[Found]:
 
 
 def distinct(found: Iterable[Found], suffix: str = "") -> dict[PurePosixPath, Path]:
-    """Files by what the wildcards stand for, without `suffix` behind it; files without that suffix are left out.
+    """Return files by the part that the wildcards match, without `suffix`; files without the suffix are left out.
 
     Raises:
-        UserError: two files have one name.
+        UserError: two files have the same name.
     """
     files: dict[PurePosixPath, Path] = {}
     for wild, path in found:
@@ -69,7 +69,7 @@ def distinct(found: Iterable[Found], suffix: str = "") -> dict[PurePosixPath, Pa
 
 
 def ids_of(keys: Iterable[PurePosixPath]) -> dict[PurePosixPath, str]:
-    """An id for each file: its stem where stems tell all of them apart, or else its path, e.g. chur/0000."""
+    """Return an id for each file: its stem if all stems are different, else its path, e.g. chur/0000."""
     keys = list(keys)
     twice = len({key.name for key in keys}) < len(keys)
     return {key: str(key) if twice else key.name for key in keys}
@@ -78,10 +78,10 @@ def ids_of(keys: Iterable[PurePosixPath]) -> dict[PurePosixPath, str]:
 def pair_up(
     images: Mapping[PurePosixPath, Path], masks: Mapping[PurePosixPath, Path]
 ) -> dict[PurePosixPath, Path | None]:
-    """The mask of each image: that of the same path, or of the same file name where one side has no folders.
+    """Return the mask of each image: the one with the same path, or with the same file name if one side has no folders.
 
     Raises:
-        UserError: one side has no folders, and two files of the other have one name.
+        UserError: one side has no folders, and two files of the other have the same name.
     """
     if not masks or is_flat(images) == is_flat(masks):
         return {key: masks.get(key) for key in images}
@@ -98,16 +98,16 @@ def pair_up(
 
 
 def is_flat(keys: Iterable[PurePosixPath]) -> bool:
-    """Whether no wildcard stands for a folder."""
+    """Return whether no wildcard matches a folder."""
     return all(len(key.parts) == 1 for key in keys)
 
 
 class Names:
-    """What a line of a list may call each file: its path or the end of it, its name, or its stem.
+    """Finds the files of a list's lines, by their path or its end, their name, or their stem.
 
     Args:
         files: path by id, relative to `root`.
-        root: the folder that they lie in; a line may name the folders above it, too.
+        root: the folder of the files; a line may contain the folders above it, too.
     """
 
     def __init__(self, files: Mapping[str, PurePath], root: Path | None = None) -> None:
@@ -119,11 +119,11 @@ class Names:
                 self._by_name[name].append(file_id)
 
     def meant(self, line: str) -> list[str]:
-        """Ids of the files that a line may mean: none, one, or several, all equally well."""
+        """Return the ids of the files that a line may mean: none, one, or several equally good ones."""
         wanted = PurePosixPath(composed(line))
         for name in dict.fromkeys((wanted.name, without_ending(wanted.name))):
             named = [file_id for file_id in self._by_name.get(name, ()) if self._agrees(file_id, folders_of(wanted))]
-            # A name with its ending beats one without, and a path that is written out beats its end.
+            # A name with extension is better than one without, and a full path is better than its end.
             for exact in (
                 [file_id for file_id in named if self._files[file_id] == wanted],
                 [file_id for file_id in named if self._files[file_id].name == name],
@@ -135,7 +135,7 @@ class Names:
         return []
 
     def _agrees(self, file_id: str, wanted: tuple[str, ...]) -> bool:
-        """Whether the folders that a line names are the last ones of a file's, or end in all of them below the root."""
+        """Return whether a line's folders are the last folders of the file's path, or end with all of them below the root."""
         own = folders_of(self._files[file_id])
         if len(wanted) > len(own):
             return wanted[len(wanted) - len(own) :] == own
@@ -143,15 +143,15 @@ class Names:
 
 
 def folders_of(path: PurePath) -> tuple[str, ...]:
-    """The folders of a path, as parts."""
+    """Return the folders of a path."""
     return tuple(part for part in path.parts[:-1] if part not in ("/", "."))
 
 
 def lines_of(path: Path) -> list[str]:
-    """Lines of a list file that say something, without the spaces around them.
+    """Return the stripped, non-empty lines of a list file.
 
     Raises:
-        UserError: there are none, or the file is no text.
+        UserError: there are none, or the file is not text.
     """
     if not (lines := read_lines(path)):
         raise UserError(f"{path}: this list is empty; name one image a line")
@@ -159,22 +159,22 @@ def lines_of(path: Path) -> list[str]:
 
 
 def read_list(path: Path) -> list[str]:
-    """Ids that a published list names, none of which holds a space: each line's first column without folder and ending.
+    """Return the ids of a published list, which contain no spaces: each line's first column without folder and extension.
 
     Raises:
-        UserError: there are none, or the file is no text.
+        UserError: there are none, or the file is not text.
     """
     return [without_ending(PurePosixPath(line.split()[0]).name) for line in lines_of(path)]
 
 
 def chosen(path: Path, images: Names, beside: Names) -> list[str]:
-    """Ids of the images that a list names, one a line, each once. A line may name a file that belongs to it behind.
+    """Return the ids of the images in a list, one per line, each once. A second column may name the image's label map.
 
     Args:
         path: the list.
         images: to choose from.
-        beside: what may stand behind an image's name, by the same ids; a blank parts the two. Whatever else stands there, such
-            as VOC's 1 and -1, is passed over.
+        beside: label maps by the same ids, which may follow the image after a space. Other columns, such as VOC's 1 and -1, are
+            ignored.
 
     Raises:
         UserError: a line means no image, or several.
@@ -196,13 +196,13 @@ def chosen(path: Path, images: Names, beside: Names) -> list[str]:
 
 
 def first_column(line: str, images: Names, beside: Names) -> list[str]:
-    """Ids of the images that a line may mean by what stands before its first blank, if nothing behind names a file."""
+    """Return the ids of the images that a line's first column may mean, if no other column names a file."""
     first, *others = line.split()
     return [] if any(images.meant(other) or beside.meant(other) for other in others) else images.meant(first)
 
 
 def columns(line: str, images: Names, beside: Names) -> list[str]:
-    """Ids of the images that a line may mean by what stands before a blank, if what stands behind belongs to them."""
+    """Return the ids of the images that the text before a space may mean, if the text after it names their label map."""
     found: dict[str, None] = {}
     for blank in re.finditer(r"\s+", line):
         behind = beside.meant(line[blank.end() :])

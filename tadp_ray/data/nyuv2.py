@@ -1,4 +1,4 @@
-"""NYU Depth v2 as BTS extracted it: indoor photographs with depth, and the kind of room each was taken in."""
+"""NYU Depth v2 as extracted by BTS: indoor photographs with depth and the kind of room."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,18 +17,18 @@ SCENES = tuple(
     reception_room, office_kitchen, dinette, living_room, bookstore, conference_room, basement, laundry_room
     """.split(",")
 )
-"""As folders are called, in the order of the published class list (VPD), its spelling mistake included."""
+"""Names of folders, in the order of the published class list (VPD), including its spelling mistake."""
 CLASSES = tuple(scene.replace("_", " ").replace("excercise", "exercise") for scene in SCENES)
 
 FARTHEST = 20.0
-"""Metres: the Kinect reads from 0.7 to about 10 m and the set is cut off at 10 m, so more must be another unit."""
+"""Metres: the Kinect reads 0.7 to about 10 m and the data set is cut off at 10 m, so larger values have another unit."""
 NEAREST = 1.05
-"""Metres: no split is of rooms without a reading beyond; 10 m written in centimetres would read as 1 m."""
+"""Metres: every split has rooms with larger depths; 10 m in centimetres would read as 1 m."""
 MILLIMETRES = "write 16-bit millimetres, 1000 a metre, as the published set has them"
 
 
 def layout(root: Path, split: Split) -> Layout:
-    """Pairs that the split's list names.
+    """Return the pairs in the split's list.
 
     Raises:
         UserError: folders or lists are missing, or a list is empty, or a line does not name an image and a depth map.
@@ -56,7 +56,7 @@ def layout(root: Path, split: Split) -> Layout:
 
 
 def read_rooms(path: Path) -> Fields:
-    """`read_depth` of a map that may be indoors.
+    """Read an indoor depth map.
 
     Raises:
         UserError: it cannot be read, or reads farther than rooms are deep.
@@ -70,7 +70,7 @@ def read_rooms(path: Path) -> Fields:
 
 
 def too_near(found: Mapping[str, Measured]) -> list[str]:
-    """One line if no room of a split is deeper than `NEAREST`, as readings in centimetres would have it."""
+    """Return one line if no room of a split is deeper than `NEAREST`, as with depths in centimetres."""
     deepest = max((each.range[1], name) for name, each in found.items()) if found else (FARTHEST, "")
     if deepest[0] > NEAREST:
         return []
@@ -81,7 +81,7 @@ def too_near(found: Mapping[str, Measured]) -> list[str]:
 
 
 def scene(sample: Sample) -> list[int]:
-    """The class of the room that the sample's folder names: the first of the list that is part of the name.
+    """Return the class of the room from the sample's folder: the first class that is part of its name.
 
     That is VPD's rule: an office_kitchen counts as a kitchen, a study_room as a setup.
 

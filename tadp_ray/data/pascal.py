@@ -1,4 +1,4 @@
-"""Pascal VOC: segmentation of 2012 with the extended training masks, and detection on 2007 and 2012."""
+"""Pascal VOC: segmentation 2012 with the extended training masks, and detection 2007 and 2012."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -30,13 +30,13 @@ REWORDED = {
     "tvmonitor": "television",
 }
 THINGS = tuple(REWORDED.get(name, name) for name in ANNOTATED)
-"""Class names as the published prompts word them."""
+"""Class names in the published prompts."""
 CLASSES = ("background", *THINGS)
 TABLE = label_table({label: label for label in range(len(CLASSES))} | {255: IGNORE})
 
 
 def segmentation(root: Path, split: Split) -> Layout:
-    """Pairs that the split's list names."""
+    """Return the pairs in the split's list."""
     year = "VOC2012"
     names = f"{year}/ImageSets/Segmentation/{'trainaug' if split == 'train' else 'val'}.txt"
     require("pascal_segmentation", root, names, f"{year}/JPEGImages", f"{year}/SegmentationClassAug")
@@ -51,13 +51,13 @@ def segmentation(root: Path, split: Split) -> Layout:
 
 
 def detection(root: Path, split: Split) -> Layout:
-    """Train: 2007 trainval and 2012 trainval. Val: 2007 test."""
+    """Return the files: train is 2007 trainval and 2012 trainval, val is 2007 test."""
     lists = {"VOC2007": "trainval", "VOC2012": "trainval"} if split == "train" else {"VOC2007": "test"}
     return boxes_layout("pascal_detection", root, lists)
 
 
 def boxes_layout(kind: str, root: Path, lists: Mapping[str, str]) -> Layout:
-    """Photographs with boxes in VOC's folders.
+    """Return photographs with boxes in VOC's folders.
 
     Args:
         kind: name of the data set.
@@ -80,7 +80,7 @@ def boxes_layout(kind: str, root: Path, lists: Mapping[str, str]) -> Layout:
 
 
 def read_objects(path: Path) -> list[ElementTree.Element]:
-    """The <object> entries of an annotation file.
+    """Return the <object> entries of an annotation file.
 
     Raises:
         UserError: the file is no XML.
@@ -96,7 +96,7 @@ def read_objects(path: Path) -> list[ElementTree.Element]:
 
 
 def read_boxes(path: Path) -> Fields:
-    """The objects of a VOC annotation as `boxes`, `box_classes` and `difficult`; parts of objects are left aside.
+    """Read the objects of a VOC annotation as `boxes`, `box_classes` and `difficult`, without parts of objects.
 
     In the file, pixels are counted from 1 and the last one belongs to the box; a sample counts from 0, and its boxes end
     where the last pixel ends: (xmin - 1, ymin - 1, xmax, ymax).
@@ -128,7 +128,7 @@ def read_boxes(path: Path) -> Fields:
 
 
 def corner(text: str) -> float:
-    """A coordinate; ValueError for what is no number, or none that an image has."""
+    """Parse a coordinate; raise ValueError if it is not a number, or impossible in an image."""
     value = float(text)
     if not abs(value) < 1e6:
         raise ValueError(f"{text} is no coordinate")

@@ -1,4 +1,4 @@
-"""The contract every data set keeps: one sample with its shapes, units and ranges, and the data set of them."""
+"""The interface of data sets: a sample with its shapes, units and ranges, and a data set of samples."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -8,12 +8,12 @@ import numpy as np
 Split = Literal["train", "val"]
 
 IGNORE = 255
-"""The mask value of pixels that count for nothing."""
+"""The mask value of pixels that are ignored."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with its ground truth; what a data set does not annotate is None."""
+    """One image with its ground truth; None for what the data set does not annotate."""
 
     id: str
     """Unique within the data set."""
@@ -28,9 +28,9 @@ class Sample:
     box_classes: np.ndarray | None = None
     """int64 (N,) class index."""
     difficult: np.ndarray | None = None
-    """bool (N,): hard to recognise, so that finding or missing the box counts for nothing (Pascal VOC)."""
+    """bool (N,): boxes that are ignored in evaluation, since they are hard to recognize (Pascal VOC)."""
     instances: np.ndarray | None = None
-    """uint8 (H, W) number of the box that a pixel belongs to, counted from 1; 0 = none."""
+    """uint8 (H, W) index of the box that a pixel belongs to, from 1; 0 = none."""
 
 
 class Dataset(Protocol):
@@ -50,9 +50,9 @@ class Dataset(Protocol):
         ...
 
     def present(self, index: int) -> tuple[str, ...]:
-        """Return the names of the classes that the full image shows (a pixel, a box, its scene), in class-index order."""
+        """Return the names of the classes in the full image (a pixel, a box, its scene), in class-index order."""
         ...
 
     def digest(self) -> str:
-        """Return the sha256 hex of everything that can change a result (images, truth, class list), not of paths."""
+        """Return the sha256 hex of everything that can change a result (images, ground truth, class list), not of paths."""
         ...

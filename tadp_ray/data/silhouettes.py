@@ -1,4 +1,4 @@
-"""The outlines of the things in the pocket world, one for each look-alike group.
+"""The outlines of the objects in the pocket world, one per look-alike group.
 
 A silhouette is drawn in its own frame: v runs from 0 at the foot to 1 at the top, u from -0.5 to 0.5 across, and `pose` in
 [-1, 1] varies the drawing. It gives the pixels that belong to the thing, and those of them that are dark (tyres, windows,

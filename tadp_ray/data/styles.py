@@ -1,6 +1,6 @@
-"""The looks of the pocket world: a photograph, and three that a model trained on photographs does not know.
+"""The styles of the pocket world: photo, and three that a model trained on photographs has not seen.
 
-A style takes a picture (H, W, 3) in [0, 1], the instance map (H, W) with 0 where nothing stands, and a generator of its own.
+A style is a function of a picture (H, W, 3) in [0, 1], the instance map (H, W) with 0 for no instance, and a generator.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,19 +11,19 @@ from tadp_ray.config.vocabulary import Style
 
 
 def photo(picture: np.ndarray, instances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As it is."""
+    """Return the picture unchanged."""
     return picture
 
 
 def night(picture: np.ndarray, instances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Dark and blue, with little colour left and the noise of a sensitive sensor."""
+    """Darken, desaturate and tint blue, with sensor noise."""
     grey = picture.mean(axis=2, keepdims=True)
     dim = (0.55 * picture + 0.45 * grey) * np.array((0.20, 0.25, 0.40)) + np.array((0.01, 0.015, 0.05))
     return dim + 0.035 * rng.standard_normal(picture.shape)
 
 
 def watercolor(picture: np.ndarray, instances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pale washes on grained paper: colours run over their outlines and pigment gathers along them."""
+    """Draw pale washes on grained paper: colours run over the outlines, and pigment gathers along them."""
     shift = rng.integers(-2, 3, 2)
     wash = picture
     for _ in range(2):
@@ -36,7 +36,7 @@ def watercolor(picture: np.ndarray, instances: np.ndarray, rng: np.random.Genera
 
 
 def comic(picture: np.ndarray, instances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A few flat printed colours of another palette, black outlines, dots of a printing screen."""
+    """Draw a few flat colours of another palette, black outlines and halftone dots."""
     turned = picture[..., [1, 2, 0]]
     flat = np.clip((np.floor(3.5 * turned) + 0.3) / 3, 0, 1)
     rows, columns = np.indices(picture.shape[:2])
@@ -53,7 +53,7 @@ STYLES: Mapping[Style, Callable[[np.ndarray, np.ndarray, np.random.Generator], n
 
 
 def edges(labels: np.ndarray) -> np.ndarray:
-    """Where a label map changes to the right or below, bool (H, W)."""
+    """Return where a label map changes to the right or below, bool (H, W)."""
     right, below = np.roll(labels, -1, 1) != labels, np.roll(labels, -1, 0) != labels
     right[:, -1], below[-1] = False, False
     return right | below

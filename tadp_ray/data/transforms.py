@@ -1,4 +1,4 @@
-"""Samples in, views out: how training images are varied and how evaluation images are laid out (albumentations)."""
+"""Augmentation of training samples and normalization of images (albumentations)."""
 
 import random
 from dataclasses import replace
@@ -15,18 +15,18 @@ from tadp_ray.config.data import AugmentConfig
 from tadp_ray.data.sample import IGNORE, Sample
 
 Truth = Literal["mask", "depth", "boxes"]
-"""What of a sample's ground truth is varied with the image."""
+"""The ground truth that is transformed with the image."""
 Pixels = Literal["half", "imagenet"]
 NORMALISERS: dict[Pixels, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "half": ((127.5,) * 3, (127.5,) * 3),
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
 }
-"""Mean and deviation by which pixels in [0, 255] are normalised."""
+"""Mean and standard deviation for pixels in [0, 255]."""
 TRIES = 10
 
 
 def to_tensor(image: np.ndarray, pixels: Pixels = "half") -> Tensor:
-    """uint8 (H, W, 3) in [0, 255] -> float32 (3, H, W), by default in [-1, 1]."""
+    """Convert uint8 (H, W, 3) in [0, 255] to float32 (3, H, W), by default in [-1, 1]."""
     mean, deviation = (torch.tensor(values)[:, None, None] for values in NORMALISERS[pixels])
     return (
         torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(deviation).sub_(mean / deviation)
@@ -34,14 +34,14 @@ def to_tensor(image: np.ndarray, pixels: Pixels = "half") -> Tensor:
 
 
 def resize_shorter(side: int | None) -> list[A.BasicTransform]:
-    """Shorter side to `side` pixels, ratio kept."""
+    """Resize the shorter side to `side` pixels, keeping the aspect ratio."""
     if side is None:
         return []
     return [A.SmallestMaxSize(side, interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST)]
 
 
 def colour_changes(kind: str) -> list[A.BasicTransform]:
-    """Random changes of colour, as AugmentConfig.colour names them."""
+    """Return the colour augmentations of AugmentConfig.colour."""
     match kind:
         case "mmseg":
             return [
@@ -58,20 +58,20 @@ def colour_changes(kind: str) -> list[A.BasicTransform]:
 
 
 def padding(side: int, truth: Truth, pixels: Pixels) -> A.BasicTransform:
-    """To a square at least, at bottom and right: the mean colour, where nothing is known."""
+    """Pad at the bottom and right to at least a square, with the mean colour and ignored ground truth."""
     grey = tuple(round(value) for value in NORMALISERS[pixels][0])
     return A.PadIfNeeded(side, side, position="top_left", fill=grey, fill_mask=IGNORE if truth == "mask" else 0)
 
 
 class Augment:
-    """The training view of a sample: resize, random scale, pad, crop, flip, colour, stretch.
+    """Augments a training sample: resize, random scale, pad, crop, flip, colour, stretch.
 
-    The view is a function of (sample, seed) alone, so that stopping, resuming and the number of workers change nothing.
+    The result is a function of (sample, seed), so it does not depend on resuming or on the number of workers.
 
     Args:
-        config: what is done.
-        truth: what of the ground truth goes along; the rest is dropped.
-        pixels: the normaliser, whose mean is what padding looks like.
+        config: the augmentations.
+        truth: the ground truth to transform; other fields are dropped.
+        pixels: the normalization, whose mean is the colour of padding.
     """
 
     def __init__(self, config: AugmentConfig, truth: Truth = "mask", pixels: Pixels = "half") -> None:
@@ -93,7 +93,7 @@ class Augment:
         self._cropping = lru_cache(maxsize=256)(lambda height, width: self._compose([A.RandomCrop(height, width)]))
 
     def __call__(self, sample: Sample, seed: int) -> Sample:
-        """One random view."""
+        """Return an augmented sample."""
         view = self._run(self._before, seed, self._parts(sample))
         view = self._cropped(view, seed + 1)
         image, truth = view["image"], view.get("mask")
@@ -121,13 +121,13 @@ class Augment:
 
     def _compose(self, steps: list[A.BasicTransform]) -> A.Compose:
         boxes = A.BboxParams("pascal_voc", label_fields=["box_classes", "difficult"], clip=True, min_area=1)
-        # albumentations warns of boxes that nothing would move.
+        # albumentations warns of boxes without a transform that moves them.
         return A.Compose(steps, bbox_params=boxes if steps and self._truth == "boxes" else None)
 
     @staticmethod
     def _run(stage: A.Compose, seed: int, view: dict[str, Any]) -> dict[str, Any]:
-        # One stream for all steps of a stage: a seed would start every step's own stream alike, and what is mirrored would
-        # always be brightened too.
+        # All steps of a stage share one generator. With one seed per step, the steps would be correlated: flipped images would
+        # always be brightened, too.
         stream = np.random.default_rng(seed), random.Random(seed)
         for step in stage.transforms:
             step.set_random_state(*stream)
@@ -138,7 +138,7 @@ class Augment:
         if not crop:
             return view
         height, width = view["image"].shape[:2]
-        # A view that is stretched in the end may be smaller than the crop (Pascal's code); others were padded or refused.
+        # An image that is stretched at the end may be smaller than the crop (Pascal's code); others were padded or refused.
         stage = (
             self._cropping(min(crop, height), min(crop, width)) if self._config.stretch else self._cropping(crop, crop)
         )
@@ -152,9 +152,9 @@ class Augment:
 
 
 def cut_depth(image: np.ndarray, depth: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
-    """The image, with some probability with a band of columns that shows its depth instead.
+    """Replace, with some probability, a band of columns by its depth.
 
-    Source: the published NYUv2 code (facts of GLPDepth's CutDepth): depth in millimetres modulo 256, so that nearness wraps.
+    Source: the published NYUv2 code (GLPDepth's CutDepth): depth in millimetres modulo 256, so that values wrap.
     """
     if rng.uniform() >= probability:
         return image
@@ -168,6 +168,6 @@ def cut_depth(image: np.ndarray, depth: np.ndarray, probability: float, rng: np.
 
 
 def smallest_view(size: tuple[int, int], config: AugmentConfig) -> int:
-    """Shorter side in pixels that an image of `size` (H, W) can shrink to before it is cropped."""
+    """Return the smallest shorter side, in pixels, of an image of `size` (H, W) before it is cropped."""
     shorter = config.resize or min(size)
     return int(shorter * config.scale[0])

@@ -18,7 +18,7 @@ from filelock import BaseFileLock
 from rich.console import Console
 from rich.progress import Progress
 
-from tadp_ray.captions.resume_log import Described, Partial, differences
+from tadp_ray.captions.resume_log import CaptionResults, ResumeLog, differences
 from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.data.images import read_image
 from tadp_ray.errors import UserError
@@ -62,7 +62,7 @@ def caption_photographs(
     lock = lock_store(out)
     try:
         done = read_captioned(out, captioner)
-        partial = Partial(partial_file(out), captioner)
+        partial = ResumeLog(partial_file(out), captioner)
         done.update(partial.described)
         with ThreadPoolExecutor() as pool:
             hashes = dict(zip(images, pool.map(hash_file, images.values()), strict=True))
@@ -107,21 +107,21 @@ def lock_store(out: Path) -> BaseFileLock:
         raise UserError(f"--out {out}: cannot be written there ({error.strerror}); name another file") from None
 
 
-def read_captioned(out: Path, captioner: Mapping[str, Any]) -> Described:
+def read_captioned(out: Path, captioner: Mapping[str, Any]) -> CaptionResults:
     """Return the content of a finished store at `out`; empty if there is none.
 
     Raises:
         UserError: it was made by another captioner.
     """
     if not out.exists():
-        return Described()
+        return CaptionResults()
     store = read_store(out)
     there = store.header.get("captioner")
     there = {key: there[key] for key in there if key != "model"} if isinstance(there, dict) else {}
     if differing := differences(there, captioner):
         raise UserError(f"--out {out}: holds captions of another captioner ({differing}); name another file")
     texts = {name: captions[0] for name, captions in store.captions.items()}
-    return Described(texts, dict(store.header["images_sha256"]), dict(store.header["failed"]))
+    return CaptionResults(texts, dict(store.header["images_sha256"]), dict(store.header["failed"]))
 
 
 def hash_file(path: Path) -> str:
@@ -133,7 +133,7 @@ def hash_file(path: Path) -> str:
 
 
 def batches(
-    images: Mapping[str, Path], hashes: Mapping[str, str], done: Described, size: int
+    images: Mapping[str, Path], hashes: Mapping[str, str], done: CaptionResults, size: int
 ) -> list[list[dict[str, str]]]:
     """Return the batches of images that are left to caption.
 
@@ -146,14 +146,14 @@ def batches(
     return [batch for batch in left if batch]
 
 
-def is_done(row: Mapping[str, str], done: Described) -> bool:
+def is_done(row: Mapping[str, str], done: CaptionResults) -> bool:
     """Return whether an image has a caption for the current content of its file."""
     return row["id"] in done.captions and done.images_sha256[row["id"]] == row["sha256"]
 
 
 def describe(
     work: Sequence[list[dict[str, str]]], settings: "CaptionerSettings", actors: Actors, address: str | None
-) -> Iterator[Described]:
+) -> Iterator[CaptionResults]:
     """Yield the captions of each batch as they are made.
 
     Raises:
@@ -183,7 +183,7 @@ def describe(
         )
         try:
             for row in described.iter_rows():
-                yield Described(**checked(json.loads(row["batch"])))
+                yield CaptionResults(**checked(json.loads(row["batch"])))
         except ray.exceptions.RayError as error:
             # A bug keeps its traceback; a process that died has none.
             if isinstance(error, ray.exceptions.RayTaskError) or "creation task" in str(error):
@@ -230,9 +230,9 @@ class Actor:
         return {"batch": [json.dumps(asdict(describe_batch(self._captioner, json.loads(batch))))]}
 
 
-def describe_batch(captioner: Any, batch: Iterable[dict[str, str]]) -> Described:
+def describe_batch(captioner: Any, batch: Iterable[dict[str, str]]) -> CaptionResults:
     """Return the captions of images, and the errors of images that cannot be captioned."""
-    result, pixels = Described(), {}
+    result, pixels = CaptionResults(), {}
     for row in batch:
         try:
             pixels[row["id"]] = read_image(Path(row["file"]))
@@ -255,7 +255,7 @@ def describe_batch(captioner: Any, batch: Iterable[dict[str, str]]) -> Described
     return result
 
 
-def with_progress(results: Iterable[Described], work: Sequence[Sequence[Any]]) -> Iterator[Described]:
+def with_progress(results: Iterable[CaptionResults], work: Sequence[Sequence[Any]]) -> Iterator[CaptionResults]:
     """Yield batches and show progress: a bar in a terminal, a line every half minute in a log file."""
     console, last_line, done, total = (
         Console(stderr=True, markup=False, highlight=False),

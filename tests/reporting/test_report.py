@@ -133,7 +133,7 @@ def test_what_is_not_whole_is_named(store, asked: Path, tmp_path: Path, kept) ->
     )
     kept({key: FACTS[key] for key in FACTS if key != "command"}, "maps.png", "maps.pdf")
     result = report(store, asked, tmp_path / "out")
-    assert result.exit_code == 2 and "not whole (command: Field required)" in result.stderr
+    assert result.exit_code == 2 and "incomplete (command: Field required)" in result.stderr
     result = report(store, tmp_path / "nowhere", tmp_path / "out")
     assert result.exit_code == 2 and "no experiments (*.yaml)" in result.stderr
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tadp_ray.captions.captioner import CaptionerSettings, identify
-from tadp_ray.captions.resume_log import Described
+from tadp_ray.captions.resume_log import CaptionResults
 from tadp_ray.captions.store import CaptionStore
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.captioning import Actors, batches, caption_photographs, describe_batch, hash_file
@@ -16,7 +16,9 @@ from tadp_ray.sweep.captioning import Actors, batches, caption_photographs, desc
 def test_batches_are_those_of_an_undisturbed_run_less_what_is_done() -> None:
     images = {name: Path(name) for name in "abcdefg"}
     hashes = dict.fromkeys(images, "new")
-    done = Described(dict.fromkeys("abdf", "said"), {"a": "new", "b": "new", "d": "old", "f": "new"}, {"c": "broken"})
+    done = CaptionResults(
+        dict.fromkeys("abdf", "said"), {"a": "new", "b": "new", "d": "old", "f": "new"}, {"c": "broken"}
+    )
     left = batches(images, hashes, done, 2)
     assert [[row["id"] for row in batch] for batch in left] == [["c", "d"], ["e"], ["g"]]
 

@@ -264,7 +264,7 @@ def test_a_database_that_fails_is_told_in_one_line(store, make_cell, journals, c
     wait_for(lambda: said)
     assert sender.close(timeout=1) > 0
     (line,) = said
-    assert "no such table" in line and "training goes on" in line and "\n" not in line
+    assert "no such table" in line and "training continues" in line and "\n" not in line
     assert "Traceback" not in "".join(capfd.readouterr())
 
 

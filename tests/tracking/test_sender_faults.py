@@ -163,12 +163,12 @@ def test_an_experiment_deleted_in_mlflow_is_told_and_values_are_kept(store, make
     journals.finish(cell, miou=50.0)
     assert sender.close(timeout=1) > 0
     (line,) = said
-    assert "the MLflow experiment 'prec_recall' was deleted; restore it" in line and "training goes on" in line
+    assert "the MLflow experiment 'prec_recall' was deleted; restore it" in line and "training continues" in line
     assert "was deleted" in sender.error
     end_parent(store, sweep, "FINISHED")
     attach(store, sweep, [cell.folder / "journal.jsonl"])
     said_last = capfd.readouterr()
-    assert "Traceback" not in said_last.err and "did not note that the sweep is FINISHED" in said_last.err
+    assert "Traceback" not in said_last.err and "did not record that the sweep is FINISHED" in said_last.err
     store.client.restore_experiment(place)
     assert replay(store, cell_run_spec(sweep, cell))[0] == "FINISHED"
     assert finished(store, [cell.fingerprint])[cell.fingerprint].metrics["miou"] == 50.0

@@ -61,4 +61,4 @@ def test_a_store_that_takes_numbers_but_no_files_is_told(store, make_cell, tmp_p
         record_plan(store, run, "recipe pocket", [make_cell()])
     (tmp_path / "table.md").write_text("| 1 |")
     attach(store, run, [tmp_path / "table.md"])
-    assert "does not show table.md" in capsys.readouterr().err
+    assert "did not accept table.md" in capsys.readouterr().err
