@@ -1,10 +1,10 @@
-"""tadp_ray: what does text do to a diffusion backbone? Text-conditioned diffusion perception, swept and tabled.
+"""tadp_ray: what does text do for a diffusion backbone? Text-conditioned diffusion perception: sweeps, tables, figures.
 
 backbone = tadp_ray.load_backbone("pocket")
 features = backbone.features("photo.jpg", "a bird and a dog")              # four maps, largest first
-maps = backbone.attention_maps("photo.jpg", "a bird and a dog").words      # word -> where the model looks for it
+maps = backbone.attention_maps("photo.jpg", "a bird and a dog").words      # word -> attention map
 
-What `__all__` names is loaded when it is first used: `import tadp_ray` alone loads neither torch, Ray nor MLflow.
+The names in `__all__` are imported at their first use: `import tadp_ray` alone does not import torch, Ray or MLflow.
 """
 
 import importlib
@@ -13,13 +13,13 @@ from typing import Any
 
 from tadp_ray.logs import start_log
 
-# albumentations asks the network for news of itself when it is imported, in every worker.
+# albumentations checks for updates over the network at import, in every worker.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 start_log()
 
 __version__ = "0.1.0"
 
-PLACES = {
+MODULES = {
     "Attention": "paper.analysis.attention",
     "Backbone": "api.backbone",
     "Prediction": "api.trained",
@@ -37,17 +37,17 @@ PLACES = {
     "run_experiment": "api.experiments",
     "train": "api.experiments",
 }
-"""The modules that the public names live in."""
-__all__ = ["__version__", *PLACES]  # noqa: PLE0604
+"""Modules of the public names."""
+__all__ = ["__version__", *MODULES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, its module loaded now."""
-    if name not in PLACES:
+    """Import the module of a public name, and return the name."""
+    if name not in MODULES:
         raise AttributeError(f"module 'tadp_ray' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"tadp_ray.{PLACES[name]}"), name)
+    return getattr(importlib.import_module(f"tadp_ray.{MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    """Public names, and what stands in the module."""
+    """Return the public names and the module's globals."""
     return sorted({*globals(), *__all__})

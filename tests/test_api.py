@@ -111,7 +111,7 @@ def test_the_package_alone_loads_nothing_heavy_and_its_names_load_what_they_need
 def test_every_public_name_is_there_and_no_other() -> None:
     assert len(tadp_ray.__all__) <= 25 and {*tadp_ray.__all__} <= {*dir(tadp_ray)}
     assert all(getattr(tadp_ray, name) is not None for name in tadp_ray.__all__)
-    assert all(getattr(tadp_ray, name).__doc__ for name in tadp_ray.PLACES)
+    assert all(getattr(tadp_ray, name).__doc__ for name in tadp_ray.MODULES)
     with pytest.raises(AttributeError, match="has no attribute 'load_backbon'"):
         getattr(tadp_ray, "load_backbon")  # noqa: B009
 

@@ -14,10 +14,10 @@ TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Score:
-    """How well said names fit the present ones, each in [0, 1], or None where nothing was said or present.
+    """Precision and recall of names in captions, each in [0, 1], or None without any names.
 
-    Micro pools the names of the whole data set. Macro averages over images: precision over those with a name said,
-    recall over those with a name present.
+    Micro pools the names of the whole data set. Macro averages over images: precision over those with a named class, recall
+    over those with a present class.
     """
 
     precision: float | None
@@ -41,9 +41,9 @@ def score(said: Mapping[str, Sequence[str]], present: Mapping[str, Sequence[str]
 
 
 class _Draw:
-    """All chance of one image, drawn from (seed, id) alone: no order of images, no precision and no recall enters it.
+    """The random numbers of one image, a function of (seed, id), independent of the order of images, precision and recall.
 
-    `random.Random(str)` hashes with SHA-512, and only `random()` is promised to be stable over Python versions.
+    `random.Random(str)` hashes with SHA-512, and only `random()` is guaranteed to be stable over Python versions.
     """
 
     def __init__(
@@ -77,31 +77,29 @@ def degrade(
 ) -> dict[str, tuple[str, ...]]:
     """Keep a fraction `recall` of each image's present names, and add absent ones until a fraction `precision` is correct.
 
-    An image with n names present says tp of them, the stochastic rounding of t * n with at least `min_true`, and
-    the stochastic rounding of f * tp absent ones; t and f are solved for over the whole data set, so that the micro
-    figures meet the target to within one name and what a floor or the token budget takes from one image, the others
-    give back. The names kept at a low recall are among those kept at a higher one; true names do not depend on the
-    precision; false names at a high precision are among those at a lower one.
+    An image with n present names keeps tp of them, the stochastic rounding of t * n with at least `min_true`, and gets the
+    stochastic rounding of f * tp absent ones; t and f are solved for over the whole data set, so that the micro averages meet
+    the target to within one name, and other images compensate for minimums and token budgets. The names kept at a low recall
+    are among those kept at a higher one; correct names do not depend on the precision; wrong names at a high precision are
+    among those at a lower one.
 
-    With `by_name` chance falls on each name by itself, so that the figures of images scatter as a captioner's do, while those
-    of the data set are met as well.
+    With `by_name` each name is drawn independently, so that the values of images scatter like a captioner's, while those of the
+    data set meet the target, too.
 
     Args:
         present: class names in the full image, by image id.
-        vocabulary: all names that may be said, in the order in which they are said unless `shuffle`: the classes, and
-            names of nothing in any image.
+        vocabulary: all names that may be used, in the order of a caption unless `shuffle`: the classes and the distractors.
         precision: (0, 1].
         recall: [0, 1].
-        min_true: true names that an image with any always says, fixed ones among them.
-        shuffle: say them in a random order per image.
-        seed: with the image id the only source of chance.
-        count_tokens: tokens of a name without start and end marks; those of a prompt are taken to be their sum.
-        budget: largest number of tokens of a prompt. False names go first, then true ones.
-        by_name: leave out and put in each name by itself, instead of the same share in every image.
-        fixed: names that are said of every image that shows them and of no other, and count in neither figure.
+        min_true: minimum number of correct names of an image that has any, including fixed ones.
+        shuffle: use a random order per image.
+        seed: of the random numbers, with the image id.
+        count_tokens: counts the tokens of a name without the bos and eos tokens; a prompt is assumed to have their sum.
+        budget: maximum number of tokens of a prompt. Wrong names are dropped first, then correct ones.
+        by_name: draw each name independently, instead of the same fraction in every image.
+        fixed: names that every image with them keeps, that no other image gets, and that do not count.
 
-    Returns:
-        The names said, by image id.
+    Returns: the names in each image's caption, by image id.
 
     Raises:
         UserError: a target is out of range or cannot be met within max(0.01, one name of the data set's).

@@ -62,22 +62,22 @@ def make_prompts(
 ) -> Prompts:
     """Make the prompt of every image of a data set: a text, or a tuple of names if `caption.encoding` is not `text`.
 
-    The caption's source makes them (`tadp_ray.captions.sources`), and its modifiers are put around each, the first of them
-    first. A class called background is said where an image shows it, never forgotten nor invented, or else left aside
-    (`include_background`); no figure counts it.
+    The caption's source makes them (`tadp_ray.captions.sources`), and its modifiers are applied in order. A class called
+    background is named in exactly the images that contain it, or left out (`include_background`); it does not count for precision
+    and recall.
 
     Args:
         caption: the source, and its settings.
         present: class names in the full image, by image id; its keys are the images of the data set.
         classes: all class names, in index order.
-        seed: of the oracle's chance.
-        count_tokens: tokens of a text without start and end marks.
-        budget: tokens that the text encoder reads; 75 is CLIP's 77 less the two marks. Longer texts are not refused,
-            as CLIP cuts them in the published code too, but counted in `truncated`.
-        say: the sentence of a template captioner that names these in an image, by its id.
+        seed: of random captions.
+        count_tokens: counts the tokens of a text without the bos and eos tokens.
+        budget: maximum number of tokens of the text encoder; 75 is CLIP's 77 without bos and eos. Longer texts are truncated, as
+            in the published code, and counted in `truncated`.
+        say: returns a template captioner's sentence for an image id and names.
 
     Raises:
-        UserError: what the source refuses, or modifiers that leave a caption no room.
+        UserError: the source fails, or the modifiers leave no room for a caption.
     """
     room = budget - count_tokens(modified("", caption.modifiers))
     if room < 1:

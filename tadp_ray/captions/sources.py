@@ -1,7 +1,7 @@
-"""Where the texts of images come from: the functions that `caption.source` names, one a source.
+"""The caption sources (`caption.source`), one function each.
 
-A source is given a `Request` and returns `Captions`. It is light to import, since the vocabulary of recipes is built from what is
-registered here; an outside package registers its own in the same way.
+A source takes a `Request` and returns `Captions`. This module has light imports, since the schema of recipes is built from the
+sources registered here; plug-ins register theirs in the same way.
 """
 
 import random

@@ -23,8 +23,7 @@ PUBLISHED_ORACLE = "pascal_class_names.json"
 class CaptionStore:
     """Captions by image id. `header` describes how they were made (captioner, settings), `path` is the file they come from.
 
-    `names` holds, for captions that were put together of class names, these names one by one, so that nobody has to find
-    them in the text again.
+    For captions that are made from class names, `names` has these names separately.
     """
 
     captions: Mapping[str, tuple[str, ...]]

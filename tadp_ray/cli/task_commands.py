@@ -1,4 +1,4 @@
-"""Commands of which every task has one, with options of its own."""
+"""Commands that each task has with its own options: `score` and `picture`."""
 
 import inspect
 from collections.abc import Callable

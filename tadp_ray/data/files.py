@@ -248,10 +248,10 @@ def guide(kind: str) -> str:
 def mirrored(
     kind: str, images: Path, ending: str, truths: Path, truth_ending: str
 ) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Image and truth files, by id, of two folders whose file paths differ by their endings alone.
+    """Return the image and ground-truth files, by id, of two folders whose file paths differ only in their suffixes.
 
-    An id is the image's path below its folder, as in the published caption files. A file that stands alone has its missing
-    partner named too, so that whoever opens the pair says what is missing.
+    An id is the image's path below its folder, as in the published caption files. A file without a partner is returned with the
+    missing partner's path, so that opening the pair reports what is missing.
 
     Raises:
         UserError: there is no image.

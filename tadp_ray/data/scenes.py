@@ -1,9 +1,9 @@
 """The procedural world of the pocket scale: captioned scenes with masks, boxes, instances and depth, from a seed.
 
-Twenty-four things come in eight look-alike groups of three: a group shares its silhouette, and its members differ by colour
-alone, which varies from instance to instance. How clearly the colour tells is a design choice, stated openly: pretraining
-scenes show it strongly, so that a diffusion model can learn what the words mean; labelled scenes show it weakly, so that
-colour alone often cannot tell look-alikes apart there and words can help.
+There are twenty-four kinds of objects in eight groups of three look-alikes: the members of a group have the same silhouette and
+differ only in colour, which varies between instances. The strength of the colour cue is a design choice: it is strong in the
+pretraining scenes, so that a diffusion model can learn the words, and weak in the labelled scenes, so that colour often cannot
+distinguish look-alikes and words can help.
 """
 
 import hashlib
@@ -103,7 +103,7 @@ LOOK_ALIKES = {
 
 @dataclass(frozen=True)
 class Cue:
-    """How well colour tells look-alikes apart.
+    """How well colour distinguishes look-alikes.
 
     An instance lies at its group's mean colour plus `strength` times its member's offset from it, plus `jitter` * N(0, 1)
     times every member's offset; `noise` is the standard deviation of a pixel.
@@ -116,27 +116,27 @@ class Cue:
 
 @dataclass(frozen=True)
 class World:
-    """The knobs of the world; lengths are shares of the image side unless they say metres."""
+    """The parameters of the world; lengths are fractions of the image side unless stated in metres."""
 
     pretrain: Cue = Cue(strength=(0.50, 1.10), jitter=0.20, noise=0.012)
     labelled: Cue = Cue(strength=(0.15, 0.45), jitter=0.40, noise=0.030)
     objects: tuple[int, int] = (1, 4)
     backdrop: float = 0.6
-    """Share of scenes with a hill or a wall behind the ground."""
+    """Fraction of scenes with a hill or a wall behind the ground."""
     horizon: tuple[float, float] = (0.30, 0.50)
     foot: tuple[float, float] = (0.18, 0.50)
-    """How far below the horizon a thing stands: the farther below, the nearer it is."""
+    """Distance of an object's foot below the horizon; a larger one is nearer to the camera."""
     camera_height: float = 1.5
     """Metres above the ground; the focal length is one image side."""
     far: float = 60.0
-    """Metres to the backdrop, which distant ground does not exceed."""
+    """Metres to the backdrop, the maximum depth of the ground."""
     sky: float = 80.0
-    """Metres that stand for the sky."""
+    """Metres, the depth of the sky."""
     near: float = 5.0
-    """Metres within which a caption calls nothing far away."""
+    """Metres; captions call only farther objects far away."""
     size_jitter: tuple[float, float] = (0.85, 1.20)
     min_visible: float = 0.012
-    """An instance that shows a smaller share of the image than this is left out of the scene."""
+    """Minimum visible fraction of the image; smaller instances are removed from the scene."""
     light: tuple[float, float] = (0.85, 1.10)
     """Brightness of the whole scene."""
     texture: float = 0.035
@@ -147,24 +147,24 @@ WORLD = World()
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One instance: where it stands, how large, and what it looks like."""
+    """One instance: its position, size and appearance."""
 
     name: str
     group: Group
     foot: float
     centre: float
     height: float
-    """Share of the image side."""
+    """Fraction of the image side."""
     facing: float
     pose: float
     colour: np.ndarray
 
 
 def render(split: Split, seed: int, index: int, size: int = 64, style: Style = "photo", world: World = WORLD) -> Sample:
-    """Render one scene; the same arguments give the same bits in every process, and a style changes the image alone.
+    """Render one scene; the same arguments give the same bits in every process, and a style changes only the image.
 
-    Boxes and instances come nearest first; boxes surround the visible pixels. Depth is in metres: ground by its row, a
-    thing at the ground it stands on.
+    Boxes and instances are sorted from near to far; boxes surround the visible pixels. Depth is in metres: that of the ground
+    depends on the row, that of an object is the depth of the ground at its foot.
     """
     rng = np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), index))
     rng = np.random.Generator(np.random.PCG64(rng))
@@ -175,7 +175,7 @@ def render(split: Split, seed: int, index: int, size: int = 64, style: Style = "
     boxes, names = [], []
     for thing in _things(rng, cue, world):
         shape, dark, shade = _outline(thing, size, horizon)
-        # Nearest first: whatever stands behind is painted only where nothing covers it.
+        # From near to far: an object is painted only where no nearer one covers it.
         visible = shape & (instances == 0)
         if visible.sum() < world.min_visible * size * size:
             continue
@@ -188,7 +188,7 @@ def render(split: Split, seed: int, index: int, size: int = 64, style: Style = "
         names.append(CLASSES.index(thing.name))
         instances[visible] = len(boxes)
     picture = _blur(picture) * rng.uniform(*world.light) + cue.noise * rng.standard_normal(picture.shape)
-    # A generator of its own: what stands where does not depend on the style.
+    # A separate generator, so that the style does not change the scene.
     picture = STYLES[style](np.clip(picture, 0, 1), instances, np.random.default_rng(rng.spawn(1)[0]))
     return Sample(
         id=f"{split}-{seed}-{index:06d}",
@@ -202,7 +202,7 @@ def render(split: Split, seed: int, index: int, size: int = 64, style: Style = "
 
 
 def _things(rng: np.random.Generator, cue: Cue, world: World) -> list[SceneObject]:
-    """What stands in a scene, nearest first."""
+    """Return the instances of a scene, from near to far."""
     feet = np.sort(rng.uniform(*world.foot, rng.integers(*world.objects, endpoint=True)))[::-1]
     return [_thing(rng, foot, cue, world) for foot in feet]
 
@@ -227,7 +227,7 @@ def _thing(rng: np.random.Generator, foot: float, cue: Cue, world: World) -> Sce
 
 
 def _outline(thing: SceneObject, size: int, horizon: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A thing's pixels, the dark ones among them, and its shading (size, size, 1) from light above."""
+    """Return an object's pixels, the dark ones among them, and its shading (size, size, 1) from light above."""
     y, x = (np.mgrid[:size, :size] + 0.5) / size
     u = thing.facing * (x - thing.centre) / (thing.height * thing.group.ratio)
     v = (horizon + thing.foot - y) / thing.height
@@ -238,7 +238,7 @@ def _outline(thing: SceneObject, size: int, horizon: float) -> tuple[np.ndarray,
 def _background(
     rng: np.random.Generator, size: int, horizon: float, world: World
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sky, perhaps a hill or a wall, and one kind of ground: colours (size, size, 3), mask, depth by the row."""
+    """Return sky, possibly a hill or a wall, and one kind of ground: colours (size, size, 3), mask, depth per row."""
     y, x = (np.mgrid[:size, :size] + 0.5) / size
     ground = list(GROUNDS)[rng.integers(len(GROUNDS))]
     backdrop = list(BACKDROPS)[rng.integers(len(BACKDROPS))]
@@ -265,7 +265,7 @@ def _background(
 
 
 def _smooth_noise(rng: np.random.Generator, size: int, cells: tuple[int, int]) -> np.ndarray:
-    """Gaussian noise on a coarse grid, linearly enlarged to (size, size)."""
+    """Return Gaussian noise on a coarse grid, linearly upsampled to (size, size)."""
     weights = []
     for n in cells:
         at = (np.arange(size) + 0.5) / size * (n - 1)
@@ -282,12 +282,12 @@ def _blur(picture: np.ndarray) -> np.ndarray:
 
 
 def present_classes(mask: np.ndarray) -> tuple[str, ...]:
-    """Return the names of the classes a mask shows, in class-index order."""
+    """Return the names of the classes in a mask, in class-index order."""
     return tuple(CLASSES[index] for index in np.unique(mask))
 
 
 def mentions(sample: Sample, world: World = WORLD) -> list[Mention]:
-    """Every instance of a scene as a captioner speaks of it, nearest first."""
+    """Return a mention of every instance of a scene, from near to far."""
     size = sample.mask.shape[0]
     return [
         Mention(CLASSES[name], (box[0] + box[2]) / 2 / size, sample.depth[sample.instances == place].max() < world.near)
@@ -296,7 +296,7 @@ def mentions(sample: Sample, world: World = WORLD) -> list[Mention]:
 
 
 def describe(sample: Sample, world: World = WORLD) -> str:
-    """Return what a captioner would say of a scene: counts, places and stuff; it names exactly the visible classes."""
+    """Return a captioner's sentence for a scene, with counts, places and stuff; it names exactly the visible classes."""
     return around(mentions(sample, world), present_classes(sample.mask))
 
 
@@ -307,7 +307,7 @@ def around(things: Sequence[Mention], names: Sequence[str]) -> str:
 
 
 class Scenes:
-    """A split of the world as a data set; scenes are rendered when first asked for and then kept in memory."""
+    """A split of the world as a data set; scenes are rendered at their first use and kept in memory."""
 
     classes = CLASSES
 
@@ -344,10 +344,10 @@ class Scenes:
         return sentence(self.present(index), THINGS)
 
     def say(self, index: int, names: Sequence[str], wording: Literal["short", "long"], seed: int) -> str:
-        """Return a captioner's sentence that names these, be they in the scene or not.
+        """Return a captioner's sentence with these names, whether they are in the scene or not.
 
-        In the long wording, what is there is counted in its place; what is not is seen once, where chance puts it among the
-        others, so that no order of words tells truth from mistake.
+        In the long wording, present objects have counts and places; absent ones get a random place among them, so that the order
+        of words does not reveal mistakes.
         """
         things = [name for name in names if name not in STUFF]
         if not names or wording == "short":

@@ -85,7 +85,7 @@ def open_store(uri: str | None = None, *, make: bool = True) -> Store:
     # A server on this machine is not reached through a proxy.
     bypass_proxy()
     uri = absolute(uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
-    mend = "start it, fix the URI (--tracking-uri or MLFLOW_TRACKING_URI), or leave it out to use ./mlflow.db"
+    remedy = "start it, fix the URI (--tracking-uri or MLFLOW_TRACKING_URI), or leave it out to use ./mlflow.db"
     # MLflow logs every step of creating a schema, and every refused statement, which its caller reports in one line.
     for name, level in {"alembic": logging.WARNING, "mlflow.store.db.utils": logging.CRITICAL}.items():
         logging.getLogger(name).setLevel(level)
@@ -97,7 +97,7 @@ def open_store(uri: str | None = None, *, make: bool = True) -> Store:
         client = Client(uri)
         client.search_experiments(max_results=1)
     except (*MLFLOW_ERRORS, StoreError, ImportError, ValueError) as error:
-        raise UserError(f"MLflow at {masked(uri)} does not answer ({first_line(error)}): {mend}") from None
+        raise UserError(f"MLflow at {masked(uri)} does not answer ({first_line(error)}): {remedy}") from None
     return Store(uri, client, identity(file) if file else None)
 
 
