@@ -110,7 +110,7 @@ def test_an_import_takes_the_data_set_s_ids_and_says_what_it_left_out(masks: str
         tmp_path / "blip.json", **{"night/x/a_mask.png": ["a table", "a table"], "b_mask.png": ["a cat "], "z": ["z"]}
     )
     result = invoke("import", file, "--images", masks, "--out", tmp_path / "store")
-    assert "captions of 2 images; 1 images left out, 2 under another id, 1 repetitions dropped" in result.stdout
+    assert "captions of 2 images; 1 images left out, 2 ids changed, 1 repetitions dropped" in result.stdout
     store = read_store(tmp_path / "store")
     assert dict(store.captions) == {"a_mask": ("a table",), "b_mask": ("a cat ",)}
     assert store.header["imported_from"] == "blip.json" and len(store.header["imported_sha256"]) == 64
@@ -190,7 +190,7 @@ def test_captions_are_shown_as_words_or_beside_pictures(oracle: Path, masks: str
     assert invoke("show", oracle, "--images", f"{tmp_path}/?.jpg", "--out", sheet).exit_code == 0
     with Image.open(sheet) as drawn:
         assert drawn.size[0] == 1200
-    assert "--out needs the pictures" in refusal("show", oracle, "--out", sheet)
+    assert "--out needs images" in refusal("show", oracle, "--out", sheet)
     assert "no caption for 4 image(s): 'a_mask'" in refusal("show", oracle, "--images", masks, "--out", sheet)
 
 
