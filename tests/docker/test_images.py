@@ -33,8 +33,9 @@ def test_everything_is_installed_by_the_constraints() -> None:
 
 def test_the_python_is_the_one_that_the_versions_were_tried_with() -> None:
     (version,) = re.findall(r"^ARG PYTHON=(\d+\.\d+)\.\d+$", DOCKERFILE, re.MULTILINE)
-    assert f"(Python {version})" in CONSTRAINTS
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    tried = [line.rpartition(" :: ")[2] for line in project["classifiers"] if line.startswith("Programming Language")]
+    assert version == tried[0] and f"(Python {', '.join(tried[:-1])} and {tried[-1]})" in CONSTRAINTS
     assert project["requires-python"] == f">={version}"
 
 
