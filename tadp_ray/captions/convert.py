@@ -38,7 +38,7 @@ def import_store(path: Path, ids: Collection[str] | None = None) -> CaptionStore
         more = [f"and {len(problems) - SHOWN} more captions"] if len(problems) > SHOWN else []
         raise UserError("\n".join([*problems[:SHOWN], *more]))
     meant = {key: key for key in store.captions} if ids is None else meaning(store.captions, ids)
-    if not meant:
+    if ids is not None and not meant:
         store.check(ids)
     origin: dict[str, str] = {}
     for key, image_id in meant.items():

@@ -156,7 +156,7 @@ def table_rows(text: str, path: Path) -> Iterator[tuple[str, str, str]]:
     try:
         header = [name.strip() for name in next(reader)]
         image, caption = column(header, ID_KEYS), column(header, TEXT_KEYS)
-        if caption is None:
+        if image is None or caption is None:
             raise UserError(
                 f"{path}, line 1: the table's columns are {', '.join(header)}; name that of the captions caption or text"
             )

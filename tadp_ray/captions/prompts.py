@@ -92,11 +92,11 @@ def make_prompts(
     made: Captions = source(Request(caption, present, classes, seed, count_tokens, room, say, join))
     by_id, names = made.prompts, made.names
     if names is None:
-        names = mentioned_classes(by_id, classes)
+        names = mentioned_classes({image_id: as_text(prompt) for image_id, prompt in by_id.items()}, classes)
     if caption.shuffle and made.sentences:
-        by_id = {image_id: shuffled_words(text, seed, image_id) for image_id, text in by_id.items()}
+        by_id = {image_id: shuffled_words(as_text(prompt), seed, image_id) for image_id, prompt in by_id.items()}
     if caption.modifiers:
-        by_id = {image_id: modified(text, caption.modifiers) for image_id, text in by_id.items()}
+        by_id = {image_id: modified(as_text(prompt), caption.modifiers) for image_id, prompt in by_id.items()}
     uses = Counter(prompt if isinstance(prompt, str) else " ".join(prompt) for prompt in by_id.values())
     truncated = sum(n for text, n in uses.items() if count_tokens(text) > budget)
     said, shown = ({i: foreground(each) for i, each in every.items()} for every in (names, present))

@@ -48,8 +48,8 @@ def statistics(store: CaptionStore, count_tokens: Callable[[str], int], budget: 
 
 def spread(values: Collection[int]) -> dict[str, float]:
     """Return the mean, median, 95th percentile, minimum and maximum."""
-    middle, high = np.percentile(values, [50, 95]).tolist()
-    return {"mean": float(np.mean(values)), "median": middle, "p95": high, "min": min(values), "max": max(values)}
+    middle, high = np.percentile([*values], [50, 95]).tolist()
+    return {"mean": float(np.mean([*values])), "median": middle, "p95": high, "min": min(values), "max": max(values)}
 
 
 def report_lines(found: dict[str, Any]) -> Iterator[str]:

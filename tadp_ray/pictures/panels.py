@@ -107,7 +107,7 @@ def draw_row(
     if comparison.pixel_score is None:
         return []
     gain = (comparison.pixel_score(*read[0]) - comparison.pixel_score(*read[own.rival])).numpy()
-    boxes = list(windows(gain if direction == "better" else -gain))
+    boxes: list[Box] = list(windows(gain if direction == "better" else -gain))
     for axis in axes:
         for box in boxes:
             frame(axis, box, "white")

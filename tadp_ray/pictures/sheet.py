@@ -26,8 +26,9 @@ def contact_sheet(looks: Sequence[Dataset], columns: int = 2) -> np.ndarray:
 
 
 def tile(looks: Sequence[Sample], colours: np.ndarray) -> np.ndarray:
-    """One sample's panels beside each other, classes in the given colours (C, 3)."""
+    """One sample's panels beside each other, classes in the given colours (C, 3); scenes have all kinds of truth."""
     sample = looks[0]
+    assert sample.depth is not None and sample.boxes is not None and sample.box_classes is not None
     near = AMOUNTS(2.0 / np.maximum(sample.depth, 2.0), bytes=True)[..., :3]
     panels = [look.image for look in looks] + [colours[sample.mask], near]
     picture = Image.fromarray(np.concatenate(panels, axis=1).repeat(2, axis=0).repeat(2, axis=1))

@@ -80,16 +80,14 @@ def named_vectors(found: object, path: Path) -> tuple[str, Tensor]:
         ((token, vectors),) = found.items()
     else:
         token = None
-    right = isinstance(vectors, Tensor) and vectors.is_floating_point() and vectors.ndim in (1, 2) and vectors.numel()
-    if not right or not isinstance(token, str) or not token.strip():
-        holds = (
-            f"{len(found)} entries ({', '.join(map(str, found))})" if isinstance(found, dict) else type(found).__name__
-        )
-        raise UserError(
-            f"{path}: cannot be read as learned embeddings, one token and its vector, as diffusers or AUTOMATIC1111 write "
-            f"them; it holds {holds:.120}; export it as diffusers' learned_embeds.safetensors"
-        )
-    return token, vectors
+    if isinstance(vectors, Tensor) and vectors.is_floating_point() and vectors.ndim in (1, 2) and vectors.numel():
+        if isinstance(token, str) and token.strip():
+            return token, vectors
+    holds = f"{len(found)} entries ({', '.join(map(str, found))})" if isinstance(found, dict) else type(found).__name__
+    raise UserError(
+        f"{path}: cannot be read as learned embeddings, one token and its vector, as diffusers or AUTOMATIC1111 write "
+        f"them; it holds {holds:.120}; export it as diffusers' learned_embeds.safetensors"
+    )
 
 
 def write_learned(path: Path, learned: LearnedToken) -> None:

@@ -145,8 +145,8 @@ def load_diffusion(weights: str) -> Diffusion:
         if path.suffix in (".ckpt", ".pt", ".bin"):
             mend += "; what holds more than tensors is not read, get it as .safetensors"
         raise UserError(f"model.weights={weights!r}: {path} cannot be loaded ({error}); {mend}") from None
-    *networks, tokenizer = parts
-    diffusion = Diffusion(*map(frozen, networks), tokenizer)
+    vae, unet, text_encoder, tokenizer = parts
+    diffusion = Diffusion(frozen(vae), frozen(unet), frozen(text_encoder), tokenizer)
     # transformers makes an empty tokenizer out of a folder without a vocabulary, and says nothing.
     known, embedded = len(diffusion.tokenizer), diffusion.text_encoder.get_input_embeddings().num_embeddings
     if known != embedded:
