@@ -107,7 +107,7 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
     if longer := report["over_budget"]:
         yield f"{len(longer):,} captions are over the text encoder's budget, as the tokenizer of {report['tokenizer']} counts"
     problems = report["problems"]
-    yield f"{len(problems):,} problems" if problems else "nothing is wrong"
+    yield f"{len(problems):,} problem{'s' * (len(problems) > 1)}" if problems else "no problems"
     yield from (f"  {problem}" for problem in problems[:SHOWN])
     if len(problems) > SHOWN:
         yield f"  and {len(problems) - SHOWN:,} more; --json lists them all"

@@ -131,5 +131,6 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"  {len(often)} of {len(shown)} classes, in images: {first_few(often)}"
         if never:
             yield f"  in no image: {first_few(never, 10)}"
-    yield f"{len(report['problems'])} problems" if report["problems"] else "nothing is wrong"
+    count = len(report["problems"])
+    yield f"{count} problem{'s' * (count > 1)}" if count else "no problems"
     yield from (f"  {problem}" for problem in report["problems"])

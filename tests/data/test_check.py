@@ -37,7 +37,7 @@ def test_a_whole_set_passes(put, tmp_path: Path) -> None:
         put(f"gt/val/night/{number}_gt_labelTrainIds.png", mask)
     said = invoke("check", "dark_zurich", "--root", tmp_path)
     assert said.exit_code == 0, said.output
-    assert "val: 50 images of 50 published, 50 readable" in said.stdout and "nothing is wrong" in said.stdout
+    assert "val: 50 images of 50 published, 50 readable" in said.stdout and "no problems" in said.stdout
     found = json.loads(invoke("check", "dark_zurich", "--root", tmp_path, "--json").stdout)["splits"]["val"]
     assert found["height"] == {"min": 8, "median": 8, "max": 8} and found["width"]["max"] == 10
     assert found["values"] == {"of": "class index", "min": 13, "max": 13}
