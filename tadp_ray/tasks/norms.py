@@ -20,9 +20,11 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         size = world_size()
         if not self.training or size == 1:
             return super().forward(x)
-        # Two exchanges, since a variance from the mean of squares loses its last digits.
-        mean = shared_sum(x.mean((0, 2, 3))) / size
-        centred = x - mean[:, None, None]
+        # In single precision, whatever the input's, as torch's own does. Two exchanges, since a variance from the mean of
+        # squares loses its last digits.
+        whole = x.float()
+        mean = shared_sum(whole.mean((0, 2, 3))) / size
+        centred = whole - mean[:, None, None]
         variance = shared_sum(centred.square().mean((0, 2, 3))) / size
         with torch.no_grad():
             count = x.numel() / x.shape[1] * size
@@ -30,7 +32,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
             self.num_batches_tracked += 1
         scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
 class FeatureNorms(nn.ModuleList):

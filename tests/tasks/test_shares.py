@@ -10,6 +10,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.tasks.depth.metrics import DepthMetrics
 from tadp_ray.tasks.detection.metrics import DetectionMetrics
+from tadp_ray.tasks.norms import GlobalBatchNorm2d
 from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
 
 dist.init_process_group("gloo")
@@ -41,6 +42,15 @@ for make, data in zip(makers, (masks, depth, boxes), strict=True):
     assert share.images == whole.images
     for name, value in share.compute().items():
         assert abs(value - whole.compute()[name]) < 1e-9, (name, value)
+
+# Of bfloat16, as an autocast pass hands it on: statistics are in single precision, as in one process.
+images = torch.randn(4, 3, 5, 5, generator=chance).mul(2).add(7).bfloat16()
+alone, shared = torch.nn.BatchNorm2d(3), GlobalBatchNorm2d(3)
+half = slice(2 * dist.get_rank(), 2 * dist.get_rank() + 2)
+expected, found = alone(images)[half], shared(images[half])
+assert found.dtype == expected.dtype == torch.bfloat16
+torch.testing.assert_close(found, expected)
+torch.testing.assert_close(shared.running_var, alone.running_var)
 
 def check():
     if dist.get_rank() == 1:
