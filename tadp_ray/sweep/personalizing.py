@@ -4,7 +4,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 import ray.train.torch
@@ -19,7 +18,7 @@ from tadp_ray.sweep.logs import worker_log
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.sweep.progress import LOG_SECONDS, TERMINAL_SECONDS
 from tadp_ray.training.journal import failure, read_journal
-from tadp_ray.training.reporter import Journal
+from tadp_ray.training.reporter import Journal, progress_line
 
 
 def run_job(job: PersonalizationJob, address: str | None, console: Console) -> None:
@@ -94,13 +93,9 @@ def show_progress(job: PersonalizationJob, console: Console) -> Iterator[None]:
         nonlocal printed
         records = [record for record in read_journal(job.folder) if "loss" in record.get("metrics", {})]
         if records and records[-1]["step"] > printed:
-            printed, metrics = records[-1]["step"], records[-1]["metrics"]
-            left = metrics.get("seconds_per_step", 0) * (job.plan.schedule.iterations - printed)
-            console.print(
-                f"step {printed}/{job.plan.schedule.iterations}, loss {metrics['loss']:.4f}, "
-                f"{timedelta(seconds=round(left))} left",
-                highlight=False,
-            )
+            printed = records[-1]["step"]
+            line = progress_line(printed, job.plan.schedule.iterations, records[-1]["metrics"])
+            console.print(line, highlight=False)
 
     with run_periodically(TERMINAL_SECONDS if console.is_terminal else LOG_SECONDS, print_progress):
         yield

@@ -1,54 +1,75 @@
 """Checkpoints are written beside the training: a step waits for a copy of its tensors, not for the disk."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from tadp_ray.errors import UserError
 from tadp_ray.tensors import not_finite
 from tadp_ray.training import checkpoint
 from tadp_ray.training.reporter import Reporter
+from tadp_ray.training.state import TrainState
 
 
 class AsyncCheckpointer:
-    """Writes the checkpoints of one training, one at a time, in a thread of its own.
+    """Reads and writes the checkpoints of one training; writes one at a time, in a thread of its own.
 
     A context: who leaves it knows that nothing is being written any more. The training's lock ends there.
+
+    Args:
+        path: of the newest checkpoint; the one before is kept beside it.
+        fingerprint: the training's.
+        reporter: knows what there is to resume from, and is told what is written.
+        is_due: (step, minutes since the last checkpoint or the start) -> whether to write one.
     """
 
-    def __init__(self, path: Path, reporter: Reporter) -> None:
-        self._path, self._reporter = path, reporter
+    def __init__(self, path: Path, fingerprint: str, reporter: Reporter, is_due: Callable[[int, float], bool]) -> None:
+        self._path, self._fingerprint, self._reporter, self._is_due = path, fingerprint, reporter, is_due
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[int] | None = None
         self._newest = time.monotonic()
 
-    @property
-    def age_minutes(self) -> float:
-        """Since the newest checkpoint, or since the start."""
-        return (time.monotonic() - self._newest) / 60
+    def resume(self, model: nn.Module, optimizer: Optimizer, lr_scheduler: LRScheduler) -> TrainState:
+        """Put the newest whole checkpoint into model, optimizer and scheduler; a fresh state if there is none.
 
-    def save(self, model: nn.Module, optimizer: Optimizer, facts: Mapping[str, Any]) -> bool:
+        Raises:
+            UserError: it belongs to another training, or does not fit the model.
+        """
+        found = checkpoint.resume(self._reporter.resume_from(), model, optimizer, lr_scheduler, self._fingerprint)
+        if found is None:
+            return TrainState()
+        path, facts = found
+        state = TrainState(**facts["state"])
+        self._reporter.report(state.step, {}, path)
+        return state
+
+    def due(self, step: int) -> bool:
+        """Whether it is time for a checkpoint."""
+        return self._is_due(step, (time.monotonic() - self._newest) / 60)
+
+    def save(self, model: nn.Module, optimizer: Optimizer, state: TrainState) -> str | None:
         """Have a checkpoint written, when the one before has been.
 
-        `facts` hold the fingerprint, the step and whatever else a resume must know.
-
-        Returns: False if a tensor is not finite; then nothing is written, as no training can go on from there.
+        Returns: the name of a tensor that is not finite; then nothing is written, as no training can go on from there.
 
         Raises:
             UserError: the one before could not be written.
         """
         self.poll(wait=True)
         tensors = checkpoint.snapshot(model, optimizer)
-        if not_finite(tensors):
-            return False
+        if broken := not_finite(tensors):
+            return broken
+        facts = {"fingerprint": self._fingerprint, "step": state.step, "state": asdict(state)}
         self._writing = self._thread.submit(self._write, tensors, facts)
         self._newest = time.monotonic()
-        return True
+        return None
 
     def poll(self, wait: bool = False) -> None:
         """Report the checkpoint that was being written, if it is there now.

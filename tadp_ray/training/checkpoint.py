@@ -116,19 +116,19 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return dict(file), file.facts
 
 
-def kept(
+def cached(
     path: Path, label: Mapping[str, Any], make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
 ) -> TensorFile:
-    """Tensors and facts that were kept in a file under a label; made and kept now if they are not there, or not whole.
+    """Tensors and facts from a file with this label among its facts; made and written if there is none, or it is damaged.
 
-    One process at a time. What is wrong with a file that was there is logged.
+    Only one process may call this at a time. Damage is logged.
 
     Raises:
         UserError: they cannot be written.
     """
     if path.exists():
         try:
-            return labelled(path, label)
+            return open_labelled(path, label)
         except Damaged as error:
             log.warning("%s; made afresh", error)
     tensors, facts = make()
@@ -136,11 +136,11 @@ def kept(
     return TensorFile(path)
 
 
-def labelled(path: Path, label: Mapping[str, Any]) -> TensorFile:
-    """A file of tensors among whose facts are these.
+def open_labelled(path: Path, label: Mapping[str, Any]) -> TensorFile:
+    """Open a file of tensors with this label among its facts.
 
     Raises:
-        Damaged: it was not, or is not whole.
+        Damaged: it is damaged, or has another label.
     """
     file = TensorFile(path)
     if other := {name: file.facts.get(name) for name, value in label.items() if file.facts.get(name) != value}:
@@ -168,7 +168,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
 
 
 def resume(
-    found: Sequence[Path], model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, fingerprint: str
+    found: Sequence[Path], model: nn.Module, optimizer: Optimizer, lr_scheduler: LRScheduler, fingerprint: str
 ) -> tuple[Path, dict[str, Any]] | None:
     """Load the first of these checkpoints, newest first, that is whole; returns it and its facts, None if none is.
 
@@ -179,7 +179,7 @@ def resume(
     """
     for place, path in enumerate(found):
         try:
-            facts = load(path, model, optimizer, schedule, fingerprint)
+            facts = load(path, model, optimizer, lr_scheduler, fingerprint)
         except Damaged as error:
             log.warning("%s; going on from %s", error, "the one before" if found[place + 1 :] else "the start")
             # The next one written keeps the one before it, which must be a whole one.
@@ -189,8 +189,10 @@ def resume(
     return None
 
 
-def load(path: Path, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, fingerprint: str) -> dict[str, Any]:
-    """Put a checkpoint into model, optimizer and schedule, and return its facts.
+def load(
+    path: Path, model: nn.Module, optimizer: Optimizer, lr_scheduler: LRScheduler, fingerprint: str
+) -> dict[str, Any]:
+    """Put a checkpoint into model, optimizer and scheduler, and return its facts.
 
     Raises:
         Damaged: it does not hold what was written, or not only numbers.
@@ -211,10 +213,10 @@ def load(path: Path, model: nn.Module, optimizer: Optimizer, schedule: LRSchedul
             _, index, key = name.split(".")
             state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    # The schedule is a function of the step; setting it there needs no state of its own.
-    schedule.last_epoch = facts["step"]
-    for group, rate in zip(optimizer.param_groups, schedule.base_lrs, strict=True):
-        group["lr"] = rate * schedule.lr_lambdas[0](facts["step"])
+    # Learning rates are a function of the step; setting the scheduler there needs no state of its own.
+    lr_scheduler.last_epoch = facts["step"]
+    for group, rate in zip(optimizer.param_groups, lr_scheduler.base_lrs, strict=True):
+        group["lr"] = rate * lr_scheduler.lr_lambdas[0](facts["step"])
     return facts
 
 

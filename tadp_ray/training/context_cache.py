@@ -12,7 +12,7 @@ from torch import Tensor
 from tadp_ray.captions.sources import Prompt
 from tadp_ray.files import acquire_lock
 from tadp_ray.layout import LOCK
-from tadp_ray.training.checkpoint import Damaged, TensorFile, labelled, write_tensors
+from tadp_ray.training.checkpoint import Damaged, TensorFile, open_labelled, write_tensors
 
 log = logging.getLogger(__name__)
 PER_FILE = 1024
@@ -72,7 +72,7 @@ class ContextCache:
         for path in folder.glob("*.safetensors"):
             if path.stem not in self._kept:
                 try:
-                    file = labelled(path, {"contexts": key})
+                    file = open_labelled(path, {"contexts": key})
                     self._kept |= dict.fromkeys(file, file)
                 except Damaged as error:
                     log.warning("%s; made afresh", error)

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -156,6 +157,12 @@ class NullReporter:
     def resume_from(self) -> list[Path]:
         """The cell's checkpoints, newest first."""
         return checkpoints(self._folder)
+
+
+def progress_line(step: int, steps: int, metrics: Mapping[str, float]) -> str:
+    """How far a training has come, given what it last reported: loss and seconds per step."""
+    left = timedelta(seconds=round(metrics["seconds_per_step"] * (steps - step)))
+    return f"step {step}/{steps}, loss {metrics['loss']:.4f}, {left} left"
 
 
 def previous_checkpoint(path: Path) -> Path:

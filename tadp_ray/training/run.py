@@ -18,12 +18,13 @@ from tadp_ray.training.digests import check_contents
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import encode_views, evaluate
 from tadp_ray.training.journal import final_metrics
-from tadp_ray.training.loop import Training, TrainState
 from tadp_ray.training.model import TADP, make_model
+from tadp_ray.training.perception import PerceptionTraining
 from tadp_ray.training.pictures import draw_predictions
 from tadp_ray.training.reporter import Journal, NullReporter, Reporter, Watch, WatchedReporter
 from tadp_ray.training.rng import image_generator
 from tadp_ray.training.setup import Cache, TrainSetup, threads_of
+from tadp_ray.training.state import TrainState
 
 
 def train_cell(
@@ -77,7 +78,7 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
     text_seconds = time.monotonic() - encoding
     latents = evaluation_latents(cell.digests, setup, model, device, world)
     start_read = disk_reads() - read
-    training = Training(cell, setup, model, latents, reporter, device, world)
+    training = PerceptionTraining(cell, setup, model, latents, reporter, device, world)
     state = training.fit()
     for name, other in setup.extra_evaluations().items():
         seen = evaluation_latents({**cell.digests, "val": other.val.digest()}, other, model, device, world)
@@ -159,11 +160,11 @@ def evaluation_latents(
         lock = acquire_lock(path.with_suffix(".lock"), patience=3600)
         try:
             make = lambda: (encode_views(setup, encoder(model, device), range(len(setup.val))), {})
-            latents = checkpoint.kept(path, {"latents": key}, make)
+            latents = checkpoint.cached(path, {"latents": key}, make)
         finally:
             lock.release()
     world.barrier()
-    return latents if world.is_main_process else checkpoint.labelled(path, {"latents": key})
+    return latents if world.is_main_process else checkpoint.open_labelled(path, {"latents": key})
 
 
 def encoder(model: TADP, device: torch.device) -> Callable[[Tensor, str, int], Tensor]:

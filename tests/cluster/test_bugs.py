@@ -22,24 +22,24 @@ from importlib.machinery import PathFinder
 
 
 class Finder(MetaPathFinder):
-    # Puts a bug into every process that imports the training loop.
+    # Puts a bug into every process that imports the training of cells.
     def find_spec(self, name, path, target=None):
-        if name != "tadp_ray.training.loop":
+        if name != "tadp_ray.training.perception":
             return None
         spec = PathFinder.find_spec(name, path, target)
         execute = spec.loader.exec_module
 
         def with_bug(module):
             execute(module)
-            step = module.Training._train_step
+            loss = module.PerceptionTraining._loss
 
             def buggy(self, *arguments):
                 if self.cell.recipe.caption.recall == 0.5:
                     print("about to fail", file=sys.stderr)
                     None + 1
-                return step(self, *arguments)
+                return loss(self, *arguments)
 
-            module.Training._train_step = buggy
+            module.PerceptionTraining._loss = buggy
 
         spec.loader.exec_module = with_bug
         return spec

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
@@ -14,6 +14,7 @@ from tadp_ray.config.model import MODELS
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.registry import task_of
 from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
+from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.model import TADP
 
 IMAGES, CLASSES, CHANNELS = 4, 5, 16
@@ -22,8 +23,8 @@ IMAGES, CLASSES, CHANNELS = 4, 5, 16
 def main(weights: str, output: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    rank, size = dist.get_rank(), dist.get_world_size()
-    share = slice(rank * IMAGES // size, (rank + 1) * IMAGES // size)
+    world = ProcessGroup.current()
+    share = world.share(IMAGES)
     torch.manual_seed(0)
     # Means far from zero, with small spread, are hard on a variance; ignored pixels are shared out unevenly.
     images = torch.rand(IMAGES, 3, 32, 32) * torch.tensor([0.1, 0.5, 1.0, 1.9])[:, None, None, None] - 1
@@ -37,9 +38,13 @@ def main(weights: str, output: Path) -> None:
         Recipe(caption={"source": "null"}, model=settings, schedule={"iterations": 1, "learning_rate": 1e-3})
     )
     model = TADP(StableDiffusionBackbone(load_diffusion(weights), settings, tokens=13), CLASSES, settings).train()
-    parallel = DistributedDataParallel(model)
-    logits = parallel(model.backbone.encode_image(images[share], noise[share]), context[share], keep[share])
-    loss = task.loss(logits, mask[share])
+
+    def loss_at(number: int) -> Tensor:
+        logits = model(model.backbone.encode_image(images[share], noise[share]), context[share], keep[share])
+        return task.loss(logits, mask[share])
+
+    loss_of = world.wrap(model, loss_at, torch.device("cpu"))
+    loss = loss_of(0)
     loss.backward()
     mean_loss = loss.detach().clone()
     dist.all_reduce(mean_loss)
@@ -49,10 +54,10 @@ def main(weights: str, output: Path) -> None:
     metrics.accumulate(torch.randint(CLASSES, mask.shape)[share], mask[share])
     metrics.reduce()
 
-    if rank == 0:
+    if world.is_main_process:
         found = {f"gradient.{name}": p.grad for name, p in model.named_parameters()}
         found |= {f"statistics.{name}": tensor for name, tensor in model.named_buffers() if "running" in name}
-        found |= {"loss": mean_loss / size, "scores": torch.tensor(list(metrics.compute().values()))}
+        found |= {"loss": mean_loss / world.size, "scores": torch.tensor(list(metrics.compute().values()))}
         save_file(found, output)
     dist.destroy_process_group()
 

@@ -15,8 +15,13 @@ from tadp_ray.training.journal import read_journal
 from tadp_ray.training.reporter import Journal, previous_checkpoint
 from tadp_ray.training.run import build_model, train_cell
 from tadp_ray.training.setup import TrainSetup
+from tadp_ray.training.state import TrainState
 
 CPU = torch.device("cpu")
+
+
+def always(step: int, minutes: float) -> bool:
+    return True
 
 
 @pytest.fixture
@@ -33,18 +38,21 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, model, o
     """The file holds the weights of its own step, the next one waits for it, and the journal tells when it is there."""
     release, write = threading.Event(), checkpoint.write_tensors
     monkeypatch.setattr(checkpoint, "write_tensors", lambda *args: release.wait(30) and write(*args))
-    with Journal(tmp_path, "f") as journal, AsyncCheckpointer(tmp_path / CHECKPOINT, journal) as checkpointer:
+    with (
+        Journal(tmp_path, "f") as journal,
+        AsyncCheckpointer(tmp_path / CHECKPOINT, "f", journal, always) as checkpointer,
+    ):
         first = model.weight.detach().clone()
-        checkpointer.save(model, optimizer, {"step": 1})
+        checkpointer.save(model, optimizer, TrainState(step=1))
         checkpointer.poll()
         assert not any("checkpoint" in record for record in read_journal(tmp_path))
         with torch.no_grad():
             model.weight.add_(1)
         release.set()
-        checkpointer.save(model, optimizer, {"step": 2})
+        checkpointer.save(model, optimizer, TrainState(step=2))
     with Journal(tmp_path, "f") as journal, pytest.raises(KeyboardInterrupt):
-        with AsyncCheckpointer(tmp_path / "stopped.safetensors", journal) as checkpointer:
-            checkpointer.save(model, optimizer, {"step": 3})
+        with AsyncCheckpointer(tmp_path / "stopped.safetensors", "f", journal, always) as checkpointer:
+            checkpointer.save(model, optimizer, TrainState(step=3))
             raise KeyboardInterrupt
     assert [record["step"] for record in read_journal(tmp_path) if "checkpoint" in record] == [1, 2, 3]
     newest = tmp_path / CHECKPOINT
@@ -64,22 +72,28 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path: Path, m
     with Journal(tmp_path, "f") as journal:
         for times in (1, 2):
             with pytest.raises(UserError, match="checkpoint.safetensors: cannot be written.*No space left.*make room"):
-                with AsyncCheckpointer(tmp_path / CHECKPOINT, journal) as checkpointer:
+                with AsyncCheckpointer(tmp_path / CHECKPOINT, "f", journal, always) as checkpointer:
                     for _ in range(times):
-                        checkpointer.save(model, optimizer, {"step": 1})
-        with pytest.raises(KeyboardInterrupt), AsyncCheckpointer(tmp_path / CHECKPOINT, journal) as checkpointer:
-            checkpointer.save(model, optimizer, {"step": 1})
+                        checkpointer.save(model, optimizer, TrainState(step=1))
+        with (
+            pytest.raises(KeyboardInterrupt),
+            AsyncCheckpointer(tmp_path / CHECKPOINT, "f", journal, always) as checkpointer,
+        ):
+            checkpointer.save(model, optimizer, TrainState(step=1))
             raise KeyboardInterrupt
     assert sorted(path.name for path in tmp_path.iterdir()) == ["journal.jsonl", "lock"]
 
 
 def test_what_is_no_number_is_not_written(tmp_path: Path, model, optimizer) -> None:
-    with Journal(tmp_path, "f") as journal, AsyncCheckpointer(tmp_path / CHECKPOINT, journal) as checkpointer:
-        assert checkpointer.save(model, optimizer, {"step": 1})
+    with (
+        Journal(tmp_path, "f") as journal,
+        AsyncCheckpointer(tmp_path / CHECKPOINT, "f", journal, always) as checkpointer,
+    ):
+        assert checkpointer.save(model, optimizer, TrainState(step=1)) is None
         with torch.no_grad():
             model.bias[1] = float("inf")
-        assert not checkpointer.save(model, optimizer, {"step": 2})
-        assert checkpoint.read_tensors(tmp_path / CHECKPOINT)[1] == {"step": 1}
+        assert checkpointer.save(model, optimizer, TrainState(step=2)) == "model.bias"
+        assert checkpoint.read_tensors(tmp_path / CHECKPOINT)[1]["step"] == 1
     assert [record["step"] for record in read_journal(tmp_path) if "checkpoint" in record] == [1]
 
 

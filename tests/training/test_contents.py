@@ -18,9 +18,10 @@ from tadp_ray.errors import UserError
 from tadp_ray.training import run as run_module
 from tadp_ray.training.digests import check_contents, digests_of
 from tadp_ray.training.journal import failure, final_metrics
-from tadp_ray.training.loop import Training, TrainState
+from tadp_ray.training.perception import PerceptionTraining
 from tadp_ray.training.run import train_cell
 from tadp_ray.training.setup import TrainSetup
+from tadp_ray.training.state import TrainState
 
 CPU = torch.device("cpu")
 
@@ -95,11 +96,11 @@ def test_an_edit_while_it_trains_keeps_a_cell_from_finishing(
 ) -> None:
     cell = photographs()
 
-    def fit(training: Training) -> TrainState:
+    def fit(training: PerceptionTraining) -> TrainState:
         edit(tmp_path / "masks/b.png")
         return TrainState(step=6, best_step=6)
 
-    monkeypatch.setattr(Training, "fit", fit)
+    monkeypatch.setattr(PerceptionTraining, "fit", fit)
     with pytest.raises(UserError, match="^train, val changed since this cell was planned"):
         train_cell(cell, CPU)
     assert final_metrics(cell.folder, cell.fingerprint) is None and not (cell.folder / run_module.MODEL).exists()

@@ -1,6 +1,5 @@
 """A cell gives the same numbers however it is interrupted, shared out or repeated."""
 
-import math
 import shutil
 import subprocess
 import sys
@@ -24,11 +23,11 @@ from tadp_ray.tasks.detection.scoring import score_detection
 from tadp_ray.tasks.per_image import read_per_image
 from tadp_ray.tasks.segmentation.scoring import score_segmentation
 from tadp_ray.training import run as run_module
-from tadp_ray.training.checkpoint import read_tensors, write_tensors
+from tadp_ray.training.checkpoint import read_tensors
 from tadp_ray.training.journal import final_metrics, read_journal
-from tadp_ray.training.loop import Training
+from tadp_ray.training.loop import Trainer
 from tadp_ray.training.predict import predict_cell
-from tadp_ray.training.reporter import Journal, checkpoints
+from tadp_ray.training.reporter import Journal
 from tadp_ray.training.run import train_cell
 from tadp_ray.training.setup import Cache
 
@@ -62,14 +61,14 @@ def stop_after(monkeypatch: pytest.MonkeyPatch):
     """Makes training die before an optimizer step."""
 
     def arm(steps: int | None) -> None:
-        step_once = Training._train_step
+        step_once = Trainer._train_step
 
-        def dying(self: Training, *args: Any) -> torch.Tensor:
+        def dying(self: Trainer, *args: Any) -> torch.Tensor:
             if args[-1] == steps:
                 raise Stopped
             return step_once(self, *args)
 
-        monkeypatch.undo() if steps is None else monkeypatch.setattr(Training, "_train_step", dying)
+        monkeypatch.undo() if steps is None else monkeypatch.setattr(Trainer, "_train_step", dying)
 
     return arm
 
@@ -154,19 +153,19 @@ WORKER = """
 import sys, torch, torch.distributed as dist
 from pathlib import Path
 from tadp_ray.config.cell import Cell
-from tadp_ray.training.loop import Training
+from tadp_ray.training.loop import Trainer
 from tadp_ray.training.run import train_cell
 
-step_once = Training._train_step
+step_once = Trainer._train_step
 
 
-def dying(self, *args):
-    if self.cell.folder == stopped.folder and args[-1] == 5:
+def dying(self, loss_of, step):
+    if cell is stopped and step == 5:
         raise RuntimeError("stopped")
-    return step_once(self, *args)
+    return step_once(self, loss_of, step)
 
 
-Training._train_step = dying
+Trainer._train_step = dying
 dist.init_process_group("gloo")
 together, grown, stopped = (Cell.model_validate_json(Path(name).read_text()) for name in sys.argv[1:])
 for cell in (together, grown, stopped):
@@ -305,28 +304,6 @@ def test_the_core_trains_without_ray_and_mlflow(tiny_cell, tmp_path: Path) -> No
     assert float(done.stdout) == final_metrics(cell.folder, cell.fingerprint)["miou"]
 
 
-def test_a_checkpoint_of_another_cell_is_refused_and_after_torn_ones_it_starts_anew(
-    tiny_cell, trained, stop_after, capsys
-) -> None:
-    (_, whole), cell, other = trained(), tiny_cell("a", compute={"checkpoint_every": 2}), tiny_cell("b", seed=1)
-    stop_after(5)
-    with pytest.raises(Stopped):
-        train_cell(cell, CPU)
-    stop_after(None)
-    saved = (cell.folder / CHECKPOINT).read_bytes()
-    other.folder.mkdir(parents=True)
-    (other.folder / CHECKPOINT).write_bytes(saved)
-    with pytest.raises(UserError, match=f"checkpoint of another cell.*{cell.fingerprint[:16]}.*Delete it"):
-        train_cell(other, CPU)
-    for path in checkpoints(cell.folder):
-        path.write_bytes(saved[: len(saved) // 2])
-    capsys.readouterr()
-    assert numbers(train_cell(cell, CPU)) == numbers(whole)
-    first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith(f"{cell.folder / CHECKPOINT}: damaged") and first.endswith("; going on from the one before")
-    assert second.startswith(f"{cell.folder}/checkpoint.previous") and second.endswith("; going on from the start")
-
-
 @pytest.mark.slow
 def test_a_flipped_bit_in_what_cells_are_scored_on_changes_no_number(tiny_cell, capsys) -> None:
     """Latents are shared by all later cells: they are checked whenever a cell opens them, and made afresh."""
@@ -362,85 +339,16 @@ def test_the_journal_of_another_training_is_refused_and_says_nothing_of_this_one
     assert (other.folder / "journal.jsonl").read_bytes() == before
 
 
-@pytest.mark.slow
-def test_weights_that_are_no_numbers_are_never_kept(tiny_cell, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """Neither as a checkpoint nor as the best or last model; and the same command says the same again."""
-    step_once = Training._train_step
-
-    def poisoned(self: Training, *args: Any) -> torch.Tensor:
-        loss = step_once(self, *args)
-        if args[-1] == 2:  # after a step whose loss was a number
-            with torch.no_grad():
-                next(self.model.parameters()).view(-1)[0] = float("nan")
-        return loss
-
-    monkeypatch.setattr(Training, "_train_step", poisoned)
-    for changes, said in (
-        (
-            {"evaluation": {"interval": 3}},
-            r"step 3: the loss is .*, and weights are no longer finite \(\S+\); lower schedule.learning_rate=0.001",
-        ),
-        ({"evaluation": {"interval": 6}}, "step 6: the loss is nan; lower schedule.learning_rate=0.001"),
-    ):
-        cell = tiny_cell(str(changes), **changes, compute={"checkpoint_every": 1})
-        for _ in range(2):
-            with pytest.raises(UserError, match=said):
-                train_cell(cell, CPU)
-        kept = sorted(path.name for path in cell.folder.glob("*.safetensors"))
-        assert kept == ["checkpoint.previous.safetensors", "checkpoint.safetensors"]
-        assert [read_tensors(path)[1]["step"] for path in checkpoints(cell.folder)] == [2, 1]
-    assert not capsys.readouterr().err
-
-
-def test_moments_that_are_no_numbers_are_named(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loss of the next step, which tells them, is still a number."""
-    step_once = Training._train_step
-
-    def poisoned(self: Training, *args: Any) -> torch.Tensor:
-        loss = step_once(self, *args)
-        if args[-1] == 4:
-            args[1].state[args[1].param_groups[0]["params"][0]]["exp_avg"].fill_(math.inf)
-        return loss
-
-    monkeypatch.setattr(Training, "_train_step", poisoned)
-    cell = tiny_cell(evaluation={"interval": 6}, compute={"checkpoint_every": 1})
-    said = r"step 6: the loss is \d\S+, and moments are no longer finite \(optimizer.0.exp_avg\); lower schedule"
-    with pytest.raises(UserError, match=said):
-        train_cell(cell, CPU)
-
-
-def test_a_checkpoint_of_weights_that_are_no_numbers_counts_as_damaged(tiny_cell, trained, stop_after, capsys) -> None:
-    (_, whole), cell = trained(), tiny_cell("cut", compute={"checkpoint_every": 2})
+def test_a_checkpoint_of_another_cell_is_refused(tiny_cell, stop_after) -> None:
+    cell, other = tiny_cell("a", compute={"checkpoint_every": 2}), tiny_cell("b", seed=1)
     stop_after(5)
     with pytest.raises(Stopped):
         train_cell(cell, CPU)
     stop_after(None)
-    newest, _ = checkpoints(cell.folder)
-    tensors, facts = read_tensors(newest)
-    name = max(tensors, key=lambda name: tensors[name].numel())
-    write_tensors(newest, {**tensors, name: torch.full_like(tensors[name], float("inf"))}, facts)
-    capsys.readouterr()
-    assert numbers(train_cell(cell, CPU)) == numbers(whole)
-    assert capsys.readouterr().err == f"{newest}: not a number in {name}; going on from the one before\n"
-
-
-def test_a_checkpoint_with_a_flipped_bit_leaves_the_one_before(tiny_cell, trained, stop_after) -> None:
-    (_, expected), cell = trained(), tiny_cell("cut", compute={"checkpoint_every": 2})
-    stop_after(5)
-    with pytest.raises(Stopped):
-        train_cell(cell, CPU)
-    newest, before = checkpoints(cell.folder)
-    content = bytearray(newest.read_bytes())
-    content[-100] ^= 1
-    newest.write_bytes(content)
-    stop_after(3)
-    with pytest.raises(Stopped):
-        train_cell(cell, CPU)
-    assert checkpoints(cell.folder) == [before], "the damaged one would be kept as the one before the next"
-    stop_after(None)
-    assert numbers(train_cell(cell, CPU)) == numbers(expected)
-    resumed = [record for record in read_journal(cell.folder) if record.get("checkpoint") == str(before)]
-    assert [record["step"] for record in resumed] == [2, 2] and not checkpoints(cell.folder)
+    other.folder.mkdir(parents=True)
+    shutil.copy(cell.folder / CHECKPOINT, other.folder / CHECKPOINT)
+    with pytest.raises(UserError, match=f"checkpoint of another cell.*{cell.fingerprint[:16]}.*Delete it"):
+        train_cell(other, CPU)
 
 
 def test_the_best_weights_are_kept_beside_the_last(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:

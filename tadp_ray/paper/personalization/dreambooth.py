@@ -41,7 +41,7 @@ def tune(finetuner: Finetuner, model: TextToImage) -> dict[str, float]:
         return torch.stack([contexts[text] for text in texts])
 
     def loss_at(number: int, count: int) -> Tensor:
-        told = lambda indices: context_of(finetuner.said([method.prompt], number, indices))
+        told = lambda indices: context_of(finetuner.draw_prompts([method.prompt], number, indices))
         loss = finetuner.loss(number, count, 0, finetuner.latents, told)
         if prior:
             drawn = lambda indices: context_of([method.prior.prompt] * len(indices))
@@ -65,7 +65,7 @@ def prior_latents(finetuner: Finetuner, model: TextToImage, prior: Prior) -> Lat
         )
         return {"mean": made.mean, "std": made.std}, {}
 
-    tensors = checkpoint.kept(finetuner.job.folder / PRIOR, {"fingerprint": finetuner.job.fingerprint}, make)
+    tensors = checkpoint.cached(finetuner.job.folder / PRIOR, {"fingerprint": finetuner.job.fingerprint}, make)
     return Latents(tensors["mean"], tensors["std"])
 
 

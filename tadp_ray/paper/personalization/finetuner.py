@@ -1,8 +1,6 @@
-"""What textual inversion and DreamBooth share: what a step draws, its loss, and the loop that can be interrupted."""
+"""What textual inversion and DreamBooth share: what a step draws, its loss, and how it is trained."""
 
-import math
 import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,17 +11,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule, denoising_errors
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.config.vocabulary import CAPTION
-from tadp_ray.errors import UserError
 from tadp_ray.layout import CHECKPOINT
 from tadp_ray.paper.personalization.images import Latents, Look
 from tadp_ray.paper.personalization.job import PersonalizationJob
-from tadp_ray.tensors import not_finite
-from tadp_ray.training import checkpoint
 from tadp_ray.training.async_checkpointer import AsyncCheckpointer
+from tadp_ray.training.loop import Trainer
 from tadp_ray.training.reporter import Reporter
 from tadp_ray.training.rng import generator
-
-LOG_EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -66,70 +60,34 @@ class Finetuner:
         `loss_at(number, count)` is the loss of a forward pass of `count` images.
 
         Raises:
-            UserError: the loss is no longer a number.
+            UserError: the loss or what is learned is no longer finite.
         """
-        schedule = self.job.plan.schedule
+        schedule, every = self.job.plan.schedule, self.job.plan.compute.checkpoint_every
         optimizer = torch.optim.AdamW(
             trained.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
         )
-        rates = LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(schedule.warmup_iterations, 1)))
-        step = self._resume(trained, optimizer, rates)
-        with AsyncCheckpointer(self.job.folder / CHECKPOINT, self.reporter) as checkpointer:
-            return self._steps(step, trained, optimizer, rates, loss_at, checkpointer)
-
-    def _steps(
-        self,
-        step: int,
-        trained: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        rates: LambdaLR,
-        loss_at: Callable[[int, int], Tensor],
-        checkpointer: AsyncCheckpointer,
-    ) -> float:
-        """The steps that are left."""
-        schedule, every = self.job.plan.schedule, self.job.plan.compute.checkpoint_every
+        lr_scheduler = LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(schedule.warmup_iterations, 1)))
         size = schedule.micro_batch or schedule.batch_size
-        passes, clock, clock_step, loss = schedule.batch_size // size, time.monotonic(), step, math.nan
-        while step < schedule.iterations:
-            # forward and backward
-            loss = 0.0
-            for part in range(passes):
-                share = loss_at(step * passes + part, size) / passes
-                share.backward()
-                loss += share.item()
-            if not math.isfinite(loss):
-                raise self._diverged(step + 1, f"the loss is {loss}")
+        trainer = Trainer(
+            model=trained,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            steps=schedule.iterations,
+            passes=schedule.batch_size // size,
+            max_grad_norm=schedule.largest_gradient,
+            remedy=f"lower schedule.learning_rate={schedule.learning_rate}",
+            device=self.device,
+        )
+        # The last step needs no checkpoint: what is learned is written.
+        is_due = lambda step, minutes: step % every == 0 and step < schedule.iterations
+        path = self.job.folder / CHECKPOINT
+        with AsyncCheckpointer(path, self.job.fingerprint, self.reporter, is_due) as checkpointer:
+            state = checkpointer.resume(trained, optimizer, lr_scheduler)
+            # In double precision, so that the sum over the passes of a step is not rounded.
+            trainer.fit(lambda number: loss_at(number, size).double(), state, checkpointer, self.reporter)
+        return state.loss
 
-            # update
-            if schedule.largest_gradient:
-                nn.utils.clip_grad_norm_(trained.parameters(), schedule.largest_gradient)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            rates.step()
-            step += 1
-
-            # what the step was like, and where to go on after an interruption
-            if step % LOG_EVERY == 0 or step == schedule.iterations:
-                per_step = (time.monotonic() - clock) / (step - clock_step)
-                self.reporter.report(step, {"loss": loss, "seconds_per_step": per_step})
-                clock, clock_step = time.monotonic(), step
-            checkpointer.poll()
-            if step % every == 0 and step < schedule.iterations:
-                if not checkpointer.save(trained, optimizer, {"fingerprint": self.job.fingerprint, "step": step}):
-                    raise self._diverged(step, "what is learned is no longer finite")
-        if not_finite(trained.state_dict()):
-            raise self._diverged(step, "what is learned is no longer finite")
-        return loss
-
-    def _diverged(self, step: int, said: str) -> UserError:
-        return UserError(f"step {step}: {said}; lower schedule.learning_rate={self.job.plan.schedule.learning_rate}")
-
-    def _resume(self, trained: nn.Module, optimizer: torch.optim.Optimizer, rates: LambdaLR) -> int:
-        found = self.reporter.resume_from()
-        newest = checkpoint.resume(found, trained, optimizer, rates, self.job.fingerprint)
-        return newest[1]["step"] if newest else 0
-
-    def said(self, prompts: Sequence[str], number: int, indices: Sequence[int]) -> list[str]:
-        """What is said of each of some images in a forward pass: a prompt drawn by chance, which may take up its caption."""
+    def draw_prompts(self, prompts: Sequence[str], number: int, indices: Sequence[int]) -> list[str]:
+        """A random prompt for each image of a forward pass, with the image's caption where the prompt has a place for it."""
         rng = random.Random(f"{self.job.seed}/prompts/{number}")
         return [rng.choice(prompts).replace(CAPTION, self.look.captions[index]) for index in indices]

@@ -38,7 +38,9 @@ def invert(finetuner: Finetuner) -> dict[str, float]:
 
     def loss_at(number: int, count: int) -> Tensor:
         def context(indices: list[int]) -> Tensor:
-            return encode_prompts(diffusion.tokenizer, diffusion.text_encoder, finetuner.said(prompts, number, indices))
+            return encode_prompts(
+                diffusion.tokenizer, diffusion.text_encoder, finetuner.draw_prompts(prompts, number, indices)
+            )
 
         return finetuner.loss(number, count, 0, finetuner.latents, context)
 

@@ -14,8 +14,8 @@ from tadp_ray.captions.describe import class_list, sentence
 from tadp_ray.data.scenes import THINGS, describe, present_classes, render
 from tadp_ray.layout import LATENTS
 from tadp_ray.paper.pocket.autoencoder import encode
-from tadp_ray.paper.pocket.parallel import DataParallel
-from tadp_ray.training.checkpoint import kept, read_tensors
+from tadp_ray.training.checkpoint import cached, read_tensors
+from tadp_ray.training.distributed import ProcessGroup
 
 PIECE = 1024
 """Scenes in a file."""
@@ -48,9 +48,9 @@ class LatentCache:
     count: int
     size: int
 
-    def render(self, peers: DataParallel, say: Callable[[str], None]) -> None:
+    def render(self, world: ProcessGroup, say: Callable[[str], None]) -> None:
         """Render what is missing, split among the processes."""
-        for piece in self._pieces(peers):
+        for piece in self._pieces(world):
 
             def make(indices: range = self._indices(piece)) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 scenes = [render("pretrain", self.seed, index, self.size) for index in indices]
@@ -59,20 +59,20 @@ class LatentCache:
                 say(f"scenes: {indices.stop} of {self.count} rendered")
                 return {"images": torch.from_numpy(images), "masks": torch.from_numpy(masks)}, {"words": words}
 
-            kept(self._path("scenes", piece), self._label(piece), make)
-        peers.barrier()
+            cached(self._path("scenes", piece), self._label(piece), make)
+        world.barrier()
 
-    def encode(self, vae: Autoencoder, device: torch.device, peers: DataParallel, say: Callable[[str], None]) -> None:
+    def encode(self, vae: Autoencoder, device: torch.device, world: ProcessGroup, say: Callable[[str], None]) -> None:
         """Encode what is missing into unscaled latents, split among the processes."""
-        for piece in self._pieces(peers):
+        for piece in self._pieces(world):
 
             def make(piece: int = piece) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 mean, std = encode(vae, read_tensors(self._path("scenes", piece))[0]["images"], device)
                 say(f"latents: {self._indices(piece).stop} of {self.count} encoded")
                 return {"mean": mean.cpu(), "std": std.cpu()}, {}
 
-            kept(self._path(LATENTS, piece), self._label(piece), make)
-        peers.barrier()
+            cached(self._path(LATENTS, piece), self._label(piece), make)
+        world.barrier()
 
     def images(self) -> Tensor:
         """All pictures, uint8 (N, H, W, 3)."""
@@ -92,9 +92,9 @@ class LatentCache:
         parts = [read_tensors(path)[0] for path in self._files(LATENTS)]
         return torch.cat([part["mean"] for part in parts]), torch.cat([part["std"] for part in parts])
 
-    def _pieces(self, peers: DataParallel) -> range:
+    def _pieces(self, world: ProcessGroup) -> range:
         self.folder.mkdir(parents=True, exist_ok=True)
-        return range(peers.rank, -(-self.count // PIECE), peers.world)
+        return range(world.rank, -(-self.count // PIECE), world.size)
 
     def _indices(self, piece: int) -> range:
         return range(piece * PIECE, min((piece + 1) * PIECE, self.count))

@@ -8,8 +8,9 @@ import copy
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +30,20 @@ from tadp_ray.paper.pocket.autoencoder import as_pixels, build_vae, psnr, vae_lo
 from tadp_ray.paper.pocket.classifier import build_classifier, classifier_loss
 from tadp_ray.paper.pocket.denoiser import build_denoiser, caption_errors, save_pocket
 from tadp_ray.paper.pocket.latent_cache import LatentCache
-from tadp_ray.paper.pocket.parallel import DataParallel, PretrainProgress
 from tadp_ray.paper.pocket.report import draw_words
-from tadp_ray.tensors import not_finite
 from tadp_ray.training import checkpoint
+from tadp_ray.training.async_checkpointer import AsyncCheckpointer
+from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.journal import final_metrics, read_journal
-from tadp_ray.training.reporter import Journal, NullReporter, Reporter, checkpoints
+from tadp_ray.training.loop import Trainer
+from tadp_ray.training.reporter import Journal, NullReporter, Reporter, checkpoints, progress_line
 from tadp_ray.training.rng import generator
+from tadp_ray.training.state import TrainState
 
 CHECKPOINT_EVERY = 200
-LOG_EVERY = 20
+"""Optimizer steps of a stage between two checkpoints."""
+SAY_SECONDS = 20
+"""Between two lines on the terminal."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class PretrainJob:
     plan: Pretraining
     folder: Path
     device: torch.device
-    peers: DataParallel
+    world: ProcessGroup
     reporter: Reporter
     say: Callable[[str], None]
 
@@ -108,15 +113,13 @@ def _worker(rank: int, plan: Pretraining, folder: Path, processes: int, device: 
         torch.set_flush_denormal(True)
         dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes)
     try:
-        peers = DataParallel(rank, processes)
+        job = partial(PretrainJob, plan, folder, torch.device(device), ProcessGroup.current())
         if rank == 0:
             with Journal(folder / PRETRAINING_FOLDER, plan.fingerprint) as journal:
-                metrics = stages(PretrainJob(plan, folder, torch.device(device), peers, journal, say))
+                metrics = stages(job(reporter=journal, say=say))
                 journal.finish(plan.unet_steps, metrics)
         else:
-            stages(
-                PretrainJob(plan, folder, torch.device(device), peers, NullReporter(folder / PRETRAINING_FOLDER), say)
-            )
+            stages(job(reporter=NullReporter(folder / PRETRAINING_FOLDER), say=say))
     except UserError as error:
         # Of an exception in a spawned process only its traceback is handed on.
         if meeting is not None:
@@ -129,18 +132,18 @@ def _worker(rank: int, plan: Pretraining, folder: Path, processes: int, device: 
 
 def stages(job: PretrainJob) -> dict[str, float]:
     """Every stage in turn; returns the gate's figures (in the first process)."""
-    plan, bank = job.plan, LatentCache(job.work, job.plan.seed, job.plan.images, job.plan.size)
-    bank.render(job.peers, job.say)
-    vae = train_vae(job, bank)
+    plan, cache = job.plan, LatentCache(job.work, job.plan.seed, job.plan.images, job.plan.size)
+    cache.render(job.world, job.say)
+    vae = train_vae(job, cache)
     held_out = gate.held_out(plan.size)
     job.say(f"vae: PSNR {psnr(vae, held_out.images, job.device):.1f} dB on held-out scenes")
-    bank.encode(vae, job.device, job.peers, job.say)
-    mean, std = bank.latents()
+    cache.encode(vae, job.device, job.world, job.say)
+    mean, std = cache.latents()
     spread = math.sqrt(mean.var().item() + std.square().mean().item())
     set_latent_scale(vae, 1 / spread)
-    denoiser = train_denoiser(job, bank, vae, (mean / spread, std / spread), held_out)
-    classifier = train_classifier(job, bank)
-    if job.peers.rank:
+    denoiser = train_denoiser(job, cache, vae, (mean / spread, std / spread), held_out)
+    classifier = train_classifier(job, cache)
+    if not job.world.is_main_process:
         return {}
     save_pocket(job.folder, denoiser)
     checkpoint.write_tensors(job.folder / CLASSIFIER, classifier.state_dict(), {"classes": list(gate.THINGS)})
@@ -151,6 +154,29 @@ def stages(job: PretrainJob) -> dict[str, float]:
     return measured
 
 
+class StageReporter:
+    """The reporter of one stage: names its metrics and its checkpoints, and says about every 20 seconds how far it has come."""
+
+    def __init__(self, job: PretrainJob, name: str, steps: int) -> None:
+        self._job, self._name, self._steps = job, name, steps
+        self._said, self._losses = time.monotonic(), list[float]()
+
+    def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
+        """Report the metrics of a step; print the mean loss since the last line."""
+        self._job.reporter.report(step, {f"{self._name}/{key}": value for key, value in metrics.items()}, checkpoint)
+        if "loss" not in metrics:
+            return
+        self._losses.append(metrics["loss"])
+        if step == self._steps or time.monotonic() - self._said > SAY_SECONDS:
+            mean = sum(self._losses) / len(self._losses)
+            self._job.say(f"{self._name}: {progress_line(step, self._steps, {**metrics, 'loss': mean})}")
+            self._said, self._losses = time.monotonic(), []
+
+    def resume_from(self) -> list[Path]:
+        """The stage's checkpoints, newest first."""
+        return checkpoints(self._job.work, f"{self._name}.safetensors")
+
+
 def train(
     job: PretrainJob,
     name: str,
@@ -158,48 +184,40 @@ def train(
     steps: int,
     rate: float,
     loss_at: Callable[[int], Tensor],
-    after: Callable[[int], None] = lambda step: None,
+    after_step: Callable[[int], None] = lambda step: None,
+    evaluate: Callable[[TrainState], None] = lambda state: None,
 ) -> None:
     """Train a stage to its last step from its newest checkpoint; `loss_at(step)` is this process's share of the loss.
 
-    AdamW with a warm-up, and a linear fall to a tenth over the last 30 %; `after(step)` is called with the steps done.
+    AdamW with a warm-up, and a linear fall to a tenth over the last 30 %.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.99), weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps))
-    path, step = job.work / f"{name}.safetensors", 0
-    found = checkpoint.resume(checkpoints(job.work, path.name), model, optimizer, schedule, job.plan.fingerprint)
-    if found:
-        step = found[1]["step"]
-        job.say(f"{name}: goes on from step {step}")
-    progress = PretrainProgress(name, step, steps, job.say)
-    while step < steps:
-        loss = loss_at(step)
-        optimizer.zero_grad()
-        loss.backward()
-        job.peers.average_gradients(trained)
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        schedule.step()
-        progress.tick(step, loss.item())
-        step += 1
-        after(step)
-        if step % LOG_EVERY == 0 or step == steps:
-            value = job.peers.mean(loss.item())
-            if not math.isfinite(value):
-                raise UserError(
-                    f"{name}, step {step}: the loss is {value}; begin again in another folder with another --seed"
-                )
-            job.reporter.report(step, {f"{name}/loss": value, f"{name}/learning_rate": schedule.get_last_lr()[0]})
-        if job.peers.rank == 0 and (step % CHECKPOINT_EVERY == 0 or step == steps):
-            facts = {"fingerprint": job.plan.fingerprint, "step": step}
-            tensors = checkpoint.snapshot(model, optimizer)
-            # The loss shows it at the next look, to all processes together.
-            if not not_finite(tensors):
-                checkpoint.write(path, tensors, facts)
-    if bad := not_finite(model.state_dict()):
-        raise UserError(f"{name}: {bad} is no longer finite; begin again in another folder with another --seed")
-    job.peers.barrier()
+    lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps))
+    trainer = Trainer(
+        model=model,
+        optimizer=optimizer,
+        lr_scheduler=lr_scheduler,
+        steps=steps,
+        max_grad_norm=1.0,
+        remedy="begin again in another folder with another --seed",
+        name=name,
+        device=job.device,
+        world=job.world,
+        after_step=after_step,
+        evaluate=evaluate,
+        evaluate_every=job.plan.gate_every,
+    )
+    # A resumed pretraining reads a finished stage from the checkpoint of its last step.
+    is_due = lambda step, minutes: step % CHECKPOINT_EVERY == 0 or step == steps
+    reporter, path = StageReporter(job, name, steps), job.work / f"{name}.safetensors"
+    with AsyncCheckpointer(path, job.plan.fingerprint, reporter, is_due) as checkpointer:
+        state = checkpointer.resume(model, optimizer, lr_scheduler)
+        if state.step:
+            job.say(f"{name}: goes on from step {state.step}")
+        # In double precision, so that the mean over the processes is not rounded.
+        trainer.fit(lambda step: loss_at(step).double(), state, checkpointer, reporter)
+    job.world.barrier()
 
 
 def rate_factor(step: int, steps: int) -> float:
@@ -208,15 +226,15 @@ def rate_factor(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / min(100, max(1, steps // 10))) * (1.0 if left >= 1 else 0.1 + 0.9 * max(left, 0.0))
 
 
-def train_vae(job: PretrainJob, bank: LatentCache) -> Autoencoder:
+def train_vae(job: PretrainJob, cache: LatentCache) -> Autoencoder:
     """The first stage: pictures to latents and back."""
     plan = job.plan
     torch.manual_seed(plan.seed)
-    vae, images = build_vae(plan.size).to(job.device).train(), bank.images()
+    vae, images = build_vae(plan.size).to(job.device).train(), cache.images()
     shape = (plan.vae_batch, 4, plan.size // 4, plan.size // 4)
 
     def loss_at(step: int) -> Tensor:
-        rng, share = generator(plan.seed, 0, step), job.peers.share(plan.vae_batch)
+        rng, share = generator(plan.seed, 0, step), job.world.share(plan.vae_batch)
         chosen = torch.randint(len(images), (plan.vae_batch,), generator=rng)[share]
         noise = torch.randn(shape, generator=rng)[share]
         return vae_loss(vae, as_pixels(images[chosen].to(job.device)), noise.to(job.device))
@@ -226,10 +244,10 @@ def train_vae(job: PretrainJob, bank: LatentCache) -> Autoencoder:
 
 
 def train_denoiser(
-    job: PretrainJob, bank: LatentCache, vae: Autoencoder, latents: tuple[Tensor, Tensor], held_out: gate.HeldOut
+    job: PretrainJob, cache: LatentCache, vae: Autoencoder, latents: tuple[Tensor, Tensor], held_out: gate.HeldOut
 ) -> TextToImage:
     """The second stage: denoise given the caption; the returned weights are a moving average of the trained ones."""
-    plan, words, (mean, std) = job.plan, bank.words(), latents
+    plan, words, (mean, std) = job.plan, cache.words(), latents
     torch.manual_seed(plan.seed + 1)
     denoiser = build_denoiser(vae, plan.size, plan.channels)
     diffusion = denoiser.diffusion
@@ -238,7 +256,7 @@ def train_denoiser(
     averaged = replace(denoiser, diffusion=replace(diffusion, unet=average[0], text_encoder=average[1]))
 
     def loss_at(step: int) -> Tensor:
-        rng, share = generator(plan.seed, 1, step), job.peers.share(plan.unet_batch)
+        rng, share = generator(plan.seed, 1, step), job.world.share(plan.unet_batch)
         chosen = torch.randint(len(mean), (plan.unet_batch,), generator=rng)
         times = torch.randint(denoiser.schedule.steps, (plan.unet_batch,), generator=rng)
         noise = torch.randn((2, plan.unet_batch, *mean.shape[1:]), generator=rng)
@@ -249,29 +267,31 @@ def train_denoiser(
             denoiser, clean, noise[1][share].to(job.device), times[share].to(job.device), captions
         ).mean()
 
-    def after(step: int) -> None:
+    def after_step(step: int) -> None:
         keep = min(0.998, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(average.parameters()), list(trained.parameters()), 1 - keep)
-        gated = job.peers.rank == 0 and (step % plan.gate_every == 0 or step == plan.unet_steps)
-        # What is no longer finite is no usable model, and ends the stage at the next look at its loss.
-        if gated and not not_finite(average.state_dict()):
+
+    def evaluate(state: TrainState) -> None:
+        if job.world.is_main_process:
             save_pocket(job.folder, averaged)
             table = gate.caption_rises(averaged, held_out.latents(vae), held_out.names, times=(500,))
-            job.reporter.report(step, gate.as_metrics(table))
-            job.say(f"{plan.unet_batch * step} images: wrong captions raise the loss by\n{gate.format_rises(table)}")
+            job.reporter.report(state.step, gate.as_metrics(table))
+            seen = plan.unet_batch * state.step
+            job.say(f"{seen} images: wrong captions raise the loss by\n{gate.format_rises(table)}")
 
-    train(job, "unet", nn.ModuleDict({"trained": trained, "average": average}), plan.unet_steps, 1e-3, loss_at, after)
+    model = nn.ModuleDict({"trained": trained, "average": average})
+    train(job, "unet", model, plan.unet_steps, 1e-3, loss_at, after_step, evaluate)
     return averaged
 
 
-def train_classifier(job: PretrainJob, bank: LatentCache) -> nn.Module:
+def train_classifier(job: PretrainJob, cache: LatentCache) -> nn.Module:
     """The last stage: which things does a picture show? It judges what the model draws, and never trains it."""
     plan = job.plan
     torch.manual_seed(plan.seed + 2)
-    classifier, images, masks = build_classifier().to(job.device).train(), bank.images(), bank.masks()
+    classifier, images, masks = build_classifier().to(job.device).train(), cache.images(), cache.masks()
 
     def loss_at(step: int) -> Tensor:
-        rng, share = generator(plan.seed, 2, step), job.peers.share(plan.unet_batch)
+        rng, share = generator(plan.seed, 2, step), job.world.share(plan.unet_batch)
         chosen = torch.randint(len(images), (plan.unet_batch,), generator=rng)[share]
         pixels = as_pixels(images[chosen].to(job.device))
         return classifier_loss(classifier, pixels, masks[chosen].to(job.device), rng)

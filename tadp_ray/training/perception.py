@@ -1,0 +1,145 @@
+"""Trains the model of one cell: what a pass sees and loses, how good the model is, and what is kept of it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.data.loader import AugmentedDataset, BatchSampler, train_loader
+from tadp_ray.data.transforms import Augment
+from tadp_ray.layout import BEST, CHECKPOINT, PER_IMAGE
+from tadp_ray.tasks.per_image import write_per_image
+from tadp_ray.training import checkpoint
+from tadp_ray.training.async_checkpointer import AsyncCheckpointer
+from tadp_ray.training.distributed import ProcessGroup
+from tadp_ray.training.evaluate import evaluate, image_lines
+from tadp_ray.training.loop import Trainer
+from tadp_ray.training.model import TADP
+from tadp_ray.training.optim import make_optimizer
+from tadp_ray.training.reporter import Reporter
+from tadp_ray.training.rng import draw_pass, generator
+from tadp_ray.training.setup import TrainSetup
+from tadp_ray.training.state import TrainState
+
+Batch = tuple[list[str], Tensor, Any]
+"""Ids, images (B, 3, H, W) and targets of this process's share of a pass."""
+
+
+def to_device(targets: Any, device: torch.device) -> Any:
+    """Targets of a batch, a tensor or a list of boxes, on a device."""
+    if isinstance(targets, Tensor):
+        return targets.to(device)
+    return [{name: value.to(device) for name, value in own.items()} for own in targets]
+
+
+@dataclass
+class PerceptionTraining:
+    """One cell in training: its model, its data and its place among the processes."""
+
+    cell: Cell
+    setup: TrainSetup
+    model: TADP
+    latents: Mapping[str, Tensor]
+    """Of evaluation views, by key."""
+    reporter: Reporter
+    device: torch.device
+    world: ProcessGroup
+
+    def fit(self) -> TrainState:
+        """Train to the last step, from the newest checkpoint if there is one, and return its state."""
+        schedule, evaluation = self.cell.recipe.schedule, self.cell.recipe.evaluation
+        optimizer, lr_scheduler = make_optimizer(self.model, schedule)
+        path = self.cell.folder / CHECKPOINT
+        with AsyncCheckpointer(path, self.cell.fingerprint, self.reporter, self._checkpoint_due) as checkpointer:
+            state = checkpointer.resume(self.model, optimizer, lr_scheduler)
+            batches = self._batches(state.step)
+            trainer = Trainer(
+                model=self.model.train(),
+                optimizer=optimizer,
+                lr_scheduler=lr_scheduler,
+                steps=schedule.iterations,
+                passes=schedule.batch_size // schedule.images_per_pass,
+                remedy=f"lower schedule.learning_rate={schedule.learning_rate}",
+                device=self.device,
+                world=self.world,
+                evaluate=self._evaluate,
+                evaluate_every=evaluation.interval,
+            )
+            trainer.fit(lambda number: self._loss(next(batches), number), state, checkpointer, self.reporter)
+        return state
+
+    def _checkpoint_due(self, step: int, minutes: float) -> bool:
+        compute = self.cell.recipe.compute
+        due = step % compute.checkpoint_every == 0 or minutes >= compute.checkpoint_minutes
+        # The last step needs none: the model is written.
+        return due and step < self.cell.recipe.schedule.iterations
+
+    def _batches(self, step: int) -> Iterator[Batch]:
+        """This process's share of every pass from an optimizer step on."""
+        recipe = self.cell.recipe
+        task, pixels = self.setup.task, recipe.model.pixel_normalization
+        views = AugmentedDataset(self.setup.train, Augment(recipe.augment, task.truth, pixels), task.target, pixels)
+        order = BatchSampler(
+            start=step,
+            stop=recipe.schedule.iterations,
+            batch_size=recipe.schedule.batch_size,
+            per_pass=recipe.schedule.images_per_pass,
+            length=len(self.setup.train),
+            seed=self.cell.seed,
+            rank=self.world.rank,
+            world_size=self.world.size,
+        )
+        return iter(train_loader(views, order, recipe.compute.num_workers))
+
+    def _loss(self, batch: Batch, number: int) -> Tensor:
+        """The mean loss of this process's share of a pass."""
+        schedule, head, task = self.cell.recipe.schedule, self.cell.recipe.model.head, self.setup.task
+        ids, images, targets = batch
+        images, targets = images.to(self.device), to_device(targets, self.device)
+        contexts = self.setup.contexts([self.setup.train_prompts[i] for i in ids]).to(self.device)
+
+        # what is random in this pass
+        share = self.world.share(schedule.images_per_pass)
+        noise, dropout_mask = draw_pass(
+            self.cell.seed,
+            number,
+            schedule.images_per_pass,
+            self.model.backbone.latent_shape(images),
+            getattr(head, "channels", 0),
+            getattr(head, "dropout", 0.0),
+            share,
+        )
+        dropout_mask = dropout_mask if dropout_mask is None else dropout_mask.to(self.device)
+        sampled = None
+        if task.head_targets:
+            rngs = [generator(self.cell.seed, 2, number, place) for place in range(share.start, share.stop)]
+            sampled = task.head_targets(targets, rngs)
+
+        # forward
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16"):
+            latents = self.model.backbone.encode_image(images, noise.to(self.device))
+            return task.loss(self.model(latents, contexts, dropout_mask, sampled), targets)
+
+    def _evaluate(self, state: TrainState) -> None:
+        """Score the model, keep the best one, and at the last step what each image adds to the score."""
+        task, last = self.setup.task, state.step == self.cell.recipe.schedule.iterations
+        score = evaluate(self.model, self.setup, self.latents, self.device, self.world)
+        state.latest = score.compute()
+        if self.world.is_main_process and last:
+            images = image_lines(self.setup, score)
+            path, kind = self.cell.folder / PER_IMAGE, self.cell.recipe.task
+            write_per_image(path, self.cell.fingerprint, kind, self.setup.val.classes, images)
+        value = state.latest[task.main]
+        if not state.best_step or task.better(value, state.best):
+            state.best, state.best_step = value, state.step
+            if self.world.is_main_process and not last:
+                self.write_model(BEST, state)
+        self.reporter.report(state.step, {name: state.latest[name] for name in task.logged_metrics})
+
+    def write_model(self, name: str, state: TrainState) -> None:
+        """Write the trained weights into the cell's folder."""
+        facts = {"fingerprint": self.cell.fingerprint, "step": state.step, "classes": self.setup.train.classes}
+        checkpoint.write_tensors(self.cell.folder / name, self.model.state_dict(), facts)
