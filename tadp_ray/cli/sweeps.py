@@ -291,7 +291,7 @@ def report(
             here = Path("experiments")
             experiments = here if here.is_dir() else root() / here
         chapters = gather(store, experiments, folder, text_similarity)
-        files = write_report(chapters, f"What {Path(store.shown).name} holds", folder)
+        files = write_report(chapters, f"What {Path(store.safe_uri).name} holds", folder)
         for chapter, sections in chapters.items():
             say(chapter, style="bold")
             for section in sections:

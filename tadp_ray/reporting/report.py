@@ -178,7 +178,7 @@ def analysis_sections(store: Store, files: Path, folder: Path) -> Iterator[Repor
     for path in sorted(files.glob("*.yaml")):
         if path.stem not in stored:
             config = read_yaml(path)
-            missing = f"MLflow at {store.shown} holds no finding of {path.stem}"
+            missing = f"MLflow at {store.safe_uri} holds no finding of {path.stem}"
             facts = {"of the paper": str(config["figure"])} if "figure" in config else {}
             command = f"tadp-ray analyze run {path}"
             yield ReportSection(

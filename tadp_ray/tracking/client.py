@@ -20,9 +20,9 @@ MLFLOW_ERRORS = (MlflowException, SQLAlchemyError, OSError, HTTPException, Parse
 class StoreError(UserError):
     """MLflow cannot be used, or refuses a value."""
 
-    def __init__(self, shown: str, reason: str, code: str | None = None) -> None:
+    def __init__(self, safe_uri: str, reason: str, code: str | None = None) -> None:
         super().__init__(
-            f"MLflow at {shown} failed ({reason}): fix it, then run this again; the journals keep all results"
+            f"MLflow at {safe_uri} failed ({reason}): fix it, then run this again; the journals keep all results"
         )
         self.reason = masked(reason)
         """MLflow's message."""

@@ -25,7 +25,7 @@ def dashboard(store: Store, host: str = "127.0.0.1", port: int = 5000, echo: Cal
         UserError: the port is in use, or the server ends by itself.
     """
     if store.uri.startswith("http"):
-        echo(f"the MLflow server is already running: open {store.shown}")
+        echo(f"the MLflow server is already running: open {store.safe_uri}")
         return
     with serve(store, host, port) as (address, process):
         echo(f"open {address} (stop with Ctrl-C)")

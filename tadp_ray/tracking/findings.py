@@ -95,7 +95,7 @@ def findings(store: Store, folder: Path) -> dict[str, AnalysisRun]:
         if not is_plain_name(name):
             log.warning(
                 "MLflow at %s, run %s: skipped, its tag %s=%.300r is not a plain file name",
-                store.shown,
+                store.safe_uri,
                 run.info.run_id,
                 NAME,
                 name,
@@ -130,7 +130,7 @@ def download_finding(store: Store, run_id: str, name: str, folder: Path) -> Anal
             else str(error)
         )
         raise UserError(
-            f"MLflow at {store.shown}, run {run_id}: the finding {name!r} is incomplete ({problem})"
+            f"MLflow at {store.safe_uri}, run {run_id}: the finding {name!r} is incomplete ({problem})"
         ) from None
     for picture in analysis.pictures:
         store.client.download_artifacts(run_id, picture, str(folder))

@@ -55,7 +55,7 @@ def flush(store: Store, storage: Path, echo: Callable[[str], None]) -> None:
             if line:
                 echo(line)
     sent = [count for count in counts if count]
-    echo(f"{sum(sent)} records sent to {store.shown}, from {len(sent)} of the {len(counts)} journals in {storage}")
+    echo(f"{sum(sent)} records sent to {store.safe_uri}, from {len(sent)} of the {len(counts)} journals in {storage}")
     if refused:
         raise UserError(f"{refused} of the {len(counts)} journals could not be sent, see above")
 
@@ -85,7 +85,7 @@ def flush_one(store: Store, folder: Path) -> tuple[str, int]:
     try:
         if not holds_parent(store, source):
             return (
-                f"{source.experiment}, {source.name}: skipped, because {store.shown} does not hold its sweep, which was sent "
+                f"{source.experiment}, {source.name}: skipped, because {store.safe_uri} does not hold its sweep, which was sent "
                 "to another store or deleted; name that store (--tracking-uri), or run the sweep again with this one",
                 0,
             )
@@ -108,4 +108,4 @@ def holds_parent(store: Store, source: RunSpec) -> bool:
     except StoreError as error:
         if error.code == "RESOURCE_DOES_NOT_EXIST":
             return False
-        raise UserError(f"MLflow at {store.shown} does not answer ({first_line(error)}): fix it first") from None
+        raise UserError(f"MLflow at {store.safe_uri} does not answer ({first_line(error)}): fix it first") from None

@@ -155,7 +155,7 @@ class JournalRun:
     def _refuse(self, item: Any, name: str, error: StoreError) -> None:
         if name not in self._refused:
             self._warn(
-                f"MLflow at {self._store.shown} refuses {name!r:.300} of {self._source.experiment}, {self._source.name} "
+                f"MLflow at {self._store.safe_uri} refuses {name!r:.300} of {self._source.experiment}, {self._source.name} "
                 f"({error.reason:.300}); it stays in {self._source.folder}, all others are sent"
             )
         self._refused |= {item, name}

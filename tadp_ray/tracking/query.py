@@ -138,7 +138,7 @@ def require_finished(store: Store, cells: Sequence[Cell]) -> dict[str, CellRow]:
     found = finished(store, [cell.fingerprint for cell in cells])
     if lost := [cell for cell in cells if cell.fingerprint not in found]:
         raise UserError(
-            f"MLflow at {store.shown} no longer holds {len(lost)} finished cell(s), such as {lost[0].name}: their runs or "
+            f"MLflow at {store.safe_uri} no longer holds {len(lost)} finished cell(s), such as {lost[0].name}: their runs or "
             "their experiment were deleted; run this again, which sends their journals and trains nothing twice"
         )
     return found
@@ -164,7 +164,7 @@ def trained_cell(store: Store, run_id: str) -> tuple[Cell, Path]:
     try:
         run = store.client.get_run(run_id)
     except StoreError as error:
-        raise UserError(f"MLflow at {store.shown} holds no run {run_id} ({first_line(error)})") from None
+        raise UserError(f"MLflow at {store.safe_uri} holds no run {run_id} ({first_line(error)})") from None
     if run.info.status != "FINISHED" or WEIGHTS not in run.data.tags:
         name = run.info.run_name
         raise UserError(

@@ -90,11 +90,11 @@ class Sender:
         self._broken = broken
         if problem and not self._problem:
             self._warn_safely(
-                f"MLflow at {self._store.shown} does not accept records ({problem}); "
+                f"MLflow at {self._store.safe_uri} does not accept records ({problem}); "
                 "training continues, the journals keep them and they are sent when it is back"
             )
         elif self._problem and not problem:
-            self._warn_safely(f"MLflow at {self._store.shown} is back; all records so far were sent")
+            self._warn_safely(f"MLflow at {self._store.safe_uri} is back; all records so far were sent")
         self._problem = problem
         return not problem
 
@@ -131,7 +131,7 @@ def synced(store: Store, source: RunSpec) -> Iterator[None]:
         if unsent := sender.close(timeout=60):
             log.warning(
                 "MLflow at %s lacks %d records (%s), which the journal keeps; `tadp-ray tracking flush %s` sends them",
-                store.shown,
+                store.safe_uri,
                 unsent,
                 sender.error,
                 source.folder,
@@ -153,5 +153,5 @@ def replay(store: Store, source: RunSpec) -> tuple[str, int]:
         return run.status, run.sync()
     except (StoreError, OSError) as error:
         raise UserError(
-            f"MLflow at {store.shown} does not accept records ({first_line(error)}): fix it first"
+            f"MLflow at {store.safe_uri} does not accept records ({first_line(error)}): fix it first"
         ) from None

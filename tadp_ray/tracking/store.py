@@ -31,7 +31,7 @@ class Store:
     """Device and inode of the SQLite file when it was opened."""
 
     @property
-    def shown(self) -> str:
+    def safe_uri(self) -> str:
         """The URI without secrets, for messages."""
         return masked(self.uri)
 
@@ -47,7 +47,9 @@ class Store:
             StoreError: it was removed or replaced.
         """
         if self.database and self.opened and identity(self.database) != self.opened:
-            raise StoreError(self.shown, f"{self.database.name} was removed or replaced while this command was running")
+            raise StoreError(
+                self.safe_uri, f"{self.database.name} was removed or replaced while this command was running"
+            )
 
     def experiment_id(self, name: str) -> str:
         """Return the id of the MLflow experiment with this name; create it if needed."""
@@ -66,7 +68,7 @@ class Store:
                 return self.experiment_id(name)
         if found.lifecycle_stage != "active":
             raise UserError(
-                f"{self.shown}: the MLflow experiment {name!r} was deleted; restore it in MLflow, or purge it with "
+                f"{self.safe_uri}: the MLflow experiment {name!r} was deleted; restore it in MLflow, or purge it with "
                 "`mlflow gc`, then run this again"
             )
         return found.experiment_id

@@ -74,7 +74,7 @@ def record_plan(store: Store, run_id: str, settings: str, cells: Sequence[Cell])
         store.client.log_dict(run_id, plan, PLAN)
     except StoreError as error:
         raise UserError(
-            f"MLflow at {store.shown} answers but does not accept files ({first_line(error)}): fix its artifact store first"
+            f"MLflow at {store.safe_uri} answers but does not accept files ({first_line(error)}): fix its artifact store first"
         ) from None
 
 
@@ -90,7 +90,7 @@ def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
     runs = store.client.search_runs([found.experiment_id], wanted, max_results=1, order_by=newest) if found else []
     if not runs:
         raise UserError(
-            f"MLflow at {store.shown} holds no sweep of {experiment} at {scale} scale; run the sweep first, or name the "
+            f"MLflow at {store.safe_uri} holds no sweep of {experiment} at {scale} scale; run the sweep first, or name the "
             "store that it used (--tracking-uri or MLFLOW_TRACKING_URI)"
         )
     run_id = runs[0].info.run_id
@@ -104,7 +104,7 @@ def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
             raise ValueError("no cells")
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"MLflow at {store.shown}, run {run_id}: the sweep's {PLAN} is incomplete ({error}); run the sweep again"
+            f"MLflow at {store.safe_uri}, run {run_id}: the sweep's {PLAN} is incomplete ({error}); run the sweep again"
         ) from None
     return SweepRun(run_id, settings, tuple(read_cell(cell, run_id) for cell in cells))
 
@@ -115,7 +115,7 @@ def attach(store: Store, run_id: str, files: Sequence[Path]) -> None:
         try:
             store.client.log_artifact(run_id, str(path))
         except StoreError as error:
-            log.warning("MLflow at %s did not accept %s (%s)", store.shown, path.name, first_line(error))
+            log.warning("MLflow at %s did not accept %s (%s)", store.safe_uri, path.name, first_line(error))
             return
 
 
@@ -124,4 +124,4 @@ def end_parent(store: Store, run_id: str, status: str) -> None:
     try:
         store.client.set_terminated(run_id, status)
     except StoreError as error:
-        log.warning("MLflow at %s did not record that the sweep is %s (%s)", store.shown, status, first_line(error))
+        log.warning("MLflow at %s did not record that the sweep is %s (%s)", store.safe_uri, status, first_line(error))

@@ -25,7 +25,7 @@ def test_no_file_and_no_line_tells_the_password_of_the_store(
     # A store that is known by such an address, and answers.
     known = Store(ADDRESS, store.client)
     monkeypatch.setattr("tadp_ray.tracking.store.open_store", lambda *_, **__: known)
-    lines = [repr(known), known.shown]
+    lines = [repr(known), known.safe_uri]
 
     def said(*words: object) -> str:
         words = [*map(str, words), "--tracking-uri", ADDRESS]
