@@ -233,6 +233,14 @@ def test_a_bare_name_is_taken_from_any_folder(
     assert said.exit_code == 0, said.output
 
 
+def test_a_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    said = invoke("sweep", "prec_recall", "--dry-run")
+    assert said.exit_code == 0 and "9 cells, 9 to train" in said.stdout
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_table_and_the_report_of_shipped_experiments_need_no_checkout(
     store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

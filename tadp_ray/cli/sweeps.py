@@ -70,16 +70,16 @@ def sweep(
     """
     with exit_on_user_error():
         from tadp_ray.sweep.plan import make_plan
-        from tadp_ray.tracking.store import open_store
+        from tadp_ray.tracking.store import existing_store, open_store
 
         file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
         numbers = None if seeds is None else parse_seeds(seeds)
         plan = make_plan(file, scale, recipe=recipe, overrides=changes or (), seeds=numbers, only=only or ())
         plan.warn()
-        store = open_store(tracking_uri)
         if dry_run:
-            show_preview(plan, store, address, strict)
+            show_preview(plan, existing_store(tracking_uri), address, strict)
             return
+        store = open_store(tracking_uri)
 
         from tadp_ray.reporting.results import table_lookup
         from tadp_ray.sweep.engine import run_plan
@@ -335,15 +335,16 @@ def parse_seeds(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def show_preview(plan: "Plan", store: "Store", address: str | None, strict: bool) -> None:
-    """Print the plan of a sweep and its cost."""
+def show_preview(plan: "Plan", store: "Store | None", address: str | None, strict: bool) -> None:
+    """Print the plan of a sweep and its cost; without a store no cell is finished."""
     from tadp_ray.sweep.cluster import cluster
     from tadp_ray.sweep.preview import preview
     from tadp_ray.tracking.query import finished, rows
 
-    done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict)
+    done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict) if store else {}
     plan.check(plan.missing(done))
-    earlier = [row for row in rows(store, plan.name, plan.recipe.scale) if row.status == "FINISHED"]
+    recorded = rows(store, plan.name, plan.recipe.scale) if store else []
+    earlier = [row for row in recorded if row.status == "FINISHED"]
     with cluster(address, plan.recipe.compute) as at_once:
         for line in preview(plan, done, earlier, at_once):
             say(line)

@@ -74,6 +74,17 @@ class Store:
         return found.experiment_id
 
 
+def existing_store(uri: str | None = None) -> Store | None:
+    """Open the store as `open_store` does; None if its SQLite file is missing, which is not created."""
+    file = sqlite_file(store_uri(uri))
+    return None if file and not file.exists() else open_store(uri)
+
+
+def store_uri(uri: str | None) -> str:
+    """Return the URI given, else MLFLOW_TRACKING_URI, else ./mlflow.db, with an absolute path."""
+    return absolute(uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
+
+
 def open_store(uri: str | None = None, *, make: bool = True) -> Store:
     """Open the store at `uri`, else at MLFLOW_TRACKING_URI, else in ./mlflow.db.
 
@@ -86,7 +97,7 @@ def open_store(uri: str | None = None, *, make: bool = True) -> Store:
     """
     # A server on this machine is not reached through a proxy.
     bypass_proxy()
-    uri = absolute(uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
+    uri = store_uri(uri)
     remedy = "start it, fix the URI (--tracking-uri or MLFLOW_TRACKING_URI), or leave it out to use ./mlflow.db"
     # MLflow logs every step of creating a schema, and every refused statement, which its caller reports in one line.
     for name, level in {"alembic": logging.WARNING, "mlflow.store.db.utils": logging.CRITICAL}.items():
