@@ -98,7 +98,9 @@ def exact(classes: Sequence[str], synonyms: Mapping[str, Sequence[str]] | None =
     """
     synonyms = synonyms or {}
     if unknown := [name for name in synonyms if name not in classes]:
-        raise UserError(f"synonyms of {unknown[0]!r}: no class of the data set; {nearest(unknown[0], list(classes))}")
+        raise UserError(
+            f"synonyms of {unknown[0]!r}: not a class of the data set; {nearest(unknown[0], list(classes))}"
+        )
     meant: dict[str, set[str]] = {}
     for name in classes:
         for form in forms(name):

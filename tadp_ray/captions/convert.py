@@ -33,7 +33,7 @@ def import_store(path: Path, ids: Collection[str] | None = None) -> CaptionStore
     """
     store = read_any(path)
     if not store.captions:
-        raise UserError(f"{path}: holds no caption; write or copy it again")
+        raise UserError(f"{path}: contains no captions; write or copy it again")
     if problems := flaws(store):
         more = [f"and {len(problems) - SHOWN} more captions"] if len(problems) > SHOWN else []
         raise UserError("\n".join([*problems[:SHOWN], *more]))

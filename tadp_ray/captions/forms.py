@@ -170,7 +170,7 @@ def table_rows(text: str, path: Path) -> Iterator[tuple[str, str, str]]:
                 )
             yield place, row[header.index(image)], row[header.index(caption)]
     except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: no table apart by commas ({error}); write it again") from None
+        raise UserError(f"{path}, line {reader.line_num}: not a CSV table ({error}); write it again") from None
 
 
 def object_rows(text: str, path: Path) -> Iterator[tuple[str, Any, Any]]:

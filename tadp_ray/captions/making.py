@@ -18,7 +18,7 @@ def missing_stores(recipes: Iterable[Recipe]) -> list[str]:
         for store in (recipe.caption.store, recipe.caption.target_store)
         if store and not store.exists()
     }
-    return [f"{store} is not there; {how_to_make(store, recipe)}" for store, recipe in sorted(named.items(), key=str)]
+    return [f"{store} is missing; {how_to_make(store, recipe)}" for store, recipe in sorted(named.items(), key=str)]
 
 
 def how_to_make(store: Path, recipe: Recipe) -> str:

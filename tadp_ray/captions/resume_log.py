@@ -71,11 +71,11 @@ class ResumeLog:
             batches = [CaptionResults(**json.loads(line)) for line in complete[1:]]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{path}: a line of this unfinished run is broken ({error}); delete the file, and all is captioned anew"
+                f"{path}: a line of this unfinished run is broken ({error}); delete the file to caption all images again"
             ) from None
         if differing := differences(there, captioner):
             raise UserError(
-                f"{path}: an unfinished run has written captions of another making ({differing}); finish it with its own "
+                f"{path}: an unfinished run has written captions of another captioner ({differing}); finish it with its own "
                 "settings, write to another --out, or delete that file"
             )
         for batch in batches:

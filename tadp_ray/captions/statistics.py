@@ -28,7 +28,7 @@ def statistics(store: CaptionStore, count_tokens: Callable[[str], int], budget: 
     """
     rows = [(image_id, text) for image_id, texts in store.captions.items() for text in texts]
     if not rows:
-        raise UserError(f"{store.path}: holds no image; make it again")
+        raise UserError(f"{store.path}: contains no images; make it again")
     uses = Counter(text for _, text in rows)
     lengths = {text: count_tokens(text) for text in uses}
     tokens = [lengths[text] for _, text in rows]

@@ -99,7 +99,7 @@ def read_store(path: Path) -> CaptionStore:
     ):
         return _read_lines(header, rest, path)
     if kind := forms.foreign(text):
-        what = {"csv": "a table apart by commas", "lines": "one object a line"}[kind]
+        what = {"csv": "a CSV table", "lines": "one object a line"}[kind]
         raise UserError(f"{path}: not a caption store but {what}; tadp-ray caption import {path} --out captions.jsonl")
     published = forms.parse(text, path)
     if not isinstance(published, dict) or {"images", "annotations"} <= published.keys():
@@ -119,7 +119,7 @@ def read_store(path: Path) -> CaptionStore:
 def read_any(path: Path) -> CaptionStore:
     """Read a caption store, or a file that can be converted to one without loss.
 
-    That is `{id: "text"}`; a table apart by commas, whose header names the images `file_name`, `image` or `id` and the captions
+    That is `{id: "text"}`; a CSV table, whose header names the images `file_name`, `image` or `id` and the captions
     `caption` or `text`; or one object of these names a line. An image may have several rows.
 
     UserError as in `read_store`.

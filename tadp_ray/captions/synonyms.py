@@ -64,5 +64,5 @@ def read_synonyms(path: Path, classes: Sequence[str]) -> dict[str, tuple[str, ..
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise UserError(f"{path}: {name}={words!r:.80}: expected a class name with a list of words")
         if name not in classes:
-            raise UserError(f"{path}: {name!r} is no class of the data set; {nearest(str(name), list(classes))}")
+            raise UserError(f"{path}: {name!r} is not a class of the data set; {nearest(str(name), list(classes))}")
     return {name: tuple(words) for name, words in found.items()}

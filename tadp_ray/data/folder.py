@@ -64,8 +64,8 @@ def find_pairs(data: FolderData, split: Split) -> tuple[dict[str, Path], dict[st
         suffix = f" whose names end in {data.mask_suffix}" if data.mask_suffix else ""
         alike = f"; label maps without an image are {first_few(map(str, unpaired), 3)}" if unpaired else ""
         raise UserError(
-            f"{where}.masks={globs.masks!r}: no label map in {root}{suffix} for {first_few(missing)}{alike}. A label map is "
-            "called as its image, and lies in the same folders below those that the globs spell out"
+            f"{where}.masks={globs.masks!r}: no label map in {root}{suffix} for {first_few(missing)}{alike}. A label map has "
+            "the name of its image, in the same folders below the fixed folders of the globs"
         )
     return images, {name: partners[name] for name in images}, tuple(unpaired)
 

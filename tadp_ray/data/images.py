@@ -235,7 +235,7 @@ def _decode_exact(path: Path, what: str) -> Decoded:
     found = _decode(path)
     lossy = found.format if found.format in LOSSY else found.compression if "jpeg" in found.compression else ""
     if lossy:
-        raise UserError(f"{path}: {what} in {lossy.upper()}, which changes values; write it anew as PNG")
+        raise UserError(f"{path}: {what} in {lossy.upper()}, which changes values; save it as PNG")
     return found
 
 

@@ -70,7 +70,7 @@ def find_photographs(data: str, root: Path | None = None, split: str | None = No
         return by_id(f"{glob.escape(data)}/*", keep=lambda file: file.suffix.lower() in endings)
     files = by_id(data) if root is None else photographs(data, root, split)
     if missing := [str(file) for file in files.values() if not file.is_file()]:
-        raise UserError(f"{data}: {len(missing)} image(s) are not there: {first_few(missing)}; {guide(data)}")
+        raise UserError(f"{data}: {len(missing)} image(s) are missing: {first_few(missing)}; {guide(data)}")
     return files
 
 

@@ -189,7 +189,7 @@ def chosen(path: Path, images: Names, beside: Names) -> list[str]:
         ids |= dict.fromkeys(meant)
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        several.insert(0, f"{path}: names no image that is there: {', '.join(missing[:5])}{more}")
+        several.insert(0, f"{path}: lists images that do not exist: {', '.join(missing[:5])}{more}")
     if several:
         raise UserError("\n".join(several[:20]))
     return list(ids)

@@ -40,7 +40,7 @@ def test_synonyms_are_heard_unless_they_are_classes(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("soffa: [couch]", r"own\.yaml: 'soffa' is no class of the data set; did you mean 'sofa'\?"),
+        ("soffa: [couch]", r"own\.yaml: 'soffa' is not a class of the data set; did you mean 'sofa'\?"),
         ("sofa: couch", r"own\.yaml: sofa='couch': expected a class name with a list of words"),
         ("[sofa]", r"own\.yaml: \['sofa'\]: expected class names, each with a list"),
         ("sofa: [", r"own\.yaml: line 1, column 8: not valid YAML"),

@@ -25,7 +25,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def made_by(name: str, *changes: str) -> dict[str, str]:
     """By missing store, what is said of it."""
     said = missing_stores([load_recipe(RECIPES / f"{name}.yaml", changes)])
-    return dict(line.split(" is not there; ") for line in said)
+    return dict(line.split(" is missing; ") for line in said)
 
 
 def test_each_store_of_the_papers_recipes_is_made_by_a_command_that_is_told() -> None:

@@ -69,7 +69,7 @@ def test_missing_ids_are_named_all_at_once_with_the_file_and_the_nearest_id(tmp_
             '{"a": "x"}',
             r"id 'a': expected an object with .* not a text alone; tadp-ray caption import .*captions --out",
         ),
-        ("image,caption\na,x\n", "not a caption store but a table apart by commas; tadp-ray caption import"),
+        ("image,caption\na,x\n", "not a caption store but a CSV table; tadp-ray caption import"),
         ('{"file_name": "a", "text": "x"}\n', "not a caption store but one object a line; tadp-ray caption import"),
         ('{"images": [], "annotations": []}', "not captions in COCO's form; write it as CSV with"),
         (
@@ -151,7 +151,7 @@ def test_several_rows_of_an_image_are_several_captions(tmp_path):
             "line 1: the table's columns are image, label; name that of the captions caption or text",
         ),
         ("image,caption\na,x\nb,x,y\n", "line 3: 3 fields where the header has 2; put quotes around"),
-        ('image,caption\na,"x\n', "line 2: no table apart by commas"),
+        ('image,caption\na,"x\n', "line 2: not a CSV table"),
         ("image,caption\n,x\n", "line 2: an image's name must be a string, not ''"),
         ('{"id": "a", "text": "x"}\n{"id": 7.5, "text": "x"}', "line 2: an image's name must be a string, not 7.5"),
         ('{"id": "a", "text": "x"}\n{"name": "b"}', "line 2: expected an object with an image's name .*not '{\"name\""),

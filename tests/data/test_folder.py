@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_named(photos: Path) -> None:
     assert "no file in" in said(train={"images": "trian/*.png", "masks": "masks/*.png"})
     assert "add its name, or list the value under data.ignore" in said(ignore=())
     (photos / "train.txt").write_text("a\nz\n")
-    assert "train.txt: names no image that is there: z" in said(
+    assert "train.txt: lists images that do not exist: z" in said(
         train={"images": "train/*.png", "masks": "masks/*.png", "list": "train.txt"}
     )
     (photos / "masks/b.png").unlink()

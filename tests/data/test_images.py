@@ -134,7 +134,7 @@ def test_broken_exif_leaves_a_photograph_as_it_is(tmp_path: Path) -> None:
 )
 def test_formats_that_change_values_hold_no_labels_and_no_depth(tmp_path: Path, name: str, options: dict) -> None:
     Image.fromarray(np.full((16, 16), 7, np.uint8)).save(tmp_path / name, **options)
-    said = rf"{name}: a (label|depth) map in (JPEG|WEBP|JPEG2000|AVIF), which changes values; write it anew as PNG"
+    said = rf"{name}: a (label|depth) map in (JPEG|WEBP|JPEG2000|AVIF), which changes values; save it as PNG"
     with pytest.raises(UserError, match=said):
         read_mask(tmp_path / name, class_table(9, (), False), "is bad")
     with pytest.raises(UserError, match=said):

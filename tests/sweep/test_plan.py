@@ -241,9 +241,9 @@ schedule: {iterations: 6, learning_rate: 1e-3}
     made = "make it: tadp-ray caption blip pascal_segmentation --root VOC --min-tokens"
     for line, length in zip(str(caught.value).splitlines(), (20, 40), strict=True):
         assert line.startswith(
-            f"captions/pascal_min{length}.jsonl is not there; {made} {length} --out captions/pascal_min"
+            f"captions/pascal_min{length}.jsonl is missing; {made} {length} --out captions/pascal_min"
         )
-    with pytest.raises(UserError, match="captions/pascal_min40.jsonl is not there; make it: tadp-ray caption blip"):
+    with pytest.raises(UserError, match="captions/pascal_min40.jsonl is missing; make it: tadp-ray caption blip"):
         plan_one(tmp_path / "recipe.yaml", (), 0)
 
 
