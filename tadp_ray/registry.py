@@ -392,5 +392,5 @@ def check_kind(config: Any, key: str, name: str) -> None:
     if get_args(annotation) != (name,):
         raise TypeError(f"{config.__name__} must hold the key {key}: Literal[{name!r}], by which it is chosen")
     # A default would make two groups say the same, and have the same fingerprint, where both keep to their defaults.
-    if _plugins.loading != "tadp_ray" and not config.model_fields[key].is_required():
+    if not config.__module__.startswith("tadp_ray.") and not config.model_fields[key].is_required():
         raise TypeError(f"{config.__name__}.{key} must have no default")

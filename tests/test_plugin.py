@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tadp_ray.layout import PER_IMAGE
+from tadp_ray.registry import BUILT_IN
 from tadp_ray.tasks.per_image import read_per_image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,7 +143,16 @@ def test_another_captioner_is_a_command(run: Run, tmp_path: Path) -> None:
     assert [line["captions"] for line in lines] == [["a dark picture"], ["a bright picture"]]
 
 
+DEFAULT = """
+from typing import Literal
+from tadp_ray.config.vocabulary import StrictModel
+from tadp_ray.registry import register_dataset
+@register_dataset("mine", "mine:Mine")
+class Mine(StrictModel):
+    kind: Literal["mine"] = "mine"
+"""
 BROKEN = {
+    "a default": (DEFAULT, "cannot be loaded (TypeError: Mine.kind must have no default); mend or uninstall it"),
     "cannot be loaded": (
         "raise OSError('no licence')",
         "plug-in more of the package tadp-more cannot be loaded (OSError: no licence",
@@ -165,3 +175,10 @@ def test_a_package_that_registers_wrongly_is_named(case: str, run: Run, installe
     (tmp_path / "tadp_more.py").write_text(code)
     done = run("-c", "import tadp_ray.config.schema", code=1)
     assert said in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("module", BUILT_IN)
+def test_a_module_that_registers_may_be_imported_first(module: str) -> None:
+    code = f"import {module}; from tadp_ray.config.schema import Recipe; from tadp_ray.registry import HEADS; print(*HEADS)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert sorted(done.stdout.split()) == ["faster_rcnn", "semantic_fpn", "smp_fpn", "vpd_depth"]
