@@ -1,11 +1,11 @@
-"""The names that recipes and commands may use, by kind. This package and outside packages register theirs in the same way.
+"""Registries of the names that recipes and commands may use. This package and plug-ins register names in the same way.
 
-A module that registers is light to import. It says what the vocabulary must know of a name (keys, ranges, meanings) and where the
-implementation lies, as `"package.module:attribute"`, which is imported when it is first used. The package's own modules are
-`BUILT_IN`; an outside package names its module under the entry-point group `tadp_ray.plugins`.
+A module that registers names is light to import. It declares what the schema needs (keys, ranges, descriptions) and the path of
+the implementation, `"package.module:attribute"`, which is imported on first use. `BUILT_IN` lists the modules of this package.
+A plug-in names its module under the entry-point group `tadp_ray.plugins`.
 
-The vocabulary (`tadp_ray.config`) reads the registries when it is imported. So a module that registers imports nothing of
-`tadp_ray.config` but `vocabulary`, and nothing that needs more of it.
+The schema (`tadp_ray.config`) reads the registries when it is imported. So a module that registers names imports only
+`vocabulary` from `tadp_ray.config`, and no module that imports more of it.
 """
 
 import importlib
@@ -27,7 +27,7 @@ BUILT_IN = (
     "tadp_ray.captions.config",
     "tadp_ray.conditioning.config",
 )
-"""Modules of this package that register, in the order in which help and schemas list their names."""
+"""Modules of this package that register names. Help texts and JSON Schemas list the names in this order."""
 
 E = TypeVar("E")
 C = TypeVar("C", bound=type)
@@ -35,7 +35,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Registry(Mapping[str, E], Generic[E]):
-    """Entries of one kind by name, in the order of registration. Whoever reads it first has every plug-in loaded."""
+    """Entries of one kind by name, in the order of registration. The first read loads every plug-in."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -46,8 +46,8 @@ class Registry(Mapping[str, E], Generic[E]):
         """Register an entry.
 
         Raises:
-            UserError: another has the name.
-            RuntimeError: the vocabulary was built before; the package is no plug-in, or was imported too late.
+            UserError: the name is taken.
+            RuntimeError: the registries have been read; the package is not a plug-in, or was imported too late.
         """
         if _plugins.state == "loaded":
             raise RuntimeError(
@@ -62,7 +62,7 @@ class Registry(Mapping[str, E], Generic[E]):
 
     @property
     def registered(self) -> tuple[E, ...]:
-        """The entries so far, for those who register more."""
+        """The entries so far. Reading them loads no plug-in, so that registration can check against them."""
         return tuple(self._entries.values())
 
     def __getitem__(self, name: str) -> E:
@@ -79,7 +79,7 @@ class Registry(Mapping[str, E], Generic[E]):
 
 
 class _Plugins:
-    """Loads every module that registers, once per process."""
+    """Loads every module that registers names, once per process."""
 
     def __init__(self) -> None:
         self.state: Literal["new", "loading", "loaded"] = "new"
@@ -87,11 +87,11 @@ class _Plugins:
         self.versions: dict[str, str] = {}
 
     def load(self, reader: str) -> None:
-        """Have every name registered before a registry is read.
+        """Load the built-in modules and the plug-ins, before a registry is read.
 
         Raises:
             UserError: a plug-in cannot be imported.
-            RuntimeError: a module that registers needs what is being registered.
+            RuntimeError: a module that registers names reads a registry while it is imported.
         """
         if self.state == "loading":
             raise RuntimeError(
@@ -131,13 +131,13 @@ _plugins = _Plugins()
 
 
 def plugin_versions() -> dict[str, str]:
-    """Version of every outside package that registers names, by the package's name."""
+    """Return the version of every plug-in package by the package's name."""
     _plugins.load("plug-in")
     return dict(_plugins.versions)
 
 
 def implementation(reference: Any) -> Any:
-    """What `"module:attribute"` names, imported now; anything but a text is the implementation itself."""
+    """Import and return the object at `"module:attribute"`. Any object but a string is returned as it is."""
     if not isinstance(reference, str):
         return reference
     module, _, attribute = reference.partition(":")
@@ -145,54 +145,54 @@ def implementation(reference: Any) -> Any:
 
 
 def one_of(names: Iterable[str]) -> Any:
-    """The type of a key that takes one of these names."""
-    literal: Any = Literal  # so that type checkers take the names as values
+    """Return the `Literal` type of a key that takes one of these names."""
+    literal: Any = Literal  # Any, so that type checkers accept names that are known at run time only.
     return literal[tuple(names)]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure that a task is scored by over a data set."""
+    """A metric of a task over a data set."""
 
     name: str
     label: str = ""
-    """As tables and figures call it; none: its name."""
+    """Its name in tables and figures. Empty: `name`."""
     unit: str = ""
-    """`%`, `m`; none: it has none."""
+    """`%`, `m`. Empty: no unit."""
     lower_is_better: bool = False
     decimals: int = 2
-    """That tables show."""
+    """Digits after the point in tables."""
 
     @property
     def title(self) -> str:
-        """`mIoU (%)`."""
+        """Label and unit, e.g. `mIoU (%)`."""
         return (self.label or self.name) + (f" ({self.unit})" if self.unit else "")
 
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """What the vocabulary knows of a task."""
+    """A task, as the schema needs it."""
 
     implementation: Any
     """(recipe) -> `tadp_ray.tasks.base.Task`."""
     metrics: tuple[Metric, ...]
     main: str
-    """The metric that a model is known by; it tells the best evaluation."""
+    """The main metric. It selects the best evaluation."""
     by_class: str = ""
-    """What each class is scored by, as `iou` in iou/road; none: classes are not scored."""
+    """The metric of single classes, e.g. `iou` in iou/road. Empty: classes are not scored."""
     whole_images_only: bool = False
-    """Whether an image is looked at once and whole: no windows, no size factors, no mirror images."""
+    """Whether a model predicts each image once and whole: no sliding windows, size factors or mirrored images."""
     per_image: Any = None
-    """A class of `tadp_ray.tasks.per_image.PerImage`, which needs no torch; none: nothing is told apart by image."""
+    """A subclass of `tadp_ray.tasks.per_image.PerImage`, which needs no torch. None: no results by image."""
     score: Any = None
-    """What `tadp-ray score` does for the task, see `tadp_ray.tasks.options`; none: it has no such command."""
+    """Implementation of `tadp-ray score` for the task, see `tadp_ray.tasks.options`. None: no such command."""
     picture: Any = None
-    """What `tadp-ray picture` does for the task; none: it has no such command."""
+    """Implementation of `tadp-ray picture` for the task. None: no such command."""
 
 
 @dataclass(frozen=True)
 class HeadEntry:
-    """A head that `model.head.kind` names."""
+    """A head, a value of `model.head.kind`."""
 
     task: str
     config: Any
@@ -202,70 +202,70 @@ class HeadEntry:
 
 @dataclass(frozen=True)
 class MetricEntry:
-    """A metric beside a task's own ones."""
+    """An additional metric of a task."""
 
     task: str
     metric: Metric
     implementation: Any
-    """(class names) -> a score that `accumulate`s, `reduce`s and `compute`s it; see `tadp_ray.tasks.base.Metrics`."""
+    """(class names) -> an object with `accumulate`, `reduce` and `compute`; see `tadp_ray.tasks.base.Metrics`."""
 
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """A data set that `data.kind` names."""
+    """A data set, a value of `data.kind`."""
 
     config: Any
-    """Its keys; None: a published set, which has a root (`tadp_ray.config.data.PublishedData`)."""
+    """Its keys. None: a published data set, which has the keys of `tadp_ray.config.data.PublishedData`."""
     implementation: Any
-    """Opens it; see `tadp_ray.data.datasets.DatasetSource`."""
+    """A `tadp_ray.data.datasets.DatasetSource`, or a `tadp_ray.data.files.PublishedSet` where `config` is None."""
     scored_only: bool = False
-    """Whether it is another domain's (`data.target_domain.kind`), on which no model is trained."""
+    """Whether it is a target domain (`data.target_domain.kind`), for evaluation only."""
 
 
 @dataclass(frozen=True)
 class BackboneEntry:
-    """A family of backbones, as `model.backbone` names it."""
+    """A family of backbones, a value of `model.backbone`."""
 
     config: Any
-    """Its keys, to which those of every model come (`tadp_ray.config.model.ModelConfig`)."""
+    """Its keys; `tadp_ray.config.model.ModelConfig` adds those of every model."""
     implementation: Any
     """A `tadp_ray.backbones.base.Family`."""
 
 
 @dataclass(frozen=True)
 class CaptionSourceEntry:
-    """Where the texts of images come from, as `caption.source` names it."""
+    """A source of captions, a value of `caption.source`."""
 
     implementation: Any
     """(`tadp_ray.captions.sources.Request`) -> `tadp_ray.captions.sources.Captions`."""
     description: str
     keys: tuple[str, ...] = ()
-    """The keys of the recipe's `caption` that it heeds, of those that not every source does: precision, recall, sentence ..."""
+    """The keys of the recipe's `caption` that this source reads and others do not: precision, recall, sentence ..."""
     uses_ground_truth: bool = False
-    """Whether its texts are made of the names of what an image really shows; whatever shows results says so."""
+    """Whether its captions are made from ground-truth class names. Results are then marked as an oracle's."""
 
 
 @dataclass(frozen=True)
 class EncodingEntry:
-    """How a prompt becomes a context, as `caption.encoding` names it."""
+    """An encoding of prompts, a value of `caption.encoding`."""
 
     implementation: Any
-    """(tokenizer, text encoder, recipe's `caption`, class names) -> a function of a prompt that gives its context (L, D)."""
+    """(tokenizer, text encoder, recipe's `caption`, class names) -> a function from a prompt to its context (L, D)."""
     description: str
     of_names: bool = False
-    """Whether its prompts are tuples of names rather than texts."""
+    """Whether a prompt is a tuple of class names instead of a text."""
     sources: tuple[str, ...] = ()
-    """The caption sources that fit; none: all do."""
+    """The caption sources that it can encode. Empty: all."""
 
 
 @dataclass(frozen=True)
 class CaptionerEntry:
-    """What describes images, as `tadp-ray caption NAME` calls it."""
+    """A captioner, `NAME` in `tadp-ray caption NAME`."""
 
     implementation: Any
-    """A class as `tadp_ray.captions.captioner.Captioner` is."""
+    """A class that implements `tadp_ray.captions.captioner.Captioner`."""
     model: str
-    """Folder or hub id that it loads unless another is named."""
+    """Folder or hub id of its default model."""
     description: str
 
 
@@ -280,7 +280,7 @@ CAPTIONERS: Registry[CaptionerEntry] = Registry("captioner")
 
 
 def register_backbone(name: str, implementation: Any) -> Callable[[C], C]:
-    """Register the keys of a family of backbones, a group whose `backbone` is this one; see `BackboneEntry`."""
+    """Register the key group of a family of backbones; its key `backbone` is `Literal[name]`. See `BackboneEntry`."""
 
     def register(config: C) -> C:
         check_kind(config, "backbone", name)
@@ -302,7 +302,7 @@ def register_task(
     score: Any = None,
     picture: Any = None,
 ) -> None:
-    """Register a task; the arguments are those of `TaskEntry`."""
+    """Register a task; see `TaskEntry` for the arguments."""
     if main not in (metric.name for metric in metrics):
         raise ValueError(f"task {name!r}: its main metric {main!r} is none of its metrics")
     for metric in metrics:
@@ -311,7 +311,7 @@ def register_task(
 
 
 def register_head(kind: str, *, task: str, implementation: Any) -> Callable[[C], C]:
-    """Register the keys of a head, a group whose `kind` is this one; `implementation` as in `HeadEntry`."""
+    """Register the key group of a head; its key `kind` is `Literal[kind]`. See `HeadEntry`."""
 
     def register(config: C) -> C:
         check_kind(config, "kind", kind)
@@ -322,7 +322,7 @@ def register_head(kind: str, *, task: str, implementation: Any) -> Callable[[C],
 
 
 def register_metric(task: str, metric: Metric) -> Callable[[Any], Any]:
-    """Register the class of a score that computes one more metric of a task, or the text that names it."""
+    """Register an additional metric of a task: decorate its class, or pass its path as `"module:attribute"`."""
 
     def register(make: Any) -> Any:
         check_meaning(metric)
@@ -333,7 +333,7 @@ def register_metric(task: str, metric: Metric) -> Callable[[Any], Any]:
 
 
 def register_dataset(kind: str, implementation: Any) -> Callable[[C], C]:
-    """Register the keys of a data set, a group whose `kind` is this one; `implementation` as in `DatasetEntry`."""
+    """Register the key group of a data set; its key `kind` is `Literal[kind]`. See `DatasetEntry`."""
 
     def register(config: C) -> C:
         check_kind(config, "kind", kind)
@@ -344,14 +344,14 @@ def register_dataset(kind: str, implementation: Any) -> Callable[[C], C]:
 
 
 def register_published_dataset(kind: str, implementation: Any, scored_only: bool = False) -> None:
-    """Register a `tadp_ray.data.files.PublishedSet`, or the text that names it: files in a fixed layout below a root."""
+    """Register a `tadp_ray.data.files.PublishedSet` (files in a fixed layout below a root), or its `"module:attribute"`."""
     DATASETS.add(kind, DatasetEntry(None, implementation, scored_only))
 
 
 def register_caption_source(
     name: str, description: str, keys: tuple[str, ...] = (), uses_ground_truth: bool = False
 ) -> Callable[[F], F]:
-    """Register a function as a source of captions; the arguments are those of `CaptionSourceEntry`."""
+    """Register a function as a source of captions; see `CaptionSourceEntry` for the arguments."""
 
     def register(function: F) -> F:
         CAPTION_SOURCES.add(name, CaptionSourceEntry(function, description, keys, uses_ground_truth))
@@ -363,17 +363,21 @@ def register_caption_source(
 def register_encoding(
     name: str, description: str, implementation: Any, *, of_names: bool = False, sources: tuple[str, ...] = ()
 ) -> None:
-    """Register an encoding of prompts; the arguments are those of `EncodingEntry`."""
+    """Register an encoding of prompts; see `EncodingEntry` for the arguments."""
     ENCODINGS.add(name, EncodingEntry(implementation, description, of_names, sources))
 
 
 def register_captioner(name: str, description: str, implementation: Any, model: str) -> None:
-    """Register a captioner; the arguments are those of `CaptionerEntry`."""
+    """Register a captioner; see `CaptionerEntry` for the arguments."""
     CAPTIONERS.add(name, CaptionerEntry(implementation, model, description))
 
 
 def check_meaning(metric: Metric) -> None:
-    """Refuse a metric that is called as another and is shown or ordered otherwise (UserError): tables know them by name."""
+    """Check a metric against the registered ones, since tables identify metrics by name.
+
+    Raises:
+        UserError: one of the same name is defined differently.
+    """
     known = [
         *(each for task in TASKS.registered for each in task.metrics),
         *(entry.metric for entry in METRICS.registered),
@@ -383,14 +387,14 @@ def check_meaning(metric: Metric) -> None:
 
 
 def check_kind(config: Any, key: str, name: str) -> None:
-    """Refuse a group of keys that does not say which kind it is.
+    """Check that a key group names its kind.
 
     Raises:
-        TypeError: its `key` is not annotated `Literal[name]`.
+        TypeError: its `key` is not annotated `Literal[name]`, or has a default outside this package.
     """
     annotation = config.model_fields[key].annotation if key in config.model_fields else None
     if get_args(annotation) != (name,):
         raise TypeError(f"{config.__name__} must hold the key {key}: Literal[{name!r}], by which it is chosen")
-    # A default would make two groups say the same, and have the same fingerprint, where both keep to their defaults.
+    # With a default, two kinds left at their defaults would have the same values and the same fingerprint.
     if not config.__module__.startswith("tadp_ray.") and not config.model_fields[key].is_required():
         raise TypeError(f"{config.__name__}.{key} must have no default")
