@@ -6,7 +6,7 @@
 Prints a Markdown table as it goes. Steps repeated are a range, because a journal does not tell every step. Seconds lost are
 those beyond the undisturbed sweep with as many workers and nodes. What each command said stays in --folder, with journals.
 A full disk needs root (it mounts a small tmpfs); PostgreSQL must be installed with psycopg2; a fault that lacks what it
-needs is named and passed over.
+needs is named and skipped.
 """
 
 import argparse
