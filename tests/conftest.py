@@ -58,6 +58,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Allow, by name, what other people's packages warn of: MLflow 3.17 on SQLAlchemy 2.1. Heed Ctrl-C."""
     config.addinivalue_line("filterwarnings", "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
+    # And its stores keep their connections to a database until the process ends, of which Python 3.13 tells.
+    config.addinivalue_line("filterwarnings", "ignore:unclosed database in <sqlite3.Connection:ResourceWarning")
     # What a shell puts into the background ignores Ctrl-C, what nohup starts a closed terminal, and so would every command that
     # a test starts and interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -258,7 +259,7 @@ def test_a_database_that_fails_is_told_in_one_line(store, make_cell, journals, c
     journals.start(cell)
     sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, warn=said.append)
     wait_for(lambda: rows(store, cell.experiment, cell.scale))
-    with sqlite3.connect(store.database) as database:
+    with closing(sqlite3.connect(store.database)) as database, database:
         database.execute("drop table latest_metrics")
     journals.train(cell, 1, 2)
     wait_for(lambda: said)

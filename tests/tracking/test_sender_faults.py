@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
@@ -219,7 +220,7 @@ def test_a_database_that_is_replaced_is_told(store, empty_database, make_cell, j
 
 
 def test_a_store_that_turned_bad_ends_a_command_in_one_line(store) -> None:
-    with sqlite3.connect(store.database) as database:
+    with closing(sqlite3.connect(store.database)) as database, database:
         database.execute("drop table runs")
     with pytest.raises(UserError, match="failed .*no such table") as error:
         finished(store, ["a"])

@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,7 @@ def test_what_is_no_database_is_named_with_the_mend(tmp_path: Path) -> None:
 
 def test_a_half_made_database_is_named(tmp_path: Path, empty_database: Path) -> None:
     file = Path(shutil.copy(empty_database, tmp_path / "mlflow.db"))
-    with sqlite3.connect(file) as database:
+    with closing(sqlite3.connect(file)) as database, database:
         database.execute("delete from experiments")
         database.execute("update alembic_version set version_num = '451aebb31d03'")
         database.execute("drop table webhooks")
@@ -127,7 +128,7 @@ def test_a_half_made_database_is_named(tmp_path: Path, empty_database: Path) -> 
 @pytest.mark.parametrize("change", ["drop table webhooks", "select 1"])
 def test_an_older_schema_is_told_and_not_changed(change: str, tmp_path: Path, empty_database: Path) -> None:
     file = Path(shutil.copy(empty_database, tmp_path / "mlflow.db"))
-    with sqlite3.connect(file) as database:
+    with closing(sqlite3.connect(file)) as database, database:
         database.execute(change)
         database.execute("update alembic_version set version_num = '451aebb31d03'")
     before = file.read_bytes()
@@ -137,10 +138,10 @@ def test_an_older_schema_is_told_and_not_changed(change: str, tmp_path: Path, em
 
 def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "mine.db"
-    with sqlite3.connect(file) as database:
+    with closing(sqlite3.connect(file)) as database, database:
         database.execute("create table music (name text)")
     assert "is another program's database; name another file" in refusal(file)
-    with sqlite3.connect(file) as database:
+    with closing(sqlite3.connect(file)) as database, database:
         assert [name for (name,) in database.execute("select name from sqlite_master")] == ["music"]
 
 
