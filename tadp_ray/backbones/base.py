@@ -76,16 +76,6 @@ class Pretrained(Protocol):
         """The same architecture on the meta device: sizes and no contents."""
         ...
 
-    def make_backbone(self, config: Any, tokens: int, view: tuple[int, int]) -> "Backbone":
-        """A fresh backbone.
-
-        Args:
-            config: the recipe's `model`.
-            tokens: of a context.
-            view: (height, width) of a training view in pixels.
-        """
-        ...
-
 
 @runtime_checkable
 class Family(Protocol):
@@ -108,14 +98,25 @@ class Family(Protocol):
         """
         ...
 
+    def make_backbone(self, pretrained: Any, config: Any, tokens: int, view: tuple[int, int]) -> "Backbone":
+        """A fresh backbone.
+
+        Args:
+            pretrained: what `load` gave; what is trained of it is copied.
+            config: the recipe's `model`.
+            tokens: of a context.
+            view: (height, width) of a training view in pixels.
+        """
+        ...
+
     def sizes(self, config: Any) -> tuple[Pretrained, str]:
         """What is as large as the frozen parts, though their files may not be here, and what a reader must know of that."""
         ...
 
     def places(self, config: Any) -> dict[str, str | Path]:
-        """Files and folders that are loaded, by the names of their hashes; `weights` is always among them."""
+        """Files and folders that are loaded, by the names of their hashes."""
         ...
 
     def digests(self, config: Any) -> dict[str, str]:
-        """Hash of the contents of each place. Needs no torch, so that planning is quick."""
+        """Hash of the contents of each place, and always of `weights`. Needs no torch, so that planning is quick."""
         ...

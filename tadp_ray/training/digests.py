@@ -82,6 +82,7 @@ def places_of(recipe: Recipe) -> dict[str, str | Path | None]:
     return {
         "train": root,
         "val": getattr(target, "root", root),
+        "weights": recipe.model.backbone,
         **family_of(recipe.model).places(recipe.model),
         "captions": caption.store,
         "target_captions": caption.target_store,

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tadp_ray.backbones.base import Backbone, Pretrained
+from tadp_ray.backbones.families import family_of
 from tadp_ray.conditioning.text_encoder import TextAdapter
 from tadp_ray.config.model import ModelConfig
 from tadp_ray.tasks.norms import FeatureNorms
@@ -58,4 +59,4 @@ def make_model(pretrained: Pretrained, config: ModelConfig, classes: int, tokens
         tokens: of a context.
         view: (height, width) of a training view in pixels.
     """
-    return TADP(pretrained.make_backbone(config, tokens, view), classes, config)
+    return TADP(family_of(config).make_backbone(pretrained, config, tokens, view), classes, config)

@@ -9,6 +9,7 @@ from tadp_ray.files import file_digest
 
 if TYPE_CHECKING:
     # Takes seconds to import, and planning asks for hashes alone.
+    from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
     from tadp_ray.backbones.stable_diffusion.load import Diffusion
 
 Origin = tuple[str, Path | None, int | None]
@@ -29,6 +30,16 @@ class StableDiffusion:
         from tadp_ray.backbones.stable_diffusion.load import open_diffusion
 
         return open_diffusion(*origin)
+
+    @staticmethod
+    def make_backbone(
+        pretrained: "Diffusion", config: Any, tokens: int, view: tuple[int, int]
+    ) -> "StableDiffusionBackbone":
+        """A copy of the U-Net, to be trained."""
+        from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
+
+        height, width = (side // pretrained.factor for side in view)
+        return StableDiffusionBackbone(pretrained, config, tokens, (height, width))
 
     @staticmethod
     def sizes(config: Any) -> "tuple[Diffusion, str]":

@@ -49,13 +49,6 @@ class Diffusion:
         """VAE and text encoder; the U-Net is trained."""
         return self.vae, self.text_encoder
 
-    def make_backbone(self, config: Any, tokens: int, view: tuple[int, int]) -> nn.Module:
-        """A copy of the U-Net, to be trained; see `tadp_ray.backbones.base.Pretrained`."""
-        from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
-
-        height, width = (side // self.factor for side in view)
-        return StableDiffusionBackbone(self, config, tokens, (height, width))
-
     @property
     def factor(self) -> int:
         """Image pixels per latent pixel, along each side."""

@@ -20,6 +20,11 @@ class PlainConv:
         return Nothing(*origin)
 
     @staticmethod
+    def make_backbone(pretrained: "Nothing", config: Any, tokens: int, view: tuple[int, int]) -> "PlainConvBackbone":
+        """A fresh network."""
+        return PlainConvBackbone(config.width, config.levels)
+
+    @staticmethod
     def sizes(config: Any) -> "tuple[Nothing, str]":
         """The same."""
         return Nothing(config.levels), ""
@@ -53,10 +58,6 @@ class Nothing:
     def to_meta(self) -> "Nothing":
         """Nothing has no contents either."""
         return self
-
-    def make_backbone(self, config: Any, tokens: int, view: tuple[int, int]) -> "PlainConvBackbone":
-        """A fresh network."""
-        return PlainConvBackbone(config.width, config.levels)
 
 
 class PlainConvBackbone(nn.Module):
