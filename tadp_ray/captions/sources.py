@@ -102,8 +102,8 @@ def store(request: Request) -> Captions:
 
 @register_caption_source(
     "template",
-    "a sentence that forgets and invents each name of the oracle by itself, to this precision and recall, and plays BLIP's part "
-    "where there is none",
+    "a sentence that simulates a captioner such as BLIP: it drops and adds each name of the oracle independently, to the given "
+    "precision and recall",
     keys=("precision", "recall", "wording"),
     **GROUND_TRUTH,
 )

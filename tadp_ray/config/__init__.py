@@ -1,1 +1,1 @@
-"""The vocabulary: what an experiment, a recipe, a sweep and a cell may say, and how their files are read."""
+"""The schema of all YAML files (experiments, recipes, sweeps and others), and how the files are read."""

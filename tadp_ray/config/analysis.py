@@ -1,4 +1,4 @@
-"""An analysis file: a question about what words do inside the network, and how it is looked into."""
+"""An analysis file: a question about the effect of words inside the network, and the experiment that answers it."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -10,60 +10,60 @@ from tadp_ray.config.vocabulary import ExpandedPath, Scale, StrictModel
 
 
 class CopyPaste(StrictModel):
-    """A word's map before and after the thing that it names is pasted beside its look-alike (Figure S2)."""
+    """Attention map of a class name before and after an object of that class is pasted next to a similar one (Figure S2)."""
 
     measures: ClassVar = ("leaning", "moved")
-    """Percent of cases; what claims may name."""
+    """Names for claims; in percent of cases."""
 
     kind: Literal["copy_paste"]
-    cases: int = Field(100, ge=1, description="pasted pictures")
-    timestep: int = Field(1, ge=0, lt=1000, description="what the U-Net is told; no noise is added")
+    cases: int = Field(100, ge=1, description="number of pasted images")
+    timestep: int = Field(1, ge=0, lt=1000, description="the U-Net's timestep; no noise is added")
     pairs: dict[str, str] = Field(
-        {}, description="of photographs: pasted class -> the class that looks like it; scenes know their look-alikes"
+        {}, description="pasted class -> the class that looks like it, for photographs; scenes have pairs of their own"
     )
     cutouts: dict[str, ExpandedPath] = Field(
-        {}, description="pasted class -> picture of it with a transparent surrounding; without: cut out of other images"
+        {}, description="pasted class -> image of it on a transparent background; otherwise cut out of other images"
     )
 
 
 class OffTarget(StrictModel):
-    """What a model trained with right names makes of an image when it is told all names (Figure S4)."""
+    """Predictions of a model trained with oracle captions when the prompt has all class names (Figure S4)."""
 
     measures: ClassVar = ("look-alikes", "each look-alike", "lost mIoU")
-    """Points of the seed that shows least; what claims may name."""
+    """Names for claims; in points, of the seed with the smallest effect."""
 
     kind: Literal["off_target"]
     groups: tuple[tuple[str, ...], ...] = Field(
-        (), description="of photographs: classes that look alike; scenes know theirs"
+        (), description="groups of classes that look alike, for photographs; scenes have groups of their own"
     )
 
 
 class Picture(StrictModel):
-    """A picture of your own."""
+    """An image file of your own."""
 
     path: ExpandedPath = Field(description="relative to the working folder")
-    shows: tuple[str, ...] = Field(min_length=1, description="classes of the recipe's data that it shows")
+    shows: tuple[str, ...] = Field(min_length=1, description="classes of the recipe's data set in the image")
 
 
 class Variation(StrictModel):
-    """What diffusers' img2img adds to an image when it is told all class names, or a caption (Figure S1)."""
+    """Change of an image by diffusers' img2img with all class names, or a caption, as the prompt (Figure S1)."""
 
     measures: ClassVar = ("gain", "least rise", "captioned share")
-    """What claims may name."""
+    """Names for claims."""
 
     kind: Literal["variation"]
-    images: int = Field(16, ge=1, description="the data's first pictures to vary, where none is named")
-    ids: tuple[str, ...] = Field((), description="of the data's pictures to vary")
-    pictures: tuple[Picture, ...] = Field((), description="files to vary instead of the data's pictures")
+    images: int = Field(16, ge=1, description="number of images, the first of the data set, without ids and pictures")
+    ids: tuple[str, ...] = Field((), description="ids of images of the data set")
+    pictures: tuple[Picture, ...] = Field((), description="image files, instead of images of the data set")
     caption: str | None = Field(
-        None, min_length=1, description="what the row of captions is told; otherwise what each picture shows"
+        None, min_length=1, description="prompt of the row of captions; otherwise the classes in each image"
     )
     caption_store: ExpandedPath | None = Field(
-        None, description="file of captions by image id, or by the name of a file without its ending, for that row"
+        None, description="file of captions for that row, by image id or by file name without suffix"
     )
-    steps: tuple[int, ...] = Field((5, 15, 25, 35, 45), min_length=2, description="denoising steps, rising")
-    of: int = Field(50, ge=2, description="steps of a whole drawing")
-    guidance: float = Field(7.5, ge=1, description="classifier-free guidance (the paper does not say; diffusers: 7.5)")
+    steps: tuple[int, ...] = Field((5, 15, 25, 35, 45), min_length=2, description="denoising steps, increasing")
+    of: int = Field(50, ge=2, description="steps of a full denoising")
+    guidance: float = Field(7.5, ge=1, description="classifier-free guidance (not in the paper; diffusers: 7.5)")
 
     @model_validator(mode="after")
     def _rising(self) -> "Variation":
@@ -80,16 +80,16 @@ class Variation(StrictModel):
 
 
 class EndMarks(StrictModel):
-    """Maps of end marks, averaged and single, beside maps of words, and what models trained with each reach (Figure S3)."""
+    """Attention maps of eos tokens (averaged and single) and of words, and scores of models trained with each (Figure S3)."""
 
     measures: ClassVar = ("gap", "averaging", "words ahead")
-    """What claims may name."""
+    """Names for claims."""
 
     kind: Literal["end_marks"]
-    images: int = Field(60, ge=2, description="pictures to look at")
-    timestep: int = Field(1, ge=0, lt=1000, description="what the U-Net is told; no noise is added")
+    images: int = Field(60, ge=2, description="number of images with attention maps")
+    timestep: int = Field(1, ge=0, lt=1000, description="the U-Net's timestep; no noise is added")
     texts: dict[str, dict[str, JsonValue]] = Field(
-        description="averaged, single and words -> the recipe keys that make each"
+        description="averaged, single and words -> values by recipe key of each"
     )
 
     @model_validator(mode="after")
@@ -100,23 +100,22 @@ class EndMarks(StrictModel):
 
 
 class Analysis(StrictModel):
-    """One figure of the paper that no table of trainings answers."""
+    """One figure of the paper that is not about a table of cells."""
 
     question: str
-    figure: str = Field(description="of the paper, e.g. Figure S2")
+    figure: str = Field(description="figure of the paper, e.g. Figure S2")
     recipes: dict[Scale, ExpandedPath] = Field(
         min_length=1,
-        description="recipe of each scale, a file relative to this one or the name of a shipped recipe: data, weights, how a "
-        "model is trained",
+        description="recipe of each scale, as a file relative to this one or the name of a shipped recipe",
     )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (0,), min_length=1, description="of the trained models; the first is that of all other chance"
+        (0,), min_length=1, description="seeds of the trained models; the first one also seeds the analysis"
     )
     look: Annotated[CopyPaste | OffTarget | Variation | EndMarks, Field(discriminator="kind")]
     scales: dict[Scale, dict[str, JsonValue]] = Field(
-        {}, description="keys of look that differ at a scale, e.g. {paper: {guidance: 7.5}}"
+        {}, description="keys of look with other values at a scale, e.g. {paper: {guidance: 7.5}}"
     )
-    claims: tuple[Measure, ...] = Field((), description="what the numbers are held against")
+    claims: tuple[Measure, ...] = Field((), description="claims that are tested on the numbers")
 
     @model_validator(mode="after")
     def _known_measures(self) -> "Analysis":

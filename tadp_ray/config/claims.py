@@ -1,4 +1,4 @@
-"""What an experiment or an analysis claims, and what its numbers say of it. `tadp_ray.reporting.claims` judges."""
+"""Claims of experiments and analyses, and their verdicts. `tadp_ray.reporting.claims` evaluates them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from tadp_ray.config.vocabulary import METRIC, StrictModel
 
 EXPERIMENT = "experiment"
-"""The key of places that names another experiment."""
+"""The key of `Places` whose value is another experiment."""
 
 Places = Annotated[
     dict[str, JsonValue],
     Field(
-        description="axis -> its value, or a list of several; an axis that is left out takes all of its values. metric: one of "
-        "several, else the table's first; experiment: whose table is meant, a file relative to this "
-        "one or the name of a shipped experiment"
+        description="axis -> its value, or a list of values; all values of an axis that is left out. metric: one of the "
+        "table's metrics, by default the first; experiment: another experiment's table, as a file relative to this one or the "
+        "name of a shipped experiment"
     ),
 ]
-"""Some places of a table. Axes are the keys of its sweep."""
-Points = Annotated[float, Field(ge=0, description="how far better, in the metric's unit")]
+"""A selection of a table's cells by the axes of its sweep."""
+Points = Annotated[float, Field(ge=0, description="minimum improvement, in the metric's unit")]
 Deviations = Annotated[
     float,
     Field(
@@ -31,12 +31,12 @@ Deviations = Annotated[
 
 
 def within(places: Mapping[str, JsonValue], chosen: Mapping[str, JsonValue], metric: str) -> bool:
-    """Whether a place is one of some places.
+    """Whether a cell of a table is among some places.
 
     Args:
-        places: as a file says them.
-        chosen: the place's value on every axis, and its metric.
-        metric: the table's first.
+        places: as in a file.
+        chosen: the cell's value on every axis, and its metric.
+        metric: the table's first metric.
     """
     wanted = {METRIC: metric, **places}
     wanted.pop(EXPERIMENT, None)
@@ -46,7 +46,7 @@ def within(places: Mapping[str, JsonValue], chosen: Mapping[str, JsonValue], met
 
 
 class Difference(StrictModel):
-    """Some places of a table are better than others; the smallest of their differences decides."""
+    """Claim that some places of a table are better than others. The smallest difference decides."""
 
     kind: Literal["difference"]
     text: str = Field(description="the claim in words")
@@ -57,52 +57,54 @@ class Difference(StrictModel):
 
     @property
     def places(self) -> tuple[Mapping[str, JsonValue], ...]:
-        """What the claim is about."""
+        """The places that the claim compares."""
         return self.better, self.than
 
 
 class Rising(StrictModel):
-    """A table gets better from each value of some axes to the next; the smallest step decides."""
+    """Claim that a table improves from each value of some axes to the next. The smallest step decides."""
 
     kind: Literal["rising"]
     text: str = Field(description="the claim in words")
-    along: tuple[str, ...] = Field(min_length=1, description="axes whose values follow each other from worse to better")
+    along: tuple[str, ...] = Field(min_length=1, description="axes whose values are ordered from worse to better")
     at: Places = {}
     least: Points = 0
     deviations: Deviations = 0
 
     @property
     def places(self) -> tuple[Mapping[str, JsonValue], ...]:
-        """What the claim is about."""
+        """The places that the claim compares."""
         return (self.at,)
 
 
 class Ranking(StrictModel):
-    """The places of a table are ordered as the published ones are: Spearman's rank correlation of their means."""
+    """Claim that a table ranks its places like the published table, by Spearman's rank correlation of the means."""
 
     kind: Literal["ranking"]
     text: str = Field(description="the claim in words")
     at: Places = {}
-    least: float = Field(ge=-1, le=1, description="of the correlation")
+    least: float = Field(ge=-1, le=1, description="minimum correlation")
 
     @property
     def places(self) -> tuple[Mapping[str, JsonValue], ...]:
-        """What the claim is about."""
+        """The places that the claim compares."""
         return (self.at,)
 
 
 class Measure(StrictModel):
-    """A number that an analysis measures lies on one side of a bound."""
+    """Claim that a number of an analysis is on one side of a bound."""
 
     kind: Literal["measure"]
     text: str = Field(description="the claim in words, with the unit of the number")
-    measure: str = Field(description="which number of the analysis")
-    least: float | None = Field(None, description="it is at least this")
-    above: float | None = Field(None, description="it is more than this")
-    most: float | None = Field(None, description="it is at most this")
-    errors: float | None = Field(None, gt=0, description="it lies more than this many standard errors above zero")
-    share: float | None = Field(None, gt=0, description="its size is at most this share of another number")
-    of: str | None = Field(None, description="which other number")
+    measure: str = Field(description="name of the number")
+    least: float | None = Field(None, description="the number is at least this")
+    above: float | None = Field(None, description="the number is more than this")
+    most: float | None = Field(None, description="the number is at most this")
+    errors: float | None = Field(None, gt=0, description="the number is more than this many standard errors above zero")
+    share: float | None = Field(
+        None, gt=0, description="the number's absolute value is at most this share of another number"
+    )
+    of: str | None = Field(None, description="name of the other number")
 
     @model_validator(mode="after")
     def _one_bound(self) -> "Measure":
@@ -115,7 +117,7 @@ class Measure(StrictModel):
 
 
 TableClaim = Annotated[Difference | Rising | Ranking, Field(discriminator="kind")]
-"""What an experiment may claim of its table."""
+"""A claim of an experiment on its table."""
 
 
 @dataclass(frozen=True)
@@ -124,14 +126,15 @@ class Measured:
 
     value: float
     count: int | None = None
-    """Over how many seeds, images or cases it was taken; None where that is no question."""
+    """Number of seeds, images or cases. None: no minimum applies."""
     of: str = "images"
+    """Unit of `count`."""
     error: float | None = None
-    """Standard error, where the claim is about it."""
+    """Standard error, where a claim needs it."""
 
 
 class Verdict(BaseModel):
-    """A claim held against what was measured."""
+    """The result of a claim."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -142,18 +145,18 @@ class Verdict(BaseModel):
     holds: bool | None
     """None: not decided."""
     undecided: str | None = None
-    """What must be done before it is decided; None where the numbers are missing."""
+    """Next step before it can be decided. None: a number is missing."""
     figure: str | None = None
-    """The value with its interval, its unit, and over how many seeds, images or cases it was taken."""
+    """The value with its interval, its unit, and the number of seeds, images or cases."""
 
     @property
     def shown(self) -> str:
-        """`14.0 ± 1.9 points of mIoU (3 seeds)`."""
+        """The value as text, e.g. `14.0 ± 1.9 points of mIoU (3 seeds)`."""
         return self.figure or ("–" if self.value is None else f"{self.value:.4g}")
 
     @property
     def verdict(self) -> str:
-        """`holds`, `does not hold`, `not decided: run --seeds 0,1,2`, `not decided: not measured`."""
+        """`holds`, `does not hold`, or `not decided: ...` with the next step or `not measured`."""
         if self.holds is not None:
             return "holds" if self.holds else "does not hold"
         return f"not decided: {self.undecided or 'not measured'}"

@@ -1,48 +1,48 @@
-"""Class names: what may be one, and when two are too alike to be told apart."""
+"""Checks class names: valid characters, and no two that a text encoder reads alike."""
 
 import unicodedata
 from collections.abc import Sequence
 
 MAX_CLASSES = 255
-"""A mask has 8 bits, of which 255 means ignored."""
+"""Masks have 8 bits, and 255 means ignored."""
 
 
 def misnamed(names: Sequence[str]) -> list[str]:
-    """What is wrong with class names, one line each; none if all are good.
+    """Return the problems with class names, one line each; empty if there are none.
 
-    Names are the words of prompts and the keys of metrics. A text encoder reads capitals as small letters, blanks in a row as
-    one, and either spelling of an accented letter alike, so names that differ in nothing else would be one word twice.
+    Names are used in prompts and as keys of metrics. A text encoder ignores case, repeated spaces and the Unicode form of
+    accented letters, so names that differ only in these are the same to it.
     """
     problems = []
     first: dict[str, str] = {}
     for place, name in enumerate(names):
-        strange = next((each for each in name if is_strange(each)), None)
-        if not alike(name):
+        forbidden = next((each for each in name if is_forbidden(each)), None)
+        if not normalized(name):
             problems.append(f"name {place} is {name!r}, without a character to read; write a word")
-        elif strange is not None:
-            problems.append(f"name {place}, {name!r}, holds the character {strange!a}; take it out")
+        elif forbidden is not None:
+            problems.append(f"name {place}, {name!r}, holds the character {forbidden!a}; take it out")
         elif name != name.strip():
             problems.append(f"name {place}, {name!r}, has spaces at an end; take them away")
-        elif (other := first.setdefault(alike(name), name)) != name or names.index(name) < place:
+        elif (other := first.setdefault(normalized(name), name)) != name or names.index(name) < place:
             problems.append(
                 f"name {place}, {name!r}, reads like {other!r} (name {names.index(other)}); rename one of them"
             )
     return problems
 
 
-def alike(name: str) -> str:
-    """A name without what readers do not see: capitals, spelling of accents, marks of no width, blanks in a row."""
-    seen = "".join(each for each in unicodedata.normalize("NFC", name.casefold()) if unicodedata.category(each) != "Cf")
-    return " ".join(unicodedata.normalize("NFC", seen).split())
+def normalized(name: str) -> str:
+    """Return a name case-folded, in Unicode's NFC, without zero-width characters and repeated spaces."""
+    text = "".join(each for each in unicodedata.normalize("NFC", name.casefold()) if unicodedata.category(each) != "Cf")
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def is_strange(character: str) -> bool:
-    """Control characters, line ends, halves of characters, characters of no meaning, and the mark of a failed decoding."""
+def is_forbidden(character: str) -> bool:
+    """Whether a character is a control, a line separator, a surrogate, private, unassigned, or U+FFFD or U+FEFF."""
     return unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn", "Zl", "Zp") or character in "\ufffd\ufeff"
 
 
 def too_many(count: int) -> str:
-    """What is wrong with so many classes; empty if nothing is."""
+    """Return why there are too many classes; empty if there are not."""
     if count <= MAX_CLASSES:
         return ""
     return (

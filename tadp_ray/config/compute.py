@@ -1,18 +1,18 @@
-"""What a cell runs on and where it is written, in YAML."""
+"""Keys of where a cell runs and where its files are stored."""
 
 from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
 from tadp_ray.addresses import holds_secret
-from tadp_ray.config.vocabulary import OPEN_ADDRESS, PlaceText, StrictModel
+from tadp_ray.config.vocabulary import CREDENTIALS_IN_ADDRESS, ExpandedText, StrictModel
 from tadp_ray.layout import STORAGE
 
 
 class ComputeConfig(StrictModel):
-    """What a cell is given to run on. Nothing here changes what a cell means, and only the threads of CPUs its last digits.
+    """Resources and storage of a cell. They do not change its results, except that CPU threads change the last digits.
 
-    So all of it stays out of the fingerprint, but for `cpus` where there are no GPUs.
+    So they are not part of the fingerprint, except `cpus` if there are no GPUs.
     """
 
     num_train_workers: int = Field(
@@ -21,13 +21,13 @@ class ComputeConfig(StrictModel):
     cpus: int = Field(
         1,
         ge=1,
-        description="CPU cores (and threads) per worker; without GPUs they change the last digits, and make other cells",
+        description="CPU cores and threads per worker; without GPUs they change the last digits, so the fingerprint has them",
     )
-    gpus: float = Field(0, ge=0, description="GPUs per worker: whole ones, or a share of one, which cells then share")
+    gpus: float = Field(0, ge=0, description="GPUs per worker; a fraction lets several cells share one GPU")
     max_parallel: int = Field(
         0,
         ge=0,
-        description="cells at once that an autoscaling cluster may add nodes for; 0: as many as fit on those that are there",
+        description="most cells at once, for which an autoscaling cluster adds nodes; 0: as many as fit on its current nodes",
     )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, a third more time"
@@ -35,20 +35,20 @@ class ComputeConfig(StrictModel):
     num_workers: int = Field(0, ge=0, description="processes per worker that read and augment images ahead of training")
     checkpoint_every: int = Field(100, ge=1, description="optimizer steps between checkpoints for resuming")
     checkpoint_minutes: float = Field(
-        10, gt=0, description="a checkpoint is due after so many minutes, too, however few steps they were"
+        10, gt=0, description="most minutes between checkpoints, also before checkpoint_every steps are done"
     )
     max_failures: int = Field(2, ge=0, description="times a cell is restarted from its checkpoint after a crash")
-    storage: PlaceText = Field(
+    storage: ExpandedText = Field(
         STORAGE,
-        description="where cells, checkpoints and tables are written: a folder that all nodes share, or an address "
-        "(s3://bucket/folder), of which ./runs holds a copy",
+        description="where cells, checkpoints and tables are stored: a folder that all nodes share, or an address "
+        "(s3://bucket/folder), of which ./runs is a copy",
     )
 
     @field_validator("storage")
     @classmethod
     def _no_secret(cls, storage: str) -> str:
         if holds_secret(storage):
-            raise ValueError(OPEN_ADDRESS)
+            raise ValueError(CREDENTIALS_IN_ADDRESS)
         return storage
 
     @model_validator(mode="after")
@@ -62,12 +62,12 @@ class ComputeConfig(StrictModel):
 
     @property
     def address(self) -> str | None:
-        """Where storage is, if that is no folder."""
+        """The address of the storage; None if it is a folder."""
         return self.storage if "://" in self.storage else None
 
     @property
     def folder(self) -> Path:
-        """Where this machine keeps what is stored, or a copy of it."""
+        """The folder of the storage, or of this machine's copy of it."""
         return Path(STORAGE if self.address else self.storage).absolute()
 
     @property

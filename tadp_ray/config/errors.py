@@ -1,4 +1,4 @@
-"""Turns what pydantic found wrong into lines that name the file, the key, the value, the rule and the nearest name."""
+"""Turns pydantic's errors into lines that name the file, the key, the value, the rule and the nearest valid name."""
 
 import difflib
 import types
@@ -19,7 +19,7 @@ RULES = {
 
 
 class ConfigError(UserError):
-    """A file or an override says something it may not; the message lists every error found."""
+    """A file or an override is invalid. The message lists every error, one per line."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         self.lines = tuple(map(masked, lines))
@@ -27,14 +27,14 @@ class ConfigError(UserError):
 
 
 def nearest(name: str, valid: Sequence[str]) -> str:
-    """`; did you mean X?` for a near miss, else the list of valid names."""
+    """Return `did you mean X?` for a near miss, else the list of valid names."""
     by_lower = {known.lower(): known for known in valid}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return f"did you mean {by_lower[close[0]]!r}?" if close else f"valid names: {', '.join(valid)}"
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The vocabulary classes that an annotation admits (a union admits several)."""
+    """Return the models that an annotation admits (a union admits several)."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if get_origin(annotation) in (Union, types.UnionType, Annotated, tuple):
@@ -43,7 +43,7 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def valid_names(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Keys that may stand in `model` under the dotted `path`; empty if there is no group there."""
+    """Return the valid keys of the group at `path` within `model`; empty if there is no group there."""
     groups = [model]
     for part in (part for part in path if not part.isdecimal()):
         fields = [group.model_fields[part] for group in groups if part in group.model_fields]
@@ -56,7 +56,7 @@ LISTS_WITH_KINDS = {("claims", kind) for kind in ("difference", "rising", "ranki
 
 
 def key_path(location: Sequence[str | int]) -> tuple[str | int, ...]:
-    """Pydantic's location without the tags it inserts behind groups of several kinds, which are no keys of the file."""
+    """Return pydantic's location without the tags that it inserts after unions, which are not keys of the file."""
     return tuple(
         part
         for list_name, before, part in zip((None, None, *location), (None, *location), location, strict=False)
@@ -65,7 +65,7 @@ def key_path(location: Sequence[str | int]) -> tuple[str | int, ...]:
 
 
 def dotted(path: Sequence[str | int]) -> str:
-    """`a.b[2]` for ("a", "b", 2)."""
+    """Return `a.b[2]` for ("a", "b", 2)."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -73,7 +73,7 @@ def dotted(path: Sequence[str | int]) -> str:
 
 
 def explain(error: ValidationError, model: type[BaseModel], raw: Any, origin: Any) -> list[str]:
-    """One line per error. `origin(path)` says which file or override a key path comes from."""
+    """Return one line per error. `origin(path)` returns the file or override that set a key path."""
     lines = []
     for item in error.errors():
         path = key_path(item["loc"])

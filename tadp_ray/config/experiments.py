@@ -1,4 +1,4 @@
-"""Experiments with all that their files name. Each file is read once, and checked against the others."""
+"""Loads experiments with their sweeps, and checks tables and claims against them. Each file is read once."""
 
 import math
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ class ResolvedExperiment:
     file: Path
     experiment: Experiment
     sweeps: Mapping[Scale, tuple[Path, Sweep]]
-    """The sweep of each scale, behind its file."""
+    """File and sweep of each scale."""
     files: "ExperimentFiles" = field(repr=False, compare=False)
-    """What read them, and reads the experiments that claims name."""
+    """Reads the other experiments that claims name."""
 
     def sweep_at(self, scale: Scale) -> tuple[Path, Sweep]:
-        """The sweep of a scale, behind its file.
+        """Return the file and the sweep of a scale.
 
         Raises:
             ConfigError: there is none.
@@ -37,11 +37,11 @@ class ResolvedExperiment:
         named = self.experiment.sweep
         if isinstance(named, dict) and scale not in named:
             raise ConfigError([f"{self.file}: sweep: none for --scale {scale}; it has {', '.join(named)}"])
-        # One sweep for all scales serves a recipe of any scale that is swapped in.
+        # A sweep without scales also applies to a recipe of another scale (--recipe).
         return self.sweeps.get(scale) or next(iter(self.sweeps.values()))
 
     def recipe_file(self, scale: Scale) -> Path:
-        """The file of a scale's recipe.
+        """Return the file of a scale's recipe.
 
         Raises:
             ConfigError: there is none.
@@ -52,22 +52,22 @@ class ResolvedExperiment:
         return file_of(recipes[scale], "recipes", self.file)
 
     def table(self, scale: Scale, cells: Scale, settings: str) -> TableSpec:
-        """The table that is asked for at a scale.
+        """Return the table at a scale.
 
         Args:
-            scale: which of the sweeps.
-            cells: the scale of the cells that fill it; another recipe than the experiment's may be of another one.
-            settings: theirs, in words.
+            scale: of the sweep.
+            cells: the scale of the cells, which differs from `scale` if another recipe is used.
+            settings: the recipe of the cells and its overrides, as text.
         """
         return TableSpec.of(self.experiment, self.sweep_at(scale)[1], cells, settings)
 
     def other(self, name: JsonValue) -> "ResolvedExperiment":
-        """The experiment that a claim means: this one (None), or another by its file or its shipped name."""
+        """Return the experiment of a claim: this one for None, or another by its file or its shipped name."""
         return self if name is None else self.files.read(file_of(Path(str(name)), "experiments", self.file))
 
     @property
     def axes(self) -> dict[str, list[JsonValue]]:
-        """What stands along the sides of the table, at all scales, by axis; its metrics are one."""
+        """The values of every axis of the table at all scales, and its metrics as the axis `metric`."""
         axes: dict[str, list[JsonValue]] = {METRIC: list(self.experiment.table.metrics)}
         for _, sweep in self.sweeps.values():
             for key, values in sweep.values.items():
@@ -76,27 +76,27 @@ class ResolvedExperiment:
 
 
 class ExperimentFiles:
-    """Reads experiments and sweeps, each file once. One object serves one command."""
+    """Reads experiments and sweeps, each file once. Each command has its own instance."""
 
     def __init__(self) -> None:
         self._experiments: dict[Path, ResolvedExperiment] = {}
         self._sweeps: dict[Path, Sweep] = {}
 
     def load(self, path: Path) -> ResolvedExperiment:
-        """The experiment in `path`.
+        """Read an experiment and check it.
 
-        Its table names metrics, and axes of its sweep, and prints a number for each of their values; its claims are about
-        places that tables have.
+        The metrics must exist, the table must use every axis of the sweep once and have a published number for each of its
+        cells, if any, and the claims must select existing cells.
 
         Raises:
-            ConfigError: it does not, or a file is wrong.
+            ConfigError: a check fails, or a file is invalid.
         """
         found = self.read(path)
         check_claims(found)
         return found
 
     def read(self, path: Path) -> ResolvedExperiment:
-        """The same, its claims aside."""
+        """Read an experiment and check it, except for its claims."""
         place = path.resolve()
         if place not in self._experiments:
             experiment = validate(Experiment, read_yaml(path), lambda _: str(path))
@@ -110,7 +110,7 @@ class ExperimentFiles:
         return self._experiments[place]
 
     def sweep(self, path: Path) -> Sweep:
-        """The sweep in `path`, each axis naming keys that recipes have."""
+        """Read a sweep, see `load_sweep`."""
         place = path.resolve()
         if place not in self._sweeps:
             self._sweeps[place] = load_sweep(path)
@@ -118,28 +118,28 @@ class ExperimentFiles:
 
 
 def load_experiment(path: Path) -> ResolvedExperiment:
-    """The experiment in `path`, see `ExperimentFiles.load`."""
+    """Read an experiment and check it, see `ExperimentFiles.load`."""
     return ExperimentFiles().load(path)
 
 
 def experiment_name(file: Path, recipe: Path | None = None) -> str:
-    """What an experiment is called in MLflow and on disk; with a recipe swapped in it is an experiment of its own."""
+    """Return the name of an experiment in MLflow and on disk. With another recipe it is a separate experiment."""
     return file.stem if recipe is None else f"{file.stem}-{recipe.stem}"
 
 
 def check_metrics(path: Path, experiment: Experiment) -> None:
-    """Refuse metrics that no recipe has (ConfigError)."""
+    """Check that some recipe can have each of the table's metrics (else ConfigError)."""
     wrong = {metric: impossible_metric(metric) for metric in experiment.table.metrics}
-    if lines := [f"{path}: table.metrics={metric!r}: {said}" for metric, said in wrong.items() if said]:
+    if lines := [f"{path}: table.metrics={metric!r}: {problem}" for metric, problem in wrong.items() if problem]:
         raise ConfigError(lines)
 
 
-def check_claims(asked: ResolvedExperiment) -> None:
-    """Refuse a claim about places that its table, or that of the experiment that it names, does not have (ConfigError)."""
-    for number, claim in enumerate(asked.experiment.claims):
-        where = f"{asked.file}: claims[{number}]"
+def check_claims(resolved: ResolvedExperiment) -> None:
+    """Check that every claim selects existing cells of its table or of another experiment's (else ConfigError)."""
+    for number, claim in enumerate(resolved.experiment.claims):
+        where = f"{resolved.file}: claims[{number}]"
         for places in claim.places:
-            axes = asked.other(places.get(EXPERIMENT)).axes
+            axes = resolved.other(places.get(EXPERIMENT)).axes
             wanted = {key: values for key, values in places.items() if key != EXPERIMENT}
             for key in (*wanted, *getattr(claim, "along", ())):
                 if key not in axes:
@@ -151,10 +151,10 @@ def check_claims(asked: ResolvedExperiment) -> None:
                         raise ConfigError([f"{where}: {key}={value!r}: not on that axis; {nearest(str(value), known)}"])
 
 
-def check_table(asked: ResolvedExperiment, scale: Scale) -> None:
-    """Refuse a table that does not fit the sweep of a scale (ConfigError)."""
-    path, table, named = asked.file, asked.experiment.table, asked.experiment.sweep_at(scale)
-    axes = table.sides(asked.sweep_at(scale)[1].values)
+def check_table(resolved: ResolvedExperiment, scale: Scale) -> None:
+    """Check that the table fits the sweep of a scale (else ConfigError)."""
+    path, table, named = resolved.file, resolved.experiment.table, resolved.experiment.sweep_at(scale)
+    axes = table.sides(resolved.sweep_at(scale)[1].values)
     keys = [*table.rows, *table.columns]
     lines = [
         f"{path}: table.rows, columns: {key!r}: not an axis of {named}; {nearest(key, list(axes))}"

@@ -1,4 +1,4 @@
-"""The vocabulary as JSON Schema, so that editors complete and check the YAML files."""
+"""Exports the schema as JSON Schema, with which editors complete and check YAML files."""
 
 import json
 from pathlib import Path
@@ -20,14 +20,14 @@ KINDS = {
 
 
 def json_schema(kind: str) -> str:
-    """The JSON Schema of one kind of file: analysis, experiment, personalization, recipe, search or sweep."""
+    """Return the JSON Schema of one kind of file: analysis, experiment, personalization, recipe, search or sweep."""
     schema = KINDS[kind].model_json_schema()
     if kind in ("recipe", "personalization"):
         schema["properties"]["extends"] = {
             "type": "string",
-            "description": "file that this one changes, or the name of a shipped one",
+            "description": "base file, relative to this one, or the name of a shipped file",
         }
-        # What an extending file leaves out stands in the file that it extends.
+        # Required keys may be in the base file.
         schema.pop("required", None)
         for part in schema["$defs"].values():
             part.pop("required", None)

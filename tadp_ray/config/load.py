@@ -1,4 +1,4 @@
-"""Reads YAML into the vocabulary: `extends:` chains, `--set` overrides, and every error of a file at once."""
+"""Loads YAML files into the schema's classes: `extends:` chains, `--set` overrides, and all errors of a file at once."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.search import Search
 from tadp_ray.config.shipped import file_of
-from tadp_ray.config.vocabulary import OPEN_ADDRESS, Scale, StrictModel, at_home
+from tadp_ray.config.vocabulary import CREDENTIALS_IN_ADDRESS, Scale, StrictModel, expand_home
 from tadp_ray.config.yaml12 import parse_yaml, read_text
 
 V = TypeVar("V", bound=StrictModel)
@@ -23,12 +23,12 @@ KeyPath = tuple[str | int, ...]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """Read the mapping in a YAML file.
 
     Raises:
-        ConfigError: the file is missing, is not YAML, or holds something else than keys and values.
+        ConfigError: the file is missing, is not YAML, or contains anything but keys and values.
     """
-    # Unlike pathlib's, these say no to names that are too long for any file system.
+    # Unlike pathlib's methods, os.path's return False for names that are too long for a file system.
     if not os.path.isfile(path):
         siblings = [p.name for p in path.parent.glob("*.yaml")] if os.path.isdir(path.parent) else []
         raise ConfigError([f"{path}: no such file" + (f"; {nearest(path.name, siblings)}" if siblings else "")])
@@ -40,7 +40,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, group by group. A group of another kind or backbone replaces the whole group."""
+    """Return `base` updated by `changes`, group by group. A group of another kind or backbone replaces the whole group."""
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
@@ -51,14 +51,14 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 
 def paths_in(raw: Any, prefix: KeyPath = ()) -> list[KeyPath]:
-    """Every key path of a nested mapping, groups included."""
+    """Return every key path of a nested mapping, groups included."""
     if not isinstance(raw, Mapping):
         return [prefix]
     return [prefix, *(path for key, value in raw.items() for path in paths_in(value, (*prefix, key)))]
 
 
 def paths_of(raw: Any, wanted: Callable[[Any], bool], prefix: KeyPath = ()) -> list[KeyPath]:
-    """The key paths of the single values, in mappings and lists, that are wanted."""
+    """Return the key paths of the values in nested mappings and lists for which `wanted` is true."""
     if isinstance(raw, Mapping | list):
         entries = raw.items() if isinstance(raw, Mapping) else enumerate(raw)
         return [path for key, value in entries for path in paths_of(value, wanted, (*prefix, key))]
@@ -66,12 +66,15 @@ def paths_of(raw: Any, wanted: Callable[[Any], bool], prefix: KeyPath = ()) -> l
 
 
 def read_extended(path: Path, kind: str, seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[KeyPath, str]]:
-    """A recipe file with everything it extends, and for each key path the file that said it last.
+    """Read a file and the files it extends. Return the merged values, and for each key path the file that set it.
 
     Args:
         path: the file.
-        kind: recipes or personalizations, among which bare names are looked up.
-        seen: the files that led here.
+        kind: `recipes` or `personalizations`, for names of shipped files.
+        seen: the files that extend this one.
+
+    Raises:
+        ConfigError: a file cannot be read, or the chain is a cycle.
     """
     if path.resolve() in seen:
         raise ConfigError([f"{path}: extends: the chain comes back to this file"])
@@ -82,7 +85,7 @@ def read_extended(path: Path, kind: str, seen: tuple[Path, ...] = ()) -> tuple[d
     if not isinstance(parent, str):
         raise ConfigError([f"{path}: extends={parent!r}: expected the path of one recipe file"])
     try:
-        file = file_of(Path(at_home(parent)), kind, path)
+        file = file_of(Path(expand_home(parent)), kind, path)
     except ValueError as error:
         raise ConfigError([f"{path}: extends={parent!r}: {error}"]) from None
     base, origins = read_extended(file, kind, (*seen, path.resolve()))
@@ -90,17 +93,17 @@ def read_extended(path: Path, kind: str, seen: tuple[Path, ...] = ()) -> tuple[d
 
 
 def set_key(raw: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """A copy of `raw` with the dotted `key` set. A whole group must be a mapping to be entered."""
+    """Return a copy of `raw` with the dotted `key` set. Groups that are missing or not mappings are replaced."""
     head, _, rest = key.partition(".")
     inner = raw.get(head)
     return {**raw, head: set_key(inner if isinstance(inner, dict) else {}, rest, value) if rest else value}
 
 
 def check_key(key: str, origin: str, kind: type[StrictModel] = Recipe) -> None:
-    """Refuses a dotted key that no recipe (or other kind of file) has, with the nearest that one has.
+    """Check that a dotted key exists in recipes (or another kind of file).
 
     Raises:
-        ConfigError: naming `origin` (a file and axis, or an override) and the nearest valid key.
+        ConfigError: it does not. The message contains `origin` (a file and axis, or an override) and the nearest key.
     """
     *groups, name = key.split(".")
     for depth, group in enumerate([*groups, name]):
@@ -112,7 +115,7 @@ def check_key(key: str, origin: str, kind: type[StrictModel] = Recipe) -> None:
 
 
 def parse_override(text: str, kind: type[StrictModel] = Recipe) -> tuple[str, Any]:
-    """`a.b=value` as (key, value); the value is read as YAML.
+    """Parse `a.b=value`, whose value is YAML, into (key, value).
 
     Raises:
         ConfigError: there is no "=", the value is not YAML, or no recipe has the key.
@@ -125,15 +128,15 @@ def parse_override(text: str, kind: type[StrictModel] = Recipe) -> tuple[str, An
 
 
 def validate(kind: type[V], raw: Mapping[str, Any], origin: Callable[[KeyPath], str]) -> V:
-    """`raw` as `kind`, strictly typed.
+    """Return `raw` as an object of `kind`, in pydantic's strict mode.
 
     Raises:
-        ConfigError: every error at once, each with where it comes from; before all others, an address with a secret.
+        ConfigError: all errors, each with its origin; or only those of addresses with a secret, if there are any.
     """
     if secret := paths_of(raw, lambda value: isinstance(value, str) and holds_secret(value)):
-        raise ConfigError([f"{origin(place)}: {dotted(place)}: {OPEN_ADDRESS}" for place in secret])
+        raise ConfigError([f"{origin(place)}: {dotted(place)}: {CREDENTIALS_IN_ADDRESS}" for place in secret])
     try:
-        # Strict JSON: a list is a tuple and a string is a path, but "3" is no number and yes is no integer.
+        # Strict JSON: a list is accepted as a tuple and a string as a path, but "3" is not a number.
         return kind.model_validate_json(json.dumps(raw), strict=True)
     except ValidationError as error:
         raise ConfigError(explain(error, kind, raw, origin)) from None
@@ -142,7 +145,7 @@ def validate(kind: type[V], raw: Mapping[str, Any], origin: Callable[[KeyPath], 
 def load_recipe_values(
     path: Path, overrides: Sequence[str] = (), kind: type[StrictModel] = Recipe
 ) -> tuple[dict[str, Any], Callable[[KeyPath], str]]:
-    """A recipe's raw values after `extends` and `--set`, and the function that says where a key path comes from."""
+    """Return a recipe's values after `extends` and `--set`, and a function that returns the origin of a key path."""
     raw, origins = read_extended(path, "recipes" if kind is Recipe else "personalizations")
     for text in overrides:
         key, value = parse_override(text, kind)
@@ -159,17 +162,17 @@ def load_recipe_values(
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in `path`, resolved and checked (ConfigError lists every error)."""
+    """Load a recipe with overrides (ConfigError lists all errors)."""
     return validate(Recipe, *load_recipe_values(path, overrides))
 
 
 def load_personalization(path: Path, overrides: Sequence[str] = ()) -> Personalization:
-    """The personalization in `path`, resolved as a recipe is and checked (ConfigError lists every error)."""
+    """Load a personalization with overrides (ConfigError lists all errors)."""
     return validate(Personalization, *load_recipe_values(path, overrides, Personalization))
 
 
 def load_sweep(path: Path) -> Sweep:
-    """The sweep in `path`, each axis naming keys that recipes have."""
+    """Load a sweep, and check that recipes have the keys of its axes."""
     sweep = validate(Sweep, read_yaml(path), lambda _: str(path))
     for key in sorted(sweep.keys):
         check_key(key, f"{path}: axes")
@@ -177,7 +180,7 @@ def load_sweep(path: Path) -> Sweep:
 
 
 def load_search(path: Path) -> Search:
-    """The search in `path`, each range of a key that recipes have."""
+    """Load a search, and check that recipes have the keys of its ranges."""
     search = validate(Search, read_yaml(path), lambda _: str(path))
     for key in search.space:
         check_key(key, f"{path}: space")
@@ -185,14 +188,16 @@ def load_search(path: Path) -> Search:
 
 
 def load_analysis(path: Path, scale: Scale = "pocket") -> Analysis:
-    """The analysis in `path` as it is at a scale; what it makes texts of are keys that recipes have."""
+    """Load an analysis at a scale, and check the scales' changes and the recipe keys of its texts."""
     raw = read_yaml(path)
     analysis = validate(Analysis, raw, lambda _: str(path))
-    looks = {
-        own: validate(Analysis, {**raw, "look": merge(raw["look"], keys)}, lambda _, own=own: f"{path}: scales.{own}")
-        for own, keys in analysis.scales.items()
+    scaled = {
+        name: validate(
+            Analysis, {**raw, "look": merge(raw["look"], keys)}, lambda _, name=name: f"{path}: scales.{name}"
+        )
+        for name, keys in analysis.scales.items()
     }
-    analysis = looks.get(scale, analysis)
+    analysis = scaled.get(scale, analysis)
     for text in getattr(analysis.look, "texts", {}).values():
         for key in text:
             check_key(key, f"{path}: look.texts")

@@ -1,4 +1,4 @@
-"""Names of metrics: which a cell can have, known by its recipe before anything is trained, and how they are shown."""
+"""Names of metrics: those that a cell of a recipe has, before it is trained, and their titles."""
 
 import itertools
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ OF_TRAINING = (
     *("best_step", "seconds", "text_seconds", "start_read_mib", "train_seconds_per_step", "checkpoint_seconds"),
     *("parameters", "peak_memory_gib", "loss", "learning_rate", "seconds_per_step"),
 )
-"""What training cost, whatever the task, and where it stood at its last step."""
+"""Metrics of every training: its cost, and the values of its last step."""
 OF_CAPTIONS = tuple(
     f"caption/{split}_{figure}"
     for split, figure in itertools.product(("train", "val"), ("truncated", "precision", "recall"))
@@ -19,31 +19,31 @@ OF_CAPTIONS = tuple(
 
 
 def metrics_of(task: str) -> tuple[Metric, ...]:
-    """The metrics of a task over the data set, its own first."""
+    """Return the metrics of a task: its own, then those that were registered in addition."""
     return (*TASKS[task].metrics, *(entry.metric for entry in METRICS.values() if entry.task == task))
 
 
 def main_metric(task: str) -> str:
-    """The metric that a model of a task is known by; it tells the best evaluation."""
+    """Return the main metric of a task, which selects the best evaluation."""
     return TASKS[task].main
 
 
 def base_metric(metric: str) -> Metric:
-    """The metric behind a name such as best_miou, miou/night or iou/road, of which the names say where it was taken."""
+    """Return the metric in a name such as best_miou, miou/night or iou/road."""
     base = metric.removeprefix("best_").partition("/")[0]
     by_name = {each.name: each for task in TASKS for each in metrics_of(task)}
-    # What is told of each class is shown as the main metric of its task.
+    # A metric of single classes has the label and unit of the task's main metric.
     by_class = {entry.by_class: by_name[entry.main] for entry in TASKS.values() if entry.by_class}
     return by_name.get(base) or by_class.get(base) or Metric(base)
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether less of a metric is better."""
+    """Whether lower values of a metric are better."""
     return base_metric(metric).lower_is_better
 
 
 def metric_title(metric: str) -> str:
-    """`mIoU (%)`, `best mIoU (%)`, `mIoU (%), several scales`; another name as it stands."""
+    """Return the title of a metric, e.g. `best mIoU (%)` or `mIoU (%), several scales`; any other name unchanged."""
     base, _, where = metric.removeprefix("best_").partition("/")
     title = next((each.title for task in TASKS for each in metrics_of(task) if each.name == base), None)
     if title is None or where not in ("", "multi_scale"):
@@ -53,11 +53,11 @@ def metric_title(metric: str) -> str:
 
 
 def known_metrics(recipe: Recipe, classes: Sequence[str]) -> list[str]:
-    """Every final metric that a cell of a recipe can have; a class that no image shows has none after all.
+    """Return every final metric that a cell of a recipe can have. A class that is in no image has none.
 
     Args:
         recipe: of the cell.
-        classes: names of the data set's.
+        classes: class names of the data set.
     """
     main, by_class = TASKS[recipe.task].main, TASKS[recipe.task].by_class
     extra = [*getattr(recipe.data, "extra_styles", ()), *(["multi_scale"] if recipe.evaluation.multi_scale else [])]
@@ -72,17 +72,17 @@ def known_metrics(recipe: Recipe, classes: Sequence[str]) -> list[str]:
 
 
 def unknown_metric(metric: str, known: Sequence[str]) -> str | None:
-    """What is wrong with a metric that is none of the known, with the nearest; None if nothing is."""
+    """Return an error that names the nearest known metric; None if the metric is known."""
     if metric in known:
         return None
     group = metric.partition("/")[0]
-    # Classes are many: they are named where one of them was meant.
+    # Classes are many, so they are listed only if the metric is one of a class.
     fitting = [name for name in known if "/" not in name or name.partition("/")[0] == group]
     return f"no cell ends with such a metric; {nearest(metric, fitting)}"
 
 
 def impossible_metric(metric: str) -> str | None:
-    """What is wrong with a metric that no recipe can have, with the nearest; None if some could have it."""
+    """Return an error that names the nearest metric of any recipe; None if some recipe can have the metric."""
     mains = [task.main for task in TASKS.values()]
     group, slash, name = metric.partition("/")
     if slash and name and group in (*mains, *(task.by_class for task in TASKS.values())):

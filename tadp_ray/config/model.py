@@ -1,4 +1,4 @@
-"""What is trained, in YAML: a backbone with its own keys, and the head of the task."""
+"""Keys of the model: a backbone with keys of its own, and the head of the task."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
@@ -11,8 +11,8 @@ DEFAULT_BACKBONE = "stable_diffusion"
 DEFAULT_HEAD = "semantic_fpn"
 
 
-def kind_of_head(value: object) -> object:
-    """The kind that a recipe names, or the default one."""
+def head_kind(value: object) -> object:
+    """Return the kind of a recipe's `head`, or the default kind."""
     return value.get("kind", DEFAULT_HEAD) if isinstance(value, dict) else getattr(value, "kind", None)
 
 
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
     HeadConfig = Any
 else:
     KINDS = tuple(Annotated[head.config, Tag(kind)] for kind, head in HEADS.items())
-    HeadConfig = Annotated[Union[KINDS], Discriminator(kind_of_head)]  # noqa: UP007
+    HeadConfig = Annotated[Union[KINDS], Discriminator(head_kind)]  # noqa: UP007
 
 
 class ModelConfig(StrictModel):
-    """The keys of every model; those of its backbone come to them."""
+    """The keys of every model; each backbone adds its own."""
 
     backbone: str
     pixel_normalization: Literal["half", "imagenet"] = Field(
         "half",
-        description="[-1, 1], or ImageNet's mean and deviation (code: imagenet for detection and across domains)",
+        description="half: to [-1, 1]; imagenet: by ImageNet's mean and standard deviation (code: imagenet for detection and "
+        "across domains)",
     )
     adapter: bool = Field(False, description="learn c + gamma * MLP(c) of the context c: the text adapter (TA)")
     feature_norm: bool = Field(
@@ -40,17 +41,17 @@ class ModelConfig(StrictModel):
 
     @property
     def encoding_of_images(self) -> dict[str, Any]:
-        """What decides how an image becomes a latent, beside the weights."""
+        """The settings, besides the weights, that determine the latent of an image."""
         return {}
 
     @property
     def why_one_size(self) -> str:
-        """Why a model takes no other size of an image than a training view's; empty: it takes any."""
+        """The reason why the model takes images of the training size only. Empty: it takes any size."""
         return ""
 
 
 def class_name(backbone: str) -> str:
-    """`StableDiffusionModel` for stable_diffusion."""
+    """Return the class name of a backbone's group of keys, e.g. `StableDiffusionModel` for stable_diffusion."""
     return "".join(part.capitalize() for part in backbone.split("_")) + "Model"
 
 
@@ -58,19 +59,19 @@ MODELS: dict[str, Any] = {
     name: create_model(class_name(name), __base__=(entry.config, ModelConfig), __doc__=entry.config.__doc__)
     for name, entry in BACKBONES.items()
 }
-"""The group of keys of a model by the name of its backbone."""
+"""The class of each backbone's `model` group, by the backbone's name."""
 
 
 def __getattr__(name: str) -> Any:
-    """One of `MODELS` by its class name, as pickle looks it up in another process."""
+    """Return a class of `MODELS` by its class name, since pickle looks it up as an attribute."""
     found = {model.__name__: model for model in MODELS.values()}
     if name not in found:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return found[name]
 
 
-def name_of_backbone(value: object) -> object:
-    """The backbone that a recipe names, or the default one."""
+def backbone_name(value: object) -> object:
+    """Return the backbone of a recipe's `model`, or the default backbone."""
     return value.get("backbone", DEFAULT_BACKBONE) if isinstance(value, dict) else getattr(value, "backbone", None)
 
 
@@ -79,6 +80,6 @@ if TYPE_CHECKING:
 else:
     AnyModel = Annotated[
         Union[tuple(Annotated[model, Tag(name)] for name, model in MODELS.items())],  # noqa: UP007
-        Discriminator(name_of_backbone),
+        Discriminator(backbone_name),
     ]
 DEFAULT_MODEL: Any = MODELS[DEFAULT_BACKBONE]()

@@ -1,4 +1,4 @@
-"""What a pretraining of the pocket Stable Diffusion is made from."""
+"""Settings of the pretraining of the pocket Stable Diffusion."""
 
 from functools import cached_property
 
@@ -9,23 +9,23 @@ from tadp_ray.config.vocabulary import StrictModel
 
 
 class Pretraining(StrictModel):
-    """The size of the model, the scenes it sees and how long it learns from them.
+    """Model size, data and length of a pretraining.
 
-    How many processes share the work and on which device is no part of it, as with `compute` in a recipe.
+    The number of processes and the device are not part of it, like `compute` in a recipe.
     """
 
-    seed: int = Field(0, ge=0, description="of the scenes, the first weights and the order")
-    images: int = Field(32768, ge=1, description="scenes to render; every stage draws from them with replacement")
+    seed: int = Field(0, ge=0, description="seed of the scenes, the initial weights and the order")
+    images: int = Field(32768, ge=1, description="scenes to render; every stage samples them with replacement")
     size: int = Field(64, ge=32, le=128, multiple_of=32, description="height and width of a scene in pixels")
     vae_steps: int = Field(2400, ge=1, description="optimizer steps of the VAE")
-    vae_batch: int = Field(16, ge=1, description="images a step, over all processes")
+    vae_batch: int = Field(16, ge=1, description="images per step, over all processes")
     unet_steps: int = Field(8000, ge=1, description="optimizer steps of U-Net and text encoder")
-    unet_batch: int = Field(32, ge=1, description="images a step, over all processes")
+    unet_batch: int = Field(32, ge=1, description="images per step, over all processes")
     channels: tuple[int, int, int, int] = Field((32, 64, 96, 128), description="widths of the U-Net's four levels")
     classifier_steps: int = Field(
-        1200, ge=1, description="optimizer steps of the classifier that judges drawn pictures"
+        1200, ge=1, description="optimizer steps of the classifier that scores generated images"
     )
-    gate_every: int = Field(1000, ge=1, description="U-Net steps between two measurements of the text's effect")
+    gate_every: int = Field(1000, ge=1, description="U-Net steps between two evaluations of the text's effect")
 
     @model_validator(mode="after")
     def _whole(self) -> "Pretraining":
@@ -35,5 +35,5 @@ class Pretraining(StrictModel):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything that can change the weights but the world itself."""
+        """Hash of every setting that can change the weights. The code of the pocket world is not in it."""
         return sha256_of({"defaults": DEFAULTS, "plan": changed(self, without={"gate_every": True})})

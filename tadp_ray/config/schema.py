@@ -1,9 +1,9 @@
-"""Every word a YAML file may use, with its type, its range, its meaning and where the published value comes from.
+"""The keys of recipes, sweeps and experiments, with types, ranges, meanings and the source of published values.
 
-A recipe's groups of keys on data, model and compute have rooms of their own, `data`, `model` and `compute`; the rest is here.
+A recipe's groups on data, model and compute are in the modules `data`, `model` and `compute`.
 
-"S" stands for the supplement of the TADP paper, "code" for the published repository; where the two contradict each
-other the option's description says which one the default follows.
+"S" is the supplement of the TADP paper, "code" the published repository. Where they contradict each other, the description
+of the key says which one the default follows.
 """
 
 import itertools
@@ -23,42 +23,49 @@ from tadp_ray.config.vocabulary import METRIC, ExpandedPath, MatchRule, Scale, S
 from tadp_ray.registry import HEADS, TASKS, one_of
 
 MAX_POINTS = 10_000
-"""Most places of a table."""
+"""Maximum number of cells of a table."""
 
 
 class ScheduleConfig(StrictModel):
-    """How long and how fast one model is trained (AdamW, linear warm-up, polynomial decay, per iteration)."""
+    """Length, batch size and learning rate of a training (AdamW, linear warm-up, a schedule per iteration)."""
 
     iterations: int = Field(ge=1, description="optimizer steps")
-    batch_size: int = Field(16, ge=1, description="global: per-worker batch and accumulation are derived from it")
+    batch_size: int = Field(
+        16, ge=1, description="images per step over all workers; per-worker batch and accumulation follow"
+    )
     micro_batch: int | None = Field(
         None,
         ge=1,
-        description="images per forward pass, over all workers together; the rest of the batch is accumulated. "
-        "Part of the fingerprint, because batch normalisation sees these images at once. None: the whole batch",
+        description="images per forward pass over all workers; gradients are accumulated over the batch. Part of the "
+        "fingerprint, because batch normalization is over these images. None: the whole batch",
     )
-    learning_rate: float = Field(gt=0, le=1, description="of the head")
+    learning_rate: float = Field(gt=0, le=1, description="learning rate of the head")
     backbone_lr_mult: float = Field(
         0.1, ge=0, le=10, description="U-Net learning rate relative to the head's (code: 0.1; tables S3a-c print 0.01)"
     )
-    weight_decay: float = Field(0.005, ge=0, description="AdamW decay; norms and biases of norms are not decayed")
+    weight_decay: float = Field(
+        0.005, ge=0, description="AdamW's weight decay; weight_decay_rule selects the parameters"
+    )
     warmup_iterations: int = Field(0, ge=0)
-    warmup_ratio: float = Field(1e-6, ge=0, le=1, description="first learning rate of the warm-up, relative")
+    warmup_ratio: float = Field(
+        1e-6, ge=0, le=1, description="first learning rate of the warm-up, relative to the full one"
+    )
     lr_schedule: Literal["polynomial", "triangular", "constant"] = Field(
         "polynomial",
-        description="to zero; up to the peak in the middle and down again (NYUv2); or not at all (detection)",
+        description="polynomial: decay to zero; triangular: rise to peak_step, then decay (NYUv2); constant (detection)",
     )
     power: float = Field(
         1.0, gt=0, description="exponent of rise and decay (code: 1 on ADE20K, 0.9 on Pascal and NYUv2)"
     )
-    min_lr: float = Field(0.0, ge=0, description="learning rate below which it never falls (code: 3e-5 on NYUv2)")
-    peak_step: int = Field(0, ge=0, description="step of the triangle's peak (code: 12 of 25 epochs on NYUv2)")
+    min_lr: float = Field(0.0, ge=0, description="minimum learning rate (code: 3e-5 on NYUv2)")
+    peak_step: int = Field(0, ge=0, description="step of the triangular peak (code: 12 of 25 epochs on NYUv2)")
     weight_decay_rule: Literal["all_but_norms", "matrices", "as_mmcv"] = Field(
         "all_but_norms",
-        description="which weights decay: all but norms; all but vectors and biases (NYUv2); or as mmcv's rules on names do on "
-        "ADE20K, where norms inside the U-Net's attention blocks do not decay and learn at the head's rate",
+        description="parameters with weight decay. all_but_norms; matrices: all but vectors and biases (NYUv2); as_mmcv: as by "
+        "mmcv's name rules on ADE20K, where the norms in the U-Net's attention blocks do not decay and have the head's "
+        "learning rate",
     )
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the forward pass (autocast)")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="precision of the forward pass (autocast)")
 
     @model_validator(mode="after")
     def _ordered(self) -> "ScheduleConfig":
@@ -77,7 +84,7 @@ class ScheduleConfig(StrictModel):
 
     @property
     def images_per_pass(self) -> int:
-        """Images of one forward pass over all workers together."""
+        """Images per forward pass over all workers."""
         return self.micro_batch or self.batch_size
 
 
@@ -85,32 +92,36 @@ Factor = Annotated[float, Field(gt=0)]
 
 
 class EvaluationConfig(StrictModel):
-    """How often and how a model is scored on the validation split."""
+    """When and how a model is evaluated on the validation split."""
 
     resize: int | None = Field(
         None,
         ge=32,
-        description="shorter side in pixels; none: as augment.resize and stretch say (code: 512 on Cityscapes)",
+        description="shorter side in pixels; none: as by augment.resize and stretch (code: 512 on Cityscapes)",
     )
-    interval: int = Field(1000, ge=1, description="optimizer steps between evaluations; the last step is always scored")
-    mode: Literal["whole", "slide"] = Field("whole", description="whole image, or mean logits of sliding windows")
+    interval: int = Field(
+        1000, ge=1, description="optimizer steps between evaluations; the last step is always evaluated"
+    )
+    mode: Literal["whole", "slide"] = Field(
+        "whole", description="whole: predict whole images; slide: average the logits of sliding windows"
+    )
     crop: int = Field(512, ge=32, description="side of a sliding window")
-    stride: int = Field(341, ge=1, description="step between sliding windows")
+    stride: int = Field(341, ge=1, description="pixels between sliding windows")
     scales: tuple[Factor, ...] = Field(
         (1.0,),
         min_length=1,
         description="size factors whose predictions are averaged (code, multi-scale: 1 to 1.5 by 0.125)",
     )
-    flip: bool = Field(False, description="average over the mirrored image too (code: multi-scale and NYUv2)")
+    flip: bool = Field(False, description="also average over the mirrored image (code: multi-scale and NYUv2)")
     multi_scale: tuple[Factor, ...] = Field(
         (),
-        description="score once more after training, averaged over these size factors and mirror images: e.g. "
+        description="size factors of an additional evaluation after training, averaged over them and mirrored images, e.g. "
         "miou/multi_scale (code: 1, 1.125, 1.25, 1.375, 1.5)",
     )
     score_at: Literal["image", "view"] = Field(
-        "image", description="score at the image's own size, or at the size the model sees (code: view on Pascal)"
+        "image", description="score at the size of the image, or of the model's input (code: view on Pascal)"
     )
-    eigen_crop: bool = Field(False, description="score depth inside Eigen's border of 480 x 640 images only (code: on)")
+    eigen_crop: bool = Field(False, description="score depth only in Eigen's crop of 480 x 640 images (code: on)")
 
     @model_validator(mode="after")
     def _covering(self) -> "EvaluationConfig":
@@ -128,7 +139,7 @@ else:
 
 
 class Recipe(StrictModel):
-    """How one model is trained: task, data, text, model and schedule."""
+    """The settings of one training: task, data, captions, model, schedule, evaluation and compute."""
 
     task: TaskName = "segmentation"
     data: DataConfig = DEFAULT_DATA
@@ -141,7 +152,7 @@ class Recipe(StrictModel):
 
     @property
     def scale(self) -> Scale:
-        """pocket: the pocket's world or its Stable Diffusion takes part; paper: photographs, and another's."""
+        """`pocket` if the pocket world or the pocket Stable Diffusion is used, else `paper`."""
         return (
             "pocket" if self.data.kind == POCKET_DATA or getattr(self.model, "weights", None) == "pocket" else "paper"
         )
@@ -152,9 +163,9 @@ class Recipe(StrictModel):
         if HEADS[kind].task != self.task:
             fitting = ", ".join(name for name, head in HEADS.items() if head.task == self.task)
             raise ValueError(f"task: {self.task} cannot be done by model.head.kind: {kind}; use {fitting}")
-        asked = self.evaluation
-        looks = (asked.mode, asked.scales, asked.flip, asked.multi_scale)
-        if TASKS[self.task].whole_images_only and looks != ("whole", (1.0,), False, ()):
+        chosen = self.evaluation
+        views = (chosen.mode, chosen.scales, chosen.flip, chosen.multi_scale)
+        if TASKS[self.task].whole_images_only and views != ("whole", (1.0,), False, ()):
             raise ValueError(
                 f"task: {self.task} looks at whole images once; leave evaluation.mode, scales, flip and multi_scale out"
             )
@@ -162,15 +173,15 @@ class Recipe(StrictModel):
 
     @model_validator(mode="after")
     def _weights_stated(self) -> "Recipe":
-        unsaid = {"weights"} & type(self.model).model_fields.keys() - self.model.model_fields_set
-        if self.data.kind != POCKET_DATA and unsaid:
+        unset = {"weights"} & type(self.model).model_fields.keys() - self.model.model_fields_set
+        if self.data.kind != POCKET_DATA and unset:
             raise ValueError(
                 f"data.kind: {self.data.kind} needs model.weights to be stated: a Stable Diffusion, or pocket if that is meant"
             )
         return self
 
     @model_validator(mode="after")
-    def _tellable(self) -> "Recipe":
+    def _places_known(self) -> "Recipe":
         if self.caption.wording == "long" and self.data.kind != POCKET_DATA:
             raise ValueError(
                 f"caption.wording: long tells places, which data.kind: {self.data.kind} does not know; use short, or captions "
@@ -185,7 +196,7 @@ class Recipe(StrictModel):
                 f"schedule.batch_size (or micro_batch) {self.schedule.images_per_pass} is global and must be a "
                 f"multiple of compute.num_train_workers {self.compute.num_train_workers}"
             )
-        # A data set of one size says it.
+        # A data set whose images have one size has a key for it.
         sized = self.augment.crop or self.augment.stretch or getattr(self.data, "size", None)
         if not sized and self.schedule.batch_size > 1:
             raise ValueError("photographs of several sizes cannot be batched: set augment.crop or augment.stretch")
@@ -193,13 +204,13 @@ class Recipe(StrictModel):
 
 
 class Sweep(StrictModel):
-    """Which trainings exist: the values that each swept recipe key takes."""
+    """The axes of a sweep: recipe keys and their values. A sweep has a cell for each combination and seed."""
 
     axes: dict[str, tuple[JsonValue, ...] | dict[str, dict[str, JsonValue]]] = Field(
         min_length=1,
-        description="dotted recipe key -> its values, e.g. caption.precision: [0.5, 1.0]; or a word of your own -> named "
-        "variants, each with the recipe keys that it sets, e.g. text: {none: {caption.source: 'null'}, oracle: {}}; {axis} in "
-        "their texts stands for what another axis takes",
+        description="dotted recipe key -> its values, e.g. caption.precision: [0.5, 1.0]; or a name of your choice -> named "
+        "variants, each with values by recipe key, e.g. text: {none: {caption.source: 'null'}, oracle: {}}; {axis} in a string "
+        "is replaced by the value of another axis",
     )
 
     @model_validator(mode="after")
@@ -222,23 +233,23 @@ class Sweep(StrictModel):
 
     @property
     def values(self) -> dict[str, tuple[JsonValue, ...]]:
-        """What each axis takes: values of a recipe key, or names of variants."""
+        """The values of each axis: those of a recipe key, or names of variants."""
         return {axis: tuple(values) for axis, values in self.axes.items()}
 
     def keys_of(self, axis: str) -> set[str]:
-        """The dotted recipe keys that an axis sets."""
+        """Return the dotted recipe keys that an axis sets."""
         values = self.axes[axis]
         return {key for variant in values.values() for key in variant} if isinstance(values, dict) else {axis}
 
     @property
     def keys(self) -> set[str]:
-        """The dotted recipe keys that some axis sets."""
+        """The dotted recipe keys that the axes set."""
         return set().union(*map(self.keys_of, self.axes))
 
     def changes(self, point: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        """The recipe keys, and their values, at one combination of what the axes take.
+        """Return the values by recipe key at one combination of axis values.
 
-        In a variant's texts {axis} stands for what another axis takes.
+        In a variant's strings, {axis} is replaced by the value of another axis.
         """
         changed: dict[str, JsonValue] = {}
         for axis, value in point.items():
@@ -251,68 +262,68 @@ class Sweep(StrictModel):
 
 
 def filled(value: JsonValue, point: Mapping[str, JsonValue]) -> JsonValue:
-    """A value with {axis} in its texts replaced by what the axis takes."""
+    """Return a value with {axis} in its strings replaced by the value of the axis."""
     if isinstance(value, dict):
         return {key: filled(inner, point) for key, inner in value.items()}
     if isinstance(value, list):
         return [filled(inner, point) for inner in value]
     if isinstance(value, str):
-        for axis, taken in point.items():
-            value = value.replace(f"{{{axis}}}", str(taken))
+        for axis, chosen in point.items():
+            value = value.replace(f"{{{axis}}}", str(chosen))
     return value
 
 
 class Published(StrictModel):
-    """What the paper printed in the same place, and where."""
+    """The published numbers of a table, and their source."""
 
-    source: str = Field(description="paper, table, data set and metric of the printed numbers")
+    source: str = Field(description="paper, table, data set and metric of the published numbers")
     values: tuple[tuple[float | None, ...], ...] = Field(description="one row per row value, one number per column")
 
 
 class TableConfig(StrictModel):
-    """How the answer is laid out."""
+    """The table of an experiment."""
 
     title: str
     metrics: tuple[str, ...] = Field(
         ("miou",),
         min_length=1,
         description="final metrics of a cell: miou, rmse, ap50 (last step), best_miou (best evaluation), miou/<style>; several "
-        "are an axis of the table, named metric",
+        "metrics are an axis of the table, called metric",
     )
     rows: tuple[str, ...] = Field(min_length=1, description="the axis whose values are the rows, or several axes")
     columns: tuple[str, ...] = Field(min_length=1, description="the axis whose values are the columns, or several axes")
     published: Published | None = None
 
     def sides(self, axes: Mapping[str, tuple[JsonValue, ...]]) -> dict[str, tuple[JsonValue, ...]]:
-        """The values of everything that must stand along the table's sides, by name: a sweep's axes, several metrics."""
+        """Return the values of every axis of the table: the sweep's axes, and `metric` if there are several."""
         return {**axes, **({METRIC: self.metrics} if len(self.metrics) > 1 else {})}
 
 
 class PublishedLine(StrictModel):
-    """What the paper printed of its regression, and where."""
+    """The published correlation of a figure, and its source."""
 
-    source: str = Field(description="paper, figure and data set of the printed number")
+    source: str = Field(description="paper, figure and data set of the published number")
     r: float = Field(ge=-1, le=1, description="Pearson's correlation")
 
 
 class FigureConfig(StrictModel):
-    """A picture of results by image: points, the line of least squares and its band, one panel per row of the table."""
+    """A scatter plot of results by image with a least-squares line and its band, one panel per row of the table."""
 
     title: str
     kind: Literal["recall", "size"] = Field(
-        description="recall: mean IoU of the classes that an image shows, over the recall of its caption's names; size: IoU of "
-        "each class in each image, over the share of the image that it covers"
+        description="recall: mean IoU over the classes in an image, against the recall of its caption; size: IoU of each class "
+        "in each image, against the share of the image's pixels that it covers"
     )
     match: MatchRule | dict[Scale, MatchRule] = Field(
         "recorded",
-        description="by which rule a caption's words name a class, perhaps another at each scale. similar: each word through the "
-        "text encoder of the recipe's weights, cosine of at least 0.9 to a name (S, Figure S5); exact: exact words; synonyms: "
-        "everyday ones too; recorded: as trainings note it, by the names that a text was made of, else by synonyms",
+        description="rule by which words of a caption match classes, or one for each scale. similar: cosine similarity of at "
+        "least 0.9 to a class name in the text encoder of the recipe's weights (S, Figure S5); exact: exact words; synonyms: "
+        "also synonyms; recorded: as in training, by the names that a caption was made from, else by synonyms",
     )
     published: PublishedLine | None = None
 
     def match_at(self, scale: Scale) -> MatchRule:
-        """The rule at a scale."""
+        """Return the rule at a scale."""
         return self.match if isinstance(self.match, str) else self.match.get(scale, "recorded")
 
     @model_validator(mode="after")
@@ -323,7 +334,7 @@ class FigureConfig(StrictModel):
 
 
 class Experiment(StrictModel):
-    """One question of the paper: which recipe, sweep, seeds and table, perhaps which figure, and what is claimed."""
+    """One question of the paper: recipe, sweep, seeds, table, claims, and optionally a figure."""
 
     question: str
     recipes: dict[Scale, ExpandedPath] = Field(
@@ -331,17 +342,15 @@ class Experiment(StrictModel):
     )
     sweep: ExpandedPath | dict[Scale, ExpandedPath] = Field(
         description="a file, relative to this one, or the name of a shipped sweep; or one for each scale, with the same axes and "
-        "as many values"
+        "numbers of values"
     )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
     table: TableConfig
     figure: FigureConfig | None = None
-    claims: tuple[TableClaim, ...] = Field(
-        (), description="what the numbers are held against, once three seeds are there"
-    )
+    claims: tuple[TableClaim, ...] = Field((), description="claims that are tested on the table, from three seeds on")
 
     def sweep_at(self, scale: Scale) -> Path:
-        """The sweep file of a scale, relative to the experiment's."""
+        """Return the sweep file of a scale, relative to the experiment's."""
         return self.sweep if isinstance(self.sweep, Path) else self.sweep[scale]
 
     @model_validator(mode="after")

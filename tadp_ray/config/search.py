@@ -1,4 +1,4 @@
-"""A search file: which recipe keys are tried within which ranges, and when a candidate is given up."""
+"""A search file: ranges of recipe keys, and when a candidate is stopped."""
 
 from typing import Literal
 
@@ -9,11 +9,11 @@ from tadp_ray.config.vocabulary import StrictModel
 
 
 class Range(StrictModel):
-    """Where a number is looked for."""
+    """The range of a number."""
 
     low: float
     high: float
-    scale: Literal["log", "linear"] = Field("log", description="log: each factor of ten is as likely as the next")
+    scale: Literal["log", "linear"] = Field("log", description="log: uniform in the logarithm")
 
     @model_validator(mode="after")
     def _ordered(self) -> "Range":
@@ -22,25 +22,28 @@ class Range(StrictModel):
         return self
 
     def draw(self, rng: np.random.Generator) -> float:
-        """A number of the range, to three digits."""
+        """Draw a number from the range, rounded to three significant digits."""
         if self.scale == "linear":
             return float(f"{rng.uniform(self.low, self.high):.3g}")
         return float(f"{np.exp(rng.uniform(np.log(self.low), np.log(self.high))):.3g}")
 
 
 class Search(StrictModel):
-    """Which settings are tried, by asynchronous successive halving (ASHA)."""
+    """A search by asynchronous successive halving (ASHA)."""
 
     space: dict[str, Range] = Field(min_length=1, description="dotted recipe key -> its range")
-    candidates: int = Field(16, ge=2, le=10_000, description="settings that are drawn")
+    candidates: int = Field(16, ge=2, le=10_000, description="number of settings to draw")
     grace_period: int = Field(
-        ge=1, description="optimizer steps before a candidate may be given up; candidates are scored every so many"
+        ge=1,
+        description="optimizer steps before a candidate may be stopped; candidates are evaluated at this interval",
     )
     reduction_factor: int = Field(
-        3, ge=2, description="one in so many goes on, at first and whenever they came so many times as far"
+        3,
+        ge=2,
+        description="factor r: the best 1/r continue after grace_period steps, after r times as many, and so on",
     )
 
     def draw(self, seed: int) -> list[dict[str, float]]:
-        """The candidates, each as the recipe keys that it sets."""
+        """Draw the candidates, each as values by recipe key."""
         rng = np.random.default_rng(seed)
-        return [{key: place.draw(rng) for key, place in self.space.items()} for _ in range(self.candidates)]
+        return [{key: values.draw(rng) for key, values in self.space.items()} for _ in range(self.candidates)]

@@ -1,4 +1,4 @@
-"""The files that come with this package: experiments, recipes, sweeps and others, each known by its bare name."""
+"""Finds the files that this package ships (experiments, recipes, sweeps and others) by their names."""
 
 import os
 import re
@@ -18,10 +18,10 @@ class Kind:
     """One kind of shipped file."""
 
     one: str
-    """What one of them is called; its JSON Schema is, too."""
+    """The kind in the singular, which is also the name of its JSON Schema."""
     pattern: str
     command: str
-    """What takes a name."""
+    """Usage of a name."""
 
 
 KINDS = {
@@ -35,14 +35,14 @@ KINDS = {
     "personalizations": Kind("personalization", "experiments/personalization/*.yaml", "tadp-ray personalize NAME"),
 }
 NAMED_FILE = re.compile(r"\b(?:experiments(?:/recipes|/analyses|/personalization)?|sweeps)/([\w${}]+)\.yaml\b")
-"""A shipped file in a comment, its name perhaps made of a shell's variables."""
+"""The path of a shipped file in a comment. Its name may contain shell variables."""
 
 
 def root() -> Path:
-    """The folder that holds experiments/ and sweeps/: inside an installed package, beside the package in a checkout.
+    """Return the folder of experiments/ and sweeps/: in an installed package `shipped`, in a checkout the root.
 
     Raises:
-        UserError: somebody copied the package without them.
+        UserError: the package was copied without them.
     """
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "shipped", package.parent):
@@ -53,24 +53,24 @@ def root() -> Path:
 
 @cache
 def shipped(kind: str) -> dict[str, Path]:
-    """The files of a kind by their names."""
+    """Return the shipped files of a kind by name."""
     folder = root()
     files = {file.stem: file for file in sorted(folder.glob(KINDS[kind].pattern))}
-    # Searches lie among the sweeps, and are told apart by their names.
+    # Searches are in the folder of the sweeps. Their names start with search_.
     return {name: file for name, file in files.items() if kind != "sweeps" or not name.startswith("search_")}
 
 
 def file_of(text: Path, kind: str, of: Path | None = None) -> Path:
-    """The file that a path or a bare name stands for; a path that exists wins over a name.
+    """Return the file of a path or of a shipped file's name. An existing path takes precedence over a name.
 
     Args:
         text: a path, or the name of a shipped file.
         kind: of the file, a key of `KINDS`.
-        of: the file that says so; its paths start at its folder.
+        of: the file that contains `text`; paths are relative to its folder.
 
     Raises:
-        ConfigError: there is neither such a file nor such a name. A path that does not exist is left to who reads it,
-            unless it ends like a shipped one's.
+        ConfigError: the name is unknown, or the path does not exist and its stem is a shipped file's name. Any other path
+            is returned unchecked; the reader reports it.
     """
     place = text if of is None else of.parent / text
     if os.path.isfile(place):
@@ -87,10 +87,10 @@ def file_of(text: Path, kind: str, of: Path | None = None) -> Path:
 
 
 def find(name: str) -> tuple[str, Path]:
-    """The kind and the file of a shipped name, the first of `KINDS` that has it; KIND/NAME says which.
+    """Return the kind and the file of a shipped name. NAME is searched in the order of `KINDS`, KIND/NAME in one kind.
 
     Raises:
-        UserError: there is none; names the nearest.
+        UserError: there is none. The message contains the nearest name.
     """
     folder, sign, stem = name.rpartition("/")
     kinds = [folder] if sign else list(KINDS)
@@ -104,7 +104,7 @@ def find(name: str) -> tuple[str, Path]:
 
 
 def references(raw: dict[str, Any], kind: str) -> Iterator[tuple[str, str]]:
-    """The other files that a file's values refer to, each with its kind."""
+    """Yield (kind, file) of every other shipped file that a file's values refer to."""
     if "extends" in raw:
         yield kind, raw["extends"]
     for recipe in raw.get("recipes", {}).values():
@@ -116,12 +116,12 @@ def references(raw: dict[str, Any], kind: str) -> Iterator[tuple[str, str]]:
 
 
 def copied(kind: str, file: Path, out: Path) -> str:
-    """The text of a shipped file to be edited elsewhere: it refers to other shipped files by their names.
+    """Return the text of a copy of a shipped file. It refers to other shipped files by name, so it works in any folder.
 
     Args:
         kind: of the file, a key of `KINDS`.
-        file: a shipped one.
-        out: where the copy will be; commands in its comments say so.
+        file: a shipped file.
+        out: path of the copy, which replaces the original's in the commands of its comments.
     """
     from tadp_ray.config.yaml12 import parse_yaml, read_text
 
@@ -141,8 +141,8 @@ def copied(kind: str, file: Path, out: Path) -> str:
 
 
 def summary(kind: str, file: Path) -> tuple[str, str]:
-    """What a shipped file asks or is, and which table or figure of the paper it answers, if it says so."""
-    # Every command looks names up; few read a file for that.
+    """Return the question or first sentence of a shipped file, and the paper's tables or figures that it reproduces."""
+    # Imported here, since every command imports this module and few read a file.
     from tadp_ray.config.yaml12 import parse_yaml, read_text
 
     text = read_text(file)
@@ -156,7 +156,7 @@ def summary(kind: str, file: Path) -> tuple[str, str]:
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a file's comment, behind the line that names its schema."""
+    """Return the first sentence of a file's comment, which follows the line with its schema."""
     words = []
     for line in text.splitlines()[1:]:
         if not line.startswith("# "):

@@ -1,4 +1,4 @@
-"""The table that an experiment asks for: its rows and columns, and the place of a cell in it."""
+"""The layout of an experiment's table: rows, columns, and the place of each cell."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -14,39 +14,39 @@ from tadp_ray.errors import UserError
 
 @dataclass(frozen=True)
 class Side:
-    """The rows or the columns of a table: one or several axes of the sweep, in all combinations of their values."""
+    """The rows or the columns of a table: all combinations of the values of one or several axes."""
 
     keys: tuple[str, ...]
-    """Dotted recipe keys."""
+    """Axes: dotted recipe keys, names of variants, or `metric`."""
     values: tuple[tuple[Any, ...], ...]
-    """One value per key."""
+    """For each row or column, one value per key."""
 
     @classmethod
     def of(cls, keys: Sequence[str], axes: Mapping[str, Sequence[Any]]) -> "Side":
-        """All combinations, last axis fastest."""
+        """Return all combinations, the last axis fastest."""
         return cls(tuple(keys), tuple(itertools.product(*(axes[key] for key in keys))))
 
     @property
     def label(self) -> str:
-        """`precision` for caption.precision."""
+        """The last parts of the keys, e.g. `precision` for caption.precision."""
         return ", ".join(key.rpartition(".")[2] for key in self.keys)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What stands at the head of each row or column."""
+        """The values of each row or column, e.g. `0.5`."""
         return tuple(", ".join(str(value) for value in values) for values in self.values)
 
     @property
     def headings(self) -> tuple[str, ...]:
-        """`recall 0.5`; the values alone where there are several axes, or where they are names themselves."""
-        named = self.keys[1:] or "." not in self.keys[0]
-        return self.names if named else tuple(f"{self.label} {name}" for name in self.names)
+        """Label and value, e.g. `recall 0.5`; only the values if there are several axes or named variants."""
+        values_only = self.keys[1:] or "." not in self.keys[0]
+        return self.names if values_only else tuple(f"{self.label} {name}" for name in self.names)
 
     def place(self, cell: Cell, metric: str) -> int:
-        """Which row or column a metric of a cell belongs to.
+        """Return the index of the row or column of a cell's metric.
 
         Raises:
-            UserError: none, since the experiment's file or its sweep's was changed after the cell was planned.
+            UserError: there is none, because the file of the experiment or of the sweep was changed after the cell was planned.
         """
         chosen = {METRIC: metric, **cell.axes}
         values = tuple(chosen.get(key) for key in self.keys)
@@ -60,34 +60,34 @@ class Side:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """What is asked: rows, columns, a metric, and what the paper printed."""
+    """A table: rows, columns, metrics and published numbers."""
 
     title: str
     metrics: tuple[str, ...]
-    """Several lie along one of the sides."""
+    """Several are an axis of the rows or the columns."""
     rows: Side
     columns: Side
     published: tuple[tuple[float | None, ...], ...] | None = None
     """One row per row value, one number per column value."""
     source: str = ""
-    """Where the published numbers stand."""
+    """Source of the published numbers."""
     scale: Scale = "pocket"
     settings: str = ""
-    """The recipe, and what was changed in it by hand."""
+    """The recipe and its overrides."""
     figure: FigureConfig | None = None
-    """What is drawn of the results by image."""
+    """The scatter plot of results by image."""
     claims: tuple[TableClaim, ...] = ()
-    """What the numbers are held against."""
+    """The claims on the table."""
 
     @classmethod
     def of(cls, experiment: Experiment, sweep: Sweep, scale: Scale, settings: str = "") -> "TableSpec":
-        """The table an experiment file asks for, filled by cells of the given settings."""
-        asked, published = experiment.table, experiment.table.published
-        sides = asked.sides(sweep.values)
-        rows, columns = Side.of(asked.rows, sides), Side.of(asked.columns, sides)
+        """Return the table of an experiment with a sweep, for cells of the given scale and settings."""
+        table, published = experiment.table, experiment.table.published
+        sides = table.sides(sweep.values)
+        rows, columns = Side.of(table.rows, sides), Side.of(table.columns, sides)
         return cls(
-            title=asked.title,
-            metrics=asked.metrics,
+            title=table.title,
+            metrics=table.metrics,
             rows=rows,
             columns=columns,
             published=published.values if published else None,
@@ -100,19 +100,19 @@ class TableSpec:
 
     @property
     def curve(self) -> str:
-        """The first metric as it was measured during training: the best one is a point of the plain one's curve."""
+        """The first metric as a curve of training, without `best_`, since the best value is a point of the same curve."""
         return self.metrics[0].removeprefix("best_")
 
     def place(self, cell: Cell, metric: str) -> tuple[int, int]:
-        """The (row, column) in which a metric of a cell stands.
+        """Return the (row, column) of a cell's metric.
 
         Raises:
-            UserError: there is none, since the experiment's file or its sweep's was changed after the cell was planned.
+            UserError: there is none, because the file of the experiment or of the sweep was changed after the cell was planned.
         """
         return self.rows.place(cell, metric), self.columns.place(cell, metric)
 
     def metric_at(self, row: int, column: int) -> str:
-        """The metric that stands at a place."""
+        """Return the metric at a place."""
         chosen = dict(zip(self.rows.keys, self.rows.values[row], strict=True))
         chosen |= dict(zip(self.columns.keys, self.columns.values[column], strict=True))
         return chosen.get(METRIC, self.metrics[0])

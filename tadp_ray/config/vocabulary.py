@@ -1,4 +1,4 @@
-"""The rules that every group of YAML keys keeps, and the words that several groups share."""
+"""The base class of all groups of YAML keys, and the types and constants that several groups share."""
 
 import os
 from pathlib import Path
@@ -9,12 +9,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 Scale = Literal["pocket", "paper"]
 
 
-ENOUGH = 3
-"""Seeds, images or cases without which no claim is judged: fewer do not tell how far they spread."""
+MIN_COUNT = 3
+"""Minimum number of seeds, images or cases for a verdict on a claim; fewer give no usable spread."""
 
 
 METRIC = "metric"
-"""What a table's side calls the axis of several metrics."""
+"""The axis of a table with several metrics."""
 
 
 Maps = Literal["none", "cross", "cross+self"]
@@ -27,54 +27,54 @@ MatchRule = Literal["recorded", "exact", "synonyms", "similar"]
 
 
 BACKGROUND = "background"
-"""The class of what belongs to no other class, where a data set has it (Pascal VOC)."""
+"""The name of a background class (Pascal VOC has one)."""
 
 
 CAPTION = "{caption}"
-"""Where a modifier's sentence takes up the caption."""
+"""Placeholder of the caption in a modifier."""
 
 
-OPEN_ADDRESS = (
+CREDENTIALS_IN_ADDRESS = (
     "holds a password, a key or a token, which would be written into journals and MLflow; leave it out of the address, and "
     "give it by the environment (such as AWS_SECRET_ACCESS_KEY)"
 )
-"""What is wrong with an address that opens by itself."""
+"""Error message for an address with credentials."""
 
 
 NAME_MAX = 255
-"""Bytes of the longest file name."""
+"""Maximum length of a file name in bytes."""
 
 
-def at_home(path: str) -> str:
-    """A path with its leading ~ or ~NAME replaced by that user's home folder, as shells do it.
+def expand_home(path: str) -> str:
+    """Return a path with its leading ~ or ~NAME replaced by that user's home folder, as shells do.
 
     Raises:
-        ValueError: the path is empty or longer than file systems have them, or there is no such user.
+        ValueError: the path is empty, a part of it is too long for a file name, or there is no such user.
     """
     if not path.strip():
         raise ValueError("expected a path, found an empty text")
     if any(len(part.encode()) > NAME_MAX for part in path.split("/")):
         raise ValueError(f"no file system has names of more than {NAME_MAX} bytes")
-    found = os.path.expanduser(path)
-    if found.startswith("~"):
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
         user = path.partition("/")[0]
         raise ValueError(f"nobody here is called {user[1:]!r}; a folder of that name is ./{user}")
-    return found
+    return expanded
 
 
 def _expanded(value: object) -> object:
-    return at_home(value) if isinstance(value, str) else value
+    return expand_home(value) if isinstance(value, str) else value
 
 
 ExpandedPath = Annotated[Path, BeforeValidator(_expanded)]
-"""A file or folder; ~ is the home folder."""
+"""A path; a leading ~ is expanded."""
 
 
-PlaceText = Annotated[str, BeforeValidator(_expanded)]
-"""A file or folder, or the name of something else; ~ is the home folder."""
+ExpandedText = Annotated[str, BeforeValidator(_expanded)]
+"""A path, or another name such as an address or a hub id; a leading ~ is expanded."""
 
 
 class StrictModel(BaseModel):
-    """A frozen group of keys; an unknown key is an error, a number must be finite."""
+    """A frozen group of keys. Unknown keys and non-finite numbers are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

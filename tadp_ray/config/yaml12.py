@@ -1,6 +1,6 @@
-"""YAML 1.2 with the core schema, as texts and files: `5e-4` is a number; `yes`, `1:30` and dates are words; merge keys work.
+"""Reads and writes YAML 1.2 with the core schema and merge keys: `5e-4` is a number; `yes`, `1:30` and dates are strings.
 
-A file is read event by event, so that what is too large, too deep or refers to itself is refused before it is built.
+A file is read event by event, so that one that is too large, too deep or refers to itself is refused before it is built.
 """
 
 import io
@@ -26,11 +26,11 @@ from ruamel.yaml.representer import SafeRepresenter
 from tadp_ray.config.errors import ConfigError
 
 MAX_BYTES = 256 * 1024
-"""Largest file. A recipe has 2 KiB."""
+"""Maximum size of a file. A recipe has 2 KiB."""
 MAX_VALUES = 10_000
-"""Most keys and values of a file, each counted as often as aliases repeat it."""
+"""Maximum number of keys and values of a file, aliases expanded."""
 MAX_DEPTH = 32
-"""Most groups and lists inside one another. A recipe has 4."""
+"""Maximum nesting of groups and lists. A recipe has 4."""
 MAX_DIGITS = 40
 MERGE = "<<"
 WORDS = {
@@ -42,12 +42,12 @@ INTEGER = re.compile(r"[-+]?[0-9]+")
 BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-"""Characters that no text has: controls, and halves of surrogate pairs."""
+INVALID_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""Control characters and surrogates, which are invalid in any value."""
 
 
 def read_text(path: Path) -> str:
-    """The text of a YAML file.
+    """Read the text of a YAML file.
 
     Raises:
         ConfigError: it cannot be read, is too large, or is not UTF-8.
@@ -68,20 +68,24 @@ def read_text(path: Path) -> str:
 
 
 def parse_yaml(text: str, origin: str) -> Any:
-    """The one document of a YAML text as JSON values; None if there is none. Keys are texts as they are written.
+    """Return the document of a YAML text as JSON values; None if it is empty. Keys are strings as written.
 
     Args:
-        text: YAML 1.2.
-        origin: what the text is called in errors.
+        text: YAML 1.2 with at most one document.
+        origin: name of the text in errors.
 
     Raises:
-        ConfigError: naming `origin`, line and column.
+        ConfigError: the text is invalid. The message contains `origin`, line and column.
     """
     return _Reader(text, origin).document()
 
 
 def plain(word: str) -> Any:
-    """What an unquoted word means in YAML 1.2's core schema. ValueError: a number of too many digits."""
+    """Return the value of an unquoted scalar in YAML 1.2's core schema.
+
+    Raises:
+        ValueError: it is an integer of more than `MAX_DIGITS` characters.
+    """
     if word in WORDS:
         return WORDS[word]
     if INTEGER.fullmatch(word):
@@ -106,7 +110,7 @@ class _Reader:
         self._values = 0
 
     def document(self) -> Any:
-        """The whole text's value."""
+        """Return the value of the whole text."""
         next(self._events)
         first = next(self._events)
         if isinstance(first, StreamEndEvent):
@@ -121,7 +125,7 @@ class _Reader:
         return value
 
     def _checked(self, text: str) -> Iterator[Event]:
-        """The events, what the parser says against the text as ConfigError."""
+        """Yield the parser's events; its errors become ConfigError."""
         try:
             yield from YAML(typ="safe", pure=True, plug_ins=[]).parse(text)
         except MarkedYAMLError as error:
@@ -130,7 +134,7 @@ class _Reader:
         except YAMLError as error:
             raise ConfigError([f"{self._origin}: not valid YAML: {str(error).partition(chr(10))[0]}"]) from None
         except (ValueError, OverflowError):
-            # The parser hands what follows \U to chr() unseen.
+            # The parser passes the number after \U to chr() unchecked.
             raise ConfigError([f"{self._origin}: not valid YAML: an escape (\\U...) names no character"]) from None
 
     def _refusal(self, mark: StringMark | None, said: str) -> ConfigError:
@@ -138,7 +142,7 @@ class _Reader:
         return ConfigError([f"{self._origin}: {place}{said}"])
 
     def _value(self, event: Event, depth: int) -> Any:
-        """The value that begins with an event, `depth` groups and lists deep."""
+        """Return the value that starts with an event, at a nesting of `depth`."""
         self._count(event, 1, depth)
         if isinstance(event, AliasEvent):
             return self._repeated(event, depth)
@@ -165,7 +169,7 @@ class _Reader:
             raise self._refusal(event.start_mark, f"more than {MAX_DEPTH} groups and lists inside one another")
 
     def _repeated(self, event: AliasEvent, depth: int) -> Any:
-        """The value of an alias."""
+        """Return the value of an alias."""
         if event.anchor in self._open:
             raise self._refusal(event.start_mark, f"*{event.anchor} stands inside what it refers to")
         if event.anchor not in self._anchors:
@@ -176,9 +180,9 @@ class _Reader:
         return value
 
     def _scalar(self, event: ScalarEvent) -> Any:
-        """A word or number; only unquoted ones are numbers, truth values or null."""
-        if unfit := UNFIT.search(event.value):
-            raise self._refusal(event.start_mark, f"the character U+{ord(unfit[0]):04X} belongs in no text")
+        """Return the value of a scalar. Only unquoted scalars are numbers, booleans or null."""
+        if invalid := INVALID_CHARACTER.search(event.value):
+            raise self._refusal(event.start_mark, f"the character U+{ord(invalid[0]):04X} belongs in no text")
         if not event.implicit[0]:
             return event.value
         try:
@@ -193,7 +197,7 @@ class _Reader:
         return items
 
     def _mapping(self, depth: int) -> dict[str, Any]:
-        """Distinct keys; what `<<` names lies below them, the first named on top."""
+        """Return a mapping. Its keys override those of merged groups (`<<`), of which the first takes precedence."""
         own: dict[str, Any] = {}
         below: list[Mapping[str, Any]] | None = None
         while not isinstance(event := next(self._events), MappingEndEvent):
@@ -228,7 +232,7 @@ class _Reader:
 
 
 def _extent(value: Any) -> tuple[int, int]:
-    """(keys and values, groups and lists inside one another) of a value."""
+    """Return (number of keys and values, nesting of groups and lists) of a value."""
     if not isinstance(value, dict | list):
         return 1, 0
     inner = [_extent(item) for item in (value.values() if isinstance(value, dict) else value)]
@@ -237,12 +241,12 @@ def _extent(value: Any) -> tuple[int, int]:
 
 
 class _Writer(SafeRepresenter):
-    """Quotes whatever would be read as something else than text."""
+    """Quotes strings that would otherwise be read as another type."""
 
     def represent_str(self, data: str) -> Any:
-        """A text, quoted where its plain word means a number, a truth value or nothing."""
+        """Represent a string, quoted if it would be read as a number, a boolean or null."""
         quoted = data in WORDS or any(kind.fullmatch(data) for kind in (INTEGER, BASED, FLOAT, SPECIAL))
-        # Line ends of other alphabets are kept by escapes alone.
+        # Only double quotes keep Unicode's other line breaks.
         style = '"' if any(end in data for end in "\x85\u2028\u2029") else "'" if quoted else None
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
@@ -251,7 +255,7 @@ _Writer.add_representer(str, _Writer.represent_str)
 
 
 def dump_yaml(values: Mapping[str, Any]) -> str:
-    """JSON values as YAML text, keys in their order, that `parse_yaml` reads back as they are."""
+    """Return JSON values as YAML text with the keys in order; `parse_yaml` returns the same values."""
     yaml = YAML(typ="safe", pure=True, plug_ins=[])
     yaml.Representer = _Writer
     yaml.default_flow_style, yaml.width, yaml.sort_base_mapping_type_on_output = False, 120, False

@@ -20,12 +20,12 @@ from tadp_ray.config.claims import (
     within,
 )
 from tadp_ray.config.metrics import lower_is_better, metric_title
-from tadp_ray.config.vocabulary import ENOUGH, METRIC
+from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.reporting.table import Table, TableEntry, rank_correlation
 
-RUN_MORE_SEEDS = "run --seeds " + ",".join(map(str, range(ENOUGH)))
+RUN_MORE_SEEDS = "run --seeds " + ",".join(map(str, range(MIN_COUNT)))
 """What to do when a sweep has too few seeds."""
-MORE_SEEDS_IN_FILE = f"needs {ENOUGH} seeds, e.g. seeds: [0, 1, 2] in its file"
+MORE_SEEDS_IN_FILE = f"needs {MIN_COUNT} seeds, e.g. seeds: [0, 1, 2] in its file"
 """What to do when an analysis, whose file lists its seeds, has too few."""
 Tables = Callable[[str | None], Table | None]
 """Finds the table of the experiment that a claim names; None means the claim's own experiment. Returns None if not run."""
@@ -65,7 +65,7 @@ def judge(claim: TableClaim, tables: Tables) -> Verdict:
     figure = f"{mean:.1f}{spread} {unit_of(pairs[0][0].entry.metric)} ({pluralized(len(smallest), 'seeds')})"
     verdict = {"text": claim.text, "value": mean, "aim": aim, "figure": figure}
     # With fewer seeds the spread is unknown.
-    if min(map(len, gaps)) < ENOUGH:
+    if min(map(len, gaps)) < MIN_COUNT:
         return Verdict(**verdict, holds=None, undecided=RUN_MORE_SEEDS)
     bound = claim.deviations * sd if claim.deviations < 0 else max(claim.least, claim.deviations * sd)
     return Verdict(**verdict, holds=mean >= bound)
@@ -80,7 +80,7 @@ def judge_ranking(claim: Ranking, selected: Sequence[ClaimEntry]) -> Verdict:
         return Verdict(text=claim.text, value=None, aim=aim, holds=None)
     value, seeds = rank_correlation(pairs), min(own.entry.n for own in selected)
     figure = f"rank correlation {value:.2f} over {len(pairs)} entries ({pluralized(seeds, 'seeds')})"
-    undecided = None if seeds >= ENOUGH else RUN_MORE_SEEDS
+    undecided = None if seeds >= MIN_COUNT else RUN_MORE_SEEDS
     holds = None if undecided else value >= claim.least
     return Verdict(text=claim.text, value=value, aim=aim, holds=holds, undecided=undecided, figure=figure)
 
@@ -159,8 +159,8 @@ def judge_measure(claim: Measure, measured: Mapping[str, Measured]) -> Verdict:
         return Verdict(text=claim.text, value=None, aim=aim, holds=None)
     figure = f"{result.value:.4g}" + (f" ({pluralized(result.count, result.of)})" if result.count else "")
     undecided = None
-    if result.count is not None and result.count < ENOUGH:
-        undecided = MORE_SEEDS_IN_FILE if result.of == "seeds" else f"needs {ENOUGH} {result.of}"
+    if result.count is not None and result.count < MIN_COUNT:
+        undecided = MORE_SEEDS_IN_FILE if result.of == "seeds" else f"needs {MIN_COUNT} {result.of}"
     return Verdict(
         text=claim.text,
         value=result.value,

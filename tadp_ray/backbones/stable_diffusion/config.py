@@ -6,7 +6,7 @@ from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from tadp_ray.config.vocabulary import ExpandedPath, Maps, PlaceText, StrictModel
+from tadp_ray.config.vocabulary import ExpandedPath, ExpandedText, Maps, StrictModel
 from tadp_ray.registry import register_backbone
 
 
@@ -36,7 +36,7 @@ class StableDiffusionKeys(StrictModel):
     """The frozen Stable Diffusion 1.x or 2.x and how its U-Net is read."""
 
     backbone: Literal["stable_diffusion"] = "stable_diffusion"
-    weights: PlaceText = Field(
+    weights: ExpandedText = Field(
         "pocket",
         description="pocket (shipped with the package), a diffusers folder, a hub id, or a single-file checkpoint",
     )
