@@ -63,7 +63,7 @@ class Cache:
     def _checked_head(self, origin: Origin, model: ModelConfig, tokens: int, view: Size, classes: int) -> None:
         """Build a head for the backbone's levels, and forget it; changes no random state."""
         with torch.random.fork_rng(devices=[]):
-            backbone = self.pretrained(origin).to_meta().make_backbone(model, tokens, view)
+            backbone = family_of(model).make_backbone(self.pretrained(origin).to_meta(), model, tokens, view)
             build_head(backbone.channels, backbone.strides, classes, model.head)
 
 
