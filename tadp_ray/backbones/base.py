@@ -1,4 +1,4 @@
-"""What training asks of a backbone, and of the registered family that makes it."""
+"""The interfaces of a backbone, of its frozen networks, and of the registered family that loads them."""
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -10,79 +10,82 @@ from torch import Tensor, nn
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A network from latents and a context to a pyramid of features; an `nn.Module` whose parameters are all trained.
+    """Maps latents and a context to a feature pyramid. An `nn.Module` whose parameters are all trained.
 
-    What is frozen (an image encoder) is held beside the parameters and is no part of the module's state.
+    Frozen networks, such as an image encoder, are not submodules and not part of its state.
     """
 
     channels: tuple[int, ...]
-    """Of each level of the features, largest level first."""
+    """Channels of each level of the features, largest level first."""
     strides: tuple[int, ...]
-    """Image pixels per feature along each side, of each level."""
+    """Image pixels per feature pixel along a side, for each level."""
     multiple: int
     """Image sides must be multiples of this many pixels."""
     context_width: int
     """Channels D of a context (B, L, D)."""
 
     def latent_shape(self, images: Tensor) -> tuple[int, int, int]:
-        """(C, h, w) of the latent of one of the images (B, 3, H, W)."""
+        """Return (C, h, w) of the latent of one of the images (B, 3, H, W)."""
         ...
 
     def image_size(self, latents: Tensor) -> tuple[int, int]:
-        """(H, W) in pixels of the images that latents (B, C, h, w) are of."""
+        """Return (H, W) in pixels of the images of latents (B, C, h, w)."""
         ...
 
     def encode_image(self, images: Tensor, noise: Tensor | None) -> Tensor:
-        """Latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1], without gradients; `noise` is of the latents' shape."""
+        """Return the latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1], without gradients.
+
+        `noise` is standard normal, in the shape of the latents.
+        """
         ...
 
     def __call__(self, latents: Tensor, context: Tensor) -> tuple[Tensor, ...]:
-        """Features (B, channels, h, w), a tensor a level, of latents under a context (B, L, D)."""
+        """Return the features (B, channels, h, w) of each level, given latents and a context (B, L, D)."""
         ...
 
     def attention_norms(self) -> Sequence[nn.Parameter]:
-        """Trained parameters of the norms in its attention blocks, which the published rules of decay set apart; or none."""
+        """Return the parameters of norms in attention blocks, which the rule `as_mmcv` of weight decay treats separately."""
         ...
 
     def enable_gradient_checkpointing(self) -> None:
-        """Compute activations again in the backward pass rather than keep them."""
+        """Recompute activations in the backward pass instead of storing them."""
         ...
 
 
 @runtime_checkable
 class Pretrained(Protocol):
-    """What is loaded once, frozen, and shared by the cells of a process; a backbone is made of it."""
+    """The frozen networks of a family, loaded once and shared by the cells of a process."""
 
     multiple: int
     """Image sides must be multiples of this many pixels."""
     tokens: int
-    """Length L of the context of a whole text, special tokens included; 0: the family reads no text."""
+    """Length L of the context of a whole text, with special tokens. 0: the family uses no text."""
     tokenizer: Any
-    """Of transformers; None: the family reads no text."""
+    """A tokenizer of transformers. None: the family uses no text."""
     text_encoder: nn.Module | None
-    """Of transformers; None: the family reads no text."""
+    """A text encoder of transformers. None: the family uses no text."""
     image_encoder: nn.Module | None
-    """What turns images into latents; None: nothing that has weights."""
+    """Encodes images as latents. None: the encoding has no weights."""
     networks: tuple[nn.Module, ...]
-    """Every frozen network that is held in memory beside the backbone."""
+    """All frozen networks that are in memory in addition to the backbone."""
     learned_token: str
-    """A token that was learned, which some prompt must say; empty: there is none."""
+    """A learned token, which at least one prompt must contain. Empty: there is none."""
 
     def to(self, device: torch.device) -> Self:
-        """Move what is frozen."""
+        """Move the frozen networks to a device."""
         ...
 
     def to_meta(self) -> Self:
-        """The same architecture on the meta device: sizes and no contents."""
+        """Return the same architecture on the meta device, without data."""
         ...
 
 
 @runtime_checkable
 class Family(Protocol):
-    """A registered family of backbones: what loads its frozen parts, and what is known of them without loading."""
+    """A registered family of backbones. It loads the frozen networks, and locates and hashes their files without loading."""
 
     def origin(self, config: Any, seed: int) -> Hashable:
-        """What decides what is loaded: cells of one origin share one `Pretrained`.
+        """Return the arguments of `load`. Cells with equal origins share one `Pretrained`.
 
         Args:
             config: the recipe's `model`.
@@ -91,7 +94,7 @@ class Family(Protocol):
         ...
 
     def load(self, origin: Any) -> Pretrained:
-        """The frozen parts, in float32 on the CPU.
+        """Load the frozen networks, in float32 on the CPU.
 
         Raises:
             UserError: files are missing, damaged or of another architecture.
@@ -99,24 +102,24 @@ class Family(Protocol):
         ...
 
     def make_backbone(self, pretrained: Any, config: Any, tokens: int, view: tuple[int, int]) -> "Backbone":
-        """A fresh backbone.
+        """Return a new backbone.
 
         Args:
-            pretrained: what `load` gave; what is trained of it is copied.
+            pretrained: returned by `load`; trained networks are copied from it.
             config: the recipe's `model`.
-            tokens: of a context.
-            view: (height, width) of a training view in pixels.
+            tokens: length of a context.
+            view: (height, width) of a training image in pixels.
         """
         ...
 
     def sizes(self, config: Any) -> tuple[Pretrained, str]:
-        """What is as large as the frozen parts, though their files may not be here, and what a reader must know of that."""
+        """Return the frozen networks, or networks of the same sizes if the files are missing, and a note on the latter."""
         ...
 
     def places(self, config: Any) -> dict[str, str | Path]:
-        """Files and folders that are loaded, by the names of their hashes."""
+        """Return the files and folders that `load` reads, by the names of their hashes."""
         ...
 
     def digests(self, config: Any) -> dict[str, str]:
-        """Hash of the contents of each place, and always of `weights`. Needs no torch, so that planning is quick."""
+        """Return the content hash of each place, and always one of `weights`. Needs no torch, so that planning is fast."""
         ...

@@ -1,4 +1,4 @@
-"""The families of backbones by the names that recipes give them. Needs no torch, so that planning is quick."""
+"""Looks up families of backbones by name. Needs no torch, so that planning is fast."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,5 +9,5 @@ if TYPE_CHECKING:
 
 
 def family_of(model: Any) -> "Family":
-    """The registered family of a recipe's `model`."""
+    """Return the family of a recipe's `model`."""
     return implementation(BACKBONES[model.backbone].implementation)

@@ -1,1 +1,1 @@
-"""Stable Diffusion 1 and 2: loaded from any usual place, its U-Net read once as a feature pyramid."""
+"""Stable Diffusion 1.x and 2.x as a backbone: loading, attention maps, features and image generation."""

@@ -1,4 +1,4 @@
-"""Reads attention maps out of a diffusers U-Net while it runs."""
+"""Reads the attention maps of a diffusers U-Net during its forward pass."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,15 +10,15 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
 Kind = Literal["cross", "self"]
-"""Attention from pixels to the tokens of a text, or to the pixels themselves."""
+"""Attention of pixels to the tokens of a text (cross) or to pixels (self)."""
 Layers = Mapping[str, Tensor]
-"""By layer, in the order of the pass: (B, heads, T, h, w), shares that add up to 1 over the tokens."""
+"""Maps (B, heads, T, h, w) by layer, in the order of the forward pass. They sum to 1 over the tokens."""
 
 
 class MapReader:
-    """Attention processor that computes softmax(QK^T/sqrt(d)) openly, uses it, and shows it to `keep` as (B, heads, N, T).
+    """Attention processor that computes softmax(QK^T/sqrt(d)) explicitly and passes it to `keep` as (B, heads, N, T).
 
-    Fused attention never forms these probabilities; the layers that are not read keep it.
+    Fused attention does not compute these probabilities. Layers that are not read still use it.
     """
 
     def __init__(self, keep: Callable[[Tensor], object]) -> None:
@@ -32,7 +32,7 @@ class MapReader:
         *_: object,
         **__: object,
     ) -> Tensor:
-        """Attention output (B, N, C) for queries (B, N, C) and context (B, T, D), the queries themselves if there is none."""
+        """Return the attention output (B, N, C) of queries (B, N, C) and a context (B, T, D), by default the queries."""
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query = attn.head_to_batch_dim(attn.to_q(hidden_states))
         key = attn.head_to_batch_dim(attn.to_k(context))
@@ -44,7 +44,7 @@ class MapReader:
 
 
 def attention_layers(unet: UNet2DConditionModel, level: int, kind: Kind = "cross") -> list[Attention]:
-    """The attention layers of one resolution, `level` 0 being the largest: those going down, then going up."""
+    """Return the attention layers of one level (0 is the largest): first those of the down block, then of the up block."""
     blocks = [unet.down_blocks[level], unet.up_blocks[len(unet.up_blocks) - 1 - level]]
     stacks = [stack for block in blocks for stack in getattr(block, "attentions", [])]
     layers = [layer for stack in stacks for layer in stack.transformer_blocks]
@@ -52,10 +52,10 @@ def attention_layers(unet: UNet2DConditionModel, level: int, kind: Kind = "cross
 
 
 def cross_layers(unet: UNet2DConditionModel) -> dict[str, Attention]:
-    """Every cross-attention layer by name, in the order of the pass: down0.0 (the largest level) to mid.0 to up0.2.
+    """Return every cross-attention layer by name, in the order of the forward pass: down0.0 to mid.0 to up0.2.
 
-    Sixteen in Stable Diffusion 1.5: two going down and three going up at each of three levels, and one in the middle. The
-    published tool's table has fourteen, so that its averages mix levels and leave out the last two.
+    Level 0 is the largest. Stable Diffusion 1.5 has 16: at each of three levels two in the down block and three in the up
+    block, and one in the middle. The table of the published tool has 14, so its averages mix levels and omit the last two.
     """
     top = len(unet.up_blocks) - 1
     blocks = {f"down{level}": block for level, block in enumerate(unet.down_blocks)}
@@ -71,7 +71,7 @@ def cross_layers(unet: UNet2DConditionModel) -> dict[str, Attention]:
 
 @contextmanager
 def reading_layers(unet: UNet2DConditionModel) -> Iterator[dict[str, Tensor]]:
-    """Within the block, a forward pass leaves the maps (B, heads, N, T) of every layer of `cross_layers`, detached."""
+    """In the `with` block, collect the detached maps (B, heads, N, T) of every layer of `cross_layers` in a forward pass."""
     maps: dict[str, Tensor] = {}
 
     def keeper(name: str) -> Callable[[Tensor], object]:
@@ -85,9 +85,9 @@ def reading_layers(unet: UNet2DConditionModel) -> Iterator[dict[str, Tensor]]:
 def reading_maps(
     unet: UNet2DConditionModel, levels: Sequence[int], detach: bool, kinds: Sequence[Kind] = ("cross",)
 ) -> Iterator[dict[tuple[int, Kind], list[Tensor]]]:
-    """Within the block, every forward pass appends the maps (B, N, T) of the chosen levels' layers, averaged over heads.
+    """In the `with` block, append the maps (B, N, T) of the layers of some levels, averaged over heads, in every forward pass.
 
-    T counts tokens for cross-attention and pixels of the level for self-attention.
+    T is the number of tokens for cross-attention, and of the level's pixels for self-attention.
     """
     maps: dict[tuple[int, Kind], list[Tensor]] = {(level, kind): [] for level in levels for kind in kinds}
 
@@ -102,10 +102,10 @@ def reading_maps(
 def reading(
     unet: UNet2DConditionModel, layers: Sequence[tuple[Attention, Callable[[Tensor], object]]]
 ) -> Iterator[None]:
-    """Within the block, each layer shows its probabilities.
+    """In the `with` block, call each layer's function with its attention probabilities.
 
-    A U-Net that recomputes its activations goes on reading behind the block, since its backward pass must repeat the very
-    operations of the forward one.
+    With gradient checkpointing, the processors stay in place after the block, since the backward pass must repeat the
+    operations of the forward pass.
     """
     before = [attn.processor for attn, _ in layers]
     for attn, keep in layers:
@@ -119,13 +119,13 @@ def reading(
 
 @torch.no_grad()
 def read_layers(unet: UNet2DConditionModel, latents: Tensor, context: Tensor, timestep: int) -> Layers:
-    """The cross-attention maps of every layer from one pass over latents, by the names of `cross_layers`.
+    """Return the cross-attention maps of every layer of `cross_layers` by name, from one forward pass.
 
     Args:
         unet: a text-conditioned U-Net.
         latents: scaled, (B, C, h, w); no noise is added.
-        context: (B, T, D) text states.
-        timestep: what the U-Net is told.
+        context: (B, T, D).
+        timestep: the U-Net's timestep.
     """
     with reading_layers(unet) as read:
         unet(latents, timestep, context)
@@ -137,14 +137,14 @@ def read_layers(unet: UNet2DConditionModel, latents: Tensor, context: Tensor, ti
 def level_maps(
     unet: UNet2DConditionModel, latents: Tensor, timestep: int, context: Tensor, levels: Sequence[int]
 ) -> list[Tensor]:
-    """The cross-attention maps (B, T, h, w) of some levels, 0 being the largest: means over a level's layers and heads.
+    """Return the cross-attention maps (B, T, h, w) of some levels, averaged over the layers and heads of each.
 
     Args:
         unet: a text-conditioned U-Net.
         latents: scaled, (B, C, h, w).
-        timestep: what the U-Net is told.
-        context: (B, T, D) text states.
-        levels: which.
+        timestep: the U-Net's timestep.
+        context: (B, T, D).
+        levels: 0 is the largest.
     """
     with reading_maps(unet, levels, detach=True) as read:
         unet(latents, timestep, context)
@@ -154,6 +154,6 @@ def level_maps(
 
 
 def level_sizes(unet: UNet2DConditionModel, latents: Tensor) -> list[tuple[int, int]]:
-    """(h, w) of each of the U-Net's levels for such latents."""
+    """Return (h, w) of each level of the U-Net for latents (B, C, h, w)."""
     height, width = latents.shape[-2:]
     return [(height >> level, width >> level) for level in range(len(unet.up_blocks))]

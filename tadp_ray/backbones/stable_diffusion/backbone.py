@@ -1,4 +1,4 @@
-"""Stable Diffusion as a backbone: a frozen VAE makes latents, a U-Net that is trained is read once at one timestep."""
+"""Stable Diffusion as a backbone: a frozen VAE encodes images, and one pass of a trained U-Net gives features."""
 
 import copy
 
@@ -13,26 +13,26 @@ from tadp_ray.backbones.stable_diffusion.load import Diffusion
 
 
 class StableDiffusionBackbone(nn.Module):
-    """The U-Net of `tadp_ray.backbones.base.Backbone`. The VAE is held beside it, frozen, and is not part of the state.
+    """A U-Net as a `tadp_ray.backbones.base.Backbone`. The VAE is frozen, and neither a submodule nor part of the state.
 
-    All randomness comes in as arguments, so that it can be drawn for the whole global batch.
+    Noise is an argument, so that it can be drawn for the whole global batch.
 
     Args:
-        diffusion: frozen; its U-Net is copied, so that one loaded model serves many cells.
-        config: how latents are made and the U-Net is read.
-        tokens: of a context.
-        latent: (h, w) of a training view's latent; counts only for self-attention maps.
+        diffusion: frozen; its U-Net is copied, so that several cells can share one loaded model.
+        config: the recipe's `model`.
+        tokens: length of a context.
+        latent: (h, w) of the latent of a training image; used only for self-attention maps.
     """
 
     def __init__(
         self, diffusion: Diffusion, config: StableDiffusionKeys, tokens: int, latent: tuple[int, int] = (64, 64)
     ) -> None:
         super().__init__()
-        self._diffusion = (diffusion,)  # in a tuple, so that it is no submodule
+        self._diffusion = (diffusion,)  # in a tuple, so that it is not a submodule
         self._config = config
         self.unet = copy.deepcopy(diffusion.unet).requires_grad_(True)
-        # Features are taken before the layers that turn them into noise. Kept, these would be work for nothing and
-        # parameters without gradients, for which DistributedDataParallel would wait.
+        # Features are taken before the output layers. These would waste computation, and their parameters would have no
+        # gradients, for which DistributedDataParallel waits.
         self.unet.conv_norm_out, self.unet.conv_out = None, nn.Identity()
         self.channels = tuple(feature_channels(diffusion.unet, tokens, config.attention_maps, latent))
         self.strides = diffusion.strides
@@ -40,13 +40,13 @@ class StableDiffusionBackbone(nn.Module):
         self.context_width: int = diffusion.unet.config.cross_attention_dim
 
     def latent_shape(self, images: Tensor) -> tuple[int, int, int]:
-        """(C, h, w) of the latent of one of the images."""
+        """Return (C, h, w) of the latent of one of the images."""
         diffusion = self._diffusion[0]
         height, width = (side // diffusion.factor for side in images.shape[-2:])
         return diffusion.vae.config.latent_channels, height, width
 
     def image_size(self, latents: Tensor) -> tuple[int, int]:
-        """(H, W) in pixels of the images that latents are of."""
+        """Return (H, W) in pixels of the images of latents."""
         height, width = (side * self._diffusion[0].factor for side in latents.shape[-2:])
         return height, width
 
@@ -54,10 +54,10 @@ class StableDiffusionBackbone(nn.Module):
     def encode_image(
         self, images: Float[Tensor, "batch 3 height width"], noise: Float[Tensor, "batch c h w"] | None
     ) -> Float[Tensor, "batch c h w"]:
-        """Latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1].
+        """Return the latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1].
 
-        TADP samples the posterior and scales it; VPD takes the mode, unscaled (both published; see its `config`).
-        `noise` is a standard normal of the latents' shape; with `draw: mode` it may be None.
+        TADP samples the posterior and scales the sample; VPD takes the mode, unscaled (see `LatentConfig`).
+        `noise` is standard normal, in the shape of the latents; with `draw: mode` it may be None.
         """
         vae = self._diffusion[0].vae
         posterior = posterior_of(vae, images)
@@ -67,14 +67,14 @@ class StableDiffusionBackbone(nn.Module):
     def forward(
         self, latents: Float[Tensor, "batch c h w"], context: Float[Tensor, "batch tokens width"]
     ) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
-        """Features, largest level first, of clean latents (B, C, h, w), to which no noise is added."""
+        """Return the features, largest level first, of latents (B, C, h, w) without noise."""
         timesteps = torch.full((len(latents),), self._config.timestep, device=latents.device)
         return unet_features(
             self.unet, latents, timesteps, context, self._config.attention_maps, self._config.detach_attention
         )
 
     def attention_norms(self) -> list[nn.Parameter]:
-        """Parameters of the norms in attention blocks. diffusers names these blocks so wherever they stand."""
+        """Return the parameters of the norms in attention blocks, which diffusers always calls `attentions`."""
         return [
             parameter
             for name, part in self.unet.named_modules()
@@ -83,5 +83,5 @@ class StableDiffusionBackbone(nn.Module):
         ]
 
     def enable_gradient_checkpointing(self) -> None:
-        """Compute activations again in the backward pass rather than keep them."""
+        """Recompute activations in the backward pass instead of storing them."""
         self.unet.enable_gradient_checkpointing()

@@ -1,4 +1,4 @@
-"""Stable Diffusions that are made from sizes, without weights."""
+"""Builds networks of Stable Diffusion's architecture without pretrained weights."""
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -10,14 +10,14 @@ from tadp_ray.backbones.stable_diffusion.load import Diffusion, frozen
 def build_unet(
     side: int, channels: tuple[int, ...], context_width: int, heads: int, groups: int
 ) -> UNet2DConditionModel:
-    """An untrained U-Net of Stable Diffusion's architecture: a text is read at all levels but the smallest.
+    """Return an untrained U-Net of Stable Diffusion's architecture: cross-attention at all levels but the smallest.
 
     Args:
-        side: height and width of the latents that it is trained on.
-        channels: widths of its levels, largest level first.
+        side: height and width of the latents in training.
+        channels: channels of the levels, largest level first.
         context_width: channels of a context.
-        heads: of every attention layer.
-        groups: of every group norm.
+        heads: number of heads of every attention layer.
+        groups: number of groups of every group norm.
     """
     return UNet2DConditionModel(
         sample_size=side,
@@ -33,7 +33,7 @@ def build_unet(
 
 
 def stable_diffusion_15() -> Diffusion:
-    """Stable Diffusion 1.5's architecture on the meta device, for counting what it costs where its weights are not.
+    """Return Stable Diffusion 1.5's architecture on the meta device, to estimate its cost without its weights.
 
     Source: the published configurations of its U-Net (859.5 M parameters), VAE and text encoder (CLIP ViT-L/14).
     """

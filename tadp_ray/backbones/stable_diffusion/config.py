@@ -1,4 +1,4 @@
-"""What the vocabulary knows of Stable Diffusion as a backbone: which weights, and how its U-Net is read."""
+"""Keys of Stable Diffusion as a backbone: weights, latents, timestep and attention maps."""
 
 from typing import Any, Literal
 
@@ -11,10 +11,10 @@ from tadp_ray.registry import register_backbone
 
 
 class LatentConfig(StrictModel):
-    """How an image becomes a latent; `ls` (TADP, VPD(LS)) and `vpd` (VPD, VPD(R)) stand for the published pairs."""
+    """Encoding of images as latents. Short forms of the published pairs: `ls` (TADP, VPD(LS)) and `vpd` (VPD, VPD(R))."""
 
-    draw: Literal["sample", "mode"] = Field("sample", description="sample of the VAE's posterior, or its mode")
-    scale: Literal["scaled", "raw"] = Field("scaled", description="times the VAE's scaling factor, or not")
+    draw: Literal["sample", "mode"] = Field("sample", description="a sample of the VAE's posterior, or its mode")
+    scale: Literal["scaled", "raw"] = Field("scaled", description="multiply by the VAE's scaling factor, or not")
 
     @model_validator(mode="before")
     @classmethod
@@ -33,7 +33,7 @@ LATENTS = {"ls": {"draw": "sample", "scale": "scaled"}, "vpd": {"draw": "mode", 
 
 @register_backbone("stable_diffusion", "tadp_ray.backbones.stable_diffusion.family:StableDiffusion")
 class StableDiffusionKeys(StrictModel):
-    """The frozen Stable Diffusion 1.x or 2.x and how its U-Net is read."""
+    """Stable Diffusion 1.x or 2.x: a frozen VAE and text encoder, and a trained U-Net."""
 
     backbone: Literal["stable_diffusion"] = "stable_diffusion"
     weights: ExpandedText = Field(
@@ -42,27 +42,30 @@ class StableDiffusionKeys(StrictModel):
     )
     embeddings: ExpandedPath | None = Field(
         None,
-        description="file with a learned token (tadp-ray personalize, or a published learned_embeds.bin), which captions may "
-        "then say, as in caption.modifiers",
+        description="file of a learned token (from tadp-ray personalize, or a published learned_embeds.bin) for captions and "
+        "caption.modifiers",
     )
     unet_init: Literal["pretrained", "random"] = Field(
-        "pretrained", description="random: U-Net and text encoder lose what they learned (a control; the VAE stays)"
+        "pretrained",
+        description="random: random weights in U-Net and text encoder, not in the VAE (a control experiment)",
     )
     latent: LatentConfig = LatentConfig()
-    timestep: int = Field(1, ge=0, lt=1000, description="the U-Net's one timestep; no noise is added (code: 1)")
+    timestep: int = Field(1, ge=0, lt=1000, description="the U-Net's only timestep; no noise is added (code: 1)")
     attention_maps: Maps = Field(
-        "cross", description="attention maps that are appended to the features (code: cross; none for depth)"
+        "cross", description="attention maps to append to the features (code: cross; none for depth)"
     )
-    detach_attention: bool = Field(True, description="maps carry no gradient, as in the published code")
+    detach_attention: bool = Field(
+        True, description="detach the attention maps from the gradient, as in the published code"
+    )
 
     @property
     def encoding_of_images(self) -> dict[str, Any]:
-        """What decides how an image becomes a latent, beside the weights."""
+        """The settings, besides the weights, that determine the latent of an image."""
         return self.latent.model_dump()
 
     @property
     def why_one_size(self) -> str:
-        """Why a model takes no other size of an image than a training view's; empty: it takes any."""
+        """The reason why the model takes images of the training size only. Empty: it takes any size."""
         if self.attention_maps != "cross+self":
             return ""
         return "model.attention_maps=cross+self: self-attention maps have a channel for every pixel"

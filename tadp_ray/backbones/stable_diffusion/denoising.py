@@ -1,4 +1,4 @@
-"""What any Stable Diffusion is trained for: to say what noise was added to latents, or what is left without it."""
+"""The noise schedule and the denoising loss of a Stable Diffusion."""
 
 import json
 from dataclasses import dataclass
@@ -13,33 +13,33 @@ from tadp_ray.backbones.stable_diffusion.weights import locate
 from tadp_ray.errors import UserError
 
 Predicts = Literal["epsilon", "v_prediction", "sample"]
-"""What a U-Net says of noisy latents: their noise, their velocity, or the clean latents."""
+"""Prediction type of a U-Net: the noise, the velocity, or the clean latents."""
 PREDICTS: tuple[Predicts, ...] = ("epsilon", "v_prediction", "sample")
 
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """How much noise each timestep adds to latents, and what the U-Net says of them."""
+    """Adds noise to latents, and computes the U-Net's target."""
 
     sampler: SchedulerMixin
-    """Takes noise away in few steps, as the model's own configuration says."""
+    """The scheduler for image generation, from the model's configuration."""
 
     @property
     def steps(self) -> int:
-        """Timesteps, from almost no noise to nothing else: 1000 in Stable Diffusion."""
+        """Number of timesteps, 1000 in Stable Diffusion."""
         return self.sampler.config.num_train_timesteps
 
     @cached_property
     def _forward(self) -> DDPMScheduler:
-        # Not every sampler knows velocities, and some scale what they add noise to.
+        # Some samplers cannot compute velocities, and some scale the latents before they add noise.
         return DDPMScheduler.from_config(self.sampler.config)
 
     def add_noise(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """Scaled latents (B, C, h, w) with noise (B, C, h, w) as at timesteps (B,), or (1,) for all."""
+        """Return scaled latents (B, C, h, w) with noise (B, C, h, w) at timesteps (B,), or (1,) for all."""
         return self._forward.add_noise(clean, noise, times)
 
     def target(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """What the U-Net should say of these latents with this noise at these timesteps."""
+        """Return the target of the U-Net's prediction for these latents, noise and timesteps."""
         match self.sampler.config.prediction_type:
             case "epsilon":
                 return noise
@@ -49,7 +49,7 @@ class NoiseSchedule:
 
 
 def build_schedule(predicts: Predicts) -> NoiseSchedule:
-    """Stable Diffusion's own schedule, sampled by DDIM, for a U-Net that predicts what is named."""
+    """Return Stable Diffusion's schedule with DDIM sampling, for a U-Net of a prediction type."""
     return NoiseSchedule(
         DDIMScheduler(
             beta_start=0.00085,
@@ -64,10 +64,10 @@ def build_schedule(predicts: Predicts) -> NoiseSchedule:
 
 
 def load_schedule(weights: str) -> NoiseSchedule:
-    """The schedule of a diffusers folder or hub repository, with the sampler that its configuration names.
+    """Load the schedule of a diffusers folder or hub repository, with the sampler in its configuration.
 
     Raises:
-        UserError: see `locate`; or there is no scheduler, or one that predicts something unknown.
+        UserError: see `locate`; or the scheduler is missing, unknown, or of an unknown prediction type.
     """
     path = locate(weights) / "scheduler/scheduler_config.json"
     if not path.is_file():
@@ -93,6 +93,6 @@ def load_schedule(weights: str) -> NoiseSchedule:
 def denoising_errors(
     unet: UNet2DConditionModel, schedule: NoiseSchedule, clean: Tensor, noise: Tensor, times: Tensor, context: Tensor
 ) -> Tensor:
-    """Each image's mean squared error (B,), given scaled latents, noise, timesteps (B,) and contexts (B, L, D)."""
-    said = unet(schedule.add_noise(clean, noise, times), times, context).sample
-    return (said - schedule.target(clean, noise, times)).square().mean(dim=(1, 2, 3))
+    """Return each image's mean squared error (B,), given scaled latents, noise, timesteps (B,) and contexts (B, L, D)."""
+    predicted = unet(schedule.add_noise(clean, noise, times), times, context).sample
+    return (predicted - schedule.target(clean, noise, times)).square().mean(dim=(1, 2, 3))

@@ -8,7 +8,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
 
 if TYPE_CHECKING:
-    # Takes seconds to import, and planning asks for hashes alone.
+    # Their import takes seconds, and planning needs only hashes.
     from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
     from tadp_ray.backbones.stable_diffusion.load import Diffusion
 
@@ -17,16 +17,16 @@ Origin = tuple[str, Path | None, int | None]
 
 
 class StableDiffusion:
-    """See `tadp_ray.backbones.base.Family`."""
+    """A `tadp_ray.backbones.base.Family`."""
 
     @staticmethod
     def origin(config: Any, seed: int) -> Origin:
-        """Weights, learned token, and the seed where U-Net and text encoder lose what they learned."""
+        """Return weights, file of a learned token, and the seed if U-Net and text encoder have random weights."""
         return config.weights, config.embeddings, seed if config.unet_init == "random" else None
 
     @staticmethod
     def load(origin: Origin) -> "Diffusion":
-        """A frozen Stable Diffusion of its own."""
+        """Load a frozen Stable Diffusion."""
         from tadp_ray.backbones.stable_diffusion.load import open_diffusion
 
         return open_diffusion(*origin)
@@ -35,7 +35,7 @@ class StableDiffusion:
     def make_backbone(
         pretrained: "Diffusion", config: Any, tokens: int, view: tuple[int, int]
     ) -> "StableDiffusionBackbone":
-        """A copy of the U-Net, to be trained."""
+        """Return a copy of the U-Net for training."""
         from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 
         height, width = (side // pretrained.factor for side in view)
@@ -43,14 +43,14 @@ class StableDiffusion:
 
     @staticmethod
     def sizes(config: Any) -> "tuple[Diffusion, str]":
-        """Where the weights are not here, Stable Diffusion 1.5's architecture on the meta device."""
+        """Load the networks. If the weights are missing, return Stable Diffusion 1.5's on the meta device, and a note."""
         from tadp_ray.backbones.stable_diffusion.build import stable_diffusion_15
         from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 
         try:
             return load_diffusion(config.weights), ""
         except UserError:
-            # What lies there and cannot be loaded is no question of what a step costs.
+            # Files that exist but cannot be loaded are an error.
             if config.weights == "pocket" or Path(config.weights).exists():
                 raise
             return (
@@ -60,11 +60,11 @@ class StableDiffusion:
 
     @staticmethod
     def places(config: Any) -> dict[str, str | Path]:
-        """The weights, and the file of a learned token."""
+        """Return the weights, and the file of a learned token if there is one."""
         return {"weights": config.weights, **({"token": config.embeddings} if config.embeddings else {})}
 
     @staticmethod
     def digests(config: Any) -> dict[str, str]:
-        """Of weights and learned token."""
+        """Return the content hashes of the weights, and of the learned token if there is one."""
         token = {"token": file_digest(config.embeddings)} if config.embeddings else {}
         return {"weights": weights_digest(config.weights), **token}

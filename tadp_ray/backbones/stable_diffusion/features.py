@@ -1,4 +1,4 @@
-"""The U-Net as a feature pyramid: one pass, four levels, attention maps beside the middle two (VPD, TADP)."""
+"""The U-Net as a feature pyramid: four levels from one pass, with attention maps at the middle two (VPD, TADP)."""
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -10,16 +10,16 @@ from tadp_ray.config.vocabulary import Maps
 from tadp_ray.errors import UserError
 
 MAP_LEVELS = (1, 2)
-"""The two middle sizes, whose maps VPD concatenates: 32 x 32 and 16 x 16 for a 512 x 512 image."""
+"""The two middle levels, whose maps VPD concatenates: 32 x 32 and 16 x 16 for a 512 x 512 image."""
 
 KINDS: dict[Maps, tuple[Kind, ...]] = {"none": (), "cross": ("cross",), "cross+self": ("cross", "self")}
 
 
 def feature_layers(unet: UNet2DConditionModel) -> list[nn.Module]:
-    """The layers whose outputs are the features, largest level first.
+    """Return the layers whose outputs are the features, largest level first.
 
-    In the published code's counting these are output blocks 11, 7, 4 and 1. Where a level ends with up-sampling, its third
-    layer is one block with the up-sampling, so that the last output before it is the second layer's.
+    They are output blocks 11, 7, 4 and 1 of the published code. There, the third layer of a level and the up-sampling after
+    it are one block, so the last output before the up-sampling is the second layer's.
     """
     last, *others = (getattr(block, "attentions", block.resnets) for block in reversed(unet.up_blocks))
     return [last[-1], *(layers[-2] for layers in others)]
@@ -28,15 +28,15 @@ def feature_layers(unet: UNet2DConditionModel) -> list[nn.Module]:
 def feature_channels(
     unet: UNet2DConditionModel, tokens: int, maps: Maps = "cross", latent: tuple[int, int] = (64, 64)
 ) -> list[int]:
-    """Channels of the four levels, largest first.
+    """Return the channels of the four levels, largest first.
 
     Cross-attention maps add one channel per token to the middle two levels, self-attention maps one per pixel of the level.
 
     Args:
-        unet: whose features.
-        tokens: of a context.
-        maps: which maps are appended.
-        latent: (h, w); counts only for self-attention maps, which bind a model to one size.
+        unet: a four-level U-Net.
+        tokens: length of a context.
+        maps: attention maps to append.
+        latent: (h, w); used only for self-attention maps, which restrict a model to one size.
     """
     channels = list(unet.config.block_out_channels)
     for level in MAP_LEVELS:
@@ -53,23 +53,22 @@ def unet_features(
     maps: Maps = "cross",
     detach_attention: bool = True,
 ) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
-    """Features of latents under a text, from one pass through the U-Net.
+    """Return the features of latents under a context, from one pass through the U-Net.
 
-    Follows VPD's published feature extractor: features are taken before each up-sampling; maps are averaged over heads
-    and over the two layers going down and the three going up at each of the two middle sizes, and are appended behind the
-    U-Net's own channels.
+    As in VPD's published feature extractor, features are taken before each up-sampling. At the two middle levels, maps are
+    averaged over heads, two down layers and three up layers, and are appended to the channels.
 
     Args:
         unet: a four-level text-conditioned U-Net.
         latents: (B, 4, h, w); h and w must be halvable three times.
         timesteps: (B,) or a scalar.
-        context: (B, T, D) text states.
-        maps: which attention maps are appended; self-attention maps stand behind those of cross-attention.
-        detach_attention: maps carry no gradient, as in the published code.
+        context: (B, T, D).
+        maps: attention maps to append; self-attention maps follow those of cross-attention.
+        detach_attention: detach the maps from the gradient, as in the published code.
 
     Returns:
-        One tensor per level, largest first: (B, C, h, w), (B, C + T, h/2, w/2), (B, C + T, h/4, w/4), (B, C, h/8, w/8),
-        and as many channels more as the level has pixels with self-attention maps.
+        One tensor per level, largest first: (B, C, h, w), (B, C + T, h/2, w/2), (B, C + T, h/4, w/4), (B, C, h/8, w/8).
+        Self-attention maps add a channel per pixel of the level.
 
     Raises:
         UserError: the latents cannot be halved.
@@ -99,5 +98,5 @@ def unet_features(
 
 
 def first_tensor(output: object) -> Tensor:
-    """The tensor in a layer's output."""
+    """Return the tensor in a layer's output."""
     return output if isinstance(output, Tensor) else output[0]  # type: ignore[index]

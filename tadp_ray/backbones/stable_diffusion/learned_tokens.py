@@ -1,4 +1,4 @@
-"""Learned tokens: a word that textual inversion added to a text encoder, in the files that diffusers reads and writes."""
+"""Learned tokens of textual inversion: reads and writes diffusers' files, and adds a token to a text encoder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +15,18 @@ from tadp_ray.tensors import is_finite, read_foreign
 
 @dataclass(frozen=True)
 class LearnedToken:
-    """A word and its vector (D,)."""
+    """A token and its vector (D,)."""
 
     token: str
     vector: Tensor
 
 
 class ExtendedEmbedding(nn.Module):
-    """A frozen table of token vectors, and one more row that can learn.
+    """A frozen token embedding with one additional, trainable row.
 
     Args:
-        table: the known tokens.
-        vector: (D,) of the new one, whose id is the number of known ones.
+        table: the existing embedding.
+        vector: (D,) of the new token, whose id is the number of existing ones.
     """
 
     def __init__(self, table: nn.Embedding, vector: Tensor) -> None:
@@ -35,17 +35,17 @@ class ExtendedEmbedding(nn.Module):
         self.vector = nn.Parameter(vector.detach().clone().to(table.weight))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Vectors (..., D) of token ids."""
+        """Return the vectors (..., D) of token ids."""
         new = self.table.num_embeddings
         known = self.table(ids.clamp(max=new - 1))
         return torch.where((ids >= new)[..., None], self.vector, known)
 
 
 def read_learned(path: Path) -> LearnedToken:
-    """The token of a learned-embeddings file: diffusers' .safetensors, the published .bin, or AUTOMATIC1111's of one vector.
+    """Read a learned token from a file of diffusers (.safetensors, .bin) or AUTOMATIC1111.
 
     Raises:
-        UserError: there is no such file, or it holds something else than one token of one vector.
+        UserError: there is no such file, or it does not contain one token of one finite vector.
     """
     if not path.is_file():
         raise UserError(
@@ -65,10 +65,10 @@ def read_learned(path: Path) -> LearnedToken:
 
 
 def named_vectors(found: object, path: Path) -> tuple[str, Tensor]:
-    """The word and its vectors, (D,) or (N, D), in what a file of learned embeddings holds.
+    """Return the token and its vectors, (D,) or (N, D), in the contents of a file of learned embeddings.
 
     Raises:
-        UserError: it holds something else.
+        UserError: the contents are something else.
     """
     vectors = found
     if isinstance(found, dict) and "string_to_param" in found:  # AUTOMATIC1111's .pt
@@ -91,13 +91,13 @@ def named_vectors(found: object, path: Path) -> tuple[str, Tensor]:
 
 
 def write_learned(path: Path, learned: LearnedToken) -> None:
-    """Write a token as diffusers does (`pipeline.load_textual_inversion(path)`), whole or not at all."""
+    """Write a token for diffusers' `pipeline.load_textual_inversion(path)`, atomically."""
     with drafted(path) as draft:
         save_file({learned.token: learned.vector.detach().cpu().float()[None].contiguous()}, draft)
 
 
 def check_new(tokenizer: CLIPTokenizer, token: str, origin: str) -> None:
-    """Refuse a token that the tokenizer knows (UserError, which begins with `origin`)."""
+    """Check that a token is not in the tokenizer (else UserError, whose message starts with `origin`)."""
     pieces = tokenizer(token, add_special_tokens=False).input_ids
     if token in tokenizer.get_vocab() or (len(pieces) == 1 and pieces[0] != tokenizer.unk_token_id):
         raise UserError(
@@ -109,16 +109,16 @@ def check_new(tokenizer: CLIPTokenizer, token: str, origin: str) -> None:
 def add_token(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, learned: LearnedToken, origin: str
 ) -> ExtendedEmbedding:
-    """Teach tokenizer and text encoder, both changed in place, a new token; returns the table that holds its vector.
+    """Add a token to tokenizer and text encoder, in place. Return the embedding with its vector.
 
     Args:
         tokenizer: of the model.
         text_encoder: of the model.
         learned: the token.
-        origin: where it comes from; begins the errors.
+        origin: origin of the token, at the start of errors.
 
     Raises:
-        UserError: the tokenizer knows the token, or the encoder's vectors are of another width.
+        UserError: the tokenizer already has the token, or the encoder's vectors have another width.
     """
     check_new(tokenizer, learned.token, origin)
     width = text_encoder.config.hidden_size

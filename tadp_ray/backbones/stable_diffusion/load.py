@@ -1,4 +1,4 @@
-"""Loads a Stable Diffusion of any size from any usual place. Nothing here knows which scale it serves."""
+"""Loads a Stable Diffusion 1.x or 2.x of any size from a diffusers folder, the hub or a single file."""
 
 import zipfile
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ from tadp_ray.errors import UserError
 from tadp_ray.tensors import not_finite
 
 UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, SafetensorError, SingleFileComponentError)
-"""What the loaders raise of a file that is damaged, missing or of another making."""
+"""Errors of the loaders for files that are damaged, missing or in another format."""
 LEVELS = 4
-"""Sizes of the U-Net's feature maps."""
+"""Number of levels of the U-Net."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Diffusion:
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
     learned_token: str = ""
-    """That its tokenizer and text encoder know beside those of their pretraining."""
+    """A token that was added to the tokenizer and the text encoder. Empty: none."""
 
     @property
     def image_encoder(self) -> nn.Module:
@@ -46,17 +46,17 @@ class Diffusion:
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
-        """VAE and text encoder; the U-Net is trained."""
+        """VAE and text encoder. The U-Net is not among them, since cells train copies of it."""
         return self.vae, self.text_encoder
 
     @property
     def factor(self) -> int:
-        """Image pixels per latent pixel, along each side."""
+        """Image pixels per latent pixel along a side."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Image pixels per feature pixel along a side, of each of the U-Net's levels, largest level first."""
+        """Image pixels per feature pixel along a side, for each level of the U-Net, largest first."""
         return tuple(self.factor << level for level in range(len(self.unet.config.block_out_channels)))
 
     @property
@@ -75,7 +75,7 @@ class Diffusion:
         return self.text_encoder.config.max_position_embeddings
 
     def reinitialized(self, seed: int) -> Self:
-        """The same architecture with fresh random weights in U-Net and text encoder; the VAE stays as it is."""
+        """Return the same architecture with random weights in U-Net and text encoder, and the same VAE."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             unet, text_encoder = (
@@ -85,7 +85,7 @@ class Diffusion:
         return replace(self, unet=frozen(unet), text_encoder=frozen(text_encoder))
 
     def to_meta(self) -> Self:
-        """The same architecture on the meta device: sizes and no contents."""
+        """Return the same architecture on the meta device, without data."""
         with torch.device("meta"):
             vae = frozen(type(self.vae).from_config(self.vae.config))
             unet = UNet2DConditionModel.from_config(self.unet.config)
@@ -93,20 +93,25 @@ class Diffusion:
         return replace(self, vae=vae, unet=unet, text_encoder=text_encoder)
 
     def to(self, device: torch.device) -> Self:
-        """Move the frozen parts; the U-Net stays, since each cell trains a copy of its own."""
+        """Move VAE and text encoder to a device. The U-Net is not moved, since each cell trains a copy of it."""
         self.vae.to(device)
         self.text_encoder.to(device)
         return self
 
 
-def open_diffusion(weights: str, embeddings: Path | None = None, forgets: int | None = None) -> Diffusion:
-    """A frozen Stable Diffusion of its own.
+def open_diffusion(weights: str, embeddings: Path | None = None, random_seed: int | None = None) -> Diffusion:
+    """Load a frozen Stable Diffusion as a recipe's `model` describes it.
 
-    With a file of embeddings it knows a learned token. With a seed to forget by, U-Net and text encoder have random weights
-    (`model.unet_init: random`).
+    Args:
+        weights: as for `locate`.
+        embeddings: file of a learned token to add.
+        random_seed: seed of random weights in U-Net and text encoder (`model.unet_init: random`). None: pretrained.
+
+    Raises:
+        UserError: a file is missing, damaged or does not fit.
     """
     diffusion = load_diffusion(weights)
-    diffusion = diffusion if forgets is None else diffusion.reinitialized(forgets)
+    diffusion = diffusion if random_seed is None else diffusion.reinitialized(random_seed)
     if embeddings is None:
         return diffusion
     learned = read_learned(embeddings)
@@ -122,7 +127,7 @@ def load_diffusion(weights: str) -> Diffusion:
         UserError: see `backbones.stable_diffusion.weights.locate`; or a file is damaged.
     """
     path = locate(weights)
-    # A progress bar would cross the sweep's own display, and what does not fit is told below.
+    # Progress bars would break the sweep's display, and mismatches are reported below.
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
@@ -140,7 +145,7 @@ def load_diffusion(weights: str) -> Diffusion:
         raise UserError(f"model.weights={weights!r}: {path} cannot be loaded ({error}); {mend}") from None
     vae, unet, text_encoder, tokenizer = parts
     diffusion = Diffusion(frozen(vae), frozen(unet), frozen(text_encoder), tokenizer)
-    # transformers makes an empty tokenizer out of a folder without a vocabulary, and says nothing.
+    # From a folder without a vocabulary, transformers makes an empty tokenizer without a warning.
     known, embedded = len(diffusion.tokenizer), diffusion.text_encoder.get_input_embeddings().num_embeddings
     if known != embedded:
         raise UserError(
@@ -149,13 +154,13 @@ def load_diffusion(weights: str) -> Diffusion:
         )
     if differing := differences(diffusion):
         raise UserError(f"model.weights={weights!r}: {path} is not a Stable Diffusion 1.x or 2.x U-Net: {differing}")
-    # diffusers' pipelines pad prompts to the tokenizer's length, and some tokenizers of CLIP tell none or another one.
+    # diffusers' pipelines pad prompts to the tokenizer's length, and some tokenizers of CLIP have none or another one.
     diffusion.tokenizer.model_max_length = diffusion.tokens
     return diffusion
 
 
 def differences(diffusion: Diffusion) -> str:
-    """What in the U-Net's configuration does not fit the other parts, or the way it is read here; empty if all does."""
+    """Return the settings of the U-Net that do not fit the other networks or this package; empty if all fit."""
     unet = diffusion.unet.config
     wanted = {
         "in_channels": (diffusion.vae.config.latent_channels, "the VAE's latent_channels"),
@@ -174,7 +179,11 @@ def differences(diffusion: Diffusion) -> str:
 
 
 def check_finite(path: Path, networks: Mapping[str, nn.Module]) -> None:
-    """Refuse weights that are no numbers: whatever they touch would be none (UserError, which names file and tensor)."""
+    """Check that all weights are finite.
+
+    Raises:
+        UserError: one is not. The message contains its file and name.
+    """
     for part, network in networks.items():
         if name := not_finite(network.state_dict()):
             files = sorted((path / part).glob("*.safetensors"))
@@ -183,16 +192,16 @@ def check_finite(path: Path, networks: Mapping[str, nn.Module]) -> None:
 
 
 def names_in(file: Path) -> list[str]:
-    """Names of the tensors of a .safetensors file."""
+    """Return the names of the tensors in a .safetensors file."""
     with safe_open(file, framework="pt") as tensors:
         return list(tensors.keys())
 
 
 def weight_variant(folder: Path) -> str | None:
-    """Which of the copies that a part's folder may hold is read: the usual one, or "fp16" where that is the only one.
+    """Return the variant of the weights to load from a network's folder: None, or "fp16" if there is no other.
 
     Raises:
-        UserError: there are pickled weights alone.
+        UserError: there are only pickled weights.
     """
     names = [file.name for file in folder.glob("*.safetensors")]
     if pickled := [] if names else sorted(file.name for file in folder.glob("*.bin")):
@@ -204,13 +213,13 @@ def weight_variant(folder: Path) -> str | None:
 
 
 def frozen(network: nn.Module) -> nn.Module:
-    """The network in float32, in evaluation mode, without gradients."""
+    """Return the network in float32, in evaluation mode, without gradients."""
     return network.float().eval().requires_grad_(False)
 
 
 def load_folder(path: Path) -> tuple[Any, ...]:
-    """VAE, U-Net, text encoder and tokenizer of a diffusers folder."""
-    # Its tiny twin (TAESD) has the latents of Stable Diffusion's autoencoder at a fraction of the time.
+    """Load VAE, U-Net, text encoder and tokenizer from a diffusers folder."""
+    # TAESD, a small autoencoder, has the same latents and takes a fraction of the time.
     kind = AutoencoderKL.load_config(path, subfolder="vae")["_class_name"]
     vae = AutoencoderTiny if kind == "AutoencoderTiny" else AutoencoderKL
     loaders = {"vae": vae, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
@@ -219,18 +228,18 @@ def load_folder(path: Path) -> tuple[Any, ...]:
 
 
 def load_part(loader: type, path: Path, part: str) -> nn.Module:
-    """One network of a diffusers folder.
+    """Load one network from a diffusers folder.
 
     Raises:
-        UserError: its tensors are not those of its configuration. For a missing one the loaders would put random numbers,
-            leave a surplus one out, and go on.
+        UserError: the tensors do not match the configuration. The loaders themselves would initialize missing tensors at
+            random and ignore unexpected ones.
     """
     options = {"subfolder": part, "variant": weight_variant(path / part)}
     load = partial(loader.from_pretrained, path, **options, use_safetensors=True, output_loading_info=True)
     try:
         network, found = load()
     except (RuntimeError, ValueError):
-        # Some shapes differ, and the loaders tell of none or of the first. Made anew, the slow way, only to name them.
+        # Some shapes differ, and the loaders report none or only the first. A second, slow load lists them all.
         slow = {"low_cpu_mem_usage": False} if issubclass(loader, ModelMixin) else {}
         network, found = load(ignore_mismatched_sizes=True, **slow)
     differing = [
@@ -248,7 +257,7 @@ def load_part(loader: type, path: Path, part: str) -> nn.Module:
 
 
 def load_single_file(path: Path) -> tuple[Any, ...]:
-    """VAE, U-Net, text encoder and tokenizer of a single-file checkpoint; its configuration is fetched from the hub."""
+    """Load VAE, U-Net, text encoder and tokenizer from a single-file checkpoint; the configuration comes from the hub."""
     if path.suffix == ".safetensors":
         names_in(path)
     elif not zipfile.is_zipfile(path):

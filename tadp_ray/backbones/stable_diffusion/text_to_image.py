@@ -1,4 +1,4 @@
-"""A Stable Diffusion that draws: pictures of prompts, variations of pictures, and the whole model as a folder."""
+"""Image generation with a Stable Diffusion: text to image and image to image. Saves the whole model as a folder."""
 
 import copy
 import shutil
@@ -19,29 +19,29 @@ from tadp_ray.data.transforms import to_tensor
 from tadp_ray.files import drafted_folder
 
 DRAWN_AT_ONCE = 8
-"""Pictures of a batch, where nothing else is asked for."""
+"""Default batch size."""
 
 
 @dataclass(frozen=True)
 class TextToImage:
-    """A Stable Diffusion with its noise schedule. All randomness comes in as a CPU generator for each picture."""
+    """A Stable Diffusion with its noise schedule. Each image has its own CPU generator."""
 
     diffusion: Diffusion
     schedule: NoiseSchedule
 
     @property
     def device(self) -> torch.device:
-        """Where it draws."""
+        """The device of the U-Net."""
         return self.diffusion.unet.device
 
     def to(self, device: torch.device) -> Self:
-        """Move all networks."""
+        """Move all networks to a device."""
         self.diffusion.to(device)
         self.diffusion.unet.to(device)
         return self
 
     def errors(self, clean: Tensor, noise: Tensor, times: Tensor, context: Tensor) -> Tensor:
-        """Each image's mean squared denoising error (B,); see `denoising_errors`."""
+        """Return each image's mean squared denoising error (B,); see `denoising_errors`."""
         return denoising_errors(self.diffusion.unet, self.schedule, clean, noise, times, context)
 
     def draw(
@@ -52,14 +52,14 @@ class TextToImage:
         guidance: float,
         batch: int = DRAWN_AT_ONCE,
     ) -> list[np.ndarray]:
-        """A picture uint8 (H, W, 3) of each prompt, of the size that the U-Net was pretrained on.
+        """Generate an image uint8 (H, W, 3) for each prompt, in the size that the U-Net was pretrained on.
 
         Args:
-            prompts: what is drawn.
-            rngs: a generator for each, which makes the noise that its picture begins with.
-            steps: of denoising.
-            guidance: weight of the prompt against an empty one (classifier-free guidance); 1 is without.
-            batch: pictures drawn at once.
+            prompts: one per image.
+            rngs: generator of the initial noise of each image.
+            steps: denoising steps.
+            guidance: scale of classifier-free guidance; 1 turns it off.
+            batch: batch size.
         """
         pipeline, pictures = self._pipeline(StableDiffusionPipeline), []
         for start in range(0, len(prompts), batch):
@@ -83,14 +83,14 @@ class TextToImage:
         of: int,
         guidance: float,
     ) -> list[np.ndarray]:
-        """Variations uint8 (H, W, 3) of pictures uint8 (H, W, 3): noise is added, and taken away again under a prompt.
+        """Generate a variation uint8 (H, W, 3) of each image: add noise, then denoise it under a prompt (img2img).
 
         Args:
-            images: in any sizes that the U-Net can halve.
-            prompts: what each is told to show.
-            rngs: a generator for each.
-            steps: of denoising: the last ones of `of`, so that more of them keep less of the picture.
-            of: steps of a whole drawing.
+            images: uint8 (H, W, 3), whose sizes the U-Net can halve.
+            prompts: one per image.
+            rngs: one generator per image.
+            steps: denoising steps, the last ones of `of`; more steps keep less of the image.
+            of: steps of a full denoising.
             guidance: as for `draw`.
         """
         pipeline, pictures = self._pipeline(StableDiffusionImg2ImgPipeline), []
@@ -99,7 +99,7 @@ class TextToImage:
             made = pipeline(
                 list(prompts[part]),
                 image=(pixels + 1) / 2,
-                # The smallest excess over a whole number of steps, which diffusers would round off.
+                # diffusers rounds down, so that without the 1e-6 a step could be lost.
                 strength=min(1.0, (steps + 1e-6) / of),
                 num_inference_steps=of,
                 guidance_scale=guidance,
@@ -110,27 +110,27 @@ class TextToImage:
         return pictures
 
     def half(self) -> Self:
-        """A copy whose U-Net and VAE are in half precision.
+        """Return a copy whose U-Net and VAE are in half precision.
 
-        The text encoder stays: loaders disagree on whether half precision is widened on loading, and it is small.
+        The text encoder is not converted: it is small, and loaders differ in whether they convert it back to float32.
         """
         vae, unet = (copy.deepcopy(network).half() for network in (self.diffusion.vae, self.diffusion.unet))
         return replace(self, diffusion=replace(self.diffusion, vae=vae, unet=unet))
 
     def save(self, folder: Path, tokenizer: Path) -> None:
-        """Write a diffusers folder, whole or not at all.
+        """Write a diffusers folder, atomically.
 
         Args:
-            folder: where; what else lies there stays.
-            tokenizer: a folder with the tokenizer's published files, which are put in: transformers writes its
-                tokenizers in another form, which not every loader reads.
+            folder: destination; its other files are kept.
+            tokenizer: folder of the tokenizer's published files, which are copied: transformers saves tokenizers in another
+                format, which some loaders cannot read.
         """
         with drafted_folder(folder) as draft:
             self._pipeline(StableDiffusionPipeline).save_pretrained(draft, safe_serialization=True)
             shutil.copytree(tokenizer, draft / "tokenizer", dirs_exist_ok=True)
 
     def _pipeline(self, kind: type) -> Any:
-        """The networks as one of diffusers' pipelines, without a filter of what is drawn, and without progress bars."""
+        """Return a diffusers pipeline of the networks, without safety checker and progress bars."""
         diffusers_logging.disable_progress_bar()
         pipeline = kind(
             vae=self.diffusion.vae,
@@ -147,7 +147,7 @@ class TextToImage:
 
 
 def load_text_to_image(weights: str) -> TextToImage:
-    """The Stable Diffusion behind `weights`, on the CPU.
+    """Load a Stable Diffusion with its noise schedule, on the CPU.
 
     Raises:
         UserError: see `load_diffusion` and `load_schedule`.
@@ -156,12 +156,12 @@ def load_text_to_image(weights: str) -> TextToImage:
 
 
 def as_pictures(images: np.ndarray) -> list[np.ndarray]:
-    """Pictures uint8 (H, W, 3) of values (B, H, W, 3) in [0, 1]."""
+    """Convert images (B, H, W, 3) in [0, 1] to a list of uint8 (H, W, 3)."""
     return list((255 * images).round().astype(np.uint8))
 
 
 def alike(images: Sequence[np.ndarray], most: int) -> Iterator[slice]:
-    """Where runs of images of one size stand, at most so many in a run."""
+    """Yield slices of consecutive images of one size, each with at most `most` images."""
     first = 0
     for last in range(1, len(images) + 1):
         if last == len(images) or last - first == most or images[last].shape != images[first].shape:

@@ -1,4 +1,4 @@
-"""Where the files of a Stable Diffusion lie, and the hash of their contents. Needs no torch, so that planning is quick."""
+"""Locates the files of a Stable Diffusion and hashes their contents. Needs no torch, so that planning is fast."""
 
 from importlib import resources
 from pathlib import Path
@@ -9,15 +9,15 @@ from tadp_ray.hub import contents_digest, from_hub
 
 PARTS = ("vae", "unet", "text_encoder", "tokenizer")
 FETCHED = [f"{part}/{files}" for part in (*PARTS, "scheduler") for files in ("*.json", "*.txt", "*model.safetensors")]
-"""What is fetched of a hub repository: one set of weights, neither half-precision nor non-averaged copies."""
+"""Files that are downloaded from a hub repository: one set of weights, without half-precision and non-EMA copies."""
 LAYOUT = "a diffusers folder holds " + ", ".join(f"{part}/" for part in PARTS) + " with .safetensors weights"
 
 
 def locate(weights: str) -> Path:
-    """The folder or file behind `weights`: "pocket", a path, or a hub id (fetched on first use).
+    """Return the folder or file of `weights`: "pocket", a path, or a hub id (downloaded on first use).
 
     Raises:
-        UserError: there is nothing, or not all of it; the message says what belongs where.
+        UserError: it does not exist or is incomplete. The message describes the layout.
     """
     path = Path(str(resources.files("tadp_ray") / "assets/pocket")) if weights == "pocket" else Path(weights)
     if path.is_file():
@@ -36,7 +36,7 @@ def locate(weights: str) -> Path:
 
 
 def weights_digest(weights: str) -> str:
-    """Content hash of the weights and configurations behind `weights`, wherever they lie."""
+    """Return the hash of the contents of weights and configurations, independent of their location."""
     path = locate(weights)
     if path.is_file():
         return file_digest(path)
