@@ -1,1 +1,1 @@
-"""What people look at: one palette, maps and boxes on axes, systems side by side where they differ most, contact sheets."""
+"""Figures of images: palette, overlays, comparisons of systems, contact sheets and captions."""

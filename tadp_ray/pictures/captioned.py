@@ -1,4 +1,4 @@
-"""Captions beside their pictures, and how well they fit them, for people to look at."""
+"""Figures of captions: contact sheets of captioned images, and histograms of caption scores."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ from tadp_ray.pictures.files import write_figure
 
 COLUMNS = 4
 LETTERS = 38
-"""Of a line above a picture."""
+"""Maximum length of a line of a caption."""
 
 
 def spread_over(ids: Sequence[str], count: int) -> list[str]:
-    """At most `count` of the ids, evenly spread over them, the first and the last among them."""
+    """Return at most `count` of the ids, evenly spaced in sorted order, with the first and the last."""
     ids = sorted(ids)
     if count >= len(ids):
         return ids
@@ -25,7 +25,7 @@ def spread_over(ids: Sequence[str], count: int) -> list[str]:
 
 
 def draw_captions(path: Path, images: Mapping[str, Path], captions: Mapping[str, Sequence[str]]) -> None:
-    """Write a contact sheet of all `images`, each with its id and captions above; long ones end in three dots.
+    """Write a contact sheet of `images`, each with its id and captions above. Long captions are truncated.
 
     Raises:
         UserError: an image cannot be read.
@@ -36,8 +36,8 @@ def draw_captions(path: Path, images: Mapping[str, Path], captions: Mapping[str,
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, (image_id, file) in zip(grid, images.items(), strict=False):
         axis.imshow(read_image(file))
-        said = [textwrap.shorten(text, 5 * LETTERS, placeholder=" ...") or "(empty)" for text in captions[image_id]]
-        lines = [line for text in said for line in textwrap.wrap(text, LETTERS)]
+        texts = [textwrap.shorten(text, 5 * LETTERS, placeholder=" ...") or "(empty)" for text in captions[image_id]]
+        lines = [line for text in texts for line in textwrap.wrap(text, LETTERS)]
         # A dollar sign would start a formula.
         axis.set_title("\n".join([image_id, *lines]).replace("$", r"\$"), fontsize=8, loc="left")
     for axis in grid:
@@ -45,11 +45,11 @@ def draw_captions(path: Path, images: Mapping[str, Path], captions: Mapping[str,
     write_figure(figure, path)
 
 
-def draw_distributions(path: Path, figures: Mapping[str, Sequence[float]]) -> None:
-    """Write how figures in [0, 1] are spread over images: a histogram of each, with its mean."""
-    figure = Figure(figsize=(3.4 * len(figures), 2.8), layout="constrained", dpi=150)
-    panels = figure.subplots(1, len(figures), squeeze=False, sharey=True).ravel()
-    for axis, (name, values) in zip(panels, figures.items(), strict=True):
+def draw_distributions(path: Path, metrics: Mapping[str, Sequence[float]]) -> None:
+    """Write a histogram over images, with its mean, of each metric in [0, 1]."""
+    figure = Figure(figsize=(3.4 * len(metrics), 2.8), layout="constrained", dpi=150)
+    panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True).ravel()
+    for axis, (name, values) in zip(panels, metrics.items(), strict=True):
         axis.hist(values, bins=20, range=(0, 1), color=AMOUNTS(0.25))
         axis.axvline(fmean(values), color="black", linewidth=1, linestyle="--")
         axis.set_title(f"{name}: mean {fmean(values):.3f} of {len(values):,} images", fontsize=9)

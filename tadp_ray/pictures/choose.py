@@ -1,4 +1,4 @@
-"""Which images and which parts of them are shown: by one rule for better and for worse, never by hand."""
+"""Selects the images and windows of a comparison, by one rule for better and for worse."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,24 +10,24 @@ from tadp_ray.pictures.comparison import ImageScore
 
 Direction = Literal["better", "worse"]
 PART = 4
-"""A window's sides are the image's divided by this."""
+"""Ratio of an image's sides to a window's."""
 WINDOWS = 2
-"""Drawn in an image at most."""
+"""Maximum number of windows per image."""
 LESS = 0.5
-"""A window is drawn if it tells the systems apart at least this much as well as the first one of its image."""
+"""Minimum sum of a window, relative to the first window of its image."""
 
 
 def rule(score: ImageScore, direction: Direction) -> str:
-    """How images and windows are chosen, in words."""
+    """Describe how images and windows are selected."""
     order, sign = ("largest", "above") if direction == "better" else ("smallest", "below")
-    said = (
+    text = (
         f"An image's score: {score.meaning}. Images: those in which the first system's score minus the best of the others' is "
         f"{order}, as far as it is {sign} zero."
     )
     if not score.pixels:
-        return said
+        return text
     return (
-        f"{said} Frames: windows of a {PART}th of the image's height and width in which the first system is {direction} than "
+        f"{text} Frames: windows of a {PART}th of the image's height and width in which the first system is {direction} than "
         f"that other one by most in the sum of {score.pixels}; at most {WINDOWS}, apart from each other, the second at least "
         f"{LESS:g} times the first."
     )
@@ -35,23 +35,23 @@ def rule(score: ImageScore, direction: Direction) -> str:
 
 @dataclass(frozen=True)
 class Selection:
-    """An image that is shown."""
+    """A selected image."""
 
     number: int
-    """Among the images that are compared."""
+    """Index of the image."""
     rival: int
-    """The best of the other systems."""
+    """Index of the best other system on it."""
     gap: float
     """The first system's score minus the rival's."""
 
 
 def choose(scores: np.ndarray, direction: Direction, count: int) -> list[Selection]:
-    """The `count` images that tell the first of S systems apart from the best other most, as far as there are any.
+    """Return the images with the largest gap between the first of S systems and the best other one.
 
     Args:
         scores: (S, N), higher is better, NaN where an image is not scored.
-        direction: whether the first system is to be better or worse.
-        count: how many at most.
+        direction: whether the first system is better or worse in them.
+        count: maximum number.
     """
     gaps = scores[0] - scores[1:].max(0)
     sign = 1 if direction == "better" else -1
@@ -61,10 +61,10 @@ def choose(scores: np.ndarray, direction: Direction, count: int) -> list[Selecti
 
 
 def windows(gain: np.ndarray) -> Iterator[tuple[int, int, int, int]]:
-    """Windows (left, top, right, bottom) of a PARTth of a map's sides with the largest sums, apart from each other.
+    """Yield the disjoint windows (left, top, right, bottom) with the largest sums, of 1/PART of the map's sides.
 
     Args:
-        gain: (H, W) how much better each pixel is in the direction that is shown.
+        gain: (H, W), difference of the pixel scores, positive in the direction of the comparison.
     """
     height, width = (max(1, side // PART) for side in gain.shape)
     sums = np.pad(gain.cumsum(0).cumsum(1), ((1, 0), (1, 0)))

@@ -1,4 +1,4 @@
-"""Systems on the same images: what every one makes of an image, how good that is, and how it is drawn."""
+"""A comparison of systems on the same images: predictions, scores and drawing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 Folders = Mapping[str, Path]
-"""Predictions by the name of their system; the others are held against the first."""
+"""Folders of predictions by system. The first system is compared with the others."""
 PixelScore = Callable[[Tensor, Tensor], Tensor]
-"""(prediction, truth) -> how good each pixel is (H, W), 0 where it is not scored."""
+"""(prediction, ground truth) -> score of each pixel (H, W), higher is better, 0 where it is not scored."""
 
 
 class Draw(Protocol):
-    """How truths and predictions of a task are drawn."""
+    """Draws the ground truth and predictions of a task."""
 
     def __call__(
         self,
@@ -27,28 +27,29 @@ class Draw(Protocol):
         beside: Sequence[Axes],
         /,
     ) -> set[int]:
-        """Draw what was found in an image, and return the indices of the classes that are shown.
+        """Draw predictions for an image, and return the indices of the drawn classes.
 
         Args:
             axes: one for each of `found`.
             image: (H, W, 3) uint8.
-            found: maps (H, W) or sets of boxes; the first, the truth where there is one, says which value has which colour.
+            found: maps (H, W) or sets of boxes. The first one, which is the ground truth if there is one, sets the range of
+                a colour scale.
             classes: names by class index.
-            beside: axes to put a scale beside, if there is one.
+            beside: axes next to which a colour scale is drawn, if the task has one.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ImageScore:
-    """What an image is scored by, alone."""
+    """The score of a single image."""
 
     meaning: str
-    """In words, and that higher is better."""
+    """Description, with the direction: higher is better."""
     text: str
-    """A format of its amount, as panels show it."""
+    """Format string of its absolute value in panels."""
     pixels: str = ""
-    """What is summed over windows to find those in which systems differ; none: no windows are framed."""
+    """Description of the pixel score, whose sums select windows. Empty: no windows are framed."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,16 @@ class Comparison:
     """S systems on N images."""
 
     classes: tuple[str, ...]
-    """In index order; none where the task knows none."""
+    """Class names in index order; empty if the task has none."""
     systems: tuple[str, ...]
     ids: tuple[str, ...]
     score: ImageScore
     scores: np.ndarray
-    """(S, N), of each image alone, higher is better; NaN where an image has nothing to be scored."""
+    """(S, N), a score per system and image, higher is better; NaN where an image cannot be scored."""
     images: Mapping[str, Path]
     """Image files by id."""
     read: Callable[[int, str], tuple[Any, Any]]
-    """(system, id) -> (prediction, truth): maps (H, W), or what else the task draws."""
+    """(system, id) -> (prediction, ground truth): maps (H, W), or other objects that `draw` takes."""
     draw: Draw
     pixel_score: PixelScore | None = None
-    """None: predictions are no maps."""
+    """None: predictions are not maps."""

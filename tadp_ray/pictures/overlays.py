@@ -1,4 +1,4 @@
-"""Images, frames, words and legends on axes, so that they can be read in grey and by colour-blind people."""
+"""Draws images, frames, text and legends on axes, readable in greyscale and with colour blindness."""
 
 from collections.abc import Iterable, Sequence
 
@@ -15,13 +15,13 @@ Box = tuple[float, float, float, float]
 
 
 def show_image(axes: Axes, image: np.ndarray) -> None:
-    """An image (H, W, 3) without axes."""
+    """Draw an image (H, W, 3) without axes."""
     axes.imshow(image, interpolation="nearest")
     axes.set_axis_off()
 
 
 def frame(axes: Axes, box: Box, colour: np.ndarray | str) -> None:
-    """A box with a black rim, which is seen on any ground."""
+    """Draw a box with a black outline, visible on any background."""
     left, top, right, bottom = box
     for width, ink in ((2.6, "black"), (1.4, colour)):
         rim = Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor=ink, linewidth=width)
@@ -29,14 +29,14 @@ def frame(axes: Axes, box: Box, colour: np.ndarray | str) -> None:
 
 
 def write(axes: Axes, place: tuple[float, float], words: str, **layout: str) -> None:
-    """Black words with a white rim, which are read on any ground."""
+    """Draw black text with a white outline, readable on any background."""
     rim = [withStroke(linewidth=1.5, foreground="white")]
-    # What reaches beyond its panel must not make the panel smaller.
+    # Text that extends beyond its panel must not shrink the panel.
     axes.text(*place, words, fontsize=6, path_effects=rim, **layout).set_in_layout(False)
 
 
 def name_colours(figure: Figure, labels: Iterable[int], classes: Sequence[str]) -> None:
-    """Name the classes that a figure shows, below it."""
+    """Add a legend of classes below a figure."""
     colours = palette(len(classes))
     patches = [
         Patch(facecolor=colours[i], edgecolor="black", linewidth=0.5, label=legend_name(short(classes[i])))
@@ -48,10 +48,10 @@ def name_colours(figure: Figure, labels: Iterable[int], classes: Sequence[str]) 
 
 
 def legend_name(name: str) -> str:
-    """A name as a legend shows it; matplotlib leaves out what begins with an underscore."""
+    """Return a label for a legend. matplotlib omits labels that start with an underscore, so a space is added."""
     return f" {name}" if name.startswith("_") else name
 
 
 def short(name: str) -> str:
-    """The first of a class's names, of which ADE20K has several, apart by semicolons or commas."""
+    """Return the first name of a class. ADE20K has several, separated by semicolons or commas."""
     return name.replace(",", ";").partition(";")[0]

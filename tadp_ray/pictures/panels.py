@@ -1,4 +1,4 @@
-"""Panels of image, truth and what several systems make of it, where they differ most (Figures S7 and S11 to S20)."""
+"""Draws images, ground truth and predictions of several systems where they differ most (Figures S7 and S11 to S20)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,23 +16,23 @@ from tadp_ray.pictures.files import write_figure
 from tadp_ray.pictures.overlays import Box, frame, name_colours, show_image
 
 SIDE = 1.7
-"""Inches of a panel's width."""
+"""Width of a panel in inches."""
 
 
 def write_comparison(
     comparison: Comparison, folder: Path, count: int
 ) -> tuple[dict[Direction, list[Selection]], list[Path]]:
-    """Write better.{png,pdf} and worse.{png,pdf}, as far as there are such images, and choice.json, which says why these.
+    """Write better.{png,pdf} and worse.{png,pdf}, if there are such images, and choice.json with the rules of selection.
 
     Args:
         comparison: the systems.
-        folder: where to write.
-        count: images of a picture at most.
+        folder: destination.
+        count: maximum number of images per figure.
 
-    Returns: the images that were chosen, and the files.
+    Returns: the selected images, and the files.
 
     Raises:
-        UserError: an image cannot be read, or is of another size than its truth.
+        UserError: an image cannot be read, or its ground truth has another size.
     """
     chosen: dict[Direction, list[Selection]] = {
         direction: choose(comparison.scores, direction, count) for direction in ("better", "worse")
@@ -51,7 +51,7 @@ def write_comparison(
 
 
 def described(comparison: Comparison, direction: Direction, own: Selection, frames: Sequence[Box]) -> dict:
-    """A chosen image in JSON's types."""
+    """Return a selected image in JSON's types."""
     return {
         "direction": direction,
         "id": comparison.ids[own.number],
@@ -64,7 +64,7 @@ def described(comparison: Comparison, direction: Direction, own: Selection, fram
 def draw_comparison(
     comparison: Comparison, rows: Sequence[Selection], direction: Direction
 ) -> tuple[Figure, list[list[Box]]]:
-    """A figure with a row for each image, and the windows (left, top, right, bottom) that are framed in it."""
+    """Return a figure with one row per image, and the framed windows (left, top, right, bottom) of each row."""
     images = [read_image(comparison.images[comparison.ids[own.number]]) for own in rows]
     columns = ("image", "truth", *comparison.systems)
     heights = [SIDE * image.shape[0] / image.shape[1] + 0.16 for image in images]
@@ -93,7 +93,7 @@ def draw_row(
     direction: Direction,
     named: set[int],
 ) -> list[Box]:
-    """Draw an image's row, add the classes it shows to `named`, and return its framed windows."""
+    """Draw the row of an image, add its classes to `named`, and return its framed windows."""
     name = comparison.ids[own.number]
     read = [comparison.read(system, name) for system in range(len(comparison.systems))]
     for axis, score in zip(axes[2:], comparison.scores[:, own.number], strict=True):

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures of samples side by side, for people to look at."""
+"""Contact sheets of samples."""
 
 from collections.abc import Sequence
 
@@ -9,28 +9,28 @@ from tadp_ray.data.sample import Dataset, Sample
 from tadp_ray.pictures.colours import AMOUNTS, palette
 
 
-def contact_sheet(looks: Sequence[Dataset], columns: int = 2) -> np.ndarray:
-    """Draw every sample as: the picture in each look, the first with its boxes | mask | depth (near is light).
+def contact_sheet(styles: Sequence[Dataset], columns: int = 2) -> np.ndarray:
+    """Draw every sample as: the image in each style, the first with its boxes | mask | depth (near is light).
 
     Args:
-        looks: the same samples in several styles.
-        columns: samples beside each other.
+        styles: the same samples in several styles.
+        columns: samples per row.
 
-    Returns: uint8 (rows * 2 * H, columns * (looks + 2) * 2 * W, 3) RGB, at twice the size of a sample.
+    Returns: uint8 (rows * 2 * H, columns * (styles + 2) * 2 * W, 3) RGB, at twice the size of a sample.
     """
-    colours = (255 * palette(len(looks[0].classes))).round().astype(np.uint8)
-    tiles = [tile([look[index] for look in looks], colours) for index in range(len(looks[0]))]
+    colours = (255 * palette(len(styles[0].classes))).round().astype(np.uint8)
+    tiles = [tile([style[index] for style in styles], colours) for index in range(len(styles[0]))]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     rows = [np.concatenate(tiles[start : start + columns], axis=1) for start in range(0, len(tiles), columns)]
     return np.concatenate(rows)
 
 
-def tile(looks: Sequence[Sample], colours: np.ndarray) -> np.ndarray:
-    """One sample's panels beside each other, classes in the given colours (C, 3); scenes have all kinds of truth."""
-    sample = looks[0]
+def tile(styles: Sequence[Sample], colours: np.ndarray) -> np.ndarray:
+    """Draw the panels of one sample, with classes in the given colours (C, 3). It has mask, depth and boxes."""
+    sample = styles[0]
     assert sample.depth is not None and sample.boxes is not None and sample.box_classes is not None
     near = AMOUNTS(2.0 / np.maximum(sample.depth, 2.0), bytes=True)[..., :3]
-    panels = [look.image for look in looks] + [colours[sample.mask], near]
+    panels = [style.image for style in styles] + [colours[sample.mask], near]
     picture = Image.fromarray(np.concatenate(panels, axis=1).repeat(2, axis=0).repeat(2, axis=1))
     for (left, top, right, bottom), name in zip(sample.boxes, sample.box_classes, strict=True):
         box = (2 * left, 2 * top, 2 * right - 1, 2 * bottom - 1)

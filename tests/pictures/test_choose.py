@@ -3,7 +3,7 @@
 import numpy as np
 
 from tadp_ray.pictures.choose import choose, rule, windows
-from tadp_ray.pictures.colours import palette, seen
+from tadp_ray.pictures.colours import palette, to_oklab
 from tadp_ray.pictures.comparison import ImageScore
 
 DEPTH = ImageScore("RMSE", "{:.2f} m", "squared error")
@@ -34,7 +34,7 @@ def test_colours_are_told_apart_with_any_eye() -> None:
     assert np.array_equal(palette(150)[:31], palette(31))
 
     def nearest(count: int) -> np.ndarray:
-        gaps = np.linalg.norm((places := seen(palette(count)))[:, :, None] - places[:, None], axis=-1)
+        gaps = np.linalg.norm((places := to_oklab(palette(count)))[:, :, None] - places[:, None], axis=-1)
         return np.where(np.eye(count, dtype=bool), np.inf, gaps).min((1, 2))
 
     assert (nearest(7) > 0.07).all(), nearest(7)
