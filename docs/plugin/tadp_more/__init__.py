@@ -1,4 +1,4 @@
-"""Names for tadp_ray's recipes and commands: each module registers its own when it is imported."""
+"""A plug-in of tadp_ray. Each module registers its names when it is imported."""
 
 from tadp_more import brightness, first_name, frequency_iou, normals, plain_conv, ramps
 

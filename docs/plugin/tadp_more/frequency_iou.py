@@ -1,4 +1,4 @@
-"""A metric of segmentation: IoU, each class weighted by how many pixels it has in truth."""
+"""A metric of segmentation: IoU, each class weighted by its share of the ground-truth pixels."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from tadp_ray.registry import Metric, register_metric
 
 @register_metric("segmentation", Metric("frequency_iou", "frequency-weighted IoU", "%"))
 class FrequencyIoU:
-    """A score of label maps (B, H, W), 255 = ignore."""
+    """Frequency-weighted IoU of label maps (B, H, W); 255 is ignored."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         import torch
@@ -15,19 +15,19 @@ class FrequencyIoU:
         self._confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
 
     def accumulate(self, predicted: "torch.Tensor", target: "torch.Tensor") -> None:  # noqa: F821
-        """Count a batch."""
+        """Add a batch."""
         count, counted = len(self._confusion), target != 255
         pairs = target[counted].long() * count + predicted[counted].long()
         self._confusion += pairs.bincount(minlength=count * count).view(count, count)
 
     def reduce(self) -> None:
-        """Add up what all processes counted."""
+        """Sum over all processes."""
         from tadp_ray.processes import total
 
         self._confusion = total(self._confusion)
 
     def compute(self) -> dict[str, float]:
-        """The figure by its name, in percent."""
+        """Return the metric by name, in percent."""
         right, truth = self._confusion.diag().double(), self._confusion.sum(1).double()
         union = truth + self._confusion.sum(0) - right
         shares = truth / truth.sum()

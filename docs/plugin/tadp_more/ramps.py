@@ -1,4 +1,4 @@
-"""A data set: tilted planes, drawn from a seed, each pixel as bright as it is near."""
+"""A data set of random tilted planes. The brightness of a pixel is its proximity."""
 
 import hashlib
 from typing import Any, Literal
@@ -16,21 +16,21 @@ class RampsData(StrictModel):
 
     kind: Literal["ramps"]
     train: int = Field(32, ge=1, description="training images")
-    val: int = Field(16, ge=1, description="images that a model is scored on")
+    val: int = Field(16, ge=1, description="evaluation images")
     size: int = Field(64, ge=32, description="height and width in pixels")
 
 
 class Ramps:
-    """Opens it (`tadp_ray.data.datasets.DatasetSource`)."""
+    """Opens the data set (`tadp_ray.data.datasets.DatasetSource`)."""
 
     @staticmethod
     def open(data: RampsData, split: Literal["train", "val"]) -> "RampsSplit":
-        """One split."""
+        """Return one split."""
         return RampsSplit(split, data.train if split == "train" else data.val, data.size)
 
     @staticmethod
     def class_names(data: RampsData) -> tuple[str, ...]:
-        """All there is."""
+        """Return the classes."""
         return ("plane",)
 
 
@@ -44,11 +44,11 @@ class RampsSplit:
         self.sizes = ((size, size),) * count
 
     def __len__(self) -> int:
-        """How many images."""
+        """Return the number of images."""
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Any:
-        """A plane whose tilt its id decides."""
+        """Return a plane, whose tilt is a function of its id."""
         from tadp_ray.data.sample import Sample
 
         if not 0 <= index < len(self):
@@ -61,9 +61,9 @@ class RampsSplit:
         return Sample(self.ids[index], image, depth=depth)
 
     def present(self, index: int) -> tuple[str, ...]:
-        """Names of what an image shows."""
+        """Return the names of the classes in an image."""
         return self.classes
 
     def digest(self) -> str:
-        """Of everything that can change a result: raise the number when a plane is drawn otherwise."""
+        """Return a hash of everything that can change a result. Raise the number when the planes change."""
         return hashlib.sha256(repr((1, self.ids, self.sizes)).encode()).hexdigest()

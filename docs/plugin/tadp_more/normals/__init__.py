@@ -1,4 +1,4 @@
-"""A task: surface normals, learned from depth maps, with a head of its own."""
+"""A task and its head: surface normals, learned from depth maps."""
 
 from typing import Literal
 
@@ -20,7 +20,7 @@ register_task(
 
 @register_head("normals_conv", task="normals", implementation="tadp_more.normals.head:NormalsHead")
 class NormalsHeadConfig(StrictModel):
-    """Every level brought to the size of the largest one, and two convolutions."""
+    """Resizes every level to the largest one, then applies two convolutions."""
 
     kind: Literal["normals_conv"]
-    channels: int = Field(32, ge=1, description="between the convolutions")
+    channels: int = Field(32, ge=1, description="channels between the convolutions")

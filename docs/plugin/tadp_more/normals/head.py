@@ -1,4 +1,4 @@
-"""The head: features of any number of levels to a map of vectors."""
+"""The head: maps features of any number of levels to a map of vectors."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from tadp_more.normals import NormalsHeadConfig
 
 
 class NormalsHead(nn.Module):
-    """Vectors (B, 3, h, w) of the largest level's size, not yet of length 1."""
+    """Predicts vectors (B, 3, h, w) in the size of the largest level, not normalized."""
 
     def __init__(
         self, channels: Sequence[int], strides: Sequence[int], classes: int, config: NormalsHeadConfig
@@ -21,6 +21,6 @@ class NormalsHead(nn.Module):
         )
 
     def forward(self, features: Sequence[Tensor], **unused: object) -> Tensor:
-        """Vectors of features, largest level first."""
+        """Return the vectors of features, largest level first."""
         size = features[0].shape[-2:]
         return self.layers(torch.cat([F.interpolate(level, size) for level in features], dim=1))

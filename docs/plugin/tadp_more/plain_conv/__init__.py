@@ -1,4 +1,4 @@
-"""A backbone: strided convolutions on pixels, trained from random weights. It reads no text."""
+"""A backbone of strided convolutions on pixels, trained from random weights. It uses no text."""
 
 from typing import Literal
 
@@ -13,5 +13,5 @@ class PlainConvKeys(StrictModel):
     """Strided convolutions on pixels, trained from random weights."""
 
     backbone: Literal["plain_conv"]
-    width: int = Field(16, ge=1, description="channels of the largest level, doubled at each smaller one")
-    levels: int = Field(4, ge=1, le=6, description="sizes of the features, of strides 4, 8, 16 ...")
+    width: int = Field(16, ge=1, description="channels of the largest level, which double at each smaller one")
+    levels: int = Field(4, ge=1, le=6, description="number of levels, with strides 4, 8, 16 ...")

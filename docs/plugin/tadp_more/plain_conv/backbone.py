@@ -1,4 +1,4 @@
-"""The networks of the backbone."""
+"""The family, its (empty) frozen networks, and the backbone."""
 
 from typing import Any
 
@@ -7,41 +7,41 @@ from torch import Tensor, nn
 
 
 class PlainConv:
-    """The family (`tadp_ray.backbones.base.Family`): nothing is loaded, so nothing lies anywhere."""
+    """The `tadp_ray.backbones.base.Family`. It has no files and loads nothing."""
 
     @staticmethod
     def origin(config: Any, seed: int) -> tuple:
-        """Every cell shares the same nothing."""
+        """Return the number of levels, on which `multiple` depends."""
         return (config.levels,)
 
     @staticmethod
-    def load(origin: tuple) -> "Nothing":
-        """No frozen parts."""
-        return Nothing(*origin)
+    def load(origin: tuple) -> "NoNetworks":
+        """Return an object without networks."""
+        return NoNetworks(*origin)
 
     @staticmethod
-    def make_backbone(pretrained: "Nothing", config: Any, tokens: int, view: tuple[int, int]) -> "PlainConvBackbone":
-        """A fresh network."""
+    def make_backbone(pretrained: "NoNetworks", config: Any, tokens: int, view: tuple[int, int]) -> "PlainConvBackbone":
+        """Return a new network."""
         return PlainConvBackbone(config.width, config.levels)
 
     @staticmethod
-    def sizes(config: Any) -> "tuple[Nothing, str]":
-        """The same."""
-        return Nothing(config.levels), ""
+    def sizes(config: Any) -> "tuple[NoNetworks, str]":
+        """Return the same as `load`."""
+        return NoNetworks(config.levels), ""
 
     @staticmethod
     def places(config: Any) -> dict[str, str]:
-        """No weights are read."""
+        """Return no files."""
         return {}
 
     @staticmethod
     def digests(config: Any) -> dict[str, str]:
-        """Random weights are known by the seed and this version of their architecture."""
+        """Return a version of the architecture. The random weights depend on it and on the seed."""
         return {"weights": "plain_conv 1"}
 
 
-class Nothing:
-    """The frozen parts (`tadp_ray.backbones.base.Pretrained`) of a backbone that has none."""
+class NoNetworks:
+    """A `tadp_ray.backbones.base.Pretrained` without networks."""
 
     tokens = 0
     tokenizer = text_encoder = image_encoder = None
@@ -51,17 +51,17 @@ class Nothing:
     def __init__(self, levels: int) -> None:
         self.multiple = 2 ** (levels + 1)
 
-    def to(self, device: torch.device) -> "Nothing":
-        """There is nothing to move."""
+    def to(self, device: torch.device) -> "NoNetworks":
+        """Return self."""
         return self
 
-    def to_meta(self) -> "Nothing":
-        """Nothing has no contents either."""
+    def to_meta(self) -> "NoNetworks":
+        """Return self."""
         return self
 
 
 class PlainConvBackbone(nn.Module):
-    """The backbone (`tadp_ray.backbones.base.Backbone`)."""
+    """The `tadp_ray.backbones.base.Backbone`."""
 
     context_width = 0
 
@@ -77,19 +77,19 @@ class PlainConvBackbone(nn.Module):
         )
 
     def latent_shape(self, images: Tensor) -> tuple[int, int, int]:
-        """A latent is the image itself."""
+        """Return (3, H, W): a latent is the image."""
         return tuple(images.shape[1:])
 
     def image_size(self, latents: Tensor) -> tuple[int, int]:
-        """A latent is the image itself."""
+        """Return (H, W): a latent is the image."""
         return tuple(latents.shape[-2:])
 
     def encode_image(self, images: Tensor, noise: Tensor | None) -> Tensor:
-        """A latent is the image itself; no noise comes in."""
+        """Return the images; the noise is not used."""
         return images
 
     def forward(self, latents: Tensor, context: Tensor) -> tuple[Tensor, ...]:
-        """Features, largest level first; the context is empty."""
+        """Return the features, largest level first. The context is not used."""
         features = []
         for stage in self.stages:
             latents = stage(latents)
@@ -97,8 +97,8 @@ class PlainConvBackbone(nn.Module):
         return tuple(features)
 
     def attention_norms(self) -> list[nn.Parameter]:
-        """There is no attention."""
+        """Return no parameters, since there is no attention."""
         return []
 
     def enable_gradient_checkpointing(self) -> None:
-        """There is little to save."""
+        """Do nothing: activations take little memory."""
