@@ -1,1 +1,1 @@
-"""The engine: trains one cell with PyTorch alone and tells a reporter what happens."""
+"""The training engine: trains one cell with PyTorch only, and reports to a `Reporter`."""

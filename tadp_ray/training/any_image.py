@@ -1,4 +1,4 @@
-"""A trained model on any image, told any prompt: the image stands as the validation split of the model's setup."""
+"""Predicts a single image with a trained model and any prompt. The image replaces the validation split of the setup."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from tadp_ray.training.model import TADP
 from tadp_ray.training.run import encoder
 from tadp_ray.training.setup import TrainSetup
 
-UNTOLD = Score(None, None, None, None)
-"""How well a prompt fits an image of which no names are known."""
+NO_SCORE = Score(None, None, None, None)
+"""The caption score of an image without ground truth."""
 
 
 @dataclass(frozen=True)
-class OneImage:
+class SingleImageDataset:
     """A data set of one image without ground truth."""
 
     image: Sample
@@ -32,12 +32,12 @@ class OneImage:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Its id."""
+        """The id of the image."""
         return (self.image.id,)
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
-        """Its (height, width)."""
+        """The (height, width) of the image."""
         height, width = self.image.image.shape[:2]
         return ((height, width),)
 
@@ -51,59 +51,59 @@ class OneImage:
 
 
 @dataclass(frozen=True, eq=False)
-class AnyImage(TrainSetup):
-    """A setup that is asked about one image from outside, in that image's own pixels."""
+class SingleImageSetup(TrainSetup):
+    """A setup whose validation split is one image, scored at the image's original size."""
 
     image: Sample
     prompt: Prompt
 
     @property
     def val(self) -> Dataset:
-        """The image."""
-        return OneImage(self.image, self.classes)
+        """A data set of the image."""
+        return SingleImageDataset(self.image, self.classes)
 
     @cached_property
     def val_prompts(self) -> Prompts:
-        """Its prompt."""
-        return Prompts({self.image.id: self.prompt}, 0, UNTOLD, {})
+        """The prompt of the image."""
+        return Prompts({self.image.id: self.prompt}, 0, NO_SCORE, {})
 
     def scored_size(self, index: int) -> tuple[int, int]:
-        """(height, width) of the image."""
+        """Return the (height, width) of the image."""
         return self.val.sizes[index]
 
 
 def predict_image(model: TADP, setup: TrainSetup, image: Sample, prompt: Prompt, device: torch.device) -> Any:
-    """What a trained model predicts for one image: labels int64 or metres float32 (H, W), or a set of boxes.
+    """Return a model's prediction for one image: labels int64 or metres float32 (H, W), or a set of boxes.
 
-    The image is resized, cut into windows, mirrored and encoded as the recipe's evaluation does it. Where the posterior of
-    the VAE is sampled, the noise depends on the image's id alone.
+    The image is resized, cut into windows, mirrored and encoded as in the recipe's evaluation. If the posterior of the VAE
+    is sampled, the noise depends only on the image's id.
 
     Args:
-        model: in evaluation mode.
-        setup: the model's own.
-        image: its id and its pixels.
-        prompt: as of `given_prompt`.
-        device: of the model.
+        model: trained, in evaluation mode.
+        setup: setup of the model.
+        image: id and pixels of the image.
+        prompt: a prompt from `given_prompt`.
+        device: device of the model.
 
     Raises:
         UserError: the image's size does not fit the model.
     """
-    asked = AnyImage(setup.recipe, setup.seed, image, prompt, cache=setup.cache)
-    if unfit := asked.unfit_sizes():
+    single = SingleImageSetup(setup.recipe, setup.seed, image, prompt, cache=setup.cache)
+    if unfit := single.unfit_sizes():
         raise UserError(
             f"image of {image.image.shape[1]} x {image.image.shape[0]} pixels: {setup.recipe.model.why_one_size}, which "
-            f"binds this model to views of {setup.view} (height, width), and it would see {min(unfit)}; cut or resize the image"
+            f"limits this model to views of {setup.view} (height, width), not {min(unfit)}; cut or resize the image"
         )
-    latents = encode_views(asked, encoder(model, device), [0])
-    ((_, found),) = predictions(model, asked, latents, [0], device)
-    return found[0]
+    latents = encode_views(single, encoder(model, device), [0])
+    ((_, prediction),) = predictions(model, single, latents, [0], device)
+    return prediction[0]
 
 
 def given_prompt(setup: TrainSetup, prompt: str | Sequence[str], truncate: bool = False) -> Prompt:
-    """A prompt as the setup's text encoder is given it.
+    """Return a user's prompt in the form of the setup's prompts: a text, or class names for the other encodings.
 
     Raises:
-        UserError: it is too long, or its names are not those that the recipe's encoding knows.
+        UserError: the prompt is too long, or its names do not fit the recipe's encoding.
     """
     recipe = setup.recipe
     if recipe.caption.encoding != "text":
@@ -118,15 +118,15 @@ def given_prompt(setup: TrainSetup, prompt: str | Sequence[str], truncate: bool 
 
 
 def split_names(prompt: str) -> tuple[str, ...]:
-    """Names apart by commas."""
+    """Split names at commas."""
     return tuple(name.strip() for name in prompt.split(","))
 
 
 def check_names(setup: TrainSetup, recipe: Recipe, names: tuple[str, ...]) -> None:
-    """Refuse names whose context would not be as long as those that the model was trained with.
+    """Check that the context of these names is as long as the contexts that the model was trained with.
 
     Raises:
-        UserError: a name is empty or unknown to the file of embeddings, or they are too many or too few.
+        UserError: a name is empty or has no embedding, or there are too many or too few names.
     """
     encoding = recipe.caption.encoding
     if not names or not all(names):
@@ -140,5 +140,5 @@ def check_names(setup: TrainSetup, recipe: Recipe, names: tuple[str, ...]) -> No
     if (length := setup.contexts([names]).shape[1]) != setup.tokens:
         raise UserError(
             f"prompt: {len(names)} names make a context of {length} vectors, and this model was trained with {setup.tokens} "
-            f"(caption.encoding={encoding}); give as many names as its own prompts have, apart by commas"
+            f"(caption.encoding={encoding}); give as many names as its own prompts have, separated by commas"
         )

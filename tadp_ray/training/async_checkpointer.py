@@ -1,4 +1,4 @@
-"""Checkpoints are written beside the training: a step waits for a copy of its tensors, not for the disk."""
+"""Writes checkpoints in the background: a step waits for a copy of its tensors, not for the disk."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -19,14 +19,15 @@ from tadp_ray.training.state import TrainState
 
 
 class AsyncCheckpointer:
-    """Reads and writes the checkpoints of one training; writes one at a time, in a thread of its own.
+    """Reads and writes the checkpoints of one training; a background thread writes one at a time.
 
-    A context: who leaves it knows that nothing is being written any more. The training's lock ends there.
+    Use it as a context manager: its exit waits until nothing is being written. The caller's lock on the training's folder
+    may be released only after that.
 
     Args:
-        path: of the newest checkpoint; the one before is kept beside it.
-        fingerprint: the training's.
-        reporter: knows what there is to resume from, and is told what is written.
+        path: file of the newest checkpoint; the previous one is kept beside it.
+        fingerprint: fingerprint of the training.
+        reporter: lists the checkpoints to resume from, and receives a report of each checkpoint.
         is_due: (step, minutes since the last checkpoint or the start) -> whether to write one.
     """
 
@@ -37,30 +38,31 @@ class AsyncCheckpointer:
         self._newest = time.monotonic()
 
     def resume(self, model: nn.Module, optimizer: Optimizer, lr_scheduler: LRScheduler) -> TrainState:
-        """Put the newest whole checkpoint into model, optimizer and scheduler; a fresh state if there is none.
+        """Load the newest complete checkpoint into model, optimizer and scheduler; return its state, or a fresh one.
 
         Raises:
-            UserError: it belongs to another training, or does not fit the model.
+            UserError: the checkpoint belongs to another training, or does not fit the model.
         """
-        found = checkpoint.resume(self._reporter.resume_from(), model, optimizer, lr_scheduler, self._fingerprint)
-        if found is None:
+        resumed = checkpoint.resume(self._reporter.resume_from(), model, optimizer, lr_scheduler, self._fingerprint)
+        if resumed is None:
             return TrainState()
-        path, facts = found
+        path, facts = resumed
         state = TrainState(**facts["state"])
         self._reporter.report(state.step, {}, path)
         return state
 
     def due(self, step: int) -> bool:
-        """Whether it is time for a checkpoint."""
+        """Return whether a checkpoint is due."""
         return self._is_due(step, (time.monotonic() - self._newest) / 60)
 
     def save(self, model: nn.Module, optimizer: Optimizer, state: TrainState) -> str | None:
-        """Have a checkpoint written, when the one before has been.
+        """Start to write a checkpoint, once the previous one is complete.
 
-        Returns: the name of a tensor that is not finite; then nothing is written, as no training can go on from there.
+        Returns: None, or the name of a tensor that is not finite; then nothing is written, since training cannot resume
+        from such a state.
 
         Raises:
-            UserError: the one before could not be written.
+            UserError: the previous checkpoint could not be written.
         """
         self.poll(wait=True)
         tensors = checkpoint.snapshot(model, optimizer)
@@ -72,10 +74,10 @@ class AsyncCheckpointer:
         return None
 
     def poll(self, wait: bool = False) -> None:
-        """Report the checkpoint that was being written, if it is there now.
+        """Report the checkpoint that was being written, if it is complete.
 
         Raises:
-            UserError: it could not be written.
+            UserError: the checkpoint could not be written.
         """
         if self._writing is not None and (wait or self._writing.done()):
             writing, self._writing = self._writing, None
@@ -93,6 +95,6 @@ class AsyncCheckpointer:
         try:
             self.poll(wait=True)
         except (UserError, OSError):
-            # What ended the training is told before what kept its last checkpoint from the disk.
+            # An error that ended the training takes precedence over an error of its last checkpoint.
             if error is None:
                 raise

@@ -1,7 +1,7 @@
-"""One file holds all that an interrupted training needs to go on as if nothing had happened.
+"""Checkpoints: one file from which an interrupted training resumes exactly.
 
-That is the trained weights, the optimizer's moments and the step. Data order, random views, latent noise and dropout are
-functions of (seed, step), so that there is no random state to keep.
+It contains the trained weights, the optimizer's moments and the step. Data order, random views, latent noise and dropout
+are functions of (seed, step), so no random state is stored.
 """
 
 import json
@@ -28,26 +28,26 @@ log = logging.getLogger(__name__)
 
 
 class Damaged(UserError):
-    """A file does not hold what was written into it, or what was written is of no use."""
+    """A file is damaged or missing, or its content is unusable."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write tensors and JSON facts as one safetensors file, whole and on the disk, or not at all.
+    """Write tensors and JSON facts to one safetensors file, atomically and synced to disk.
 
     Raises:
-        UserError: there is no room for it, or it may not be written.
+        UserError: the disk is full, or the file may not be written.
     """
-    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(facts)
     try:
         with drafted(path) as draft:
-            save_file(held, draft, {"facts": text, "crc32": str(checksum(held, text))})
+            save_file(stored, draft, {"facts": text, "crc32": str(checksum(stored, text))})
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: cannot be written ({error}); make room or give access, then run this again") from None
 
 
 def checksum(tensors: Mapping[str, Tensor], facts: str) -> int:
-    """CRC-32 of facts, and of names, types, shapes and contents of tensors. Reads 1.5 GB a second."""
+    """Return the CRC-32 of facts and of the tensors' names, types, shapes and contents. Reads 1.5 GB per second."""
     total = zlib.crc32(facts.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -57,31 +57,31 @@ def checksum(tensors: Mapping[str, Tensor], facts: str) -> int:
 
 
 class TensorFile(Mapping[str, Tensor]):
-    """Tensors of a file from `write_tensors`, each read when it is asked for: what a node's processes share on disk.
+    """Tensors of a file from `write_tensors`, each read on access; the processes of a node share the file.
 
-    All of it is read once when it is opened, for its checksum: a flipped bit would pass for a measurement.
+    Opening reads the whole file once to verify its checksum: a flipped bit would change results unnoticed.
 
     Raises:
-        Damaged: the file is damaged, was written by something else, or is not there any more.
-        UserError: it cannot be read now, and may be whole.
+        Damaged: the file is damaged, was written by another program, or no longer exists.
+        UserError: the file cannot be read now, but may be complete.
     """
 
     def __init__(self, path: Path) -> None:
         try:
-            # safetensors says of every file that it cannot open that there is none.
+            # safetensors reports every file that it cannot open as missing.
             path.open("rb").close()
             self._file = safe_open(path, framework="pt")
             self._names = tuple(self._file.keys())
-            held = self._file.metadata() or {}
-            text = held["facts"]
-            whole = held["crc32"] == str(checksum(self, text))
+            metadata = self._file.metadata() or {}
+            text = metadata["facts"]
+            intact = metadata["crc32"] == str(checksum(self, text))
         except SafetensorError as error:
             raise Damaged(f"{path}: damaged ({error})") from None
         except OSError as error:
             raise unreadable(path, error) from None
         except KeyError:
             raise Damaged(f"{path}: was not written by a training here") from None
-        if not whole:
+        if not intact:
             raise Damaged(f"{path}: damaged (it does not hold what was written)")
         self.facts: dict[str, Any] = json.loads(text)
 
@@ -96,21 +96,21 @@ class TensorFile(Mapping[str, Tensor]):
 
 
 def unreadable(path: Path, error: OSError) -> UserError:
-    """What to say of a file that could not be read: `Damaged` only if it is gone, as the storage may be back in a moment."""
+    """Return the error of an unreadable file: `Damaged` only if it is gone, since the storage may recover."""
     try:
         path.stat()
     except FileNotFoundError:
         return Damaged(f"{path}: is not there any more")
     except OSError:
         pass
-    return UserError(f"{path}: cannot be read ({error}); mend that, then run this again")
+    return UserError(f"{path}: cannot be read ({error}); fix that, then run this again")
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and facts of a file from `write_tensors`.
+    """Read the tensors and facts of a file from `write_tensors`.
 
     Raises:
-        Damaged, UserError: as `TensorFile`'s.
+        Damaged, UserError: as for `TensorFile`.
     """
     file = TensorFile(path)
     return dict(file), file.facts
@@ -119,12 +119,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def cached(
     path: Path, label: Mapping[str, Any], make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
 ) -> TensorFile:
-    """Tensors and facts from a file with this label among its facts; made and written if there is none, or it is damaged.
+    """Open a file of tensors with this label among its facts; make and write it first if it is missing or damaged.
 
     Only one process may call this at a time. Damage is logged.
 
     Raises:
-        UserError: they cannot be written.
+        UserError: the file cannot be written.
     """
     if path.exists():
         try:
@@ -140,16 +140,16 @@ def open_labelled(path: Path, label: Mapping[str, Any]) -> TensorFile:
     """Open a file of tensors with this label among its facts.
 
     Raises:
-        Damaged: it is damaged, or has another label.
+        Damaged: the file is damaged, or has another label.
     """
     file = TensorFile(path)
     if other := {name: file.facts.get(name) for name, value in label.items() if file.facts.get(name) != value}:
-        raise Damaged(f"{path}: of something else ({str(other):.90}, not {str(dict(label)):.90})")
+        raise Damaged(f"{path}: belongs to something else ({str(other):.90}, not {str(dict(label)):.90})")
     return file
 
 
 def snapshot(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """Copies, on the CPU, of all tensors of a checkpoint. What is frozen is no part of a model's state."""
+    """Copy all tensors of a checkpoint to the CPU. Frozen weights are not part of a model's state."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
@@ -157,10 +157,10 @@ def snapshot(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write a snapshot, and keep the checkpoint before it beside it.
+    """Write a snapshot, and keep the previous checkpoint beside it.
 
     Raises:
-        UserError: as `write_tensors`.
+        UserError: as for `write_tensors`.
     """
     if path.is_file():
         os.replace(path, previous_checkpoint(path))
@@ -170,19 +170,21 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
 def resume(
     found: Sequence[Path], model: nn.Module, optimizer: Optimizer, lr_scheduler: LRScheduler, fingerprint: str
 ) -> tuple[Path, dict[str, Any]] | None:
-    """Load the first of these checkpoints, newest first, that is whole; returns it and its facts, None if none is.
+    """Load the newest complete checkpoint of `found`, which lists the newest first.
 
-    Those that are not are logged and deleted.
+    Damaged checkpoints are logged and deleted.
+
+    Returns: its path and facts; None if no checkpoint is complete.
 
     Raises:
-        UserError: it belongs to another cell, or does not fit the model.
+        UserError: the checkpoint belongs to another training, or does not fit the model.
     """
     for place, path in enumerate(found):
         try:
             facts = load(path, model, optimizer, lr_scheduler, fingerprint)
         except Damaged as error:
             log.warning("%s; going on from %s", error, "the one before" if found[place + 1 :] else "the start")
-            # The next one written keeps the one before it, which must be a whole one.
+            # The next checkpoint keeps the previous one beside it, which must be a complete one.
             path.unlink(missing_ok=True)
             continue
         return path, facts
@@ -192,11 +194,11 @@ def resume(
 def load(
     path: Path, model: nn.Module, optimizer: Optimizer, lr_scheduler: LRScheduler, fingerprint: str
 ) -> dict[str, Any]:
-    """Put a checkpoint into model, optimizer and scheduler, and return its facts.
+    """Load a checkpoint into model, optimizer and scheduler, and return its facts.
 
     Raises:
-        Damaged: it does not hold what was written, or not only numbers.
-        UserError: it belongs to another cell, or does not fit the model.
+        Damaged: the file is damaged, or a tensor is not finite.
+        UserError: the checkpoint belongs to another training, or does not fit the model.
     """
     tensors, facts = read_tensors(path)
     if name := not_finite(tensors):
@@ -213,7 +215,7 @@ def load(
             _, index, key = name.split(".")
             state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    # Learning rates are a function of the step; setting the scheduler there needs no state of its own.
+    # Learning rates are a function of the step, so the scheduler needs no stored state.
     lr_scheduler.last_epoch = facts["step"]
     for group, rate in zip(optimizer.param_groups, lr_scheduler.base_lrs, strict=True):
         group["lr"] = rate * lr_scheduler.lr_lambdas[0](facts["step"])
@@ -221,17 +223,17 @@ def load(
 
 
 def load_weights(path: Path, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Put weights into a model, all of them and no others.
+    """Load weights into a model; names and shapes must match exactly.
 
     Raises:
-        UserError: names or shapes differ, the first few named (a head of another class list, say).
+        UserError: names or shapes differ, as with a head for other classes; the message lists the first four.
     """
-    own = model.state_dict()
+    expected = model.state_dict()
     differing = [
         f"{name} {tuple(weights[name].shape) if name in weights else 'missing'} (here: {tuple(tensor.shape)})"
-        for name, tensor in own.items()
+        for name, tensor in expected.items()
         if name not in weights or weights[name].shape != tensor.shape
-    ] + [f"{name} (not in this model)" for name in weights if name not in own]
+    ] + [f"{name} (not in this model)" for name in weights if name not in expected]
     if differing:
         raise UserError(
             f"{path}: the weights do not fit this model, whose class list or settings differ: "

@@ -1,4 +1,4 @@
-"""Contexts by prompt: each distinct prompt is encoded once, for all cells of a sweep and for later sweeps."""
+"""A cache of contexts by prompt: each prompt is encoded once for all cells of a sweep and for later sweeps."""
 
 import hashlib
 import json
@@ -16,77 +16,77 @@ from tadp_ray.training.checkpoint import Damaged, TensorFile, open_labelled, wri
 
 log = logging.getLogger(__name__)
 PER_FILE = 1024
-"""Contexts of one file, so that little is lost when encoding is interrupted."""
+"""Contexts per file; an interruption loses no more than these."""
 
 
 def key_of(prompt: Prompt) -> str:
-    """What a prompt's context is kept under."""
+    """Return the key of a prompt's context."""
     return hashlib.sha256(json.dumps(prompt).encode()).hexdigest()[:32]
 
 
 class ContextCache:
-    """Contexts on the CPU, in this process's memory or in files that all processes of a machine map.
+    """Contexts on the CPU, in this process's memory or in memory-mapped files shared by all processes of a machine.
 
-    The text encoder is frozen, so that a prompt never changes its context.
+    The text encoder is frozen, so the context of a prompt never changes.
 
     Args:
-        encode: a prompt -> its context (L, D).
+        encode: maps a prompt to its context (L, D).
     """
 
     def __init__(self, encode: Callable[[Prompt], Tensor]) -> None:
         self._encode = encode
-        self._made: dict[Prompt, Tensor] = {}
-        self._kept: dict[str, TensorFile] = {}
+        self._encoded: dict[Prompt, Tensor] = {}
+        self._files: dict[str, TensorFile] = {}
 
     def __call__(self, prompts: Sequence[Prompt]) -> Tensor:
-        """Contexts (B, L, D) of prompts, which must be of one length."""
+        """Return the contexts (B, L, D) of prompts; all must have the same length."""
         return torch.stack([self._one(prompt) for prompt in prompts])
 
     def warm(self, folder: Path, key: str, prompts: Iterable[Prompt]) -> None:
-        """Read these prompts' contexts from a folder from now on, having encoded what is not there yet.
+        """Encode the prompts whose contexts are not in a folder yet, and read contexts from there from now on.
 
-        One process encodes; the others wait for it. Damaged files, and those of another key, are made afresh.
+        One process encodes; the others wait for it. Files that are damaged or have another key are written again.
 
         Args:
-            folder: theirs.
-            key: of all that a context depends on beside its prompt.
-            prompts: whose contexts.
+            folder: folder of the contexts.
+            key: hash of everything that a context depends on besides its prompt.
+            prompts: prompts to encode.
 
         Raises:
-            UserError: they cannot be written.
+            UserError: the contexts cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
         lock = acquire_lock(folder / LOCK, patience=3600)
         try:
             self._open(folder, key)
-            missing = sorted(prompt for prompt in {*prompts} if key_of(prompt) not in self._kept)
+            missing = sorted(prompt for prompt in {*prompts} if key_of(prompt) not in self._files)
             for first in range(0, len(missing), PER_FILE):
-                made = {key_of(prompt): self._made_of(prompt) for prompt in missing[first : first + PER_FILE]}
-                write_tensors(folder / f"{next(iter(made))}.safetensors", made, {"contexts": key})
+                contexts = {key_of(prompt): self._encode_one(prompt) for prompt in missing[first : first + PER_FILE]}
+                write_tensors(folder / f"{next(iter(contexts))}.safetensors", contexts, {"contexts": key})
             self._open(folder, key)
         finally:
             lock.release()
-        self._made.clear()
+        self._encoded.clear()
 
     def _open(self, folder: Path, key: str) -> None:
         for path in folder.glob("*.safetensors"):
-            if path.stem not in self._kept:
+            if path.stem not in self._files:
                 try:
                     file = open_labelled(path, {"contexts": key})
-                    self._kept |= dict.fromkeys(file, file)
+                    self._files |= dict.fromkeys(file, file)
                 except Damaged as error:
                     log.warning("%s; made afresh", error)
                     path.unlink(missing_ok=True)
 
     def _one(self, prompt: Prompt) -> Tensor:
         key = key_of(prompt)
-        if key in self._kept:
-            return self._kept[key][key]
-        if prompt not in self._made:
-            self._made[prompt] = self._made_of(prompt)
-        return self._made[prompt]
+        if key in self._files:
+            return self._files[key][key]
+        if prompt not in self._encoded:
+            self._encoded[prompt] = self._encode_one(prompt)
+        return self._encoded[prompt]
 
     @torch.no_grad()
-    def _made_of(self, prompt: Prompt) -> Tensor:
-        # One prompt at a time: in a batch the last bits would depend on what else is new in it.
+    def _encode_one(self, prompt: Prompt) -> Tensor:
+        # One prompt at a time: in a batch, the last bits would depend on the other prompts.
         return self._encode(prompt).cpu()

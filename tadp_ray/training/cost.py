@@ -1,4 +1,4 @@
-"""What one optimizer step costs, counted before anything is spent: the step is traced on tensors without contents."""
+"""Counts the cost of one optimizer step before training, by tracing the step on meta tensors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,92 +18,92 @@ from tadp_ray.training.optim import parameter_groups
 
 @dataclass(frozen=True)
 class ModuleCost:
-    """One network of the model."""
+    """The cost of one network of the model."""
 
     name: str
     parameters: int
     forward: int
-    """Floating-point operations per image of matrix products and convolutions; a multiply-add is two."""
+    """Floating-point operations of matrix products and convolutions per image; a multiply-add counts as two."""
     backward: int
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """One optimizer step of a cell over all its workers."""
+    """The cost of one optimizer step of a cell over all its workers."""
 
     parts: tuple[ModuleCost, ...]
-    """Encoders of images and text, which are frozen; backbone and head, which are trained."""
+    """The frozen encoders of images and text, then the trained backbone and head."""
     groups: tuple[tuple[str, int, float], ...]
     """(name, parameters, learning rate) of the optimizer's groups."""
     images: int
-    """Of a step."""
+    """Images per step."""
     state_bytes: int
-    """Trained weights, their gradients and AdamW's two moments, in each worker."""
+    """Trained weights, their gradients and AdamW's two moments, per worker."""
     frozen_bytes: int
-    """Weights of what is frozen, in each worker."""
+    """Frozen weights, per worker."""
     activation_bytes: int
-    """What each worker keeps of one forward pass for the backward pass."""
+    """Activations saved for the backward pass of one forward pass, per worker."""
     note: str = ""
-    """What is left out."""
+    """What the count leaves out."""
 
     @property
     def memory_bytes(self) -> int:
-        """Of all these together; what a step holds for moments only comes on top."""
+        """Memory of weights, gradients, moments and activations; temporary buffers come on top."""
         return self.frozen_bytes + self.state_bytes + self.activation_bytes
 
     @property
     def trained(self) -> int:
-        """Parameters that are trained."""
+        """Number of trained parameters."""
         return sum(count for _, count, _ in self.groups)
 
     @property
     def frozen(self) -> int:
-        """Parameters that are not."""
+        """Number of frozen parameters."""
         return sum(part.parameters for part in self.parts[:2])
 
     @property
     def flops(self) -> int:
-        """Of the whole step; each caption is encoded once per training, so the text encoder is no part of it."""
+        """Operations of a step, without the text encoder, since each caption is encoded once per training."""
         return self.images * sum(part.forward + part.backward for part in self.parts if part.name != "text encoder")
 
 
 def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int, view: tuple[int, int]) -> StepCost:
-    """Trace one step of a cell.
+    """Return the cost of one step of a cell.
 
     Args:
-        recipe: of the cell.
-        pretrained: whose architecture counts, not its weights.
-        classes: of the data set.
-        tokens: of a context.
+        recipe: recipe of the cell.
+        pretrained: the frozen networks; only their architecture is used.
+        classes: number of classes.
+        tokens: length of a context.
         view: (height, width) of a training view in pixels.
     """
     schedule, world, task = recipe.schedule, recipe.compute.world_size, task_of(recipe)
     images = schedule.images_per_pass // world
-    blank = pretrained.to_meta()
+    meta = pretrained.to_meta()
     with torch.device("meta"):
         pixels = torch.empty(images, 3, *view)
-        ids = torch.zeros(1, blank.tokens, dtype=torch.int64)
-    model = make_model(blank, recipe.model, classes, tokens, view).train().to("meta")
+        ids = torch.zeros(1, meta.tokens, dtype=torch.int64)
+    model = make_model(meta, recipe.model, classes, tokens, view).train().to("meta")
     noise = torch.empty(images, *model.backbone.latent_shape(pixels), device="meta")
     context = torch.empty(images, tokens, model.backbone.context_width, device="meta")
-    kept = Kept(model)
+    saved = SavedTensors(model)
 
     # forward and backward, one network after the other
-    latents, encoded = counted(lambda: model.backbone.encode_image(pixels, noise))
-    _, text = counted(lambda: blank.text_encoder and blank.text_encoder(ids))
-    with saved_tensors_hooks(kept.note, lambda tensor: tensor):
+    latents, encoded = count_flops(lambda: model.backbone.encode_image(pixels, noise))
+    _, text = count_flops(lambda: meta.text_encoder and meta.text_encoder(ids))
+    with saved_tensors_hooks(saved.add, lambda tensor: tensor):
         adapted = model.adapter(context)
-        features, backbone = counted(lambda: model.backbone(latents, adapted))
+        features, backbone = count_flops(lambda: model.backbone(latents, adapted))
         inputs = [feature.detach().requires_grad_() for feature in features]
-        loss, head = counted(lambda: task.counted_loss(model.head, model.norms(inputs), view))
-    _, head_back = counted(loss.backward)
-    _, backbone_back = counted(lambda: torch.autograd.backward(features, [feature.grad for feature in inputs]))
+        loss, head = count_flops(lambda: task.counted_loss(model.head, model.norms(inputs), view))
+    _, head_back = count_flops(loss.backward)
+    _, backbone_back = count_flops(lambda: torch.autograd.backward(features, [feature.grad for feature in inputs]))
 
-    heads = sum(size_of(part) for part in (model.adapter, model.norms, model.head))
+    heads = sum(num_parameters(part) for part in (model.adapter, model.norms, model.head))
     parts = (
-        ModuleCost("image encoder", size_of(blank.image_encoder), encoded // images, 0),
-        ModuleCost("text encoder", size_of(blank.text_encoder), text, 0),
-        ModuleCost("backbone", size_of(model.backbone), backbone // images, backbone_back // images),
+        ModuleCost("image encoder", num_parameters(meta.image_encoder), encoded // images, 0),
+        ModuleCost("text encoder", num_parameters(meta.text_encoder), text, 0),
+        ModuleCost("backbone", num_parameters(model.backbone), backbone // images, backbone_back // images),
         ModuleCost("head", heads, head // images, head_back // images),
     )
     groups = parameter_groups(model, schedule)
@@ -113,35 +113,35 @@ def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int,
         groups=tuple((group["name"], sum(p.numel() for p in group["params"]), group["lr"]) for group in groups),
         images=schedule.batch_size,
         state_bytes=4 * 4 * trained,
-        frozen_bytes=4 * sum(map(size_of, blank.networks)),
-        activation_bytes=sum(kept.bytes.values()),
+        frozen_bytes=4 * sum(map(num_parameters, meta.networks)),
+        activation_bytes=sum(saved.bytes.values()),
         note=task.not_counted,
     )
 
 
-def counted(work: Callable[[], Any]) -> tuple[Any, int]:
-    """What some work gives, and its floating-point operations."""
+def count_flops(function: Callable[[], Any]) -> tuple[Any, int]:
+    """Return the result of a function and its floating-point operations."""
     with FlopCounterMode(display=False) as counter:
-        result = work()
+        result = function()
     return result, counter.get_total_flops()
 
 
-def size_of(network: torch.nn.Module | None) -> int:
-    """Parameters of a network; none without one."""
+def num_parameters(network: torch.nn.Module | None) -> int:
+    """Return the number of parameters of a network; 0 for None."""
     return sum(p.numel() for p in network.parameters()) if network else 0
 
 
-class Kept:
-    """Sizes of the distinct tensors that autograd keeps, the model's own weights aside."""
+class SavedTensors:
+    """Sizes of the distinct tensors that autograd saves for the backward pass, without the model's weights."""
 
     def __init__(self, model: torch.nn.Module) -> None:
-        self._own = {id(tensor) for tensor in model.parameters()}
+        self._weights = {id(tensor) for tensor in model.parameters()}
         self._alive: list[Tensor] = []
         self.bytes: dict[int, int] = {}
 
-    def note(self, tensor: Tensor) -> Tensor:
-        """Autograd keeps a tensor."""
-        if id(tensor) not in self._own:
-            self._alive.append(tensor)  # an address is only unique among the living
+    def add(self, tensor: Tensor) -> Tensor:
+        """Add a saved tensor, and return it."""
+        if id(tensor) not in self._weights:
+            self._alive.append(tensor)  # a storage's address is unique only while it is alive
             self.bytes[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
         return tensor

@@ -1,4 +1,4 @@
-"""What a cell's numbers come from beside its settings, as hashes of contents. Needs no torch: planning is quick."""
+"""Content hashes of the data, weights and captions of a cell. Imports no torch, so that planning is fast."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +16,12 @@ from tadp_ray.files import file_digest
 def digests_of(
     recipe: Recipe, datasets: Datasets | None = None, known: dict[Any, dict[str, str]] | None = None
 ) -> dict[str, str]:
-    """Content hashes of a recipe's data, weights and captions.
+    """Return the content hashes of a recipe's data, weights and captions.
 
     Args:
-        recipe: of a cell.
-        datasets: opened so far; None: the recipe's are opened for this alone.
-        known: what recipes asked for just before have of their data, filled here: the cells of a plan share most of them.
+        recipe: recipe of a cell.
+        datasets: cache of opened data sets; None: a new one.
+        known: cache of the data's hashes by data group, filled here; the cells of a plan share most of them.
     """
     known, datasets = {} if known is None else known, datasets or Datasets()
     if recipe.data not in known:
@@ -38,7 +38,7 @@ def digests_of(
 
 
 def model_digests(recipe: Recipe) -> dict[str, str]:
-    """Content hashes of what a recipe's model is built on: weights, class embeddings, a learned token. Needs no data."""
+    """Return the content hashes of a recipe's weights, class embeddings and learned token, without opening data."""
     digests = family_of(recipe.model).digests(recipe.model)
     if recipe.caption.embeddings:
         digests["embeddings"] = file_digest(recipe.caption.embeddings)
@@ -46,36 +46,36 @@ def model_digests(recipe: Recipe) -> dict[str, str]:
 
 
 def check_contents(cell: Cell, datasets: Datasets) -> None:
-    """Refuse to train a cell on other contents than it is known by; a second look reads only files that have changed.
+    """Check that data, weights and captions are those the cell was planned with; a second check reads changed files only.
 
     Raises:
-        UserError: what was changed since the cell was planned, and where it lies.
+        UserError: contents changed since the cell was planned; the message lists them with their paths.
     """
-    if changed := differing(digests_of(cell.recipe, datasets), cell.digests):
-        places = dict.fromkeys(str(places_of(cell.recipe)[name]) for name in changed)
+    if changed := changed_names(digests_of(cell.recipe, datasets), cell.digests):
+        paths = dict.fromkeys(str(paths_of(cell.recipe)[name]) for name in changed)
         raise UserError(
-            f"{', '.join(changed)} changed since this cell was planned ({', '.join(places)}): its numbers would stand for "
-            "contents that they do not come from; run the same command again, which trains what is there now"
+            f"{', '.join(changed)} changed since this cell was planned ({', '.join(paths)}): its metrics would be "
+            "attributed to the old contents; run the same command again, which trains on the new ones"
         )
 
 
 def check_trained(run_id: str, cell: Cell, found: Mapping[str, str]) -> None:
-    """Refuse a finished cell whose contents, of which `found` are hashes, are not what it was trained from.
+    """Check that a finished cell's contents, hashed in `found`, are those that it was trained with.
 
     Raises:
-        UserError: what was changed since.
+        UserError: contents changed since.
     """
-    if changed := differing(found, cell.digests):
+    if changed := changed_names(found, cell.digests):
         raise UserError(f"run {run_id}: its {', '.join(changed)} changed since it was trained; train the cell anew")
 
 
-def differing(found: Mapping[str, str], known: Mapping[str, str]) -> list[str]:
-    """Names of what is there now that is not what was known of it."""
+def changed_names(found: Mapping[str, str], known: Mapping[str, str]) -> list[str]:
+    """Return the names of the hashes in `found` that differ from those in `known`."""
     return [name for name, digest in found.items() if known.get(name) != digest]
 
 
-def places_of(recipe: Recipe) -> dict[str, str | Path | None]:
-    """Where what is hashed lies, by the names of the hashes."""
+def paths_of(recipe: Recipe) -> dict[str, str | Path | None]:
+    """Return the path of each hashed content, by the name of its hash."""
     data, caption = recipe.data, recipe.caption
     target = getattr(data, "target_domain", None)
     root = getattr(data, "root", data.kind)

@@ -1,4 +1,4 @@
-"""The processes that train together, as torch.distributed knows them; one process needs none of it."""
+"""The process group of a training. A single process needs no torch.distributed."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +14,7 @@ from tadp_ray.processes import collect, shared_sum
 
 
 class Loss(nn.Module):
-    """A loss as a module that holds the model: DistributedDataParallel averages the gradients of a module's forward pass."""
+    """A loss as a module around the model, since DistributedDataParallel averages the gradients of a module's forward."""
 
     def __init__(self, model: nn.Module, loss_at: Callable[[int], Tensor]) -> None:
         super().__init__()
@@ -22,32 +22,32 @@ class Loss(nn.Module):
         self._loss_at = loss_at
 
     def forward(self, number: int) -> Tensor:
-        """The loss of a forward pass."""
+        """Return the loss of a forward pass."""
         return self._loss_at(number)
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process's place among those that train together."""
+    """This process's rank and the number of processes that train together."""
 
     rank: int = 0
     size: int = 1
 
     @classmethod
     def current(cls) -> "ProcessGroup":
-        """The default process group, or one process alone."""
+        """Return the default process group, or a group of one process."""
         return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this process writes files and reports."""
+        """Whether this process writes files and reports metrics."""
         return self.rank == 0
 
     def wrap(self, model: nn.Module, loss_at: Callable[[int], Tensor], device: torch.device) -> nn.Module:
-        """The loss of a forward pass of a model, whose backward pass averages the gradients over the processes.
+        """Return a module that computes the loss and averages the gradients over the processes in the backward pass.
 
-        `loss_at(number)` is the mean loss of this process's share. The result is called like it, and must live until the
-        backward pass is over.
+        `loss_at(number)` is the mean loss of this process's share of a pass. The module is called like it, and must live
+        until the backward pass is over.
         """
         loss = Loss(model, loss_at)
         if self.size == 1:
@@ -55,30 +55,30 @@ class ProcessGroup:
         return DistributedDataParallel(loss, device_ids=[device.index] if device.type == "cuda" else None)
 
     def exchange(self, loss: nn.Module, wanted: bool) -> AbstractContextManager[None]:
-        """Where a loss of `wrap` is called and run backward; gradients wait here unless their exchange is wanted."""
+        """Return the context for forward and backward of a loss from `wrap`; gradients are exchanged only if `wanted`."""
         return nullcontext() if wanted or self.size == 1 else loss.no_sync()
 
     def share(self, images: int) -> slice:
-        """This process's part of a global batch or pass."""
+        """Return this process's slice of a global batch or pass."""
         return slice(self.rank * images // self.size, (self.rank + 1) * images // self.size)
 
     def mean(self, value: Tensor) -> float:
-        """Mean of a scalar over the processes (every process must call this)."""
+        """Return the mean of a scalar over the processes; every process must call this."""
         return float(shared_sum(value) / self.size)
 
     def together(self, check: Callable[[], None]) -> None:
-        """Run a check in every process: what one of them refuses, all refuse, and none waits for the others in vain.
+        """Run a check in every process; if it fails in one, it fails in all, so that no process waits for another.
 
         Raises:
-            UserError: what the first process that refuses has said.
+            UserError: the message of the first process whose check failed.
         """
-        said = ""
+        message = ""
         try:
             check()
         except UserError as error:
-            said = str(error)
-        if refused := next(filter(None, collect([said])), None):
-            raise UserError(refused)
+            message = str(error)
+        if failed := next(filter(None, collect([message])), None):
+            raise UserError(failed)
 
     def barrier(self) -> None:
         """Wait for the other processes."""

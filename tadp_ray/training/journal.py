@@ -1,4 +1,4 @@
-"""Reads the journals of trainings, whole or while they are being written; `tadp_ray.training.reporter` writes them."""
+"""Reads the journals of trainings, also while they are being written; `tadp_ray.training.reporter` writes them."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tadp_ray.layout import JOURNAL, TRACEBACK
 
 
 def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
-    """The whole records of a training's journal, oldest first; torn lines are skipped."""
+    """Yield the complete records of a training's journal, oldest first; incomplete lines are skipped."""
     path = folder / JOURNAL
     if not path.is_file():
         return
@@ -19,7 +19,7 @@ def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def records_of(lines: bytes) -> Iterator[dict[str, Any]]:
-    """The whole records among lines of a journal; lines that are torn or lack something are skipped."""
+    """Yield the complete records among lines of a journal; incomplete lines are skipped."""
     for line in lines.split(b"\n"):
         try:
             record = json.loads(line)
@@ -30,7 +30,7 @@ def records_of(lines: bytes) -> Iterator[dict[str, Any]]:
 
 
 def is_record(record: Any) -> bool:
-    """Whether a line of a journal holds all that its kind tells."""
+    """Return whether a line of a journal has all fields of its type."""
     if not (isinstance(record, dict) and isinstance(record.get("time", 0), int | float)):
         return False
     if record.get("type") in ("metrics", "finished"):
@@ -38,46 +38,46 @@ def is_record(record: Any) -> bool:
     return isinstance(record.get("type"), str)
 
 
-class Owner:
-    """Tells the records of one training from those of another that wrote the same file before it was copied by hand."""
+class RecordFilter:
+    """Selects the records of one training from a journal that may have records of another, as after a copy by hand."""
 
     def __init__(self, fingerprint: str) -> None:
-        self._fingerprint, self._own = fingerprint, False
+        self._fingerprint, self._matches = fingerprint, False
 
-    def owns(self, record: dict[str, Any]) -> bool:
-        """Whether a record is the training's; to be asked of one after the other."""
+    def matches(self, record: dict[str, Any]) -> bool:
+        """Return whether a record belongs to the training; call this for each record in order."""
         if record["type"] == "started":
-            self._own = record.get("fingerprint") == self._fingerprint
-        return self._own
+            self._matches = record.get("fingerprint") == self._fingerprint
+        return self._matches
 
 
 class JournalReader:
-    """The records of a training that were added to a journal since the last look.
+    """Reads the records of a training that were added to a journal since the last call.
 
-    Another training's are left out. A line without its end is left until it is complete; a torn line that a restarted
-    training has closed is skipped.
+    Records of another training are skipped. A line without a line break is read once it is complete; an incomplete line
+    that a restarted training has ended is skipped.
     """
 
     def __init__(self, path: Path, fingerprint: str) -> None:
-        self._path, self._owner = path, Owner(fingerprint)
+        self._path, self._filter = path, RecordFilter(fingerprint)
         self._offset = 0
 
     def read(self) -> list[dict[str, Any]]:
-        """New whole records, oldest first; none while there is no journal."""
+        """Return the new complete records, oldest first; none if there is no journal."""
         if not self._path.is_file():
             return []
         with self._path.open("rb") as file:
             file.seek(self._offset)
             whole, end, _ = file.read().rpartition(b"\n")
         self._offset += len(whole) + len(end)
-        return [record for record in records_of(whole) if self._owner.owns(record)]
+        return [record for record in records_of(whole) if self._filter.matches(record)]
 
 
 def check_journal(folder: Path, fingerprint: str) -> None:
-    """Refuse a folder whose journal is of another training: one that was copied by hand, or whose short name is the same.
+    """Check that the journal of a folder belongs to this training, and was not copied by hand or has the same short name.
 
     Raises:
-        UserError: names both fingerprints.
+        UserError: the journal belongs to another training; the message names both fingerprints.
     """
     starts = (str(record.get("fingerprint")) for record in read_journal(folder) if record["type"] == "started")
     if other := next((start for start in starts if start != fingerprint), None):
@@ -88,25 +88,25 @@ def check_journal(folder: Path, fingerprint: str) -> None:
 
 
 def final_metrics(folder: Path, fingerprint: str) -> dict[str, float] | None:
-    """The final metrics of a finished training, None if it has not finished. Another training's journal says nothing of it."""
-    owner = Owner(fingerprint)
+    """Return the final metrics of a training, None if it has not finished; records of another training are ignored."""
+    records = RecordFilter(fingerprint)
     for record in read_journal(folder):
-        if owner.owns(record) and record["type"] == "finished":
+        if records.matches(record) and record["type"] == "finished":
             return record["metrics"]
     return None
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a training has no result."""
+    """The error that ended a training."""
 
     error: str
     traceback: Path | None
-    """File with the whole traceback of a bug or a crash; None: something that the user can mend."""
+    """File with the full traceback of a bug or a crash; None: an error that the user can fix."""
 
 
 def failure(folder: Path) -> Failure | None:
-    """How a training failed; None if its journal does not end so."""
+    """Return the error of a training; None if its journal does not end with one."""
     records = list(read_journal(folder))
     if not records or records[-1]["type"] != "failed":
         return None

@@ -1,7 +1,6 @@
-"""The one training loop: of perception, of personalization and of pretraining.
+"""The training loop of perception, personalization and pretraining.
 
-It knows time, and neither a task nor a model. Those who call it hand in a loss, and what is to be done after a step and at
-an evaluation.
+It depends on no task and no model: the caller passes the loss and the callbacks after a step and for an evaluation.
 """
 
 import math
@@ -27,30 +26,30 @@ LOG_EVERY = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """What is trained, for how long, and what a step does to it."""
+    """Runs optimizer steps on a model, with reports, evaluations and checkpoints."""
 
     model: nn.Module
-    """All of its state is kept in checkpoints and must stay finite."""
+    """Checkpoints contain all of its state, which must stay finite."""
     optimizer: Optimizer
     lr_scheduler: LRScheduler
     """Stepped with the optimizer; the learning rate of the last group is reported."""
     steps: int
-    """Optimizer steps, from the first to the last."""
+    """Number of optimizer steps in total."""
     passes: int = 1
-    """Forward passes of a step, whose gradients are accumulated."""
+    """Forward passes per step, whose gradients are accumulated."""
     max_grad_norm: float | None = None
-    """Norm to which gradients are clipped; None: they are not."""
+    """Norm to which gradients are clipped; None: no clipping."""
     remedy: str
-    """What the user can do when the loss is no longer finite; it ends the error's message."""
+    """What the user can do when the loss is no longer finite; the end of the error message."""
     name: str = ""
-    """Name of the stage, where a training has several; it begins an error's message."""
+    """Name of the stage if a training has several; the start of the error message."""
     device: torch.device
     world: ProcessGroup = field(default_factory=ProcessGroup.current)
     """The processes that train together; each calls `fit`."""
     after_step: Callable[[int], None] = lambda step: None
     """Called after every step with the number of steps done."""
     evaluate: Callable[[TrainState], None] = lambda state: None
-    """Called every `evaluate_every` steps and at the last one, when the weights are finite."""
+    """Called every `evaluate_every` steps and after the last one, once the weights are known to be finite."""
     evaluate_every: int | None = None
 
     def fit(
@@ -59,11 +58,11 @@ class Trainer:
         """Train from `state.step` to the last step, and keep `state` up to date.
 
         Args:
-            loss_at: the mean loss of this process's share of a forward pass. Passes are counted from the start of training.
-                All that is random in one depends on its number alone, so that an interrupted training sees the same.
+            loss_at: returns the mean loss of this process's share of a forward pass, given the number of the pass from the
+                start of training. Its random numbers depend only on that number, so that a resumed training repeats them.
             state: fresh, or from `checkpointer.resume`.
-            checkpointer: writes where to go on after an interruption, in the first process.
-            reporter: is told loss, learning rate and seconds per step.
+            checkpointer: writes checkpoints, in the main process.
+            reporter: receives loss, learning rate and seconds per step.
 
         Raises:
             UserError: the loss or the weights are no longer finite, or a checkpoint cannot be written.
@@ -78,7 +77,7 @@ class Trainer:
             state.step += 1
             self.after_step(state.step)
 
-            # what the step was like
+            # report metrics
             if self._due(state.step, LOG_EVERY):
                 state.loss = self._mean(state.step, loss, broken)
                 spent = time.monotonic() - clock
@@ -87,14 +86,14 @@ class Trainer:
                 clock, clock_step = time.monotonic(), state.step
                 reporter.report(state.step, {"loss": state.loss, "learning_rate": rate, "seconds_per_step": per_step})
 
-            # how good the model is
+            # evaluate
             if self._due(state.step, self.evaluate_every):
                 began = time.monotonic()
                 self._check_weights(state.step, loss)
                 self.evaluate(state)
                 clock += time.monotonic() - began
 
-            # where to go on after an interruption
+            # write a checkpoint
             checkpointer.poll()
             if self.world.is_main_process and broken is None and checkpointer.due(state.step):
                 began = time.monotonic()
@@ -102,11 +101,11 @@ class Trainer:
                 state.stalled += time.monotonic() - began
 
     def _due(self, step: int, every: int | None) -> bool:
-        """Whether something is to be done after a step: every so many, and after the last one."""
+        """Return whether a periodic action is due: every `every` steps and after the last one."""
         return step == self.steps or (every is not None and step % every == 0)
 
     def _train_step(self, loss_of: nn.Module, step: int) -> Tensor:
-        """One optimizer step over the global batch; returns the mean loss of this process's share."""
+        """Run one optimizer step over the global batch; return the mean loss of this process's share."""
         losses = []
         for part in range(self.passes):
             # gradients are exchanged once, with the last pass
@@ -122,21 +121,21 @@ class Trainer:
         return sum(losses, start=torch.zeros_like(losses[0]))
 
     def _mean(self, step: int, loss: Tensor, broken: str | None) -> float:
-        """The mean loss over the processes; by it they learn that the first one has found a tensor that is not finite."""
-        value = self.world.mean(loss if broken is None else torch.full_like(loss, math.nan))
-        if not math.isfinite(value):
-            own = float(loss)
-            raise self._diverged(step, own if broken and math.isfinite(own) else value, broken)
-        return value
+        """Return the mean loss over the processes; it becomes NaN for all if the main process has a `broken` tensor."""
+        mean = self.world.mean(loss if broken is None else torch.full_like(loss, math.nan))
+        if not math.isfinite(mean):
+            local = float(loss)
+            raise self._diverged(step, local if broken and math.isfinite(local) else mean, broken)
+        return mean
 
     def _check_weights(self, step: int, loss: Tensor) -> None:
-        """Refuse to score and to keep weights that are not finite, in all processes together."""
+        """Raise in all processes if the weights of one are not finite, before they are evaluated or written."""
         broken = not_finite(self.model.state_dict())
         if self.world.mean(torch.full_like(loss, float(broken is not None))):
             raise self._diverged(step, float(loss), broken or "in another process")
 
     def _diverged(self, step: int, loss: float, tensor: str | None) -> UserError:
-        """The error of a loss that is not finite, or of a tensor of the checkpoint, while the loss may still be."""
+        """Return the error of a loss that is not finite, or of a `tensor` that is not."""
         place = f"{self.name}, step {step}" if self.name else f"step {step}"
         problem = f"the loss is {loss:.4g}"
         if tensor and math.isfinite(loss):

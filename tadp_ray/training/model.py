@@ -1,4 +1,4 @@
-"""The model of the paper: a backbone's features under a text, and a task head on them."""
+"""The model of the paper: a text-conditioned backbone and a task head on its features."""
 
 from typing import Any
 
@@ -17,9 +17,9 @@ class TADP(nn.Module):
     """Backbone and head, trained together.
 
     Args:
-        backbone: of this model alone.
-        classes: how many the head tells apart.
-        config: whether the text is adapted and features are normalised, and the head.
+        backbone: used by this model only.
+        classes: number of classes.
+        config: settings of the text adapter, the feature normalization and the head.
     """
 
     def __init__(self, backbone: Backbone, classes: int, config: ModelConfig) -> None:
@@ -36,13 +36,13 @@ class TADP(nn.Module):
         dropout_mask: Float[Tensor, "batch channels"] | None = None,
         targets: list[dict] | None = None,
     ) -> Any:
-        """What the head makes of the features: logits or metres (B, C, h, w), or boxes, or the losses of boxes.
+        """Return the head's output: logits or metres (B, C, h, w), or boxes, or the detection losses in training.
 
         Args:
-            latents: (B, C, h, w) of the backbone's `encode_image`.
-            context: (B, L, D).
-            dropout_mask: (B, head channels), divided by the share that is kept; None for no dropout.
-            targets: boxes of each image, for a head that samples them in training.
+            latents: (B, C, h, w) from the backbone's `encode_image`.
+            context: (B, L, D) from the text encoder.
+            dropout_mask: (B, head channels), divided by the share of channels kept; None: no dropout.
+            targets: boxes of each image, for a head that samples proposals in training.
         """
         features = self.norms(self.backbone(latents, self.adapter(context)))
         size = self.backbone.image_size(latents)
@@ -50,13 +50,13 @@ class TADP(nn.Module):
 
 
 def make_model(pretrained: Pretrained, config: ModelConfig, classes: int, tokens: int, view: tuple[int, int]) -> TADP:
-    """A fresh model on a pretrained backbone.
+    """Build a model on a pretrained backbone, with a fresh head.
 
     Args:
-        pretrained: its frozen parts; what is trained of them is copied.
-        config: of the model.
-        classes: how many the head tells apart.
-        tokens: of a context.
+        pretrained: the frozen networks; those to be trained are copied.
+        config: settings of the model.
+        classes: number of classes.
+        tokens: length of a context.
         view: (height, width) of a training view in pixels.
     """
     return TADP(family_of(config).make_backbone(pretrained, config, tokens, view), classes, config)

@@ -12,15 +12,15 @@ NORMS = (nn.GroupNorm, nn.LayerNorm, _NormBase)
 
 
 def parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict]:
-    """Trained parameters by learning rate and decay; the backbone's rate is `backbone_lr_mult` times that of everything else.
+    """Return the optimizer's parameter groups; the backbone's learning rate is multiplied by `backbone_lr_mult`.
 
-    `weight_decay_rule: as_mmcv` reproduces what the published ADE20K rules amount to. They match names. Those with "norm" in
-    them, which are the norms of the backbone's attention blocks, keep the full rate and do not decay. All other norms have
-    other names, so they decay.
+    `weight_decay_rule: as_mmcv` has the effect of the published ADE20K rules, which match names. Parameters with "norm" in
+    their name are the norms of the backbone's attention blocks; they keep the full rate and have no weight decay. All other
+    norms have other names and do have weight decay.
 
     Args:
-        model: with a `backbone` (`tadp_ray.backbones.base.Backbone`); every other part goes with the head.
-        schedule: rates and the rule of decay.
+        model: has a `backbone` (`tadp_ray.backbones.base.Backbone`); all other parts belong to the head.
+        schedule: learning rates and the rule of weight decay.
     """
     exempt = {id(p) for p in model.backbone.attention_norms()} if schedule.weight_decay_rule == "as_mmcv" else set()
     norms = {id(p) for part in model.modules() if isinstance(part, NORMS) for p in part.parameters()}
@@ -47,12 +47,13 @@ def parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict]:
 
 
 def rate_factor(step: int, schedule: ScheduleConfig) -> float:
-    """Learning rate at optimizer step `step`, counted from 0, relative to `learning_rate`.
+    """Return the learning rate at optimizer step `step`, counted from 0, relative to `learning_rate`.
 
-    - polynomial: falls as (1 - step / iterations) ** power; during the first `warmup_iterations` also times
-      1 - (1 - step / W) * (1 - ratio) (mmcv's linear warm-up, which the published segmentation code uses).
-    - triangular: rises from `lowest` to the peak as (step / peak) ** power and falls as it rose (published NYUv2 code).
-    - constant: 1, but for the warm-up.
+    - polynomial: falls as (1 - step / iterations) ** power. During the first W = `warmup_iterations` steps it is multiplied
+      by 1 - (1 - step / W) * (1 - warmup_ratio), mmcv's linear warm-up in the published segmentation code.
+    - triangular: rises from `min_lr` as (step / peak_step) ** power, then falls as 1 - (step / peak_step - 1) ** power
+      (published NYUv2 code).
+    - constant: 1, except during the warm-up.
     """
     lowest = schedule.min_lr / schedule.learning_rate
     if schedule.lr_schedule == "triangular":
@@ -66,6 +67,6 @@ def rate_factor(step: int, schedule: ScheduleConfig) -> float:
 
 
 def make_optimizer(model: nn.Module, schedule: ScheduleConfig) -> tuple[optim.AdamW, LambdaLR]:
-    """AdamW (default betas and epsilon) and its per-iteration schedule."""
+    """Return AdamW with default betas and epsilon, and its per-step schedule."""
     optimizer = optim.AdamW(parameter_groups(model, schedule), weight_decay=schedule.weight_decay, fused=True)
     return optimizer, LambdaLR(optimizer, lambda step: rate_factor(step, schedule))

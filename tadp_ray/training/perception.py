@@ -1,4 +1,4 @@
-"""Trains the model of one cell: what a pass sees and loses, how good the model is, and what is kept of it."""
+"""Trains the model of one cell: batches, loss, evaluation and the files that are written."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tadp_ray.tasks.per_image import write_per_image
 from tadp_ray.training import checkpoint
 from tadp_ray.training.async_checkpointer import AsyncCheckpointer
 from tadp_ray.training.distributed import ProcessGroup
-from tadp_ray.training.evaluate import evaluate, image_lines
+from tadp_ray.training.evaluate import evaluate, per_image_records
 from tadp_ray.training.loop import Trainer
 from tadp_ray.training.model import TADP
 from tadp_ray.training.optim import make_optimizer
@@ -25,31 +25,31 @@ from tadp_ray.training.setup import TrainSetup
 from tadp_ray.training.state import TrainState
 
 Batch = tuple[list[str], Tensor, Any]
-"""Ids, images (B, 3, H, W) and targets of this process's share of a pass."""
+"""Image ids, images (B, 3, H, W) and targets of this process's share of a pass."""
 
 
 def to_device(targets: Any, device: torch.device) -> Any:
-    """Targets of a batch, a tensor or a list of boxes, on a device."""
+    """Move the targets of a batch, a tensor or a list of boxes, to a device."""
     if isinstance(targets, Tensor):
         return targets.to(device)
-    return [{name: value.to(device) for name, value in own.items()} for own in targets]
+    return [{name: value.to(device) for name, value in target.items()} for target in targets]
 
 
 @dataclass
 class PerceptionTraining:
-    """One cell in training: its model, its data and its place among the processes."""
+    """The training of one cell: its model, its data and its process group."""
 
     cell: Cell
     setup: TrainSetup
     model: TADP
     latents: Mapping[str, Tensor]
-    """Of evaluation views, by key."""
+    """Latents of the evaluation views by key."""
     reporter: Reporter
     device: torch.device
     world: ProcessGroup
 
     def fit(self) -> TrainState:
-        """Train to the last step, from the newest checkpoint if there is one, and return its state."""
+        """Train to the last step, from the newest checkpoint if there is one, and return the final state."""
         schedule, evaluation = self.cell.recipe.schedule, self.cell.recipe.evaluation
         optimizer, lr_scheduler = make_optimizer(self.model, schedule)
         path = self.cell.folder / CHECKPOINT
@@ -74,11 +74,11 @@ class PerceptionTraining:
     def _checkpoint_due(self, step: int, minutes: float) -> bool:
         compute = self.cell.recipe.compute
         due = step % compute.checkpoint_every == 0 or minutes >= compute.checkpoint_minutes
-        # The last step needs none: the model is written.
+        # The last step needs no checkpoint, since the model is written.
         return due and step < self.cell.recipe.schedule.iterations
 
     def _batches(self, step: int) -> Iterator[Batch]:
-        """This process's share of every pass from an optimizer step on."""
+        """Return this process's share of every pass, starting at an optimizer step."""
         recipe = self.cell.recipe
         task, pixels = self.setup.task, recipe.model.pixel_normalization
         views = AugmentedDataset(self.setup.train, Augment(recipe.augment, task.truth, pixels), task.target, pixels)
@@ -95,13 +95,13 @@ class PerceptionTraining:
         return iter(train_loader(views, order, recipe.compute.num_workers))
 
     def _loss(self, batch: Batch, number: int) -> Tensor:
-        """The mean loss of this process's share of a pass."""
+        """Return the mean loss of this process's share of a pass."""
         schedule, head, task = self.cell.recipe.schedule, self.cell.recipe.model.head, self.setup.task
         ids, images, targets = batch
         images, targets = images.to(self.device), to_device(targets, self.device)
         contexts = self.setup.contexts([self.setup.train_prompts[i] for i in ids]).to(self.device)
 
-        # what is random in this pass
+        # random numbers of this pass
         share = self.world.share(schedule.images_per_pass)
         noise, dropout_mask = draw_pass(
             self.cell.seed,
@@ -124,12 +124,12 @@ class PerceptionTraining:
             return task.loss(self.model(latents, contexts, dropout_mask, sampled), targets)
 
     def _evaluate(self, state: TrainState) -> None:
-        """Score the model, keep the best one, and at the last step what each image adds to the score."""
+        """Evaluate the model and write the best one; at the last step, write the per-image metrics too."""
         task, last = self.setup.task, state.step == self.cell.recipe.schedule.iterations
         score = evaluate(self.model, self.setup, self.latents, self.device, self.world)
         state.latest = score.compute()
         if self.world.is_main_process and last:
-            images = image_lines(self.setup, score)
+            images = per_image_records(self.setup, score)
             path, kind = self.cell.folder / PER_IMAGE, self.cell.recipe.task
             write_per_image(path, self.cell.fingerprint, kind, self.setup.val.classes, images)
         value = state.latest[task.main]

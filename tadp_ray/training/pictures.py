@@ -1,4 +1,4 @@
-"""What a trained cell sees: a few validation images with truth, prediction and the prompt they were given."""
+"""Figures of a trained cell: validation images with ground truth, prediction and prompt."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from tadp_ray.training.setup import TrainSetup
 def draw_predictions(
     path: Path, model: nn.Module, setup: TrainSetup, latents: Mapping[str, Tensor], device: torch.device, count: int = 6
 ) -> None:
-    """Write a picture of `count` validation images, evenly spread over the split: image, truth, prediction, prompt."""
+    """Write a figure of `count` validation images, evenly spaced over the split: image, ground truth, prediction, prompt."""
     model.eval()
     indices = sorted({round(i) for i in np.linspace(0, len(setup.val) - 1, count)})
     figure = Figure(figsize=(8, 2.1 * len(indices)), layout="constrained")
@@ -42,7 +42,7 @@ def draw_predictions(
 
 
 def draw_prediction(image: np.ndarray, prompt: Prompt, found: Any, classes: Sequence[str], draw: Draw) -> Figure:
-    """An image (H, W, 3) with its prompt, beside what a model predicts for it, drawn as its task does it."""
+    """Return a figure of an image (H, W, 3) with its prompt, and the prediction beside it, drawn by `draw` of its task."""
     height = 3.2 * image.shape[0] / image.shape[1]
     figure = Figure(figsize=(7, min(max(height, 1.2), 8) + 1.2), layout="constrained", dpi=150)
     left, right = figure.subplots(1, 2)

@@ -1,4 +1,4 @@
-"""What a trained cell predicts, as files that `score` and `picture` read, beside the images and their truth."""
+"""Writes the predictions of a trained cell, with images and ground truth, as files for `score` and `picture`."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,41 +20,41 @@ from tadp_ray.training.model import TADP
 from tadp_ray.training.run import build_model, evaluation_latents
 from tadp_ray.training.setup import TrainSetup
 
-PHOTOGRAPHS = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.device) -> int:
-    """Predict the validation split with a finished cell's weights, as it was scored.
+    """Write a finished cell's predictions for the validation split, as they were scored.
 
     Writes images/ as PNG, classes.txt, and targets and predictions: label maps as PNG, 255 = ignored; depth maps as .npy in
-    metres; boxes as targets.json and predictions.json in COCO's form, classes.txt then naming those that objects have.
+    metres; boxes as targets.json and predictions.json in COCO's format. For boxes, classes.txt lists the classes of objects.
 
     Returns: the number of images.
 
     Raises:
-        UserError: the weights are not there, are damaged, or are another cell's.
+        UserError: the weights are missing or damaged, or belong to another cell.
     """
     model, setup, latents = load_trained(cell, model_file, device)
     files = setup.task.files(setup.val.classes)
     names = file_names(setup.val.ids)
-    for index, found in predictions(model, setup, latents, range(len(names)), device):
+    for index, prediction in predictions(model, setup, latents, range(len(names)), device):
         size = setup.scored_size(index)
         image = setup.val[index].image
         save(
             folder / IMAGES / f"{names[index]}.png",
             image if image.shape[:2] == size else cv2.resize(image, size[::-1]),
         )
-        files.add(folder, names[index], size, truth(setup, index)[0], found[0])
+        files.add(folder, names[index], size, truth(setup, index)[0], prediction[0])
     files.end(folder)
     write_text(folder / CLASSES, "".join(f"{name}\n" for name in files.classes))
     return len(names)
 
 
 def load_trained(cell: Cell, model_file: Path, device: torch.device) -> tuple[TADP, TrainSetup, Mapping[str, Tensor]]:
-    """A finished cell in evaluation mode, with its data and the latents that it was scored on.
+    """Return the model of a finished cell in evaluation mode, its setup and the latents that it was scored on.
 
     Raises:
-        UserError: the weights are not there, are damaged, or are another cell's.
+        UserError: the weights are missing or damaged, or belong to another cell.
     """
     tensors = read_weights(cell, model_file)
     torch.set_num_threads(cell.recipe.compute.cpus)
@@ -66,17 +66,17 @@ def load_trained(cell: Cell, model_file: Path, device: torch.device) -> tuple[TA
 
 
 def trained_model(setup: TrainSetup, model_file: Path, tensors: Mapping[str, Tensor], device: torch.device) -> TADP:
-    """A setup's model in evaluation mode, with the weights that a file holds."""
+    """Return a setup's model in evaluation mode with the given weights; `model_file` is their file for error messages."""
     model = build_model(setup, device).eval()
     checkpoint.load_weights(model_file, model, tensors)
     return model
 
 
 def read_weights(cell: Cell, model_file: Path) -> Mapping[str, Tensor]:
-    """The tensors of a finished cell's weights.
+    """Read the weights of a finished cell.
 
     Raises:
-        UserError: the weights are not there, are damaged, or are another cell's.
+        UserError: the weights are missing or damaged, or belong to another cell.
     """
     if not model_file.is_file():
         raise UserError(
@@ -92,11 +92,15 @@ def read_weights(cell: Cell, model_file: Path) -> Mapping[str, Tensor]:
 
 
 def file_names(ids: Sequence[str]) -> list[str]:
-    """A file's name, without ending, for each image id, which may have a photograph's ending and lie in folders."""
+    """Return a file name without suffix for each image id; ids may have an image suffix and contain folders.
+
+    Raises:
+        UserError: two ids have the same file name.
+    """
     names = []
     for image_id in ids:
         path = PurePosixPath(image_id)
-        names.append(str(path.with_suffix("") if path.suffix.lower() in PHOTOGRAPHS else path).replace("/", "_"))
+        names.append(str(path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path).replace("/", "_"))
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise UserError(f"{len(twice)} images would have the same file as another, first {twice[0]!r}; rename them")

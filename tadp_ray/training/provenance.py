@@ -1,4 +1,4 @@
-"""Which code, which libraries and which machine a training ran with."""
+"""The code, libraries and hardware of a training."""
 
 import hashlib
 import os
@@ -23,41 +23,42 @@ PACKAGES = {
     "numpy": "numpy",
 }
 
-IDLE = ("ray", "mlflow", "python")
-"""Versions that change no number."""
+IRRELEVANT = ("ray", "mlflow", "python")
+"""Packages whose version changes no result."""
 THEN = ", then "
 
 
 @cache
 def provenance() -> dict[str, str]:
-    """Tags that say where numbers come from: `tadp.commit`, `tadp.code`, `tadp.version.*`, `tadp.hardware.*` of this machine.
+    """Return tags of this process: `tadp.commit`, `tadp.code`, `tadp.version.*` and `tadp.hardware.*`.
 
-    A tag whose fact is unknown (no git, no NVIDIA driver) is left out. The host's name is nobody's business.
+    A tag with an unknown value (no git, no NVIDIA driver) is omitted. The host's name is omitted for privacy.
     """
     tags = {f"tadp.version.{name}": found for name, package in PACKAGES.items() if (found := installed(package))}
     tags |= {f"tadp.version.{name}": found for name, found in plugin_versions().items()}
     tags |= {"tadp.version.python": platform.python_version(), "tadp.code": contents()}
     tags |= {f"tadp.hardware.{name}": fact for name, fact in hardware().items()}
     if commit := git_commit():
-        # MLflow's page has a place of its own for the commit, too.
+        # MLflow shows the commit from a tag with this name.
         tags |= {"tadp.commit": commit, "mlflow.source.git.commit": commit.partition("+")[0]}
     return tags
 
 
 def code_of(tags: Mapping[str, str]) -> dict[str, str]:
-    """What of these tags can change a number and stands in no fingerprint: this package's code, and versions of what trains.
+    """Return the tags that can change results and are not in a fingerprint: the package's code and the libraries' versions.
 
-    A commit that changes a text alone changes no code, and two states of changed files are two codes.
+    The code is a hash of the source files, not the commit: a commit that changes only documentation does not change it, and
+    uncommitted changes do.
 
-    The local part of a version (`+cpu`, `+cu130`) says for which machine a package was built, and is left out.
+    The local part of a version (`+cpu`, `+cu130`) names the hardware of the build, and is removed.
     """
     versions = {key.removeprefix("tadp.version."): tag for key, tag in tags.items() if key.startswith("tadp.version.")}
-    named = {name: version.partition("+")[0] for name, version in versions.items() if name not in IDLE}
+    named = {name: version.partition("+")[0] for name, version in versions.items() if name not in IRRELEVANT}
     return {"code": tags["tadp.code"], **named} if "tadp.code" in tags else named
 
 
 def merged(first: Mapping[str, str], later: Mapping[str, str]) -> dict[str, str]:
-    """The provenance of a training that was begun with one and went on with another: both values where they differ."""
+    """Return the provenance of a training that was resumed with another one: both values where they differ."""
     both = {}
     for name in {**first, **later}:
         values = [*first.get(name, "unknown").split(THEN), later.get(name, "unknown")]
@@ -66,14 +67,14 @@ def merged(first: Mapping[str, str], later: Mapping[str, str]) -> dict[str, str]
 
 
 def contents() -> str:
-    """Hash of this package's source files, by name."""
+    """Return a hash of this package's source files and their names."""
     root = Path(__file__).parents[1]
     files = [(str(file.relative_to(root)), file.read_bytes()) for file in sorted(root.rglob("*.py"))]
     return hashlib.sha256(repr(files).encode()).hexdigest()[:12]
 
 
 def installed(package: str) -> str | None:
-    """An installed package's version."""
+    """Return an installed package's version, or None."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -81,21 +82,21 @@ def installed(package: str) -> str | None:
 
 
 def git_commit(source: Path = Path(__file__)) -> str | None:
-    """Commit of the checkout that holds `source`, with `+dirty` if tracked files differ; None outside git."""
-    # An installed copy may lie inside somebody else's checkout: ask whether git knows this very file.
+    """Return the commit of the checkout that contains `source`, with `+dirty` if tracked files differ; None outside git."""
+    # An installed copy may be inside another project's checkout, so check that git tracks this file.
     if git(source, "ls-files", "--error-unmatch", source.name) is None:
         return None
     commit, changes = git(source, "rev-parse", "HEAD"), git(source, "status", "--porcelain", "--untracked-files=no")
     return f"{commit}+dirty" if commit and changes else commit
 
 
-def git(source: Path, *words: str) -> str | None:
-    """What git answers about the folder of `source`, None if it fails or is not installed."""
-    return output("git", "-C", str(source.parent), *words)
+def git(source: Path, *arguments: str) -> str | None:
+    """Return the output of git in the folder of `source`, None if it fails or is not installed."""
+    return output("git", "-C", str(source.parent), *arguments)
 
 
 def output(*command: str) -> str | None:
-    """A command's stripped output, None if it fails or does not exist."""
+    """Return a command's stripped output, None if it fails or does not exist."""
     if shutil.which(command[0]) is None:
         return None
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
@@ -103,7 +104,7 @@ def output(*command: str) -> str | None:
 
 
 def hardware() -> dict[str, str]:
-    """CPU model, cores, memory and NVIDIA GPUs of the machine this runs on."""
+    """Return the CPU model, cores, memory and NVIDIA GPUs of this machine."""
     facts = {"cpu": cpu_model(), "cores": str(os.cpu_count())}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         facts["memory_gib"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f}"
@@ -113,7 +114,7 @@ def hardware() -> dict[str, str]:
 
 
 def cpu_model() -> str:
-    """The processor's name as the system gives it."""
+    """Return the processor's name from the operating system."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

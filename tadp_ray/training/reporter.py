@@ -1,7 +1,7 @@
-"""The core's only window: what a training says while it runs, and where it resumes from.
+"""Reporters: where a training reports its metrics, and where it finds the checkpoints to resume from.
 
-`Journal` is the reporter that every cell uses, whoever started it. It writes to the cell's own folder, so that no
-network, no server and no scheduler can lose a number or hold up a step.
+`Journal` is the reporter of every cell. It writes to the cell's folder only, so a training depends on no network, server
+or scheduler.
 """
 
 import errno
@@ -28,29 +28,29 @@ Watch = Callable[[int, Mapping[str, float]], None]
 
 
 class Reporter(Protocol):
-    """How a training talks to the world."""
+    """Receives the metrics of a training, and lists its checkpoints."""
 
     def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
-        """Tell the metrics of an optimizer step (counted from 1), and where a checkpoint of that step lies."""
+        """Report the metrics of an optimizer step, counted from 1, and the path of a checkpoint of that step."""
 
     def resume_from(self) -> list[Path]:
-        """Checkpoints of this cell, newest first, if it was interrupted before."""
+        """Return the checkpoints of an interrupted training, newest first."""
 
 
 class Journal:
-    """Append-only record of one cell, one JSON object a line, on disk before the call returns.
+    """Append-only journal of one cell, one JSON object per line, synced to disk before a call returns.
 
-    Holds the cell's lock while open: two processes never train the same cell at once. A process that was killed frees
-    the lock, and the next one waits for that.
+    It holds the cell's lock while it is open, so that two processes never train the same cell at once. A killed process
+    releases the lock.
 
     Args:
-        folder: the cell's own; made if need be.
-        fingerprint: the cell's.
-        patience: seconds to wait for another process that trains it.
-        command: id of the command that has this cell trained; its own records are found by it, whatever the clocks say.
+        folder: folder of the cell; created if missing.
+        fingerprint: fingerprint of the cell.
+        patience: seconds to wait for another process that trains the cell.
+        command: id of the command that trains the cell; it identifies the command's records, independent of clocks.
 
     Raises:
-        UserError: another process has been training this cell for `patience` seconds, or the folder holds another training.
+        UserError: another process still trains the cell after `patience` seconds, or the folder belongs to another training.
     """
 
     def __init__(self, folder: Path, fingerprint: str, patience: float = 60.0, command: str = "") -> None:
@@ -60,16 +60,16 @@ class Journal:
             self._lock = acquire_lock(folder / LOCK, patience)
             held.callback(self._lock.release)
             check_journal(folder, fingerprint)
-            # A process that was killed while it wrote leaves a draft, as large as what it wrote. The signs of life that are
-            # given meanwhile are drafts for a moment.
+            # A process that was killed while writing leaves a draft. Heartbeat files are briefly drafts too, so a draft may
+            # disappear meanwhile.
             for path in filter(is_draft, folder.iterdir()):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-            # Without a buffer, what a full disk does not take is not kept for later, in the middle of another record.
+            # Unbuffered: a buffer would write the rest of a record later, inside another one, when a disk was full.
             self._file = held.enter_context((folder / JOURNAL).open("ab+", buffering=0))
-            self._torn = False
+            self._incomplete_line = False
             if self._file.tell():
                 self._file.seek(-1, os.SEEK_END)
-                self._torn = self._file.read(1) != b"\n"
+                self._incomplete_line = self._file.read(1) != b"\n"
             by = {"pid": os.getpid(), "command": command, "provenance": provenance()}
             self._write({"type": "started", "fingerprint": fingerprint, **by})
             sync(folder)
@@ -77,15 +77,15 @@ class Journal:
 
     def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
         """Append the metrics of one step."""
-        place = {"checkpoint": str(checkpoint)} if checkpoint else {}
-        self._write({"type": "metrics", "step": step, "metrics": dict(metrics), **place})
+        saved = {"checkpoint": str(checkpoint)} if checkpoint else {}
+        self._write({"type": "metrics", "step": step, "metrics": dict(metrics), **saved})
 
     def resume_from(self) -> list[Path]:
-        """The cell's checkpoints, newest first."""
+        """Return the cell's checkpoints, newest first."""
         return checkpoints(self.folder)
 
     def finish(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append the final metrics: this cell is done and is never trained again."""
+        """Append the final metrics and delete the checkpoints; a finished cell is never trained again."""
         self._write({"type": "finished", "step": step, "metrics": dict(metrics)})
         for path in checkpoints(self.folder):
             path.unlink()
@@ -93,11 +93,11 @@ class Journal:
             (self.folder / name).unlink(missing_ok=True)
 
     def fail(self, error: str, trace: str | None = None) -> None:
-        """Append why this cell has no result.
+        """Append the error that ended the training.
 
         Args:
-            error: in a line.
-            trace: the whole traceback, kept beside the journal, of what is a bug or a crash; None for what the user can mend.
+            error: message of one line.
+            trace: full traceback of a bug or a crash, written beside the journal; None for an error that the user can fix.
         """
         if trace is None:
             (self.folder / TRACEBACK).unlink(missing_ok=True)
@@ -119,58 +119,58 @@ class Journal:
             self._held.close()
 
     def _write(self, record: dict[str, Any]) -> None:
-        # The torn line of a killed process, or of a full disk, must not swallow this record.
-        line = b"\n" * self._torn + json.dumps({"time": time.time(), **record}).encode() + b"\n"
-        self._torn = True
+        # The incomplete line of a killed process or a full disk is ended first, so that this record is a line of its own.
+        line = b"\n" * self._incomplete_line + json.dumps({"time": time.time(), **record}).encode() + b"\n"
+        self._incomplete_line = True
         if self._file.write(line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
-        self._torn = False
+        self._incomplete_line = False
         os.fsync(self._file.fileno())
 
 
 class WatchedReporter:
-    """A journal that somebody watches, who may end the training by an exception: at every evaluation but the last."""
+    """A journal with a callback at every evaluation but the last, which may stop the training with an exception."""
 
     def __init__(self, journal: Journal, watch: Watch, metric: str, last: int) -> None:
         self._journal, self._watch, self._metric, self._last = journal, watch, metric, last
 
     def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
-        """Append the metrics of one step, and tell the watcher how good the model is."""
+        """Append the metrics of one step, and pass the main metric to the callback."""
         self._journal.report(step, metrics, checkpoint)
         if self._metric in metrics and step < self._last:
             self._watch(step, {self._metric: metrics[self._metric]})
 
     def resume_from(self) -> list[Path]:
-        """The cell's checkpoints, newest first."""
+        """Return the cell's checkpoints, newest first."""
         return self._journal.resume_from()
 
 
 class NullReporter:
-    """The reporter of a worker that is not the first: it resumes with the others and leaves speaking to the first."""
+    """The reporter of processes other than the main one: it finds checkpoints and reports nothing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def resume_from(self) -> list[Path]:
-        """The cell's checkpoints, newest first."""
+        """Return the cell's checkpoints, newest first."""
         return checkpoints(self._folder)
 
 
 def progress_line(step: int, steps: int, metrics: Mapping[str, float]) -> str:
-    """How far a training has come, given what it last reported: loss and seconds per step."""
+    """Return a line on a training's progress, from the last reported loss and seconds per step."""
     left = timedelta(seconds=round(metrics["seconds_per_step"] * (steps - step)))
     return f"step {step}/{steps}, loss {metrics['loss']:.4f}, {left} left"
 
 
 def previous_checkpoint(path: Path) -> Path:
-    """Where the checkpoint before the one at `path` is kept, in case the newest is torn."""
+    """Return the path of the previous checkpoint, kept in case the newest one at `path` is incomplete."""
     return path.with_suffix(f".previous{path.suffix}")
 
 
 def checkpoints(folder: Path, name: str = CHECKPOINT) -> list[Path]:
-    """The checkpoints of a training, newest first."""
+    """Return the checkpoints of a training, newest first."""
     newest = folder / name
     return [path for path in (newest, previous_checkpoint(newest)) if path.is_file()]

@@ -1,4 +1,4 @@
-"""Trains and scores one cell: the same function under plain Python, torchrun and Ray."""
+"""Trains and evaluates one cell, in the same way under plain Python, torchrun and Ray."""
 
 import resource
 import time
@@ -30,13 +30,17 @@ from tadp_ray.training.state import TrainState
 def train_cell(
     cell: Cell, device: torch.device, watch: Watch | None = None, command: str = "", cache: Cache | None = None
 ) -> dict[str, float]:
-    """Train a cell unless its journal says that it is finished; returns its final metrics either way.
+    """Train a cell unless its journal shows that it is finished; return its final metrics in both cases.
 
-    A `watch` is told how good the model is, and may end the training by an exception. `command` is what the journal calls
-    the command that has the cell trained; cells that are trained with one `cache` share their frozen models and prompts.
+    Args:
+        cell: cell to train.
+        device: device of this process.
+        watch: receives the main metric at every evaluation but the last, and may stop the training with an exception.
+        command: id of the command that trains the cell, for the journal.
+        cache: shared by cells, with their data sets, frozen networks, contexts and prompts.
 
     Raises:
-        UserError: something in the recipe, the data or a checkpoint does not fit.
+        UserError: the recipe, the data or a checkpoint do not fit.
     """
     if not ProcessGroup.current().is_main_process:
         return run(cell, device, NullReporter(cell.folder), cache)
@@ -53,8 +57,8 @@ def train_cell(
 def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | None = None) -> dict[str, float]:
     """Train one cell and return its final metrics.
 
-    Metrics are the task's figures at the last step, its main one at the best evaluation, the realised precision and recall
-    of the captions, and what the training cost.
+    They are the task's metrics at the last step, its main metric at the best evaluation, the precision and recall of the
+    captions, and the cost of the training.
     """
     compute, world = cell.recipe.compute, ProcessGroup.current()
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -81,9 +85,9 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
     training = PerceptionTraining(cell, setup, model, latents, reporter, device, world)
     state = training.fit()
     for name, other in setup.extra_evaluations().items():
-        seen = evaluation_latents({**cell.digests, "val": other.val.digest()}, other, model, device, world)
-        found = evaluate(model, other, seen, device, world).compute()
-        state.latest[f"{setup.task.main}/{name}"] = found[setup.task.main]
+        inputs = evaluation_latents({**cell.digests, "val": other.val.digest()}, other, model, device, world)
+        metrics = evaluate(model, other, inputs, device, world).compute()
+        state.latest[f"{setup.task.main}/{name}"] = metrics[setup.task.main]
 
     world.together(lambda: check_contents(cell, cache.datasets))
     if world.is_main_process:
@@ -96,7 +100,7 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
 
 
 def build_model(setup: TrainSetup, device: torch.device) -> TADP:
-    """A fresh model for a setup, its trained part on the device; the frozen one is moved along."""
+    """Build the model of a setup on a device; the frozen networks are moved there too."""
     pretrained = setup.pretrained.to(device)
     built = make_model(pretrained, setup.recipe.model, len(setup.classes), setup.tokens, setup.view).to(device)
     if setup.recipe.compute.gradient_checkpointing:
@@ -105,7 +109,7 @@ def build_model(setup: TrainSetup, device: torch.device) -> TADP:
 
 
 def disk_reads() -> float:
-    """MiB that this process has had read from disk; what the machine holds in memory costs none."""
+    """Return the MiB that this process has read from disk; reads from the page cache do not count."""
     # Linux counts blocks of 512 bytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_inblock * 512 / 2**20
 
@@ -113,7 +117,7 @@ def disk_reads() -> float:
 def final(
     cell: Cell, setup: TrainSetup, model: TADP, state: TrainState, spent: Mapping[str, float]
 ) -> dict[str, float]:
-    """The metrics that a finished cell is known by."""
+    """Return the final metrics of a finished cell."""
     metrics = {
         **state.latest,
         f"best_{setup.task.main}": state.best,
@@ -122,7 +126,7 @@ def final(
         "train_seconds_per_step": state.seconds / state.step,
         "checkpoint_seconds": state.stalled,
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        # Linux counts the largest resident set in KiB; a warm process keeps what its earlier cells needed.
+        # Linux reports the peak resident set in KiB; it includes earlier cells of the same process.
         "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
     for split, prompts in (("train", setup.train_prompts), ("val", setup.val_prompts)):
@@ -136,9 +140,10 @@ def final(
 def evaluation_latents(
     digests: Mapping[str, str], setup: TrainSetup, model: TADP, device: torch.device, world: ProcessGroup
 ) -> Mapping[str, Tensor]:
-    """Latents of every evaluation view, made once per sweep and kept on disk, where all cells and workers read them.
+    """Return the latents of all evaluation views, encoded once per sweep and read from disk by all cells and workers.
 
-    The posterior is sampled with noise that depends on the image alone, so that all cells are scored on the same latents.
+    The posterior is sampled with noise that depends only on the image and the view, so all cells are scored on the same
+    latents.
     """
     recipe = setup.recipe
     key = sha256_of(
@@ -168,7 +173,7 @@ def evaluation_latents(
 
 
 def encoder(model: TADP, device: torch.device) -> Callable[[Tensor, str, int], Tensor]:
-    """The function that turns an evaluation view (1, 3, h, w) into a latent, with noise of (image id, view)."""
+    """Return a function that encodes an evaluation view (1, 3, h, w); its noise is seeded by (image id, view)."""
 
     def encode(images: Tensor, image_id: str, view: int) -> Tensor:
         noise = torch.randn((1, *model.backbone.latent_shape(images)), generator=image_generator(image_id, view))

@@ -1,4 +1,4 @@
-"""What a cell is made from before any training: data, prompts, the frozen parts of its backbone; all of it checked."""
+"""The inputs of a cell's training, with their checks: data, prompts and the frozen networks of the backbone."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,14 +30,14 @@ from tadp_ray.tasks.registry import build_head, task_of
 from tadp_ray.training.context_cache import ContextCache
 
 Origin = tuple[Family, Hashable]
-"""(family of the backbone, what decides what it loads)."""
+"""(family of the backbone, key of the networks that it loads)."""
 
 
 class Cache:
-    """What cells share: data sets, frozen models, contexts and prompts, each opened or made when it is first asked for.
+    """A cache of data sets, frozen networks, contexts and prompts, shared by cells and filled on first use.
 
     Args:
-        datasets: that others have opened; None: its own.
+        datasets: cache of opened data sets; None: a new one.
     """
 
     def __init__(self, datasets: Datasets | None = None) -> None:
@@ -48,20 +48,20 @@ class Cache:
         self.checked_head = lru_cache(maxsize=64)(self._checked_head)
 
     def _contexts(self, origin: Origin, caption: CaptionConfig, classes: tuple[str, ...]) -> ContextCache:
-        """The contexts that have been encoded so far, by prompt."""
+        """Return an empty cache of contexts for one way to encode prompts."""
         pretrained = self.pretrained(origin)
         if pretrained.text_encoder is None:
             return ContextCache(lambda _: torch.zeros(0, 0))
         return ContextCache(make_text_encoder(pretrained.tokenizer, pretrained.text_encoder, caption, classes))
 
     def _prompts(self, caption: CaptionConfig, dataset: Dataset, seed: int, origin: Origin) -> Prompts:
-        """The prompts of a data set as the recipe asks for them."""
+        """Return the prompts of a data set for the recipe's caption settings."""
         present = {image_id: dataset.present(index) for index, image_id in enumerate(dataset.ids)}
         count, budget = token_counter(self.pretrained(origin))
         return make_prompts(caption, present, dataset.classes, seed, count, budget, caption_fn(caption, dataset, seed))
 
     def _checked_head(self, origin: Origin, model: ModelConfig, tokens: int, view: Size, classes: int) -> None:
-        """Build a head for the backbone's levels, and forget it; changes no random state."""
+        """Build a head for the backbone's levels and discard it, without a change of random state."""
         with torch.random.fork_rng(devices=[]):
             backbone = family_of(model).make_backbone(self.pretrained(origin).to_meta(), model, tokens, view)
             build_head(backbone.channels, backbone.strides, classes, model.head)
@@ -69,12 +69,12 @@ class Cache:
 
 @dataclass(frozen=True)
 class TrainSetup:
-    """A cell's recipe with its data, prompts and frozen model at hand."""
+    """A cell's recipe with its data, prompts and frozen networks."""
 
     recipe: Recipe
     seed: int
     cache: Cache = field(default_factory=Cache, kw_only=True)
-    """Shared with other cells; its own, if none is handed in."""
+    """Shared with other cells; a new one by default."""
 
     @cached_property
     def task(self) -> Task:
@@ -93,34 +93,34 @@ class TrainSetup:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names in index order, known without the data."""
+        """Class names in index order, without opening the data."""
         return class_names(self.recipe.data)
 
     @property
     def pretrained(self) -> Pretrained:
-        """The frozen parts of the backbone."""
+        """The frozen networks of the backbone."""
         return self.cache.pretrained(self.origin)
 
     @property
     def origin(self) -> Origin:
-        """What decides what is loaded."""
+        """Key of the networks that the backbone loads."""
         model = self.recipe.model
         return family_of(model), family_of(model).origin(model, self.seed)
 
     @property
     def seeded(self) -> bool:
-        """Whether another seed loads something else, as random weights are."""
+        """Whether the loaded weights depend on the seed, as random weights do."""
         model = self.recipe.model
         return family_of(model).origin(model, self.seed + 1) != self.origin[1]
 
     @property
     def multiple(self) -> int:
-        """Image sides must be multiples of this many pixels."""
+        """Number of pixels of which image sides must be a multiple."""
         return self.pretrained.multiple
 
     @cached_property
     def train_prompts(self) -> Prompts:
-        """The prompt of each training image, without modifiers where they are for evaluation alone."""
+        """The prompt of each training image, without modifiers if they apply to evaluation only."""
         caption = self.recipe.caption
         if caption.modifiers_apply == "eval":
             caption = caption.model_copy(update={"modifiers": ()})
@@ -135,7 +135,7 @@ class TrainSetup:
         return self.cache.prompts(caption, self.val, self.seed, self.origin)
 
     def extra_evaluations(self) -> dict[str, "TrainSetup"]:
-        """What else the trained model is scored on, by name: other styles of the same scenes, several sizes of an image."""
+        """Return the setups of further evaluations by name: other styles of the same scenes, several image sizes."""
         data, evaluation = self.recipe.data, self.recipe.evaluation
         changes = {
             style: {"data": data.model_copy(update={"style": style, "target_domain": None})}
@@ -151,7 +151,7 @@ class TrainSetup:
 
     @cached_property
     def encoding(self) -> CaptionConfig:
-        """How prompts are encoded; whatever else a caption says does not enter their contexts."""
+        """The caption settings that contexts depend on."""
         kept = self.recipe.caption.model_dump(include={"encoding", "embeddings", "templates"})
         return CaptionConfig(source="class_names", **kept)
 
@@ -161,7 +161,7 @@ class TrainSetup:
         return self.cache.contexts(self.origin, self.encoding, self.classes)
 
     def warm_contexts(self, digests: Mapping[str, str], device: torch.device) -> None:
-        """Encode every prompt that no cell has encoded before, and have the contexts of all read from disk."""
+        """Encode every prompt that no cell has encoded before, and read all contexts from disk from now on."""
         key = sha256_of(
             [
                 [
@@ -189,12 +189,12 @@ class TrainSetup:
 
     @cached_property
     def view(self) -> tuple[int, int]:
-        """(height, width) in pixels of a training view, where all have the same."""
+        """(height, width) of a training view in pixels; if views differ, the size of the first training image."""
         side = self.recipe.augment.side
         return (side, side) if side else self.train.sizes[0]
 
     def evaluated_size(self, index: int, factor: float = 1.0) -> tuple[int, int]:
-        """(height, width) of a validation image at the size that the model sees, times a size factor."""
+        """Return the (height, width) of a validation image as the model's input, times a size factor."""
         height, width = self.val.sizes[index]
         augment, side = self.recipe.augment, self.recipe.evaluation.resize
         if side is None and augment.stretch:
@@ -205,21 +205,21 @@ class TrainSetup:
         return round(height * factor), round(width * factor)
 
     def scored_size(self, index: int) -> tuple[int, int]:
-        """(height, width) at which a validation image is scored."""
+        """Return the (height, width) at which a validation image is scored."""
         return self.val.sizes[index] if self.recipe.evaluation.score_at == "image" else self.evaluated_size(index)
 
     def evaluated(self, image: np.ndarray, index: int, factor: float) -> Tensor:
-        """A validation image as the model sees it, (3, H, W)."""
+        """Return a validation image (3, H, W) at its evaluated size, with normalized pixels."""
         size = self.evaluated_size(index, factor)
         if image.shape[:2] != size:
             image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
         return to_tensor(image, self.recipe.model.pixel_normalization)
 
     def check(self) -> None:
-        """Refuse what training would stumble over later.
+        """Check data, captions and sizes before training.
 
         Raises:
-            UserError: data, captions or sizes that do not fit; the message names them and the mend.
+            UserError: data, captions or sizes do not fit; the message names the values and the remedy.
         """
         self._check_text()
         _, _ = self.train_prompts, self.val_prompts
@@ -243,7 +243,7 @@ class TrainSetup:
                 )
 
     def check_head(self) -> None:
-        """Refuse a head that is not made for the backbone's levels, before a training that would stop at its start.
+        """Check that the head fits the backbone's levels, without a training.
 
         Raises:
             UserError: the levels do not fit, see the head.
@@ -251,7 +251,7 @@ class TrainSetup:
         self.cache.checked_head(self.origin, self.recipe.model, self.tokens, self.view, len(self.classes))
 
     def _check_store(self) -> None:
-        """Refuse one caption store for two splits of a folder that call different images alike."""
+        """Check that a caption store shared by both splits of a folder has no id that names two different images."""
         store, data = self.recipe.caption.store, self.recipe.data
         scored = self.recipe.caption.target_store or store
         if store is None or scored.resolve() != store.resolve() or data.kind != "folder":
@@ -265,7 +265,7 @@ class TrainSetup:
                 )
 
     def _check_token(self) -> None:
-        """Refuse a learned token that no prompt says, neither in training nor in evaluation."""
+        """Check that some prompt, in training or evaluation, contains the learned token."""
         token = self.pretrained.learned_token
         prompts = [*self.train_prompts.by_id.values(), *self.val_prompts.by_id.values()]
         if token and not any(token in as_text(prompt) for prompt in prompts):
@@ -276,7 +276,7 @@ class TrainSetup:
             )
 
     def _check_text(self) -> None:
-        """Refuse texts, and an adapter of them, for a backbone that reads none."""
+        """Check that a backbone without a text encoder has neither captions nor a text adapter."""
         model = self.recipe.model
         if self.pretrained.text_encoder is None and (self.recipe.caption.source != "null" or model.adapter):
             raise UserError(
@@ -284,7 +284,7 @@ class TrainSetup:
             )
 
     def _check_lengths(self) -> None:
-        """Refuse contexts of several lengths, and sizes that self-attention maps cannot have."""
+        """Check that all contexts have one length, and that evaluation views have a size that the model accepts."""
         caption = self.recipe.caption
         if caption.encoding == "class_embeddings":
             prompts = {*self.train_prompts.by_id.values(), *self.val_prompts.by_id.values()}
@@ -301,24 +301,30 @@ class TrainSetup:
             )
 
     def unfit_sizes(self) -> set[tuple[int, int]]:
-        """Sizes (height, width) of evaluation views, if the model takes that of a training view alone and some differ."""
+        """Return the sizes (height, width) of evaluation views that differ from the only size that the model accepts.
+
+        Empty if the model accepts all sizes.
+        """
         evaluation = self.recipe.evaluation
         if not self.recipe.model.why_one_size:
             return set()
-        looks = [(i, factor) for i in range(len(self.val)) for factor in evaluation.scales]
+        scaled = [(i, factor) for i in range(len(self.val)) for factor in evaluation.scales]
         slides = evaluation.mode == "slide"
-        seen = {(evaluation.crop,) * 2} if slides else {self.evaluated_size(*look) for look in looks}
-        return seen - {self.view}
+        sizes = {(evaluation.crop,) * 2} if slides else {self.evaluated_size(*each) for each in scaled}
+        return sizes - {self.view}
 
 
 def load_pretrained(origin: Origin) -> Pretrained:
-    """The frozen parts of a backbone."""
+    """Load the frozen networks of a backbone."""
     family, parts = origin
     return family.load(parts)
 
 
 def token_counter(pretrained: Pretrained) -> tuple[Callable[[str], int], int]:
-    """What counts the tokens of a text, and how many of a caption the text encoder reads; none count where it reads no text."""
+    """Return a function that counts the tokens of a text, and the maximum number of tokens of a caption.
+
+    Without a text encoder, every text has 0 tokens.
+    """
     if pretrained.tokenizer is None:
         return lambda _: 0, 1
     counts: dict[str, int] = {}
@@ -328,16 +334,16 @@ def token_counter(pretrained: Pretrained) -> tuple[Callable[[str], int], int]:
             counts[text] = count_tokens(pretrained.tokenizer, text)
         return counts[text]
 
-    return tokens, pretrained.tokens - 2  # without the start and end marks
+    return tokens, pretrained.tokens - 2  # without the start and end tokens
 
 
 def threads_of(recipe: Recipe, device: torch.device) -> list[int]:
-    """What a cache of tensors adds to its key, as threads change the last digits; nothing for one thread, and for a GPU."""
+    """Return the number of CPU threads as part of a cache key, since it changes the last digits; empty for one or a GPU."""
     return [recipe.compute.cpus] if device.type == "cpu" and recipe.compute.cpus > 1 else []
 
 
 def caption_fn(caption: CaptionConfig, dataset: Dataset, seed: int) -> Callable[[str, Sequence[str]], str]:
-    """The sentence in which a template captioner says names of an image; only scenes know more than names."""
+    """Return the function (image id, names) -> sentence of a template captioner; only scenes have their own sentences."""
     say = getattr(dataset, "say", None)
     if say is None:
         return plain_sentence

@@ -1,23 +1,23 @@
-"""How far a training has come."""
+"""The progress of a training."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class TrainState:
-    """Everything of a training that is neither a weight nor a moment of the optimizer; kept in its checkpoint."""
+    """The state of a training besides weights and optimizer moments; stored in its checkpoints."""
 
     step: int = 0
     """Optimizer steps done."""
     loss: float = 0.0
-    """The newest that was reported."""
+    """The last reported loss."""
     best: float = 0.0
-    """The main metric at its best evaluation."""
+    """The best value of the main metric."""
     best_step: int = 0
-    """0: there was no evaluation yet."""
+    """Step of the best value; 0: no evaluation yet."""
     latest: dict[str, float] = field(default_factory=dict)
     """Metrics of the newest evaluation."""
     seconds: float = 0.0
-    """What the steps took, without evaluations."""
+    """Duration of all steps, without evaluations."""
     stalled: float = 0.0
-    """Seconds of them that steps waited for checkpoints."""
+    """Of these, the seconds spent waiting for checkpoints."""

@@ -11,7 +11,7 @@ from tadp_ray.config.schema import EvaluationConfig, Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.tasks.base import bilinear
 from tadp_ray.tasks.registry import task_of
-from tadp_ray.training.evaluate import assemble, assembled, cut, key_of, passes, truth, view_boxes
+from tadp_ray.training.evaluate import assemble, combined, cut, key_of, passes, truth, view_boxes
 
 RECIPE = Recipe.model_validate({"caption": {"source": "null"}, "schedule": {"iterations": 1, "learning_rate": 1e-3}})
 SLIDE = EvaluationConfig(mode="slide", crop=64, stride=48)
@@ -68,7 +68,7 @@ def test_a_mirrored_look_is_turned_back_and_shares_are_averaged() -> None:
     assert [look.mirrored for look in looks] == [False, True]
     found = {key_of(0, looks[0], 0): straight, key_of(0, looks[1], 0): mirrored}
     expected = (straight.softmax(0) + mirrored.flip(-1).softmax(0)) / 2
-    torch.testing.assert_close(assembled(setup, 0, looks, found), expected[None])
+    torch.testing.assert_close(combined(setup, 0, looks, found), expected[None])
 
 
 def test_labels_of_a_smaller_view_are_those_at_its_pixels_centres() -> None:

@@ -1,4 +1,4 @@
-"""Runs one personalization: the same function under plain Python and in a Ray Train worker."""
+"""Runs one personalization, in the same way under plain Python and in a Ray Train worker."""
 
 import resource
 import time
@@ -24,16 +24,16 @@ from tadp_ray.paper.personalization.images import Look, encode_look, read_look
 from tadp_ray.paper.personalization.job import PersonalizationJob
 from tadp_ray.paper.personalization.samples import draw, write_samples
 from tadp_ray.paper.personalization.textual_inversion import invert
-from tadp_ray.training.digests import differing
+from tadp_ray.training.digests import changed_names
 from tadp_ray.training.journal import final_metrics, read_journal
 from tadp_ray.training.reporter import Journal, Reporter
 
 
 def make_job(plan: Personalization, seed: int, folder: Path) -> PersonalizationJob:
-    """The job of a plan.
+    """Check a plan and return its job.
 
     Raises:
-        UserError: weights or images are not there, see `check`, or the folder holds another personalization.
+        UserError: weights or images are missing, `check` fails, or the folder contains another personalization.
     """
     if plan.images.kind == "folder":
         images = plan.images.model_copy(update={"files": str(Path(plan.images.files).absolute())})
@@ -54,17 +54,17 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> PersonalizationJ
 
 
 def digests_of(plan: Personalization, look: Look) -> dict[str, str]:
-    """Content hashes of a plan's weights and images."""
+    """Return the content hashes of a plan's weights and images."""
     return {"weights": weights_digest(plan.weights), "images": look.digest()}
 
 
 def check_contents(job: PersonalizationJob) -> None:
-    """Refuse to learn from other contents than the job is known by.
+    """Check that weights and images are those of the job's hashes.
 
     Raises:
-        UserError: weights or images were changed since the job was made.
+        UserError: weights or images changed since the job was created.
     """
-    if changed := differing(digests_of(job.plan, read_look(job.plan.images)), job.digests):
+    if changed := changed_names(digests_of(job.plan, read_look(job.plan.images)), job.digests):
         raise UserError(
             f"{' and '.join(changed)} changed since this personalization was begun; put back what was there, or name another "
             "folder with --out"
@@ -72,10 +72,10 @@ def check_contents(job: PersonalizationJob) -> None:
 
 
 def load_personalized(folder: Path) -> tuple[PersonalizationJob, TextToImage, TextToImage]:
-    """A finished personalization: its job, what draws with the model as it was, and with what it has learned.
+    """Load a finished personalization; return its job, the original model and the personalized one.
 
     Raises:
-        UserError: the folder holds none, or its parts are damaged.
+        UserError: the folder has no finished personalization, or its files are damaged.
     """
     job = read_card(folder / PERSONALIZATION)
     if job is None or final_metrics(folder, job.fingerprint) is None:
@@ -94,10 +94,10 @@ def load_personalized(folder: Path) -> tuple[PersonalizationJob, TextToImage, Te
 
 
 def read_card(path: Path) -> PersonalizationJob | None:
-    """The job that a folder's card tells of; None if there is no card.
+    """Read the job of a personalization from its file; None if the file does not exist.
 
     Raises:
-        UserError: it is damaged, or made by other code.
+        UserError: the file is damaged, or was written by another version of the code.
     """
     if not path.is_file():
         return None
@@ -111,10 +111,10 @@ def read_card(path: Path) -> PersonalizationJob | None:
 
 
 def personalize(job: PersonalizationJob, device: torch.device) -> dict[str, float]:
-    """Learn a look unless the job's journal says that it is learned; returns the final metrics either way.
+    """Run a personalization unless its journal shows that it is finished; return its final metrics in both cases.
 
     Raises:
-        UserError: something in the plan, the images or a checkpoint does not fit.
+        UserError: the plan, the images or a checkpoint do not fit.
     """
     with Journal(job.folder, job.fingerprint) as journal:
         metrics = final_metrics(job.folder, job.fingerprint)
@@ -125,7 +125,7 @@ def personalize(job: PersonalizationJob, device: torch.device) -> dict[str, floa
 
 
 def run(job: PersonalizationJob, device: torch.device, reporter: Reporter) -> dict[str, float]:
-    """Learn one look, write the result and samples, and return final metrics."""
+    """Train one personalization, write the result and samples, and return the final metrics."""
     plan, began = job.plan, time.monotonic()
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(
@@ -145,16 +145,16 @@ def run(job: PersonalizationJob, device: torch.device, reporter: Reporter) -> di
     look = read_look(plan.images)
     latents = encode_look(diffusion.vae, look.pictures)
     finetuner = Finetuner(job, diffusion, model.schedule, look, latents, device, reporter)
-    # Not after the training: DreamBooth leaves no model as it was.
+    # Before training, since DreamBooth changes the model in place.
     before = draw(model, plan.samples, (job.seed, 30))
     metrics = invert(finetuner) if plan.method.kind == "textual_inversion" else tune(finetuner, model)
-    asked = [plan.modifier.replace(CAPTION, caption) for caption in plan.samples]
-    rows = [("as it was", before), (plan.modifier, draw(model, asked, (job.seed, 30)))]
+    prompts = [plan.modifier.replace(CAPTION, caption) for caption in plan.samples]
+    rows = [("as it was", before), (plan.modifier, draw(model, prompts, (job.seed, 30)))]
     check_contents(job)
     write_samples(job.folder / SAMPLES, look.pictures, plan.samples, rows)
     return {
         **metrics,
         "seconds": time.monotonic() - began,
-        # Linux counts the largest resident set in KiB.
+        # Linux reports the peak resident set in KiB.
         "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
