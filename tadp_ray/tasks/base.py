@@ -1,4 +1,4 @@
-"""What a task is: a head, a target, a loss, a prediction and a score. One training loop serves every task."""
+"""The interface of a task: target, loss, prediction, metrics and files. All tasks share one training loop."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,96 +22,96 @@ Size = tuple[int, int]
 
 
 class Metrics(Protocol):
-    """A score over a data set."""
+    """Metrics accumulated over a data set."""
 
     @property
     def images(self) -> Sequence[Mapping[str, Any]]:
-        """What each image adds to the score, in JSON's types; of all processes once it is reduced."""
+        """Per-image counts or metrics as JSON types; those of all processes after `reduce`."""
         ...
 
     def accumulate(self, predicted: Any, target: Any) -> None:
-        """Count a batch."""
+        """Add a batch."""
         ...
 
     def reduce(self) -> None:
-        """Bring together what all processes counted."""
+        """Combine the counts of all processes."""
         ...
 
     def compute(self) -> dict[str, float]:
-        """The figures by name."""
+        """Return the metrics by name."""
         ...
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task as values; the model supplies the head's output, the loop supplies time."""
+    """The functions and metrics of a task."""
 
     truth: Truth
-    """What of a sample's ground truth it needs."""
+    """The kind of ground truth that the task needs."""
     target: Callable[[Sample], Any]
-    """A sample's ground truth, as loss and metrics take it: a tensor (H, W), or boxes."""
+    """Sample -> its ground truth for loss and metrics: a tensor (H, W), or boxes."""
     resize: Callable[[Any, Size, Size], Any]
-    """(target, its image's size, another size) -> the target in an image of that size; of boxes predictions, too."""
+    """(target, size of its image, new size) -> the target at the new size; for detection, also the predicted boxes."""
     upsample: Callable[[Tensor, Size], Tensor]
     """(output of the head (B, C, h, w), size) -> output of that size."""
     loss: Callable[[Any, Any], Tensor]
     """(output of the head, targets of the batch) -> scalar."""
     probabilities: Callable[[Tensor], Tensor] | None
-    """Output (1, C, H, W) of one pass over an image -> what may be averaged over passes; None: one pass, no windows."""
+    """Output (1, C, H, W) of one pass -> values to average over passes; None: one pass over the whole image only."""
     predict: Callable[[Any], Any]
     """Averaged output of an image -> prediction (1, H, W), or a list of one set of boxes; on the CPU."""
     draw: Draw
-    """Draws truths and predictions of an image: maps (H, W), or sets of boxes."""
+    """Draws ground truth and predictions of an image: maps (H, W), or sets of boxes."""
     arrays: Callable[[Any], dict[str, np.ndarray]]
-    """Prediction of one image -> what it holds, by name: those of a sample's ground truth where these are predicted."""
+    """Prediction of one image -> its arrays by name, with the names of a sample's ground truth where they match."""
     metrics: Callable[[Sequence[str]], Metrics]
-    """Class names -> an empty score."""
+    """Class names -> empty metrics."""
     logged_metrics: tuple[str, ...]
-    """The metrics that are followed over training."""
+    """The metrics that are logged during training."""
     files: Callable[[Sequence[str]], PredictionFiles]
-    """Class names -> what writes truths and predictions of a split."""
+    """Class names -> the writer of ground truth and predictions of a split."""
     write: Write
     """Writes the prediction of one image."""
     counted_loss: Callable[[nn.Module, Sequence[Tensor], Size], Tensor]
-    """(head, features, image size) on the meta device -> the scalar from which the cost of a backward pass is counted."""
+    """(head, features, image size) on the meta device -> the scalar whose backward pass is counted as cost."""
     head_targets: Callable[[Any, Sequence[torch.Generator]], Any] | None = None
-    """(targets, a generator per image) -> what a head that samples in training is given; None: it samples nothing."""
+    """(targets, one generator per image) -> targets for a head that samples in training; None: the head does not sample."""
     score_command: Callable[[Path], list[str]] | None = None
-    """(folder that `files` were written to) -> the words of the command that scores them as the cell was; None: none does."""
+    """(folder of `files`) -> arguments of the command that scores them like the cell; None: there is no such command."""
     main: str = ""
-    """The metric that a model is known by, as it is registered."""
+    """Name of the main metric, from the registry."""
     names_classes: bool = True
-    """Whether a prediction tells classes apart, so that their names stand beside it."""
+    """Whether predictions have classes, whose names are shown beside them."""
     not_counted: str = ""
-    """What of its step `counted_loss` leaves out."""
+    """The part of a step that `counted_loss` leaves out."""
 
     def better(self, value: float, than: float) -> bool:
-        """Whether one main metric is better than another."""
+        """Return whether one value of the main metric is better than another."""
         return value < than if lower_is_better(self.main) else value > than
 
 
 def bilinear(output: Tensor, size: Size, align_corners: bool = False) -> Tensor:
-    """Output (B, C, h, w) at another size."""
+    """Resize an output (B, C, h, w) bilinearly."""
     return F.interpolate(output, size, mode="bilinear", align_corners=align_corners)
 
 
 def resize_map(target: Tensor, _: Size, size: Size) -> Tensor:
-    """A target map (H, W) at another size: its values at the pixels' centres (`Task.resize`)."""
+    """Resize a target map (H, W) by nearest neighbour at the pixels' centres (`Task.resize`)."""
     if tuple(target.shape) == size:
         return target
     return F.interpolate(target[None, None].float(), size, mode="nearest-exact")[0, 0].to(target.dtype)
 
 
-def score_words(task: str, folder: Path, ending: str = "") -> list[str]:
-    """The words of a command that scores what a cell predicted: with the task's own to be added."""
-    words = ["tadp-ray", "score", task]
+def score_arguments(task: str, folder: Path, suffix: str = "") -> list[str]:
+    """Return the command that scores the predictions of a cell, without the options of the task."""
+    arguments = ["tadp-ray", "score", task]
     for option, name in (("--predictions", PREDICTIONS), ("--targets", TARGETS)):
-        words += [option, f"{folder / name}{ending}"]
-    return words
+        arguments += [option, f"{folder / name}{suffix}"]
+    return arguments
 
 
 def dense_loss(loss: Callable[[Any, Any], Tensor], dtype: torch.dtype) -> Callable[..., Tensor]:
-    """`Task.counted_loss` of a task whose targets are maps (B, H, W) of this type."""
+    """Return `Task.counted_loss` for a task with target maps (B, H, W) of this type."""
 
     def counted(head: nn.Module, features: Sequence[Tensor], size: Size) -> Tensor:
         return loss(head(features), torch.empty(len(features[0]), *size, dtype=dtype, device=features[0].device))

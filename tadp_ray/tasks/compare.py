@@ -1,4 +1,4 @@
-"""How a comparison of systems is made from folders of files, whatever the task."""
+"""Compares systems by their folders of predictions, for all tasks."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,43 +18,43 @@ def compare_maps(
     targets: Path,
     images: Path,
     classes: tuple[str, ...],
-    judges: Mapping[str, tuple[Metrics, Read]],
+    scorers: Mapping[str, tuple[Metrics, Read]],
     scores: Callable[[Sequence[Mapping]], np.ndarray],
     score: ImageScore,
     draw: Draw,
     pixel_score: PixelScore,
 ) -> Comparison:
-    """A comparison whose predictions are maps; every file is read once to be scored, and those that are shown once more.
+    """Return a comparison of predicted maps; each file is read once for its score, and again if it is shown.
 
     Args:
-        systems: folders of predictions.
-        targets: folder of the truth.
+        systems: folders of predictions by the system's name.
+        targets: folder of the ground truth.
         images: folder of the images.
-        classes: names in index order, if there are classes.
-        judges: for each system what counts its pairs of files, and what reads them.
-        scores: (what metrics say of each image) -> scores (N,) of each image alone.
-        score: what these are.
-        draw: how maps are drawn.
-        pixel_score: how good each pixel is.
+        classes: class names in index order; empty without classes.
+        scorers: metrics and reader of each system.
+        scores: (per-image records of the metrics) -> score (N,) of each image.
+        score: description of these scores.
+        draw: draws maps.
+        pixel_score: score of each pixel.
 
     Raises:
-        UserError: files of any folder are missing, left over or do not fit; they are named.
+        UserError: files of a folder are missing, superfluous or do not fit; the message lists them.
     """
-    pairs = gathered(
+    pairs = run_all(
         {
-            name: lambda folder=folder, judge=judges[name]: accumulate_pairs(
-                folder, targets, judge[0].accumulate, judge[1]
+            name: lambda folder=folder, scorer=scorers[name]: accumulate_pairs(
+                folder, targets, scorer[0].accumulate, scorer[1]
             )
             for name, folder in systems.items()
         }
     )
-    readers = [read for _, read in judges.values()]
+    readers = [read for _, read in scorers.values()]
     return Comparison(
         classes=classes,
         systems=tuple(systems),
         ids=tuple(pairs[0]),
         score=score,
-        scores=np.stack([scores(metrics.images) for metrics, _ in judges.values()]),
+        scores=np.stack([scores(metrics.images) for metrics, _ in scorers.values()]),
         images=images_of(images, pairs[0]),
         read=lambda system, name: readers[system](*pairs[system][name]),
         draw=draw,
@@ -62,27 +62,27 @@ def compare_maps(
     )
 
 
-def gathered(makers: Mapping[str, Callable[[], Any]]) -> list[Any]:
-    """What is made for each system.
+def run_all(functions: Mapping[str, Callable[[], Any]]) -> list[Any]:
+    """Return the results of one function per system.
 
     Raises:
-        UserError: it could not be made for some; all of them are told of at once.
+        UserError: some of them failed; one message lists all errors.
     """
-    made, problems = [], []
-    for name, make in makers.items():
+    results, problems = [], []
+    for name, function in functions.items():
         try:
-            made.append(make())
+            results.append(function())
         except UserError as error:
             problems += [f"{name}: {line}" for line in str(error).splitlines()]
     raise_problems(problems)
-    return made
+    return results
 
 
 def images_of(folder: Path, ids: Iterable[str]) -> dict[str, Path]:
-    """The image files of these ids.
+    """Return the image files of these ids.
 
     Raises:
-        UserError: some are missing; they are named.
+        UserError: images are missing; the message lists them.
     """
     problems: list[str] = []
     files = by_name(folder, problems)

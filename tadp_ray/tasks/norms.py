@@ -1,4 +1,4 @@
-"""Batch normalisation that does not depend on how a batch is shared out, and of the feature levels."""
+"""Batch normalization over all processes, and batch norms of the feature levels."""
 
 from collections.abc import Sequence
 
@@ -10,18 +10,18 @@ from tadp_ray.processes import shared_sum, world_size
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation over the images of all processes, on any device.
+    """Batch normalization over the images of all processes, on any device.
 
-    The published code uses SyncBatchNorm, which torch offers for GPUs only; with one process this is plain batch norm.
+    The published code uses SyncBatchNorm, which torch has for GPUs only. With one process this is plain batch norm.
     """
 
     def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
-        """Normalised (B, C, H, W); every process must hold equally many images."""
+        """Return the normalized (B, C, H, W); every process must have the same number of images."""
         size = world_size()
         if not self.training or size == 1:
             return super().forward(x)
-        # In single precision, whatever the input's, as torch's own does. Two exchanges, since a variance from the mean of
-        # squares loses its last digits.
+        # In float32 for inputs of any type, as in torch. Two reductions, since a variance computed from the mean of squares
+        # loses precision.
         whole = x.float()
         mean = shared_sum(whole.mean((0, 2, 3))) / size
         centred = whole - mean[:, None, None]
@@ -36,14 +36,14 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
 
 class FeatureNorms(nn.ModuleList):
-    """Batch norms of the feature levels, whose channels differ in scale a thousandfold within one U-Net.
+    """Batch norms of the feature levels, since the scales of a U-Net's channels differ by a factor of a thousand.
 
-    Ours, as an option: a long training evens the scales out, a short one cannot.
+    This option is not in the published code: a long training adapts to the scales, a short one cannot.
     """
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__(GlobalBatchNorm2d(count) for count in channels)
 
     def forward(self, features: Sequence[Float[Tensor, "batch _ _ _"]]) -> list[Float[Tensor, "batch _ _ _"]]:
-        """Levels (B, C, h, w), each normalised by channel."""
+        """Return the levels (B, C, h, w), each normalized per channel."""
         return [norm(feature) for norm, feature in zip(self, features, strict=True)]

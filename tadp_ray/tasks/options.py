@@ -1,8 +1,9 @@
 """Options of `tadp-ray score` and `tadp-ray picture` that tasks share.
 
-A task registers a function for each (`register_task(..., score=..., picture=...)`), whose arguments are the options and whose
-docstring is the help: `score(...)` returns figures by name, `picture(systems, ...)` a `Comparison`. An argument is annotated by
-its type and a `typer.Option`; `systems` arrives as folders by name, `classes` as names. Its module is light to import.
+A task registers one function for each command (`register_task(..., score=..., picture=...)`). Its arguments are the options and
+its docstring is the help text: `score(...)` returns metrics by name, `picture(systems, ...)` returns a `Comparison`. Arguments
+are annotated with their type and a `typer.Option`; `systems` is passed as folders by name, `classes` as names. The module of
+these functions must be fast to import.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Maps against their targets: two folders whose files pair by name."""
+"""Pairs the files of two folders, predictions and targets, by name."""
 
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -12,22 +12,22 @@ from tadp_ray.tasks.problems import raise_problems
 Pair = tuple[Tensor, Tensor]
 """(prediction (H, W), target (H, W))."""
 Read = Callable[[Path, Path], Pair]
-"""Reads the files of a prediction and its target; UserError says what is wrong with them."""
+"""Reads the files of a prediction and its target; raises UserError if they are invalid."""
 Accumulate = Callable[[Tensor, Tensor], None]
-"""Counts predictions (B, H, W) against targets (B, H, W)."""
+"""Adds predictions (B, H, W) and targets (B, H, W) to metrics."""
 
 
 def accumulate_pairs(
     predictions: Path, targets: Path, accumulate: Accumulate, read: Read
 ) -> dict[str, tuple[Path, Path]]:
-    """Count all pairs of two folders, one by one; returns their files (prediction, target) by name, in the order of counting.
+    """Accumulate all pairs of two folders in order of their names; return the files (prediction, target) by name.
 
     Raises:
-        UserError: files stand alone, or `read` refused pairs.
+        UserError: files have no partner, or `read` failed for some pairs.
     """
     problems: list[str] = []
     found, wanted = by_name(predictions, problems), by_name(targets, problems)
-    # Other folders beside the predictions, of pictures say, are none of them.
+    # Subfolders without a counterpart among the targets, such as figures, are ignored.
     folders = {PurePosixPath(stem).parent for stem in wanted}
     found = {stem: path for stem, path in found.items() if PurePosixPath(stem).parent in folders}
     problems += [f"{wanted[stem]}: no prediction of this name in {predictions}" for stem in wanted.keys() - found]
@@ -45,12 +45,12 @@ def accumulate_pairs(
 
 
 def by_name(folder: Path, problems: list[str]) -> dict[str, Path]:
-    """Files by their path below a folder, without the ending, and what is wrong with their names added to `problems`.
+    """Return the files of a folder by their relative path without suffix; ambiguous names are added to `problems`.
 
-    Hidden files and those of the operating system are passed over.
+    Hidden files and files of the operating system are skipped.
 
     Raises:
-        UserError: there is no folder, or nothing in it.
+        UserError: the folder does not exist or is empty.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
@@ -64,10 +64,10 @@ def by_name(folder: Path, problems: list[str]) -> dict[str, Path]:
 
 
 def same_size(prediction: Path, found: tuple[int, ...], target: Path, truth: tuple[int, ...]) -> None:
-    """Check that a prediction is as large as its target.
+    """Check that a prediction has the size of its target.
 
     Raises:
-        UserError: it is not.
+        UserError: the sizes differ.
     """
     if found != truth:
         raise UserError(

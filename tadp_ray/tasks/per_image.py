@@ -1,9 +1,8 @@
-"""What each image of a validation split adds to a cell's score: a file of JSON lines, and the score of any choice of them.
+"""Per-image results of a cell on the validation split: a file of JSON lines, and metrics of any selection of its images.
 
-The first line says what was scored: the training's fingerprint, task, class names, number of images. Every other line is an
-image: its id, its prompt, precision and recall of the names in the prompt (null where none is said, or shown), and what the
-task's metrics say of it.
-Needs no torch.
+The first line is a header: fingerprint of the training, task, class names and number of images. Each further line is an
+image: its id, its prompt, precision and recall of the classes in the prompt (null if undefined), and the image's record of
+the task's metrics. Imports no torch.
 """
 
 import json
@@ -24,7 +23,7 @@ from tadp_ray.registry import TASKS, implementation
 def write_per_image(
     path: Path, fingerprint: str, task: str, classes: Iterable[str], images: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Write the file, whole or not at all."""
+    """Write the file atomically."""
     lines = [json.dumps(image, ensure_ascii=False) for image in images]
     facts = {"fingerprint": fingerprint, "task": task, "classes": list(classes)}
     header = {"per_image": 1, **facts, "images": len(lines), "crc32": checksum(facts, lines)}
@@ -32,18 +31,18 @@ def write_per_image(
 
 
 def checksum(facts: Mapping[str, Any], lines: Iterable[str]) -> int:
-    """CRC-32 of what was scored and of every image's line."""
+    """Return the CRC-32 of the header's facts and of every image's line."""
     return zlib.crc32("\n".join([json.dumps(facts), *lines]).encode())
 
 
 def read_per_image(path: Path, fingerprint: str) -> "PerImage":
-    """The images of the file of a training.
+    """Read the per-image results of a training.
 
     Raises:
-        UserError: it is cut short, of another kind, or of another training.
+        UserError: the file is incomplete, damaged, of another kind or of another training.
     """
     try:
-        # Not splitlines: a prompt may hold other Unicode line breaks, which JSON leaves as they are.
+        # Not splitlines: a prompt may contain other Unicode line breaks, which JSON does not escape.
         first, *lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         header = json.loads(first)
         if header["per_image"] != 1 or header["images"] != len(lines):
@@ -64,7 +63,7 @@ def read_per_image(path: Path, fingerprint: str) -> "PerImage":
 
 
 def images_class(task: str) -> type["PerImage"]:
-    """The class of a task's per-image results, as the task is registered.
+    """Return the class of a task's per-image results, from the registry.
 
     Raises:
         KeyError: there is no such task.
@@ -74,12 +73,12 @@ def images_class(task: str) -> type["PerImage"]:
 
 @dataclass(frozen=True)
 class PerImage:
-    """N images as one cell's last evaluation left them; a task that tells more by image has a class of its own."""
+    """Per-image results of N images from a cell's last evaluation; a task may register a subclass."""
 
     keys: ClassVar[tuple[str, ...]] = ()
-    """What a line must hold besides its id."""
+    """Required keys of a line besides its id."""
     by_area: ClassVar[bool] = False
-    """Whether the areas of classes in each image are known, from which figures of IoU are drawn."""
+    """Whether the areas of the classes in each image are known, for diagrams of IoU."""
     task: str
     classes: tuple[str, ...]
     """C class names, in index order."""
@@ -91,17 +90,17 @@ class PerImage:
         return tuple(image["id"] for image in self.images)
 
     def column(self, name: str) -> np.ndarray:
-        """A figure of every image (N,), NaN where it has none."""
+        """Return a value of every image (N,), NaN where it is missing."""
         return np.array([image.get(name) for image in self.images], float)
 
     def scores(self, metric: str, weights: np.ndarray) -> np.ndarray:
-        """A metric (R,) of R data sets made of these images, as the task's metrics compute it.
+        """Return a metric (R,) of R data sets resampled from these images, equal to the task's metric of such a data set.
 
         Args:
-            metric: one that the task tells apart by image; here none.
+            metric: name of the metric; the base class has none.
             weights: (R, N), how often each image is in each data set.
 
         Raises:
-            UserError: the metric cannot be told from these images.
+            UserError: the metric cannot be computed from per-image results.
         """
         raise UserError(f"{metric} is not told apart by image for {self.task}")

@@ -1,18 +1,18 @@
-"""How files are refused: by one message with all that is wrong."""
+"""Reports all problems with files in one error."""
 
 from collections.abc import Sequence
 
 from tadp_ray.errors import UserError
 
 SHOWN = 20
-"""Problems that one message lists."""
+"""Number of problems that one message lists."""
 
 
 def raise_problems(problems: Sequence[str]) -> None:
-    """Stop if there are problems.
+    """Raise an error if there are problems.
 
     Raises:
-        UserError: there are; the first of them are listed, one a line.
+        UserError: lists the first problems, one per line.
     """
     if problems:
         more = [f"and {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []

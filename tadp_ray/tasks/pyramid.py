@@ -1,4 +1,4 @@
-"""What a head may ask of a backbone's pyramid of features: how many levels it has, and how their sizes are related."""
+"""Checks that a head fits a backbone's feature levels: their number and their strides."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,12 +7,12 @@ from tadp_ray.errors import UserError
 
 
 def unfit(kind: str, strides: Sequence[int], wanted: str) -> UserError:
-    """The error of a head that is not made for a backbone's levels.
+    """Return the error of a head that does not fit a backbone's levels.
 
     Args:
-        kind: of the head, as a recipe names it.
-        strides: of the levels.
-        wanted: what the head is made for.
+        kind: name of the head in recipes.
+        strides: strides of the levels in image pixels.
+        wanted: the levels that the head accepts.
     """
     return UserError(
         f"model.head.kind={kind}: it is made for {wanted}, but the backbone has {len(strides)} with strides of "
@@ -21,14 +21,14 @@ def unfit(kind: str, strides: Sequence[int], wanted: str) -> UserError:
 
 
 def halvings(kind: str, strides: Sequence[int]) -> list[int]:
-    """How often the largest level has been halved at each level: 0, 1, 2, 3 for strides of 8, 16, 32 and 64 pixels.
+    """Return how often each level halves the size of the largest one: 0, 1, 2, 3 for strides of 8, 16, 32 and 64 pixels.
 
     Args:
-        kind: of the head that asks, as a recipe names it.
-        strides: of the levels, largest level first.
+        kind: name of the head in recipes, for the error.
+        strides: strides of the levels, largest level first.
 
     Raises:
-        UserError: a level is larger than the one before it, or a stride is not a power of two times the first.
+        UserError: a level is larger than the previous one, or a stride is not a power of two times the first.
     """
     ratios = [stride / strides[0] for stride in strides]
     if any(after < before for before, after in pairwise(strides)) or any(
@@ -39,10 +39,10 @@ def halvings(kind: str, strides: Sequence[int]) -> list[int]:
 
 
 def check_doubling(kind: str, strides: Sequence[int]) -> None:
-    """Refuse levels of which one is not half as large as the one before it.
+    """Check that each level is half as large as the previous one.
 
     Raises:
-        UserError: see above.
+        UserError: a level is not.
     """
     if any(after != 2 * before for before, after in pairwise(strides)):
         raise unfit(kind, strides, "levels each of which has twice the stride of the one before")

@@ -1,9 +1,9 @@
-"""Tasks, heads and metrics by the names that recipes give them, built from what is registered (`tadp_ray.registry`).
+"""Builds the tasks, heads and metrics of recipes, which are registered in `tadp_ray.registry`.
 
-Every head is built as `Head(channels, strides, classes, config)` and called as `head(features, dropout_mask=..., image_size=...,
-targets=...)`, with features of any number of levels that it was built for, largest first. A dense head takes the mask alone and
-gives one map: class logits (B, classes, h, w) or metres (B, 1, h, w). The detection head takes size and targets, and gives losses
-in training, boxes in evaluation.
+A head is built by `Head(channels, strides, classes, config)` and called by `head(features, dropout_mask=..., image_size=...,
+targets=...)`, with one feature map per level, largest first. A dense head uses only the mask and returns one map: class logits
+(B, classes, h, w) or metres (B, 1, h, w). The detection head uses size and targets, and returns losses in training and boxes in
+evaluation.
 """
 
 from collections.abc import Sequence
@@ -19,53 +19,53 @@ from tadp_ray.tasks.base import Metrics, Task
 
 
 def task_of(recipe: Recipe) -> Task:
-    """The task of a recipe, with the loss of its head, the rules of its evaluation, and every metric registered for it."""
+    """Return the task of a recipe, with the loss of its head, its evaluation settings and all metrics registered for it."""
     entry = TASKS[recipe.task]
     task: Task = implementation(entry.implementation)(recipe)
     extra = [implementation(metric.implementation) for metric in METRICS.values() if metric.task == recipe.task]
 
     def metrics(classes: Sequence[str]) -> Metrics:
-        return MoreMetrics(task.metrics(classes), [make(classes) for make in extra])
+        return CombinedMetrics(task.metrics(classes), [make(classes) for make in extra])
 
     return replace(task, main=entry.main, **({"metrics": metrics} if extra else {}))
 
 
-class MoreMetrics:
-    """A task's own score together with others of the same predictions; what is kept of each image is the first's."""
+class CombinedMetrics:
+    """The metrics of a task together with extra metrics; per-image records are those of the task."""
 
-    def __init__(self, own: Metrics, extra: Sequence[Any]) -> None:
-        self._own, self._all = own, (own, *extra)
+    def __init__(self, main: Metrics, extra: Sequence[Any]) -> None:
+        self._main, self._all = main, (main, *extra)
 
     @property
     def images(self) -> Sequence[Any]:
-        """What each image adds to the task's own score."""
-        return self._own.images
+        """The per-image records of the task's metrics."""
+        return self._main.images
 
     def accumulate(self, predicted: Any, target: Any) -> None:
-        """Count a batch."""
-        for score in self._all:
-            score.accumulate(predicted, target)
+        """Add a batch."""
+        for metrics in self._all:
+            metrics.accumulate(predicted, target)
 
     def reduce(self) -> None:
-        """Bring together what all processes counted."""
-        for score in self._all:
-            score.reduce()
+        """Combine the counts of all processes."""
+        for metrics in self._all:
+            metrics.reduce()
 
     def compute(self) -> dict[str, float]:
-        """The figures of all by name."""
-        return {name: value for score in self._all for name, value in score.compute().items()}
+        """Return all metrics by name."""
+        return {name: value for metrics in self._all for name, value in metrics.compute().items()}
 
 
 def build_head(channels: Sequence[int], strides: Sequence[int], classes: int, config: HeadConfig) -> nn.Module:
-    """The head that a recipe names, with fresh weights.
+    """Build the head of a recipe, with fresh weights.
 
     Args:
-        channels: of each level of the backbone's features, largest first.
-        strides: of each level, in image pixels.
-        classes: how many a head tells apart, background not counted for boxes; depth has none.
-        config: the head's own.
+        channels: channels of each feature level of the backbone, largest level first.
+        strides: stride of each level in image pixels.
+        classes: number of classes, without the background of detection; depth ignores it.
+        config: settings of the head.
 
     Raises:
-        UserError: the head is not made for such levels.
+        UserError: the head does not fit these levels.
     """
     return implementation(HEADS[config.kind].implementation)(channels, strides, classes, config)

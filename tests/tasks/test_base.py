@@ -75,5 +75,5 @@ def test_the_pascal_head_s_logits_are_enlarged_with_aligned_corners(logits: torc
 
 def test_boxes_follow_width_and_height_apart() -> None:
     found = {"boxes": torch.tensor([[8.0, 4.0, 16.0, 12.0]]), "labels": torch.tensor([3])}
-    moved = resize_boxes(found, seen=(32, 64), size=(64, 192))
+    moved = resize_boxes(found, image_size=(32, 64), size=(64, 192))
     assert moved["boxes"].tolist() == [[24.0, 8.0, 48.0, 24.0]] and moved["labels"].tolist() == [3]

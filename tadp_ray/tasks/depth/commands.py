@@ -1,4 +1,4 @@
-"""What `tadp-ray score` and `tadp-ray picture` ask of depth maps; see `tasks.options`."""
+"""The commands `tadp-ray score` and `tadp-ray picture` for depth maps; see `tasks.options`."""
 
 from typing import TYPE_CHECKING, Annotated
 

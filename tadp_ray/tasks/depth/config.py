@@ -1,4 +1,4 @@
-"""What the vocabulary knows of depth: its metrics, and the keys of its head."""
+"""Registers depth estimation: its metrics, and the settings of its head."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ METRICS = (
     Metric("rmse", "RMSE", "m", lower_is_better=True, decimals=3),
     *(Metric(name, lower_is_better=True, decimals=3) for name in ("rmse_log", "log10", "silog")),
 )
-"""In the order in which `tadp_ray.tasks.depth.metrics` computes them."""
+"""The metrics in the order of `tadp_ray.tasks.depth.metrics`."""
 
 register_task(
     "depth",

@@ -1,4 +1,4 @@
-"""Depth maps on axes, in one range of colours that a scale explains."""
+"""Draws depth maps in a common colour range, with a colour bar."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,13 +12,13 @@ from torch import Tensor
 from tadp_ray.pictures.colours import AMOUNTS
 
 DEPTH = AMOUNTS.reversed().with_extremes(bad="white")
-"""Near is light; white where there is no reading."""
+"""Near is light; missing depth is white."""
 
 
 def draw_depth(
     axes: Sequence[Axes], image: np.ndarray, found: Sequence[Tensor], classes: Sequence[str], beside: Sequence[Axes]
 ) -> set[int]:
-    """Depth maps (H, W) in the range of the first, with a scale beside other axes (`Draw`); they show no class."""
+    """Draw depth maps (H, W) in the range of the first, with a colour bar beside other axes (`Draw`); return no classes."""
     maps = [metres.numpy() for metres in found]
     span = span_of(maps[0])
     for axis, metres in zip(axes, maps, strict=True):
@@ -28,19 +28,19 @@ def draw_depth(
 
 
 def span_of(metres: np.ndarray) -> LogNorm | None:
-    """The colour range of a true depth map (H, W), 0 = no reading; None if it has no reading."""
+    """Return the colour range of a true depth map (H, W), 0 = missing; None if all depth is missing."""
     known = metres[metres > 0]
     return LogNorm(known.min(), max(known.max(), 1.01 * known.min()), clip=True) if known.size else None
 
 
 def show_depth(axes: Axes, metres: np.ndarray, span: LogNorm | None) -> None:
-    """A depth map (H, W), places without a reading white."""
+    """Draw a depth map (H, W); missing depth is white."""
     axes.imshow(np.where(metres > 0, metres, np.nan), cmap=DEPTH, norm=span, interpolation="nearest")
     axes.set_axis_off()
 
 
 def show_scale(figure: Figure, beside: Iterable[Axes], span: LogNorm | None) -> None:
-    """The colours of depth maps, with metres at them."""
+    """Draw the colour bar of depth maps, in metres."""
     if span is None:
         return
     steps = [digit * 10.0**power for power in range(-2, 4) for digit in (1, 2, 5)]

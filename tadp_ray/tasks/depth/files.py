@@ -1,4 +1,4 @@
-"""Depth maps as files: PNG of 16 bits in units that are said, or .npy; predictions are written as .npy in metres."""
+"""Reads depth maps as 16-bit PNG or .npy in given units, and writes predictions as .npy in metres."""
 
 from pathlib import Path
 
@@ -14,24 +14,24 @@ from tadp_ray.tasks.files import save
 from tadp_ray.tasks.pairs import Pair, Read, same_size
 
 NEAR, FAR = 0.02, 1000.0
-"""Metres: a depth map whose deepest value is less, or a target with more, is in other units than said."""
+"""Metres: a depth map with a smaller maximum, or a target with a larger one, is in other units than given."""
 
 
 def write_metres(path: Path, metres: Tensor) -> Path:
-    """Write a depth map (H, W) in metres as .npy, float32, and return the file; `path` is without ending."""
-    # A name may hold dots.
+    """Write a depth map (H, W) in metres as float32 .npy and return the file; `path` has no suffix."""
+    # A name may contain dots.
     path = path.with_name(path.name + ".npy")
     save(path, metres.cpu().float().numpy())
     return path
 
 
 def depth_reader(metrics: DepthMetrics, prediction_scale: float, target_scale: float) -> Read:
-    """Reads a pair of depth maps as float32 metres; its arguments, and what it refuses, as `score_depth`'s.
+    """Return a reader of a pair of depth maps as float32 metres; errors as for `score_depth`.
 
     Args:
-        metrics: tell which pixels are scored.
-        prediction_scale: units per metre.
-        target_scale: the same of the targets.
+        metrics: determine which pixels are scored.
+        prediction_scale: units per metre of the predictions.
+        target_scale: units per metre of the targets.
     """
 
     def read(prediction: Path, target: Path) -> Pair:
@@ -55,10 +55,10 @@ def depth_reader(metrics: DepthMetrics, prediction_scale: float, target_scale: f
 
 
 def read_metres(path: Path, scale: float) -> Tensor:
-    """A depth map of `scale` units per metre as float32 (H, W) metres.
+    """Read a depth map with `scale` units per metre as float32 (H, W) metres.
 
     Raises:
-        UserError: the file cannot be read, is no map of depth, or holds metres where smaller units are said.
+        UserError: the file cannot be read, is not a depth map, or is in metres although `scale` is larger than 1.
     """
     values = read_array(path) if path.suffix == ".npy" else read_values(path, "a depth map")
     if values.dtype.itemsize == 1:
@@ -70,22 +70,22 @@ def read_metres(path: Path, scale: float) -> Tensor:
             f"must be metres; write them times {scale:g}, before rounding, or say 1 unit per metre"
         )
     with np.errstate(over="ignore"):
-        # What float32 does not hold is infinitely far.
+        # Values beyond float32 become infinite.
         return torch.from_numpy((values / scale).astype(np.float32))
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The numbers (height, width) of a .npy file, which is mapped: a header that promises more than there is costs nothing.
+    """Return the numbers (height, width) of a .npy file, memory-mapped so that a wrong header allocates no memory.
 
     Raises:
-        UserError: it holds something else.
+        UserError: the file is not a two-dimensional array of numbers.
     """
     if why := why_unreadable(path):
         raise UserError(f"{path}: {why}")
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception:
-        # Of a damaged or foreign header numpy raises nearly anything; nothing but the file is read here.
+        # For a damaged header numpy raises various exceptions; this call does nothing but read the file.
         raise UserError(f"{path}: cannot be read as an array of numbers; write it by numpy.save") from None
     if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu" or not values.size:
         found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else "an archive of arrays"

@@ -1,4 +1,4 @@
-"""What each image adds to a score of depth: its own figures, none where it has no reading. Needs no torch."""
+"""Per-image results of depth: the metrics of each image, missing without true depth. Imports no torch."""
 
 import numpy as np
 
@@ -7,15 +7,15 @@ from tadp_ray.tasks.per_image import PerImage
 
 
 class DepthImages(PerImage):
-    """N images, with the figures of each."""
+    """Per-image results of N images with the metrics of each."""
 
     @property
     def image_scores(self) -> np.ndarray:
-        """RMSE (N,) of each image in metres, negative; NaN where it has no reading."""
+        """Negative RMSE (N,) of each image in metres; NaN without true depth."""
         return -self.column("rmse")
 
     def scores(self, metric: str, weights: np.ndarray) -> np.ndarray:
-        """A metric (R,) of R data sets: one of the nine figures; as `PerImage.scores`."""
+        """Return one of the nine metrics (R,) of R data sets, see `PerImage.scores`."""
         if metric not in [each.name for each in TASKS[self.task].metrics]:
             return super().scores(metric, weights)
         values = self.column(metric)

@@ -1,4 +1,4 @@
-"""Depth maps in folders: scored, or compared system by system."""
+"""Scores folders of depth maps, and compares systems by them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,19 +26,19 @@ def score_depth(
     max_depth: float = 10.0,
     eigen_crop: bool = False,
 ) -> dict[str, float]:
-    """The figures of `DepthMetrics`, and images: how many pairs there are.
+    """Return the metrics of `DepthMetrics`, and the number of images.
 
     Args:
-        predictions: folder of depth maps, PNG of 16 bits or .npy; each is named as its target, apart from the ending.
-        targets: folder of depth maps, 0 = no reading.
-        prediction_scale: units per metre: 1000 where files hold millimetres, 1 where they hold metres.
-        target_scale: the same of the targets.
-        max_depth: metres; what is as far or farther is not scored.
-        eigen_crop: score the part of an NYUv2 image that is usually scored.
+        predictions: folder of depth maps, 16-bit PNG or .npy; file names match the targets except for the suffix.
+        targets: folder of depth maps, 0 = missing.
+        prediction_scale: units per metre of the predictions: 1000 for millimetres, 1 for metres.
+        target_scale: units per metre of the targets.
+        max_depth: metres; pixels at this depth or farther are not scored.
+        eigen_crop: score only the usual crop of an NYUv2 image.
 
     Raises:
-        UserError: files that are missing, left over, unreadable, of another size than their target, in other units than
-            said, or without a depth above 0 at a pixel that is scored.
+        UserError: files are missing, superfluous or unreadable, have another size than their target or other units than
+            given, or have no depth above 0 at a scored pixel.
     """
     metrics = DepthMetrics(max_depth, eigen_crop)
     read = depth_reader(metrics, prediction_scale, target_scale)
@@ -55,21 +55,21 @@ def compare_depth(
     max_depth: float = 10.0,
     eigen_crop: bool = False,
 ) -> Comparison:
-    """Depth maps, an image scored by its RMSE; arguments as `score_depth`'s, the units of each system's files apart.
+    """Return a comparison of depth maps by the RMSE of each image; arguments as for `score_depth`, with a scale per system.
 
     Raises:
-        UserError: files of any folder are missing, left over or do not fit; they are named.
+        UserError: files of a folder are missing, superfluous or do not fit; the message lists them.
     """
-    judges = {}
+    scorers = {}
     for name, scale in zip(systems, prediction_scales, strict=True):
         metrics = DepthMetrics(max_depth, eigen_crop)
-        judges[name] = metrics, depth_reader(metrics, scale, target_scale)
+        scorers[name] = metrics, depth_reader(metrics, scale, target_scale)
 
-    def near(found: Tensor, truth: Tensor) -> Tensor:
-        # What is infinitely far counts as the farthest, as it does in the score.
+    def negative_error(found: Tensor, truth: Tensor) -> Tensor:
+        # An infinite prediction counts as the maximum depth, as in the metrics.
         return torch.where(metrics.scored(truth), -(found.clamp(max=max_depth) - truth).square(), 0)
 
-    def scores(lines: Sequence[Mapping]) -> np.ndarray:
-        return DepthImages("depth", (), tuple(lines)).image_scores
+    def scores(records: Sequence[Mapping]) -> np.ndarray:
+        return DepthImages("depth", (), tuple(records)).image_scores
 
-    return compare_maps(systems, targets, images, (), judges, scores, SCORE, draw_depth, near)
+    return compare_maps(systems, targets, images, (), scorers, scores, SCORE, draw_depth, negative_error)

@@ -1,4 +1,4 @@
-"""Depth from one image as a task: maps of metres, the scale-invariant logarithmic loss, RMSE."""
+"""The task of monocular depth: depth maps in metres, the scale-invariant logarithmic loss, RMSE."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Sample
-from tadp_ray.tasks.base import Task, bilinear, dense_loss, resize_map, score_words
+from tadp_ray.tasks.base import Task, bilinear, dense_loss, resize_map, score_arguments
 from tadp_ray.tasks.depth.drawing import draw_depth
 from tadp_ray.tasks.depth.files import write_metres
 from tadp_ray.tasks.depth.losses import silog_loss
@@ -18,15 +18,15 @@ from tadp_ray.tasks.files import MapFiles
 
 
 def depth(recipe: Recipe) -> Task:
-    """The task of a recipe of depth, with the rules of its evaluation."""
+    """Return the depth task of a recipe, with its evaluation settings."""
     head, evaluation = recipe.model.head, recipe.evaluation
 
     def metrics(_: Sequence[str]) -> DepthMetrics:
         return DepthMetrics(head.max_depth, evaluation.eigen_crop)
 
     def score_command(folder: Path) -> list[str]:
-        words = ["--prediction-scale", "1", "--target-scale", "1", "--max-depth", f"{head.max_depth:g}"]
-        return score_words("depth", folder) + words + ["--eigen-crop"] * evaluation.eigen_crop
+        options = ["--prediction-scale", "1", "--target-scale", "1", "--max-depth", f"{head.max_depth:g}"]
+        return score_arguments("depth", folder) + options + ["--eigen-crop"] * evaluation.eigen_crop
 
     return Task(
         truth="depth",
@@ -49,10 +49,10 @@ def depth(recipe: Recipe) -> Task:
 
 
 def depth_loss(metres: Tensor, target: Tensor) -> Tensor:
-    """The loss of metres (B, 1, h, w), brought to the size of their target (B, H, W)."""
+    """Return the loss of predicted metres (B, 1, h, w), upsampled to the size of their target (B, H, W)."""
     return silog_loss(bilinear(metres, target.shape[-2:])[:, 0], target)
 
 
 def depth_of(sample: Sample) -> Tensor:
-    """Metres (H, W), float32."""
+    """Return the depth in metres (H, W), float32."""
     return torch.from_numpy(sample.depth.astype("float32"))

@@ -1,4 +1,4 @@
-"""VPD's depth head: levels fused at the second smallest one's size, then up-sampled to metres (published for NYUv2)."""
+"""VPD's depth head: fuses the levels at the second smallest level's size and upsamples to metres (published for NYUv2)."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,24 +15,24 @@ from tadp_ray.tasks.norms import GlobalBatchNorm2d
 from tadp_ray.tasks.pyramid import halvings, unfit
 
 GROUPS = 16
-"""Of every group norm (published code)."""
+"""Number of groups of every group norm (published code)."""
 
 
 class DepthHead(nn.Module):
-    """Feature levels to a depth map at 8 times the largest level's size.
+    """Computes a depth map at 8 times the largest level's size from feature levels.
 
-    That is the image's size where the VAE halves three times, as Stable Diffusion's does. The published code pads a
-    480-pixel image to 512 and cuts the padding off the fused levels; here the whole padded image is decoded.
+    This is the image's size if the VAE has a stride of 8, as in Stable Diffusion. The published code pads a 480-pixel image
+    to 512 and crops the padding from the fused levels; here the whole padded image is decoded.
 
-    Source: VPD's and TADP's depth models, which have four levels. The levels before the second smallest are brought down
-    to its size by 3x3 convolutions of stride 2, the smallest is enlarged to it; concatenated, 1x1, GroupNorm, ReLU; three
-    deconvolutions x2; 3x3; as many times x2 bilinear as the fused level is halvings below the largest; 3x3, 3x3; sigmoid
-    times the largest depth.
+    Source: VPD's and TADP's depth models, which have four levels. The second smallest level is the fused level: larger
+    levels are reduced to its size by 3x3 convolutions of stride 2, and the smallest is upsampled. Then concatenation, 1x1,
+    GroupNorm, ReLU; three deconvolutions x2; 3x3; x2 bilinear once for each halving from the largest to the fused level;
+    3x3, 3x3; sigmoid times the maximum depth.
 
     Args:
-        channels: of the levels, largest level first; a multiple of 16 where a level is halved more than once.
-        strides: of the levels, at least two; each must be a power of two times the first.
-        config: widths and the largest depth.
+        channels: channels of the levels, largest level first; a multiple of 16 for a level that is halved more than once.
+        strides: strides of the levels, at least two; each must be a power of two times the first.
+        config: widths and the maximum depth.
 
     Raises:
         UserError: the levels do not fit.
@@ -44,7 +44,7 @@ class DepthHead(nn.Module):
         if len(strides) < 2:
             raise unfit(config.kind, strides, "at least two levels")
         *above, fused, smallest = halved
-        self.enlarged = 2 ** (smallest - fused)
+        self.upsampling = 2 ** (smallest - fused)
         self.reduce = nn.ModuleList(
             halving(width, fused - level) for width, level in zip(channels, above, strict=False)
         )
@@ -80,21 +80,21 @@ class DepthHead(nn.Module):
     def forward(
         self, features: Sequence[Float[Tensor, "batch _ _ _"]], dropout_mask: None = None, **_: object
     ) -> Float[Tensor, "batch 1 h w"]:
-        """Metres (B, 1, 8h, 8w) between 0 and the largest depth, of features whose largest level is (B, C, h, w).
+        """Return metres (B, 1, 8h, 8w) between 0 and the maximum depth; the largest feature level is (B, C, h, w).
 
-        This head has no dropout, so its mask is None.
+        This head has no dropout, so `dropout_mask` is None.
         """
         *above, second_smallest, smallest = features
         reduced = [reduce(level) for reduce, level in zip(self.reduce, above, strict=True)]
-        enlarged = F.interpolate(smallest, scale_factor=self.enlarged)
-        return self.decode(self.fuse(torch.cat([*reduced, second_smallest, enlarged], 1))).sigmoid() * self.max_depth
+        upsampled = F.interpolate(smallest, scale_factor=self.upsampling)
+        return self.decode(self.fuse(torch.cat([*reduced, second_smallest, upsampled], 1))).sigmoid() * self.max_depth
 
 
 def halving(width: int, times: int) -> nn.Module:
-    """Layers that halve a level (B, width, h, w) so many times, normalised in between; a level of the same size stays.
+    """Return layers that halve a level (B, width, h, w) `times` times, with norms in between; the identity for 0 times.
 
     Raises:
-        UserError: the width cannot be normalised.
+        UserError: the width is not a multiple of the groups of the norms.
     """
     if times > 1 and width % GROUPS:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Boxes as COCO writes them: one JSON file of annotations, one of results."""
+"""Reads and writes boxes in COCO's format: a JSON file of annotations and one of results."""
 
 import json
 from collections import Counter
@@ -20,7 +20,7 @@ Content = TypeVar("Content")
 
 
 class CocoEntry(BaseModel):
-    """The keys of an entry that are used; the others are left aside."""
+    """The used keys of an entry; other keys are ignored."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -39,30 +39,30 @@ class Category(CocoEntry):
     name: str
 
 
-class Marked(CocoEntry):
-    """A box of either file."""
+class CocoBox(CocoEntry):
+    """A box of an annotation file or a results file."""
 
     image_id: int | str
     category_id: int
     bbox: tuple[float, float, NonNegativeFloat, NonNegativeFloat]
-    """Left, top, width and height in pixels, counted from 0; COCO's own files hold a few boxes without an area."""
+    """Left, top, width and height in pixels, counted from 0; COCO's files contain a few boxes without area."""
 
     @property
     def edges(self) -> Box:
-        """Left, top, right and bottom."""
+        """Left, top, right and bottom edges."""
         left, top, width, height = self.bbox
         return left, top, left + width, top + height
 
 
-class Annotation(Marked):
-    """An object; ignore and difficult, each of which some converters write, make it difficult, and iscrowd a crowd."""
+class Annotation(CocoBox):
+    """An object. `ignore` or `difficult`, which some converters write, make it difficult; `iscrowd` makes it a crowd."""
 
     iscrowd: bool = False
     ignore: bool = False
     difficult: bool = False
 
 
-class Result(Marked):
+class Result(CocoBox):
     """A detection."""
 
     score: float
@@ -77,18 +77,19 @@ class Annotations(CocoEntry):
 
 
 def read_coco(path: Path, images: Path | None) -> Truth:
-    """The objects of an annotation file; an image is called as its file without ending, and without folders if that is clear.
+    """Read the objects of an annotation file.
 
-    Images are in the order of their ids, which ranks detections of equal scores as COCO's own program does.
+    An image's name is its file name without suffix, and without folders if it is unique. Images are sorted by id, which
+    ranks detections of equal scores like COCO's evaluation.
 
     Raises:
-        UserError: the file is not as COCO's are, or lacks images to score.
+        UserError: the file is not in COCO's format, or lacks images to score.
     """
     file = read_json(path, Annotations)
     file.images.sort(key=lambda image: (isinstance(image.id, str), image.id))
     keys = [PurePosixPath(composed(without_ending(image.file_name))) for image in file.images]
-    called = ids_of(keys)
-    names = {str(image.id): called[key] for image, key in zip(file.images, keys, strict=True)}
+    name_of = ids_of(keys)
+    names = {str(image.id): name_of[key] for image, key in zip(file.images, keys, strict=True)}
     categories = {category.id: category.name for category in file.categories}
     objects: dict[str, list[LabelledBox]] = {image: [] for image in names.values()}
     problems = [
@@ -99,7 +100,7 @@ def read_coco(path: Path, images: Path | None) -> Truth:
             ("categories: the id", [category.id for category in file.categories]),
             ("categories: the name", [category.name for category in file.categories]),
         )
-        for value in twice(values)
+        for value in duplicates(values)
     ]
     for number, entry in enumerate(file.annotations):
         image, name = names.get(str(entry.image_id)), categories.get(entry.category_id)
@@ -110,19 +111,19 @@ def read_coco(path: Path, images: Path | None) -> Truth:
             objects[image].append(LabelledBox(name, entry.edges, difficult, entry.iscrowd))
     raise_problems(problems)
     wanted = set(selected(images, objects, path))
-    return Truth({image: things for image, things in objects.items() if image in wanted}, names, categories)
+    return Truth({image: boxes for image, boxes in objects.items() if image in wanted}, names, categories)
 
 
-def twice(values: Iterable[str | int]) -> list[str | int]:
-    """Values that occur more than once."""
+def duplicates(values: Iterable[str | int]) -> list[str | int]:
+    """Return the values that occur more than once."""
     return [value for value, count in Counter(values).items() if count > 1]
 
 
 def read_results(path: Path, truth: Truth, classes: Sequence[str]) -> dict[str, list[LabelledBox]]:
-    """Detections by image from a results file.
+    """Read the detections of a results file by image.
 
     Raises:
-        UserError: the file is not as COCO's are, or names images that are not to be scored, or unknown categories.
+        UserError: the file is not in COCO's format, or contains images that are not scored or unknown categories.
     """
     names = truth.categories or dict(enumerate(classes, 1))
     found: dict[str, list[LabelledBox]] = {image: [] for image in truth.objects}
@@ -141,10 +142,10 @@ def read_results(path: Path, truth: Truth, classes: Sequence[str]) -> dict[str, 
 
 
 def read_json(path: Path, kind: type[Content]) -> Content:
-    """A file's checked content.
+    """Read and validate a JSON file.
 
     Raises:
-        UserError: the file is missing, no JSON, or has entries that are not as COCO's are; each is named.
+        UserError: the file is missing, is not JSON, or has entries that are not in COCO's format; the message lists them.
     """
     if why := why_unreadable(path):
         raise UserError(f"{path}: {why}")
@@ -157,7 +158,7 @@ def read_json(path: Path, kind: type[Content]) -> Content:
 
 
 class BoxFiles:
-    """One file of objects and one of detections."""
+    """Writes one file of objects and one of detections."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._categories = [{"id": number, "name": name} for number, name in enumerate(classes, 1)]
@@ -167,12 +168,12 @@ class BoxFiles:
 
     @property
     def classes(self) -> list[str]:
-        """Those with an object: others have no score."""
-        named = {thing["category_id"] for thing in self._objects}
-        return [category["name"] for category in self._categories if category["id"] in named]
+        """The classes with objects; other classes have no average precision."""
+        used = {box["category_id"] for box in self._objects}
+        return [category["name"] for category in self._categories if category["id"] in used]
 
     def add(self, folder: Path, name: str, size: tuple[int, int], wanted: dict, found: dict) -> None:
-        """Remember an image's objects and detections."""
+        """Add an image's objects and detections."""
         height, width = size
         self._images.append({"id": name, "file_name": f"{name}.png", "height": height, "width": width})
         self._objects += entries(name, wanted, "difficult")
@@ -186,22 +187,22 @@ class BoxFiles:
             write_text(folder / f"{name}.json", json.dumps(content) + "\n")
 
 
-def entries(image: str, boxes: Mapping[str, Tensor], key: str, called: str | None = None) -> list[dict[str, Any]]:
-    """One image's boxes as COCO writes them, with one more value of each."""
-    columns = (boxes[name].tolist() for name in ("boxes", "labels", key))
+def entries(image: str, boxes: Mapping[str, Tensor], key: str, name: str | None = None) -> list[dict[str, Any]]:
+    """Return one image's boxes in COCO's format, with the value of `key` under `name`."""
+    columns = (boxes[column].tolist() for column in ("boxes", "labels", key))
     return [
         {
             "image_id": image,
             "category_id": label + 1,
             "bbox": [left, top, right - left, bottom - top],
-            called or key: value,
+            name or key: value,
         }
         for (left, top, right, bottom), label, value in zip(*columns, strict=True)
     ]
 
 
 def write_boxes(path: Path, found: Mapping[str, Tensor]) -> Path:
-    """Write an image's detections as results, and return the file; `path` is without ending, its name is the image's id."""
+    """Write an image's detections as a results file and return it; `path` has no suffix, and its name is the image id."""
     path = path.with_name(path.name + ".json")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(entries(path.name.removesuffix(".json"), found, "scores", "score")) + "\n")

@@ -1,4 +1,4 @@
-"""What `tadp-ray score` and `tadp-ray picture` ask of boxes; see `tasks.options`."""
+"""The commands `tadp-ray score` and `tadp-ray picture` for boxes; see `tasks.options`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,7 +29,7 @@ def score(
     """Boxes: average precision in percent, as Pascal VOC counts (ap, ap50, ap75; *_voc07 in 11 points) and as COCO does.
 
     ap is the mean over overlaps of 0.5, 0.55 .. 0.95. Objects marked difficult are neither missed nor wrongly found.
-    In COCO's figures, any number of detections may lie in an object marked iscrowd.
+    In COCO's metrics, any number of detections may lie in an object marked iscrowd.
 
     VOC keeps the annotations of all splits in one folder: give the split's list by --images.
     """

@@ -1,4 +1,4 @@
-"""What the vocabulary knows of object detection: its metrics, and the keys of its head."""
+"""Registers object detection: its metrics, and the settings of its head."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Boxes on axes, over the grey image."""
+"""Draws boxes over the grey image."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tadp_ray.pictures.colours import palette
 from tadp_ray.pictures.overlays import Box, frame, short, show_image, write
-from tadp_ray.tasks.detection.per_image import SURE
+from tadp_ray.tasks.detection.per_image import MIN_SCORE
 
 
 def draw_boxes(
@@ -18,28 +18,28 @@ def draw_boxes(
     classes: Sequence[str],
     beside: Sequence[Axes],
 ) -> set[int]:
-    """Objects, and detections that are sure enough with their scores (`Draw`); returns the classes that are shown."""
-    drawn = [worded(boxes, classes) for boxes in found]
+    """Draw objects, or confident detections with their scores (`Draw`); return their classes."""
+    drawn = [labelled(boxes, classes) for boxes in found]
     for axis, boxes in zip(axes, drawn, strict=True):
         show_boxes(axis, image, boxes, classes)
     return {label for boxes in drawn for _, label, _ in boxes}
 
 
-def worded(boxes: Mapping[str, Tensor], classes: Sequence[str]) -> list[tuple[Box, int, str]]:
-    """Edges, class index and words of objects, or of the detections with a score of at least one half."""
+def labelled(boxes: Mapping[str, Tensor], classes: Sequence[str]) -> list[tuple[Box, int, str]]:
+    """Return edges, class index and label of objects, or of the detections with a score of at least `MIN_SCORE`."""
     edges, labels = boxes["boxes"].tolist(), boxes["labels"].tolist()
     if "scores" not in boxes:
         return [(box, label, short(classes[label])) for box, label in zip(edges, labels, strict=True)]
     return [
         (box, label, f"{short(classes[label])} {score:.2f}")
         for box, label, score in zip(edges, labels, boxes["scores"].tolist(), strict=True)
-        if score >= SURE
+        if score >= MIN_SCORE
     ]
 
 
 def show_boxes(axes: Axes, image: np.ndarray, boxes: Iterable[tuple[Box, int, str]], classes: Sequence[str]) -> None:
-    """Boxes with class index and words over the grey image."""
+    """Draw boxes with class index and label over the grey image."""
     show_image(axes, np.repeat(0.35 + 0.65 * image.mean(2, keepdims=True) / 255, 3, 2))
-    for box, label, words in boxes:
+    for box, label, text in boxes:
         frame(axes, box, palette(len(classes))[label])
-        write(axes, (max(box[0], 0), box[1]), words, verticalalignment="bottom")
+        write(axes, (max(box[0], 0), box[1]), text, verticalalignment="bottom")

@@ -1,4 +1,4 @@
-"""torchvision's Faster R-CNN on a pyramid of the levels, as the published Pascal VOC code configures it."""
+"""torchvision's Faster R-CNN on a feature pyramid, as the published Pascal VOC code configures it."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -19,24 +19,24 @@ from tadp_ray.tasks.detection.config import FasterRCNNConfig
 from tadp_ray.tasks.pyramid import check_doubling, unfit
 
 RATIOS = (0.5, 1.0, 2.0)
-"""Height to width of the anchors at each place (published code)."""
+"""Aspect ratios, height to width, of the anchors (published code)."""
 POOLED = 7
-"""Side of the map that each proposed box is pooled to, at 2 x 2 points each: torchvision's defaults."""
+"""Side of the map that RoIAlign pools each proposal to, with 2 x 2 sampling points per cell (torchvision's defaults)."""
 
 
 class Objects(TypedDict):
-    """What is to be found in one training image."""
+    """The objects of one training image."""
 
     boxes: Tensor
-    """float32 (N, 4) xyxy pixels, none of them empty; N may be 0."""
+    """float32 (N, 4) xyxy pixels, with an area above 0; N may be 0."""
     labels: Tensor
     """int64 (N,) class index, from 0."""
     generator: torch.Generator
-    """A CPU generator of this image's own in this pass: anchors and proposals are sampled with it."""
+    """CPU generator for this image and pass, for sampling anchors and proposals."""
 
 
 class Detections(TypedDict):
-    """What was found in one image, best first."""
+    """The detections in one image, best first."""
 
     boxes: Tensor
     """float32 (N, 4) xyxy pixels."""
@@ -47,18 +47,18 @@ class Detections(TypedDict):
 
 
 class SeededSampler(BalancedPositiveNegativeSampler):
-    """torchvision's sampler, with each image's generator given from outside, on the CPU.
+    """torchvision's sampler with one CPU generator per image, set by the caller.
 
-    What is drawn for an image so depends neither on the device nor on which images share its process.
+    The samples of an image depend neither on the device nor on the other images of its process.
     """
 
     generators: Sequence[torch.Generator] = ()
-    """One per image of the next call."""
+    """One generator per image of the next call."""
     drawn = 0
-    """Samples of the latest call, over all its images."""
+    """Number of samples of the last call, over all its images."""
 
     def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Masks (N,) of the sampled positives and negatives of each image, from (N,) labels: 0 negative, above positive."""
+        """Return masks (N,) of the sampled positives and negatives per image, from (N,) labels: 0 negative, above positive."""
         positives, negatives = [], []
         for labels, generator in zip(matched_idxs, self.generators, strict=True):
             positives.append(draw(labels >= 1, int(self.batch_size_per_image * self.positive_fraction), generator))
@@ -69,7 +69,7 @@ class SeededSampler(BalancedPositiveNegativeSampler):
 
 
 def draw(candidates: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Mask (N,) of at most `most` of the candidates (N,), each equally likely."""
+    """Return a mask (N,) of at most `most` of the candidates (N,), each with the same probability."""
     places = candidates.nonzero().squeeze(1)
     chosen = torch.randperm(len(places), generator=generator)[:most]
     mask = torch.zeros_like(candidates)
@@ -78,19 +78,19 @@ def draw(candidates: Tensor, most: int, generator: torch.Generator) -> Tensor:
 
 
 class DetectionHead(nn.Module):
-    """Feature levels, each half as large as the one before, to the losses of Faster R-CNN, or to boxes.
+    """Computes the losses of Faster R-CNN, or boxes, from feature levels, each half as large as the previous one.
 
-    Source: TADP's detection model; torchvision's pyramid without a further level, one anchor size per level at three
-    ratios, and everything that the recipe does not name as torchvision's FasterRCNN has it by default.
+    Source: TADP's detection model. torchvision's pyramid without an extra level, one anchor size per level at three ratios;
+    all settings that are not in the recipe are the defaults of torchvision's FasterRCNN.
 
     Args:
-        channels: of the levels, largest level first.
-        strides: of the levels: powers of two, each twice the one before (torchvision rounds others to these).
-        classes: how many are told apart, background not counted.
-        config: widths, samples, and an anchor for each level.
+        channels: channels of the levels, largest level first.
+        strides: strides of the levels: powers of two, each twice the previous one (torchvision rounds others to these).
+        classes: number of classes, without the background.
+        config: widths, samples, and an anchor size per level.
 
     Raises:
-        UserError: the strides do not fit, or there are not as many anchors as levels.
+        UserError: the strides do not fit, or the numbers of anchors and levels differ.
     """
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int], classes: int, config: FasterRCNNConfig) -> None:
@@ -104,7 +104,7 @@ class DetectionHead(nn.Module):
                 f"(strides of {', '.join(map(str, strides))} pixels); give one for each level, largest level first"
             )
         self.neck = FeaturePyramidNetwork(list(channels), config.channels)
-        self.neck.out_channels = config.channels  # FasterRCNN asks its backbone for it
+        self.neck.out_channels = config.channels  # FasterRCNN reads it from its backbone
         library = FasterRCNN(
             self.neck,
             rpn_anchor_generator=AnchorGenerator(
@@ -127,15 +127,15 @@ class DetectionHead(nn.Module):
         targets: Sequence[Objects] | None = None,
         **_: object,
     ) -> dict[str, Tensor] | list[Detections]:
-        """In training the four losses, whose sum is minimised; in evaluation what each image holds.
+        """Return the four losses, whose sum is minimized, in training, and the detections of each image in evaluation.
 
         Args:
             features: one tensor per level, largest first.
-            image_size: (H, W) in pixels of every image of the batch; anchors and boxes are in its pixels.
+            image_size: (H, W) of all images of the batch in pixels, the unit of anchors and boxes.
             targets: one per image, in training only.
         """
         levels = self.neck({str(level): feature for level, feature in enumerate(features)})
-        # torchvision reads nothing but sizes from the images.
+        # torchvision uses only the sizes of the images.
         images = ImageList(features[0].new_empty(len(features[0]), 0, *image_size), [image_size] * len(features[0]))
         if not self.training:
             proposals, _ = self.rpn(images, levels)
@@ -148,8 +148,8 @@ class DetectionHead(nn.Module):
         wanted = [{"boxes": target["boxes"], "labels": target["labels"] + 1} for target in targets]
         proposals, rpn_losses = self.rpn(images, levels, wanted)
         _, box_losses = self.roi_heads(levels, proposals, images.image_sizes, wanted)
-        # torchvision divides a loss by the number of samples that its process drew, which differs with the images. Times
-        # this share, the mean over the processes is the loss of all images together.
+        # torchvision divides a loss by the number of samples in its process, which depends on the images. With this factor,
+        # the mean over the processes equals the loss of all images together.
         counts = features[0].new_tensor([sampler.drawn for sampler in samplers])
         shares = counts * world_size() / shared_sum(counts)
         return {

@@ -1,4 +1,4 @@
-"""What files say about boxes, however they are written."""
+"""Boxes with class names, independent of the file format."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,52 +8,57 @@ from tadp_ray.data.names import Names, lines_of
 from tadp_ray.tasks.problems import raise_problems
 
 Box = tuple[float, float, float, float]
-"""Left, top, right and bottom edge in pixels, counted from 0."""
+"""Left, top, right and bottom edges in pixels, counted from 0."""
 
 
 @dataclass(frozen=True)
 class LabelledBox:
-    """A detection or an object."""
+    """A detection or a true object."""
 
     name: str
     box: Box
     value: float
-    """Of a detection its score, of an object whether it is difficult."""
+    """Score of a detection; for an object, whether it is difficult."""
     crowd: bool = False
-    """Of an object, whether it is a crowd of them, as COCO marks; it is difficult then, too."""
+    """Whether an object is a crowd (COCO's iscrowd); it is then difficult too."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The objects of a data set."""
+    """The true objects of a data set."""
 
     objects: dict[str, list[LabelledBox]]
-    """By image, in the order of scoring."""
+    """Objects by image, in the order of scoring."""
     images: dict[str, str]
-    """What a COCO results file calls an image -> the image; those that are not scored are named as well."""
+    """image_id of a COCO results file -> image, including images that are not scored."""
     categories: dict[int, str] | None
-    """What a COCO results file calls a class -> its name; None: its place among the classes, counted from 1."""
+    """category_id of a COCO results file -> class name; None: ids are positions among the classes, from 1."""
 
 
-def selected(images: Path | None, there: Iterable[str], where: Path) -> list[str]:
-    """The images to score: those of a list, or all.
+def selected(images: Path | None, available: Iterable[str], source: Path) -> list[str]:
+    """Return the images to score: those of a list, or all.
+
+    Args:
+        images: list of images, one per line; None: all.
+        available: images with annotations.
+        source: where these come from, for error messages.
 
     Raises:
-        UserError: the list is missing or empty, or names images that are not there.
+        UserError: the list is missing or empty, or contains images that are not available.
     """
-    there = list(there)
+    available = list(available)
     if images is None:
-        return there
-    known, wanted, problems = Names({name: PurePosixPath(name) for name in there}), {}, []
+        return available
+    known, wanted, problems = Names({name: PurePosixPath(name) for name in available}), {}, []
     for line in lines_of(images):
         name, *flag = line.rsplit(maxsplit=1)
-        # VOC's lists of a class say behind each image whether it shows the class.
+        # In VOC's lists of a class, a flag after each image tells whether it contains the class.
         meant = known.meant(line) or (known.meant(name) if flag and flag[0] in ("1", "0", "-1") else [])
         if len(meant) == 1:
             wanted[meant[0]] = None
         else:
             means = (
-                f"which may mean {' or '.join(meant[:3])}" if meant else f"and {where} has nothing on image {line!r}"
+                f"which may mean {' or '.join(meant[:3])}" if meant else f"and {source} has nothing on image {line!r}"
             )
             problems.append(f"{images}: names {line!r}, {means}")
     raise_problems(problems)

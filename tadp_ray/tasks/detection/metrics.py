@@ -1,4 +1,4 @@
-"""Average precision of boxes by the rules of Pascal VOC, which know difficult objects, and by those of COCO."""
+"""Average precision of boxes as defined by Pascal VOC, with difficult objects, and by COCO."""
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,11 +26,11 @@ RECALLS = np.linspace(0, 1, 11)
 
 
 class DetectionMetrics:
-    """Detections and objects of a data set, and their average precision in percent.
+    """Average precision in percent of the detections in a data set.
 
-    Boxes are edges in pixels, so that x2 - x1 is the width. VOC's files name the first and last pixel, counted from 1: take
-    1 from x1 and y1. Overlaps are then those of the published evaluator (TADP/utils/pascal_voc_evaluation.py), which adds
-    1 to widths instead. Unlike it, no score is rounded to 3 decimals, and a class without objects is left out.
+    Boxes are edges in pixels, so x2 - x1 is the width. VOC's files contain the first and last pixel, counted from 1: subtract
+    1 from x1 and y1. Overlaps then equal those of the published evaluator (TADP/utils/pascal_voc_evaluation.py), which adds
+    1 to widths instead. Unlike there, scores are not rounded to 3 decimals, and classes without objects are left out.
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
@@ -38,12 +38,12 @@ class DetectionMetrics:
         self._images: list[tuple[Boxes, Boxes]] = []
 
     def accumulate(self, predictions: Sequence[Boxes], targets: Sequence[Boxes]) -> None:
-        """Keep what was found in some images and what there is.
+        """Add the detections and objects of some images.
 
         Args:
             predictions: per image boxes (N, 4) xyxy, scores (N,) and labels (N,), int64 class index from 0, on the CPU.
-            targets: per image boxes (M, 4), labels (M,) and difficult (M,), bool: no loss to miss, no fault to find. Where
-                there is crowd (M,), bool, COCO's figures take those objects for crowds; they must be difficult too.
+            targets: per image boxes (M, 4), labels (M,) and difficult (M,), bool: objects that count neither as missed nor
+                as found. With crowd (M,), bool, these objects are crowds for COCO's metrics; they must be difficult too.
         """
         self._images += zip(predictions, targets, strict=True)
 
@@ -53,9 +53,9 @@ class DetectionMetrics:
 
     @property
     def images(self) -> list[dict[str, Any]]:
-        """What each image adds to ap50: labels, scores and whether right of its judged detections, labels of its objects.
+        """Per-image records for ap50: labels, scores and correctness of the counted detections, and labels of the objects.
 
-        Whether a detection is right depends on its own image alone, so any choice of images can be scored from this.
+        Whether a detection is correct depends only on its image, so ap50 of any selection of images follows from these.
         """
         ranked = rank(self._images, len(self._classes)) if self._images else []
         verdicts = [one.verdict(0.5) for one in ranked]
@@ -75,17 +75,18 @@ class DetectionMetrics:
         ]
 
     def compute(self) -> dict[str, float]:
-        """Means over the classes that have objects which are not difficult, in percent.
+        """Return the means over the classes with objects that are not difficult, in percent.
 
         ap, ap50, ap75: VOC's area under the curve (2010 and later); ap is the mean over overlaps of 0.5, 0.55 .. 0.95, the
-        published "AP". ap_voc07, ap50_voc07: VOC's mean over 11 recalls (2007). coco_ap, coco_ap50, coco_ap75: COCO's,
-        in which any number of detections may lie in a crowd, and difficult objects are ignored. ap50/<class>: of one class.
+        published "AP". ap_voc07, ap50_voc07: VOC's mean over 11 recalls (2007). coco_ap, coco_ap50, coco_ap75: COCO's
+        metrics, where a crowd may match any number of detections and difficult objects are ignored. ap50/<class>: ap50 of
+        one class.
 
         Raises:
             UserError: no class has objects.
         """
-        found = rank(self._images, len(self._classes)) if self._images else ()
-        ranked = {name: one for name, one in zip(self._classes, found, strict=False) if one.objects}
+        by_class = rank(self._images, len(self._classes)) if self._images else ()
+        ranked = {name: one for name, one in zip(self._classes, by_class, strict=False) if one.objects}
         if not ranked:
             raise UserError(f"none of {len(self._images)} images holds an object that is not difficult")
 
@@ -108,23 +109,23 @@ class Ranked:
     """A class's D detections over the data set, most confident first, each with the object it overlaps most."""
 
     overlap: np.ndarray
-    """(D,) intersection over union with that object, 0 where the image has none."""
+    """(D,) intersection over union with that object, 0 if the image has none."""
     taken: np.ndarray
-    """(D,) the object's number within the data set."""
+    """(D,) index of the object in the data set."""
     difficult: np.ndarray
     """(D,) whether the object is difficult."""
     scores: np.ndarray
     """(D,) confidence."""
     image: np.ndarray
-    """(D,) the image's number."""
+    """(D,) index of the image."""
     objects: int
-    """How many objects there are to find, difficult ones not counted."""
+    """Number of objects that are not difficult."""
 
     def verdict(self, least: float) -> tuple[np.ndarray, np.ndarray]:
-        """Which detections (D,) are right (0 or 1), and which are judged at all, an overlap above `least` being a hit.
+        """Return which detections (D,) are correct (0 or 1), and which are counted; an overlap above `least` is a hit.
 
-        A hit on a difficult object is neither right nor wrong. Of several hits on one object the first is right and the
-        others are wrong, even if they overlap another object that nobody found.
+        A hit on a difficult object is not counted. Of several hits on one object the first is correct and the others are
+        wrong, even if they overlap another object without a hit.
         """
         hit = self.overlap > least
         judged = ~(hit & self.difficult)
@@ -134,21 +135,21 @@ class Ranked:
         return right, judged
 
     def curve(self, least: float) -> Curve:
-        """Recall and precision, an overlap above `least` being a hit."""
+        """Return recall and precision; an overlap above `least` is a hit."""
         right, judged = self.verdict(least)
         found = right.cumsum()
-        # Before the first judged detection nothing was found either: 0 over 1.
+        # Before the first counted detection, precision is 0 / 1.
         return found / self.objects, found / np.maximum(judged.cumsum(), 1)
 
 
 def rank(images: Sequence[tuple[Boxes, Boxes]], classes: int) -> list[Ranked]:
-    """Find the object of each detection and put each class's detections in order, equal scores in order of images."""
+    """Match each detection to an object and sort each class's detections by score, equal scores in order of images."""
     columns, seen = [], 0
     for number, (prediction, target) in enumerate(images):
         same = prediction["labels"][:, None] == target["labels"]
-        # Two boxes without an area overlap by 0 of 0.
+        # The overlap of two boxes without area is 0 / 0.
         overlaps = same * box_iou(prediction["boxes"].double(), target["boxes"].double()).nan_to_num(0)
-        # A last column stands for "no object", so that every image has one to overlap.
+        # The last column means "no object", so that every image has at least one column.
         overlap, best = F.pad(overlaps, (0, 1)).max(1)
         difficult = F.pad(target["difficult"], (0, 1))[best]
         scores, place = prediction["scores"], torch.full_like(best, number)
@@ -164,24 +165,24 @@ def rank(images: Sequence[tuple[Boxes, Boxes]], classes: int) -> list[Ranked]:
 
 
 def area(curve: Curve) -> float:
-    """Percent under the curve, precision at a recall being the best at that or any higher recall (VOC from 2010 on)."""
+    """Return the area under the curve in percent; precision is the best at this or a higher recall (VOC since 2010)."""
     recall, precision = curve
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(100 * np.sum(np.diff(recall, prepend=0) * envelope))
 
 
 def eleven_points(curve: Curve) -> float:
-    """Percent: the best precision at or above each of the recalls 0, 0.1 .. 1, averaged (VOC 2007)."""
+    """Return the mean over the recalls 0, 0.1 .. 1 of the best precision at this or a higher recall, in percent (VOC 2007)."""
     recall, precision = curve
     return float(100 * np.mean([precision[recall >= least].max(initial=0) for least in RECALLS]))
 
 
 def coco(images: Sequence[tuple[Boxes, Boxes]], classes: int) -> dict[str, float]:
-    """coco_ap, coco_ap50 and coco_ap75 in percent, by pycocotools; equal scores keep the order of the images."""
+    """Return coco_ap, coco_ap50 and coco_ap75 in percent, from pycocotools; equal scores keep the order of the images."""
     objects = [
-        # pycocotools overwrites an object's "ignore" by "iscrowd", but ignores as well what is smaller than nothing.
+        # pycocotools overwrites "ignore" with "iscrowd", but also ignores objects outside its range of areas.
         row | {"iscrowd": int(crowd), "area": -1 if difficult and not crowd else row["area"]}
-        for row, (difficult, crowd) in rows((marked(target) for _, target in images), "marks")
+        for row, (difficult, crowd) in rows((with_flags(target) for _, target in images), "flags")
     ]
     detections = [row | {"score": score} for row, score in rows((found for found, _ in images), "scores")]
     frame = {"images": [{"id": n} for n in range(len(images))], "categories": [{"id": n} for n in range(classes)]}
@@ -197,20 +198,20 @@ def coco(images: Sequence[tuple[Boxes, Boxes]], classes: int) -> dict[str, float
     return dict(zip(("coco_ap", "coco_ap50", "coco_ap75"), (100 * evaluation.stats[:3]).tolist(), strict=True))
 
 
-def marked(target: Boxes) -> Boxes:
-    """An image's objects with marks (M, 2), bool: whether each is difficult, and whether it is a crowd."""
+def with_flags(target: Boxes) -> Boxes:
+    """Return an image's objects with flags (M, 2), bool: whether each is difficult, and whether it is a crowd."""
     difficult = target["difficult"]
-    return {**target, "marks": torch.stack([difficult, target.get("crowd", torch.zeros_like(difficult))], 1)}
+    return {**target, "flags": torch.stack([difficult, target.get("crowd", torch.zeros_like(difficult))], 1)}
 
 
 def rows(images: Iterable[Boxes], extra: str) -> Iterator[tuple[dict, Any]]:
-    """Every box as a COCO annotation (left, top, width, height), with what its image holds of it under `extra`."""
+    """Yield every box as a COCO annotation (left, top, width, height), with its value under the key `extra`."""
     boxes = (
         (image, *box)
-        for image, held in enumerate(images)
-        for box in zip(held["labels"].tolist(), held["boxes"].tolist(), held[extra].tolist(), strict=True)
+        for image, columns in enumerate(images)
+        for box in zip(columns["labels"].tolist(), columns["boxes"].tolist(), columns[extra].tolist(), strict=True)
     )
-    # Ids start at 1, since pycocotools takes a 0 for "unmatched".
+    # Ids start at 1, since 0 means "unmatched" in pycocotools.
     for number, (image, label, (x1, y1, x2, y2), value) in enumerate(boxes, 1):
         box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
         yield {"id": number, "image_id": image, "category_id": label, **box}, value

@@ -1,4 +1,4 @@
-"""Object detection as a task: boxes with classes, the losses of the head, average precision."""
+"""The task of object detection: boxes with classes, the losses of the head, average precision."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import Tensor
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.layout import CLASSES
-from tadp_ray.tasks.base import Size, Task, bilinear, score_words
+from tadp_ray.tasks.base import Size, Task, bilinear, score_arguments
 from tadp_ray.tasks.detection.coco import BoxFiles, write_boxes
 from tadp_ray.tasks.detection.drawing import draw_boxes
 from tadp_ray.tasks.detection.faster_rcnn import DetectionHead
@@ -18,7 +18,7 @@ from tadp_ray.tasks.detection.metrics import DetectionMetrics
 
 
 def detection(_: Recipe) -> Task:
-    """The task of a recipe of detection."""
+    """Return the detection task."""
     return Task(
         truth="boxes",
         target=boxes_of,
@@ -41,7 +41,7 @@ def detection(_: Recipe) -> Task:
 
 
 def boxes_of(sample: Sample) -> dict[str, Tensor]:
-    """Boxes (N, 4), class labels (N,) and which objects count as difficult (N,)."""
+    """Return the boxes (N, 4), class labels (N,) and difficult flags (N,) of a sample."""
     difficult = sample.difficult if sample.difficult is not None else [False] * len(sample.boxes)
     return {
         "boxes": torch.from_numpy(sample.boxes.astype("float32")),
@@ -50,30 +50,30 @@ def boxes_of(sample: Sample) -> dict[str, Tensor]:
     }
 
 
-def resize_boxes(boxes: Mapping[str, Tensor], seen: Size, size: Size) -> dict[str, Tensor]:
-    """Boxes in an image of one (height, width), in the pixels of another, on the CPU (`Task.resize`)."""
-    (seen_height, seen_width), (height, width) = seen, size
-    ratio = torch.tensor([width / seen_width, height / seen_height] * 2)
+def resize_boxes(boxes: Mapping[str, Tensor], image_size: Size, size: Size) -> dict[str, Tensor]:
+    """Scale boxes from one image (height, width) to another, on the CPU (`Task.resize`)."""
+    (old_height, old_width), (height, width) = image_size, size
+    ratio = torch.tensor([width / old_width, height / old_height] * 2)
     moved = {name: value.cpu() for name, value in boxes.items()}
     return {**moved, "boxes": moved["boxes"] * ratio}
 
 
 def arrays_of(found: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Boxes (N, 4), their class indices (N,) and scores (N,)."""
-    names = {"boxes": "boxes", "box_classes": "labels", "scores": "scores"}
-    return {name: found[own].numpy() for name, own in names.items()}
+    """Return the boxes (N, 4), class indices (N,) and scores (N,) of a prediction as arrays."""
+    keys = {"boxes": "boxes", "box_classes": "labels", "scores": "scores"}
+    return {name: found[key].numpy() for name, key in keys.items()}
 
 
 def score_command(folder: Path) -> list[str]:
-    """`Task.score_command`."""
-    return [*score_words("detection", folder, ".json"), "--classes", str(folder / CLASSES)]
+    """Return the command that scores predictions, see `Task.score_command`."""
+    return [*score_arguments("detection", folder, ".json"), "--classes", str(folder / CLASSES)]
 
 
 def with_generators(targets: Sequence[Mapping], generators: Sequence[torch.Generator]) -> list[dict]:
-    """Each image's boxes with the generator by which the head samples its anchors and proposals."""
-    return [{**own, "generator": rng} for own, rng in zip(targets, generators, strict=True)]
+    """Return each image's boxes with the generator for sampling anchors and proposals in the head."""
+    return [{**target, "generator": rng} for target, rng in zip(targets, generators, strict=True)]
 
 
 def pyramid_sum(head: DetectionHead, features: Sequence[Tensor], _: Size) -> Tensor:
-    """The sum of the head's pyramid, on which all that is sampled rests."""
-    return sum(level.sum() for level in head.neck({str(at): level for at, level in enumerate(features)}).values())
+    """Return the sum of the head's feature pyramid, which is computed before anything is sampled."""
+    return sum(level.sum() for level in head.neck({str(i): level for i, level in enumerate(features)}).values())

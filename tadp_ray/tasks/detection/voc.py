@@ -1,4 +1,4 @@
-"""Boxes as Pascal VOC writes them: a file of detections a class, a file of objects an image."""
+"""Reads boxes in Pascal VOC's format: a file of detections per class, a file of objects per image."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,10 +13,10 @@ from tadp_ray.tasks.problems import raise_problems
 
 
 def read_voc(folder: Path, images: Path | None) -> Truth:
-    """The objects of a folder of annotations.
+    """Read the objects of a folder of annotations.
 
     Raises:
-        UserError: there are none, or not of all images to score, or files are not as VOC's are.
+        UserError: the folder has no annotations, lacks images to score, or has files that are not in VOC's format.
     """
     files = {str(wild): path for wild, path in find_files("*.xml", folder)}
     if not files:
@@ -32,14 +32,14 @@ def read_voc(folder: Path, images: Path | None) -> Truth:
 
 
 def read_annotation(path: Path) -> Iterator[LabelledBox]:
-    """The objects of one image; parts of objects are left aside.
+    """Yield the objects of one image; parts of objects are ignored.
 
     Raises:
-        UserError: the file is no XML, or an object lacks its name or box.
+        UserError: the file is not XML, or an object lacks its name or box.
     """
-    for number, thing in enumerate(read_objects(path), 1):
-        name = thing.findtext("name", "").strip()
-        corners = [thing.findtext(f"bndbox/{side}", "") for side in ("xmin", "ymin", "xmax", "ymax")]
+    for number, element in enumerate(read_objects(path), 1):
+        name = element.findtext("name", "").strip()
+        corners = [element.findtext(f"bndbox/{side}", "") for side in ("xmin", "ymin", "xmax", "ymax")]
         try:
             box = edges(numbers(corners))
         except ValueError:
@@ -47,14 +47,14 @@ def read_annotation(path: Path) -> Iterator[LabelledBox]:
                 f"{path}: object {number} ({name}) needs a <bndbox> with numbers xmin <= xmax and ymin <= ymax, not "
                 f"{', '.join(corners)}; correct it"
             ) from None
-        yield LabelledBox(name, box, thing.findtext("difficult", "0").strip() == "1")
+        yield LabelledBox(name, box, element.findtext("difficult", "0").strip() == "1")
 
 
 def read_comp4(folder: Path, truth: Truth, classes: Sequence[str]) -> dict[str, list[LabelledBox]]:
-    """Detections by image from the files of the given classes.
+    """Read the detections of the given classes by image.
 
     Raises:
-        UserError: files are missing, lines are not as VOC's are, or name images that are not to be scored.
+        UserError: files are missing, or lines are not in VOC's format or contain images that are not scored.
     """
     found: dict[str, list[LabelledBox]] = {image: [] for image in truth.objects}
     problems = []
@@ -69,11 +69,11 @@ def read_comp4(folder: Path, truth: Truth, classes: Sequence[str]) -> dict[str, 
             problems.append(str(error))
             continue
         for number, line in ((number, line) for number, line in enumerate(lines, 1) if line.strip()):
-            # From the right, as an image's name may hold spaces.
+            # From the right, since an image's name may contain spaces.
             image, *texts = line.strip().rsplit(maxsplit=5)
             try:
                 score, *corners = numbers(texts)
-                thing = LabelledBox(name, edges(corners), score)
+                detection = LabelledBox(name, edges(corners), score)
             except ValueError:
                 problems.append(
                     f"{path}:{number}: {line!r}: expected image, score, x1, y1, x2 and y2, all of them "
@@ -81,7 +81,7 @@ def read_comp4(folder: Path, truth: Truth, classes: Sequence[str]) -> dict[str, 
                 )
                 continue
             if composed(image) in found:
-                found[composed(image)].append(thing)
+                found[composed(image)].append(detection)
             else:
                 problems.append(f"{path}:{number}: image {image!r} is none of those to be scored")
     raise_problems(problems)
@@ -89,7 +89,7 @@ def read_comp4(folder: Path, truth: Truth, classes: Sequence[str]) -> dict[str, 
 
 
 def numbers(texts: Iterable[str]) -> list[float]:
-    """Finite numbers; ValueError for anything else."""
+    """Return finite numbers; raise ValueError for anything else."""
     values = [float(text) for text in texts]
     if not all(map(math.isfinite, values)):
         raise ValueError
@@ -97,7 +97,7 @@ def numbers(texts: Iterable[str]) -> list[float]:
 
 
 def edges(corners: Sequence[float]) -> Box:
-    """A box counted from 0, of one whose first and last pixels are counted from 1; ValueError for one without area."""
+    """Return a box in edges from 0, given its first and last pixels from 1; raise ValueError if these are out of order."""
     left, top, right, bottom = corners
     if right < left or bottom < top:
         raise ValueError

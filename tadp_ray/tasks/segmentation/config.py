@@ -1,4 +1,4 @@
-"""What the vocabulary knows of semantic segmentation: its metrics, and the keys of its heads."""
+"""Registers semantic segmentation: its metrics, and the settings of its heads."""
 
 from typing import Literal
 

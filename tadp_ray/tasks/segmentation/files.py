@@ -1,4 +1,4 @@
-"""Label maps as files: PNG of one channel, whose values are class numbers."""
+"""Reads and writes label maps: single-channel PNG with class indices as values."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,18 +15,18 @@ from tadp_ray.tasks.pairs import Pair, Read, same_size
 
 
 def write_labels(path: Path, labels: Tensor) -> Path:
-    """Write a label map (H, W) as PNG of 8 bits, and return the file; `path` is without ending."""
-    # A name may hold dots.
+    """Write a label map (H, W) as 8-bit PNG and return the file; `path` has no suffix."""
+    # A name may contain dots.
     path = path.with_name(path.name + ".png")
     save(path, labels.cpu().numpy().astype(np.uint8))
     return path
 
 
 def label_reader(classes: Sequence[str], ignore: Sequence[int] = (IGNORE,), reduce_zero_label: bool = False) -> Read:
-    """Reads a pair of label maps as int64, 255 = ignored; its arguments, and what it refuses, as `score_segmentation`'s."""
+    """Return a reader of a pair of label maps as int64, 255 = ignored; arguments and errors as for `score_segmentation`."""
     of_targets = class_table(len(classes), ignore, reduce_zero_label)
     first = int(reduce_zero_label)
-    # Where an ignored value is a class as well, targets mean the one and predictions the other.
+    # If an ignored value is also a class, it is ignored in targets and a class in predictions.
     void = dict.fromkeys((*ignore, *range(first)), IGNORE)
     of_predictions = label_table(void | {label + first: label for label in range(len(classes))})
     otherwise = f"is none of the {len(classes)} classes, whose labels are {first} to {len(classes) - 1 + first}"

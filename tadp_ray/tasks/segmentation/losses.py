@@ -1,4 +1,4 @@
-"""Losses of the published code over pixels: cross-entropy and focal."""
+"""Pixel losses of the published code: cross-entropy and focal loss."""
 
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
@@ -12,9 +12,9 @@ from tadp_ray.processes import shared_sum
 def cross_entropy_loss(
     logits: Float[Tensor, "batch classes h w"], mask: Int64[Tensor, "batch h w"]
 ) -> Float[Tensor, ""]:
-    """Cross-entropy averaged over all pixels, ignored ones as zero.
+    """Return the cross-entropy averaged over all pixels; ignored pixels count as zero.
 
-    mmseg's default (`avg_non_ignore=False`), with which TADP trains. The mean over all pixels makes the loss of a batch
+    This is mmseg's default (`avg_non_ignore=False`), which TADP uses. With the mean over all pixels, the loss of a batch is
     the mean of the losses of its parts.
 
     Args:
@@ -25,16 +25,15 @@ def cross_entropy_loss(
 
 
 def focal_loss(logits: Float[Tensor, "batch classes h w"], mask: Int64[Tensor, "batch h w"]) -> Float[Tensor, ""]:
-    """Focal terms (sigmoid, gamma 2, unweighted) of each class against the rest, summed over classes, mean over pixels.
+    """Return the one-vs-rest focal loss (sigmoid, gamma 2, no alpha), summed over classes and averaged over pixels.
 
-    TADP trains Pascal VOC with it (TADP/tadp_seg.py), by segmentation-models-pytorch's multiclass FocalLoss of that time;
-    newer releases of that library average over the classes instead, which is the sum divided by their number. The
-    supplement says cross-entropy.
+    TADP uses it for Pascal VOC (TADP/tadp_seg.py), in the multiclass FocalLoss of segmentation-models-pytorch of that time.
+    Newer releases of that library average over the classes instead of summing. The paper's supplement states cross-entropy.
 
     Args:
         logits: (B, C, H, W).
-        mask: int64 (B, H, W); pixels of 255 are left out of the mean, which is over the images of all processes. With no
-            pixel left the loss is 0.
+        mask: int64 (B, H, W); pixels of 255 are excluded from the mean, which is over the images of all processes. Without
+            any labelled pixel the loss is 0.
     """
     labelled = mask != IGNORE
     truth = F.one_hot(mask.where(labelled, 0), logits.shape[1]).movedim(-1, 1).to(logits)

@@ -11,10 +11,10 @@ from tadp_ray.processes import collect, total
 
 
 class SegmentationMetrics:
-    """Confusion counts of a data set, and the scores that follow from them, in percent.
+    """Confusion counts of a data set, and the metrics computed from them, in percent.
 
-    `images` holds what each image adds to them: its pixels, ignored ones too, and for every class that is labelled or
-    predicted in it the class index and the pixels of intersection, union and truth.
+    `images` contains a record of each image: its number of pixels, including ignored ones, and for each class among its
+    labels or predictions the class index and the pixels of intersection, union and ground truth.
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
@@ -23,7 +23,7 @@ class SegmentationMetrics:
         self.images: list[dict[str, Any]] = []
 
     def accumulate(self, predicted: Tensor, target: Tensor) -> None:
-        """Count predicted classes (B, H, W) against labels (B, H, W), 255 ignored; both int64 on the CPU."""
+        """Add predicted classes (B, H, W) and labels (B, H, W), 255 ignored; both int64 on the CPU."""
         for found, truth in zip(predicted, target, strict=True):
             valid = truth != IGNORE
             pairs = truth[valid] * len(self._classes) + found[valid]
@@ -32,14 +32,14 @@ class SegmentationMetrics:
             self.images.append({"pixels": truth.numel(), **by_class(counts)})
 
     def reduce(self) -> None:
-        """Add up the counts of all processes, and collect their images."""
+        """Sum the counts of all processes, and collect their per-image records."""
         self._counts = total(self._counts)
         self.images = collect(self.images)
 
     def compute(self) -> dict[str, float]:
-        """miou, accuracy and iou/<class> in percent.
+        """Return miou, accuracy and iou/<class> in percent.
 
-        mIoU is the mean over classes that occur among labels or predictions; the others have no IoU and no entry.
+        mIoU is the mean over the classes that occur among labels or predictions; other classes have no IoU and no entry.
         """
         hits, union, _ = areas(self._counts)
         found = union > 0
@@ -53,13 +53,13 @@ class SegmentationMetrics:
 
 
 def areas(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels (C,) of intersection, union and truth, out of confusion counts (C, C) whose rows are the truth."""
+    """Return the pixels (C,) of intersection, union and ground truth of confusion counts (C, C) with true classes as rows."""
     hits, truth = counts.diagonal(), counts.sum(1)
     return hits, truth + counts.sum(0) - hits, truth
 
 
 def by_class(counts: Tensor) -> dict[str, list[int]]:
-    """One image's classes that occur, and their areas in pixels."""
+    """Return the classes of one image and their areas in pixels."""
     found = areas(counts)
     occurs = found[1].nonzero()[:, 0]
     columns = (occurs, *(area[occurs] for area in found))

@@ -1,4 +1,4 @@
-"""What each image adds to a score of segmentation: pixels of intersection, union and truth by class. Needs no torch."""
+"""Per-image results of segmentation: pixels of intersection, union and ground truth per class. Imports no torch."""
 
 from functools import cached_property
 from typing import ClassVar
@@ -9,44 +9,44 @@ from tadp_ray.tasks.per_image import PerImage
 
 
 class SegmentationImages(PerImage):
-    """N images, with the areas of their classes."""
+    """Per-image results of N images with the areas of their classes."""
 
     keys: ClassVar = ("pixels", "classes", "intersection", "union", "truth")
     by_area: ClassVar = True
 
     def areas(self, name: str) -> np.ndarray:
-        """Pixels (N, C) of "intersection", "union" or "truth" of every class in every image."""
+        """Return the pixels (N, C) of "intersection", "union" or "truth" of every class in every image."""
         areas = np.zeros((len(self.images), len(self.classes)))
-        for own, image in zip(areas, self.images, strict=True):
-            own[image["classes"]] = image[name]
+        for row, image in zip(areas, self.images, strict=True):
+            row[image["classes"]] = image[name]
         return areas
 
     @cached_property
     def iou(self) -> np.ndarray:
-        """Percent (N, C) of each class in each image; NaN where the image does not show the class."""
+        """IoU (N, C) of each class in each image in percent; NaN if the class is not in the image."""
         truth, union = self.areas("truth"), self.areas("union")
         return np.divide(100 * self.areas("intersection"), union, out=np.full(union.shape, np.nan), where=truth > 0)
 
     @cached_property
     def shares(self) -> np.ndarray:
-        """Share (N, C) of each image's pixels that a class covers in truth, in [0, 1]."""
+        """Share (N, C) of each image's pixels with the true class, in [0, 1]."""
         return self.areas("truth") / self.column("pixels")[:, None]
 
     @property
     def present(self) -> list[list[str]]:
-        """Names of the classes that each image shows."""
+        """Names of the true classes of each image."""
         return [[self.classes[label] for label in np.flatnonzero(truth)] for truth in self.areas("truth")]
 
     @property
     def image_scores(self) -> np.ndarray:
-        """Mean IoU (N,) of the classes that each image shows, in percent; NaN where it shows none."""
-        shown = np.isfinite(self.iou)
-        count = shown.sum(1)
-        total = np.where(shown, self.iou, 0).sum(1)
+        """Mean IoU (N,) over the true classes of each image, in percent; NaN without classes."""
+        present = np.isfinite(self.iou)
+        count = present.sum(1)
+        total = np.where(present, self.iou, 0).sum(1)
         return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
 
     def scores(self, metric: str, weights: np.ndarray) -> np.ndarray:
-        """A metric (R,) of R data sets: miou, accuracy or iou/<class>; as `PerImage.scores`."""
+        """Return miou, accuracy or iou/<class> (R,) of R data sets, see `PerImage.scores`."""
         name = metric.removeprefix("iou/")
         if metric not in ("miou", "accuracy") and (metric == name or name not in self.classes):
             return super().scores(metric, weights)

@@ -1,4 +1,4 @@
-"""Label maps in folders: scored, or compared system by system."""
+"""Scores folders of label maps, and compares systems by them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,18 +31,18 @@ def score_segmentation(
     ignore: Sequence[int] = (IGNORE,),
     reduce_zero_label: bool = False,
 ) -> dict[str, float]:
-    """miou, accuracy and iou/<class> in percent, and images: how many were scored.
+    """Return miou, accuracy and iou/<class> in percent, and the number of images.
 
     Args:
-        predictions: folder of label maps; each is named as its target, apart from the ending.
+        predictions: folder of label maps; file names match the targets except for the suffix.
         targets: folder of label maps.
-        classes: names in label order.
-        ignore: target values that belong to no class; pixels that hold them are not scored.
+        classes: class names in label order.
+        ignore: target values of no class; their pixels are not scored.
         reduce_zero_label: in both folders label k is class k-1, and 0 is no class (ADE20K's convention).
 
     Raises:
-        UserError: files that are missing, left over, unreadable, of another size than their target, or hold what is no
-            class; predictions may do that only where the target is not scored.
+        UserError: files are missing, superfluous or unreadable, have another size than their target, or contain values of
+            no class; predictions may contain such values where the target is not scored.
     """
     read = label_reader(classes, ignore, reduce_zero_label)
     metrics = SegmentationMetrics(classes)
@@ -61,20 +61,20 @@ def compare_segmentation(
     ignore: Sequence[int] = (IGNORE,),
     reduce_zero_label: bool = False,
 ) -> Comparison:
-    """Label maps, an image scored by the mean IoU of the classes that it shows; arguments as `score_segmentation`'s.
+    """Return a comparison of label maps by the mean IoU of each image; arguments as for `score_segmentation`.
 
     Raises:
-        UserError: files of any folder are missing, left over or do not fit; they are named.
+        UserError: files of a folder are missing, superfluous or do not fit; the message lists them.
     """
     read = label_reader(classes, ignore, reduce_zero_label)
-    judges = {name: (SegmentationMetrics(classes), read) for name in systems}
+    scorers = {name: (SegmentationMetrics(classes), read) for name in systems}
 
-    def scores(lines: Sequence[Mapping]) -> np.ndarray:
-        return SegmentationImages("segmentation", tuple(classes), tuple(lines)).image_scores
+    def scores(records: Sequence[Mapping]) -> np.ndarray:
+        return SegmentationImages("segmentation", tuple(classes), tuple(records)).image_scores
 
-    return compare_maps(systems, targets, images, tuple(classes), judges, scores, SCORE, draw_labels, right)
+    return compare_maps(systems, targets, images, tuple(classes), scorers, scores, SCORE, draw_labels, correct)
 
 
-def right(found: Tensor, truth: Tensor) -> Tensor:
-    """1 where a label is right."""
+def correct(found: Tensor, truth: Tensor) -> Tensor:
+    """Return 1 for pixels with the correct label, otherwise 0."""
     return ((found == truth) & (truth != IGNORE)).double()

@@ -13,35 +13,34 @@ from tadp_ray.tasks.pyramid import halvings
 from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
 
 with warnings.catch_warnings():
-    # They tell of compiled operators that are not installed; neither the pyramid nor the head uses any.
+    # The warnings concern missing compiled operators, which neither the pyramid nor the head uses.
     warnings.simplefilter("ignore")
     from mmseg.models.decode_heads import FPNHead
     from mmseg.models.necks import FPN
 
 
-class KeepingFPNHead(FPNHead):
-    """FPNHead whose channel dropout is given from outside, so that it cannot depend on how a batch is shared out."""
+class MaskedFPNHead(FPNHead):
+    """FPNHead with a channel dropout mask from the caller, so that dropout does not depend on how a batch is split."""
 
     dropout_mask: Tensor | None = None
 
     def cls_seg(self, feat: Tensor) -> Tensor:
-        """Classify each pixel of (B, channels, h, w)."""
+        """Return the logits (B, classes, h, w) of features (B, channels, h, w)."""
         mask = self.dropout_mask
         return self.conv_seg(feat if mask is None else feat * mask[:, :, None, None])
 
 
 class SegmentationHead(nn.Module):
-    """Feature levels to class logits at the largest level's size.
+    """Computes class logits at the largest level's size from feature levels.
 
-    Source: TADP's mm_configs; 1x1 laterals, nearest top-down, 3x3 outputs; then as many steps of conv-BN-ReLU and x2
-    bilinear as lead to the largest level's size (for that level itself one, without bilinear), summed, channel dropout,
-    1x1 classifier.
+    Source: TADP's mm_configs. 1x1 laterals, nearest top-down, 3x3 outputs; then steps of conv-BN-ReLU and x2 bilinear up to
+    the largest level's size (one step without bilinear for the largest level); sum, channel dropout, 1x1 classifier.
 
     Args:
-        channels: of the levels, largest level first.
-        strides: of the levels; each must be a power of two times the first.
-        classes: how many are told apart.
-        config: widths and first weights.
+        channels: channels of the levels, largest level first.
+        strides: strides of the levels; each must be a power of two times the first.
+        classes: number of classes.
+        config: widths and initialization.
 
     Raises:
         UserError: the strides do not fit.
@@ -52,10 +51,10 @@ class SegmentationHead(nn.Module):
     ) -> None:
         super().__init__()
         halvings(config.kind, strides)
-        # It logs every tensor that it initialises; its logger is none of `logging.getLogger`'s.
+        # mmengine logs every initialized tensor, with a logger outside of `logging.getLogger`.
         MMLogger.get_current_instance().setLevel(logging.WARNING)
         self.neck = FPN(in_channels=list(channels), out_channels=config.channels, num_outs=len(channels))
-        self.classifier = KeepingFPNHead(
+        self.classifier = MaskedFPNHead(
             feature_strides=list(strides),
             in_channels=[config.channels] * len(channels),
             in_index=list(range(len(channels))),
@@ -65,7 +64,7 @@ class SegmentationHead(nn.Module):
             norm_cfg={"type": GlobalBatchNorm2d},
             align_corners=False,
             init_cfg={"type": "Normal", "std": config.classifier_std, "override": {"name": "conv_seg"}},
-            loss_decode=[],  # the task has the loss
+            loss_decode=[],  # the task computes the loss
         )
         self.neck.init_weights()
         self.classifier.init_weights()
@@ -76,6 +75,6 @@ class SegmentationHead(nn.Module):
         dropout_mask: Float[Tensor, "batch channels"] | None = None,
         **_: object,
     ) -> Float[Tensor, "batch classes h w"]:
-        """Logits (B, classes, h, w); `dropout_mask` (B, channels) multiplies the last feature map."""
+        """Return logits (B, classes, h, w); `dropout_mask` (B, channels) multiplies the last feature map."""
         self.classifier.dropout_mask = dropout_mask
         return self.classifier(self.neck(features))

@@ -10,24 +10,24 @@ from tadp_ray.tasks.pyramid import check_doubling, unfit
 from tadp_ray.tasks.segmentation.config import SmpFPNConfig
 
 LEVELS = 4
-"""Of the library's decoder, which names each of them."""
+"""Number of levels that the library's decoder requires."""
 
 
 class SmpFPNHead(nn.Module):
-    """Four feature levels, each half as large as the one before, to class logits at the largest level's size.
+    """Computes class logits at the largest level's size from four feature levels, each half as large as the previous one.
 
-    Source: TADP's Pascal segmentation model; 1x1 laterals, nearest top-down; then 3, 2, 1, 0 conv-GroupNorm-ReLU steps of
-    x2 bilinear (one without for the largest level), summed, channel dropout, 1x1 classifier. Weights start as torch's own
-    layers do, since the published code builds these parts without the library's initialisation.
+    Source: TADP's Pascal segmentation model. 1x1 laterals, nearest top-down; then 3, 2, 1, 0 steps of conv-GroupNorm-ReLU
+    with x2 bilinear (one step without bilinear for the largest level); sum, channel dropout, 1x1 classifier. Weights have
+    torch's default initialization, since the published code does not call the library's.
 
     Args:
-        channels: of the levels, largest level first.
-        strides: of the levels.
-        classes: how many are told apart.
+        channels: channels of the levels, largest level first.
+        strides: strides of the levels.
+        classes: number of classes.
         config: widths.
 
     Raises:
-        UserError: there are not four levels, or one is not half as large as the one before.
+        UserError: there are not four levels, or one is not half as large as the previous one.
     """
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int], classes: int, config: SmpFPNConfig) -> None:
@@ -38,7 +38,7 @@ class SmpFPNHead(nn.Module):
         self.decoder = FPNDecoder(
             list(channels), pyramid_channels=config.pyramid, segmentation_channels=config.channels
         )
-        # Dropout is given from outside, so that it cannot depend on how a batch is shared out.
+        # The caller passes the dropout mask, so that dropout does not depend on how a batch is split.
         self.decoder.dropout = nn.Identity()
         self.classifier = nn.Conv2d(config.channels, classes, kernel_size=1)
 
@@ -48,6 +48,6 @@ class SmpFPNHead(nn.Module):
         dropout_mask: Float[Tensor, "batch channels"] | None = None,
         **_: object,
     ) -> Float[Tensor, "batch classes h w"]:
-        """Logits (B, classes, h, w); `dropout_mask` (B, channels) multiplies the last feature map."""
+        """Return logits (B, classes, h, w); `dropout_mask` (B, channels) multiplies the last feature map."""
         merged = self.decoder(features)
         return self.classifier(merged if dropout_mask is None else merged * dropout_mask[:, :, None, None])

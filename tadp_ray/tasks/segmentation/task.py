@@ -1,4 +1,4 @@
-"""Semantic segmentation as a task: label maps, cross-entropy or focal loss, mean IoU."""
+"""The task of semantic segmentation: label maps, cross-entropy or focal loss, mean IoU."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.layout import CLASSES
-from tadp_ray.tasks.base import Task, bilinear, dense_loss, resize_map, score_words
+from tadp_ray.tasks.base import Task, bilinear, dense_loss, resize_map, score_arguments
 from tadp_ray.tasks.files import MapFiles
 from tadp_ray.tasks.segmentation.drawing import draw_labels
 from tadp_ray.tasks.segmentation.files import write_labels
@@ -18,9 +18,9 @@ from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
 
 
 def segmentation(recipe: Recipe) -> Task:
-    """The task of a recipe of segmentation, with the loss of its head."""
+    """Return the segmentation task of a recipe, with the loss of its head."""
     head = recipe.model.head
-    # The published Pascal head enlarges its logits by 8 with aligned corners, mmseg's head without.
+    # The published Pascal head upsamples its logits by 8 with align_corners, mmseg's head without.
     upsample = partial(bilinear, align_corners=head.kind == "smp_fpn")
     pixel_loss = focal_loss if head.loss == "focal" else cross_entropy_loss
 
@@ -34,18 +34,18 @@ def segmentation(recipe: Recipe) -> Task:
         upsample=upsample,
         loss=loss,
         probabilities=lambda logits: logits.softmax(1),
-        predict=lambda shares: shares.argmax(1).cpu(),
+        predict=lambda probabilities: probabilities.argmax(1).cpu(),
         draw=draw_labels,
         arrays=lambda mask: {"mask": mask.numpy().astype(np.uint8)},
         metrics=SegmentationMetrics,
         logged_metrics=("miou", "accuracy"),
         files=partial(MapFiles, write_labels),
         write=write_labels,
-        score_command=lambda folder: [*score_words("segmentation", folder), "--classes", str(folder / CLASSES)],
+        score_command=lambda folder: [*score_arguments("segmentation", folder), "--classes", str(folder / CLASSES)],
         counted_loss=dense_loss(loss, torch.int64),
     )
 
 
 def mask_of(sample: Sample) -> Tensor:
-    """Class indices (H, W), int64."""
+    """Return the class indices (H, W), int64."""
     return torch.from_numpy(sample.mask.astype("int64"))
