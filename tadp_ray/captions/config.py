@@ -1,4 +1,4 @@
-"""What the vocabulary knows of the captioners of this package."""
+"""Registers the captioners of this package."""
 
 from tadp_ray.registry import register_captioner
 

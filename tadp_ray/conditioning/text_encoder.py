@@ -79,10 +79,10 @@ def read_class_embeddings(path: Path, classes: Sequence[str], width: int) -> dic
             "leave the key out"
         )
     try:
-        found = read_foreign(path)
+        contents = read_foreign(path)
     except UserError as error:
         raise UserError(f"caption.embeddings: {error}, or make it with tadp-ray caption class-embeddings") from None
-    vectors = found.get("embeddings") if isinstance(found, dict) else found
+    vectors = contents.get("embeddings") if isinstance(contents, dict) else contents
     if not isinstance(vectors, Tensor) or not vectors.is_floating_point():
         raise UserError(
             f"caption.embeddings={str(path)!r}: holds no vectors of classes; make them with tadp-ray caption class-embeddings"

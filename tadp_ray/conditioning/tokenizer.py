@@ -80,11 +80,11 @@ def word_places(tokenizer: CLIPTokenizer, prompt: str, word: str) -> tuple[int, 
     Raises:
         UserError: the prompt does not contain it.
     """
-    found = re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", prompt, re.IGNORECASE) if word.strip() else None
-    if found is None:
+    match = re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", prompt, re.IGNORECASE) if word.strip() else None
+    if match is None:
         raise UserError(f"{word!r} is not in the prompt; its words are {', '.join(words_in(prompt)) or 'none'}")
     offsets = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
-    inside = (place for place, (start, end) in enumerate(offsets, 1) if start < found.end() and end > found.start())
+    inside = (place for place, (start, end) in enumerate(offsets, 1) if start < match.end() and end > match.start())
     return tuple(inside)
 
 

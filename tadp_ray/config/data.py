@@ -99,7 +99,7 @@ class CaptionConfig(StrictModel):
 
     source: SourceName = Field(
         description="; ".join(f"{name}: {entry.description}" for name, entry in CAPTION_SOURCES.items())
-        + ". Required, since it has no default",
+        + ". There is no default",
     )
     precision: float = Field(
         1.0, gt=0, le=1, description="share of mentioned classes that are present, over the data set (Table S2)"

@@ -47,7 +47,7 @@ def valid_names(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     groups = [model]
     for part in (part for part in path if not part.isdecimal()):
         fields = [group.model_fields[part] for group in groups if part in group.model_fields]
-        groups = [found for field in fields for found in models_in(field.annotation)]
+        groups = [model for field in fields for model in models_in(field.annotation)]
     return list(dict.fromkeys(name for group in groups for name in group.model_fields))
 
 

@@ -91,9 +91,9 @@ class ExperimentFiles:
         Raises:
             ConfigError: a check fails, or a file is invalid.
         """
-        found = self.read(path)
-        check_claims(found)
-        return found
+        resolved = self.read(path)
+        check_claims(resolved)
+        return resolved
 
     def read(self, path: Path) -> ResolvedExperiment:
         """Read an experiment and check it, except for its claims."""
@@ -103,10 +103,10 @@ class ExperimentFiles:
             check_metrics(path, experiment)
             files = {scale: file_of(experiment.sweep_at(scale), "sweeps", path) for scale in experiment.recipes}
             sweeps = {scale: (file, self.sweep(file)) for scale, file in files.items()}
-            found = ResolvedExperiment(path, experiment, sweeps, self)
+            resolved = ResolvedExperiment(path, experiment, sweeps, self)
             for scale in experiment.recipes:
-                check_table(found, scale)
-            self._experiments[place] = found
+                check_table(resolved, scale)
+            self._experiments[place] = resolved
         return self._experiments[place]
 
     def sweep(self, path: Path) -> Sweep:

@@ -87,5 +87,5 @@ def impossible_metric(metric: str) -> str | None:
     group, slash, name = metric.partition("/")
     if slash and name and group in (*mains, *(task.by_class for task in TASKS.values())):
         return None
-    own = [each.name for task in TASKS for each in metrics_of(task)]
-    return unknown_metric(metric, [*own, *(f"best_{main}" for main in mains), *OF_TRAINING, *OF_CAPTIONS])
+    names = [each.name for task in TASKS for each in metrics_of(task)]
+    return unknown_metric(metric, [*names, *(f"best_{main}" for main in mains), *OF_TRAINING, *OF_CAPTIONS])

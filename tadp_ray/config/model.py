@@ -64,10 +64,10 @@ MODELS: dict[str, Any] = {
 
 def __getattr__(name: str) -> Any:
     """Return a class of `MODELS` by its class name, since pickle looks it up as an attribute."""
-    found = {model.__name__: model for model in MODELS.values()}
-    if name not in found:
+    by_class_name = {model.__name__: model for model in MODELS.values()}
+    if name not in by_class_name:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return found[name]
+    return by_class_name[name]
 
 
 def backbone_name(value: object) -> object:

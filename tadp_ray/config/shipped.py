@@ -79,8 +79,8 @@ def file_of(text: Path, kind: str, of: Path | None = None) -> Path:
     if len(text.parts) == 1 and not text.suffix:
         if text.name in names:
             return names[text.name]
-        said = f"{text}: neither a file nor a shipped {KINDS[kind].one}, which tadp-ray ls lists"
-        raise ConfigError([f"{origin}{said}; {nearest(text.name, list(names))}"])
+        problem = f"{text}: neither a file nor a shipped {KINDS[kind].one}, which tadp-ray ls lists"
+        raise ConfigError([f"{origin}{problem}; {nearest(text.name, list(names))}"])
     if text.stem in names:
         raise ConfigError([f"{origin}{text}: no such file; a shipped {KINDS[kind].one} is called {text.stem}"])
     return place
@@ -132,10 +132,10 @@ def copied(kind: str, file: Path, out: Path) -> str:
     lines = text.splitlines(keepends=True)
     schema = root() / "experiments/schemas" / f"{KINDS[kind].one}.json"
     lines[0] = f"# yaml-language-server: $schema={schema}\n"
-    own = file.relative_to(root()).as_posix()
+    path = file.relative_to(root()).as_posix()
 
-    def renamed(found: re.Match[str]) -> str:
-        return shlex.quote(str(out)) if found[0] == own else found[1]
+    def renamed(match: re.Match[str]) -> str:
+        return shlex.quote(str(out)) if match[0] == path else match[1]
 
     return "".join(NAMED_FILE.sub(renamed, line) if line.startswith("#") else line for line in lines)
 

@@ -116,12 +116,12 @@ class _Reader:
         if isinstance(first, StreamEndEvent):
             return None
         if isinstance(first, DocumentStartEvent) and first.version not in (None, (1, 2)):
-            raise self._refusal(first.start_mark, "expected YAML 1.2, leave the %YAML line out")
+            raise self._error(first.start_mark, "expected YAML 1.2, leave the %YAML line out")
         value = self._value(next(self._events), 0)
         next(self._events)
         after = next(self._events)
         if not isinstance(after, StreamEndEvent):
-            raise self._refusal(after.start_mark, "expected one document, found another (---)")
+            raise self._error(after.start_mark, "expected one document, found another (---)")
         return value
 
     def _checked(self, text: str) -> Iterator[Event]:
@@ -129,17 +129,17 @@ class _Reader:
         try:
             yield from YAML(typ="safe", pure=True, plug_ins=[]).parse(text)
         except MarkedYAMLError as error:
-            said = " ".join(part for part in (error.context, error.problem) if part)
-            raise self._refusal(error.problem_mark or error.context_mark, f"not valid YAML: {said}") from None
+            message = " ".join(part for part in (error.context, error.problem) if part)
+            raise self._error(error.problem_mark or error.context_mark, f"not valid YAML: {message}") from None
         except YAMLError as error:
             raise ConfigError([f"{self._origin}: not valid YAML: {str(error).partition(chr(10))[0]}"]) from None
         except (ValueError, OverflowError):
             # The parser passes the number after \U to chr() unchecked.
             raise ConfigError([f"{self._origin}: not valid YAML: an escape (\\U...) names no character"]) from None
 
-    def _refusal(self, mark: StringMark | None, said: str) -> ConfigError:
+    def _error(self, mark: StringMark | None, message: str) -> ConfigError:
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        return ConfigError([f"{self._origin}: {place}{said}"])
+        return ConfigError([f"{self._origin}: {place}{message}"])
 
     def _value(self, event: Event, depth: int) -> Any:
         """Return the value that starts with an event, at a nesting of `depth`."""
@@ -147,7 +147,7 @@ class _Reader:
         if isinstance(event, AliasEvent):
             return self._repeated(event, depth)
         if event.tag is not None:
-            raise self._refusal(event.start_mark, f"the tag {event.tag} means nothing here; leave it out")
+            raise self._error(event.start_mark, f"the tag {event.tag} means nothing here; leave it out")
         if event.anchor:
             self._open.add(event.anchor)
         if isinstance(event, ScalarEvent):
@@ -162,18 +162,16 @@ class _Reader:
     def _count(self, event: Event, values: int, depth: int) -> None:
         self._values += values
         if self._values > MAX_VALUES:
-            raise self._refusal(
-                event.start_mark, f"more than {MAX_VALUES} keys and values up to here, aliases repeated"
-            )
+            raise self._error(event.start_mark, f"more than {MAX_VALUES} keys and values up to here, aliases repeated")
         if depth > MAX_DEPTH:
-            raise self._refusal(event.start_mark, f"more than {MAX_DEPTH} groups and lists inside one another")
+            raise self._error(event.start_mark, f"more than {MAX_DEPTH} groups and lists inside one another")
 
     def _repeated(self, event: AliasEvent, depth: int) -> Any:
         """Return the value of an alias."""
         if event.anchor in self._open:
-            raise self._refusal(event.start_mark, f"*{event.anchor} stands inside what it refers to")
+            raise self._error(event.start_mark, f"*{event.anchor} stands inside what it refers to")
         if event.anchor not in self._anchors:
-            raise self._refusal(event.start_mark, f"*{event.anchor}: nothing above is called &{event.anchor}")
+            raise self._error(event.start_mark, f"*{event.anchor}: nothing above is called &{event.anchor}")
         value = self._anchors[event.anchor]
         values, deep = _extent(value)
         self._count(event, values - 1, depth + deep)
@@ -182,13 +180,13 @@ class _Reader:
     def _scalar(self, event: ScalarEvent) -> Any:
         """Return the value of a scalar. Only unquoted scalars are numbers, booleans or null."""
         if invalid := INVALID_CHARACTER.search(event.value):
-            raise self._refusal(event.start_mark, f"the character U+{ord(invalid[0]):04X} belongs in no text")
+            raise self._error(event.start_mark, f"the character U+{ord(invalid[0]):04X} belongs in no text")
         if not event.implicit[0]:
             return event.value
         try:
             return plain(event.value)
         except ValueError as error:
-            raise self._refusal(event.start_mark, str(error)) from None
+            raise self._error(event.start_mark, str(error)) from None
 
     def _sequence(self, depth: int) -> list[Any]:
         items = []
@@ -198,34 +196,32 @@ class _Reader:
 
     def _mapping(self, depth: int) -> dict[str, Any]:
         """Return a mapping. Its keys override those of merged groups (`<<`), of which the first takes precedence."""
-        own: dict[str, Any] = {}
+        keys: dict[str, Any] = {}
         below: list[Mapping[str, Any]] | None = None
         while not isinstance(event := next(self._events), MappingEndEvent):
             key = self._key(event, depth)
             merges = key == MERGE and event.implicit[0]
-            if key in own or (merges and below is not None):
-                raise self._refusal(event.start_mark, f"key {key!r} stands here twice")
+            if key in keys or (merges and below is not None):
+                raise self._error(event.start_mark, f"key {key!r} stands here twice")
             value = self._value(next(self._events), depth + 1)
             if not merges:
-                own[key] = value
+                keys[key] = value
                 continue
             below = value if isinstance(value, list) else [value]
             if not all(isinstance(group, dict) for group in below):
-                raise self._refusal(event.start_mark, "<<: expected a group of keys (*anchor), or a list of groups")
+                raise self._error(event.start_mark, "<<: expected a group of keys (*anchor), or a list of groups")
         merged: dict[str, Any] = {}
         for group in reversed(below or []):
             merged |= group
-        return merged | own
+        return merged | keys
 
     def _key(self, event: Event, depth: int) -> str:
         self._count(event, 1, depth)
         if not isinstance(event, ScalarEvent) or event.tag is not None:
-            raise self._refusal(event.start_mark, "expected a word as key")
+            raise self._error(event.start_mark, "expected a word as key")
         self._scalar(event)
         if event.value != event.value.strip() or not event.value:
-            raise self._refusal(
-                event.start_mark, f"key {event.value!r}: a key is not empty and has no spaces around it"
-            )
+            raise self._error(event.start_mark, f"key {event.value!r}: a key is not empty and has no spaces around it")
         if event.anchor:
             self._anchors[event.anchor] = event.value
         return event.value

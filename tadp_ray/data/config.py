@@ -1,4 +1,4 @@
-"""What the vocabulary knows of the data sets of this package: their names, and the keys of those that have more than a root."""
+"""Registers the data sets of this package, with the keys of those that have more than a root."""
 
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
@@ -25,37 +25,37 @@ class ScenesData(StrictModel):
     """The procedural world of the pocket scale, rendered on the fly."""
 
     kind: Literal["scenes"] = "scenes"
-    train: int = Field(300, ge=1, description="labelled training scenes")
-    val: int = Field(400, ge=1, description="scenes that a model is scored on")
+    train: int = Field(300, ge=1, description="number of training scenes")
+    val: int = Field(400, ge=1, description="number of evaluation scenes")
     eval_split: Literal["val", "test"] = Field(
-        "val", description="which scenes: val to choose settings, test to report"
+        "val", description="evaluation scenes: val to choose settings, test for results"
     )
-    style: Style = Field("photo", description="how every scene looks")
+    style: Style = Field("photo", description="style of all scenes")
     extra_styles: tuple[Style, ...] = Field(
-        (), description="styles in which the scored scenes are scored besides, after training: e.g. miou/night"
+        (), description="additional styles of the evaluation scenes, evaluated after training, e.g. miou/night"
     )
     target_domain: Style | None = Field(
-        None, description="look in which the scored scenes are scored instead, as on another domain"
+        None, description="style of the evaluation scenes, as another domain; none: that of the training scenes"
     )
     size: int = Field(64, ge=32, le=256, multiple_of=32, description="height and width of a scene in pixels")
-    seed: int = Field(0, ge=0, description="which world: another seed renders other scenes of the same family")
+    seed: int = Field(0, ge=0, description="seed of the scenes")
 
 
 class FolderSplit(StrictModel):
-    """Where one split of a folder data set lies, relative to its root."""
+    """The files of one split of a folder data set, relative to its root."""
 
     images: str = Field(
-        description="glob of the photographs, e.g. train/*.png; an image's id is its file stem, or where stems are not all "
-        "different its path below the folders that the glob spells out, e.g. chur/0000"
+        description="glob of the photographs, e.g. train/*.png. An image's id is its file stem, or if stems are not unique, its "
+        "path below the glob's fixed folders, e.g. chur/0000"
     )
     masks: str = Field(
-        description="glob of the label maps; a mask belongs to the image of the same path below the folders that the two "
-        "globs spell out, endings apart"
+        description="glob of the label maps. A mask belongs to the image with the same path below the fixed folders of the two "
+        "globs, without suffix"
     )
     list: ExpandedPath | None = Field(
         None,
-        description="text file naming this split's images, one a line, by path, file name or stem; the mask may stand behind "
-        "the image; without a list every image of the glob is used",
+        description="text file of the split's images, one per line, by path, file name or stem, optionally followed by the "
+        "mask; none: every image of the glob",
     )
 
     @field_validator("images", "masks")
@@ -74,22 +74,21 @@ class FolderData(StrictModel):
     """Any photographs with label maps (8-bit or 16-bit single-channel or palette images)."""
 
     kind: Literal["folder"]
-    root: ExpandedPath = Field(description="folder that holds the data set; relative paths start at the working folder")
+    root: ExpandedPath = Field(description="folder of the data set, relative to the working folder")
     train: FolderSplit
     val: FolderSplit
     classes: tuple[str, ...] = Field(
-        min_length=2, description="class names in label order, at most 255; they are the prompt words"
+        min_length=2, description="class names in label order, at most 255; prompts use them"
     )
     ignore: tuple[Annotated[int, Field(ge=0, lt=65536)], ...] = Field(
-        (255,), description="label values that belong to no class"
+        (255,), description="label values that are ignored"
     )
     reduce_zero_label: bool = Field(
         False, description="label 0 is ignored and label k means class k-1 (ADE20K's convention)"
     )
     mask_suffix: str = Field(
         "",
-        description="what a mask's file stem carries behind the image's, e.g. _labelTrainIds; other files of the glob are no "
-        "masks then",
+        description="suffix of a mask's file stem after the image's, e.g. _labelTrainIds; files without it are not masks",
     )
 
     @field_validator("classes")

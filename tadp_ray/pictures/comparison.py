@@ -22,20 +22,20 @@ class Draw(Protocol):
         self,
         axes: Sequence[Axes],
         image: np.ndarray,
-        found: Sequence[Any],
+        results: Sequence[Any],
         classes: Sequence[str],
-        beside: Sequence[Axes],
+        neighbours: Sequence[Axes],
         /,
     ) -> set[int]:
         """Draw predictions for an image, and return the indices of the drawn classes.
 
         Args:
-            axes: one for each of `found`.
+            axes: one for each of `results`.
             image: (H, W, 3) uint8.
-            found: maps (H, W) or sets of boxes. The first one, which is the ground truth if there is one, sets the range of
+            results: maps (H, W) or sets of boxes. The first one, which is the ground truth if there is one, sets the range of
                 a colour scale.
             classes: names by class index.
-            beside: axes next to which a colour scale is drawn, if the task has one.
+            neighbours: axes next to which a colour scale is drawn, if the task has one.
         """
         ...
 

@@ -43,20 +43,22 @@ def write_comparison(
         made = [folder / f"{direction}.{kind}" for kind in ("png", "pdf")] if rows else []
         write_figure(figure, *made)
         files += made
-        facts += [described(comparison, direction, own, boxes) for own, boxes in zip(rows, frames, strict=True)]
+        facts += [
+            described(comparison, direction, selection, boxes) for selection, boxes in zip(rows, frames, strict=True)
+        ]
     folder.mkdir(parents=True, exist_ok=True)
     rules = {direction: rule(comparison.score, direction) for direction in chosen}
     write_json(folder / "choice.json", {"rules": rules, "systems": comparison.systems, "images": facts})
     return chosen, [*files, folder / "choice.json"]
 
 
-def described(comparison: Comparison, direction: Direction, own: Selection, frames: Sequence[Box]) -> dict:
+def described(comparison: Comparison, direction: Direction, selection: Selection, frames: Sequence[Box]) -> dict:
     """Return a selected image in JSON's types."""
     return {
         "direction": direction,
-        "id": comparison.ids[own.number],
-        "scores": dict(zip(comparison.systems, comparison.scores[:, own.number].tolist(), strict=True)),
-        "against": comparison.systems[own.rival],
+        "id": comparison.ids[selection.number],
+        "scores": dict(zip(comparison.systems, comparison.scores[:, selection.number].tolist(), strict=True)),
+        "against": comparison.systems[selection.rival],
         "frames": frames,
     }
 
@@ -65,7 +67,7 @@ def draw_comparison(
     comparison: Comparison, rows: Sequence[Selection], direction: Direction
 ) -> tuple[Figure, list[list[Box]]]:
     """Return a figure with one row per image, and the framed windows (left, top, right, bottom) of each row."""
-    images = [read_image(comparison.images[comparison.ids[own.number]]) for own in rows]
+    images = [read_image(comparison.images[comparison.ids[selection.number]]) for selection in rows]
     columns = ("image", "truth", *comparison.systems)
     heights = [SIDE * image.shape[0] / image.shape[1] + 0.16 for image in images]
     figure = Figure(figsize=(SIDE * len(columns) + 0.5, sum(heights) + 1.0), layout="constrained", dpi=200)
@@ -75,8 +77,8 @@ def draw_comparison(
     grid = figure.subplots(len(rows), len(columns), squeeze=False, height_ratios=heights)
     named: set[int] = set()
     frames = []
-    for axes, image, own in zip(grid, images, rows, strict=True):
-        frames.append(draw_row(comparison, axes, image, own, direction, named))
+    for axes, image, selection in zip(grid, images, rows, strict=True):
+        frames.append(draw_row(comparison, axes, image, selection, direction, named))
     for axes, name in zip(grid[0], columns, strict=True):
         axes.set_title(f"{name}\n{axes.get_title()}".strip(), fontsize=8)
     name_colours(figure, named, comparison.classes)
@@ -89,24 +91,26 @@ def draw_row(
     comparison: Comparison,
     axes: Sequence[Axes],
     image: np.ndarray,
-    own: Selection,
+    selection: Selection,
     direction: Direction,
     named: set[int],
 ) -> list[Box]:
     """Draw the row of an image, add its classes to `named`, and return its framed windows."""
-    name = comparison.ids[own.number]
+    name = comparison.ids[selection.number]
     read = [comparison.read(system, name) for system in range(len(comparison.systems))]
-    for axis, score in zip(axes[2:], comparison.scores[:, own.number], strict=True):
+    for axis, score in zip(axes[2:], comparison.scores[:, selection.number], strict=True):
         axis.set_title(comparison.score.text.format(abs(score)), fontsize=7, pad=2)
     truth = read[0][1]
     if comparison.pixel_score and image.shape[:2] != tuple(truth.shape):
         sizes = f"is {image.shape[:2]} (height, width), its target is {tuple(truth.shape)}"
         raise UserError(f"{comparison.images[name]}: {sizes}; they must be of one size")
     show_image(axes[0], image)
-    named |= comparison.draw(axes[1:], image, [truth, *(found for found, _ in read)], comparison.classes, axes)
+    named |= comparison.draw(
+        axes[1:], image, [truth, *(prediction for prediction, _ in read)], comparison.classes, axes
+    )
     if comparison.pixel_score is None:
         return []
-    gain = (comparison.pixel_score(*read[0]) - comparison.pixel_score(*read[own.rival])).numpy()
+    gain = (comparison.pixel_score(*read[0]) - comparison.pixel_score(*read[selection.rival])).numpy()
     boxes: list[Box] = list(windows(gain if direction == "better" else -gain))
     for axis in axes:
         for box in boxes:

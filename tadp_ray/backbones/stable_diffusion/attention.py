@@ -149,7 +149,7 @@ def level_maps(
     with reading_maps(unet, levels, detach=True) as read:
         unet(latents, timestep, context)
     sizes = level_sizes(unet, latents)
-    means = {level: torch.stack(found).mean(0) for (level, _), found in read.items()}
+    means = {level: torch.stack(maps).mean(0) for (level, _), maps in read.items()}
     return [means[level].transpose(1, 2).unflatten(2, sizes[level]) for level in levels]
 
 

@@ -37,11 +37,11 @@ def posterior_of(vae: Autoencoder, images: Tensor) -> DiagonalGaussianDistributi
 
     For TAESD, it is a single point.
     """
-    found = vae.encode(images)
+    encoded = vae.encode(images)
     if isinstance(vae, AutoencoderTiny):
-        means = found.latents
+        means = encoded.latents
         return DiagonalGaussianDistribution(torch.cat([means, torch.zeros_like(means)], dim=1), deterministic=True)
-    return found.latent_dist
+    return encoded.latent_dist
 
 
 @torch.no_grad()

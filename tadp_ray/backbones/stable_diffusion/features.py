@@ -90,8 +90,8 @@ def unet_features(
         for hook in hooks:
             hook.remove()
     features.reverse()
-    for (level, _), found in read.items():
-        average = torch.stack(found).mean(0)  # (B, N, T)
+    for (level, _), layer_maps in read.items():
+        average = torch.stack(layer_maps).mean(0)  # (B, N, T)
         size = features[level].shape[-2:]
         features[level] = torch.cat([features[level], average.transpose(1, 2).unflatten(2, size)], 1)
     return tuple(features)

@@ -64,26 +64,30 @@ def read_learned(path: Path) -> LearnedToken:
     return LearnedToken(token, rows[0])
 
 
-def named_vectors(found: object, path: Path) -> tuple[str, Tensor]:
+def named_vectors(contents: object, path: Path) -> tuple[str, Tensor]:
     """Return the token and its vectors, (D,) or (N, D), in the contents of a file of learned embeddings.
 
     Raises:
         UserError: the contents are something else.
     """
-    vectors = found
-    if isinstance(found, dict) and "string_to_param" in found:  # AUTOMATIC1111's .pt
-        token, params = found.get("name") or path.stem, found["string_to_param"]
+    vectors = contents
+    if isinstance(contents, dict) and "string_to_param" in contents:  # AUTOMATIC1111's .pt
+        token, params = contents.get("name") or path.stem, contents["string_to_param"]
         vectors = next(iter(params.values()), None) if len(params) == 1 else None
-    elif isinstance(found, dict) and found.keys() == {"emb_params"}:  # its .safetensors
-        token, vectors = path.stem, found["emb_params"]
-    elif isinstance(found, dict) and len(found) == 1:
-        ((token, vectors),) = found.items()
+    elif isinstance(contents, dict) and contents.keys() == {"emb_params"}:  # its .safetensors
+        token, vectors = path.stem, contents["emb_params"]
+    elif isinstance(contents, dict) and len(contents) == 1:
+        ((token, vectors),) = contents.items()
     else:
         token = None
     if isinstance(vectors, Tensor) and vectors.is_floating_point() and vectors.ndim in (1, 2) and vectors.numel():
         if isinstance(token, str) and token.strip():
             return token, vectors
-    holds = f"{len(found)} entries ({', '.join(map(str, found))})" if isinstance(found, dict) else type(found).__name__
+    holds = (
+        f"{len(contents)} entries ({', '.join(map(str, contents))})"
+        if isinstance(contents, dict)
+        else type(contents).__name__
+    )
     raise UserError(
         f"{path}: cannot be read as learned embeddings, one token and its vector, as diffusers or AUTOMATIC1111 write "
         f"them; it holds {holds:.120}; export it as diffusers' learned_embeds.safetensors"

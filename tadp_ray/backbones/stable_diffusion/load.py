@@ -137,12 +137,12 @@ def load_diffusion(weights: str) -> Diffusion:
     except UserError as error:
         raise UserError(f"model.weights={weights!r}: {path} cannot be loaded: {error}") from None
     except UNREADABLE as error:
-        mend = LAYOUT
+        hint = LAYOUT
         if path.is_file():
-            mend = "its configuration comes from the hub; without a network name a diffusers folder"
+            hint = "its configuration comes from the hub; without a network name a diffusers folder"
         if path.suffix in (".ckpt", ".pt", ".bin"):
-            mend += "; what holds more than tensors is not read, get it as .safetensors"
-        raise UserError(f"model.weights={weights!r}: {path} cannot be loaded ({error}); {mend}") from None
+            hint += "; what holds more than tensors is not read, get it as .safetensors"
+        raise UserError(f"model.weights={weights!r}: {path} cannot be loaded ({error}); {hint}") from None
     vae, unet, text_encoder, tokenizer = parts
     diffusion = Diffusion(frozen(vae), frozen(unet), frozen(text_encoder), tokenizer)
     # From a folder without a vocabulary, transformers makes an empty tokenizer without a warning.
@@ -168,14 +168,14 @@ def differences(diffusion: Diffusion) -> str:
         "addition_embed_type": (None, "nothing but an image and a text"),
         "class_embed_type": (None, "nothing but an image and a text"),
     }
-    found = [f"{key} {unet[key]}, not {value} ({why})" for key, (value, why) in wanted.items() if unet[key] != value]
+    problems = [f"{key} {unet[key]}, not {value} ({why})" for key, (value, why) in wanted.items() if unet[key] != value]
     if len(unet.block_out_channels) != LEVELS:
-        found.append(f"{len(unet.block_out_channels)} levels, not {LEVELS} (as Stable Diffusion 1 and 2 have)")
+        problems.append(f"{len(unet.block_out_channels)} levels, not {LEVELS} (as Stable Diffusion 1 and 2 have)")
     if not isinstance(unet.sample_size, int):
-        found.append(
+        problems.append(
             f"sample_size {unet.sample_size}, not the side of the latents of its pretraining (64 in version 1.5)"
         )
-    return "; ".join(found)
+    return "; ".join(problems)
 
 
 def check_finite(path: Path, networks: Mapping[str, nn.Module]) -> None:
@@ -237,17 +237,17 @@ def load_part(loader: type, path: Path, part: str) -> nn.Module:
     options = {"subfolder": part, "variant": weight_variant(path / part)}
     load = partial(loader.from_pretrained, path, **options, use_safetensors=True, output_loading_info=True)
     try:
-        network, found = load()
+        network, info = load()
     except (RuntimeError, ValueError):
         # Some shapes differ, and the loaders report none or only the first. A second, slow load lists them all.
         slow = {"low_cpu_mem_usage": False} if issubclass(loader, ModelMixin) else {}
-        network, found = load(ignore_mismatched_sizes=True, **slow)
+        network, info = load(ignore_mismatched_sizes=True, **slow)
     differing = [
         f"{name} {tuple(stored)} where {part}/config.json means {tuple(meant)}"
-        for name, stored, meant in sorted(found["mismatched_keys"])
+        for name, stored, meant in sorted(info["mismatched_keys"])
     ]
-    differing += [f"{name} is missing" for name in sorted(found["missing_keys"])]
-    differing += [f"{name} has no place in the configured network" for name in sorted(found["unexpected_keys"])]
+    differing += [f"{name} is missing" for name in sorted(info["missing_keys"])]
+    differing += [f"{name} has no place in the configured network" for name in sorted(info["unexpected_keys"])]
     if differing:
         raise UserError(
             f"{part}/ holds weights of another architecture than its config.json, {len(differing)} tensors differ: "

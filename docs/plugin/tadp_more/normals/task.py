@@ -84,10 +84,10 @@ class Angles:
 
 
 def draw(
-    axes: Sequence[Axes], _: np.ndarray, found: Sequence[Tensor], __: Sequence[str], ___: Sequence[Axes]
+    axes: Sequence[Axes], _: np.ndarray, results: Sequence[Tensor], __: Sequence[str], ___: Sequence[Axes]
 ) -> set[int]:
     """Draw vectors (3, H, W) as colours. The set of drawn classes is empty."""
-    for axis, vectors in zip(axes, found, strict=True):
+    for axis, vectors in zip(axes, results, strict=True):
         axis.imshow(vectors.permute(1, 2, 0).numpy() / 2 + 0.5, interpolation="nearest")
         axis.set_axis_off()
     return set()
