@@ -1,1 +1,1 @@
-"""What belongs to this paper and its pocket world. It uses the library, and the library does not use it."""
+"""Code for this paper and its pocket world. It imports the library, and the library does not import it."""

@@ -1,14 +1,14 @@
-"""Where a map lies: on a thing or beside it, on one place or everywhere."""
+"""Metrics of attention maps: localisation on an object, and diffuseness."""
 
 import numpy as np
 from sklearn.metrics import average_precision_score
 
 
 def localisation(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """How well a map (H, W) of any scale says which pixels are a thing's, bool (H, W), of which there must be some.
+    """Return how well a map (H, W) of any scale localises an object, bool (H, W) with at least one true pixel.
 
-    Returns, as shares of 1: `pointing`, whether the highest place is on the thing; `average_precision` of the map as a score
-    of the thing's pixels; `chance`, the share of the picture that the thing covers, which both have by chance.
+    Returns: in [0, 1], `pointing`, whether the maximum is on the object; `average_precision` of the map as a score of the
+    object's pixels; `chance`, the share of the image that the object covers, which is the expected value of both by chance.
     """
     flat, wanted = scores.ravel(), truth.ravel()
     return {
@@ -19,9 +19,9 @@ def localisation(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def diffuseness(scores: np.ndarray) -> float:
-    """Entropy of a map (H, W) of non-negative scores as a distribution over its pixels, relative to an even one's.
+    """Return the entropy of a map (H, W) of non-negative scores over its pixels, relative to a uniform map.
 
-    1 is even over the whole picture, 0 is a single pixel; a map that is k times as wide on each side has ln(k^2) more nats.
+    1 is uniform over the whole image, 0 is a single pixel. A map that is k times as wide on each side has ln(k^2) more nats.
     """
     shares = scores.ravel() / scores.sum()
     present = shares[shares > 0]
@@ -29,18 +29,18 @@ def diffuseness(scores: np.ndarray) -> float:
 
 
 EVEN = 0.998
-"""Diffuseness from which on a map says nothing.
+"""Diffuseness above which a map is uninformative.
 
-In 150 scenes of the pocket model 62 % of the maps of "a" lie above it, and 10 % of those of things that are there; these lie on
-their things less (average precision 0.38) than the others do (0.53).
+In 150 scenes with the pocket model, 62 % of the maps of "a" exceed it, and 10 % of the maps of objects in the scene. These maps
+localise their objects worse (average precision 0.38) than the others (0.53).
 """
 
 
 def even(scores: np.ndarray) -> bool:
-    """Whether a map (H, W) of non-negative scores is so even that it says nothing."""
+    """Return whether a map (H, W) of non-negative scores is too uniform to be informative."""
     return diffuseness(scores) >= EVEN
 
 
 def mass(scores: np.ndarray, region: np.ndarray) -> float:
-    """Share of a map's sum (H, W) that lies within a region, bool (H, W)."""
+    """Return the share of a map's sum (H, W) inside a region, bool (H, W)."""
     return float(scores[region].sum() / scores.sum())

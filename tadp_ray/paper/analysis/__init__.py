@@ -1,1 +1,1 @@
-"""What words do inside the network: attention maps, and the analyses of the TADP supplement's Figures S1 to S4."""
+"""Attention maps, and the analyses of Figures S1 to S4 in the TADP supplement."""

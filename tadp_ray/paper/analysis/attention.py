@@ -1,4 +1,4 @@
-"""Where an image is looked at for each token of a text, at every one of the U-Net's cross-attention layers."""
+"""Cross-attention maps of a text's tokens on an image, from all cross-attention layers of the U-Net."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,26 +24,26 @@ from tadp_ray.paper.localisation import diffuseness, even, localisation
 
 
 def average(layers: Layers, size: tuple[int, int]) -> Tensor:
-    """Mean over heads and layers, each layer enlarged to (H, W) first: (B, T, H, W)."""
+    """Return the mean over heads and layers (B, T, H, W), each layer upsampled to (H, W) first."""
     return sum(F.interpolate(maps.mean(1), size=size, mode="bilinear") for maps in layers.values()) / len(layers)
 
 
 def by_size(layers: Layers) -> dict[tuple[int, int], Layers]:
-    """The layers of each resolution (h, w), the largest first."""
+    """Return the layers of each resolution (h, w), largest first."""
     sizes = sorted({tuple(maps.shape[-2:]) for maps in layers.values()}, reverse=True)
     return {size: {name: maps for name, maps in layers.items() if maps.shape[-2:] == size} for size in sizes}
 
 
 def image_latents(diffusion: Diffusion, images: Sequence[np.ndarray]) -> Tensor:
-    """Scaled latents (B, C, h, w) of pictures of one size, uint8 (H, W, 3): the mean of the VAE's posterior."""
+    """Return scaled latents (B, C, h, w) of images of one size, uint8 (H, W, 3): the mean of the VAE's posterior."""
     pixels = torch.stack([to_tensor(image) for image in images])
     return mean_latents(diffusion.vae, pixels.to(diffusion.vae.device))
 
 
 def fitted(image: np.ndarray, side: int, multiple: int) -> np.ndarray:
-    """A picture of any size at one that the model is used to: shorter side near `side`, ratio kept as far as that goes.
+    """Resize an image to the model's training size: shorter side near `side`, with the aspect ratio kept if possible.
 
-    Sides are rounded to what the U-Net can halve; the longer one is at most twice the model's own.
+    Sides are rounded to multiples of `multiple`; the longer side is at most twice `side`.
     """
     height, width = image.shape[:2]
     ratio = side / min(height, width)
@@ -54,26 +54,26 @@ def fitted(image: np.ndarray, side: int, multiple: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Attention:
-    """What one prompt attends to in one image."""
+    """The cross-attention maps of one prompt on one image."""
 
     image: np.ndarray
-    """uint8 (H, W, 3), as it was given."""
+    """uint8 (H, W, 3), at its original size."""
     prompt: str
     places: Mapping[str, tuple[int, ...]]
-    """By word: its tokens' places in the context."""
+    """Positions of each word's tokens in the context."""
     tokens: tuple[str, ...]
-    """Start mark, the prompt's tokens, the first end mark."""
+    """Start token, the prompt's tokens, the first EOS token."""
     layers: Layers
-    """Of those tokens."""
+    """Maps of these tokens by layer."""
 
     @cached_property
     def words(self) -> dict[str, np.ndarray]:
-        """The map (H, W) of each word in the image's pixels: mean over its tokens, all heads and all layers."""
+        """The map (H, W) of each word at the image's size: mean over its tokens, all heads and all layers."""
         return self._of(self.layers)
 
     @cached_property
     def by_size(self) -> dict[str, dict[str, np.ndarray]]:
-        """The same from the layers of one resolution: `64 x 64` -> word -> map (H, W)."""
+        """The maps from the layers of one resolution: `64 x 64` -> word -> map (H, W)."""
         return {f"{h} x {w}": self._of(layers) for (h, w), layers in by_size(self.layers).items()}
 
     def _of(self, layers: Layers) -> dict[str, np.ndarray]:
@@ -81,36 +81,36 @@ class Attention:
         return {word: maps[list(places)].mean(0).cpu().numpy() for word, places in self.places.items()}
 
     def figures(self, truths: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Diffuseness of every word's map, whether it is even, its highest place (x, y); where words of known pixels lie."""
+        """Return metrics of each word's map: maximum (x, y), diffuseness, whether it is even; localisation if in `truths`."""
         figures: dict[str, Any] = {}
         for word, whole in self.words.items():
-            told = {"all layers": whole, **{size: maps[word] for size, maps in self.by_size.items()}}
+            maps_of = {"all layers": whole, **{size: maps[word] for size, maps in self.by_size.items()}}
             row, column = np.unravel_index(whole.argmax(), whole.shape)
             figures[word] = {
                 "tokens": [self.tokens[place] for place in self.places[word]],
                 "highest": [int(column), int(row)],
-                "diffuseness": {name: diffuseness(scores) for name, scores in told.items()},
+                "diffuseness": {name: diffuseness(scores) for name, scores in maps_of.items()},
                 "even": even(whole),
             }
             if word in truths:
                 figures[word]["localisation"] = {
-                    name: localisation(scores, truths[word]) for name, scores in told.items()
+                    name: localisation(scores, truths[word]) for name, scores in maps_of.items()
                 }
         return figures
 
 
 def attend(diffusion: Diffusion, image: np.ndarray, prompt: str, words: Sequence[str], timestep: int = 1) -> Attention:
-    """Look where a Stable Diffusion attends for a prompt.
+    """Return the cross-attention maps of a Stable Diffusion for a prompt.
 
     Args:
         diffusion: the model.
         image: uint8 (H, W, 3) of any size.
-        prompt: what it is told.
-        words: those to tell of; several words in a row may stand for one.
-        timestep: what the U-Net is told (1 in TADP).
+        prompt: text of the prompt.
+        words: words of the prompt whose maps are returned; an entry may consist of several consecutive words.
+        timestep: timestep of the U-Net (1 in TADP).
 
     Raises:
-        UserError: the prompt is longer than what is read, empty, or lacks a word.
+        UserError: the prompt is too long or empty, or lacks a word.
     """
     tokenizer = diffusion.tokenizer
     check_length(tokenizer, prompt, diffusion.tokens - 2)
@@ -118,19 +118,19 @@ def attend(diffusion: Diffusion, image: np.ndarray, prompt: str, words: Sequence
         raise UserError("the prompt has no words; say what the image shows")
     places = {word: word_places(tokenizer, prompt, word) for word in words}
     ids = tokenizer(prompt, verbose=False).input_ids
-    seen = fitted(image, diffusion.side, diffusion.multiple)
+    resized = fitted(image, diffusion.side, diffusion.multiple)
     with torch.no_grad():
         context = encode_prompts(tokenizer, diffusion.text_encoder, [prompt])
-    layers = read_layers(diffusion.unet, image_latents(diffusion, [seen]), context, timestep)
+    layers = read_layers(diffusion.unet, image_latents(diffusion, [resized]), context, timestep)
     tokens = tuple(tokenizer.convert_ids_to_tokens(ids))
     return Attention(image, prompt, places, tokens, {name: maps[:, :, : len(tokens)] for name, maps in layers.items()})
 
 
 def read_truth(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """The pixels of a thing, bool (H, W): those of a picture that are not black.
+    """Read the pixels of an object, bool (H, W): the pixels of an image that are not black.
 
     Raises:
-        UserError: it cannot be read, is in a lossy format, has another size, or is all black.
+        UserError: the file cannot be read, is in a lossy format, has another size, or is all black.
     """
     truth = read_region(path)
     if truth.shape != size:

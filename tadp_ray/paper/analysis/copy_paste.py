@@ -1,4 +1,4 @@
-"""Figure S2: a word whose thing is missing attends to a look-alike; where does it attend once the thing is there?"""
+"""Figure S2: a word attends to a look-alike if its object is missing; does it attend to its object once that is pasted?"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,42 +22,43 @@ from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES
 from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.attention import average, image_latents
 from tadp_ray.paper.analysis.finding import Outcome
+from tadp_ray.paper.analysis.images import ShownObject, analysis_images, check_names, resized
 from tadp_ray.paper.analysis.sheets import highest, overlay, show_scale, tallest
-from tadp_ray.paper.analysis.shown import ShownObject, check_names, seen, shown
 from tadp_ray.paper.localisation import mass
 from tadp_ray.pictures.files import write_both
 
 POOL = 5
-"""Pictures that are looked through for each case, and fifty more."""
+"""Images searched per case, besides fifty more in total."""
 COVERED = 0.1
-"""Share of the look-alike that what is pasted may cover."""
+"""Maximum share of the look-alike that the pasted object may cover."""
 DENSITY, SHARE = "times an even map", "share of the map"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One picture before and after."""
+    """One image before and after an object is pasted."""
 
     before: np.ndarray
     after: np.ndarray
     """uint8 (H, W, 3)."""
     prompt: str
     word: str
-    """What is pasted."""
+    """Class of the pasted object."""
     other: str
-    """What looks like it."""
+    """Class of the look-alike."""
     look_alike: np.ndarray
-    """bool (H, W): its pixels that stay visible."""
+    """bool (H, W): pixels of the look-alike that stay visible."""
     pasted: np.ndarray
+    """bool (H, W): pixels of the pasted object."""
 
 
 def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: Diffusion, folder: Path) -> Outcome:
-    """Paste, look, and tell where the words' maps went.
+    """Paste objects into images and measure the words' attention maps before and after.
 
     Raises:
-        UserError: the data hold too few fitting pictures, or a cut-out cannot be read.
+        UserError: the data have too few suitable images, or a cut-out cannot be read.
     """
-    dataset = shown(recipe, seed, 50 + POOL * config.cases)
+    dataset = analysis_images(recipe, seed, 50 + POOL * config.cases)
     cases, places = [], []
     for case in make_cases(config, dataset, diffusion):
         maps = word_maps(diffusion, case, config.timestep)
@@ -85,42 +86,42 @@ def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: Diffusio
 
 
 def measured(case: Case, before: np.ndarray, after: np.ndarray) -> dict[str, float]:
-    """How much denser a word's map is on each thing than an even map, and the share of its mass there."""
-    figures = {}
+    """Return, for each object, the density of a word's map relative to a uniform map, and the share of its mass."""
+    metrics = {}
     for moment, scores in (("before", before), ("after", after)):
         for name, region in (("look-alike", case.look_alike), ("thing", case.pasted)):
             inside = mass(scores, region)
-            figures[f"{name} {moment}: {DENSITY}"] = inside / region.mean()
-            figures[f"{name} {moment}: {SHARE}"] = inside
-    return figures
+            metrics[f"{name} {moment}: {DENSITY}"] = inside / region.mean()
+            metrics[f"{name} {moment}: {SHARE}"] = inside
+    return metrics
 
 
 @torch.no_grad()
 def word_maps(diffusion: Diffusion, case: Case, timestep: int) -> tuple[np.ndarray, np.ndarray]:
-    """The maps (H, W) of the pasted thing's word before and after: mean over its tokens, all heads and all layers."""
+    """Return the maps (H, W) of the pasted object's word before and after: mean over its tokens, all heads and layers."""
     latents = image_latents(diffusion, [case.before, case.after])
     context = encode_prompts(diffusion.tokenizer, diffusion.text_encoder, [case.prompt])
     places = list(word_places(diffusion.tokenizer, case.prompt, case.word))
     layers = read_layers(diffusion.unet, latents, context.expand(2, -1, -1), timestep)
-    own = {name: maps[:, :, places] for name, maps in layers.items()}
-    before, after = average(own, case.before.shape[:2]).mean(1).cpu().numpy()
+    word_layers = {name: maps[:, :, places] for name, maps in layers.items()}
+    before, after = average(word_layers, case.before.shape[:2]).mean(1).cpu().numpy()
     return before, after
 
 
 def make_cases(config: CopyPaste, dataset: Dataset, diffusion: Diffusion) -> Iterator[Case]:
-    """One case of each picture into which something can be pasted beside its largest thing."""
+    """Yield one case per image in which an object can be pasted beside its largest object."""
     alike = words_for(config, dataset.classes)
     cutouts = {name: read_cutout(path) for name, path in config.cutouts.items()}
-    pictures = [seen(dataset, index, diffusion) for index in range(min(len(dataset), 50 + POOL * config.cases))]
-    for index, (image, things) in enumerate(pictures):
-        there = {thing.name for thing in things}
-        words_of = {name: [word for word in alike.get(name, ()) if word not in there] for name in there}
+    images = [resized(dataset, index, diffusion) for index in range(min(len(dataset), 50 + POOL * config.cases))]
+    for index, (image, things) in enumerate(images):
+        present = {thing.name for thing in things}
+        words_of = {name: [word for word in alike.get(name, ()) if word not in present] for name in present}
         other = next((thing for thing in things if words_of.get(thing.name)), None)
         if other is None:
             continue
         word = words_of[other.name][index % len(words_of[other.name])]
-        own = cutouts.get(word)
-        cut = cut_out(pictures[index + 1 :] + pictures[:index], word, other) if own is None else scaled(own, other)
+        given = cutouts.get(word)
+        cut = cut_out(images[index + 1 :] + images[:index], word, other) if given is None else scaled(given, other)
         pasted = None if cut is None else paste(image, cut, things, other)
         if pasted is not None:
             prompt = " ".join([*dict.fromkeys(thing.name for thing in things), word])
@@ -130,7 +131,7 @@ def make_cases(config: CopyPaste, dataset: Dataset, diffusion: Diffusion) -> Ite
 
 
 def words_for(config: CopyPaste, classes: tuple[str, ...]) -> Mapping[str, Sequence[str]]:
-    """By class, those of which one may be pasted beside it."""
+    """Return, by class, the look-alikes that may be pasted beside it."""
     if classes == CLASSES:
         return LOOK_ALIKES
     check_names("look.pairs", [*config.pairs, *config.pairs.values()], classes)
@@ -138,7 +139,7 @@ def words_for(config: CopyPaste, classes: tuple[str, ...]) -> Mapping[str, Seque
 
 
 def cut_out(donors: Sequence[tuple[np.ndarray, list[ShownObject]]], word: str, other: ShownObject) -> np.ndarray | None:
-    """A thing of this name, half to twice as large as the other and whole in its picture: RGBA (h, w, 4)."""
+    """Return an object of class `word`, complete and half to twice as large as `other`, as RGBA (h, w, 4); None if missing."""
     for image, things in donors:
         for thing in things:
             if thing.name == word and whole(thing) and 0.5 <= thing.region.sum() / other.region.sum() <= 2:
@@ -149,16 +150,16 @@ def cut_out(donors: Sequence[tuple[np.ndarray, list[ShownObject]]], word: str, o
 
 
 def whole(thing: ShownObject) -> bool:
-    """Whether a thing is one piece and touches no edge of its picture."""
+    """Return whether an object is one connected region that touches no edge of its image."""
     at_edge = thing.region[[0, -1]].any() or thing.region[:, [0, -1]].any()
     return not at_edge and cv2.connectedComponents(thing.region.astype(np.uint8))[0] == 2
 
 
 def read_cutout(path: Path) -> np.ndarray:
-    """A cut-out, uint8 (h, w, 4).
+    """Read a cut-out as uint8 (h, w, 4).
 
     Raises:
-        UserError: it cannot be read, or has no transparent surrounding.
+        UserError: the file cannot be read, or has no transparent background.
     """
     found = read_rgba(path)
     if found[..., 3].min() > 127 or found[..., 3].max() <= 127:
@@ -167,7 +168,7 @@ def read_cutout(path: Path) -> np.ndarray:
 
 
 def scaled(cut: np.ndarray, other: ShownObject) -> np.ndarray:
-    """A cut-out as large as another thing."""
+    """Resize a cut-out to the area of another object."""
     ratio = np.sqrt(other.region.sum() / (cut[..., 3] > 127).sum())
     sides = [max(1, round(side * ratio)) for side in cut.shape[:2]]
     return cv2.resize(cut, sides[::-1], interpolation=cv2.INTER_AREA)
@@ -176,9 +177,9 @@ def scaled(cut: np.ndarray, other: ShownObject) -> np.ndarray:
 def paste(
     image: np.ndarray, cut: np.ndarray, things: Sequence[ShownObject], other: ShownObject
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """The picture with a cut-out where it covers least, on the ground that its look-alike stands on, and its pixels.
+    """Paste a cut-out on the look-alike's ground line where it covers least; return the image and the pasted pixels.
 
-    None if it fits nowhere, or would cover more than a tenth of the look-alike.
+    Returns None if it does not fit, or would cover more than a tenth of the look-alike.
     """
     height, width = cut.shape[:2]
     bottom = int(np.nonzero(other.region.any(axis=1))[0].max()) + 1
@@ -203,7 +204,7 @@ def paste(
 
 
 def draw(cases: Sequence[tuple[Case, tuple[np.ndarray, np.ndarray]]]) -> Figure:
-    """Pictures before and after, each with the map of the pasted thing's word."""
+    """Draw the images before and after, each with the map of the pasted object's word."""
     height = 0.4 + (1.8 * tallest([case.before for case, _ in cases]) + 0.05) * len(cases)
     figure = Figure(figsize=(7.2, height), layout="constrained", dpi=150)
     top = highest(scores for _, maps in cases for scores in maps)

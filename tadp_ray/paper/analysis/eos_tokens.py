@@ -1,4 +1,4 @@
-"""Figure S3: are maps of end marks diffuse because they were averaged over sentences, or because they are end marks?"""
+"""Figure S3: are maps of EOS tokens diffuse because of the average over sentences, or because they are EOS tokens?"""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,13 @@ from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Recipe
 from tadp_ray.paper.analysis.attention import average, image_latents
 from tadp_ray.paper.analysis.finding import Outcome, Trained, standard_error
+from tadp_ray.paper.analysis.images import ShownObject, analysis_images, resized
 from tadp_ray.paper.analysis.sheets import highest, overlay, show_scale, tallest
-from tadp_ray.paper.analysis.shown import ShownObject, seen, shown
 from tadp_ray.paper.localisation import diffuseness, localisation
 from tadp_ray.pictures.files import write_both
 
 SHOWN, PAIR = 4, 2
-"""Pictures in the figure, and maps of each."""
+"""Images in the figure, and maps per image."""
 
 
 def end_marks(
@@ -37,34 +37,34 @@ def end_marks(
     found: Mapping[str, Sequence[Trained]],
     folder: Path,
 ) -> Outcome:
-    """Look where each text's class tokens attend, and lay beside it what models trained with the text reach.
+    """Measure the attention maps of each text's class tokens, and collect the mIoU of models trained with the text.
 
     Args:
-        config: the texts.
+        config: settings of the analysis.
         recipe: data and weights.
-        seed: of the scenes.
-        diffusion: the untrained model.
-        found: by text, the models that the recipe trains with it; those that are not trained leave gaps.
-        folder: where the picture goes.
+        seed: seed of the scenes.
+        diffusion: the pretrained model.
+        found: by text, the models that the recipe trains with it; models that are not trained yet are listed in the notes.
+        folder: output folder of the figure.
     """
-    dataset = shown(recipe, seed, config.images)
-    pictures = [seen(dataset, index, diffusion) for index in range(min(len(dataset), config.images))]
+    dataset = analysis_images(recipe, seed, config.images)
+    pictures = [resized(dataset, index, diffusion) for index in range(min(len(dataset), config.images))]
     rows: dict[str, list[dict[str, float]]] = {}
     maps: dict[str, list[dict[str, np.ndarray]]] = {}
     for text, models in found.items():
         caption = models[0].cell.recipe.caption
         contexts: dict[Prompt, Tensor] = {}
         for index, (image, things) in enumerate(pictures):
-            said = dataset.classes if caption.source == "class_names" else dataset.present(index)
-            said = said if caption.include_background else foreground(said)
-            own = class_maps(diffusion, caption, dataset.classes, said, image, things, config.timestep, contexts)
-            maps.setdefault(text, []).append(own)
+            names = dataset.classes if caption.source == "class_names" else dataset.present(index)
+            names = names if caption.include_background else foreground(names)
+            by_name = class_maps(diffusion, caption, dataset.classes, names, image, things, config.timestep, contexts)
+            maps.setdefault(text, []).append(by_name)
             regions = {
                 thing.name: np.any([t.region for t in things if t.name == thing.name], axis=0) for thing in things
             }
-            figures = [{"diffuseness": diffuseness(own[n]), **localisation(own[n], regions[n])} for n in own]
+            metrics = [{"diffuseness": diffuseness(m), **localisation(m, regions[n])} for n, m in by_name.items()]
             rows.setdefault(text, []).append(
-                {k: statistics.fmean(f[k] for f in figures) for k in figures[0]} if figures else {}
+                {k: statistics.fmean(each[k] for each in metrics) for k in metrics[0]} if metrics else {}
             )
     numbers = {f"{text}: {name}": mean(own, name) for text, own in rows.items() for name in next(r for r in own if r)}
     notes = []
@@ -82,7 +82,7 @@ def end_marks(
 
 
 def mean(rows: Sequence[Mapping[str, float]], name: str) -> float:
-    """A figure's mean over pictures."""
+    """Return the mean of a metric over images."""
     return statistics.fmean(row[name] for row in rows if row)
 
 
@@ -91,34 +91,34 @@ def class_maps(
     diffusion: Diffusion,
     caption: CaptionConfig,
     classes: Sequence[str],
-    said: Sequence[str],
+    names: Sequence[str],
     image: np.ndarray,
     things: Sequence[ShownObject],
     timestep: int,
     contexts: dict[Prompt, Tensor],
 ) -> dict[str, np.ndarray]:
-    """The map (H, W) of every thing in a picture that the text names: mean over its tokens, all heads and all layers.
+    """Return the map (H, W) of every object in an image whose name is in the text: mean over its tokens, heads and layers.
 
-    `contexts` keeps what was encoded, by prompt: one vector a class is 80 sentences.
+    `contexts` is a cache by prompt, since encoding one vector per class takes 80 sentences.
     """
     tokenizer = diffusion.tokenizer
-    prompt: Prompt = " ".join(said) if caption.encoding == "text" else tuple(said)
-    names = [name for name in dict.fromkeys(thing.name for thing in things) if name in said]
+    prompt: Prompt = " ".join(names) if caption.encoding == "text" else tuple(names)
+    present = [name for name in dict.fromkeys(thing.name for thing in things) if name in names]
     if isinstance(prompt, str):
         check_length(tokenizer, prompt, diffusion.tokens - 2)
-        places = {name: list(word_places(tokenizer, prompt, name)) for name in names}
+        places = {name: list(word_places(tokenizer, prompt, name)) for name in present}
     else:
-        places = {name: [list(said).index(name)] for name in names}
+        places = {name: [list(names).index(name)] for name in present}
     if prompt not in contexts:
         contexts[prompt] = make_text_encoder(tokenizer, diffusion.text_encoder, caption, classes)(prompt)
     layers = read_layers(diffusion.unet, image_latents(diffusion, [image]), contexts[prompt][None], timestep)
-    wanted = sorted({place for own in places.values() for place in own})
-    maps = average({name: values[:, :, wanted] for name, values in layers.items()}, image.shape[:2])[0].cpu().numpy()
-    return {name: maps[[wanted.index(place) for place in own]].mean(0) for name, own in places.items()}
+    used = sorted({place for of_name in places.values() for place in of_name})
+    maps = average({name: values[:, :, used] for name, values in layers.items()}, image.shape[:2])[0].cpu().numpy()
+    return {name: maps[[used.index(place) for place in of_name]].mean(0) for name, of_name in places.items()}
 
 
 def measures(rows: Mapping[str, Sequence[Mapping[str, float]]], numbers: Mapping[str, float]) -> dict[str, Measured]:
-    """What claims are about: differences between maps, taken picture by picture, and between trained models."""
+    """Return the measures for claims: differences between maps, taken per image, and between trained models."""
     wide = {text: np.array([row["diffuseness"] for row in own if row]) for text, own in rows.items()}
     gap, added = wide["single"] - wide["words"], wide["averaged"] - wide["single"]
     found = {
@@ -134,7 +134,7 @@ def measures(rows: Mapping[str, Sequence[Mapping[str, float]]], numbers: Mapping
 
 
 def draw(images: Sequence[np.ndarray], maps: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> Figure:
-    """A row for each text, the maps of each picture's largest two things."""
+    """Draw a row per text with the maps of each image's two largest objects."""
     across = max(1, (1 + PAIR) * len(images))
     height = 0.3 + (1.35 * tallest(images) + 0.25) * len(maps)
     figure = Figure(figsize=(1.35 * across, height), layout="constrained", dpi=150)

@@ -1,4 +1,4 @@
-"""What an analysis finds: numbers, some of which claims are about, and pictures; and the trained models that it asks for."""
+"""The result of an analysis, and the trained models that it needs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,29 +11,30 @@ from tadp_ray.config.claims import Measured
 
 
 def standard_error(values: np.ndarray) -> float:
-    """Of a mean over independent values (N,), from their sample standard deviation; NaN for a single one."""
+    """Return the standard error of the mean of independent values (N,); NaN for a single value."""
     return float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else math.nan
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one analysis says."""
+    """The result of one analysis."""
 
     numbers: Mapping[str, float]
+    """All results by name."""
     measured: Mapping[str, Measured]
-    """What claims may be about, by the name of each measure; what is missing was not measured."""
+    """The measures for claims by name; missing ones were not measured."""
     pictures: Sequence[str]
-    """File names below the analysis' folder."""
+    """File names of the figures in the analysis' folder."""
     notes: Sequence[str] = ()
-    """What is missing, with the command that fills it."""
+    """Missing results, each with the command that computes it."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model that a recipe trains, wherever it stands with it."""
+    """A model of a recipe, which may not be trained yet."""
 
     cell: Cell
     command: str
-    """Which trains it."""
+    """Command that trains it."""
     metrics: Mapping[str, float] | None
-    """Final ones; None: not trained yet."""
+    """Final metrics; None: not trained yet."""

@@ -1,4 +1,4 @@
-"""One analysis of any kind: which trained models it asks for, and what it finds."""
+"""Runs an analysis, and lists the trained models that it needs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,10 +19,10 @@ from tadp_ray.paper.analysis.varied import check_pictures
 
 
 def asked(analysis: Analysis, recipe: Recipe) -> dict[str, Mapping[str, JsonValue]]:
-    """The trained models that an analysis looks at, by name: the recipe keys that make each."""
+    """Return the trained models that an analysis needs: name -> changes of the recipe."""
     match analysis.look:
         case OffTarget():
-            # As the recipe stands, where its names are right.
+            # The recipe itself, if its names are correct.
             return {"right names": {} if recipe.caption.source == "oracle" else {"caption": {"source": "oracle"}}}
         case EndMarks(texts=texts):
             return dict(texts)
@@ -32,10 +32,10 @@ def asked(analysis: Analysis, recipe: Recipe) -> dict[str, Mapping[str, JsonValu
 
 
 def check(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Trained]]) -> None:
-    """Refuse to begin without the models that must be looked at; of end marks only scores are, which may be missing.
+    """Check that the images and the trained models of an analysis exist; for EOS tokens models may be missing.
 
     Raises:
-        UserError: some are not trained, and the message says what trains them; or pictures that are named are not there.
+        UserError: images are missing, or models are not trained; the message contains the commands that train them.
     """
     if isinstance(analysis.look, Variation):
         check_pictures(analysis.look, recipe, analysis.seeds[0])
@@ -45,16 +45,16 @@ def check(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Train
 
 
 def analyse(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Trained]], folder: Path) -> Outcome:
-    """Look, and say what is there.
+    """Run an analysis.
 
     Args:
-        analysis: the question.
+        analysis: settings of the analysis.
         recipe: data and weights.
-        found: what `asked` asks for.
-        folder: where pictures go.
+        found: the models of `asked`, by name.
+        folder: output folder of the figures.
 
     Raises:
-        UserError: data, weights or trained models do not fit or are not there.
+        UserError: data, weights or trained models are missing or do not fit.
     """
     folder.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if recipe.compute.gpus else "cpu")
@@ -62,7 +62,7 @@ def analyse(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Tra
     look, seed = analysis.look, analysis.seeds[0]
     if isinstance(look, OffTarget):
         return off_target(look, found["right names"], device, folder)
-    diffusion = on(open_diffusion(recipe.model.weights, recipe.model.embeddings), device)
+    diffusion = to_device(open_diffusion(recipe.model.weights, recipe.model.embeddings), device)
     if isinstance(look, CopyPaste):
         return copy_paste(look, recipe, seed, diffusion, folder)
     if isinstance(look, EndMarks):
@@ -70,7 +70,7 @@ def analyse(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Tra
     return variation(look, recipe, seed, diffusion, found.get("judge", ()), folder)
 
 
-def on(diffusion: Diffusion, device: torch.device) -> Diffusion:
-    """All of a Stable Diffusion on a device."""
+def to_device(diffusion: Diffusion, device: torch.device) -> Diffusion:
+    """Move all networks of a Stable Diffusion to a device."""
     diffusion.unet.to(device)
     return diffusion.to(device)

@@ -1,4 +1,4 @@
-"""Pictures of an analysis: maps over images, matrices, curves. PNG for the page and PDF for LaTeX."""
+"""Draws attention maps over images."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,25 +13,25 @@ from tadp_ray.paper.analysis.attention import Attention
 from tadp_ray.paper.localisation import even
 
 ACROSS = 8
-"""Maps beside each other."""
+"""Columns of a sheet."""
 MAPS, ALPHA, FAINT = "inferno", 0.6, "0.6"
-"""Colours of maps, how much they cover the picture, and the colour of words that say nothing."""
+"""Colour map and opacity of maps, and the colour of words with an uninformative map."""
 
 
 def relative(scores: np.ndarray) -> np.ndarray:
-    """A map (H, W) in times an even map of the same sum."""
+    """Return a map (H, W) relative to a uniform map with the same sum."""
     return scores / scores.mean()
 
 
 def highest(maps: Iterable[np.ndarray]) -> float:
-    """The top of the one colour scale of maps that are compared, in times an even map; 2 where all of them are even."""
+    """Return the maximum of a common colour scale, relative to a uniform map; 2 if all maps are uninformative."""
     return max((float(relative(scores).max()) for scores in maps if not even(scores)), default=2.0)
 
 
 def overlay(axes: Axes, image: np.ndarray, scores: np.ndarray, top: float, title: str = "") -> None:
-    """A map (H, W) over the grey picture, coloured from what an even map has to `top` times that.
+    """Draw a map (H, W) over the grey image, in colours from the value of a uniform map to `top` times that.
 
-    A map that is even is told, in grey, and not drawn: its colours would say that some places matter.
+    An uninformative map is not drawn, only labelled in grey, since its colours would suggest that some places matter.
     """
     grey = image.mean(axis=2)
     if even(scores):
@@ -44,7 +44,7 @@ def overlay(axes: Axes, image: np.ndarray, scores: np.ndarray, top: float, title
 
 
 def show_scale(figure: Figure, beside: Iterable[Axes], top: float) -> None:
-    """The colours of maps, with what they say."""
+    """Draw the colour bar of maps."""
     colours = ScalarMappable(Normalize(1, top), MAPS)
     bar = figure.colorbar(colours, ax=list(beside), fraction=0.02, pad=0.01, shrink=0.9, alpha=ALPHA, extend="min")
     bar.set_label("times an even map", fontsize=7)
@@ -52,14 +52,14 @@ def show_scale(figure: Figure, beside: Iterable[Axes], top: float) -> None:
 
 
 def tallest(images: Sequence[np.ndarray]) -> float:
-    """Height over width of the tallest picture, within what a page bears: how high a row of them is."""
+    """Return the largest ratio of height to width of the images, clipped to [0.4, 2.5]; it sets the height of a row."""
     return float(np.clip(max((image.shape[0] / image.shape[1] for image in images), default=1), 0.4, 2.5))
 
 
 def attention_sheet(attention: Attention) -> Figure:
-    """Each word's map over the image: a row for all layers and, as long as the words fit into it, for each resolution.
+    """Draw each word's map over the image: a row for all layers and, if the words fit into one row, for each resolution.
 
-    The words of a row have one colour scale; a word whose map says nothing is greyed.
+    The words of a row share a colour scale; a word with an uninformative map is grey.
     """
     words, image = list(attention.words), attention.image
     rows: dict[str, Mapping[str, np.ndarray]] = {f"all {len(attention.layers)} layers": attention.words}

@@ -1,4 +1,4 @@
-"""Trained models, as analyses use them: their weights from the cell's folder, their study, the latents they are scored on."""
+"""Loads trained models for analyses: weights from the cell's folder, the setup, and the latents of the evaluation."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class Segmenter:
     latents: Mapping[str, Tensor]
     device: torch.device
 
-    def shares(self, caption: CaptionConfig | None = None) -> Iterator[tuple[int, Tensor]]:
-        """(index, softmax scores (C, H, W)) of every validation image, told its own prompt or another caption's."""
+    def probabilities(self, caption: CaptionConfig | None = None) -> Iterator[tuple[int, Tensor]]:
+        """Yield (index, softmax scores (C, H, W)) of every validation image, with its prompt or that of another caption."""
         setup = self.setup
         if caption is not None:
             setup = TrainSetup(setup.recipe.model_copy(update={"caption": caption}), setup.seed, cache=setup.cache)
@@ -37,10 +37,10 @@ class Segmenter:
 
 
 def ready(found: Sequence[Trained]) -> Sequence[Trained]:
-    """The models, all of them trained and with their weights in place.
+    """Check that all models are trained and their weights exist, and return them.
 
     Raises:
-        UserError: some are not; the message says what trains them.
+        UserError: a model is not trained or its weights are missing; the message contains the commands that train them.
     """
     absent = [one for one in found if one.metrics is None or not (one.cell.folder / MODEL).is_file()]
     if not absent:
@@ -56,9 +56,9 @@ def ready(found: Sequence[Trained]) -> Sequence[Trained]:
 
 
 def load_segmenter(one: Trained, device: torch.device) -> Segmenter:
-    """A trained cell, ready to look.
+    """Load a trained segmentation model.
 
     Raises:
-        UserError: its weights are not there, are damaged, or are another cell's.
+        UserError: the weights are missing or damaged, or belong to another cell.
     """
     return Segmenter(*load_trained(one.cell, one.cell.folder / MODEL, device), device)

@@ -1,4 +1,4 @@
-"""Figure S1: what img2img adds to an image when it is told all class names, or what the image shows."""
+"""Figure S1: the objects that img2img adds to an image when prompted with all class names, or with a caption."""
 
 import textwrap
 from collections.abc import Callable, Sequence
@@ -32,47 +32,47 @@ from tadp_ray.training.rng import generator
 
 PROMPTS = ("all class names", "a caption")
 COLOURS = {"all class names": ("#b35806", "-"), "a caption": ("#2166ac", "--")}
-"""Colour and line of each prompt's curve, told apart in grey too."""
+"""Colour and line style of each prompt's curve, distinguishable in grey too."""
 Judge = Callable[[np.ndarray], np.ndarray]
-"""Pictures uint8 (B, H, W, 3) -> the share of each picture that every class has by its probability, (B, classes)."""
+"""Images uint8 (B, H, W, 3) -> mean probability of each class over the pixels, (B, classes)."""
 
 
 def variation(
     config: Variation, recipe: Recipe, seed: int, diffusion: Diffusion, judges: Sequence[Trained], folder: Path
 ) -> Outcome:
-    """Draw variations and let a judge say how much of them is of classes that the original does not show.
+    """Generate variations of images and measure the probability of classes that are not in the originals.
 
-    Scenes are judged by the classifier beside the pocket weights, photographs by a model that the recipe trains without text.
+    Scenes are classified by the classifier of the pocket model, photographs by a model that the recipe trains without text.
 
     Raises:
-        UserError: there is no classifier or no scheduler, or all class names are too long a prompt.
+        UserError: the classifier or the scheduler is missing, or a prompt is too long.
     """
     pictures = pictures_to_vary(config, recipe, seed, diffusion)
-    told = {PROMPTS[0]: [" ".join(class_names(recipe.data))] * len(pictures)}
-    told[PROMPTS[1]] = [picture.caption for picture in pictures]
-    for prompt in {*told[PROMPTS[0]], *told[PROMPTS[1]]}:
+    prompts = {PROMPTS[0]: [" ".join(class_names(recipe.data))] * len(pictures)}
+    prompts[PROMPTS[1]] = [picture.caption for picture in pictures]
+    for prompt in {*prompts[PROMPTS[0]], *prompts[PROMPTS[1]]}:
         check_length(diffusion.tokenizer, prompt, diffusion.tokens - 2)
     judge, known = judge_of(recipe, diffusion, judges)
     absent = np.array([[name not in picture.shows for name in known] for picture in pictures])
     originals = [picture.image for picture in pictures]
     drawn = {
-        (name, steps): vary(config, recipe, diffusion, originals, told[name], steps)
+        (name, steps): vary(config, recipe, diffusion, originals, prompts[name], steps)
         for name in PROMPTS
         for steps in config.steps
     }
-    off = {key: 100 * (judged(judge, images) * absent).sum(1) for key, images in drawn.items()}
-    still = 100 * (judged(judge, reconstructed(diffusion, originals)) * absent).sum(1)
+    off = {key: 100 * (class_shares(judge, images) * absent).sum(1) for key, images in drawn.items()}
+    reconstruction = 100 * (class_shares(judge, reconstructed(diffusion, originals)) * absent).sum(1)
     numbers = {
         f"{name}, {steps} steps: percent off target": float(values.mean()) for (name, steps), values in off.items()
     }
-    numbers |= {"reconstruction: percent off target": float(still.mean()), "images": len(pictures)}
+    numbers |= {"reconstruction: percent off target": float(reconstruction.mean()), "images": len(pictures)}
     files = write_both(draw_panels(config, originals[:4], drawn), folder / "panels.png")
-    files += write_both(draw_curves(config, off, still), folder / "off_target.png")
+    files += write_both(draw_curves(config, off, reconstruction), folder / "off_target.png")
     return Outcome(numbers, measures(config, off), files)
 
 
 def judge_of(recipe: Recipe, diffusion: Diffusion, judges: Sequence[Trained]) -> tuple[Judge, tuple[str, ...]]:
-    """Who says what a picture shows, and the classes that are told."""
+    """Return the classifier of the images, and its classes."""
     if recipe.data.kind == "scenes":
         classifier = load_classifier(locate(recipe.model.weights)).to(diffusion.vae.device)
 
@@ -97,9 +97,9 @@ def judge_of(recipe: Recipe, diffusion: Diffusion, judges: Sequence[Trained]) ->
     return segment, segmenter.setup.val.classes
 
 
-def judged(judge: Judge, pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """The judge's word on pictures that may differ in size."""
-    return np.concatenate([judge(picture[None]) for picture in pictures])
+def class_shares(judge: Judge, images: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the class shares (N, classes) of images, which may differ in size."""
+    return np.concatenate([judge(image[None]) for image in images])
 
 
 def vary(
@@ -110,14 +110,14 @@ def vary(
     prompts: Sequence[str],
     steps: int,
 ) -> list[np.ndarray]:
-    """Variations of images, the same noise for an image whatever it is told."""
+    """Generate variations of images; the noise of an image does not depend on its prompt."""
     model = TextToImage(diffusion, load_schedule(recipe.model.weights))
     rngs = [generator(5, index) for index in range(len(images))]
     return model.vary(images, prompts, rngs, steps, config.of, config.guidance)
 
 
 def reconstructed(diffusion: Diffusion, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Images through the VAE and back: no step of denoising."""
+    """Return the VAE reconstructions of images, without denoising."""
 
     @torch.no_grad()
     def rebuild(image: np.ndarray) -> Tensor:
@@ -128,14 +128,14 @@ def reconstructed(diffusion: Diffusion, images: Sequence[np.ndarray]) -> list[np
 
 
 def measures(config: Variation, off: dict[tuple[str, int], np.ndarray]) -> dict[str, Measured]:
-    """What claims are about: what the paper sees in its panels, as numbers; a difference is taken image by image."""
+    """Return the measures for claims: the paper's observations as numbers; differences are taken per image."""
     first, last = config.steps[0], config.steps[-1]
-    names, there = PROMPTS
+    names, caption = PROMPTS
     gain = off[names, last] - off[names, first]
     rises = [
         float(off[names, b].mean() - off[names, a].mean()) for a, b in zip(config.steps, config.steps[1:], strict=False)
     ]
-    share = float(off[there, last].mean() / max(off[names, last].mean(), 1e-9))
+    share = float(off[caption, last].mean() / max(off[names, last].mean(), 1e-9))
     return {
         "gain": Measured(float(gain.mean()), len(gain), "images", standard_error(gain)),
         "least rise": Measured(min(rises), len(gain), "images"),
@@ -146,7 +146,7 @@ def measures(config: Variation, off: dict[tuple[str, int], np.ndarray]) -> dict[
 def draw_panels(
     config: Variation, originals: Sequence[np.ndarray], drawn: dict[tuple[str, int], list[np.ndarray]]
 ) -> Figure:
-    """Originals, and their variations over steps, a row for each prompt."""
+    """Draw originals and their variations over steps, with a row per prompt."""
     rows, across = len(PROMPTS) * len(originals), 1 + len(config.steps)
     height = 0.4 + (1.35 * tallest(originals) + 0.05) * rows
     figure = Figure(figsize=(1.35 * across + 0.4, height), layout="constrained", dpi=150)
@@ -167,8 +167,8 @@ def draw_panels(
     return figure
 
 
-def draw_curves(config: Variation, off: dict[tuple[str, int], np.ndarray], still: np.ndarray) -> Figure:
-    """Off-target probability over steps, with twice the standard error over images."""
+def draw_curves(config: Variation, off: dict[tuple[str, int], np.ndarray], reconstruction: np.ndarray) -> Figure:
+    """Draw the off-target probability over steps, with error bars of twice the standard error over images."""
     figure = Figure(figsize=(4.6, 3.2), layout="constrained", dpi=150)
     axes = figure.subplots()
     for name, (colour, line) in COLOURS.items():
@@ -177,7 +177,7 @@ def draw_curves(config: Variation, off: dict[tuple[str, int], np.ndarray], still
         axes.errorbar(
             config.steps, means, bars, color=colour, linestyle=line, marker="o", capsize=3, label=f"told {name}"
         )
-    axes.axhline(still.mean(), color="0.5", linestyle=":", label="the original through the VAE")
+    axes.axhline(reconstruction.mean(), color="0.5", linestyle=":", label="the original through the VAE")
     axes.set_xlabel(f"denoising steps of {config.of}")
     axes.set_ylabel("probability of absent things (%)")
     axes.set_ylim(bottom=0)

@@ -1,4 +1,4 @@
-"""The pictures that Figure S1 varies, what they show, and what the row of captions tells: checked before any compute."""
+"""The images that Figure S1 varies, with their classes and captions, and checks before any compute."""
 
 from dataclasses import dataclass
 
@@ -16,75 +16,75 @@ from tadp_ray.data.sample import Dataset
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.attention import fitted
-from tadp_ray.paper.analysis.shown import check_names, seen, shown
+from tadp_ray.paper.analysis.images import analysis_images, check_names, resized
 
 
 @dataclass(frozen=True)
 class Varied:
-    """A picture to vary."""
+    """An image to vary."""
 
     image: np.ndarray
-    """uint8 (H, W, 3), at a size that the model is used to."""
+    """uint8 (H, W, 3), near the model's training size."""
     shows: frozenset[str]
-    """Class names."""
+    """Names of the classes in the image."""
     caption: str
-    """What the row of captions tells of it."""
+    """Prompt of the variations with a caption."""
 
 
 def pictures_to_vary(config: Variation, recipe: Recipe, seed: int, diffusion: Diffusion) -> list[Varied]:
-    """The pictures that are named, or the data's first ones.
+    """Return the images of the configuration, or the first images of the data.
 
     Raises:
-        UserError: as `check_pictures`; or a file cannot be read as a picture.
+        UserError: see `check_pictures`; or a file cannot be read as an image.
     """
     captions = captions_of(config)
     if config.pictures:
         found = []
-        for own in config.pictures:
-            image = fitted(read_image(own.path), diffusion.side, diffusion.multiple)
-            said = captions.get(own.path.stem) or plain_sentence("", own.shows)
-            found.append(Varied(image, frozenset(own.shows), config.caption or said))
+        for picture in config.pictures:
+            image = fitted(read_image(picture.path), diffusion.side, diffusion.multiple)
+            caption = captions.get(picture.path.stem) or plain_sentence("", picture.shows)
+            found.append(Varied(image, frozenset(picture.shows), config.caption or caption))
         return found
-    dataset = shown(recipe, seed, config.images)
+    dataset = analysis_images(recipe, seed, config.images)
     found = []
     for index in indices(config, dataset):
-        image, things = seen(dataset, index, diffusion)
-        said = captions.get(dataset.ids[index]) or described(dataset, index)
-        found.append(Varied(image, frozenset(thing.name for thing in things), config.caption or said))
+        image, things = resized(dataset, index, diffusion)
+        caption = captions.get(dataset.ids[index]) or described(dataset, index)
+        found.append(Varied(image, frozenset(thing.name for thing in things), config.caption or caption))
     return found
 
 
 def check_pictures(config: Variation, recipe: Recipe, seed: int) -> None:
-    """Refuse pictures, ids and captions that are not there.
+    """Check that all images, ids and captions exist.
 
     Raises:
-        UserError: naming the key, what stands there, and the nearest that is known.
+        UserError: one is missing; the message names the key, its value and the nearest known one.
     """
     if config.pictures:
-        for own in config.pictures:
-            if not own.path.is_file():
-                raise UserError(f"look.pictures: {own.path}: there is no such file")
-            check_names("look.pictures.shows", own.shows, class_names(recipe.data))
-        named = [own.path.stem for own in config.pictures]
+        for picture in config.pictures:
+            if not picture.path.is_file():
+                raise UserError(f"look.pictures: {picture.path}: there is no such file")
+            check_names("look.pictures.shows", picture.shows, class_names(recipe.data))
+        named = [picture.path.stem for picture in config.pictures]
     else:
-        dataset = shown(recipe, seed, config.images)
+        dataset = analysis_images(recipe, seed, config.images)
         named = [dataset.ids[index] for index in indices(config, dataset)]
     if config.caption_store is not None:
         read_store(config.caption_store).check(named)
 
 
 def captions_of(config: Variation) -> dict[str, str]:
-    """The first caption of every image of the store, none without a store."""
+    """Return the first caption of every image in the store; empty without a store."""
     if config.caption_store is None:
         return {}
     return {name: texts[0] for name, texts in read_store(config.caption_store).captions.items()}
 
 
 def indices(config: Variation, dataset: Dataset) -> list[int]:
-    """Places of the pictures within the data set.
+    """Return the indices of the images in the data set.
 
     Raises:
-        UserError: an id is not there.
+        UserError: an id is not in the data set.
     """
     places = {name: index for index, name in enumerate(dataset.ids)}
     for name in config.ids:
@@ -95,7 +95,7 @@ def indices(config: Variation, dataset: Dataset) -> list[int]:
 
 
 def described(dataset: Dataset, index: int) -> str:
-    """A sentence of what a picture shows, no more and no less."""
+    """Return a sentence with exactly the classes of an image."""
     if isinstance(dataset, Scenes):
         return dataset.caption(index)
     return plain_sentence(dataset.ids[index], dataset.present(index))

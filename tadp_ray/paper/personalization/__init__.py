@@ -1,1 +1,1 @@
-"""Tells a Stable Diffusion about a look that it does not know. PyTorch, diffusers and transformers alone."""
+"""Personalizes a Stable Diffusion to a new style, by textual inversion or DreamBooth."""

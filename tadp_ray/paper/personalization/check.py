@@ -1,4 +1,4 @@
-"""What a personalization would stumble over later, found by the tokenizer alone before anything is spent."""
+"""Checks the token and the prompts of a personalization with the tokenizer only, before training."""
 
 from tadp_ray.backbones.stable_diffusion.learned_tokens import check_new
 from tadp_ray.captions.templates import STYLES
@@ -12,14 +12,14 @@ from tadp_ray.paper.personalization.textual_inversion import initial_id
 
 
 def check(plan: Personalization, look: Look) -> None:
-    """Refuse a token that is known, a first word that is not one token, and prompts whose end would not be read.
+    """Check that the token is new, that the initial word is a single token, and that no prompt is too long.
 
     Raises:
-        UserError: names the key, its value and the mend.
+        UserError: a check fails; the message names the key, its value and the remedy.
     """
     method = plan.method
     tokenizer, budget = load_tokenizer(plan.weights)
-    said = {("modifier", plan.modifier.replace(CAPTION, caption)) for caption in plan.samples}
+    texts = {("modifier", plan.modifier.replace(CAPTION, caption)) for caption in plan.samples}
     if method.kind == "textual_inversion":
         check_new(tokenizer, method.token, "method.token")
         initial_id(tokenizer, method.initial)
@@ -28,12 +28,12 @@ def check(plan: Personalization, look: Look) -> None:
         key = "method.prompts"
     else:
         prompts, key = [method.prompt], "method.prompt"
-        said |= {("method.prior.prompt", method.prior.prompt)} if method.prior else set()
+        texts |= {("method.prior.prompt", method.prior.prompt)} if method.prior else set()
     if any(CAPTION in prompt for prompt in prompts) and not all(look.captions):
         raise UserError(f"{key}: {CAPTION} stands there, but only images of kind: scenes have captions; leave it out")
-    said |= {(key, prompt.replace(CAPTION, caption)) for prompt in prompts for caption in look.captions}
+    texts |= {(key, prompt.replace(CAPTION, caption)) for prompt in prompts for caption in look.captions}
     (where, text), length = max(
-        ((pair, count_tokens(tokenizer, pair[1])) for pair in sorted(said)), key=lambda it: it[1]
+        ((pair, count_tokens(tokenizer, pair[1])) for pair in sorted(texts)), key=lambda it: it[1]
     )
     if length > budget:
         raise UserError(

@@ -1,4 +1,4 @@
-"""DreamBooth: the U-Net is tuned until a rare word means a few images; text encoder and VAE stay as they are."""
+"""DreamBooth: fine-tunes the U-Net on a few images with a rare word; text encoder and VAE are frozen."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,15 +18,15 @@ from tadp_ray.paper.personalization.samples import draw
 from tadp_ray.training import checkpoint
 
 GUIDANCE = 7.5
-"""Of the pictures that the untouched model draws: the published script leaves the library's default."""
+"""Guidance scale of the prior images: the library's default, as in the published script."""
 
 
 def tune(finetuner: Finetuner, model: TextToImage) -> dict[str, float]:
-    """Tune the finetuner's U-Net, write the whole model as a diffusers folder, and return final metrics.
+    """Fine-tune the U-Net in place, write the model as a diffusers folder, and return the final metrics.
 
     Args:
-        finetuner: what is learned; its U-Net is trained in place.
-        model: draws with the finetuner's parts.
+        finetuner: the personalization, with the U-Net to train.
+        model: generates images with the same networks.
     """
     method, unet = finetuner.job.plan.method, finetuner.diffusion.unet
     prior = prior_latents(finetuner, model, method.prior) if method.prior else None
@@ -41,11 +41,11 @@ def tune(finetuner: Finetuner, model: TextToImage) -> dict[str, float]:
         return torch.stack([contexts[text] for text in texts])
 
     def loss_at(number: int, count: int) -> Tensor:
-        told = lambda indices: context_of(finetuner.draw_prompts([method.prompt], number, indices))
-        loss = finetuner.loss(number, count, 0, finetuner.latents, told)
+        context = lambda indices: context_of(finetuner.draw_prompts([method.prompt], number, indices))
+        loss = finetuner.loss(number, count, 0, finetuner.latents, context)
         if prior:
-            drawn = lambda indices: context_of([method.prior.prompt] * len(indices))
-            loss = loss + method.prior.weight * finetuner.loss(number, count, 1, prior, drawn)
+            prior_context = lambda indices: context_of([method.prior.prompt] * len(indices))
+            loss = loss + method.prior.weight * finetuner.loss(number, count, 1, prior, prior_context)
         return loss
 
     unet.requires_grad_(True).train()
@@ -56,21 +56,21 @@ def tune(finetuner: Finetuner, model: TextToImage) -> dict[str, float]:
 
 
 def prior_latents(finetuner: Finetuner, model: TextToImage, prior: Prior) -> Latents:
-    """Latents of pictures that the model draws before it is trained, drawn once."""
+    """Return the latents of images from the original model, generated once."""
 
     def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
         prompts, key = [prior.prompt] * prior.images, (finetuner.job.seed, 20)
-        made = encode_look(
+        latents = encode_look(
             finetuner.diffusion.vae, np.stack(draw(model, prompts, key, steps=prior.steps, guidance=GUIDANCE))
         )
-        return {"mean": made.mean, "std": made.std}, {}
+        return {"mean": latents.mean, "std": latents.std}, {}
 
     tensors = checkpoint.cached(finetuner.job.folder / PRIOR, {"fingerprint": finetuner.job.fingerprint}, make)
     return Latents(tensors["mean"], tensors["std"])
 
 
 def write_folder(finetuner: Finetuner, model: TextToImage) -> None:
-    """Write the model into the job's folder, as diffusers reads it."""
+    """Write the model to the job's folder as a diffusers folder."""
     folder = finetuner.job.folder
     model.save(folder, tokenizer=locate(finetuner.job.plan.weights) / "tokenizer")
     (folder / PRIOR).unlink(missing_ok=True)

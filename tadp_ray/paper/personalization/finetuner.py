@@ -1,4 +1,4 @@
-"""What textual inversion and DreamBooth share: what a step draws, its loss, and how it is trained."""
+"""The training code shared by textual inversion and DreamBooth: random numbers, loss and optimizer."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from tadp_ray.training.rng import generator
 
 @dataclass(frozen=True)
 class Finetuner:
-    """One personalization at work."""
+    """The training of one personalization."""
 
     job: PersonalizationJob
     diffusion: Diffusion
@@ -35,14 +35,14 @@ class Finetuner:
     def loss(
         self, number: int, count: int, kind: int, latents: Latents, context_of: Callable[[Sequence[int]], Tensor]
     ) -> Tensor:
-        """The mean denoising error of `count` drawn images.
+        """Return the mean denoising error of `count` randomly chosen images.
 
         Args:
-            number: of the forward pass, from the start of training: with the seed it decides everything that is drawn.
+            number: number of the forward pass from the start of training; with the seed it determines all random numbers.
             count: images of the pass.
-            kind: tells the draws of one kind of images from another's.
-            latents: of the images to draw from.
-            context_of: contexts (B, L, D) of images by index.
+            kind: distinguishes the random numbers of style images (0) and prior images (1).
+            latents: latents of the images to choose from.
+            context_of: maps indices of images to their contexts (B, L, D).
         """
         rng = generator(self.job.seed, 10 + kind, number)
         chosen = torch.randint(len(latents), (count,), generator=rng)
@@ -55,12 +55,12 @@ class Finetuner:
         return denoising_errors(self.diffusion.unet, self.noising, clean, noise, times, context).mean()
 
     def learn(self, trained: nn.Module, loss_at: Callable[[int, int], Tensor]) -> float:
-        """Train to the last step, from the newest checkpoint if there is one; returns the last step's loss.
+        """Train to the last step, from the newest checkpoint if there is one; return the last step's loss.
 
         `loss_at(number, count)` is the loss of a forward pass of `count` images.
 
         Raises:
-            UserError: the loss or what is learned is no longer finite.
+            UserError: the loss or the trained weights are no longer finite.
         """
         schedule, every = self.job.plan.schedule, self.job.plan.compute.checkpoint_every
         optimizer = torch.optim.AdamW(
@@ -78,16 +78,16 @@ class Finetuner:
             remedy=f"lower schedule.learning_rate={schedule.learning_rate}",
             device=self.device,
         )
-        # The last step needs no checkpoint: what is learned is written.
+        # The last step needs no checkpoint, since the result is written.
         is_due = lambda step, minutes: step % every == 0 and step < schedule.iterations
         path = self.job.folder / CHECKPOINT
         with AsyncCheckpointer(path, self.job.fingerprint, self.reporter, is_due) as checkpointer:
             state = checkpointer.resume(trained, optimizer, lr_scheduler)
-            # In double precision, so that the sum over the passes of a step is not rounded.
+            # In float64, so that the sum over the passes of a step is not rounded.
             trainer.fit(lambda number: loss_at(number, size).double(), state, checkpointer, self.reporter)
         return state.loss
 
     def draw_prompts(self, prompts: Sequence[str], number: int, indices: Sequence[int]) -> list[str]:
-        """A random prompt for each image of a forward pass, with the image's caption where the prompt has a place for it."""
+        """Return a random prompt for each image of a forward pass, with the image's caption in place of its placeholder."""
         rng = random.Random(f"{self.job.seed}/prompts/{number}")
         return [rng.choice(prompts).replace(CAPTION, self.look.captions[index]) for index in indices]

@@ -1,4 +1,4 @@
-"""The images of a look: found, brought to one size, and kept as latents."""
+"""The training images of a personalization: read, resized and encoded as latents."""
 
 import glob
 import hashlib
@@ -26,23 +26,23 @@ ENCODED_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Look:
-    """Images of one look, and what each shows."""
+    """Images of one style, and their captions."""
 
     pictures: np.ndarray
     """uint8 (N, S, S, 3)."""
     captions: tuple[str, ...]
-    """Class names apart by spaces, as an oracle says them; empty where nobody knows them."""
+    """True class names separated by spaces; empty if they are unknown."""
 
     def digest(self) -> str:
-        """The sha256 hex of pictures and captions."""
+        """Return the SHA-256 of images and captions as hex digits."""
         return hashlib.sha256(repr((self.pictures.shape, self.captions)).encode() + self.pictures.tobytes()).hexdigest()
 
 
 def read_look(images: SceneImages | FolderImages) -> Look:
-    """The images that a personalization's file asks for.
+    """Read the images of a personalization.
 
     Raises:
-        UserError: there are too few, or one cannot be read.
+        UserError: there are too few images, or one cannot be read.
     """
     if isinstance(images, SceneImages):
         scenes = Scenes("train", images.count, images.seed, images.size, images.style)
@@ -51,9 +51,9 @@ def read_look(images: SceneImages | FolderImages) -> Look:
     files = (path for path in glob.glob(images.files, recursive=True) if Path(path).is_file())
     found = sorted(path for path in files if Path(path).name.lower() not in SYSTEM_FILES)
     if len(found) < images.count:
-        there = f" ({first_few([Path(path).name for path in found])})" if found else ""
+        examples = f" ({first_few([Path(path).name for path in found])})" if found else ""
         raise UserError(
-            f"images.files={images.files!r}: {len(found)} images match{there}, but images.count asks for {images.count}; add "
+            f"images.files={images.files!r}: {len(found)} images match{examples}, but images.count asks for {images.count}; add "
             "images, or lower images.count (3 at least)"
         )
     chosen = sorted(random.Random(images.seed).sample(found, images.count))
@@ -61,7 +61,7 @@ def read_look(images: SceneImages | FolderImages) -> Look:
 
 
 def fitted(image: np.ndarray, images: FolderImages) -> np.ndarray:
-    """An image (H, W, 3) as a square of the size asked for."""
+    """Resize an image (H, W, 3) to a square of `images.size`, cropped first if `images.fit` is "crop"."""
     if images.fit == "crop":
         side = min(image.shape[:2])
         top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
@@ -72,7 +72,7 @@ def fitted(image: np.ndarray, images: FolderImages) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Latents:
-    """Scaled latents of images as they are and mirrored: mean and standard deviation, each (2, N, C, h, w) on the CPU."""
+    """Scaled latents of images and of their mirror images: mean and standard deviation, each (2, N, C, h, w) on the CPU."""
 
     mean: Tensor
     std: Tensor
@@ -83,7 +83,7 @@ class Latents:
 
 @torch.no_grad()
 def encode_look(vae: Autoencoder, pictures: np.ndarray) -> Latents:
-    """Latents of uint8 pictures (N, S, S, 3), made once: what is drawn of them in a step is noise alone."""
+    """Return the latents of uint8 images (N, S, S, 3); a step only samples noise for them."""
     sides: list[list[Tensor]] = [[], []]
     for views, mirrored in ((pictures, False), (pictures[:, :, ::-1], True)):
         for start in range(0, len(views), ENCODED_AT_ONCE):

@@ -1,4 +1,4 @@
-"""A personalization as a job: resolved, and known by the fingerprint of everything that can change its result."""
+"""A resolved personalization with a fingerprint of everything that can change its result."""
 
 from functools import cached_property
 from pathlib import Path
@@ -9,18 +9,18 @@ from tadp_ray.config.vocabulary import StrictModel
 
 
 class PersonalizationJob(StrictModel):
-    """One personalization, resolved: its seed, its folder and the contents it starts from."""
+    """One resolved personalization: its settings, seed, folder and the hashes of weights and images."""
 
     plan: Personalization
     seed: int
     folder: Path
-    """Where its journal, checkpoints, samples and result lie."""
+    """Folder of its journal, checkpoints, samples and result."""
     digests: dict[str, str]
     """Content hashes of weights and images."""
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything that can change the result, and of nothing else (64 hex digits)."""
+        """Hash of everything that can change the result, and nothing else (64 hex digits)."""
         compute = True if self.plan.compute.gpus else all_but_cpus(PersonalCompute)
         located = {"compute": compute, "weights": True, "images": {"files": True}}
         settings = changed(self.plan, without=located)

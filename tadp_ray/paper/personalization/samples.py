@@ -1,4 +1,4 @@
-"""Pictures that a model draws of the same captions and the same noise, as it was and with what it has learned."""
+"""Sample images of a model before and after a personalization, for the same captions and noise."""
 
 import textwrap
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def draw(
     steps: int = STEPS,
     guidance: float = GUIDANCE,
 ) -> list[np.ndarray]:
-    """A picture uint8 (H, W, 3) of each prompt; its noise is a function of `key` and its place."""
+    """Return a generated image uint8 (H, W, 3) per prompt; its noise depends only on `key` and its position."""
     return model.draw(prompts, [generator(*key, place) for place in range(len(prompts))], steps, guidance)
 
 
@@ -31,7 +31,7 @@ def write_samples(
     captions: Sequence[str],
     rows: Sequence[tuple[str, Sequence[np.ndarray]]],
 ) -> None:
-    """Write a contact sheet: images that were shown, then a row of pictures for each heading, by caption."""
+    """Write a contact sheet: training images, then a row of images for each heading, with a column per caption."""
     columns = len(captions)
     shown = [("shown", [learned_from[place % len(learned_from)] for place in range(columns)]), *rows]
     figure = Figure(figsize=(1.7 * columns + 0.6, 1.85 * len(shown)), layout="constrained", dpi=110)

@@ -1,4 +1,4 @@
-"""Textual inversion: one new word's vector learns what a few images have in common; the model stays as it is."""
+"""Textual inversion: learns the embedding of one new token from a few images; the model is frozen."""
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,10 @@ from tadp_ray.paper.personalization.finetuner import Finetuner
 
 
 def initial_id(tokenizer: CLIPTokenizer, word: str) -> int:
-    """The id of a word of one token.
+    """Return the id of a word that is a single token.
 
     Raises:
-        UserError: it has several.
+        UserError: the word has several tokens.
     """
     ids = tokenizer(word, add_special_tokens=False).input_ids
     if len(ids) != 1:
@@ -29,7 +29,7 @@ def initial_id(tokenizer: CLIPTokenizer, word: str) -> int:
 
 
 def invert(finetuner: Finetuner) -> dict[str, float]:
-    """Learn the token, write it as `LEARNED` and leave it in the finetuner's model; returns final metrics."""
+    """Learn the token, write it to `LEARNED`, keep it in the finetuner's model, and return the final metrics."""
     method, diffusion = finetuner.job.plan.method, finetuner.diffusion
     known = diffusion.text_encoder.get_input_embeddings().weight
     start = LearnedToken(method.token, known[initial_id(diffusion.tokenizer, method.initial)])

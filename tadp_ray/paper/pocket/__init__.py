@@ -1,1 +1,1 @@
-"""Makes the pocket Stable Diffusion from captioned scenes, and measures whether words mean anything to it."""
+"""Pretrains the pocket Stable Diffusion on captioned scenes, and evaluates whether it understands words."""

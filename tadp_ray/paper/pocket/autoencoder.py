@@ -17,9 +17,9 @@ def as_pixels(images: torch.Tensor) -> torch.Tensor:
 
 
 def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Absolute and squared error, and the absolute error of averages.
+    """Return the absolute and squared error, plus the absolute error of average-pooled images.
 
-    The averaged terms are there from the first step: without them pixel noise dominates and object colours wash out.
+    The pooled terms apply from the first step: without them pixel noise dominates and object colours fade.
     """
     error = output - target
     pooled = 2 * F.avg_pool2d(error, 4).abs().mean() + F.avg_pool2d(error, 2).abs().mean()
@@ -27,7 +27,7 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Ten
 
 
 def vae_loss(vae: Autoencoder, pixels: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """Reconstruction through a posterior sample, and a little divergence; pixels (B, 3, H, W), noise (B, 4, h, w)."""
+    """Return the reconstruction loss of a posterior sample plus a small KL term; pixels (B, 3, H, W), noise (B, 4, h, w)."""
     with torch.autocast(pixels.device.type, torch.bfloat16):
         posterior = posterior_of(vae, pixels)
         output = decode(vae, posterior.mean + posterior.std * noise)

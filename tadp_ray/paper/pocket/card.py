@@ -1,4 +1,4 @@
-"""The card of a pocket Stable Diffusion: what it is, how it was made, what the gate found, what to expect of it."""
+"""The model card of a pocket Stable Diffusion: architecture, pretraining, results of the gate and limitations."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -92,16 +92,16 @@ def write_card(
     command: str,
     facts: Mapping[str, str],
 ) -> None:
-    """Write README.md into a diffusers folder whose pretraining has finished.
+    """Write the model card README.md into the diffusers folder of a finished pretraining.
 
     Args:
         folder: the diffusers folder.
-        work: where its journal lies.
-        plan: what it was made from.
-        figures: of the gate.
-        verdicts: of its aims.
-        command: that makes it again.
-        facts: more of how it was made, by name: commit, machine, versions.
+        work: folder of the pretraining's journal.
+        plan: settings of the pretraining.
+        figures: metrics of the gate.
+        verdicts: comparison of these with their targets.
+        command: command that reproduces the model.
+        facts: further facts by name: commit, machine, versions.
     """
     facts = {"time": f"{hours(list(read_journal(work))):.1f} hours", **facts}
     text = CARD.substitute(
@@ -127,7 +127,7 @@ def write_card(
 
 
 def hours(records: list[dict]) -> float:
-    """How long a pretraining worked, its interruptions left out: a gap begins where a new start follows a record."""
+    """Return the duration of a pretraining without interruptions, which end where a new start follows a record."""
     worked = (
         after["time"] - before["time"]
         for before, after in zip(records, records[1:], strict=False)

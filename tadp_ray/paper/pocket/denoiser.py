@@ -1,7 +1,7 @@
-"""The pocket Stable Diffusion: built from sizes, asked how well it denoises under a text, written as a diffusers folder.
+"""Builds the pocket Stable Diffusion, computes its denoising errors, and writes it as a diffusers folder.
 
-It predicts velocity, as Stable Diffusion 2 does, and not noise as 1.5 does, because a short noise-predicting pretraining
-leaves the words nearly unused. The scheduler's configuration says so, and nothing else in the project depends on it.
+It predicts velocity like Stable Diffusion 2, not noise like 1.5, because a short pretraining with noise prediction makes
+hardly any use of words. Only the scheduler's configuration contains this choice.
 """
 
 import tempfile
@@ -22,11 +22,11 @@ TEXT_WIDTH = 64
 
 
 def build_denoiser(vae: Autoencoder, size: int, channels: tuple[int, ...]) -> TextToImage:
-    """An untrained U-Net, text encoder, tokenizer and schedule of Stable Diffusion's architecture around a trained VAE.
+    """Return an untrained U-Net, text encoder, tokenizer and noise schedule of Stable Diffusion's architecture with a VAE.
 
     Args:
-        vae: from pictures to latents a quarter of their size.
-        size: height and width of a picture in pixels.
+        vae: trained VAE with a stride of 4.
+        size: height and width of an image in pixels.
         channels: widths of the U-Net's levels.
     """
     with tempfile.TemporaryDirectory() as words:
@@ -50,21 +50,21 @@ def build_denoiser(vae: Autoencoder, size: int, channels: tuple[int, ...]) -> Te
 
 
 def caption_errors(model: TextToImage, latents: Tensor, noise: Tensor, times: Tensor, texts: list[str]) -> Tensor:
-    """Each image's mean squared denoising error (B,) under its text, with gradients.
+    """Return the mean squared denoising error (B,) of each image with its text, with gradients.
 
     Args:
-        model: that denoises.
-        latents: scaled, (B, 4, h, w).
+        model: model that denoises.
+        latents: scaled latents (B, 4, h, w).
         noise: (B, 4, h, w).
         times: timesteps (B,).
-        texts: one for each image.
+        texts: one text per image.
     """
     context = encode_prompts(model.diffusion.tokenizer, model.diffusion.text_encoder, texts)
     return model.errors(latents, noise, times, context)
 
 
 def save_pocket(folder: Path, model: TextToImage) -> None:
-    """Write a diffusers folder, its U-Net and VAE in half precision."""
+    """Write a diffusers folder, with U-Net and VAE in half precision."""
     with tempfile.TemporaryDirectory() as words:
         write_tokenizer(Path(words))
         model.half().save(folder, tokenizer=Path(words))

@@ -1,7 +1,7 @@
-"""Do words mean anything to a pocket Stable Diffusion? Three measurements on scenes that it was not trained on.
+"""The gate: evaluates on held-out scenes whether a pocket Stable Diffusion understands words.
 
-Captions: how much worse does it denoise when its caption is wrong? Attention: does the map of a thing's name lie on the thing?
-Drawing: does a picture drawn from a text show the things that are named, and no others?
+Captions: by how much does a wrong caption increase the denoising error? Attention: is the map of an object's name on the
+object? Drawing: does an image generated from a text contain the named objects, and no others?
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,44 +31,44 @@ from tadp_ray.training.checkpoint import Damaged, load_weights, read_tensors
 from tadp_ray.training.rng import generator
 
 SEED = 1_000_000
-"""Of the scenes that only measure; no pretraining uses it."""
+"""Seed of the held-out scenes; no pretraining uses it."""
 TIMES = (300, 500, 700)
 MAP_TIME = 100
-"""The timestep at which attention is read: some noise, so that the words are needed."""
+"""The timestep of the attention maps: some noise, so that the model needs the words."""
 DRAWINGS, DRAWING_STEPS, GUIDANCE = 120, 25, 3.0
 
 Rises = dict[tuple[str, int], float]
-"""(kind of wrong caption, timestep) -> rise of the mean error in percent."""
+"""(kind of wrong caption, timestep) -> increase of the mean error in percent."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Scenes that look as pretraining sees them."""
+    """Scenes in the style of pretraining."""
 
     samples: tuple[Sample, ...]
 
     @cached_property
     def images(self) -> Tensor:
-        """uint8 (N, H, W, 3)."""
+        """Images, uint8 (N, H, W, 3)."""
         return torch.from_numpy(np.stack([sample.image for sample in self.samples]))
 
     @cached_property
     def names(self) -> list[tuple[str, ...]]:
-        """The visible classes of each."""
+        """The visible classes of each scene."""
         return [present_classes(sample.mask) for sample in self.samples]
 
     def latents(self, vae: Autoencoder) -> Tensor:
-        """Scaled latents (N, 4, h, w), on the VAE's device."""
+        """Return scaled latents (N, 4, h, w), on the VAE's device."""
         return encode(vae, self.images, vae.device)[0] * latent_scale(vae)
 
 
 def held_out(size: int, count: int = 160) -> HeldOut:
-    """The first `count` scenes of the measuring seed."""
+    """Return the first `count` held-out scenes."""
     return HeldOut(tuple(render("pretrain", SEED, index, size) for index in range(count)))
 
 
 def other(name: str, shown: Sequence[str], among: Sequence[str]) -> str:
-    """A name that a scene does not show, the same one every time; `name` itself if there is none."""
+    """Return a name that is not in a scene, always the same for `name`; `name` itself if there is none."""
     absent = [candidate for candidate in among if candidate not in shown]
     return absent[CLASSES.index(name) % len(absent)] if absent else name
 
@@ -85,12 +85,12 @@ WRONG_CAPTIONS: Mapping[str, Callable[[Sequence[str]], list[str]]] = {
 def caption_rises(
     model: TextToImage, latents: Tensor, names: Sequence[Sequence[str]], times: Sequence[int] = TIMES
 ) -> Rises:
-    """Compare wrong captions with right ones under the same noise.
+    """Return by how much wrong captions increase the denoising error over correct ones, with the same noise.
 
     Args:
-        model: that denoises.
+        model: model that denoises.
         latents: scaled latents (N, 4, h, w) of the scenes.
-        names: the visible classes of each; scenes without a thing are skipped.
+        names: the visible classes of each scene; scenes without objects are skipped.
         times: timesteps.
     """
     chosen = [index for index, shown in enumerate(names) if any(name in THINGS for name in shown)]
@@ -98,19 +98,19 @@ def caption_rises(
     noise = torch.randn(clean.shape, generator=generator(SEED, 0)).to(clean.device)
     table = {}
     for time in times:
-        at = torch.full((len(clean),), time, device=clean.device)
-        right = caption_errors(model, clean, noise, at, [class_list(words) for words in shown])
+        timesteps = torch.full((len(clean),), time, device=clean.device)
+        correct = caption_errors(model, clean, noise, timesteps, [class_list(words) for words in shown])
         for kind, change in WRONG_CAPTIONS.items():
-            wrong = caption_errors(model, clean, noise, at, [class_list(change(words)) for words in shown])
-            table[kind, time] = 100 * (wrong.mean() / right.mean() - 1).item()
+            wrong = caption_errors(model, clean, noise, timesteps, [class_list(change(words)) for words in shown])
+            table[kind, time] = 100 * (wrong.mean() / correct.mean() - 1).item()
     return table
 
 
 @torch.no_grad()
 def attention_maps(model: TextToImage, latents: Tensor, samples: Sequence[Sample]) -> tuple[list[str], Tensor]:
-    """Each scene's class list, and the cross-attention map of every token of it, (B, T, H, W) in pixels.
+    """Return each scene's class list and the cross-attention maps (B, T, H, W) of its tokens, at the image's size.
 
-    Read at timestep 100; mean over layers and heads, summed over the two largest sizes.
+    Maps are at timestep 100; mean over layers and heads, sum over the two largest resolutions.
     """
     noise = torch.randn(latents.shape, generator=generator(SEED, 1)).to(latents.device)
     noisy = model.schedule.add_noise(latents, noise, torch.tensor([MAP_TIME]))
@@ -122,27 +122,27 @@ def attention_maps(model: TextToImage, latents: Tensor, samples: Sequence[Sample
 
 
 def attention_hits(model: TextToImage, latents: Tensor, samples: Sequence[Sample]) -> dict[str, float]:
-    """Where the cross-attention map of a named thing lies.
+    """Return how well the cross-attention maps of the named objects localise them.
 
-    Returns, over all things in all scenes, in percent: `pointing`, how often the map's highest place is on the thing;
-    `chance`, the mean share of the picture that a thing covers; `average_precision` of the map as a score of its pixels.
+    Returns: in percent, over all objects in all scenes: `pointing`, how often the map's maximum is on the object; `chance`,
+    the mean share of the image that an object covers; `average_precision` of the map as a score of the object's pixels.
     """
     captions, maps = attention_maps(model, latents, samples)
     found = [
-        localisation(own[place].numpy(), sample.mask == CLASSES.index(name))
-        for sample, caption, own in zip(samples, captions, maps, strict=True)
-        for place, name in enumerate(caption.split(), 1)  # behind the start mark; every class name is one token
+        localisation(token_maps[place].numpy(), sample.mask == CLASSES.index(name))
+        for sample, caption, token_maps in zip(samples, captions, maps, strict=True)
+        for place, name in enumerate(caption.split(), 1)  # after the start token; every class name is one token
         if name in THINGS
     ]
-    return {name: 100 * float(np.mean([own[name] for own in found])) for name in found[0]}
+    return {name: 100 * float(np.mean([each[name] for each in found])) for name in found[0]}
 
 
 def drawing_texts(count: int = DRAWINGS) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Texts to draw, each of one or two things on a ground under the sky, and the things that each names."""
+    """Return texts for generation, each with one or two objects on a ground under the sky, and the objects of each."""
     texts, named = [], []
     for index in range(count):
         rng = np.random.default_rng((SEED, index))
-        # Every thing comes up equally often as the first.
+        # Every object is equally often the first.
         first = THINGS[index % len(THINGS)]
         second = other(first, (first, *LOOK_ALIKES[first]), [THINGS[k] for k in rng.permutation(len(THINGS))])
         things = (first, second)[: 1 + index % 2]
@@ -153,24 +153,24 @@ def drawing_texts(count: int = DRAWINGS) -> tuple[list[str], list[tuple[str, ...
 
 @torch.no_grad()
 def drawn_things(folder: Path, device: torch.device, batch: int = 40) -> dict[str, float]:
-    """Draw pictures with the model in `folder` and let its classifier say what they show.
+    """Generate images with the model in `folder` and classify the objects in them.
 
-    Returns: in percent, `found` (named things that are there), `found_unnamed` (other things that are there).
+    Returns: in percent, `found` (named objects in the images), `found_unnamed` (other objects in the images).
     """
     model, classifier = load_text_to_image(str(folder)).to(device), load_classifier(folder).to(device)
     texts, named = drawing_texts()
     rngs = [generator(SEED, 2, index) for index in range(len(texts))]
     images = np.stack(model.draw(texts, rngs, DRAWING_STEPS, GUIDANCE, batch))
-    found, asked = shown(classifier, as_pixels(torch.from_numpy(images).to(device))), presence(named)
-    figures = {"found": found[asked], "found_unnamed": found[~asked]}
-    return {name: 100 * values.float().mean().item() for name, values in figures.items()}
+    found, wanted = shown(classifier, as_pixels(torch.from_numpy(images).to(device))), presence(named)
+    parts = {"found": found[wanted], "found_unnamed": found[~wanted]}
+    return {name: 100 * values.float().mean().item() for name, values in parts.items()}
 
 
 def load_classifier(folder: Path) -> nn.Module:
-    """The classifier beside a pocket model.
+    """Load the classifier in the folder of a pocket model.
 
     Raises:
-        UserError: it is missing, damaged, or knows other things.
+        UserError: the classifier is missing or damaged, or has other classes.
     """
     path, classifier = folder / CLASSIFIER, build_classifier()
     if not path.is_file():
@@ -187,15 +187,15 @@ def load_classifier(folder: Path) -> nn.Module:
 
 @torch.no_grad()
 def judged(classifier: nn.Module, vae: Autoencoder, scenes: HeldOut) -> dict[str, float]:
-    """How far the classifier can be believed: its precision and recall in percent on reconstructions of known scenes."""
-    seen = decode(vae, scenes.latents(vae) / latent_scale(vae))
-    found, there = shown(classifier, seen), presence(scenes.names)
-    hits = (found & there).sum().item()
-    return {"precision": 100 * hits / max(found.sum().item(), 1), "recall": 100 * hits / there.sum().item()}
+    """Return the precision and recall of the classifier in percent, on VAE reconstructions of held-out scenes."""
+    images = decode(vae, scenes.latents(vae) / latent_scale(vae))
+    found, present = shown(classifier, images), presence(scenes.names)
+    hits = (found & present).sum().item()
+    return {"precision": 100 * hits / max(found.sum().item(), 1), "recall": 100 * hits / present.sum().item()}
 
 
 def measure(folder: Path, device: torch.device, say: Callable[[str], None]) -> dict[str, float]:
-    """The whole gate for a pocket model with its classifier: figures in percent by name, `psnr` in dB."""
+    """Run the gate on a pocket model with its classifier; return metrics in percent by name, `psnr` in dB."""
     model = load_text_to_image(str(folder)).to(device)
     diffusion = model.diffusion
     scenes = held_out(image_side(diffusion.vae))
@@ -209,15 +209,15 @@ def measure(folder: Path, device: torch.device, say: Callable[[str], None]) -> d
         )
     )
     drawn = drawn_things(folder, device)
-    sure = judged(load_classifier(folder).to(device), diffusion.vae, scenes)
+    accuracy = judged(load_classifier(folder).to(device), diffusion.vae, scenes)
     say(
         f"drawing: {drawn['found']:.1f}% of named things found, {drawn['found_unnamed']:.1f}% of others "
-        f"(the classifier's precision {sure['precision']:.1f}%, recall {sure['recall']:.1f}%)"
+        f"(the classifier's precision {accuracy['precision']:.1f}%, recall {accuracy['recall']:.1f}%)"
     )
-    parts = {"attention": hits, "drawing": drawn, "classifier": sure}
+    parts = {"attention": hits, "drawing": drawn, "classifier": accuracy}
     return {
         **as_metrics(rises),
-        **{f"{part}/{name}": value for part, figures in parts.items() for name, value in figures.items()},
+        **{f"{part}/{name}": value for part, metrics in parts.items() for name, value in metrics.items()},
         "psnr": psnr(diffusion.vae, scenes.images, device),
         "parameters": sum(
             p.numel() for part in (diffusion.vae, diffusion.unet, diffusion.text_encoder) for p in part.parameters()
@@ -226,12 +226,12 @@ def measure(folder: Path, device: torch.device, say: Callable[[str], None]) -> d
 
 
 def as_metrics(rises: Rises) -> dict[str, float]:
-    """Rises by the names that the journal and MLflow use."""
+    """Return the increases with their metric names in the journal and MLflow."""
     return {f"caption/{kind} t={time}": rise for (kind, time), rise in rises.items()}
 
 
 def format_rises(table: Rises) -> str:
-    """A Markdown table: a row for a kind of wrong caption, a column for a timestep."""
+    """Return a Markdown table with a row per kind of wrong caption and a column per timestep."""
     kinds, times = (list(dict.fromkeys(key[place] for key in table)) for place in (0, 1))
     lines = ["| caption | " + " | ".join(f"t={time}" for time in times) + " |", "|---" * (len(times) + 1) + "|"]
     for kind in kinds:

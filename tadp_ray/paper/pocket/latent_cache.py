@@ -1,4 +1,4 @@
-"""The scenes that a pretraining draws from: rendered and encoded once, in pieces on disk that survive an interruption."""
+"""The training scenes of a pretraining: rendered and encoded once, in files on disk that survive an interruption."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,30 +18,30 @@ from tadp_ray.training.checkpoint import cached, read_tensors
 from tadp_ray.training.distributed import ProcessGroup
 
 PIECE = 1024
-"""Scenes in a file."""
+"""Scenes per file."""
 
 
 @dataclass(frozen=True)
-class Words:
-    """What can be said of a scene: the names of its visible classes, and a captioner's sentence."""
+class SceneCaptions:
+    """The captions of a scene: the names of its visible classes, and a captioner's sentence."""
 
     names: tuple[str, ...]
-    told: str
+    sentence: str
 
     def draw(self, rng: np.random.Generator, drop: float = 0.1) -> str:
-        """One of the three kinds of caption, names in random order; nothing for a share `drop` of draws."""
+        """Return a random caption of one of three kinds with names in random order, empty with probability `drop`."""
         kind, order = rng.random(), rng.permutation(len(self.names))
         names = [self.names[place] for place in order]
         if kind < drop:
             return ""
         if kind < 0.5:
             return class_list(names)
-        return sentence(names, THINGS) if kind < 0.75 else self.told
+        return sentence(names, THINGS) if kind < 0.75 else self.sentence
 
 
 @dataclass(frozen=True)
 class LatentCache:
-    """`count` pretraining scenes of one seed, in files under a folder."""
+    """`count` pretraining scenes of one seed, in files of a folder."""
 
     folder: Path
     seed: int
@@ -49,21 +49,21 @@ class LatentCache:
     size: int
 
     def render(self, world: ProcessGroup, say: Callable[[str], None]) -> None:
-        """Render what is missing, split among the processes."""
+        """Render the missing scenes, split among the processes."""
         for piece in self._pieces(world):
 
             def make(indices: range = self._indices(piece)) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 scenes = [render("pretrain", self.seed, index, self.size) for index in indices]
-                words = [(present_classes(scene.mask), describe(scene)) for scene in scenes]
+                captions = [(present_classes(scene.mask), describe(scene)) for scene in scenes]
                 images, masks = (np.stack([getattr(scene, part) for scene in scenes]) for part in ("image", "mask"))
                 say(f"scenes: {indices.stop} of {self.count} rendered")
-                return {"images": torch.from_numpy(images), "masks": torch.from_numpy(masks)}, {"words": words}
+                return {"images": torch.from_numpy(images), "masks": torch.from_numpy(masks)}, {"words": captions}
 
             cached(self._path("scenes", piece), self._label(piece), make)
         world.barrier()
 
     def encode(self, vae: Autoencoder, device: torch.device, world: ProcessGroup, say: Callable[[str], None]) -> None:
-        """Encode what is missing into unscaled latents, split among the processes."""
+        """Encode the missing unscaled latents, split among the processes."""
         for piece in self._pieces(world):
 
             def make(piece: int = piece) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -75,20 +75,20 @@ class LatentCache:
         world.barrier()
 
     def images(self) -> Tensor:
-        """All pictures, uint8 (N, H, W, 3)."""
+        """Return all images, uint8 (N, H, W, 3)."""
         return torch.cat([read_tensors(path)[0]["images"] for path in self._files("scenes")])
 
     def masks(self) -> Tensor:
-        """All label maps, uint8 (N, H, W) class indices."""
+        """Return all label maps, uint8 (N, H, W) class indices."""
         return torch.cat([read_tensors(path)[0]["masks"] for path in self._files("scenes")])
 
-    def words(self) -> list[Words]:
-        """What can be said of each."""
-        said = [entry for path in self._files("scenes") for entry in read_tensors(path)[1]["words"]]
-        return [Words(tuple(names), told) for names, told in said]
+    def captions(self) -> list[SceneCaptions]:
+        """Return the captions of each scene."""
+        entries = [entry for path in self._files("scenes") for entry in read_tensors(path)[1]["words"]]
+        return [SceneCaptions(tuple(names), text) for names, text in entries]
 
     def latents(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the unscaled latents, each (N, 4, h, w)."""
+        """Return mean and standard deviation of the unscaled latents, each (N, 4, h, w)."""
         parts = [read_tensors(path)[0] for path in self._files(LATENTS)]
         return torch.cat([part["mean"] for part in parts]), torch.cat([part["std"] for part in parts])
 

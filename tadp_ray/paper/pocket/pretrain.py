@@ -1,7 +1,7 @@
-"""Pretrain the pocket Stable Diffusion: VAE, then text encoder and U-Net together, then the judge of its pictures.
+"""Pretrains the pocket Stable Diffusion: the VAE, then text encoder and U-Net together, then a classifier for evaluation.
 
-The U-Net learns by text-conditional denoising alone: it sees no mask, box or depth. Every draw is a function of (seed,
-stage, step), and every stage has its checkpoint, so that an interrupted pretraining goes on with the same losses.
+The U-Net is trained by text-conditional denoising only, without masks, boxes or depth. Random numbers are functions of
+(seed, stage, step), and every stage has checkpoints, so an interrupted pretraining resumes with the same losses.
 """
 
 import copy
@@ -42,13 +42,13 @@ from tadp_ray.training.state import TrainState
 
 CHECKPOINT_EVERY = 200
 """Optimizer steps of a stage between two checkpoints."""
-SAY_SECONDS = 20
-"""Between two lines on the terminal."""
+PRINT_SECONDS = 20
+"""Seconds between two lines on the terminal."""
 
 
 @dataclass(frozen=True)
 class PretrainJob:
-    """One process's view of a pretraining."""
+    """A pretraining in one of its processes."""
 
     plan: Pretraining
     folder: Path
@@ -59,22 +59,22 @@ class PretrainJob:
 
     @property
     def work(self) -> Path:
-        """Where the pieces and checkpoints lie."""
+        """Folder of the latent cache and the checkpoints."""
         return self.folder / PRETRAINING_FOLDER
 
 
 def pretrain(plan: Pretraining, folder: Path, processes: int, device: str) -> None:
-    """Train a pocket Stable Diffusion into a diffusers folder, or go on where an earlier call was interrupted.
+    """Pretrain a pocket Stable Diffusion and write it as a diffusers folder; resume if an earlier call was interrupted.
 
     Args:
         plan: size of the model and length of the stages.
-        folder: where vae/, unet/, text_encoder/, tokenizer/, scheduler/ and model_index.json go; written anew at every
-            gate, so that a run cut short leaves a usable model.
-        processes: one-thread processes that share each batch.
+        folder: output folder for vae/, unet/, text_encoder/, tokenizer/, scheduler/ and model_index.json; overwritten at
+            every evaluation, so that an interrupted run leaves a usable model.
+        processes: number of single-threaded processes that share each batch.
         device: "cpu", or "cuda" for one process on a GPU.
 
     Raises:
-        UserError: a batch does not divide among the processes, or the folder holds another pretraining.
+        UserError: a batch is not divisible by the number of processes, or the folder contains another pretraining.
     """
     known = {
         record["fingerprint"] for record in read_journal(folder / PRETRAINING_FOLDER) if record["type"] == "started"
@@ -88,30 +88,30 @@ def pretrain(plan: Pretraining, folder: Path, processes: int, device: str) -> No
     if processes == 1:
         _worker(0, plan, folder, 1, device, None)
         return
-    with tempfile.TemporaryDirectory() as meeting:
-        store = Path(meeting) / "store"
+    with tempfile.TemporaryDirectory() as shared:
+        store = Path(shared) / "store"
         try:
             mp.spawn(_worker, (plan, folder, processes, device, store), nprocs=processes)
         except mp.ProcessRaisedException:
-            if told := sorted(Path(meeting).glob("error*")):
-                raise UserError(told[0].read_text()) from None
+            if errors := sorted(Path(shared).glob("error*")):
+                raise UserError(errors[0].read_text()) from None
             raise
 
 
-def _worker(rank: int, plan: Pretraining, folder: Path, processes: int, device: str, meeting: Path | None) -> None:
-    """Run every stage in one process of several."""
+def _worker(rank: int, plan: Pretraining, folder: Path, processes: int, device: str, store: Path | None) -> None:
+    """Run all stages in one process; `store` is the rendezvous file of several processes, None for one alone."""
     started = time.monotonic()
 
     def say(text: str) -> None:
         if rank == 0:
             print(f"[{(time.monotonic() - started) / 60:5.1f} min] {text}", flush=True)
 
-    if meeting is not None:
-        # Several one-thread processes beat one process of several threads on networks this small. Set only in a
-        # spawned process: the caller's own settings stay as they are.
+    if store is not None:
+        # For networks this small, several single-threaded processes are faster than one with several threads. This is set
+        # in spawned processes only, so the caller's settings do not change.
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
-        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes)
+        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=processes)
     try:
         job = partial(PretrainJob, plan, folder, torch.device(device), ProcessGroup.current())
         if rank == 0:
@@ -121,17 +121,17 @@ def _worker(rank: int, plan: Pretraining, folder: Path, processes: int, device: 
         else:
             stages(job(reporter=NullReporter(folder / PRETRAINING_FOLDER), say=say))
     except UserError as error:
-        # Of an exception in a spawned process only its traceback is handed on.
-        if meeting is not None:
-            write_text(meeting.with_name(f"error{rank}"), str(error))
+        # torch.multiprocessing passes on only the traceback of an exception in a spawned process.
+        if store is not None:
+            write_text(store.with_name(f"error{rank}"), str(error))
         raise
     finally:
-        if meeting is not None:
+        if store is not None:
             dist.destroy_process_group()
 
 
 def stages(job: PretrainJob) -> dict[str, float]:
-    """Every stage in turn; returns the gate's figures (in the first process)."""
+    """Run all stages, and return the gate's metrics in the main process."""
     plan, cache = job.plan, LatentCache(job.work, job.plan.seed, job.plan.images, job.plan.size)
     cache.render(job.world, job.say)
     vae = train_vae(job, cache)
@@ -147,33 +147,33 @@ def stages(job: PretrainJob) -> dict[str, float]:
         return {}
     save_pocket(job.folder, denoiser)
     checkpoint.write_tensors(job.folder / CLASSIFIER, classifier.state_dict(), {"classes": list(gate.THINGS)})
-    measured = gate.measure(job.folder, job.device, job.say)
+    metrics = gate.measure(job.folder, job.device, job.say)
     draw_words(job.folder, job.folder / DRAWINGS, job.device)
     for path in job.work.glob("*.safetensors"):
         path.unlink()
-    return measured
+    return metrics
 
 
 class StageReporter:
-    """The reporter of one stage: names its metrics and its checkpoints, and says about every 20 seconds how far it has come."""
+    """The reporter of one stage: adds the stage's name to metrics and checkpoints, and prints its progress regularly."""
 
     def __init__(self, job: PretrainJob, name: str, steps: int) -> None:
         self._job, self._name, self._steps = job, name, steps
-        self._said, self._losses = time.monotonic(), list[float]()
+        self._printed, self._losses = time.monotonic(), list[float]()
 
     def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
-        """Report the metrics of a step; print the mean loss since the last line."""
+        """Report the metrics of a step; regularly print the mean loss since the last line."""
         self._job.reporter.report(step, {f"{self._name}/{key}": value for key, value in metrics.items()}, checkpoint)
         if "loss" not in metrics:
             return
         self._losses.append(metrics["loss"])
-        if step == self._steps or time.monotonic() - self._said > SAY_SECONDS:
+        if step == self._steps or time.monotonic() - self._printed > PRINT_SECONDS:
             mean = sum(self._losses) / len(self._losses)
             self._job.say(f"{self._name}: {progress_line(step, self._steps, {**metrics, 'loss': mean})}")
-            self._said, self._losses = time.monotonic(), []
+            self._printed, self._losses = time.monotonic(), []
 
     def resume_from(self) -> list[Path]:
-        """The stage's checkpoints, newest first."""
+        """Return the stage's checkpoints, newest first."""
         return checkpoints(self._job.work, f"{self._name}.safetensors")
 
 
@@ -187,9 +187,9 @@ def train(
     after_step: Callable[[int], None] = lambda step: None,
     evaluate: Callable[[TrainState], None] = lambda state: None,
 ) -> None:
-    """Train a stage to its last step from its newest checkpoint; `loss_at(step)` is this process's share of the loss.
+    """Train a stage to its last step, from its newest checkpoint; `loss_at(step)` is the mean loss of this process's share.
 
-    AdamW with a warm-up, and a linear fall to a tenth over the last 30 %.
+    The optimizer is AdamW with a warm-up and a linear decay to a tenth over the last 30 % of the steps.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.99), weight_decay=1e-3)
@@ -215,19 +215,19 @@ def train(
         state = checkpointer.resume(model, optimizer, lr_scheduler)
         if state.step:
             job.say(f"{name}: goes on from step {state.step}")
-        # In double precision, so that the mean over the processes is not rounded.
+        # In float64, so that the mean over the processes is not rounded.
         trainer.fit(lambda step: loss_at(step).double(), state, checkpointer, reporter)
     job.world.barrier()
 
 
 def rate_factor(step: int, steps: int) -> float:
-    """Learning rate at a step, relative to the stage's."""
+    """Return the learning rate at a step, relative to the stage's."""
     left = (steps - step) / (0.3 * steps)
     return min(1.0, (step + 1) / min(100, max(1, steps // 10))) * (1.0 if left >= 1 else 0.1 + 0.9 * max(left, 0.0))
 
 
 def train_vae(job: PretrainJob, cache: LatentCache) -> Autoencoder:
-    """The first stage: pictures to latents and back."""
+    """Train the first stage, the VAE."""
     plan = job.plan
     torch.manual_seed(plan.seed)
     vae, images = build_vae(plan.size).to(job.device).train(), cache.images()
@@ -246,8 +246,8 @@ def train_vae(job: PretrainJob, cache: LatentCache) -> Autoencoder:
 def train_denoiser(
     job: PretrainJob, cache: LatentCache, vae: Autoencoder, latents: tuple[Tensor, Tensor], held_out: gate.HeldOut
 ) -> TextToImage:
-    """The second stage: denoise given the caption; the returned weights are a moving average of the trained ones."""
-    plan, words, (mean, std) = job.plan, cache.words(), latents
+    """Train the second stage, the denoiser; the returned weights are a moving average of the trained ones."""
+    plan, captions_of, (mean, std) = job.plan, cache.captions(), latents
     torch.manual_seed(plan.seed + 1)
     denoiser = build_denoiser(vae, plan.size, plan.channels)
     diffusion = denoiser.diffusion
@@ -261,23 +261,23 @@ def train_denoiser(
         times = torch.randint(denoiser.schedule.steps, (plan.unet_batch,), generator=rng)
         noise = torch.randn((2, plan.unet_batch, *mean.shape[1:]), generator=rng)
         rng = np.random.default_rng((plan.seed, 1, step))
-        captions = [words[index].draw(rng) for index in chosen.tolist()][share]
+        captions = [captions_of[index].draw(rng) for index in chosen.tolist()][share]
         clean = (mean[chosen] + std[chosen] * noise[0])[share].to(job.device)
         return caption_errors(
             denoiser, clean, noise[1][share].to(job.device), times[share].to(job.device), captions
         ).mean()
 
     def after_step(step: int) -> None:
-        keep = min(0.998, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(average.parameters()), list(trained.parameters()), 1 - keep)
+        decay = min(0.998, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(average.parameters()), list(trained.parameters()), 1 - decay)
 
     def evaluate(state: TrainState) -> None:
         if job.world.is_main_process:
             save_pocket(job.folder, averaged)
             table = gate.caption_rises(averaged, held_out.latents(vae), held_out.names, times=(500,))
             job.reporter.report(state.step, gate.as_metrics(table))
-            seen = plan.unet_batch * state.step
-            job.say(f"{seen} images: wrong captions raise the loss by\n{gate.format_rises(table)}")
+            images = plan.unet_batch * state.step
+            job.say(f"{images} images: wrong captions raise the loss by\n{gate.format_rises(table)}")
 
     model = nn.ModuleDict({"trained": trained, "average": average})
     train(job, "unet", model, plan.unet_steps, 1e-3, loss_at, after_step, evaluate)
@@ -285,7 +285,7 @@ def train_denoiser(
 
 
 def train_classifier(job: PretrainJob, cache: LatentCache) -> nn.Module:
-    """The last stage: which things does a picture show? It judges what the model draws, and never trains it."""
+    """Train the last stage, the classifier of objects in generated images; the denoiser is not trained with it."""
     plan = job.plan
     torch.manual_seed(plan.seed + 2)
     classifier, images, masks = build_classifier().to(job.device).train(), cache.images(), cache.masks()

@@ -1,4 +1,4 @@
-"""What a pocket Stable Diffusion knows about words: the gate beside its aims, and pictures to look at."""
+"""Reports the gate of a pocket Stable Diffusion: its metrics with their targets, and figures."""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -25,29 +25,31 @@ AIMS = tuple(
         ("drawing/found_unnamed", "things that are found and were not named (%)", {"most": 10}),
     )
 )
-"""What a pocket model should reach in the gate, which no file asks for."""
+"""Target values of the gate's metrics."""
 
 
 def write_gate(weights: Path, folder: Path, say: Callable[[str], None]) -> dict[str, float]:
-    """Measure a pocket folder and write drawings.png and attention.png; returns the figures."""
+    """Run the gate on a pocket model, write drawings.png and attention.png, and return the metrics."""
     folder.mkdir(parents=True, exist_ok=True)
     device = torch.device("cpu")
-    figures = gate.measure(weights, device, say)
+    metrics = gate.measure(weights, device, say)
     draw_words(weights, folder / DRAWINGS, device)
     draw_attention(weights, folder / ATTENTION, device)
-    return figures
+    return metrics
 
 
 def gate_text(figures: Mapping[str, float], verdicts: Sequence[Verdict]) -> str:
-    """The gate in Markdown, with the pictures beside it; `verdicts` are those of `AIMS`."""
+    """Return the gate's report in Markdown, with its figures; `verdicts` are those of `AIMS`."""
     pictures = "![drawings](drawings.png)\n\n![attention](attention.png)"
     return f"# What the pocket model knows about words\n\n{aims_table(figures, verdicts)}\n\n{pictures}"
 
 
 def aims_table(figures: Mapping[str, float], verdicts: Sequence[Verdict]) -> str:
-    """The gate's main figures beside their aims, in Markdown."""
+    """Return the gate's main metrics and their targets as a Markdown table."""
     lines = ["| figure | value | aim | |", "|:--|--:|:--|:--|"]
-    lines += [f"| {own.text} | {own.value:.1f} | {own.aim} | {'met' if own.holds else 'missed'} |" for own in verdicts]
+    lines += [
+        f"| {each.text} | {each.value:.1f} | {each.aim} | {'met' if each.holds else 'missed'} |" for each in verdicts
+    ]
     chance = "a thing covers {attention/chance:.1f}% of a picture, so that much pointing is chance"
     judge = (
         "the classifier that judges drawings has precision {classifier/precision:.1f}%, recall {classifier/recall:.1f}%"
@@ -56,7 +58,7 @@ def aims_table(figures: Mapping[str, float], verdicts: Sequence[Verdict]) -> str
 
 
 def draw_words(folder: Path, output: Path, device: torch.device) -> None:
-    """Write what the model draws for each thing's name, one picture a thing, as PNG."""
+    """Write a PNG with one generated image per object name."""
     model = load_text_to_image(str(folder)).to(device)
     texts = [
         f"a photo of a {thing}, {ground} and sky" for thing, ground in zip(THINGS, 12 * ["grass", "road"], strict=True)
@@ -64,8 +66,8 @@ def draw_words(folder: Path, output: Path, device: torch.device) -> None:
     rngs = [gate.generator(gate.SEED, 3, index) for index in range(len(texts))]
     drawn = model.draw(texts, rngs, gate.DRAWING_STEPS, gate.GUIDANCE, batch=len(texts))
     figure = Figure(figsize=(12, 6.6), layout="constrained", dpi=100)
-    for axes, picture, thing in zip(figure.subplots(3, 8).ravel(), drawn, THINGS, strict=True):
-        axes.imshow(picture, interpolation="nearest")
+    for axes, image, thing in zip(figure.subplots(3, 8).ravel(), drawn, THINGS, strict=True):
+        axes.imshow(image, interpolation="nearest")
         axes.set_title(thing, fontsize=11)
         axes.set_axis_off()
     figure.suptitle("What the pocket model draws for a name: a photo of a ..., grass or road and sky")
@@ -73,22 +75,22 @@ def draw_words(folder: Path, output: Path, device: torch.device) -> None:
 
 
 def draw_attention(folder: Path, output: Path, device: torch.device, count: int = 5) -> None:
-    """Write where the model looks for each named thing of some scenes, as PNG."""
+    """Write a PNG with the cross-attention maps of the named objects of some scenes."""
     model = load_text_to_image(str(folder)).to(device)
     vae = model.diffusion.vae
     samples = gate.held_out(image_side(vae), 4 * count).samples
-    # Scenes with several things show best what a name singles out.
+    # Scenes with several objects show best how a name selects one.
     chosen = sorted(samples, key=lambda sample: -len(set(sample.box_classes)))[:count]
     latents = gate.HeldOut(tuple(chosen)).latents(vae)
     captions, maps = gate.attention_maps(model, latents, chosen)
     figure = Figure(figsize=(10, 2.2 * count), layout="constrained", dpi=100)
-    for row, sample, caption, own in zip(figure.subplots(count, 5), chosen, captions, maps, strict=True):
+    for row, sample, caption, token_maps in zip(figure.subplots(count, 5), chosen, captions, maps, strict=True):
         row[0].imshow(sample.image, interpolation="nearest")
         row[0].set_title(textwrap.fill(caption, 26), fontsize=8)
         named = [(place, name) for place, name in enumerate(caption.split(), 1) if name in THINGS]
         for axes, (place, name) in zip(row[1:], named, strict=False):
             axes.imshow(sample.image.mean(axis=2), cmap="gray", interpolation="nearest")
-            axes.imshow(own[place].numpy(), cmap="inferno", alpha=0.65)
+            axes.imshow(token_maps[place].numpy(), cmap="inferno", alpha=0.65)
             axes.set_title(name, fontsize=9)
         for axes in np.ravel(row):
             axes.set_axis_off()

@@ -1,4 +1,4 @@
-"""Does a personalised model draw the look it was shown? A network that was trained on scenes says which look a picture has."""
+"""Evaluates the style of a personalized model's images with a classifier of the pocket world's styles."""
 
 from pathlib import Path
 
@@ -20,18 +20,19 @@ from tadp_ray.paper.pocket.gate import SEED
 from tadp_ray.training.rng import generator
 
 SCENES, HELD_OUT = 96, 32
-"""Of each look: to learn from, and to know how far the judge can be believed."""
+"""Scenes per style for training and for testing the classifier."""
 STEPS, BATCH = 120, 32
 DRAWINGS, SHOWN = 48, 8
 
 
 def reconstructed(vae: Autoencoder, size: int, first: int, count: int) -> tuple[Tensor, Tensor]:
-    """Scenes (N, 3, H, W) of every look as the VAE gives them back, as everything that is drawn comes out of it; and their looks.
+    """Return VAE reconstructions (N, 3, H, W) of scenes in every style, and their styles (N,).
 
-    Half of them look as pretraining sees them, half as labelled ones.
+    Reconstructions are used since generated images come from the VAE too. Half of the scenes are like those of pretraining,
+    half like labelled ones.
     """
     splits = ("pretrain", "val")
-    pictures = np.stack(
+    images = np.stack(
         [
             render(splits[index % 2], SEED, first + index // 2, size, style).image
             for style in STYLES
@@ -39,14 +40,14 @@ def reconstructed(vae: Autoencoder, size: int, first: int, count: int) -> tuple[
         ]
     )
     with torch.no_grad():
-        mean, _ = encode(vae, torch.from_numpy(pictures), vae.device)
-        seen = torch.cat([decode(vae, part).clamp(-1, 1) for part in mean.split(BATCH)])
-    return seen, torch.arange(len(STYLES)).repeat_interleave(count)
+        mean, _ = encode(vae, torch.from_numpy(images), vae.device)
+        decoded = torch.cat([decode(vae, part).clamp(-1, 1) for part in mean.split(BATCH)])
+    return decoded, torch.arange(len(STYLES)).repeat_interleave(count)
 
 
 def train_judge(vae: Autoencoder, size: int) -> tuple[nn.Module, float]:
-    """A network from pictures (B, 3, H, W) in [-1, 1] to logits (B, 4), one a look; and its accuracy on held-out scenes."""
-    pictures, looks = reconstructed(vae, size, 0, SCENES)
+    """Train a classifier from images (B, 3, H, W) in [-1, 1] to style logits (B, 4); return it and its test accuracy."""
+    images, styles = reconstructed(vae, size, 0, SCENES)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         layers: list[nn.Module] = []
@@ -55,8 +56,8 @@ def train_judge(vae: Autoencoder, size: int) -> tuple[nn.Module, float]:
         judge = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, len(STYLES)))
     optimizer = torch.optim.AdamW(judge.parameters(), lr=3e-3)
     for step in range(STEPS):
-        chosen = torch.randint(len(pictures), (BATCH,), generator=generator(SEED, 40, step))
-        loss = F.cross_entropy(judge(pictures[chosen]), looks[chosen])
+        chosen = torch.randint(len(images), (BATCH,), generator=generator(SEED, 40, step))
+        loss = F.cross_entropy(judge(images[chosen]), styles[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -66,18 +67,21 @@ def train_judge(vae: Autoencoder, size: int) -> tuple[nn.Module, float]:
 
 
 def captions_to_draw(count: int) -> list[str]:
-    """Captions of a thing on a ground under the sky, every thing equally often."""
+    """Return captions of an object on a ground under the sky, with every object equally often."""
     return [class_list([THINGS[index % len(THINGS)], list(GROUNDS)[index % 3], "sky"]) for index in range(count)]
 
 
 def measure_style(folder: Path, picture: Path) -> dict[str, float]:
-    """How often the judge prefers what is drawn with the learned look to what the model drew as it was, under equal noise.
+    """Compare images of a personalized model with images of the original model for the same noise, by a style classifier.
 
-    Writes some of both as `picture`. Returns, in percent: `preferred`; `probability` and `probability_before` of the look;
-    `named`, how often the judge takes the picture for that look and no other; `judge`, its accuracy on held-out scenes.
+    Writes some of both images to `picture`.
+
+    Returns: in percent: `preferred`, how often the personalized model's image has the higher probability of the target
+    style; `probability` and `probability_before` of that style; `named`, how often it is the predicted style; `judge`, the
+    test accuracy of the classifier.
 
     Raises:
-        UserError: the folder holds no personalization of a look of the pocket world.
+        UserError: the folder has no personalization with a style of the pocket world.
     """
     job, before, after = load_personalized(folder)
     plan = job.plan
@@ -87,22 +91,22 @@ def measure_style(folder: Path, picture: Path) -> dict[str, float]:
         )
     judge, accuracy = train_judge(before.diffusion.vae, plan.images.size)
     captions = captions_to_draw(DRAWINGS)
-    asked = [plan.modifier.replace(CAPTION, caption) for caption in captions]
-    drawn = [draw(before, captions, (job.seed, 50)), draw(after, asked, (job.seed, 50))]
+    prompts = [plan.modifier.replace(CAPTION, caption) for caption in captions]
+    drawn = [draw(before, captions, (job.seed, 50)), draw(after, prompts, (job.seed, 50))]
     place = list(STYLES).index(plan.images.style)
     with torch.no_grad():
-        scores = [judge(as_pixels(torch.from_numpy(np.stack(pictures)))).softmax(1) for pictures in drawn]
-    then, now = (score[:, place] for score in scores)
-    shown = [
+        scores = [judge(as_pixels(torch.from_numpy(np.stack(images)))).softmax(1) for images in drawn]
+    probability_before, probability = (score[:, place] for score in scores)
+    examples = [
         render("train", plan.images.seed, index, plan.images.size, plan.images.style).image for index in range(SHOWN)
     ]
     rows = [("as it was", drawn[0][:SHOWN]), (plan.modifier, drawn[1][:SHOWN])]
-    write_samples(picture, shown, captions[:SHOWN], rows)
-    figures = {
-        "preferred": (now > then).float().mean().item(),
+    write_samples(picture, examples, captions[:SHOWN], rows)
+    metrics = {
+        "preferred": (probability > probability_before).float().mean().item(),
         "named": (scores[1].argmax(1) == place).float().mean().item(),
-        "probability": now.mean().item(),
-        "probability_before": then.mean().item(),
+        "probability": probability.mean().item(),
+        "probability_before": probability_before.mean().item(),
         "judge": accuracy,
     }
-    return {name: 100 * value for name, value in figures.items()}
+    return {name: 100 * value for name, value in metrics.items()}

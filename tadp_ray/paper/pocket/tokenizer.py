@@ -1,4 +1,4 @@
-"""A CLIP tokenizer built from a list of words: each of them is one token, any other text falls apart into letters."""
+"""A CLIP tokenizer built from a word list: each word is one token, other text is split into letters."""
 
 import json
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ birds duck ducks goose geese house houses barn barns church churches snow far aw
 
 
 def _byte_symbols() -> list[str]:
-    """Return the printable stand-ins of the 256 bytes that GPT-2's and CLIP's byte-pair encodings use."""
+    """Return the printable symbols of the 256 bytes in the byte-pair encodings of GPT-2 and CLIP."""
     kept = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     moved = [byte for byte in range(256) if byte not in kept]
     return [chr(byte) for byte in kept] + [chr(256 + rank) for rank in range(len(moved))]
@@ -45,16 +45,16 @@ def _merge(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
         best = min(pairs, key=lambda pair: ranks.get(pair, len(ranks)))
         if best not in ranks:
             return symbols
-        at = pairs.index(best)
-        symbols[at : at + 2] = ["".join(best)]
+        index = pairs.index(best)
+        symbols[index : index + 2] = ["".join(best)]
     return symbols
 
 
 def write_tokenizer(folder: Path, words: Iterable[str] = WORDS) -> None:
-    """Write the vocab.json and merges.txt that `CLIPTokenizer.from_pretrained(folder)` reads."""
+    """Write vocab.json and merges.txt for `CLIPTokenizer.from_pretrained(folder)`."""
     ranks: dict[tuple[str, str], int] = {}
     for word in dict.fromkeys(words):
-        # A merge appended last never comes before an older one, so the words already done stay one token.
+        # A new merge has a lower priority than older ones, so previous words remain one token.
         while len(symbols := _merge(word, ranks)) > 1:
             ranks[symbols[0], symbols[1]] = len(ranks)
     letters = _byte_symbols()

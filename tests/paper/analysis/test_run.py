@@ -17,9 +17,9 @@ from tadp_ray.config.load import load_recipe
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES, render
 from tadp_ray.paper.analysis.copy_paste import DENSITY, SHARE, Case, make_cases, measured
 from tadp_ray.paper.analysis.finding import Trained, standard_error
+from tadp_ray.paper.analysis.images import analysis_images
 from tadp_ray.paper.analysis.off_target import compared, off_target, strongest
 from tadp_ray.paper.analysis.off_target import measures as seed_measures
-from tadp_ray.paper.analysis.shown import shown
 from tadp_ray.paper.analysis.variation import PROMPTS, measures
 from tadp_ray.sweep.plan import plan_one
 from tadp_ray.training.run import train_cell
@@ -88,7 +88,7 @@ def test_a_store_without_the_trainings_says_what_makes_them(tmp_path: Path, stor
 
 def test_what_is_pasted_is_a_look_alike_that_is_not_there_and_covers_little() -> None:
     recipe, diffusion = load_recipe(RECIPE), load_diffusion("pocket")
-    cases = list(make_cases(CopyPaste(kind="copy_paste", cases=8), shown(recipe, 0, 40), diffusion))
+    cases = list(make_cases(CopyPaste(kind="copy_paste", cases=8), analysis_images(recipe, 0, 40), diffusion))
     assert len(cases) >= 8
     for case in cases:
         assert case.word in LOOK_ALIKES[case.other] and case.prompt.split().count(case.word) == 1

@@ -14,7 +14,7 @@ from tadp_ray.data.scenes import CLASSES
 from tadp_ray.errors import UserError
 from tadp_ray.layout import PRETRAINING_FOLDER
 from tadp_ray.paper.pocket import pretrain as pretrain_module
-from tadp_ray.paper.pocket.latent_cache import Words
+from tadp_ray.paper.pocket.latent_cache import SceneCaptions
 from tadp_ray.paper.pocket.pretrain import pretrain
 from tadp_ray.paper.pocket.tokenizer import write_tokenizer
 from tadp_ray.training.checkpoint import read_tensors, write
@@ -180,12 +180,12 @@ def test_listed_words_are_single_tokens_and_any_text_survives(tmp_path: Path) ->
 def test_pretraining_captions_are_of_every_kind_or_empty() -> None:
     rng, words = (
         np.random.default_rng(0),
-        Words(("sky", "sand", "car"), "a photo of a car on the left, on sand, with sky"),
+        SceneCaptions(("sky", "sand", "car"), "a photo of a car on the left, on sand, with sky"),
     )
     captions = [words.draw(rng) for _ in range(1000)]
     kinds = {"empty": 0, "told": 0, "sentence": 0, "names": 0}
     for caption in captions:
-        if not caption or caption == words.told:
+        if not caption or caption == words.sentence:
             kinds["told" if caption else "empty"] += 1
             continue
         assert {*CLASSES} & set(caption.replace(",", "").split()) == {"sky", "sand", "car"}

@@ -1,4 +1,4 @@
-"""The pictures that an untrained model is shown: scenes as its pretraining saw them, or a data set's validation images."""
+"""The images of analyses of pretrained models: scenes in the style of pretraining, or a data set's validation images."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ from tadp_ray.paper.analysis.attention import fitted
 from tadp_ray.tasks.registry import task_of
 
 HELD_OUT = 2_000_000
-"""Seed of the first world; no pretraining uses it."""
+"""Offset of the scenes' seed; no pretraining uses these seeds."""
 
 
 @dataclass(frozen=True)
 class ShownObject:
-    """Something in a picture."""
+    """An object in an image."""
 
     name: str
     region: np.ndarray
-    """bool (H, W): its visible pixels."""
+    """bool (H, W): visible pixels."""
 
 
-def shown(recipe: Recipe, seed: int, count: int) -> Dataset:
-    """Scenes with the clear colours of pretraining, of a seed of their own; or the recipe's validation images, all of them.
+def analysis_images(recipe: Recipe, seed: int, count: int) -> Dataset:
+    """Return held-out scenes in the style of pretraining, or all validation images of the recipe.
 
     Raises:
-        UserError: the recipe's data have no label maps, or are not there.
+        UserError: the recipe's data are missing or have no label maps.
     """
     if recipe.data.kind == "scenes":
         return Scenes("pretrain", count, HELD_OUT + seed, recipe.data.size)
@@ -41,10 +41,10 @@ def shown(recipe: Recipe, seed: int, count: int) -> Dataset:
     return open_dataset(recipe.data, "val")
 
 
-def seen(dataset: Dataset, index: int, diffusion: Diffusion) -> tuple[np.ndarray, list[ShownObject]]:
-    """A picture at a size that the model is used to, and what is in it, the largest first.
+def resized(dataset: Dataset, index: int, diffusion: Diffusion) -> tuple[np.ndarray, list[ShownObject]]:
+    """Return an image near the model's training size, and its objects, largest first.
 
-    A scene's things are told apart one by one; a label map knows classes alone.
+    Objects are the instances of a scene, or the classes of a label map.
     """
     sample = dataset[index]
     image = fitted(sample.image, diffusion.side, diffusion.multiple)
@@ -56,7 +56,7 @@ def seen(dataset: Dataset, index: int, diffusion: Diffusion) -> tuple[np.ndarray
 
 
 def regions(sample: Sample, classes: tuple[str, ...]) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and pixels of a sample's things."""
+    """Yield the class names and pixels of a sample's objects."""
     if sample.instances is not None:
         for place, label in enumerate(sample.box_classes, 1):
             yield classes[label], sample.instances == place
@@ -67,10 +67,10 @@ def regions(sample: Sample, classes: tuple[str, ...]) -> Iterator[tuple[str, np.
 
 
 def look_alikes(classes: tuple[str, ...], groups: tuple[tuple[str, ...], ...]) -> dict[str, tuple[str, ...]]:
-    """By class, the others that look like it: the scenes' own, or for photographs those of the groups that are given.
+    """Return the look-alikes of each class: those of the scenes, or for photographs those of the given groups.
 
     Raises:
-        UserError: there are no groups, or one names no class.
+        UserError: there are no groups, or a group contains an unknown class.
     """
     if classes == CLASSES:
         return LOOK_ALIKES
@@ -79,12 +79,12 @@ def look_alikes(classes: tuple[str, ...], groups: tuple[tuple[str, ...], ...]) -
 
 
 def check_names(key: str, names: Sequence[str], classes: Sequence[str]) -> None:
-    """Refuse names that are no classes of the data, and none at all.
+    """Check that there are names, and that all are classes of the data.
 
     Raises:
-        UserError: naming the key.
+        UserError: there are no names or unknown ones; the message names the key.
     """
     if not names:
         raise UserError(f"{key}: name what looks alike; only the pocket scenes know it of themselves")
-    if strange := [name for name in names if name not in classes]:
-        raise UserError(f"{key}: {strange[0]!r} is no class of these data; they are {', '.join(classes)}")
+    if unknown := [name for name in names if name not in classes]:
+        raise UserError(f"{key}: {unknown[0]!r} is no class of these data; they are {', '.join(classes)}")
