@@ -8,6 +8,7 @@ import torch
 
 from tadp_ray.paper.analysis import off_target
 from tadp_ray.paper.analysis.off_target import confusion, shares_of
+from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
 
 SCORES = {
     0: [[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [0.9, 0.0, 0.1]],
@@ -17,12 +18,14 @@ SCORES = {
 TRUTH = {0: [0, 0, 1, 255], 1: [1, 1, 255, 0]}
 
 
-class Told:
+class StubSegmenter:
     """A model of two images of 2 x 2 pixels."""
 
-    setup = SimpleNamespace(val=SimpleNamespace(classes=("sky", "cat", "dog")))
+    setup = SimpleNamespace(
+        val=SimpleNamespace(classes=("sky", "cat", "dog")), task=SimpleNamespace(metrics=SegmentationMetrics)
+    )
 
-    def shares(self, caption):
+    def probabilities(self, caption):
         """(index, scores (3, 2, 2)) of both images."""
         for index, scores in SCORES.items():
             yield index, torch.tensor(scores).T.reshape(3, 2, 2)
@@ -31,7 +34,7 @@ class Told:
 def test_a_row_is_the_mean_over_the_pixels_of_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pixels of sky: (.7 .2 .1), (.5 .3 .2), (.2 .2 .6); of cat: (.1 .6 .3), (0 .8 .2), (.4 .1 .5); of dog none."""
     monkeypatch.setattr(off_target, "truth", lambda _, index: torch.tensor(TRUTH[index]).reshape(1, 2, 2))
-    sums, pixels, miou = confusion(Told(), None)
+    sums, pixels, miou = confusion(StubSegmenter(), None)
     assert pixels.tolist() == [3, 3, 0]
     np.testing.assert_allclose(sums, [[1.4, 0.7, 0.9], [0.5, 1.5, 1.0], [0, 0, 0]], rtol=1e-6)
     wanted = [[140 / 3, 70 / 3, 30], [50 / 3, 50, 100 / 3], [np.nan] * 3]
