@@ -80,7 +80,7 @@ def test_a_sweep_is_seen_with_its_cells_parameters_curves_and_pictures(store, sw
 def test_a_taken_port_is_named(store):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=f"127.0.0.1:{port} cannot be listened on.*--port"):
+        with pytest.raises(UserError, match=f"127.0.0.1:{port} cannot be used .*choose another --port"):
             dashboard(store, port=port)
 
 
