@@ -213,11 +213,13 @@ def predict(
         from tadp_ray.tasks.registry import task_of
         from tadp_ray.training.digests import check_trained, digests_of
         from tadp_ray.training.predict import predict_cell
+        from tadp_ray.training.setup import Cache
 
-        check_trained(run, cell, digests_of(cell.recipe))
+        cache = Cache()
+        check_trained(run, cell, digests_of(cell.recipe, cache.datasets))
         device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
         cell = cell.at(storage)
-        count = predict_cell(cell, weights, folder, device)
+        count = predict_cell(cell, weights, folder, device, cache)
         say(f"{folder}: predictions of {count} images, with images, targets and classes.txt")
         if score_command := task_of(cell.recipe).score_command:
             say(f"to score them: {shlex.join(score_command(folder))}")

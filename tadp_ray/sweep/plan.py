@@ -190,25 +190,32 @@ def plan_one(file: Path, overrides: Sequence[str], seed: int) -> Plan:
     return plan_loaded(load_recipe(file, overrides), file, overrides, seed)
 
 
-def plan_loaded(recipe: Recipe, file: Path, overrides: Sequence[str], seed: int) -> Plan:
+def plan_loaded(
+    recipe: Recipe, file: Path, overrides: Sequence[str], seed: int, datasets: Datasets | None = None
+) -> Plan:
     """Return the plan of a recipe that was read from a file with these overrides, with one cell.
+
+    `datasets` is a cache of opened data sets; None: a new one.
 
     Raises:
         UserError: data, weights or the caption store are missing.
     """
     check_prerequisites([recipe], file.parent.parent)
     question = f"What does one training with {file.name} reach?"
-    return plan_recipe(recipe, file.stem, settings_text(file, overrides), question, seed)
+    return plan_recipe(recipe, file.stem, settings_text(file, overrides), question, seed, datasets)
 
 
-def plan_recipe(recipe: Recipe, name: str, settings: str, question: str, seed: int) -> Plan:
+def plan_recipe(
+    recipe: Recipe, name: str, settings: str, question: str, seed: int, datasets: Datasets | None = None
+) -> Plan:
     """Return the plan of a recipe in memory, with one cell of an experiment of this name.
+
+    `datasets` is a cache of opened data sets; None: a new one.
 
     Raises:
         UserError: data, weights or the caption store are missing.
     """
-    recipe = with_absolute_paths(recipe)
-    datasets = Datasets()
+    recipe, datasets = with_absolute_paths(recipe), datasets or Datasets()
     cell = Cell(experiment=name, seed=seed, axes={}, recipe=recipe, **cell_inputs(recipe, datasets, {}))
     return Plan(name, settings, cell.scale, question, (cell,), (cell,), datasets=datasets)
 

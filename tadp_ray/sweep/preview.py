@@ -15,7 +15,7 @@ from tadp_ray.sweep.plan import Plan, oracle_line, stores_of_ground_truth
 from tadp_ray.tracking.journal_run import flatten
 from tadp_ray.tracking.query import CellRow
 from tadp_ray.training.cost import StepCost, step_cost
-from tadp_ray.training.setup import TrainSetup
+from tadp_ray.training.setup import Cache, TrainSetup
 
 COST_NEUTRAL = ("caption.", "compute.", "data.root")
 """Prefixes of recipe keys that do not change how long a cell takes; of compute, only workers and GPUs are compared."""
@@ -44,7 +44,7 @@ def preview(plan: Plan, done: Mapping[str, CellRow], earlier: Sequence[CellRow],
         f"each cell: {recipe.schedule.iterations} steps of {recipe.schedule.batch_size} images in {where}, "
         f"{compute.cpus} CPUs and {compute.gpus:g} GPUs each; {at_once} cells at once"
     )
-    setup = TrainSetup(recipe, plan.cells[0].seed)
+    setup = TrainSetup(recipe, plan.cells[0].seed, cache=Cache(plan.datasets))
     yield from cost_lines(step_cost(recipe, setup.pretrained, len(setup.train.classes), setup.tokens, setup.view))
     yield estimate(todo, earlier, at_once)
 

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from tadp_ray.config.cell import recipe_at
 from tadp_ray.config.load import KeyPath
+from tadp_ray.data.datasets import Datasets
 from tadp_ray.paper.analysis.finding import Trained
 from tadp_ray.sweep.plan import plan_loaded
 from tadp_ray.tracking.query import finished
@@ -39,7 +40,8 @@ def find_trained(
     """
     texts = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in changes.items())]
     recipe = recipe_at(*values, changes, f"{file} with {', '.join(changes)} of the analysis")
-    cells = [plan_loaded(recipe, file, texts, seed).cells[0] for seed in seeds]
+    datasets = Datasets()
+    cells = [plan_loaded(recipe, file, texts, seed, datasets).cells[0] for seed in seeds]
     done = finished(store, [cell.fingerprint for cell in cells])
     command = shlex.join(["tadp-ray", "train", str(file), *(word for text in texts for word in ("--set", text))])
     return [

@@ -18,12 +18,12 @@ from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import predictions, truth
 from tadp_ray.training.model import TADP
 from tadp_ray.training.run import build_model, evaluation_latents
-from tadp_ray.training.setup import TrainSetup
+from tadp_ray.training.setup import Cache, TrainSetup
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.device) -> int:
+def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.device, cache: Cache | None = None) -> int:
     """Write a finished cell's predictions for the validation split, as they were scored.
 
     Writes images/ as PNG, classes.txt, and targets and predictions: label maps as PNG, 255 = ignored; depth maps as .npy in
@@ -34,7 +34,7 @@ def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.devic
     Raises:
         UserError: the weights are missing or damaged, or belong to another cell.
     """
-    model, setup, latents = load_trained(cell, model_file, device)
+    model, setup, latents = load_trained(cell, model_file, device, cache)
     files = setup.task.files(setup.val.classes)
     names = file_names(setup.val.ids)
     for index, prediction in predictions(model, setup, latents, range(len(names)), device):
@@ -50,15 +50,19 @@ def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.devic
     return len(names)
 
 
-def load_trained(cell: Cell, model_file: Path, device: torch.device) -> tuple[TADP, TrainSetup, Mapping[str, Tensor]]:
+def load_trained(
+    cell: Cell, model_file: Path, device: torch.device, cache: Cache | None = None
+) -> tuple[TADP, TrainSetup, Mapping[str, Tensor]]:
     """Return the model of a finished cell in evaluation mode, its setup and the latents that it was scored on.
+
+    Cells that are loaded with the same `cache` share data sets and frozen networks.
 
     Raises:
         UserError: the weights are missing or damaged, or belong to another cell.
     """
     tensors = read_weights(cell, model_file)
     torch.set_num_threads(cell.recipe.compute.cpus)
-    setup = TrainSetup(cell.recipe, cell.seed)
+    setup = TrainSetup(cell.recipe, cell.seed, cache=cache or Cache())
     setup.check()
     model = trained_model(setup, model_file, tensors, device)
     setup.warm_contexts(cell.digests, device)

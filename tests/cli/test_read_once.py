@@ -10,6 +10,9 @@ from typer.testing import CliRunner
 
 from tadp_ray.api.experiments import read_experiment
 from tadp_ray.cli import app
+from tadp_ray.config.data import DataConfig
+from tadp_ray.data import datasets
+from tadp_ray.data.sample import Dataset, Split
 from tadp_ray.sweep import cluster
 from tadp_ray.sweep.search import plan_search
 
@@ -63,6 +66,20 @@ def test_a_plan_and_its_table(two: Path, opened, store, monkeypatch: pytest.Monk
     said = invoke("sweep", two, "--dry-run", "--tracking-uri", store.uri)
     assert "4 cells, 4 to train" in said
     assert opened() == ALL
+
+
+def test_a_dry_run_opens_each_split_once(experiment: Path, store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "cluster", lambda *_: nullcontext(2))
+    splits: list[str] = []
+    whole = datasets.open_dataset
+
+    def counted(data: DataConfig, split: Split) -> Dataset:
+        splits.append(split)
+        return whole(data, split)
+
+    monkeypatch.setattr(datasets, "open_dataset", counted)
+    invoke("sweep", experiment, "--dry-run", "--tracking-uri", store.uri)
+    assert sorted(splits) == ["train", "val"]
 
 
 def test_a_table_out_of_mlflow(two: Path, opened, store, swept, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tadp_ray.paper.analysis.images import look_alikes
 from tadp_ray.paper.analysis.trained import Segmenter, load_segmenter
 from tadp_ray.pictures.files import write_both
 from tadp_ray.training.evaluate import truth
+from tadp_ray.training.setup import Cache
 
 STRONGEST = 10
 """Number of confusions in the results."""
@@ -33,9 +34,9 @@ def off_target(config: OffTarget, found: Sequence[Trained], device: torch.device
     Raises:
         UserError: weights are damaged, or the data have no such classes.
     """
-    alike, present, every, seeds = {}, [], [], []
+    alike, present, every, seeds, cache = {}, [], [], [], Cache()
     for one in found:
-        segmenter = load_segmenter(one, device)
+        segmenter = load_segmenter(one, device, cache)
         classes = segmenter.setup.val.classes
         alike = look_alikes(classes, config.groups)
         include_background = segmenter.setup.recipe.caption.include_background

@@ -13,7 +13,7 @@ from tadp_ray.paper.analysis.finding import Trained
 from tadp_ray.training.evaluate import outputs, passes
 from tadp_ray.training.model import TADP
 from tadp_ray.training.predict import load_trained
-from tadp_ray.training.setup import TrainSetup
+from tadp_ray.training.setup import Cache, TrainSetup
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ def ready(found: Sequence[Trained]) -> Sequence[Trained]:
     raise UserError(f"MLflow holds {len(found) - len(absent)} of the {len(found)} trainings; these fill it:{commands}")
 
 
-def load_segmenter(one: Trained, device: torch.device) -> Segmenter:
-    """Load a trained segmentation model.
+def load_segmenter(one: Trained, device: torch.device, cache: Cache | None = None) -> Segmenter:
+    """Load a trained segmentation model; models with the same `cache` share data sets and frozen networks.
 
     Raises:
         UserError: the weights are missing or damaged, or belong to another cell.
     """
-    return Segmenter(*load_trained(one.cell, one.cell.folder / MODEL, device), device)
+    return Segmenter(*load_trained(one.cell, one.cell.folder / MODEL, device, cache), device)
