@@ -279,15 +279,20 @@ ENCODINGS: Registry[EncodingEntry] = Registry("encoding")
 CAPTIONERS: Registry[CaptionerEntry] = Registry("captioner")
 
 
-def register_backbone(name: str, implementation: Any) -> Callable[[C], C]:
-    """Register the key group of a family of backbones; its key `backbone` is `Literal[name]`. See `BackboneEntry`."""
+def _register_keys(registry: Registry[E], key: str, name: str, entry: Callable[[Any], E]) -> Callable[[C], C]:
+    """Return the decorator of a key group whose `key` is `Literal[name]`; `entry` makes its entry in the registry."""
 
     def register(config: C) -> C:
-        check_kind(config, "backbone", name)
-        BACKBONES.add(name, BackboneEntry(config, implementation))
+        check_kind(config, key, name)
+        registry.add(name, entry(config))
         return config
 
     return register
+
+
+def register_backbone(name: str, implementation: Any) -> Callable[[C], C]:
+    """Register the key group of a family of backbones; its key `backbone` is `Literal[name]`. See `BackboneEntry`."""
+    return _register_keys(BACKBONES, "backbone", name, lambda config: BackboneEntry(config, implementation))
 
 
 def register_task(
@@ -312,13 +317,7 @@ def register_task(
 
 def register_head(kind: str, *, task: str, implementation: Any) -> Callable[[C], C]:
     """Register the key group of a head; its key `kind` is `Literal[kind]`. See `HeadEntry`."""
-
-    def register(config: C) -> C:
-        check_kind(config, "kind", kind)
-        HEADS.add(kind, HeadEntry(task, config, implementation))
-        return config
-
-    return register
+    return _register_keys(HEADS, "kind", kind, lambda config: HeadEntry(task, config, implementation))
 
 
 def register_metric(task: str, metric: Metric) -> Callable[[Any], Any]:
@@ -334,13 +333,7 @@ def register_metric(task: str, metric: Metric) -> Callable[[Any], Any]:
 
 def register_dataset(kind: str, implementation: Any) -> Callable[[C], C]:
     """Register the key group of a data set; its key `kind` is `Literal[kind]`. See `DatasetEntry`."""
-
-    def register(config: C) -> C:
-        check_kind(config, "kind", kind)
-        DATASETS.add(kind, DatasetEntry(config, implementation))
-        return config
-
-    return register
+    return _register_keys(DATASETS, "kind", kind, lambda config: DatasetEntry(config, implementation))
 
 
 def register_published_dataset(kind: str, implementation: Any, scored_only: bool = False) -> None:

@@ -28,10 +28,15 @@ def main_metric(task: str) -> str:
     return TASKS[task].main
 
 
+def metrics_by_name() -> dict[str, Metric]:
+    """Return the metrics of all tasks by name."""
+    return {metric.name: metric for task in TASKS for metric in metrics_of(task)}
+
+
 def base_metric(metric: str) -> Metric:
     """Return the metric in a name such as best_miou, miou/night or iou/road."""
     base = metric.removeprefix("best_").partition("/")[0]
-    by_name = {each.name: each for task in TASKS for each in metrics_of(task)}
+    by_name = metrics_by_name()
     # A metric of single classes has the label and unit of the task's main metric.
     by_class = {entry.by_class: by_name[entry.main] for entry in TASKS.values() if entry.by_class}
     return by_name.get(base) or by_class.get(base) or Metric(base)
@@ -45,11 +50,11 @@ def lower_is_better(metric: str) -> bool:
 def metric_title(metric: str) -> str:
     """Return the title of a metric, e.g. `best mIoU (%)` or `mIoU (%), several scales`; any other name unchanged."""
     base, _, where = metric.removeprefix("best_").partition("/")
-    title = next((each.title for task in TASKS for each in metrics_of(task) if each.name == base), None)
-    if title is None or where not in ("", "multi_scale"):
+    known = metrics_by_name().get(base)
+    if known is None or where not in ("", "multi_scale"):
         return metric
     best = "best " if metric.startswith("best_") else ""
-    return f"{best}{title}{', several scales' if where else ''}"
+    return f"{best}{known.title}{', several scales' if where else ''}"
 
 
 def known_metrics(recipe: Recipe, classes: Sequence[str]) -> list[str]:
@@ -87,5 +92,4 @@ def impossible_metric(metric: str) -> str | None:
     group, slash, name = metric.partition("/")
     if slash and name and group in (*mains, *(task.by_class for task in TASKS.values())):
         return None
-    names = [each.name for task in TASKS for each in metrics_of(task)]
-    return unknown_metric(metric, [*names, *(f"best_{main}" for main in mains), *OF_TRAINING, *OF_CAPTIONS])
+    return unknown_metric(metric, [*metrics_by_name(), *(f"best_{main}" for main in mains), *OF_TRAINING, *OF_CAPTIONS])
