@@ -4,17 +4,21 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-NUMBERS = ("no", "a", "two", "three", "four", "five", "six")
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 PLURALS = {
     "bus": "buses",
     "bush": "bushes",
     "bench": "benches",
+    "bunny": "bunnies",
     "child": "children",
     "church": "churches",
+    "factory": "factories",
     "fox": "foxes",
     "goose": "geese",
+    "grizzly": "grizzlies",
     "man": "men",
     "sheep": "sheep",
+    "strawberry": "strawberries",
     "woman": "women",
 }
 
@@ -34,9 +38,9 @@ def class_list(names: Sequence[str]) -> str:
     return " ".join(names)
 
 
-def sentence(names: Sequence[str], things: Collection[str]) -> str:
-    """Return `a photo of a car, a tree and grass`: things with an article, stuff without."""
-    return f"a photo of {join([f'a {name}' if name in things else name for name in names])}"
+def sentence(names: Sequence[str], things: Collection[str], work: str = "photo") -> str:
+    """Return `a photo of a car, an apple and grass`: things with an article, stuff without; `work` is what the image is."""
+    return f"a {work} of {join([counted(name, 1) if name in things else name for name in names])}"
 
 
 def plain_sentence(_: str, names: Sequence[str]) -> str:
@@ -44,13 +48,15 @@ def plain_sentence(_: str, names: Sequence[str]) -> str:
     return sentence(names, ()) if names else "a photo"
 
 
-def long_sentence(mentions: Sequence[Mention], grounds: Sequence[str], behind: Sequence[str]) -> str:
+def long_sentence(
+    mentions: Sequence[Mention], grounds: Sequence[str], behind: Sequence[str], work: str = "photo"
+) -> str:
     """Return `a photo of two cars on the left and a tree far away in the middle, on grass, with hill and sky behind`."""
     groups = Counter((mention.name, place(mention)) for mention in mentions)
     parts = [join([f"{counted(name, count)} {where}" for (name, where), count in groups.items()])] if mentions else []
     parts += [f"on {join(grounds)}"] if grounds else []
     parts += [f"with {join(behind)} behind"] if behind else []
-    return ("a photo of " if mentions else "a photo ") + ", ".join(parts)
+    return (f"a {work} of " if mentions else f"a {work} ") + ", ".join(parts)
 
 
 def place(mention: Mention) -> str:
@@ -60,9 +66,16 @@ def place(mention: Mention) -> str:
 
 
 def counted(name: str, count: int) -> str:
-    """Return `a car` or `three buses`."""
+    """Return `a car`, `an apple` or `three buses`."""
+    if count == 1:
+        return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
     number = NUMBERS[count] if count < len(NUMBERS) else "many"
-    return f"{number} {name if count == 1 else PLURALS.get(name, name + 's')}"
+    return f"{number} {plural(name)}"
+
+
+def plural(name: str) -> str:
+    """Return `cars` or `buses`."""
+    return PLURALS.get(name, name + "s")
 
 
 def join(phrases: Sequence[str]) -> str:

@@ -15,9 +15,9 @@ app = Commands(help="The pocket world and its Stable Diffusion.", no_args_is_hel
 @app.command()
 def pretrain(
     folder: Annotated[Path, typer.Argument(help="Diffusers folder to write.")],
-    images: Annotated[int, typer.Option(min=1, help="Scenes to render.")] = 32768,
-    vae_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the VAE.")] = 2400,
-    unet_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of U-Net and text encoder.")] = 8000,
+    images: Annotated[int, typer.Option(min=1, help="Scenes to render.")] = 24576,
+    vae_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the VAE.")] = 3000,
+    unet_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of U-Net and text encoder.")] = 8500,
     batch: Annotated[int, typer.Option(min=1, help="U-Net batch size over all processes.")] = 32,
     size: Annotated[int, typer.Option(min=32, max=128, help="Height and width of a scene in pixels.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Seed of scenes, initial weights and order.")] = 0,

@@ -15,15 +15,15 @@ class Pretraining(StrictModel):
     """
 
     seed: int = Field(0, ge=0, description="seed of the scenes, the initial weights and the order")
-    images: int = Field(32768, ge=1, description="scenes to render; every stage samples them with replacement")
+    images: int = Field(24576, ge=1, description="scenes to render; every stage samples them with replacement")
     size: int = Field(64, ge=32, le=128, multiple_of=32, description="height and width of a scene in pixels")
-    vae_steps: int = Field(2400, ge=1, description="optimizer steps of the VAE")
+    vae_steps: int = Field(3000, ge=1, description="optimizer steps of the VAE")
     vae_batch: int = Field(16, ge=1, description="images per step, over all processes")
-    unet_steps: int = Field(8000, ge=1, description="optimizer steps of U-Net and text encoder")
+    unet_steps: int = Field(8500, ge=1, description="optimizer steps of U-Net and text encoder")
     unet_batch: int = Field(32, ge=1, description="images per step, over all processes")
     channels: tuple[int, int, int, int] = Field((32, 64, 96, 128), description="widths of the U-Net's four levels")
     classifier_steps: int = Field(
-        1200, ge=1, description="optimizer steps of the classifier that scores generated images"
+        1600, ge=1, description="optimizer steps of the classifier that scores generated images"
     )
     gate_every: int = Field(1000, ge=1, description="U-Net steps between two evaluations of the text's effect")
 

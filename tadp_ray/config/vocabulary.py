@@ -20,7 +20,7 @@ METRIC = "metric"
 Maps = Literal["none", "cross", "cross+self"]
 
 
-Style = Literal["photo", "night", "watercolor", "comic"]
+Style = Literal["photo", "night", "watercolor", "comic", "sticker", "sketch"]
 
 
 MatchRule = Literal["recorded", "exact", "synonyms", "similar"]

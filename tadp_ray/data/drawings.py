@@ -1,4 +1,4 @@
-"""Drawings of things: 72 named things, each as five emoji families draw it, with exact outlines. Does not import torch.
+"""Drawings of things: 48 named things, each as five emoji families draw it, with exact outlines. Does not import torch.
 
 `paper/pocket/atlas.py` made them; NOTICE.md beside them says who drew them, and under which licence.
 """

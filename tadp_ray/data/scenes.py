@@ -1,9 +1,7 @@
-"""The procedural world of the pocket scale: captioned scenes with masks, boxes, instances and depth, from a seed.
+"""The pocket world: captioned scenes of drawn things, with masks, boxes, instances and depth, from a seed.
 
-There are twenty-four kinds of objects in eight groups of three look-alikes: the members of a group have the same silhouette and
-differ only in colour, which varies between instances. The strength of the colour cue is a design choice: it is strong in the
-pretraining scenes, so that a diffusion model can learn the words, and weak in the labelled scenes, so that colour often cannot
-distinguish look-alikes and words can help.
+Forty-eight things, which emoji artists drew, stand on a ground under a sky. They belong to twelve subgroups of four look-alikes:
+the same kind of thing, as one can tell from pixels that are few, where names say which of them it is.
 """
 
 import hashlib
@@ -13,10 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
 from tadp_ray.captions.describe import Mention, long_sentence, sentence
 from tadp_ray.config.vocabulary import Style
-from tadp_ray.data import silhouettes
+from tadp_ray.data import drawings
 from tadp_ray.data.sample import Sample
 from tadp_ray.data.styles import STYLES
 from tadp_ray.errors import UserError
@@ -35,92 +34,34 @@ SKY = ((0.48, 0.68, 0.90), (0.80, 0.88, 0.95))
 """Colour at the top of the picture and at the horizon."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """Look-alikes: one silhouette, a height in metres, a width over height, and a colour for each member."""
-
-    silhouette: silhouettes.Silhouette
-    height: float
-    ratio: float
-    colours: dict[str, tuple[float, float, float]]
-
-
-GROUPS: tuple[Group, ...] = (
-    Group(
-        silhouettes.pet, 1.7, 0.85, {"cat": (0.97, 0.58, 0.10), "dog": (0.36, 0.38, 0.80), "fox": (0.80, 0.08, 0.12)}
-    ),
-    Group(
-        silhouettes.cattle,
-        1.8,
-        1.25,
-        {"horse": (0.48, 0.24, 0.06), "cow": (0.40, 0.16, 0.70), "sheep": (0.96, 0.88, 0.66)},
-    ),
-    Group(
-        silhouettes.vehicle,
-        1.7,
-        1.55,
-        {"car": (0.92, 0.10, 0.15), "bus": (0.10, 0.36, 0.95), "truck": (0.95, 0.80, 0.10)},
-    ),
-    Group(
-        silhouettes.plant,
-        2.4,
-        0.85,
-        {"tree": (0.02, 0.40, 0.42), "bush": (0.66, 0.60, 0.02), "palm": (0.35, 0.88, 0.45)},
-    ),
-    Group(
-        silhouettes.seat,
-        1.8,
-        1.10,
-        {"chair": (0.96, 0.45, 0.80), "sofa": (0.38, 0.16, 0.06), "bench": (0.05, 0.72, 0.72)},
-    ),
-    Group(
-        silhouettes.person,
-        2.3,
-        0.55,
-        {"man": (0.12, 0.22, 0.66), "woman": (0.90, 0.12, 0.50), "child": (0.98, 0.84, 0.22)},
-    ),
-    Group(
-        silhouettes.bird,
-        1.5,
-        0.95,
-        {"bird": (0.15, 0.60, 0.92), "duck": (0.96, 0.60, 0.30), "goose": (0.72, 0.42, 0.92)},
-    ),
-    Group(
-        silhouettes.building,
-        2.4,
-        1.10,
-        {"house": (0.86, 0.42, 0.30), "barn": (0.42, 0.05, 0.28), "church": (0.62, 0.78, 0.90)},
-    ),
-)
-STUFF = ("sky", *GROUNDS, *BACKDROPS)
-THINGS = tuple(name for group in GROUPS for name in group.colours)
-CLASSES: tuple[str, ...] = STUFF + THINGS
-LOOK_ALIKES = {
-    name: tuple(other for other in group.colours if other != name) for group in GROUPS for name in group.colours
+SIZES = {
+    "farm": 1.8,
+    "wild": 2.0,
+    "heads": 1.7,
+    "pets": 1.7,
+    "birds": 1.6,
+    "fruit": 1.5,
+    "food": 1.5,
+    "plants": 2.0,
+    "vehicles": 1.9,
+    "rides": 1.9,
+    "buildings": 2.1,
+    "household": 1.7,
 }
-"""The other members of a thing's group."""
-
-
-@dataclass(frozen=True)
-class Cue:
-    """How well colour distinguishes look-alikes.
-
-    An instance lies at its group's mean colour plus `strength` times its member's offset from it, plus `jitter` * N(0, 1)
-    times every member's offset; `noise` is the standard deviation of a pixel.
-    """
-
-    strength: tuple[float, float]
-    jitter: float
-    noise: float
+"""Metres by subgroup: the side of a square as large as a thing's bounding box. Fruit is huge, so that 64 pixels show it."""
+STUFF = ("sky", *GROUNDS, *BACKDROPS)
+THINGS = drawings.NAMES
+CLASSES: tuple[str, ...] = STUFF + THINGS
+SUBGROUP_OF = {name: subgroup for subgroup, members in drawings.SUBGROUPS.items() for name in members}
+LOOK_ALIKES = {name: tuple(other for other in drawings.SUBGROUPS[SUBGROUP_OF[name]] if other != name) for name in THINGS}
+"""The other members of a thing's subgroup."""
 
 
 @dataclass(frozen=True)
 class World:
     """The parameters of the world; lengths are fractions of the image side unless stated in metres."""
 
-    pretrain: Cue = Cue(strength=(0.50, 1.10), jitter=0.20, noise=0.012)
-    labelled: Cue = Cue(strength=(0.15, 0.45), jitter=0.40, noise=0.030)
-    objects: tuple[int, int] = (1, 4)
+    objects: tuple[int, int] = (2, 5)
     backdrop: float = 0.6
     """Fraction of scenes with a hill or a wall behind the ground."""
     horizon: tuple[float, float] = (0.30, 0.50)
@@ -135,11 +76,18 @@ class World:
     near: float = 5.0
     """Metres; captions call only farther objects far away."""
     size_jitter: tuple[float, float] = (0.85, 1.20)
+    aspect: tuple[float, float] = (0.85, 1.18)
+    """Factor of the drawing's width over its height."""
+    brightness: tuple[float, float] = (0.80, 1.10)
+    hue: float = 0.20
+    """Largest rotation of an object's hue in radians; a larger one makes a lemon of an orange."""
     min_visible: float = 0.012
     """Minimum visible fraction of the image; smaller instances are removed from the scene."""
     light: tuple[float, float] = (0.85, 1.10)
     """Brightness of the whole scene."""
     texture: float = 0.035
+    noise: float = 0.012
+    """Standard deviation of a pixel."""
 
 
 WORLD = World()
@@ -147,49 +95,48 @@ WORLD = World()
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One instance: its position, size and appearance."""
+    """One instance: its pixels, and the place of the foot of its bounding box."""
 
     name: str
-    group: Group
     foot: float
     centre: float
-    height: float
-    """Fraction of the image side."""
-    facing: float
-    pose: float
     colour: np.ndarray
+    """(h, w, 3), premultiplied by alpha."""
+    alpha: np.ndarray
+    """(h, w) in [0, 1]."""
 
 
 def render(split: Split, seed: int, index: int, size: int = 64, style: Style = "photo", world: World = WORLD) -> Sample:
-    """Render one scene; the same arguments give the same bits in every process, and a style changes only the image.
+    """Render one scene; the same arguments give the same bits in every process.
 
-    Boxes and instances are sorted from near to far; boxes surround the visible pixels. Depth is in metres: that of the ground
-    depends on the row, that of an object is the depth of the ground at its foot.
+    A style changes the picture, and its families of drawings the outlines; names, places and sizes of the objects stay. Boxes and
+    instances are sorted from near to far; boxes surround the visible pixels. Depth is in metres: that of the ground depends on the
+    row, that of an object is the depth of the ground at its foot.
     """
-    rng = np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), index))
-    rng = np.random.Generator(np.random.PCG64(rng))
-    cue = world.pretrain if split == "pretrain" else world.labelled
+    sequence = np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), index))
+    rng = np.random.Generator(np.random.PCG64(sequence))
     horizon = rng.uniform(*world.horizon)
     picture, mask, depth = _background(rng, size, horizon, world)
     instances = np.zeros((size, size), dtype=np.uint8)
-    boxes, names = [], []
-    for thing in _things(rng, cue, world):
-        shape, dark, shade = _outline(thing, size, horizon)
-        # From near to far: an object is painted only where no nearer one covers it.
-        visible = shape & (instances == 0)
+    boxes, names, painted = [], [], []
+    for thing in _things(rng, size, STYLES[style].families, world):
+        colour, alpha = _placed(thing, size, horizon)
+        # From near to far: an object is visible only where no nearer one covers it.
+        visible = (alpha >= 0.5) & (instances == 0)
         if visible.sum() < world.min_visible * size * size:
             continue
-        picture = np.where(visible[..., None], np.clip(thing.colour, 0.02, 1.0) * shade, picture)
-        picture[visible & dark] = 0.10 + 0.18 * np.clip(thing.colour, 0.02, 1.0)
+        painted.append((colour, alpha))
         mask[visible] = CLASSES.index(thing.name)
         depth[visible] = world.camera_height / thing.foot
         rows, columns = np.nonzero(visible)
         boxes.append((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
         names.append(CLASSES.index(thing.name))
         instances[visible] = len(boxes)
-    picture = _blur(picture) * rng.uniform(*world.light) + cue.noise * rng.standard_normal(picture.shape)
+    for colour, alpha in reversed(painted):
+        picture = picture * (1 - alpha[..., None]) + colour
+    picture = picture * rng.uniform(*world.light) + world.noise * rng.standard_normal(picture.shape)
     # A separate generator, so that the style does not change the scene.
-    picture = STYLES[style](np.clip(picture, 0, 1), instances, np.random.default_rng(rng.spawn(1)[0]))
+    picture = STYLES[style].filter(np.clip(picture, 0, 1), instances, np.random.default_rng(rng.spawn(1)[0]))
     return Sample(
         id=f"{split}-{seed}-{index:06d}",
         image=np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8),
@@ -201,38 +148,43 @@ def render(split: Split, seed: int, index: int, size: int = 64, style: Style = "
     )
 
 
-def _things(rng: np.random.Generator, cue: Cue, world: World) -> list[SceneObject]:
+def _things(rng: np.random.Generator, size: int, families: Sequence[str], world: World) -> list[SceneObject]:
     """Return the instances of a scene, from near to far."""
     feet = np.sort(rng.uniform(*world.foot, rng.integers(*world.objects, endpoint=True)))[::-1]
-    return [_thing(rng, foot, cue, world) for foot in feet]
+    return [_thing(rng, foot, size, families, world) for foot in feet]
 
 
-def _thing(rng: np.random.Generator, foot: float, cue: Cue, world: World) -> SceneObject:
-    group = GROUPS[rng.integers(len(GROUPS))]
-    member = rng.integers(len(group.colours))
-    colours = np.array(list(group.colours.values()))
-    middle = colours.mean(axis=0)
-    weights = cue.jitter * rng.standard_normal(len(colours))
-    weights[member] += rng.uniform(*cue.strength)
-    return SceneObject(
-        name=list(group.colours)[member],
-        group=group,
-        foot=foot,
-        centre=rng.uniform(0.08, 0.92),
-        height=group.height * rng.uniform(*world.size_jitter) * foot / world.camera_height,
-        facing=rng.choice((-1.0, 1.0)),
-        pose=rng.uniform(-1, 1),
-        colour=rng.uniform(0.92, 1.06) * (middle + weights @ (colours - middle)),
-    )
+def _thing(rng: np.random.Generator, foot: float, size: int, families: Sequence[str], world: World) -> SceneObject:
+    name = THINGS[rng.integers(len(THINGS))]
+    # One random number whatever the number of families, so that a style does not change the scene.
+    drawing = Image.fromarray(drawings.stamp(name, families[int(rng.random() * len(families))]))
+    side = SIZES[SUBGROUP_OF[name]] * rng.uniform(*world.size_jitter) * foot / world.camera_height * size
+    ratio = drawing.width / drawing.height * rng.uniform(*world.aspect)
+    pixels = max(1, round(side * ratio**0.5)), max(1, round(side / ratio**0.5))
+    # Premultiplied (RGBa), so that what is transparent adds no colour.
+    scaled = np.asarray(drawing.convert("RGBa").resize(pixels, Image.Resampling.BOX), dtype=float) / 255
+    if rng.random() < 0.5:
+        scaled = scaled[:, ::-1]
+    alpha = scaled[..., 3]
+    colour = scaled[..., :3] @ _hue_rotation(rng.uniform(-world.hue, world.hue)) * rng.uniform(*world.brightness)
+    return SceneObject(name, foot, rng.uniform(0.08, 0.92), np.clip(colour, 0, alpha[..., None]), alpha)
 
 
-def _outline(thing: SceneObject, size: int, horizon: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return an object's pixels, the dark ones among them, and its shading (size, size, 1) from light above."""
-    y, x = (np.mgrid[:size, :size] + 0.5) / size
-    u = thing.facing * (x - thing.centre) / (thing.height * thing.group.ratio)
-    v = (horizon + thing.foot - y) / thing.height
-    shape, dark = thing.group.silhouette(u, v, thing.pose)
-    return shape, dark, (1.06 - 0.16 * np.clip(1 - v, 0, 1))[..., None]
+def _hue_rotation(angle: float) -> np.ndarray:
+    """Return the matrix (3, 3) that rotates RGB colours around the grey axis; `colours @ matrix`."""
+    cross = np.array(((0, 1, -1), (-1, 0, 1), (1, -1, 0))) / np.sqrt(3)
+    return np.cos(angle) * np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) / 3
+
+
+def _placed(thing: SceneObject, size: int, horizon: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return an object's colours (size, size, 3) and alpha (size, size) at its place in the picture."""
+    height, width = thing.alpha.shape
+    top, left = round((horizon + thing.foot) * size) - height, round(thing.centre * size - width / 2)
+    rows, columns = slice(max(top, 0), min(top + height, size)), slice(max(left, 0), min(left + width, size))
+    inside = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+    colour, alpha = np.zeros((size, size, 3)), np.zeros((size, size))
+    colour[rows, columns], alpha[rows, columns] = thing.colour[inside], thing.alpha[inside]
+    return colour, alpha
 
 
 def _background(
@@ -273,14 +225,6 @@ def _smooth_noise(rng: np.random.Generator, size: int, cells: tuple[int, int]) -
     return weights[0] @ rng.standard_normal(cells) @ weights[1].T
 
 
-def _blur(picture: np.ndarray) -> np.ndarray:
-    """Soften hard edges with a 1-2-1 kernel, so that a scene looks photographed rather than cut out."""
-    padded = np.pad(picture, ((1, 1), (0, 0), (0, 0)), mode="edge")
-    picture = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
-    padded = np.pad(picture, ((0, 0), (1, 1), (0, 0)), mode="edge")
-    return (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4
-
-
 def present_classes(mask: np.ndarray) -> tuple[str, ...]:
     """Return the names of the classes in a mask, in class-index order."""
     return tuple(CLASSES[index] for index in np.unique(mask))
@@ -290,7 +234,11 @@ def mentions(sample: Sample, world: World = WORLD) -> list[Mention]:
     """Return a mention of every instance of a scene, from near to far."""
     size = sample.mask.shape[0]
     return [
-        Mention(CLASSES[name], (box[0] + box[2]) / 2 / size, sample.depth[sample.instances == place].max() < world.near)
+        Mention(
+            CLASSES[name],
+            float(box[0] + box[2]) / 2 / size,
+            bool(sample.depth[sample.instances == place].max() < world.near),
+        )
         for place, (box, name) in enumerate(zip(sample.boxes, sample.box_classes, strict=True), 1)
     ]
 
@@ -300,10 +248,10 @@ def describe(sample: Sample, world: World = WORLD) -> str:
     return around(mentions(sample, world), present_classes(sample.mask))
 
 
-def around(things: Sequence[Mention], names: Sequence[str]) -> str:
+def around(things: Sequence[Mention], names: Sequence[str], work: str = "photo") -> str:
     """Return a long sentence of things and of the stuff among names."""
     behind = [name for name in reversed(names) if name == "sky" or name in BACKDROPS]
-    return long_sentence(things, [name for name in names if name in GROUNDS], behind)
+    return long_sentence(things, [name for name in names if name in GROUNDS], behind, work)
 
 
 class Scenes:
@@ -363,8 +311,7 @@ class Scenes:
 
     def digest(self) -> str:
         """Return the sha256 hex of the parameters of the world and of the first 16 scenes as rendered."""
-        looks = [(group.height, group.ratio, group.colours) for group in GROUPS]
-        constants = (asdict(WORLD), CLASSES, looks, GROUNDS, BACKDROPS, SKY)
+        constants = (asdict(WORLD), drawings.digest(), SIZES, STUFF, GROUNDS, BACKDROPS, SKY)
         total = hashlib.sha256(repr((self.split, self.seed, self.size, self.style, len(self), constants)).encode())
         for index in range(min(16, len(self))):
             sample = self[index]

@@ -1,13 +1,15 @@
-"""The styles of the pocket world: photo, and three that a model trained on photographs has not seen.
+"""The styles of the pocket world: photo, three that the pocket model was pretrained on too, and two that it has never seen.
 
-A style is a function of a picture (H, W, 3) in [0, 1], the instance map (H, W) with 0 for no instance, and a generator.
+The pretraining has captions that name the first four, and never sees the families of drawings of the last two.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from tadp_ray.config.vocabulary import Style
+from tadp_ray.data.drawings import PERMISSIVE
 
 
 def photo(picture: np.ndarray, instances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -32,7 +34,7 @@ def watercolor(picture: np.ndarray, instances: np.ndarray, rng: np.random.Genera
     blot = rng.uniform(0.35, 0.75, (8, 8)).repeat(-(-picture.shape[0] // 8), 0).repeat(-(-picture.shape[1] // 8), 1)
     blot = blot[: picture.shape[0], : picture.shape[1], None]
     paper = np.array((0.97, 0.95, 0.88)) + 0.03 * rng.standard_normal(picture.shape[:2])[..., None]
-    return blot * wash[..., ::-1] ** 0.8 + (1 - blot) * paper - 0.18 * edges(instances)[..., None]
+    return blot * wash**0.8 + (1 - blot) * paper - 0.18 * edges(instances)[..., None]
 
 
 def comic(picture: np.ndarray, instances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -44,11 +46,24 @@ def comic(picture: np.ndarray, instances: np.ndarray, rng: np.random.Generator) 
     return np.where(edges(instances)[..., None], 0.02, np.where(dots, flat * 0.75, flat))
 
 
-STYLES: Mapping[Style, Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]] = {
-    "photo": photo,
-    "night": night,
-    "watercolor": watercolor,
-    "comic": comic,
+@dataclass(frozen=True)
+class SceneStyle:
+    """How scenes look: who drew the things, what is done to the picture, and what captions call it."""
+
+    filter: Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray] = photo
+    """A function of a picture (H, W, 3) in [0, 1], the instance map (H, W) with 0 for no instance, and a generator."""
+    families: tuple[str, ...] = PERMISSIVE
+    work: str | None = None
+    """The words for it in the captions of the pretraining, e.g. "night photo"; None: the pretraining has not seen it."""
+
+
+STYLES: Mapping[Style, SceneStyle] = {
+    "photo": SceneStyle(work="photo"),
+    "night": SceneStyle(night, work="night photo"),
+    "watercolor": SceneStyle(watercolor, work="watercolor"),
+    "comic": SceneStyle(comic, work="comic"),
+    "sticker": SceneStyle(families=("twemoji",)),
+    "sketch": SceneStyle(families=("openmoji",)),
 }
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, build_autoencoder, decode, posterior_of
 
 
-def build_vae(size: int, channels: tuple[int, ...] = (16, 32, 64)) -> Autoencoder:
+def build_vae(size: int, channels: tuple[int, ...] = (24, 48, 96)) -> Autoencoder:
     """Return an untrained VAE of Stable Diffusion's architecture: three levels halve the image twice."""
     return build_autoencoder(size, channels, layers=1, groups=8)
 
@@ -23,7 +23,7 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Ten
     """
     error = output - target
     pooled = 2 * F.avg_pool2d(error, 4).abs().mean() + F.avg_pool2d(error, 2).abs().mean()
-    return error.abs().mean() + pooled + 0.5 * error.square().mean()
+    return error.abs().mean() + pooled + 5 * error.square().mean()
 
 
 def vae_loss(vae: Autoencoder, pixels: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:

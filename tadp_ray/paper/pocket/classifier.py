@@ -14,8 +14,8 @@ BACKGROUND = len(THINGS)
 """The label of cells without an object."""
 
 
-def build_classifier(widths: tuple[int, int, int] = (24, 48, 96)) -> nn.Module:
-    """Return an untrained classifier of images (B, 3, H, W) in [-1, 1]: logits (B, 25, H/4, W/4) of objects and background."""
+def build_classifier(widths: tuple[int, int, int] = (32, 64, 128)) -> nn.Module:
+    """Return an untrained classifier of images (B, 3, H, W) in [-1, 1]: logits (B, 49, H/4, W/4) of objects and background."""
     layers: list[nn.Module] = []
     before = 3
     for place, width in enumerate(widths):
@@ -40,11 +40,11 @@ def classifier_loss(classifier: nn.Module, pixels: Tensor, masks: Tensor, rng: t
 
 @torch.no_grad()
 def shown(classifier: nn.Module, pixels: Tensor) -> Tensor:
-    """Return which objects are in images (B, 3, H, W), bool (B, 24): those in as many cells as the world's smallest object."""
+    """Return which objects are in images (B, 3, H, W), bool (B, 48): those in as many cells as the world's smallest object."""
     cells = F.one_hot(classifier(pixels).argmax(1), BACKGROUND + 1)[..., :BACKGROUND]
     return (cells.float().mean(dim=(1, 2)) >= WORLD.min_visible).cpu()
 
 
 def presence(names: Sequence[Sequence[str]]) -> Tensor:
-    """Return which objects are among each scene's names, bool (N, 24)."""
+    """Return which objects are among each scene's names, bool (N, 48)."""
     return torch.tensor([[thing in named for thing in THINGS] for named in names])

@@ -35,7 +35,7 @@ SEED = 1_000_000
 TIMES = (300, 500, 700)
 MAP_TIME = 100
 """The timestep of the attention maps: some noise, so that the model needs the words."""
-DRAWINGS, DRAWING_STEPS, GUIDANCE = 120, 25, 3.0
+DRAWINGS, DRAWING_STEPS, GUIDANCE = 144, 25, 3.0
 
 Rises = dict[tuple[str, int], float]
 """(kind of wrong caption, timestep) -> increase of the mean error in percent."""

@@ -1,7 +1,7 @@
 """The training scenes of a pretraining: rendered and encoded once, in files on disk that survive an interruption."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 
 from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder
-from tadp_ray.captions.describe import class_list, sentence
-from tadp_ray.data.scenes import THINGS, describe, present_classes, render
+from tadp_ray.captions.describe import Mention, class_list, sentence
+from tadp_ray.config.vocabulary import Style
+from tadp_ray.data.drawings import SYNONYMS
+from tadp_ray.data.scenes import THINGS, WORLD, around, mentions, present_classes, render
+from tadp_ray.data.styles import STYLES
 from tadp_ray.layout import LATENTS
 from tadp_ray.paper.pocket.autoencoder import encode
 from tadp_ray.training.checkpoint import cached, read_tensors
@@ -21,22 +24,54 @@ PIECE = 1024
 """Scenes per file."""
 
 
+CLOSE_UP_EVERY = 3
+"""Each third scene is a close-up."""
+CLOSE_UP = replace(WORLD, objects=(1, 2), foot=(0.40, 0.60))
+"""One or two large objects, which teach names sooner."""
+OTHER_STYLES: dict[int, Style] = {place: style for place, style in enumerate(("night", "watercolor", "comic") * 2)}
+"""Among each `STYLE_CYCLE` scenes, those in other styles than photo, by place."""
+STYLE_CYCLE = 20
+SYNONYM_SHARE = 0.15
+"""How often captions call a thing by a synonym, if it has one."""
+CALLED = (*THINGS, *(word for words in SYNONYMS.values() for word in words))
+
+
 @dataclass(frozen=True)
 class SceneCaptions:
-    """The captions of a scene: the names of its visible classes, and a captioner's sentence."""
+    """What captions of a scene say: the names of its visible classes, its objects, and what kind of picture it is."""
 
     names: tuple[str, ...]
-    sentence: str
+    things: tuple[Mention, ...]
+    work: str
 
     def draw(self, rng: np.random.Generator, drop: float = 0.1) -> str:
-        """Return a random caption of one of three kinds with names in random order, empty with probability `drop`."""
+        """Return a random caption, empty with probability `drop`.
+
+        It is a list of names, such a list in a phrase that names the style, a sentence, or a captioner's sentence with counts
+        and places. The names are in random order, and some are synonyms.
+        """
         kind, order = rng.random(), rng.permutation(len(self.names))
-        names = [self.names[place] for place in order]
+        called = {name: _called(name, rng) for name in self.names}
+        names = [called[self.names[place]] for place in order]
         if kind < drop:
             return ""
-        if kind < 0.5:
+        if kind < 0.4:
             return class_list(names)
-        return sentence(names, THINGS) if kind < 0.75 else self.sentence
+        if kind < 0.55:
+            return f"a {self.work} of {class_list(names)}"
+        if kind < 0.8:
+            return sentence(names, CALLED, self.work)
+        return around([replace(thing, name=called[thing.name]) for thing in self.things], self.names, self.work)
+
+
+def _called(name: str, rng: np.random.Generator) -> str:
+    others = SYNONYMS.get(name, ())
+    return others[rng.integers(len(others))] if others and rng.random() < SYNONYM_SHARE else name
+
+
+def style_of(index: int) -> Style:
+    """Return the style of a scene of the pretraining: photo in fourteen of twenty."""
+    return OTHER_STYLES.get(index % STYLE_CYCLE, "photo")
 
 
 @dataclass(frozen=True)
@@ -53,8 +88,17 @@ class LatentCache:
         for piece in self._pieces(world):
 
             def make(indices: range = self._indices(piece)) -> tuple[dict[str, Tensor], dict[str, Any]]:
-                scenes = [render("pretrain", self.seed, index, self.size) for index in indices]
-                captions = [(present_classes(scene.mask), describe(scene)) for scene in scenes]
+                scenes = [
+                    render(
+                        *("pretrain", self.seed, index, self.size, style_of(index)),
+                        world=WORLD if index % CLOSE_UP_EVERY else CLOSE_UP,
+                    )
+                    for index in indices
+                ]
+                captions = [
+                    (present_classes(scene.mask), [astuple(thing) for thing in mentions(scene)], STYLES[style_of(index)].work)
+                    for index, scene in zip(indices, scenes, strict=True)
+                ]
                 images, masks = (np.stack([getattr(scene, part) for scene in scenes]) for part in ("image", "mask"))
                 say(f"scenes: {indices.stop} of {self.count} rendered")
                 return {"images": torch.from_numpy(images), "masks": torch.from_numpy(masks)}, {"words": captions}
@@ -85,7 +129,9 @@ class LatentCache:
     def captions(self) -> list[SceneCaptions]:
         """Return the captions of each scene."""
         entries = [entry for path in self._files("scenes") for entry in read_tensors(path)[1]["words"]]
-        return [SceneCaptions(tuple(names), text) for names, text in entries]
+        return [
+            SceneCaptions(tuple(names), tuple(Mention(*thing) for thing in things), work) for names, things, work in entries
+        ]
 
     def latents(self) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the unscaled latents, each (N, 4, h, w)."""

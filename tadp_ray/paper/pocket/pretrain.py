@@ -29,7 +29,7 @@ from tadp_ray.paper.pocket import gate
 from tadp_ray.paper.pocket.autoencoder import as_pixels, build_vae, psnr, vae_loss
 from tadp_ray.paper.pocket.classifier import build_classifier, classifier_loss
 from tadp_ray.paper.pocket.denoiser import build_denoiser, caption_errors, save_pocket
-from tadp_ray.paper.pocket.latent_cache import LatentCache
+from tadp_ray.paper.pocket.latent_cache import CLOSE_UP_EVERY, LatentCache
 from tadp_ray.paper.pocket.report import draw_words
 from tadp_ray.training import checkpoint
 from tadp_ray.training.async_checkpointer import AsyncCheckpointer
@@ -42,6 +42,8 @@ from tadp_ray.training.state import TrainState
 
 CHECKPOINT_EVERY = 200
 """Optimizer steps of a stage between two checkpoints."""
+CLOSE_UPS_UNTIL = 0.2
+"""Fraction of the U-Net's steps in which it sees only close-ups."""
 PRINT_SECONDS = 20
 """Seconds between two lines on the terminal."""
 
@@ -258,6 +260,8 @@ def train_denoiser(
     def loss_at(step: int) -> Tensor:
         rng, share = generator(plan.seed, 1, step), job.world.share(plan.unet_batch)
         chosen = torch.randint(len(mean), (plan.unet_batch,), generator=rng)
+        if step < CLOSE_UPS_UNTIL * plan.unet_steps:
+            chosen -= chosen % CLOSE_UP_EVERY
         times = torch.randint(denoiser.schedule.steps, (plan.unet_batch,), generator=rng)
         noise = torch.randn((2, plan.unet_batch, *mean.shape[1:]), generator=rng)
         rng = np.random.default_rng((plan.seed, 1, step))

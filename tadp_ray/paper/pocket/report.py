@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from tadp_ray.backbones.stable_diffusion.autoencoder import image_side
 from tadp_ray.backbones.stable_diffusion.text_to_image import load_text_to_image
 from tadp_ray.config.claims import Measure, Verdict
+from tadp_ray.captions.describe import sentence
 from tadp_ray.data.scenes import THINGS
 from tadp_ray.layout import ATTENTION, DRAWINGS
 from tadp_ray.paper.pocket import gate
@@ -60,15 +61,13 @@ def aims_table(figures: Mapping[str, float], verdicts: Sequence[Verdict]) -> str
 def draw_words(folder: Path, output: Path, device: torch.device) -> None:
     """Write a PNG with one generated image per object name."""
     model = load_text_to_image(str(folder)).to(device)
-    texts = [
-        f"a photo of a {thing}, {ground} and sky" for thing, ground in zip(THINGS, 12 * ["grass", "road"], strict=True)
-    ]
+    texts = [sentence([thing, ("grass", "road")[place % 2], "sky"], THINGS) for place, thing in enumerate(THINGS)]
     rngs = [gate.generator(gate.SEED, 3, index) for index in range(len(texts))]
     drawn = model.draw(texts, rngs, gate.DRAWING_STEPS, gate.GUIDANCE, batch=len(texts))
-    figure = Figure(figsize=(12, 6.6), layout="constrained", dpi=100)
-    for axes, image, thing in zip(figure.subplots(3, 8).ravel(), drawn, THINGS, strict=True):
+    figure = Figure(figsize=(12, 7.4), layout="constrained", dpi=100)
+    for axes, image, thing in zip(figure.subplots(4, 12).ravel(), drawn, THINGS, strict=True):
         axes.imshow(image, interpolation="nearest")
-        axes.set_title(thing, fontsize=11)
+        axes.set_title(thing, fontsize=10)
         axes.set_axis_off()
     figure.suptitle("What the pocket model draws for a name: a photo of a ..., grass or road and sky")
     write_figure(figure, output)

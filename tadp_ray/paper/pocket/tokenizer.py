@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from tadp_ray.captions.describe import plural
+from tadp_ray.data.drawings import NAMES, SYNONYMS
 from tadp_ray.files import write_text
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 
-WORDS = """
+_ENGLISH = """
 a an the this that these those of in on at to by with and or not no nor for from as is are was be it its his her their
 one two three four five six seven eight nine ten some many few more most all each other another same such only very
 there here where when what who which how up down out over under above below behind near far next left right front back
@@ -24,10 +26,11 @@ traffic light lamp column lamppost post truck van train tram motorcycle motorbik
 woman boy girl child animal bird horse cow sheep boat ship aeroplane airplane airport plane helicopter
 bottle table diningtable dining tvmonitor tv monitor screen potted bed desk book shelf cabinet cup box bag
 sitting standing walking running driving parked riding holding looking lying playing
-void background object thing
-cats dogs fox foxes horses cows cars buses trucks bush bushes palm palms chairs sofas bench benches men women children
-birds duck ducks goose geese house houses barn barns church churches snow far away behind
+void background object thing snow far away behind sticker
 """.split()
+_NAMES = [*NAMES, *(word for words in SYNONYMS.values() for word in words)]
+WORDS = [*_ENGLISH, *_NAMES, *map(plural, _NAMES)]
+"""Common words, and those that scenes are described with."""
 
 
 def _byte_symbols() -> list[str]:
