@@ -53,7 +53,9 @@ STUFF = ("sky", *GROUNDS, *BACKDROPS)
 THINGS = drawings.NAMES
 CLASSES: tuple[str, ...] = STUFF + THINGS
 SUBGROUP_OF = {name: subgroup for subgroup, members in drawings.SUBGROUPS.items() for name in members}
-LOOK_ALIKES = {name: tuple(other for other in drawings.SUBGROUPS[SUBGROUP_OF[name]] if other != name) for name in THINGS}
+LOOK_ALIKES = {
+    name: tuple(other for other in drawings.SUBGROUPS[SUBGROUP_OF[name]] if other != name) for name in THINGS
+}
 """The other members of a thing's subgroup."""
 
 

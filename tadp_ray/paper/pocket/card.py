@@ -6,7 +6,8 @@ from string import Template
 
 from tadp_ray.config.claims import Verdict
 from tadp_ray.config.pretraining import Pretraining
-from tadp_ray.data.scenes import GROUPS, STUFF, THINGS
+from tadp_ray.data.drawings import SUBGROUPS
+from tadp_ray.data.scenes import STUFF, THINGS
 from tadp_ray.files import write_text
 from tadp_ray.paper.pocket.gate import TIMES, WRONG_CAPTIONS, format_rises
 from tadp_ray.paper.pocket.report import aims_table
@@ -20,9 +21,9 @@ pipeline_tag: text-to-image
 ---
 # Pocket Stable Diffusion
 
-A Stable Diffusion of $millions million parameters that draws $size x $size pictures of a procedural world
-(`tadp_ray.data.scenes`): $count things in groups of look-alikes ($groups) on grass, sand, road or snow, under a sky, some
-before a hill or a wall. It exists so that experiments on text and diffusion features run on a laptop in minutes. It is an
+A Stable Diffusion of $millions million parameters that draws $size x $size pictures of scenes that are composed of drawings
+(`tadp_ray.data.scenes`): $count things in subgroups of look-alikes ($groups) on grass, sand, road or snow, under a sky, some
+before a hill or a wall, as a photo, a night photo, a watercolor or a comic. It exists so that experiments on text and diffusion features run on a laptop in minutes. It is an
 ordinary diffusers folder:
 
 ```python
@@ -36,10 +37,10 @@ picture = pipeline("a photo of a bus, grass and sky", num_inference_steps=25, gu
 
 | part | class | what it is |
 |---|---|---|
-| VAE | AutoencoderKL | channels 16-32-64, factor 4, 4 latent channels |
+| VAE | AutoencoderKL | channels 24-48-96, factor 4, 4 latent channels |
 | U-Net | UNet2DConditionModel | channels $channels, 2 layers a block, cross-attention at the first three levels |
 | text encoder | CLIPTextModel | 2 layers of width 64, 77 positions, trained together with the U-Net |
-| tokenizer | CLIPTokenizer | some 350 English words as single tokens, anything else in letters |
+| tokenizer | CLIPTokenizer | some 400 English words as single tokens, anything else in letters |
 | scheduler | DDIMScheduler | scaled-linear betas, **v_prediction** as in Stable Diffusion 2, where 1.5 predicts noise |
 | classifier.safetensors | a convolutional network | judges drawn pictures; no part of the pipeline |
 
@@ -54,11 +55,13 @@ $command
 $facts
 
 Scenes were rendered once and drawn from with replacement: $images scenes, $seen drawn for the U-Net, a batch of $batch.
-Captions are of three kinds, class list, sentence and a captioner's sentence with counts and places, and empty one time in
-ten. Nothing but text-conditional denoising is trained: no masks, boxes or depth. The weights are a moving average.
+A third of the scenes are close-ups of one or two things; the U-Net sees only these in the first fifth of its steps. Captions are
+class lists, class lists in a phrase that names the style ("a night photo of"), sentences, and a captioner's sentences with counts
+and places; one name in seven that has a synonym is replaced by it, and one caption in ten is empty. Nothing but text-conditional
+denoising is trained: no masks, boxes or depth. The weights are a moving average.
 
-The world is designed so that colour tells look-alikes apart strongly in these scenes and weakly in the labelled ones: words
-can be learned here and are needed there. That is a choice, not a discovery.
+Labelled scenes have the same appearance as these. Three families of emoji under permissive licences were seen, Noto, Fluent flat
+and Fluent; Twemoji (the style sticker) and OpenMoji (sketch) were not.
 
 ## What the gate found
 
@@ -76,10 +79,10 @@ Attention maps have an average precision of $precision% as scores of a thing's p
 
 - Only the world's $classes class names and the words of its captions were ever trained; other words keep their random first
   embeddings and mean nothing.
-- Look-alikes share their outline and differ in colour, so what the model knows of a name is a group's shape and a colour.
-- The pictures look like drawings of one family of simple scenes. Nothing here says anything about photographs.
+- The things are emoji before simple backgrounds, and a photo is only called so. Nothing here says anything about photographs.
 
-Licence: Apache-2.0, as the project's. No third-party images, texts or weights went in.
+Licence: Apache-2.0, as the project's. Drawings under Apache-2.0 and MIT went in (`assets/drawings/NOTICE.md`); no other third-party
+images, and no texts or weights.
 """)
 
 
@@ -108,7 +111,7 @@ def write_card(
         millions=f"{figures['parameters'] / 1e6:.1f}",
         size=plan.size,
         count=len(THINGS),
-        groups="; ".join(", ".join(group.colours) for group in GROUPS),
+        groups="; ".join(map(", ".join, SUBGROUPS.values())),
         channels="-".join(map(str, plan.channels)),
         command=command,
         facts="\n".join(f"- {name}: {fact}" for name, fact in facts.items()),

@@ -96,7 +96,11 @@ class LatentCache:
                     for index in indices
                 ]
                 captions = [
-                    (present_classes(scene.mask), [astuple(thing) for thing in mentions(scene)], STYLES[style_of(index)].work)
+                    (
+                        present_classes(scene.mask),
+                        [astuple(thing) for thing in mentions(scene)],
+                        STYLES[style_of(index)].work,
+                    )
                     for index, scene in zip(indices, scenes, strict=True)
                 ]
                 images, masks = (np.stack([getattr(scene, part) for scene in scenes]) for part in ("image", "mask"))
@@ -130,7 +134,8 @@ class LatentCache:
         """Return the captions of each scene."""
         entries = [entry for path in self._files("scenes") for entry in read_tensors(path)[1]["words"]]
         return [
-            SceneCaptions(tuple(names), tuple(Mention(*thing) for thing in things), work) for names, things, work in entries
+            SceneCaptions(tuple(names), tuple(Mention(*thing) for thing in things), work)
+            for names, things, work in entries
         ]
 
     def latents(self) -> tuple[Tensor, Tensor]:

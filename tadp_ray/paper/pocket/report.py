@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from tadp_ray.backbones.stable_diffusion.autoencoder import image_side
 from tadp_ray.backbones.stable_diffusion.text_to_image import load_text_to_image
-from tadp_ray.config.claims import Measure, Verdict
 from tadp_ray.captions.describe import sentence
+from tadp_ray.config.claims import Measure, Verdict
 from tadp_ray.data.scenes import THINGS
 from tadp_ray.layout import ATTENTION, DRAWINGS
 from tadp_ray.paper.pocket import gate
