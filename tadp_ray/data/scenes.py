@@ -111,9 +111,9 @@ class SceneObject:
 def render(split: Split, seed: int, index: int, size: int = 64, style: Style = "photo", world: World = WORLD) -> Sample:
     """Render one scene; the same arguments give the same bits in every process.
 
-    A style changes the picture, and its families of drawings the outlines; names, places and sizes of the objects stay. Boxes and
-    instances are sorted from near to far; boxes surround the visible pixels. Depth is in metres: that of the ground depends on the
-    row, that of an object is the depth of the ground at its foot.
+    A style changes the picture, and its families of drawings the outlines; names, places and sizes of the objects stay. Boxes
+    and instances are sorted from near to far; boxes surround the visible pixels. Depth is in metres: that of the ground depends
+    on the row, that of an object is the depth of the ground at its foot.
     """
     sequence = np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), index))
     rng = np.random.Generator(np.random.PCG64(sequence))

@@ -23,8 +23,8 @@ pipeline_tag: text-to-image
 
 A Stable Diffusion of $millions million parameters that draws $size x $size pictures of scenes that are composed of drawings
 (`tadp_ray.data.scenes`): $count things in subgroups of look-alikes ($groups) on grass, sand, road or snow, under a sky, some
-before a hill or a wall, as a photo, a night photo, a watercolor or a comic. It exists so that experiments on text and diffusion features run on a laptop in minutes. It is an
-ordinary diffusers folder:
+before a hill or a wall, as a photo, a night photo, a watercolor or a comic. It exists so that experiments on text and diffusion
+features run on a laptop in minutes. It is an ordinary diffusers folder:
 
 ```python
 from diffusers import StableDiffusionPipeline
@@ -81,8 +81,8 @@ Attention maps have an average precision of $precision% as scores of a thing's p
   embeddings and mean nothing.
 - The things are emoji before simple backgrounds, and a photo is only called so. Nothing here says anything about photographs.
 
-Licence: Apache-2.0, as the project's. Drawings under Apache-2.0 and MIT went in (`assets/drawings/NOTICE.md`); no other third-party
-images, and no texts or weights.
+Licence: Apache-2.0, as the project's. Drawings under Apache-2.0 and MIT went in (`assets/drawings/NOTICE.md`); no other
+third-party images, and no texts or weights.
 """)
 
 
