@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from tadp_ray.captions.describe import PLURALS
+from tadp_ray.captions.describe import plural
 from tadp_ray.captions.precision_recall import Score, score
 from tadp_ray.config.errors import nearest
 from tadp_ray.errors import UserError
@@ -19,8 +19,6 @@ Match = Callable[[str], tuple[str, ...]]
 """Returns the class names in a text, each once, in class order."""
 Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 """Returns the cosines (W, C) in [-1, 1] of W texts and C class names."""
-
-OWN_PLURALS = {**PLURALS, "person": "people", "shelf": "shelves", "mouse": "mice", "knife": "knives", "loaf": "loaves"}
 
 
 @dataclass(frozen=True)
@@ -179,14 +177,3 @@ def forms(name: str) -> set[str]:
     head, of, rest = " ".join(words(name)).partition(" of ")
     *before, noun = head.split()
     return {head + of + rest, " ".join([*before, plural(noun)]) + of + rest}
-
-
-def plural(noun: str) -> str:
-    """Return the plural of a noun, e.g. `benches`, `people`, `pastries`, `cars`."""
-    if noun in OWN_PLURALS:
-        return OWN_PLURALS[noun]
-    if noun.endswith(("s", "x", "z", "ch", "sh")):
-        return noun + "es"
-    if noun.endswith("y") and not noun.endswith(("ay", "ey", "oy", "uy")):
-        return noun[:-1] + "ies"
-    return noun + "s"

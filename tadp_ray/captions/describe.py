@@ -6,21 +6,18 @@ from dataclasses import dataclass
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 PLURALS = {
-    "bus": "buses",
-    "bush": "bushes",
-    "bench": "benches",
-    "bunny": "bunnies",
     "child": "children",
-    "church": "churches",
-    "factory": "factories",
-    "fox": "foxes",
     "goose": "geese",
-    "grizzly": "grizzlies",
+    "knife": "knives",
+    "loaf": "loaves",
     "man": "men",
+    "mouse": "mice",
+    "person": "people",
     "sheep": "sheep",
-    "strawberry": "strawberries",
+    "shelf": "shelves",
     "woman": "women",
 }
+"""Those that no rule gives."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +65,21 @@ def place(mention: Mention) -> str:
 def counted(name: str, count: int) -> str:
     """Return `a car`, `an apple` or `three buses`."""
     if count == 1:
-        return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+        # A ewe is said like a yew.
+        return f"{'an' if name[0] in 'aeiou' and name != 'ewe' else 'a'} {name}"
     number = NUMBERS[count] if count < len(NUMBERS) else "many"
     return f"{number} {plural(name)}"
 
 
-def plural(name: str) -> str:
-    """Return `cars` or `buses`."""
-    return PLURALS.get(name, name + "s")
+def plural(noun: str) -> str:
+    """Return the plural of a noun, e.g. `cars`, `benches`, `pastries`, `people`."""
+    if noun in PLURALS:
+        return PLURALS[noun]
+    if noun.endswith(("s", "x", "z", "ch", "sh")):
+        return noun + "es"
+    if noun.endswith("y") and not noun.endswith(("ay", "ey", "oy", "uy")):
+        return noun[:-1] + "ies"
+    return noun + "s"
 
 
 def join(phrases: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Sentences about known scenes read like a captioner's and name every thing with its count and place."""
 
-from tadp_ray.captions.describe import Mention, class_list, long_sentence, sentence
+from tadp_ray.captions.describe import Mention, class_list, counted, long_sentence, plural, sentence
 
 
 def test_the_three_kinds_of_caption():
@@ -18,3 +18,13 @@ def test_the_three_kinds_of_caption():
 def test_a_scene_without_things_or_without_a_view_is_still_a_sentence():
     assert long_sentence([], ["sand"], ["sky"]) == "a photo on sand, with sky behind"
     assert long_sentence([Mention("sheep", 0.5, True)] * 2, [], []) == "a photo of two sheep in the middle"
+
+
+def test_articles_and_plurals_are_english():
+    single = ("car", "apple", "owl", "ewe")
+    assert [counted(name, 1) for name in single] == ["a car", "an apple", "an owl", "a ewe"]
+    assert [counted("couch", number) for number in (2, 6, 7)] == ["two couches", "six couches", "many couches"]
+    names = ("fox", "church", "cactus", "bunny", "dromedary", "toy", "sheep", "goose", "house")
+    assert [*map(plural, names)] == (
+        ["foxes", "churches", "cactuses", "bunnies", "dromedaries", "toys", "sheep", "geese", "houses"]
+    )
