@@ -105,7 +105,7 @@ def measure(options: argparse.Namespace, recipe: Recipe, precision: str, compile
     def step() -> None:
         lowered = torch.autocast(device, torch.bfloat16) if precision == "bfloat16" else nullcontext()
         with lowered:
-            loss = task.loss(forward(model.backbone.encode_image(images, noise), context), mask)
+            loss = task.loss(forward(model.backbone.encode_image(images).sample(noise), context), mask)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

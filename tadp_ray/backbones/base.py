@@ -1,11 +1,26 @@
 """The interfaces of a backbone, of its frozen networks, and of the registered family that loads them."""
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The normal distribution of the latents of images; its standard deviation is 0 where an encoding is not random."""
+
+    mean: Tensor
+    """(B, C, h, w)."""
+    std: Tensor
+    """(B, C, h, w)."""
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Return latents (B, C, h, w); `noise` is standard normal, in their shape."""
+        return self.mean + self.std * noise
 
 
 @runtime_checkable
@@ -32,11 +47,8 @@ class Backbone(Protocol):
         """Return (H, W) in pixels of the images of latents (B, C, h, w)."""
         ...
 
-    def encode_image(self, images: Tensor, noise: Tensor | None) -> Tensor:
-        """Return the latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1], without gradients.
-
-        `noise` is standard normal, in the shape of the latents.
-        """
+    def encode_image(self, images: Tensor) -> Posterior:
+        """Return the distribution of the latents of images (B, 3, H, W) in [-1, 1], without gradients."""
         ...
 
     def __call__(self, latents: Tensor, context: Tensor) -> tuple[Tensor, ...]:

@@ -76,6 +76,12 @@ class AugmentConfig(StrictModel):
     )
 
     @property
+    def only_flips(self) -> bool:
+        """Whether a view is the image or its mirror image."""
+        changes = (self.resize, self.crop, self.stretch, self.pad_to, self.cut_depth)
+        return self.scale == (1.0, 1.0) and self.colour == "none" and not any(changes)
+
+    @property
     def side(self) -> int | None:
         """Final height and width in pixels. None: they depend on the image."""
         return self.pad_to or self.stretch or self.crop

@@ -15,8 +15,8 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Dataset, Sample
 from tadp_ray.errors import UserError
 from tadp_ray.training.evaluate import encode_views, predictions
+from tadp_ray.training.latents import encoder
 from tadp_ray.training.model import TADP
-from tadp_ray.training.run import encoder
 from tadp_ray.training.setup import TrainSetup
 
 NO_SCORE = Score(None, None, None, None)

@@ -84,12 +84,11 @@ def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int,
         pixels = torch.empty(images, 3, *view)
         ids = torch.zeros(1, meta.tokens, dtype=torch.int64)
     model = make_model(meta, recipe.model, classes, tokens, view).train().to("meta")
-    noise = torch.empty(images, *model.backbone.latent_shape(pixels), device="meta")
     context = torch.empty(images, tokens, model.backbone.context_width, device="meta")
     saved = SavedTensors(model)
 
     # forward and backward, one network after the other
-    latents, encoded = count_flops(lambda: model.backbone.encode_image(pixels, noise))
+    latents, encoded = count_flops(lambda: model.backbone.encode_image(pixels).mean)
     _, text = count_flops(lambda: meta.text_encoder and meta.text_encoder(ids))
     with saved_tensors_hooks(saved.add, lambda tensor: tensor):
         adapted = model.adapter(context)

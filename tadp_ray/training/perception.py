@@ -16,6 +16,7 @@ from tadp_ray.training import checkpoint
 from tadp_ray.training.async_checkpointer import AsyncCheckpointer
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import evaluate, per_image_records
+from tadp_ray.training.latents import ViewLatents, autocast
 from tadp_ray.training.loop import Trainer
 from tadp_ray.training.model import TADP
 from tadp_ray.training.optim import make_optimizer
@@ -42,6 +43,8 @@ class PerceptionTraining:
     cell: Cell
     setup: TrainSetup
     model: TADP
+    views: ViewLatents
+    """Encodes training views."""
     latents: Mapping[str, Tensor]
     """Latents of the evaluation views by key."""
     reporter: Reporter
@@ -98,7 +101,7 @@ class PerceptionTraining:
         """Return the mean loss of this process's share of a pass."""
         schedule, head, task = self.cell.recipe.schedule, self.cell.recipe.model.head, self.setup.task
         ids, images, targets = batch
-        images, targets = images.to(self.device), to_device(targets, self.device)
+        targets = to_device(targets, self.device)
         contexts = self.setup.contexts([self.setup.train_prompts[i] for i in ids]).to(self.device)
 
         # random numbers of this pass
@@ -119,8 +122,8 @@ class PerceptionTraining:
             sampled = task.head_targets(targets, rngs)
 
         # forward
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16"):
-            latents = self.model.backbone.encode_image(images, noise.to(self.device))
+        with autocast(self.device, schedule.precision):
+            latents = self.views(images, self.device).sample(noise.to(self.device))
             return task.loss(self.model(latents, contexts, dropout_mask, sampled), targets)
 
     def _evaluate(self, state: TrainState) -> None:

@@ -16,8 +16,9 @@ from tadp_ray.tasks.files import save
 from tadp_ray.training import checkpoint
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import predictions, truth
+from tadp_ray.training.latents import evaluation_latents
 from tadp_ray.training.model import TADP
-from tadp_ray.training.run import build_model, evaluation_latents
+from tadp_ray.training.run import build_model
 from tadp_ray.training.setup import Cache, TrainSetup
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")

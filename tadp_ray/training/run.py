@@ -2,28 +2,24 @@
 
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.metrics import main_metric
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock
-from tadp_ray.layout import BEST, LATENTS, MODEL, PREDICTED
-from tadp_ray.training import checkpoint
+from tadp_ray.layout import BEST, MODEL, PREDICTED
 from tadp_ray.training.digests import check_contents
 from tadp_ray.training.distributed import ProcessGroup
-from tadp_ray.training.evaluate import encode_views, evaluate
+from tadp_ray.training.evaluate import evaluate
 from tadp_ray.training.journal import final_metrics
+from tadp_ray.training.latents import evaluation_latents, training_latents
 from tadp_ray.training.model import TADP, make_model
 from tadp_ray.training.perception import PerceptionTraining
 from tadp_ray.training.pictures import draw_predictions
 from tadp_ray.training.reporter import Journal, NullReporter, Reporter, Watch, WatchedReporter
-from tadp_ray.training.rng import image_generator
-from tadp_ray.training.setup import Cache, TrainSetup, threads_of
+from tadp_ray.training.setup import Cache, TrainSetup
 from tadp_ray.training.state import TrainState
 
 
@@ -81,8 +77,9 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
     setup.warm_contexts(cell.digests, device)
     text_seconds = time.monotonic() - encoding
     latents = evaluation_latents(cell.digests, setup, model, device, world)
+    views = training_latents(cell.digests, setup, model, device, world)
     start_read = disk_reads() - read
-    training = PerceptionTraining(cell, setup, model, latents, reporter, device, world)
+    training = PerceptionTraining(cell, setup, model, views, latents, reporter, device, world)
     state = training.fit()
     for name, other in setup.extra_evaluations().items():
         inputs = evaluation_latents({**cell.digests, "val": other.val.digest()}, other, model, device, world)
@@ -135,48 +132,3 @@ def final(
             if value is not None:
                 metrics[f"caption/{split}_{name}"] = value
     return metrics
-
-
-def evaluation_latents(
-    digests: Mapping[str, str], setup: TrainSetup, model: TADP, device: torch.device, world: ProcessGroup
-) -> Mapping[str, Tensor]:
-    """Return the latents of all evaluation views, encoded once per sweep and read from disk by all cells and workers.
-
-    The posterior is sampled with noise that depends only on the image and the view, so all cells are scored on the same
-    latents.
-    """
-    recipe = setup.recipe
-    key = sha256_of(
-        [
-            digests["val"],
-            digests["weights"],
-            recipe.augment.resize,
-            recipe.augment.stretch,
-            recipe.model.encoding_of_images,
-            recipe.model.pixel_normalization,
-            {**recipe.evaluation.model_dump(), "interval": 0, "multi_scale": ()},
-            device.type,
-            *threads_of(recipe, device),
-        ]
-    )
-    path = recipe.compute.folder / LATENTS / f"{key[:16]}.safetensors"
-    if world.is_main_process:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = acquire_lock(path.with_suffix(".lock"), patience=3600)
-        try:
-            make = lambda: (encode_views(setup, encoder(model, device), range(len(setup.val))), {})
-            latents = checkpoint.cached(path, {"latents": key}, make)
-        finally:
-            lock.release()
-    world.barrier()
-    return latents if world.is_main_process else checkpoint.open_labelled(path, {"latents": key})
-
-
-def encoder(model: TADP, device: torch.device) -> Callable[[Tensor, str, int], Tensor]:
-    """Return a function that encodes an evaluation view (1, 3, h, w); its noise is seeded by (image id, view)."""
-
-    def encode(images: Tensor, image_id: str, view: int) -> Tensor:
-        noise = torch.randn((1, *model.backbone.latent_shape(images)), generator=image_generator(image_id, view))
-        return model.backbone.encode_image(images.to(device), noise.to(device)).cpu()
-
-    return encode

@@ -13,7 +13,7 @@ def test_features_have_the_channels_and_strides_that_a_backbone_names(tiny_diffu
     config = MODELS["stable_diffusion"](attention_maps=maps, latent="vpd")
     backbone = StableDiffusionBackbone(tiny_diffusion, config, tokens=13, latent=(16, 24))
     images = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    latents = backbone.encode_image(images, None)
+    latents = backbone.encode_image(images).mean
     assert latents.shape == (2, *backbone.latent_shape(images)) == (2, 4, 16, 24)
     assert backbone.image_size(latents) == (32, 48)
     features = backbone(latents, torch.zeros(2, 13, backbone.context_width))

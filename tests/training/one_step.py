@@ -40,7 +40,7 @@ def main(weights: str, output: Path) -> None:
     model = TADP(StableDiffusionBackbone(load_diffusion(weights), settings, tokens=13), CLASSES, settings).train()
 
     def loss_at(number: int) -> Tensor:
-        logits = model(model.backbone.encode_image(images[share], noise[share]), context[share], keep[share])
+        logits = model(model.backbone.encode_image(images[share]).sample(noise[share]), context[share], keep[share])
         return task.loss(logits, mask[share])
 
     loss_of = world.wrap(model, loss_at, torch.device("cpu"))

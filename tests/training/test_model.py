@@ -92,7 +92,7 @@ def test_latents_are_sampled_or_not_and_scaled_or_not(tiny_diffusion: Diffusion)
     ):
         model = make_model(tiny_diffusion, latent={"draw": latent, "scale": scale})
         assert model.backbone.latent_shape(images) == (4, 16, 24)
-        found = model.backbone.encode_image(images, noise if latent == "sample" else None)
+        found = model.backbone.encode_image(images).sample(noise)
         torch.testing.assert_close(found, expected)
         assert not found.requires_grad
 

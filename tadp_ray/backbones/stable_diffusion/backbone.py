@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tadp_ray.backbones.base import Posterior
 from tadp_ray.backbones.stable_diffusion.autoencoder import latent_scale, posterior_of
 from tadp_ray.backbones.stable_diffusion.config import StableDiffusionKeys
 from tadp_ray.backbones.stable_diffusion.features import feature_channels, unet_features
@@ -14,8 +15,6 @@ from tadp_ray.backbones.stable_diffusion.load import Diffusion
 
 class StableDiffusionBackbone(nn.Module):
     """A U-Net as a `tadp_ray.backbones.base.Backbone`. The VAE is frozen, and neither a submodule nor part of the state.
-
-    Noise is an argument, so that it can be drawn for the whole global batch.
 
     Args:
         diffusion: frozen; its U-Net is copied, so that several cells can share one loaded model.
@@ -51,18 +50,16 @@ class StableDiffusionBackbone(nn.Module):
         return height, width
 
     @torch.no_grad()
-    def encode_image(
-        self, images: Float[Tensor, "batch 3 height width"], noise: Float[Tensor, "batch c h w"] | None
-    ) -> Float[Tensor, "batch c h w"]:
-        """Return the latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1].
+    def encode_image(self, images: Float[Tensor, "batch 3 height width"]) -> Posterior:
+        """Return the distribution of the latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1].
 
         TADP samples the posterior and scales the sample; VPD takes the mode, unscaled (see `LatentConfig`).
-        `noise` is standard normal, in the shape of the latents; with `draw: mode` it may be None.
         """
-        vae = self._diffusion[0].vae
+        vae, latent = self._diffusion[0].vae, self._config.latent
         posterior = posterior_of(vae, images)
-        latents = posterior.mean + posterior.std * noise if self._config.latent.draw == "sample" else posterior.mode()
-        return latents * latent_scale(vae) if self._config.latent.scale == "scaled" else latents
+        scale = latent_scale(vae) if latent.scale == "scaled" else 1.0
+        std = posterior.std if latent.draw == "sample" else torch.zeros_like(posterior.mean)
+        return Posterior(posterior.mean * scale, std * scale)
 
     def forward(
         self, latents: Float[Tensor, "batch c h w"], context: Float[Tensor, "batch tokens width"]

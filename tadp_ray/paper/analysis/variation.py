@@ -90,7 +90,7 @@ def judge_of(recipe: Recipe, diffusion: Diffusion, judges: Sequence[Trained]) ->
         pixels = as_pixels(torch.from_numpy(pictures)).to(segmenter.device)
         shape = (len(pictures), *segmenter.model.backbone.latent_shape(pixels))
         noise = torch.randn(shape, generator=generator(0, 4)).to(segmenter.device)
-        latents = segmenter.model.backbone.encode_image(pixels, noise)
+        latents = segmenter.model.backbone.encode_image(pixels).sample(noise)
         logits = segmenter.model(latents, context.to(segmenter.device).expand(len(pictures), -1, -1))
         return logits.softmax(1).mean(dim=(2, 3)).cpu().numpy()
 

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tadp_ray.backbones.base import Posterior
+
 
 class PlainConv:
     """The `tadp_ray.backbones.base.Family`. It has no files and loads nothing."""
@@ -84,9 +86,9 @@ class PlainConvBackbone(nn.Module):
         """Return (H, W): a latent is the image."""
         return tuple(latents.shape[-2:])
 
-    def encode_image(self, images: Tensor, noise: Tensor | None) -> Tensor:
-        """Return the images; the noise is not used."""
-        return images
+    def encode_image(self, images: Tensor) -> Posterior:
+        """Return the images: nothing is random."""
+        return Posterior(images, torch.zeros_like(images))
 
     def forward(self, latents: Tensor, context: Tensor) -> tuple[Tensor, ...]:
         """Return the features, largest level first. The context is not used."""

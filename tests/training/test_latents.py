@@ -1,0 +1,56 @@
+"""Latents of training views are looked up, and are those that the encoder would return."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from tadp_ray.backbones.stable_diffusion import backbone
+from tadp_ray.config.cell import Cell
+from tadp_ray.config.data import AugmentConfig
+from tadp_ray.training.journal import read_journal
+from tadp_ray.training.latents import ViewLatents
+from tadp_ray.training.run import train_cell
+
+CPU = torch.device("cpu")
+
+
+def losses(cell: Cell) -> list[float]:
+    return [record["metrics"]["loss"] for record in read_journal(cell.folder) if "loss" in record.get("metrics", {})]
+
+
+def test_each_view_is_encoded_once_for_all_cells(
+    tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten images and their mirror images, and five that are scored; a second cell encodes none."""
+    encoded, posterior_of = [], backbone.posterior_of
+
+    def counted(vae: torch.nn.Module, images: torch.Tensor) -> object:
+        encoded.append(len(images))
+        return posterior_of(vae, images)
+
+    monkeypatch.setattr(backbone, "posterior_of", counted)
+    train_cell(tiny_cell(), CPU)
+    assert sum(encoded) == 2 * 10 + 5
+    train_cell(tiny_cell(seed=1), CPU)
+    assert sum(encoded) == 2 * 10 + 5
+
+
+def test_known_latents_are_those_of_the_encoder(
+    tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up, encoded = tiny_cell("a"), tiny_cell("b")
+    train_cell(looked_up, CPU)
+    init = ViewLatents.__init__
+    monkeypatch.setattr(ViewLatents, "__init__", lambda self, model, known: init(self, model, {}))
+    train_cell(encoded, CPU)
+    assert losses(looked_up) == pytest.approx(losses(encoded), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"scale": (0.5, 1)}, {"crop": 32}, {"colour": "hsv"}, {"cut_depth": 0.25}, {"stretch": 64}, {"resize": 64}],
+)
+def test_an_image_has_more_views_if_anything_but_flips_changes_it(change: dict) -> None:
+    assert AugmentConfig().only_flips and AugmentConfig(flip=0).only_flips
+    assert not AugmentConfig.model_validate(change).only_flips
