@@ -162,6 +162,8 @@ class Metric:
     lower_is_better: bool = False
     decimals: int = 2
     """Digits after the point in tables."""
+    of_things: bool = False
+    """Whether only data sets that tell things (countable objects) from stuff have it."""
 
     @property
     def title(self) -> str:

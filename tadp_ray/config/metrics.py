@@ -57,17 +57,18 @@ def metric_title(metric: str) -> str:
     return f"{best}{known.title}{', several scales' if where else ''}"
 
 
-def known_metrics(recipe: Recipe, classes: Sequence[str]) -> list[str]:
+def known_metrics(recipe: Recipe, classes: Sequence[str], things: Sequence[str] = ()) -> list[str]:
     """Return every final metric that a cell of a recipe can have. A class that is in no image has none.
 
     Args:
         recipe: of the cell.
         classes: class names of the data set.
+        things: those of countable objects, if the data set says so.
     """
     main, by_class = TASKS[recipe.task].main, TASKS[recipe.task].by_class
     extra = [*getattr(recipe.data, "extra_styles", ()), *(["multi_scale"] if recipe.evaluation.multi_scale else [])]
     return [
-        *(metric.name for metric in metrics_of(recipe.task)),
+        *(metric.name for metric in metrics_of(recipe.task) if things or not metric.of_things),
         f"best_{main}",
         *(f"{main}/{name}" for name in extra),
         *OF_TRAINING,

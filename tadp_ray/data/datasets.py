@@ -9,13 +9,16 @@ from tadp_ray.data import folder
 from tadp_ray.data.config import FolderData, ScenesData
 from tadp_ray.data.files import FileDataset, PublishedSet, first_few
 from tadp_ray.data.sample import Dataset, Split
-from tadp_ray.data.scenes import CLASSES, Scenes
+from tadp_ray.data.scenes import CLASSES, THINGS, Scenes
 from tadp_ray.errors import UserError
 from tadp_ray.registry import DATASETS, implementation
 
 
 class DatasetSource(Protocol):
-    """Opens a registered data set; `data` is the recipe's group of keys."""
+    """Opens a registered data set; `data` is the recipe's group of keys.
+
+    It may have an attribute `things`, the names of the classes of countable objects.
+    """
 
     def open(self, data: Any, split: Split) -> Dataset:
         """Open one split.
@@ -32,6 +35,8 @@ class DatasetSource(Protocol):
 
 class PocketScenes:
     """The pocket world, rendered from a seed."""
+
+    things = THINGS
 
     @staticmethod
     def open(data: ScenesData, split: Split) -> Scenes:
@@ -110,6 +115,11 @@ def open_dataset(data: DataConfig, split: Split) -> Dataset:
 def class_names(data: DataConfig) -> tuple[str, ...]:
     """Return the classes of a recipe's data set, without opening files."""
     return source_of(data).class_names(data)
+
+
+def thing_names(data: DataConfig) -> tuple[str, ...]:
+    """Return the classes of countable objects; empty if the data set does not tell them from stuff."""
+    return getattr(source_of(data), "things", ())
 
 
 def source_of(data: DataConfig) -> DatasetSource:

@@ -22,7 +22,7 @@ from tadp_ray.config.shipped import shipped
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.config.yaml12 import parse_yaml
-from tadp_ray.data.datasets import Datasets, class_names, remarks
+from tadp_ray.data.datasets import Datasets, class_names, remarks, thing_names
 from tadp_ray.errors import UserError
 from tadp_ray.tasks.per_image import images_class
 from tadp_ray.tracking.names import check_classes
@@ -274,7 +274,7 @@ def check_results(file: Path, experiment: Experiment, recipes: Sequence[Recipe])
             [f"{file}: figure.kind={kind}: needs segmentation, but a cell does {min(others)}; leave it out"]
         )
     for recipe, metric in itertools.product(recipes, experiment.table.metrics):
-        if problem := unknown_metric(metric, known_metrics(recipe, class_names(recipe.data))):
+        if problem := unknown_metric(metric, known_metrics(recipe, class_names(recipe.data), thing_names(recipe.data))):
             raise ConfigError([f"{file}: table.metrics={metric!r}: {problem}"])
 
 

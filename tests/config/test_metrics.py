@@ -28,7 +28,7 @@ def names(task: str) -> tuple[str, ...]:
 
 
 def test_figures_are_those_of_the_metrics() -> None:
-    segmentation = SegmentationMetrics(["a", "b"])
+    segmentation = SegmentationMetrics(["a", "b"], things=["a"])
     segmentation.accumulate(torch.tensor([[[0, 1]]]), torch.tensor([[[0, 1]]]))
     assert segmentation.compute().keys() == {*names("segmentation"), "iou/a", "iou/b"}
     depth = DepthMetrics()
@@ -41,6 +41,7 @@ def test_figures_are_those_of_the_metrics() -> None:
 
 def test_a_recipe_tells_its_metrics() -> None:
     plain = known_metrics(recipe(), ["a b", "c"])
+    assert "miou_things" not in plain and "miou_things" in known_metrics(recipe(), ["a b", "c"], things=["c"])
     assert {"miou", "accuracy", "best_miou", "iou/a b", "iou/c", "caption/val_recall", "seconds"} <= {*plain}
     assert not {"miou/night", "miou/multi_scale", "rmse", "ap50", "best_rmse", "iou/d"} & {*plain}
     more = recipe(data={"kind": "scenes", "extra_styles": ["night"]}, evaluation={"multi_scale": [1.0, 1.25]})

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tadp_ray.backbones.stable_diffusion import load
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import known_metrics
-from tadp_ray.data.datasets import class_names
+from tadp_ray.data.datasets import class_names, thing_names
 from tadp_ray.errors import UserError
 from tadp_ray.layout import BEST, CHECKPOINT, MODEL, PER_IMAGE
 from tadp_ray.tasks.base import Task
@@ -278,7 +278,8 @@ def test_every_task_is_interrupted_and_resumed_like_segmentation(
     tiny_cell, trained, stop_after, changes, figures
 ) -> None:
     (whole, expected), cut = trained(**changes), tiny_cell("cut", **changes, compute={"checkpoint_every": 2})
-    assert figures <= expected.keys() <= {*known_metrics(whole.recipe, class_names(whole.recipe.data))}
+    known = known_metrics(whole.recipe, class_names(whole.recipe.data), thing_names(whole.recipe.data))
+    assert figures <= expected.keys() <= {*known}
     assert (whole.folder / "predictions.png").is_file()
     stop_after(5)
     with pytest.raises(Stopped):

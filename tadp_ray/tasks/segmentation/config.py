@@ -10,7 +10,11 @@ from tadp_ray.registry import Metric, register_head, register_task
 register_task(
     "segmentation",
     "tadp_ray.tasks.segmentation.task:segmentation",
-    metrics=(Metric("miou", "mIoU", "%"), Metric("accuracy", "pixel accuracy", "%")),
+    metrics=(
+        Metric("miou", "mIoU", "%"),
+        Metric("miou_things", "mIoU of things", "%", of_things=True),
+        Metric("accuracy", "pixel accuracy", "%"),
+    ),
     main="miou",
     by_class="iou",
     per_image="tadp_ray.tasks.segmentation.per_image:SegmentationImages",

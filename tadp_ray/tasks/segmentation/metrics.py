@@ -1,6 +1,6 @@
 """Mean intersection over union, counted over a whole data set (mmsegmentation's mIoU)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -13,12 +13,15 @@ from tadp_ray.processes import collect, total
 class SegmentationMetrics:
     """Confusion counts of a data set, and the metrics computed from them, in percent.
 
+    `things` are the classes of countable objects, if the data set tells them from stuff.
+
     `images` contains a record of each image: its number of pixels, including ignored ones, and for each class among its
     labels or predictions the class index and the pixels of intersection, union and ground truth.
     """
 
-    def __init__(self, classes: Sequence[str]) -> None:
+    def __init__(self, classes: Sequence[str], things: Collection[str] = ()) -> None:
         self._classes = tuple(classes)
+        self._is_thing = torch.tensor([name in things for name in classes])
         self._counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
         self.images: list[dict[str, Any]] = []
 
@@ -37,9 +40,10 @@ class SegmentationMetrics:
         self.images = collect(self.images)
 
     def compute(self) -> dict[str, float]:
-        """Return miou, accuracy and iou/<class> in percent.
+        """Return miou, miou_things, accuracy and iou/<class> in percent.
 
         mIoU is the mean over the classes that occur among labels or predictions; other classes have no IoU and no entry.
+        miou_things is that of the things among them; it is left out if there are none.
         """
         hits, union, _ = areas(self._counts)
         found = union > 0
@@ -48,6 +52,8 @@ class SegmentationMetrics:
             "miou": float(iou[found].mean()),
             "accuracy": float(100 * hits.sum() / self._counts.sum()),
         }
+        if (things := found & self._is_thing).any():
+            metrics["miou_things"] = float(iou[things].mean())
         names = zip(self._classes, iou.tolist(), found.tolist(), strict=True)
         return metrics | {f"iou/{name}": value for name, value, occurs in names if occurs}
 

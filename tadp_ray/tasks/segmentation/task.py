@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tadp_ray.config.schema import Recipe
+from tadp_ray.data.datasets import thing_names
 from tadp_ray.data.sample import Sample
 from tadp_ray.layout import CLASSES
 from tadp_ray.tasks.base import Task, bilinear, dense_loss, resize_map, score_arguments
@@ -19,7 +20,7 @@ from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
 
 def segmentation(recipe: Recipe) -> Task:
     """Return the segmentation task of a recipe, with the loss of its head."""
-    head = recipe.model.head
+    head, things = recipe.model.head, thing_names(recipe.data)
     # The published Pascal head upsamples its logits by 8 with align_corners, mmseg's head without.
     upsample = partial(bilinear, align_corners=head.kind == "smp_fpn")
     pixel_loss = focal_loss if head.loss == "focal" else cross_entropy_loss
@@ -37,8 +38,8 @@ def segmentation(recipe: Recipe) -> Task:
         predict=lambda probabilities: probabilities.argmax(1).cpu(),
         draw=draw_labels,
         arrays=lambda mask: {"mask": mask.numpy().astype(np.uint8)},
-        metrics=SegmentationMetrics,
-        logged_metrics=("miou", "accuracy"),
+        metrics=partial(SegmentationMetrics, things=things),
+        logged_metrics=("miou", "accuracy", *(["miou_things"] if things else [])),
         files=partial(MapFiles, write_labels),
         write=write_labels,
         score_command=lambda folder: [*score_arguments("segmentation", folder), "--classes", str(folder / CLASSES)],
