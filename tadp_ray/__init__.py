@@ -1,8 +1,8 @@
 """tadp_ray: what does text do for a diffusion backbone? Text-conditioned diffusion perception: sweeps, tables, figures.
 
 backbone = tadp_ray.load_backbone("pocket")
-features = backbone.features("photo.jpg", "a bird and a dog")              # four maps, largest first
-maps = backbone.attention_maps("photo.jpg", "a bird and a dog").words      # word -> attention map
+features = backbone.features("photo.jpg", "a cat and a dog")               # four maps, largest first
+maps = backbone.attention_maps("photo.jpg", "a cat and a dog").words       # word -> attention map
 
 The names in `__all__` are imported at their first use: `import tadp_ray` alone does not import torch, Ray or MLflow.
 """

@@ -16,7 +16,7 @@ app = Commands(help="Analyses: attention maps of words, and the paper's figures.
 @app.command()
 def attention(
     image: Annotated[Path, typer.Argument(help="A picture of any size.")],
-    prompt: Annotated[str, typer.Argument(help='Prompt for the model, e.g. "a bird and a dog".')],
+    prompt: Annotated[str, typer.Argument(help='Prompt for the model, e.g. "a cat and a dog".')],
     out: Annotated[Path, typer.Option(help="Folder for maps.png, maps.pdf, maps.safetensors, maps.json.")] = Path(
         STORAGE, "attention"
     ),

@@ -187,7 +187,7 @@ def predict(
     ] = None,
     prompt: Annotated[
         str | None,
-        typer.Option(help='Prompt for --image, e.g. "a bird and a dog"; "" is the empty prompt.'),
+        typer.Option(help='Prompt for --image, e.g. "a cat and a dog"; "" is the empty prompt.'),
     ] = None,
     tracking_uri: TrackingOption = None,
     storage: Annotated[Path, typer.Option(help="Folder with the shared latents and contexts.")] = Path(STORAGE),
