@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-DEFAULTS = 1
+DEFAULTS = 2
 """Version of the defaults, part of every hash.
 
 Raise it when a default changes its value or its effect. A new key whose default keeps the behaviour does not need it.
