@@ -130,12 +130,14 @@ def _shared(
         ]
     )
     path = recipe.compute.folder / LATENTS / f"{key[:16]}.safetensors"
-    if world.is_main_process:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = acquire_lock(path.with_suffix(".lock"), patience=3600)
-        try:
-            latents = checkpoint.cached(path, {"latents": key}, lambda: (make(), {}))
-        finally:
-            lock.release()
+    if not world.is_main_process:
+        world.barrier()
+        return checkpoint.open_labelled(path, {"latents": key})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = acquire_lock(path.with_suffix(".lock"), patience=3600)
+    try:
+        latents = checkpoint.cached(path, {"latents": key}, lambda: (make(), {}))
+    finally:
+        lock.release()
     world.barrier()
-    return latents if world.is_main_process else checkpoint.open_labelled(path, {"latents": key})
+    return latents
