@@ -10,32 +10,42 @@ from tadp_ray.errors import UserError
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "airplane": ("aeroplane", "plane", "jet", "airliner", "aircraft"),
     "ashcan": ("trash can", "garbage can", "dustbin", "bin"),
+    "bear": ("grizzly",),
     "bicycle": ("bike", "cycle"),
     "boat": ("canoe", "sailboat", "ship", "kayak"),
     "building": ("skyscraper", "tower", "house"),
     "bus": ("coach", "double decker"),
+    "camel": ("dromedary",),
     "car": ("automobile", "suv", "sedan", "van", "taxi"),
     "cat": ("kitten",),
     "chair": ("armchair", "stool"),
+    "church": ("chapel",),
+    "couch": ("sofa", "settee", "loveseat"),
     "cow": ("cattle", "bull", "calf", "ox"),
     "dining table": ("table", "desk"),
     "dog": ("puppy",),
+    "doughnut": ("donut",),
     "earth": ("ground", "soil"),
     "grass": ("lawn", "meadow"),
     "horse": ("pony", "foal"),
+    "house": ("home",),
     "motorcycle": ("motorbike", "scooter", "moped"),
     "path": ("trail",),
     "person": (
         *("man", "woman", "boy", "girl", "child", "baby", "lady", "guy", "rider", "player", "bride", "groom"),
         *("cyclist", "pedestrian", "kid", "toddler", "soldier"),
     ),
+    "pig": ("sow",),
+    "pine": ("evergreen",),
     "potted plant": ("plant", "houseplant", "pot plant"),
+    "rabbit": ("bunny",),
     "refrigerator": ("fridge",),
     "road": ("street", "highway"),
     "rug": ("carpet",),
     "sheep": ("lamb", "ram", "ewe"),
     "sidewalk": ("pavement",),
     "sofa": ("couch", "settee", "loveseat"),
+    "squirrel": ("chipmunk",),
     "stove": ("cooker",),
     "television": ("tv", "tv set", "monitor", "screen"),
     "train": ("locomotive", "tram"),
@@ -43,7 +53,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "vegetation": ("tree", "bush", "hedge"),
     "windowpane": ("window",),
 }
-"""The choice is subjective, so a file can replace it."""
+"""Those of the pocket world (`data.drawings.SYNONYMS`) are among them. The choice is subjective, so a file can replace it."""
 
 
 def everyday(classes: Collection[str]) -> dict[str, tuple[str, ...]]:

@@ -7,6 +7,8 @@ from tadp_ray.captions.alignment import align, exact, forms, similar
 from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.captions.synonyms import everyday, read_synonyms
 from tadp_ray.data.ade20k import CLASSES as ADE20K
+from tadp_ray.data.drawings import SYNONYMS
+from tadp_ray.data.scenes import CLASSES as POCKET
 from tadp_ray.errors import UserError
 
 CLASSES = ("table", "coffee table", "chest of drawers", "person", "sofa", "potted plant")
@@ -35,6 +37,16 @@ def test_synonyms_are_heard_unless_they_are_classes(tmp_path):
     file = tmp_path / "own.yaml"
     file.write_text("sofa: [davenport]\n")
     assert exact(CLASSES, read_synonyms(file, CLASSES))("a davenport, a couch") == ("sofa",)
+
+
+def test_every_synonym_of_the_pocket_world_says_its_thing_and_no_other():
+    known = everyday(POCKET)
+    assert all({*words} <= {*known[name]} for name, words in SYNONYMS.items())
+    heard, deaf = exact(POCKET, known), exact(POCKET)
+    for name, words in known.items():
+        for word in words:
+            assert (heard(f"two {word}"), deaf(f"two {word}")) == ((name,), ()), word
+    assert heard("two bunnies by an automobile, a home and donuts") == ("rabbit", "doughnut", "car", "house")
 
 
 @pytest.mark.parametrize(
