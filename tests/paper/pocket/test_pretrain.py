@@ -1,7 +1,11 @@
 """A pretraining makes a Stable Diffusion that diffusers loads, learns words, and survives being killed."""
 
+import itertools
 import json
+import re
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,18 +13,23 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
+from tadp_ray.captions.describe import NUMBERS, Mention, plural
 from tadp_ray.config.pretraining import Pretraining
-from tadp_ray.data.scenes import CLASSES
+from tadp_ray.data import drawings
+from tadp_ray.data.scenes import CLASSES, STUFF, THINGS, WORLD, mentions, present_classes, render
+from tadp_ray.data.styles import STYLES
 from tadp_ray.errors import UserError
 from tadp_ray.layout import PRETRAINING_FOLDER
+from tadp_ray.paper.pocket import gate
 from tadp_ray.paper.pocket import pretrain as pretrain_module
-from tadp_ray.paper.pocket.latent_cache import SceneCaptions
+from tadp_ray.paper.pocket.autoencoder import build_vae
+from tadp_ray.paper.pocket.latent_cache import CLOSE_UP, LatentCache, SceneCaptions, style_of
 from tadp_ray.paper.pocket.pretrain import pretrain
 from tadp_ray.paper.pocket.tokenizer import write_tokenizer
 from tadp_ray.training.checkpoint import read_tensors, write
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.journal import final_metrics, read_journal
-from tadp_ray.training.reporter import Journal, checkpoints
+from tadp_ray.training.reporter import Journal, NullReporter, checkpoints
 
 TINY = {"images": 48, "size": 32, "vae_steps": 6, "vae_batch": 4, "unet_steps": 6, "unet_batch": 4}
 TINY |= {"classifier_steps": 2, "channels": (8, 8, 16, 16), "gate_every": 4}
@@ -167,27 +176,118 @@ def test_what_does_not_fit_is_refused_before_anything_is_spent(tmp_path: Path) -
         pretrain(Pretraining(), tmp_path, processes=2, device="cpu")
 
 
+def test_the_first_fifth_of_the_steps_shows_close_ups_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every third scene is one. Scenes are told by their captions, which here are their numbers."""
+    plan = Pretraining(**{**TINY, "unet_steps": 40, "unet_batch": 16})
+    shown: list[set[int]] = []
+
+    def run_all(*args: object, **_: object) -> None:
+        for step in range(args[3]):
+            args[5](step)
+
+    def note(denoiser: object, clean: torch.Tensor, noise: object, times: object, captions: list[str]) -> torch.Tensor:
+        shown.append({*map(int, captions)})
+        # The latents are those of the same scenes.
+        assert clean.mean((1, 2, 3)).tolist() == [*map(float, captions)]
+        return torch.zeros(len(captions))
+
+    monkeypatch.setattr(pretrain_module, "train", run_all)
+    monkeypatch.setattr(pretrain_module, "caption_errors", note)
+    numbers = [SimpleNamespace(draw=lambda rng, number=number: str(number)) for number in range(50)]
+    latents = torch.arange(50.0)[:, None, None, None].expand(50, 4, 8, 8), torch.zeros(50, 4, 8, 8)
+    job = pretrain_module.PretrainJob(
+        plan, tmp_path, torch.device("cpu"), ProcessGroup(), NullReporter(tmp_path), print
+    )
+    vae = build_vae(plan.size)
+    pretrain_module.train_denoiser(job, SimpleNamespace(captions=lambda: numbers), vae, latents, held_out=None)
+    close_ups = {*range(0, 50, 3)}
+    assert len(shown) == 40 and set().union(*shown[:8]) == close_ups
+    assert set().union(*shown[8:]) == {*range(50)} and not any(numbers <= close_ups for numbers in shown[8:])
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> LatentCache:
+    """Sixty scenes of a pretraining, rendered."""
+    cache = LatentCache(tmp_path_factory.mktemp("cache"), seed=7, count=60, size=32)
+    cache.render(ProcessGroup(), lambda said: None)
+    return cache
+
+
+def test_a_pretraining_shows_the_known_styles_and_close_ups(cache: LatentCache) -> None:
+    works = Counter(scene.work for scene in cache.captions())
+    assert works == {"photo": 42, "night photo": 6, "watercolor": 6, "comic": 6}
+    assert [STYLES[style_of(index)].work for index in range(60)] == [scene.work for scene in cache.captions()]
+    for index, (image, mask, scene) in enumerate(zip(cache.images(), cache.masks(), cache.captions(), strict=True)):
+        world = CLOSE_UP if index % 3 == 0 else WORLD
+        sample = render("pretrain", 7, index, 32, style_of(index), world)
+        assert np.array_equal(image, sample.image) and np.array_equal(mask, sample.mask)
+        assert scene.names == present_classes(sample.mask) and list(scene.things) == mentions(sample)
+        assert index % 3 or len(scene.things) <= 2
+    pixels = [(cache.masks()[first::3] >= len(STUFF)).sum().item() for first in range(3)]
+    things = [sum(len(scene.things) for scene in cache.captions()[first::3]) for first in range(3)]
+    assert pixels[0] / things[0] > 1.5 * max(pixels[1] / things[1], pixels[2] / things[2])
+
+
+def test_a_pretraining_sees_no_drawing_whose_licence_would_bind_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in the scenes nor in those of the gate: two styles stay unseen."""
+    seen, stamp = set(), drawings.stamp
+    monkeypatch.setattr(drawings, "stamp", lambda name, family: seen.add(family) or stamp(name, family))
+    LatentCache(tmp_path, seed=7, count=60, size=32).render(ProcessGroup(), lambda said: None)
+    gate.held_out(32, 20)
+    assert seen == {*drawings.PERMISSIVE}
+    assert {style for style, look in STYLES.items() if look.work is None} == {"sticker", "sketch"}
+    assert all(({*look.families} <= {*drawings.PERMISSIVE}) == (look.work is not None) for look in STYLES.values())
+
+
 def test_listed_words_are_single_tokens_and_any_text_survives(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     tokenizer = CLIPTokenizer.from_pretrained(tmp_path, model_max_length=77)
-    for word in (*CLASSES, "children", "benches", "building", "pavement", "bicyclist", "photo"):
-        assert len(tokenizer.tokenize(word)) == 1
+    things = [*THINGS, *itertools.chain(*drawings.SYNONYMS.values())]
+    works = itertools.chain(*(look.work.split() for look in STYLES.values() if look.work))
+    for word in (
+        *CLASSES,
+        *things,
+        *map(plural, things),
+        *works,
+        *NUMBERS,
+        "sticker",
+        "sketch",
+        "pavement",
+        "bicyclist",
+    ):
+        assert len(tokenizer.tokenize(word)) == 1, word
     text = "zürich: 37 unlisted words & 日本"
     ids = tokenizer(text).input_ids
     assert tokenizer.decode(ids, skip_special_tokens=True).replace(" ", "") == text.replace(" ", "")
 
 
 def test_pretraining_captions_are_of_every_kind_or_empty() -> None:
-    rng, words = (
-        np.random.default_rng(0),
-        SceneCaptions(("sky", "sand", "car"), "a photo of a car on the left, on sand, with sky"),
-    )
-    captions = [words.draw(rng) for _ in range(1000)]
-    kinds = {"empty": 0, "told": 0, "sentence": 0, "names": 0}
-    for caption in captions:
-        if not caption or caption == words.sentence:
-            kinds["told" if caption else "empty"] += 1
-            continue
-        assert {*CLASSES} & set(caption.replace(",", "").split()) == {"sky", "sand", "car"}
-        kinds["sentence" if caption.startswith("a photo of") else "names"] += 1
-    assert kinds["empty"] == pytest.approx(100, abs=35) and min(kinds.values()) > 60
+    things = (Mention("car", 0.1, near=True), Mention("owl", 0.9, near=False))
+    scene, rng = SceneCaptions(("sky", "sand", "owl", "car"), things, "night photo"), np.random.default_rng(0)
+    captions = [scene.draw(rng) for _ in range(2000)]
+    names = "(?:sky|sand|owl|car|automobile)"
+    kinds = {
+        "empty": "",
+        "names": f"{names}(?: {names}){{3}}",
+        "names in a phrase": f"a night photo of {names}(?: {names}){{3}}",
+        "sentence": f"a night photo of (?:an? )?{names}, (?:an? )?{names}, (?:an? )?{names} and (?:an? )?{names}",
+        "told": "a night photo of (?:a car|an automobile) on the left and an owl far away on the right, on sand, with sky behind",
+    }
+    counts = {kind: sum(bool(re.fullmatch(text, caption)) for caption in captions) for kind, text in kinds.items()}
+    assert sum(counts.values()) == 2000
+    shares = {"empty": 0.1, "names": 0.3, "names in a phrase": 0.15, "sentence": 0.25, "told": 0.2}
+    # Three standard deviations at most.
+    assert {kind: count / 2000 for kind, count in counts.items()} == pytest.approx(shares, abs=0.031)
+    for caption in filter(None, captions):
+        said = re.findall(r"\w+", caption)
+        assert sum(said.count(word) for word in ("car", "automobile")) == 1, caption
+        assert all(said.count(word) == 1 for word in ("sky", "sand", "owl")), caption
+        assert re.search(r"\ban (?!owl|automobile)|\ba (?=owl|automobile)", caption.partition(" of ")[2]) is None
+    calls = [caption for caption in captions if caption]
+    assert np.mean(["automobile" in caption for caption in calls]) == pytest.approx(0.15, abs=0.026)
+    # In most orders, another name is the first.
+    first = Counter(caption.split()[0] for caption in captions if re.fullmatch(kinds["names"], caption))
+    assert min(first[word] for word in ("sky", "sand", "owl")) > 100
+    assert all(scene.draw(rng, drop=0.0) for _ in range(200))
