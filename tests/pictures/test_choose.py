@@ -31,12 +31,13 @@ def test_windows_lie_where_most_is_gained_and_apart() -> None:
 
 def test_colours_are_told_apart_with_any_eye() -> None:
     """In Oklab, where black and white are 1 apart."""
-    assert np.array_equal(palette(150)[:31], palette(31))
+    assert np.array_equal(palette(150)[:55], palette(55))
 
     def nearest(count: int) -> np.ndarray:
         gaps = np.linalg.norm((places := to_oklab(palette(count)))[:, :, None] - places[:, None], axis=-1)
         return np.where(np.eye(count, dtype=bool), np.inf, gaps).min((1, 2))
 
     assert (nearest(7) > 0.07).all(), nearest(7)
-    usual, no_red, no_green = nearest(31)
-    assert usual > 0.08 and min(no_red, no_green) > 0.02, nearest(31)
+    # So many classes has the pocket world.
+    usual, no_red, no_green = nearest(55)
+    assert usual > 0.06 and min(no_red, no_green) > 0.012, nearest(55)

@@ -13,7 +13,7 @@ from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder
 from tadp_ray.captions.describe import Mention, class_list, sentence
 from tadp_ray.config.vocabulary import Style
 from tadp_ray.data.drawings import SYNONYMS
-from tadp_ray.data.scenes import THINGS, WORLD, around, mentions, present_classes, render
+from tadp_ray.data.scenes import THINGS, WORLD, World, around, mentions, present_classes, render
 from tadp_ray.data.styles import STYLES
 from tadp_ray.layout import LATENTS
 from tadp_ray.paper.pocket.autoencoder import encode
@@ -74,6 +74,11 @@ def style_of(index: int) -> Style:
     return OTHER_STYLES.get(index % STYLE_CYCLE, "photo")
 
 
+def world_of(index: int) -> World:
+    """Return the parameters of a scene of the pretraining: each third is a close-up."""
+    return WORLD if index % CLOSE_UP_EVERY else CLOSE_UP
+
+
 @dataclass(frozen=True)
 class LatentCache:
     """`count` pretraining scenes of one seed, in files of a folder."""
@@ -89,10 +94,7 @@ class LatentCache:
 
             def make(indices: range = self._indices(piece)) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 scenes = [
-                    render(
-                        *("pretrain", self.seed, index, self.size, style_of(index)),
-                        world=WORLD if index % CLOSE_UP_EVERY else CLOSE_UP,
-                    )
+                    render("pretrain", self.seed, index, self.size, style_of(index), world_of(index))
                     for index in indices
                 ]
                 captions = [

@@ -17,47 +17,58 @@ from tadp_ray.paper.personalization.run import load_personalized
 from tadp_ray.paper.personalization.samples import draw, write_samples
 from tadp_ray.paper.pocket.autoencoder import as_pixels, encode
 from tadp_ray.paper.pocket.gate import SEED
+from tadp_ray.paper.pocket.latent_cache import world_of
 from tadp_ray.training.rng import generator
 
-SCENES, HELD_OUT = 96, 32
+SCENES, HELD_OUT = 400, 48
 """Scenes per style for training and for testing the classifier."""
-STEPS, BATCH = 120, 32
+STEPS, BATCH = 600, 32
 DRAWINGS, SHOWN = 48, 8
 
 
 def reconstructed(vae: Autoencoder, size: int, first: int, count: int) -> tuple[Tensor, Tensor]:
     """Return VAE reconstructions (N, 3, H, W) of scenes in every style, and their styles (N,).
 
-    Reconstructions are used since generated images come from the VAE too. Half of the scenes are like those of pretraining,
-    half like labelled ones.
+    Reconstructions are used since generated images come from the VAE too. Close-ups are among the scenes, as in pretraining:
+    images of a single thing resemble them.
     """
-    splits = ("pretrain", "val")
     images = np.stack(
         [
-            render(splits[index % 2], SEED, first + index // 2, size, style).image
+            render("val", SEED, index, size, style, world_of(index)).image
             for style in STYLES
-            for index in range(count)
+            for index in range(first, first + count)
         ]
     )
     with torch.no_grad():
-        mean, _ = encode(vae, torch.from_numpy(images), vae.device)
-        decoded = torch.cat([decode(vae, part).clamp(-1, 1) for part in mean.split(BATCH)])
+        parts = torch.from_numpy(images).split(BATCH)
+        decoded = torch.cat([decode(vae, encode(vae, part, vae.device)[0]).clamp(-1, 1) for part in parts])
     return decoded, torch.arange(len(STYLES)).repeat_interleave(count)
 
 
+class Pool(nn.Module):
+    """Mean and maximum over the places of an image (B, C, H, W): what is everywhere, and what is anywhere."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return both, (B, 2 C)."""
+        return torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1)
+
+
 def train_judge(vae: Autoencoder, size: int) -> tuple[nn.Module, float]:
-    """Train a classifier from images (B, 3, H, W) in [-1, 1] to style logits (B, 4); return it and its test accuracy."""
+    """Train a classifier from images (B, 3, H, W) in [-1, 1] to logits of `STYLES` (B, 6); return it and its test accuracy."""
     images, styles = reconstructed(vae, size, 0, SCENES)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         layers: list[nn.Module] = []
-        for before, width in ((3, 16), (16, 32), (32, 32)):
+        for before, width in ((3, 16), (16, 32), (32, 64)):
             layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), nn.GroupNorm(4, width), nn.SiLU()]
-        judge = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, len(STYLES)))
+        judge = nn.Sequential(*layers, Pool(), nn.Linear(2 * 64, len(STYLES)))
     optimizer = torch.optim.AdamW(judge.parameters(), lr=3e-3)
     for step in range(STEPS):
-        chosen = torch.randint(len(images), (BATCH,), generator=generator(SEED, 40, step))
-        loss = F.cross_entropy(judge(images[chosen]), styles[chosen])
+        rng = generator(SEED, 40, step)
+        chosen = torch.randint(len(images), (BATCH,), generator=rng)
+        mirrored = torch.rand(BATCH, 1, 1, 1, generator=rng) < 0.5
+        pixels = torch.where(mirrored, images[chosen].flip(3), images[chosen])
+        loss = F.cross_entropy(judge(pixels), styles[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -68,7 +79,9 @@ def train_judge(vae: Autoencoder, size: int) -> tuple[nn.Module, float]:
 
 def captions_to_draw(count: int) -> list[str]:
     """Return captions of an object on a ground under the sky, with every object equally often."""
-    return [class_list([THINGS[index % len(THINGS)], list(GROUNDS)[index % 3], "sky"]) for index in range(count)]
+    return [
+        class_list([THINGS[index % len(THINGS)], list(GROUNDS)[index % len(GROUNDS)], "sky"]) for index in range(count)
+    ]
 
 
 def measure_style(folder: Path, picture: Path) -> dict[str, float]:

@@ -155,13 +155,13 @@ def test_photographs_are_analysed_by_pairs_and_cutouts(photographs: Path, tmp_pa
     cutout = np.zeros((40, 30, 4), np.uint8)
     cutout[5:35, 5:25] = (250, 150, 30, 255)
     Image.fromarray(cutout).save(tmp_path / "fox.png")
-    pairs = "{fox: grass, palm: sand, bus: road, goose: snow}"
+    pairs = "{fox: grass, palm: sand, bus: road, penguin: snow}"
     look = f"kind: copy_paste, cases: 1, pairs: {pairs}, cutouts: {{fox: {tmp_path}/fox.png, bus: {tmp_path}/fox.png}}"
     result = run(tmp_path, store, f"{{{look}}}", recipe=photographs)
     assert result.exit_code == 0, result.output
     for look, said in (
         ("{kind: copy_paste, cases: 1}", "look.pairs: name what looks alike; only the pocket scenes know it"),
-        ("{kind: copy_paste, pairs: {lion: cat}}", "look.pairs: 'lion' is no class of these data"),
+        ("{kind: copy_paste, pairs: {wolf: cat}}", "look.pairs: 'wolf' is no class of these data"),
         (
             "{kind: copy_paste, cases: 13, pairs: {fox: grass}}",
             "look.cases=13: only 0 pictures have a look-alike with room",

@@ -30,7 +30,10 @@ def test_card_tells_how_it_was_made_and_what_the_gate_found(tmp_path: Path) -> N
     )
     card = (tmp_path / "README.md").read_text()
     assert "7.7 million parameters" in card and "- time: 2.0 hours\n- commit: abc" in card and "--seed 4" in card
-    assert "1,000 drawn for the U-Net" in card
+    assert "1,000 drawn for the U-Net" in card and "48 things in subgroups" in card and "55 class names" in card
+    assert (
+        "(cow, horse, sheep, pig; tiger, elephant," in card and "house, church, castle, factory; chair, couch" in card
+    )
     assert "| look-alike | +3.0% | +5.0% | +7.0% |" in card
     assert "highest on the thing (%) | 91.2 | at least 80 | met |" in card
     assert "found in drawn pictures (%) | 55.5 | at least 80 | missed |" in card
