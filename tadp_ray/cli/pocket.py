@@ -21,6 +21,10 @@ def pretrain(
     batch: Annotated[int, typer.Option(min=1, help="U-Net batch size over all processes.")] = 32,
     size: Annotated[int, typer.Option(min=32, max=128, help="Height and width of a scene in pixels.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Seed of scenes, initial weights and order.")] = 0,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="Pocket model to train on: its VAE is kept. Give it a --seed of its own, for new scenes."),
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Single-threaded processes that share each batch.")] = 2,
     device: Annotated[str, typer.Option(help="cpu, or cuda with --processes 1.")] = "cpu",
     tracking_uri: TrackingOption = None,
@@ -31,6 +35,7 @@ def pretrain(
     command can be repeated: it resumes from the last checkpoint, with the same losses.
     """
     with exit_on_user_error():
+        from tadp_ray.backbones.stable_diffusion.weights import weights_digest
         from tadp_ray.config.claims import Measured
         from tadp_ray.config.pretraining import Pretraining
         from tadp_ray.layout import PRETRAINING_FOLDER
@@ -44,10 +49,12 @@ def pretrain(
         from tadp_ray.training.provenance import provenance
 
         sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "size": size, "seed": seed}
-        plan = Pretraining(unet_batch=batch, **sizes)
+        digest = weights_digest(str(start)) if start else ""
+        plan = Pretraining(unet_batch=batch, start=digest, **sizes)
         with track_pretraining(open_store(tracking_uri), plan, folder / PRETRAINING_FOLDER):
-            run(plan, folder, processes, device)
-        options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in (sizes | {"batch": batch}).items())
+            run(plan, folder, processes, device, start)
+        given = sizes | {"batch": batch} | ({"start": start} if start else {})
+        options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given.items())
         names = (
             "commit",
             "hardware.cpu",

@@ -15,6 +15,11 @@ class Pretraining(StrictModel):
     """
 
     seed: int = Field(0, ge=0, description="seed of the scenes, the initial weights and the order")
+    start: str = Field(
+        "",
+        description="digest of the model that is trained on: its VAE is kept, and its U-Net and text encoder are the first "
+        "weights; empty: everything is trained from random weights",
+    )
     images: int = Field(24576, ge=1, description="scenes to render; every stage samples them with replacement")
     size: int = Field(64, ge=32, le=128, multiple_of=32, description="height and width of a scene in pixels")
     vae_steps: int = Field(3000, ge=1, description="optimizer steps of the VAE")

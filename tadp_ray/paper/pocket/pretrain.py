@@ -19,8 +19,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, set_latent_scale
-from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage
+from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, latent_scale, set_latent_scale
+from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage, load_text_to_image
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
@@ -43,7 +43,7 @@ from tadp_ray.training.state import TrainState
 CHECKPOINT_EVERY = 200
 """Optimizer steps of a stage between two checkpoints."""
 CLOSE_UPS_UNTIL = 0.2
-"""Fraction of the U-Net's steps in which it sees only close-ups."""
+"""Fraction of the U-Net's steps in which it sees only close-ups, if it starts from random weights."""
 PRINT_SECONDS = 20
 """Seconds between two lines on the terminal."""
 
@@ -54,6 +54,8 @@ class PretrainJob:
 
     plan: Pretraining
     folder: Path
+    start: Path | None
+    """Folder of the model that is trained on; None: from random weights."""
     device: torch.device
     world: ProcessGroup
     reporter: Reporter
@@ -65,7 +67,7 @@ class PretrainJob:
         return self.folder / PRETRAINING_FOLDER
 
 
-def pretrain(plan: Pretraining, folder: Path, processes: int, device: str) -> None:
+def pretrain(plan: Pretraining, folder: Path, processes: int, device: str, start: Path | None = None) -> None:
     """Pretrain a pocket Stable Diffusion and write it as a diffusers folder; resume if an earlier call was interrupted.
 
     Args:
@@ -74,6 +76,7 @@ def pretrain(plan: Pretraining, folder: Path, processes: int, device: str) -> No
             every evaluation, so that an interrupted run leaves a usable model.
         processes: number of single-threaded processes that share each batch.
         device: "cpu", or "cuda" for one process on a GPU.
+        start: folder of the model whose digest is `plan.start`.
 
     Raises:
         UserError: a batch is not divisible by the number of processes, or the folder contains another pretraining.
@@ -88,19 +91,21 @@ def pretrain(plan: Pretraining, folder: Path, processes: int, device: str) -> No
     if plan.vae_batch % processes or plan.unet_batch % processes:
         raise UserError(f"batches of {plan.vae_batch} and {plan.unet_batch} do not divide among {processes} processes")
     if processes == 1:
-        _worker(0, plan, folder, 1, device, None)
+        _worker(0, plan, folder, start, 1, device, None)
         return
     with tempfile.TemporaryDirectory() as shared:
         store = Path(shared) / "store"
         try:
-            mp.spawn(_worker, (plan, folder, processes, device, store), nprocs=processes)
+            mp.spawn(_worker, (plan, folder, start, processes, device, store), nprocs=processes)
         except mp.ProcessRaisedException:
             if errors := sorted(Path(shared).glob("error*")):
                 raise UserError(errors[0].read_text()) from None
             raise
 
 
-def _worker(rank: int, plan: Pretraining, folder: Path, processes: int, device: str, store: Path | None) -> None:
+def _worker(
+    rank: int, plan: Pretraining, folder: Path, start: Path | None, processes: int, device: str, store: Path | None
+) -> None:
     """Run all stages in one process; `store` is the rendezvous file of several processes, None for one alone."""
     started = time.monotonic()
 
@@ -115,7 +120,7 @@ def _worker(rank: int, plan: Pretraining, folder: Path, processes: int, device: 
         torch.set_flush_denormal(True)
         dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=processes)
     try:
-        job = partial(PretrainJob, plan, folder, torch.device(device), ProcessGroup.current())
+        job = partial(PretrainJob, plan, folder, start, torch.device(device), ProcessGroup.current())
         if rank == 0:
             with Journal(folder / PRETRAINING_FOLDER, plan.fingerprint) as journal:
                 metrics = stages(job(reporter=journal, say=say))
@@ -136,14 +141,15 @@ def stages(job: PretrainJob) -> dict[str, float]:
     """Run all stages, and return the gate's metrics in the main process."""
     plan, cache = job.plan, LatentCache(job.work, job.plan.seed, job.plan.images, job.plan.size)
     cache.render(job.world, job.say)
-    vae = train_vae(job, cache)
+    vae = load_text_to_image(str(job.start)).diffusion.vae.to(job.device) if job.start else train_vae(job, cache)
     held_out = gate.held_out(plan.size)
     job.say(f"vae: PSNR {psnr(vae, held_out.images, job.device):.1f} dB on held-out scenes")
     cache.encode(vae, job.device, job.world, job.say)
     mean, std = cache.latents()
-    spread = math.sqrt(mean.var().item() + std.square().mean().item())
-    set_latent_scale(vae, 1 / spread)
-    denoiser = train_denoiser(job, cache, vae, (mean / spread, std / spread), held_out)
+    if not job.start:
+        set_latent_scale(vae, 1 / math.sqrt(mean.var().item() + std.square().mean().item()))
+    scale = latent_scale(vae)
+    denoiser = train_denoiser(job, cache, vae, (mean * scale, std * scale), held_out)
     classifier = train_classifier(job, cache)
     if not job.world.is_main_process:
         return {}
@@ -251,16 +257,17 @@ def train_denoiser(
     """Train the second stage, the denoiser; the returned weights are a moving average of the trained ones."""
     plan, captions_of, (mean, std) = job.plan, cache.captions(), latents
     torch.manual_seed(plan.seed + 1)
-    denoiser = build_denoiser(vae, plan.size, plan.channels)
-    diffusion = denoiser.diffusion
-    trained = nn.ModuleList([diffusion.unet, diffusion.text_encoder]).to(job.device)
+    denoiser = load_text_to_image(str(job.start)) if job.start else build_denoiser(vae, plan.size, plan.channels)
+    diffusion = replace(denoiser.diffusion, vae=vae)
+    denoiser = replace(denoiser, diffusion=diffusion)
+    trained = nn.ModuleList([diffusion.unet, diffusion.text_encoder]).to(job.device).requires_grad_(True).train()
     average = copy.deepcopy(trained).requires_grad_(False).eval()
     averaged = replace(denoiser, diffusion=replace(diffusion, unet=average[0], text_encoder=average[1]))
 
     def loss_at(step: int) -> Tensor:
         rng, share = generator(plan.seed, 1, step), job.world.share(plan.unet_batch)
         chosen = torch.randint(len(mean), (plan.unet_batch,), generator=rng)
-        if step < CLOSE_UPS_UNTIL * plan.unet_steps:
+        if not job.start and step < CLOSE_UPS_UNTIL * plan.unet_steps:
             chosen -= chosen % CLOSE_UP_EVERY
         times = torch.randint(denoiser.schedule.steps, (plan.unet_batch,), generator=rng)
         noise = torch.randn((2, plan.unet_batch, *mean.shape[1:]), generator=rng)

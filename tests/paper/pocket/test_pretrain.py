@@ -13,6 +13,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
+from tadp_ray.backbones.stable_diffusion.weights import weights_digest
 from tadp_ray.captions.describe import NUMBERS, Mention, plural
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.data import drawings
@@ -82,6 +83,19 @@ def test_a_short_pretraining_learns_what_some_words_mean(pretrained: Path) -> No
     """A stated minimum after 150 steps: a wrong ground raises the loss at t=500 by 4 %, no text by 2 %."""
     figures = final_metrics(pretrained / PRETRAINING_FOLDER, SHORT.fingerprint)
     assert figures["caption/wrong ground t=500"] > 4 and figures["caption/null t=500"] > 2, figures
+
+
+@pytest.mark.slow
+def test_a_model_is_trained_on_with_its_vae_from_its_weights(pretrained: Path, tmp_path: Path) -> None:
+    start = weights_digest(str(pretrained))
+    plan = Pretraining(**{**TINY, "channels": SHORT.channels}, start=start, seed=1)
+    pretrain(plan, tmp_path / "on", processes=1, device="cpu", start=pretrained)
+    (vae,) = (pretrained / "vae").glob("*.safetensors")
+    assert (tmp_path / "on/vae" / vae.name).read_bytes() == vae.read_bytes()
+    before, after = losses(pretrained), losses(tmp_path / "on")
+    assert not any(name == "vae/loss" for name, _ in after)
+    assert after["unet/loss", 6] < 0.9 * before["unet/loss", 10]
+    assert weights_digest(str(tmp_path / "on")) != start
 
 
 # One process has prepared, and its children, of which nothing was computed before, train. The gate measures few scenes with few
