@@ -63,8 +63,12 @@ def caption_errors(model: TextToImage, latents: Tensor, noise: Tensor, times: Te
     return model.errors(latents, noise, times, context)
 
 
-def save_pocket(folder: Path, model: TextToImage) -> None:
-    """Write a diffusers folder, with U-Net and VAE in half precision."""
+def save_pocket(folder: Path, model: TextToImage, start: Path | None = None) -> None:
+    """Write a diffusers folder, with U-Net and VAE in half precision.
+
+    The tokenizer is that of `start`, if the model was trained on from that folder: its words may be others than today's.
+    """
     with tempfile.TemporaryDirectory() as words:
-        write_tokenizer(Path(words))
-        model.half().save(folder, tokenizer=Path(words))
+        if start is None:
+            write_tokenizer(Path(words))
+        model.half().save(folder, tokenizer=start / "tokenizer" if start else Path(words))

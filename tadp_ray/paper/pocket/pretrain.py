@@ -153,7 +153,7 @@ def stages(job: PretrainJob) -> dict[str, float]:
     classifier = train_classifier(job, cache)
     if not job.world.is_main_process:
         return {}
-    save_pocket(job.folder, denoiser)
+    save_pocket(job.folder, denoiser, job.start)
     checkpoint.write_tensors(job.folder / CLASSIFIER, classifier.state_dict(), {"classes": list(gate.THINGS)})
     metrics = gate.measure(job.folder, job.device, job.say)
     draw_words(job.folder, job.folder / DRAWINGS, job.device)
@@ -284,7 +284,7 @@ def train_denoiser(
 
     def evaluate(state: TrainState) -> None:
         if job.world.is_main_process:
-            save_pocket(job.folder, averaged)
+            save_pocket(job.folder, averaged, job.start)
             table = gate.caption_rises(averaged, held_out.latents(vae), held_out.names, times=(500,))
             job.reporter.report(state.step, gate.as_metrics(table))
             images = plan.unet_batch * state.step

@@ -24,6 +24,7 @@ from tadp_ray.layout import PRETRAINING_FOLDER
 from tadp_ray.paper.pocket import gate
 from tadp_ray.paper.pocket import pretrain as pretrain_module
 from tadp_ray.paper.pocket.autoencoder import build_vae
+from tadp_ray.paper.pocket.denoiser import build_denoiser, save_pocket
 from tadp_ray.paper.pocket.latent_cache import CLOSE_UP, LatentCache, SceneCaptions, style_of
 from tadp_ray.paper.pocket.pretrain import pretrain
 from tadp_ray.paper.pocket.tokenizer import write_tokenizer
@@ -159,7 +160,7 @@ def test_a_stage_whose_loss_is_no_number_ends_by_its_name_with_the_mend(
     plan, model = Pretraining(**TINY), torch.nn.Linear(2, 1)
     loss_at = lambda step: model.weight.square().sum() * (float("nan") if step == 2 else 1)
     with Journal(tmp_path / PRETRAINING_FOLDER, plan.fingerprint) as journal:
-        job = pretrain_module.PretrainJob(plan, tmp_path, torch.device("cpu"), ProcessGroup(), journal, print)
+        job = pretrain_module.PretrainJob(plan, tmp_path, None, torch.device("cpu"), ProcessGroup(), journal, print)
         with pytest.raises(
             UserError, match="^vae, step 4: the loss is nan; begin again in another folder with another"
         ):
@@ -210,7 +211,7 @@ def test_the_first_fifth_of_the_steps_shows_close_ups_alone(tmp_path: Path, monk
     numbers = [SimpleNamespace(draw=lambda rng, number=number: str(number)) for number in range(50)]
     latents = torch.arange(50.0)[:, None, None, None].expand(50, 4, 8, 8), torch.zeros(50, 4, 8, 8)
     job = pretrain_module.PretrainJob(
-        plan, tmp_path, torch.device("cpu"), ProcessGroup(), NullReporter(tmp_path), print
+        plan, tmp_path, None, torch.device("cpu"), ProcessGroup(), NullReporter(tmp_path), print
     )
     vae = build_vae(plan.size)
     pretrain_module.train_denoiser(job, SimpleNamespace(captions=lambda: numbers), vae, latents, held_out=None)
@@ -275,6 +276,15 @@ def test_listed_words_are_single_tokens_and_any_text_survives(tmp_path: Path) ->
     text = "zürich: 37 unlisted words & 日本"
     ids = tokenizer(text).input_ids
     assert tokenizer.decode(ids, skip_special_tokens=True).replace(" ", "") == text.replace(" ", "")
+
+
+def test_a_model_that_is_trained_on_keeps_its_words(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path / "start/tokenizer", ["one", "two"])
+    model = build_denoiser(build_vae(32), 32, (8, 8, 16, 16))
+    save_pocket(tmp_path / "on", model, tmp_path / "start")
+    save_pocket(tmp_path / "new", model)
+    words = [(tmp_path / name / "tokenizer/vocab.json").read_bytes() for name in ("start", "on", "new")]
+    assert words[0] == words[1] != words[2]
 
 
 def test_pretraining_captions_are_of_every_kind_or_empty() -> None:
