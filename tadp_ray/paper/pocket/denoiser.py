@@ -7,6 +7,7 @@ hardly any use of words. Only the scheduler's configuration contains this choice
 import tempfile
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -49,6 +50,20 @@ def build_denoiser(vae: Autoencoder, size: int, channels: tuple[int, ...]) -> Te
     return TextToImage(Diffusion(vae, unet, text_encoder, tokenizer), build_schedule("v_prediction"))
 
 
+@torch.no_grad()
+def copy_weights(source: Diffusion, target: Diffusion) -> None:
+    """Copy U-Net and text encoder into another model, which may have other tokens; new tokens keep their embeddings."""
+    target.unet.load_state_dict(source.unet.state_dict())
+    old, new = (model.text_encoder.get_input_embeddings().weight for model in (source, target))
+    known, tokens = source.tokenizer.get_vocab(), target.tokenizer.get_vocab()
+    shared = [token for token in tokens if token in known]
+    new[[tokens[token] for token in shared]] = old[[known[token] for token in shared]]
+    own = dict(target.text_encoder.named_parameters())
+    for name, weight in source.text_encoder.named_parameters():
+        if weight is not old:
+            own[name].copy_(weight)
+
+
 def caption_errors(model: TextToImage, latents: Tensor, noise: Tensor, times: Tensor, texts: list[str]) -> Tensor:
     """Return the mean squared denoising error (B,) of each image with its text, with gradients.
 
@@ -63,12 +78,8 @@ def caption_errors(model: TextToImage, latents: Tensor, noise: Tensor, times: Te
     return model.errors(latents, noise, times, context)
 
 
-def save_pocket(folder: Path, model: TextToImage, start: Path | None = None) -> None:
-    """Write a diffusers folder, with U-Net and VAE in half precision.
-
-    The tokenizer is that of `start`, if the model was trained on from that folder: its words may be others than today's.
-    """
+def save_pocket(folder: Path, model: TextToImage) -> None:
+    """Write a diffusers folder, with U-Net and VAE in half precision."""
     with tempfile.TemporaryDirectory() as words:
-        if start is None:
-            write_tokenizer(Path(words))
-        model.half().save(folder, tokenizer=start / "tokenizer" if start else Path(words))
+        write_tokenizer(Path(words))
+        model.half().save(folder, tokenizer=Path(words))

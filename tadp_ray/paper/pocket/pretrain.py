@@ -28,7 +28,7 @@ from tadp_ray.layout import CLASSIFIER, DRAWINGS, PRETRAINING_FOLDER
 from tadp_ray.paper.pocket import gate
 from tadp_ray.paper.pocket.autoencoder import as_pixels, build_vae, psnr, vae_loss
 from tadp_ray.paper.pocket.classifier import build_classifier, classifier_loss
-from tadp_ray.paper.pocket.denoiser import build_denoiser, caption_errors, save_pocket
+from tadp_ray.paper.pocket.denoiser import build_denoiser, caption_errors, copy_weights, save_pocket
 from tadp_ray.paper.pocket.latent_cache import CLOSE_UP_EVERY, LatentCache
 from tadp_ray.paper.pocket.report import draw_words
 from tadp_ray.training import checkpoint
@@ -153,7 +153,7 @@ def stages(job: PretrainJob) -> dict[str, float]:
     classifier = train_classifier(job, cache)
     if not job.world.is_main_process:
         return {}
-    save_pocket(job.folder, denoiser, job.start)
+    save_pocket(job.folder, denoiser)
     checkpoint.write_tensors(job.folder / CLASSIFIER, classifier.state_dict(), {"classes": list(gate.THINGS)})
     metrics = gate.measure(job.folder, job.device, job.say)
     draw_words(job.folder, job.folder / DRAWINGS, job.device)
@@ -200,7 +200,7 @@ def train(
     The optimizer is AdamW with a warm-up and a linear decay to a tenth over the last 30 % of the steps.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.99), weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
     lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps))
     trainer = Trainer(
         model=model,
@@ -257,10 +257,11 @@ def train_denoiser(
     """Train the second stage, the denoiser; the returned weights are a moving average of the trained ones."""
     plan, captions_of, (mean, std) = job.plan, cache.captions(), latents
     torch.manual_seed(plan.seed + 1)
-    denoiser = load_text_to_image(str(job.start)) if job.start else build_denoiser(vae, plan.size, plan.channels)
-    diffusion = replace(denoiser.diffusion, vae=vae)
-    denoiser = replace(denoiser, diffusion=diffusion)
-    trained = nn.ModuleList([diffusion.unet, diffusion.text_encoder]).to(job.device).requires_grad_(True).train()
+    denoiser = build_denoiser(vae, plan.size, plan.channels)
+    diffusion = denoiser.diffusion
+    if job.start:
+        copy_weights(load_text_to_image(str(job.start)).diffusion, diffusion)
+    trained = nn.ModuleList([diffusion.unet, diffusion.text_encoder]).to(job.device)
     average = copy.deepcopy(trained).requires_grad_(False).eval()
     averaged = replace(denoiser, diffusion=replace(diffusion, unet=average[0], text_encoder=average[1]))
 
@@ -284,7 +285,7 @@ def train_denoiser(
 
     def evaluate(state: TrainState) -> None:
         if job.world.is_main_process:
-            save_pocket(job.folder, averaged, job.start)
+            save_pocket(job.folder, averaged)
             table = gate.caption_rises(averaged, held_out.latents(vae), held_out.names, times=(500,))
             job.reporter.report(state.step, gate.as_metrics(table))
             images = plan.unet_batch * state.step

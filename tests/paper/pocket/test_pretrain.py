@@ -21,10 +21,11 @@ from tadp_ray.data.scenes import CLASSES, STUFF, THINGS, WORLD, mentions, presen
 from tadp_ray.data.styles import STYLES
 from tadp_ray.errors import UserError
 from tadp_ray.layout import PRETRAINING_FOLDER
+from tadp_ray.paper.pocket import denoiser as denoiser_module
 from tadp_ray.paper.pocket import gate
 from tadp_ray.paper.pocket import pretrain as pretrain_module
 from tadp_ray.paper.pocket.autoencoder import build_vae
-from tadp_ray.paper.pocket.denoiser import build_denoiser, save_pocket
+from tadp_ray.paper.pocket.denoiser import build_denoiser, copy_weights
 from tadp_ray.paper.pocket.latent_cache import CLOSE_UP, LatentCache, SceneCaptions, style_of
 from tadp_ray.paper.pocket.pretrain import pretrain
 from tadp_ray.paper.pocket.tokenizer import write_tokenizer
@@ -278,13 +279,22 @@ def test_listed_words_are_single_tokens_and_any_text_survives(tmp_path: Path) ->
     assert tokenizer.decode(ids, skip_special_tokens=True).replace(" ", "") == text.replace(" ", "")
 
 
-def test_a_model_that_is_trained_on_keeps_its_words(tmp_path: Path) -> None:
-    write_tokenizer(tmp_path / "start/tokenizer", ["one", "two"])
-    model = build_denoiser(build_vae(32), 32, (8, 8, 16, 16))
-    save_pocket(tmp_path / "on", model, tmp_path / "start")
-    save_pocket(tmp_path / "new", model)
-    words = [(tmp_path / name / "tokenizer/vocab.json").read_bytes() for name in ("start", "on", "new")]
-    assert words[0] == words[1] != words[2]
+def test_weights_are_copied_into_a_model_with_other_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word that both know keeps its embedding at its new place; a new one keeps its own."""
+    vae = build_vae(32)
+    target = build_denoiser(vae, 32, (8, 8, 16, 16)).diffusion
+    monkeypatch.setattr(denoiser_module, "write_tokenizer", lambda folder: write_tokenizer(folder, ["lion", "car"]))
+    source = build_denoiser(vae, 32, (8, 8, 16, 16)).diffusion
+    before = target.text_encoder.get_input_embeddings().weight.detach().clone()
+    copy_weights(source, target)
+    old, new = (model.text_encoder.get_input_embeddings().weight for model in (source, target))
+    at = lambda model, word: model.tokenizer.convert_tokens_to_ids(f"{word}</w>")
+    for word in ("lion", "car"):
+        assert at(source, word) != at(target, word)
+        assert torch.equal(new[at(target, word)], old[at(source, word)])
+    assert torch.equal(new[at(target, "owl")], before[at(target, "owl")])
+    weights = [{**model.unet.state_dict(), **model.text_encoder.encoder.state_dict()} for model in (source, target)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_pretraining_captions_are_of_every_kind_or_empty() -> None:
