@@ -291,8 +291,8 @@ def test_a_store_whose_header_says_oracle_makes_its_cells_an_oracles(experiment:
 @pytest.mark.parametrize(
     ("metric", "said"),
     [
-        ("miou/night", "valid names: miou, accuracy"),
-        ("rmse", "valid names: miou, accuracy"),
+        ("miou/night", "valid names: miou, miou_things, accuracy"),
+        ("rmse", "valid names: miou, miou_things, accuracy"),
         ("iou/caar", "did you mean 'iou/car'"),
     ],
 )
