@@ -306,21 +306,26 @@ def test_the_core_trains_without_ray_and_mlflow(tiny_cell, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_flipped_bit_in_what_cells_are_scored_on_changes_no_number(tiny_cell, capsys) -> None:
-    """Latents are shared by all later cells: they are checked whenever a cell opens them, and made afresh."""
+def test_a_flipped_bit_in_latents_changes_no_number(tiny_cell, capsys) -> None:
+    """Those of training and evaluation views are shared by all later cells: checked whenever opened, and made afresh."""
     first, second = tiny_cell(), tiny_cell(seed=1)
     expected = train_cell(tiny_cell("elsewhere", seed=1), CPU)
     train_cell(first, CPU)
-    (file,) = (first.recipe.compute.folder / "latents").glob("*.safetensors")
-    whole = {name: latent.clone() for name, latent in load_file(file).items()}
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 0x40  # the exponent of one number
-    file.write_bytes(content)
+    files = sorted((first.recipe.compute.folder / "latents").glob("*.safetensors"))
+    assert len(files) == 2
+    whole = {file: {name: latent.clone() for name, latent in load_file(file).items()} for file in files}
+    for file in files:
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 0x40  # the exponent of one number
+        file.write_bytes(content)
     capsys.readouterr()
     assert numbers(train_cell(second, CPU)) == numbers(expected)
-    assert capsys.readouterr().err == f"{file}: damaged (it does not hold what was written); made afresh\n"
-    made = load_file(file)
-    assert made.keys() == whole.keys() and all(torch.equal(made[name], latent) for name, latent in whole.items())
+    said = sorted(capsys.readouterr().err.splitlines())
+    assert said == [f"{file}: damaged (it does not hold what was written); made afresh" for file in files]
+    for file in files:
+        made = load_file(file)
+        assert made.keys() == whole[file].keys()
+        assert all(torch.equal(made[name], latent) for name, latent in whole[file].items())
 
 
 def test_the_journal_of_another_training_is_refused_and_says_nothing_of_this_one(tiny_cell) -> None:
