@@ -20,7 +20,7 @@ Fields = dict[str, np.ndarray]
 
 def shown(sample: Sample) -> list[int]:
     """Return the class indices in the mask or, without a mask, of the boxes, in ascending order."""
-    classes = sample.box_classes if sample.mask is None else sample.mask
+    classes = sample.truth("box_classes" if sample.mask is None else "mask")
     return [int(index) for index in np.flatnonzero(np.bincount(classes.ravel())) if index != IGNORE]
 
 
@@ -95,13 +95,14 @@ class Layout:
 
     def _check_boxes(self, sample: Sample) -> None:
         height, width = sample.image.shape[:2]
-        low, high = sample.boxes[:, :2], sample.boxes[:, 2:]
-        outside = ~((low >= 0) & (high <= (width, height))).all(axis=1)
-        flat = (high <= low).any(axis=1)
+        boxes, classes, _ = sample.objects()
+        low, high = boxes[:, :2], boxes[:, 2:]
+        outside = ~np.all((low >= 0) & (high <= (width, height)), axis=1)
+        flat = np.any(high <= low, axis=1)
         for place in np.flatnonzero(outside | flat)[:1]:
-            corners = ", ".join(f"{value:g}" for value in sample.boxes[place])
+            corners = ", ".join(f"{value:g}" for value in boxes[place])
             raise UserError(
-                f"{self.truths[sample.id]}: object {place + 1} ({self.classes[sample.box_classes[place]]}) "
+                f"{self.truths[sample.id]}: object {place + 1} ({self.classes[classes[place]]}) "
                 f"{'has no area' if flat[place] else 'reaches outside'}: ({corners}) counted from 0, in an image "
                 f"{width} wide and {height} high; correct it"
             )
@@ -207,10 +208,15 @@ def measure(layout: Layout, name: str) -> Measured | str:
 def truth(sample: Sample) -> tuple[np.ndarray, int, int, tuple[str, str, str]]:
     """Return the valid values, the number of pixels or boxes, the number of ignored ones, and names for these."""
     if sample.boxes is not None:
-        sides = sample.boxes[:, 2:] - sample.boxes[:, :2]
-        return sides, len(sample.boxes), int(sample.difficult.sum()), ("box side in pixels", "boxes", "difficult")
+        boxes, _, difficult = sample.objects()
+        return (
+            boxes[:, 2:] - boxes[:, :2],
+            len(boxes),
+            int(difficult.sum()),
+            ("box side in pixels", "boxes", "difficult"),
+        )
     if sample.mask is None:
-        pixels, nothing, words = sample.depth, 0, ("depth in metres", "pixels", "without a reading")
+        pixels, nothing, words = sample.truth("depth"), 0, ("depth in metres", "pixels", "without a reading")
     else:
         pixels, nothing, words = sample.mask, IGNORE, ("class index", "pixels", "ignored")
     values = pixels[pixels != nothing]

@@ -67,7 +67,7 @@ def find_pairs(data: FolderData, split: Split) -> tuple[dict[str, Path], dict[st
             f"{where}.masks={globs.masks!r}: no label map in {root}{suffix} for {first_few(missing)}{alike}. A label map has "
             "the name of its image, in the same folders below the fixed folders of the globs"
         )
-    return images, {name: partners[name] for name in images}, tuple(unpaired)
+    return images, {name: mask for name in images if (mask := partners[name])}, tuple(unpaired)
 
 
 def too_few_classes(data: FolderData, found: Mapping[str, Measured]) -> list[str]:

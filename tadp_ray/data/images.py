@@ -75,7 +75,7 @@ def read_region(path: Path) -> np.ndarray:
     Raises:
         UserError: the file cannot be read as a photograph, or is of a format that makes black pixels nearly black.
     """
-    return _photograph(path, _decode_exact(path, "a map of a region")).any(axis=2)
+    return np.any(_photograph(path, _decode_exact(path, "a map of a region")), axis=2)
 
 
 def _photograph(path: Path, found: Decoded) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Finds the images and label maps of commands, by a glob or by a data set of the paper."""
 
 import glob
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -109,7 +109,7 @@ def names_in_published(kind: str, root: Path, split: str | None) -> dict[str, tu
 
 
 def _names(
-    truths: dict[str, Path],
+    truths: Mapping[str, Path],
     classes: Sequence[str],
     read: Callable[[Path], Fields],
     present: Callable[[Sample], list[int]],

@@ -50,10 +50,10 @@ class AugmentedDataset(TorchDataset):
         self._target = target
         self._pixels = pixels
 
-    def __getitem__(self, key: SampleKey) -> tuple[str, Tensor, Any]:
+    def __getitem__(self, index: SampleKey) -> tuple[str, Tensor, Any]:
         """Return (image id, image (3, H, W), target) of one augmented sample."""
-        index, seed = key
-        view = self._augment(self._dataset[index], seed)
+        place, seed = index
+        view = self._augment(self._dataset[place], seed)
         return view.id, to_tensor(view.image, self._pixels), self._target(view)
 
 

@@ -71,7 +71,7 @@ def read_rooms(path: Path) -> Fields:
 
 def too_near(found: Mapping[str, Measured]) -> list[str]:
     """Return one line if no room of a split is deeper than `NEAREST`, as with depths in centimetres."""
-    deepest = max((each.range[1], name) for name, each in found.items()) if found else (FARTHEST, "")
+    deepest = max(((each.range[1], name) for name, each in found.items() if each.range), default=(FARTHEST, ""))
     if deepest[0] > NEAREST:
         return []
     return [

@@ -121,7 +121,7 @@ def read_boxes(path: Path) -> Fields:
         classes.append(ANNOTATED.index(name))
         difficult.append(thing.findtext("difficult", "0").strip() == "1")
     return {
-        "boxes": np.array(boxes, np.float32) - np.float32([1, 1, 0, 0]),
+        "boxes": np.array(boxes, np.float32) - np.array([1, 1, 0, 0], np.float32),
         "box_classes": np.array(classes, np.int64),
         "difficult": np.array(difficult, bool),
     }

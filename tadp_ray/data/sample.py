@@ -5,6 +5,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from tadp_ray.errors import UserError
+
 Split = Literal["train", "val"]
 
 IGNORE = 255
@@ -31,6 +33,26 @@ class Sample:
     """bool (N,): boxes that are ignored in evaluation, since they are hard to recognize (Pascal VOC)."""
     instances: np.ndarray | None = None
     """uint8 (H, W) index of the box that a pixel belongs to, from 1; 0 = none."""
+
+    def truth(self, field: Literal["mask", "depth", "boxes", "box_classes"]) -> np.ndarray:
+        """Return a field of the ground truth.
+
+        Raises:
+            UserError: the data set does not annotate it.
+        """
+        found: np.ndarray | None = getattr(self, field)
+        if found is None:
+            raise UserError(f"sample {self.id!r} has no {field}; choose a data set that annotates it")
+        return found
+
+    def objects(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return `boxes`, `box_classes` and `difficult`; no box is difficult where the data set does not say.
+
+        Raises:
+            UserError: the data set does not annotate boxes.
+        """
+        boxes, classes = self.truth("boxes"), self.truth("box_classes")
+        return boxes, classes, np.zeros(len(boxes), bool) if self.difficult is None else self.difficult
 
 
 class Dataset(Protocol):

@@ -160,7 +160,18 @@ class SceneObject:
     colour: np.ndarray
 
 
-def render(split: Split, seed: int, index: int, size: int = 64, style: Style = "photo", world: World = WORLD) -> Sample:
+@dataclass(frozen=True, kw_only=True)
+class Scene(Sample):
+    """A sample of the world, which annotates everything."""
+
+    mask: np.ndarray
+    depth: np.ndarray
+    boxes: np.ndarray
+    box_classes: np.ndarray
+    instances: np.ndarray
+
+
+def render(split: Split, seed: int, index: int, size: int = 64, style: Style = "photo", world: World = WORLD) -> Scene:
     """Render one scene; the same arguments give the same bits in every process, and a style changes only the image.
 
     Boxes and instances are sorted from near to far; boxes surround the visible pixels. Depth is in metres: that of the ground
@@ -190,7 +201,7 @@ def render(split: Split, seed: int, index: int, size: int = 64, style: Style = "
     picture = _blur(picture) * rng.uniform(*world.light) + cue.noise * rng.standard_normal(picture.shape)
     # A separate generator, so that the style does not change the scene.
     picture = STYLES[style](np.clip(picture, 0, 1), instances, np.random.default_rng(rng.spawn(1)[0]))
-    return Sample(
+    return Scene(
         id=f"{split}-{seed}-{index:06d}",
         image=np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8),
         mask=mask,
@@ -286,7 +297,7 @@ def present_classes(mask: np.ndarray) -> tuple[str, ...]:
     return tuple(CLASSES[index] for index in np.unique(mask))
 
 
-def mentions(sample: Sample, world: World = WORLD) -> list[Mention]:
+def mentions(sample: Scene, world: World = WORLD) -> list[Mention]:
     """Return a mention of every instance of a scene, from near to far."""
     size = sample.mask.shape[0]
     return [
@@ -295,7 +306,7 @@ def mentions(sample: Sample, world: World = WORLD) -> list[Mention]:
     ]
 
 
-def describe(sample: Sample, world: World = WORLD) -> str:
+def describe(sample: Scene, world: World = WORLD) -> str:
     """Return a captioner's sentence for a scene, with counts, places and stuff; it names exactly the visible classes."""
     return around(mentions(sample, world), present_classes(sample.mask))
 
@@ -321,13 +332,13 @@ class Scenes:
         self.split, self.seed, self.size, self.style = split, seed, size, style
         self.ids = tuple(f"{split}-{seed}-{index:06d}" for index in range(count))
         self.sizes: tuple[tuple[int, int], ...] = ((size, size),) * count
-        self._rendered: dict[int, Sample] = {}
+        self._rendered: dict[int, Scene] = {}
 
     def __len__(self) -> int:
         """Return the number of scenes."""
         return len(self.ids)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> Scene:
         """Return the scene at `index`, 0 to len - 1."""
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")

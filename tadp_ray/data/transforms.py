@@ -96,17 +96,15 @@ class Augment:
         """Return an augmented sample."""
         view = self._run(self._before, seed, self._parts(sample))
         view = self._cropped(view, seed + 1)
-        image, truth = view["image"], view.get("mask")
         if self._config.cut_depth:
-            view["image"] = cut_depth(image, truth, self._config.cut_depth, np.random.default_rng(seed))
+            view["image"] = cut_depth(view["image"], view["mask"], self._config.cut_depth, np.random.default_rng(seed))
         return self._sample(sample, self._run(self._after, seed + 2, view))
 
     def _parts(self, sample: Sample) -> dict[str, Any]:
         if self._truth == "boxes":
-            difficult = sample.difficult if sample.difficult is not None else np.zeros(len(sample.boxes), bool)
-            labels = {"box_classes": sample.box_classes, "difficult": difficult}
-            return {"image": sample.image, "bboxes": sample.boxes, **labels}
-        return {"image": sample.image, "mask": getattr(sample, self._truth)}
+            boxes, classes, difficult = sample.objects()
+            return {"image": sample.image, "bboxes": boxes, "box_classes": classes, "difficult": difficult}
+        return {"image": sample.image, "mask": sample.truth(self._truth)}
 
     def _sample(self, sample: Sample, view: dict[str, Any]) -> Sample:
         empty = Sample(sample.id, view["image"])

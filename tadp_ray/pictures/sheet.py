@@ -1,22 +1,22 @@
-"""Contact sheets of samples."""
+"""Contact sheets of scenes."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tadp_ray.data.sample import Dataset, Sample
+from tadp_ray.data.scenes import Scene, Scenes
 from tadp_ray.pictures.colours import AMOUNTS, palette
 
 
-def contact_sheet(styles: Sequence[Dataset], columns: int = 2) -> np.ndarray:
-    """Draw every sample as: the image in each style, the first with its boxes | mask | depth (near is light).
+def contact_sheet(styles: Sequence[Scenes], columns: int = 2) -> np.ndarray:
+    """Draw every scene as: the image in each style, the first with its boxes | mask | depth (near is light).
 
     Args:
-        styles: the same samples in several styles.
-        columns: samples per row.
+        styles: the same scenes in several styles.
+        columns: scenes per row.
 
-    Returns: uint8 (rows * 2 * H, columns * (styles + 2) * 2 * W, 3) RGB, at twice the size of a sample.
+    Returns: uint8 (rows * 2 * H, columns * (styles + 2) * 2 * W, 3) RGB, at twice the size of a scene.
     """
     colours = (255 * palette(len(styles[0].classes))).round().astype(np.uint8)
     tiles = [tile([style[index] for style in styles], colours) for index in range(len(styles[0]))]
@@ -25,10 +25,9 @@ def contact_sheet(styles: Sequence[Dataset], columns: int = 2) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def tile(styles: Sequence[Sample], colours: np.ndarray) -> np.ndarray:
-    """Draw the panels of one sample, with classes in the given colours (C, 3). It has mask, depth and boxes."""
+def tile(styles: Sequence[Scene], colours: np.ndarray) -> np.ndarray:
+    """Draw the panels of one scene, with classes in the given colours (C, 3)."""
     sample = styles[0]
-    assert sample.depth is not None and sample.boxes is not None and sample.box_classes is not None
     near = AMOUNTS(2.0 / np.maximum(sample.depth, 2.0), bytes=True)[..., :3]
     panels = [style.image for style in styles] + [colours[sample.mask], near]
     picture = Image.fromarray(np.concatenate(panels, axis=1).repeat(2, axis=0).repeat(2, axis=1))
