@@ -29,7 +29,7 @@ class Metrics(Protocol):
         """Per-image counts or metrics as JSON types; those of all processes after `reduce`."""
         ...
 
-    def accumulate(self, predicted: Any, target: Any) -> None:
+    def accumulate(self, predicted: Any, target: Any, /) -> None:
         """Add a batch."""
         ...
 
@@ -72,7 +72,7 @@ class Task:
     """Class names -> the writer of ground truth and predictions of a split."""
     write: Write
     """Writes the prediction of one image."""
-    counted_loss: Callable[[nn.Module, Sequence[Tensor], Size], Tensor]
+    counted_loss: Callable[[Any, Sequence[Tensor], Size], Tensor]
     """(head, features, image size) on the meta device -> the scalar whose backward pass is counted as cost."""
     head_targets: Callable[[Any, Sequence[torch.Generator]], Any] | None = None
     """(targets, one generator per image) -> targets for a head that samples in training; None: the head does not sample."""
@@ -90,7 +90,7 @@ class Task:
         return value < than if lower_is_better(self.main) else value > than
 
 
-def bilinear(output: Tensor, size: Size, align_corners: bool = False) -> Tensor:
+def bilinear(output: Tensor, size: Size | torch.Size, align_corners: bool = False) -> Tensor:
     """Resize an output (B, C, h, w) bilinearly."""
     return F.interpolate(output, size, mode="bilinear", align_corners=align_corners)
 

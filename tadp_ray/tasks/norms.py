@@ -15,24 +15,27 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     The published code uses SyncBatchNorm, which torch has for GPUs only. With one process this is plain batch norm.
     """
 
-    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
+    def forward(self, input: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
         """Return the normalized (B, C, H, W); every process must have the same number of images."""
         size = world_size()
         if not self.training or size == 1:
-            return super().forward(x)
+            return super().forward(input)
         # In float32 for inputs of any type, as in torch. Two reductions, since a variance computed from the mean of squares
         # loses precision.
-        whole = x.float()
+        whole = input.float()
         mean = shared_sum(whole.mean((0, 2, 3))) / size
         centred = whole - mean[:, None, None]
         variance = shared_sum(centred.square().mean((0, 2, 3))) / size
+        # torch's class can do without running statistics; this one always has them.
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None and self.momentum is not None
         with torch.no_grad():
-            count = x.numel() / x.shape[1] * size
+            count = input.numel() / input.shape[1] * size
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
             self.num_batches_tracked += 1
         scale = self.weight * (variance + self.eps).rsqrt()
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
 
 
 class FeatureNorms(nn.ModuleList):

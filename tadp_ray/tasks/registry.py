@@ -27,7 +27,7 @@ def task_of(recipe: Recipe) -> Task:
     def metrics(classes: Sequence[str]) -> Metrics:
         return CombinedMetrics(task.metrics(classes), [make(classes) for make in extra])
 
-    return replace(task, main=entry.main, **({"metrics": metrics} if extra else {}))
+    return replace(task, main=entry.main, metrics=metrics if extra else task.metrics)
 
 
 class CombinedMetrics:

@@ -55,4 +55,4 @@ def depth_loss(metres: Tensor, target: Tensor) -> Tensor:
 
 def depth_of(sample: Sample) -> Tensor:
     """Return the depth in metres (H, W), float32."""
-    return torch.from_numpy(sample.depth.astype("float32"))
+    return torch.from_numpy(sample.truth("depth").astype("float32"))

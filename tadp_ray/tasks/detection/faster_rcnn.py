@@ -142,6 +142,7 @@ class DetectionHead(nn.Module):
             found, _ = self.roi_heads(levels, proposals, images.image_sizes)
             return [{**objects, "labels": objects["labels"] - 1} for objects in found]
 
+        assert targets is not None
         samplers = self.rpn.fg_bg_sampler, self.roi_heads.fg_bg_sampler
         for sampler in samplers:
             sampler.generators = [target["generator"] for target in targets]

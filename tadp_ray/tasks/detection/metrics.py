@@ -152,16 +152,19 @@ def rank(images: Sequence[tuple[Boxes, Boxes]], classes: int) -> list[Ranked]:
         # The last column means "no object", so that every image has at least one column.
         overlap, best = F.pad(overlaps, (0, 1)).max(1)
         difficult = F.pad(target["difficult"], (0, 1))[best]
-        scores, place = prediction["scores"], torch.full_like(best, number)
-        columns.append((scores, prediction["labels"], overlap, seen + best, difficult, scores, place))
+        found = overlap, seen + best, difficult, prediction["scores"], torch.full_like(best, number)
+        columns.append((prediction["labels"], *found))
         seen += len(target["difficult"]) + 1
-    scores, labels, *found = (torch.cat(column) for column in zip(*columns, strict=True))
+    labels, overlap, taken, difficult, scores, image = (torch.cat(column) for column in zip(*columns, strict=True))
     order = scores.argsort(descending=True, stable=True)
     counted = torch.cat([target["labels"][~target["difficult"]] for _, target in images])
-    return [
-        Ranked(*(column[order][labels[order] == label].numpy() for column in found), int((counted == label).sum()))
-        for label in range(classes)
-    ]
+
+    def ranked(label: int) -> Ranked:
+        places = order[labels[order] == label]
+        columns = (column[places].numpy() for column in (overlap, taken, difficult, scores, image))
+        return Ranked(*columns, objects=int((counted == label).sum()))
+
+    return [ranked(label) for label in range(classes)]
 
 
 def area(curve: Curve) -> float:

@@ -1,6 +1,7 @@
 """The task of object detection: boxes with classes, the losses of the head, average precision."""
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def detection(_: Recipe) -> Task:
         target=boxes_of,
         resize=resize_boxes,
         upsample=bilinear,
-        loss=lambda losses, _: sum(losses.values()),
+        loss=lambda losses, _: reduce(torch.add, losses.values()),
         probabilities=None,
         predict=lambda found: found,
         draw=draw_boxes,
@@ -42,10 +43,10 @@ def detection(_: Recipe) -> Task:
 
 def boxes_of(sample: Sample) -> dict[str, Tensor]:
     """Return the boxes (N, 4), class labels (N,) and difficult flags (N,) of a sample."""
-    difficult = sample.difficult if sample.difficult is not None else [False] * len(sample.boxes)
+    boxes, classes, difficult = sample.objects()
     return {
-        "boxes": torch.from_numpy(sample.boxes.astype("float32")),
-        "labels": torch.from_numpy(sample.box_classes.astype("int64")),
+        "boxes": torch.from_numpy(boxes.astype("float32")),
+        "labels": torch.from_numpy(classes.astype("int64")),
         "difficult": torch.as_tensor(difficult, dtype=torch.bool),
     }
 
@@ -76,4 +77,5 @@ def with_generators(targets: Sequence[Mapping], generators: Sequence[torch.Gener
 
 def pyramid_sum(head: DetectionHead, features: Sequence[Tensor], _: Size) -> Tensor:
     """Return the sum of the head's feature pyramid, which is computed before anything is sampled."""
-    return sum(level.sum() for level in head.neck({str(i): level for i, level in enumerate(features)}).values())
+    levels = head.neck({str(i): level for i, level in enumerate(features)})
+    return reduce(torch.add, (level.sum() for level in levels.values()))

@@ -48,4 +48,4 @@ def segmentation(recipe: Recipe) -> Task:
 
 def mask_of(sample: Sample) -> Tensor:
     """Return the class indices (H, W), int64."""
-    return torch.from_numpy(sample.mask.astype("int64"))
+    return torch.from_numpy(sample.truth("mask").astype("int64"))
