@@ -1,6 +1,6 @@
 """The interfaces of a backbone, of its frozen networks, and of the registered family that loads them."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -41,6 +41,10 @@ class Backbone(Protocol):
 
     def __call__(self, latents: Tensor, context: Tensor) -> tuple[Tensor, ...]:
         """Return the features (B, channels, h, w) of each level, given latents and a context (B, L, D)."""
+        ...
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """Return the trained parameters, as of every `nn.Module`."""
         ...
 
     def attention_norms(self) -> Sequence[nn.Parameter]:

@@ -1,5 +1,6 @@
 """Predicts a single image with a trained model and any prompt. The image replaces the validation split of the setup."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,23 +24,14 @@ NO_SCORE = Score(None, None, None, None)
 """The caption score of an image without ground truth."""
 
 
-@dataclass(frozen=True)
 class SingleImageDataset:
     """A data set of one image without ground truth."""
 
-    image: Sample
-    classes: tuple[str, ...]
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The id of the image."""
-        return (self.image.id,)
-
-    @property
-    def sizes(self) -> tuple[tuple[int, int], ...]:
-        """The (height, width) of the image."""
-        height, width = self.image.image.shape[:2]
-        return ((height, width),)
+    def __init__(self, image: Sample, classes: tuple[str, ...]) -> None:
+        height, width = image.image.shape[:2]
+        self._image, self.classes = image, classes
+        self.ids: tuple[str, ...] = (image.id,)
+        self.sizes: tuple[tuple[int, int], ...] = ((height, width),)
 
     def __len__(self) -> int:
         """Return one."""
@@ -47,7 +39,15 @@ class SingleImageDataset:
 
     def __getitem__(self, index: int) -> Sample:
         """Return the image."""
-        return (self.image,)[index]
+        return (self._image,)[index]
+
+    def present(self, index: int) -> tuple[str, ...]:
+        """Return no class, since none is known to be in the image."""
+        return ()
+
+    def digest(self) -> str:
+        """Return the sha256 hex of the class names and the pixels."""
+        return hashlib.sha256(repr((self.classes, self.sizes)).encode() + self._image.image.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 
 from tadp_ray.errors import UserError
 from tadp_ray.tensors import not_finite
@@ -37,7 +37,7 @@ class AsyncCheckpointer:
         self._writing: Future[int] | None = None
         self._newest = time.monotonic()
 
-    def resume(self, model: nn.Module, optimizer: Optimizer, lr_scheduler: LRScheduler) -> TrainState:
+    def resume(self, model: nn.Module, optimizer: Optimizer, lr_scheduler: LambdaLR) -> TrainState:
         """Load the newest complete checkpoint into model, optimizer and scheduler; return its state, or a fresh one.
 
         Raises:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import drafted
@@ -52,7 +52,7 @@ def checksum(tensors: Mapping[str, Tensor], facts: str) -> int:
     for name in sorted(tensors):
         tensor = tensors[name]
         total = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), total)
-        total = zlib.crc32(tensor.contiguous().flatten().view(torch.uint8).numpy(), total)
+        total = zlib.crc32(tensor.contiguous().flatten().view(torch.uint8).numpy().data, total)
     return total
 
 
@@ -168,7 +168,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
 
 
 def resume(
-    found: Sequence[Path], model: nn.Module, optimizer: Optimizer, lr_scheduler: LRScheduler, fingerprint: str
+    found: Sequence[Path], model: nn.Module, optimizer: Optimizer, lr_scheduler: LambdaLR, fingerprint: str
 ) -> tuple[Path, dict[str, Any]] | None:
     """Load the newest complete checkpoint of `found`, which lists the newest first.
 
@@ -192,7 +192,7 @@ def resume(
 
 
 def load(
-    path: Path, model: nn.Module, optimizer: Optimizer, lr_scheduler: LRScheduler, fingerprint: str
+    path: Path, model: nn.Module, optimizer: Optimizer, lr_scheduler: LambdaLR, fingerprint: str
 ) -> dict[str, Any]:
     """Load a checkpoint into model, optimizer and scheduler, and return its facts.
 

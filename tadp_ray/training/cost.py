@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from tadp_ray.backbones.base import Pretrained
+from tadp_ray.backbones.base import Backbone, Pretrained
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.registry import task_of
 from tadp_ray.training.model import make_model
@@ -126,7 +126,7 @@ def count_flops(function: Callable[[], Any]) -> tuple[Any, int]:
     return result, counter.get_total_flops()
 
 
-def num_parameters(network: torch.nn.Module | None) -> int:
+def num_parameters(network: torch.nn.Module | Backbone | None) -> int:
     """Return the number of parameters of a network; 0 for None."""
     return sum(p.numel() for p in network.parameters()) if network else 0
 

@@ -56,7 +56,7 @@ class ProcessGroup:
 
     def exchange(self, loss: nn.Module, wanted: bool) -> AbstractContextManager[None]:
         """Return the context for forward and backward of a loss from `wrap`; gradients are exchanged only if `wanted`."""
-        return nullcontext() if wanted or self.size == 1 else loss.no_sync()
+        return loss.no_sync() if isinstance(loss, DistributedDataParallel) and not wanted else nullcontext()
 
     def share(self, images: int) -> slice:
         """Return this process's slice of a global batch or pass."""

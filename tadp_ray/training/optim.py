@@ -7,11 +7,12 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.lr_scheduler import LambdaLR
 
 from tadp_ray.config.schema import ScheduleConfig
+from tadp_ray.training.model import TADP
 
 NORMS = (nn.GroupNorm, nn.LayerNorm, _NormBase)
 
 
-def parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict]:
+def parameter_groups(model: TADP, schedule: ScheduleConfig) -> list[dict]:
     """Return the optimizer's parameter groups; the backbone's learning rate is multiplied by `backbone_lr_mult`.
 
     `weight_decay_rule: as_mmcv` has the effect of the published ADE20K rules, which match names. Parameters with "norm" in
@@ -19,7 +20,7 @@ def parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict]:
     norms have other names and do have weight decay.
 
     Args:
-        model: has a `backbone` (`tadp_ray.backbones.base.Backbone`); all other parts belong to the head.
+        model: all its parts but the backbone belong to the head.
         schedule: learning rates and the rule of weight decay.
     """
     exempt = {id(p) for p in model.backbone.attention_norms()} if schedule.weight_decay_rule == "as_mmcv" else set()
@@ -66,7 +67,7 @@ def rate_factor(step: int, schedule: ScheduleConfig) -> float:
     return max(lowest, factor)
 
 
-def make_optimizer(model: nn.Module, schedule: ScheduleConfig) -> tuple[optim.AdamW, LambdaLR]:
+def make_optimizer(model: TADP, schedule: ScheduleConfig) -> tuple[optim.AdamW, LambdaLR]:
     """Return AdamW with default betas and epsilon, and its per-step schedule."""
     optimizer = optim.AdamW(parameter_groups(model, schedule), weight_decay=schedule.weight_decay, fused=True)
     return optimizer, LambdaLR(optimizer, lambda step: rate_factor(step, schedule))

@@ -21,6 +21,7 @@ from tadp_ray.config.model import ModelConfig
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.datasets import Datasets, class_names
+from tadp_ray.data.files import FileDataset
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.transforms import smallest_view, to_tensor
 from tadp_ray.errors import UserError
@@ -253,11 +254,14 @@ class TrainSetup:
     def _check_store(self) -> None:
         """Check that a caption store shared by both splits of a folder has no id that names two different images."""
         store, data = self.recipe.caption.store, self.recipe.data
-        scored = self.recipe.caption.target_store or store
-        if store is None or scored.resolve() != store.resolve() or data.kind != "folder":
+        if store is None or data.kind != "folder":
             return
-        for image_id in sorted({*self.train.ids} & {*self.val.ids}):
-            one, other = self.train.image_file(image_id), self.val.image_file(image_id)
+        if (self.recipe.caption.target_store or store).resolve() != store.resolve():
+            return
+        train, val = self.train, self.val
+        assert isinstance(train, FileDataset) and isinstance(val, FileDataset)
+        for image_id in sorted({*train.ids} & {*val.ids}):
+            one, other = train.image_file(image_id), val.image_file(image_id)
             if one != other:
                 raise UserError(
                     f"caption.store={str(store)!r}: has one entry {image_id!r} for {one} and {other}; caption the scored images "
