@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pydantic import JsonValue
+
 from tadp_ray.config.claims import (
     EXPERIMENT,
     Difference,
@@ -27,7 +29,7 @@ RUN_MORE_SEEDS = "run --seeds " + ",".join(map(str, range(MIN_COUNT)))
 """What to do when a sweep has too few seeds."""
 MORE_SEEDS_IN_FILE = f"needs {MIN_COUNT} seeds, e.g. seeds: [0, 1, 2] in its file"
 """What to do when an analysis, whose file lists its seeds, has too few."""
-Tables = Callable[[str | None], Table | None]
+Tables = Callable[[JsonValue], Table | None]
 """Finds the table of the experiment that a claim names; None means the claim's own experiment. Returns None if not run."""
 
 
@@ -36,7 +38,7 @@ class ClaimEntry:
     """An entry of a table together with its coordinates."""
 
     entry: TableEntry
-    coordinates: Mapping[str, object]
+    coordinates: Mapping[str, JsonValue]
     """The value on every axis, and the metric."""
 
 
@@ -60,8 +62,8 @@ def judge(claim: TableClaim, tables: Tables) -> Verdict:
         )
     smallest = min(gaps, key=statistics.fmean)
     mean = statistics.fmean(smallest)
-    sd = statistics.stdev(smallest) if len(smallest) > 1 else None
-    spread = "" if sd is None else f" ± {sd:.1f}"
+    sd = statistics.stdev(smallest) if len(smallest) > 1 else math.nan
+    spread = "" if math.isnan(sd) else f" ± {sd:.1f}"
     figure = f"{mean:.1f}{spread} {unit_of(pairs[0][0].entry.metric)} ({pluralized(len(smallest), 'seeds')})"
     verdict = {"text": claim.text, "value": mean, "aim": aim, "figure": figure}
     # With fewer seeds the spread is unknown.
@@ -94,7 +96,7 @@ def select_entries(wanted: Places, tables: Tables) -> list[ClaimEntry]:
     entries = []
     for i, row in enumerate(table.entries):
         for j, entry in enumerate(row):
-            coordinates = {METRIC: spec.metrics[0]}
+            coordinates: dict[str, JsonValue] = {METRIC: spec.metrics[0]}
             coordinates |= zip(spec.rows.keys, spec.rows.values[i], strict=True)
             coordinates |= zip(spec.columns.keys, spec.columns.values[j], strict=True)
             entries.append(ClaimEntry(entry, coordinates))
@@ -184,6 +186,7 @@ def bound_of(claim: Measure, result: Measured | None, other: Measured | None) ->
         bound = claim.errors * (math.nan if result is None or result.error is None else result.error)
         number = "" if math.isnan(bound) else f", {bound:.2g}"
         return f"above {claim.errors:g} standard errors{number}", value > bound
+    assert claim.share is not None  # a claim has one bound
     bound = claim.share * (math.nan if other is None else max(other.value, 0))
     number = "" if math.isnan(bound) else f", {bound:.2g}"
     return f"at most {claim.share:g} of {claim.of}{number}", abs(value) <= bound

@@ -72,7 +72,7 @@ def difference(
     if len({*ids}) > 1:
         return result, ["cells scored on other images than the baseline's"]
     low, high = interval(np.mean([ours - base for ours, base in zip(scores[::2], scores[1::2], strict=True)], 0))
-    return replace(result, low=float(low), high=float(high)), []
+    return replace(result, interval=(float(low), float(high))), []
 
 
 def differences_note(heading: str, images: Images) -> str:

@@ -30,7 +30,7 @@ def draw_table(table: Table, path: Path) -> None:
     Each map has its own colour range, since only the pattern is comparable between scales.
     """
     spec = table.spec
-    ours = np.array([[math.nan if e.mean is None else e.mean for e in row] for row in table.entries])
+    ours = np.array([[entry.mean for entry in row] for row in table.entries])
     texts = [[entry.text.replace(" (", "\n(") for entry in row] for row in table.entries]
     maps = [(f"ours ({spec.scale} scale)", ours, texts)]
     if spec.published:

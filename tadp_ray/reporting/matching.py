@@ -10,9 +10,10 @@ from tadp_ray.captions.sources import foreground
 from tadp_ray.captions.synonyms import everyday
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
+from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
 from tadp_ray.layout import SIMILAR
-from tadp_ray.tasks.per_image import PerImage
+from tadp_ray.tasks.per_image import AreaImages, PerImage
 from tadp_ray.tracking.query import CellRow
 
 SimilarityFactory = Callable[[str], Similarity]
@@ -44,7 +45,7 @@ def match_all(
         folder: where matches are cached.
 
     Raises:
-        UserError: the weights of the text encoder are missing.
+        UserError: the weights of the text encoder are missing, or the task is not segmentation.
     """
     results = dict(images)
     for cell in cells:
@@ -55,13 +56,30 @@ def match_all(
 
 
 def rematch(images: PerImage, match: Match) -> PerImage:
-    """Return the results with precision and recall recomputed by `match`; the background does not count as a class."""
-    lines = []
+    """Return the results with precision and recall recomputed by `match`; the background does not count as a class.
+
+    Raises:
+        UserError: the task is not segmentation.
+    """
+    images, lines = segmented("recall", images), []
     for image, names in zip(images.images, images.present, strict=True):
         present = foreground(names)
         fit = Fit(frozenset(foreground(match(image["prompt"]))), frozenset(present))
         lines.append({**image, "precision": fit.precision, "recall": fit.recall})
     return replace(images, images=tuple(lines))
+
+
+def segmented(kind: str, images: PerImage) -> AreaImages:
+    """Return the results for a figure of this kind, which needs the classes in each image and their IoU.
+
+    Raises:
+        UserError: the task is not segmentation.
+    """
+    if not isinstance(images, AreaImages):
+        raise UserError(
+            f"figure: kind: {kind} needs segmentation, but these cells do {images.task}; leave the figure out"
+        )
+    return images
 
 
 def matcher(rule: str, cell: Cell, images: PerImage, make_similarity: SimilarityFactory, folder: Path) -> Match:

@@ -9,8 +9,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import FigureConfig
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
-from tadp_ray.errors import UserError
-from tadp_ray.reporting.matching import MATCH_RULES
+from tadp_ray.reporting.matching import MATCH_RULES, segmented
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
 from tadp_ray.tasks.per_image import PerImage
 from tadp_ray.tracking.query import CellRow
@@ -55,10 +54,7 @@ def points_of(kind: str, images: PerImage) -> Points:
     Raises:
         UserError: the task is not segmentation, so there is no IoU.
     """
-    if not images.by_area:
-        raise UserError(
-            f"figure: kind: {kind} needs segmentation, but these cells do {images.task}; leave the figure out"
-        )
+    images = segmented(kind, images)
     number = np.arange(len(images.ids))
     if kind == "size":
         image, label = np.nonzero(np.isfinite(images.iou))
@@ -100,12 +96,13 @@ def least_squares(sums: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def fit_rows(
-    spec: TableSpec, cells: Sequence[Cell], done: Mapping[str, CellRow], images: Mapping[str, PerImage]
+    spec: TableSpec, kind: str, cells: Sequence[Cell], done: Mapping[str, CellRow], images: Mapping[str, PerImage]
 ) -> dict[str, Line | None]:
     """Fit one line per row of the table to the points of its finished cells; None if a row has no line.
 
     Args:
-        spec: the table, with its figure.
+        spec: the table.
+        kind: of its figure.
         cells: every cell of the table.
         done: finished cells by fingerprint.
         images: per-image results by run id.
@@ -118,7 +115,7 @@ def fit_rows(
     for heading, row in rows.items():
         # Only cells that were scored on the same images are resampled together.
         row = [own for own in row if own.ids == row[0].ids]
-        points = [points_of(spec.figure.kind, own) for own in row]
+        points = [points_of(kind, own) for own in row]
         lines[heading] = fit_line(points, len(row[0].ids)) if row else None
     return lines
 

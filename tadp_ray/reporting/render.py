@@ -65,7 +65,7 @@ def difference_text(table: Table, entry: TableEntry) -> str:
     """Return the difference to the baseline row, `baseline` in that row itself, or a dash."""
     if entry.difference:
         return entry.difference.text
-    return "baseline" if entry.row == table.spec.rows.names[table.baseline] else "–"
+    return "baseline" if entry.row == table.baseline_name else "–"
 
 
 def markdown(table: Table) -> str:
@@ -141,7 +141,7 @@ def records(table: Table) -> list[dict[str, Any]]:
             "row": entry.row,
             "column": entry.column,
             "metric": entry.metric,
-            "mean": entry.mean,
+            "mean": entry.mean if entry.finite else None,
             "sd": entry.sd,
             "n": entry.n,
             "published": entry.published,
@@ -157,10 +157,9 @@ def records(table: Table) -> list[dict[str, Any]]:
 
 def difference_record(table: Table, entry: TableEntry) -> dict[str, Any]:
     """Return an entry's difference to the baseline row, with `COMPARED_COLUMNS` as keys."""
-    own, against = entry.difference, table.spec.rows.names[table.baseline]
-    return dict(
-        zip(COMPARED_COLUMNS, (own.mean, own.sd, own.low, own.high, against) if own else (None,) * 5, strict=True)
-    )
+    own = entry.difference
+    values = (own.mean, own.sd, *(own.interval or (None, None)), table.baseline_name) if own else (None,) * 5
+    return dict(zip(COMPARED_COLUMNS, values, strict=True))
 
 
 def to_csv(table: Table) -> str:

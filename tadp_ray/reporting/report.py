@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from tadp_ray.config.claims import Verdict
 from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment
 from tadp_ray.config.load import read_yaml
@@ -154,7 +156,7 @@ def claim_sections(
     verdicts, used = [], set()
     for resolved in claiming:
 
-        def table_of(other: str | None, resolved: ResolvedExperiment = resolved) -> Table | None:
+        def table_of(other: JsonValue, resolved: ResolvedExperiment = resolved) -> Table | None:
             name = resolved.other(other).file.stem
             used.add(name)
             return by_name[name].table if name in by_name else None

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.claims import Verdict
 from tadp_ray.config.experiments import ResolvedExperiment, experiment_name
@@ -49,7 +51,7 @@ def table_lookup(store: Store, experiment: ResolvedExperiment, recipe: Path | No
         scale: of the tables.
     """
 
-    def table_of(other: str | None) -> Table | None:
+    def table_of(other: JsonValue) -> Table | None:
         try:
             spec, sweep = latest_sweep(store, experiment.other(other), recipe, scale)
             return fill_table(store, spec, sweep.cells)[0]
@@ -144,7 +146,7 @@ def draw_figures(
         except UserError as error:
             # The table does not depend on the figure, and another matching rule would draw a wrong one.
             return replace(table, notes=(*table.notes, f"Figure: not drawn, {error}")), pictures
-        lines = fit_rows(spec, cells, done, images)
+        lines = fit_rows(spec, spec.figure.kind, cells, done, images)
         table = replace(table, notes=(*table.notes, *correlation_notes(spec.figure, spec.scale, lines)))
         pictures.append(folder / FIGURE)
         draw_lines(spec.figure, lines, spec.scale, pictures[-1])

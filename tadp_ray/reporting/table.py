@@ -23,23 +23,22 @@ class Difference:
     """Over the seeds that both rows have."""
     sd: float | None = None
     """Sample standard deviation of the differences within a seed; None for one seed."""
-    low: float | None = None
-    high: float | None = None
-    """Ends of the interval; None without per-image results."""
+    interval: tuple[float, float] | None = None
+    """Its ends; None without per-image results."""
     decimals: int = 2
     """To show."""
 
     @property
     def significant(self) -> bool:
         """Whether the interval excludes zero."""
-        return self.low is not None and (self.low > 0 or self.high < 0)
+        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
     @property
     def text(self) -> str:
         """Such as `+3.20 ± 0.40 [+1.10, +5.30]*`, with a star if the interval excludes zero."""
         form = f".{self.decimals}f"
         spread = "" if self.sd is None else f" ± {self.sd:{form}}"
-        span = "" if self.low is None else f" [{self.low:+{form}}, {self.high:+{form}}]"
+        span = "" if self.interval is None else " [{:+{form}}, {:+{form}}]".format(*self.interval, form=form)
         return f"{self.mean:+{form}}{spread}{span}{'*' if self.significant else ''}"
 
 
@@ -76,9 +75,9 @@ class TableEntry:
         return bool(self.values) and all(math.isfinite(value) for value in self.values)
 
     @property
-    def mean(self) -> float | None:
-        """Mean over seeds; None without values or if one is not finite."""
-        return statistics.fmean(self.values) if self.finite else None
+    def mean(self) -> float:
+        """Mean over seeds; NaN without values or if one is not finite."""
+        return statistics.fmean(self.values) if self.finite else math.nan
 
     @property
     def sd(self) -> float | None:
@@ -95,7 +94,7 @@ class TableEntry:
         """Such as `51.20 ± 0.31 (2/3)`; the count is shown only if seeds are missing."""
         if not self.values:
             return "–"
-        if self.mean is None:
+        if not self.finite:
             text = "not finite"
         else:
             spread = "" if self.sd is None else f" ± {format_value(self.metric, self.sd)}"
@@ -119,6 +118,11 @@ class Table:
     """On missing and failed cells, several versions of the code, and the rank correlation with the published numbers."""
     baseline: int | None = None
     """The row that the others are compared with."""
+
+    @property
+    def baseline_name(self) -> str | None:
+        """The name of the row that the others are compared with."""
+        return None if self.baseline is None else self.spec.rows.names[self.baseline]
 
     @property
     def caption(self) -> str:
@@ -154,7 +158,7 @@ def build_table(
     for cell, metric in itertools.product(cells, spec.metrics):
         placed.setdefault(spec.place(cell, metric), []).append(cell)
     entries = [[make_entry(spec, placed.get((i, j), ()), rows, i, j) for j in places[1]] for i in places[0]]
-    best = {}
+    best: dict[str, float | None] = {}
     for metric in spec.metrics:
         means = [entry.mean for row in entries for entry in row if entry.complete and entry.metric == metric]
         best[metric] = (min if lower_is_better(metric) else max)(means) if len(means) > 1 else None
@@ -262,8 +266,9 @@ def code_note(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:
 def rank_correlation_notes(entries: Sequence[Sequence[TableEntry]]) -> list[str]:
     """Return notes on each metric's rank correlation with the published numbers, over at least three complete entries."""
     pairs: dict[str, list[tuple[float, float]]] = {}
-    for entry in (entry for row in entries for entry in row if entry.complete and entry.published is not None):
-        pairs.setdefault(entry.metric, []).append((entry.mean, entry.published))
+    for entry in (entry for row in entries for entry in row if entry.complete):
+        if entry.published is not None:
+            pairs.setdefault(entry.metric, []).append((entry.mean, entry.published))
     notes = []
     for metric, own in pairs.items():
         ours, theirs = zip(*own, strict=True)

@@ -24,7 +24,7 @@ from tadp_ray.config.vocabulary import Scale
 from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.data.datasets import Datasets, class_names, remarks
 from tadp_ray.errors import UserError
-from tadp_ray.tasks.per_image import images_class
+from tadp_ray.tasks.per_image import AreaImages, images_class
 from tadp_ray.tracking.names import check_classes
 from tadp_ray.training.digests import digests_of
 
@@ -268,11 +268,13 @@ def stores_of_ground_truth(recipe: Recipe) -> bool:
 
 def check_results(file: Path, experiment: Experiment, recipes: Sequence[Recipe]) -> None:
     """Raise ConfigError if the figure cannot be drawn of all cells, or if a cell lacks one of the table's metrics."""
-    if experiment.figure and (others := [recipe.task for recipe in recipes if not images_class(recipe.task).by_area]):
+    if experiment.figure:
         kind = experiment.figure.kind
-        raise ConfigError(
-            [f"{file}: figure.kind={kind}: needs segmentation, but a cell does {min(others)}; leave it out"]
-        )
+        others = [recipe.task for recipe in recipes if not issubclass(images_class(recipe.task), AreaImages)]
+        if others:
+            raise ConfigError(
+                [f"{file}: figure.kind={kind}: needs segmentation, but a cell does {min(others)}; leave it out"]
+            )
     for recipe, metric in itertools.product(recipes, experiment.table.metrics):
         if problem := unknown_metric(metric, known_metrics(recipe, class_names(recipe.data))):
             raise ConfigError([f"{file}: table.metrics={metric!r}: {problem}"])

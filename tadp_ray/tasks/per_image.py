@@ -77,8 +77,6 @@ class PerImage:
 
     keys: ClassVar[tuple[str, ...]] = ()
     """Required keys of a line besides its id."""
-    by_area: ClassVar[bool] = False
-    """Whether the areas of the classes in each image are known, for diagrams of IoU."""
     task: str
     classes: tuple[str, ...]
     """C class names, in index order."""
@@ -104,3 +102,32 @@ class PerImage:
             UserError: the metric cannot be computed from per-image results.
         """
         raise UserError(f"{metric} is not told apart by image for {self.task}")
+
+
+class AreaImages(PerImage):
+    """Per-image results of N images with the areas of their classes, for diagrams of IoU."""
+
+    keys: ClassVar = ("pixels", "classes", "intersection", "union", "truth")
+
+    def areas(self, name: str) -> np.ndarray:
+        """Return the pixels (N, C) of "intersection", "union" or "truth" of every class in every image."""
+        areas = np.zeros((len(self.images), len(self.classes)))
+        for row, image in zip(areas, self.images, strict=True):
+            row[image["classes"]] = image[name]
+        return areas
+
+    @cached_property
+    def iou(self) -> np.ndarray:
+        """IoU (N, C) of each class in each image in percent; NaN if the class is not in the image."""
+        truth, union = self.areas("truth"), self.areas("union")
+        return np.divide(100 * self.areas("intersection"), union, out=np.full(union.shape, np.nan), where=truth > 0)
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """Share (N, C) of each image's pixels with the true class, in [0, 1]."""
+        return self.areas("truth") / self.column("pixels")[:, None]
+
+    @property
+    def present(self) -> list[list[str]]:
+        """Names of the true classes of each image."""
+        return [[self.classes[label] for label in np.flatnonzero(truth)] for truth in self.areas("truth")]

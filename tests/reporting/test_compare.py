@@ -56,10 +56,11 @@ def test_a_paired_difference_is_not_blurred_by_what_both_sides_share(filled):
     compared = compare(table, "caption.precision=0.5", images)
     plus, same = (compared.entries[i][0].difference for i in (1, 2))
     # Every image gains exactly ten points: whichever images are drawn, the difference is ten.
-    assert (plus.mean, plus.low, plus.high) == pytest.approx((10, 10, 10)) and plus.significant
+    assert (plus.mean, *plus.interval) == pytest.approx((10, 10, 10)) and plus.significant
     # The mean of two seeds of N images with a standard deviation of sqrt(2/3) * 10 * sqrt(7/8) each, as a normal has it.
     width = 2 * 1.96 * 10 * np.sqrt(2 / 3 * 7 / 8 / 2 / N)
-    assert same.high - same.low == pytest.approx(width, rel=0.15) and same.low < same.mean < same.high
+    low, high = same.interval
+    assert high - low == pytest.approx(width, rel=0.15) and low < same.mean < high
     assert not same.significant and not same.text.endswith("*")
     assert compared.entries[0][0].difference is None and compared.entries[1][1].difference is None
     assert compare(table, "precision 0.5", images) == compared
@@ -72,7 +73,8 @@ def test_only_seeds_of_both_rows_count_and_what_has_no_interval_says_why(filled)
     kept = {run: own for run, own in images.items() if run != gone}
     compared = compare(table, "0.5", kept)
     assert (
-        compared.entries[1][0].difference.text == "+10.00 ± 0.00" and compared.entries[2][0].difference.low is not None
+        compared.entries[1][0].difference.text == "+10.00 ± 0.00"
+        and compared.entries[2][0].difference.interval is not None
     )
     assert compared.notes[-1] == "no interval for 1 entry: cells without per-image results"
     others = {**images, gone: SegmentationImages("segmentation", ("sky",), images[gone].images[1:])}

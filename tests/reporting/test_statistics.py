@@ -26,7 +26,8 @@ def entry(
 def test_a_spread_is_the_sample_s_and_what_is_not_finite_has_none() -> None:
     assert entry((1.0, 2.0, 6.0)).sd == pytest.approx(math.sqrt((4 + 1 + 9) / 2)) and entry((5.0,)).sd is None
     for bad in (math.nan, math.inf):
-        assert (entry((1.0, bad)).mean, entry((1.0, bad)).sd, entry((1.0, bad)).complete) == (None, None, False)
+        unfinished = entry((1.0, bad))
+        assert math.isnan(unfinished.mean) and (unfinished.sd, unfinished.complete) == (None, False)
         assert entry((1.0, bad)).text == "not finite" and entry((bad,), num_seeds=2).text == "not finite (1/2)"
 
 
@@ -85,7 +86,7 @@ def test_depth_is_shown_with_the_decimals_that_are_printed_of_it(filled) -> None
     assert [row[0].text for row in filled("rmse", 0.254, 0.225, 0.2249).entries] == ["0.254", "0.225", "0.225"]
     assert entry((0.062,), 0.069, "abs_rel").published_text == "0.069"
     assert (entry((40.446,)).text, entry((50.0, 51.0)).text) == ("40.45", "50.50 ± 0.71")
-    assert Difference(-0.0123, 0.001, -0.02, -0.0046, 3).text == "-0.012 ± 0.001 [-0.020, -0.005]*"
+    assert Difference(-0.0123, 0.001, (-0.02, -0.0046), 3).text == "-0.012 ± 0.001 [-0.020, -0.005]*"
 
 
 def test_resamples_are_data_sets_of_as_many_images_and_intervals_are_percentiles() -> None:
