@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -14,7 +14,7 @@ from tadp_ray.cli.common import Commands, say
 class ExpandHome(TyperGroup):
     """The commands; expands ~/ where the shell does not: in quotes, and after an option's equals sign."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line with ~/ expanded."""
         expanded = [
             re.sub(r"^(--[\w-]+=)?(~/.*)$", lambda at: (at[1] or "") + os.path.expanduser(at[2]), arg) for arg in args

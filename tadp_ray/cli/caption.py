@@ -17,17 +17,17 @@ from tadp_ray.registry import CAPTIONERS
 class Captioners(TyperGroup):
     """The commands, and one with the options of `blip` for each captioner that a plug-in registers."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands, captioners last."""
         own = super().list_commands(ctx)
         return [*own, *(name for name in CAPTIONERS if name not in own)]
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by its name."""
         known = super().get_command(ctx, cmd_name)
         if known is not None or cmd_name not in CAPTIONERS:
             return known
-        command = copy.copy(super().get_command(ctx, "blip"))
+        command: Any = copy.copy(super().get_command(ctx, "blip"))
         command.name = cmd_name
         return command
 
@@ -54,9 +54,12 @@ def class_embeddings(
         from tadp_ray.conditioning.text_encoder import class_embedding, write_class_embeddings
         from tadp_ray.data.check import find
 
-        if (data is None) == (classes is None):
+        if data is not None and classes is None:
+            names = find(data).classes
+        elif classes is not None and data is None:
+            names = parse_classes(classes)
+        else:
             raise UserError("name the classes with either --data or --classes")
-        names = find(data).classes if data else parse_classes(classes)
         diffusion = load_diffusion(weights)
         templates = [SINGLE] if single else TEMPLATES
         vectors = [
@@ -105,6 +108,7 @@ def describe(
             raise UserError(f"--min-tokens {min_tokens}: is above --max-tokens {max_tokens}; lower it")
         images = find_photographs(data, root, split)
         captioner = ctx.command.name
+        assert captioner is not None  # of the commands above
         model = model or CAPTIONERS[captioner].model
         source = str(Path(model).absolute()) if Path(model).is_dir() else model
         dtype = "float16" if gpus else "float32"

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -21,6 +21,7 @@ from tadp_ray.files import read_lines
 from tadp_ray.logs import LEVEL, LogLevel, log_level, show_log
 from tadp_ray.network import bypass_proxy
 
+F = TypeVar("F", bound=Callable[..., Any])
 # Paths, titles and captions contain brackets and colons, which rich must not read as markup.
 console = Console(markup=False, highlight=False, emoji=False)
 ChangesOption = Annotated[
@@ -84,11 +85,11 @@ debugging = False
 class Commands(typer.Typer):
     """A group of commands, each with the extra options --debug and --log-level."""
 
-    def command(self, *names: Any, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def command(self, *names: Any, **settings: Any) -> Callable[[F], F]:
         """Register a function as a command."""
         register = super().command(*names, **settings)
 
-        def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        def add(function: F) -> F:
             @functools.wraps(function)
             def run(*words: Any, debug: bool, log_level: LogLevel | None, **options: Any) -> Any:
                 global debugging
@@ -97,10 +98,11 @@ class Commands(typer.Typer):
                 return function(*words, **options)
 
             signature = inspect.signature(function, eval_str=True)
-            run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), DEBUG, LOG_LEVEL])
             common = {parameter.name: parameter.annotation for parameter in (DEBUG, LOG_LEVEL)}
-            run.__annotations__ = {**function.__annotations__, **common}
-            register(run)
+            shown: Any = run  # Any, since type checkers know no signature of a function
+            shown.__signature__ = signature.replace(parameters=[*signature.parameters.values(), DEBUG, LOG_LEVEL])
+            shown.__annotations__ = {**function.__annotations__, **common}
+            register(shown)
             return function
 
         return add

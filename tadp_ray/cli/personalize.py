@@ -60,8 +60,9 @@ def personalize(
 
         store = open_store(tracking_uri)
         with track_personalization(store, job):
-            if final_metrics(job.folder, job.fingerprint) is None:
-                run_job(job, address, console)
-        for name, value in final_metrics(job.folder, job.fingerprint).items():
+            metrics = final_metrics(job.folder, job.fingerprint)
+            if metrics is None:
+                metrics = run_job(job, address, console)
+        for name, value in metrics.items():
             say(f"{name:<32}{value:>14.6g}")
         say(f"result and samples.png in {job.folder}")

@@ -1,7 +1,7 @@
 """The pocket world and its Stable Diffusion."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
@@ -157,12 +157,13 @@ def show(
     with exit_on_user_error():
         from PIL import Image
 
-        from tadp_ray.data.scenes import Scenes
+        from tadp_ray.data.scenes import Scenes, Split
         from tadp_ray.data.styles import STYLES
         from tadp_ray.files import drafted
         from tadp_ray.pictures.sheet import contact_sheet
 
         with drafted(output) as draft:
-            sheet = contact_sheet([Scenes(split, count, seed, size, style) for style in STYLES])
+            named = cast("Split", split)  # scenes refuse any other
+            sheet = contact_sheet([Scenes(named, count, seed, size, style) for style in STYLES])
             Image.fromarray(sheet).save(draft, "PNG")
         say(output)

@@ -151,14 +151,14 @@ def show(
         from tadp_ray.pictures.captioned import draw_captions, spread_over
 
         captioned, files = read_store(store), pictures(data, root, split, images)
-        if out is not None and files is None:
-            raise UserError("--out needs images: name them with --images, or with --data and --root")
         if files is not None:
             captioned.check(ids or files)
         chosen = ids or spread_over(list(captioned.captions if files is None else files), count)
         if out is None:
             say_all(f"{image_id}: {text}" for image_id in chosen for text in captioned[image_id])
             return
+        if files is None:
+            raise UserError("--out needs images: name them with --images, or with --data and --root")
         if absent := [image_id for image_id in chosen if image_id not in files]:
             raise UserError(f"--id {absent[0]}: none of the {len(files)} images has this id")
         draw_captions(out, {image_id: files[image_id] for image_id in chosen}, captioned.captions)
@@ -357,10 +357,10 @@ def pictures(data: str | None, root: Path | None, split: str | None, images: str
     """
     from tadp_ray.data.inputs import by_id, photographs
 
-    if bool(data) != bool(root) or (data and images):
-        raise UserError("name images with --images, or with --data and --root")
-    if data:
+    if data and root and not images:
         return photographs(data, root, split)
+    if data or root:
+        raise UserError("name images with --images, or with --data and --root")
     return by_id(images) if images else None
 
 

@@ -198,11 +198,11 @@ def predict(
     PNG, depth is in metres as .npy, boxes are COCO results as .json.
     """
     with exit_on_user_error():
-        if (image is None) != (prompt is None):
-            raise UserError("--image and --prompt belong together: name a picture and its prompt")
-        if image is not None:
+        if image is not None and prompt is not None:
             predict_picture(run, folder, image, prompt, tracking_uri)
             return
+        if image is not None or prompt is not None:
+            raise UserError("--image and --prompt belong together: name a picture and its prompt")
         from tadp_ray.tracking.query import trained_cell
         from tadp_ray.tracking.store import open_store
 

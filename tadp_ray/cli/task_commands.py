@@ -51,13 +51,14 @@ def task_command(function: Callable[..., Any], run: Callable[..., None]) -> Call
     first = [option for option in common if option.kind is not option.KEYWORD_ONLY]
     last = [option for option in common if option.kind is option.KEYWORD_ONLY]
 
-    def command(**options: Any) -> None:
+    def call(**options: Any) -> None:
         with exit_on_user_error():
             given = {option.name: options[option.name] for option in own}
             parsed = {key: parse(given[key]) for key, (_, parse) in PARSED.items() if key in given}
             run(function(**{**given, **parsed}), **{option.name: options[option.name] for option in common})
 
     every = [option.replace(kind=option.KEYWORD_ONLY) for option in (*first, *own, *last)]
+    command: Any = call  # Any, since type checkers know no signature of a function
     command.__doc__ = function.__doc__
     command.__signature__ = inspect.Signature(every)
     command.__annotations__ = {option.name: option.annotation for option in every}

@@ -17,12 +17,12 @@ from tadp_ray.sweep.cluster import describe_nodes, ray_session, resources_per_wo
 from tadp_ray.sweep.logs import worker_log
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.sweep.progress import LOG_SECONDS, TERMINAL_SECONDS
-from tadp_ray.training.journal import failure, read_journal
+from tadp_ray.training.journal import failure, final_metrics, read_journal
 from tadp_ray.training.reporter import Journal, progress_line
 
 
-def run_job(job: PersonalizationJob, address: str | None, console: Console) -> None:
-    """Run a personalization on a cluster, or resume an interrupted one.
+def run_job(job: PersonalizationJob, address: str | None, console: Console) -> dict[str, float]:
+    """Run a personalization on a cluster, or resume an interrupted one; return its final metrics.
 
     Raises:
         UserError: the worker does not fit on the cluster, or the input is invalid.
@@ -46,6 +46,9 @@ def run_job(job: PersonalizationJob, address: str | None, console: Console) -> N
             shutil.rmtree(job.folder / RAY, ignore_errors=True)
     if error:
         raise UserError(error)
+    metrics = final_metrics(job.folder, job.fingerprint)
+    assert metrics is not None  # a worker without an error has finished the journal
+    return metrics
 
 
 def note_failure(job: PersonalizationJob, error: ray.train.TrainingFailedError) -> None:

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """One experiment at one scale: every cell of its table, and the cells that this command selects."""
+    """Cells that belong together, and those of them that this command selects."""
 
     name: str
     """The name of the experiment's file, followed by the recipe's if another recipe is used."""
@@ -49,10 +49,6 @@ class Plan:
     """The cells that `--only` selects; all cells without it."""
     search: Search | None = None
     """When the worse cells are stopped early; None: never."""
-    source: ResolvedExperiment | None = None
-    """The experiment's parsed files; None for a single recipe and for a search."""
-    table: TableSpec | None = None
-    """The table that the cells fill, which gives each cell's (row, column); None without an experiment."""
     datasets: Datasets = field(default_factory=Datasets, compare=False, repr=False)
     """The data sets that planning has opened."""
 
@@ -116,6 +112,16 @@ class Plan:
                 raise UserError(f"cell {cell.name}: {error}") from None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExperimentPlan(Plan):
+    """One experiment at one scale: every cell of its table."""
+
+    source: ResolvedExperiment
+    """The experiment's parsed files."""
+    table: TableSpec
+    """The table that the cells fill, which gives each cell's (row, column)."""
+
+
 def make_plan(
     file: Path,
     scale: Scale,
@@ -124,7 +130,7 @@ def make_plan(
     overrides: Sequence[str] = (),
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
-) -> Plan:
+) -> ExperimentPlan:
     """Return the plan of an experiment file.
 
     Args:
@@ -167,7 +173,7 @@ def make_plan(
         wanted.setdefault(key, []).append(value)
     selected = [cell for cell in cells if all(cell.axes[key] in values for key, values in wanted.items())]
     settings = settings_text(recipe, overrides)
-    return Plan(
+    return ExperimentPlan(
         name,
         settings,
         scale,
