@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ from tadp_ray.paper.localisation import diffuseness, even, localisation
 
 def average(layers: Layers, size: tuple[int, int]) -> Tensor:
     """Return the mean over heads and layers (B, T, H, W), each layer upsampled to (H, W) first."""
-    return sum(F.interpolate(maps.mean(1), size=size, mode="bilinear") for maps in layers.values()) / len(layers)
+    upsampled = (F.interpolate(maps.mean(1), size=size, mode="bilinear") for maps in layers.values())
+    return reduce(torch.add, upsampled) / len(layers)
 
 
 def by_size(layers: Layers) -> dict[tuple[int, int], Layers]:
     """Return the layers of each resolution (h, w), largest first."""
-    sizes = sorted({tuple(maps.shape[-2:]) for maps in layers.values()}, reverse=True)
+    sizes = sorted({(maps.shape[-2], maps.shape[-1]) for maps in layers.values()}, reverse=True)
     return {size: {name: maps for name, maps in layers.items() if maps.shape[-2:] == size} for size in sizes}
 
 

@@ -58,12 +58,13 @@ def resized(dataset: Dataset, index: int, diffusion: Diffusion) -> tuple[np.ndar
 def regions(sample: Sample, classes: tuple[str, ...]) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the class names and pixels of a sample's objects."""
     if sample.instances is not None:
-        for place, label in enumerate(sample.box_classes, 1):
+        for place, label in enumerate(sample.truth("box_classes"), 1):
             yield classes[label], sample.instances == place
         return
-    for label in np.unique(sample.mask):
+    mask = sample.truth("mask")
+    for label in np.unique(mask):
         if label != IGNORE:
-            yield classes[label], sample.mask == label
+            yield classes[label], mask == label
 
 
 def look_alikes(classes: tuple[str, ...], groups: tuple[tuple[str, ...], ...]) -> dict[str, tuple[str, ...]]:

@@ -30,10 +30,11 @@ class Segmenter:
         setup = self.setup
         if caption is not None:
             setup = TrainSetup(setup.recipe.model_copy(update={"caption": caption}), setup.seed, cache=setup.cache)
-        several = len(passes(setup.recipe.evaluation)) > 1
+        several, probabilities = len(passes(setup.recipe.evaluation)) > 1, setup.task.probabilities
+        assert probabilities is not None  # segmentation averages over passes
         indices = range(len(setup.val))
         for index, output in outputs(self.model, setup, self.latents, indices, self.device):
-            yield index, (output if several else setup.task.probabilities(output))[0]
+            yield index, (output if several else probabilities(output))[0]
 
 
 def ready(found: Sequence[Trained]) -> Sequence[Trained]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage
 from tadp_ray.backbones.stable_diffusion.weights import locate
 from tadp_ray.conditioning.text_encoder import encode_prompts
-from tadp_ray.config.personalization import Prior
+from tadp_ray.config.personalization import DreamBooth, Prior
 from tadp_ray.layout import PRIOR
 from tadp_ray.paper.personalization.finetuner import Finetuner
 from tadp_ray.paper.personalization.images import Latents, encode_look
@@ -21,15 +21,16 @@ GUIDANCE = 7.5
 """Guidance scale of the prior images: the library's default, as in the published script."""
 
 
-def tune(finetuner: Finetuner, model: TextToImage) -> dict[str, float]:
+def tune(finetuner: Finetuner, model: TextToImage, method: DreamBooth) -> dict[str, float]:
     """Fine-tune the U-Net in place, write the model as a diffusers folder, and return the final metrics.
 
     Args:
         finetuner: the personalization, with the U-Net to train.
         model: generates images with the same networks.
+        method: of the personalization.
     """
-    method, unet = finetuner.job.plan.method, finetuner.diffusion.unet
-    prior = prior_latents(finetuner, model, method.prior) if method.prior else None
+    unet, prior = finetuner.diffusion.unet, method.prior
+    drawn = prior_latents(finetuner, model, prior) if prior else None
     contexts: dict[str, Tensor] = {}
 
     def context_of(texts: Sequence[str]) -> Tensor:
@@ -43,9 +44,9 @@ def tune(finetuner: Finetuner, model: TextToImage) -> dict[str, float]:
     def loss_at(number: int, count: int) -> Tensor:
         context = lambda indices: context_of(finetuner.draw_prompts([method.prompt], number, indices))
         loss = finetuner.loss(number, count, 0, finetuner.latents, context)
-        if prior:
-            prior_context = lambda indices: context_of([method.prior.prompt] * len(indices))
-            loss = loss + method.prior.weight * finetuner.loss(number, count, 1, prior, prior_context)
+        if prior and drawn:
+            prior_context = lambda indices: context_of([prior.prompt] * len(indices))
+            loss = loss + prior.weight * finetuner.loss(number, count, 1, drawn, prior_context)
         return loss
 
     unet.requires_grad_(True).train()

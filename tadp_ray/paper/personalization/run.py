@@ -12,7 +12,7 @@ from tadp_ray.backbones.stable_diffusion.learned_tokens import add_token, read_l
 from tadp_ray.backbones.stable_diffusion.load import frozen
 from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage, load_text_to_image
 from tadp_ray.backbones.stable_diffusion.weights import weights_digest
-from tadp_ray.config.personalization import Personalization
+from tadp_ray.config.personalization import Personalization, TextualInversion
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
@@ -147,11 +147,14 @@ def run(job: PersonalizationJob, device: torch.device, reporter: Reporter) -> di
     finetuner = Finetuner(job, diffusion, model.schedule, look, latents, device, reporter)
     # Before training, since DreamBooth changes the model in place.
     before = draw(model, plan.samples, (job.seed, 30))
-    metrics = invert(finetuner) if plan.method.kind == "textual_inversion" else tune(finetuner, model)
+    if isinstance(plan.method, TextualInversion):
+        metrics = invert(finetuner, plan.method)
+    else:
+        metrics = tune(finetuner, model, plan.method)
     prompts = [plan.modifier.replace(CAPTION, caption) for caption in plan.samples]
     rows = [("as it was", before), (plan.modifier, draw(model, prompts, (job.seed, 30)))]
     check_contents(job)
-    write_samples(job.folder / SAMPLES, look.pictures, plan.samples, rows)
+    write_samples(job.folder / SAMPLES, list(look.pictures), plan.samples, rows)
     return {
         **metrics,
         "seconds": time.monotonic() - began,

@@ -1,5 +1,7 @@
 """Textual inversion: learns the embedding of one new token from a few images; the model is frozen."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
@@ -7,7 +9,7 @@ from transformers import CLIPTokenizer
 from tadp_ray.backbones.stable_diffusion.learned_tokens import LearnedToken, add_token, write_learned
 from tadp_ray.captions.templates import STYLES
 from tadp_ray.conditioning.text_encoder import encode_prompts
-from tadp_ray.config.personalization import TOKEN
+from tadp_ray.config.personalization import TOKEN, TextualInversion
 from tadp_ray.errors import UserError
 from tadp_ray.layout import LEARNED
 from tadp_ray.paper.personalization.finetuner import Finetuner
@@ -28,16 +30,16 @@ def initial_id(tokenizer: CLIPTokenizer, word: str) -> int:
     return ids[0]
 
 
-def invert(finetuner: Finetuner) -> dict[str, float]:
+def invert(finetuner: Finetuner, method: TextualInversion) -> dict[str, float]:
     """Learn the token, write it to `LEARNED`, keep it in the finetuner's model, and return the final metrics."""
-    method, diffusion = finetuner.job.plan.method, finetuner.diffusion
+    diffusion = finetuner.diffusion
     known = diffusion.text_encoder.get_input_embeddings().weight
     start = LearnedToken(method.token, known[initial_id(diffusion.tokenizer, method.initial)])
     table = add_token(diffusion.tokenizer, diffusion.text_encoder, start, "method.token")
     prompts = [prompt.replace(TOKEN, method.token) for prompt in method.prompts or STYLES]
 
     def loss_at(number: int, count: int) -> Tensor:
-        def context(indices: list[int]) -> Tensor:
+        def context(indices: Sequence[int]) -> Tensor:
             return encode_prompts(
                 diffusion.tokenizer, diffusion.text_encoder, finetuner.draw_prompts(prompts, number, indices)
             )

@@ -165,9 +165,9 @@ def _drawing(svg: str, render: Render) -> Image.Image:
     whole = Image.open(io.BytesIO(bytes(render(svg_string=svg, skip_system_fonts=True)))).convert("RGBA")
     outline = whole.getchannel("A").point(lambda alpha: 255 * (alpha >= OPAQUE))
     tight = whole.crop(outline.getbbox())
-    size = tuple(max(1, round(side * SIDE / max(tight.size))) for side in tight.size)
+    width, height = (max(1, round(side * SIDE / max(tight.size))) for side in tight.size)
     # Pillow averages premultiplied colours, so that what is transparent adds none.
-    return tight.resize(size, Image.Resampling.BOX)
+    return tight.resize((width, height), Image.Resampling.BOX)
 
 
 def _sheet(

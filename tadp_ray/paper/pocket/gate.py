@@ -6,7 +6,7 @@ object? Drawing: does an image generated from a text contain the named objects, 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,7 @@ from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, decode,
 from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage, load_text_to_image
 from tadp_ray.captions.describe import class_list, sentence
 from tadp_ray.conditioning.text_encoder import encode_prompts
-from tadp_ray.data.sample import Sample
-from tadp_ray.data.scenes import CLASSES, GROUNDS, LOOK_ALIKES, THINGS, present_classes, render
+from tadp_ray.data.scenes import CLASSES, GROUNDS, LOOK_ALIKES, THINGS, Scene, present_classes, render
 from tadp_ray.errors import UserError
 from tadp_ray.layout import CLASSIFIER
 from tadp_ray.paper.localisation import localisation
@@ -45,7 +44,7 @@ Rises = dict[tuple[str, int], float]
 class HeldOut:
     """Scenes in the style of pretraining."""
 
-    samples: tuple[Sample, ...]
+    samples: tuple[Scene, ...]
 
     @cached_property
     def images(self) -> Tensor:
@@ -107,7 +106,7 @@ def caption_rises(
 
 
 @torch.no_grad()
-def attention_maps(model: TextToImage, latents: Tensor, samples: Sequence[Sample]) -> tuple[list[str], Tensor]:
+def attention_maps(model: TextToImage, latents: Tensor, samples: Sequence[Scene]) -> tuple[list[str], Tensor]:
     """Return each scene's class list and the cross-attention maps (B, T, H, W) of its tokens, at the image's size.
 
     Maps are at timestep 100; mean over layers and heads, sum over the two largest resolutions.
@@ -118,10 +117,10 @@ def attention_maps(model: TextToImage, latents: Tensor, samples: Sequence[Sample
     context = encode_prompts(model.diffusion.tokenizer, model.diffusion.text_encoder, captions)
     maps = level_maps(model.diffusion.unet, noisy, MAP_TIME, context, levels=(0, 1))
     size = samples[0].mask.shape
-    return captions, sum(F.interpolate(level, size, mode="bilinear") for level in maps).cpu()
+    return captions, reduce(torch.add, (F.interpolate(level, size, mode="bilinear") for level in maps)).cpu()
 
 
-def attention_hits(model: TextToImage, latents: Tensor, samples: Sequence[Sample]) -> dict[str, float]:
+def attention_hits(model: TextToImage, latents: Tensor, samples: Sequence[Scene]) -> dict[str, float]:
     """Return how well the cross-attention maps of the named objects localise them.
 
     Returns: in percent, over all objects in all scenes: `pointing`, how often the map's maximum is on the object; `chance`,
@@ -232,7 +231,7 @@ def as_metrics(rises: Rises) -> dict[str, float]:
 
 def format_rises(table: Rises) -> str:
     """Return a Markdown table with a row per kind of wrong caption and a column per timestep."""
-    kinds, times = (list(dict.fromkeys(key[place] for key in table)) for place in (0, 1))
+    kinds, times = dict.fromkeys(kind for kind, _ in table), dict.fromkeys(time for _, time in table)
     lines = ["| caption | " + " | ".join(f"t={time}" for time in times) + " |", "|---" * (len(times) + 1) + "|"]
     for kind in kinds:
         cells = (f"{table[kind, time]:+.1f}%" for time in times)

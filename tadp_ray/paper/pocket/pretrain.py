@@ -269,7 +269,7 @@ def train_denoiser(
 
     def after_step(step: int) -> None:
         decay = min(0.998, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(average.parameters()), list(trained.parameters()), 1 - decay)
+        torch._foreach_lerp_(tuple(average.parameters()), tuple(trained.parameters()), 1 - decay)
 
     def evaluate(state: TrainState) -> None:
         if job.world.is_main_process:

@@ -17,7 +17,7 @@ from tadp_ray.paper.pocket import gate
 from tadp_ray.pictures.files import write_figure
 
 AIMS = tuple(
-    Measure(kind="measure", measure=figure, text=text, **bound)
+    Measure.model_validate({"kind": "measure", "measure": figure, "text": text, **bound})
     for figure, text, bound in (
         ("caption/look-alike t=500", "a look-alike's name raises the denoising loss at t=500 (%)", {"least": 15}),
         ("attention/pointing", "the attention map of a thing's name is highest on the thing (%)", {"least": 80}),
