@@ -1,5 +1,7 @@
 """The U-Net as a feature pyramid: four levels from one pass, with attention maps at the middle two (VPD, TADP)."""
 
+from collections.abc import Sequence
+
 import torch
 from diffusers import UNet2DConditionModel
 from jaxtyping import Float, Shaped
@@ -97,6 +99,6 @@ def unet_features(
     return tuple(features)
 
 
-def first_tensor(output: object) -> Tensor:
+def first_tensor(output: Tensor | Sequence[Tensor]) -> Tensor:
     """Return the tensor in a layer's output."""
-    return output if isinstance(output, Tensor) else output[0]  # type: ignore[index]
+    return output if isinstance(output, Tensor) else output[0]
