@@ -160,16 +160,18 @@ def evaluation_latents(
         ]
     )
     path = recipe.compute.folder / LATENTS / f"{key[:16]}.safetensors"
-    if world.is_main_process:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = acquire_lock(path.with_suffix(".lock"), patience=3600)
-        try:
-            make = lambda: (encode_views(setup, encoder(model, device), range(len(setup.val))), {})
-            latents = checkpoint.cached(path, {"latents": key}, make)
-        finally:
-            lock.release()
+    if not world.is_main_process:
+        world.barrier()
+        return checkpoint.open_labelled(path, {"latents": key})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = acquire_lock(path.with_suffix(".lock"), patience=3600)
+    try:
+        make = lambda: (encode_views(setup, encoder(model, device), range(len(setup.val))), {})
+        latents = checkpoint.cached(path, {"latents": key}, make)
+    finally:
+        lock.release()
     world.barrier()
-    return latents if world.is_main_process else checkpoint.open_labelled(path, {"latents": key})
+    return latents
 
 
 def encoder(model: TADP, device: torch.device) -> Callable[[Tensor, str, int], Tensor]:
