@@ -67,7 +67,7 @@ class World:
     backdrop: float = 0.6
     """Fraction of scenes with a hill or a wall behind the ground."""
     horizon: tuple[float, float] = (0.30, 0.50)
-    foot: tuple[float, float] = (0.18, 0.50)
+    foot: tuple[float, float] = (0.22, 0.54)
     """Distance of an object's foot below the horizon; a larger one is nearer to the camera."""
     camera_height: float = 1.5
     """Metres above the ground; the focal length is one image side."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 import diffusers
 from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin, UNet2DConditionModel
+from diffusers.training_utils import compute_snr
 from torch import Tensor
 
 from tadp_ray.backbones.stable_diffusion.weights import locate
@@ -37,6 +38,10 @@ class NoiseSchedule:
     def add_noise(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """Return scaled latents (B, C, h, w) with noise (B, C, h, w) at timesteps (B,), or (1,) for all."""
         return self._forward.add_noise(clean, noise, times)
+
+    def snr(self, times: Tensor) -> Tensor:
+        """Return the signal-to-noise ratio (B,) of latents with noise at timesteps (B,)."""
+        return compute_snr(self._forward, times)
 
     def target(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """Return the target of the U-Net's prediction for these latents, noise and timesteps."""

@@ -55,7 +55,8 @@ $command
 $facts
 
 Scenes were rendered once and drawn from with replacement: $images scenes, $seen drawn for the U-Net, a batch of $batch.
-A third of the scenes are close-ups of one or two things; the U-Net sees only these in the first fifth of its steps. Captions are
+A third of the scenes are close-ups of one or two things, and a third are crowds of four to six. A U-Net that starts from random
+weights sees only close-ups in the first fifth of its steps. Captions are
 class lists, class lists in a phrase that names the style ("a night photo of"), sentences, and a captioner's sentences with counts
 and places; one name in seven that has a synonym is replaced by it, and one caption in ten is empty. Nothing but text-conditional
 denoising is trained: no masks, boxes or depth. The weights are a moving average.

@@ -24,10 +24,12 @@ PIECE = 1024
 """Scenes per file."""
 
 
-CLOSE_UP_EVERY = 3
-"""Each third scene is a close-up."""
 CLOSE_UP = replace(WORLD, objects=(1, 2), foot=(0.40, 0.60))
 """One or two large objects, which teach names sooner."""
+CROWD = replace(WORLD, objects=(4, 6), foot=(0.30, 0.60))
+"""More and larger objects than in labelled scenes; they cover half of the picture, so that a scene teaches more names."""
+COMPOSITIONS = (CLOSE_UP, WORLD, CROWD)
+"""Scenes of the pretraining are of these in turn."""
 OTHER_STYLES: dict[int, Style] = {place: style for place, style in enumerate(("night", "watercolor", "comic") * 2)}
 """Among each `STYLE_CYCLE` scenes, those in other styles than photo, by place."""
 STYLE_CYCLE = 20
@@ -75,8 +77,8 @@ def style_of(index: int) -> Style:
 
 
 def world_of(index: int) -> World:
-    """Return the parameters of a scene of the pretraining: each third is a close-up."""
-    return WORLD if index % CLOSE_UP_EVERY else CLOSE_UP
+    """Return the parameters of a scene of the pretraining."""
+    return COMPOSITIONS[index % len(COMPOSITIONS)]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from tadp_ray.paper.pocket import gate
 from tadp_ray.paper.pocket.autoencoder import as_pixels, build_vae, psnr, vae_loss
 from tadp_ray.paper.pocket.classifier import build_classifier, classifier_loss
 from tadp_ray.paper.pocket.denoiser import build_denoiser, caption_errors, copy_weights, save_pocket
-from tadp_ray.paper.pocket.latent_cache import CLOSE_UP_EVERY, LatentCache
+from tadp_ray.paper.pocket.latent_cache import COMPOSITIONS, LatentCache
 from tadp_ray.paper.pocket.report import draw_words
 from tadp_ray.training import checkpoint
 from tadp_ray.training.async_checkpointer import AsyncCheckpointer
@@ -228,6 +228,15 @@ def train(
     job.world.barrier()
 
 
+def min_snr_weights(snr: Tensor, most: float = 5.0) -> Tensor:
+    """Return the weights (B,) of denoising errors of velocities, given signal-to-noise ratios (B,).
+
+    Nearly clean latents need no words and have large errors, which would drown what words teach; their ratio counts at most as
+    `most`. Source: min-SNR weighting (Hang et al. 2023), equation for v-prediction.
+    """
+    return snr.clamp(max=most) / (snr + 1)
+
+
 def rate_factor(step: int, steps: int) -> float:
     """Return the learning rate at a step, relative to the stage's."""
     left = (steps - step) / (0.3 * steps)
@@ -269,15 +278,15 @@ def train_denoiser(
         rng, share = generator(plan.seed, 1, step), job.world.share(plan.unet_batch)
         chosen = torch.randint(len(mean), (plan.unet_batch,), generator=rng)
         if not job.start and step < CLOSE_UPS_UNTIL * plan.unet_steps:
-            chosen -= chosen % CLOSE_UP_EVERY
+            chosen -= chosen % len(COMPOSITIONS)  # close-ups come first
         times = torch.randint(denoiser.schedule.steps, (plan.unet_batch,), generator=rng)
         noise = torch.randn((2, plan.unet_batch, *mean.shape[1:]), generator=rng)
         rng = np.random.default_rng((plan.seed, 1, step))
         captions = [captions_of[index].draw(rng) for index in chosen.tolist()][share]
         clean = (mean[chosen] + std[chosen] * noise[0])[share].to(job.device)
-        return caption_errors(
-            denoiser, clean, noise[1][share].to(job.device), times[share].to(job.device), captions
-        ).mean()
+        times = times[share].to(job.device)
+        errors = caption_errors(denoiser, clean, noise[1][share].to(job.device), times, captions)
+        return (min_snr_weights(denoiser.schedule.snr(times)) * errors).mean()
 
     def after_step(step: int) -> None:
         decay = min(0.998, (1 + step) / (10 + step))
