@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule, build_schedule
 from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage, alike, load_text_to_image
-from tadp_ray.backbones.stable_diffusion.weights import locate
+from tadp_ray.backbones.stable_diffusion.weights import locate, weights_digest
 
 PROMPTS = ["a bus and sand", "a cow"]
 
@@ -104,3 +104,10 @@ def test_a_saved_half_holds_the_same_text_encoder(pocket: TextToImage, tmp_path:
     for part in ("vae", "unet", "text_encoder"):
         for name, weight in getattr(pocket.diffusion, part).state_dict().items():
             assert torch.equal(weight, getattr(read.diffusion, part).state_dict()[name]), name
+
+
+def test_saved_weights_have_the_same_digest_wherever_they_were_loaded_from(pocket: TextToImage, tmp_path: Path) -> None:
+    tokenizer = locate("pocket") / "tokenizer"
+    pocket.save(tmp_path / "one", tokenizer=tokenizer)
+    load_text_to_image(str(tmp_path / "one")).save(tmp_path / "two", tokenizer=tokenizer)
+    assert weights_digest(str(tmp_path / "one")) == weights_digest(str(tmp_path / "two"))

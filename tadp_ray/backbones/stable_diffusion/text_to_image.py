@@ -1,6 +1,7 @@
 """Image generation with a Stable Diffusion: text to image and image to image. Saves the whole model as a folder."""
 
 import copy
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -127,6 +128,11 @@ class TextToImage:
         """
         with drafted_folder(folder) as draft:
             self._pipeline(StableDiffusionPipeline).save_pretrained(draft, safe_serialization=True)
+            for config in draft.glob("*/config.json"):
+                # Where a network was loaded from is no property of it, and would change the digest of the weights.
+                values = json.loads(config.read_text())
+                values.pop("_name_or_path", None)
+                config.write_text(f"{json.dumps(values, indent=2)}\n")
             shutil.copytree(tokenizer, draft / "tokenizer", dirs_exist_ok=True)
 
     def _pipeline(self, kind: type) -> Any:
