@@ -64,7 +64,7 @@ def draw_words(folder: Path, output: Path, device: torch.device) -> None:
     texts = [sentence([thing, ("grass", "road")[place % 2], "sky"], THINGS) for place, thing in enumerate(THINGS)]
     rngs = [gate.generator(gate.SEED, 3, index) for index in range(len(texts))]
     drawn = model.draw(texts, rngs, gate.DRAWING_STEPS, gate.GUIDANCE, batch=len(texts))
-    figure = Figure(figsize=(12, 7.4), layout="constrained", dpi=100)
+    figure = Figure(figsize=(12, 5.4), layout="constrained", dpi=100)
     for axes, image, thing in zip(figure.subplots(4, 12).ravel(), drawn, THINGS, strict=True):
         axes.imshow(image, interpolation="nearest")
         axes.set_title(thing, fontsize=10)
