@@ -141,13 +141,24 @@ def test_normalized_features_do_not_show_how_a_channel_is_scaled(
 
 @pytest.mark.slow
 def test_two_processes_train_like_one(tiny_folder: Path, one_and_two) -> None:
-    """Loss, gradients, running statistics and scores of a batch do not depend on how many processes share it."""
+    """Loss, gradients, running statistics and scores of a batch do not depend on how many processes share it.
+
+    Whatever the precision: running statistics are in float32 under bfloat16, too.
+    """
     program = Path(__file__).with_name("one_step.py")
     one, two = one_and_two(program, tiny_folder)
     for name, tensor in one.items():
+        if name.startswith("bfloat16.gradient"):
+            continue
         # Gradients add up thousands of terms in another order.
-        tolerance = {"atol": 2e-6, "rtol": 1e-3} if name.startswith("gradient") else {"atol": 1e-6, "rtol": 1e-6}
+        tolerance = {"atol": 2e-6, "rtol": 1e-3} if ".gradient." in name else {"atol": 1e-6, "rtol": 1e-6}
         torch.testing.assert_close(two[name], tensor, **tolerance, msg=lambda text, n=name: f"{n}: {text}")
+    # A sum that differs in its last bit may be rounded to another bfloat16, so these are compared as one vector.
+    alone, shared = (
+        torch.cat([tensor.flatten() for name, tensor in found.items() if name.startswith("bfloat16.gradient")])
+        for found in (one, two)
+    )
+    assert (alone - shared).norm() < 0.01 * alone.norm()
 
 
 def test_building_a_head_prints_nothing(tiny_diffusion: Diffusion, capfd: pytest.CaptureFixture[str]) -> None:
