@@ -16,6 +16,7 @@ from tadp_ray.training import checkpoint
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import encode_views
 from tadp_ray.training.model import TADP
+from tadp_ray.training.precision import autocast
 from tadp_ray.training.rng import image_generator
 from tadp_ray.training.setup import TrainSetup, threads_of
 
@@ -74,11 +75,6 @@ def training_latents(
 
     depends = [digests["train"], sides, recipe.schedule.precision]
     return ViewLatents(model, dict(_shared(digests, setup, device, world, depends, make)))
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return the context of a forward pass in a precision of `schedule.precision`."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 class ViewLatents:

@@ -16,10 +16,11 @@ from tadp_ray.training import checkpoint
 from tadp_ray.training.async_checkpointer import AsyncCheckpointer
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import evaluate, per_image_records
-from tadp_ray.training.latents import ViewLatents, autocast
+from tadp_ray.training.latents import ViewLatents
 from tadp_ray.training.loop import Trainer
 from tadp_ray.training.model import TADP
 from tadp_ray.training.optim import make_optimizer
+from tadp_ray.training.precision import autocast
 from tadp_ray.training.reporter import Reporter
 from tadp_ray.training.rng import draw_pass, generator
 from tadp_ray.training.setup import TrainSetup

@@ -15,8 +15,8 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.registry import task_of
 from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
 from tadp_ray.training.distributed import ProcessGroup
-from tadp_ray.training.latents import autocast
 from tadp_ray.training.model import TADP
+from tadp_ray.training.precision import autocast
 
 IMAGES, CLASSES, CHANNELS = 4, 5, 16
 PRECISIONS = ("float32", "bfloat16")
