@@ -83,8 +83,8 @@ def cost_lines(cost: StepCost) -> Iterator[str]:
         yield f"{name:<24}{count:>14,}{rate:>14.2e}"
     yield f"one step of {cost.images} images: {cost.flops / 1e9:,.1f} GFLOP"
     yield (
-        f"memory of each worker, about {mib(cost.memory_bytes)} and temporary buffers: {mib(cost.frozen_bytes)} of frozen weights, "
-        f"{mib(cost.state_bytes)} of weights, gradients and AdamW moments, {mib(cost.activation_bytes)} of activations"
+        f"memory of each worker, about {mib(cost.memory_bytes)} and temporary buffers: {mib(cost.frozen_bytes)} of frozen "
+        f"weights, {mib(cost.state_bytes)} of weights, gradients and AdamW moments, {mib(cost.activation_bytes)} of activations"
     )
     if cost.note:
         yield cost.note

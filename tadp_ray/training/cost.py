@@ -144,7 +144,9 @@ def move_to_cpu(network: nn.Module) -> None:
             for name, tensor in tensors.items():
                 if tensor is not None:
                     empty = torch.empty(tensor.shape, dtype=tensor.dtype)
-                    tensors[name] = nn.Parameter(empty, tensor.requires_grad) if tensors is module._parameters else empty
+                    tensors[name] = (
+                        nn.Parameter(empty, tensor.requires_grad) if tensors is module._parameters else empty
+                    )
 
 
 class AutocastOfGpus(TorchFunctionMode):

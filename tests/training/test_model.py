@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tadp_ray.backbones.stable_diffusion.autoencoder import posterior_in_bfloat16, posterior_of
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.config.model import MODELS
@@ -137,6 +138,21 @@ def test_normalized_features_do_not_show_how_a_channel_is_scaled(
     assert len(seen) == 4 and all(abs(level.mean()) < 1e-3 and 0.5 < level.std() < 1.1 for level in seen)
     names = {name for name, _ in normal.named_parameters()} - {name for name, _ in plain.named_parameters()}
     assert names == {f"norms.{level}.{part}" for level in range(4) for part in ("weight", "bias")}
+
+
+def test_a_vae_in_bfloat16_encodes_nearly_alike_and_leaves_the_one_in_float32(tiny_diffusion: Diffusion) -> None:
+    """As on a GPU: outside of autocast, with mean and standard deviation in float32."""
+    images = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(4)) * 2 - 1
+    with torch.no_grad():
+        expected = posterior_of(tiny_diffusion.vae, images)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = posterior_in_bfloat16(tiny_diffusion.vae_in_bfloat16, images)
+    assert found.mean.dtype == found.std.dtype == torch.float32
+    assert not torch.equal(found.mean, expected.mean)
+    torch.testing.assert_close(found.mean, expected.mean, atol=0.03, rtol=0.03)
+    torch.testing.assert_close(found.std, expected.std, atol=0.03, rtol=0.03)
+    assert tiny_diffusion.vae_in_bfloat16 is tiny_diffusion.vae_in_bfloat16
+    assert {p.dtype for p in tiny_diffusion.vae.parameters()} == {torch.float32}
 
 
 @pytest.mark.slow
