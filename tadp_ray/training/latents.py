@@ -108,7 +108,7 @@ class ViewLatents:
         """Return the distribution of the latents of views, uint8 (B, 3, H, W) on the CPU."""
         keys = [content_key(view) for view in images] if self._known else []
         if keys and all(key in self._known for key in keys):
-            mean, std = torch.stack([self._known[key] for key in keys], dim=1).to(device)
+            mean, std = to_device(torch.stack([self._known[key] for key in keys], dim=1), device)
             return Posterior(mean, std)
         # Pixels are normalized on the device: four times fewer bytes are copied.
         return self._model.backbone.encode_image(normalized(to_device(images, device), self._pixels))
