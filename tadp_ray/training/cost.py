@@ -140,13 +140,14 @@ def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int,
 def move_to_cpu(network: nn.Module) -> None:
     """Replace the parameters and buffers of a network on the meta device by fake ones on the CPU."""
     for module in network.modules():
-        for tensors in (module._parameters, module._buffers):
-            for name, tensor in tensors.items():
-                if tensor is not None:
-                    empty = torch.empty(tensor.shape, dtype=tensor.dtype)
-                    tensors[name] = (
-                        nn.Parameter(empty, tensor.requires_grad) if tensors is module._parameters else empty
-                    )
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                module._parameters[name] = nn.Parameter(
+                    torch.empty(parameter.shape, dtype=parameter.dtype), parameter.requires_grad
+                )
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
 
 
 class AutocastOfGpus(TorchFunctionMode):

@@ -12,9 +12,8 @@ from tadp_ray.errors import UserError
 
 def allow_tf32(allowed: bool) -> None:
     """Let float32 matrix products and convolutions on GPUs of this process use TF32, or compute them in float32."""
-    precision = "tf32" if allowed else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -23,23 +23,23 @@ from tadp_ray.training.setup import TrainSetup
 CPU = torch.device("cpu")
 
 
-def tf32() -> tuple[str, str]:
-    """The precision of float32 in matrix products and in convolutions on GPUs."""
-    return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+def tf32() -> tuple[bool, bool]:
+    """Whether matrix products and convolutions in float32 use TF32 on GPUs."""
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize(
-    ("precision", "gpus", "kind"),
-    [("float32", "ieee", torch.float32), ("tf32", "tf32", torch.float32), ("bfloat16", "ieee", torch.bfloat16)],
+    ("precision", "on_gpus", "kind"),
+    [("float32", False, torch.float32), ("tf32", True, torch.float32), ("bfloat16", False, torch.bfloat16)],
 )
-def test_a_precision_is_that_of_products_and_convolutions(precision: str, gpus: str, kind: torch.dtype) -> None:
+def test_a_precision_is_that_of_products_and_convolutions(precision: str, on_gpus: bool, kind: torch.dtype) -> None:
     allow_tf32(precision != "tf32")
     with autocast(CPU, precision):
         product = torch.ones(2, 2) @ torch.ones(2, 2)
         convolved = torch.conv2d(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 2, 2))
     assert product.dtype == convolved.dtype == kind
     # The backward pass follows, which is outside of autocast.
-    assert tf32() == (gpus, gpus)
+    assert tf32() == (on_gpus, on_gpus)
 
 
 def test_texts_are_encoded_in_float32_whatever_was_computed_before() -> None:
@@ -48,7 +48,7 @@ def test_texts_are_encoded_in_float32_whatever_was_computed_before() -> None:
     cache = ContextCache(lambda prompt: seen.append(tf32()) or torch.zeros(2, 3))
     allow_tf32(True)
     assert cache(["a cat"]).shape == (1, 2, 3)
-    assert seen == [("ieee", "ieee")]
+    assert seen == [(False, False)]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
