@@ -11,7 +11,6 @@ import argparse
 import resource
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import torch
 
@@ -23,8 +22,10 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.registry import task_of
 from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
 from tadp_ray.training.cost import step_cost
+from tadp_ray.training.gpu import matrix_peak
 from tadp_ray.training.model import TADP
 from tadp_ray.training.optim import make_optimizer
+from tadp_ray.training.precision import autocast
 
 CLASSES, TOKENS, WIDTH = 150, 77, 768
 SETTINGS = {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "tf32", "bfloat16")}
@@ -41,13 +42,6 @@ def random_weights(device: str) -> Diffusion:
             torch.nn.init.normal_(parameter, std=0.02)
         networks.append(made)
     return Diffusion(frozen(networks[0]), networks[1], blank.text_encoder, None)
-
-
-def matrix_peak(device: str, precision: str) -> float:
-    """FLOP/s of a large product of matrices."""
-    kind, side = (torch.bfloat16 if precision == "bfloat16" else torch.float32), 8192 if device == "cuda" else 2048
-    left, right = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
-    return 2 * side**3 / timed(lambda: left @ right, device, 5)
 
 
 def timed(work: Callable[[], object], device: str, count: int) -> float:
@@ -89,7 +83,6 @@ def main() -> None:
 def measure(options: argparse.Namespace, recipe: Recipe, precision: str, compiled: bool, flops: int) -> None:
     """Print one line about one setting."""
     device, side = options.device, options.crop // 8
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     backbone = StableDiffusionBackbone(random_weights(device), recipe.model, TOKENS, (side, side))
     model = TADP(backbone, CLASSES, recipe.model).to(device).train()
     if options.recompute:
@@ -103,8 +96,7 @@ def measure(options: argparse.Namespace, recipe: Recipe, precision: str, compile
     forward = torch.compile(model) if compiled else model
 
     def step() -> None:
-        lowered = torch.autocast(device, torch.bfloat16) if precision == "bfloat16" else nullcontext()
-        with lowered:
+        with autocast(torch.device(device), precision):
             loss = task.loss(forward(model.backbone.encode_image(images).sample(noise), context), mask)
         loss.backward()
         optimizer.step()
@@ -117,7 +109,7 @@ def measure(options: argparse.Namespace, recipe: Recipe, precision: str, compile
         peak = torch.cuda.max_memory_allocated() / 2**30
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    share = flops / seconds / matrix_peak(device, precision)
+    share = flops / seconds / matrix_peak(torch.device(device), precision, 8192 if device == "cuda" else 2048)
     print(
         f"{precision:<9} {'compiled' if compiled else 'as it is':<9} {seconds:8.2f} s a step {options.batch / seconds:8.2f} "
         f"images/s {peak:6.1f} GiB {100 * share:5.1f}% of the matrix peak",

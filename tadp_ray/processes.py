@@ -1,6 +1,5 @@
 """Sums and gathers over the processes that train one cell; without a process group they return their input."""
 
-from itertools import zip_longest
 from typing import TypeVar
 
 import torch
@@ -35,9 +34,9 @@ def total(share: Tensor) -> Tensor:
 
 
 def collect(share: list[T]) -> list[T]:
-    """Gather shards that were dealt round-robin, in the original order. No item may be None."""
+    """Gather the items of all processes, in the order of their ranks."""
     if world_size() == 1:
         return share
     shares: list = [None] * world_size()
     dist.all_gather_object(shares, share)
-    return [item for turn in zip_longest(*shares) for item in turn if item is not None]
+    return [item for items in shares for item in items]

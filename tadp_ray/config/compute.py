@@ -32,6 +32,11 @@ class ComputeConfig(StrictModel):
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, a third more time"
     )
+    deterministic: bool = Field(
+        False,
+        description="use deterministic algorithms only, so that a GPU repeats every digit; a training that needs an operation "
+        "without one ends with its name. Off: GPUs may differ in the last digits from run to run; CPUs never do",
+    )
     num_workers: int = Field(0, ge=0, description="processes per worker that read and augment images ahead of training")
     checkpoint_every: int = Field(100, ge=1, description="optimizer steps between checkpoints for resuming")
     checkpoint_minutes: float = Field(

@@ -12,6 +12,8 @@ OF_TRAINING = (
     *("parameters", "peak_memory_gib", "loss", "learning_rate", "seconds_per_step"),
 )
 """Metrics of every training: its cost, and the values of its last step."""
+OF_GPUS = ("peak_gpu_memory_gib", "images_per_second", "matrix_peak_share")
+"""Metrics of a training on GPUs: memory of the first, images of all, share of the measured FLOP/s of a matrix product."""
 OF_CAPTIONS = tuple(
     f"caption/{split}_{figure}"
     for split, figure in itertools.product(("train", "val"), ("truncated", "precision", "recall"))
@@ -72,6 +74,7 @@ def known_metrics(recipe: Recipe, classes: Sequence[str], things: Sequence[str] 
         f"best_{main}",
         *(f"{main}/{name}" for name in extra),
         *OF_TRAINING,
+        *(OF_GPUS if recipe.compute.gpus else ()),
         *(name for name in OF_CAPTIONS if recipe.caption.source != "null" or not name.endswith("_precision")),
         *(f"{by_class}/{name}" for name in classes if by_class),
     ]
@@ -93,4 +96,5 @@ def impossible_metric(metric: str) -> str | None:
     group, slash, name = metric.partition("/")
     if slash and name and group in (*mains, *(task.by_class for task in TASKS.values())):
         return None
-    return unknown_metric(metric, [*metrics_by_name(), *(f"best_{main}" for main in mains), *OF_TRAINING, *OF_CAPTIONS])
+    of_all = (*OF_TRAINING, *OF_GPUS, *OF_CAPTIONS)
+    return unknown_metric(metric, [*metrics_by_name(), *(f"best_{main}" for main in mains), *of_all])

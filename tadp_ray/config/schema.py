@@ -65,7 +65,11 @@ class ScheduleConfig(StrictModel):
         "mmcv's name rules on ADE20K, where the norms in the U-Net's attention blocks do not decay and have the head's "
         "learning rate",
     )
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="precision of the forward pass (autocast)")
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32",
+        description="precision of matrix products and convolutions, in evaluation, too. float32: no TF32 on GPUs; tf32: TF32 on "
+        "GPUs, float32 elsewhere (code: on, as torch 1.11 does by default); bfloat16: autocast, weights stay in float32",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> "ScheduleConfig":

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from tadp_ray.data.sample import Dataset, Sample
-from tadp_ray.data.transforms import Augment, Pixels, to_tensor
+from tadp_ray.data.transforms import Augment, channels_first
 
 SampleKey = tuple[int, int]  # (sample index, seed of its augmentation)
 
@@ -39,22 +40,18 @@ class AugmentedDataset(TorchDataset):
         dataset: of samples.
         augment: makes an augmented sample.
         target: converts a sample's ground truth to the task's target.
-        pixels: how the image is normalized.
     """
 
-    def __init__(
-        self, dataset: Dataset, augment: Augment, target: Callable[[Sample], Any], pixels: Pixels = "half"
-    ) -> None:
+    def __init__(self, dataset: Dataset, augment: Augment, target: Callable[[Sample], Any]) -> None:
         self._dataset = dataset
         self._augment = augment
         self._target = target
-        self._pixels = pixels
 
     def __getitem__(self, index: SampleKey) -> tuple[str, Tensor, Any]:
-        """Return (image id, image (3, H, W), target) of one augmented sample."""
+        """Return (image id, image uint8 (3, H, W), target) of one augmented sample."""
         place, seed = index
         view = self._augment(self._dataset[place], seed)
-        return view.id, to_tensor(view.image, self._pixels), self._target(view)
+        return view.id, channels_first(view.image), self._target(view)
 
 
 class BatchSampler:
@@ -91,7 +88,7 @@ class BatchSampler:
 
 
 def collate(items: list[tuple[str, Tensor, Any]]) -> tuple[list[str], Tensor, Any]:
-    """Collate ids, images (B, 3, H, W) and targets of one micro-batch."""
+    """Collate ids, images uint8 (B, 3, H, W) and targets of one micro-batch."""
     ids, images, targets = zip(*items, strict=True)
     return list(ids), torch.stack(images), batch_targets(targets)
 
@@ -101,6 +98,21 @@ def batch_targets(targets: Sequence[Any]) -> Any:
     return torch.stack(list(targets)) if isinstance(targets[0], Tensor) else list(targets)
 
 
-def train_loader(views: AugmentedDataset, batches: BatchSampler, workers: int = 0) -> DataLoader:
-    """Return a loader of micro-batches in order; `workers` processes prefetch them."""
-    return DataLoader(views, batch_sampler=batches, collate_fn=collate, num_workers=workers)
+def train_loader(views: AugmentedDataset, batches: BatchSampler, workers: int = 0, pinned: bool = False) -> DataLoader:
+    """Return a loader of micro-batches in order; `workers` processes prefetch them.
+
+    In `pinned` memory, which needs a GPU, batches can be copied there while it computes.
+    """
+    return DataLoader(
+        views,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=pinned,
+        worker_init_fn=one_thread,
+    )
+
+
+def one_thread(_: int) -> None:
+    """Keep OpenCV from starting as many threads as the machine has cores, in each of the loader's processes."""
+    cv2.setNumThreads(0)

@@ -27,10 +27,24 @@ TRIES = 10
 
 def to_tensor(image: np.ndarray, pixels: Pixels = "half") -> Tensor:
     """Convert uint8 (H, W, 3) in [0, 255] to float32 (3, H, W), by default in [-1, 1]."""
-    mean, deviation = (torch.tensor(values)[:, None, None] for values in NORMALISERS[pixels])
-    return (
-        torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(deviation).sub_(mean / deviation)
-    )
+    return normalized(channels_first(image), pixels)
+
+
+def channels_first(image: np.ndarray) -> Tensor:
+    """Convert an image (H, W, 3) to a tensor (3, H, W) of the same type."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def normalized(images: Tensor, pixels: Pixels = "half") -> Tensor:
+    """Return images (..., 3, H, W) in [0, 255] as float32 on the same device, by default in [-1, 1]."""
+    deviation, shift = _normaliser(pixels, images.device)
+    return images.float().div_(deviation).sub_(shift)
+
+
+@lru_cache
+def _normaliser(pixels: Pixels, device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, deviation = (torch.tensor(values, device=device)[:, None, None] for values in NORMALISERS[pixels])
+    return deviation, mean / deviation
 
 
 def resize_shorter(side: int | None) -> list[A.BasicTransform]:

@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 
+import torch
+
 from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.making import missing_stores
 from tadp_ray.captions.sources import foreground
@@ -15,6 +17,7 @@ from tadp_ray.sweep.plan import Plan, oracle_line, stores_of_ground_truth
 from tadp_ray.tracking.journal_run import flatten
 from tadp_ray.tracking.query import CellRow
 from tadp_ray.training.cost import StepCost, step_cost
+from tadp_ray.training.gpu import least_seconds, matrix_peak
 from tadp_ray.training.setup import Cache, TrainSetup
 
 COST_NEUTRAL = ("caption.", "compute.", "data.root")
@@ -45,7 +48,9 @@ def preview(plan: Plan, done: Mapping[str, CellRow], earlier: Sequence[CellRow],
         f"{compute.cpus} CPUs and {compute.gpus:g} GPUs each; {at_once} cells at once"
     )
     setup = TrainSetup(recipe, plan.cells[0].seed, cache=Cache(plan.datasets))
-    yield from cost_lines(step_cost(recipe, setup.pretrained, len(setup.train.classes), setup.tokens, setup.view))
+    yield from cost_lines(
+        recipe, step_cost(recipe, setup.pretrained, len(setup.train.classes), setup.tokens, setup.view)
+    )
     yield estimate(todo, earlier, at_once)
 
 
@@ -70,11 +75,11 @@ def recipe_preview(recipe: Recipe) -> Iterator[str]:
         yield "context: counting the tokens of separately encoded names needs the tokenizer; using the full length"
     tokens = lengths.get(recipe.caption.encoding, pretrained.tokens)
     side = recipe.augment.side or getattr(recipe.data, "size", 512)
-    yield from cost_lines(step_cost(recipe, pretrained, len(classes), tokens, (side, side)))
+    yield from cost_lines(recipe, step_cost(recipe, pretrained, len(classes), tokens, (side, side)))
 
 
-def cost_lines(cost: StepCost) -> Iterator[str]:
-    """Yield lines on the cost of a step."""
+def cost_lines(recipe: Recipe, cost: StepCost) -> Iterator[str]:
+    """Yield lines on the cost of a step of a recipe."""
     yield f"{'':<24}{'parameters':>14}{'forward':>14}{'backward':>14}   GFLOP per image"
     for part in cost.parts:
         yield f"{part.name:<24}{part.parameters:>14,}{part.forward / 1e9:>14,.3f}{part.backward / 1e9:>14,.3f}"
@@ -83,11 +88,18 @@ def cost_lines(cost: StepCost) -> Iterator[str]:
         yield f"{name:<24}{count:>14,}{rate:>14.2e}"
     yield f"one step of {cost.images} images: {cost.flops / 1e9:,.1f} GFLOP"
     yield (
-        f"memory of each worker, at least {mib(cost.memory_bytes)}: {mib(cost.frozen_bytes)} of frozen weights, "
-        f"{mib(cost.state_bytes)} of weights, gradients and AdamW moments, {mib(cost.activation_bytes)} of activations"
+        f"memory of each worker, about {mib(cost.memory_bytes)} and temporary buffers: {mib(cost.frozen_bytes)} of frozen "
+        f"weights, {mib(cost.state_bytes)} of weights, gradients and AdamW moments, {mib(cost.activation_bytes)} of activations"
     )
     if cost.note:
         yield cost.note
+    if recipe.compute.gpus and torch.cuda.is_available():
+        device = torch.device("cuda")
+        yield (
+            f"time of a step, at least {least_seconds(recipe, cost.flops, device):.3f} s: all of it at the "
+            f"{matrix_peak(device, recipe.schedule.precision) / 1e12:,.0f} TFLOP/s of a product of matrices in "
+            f"{recipe.schedule.precision}, measured on the {torch.cuda.get_device_name(device)} here"
+        )
 
 
 def cell_state(plan: Plan, cell: Cell, done: Mapping[str, CellRow]) -> str:

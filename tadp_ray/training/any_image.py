@@ -15,8 +15,8 @@ from tadp_ray.conditioning.tokenizer import check_length
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Dataset, Sample
 from tadp_ray.errors import UserError
-from tadp_ray.training.evaluate import encode_views, predictions
-from tadp_ray.training.latents import encoder
+from tadp_ray.training.evaluate import predictions
+from tadp_ray.training.latents import view_latents
 from tadp_ray.training.model import TADP
 from tadp_ray.training.setup import TrainSetup
 
@@ -94,7 +94,7 @@ def predict_image(model: TADP, setup: TrainSetup, image: Sample, prompt: Prompt,
             f"image of {image.image.shape[1]} x {image.image.shape[0]} pixels: {setup.recipe.model.why_one_size}, which "
             f"limits this model to views of {setup.view} (height, width), not {min(unfit)}; cut or resize the image"
         )
-    latents = encode_views(single, encoder(model, device), [0])
+    latents = view_latents(single, model, device, [0])
     ((_, prediction),) = predictions(model, single, latents, [0], device)
     return prediction[0]
 

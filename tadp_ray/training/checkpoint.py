@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,22 @@ class TensorFile(Mapping[str, Tensor]):
         return len(self._names)
 
 
+class TensorFiles(Mapping[str, Tensor]):
+    """The tensors of several files, each read on access."""
+
+    def __init__(self, files: Iterable[TensorFile]) -> None:
+        self._files = {name: file for file in files for name in file}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._files[name][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
 def unreadable(path: Path, error: OSError) -> UserError:
     """Return the error of an unreadable file: `Damaged` only if it is gone, since the storage may recover."""
     try:
@@ -153,7 +169,20 @@ def snapshot(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+    copies = {name: copied(tensor.detach()) for name, tensor in tensors.items()}
+    if any(tensor.is_cuda for tensor in tensors.values()):
+        torch.cuda.synchronize()
+    return copies
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """Return a copy on the CPU. One of a GPU's tensor is in pinned memory, which torch keeps for the next copy of its size.
+
+    It is complete once the GPU is synchronized.
+    """
+    if not tensor.is_cuda:
+        return tensor.to("cpu", copy=True)
+    return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from tadp_ray.captions.sources import Prompt
 from tadp_ray.files import acquire_lock
 from tadp_ray.layout import LOCK
 from tadp_ray.training.checkpoint import Damaged, TensorFile, open_labelled, write_tensors
+from tadp_ray.training.precision import allow_tf32
 
 log = logging.getLogger(__name__)
 PER_FILE = 1024
@@ -88,5 +89,7 @@ class ContextCache:
 
     @torch.no_grad()
     def _encode_one(self, prompt: Prompt) -> Tensor:
-        # One prompt at a time: in a batch, the last bits would depend on the other prompts.
+        # In float32, since cells of every precision share contexts. One prompt at a time: in a batch, the last bits would
+        # depend on the other prompts.
+        allow_tf32(False)
         return self._encode(prompt).cpu()

@@ -1,12 +1,16 @@
-"""Counts the cost of one optimizer step before training, by tracing the step on meta tensors."""
+"""Counts the cost of one optimizer step before training, by tracing the step on tensors without data."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from tadp_ray.backbones.base import Backbone, Pretrained
@@ -14,6 +18,10 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.registry import task_of
 from tadp_ray.training.model import make_model
 from tadp_ray.training.optim import parameter_groups
+from tadp_ray.training.precision import autocast
+
+FLOAT32_ON_GPUS = (F.group_norm, F.layer_norm, F.softmax, torch.softmax, Tensor.softmax)
+"""Operations of these networks that autocast computes in float32 on GPUs, but not on CPUs."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,10 @@ class StepCost:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory of weights, gradients, moments and activations; temporary buffers come on top."""
+        """Memory of weights, gradients, moments and activations.
+
+        Not all are in memory at once, since gradients replace activations; temporary buffers come on top.
+        """
         return self.frozen_bytes + self.state_bytes + self.activation_bytes
 
     @property
@@ -80,23 +91,30 @@ def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int,
     schedule, world, task = recipe.schedule, recipe.compute.world_size, task_of(recipe)
     images = schedule.images_per_pass // world
     meta = pretrained.to_meta()
-    with torch.device("meta"):
+    model = make_model(meta, recipe.model, classes, tokens, view).train().to("meta")
+
+    # Fake tensors on the CPU, whose attention is fused as on GPUs; on the meta device it is not. Fake tensors on GPUs have no
+    # backward pass on a machine without one.
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for network in (model, *meta.networks):
+            move_to_cpu(network)
         pixels = torch.empty(images, 3, *view)
         ids = torch.zeros(1, meta.tokens, dtype=torch.int64)
-    model = make_model(meta, recipe.model, classes, tokens, view).train().to("meta")
-    context = torch.empty(images, tokens, model.backbone.context_width, device="meta")
-    saved = SavedTensors(model)
+        context = torch.empty(images, tokens, model.backbone.context_width)
+        saved = SavedTensors(model)
 
-    # forward and backward, one network after the other
-    latents, encoded = count_flops(lambda: model.backbone.encode_image(pixels).mean)
-    _, text = count_flops(lambda: meta.text_encoder and meta.text_encoder(ids))
-    with saved_tensors_hooks(saved.add, lambda tensor: tensor):
-        adapted = model.adapter(context)
-        features, backbone = count_flops(lambda: model.backbone(latents, adapted))
-        inputs = [feature.detach().requires_grad_() for feature in features]
-        loss, head = count_flops(lambda: task.counted_loss(model.head, model.norms(inputs), view))
-    _, head_back = count_flops(loss.backward)
-    _, backbone_back = count_flops(lambda: torch.autograd.backward(features, [feature.grad for feature in inputs]))
+        # forward and backward, one network after the other
+        _, text = count_flops(lambda: meta.text_encoder and meta.text_encoder(ids))
+        as_on_device = AutocastOfGpus() if recipe.compute.gpus and schedule.precision == "bfloat16" else nullcontext()
+        with autocast(pixels.device, schedule.precision), as_on_device:
+            latents, encoded = count_flops(lambda: model.backbone.encode_image(pixels).mean)
+            with saved_tensors_hooks(saved.add, lambda tensor: tensor):
+                adapted = model.adapter(context)
+                features, backbone = count_flops(lambda: model.backbone(latents, adapted))
+                inputs = [feature.detach().requires_grad_() for feature in features]
+                loss, head = count_flops(lambda: task.counted_loss(model.head, model.norms(inputs), view))
+        _, head_back = count_flops(loss.backward)
+        _, backbone_back = count_flops(lambda: torch.autograd.backward(features, [feature.grad for feature in inputs]))
 
     heads = sum(num_parameters(part) for part in (model.adapter, model.norms, model.head))
     parts = (
@@ -106,6 +124,7 @@ def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int,
         ModuleCost("head", heads, head // images, head_back // images),
     )
     groups = parameter_groups(model, schedule)
+    not_recomputed = "counted as if compute.gradient_checkpointing were off" * recipe.compute.gradient_checkpointing
     trained = sum(p.numel() for p in model.parameters())
     return StepCost(
         parts=parts,
@@ -114,8 +133,31 @@ def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int,
         state_bytes=4 * 4 * trained,
         frozen_bytes=4 * sum(map(num_parameters, meta.networks)),
         activation_bytes=sum(saved.bytes.values()),
-        note=task.not_counted,
+        note="; ".join(filter(None, (task.not_counted, not_recomputed))),
     )
+
+
+def move_to_cpu(network: nn.Module) -> None:
+    """Replace the parameters and buffers of a network on the meta device by fake ones on the CPU."""
+    for module in network.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                module._parameters[name] = nn.Parameter(
+                    torch.empty(parameter.shape, dtype=parameter.dtype), parameter.requires_grad
+                )
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
+
+
+class AutocastOfGpus(TorchFunctionMode):
+    """In the `with` block, operations of `FLOAT32_ON_GPUS` take their tensors in float32."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the operation."""
+        if func in FLOAT32_ON_GPUS:
+            args = [each.float() if isinstance(each, Tensor) else each for each in args]
+        return func(*args, **(kwargs or {}))
 
 
 def count_flops(function: Callable[[], Any]) -> tuple[Any, int]:
@@ -125,7 +167,7 @@ def count_flops(function: Callable[[], Any]) -> tuple[Any, int]:
     return result, counter.get_total_flops()
 
 
-def num_parameters(network: torch.nn.Module | Backbone | None) -> int:
+def num_parameters(network: nn.Module | Backbone | None) -> int:
     """Return the number of parameters of a network; 0 for None."""
     return sum(p.numel() for p in network.parameters()) if network else 0
 
@@ -133,14 +175,16 @@ def num_parameters(network: torch.nn.Module | Backbone | None) -> int:
 class SavedTensors:
     """Sizes of the distinct tensors that autograd saves for the backward pass, without the model's weights."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._weights = {id(tensor) for tensor in model.parameters()}
+    def __init__(self, model: nn.Module) -> None:
+        # By storage, since a transposed weight is another tensor.
+        self._weights = {tensor.untyped_storage()._cdata for tensor in model.parameters()}
         self._alive: list[Tensor] = []
         self.bytes: dict[int, int] = {}
 
     def add(self, tensor: Tensor) -> Tensor:
         """Add a saved tensor, and return it."""
-        if id(tensor) not in self._weights:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._weights:
             self._alive.append(tensor)  # a storage's address is unique only while it is alive
-            self.bytes[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+            self.bytes[storage._cdata] = storage.nbytes()
         return tensor

@@ -52,7 +52,10 @@ class ProcessGroup:
         loss = Loss(model, loss_at)
         if self.size == 1:
             return loss
-        return DistributedDataParallel(loss, device_ids=[device.index] if device.type == "cuda" else None)
+        # Gradients are views of the buffers that are exchanged, which saves as much memory as the gradients take.
+        return DistributedDataParallel(
+            loss, device_ids=[device.index] if device.type == "cuda" else None, gradient_as_bucket_view=True
+        )
 
     def exchange(self, loss: nn.Module, wanted: bool) -> AbstractContextManager[None]:
         """Return the context for forward and backward of a loss from `wrap`; gradients are exchanged only if `wanted`."""
@@ -61,6 +64,15 @@ class ProcessGroup:
     def share(self, images: int) -> slice:
         """Return this process's slice of a global batch or pass."""
         return slice(self.rank * images // self.size, (self.rank + 1) * images // self.size)
+
+    def part(self, items: int, size: int) -> range:
+        """Return this process's part of a number of items: consecutive whole batches of `size`, and what is left at the end.
+
+        So a batch does not depend on the number of processes.
+        """
+        batches = -(-items // size)
+        first, last = (rank * batches // self.size * size for rank in (self.rank, self.rank + 1))
+        return range(first, min(last, items))
 
     def mean(self, value: Tensor) -> float:
         """Return the mean of a scalar over the processes; every process must call this."""

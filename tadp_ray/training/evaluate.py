@@ -1,10 +1,10 @@
 """Evaluates a model on a validation split: whole images or sliding windows, at several sizes, optionally mirrored."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +15,11 @@ from tadp_ray.config.schema import EvaluationConfig
 from tadp_ray.data.loader import batch_targets
 from tadp_ray.tasks.base import Metrics, Size, bilinear
 from tadp_ray.training.distributed import ProcessGroup
+from tadp_ray.training.precision import autocast
 from tadp_ray.training.setup import TrainSetup
+from tadp_ray.training.transfer import prefetched, to_device
 
+T = TypeVar("T")
 Box = tuple[int, int, int, int]  # top, left, height, width in pixels of the evaluated image
 
 
@@ -83,27 +86,37 @@ def key_of(index: int, scan: Pass, number: int) -> str:
     return f"{index}/{scan.factor:g}{'m' if scan.mirrored else ''}/{number}"
 
 
-def encode_views(
-    setup: TrainSetup, encode: Callable[[Tensor, str, int], Tensor], indices: Sequence[int]
-) -> dict[str, Tensor]:
-    """Return the latents of all windows of all passes over the given images; `encode(images, id, view)` runs the VAE."""
-    latents = {}
+@dataclass(frozen=True)
+class View:
+    """One window of one pass over a validation image."""
+
+    key: str
+    """From `key_of`."""
+    image_id: str
+    number: int
+    """Of the window among those of all passes over its image."""
+    pixels: Tensor
+    """(3, h, w), normalized."""
+
+
+def evaluation_views(setup: TrainSetup, indices: Sequence[int]) -> Iterator[View]:
+    """Yield all windows of all passes over the given images."""
     for index in indices:
-        sample, view = setup.val[index], itertools.count()
+        sample, count = setup.val[index], itertools.count()
         for scan in passes(setup.recipe.evaluation):
             image = setup.evaluated(sample.image, index, scan.factor)
             image = image.flip(-1) if scan.mirrored else image
             for number, box in enumerate(views_of(setup, index, scan)):
-                window = cut(image, box, setup.multiple)[None]
-                latents[key_of(index, scan, number)] = encode(window, sample.id, next(view))[0]
-    return latents
+                yield View(
+                    key_of(index, scan, number), sample.id, next(count), cut(image, box, setup.multiple).contiguous()
+                )
 
 
-def batches(keys: Sequence[str], latents: Mapping[str, Tensor], size: int) -> Iterator[list[str]]:
-    """Yield the keys of consecutive views of the same shape, at most `size` together."""
-    for _, group in groupby(keys, key=lambda key: latents[key].shape):
-        same = list(group)
-        yield from (same[first : first + size] for first in range(0, len(same), size))
+def batches(items: Iterable[T], size: int, shape: Callable[[T], Any]) -> Iterator[list[T]]:
+    """Yield consecutive items of the same shape, at most `size` together."""
+    for _, same in groupby(items, key=shape):
+        while batch := list(itertools.islice(same, size)):
+            yield batch
 
 
 def predictions(
@@ -131,19 +144,35 @@ def outputs(
     An output is (1, C, H, W): the head's output of one pass, or probabilities averaged over several; or a list of one set of
     boxes.
     """
-    scans, size = passes(setup.recipe.evaluation), setup.recipe.schedule.images_per_pass
-    for first in range(0, len(indices), size):
-        chunk = indices[first : first + size]
-        windows = [(i, scan, n) for i in chunk for scan in scans for n in range(len(views_of(setup, i, scan)))]
-        keys = [key_of(*window) for window in windows]
-        prompt = {key: setup.val_prompts[setup.val.ids[window[0]]] for key, window in zip(keys, windows, strict=True)}
-        inputs = {key: latents[key] for key in keys}
+    scans, recipe = passes(setup.recipe.evaluation), setup.recipe
+    chunks = chunks_of(setup, latents, indices, scans, recipe.schedule.images_per_pass)
+    for chunk, inputs in prefetched(chunks, device):
         found: dict[str, Any] = {}
-        for part in batches(keys, inputs, size):
-            contexts = setup.contexts([prompt[key] for key in part]).to(device)
-            found |= zip(part, model(torch.stack([inputs[key] for key in part]).to(device), contexts), strict=True)
+        for keys, views, contexts in inputs:
+            with autocast(device, recipe.schedule.precision):
+                output = model(to_device(views, device), to_device(contexts, device))
+            found |= zip(keys, output.float() if isinstance(output, Tensor) else output, strict=True)
         for i in chunk:
             yield i, combined(setup, i, scans, found)
+
+
+def chunks_of(
+    setup: TrainSetup, latents: Mapping[str, Tensor], indices: Sequence[int], scans: Sequence[Pass], size: int
+) -> Iterator[tuple[Sequence[int], list[tuple[list[str], Tensor, Tensor]]]]:
+    """Yield `size` images at a time, with the batches of all their windows: keys, latents (B, C, h, w), contexts (B, L, D)."""
+    for first in range(0, len(indices), size):
+        chunk = indices[first : first + size]
+        windows = [
+            (latents[key], key, setup.val_prompts[setup.val.ids[i]])
+            for i in chunk
+            for scan in scans
+            for key in (key_of(i, scan, number) for number in range(len(views_of(setup, i, scan))))
+        ]
+        inputs = []
+        for batch in batches(windows, size, lambda window: window[0].shape):
+            views, keys, prompts = zip(*batch, strict=True)
+            inputs.append((list(keys), torch.stack(views), setup.contexts(prompts)))
+        yield chunk, inputs
 
 
 def combined(setup: TrainSetup, index: int, scans: Sequence[Pass], found: Mapping[str, Any]) -> Any:
@@ -176,12 +205,18 @@ def evaluate(
     device: torch.device,
     world: ProcessGroup,
 ) -> Metrics:
-    """Return the metrics over the whole validation split; each process evaluates its share, and the counts are summed."""
+    """Return the metrics over the whole validation split.
+
+    Each process evaluates its part of the images, in the same batches as one process alone would. Counts are summed, and
+    per-image records gathered in the order of the images, so that the metrics do not depend on the number of processes.
+    """
     model.eval()
+    size = setup.recipe.schedule.images_per_pass
     metrics = setup.task.metrics(setup.val.classes)
-    indices = range(world.rank, len(setup.val), world.size)
-    for index, prediction in predictions(model, setup, latents, indices, device):
-        metrics.accumulate(prediction, truth(setup, index))
+    indices = world.part(len(setup.val), size)
+    targets = prefetched((truth(setup, index) for index in indices), device, ahead=size)
+    for (_, prediction), target in zip(predictions(model, setup, latents, indices, device), targets, strict=True):
+        metrics.accumulate(prediction, target)
     metrics.reduce()
     model.train()
     return metrics

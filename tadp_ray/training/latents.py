@@ -9,15 +9,20 @@ from torch import Tensor
 
 from tadp_ray.backbones.base import Posterior
 from tadp_ray.config.fingerprint import sha256_of
-from tadp_ray.data.transforms import to_tensor
+from tadp_ray.data.transforms import Pixels, channels_first, normalized
 from tadp_ray.files import acquire_lock
 from tadp_ray.layout import LATENTS
 from tadp_ray.training import checkpoint
 from tadp_ray.training.distributed import ProcessGroup
-from tadp_ray.training.evaluate import encode_views
+from tadp_ray.training.evaluate import batches, evaluation_views
 from tadp_ray.training.model import TADP
+from tadp_ray.training.precision import autocast
 from tadp_ray.training.rng import image_generator
 from tadp_ray.training.setup import TrainSetup, threads_of
+from tadp_ray.training.transfer import prefetched, to_device
+
+PER_FILE = 64
+"""Images per file of latents; an interruption loses no more than these."""
 
 
 def evaluation_latents(
@@ -34,19 +39,28 @@ def evaluation_latents(
         recipe.augment.resize,
         recipe.augment.stretch,
         {**recipe.evaluation.model_dump(), "interval": 0, "multi_scale": ()},
+        recipe.schedule.precision,
     ]
-    make = lambda: encode_views(setup, encoder(model, device), range(len(setup.val)))
-    return _shared(digests, setup, device, world, depends, make)
+    make = lambda indices: view_latents(setup, model, device, indices)
+    return _shared(digests, setup, device, world, depends, len(setup.val), make)
 
 
-def encoder(model: TADP, device: torch.device) -> Callable[[Tensor, str, int], Tensor]:
-    """Return a function that encodes an evaluation view (1, 3, h, w); its noise is seeded by (image id, view)."""
-
-    def encode(images: Tensor, image_id: str, view: int) -> Tensor:
-        noise = torch.randn((1, *model.backbone.latent_shape(images)), generator=image_generator(image_id, view))
-        return model.backbone.encode_image(images.to(device)).sample(noise.to(device)).cpu()
-
-    return encode
+@torch.no_grad()
+def view_latents(setup: TrainSetup, model: TADP, device: torch.device, indices: Sequence[int]) -> dict[str, Tensor]:
+    """Return the latents of all windows of all passes over the given validation images by their keys."""
+    schedule, latents = setup.recipe.schedule, {}
+    # On a CPU one by one: a batch gains nothing there, and the last digits depend on its size.
+    size = schedule.images_per_pass if device.type == "cuda" else 1
+    views = batches(evaluation_views(setup, indices), size, lambda view: view.pixels.shape)
+    for batch in prefetched(views, device):
+        pixels = torch.stack([view.pixels for view in batch])
+        shape = (1, *model.backbone.latent_shape(pixels))
+        noise = [torch.randn(shape, generator=image_generator(view.image_id, view.number)) for view in batch]
+        with autocast(device, schedule.precision):
+            posterior = model.backbone.encode_image(to_device(pixels, device))
+        encoded = posterior.sample(to_device(torch.cat(noise), device)).float().cpu()
+        latents |= zip([view.key for view in batch], encoded, strict=True)
+    return latents
 
 
 def training_latents(
@@ -56,29 +70,26 @@ def training_latents(
 
     They are encoded beforehand only if the training draws more views than there are.
     """
-    recipe, flip = setup.recipe, setup.recipe.augment.flip
+    recipe, flip, pixels = setup.recipe, setup.recipe.augment.flip, setup.recipe.model.pixel_normalization
     views = len(setup.train) * (1 + (0 < flip < 1))
     if not recipe.augment.only_flips or recipe.schedule.iterations * recipe.schedule.batch_size < views:
-        return ViewLatents(model, {})
+        return ViewLatents(model, pixels, {})
     sides = [step for step, drawn in ((1, flip < 1), (-1, flip > 0)) if drawn]
 
-    def make() -> dict[str, Tensor]:
+    @torch.no_grad()
+    def make(indices: Sequence[int]) -> dict[str, Tensor]:
         latents = {}
-        for index in range(len(setup.train)):
+        for index in indices:
             for step in sides:
-                view = to_tensor(setup.train[index].image[:, ::step], recipe.model.pixel_normalization)
+                view = channels_first(setup.train[index].image[:, ::step])
                 with autocast(device, recipe.schedule.precision):
-                    posterior = model.backbone.encode_image(view[None].to(device))
+                    posterior = model.backbone.encode_image(normalized(view[None].to(device), pixels))
                 latents[content_key(view)] = torch.cat([posterior.mean, posterior.std]).cpu()
         return latents
 
     depends = [digests["train"], sides, recipe.schedule.precision]
-    return ViewLatents(model, dict(_shared(digests, setup, device, world, depends, make)))
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return the context of a forward pass in a precision of `schedule.precision`."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    known = _shared(digests, setup, device, world, depends, len(setup.train), make)
+    return ViewLatents(model, pixels, dict(known))
 
 
 class ViewLatents:
@@ -86,23 +97,25 @@ class ViewLatents:
 
     Args:
         model: its backbone encodes.
+        pixels: how it normalizes pixels.
         known: mean and standard deviation (2, C, h, w) of the latents of views by `content_key`.
     """
 
-    def __init__(self, model: TADP, known: Mapping[str, Tensor]) -> None:
-        self._model, self._known = model, known
+    def __init__(self, model: TADP, pixels: Pixels, known: Mapping[str, Tensor]) -> None:
+        self._model, self._pixels, self._known = model, pixels, known
 
     def __call__(self, images: Tensor, device: torch.device) -> Posterior:
-        """Return the distribution of the latents of views (B, 3, H, W)."""
+        """Return the distribution of the latents of views, uint8 (B, 3, H, W) on the CPU."""
         keys = [content_key(view) for view in images] if self._known else []
         if keys and all(key in self._known for key in keys):
-            mean, std = torch.stack([self._known[key] for key in keys], dim=1).to(device)
+            mean, std = to_device(torch.stack([self._known[key] for key in keys], dim=1), device)
             return Posterior(mean, std)
-        return self._model.backbone.encode_image(images.to(device))
+        # Pixels are normalized on the device: four times fewer bytes are copied.
+        return self._model.backbone.encode_image(normalized(to_device(images, device), self._pixels))
 
 
 def content_key(view: Tensor) -> str:
-    """Return a hash of the pixels of a view (3, H, W)."""
+    """Return a hash of the pixels of a view, uint8 (3, H, W)."""
     return hashlib.blake2b(view.contiguous().numpy().tobytes(), digest_size=16).hexdigest()
 
 
@@ -112,11 +125,19 @@ def _shared(
     device: torch.device,
     world: ProcessGroup,
     depends: Sequence[Any],
-    make: Callable[[], dict[str, Tensor]],
+    images: int,
+    make: Callable[[Sequence[int]], dict[str, Tensor]],
 ) -> Mapping[str, Tensor]:
-    """Return the tensors of a file that cells share; the first cell to need it makes it.
+    """Return the tensors of files that cells share; the first cell to need one makes it, and its processes share the files out.
 
-    `depends` is what the tensors depend on beside the weights, the encoding of images and the device.
+    Args:
+        digests: content hashes of the cell.
+        setup: of the cell.
+        device: of this process.
+        world: the processes that train the cell.
+        depends: what the tensors depend on beside the weights, the encoding of images and the device.
+        images: number of images.
+        make: returns the tensors of some images by their indices.
     """
     recipe = setup.recipe
     key = sha256_of(
@@ -129,15 +150,18 @@ def _shared(
             *threads_of(recipe, device),
         ]
     )
-    path = recipe.compute.folder / LATENTS / f"{key[:16]}.safetensors"
-    if not world.is_main_process:
-        world.barrier()
-        return checkpoint.open_labelled(path, {"latents": key})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = acquire_lock(path.with_suffix(".lock"), patience=3600)
-    try:
-        latents = checkpoint.cached(path, {"latents": key}, lambda: (make(), {}))
-    finally:
-        lock.release()
+    folder = recipe.compute.folder / LATENTS / key[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [range(first, min(first + PER_FILE, images)) for first in range(0, images, PER_FILE)]
+
+    def file_of(part: int) -> checkpoint.TensorFile:
+        path = folder / f"{part:05}.safetensors"
+        lock = acquire_lock(path.with_suffix(".lock"), patience=3600)
+        try:
+            return checkpoint.cached(path, {"latents": key}, lambda: (make(parts[part]), {}))
+        finally:
+            lock.release()
+
+    own = {part: file_of(part) for part in range(world.rank, len(parts), world.size)}
     world.barrier()
-    return latents
+    return checkpoint.TensorFiles(own[part] if part in own else file_of(part) for part in range(len(parts)))

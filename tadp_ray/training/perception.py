@@ -16,24 +16,26 @@ from tadp_ray.training import checkpoint
 from tadp_ray.training.async_checkpointer import AsyncCheckpointer
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import evaluate, per_image_records
-from tadp_ray.training.latents import ViewLatents, autocast
+from tadp_ray.training.latents import ViewLatents
 from tadp_ray.training.loop import Trainer
 from tadp_ray.training.model import TADP
 from tadp_ray.training.optim import make_optimizer
+from tadp_ray.training.precision import autocast
 from tadp_ray.training.reporter import Reporter
 from tadp_ray.training.rng import draw_pass, generator
 from tadp_ray.training.setup import TrainSetup
 from tadp_ray.training.state import TrainState
+from tadp_ray.training.transfer import to_device
 
 Batch = tuple[list[str], Tensor, Any]
-"""Image ids, images (B, 3, H, W) and targets of this process's share of a pass."""
+"""Image ids, images uint8 (B, 3, H, W) and targets of this process's share of a pass."""
 
 
-def to_device(targets: Any, device: torch.device) -> Any:
-    """Move the targets of a batch, a tensor or a list of boxes, to a device."""
+def targets_on(device: torch.device, targets: Any) -> Any:
+    """Return the targets of a batch, a tensor or a list of boxes, on a device."""
     if isinstance(targets, Tensor):
-        return targets.to(device)
-    return [{name: value.to(device) for name, value in target.items()} for target in targets]
+        return to_device(targets, device)
+    return [{name: to_device(value, device) for name, value in target.items()} for target in targets]
 
 
 @dataclass
@@ -83,8 +85,9 @@ class PerceptionTraining:
     def _batches(self, step: int) -> Iterator[Batch]:
         """Return this process's share of every pass, starting at an optimizer step."""
         recipe = self.cell.recipe
-        task, pixels = self.setup.task, recipe.model.pixel_normalization
-        views = AugmentedDataset(self.setup.train, Augment(recipe.augment, task.truth, pixels), task.target, pixels)
+        task = self.setup.task
+        augment = Augment(recipe.augment, task.truth, recipe.model.pixel_normalization)
+        views = AugmentedDataset(self.setup.train, augment, task.target)
         order = BatchSampler(
             start=step,
             stop=recipe.schedule.iterations,
@@ -95,14 +98,14 @@ class PerceptionTraining:
             rank=self.world.rank,
             world_size=self.world.size,
         )
-        return iter(train_loader(views, order, recipe.compute.num_workers))
+        return iter(train_loader(views, order, recipe.compute.num_workers, pinned=self.device.type == "cuda"))
 
     def _loss(self, batch: Batch, number: int) -> Tensor:
         """Return the mean loss of this process's share of a pass."""
         schedule, head, task = self.cell.recipe.schedule, self.cell.recipe.model.head, self.setup.task
         ids, images, targets = batch
-        targets = to_device(targets, self.device)
-        contexts = self.setup.contexts([self.setup.train_prompts[i] for i in ids]).to(self.device)
+        targets = targets_on(self.device, targets)
+        contexts = to_device(self.setup.contexts([self.setup.train_prompts[i] for i in ids]), self.device)
 
         # random numbers of this pass
         share = self.world.share(schedule.images_per_pass)
@@ -115,7 +118,7 @@ class PerceptionTraining:
             getattr(head, "dropout", 0.0),
             share,
         )
-        dropout_mask = dropout_mask if dropout_mask is None else dropout_mask.to(self.device)
+        dropout_mask = dropout_mask if dropout_mask is None else to_device(dropout_mask, self.device)
         sampled = None
         if task.head_targets:
             rngs = [generator(self.cell.seed, 2, number, place) for place in range(share.start, share.stop)]
@@ -123,7 +126,7 @@ class PerceptionTraining:
 
         # forward
         with autocast(self.device, schedule.precision):
-            latents = self.views(images, self.device).sample(noise.to(self.device))
+            latents = self.views(images, self.device).sample(to_device(noise, self.device))
             return task.loss(self.model(latents, contexts, dropout_mask, sampled), targets)
 
     def _evaluate(self, state: TrainState) -> None:

@@ -13,11 +13,13 @@ from tadp_ray.layout import BEST, MODEL, PREDICTED
 from tadp_ray.training.digests import check_contents
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import evaluate
+from tadp_ray.training.gpu import gpu_metrics
 from tadp_ray.training.journal import final_metrics
 from tadp_ray.training.latents import evaluation_latents, training_latents
 from tadp_ray.training.model import TADP, make_model
 from tadp_ray.training.perception import PerceptionTraining
 from tadp_ray.training.pictures import draw_predictions
+from tadp_ray.training.precision import deterministic_algorithms
 from tadp_ray.training.reporter import Journal, NullReporter, Reporter, Watch, WatchedReporter
 from tadp_ray.training.setup import Cache, TrainSetup
 from tadp_ray.training.state import TrainState
@@ -63,12 +65,16 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
             "machine's GPU, or set compute.gpus: 0"
         )
     torch.set_num_threads(compute.cpus)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
     torch.manual_seed(cell.seed)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with deterministic_algorithms(compute.deterministic):
+        return _run(cell, device, reporter, cache or Cache(), world)
+
+
+def _run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache, world: ProcessGroup) -> dict[str, float]:
     began, read = time.monotonic(), disk_reads()
 
-    cache = cache or Cache()
     world.together(lambda: check_contents(cell, cache.datasets))
     setup = TrainSetup(cell.recipe, cell.seed, cache=cache)
     setup.check()
@@ -93,6 +99,8 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
             (cell.folder / BEST).unlink(missing_ok=True)
         draw_predictions(cell.folder / PREDICTED, model, setup, latents, device)
     spent = {"seconds": time.monotonic() - began, "text_seconds": text_seconds, "start_read_mib": start_read}
+    if device.type == "cuda" and world.is_main_process:
+        spent |= gpu_metrics(setup, state.seconds / state.step, device)
     return final(cell, setup, model, state, spent)
 
 

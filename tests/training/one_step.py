@@ -1,4 +1,4 @@
-"""One training step and one score of a fixed batch, shared by however many processes torchrun starts."""
+"""One training step in each precision and one score of a fixed batch, shared by however many processes torchrun starts."""
 
 import sys
 from pathlib import Path
@@ -16,8 +16,10 @@ from tadp_ray.tasks.registry import task_of
 from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.model import TADP
+from tadp_ray.training.precision import autocast
 
 IMAGES, CLASSES, CHANNELS = 4, 5, 16
+PRECISIONS = ("float32", "bfloat16")
 
 
 def main(weights: str, output: Path) -> None:
@@ -37,17 +39,24 @@ def main(weights: str, output: Path) -> None:
     task = task_of(
         Recipe(caption={"source": "null"}, model=settings, schedule={"iterations": 1, "learning_rate": 1e-3})
     )
-    model = TADP(StableDiffusionBackbone(load_diffusion(weights), settings, tokens=13), CLASSES, settings).train()
+    found, diffusion = {}, load_diffusion(weights)
+    for precision in PRECISIONS:
+        torch.manual_seed(1)
+        model = TADP(StableDiffusionBackbone(diffusion, settings, tokens=13), CLASSES, settings).train()
 
-    def loss_at(number: int) -> Tensor:
-        logits = model(model.backbone.encode_image(images[share]).sample(noise[share]), context[share], keep[share])
-        return task.loss(logits, mask[share])
+        def loss_at(number: int, model: TADP = model, precision: str = precision) -> Tensor:
+            with autocast(torch.device("cpu"), precision):
+                latents = model.backbone.encode_image(images[share]).sample(noise[share])
+                return task.loss(model(latents, context[share], keep[share]), mask[share])
 
-    loss_of = world.wrap(model, loss_at, torch.device("cpu"))
-    loss = loss_of(0)
-    loss.backward()
-    mean_loss = loss.detach().clone()
-    dist.all_reduce(mean_loss)
+        loss_of = world.wrap(model, loss_at, torch.device("cpu"))
+        loss = loss_of(0)
+        loss.backward()
+        mean_loss = loss.detach().float()
+        dist.all_reduce(mean_loss)
+        found |= {f"{precision}.gradient.{name}": p.grad for name, p in model.named_parameters()}
+        found |= {f"{precision}.statistics.{name}": b for name, b in model.named_buffers() if "running" in name}
+        found[f"{precision}.loss"] = mean_loss / world.size
 
     # Scores count whole numbers, so that they are compared on random predictions, which no rounding can tip.
     metrics = task.metrics([str(index) for index in range(CLASSES)])
@@ -55,9 +64,7 @@ def main(weights: str, output: Path) -> None:
     metrics.reduce()
 
     if world.is_main_process:
-        found = {f"gradient.{name}": p.grad for name, p in model.named_parameters()}
-        found |= {f"statistics.{name}": tensor for name, tensor in model.named_buffers() if "running" in name}
-        found |= {"loss": mean_loss / world.size, "scores": torch.tensor(list(metrics.compute().values()))}
+        found["scores"] = torch.tensor(list(metrics.compute().values()))
         save_file(found, output)
     dist.destroy_process_group()
 

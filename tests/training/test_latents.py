@@ -42,7 +42,7 @@ def test_known_latents_are_those_of_the_encoder(
     looked_up, encoded = tiny_cell("a"), tiny_cell("b")
     train_cell(looked_up, CPU)
     init = ViewLatents.__init__
-    monkeypatch.setattr(ViewLatents, "__init__", lambda self, model, known: init(self, model, {}))
+    monkeypatch.setattr(ViewLatents, "__init__", lambda self, model, pixels, known: init(self, model, pixels, {}))
     train_cell(encoded, CPU)
     assert losses(looked_up) == pytest.approx(losses(encoded), rel=1e-5)
 

@@ -311,7 +311,7 @@ def test_a_flipped_bit_in_latents_changes_no_number(tiny_cell, capsys) -> None:
     first, second = tiny_cell(), tiny_cell(seed=1)
     expected = train_cell(tiny_cell("elsewhere", seed=1), CPU)
     train_cell(first, CPU)
-    files = sorted((first.recipe.compute.folder / "latents").glob("*.safetensors"))
+    files = sorted((first.recipe.compute.folder / "latents").glob("*/*.safetensors"))
     assert len(files) == 2
     whole = {file: {name: latent.clone() for name, latent in load_file(file).items()} for file in files}
     for file in files:

@@ -44,6 +44,16 @@ def posterior_of(vae: Autoencoder, images: Tensor) -> DiagonalGaussianDistributi
     return encoded.latent_dist
 
 
+def posterior_in_bfloat16(vae: Autoencoder, images: Tensor) -> DiagonalGaussianDistribution:
+    """Return `posterior_of` in float32, encoded by a VAE in bfloat16 with channels last, outside of autocast.
+
+    Autocast would compute every norm in float32, and the VAE is frozen, so that it needs no weights in float32.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        found = posterior_of(vae, images.to(torch.bfloat16, memory_format=torch.channels_last))
+    return DiagonalGaussianDistribution(found.parameters.float(), deterministic=found.deterministic)
+
+
 @torch.no_grad()
 def mean_latents(vae: Autoencoder, images: Tensor) -> Tensor:
     """Return the mean scaled latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1]."""

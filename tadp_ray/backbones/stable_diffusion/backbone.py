@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tadp_ray.backbones.base import Posterior
-from tadp_ray.backbones.stable_diffusion.autoencoder import latent_scale, posterior_of
+from tadp_ray.backbones.stable_diffusion.autoencoder import latent_scale, posterior_in_bfloat16, posterior_of
 from tadp_ray.backbones.stable_diffusion.config import StableDiffusionKeys
 from tadp_ray.backbones.stable_diffusion.features import feature_channels, unet_features
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
@@ -53,10 +53,14 @@ class StableDiffusionBackbone(nn.Module):
     def encode_image(self, images: Float[Tensor, "batch 3 height width"]) -> Posterior:
         """Return the distribution of the latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1].
 
-        TADP samples the posterior and scales the sample; VPD takes the mode, unscaled (see `LatentConfig`).
+        TADP samples the posterior and scales the sample; VPD takes the mode, unscaled (see `LatentConfig`). In bfloat16 on a
+        GPU, a VAE of that type encodes.
         """
         vae, latent = self._diffusion[0].vae, self._config.latent
-        posterior = posterior_of(vae, images)
+        if images.is_cuda and torch.is_autocast_enabled("cuda"):
+            posterior = posterior_in_bfloat16(self._diffusion[0].vae_in_bfloat16, images)
+        else:
+            posterior = posterior_of(vae, images)
         scale = latent_scale(vae) if latent.scale == "scaled" else 1.0
         std = posterior.std if latent.draw == "sample" else torch.zeros_like(posterior.mean)
         return Posterior(posterior.mean * scale, std * scale)

@@ -1,9 +1,10 @@
 """Loads a Stable Diffusion 1.x or 2.x of any size from a diffusers folder, the hub or a single file."""
 
+import copy
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,6 +39,11 @@ class Diffusion:
     tokenizer: CLIPTokenizer
     learned_token: str = ""
     """A token that was added to the tokenizer and the text encoder. Empty: none."""
+
+    @cached_property
+    def vae_in_bfloat16(self) -> Autoencoder:
+        """A copy of the VAE with channels last, made on first use on the VAE's device at that time."""
+        return copy.deepcopy(self.vae).to(dtype=torch.bfloat16, memory_format=torch.channels_last)
 
     @property
     def image_encoder(self) -> nn.Module:

@@ -132,8 +132,6 @@ def run(job: PersonalizationJob, device: torch.device, reporter: Reporter) -> di
             f"compute.gpus: {plan.compute.gpus:g}, but torch {torch.__version__} sees no GPU here; set it to 0"
         )
     torch.set_num_threads(plan.compute.cpus)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
     torch.manual_seed(job.seed)
     check_contents(job)
     write_text(job.folder / PERSONALIZATION, job.model_dump_json(indent=1))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from tadp_ray.errors import UserError
-from tadp_ray.processes import collect, total
+from tadp_ray.processes import collect
 from tadp_ray.tasks.depth.config import METRICS
 
 NAMES = tuple(metric.name for metric in METRICS)
@@ -26,8 +26,6 @@ class DepthMetrics:
     def __init__(self, max_depth: float = 10.0, eigen_crop: bool = False) -> None:
         self._max_depth = max_depth
         self._eigen_crop = eigen_crop
-        self._sums = torch.zeros(len(NAMES), dtype=torch.float64)
-        self._images = torch.zeros(2, dtype=torch.float64)  # number of images with and without scored pixels
         self.images: list[dict[str, float]] = []
 
     def scored(self, target: Tensor) -> Tensor:
@@ -55,16 +53,12 @@ class DepthMetrics:
         for found, truth, valid in zip(predicted, target, self.scored(target), strict=True):
             if valid.any():
                 values = image_metrics(found[valid], truth[valid].double())
-                self._sums += values
-                self._images[0] += 1
                 self.images.append(dict(zip(NAMES, values.tolist(), strict=True)))
             else:
-                self._images[1] += 1
                 self.images.append({})
 
     def reduce(self) -> None:
-        """Add the sums of all processes, and collect their per-image metrics."""
-        self._sums, self._images = total(torch.cat([self._sums, self._images])).split([len(NAMES), 2])
+        """Collect the per-image metrics of all processes."""
         self.images = collect(self.images)
 
     def compute(self) -> dict[str, float]:
@@ -75,14 +69,19 @@ class DepthMetrics:
         Raises:
             UserError: no image has a scored pixel.
         """
-        scored, without = self._images.tolist()
+        scored = [image for image in self.images if image]
+        without = len(self.images) - len(scored)
         if not scored:
             raise UserError(
-                f"none of {without:.0f} images has a pixel of known depth between {MIN_DEPTH} m and {self._max_depth} m"
+                f"none of {without} images has a pixel of known depth between {MIN_DEPTH} m and {self._max_depth} m"
                 f"{' inside the Eigen crop' if self._eigen_crop else ''}; are the depths in metres?"
             )
-        means = dict(zip(NAMES, (self._sums / scored).tolist(), strict=True))
-        return means | ({"images_without_depth": without} if without else {})
+        # Added in the order of the images, whichever process scored them.
+        sums = torch.zeros(len(NAMES), dtype=torch.float64)
+        for image in scored:
+            sums += torch.tensor([image[name] for name in NAMES], dtype=torch.float64)
+        means = dict(zip(NAMES, (sums / len(scored)).tolist(), strict=True))
+        return means | ({"images_without_depth": float(without)} if without else {})
 
 
 def image_metrics(predicted: Tensor, target: Tensor) -> Tensor:

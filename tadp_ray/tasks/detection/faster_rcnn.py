@@ -129,11 +129,19 @@ class DetectionHead(nn.Module):
     ) -> dict[str, Tensor] | list[Detections]:
         """Return the four losses, whose sum is minimized, in training, and the detections of each image in evaluation.
 
+        They are computed in float32 whatever the precision: in bfloat16, a coordinate of 512 pixels is rounded by up to 2.
+
         Args:
             features: one tensor per level, largest first.
             image_size: (H, W) of all images of the batch in pixels, the unit of anchors and boxes.
             targets: one per image, in training only.
         """
+        with torch.autocast(features[0].device.type, enabled=False):
+            return self._outputs([level.float() for level in features], image_size, targets)
+
+    def _outputs(
+        self, features: Sequence[Tensor], image_size: tuple[int, int], targets: Sequence[Objects] | None
+    ) -> dict[str, Tensor] | list[Detections]:
         levels = self.neck({str(level): feature for level, feature in enumerate(features)})
         # torchvision uses only the sizes of the images.
         images = ImageList(features[0].new_empty(len(features[0]), 0, *image_size), [image_size] * len(features[0]))

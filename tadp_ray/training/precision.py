@@ -1,0 +1,49 @@
+"""How this process computes: in the precision of a recipe (`schedule.precision`), with deterministic algorithms or any."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from tadp_ray.errors import UserError
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Let float32 matrix products and convolutions on GPUs of this process use TF32, or compute them in float32."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return the context of a forward pass in a precision of `schedule.precision`.
+
+    It also sets this process's use of TF32, which the backward pass follows, until the next forward pass of any model.
+    """
+    allow_tf32(precision == "tf32")
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+@contextmanager
+def deterministic_algorithms(wanted: bool) -> Iterator[None]:
+    """In the `with` block, use deterministic algorithms only (`compute.deterministic`), if wanted.
+
+    Raises:
+        UserError: an operation has no deterministic algorithm; the message names it.
+    """
+    if wanted:
+        # Read by cuBLAS when it starts in this process.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
+    try:
+        yield
+    except RuntimeError as error:
+        if wanted and (found := re.match(r"(\S+) does not have a deterministic implementation", str(error))):
+            raise UserError(
+                f"compute.deterministic: true: {found[1]} has no deterministic algorithm here; leave the key out, or change "
+                "the setting that needs this operation"
+            ) from None
+        raise
+    finally:
+        torch.use_deterministic_algorithms(False)
