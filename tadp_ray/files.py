@@ -192,13 +192,26 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
+FileState = tuple[int, int, int, int]
+"""Inode, size in bytes, and the times of the last change of contents and of anything, in nanoseconds."""
+
+
+def file_state(path: Path) -> FileState:
+    """Return a file's state, which every write changes.
+
+    Raises:
+        OSError: there is no such file, or it cannot be reached.
+    """
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file, cached in this process until its size or times change."""
-    found = path.stat()
-    return _digest(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return _digest(path, file_state(path))
 
 
 @lru_cache(maxsize=1_000_000)
-def _digest(path: Path, *state: int) -> str:
+def _digest(path: Path, state: FileState) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
