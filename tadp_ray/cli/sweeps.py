@@ -341,12 +341,11 @@ def show_preview(plan: "Plan", store: "Store | None", address: str | None, stric
     """Print the plan of a sweep and its cost; without a store no cell is finished."""
     from tadp_ray.sweep.cluster import cluster
     from tadp_ray.sweep.preview import preview
-    from tadp_ray.tracking.query import finished, rows
+    from tadp_ray.tracking.query import PAGE, finished, rows
 
     done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict) if store else {}
     plan.check(plan.missing(done))
-    recorded = rows(store, plan.name, plan.recipe.scale) if store else []
-    earlier = [row for row in recorded if row.status == "FINISHED"]
+    earlier = rows(store, plan.name, plan.recipe.scale, status="FINISHED", newest=PAGE) if store else []
     with cluster(address, plan.recipe.compute) as at_once:
         for line in preview(plan, done, earlier, at_once):
             say(line)
