@@ -300,7 +300,9 @@ def main() -> None:
     """Measure the sections that are asked for, and print a line for each size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], help="all without any")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[90, 900], help="cells, multiples of 9; runs of a store")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[90, 900], help="cells, multiples of 9; runs of a store"
+    )
     parser.add_argument("--images", type=int, nargs="+", default=[2000, 22210], help="of a data set")
     asked = parser.parse_args()
     print(f"{'':<52}{'count':>8}{'CPU s':>10}")

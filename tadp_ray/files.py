@@ -11,7 +11,6 @@ import tempfile
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -206,12 +205,24 @@ def file_state(path: Path) -> FileState:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
+_digests: dict[Path, tuple[FileState, str]] = {}
+"""State and sha256 of the files that this process has hashed."""
+
+
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file, cached in this process until its size or times change."""
-    return _digest(path, file_state(path))
+    state, known = file_state(path), _digests.get(path)
+    if known is None or known[0] != state:
+        known = _digests[path] = state, sha256_file(path)
+    return known[1]
 
 
-@lru_cache(maxsize=1_000_000)
-def _digest(path: Path, state: FileState) -> str:
+def remember_digest(path: Path, state: FileState, digest: str) -> None:
+    """Put a file's sha256, known from elsewhere, into the cache of `file_digest`."""
+    _digests[path] = state, digest
+
+
+def sha256_file(path: Path) -> str:
+    """Return the sha256 of a file, which is read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -210,12 +210,13 @@ def predict(
 
         import torch
 
+        from tadp_ray.data.datasets import Datasets
         from tadp_ray.tasks.registry import task_of
         from tadp_ray.training.digests import check_trained, digests_of
         from tadp_ray.training.predict import predict_cell
         from tadp_ray.training.setup import Cache
 
-        cache = Cache()
+        cache = Cache(Datasets(storage.absolute()))
         check_trained(run, cell, digests_of(cell.recipe, cache.datasets))
         device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
         cell = cell.at(storage)

@@ -166,8 +166,8 @@ def make_plan(
     if conflicts:
         raise ConfigError([f"--set {conflicts[0]}: {axes_file} varies this key; select its values with --only"])
     raw, origin = load_recipe_values(recipe, overrides)
-    cells, hashed, datasets = [], {}, Datasets()
     recipes = [recipe_at(raw, origin, sweep.changes(axes), f"{axes_file}: axes") for axes in grid(sweep)]
+    cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
     check_results(file, experiment, recipes)
     check_prerequisites(recipes, file.parent)
     for axes, at_axes in zip(grid(sweep), recipes, strict=True):
@@ -228,7 +228,7 @@ def plan_recipe(
     Raises:
         UserError: data, weights or the caption store are missing.
     """
-    recipe, datasets = with_absolute_paths(recipe), datasets or Datasets()
+    recipe, datasets = with_absolute_paths(recipe), datasets or Datasets(recipe.compute.folder)
     cell = Cell(experiment=name, seed=seed, axes={}, recipe=recipe, **cell_inputs(recipe, datasets, {}))
     return Plan(name, settings, cell.scale, question, (cell,), (cell,), datasets=datasets)
 

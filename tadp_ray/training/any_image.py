@@ -19,6 +19,7 @@ from tadp_ray.training.latents import encoder
 from tadp_ray.training.model import TADP
 from tadp_ray.training.setup import TrainSetup
 
+
 class SingleImageDataset:
     """A data set of one image without ground truth."""
 

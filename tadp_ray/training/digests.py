@@ -12,7 +12,6 @@ from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
 
-
 KnownDigests = dict[Hashable, dict[str, str]]
 """Content hashes by what in a recipe names the contents. The cells of a plan share most of them, so each is hashed once."""
 
@@ -22,10 +21,14 @@ def digests_of(recipe: Recipe, datasets: Datasets | None = None, known: KnownDig
 
     Args:
         recipe: recipe of a cell.
-        datasets: cache of opened data sets; None: a new one.
+        datasets: cache of opened data sets; None: a new one, with the indexes in the recipe's storage folder.
         known: what was hashed before, filled here; None: nothing.
     """
-    known, datasets, caption = {} if known is None else known, datasets or Datasets(), recipe.caption
+    known, datasets, caption = (
+        {} if known is None else known,
+        datasets or Datasets(recipe.compute.folder),
+        recipe.caption,
+    )
 
     def once(key: Hashable, digests: Callable[[], dict[str, str]]) -> dict[str, str]:
         if key not in known:

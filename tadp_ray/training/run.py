@@ -8,6 +8,7 @@ import torch
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import main_metric
+from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.layout import BEST, MODEL, PREDICTED
 from tadp_ray.training.digests import check_contents
@@ -68,7 +69,7 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
     torch.manual_seed(cell.seed)
     began, read = time.monotonic(), disk_reads()
 
-    cache = cache or Cache()
+    cache = cache or Cache(Datasets(compute.folder))
     world.together(lambda: check_contents(cell, cache.datasets))
     setup = TrainSetup(cell.recipe, cell.seed, cache=cache)
     setup.check()

@@ -40,7 +40,9 @@ def test_a_seed_changes_the_fingerprint_and_not_the_group(experiment: Path) -> N
     one, other = make_plan(experiment, "pocket", seeds=[3, 4]).cells[:2]
     assert one.group == other.group and one.fingerprint != other.fingerprint
     again = one.with_seed(4)
-    assert again == other and again.fingerprint == other.fingerprint and again.with_seed(3).fingerprint == one.fingerprint
+    assert (
+        again == other and again.fingerprint == other.fingerprint and again.with_seed(3).fingerprint == one.fingerprint
+    )
 
 
 def test_a_caption_store_is_parsed_once_until_it_changes(experiment: Path, tmp_path: Path, counted) -> None:
