@@ -12,6 +12,7 @@ not. Writes into a temporary folder.
 import argparse
 import json
 import math
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -24,6 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from tadp_ray import files
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.data import PublishedData
 from tadp_ray.data.datasets import Datasets
@@ -58,7 +60,9 @@ def measure(work: Callable[[], T]) -> tuple[float, T]:
     return time.process_time() - start, result
 
 
-def write_experiment(folder: Path, name: str, cells: int, seeds: int = 1, *, long: bool = False) -> Path:
+def write_experiment(
+    folder: Path, name: str, cells: int, seeds: int = 1, *, first_seed: int = 0, long: bool = False
+) -> Path:
     """Write an experiment of the pocket recipe with so many cells, in one column if `long`; return its file."""
     points = cells // seeds
     rows = points if long else next(n for n in range(math.isqrt(points), 0, -1) if points % n == 0)
@@ -73,16 +77,18 @@ def write_experiment(folder: Path, name: str, cells: int, seeds: int = 1, *, lon
         "question": "How much does it grow?",
         "recipes": {"pocket": str(RECIPE)},
         "sweep": f"sweeps/{name}.yaml",
-        "seeds": list(range(seeds)),
+        "seeds": list(range(first_seed, first_seed + seeds)),
         "table": {"title": name, "rows": ["caption.precision"], "columns": ["caption.recall"]},
     }
     (folder / f"{name}.yaml").write_text(json.dumps(experiment))
     return folder / f"{name}.yaml"
 
 
-def plan_of(folder: Path, name: str, cells: int, seeds: int = 1, *, long: bool = False) -> ExperimentPlan:
+def plan_of(
+    folder: Path, name: str, cells: int, seeds: int = 1, *, first_seed: int = 0, long: bool = False
+) -> ExperimentPlan:
     """Return the plan of an experiment of so many cells."""
-    file = write_experiment(folder, name, cells, seeds, long=long)
+    file = write_experiment(folder, name, cells, seeds, first_seed=first_seed, long=long)
     return make_plan(file, "pocket", overrides=[f"compute.storage={folder}/runs"])
 
 
@@ -248,13 +254,15 @@ def per_image(number: int) -> PerImage:
 
 
 def data(folder: Path, images: Sequence[int]) -> None:
-    """Open a data set of ADE20K's layout, again, and in another process's place; hash it each time."""
+    """Open a data set of ADE20K's layout, and again as another process does; hash it each time."""
     for count in images:
         root = folder / f"ade{count}"
         write_ade20k(root, count)
         config = PublishedData(kind="ade20k", root=root)
         for what in ("first", "again"):
-            cache = Datasets()
+            cache = Datasets(folder / "runs")
+            # Of another process: this one remembers the hashes of files.
+            files._digests.clear()
             seconds, split = measure(lambda cache=cache, config=config: cache.open(config, "train"))
             hashing, _ = measure(lambda split=split: split.digest())
             show(f"opening a data set, {what}", count, seconds, "image")
@@ -272,17 +280,23 @@ def write_ade20k(root: Path, count: int) -> None:
         Image.new(mode, (8, 8), 3 if mode == "L" else "teal").save(file)
         content = file.read_bytes()
         for number in range(2, count + 1):
-            (folder / f"ADE_train_{number:08d}.{ending}").write_bytes(content)
+            copy = folder / f"ADE_train_{number:08d}.{ending}"
+            copy.write_bytes(content)
+            # Files that have just been written do not enter the index.
+            os.utime(copy, (0, 0))
+        os.utime(file, (0, 0))
 
 
 def report(folder: Path, sizes: Sequence[int]) -> None:
     """Write the report of stores of `EXPERIMENTS` experiments."""
     for size in sizes:
-        files = folder / str(size) / "experiments"
-        plans = [plan_of(files, f"experiment_{number}", size // EXPERIMENTS) for number in range(EXPERIMENTS)]
+        experiments, count = folder / str(size) / "experiments", size // EXPERIMENTS
+        plans = [plan_of(experiments, f"experiment_{seed}", count, first_seed=seed) for seed in range(EXPERIMENTS)]
         store = simulated_store(folder / str(size), plans)
         page = folder / str(size) / "report"
-        seconds, chapters = measure(lambda store=store, files=files, page=page: gather(store, files, page, no_texts))
+        seconds, chapters = measure(
+            lambda store=store, page=page, files=experiments: gather(store, files, page, no_texts)
+        )
         show(f"report of {EXPERIMENTS} experiments: gathering", size, seconds, "run")
         seconds, _ = measure(lambda chapters=chapters, page=page: write_report(chapters, "growth", page))
         show(f"report of {EXPERIMENTS} experiments: writing", size, seconds, "run")

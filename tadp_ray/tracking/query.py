@@ -111,28 +111,30 @@ def finished(store: Store, fingerprints: Sequence[str], *, strict: bool = False)
 def finished_runs(store: Store, fingerprints: Iterable[str]) -> dict[str, list[CellRow]]:
     """Return the finished runs of each fingerprint, the one that ended last first.
 
-    One paged query reads the newest finished cells of the store. A run costs less than half as much there as a search of its
-    own, so after twice as many runs as cells are still sought, each of these is searched by itself: few cells in a large store.
-    A cell is no longer sought once a run of the current code is found, as no other run comes before the newest of these.
+    One paged query reads the finished cells of the store, newest first, until every cell has a run of the current code: no
+    other run comes before the newest of these. A run of a page costs less than half as much as a search of its own. So once
+    twice as many runs of other cells were read as cells are still sought, each of these is searched by itself: few cells in a
+    large store.
     """
     experiments, here = [found.experiment_id for found in pages(store.client.search_experiments)], code_of(provenance())
     found: dict[str, list[CellRow]] = {fingerprint: [] for fingerprint in fingerprints}
-    sought, read = set(found), 0
+    sought, others = set(found), 0
     search = partial(whole_pages, store.client.search_runs, experiments, order_by=["attributes.end_time DESC"])
     if not sought:
         return found
     for page in search(f"{CELLS} and {FINISHED}", size=min(PAGE, 2 * len(sought))):
         for run in page:
-            if (fingerprint := run.data.tags["tadp.fingerprint"]) in found:
-                row = CellRow.of(run)
-                found[fingerprint].append(row)
-                if row.code == here:
-                    sought.discard(fingerprint)
-        read += len(page)
-        if read >= 2 * len(sought):
+            if (fingerprint := run.data.tags["tadp.fingerprint"]) not in found:
+                others += 1
+                continue
+            row = CellRow.of(run)
+            found[fingerprint].append(row)
+            if row.code == here:
+                sought.discard(fingerprint)
+        if not page.token:
+            return found
+        if others >= 2 * len(sought):
             break
-    else:
-        return found
     for fingerprint in sought:
         runs = chain.from_iterable(search(f"tags.`tadp.fingerprint` = '{fingerprint}' and {FINISHED}"))
         found[fingerprint] = [CellRow.of(run) for run in runs]
