@@ -10,6 +10,7 @@ not. Writes into a temporary folder.
 """
 
 import argparse
+import io
 import json
 import math
 import os
@@ -18,7 +19,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ import numpy as np
 from PIL import Image
 
 from tadp_ray import files
+from tadp_ray.cli.common import say
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.data import PublishedData
 from tadp_ray.data.datasets import Datasets
@@ -36,6 +38,7 @@ from tadp_ray.reporting.report_files import write_report
 from tadp_ray.reporting.results import fill_table
 from tadp_ray.reporting.table import build_table
 from tadp_ray.sweep.plan import ExperimentPlan, make_plan
+from tadp_ray.sweep.preview import preview
 from tadp_ray.tasks.per_image import PerImage, write_per_image
 from tadp_ray.tracking.query import CellRow, finished, rows
 from tadp_ray.tracking.run_spec import cell_run_spec
@@ -213,6 +216,25 @@ def check(folder: Path, sizes: Sequence[int]) -> None:
             show(f"check before training, {what}", size, seconds, "cell")
 
 
+def dry_run(folder: Path, sizes: Sequence[int]) -> None:
+    """Do what `sweep --dry-run` does without a store, but start no Ray; the first line includes imports."""
+    for size in sizes:
+        file = write_experiment(folder / str(size), "plan", size, size // 9)
+
+        def preview_all(file: Path = file) -> None:
+            plan = make_plan(file, "pocket", overrides=[f"compute.storage={file.parent}/runs"])
+            plan.warn()
+            plan.check(plan.missing({}))
+            for line in preview(plan, {}, [], 2):
+                say(line)
+
+        with redirect_stdout(io.StringIO()) as said:
+            seconds, _ = measure(preview_all)
+        assert f"{size} to train" in said.getvalue()
+        show("dry run, nine points with seeds", size, seconds, "cell")
+    print(f"{time.process_time():.1f} CPU seconds of this process with imports")
+
+
 def states(folder: Path, sizes: Sequence[int]) -> None:
     """Find the finished cells of plans in a store that holds them, and the rows of their experiment."""
     for size in sizes:
@@ -307,7 +329,15 @@ def no_texts(weights: str) -> Any:
     raise NotImplementedError(weights)
 
 
-SECTIONS = {"planning": planning, "check": check, "states": states, "table": table, "data": data, "report": report}
+SECTIONS = {
+    "planning": planning,
+    "check": check,
+    "dry_run": dry_run,
+    "states": states,
+    "table": table,
+    "data": data,
+    "report": report,
+}
 
 
 def main() -> None:

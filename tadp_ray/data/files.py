@@ -19,7 +19,8 @@ from tadp_ray.files import file_digest, why_unreadable
 if TYPE_CHECKING:
     from tadp_ray.data.index import Index
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 Fields = dict[str, np.ndarray]
 """The content of a ground-truth file: fields of a `Sample` by name."""
 

@@ -36,18 +36,30 @@ Seen = tuple[int, int, int]
 class IndexedSample:
     """Facts on one sample, and the state of its files before they were read."""
 
-    files: tuple[str, str]
+    files: tuple[str, ...]
     """The image and its ground truth."""
-    states: tuple[Seen, Seen]
-    digests: tuple[str, str]
+    states: tuple[Seen, ...]
+    """Of both."""
+    digests: tuple[str, ...]
     """Sha256 of both."""
     found: Measured
 
     @classmethod
     def of_row(cls, row: list[Any]) -> "IndexedSample":
         """Return the sample of a row of the file; a row of another shape is a TypeError or a ValueError."""
-        (image, truth), (of_image, of_truth), (first, second), size, present, limits, *others, words = row
-        found = Measured(tuple(size), present, limits and tuple(limits), *others, tuple(words))
+        (
+            (image, truth),
+            (of_image, of_truth),
+            (first, second),
+            size,
+            present,
+            limits,
+            counted,
+            left_out,
+            turned,
+            words,
+        ) = row
+        found = Measured(tuple(size), present, limits and tuple(limits), counted, left_out, turned, tuple(words))
         return cls((image, truth), (tuple(of_image), tuple(of_truth)), (first, second), found)
 
     @property

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow.entities import Run, ViewType
+from mlflow.store.entities import PagedList
 from pydantic import ValidationError
 
 from tadp_ray.config.cell import Cell
@@ -256,7 +257,7 @@ def pages(search: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
     return chain.from_iterable(whole_pages(search, *args, **kwargs))
 
 
-def whole_pages(search: Any, *args: Any, size: int = PAGE, **kwargs: Any) -> Iterator[Sequence[Any]]:
+def whole_pages(search: Any, *args: Any, size: int = PAGE, **kwargs: Any) -> Iterator[PagedList]:
     """Yield the pages, of at most `size` results each, of one of MLflow's paginated searches."""
     token = None
     while True:
