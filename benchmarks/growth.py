@@ -246,7 +246,8 @@ def states(folder: Path, sizes: Sequence[int]) -> None:
         show("finished cells, all of a store", size, seconds, "cell")
         few, _ = measure(lambda store=store, prints=prints: finished(store, prints[:9]))
         show(f"finished cells, nine in a store of {size}", 9, few, "cell")
-        missing, _ = measure(lambda store=store, size=size: finished(store, ["0" * 64] * size))
+        unknown = [f"{number:064x}" for number in range(size)]
+        missing, _ = measure(lambda store=store, unknown=unknown: finished(store, unknown))
         show("finished cells, none of a store", size, missing, "cell")
         filled, _ = measure(lambda store=store, plan=plan: fill_table(store, plan.table, plan.cells))
         show("table from the store", size, filled, "cell")
