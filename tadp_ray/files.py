@@ -11,7 +11,6 @@ import tempfile
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -192,13 +191,38 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
+FileState = tuple[int, int, int, int]
+"""Inode, size in bytes, and the times of the last change of contents and of anything, in nanoseconds."""
+
+
+def file_state(path: Path) -> FileState:
+    """Return a file's state, which every write changes.
+
+    Raises:
+        OSError: there is no such file, or it cannot be reached.
+    """
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+_digests: dict[Path, tuple[FileState, str]] = {}
+"""State and sha256 of the files that this process has hashed."""
+
+
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file, cached in this process until its size or times change."""
-    found = path.stat()
-    return _digest(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    state, known = file_state(path), _digests.get(path)
+    if known is None or known[0] != state:
+        known = _digests[path] = state, sha256_file(path)
+    return known[1]
 
 
-@lru_cache(maxsize=1_000_000)
-def _digest(path: Path, *state: int) -> str:
+def remember_digest(path: Path, state: FileState, digest: str) -> None:
+    """Put a file's sha256, known from elsewhere, into the cache of `file_digest`."""
+    _digests[path] = state, digest
+
+
+def sha256_file(path: Path) -> str:
+    """Return the sha256 of a file, which is read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,5 @@
 """Degrades oracle captions to a precision and recall (Table S2): removes correct names and adds wrong ones."""
 
-import heapq
 import math
 import random
 from collections import Counter
@@ -210,4 +209,5 @@ def _fit(names: Sequence[str], tokens: Mapping[str, int], budget: int) -> list[s
 
 def _lowest(levels: Iterable[tuple[float, str]], count: int) -> Counter[str]:
     """Return how many names each image gets if `count` are chosen, those with the lowest levels in the whole data set."""
-    return Counter(image_id for _, image_id in heapq.nsmallest(count, levels))
+    # Faster than a heap, as a good part of the names is chosen.
+    return Counter(image_id for _, image_id in sorted(levels)[:count])

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tadp_ray.captions.alignment import Fit, exact
@@ -28,17 +29,55 @@ def as_text(prompt: Prompt) -> str:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts by image id, how many of them the text encoder truncates, and the precision and recall of their names."""
+    """Prompts by image id, how many of them the text encoder truncates, and the precision and recall of their names.
+
+    The latter are computed at their first use, since the check of a plan makes the prompts of many cells and needs neither.
+    """
 
     by_id: Mapping[str, Prompt]
-    truncated: int
-    score: Score
-    """Over the data set."""
-    fits: Mapping[str, Fit]
-    """By image id."""
+    made: Captions
+    """The captions before they were shuffled and modified."""
+    present: Mapping[str, Sequence[str]]
+    """Names of the classes in each image."""
+    classes: Sequence[str]
+    """All class names that captions may name."""
+    count_tokens: Callable[[str], int]
+    """Counts the tokens of a text without special tokens."""
+    budget: int
+    """Maximum number of tokens of the text encoder."""
 
     def __getitem__(self, image_id: str) -> Prompt:
         return self.by_id[image_id]
+
+    @cached_property
+    def truncated(self) -> int:
+        """How many prompts are longer than the budget."""
+        uses = Counter(prompt if isinstance(prompt, str) else " ".join(prompt) for prompt in self.by_id.values())
+        return sum(n for text, n in uses.items() if self.count_tokens(text) > self.budget)
+
+    @cached_property
+    def said(self) -> Mapping[str, Sequence[str]]:
+        """The class names in each caption, without the background."""
+        names = self.made.names
+        if names is None:
+            texts = {image_id: as_text(prompt) for image_id, prompt in self.made.prompts.items()}
+            names = mentioned_classes(texts, self.classes)
+        return {image_id: foreground(each) for image_id, each in names.items()}
+
+    @cached_property
+    def shown(self) -> Mapping[str, Sequence[str]]:
+        """The class names in each image, without the background."""
+        return {image_id: foreground(each) for image_id, each in self.present.items()}
+
+    @cached_property
+    def score(self) -> Score:
+        """Precision and recall over the data set."""
+        return score(self.said, self.shown)
+
+    @cached_property
+    def fits(self) -> Mapping[str, Fit]:
+        """Precision and recall by image id."""
+        return {image_id: Fit(frozenset(each), frozenset(self.shown[image_id])) for image_id, each in self.said.items()}
 
     @property
     def precision(self) -> float | None:
@@ -90,18 +129,12 @@ def make_prompts(
     join = tuple if ENCODINGS[caption.encoding].of_names else " ".join
     source = implementation(CAPTION_SOURCES[caption.source].implementation)
     made: Captions = source(Request(caption, present, classes, seed, count_tokens, room, say, join))
-    by_id, names = made.prompts, made.names
-    if names is None:
-        names = mentioned_classes({image_id: as_text(prompt) for image_id, prompt in by_id.items()}, classes)
+    by_id = made.prompts
     if caption.shuffle and made.sentences:
         by_id = {image_id: shuffled_words(as_text(prompt), seed, image_id) for image_id, prompt in by_id.items()}
     if caption.modifiers:
         by_id = {image_id: modified(as_text(prompt), caption.modifiers) for image_id, prompt in by_id.items()}
-    uses = Counter(prompt if isinstance(prompt, str) else " ".join(prompt) for prompt in by_id.values())
-    truncated = sum(n for text, n in uses.items() if count_tokens(text) > budget)
-    said, shown = ({i: foreground(each) for i, each in every.items()} for every in (names, present))
-    fits = {image_id: Fit(frozenset(each), frozenset(shown[image_id])) for image_id, each in said.items()}
-    return Prompts(by_id, truncated, score(said, shown), fits)
+    return Prompts(by_id, made, present, classes, count_tokens, budget)
 
 
 def mentioned_classes(texts: Mapping[str, str], classes: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -5,12 +5,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tadp_ray.captions import forms
 from tadp_ray.errors import UserError
-from tadp_ray.files import composed, write_text
+from tadp_ray.files import FileState, composed, file_state, write_text
 
 VERSION = 1
 ORACLES = ("oracle", "degraded oracle")
@@ -89,7 +90,21 @@ def read_store(path: Path) -> CaptionStore:
 
     Ids are in one spelling, Unicode NFC, as those of data sets are. UserError naming the file and the place where it is torn
     or has another shape, and what it is then.
+
+    A process parses each version of a file once, since the cells of a plan share their stores.
     """
+    try:
+        return _read_version(path, file_state(path))
+    except OSError:
+        return _parse(path)
+
+
+@lru_cache(maxsize=4)
+def _read_version(path: Path, _: FileState) -> CaptionStore:
+    return _parse(path)
+
+
+def _parse(path: Path) -> CaptionStore:
     text = forms.read_text(path)
     first, _, rest = text.partition("\n")
     if (

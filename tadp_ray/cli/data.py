@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tadp_ray.cli.common import Commands, exit_on_user_error, say
+from tadp_ray.layout import STORAGE
 
 app = Commands(help="The paper's data sets: their files and layout, and checks.", no_args_is_help=True)
 
@@ -31,15 +32,24 @@ def list_data(
 def check_data(
     name: Annotated[str, typer.Argument(help="A name from `data list`.")],
     root: Annotated[Path | None, typer.Option(help="Folder to check; without it, print the expected files.")] = None,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Open every file, also those that have not changed since they were last opened."),
+    ] = False,
+    storage: Annotated[Path, typer.Option(help="Folder with the index of the files.")] = Path(STORAGE),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Describe a data set and the files it needs; with --root, open every file and list all problems."""
+    """Describe a data set and the files it needs; with --root, check every file and list all problems.
+
+    Sizes, classes and hashes of the files are kept in an index, which sweeps use, too: a file is opened again only if its size
+    or its times have changed, or with --deep.
+    """
     with exit_on_user_error():
         import json
 
         from tadp_ray.data.check import check, described, facts, report_lines
 
-        result = facts(name) if root is None else check(name, root)
+        result = facts(name) if root is None else check(name, root, storage, deep=deep)
         if as_json:
             print(json.dumps(result, indent=1))
         for line in () if as_json else described(name) if root is None else report_lines(result):

@@ -210,12 +210,13 @@ def predict(
 
         import torch
 
+        from tadp_ray.data.datasets import Datasets
         from tadp_ray.tasks.registry import task_of
         from tadp_ray.training.digests import check_trained, digests_of
         from tadp_ray.training.predict import predict_cell
         from tadp_ray.training.setup import Cache
 
-        cache = Cache()
+        cache = Cache(Datasets(storage.absolute()))
         check_trained(run, cell, digests_of(cell.recipe, cache.datasets))
         device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
         cell = cell.at(storage)
@@ -341,12 +342,11 @@ def show_preview(plan: "Plan", store: "Store | None", address: str | None, stric
     """Print the plan of a sweep and its cost; without a store no cell is finished."""
     from tadp_ray.sweep.cluster import cluster
     from tadp_ray.sweep.preview import preview
-    from tadp_ray.tracking.query import finished, rows
+    from tadp_ray.tracking.query import PAGE, finished, rows
 
     done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict) if store else {}
     plan.check(plan.missing(done))
-    recorded = rows(store, plan.name, plan.recipe.scale) if store else []
-    earlier = [row for row in recorded if row.status == "FINISHED"]
+    earlier = rows(store, plan.name, plan.recipe.scale, status="FINISHED", newest=PAGE) if store else []
     with cluster(address, plan.recipe.compute) as at_once:
         for line in preview(plan, done, earlier, at_once):
             say(line)

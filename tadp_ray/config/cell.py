@@ -67,6 +67,14 @@ class Cell(StrictModel):
         """Hash of everything that can change this cell's numbers, and of nothing else (64 hex digits)."""
         return sha256_of({"group": self.group, "seed": self.seed})
 
+    def with_seed(self, seed: int) -> "Cell":
+        """Return the same cell with another seed. All seeds share the hash of their group, which is computed once."""
+        shared = self.group
+        other = self.model_copy(update={"seed": seed})
+        other.__dict__["group"] = shared
+        other.__dict__.pop("fingerprint", None)
+        return other
+
     @property
     def folder(self) -> Path:
         """The folder of the cell's journal, checkpoint and pictures."""

@@ -1,8 +1,9 @@
 """The layout of an experiment's table: rows, columns, and the place of each cell."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from tadp_ray.config.cell import Cell
@@ -31,12 +32,12 @@ class Side:
         """The last parts of the keys, e.g. `precision` for caption.precision."""
         return ", ".join(key.rpartition(".")[2] for key in self.keys)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The values of each row or column, e.g. `0.5`."""
         return tuple(", ".join(str(value) for value in values) for values in self.values)
 
-    @property
+    @cached_property
     def headings(self) -> tuple[str, ...]:
         """Label and value, e.g. `recall 0.5`; only the values if there are several axes or named variants."""
         values_only = self.keys[1:] or "." not in self.keys[0]
@@ -50,12 +51,24 @@ class Side:
         """
         chosen = {METRIC: metric, **cell.axes}
         values = tuple(chosen.get(key) for key in self.keys)
-        if values not in self.values:
+        found = self._places.get(hashable(values))
+        if found is None:
             named = ", ".join(f"{key}={value}" for key, value in zip(self.keys, values, strict=True))
             raise UserError(
                 f"the sweep that was run has cells of {named}, which the files no longer name; run it again"
             )
-        return self.values.index(values)
+        return found
+
+    @cached_property
+    def _places(self) -> dict[Hashable, int]:
+        return {hashable(values): place for place, values in enumerate(self.values)}
+
+
+def hashable(value: Any) -> Hashable:
+    """Return a JSON value with tuples for its lists and mappings; equal values stay equal."""
+    if isinstance(value, Mapping):
+        return tuple(sorted((key, hashable(each)) for key, each in value.items()))
+    return tuple(map(hashable, value)) if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -12,7 +11,8 @@ from rich.progress import Progress
 
 from tadp_ray.config.errors import nearest
 from tadp_ray.data.datasets import published_datasets
-from tadp_ray.data.files import Measured, PublishedSet, first_few, measure
+from tadp_ray.data.files import Measured, PublishedSet, first_few, look_at_all
+from tadp_ray.data.index import Index
 from tadp_ray.errors import UserError
 
 
@@ -54,8 +54,15 @@ def described(kind: str) -> Iterator[str]:
     yield from (f"    {line}" for line in dataset.tree.splitlines())
 
 
-def check(kind: str, root: Path) -> dict[str, Any]:
-    """Open every file of a data set; show a progress bar in a terminal.
+def check(kind: str, root: Path, storage: Path | None = None, *, deep: bool = False) -> dict[str, Any]:
+    """Check every file of a data set; show a progress bar in a terminal.
+
+    Args:
+        kind: name of the data set.
+        root: folder that holds it.
+        storage: the storage folder, whose index of the files is used and updated: files that have not changed since are not
+            opened. None: every file is opened.
+        deep: open every file all the same, and tell which differ from the index though their sizes and times do not.
 
     Returns: for each published split the number of images, their sizes, the range of their ground truth and the number of
     images per class, and all problems under "problems", one line per file.
@@ -66,10 +73,7 @@ def check(kind: str, root: Path) -> dict[str, Any]:
     dataset = find(kind)
     splits, problems = {}, []
     console = Console(stderr=True)
-    with (
-        Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
-        ThreadPoolExecutor() as pool,
-    ):
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         for split, published in dataset.images.items():
             try:
                 layout = dataset.layout(root, split)
@@ -78,12 +82,18 @@ def check(kind: str, root: Path) -> dict[str, Any]:
                 continue
             if len(layout.images) != published:
                 problems.append(f"{split}: {len(layout.images):,} images, the published split has {published:,}")
-            opened = pool.map(lambda name, layout=layout: measure(layout, name), layout.images)
-            opened = bar.track(opened, total=len(layout.images), description=f"{kind} {split}")
-            found = dict(zip(layout.images, opened, strict=True))
+            index = Index(storage, layout, deep=deep) if storage else None
+            opened = look_at_all(layout, index)
+            found = dict(bar.track(opened, total=len(layout.images), description=f"{kind} {split}"))
             readable = {name: each for name, each in found.items() if isinstance(each, Measured)}
             wrong = [each for each in found.values() if isinstance(each, str)] + layout.judge(readable)
             problems += [f"{split}: {each}" for each in wrong]
+            if index and index.unnoticed:
+                problems.append(
+                    f"{split}: {len(index.unnoticed)} samples changed, though sizes and times of their files did not: "
+                    f"{first_few(sorted(index.unnoticed))}; cells that were planned since name the earlier contents: train "
+                    "them again"
+                )
             splits[split] = {"images": len(layout.images), "published": published, "readable": len(readable)}
             if readable:
                 splits[split] |= summary(dataset, list(readable.values()))

@@ -1,24 +1,34 @@
 """Opens the data sets of recipes, which are registered in `tadp_ray.registry`."""
 
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any, Protocol
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from tadp_ray.config.data import DataConfig, PublishedData
 from tadp_ray.data import folder
 from tadp_ray.data.config import FolderData, ScenesData
-from tadp_ray.data.files import FileDataset, PublishedSet, first_few
+from tadp_ray.data.files import FileDataset, Layout, PublishedSet, first_few
+from tadp_ray.data.index import Index
 from tadp_ray.data.sample import Dataset, Split
 from tadp_ray.data.scenes import CLASSES, THINGS, Scenes
 from tadp_ray.errors import UserError
 from tadp_ray.registry import DATASETS, implementation
 
 
-class DatasetSource(Protocol):
-    """Opens a registered data set; `data` is the recipe's group of keys.
+class Described(Protocol):
+    """A registered data set; `data` is the recipe's group of keys.
 
     It may have an attribute `things`, the names of the classes of countable objects.
     """
+
+    def class_names(self, data: Any) -> tuple[str, ...]:
+        """Return the classes in index order, without opening files."""
+        ...
+
+
+class DatasetSource(Described, Protocol):
+    """Opens a registered data set."""
 
     def open(self, data: Any, split: Split) -> Dataset:
         """Open one split.
@@ -28,8 +38,17 @@ class DatasetSource(Protocol):
         """
         ...
 
-    def class_names(self, data: Any) -> tuple[str, ...]:
-        """Return the classes in index order, without opening files."""
+
+@runtime_checkable
+class FileSource(Described, Protocol):
+    """Finds the files of a registered data set in files."""
+
+    def layout(self, data: Any, split: Split) -> Layout:
+        """Return the files of one split.
+
+        Raises:
+            UserError: the files are not where the recipe says.
+        """
         ...
 
 
@@ -55,9 +74,9 @@ class OwnFolder:
     """Your own images and label maps."""
 
     @staticmethod
-    def open(data: FolderData, split: Split) -> FileDataset:
-        """Open the pairs that match the recipe's globs."""
-        return FileDataset(folder.layout(data, split))
+    def layout(data: FolderData, split: Split) -> Layout:
+        """Return the pairs that match the recipe's globs."""
+        return folder.layout(data, split)
 
     @staticmethod
     def class_names(data: FolderData) -> tuple[str, ...]:
@@ -69,11 +88,11 @@ class PublishedFiles:
     """A data set in its published layout, evaluated on itself or on a target domain with the same classes."""
 
     @staticmethod
-    def open(data: PublishedData, split: Split) -> FileDataset:
-        """Open its own split, or the target domain's for evaluation."""
+    def layout(data: PublishedData, split: Split) -> Layout:
+        """Return the files of its own split, or the target domain's for evaluation."""
         known, target = published_datasets(), data.target_domain
         if target is None or split == "train":
-            return FileDataset(known[data.kind].layout(data.root, split))
+            return known[data.kind].layout(data.root, split)
         learned = known[data.kind].classes
         fitting = [kind for kind, other in known.items() if other.classes == learned and DATASETS[kind].scored_only]
         if target.kind not in fitting:
@@ -81,7 +100,7 @@ class PublishedFiles:
                 f"data.target_domain.kind={target.kind}: its classes are not those that a model of {data.kind} learns; "
                 f"targets that fit: {', '.join(fitting) or 'none'}"
             )
-        return FileDataset(known[target.kind].layout(target.root, split))
+        return known[target.kind].layout(target.root, split)
 
     @staticmethod
     def class_names(data: PublishedData) -> tuple[str, ...]:
@@ -95,21 +114,35 @@ def published_datasets() -> Mapping[str, PublishedSet]:
 
 
 class Datasets:
-    """A cache of opened data sets, since opening reads every image."""
+    """A cache of opened data sets, since opening looks at every file.
 
-    def __init__(self) -> None:
-        self.open = lru_cache(maxsize=8)(open_dataset)
+    Args:
+        storage: the storage folder, whose indexes of data sets in files are used and updated; None: without indexes.
+    """
+
+    def __init__(self, storage: Path | None = None) -> None:
+        self.open = lru_cache(maxsize=8)(partial(open_dataset, storage=storage))
 
 
-def open_dataset(data: DataConfig, split: Split) -> Dataset:
+def open_dataset(data: DataConfig, split: Split, storage: Path | None = None) -> Dataset:
     """Open one split of a recipe's data set.
 
     A set with a target is trained on itself and scored on the target.
 
+    Args:
+        data: the recipe's group of keys.
+        split: train or val.
+        storage: the storage folder, such as runs/, with an index of the files, which is updated: only files that have changed
+            are read. None: every file is read.
+
     Raises:
         UserError: the data are not where the recipe says, or do not fit together.
     """
-    return source_of(data).open(data, split)
+    source = source_of(data)
+    if not isinstance(source, FileSource):
+        return source.open(data, split)
+    layout = source.layout(data, split)
+    return FileDataset(layout, Index(storage, layout) if storage else None)
 
 
 def class_names(data: DataConfig) -> tuple[str, ...]:
@@ -122,8 +155,8 @@ def thing_names(data: DataConfig) -> tuple[str, ...]:
     return getattr(source_of(data), "things", ())
 
 
-def source_of(data: DataConfig) -> DatasetSource:
-    """Return the opener of a recipe's data set."""
+def source_of(data: DataConfig) -> DatasetSource | FileSource:
+    """Return what opens a recipe's data set."""
     entry = DATASETS[data.kind]
     return implementation(entry.implementation) if entry.config else PublishedFiles()
 

@@ -2,18 +2,25 @@
 
 import glob
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from tadp_ray.data.images import is_turned, read_image
-from tadp_ray.data.sample import IGNORE, Sample, Split
+from tadp_ray.data.sample import IGNORE, NO_IMAGE, Sample, Split
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest, why_unreadable
 
+if TYPE_CHECKING:
+    from tadp_ray.data.index import Index
+
+A = TypeVar("A")
+B = TypeVar("B")
 Fields = dict[str, np.ndarray]
 """The content of a ground-truth file: fields of a `Sample` by name."""
 
@@ -93,6 +100,16 @@ class Layout:
             self._check_boxes(sample)
         return sample
 
+    def annotation(self, name: str) -> Sample:
+        """Read one sample without its image, which is empty.
+
+        Raises:
+            UserError: the file of the ground truth cannot be read.
+        """
+        if why := why_unreadable(self.truths[name]):
+            raise UserError(f"{self.truths[name]}: {why}; sample {name!r} needs it")
+        return Sample(id=name, image=NO_IMAGE, **self.read(self.truths[name]))
+
     def _check_boxes(self, sample: Sample) -> None:
         height, width = sample.image.shape[:2]
         boxes, classes, _ = sample.objects()
@@ -130,16 +147,19 @@ class PublishedSet:
 class FileDataset:
     """One split of a data set in files; every image and ground-truth file is opened once, before training.
 
+    Args:
+        layout: the files.
+        index: of the files, which is updated; files that have not changed since are not opened. None: without one.
+
     Raises:
         UserError: files are missing, damaged or do not match; lists at most 20.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, index: "Index | None" = None) -> None:
         self._layout = layout
         self.classes = layout.classes
         self.ids = tuple(layout.images)
-        with ThreadPoolExecutor() as pool:
-            opened = dict(zip(self.ids, pool.map(lambda name: measure(layout, name), self.ids), strict=True))
+        opened = dict(look_at_all(layout, index))
         self._found = {name: found for name, found in opened.items() if isinstance(found, Measured)}
         problems = [found for found in opened.values() if isinstance(found, str)] or layout.judge(self._found)
         if problems:
@@ -152,6 +172,10 @@ class FileDataset:
 
     def __getitem__(self, index: int) -> Sample:
         return self._layout.sample(self.ids[index])
+
+    def annotation(self, index: int) -> Sample:
+        """Return the sample at `index` without its image, which is not read."""
+        return self._layout.annotation(self.ids[index])
 
     def present(self, index: int) -> tuple[str, ...]:
         """Return the names of the classes in the full image, in class order."""
@@ -184,12 +208,28 @@ class FileDataset:
         Every call reads files that have changed.
         """
         layout = self._layout
-        with ThreadPoolExecutor() as pool:
-            files = (file for name in self.ids for file in (layout.images[name], layout.truths[name]))
-            # An earlier version ignored the EXIF rotation, so the digest changes only if there are rotated images.
-            turned = [name for name, found in self._found.items() if found.turned]
-            settings = (self.ids, self.classes, *layout.rules, *([turned] if turned else ()))
-            return hashlib.sha256(repr((settings, list(pool.map(file_digest, files)))).encode()).hexdigest()
+        files = [file for name in self.ids for file in (layout.images[name], layout.truths[name])]
+        # An earlier version ignored the EXIF rotation, so the digest changes only if there are rotated images.
+        turned = [name for name, found in self._found.items() if found.turned]
+        settings = (self.ids, self.classes, *layout.rules, *([turned] if turned else ()))
+        return hashlib.sha256(repr((settings, list(in_threads(file_digest, files)))).encode()).hexdigest()
+
+
+def look_at_all(layout: Layout, index: "Index | None" = None) -> Iterator[tuple[str, Measured | str]]:
+    """Yield each sample's id with the facts on it, or with its problem; save the index at the end."""
+    look = index.look if index else partial(measure, layout)
+    yield from zip(layout.images, in_threads(look, list(layout.images)), strict=True)
+    if index:
+        index.save()
+
+
+def in_threads(function: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
+    """Yield a function's results in the order of the items. Threads take many items at a time, since a task has its cost."""
+    size = max(1, min(256, len(items) // 64))
+    parts = [items[first : first + size] for first in range(0, len(items), size)]
+    with ThreadPoolExecutor() as pool:
+        for results in pool.map(lambda part: [function(item) for item in part], parts):
+            yield from results
 
 
 def measure(layout: Layout, name: str) -> Measured | str:

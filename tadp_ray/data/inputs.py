@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from tadp_ray.data.check import find
@@ -14,7 +13,7 @@ from tadp_ray.data.datasets import published_datasets
 from tadp_ray.data.files import Fields, Layout, first_few, guide, shown
 from tadp_ray.data.images import class_table, read_mask
 from tadp_ray.data.names import distinct, find_files, ids_of
-from tadp_ray.data.sample import Sample
+from tadp_ray.data.sample import NO_IMAGE, Sample
 from tadp_ray.errors import UserError
 from tadp_ray.files import why_unreadable
 
@@ -114,13 +113,11 @@ def _names(
     read: Callable[[Path], Fields],
     present: Callable[[Sample], list[int]],
 ) -> dict[str, tuple[str, ...]]:
-    no_image = np.empty((0, 0, 3), np.uint8)
-
     def names(item: tuple[str, Path]) -> tuple[str, ...]:
         image_id, file = item
         if why := why_unreadable(file):
             raise UserError(f"{file}: {why}; image {image_id!r} needs it")
-        return tuple(classes[label] for label in present(Sample(id=image_id, image=no_image, **read(file))))
+        return tuple(classes[label] for label in present(Sample(id=image_id, image=NO_IMAGE, **read(file))))
 
     with ThreadPoolExecutor() as pool:
         return dict(zip(truths, pool.map(names, truths.items()), strict=True))

@@ -12,6 +12,9 @@ Split = Literal["train", "val"]
 IGNORE = 255
 """The mask value of pixels that are ignored."""
 
+NO_IMAGE = np.empty((0, 0, 3), np.uint8)
+"""The image of a sample whose ground truth alone was read."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -78,3 +81,11 @@ class Dataset(Protocol):
     def digest(self) -> str:
         """Return the sha256 hex of everything that can change a result (images, ground truth, class list), not of paths."""
         ...
+
+
+def annotation(dataset: Dataset, index: int) -> Sample:
+    """Return the sample at `index` for its ground truth: without its image if the data set has a method `annotation`.
+
+    Reading a photograph takes much longer than reading its ground truth.
+    """
+    return getattr(dataset, "annotation", dataset.__getitem__)(index)

@@ -115,7 +115,7 @@ def file_name(table: Table) -> str:
 
 def per_image_results(store: Store, done: Mapping[str, CellRow]) -> dict[str, PerImage]:
     """Return the per-image results of finished cells by run id; cells without any are left out."""
-    return {row.run_id: images for row in done.values() if (images := per_image(store, row.run_id))}
+    return {row.run_id: images for row in done.values() if (images := per_image(store, row))}
 
 
 def draw_figures(
@@ -156,12 +156,12 @@ def draw_figures(
 def fill_table(store: Store, spec: TableSpec, cells: Sequence[Cell]) -> tuple[Table, dict[str, CellRow]]:
     """Return the table with the values that MLflow holds, and the finished cells by fingerprint."""
     done = finished(store, [cell.fingerprint for cell in cells])
-    ended = rows(store, cells[0].experiment, spec.scale)
+    ended = rows(store, cells[0].experiment, spec.scale, status="FAILED")
     tracebacks = {cell.fingerprint: cell.folder / TRACEBACK for cell in cells}
     failed = {
         row.fingerprint: failure_reason(row, tracebacks.get(row.fingerprint))
         for row in ended
-        if row.status == "FAILED" and row.fingerprint not in done
+        if row.fingerprint not in done
     }
     return build_table(spec, cells, done, failed), done
 

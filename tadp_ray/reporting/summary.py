@@ -54,7 +54,9 @@ def extremes(table: Table, located: Sequence[LocatedEntry]) -> str:
 def averages(table: Table, name: str, located: Sequence[LocatedEntry]) -> Iterator[str]:
     """Yield the mean of every row and of every column, if they all have the same complete entries."""
     for side, own, other in ((table.spec.rows, 0, 1), (table.spec.columns, 1, 0)):
-        groups = {k: [one for one in located if one[0][own] == k] for k in sorted({one[0][own] for one in located})}
+        groups: dict[int, list[LocatedEntry]] = {}
+        for one in sorted(located, key=lambda one: one[0][own]):
+            groups.setdefault(one[0][own], []).append(one)
         across = [{place[other] for place, _ in group} for group in groups.values()]
         if 1 < len(groups) <= MAX_LISTED and len(across[0]) > 1 and all(indices == across[0] for indices in across):
             means = {side.names[k]: statistics.fmean(entry.mean for _, entry in group) for k, group in groups.items()}

@@ -26,7 +26,7 @@ from tadp_ray.data.datasets import Datasets, class_names, remarks, thing_names
 from tadp_ray.errors import UserError
 from tadp_ray.tasks.per_image import AreaImages, images_class
 from tadp_ray.tracking.names import check_classes
-from tadp_ray.training.digests import digests_of
+from tadp_ray.training.digests import KnownDigests, digests_of
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +94,10 @@ class Plan:
     def check(self, cells: Sequence[Cell]) -> None:
         """Open the data, make the prompts and build the heads of cells before they are trained.
 
+        Of cells that differ in their seeds alone, the first is checked. A seed decides where the text encoder's limit cuts a
+        caption, and so at most whether a precision and a recall near that limit can be met. Every cell checks itself as it
+        starts, too.
+
         Raises:
             UserError: the first problem found.
         """
@@ -102,7 +106,10 @@ class Plan:
 
         # Given back with this function: Stable Diffusion 1.5 has 4 GiB, which belong to those who train.
         cache = Cache(self.datasets)
+        firsts: dict[str, Cell] = {}
         for cell in cells:
+            firsts.setdefault(cell.group, cell)
+        for cell in firsts.values():
             try:
                 check_classes(class_names(cell.recipe.data))
                 setup = TrainSetup(cell.recipe, cell.seed, cache=cache)
@@ -159,15 +166,15 @@ def make_plan(
     if conflicts:
         raise ConfigError([f"--set {conflicts[0]}: {axes_file} varies this key; select its values with --only"])
     raw, origin = load_recipe_values(recipe, overrides)
-    cells, hashed, datasets = [], {}, Datasets()
     recipes = [recipe_at(raw, origin, sweep.changes(axes), f"{axes_file}: axes") for axes in grid(sweep)]
+    cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
     check_results(file, experiment, recipes)
     check_prerequisites(recipes, file.parent)
     for axes, at_axes in zip(grid(sweep), recipes, strict=True):
         resolved = with_absolute_paths(at_axes)
         contents = cell_inputs(resolved, datasets, hashed)
-        for seed in experiment.seeds if seeds is None else seeds:
-            cells.append(Cell(experiment=name, seed=seed, axes=axes, recipe=resolved, **contents))
+        one = Cell(experiment=name, seed=0, axes=axes, recipe=resolved, **contents)
+        cells += [one.with_seed(seed) for seed in (experiment.seeds if seeds is None else seeds)]
     wanted: dict[str, list[Any]] = {}
     for key, value in (parse_only(text, sweep) for text in only):
         wanted.setdefault(key, []).append(value)
@@ -221,7 +228,7 @@ def plan_recipe(
     Raises:
         UserError: data, weights or the caption store are missing.
     """
-    recipe, datasets = with_absolute_paths(recipe), datasets or Datasets()
+    recipe, datasets = with_absolute_paths(recipe), datasets or Datasets(recipe.compute.folder)
     cell = Cell(experiment=name, seed=seed, axes={}, recipe=recipe, **cell_inputs(recipe, datasets, {}))
     return Plan(name, settings, cell.scale, question, (cell,), (cell,), datasets=datasets)
 
@@ -261,7 +268,7 @@ def oracle_line(which: str, sources: Iterable[str]) -> str:
     return f"oracle: {which} use the ground truth, of scored images too (caption.source: {named})"
 
 
-def cell_inputs(recipe: Recipe, datasets: Datasets, known: dict[Any, dict[str, str]]) -> dict[str, Any]:
+def cell_inputs(recipe: Recipe, datasets: Datasets, known: KnownDigests) -> dict[str, Any]:
     """Return a cell's facts about its recipe's files; the other arguments are those of `digests_of`."""
     return {"digests": digests_of(recipe, datasets, known), "stores_of_ground_truth": stores_of_ground_truth(recipe)}
 

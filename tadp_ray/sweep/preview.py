@@ -1,7 +1,7 @@
 """Prints what a sweep would do and cost (`--dry-run`). Does not import Ray."""
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 import torch
@@ -38,8 +38,9 @@ def preview(plan: Plan, done: Mapping[str, CellRow], earlier: Sequence[CellRow],
     yield f"{plan.name} at {plan.scale} scale, {plan.settings}: {len(plan.cells)} cells, {len(todo)} to train"
     if plan.oracle:
         yield plan.oracle
+    selected = {cell.fingerprint for cell in plan.selected}
     for cell in plan.cells:
-        yield f"  {cell.name:<40} {cell.fingerprint[:16]}  {cell_state(plan, cell, done)}"
+        yield f"  {cell.name:<40} {cell.fingerprint[:16]}  {cell_state(cell, done, selected)}"
     where = (
         f"{compute.num_train_workers} Ray Train worker(s)" if compute.num_train_workers else "the sweep's own process"
     )
@@ -102,40 +103,37 @@ def cost_lines(recipe: Recipe, cost: StepCost) -> Iterator[str]:
         )
 
 
-def cell_state(plan: Plan, cell: Cell, done: Mapping[str, CellRow]) -> str:
-    """Return whether a cell is finished, to train or not selected."""
+def cell_state(cell: Cell, done: Mapping[str, CellRow], selected: Container[str]) -> str:
+    """Return whether a cell is finished, to train or not selected, by its fingerprint."""
     if cell.fingerprint in done:
         return f"finished, run {done[cell.fingerprint].run_id}"
-    return "to train" if cell in plan.selected else "not selected by --only"
+    return "to train" if cell.fingerprint in selected else "not selected by --only"
 
 
 def estimate(todo: Sequence[Cell], earlier: Sequence[CellRow], at_once: int) -> str:
     """Return a line on how long the cells will take, estimated from finished cells with the same settings."""
     if not todo:
         return "nothing to train"
-    alike = [row for row in earlier if costs_the_same(row, todo[0])]
+    cost = cost_keys(todo[0])
+    alike = [row for row in earlier if all(row.params.get(key) == value for key, value in cost.items())]
     if not alike:
         return "time: unknown, since no finished cell has these settings"
     seconds = statistics.median(row.metrics["seconds"] for row in alike)
     compute, rounds = todo[0].recipe.compute, -(-len(todo) // at_once)
     hours = len(todo) * seconds * compute.world_size / 3600
-    cost = f"{hours * compute.gpus:.2f} GPU-hours" if compute.gpus else f"{hours * compute.cpus:.2f} core-hours"
+    spent = f"{hours * compute.gpus:.2f} GPU-hours" if compute.gpus else f"{hours * compute.cpus:.2f} core-hours"
     machines = "; ".join(sorted({row.hardware for row in alike}))
     return (
-        f"time: about {timedelta(seconds=round(rounds * seconds))} for {len(todo)} cells, {cost}; from {len(alike)} "
+        f"time: about {timedelta(seconds=round(rounds * seconds))} for {len(todo)} cells, {spent}; from {len(alike)} "
         f"finished cells of {seconds:.0f} s (median) on {machines}"
     )
 
 
-def costs_the_same(row: CellRow, cell: Cell) -> bool:
-    """Return whether a finished cell has the same steps, sizes and workers as another cell."""
-    wanted = flatten(cell.recipe.model_dump(mode="json"))
-    keys = [
-        key
-        for key in wanted
-        if not key.startswith(COST_NEUTRAL) or key in ("compute.num_train_workers", "compute.gpus")
-    ]
-    return all(row.params.get(key) == wanted[key] for key in keys)
+def cost_keys(cell: Cell) -> dict[str, str]:
+    """Return the settings that a cell's time depends on, as MLflow's parameters: steps, sizes and workers."""
+    settings = flatten(cell.recipe.model_dump(mode="json"))
+    compared = ("compute.num_train_workers", "compute.gpus")
+    return {key: value for key, value in settings.items() if not key.startswith(COST_NEUTRAL) or key in compared}
 
 
 def mib(size: int) -> str:

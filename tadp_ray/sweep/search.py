@@ -27,8 +27,9 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
     raw, origin = load_recipe_values(recipe, [*overrides, f"evaluation.interval={search.grace_period}"])
     if "eval_split" in raw.get("data", {}):
         raw = set_key(raw, "data.eval_split", "val")
-    cells, hashed, datasets, points = [], {}, Datasets(), search.draw(seed)
+    points = search.draw(seed)
     recipes = [recipe_at(raw, origin, point, f"{file}: space") for point in points]
+    cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
     check_prerequisites(recipes, recipe.parent.parent)
     for point, resolved in zip(points, map(with_absolute_paths, recipes), strict=True):
         name = f"{recipe.stem}-{file.stem}"

@@ -40,7 +40,7 @@ def find_trained(
     """
     texts = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in changes.items())]
     recipe = recipe_at(*values, changes, f"{file} with {', '.join(changes)} of the analysis")
-    datasets = Datasets()
+    datasets = Datasets(recipe.compute.folder)
     cells = [plan_loaded(recipe, file, texts, seed, datasets).cells[0] for seed in seeds]
     done = finished(store, [cell.fingerprint for cell in cells])
     command = shlex.join(["tadp-ray", "train", str(file), *(word for text in texts for word in ("--set", text))])

@@ -7,6 +7,7 @@ import functools
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
@@ -83,11 +84,12 @@ def report_to_tune(step: int, metrics: Mapping[str, float]) -> None:
 
 
 @functools.cache
-def process_cache() -> "Cache":
-    """Return what the cells share that this process trains one after another."""
+def process_cache(storage: Path) -> "Cache":
+    """Return what the cells share that this process trains one after another, with indexes of data in a storage folder."""
+    from tadp_ray.data.datasets import Datasets
     from tadp_ray.training.setup import Cache
 
-    return Cache()
+    return Cache(Datasets(storage))
 
 
 def train_or_error(cell: Cell, device: "torch.device", watch: Watch | None = None, command: str = "") -> str | None:
@@ -97,7 +99,7 @@ def train_or_error(cell: Cell, device: "torch.device", watch: Watch | None = Non
     log.info("training %s (%s)", cell.name, cell.fingerprint[:16])
     try:
         with on_node(cell) as here, heartbeat(here.folder):
-            train_cell(here, device, watch, command, process_cache())
+            train_cell(here, device, watch, command, process_cache(here.recipe.compute.folder))
     except UserError as error:
         return str(error)
 
@@ -165,9 +167,8 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
                     reason = skip_reason(here, config["command"], alone=len(config["cells"]) == 1)
                     if reason is None:
                         with heartbeat(here.folder) if world.is_main_process else nullcontext():
-                            train_cell(
-                                here, ray.train.torch.get_device(), command=config["command"], cache=process_cache()
-                            )
+                            cache = process_cache(here.recipe.compute.folder)
+                            train_cell(here, ray.train.torch.get_device(), command=config["command"], cache=cache)
                     else:
                         errors[cell.fingerprint] = reason
         except UserError as error:

@@ -1,17 +1,22 @@
 """Queries MLflow for cells: finished ones by fingerprint, and all cells of an experiment."""
 
+import gc
 import json
 import math
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow.entities import Run, ViewType
+from mlflow.store.entities import PagedList
 from pydantic import ValidationError
 
 from tadp_ray.config.cell import Cell
@@ -24,6 +29,8 @@ from tadp_ray.tracking.store import Store
 from tadp_ray.training.provenance import code_of, provenance
 
 PAGE = 1000
+CELLS, FINISHED = "tags.`tadp.fingerprint` != ''", "attributes.status = 'FINISHED'"
+"""MLflow's filters for cells, and for runs that have finished."""
 WEIGHTS = "tadp.checkpoint"
 """Tag of a finished cell's run: the path of its weights."""
 
@@ -94,17 +101,45 @@ def finished(store: Store, fingerprints: Sequence[str], *, strict: bool = False)
         fingerprints: of the cells.
         strict: leave out cells that only other code or other versions have trained.
     """
-    experiments, here = [found.experiment_id for found in pages(store.client.search_experiments)], code_of(provenance())
-    rows = {}
+    here, found, rows = code_of(provenance()), finished_runs(store, fingerprints), {}
     for fingerprint in fingerprints:
-        wanted = f"tags.`tadp.fingerprint` = '{fingerprint}' and attributes.status = 'FINISHED'"
-        newest = ["attributes.end_time DESC"]
-        runs = store.client.search_runs(experiments, wanted, max_results=PAGE, order_by=newest)
-        found = [CellRow.of(run) for run in runs]
-        own = [row for row in found if row.code == here]
-        if chosen := own or ([] if strict else found):
+        own = [row for row in found[fingerprint] if row.code == here]
+        if chosen := own or ([] if strict else found[fingerprint]):
             rows[fingerprint] = chosen[0]
     return rows
+
+
+def finished_runs(store: Store, fingerprints: Iterable[str]) -> dict[str, list[CellRow]]:
+    """Return the finished runs of each fingerprint, the one that ended last first.
+
+    One paged query reads the finished cells of the store, newest first, until every cell has a run of the current code: no
+    other run comes before the newest of these. A run of a page costs less than half as much as a search of its own. So once
+    twice as many runs of other cells were read as cells are still sought, each of these is searched by itself: few cells in a
+    large store.
+    """
+    experiments, here = [found.experiment_id for found in pages(store.client.search_experiments)], code_of(provenance())
+    found: dict[str, list[CellRow]] = {fingerprint: [] for fingerprint in fingerprints}
+    sought, others = set(found), 0
+    search = partial(whole_pages, store.client.search_runs, experiments, order_by=["attributes.end_time DESC"])
+    if not sought:
+        return found
+    for page in search(f"{CELLS} and {FINISHED}", size=min(PAGE, 2 * len(sought))):
+        for run in page:
+            if (fingerprint := run.data.tags["tadp.fingerprint"]) not in found:
+                others += 1
+                continue
+            row = CellRow.of(run)
+            found[fingerprint].append(row)
+            if row.code == here:
+                sought.discard(fingerprint)
+        if not page.token:
+            return found
+        if others >= 2 * len(sought):
+            break
+    for fingerprint in sought:
+        runs = chain.from_iterable(search(f"tags.`tadp.fingerprint` = '{fingerprint}' and {FINISHED}"))
+        found[fingerprint] = [CellRow.of(run) for run in runs]
+    return found
 
 
 def other_code(rows: Iterable[CellRow]) -> list[str]:
@@ -144,15 +179,26 @@ def require_finished(store: Store, cells: Sequence[Cell]) -> dict[str, CellRow]:
     return found
 
 
-def rows(store: Store, experiment: str, scale: str) -> list[CellRow]:
-    """Return every cell of an experiment at one scale, whatever its status, oldest first."""
+def rows(
+    store: Store, experiment: str, scale: str, status: str | None = None, newest: int | None = None
+) -> list[CellRow]:
+    """Return the cells of an experiment at one scale, oldest first.
+
+    Args:
+        store: MLflow.
+        experiment: name of the experiment.
+        scale: of the cells.
+        status: leave out the others; None: whatever its status.
+        newest: only so many that started last; None: all.
+    """
     found = store.client.get_experiment_by_name(experiment)
     if found is None:
         return []
-    wanted = f"tags.`tadp.scale` = '{scale}' and tags.`tadp.fingerprint` != ''"
-    order = ["attributes.start_time ASC"]
+    wanted = f"tags.`tadp.scale` = '{scale}' and {CELLS}"
+    wanted += f" and attributes.status = '{status}'" if status else ""
+    order = ["attributes.start_time DESC"]
     runs = pages(store.client.search_runs, [found.experiment_id], wanted, ViewType.ACTIVE_ONLY, order_by=order)
-    return [CellRow.of(run) for run in runs]
+    return [CellRow.of(run) for run in islice(runs, newest)][::-1]
 
 
 def trained_cell(store: Store, run_id: str) -> tuple[Cell, Path]:
@@ -194,25 +240,42 @@ def history(store: Store, run_id: str, metric: str) -> list[tuple[int, float]]:
     return sorted((point.step, as_logged(point.value)) for point in points)
 
 
-def per_image(store: Store, run_id: str) -> PerImage | None:
-    """Return a finished cell's per-image results; None if the run has none.
+def per_image(store: Store, row: CellRow) -> PerImage | None:
+    """Return a finished cell's per-image results; None if its run has none.
 
     Raises:
         UserError: the file is incomplete, or belongs to another training.
     """
-    if PER_IMAGE not in {file.path for file in store.client.list_artifacts(run_id)}:
+    if PER_IMAGE not in {file.path for file in store.client.list_artifacts(row.run_id)}:
         return None
     with TemporaryDirectory() as folder:
-        fingerprint = store.client.get_run(run_id).data.tags["tadp.fingerprint"]
-        return read_per_image(Path(store.client.download_artifacts(run_id, PER_IMAGE, folder)), fingerprint)
+        return read_per_image(Path(store.client.download_artifacts(row.run_id, PER_IMAGE, folder)), row.fingerprint)
 
 
 def pages(search: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
     """Yield all results of one of MLflow's paginated searches."""
+    return chain.from_iterable(whole_pages(search, *args, **kwargs))
+
+
+def whole_pages(search: Any, *args: Any, size: int = PAGE, **kwargs: Any) -> Iterator[PagedList]:
+    """Yield the pages, of at most `size` results each, of one of MLflow's paginated searches."""
     token = None
     while True:
-        page = search(*args, max_results=PAGE, page_token=token, **kwargs)
-        yield from page
+        with uncollected():
+            page = search(*args, max_results=size, page_token=token, **kwargs)
+        yield page
         token = page.token
         if not token:
             return
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Collect no garbage in the block: a page makes some 200,000 objects, which Python would go through again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()

@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from tadp_ray.captions.precision_recall import Score
 from tadp_ray.captions.prompts import Prompts
-from tadp_ray.captions.sources import Prompt
+from tadp_ray.captions.sources import Captions, Prompt
 from tadp_ray.conditioning.tokenizer import check_length
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Dataset, Sample
@@ -19,9 +18,6 @@ from tadp_ray.training.evaluate import predictions
 from tadp_ray.training.latents import view_latents
 from tadp_ray.training.model import TADP
 from tadp_ray.training.setup import TrainSetup
-
-NO_SCORE = Score(None, None, None, None)
-"""The caption score of an image without ground truth."""
 
 
 class SingleImageDataset:
@@ -64,8 +60,9 @@ class SingleImageSetup(TrainSetup):
 
     @cached_property
     def val_prompts(self) -> Prompts:
-        """The prompt of the image."""
-        return Prompts({self.image.id: self.prompt}, 0, NO_SCORE, {})
+        """The prompt of the image, of which nothing else is known."""
+        prompts, nothing = {self.image.id: self.prompt}, {self.image.id: ()}
+        return Prompts(prompts, Captions(prompts, nothing), nothing, (), lambda _: 0, 0)
 
     def scored_size(self, index: int) -> tuple[int, int]:
         """Return the (height, width) of the image."""

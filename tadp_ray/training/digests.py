@@ -1,40 +1,51 @@
 """Content hashes of the data, weights and captions of a cell. Imports no torch, so that planning is fast."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any
 
 from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.data import DataConfig
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
 
+KnownDigests = dict[Hashable, dict[str, str]]
+"""Content hashes by what in a recipe names the contents. The cells of a plan share most of them, so each is hashed once."""
 
-def digests_of(
-    recipe: Recipe, datasets: Datasets | None = None, known: dict[Any, dict[str, str]] | None = None
-) -> dict[str, str]:
+
+def digests_of(recipe: Recipe, datasets: Datasets | None = None, known: KnownDigests | None = None) -> dict[str, str]:
     """Return the content hashes of a recipe's data, weights and captions.
 
     Args:
         recipe: recipe of a cell.
-        datasets: cache of opened data sets; None: a new one.
-        known: cache of the data's hashes by data group, filled here; the cells of a plan share most of them.
+        datasets: cache of opened data sets; None: a new one, with the indexes in the recipe's storage folder.
+        known: what was hashed before, filled here; None: nothing.
     """
-    known, datasets = {} if known is None else known, datasets or Datasets()
-    if recipe.data not in known:
-        known[recipe.data] = {
-            "train": datasets.open(recipe.data, "train").digest(),
-            "val": datasets.open(recipe.data, "val").digest(),
-        }
-    digests = {**known[recipe.data], **model_digests(recipe)}
-    if recipe.caption.store:
-        digests["captions"] = read_store(recipe.caption.store).digest()
-    if recipe.caption.target_store:
-        digests["target_captions"] = read_store(recipe.caption.target_store).digest()
-    return digests
+    known, datasets, caption = (
+        {} if known is None else known,
+        datasets or Datasets(recipe.compute.folder),
+        recipe.caption,
+    )
+
+    def once(key: Hashable, digests: Callable[[], dict[str, str]]) -> dict[str, str]:
+        if key not in known:
+            known[key] = digests()
+        return known[key]
+
+    found = dict(once(recipe.data, lambda: data_digests(recipe.data, datasets)))
+    found |= once((recipe.model, caption.embeddings), lambda: model_digests(recipe))
+    for name, store in (("captions", caption.store), ("target_captions", caption.target_store)):
+        if store:
+            found |= once((name, store), lambda name=name, store=store: {name: read_store(store).digest()})
+    return found
+
+
+def data_digests(data: DataConfig, datasets: Datasets) -> dict[str, str]:
+    """Return the content hashes of both splits."""
+    return {"train": datasets.open(data, "train").digest(), "val": datasets.open(data, "val").digest()}
 
 
 def model_digests(recipe: Recipe) -> dict[str, str]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from tadp_ray.captions.prompts import as_text
 from tadp_ray.config.schema import EvaluationConfig
 from tadp_ray.data.loader import batch_targets
+from tadp_ray.data.sample import annotation
 from tadp_ray.tasks.base import Metrics, Size, bilinear
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.precision import autocast
@@ -193,8 +194,8 @@ def combined(setup: TrainSetup, index: int, scans: Sequence[Pass], found: Mappin
 
 def truth(setup: TrainSetup, index: int) -> Any:
     """Return a validation image's ground truth at the scored size, as a batch of one."""
-    sample, size = setup.val[index], setup.scored_size(index)
-    return batch_targets([setup.task.resize(setup.task.target(sample), sample.image.shape[:2], size)])
+    target, size = setup.task.target(annotation(setup.val, index)), setup.scored_size(index)
+    return batch_targets([setup.task.resize(target, setup.val.sizes[index], size)])
 
 
 @torch.no_grad()

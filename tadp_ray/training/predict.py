@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 from tadp_ray.layout import CLASSES, IMAGES
@@ -63,7 +64,7 @@ def load_trained(
     """
     tensors = read_weights(cell, model_file)
     torch.set_num_threads(cell.recipe.compute.cpus)
-    setup = TrainSetup(cell.recipe, cell.seed, cache=cache or Cache())
+    setup = TrainSetup(cell.recipe, cell.seed, cache=cache or Cache(Datasets(cell.recipe.compute.folder)))
     setup.check()
     model = trained_model(setup, model_file, tensors, device)
     setup.warm_contexts(cell.digests, device)

@@ -8,6 +8,7 @@ import torch
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import main_metric
+from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.layout import BEST, MODEL, PREDICTED
 from tadp_ray.training.digests import check_contents
@@ -69,7 +70,7 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with deterministic_algorithms(compute.deterministic):
-        return _run(cell, device, reporter, cache or Cache(), world)
+        return _run(cell, device, reporter, cache or Cache(Datasets(compute.folder)), world)
 
 
 def _run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache, world: ProcessGroup) -> dict[str, float]:

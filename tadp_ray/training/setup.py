@@ -44,7 +44,9 @@ class Cache:
     def __init__(self, datasets: Datasets | None = None) -> None:
         self.datasets = datasets or Datasets()
         self.pretrained = lru_cache(maxsize=2)(load_pretrained)
+        self.token_counter = lru_cache(maxsize=2)(lambda origin: token_counter(self.pretrained(origin)))
         self.contexts = lru_cache(maxsize=8)(self._contexts)
+        self.present = lru_cache(maxsize=16)(present_in)
         self.prompts = lru_cache(maxsize=16)(self._prompts)
         self.checked_head = lru_cache(maxsize=64)(self._checked_head)
 
@@ -57,9 +59,9 @@ class Cache:
 
     def _prompts(self, caption: CaptionConfig, dataset: Dataset, seed: int, origin: Origin) -> Prompts:
         """Return the prompts of a data set for the recipe's caption settings."""
-        present = {image_id: dataset.present(index) for index, image_id in enumerate(dataset.ids)}
-        count, budget = token_counter(self.pretrained(origin))
-        return make_prompts(caption, present, dataset.classes, seed, count, budget, caption_fn(caption, dataset, seed))
+        count, budget = self.token_counter(origin)
+        say = caption_fn(caption, dataset, seed)
+        return make_prompts(caption, self.present(dataset), dataset.classes, seed, count, budget, say)
 
     def _checked_head(self, origin: Origin, model: ModelConfig, tokens: int, view: Size, classes: int) -> None:
         """Build a head for the backbone's levels and discard it, without a change of random state."""
@@ -322,6 +324,11 @@ def load_pretrained(origin: Origin) -> Pretrained:
     """Load the frozen networks of a backbone."""
     family, parts = origin
     return family.load(parts)
+
+
+def present_in(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    """Return the names of the classes in each image, by image id."""
+    return {image_id: dataset.present(index) for index, image_id in enumerate(dataset.ids)}
 
 
 def token_counter(pretrained: Pretrained) -> tuple[Callable[[str], int], int]:

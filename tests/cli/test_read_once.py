@@ -73,9 +73,9 @@ def test_a_dry_run_opens_each_split_once(experiment: Path, store, monkeypatch: p
     splits: list[str] = []
     whole = datasets.open_dataset
 
-    def counted(data: DataConfig, split: Split) -> Dataset:
+    def counted(data: DataConfig, split: Split, storage: Path | None) -> Dataset:
         splits.append(split)
-        return whole(data, split)
+        return whole(data, split, storage)
 
     monkeypatch.setattr(datasets, "open_dataset", counted)
     invoke("sweep", experiment, "--dry-run", "--tracking-uri", store.uri)

@@ -83,7 +83,7 @@ def test_table_and_figure_come_from_mlflow_alone(experiment: Path, tmp_path: Pat
     assert "curves.png" not in shown  # of cells that were scored once
     assert (folder / "figure.png").read_bytes()[:4] == b"\x89PNG"
     first, last = (finished(store, [plan.cells[i].fingerprint])[plan.cells[i].fingerprint] for i in (0, 3))
-    assert per_image(store, first.run_id) is None and len(per_image(store, last.run_id).ids) == IMAGES
+    assert per_image(store, first) is None and len(per_image(store, last).ids) == IMAGES
 
     result = CliRunner().invoke(app, [*map(str, words), "--against", "precision=0.7"])
     assert result.exit_code == 2 and "did you mean 'caption.precision=0.5'" in result.stderr

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from tadp_ray.config import table as config_table
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Experiment, Sweep
 from tadp_ray.config.table import Side, TableSpec
@@ -188,3 +189,21 @@ def test_places_told_ground_truth_names_are_called_an_oracles(spec, cells, rows)
     ]
     table = build_table(spec, stores, rows)
     assert everywhere in table.caption and {entry.oracle for row in table.entries for entry in row} == {True}
+
+
+def test_the_work_on_a_table_is_proportional_to_its_cells(make_cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[object] = []
+    whole = config_table.hashable
+    monkeypatch.setattr(config_table, "hashable", lambda value: looked_up.append(value) or whole(value))
+    for count in (10, 40):
+        precisions = [(number + 1) / count for number in range(count)]
+        axes = {"caption.precision": precisions, "caption.recall": [0.75]}
+        sides = (Side.of([key], axes) for key in axes)
+        spec = TableSpec("Growth", ("miou",), *sides)
+        cells = [make_cell(precision=precision, seed=seed) for precision in precisions for seed in (0, 1)]
+        looked_up.clear()
+        table = build_table(spec, cells, {})
+        assert [row[0].num_seeds for row in table.entries] == [2] * count
+        # Every heading once, and the row and the column of every cell; values within a tuple are looked at beside these.
+        assert sum(isinstance(value, tuple) for value in looked_up) == count + 1 + 2 * len(cells)
+        assert spec.rows.names is spec.rows.names and spec.rows.headings is spec.rows.headings

@@ -12,11 +12,12 @@ from PIL import Image
 from tadp_ray.captions.store import CaptionStore
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
-from tadp_ray.data import files
+from tadp_ray.data import files, images
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.training import run as run_module
 from tadp_ray.training.digests import check_contents, digests_of
+from tadp_ray.training.evaluate import truth
 from tadp_ray.training.journal import failure, final_metrics
 from tadp_ray.training.perception import PerceptionTraining
 from tadp_ray.training.run import train_cell
@@ -71,6 +72,14 @@ def test_one_store_for_two_splits_that_call_images_alike_is_refused(
     shutil.copy(tmp_path / "captions.jsonl", tmp_path / "of_other.jsonl")
     told = apart.caption.model_copy(update={"target_store": tmp_path / "of_other.jsonl"})
     TrainSetup(apart.model_copy(update={"caption": told}), 0).check()
+
+
+def test_scoring_reads_no_photograph(photographs: Callable[[], Cell], monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = TrainSetup(photographs().recipe, 0)
+    whole, read, decode = setup.task.target(setup.val[1]), [], images._decode
+    monkeypatch.setattr(images, "_decode", lambda path: read.append(path.parent.name) or decode(path))
+    assert torch.equal(truth(setup, 1)[0], whole)
+    assert read == ["masks"]
 
 
 def edit(path: Path) -> None:

@@ -38,7 +38,7 @@ def analysis_images(recipe: Recipe, seed: int, count: int) -> Dataset:
         return Scenes("pretrain", count, HELD_OUT + seed, recipe.data.size)
     if task_of(recipe).truth != "mask":
         raise UserError(f"task: {recipe.task}: label maps are needed; name a recipe of segmentation")
-    return open_dataset(recipe.data, "val")
+    return open_dataset(recipe.data, "val", recipe.compute.folder)
 
 
 def resized(dataset: Dataset, index: int, diffusion: Diffusion) -> tuple[np.ndarray, list[ShownObject]]:

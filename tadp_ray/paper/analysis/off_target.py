@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from tadp_ray.config.analysis import OffTarget
 from tadp_ray.config.claims import Measured
 from tadp_ray.config.data import CaptionConfig
+from tadp_ray.data.datasets import Datasets
 from tadp_ray.data.sample import IGNORE
 from tadp_ray.paper.analysis.finding import Outcome, Trained
 from tadp_ray.paper.analysis.images import look_alikes
@@ -34,7 +35,8 @@ def off_target(config: OffTarget, found: Sequence[Trained], device: torch.device
     Raises:
         UserError: weights are damaged, or the data have no such classes.
     """
-    alike, present, every, seeds, cache = {}, [], [], [], Cache()
+    alike, present, every, seeds = {}, [], [], []
+    cache = Cache(Datasets(found[0].cell.recipe.compute.folder))
     for one in found:
         segmenter = load_segmenter(one, device, cache)
         classes = segmenter.setup.val.classes
