@@ -325,6 +325,14 @@ class Sweep:
         return Work(self.storage, gigabytes)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A column of the table of hours."""
+
+    times: Times
+    memory_gib: float
+
+
 def table_of_bounds() -> list[str]:
     """Return the table of steps by the way they are computed."""
     lines = ["| a step of 16 images, ms at the bound | H100 | H200 |", "|:--|--:|--:|"]
@@ -333,7 +341,7 @@ def table_of_bounds() -> list[str]:
     return lines
 
 
-def table_of_hours(choices: dict[str, Times], memory: dict[str, float]) -> list[str]:
+def table_of_hours(choices: dict[str, Choice]) -> list[str]:
     """Return the table of hours by experiment, layout and card."""
     lines = [
         "| | GPUs | packing | " + " | ".join(f"{name}, h" for name in choices) + " |",
@@ -342,10 +350,10 @@ def table_of_hours(choices: dict[str, Times], memory: dict[str, float]) -> list[
     for table, cells in TABLES.items():
         for layout in LAYOUTS:
             hours = [
-                f"{Sweep(cells, layout, times).run() / 3600:.2f}"
-                if layout.cells_per_gpu * CELL_GIB <= memory[name]
+                f"{Sweep(cells, layout, choice.times).run() / 3600:.2f}"
+                if layout.cells_per_gpu * CELL_GIB <= choice.memory_gib
                 else "no room"
-                for name, times in choices.items()
+                for choice in choices.values()
             ]
             lines.append(f"| {table} | {layout.gpus} | {layout.name} | " + " | ".join(hours) + " |")
     return lines
@@ -397,6 +405,8 @@ def check(storage: Path, at_once: int) -> str:
         records = list(read_journal(folder))
         if [record["type"] for record in records].count("started") == 1 and records[-1]["type"] == "finished":
             spans.append((records[0]["time"], records[-1]["time"]))
+    if not spans:
+        raise SystemExit(f"{storage}/cells: none is finished without a restart")
     spans.sort()
     host, queue = Resource(shared=False), deque(end - start for start, end in spans)
 
@@ -407,6 +417,25 @@ def check(storage: Path, at_once: int) -> str:
     simulated = Simulation().run(slot() for _ in range(at_once))
     measured = max(end for _, end in spans) - spans[0][0]
     return f"{len(spans)} cells, {at_once} at once: {simulated:.1f} s simulated, {measured:.1f} s measured"
+
+
+def bounds() -> dict[str, Choice]:
+    """Return both cards, at the bound and at the share of it that we aim at."""
+    return {
+        f"{name} {told}": Choice(predicted(card, share), card.memory_gib)
+        for name, card in CARDS.items()
+        for share, told in ((1.0, "bound"), (SHARE, f"{100 * SHARE:.0f} %"))
+    }
+
+
+def measured(path: Path) -> dict[str, Choice]:
+    """Return the card of a gpu.json; what it does not hold is predicted."""
+    found = json.loads(path.read_text())
+    name = found["machine"].get("card", "a CPU")
+    card = next((card for known, card in CARDS.items() if known in name), None)
+    if card is None:
+        raise SystemExit(f"{path}: measured on {name}, not on one of {', '.join(CARDS)}")
+    return {f"{name}, measured": Choice(replace(predicted(card, 1.0), **found["scaling"]), card.memory_gib)}
 
 
 def main() -> None:
@@ -421,29 +450,19 @@ def main() -> None:
         print(check(options.check, options.at_once))
         return
 
-    choices, memory = {}, {}
-    for name, card in CARDS.items():
-        for share, told in ((1.0, "bound"), (SHARE, f"{100 * SHARE:.0f} %")):
-            choices[f"{name} {told}"] = predicted(card, share)
-            memory[f"{name} {told}"] = card.memory_gib
-    if options.measured:
-        found = json.loads(options.measured.read_text())
-        name = found["machine"].get("card", "CPU")
-        card = CARDS["H200" if "H200" in name else "H100"]
-        choices = {f"{name}, measured": replace(predicted(card, 1.0), **found["scaling"])}
-        memory = {f"{name}, measured": card.memory_gib}
+    choices = measured(options.measured) if options.measured else bounds()
     known = {entry.name for entry in fields(Times)}
     changes = {name: float(value) for name, _, value in (text.partition("=") for text in options.set)}
     if unknown := changes.keys() - known:
         parser.error(f"--set {', '.join(sorted(unknown))}: the times are {', '.join(sorted(known))}")
-    choices = {name: replace(times, **changes) for name, times in choices.items()}
+    choices = {name: replace(choice, times=replace(choice.times, **changes)) for name, choice in choices.items()}
 
     last = list(choices)[-1]
     parts = {
         "Steps": table_of_bounds(),
-        "Hours": table_of_hours(choices, memory),
-        f"What the machines must give, {last}": table_of_demands(choices[last]),
-        f"What would change Table S2, {last}": table_of_changes(choices[last]),
+        "Hours": table_of_hours(choices),
+        f"What the machines must give, {last}": table_of_demands(choices[last].times),
+        f"What would change Table S2, {last}": table_of_changes(choices[last].times),
     }
     for title, lines in parts.items():
         print(f"\n## {title}\n\n" + "\n".join(lines))

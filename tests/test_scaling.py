@@ -63,6 +63,18 @@ def test_a_checkpoint_is_written_behind_the_training_and_shares_the_storage() ->
     assert taken == pytest.approx(loaded + latents + 10 + 3 + 10 + 0.8 + (3.5 - 0.4))
 
 
+def test_measured_times_replace_predicted_ones(tmp_path: Path) -> None:
+    from scaling import measured
+
+    found = {"machine": {"card": "NVIDIA H200"}, "scaling": {"step_s": 0.2, "load_s": 0.03}}
+    (tmp_path / "gpu.json").write_text(json.dumps(found))
+    ((name, choice),) = measured(tmp_path / "gpu.json").items()
+    assert (name, choice.memory_gib) == ("NVIDIA H200, measured", 139)
+    assert (choice.times.step_s, choice.times.load_s) == (0.2, 0.03)
+    # At the bound, a window's encoding is 1.117 of the 57.2 TFLOP that a step takes 103 ms for.
+    assert choice.times.encode_s == pytest.approx(0.103 * 1.117 / 57.2)
+
+
 def test_a_sweep_that_has_run_is_simulated_from_its_cells(tmp_path: Path) -> None:
     from scaling import check
 
