@@ -389,7 +389,7 @@ def tried(bench: Bench, full: FullSize, way: Way) -> dict[str, Any]:
 def measure_all(bench: Bench, section: str, full: FullSize, ways: Sequence[Way], need: float) -> None:
     """Run ways one after the other while there are `need` seconds left for each; one that fails is told."""
     rows = []
-    bench.say(f"{full.flops / 1e12:.2f} TFLOP a step of {full.batch}; a dry run tells {full.told_gib:.1f} GiB")
+    bench.say(f"{full.flops / 1e12:.3g} TFLOP a step of {full.batch}; a dry run tells {full.told_gib:.1f} GiB")
     bench.say(
         f"{'':<42}{'images':>6}{'ms':>9}{'spread':>8}{'images/s':>10}{'VAE, ms':>9}{'queued':>9}{'first, s':>9}{'GiB':>6}"
         f"{'% of the peak':>16}"
