@@ -175,8 +175,8 @@ def test_captions_name_exactly_the_visible_classes(scenes: Scenes) -> None:
 def test_captions_are_english(scenes: Scenes) -> None:
     assert scenes.caption(18) == "a photo of sky, grass, a rabbit, a doughnut, a cactus and an airplane"
     assert describe(scenes[18]) == (
-        "a photo of a doughnut in the middle, a rabbit in the middle, an airplane far away on the right and a cactus far away "
-        "on the left, on grass, with sky behind"
+        "a photo of a doughnut in the middle, a rabbit in the middle, an airplane on the right and a cactus on the left, on "
+        "grass, with sky behind"
     )
     things = [Mention("fox", 0.1, near=True), Mention("owl", 0.9, near=False), Mention("fox", 0.2, near=True)]
     assert around(things, ("sky", "snow", "hill", "fox", "owl"), "night photo") == (

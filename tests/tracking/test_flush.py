@@ -58,7 +58,7 @@ def test_what_was_written_while_mlflow_was_away_is_sent_once(store, make_cell, j
     assert "prec_recall, precision=0.5 recall=0.75 seed=0: FINISHED, 8 sent" in said
     assert "prec_recall, precision=0.5 recall=0.75 seed=1: KILLED, 5 sent" in said
     assert "seed=2: skipped, because it is still being written" in said
-    assert "pocket_pretraining, seed 0, 256000 images: FINISHED, 2 sent" in said
+    assert "pocket_pretraining, seed 0, 272000 images: FINISHED, 2 sent" in said
     assert f"15 records sent to {store.uri}, from 3 of the 4 journals in" in said
 
     first, second = sorted(rows(store, "prec_recall", "pocket"), key=lambda row: row.seed)

@@ -51,7 +51,7 @@ def test_a_learned_token_that_only_evaluation_says_is_said(tiny_cell: Callable[.
 
 def test_prompts_of_several_numbers_of_names_are_refused(tiny_cell: Callable[..., Cell]) -> None:
     with pytest.raises(
-        UserError, match=r"class_embeddings: images have 3 to 7 names, but contexts must be of one length"
+        UserError, match=r"class_embeddings: images have 4 to 7 names, but contexts must be of one length"
     ):
         setup(tiny_cell, {"source": "oracle", "encoding": "class_embeddings"}).check()
     silent = setup(tiny_cell, {"source": "oracle", "encoding": "class_embeddings", "recall": 0.0, "min_true": 0})
