@@ -147,7 +147,8 @@ def test_attention_maps_are_those_that_features_hold(backbone: tadp_ray.Backbone
     """The maps of one resolution, averaged over its five layers, are the channels behind the U-Net's own."""
     found = backbone.attention_maps(scene, PROMPT)
     assert [*found.words] == PROMPT.split() and found.words["cat"].shape == (64, 64)
-    assert sum(maps.sum(2).sub(1).abs().max() <= 1 for maps in found.layers.values()) == len(found.layers)
+    # Some layers leave nearly all of it to the end token: 1 less such a small sum is rounded to 1.
+    assert all((maps.sum(2) > 0).all() and (maps.sum(2) < 2).all() for maps in found.layers.values())
     middle = backbone.features(scene, PROMPT)[1][:, backbone.channels[1] :]
     layers = [maps.mean(1) for maps in found.layers.values() if maps.shape[-2:] == middle.shape[-2:]]
     kept = len(found.tokens)

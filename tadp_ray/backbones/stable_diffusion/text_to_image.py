@@ -17,7 +17,7 @@ from torch import Tensor
 from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule, denoising_errors, load_schedule
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, load_diffusion
 from tadp_ray.data.transforms import to_tensor
-from tadp_ray.files import drafted_folder, write_text
+from tadp_ray.files import drafted_folder, write_json
 
 DRAWN_AT_ONCE = 8
 """Default batch size."""
@@ -132,7 +132,7 @@ class TextToImage:
                 # Where a network was loaded from is no property of it, and would change the digest of the weights.
                 values = json.loads(config.read_text())
                 values.pop("_name_or_path", None)
-                write_text(config, f"{json.dumps(values, indent=2)}\n")
+                write_json(config, values)
             shutil.copytree(tokenizer, draft / "tokenizer", dirs_exist_ok=True)
 
     def _pipeline(self, kind: type) -> Any:

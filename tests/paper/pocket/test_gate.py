@@ -72,7 +72,7 @@ def test_a_classifier_judges_pictures_of_known_scenes(shipped: Path) -> None:
     sure = gate.judged(
         gate.load_classifier(shipped), load_text_to_image(str(shipped)).diffusion.vae, gate.held_out(64, 64)
     )
-    assert min(sure.values()) > 65
+    assert min(sure.values()) > 70
 
 
 def test_the_whole_folder_weighs_little(shipped: Path) -> None:
