@@ -1,14 +1,14 @@
 """What does a GPU do with this code, and is it the same as on a CPU? One call of less than six minutes.
 
-    python benchmarks/gpu.py OUT                            # on a machine with a GPU
+    python benchmarks/gpu.py OUT --tokenizer CLIP           # on a machine with a GPU; a folder with CLIP's vocabulary
     python benchmarks/gpu.py OUT --device cpu --small       # every path at the smallest size, without one
 
 Needs neither Ray, MLflow, weights nor data. Sections: machine (products of matrices, a copy), parity (a step of the pocket model
 against float64 on the CPU), repeatability (the same step twice), full size (a step of Stable Diffusion 1.5 with random weights,
 each way to run it by itself, with its share of the measured products of matrices and peak memory), loading (photographs of
-ADE20K's size, copies to the GPU), pocket cell, pretraining, compiled (the full size by torch.compile). Each is tried by itself:
-one that fails is told and passed over; what would begin after --seconds is left out. Tables go to stdout, the same figures to
-OUT/gpu.json, which benchmarks/scaling.py reads.
+ADE20K's size, copies to the GPU), pocket cell, pretraining, paper cell (Table S2's training as a whole for some steps), compiled
+(the full size by torch.compile). Each is tried by itself: one that fails is told and passed over; what would begin after
+--seconds is left out. Tables go to stdout, the same figures to OUT/gpu.json, which benchmarks/scaling.py reads.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import gc
 import json
 import math
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -30,12 +31,14 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from clock import allow_tf32, peak_memory, seconds_of, wait_for
+from diffusers import PNDMScheduler
 from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 from random_weights import TOKENS, random_weights
 from torch import Tensor, nn
 
-from tadp_ray.backbones.base import Posterior
+from tadp_ray.backbones.stable_diffusion.autoencoder import posterior_of
+from tadp_ray.backbones.stable_diffusion.build import stable_diffusion_15
 from tadp_ray.config.load import load_recipe
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.config.schema import Recipe, ScheduleConfig
@@ -43,13 +46,14 @@ from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.loader import AugmentedDataset, BatchSampler, train_loader
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.scenes import render
-from tadp_ray.data.transforms import Augment
+from tadp_ray.data.transforms import Augment, normalized
 from tadp_ray.paper.pocket.autoencoder import build_vae, vae_loss
 from tadp_ray.paper.pocket.denoiser import build_denoiser, caption_errors
 from tadp_ray.sweep.plan import plan_one
 from tadp_ray.tasks.registry import task_of
 from tadp_ray.training.checkpoint import snapshot
 from tadp_ray.training.cost import step_cost
+from tadp_ray.training.journal import read_journal
 from tadp_ray.training.model import make_model
 from tadp_ray.training.optim import make_optimizer
 from tadp_ray.training.provenance import provenance
@@ -73,6 +77,7 @@ class Bench:
     device: str
     small: bool
     seconds: float
+    tokenizer: Path | None
     began: float = field(default_factory=time.monotonic)
     found: dict[str, Any] = field(default_factory=dict)
 
@@ -150,6 +155,7 @@ def pocket_step(storage: str) -> PocketStep:
     setup = TrainSetup(cell.recipe, 0)
     ids, images, masks = next(batches(cell.recipe, setup.train, steps=1))
     context = setup.contexts([setup.train_prompts[image_id] for image_id in ids])
+    images = normalized(images, cell.recipe.model.pixel_normalization)
     torch.manual_seed(0)
     model = make_model(setup.pretrained, cell.recipe.model, len(setup.classes), setup.tokens, setup.view)
     noise = torch.randn(len(ids), *model.backbone.latent_shape(images))
@@ -158,8 +164,9 @@ def pocket_step(storage: str) -> PocketStep:
 
 def batches(recipe: Recipe, dataset: Dataset, steps: int, workers: int = 0) -> Iterator[Any]:
     """Return the micro-batches of the first steps of a training."""
-    task, pixels, schedule = task_of(recipe), recipe.model.pixel_normalization, recipe.schedule
-    views = AugmentedDataset(dataset, Augment(recipe.augment, task.truth, pixels), task.target, pixels)
+    task, schedule = task_of(recipe), recipe.schedule
+    augment = Augment(recipe.augment, task.truth, recipe.model.pixel_normalization)
+    views = AugmentedDataset(dataset, augment, task.target)
     order = BatchSampler(
         start=0,
         stop=steps,
@@ -225,13 +232,13 @@ class Way:
 
     name: str
     precision: str
-    deterministic: bool = False
-    """cuDNN's algorithms; the training pins them."""
+    pinned: bool = False
+    """cuDNN's deterministic algorithms only."""
     benchmark: bool = False
     """cuDNN tries its algorithms and keeps the fastest."""
     channels_last: bool = False
     low_vae: bool = False
-    """The frozen VAE is in bfloat16 itself, outside autocast, so that its norms are, too."""
+    """The frozen VAE is in bfloat16 itself, outside autocast, so that its norms are, too: as the training does on a GPU."""
     compiled: tuple[str, ...] = ()
     images: int | None = None
     """Images of a step; None: of the recipe."""
@@ -239,15 +246,16 @@ class Way:
 
 FASTER = Way("bfloat16, VAE held in it, channels_last", "bfloat16", benchmark=True, channels_last=True, low_vae=True)
 WAYS = (
-    Way("float32, strict", "strict", deterministic=True),
-    Way("float32, torch's default", "float32", deterministic=True),
-    Way("tf32", "tf32", deterministic=True),
-    Way("bfloat16", "bfloat16", deterministic=True),
-    Way("bfloat16, cuDNN free", "bfloat16"),
-    Way("bfloat16, cuDNN's fastest", "bfloat16", benchmark=True),
-    Way("bfloat16, two images", "bfloat16", benchmark=True, images=2),
-    Way("bfloat16, channels_last", "bfloat16", benchmark=True, channels_last=True),
-    FASTER,
+    Way("float32, strict", "strict"),
+    Way("float32, torch's default", "float32", pinned=True),
+    Way("tf32", "tf32"),
+    Way("tf32, channels_last", "tf32", benchmark=True, channels_last=True),
+    Way("bfloat16, cuDNN pinned", "bfloat16", pinned=True),
+    Way("bfloat16", "bfloat16"),
+    Way("bfloat16, VAE held in it", "bfloat16", low_vae=True),
+    replace(FASTER, name="... channels_last", benchmark=False),
+    replace(FASTER, name="... cuDNN's fastest"),
+    replace(FASTER, name="... two images", images=2),
 )
 COMPILED = (
     replace(FASTER, name="... and VAE compiled", compiled=("vae",)),
@@ -278,33 +286,33 @@ class FullSize:
         self.masks = torch.randint(CLASSES, (self.batch, crop, crop), device=device)
         # The other backend takes the same path through torch.compile, but writes no kernels, which takes a minute on a CPU.
         self.backend = "inductor" if device == "cuda" else "aot_eager"
-        self.forward, self.compiled = self.model, set[str]()
+        self.forward, self.encode_image, self.compiled = self.model, self.model.backbone.encode_image, set[str]()
 
     def prepare(self, way: Way) -> None:
         """Change the networks to a way; what is compiled stays so."""
         allow_tf32(*TF32[way.precision])
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = way.deterministic, way.benchmark
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = way.pinned, way.benchmark
         order = torch.channels_last if way.channels_last else torch.contiguous_format
         # Fused AdamW takes weights and moments in one order only; moments are made anew.
         self.optimizer.state.clear()
         self.optimizer.zero_grad(set_to_none=True)
         self.model.to(memory_format=order)
-        self.vae.to(dtype=torch.bfloat16 if way.low_vae else torch.float32, memory_format=order)
+        self.vae.to(memory_format=order)
         for part in sorted({*way.compiled} - self.compiled):
             self.compiled.add(part)
             if part == "vae":
-                self.vae.encoder = torch.compile(self.vae.encoder, backend=self.backend)
+                self.encode_image = torch.compile(self.model.backbone.encode_image, backend=self.backend)
             else:
                 self.forward = torch.compile(self.model, backend=self.backend)
 
     def encode(self, way: Way) -> Tensor:
         """Sample the latents of the images."""
         images, noise = self.images[: way.images], self.noise[: way.images]
-        order = torch.channels_last if way.channels_last else torch.contiguous_format
-        images = images.to(torch.bfloat16 if way.low_vae else torch.float32).contiguous(memory_format=order)
-        with lowered(self.device, way.precision == "bfloat16" and not way.low_vae):
-            posterior: Posterior = self.model.backbone.encode_image(images)
-        return posterior.sample(noise)
+        with lowered(self.device, way.precision == "bfloat16"):
+            # Without `low_vae`, as any other network in autocast.
+            encode = self.encode_image if way.low_vae else lambda images: posterior_of(self.vae, images)
+            posterior = encode(images)
+        return posterior.mean + posterior.std * noise
 
     def step(self, way: Way) -> None:
         """Train on the batch once."""
@@ -435,7 +443,7 @@ def make_photographs(folder: Path, count: int) -> None:
         for number in range(wanted):
             picture = Image.fromarray(rng.integers(0, 255, (24, 32, 3), dtype=np.uint8))
             picture.resize(size, Image.Resampling.BICUBIC).save(folder / f"images/{split}/{number}.jpg", quality=90)
-            mask = Image.fromarray(rng.integers(0, CLASSES + 1, (8, 10), dtype=np.uint8))
+            mask = Image.fromarray(rng.integers(0, CLASSES + 1, (2, 3), dtype=np.uint8))
             mask.resize(size, Image.Resampling.NEAREST).save(folder / f"annotations/{split}/{number}.png")
 
 
@@ -467,11 +475,11 @@ def copies(bench: Bench, images: Tensor, masks: Tensor) -> None:
     if bench.device != "cuda":
         bench.say("copies: left out, there is no GPU to copy to")
         return
-    pinned = [images.pin_memory(), masks.pin_memory()]
+    floats = [normalized(images), masks.long()]
     ways = {
-        "pageable": [images, masks],
-        "pinned": pinned,
-        "pinned bytes": [tensor.to(torch.uint8).pin_memory() for tensor in pinned],
+        "pageable floats": floats,
+        "pinned floats": [tensor.pin_memory() for tensor in floats],
+        "pinned, as loaded": [images.pin_memory(), masks.pin_memory()],
     }
     for name, tensors in ways.items():
         work = lambda made=tensors: [tensor.to("cuda", non_blocking=True) for tensor in made]
@@ -496,6 +504,62 @@ def pocket_cell(bench: Bench) -> None:
             f"pocket cell, {precision:<10}{kept['seconds']:7.1f} s{1000 * kept['train_seconds_per_step']:8.1f} ms a step"
             f"{kept['miou']:8.2f} % mIoU"
         )
+
+
+def make_weights(folder: Path, tokenizer: Path | None, small: bool) -> None:
+    """Write a diffusers folder: Stable Diffusion 1.5 with random weights, or the pocket model."""
+    if small:
+        return
+    made = stable_diffusion_15().reinitialized(0)
+    for name in ("unet", "vae", "text_encoder"):
+        getattr(made, name).save_pretrained(folder / name)
+    shutil.copytree(tokenizer, folder / "tokenizer")
+    schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+    PNDMScheduler(**schedule, skip_prk_steps=True).save_pretrained(folder / "scheduler")
+
+
+def paper_cell(bench: Bench) -> None:
+    """Steps of Table S2's training from its start to its last metric, in each precision and compiled."""
+    if not bench.small and bench.tokenizer is None:
+        bench.say("paper cell: left out; give --tokenizer")
+        return
+    ways = {"tf32": ("tf32", False), "bfloat16": ("bfloat16", False), "bfloat16, compiled": ("bfloat16", True)}
+    steps = 10 if bench.small else 40
+    with tempfile.TemporaryDirectory() as folder:
+        make_photographs(Path(folder, "data"), 16 if bench.small else 256)
+        make_weights(Path(folder, "weights"), bench.tokenizer, bench.small)
+        for name, (precision, compiled) in ways.items():
+            if compiled and bench.device == "cpu":
+                continue  # the compiler for CPUs takes many minutes
+            words = {
+                "data.root": f"{folder}/data",
+                "model.weights": "pocket" if bench.small else f"{folder}/weights",
+                "schedule.precision": precision,
+                "schedule.iterations": steps,
+                "schedule.warmup_iterations": 1,
+                "evaluation.interval": steps,
+                "compute.compile": compiled,
+                "compute.storage": f"{folder}/{name}",
+                "compute.num_train_workers": 1,
+                "compute.gpus": int(bench.device == "cuda"),
+            }
+            if bench.small:
+                words |= {"schedule.batch_size": 2, "augment.crop": 64, "evaluation.crop": 64, "evaluation.stride": 64}
+                words |= {"augment.resize": 64, "compute.num_workers": 0, "compute.cpus": 1}
+            changes = [f"{key}={value}" for key, value in words.items()]
+            (cell,) = plan_one(RECIPES / "ade20k_fast_4k_oracle.yaml", changes, seed=0).cells
+            metrics = train_cell(cell, torch.device(bench.device))
+            # The first ten steps warm up, and may compile.
+            records = [r["metrics"] for r in read_journal(cell.folder) if "seconds_per_step" in r.get("metrics", {})]
+            step_s = statistics.median(record["seconds_per_step"] for record in records[1:] or records)
+            kept = {key: metrics.get(key) for key in ("seconds", "peak_gpu_memory_gib", "matrix_peak_share")}
+            kept |= {"step_s": step_s, "first_s": records[0]["seconds_per_step"] * 10, "loss": records[-1]["loss"]}
+            bench.keep("paper_cell", **{name: kept})
+            bench.say(
+                f"paper cell, {name:<19}{1000 * step_s:9.1f} ms a step, the first ten {kept['first_s']:6.1f} s, whole "
+                f"{kept['seconds']:6.1f} s, {kept['peak_gpu_memory_gib'] or 0:5.1f} GiB, loss {kept['loss']:.4f}"
+            )
+            shutil.rmtree(f"{folder}/{name}")
 
 
 def pretraining(bench: Bench) -> None:
@@ -546,7 +610,7 @@ def keep_rate(bench: Bench, name: str, rate: float) -> None:
     bench.say(f"pretraining, {name:<24}{rate:10.1f} images/s")
 
 
-SECTIONS = (machine, parity, repeatability, full_size, loading, pocket_cell, pretraining, compiled)
+SECTIONS = (machine, parity, repeatability, full_size, loading, pocket_cell, pretraining, paper_cell, compiled)
 
 
 def main() -> None:
@@ -555,6 +619,9 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder for gpu.json")
     parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
     parser.add_argument("--small", action="store_true", help="the smallest sizes, to try every path")
+    parser.add_argument(
+        "--tokenizer", type=Path, help="folder with CLIP's vocab.json and merges.txt, for the paper cell"
+    )
     parser.add_argument("--seconds", type=float, default=330, help="nothing new begins after these")
     parser.add_argument(
         "--only", nargs="+", choices=[section.__name__ for section in SECTIONS], help="machine runs always"
@@ -565,7 +632,7 @@ def main() -> None:
     # It warns whenever an autoencoder changes its precision.
     diffusers_logging.set_verbosity_error()
     options.out.mkdir(parents=True, exist_ok=True)
-    bench = Bench(options.out, options.device, options.small, options.seconds)
+    bench = Bench(options.out, options.device, options.small, options.seconds, options.tokenizer)
     bench.keep("scaling")
     threads = torch.get_num_threads()
     for section in SECTIONS:

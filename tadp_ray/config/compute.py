@@ -32,6 +32,11 @@ class ComputeConfig(StrictModel):
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, a third more time"
     )
+    compile: bool = Field(
+        False,
+        description="compile the training step by torch.compile: about a minute at the start of every cell, and faster steps "
+        "from then on; evaluation is not compiled",
+    )
     deterministic: bool = Field(
         False,
         description="use deterministic algorithms only, so that a GPU repeats every digit; a training that needs an operation "

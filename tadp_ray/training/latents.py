@@ -21,6 +21,8 @@ from tadp_ray.training.rng import image_generator
 from tadp_ray.training.setup import TrainSetup, threads_of
 from tadp_ray.training.transfer import prefetched, to_device
 
+Encode = Callable[[Tensor], Posterior]
+
 PER_FILE = 64
 """Images per file of latents; an interruption loses no more than these."""
 
@@ -72,8 +74,11 @@ def training_latents(
     """
     recipe, flip, pixels = setup.recipe, setup.recipe.augment.flip, setup.recipe.model.pixel_normalization
     views = len(setup.train) * (1 + (0 < flip < 1))
+    encode: Encode = model.backbone.encode_image
+    if recipe.compute.compile:
+        encode = torch.compile(encode)
     if not recipe.augment.only_flips or recipe.schedule.iterations * recipe.schedule.batch_size < views:
-        return ViewLatents(model, pixels, {})
+        return ViewLatents(encode, pixels, {})
     sides = [step for step, drawn in ((1, flip < 1), (-1, flip > 0)) if drawn]
 
     @torch.no_grad()
@@ -89,20 +94,20 @@ def training_latents(
 
     depends = [digests["train"], sides, recipe.schedule.precision]
     known = _shared(digests, setup, device, world, depends, len(setup.train), make)
-    return ViewLatents(model, pixels, dict(known))
+    return ViewLatents(encode, pixels, dict(known))
 
 
 class ViewLatents:
     """Encodes training views, or looks them up by their content.
 
     Args:
-        model: its backbone encodes.
+        encode: a backbone's `encode_image`, as it is or compiled.
         pixels: how it normalizes pixels.
         known: mean and standard deviation (2, C, h, w) of the latents of views by `content_key`.
     """
 
-    def __init__(self, model: TADP, pixels: Pixels, known: Mapping[str, Tensor]) -> None:
-        self._model, self._pixels, self._known = model, pixels, known
+    def __init__(self, encode: Encode, pixels: Pixels, known: Mapping[str, Tensor]) -> None:
+        self._encode, self._pixels, self._known = encode, pixels, known
 
     def __call__(self, images: Tensor, device: torch.device) -> Posterior:
         """Return the distribution of the latents of views, uint8 (B, 3, H, W) on the CPU."""
@@ -111,7 +116,7 @@ class ViewLatents:
             mean, std = to_device(torch.stack([self._known[key] for key in keys], dim=1), device)
             return Posterior(mean, std)
         # Pixels are normalized on the device: four times fewer bytes are copied.
-        return self._model.backbone.encode_image(normalized(to_device(images, device), self._pixels))
+        return self._encode(normalized(to_device(images, device), self._pixels))
 
 
 def content_key(view: Tensor) -> str:

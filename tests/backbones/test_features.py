@@ -6,7 +6,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
 from tadp_ray.backbones.stable_diffusion.attention import MapReader, reading_maps
-from tadp_ray.backbones.stable_diffusion.features import MAP_LEVELS, feature_channels, unet_features
+from tadp_ray.backbones.stable_diffusion.features import MAP_LEVELS, FeatureReader, feature_channels, unet_features
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.errors import UserError
 
@@ -94,7 +94,9 @@ def test_maps_carry_gradients_only_when_asked(
     tiny_diffusion: Diffusion, latents: Tensor, text: Tensor, detach: bool
 ) -> None:
     text.requires_grad_()
-    features = unet_features(tiny_diffusion.unet, latents, torch.ones(2), text, detach_attention=detach)
+    read = FeatureReader(tiny_diffusion.unet, detach_attention=detach)
+    features = read(latents, torch.ones(2), text)
+    read.remove()
     (through_features,) = torch.autograd.grad(features[1][:, :-TOKENS].square().sum(), text, retain_graph=True)
     assert through_features.abs().sum() > 0
     # Without gradients of their own, maps leave the graph of the tensor that they are part of at zero.

@@ -77,7 +77,7 @@ def reading_layers(unet: UNet2DConditionModel) -> Iterator[dict[str, Tensor]]:
     def keeper(name: str) -> Callable[[Tensor], object]:
         return lambda scores: maps.update({name: scores.detach()})
 
-    with reading(unet, [(layer, keeper(name)) for name, layer in cross_layers(unet).items()]):
+    with reading([(layer, keeper(name)) for name, layer in cross_layers(unet).items()]):
         yield maps
 
 
@@ -94,19 +94,13 @@ def reading_maps(
     def keeper(place: tuple[int, Kind]) -> Callable[[Tensor], object]:
         return lambda scores: maps[place].append((scores.detach() if detach else scores).mean(1))
 
-    with reading(unet, [(attn, keeper(place)) for place in maps for attn in attention_layers(unet, *place)]):
+    with reading([(attn, keeper(place)) for place in maps for attn in attention_layers(unet, *place)]):
         yield maps
 
 
 @contextmanager
-def reading(
-    unet: UNet2DConditionModel, layers: Sequence[tuple[Attention, Callable[[Tensor], object]]]
-) -> Iterator[None]:
-    """In the `with` block, call each layer's function with its attention probabilities.
-
-    With gradient checkpointing, the processors stay in place after the block, since the backward pass must repeat the
-    operations of the forward pass.
-    """
+def reading(layers: Sequence[tuple[Attention, Callable[[Tensor], object]]]) -> Iterator[None]:
+    """In the `with` block, call each layer's function with its attention probabilities."""
     before = [attn.processor for attn, _ in layers]
     for attn, keep in layers:
         attn.processor = MapReader(keep)
@@ -114,7 +108,7 @@ def reading(
         yield
     finally:
         for (attn, _), processor in zip(layers, before, strict=True):
-            attn.processor = attn.processor if unet.is_gradient_checkpointing else processor
+            attn.processor = processor
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tadp_ray.backbones.base import Posterior
 from tadp_ray.backbones.stable_diffusion.autoencoder import latent_scale, posterior_in_bfloat16, posterior_of
 from tadp_ray.backbones.stable_diffusion.config import StableDiffusionKeys
-from tadp_ray.backbones.stable_diffusion.features import feature_channels, unet_features
+from tadp_ray.backbones.stable_diffusion.features import FeatureReader, feature_channels
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 
 
@@ -33,6 +33,7 @@ class StableDiffusionBackbone(nn.Module):
         # Features are taken before the output layers. These would waste computation, and their parameters would have no
         # gradients, for which DistributedDataParallel waits.
         self.unet.conv_norm_out, self.unet.conv_out = None, nn.Identity()
+        self._read = FeatureReader(self.unet, config.attention_maps, config.detach_attention)
         self.channels = tuple(feature_channels(diffusion.unet, tokens, config.attention_maps, latent))
         self.strides = diffusion.strides
         self.multiple = diffusion.multiple
@@ -70,9 +71,7 @@ class StableDiffusionBackbone(nn.Module):
     ) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
         """Return the features, largest level first, of latents (B, C, h, w) without noise."""
         timesteps = torch.full((len(latents),), self._config.timestep, device=latents.device)
-        return unet_features(
-            self.unet, latents, timesteps, context, self._config.attention_maps, self._config.detach_attention
-        )
+        return self._read(latents, timesteps, context)
 
     def attention_norms(self) -> list[nn.Parameter]:
         """Return the parameters of the norms in attention blocks, which diffusers always calls `attentions`."""

@@ -1,6 +1,7 @@
 """The U-Net as a feature pyramid: four levels from one pass, with attention maps at the middle two (VPD, TADP)."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -47,56 +48,87 @@ def feature_channels(
     return channels
 
 
-def unet_features(
-    unet: UNet2DConditionModel,
-    latents: Float[Tensor, "batch c h w"],
-    timesteps: Shaped[Tensor, "*batch"],
-    context: Float[Tensor, "batch tokens width"],
-    maps: Maps = "cross",
-    detach_attention: bool = True,
-) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
-    """Return the features of latents under a context, from one pass through the U-Net.
+class FeatureReader:
+    """Reads the features of a U-Net's passes, by hooks and attention processors that stay in it until `remove`.
 
     As in VPD's published feature extractor, features are taken before each up-sampling. At the two middle levels, maps are
     averaged over heads, two down layers and three up layers, and are appended to the channels.
 
     Args:
         unet: a four-level text-conditioned U-Net.
-        latents: (B, 4, h, w); h and w must be halvable three times.
-        timesteps: (B,) or a scalar.
-        context: (B, T, D).
         maps: attention maps to append; self-attention maps follow those of cross-attention.
         detach_attention: detach the maps from the gradient, as in the published code.
-
-    Returns:
-        One tensor per level, largest first: (B, C, h, w), (B, C + T, h/2, w/2), (B, C + T, h/4, w/4), (B, C, h/8, w/8).
-        Self-attention maps add a channel per pixel of the level.
-
-    Raises:
-        UserError: the latents cannot be halved.
     """
-    multiple = 2 ** (len(unet.up_blocks) - 1)
-    height, width = latents.shape[-2:]
-    if height % multiple or width % multiple:
-        raise UserError(f"latents of {height} x {width} cannot be halved by this U-Net; use multiples of {multiple}")
-    features: list[Tensor] = []
-    # A transformer stack returns a tuple or a named output, a residual block a tensor.
-    hooks = [
-        layer.register_forward_hook(lambda _, __, output: features.append(first_tensor(output)))
-        for layer in feature_layers(unet)
-    ]
-    try:
-        with reading_maps(unet, MAP_LEVELS, detach_attention, KINDS[maps]) as read:
-            unet(latents, timesteps, context, return_dict=False)
-    finally:
-        for hook in hooks:
+
+    def __init__(self, unet: UNet2DConditionModel, maps: Maps = "cross", detach_attention: bool = True) -> None:
+        self._unet = unet
+        self._features: list[Tensor] = []
+        # Registered once: torch.compile can trace the pass, but not a change of the hooks.
+        self._hooks = [layer.register_forward_hook(self._keep) for layer in feature_layers(unet)]
+        self._processors = ExitStack()
+        self._maps = self._processors.enter_context(reading_maps(unet, MAP_LEVELS, detach_attention, KINDS[maps]))
+
+    def _keep(self, _layer: nn.Module, _inputs: object, output: Tensor | Sequence[Tensor]) -> None:
+        # A transformer stack returns a tuple or a named output, a residual block a tensor.
+        self._features.append(first_tensor(output))
+
+    def __call__(
+        self,
+        latents: Float[Tensor, "batch c h w"],
+        timesteps: Shaped[Tensor, "*batch"],
+        context: Float[Tensor, "batch tokens width"],
+    ) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
+        """Return the features of latents under a context, from one pass through the U-Net.
+
+        Args:
+            latents: (B, 4, h, w); h and w must be halvable three times.
+            timesteps: (B,) or a scalar.
+            context: (B, T, D).
+
+        Returns:
+            One tensor per level, largest first: (B, C, h, w), (B, C + T, h/2, w/2), (B, C + T, h/4, w/4), (B, C, h/8, w/8).
+            Self-attention maps add a channel per pixel of the level.
+
+        Raises:
+            UserError: the latents cannot be halved.
+        """
+        multiple = 2 ** (len(self._unet.up_blocks) - 1)
+        height, width = latents.shape[-2:]
+        if height % multiple or width % multiple:
+            raise UserError(
+                f"latents of {height} x {width} cannot be halved by this U-Net; use multiples of {multiple}"
+            )
+        self._forget()
+        self._unet(latents, timesteps, context, return_dict=False)
+        features = self._features[::-1]
+        for (level, _), layer_maps in self._maps.items():
+            average = torch.stack(layer_maps).mean(0)  # (B, N, T)
+            size = features[level].shape[-2:]
+            features[level] = torch.cat([features[level], average.transpose(1, 2).unflatten(2, size)], 1)
+        self._forget()
+        return tuple(features)
+
+    def _forget(self) -> None:
+        """Release what a pass has left: a pass that failed, or gradient checkpointing, which repeats parts of it."""
+        for kept in (self._features, *self._maps.values()):
+            kept.clear()
+
+    def remove(self) -> None:
+        """Leave the U-Net as it was."""
+        for hook in self._hooks:
             hook.remove()
-    features.reverse()
-    for (level, _), layer_maps in read.items():
-        average = torch.stack(layer_maps).mean(0)  # (B, N, T)
-        size = features[level].shape[-2:]
-        features[level] = torch.cat([features[level], average.transpose(1, 2).unflatten(2, size)], 1)
-    return tuple(features)
+        self._processors.close()
+
+
+def unet_features(
+    unet: UNet2DConditionModel, latents: Tensor, timesteps: Tensor, context: Tensor, maps: Maps = "cross"
+) -> tuple[Tensor, ...]:
+    """Return the features of one pass, as a `FeatureReader` does, and leave the U-Net as it was."""
+    reader = FeatureReader(unet, maps)
+    try:
+        return reader(latents, timesteps, context)
+    finally:
+        reader.remove()
 
 
 def first_tensor(output: Tensor | Sequence[Tensor]) -> Tensor:

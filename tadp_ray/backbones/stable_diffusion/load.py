@@ -41,6 +41,7 @@ class Diffusion:
     """A token that was added to the tokenizer and the text encoder. Empty: none."""
 
     @cached_property
+    @torch.compiler.disable
     def vae_in_bfloat16(self) -> Autoencoder:
         """A copy of the VAE with channels last, made on first use on the VAE's device at that time."""
         return copy.deepcopy(self.vae).to(dtype=torch.bfloat16, memory_format=torch.channels_last)
