@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -38,7 +39,6 @@ from random_weights import TOKENS, random_weights
 from torch import Tensor, nn
 
 from tadp_ray.backbones.stable_diffusion.autoencoder import posterior_of
-from tadp_ray.backbones.stable_diffusion.build import stable_diffusion_15
 from tadp_ray.config.load import load_recipe
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.config.schema import Recipe, ScheduleConfig
@@ -65,8 +65,10 @@ CLASSES = 150
 TF32 = {"strict": (False, False), "float32": (False, True), "tf32": (True, True), "bfloat16": (False, True)}
 """(products of matrices, convolutions) in TF32; float32 is what torch does by itself."""
 PEAK_OF = {"strict": "float32", "float32": "tf32", "tf32": "tf32", "bfloat16": "bfloat16"}
-COMPILE_SECONDS = 60
+COMPILE_SECONDS = 150
 """Of the budget, what compiling once may take."""
+KERNELS = 30
+"""Rows of a table of kernels."""
 
 
 @dataclass
@@ -242,9 +244,11 @@ class Way:
     compiled: tuple[str, ...] = ()
     images: int | None = None
     """Images of a step; None: of the recipe."""
+    traced: bool = False
+    """Print its kernels, too."""
 
 
-FASTER = Way("bfloat16, VAE held in it, channels_last", "bfloat16", benchmark=True, channels_last=True, low_vae=True)
+FASTER = Way("bfloat16, VAE held in it", "bfloat16", low_vae=True)
 WAYS = (
     Way("float32, strict", "strict"),
     Way("float32, torch's default", "float32", pinned=True),
@@ -252,14 +256,13 @@ WAYS = (
     Way("tf32, channels_last", "tf32", benchmark=True, channels_last=True),
     Way("bfloat16, cuDNN pinned", "bfloat16", pinned=True),
     Way("bfloat16", "bfloat16"),
-    Way("bfloat16, VAE held in it", "bfloat16", low_vae=True),
-    replace(FASTER, name="... channels_last", benchmark=False),
-    replace(FASTER, name="... cuDNN's fastest"),
+    replace(FASTER, traced=True),
+    replace(FASTER, name="... channels_last", channels_last=True),
+    replace(FASTER, name="... cuDNN's fastest", benchmark=True),
     replace(FASTER, name="... two images", images=2),
 )
 COMPILED = (
-    replace(FASTER, name="... and VAE compiled", compiled=("vae",)),
-    replace(FASTER, name="... and model compiled", compiled=("vae", "model")),
+    replace(FASTER, name="VAE and model compiled", compiled=("vae", "model"), traced=True),
     replace(FASTER, name="... two images", compiled=("vae", "model"), images=2),
 )
 
@@ -297,7 +300,6 @@ class FullSize:
         self.optimizer.state.clear()
         self.optimizer.zero_grad(set_to_none=True)
         self.model.to(memory_format=order)
-        self.vae.to(memory_format=order)
         for part in sorted({*way.compiled} - self.compiled):
             self.compiled.add(part)
             if part == "vae":
@@ -323,6 +325,30 @@ class FullSize:
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def phases(self, way: Way) -> dict[str, float]:
+        """Seconds of each part of a step."""
+        marks = [self._now()]
+        latents = self.encode(way)
+        marks.append(self._now())
+        with lowered(self.device, way.precision == "bfloat16"):
+            logits = self.forward(latents, self.context[: way.images])
+            marks.append(self._now())
+            loss = self.task.loss(logits, self.masks[: way.images])
+        marks.append(self._now())
+        (gradient,) = torch.autograd.grad(loss, logits)
+        marks.append(self._now())
+        logits.backward(gradient)
+        marks.append(self._now())
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        marks.append(self._now())
+        names = ("encode", "forward", "loss", "loss backward", "backward", "optimizer")
+        return {name: later - earlier for name, (earlier, later) in zip(names, pairwise(marks), strict=True)}
+
+    def _now(self) -> float:
+        wait_for(self.device)
+        return time.perf_counter()
 
     @torch.no_grad()
     def predict(self, way: Way, latents: Tensor) -> None:
@@ -369,13 +395,33 @@ def measure(bench: Bench, full: FullSize, way: Way) -> dict[str, Any]:
         "memory_gib": memory,
         "share_of_peak": full.flops * images / full.batch / whole / peak,
         "took_s": time.perf_counter() - began,
+        "phases": [full.phases(way) for _ in range(count + 1)][-1],
     }
     bench.say(
         f"{way.name:<42}{images:>6}{1000 * whole:9.1f}{1000 * row['spread_s']:8.1f}{row['images_per_s']:10.1f}"
         f"{1000 * encode:9.1f}{1000 * row['queued_s']:9.1f}{first:8.1f}{memory:7.1f}{100 * row['share_of_peak']:7.1f} "
         f"of {PEAK_OF[way.precision]}"
     )
+    bench.say("    ms: " + ", ".join(f"{name} {1000 * spent:.1f}" for name, spent in row["phases"].items()))
+    if way.traced:
+        trace(bench, full, way)
     return row
+
+
+def trace(bench: Bench, full: FullSize, way: Way) -> None:
+    """Print the kernels of a step that take most of its time."""
+    activity = torch.profiler.ProfilerActivity
+    with torch.profiler.profile(activities=[activity.CUDA if full.device == "cuda" else activity.CPU]) as profile:
+        full.step(way)
+        wait_for(full.device)
+    time_of = lambda event: event.self_device_time_total or event.self_cpu_time_total
+    events = sorted(profile.key_averages(), key=time_of, reverse=True)
+    whole = sum(map(time_of, events))
+    bench.say(f"    {sum(event.count for event in events)} kernels, {whole / 1000:.1f} ms")
+    kept = [{"name": event.key, "count": event.count, "ms": time_of(event) / 1000} for event in events[:KERNELS]]
+    bench.keep("kernels", **{way.name: kept})
+    for row in kept:
+        bench.say(f"    {row['ms']:8.2f} ms{row['count']:6} x {row['name'][:110]}")
 
 
 def tried(bench: Bench, full: FullSize, way: Way) -> dict[str, Any]:
@@ -506,11 +552,9 @@ def pocket_cell(bench: Bench) -> None:
         )
 
 
-def make_weights(folder: Path, tokenizer: Path | None, small: bool) -> None:
-    """Write a diffusers folder: Stable Diffusion 1.5 with random weights, or the pocket model."""
-    if small:
-        return
-    made = stable_diffusion_15().reinitialized(0)
+def make_weights(folder: Path, tokenizer: Path, device: str) -> None:
+    """Write a diffusers folder of Stable Diffusion 1.5 with random weights."""
+    made = random_weights(Fraction(1), 512, device)
     for name in ("unet", "vae", "text_encoder"):
         getattr(made, name).save_pretrained(folder / name)
     shutil.copytree(tokenizer, folder / "tokenizer")
@@ -527,7 +571,8 @@ def paper_cell(bench: Bench) -> None:
     steps = 10 if bench.small else 40
     with tempfile.TemporaryDirectory() as folder:
         make_photographs(Path(folder, "data"), 16 if bench.small else 256)
-        make_weights(Path(folder, "weights"), bench.tokenizer, bench.small)
+        if not bench.small:
+            make_weights(Path(folder, "weights"), bench.tokenizer, bench.device)
         for name, (precision, compiled) in ways.items():
             if compiled and bench.device == "cpu":
                 continue  # the compiler for CPUs takes many minutes

@@ -45,12 +45,12 @@ def posterior_of(vae: Autoencoder, images: Tensor) -> DiagonalGaussianDistributi
 
 
 def posterior_in_bfloat16(vae: Autoencoder, images: Tensor) -> DiagonalGaussianDistribution:
-    """Return `posterior_of` in float32, encoded by a VAE in bfloat16 with channels last, outside of autocast.
+    """Return `posterior_of` in float32, encoded by a VAE in bfloat16, outside of autocast.
 
     Autocast would compute every norm in float32, and the VAE is frozen, so that it needs no weights in float32.
     """
     with torch.autocast(images.device.type, enabled=False):
-        found = posterior_of(vae, images.to(torch.bfloat16, memory_format=torch.channels_last))
+        found = posterior_of(vae, images.to(torch.bfloat16))
     return DiagonalGaussianDistribution(found.parameters.float(), deterministic=found.deterministic)
 
 

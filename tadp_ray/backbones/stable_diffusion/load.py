@@ -43,8 +43,8 @@ class Diffusion:
     @cached_property
     @torch.compiler.disable
     def vae_in_bfloat16(self) -> Autoencoder:
-        """A copy of the VAE with channels last, made on first use on the VAE's device at that time."""
-        return copy.deepcopy(self.vae).to(dtype=torch.bfloat16, memory_format=torch.channels_last)
+        """A copy of the VAE, made on first use on the VAE's device at that time."""
+        return copy.deepcopy(self.vae).to(torch.bfloat16)
 
     @property
     def image_encoder(self) -> nn.Module:
