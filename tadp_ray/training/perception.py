@@ -1,6 +1,6 @@
 """Trains the model of one cell: batches, loss, evaluation and the files that are written."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,10 +54,15 @@ class PerceptionTraining:
     world: ProcessGroup
 
     def __post_init__(self) -> None:
-        # Evaluation calls the model itself, whose sizes of inputs vary.
-        self._forward: Callable[..., Any] = self.model
-        if self.cell.recipe.compute.compile:
-            self._forward = torch.compile(self.model)
+        model, task = self.model, self.setup.task
+
+        def loss_of(
+            latents: Tensor, contexts: Tensor, dropout_mask: Tensor | None, sampled: Any, targets: Any
+        ) -> Tensor:
+            return task.loss(model(latents, contexts, dropout_mask, sampled), targets)
+
+        # Evaluation calls the model itself, whose inputs have many sizes.
+        self._loss_of = torch.compile(loss_of) if self.cell.recipe.compute.compile else loss_of
 
     def fit(self) -> TrainState:
         """Train to the last step, from the newest checkpoint if there is one, and return the final state."""
@@ -133,7 +138,7 @@ class PerceptionTraining:
         # forward
         with autocast(self.device, schedule.precision):
             latents = self.views(images, self.device).sample(to_device(noise, self.device))
-            return task.loss(self._forward(latents, contexts, dropout_mask, sampled), targets)
+            return self._loss_of(latents, contexts, dropout_mask, sampled, targets)
 
     def _evaluate(self, state: TrainState) -> None:
         """Evaluate the model and write the best one; at the last step, write the per-image metrics too."""

@@ -19,9 +19,10 @@ def allow_tf32(allowed: bool) -> None:
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Return the context of a forward pass in a precision of `schedule.precision`.
 
-    It also sets this process's use of TF32, which the backward pass follows, until the next forward pass of any model.
+    It also sets this process's use of TF32, which the backward pass follows, until the next forward pass of any model. What
+    autocast leaves in float32 may use TF32, which is more precise than bfloat16.
     """
-    allow_tf32(precision == "tf32")
+    allow_tf32(precision != "float32")
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 

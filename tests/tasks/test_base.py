@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tadp_ray.config.schema import Recipe
+from tadp_ray.tasks.base import bilinear_by_products
 from tadp_ray.tasks.detection.task import resize_boxes
 from tadp_ray.tasks.registry import task_of
 
@@ -77,3 +78,16 @@ def test_boxes_follow_width_and_height_apart() -> None:
     found = {"boxes": torch.tensor([[8.0, 4.0, 16.0, 12.0]]), "labels": torch.tensor([3])}
     moved = resize_boxes(found, image_size=(32, 64), size=(64, 192))
     assert moved["boxes"].tolist() == [[24.0, 8.0, 48.0, 24.0]] and moved["labels"].tolist() == [3]
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("size", [(8, 12), (7, 17), (3, 5)])
+def test_resizing_by_products_is_bilinear(logits: torch.Tensor, size: tuple[int, int], align_corners: bool) -> None:
+    """GPUs resize so; its gradient is the same, too."""
+    logits.requires_grad_()
+    weights = torch.randn(*size, generator=torch.Generator().manual_seed(1))
+    expected = F.interpolate(logits, size, mode="bilinear", align_corners=align_corners)
+    resized = bilinear_by_products(logits, size, align_corners)
+    torch.testing.assert_close(resized, expected)
+    gradients = [torch.autograd.grad((made * weights).sum(), logits)[0] for made in (resized, expected)]
+    torch.testing.assert_close(*gradients)

@@ -30,7 +30,7 @@ def tf32() -> tuple[bool, bool]:
 
 @pytest.mark.parametrize(
     ("precision", "on_gpus", "kind"),
-    [("float32", False, torch.float32), ("tf32", True, torch.float32), ("bfloat16", False, torch.bfloat16)],
+    [("float32", False, torch.float32), ("tf32", True, torch.float32), ("bfloat16", True, torch.bfloat16)],
 )
 def test_a_precision_is_that_of_products_and_convolutions(precision: str, on_gpus: bool, kind: torch.dtype) -> None:
     allow_tf32(precision != "tf32")

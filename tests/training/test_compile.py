@@ -1,0 +1,50 @@
+"""A compiled training step is one graph, compiled once, and trains like the step that is not compiled."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jaxtyping
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.training.journal import read_journal
+from tadp_ray.training.run import train_cell
+
+CPU = torch.device("cpu")
+CROPPED: dict[str, Any] = {"resize": 48, "crop": 32}
+"""Views of which there are too many to encode them beforehand."""
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[CompileCounterWithBackend]:
+    """Counts the graphs of everything that is compiled, and writes no kernels, which takes a minute."""
+    counters: list[CompileCounterWithBackend] = []
+    compile_with = torch.compile
+
+    def counted(work: Callable[..., Any]) -> Callable[..., Any]:
+        counters.append(CompileCounterWithBackend("aot_eager"))
+        return partial(compile_with, backend=counters[-1], fullgraph=True)(work)
+
+    torch._dynamo.reset()
+    # The suite checks shapes in calls, which cannot be traced.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    monkeypatch.setattr(torch, "compile", counted)
+    return counters
+
+
+def losses(cell: Cell) -> list[float]:
+    return [record["metrics"]["loss"] for record in read_journal(cell.folder) if "loss" in record.get("metrics", {})]
+
+
+def test_a_step_is_one_graph(tiny_cell: Callable[..., Cell], graphs: list[CompileCounterWithBackend]) -> None:
+    """Six steps with an evaluation between them: one graph of the model and its loss, one of the encoder."""
+    plain = tiny_cell("plain", augment=CROPPED)
+    compiled = tiny_cell("compiled", augment=CROPPED, compute={"compile": True})
+    train_cell(plain, CPU)
+    assert not graphs
+    train_cell(compiled, CPU)
+    assert [counter.frame_count for counter in graphs] == [1, 1]
+    assert losses(compiled) == pytest.approx(losses(plain), rel=1e-3)
