@@ -71,10 +71,16 @@ def test_a_mirrored_look_is_turned_back_and_shares_are_averaged() -> None:
     torch.testing.assert_close(combined(setup, 0, looks, found), expected[None])
 
 
+class Val(list[Sample]):
+    """A data set of one image."""
+
+    sizes = [(6, 6)]
+
+
 def test_labels_of_a_smaller_view_are_those_at_its_pixels_centres() -> None:
     mask = np.arange(36, dtype=np.uint8).reshape(6, 6)
     setup = SimpleNamespace(
-        val=[Sample("a", np.zeros((6, 6, 3), np.uint8), mask=mask)],
+        val=Val([Sample("a", np.zeros((6, 6, 3), np.uint8), mask=mask)]),
         task=task_of(RECIPE),
         scored_size=lambda index: (2, 3),
     )
