@@ -1,6 +1,7 @@
-"""One training step in each precision and one score of a fixed batch, shared by however many processes torchrun starts."""
+"""One training step in each precision, one that is compiled, and one score of a fixed batch, shared by however many processes torchrun starts."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,7 +20,9 @@ from tadp_ray.training.model import TADP
 from tadp_ray.training.precision import autocast
 
 IMAGES, CLASSES, CHANNELS = 4, 5, 16
-PRECISIONS = ("float32", "bfloat16")
+Loss = Callable[[Tensor], Tensor]
+WAYS = {"float32": "float32", "bfloat16": "bfloat16", "compiled": "float32"}
+"""Precisions by the names of steps."""
 
 
 def main(weights: str, output: Path) -> None:
@@ -40,23 +43,29 @@ def main(weights: str, output: Path) -> None:
         Recipe(caption={"source": "null"}, model=settings, schedule={"iterations": 1, "learning_rate": 1e-3})
     )
     found, diffusion = {}, load_diffusion(weights)
-    for precision in PRECISIONS:
+    for way, precision in WAYS.items():
         torch.manual_seed(1)
         model = TADP(StableDiffusionBackbone(diffusion, settings, tokens=13), CLASSES, settings).train()
 
-        def loss_at(number: int, model: TADP = model, precision: str = precision) -> Tensor:
+        def loss_of_part(latents: Tensor, model: TADP = model) -> Tensor:
+            return task.loss(model(latents, context[share], keep[share]), mask[share])
+
+        if way == "compiled":
+            # Without kernels of its own, which take a minute to write.
+            loss_of_part = torch.compile(loss_of_part, backend="aot_eager")
+
+        def loss_at(number: int, model: TADP = model, precision: str = precision, last: Loss = loss_of_part) -> Tensor:
             with autocast(torch.device("cpu"), precision):
-                latents = model.backbone.encode_image(images[share]).sample(noise[share])
-                return task.loss(model(latents, context[share], keep[share]), mask[share])
+                return last(model.backbone.encode_image(images[share]).sample(noise[share]))
 
         loss_of = world.wrap(model, loss_at, torch.device("cpu"))
         loss = loss_of(0)
         loss.backward()
         mean_loss = loss.detach().float()
         dist.all_reduce(mean_loss)
-        found |= {f"{precision}.gradient.{name}": p.grad for name, p in model.named_parameters()}
-        found |= {f"{precision}.statistics.{name}": b for name, b in model.named_buffers() if "running" in name}
-        found[f"{precision}.loss"] = mean_loss / world.size
+        found |= {f"{way}.gradient.{name}": p.grad for name, p in model.named_parameters()}
+        found |= {f"{way}.statistics.{name}": b for name, b in model.named_buffers() if "running" in name}
+        found[f"{way}.loss"] = mean_loss / world.size
 
     # Scores count whole numbers, so that they are compared on random predictions, which no rounding can tip.
     metrics = task.metrics([str(index) for index in range(CLASSES)])

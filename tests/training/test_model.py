@@ -159,7 +159,7 @@ def test_a_vae_in_bfloat16_encodes_nearly_alike_and_leaves_the_one_in_float32(ti
 def test_two_processes_train_like_one(tiny_folder: Path, one_and_two) -> None:
     """Loss, gradients, running statistics and scores of a batch do not depend on how many processes share it.
 
-    Whatever the precision: running statistics are in float32 under bfloat16, too.
+    Whatever the precision: running statistics are in float32 under bfloat16, too. And so does a compiled step.
     """
     program = Path(__file__).with_name("one_step.py")
     one, two = one_and_two(program, tiny_folder)
@@ -175,6 +175,7 @@ def test_two_processes_train_like_one(tiny_folder: Path, one_and_two) -> None:
         for found in (one, two)
     )
     assert (alone - shared).norm() < 0.01 * alone.norm()
+    torch.testing.assert_close(two["compiled.loss"], two["float32.loss"])
 
 
 def test_building_a_head_prints_nothing(tiny_diffusion: Diffusion, capfd: pytest.CaptureFixture[str]) -> None:
