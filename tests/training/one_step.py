@@ -1,4 +1,4 @@
-"""One training step in each precision and one compiled, and one score of a fixed batch, for however many processes of torchrun."""
+"""A training step in each precision, one compiled, and a score of a fixed batch, for however many processes of torchrun."""
 
 import sys
 from collections.abc import Callable
