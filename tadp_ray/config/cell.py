@@ -9,15 +9,14 @@ from typing import Any
 from pydantic import JsonValue
 
 from tadp_ray.config.compute import ComputeConfig
-from tadp_ray.config.fingerprint import DEFAULTS, all_but_cpus, changed, sha256_of
+from tadp_ray.config.fingerprint import DEFAULTS, all_but, changed, sha256_of
 from tadp_ray.config.load import KeyPath, set_key, validate
 from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.vocabulary import Scale, StrictModel
 from tadp_ray.layout import CELLS
 
-# Paths and resources, which are not hashed; data, weights and captions are hashed by their contents instead.
+# Paths, which are not hashed; data, weights and captions are hashed by their contents instead.
 LOCATIONS = {
-    "compute": True,
     "data": {"root": True, "train": True, "val": True, "target_domain": {"root": True}},
     "model": {"weights": True, "embeddings": True},
     "caption": {"store": True, "target_store": True, "embeddings": True},
@@ -58,8 +57,9 @@ class Cell(StrictModel):
     @cached_property
     def group(self) -> str:
         """Hash of everything but the seed that can change the result. Tables average the cells of a group."""
-        located = LOCATIONS if self.recipe.compute.gpus else LOCATIONS | {"compute": all_but_cpus(ComputeConfig)}
-        settings = changed(self.recipe, without=located)
+        # Sums are in another order with another number of CPU threads or in a compiled step, so the last digits differ.
+        counted = ("compile",) if self.recipe.compute.gpus else ("compile", "cpus")
+        settings = changed(self.recipe, without=LOCATIONS | {"compute": all_but(ComputeConfig, *counted)})
         return sha256_of({"defaults": DEFAULTS, "recipe": settings, "digests": self.digests})
 
     @cached_property

@@ -10,9 +10,9 @@ from tadp_ray.layout import STORAGE
 
 
 class ComputeConfig(StrictModel):
-    """Resources and storage of a cell. They do not change its results, except that CPU threads change the last digits.
+    """Resources and storage of a cell. They do not change its results, but for the last digits.
 
-    So they are not part of the fingerprint, except `cpus` if there are no GPUs.
+    So they are not part of the fingerprint, except `compile`, and `cpus` if there are no GPUs.
     """
 
     num_train_workers: int = Field(
@@ -34,8 +34,8 @@ class ComputeConfig(StrictModel):
     )
     compile: bool = Field(
         False,
-        description="compile the training step by torch.compile: about a minute at the start of every cell, and faster steps "
-        "from then on; evaluation is not compiled",
+        description="compile the training step by torch.compile: some minutes at the start of a cell, and faster steps from "
+        "then on; evaluation is not compiled. It changes the last digits, so the fingerprint has it",
     )
     deterministic: bool = Field(
         False,

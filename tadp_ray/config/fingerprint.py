@@ -20,12 +20,9 @@ def sha256_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def all_but_cpus(group: type[BaseModel]) -> dict[str, bool]:
-    """Return the keys of a compute group that cannot change results on CPUs, as `changed` takes them in `without`.
-
-    The number of threads can: sums are in another order, so the last digits differ.
-    """
-    return {name: True for name in group.model_fields if name != "cpus"}
+def all_but(group: type[BaseModel], *keys: str) -> dict[str, bool]:
+    """Return all other keys of a group, as `changed` takes them in `without`."""
+    return {name: True for name in group.model_fields if name not in keys}
 
 
 def changed(group: BaseModel, without: Mapping[str, Any]) -> dict[str, Any]:

@@ -112,6 +112,12 @@ def test_threads_count_on_cpus_and_not_beside_a_gpu() -> None:
     assert job(plans[0]).fingerprint == job().fingerprint != job(plans[1]).fingerprint
 
 
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_a_compiled_step_is_another_cell(gpus: int) -> None:
+    compiled = {**RECIPE, "compute": {"compile": True, "gpus": gpus}}
+    assert cell(compiled).fingerprint != cell().fingerprint
+
+
 def test_every_changed_value_is_another_cell() -> None:
     changes = [
         {"data": {"kind": "scenes", "style": "night"}},
