@@ -15,8 +15,10 @@ from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.vocabulary import Scale, StrictModel
 from tadp_ray.layout import CELLS
 
-# Paths, which are not hashed; data, weights and captions are hashed by their contents instead.
+# Paths and resources, which are not hashed; data, weights and captions are hashed by their contents instead.
 LOCATIONS = {
+    # Sums are in another order with another number of CPU threads or in a compiled step, so the last digits differ.
+    "compute": all_but(ComputeConfig, "compile", "cpus"),
     "data": {"root": True, "train": True, "val": True, "target_domain": {"root": True}},
     "model": {"weights": True, "embeddings": True},
     "caption": {"store": True, "target_store": True, "embeddings": True},
@@ -57,9 +59,8 @@ class Cell(StrictModel):
     @cached_property
     def group(self) -> str:
         """Hash of everything but the seed that can change the result. Tables average the cells of a group."""
-        # Sums are in another order with another number of CPU threads or in a compiled step, so the last digits differ.
-        counted = ("compile",) if self.recipe.compute.gpus else ("compile", "cpus")
-        settings = changed(self.recipe, without=LOCATIONS | {"compute": all_but(ComputeConfig, *counted)})
+        beside_gpus = {"compute": all_but(ComputeConfig, "compile")} if self.recipe.compute.gpus else {}
+        settings = changed(self.recipe, without=LOCATIONS | beside_gpus)
         return sha256_of({"defaults": DEFAULTS, "recipe": settings, "digests": self.digests})
 
     @cached_property
