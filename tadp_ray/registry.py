@@ -144,6 +144,11 @@ def implementation(reference: Any) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+def deferred(reference: str) -> Callable[..., Any]:
+    """Return a function that calls the one at `"module:attribute"`, which is imported on the first call."""
+    return lambda *arguments: implementation(reference)(*arguments)
+
+
 def one_of(names: Iterable[str]) -> Any:
     """Return the `Literal` type of a key that takes one of these names."""
     literal: Any = Literal  # Any, so that type checkers accept names that are known at run time only.
