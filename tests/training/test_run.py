@@ -289,7 +289,7 @@ def test_every_task_is_interrupted_and_resumed_like_segmentation(
 
 
 def test_what_trains_a_cell_loads_no_library_before_it_is_used() -> None:
-    """Processes that predict, or find a cell finished, use few of them, and loading all takes seconds."""
+    """Processes that predict, or find a cell finished, need few of them, and loading all takes seconds."""
     libraries = {"albumentations", "diffusers", "matplotlib", "mlflow", "mmseg", "pandas", "ray", "scipy", "sklearn"}
     libraries |= {"pycocotools", "segmentation_models_pytorch", "torch._inductor", "torchvision", "transformers"}
     script = (
