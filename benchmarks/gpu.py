@@ -44,9 +44,10 @@ from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.config.schema import Recipe, ScheduleConfig
 from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.loader import AugmentedDataset, BatchSampler, train_loader
+from tadp_ray.data.pixels import normalized
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.scenes import render
-from tadp_ray.data.transforms import Augment, normalized
+from tadp_ray.data.transforms import Augment
 from tadp_ray.paper.pocket.autoencoder import build_vae, vae_loss
 from tadp_ray.paper.pocket.denoiser import build_denoiser, caption_errors
 from tadp_ray.sweep.plan import plan_one

@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from tadp_ray.errors import UserError
+from tadp_ray.garbage import uncollected
 
 GROUP = "tadp_ray.plugins"
 BUILT_IN = (
@@ -141,7 +142,13 @@ def implementation(reference: Any) -> Any:
     if not isinstance(reference, str):
         return reference
     module, _, attribute = reference.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    with uncollected():
+        return getattr(importlib.import_module(module), attribute)
+
+
+def deferred(reference: str) -> Callable[..., Any]:
+    """Return a function that calls the one at `"module:attribute"`, which is imported on the first call."""
+    return lambda *arguments: implementation(reference)(*arguments)
 
 
 def one_of(names: Iterable[str]) -> Any:

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from tadp_ray.captions.sources import Prompt
 from tadp_ray.captions.templates import SINGLE, TEMPLATES
@@ -18,17 +18,20 @@ from tadp_ray.files import drafted
 from tadp_ray.registry import ENCODINGS, implementation
 from tadp_ray.tensors import is_finite, read_foreign
 
+if TYPE_CHECKING:
+    from transformers import CLIPTextModel, CLIPTokenizer
+
 EMBEDDING_TOKENS = 20
 """Sequence length of the published class embeddings."""
 
 
-def count_tokens(tokenizer: CLIPTokenizer, prompt: str) -> int:
+def count_tokens(tokenizer: "CLIPTokenizer", prompt: str) -> int:
     """Count the tokens of a prompt without the bos and eos tokens."""
     return len(tokenizer(prompt, add_special_tokens=False, truncation=False, verbose=False).input_ids)
 
 
 def encode_prompts(
-    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Sequence[str]
+    tokenizer: "CLIPTokenizer", text_encoder: "CLIPTextModel", prompts: Sequence[str]
 ) -> Float[Tensor, "prompts tokens width"]:
     """Return the last hidden states after the final layer norm, (B, L, D), with L the encoder's full length (77 in SD 1.5).
 
@@ -40,7 +43,7 @@ def encode_prompts(
 
 
 def encode_names(
-    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, names: Sequence[str]
+    tokenizer: "CLIPTokenizer", text_encoder: "CLIPTextModel", names: Sequence[str]
 ) -> Float[Tensor, "tokens width"]:
     """Encode each name separately: the bos state, then the states of every name's own tokens, (1 + tokens, D).
 
@@ -55,7 +58,7 @@ def encode_names(
 
 @torch.no_grad()
 def class_embedding(
-    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, name: str, templates: Sequence[str] = TEMPLATES
+    tokenizer: "CLIPTokenizer", text_encoder: "CLIPTextModel", name: str, templates: Sequence[str] = TEMPLATES
 ) -> Float[Tensor, " width"]:
     """Return the state at the eos token (after the final layer norm, not projected), averaged over templates, (D,).
 
@@ -111,7 +114,7 @@ Encoder = Callable[[Prompt], Tensor]
 
 
 def make_text_encoder(
-    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, caption: CaptionConfig, classes: Sequence[str]
+    tokenizer: "CLIPTokenizer", text_encoder: "CLIPTextModel", caption: CaptionConfig, classes: Sequence[str]
 ) -> Encoder:
     """Return the function that encodes a prompt as a context (L, D), from a recipe's `caption` group."""
     make = implementation(ENCODINGS[caption.encoding].implementation)
@@ -119,21 +122,21 @@ def make_text_encoder(
 
 
 def whole_texts(
-    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, _: CaptionConfig, __: Sequence[str]
+    tokenizer: "CLIPTokenizer", text_encoder: "CLIPTextModel", _: CaptionConfig, __: Sequence[str]
 ) -> Callable[[str], Tensor]:
     """Return the encoding `text`: the prompt as one text."""
     return lambda text: encode_prompts(tokenizer, text_encoder, [text])[0]
 
 
 def name_by_name(
-    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, _: CaptionConfig, __: Sequence[str]
+    tokenizer: "CLIPTokenizer", text_encoder: "CLIPTextModel", _: CaptionConfig, __: Sequence[str]
 ) -> Callable[[Sequence[str]], Tensor]:
     """Return the encoding `names`: each name separately."""
     return lambda names: encode_names(tokenizer, text_encoder, names)
 
 
 def class_vectors(
-    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, caption: CaptionConfig, classes: Sequence[str]
+    tokenizer: "CLIPTokenizer", text_encoder: "CLIPTextModel", caption: CaptionConfig, classes: Sequence[str]
 ) -> Callable[[Sequence[str]], Tensor]:
     """Return the encoding `class_embeddings`: one vector per name, from a file or from the encoder."""
     if caption.embeddings:

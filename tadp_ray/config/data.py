@@ -86,6 +86,10 @@ class AugmentConfig(StrictModel):
         """Final height and width in pixels. None: they depend on the image."""
         return self.pad_to or self.stretch or self.crop
 
+    def smallest_view(self, size: tuple[int, int]) -> int:
+        """Return the smallest shorter side, in pixels, of an image of `size` (H, W) before it is cropped."""
+        return int((self.resize or min(size)) * self.scale[0])
+
     @model_validator(mode="after")
     def _ordered(self) -> "AugmentConfig":
         low, high = self.scale

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -11,8 +11,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from tadp_ray.data.pixels import channels_first
 from tadp_ray.data.sample import Dataset, Sample
-from tadp_ray.data.transforms import Augment, channels_first
+
+if TYPE_CHECKING:
+    from tadp_ray.data.transforms import Augment
 
 SampleKey = tuple[int, int]  # (sample index, seed of its augmentation)
 
@@ -42,7 +45,7 @@ class AugmentedDataset(TorchDataset):
         target: converts a sample's ground truth to the task's target.
     """
 
-    def __init__(self, dataset: Dataset, augment: Augment, target: Callable[[Sample], Any]) -> None:
+    def __init__(self, dataset: Dataset, augment: "Augment", target: Callable[[Sample], Any]) -> None:
         self._dataset = dataset
         self._augment = augment
         self._target = target

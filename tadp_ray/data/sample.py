@@ -8,6 +8,8 @@ import numpy as np
 from tadp_ray.errors import UserError
 
 Split = Literal["train", "val"]
+Truth = Literal["mask", "depth", "boxes"]
+"""The ground truth of a task."""
 
 IGNORE = 255
 """The mask value of pixels that are ignored."""

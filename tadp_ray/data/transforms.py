@@ -1,50 +1,19 @@
-"""Augmentation of training samples and normalization of images (albumentations)."""
+"""Augmentation of training samples (albumentations)."""
 
 import random
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import albumentations as A
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from tadp_ray.config.data import AugmentConfig
-from tadp_ray.data.sample import IGNORE, Sample
+from tadp_ray.data.pixels import NORMALISERS, Pixels
+from tadp_ray.data.sample import IGNORE, Sample, Truth
 
-Truth = Literal["mask", "depth", "boxes"]
-"""The ground truth that is transformed with the image."""
-Pixels = Literal["half", "imagenet"]
-NORMALISERS: dict[Pixels, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "half": ((127.5,) * 3, (127.5,) * 3),
-    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
-}
-"""Mean and standard deviation for pixels in [0, 255]."""
 TRIES = 10
-
-
-def to_tensor(image: np.ndarray, pixels: Pixels = "half") -> Tensor:
-    """Convert uint8 (H, W, 3) in [0, 255] to float32 (3, H, W), by default in [-1, 1]."""
-    return normalized(channels_first(image), pixels)
-
-
-def channels_first(image: np.ndarray) -> Tensor:
-    """Convert an image (H, W, 3) to a tensor (3, H, W) of the same type."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-
-
-def normalized(images: Tensor, pixels: Pixels = "half") -> Tensor:
-    """Return images (..., 3, H, W) in [0, 255] as float32 on the same device, by default in [-1, 1]."""
-    deviation, shift = _normaliser(pixels, images.device)
-    return images.float().div_(deviation).sub_(shift)
-
-
-@lru_cache
-def _normaliser(pixels: Pixels, device: torch.device) -> tuple[Tensor, Tensor]:
-    mean, deviation = (torch.tensor(values, device=device)[:, None, None] for values in NORMALISERS[pixels])
-    return deviation, mean / deviation
 
 
 def resize_shorter(side: int | None) -> list[A.BasicTransform]:
@@ -177,9 +146,3 @@ def cut_depth(image: np.ndarray, depth: np.ndarray, probability: float, rng: np.
     image = image.copy()
     image[:, first:last] = ((depth[:, first:last, None] * 1000).astype(np.int64) % 256).astype(np.uint8)
     return image
-
-
-def smallest_view(size: tuple[int, int], config: AugmentConfig) -> int:
-    """Return the smallest shorter side, in pixels, of an image of `size` (H, W) before it is cropped."""
-    shorter = config.resize or min(size)
-    return int(shorter * config.scale[0])

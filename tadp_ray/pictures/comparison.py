@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from matplotlib.axes import Axes
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Folders = Mapping[str, Path]
 """Folders of predictions by system. The first system is compared with the others."""
@@ -20,11 +22,11 @@ class Draw(Protocol):
 
     def __call__(
         self,
-        axes: Sequence[Axes],
+        axes: "Sequence[Axes]",
         image: np.ndarray,
         results: Sequence[Any],
         classes: Sequence[str],
-        neighbours: Sequence[Axes],
+        neighbours: "Sequence[Axes]",
         /,
     ) -> set[int]:
         """Draw predictions for an image, and return the indices of the drawn classes.

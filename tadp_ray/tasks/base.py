@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tadp_ray.config.metrics import lower_is_better
-from tadp_ray.data.sample import Sample
-from tadp_ray.data.transforms import Truth
+from tadp_ray.data.sample import Sample, Truth
 from tadp_ray.layout import PREDICTIONS, TARGETS
 from tadp_ray.pictures.comparison import Draw
 from tadp_ray.tasks.files import PredictionFiles, Write

@@ -1,13 +1,11 @@
 """Queries MLflow for cells: finished ones by fingerprint, and all cells of an experiment."""
 
-import gc
 import json
 import math
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -21,6 +19,7 @@ from pydantic import ValidationError
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
+from tadp_ray.garbage import uncollected
 from tadp_ray.layout import CELL, PER_IMAGE
 from tadp_ray.tasks.per_image import PerImage, read_per_image
 from tadp_ray.tracking.client import StoreError, first_line
@@ -261,21 +260,10 @@ def whole_pages(search: Any, *args: Any, size: int = PAGE, **kwargs: Any) -> Ite
     """Yield the pages, of at most `size` results each, of one of MLflow's paginated searches."""
     token = None
     while True:
+        # A page makes some 200,000 objects.
         with uncollected():
             page = search(*args, max_results=size, page_token=token, **kwargs)
         yield page
         token = page.token
         if not token:
             return
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Collect no garbage in the block: a page makes some 200,000 objects, which Python would go through again and again."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()

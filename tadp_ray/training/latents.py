@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tadp_ray.backbones.base import Posterior
 from tadp_ray.config.fingerprint import sha256_of
-from tadp_ray.data.transforms import Pixels, channels_first, normalized
+from tadp_ray.data.pixels import Pixels, channels_first, normalized
 from tadp_ray.files import acquire_lock
 from tadp_ray.layout import LATENTS
 from tadp_ray.training import checkpoint

@@ -28,19 +28,21 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 @contextmanager
 def deterministic_algorithms(wanted: bool) -> Iterator[None]:
-    """In the `with` block, use deterministic algorithms only (`compute.deterministic`), if wanted.
+    """In the `with` block, use deterministic algorithms only (`compute.deterministic`), if wanted; change nothing otherwise.
 
     Raises:
         UserError: an operation has no deterministic algorithm; the message names it.
     """
-    if wanted:
-        # Read by cuBLAS when it starts in this process.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(wanted)
+    if not wanted:
+        yield
+        return
+    # Read by cuBLAS when it starts in this process.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
     try:
         yield
     except RuntimeError as error:
-        if wanted and (found := re.match(r"(\S+) does not have a deterministic implementation", str(error))):
+        if found := re.match(r"(\S+) does not have a deterministic implementation", str(error)):
             raise UserError(
                 f"compute.deterministic: true: {found[1]} has no deterministic algorithm here; leave the key out, or change "
                 "the setting that needs this operation"

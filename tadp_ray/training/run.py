@@ -10,16 +10,15 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import main_metric
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
+from tadp_ray.garbage import uncollected
 from tadp_ray.layout import BEST, MODEL, PREDICTED
 from tadp_ray.training.digests import check_contents
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import evaluate
-from tadp_ray.training.gpu import gpu_metrics
 from tadp_ray.training.journal import final_metrics
 from tadp_ray.training.latents import evaluation_latents, training_latents
 from tadp_ray.training.model import TADP, make_model
 from tadp_ray.training.perception import PerceptionTraining
-from tadp_ray.training.pictures import draw_predictions
 from tadp_ray.training.precision import deterministic_algorithms
 from tadp_ray.training.reporter import Journal, NullReporter, Reporter, Watch, WatchedReporter
 from tadp_ray.training.setup import Cache, TrainSetup
@@ -95,12 +94,17 @@ def _run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache, wor
 
     world.together(lambda: check_contents(cell, cache.datasets))
     if world.is_main_process:
+        with uncollected():
+            from tadp_ray.training.pictures import draw_predictions
+
         training.write_model(MODEL, state)
         if state.best_step == state.step:
             (cell.folder / BEST).unlink(missing_ok=True)
         draw_predictions(cell.folder / PREDICTED, model, setup, latents, device)
     spent = {"seconds": time.monotonic() - began, "text_seconds": text_seconds, "start_read_mib": start_read}
     if device.type == "cuda" and world.is_main_process:
+        from tadp_ray.training.gpu import gpu_metrics
+
         spent |= gpu_metrics(setup, state.seconds / state.step, device)
     return final(cell, setup, model, state, spent)
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from importlib.metadata import version
 
 import cv2
 import numpy as np
 import torch
-import transformers
 from torch import Tensor
 
 from tadp_ray.backbones.base import Family, Pretrained
@@ -22,8 +22,8 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.datasets import Datasets, class_names
 from tadp_ray.data.files import FileDataset
+from tadp_ray.data.pixels import to_tensor
 from tadp_ray.data.sample import Dataset
-from tadp_ray.data.transforms import smallest_view, to_tensor
 from tadp_ray.errors import UserError
 from tadp_ray.layout import CONTEXTS
 from tadp_ray.tasks.base import Size, Task
@@ -175,7 +175,7 @@ class TrainSetup:
                 ],
                 self.encoding.model_dump(mode="json", exclude={"embeddings"}),
                 self.train.classes if self.encoding.embeddings else (),
-                [device.type, torch.__version__, transformers.__version__],
+                [device.type, torch.__version__, version("transformers")],
                 *threads_of(self.recipe, device),
             ]
         )
@@ -238,7 +238,7 @@ class TrainSetup:
         self._check_lengths()
         if augment.crop and not augment.pad and not augment.stretch:
             index = int(np.argmin([min(size) for size in self.train.sizes]))
-            smallest = smallest_view(self.train.sizes[index], augment)
+            smallest = augment.smallest_view(self.train.sizes[index])
             if smallest < augment.crop:
                 raise UserError(
                     f"augment.crop={augment.crop}: image {self.train.ids[index]} {self.train.sizes[index]} can be as small "

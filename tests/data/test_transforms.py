@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tadp_ray.config.data import AugmentConfig
+from tadp_ray.data.pixels import to_tensor
 from tadp_ray.data.sample import Sample
-from tadp_ray.data.transforms import Augment, cut_depth, smallest_view, to_tensor
+from tadp_ray.data.transforms import Augment, cut_depth
 
 
 @pytest.fixture
@@ -113,5 +114,5 @@ def test_a_crop_is_drawn_again_until_no_class_covers_too_much_of_it() -> None:
 
 
 def test_smallest_view() -> None:
-    assert smallest_view((360, 480), AugmentConfig(resize=192, scale=(0.5, 2.0))) == 96
-    assert smallest_view((360, 480), AugmentConfig()) == 360
+    assert AugmentConfig(resize=192, scale=(0.5, 2.0)).smallest_view((360, 480)) == 96
+    assert AugmentConfig().smallest_view((360, 480)) == 360

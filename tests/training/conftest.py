@@ -10,7 +10,7 @@ import torch
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
-from tadp_ray.training import run
+from tadp_ray.training import pictures, run
 from tadp_ray.training.digests import digests_of
 from tadp_ray.training.pictures import draw_predictions
 
@@ -45,7 +45,7 @@ def tiny_cell(tmp_path: Path) -> Iterator[Callable[..., Cell]]:
     Trained in this process it draws no picture, which takes as long as its steps.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "draw_predictions", lambda *_: None)
+        patch.setattr(pictures, "draw_predictions", lambda *_: None)
         yield lambda storage="runs", seed=0, **changes: make_cell(tmp_path / storage, seed, **changes)
 
 
@@ -62,7 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Cel
         if key not in known:
             cell = make_cell(tmp_path_factory.mktemp("trained"), **changes)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(run, "draw_predictions", draw_predictions)
+                patch.setattr(pictures, "draw_predictions", draw_predictions)
                 known[key] = cell, run.train_cell(cell, torch.device("cpu"))
         return known[key]
 

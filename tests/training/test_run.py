@@ -288,21 +288,36 @@ def test_every_task_is_interrupted_and_resumed_like_segmentation(
     assert numbers(train_cell(cut, CPU)) == pytest.approx(numbers(expected), rel=0, abs=0, nan_ok=True)
 
 
+def test_what_trains_a_cell_loads_no_library_before_it_is_used() -> None:
+    """Processes that predict, or find a cell finished, need few of them, and loading all takes seconds."""
+    libraries = {"albumentations", "diffusers", "matplotlib", "mlflow", "mmseg", "pandas", "ray", "scipy", "sklearn"}
+    libraries |= {"pycocotools", "segmentation_models_pytorch", "torch._inductor", "torchvision", "transformers"}
+    script = (
+        "import sys, tadp_ray.training.run\nfrom tadp_ray.training.precision import deterministic_algorithms\n"
+        f"with deterministic_algorithms(False): print({libraries!r} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900)
+    assert (done.returncode, done.stdout) == (0, "set()\n"), done.stderr
+
+
 @pytest.mark.slow
 def test_the_core_trains_without_ray_and_mlflow(tiny_cell, tmp_path: Path) -> None:
-    """Three steps in a process that cannot import either."""
+    """Three steps in a process that cannot import either, and that loads no library of other tasks, heads or commands."""
     cell = tiny_cell(schedule={"iterations": 3})
     (tmp_path / "cell.json").write_text(cell.model_dump_json())
     script = (
         "import sys; sys.modules['ray'] = sys.modules['mlflow'] = None\n"
         "import torch\nfrom pathlib import Path\n"
         "from tadp_ray.config.cell import Cell\nfrom tadp_ray.training.run import train_cell\n"
-        "print(train_cell(Cell.model_validate_json(Path(sys.argv[1]).read_text()), torch.device('cpu'))['miou'])"
+        "print(train_cell(Cell.model_validate_json(Path(sys.argv[1]).read_text()), torch.device('cpu'))['miou'])\n"
+        "print({'pandas', 'pycocotools', 'segmentation_models_pytorch', 'sklearn', 'sqlalchemy'} & sys.modules.keys())"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "cell.json")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert float(done.stdout) == final_metrics(cell.folder, cell.fingerprint)["miou"]
+    miou, others = done.stdout.splitlines()
+    assert float(miou) == final_metrics(cell.folder, cell.fingerprint)["miou"]
+    assert others == "set()"
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tadp_ray.backbones.stable_diffusion.weights import weights_digest
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
+from tadp_ray.garbage import uncollected
 
 if TYPE_CHECKING:
     # Their import takes seconds, and planning needs only hashes.
@@ -27,7 +28,8 @@ class StableDiffusion:
     @staticmethod
     def load(origin: Origin) -> "Diffusion":
         """Load a frozen Stable Diffusion."""
-        from tadp_ray.backbones.stable_diffusion.load import open_diffusion
+        with uncollected():
+            from tadp_ray.backbones.stable_diffusion.load import open_diffusion
 
         return open_diffusion(*origin)
 
@@ -44,8 +46,9 @@ class StableDiffusion:
     @staticmethod
     def sizes(config: Any) -> "tuple[Diffusion, str]":
         """Load the networks. If the weights are missing, return Stable Diffusion 1.5's on the meta device, and a note."""
-        from tadp_ray.backbones.stable_diffusion.build import stable_diffusion_15
-        from tadp_ray.backbones.stable_diffusion.load import load_diffusion
+        with uncollected():
+            from tadp_ray.backbones.stable_diffusion.build import stable_diffusion_15
+            from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 
         try:
             return load_diffusion(config.weights), ""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule, denoising_errors, load_schedule
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, load_diffusion
-from tadp_ray.data.transforms import to_tensor
+from tadp_ray.data.pixels import to_tensor
 from tadp_ray.files import drafted_folder, write_json
 
 DRAWN_AT_ONCE = 8

@@ -18,7 +18,7 @@ from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.conditioning.tokenizer import check_length, word_places
 from tadp_ray.data.images import read_region
-from tadp_ray.data.transforms import to_tensor
+from tadp_ray.data.pixels import to_tensor
 from tadp_ray.errors import UserError
 from tadp_ray.paper.localisation import diffuseness, even, localisation
 

@@ -17,8 +17,8 @@ from tadp_ray.config.personalization import FolderImages, SceneImages
 from tadp_ray.data.files import first_few
 from tadp_ray.data.images import read_image
 from tadp_ray.data.names import SYSTEM_FILES
+from tadp_ray.data.pixels import to_tensor
 from tadp_ray.data.scenes import Scenes
-from tadp_ray.data.transforms import to_tensor
 from tadp_ray.errors import UserError
 
 ENCODED_AT_ONCE = 8

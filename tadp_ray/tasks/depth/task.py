@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Sample
+from tadp_ray.registry import deferred
 from tadp_ray.tasks.base import Task, bilinear, dense_loss, resize_map, score_arguments
-from tadp_ray.tasks.depth.drawing import draw_depth
 from tadp_ray.tasks.depth.files import write_metres
 from tadp_ray.tasks.depth.losses import silog_loss
 from tadp_ray.tasks.depth.metrics import DepthMetrics
@@ -36,7 +36,7 @@ def depth(recipe: Recipe) -> Task:
         loss=depth_loss,
         probabilities=lambda metres: metres,
         predict=lambda metres: metres[:, 0].cpu(),
-        draw=draw_depth,
+        draw=deferred("tadp_ray.tasks.depth.drawing:draw_depth"),
         arrays=lambda metres: {"depth": metres.float().numpy()},
         metrics=metrics,
         logged_metrics=("rmse", "abs_rel", "delta1"),

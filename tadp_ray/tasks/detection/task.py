@@ -11,9 +11,9 @@ from torch import Tensor
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.layout import CLASSES
+from tadp_ray.registry import deferred
 from tadp_ray.tasks.base import Size, Task, bilinear, score_arguments
 from tadp_ray.tasks.detection.coco import BoxFiles, write_boxes
-from tadp_ray.tasks.detection.drawing import draw_boxes
 from tadp_ray.tasks.detection.faster_rcnn import DetectionHead
 from tadp_ray.tasks.detection.metrics import DetectionMetrics
 
@@ -28,7 +28,7 @@ def detection(_: Recipe) -> Task:
         loss=lambda losses, _: reduce(torch.add, losses.values()),
         probabilities=None,
         predict=lambda found: found,
-        draw=draw_boxes,
+        draw=deferred("tadp_ray.tasks.detection.drawing:draw_boxes"),
         arrays=arrays_of,
         metrics=DetectionMetrics,
         logged_metrics=("ap50", "ap"),

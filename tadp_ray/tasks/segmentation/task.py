@@ -10,9 +10,9 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.data.datasets import thing_names
 from tadp_ray.data.sample import Sample
 from tadp_ray.layout import CLASSES
+from tadp_ray.registry import deferred
 from tadp_ray.tasks.base import Task, bilinear, dense_loss, resize_map, score_arguments
 from tadp_ray.tasks.files import MapFiles
-from tadp_ray.tasks.segmentation.drawing import draw_labels
 from tadp_ray.tasks.segmentation.files import write_labels
 from tadp_ray.tasks.segmentation.losses import cross_entropy_loss, focal_loss
 from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
@@ -36,7 +36,7 @@ def segmentation(recipe: Recipe) -> Task:
         loss=loss,
         probabilities=lambda logits: logits.softmax(1),
         predict=lambda probabilities: probabilities.argmax(1).cpu(),
-        draw=draw_labels,
+        draw=deferred("tadp_ray.tasks.segmentation.drawing:draw_labels"),
         arrays=lambda mask: {"mask": mask.numpy().astype(np.uint8)},
         metrics=partial(SegmentationMetrics, things=things),
         logged_metrics=("miou", "accuracy", *(["miou_things"] if things else [])),

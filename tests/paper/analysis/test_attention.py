@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 from tadp_ray.cli import app
 from tadp_ray.data.images import read_image
+from tadp_ray.data.pixels import to_tensor
 from tadp_ray.data.scenes import CLASSES, render
-from tadp_ray.data.transforms import to_tensor
 from tadp_ray.paper.analysis.attention import attend, fitted, image_latents
 from tadp_ray.training.checkpoint import read_tensors
 
