@@ -1,4 +1,4 @@
-"""What does a GPU do with this code, and is it the same as on a CPU? One call of less than six minutes.
+"""What does a GPU do with this code, and is it the same as on a CPU? One call of about eight minutes.
 
     python benchmarks/gpu.py OUT --tokenizer CLIP           # on a machine with a GPU; a folder with CLIP's vocabulary
     python benchmarks/gpu.py OUT --device cpu --small       # every path at the smallest size, without one
@@ -22,7 +22,7 @@ import tempfile
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -32,10 +32,9 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from clock import allow_tf32, peak_memory, seconds_of, wait_for
-from diffusers import PNDMScheduler
 from diffusers.utils import logging as diffusers_logging
 from PIL import Image
-from random_weights import TOKENS, random_weights
+from random_weights import TOKENS, random_weights, write_unweighted
 from torch import Tensor, nn
 
 from tadp_ray.backbones.stable_diffusion.autoencoder import posterior_of
@@ -319,34 +318,31 @@ class FullSize:
             posterior = encode(images)
         return posterior.mean + posterior.std * noise
 
-    def step(self, way: Way) -> None:
-        """Train on the batch once."""
+    def step(self, way: Way, mark: Callable[[], object] = lambda: None) -> None:
+        """Train on the batch once; call `mark` after each of the parts that `phases` names."""
         latents = self.encode(way)
+        mark()
         with lowered(self.device, way.precision == "bfloat16"):
             loss = self.loss_of(latents, self.context[: way.images], self.masks[: way.images])
+        mark()
         loss.backward()
+        mark()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        mark()
 
     def phases(self, way: Way) -> dict[str, float]:
         """Seconds of each part of a step."""
-        marks = [self._now()]
-        latents = self.encode(way)
-        marks.append(self._now())
-        with lowered(self.device, way.precision == "bfloat16"):
-            loss = self.loss_of(latents, self.context[: way.images], self.masks[: way.images])
-        marks.append(self._now())
-        loss.backward()
-        marks.append(self._now())
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        marks.append(self._now())
+        marks: list[float] = []
+
+        def mark() -> None:
+            wait_for(self.device)
+            marks.append(time.perf_counter())
+
+        mark()
+        self.step(way, mark)
         names = ("encode", "forward", "backward", "optimizer")
         return {name: later - earlier for name, (earlier, later) in zip(names, pairwise(marks), strict=True)}
-
-    def _now(self) -> float:
-        wait_for(self.device)
-        return time.perf_counter()
 
     @torch.no_grad()
     def predict(self, way: Way, latents: Tensor) -> None:
@@ -393,7 +389,7 @@ def measure(bench: Bench, full: FullSize, way: Way) -> dict[str, Any]:
         "memory_gib": memory,
         "share_of_peak": full.flops * images / full.batch / whole / peak,
         "took_s": time.perf_counter() - began,
-        "phases": [full.phases(way) for _ in range(count + 1)][-1],
+        "phases": full.phases(way),
     }
     bench.say(
         f"{way.name:<42}{images:>6}{1000 * whole:9.1f}{1000 * row['spread_s']:8.1f}{row['images_per_s']:10.1f}"
@@ -555,9 +551,7 @@ def make_weights(folder: Path, tokenizer: Path, device: str) -> None:
     made = random_weights(Fraction(1), 512, device)
     for name in ("unet", "vae", "text_encoder"):
         getattr(made, name).save_pretrained(folder / name)
-    shutil.copytree(tokenizer, folder / "tokenizer")
-    schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
-    PNDMScheduler(**schedule, skip_prk_steps=True).save_pretrained(folder / "scheduler")
+    write_unweighted(folder, tokenizer)
 
 
 def paper_cell(bench: Bench) -> None:

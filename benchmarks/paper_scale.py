@@ -15,8 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from diffusers import PNDMScheduler
 from PIL import Image, ImageDraw
+from random_weights import write_unweighted
 
 from tadp_ray.backbones.stable_diffusion.build import stable_diffusion_15
 from tadp_ray.config.load import read_yaml
@@ -46,11 +46,9 @@ def make_weights(folder: Path, tokenizer: Path, vae: Path, side: int) -> Path:
     if (folder / "unet").is_dir():
         return folder
     made = stable_diffusion_15().reinitialized(0)
-    shutil.copytree(tokenizer, folder / "tokenizer", dirs_exist_ok=True)
+    write_unweighted(folder, tokenizer)
     shutil.copytree(vae, folder / "vae", dirs_exist_ok=True)
     made.text_encoder.save_pretrained(folder / "text_encoder")
-    schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
-    PNDMScheduler(**schedule, skip_prk_steps=True).save_pretrained(folder / "scheduler")
     made.unet.register_to_config(sample_size=side)
     made.unet.half().save_pretrained(folder / "unet")
     return folder

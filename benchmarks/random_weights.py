@@ -1,8 +1,11 @@
 """Stable Diffusion 1.5 with random weights, whole or at a fraction of its width."""
 
+import shutil
 from fractions import Fraction
+from pathlib import Path
 
 import torch
+from diffusers import PNDMScheduler
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from tadp_ray.backbones.stable_diffusion.autoencoder import build_autoencoder
@@ -28,3 +31,10 @@ def random_weights(width: Fraction, crop: int, device: str) -> Diffusion:
         unet = build_unet(crop // 8, scaled(320, 640, 1280, 1280), text, heads=8, groups=groups)
         text_encoder = CLIPTextModel(config)
     return Diffusion(frozen(vae), frozen(unet), frozen(text_encoder), None)
+
+
+def write_unweighted(folder: Path, tokenizer: Path) -> None:
+    """Add to a diffusers folder what has no weights: a copy of a tokenizer, and Stable Diffusion 1.5's scheduler."""
+    shutil.copytree(tokenizer, folder / "tokenizer", dirs_exist_ok=True)
+    schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+    PNDMScheduler(**schedule, skip_prk_steps=True).save_pretrained(folder / "scheduler")
