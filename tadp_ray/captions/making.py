@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from tadp_ray.config.data import POCKET_DATA, PublishedData
 from tadp_ray.config.schema import Recipe
@@ -15,8 +16,8 @@ def missing_stores(recipes: Iterable[Recipe]) -> list[str]:
     named = {
         store: recipe
         for recipe in recipes
-        for store in (recipe.caption.store, recipe.caption.target_store)
-        if store and not store.exists()
+        for store in {*stores_of(recipe, "train"), *stores_of(recipe, "val")}
+        if not store.exists()
     }
     return [f"{store} is missing; {how_to_make(store, recipe)}" for store, recipe in sorted(named.items(), key=str)]
 
@@ -50,14 +51,19 @@ def how_to_make(store: Path, recipe: Recipe) -> str:
 
 def images_of(store: Path, recipe: Recipe) -> list[list[str]]:
     """Return the images of a store as arguments of `caption blip`."""
-    caption, data = recipe.caption, recipe.data
-    scored_alone, trained_alone = store == caption.target_store, caption.target_store not in (None, store)
+    data = recipe.data
+    splits = [split for split in ("train", "val") if store in stores_of(recipe, split)]
     if data.kind == "folder":
-        splits = [data.val] if scored_alone else [data.train] if trained_alone else [data.train, data.val]
-        return [[f"{glob.escape(str(data.root))}/{split.images}"] for split in splits]
-    if data.target_domain is None:
-        split = ["--split", "val"] if scored_alone else ["--split", "train"] if trained_alone else []
-        return [[data.kind, "--root", str(data.root), *split]]
-    target = [data.target_domain.kind, "--root", str(data.target_domain.root)]
+        return [[f"{glob.escape(str(data.root))}/{getattr(data, split).images}"] for split in splits]
     learned = [data.kind, "--root", str(data.root)]
-    return [target] if scored_alone else [learned] if trained_alone else [learned, target]
+    if data.target_domain is None:
+        return [[*learned, *(["--split", *splits] if len(splits) == 1 else [])]]
+    target = [data.target_domain.kind, "--root", str(data.target_domain.root)]
+    return [{"train": learned, "val": target}[split] for split in splits]
+
+
+def stores_of(recipe: Recipe, split: Literal["train", "val"]) -> tuple[Path, ...]:
+    """Return the caption stores of a split's images, of the scored ones also those of further evaluations."""
+    own, others = recipe.caption, recipe.evaluation.captions.values()
+    found = (own.store,) if split == "train" else (own.target_store or own.store, *(other.store for other in others))
+    return tuple(filter(None, found))

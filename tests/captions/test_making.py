@@ -51,6 +51,17 @@ def test_across_domains_each_domain_has_a_command_and_no_least_length() -> None:
     assert f"data/VOCdevkit --out captions/pascal_detection.jsonl && {BLIP} comic2k --root data/comic" in both
 
 
+def test_captions_of_further_evaluations_are_those_of_scored_images() -> None:
+    told = "evaluation.captions={BLIP: {source: store, store: blip.jsonl}}"
+    found = made_by("ade20k_fast_4k_oracle", told, "data.root=ADE")
+    assert found["blip.jsonl"].startswith(f"make it: {BLIP} ade20k --root ADE --split val --out blip.jsonl")
+    same = "evaluation.captions={BLIP: {source: store, store: captions/ade20k_min20.jsonl}}"
+    both = made_by("ade20k_fast_4k", same, "data.root=ADE")["captions/ade20k_min20.jsonl"]
+    assert both.startswith(f"make it: {BLIP} ade20k --root ADE --min-tokens 20 --out")
+    across = made_by("pascal_to_comic", told)["blip.jsonl"]
+    assert across.startswith(f"make it: {BLIP} comic2k --root data/comic --out blip.jsonl")
+
+
 def test_photographs_of_a_folder_and_scenes() -> None:
     told = "caption={source: store, store: mine_min20.jsonl}"
     said = made_by("folder_segmentation", told)["mine_min20.jsonl"]
