@@ -3,7 +3,7 @@
 import glob
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,7 @@ from tadp_ray.config.data import POCKET_DATA, PublishedData
 from tadp_ray.config.schema import Recipe
 
 
-def missing_stores(recipes: Iterable[Recipe]) -> list[str]:
+def missing_stores(recipes: Sequence[Recipe]) -> list[str]:
     """Return a text for each missing caption store of the recipes, with the commands that make it."""
     named = {
         store: recipe
@@ -19,7 +19,20 @@ def missing_stores(recipes: Iterable[Recipe]) -> list[str]:
         for store in {*stores_of(recipe, "train"), *stores_of(recipe, "val")}
         if not store.exists()
     }
-    return [f"{store} is missing; {how_to_make(store, recipe)}" for store, recipe in sorted(named.items(), key=str)]
+    tags: dict[Path, dict[str, None]] = {}
+    for caption in (caption for recipe in recipes for caption in recipe.captions.values() if caption.tag):
+        for store in filter(None, (caption.store, caption.target_store)):
+            tags.setdefault(store, {})[str(caption.tag)] = None
+    return [
+        f"{store} is missing; {how_to_write(list(tags[store])) if store in tags else how_to_make(store, recipe)}"
+        for store, recipe in sorted(named.items(), key=str)
+    ]
+
+
+def how_to_write(tags: Sequence[str]) -> str:
+    """Return the form of a store whose captions have tags, which no command makes."""
+    said = ", ".join(f'"{tag}": "..."' for tag in tags)
+    return f'write a store of your own with these captions of each image: {{"ID": {{"captions": {{{said}}}}}, ...}}'
 
 
 def how_to_make(store: Path, recipe: Recipe) -> str:

@@ -225,10 +225,10 @@ class Recipe(StrictModel):
     @model_validator(mode="after")
     def _places_known(self) -> "Recipe":
         for key, caption in self.captions.items():
-            if caption.wording == "long" and self.data.kind != POCKET_DATA:
+            if caption.wording not in ("names", "short") and self.data.kind != POCKET_DATA:
                 raise ValueError(
-                    f"{key}.wording: long tells places, which data.kind: {self.data.kind} does not know; use short, or captions "
-                    "of a real captioner (source: store)"
+                    f"{key}.wording: {caption.wording} tells more than names, which data.kind: {self.data.kind} does not know; "
+                    "use short, or captions of a real captioner (source: store)"
                 )
         return self
 

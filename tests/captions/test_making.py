@@ -62,6 +62,14 @@ def test_captions_of_further_evaluations_are_those_of_scored_images() -> None:
     assert across.startswith(f"make it: {BLIP} comic2k --root data/comic --out blip.jsonl")
 
 
+def test_captions_with_tags_are_written_by_hand() -> None:
+    told = "caption={source: store, store: kinds.jsonl, tag: scene}"
+    others = "evaluation.captions={counts: {source: store, store: kinds.jsonl, tag: counts}}"
+    said = made_by("ade20k_fast_4k", told, others)["kinds.jsonl"]
+    form = '{"ID": {"captions": {"scene": "...", "counts": "..."}}, ...}'
+    assert said == f"write a store of your own with these captions of each image: {form}"
+
+
 def test_photographs_of_a_folder_and_scenes() -> None:
     told = "caption={source: store, store: mine_min20.jsonl}"
     said = made_by("folder_segmentation", told)["mine_min20.jsonl"]

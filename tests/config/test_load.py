@@ -88,10 +88,11 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
         (SCHEDULE + "caption: {source: oracle, precision: 0}", "caption.precision=0: Input should be greater than 0"),
         (SCHEDULE + "caption: {source: 'null', recall: 0.5}", "degrade oracle and template captions only"),
         (SCHEDULE + "caption: {source: oracle, wording: long}", "is for template captions only, but source is oracle"),
+        (SCHEDULE + "caption: {source: oracle, tag: scene}", "tag: scene chooses a caption of a store, but source is oracle"),
         (
             SCHEDULE + "caption: {source: template, wording: long}\ndata: {kind: nyuv2, root: x}\naugment: {crop: 32}\n"
             "model: {weights: pocket}",
-            "caption.wording: long tells places, which data.kind: nyuv2 does not know; use short",
+            "caption.wording: long tells more than names, which data.kind: nyuv2 does not know; use short",
         ),
         (TOLD + CAPTIONS + "x: {sorce: 'null'}}}", "evaluation.captions.x.sorce='null': unknown key; did you mean 'source'?"),
         (TOLD + CAPTIONS + "x: {source: 'null', recall: 0.5}}}", "evaluation.captions.x: precision and recall degrade"),
@@ -109,7 +110,7 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
         (
             TOLD + CAPTIONS + "x: {source: template, wording: long}}}\ndata: {kind: nyuv2, root: x}\naugment: {crop: 32}\n"
             "model: {weights: pocket}",
-            "evaluation.captions.x.wording: long tells places, which data.kind: nyuv2 does not know",
+            "evaluation.captions.x.wording: long tells more than names, which data.kind: nyuv2 does not know",
         ),
         (SCHEDULE + "caption: {source: store}", "--set 'caption={source: oracle}'"),
         (SCHEDULE + "caption: {source: 'null', store: x.jsonl}", "--set 'caption={source: null}'"),
