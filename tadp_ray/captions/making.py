@@ -12,21 +12,20 @@ from tadp_ray.config.schema import Recipe
 
 
 def missing_stores(recipes: Sequence[Recipe]) -> list[str]:
-    """Return a text for each missing caption store of the recipes, with the commands that make it."""
-    named = {
-        store: recipe
-        for recipe in recipes
-        for store in {*stores_of(recipe, "train"), *stores_of(recipe, "val")}
-        if not store.exists()
-    }
-    tags: dict[Path, dict[str, None]] = {}
-    for caption in (caption for recipe in recipes for caption in recipe.captions.values() if caption.tag):
-        for store in filter(None, (caption.store, caption.target_store)):
-            tags.setdefault(store, {})[str(caption.tag)] = None
-    return [
-        f"{store} is missing; {how_to_write(list(tags[store])) if store in tags else how_to_make(store, recipe)}"
-        for store, recipe in sorted(named.items(), key=str)
-    ]
+    """Return a text for each missing caption store of the recipes, with the commands that make it for all of them."""
+    named: dict[Path, list[Recipe]] = {}
+    for recipe in recipes:
+        for store in {*stores_of(recipe, "train"), *stores_of(recipe, "val")}:
+            named.setdefault(store, []).append(recipe)
+    missing = sorted(store for store in named if not store.exists())
+    return [f"{store} is missing; {how_to_make(store, named[store])}" for store in missing]
+
+
+def tags_in(store: Path, recipes: Sequence[Recipe]) -> list[str]:
+    """Return the tags by which recipes choose captions in a store."""
+    captions = [caption for recipe in recipes for caption in recipe.captions.values()]
+    tags = [caption.tag for caption in captions if caption.tag and store in (caption.store, caption.target_store)]
+    return list(dict.fromkeys(tags))
 
 
 def how_to_write(tags: Sequence[str]) -> str:
@@ -35,12 +34,15 @@ def how_to_write(tags: Sequence[str]) -> str:
     return f'write a store of your own with these captions of each image: {{"ID": {{"captions": {{{said}}}}}, ...}}'
 
 
-def how_to_make(store: Path, recipe: Recipe) -> str:
-    """Return the commands that make one of a recipe's caption stores.
+def how_to_make(store: Path, recipes: Sequence[Recipe]) -> str:
+    """Return the commands that make a caption store of recipes.
 
     The store's name contains the length of its captions: `..._min40` have at least 40 tokens. Those of `..._nouns` come from a
     published file, since no command extracts nouns.
     """
+    recipe = recipes[-1]
+    if tags := tags_in(store, recipes):
+        return how_to_write(tags)
     if recipe.data.kind == POCKET_DATA:
         return (
             "scenes are drawn, and no captioner looks at them: use source: template, which plays one, or write a store of "
@@ -48,7 +50,7 @@ def how_to_make(store: Path, recipe: Recipe) -> str:
         )
     if recipe.data.kind != "folder" and not isinstance(recipe.data, PublishedData):
         return f"write a store of your own with a caption of each image of {recipe.data.kind}, by its id"
-    images = images_of(store, recipe)
+    images = images_of(store, recipes)
     # Only the ids of one of the paper's data sets match the names in a published file.
     known = images[0] if len(images) == 1 and "--root" in images[0] else []
     given = ["--data", known[0], *known[1:]] if known else []
@@ -62,10 +64,10 @@ def how_to_make(store: Path, recipe: Recipe) -> str:
     return f"make it: {made}; or bring a published file: {bring}"
 
 
-def images_of(store: Path, recipe: Recipe) -> list[list[str]]:
-    """Return the images of a store as arguments of `caption blip`."""
-    data = recipe.data
-    splits = [split for split in ("train", "val") if store in stores_of(recipe, split)]
+def images_of(store: Path, recipes: Sequence[Recipe]) -> list[list[str]]:
+    """Return the images of a store, of the data of the last recipe, as arguments of `caption blip`."""
+    data = recipes[-1].data
+    splits = [split for split in ("train", "val") if any(store in stores_of(recipe, split) for recipe in recipes)]
     if data.kind == "folder":
         return [[f"{glob.escape(str(data.root))}/{getattr(data, split).images}"] for split in splits]
     learned = [data.kind, "--root", str(data.root)]

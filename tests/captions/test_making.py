@@ -58,6 +58,18 @@ def test_captions_of_further_evaluations_are_those_of_scored_images() -> None:
     same = "evaluation.captions={BLIP: {source: store, store: captions/ade20k_min20.jsonl}}"
     both = made_by("ade20k_fast_4k", same, "data.root=ADE")["captions/ade20k_min20.jsonl"]
     assert both.startswith(f"make it: {BLIP} ade20k --root ADE --min-tokens 20 --out")
+    # Of the recipes of a sweep, one trains with the store and another is scored with it.
+    rows = [
+        load_recipe(
+            RECIPES / "ade20k_fast_4k.yaml", [f"evaluation.captions={others}", f"caption={caption}", "data.root=ADE"]
+        )
+        for caption, others in (
+            ("{source: store, store: blip.jsonl}", "{}"),
+            ("{source: 'null'}", told.partition("=")[2]),
+        )
+    ]
+    (said,) = missing_stores(rows)
+    assert f"make it: {BLIP} ade20k --root ADE --out blip.jsonl" in said
     across = made_by("pascal_to_comic", told)["blip.jsonl"]
     assert across.startswith(f"make it: {BLIP} comic2k --root data/comic --out blip.jsonl")
 
