@@ -29,13 +29,15 @@ class Mention:
     side: float
     """Horizontal centre: 0 at the left edge, 1 at the right."""
     near: bool
-    edges: tuple[float, float] | None = None
-    """Left and right edge of its box, as `side`; None: not known."""
+    left: float | None = None
+    """Left edge of its box, as `side`; None: the centre."""
+    right: float | None = None
+    """Right edge."""
 
     @property
     def span(self) -> tuple[float, float]:
         """Left and right edge of its box, or its centre twice."""
-        return self.edges or (self.side, self.side)
+        return self.side if self.left is None else self.left, self.side if self.right is None else self.right
 
 
 def class_list(names: Sequence[str]) -> str:

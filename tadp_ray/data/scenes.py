@@ -251,7 +251,8 @@ def mentions(sample: Scene, world: World = WORLD) -> list[Mention]:
             CLASSES[name],
             float(box[0] + box[2]) / 2 / size,
             bool(sample.depth[sample.instances == place].max() < world.near),
-            (float(box[0]) / size, float(box[2]) / size),
+            float(box[0]) / size,
+            float(box[2]) / size,
         )
         for place, (box, name) in enumerate(zip(sample.boxes, sample.box_classes, strict=True), 1)
     ]

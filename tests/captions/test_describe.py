@@ -22,7 +22,7 @@ def test_a_scene_without_things_or_without_a_view_is_still_a_sentence():
 
 def test_a_farther_object_is_left_or_right_of_a_nearer_one_or_behind_it():
     """Boxes that only touch do not overlap."""
-    car, tree = Mention("car", 0.5, True, (0.25, 0.75)), lambda *edges: Mention("tree", 0.5, True, edges)
+    car, tree = Mention("car", 0.5, True, 0.25, 0.75), lambda *edges: Mention("tree", 0.5, True, *edges)
     where = {
         (0.0, 0.25): "on the left of",
         (0.75, 1.0): "on the right of",
