@@ -21,7 +21,7 @@ FORMS = (
 def import_store(path: Path, ids: Collection[str] | None = None) -> CaptionStore:
     """Read a caption file of any supported format as a store, whose header names the file and counts what was left out.
 
-    Captions are unchanged, including trailing spaces; a repeated caption of an image is kept once.
+    Captions are unchanged, including trailing spaces; a repeated caption of an image is kept once, unless it has a tag.
 
     Args:
         path: the file.
@@ -47,7 +47,11 @@ def import_store(path: Path, ids: Collection[str] | None = None) -> CaptionStore
                 f"{path}: {origin[image_id]!r} and {key!r} both mean image {image_id!r}; take one of them out"
             )
         origin[image_id] = key
-    captions = {image_id: tuple(dict.fromkeys(store.captions[key])) for image_id, key in origin.items()}
+    tags = {image_id: store.tags[key] for image_id, key in origin.items() if key in store.tags}
+    captions = {
+        image_id: store.captions[key] if image_id in tags else tuple(dict.fromkeys(store.captions[key]))
+        for image_id, key in origin.items()
+    }
     header = {
         **store.header,
         "imported_from": path.name,
@@ -58,7 +62,7 @@ def import_store(path: Path, ids: Collection[str] | None = None) -> CaptionStore
         "repeats_dropped": sum(len(store.captions[key]) - len(captions[image_id]) for image_id, key in origin.items()),
     }
     names = {image_id: store.names[key] for image_id, key in origin.items() if key in store.names}
-    return CaptionStore(captions, header, names=names)
+    return CaptionStore(captions, header, names=names, tags=tags)
 
 
 def meaning(keys: Iterable[str], ids: Collection[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 PLURALS = {
@@ -28,6 +29,15 @@ class Mention:
     side: float
     """Horizontal centre: 0 at the left edge, 1 at the right."""
     near: bool
+    left: float | None = None
+    """Left edge of its box, as `side`; None: the centre."""
+    right: float | None = None
+    """Right edge."""
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Left and right edge of its box, or its centre twice."""
+        return self.side if self.left is None else self.left, self.side if self.right is None else self.right
 
 
 def class_list(names: Sequence[str]) -> str:
@@ -50,16 +60,53 @@ def long_sentence(
 ) -> str:
     """Return `a photo of two cars on the left and a tree far away in the middle, on grass, with hill and sky behind`."""
     groups = Counter((mention.name, place(mention)) for mention in mentions)
-    parts = [join([f"{counted(name, count)} {where}" for (name, where), count in groups.items()])] if mentions else []
+    phrases = [f"{counted(name, count)} {where}" for (name, where), count in groups.items()]
+    return scene_sentence(phrases, grounds, behind, work)
+
+
+def scene_sentence(phrases: Sequence[str], grounds: Sequence[str], behind: Sequence[str], work: str = "photo") -> str:
+    """Return `a photo of PHRASE and PHRASE, on grass, with hill and sky behind`; without phrases `a photo on grass, ...`."""
+    parts = [join(phrases)] if phrases else []
     parts += [f"on {join(grounds)}"] if grounds else []
     parts += [f"with {join(behind)} behind"] if behind else []
-    return (f"a {work} of " if mentions else f"a {work} ") + ", ".join(parts)
+    return " ".join([f"a {work} of" if phrases else f"a {work}", ", ".join(parts)]).strip()
 
 
 def place(mention: Mention) -> str:
     """Return an object's place: its third of the picture, and whether it is far away."""
-    third = ("on the left", "in the middle", "on the right")[min(int(3 * mention.side), 2)]
-    return third if mention.near else f"far away {third}"
+    return third(mention) if mention.near else f"far away {third(mention)}"
+
+
+def third(mention: Mention) -> str:
+    """Return the third of the picture that an object's centre lies in."""
+    return ("on the left", "in the middle", "on the right")[min(int(3 * mention.side), 2)]
+
+
+def counts(things: Sequence[Mention]) -> list[str]:
+    """Return `two cars`, `a tree`: how many there are of each name."""
+    return [counted(name, count) for name, count in Counter(thing.name for thing in things).items()]
+
+
+def places(things: Sequence[Mention]) -> list[str]:
+    """Return `a car on the left`, `a car on the right`: in which thirds each name is, not how often."""
+    return [f"{counted(name, 1)} {where}" for name, where in dict.fromkeys((each.name, third(each)) for each in things)]
+
+
+def relations(things: Sequence[Mention]) -> list[str]:
+    """Return `a car on the left of a tree`, `a cow behind a car`: how each object lies to the next nearer one.
+
+    The farther one is behind the nearer one if their boxes share a column of pixels, else left or right of it. A single object
+    has a name only.
+
+    Args:
+        things: from near to far.
+    """
+    said = []
+    for near, far in pairwise(things):
+        (left, right), (start, end) = near.span, far.span
+        where = "on the left of" if end <= left else "on the right of" if right <= start else "behind"
+        said.append(f"{counted(far.name, 1)} {where} {counted(near.name, 1)}")
+    return list(dict.fromkeys(said)) or [counted(thing.name, 1) for thing in things]
 
 
 def counted(name: str, count: int) -> str:

@@ -3,30 +3,46 @@
 import glob
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from tadp_ray.config.data import POCKET_DATA, PublishedData
 from tadp_ray.config.schema import Recipe
 
 
-def missing_stores(recipes: Iterable[Recipe]) -> list[str]:
-    """Return a text for each missing caption store of the recipes, with the commands that make it."""
-    named = {
-        store: recipe
-        for recipe in recipes
-        for store in (recipe.caption.store, recipe.caption.target_store)
-        if store and not store.exists()
-    }
-    return [f"{store} is missing; {how_to_make(store, recipe)}" for store, recipe in sorted(named.items(), key=str)]
+def missing_stores(recipes: Sequence[Recipe]) -> list[str]:
+    """Return a text for each missing caption store of the recipes, with the commands that make it for all of them."""
+    named: dict[Path, list[Recipe]] = {}
+    for recipe in recipes:
+        for store in {*stores_of(recipe, "train"), *stores_of(recipe, "val")}:
+            named.setdefault(store, []).append(recipe)
+    missing = sorted(store for store in named if not store.exists())
+    return [f"{store} is missing; {how_to_make(store, named[store])}" for store in missing]
 
 
-def how_to_make(store: Path, recipe: Recipe) -> str:
-    """Return the commands that make one of a recipe's caption stores.
+def tags_in(store: Path, recipes: Sequence[Recipe]) -> list[str]:
+    """Return the tags by which recipes choose captions in a store."""
+    captions = [caption for recipe in recipes for caption in recipe.captions.values()]
+    tags = [caption.tag for caption in captions if caption.tag and store in (caption.store, caption.target_store)]
+    return list(dict.fromkeys(tags))
+
+
+def how_to_write(tags: Sequence[str]) -> str:
+    """Return the form of a store whose captions have tags, which no command makes."""
+    said = ", ".join(f'"{tag}": "..."' for tag in tags)
+    return f'write a store of your own with these captions of each image: {{"ID": {{"captions": {{{said}}}}}, ...}}'
+
+
+def how_to_make(store: Path, recipes: Sequence[Recipe]) -> str:
+    """Return the commands that make a caption store of recipes.
 
     The store's name contains the length of its captions: `..._min40` have at least 40 tokens. Those of `..._nouns` come from a
     published file, since no command extracts nouns.
     """
+    recipe = recipes[-1]
+    if tags := tags_in(store, recipes):
+        return how_to_write(tags)
     if recipe.data.kind == POCKET_DATA:
         return (
             "scenes are drawn, and no captioner looks at them: use source: template, which plays one, or write a store of "
@@ -34,7 +50,7 @@ def how_to_make(store: Path, recipe: Recipe) -> str:
         )
     if recipe.data.kind != "folder" and not isinstance(recipe.data, PublishedData):
         return f"write a store of your own with a caption of each image of {recipe.data.kind}, by its id"
-    images = images_of(store, recipe)
+    images = images_of(store, recipes)
     # Only the ids of one of the paper's data sets match the names in a published file.
     known = images[0] if len(images) == 1 and "--root" in images[0] else []
     given = ["--data", known[0], *known[1:]] if known else []
@@ -48,16 +64,21 @@ def how_to_make(store: Path, recipe: Recipe) -> str:
     return f"make it: {made}; or bring a published file: {bring}"
 
 
-def images_of(store: Path, recipe: Recipe) -> list[list[str]]:
-    """Return the images of a store as arguments of `caption blip`."""
-    caption, data = recipe.caption, recipe.data
-    scored_alone, trained_alone = store == caption.target_store, caption.target_store not in (None, store)
+def images_of(store: Path, recipes: Sequence[Recipe]) -> list[list[str]]:
+    """Return the images of a store, of the data of the last recipe, as arguments of `caption blip`."""
+    data = recipes[-1].data
+    splits = [split for split in ("train", "val") if any(store in stores_of(recipe, split) for recipe in recipes)]
     if data.kind == "folder":
-        splits = [data.val] if scored_alone else [data.train] if trained_alone else [data.train, data.val]
-        return [[f"{glob.escape(str(data.root))}/{split.images}"] for split in splits]
-    if data.target_domain is None:
-        split = ["--split", "val"] if scored_alone else ["--split", "train"] if trained_alone else []
-        return [[data.kind, "--root", str(data.root), *split]]
-    target = [data.target_domain.kind, "--root", str(data.target_domain.root)]
+        return [[f"{glob.escape(str(data.root))}/{getattr(data, split).images}"] for split in splits]
     learned = [data.kind, "--root", str(data.root)]
-    return [target] if scored_alone else [learned] if trained_alone else [learned, target]
+    if data.target_domain is None:
+        return [[*learned, *(["--split", *splits] if len(splits) == 1 else [])]]
+    target = [data.target_domain.kind, "--root", str(data.target_domain.root)]
+    return [{"train": learned, "val": target}[split] for split in splits]
+
+
+def stores_of(recipe: Recipe, split: Literal["train", "val"]) -> tuple[Path, ...]:
+    """Return the caption stores of a split's images, of the scored ones also those of further evaluations."""
+    own, others = recipe.caption, recipe.evaluation.captions.values()
+    found = (own.store,) if split == "train" else (own.target_store or own.store, *(other.store for other in others))
+    return tuple(filter(None, found))

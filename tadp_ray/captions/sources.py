@@ -88,16 +88,15 @@ def sentence(request: Request) -> Captions:
     return Captions(dict.fromkeys(request.present, request.caption.sentence))
 
 
-@register_caption_source("store", "captions from a file", keys=("store", "target_store"))
+@register_caption_source("store", "captions from a file", keys=("store", "target_store", "tag"))
 def store(request: Request) -> Captions:
-    """The image's first caption in a caption store.
+    """The image's caption in a caption store: that of the recipe's tag, without one the first.
 
     Raises:
-        UserError: images without a caption in the store.
+        UserError: images without such a caption.
     """
     captions = read_store(request.caption.store)
-    captions.check(request.present)
-    return Captions({image_id: captions.captions[image_id][0] for image_id in request.present}, sentences=True)
+    return Captions(captions.chosen(request.present, request.caption.tag), sentences=True)
 
 
 @register_caption_source(
@@ -108,10 +107,14 @@ def store(request: Request) -> Captions:
     **GROUND_TRUTH,
 )
 def template(request: Request) -> Captions:
-    """A captioner's sentence with the oracle's precision and recall over the data set; it may exceed the budget."""
-    names = degraded(request, shuffle=False, by_name=True)
-    say = (lambda _, said: request.join(said)) if request.caption.wording == "names" else request.say
-    return Captions({image_id: say(image_id, said) for image_id, said in names.items()}, names, sentences=True)
+    """A captioner's sentence with the oracle's precision and recall over the data set; it may exceed the budget.
+
+    A sentence about the scene leaves names out, so precision and recall are those of what it says.
+    """
+    names, wording = degraded(request, shuffle=False, by_name=True), request.caption.wording
+    say = (lambda _, said: request.join(said)) if wording == "names" else request.say
+    prompts = {image_id: say(image_id, said) for image_id, said in names.items()}
+    return Captions(prompts, None if wording == "scene" else names, sentences=True)
 
 
 @register_caption_source("shuffled", "another image's oracle", **GROUND_TRUTH)

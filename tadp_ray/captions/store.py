@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +31,8 @@ class CaptionStore:
     header: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of an image's captions, in their order, by which a recipe chooses one; only of images whose captions have tags."""
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -61,9 +63,29 @@ class CaptionStore:
             "Point caption.store to the file made for this data set and split, or caption the missing images."
         )
 
+    def chosen(self, ids: Iterable[str], tag: str | None) -> dict[str, str]:
+        """Return one caption of each image: that with a tag, or the first of an image whose captions have none.
+
+        Raises:
+            UserError: images without a caption, or without this tag, or with tags although none is asked for.
+        """
+        ids = list(ids)
+        self.check(ids)
+        known = {image_id: self.tags.get(image_id, ()) for image_id in ids}
+        wrong = sorted(image_id for image_id, tags in known.items() if (tag not in tags if tag else tags))
+        if wrong:
+            tags = ", ".join(known[wrong[0]])
+            mend = f"choose one of its tags: {tags}" if tags else "its captions have no tags; leave the key out"
+            raise UserError(
+                f"{self.path or 'this caption store'}, id {wrong[0]!r} ({len(wrong)} of {len(ids)} images): no caption for "
+                f"caption.tag={tag!r}; {mend}"
+            )
+        return {i: self.captions[i][tags.index(tag) if tag else 0] for i, tags in known.items()}
+
     def digest(self) -> str:
-        """Return the sha256 hex of ids and captions, independent of the header, the order and the path."""
-        content = json.dumps(sorted(self.captions.items()), ensure_ascii=False, separators=(",", ":"))
+        """Return the sha256 hex of ids, captions and tags, independent of the header, the order and the path."""
+        rows = [(i, texts, *([self.tags[i]] if i in self.tags else [])) for i, texts in sorted(self.captions.items())]
+        content = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 
     def write(self, path: Path) -> None:
@@ -73,11 +95,17 @@ class CaptionStore:
         """
         header = {**self.header, "caption_store": VERSION, "images": len(self)}
         rows = [
-            {"id": image_id, "captions": texts} | ({"names": self.names[image_id]} if image_id in self.names else {})
-            for image_id, texts in sorted(self.captions.items())
+            {"id": image_id, "captions": self._entry(image_id)}
+            | ({"names": self.names[image_id]} if image_id in self.names else {})
+            for image_id in sorted(self.captions)
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [header, *rows]))
+
+    def _entry(self, image_id: str) -> Sequence[str] | dict[str, str]:
+        """Return an image's captions as files have them."""
+        texts, tags = self.captions[image_id], self.tags.get(image_id)
+        return dict(zip(tags, texts, strict=True)) if tags else texts
 
 
 def read_store(path: Path) -> CaptionStore:
@@ -87,6 +115,8 @@ def read_store(path: Path) -> CaptionStore:
       dominant class that some files carry, are left aside.
     - ours: JSON Lines, a header `{"caption_store": 1, "images": N, ...}`, then `{"id": str, "captions": [str]}`, where
       class names were put together with `"names": [str]`.
+
+    In both, the captions of an image may have tags: `"captions": {"scene": str, "relations": str}`.
 
     Ids are in one spelling, Unicode NFC, as those of data sets are. UserError naming the file and the place where it is torn
     or has another shape, and what it is then.
@@ -159,6 +189,7 @@ def read_any(path: Path) -> CaptionStore:
 
 def _of_object(entries: Mapping[str, object], path: Path) -> CaptionStore:
     captions: dict[str, tuple[str, ...]] = {}
+    tags: dict[str, tuple[str, ...]] = {}
     for key, entry in entries.items():
         image_id = identity(key, path)
         if image_id in captions:
@@ -166,7 +197,8 @@ def _of_object(entries: Mapping[str, object], path: Path) -> CaptionStore:
                 f"{path}: {key!r} stands there in two spellings of its accents; keep one of the two entries"
             )
         captions[image_id] = captions_of(entry, path, f"id {key!r}")
-    return CaptionStore(captions, path=path)
+        tags |= tags_of(image_id, entry, path)
+    return CaptionStore(captions, path=path, tags=tags)
 
 
 def _read_lines(header: dict[str, object], rest: str, path: Path) -> CaptionStore:
@@ -174,6 +206,7 @@ def _read_lines(header: dict[str, object], rest: str, path: Path) -> CaptionStor
         raise UserError(f"{path}, line 1: caption_store {header['caption_store']!r} is unknown, expected {VERSION}")
     captions: dict[str, tuple[str, ...]] = {}
     names: dict[str, tuple[str, ...]] = {}
+    tags: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(forms.lines_of(rest) if rest.strip() else [], start=2):
         place = f"line {number}"
         entry = forms.parse(line, path, number)
@@ -184,6 +217,7 @@ def _read_lines(header: dict[str, object], rest: str, path: Path) -> CaptionStor
                 f'{path}, {place}: "id" must be a string not seen on a line before, not {entry.get("id")!r:.80}'
             )
         captions[image_id] = texts
+        tags |= tags_of(image_id, entry, path)
         if "names" in entry:
             names[image_id] = strings(entry["names"], path, f"{place}, names")
     # A file truncated between two lines is valid except for the count.
@@ -192,7 +226,7 @@ def _read_lines(header: dict[str, object], rest: str, path: Path) -> CaptionStor
             f"{path}: the header announces {header.get('images')} images but {len(captions)} follow; "
             "the file is incomplete, write or copy it again"
         )
-    return CaptionStore(captions, header, path, names)
+    return CaptionStore(captions, header, path, names, tags)
 
 
 def identity(image_id: str, path: Path) -> str:
@@ -203,11 +237,19 @@ def identity(image_id: str, path: Path) -> str:
 def captions_of(entry: object, path: Path, place: str) -> tuple[str, ...]:
     """Return the captions of an image's entry; raise UserError if there are none."""
     texts = entry.get("captions") if isinstance(entry, dict) else None
+    if isinstance(texts, dict):
+        texts = [*texts.values()]
     if not isinstance(texts, list) or not texts:
         raise UserError(
             f'{path}, {place}: expected an object with "captions": [at least one string], not {entry!r:.80}'
         )
     return strings(texts, path, f"{place}, captions")
+
+
+def tags_of(image_id: str, entry: Any, path: Path) -> dict[str, tuple[str, ...]]:
+    """Return the tags of an image's captions by its id; empty if they have none."""
+    found = entry["captions"]
+    return {image_id: strings([*found], path, f"{image_id}, tags")} if isinstance(found, dict) else {}
 
 
 def strings(texts: object, path: Path, place: str) -> tuple[str, ...]:

@@ -14,14 +14,17 @@ from tadp_ray.config.load import KeyPath, set_key, validate
 from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.vocabulary import Scale, StrictModel
 from tadp_ray.layout import CELLS
+from tadp_ray.registry import TASKS
 
+CAPTION_FILES = {"store": True, "target_store": True, "embeddings": True}
 # Paths and resources, which are not hashed; data, weights and captions are hashed by their contents instead.
 LOCATIONS = {
     # Sums are in another order with another number of CPU threads or in a compiled step, so the last digits differ.
     "compute": all_but(ComputeConfig, "compile", "cpus"),
     "data": {"root": True, "train": True, "val": True, "target_domain": {"root": True}},
     "model": {"weights": True, "embeddings": True},
-    "caption": {"store": True, "target_store": True, "embeddings": True},
+    "caption": CAPTION_FILES,
+    "evaluation": {"captions": CAPTION_FILES},
 }
 
 
@@ -36,6 +39,8 @@ class Cell(StrictModel):
     """Content hashes of data (train, val), weights and caption store, so that moving a file changes nothing."""
     stores_of_ground_truth: bool = False
     """Whether a caption store was made from ground-truth names, as its file states. Not hashed, since its digest is."""
+    scored_stores_of_ground_truth: tuple[str, ...] = ()
+    """Names of the further captions (`evaluation.captions`) of which the same is true."""
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> "Cell":
@@ -48,8 +53,22 @@ class Cell(StrictModel):
 
     @property
     def uses_ground_truth(self) -> bool:
-        """Whether captions are made from ground-truth names: an oracle, also a degraded or a shuffled one."""
+        """Whether captions are made from ground-truth names: an oracle, also a degraded or a shuffled one.
+
+        Those of the recipe, in training and evaluation; `oracle_evaluations` are further ones.
+        """
         return self.recipe.caption.uses_ground_truth or self.stores_of_ground_truth
+
+    @property
+    def oracle_evaluations(self) -> tuple[str, ...]:
+        """The names of further evaluations whose captions are made from ground-truth names."""
+        captions, stores = self.recipe.evaluation.captions, self.scored_stores_of_ground_truth
+        return tuple(name for name, caption in captions.items() if caption.uses_ground_truth or name in stores)
+
+    def is_oracle(self, metric: str) -> bool:
+        """Whether captions behind a metric are made from ground-truth names, in training or in the evaluation that it names."""
+        main = TASKS[self.recipe.task].main
+        return self.uses_ground_truth or metric in (f"{main}/{name}" for name in self.oracle_evaluations)
 
     @property
     def scale(self) -> Scale:

@@ -130,15 +130,21 @@ class CaptionConfig(StrictModel):
     )
     shuffle: bool = Field(False, description="random order of names instead of class order, and of a sentence's words")
     sentence: str | None = Field(None, min_length=1, description="caption of every image (source: sentence)")
-    wording: Literal["names", "short", "long"] = Field(
+    wording: Literal["names", "short", "long", "scene", "counts", "places", "relations"] = Field(
         "short",
         description="form of template captions. short (a photo of a car and grass) simulates BLIP without a minimum length; "
-        "names (car grass) its nouns; long (a car on the left, on grass) BLIP with a minimum of 20 or 40 tokens, only for "
-        "data.kind: scenes, whose object positions are known",
+        "names (car grass) its nouns; long (a car on the left, on grass) BLIP with a minimum of 20 or 40 tokens. scene (a photo "
+        "on grass, with sky behind), counts (two cars), places (a car on the left) and relations (a car behind a tree) say one "
+        "kind of thing each. All but short and names are for data.kind: scenes, whose object positions are known",
     )
     store: ExpandedPath | None = Field(None, description="caption file: image id -> captions (source: store)")
     target_store: ExpandedPath | None = Field(
         None, description="caption file of the evaluation images, if it is another (code: for target domains)"
+    )
+    tag: str | None = Field(
+        None,
+        min_length=1,
+        description="which caption of an image, in a store whose captions have tags, such as relations",
     )
     modifiers: tuple[str, ...] = Field(
         (),
@@ -183,6 +189,8 @@ class CaptionConfig(StrictModel):
             )
         if self.target_store is not None and self.store is None:
             raise ValueError("target_store belongs to source: store; name the training images' store too")
+        if self.tag is not None and "tag" not in keys:
+            raise ValueError(f"tag: {self.tag} chooses a caption of a store, but source is {self.source}")
         if ("sentence" in keys) != (self.sentence is not None):
             raise ValueError("source: sentence and the sentence belong together; give both or neither")
         fitting = ENCODINGS[self.encoding].sources

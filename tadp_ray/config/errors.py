@@ -37,7 +37,7 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
     """Return the models that an annotation admits (a union admits several)."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    if get_origin(annotation) in (Union, types.UnionType, Annotated, tuple):
+    if get_origin(annotation) in (Union, types.UnionType, Annotated, tuple, dict):
         return [model for part in get_args(annotation) for model in models_in(part)]
     return []
 
@@ -45,9 +45,12 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
 def valid_names(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     """Return the valid keys of the group at `path` within `model`; empty if there is no group there."""
     groups = [model]
-    for part in (part for part in path if not part.isdecimal()):
+    parts = (part for part in path if not part.isdecimal())
+    for part in parts:
         fields = [group.model_fields[part] for group in groups if part in group.model_fields]
         groups = [model for field in fields for model in models_in(field.annotation)]
+        if any(get_origin(field.annotation) is dict for field in fields):
+            next(parts, None)  # a name of the file's own
     return list(dict.fromkeys(name for group in groups for name in group.model_fields))
 
 

@@ -3,8 +3,9 @@
 import itertools
 from collections.abc import Sequence
 
+from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.errors import nearest
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.schema import MULTI_SCALE, Recipe
 from tadp_ray.registry import METRICS, TASKS, Metric
 
 OF_TRAINING = (
@@ -18,6 +19,9 @@ OF_CAPTIONS = tuple(
     f"caption/{split}_{figure}"
     for split, figure in itertools.product(("train", "val"), ("truncated", "precision", "recall"))
 )
+
+OF_SCORED_CAPTIONS = tuple(name for name in OF_CAPTIONS if name.startswith("caption/val_"))
+"""Those that further captions (`evaluation.captions`) have too, as in caption/val_recall/NAME."""
 
 
 def metrics_of(task: str) -> tuple[Metric, ...]:
@@ -53,7 +57,7 @@ def metric_title(metric: str) -> str:
     """Return the title of a metric, e.g. `best mIoU (%)` or `mIoU (%), several scales`; any other name unchanged."""
     base, _, where = metric.removeprefix("best_").partition("/")
     known = metrics_by_name().get(base)
-    if known is None or where not in ("", "multi_scale"):
+    if known is None or where not in ("", MULTI_SCALE):
         return metric
     best = "best " if metric.startswith("best_") else ""
     return f"{best}{known.title}{', several scales' if where else ''}"
@@ -68,16 +72,27 @@ def known_metrics(recipe: Recipe, classes: Sequence[str], things: Sequence[str] 
         things: those of countable objects, if the data set says so.
     """
     main, by_class = TASKS[recipe.task].main, TASKS[recipe.task].by_class
-    extra = [*getattr(recipe.data, "extra_styles", ()), *(["multi_scale"] if recipe.evaluation.multi_scale else [])]
+    told = recipe.evaluation.captions
+    extra = [
+        *getattr(recipe.data, "extra_styles", ()),
+        *([MULTI_SCALE] if recipe.evaluation.multi_scale else []),
+        *told,
+    ]
     return [
         *(metric.name for metric in metrics_of(recipe.task) if things or not metric.of_things),
         f"best_{main}",
         *(f"{main}/{name}" for name in extra),
         *OF_TRAINING,
         *(OF_GPUS if recipe.compute.gpus else ()),
-        *(name for name in OF_CAPTIONS if recipe.caption.source != "null" or not name.endswith("_precision")),
+        *of_captions(recipe.caption, OF_CAPTIONS),
+        *(f"{metric}/{name}" for name, caption in told.items() for metric in of_captions(caption, OF_SCORED_CAPTIONS)),
         *(f"{by_class}/{name}" for name in classes if by_class),
     ]
+
+
+def of_captions(caption: CaptionConfig, metrics: Sequence[str]) -> list[str]:
+    """Return those of some metrics of captions that a recipe's can have: the empty prompt has no precision."""
+    return [name for name in metrics if caption.source != "null" or not name.endswith("_precision")]
 
 
 def unknown_metric(metric: str, known: Sequence[str]) -> str | None:
@@ -95,6 +110,8 @@ def impossible_metric(metric: str) -> str | None:
     mains = [task.main for task in TASKS.values()]
     group, slash, name = metric.partition("/")
     if slash and name and group in (*mains, *(task.by_class for task in TASKS.values())):
+        return None
+    if metric.rpartition("/")[0] in OF_SCORED_CAPTIONS and not metric.endswith("/"):
         return None
     of_all = (*OF_TRAINING, *OF_GPUS, *OF_CAPTIONS)
     return unknown_metric(metric, [*metrics_by_name(), *(f"best_{main}" for main in mains), *of_all])

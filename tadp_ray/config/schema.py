@@ -8,6 +8,7 @@ of the key says which one the default follows.
 
 import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,6 +94,10 @@ class ScheduleConfig(StrictModel):
 
 
 Factor = Annotated[float, Field(gt=0)]
+IN_A_METRIC = re.compile(r"(?=.{1,60}$)[\w-]+([ .][\w-]+)*")
+"""Names that may follow a metric's: `miou/averaged EOS`."""
+MULTI_SCALE = "multi_scale"
+"""The further evaluation at several sizes, as in miou/multi_scale."""
 
 
 class EvaluationConfig(StrictModel):
@@ -122,6 +127,11 @@ class EvaluationConfig(StrictModel):
         description="size factors of an additional evaluation after training, averaged over them and mirrored images, e.g. "
         "miou/multi_scale (code: 1, 1.125, 1.25, 1.375, 1.5)",
     )
+    captions: dict[str, CaptionConfig] = Field(
+        {},
+        description="other captions of the evaluation images, with which the model is scored after training, by name: "
+        "none: {source: 'null'} gives miou/none. Each is a whole group like the recipe's caption",
+    )
     score_at: Literal["image", "view"] = Field(
         "image", description="score at the size of the image, or of the model's input (code: view on Pascal)"
     )
@@ -133,6 +143,26 @@ class EvaluationConfig(StrictModel):
             raise ValueError(
                 f"stride {self.stride} leaves gaps between windows of {self.crop}; make it {self.crop} or less"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _scored_only(self) -> "EvaluationConfig":
+        for name, caption in self.captions.items():
+            if name == MULTI_SCALE or not IN_A_METRIC.fullmatch(name):
+                raise ValueError(
+                    f"captions: {name!r} becomes part of a metric's name; use up to 60 letters, digits, _ and -, with single "
+                    f"spaces or dots between them, and not {MULTI_SCALE}"
+                )
+            if caption.target_store is not None:
+                raise ValueError(
+                    f"captions: {name}: target_store={str(caption.target_store)!r}: all its images are evaluation images; name "
+                    "the file as store"
+                )
+            if caption.modifiers_apply != "train+eval":
+                raise ValueError(
+                    f"captions: {name}: modifiers_apply={caption.modifiers_apply}: all its images are evaluation images; leave "
+                    "it out"
+                )
         return self
 
 
@@ -184,12 +214,30 @@ class Recipe(StrictModel):
             )
         return self
 
+    @property
+    def captions(self) -> dict[str, CaptionConfig]:
+        """All groups of captions by their dotted keys: the recipe's, and those of further evaluations."""
+        return {
+            "caption": self.caption,
+            **{f"evaluation.captions.{name}": caption for name, caption in self.evaluation.captions.items()},
+        }
+
     @model_validator(mode="after")
     def _places_known(self) -> "Recipe":
-        if self.caption.wording == "long" and self.data.kind != POCKET_DATA:
+        for key, caption in self.captions.items():
+            if caption.wording not in ("names", "short") and self.data.kind != POCKET_DATA:
+                raise ValueError(
+                    f"{key}.wording: {caption.wording} tells more than names, which data.kind: {self.data.kind} does not know; "
+                    "use short, or captions of a real captioner (source: store)"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _evaluations_named_apart(self) -> "Recipe":
+        if twice := sorted({*getattr(self.data, "extra_styles", ())} & self.evaluation.captions.keys()):
             raise ValueError(
-                f"caption.wording: long tells places, which data.kind: {self.data.kind} does not know; use short, or captions "
-                "of a real captioner (source: store)"
+                f"evaluation.captions: {twice[0]!r} is one of data.extra_styles, too, and both would be "
+                f"{TASKS[self.task].main}/{twice[0]}; rename the captions"
             )
         return self
 

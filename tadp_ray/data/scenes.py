@@ -6,14 +6,14 @@ the same kind of thing, as one can tell from pixels that are few, where names sa
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from tadp_ray.captions.describe import Mention, long_sentence, sentence
+from tadp_ray.captions.describe import Mention, counts, long_sentence, places, relations, scene_sentence, sentence
 from tadp_ray.config.vocabulary import Style
 from tadp_ray.data import drawings
 from tadp_ray.data.sample import Sample
@@ -251,6 +251,8 @@ def mentions(sample: Scene, world: World = WORLD) -> list[Mention]:
             CLASSES[name],
             float(box[0] + box[2]) / 2 / size,
             bool(sample.depth[sample.instances == place].max() < world.near),
+            float(box[0]) / size,
+            float(box[2]) / size,
         )
         for place, (box, name) in enumerate(zip(sample.boxes, sample.box_classes, strict=True), 1)
     ]
@@ -263,8 +265,22 @@ def describe(sample: Scene, world: World = WORLD) -> str:
 
 def around(things: Sequence[Mention], names: Sequence[str], work: str = "photo") -> str:
     """Return a long sentence of things and of the stuff among names."""
+    return long_sentence(things, *setting(names), work)
+
+
+def setting(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the grounds among names, and what is behind them."""
     behind = [name for name in reversed(names) if name == "sky" or name in BACKDROPS]
-    return long_sentence(things, [name for name in names if name in GROUNDS], behind, work)
+    return [name for name in names if name in GROUNDS], behind
+
+
+PHRASES: dict[str, Callable[[Sequence[Mention]], list[str]]] = {
+    "scene": lambda things: [],
+    "counts": counts,
+    "places": places,
+    "relations": relations,
+}
+"""What the sentences of a wording say of the things, from near to far; ground and background follow."""
 
 
 class Scenes:
@@ -304,11 +320,17 @@ class Scenes:
         """Return a sentence that names exactly the visible classes of a scene."""
         return sentence(self.present(index), THINGS)
 
-    def say(self, index: int, names: Sequence[str], wording: Literal["short", "long"], seed: int) -> str:
+    def say(self, index: int, names: Sequence[str], wording: str, seed: int) -> str:
         """Return a captioner's sentence with these names, whether they are in the scene or not.
 
-        In the long wording, present objects have counts and places; absent ones get a random place among them, so that the order
-        of words does not reveal mistakes.
+        What it says of present objects is true. Absent ones get a random place among them, so that the order of words does not
+        reveal mistakes.
+
+        Args:
+            index: of the scene.
+            names: of classes, in class-index order.
+            wording: short, long, or one of `PHRASES`.
+            seed: of the places of absent objects.
         """
         things = [name for name in names if name not in STUFF]
         if not names or wording == "short":
@@ -320,7 +342,7 @@ class Scenes:
                 place = int(rng.random() * (len(seen) + 1))
                 near = seen[min(place, len(seen) - 1)].near if seen else rng.random() < 0.5
                 seen.insert(place, Mention(name, rng.random(), near))
-        return around(seen, names)
+        return around(seen, names) if wording == "long" else scene_sentence(PHRASES[wording](seen), *setting(names))
 
     def digest(self) -> str:
         """Return the sha256 hex of the parameters of the world and of the first 16 scenes as rendered."""

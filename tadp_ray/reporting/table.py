@@ -188,10 +188,8 @@ def oracle_note(entries: Sequence[Sequence[TableEntry]]) -> str:
     columns = [column[0].column for column in zip(*entries, strict=True) if all(entry.oracle for entry in column)]
     if len(rows) == len(entries):
         where = "all texts"
-    elif len(oracles) == len(rows) * len(entries[0]):
-        where = f"the texts of {'; '.join(rows)}"
-    elif len(oracles) == len(columns) * len(entries):
-        where = f"the texts of {'; '.join(columns)}"
+    elif len(oracles) == len(rows) * len(entries[0]) + len(columns) * (len(entries) - len(rows)):
+        where = f"the texts of {'; '.join([*rows, *columns])}"
     else:
         where = f"the texts of {'; '.join(f'{entry.row}, {entry.column}' for entry in oracles)}"
     return f" Oracle (names from the ground truth): {where}."
@@ -221,7 +219,7 @@ def make_entry(spec: TableSpec, here: Sequence[Cell], rows: Mapping[str, CellRow
         published=spec.published[i][j] if spec.published else None,
         run_ids=tuple(row.run_id for row in done),
         seeds=tuple(cell.seed for cell in ready),
-        oracle=any(cell.uses_ground_truth for cell in here),
+        oracle=any(cell.is_oracle(metric) for cell in here),
     )
 
 

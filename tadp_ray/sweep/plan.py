@@ -11,6 +11,7 @@ from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.making import missing_stores
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.cell import Cell, grid, recipe_at
+from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.experiments import ResolvedExperiment, experiment_name, load_experiment
 from tadp_ray.config.fingerprint import sha256_of
@@ -74,12 +75,14 @@ class Plan:
 
     @property
     def oracle(self) -> str | None:
-        """A line on the cells whose captions use the ground truth; None if there are none."""
-        oracles = [cell for cell in self.selected if cell.uses_ground_truth]
-        if not oracles:
-            return None
-        some = "all" if len(oracles) == len(self.selected) else f"{len(oracles)} of {len(self.selected)}"
-        return oracle_line(f"the captions of {some} cells", [cell.recipe.caption.source for cell in oracles])
+        """Lines on the captions that use the ground truth, of cells and of further evaluations; None if there are none."""
+        oracles, lines = [cell for cell in self.selected if cell.uses_ground_truth], []
+        if oracles:
+            some = "all" if len(oracles) == len(self.selected) else f"{len(oracles)} of {len(self.selected)}"
+            lines.append(oracle_line(f"the captions of {some} cells", [cell.recipe.caption.source for cell in oracles]))
+        if scored := dict.fromkeys(name for cell in self.selected for name in cell.oracle_evaluations):
+            lines.append(scored_oracle_line(scored))
+        return "\n".join(lines) or None
 
     def missing(self, done: Container[str]) -> list[Cell]:
         """Return the selected cells that are not done; table entries with the same training share one cell."""
@@ -268,15 +271,30 @@ def oracle_line(which: str, sources: Iterable[str]) -> str:
     return f"oracle: {which} use the ground truth, of scored images too (caption.source: {named})"
 
 
+def scored_oracle_line(names: Iterable[str]) -> str:
+    """Return a line such as `oracle: the further captions template, oracle use the ground truth ...`."""
+    return f"oracle: the further captions {', '.join(names)} use the ground truth of the scored images (evaluation.captions)"
+
+
 def cell_inputs(recipe: Recipe, datasets: Datasets, known: KnownDigests) -> dict[str, Any]:
     """Return a cell's facts about its recipe's files; the other arguments are those of `digests_of`."""
-    return {"digests": digests_of(recipe, datasets, known), "stores_of_ground_truth": stores_of_ground_truth(recipe)}
+    return {
+        "digests": digests_of(recipe, datasets, known),
+        "stores_of_ground_truth": stores_of_ground_truth(recipe),
+        "scored_stores_of_ground_truth": scored_stores_of_ground_truth(recipe),
+    }
 
 
 def stores_of_ground_truth(recipe: Recipe) -> bool:
     """Return whether a caption store of a recipe was made from the ground truth."""
     stores = filter(None, (recipe.caption.store, recipe.caption.target_store))
     return any(read_store(store).uses_ground_truth for store in stores)
+
+
+def scored_stores_of_ground_truth(recipe: Recipe) -> tuple[str, ...]:
+    """Return the names of further captions whose store was made from the ground truth."""
+    captions = recipe.evaluation.captions.items()
+    return tuple(name for name, each in captions if each.store and read_store(each.store).uses_ground_truth)
 
 
 def check_results(file: Path, experiment: Experiment, recipes: Sequence[Recipe]) -> None:
@@ -309,13 +327,9 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
         if target := getattr(recipe.data, "target_domain", None):
             moved = target.model_copy(update={"root": target.root.absolute()})
             changes["data"] = changes["data"].model_copy(update={"target_domain": moved})
-    files = {
-        key: path.absolute()
-        for key in ("store", "target_store", "embeddings")
-        if (path := getattr(recipe.caption, key))
-    }
-    if files:
-        changes["caption"] = recipe.caption.model_copy(update=files)
+    changes["caption"] = with_absolute_files(recipe.caption)
+    told = {name: with_absolute_files(caption) for name, caption in recipe.evaluation.captions.items()}
+    changes["evaluation"] = recipe.evaluation.model_copy(update={"captions": told})
     model: dict[str, Any] = {}
     for key in type(recipe.model).model_fields:
         value = getattr(recipe.model, key)
@@ -327,6 +341,12 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     if model:
         changes["model"] = recipe.model.model_copy(update=model)
     return recipe.model_copy(update=changes)
+
+
+def with_absolute_files(caption: CaptionConfig) -> CaptionConfig:
+    """Return captions whose files have absolute paths."""
+    files = {key: path for key in ("store", "target_store", "embeddings") if (path := getattr(caption, key))}
+    return caption.model_copy(update={key: path.absolute() for key, path in files.items()})
 
 
 def parse_only(text: str, sweep: Sweep) -> tuple[str, Any]:

@@ -13,15 +13,24 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.data.datasets import class_names
-from tadp_ray.sweep.plan import Plan, oracle_line, stores_of_ground_truth
+from tadp_ray.sweep.plan import (
+    Plan,
+    oracle_line,
+    scored_oracle_line,
+    scored_stores_of_ground_truth,
+    stores_of_ground_truth,
+)
 from tadp_ray.tracking.journal_run import flatten
 from tadp_ray.tracking.query import CellRow
 from tadp_ray.training.cost import StepCost, step_cost
+from tadp_ray.training.evaluate import passes, views_of
 from tadp_ray.training.gpu import least_seconds, matrix_peak
 from tadp_ray.training.setup import Cache, TrainSetup
 
-COST_NEUTRAL = ("caption.", "compute.", "data.root")
-"""Prefixes of recipe keys that do not change how long a cell takes; of compute, only workers and GPUs are compared."""
+OTHER_CAPTIONS = "evaluation.captions."
+COST_NEUTRAL = ("caption.", "compute.", "data.root", OTHER_CAPTIONS)
+"""Prefixes of recipe keys that do not change how long a cell takes; of compute, only workers and GPUs are compared, of further
+captions only their number."""
 
 
 def preview(plan: Plan, done: Mapping[str, CellRow], earlier: Sequence[CellRow], at_once: int) -> Iterator[str]:
@@ -49,9 +58,10 @@ def preview(plan: Plan, done: Mapping[str, CellRow], earlier: Sequence[CellRow],
         f"{compute.cpus} CPUs and {compute.gpus:g} GPUs each; {at_once} cells at once"
     )
     setup = TrainSetup(recipe, plan.cells[0].seed, cache=Cache(plan.datasets))
-    yield from cost_lines(
-        recipe, step_cost(recipe, setup.pretrained, len(setup.train.classes), setup.tokens, setup.view)
-    )
+    cost = step_cost(recipe, setup.pretrained, len(setup.train.classes), setup.tokens, setup.view)
+    yield from cost_lines(recipe, cost)
+    if setup.other_captions:
+        yield other_captions_line(setup, cost)
     yield estimate(todo, earlier, at_once)
 
 
@@ -66,6 +76,10 @@ def recipe_preview(recipe: Recipe) -> Iterator[str]:
     yield from (f"captions: {problem}" for problem in absent)
     if recipe.caption.uses_ground_truth or (not absent and stores_of_ground_truth(recipe)):
         yield oracle_line("the captions of the cell", [recipe.caption.source])
+    stores = () if absent else scored_stores_of_ground_truth(recipe)
+    captions = recipe.evaluation.captions.items()
+    if oracles := [name for name, each in captions if each.uses_ground_truth or name in stores]:
+        yield scored_oracle_line(oracles)
     pretrained, note = family_of(recipe.model).sizes(recipe.model)
     if note:
         yield note
@@ -103,6 +117,20 @@ def cost_lines(recipe: Recipe, cost: StepCost) -> Iterator[str]:
         )
 
 
+def other_captions_line(setup: TrainSetup, cost: StepCost) -> str:
+    """Return a line on the evaluations with other captions, which encode no image again; views of any size cost by their area."""
+    height, width = setup.view
+    scans = passes(setup.recipe.evaluation)
+    boxes = (box for i in range(len(setup.val)) for scan in scans for box in views_of(setup, i, scan))
+    views = sum(box[2] * box[3] for box in boxes) / (height * width)
+    forward = sum(part.forward for part in cost.parts[2:])
+    count, images = len(setup.other_captions), len(setup.val)
+    return (
+        f"after training: {images:,} images are scored with {count} other captions, each {views * forward / 1e9:,.1f} GFLOP, as "
+        f"many as {views * forward / cost.flops:,.1f} steps"
+    )
+
+
 def cell_state(cell: Cell, done: Mapping[str, CellRow], selected: Container[str]) -> str:
     """Return whether a cell is finished, to train or not selected, by its fingerprint."""
     if cell.fingerprint in done:
@@ -114,8 +142,12 @@ def estimate(todo: Sequence[Cell], earlier: Sequence[CellRow], at_once: int) -> 
     """Return a line on how long the cells will take, estimated from finished cells with the same settings."""
     if not todo:
         return "nothing to train"
-    cost = cost_keys(todo[0])
-    alike = [row for row in earlier if all(row.params.get(key) == value for key, value in cost.items())]
+    cost, scored = cost_keys(todo[0]), len(todo[0].recipe.evaluation.captions)
+    alike = [
+        row
+        for row in earlier
+        if all(row.params.get(key) == value for key, value in cost.items()) and other_captions_of(row) == scored
+    ]
     if not alike:
         return "time: unknown, since no finished cell has these settings"
     seconds = statistics.median(row.metrics["seconds"] for row in alike)
@@ -134,6 +166,11 @@ def cost_keys(cell: Cell) -> dict[str, str]:
     settings = flatten(cell.recipe.model_dump(mode="json"))
     compared = ("compute.num_train_workers", "compute.gpus")
     return {key: value for key, value in settings.items() if not key.startswith(COST_NEUTRAL) or key in compared}
+
+
+def other_captions_of(row: CellRow) -> int:
+    """Return the number of further captions that a finished cell was scored with."""
+    return sum(key.startswith(OTHER_CAPTIONS) and key.endswith(".source") for key in row.params)
 
 
 def mib(size: int) -> str:

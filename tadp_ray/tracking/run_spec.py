@@ -59,6 +59,8 @@ def cell_run_spec(parent: str, cell: Cell) -> RunSpec:
             # A cut text would not be JSON; the record holds all axes.
             **({"tadp.axes": axes} if len(axes) <= TAG_LENGTH else {}),
             "tadp.oracle": json.dumps(cell.uses_ground_truth),
+            # Further evaluations alone, by name.
+            **({"tadp.oracle.evaluations": json.dumps(found)} if (found := cell.oracle_evaluations) else {}),
             **{f"tadp.digest.{name}": digest for name, digest in cell.digests.items()},
         },
         record={**record, PARENT: parent},

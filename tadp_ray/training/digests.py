@@ -37,10 +37,24 @@ def digests_of(recipe: Recipe, datasets: Datasets | None = None, known: KnownDig
 
     found = dict(once(recipe.data, lambda: data_digests(recipe.data, datasets)))
     found |= once((recipe.model, caption.embeddings), lambda: model_digests(recipe))
-    for name, store in (("captions", caption.store), ("target_captions", caption.target_store)):
-        if store:
-            found |= once((name, store), lambda name=name, store=store: {name: read_store(store).digest()})
+    for name, store in caption_stores(recipe).items():
+        found |= once((name, store), lambda name=name, store=store: {name: read_store(store).digest()})
+    for name, file in scored_embeddings(recipe).items():
+        found |= once((name, file), lambda name=name, file=file: {name: file_digest(file)})
     return found
+
+
+def caption_stores(recipe: Recipe) -> dict[str, Path]:
+    """Return the caption stores of a recipe by the names of their hashes."""
+    stores = {"captions": recipe.caption.store, "target_captions": recipe.caption.target_store}
+    stores |= {f"captions/{name}": caption.store for name, caption in recipe.evaluation.captions.items()}
+    return {name: store for name, store in stores.items() if store}
+
+
+def scored_embeddings(recipe: Recipe) -> dict[str, Path]:
+    """Return the class embeddings of further evaluations by the names of their hashes."""
+    captions = recipe.evaluation.captions
+    return {f"embeddings/{name}": caption.embeddings for name, caption in captions.items() if caption.embeddings}
 
 
 def data_digests(data: DataConfig, datasets: Datasets) -> dict[str, str]:
@@ -87,7 +101,7 @@ def changed_names(found: Mapping[str, str], known: Mapping[str, str]) -> list[st
 
 def paths_of(recipe: Recipe) -> dict[str, str | Path | None]:
     """Return the path of each hashed content, by the name of its hash."""
-    data, caption = recipe.data, recipe.caption
+    data = recipe.data
     target = getattr(data, "target_domain", None)
     root = getattr(data, "root", data.kind)
     return {
@@ -95,7 +109,7 @@ def paths_of(recipe: Recipe) -> dict[str, str | Path | None]:
         "val": getattr(target, "root", root),
         "weights": recipe.model.backbone,
         **family_of(recipe.model).places(recipe.model),
-        "captions": caption.store,
-        "target_captions": caption.target_store,
-        "embeddings": caption.embeddings,
+        "embeddings": recipe.caption.embeddings,
+        **scored_embeddings(recipe),
+        **caption_stores(recipe),
     }

@@ -40,7 +40,7 @@ def evaluation_latents(
         digests["val"],
         recipe.augment.resize,
         recipe.augment.stretch,
-        {**recipe.evaluation.model_dump(), "interval": 0, "multi_scale": ()},
+        {**recipe.evaluation.model_dump(exclude={"captions"}), "interval": 0, "multi_scale": ()},
         recipe.schedule.precision,
     ]
     make = lambda indices: view_latents(setup, model, device, indices)

@@ -91,6 +91,9 @@ def _run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache, wor
         inputs = evaluation_latents({**cell.digests, "val": other.val.digest()}, other, model, device, world)
         metrics = evaluate(model, other, inputs, device, world).compute()
         state.latest[f"{setup.task.main}/{name}"] = metrics[setup.task.main]
+    for name, other in setup.other_captions.items():
+        metrics = evaluate(model, other, latents, device, world).compute()
+        state.latest[f"{setup.task.main}/{name}"] = metrics[setup.task.main]
 
     world.together(lambda: check_contents(cell, cache.datasets))
     if world.is_main_process:
@@ -139,9 +142,14 @@ def final(
         # Linux reports the peak resident set in KiB; it includes earlier cells of the same process.
         "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
-    for split, prompts in (("train", setup.train_prompts), ("val", setup.val_prompts)):
-        metrics[f"caption/{split}_truncated"] = prompts.truncated
+    scored = ((f"/{name}", other.val_prompts) for name, other in setup.other_captions.items())
+    for split, where, prompts in (
+        ("train", "", setup.train_prompts),
+        ("val", "", setup.val_prompts),
+        *(("val", where, prompts) for where, prompts in scored),
+    ):
+        metrics[f"caption/{split}_truncated{where}"] = prompts.truncated
         for name, value in (("precision", prompts.precision), ("recall", prompts.recall)):
             if value is not None:
-                metrics[f"caption/{split}_{name}"] = value
+                metrics[f"caption/{split}_{name}{where}"] = value
     return metrics

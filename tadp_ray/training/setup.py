@@ -1,9 +1,10 @@
 """The inputs of a cell's training, with their checks: data, prompts and the frozen networks of the backbone."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib.metadata import version
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,12 +14,13 @@ from torch import Tensor
 from tadp_ray.backbones.base import Family, Pretrained
 from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.describe import plain_sentence
+from tadp_ray.captions.making import stores_of
 from tadp_ray.captions.prompts import Prompts, as_text, make_prompts
 from tadp_ray.conditioning.text_encoder import count_tokens, make_text_encoder
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.model import ModelConfig
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.schema import MULTI_SCALE, Recipe
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.datasets import Datasets, class_names
 from tadp_ray.data.files import FileDataset
@@ -26,6 +28,7 @@ from tadp_ray.data.pixels import to_tensor
 from tadp_ray.data.sample import Dataset
 from tadp_ray.errors import UserError
 from tadp_ray.layout import CONTEXTS
+from tadp_ray.registry import TASKS
 from tadp_ray.tasks.base import Size, Task
 from tadp_ray.tasks.registry import build_head, task_of
 from tadp_ray.training.context_cache import ContextCache
@@ -49,6 +52,7 @@ class Cache:
         self.present = lru_cache(maxsize=16)(present_in)
         self.prompts = lru_cache(maxsize=16)(self._prompts)
         self.checked_head = lru_cache(maxsize=64)(self._checked_head)
+        self.channels = lru_cache(maxsize=64)(self._channels)
 
     def _contexts(self, origin: Origin, caption: CaptionConfig, classes: tuple[str, ...]) -> ContextCache:
         """Return an empty cache of contexts for one way to encode prompts."""
@@ -68,6 +72,13 @@ class Cache:
         with torch.random.fork_rng(devices=[]):
             backbone = family_of(model).make_backbone(self.pretrained(origin).to_meta(), model, tokens, view)
             build_head(backbone.channels, backbone.strides, classes, model.head)
+
+    def _channels(self, origin: Origin, model: ModelConfig, tokens: int, view: Size) -> tuple[int, ...]:
+        """Return the channels of a backbone's levels under contexts of a length, without a change of random state."""
+        with torch.random.fork_rng(devices=[]):
+            return tuple(
+                family_of(model).make_backbone(self.pretrained(origin).to_meta(), model, tokens, view).channels
+            )
 
 
 @dataclass(frozen=True)
@@ -146,11 +157,19 @@ class TrainSetup:
         }
         if evaluation.multi_scale:
             sizes = {"scales": evaluation.multi_scale, "flip": True, "multi_scale": ()}
-            changes["multi_scale"] = {"evaluation": evaluation.model_copy(update=sizes)}
-        return {
-            name: TrainSetup(self.recipe.model_copy(update=change), self.seed, cache=self.cache)
-            for name, change in changes.items()
-        }
+            changes[MULTI_SCALE] = {"evaluation": evaluation.model_copy(update=sizes)}
+        return {name: self._changed(change) for name, change in changes.items()}
+
+    @cached_property
+    def other_captions(self) -> dict[str, "TrainSetup"]:
+        """The setups of further evaluations of the same images with other captions, by name; their training is not used."""
+        alone = self.recipe.evaluation.model_copy(update={"captions": {}})
+        captions = self.recipe.evaluation.captions
+        return {name: self._changed({"caption": caption, "evaluation": alone}) for name, caption in captions.items()}
+
+    def _changed(self, change: Mapping[str, Any]) -> "TrainSetup":
+        """Return the setup of the recipe with other groups."""
+        return replace(self, recipe=self.recipe.model_copy(update=change))
 
     @cached_property
     def encoding(self) -> CaptionConfig:
@@ -165,6 +184,13 @@ class TrainSetup:
 
     def warm_contexts(self, digests: Mapping[str, str], device: torch.device) -> None:
         """Encode every prompt that no cell has encoded before, and read all contexts from disk from now on."""
+        self._warm(digests, device, self.train_prompts, self.val_prompts)
+        for name, other in self.other_captions.items():
+            embeddings = digests.get(f"embeddings/{name}")
+            other._warm({**digests, "embeddings": embeddings}, device, other.val_prompts)
+
+    def _warm(self, digests: Mapping[str, str | None], device: torch.device, *prompts: Prompts) -> None:
+        """Encode prompts that no cell has encoded before."""
         key = sha256_of(
             [
                 [
@@ -180,15 +206,18 @@ class TrainSetup:
             ]
         )
         folder = self.recipe.compute.folder / CONTEXTS / key[:16]
-        prompts = (prompt for made in (self.train_prompts, self.val_prompts) for prompt in made.by_id.values())
-        self.contexts.warm(folder, key, prompts)
+        self.contexts.warm(folder, key, (prompt for made in prompts for prompt in made.by_id.values()))
 
     @cached_property
     def tokens(self) -> int:
         """Length of every context."""
+        return self._length(self.train_prompts, self.train)
+
+    def _length(self, prompts: Prompts, dataset: Dataset) -> int:
+        """Return the length of the contexts of a data set's prompts."""
         if self.recipe.caption.encoding == "text":
             return self.pretrained.tokens
-        return self.contexts([self.train_prompts[self.train.ids[0]]]).shape[1]
+        return self.contexts([prompts[dataset.ids[0]]]).shape[1]
 
     @cached_property
     def view(self) -> tuple[int, int]:
@@ -226,6 +255,7 @@ class TrainSetup:
         """
         self._check_text()
         _, _ = self.train_prompts, self.val_prompts
+        self._check_other_captions()
         self._check_token()
         self._check_store()
         augment = self.recipe.augment
@@ -258,7 +288,7 @@ class TrainSetup:
         store, data = self.recipe.caption.store, self.recipe.data
         if store is None or data.kind != "folder":
             return
-        if (self.recipe.caption.target_store or store).resolve() != store.resolve():
+        if store.resolve() not in {scored.resolve() for scored in stores_of(self.recipe, "val")}:
             return
         train, val = self.train, self.val
         assert isinstance(train, FileDataset) and isinstance(val, FileDataset)
@@ -273,13 +303,28 @@ class TrainSetup:
     def _check_token(self) -> None:
         """Check that some prompt, in training or evaluation, contains the learned token."""
         token = self.pretrained.learned_token
-        prompts = [*self.train_prompts.by_id.values(), *self.val_prompts.by_id.values()]
+        made = (self.train_prompts, self.val_prompts, *(other.val_prompts for other in self.other_captions.values()))
+        prompts = (prompt for each in made for prompt in each.by_id.values())
         if token and not any(token in as_text(prompt) for prompt in prompts):
             place = family_of(self.recipe.model).places(self.recipe.model)["token"]
             raise UserError(
                 f"model.embeddings={str(place)!r}: its token is {token!r}, which no prompt says; add it to caption.modifiers, "
                 f"e.g. 'a {token} style photo of {CAPTION}'"
             )
+
+    def _check_other_captions(self) -> None:
+        """Check the captions of further evaluations like the recipe's, and that no class has the metric of one."""
+        entry = TASKS[self.recipe.task]
+        for name, other in self.other_captions.items():
+            key = f"evaluation.captions.{name}"
+            if entry.by_class == entry.main and name in self.classes:
+                raise UserError(f"{key}: {entry.main}/{name} is the metric of the class {name!r}; rename the captions")
+            try:
+                other._check_text()
+                other._check_one_length(other.val_prompts)
+                other._length(other.val_prompts, other.val)
+            except UserError as error:
+                raise UserError(f"{key}: {error}") from None
 
     def _check_text(self) -> None:
         """Check that a backbone without a text encoder has neither captions nor a text adapter."""
@@ -291,20 +336,34 @@ class TrainSetup:
 
     def _check_lengths(self) -> None:
         """Check that all contexts have one length, and that evaluation views have a size that the model accepts."""
-        caption = self.recipe.caption
-        if caption.encoding == "class_embeddings":
-            prompts = {*self.train_prompts.by_id.values(), *self.val_prompts.by_id.values()}
-            counts = sorted({len(names) for names in prompts})
-            if len(counts) > 1 or not counts[0]:
+        self._check_one_length(self.train_prompts, self.val_prompts)
+        for name, other in self.other_captions.items():
+            length, encoding = other._length(other.val_prompts, other.val), other.recipe.caption.encoding
+            if length != self.tokens and self._channels_under(length) != self._channels_under(self.tokens):
                 raise UserError(
-                    f"caption.encoding={caption.encoding}: images have {counts[0]} to {counts[-1]} names, but contexts must "
-                    "be of one length, and hold some; use caption.source: class_names"
+                    f"evaluation.captions.{name}.encoding={encoding}: its contexts have {length} tokens, those of the training "
+                    f"{self.tokens}, and features have an attention map for each; leave it out, or set model.attention_maps: none"
                 )
         if unfit := self.unfit_sizes():
             raise UserError(
                 f"{self.recipe.model.why_one_size}, so what is evaluated must have the size of a training view, {self.view}, "
                 f"not {min(unfit)}; slide windows of that size, or stretch"
             )
+
+    def _check_one_length(self, *prompts: Prompts) -> None:
+        """Check that contexts of class embeddings have one length."""
+        encoding = self.recipe.caption.encoding
+        if encoding == "class_embeddings":
+            counts = sorted({len(names) for each in prompts for names in each.by_id.values()})
+            if len(counts) > 1 or not counts[0]:
+                raise UserError(
+                    f"caption.encoding={encoding}: images have {counts[0]} to {counts[-1]} names, but contexts must "
+                    "be of one length, and hold some; use caption.source: class_names"
+                )
+
+    def _channels_under(self, tokens: int) -> tuple[int, ...]:
+        """Return the channels of the backbone's levels under contexts of a length."""
+        return self.cache.channels(self.origin, self.recipe.model, tokens, self.view)
 
     def unfit_sizes(self) -> set[tuple[int, int]]:
         """Return the sizes (height, width) of evaluation views that differ from the only size that the model accepts.

@@ -51,6 +51,37 @@ def test_across_domains_each_domain_has_a_command_and_no_least_length() -> None:
     assert f"data/VOCdevkit --out captions/pascal_detection.jsonl && {BLIP} comic2k --root data/comic" in both
 
 
+def test_captions_of_further_evaluations_are_those_of_scored_images() -> None:
+    told = "evaluation.captions={BLIP: {source: store, store: blip.jsonl}}"
+    found = made_by("ade20k_fast_4k_oracle", told, "data.root=ADE")
+    assert found["blip.jsonl"].startswith(f"make it: {BLIP} ade20k --root ADE --split val --out blip.jsonl")
+    same = "evaluation.captions={BLIP: {source: store, store: captions/ade20k_min20.jsonl}}"
+    both = made_by("ade20k_fast_4k", same, "data.root=ADE")["captions/ade20k_min20.jsonl"]
+    assert both.startswith(f"make it: {BLIP} ade20k --root ADE --min-tokens 20 --out")
+    # Of the recipes of a sweep, one trains with the store and another is scored with it.
+    rows = [
+        load_recipe(
+            RECIPES / "ade20k_fast_4k.yaml", [f"evaluation.captions={others}", f"caption={caption}", "data.root=ADE"]
+        )
+        for caption, others in (
+            ("{source: store, store: blip.jsonl}", "{}"),
+            ("{source: 'null'}", told.partition("=")[2]),
+        )
+    ]
+    (said,) = missing_stores(rows)
+    assert f"make it: {BLIP} ade20k --root ADE --out blip.jsonl" in said
+    across = made_by("pascal_to_comic", told)["blip.jsonl"]
+    assert across.startswith(f"make it: {BLIP} comic2k --root data/comic --out blip.jsonl")
+
+
+def test_captions_with_tags_are_written_by_hand() -> None:
+    told = "caption={source: store, store: kinds.jsonl, tag: scene}"
+    others = "evaluation.captions={counts: {source: store, store: kinds.jsonl, tag: counts}}"
+    said = made_by("ade20k_fast_4k", told, others)["kinds.jsonl"]
+    form = '{"ID": {"captions": {"scene": "...", "counts": "..."}}, ...}'
+    assert said == f"write a store of your own with these captions of each image: {form}"
+
+
 def test_photographs_of_a_folder_and_scenes() -> None:
     told = "caption={source: store, store: mine_min20.jsonl}"
     said = made_by("folder_segmentation", told)["mine_min20.jsonl"]

@@ -65,6 +65,10 @@ def test_every_source_tells_how_well_its_names_fit(voc, voc_classes, tmp_path):
     CaptionStore({"a": ("two cows on a couch",), "b": ("a settee",), "c": ("",)}).write(tmp_path / "store")
     stored = prompts(source="store", store=tmp_path / "store")
     assert (stored.precision, stored.recall) == (2 / 3, 2 / 3)
+    CaptionStore({i: ("a bird", "a cow") for i in "abc"}, tags=dict.fromkeys("abc", ("one", "two"))).write(
+        tmp_path / "tags"
+    )
+    assert prompts(source="store", store=tmp_path / "tags", tag="two")["b"] == "a cow"
     assert (stored.fits["a"].precision, stored.fits["a"].recall, stored.fits["b"].recall) == (0.5, 0.5, 1.0)
 
 

@@ -1,9 +1,11 @@
 """Caption stores: both forms are read, ours is written whole, and what is missing or torn is named."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from tadp_ray.captions.convert import import_store
 from tadp_ray.captions.store import CaptionStore, read_any, read_store
 from tadp_ray.errors import UserError
 
@@ -17,6 +19,46 @@ def test_written_and_read_again_it_is_the_same_and_no_other_file_is_left(tmp_pat
     assert dict(again.captions) == dict(STORE.captions)
     assert again.header == {"captioner": "by hand", "caption_store": 1, "images": 2}
     assert list(path.parent.iterdir()) == [path]
+
+
+TAGGED = CaptionStore(
+    {"a": ("a cat", "a kitchen"), "b": ("a dog", "a dog"), "c": ("a cow",)},
+    tags={"a": ("names", "scene"), "b": ("names", "scene")},
+)
+
+
+def test_captions_may_have_tags_by_which_one_is_chosen(tmp_path):
+    TAGGED.write(tmp_path / "store.jsonl")
+    published = {"a": {"captions": {"names": "a cat", "scene": "a kitchen"}}, "b": {"captions": {"scene": "a dog"}}}
+    (tmp_path / "published.json").write_text(json.dumps(published))
+    again = read_store(tmp_path / "store.jsonl")
+    assert (dict(again.captions), dict(again.tags)) == (dict(TAGGED.captions), dict(TAGGED.tags))
+    assert again.chosen(["a", "b"], "scene") == {"a": "a kitchen", "b": "a dog"}
+    assert again.chosen(["c"], None) == {"c": "a cow"}
+    assert read_store(tmp_path / "published.json").chosen(["b", "a"], "scene") == {"a": "a kitchen", "b": "a dog"}
+    imported = import_store(tmp_path / "store.jsonl")
+    assert imported.chosen(["b"], "scene") == {"b": "a dog"} and imported.digest() == TAGGED.digest()
+    assert replace(TAGGED, tags={}).digest() != TAGGED.digest()
+    assert replace(TAGGED, tags={**TAGGED.tags, "a": ("scene", "names")}).digest() != TAGGED.digest()
+
+
+@pytest.mark.parametrize(
+    ("ids", "tag", "said"),
+    [
+        (
+            ["a", "b"],
+            "places",
+            r"s.jsonl, id 'a' \(2 of 2 images\): no caption for caption.tag='places'; .* tags: names, scene",
+        ),
+        (["a", "c"], "scene", r"s.jsonl, id 'c' \(1 of 2 images\): .*; its captions have no tags; leave the key out"),
+        (["b"], None, r"s.jsonl, id 'b' .*caption.tag=None; choose one of its tags: names, scene"),
+        (["d"], "scene", r"no caption for 1 image\(s\): 'd'"),
+    ],
+)
+def test_a_tag_that_is_not_there_is_refused_with_those_that_are(tmp_path, ids, tag, said):
+    TAGGED.write(tmp_path / "s.jsonl")
+    with pytest.raises(UserError, match=said):
+        read_store(tmp_path / "s.jsonl").chosen(ids, tag)
 
 
 def test_a_failed_write_leaves_the_old_file_as_it_was(tmp_path):
@@ -82,6 +124,8 @@ def test_missing_ids_are_named_all_at_once_with_the_file_and_the_nearest_id(tmp_
         ('{"a": ' + "1" * 5000 + "}", "line 1: nested too deeply or a number too long"),
         ('{"a": ["x"]}', r"id 'a': expected an object with \"captions\""),
         ('{"a": {"captions": []}}', r"id 'a': expected .*at least one"),
+        ('{"a": {"captions": {}}}', r"id 'a': expected .*at least one"),
+        ('{"a": {"captions": {"scene": 3}}}', r"id 'a', captions: number 1 is a int, 3, where a string belongs"),
         ('{"caption_store": 2}\n', r"line 1: caption_store 2 is unknown"),
         ('{"caption_store": 1, "images": 1}\n{"id": "a", "capt', r"line 2, column \d+: broken JSON"),
         ('{"caption_store": 1, "images": 1}\n{"captions": ["x"]}\n', r'line 2: "id" must be'),

@@ -130,6 +130,9 @@ def test_every_changed_value_is_another_cell() -> None:
         {"model": {"latent": {"draw": "mode"}, "head": {"kind": "smp_fpn", "channels": 64}}},
         {"model": {"head": {"kind": "semantic_fpn", "channels": 64}}},
         {"evaluation": {"scales": [1.0, 1.25]}},
+        {"evaluation": {"captions": {"none": {"source": "null"}}}},
+        {"evaluation": {"captions": {"nothing": {"source": "null"}}}},
+        {"evaluation": {"captions": {"none": {"source": "oracle", "recall": 0.5}}}},
         {"augment": {"scale": [0.5, 1.0]}},
     ]
     found = [cell({**RECIPE, **change}).fingerprint for change in changes]

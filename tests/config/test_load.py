@@ -20,6 +20,7 @@ from tadp_ray.config.schema import Recipe
 ROOT = Path(__file__).resolve().parents[2]
 SCHEDULE = "schedule: {iterations: 10, learning_rate: 5e-4}\n"
 TOLD = SCHEDULE + "caption: {source: oracle}\n"
+CAPTIONS = "evaluation: {captions: {"
 
 
 def write(path: Path, text: str) -> Path:
@@ -87,10 +88,29 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
         (SCHEDULE + "caption: {source: oracle, precision: 0}", "caption.precision=0: Input should be greater than 0"),
         (SCHEDULE + "caption: {source: 'null', recall: 0.5}", "degrade oracle and template captions only"),
         (SCHEDULE + "caption: {source: oracle, wording: long}", "is for template captions only, but source is oracle"),
+        (SCHEDULE + "caption: {source: oracle, tag: scene}", "tag: scene chooses a caption of a store, but source is oracle"),
         (
             SCHEDULE + "caption: {source: template, wording: long}\ndata: {kind: nyuv2, root: x}\naugment: {crop: 32}\n"
             "model: {weights: pocket}",
-            "caption.wording: long tells places, which data.kind: nyuv2 does not know; use short",
+            "caption.wording: long tells more than names, which data.kind: nyuv2 does not know; use short",
+        ),
+        (TOLD + CAPTIONS + "x: {sorce: 'null'}}}", "evaluation.captions.x.sorce='null': unknown key; did you mean 'source'?"),
+        (TOLD + CAPTIONS + "x: {source: 'null', recall: 0.5}}}", "evaluation.captions.x: precision and recall degrade"),
+        (TOLD + CAPTIONS + "a/b: {source: 'null'}}}", "captions: 'a/b' becomes part of a metric's name; use up to 60 letters"),
+        (TOLD + CAPTIONS + "multi_scale: {source: 'null'}}}", "and not multi_scale"),
+        (
+            TOLD + CAPTIONS + "x: {source: store, store: a.jsonl, target_store: b.jsonl}}}",
+            "captions: x: target_store='b.jsonl': all its images are evaluation images; name the file as store",
+        ),
+        (TOLD + CAPTIONS + "x: {source: 'null', modifiers_apply: eval}}}", "captions: x: modifiers_apply=eval: all its images"),
+        (
+            TOLD + CAPTIONS + "night: {source: 'null'}}}\ndata: {kind: scenes, extra_styles: [night]}",
+            "evaluation.captions: 'night' is one of data.extra_styles, too, and both would be miou/night; rename the captions",
+        ),
+        (
+            TOLD + CAPTIONS + "x: {source: template, wording: long}}}\ndata: {kind: nyuv2, root: x}\naugment: {crop: 32}\n"
+            "model: {weights: pocket}",
+            "evaluation.captions.x.wording: long tells more than names, which data.kind: nyuv2 does not know",
         ),
         (SCHEDULE + "caption: {source: store}", "--set 'caption={source: oracle}'"),
         (SCHEDULE + "caption: {source: 'null', store: x.jsonl}", "--set 'caption={source: null}'"),

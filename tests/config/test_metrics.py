@@ -46,6 +46,18 @@ def test_a_recipe_tells_its_metrics() -> None:
     assert not {"miou/night", "miou/multi_scale", "rmse", "ap50", "best_rmse", "iou/d"} & {*plain}
     more = recipe(data={"kind": "scenes", "extra_styles": ["night"]}, evaluation={"multi_scale": [1.0, 1.25]})
     assert {*known_metrics(more, [])} - {*known_metrics(recipe(), [])} == {"miou/night", "miou/multi_scale"}
+    others = {"none": {"source": "null"}, "half": {"source": "oracle", "recall": 0.5}}
+    told = recipe(evaluation={"captions": others})
+    assert {*known_metrics(told, [])} - {*known_metrics(recipe(), [])} == {
+        *(
+            "miou/none",
+            "caption/val_recall/none",
+            "caption/val_truncated/none",
+            "miou/half",
+            "caption/val_precision/half",
+        ),
+        *("caption/val_recall/half", "caption/val_truncated/half"),
+    }
     depth = known_metrics(recipe("depth", "vpd_depth"), ["a"])
     assert {"rmse", "best_rmse"} <= {*depth} and not {"miou", "iou/a", "ap50/a"} & {*depth}
     assert "ap50/a" in known_metrics(recipe("detection", "faster_rcnn"), ["a"])

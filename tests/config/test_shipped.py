@@ -24,6 +24,7 @@ RESOLVED = {
     "ade20k_fast_4k": (SD15, stored("ade20k_min20"), None, IMAGE),
     "ade20k_fast_4k_oracle": (SD15, ORACLE, None, IMAGE),
     "ade20k_fast_8k": (SD15, stored("ade20k_min20"), None, IMAGE),
+    "ade20k_fast_4k_transfer": (SD15, stored("ade20k_min20"), None, IMAGE),
     "camvid": ("pocket", ORACLE, None, IMAGE),
     "cityscapes_to_dark_zurich": (SD15, (*DAY, "captions/dark_zurich.jsonl"), None, IMAGE),
     "cityscapes_to_nighttime": (SD15, (*DAY, "captions/nighttime_driving.jsonl"), None, IMAGE),
@@ -38,6 +39,7 @@ RESOLVED = {
     "pocket_detection": ("pocket", ORACLE, "test", IMAGE),
     "pocket_segmentation": ("pocket", ORACLE, "test", IMAGE),
     "pocket_styles": ("pocket", ORACLE, "test", IMAGE),
+    "pocket_transfer": ("pocket", ORACLE, "test", IMAGE),
 }
 
 

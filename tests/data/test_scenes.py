@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tadp_ray.captions.describe import Mention, plural
+from tadp_ray.captions.describe import Mention, counted, plural
 from tadp_ray.captions.precision_recall import degrade
+from tadp_ray.conditioning.tokenizer import load_tokenizer
 from tadp_ray.data import drawings
 from tadp_ray.data import scenes as module
 from tadp_ray.data.sample import Sample
@@ -25,6 +26,7 @@ from tadp_ray.data.scenes import (
     SUBGROUP_OF,
     THINGS,
     WORLD,
+    Scene,
     SceneObject,
     Scenes,
     around,
@@ -184,7 +186,93 @@ def test_captions_are_english(scenes: Scenes) -> None:
     )
 
 
-@pytest.mark.parametrize("wording", ["short", "long"])
+KINDS = ("scene", "counts", "places", "relations")
+THING = r"(?:an?|two|three|four|five|six) (\w+)"
+THIRDS = {"on the left": 0, "in the middle": 1, "on the right": 2}
+
+
+def told(scenes: Scenes, index: int, wording: str) -> tuple[str, list[str]]:
+    """What a sentence says of the things, phrase by phrase, after what it says of the rest, which is true."""
+    caption, present = scenes.say(index, scenes.present(index), wording, 0), scenes.present(index)
+    things, _, rest = caption.partition("on " + next(name for name in present if name in GROUNDS))
+    behind = set(re.findall(r"\w+", rest)) & set(CLASSES)
+    assert behind == {name for name in present if name == "sky" or name in BACKDROPS}
+    said = things.removeprefix("a photo").removeprefix(" of").strip(" ,")
+    return caption, re.split(r", | and ", said) if said else []
+
+
+def test_a_sentence_about_the_scene_names_no_thing(scenes: Scenes) -> None:
+    assert scenes.say(18, scenes.present(18), "scene", 0) == "a photo on grass, with sky behind"
+    assert all(told(scenes, index, "scene")[1] == [] for index in range(COUNT))
+    assert scenes.say(0, ("fox",), "scene", 0) == "a photo"
+
+
+def test_counts_are_those_of_the_instances(scenes: Scenes) -> None:
+    several = 0
+    for index in range(COUNT):
+        names = [CLASSES[value] for value in scenes[index].box_classes]
+        wanted = Counter(names)
+        caption, phrases = told(scenes, index, "counts")
+        assert {re.fullmatch(THING, phrase)[1] for phrase in phrases} == {
+            name if count == 1 else plural(name) for name, count in wanted.items()
+        }, caption
+        assert sorted(phrases) == sorted(counted(name, count) for name, count in wanted.items()), caption
+        several += max(wanted.values()) > 1
+    assert several > 3
+
+
+def test_places_are_the_thirds_of_the_boxes_centres(scenes: Scenes) -> None:
+    for index in range(COUNT):
+        scene = scenes[index]
+        centres = (scene.boxes[:, 0] + scene.boxes[:, 2]) / 2
+        wanted = {(CLASSES[name], int(3 * x / scenes.size)) for name, x in zip(scene.box_classes, centres, strict=True)}
+        caption, phrases = told(scenes, index, "places")
+        found = [re.fullmatch(rf"an? (\w+) ({'|'.join(THIRDS)})", phrase) for phrase in phrases]
+        assert len(found) == len(wanted) and {(each[1], THIRDS[each[2]]) for each in found} == wanted, caption
+
+
+def holds(how: str, scene: Scene, depths: list[float], one: int, other: int) -> bool:
+    """Whether an instance is on the left of another, on its right or behind it: farther, in some of its columns of pixels."""
+    (left, _, right, _), (start, _, end, _) = scene.boxes[one], scene.boxes[other]
+    if how == "behind":
+        return depths[one] > depths[other] and left < end and start < right
+    return bool(right <= start if how == "on the left of" else left >= end)
+
+
+def test_every_relation_is_true_of_two_instances_and_no_thing_is_left_out(scenes: Scenes) -> None:
+    seen = Counter()
+    for index in range(COUNT):
+        scene, (caption, phrases) = scenes[index], told(scenes, index, "relations")
+        names = [CLASSES[value] for value in scene.box_classes]
+        depths = [float(scene.depth[scene.instances == k].max()) for k in range(1, len(names) + 1)]
+        said = set()
+        for phrase in phrases:
+            relation = re.fullmatch(r"an? (\w+) (on the left of|on the right of|behind) an? (\w+)", phrase)
+            if relation is None:
+                assert len(names) == 1 and phrase == counted(names[0], 1)
+                said.add(names[0])
+                continue
+            one, how, other = relation.groups()
+            pairs = [
+                (i, j) for i in range(len(names)) for j in range(len(names)) if (names[i], names[j]) == (one, other)
+            ]
+            assert any(holds(how, scene, depths, i, j) for i, j in pairs if i != j), caption
+            seen[how] += 1
+            said |= {one, other}
+        assert said == set(names), caption
+    assert len(seen) == 3 and min(seen.values()) > 5
+
+
+@pytest.mark.parametrize("wording", KINDS)
+def test_sentences_are_in_words_of_the_pocket_model_and_fit_into_its_context(scenes: Scenes, wording: str) -> None:
+    tokenizer, budget = load_tokenizer("pocket")
+    for index in range(COUNT):
+        caption = scenes.say(index, scenes.present(index), wording, 0)
+        assert len(words := re.findall(r"\w+|,", caption)) <= budget
+        assert len(tokenizer(caption, add_special_tokens=False).input_ids) == len(words), caption
+
+
+@pytest.mark.parametrize("wording", ["short", "long", "counts", "places", "relations"])
 def test_a_captioner_with_mistakes_says_the_names_it_is_given(scenes: Scenes, wording: str) -> None:
     present = {str(index): scenes.present(index) for index in range(COUNT)}
     chosen = {"min_true": 0, "shuffle": False, "seed": 0, "count_tokens": lambda name: 1, "budget": 75}

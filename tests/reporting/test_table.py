@@ -191,6 +191,24 @@ def test_places_told_ground_truth_names_are_called_an_oracles(spec, cells, rows)
     assert everywhere in table.caption and {entry.oracle for row in table.entries for entry in row} == {True}
 
 
+def test_an_evaluation_with_an_oracles_captions_is_marked_alone(spec, cells, rows):
+    """Rows trained with an oracle are one's in every column, other rows in the columns that are evaluated with one."""
+    scored = {"none": CaptionConfig(source="null"), "names": CaptionConfig(source="oracle")}
+    made = []
+    for cell in cells:
+        null = {"caption": CaptionConfig(source="null")} if cell.axes["caption.precision"] < 1 else {}
+        evaluation = cell.recipe.evaluation.model_copy(update={"captions": scored})
+        made.append(
+            cell.model_copy(update={"recipe": cell.recipe.model_copy(update={**null, "evaluation": evaluation})})
+        )
+    metrics = ("miou/none", "miou/names")
+    columns = Side.of(["metric"], {"metric": metrics})
+    found = {key: replace(row, metrics=dict.fromkeys(metrics, 9.0)) for key, row in rows.items()}
+    table = build_table(replace(spec, metrics=metrics, columns=columns, published=None), made, found)
+    assert [[entry.oracle for entry in row] for row in table.entries] == [[False, True], [False, True], [True, True]]
+    assert "Oracle (names from the ground truth): the texts of 1.0; miou/names." in table.caption
+
+
 def test_the_work_on_a_table_is_proportional_to_its_cells(make_cell, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_up: list[object] = []
     whole = config_table.hashable

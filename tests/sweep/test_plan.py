@@ -12,7 +12,8 @@ from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import load_recipe
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import Plan, make_plan, plan_one
-from tadp_ray.sweep.preview import preview, recipe_preview
+from tadp_ray.sweep.preview import estimate, preview, recipe_preview
+from tadp_ray.tracking.journal_run import flatten
 from tadp_ray.tracking.query import CellRow
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.training.setup import TrainSetup
@@ -185,8 +186,6 @@ def test_preview_tells_state_cost_and_time(experiment: Path) -> None:
     plan = make_plan(experiment, "pocket")
     cell = plan.cells[0]
     params = {"schedule.iterations": "6"}
-    from tadp_ray.tracking.journal_run import flatten
-
     params = flatten(cell.recipe.model_dump(mode="json"))
     row = CellRow(
         code={},
@@ -211,6 +210,76 @@ def test_preview_tells_state_cost_and_time(experiment: Path) -> None:
     assert "about 0:03:00 for 3 cells, 0.07 core-hours; from 1 finished cells of 90 s (median) on a laptop" in said
     other = "\n".join(preview(plan, {}, [], at_once=2))
     assert "time: unknown" in other
+
+
+def test_a_preview_counts_evaluations_with_other_captions(experiment: Path) -> None:
+    """Five images of the size of a view, each without a backward pass, in steps of four images with one."""
+    scored = "evaluation.captions={a: {source: 'null'}, b: {source: oracle}}"
+    plan = make_plan(experiment, "pocket", overrides=[scored])
+    (line,) = [line for line in preview(plan, {}, [], at_once=2) if line.startswith("after training")]
+    assert line.startswith("after training: 5 images are scored with 2 other captions, each ")
+    assert 0.2 < float(line.split()[-2]) < 0.5
+    params = flatten(plan.cells[0].recipe.model_dump(mode="json"))
+    facts = {
+        "code": {},
+        "run_id": "r",
+        "fingerprint": "f",
+        "experiment": "tiny",
+        "scale": "pocket",
+        "axes": {},
+        "seed": 0,
+    }
+    facts |= {
+        "status": "FINISHED",
+        "error": None,
+        "commit": None,
+        "start_time": 0,
+        "end_time": 1,
+        "hardware": "a laptop",
+    }
+    row = CellRow(**facts, metrics={"seconds": 90.0}, params=params)
+    assert "from 1 finished cells" in estimate([plan.cells[0]], [row], 2)
+    # As many other captions take as long, of whatever kind.
+    for captions, known in (("{c: {source: 'null'}, d: {source: 'null'}}", True), ("{a: {source: 'null'}}", False)):
+        again = make_plan(experiment, "pocket", overrides=[f"evaluation.captions={captions}"]).cells[0]
+        assert ("from 1 finished cells" in estimate([again], [row], 2)) == known
+
+
+def test_further_captions_from_the_ground_truth_are_called_an_oracles(experiment: Path, tmp_path: Path) -> None:
+    file = tmp_path / "said.jsonl"
+    CaptionStore({f"val-0-{k:06}": ("a car",) for k in range(5)}, {"captioner": "oracle"}).write(file)
+    others = (
+        f"{{none: {{source: 'null'}}, half: {{source: oracle, recall: 0.5}}, said: {{source: store, store: {file}}}}}"
+    )
+    plan = plan_one(tmp_path / "recipe.yaml", ["caption={source: 'null'}", f"evaluation.captions={others}"], 0)
+    (cell,) = plan.cells
+    assert plan.oracle == (
+        "oracle: the further captions half, said use the ground truth of the scored images (evaluation.captions)"
+    )
+    assert list(recipe_preview(cell.recipe))[1] == plan.oracle
+    tags = cell_run_spec("parent", cell).tags
+    assert (tags["tadp.oracle"], tags["tadp.oracle.evaluations"]) == ("false", '["half", "said"]')
+    again = Cell.model_validate_json(cell.model_dump_json())  # as the plan that MLflow keeps
+    assert [again.is_oracle(f"miou{name}") for name in ("", "/none", "/half", "/said")] == [False, False, True, True]
+    told = plan_one(tmp_path / "recipe.yaml", [f"evaluation.captions={others}"], 0)
+    assert told.oracle.splitlines()[0].startswith("oracle: the captions of all cells") and "\n" in told.oracle
+    assert told.cells[0].is_oracle("miou/none")
+    assert "tadp.oracle.evaluations" not in cell_run_spec("parent", make_plan(experiment, "pocket").cells[0]).tags
+    file.unlink()
+    with pytest.raises(UserError, match="said.jsonl is missing"):
+        plan_one(tmp_path / "recipe.yaml", [f"evaluation.captions={others}"], 0)
+
+
+def test_files_of_further_captions_have_absolute_paths(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    CaptionStore({f"val-0-{k:06}": ("a car",) for k in range(5)}).write(tmp_path / "said.jsonl")
+    plan = plan_one(
+        experiment.with_name("recipe.yaml"), ["evaluation.captions={a: {source: store, store: said.jsonl}}"], 0
+    )
+    assert plan.recipe.evaluation.captions["a"].store == tmp_path / "said.jsonl"
+    assert plan.oracle.count("\n") == 0
 
 
 def test_a_preview_refuses_weights_that_are_there_and_damaged(experiment: Path, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def result(cell: Cell, world: ProcessGroup) -> dict[str, Any]:
         "encoded": collect([list(encoded)]),
         "latents": checksum(views, ""),
         "metrics": score.compute(),
+        "others": [evaluate(model, other, views, CPU, world).compute() for other in setup.other_captions.values()],
         "images": list(per_image_records(setup, score)),
     }
 

@@ -8,6 +8,7 @@ import torch
 
 from tadp_ray.backbones.stable_diffusion.learned_tokens import LearnedToken, write_learned
 from tadp_ray.config.cell import Cell
+from tadp_ray.data.scenes import CLASSES, STUFF
 from tadp_ray.errors import UserError
 from tadp_ray.training.setup import TrainSetup
 
@@ -33,6 +34,16 @@ def test_modifiers_are_put_around_evaluations_prompts_always_and_around_training
     before = plain.train_prompts.by_id
     assert night.train_prompts.by_id == (around(before) if told else before)
     assert len(before) == 10 and all(before.values())
+
+
+def test_precision_and_recall_are_those_of_what_a_sentence_about_the_scene_says(tiny_cell: Callable[..., Cell]) -> None:
+    prompts = setup(tiny_cell, {"source": "template", "wording": "scene"}).val_prompts
+    said = {image_id: set(text.replace(",", "").split()) & {*CLASSES} for image_id, text in prompts.by_id.items()}
+    assert {image_id: {*names} for image_id, names in prompts.said.items()} == said
+    assert all(said.values()) and {*set().union(*said.values())} <= {*STUFF}
+    assert prompts.precision == 1.0 and 0.2 < prompts.recall < 0.8
+    counts = setup(tiny_cell, {"source": "template", "wording": "counts"}).val_prompts
+    assert (counts.precision, counts.recall) == (1.0, 1.0)
 
 
 def test_a_row_without_modifiers_may_say_where_they_apply(tiny_cell: Callable[..., Cell]) -> None:

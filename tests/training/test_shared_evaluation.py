@@ -14,7 +14,11 @@ from tadp_ray.training.transfer import prefetched
 
 CELLS = (
     {"evaluation": {"mode": "slide", "crop": 32, "stride": 32, "scales": [1.0, 1.5], "flip": True}},
-    {"task": "depth", "model": {"weights": "pocket", "head": {"kind": "vpd_depth", "fused": 32, "max_depth": 80}}},
+    {
+        "task": "depth",
+        "model": {"weights": "pocket", "head": {"kind": "vpd_depth", "fused": 32, "max_depth": 80}},
+        "evaluation": {"captions": {"none": {"source": "null"}, "wrong": {"source": "wrong"}}},
+    },
     {
         "task": "detection",
         "schedule": {"micro_batch": 2, "precision": "bfloat16"},
@@ -41,6 +45,7 @@ def test_two_processes_evaluate_what_one_does_to_the_bit(
         output = tmp_path / f"{size}.json"
         distributed(size, program, *files, output)
         results.append(json.loads(output.read_text()))
+    assert [len(found["others"]) for found in results[1]] == [0, 2, 0]
     for one, two in zip(*results, strict=True):
         assert (one.pop("encoded"), two.pop("encoded")) == ([[0, 1, 2, 3, 4]], [[0, 1, 4], [2, 3]])
         assert one == two
