@@ -1,4 +1,4 @@
-"""Stable Diffusion as a backbone: a frozen VAE encodes images, and one pass of a trained U-Net gives features."""
+"""Stable Diffusion as a backbone: a frozen VAE encodes images, and a trained U-Net gives features."""
 
 import copy
 
@@ -11,6 +11,7 @@ from tadp_ray.backbones.stable_diffusion.autoencoder import latent_scale, poster
 from tadp_ray.backbones.stable_diffusion.config import StableDiffusionKeys
 from tadp_ray.backbones.stable_diffusion.features import FeatureReader, feature_channels
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.backbones.stable_diffusion.passes import make_passes
 
 
 class StableDiffusionBackbone(nn.Module):
@@ -34,7 +35,11 @@ class StableDiffusionBackbone(nn.Module):
         # gradients, for which DistributedDataParallel waits.
         self.unet.conv_norm_out, self.unet.conv_out = None, nn.Identity()
         self._read = FeatureReader(self.unet, config.attention_maps, config.detach_attention)
-        self.channels = tuple(feature_channels(diffusion.unet, tokens, config.attention_maps, latent))
+        self.noise_samples = config.noise_samples
+        combine, samples = config.timestep_features, config.noise_samples
+        self._passes = make_passes(diffusion, config.timesteps, combine, samples, "model.timestep")
+        channels = feature_channels(diffusion.unet, tokens, config.attention_maps, latent)
+        self.channels = tuple(self._passes.channel_factor * count for count in channels)
         self.strides = diffusion.strides
         self.multiple = diffusion.multiple
         self.context_width: int = diffusion.unet.config.cross_attention_dim
@@ -67,11 +72,13 @@ class StableDiffusionBackbone(nn.Module):
         return Posterior(posterior.mean * scale, std * scale)
 
     def forward(
-        self, latents: Float[Tensor, "batch c h w"], context: Float[Tensor, "batch tokens width"]
+        self,
+        latents: Float[Tensor, "batch c h w"],
+        context: Float[Tensor, "batch tokens width"],
+        noise: Float[Tensor, "batch samples c h w"] | None = None,
     ) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
-        """Return the features, largest level first, of latents (B, C, h, w) without noise."""
-        timesteps = torch.full((len(latents),), self._config.timestep, device=latents.device)
-        return self._read(latents, timesteps, context)
+        """Return the features, largest level first, of clean latents (B, C, h, w); noise (B, S, C, h, w) is added here."""
+        return self._passes(self._read, latents, context, noise)
 
     def attention_norms(self) -> list[nn.Parameter]:
         """Return the parameters of the norms in attention blocks, which diffusers always calls `attentions`."""
