@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from tadp_ray.api.images import AnyPicture, read_image
-from tadp_ray.backbones.stable_diffusion.config import TimestepFeatures
+from tadp_ray.backbones.stable_diffusion.config import Layers, TimestepFeatures
 from tadp_ray.backbones.stable_diffusion.features import feature_channels, unet_features
+from tadp_ray.backbones.stable_diffusion.layers import choose
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, open_diffusion
 from tadp_ray.backbones.stable_diffusion.passes import make_passes
 from tadp_ray.conditioning.text_encoder import encode_prompts
@@ -41,7 +42,8 @@ class Backbone:
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels of each level of features without attention maps, largest level first."""
-        return tuple(feature_channels(self.diffusion.unet, self.context_length, "none"))
+        unet = self.diffusion.unet
+        return tuple(feature_channels(unet, self.context_length, choose(unet, maps="none"), "none"))
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -96,11 +98,14 @@ class Backbone:
         noise_samples: int = 0,
         seed: int = 0,
         maps: Maps = "cross",
+        layers: Layers = "decoder",
+        map_layers: Layers = "encoder+decoder",
     ) -> tuple[Tensor, ...]:
-        """Return four feature maps, largest first: (B, C, h, w), (B, C, h/2, w/2), (B, C, h/4, w/4), (B, C, h/8, w/8).
+        """Return feature maps, largest first.
 
-        They are the inputs of a task head. `channels` lists their channels. Attention maps are appended to the middle two,
-        averaged over heads and layers: L channels of cross-attention, one per token.
+        By default there are four: (B, C, h, w), (B, C, h/2, w/2), (B, C, h/4, w/4), (B, C, h/8, w/8). They are the inputs of
+        a task head. `channels` lists their channels. Attention maps are appended to the middle two, averaged over heads and
+        layers: L channels of cross-attention, one per token.
 
         Args:
             image: as for `encode_image`, or latents (B, C, h, w).
@@ -111,9 +116,12 @@ class Backbone:
                 are averaged; 0: no noise is added.
             seed: of the noise.
             maps: "none", "cross", or "cross+self", which adds a channel for every pixel of the level.
+            layers: layers to read: "decoder", "encoder", "encoder+decoder", or names, down0.0 to up0.2, as `model.layers`.
+            map_layers: layers over whose attention maps are averaged, as `model.map_layers`.
 
         Raises:
-            UserError: the image or the prompt is invalid, or the timestep lies beyond the model's noise schedule.
+            UserError: the image or the prompt is invalid, or the timestep lies beyond the model's noise schedule,
+                or the U-Net has no such layer.
         """
         times = [timestep] if isinstance(timestep, int) else timestep
         passes = make_passes(self.diffusion, times, timestep_features, noise_samples, "timestep")
@@ -123,7 +131,7 @@ class Backbone:
             raise UserError(f"{len(context)} prompts for {len(latents)} images; give one, or one for each image")
         shape = (len(latents), noise_samples, *latents.shape[1:])
         noise = torch.randn(shape, generator=generator(seed)).to(self.device) if noise_samples else None
-        read = partial(unet_features, self.diffusion.unet, maps=maps)
+        read = partial(unet_features, self.diffusion.unet, maps=maps, layers=layers, map_layers=map_layers)
         return passes(read, latents, context.expand(len(latents), -1, -1), noise)
 
     def attention_maps(

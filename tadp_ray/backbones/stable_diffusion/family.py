@@ -40,7 +40,8 @@ class StableDiffusion:
         """Return a copy of the U-Net for training.
 
         Raises:
-            UserError: noise is to be added, and the model has no noise schedule, or one that ends before the timestep.
+            UserError: the U-Net lacks a layer that is to be read; or noise is to be added, and the model has no noise schedule,
+                or one that ends before the timestep.
         """
         from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 
