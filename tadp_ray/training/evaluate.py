@@ -16,6 +16,7 @@ from tadp_ray.data.loader import batch_targets
 from tadp_ray.data.sample import annotation
 from tadp_ray.tasks.base import Metrics, Size, bilinear
 from tadp_ray.training.distributed import ProcessGroup
+from tadp_ray.training.model import TADP
 from tadp_ray.training.precision import autocast
 from tadp_ray.training.rng import view_noise
 from tadp_ray.training.setup import TrainSetup
@@ -122,7 +123,7 @@ def batches(items: Iterable[T], size: int, shape: Callable[[T], Any]) -> Iterato
 
 
 def predictions(
-    model: torch.nn.Module,
+    model: TADP,
     setup: TrainSetup,
     latents: Mapping[str, Tensor],
     indices: Sequence[int],
@@ -135,7 +136,7 @@ def predictions(
 
 @torch.no_grad()
 def outputs(
-    model: torch.nn.Module,
+    model: TADP,
     setup: TrainSetup,
     latents: Mapping[str, Tensor],
     indices: Sequence[int],
@@ -218,7 +219,7 @@ def truth(setup: TrainSetup, index: int) -> Any:
 
 @torch.no_grad()
 def evaluate(
-    model: torch.nn.Module,
+    model: TADP,
     setup: TrainSetup,
     latents: Mapping[str, Tensor],
     device: torch.device,

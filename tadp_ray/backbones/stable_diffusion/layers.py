@@ -6,7 +6,7 @@ A layer is a residual block with the transformer behind it, if there is one; mid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import get_args
+from typing import Any, get_args
 
 from diffusers import UNet2DConditionModel
 from torch import nn
@@ -20,7 +20,7 @@ MAP_LEVELS = (1, 2)
 """The two middle levels, whose maps VPD concatenates: 32 x 32 and 16 x 16 for a 512 x 512 image."""
 
 
-def named_blocks(unet: UNet2DConditionModel) -> dict[str, nn.Module]:
+def named_blocks(unet: UNet2DConditionModel) -> dict[str, Any]:
     """Return the blocks of a U-Net in the order of the forward pass: down0 to down3, mid, up3 to up0; level 0 is the largest."""
     top = len(unet.config.block_out_channels) - 1
     blocks = {f"down{level}": block for level, block in enumerate(unet.down_blocks)}
@@ -151,7 +151,7 @@ def cut_after(unet: UNet2DConditionModel, last: str) -> None:
         keep_layers(unet.down_blocks[-1], int(place) + 1)
 
 
-def keep_layers(block: nn.Module, count: int) -> None:
+def keep_layers(block: Any, count: int) -> None:
     """Remove the layers of a block but the first ones, and what is behind them."""
     block.resnets = block.resnets[:count]
     if hasattr(block, "attentions"):
