@@ -116,6 +116,28 @@ def test_every_public_name_is_there_and_no_other() -> None:
         getattr(tadp_ray, "load_backbon")  # noqa: B009
 
 
+def test_features_at_several_timesteps_are_those_at_each(backbone: tadp_ray.Backbone, scene) -> None:
+    several = backbone.features(scene, PROMPT, timestep=(1, 300))
+    each = [backbone.features(scene, PROMPT, timestep=time) for time in (1, 300)]
+    averaged = backbone.features(scene, PROMPT, timestep=(1, 300), timestep_features="averaged")
+    for level, mean, one, other in zip(several, averaged, *each, strict=True):
+        torch.testing.assert_close(level, torch.cat([one, other], 1), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(mean, (one + other) / 2, atol=1e-4, rtol=1e-4)
+
+
+def test_noise_follows_its_seed_and_is_averaged_out(backbone: tadp_ray.Backbone, scene) -> None:
+    def noised(seed: int, samples: int) -> torch.Tensor:
+        found = backbone.features(scene, PROMPT, timestep=300, noise_samples=samples, seed=seed)
+        assert [level.shape for level in found] == [level.shape for level in backbone.features(scene, PROMPT)]
+        return found[2]
+
+    assert torch.equal(noised(0, 1), noised(0, 1))
+    few, many = ((noised(0, samples) - noised(1, samples)).square().mean() for samples in (1, 16))
+    assert 0 < 5 * many < few
+    with pytest.raises(tadp_ray.UserError, match="timestep=1000: the noise schedule of this model ends at 999"):
+        backbone.features(scene, PROMPT, timestep=1000, noise_samples=1)
+
+
 @pytest.mark.parametrize("maps", ["none", "cross"])
 def test_features_are_those_that_the_training_model_gives_its_head(backbone: tadp_ray.Backbone, scene, maps) -> None:
     groups = {**TINY, "model": {"attention_maps": maps, "head": {"channels": 16}}}
@@ -215,15 +237,19 @@ def predict_whole(cell: Cell, folder: Path) -> tuple[str, str]:
     return setup.val.ids[1], setup.val_prompts[setup.val.ids[1]]
 
 
+WINDOWS: dict[str, Any] = {"mode": "slide", "crop": 32, "stride": 16, "scales": [1.0, 1.5], "flip": True}
+NOISED: dict[str, Any] = {**HEADS["segmentation"], "timestep": [1, 200], "noise_samples": 2}
+
+
 @pytest.mark.parametrize(
-    "evaluation",
-    [{}, {"mode": "slide", "crop": 32, "stride": 16, "scales": [1.0, 1.5], "flip": True}],
-    ids=["whole", "windows, sizes, mirrored"],
+    "groups",
+    [{}, {"evaluation": WINDOWS}, {"evaluation": WINDOWS, "model": NOISED}],
+    ids=["whole", "windows, sizes, mirrored", "noised"],
 )
 def test_labels_of_a_validation_image_are_those_that_predict_writes(
-    finished_run, store, tmp_path: Path, evaluation
+    finished_run, store, tmp_path: Path, groups
 ) -> None:
-    run, cell = finished_run(evaluation=evaluation)
+    run, cell = finished_run(**groups)
     image_id, prompt = predict_whole(cell, tmp_path / "whole")
     written = np.asarray(Image.open(tmp_path / f"whole/predictions/{image_id}.png"))
     model = tadp_ray.load_trained(run, tracking_uri=store.uri)

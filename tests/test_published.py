@@ -48,6 +48,23 @@ def test_schedules_repeat_tables_s1_and_s2() -> None:
         assert own == pytest.approx(row, abs=0, nan_ok=True)
 
 
+@pytest.mark.parametrize("name", ["noise_timesteps", "layers"])
+def test_of_noise_timesteps_and_layers_the_paper_prints_its_own_choice_alone(name: str) -> None:
+    """Which is right and whole oracle captions at timestep 1, and the cell of that place has these keys."""
+    kept = [(row, place) for row, line in enumerate(printed(name)) for place, v in enumerate(line) if not math.isnan(v)]
+    assert [printed(name)[row][place] for row, place in kept] == [PAPER["table_s2"]["1.0"][2]]
+    experiment = load_experiment(FILES / f"{name}.yaml")
+    sweep, (row, place) = experiment.sweep_at("paper")[1], kept[0]
+    rows, columns = (
+        sweep.values[axis] for axis in (*experiment.experiment.table.rows, *experiment.experiment.table.columns)
+    )
+    point = dict(zip(sweep.axes, (rows[row], columns[place]), strict=True))
+    recipe = load_recipe(FILES / "recipes/ade20k_fast_4k_oracle.yaml").model_dump()
+    for key, value in sweep.changes(point).items():
+        group, _, inner = key.partition(".")
+        assert recipe[group][inner] == value
+
+
 @pytest.mark.parametrize(("name", "figure"), [("recall_analysis", "figure_s5"), ("object_size", "figure_s6")])
 def test_figures_s5_and_s6(name: str, figure: str) -> None:
     assert load_experiment(FILES / f"{name}.yaml").experiment.figure.published.r == PAPER[figure]["r"]

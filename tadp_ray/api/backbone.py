@@ -2,24 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from tadp_ray.api.images import AnyPicture, read_image
+from tadp_ray.backbones.stable_diffusion.config import Layers, TimestepFeatures
 from tadp_ray.backbones.stable_diffusion.features import feature_channels, unet_features
+from tadp_ray.backbones.stable_diffusion.layers import choose
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, open_diffusion
+from tadp_ray.backbones.stable_diffusion.passes import make_passes
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.conditioning.tokenizer import check_length, words_in
 from tadp_ray.config.vocabulary import Maps
 from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.attention import Attention, attend, fitted, image_latents
+from tadp_ray.training.rng import generator
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen Stable Diffusion; features come from one pass of its U-Net over clean latents."""
+    """A frozen Stable Diffusion; features come from its U-Net, by default from one pass over clean latents."""
 
     diffusion: Diffusion
     """VAE, U-Net, text encoder and tokenizer, on one device, without gradients."""
@@ -37,7 +42,8 @@ class Backbone:
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels of each level of features without attention maps, largest level first."""
-        return tuple(feature_channels(self.diffusion.unet, self.context_length, "none"))
+        unet = self.diffusion.unet
+        return tuple(feature_channels(unet, self.context_length, choose(unet, maps="none"), "none"))
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -87,34 +93,46 @@ class Backbone:
         image: AnyPicture | Tensor,
         prompt: str | Sequence[str] | Tensor,
         *,
-        timestep: int = 1,
+        timestep: int | Sequence[int] = 1,
+        timestep_features: TimestepFeatures = "concatenated",
+        noise_samples: int = 0,
+        seed: int = 0,
         maps: Maps = "cross",
+        layers: Layers = "decoder",
+        map_layers: Layers = "encoder+decoder",
     ) -> tuple[Tensor, ...]:
-        """Return four feature maps, largest first: (B, C, h, w), (B, C, h/2, w/2), (B, C, h/4, w/4), (B, C, h/8, w/8).
+        """Return feature maps, largest first.
 
-        They are the inputs of a task head. `channels` lists their channels. Attention maps are appended to the middle two,
-        averaged over heads and layers: L channels of cross-attention, one per token.
+        By default there are four: (B, C, h, w), (B, C, h/2, w/2), (B, C, h/4, w/4), (B, C, h/8, w/8). They are the inputs of
+        a task head. `channels` lists their channels. Attention maps are appended to the middle two, averaged over heads and
+        layers: L channels of cross-attention, one per token.
 
         Args:
             image: as for `encode_image`, or latents (B, C, h, w).
             prompt: a text, one per image, or contexts (B, L, D); a single one applies to all images.
-            timestep: given to the U-Net, 0 to 999 (1 in TADP); no noise is added.
+            timestep: given to the U-Net, 0 to 999 (1 in TADP), or several, at each of which the U-Net runs once.
+            timestep_features: features at several timesteps are concatenated in each level, or averaged.
+            noise_samples: samples of noise, added to the latents as by forward diffusion to the timestep, over which features
+                are averaged; 0: no noise is added.
+            seed: of the noise.
             maps: "none", "cross", or "cross+self", which adds a channel for every pixel of the level.
+            layers: layers to read: "decoder", "encoder", "encoder+decoder", or names, down0.0 to up0.2, as `model.layers`.
+            map_layers: layers over whose attention maps are averaged, as `model.map_layers`.
 
         Raises:
-            UserError: the image or the prompt is invalid.
+            UserError: the image or the prompt is invalid, or the timestep lies beyond the model's noise schedule,
+                or the U-Net has no such layer.
         """
+        times = [timestep] if isinstance(timestep, int) else timestep
+        passes = make_passes(self.diffusion, times, timestep_features, noise_samples, "timestep")
         latents = image.to(self.device) if isinstance(image, Tensor) else self.encode_image(image)
         context = prompt.to(self.device) if isinstance(prompt, Tensor) else self.encode_prompt(prompt)
         if len(context) not in (1, len(latents)):
             raise UserError(f"{len(context)} prompts for {len(latents)} images; give one, or one for each image")
-        return unet_features(
-            self.diffusion.unet,
-            latents,
-            torch.full((len(latents),), timestep, device=self.device),
-            context.expand(len(latents), -1, -1),
-            maps,
-        )
+        shape = (len(latents), noise_samples, *latents.shape[1:])
+        noise = torch.randn(shape, generator=generator(seed)).to(self.device) if noise_samples else None
+        read = partial(unet_features, self.diffusion.unet, maps=maps, layers=layers, map_layers=map_layers)
+        return passes(read, latents, context.expand(len(latents), -1, -1), noise)
 
     def attention_maps(
         self, image: AnyPicture, prompt: str, words: Sequence[str] | None = None, *, timestep: int = 1

@@ -38,6 +38,8 @@ class Backbone(Protocol):
     """Image sides must be multiples of this many pixels."""
     context_width: int
     """Channels D of a context (B, L, D)."""
+    noise_samples: int
+    """Samples S of noise that the features of an image need. 0: none."""
 
     def latent_shape(self, images: Tensor) -> tuple[int, int, int]:
         """Return (C, h, w) of the latent of one of the images (B, 3, H, W)."""
@@ -51,8 +53,14 @@ class Backbone(Protocol):
         """Return the distribution of the latents of images (B, 3, H, W) in [-1, 1], without gradients."""
         ...
 
-    def __call__(self, latents: Tensor, context: Tensor) -> tuple[Tensor, ...]:
-        """Return the features (B, channels, h, w) of each level, given latents and a context (B, L, D)."""
+    def __call__(self, latents: Tensor, context: Tensor, noise: Tensor | None) -> tuple[Tensor, ...]:
+        """Return the features (B, channels, h, w) of each level.
+
+        Args:
+            latents: (B, C, h, w).
+            context: (B, L, D).
+            noise: standard normal, (B, S, C, h, w); None if `noise_samples` is 0.
+        """
         ...
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:

@@ -73,7 +73,7 @@ def predict_image(model: TADP, setup: TrainSetup, image: Sample, prompt: Prompt,
     """Return a model's prediction for one image: labels int64 or metres float32 (H, W), or a set of boxes.
 
     The image is resized, cut into windows, mirrored and encoded as in the recipe's evaluation. If the posterior of the VAE
-    is sampled, the noise depends only on the image's id.
+    is sampled, the noise depends only on the image's id; noise that is added depends on the cell's seed, too.
 
     Args:
         model: trained, in evaluation mode.

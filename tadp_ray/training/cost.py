@@ -101,6 +101,7 @@ def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int,
         pixels = torch.empty(images, 3, *view)
         ids = torch.zeros(1, meta.tokens, dtype=torch.int64)
         context = torch.empty(images, tokens, model.backbone.context_width)
+        samples = model.backbone.noise_samples
         saved = SavedTensors(model)
 
         # forward and backward, one network after the other
@@ -108,9 +109,10 @@ def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int,
         as_on_device = AutocastOfGpus() if recipe.compute.gpus and schedule.precision == "bfloat16" else nullcontext()
         with autocast(pixels.device, schedule.precision), as_on_device:
             latents, encoded = count_flops(lambda: model.backbone.encode_image(pixels).mean)
+            noise = latents.new_empty(images, samples, *latents.shape[1:]) if samples else None
             with saved_tensors_hooks(saved.add, lambda tensor: tensor):
                 adapted = model.adapter(context)
-                features, backbone = count_flops(lambda: model.backbone(latents, adapted))
+                features, backbone = count_flops(lambda: model.backbone(latents, adapted, noise))
                 inputs = [feature.detach().requires_grad_() for feature in features]
                 loss, head = count_flops(lambda: task.counted_loss(model.head, model.norms(inputs), view))
         _, head_back = count_flops(loss.backward)

@@ -16,7 +16,9 @@ from tadp_ray.data.loader import batch_targets
 from tadp_ray.data.sample import annotation
 from tadp_ray.tasks.base import Metrics, Size, bilinear
 from tadp_ray.training.distributed import ProcessGroup
+from tadp_ray.training.model import TADP
 from tadp_ray.training.precision import autocast
+from tadp_ray.training.rng import view_noise
 from tadp_ray.training.setup import TrainSetup
 from tadp_ray.training.transfer import prefetched, to_device
 
@@ -121,7 +123,7 @@ def batches(items: Iterable[T], size: int, shape: Callable[[T], Any]) -> Iterato
 
 
 def predictions(
-    model: torch.nn.Module,
+    model: TADP,
     setup: TrainSetup,
     latents: Mapping[str, Tensor],
     indices: Sequence[int],
@@ -134,7 +136,7 @@ def predictions(
 
 @torch.no_grad()
 def outputs(
-    model: torch.nn.Module,
+    model: TADP,
     setup: TrainSetup,
     latents: Mapping[str, Tensor],
     indices: Sequence[int],
@@ -146,33 +148,50 @@ def outputs(
     boxes.
     """
     scans, recipe = passes(setup.recipe.evaluation), setup.recipe
-    chunks = chunks_of(setup, latents, indices, scans, recipe.schedule.images_per_pass)
+    chunks = chunks_of(setup, latents, indices, scans, recipe.schedule.images_per_pass, model.backbone.noise_samples)
     for chunk, inputs in prefetched(chunks, device):
         found: dict[str, Any] = {}
-        for keys, views, contexts in inputs:
+        for keys, *inside in inputs:
+            views, contexts, noise = (each if each is None else to_device(each, device) for each in inside)
             with autocast(device, recipe.schedule.precision):
-                output = model(to_device(views, device), to_device(contexts, device))
+                output = model(views, contexts, noise=noise)
             found |= zip(keys, output.float() if isinstance(output, Tensor) else output, strict=True)
         for i in chunk:
             yield i, combined(setup, i, scans, found)
 
 
+Windows = tuple[list[str], Tensor, Tensor, Tensor | None]
+"""A batch of windows: keys, latents (B, C, h, w), contexts (B, L, D), noise to add to the latents (B, S, C, h, w)."""
+
+
 def chunks_of(
-    setup: TrainSetup, latents: Mapping[str, Tensor], indices: Sequence[int], scans: Sequence[Pass], size: int
-) -> Iterator[tuple[Sequence[int], list[tuple[list[str], Tensor, Tensor]]]]:
-    """Yield `size` images at a time, with the batches of all their windows: keys, latents (B, C, h, w), contexts (B, L, D)."""
+    setup: TrainSetup,
+    latents: Mapping[str, Tensor],
+    indices: Sequence[int],
+    scans: Sequence[Pass],
+    size: int,
+    samples: int,
+) -> Iterator[tuple[Sequence[int], list[Windows]]]:
+    """Yield `size` images at a time, with the batches of all their windows and `samples` of noise for each."""
     for first in range(0, len(indices), size):
         chunk = indices[first : first + size]
         windows = [
-            (latents[key], key, setup.val_prompts[setup.val.ids[i]])
+            (latents[key], key, i, place)
             for i in chunk
-            for scan in scans
-            for key in (key_of(i, scan, number) for number in range(len(views_of(setup, i, scan))))
+            for place, key in enumerate(
+                key_of(i, scan, number) for scan in scans for number in range(len(views_of(setup, i, scan)))
+            )
         ]
         inputs = []
         for batch in batches(windows, size, lambda window: window[0].shape):
-            views, keys, prompts = zip(*batch, strict=True)
-            inputs.append((list(keys), torch.stack(views), setup.contexts(prompts)))
+            views, keys, owners, places = zip(*batch, strict=True)
+            ids, noise = [setup.val.ids[i] for i in owners], None
+            if samples:
+                shape = views[0].shape
+                drawn = [view_noise(setup.seed, *view, samples, shape) for view in zip(ids, places, strict=True)]
+                noise = torch.stack(drawn)
+            contexts = setup.contexts([setup.val_prompts[image_id] for image_id in ids])
+            inputs.append((list(keys), torch.stack(views), contexts, noise))
         yield chunk, inputs
 
 
@@ -200,7 +219,7 @@ def truth(setup: TrainSetup, index: int) -> Any:
 
 @torch.no_grad()
 def evaluate(
-    model: torch.nn.Module,
+    model: TADP,
     setup: TrainSetup,
     latents: Mapping[str, Tensor],
     device: torch.device,

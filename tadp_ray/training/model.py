@@ -35,6 +35,7 @@ class TADP(nn.Module):
         context: Float[Tensor, "batch tokens width"],
         dropout_mask: Float[Tensor, "batch channels"] | None = None,
         targets: list[dict] | None = None,
+        noise: Float[Tensor, "batch samples c h w"] | None = None,
     ) -> Any:
         """Return the head's output: logits or metres (B, C, h, w), or boxes, or the detection losses in training.
 
@@ -43,8 +44,9 @@ class TADP(nn.Module):
             context: (B, L, D) from the text encoder.
             dropout_mask: (B, head channels), divided by the share of channels kept; None: no dropout.
             targets: boxes of each image, for a head that samples proposals in training.
+            noise: standard normal, (B, S, C, h, w), for a backbone whose `noise_samples` S is not 0.
         """
-        features = self.norms(self.backbone(latents, self.adapter(context)))
+        features = self.norms(self.backbone(latents, self.adapter(context), noise))
         size = self.backbone.image_size(latents)
         return self.head(features, dropout_mask=dropout_mask, image_size=size, targets=targets)
 

@@ -57,9 +57,14 @@ class PerceptionTraining:
         model, task = self.model, self.setup.task
 
         def loss_of(
-            latents: Tensor, contexts: Tensor, dropout_mask: Tensor | None, sampled: Any, targets: Any
+            latents: Tensor,
+            contexts: Tensor,
+            dropout_mask: Tensor | None,
+            sampled: Any,
+            added: Tensor | None,
+            targets: Any,
         ) -> Tensor:
-            return task.loss(model(latents, contexts, dropout_mask, sampled), targets)
+            return task.loss(model(latents, contexts, dropout_mask, sampled, added), targets)
 
         # Evaluation calls the model itself, whose inputs have many sizes.
         self._loss_of = torch.compile(loss_of) if self.cell.recipe.compute.compile else loss_of
@@ -123,16 +128,19 @@ class PerceptionTraining:
 
         # random numbers of this pass
         share = self.world.share(schedule.images_per_pass)
-        noise, dropout_mask = draw_pass(
+        noise, dropout_mask, added = draw_pass(
             self.cell.seed,
             number,
             schedule.images_per_pass,
             self.model.backbone.latent_shape(images),
             getattr(head, "channels", 0),
             getattr(head, "dropout", 0.0),
+            self.model.backbone.noise_samples,
             share,
         )
-        dropout_mask = dropout_mask if dropout_mask is None else to_device(dropout_mask, self.device)
+        dropout_mask, added = (
+            drawn if drawn is None else to_device(drawn, self.device) for drawn in (dropout_mask, added)
+        )
         sampled = None
         if task.head_targets:
             rngs = [generator(self.cell.seed, 2, number, place) for place in range(share.start, share.stop)]
@@ -141,7 +149,7 @@ class PerceptionTraining:
         # forward
         with autocast(self.device, schedule.precision):
             latents = self.views(images, self.device).sample(to_device(noise, self.device))
-            return self._loss_of(latents, contexts, dropout_mask, sampled, targets)
+            return self._loss_of(latents, contexts, dropout_mask, sampled, added, targets)
 
     def _evaluate(self, state: TrainState) -> None:
         """Evaluate the model and write the best one; at the last step, write the per-image metrics too."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from tadp_ray.captions.prompts import as_text
 from tadp_ray.captions.sources import Prompt
@@ -16,11 +16,12 @@ from tadp_ray.pictures.comparison import Draw
 from tadp_ray.pictures.files import write_figure
 from tadp_ray.pictures.overlays import name_colours, show_image
 from tadp_ray.training.evaluate import predictions, truth
+from tadp_ray.training.model import TADP
 from tadp_ray.training.setup import TrainSetup
 
 
 def draw_predictions(
-    path: Path, model: nn.Module, setup: TrainSetup, latents: Mapping[str, Tensor], device: torch.device, count: int = 6
+    path: Path, model: TADP, setup: TrainSetup, latents: Mapping[str, Tensor], device: torch.device, count: int = 6
 ) -> None:
     """Write a figure of `count` validation images, evenly spaced over the split: image, ground truth, prediction, prompt."""
     model.eval()

@@ -6,7 +6,8 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
 from tadp_ray.backbones.stable_diffusion.attention import MapReader, reading_maps
-from tadp_ray.backbones.stable_diffusion.features import MAP_LEVELS, FeatureReader, feature_channels, unet_features
+from tadp_ray.backbones.stable_diffusion.features import FeatureReader, feature_channels, unet_features
+from tadp_ray.backbones.stable_diffusion.layers import MAP_LEVELS, choose
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.errors import UserError
 
@@ -33,7 +34,7 @@ def processors(diffusion: Diffusion) -> list[object]:
 def test_levels_have_the_promised_shapes(tiny_diffusion: Diffusion, latents: Tensor, text: Tensor, maps: str) -> None:
     with torch.no_grad():
         features = unet_features(tiny_diffusion.unet, latents, torch.ones(2), text, maps)
-    channels = feature_channels(tiny_diffusion.unet, TOKENS, maps, (24, 40))
+    channels = feature_channels(tiny_diffusion.unet, TOKENS, choose(tiny_diffusion.unet, maps=maps), maps, (24, 40))
     sizes = [(24, 40), (12, 20), (6, 10), (3, 5)]
     assert [tuple(f.shape) for f in features] == [(2, c, *size) for c, size in zip(channels, sizes, strict=True)]
 
@@ -94,7 +95,7 @@ def test_maps_carry_gradients_only_when_asked(
     tiny_diffusion: Diffusion, latents: Tensor, text: Tensor, detach: bool
 ) -> None:
     text.requires_grad_()
-    read = FeatureReader(tiny_diffusion.unet, detach_attention=detach)
+    read = FeatureReader(tiny_diffusion.unet, choose(tiny_diffusion.unet), detach_attention=detach)
     features = read(latents, torch.ones(2), text)
     read.remove()
     (through_features,) = torch.autograd.grad(features[1][:, :-TOKENS].square().sum(), text, retain_graph=True)

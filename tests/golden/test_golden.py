@@ -1,9 +1,9 @@
 """Short trainings give the losses and metrics that are kept beside this file, number for number.
 
 Each case is one cell of the pocket scale: the loss and the learning rate of every step, the main metrics of every evaluation,
-and the final metrics. Between them the cases use every part that decides a number: how latents are drawn and scaled, the
-timestep, attention maps, each source and encoding of captions, augmentation, accumulation, dropout, every schedule and rule
-of decay, every head, sliding windows, sizes and mirror images in evaluation.
+and the final metrics. Between them the cases use every part that decides a number: how latents are drawn, scaled and noised, the
+timesteps, layers, attention maps, each source and encoding of captions, augmentation, accumulation, dropout, every schedule and
+rule of decay, every head, sliding windows, sizes and mirror images in evaluation.
 
 The values were written by one machine, which each file names. There they must be equal bit by bit. Another processor or
 another torch adds up in another order, so that there the values may differ by the tolerances below.
@@ -24,13 +24,13 @@ import numpy as np
 import pytest
 import torch
 
-from tadp_ray.backbones.stable_diffusion.weights import weights_digest
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.datasets import open_dataset
 from tadp_ray.layout import PER_IMAGE
 from tadp_ray.tasks.per_image import read_per_image
 from tadp_ray.training import evaluate, loop
+from tadp_ray.training.digests import model_digests
 from tadp_ray.training.run import run
 
 HERE = Path(__file__).parent
@@ -144,6 +144,22 @@ CASES: dict[str, dict[str, Any]] = {
         "schedule": {**SCHEDULE, "iterations": 4, "precision": "bfloat16"},
         "evaluation": {"interval": 2},
     },
+    "noise": {
+        "data": {**SCENES, "size": 32},
+        "augment": {"flip": 0.5},
+        "caption": {"source": "oracle"},
+        "model": {
+            **MODEL,
+            "timestep": [1, 200],
+            "timestep_features": "averaged",
+            "noise_samples": 2,
+            "layers": ["down0.1", "down1.1", "up1.0", "up2.1", "mid.0"],
+            "map_layers": "encoder",
+            "head": {"kind": "semantic_fpn", "channels": 16, "classifier_std": 0.1},
+        },
+        "schedule": SCHEDULE,
+        "evaluation": {"interval": 2, "mode": "slide", "crop": 32, "stride": 32, "scales": [1.5], "flip": True},
+    },
 }
 
 
@@ -205,7 +221,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     def train(name: str) -> dict[str, Any]:
         recipe = Recipe.model_validate({**CASES[name], "compute": {"storage": str(tmp_path), "cpus": 1}})
         digests = {split: open_dataset(recipe.data, split).digest() for split in ("train", "val")}
-        digests["weights"] = weights_digest(recipe.model.weights)
+        digests |= model_digests(recipe)
         cell = Cell(experiment="golden", seed=3, axes={}, recipe=recipe, digests=digests)
         cell.folder.mkdir(parents=True)
         recorder = Recorder()

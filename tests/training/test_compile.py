@@ -39,10 +39,13 @@ def losses(cell: Cell) -> list[float]:
     return [record["metrics"]["loss"] for record in read_journal(cell.folder) if "loss" in record.get("metrics", {})]
 
 
-def test_a_step_is_one_graph(tiny_cell: Callable[..., Cell], graphs: list[CompileCounterWithBackend]) -> None:
+@pytest.mark.parametrize("model", [{}, {"timestep": [1, 200], "noise_samples": 2}], ids=["plain", "noised"])
+def test_a_step_is_one_graph(
+    tiny_cell: Callable[..., Cell], graphs: list[CompileCounterWithBackend], model: dict[str, Any]
+) -> None:
     """Six steps with an evaluation between them: one graph of the model and its loss, one of the encoder."""
-    plain = tiny_cell("plain", augment=CROPPED)
-    compiled = tiny_cell("compiled", augment=CROPPED, compute={"compile": True})
+    plain = tiny_cell("plain", augment=CROPPED, model=model)
+    compiled = tiny_cell("compiled", augment=CROPPED, model=model, compute={"compile": True})
     train_cell(plain, CPU)
     assert not graphs
     train_cell(compiled, CPU)

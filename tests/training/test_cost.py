@@ -27,6 +27,23 @@ def test_counted_cost_is_that_of_a_real_step(tiny_cell) -> None:
     assert cost.state_bytes == 16 * cost.trained
 
 
+def test_each_timestep_and_sample_of_noise_costs_a_pass(tiny_cell) -> None:
+    """The image is still encoded once, and a head reads a wider pyramid only where features are concatenated."""
+
+    def cost(**model: object) -> tuple[object, ...]:
+        setup = TrainSetup(tiny_cell(model=model).recipe, 0)
+        found = step_cost(setup.recipe, setup.pretrained, len(setup.train.classes), setup.tokens, setup.view)
+        return found, *found.parts
+
+    one, encoder, _, backbone, head = cost()
+    six, same, _, backbones, averaged = cost(timestep=[1, 50, 200], noise_samples=2, timestep_features="averaged")
+    assert encoder == same and head == averaged
+    assert (backbones.forward, backbones.backward) == (6 * backbone.forward, 6 * backbone.backward)
+    assert 4 * one.activation_bytes < six.activation_bytes < 7 * one.activation_bytes
+    *_, wide = cost(timestep=[1, 50, 200], noise_samples=2)
+    assert wide.parameters > head.parameters and wide.forward > head.forward
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_counted_activations_are_those_that_a_real_step_keeps(tiny_cell, precision: str) -> None:
     """All that autograd holds between the passes, but the weights; of attention that is fused, no scores."""

@@ -73,9 +73,10 @@ def stop_after(monkeypatch: pytest.MonkeyPatch):
     return arm
 
 
-def test_interrupted_and_resumed_is_never_interrupted(tiny_cell, trained, stop_after) -> None:
+@pytest.mark.parametrize("changes", [{}, {"model": {"timestep": [1, 200], "noise_samples": 2}}], ids=["", "noised"])
+def test_interrupted_and_resumed_is_never_interrupted(tiny_cell, trained, stop_after, changes) -> None:
     """Bit-equal weights and metrics, though the last steps before the stop are lost."""
-    (whole, expected), cut = trained(), tiny_cell("cut", compute={"checkpoint_every": 2})
+    (whole, expected), cut = trained(**changes), tiny_cell("cut", compute={"checkpoint_every": 2}, **changes)
     assert whole.fingerprint == cut.fingerprint
     stop_after(5)
     with pytest.raises(Stopped):

@@ -13,7 +13,10 @@ from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.transfer import prefetched
 
 CELLS = (
-    {"evaluation": {"mode": "slide", "crop": 32, "stride": 32, "scales": [1.0, 1.5], "flip": True}},
+    {
+        "model": {"timestep": [1, 200], "noise_samples": 2},
+        "evaluation": {"mode": "slide", "crop": 32, "stride": 32, "scales": [1.0, 1.5], "flip": True},
+    },
     {
         "task": "depth",
         "model": {"weights": "pocket", "head": {"kind": "vpd_depth", "fused": 32, "max_depth": 80}},

@@ -1,6 +1,6 @@
 """Reads the attention maps of a diffusers U-Net during its forward pass."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -8,6 +8,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
+
+from tadp_ray.backbones.stable_diffusion.layers import level_of, named_blocks
 
 Kind = Literal["cross", "self"]
 """Attention of pixels to the tokens of a text (cross) or to pixels (self)."""
@@ -43,12 +45,26 @@ class MapReader:
         return attn.to_out[1](attn.to_out[0](output))
 
 
-def attention_layers(unet: UNet2DConditionModel, level: int, kind: Kind = "cross") -> list[Attention]:
-    """Return the attention layers of one level (0 is the largest): first those of the down block, then of the up block."""
-    blocks = [unet.down_blocks[level], unet.up_blocks[len(unet.up_blocks) - 1 - level]]
-    stacks = [stack for block in blocks for stack in getattr(block, "attentions", [])]
-    layers = [layer for stack in stacks for layer in stack.transformer_blocks]
-    return [layer.attn2 if kind == "cross" else layer.attn1 for layer in layers]
+def attention_layers(
+    unet: UNet2DConditionModel, level: int, kind: Kind = "cross", layers: Collection[str] | None = None
+) -> list[Attention]:
+    """Return the attention layers of one level (0 is the largest), in the order of the forward pass.
+
+    Args:
+        unet: a U-Net.
+        level: the middle is of the smallest one.
+        kind: to the tokens of a text, or to pixels.
+        layers: names of the layers to return (see `named_layers`); None: all.
+    """
+    found = [
+        stack
+        for name, block in named_blocks(unet).items()
+        if level_of(name, unet) == level
+        for place, stack in enumerate(getattr(block, "attentions", []))
+        if layers is None or f"{name}.{place}" in layers
+    ]
+    blocks = [block for stack in found for block in stack.transformer_blocks]
+    return [block.attn2 if kind == "cross" else block.attn1 for block in blocks]
 
 
 def cross_layers(unet: UNet2DConditionModel) -> dict[str, Attention]:
@@ -57,12 +73,9 @@ def cross_layers(unet: UNet2DConditionModel) -> dict[str, Attention]:
     Level 0 is the largest. Stable Diffusion 1.5 has 16: at each of three levels two in the down block and three in the up
     block, and one in the middle. The table of the published tool has 14, so its averages mix levels and omit the last two.
     """
-    top = len(unet.up_blocks) - 1
-    blocks = {f"down{level}": block for level, block in enumerate(unet.down_blocks)}
-    blocks |= {"mid": unet.mid_block} | {f"up{top - place}": block for place, block in enumerate(unet.up_blocks)}
     return {
         f"{name}.{place}": layer.attn2
-        for name, block in blocks.items()
+        for name, block in named_blocks(unet).items()
         for place, layer in enumerate(
             layer for stack in getattr(block, "attentions", []) for layer in stack.transformer_blocks
         )
@@ -83,18 +96,23 @@ def reading_layers(unet: UNet2DConditionModel) -> Iterator[dict[str, Tensor]]:
 
 @contextmanager
 def reading_maps(
-    unet: UNet2DConditionModel, levels: Sequence[int], detach: bool, kinds: Sequence[Kind] = ("cross",)
+    unet: UNet2DConditionModel,
+    levels: Sequence[int],
+    detach: bool,
+    kinds: Sequence[Kind] = ("cross",),
+    layers: Collection[str] | None = None,
 ) -> Iterator[dict[tuple[int, Kind], list[Tensor]]]:
     """In the `with` block, append the maps (B, N, T) of the layers of some levels, averaged over heads, in every forward pass.
 
-    T is the number of tokens for cross-attention, and of the level's pixels for self-attention.
+    T is the number of tokens for cross-attention, and of the level's pixels for self-attention. `layers` names layers, as for
+    `attention_layers`.
     """
     maps: dict[tuple[int, Kind], list[Tensor]] = {(level, kind): [] for level in levels for kind in kinds}
 
     def keeper(place: tuple[int, Kind]) -> Callable[[Tensor], object]:
         return lambda scores: maps[place].append((scores.detach() if detach else scores).mean(1))
 
-    with reading([(attn, keeper(place)) for place in maps for attn in attention_layers(unet, *place)]):
+    with reading([(attn, keeper(place)) for place in maps for attn in attention_layers(unet, *place, layers)]):
         yield maps
 
 

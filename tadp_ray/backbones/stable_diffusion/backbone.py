@@ -1,4 +1,4 @@
-"""Stable Diffusion as a backbone: a frozen VAE encodes images, and one pass of a trained U-Net gives features."""
+"""Stable Diffusion as a backbone: a frozen VAE encodes images, and a trained U-Net gives features."""
 
 import copy
 
@@ -10,7 +10,9 @@ from tadp_ray.backbones.base import Posterior
 from tadp_ray.backbones.stable_diffusion.autoencoder import latent_scale, posterior_in_bfloat16, posterior_of
 from tadp_ray.backbones.stable_diffusion.config import StableDiffusionKeys
 from tadp_ray.backbones.stable_diffusion.features import FeatureReader, feature_channels
+from tadp_ray.backbones.stable_diffusion.layers import choose, cut_after
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.backbones.stable_diffusion.passes import make_passes
 
 
 class StableDiffusionBackbone(nn.Module):
@@ -30,12 +32,16 @@ class StableDiffusionBackbone(nn.Module):
         self._diffusion = (diffusion,)  # in a tuple, so that it is not a submodule
         self._config = config
         self.unet = copy.deepcopy(diffusion.unet).requires_grad_(True)
-        # Features are taken before the output layers. These would waste computation, and their parameters would have no
-        # gradients, for which DistributedDataParallel waits.
-        self.unet.conv_norm_out, self.unet.conv_out = None, nn.Identity()
-        self._read = FeatureReader(self.unet, config.attention_maps, config.detach_attention)
-        self.channels = tuple(feature_channels(diffusion.unet, tokens, config.attention_maps, latent))
-        self.strides = diffusion.strides
+        maps = config.attention_maps
+        reading = choose(diffusion.unet, config.layers, maps, config.map_layers)
+        cut_after(self.unet, reading.last)
+        self._read = FeatureReader(self.unet, reading, maps, config.detach_attention)
+        self.noise_samples = config.noise_samples
+        combine, samples = config.timestep_features, config.noise_samples
+        self._passes = make_passes(diffusion, config.timesteps, combine, samples, "model.timestep")
+        channels = feature_channels(diffusion.unet, tokens, reading, maps, latent)
+        self.channels = tuple(self._passes.channel_factor * count for count in channels)
+        self.strides = tuple(diffusion.strides[level] for level in reading.features)
         self.multiple = diffusion.multiple
         self.context_width: int = diffusion.unet.config.cross_attention_dim
 
@@ -67,11 +73,13 @@ class StableDiffusionBackbone(nn.Module):
         return Posterior(posterior.mean * scale, std * scale)
 
     def forward(
-        self, latents: Float[Tensor, "batch c h w"], context: Float[Tensor, "batch tokens width"]
+        self,
+        latents: Float[Tensor, "batch c h w"],
+        context: Float[Tensor, "batch tokens width"],
+        noise: Float[Tensor, "batch samples c h w"] | None = None,
     ) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
-        """Return the features, largest level first, of latents (B, C, h, w) without noise."""
-        timesteps = torch.full((len(latents),), self._config.timestep, device=latents.device)
-        return self._read(latents, timesteps, context)
+        """Return the features, largest level first, of clean latents (B, C, h, w); noise (B, S, C, h, w) is added here."""
+        return self._passes(self._read, latents, context, noise)
 
     def attention_norms(self) -> list[nn.Parameter]:
         """Return the parameters of the norms in attention blocks, which diffusers always calls `attentions`."""

@@ -1,8 +1,9 @@
-"""Keys of Stable Diffusion as a backbone: weights, latents, timestep and attention maps."""
+"""Keys of Stable Diffusion as a backbone: weights, latents, timestep, noise, layers and attention maps."""
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -28,6 +29,24 @@ class LatentConfig(StrictModel):
         return {"anyOf": [{"enum": list(LATENTS)}, handler(core_schema)], "description": cls.__doc__}
 
 
+Half = Literal["decoder", "encoder", "encoder+decoder"]
+Layers = Half | tuple[str, ...]
+"""Layers of a U-Net: a named choice, or their names."""
+Timestep = Annotated[int, Field(ge=0, lt=1000)]
+TimestepFeatures = Literal["concatenated", "averaged"]
+
+
+def one_or_several(value: object) -> str:
+    """Return the kind of a value: `several` for a list, else `one`."""
+    return "several" if isinstance(value, list | tuple) else "one"
+
+
+LayersKey = Annotated[
+    Annotated[Half, Tag("one")] | Annotated[tuple[str, ...], Field(min_length=1), Tag("several")],
+    Discriminator(one_or_several),
+]
+
+
 LATENTS = {"ls": {"draw": "sample", "scale": "scaled"}, "vpd": {"draw": "mode", "scale": "raw"}}
 
 
@@ -50,13 +69,82 @@ class StableDiffusionKeys(StrictModel):
         description="random: random weights in U-Net and text encoder, not in the VAE (a control experiment)",
     )
     latent: LatentConfig = LatentConfig()
-    timestep: int = Field(1, ge=0, lt=1000, description="the U-Net's only timestep; no noise is added (code: 1)")
+    timestep: Annotated[
+        Annotated[Timestep, Tag("one")] | Annotated[tuple[Timestep, ...], Field(min_length=1), Tag("several")],
+        Discriminator(one_or_several),
+    ] = Field(
+        1, description="the U-Net's timestep; of several, e.g. [1, 100, 300], the U-Net runs once at each (code: 1)"
+    )
+    timestep_features: TimestepFeatures = Field(
+        "concatenated",
+        description="how the features at several timesteps, with the attention maps of each, are combined in every level",
+    )
+    noise_samples: int = Field(
+        0,
+        ge=0,
+        description="samples of noise, each added to the latents as by forward diffusion to the timestep; the features are "
+        "the mean over the samples; 0: the latents stay clean (code: 0)",
+    )
+    layers: LayersKey = Field(
+        "decoder",
+        description="layers of the U-Net that are read. decoder: up0.2, up1.1, up2.1, up3.1, the published ones; encoder: the "
+        "last of each level on the way down, down0.1 to down3.1; or a list of names, down0.0 to down3.1, mid.0, up3.0 to up0.2, "
+        "of which several of a level are concatenated; level 0 is the largest. Nothing runs after the last of them "
+        "(code: decoder)",
+    )
     attention_maps: Maps = Field(
         "cross", description="attention maps to append to the features (code: cross; none for depth)"
+    )
+    map_layers: LayersKey = Field(
+        "encoder+decoder",
+        description="layers over whose attention maps are averaged in each level, as far as they run: those of the middle two "
+        "levels on the way down, on the way up, or both; or a list of names (code: encoder+decoder)",
     )
     detach_attention: bool = Field(
         True, description="detach the attention maps from the gradient, as in the published code"
     )
+
+    @field_validator("timestep", mode="before")
+    @classmethod
+    def _one(cls, value: Any) -> Any:
+        # [1] is 1, so that the same training has one fingerprint.
+        if isinstance(value, list | tuple):
+            return value[0] if len(value) == 1 else tuple(value)
+        return value
+
+    @model_validator(mode="after")
+    def _combined(self) -> "StableDiffusionKeys":
+        times = self.timesteps
+        if len(set(times)) < len(times):
+            raise ValueError(f"timestep: {list(times)} names a timestep twice; name each once")
+        if len(times) == 1 and self.timestep_features != "concatenated":
+            raise ValueError(
+                f"timestep_features: {self.timestep_features} combines several timesteps, and timestep: {self.timestep} is "
+                "one; name several, e.g. [1, 100], or leave timestep_features out"
+            )
+        if self.noise_samples and self.latent.scale == "raw":
+            raise ValueError(
+                f"noise_samples: {self.noise_samples} adds the noise of forward diffusion, which is of scaled latents, not of "
+                "latent.scale: raw; use scaled, or leave noise_samples out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _read(self) -> "StableDiffusionKeys":
+        for key, layers in (("layers", self.layers), ("map_layers", self.map_layers)):
+            if not isinstance(layers, str) and len(set(layers)) < len(layers):
+                raise ValueError(f"{key}: {list(layers)} names a layer twice; name each once")
+        if self.attention_maps == "none" and self.map_layers != "encoder+decoder":
+            raise ValueError(
+                f"map_layers: {self.map_layers} chooses layers with attention maps, of which attention_maps: none reads none; "
+                "use cross, or leave map_layers out"
+            )
+        return self
+
+    @property
+    def timesteps(self) -> Sequence[int]:
+        """The timesteps of all passes."""
+        return self.timestep if isinstance(self.timestep, tuple) else (self.timestep,)
 
     @property
     def encoding_of_images(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin, UNet2DCondit
 from diffusers.training_utils import compute_snr
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.weights import locate
+from tadp_ray.backbones.stable_diffusion.weights import schedule_file
 from tadp_ray.errors import UserError
 
 Predicts = Literal["epsilon", "v_prediction", "sample"]
@@ -38,6 +38,11 @@ class NoiseSchedule:
     def add_noise(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """Return scaled latents (B, C, h, w) with noise (B, C, h, w) at timesteps (B,), or (1,) for all."""
         return self._forward.add_noise(clean, noise, times)
+
+    def scales(self, time: int) -> tuple[float, float]:
+        """Return the factors by which `add_noise` multiplies latents and noise at a timestep."""
+        kept = self._forward.alphas_cumprod[time]
+        return float(kept**0.5), float((1 - kept) ** 0.5)
 
     def snr(self, times: Tensor) -> Tensor:
         """Return the signal-to-noise ratio (B,) of latents with noise at timesteps (B,)."""
@@ -72,14 +77,9 @@ def load_schedule(weights: str) -> NoiseSchedule:
     """Load the schedule of a diffusers folder or hub repository, with the sampler in its configuration.
 
     Raises:
-        UserError: see `locate`; or the scheduler is missing, unknown, or of an unknown prediction type.
+        UserError: see `schedule_file`; or the scheduler is unknown, or of an unknown prediction type.
     """
-    path = locate(weights) / "scheduler/scheduler_config.json"
-    if not path.is_file():
-        raise UserError(
-            f"weights={weights!r}: {path} is missing: it says what the U-Net predicts and how noise is added; name a whole "
-            "diffusers folder"
-        )
+    path = schedule_file(weights)
     try:
         name = json.loads(path.read_bytes())["_class_name"]
     except (ValueError, KeyError, TypeError) as error:

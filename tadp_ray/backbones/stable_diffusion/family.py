@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tadp_ray.backbones.stable_diffusion.weights import weights_digest
+from tadp_ray.backbones.stable_diffusion.weights import schedule_file, weights_digest
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
 from tadp_ray.garbage import uncollected
@@ -37,7 +37,12 @@ class StableDiffusion:
     def make_backbone(
         pretrained: "Diffusion", config: Any, tokens: int, view: tuple[int, int]
     ) -> "StableDiffusionBackbone":
-        """Return a copy of the U-Net for training."""
+        """Return a copy of the U-Net for training.
+
+        Raises:
+            UserError: the U-Net lacks a layer that is to be read; or noise is to be added, and the model has no noise schedule,
+                or one that ends before the timestep.
+        """
         from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 
         height, width = (side // pretrained.factor for side in view)
@@ -63,11 +68,20 @@ class StableDiffusion:
 
     @staticmethod
     def places(config: Any) -> dict[str, str | Path]:
-        """Return the weights, and the file of a learned token if there is one."""
-        return {"weights": config.weights, **({"token": config.embeddings} if config.embeddings else {})}
+        """Return the weights, the file of a learned token if there is one, and where the schedule of added noise is."""
+        places = {"weights": config.weights}
+        if config.embeddings:
+            places["token"] = config.embeddings
+        if config.noise_samples:
+            places["schedule"] = config.weights
+        return places
 
     @staticmethod
     def digests(config: Any) -> dict[str, str]:
-        """Return the content hashes of the weights, and of the learned token if there is one."""
-        token = {"token": file_digest(config.embeddings)} if config.embeddings else {}
-        return {"weights": weights_digest(config.weights), **token}
+        """Return the content hashes of the weights, of a learned token, and of the schedule of added noise."""
+        digests = {"weights": weights_digest(config.weights)}
+        if config.embeddings:
+            digests["token"] = file_digest(config.embeddings)
+        if config.noise_samples:
+            digests["schedule"] = file_digest(schedule_file(config.weights))
+        return digests

@@ -18,6 +18,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder
+from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule, build_schedule, load_schedule
 from tadp_ray.backbones.stable_diffusion.learned_tokens import add_token, read_learned
 from tadp_ray.backbones.stable_diffusion.weights import LAYOUT, locate
 from tadp_ray.errors import UserError
@@ -39,6 +40,17 @@ class Diffusion:
     tokenizer: CLIPTokenizer
     learned_token: str = ""
     """A token that was added to the tokenizer and the text encoder. Empty: none."""
+    weights: str = ""
+    """Where they are from, as for `locate`. Empty: an architecture without files."""
+
+    @cached_property
+    def schedule(self) -> NoiseSchedule:
+        """The noise schedule, which only some uses need; Stable Diffusion's for an architecture without files.
+
+        Raises:
+            UserError: see `load_schedule`.
+        """
+        return load_schedule(self.weights) if self.weights else build_schedule("epsilon")
 
     @cached_property
     @torch.compiler.disable
@@ -151,7 +163,7 @@ def load_diffusion(weights: str) -> Diffusion:
             hint += "; what holds more than tensors is not read, get it as .safetensors"
         raise UserError(f"model.weights={weights!r}: {path} cannot be loaded ({error}); {hint}") from None
     vae, unet, text_encoder, tokenizer = parts
-    diffusion = Diffusion(frozen(vae), frozen(unet), frozen(text_encoder), tokenizer)
+    diffusion = Diffusion(frozen(vae), frozen(unet), frozen(text_encoder), tokenizer, weights=weights)
     # From a folder without a vocabulary, transformers makes an empty tokenizer without a warning.
     known, embedded = len(diffusion.tokenizer), diffusion.text_encoder.get_input_embeddings().num_embeddings
     if known != embedded:

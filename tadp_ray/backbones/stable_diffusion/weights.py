@@ -35,6 +35,21 @@ def locate(weights: str) -> Path:
     return path
 
 
+def schedule_file(weights: str) -> Path:
+    """Return the configuration of a model's noise schedule.
+
+    Raises:
+        UserError: see `locate`; or it is missing.
+    """
+    path = locate(weights) / "scheduler/scheduler_config.json"
+    if not path.is_file():
+        raise UserError(
+            f"weights={weights!r}: {path} is missing: it says what the U-Net predicts and how noise is added; name a whole "
+            "diffusers folder"
+        )
+    return path
+
+
 def weights_digest(weights: str) -> str:
     """Return the hash of the contents of weights and configurations, independent of their location."""
     path = locate(weights)

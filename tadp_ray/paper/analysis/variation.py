@@ -89,9 +89,13 @@ def judge_of(recipe: Recipe, diffusion: Diffusion, judges: Sequence[Trained]) ->
     def segment(pictures: np.ndarray) -> np.ndarray:
         pixels = as_pixels(torch.from_numpy(pictures)).to(segmenter.device)
         shape = (len(pictures), *segmenter.model.backbone.latent_shape(pixels))
-        noise = torch.randn(shape, generator=generator(0, 4)).to(segmenter.device)
+        rng, samples, added = generator(0, 4), segmenter.model.backbone.noise_samples, None
+        noise = torch.randn(shape, generator=rng).to(segmenter.device)
+        if samples:
+            added = torch.randn((shape[0], samples, *shape[1:]), generator=rng).to(segmenter.device)
         latents = segmenter.model.backbone.encode_image(pixels).sample(noise)
-        logits = segmenter.model(latents, context.to(segmenter.device).expand(len(pictures), -1, -1))
+        contexts = context.to(segmenter.device).expand(len(pictures), -1, -1)
+        logits = segmenter.model(latents, contexts, noise=added)
         return logits.softmax(1).mean(dim=(2, 3)).cpu().numpy()
 
     return segment, segmenter.setup.val.classes

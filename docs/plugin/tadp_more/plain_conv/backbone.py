@@ -66,6 +66,7 @@ class PlainConvBackbone(nn.Module):
     """The `tadp_ray.backbones.base.Backbone`."""
 
     context_width = 0
+    noise_samples = 0
 
     def __init__(self, width: int, levels: int) -> None:
         super().__init__()
@@ -90,8 +91,8 @@ class PlainConvBackbone(nn.Module):
         """Return the images: nothing is random."""
         return Posterior(images, torch.zeros_like(images))
 
-    def forward(self, latents: Tensor, context: Tensor) -> tuple[Tensor, ...]:
-        """Return the features, largest level first. The context is not used."""
+    def forward(self, latents: Tensor, context: Tensor, noise: None) -> tuple[Tensor, ...]:
+        """Return the features, largest level first. The context is not used, and there is no noise."""
         features = []
         for stage in self.stages:
             latents = stage(latents)
