@@ -51,7 +51,7 @@ def valid_names(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name for group in groups for name in group.model_fields))
 
 
-GROUPS_WITH_KINDS = ("data", "model", "head", "images", "look", "method")
+GROUPS_WITH_KINDS = ("data", "model", "head", "images", "look", "method", "trainable")
 LISTS_WITH_KINDS = {("claims", kind) for kind in ("difference", "rising", "ranking")}
 
 

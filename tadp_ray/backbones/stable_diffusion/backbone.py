@@ -1,4 +1,4 @@
-"""Stable Diffusion as a backbone: a frozen VAE encodes images, and one pass of a trained U-Net gives features."""
+"""Stable Diffusion as a backbone: a frozen VAE encodes images, and one pass of a U-Net gives features."""
 
 import copy
 
@@ -11,10 +11,14 @@ from tadp_ray.backbones.stable_diffusion.autoencoder import latent_scale, poster
 from tadp_ray.backbones.stable_diffusion.config import StableDiffusionKeys
 from tadp_ray.backbones.stable_diffusion.features import FeatureReader, feature_channels
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.backbones.stable_diffusion.trainable import ATTENTION, set_trained
 
 
 class StableDiffusionBackbone(nn.Module):
     """A U-Net as a `tadp_ray.backbones.base.Backbone`. The VAE is frozen, and neither a submodule nor part of the state.
+
+    Without trained parameters the pass keeps nothing for a backward pass, unless the context requires gradients: a text adapter
+    learns through the U-Net, whether it is trained or not.
 
     Args:
         diffusion: frozen; its U-Net is copied, so that several cells can share one loaded model.
@@ -29,10 +33,11 @@ class StableDiffusionBackbone(nn.Module):
         super().__init__()
         self._diffusion = (diffusion,)  # in a tuple, so that it is not a submodule
         self._config = config
-        self.unet = copy.deepcopy(diffusion.unet).requires_grad_(True)
+        self.unet = copy.deepcopy(diffusion.unet)
         # Features are taken before the output layers. These would waste computation, and their parameters would have no
         # gradients, for which DistributedDataParallel waits.
         self.unet.conv_norm_out, self.unet.conv_out = None, nn.Identity()
+        set_trained(self.unet, config.trainable)
         self._read = FeatureReader(self.unet, config.attention_maps, config.detach_attention)
         self.channels = tuple(feature_channels(diffusion.unet, tokens, config.attention_maps, latent))
         self.strides = diffusion.strides
@@ -74,11 +79,11 @@ class StableDiffusionBackbone(nn.Module):
         return self._read(latents, timesteps, context)
 
     def attention_norms(self) -> list[nn.Parameter]:
-        """Return the parameters of the norms in attention blocks, which diffusers always calls `attentions`."""
+        """Return the parameters of the norms in attention blocks."""
         return [
             parameter
             for name, part in self.unet.named_modules()
-            if ".attentions." in name and isinstance(part, nn.GroupNorm | nn.LayerNorm)
+            if ATTENTION in name and isinstance(part, nn.GroupNorm | nn.LayerNorm)
             for parameter in part.parameters()
         ]
 

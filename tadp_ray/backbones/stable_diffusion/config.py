@@ -1,6 +1,6 @@
-"""Keys of Stable Diffusion as a backbone: weights, latents, timestep and attention maps."""
+"""Keys of Stable Diffusion as a backbone: weights, latents, timestep, attention maps and what is trained."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -28,12 +28,31 @@ class LatentConfig(StrictModel):
         return {"anyOf": [{"enum": list(LATENTS)}, handler(core_schema)], "description": cls.__doc__}
 
 
+class TrainableConfig(StrictModel):
+    """The parameters of the U-Net that are trained. A name alone is short for a group with that kind."""
+
+    kind: Literal["full", "frozen", "attention_only"] = Field(
+        description="full: all (code); frozen: none, a probe; attention_only: those of the attention blocks, with their norms, "
+        "projections and feed-forward layers"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        return {"kind": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        kinds = get_args(cls.model_fields["kind"].annotation)
+        return {"anyOf": [{"enum": list(kinds)}, handler(core_schema)], "description": cls.__doc__}
+
+
 LATENTS = {"ls": {"draw": "sample", "scale": "scaled"}, "vpd": {"draw": "mode", "scale": "raw"}}
 
 
 @register_backbone("stable_diffusion", "tadp_ray.backbones.stable_diffusion.family:StableDiffusion")
 class StableDiffusionKeys(StrictModel):
-    """Stable Diffusion 1.x or 2.x: a frozen VAE and text encoder, and a trained U-Net."""
+    """Stable Diffusion 1.x or 2.x: a frozen VAE and text encoder, and a U-Net of which `trainable` is trained."""
 
     backbone: Literal["stable_diffusion"] = "stable_diffusion"
     weights: ExpandedText = Field(
@@ -57,6 +76,7 @@ class StableDiffusionKeys(StrictModel):
     detach_attention: bool = Field(
         True, description="detach the attention maps from the gradient, as in the published code"
     )
+    trainable: TrainableConfig = TrainableConfig(kind="full")
 
     @property
     def encoding_of_images(self) -> dict[str, Any]:
