@@ -1,4 +1,7 @@
-"""A training step in each precision, one compiled, one of each kind of what is trained, and a score of a fixed batch, for however many processes of torchrun."""
+"""A training step in each precision, one compiled, one of each kind of what is trained, and a score of a fixed batch.
+
+For however many processes of torchrun.
+"""
 
 import sys
 from collections.abc import Callable
@@ -21,7 +24,7 @@ from tadp_ray.training.precision import autocast
 
 IMAGES, CLASSES, CHANNELS = 4, 5, 16
 Loss = Callable[[Tensor], Tensor]
-KINDS = ("frozen", "attention_only")
+KINDS = ("frozen", "attention_only", "lora")
 """What is trained of the U-Net, by the names of steps; all of it in the others."""
 WAYS = {"float32": "float32", "bfloat16": "bfloat16", "compiled": "float32"} | dict.fromkeys(KINDS, "float32")
 """Precisions by the names of steps."""

@@ -39,7 +39,7 @@ def latents() -> Tensor:
 
 @pytest.mark.parametrize("maps", ["cross", "none", "cross+self"])
 @pytest.mark.parametrize("detach", [True, False])
-@pytest.mark.parametrize("trainable", ["full", "frozen", "attention_only"])
+@pytest.mark.parametrize("trainable", ["full", "frozen", "attention_only", "lora"])
 def test_every_trained_parameter_gets_a_gradient(
     tiny_diffusion: Diffusion, latents: Tensor, text: Tensor, maps: str, detach: bool, trainable: str
 ) -> None:

@@ -21,11 +21,12 @@ from tadp_ray.training.run import build_model, train_cell
 from tadp_ray.training.setup import Cache, TrainSetup
 
 CPU = torch.device("cpu")
-KINDS = ("full", "frozen", "attention_only")
+KINDS = ("full", "frozen", "attention_only", "lora")
 LEARNT = {
     "full": lambda name: True,
     "frozen": lambda name: not name.startswith("backbone."),
     "attention_only": lambda name: not name.startswith("backbone.") or ".attentions." in name,
+    "lora": lambda name: not name.startswith("backbone.") or ".lora_" in name,
 }
 """Whether a parameter is trained, by kind."""
 
@@ -139,7 +140,9 @@ def test_weights_go_on_no_other_frozen_weights_and_what_is_missing_is_named(tiny
         load_weights(Path("m"), here, full.state_dict() | {FROZEN: weights[FROZEN]})
 
 
-@pytest.mark.parametrize(("kind", "adapter"), [("frozen", False), ("frozen", True), ("attention_only", False)])
+@pytest.mark.parametrize(
+    ("kind", "adapter"), [("frozen", False), ("frozen", True), ("attention_only", False), ("lora", False)]
+)
 def test_the_cost_of_a_step_is_that_of_what_is_trained(tiny_cell, kind: str, adapter: bool) -> None:
     """AdamW's state is of trained parameters, and the backward pass stops where no gradient is needed."""
     chosen, whole = (setup_of(tiny_cell, trainable=kept, adapter=adapter) for kept in (kind, "full"))
@@ -153,8 +156,16 @@ def test_the_cost_of_a_step_is_that_of_what_is_trained(tiny_cell, kind: str, ada
     assert cost.trained == count and cost.state_bytes == 16 * count
     assert cost.frozen == full.frozen + frozen and cost.frozen_bytes == full.frozen_bytes + 4 * frozen
     backbone, expected = cost.parts[2], full.parts[2]
-    assert (backbone.forward, backbone.parameters) == (expected.forward, expected.parameters)
+    added = sum(p.numel() for name, p in build_model(chosen, CPU).named_parameters() if ".lora_" in name)
+    assert backbone.parameters == expected.parameters + added and (added > 0) == (kind == "lora")
+    assert expected.forward <= backbone.forward < 1.1 * expected.forward
     if (kind, adapter) == ("frozen", False):
         assert backbone.backward == 0 and cost.activation_bytes < 0.5 * full.activation_bytes
     else:
         assert 0.3 * expected.backward < backbone.backward < 0.9 * expected.backward
+
+
+def test_a_target_that_matches_nothing_is_refused_before_training(tiny_cell) -> None:
+    setup = setup_of(tiny_cell, trainable={"kind": "lora", "targets": ["to_qq"]})
+    with pytest.raises(UserError, match=r"^model.trainable.targets='to_qq': no layer .*; did you mean 'to_q'\?$"):
+        setup.check_head()
