@@ -25,9 +25,11 @@ class Posterior:
 
 @runtime_checkable
 class Backbone(Protocol):
-    """Maps latents and a context to a feature pyramid. An `nn.Module` whose parameters are all trained.
+    """Maps latents and a context to a feature pyramid. An `nn.Module`.
 
-    Frozen networks, such as an image encoder, are not submodules and not part of its state.
+    Of its parameters those are trained that require gradients. The others are frozen: they are equal whenever the family makes
+    the backbone of a recipe and a seed, so checkpoints do not contain them. Frozen networks of other use, such as an image
+    encoder, are not submodules.
     """
 
     channels: tuple[int, ...]
@@ -64,7 +66,7 @@ class Backbone(Protocol):
         ...
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
-        """Return the trained parameters, as of every `nn.Module`."""
+        """Return the parameters, trained and frozen, as of every `nn.Module`."""
         ...
 
     def attention_norms(self) -> Sequence[nn.Parameter]:

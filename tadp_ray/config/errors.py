@@ -54,7 +54,18 @@ def valid_names(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name for group in groups for name in group.model_fields))
 
 
-GROUPS_WITH_KINDS = ("data", "model", "head", "images", "look", "method", "timestep", "layers", "map_layers")
+GROUPS_WITH_KINDS = (
+    "data",
+    "model",
+    "head",
+    "images",
+    "look",
+    "method",
+    "timestep",
+    "layers",
+    "map_layers",
+    "trainable",
+)
 LISTS_WITH_KINDS = {("claims", kind) for kind in ("difference", "rising", "ranking")}
 
 

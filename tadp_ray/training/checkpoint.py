@@ -1,6 +1,7 @@
 """Checkpoints: one file from which an interrupted training resumes exactly.
 
-It contains the trained weights, the optimizer's moments and the step. Data order, random views, latent noise and dropout
+It contains the model's state, the optimizer's moments and the step. Frozen weights are not part of a model's state
+(`training/frozen.py`). Data order, random views, latent noise and dropout
 are functions of (seed, step), so no random state is stored.
 """
 
@@ -25,6 +26,9 @@ from tadp_ray.tensors import not_finite
 from tadp_ray.training.reporter import previous_checkpoint
 
 log = logging.getLogger(__name__)
+
+FROZEN = "frozen_crc32"
+"""The checksum of a model's frozen weights in its state."""
 
 
 class Damaged(UserError):
@@ -165,7 +169,7 @@ def open_labelled(path: Path, label: Mapping[str, Any]) -> TensorFile:
 
 
 def snapshot(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """Copy all tensors of a checkpoint to the CPU. Frozen weights are not part of a model's state."""
+    """Copy all tensors of a checkpoint to the CPU."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
@@ -252,10 +256,11 @@ def load(
 
 
 def load_weights(path: Path, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load weights into a model; names and shapes must match exactly.
+    """Load weights into a model; names and shapes, and the checksum of frozen weights, must match exactly.
 
     Raises:
-        UserError: names or shapes differ, as with a head for other classes; the message lists the first four.
+        UserError: names or shapes differ, as with a head for other classes; the message lists the first four. Or the weights
+            were trained on other frozen ones.
     """
     expected = model.state_dict()
     differing = [
@@ -267,6 +272,11 @@ def load_weights(path: Path, model: nn.Module, weights: Mapping[str, Tensor]) ->
         raise UserError(
             f"{path}: the weights do not fit this model, whose class list or settings differ: "
             + "; ".join(differing[:4])
+        )
+    if FROZEN in expected and weights[FROZEN] != expected[FROZEN]:
+        raise UserError(
+            f"{path}: the weights were trained on other frozen weights than this model's (CRC-32 {int(weights[FROZEN])}, here "
+            f"{int(expected[FROZEN])}): give the pretrained weights of then, or train this cell anew"
         )
     with torch.no_grad():
         model.load_state_dict(dict(weights))

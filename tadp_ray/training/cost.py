@@ -40,7 +40,7 @@ class StepCost:
     """The cost of one optimizer step of a cell over all its workers."""
 
     parts: tuple[ModuleCost, ...]
-    """The frozen encoders of images and text, then the trained backbone and head."""
+    """The frozen encoders of images and text, then backbone and head."""
     groups: tuple[tuple[str, int, float], ...]
     """(name, parameters, learning rate) of the optimizer's groups."""
     images: int
@@ -70,7 +70,7 @@ class StepCost:
     @property
     def frozen(self) -> int:
         """Number of frozen parameters."""
-        return sum(part.parameters for part in self.parts[:2])
+        return sum(part.parameters for part in self.parts) - self.trained
 
     @property
     def flops(self) -> int:
@@ -113,10 +113,12 @@ def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int,
             with saved_tensors_hooks(saved.add, lambda tensor: tensor):
                 adapted = model.adapter(context)
                 features, backbone = count_flops(lambda: model.backbone(latents, adapted, noise))
-                inputs = [feature.detach().requires_grad_() for feature in features]
+                inputs = [feature.detach().requires_grad_(feature.requires_grad) for feature in features]
                 loss, head = count_flops(lambda: task.counted_loss(model.head, model.norms(inputs), view))
         _, head_back = count_flops(loss.backward)
-        _, backbone_back = count_flops(lambda: torch.autograd.backward(features, [feature.grad for feature in inputs]))
+        learned = [(own, given.grad) for own, given in zip(features, inputs, strict=True) if own.requires_grad]
+        # Without a trained parameter in it or before it, the backbone has no backward pass.
+        _, backbone_back = count_flops(lambda: learned and torch.autograd.backward(*zip(*learned, strict=True)))
 
     heads = sum(num_parameters(part) for part in (model.adapter, model.norms, model.head))
     parts = (
@@ -127,13 +129,14 @@ def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int,
     )
     groups = parameter_groups(model, schedule)
     not_recomputed = "counted as if compute.gradient_checkpointing were off" * recipe.compute.gradient_checkpointing
-    trained = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = num_parameters(model) - trained
     return StepCost(
         parts=parts,
         groups=tuple((group["name"], sum(p.numel() for p in group["params"]), group["lr"]) for group in groups),
         images=schedule.batch_size,
         state_bytes=4 * 4 * trained,
-        frozen_bytes=4 * sum(map(num_parameters, meta.networks)),
+        frozen_bytes=4 * (frozen + sum(map(num_parameters, meta.networks))),
         activation_bytes=sum(saved.bytes.values()),
         note="; ".join(filter(None, (task.not_counted, not_recomputed))),
     )

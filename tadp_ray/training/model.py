@@ -11,10 +11,11 @@ from tadp_ray.conditioning.text_encoder import TextAdapter
 from tadp_ray.config.model import ModelConfig
 from tadp_ray.tasks.norms import FeatureNorms
 from tadp_ray.tasks.registry import build_head
+from tadp_ray.training.frozen import leave_out_frozen
 
 
 class TADP(nn.Module):
-    """Backbone and head, trained together.
+    """Backbone and head, trained together. Frozen weights of the backbone are not part of the state.
 
     Args:
         backbone: used by this model only.
@@ -28,6 +29,7 @@ class TADP(nn.Module):
         self.adapter = TextAdapter(backbone.context_width) if config.adapter else nn.Identity()
         self.norms = FeatureNorms(backbone.channels) if config.feature_norm else nn.Identity()
         self.head = build_head(backbone.channels, backbone.strides, classes, config.head)
+        leave_out_frozen(self, "backbone")
 
     def forward(
         self,

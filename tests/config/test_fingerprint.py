@@ -86,7 +86,13 @@ def test_defaults_that_are_spelled_out_are_no_other_cell() -> None:
     small = {"schedule": RECIPE["schedule"], "caption": {"source": "class_names"}}
     whole = cell(small).recipe.model_dump(mode="json")
     assert cell(whole).fingerprint == cell(small).fingerprint
-    for group in ({"data": {"kind": "scenes"}}, {"model": {"head": {}}}, {"model": {"latent": "ls"}}, {"augment": {}}):
+    for group in (
+        {"data": {"kind": "scenes"}},
+        {"model": {"head": {}}},
+        {"model": {"latent": "ls"}},
+        {"augment": {}},
+        {"model": {"trainable": "full"}},
+    ):
         assert cell({**small, **group}).fingerprint == cell(small).fingerprint
     zeros = [cell({**small, "schedule": {**small["schedule"], "backbone_lr_mult": zero}}) for zero in (0, 0.0, -0.0)]
     assert len({found.fingerprint for found in zeros}) == 1
@@ -126,6 +132,11 @@ def test_every_changed_value_is_another_cell() -> None:
         {"schedule": {"iterations": 10, "learning_rate": 1e-3, "micro_batch": 16}},
         {"caption": {"source": "class_names"}},
         {"model": {"latent": "vpd"}},
+        {"model": {"trainable": "frozen"}},
+        {"model": {"trainable": "attention_only"}},
+        {"model": {"trainable": "lora"}},
+        {"model": {"trainable": {"kind": "lora", "rank": 8}}},
+        {"model": {"trainable": {"kind": "lora", "targets": ["to_q"]}}},
         {"model": {"latent": "vpd", "head": {"kind": "smp_fpn"}}},
         {"model": {"latent": {"draw": "mode"}, "head": {"kind": "smp_fpn", "channels": 64}}},
         {"model": {"head": {"kind": "semantic_fpn", "channels": 64}}},

@@ -73,6 +73,33 @@ def test_all_errors_at_once_with_file_key_value_and_nearest_name(tmp_path: Path)
     assert "--set model.latent=means: model.latent='means': expected ls, vpd, or a group of draw and scale" in text
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("probe", "model.trainable: unknown kind 'probe'; expected one of 'full', 'frozen', 'attention_only', 'lora'"),
+        ("{rank: 2}", "model.trainable: the key 'kind' is required here"),
+        (
+            "{kind: frozen, targets: [to_q]}",
+            "model.trainable: targets: ['to_q'] belongs to kind: lora, but kind is frozen",
+        ),
+        (
+            "{kind: full, rank: 4}",
+            "model.trainable: rank: 4 belongs to kind: lora, but kind is full; leave it out, or set",
+        ),
+        ("{kind: lora, rank: 0}", "model.trainable.rank=0: Input should be greater than or equal to 1"),
+        ("{kind: lora, targets: []}", "model.trainable.targets=(): Tuple should have at least 1 item"),
+        ("{kind: lora, ranks: 2}", "model.trainable.ranks=2: unknown key; did you mean 'rank'?"),
+    ],
+)
+def test_what_is_trained_is_a_name_or_a_group_that_fits(tmp_path: Path, value: str, said: str) -> None:
+    file = write(tmp_path / "mine.yaml", SCHEDULE + "caption: {source: oracle}\n")
+    assert load_recipe(file, ["model.trainable=lora"]) == load_recipe(file, ["model.trainable.kind=lora"])
+    chosen = load_recipe(file, ["model.trainable={kind: lora, rank: 2, alpha: 3, targets: [to_q, conv_in]}"]).model
+    found = (chosen.trainable.rank, chosen.trainable.alpha, chosen.trainable.targets)
+    assert found == (2, 3.0, ("to_q", "conv_in"))
+    assert said in refusal(file, f"model.trainable={value}")
+
+
 def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
     file = write(tmp_path / "mine.yaml", SCHEDULE + "caption: {source: null}\n")
     assert load_recipe(file).caption.source == load_recipe(file, ["caption.source=null"]).caption.source == "null"

@@ -1,4 +1,7 @@
-"""A training step in each precision, one compiled, and a score of a fixed batch, for however many processes of torchrun."""
+"""A training step in each precision, one compiled, one of each kind of what is trained, and a score of a fixed batch.
+
+For however many processes of torchrun.
+"""
 
 import sys
 from collections.abc import Callable
@@ -21,7 +24,9 @@ from tadp_ray.training.precision import autocast
 
 IMAGES, CLASSES, CHANNELS = 4, 5, 16
 Loss = Callable[[Tensor], Tensor]
-WAYS = {"float32": "float32", "bfloat16": "bfloat16", "compiled": "float32"}
+KINDS = ("frozen", "attention_only", "lora")
+"""What is trained of the U-Net, by the names of steps; all of it in the others."""
+WAYS = {"float32": "float32", "bfloat16": "bfloat16", "compiled": "float32"} | dict.fromkeys(KINDS, "float32")
 """Precisions by the names of steps."""
 
 
@@ -45,7 +50,8 @@ def main(weights: str, output: Path) -> None:
     found, diffusion = {}, load_diffusion(weights)
     for way, precision in WAYS.items():
         torch.manual_seed(1)
-        model = TADP(StableDiffusionBackbone(diffusion, settings, tokens=13), CLASSES, settings).train()
+        chosen = MODELS["stable_diffusion"](head=settings.head, trainable=way if way in KINDS else "full")
+        model = TADP(StableDiffusionBackbone(diffusion, chosen, tokens=13), CLASSES, chosen).train()
 
         def loss_of_part(latents: Tensor, model: TADP = model) -> Tensor:
             return task.loss(model(latents, context[share], keep[share]), mask[share])
@@ -63,7 +69,7 @@ def main(weights: str, output: Path) -> None:
         loss.backward()
         mean_loss = loss.detach().float()
         dist.all_reduce(mean_loss)
-        found |= {f"{way}.gradient.{name}": p.grad for name, p in model.named_parameters()}
+        found |= {f"{way}.gradient.{name}": p.grad for name, p in model.named_parameters() if p.requires_grad}
         found |= {f"{way}.statistics.{name}": b for name, b in model.named_buffers() if "running" in name}
         found[f"{way}.loss"] = mean_loss / world.size
 

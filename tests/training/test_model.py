@@ -39,17 +39,20 @@ def latents() -> Tensor:
 
 @pytest.mark.parametrize("maps", ["cross", "none", "cross+self"])
 @pytest.mark.parametrize("detach", [True, False])
+@pytest.mark.parametrize("trainable", ["full", "frozen", "attention_only", "lora"])
 def test_every_trained_parameter_gets_a_gradient(
-    tiny_diffusion: Diffusion, latents: Tensor, text: Tensor, maps: str, detach: bool
+    tiny_diffusion: Diffusion, latents: Tensor, text: Tensor, maps: str, detach: bool, trainable: str
 ) -> None:
     """Otherwise DistributedDataParallel would wait for gradients that never come."""
-    model = make_model(tiny_diffusion, attention_maps=maps, detach_attention=detach, adapter=True)
+    chosen = {"attention_maps": maps, "detach_attention": detach, "trainable": trainable}
+    model = make_model(tiny_diffusion, **chosen, adapter=True)
     logits = model(latents, text)
     assert logits.shape == (2, CLASSES, 16, 24)
     logits.square().mean().backward()
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
-    assert all(p.requires_grad for p in model.parameters())
+    assert all(p.requires_grad for p in model.parameters()) == (trainable == "full")
+    assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
     assert all(p.grad is None for p in tiny_diffusion.unet.parameters())
 
 
@@ -159,7 +162,8 @@ def test_a_vae_in_bfloat16_encodes_nearly_alike_and_leaves_the_one_in_float32(ti
 def test_two_processes_train_like_one(tiny_folder: Path, one_and_two) -> None:
     """Loss, gradients, running statistics and scores of a batch do not depend on how many processes share it.
 
-    Whatever the precision: running statistics are in float32 under bfloat16, too. And so does a compiled step.
+    Whatever the precision: running statistics are in float32 under bfloat16, too. And so does a compiled step. Whatever is
+    trained: nobody waits for the gradient of what is not.
     """
     program = Path(__file__).with_name("one_step.py")
     one, two = one_and_two(program, tiny_folder)

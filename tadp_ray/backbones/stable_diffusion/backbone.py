@@ -1,4 +1,4 @@
-"""Stable Diffusion as a backbone: a frozen VAE encodes images, and a trained U-Net gives features."""
+"""Stable Diffusion as a backbone: a frozen VAE encodes images, and a U-Net gives features."""
 
 import copy
 
@@ -13,10 +13,14 @@ from tadp_ray.backbones.stable_diffusion.features import FeatureReader, feature_
 from tadp_ray.backbones.stable_diffusion.layers import choose, cut_after
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.backbones.stable_diffusion.passes import make_passes
+from tadp_ray.backbones.stable_diffusion.trainable import ATTENTION, set_trained
 
 
 class StableDiffusionBackbone(nn.Module):
     """A U-Net as a `tadp_ray.backbones.base.Backbone`. The VAE is frozen, and neither a submodule nor part of the state.
+
+    Without trained parameters the pass keeps nothing for a backward pass, unless the context requires gradients: a text adapter
+    learns through the U-Net, whether it is trained or not.
 
     Args:
         diffusion: frozen; its U-Net is copied, so that several cells can share one loaded model.
@@ -31,10 +35,11 @@ class StableDiffusionBackbone(nn.Module):
         super().__init__()
         self._diffusion = (diffusion,)  # in a tuple, so that it is not a submodule
         self._config = config
-        self.unet = copy.deepcopy(diffusion.unet).requires_grad_(True)
+        self.unet = copy.deepcopy(diffusion.unet)
         maps = config.attention_maps
         reading = choose(diffusion.unet, config.layers, maps, config.map_layers)
         cut_after(self.unet, reading.last)
+        set_trained(self.unet, config.trainable)
         self._read = FeatureReader(self.unet, reading, maps, config.detach_attention)
         self.noise_samples = config.noise_samples
         combine, samples = config.timestep_features, config.noise_samples
@@ -82,11 +87,11 @@ class StableDiffusionBackbone(nn.Module):
         return self._passes(self._read, latents, context, noise)
 
     def attention_norms(self) -> list[nn.Parameter]:
-        """Return the parameters of the norms in attention blocks, which diffusers always calls `attentions`."""
+        """Return the parameters of the norms in attention blocks."""
         return [
             parameter
             for name, part in self.unet.named_modules()
-            if ".attentions." in name and isinstance(part, nn.GroupNorm | nn.LayerNorm)
+            if ATTENTION in name and isinstance(part, nn.GroupNorm | nn.LayerNorm)
             for parameter in part.parameters()
         ]
 

@@ -1,9 +1,18 @@
-"""Keys of Stable Diffusion as a backbone: weights, latents, timestep, noise, layers and attention maps."""
+"""Keys of Stable Diffusion as a backbone: weights, latents, timestep, noise, layers, attention maps and what is trained."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    GetPydanticSchema,
+    Tag,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -47,12 +56,72 @@ LayersKey = Annotated[
 ]
 
 
+class TrainableConfig(StrictModel):
+    """The parameters of the U-Net that are trained."""
+
+    kind: Literal["full", "frozen", "attention_only"] = Field(
+        description="full: all (code); frozen: none, a probe; attention_only: those of the attention blocks, with their norms, "
+        "projections and feed-forward layers"
+    )
+
+
+class LoRAConfig(StrictModel):
+    """A trained low-rank update of frozen layers of the U-Net: W + alpha / rank * B A, where B starts at zero (LoRA)."""
+
+    kind: Literal["lora"]
+    rank: int = Field(4, ge=1, description="rows of A and columns of B")
+    alpha: float | None = Field(None, gt=0, description="scale of the update, times 1 / rank; none: equal to rank")
+    # A union that takes names, too, passes on Python's lists, which are no tuples in strict mode.
+    targets: Annotated[
+        tuple[str, ...],
+        BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+    ] = Field(
+        ("to_q", "to_k", "to_v", "to_out.0"),
+        min_length=1,
+        description="names, or ends of names, of linear layers and convolutions, as diffusers calls them; the default are the "
+        "projections of every attention layer",
+    )
+
+
+def trainable_group(value: object) -> object:
+    """Return the group of a name such as `lora`.
+
+    Raises:
+        ValueError: a group of another kind has keys of LoRA.
+    """
+    if isinstance(value, str):
+        return {"kind": value}
+    if isinstance(value, Mapping) and value.get("kind") in get_args(TrainableConfig.model_fields["kind"].annotation):
+        for key in (name for name in LoRAConfig.model_fields if name != "kind" and name in value):
+            raise ValueError(
+                f"{key}: {value[key]} belongs to kind: lora, but kind is {value['kind']}; leave it out, or set kind: lora"
+            )
+    return value
+
+
+def trainable_schema(core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    """Return the JSON Schema of a name or a group."""
+    kinds = [
+        kind for group in (TrainableConfig, LoRAConfig) for kind in get_args(group.model_fields["kind"].annotation)
+    ]
+    return {"anyOf": [{"enum": kinds}, handler(core_schema)]}
+
+
+Trainable = Annotated[
+    TrainableConfig | LoRAConfig,
+    Field(discriminator="kind"),
+    BeforeValidator(trainable_group),
+    GetPydanticSchema(get_pydantic_json_schema=trainable_schema),
+]
+"""What is trained of the U-Net. A name alone is short for a group with that kind."""
+
+
 LATENTS = {"ls": {"draw": "sample", "scale": "scaled"}, "vpd": {"draw": "mode", "scale": "raw"}}
 
 
 @register_backbone("stable_diffusion", "tadp_ray.backbones.stable_diffusion.family:StableDiffusion")
 class StableDiffusionKeys(StrictModel):
-    """Stable Diffusion 1.x or 2.x: a frozen VAE and text encoder, and a trained U-Net."""
+    """Stable Diffusion 1.x or 2.x: a frozen VAE and text encoder, and a U-Net of which `trainable` is trained."""
 
     backbone: Literal["stable_diffusion"] = "stable_diffusion"
     weights: ExpandedText = Field(
@@ -102,6 +171,10 @@ class StableDiffusionKeys(StrictModel):
     )
     detach_attention: bool = Field(
         True, description="detach the attention maps from the gradient, as in the published code"
+    )
+    trainable: Trainable = Field(
+        TrainableConfig(kind="full"),
+        description="what is trained of the U-Net: full, frozen, attention_only or lora, or a group of kind and LoRA's keys",
     )
 
     @field_validator("timestep", mode="before")

@@ -1,0 +1,71 @@
+"""Marks the parameters of a U-Net that are trained, and adds LoRA's."""
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import nn
+
+from tadp_ray.backbones.stable_diffusion.config import LoRAConfig, TrainableConfig
+from tadp_ray.config.errors import nearest
+from tadp_ray.errors import UserError
+
+ATTENTION = ".attentions."
+"""In the names of all that is in an attention block: diffusers always calls them `attentions`."""
+
+
+def set_trained(unet: UNet2DConditionModel, trainable: TrainableConfig | LoRAConfig) -> None:
+    """Let the trained parameters of a U-Net require gradients, and no others; LoRA's layers are added.
+
+    Raises:
+        UserError: a target of LoRA matches no layer.
+    """
+    unet.requires_grad_(False)
+    if isinstance(trainable, LoRAConfig):
+        add_lora(unet, trainable)
+        return
+    for name, parameter in unet.named_parameters():
+        parameter.requires_grad_(trainable.kind == "full" or (trainable.kind == "attention_only" and ATTENTION in name))
+
+
+def add_lora(unet: UNet2DConditionModel, lora: LoRAConfig) -> None:
+    """Add LoRA's layers, which alone are trained. At first the U-Net computes what it did before.
+
+    As in diffusers' training scripts, A is drawn from a normal distribution. The numbers that are drawn after it, for the head,
+    are those of a training without LoRA.
+
+    Source: Hu et al., LoRA, 2021; the library peft.
+
+    Raises:
+        UserError: a target matches no layer.
+    """
+    # Seconds, which only a recipe with LoRA needs.
+    from peft import LoraConfig
+
+    layers = target_layers(unet, lora.targets)
+    with torch.random.fork_rng(devices=[]):
+        unet.add_adapter(
+            LoraConfig(
+                r=lora.rank,
+                lora_alpha=lora.alpha or lora.rank,
+                target_modules=layers,
+                init_lora_weights="gaussian",
+            )
+        )
+
+
+def target_layers(unet: nn.Module, targets: tuple[str, ...]) -> list[str]:
+    """Return the names of the linear layers and convolutions whose names are, or end in, one of the targets.
+
+    Raises:
+        UserError: a target matches none; the message contains the nearest names.
+    """
+    layers = [name for name, part in unet.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
+    for target in targets:
+        if not any(f".{name}".endswith(f".{target}") for name in layers):
+            # The last word of a name, and one more before a number.
+            words = (name.split(".") for name in layers)
+            ends = {".".join(own[-2:] if own[-1].isdecimal() else own[-1:]) for own in words}
+            raise UserError(
+                f"model.trainable.targets={target!r}: no layer of this U-Net has this name, or a name that ends so; "
+                + nearest(target, sorted(ends))
+            )
+    return [name for name in layers if any(f".{name}".endswith(f".{target}") for target in targets)]
