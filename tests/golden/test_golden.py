@@ -36,8 +36,12 @@ from tadp_ray.training.run import run
 HERE = Path(__file__).parent
 FIRST_LOSS = 1e-4
 """Relative tolerance of the first loss on another machine: no optimizer step has yet enlarged what rounding does."""
-LATER = 5e-2
-"""Relative tolerance of later losses on another machine. AdamW makes whole steps of gradients that are rounding alone."""
+LATER, SAMPLED = 5e-2, 0.1
+"""Relative tolerance of later losses on another machine, and of those of sampled proposals (detection).
+
+AdamW makes whole steps of gradients that are rounding alone. Between an AMD EPYC and an Intel Xeon the last losses differ by 5.5
+percent in detection, and by at most 0.02 elsewhere.
+"""
 OUTPUT = 0.2
 """The same of the sizes of evaluated outputs, where single boxes come and go."""
 EXACT = 1e-9
@@ -247,16 +251,19 @@ def test_losses_and_metrics_are_those_that_are_kept(name: str, trained, request:
     if kept.pop("machine") == machine():
         assert found == kept
     else:
-        compare_across_machines(found, kept)
+        compare_across_machines(found, kept, SAMPLED if name == "detection" else LATER)
 
 
-def compare_across_machines(found: dict[str, Any], kept: dict[str, Any]) -> None:
+def compare_across_machines(found: dict[str, Any], kept: dict[str, Any], later: float) -> None:
     """Metrics of a handful of images jump, so that losses and outputs stand for them."""
     assert found["outputs"] == pytest.approx(kept["outputs"], rel=OUTPUT)
     assert [step["step"] for step in found["steps"]] == [step["step"] for step in kept["steps"]]
     for got, wanted in zip(found["steps"], kept["steps"], strict=True):
-        assert got.get("learning_rate") == pytest.approx(wanted.get("learning_rate"), rel=EXACT)
-        assert got.get("loss") == pytest.approx(wanted.get("loss"), rel=FIRST_LOSS if wanted["step"] == 1 else LATER)
+        # A record of an evaluation has neither.
+        loss = FIRST_LOSS if wanted["step"] == 1 else later
+        for key, tolerance in (("learning_rate", EXACT), ("loss", loss)):
+            assert (key in got) == (key in wanted)
+            assert got.get(key, 0) == pytest.approx(wanted.get(key, 0), rel=tolerance)
     facts = [key for key in kept["final"] if key == "parameters" or key.startswith("caption/")]
     assert {key: found["final"][key] for key in facts} == pytest.approx(
         {key: kept["final"][key] for key in facts}, rel=EXACT
