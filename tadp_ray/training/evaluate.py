@@ -87,6 +87,11 @@ def key_of(index: int, scan: Pass, number: int) -> str:
     return f"{index}/{scan.factor:g}{'m' if scan.mirrored else ''}/{number}"
 
 
+def embedding_key(key: str, kind: str) -> str:
+    """Return the key of what a source's image encoder says about a window, beside the key of its latent."""
+    return f"{key}/{kind}"
+
+
 @dataclass(frozen=True)
 class View:
     """One window of one pass over a validation image."""
@@ -149,9 +154,10 @@ def outputs(
     chunks = chunks_of(setup, latents, indices, scans, recipe.schedule.images_per_pass)
     for chunk, inputs in prefetched(chunks, device):
         found: dict[str, Any] = {}
-        for keys, views, contexts in inputs:
+        for keys, views, contexts, embeddings in inputs:
             with autocast(device, recipe.schedule.precision):
-                output = model(to_device(views, device), to_device(contexts, device))
+                told = {"embeddings": [to_device(each, device) for each in embeddings]} if embeddings else {}
+                output = model(to_device(views, device), to_device(contexts, device), **told)
             found |= zip(keys, output.float() if isinstance(output, Tensor) else output, strict=True)
         for i in chunk:
             yield i, combined(setup, i, scans, found)
@@ -159,8 +165,12 @@ def outputs(
 
 def chunks_of(
     setup: TrainSetup, latents: Mapping[str, Tensor], indices: Sequence[int], scans: Sequence[Pass], size: int
-) -> Iterator[tuple[Sequence[int], list[tuple[list[str], Tensor, Tensor]]]]:
-    """Yield `size` images at a time, with the batches of all their windows: keys, latents (B, C, h, w), contexts (B, L, D)."""
+) -> Iterator[tuple[Sequence[int], list[tuple[list[str], Tensor, Tensor, list[Tensor]]]]]:
+    """Yield `size` images at a time, with the batches of all their windows.
+
+    A batch is keys, latents (B, C, h, w), contexts of captions (B, L, D), and embeddings (B, E) of each source that reads images.
+    """
+    readers = [source.kind for source in setup.recipe.model.context.readers_of_images]
     for first in range(0, len(indices), size):
         chunk = indices[first : first + size]
         windows = [
@@ -172,7 +182,8 @@ def chunks_of(
         inputs = []
         for batch in batches(windows, size, lambda window: window[0].shape):
             views, keys, prompts = zip(*batch, strict=True)
-            inputs.append((list(keys), torch.stack(views), setup.contexts(prompts)))
+            embeddings = [torch.stack([latents[embedding_key(key, kind)] for key in keys]) for kind in readers]
+            inputs.append((list(keys), torch.stack(views), setup.contexts(prompts), embeddings))
         yield chunk, inputs
 
 
