@@ -11,10 +11,15 @@ from torch import Tensor, nn
 class ImageEncoder(Protocol):
     """A frozen image encoder, loaded once and shared by the cells of a process. It is no part of a model's state."""
 
-    width: int
-    """Channels E of an embedding (B, E)."""
-    network: nn.Module | None
-    """Its weights, to be counted. None: it has none."""
+    @property
+    def width(self) -> int:
+        """Channels E of an embedding (B, E)."""
+        ...
+
+    @property
+    def network(self) -> nn.Module | None:
+        """Its weights, to be counted. None: it has none."""
+        ...
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return embeddings (B, E) of views (B, 3, H, W) in [0, 1], without gradients, each independent of the others."""

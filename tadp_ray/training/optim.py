@@ -1,6 +1,7 @@
 """AdamW with one learning rate for the head and one for the backbone, and its schedule."""
 
 from collections import defaultdict
+from typing import Any
 
 from torch import nn, optim
 from torch.nn.modules.batchnorm import _NormBase
@@ -24,9 +25,8 @@ def parameter_groups(model: TADP, schedule: ScheduleConfig) -> list[dict]:
         schedule: learning rates and the rule of weight decay.
     """
     exempt = {id(p) for p in model.backbone.attention_norms()} if schedule.weight_decay_rule == "as_mmcv" else set()
-    rates = {
-        id(p): part.lr_mult for part in model.modules() if hasattr(part, "lr_mult") for p in part.parameters()
-    }
+    scaled: list[Any] = [part for part in model.modules() if hasattr(part, "lr_mult")]
+    rates = {id(p): part.lr_mult for part in scaled for p in part.parameters()}
     norms = {id(p) for part in model.modules() if isinstance(part, NORMS) for p in part.parameters()}
     groups = defaultdict(list)
     for name, parameter in model.named_parameters():

@@ -151,7 +151,10 @@ def test_the_cost_counts_the_image_encoder_and_the_vectors(tiny_cell: Callable[.
     assert encoder.parameters > 1000 and encoder.forward > 10_000
     assert other.frozen - plain.frozen == encoder.parameters
     assert other.frozen_bytes - plain.frozen_bytes == 4 * encoder.parameters
-    assert {name for name, *_ in other.groups} - {name for name, *_ in plain.groups} == {"context"}
+    assert {name for name, *_ in other.groups} - {name for name, *_ in plain.groups} == {
+        "context",
+        "context, not decayed",
+    }
     (vectors,) = (count for name, count, rate in other.groups if rate == pytest.approx(5e-3))
     assert vectors == 3 * 64
 
