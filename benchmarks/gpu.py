@@ -137,7 +137,7 @@ class PocketStep:
         """Return latents, output, loss, and all gradients as one vector."""
         setup = self.setup
         vae = setup.pretrained.vae.to(device, kind)
-        model = make_model(setup.pretrained, setup.recipe.model, len(setup.classes), setup.tokens, setup.view)
+        model = make_model(setup.pretrained, setup.recipe.model, len(setup.classes), setup.prompt_tokens, setup.view)
         model.load_state_dict(self.state)
         model.to(device, kind).train()
         with lowered(device, precision == "bfloat16"):
@@ -159,7 +159,7 @@ def pocket_step(storage: str) -> PocketStep:
     context = setup.contexts([setup.train_prompts[image_id] for image_id in ids])
     images = normalized(images, cell.recipe.model.pixel_normalization)
     torch.manual_seed(0)
-    model = make_model(setup.pretrained, cell.recipe.model, len(setup.classes), setup.tokens, setup.view)
+    model = make_model(setup.pretrained, cell.recipe.model, len(setup.classes), setup.prompt_tokens, setup.view)
     noise = torch.randn(len(ids), *model.backbone.latent_shape(images))
     return PocketStep(setup, model.state_dict(), images, masks, context, noise)
 

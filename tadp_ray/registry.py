@@ -33,6 +33,7 @@ BUILT_IN = (
 E = TypeVar("E")
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
+Reads = Literal["text", "image", "nothing"]
 
 
 class Registry(Mapping[str, E], Generic[E]):
@@ -268,6 +269,18 @@ class EncodingEntry:
 
 
 @dataclass(frozen=True)
+class ContextSourceEntry:
+    """A source of context vectors, a value of `kind` in `model.context.sources`."""
+
+    config: Any
+    """Its keys. A key `encoder` is a location: the source's digests stand for it in the fingerprint."""
+    implementation: Any
+    """A `tadp_ray.conditioning.base.ContextSource`."""
+    reads: Reads
+    """What its vectors depend on: the caption's context, the image, or nothing but the training."""
+
+
+@dataclass(frozen=True)
 class CaptionerEntry:
     """A captioner, `NAME` in `tadp-ray caption NAME`."""
 
@@ -285,6 +298,7 @@ METRICS: Registry[MetricEntry] = Registry("metric")
 DATASETS: Registry[DatasetEntry] = Registry("data set")
 CAPTION_SOURCES: Registry[CaptionSourceEntry] = Registry("caption source")
 ENCODINGS: Registry[EncodingEntry] = Registry("encoding")
+CONTEXT_SOURCES: Registry[ContextSourceEntry] = Registry("context source")
 CAPTIONERS: Registry[CaptionerEntry] = Registry("captioner")
 
 
@@ -367,6 +381,13 @@ def register_encoding(
 ) -> None:
     """Register an encoding of prompts; see `EncodingEntry` for the arguments."""
     ENCODINGS.add(name, EncodingEntry(implementation, description, of_names, sources))
+
+
+def register_context_source(kind: str, implementation: Any, *, reads: Reads) -> Callable[[C], C]:
+    """Register the key group of a source of contexts; its key `kind` is `Literal[kind]`. See `ContextSourceEntry`."""
+    return _register_keys(
+        CONTEXT_SOURCES, "kind", kind, lambda config: ContextSourceEntry(config, implementation, reads)
+    )
 
 
 def register_captioner(name: str, description: str, implementation: Any, model: str) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # The shapes that their signatures state are checked whenever a test calls them.
 MODEL_CORE = (
-    *("training.model", "conditioning.text_encoder", "tasks.norms"),
+    *("training.model", "conditioning.text_encoder", "conditioning.context", "tasks.norms"),
     *("backbones.stable_diffusion.backbone", "backbones.stable_diffusion.features"),
     *("tasks.segmentation.semantic_fpn", "tasks.segmentation.smp_fpn", "tasks.segmentation.losses"),
     *("tasks.depth.vpd_head", "tasks.depth.losses", "tasks.detection.faster_rcnn"),
@@ -327,6 +327,36 @@ def tiny_blip2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image_processor = BlipImageProcessor(size={"height": SIDE, "width": SIDE})
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **marks)
     Blip2Processor(image_processor, tokenizer, num_query_tokens=4).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_vision(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of random image encoders: clip/ (a CLIP's vision part), vit/ (a classifier of 7 classes) and dino/ (DINOv2)."""
+    import torch
+    from transformers import (
+        CLIPImageProcessor,
+        CLIPVisionConfig,
+        CLIPVisionModelWithProjection,
+        Dinov2Config,
+        Dinov2Model,
+        ViTConfig,
+        ViTForImageClassification,
+        ViTImageProcessor,
+    )
+
+    folder = tmp_path_factory.mktemp("vision")
+    side = {"height": SIDE, "width": SIDE}
+    dino = {name: SMALL[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        CLIPVisionModelWithProjection(CLIPVisionConfig(**VISION, projection_dim=12)).save_pretrained(folder / "clip")
+        ViTForImageClassification(ViTConfig(**VISION, num_labels=7)).save_pretrained(folder / "vit")
+        Dinov2Model(Dinov2Config(**dino, image_size=SIDE, patch_size=8)).save_pretrained(folder / "dino")
+    clip = CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=side)
+    vit = ViTImageProcessor(size=side)
+    for name, processor in (("clip", clip), ("vit", vit), ("dino", clip)):
+        processor.save_pretrained(folder / name)
     return folder
 
 

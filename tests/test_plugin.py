@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 from tadp_ray.layout import PER_IMAGE
 from tadp_ray.registry import BUILT_IN
@@ -114,6 +115,20 @@ def test_a_cell_is_told_by_another_source_and_scored_by_another_metric(run: Run,
     truth, right, union = (images.areas(name).sum(0) for name in ("truth", "intersection", "union"))
     iou = np.divide(right, union, out=np.zeros_like(right), where=union > 0)
     assert facts["metrics"]["frequency_iou"] == pytest.approx(100 * (truth / truth.sum() * iou).sum())
+
+
+def test_a_backbone_is_told_by_another_context_source(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(
+        "data: {kind: scenes, train: 8, val: 4}\n"
+        "caption: {source: first_name}\n"
+        "schedule: {iterations: 2, batch_size: 4, learning_rate: 0.003}\n"
+        "model: {context: {sources: [text, mean_colour]}, head: {channels: 16}}\n"
+    )
+    facts = json.loads(run("-c", TRAIN, "recipe.yaml").stdout.splitlines()[-1])
+    weights = load_file(Path(facts["folder"]) / "model.safetensors")
+    assert weights["context.sources.mean_colour.weight"].shape == (64, 3)
+    # A channel for each of 77 tokens, and one for the colour.
+    assert weights["head.neck.lateral_convs.1.conv.weight"].shape[1] == 64 + 78
 
 
 def test_another_task_is_kept_by_image_and_beats_a_constant_guess(run: Run, tmp_path: Path) -> None:

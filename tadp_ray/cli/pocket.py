@@ -78,6 +78,28 @@ def pretrain(
 
 
 @app.command()
+def image_encoder(
+    folder: Annotated[Path, typer.Argument(help="Folder to write, of transformers.")],
+    images: Annotated[int, typer.Option(min=2, help="Scenes to render.")] = 8192,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 300,
+    batch: Annotated[int, typer.Option(min=2, help="Images per step.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of scenes, initial weights and order.")] = 1,
+    weights: Annotated[str, typer.Option(help="pocket, or a folder from `pocket pretrain`.")] = "pocket",
+) -> None:
+    """Train an image encoder for `model.context: image`: a CLIP of the pocket world, against the frozen text encoder.
+
+    An interrupted command can be repeated: it resumes from the last checkpoint, with the same losses.
+    """
+    with exit_on_user_error():
+        from tadp_ray.backbones.stable_diffusion.weights import weights_digest
+        from tadp_ray.config.pretraining import ImageEncoderTraining
+        from tadp_ray.paper.pocket.image_encoder import train_image_encoder, write_section
+
+        plan = ImageEncoderTraining(text=weights_digest(weights), images=images, steps=steps, batch=batch, seed=seed)
+        write_section(folder, plan, train_image_encoder(plan, folder, weights))
+
+
+@app.command()
 def measure(
     folder: Annotated[Path, typer.Argument(help="A folder from `pocket pretrain`.")],
 ) -> None:

@@ -1,8 +1,18 @@
-"""Registers the encodings of prompts."""
+"""Registers the encodings of prompts and the sources of contexts, with their keys."""
 
-from tadp_ray.registry import register_encoding
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from tadp_ray.config.vocabulary import ExpandedText, StrictModel
+from tadp_ray.registry import register_context_source, register_encoding
 
 ENCODER = "tadp_ray.conditioning.text_encoder"
+SOURCES = "tadp_ray.conditioning.sources"
+MAX_VECTORS = 1024
+"""Maximum number of context vectors of a source. A U-Net takes any number; this refuses slips of the pen."""
+VECTORS = {"projection": 4, "cide": 1, "captioner": 77}
+"""Published number of context vectors of each map from an image's embedding: IP-Adapter's, ECoDepth's, ODISE's."""
 
 register_encoding("text", "the prompt as one text through CLIP", f"{ENCODER}:whole_texts")
 register_encoding(
@@ -15,3 +25,71 @@ register_encoding(
     of_names=True,
     sources=("class_names", "oracle"),
 )
+
+
+@register_context_source("text", f"{SOURCES}:TextSource", reads="text")
+class TextContext(StrictModel):
+    """The caption, encoded as by `caption.encoding`."""
+
+    kind: Literal["text"]
+
+
+@register_context_source("learned", f"{SOURCES}:LearnedSource", reads="nothing")
+class LearnedContext(StrictModel):
+    """Trained vectors, the same for every image: the meta prompts of Wan et al. (arXiv 2312.14733)."""
+
+    kind: Literal["learned"]
+    count: int = Field(
+        77,
+        ge=1,
+        le=MAX_VECTORS,
+        description="number of vectors (MetaPrompts' code: 150 on ADE20K; a text of CLIP has 77)",
+    )
+    lr_mult: float = Field(1.0, gt=0, description="their learning rate relative to the head's (MetaPrompts' code: 1)")
+
+
+@register_context_source("image", f"{SOURCES}:ImageSource", reads="image")
+class ImageContext(StrictModel):
+    """What a frozen image encoder says about a view of the image, mapped to context vectors by a trained network."""
+
+    kind: Literal["image"]
+    encoder: ExpandedText = Field(
+        "pocket",
+        description="pocket (shipped, a CLIP of the pocket world), a folder of transformers with config.json, "
+        "preprocessor_config.json and .safetensors weights, or a hub id: CLIP, ViT, DINOv2, DINOv3",
+    )
+    output: Literal["embedding", "logits"] = Field(
+        "embedding",
+        description="embedding: CLIP's projected embedding, or another encoder's pooled state; logits: of a classifier "
+        "(ECoDepth: a ViT's of ImageNet)",
+    )
+    map: Literal["projection", "cide", "captioner"] = Field(
+        "projection",
+        description="projection: a linear layer and a layer norm (IP-Adapter); cide: a softmax mixture of learned embeddings and "
+        "an adapter, one vector (ECoDepth); captioner: a linear layer and positions, times a gate that opens from zero (ODISE)",
+    )
+    count: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_VECTORS,
+        description="number of context vectors; none: the published one, projection 4, cide 1, captioner 77",
+    )
+    mixture: int = Field(100, ge=2, description="number of learned embeddings that cide mixes (ECoDepth's code: 100)")
+    lr_mult: float = Field(
+        1.0,
+        gt=0,
+        description="learning rate of the embeddings that cide mixes, relative to the head's (ECoDepth's code: 10)",
+    )
+
+    @property
+    def vectors(self) -> int:
+        """Number of context vectors."""
+        return self.count or VECTORS[self.map]
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "ImageContext":
+        if self.map == "cide" and self.vectors != 1:
+            raise ValueError(f"map: cide makes one vector, not {self.count}; leave count out, or use map: projection")
+        if self.map != "cide" and (self.mixture, self.lr_mult) != (100, 1.0):
+            raise ValueError(f"mixture and lr_mult belong to map: cide, not {self.map}; leave them out")
+        return self

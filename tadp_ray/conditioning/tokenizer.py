@@ -115,9 +115,14 @@ def text_similarity(weights: str) -> Similarity:
     return similarity
 
 
-@torch.no_grad()
 def end_states(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Sequence[str]) -> Tensor:
     """Return the normalized states (N, D) at the eos tokens of short texts, on the CPU."""
+    return normalize(end_states_of(tokenizer, text_encoder, texts), dim=-1)
+
+
+@torch.no_grad()
+def end_states_of(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Sequence[str]) -> Tensor:
+    """Return the states (N, D) at the eos tokens of short texts, on the CPU."""
     states = []
     for start in range(0, len(texts), BATCH):
         # The encoder is causal, so padding after the eos token does not change its state.
@@ -129,4 +134,4 @@ def end_states(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Seq
             return_tensors="pt",
         )
         states.append(text_encoder(tokens.input_ids.to(text_encoder.device)).pooler_output.cpu())
-    return normalize(torch.cat(states), dim=-1)
+    return torch.cat(states)

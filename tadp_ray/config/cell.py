@@ -22,7 +22,7 @@ LOCATIONS = {
     # Sums are in another order with another number of CPU threads or in a compiled step, so the last digits differ.
     "compute": all_but(ComputeConfig, "compile", "cpus"),
     "data": {"root": True, "train": True, "val": True, "target_domain": {"root": True}},
-    "model": {"weights": True, "embeddings": True},
+    "model": {"weights": True, "embeddings": True, "context": {"sources": {"encoder": True}}},
     "caption": CAPTION_FILES,
     "evaluation": {"captions": CAPTION_FILES},
 }

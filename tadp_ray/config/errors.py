@@ -66,7 +66,7 @@ GROUPS_WITH_KINDS = (
     "map_layers",
     "trainable",
 )
-LISTS_WITH_KINDS = {("claims", kind) for kind in ("difference", "rising", "ranking")}
+LISTS_WITH_KINDS = ("claims", "sources")
 
 
 def key_path(location: Sequence[str | int]) -> tuple[str | int, ...]:
@@ -74,7 +74,7 @@ def key_path(location: Sequence[str | int]) -> tuple[str | int, ...]:
     return tuple(
         part
         for list_name, before, part in zip((None, None, *location), (None, *location), location, strict=False)
-        if before not in GROUPS_WITH_KINDS and (list_name, part) not in LISTS_WITH_KINDS
+        if before not in GROUPS_WITH_KINDS and not (list_name in LISTS_WITH_KINDS and isinstance(before, int))
     )
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Discriminator, Field, Tag, create_model
 
+from tadp_ray.config.context import DEFAULT_CONTEXT, ContextConfig
 from tadp_ray.config.vocabulary import StrictModel
 from tadp_ray.registry import BACKBONES, HEADS
 
@@ -32,7 +33,10 @@ class ModelConfig(StrictModel):
         description="half: to [-1, 1]; imagenet: by ImageNet's mean and standard deviation (code: imagenet for detection and "
         "across domains)",
     )
-    adapter: bool = Field(False, description="learn c + gamma * MLP(c) of the context c: the text adapter (TA)")
+    context: ContextConfig = DEFAULT_CONTEXT
+    adapter: bool = Field(
+        False, description="learn c + gamma * MLP(c) of the caption's context c: the text adapter (TA)"
+    )
     feature_norm: bool = Field(
         False,
         description="batch-normalise the features before the head (code: off; a U-Net's channels differ in scale)",

@@ -1,6 +1,7 @@
-"""Settings of the pretraining of the pocket Stable Diffusion."""
+"""Settings of the pretraining of the pocket Stable Diffusion, and of the training of its image encoder."""
 
 from functools import cached_property
+from typing import ClassVar
 
 from pydantic import Field, model_validator
 
@@ -42,3 +43,21 @@ class Pretraining(StrictModel):
     def fingerprint(self) -> str:
         """Hash of every setting that can change the weights. The code of the pocket world is not in it."""
         return sha256_of({"defaults": DEFAULTS, "plan": changed(self, without={"gate_every": True})})
+
+
+class ImageEncoderTraining(StrictModel):
+    """Data and length of the training of an image encoder."""
+
+    text: str = Field(description="digest of the pocket model whose text encoder the images are matched with")
+    seed: int = Field(0, ge=0, description="seed of the scenes, the initial weights and the order")
+    images: int = Field(8192, ge=2, description="scenes to render")
+    size: int = Field(64, ge=32, le=128, multiple_of=32, description="height and width of a scene in pixels")
+    steps: int = Field(300, ge=1, description="optimizer steps")
+    batch: int = Field(128, ge=2, description="images per step, which are told from each other")
+    gate_every: ClassVar[None] = None
+    """It is evaluated at its end only."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of every setting that can change the weights. The code of the pocket world is not in it."""
+        return sha256_of({"defaults": DEFAULTS, "image encoder": changed(self, without={})})

@@ -207,10 +207,37 @@ class Recipe(StrictModel):
 
     @model_validator(mode="after")
     def _weights_stated(self) -> "Recipe":
-        unset = {"weights"} & type(self.model).model_fields.keys() - self.model.model_fields_set
-        if self.data.kind != POCKET_DATA and unset:
+        if self.data.kind == POCKET_DATA:
+            return self
+        if {"weights"} & type(self.model).model_fields.keys() - self.model.model_fields_set:
             raise ValueError(
                 f"data.kind: {self.data.kind} needs model.weights to be stated: a Stable Diffusion, or pocket if that is meant"
+            )
+        for source in self.model.context.sources:
+            if {"encoder"} & type(source).model_fields.keys() - source.model_fields_set:
+                raise ValueError(
+                    f"data.kind: {self.data.kind} needs the encoder of model.context's source {source.kind} to be stated: a "
+                    "folder or hub id of an image encoder, or pocket if that is meant"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _told_what_is_read(self) -> "Recipe":
+        context = self.model.context
+        if context.reads_text:
+            return self
+        named = "+".join(context.kinds)
+        if self.model.adapter:
+            raise ValueError(f"model.context: {named} reads no text, which model.adapter adapts; leave the adapter out")
+        if self.caption != CaptionConfig(source="null"):
+            raise ValueError(
+                f"model.context: {named} reads no captions, but caption.source is {self.caption.source}; set caption: "
+                '{source: "null"} and nothing else there, or add text to model.context.sources'
+            )
+        if names := [*self.evaluation.captions]:
+            raise ValueError(
+                f"model.context: {named} reads no captions, but evaluation.captions has {', '.join(names)}; leave them out, or "
+                "add text to model.context.sources"
             )
         return self
 

@@ -31,6 +31,12 @@ def normalized(images: Tensor, pixels: Pixels = "half") -> Tensor:
     return images.float().div_(deviation).sub_(shift)
 
 
+def unit_range(images: Tensor, pixels: Pixels = "half") -> Tensor:
+    """Return normalized images (..., 3, H, W) in [0, 1]."""
+    deviation, shift = _normaliser(pixels, images.device)
+    return (images + shift) * deviation / 255
+
+
 @lru_cache
 def _normaliser(pixels: Pixels, device: torch.device) -> tuple[Tensor, Tensor]:
     mean, deviation = (torch.tensor(values, device=device)[:, None, None] for values in NORMALISERS[pixels])

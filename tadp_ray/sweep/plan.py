@@ -11,6 +11,7 @@ from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.making import missing_stores
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.cell import Cell, grid, recipe_at
+from tadp_ray.config.context import ContextConfig
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.experiments import ResolvedExperiment, experiment_name, load_experiment
@@ -338,6 +339,8 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
         elif key == "weights" and value != "pocket" and Path(value).exists():
             # Perhaps a hub id, which is no path.
             model[key] = str(Path(value).absolute())
+    if context := with_absolute_encoders(recipe.model.context):
+        model["context"] = context
     if model:
         changes["model"] = recipe.model.model_copy(update=model)
     return recipe.model_copy(update=changes)
@@ -347,6 +350,19 @@ def with_absolute_files(caption: CaptionConfig) -> CaptionConfig:
     """Return captions whose files have absolute paths."""
     files = {key: path for key in ("store", "target_store", "embeddings") if (path := getattr(caption, key))}
     return caption.model_copy(update={key: path.absolute() for key, path in files.items()})
+
+
+def with_absolute_encoders(context: ContextConfig) -> ContextConfig | None:
+    """Return the context with absolute paths of image encoders; None if no encoder is a folder here."""
+
+    def moved(source: Any) -> Any:
+        encoder = getattr(source, "encoder", "pocket")
+        # Perhaps a hub id, which is no path.
+        here = encoder != "pocket" and Path(encoder).exists()
+        return source.model_copy(update={"encoder": str(Path(encoder).absolute())}) if here else source
+
+    sources = tuple(map(moved, context.sources))
+    return context.model_copy(update={"sources": sources}) if sources != context.sources else None
 
 
 def parse_only(text: str, sweep: Sweep) -> tuple[str, Any]:

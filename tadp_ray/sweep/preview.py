@@ -9,10 +9,13 @@ import torch
 from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.making import missing_stores
 from tadp_ray.captions.sources import foreground
+from tadp_ray.conditioning.sources import context_length
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.context import DEFAULT_CONTEXT
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.data.datasets import class_names
+from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import (
     Plan,
     oracle_line,
@@ -25,7 +28,7 @@ from tadp_ray.tracking.query import CellRow
 from tadp_ray.training.cost import StepCost, step_cost
 from tadp_ray.training.evaluate import passes, views_of
 from tadp_ray.training.gpu import least_seconds, matrix_peak
-from tadp_ray.training.setup import Cache, TrainSetup
+from tadp_ray.training.setup import Cache, TrainSetup, load_encoder
 
 OTHER_CAPTIONS = "evaluation.captions."
 COST_NEUTRAL = ("caption.", "compute.", "data.root", OTHER_CAPTIONS)
@@ -58,7 +61,8 @@ def preview(plan: Plan, done: Mapping[str, CellRow], earlier: Sequence[CellRow],
         f"{compute.cpus} CPUs and {compute.gpus:g} GPUs each; {at_once} cells at once"
     )
     setup = TrainSetup(recipe, plan.cells[0].seed, cache=Cache(plan.datasets))
-    cost = step_cost(recipe, setup.pretrained, len(setup.train.classes), setup.tokens, setup.view)
+    classes = len(setup.train.classes)
+    cost = step_cost(recipe, setup.pretrained, classes, setup.prompt_tokens, setup.view, setup.encoders)
     yield from cost_lines(recipe, cost)
     if setup.other_captions:
         yield other_captions_line(setup, cost)
@@ -89,8 +93,18 @@ def recipe_preview(recipe: Recipe) -> Iterator[str]:
     if recipe.caption.encoding not in lengths:
         yield "context: counting the tokens of separately encoded names needs the tokenizer; using the full length"
     tokens = lengths.get(recipe.caption.encoding, pretrained.tokens)
+    encoders, context = [], recipe.model.context
+    tokens = tokens * context.reads_text
+    if context != DEFAULT_CONTEXT:
+        yield f"context: {'+'.join(context.kinds)}, {context_length(context, tokens)} vectors"
+    try:
+        encoders = [load_encoder(source) for source in context.readers_of_images]
+    except UserError as error:
+        yield f"context: counting a caption's instead, since {error}"
+        recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"context": DEFAULT_CONTEXT})})
+        tokens = pretrained.tokens
     side = recipe.augment.side or getattr(recipe.data, "size", 512)
-    yield from cost_lines(recipe, step_cost(recipe, pretrained, len(classes), tokens, (side, side)))
+    yield from cost_lines(recipe, step_cost(recipe, pretrained, len(classes), tokens, (side, side), encoders))
 
 
 def cost_lines(recipe: Recipe, cost: StepCost) -> Iterator[str]:

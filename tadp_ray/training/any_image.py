@@ -14,6 +14,7 @@ from tadp_ray.conditioning.tokenizer import check_length
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Dataset, Sample
 from tadp_ray.errors import UserError
+from tadp_ray.training.embeddings import view_embeddings
 from tadp_ray.training.evaluate import predictions
 from tadp_ray.training.latents import view_latents
 from tadp_ray.training.model import TADP
@@ -91,7 +92,7 @@ def predict_image(model: TADP, setup: TrainSetup, image: Sample, prompt: Prompt,
             f"image of {image.image.shape[1]} x {image.image.shape[0]} pixels: {setup.recipe.model.why_one_size}, which "
             f"limits this model to views of {setup.view} (height, width), not {min(unfit)}; cut or resize the image"
         )
-    latents = view_latents(single, model, device, [0])
+    latents = view_latents(single, model, device, [0]) | view_embeddings(single, device, [0])
     ((_, prediction),) = predictions(model, single, latents, [0], device)
     return prediction[0]
 
@@ -100,9 +101,15 @@ def given_prompt(setup: TrainSetup, prompt: str | Sequence[str], truncate: bool 
     """Return a user's prompt in the form of the setup's prompts: a text, or class names for the other encodings.
 
     Raises:
-        UserError: the prompt is too long, or its names do not fit the recipe's encoding.
+        UserError: the model reads no text, the prompt is too long, or its names do not fit the recipe's encoding.
     """
-    recipe = setup.recipe
+    recipe, context = setup.recipe, setup.recipe.model.context
+    if setup.pretrained.text_encoder is None or not context.reads_text:
+        if prompt:
+            raise UserError(
+                f"prompt {prompt!r}: this model reads no text (model.context={'+'.join(context.kinds)}); give an empty one"
+            )
+        return ""
     if recipe.caption.encoding != "text":
         names = split_names(prompt) if isinstance(prompt, str) else tuple(prompt)
         check_names(setup, recipe, names)
@@ -134,8 +141,9 @@ def check_names(setup: TrainSetup, recipe: Recipe, names: tuple[str, ...]) -> No
             f"prompt: {unknown[0]!r} is no class of caption.embeddings={str(recipe.caption.embeddings)!r}; its names are "
             f"{', '.join(setup.classes)}"
         )
-    if (length := setup.contexts([names]).shape[1]) != setup.tokens:
+    if (length := setup.contexts([names]).shape[1]) != setup.prompt_tokens:
         raise UserError(
-            f"prompt: {len(names)} names make a context of {length} vectors, and this model was trained with {setup.tokens} "
-            f"(caption.encoding={encoding}); give as many names as its own prompts have, separated by commas"
+            f"prompt: {len(names)} names make a context of {length} vectors, and this model was trained with "
+            f"{setup.prompt_tokens} (caption.encoding={encoding}); give as many names as its own prompts have, separated by "
+            "commas"
         )

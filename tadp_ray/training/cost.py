@@ -1,6 +1,6 @@
 """Counts the cost of one optimizer step before training, by tracing the step on tensors without data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from tadp_ray.backbones.base import Backbone, Pretrained
+from tadp_ray.conditioning.base import ImageEncoder
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.registry import task_of
 from tadp_ray.training.model import make_model
@@ -22,6 +23,9 @@ from tadp_ray.training.precision import autocast
 
 FLOAT32_ON_GPUS = (F.group_norm, F.layer_norm, F.softmax, torch.softmax, Tensor.softmax)
 """Operations of these networks that autocast computes in float32 on GPUs, but not on CPUs."""
+
+
+"""Names of the trained parts."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class StepCost:
     """The cost of one optimizer step of a cell over all its workers."""
 
     parts: tuple[ModuleCost, ...]
-    """The frozen encoders of images and text, then backbone and head."""
+    """The frozen encoders of images and text, and of the context's images if there is one; then backbone and head."""
     groups: tuple[tuple[str, int, float], ...]
     """(name, parameters, learning rate) of the optimizer's groups."""
     images: int
@@ -78,25 +82,35 @@ class StepCost:
         return self.images * sum(part.forward + part.backward for part in self.parts if part.name != "text encoder")
 
 
-def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int, view: tuple[int, int]) -> StepCost:
+def step_cost(
+    recipe: Recipe,
+    pretrained: Pretrained,
+    classes: int,
+    tokens: int,
+    view: tuple[int, int],
+    encoders: Sequence[ImageEncoder] = (),
+) -> StepCost:
     """Return the cost of one step of a cell.
 
     Args:
         recipe: recipe of the cell.
         pretrained: the frozen networks; only their architecture is used.
         classes: number of classes.
-        tokens: length of a context.
+        tokens: length of the context of a caption.
         view: (height, width) of a training view in pixels.
+        encoders: the image encoder of each source of the context that reads images; only their architecture is used.
     """
     schedule, world, task = recipe.schedule, recipe.compute.world_size, task_of(recipe)
     images = schedule.images_per_pass // world
     meta = pretrained.to_meta()
-    model = make_model(meta, recipe.model, classes, tokens, view).train().to("meta")
+    model = make_model(meta, recipe.model, classes, tokens, view, encoders).train().to("meta")
+    encoders = [encoder.to_meta() for encoder in encoders]
+    networks = [*meta.networks, *(encoder.network for encoder in encoders if encoder.network)]
 
     # Fake tensors on the CPU, whose attention is fused as on GPUs; on the meta device it is not. Fake tensors on GPUs have no
     # backward pass on a machine without one.
     with FakeTensorMode(allow_non_fake_inputs=True):
-        for network in (model, *meta.networks):
+        for network in (model, *networks):
             move_to_cpu(network)
         pixels = torch.empty(images, 3, *view)
         ids = torch.zeros(1, meta.tokens, dtype=torch.int64)
@@ -110,9 +124,10 @@ def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int,
         with autocast(pixels.device, schedule.precision), as_on_device:
             latents, encoded = count_flops(lambda: model.backbone.encode_image(pixels).mean)
             noise = latents.new_empty(images, samples, *latents.shape[1:]) if samples else None
+            embeddings, embedded = count_flops(lambda: [encoder(pixels) for encoder in encoders])
             with saved_tensors_hooks(saved.add, lambda tensor: tensor):
-                adapted = model.adapter(context)
-                features, backbone = count_flops(lambda: model.backbone(latents, adapted, noise))
+                told = model.context(model.adapter(context), embeddings)
+                features, backbone = count_flops(lambda: model.backbone(latents, told, noise))
                 inputs = [feature.detach().requires_grad_(feature.requires_grad) for feature in features]
                 loss, head = count_flops(lambda: task.counted_loss(model.head, model.norms(inputs), view))
         _, head_back = count_flops(loss.backward)
@@ -120,10 +135,13 @@ def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int,
         # Without a trained parameter in it or before it, the backbone has no backward pass.
         _, backbone_back = count_flops(lambda: learned and torch.autograd.backward(*zip(*learned, strict=True)))
 
-    heads = sum(num_parameters(part) for part in (model.adapter, model.norms, model.head))
+    heads = sum(num_parameters(part) for part in (model.adapter, model.norms, model.head, model.context))
+    embedders = sum(num_parameters(encoder.network) for encoder in encoders)
+    context_encoder = ModuleCost("context encoder", embedders, embedded // images, 0)
     parts = (
         ModuleCost("image encoder", num_parameters(meta.image_encoder), encoded // images, 0),
         ModuleCost("text encoder", num_parameters(meta.text_encoder), text, 0),
+        *[context_encoder] * bool(encoders),
         ModuleCost("backbone", num_parameters(model.backbone), backbone // images, backbone_back // images),
         ModuleCost("head", heads, head // images, head_back // images),
     )
@@ -136,7 +154,7 @@ def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int,
         groups=tuple((group["name"], sum(p.numel() for p in group["params"]), group["lr"]) for group in groups),
         images=schedule.batch_size,
         state_bytes=4 * 4 * trained,
-        frozen_bytes=4 * (frozen + sum(map(num_parameters, meta.networks))),
+        frozen_bytes=4 * (frozen + sum(map(num_parameters, networks))),
         activation_bytes=sum(saved.bytes.values()),
         note="; ".join(filter(None, (task.not_counted, not_recomputed))),
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.store import read_store
+from tadp_ray.conditioning.sources import source_digests, source_places
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.data import DataConfig
 from tadp_ray.config.schema import Recipe
@@ -63,8 +64,8 @@ def data_digests(data: DataConfig, datasets: Datasets) -> dict[str, str]:
 
 
 def model_digests(recipe: Recipe) -> dict[str, str]:
-    """Return the content hashes of a recipe's weights, class embeddings and learned token, without opening data."""
-    digests = family_of(recipe.model).digests(recipe.model)
+    """Return the content hashes of a recipe's weights, class embeddings, learned token and image encoders. Opens no data."""
+    digests = family_of(recipe.model).digests(recipe.model) | source_digests(recipe.model.context)
     if recipe.caption.embeddings:
         digests["embeddings"] = file_digest(recipe.caption.embeddings)
     return digests
@@ -112,4 +113,5 @@ def paths_of(recipe: Recipe) -> dict[str, str | Path | None]:
         "embeddings": recipe.caption.embeddings,
         **scored_embeddings(recipe),
         **caption_stores(recipe),
+        **source_places(recipe.model.context),
     }

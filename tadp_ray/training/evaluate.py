@@ -89,6 +89,11 @@ def key_of(index: int, scan: Pass, number: int) -> str:
     return f"{index}/{scan.factor:g}{'m' if scan.mirrored else ''}/{number}"
 
 
+def embedding_key(key: str, kind: str) -> str:
+    """Return the key of what a source's image encoder says about a window, beside the key of its latent."""
+    return f"{key}/{kind}"
+
+
 @dataclass(frozen=True)
 class View:
     """One window of one pass over a validation image."""
@@ -151,17 +156,20 @@ def outputs(
     chunks = chunks_of(setup, latents, indices, scans, recipe.schedule.images_per_pass, model.backbone.noise_samples)
     for chunk, inputs in prefetched(chunks, device):
         found: dict[str, Any] = {}
-        for keys, *inside in inputs:
-            views, contexts, noise = (each if each is None else to_device(each, device) for each in inside)
+        for keys, views, contexts, noise, embeddings in inputs:
             with autocast(device, recipe.schedule.precision):
-                output = model(views, contexts, noise=noise)
+                told = {"embeddings": [to_device(each, device) for each in embeddings]} if embeddings else {}
+                added = {} if noise is None else {"noise": to_device(noise, device)}
+                output = model(to_device(views, device), to_device(contexts, device), **told, **added)
             found |= zip(keys, output.float() if isinstance(output, Tensor) else output, strict=True)
         for i in chunk:
             yield i, combined(setup, i, scans, found)
 
 
-Windows = tuple[list[str], Tensor, Tensor, Tensor | None]
-"""A batch of windows: keys, latents (B, C, h, w), contexts (B, L, D), noise to add to the latents (B, S, C, h, w)."""
+Windows = tuple[list[str], Tensor, Tensor, Tensor | None, list[Tensor]]
+"""A batch of windows: keys, latents (B, C, h, w), contexts of captions (B, L, D), noise to add to the latents (B, S, C, h, w), and
+embeddings (B, E) for each source of the context that reads images.
+"""
 
 
 def chunks_of(
@@ -173,6 +181,7 @@ def chunks_of(
     samples: int,
 ) -> Iterator[tuple[Sequence[int], list[Windows]]]:
     """Yield `size` images at a time, with the batches of all their windows and `samples` of noise for each."""
+    readers = [source.kind for source in setup.recipe.model.context.readers_of_images]
     for first in range(0, len(indices), size):
         chunk = indices[first : first + size]
         windows = [
@@ -191,7 +200,8 @@ def chunks_of(
                 drawn = [view_noise(setup.seed, *view, samples, shape) for view in zip(ids, places, strict=True)]
                 noise = torch.stack(drawn)
             contexts = setup.contexts([setup.val_prompts[image_id] for image_id in ids])
-            inputs.append((list(keys), torch.stack(views), contexts, noise))
+            embeddings = [torch.stack([latents[embedding_key(key, kind)] for key in keys]) for kind in readers]
+            inputs.append((list(keys), torch.stack(views), contexts, noise, embeddings))
         yield chunk, inputs
 
 

@@ -45,7 +45,8 @@ def gpu_metrics(setup: TrainSetup, seconds_per_step: float, device: torch.device
         device: the GPU, whose memory statistics were reset before the training.
     """
     recipe, peak = setup.recipe, torch.cuda.max_memory_allocated(device) / 2**30
-    cost = step_cost(recipe, setup.pretrained, len(setup.train.classes), setup.tokens, setup.view)
+    classes = len(setup.train.classes)
+    cost = step_cost(recipe, setup.pretrained, classes, setup.prompt_tokens, setup.view, setup.encoders)
     return {
         "peak_gpu_memory_gib": peak,
         "images_per_second": cost.images / seconds_per_step,

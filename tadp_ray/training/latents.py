@@ -35,16 +35,20 @@ def evaluation_latents(
     The posterior is sampled with noise that depends only on the image and the view, so all cells are scored on the same
     latents.
     """
+    make = lambda indices: view_latents(setup, model, device, indices)
+    return shared_tensors(digests, setup, device, world, evaluation_depends(digests, setup), len(setup.val), make)
+
+
+def evaluation_depends(digests: Mapping[str, str], setup: TrainSetup) -> list[Any]:
+    """Return what all evaluation views depend on, and the precision in which they are encoded."""
     recipe = setup.recipe
-    depends = [
+    return [
         digests["val"],
         recipe.augment.resize,
         recipe.augment.stretch,
         {**recipe.evaluation.model_dump(exclude={"captions"}), "interval": 0, "multi_scale": ()},
         recipe.schedule.precision,
     ]
-    make = lambda indices: view_latents(setup, model, device, indices)
-    return _shared(digests, setup, device, world, depends, len(setup.val), make)
 
 
 @torch.no_grad()
@@ -72,14 +76,12 @@ def training_latents(
 
     They are encoded beforehand only if the training draws more views than there are.
     """
-    recipe, flip, pixels = setup.recipe, setup.recipe.augment.flip, setup.recipe.model.pixel_normalization
-    views = len(setup.train) * (1 + (0 < flip < 1))
+    recipe, pixels, sides = setup.recipe, setup.recipe.model.pixel_normalization, mirrored_views(setup)
     encode: Encode = model.backbone.encode_image
     if recipe.compute.compile:
         encode = torch.compile(encode)
-    if not recipe.augment.only_flips or recipe.schedule.iterations * recipe.schedule.batch_size < views:
+    if not sides:
         return ViewLatents(encode, pixels, {})
-    sides = [step for step, drawn in ((1, flip < 1), (-1, flip > 0)) if drawn]
 
     @torch.no_grad()
     def make(indices: Sequence[int]) -> dict[str, Tensor]:
@@ -93,8 +95,19 @@ def training_latents(
         return latents
 
     depends = [digests["train"], sides, recipe.schedule.precision]
-    known = _shared(digests, setup, device, world, depends, len(setup.train), make)
+    known = shared_tensors(digests, setup, device, world, depends, len(setup.train), make)
     return ViewLatents(encode, pixels, dict(known))
+
+
+def mirrored_views(setup: TrainSetup) -> list[int]:
+    """Return the steps along an image's rows, 1 and -1, that make its views, if these are worth encoding beforehand.
+
+    Empty: views are of other kinds, or the training draws fewer than there are.
+    """
+    augment, schedule = setup.recipe.augment, setup.recipe.schedule
+    sides = [step for step, drawn in ((1, augment.flip < 1), (-1, augment.flip > 0)) if drawn]
+    enough = schedule.iterations * schedule.batch_size >= len(setup.train) * len(sides)
+    return sides if augment.only_flips and enough else []
 
 
 class ViewLatents:
@@ -124,7 +137,7 @@ def content_key(view: Tensor) -> str:
     return hashlib.blake2b(view.contiguous().numpy().tobytes(), digest_size=16).hexdigest()
 
 
-def _shared(
+def shared_tensors(
     digests: Mapping[str, str],
     setup: TrainSetup,
     device: torch.device,

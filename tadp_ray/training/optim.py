@@ -1,6 +1,7 @@
 """AdamW with one learning rate for the head and one for the backbone, and its schedule."""
 
 from collections import defaultdict
+from typing import Any
 
 from torch import nn, optim
 from torch.nn.modules.batchnorm import _NormBase
@@ -20,17 +21,19 @@ def parameter_groups(model: TADP, schedule: ScheduleConfig) -> list[dict]:
     norms have other names and do have weight decay.
 
     Args:
-        model: all its parts but the backbone belong to the head.
+        model: all its parts but the backbone have the head's rate; of the context, those with an `lr_mult` that rate times it.
         schedule: learning rates and the rule of weight decay.
     """
     exempt = {id(p) for p in model.backbone.attention_norms()} if schedule.weight_decay_rule == "as_mmcv" else set()
+    scaled: list[Any] = [part for part in model.modules() if hasattr(part, "lr_mult")]
+    rates = {id(p): part.lr_mult for part in scaled for p in part.parameters()}
     norms = {id(p) for part in model.modules() if isinstance(part, NORMS) for p in part.parameters()}
     groups = defaultdict(list)
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         norm, inside = id(parameter) in norms, name.startswith("backbone.")
-        rate = schedule.learning_rate * (schedule.backbone_lr_mult if inside else 1.0)
+        rate = schedule.learning_rate * (schedule.backbone_lr_mult if inside else rates.get(id(parameter), 1.0))
         match schedule.weight_decay_rule:
             case "all_but_norms":
                 free = norm
@@ -39,11 +42,13 @@ def parameter_groups(model: TADP, schedule: ScheduleConfig) -> list[dict]:
             case "as_mmcv":
                 free = id(parameter) in exempt
                 rate = schedule.learning_rate if free else rate
-        groups["backbone" if inside else "head", rate, free].append(parameter)
+        part = "backbone" if inside else "context" if name.startswith("context.") else "head"
+        groups[part, rate, free].append(parameter)
     return [
         {"params": found, "lr": rate, "name": f"{part}, not decayed" if free else part}
         | ({"weight_decay": 0.0} if free else {})
-        for (part, rate, free), found in groups.items()
+        # The head's rate is the one that is reported, so it stands last.
+        for (part, rate, free), found in sorted(groups.items(), key=lambda group: group[0][0] != "context")
     ]
 
 

@@ -15,6 +15,7 @@ from tadp_ray.tasks.per_image import write_per_image
 from tadp_ray.training import checkpoint
 from tadp_ray.training.async_checkpointer import AsyncCheckpointer
 from tadp_ray.training.distributed import ProcessGroup
+from tadp_ray.training.embeddings import ViewEmbeddings
 from tadp_ray.training.evaluate import evaluate, per_image_records
 from tadp_ray.training.latents import ViewLatents
 from tadp_ray.training.loop import Trainer
@@ -47,8 +48,10 @@ class PerceptionTraining:
     model: TADP
     views: ViewLatents
     """Encodes training views."""
+    embeddings: ViewEmbeddings
+    """Of training views, for the sources of the context that read images."""
     latents: Mapping[str, Tensor]
-    """Latents of the evaluation views by key."""
+    """Latents of the evaluation views by key, and their embeddings."""
     reporter: Reporter
     device: torch.device
     world: ProcessGroup
@@ -62,9 +65,10 @@ class PerceptionTraining:
             dropout_mask: Tensor | None,
             sampled: Any,
             added: Tensor | None,
+            embeddings: list[Tensor],
             targets: Any,
         ) -> Tensor:
-            return task.loss(model(latents, contexts, dropout_mask, sampled, added), targets)
+            return task.loss(model(latents, contexts, dropout_mask, sampled, added, embeddings), targets)
 
         # Evaluation calls the model itself, whose inputs have many sizes.
         self._loss_of = torch.compile(loss_of) if self.cell.recipe.compute.compile else loss_of
@@ -149,7 +153,8 @@ class PerceptionTraining:
         # forward
         with autocast(self.device, schedule.precision):
             latents = self.views(images, self.device).sample(to_device(noise, self.device))
-            return self._loss_of(latents, contexts, dropout_mask, sampled, added, targets)
+            embeddings = self.embeddings(images, self.device)
+            return self._loss_of(latents, contexts, dropout_mask, sampled, added, embeddings, targets)
 
     def _evaluate(self, state: TrainState) -> None:
         """Evaluate the model and write the best one; at the last step, write the per-image metrics too."""

@@ -17,9 +17,8 @@ from tadp_ray.tasks.files import save
 from tadp_ray.training import checkpoint
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import predictions, truth
-from tadp_ray.training.latents import evaluation_latents
 from tadp_ray.training.model import TADP
-from tadp_ray.training.run import build_model
+from tadp_ray.training.run import build_model, evaluation_inputs
 from tadp_ray.training.setup import Cache, TrainSetup
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -68,7 +67,7 @@ def load_trained(
     setup.check()
     model = trained_model(setup, model_file, tensors, device)
     setup.warm_contexts(cell.digests, device)
-    return model, setup, evaluation_latents(cell.digests, setup, model, device, ProcessGroup.current())
+    return model, setup, evaluation_inputs(cell.digests, setup, model, device, ProcessGroup.current())
 
 
 def trained_model(setup: TrainSetup, model_file: Path, tensors: Mapping[str, Tensor], device: torch.device) -> TADP:

@@ -2,9 +2,12 @@
 
 import resource
 import time
+from collections import ChainMap
 from collections.abc import Mapping
+from typing import cast
 
 import torch
+from torch import Tensor
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import main_metric
@@ -14,6 +17,7 @@ from tadp_ray.garbage import uncollected
 from tadp_ray.layout import BEST, MODEL, PREDICTED
 from tadp_ray.training.digests import check_contents
 from tadp_ray.training.distributed import ProcessGroup
+from tadp_ray.training.embeddings import evaluation_embeddings, training_embeddings
 from tadp_ray.training.evaluate import evaluate
 from tadp_ray.training.journal import final_metrics
 from tadp_ray.training.latents import evaluation_latents, training_latents
@@ -82,13 +86,14 @@ def _run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache, wor
     encoding = time.monotonic()
     setup.warm_contexts(cell.digests, device)
     text_seconds = time.monotonic() - encoding
-    latents = evaluation_latents(cell.digests, setup, model, device, world)
+    latents = evaluation_inputs(cell.digests, setup, model, device, world)
     views = training_latents(cell.digests, setup, model, device, world)
+    embeddings = training_embeddings(cell.digests, setup, device, world)
     start_read = disk_reads() - read
-    training = PerceptionTraining(cell, setup, model, views, latents, reporter, device, world)
+    training = PerceptionTraining(cell, setup, model, views, embeddings, latents, reporter, device, world)
     state = training.fit()
     for name, other in setup.extra_evaluations().items():
-        inputs = evaluation_latents({**cell.digests, "val": other.val.digest()}, other, model, device, world)
+        inputs = evaluation_inputs({**cell.digests, "val": other.val.digest()}, other, model, device, world)
         metrics = evaluate(model, other, inputs, device, world).compute()
         state.latest[f"{setup.task.main}/{name}"] = metrics[setup.task.main]
     for name, other in setup.other_captions.items():
@@ -112,10 +117,22 @@ def _run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache, wor
     return final(cell, setup, model, state, spent)
 
 
+def evaluation_inputs(
+    digests: Mapping[str, str], setup: TrainSetup, model: TADP, device: torch.device, world: ProcessGroup
+) -> Mapping[str, Tensor]:
+    """Return the latents of all evaluation views by their keys, and what the context's image encoders say about them."""
+    latents = evaluation_latents(digests, setup, model, device, world)
+    embeddings = evaluation_embeddings(digests, setup, device, world)
+    return ChainMap(embeddings, cast("dict[str, Tensor]", latents)) if embeddings else latents
+
+
 def build_model(setup: TrainSetup, device: torch.device) -> TADP:
     """Build the model of a setup on a device; the frozen networks are moved there too."""
-    pretrained = setup.pretrained.to(device)
-    built = make_model(pretrained, setup.recipe.model, len(setup.classes), setup.tokens, setup.view).to(device)
+    pretrained, recipe = setup.pretrained.to(device), setup.recipe
+    encoders = [encoder.to(device) for encoder in setup.encoders]
+    built = make_model(pretrained, recipe.model, len(setup.classes), setup.prompt_tokens, setup.view, encoders).to(
+        device
+    )
     if setup.recipe.compute.gradient_checkpointing:
         built.backbone.enable_gradient_checkpointing()
     return built

@@ -16,6 +16,8 @@ from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.describe import plain_sentence
 from tadp_ray.captions.making import stores_of
 from tadp_ray.captions.prompts import Prompts, as_text, make_prompts
+from tadp_ray.conditioning.base import ImageEncoder
+from tadp_ray.conditioning.sources import context_length, source_of
 from tadp_ray.conditioning.text_encoder import count_tokens, make_text_encoder
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.fingerprint import sha256_of
@@ -47,6 +49,7 @@ class Cache:
     def __init__(self, datasets: Datasets | None = None) -> None:
         self.datasets = datasets or Datasets()
         self.pretrained = lru_cache(maxsize=2)(load_pretrained)
+        self.encoder = lru_cache(maxsize=2)(load_encoder)
         self.token_counter = lru_cache(maxsize=2)(lambda origin: token_counter(self.pretrained(origin)))
         self.contexts = lru_cache(maxsize=8)(self._contexts)
         self.present = lru_cache(maxsize=16)(present_in)
@@ -122,6 +125,11 @@ class TrainSetup:
         return family_of(model), family_of(model).origin(model, self.seed)
 
     @property
+    def encoders(self) -> tuple[ImageEncoder, ...]:
+        """The frozen image encoder of each source of the context that reads images."""
+        return tuple(self.cache.encoder(source) for source in self.recipe.model.context.readers_of_images)
+
+    @property
     def seeded(self) -> bool:
         """Whether the loaded weights depend on the seed, as random weights do."""
         model = self.recipe.model
@@ -179,11 +187,15 @@ class TrainSetup:
 
     @cached_property
     def contexts(self) -> ContextCache:
-        """Contexts by prompt, shared by the cells of the cache."""
+        """Contexts of captions by prompt, shared by the cells of the cache; empty if no source of the context reads text."""
+        if not self.recipe.model.context.reads_text:
+            return ContextCache(lambda _: torch.zeros(0, 0))
         return self.cache.contexts(self.origin, self.encoding, self.classes)
 
     def warm_contexts(self, digests: Mapping[str, str], device: torch.device) -> None:
         """Encode every prompt that no cell has encoded before, and read all contexts from disk from now on."""
+        if not self.recipe.model.context.reads_text:
+            return
         self._warm(digests, device, self.train_prompts, self.val_prompts)
         for name, other in self.other_captions.items():
             embeddings = digests.get(f"embeddings/{name}")
@@ -210,11 +222,22 @@ class TrainSetup:
 
     @cached_property
     def tokens(self) -> int:
-        """Length of every context."""
+        """Length of every context, of all its sources.
+
+        Raises:
+            UserError: see `context_length`.
+        """
+        return context_length(self.recipe.model.context, self.prompt_tokens)
+
+    @cached_property
+    def prompt_tokens(self) -> int:
+        """Length of every context of a caption; 0 if no source of the context reads text."""
         return self._length(self.train_prompts, self.train)
 
     def _length(self, prompts: Prompts, dataset: Dataset) -> int:
-        """Return the length of the contexts of a data set's prompts."""
+        """Return the length of the contexts of a data set's prompts; 0 if no source of the context reads text."""
+        if not self.recipe.model.context.reads_text:
+            return 0
         if self.recipe.caption.encoding == "text":
             return self.pretrained.tokens
         return self.contexts([prompts[dataset.ids[0]]]).shape[1]
@@ -254,6 +277,7 @@ class TrainSetup:
             UserError: data, captions or sizes do not fit; the message names the values and the remedy.
         """
         self._check_text()
+        self._check_context()
         _, _ = self.train_prompts, self.val_prompts
         self._check_other_captions()
         self._check_token()
@@ -334,15 +358,28 @@ class TrainSetup:
                 f"model.backbone={model.backbone}: reads no text; set caption.source: null, and leave model.adapter out"
             )
 
+    def _check_context(self) -> None:
+        """Check that the backbone reads what the context's sources say, and that their image encoders load."""
+        model = self.recipe.model
+        if self.pretrained.text_encoder is None and model.context.kinds != ("text",):
+            raise UserError(
+                f"model.backbone={model.backbone}: reads no context, but model.context is "
+                f"{'+'.join(model.context.kinds)}; leave model.context out"
+            )
+        _ = self.encoders, self.tokens
+
     def _check_lengths(self) -> None:
         """Check that all contexts have one length, and that evaluation views have a size that the model accepts."""
         self._check_one_length(self.train_prompts, self.val_prompts)
         for name, other in self.other_captions.items():
             length, encoding = other._length(other.val_prompts, other.val), other.recipe.caption.encoding
-            if length != self.tokens and self._channels_under(length) != self._channels_under(self.tokens):
+            if length != self.prompt_tokens and self._channels_under(length) != self._channels_under(
+                self.prompt_tokens
+            ):
                 raise UserError(
                     f"evaluation.captions.{name}.encoding={encoding}: its contexts have {length} tokens, those of the training "
-                    f"{self.tokens}, and features have an attention map for each; leave it out, or set model.attention_maps: none"
+                    f"{self.prompt_tokens}, and features have an attention map for each; leave it out, or set "
+                    "model.attention_maps: none"
                 )
         if unfit := self.unfit_sizes():
             raise UserError(
@@ -362,8 +399,9 @@ class TrainSetup:
                 )
 
     def _channels_under(self, tokens: int) -> tuple[int, ...]:
-        """Return the channels of the backbone's levels under contexts of a length."""
-        return self.cache.channels(self.origin, self.recipe.model, tokens, self.view)
+        """Return the channels of the backbone's levels under contexts of captions of a length."""
+        length = context_length(self.recipe.model.context, tokens)
+        return self.cache.channels(self.origin, self.recipe.model, length, self.view)
 
     def unfit_sizes(self) -> set[tuple[int, int]]:
         """Return the sizes (height, width) of evaluation views that differ from the only size that the model accepts.
@@ -383,6 +421,13 @@ def load_pretrained(origin: Origin) -> Pretrained:
     """Load the frozen networks of a backbone."""
     family, parts = origin
     return family.load(parts)
+
+
+def load_encoder(source: Any) -> ImageEncoder:
+    """Load the frozen image encoder of a context source that reads images."""
+    encoder = source_of(source).load(source)
+    assert encoder is not None
+    return encoder
 
 
 def present_in(dataset: Dataset) -> dict[str, tuple[str, ...]]:

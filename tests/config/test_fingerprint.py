@@ -145,6 +145,12 @@ def test_every_changed_value_is_another_cell() -> None:
         {"evaluation": {"captions": {"nothing": {"source": "null"}}}},
         {"evaluation": {"captions": {"none": {"source": "oracle", "recall": 0.5}}}},
         {"augment": {"scale": [0.5, 1.0]}},
+        {"model": {"context": {"sources": ["text", "learned"]}}},
+        {"model": {"context": {"sources": ["text", {"kind": "learned", "count": 5}]}}},
+        {"model": {"context": {"sources": ["learned", "text"]}}},
+        {"model": {"context": {"sources": ["text", "learned"], "join": "sum"}}},
+        {"model": {"context": {"sources": ["text", "image"]}}},
+        {"model": {"context": {"sources": ["text", {"kind": "image", "map": "cide"}]}}},
     ]
     found = [cell({**RECIPE, **change}).fingerprint for change in changes]
     assert len({cell().fingerprint, *found}) == len(changes) + 1

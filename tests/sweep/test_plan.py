@@ -424,3 +424,20 @@ def test_an_experiment_without_a_sweep_of_the_scale_says_so(experiment: Path, tm
     experiment.write_text(experiment.read_text().replace("sweep: sweep.yaml", "sweep: {pocket: sweep.yaml}"))
     with pytest.raises(ConfigError, match="tiny.yaml: sweep: none for --scale paper; it has pocket"):
         make_plan(experiment, "paper", recipe=tmp_path / "recipe.yaml")
+
+
+def test_an_image_encoder_is_found_from_anywhere_and_counted_before_a_training(
+    experiment: Path, tiny_vision: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_vision)
+    told = ["caption.source=null", "model.context={sources: [{kind: image, encoder: clip}]}"]
+    (cell,) = plan_one(tmp_path / "recipe.yaml", told, 0).cells
+    assert cell.recipe.model.context.sources[0].encoder == str(tiny_vision / "clip")
+    lines = list(recipe_preview(load_recipe(tmp_path / "recipe.yaml", told)))
+    assert "context: image, 4 vectors" in lines
+    assert any(line.startswith("context encoder") for line in lines)
+    lost = ["caption.source=null", "model.context={sources: [{kind: image, encoder: lost}]}"]
+    lines = list(recipe_preview(load_recipe(tmp_path / "recipe.yaml", lost)))
+    assert any(
+        line.startswith("context: counting a caption's instead, since model.context.sources.enc") for line in lines
+    )

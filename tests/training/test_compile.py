@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jaxtyping
@@ -48,6 +49,19 @@ def test_a_step_is_one_graph(
     compiled = tiny_cell("compiled", augment=CROPPED, model=model, compute={"compile": True})
     train_cell(plain, CPU)
     assert not graphs
+    train_cell(compiled, CPU)
+    assert [counter.frame_count for counter in graphs] == [1, 1]
+    assert losses(compiled) == pytest.approx(losses(plain), rel=1e-3)
+
+
+def test_a_step_that_is_told_by_three_sources_is_one_graph(
+    tiny_cell: Callable[..., Cell], tiny_vision: Path, graphs: list[CompileCounterWithBackend]
+) -> None:
+    image = {"kind": "image", "encoder": str(tiny_vision / "clip"), "map": "cide"}
+    context = {"context": {"sources": ["text", {"kind": "learned", "count": 3}, image]}}
+    plain = tiny_cell("plain", augment=CROPPED, model=context)
+    compiled = tiny_cell("compiled", augment=CROPPED, model=context, compute={"compile": True})
+    train_cell(plain, CPU)
     train_cell(compiled, CPU)
     assert [counter.frame_count for counter in graphs] == [1, 1]
     assert losses(compiled) == pytest.approx(losses(plain), rel=1e-3)

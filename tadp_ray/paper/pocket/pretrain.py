@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,8 @@ PRINT_SECONDS = 20
 class PretrainJob:
     """A pretraining in one of its processes."""
 
-    plan: Pretraining
+    plan: Any
+    """A `Pretraining`, or an `ImageEncoderTraining`."""
     folder: Path
     start: Path | None
     """Folder of the model that is trained on; None: from random weights."""

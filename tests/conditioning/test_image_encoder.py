@@ -1,0 +1,95 @@
+"""A frozen image encoder sees what its own processor would show it, and what is no image encoder is refused."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoImageProcessor, CLIPVisionModelWithProjection, Dinov2Model, ViTForImageClassification
+
+from tadp_ray.conditioning.encoder_files import encoder_digest
+from tadp_ray.conditioning.image_encoder import load_image_encoder
+from tadp_ray.data.pixels import normalized, unit_range
+from tadp_ray.errors import UserError
+
+
+@pytest.fixture
+def images() -> Tensor:
+    """Views uint8 (2, 3, 16, 16) of the encoders' own size."""
+    return torch.randint(256, (2, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "kind", "field"),
+    [
+        ("clip", "embedding", CLIPVisionModelWithProjection, "image_embeds"),
+        ("vit", "logits", ViTForImageClassification, "logits"),
+        ("dino", "embedding", Dinov2Model, "pooler_output"),
+    ],
+)
+def test_an_embedding_is_what_the_model_says_of_what_its_processor_makes(
+    tiny_vision: Path, images: Tensor, name: str, output: str, kind: type, field: str
+) -> None:
+    encoder = load_image_encoder(str(tiny_vision / name), output)
+    shown = AutoImageProcessor.from_pretrained(tiny_vision / name)(images=list(images), return_tensors="pt")
+    with torch.no_grad():
+        expected = getattr(kind.from_pretrained(tiny_vision / name)(**shown), field)
+    found = encoder(images / 255)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert found.shape == (2, encoder.width) and not found.requires_grad and found.std() > 0.01
+    assert encoder.to_meta().network is not encoder.network and encoder.network.training is False
+
+
+def test_a_view_of_any_size_is_seen_whole(tiny_vision: Path) -> None:
+    """Resized with antialiasing and not cropped: what stands at its edge counts."""
+    encoder = load_image_encoder(str(tiny_vision / "clip"), "embedding")
+    wide = torch.full((1, 3, 16, 48), 0.5)
+    marked = wide.clone()
+    marked[..., :4] = 1.0
+    assert encoder(wide).shape == (1, 12) and not torch.allclose(encoder(wide), encoder(marked), atol=1e-3)
+
+
+@pytest.mark.parametrize("pixels", ["half", "imagenet"])
+def test_normalized_pixels_come_back_to_the_unit_range(images: Tensor, pixels: str) -> None:
+    torch.testing.assert_close(unit_range(normalized(images, pixels), pixels), images / 255, atol=1e-6, rtol=0)
+
+
+def copied(folder: Path, to: Path, without: str = "") -> Path:
+    shutil.copytree(folder, to, ignore=shutil.ignore_patterns(without) if without else None)
+    return to
+
+
+def test_what_is_no_image_encoder_is_refused(tiny_vision: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    def refused(folder: Path, output: str = "embedding") -> str:
+        with pytest.raises(UserError) as error:
+            load_image_encoder(str(folder), output)
+        return str(error.value)
+
+    key = "model.context.sources.encoder="
+    said = refused(copied(tiny_vision / "clip", tmp_path / "a", "preprocessor_config.json"))
+    assert said.startswith(key) and "lacks preprocessor_config.json; a folder of transformers holds" in said
+    assert "lacks .safetensors weights" in refused(copied(tiny_vision / "clip", tmp_path / "b", "*.safetensors"))
+    # Its pooler would be random.
+    assert "no trained pooler.dense" in (said := refused(tiny_vision / "vit")) and "use output: logits" in said
+    said = refused(tiny_vision / "clip", "logits")
+    assert "cannot be loaded as an image encoder with output: logits (" in said
+    text = copied(tiny_folder / "text_encoder", tmp_path / "text")
+    shutil.copy(tiny_vision / "clip/preprocessor_config.json", text)
+    assert key in refused(text)
+    wrong = copied(tiny_vision / "clip", tmp_path / "c")
+    weights = load_file(wrong / "model.safetensors")
+    save_file(weights | {"visual_projection.weight": torch.zeros(3, 16)}, wrong / "model.safetensors", {"format": "pt"})
+    assert "visual_projection.weight has another shape than config.json says" in refused(wrong)
+    save_file(weights | {"visual_projection.weight": torch.full((12, 16), np.nan)}, wrong / "model.safetensors")
+    assert "holds NaN or infinity" in refused(wrong)
+
+
+def test_a_digest_depends_on_weights_and_configurations_and_not_on_the_place(tiny_vision: Path, tmp_path: Path) -> None:
+    moved = copied(tiny_vision / "clip", tmp_path / "moved")
+    assert encoder_digest(str(moved)) == encoder_digest(str(tiny_vision / "clip"))
+    config = moved / "preprocessor_config.json"
+    config.write_text(config.read_text().replace("0.48", "0.58"))
+    assert encoder_digest(str(moved)) != encoder_digest(str(tiny_vision / "clip"))
