@@ -131,9 +131,10 @@ def step_cost(
                 inputs = [feature.detach().requires_grad_(feature.requires_grad) for feature in features]
                 loss, head = count_flops(lambda: task.counted_loss(model.head, model.norms(inputs), view))
         _, head_back = count_flops(loss.backward)
-        learned = [(own, given.grad) for own, given in zip(features, inputs, strict=True) if own.requires_grad]
         # Without a trained parameter in it or before it, the backbone has no backward pass.
-        _, backbone_back = count_flops(lambda: learned and torch.autograd.backward(*zip(*learned, strict=True)))
+        learned = [(own, given.grad) for own, given in zip(features, inputs, strict=True) if own.requires_grad]
+        outputs, gradients = [own for own, _ in learned], [gradient for _, gradient in learned]
+        _, backbone_back = count_flops(lambda: torch.autograd.backward(outputs, gradients))
 
     heads = sum(num_parameters(part) for part in (model.adapter, model.norms, model.head, model.context))
     embedders = sum(num_parameters(encoder.network) for encoder in encoders)

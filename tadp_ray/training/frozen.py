@@ -36,7 +36,7 @@ def leave_out_frozen(model: nn.Module, part: str) -> None:
 
     def expect(_: nn.Module, keys: Any) -> None:
         keys.missing_keys[:] = [name for name in keys.missing_keys if name not in frozen]
-        keys.unexpected_keys.remove(FROZEN)
+        keys.unexpected_keys[:] = [name for name in keys.unexpected_keys if name != FROZEN]
 
     model.register_state_dict_post_hook(leave_out)
     model.register_load_state_dict_post_hook(expect)

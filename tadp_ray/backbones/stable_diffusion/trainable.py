@@ -37,7 +37,7 @@ def add_lora(unet: UNet2DConditionModel, lora: LoRAConfig) -> None:
     Raises:
         UserError: a target matches no layer.
     """
-    # Seconds, which only a recipe with LoRA needs.
+    # Only a recipe with LoRA needs it.
     from peft import LoraConfig
 
     layers = target_layers(unet, lora.targets)
