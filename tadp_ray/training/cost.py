@@ -25,9 +25,6 @@ FLOAT32_ON_GPUS = (F.group_norm, F.layer_norm, F.softmax, torch.softmax, Tensor.
 """Operations of these networks that autocast computes in float32 on GPUs, but not on CPUs."""
 
 
-"""Names of the trained parts."""
-
-
 @dataclass(frozen=True)
 class ModuleCost:
     """The cost of one network of the model."""

@@ -167,8 +167,8 @@ def outputs(
 
 
 Windows = tuple[list[str], Tensor, Tensor, Tensor | None, list[Tensor]]
-"""A batch of windows: keys, latents (B, C, h, w), contexts of captions (B, L, D), noise to add to the latents (B, S, C, h, w), and
-embeddings (B, E) for each source of the context that reads images.
+"""A batch of windows: keys, latents (B, C, h, w), contexts of captions (B, L, D), noise to add to the latents (B, S, C, h, w),
+and embeddings (B, E) for each source of the context that reads images.
 """
 
 
