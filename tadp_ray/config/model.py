@@ -49,6 +49,11 @@ class ModelConfig(StrictModel):
         """The reason why the model takes images of the training size only. Empty: it takes any size."""
         return ""
 
+    @property
+    def why_no_class_embeddings(self) -> str:
+        """The reason why the model does not take caption.encoding: class_embeddings. Empty: it does."""
+        return ""
+
 
 def class_name(backbone: str) -> str:
     """Return the class name of a backbone's group of keys, e.g. `StableDiffusionModel` for stable_diffusion."""

@@ -176,6 +176,13 @@ class Recipe(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _encodable(self) -> "Recipe":
+        reason = self.model.why_no_class_embeddings
+        if reason and self.caption.encoding == "class_embeddings":
+            raise ValueError(f"caption.encoding: class_embeddings: {reason}; use text or names")
+        return self
+
+    @model_validator(mode="after")
     def _weights_stated(self) -> "Recipe":
         unset = {"weights"} & type(self.model).model_fields.keys() - self.model.model_fields_set
         if self.data.kind != POCKET_DATA and unset:
