@@ -138,7 +138,7 @@ def step_cost(recipe: Recipe, pretrained: Pretrained, classes: int, tokens: int,
     )
 
 
-def whole_text(text_encoder: nn.Module) -> Tensor:
+def whole_text(text_encoder: Any) -> Tensor:
     """Return token ids (1, L) of a text encoder's full length."""
     return torch.zeros(1, text_encoder.config.max_position_embeddings, dtype=torch.int64)
 

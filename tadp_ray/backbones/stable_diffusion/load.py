@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, ModelMixin, StableDiffusionPipeline, UNet2DConditionModel
@@ -28,6 +28,7 @@ from tadp_ray.tensors import not_finite
 
 UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, SafetensorError, SingleFileComponentError)
 """Errors of the loaders for files that are damaged, missing or in another format."""
+Network = TypeVar("Network", bound=nn.Module)
 LEVELS = 4
 """Number of levels of the U-Net."""
 
@@ -272,7 +273,7 @@ def weight_variant(folder: Path) -> str | None:
     return "fp16" if names and all(".fp16" in name for name in names) else None
 
 
-def frozen(network: nn.Module) -> nn.Module:
+def frozen(network: Network) -> Network:
     """Return the network in float32, in evaluation mode, without gradients."""
     return network.float().eval().requires_grad_(False)
 

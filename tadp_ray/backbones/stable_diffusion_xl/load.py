@@ -78,19 +78,17 @@ def load_diffusion_xl(weights: str) -> DiffusionXL:
         parts: dict[str, Any] = {part: load_part(loader, path, part) for part, loader in loaders.items()}
         check_finite(path, parts)
         tokenizer, second = (CLIPTokenizer.from_pretrained(path / part) for part in ("tokenizer", "tokenizer_2"))
-    encoders = {"tokenizer": parts["text_encoder"], "tokenizer_2": parts["text_encoder_2"]}
-    for (part, encoder), each in zip(encoders.items(), (tokenizer, second), strict=True):
-        check_vocabulary(weights, path, each, encoder, part)
+    vae, unet, *encoders = parts.values()
+    check_vocabulary(weights, path, tokenizer, encoders[0])
+    check_vocabulary(weights, path, second, encoders[1], "tokenizer_2")
     if tokenizer.get_vocab() != second.get_vocab() or tokenizer.model_max_length != second.model_max_length:
         raise UserError(
             f"model.weights={weights!r}: {path} has two tokenizers of other tokens or lengths, and both must read one text "
             "alike; fetch tokenizer/ and tokenizer_2/ again, with their text encoders"
         )
-    config = TextEncodersConfig(
-        *(encoder.config for encoder in encoders.values()), tokenizer.eos_token_id, second.pad_token_id
-    )
-    text = TextEncoders(config, *encoders.values())
-    diffusion = DiffusionXL(frozen(parts["vae"]), frozen(parts["unet"]), frozen(text), tokenizer, weights=weights)
+    config = TextEncodersConfig(encoders[0].config, encoders[1].config, tokenizer.eos_token_id, second.pad_token_id)
+    text = TextEncoders(config, *encoders)
+    diffusion = DiffusionXL(frozen(vae), frozen(unet), frozen(text), tokenizer, weights=weights)
     check_fit(diffusion, weights, path)
     return diffusion
 
