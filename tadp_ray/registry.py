@@ -20,6 +20,7 @@ from tadp_ray.garbage import uncollected
 GROUP = "tadp_ray.plugins"
 BUILT_IN = (
     "tadp_ray.backbones.stable_diffusion.config",
+    "tadp_ray.backbones.stable_diffusion_xl.config",
     "tadp_ray.tasks.segmentation.config",
     "tadp_ray.tasks.depth.config",
     "tadp_ray.tasks.detection.config",

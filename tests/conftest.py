@@ -503,3 +503,53 @@ def tiny_diffusion(tiny_folder: Path) -> "Diffusion":
     from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 
     return load_diffusion(str(tiny_folder))
+
+
+@pytest.fixture(scope="session")
+def tiny_xl_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder of Stable Diffusion XL: the tiny VAE, a three-level U-Net, and two text encoders and tokenizers."""
+    import torch
+    from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    folder = tmp_path_factory.mktemp("tiny_xl")
+    tokenizer = CLIPTokenizer.from_pretrained(tiny_folder / "tokenizer")
+    common = {
+        "vocab_size": len(tokenizer),
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "max_position_embeddings": LENGTH,
+        # As in the published configurations: transformers then takes the largest id for the end of a text.
+        "eos_token_id": 2,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        first = CLIPTextModel(CLIPTextConfig(hidden_size=12, intermediate_size=24, **common))
+        second = CLIPTextModelWithProjection(
+            CLIPTextConfig(hidden_size=20, intermediate_size=40, projection_dim=14, hidden_act="gelu", **common)
+        )
+        unet = UNet2DConditionModel(
+            sample_size=16,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            block_out_channels=(8, 16, 24),
+            transformer_layers_per_block=(1, 2, 3),
+            norm_num_groups=4,
+            attention_head_dim=(2, 4, 6),
+            use_linear_projection=True,
+            cross_attention_dim=12 + 20,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=14 + 6 * 8,
+        )
+    StableDiffusionXLPipeline(
+        AutoencoderKL.from_pretrained(tiny_folder / "vae"),
+        first,
+        second,
+        tokenizer,
+        CLIPTokenizer.from_pretrained(tiny_folder / "tokenizer", pad_token="!"),
+        unet,
+        EulerDiscreteScheduler(beta_schedule="scaled_linear"),
+        add_watermarker=False,
+    ).save_pretrained(folder)
+    return folder

@@ -85,11 +85,11 @@ class Pretrained(Protocol):
     multiple: int
     """Image sides must be multiples of this many pixels."""
     tokens: int
-    """Length L of the context of a whole text, with special tokens. 0: the family uses no text."""
+    """Length L of the context of a whole text, with special tokens and what a family adds. 0: the family uses no text."""
     tokenizer: Any
-    """A tokenizer of transformers. None: the family uses no text."""
+    """A tokenizer of transformers, cut to the tokens that the text encoder reads. None: the family uses no text."""
     text_encoder: nn.Module | None
-    """A text encoder of transformers. None: the family uses no text."""
+    """A text encoder of transformers, or one that is called like it. None: the family uses no text."""
     image_encoder: nn.Module | None
     """Encodes images as latents. None: the encoding has no weights."""
     networks: tuple[nn.Module, ...]

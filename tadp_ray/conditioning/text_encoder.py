@@ -35,6 +35,8 @@ def encode_prompts(
 ) -> Float[Tensor, "prompts tokens width"]:
     """Return the last hidden states after the final layer norm, (B, L, D), with L the encoder's full length (77 in SD 1.5).
 
+    Of Stable Diffusion XL, return what its `TextEncoders` do.
+
     Prompts are padded or truncated to the full length; padding is attended to, as in Stable Diffusion.
     """
     length = text_encoder.config.max_position_embeddings
@@ -47,13 +49,16 @@ def encode_names(
 ) -> Float[Tensor, "tokens width"]:
     """Encode each name separately: the bos state, then the states of every name's own tokens, (1 + tokens, D).
 
-    Source: TADP's Pascal code; neither eos tokens nor padding, 24 tokens for the 21 names of VOC.
+    Source: TADP's Pascal code; neither eos tokens nor padding, 24 tokens for the 21 names of VOC. Rows behind those of tokens,
+    of an encoder that adds a pooled vector of the text, are averaged over names.
     """
-    parts = []
+    length = text_encoder.config.max_position_embeddings
+    parts, added = [], []
     for name in names:
         states = encode_prompts(tokenizer, text_encoder, [name])[0]
-        parts.append(states[0 if not parts else 1 : 1 + count_tokens(tokenizer, name)])
-    return torch.cat(parts)
+        parts.append(states[:length][0 if not parts else 1 : 1 + count_tokens(tokenizer, name)])
+        added.append(states[length:])
+    return torch.cat([*parts, torch.stack(added).mean(0)])
 
 
 @torch.no_grad()

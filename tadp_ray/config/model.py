@@ -53,6 +53,11 @@ class ModelConfig(StrictModel):
         """The reason why the model takes images of the training size only. Empty: it takes any size."""
         return ""
 
+    @property
+    def why_texts_alone(self) -> str:
+        """The reason why contexts must be of texts, not of class embeddings or of other sources. Empty: they need not."""
+        return ""
+
 
 def class_name(backbone: str) -> str:
     """Return the class name of a backbone's group of keys, e.g. `StableDiffusionModel` for stable_diffusion."""

@@ -206,6 +206,18 @@ class Recipe(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _encodable(self) -> "Recipe":
+        if reason := self.model.why_texts_alone:
+            for key, caption in self.captions.items():
+                if caption.encoding == "class_embeddings":
+                    raise ValueError(f"{key}.encoding: class_embeddings: {reason}; use text or names")
+            if self.model.context.kinds != ("text",):
+                raise ValueError(
+                    f"model.context: {'+'.join(self.model.context.kinds)}: {reason}; leave model.context out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _weights_stated(self) -> "Recipe":
         if self.data.kind == POCKET_DATA:
             return self

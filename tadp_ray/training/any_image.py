@@ -117,7 +117,8 @@ def given_prompt(setup: TrainSetup, prompt: str | Sequence[str], truncate: bool 
     if not isinstance(prompt, str):
         raise UserError(f"prompt {prompt!r}: this model's prompts are texts (caption.encoding=text); give one text")
     if not truncate:
-        check_length(setup.pretrained.tokenizer, prompt, setup.pretrained.tokens - 2)
+        tokenizer = setup.pretrained.tokenizer
+        check_length(tokenizer, prompt, tokenizer.model_max_length - 2)
     return prompt
 
 

@@ -110,13 +110,12 @@ def step_cost(
         for network in (model, *networks):
             move_to_cpu(network)
         pixels = torch.empty(images, 3, *view)
-        ids = torch.zeros(1, meta.tokens, dtype=torch.int64)
         context = torch.empty(images, tokens, model.backbone.context_width)
         samples = model.backbone.noise_samples
         saved = SavedTensors(model)
 
         # forward and backward, one network after the other
-        _, text = count_flops(lambda: meta.text_encoder and meta.text_encoder(ids))
+        _, text = count_flops(lambda: meta.text_encoder and meta.text_encoder(whole_text(meta.text_encoder)))
         as_on_device = AutocastOfGpus() if recipe.compute.gpus and schedule.precision == "bfloat16" else nullcontext()
         with autocast(pixels.device, schedule.precision), as_on_device:
             latents, encoded = count_flops(lambda: model.backbone.encode_image(pixels).mean)
@@ -156,6 +155,11 @@ def step_cost(
         activation_bytes=sum(saved.bytes.values()),
         note="; ".join(filter(None, (task.not_counted, not_recomputed))),
     )
+
+
+def whole_text(text_encoder: Any) -> Tensor:
+    """Return token ids (1, L) of a text encoder's full length."""
+    return torch.zeros(1, text_encoder.config.max_position_embeddings, dtype=torch.int64)
 
 
 def move_to_cpu(network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Stable Diffusion as a backbone: a frozen VAE encodes images, and a U-Net gives features."""
+"""Stable Diffusion, of any version, as a backbone: a frozen VAE encodes images, and a U-Net gives features."""
 
 import copy
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tadp_ray.backbones.base import Posterior
 from tadp_ray.backbones.stable_diffusion.autoencoder import latent_scale, posterior_in_bfloat16, posterior_of
-from tadp_ray.backbones.stable_diffusion.config import StableDiffusionKeys
+from tadp_ray.backbones.stable_diffusion.config import UNetKeys
 from tadp_ray.backbones.stable_diffusion.features import FeatureReader, feature_channels
 from tadp_ray.backbones.stable_diffusion.layers import choose, cut_after
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
@@ -29,9 +29,7 @@ class StableDiffusionBackbone(nn.Module):
         latent: (h, w) of the latent of a training image; used only for self-attention maps.
     """
 
-    def __init__(
-        self, diffusion: Diffusion, config: StableDiffusionKeys, tokens: int, latent: tuple[int, int] = (64, 64)
-    ) -> None:
+    def __init__(self, diffusion: Diffusion, config: UNetKeys, tokens: int, latent: tuple[int, int] = (64, 64)) -> None:
         super().__init__()
         self._diffusion = (diffusion,)  # in a tuple, so that it is not a submodule
         self._config = config
@@ -40,11 +38,11 @@ class StableDiffusionBackbone(nn.Module):
         reading = choose(diffusion.unet, config.layers, maps, config.map_layers)
         cut_after(self.unet, reading.last)
         set_trained(self.unet, config.trainable)
-        self._read = FeatureReader(self.unet, reading, maps, config.detach_attention)
+        self._read = FeatureReader(self.unet, reading, maps, config.detach_attention, diffusion.condition)
         self.noise_samples = config.noise_samples
         combine, samples = config.timestep_features, config.noise_samples
         self._passes = make_passes(diffusion, config.timesteps, combine, samples, "model.timestep")
-        channels = feature_channels(diffusion.unet, tokens, reading, maps, latent)
+        channels = feature_channels(diffusion.unet, tokens - diffusion.pooled_rows, reading, maps, latent)
         self.channels = tuple(self._passes.channel_factor * count for count in channels)
         self.strides = tuple(diffusion.strides[level] for level in reading.features)
         self.multiple = diffusion.multiple

@@ -1,10 +1,14 @@
 """Builds networks of Stable Diffusion's architecture without pretrained weights."""
 
+from pathlib import Path
+
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tadp_ray.backbones.stable_diffusion.load import Diffusion, frozen
+from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder
+from tadp_ray.backbones.stable_diffusion.load import Diffusion, autoencoder_in, check_fit, explained, frozen
+from tadp_ray.backbones.stable_diffusion.weights import LAYOUT
 
 
 def build_unet(
@@ -30,6 +34,27 @@ def build_unet(
         attention_head_dim=heads,
         norm_num_groups=groups,
     )
+
+
+def described(weights: str, path: Path) -> Diffusion:
+    """Return the architecture that the configurations in a diffusers folder describe, on the meta device.
+
+    Raises:
+        UserError: a configuration is missing or damaged, or they do not fit each other.
+    """
+    with explained(weights, path, LAYOUT), torch.device("meta"):
+        vae, unet = described_parts(path)
+        text_encoder = frozen(CLIPTextModel(CLIPTextConfig.from_pretrained(path / "text_encoder")))
+        diffusion = Diffusion(vae, unet, text_encoder, None)
+    check_fit(diffusion, weights, path)
+    return diffusion
+
+
+def described_parts(path: Path) -> tuple[Autoencoder, UNet2DConditionModel]:
+    """Return the autoencoder and the U-Net of the configurations in a diffusers folder, untrained."""
+    kinds = {"vae": autoencoder_in(path), "unet": UNet2DConditionModel}
+    vae, unet = (kind.from_config(kind.load_config(path, subfolder=part)) for part, kind in kinds.items())
+    return frozen(vae), unet
 
 
 def stable_diffusion_15() -> Diffusion:

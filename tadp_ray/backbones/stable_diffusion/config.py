@@ -1,4 +1,4 @@
-"""Keys of Stable Diffusion as a backbone: weights, latents, timestep, noise, layers, attention maps and what is trained."""
+"""Keys of a U-Net as a backbone, of Stable Diffusion and its larger kin: weights, latents, passes, layers, maps, training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
@@ -119,20 +119,10 @@ Trainable = Annotated[
 LATENTS = {"ls": {"draw": "sample", "scale": "scaled"}, "vpd": {"draw": "mode", "scale": "raw"}}
 
 
-@register_backbone("stable_diffusion", "tadp_ray.backbones.stable_diffusion.family:StableDiffusion")
-class StableDiffusionKeys(StrictModel):
-    """Stable Diffusion 1.x or 2.x: a frozen VAE and text encoder, and a U-Net of which `trainable` is trained."""
+class UNetKeys(StrictModel):
+    """The keys of every family whose network is a diffusers U-Net, of which `trainable` is trained."""
 
-    backbone: Literal["stable_diffusion"] = "stable_diffusion"
-    weights: ExpandedText = Field(
-        "pocket",
-        description="pocket (shipped with the package), a diffusers folder, a hub id, or a single-file checkpoint",
-    )
-    embeddings: ExpandedPath | None = Field(
-        None,
-        description="file of a learned token (from tadp-ray personalize, or a published learned_embeds.bin) for captions and "
-        "caption.modifiers",
-    )
+    weights: ExpandedText
     unet_init: Literal["pretrained", "random"] = Field(
         "pretrained",
         description="random: random weights in U-Net and text encoder, not in the VAE (a control experiment)",
@@ -186,7 +176,7 @@ class StableDiffusionKeys(StrictModel):
         return value
 
     @model_validator(mode="after")
-    def _combined(self) -> "StableDiffusionKeys":
+    def _combined(self) -> "UNetKeys":
         times = self.timesteps
         if len(set(times)) < len(times):
             raise ValueError(f"timestep: {list(times)} names a timestep twice; name each once")
@@ -203,7 +193,7 @@ class StableDiffusionKeys(StrictModel):
         return self
 
     @model_validator(mode="after")
-    def _read(self) -> "StableDiffusionKeys":
+    def _read(self) -> "UNetKeys":
         for key, layers in (("layers", self.layers), ("map_layers", self.map_layers)):
             if not isinstance(layers, str) and len(set(layers)) < len(layers):
                 raise ValueError(f"{key}: {list(layers)} names a layer twice; name each once")
@@ -230,3 +220,19 @@ class StableDiffusionKeys(StrictModel):
         if self.attention_maps != "cross+self":
             return ""
         return "model.attention_maps=cross+self: self-attention maps have a channel for every pixel"
+
+
+@register_backbone("stable_diffusion", "tadp_ray.backbones.stable_diffusion.family:StableDiffusion")
+class StableDiffusionKeys(UNetKeys):
+    """Stable Diffusion 1.x or 2.x: a frozen VAE and text encoder, and a trained U-Net."""
+
+    backbone: Literal["stable_diffusion"] = "stable_diffusion"
+    weights: ExpandedText = Field(
+        "pocket",
+        description="pocket (shipped with the package), a diffusers folder, a hub id, or a single-file checkpoint",
+    )
+    embeddings: ExpandedPath | None = Field(
+        None,
+        description="file of a learned token (from tadp-ray personalize, or a published learned_embeds.bin) for captions and "
+        "caption.modifiers",
+    )

@@ -3,7 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tadp_ray.backbones.stable_diffusion.weights import schedule_file, weights_digest
+from tadp_ray.backbones.stable_diffusion.weights import (
+    check_kind,
+    lacks_weights,
+    locate,
+    schedule_file,
+    weights_digest,
+)
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
 from tadp_ray.garbage import uncollected
@@ -50,13 +56,13 @@ class StableDiffusion:
 
     @staticmethod
     def sizes(config: Any) -> "tuple[Diffusion, str]":
-        """Load the networks. If the weights are missing, return Stable Diffusion 1.5's on the meta device, and a note."""
+        """Load the networks; without weights, return those of the configurations, or SD 1.5's, on the meta device, and a note."""
         with uncollected():
-            from tadp_ray.backbones.stable_diffusion.build import stable_diffusion_15
+            from tadp_ray.backbones.stable_diffusion.build import described, stable_diffusion_15
             from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 
         try:
-            return load_diffusion(config.weights), ""
+            path = locate(config.weights)
         except UserError:
             # Files that exist but cannot be loaded are an error.
             if config.weights == "pocket" or Path(config.weights).exists():
@@ -65,6 +71,10 @@ class StableDiffusion:
                 stable_diffusion_15(),
                 f"weights: {config.weights} is missing; using the sizes of Stable Diffusion 1.5",
             )
+        if lacks_weights(path):
+            check_kind(config.weights, path, "stable_diffusion")
+            return described(config.weights, path), f"weights: {path} holds configurations alone; using their sizes"
+        return load_diffusion(config.weights), ""
 
     @staticmethod
     def places(config: Any) -> dict[str, str | Path]:
@@ -79,6 +89,7 @@ class StableDiffusion:
     @staticmethod
     def digests(config: Any) -> dict[str, str]:
         """Return the content hashes of the weights, of a learned token, and of the schedule of added noise."""
+        check_kind(config.weights, locate(config.weights), "stable_diffusion")
         digests = {"weights": weights_digest(config.weights)}
         if config.embeddings:
             digests["token"] = file_digest(config.embeddings)

@@ -1,8 +1,9 @@
 """The U-Net as a feature pyramid: levels from one pass, as published four, with attention maps at the middle two (VPD, TADP)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -15,6 +16,8 @@ from tadp_ray.backbones.stable_diffusion.layers import Reading, choose, named_la
 from tadp_ray.config.vocabulary import Maps
 from tadp_ray.errors import UserError
 
+Condition = Callable[[Tensor, Tensor], Mapping[str, Any]]
+"""The U-Net's arguments besides latents and timesteps, from latents (B, C, h, w) and contexts (B, L, D)."""
 KINDS: dict[Maps, tuple[Kind, ...]] = {"none": (), "cross": ("cross",), "cross+self": ("cross", "self")}
 
 
@@ -40,6 +43,11 @@ def feature_channels(
     return channels
 
 
+def text_alone(_latents: Tensor, context: Tensor) -> Mapping[str, Any]:
+    """Return the arguments of a U-Net that is conditioned on the tokens of a text and nothing else."""
+    return {"encoder_hidden_states": context}
+
+
 class FeatureReader:
     """Reads the features of a U-Net's passes, by hooks and attention processors that stay in it until `remove`.
 
@@ -51,12 +59,18 @@ class FeatureReader:
         reading: what is read of it.
         maps: attention maps to append; self-attention maps follow those of cross-attention.
         detach_attention: detach the maps from the gradient, as in the published code.
+        condition: how the U-Net is given a context.
     """
 
     def __init__(
-        self, unet: UNet2DConditionModel, reading: Reading, maps: Maps = "cross", detach_attention: bool = True
+        self,
+        unet: UNet2DConditionModel,
+        reading: Reading,
+        maps: Maps = "cross",
+        detach_attention: bool = True,
+        condition: Condition = text_alone,
     ) -> None:
-        self._unet, self._reading = unet, reading
+        self._unet, self._reading, self._condition = unet, reading, condition
         self._multiple = 2 ** (len(unet.config.block_out_channels) - 1)
         self._features: dict[str, Tensor] = {}
         layers = named_layers(unet)
@@ -101,7 +115,7 @@ class FeatureReader:
                 f"latents of {height} x {width} cannot be halved by this U-Net; use multiples of {self._multiple}"
             )
         self._forget()
-        self._unet(latents, timesteps, context, return_dict=False)
+        self._unet(latents, timesteps, return_dict=False, **self._condition(latents, context))
         features = {
             level: self._features[names[0]]
             if len(names) == 1

@@ -2,30 +2,33 @@
 
 import copy
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, ModelMixin, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder
 from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule, build_schedule, load_schedule
+from tadp_ray.backbones.stable_diffusion.features import text_alone
 from tadp_ray.backbones.stable_diffusion.learned_tokens import add_token, read_learned
-from tadp_ray.backbones.stable_diffusion.weights import LAYOUT, locate
+from tadp_ray.backbones.stable_diffusion.weights import LAYOUT, check_kind, locate
 from tadp_ray.errors import UserError
 from tadp_ray.tensors import not_finite
 
 UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, SafetensorError, SingleFileComponentError)
 """Errors of the loaders for files that are damaged, missing or in another format."""
+Network = TypeVar("Network", bound=nn.Module)
 LEVELS = 4
 """Number of levels of the U-Net."""
 
@@ -88,10 +91,17 @@ class Diffusion:
         """Height and width in pixels of the images that the U-Net was pretrained on."""
         return self.unet.config.sample_size * self.factor
 
+    pooled_rows: ClassVar[int] = 0
+    """Rows of a context that are no tokens but a vector of the whole text."""
+
     @property
     def tokens(self) -> int:
         """Length of a context: 77 in Stable Diffusion 1.5."""
-        return self.text_encoder.config.max_position_embeddings
+        return self.text_encoder.config.max_position_embeddings + self.pooled_rows
+
+    def condition(self, latents: Tensor, context: Tensor) -> Mapping[str, Any]:
+        """Return the U-Net's arguments besides latents (B, C, h, w) and timesteps, from contexts (B, L, D)."""
+        return text_alone(latents, context)
 
     def reinitialized(self, seed: int) -> Self:
         """Return the same architecture with random weights in U-Net and text encoder, and the same VAE."""
@@ -99,7 +109,7 @@ class Diffusion:
             torch.manual_seed(seed)
             unet, text_encoder = (
                 UNet2DConditionModel.from_config(self.unet.config),
-                CLIPTextModel(self.text_encoder.config),
+                type(self.text_encoder)(self.text_encoder.config),
             )
         return replace(self, unet=frozen(unet), text_encoder=frozen(text_encoder))
 
@@ -108,7 +118,7 @@ class Diffusion:
         with torch.device("meta"):
             vae = frozen(type(self.vae).from_config(self.vae.config))
             unet = UNet2DConditionModel.from_config(self.unet.config)
-            text_encoder = frozen(CLIPTextModel(self.text_encoder.config))
+            text_encoder = frozen(type(self.text_encoder)(self.text_encoder.config))
         return replace(self, vae=vae, unet=unet, text_encoder=text_encoder)
 
     def to(self, device: torch.device) -> Self:
@@ -146,40 +156,62 @@ def load_diffusion(weights: str) -> Diffusion:
         UserError: see `backbones.stable_diffusion.weights.locate`; or a file is damaged.
     """
     path = locate(weights)
+    check_kind(weights, path, "stable_diffusion")
+    with explained(weights, path, LAYOUT):
+        parts = load_single_file(path) if path.is_file() else load_folder(path)
+        check_finite(path, dict(zip(("vae", "unet", "text_encoder"), parts, strict=False)))
+    vae, unet, text_encoder, tokenizer = parts
+    diffusion = Diffusion(frozen(vae), frozen(unet), frozen(text_encoder), tokenizer, weights=weights)
+    check_vocabulary(weights, path, tokenizer, text_encoder)
+    check_fit(diffusion, weights, path)
+    return diffusion
+
+
+@contextmanager
+def explained(weights: str, path: Path, layout: str) -> Iterator[None]:
+    """In the `with` block, load files quietly, and turn errors of the loaders into a UserError with the mend."""
     # Progress bars would break the sweep's display, and mismatches are reported below.
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     try:
-        parts = load_single_file(path) if path.is_file() else load_folder(path)
-        check_finite(path, dict(zip(("vae", "unet", "text_encoder"), parts, strict=False)))
+        yield
     except UserError as error:
         raise UserError(f"model.weights={weights!r}: {path} cannot be loaded: {error}") from None
     except UNREADABLE as error:
-        hint = LAYOUT
+        hint = layout
         if path.is_file():
             hint = "its configuration comes from the hub; without a network name a diffusers folder"
         if path.suffix in (".ckpt", ".pt", ".bin"):
             hint += "; what holds more than tensors is not read, get it as .safetensors"
         raise UserError(f"model.weights={weights!r}: {path} cannot be loaded ({error}); {hint}") from None
-    vae, unet, text_encoder, tokenizer = parts
-    diffusion = Diffusion(frozen(vae), frozen(unet), frozen(text_encoder), tokenizer, weights=weights)
+
+
+def check_vocabulary(
+    weights: str, path: Path, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, part: str = "tokenizer"
+) -> None:
+    """Check that a tokenizer, in subfolder `part`, belongs to a text encoder, and make its length that of the encoder.
+
+    Raises:
+        UserError: they have different numbers of tokens.
+    """
     # From a folder without a vocabulary, transformers makes an empty tokenizer without a warning.
-    known, embedded = len(diffusion.tokenizer), diffusion.text_encoder.get_input_embeddings().num_embeddings
+    known, embedded = len(tokenizer), text_encoder.get_input_embeddings().num_embeddings
     if known != embedded:
         raise UserError(
             f"model.weights={weights!r}: {path} has a tokenizer of {known} tokens and a text encoder of {embedded}; "
-            "put the vocab.json and merges.txt that belong to the text encoder into tokenizer/"
+            f"put the vocab.json and merges.txt that belong to the text encoder into {part}/"
         )
-    if differing := differences(diffusion):
-        raise UserError(f"model.weights={weights!r}: {path} is not a Stable Diffusion 1.x or 2.x U-Net: {differing}")
     # diffusers' pipelines pad prompts to the tokenizer's length, and some tokenizers of CLIP have none or another one.
-    diffusion.tokenizer.model_max_length = diffusion.tokens
-    return diffusion
+    tokenizer.model_max_length = text_encoder.config.max_position_embeddings
 
 
-def differences(diffusion: Diffusion) -> str:
-    """Return the settings of the U-Net that do not fit the other networks or this package; empty if all fit."""
+def check_fit(diffusion: Diffusion, weights: str, path: Path) -> None:
+    """Check that the U-Net fits the other networks and this package; `weights` and their `path` are for the error.
+
+    Raises:
+        UserError: it does not.
+    """
     unet = diffusion.unet.config
     wanted = {
         "in_channels": (diffusion.vae.config.latent_channels, "the VAE's latent_channels"),
@@ -187,14 +219,24 @@ def differences(diffusion: Diffusion) -> str:
         "addition_embed_type": (None, "nothing but an image and a text"),
         "class_embed_type": (None, "nothing but an image and a text"),
     }
-    problems = [f"{key} {unet[key]}, not {value} ({why})" for key, (value, why) in wanted.items() if unet[key] != value]
+    problems = differing(unet, wanted)
     if len(unet.block_out_channels) != LEVELS:
         problems.append(f"{len(unet.block_out_channels)} levels, not {LEVELS} (as Stable Diffusion 1 and 2 have)")
-    if not isinstance(unet.sample_size, int):
-        problems.append(
-            f"sample_size {unet.sample_size}, not the side of the latents of its pretraining (64 in version 1.5)"
+    if problems:
+        raise UserError(
+            f"model.weights={weights!r}: {path} is not a Stable Diffusion 1.x or 2.x U-Net: {'; '.join(problems)}; put unet/, "
+            "vae/ and text_encoder/ of one model there"
         )
-    return "; ".join(problems)
+
+
+def differing(unet: Mapping[str, Any], wanted: Mapping[str, tuple[object, str]]) -> list[str]:
+    """Return the settings of a U-Net that differ from those wanted, each with a reason."""
+    problems = [f"{key} {unet[key]}, not {value} ({why})" for key, (value, why) in wanted.items() if unet[key] != value]
+    if not isinstance(unet["sample_size"], int):
+        problems.append(
+            f"sample_size {unet['sample_size']}, not the side of the latents of its pretraining (64 in version 1.5)"
+        )
+    return problems
 
 
 def check_finite(path: Path, networks: Mapping[str, nn.Module]) -> None:
@@ -231,19 +273,23 @@ def weight_variant(folder: Path) -> str | None:
     return "fp16" if names and all(".fp16" in name for name in names) else None
 
 
-def frozen(network: nn.Module) -> nn.Module:
+def frozen(network: Network) -> Network:
     """Return the network in float32, in evaluation mode, without gradients."""
     return network.float().eval().requires_grad_(False)
 
 
 def load_folder(path: Path) -> tuple[Any, ...]:
     """Load VAE, U-Net, text encoder and tokenizer from a diffusers folder."""
-    # TAESD, a small autoencoder, has the same latents and takes a fraction of the time.
-    kind = AutoencoderKL.load_config(path, subfolder="vae")["_class_name"]
-    vae = AutoencoderTiny if kind == "AutoencoderTiny" else AutoencoderKL
-    loaders = {"vae": vae, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
+    loaders = {"vae": autoencoder_in(path), "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
     parts = [load_part(loader, path, part) for part, loader in loaders.items()]
     return *parts, CLIPTokenizer.from_pretrained(path / "tokenizer")
+
+
+def autoencoder_in(path: Path) -> type[Autoencoder]:
+    """Return the class of the autoencoder in a diffusers folder."""
+    # TAESD, a small autoencoder, has the same latents and takes a fraction of the time.
+    kind = AutoencoderKL.load_config(path, subfolder="vae")["_class_name"]
+    return AutoencoderTiny if kind == "AutoencoderTiny" else AutoencoderKL
 
 
 def load_part(loader: type, path: Path, part: str) -> nn.Module:

@@ -1,5 +1,7 @@
 """Locates the files of a Stable Diffusion and hashes their contents. Needs no torch, so that planning is fast."""
 
+import json
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -8,13 +10,26 @@ from tadp_ray.files import file_digest
 from tadp_ray.hub import contents_digest, from_hub
 
 PARTS = ("vae", "unet", "text_encoder", "tokenizer")
-FETCHED = [f"{part}/{files}" for part in (*PARTS, "scheduler") for files in ("*.json", "*.txt", "*model.safetensors")]
+FETCHED = ("*.json", "*.txt", "*model.safetensors")
 """Files that are downloaded from a hub repository: one set of weights, without half-precision and non-EMA copies."""
-LAYOUT = "a diffusers folder holds " + ", ".join(f"{part}/" for part in PARTS) + " with .safetensors weights"
+KINDS = {"stable_diffusion": "Stable Diffusion 1.x or 2.x", "stable_diffusion_xl": "Stable Diffusion XL"}
+"""Models by the family of backbones that reads them."""
 
 
-def locate(weights: str) -> Path:
+def layout_of(parts: Sequence[str]) -> str:
+    """Describe a diffusers folder with these parts."""
+    return "a diffusers folder holds " + ", ".join(f"{part}/" for part in parts) + " with .safetensors weights"
+
+
+LAYOUT = layout_of(PARTS)
+
+
+def locate(weights: str, parts: Sequence[str] = PARTS) -> Path:
     """Return the folder or file of `weights`: "pocket", a path, or a hub id (downloaded on first use).
+
+    Args:
+        weights: of a recipe.
+        parts: subfolders that a diffusers folder must have.
 
     Raises:
         UserError: it does not exist or is incomplete. The message describes the layout.
@@ -25,14 +40,38 @@ def locate(weights: str) -> Path:
     if not path.is_dir():
         path = from_hub(
             weights,
-            FETCHED,
+            [f"{part}/{files}" for part in (*parts, "scheduler") for files in FETCHED],
             f"model.weights={weights!r}: there is no such folder or file",
-            f". Put Stable Diffusion there ({LAYOUT}), or name it with --set model.weights=FOLDER",
+            f". Put Stable Diffusion there ({layout_of(parts)}), or name it with --set model.weights=FOLDER",
         )
-    missing = [part for part in PARTS if not (path / part).is_dir()]
+    missing = [part for part in parts if not (path / part).is_dir()]
     if missing:
-        raise UserError(f"model.weights={weights!r}: {path} lacks {', '.join(missing)}; {LAYOUT}")
+        raise UserError(f"model.weights={weights!r}: {path} lacks {', '.join(missing)}; {layout_of(parts)}")
     return path
+
+
+def check_kind(weights: str, path: Path, family: str) -> None:
+    """Check that a diffusers folder holds a model that a family of `KINDS` reads.
+
+    Raises:
+        UserError: another family reads it.
+    """
+    try:
+        added = json.loads((path / "unet/config.json").read_bytes()).get("addition_embed_type")
+    except (OSError, ValueError, AttributeError):
+        return  # the loaders name what is wrong
+    found = "stable_diffusion_xl" if added == "text_time" else "stable_diffusion"
+    if found != family:
+        raise UserError(
+            f"model.weights={weights!r}: {path} holds a {KINDS[found]}, not a {KINDS[family]}; set model.backbone: {found}, or "
+            "name other weights"
+        )
+
+
+def lacks_weights(path: Path) -> bool:
+    """Return whether a diffusers folder holds a U-Net's configuration without weights, which suffices to plan."""
+    files = {file.suffix for file in (path / "unet").glob("*")}
+    return path.is_dir() and ".json" in files and not files & {".safetensors", ".bin"}
 
 
 def schedule_file(weights: str) -> Path:
@@ -50,10 +89,13 @@ def schedule_file(weights: str) -> Path:
     return path
 
 
-def weights_digest(weights: str) -> str:
-    """Return the hash of the contents of weights and configurations, independent of their location."""
-    path = locate(weights)
+def weights_digest(weights: str, parts: Sequence[str] = PARTS) -> str:
+    """Return the hash of the contents of weights and configurations, independent of their location.
+
+    Arguments and errors are as for `locate`.
+    """
+    path = locate(weights, parts)
     if path.is_file():
         return file_digest(path)
-    files = sorted(file for part in PARTS for file in (path / part).rglob("*") if file.is_file())
+    files = sorted(file for part in parts for file in (path / part).rglob("*") if file.is_file())
     return contents_digest({str(file.relative_to(path)): file for file in files})

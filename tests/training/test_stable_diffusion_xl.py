@@ -1,0 +1,88 @@
+"""A cell with a Stable Diffusion XL trains, goes on after a stop, and predicts again."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tadp_ray.config.schema import Recipe
+from tadp_ray.data.sample import Sample
+from tadp_ray.errors import UserError
+from tadp_ray.layout import MODEL
+from tadp_ray.training.any_image import given_prompt, predict_image
+from tadp_ray.training.context_cache import ContextCache
+from tadp_ray.training.loop import Trainer
+from tadp_ray.training.predict import load_trained, predict_cell
+from tadp_ray.training.run import train_cell
+from tadp_ray.training.setup import TrainSetup
+
+CPU = torch.device("cpu")
+STEPS = {"iterations": 3, "warmup_iterations": 0}
+
+
+def test_a_cell_trains_stops_goes_on_and_predicts_the_same_again(
+    tiny_cell, tiny_xl_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With noise and a text adapter; the weights are those of a training that was never stopped."""
+    model = {"backbone": "stable_diffusion_xl", "weights": str(tiny_xl_folder), "noise_samples": 1, "adapter": True}
+    changes = {"model": model, "schedule": STEPS, "caption": {"source": "class_names"}}
+    whole, cut = tiny_cell("whole", **changes), tiny_cell("cut", compute={"checkpoint_every": 1}, **changes)
+    assert whole.fingerprint == cut.fingerprint and {"weights", "schedule"} <= whole.digests.keys()
+    metrics = train_cell(whole, CPU)
+    assert metrics["caption/train_truncated"] == 10  # the names of all classes are longer than 13 tokens
+
+    step_once = Trainer._train_step
+
+    def dying(self: Trainer, *args: object) -> torch.Tensor:
+        if args[-1] == 2:
+            raise RuntimeError
+        return step_once(self, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(Trainer, "_train_step", dying)
+        train_cell(cut, CPU)
+    train_cell(cut, CPU)
+    left, right = load_file(whole.folder / MODEL), load_file(cut.folder / MODEL)
+    assert left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+    assert predict_cell(whole, whole.folder / MODEL, tmp_path / "predicted", CPU) == 5
+    model, setup, _ = load_trained(whole, whole.folder / MODEL, CPU)
+    image = Sample("mine", setup.val[0].image)
+    labels = predict_image(model, setup, image, given_prompt(setup, "a red ox"), CPU)
+    assert labels.shape == (32, 32) and labels.max() < len(setup.classes)
+    with pytest.raises(UserError, match="the prompt has 30 tokens, and the text encoder reads 11"):
+        given_prompt(setup, "a" * 30)
+
+
+def test_contexts_with_their_pooled_vector_are_kept_in_files(tiny_cell, tiny_xl_folder: Path) -> None:
+    model = {"backbone": "stable_diffusion_xl", "weights": str(tiny_xl_folder)}
+    cell = tiny_cell(model=model, caption={"source": "class_names", "encoding": "names"})
+    setup, again = TrainSetup(cell.recipe, 0), TrainSetup(cell.recipe, 0)
+    (prompt,) = {*setup.train_prompts.by_id.values()}
+    fresh = setup.contexts([prompt])
+    again.warm_contexts(cell.digests, CPU)
+    assert isinstance(again.contexts, ContextCache) and torch.equal(again.contexts([prompt]), fresh)
+    # a start mark, the letters of all names, and the pooled vector
+    assert (
+        fresh.shape == (1, 1 + sum(len(name.replace(" ", "")) for name in prompt) + 1, 32)
+        and setup.tokens == fresh.shape[1]
+    )
+    again.check_head()
+
+
+def test_class_embeddings_and_heads_of_four_levels_are_refused(tiny_cell, tiny_xl_folder: Path) -> None:
+    groups = {
+        "model": {"backbone": "stable_diffusion_xl", "weights": str(tiny_xl_folder)},
+        "schedule": {"iterations": 3, "learning_rate": 1e-3},
+    }
+    with pytest.raises(
+        ValueError, match=r"class_embeddings: model\.backbone: stable_diffusion_xl reads a vector .*; use text"
+    ):
+        Recipe.model_validate({**groups, "caption": {"source": "class_names", "encoding": "class_embeddings"}})
+    model = {**groups["model"], "head": {"kind": "smp_fpn"}}
+    cell = tiny_cell(model=model, caption={"source": "class_names"})
+    with pytest.raises(
+        UserError, match=r"smp_fpn: it is made for 4 levels, but the backbone has 3 with strides of 2, 4, 8"
+    ):
+        TrainSetup(cell.recipe, 0).check_head()
