@@ -80,6 +80,11 @@ def test_class_embeddings_and_heads_of_four_levels_are_refused(tiny_cell, tiny_x
         ValueError, match=r"class_embeddings: model\.backbone: stable_diffusion_xl reads a vector .*; use text"
     ):
         Recipe.model_validate({**groups, "caption": {"source": "class_names", "encoding": "class_embeddings"}})
+    told = {**groups, "model": {**groups["model"], "context": {"sources": ["text", "learned"]}}}
+    with pytest.raises(
+        ValueError, match=r"context: text\+learned: .* a vector of the whole text; leave model.context out"
+    ):
+        Recipe.model_validate({**told, "caption": {"source": "class_names"}})
     model = {**groups["model"], "head": {"kind": "smp_fpn"}}
     cell = tiny_cell(model=model, caption={"source": "class_names"})
     with pytest.raises(
