@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tadp_ray.config.analysis import Analysis
 from tadp_ray.config.personalization import Personalization
@@ -31,7 +32,17 @@ def json_schema(kind: str) -> str:
         schema.pop("required", None)
         for part in schema["$defs"].values():
             part.pop("required", None)
+        schema = either(schema)
     return json.dumps(schema, indent=2) + "\n"
+
+
+def either(schema: Any) -> Any:
+    """Return a schema in which a group may fit several of its kinds, as one may whose kind is in the base file."""
+    if isinstance(schema, list):
+        return [either(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {"anyOf" if key == "oneOf" else key: either(part) for key, part in schema.items()}
 
 
 def write_schemas(folder: Path) -> list[Path]:

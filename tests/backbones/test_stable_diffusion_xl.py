@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
@@ -149,6 +150,15 @@ def test_features_know_the_pooled_vector_and_the_size(xl: DiffusionXL, latents: 
     backbone.unet.add_time_proj.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].tolist()))
     backbone(latents[:, :, :8], context)
     assert seen == [[16, 48, 0, 0, 16, 48] * 2]
+
+
+@torch.no_grad()
+def test_a_pass_can_be_compiled_as_one_graph(xl: DiffusionXL, latents: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    backbone, context = backbone_of(xl), encoded(xl, "a red ox", "two cats")
+    compiled = torch.compile(backbone, backend="eager", fullgraph=True)
+    for found, expected in zip(compiled(latents, context), backbone(latents, context), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("keys", [{}, {"attention_maps": "none", "layers": "encoder"}, {"layers": ["mid.0", "up1.0"]}])
