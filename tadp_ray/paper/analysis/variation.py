@@ -20,6 +20,7 @@ from tadp_ray.config.claims import Measured
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.datasets import class_names
 from tadp_ray.data.scenes import THINGS
+from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.attention import image_latents
 from tadp_ray.paper.analysis.finding import Outcome, Trained, standard_error
 from tadp_ray.paper.analysis.sheets import tallest
@@ -72,7 +73,11 @@ def variation(
 
 
 def judge_of(recipe: Recipe, diffusion: Diffusion, judges: Sequence[Trained]) -> tuple[Judge, tuple[str, ...]]:
-    """Return the classifier of the images, and its classes."""
+    """Return the classifier of the images, and its classes.
+
+    Raises:
+        UserError: the trained model that classifies photographs is also told of an image's embedding.
+    """
     if recipe.data.kind == "scenes":
         classifier = load_classifier(locate(recipe.model.weights)).to(diffusion.vae.device)
 
@@ -83,6 +88,12 @@ def judge_of(recipe: Recipe, diffusion: Diffusion, judges: Sequence[Trained]) ->
 
         return classify, THINGS
     segmenter = load_segmenter(judges[0], diffusion.vae.device)
+    told = segmenter.setup.recipe.model.context
+    if told.readers_of_images:
+        raise UserError(
+            f"model.context={'+'.join(told.kinds)}: the classifier of these images is given an empty text alone; use a recipe "
+            "with model.context: text"
+        )
     context = segmenter.setup.contexts([""])
 
     @torch.no_grad()
