@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
+from tadp_ray.registry import CONTEXT_SOURCES
 
 RULES = {
     "extra_forbidden": "unknown key",
@@ -66,15 +67,16 @@ GROUPS_WITH_KINDS = (
     "map_layers",
     "trainable",
 )
-LISTS_WITH_KINDS = ("claims", "sources")
+CLAIMS = ("difference", "rising", "ranking")
 
 
 def key_path(location: Sequence[str | int]) -> tuple[str | int, ...]:
     """Return pydantic's location without the tags that it inserts after unions, which are not keys of the file."""
+    kinds_in_lists = {"claims": CLAIMS, "sources": CONTEXT_SOURCES}
     return tuple(
         part
         for list_name, before, part in zip((None, None, *location), (None, *location), location, strict=False)
-        if before not in GROUPS_WITH_KINDS and not (list_name in LISTS_WITH_KINDS and isinstance(before, int))
+        if before not in GROUPS_WITH_KINDS and part not in kinds_in_lists.get(list_name, ())
     )
 
 
