@@ -366,11 +366,12 @@ class TrainSetup:
                 f"model.backbone={model.backbone}: reads no context, but model.context is "
                 f"{'+'.join(model.context.kinds)}; leave model.context out"
             )
-        _ = self.encoders, self.tokens
+        _ = self.encoders
 
     def _check_lengths(self) -> None:
         """Check that all contexts have one length, and that evaluation views have a size that the model accepts."""
         self._check_one_length(self.train_prompts, self.val_prompts)
+        _ = self.tokens  # of sources that may not fit each other
         for name, other in self.other_captions.items():
             length, encoding = other._length(other.val_prompts, other.val), other.recipe.caption.encoding
             if length != self.prompt_tokens and self._channels_under(length) != self._channels_under(

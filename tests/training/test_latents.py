@@ -44,7 +44,8 @@ def test_known_latents_are_those_of_the_encoder(
     init = ViewLatents.__init__
     monkeypatch.setattr(ViewLatents, "__init__", lambda self, model, pixels, known: init(self, model, pixels, {}))
     train_cell(encoded, CPU)
-    assert losses(looked_up) == pytest.approx(losses(encoded), rel=1e-5)
+    # Encoded in other batches, they differ in the last digits.
+    assert losses(looked_up) == pytest.approx(losses(encoded), rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.context import DEFAULT_CONTEXT
 from tadp_ray.config.schema import EvaluationConfig
 from tadp_ray.errors import UserError
 from tadp_ray.tasks.base import bilinear
@@ -55,7 +56,9 @@ def test_texts_are_encoded_in_float32_whatever_was_computed_before() -> None:
 def test_evaluation_computes_in_the_recipes_precision_and_averages_in_float32(precision: str) -> None:
     setup = SimpleNamespace(
         recipe=SimpleNamespace(
-            evaluation=EvaluationConfig(), schedule=SimpleNamespace(precision=precision, images_per_pass=2)
+            evaluation=EvaluationConfig(),
+            schedule=SimpleNamespace(precision=precision, images_per_pass=2),
+            model=SimpleNamespace(context=DEFAULT_CONTEXT),
         ),
         task=SimpleNamespace(probabilities=torch.sigmoid, upsample=bilinear),
         evaluated_size=lambda index, factor=1.0: (32, 32),
@@ -72,6 +75,7 @@ def test_evaluation_computes_in_the_recipes_precision_and_averages_in_float32(pr
         kinds.append((len(mixed), mixed.dtype))
         return mixed
 
+    model.backbone = SimpleNamespace(noise_samples=0)
     latents = {f"{index}/1/0": torch.full((1, 4, 4), float(index)) for index in range(3)}
     found = dict(outputs(model, setup, latents, range(3), CPU))
     assert kinds == [(2, getattr(torch, precision)), (1, getattr(torch, precision))]
