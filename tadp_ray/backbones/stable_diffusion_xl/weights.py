@@ -24,7 +24,7 @@ def locate_xl(weights: str) -> Path:
     if path.is_file():
         raise UserError(
             f"model.weights={weights!r}: model.backbone: stable_diffusion_xl reads no single file; {LAYOUT_XL}, so convert it "
-            "with diffusers' StableDiffusionXLPipeline.from_single_file(FILE).save_pretrained(FOLDER)"
+            "with diffusers' StableDiffusionXLPipeline: from_single_file, then save_pretrained"
         )
     check_kind(weights, path, "stable_diffusion_xl")
     return path

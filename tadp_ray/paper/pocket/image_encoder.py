@@ -21,7 +21,7 @@ from tadp_ray.conditioning.tokenizer import end_states_of
 from tadp_ray.config.pretraining import ImageEncoderTraining
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.errors import UserError
-from tadp_ray.files import write_text
+from tadp_ray.files import drafted_folder, write_text
 from tadp_ray.layout import MODEL, PRETRAINING_FOLDER
 from tadp_ray.paper.pocket.card import hours
 from tadp_ray.paper.pocket.latent_cache import LatentCache
@@ -139,10 +139,13 @@ def match(job: PretrainJob, plan: ImageEncoderTraining, diffusion: Diffusion) ->
 def save(folder: Path, vision: CLIPVisionModelWithProjection) -> None:
     """Write config.json, model.safetensors in half precision, and preprocessor_config.json."""
     side = vision.config.image_size
-    vision.half().save_pretrained(folder)
+    processor = CLIPImageProcessor(
+        size={"height": side, "width": side}, do_center_crop=False, image_mean=MEAN, image_std=STD
+    )
+    with drafted_folder(folder) as draft:
+        vision.half().save_pretrained(draft)
+        processor.save_pretrained(draft)
     vision.float()
-    size = {"height": side, "width": side}
-    CLIPImageProcessor(size=size, do_center_crop=False, image_mean=MEAN, image_std=STD).save_pretrained(folder)
 
 
 @torch.no_grad()
