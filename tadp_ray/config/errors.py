@@ -2,7 +2,7 @@
 
 import difflib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -72,7 +72,7 @@ CLAIMS = ("difference", "rising", "ranking")
 
 def key_path(location: Sequence[str | int]) -> tuple[str | int, ...]:
     """Return pydantic's location without the tags that it inserts after unions, which are not keys of the file."""
-    kinds_in_lists = {"claims": CLAIMS, "sources": CONTEXT_SOURCES}
+    kinds_in_lists: Mapping[Any, Container[Any]] = {"claims": CLAIMS, "sources": CONTEXT_SOURCES}
     return tuple(
         part
         for list_name, before, part in zip((None, None, *location), (None, *location), location, strict=False)
