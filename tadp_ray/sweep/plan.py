@@ -336,13 +336,10 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
         value = getattr(recipe.model, key)
         if isinstance(value, Path):
             model[key] = value.absolute()
-        elif key == "weights" and value != "pocket" and Path(value).exists():
-            # Perhaps a hub id, which is no path.
-            model[key] = str(Path(value).absolute())
-    if context := with_absolute_encoders(recipe.model.context):
-        model["context"] = context
-    if model:
-        changes["model"] = recipe.model.model_copy(update=model)
+        elif key == "weights":
+            model[key] = absolute_if_here(value)
+    model["context"] = with_absolute_encoders(recipe.model.context)
+    changes["model"] = recipe.model.model_copy(update=model)
     return recipe.model_copy(update=changes)
 
 
@@ -352,17 +349,19 @@ def with_absolute_files(caption: CaptionConfig) -> CaptionConfig:
     return caption.model_copy(update={key: path.absolute() for key, path in files.items()})
 
 
-def with_absolute_encoders(context: ContextConfig) -> ContextConfig | None:
-    """Return the context with absolute paths of image encoders; None if no encoder is a folder here."""
+def with_absolute_encoders(context: ContextConfig) -> ContextConfig:
+    """Return the context with absolute paths of image encoders."""
 
     def moved(source: Any) -> Any:
-        encoder = getattr(source, "encoder", "pocket")
-        # Perhaps a hub id, which is no path.
-        here = encoder != "pocket" and Path(encoder).exists()
-        return source.model_copy(update={"encoder": str(Path(encoder).absolute())}) if here else source
+        encoder = getattr(source, "encoder", None)
+        return source.model_copy(update={"encoder": absolute_if_here(encoder)}) if encoder else source
 
-    sources = tuple(map(moved, context.sources))
-    return context.model_copy(update={"sources": sources}) if sources != context.sources else None
+    return context.model_copy(update={"sources": tuple(map(moved, context.sources))})
+
+
+def absolute_if_here(place: str) -> str:
+    """Return the absolute path of a file or folder; `pocket`, or what is not here and so perhaps a hub id, unchanged."""
+    return str(Path(place).absolute()) if place != "pocket" and Path(place).exists() else place
 
 
 def parse_only(text: str, sweep: Sweep) -> tuple[str, Any]:

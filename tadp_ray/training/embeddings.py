@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tadp_ray.conditioning.base import ImageEncoder
 from tadp_ray.conditioning.sources import source_of
-from tadp_ray.data.pixels import channels_first, unit_range
+from tadp_ray.data.pixels import unit_range
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import batches, embedding_key, evaluation_views
-from tadp_ray.training.latents import content_key, evaluation_depends, mirrored_views, shared_tensors
+from tadp_ray.training.latents import content_key, evaluation_depends, mirrored_views, shared_tensors, sided_views
 from tadp_ray.training.precision import autocast
 from tadp_ray.training.setup import TrainSetup
 from tadp_ray.training.transfer import prefetched, to_device
@@ -64,12 +64,10 @@ def training_embeddings(
 
     def make(encoder: ImageEncoder, kind: str, indices: Sequence[int]) -> dict[str, Tensor]:
         found = {}
-        for index in indices:
-            for step in sides:
-                view = channels_first(setup.train[index].image[:, ::step])
-                with autocast(device, recipe.schedule.precision):
-                    (embedded,) = encoder(view[None].to(device).float() / 255)
-                found[embedding_key(content_key(view), kind)] = embedded.float().cpu()
+        for view in sided_views(setup, indices, sides):
+            with autocast(device, recipe.schedule.precision):
+                (embedded,) = encoder(view[None].to(device).float() / 255)
+            found[embedding_key(content_key(view), kind)] = embedded.float().cpu()
         return found
 
     depends = [digests["train"], sides, recipe.schedule.precision]
@@ -95,7 +93,8 @@ class ViewEmbeddings:
         """Return the embeddings (B, E) of each source, of views uint8 (B, 3, H, W) on the CPU."""
         if not self._encoders:
             return []
-        keys = [[embedding_key(content_key(view), kind) for view in images] for kind in self._kinds]
+        contents = [content_key(view) for view in images] if self._kinds else []
+        keys = [[embedding_key(content, kind) for content in contents] for kind in self._kinds]
         if keys and all(key in self._known for each in keys for key in each):
             return [to_device(torch.stack([self._known[key] for key in each]), device) for each in keys]
         pixels = to_device(images, device).float() / 255

@@ -157,10 +157,10 @@ def outputs(
     for chunk, inputs in prefetched(chunks, device):
         found: dict[str, Any] = {}
         for keys, views, contexts, noise, embeddings in inputs:
+            added = None if noise is None else to_device(noise, device)
+            told = [to_device(each, device) for each in embeddings]
             with autocast(device, recipe.schedule.precision):
-                told = {"embeddings": [to_device(each, device) for each in embeddings]} if embeddings else {}
-                added = {} if noise is None else {"noise": to_device(noise, device)}
-                output = model(to_device(views, device), to_device(contexts, device), **told, **added)
+                output = model(to_device(views, device), to_device(contexts, device), noise=added, embeddings=told)
             found |= zip(keys, output.float() if isinstance(output, Tensor) else output, strict=True)
         for i in chunk:
             yield i, combined(setup, i, scans, found)

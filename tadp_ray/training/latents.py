@@ -1,7 +1,7 @@
 """Latents of images, encoded once per sweep and read from disk by all cells and workers."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -86,12 +86,10 @@ def training_latents(
     @torch.no_grad()
     def make(indices: Sequence[int]) -> dict[str, Tensor]:
         latents = {}
-        for index in indices:
-            for step in sides:
-                view = channels_first(setup.train[index].image[:, ::step])
-                with autocast(device, recipe.schedule.precision):
-                    posterior = model.backbone.encode_image(normalized(view[None].to(device), pixels))
-                latents[content_key(view)] = torch.cat([posterior.mean, posterior.std]).cpu()
+        for view in sided_views(setup, indices, sides):
+            with autocast(device, recipe.schedule.precision):
+                posterior = model.backbone.encode_image(normalized(view[None].to(device), pixels))
+            latents[content_key(view)] = torch.cat([posterior.mean, posterior.std]).cpu()
         return latents
 
     depends = [digests["train"], sides, recipe.schedule.precision]
@@ -108,6 +106,13 @@ def mirrored_views(setup: TrainSetup) -> list[int]:
     sides = [step for step, drawn in ((1, augment.flip < 1), (-1, augment.flip > 0)) if drawn]
     enough = schedule.iterations * schedule.batch_size >= len(setup.train) * len(sides)
     return sides if augment.only_flips and enough else []
+
+
+def sided_views(setup: TrainSetup, indices: Sequence[int], sides: Sequence[int]) -> Iterator[Tensor]:
+    """Yield the views uint8 (3, H, W) of training images, one for each of the `sides` from `mirrored_views`."""
+    for index in indices:
+        image = setup.train[index].image
+        yield from (channels_first(image[:, ::step]) for step in sides)
 
 
 class ViewLatents:

@@ -55,7 +55,7 @@ class Cache:
         self.present = lru_cache(maxsize=16)(present_in)
         self.prompts = lru_cache(maxsize=16)(self._prompts)
         self.checked_head = lru_cache(maxsize=64)(self._checked_head)
-        self.channels = lru_cache(maxsize=64)(self._channels)
+        self.levels = lru_cache(maxsize=64)(self._levels)
 
     def _contexts(self, origin: Origin, caption: CaptionConfig, classes: tuple[str, ...]) -> ContextCache:
         """Return an empty cache of contexts for one way to encode prompts."""
@@ -72,16 +72,15 @@ class Cache:
 
     def _checked_head(self, origin: Origin, model: ModelConfig, tokens: int, view: Size, classes: int) -> None:
         """Build a head for the backbone's levels and discard it, without a change of random state."""
+        channels, strides = self.levels(origin, model, tokens, view)
+        with torch.random.fork_rng(devices=[]):
+            build_head(channels, strides, classes, model.head)
+
+    def _levels(self, origin: Origin, model: ModelConfig, tokens: int, view: Size) -> tuple[tuple[int, ...], ...]:
+        """Return channels and strides of a backbone's levels under contexts of a length, without a change of random state."""
         with torch.random.fork_rng(devices=[]):
             backbone = family_of(model).make_backbone(self.pretrained(origin).to_meta(), model, tokens, view)
-            build_head(backbone.channels, backbone.strides, classes, model.head)
-
-    def _channels(self, origin: Origin, model: ModelConfig, tokens: int, view: Size) -> tuple[int, ...]:
-        """Return the channels of a backbone's levels under contexts of a length, without a change of random state."""
-        with torch.random.fork_rng(devices=[]):
-            return tuple(
-                family_of(model).make_backbone(self.pretrained(origin).to_meta(), model, tokens, view).channels
-            )
+            return backbone.channels, backbone.strides
 
 
 @dataclass(frozen=True)
@@ -402,7 +401,7 @@ class TrainSetup:
     def _channels_under(self, tokens: int) -> tuple[int, ...]:
         """Return the channels of the backbone's levels under contexts of captions of a length."""
         length = context_length(self.recipe.model.context, tokens)
-        return self.cache.channels(self.origin, self.recipe.model, length, self.view)
+        return self.cache.levels(self.origin, self.recipe.model, length, self.view)[0]
 
     def unfit_sizes(self) -> set[tuple[int, int]]:
         """Return the sizes (height, width) of evaluation views that differ from the only size that the model accepts.

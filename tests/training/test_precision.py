@@ -70,7 +70,7 @@ def test_evaluation_computes_in_the_recipes_precision_and_averages_in_float32(pr
     )
     kinds = []
 
-    def model(latents: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+    def model(latents: torch.Tensor, contexts: torch.Tensor, **_: object) -> torch.Tensor:
         mixed = latents @ contexts[:, None]
         kinds.append((len(mixed), mixed.dtype))
         return mixed

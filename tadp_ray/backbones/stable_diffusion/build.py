@@ -57,6 +57,17 @@ def described_parts(path: Path) -> tuple[Autoencoder, UNet2DConditionModel]:
     return frozen(vae), unet
 
 
+def published_autoencoder(scaling_factor: float = 0.18215) -> AutoencoderKL:
+    """Return the architecture of the VAE of every published version, which differ in the scale of latents."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+        scaling_factor=scaling_factor,
+    )
+
+
 def stable_diffusion_15() -> Diffusion:
     """Return Stable Diffusion 1.5's architecture on the meta device, to estimate its cost without its weights.
 
@@ -64,11 +75,6 @@ def stable_diffusion_15() -> Diffusion:
     """
     text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
     with torch.device("meta"):
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(128, 256, 512, 512),
-            layers_per_block=2,
-        )
+        vae = published_autoencoder()
         unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
         return Diffusion(frozen(vae), unet, frozen(CLIPTextModel(text)), None)

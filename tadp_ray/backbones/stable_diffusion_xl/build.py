@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig
 
-from tadp_ray.backbones.stable_diffusion.build import described_parts
+from tadp_ray.backbones.stable_diffusion.build import described_parts, published_autoencoder
 from tadp_ray.backbones.stable_diffusion.load import explained, frozen
 from tadp_ray.backbones.stable_diffusion_xl.load import DiffusionXL, check_fit
 from tadp_ray.backbones.stable_diffusion_xl.text_encoders import TextEncoders, TextEncodersConfig
@@ -43,13 +43,7 @@ def stable_diffusion_xl() -> DiffusionXL:
         hidden_act="gelu",
     )
     with torch.device("meta"):
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(128, 256, 512, 512),
-            layers_per_block=2,
-            scaling_factor=0.13025,
-        )
+        vae = published_autoencoder(scaling_factor=0.13025)
         unet = UNet2DConditionModel(
             sample_size=128,
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),

@@ -23,6 +23,7 @@ from tadp_ray.data.scenes import Scenes
 from tadp_ray.errors import UserError
 from tadp_ray.files import drafted_folder, write_text
 from tadp_ray.layout import MODEL, PRETRAINING_FOLDER
+from tadp_ray.paper.pocket.autoencoder import as_pixels
 from tadp_ray.paper.pocket.card import hours
 from tadp_ray.paper.pocket.latent_cache import LatentCache
 from tadp_ray.paper.pocket.pretrain import PretrainJob, train
@@ -65,8 +66,7 @@ class Contrast(nn.Module):
 
     def similarities(self, images: Tensor, states: Tensor) -> Tensor:
         """Return the cosines (B, N) of images uint8 (B, H, W, 3) and states (N, D)."""
-        pixels = images.permute(0, 3, 1, 2).float().div(127.5).sub(1)
-        embeddings = self.vision(pixel_values=pixels).image_embeds
+        embeddings = self.vision(pixel_values=as_pixels(images)).image_embeds
         return F.normalize(embeddings, dim=-1) @ F.normalize(self.text(states), dim=-1).T
 
     def loss(self, images: Tensor, states: Tensor) -> Tensor:
