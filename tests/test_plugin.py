@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,14 +102,19 @@ print(json.dumps({**facts, "metrics": metrics, "version": provenance()["tadp.ver
 """
 
 
-def test_a_cell_is_told_by_another_source_and_scored_by_another_metric(run: Run, tmp_path: Path) -> None:
+def told(run: Run, tmp_path: Path, model: str) -> dict[str, Any]:
+    """Train a cell of a model with the captions of the package outside, and return what is known of it."""
     (tmp_path / "recipe.yaml").write_text(
         "data: {kind: scenes, train: 8, val: 4}\n"
         "caption: {source: first_name}\n"
         "schedule: {iterations: 2, batch_size: 4, learning_rate: 0.003}\n"
-        "model: {head: {channels: 16}}\n"
+        f"model: {model}\n"
     )
-    facts = json.loads(run("-c", TRAIN, "recipe.yaml").stdout.splitlines()[-1])
+    return json.loads(run("-c", TRAIN, "recipe.yaml").stdout.splitlines()[-1])
+
+
+def test_a_cell_is_told_by_another_source_and_scored_by_another_metric(run: Run, tmp_path: Path) -> None:
+    facts = told(run, tmp_path, "{head: {channels: 16}}")
     assert facts["ground_truth"] and facts["version"] == "1.0"
     images = read_per_image(Path(facts["folder"]) / PER_IMAGE, facts["fingerprint"])
     assert all(image["prompt"] and " " not in image["prompt"] for image in images.images)
@@ -118,13 +124,7 @@ def test_a_cell_is_told_by_another_source_and_scored_by_another_metric(run: Run,
 
 
 def test_a_backbone_is_told_by_another_context_source(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").write_text(
-        "data: {kind: scenes, train: 8, val: 4}\n"
-        "caption: {source: first_name}\n"
-        "schedule: {iterations: 2, batch_size: 4, learning_rate: 0.003}\n"
-        "model: {context: {sources: [text, mean_colour]}, head: {channels: 16}}\n"
-    )
-    facts = json.loads(run("-c", TRAIN, "recipe.yaml").stdout.splitlines()[-1])
+    facts = told(run, tmp_path, "{context: {sources: [text, mean_colour]}, head: {channels: 16}}")
     weights = load_file(Path(facts["folder"]) / "model.safetensors")
     assert weights["context.sources.mean_colour.weight"].shape == (64, 3)
     # A channel for each of 77 tokens, and one for the colour.

@@ -62,8 +62,7 @@ class Cell(StrictModel):
     @property
     def oracle_evaluations(self) -> tuple[str, ...]:
         """The names of further evaluations whose captions are made from ground-truth names."""
-        captions, stores = self.recipe.evaluation.captions, self.scored_stores_of_ground_truth
-        return tuple(name for name, caption in captions.items() if caption.uses_ground_truth or name in stores)
+        return self.recipe.evaluation.oracles(self.scored_stores_of_ground_truth)
 
     def is_oracle(self, metric: str) -> bool:
         """Whether captions behind a metric are made from ground-truth names, in training or in the evaluation that it names."""

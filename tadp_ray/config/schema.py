@@ -10,7 +10,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -136,6 +136,10 @@ class EvaluationConfig(StrictModel):
         "image", description="score at the size of the image, or of the model's input (code: view on Pascal)"
     )
     eigen_crop: bool = Field(False, description="score depth only in Eigen's crop of 480 x 640 images (code: on)")
+
+    def oracles(self, stores: Container[str]) -> tuple[str, ...]:
+        """Return the names of captions that are made from ground-truth names; `stores` are those whose store says so."""
+        return tuple(name for name, each in self.captions.items() if each.uses_ground_truth or name in stores)
 
     @model_validator(mode="after")
     def _covering(self) -> "EvaluationConfig":

@@ -81,8 +81,7 @@ def recipe_preview(recipe: Recipe) -> Iterator[str]:
     if recipe.caption.uses_ground_truth or (not absent and stores_of_ground_truth(recipe)):
         yield oracle_line("the captions of the cell", [recipe.caption.source])
     stores = () if absent else scored_stores_of_ground_truth(recipe)
-    captions = recipe.evaluation.captions.items()
-    if oracles := [name for name, each in captions if each.uses_ground_truth or name in stores]:
+    if oracles := recipe.evaluation.oracles(stores):
         yield scored_oracle_line(oracles)
     pretrained, note = family_of(recipe.model).sizes(recipe.model)
     if note:
