@@ -80,8 +80,8 @@ def pretrain(
 @app.command()
 def image_encoder(
     folder: Annotated[Path, typer.Argument(help="Folder to write, of transformers.")],
-    images: Annotated[int, typer.Option(min=2, help="Scenes to render.")] = 8192,
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 300,
+    images: Annotated[int, typer.Option(min=2, help="Scenes to render.")] = 24576,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 3000,
     batch: Annotated[int, typer.Option(min=2, help="Images per step.")] = 128,
     seed: Annotated[int, typer.Option(min=0, help="Seed of scenes, initial weights and order.")] = 1,
     weights: Annotated[str, typer.Option(help="pocket, or a folder from `pocket pretrain`.")] = "pocket",

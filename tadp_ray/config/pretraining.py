@@ -50,9 +50,9 @@ class ImageEncoderTraining(StrictModel):
 
     text: str = Field(description="digest of the pocket model whose text encoder the images are matched with")
     seed: int = Field(0, ge=0, description="seed of the scenes, the initial weights and the order")
-    images: int = Field(8192, ge=2, description="scenes to render")
+    images: int = Field(24576, ge=2, description="scenes to render")
     size: int = Field(64, ge=32, le=128, multiple_of=32, description="height and width of a scene in pixels")
-    steps: int = Field(300, ge=1, description="optimizer steps")
+    steps: int = Field(3000, ge=1, description="optimizer steps")
     batch: int = Field(128, ge=2, description="images per step, which are told from each other")
     gate_every: ClassVar[None] = None
     """It is evaluated at its end only."""

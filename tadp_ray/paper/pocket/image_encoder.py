@@ -32,7 +32,7 @@ from tadp_ray.training.journal import final_metrics, read_journal
 from tadp_ray.training.reporter import Journal
 from tadp_ray.training.rng import generator
 
-PATCH, WIDTH, LAYERS, HEADS = 16, 96, 3, 3
+PATCH, WIDTH, LAYERS, HEADS = 8, 96, 3, 3
 CAPTIONS = 2
 """Captions that are drawn for each scene once."""
 LEARNING_RATE = 1e-3
