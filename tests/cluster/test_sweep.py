@@ -24,7 +24,7 @@ def test_a_finished_sweep_is_never_trained_again(sweep, one_at_a_time, undisturb
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_killed_worker(sweep, undisturbed, training, workers: int) -> None:
+def test_killed_worker(sweep, one_at_a_time, undisturbed, training, workers: int) -> None:
     """Ray restarts it, and it goes on from its checkpoint; every digit is that of no fault and of no Ray Train.
 
     A Ray Train worker trains its cells one after another, so that one that was killed finds some of them finished.
