@@ -9,12 +9,14 @@ import typer
 from tadp_ray.cli.common import (
     AddressOption,
     ChangesOption,
+    JSONOption,
     StrictOption,
     TrackingOption,
     console,
     exit_on_user_error,
     names_of,
     say,
+    show,
 )
 from tadp_ray.config.shipped import file_of, root
 from tadp_ray.config.vocabulary import Scale
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from tadp_ray.config.table import TableSpec
     from tadp_ray.reporting.claims import Tables
     from tadp_ray.sweep.plan import Plan
+    from tadp_ray.sweep.preview import Preview
     from tadp_ray.tracking.store import Store
 
 
@@ -47,6 +50,16 @@ RecipeOption = Annotated[
     ),
 ]
 
+PriceOption = Annotated[
+    float | None, typer.Option(min=0, help="Dollars of a GPU-hour, for --dry-run.", show_default="no dollars")
+]
+MeasuredOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="gpu.json of benchmarks/gpu.py, for the GPU-hours of --dry-run.", show_default="an H200 and an H100"
+    ),
+]
+
 
 def sweep(
     file: ExperimentFile,
@@ -61,7 +74,15 @@ def sweep(
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
     strict: StrictOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; train nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the plan and its cost; train nothing. Needs neither data nor weights nor captions."
+        ),
+    ] = False,
+    price: PriceOption = None,
+    measured: MeasuredOption = None,
+    as_json: JSONOption = False,
 ) -> None:
     """Run an experiment: train the cells that are not finished, and print the table beside the published numbers.
 
@@ -69,16 +90,23 @@ def sweep(
     last checkpoint.
     """
     with exit_on_user_error():
+        from tadp_ray.hub import cached_only
         from tadp_ray.sweep.plan import make_plan
         from tadp_ray.tracking.store import existing_store, open_store
 
         file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
         numbers = None if seeds is None else parse_seeds(seeds)
-        plan = make_plan(file, scale, recipe=recipe, overrides=changes or (), seeds=numbers, only=only or ())
-        plan.warn()
+        settings = {"recipe": recipe, "overrides": changes or (), "seeds": numbers, "only": only or ()}
         if dry_run:
-            show_preview(plan, existing_store(tracking_uri), address, strict)
+            with cached_only():
+                plan = make_plan(file, scale, **settings, dry=True)
+                plan.warn()
+                planned = plan_preview(plan, existing_store(tracking_uri), address, strict, price, measured)
+            show(planned.record(), planned.lines(), as_json)
             return
+        check_dry(price=price, measured=measured, json=as_json or None)
+        plan = make_plan(file, scale, **settings)
+        plan.warn()
         store = open_store(tracking_uri)
 
         from tadp_ray.reporting.results import table_lookup
@@ -116,10 +144,12 @@ def train(
         recipe = file_of(recipe, "recipes")
         if dry_run:
             from tadp_ray.config.load import load_recipe
+            from tadp_ray.hub import cached_only
             from tadp_ray.sweep.preview import recipe_preview
 
-            for line in recipe_preview(load_recipe(recipe, changes or ())):
-                say(line)
+            with cached_only():
+                for line in recipe_preview(load_recipe(recipe, changes or ())):
+                    say(line)
             return
 
         from tadp_ray.sweep.engine import run_plan
@@ -338,18 +368,34 @@ def parse_seeds(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def show_preview(plan: "Plan", store: "Store | None", address: str | None, strict: bool) -> None:
-    """Print the plan of a sweep and its cost; without a store no cell is finished."""
-    from tadp_ray.sweep.cluster import cluster
-    from tadp_ray.sweep.preview import preview
-    from tadp_ray.tracking.query import PAGE, finished, rows
+def check_dry(**options: object) -> None:
+    """Raise UserError if an option of --dry-run is given without it."""
+    for name, value in options.items():
+        if value is not None:
+            raise UserError(f"--{name} belongs to --dry-run; leave it out, or add --dry-run")
 
+
+def plan_preview(
+    plan: "Plan",
+    store: "Store | None",
+    address: str | None,
+    strict: bool,
+    price: float | None,
+    measured: Path | None,
+) -> "Preview":
+    """Return what a sweep would do and cost; without a store no cell is finished."""
+    from tadp_ray.sweep.cluster import fitting_cells
+    from tadp_ray.sweep.preview import preview
+    from tadp_ray.sweep.throughput import known_cards, measured_card
+    from tadp_ray.tracking.query import PAGE, finished, rows
+    from tadp_ray.training.digests import all_hashed
+
+    cards = [measured_card(measured)] if measured else known_cards()
     done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict) if store else {}
-    plan.check(plan.missing(done))
+    plan.check([cell for cell in plan.missing(done) if all_hashed(cell)])
     earlier = rows(store, plan.name, plan.recipe.scale, status="FINISHED", newest=PAGE) if store else []
-    with cluster(address, plan.recipe.compute) as at_once:
-        for line in preview(plan, done, earlier, at_once):
-            say(line)
+    at_once, where = fitting_cells(address, plan.recipe.compute)
+    return preview(plan, done, earlier, at_once, where, cards, price)
 
 
 def text_similarity(weights: str) -> "Similarity":

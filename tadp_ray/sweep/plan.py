@@ -2,17 +2,12 @@
 
 import itertools
 import logging
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tadp_ray.backbones.families import family_of
-from tadp_ray.captions.making import missing_stores
-from tadp_ray.captions.store import read_store
 from tadp_ray.config.cell import Cell, grid, recipe_at
-from tadp_ray.config.context import ContextConfig
-from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.experiments import ResolvedExperiment, experiment_name, load_experiment
 from tadp_ray.config.fingerprint import sha256_of
@@ -20,15 +15,15 @@ from tadp_ray.config.load import load_recipe, load_recipe_values
 from tadp_ray.config.metrics import known_metrics, unknown_metric
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
-from tadp_ray.config.shipped import shipped
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.data.datasets import Datasets, class_names, remarks, thing_names
 from tadp_ray.errors import UserError
+from tadp_ray.sweep.inputs import cell_inputs, check_prerequisites, missing_prerequisites, with_absolute_paths
 from tadp_ray.tasks.per_image import AreaImages, images_class
 from tadp_ray.tracking.names import check_classes
-from tadp_ray.training.digests import KnownDigests, digests_of
+from tadp_ray.training.digests import all_hashed
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +48,8 @@ class Plan:
     """When the worse cells are stopped early; None: never."""
     datasets: Datasets = field(default_factory=Datasets, compare=False, repr=False)
     """The data sets that planning has opened."""
+    absent: tuple[str, ...] = ()
+    """What cells need and is missing, in words: of a plan without data, weights or captions alone."""
 
     @property
     def recipe(self) -> Recipe:
@@ -90,8 +87,8 @@ class Plan:
         return list({cell.fingerprint: cell for cell in self.selected if cell.fingerprint not in done}.values())
 
     def warn(self) -> None:
-        """Log warnings about the data."""
-        for data in {cell.recipe.data: None for cell in self.cells}:
+        """Log warnings about the data that are there."""
+        for data in {cell.recipe.data: None for cell in self.cells if all_hashed(cell)}:
             for line in remarks(*(self.datasets.open(data, split) for split in ("train", "val"))):
                 log.warning(line)
 
@@ -141,6 +138,7 @@ def make_plan(
     overrides: Sequence[str] = (),
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
+    dry: bool = False,
 ) -> ExperimentPlan:
     """Return the plan of an experiment file.
 
@@ -151,6 +149,7 @@ def make_plan(
         overrides: `key=value` texts that override the recipe.
         seeds: replace the experiment's.
         only: `axis=value` texts; select cells that have one of the given values on every given axis.
+        dry: plan without data, weights and captions that are missing, too, and name them (`Plan.absent`).
 
     Raises:
         ConfigError: the files or the texts are invalid; lists every error of a file.
@@ -173,10 +172,14 @@ def make_plan(
     recipes = [recipe_at(raw, origin, sweep.changes(axes), f"{axes_file}: axes") for axes in grid(sweep)]
     cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
     check_results(file, experiment, recipes)
-    check_prerequisites(recipes, file.parent)
+    absent: dict[Hashable, str] | None = None
+    if dry:
+        absent = dict(enumerate(missing_prerequisites(recipes, file.parent)))
+    else:
+        check_prerequisites(recipes, file.parent)
     for axes, at_axes in zip(grid(sweep), recipes, strict=True):
         resolved = with_absolute_paths(at_axes)
-        contents = cell_inputs(resolved, datasets, hashed)
+        contents = cell_inputs(resolved, datasets, hashed, absent)
         one = Cell(experiment=name, seed=0, axes=axes, recipe=resolved, **contents)
         cells += [one.with_seed(seed) for seed in (experiment.seeds if seeds is None else seeds)]
     wanted: dict[str, list[Any]] = {}
@@ -194,6 +197,7 @@ def make_plan(
         source=source,
         table=source.table(scale, cells[0].scale, settings),
         datasets=datasets,
+        absent=tuple(dict.fromkeys((absent or {}).values())),
     )
 
 
@@ -237,35 +241,6 @@ def plan_recipe(
     return Plan(name, settings, cell.scale, question, (cell,), (cell,), datasets=datasets)
 
 
-def check_prerequisites(recipes: Sequence[Recipe], experiments: Path) -> None:
-    """Check that the personalized models, tokens and captions that recipes use exist; name the commands that make them.
-
-    Args:
-        recipes: of the cells.
-        experiments: a folder that may hold personalization/NAME.yaml, which makes a folder of that name; else the shipped
-            personalization of that name does.
-
-    Raises:
-        UserError: some are missing.
-    """
-    places = {Path(place) for recipe in recipes for place in family_of(recipe.model).places(recipe.model).values()}
-    needed = {(place, place.parent if place.suffix else place) for place in places}
-    missing = []
-    for path, folder in sorted(needed):
-        if not path.exists() and (maker := personalization_for(folder.name, experiments)):
-            missing.append(f"{path} is missing; make it: tadp-ray personalize {maker} --out {folder}")
-    if missing := [*missing, *missing_stores(recipes)]:
-        raise UserError("\n".join(missing))
-
-
-def personalization_for(name: str, experiments: Path) -> Path | str | None:
-    """Return the file or shipped name of the personalization that makes a folder of this name; None if there is none."""
-    file = experiments / "personalization" / f"{name}.yaml"
-    if file.is_file():
-        return file
-    return name if name in shipped("personalizations") else None
-
-
 def oracle_line(which: str, sources: Iterable[str]) -> str:
     """Return a line such as `oracle: the captions of all cells use the ground truth ...`."""
     named = ", ".join(sorted(set(sources)))
@@ -275,27 +250,6 @@ def oracle_line(which: str, sources: Iterable[str]) -> str:
 def scored_oracle_line(names: Iterable[str]) -> str:
     """Return a line such as `oracle: the further captions template, oracle use the ground truth ...`."""
     return f"oracle: the further captions {', '.join(names)} use the ground truth of the scored images (evaluation.captions)"
-
-
-def cell_inputs(recipe: Recipe, datasets: Datasets, known: KnownDigests) -> dict[str, Any]:
-    """Return a cell's facts about its recipe's files; the other arguments are those of `digests_of`."""
-    return {
-        "digests": digests_of(recipe, datasets, known),
-        "stores_of_ground_truth": stores_of_ground_truth(recipe),
-        "scored_stores_of_ground_truth": scored_stores_of_ground_truth(recipe),
-    }
-
-
-def stores_of_ground_truth(recipe: Recipe) -> bool:
-    """Return whether a caption store of a recipe was made from the ground truth."""
-    stores = filter(None, (recipe.caption.store, recipe.caption.target_store))
-    return any(read_store(store).uses_ground_truth for store in stores)
-
-
-def scored_stores_of_ground_truth(recipe: Recipe) -> tuple[str, ...]:
-    """Return the names of further captions whose store was made from the ground truth."""
-    captions = recipe.evaluation.captions.items()
-    return tuple(name for name, each in captions if each.store and read_store(each.store).uses_ground_truth)
 
 
 def check_results(file: Path, experiment: Experiment, recipes: Sequence[Recipe]) -> None:
@@ -316,52 +270,6 @@ def settings_text(recipe: Path, overrides: Sequence[str]) -> str:
     """Return a recipe's name and its overrides, without compute keys other than cpus, which do not change results."""
     shown = [text for text in overrides if not text.startswith("compute.") or text.startswith("compute.cpus")]
     return ", ".join([f"recipe {recipe.stem}", *shown])
-
-
-def with_absolute_paths(recipe: Recipe) -> Recipe:
-    """Return the recipe with absolute paths, since Ray's workers start in other folders."""
-    changes: dict[str, Any] = {}
-    if not recipe.compute.address:
-        changes["compute"] = recipe.compute.model_copy(update={"storage": str(recipe.compute.folder)})
-    if hasattr(recipe.data, "root"):
-        changes["data"] = recipe.data.model_copy(update={"root": recipe.data.root.absolute()})
-        if target := getattr(recipe.data, "target_domain", None):
-            moved = target.model_copy(update={"root": target.root.absolute()})
-            changes["data"] = changes["data"].model_copy(update={"target_domain": moved})
-    changes["caption"] = with_absolute_files(recipe.caption)
-    told = {name: with_absolute_files(caption) for name, caption in recipe.evaluation.captions.items()}
-    changes["evaluation"] = recipe.evaluation.model_copy(update={"captions": told})
-    model: dict[str, Any] = {}
-    for key in type(recipe.model).model_fields:
-        value = getattr(recipe.model, key)
-        if isinstance(value, Path):
-            model[key] = value.absolute()
-        elif key == "weights":
-            model[key] = absolute_if_here(value)
-    model["context"] = with_absolute_encoders(recipe.model.context)
-    changes["model"] = recipe.model.model_copy(update=model)
-    return recipe.model_copy(update=changes)
-
-
-def with_absolute_files(caption: CaptionConfig) -> CaptionConfig:
-    """Return captions whose files have absolute paths."""
-    files = {key: path for key in ("store", "target_store", "embeddings") if (path := getattr(caption, key))}
-    return caption.model_copy(update={key: path.absolute() for key, path in files.items()})
-
-
-def with_absolute_encoders(context: ContextConfig) -> ContextConfig:
-    """Return the context with absolute paths of image encoders."""
-
-    def moved(source: Any) -> Any:
-        encoder = getattr(source, "encoder", None)
-        return source.model_copy(update={"encoder": absolute_if_here(encoder)}) if encoder else source
-
-    return context.model_copy(update={"sources": tuple(map(moved, context.sources))})
-
-
-def absolute_if_here(place: str) -> str:
-    """Return the absolute path of a file or folder; `pocket`, or what is not here and so perhaps a hub id, unchanged."""
-    return str(Path(place).absolute()) if place != "pocket" and Path(place).exists() else place
 
 
 def parse_only(text: str, sweep: Sweep) -> tuple[str, Any]:
