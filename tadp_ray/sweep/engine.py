@@ -66,7 +66,7 @@ def run_plan(
     try:
         run = parent(store, plan.name, plan.scale, plan.key, plan.question)
         try:
-            record_plan(store, run, plan.settings, plan.cells)
+            record_plan(store, run, plan.settings, plan.cells, plan.layout)
             complete = train_missing(plan, store, run, address, console, strict)
             status = "FINISHED" if complete else "FAILED"
             return run, complete

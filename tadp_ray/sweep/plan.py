@@ -2,11 +2,13 @@
 
 import itertools
 import logging
+import shlex
 from collections.abc import Container, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tadp_ray.config.asked import check_name, layout_record, parse_axes, sweep_name, with_axes, without_file
 from tadp_ray.config.cell import Cell, grid, recipe_at
 from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.experiments import ResolvedExperiment, experiment_name, load_experiment
@@ -50,6 +52,11 @@ class Plan:
     """The data sets that planning has opened."""
     absent: tuple[str, ...] = ()
     """What cells need and is missing, in words: of a plan without data, weights or captions alone."""
+
+    @property
+    def layout(self) -> dict[str, Any] | None:
+        """What a table of the cells needs beside them; None: they fill no table."""
+        return None
 
     @property
     def recipe(self) -> Recipe:
@@ -125,9 +132,42 @@ class ExperimentPlan(Plan):
     """One experiment at one scale: every cell of its table."""
 
     source: ResolvedExperiment
-    """The experiment's parsed files."""
+    """The experiment's parsed files, or what a command line asks for in their place."""
     table: TableSpec
     """The table that the cells fill, which gives each cell's (row, column)."""
+    command: str
+    """That runs the same sweep."""
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What the table needs beside its cells, so that it can be made again without the files."""
+        return layout_record(self.source, self.scale, self.command)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What a command line chooses of an experiment or a recipe."""
+
+    overrides: Sequence[str] = ()
+    """`key=value` texts that override the recipe."""
+    seeds: Sequence[int] | None = None
+    """None: the experiment's."""
+    only: Sequence[str] = ()
+    """`axis=value` texts; select cells that have one of the given values on every given axis."""
+    axes: Sequence[str] = ()
+    """`key=value,value` texts: further axes."""
+    name: str | None = None
+    """Of a sweep with axes of the command line; None: made from them."""
+    dry: bool = False
+    """Whether to plan without data, weights and captions that are missing, and to name them (`Plan.absent`)."""
+
+    @property
+    def words(self) -> list[str]:
+        """The same choices as words of a command, but for `only` and `dry`, which change no table."""
+        words = [word for text in self.axes for word in ("--axis", text)]
+        words += ["--name", self.name] if self.name else []
+        words += ["--seeds", ",".join(map(str, self.seeds))] if self.seeds is not None else []
+        return words + [word for text in self.overrides for word in ("--set", text)]
 
 
 def make_plan(
@@ -138,6 +178,8 @@ def make_plan(
     overrides: Sequence[str] = (),
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
+    axes: Sequence[str] = (),
+    name: str | None = None,
     dry: bool = False,
 ) -> ExperimentPlan:
     """Return the plan of an experiment file.
@@ -149,41 +191,105 @@ def make_plan(
         overrides: `key=value` texts that override the recipe.
         seeds: replace the experiment's.
         only: `axis=value` texts; select cells that have one of the given values on every given axis.
+        axes: `key=value,value` texts; axes that are added to the experiment's.
+        name: of the sweep with these axes; None: made from the experiment's and theirs.
         dry: plan without data, weights and captions that are missing, too, and name them (`Plan.absent`).
 
     Raises:
         ConfigError: the files or the texts are invalid; lists every error of a file.
         UserError: data, weights or caption stores are missing.
     """
-    source = load_experiment(file)
-    experiment, name = source.experiment, experiment_name(file, recipe)
+    choices = Choices(overrides=overrides, seeds=seeds, only=only, axes=axes, name=name, dry=dry)
+    source, whole_name = load_experiment(file), experiment_name(file, recipe)
+    if axes:
+        source, whole_name = with_axes(source, axes), sweep_name(whole_name, [*parse_axes(axes)])
+    words = [str(file), *(["--scale", scale] * (scale != "pocket")), *(["--recipe", str(recipe)] if recipe else [])]
     recipe = recipe or source.recipe_file(scale)
+    return plan_experiment(source, scale, whole_name, recipe, file.parent, words, choices)
+
+
+def choose(file: Path | None, scale: Scale, recipe: Path | None, choices: Choices) -> ExperimentPlan:
+    """Return the plan of an experiment's file, or without one of a recipe at the axes of the choices.
+
+    Raises:
+        UserError: neither an experiment nor a recipe with axes is named; else as `make_plan`.
+    """
+    if choices.name and not choices.axes:
+        raise UserError(f"--name {choices.name}: names a sweep with --axis; an experiment has the name of its file")
+    if file is not None:
+        return make_plan(file, scale, recipe=recipe, **vars(choices))
+    if recipe is not None and choices.axes:
+        return plan_axes(recipe, choices)
+    if recipe is not None:
+        raise UserError(
+            f"--recipe {recipe.stem}: what is to vary? Add --axis KEY=VALUE,VALUE; to train it once: tadp-ray train {recipe}"
+        )
+    raise UserError(
+        "name an experiment (`tadp-ray ls experiments` lists them), or ask without one: tadp-ray sweep --recipe RECIPE --axis "
+        "KEY=VALUE,VALUE"
+    )
+
+
+def plan_axes(recipe: Path, choices: Choices) -> ExperimentPlan:
+    """Return the plan of a recipe at the axes of a command line, without an experiment's file.
+
+    Raises:
+        ConfigError: the recipe or the texts are invalid; lists every error of a file.
+        UserError: data, weights or caption stores are missing.
+    """
+    scale, source = without_file(recipe, choices.axes, choices.overrides)
+    name, words = sweep_name(recipe.stem, [*parse_axes(choices.axes)]), ["--recipe", str(recipe)]
+    return plan_experiment(source, scale, name, recipe, recipe.parent.parent, words, choices)
+
+
+def plan_experiment(
+    source: ResolvedExperiment,
+    scale: Scale,
+    name: str,
+    recipe: Path,
+    experiments: Path,
+    words: Sequence[str],
+    choices: Choices,
+) -> ExperimentPlan:
+    """Return the plan of an experiment that was read or made.
+
+    Args:
+        source: the experiment.
+        scale: which of its sweeps.
+        name: of the sweep, if the choices have none.
+        recipe: file of the recipe.
+        experiments: as for `missing_prerequisites`.
+        words: of a command that runs this sweep, without those of the choices.
+        choices: of the command line.
+    """
+    experiment, overrides, seeds = source.experiment, choices.overrides, choices.seeds
+    name = check_name(choices.name) if choices.name else name
     axes_file, sweep = source.sweep_at(scale)
     compute_axes = [key for key in sweep.keys if key.startswith("compute.")]
     if compute_axes:
         raise ConfigError(
-            [f"{axes_file}: axes: {compute_axes[0]}: compute keys do not change results and cannot be an axis"]
+            [f"{source.origin(scale)}: {compute_axes[0]}: compute keys do not change results and cannot be an axis"]
         )
     prefixes = tuple(f"{key}." for key in sweep.keys)
     conflicts = [text for text in overrides if f"{text.partition('=')[0].strip()}.".startswith(prefixes)]
     if conflicts:
         raise ConfigError([f"--set {conflicts[0]}: {axes_file} varies this key; select its values with --only"])
     raw, origin = load_recipe_values(recipe, overrides)
-    recipes = [recipe_at(raw, origin, sweep.changes(axes), f"{axes_file}: axes") for axes in grid(sweep)]
+    recipes = [recipe_at(raw, origin, sweep.changes(axes), source.origin(scale)) for axes in grid(sweep)]
     cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
-    check_results(file, experiment, recipes)
+    check_results(source.file, experiment, recipes)
     absent: dict[Hashable, str] | None = None
-    if dry:
-        absent = dict(enumerate(missing_prerequisites(recipes, file.parent)))
+    if choices.dry:
+        absent = dict(enumerate(missing_prerequisites(recipes, experiments)))
     else:
-        check_prerequisites(recipes, file.parent)
+        check_prerequisites(recipes, experiments)
     for axes, at_axes in zip(grid(sweep), recipes, strict=True):
         resolved = with_absolute_paths(at_axes)
         contents = cell_inputs(resolved, datasets, hashed, absent)
         one = Cell(experiment=name, seed=0, axes=axes, recipe=resolved, **contents)
         cells += [one.with_seed(seed) for seed in (experiment.seeds if seeds is None else seeds)]
     wanted: dict[str, list[Any]] = {}
-    for key, value in (parse_only(text, sweep) for text in only):
+    for key, value in (parse_only(text, sweep) for text in choices.only):
         wanted.setdefault(key, []).append(value)
     selected = [cell for cell in cells if all(cell.axes[key] in values for key, values in wanted.items())]
     settings = settings_text(recipe, overrides)
@@ -196,6 +302,7 @@ def make_plan(
         tuple(selected),
         source=source,
         table=source.table(scale, cells[0].scale, settings),
+        command=shlex.join(["tadp-ray", "sweep", *words, *choices.words]),
         datasets=datasets,
         absent=tuple(dict.fromkeys((absent or {}).values())),
     )
