@@ -59,9 +59,9 @@ class CellLog:
             "started": f"started by process {record.get('pid', 'unknown')}",
             "failed": f"failed: {record.get('error')}",
             "finished": "finished",
-        }.get(record["type"])
+        }.get(record["type"], "")
         moment = datetime.fromtimestamp(record.get("time", 0)).strftime("%Y-%m-%d %H:%M:%S")
-        return f"{moment}  {', '.join(filter(None, [what, *told]))}"
+        return f"{moment}  {', '.join(text for text in (what, *told) if text)}"
 
     def record(self) -> dict[str, Any]:
         """Return the log as JSON values."""
