@@ -148,11 +148,12 @@ def kind_lines(kinds: Sequence[CellKind]) -> Iterator[str]:
     """Yield lines on the cost of every kind of cell: a line for each if there are several, and the parts of the first."""
     if len(kinds) > 1:
         yield f"{len(kinds)} kinds of cells:"
-        yield f"  {'':<44}{'cells':>6}{'trained':>14}{'GFLOP a step':>16}{'memory of a worker':>20}"
+        width = max(len(kind.cells[0].name) for kind in kinds) + 1
+        yield f"  {'':<{width}}{'cells':>6}{'trained':>14}{'GFLOP a step':>16}{'memory of a worker':>20}"
         for kind in kinds:
             cost = kind.cost
             yield (
-                f"  {kind.cells[0].name:<44}{len(kind.cells):>6}{cost.trained:>14,}{cost.flops / 1e9:>16,.1f}"
+                f"  {kind.cells[0].name:<{width}}{len(kind.cells):>6}{cost.trained:>14,}{cost.flops / 1e9:>16,.1f}"
                 f"{mib(cost.memory_bytes):>20}"
             )
         yield f"of these, {kinds[0].name}:"

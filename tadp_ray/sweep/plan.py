@@ -17,6 +17,7 @@ from tadp_ray.config.load import load_recipe, load_recipe_values
 from tadp_ray.config.metrics import known_metrics, unknown_metric
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
+from tadp_ray.config.shipped import name_of
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.config.yaml12 import parse_yaml
@@ -203,7 +204,8 @@ def make_plan(
     source, whole_name = load_experiment(file), experiment_name(file, recipe)
     if axes:
         source, whole_name = with_axes(source, axes), sweep_name(whole_name, [*parse_axes(axes)])
-    words = [str(file), *(["--scale", scale] * (scale != "pocket")), *(["--recipe", str(recipe)] if recipe else [])]
+    words = [name_of(file, "experiments"), *(["--scale", scale] * (scale != "pocket"))]
+    words += ["--recipe", name_of(recipe, "recipes")] if recipe else []
     recipe = recipe or source.recipe_file(scale)
     return plan_experiment(source, scale, whole_name, recipe, file.parent, words, choices)
 
@@ -238,7 +240,7 @@ def plan_axes(recipe: Path, choices: Choices) -> ExperimentPlan:
         UserError: data, weights or caption stores are missing.
     """
     scale, source = without_file(recipe, choices.axes, choices.overrides)
-    name, words = sweep_name(recipe.stem, [*parse_axes(choices.axes)]), ["--recipe", str(recipe)]
+    name, words = sweep_name(recipe.stem, [*parse_axes(choices.axes)]), ["--recipe", name_of(recipe, "recipes")]
     return plan_experiment(source, scale, name, recipe, recipe.parent.parent, words, choices)
 
 

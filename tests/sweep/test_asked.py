@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from tadp_ray.cli import app
 from tadp_ray.config.errors import ConfigError
+from tadp_ray.config.shipped import shipped
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import Choices, ExperimentPlan, choose, make_plan
 from tadp_ray.tracking.run_spec import cell_run_spec
@@ -74,6 +75,13 @@ def test_the_cells_of_a_recipe_s_axes_are_those_of_an_experiment_with_them(exper
     assert (plan.name, plan.key) == ("my question", own.key)
     words = "--axis caption.precision=0.5,1.0 --axis caption.recall=0.5,1.0 --name 'my question' --seeds 0,3"
     assert plan.command == f"tadp-ray sweep --recipe {recipe} {words}"
+
+
+def test_a_command_names_shipped_files_as_any_folder_knows_them() -> None:
+    recipe = shipped("recipes")["pocket_segmentation"]
+    assert asked(recipe, "model.timestep=1").command == (
+        "tadp-ray sweep --recipe pocket_segmentation --axis model.timestep=1"
+    )
 
 
 @pytest.mark.parametrize(

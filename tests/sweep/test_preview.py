@@ -28,6 +28,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return [f"data.root={tmp_path}/ade", f"model.weights={tmp_path}/sd15"]
 
 
+@pytest.mark.slow
 def test_the_paper_s_sweep_is_planned_without_its_data_and_weights(nowhere: list[str], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="ade"):
         make_plan(PAPER, "paper", overrides=nowhere)
@@ -153,6 +154,7 @@ def test_a_plan_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [True, False]
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_its_numbers_as_json(
     nowhere: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
