@@ -225,7 +225,7 @@ def dry_run(folder: Path, sizes: Sequence[int]) -> None:
             plan = make_plan(file, "pocket", overrides=[f"compute.storage={file.parent}/runs"])
             plan.warn()
             plan.check(plan.missing({}))
-            for line in preview(plan, {}, [], 2):
+            for line in preview(plan, {}, [], 2).lines():
                 say(line)
 
         with redirect_stdout(io.StringIO()) as said:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tadp_ray.cli import analyze, caption, data, files, personalize, picture, pocket, score, sweeps, tracking
+from tadp_ray.cli import analyze, caption, data, files, personalize, picture, pocket, runs, score, sweeps, tracking
 from tadp_ray.cli.common import Commands, say
 
 
@@ -65,6 +65,9 @@ for command in (
     sweeps.dashboard,
     sweeps.schema,
 ):
+    app.command()(command)
+app.command("list")(runs.list_sweeps)
+for command in (runs.status, runs.logs, runs.stop, runs.gc):
     app.command()(command)
 app.command()(personalize.personalize)
 app.add_typer(pocket.app, name="pocket")

@@ -2,9 +2,10 @@
 
 import functools
 import inspect
+import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -111,6 +112,15 @@ class Commands(typer.Typer):
 def say(text: object, style: str | None = None) -> None:
     """Print a line without wrapping or markup."""
     console.print(str(text), style=style, soft_wrap=True)
+
+
+def show(record: object, lines: Iterable[object], as_json: bool) -> None:
+    """Print a record as JSON, or its lines."""
+    if as_json:
+        print(json.dumps(record, indent=1, ensure_ascii=False))
+    else:
+        for line in lines:
+            say(line)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.common import exit_on_user_error, say
+from tadp_ray.cli.common import JSONOption, exit_on_user_error, say, show
 from tadp_ray.config.errors import nearest
 from tadp_ray.config.shipped import KINDS, copied, find, shipped, summary
 from tadp_ray.errors import UserError
@@ -27,17 +27,27 @@ def ls(
         str | None,
         typer.Argument(help=f"One of: {', '.join(KINDS)}.", show_default="all", autocompletion=complete_kind),
     ] = None,
+    as_json: JSONOption = False,
 ) -> None:
-    """List the shipped files. Commands accept their names from any folder."""
+    """List the shipped files, whose names commands accept in any folder. `list` lists the sweeps that were run."""
     with exit_on_user_error():
         if kind is not None and kind not in KINDS:
             raise UserError(f"{kind}: not a kind of shipped file; {nearest(kind, list(KINDS))}")
-        for number, one in enumerate(KINDS if kind is None else [kind]):
+        kinds = list(KINDS) if kind is None else [kind]
+        if as_json:
+            return show({one: [listed(one, *named) for named in shipped(one).items()] for one in kinds}, (), as_json)
+        for number, one in enumerate(kinds):
             say("\n" * bool(number) + f"{one} ({KINDS[one].command})", style="bold")
             rows = [(name, *summary(one, file)) for name, file in shipped(one).items()]
             names, papers = (max(len(row[column]) for row in rows) for column in (0, 2))
             for name, text, paper in rows:
                 say(f"  {name:<{names}}  " + (f"{paper:<{papers}}  " if papers else "") + text)
+
+
+def listed(kind: str, name: str, file: Path) -> dict[str, str]:
+    """Return a shipped file as JSON values."""
+    text, paper = summary(kind, file)
+    return {"name": name, "summary": text, "paper": paper}
 
 
 def cp(

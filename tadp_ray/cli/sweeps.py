@@ -9,14 +9,17 @@ import typer
 from tadp_ray.cli.common import (
     AddressOption,
     ChangesOption,
+    JSONOption,
     StrictOption,
     TrackingOption,
     console,
     exit_on_user_error,
     names_of,
     say,
+    show,
 )
-from tadp_ray.config.shipped import file_of, root
+from tadp_ray.cli.dry_run import MeasuredOption, PriceOption, check_dry, plan_preview
+from tadp_ray.config.shipped import file_of, root, shipped
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
@@ -28,17 +31,9 @@ if TYPE_CHECKING:
     from tadp_ray.config.cell import Cell
     from tadp_ray.config.table import TableSpec
     from tadp_ray.reporting.claims import Tables
-    from tadp_ray.sweep.plan import Plan
     from tadp_ray.tracking.store import Store
 
 
-ExperimentFile = Annotated[
-    Path,
-    typer.Argument(
-        help="An experiment: a file, or the name of a shipped one, e.g. prec_recall; see `ls`.",
-        autocompletion=names_of("experiments"),
-    ),
-]
 ScaleOption = Annotated[Scale, typer.Option(help="pocket runs on a laptop; paper needs GPUs, weights and data.")]
 RecipeOption = Annotated[
     Path | None,
@@ -49,9 +44,23 @@ RecipeOption = Annotated[
 
 
 def sweep(
-    file: ExperimentFile,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="An experiment: a file, or the name of a shipped one, e.g. prec_recall; see `ls`.",
+            show_default="none; then --recipe and --axis ask",
+            autocompletion=names_of("experiments"),
+        ),
+    ] = None,
     scale: ScaleOption = "pocket",
     recipe: RecipeOption = None,
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(help="A further axis: a recipe key and its values, e.g. model.timestep=1,50,200; repeatable."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of a sweep with --axis.", show_default="made from its recipe and axes")
+    ] = None,
     changes: ChangesOption = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds, e.g. 0,1,2.", show_default="the experiment's")] = None,
     only: Annotated[
@@ -61,24 +70,44 @@ def sweep(
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
     strict: StrictOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; train nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the plan and its cost; train nothing. Needs neither data nor weights nor captions."
+        ),
+    ] = False,
+    price: PriceOption = None,
+    measured: MeasuredOption = None,
+    as_json: JSONOption = False,
 ) -> None:
     """Run an experiment: train the cells that are not finished, and print the table beside the published numbers.
+
+    --axis adds an axis to an experiment, whose values become rows. Without an experiment, --recipe RECIPE --axis A=1,2 --axis
+    B=3,4 trains a recipe at A x B; the first axis is the rows, the second the columns, others are in the rows.
 
     It can be interrupted and repeated at any time: finished cells are not trained again, interrupted ones resume from their
     last checkpoint.
     """
     with exit_on_user_error():
-        from tadp_ray.sweep.plan import make_plan
+        from tadp_ray.hub import cached_only
+        from tadp_ray.sweep.plan import Choices, choose
         from tadp_ray.tracking.store import existing_store, open_store
 
-        file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
-        numbers = None if seeds is None else parse_seeds(seeds)
-        plan = make_plan(file, scale, recipe=recipe, overrides=changes or (), seeds=numbers, only=only or ())
-        plan.warn()
+        recipe, numbers = recipe and file_of(recipe, "recipes"), None if seeds is None else parse_seeds(seeds)
+        choices = Choices(
+            overrides=changes or (), seeds=numbers, only=only or (), axes=axis or (), name=name, dry=dry_run
+        )
+        file = file and file_of(file, "experiments")
         if dry_run:
-            show_preview(plan, existing_store(tracking_uri), address, strict)
+            with cached_only():
+                plan = choose(file, scale, recipe, choices)
+                plan.warn()
+                planned = plan_preview(plan, existing_store(tracking_uri), address, strict, price, measured)
+            show(planned.record(), planned.lines(), as_json)
             return
+        check_dry(price=price, measured=measured, json=as_json or None)
+        plan = choose(file, scale, recipe, choices)
+        plan.warn()
         store = open_store(tracking_uri)
 
         from tadp_ray.reporting.results import table_lookup
@@ -116,10 +145,12 @@ def train(
         recipe = file_of(recipe, "recipes")
         if dry_run:
             from tadp_ray.config.load import load_recipe
+            from tadp_ray.hub import cached_only
             from tadp_ray.sweep.preview import recipe_preview
 
-            for line in recipe_preview(load_recipe(recipe, changes or ())):
-                say(line)
+            with cached_only():
+                for line in recipe_preview(load_recipe(recipe, changes or ())):
+                    say(line)
             return
 
         from tadp_ray.sweep.engine import run_plan
@@ -240,7 +271,13 @@ def predict_picture(run: str, folder: Path, image: Path, prompt: str, tracking_u
 
 
 def table(
-    file: ExperimentFile,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="An experiment: a file, or the name of a shipped one; or the name of a sweep in the store, see `list`.",
+            autocompletion=names_of("experiments"),
+        ),
+    ],
     scale: ScaleOption = "pocket",
     recipe: RecipeOption = None,
     against: Annotated[
@@ -249,6 +286,7 @@ def table(
     ] = None,
     tracking_uri: TrackingOption = None,
     storage: Annotated[Path, typer.Option(help="Parent folder of the tables.")] = Path(STORAGE),
+    as_json: JSONOption = False,
 ) -> None:
     """Write the table, the figures and the claims of an experiment's newest sweep, from MLflow alone.
 
@@ -256,15 +294,20 @@ def table(
     """
     with exit_on_user_error():
         from tadp_ray.config.experiments import experiment_name, load_experiment
-        from tadp_ray.reporting.results import latest_sweep, table_lookup
-        from tadp_ray.tracking.store import open_store
+        from tadp_ray.reporting.results import latest_sweep, stored_experiment, table_lookup
+        from tadp_ray.tracking.store import existing_store, open_store
 
-        file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
-        store, experiment = open_store(tracking_uri, make=False), load_experiment(file)
+        recipe = recipe and file_of(recipe, "recipes")
+        if is_experiment(file) or not existing_store(tracking_uri):
+            experiment = load_experiment(file_of(file, "experiments"))
+            store = open_store(tracking_uri, make=False)
+        else:
+            store = open_store(tracking_uri, make=False)
+            experiment, scale = stored_experiment(store, str(file), scale, [*shipped("experiments")])
         spec, newest = latest_sweep(store, experiment, recipe, scale)
-        folder = storage / experiment_name(file, recipe) / scale
+        folder = storage / experiment_name(experiment.file, recipe) / scale
         others = table_lookup(store, experiment, recipe, scale)
-        show_results(store, newest.run_id, spec, newest.cells, folder, others, against)
+        show_results(store, newest.run_id, spec, newest.cells, folder, others, against, as_json)
 
 
 def report(
@@ -326,6 +369,13 @@ def schema(
         say(path)
 
 
+def is_experiment(file: Path) -> bool:
+    """Return whether an argument names an experiment: a file or a shipped one, or what looks like the path of a file."""
+    return (
+        file.is_file() or file.name in shipped("experiments") or file.suffix in (".yaml", ".yml") or len(file.parts) > 1
+    )
+
+
 def parse_seeds(text: str) -> list[int]:
     """Parse seeds such as `0,1,2`.
 
@@ -336,20 +386,6 @@ def parse_seeds(text: str) -> list[int]:
     if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
         raise UserError(f"--seeds {text}: expected distinct integers separated by commas, e.g. 0,1,2")
     return [int(part) for part in parts]
-
-
-def show_preview(plan: "Plan", store: "Store | None", address: str | None, strict: bool) -> None:
-    """Print the plan of a sweep and its cost; without a store no cell is finished."""
-    from tadp_ray.sweep.cluster import cluster
-    from tadp_ray.sweep.preview import preview
-    from tadp_ray.tracking.query import PAGE, finished, rows
-
-    done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict) if store else {}
-    plan.check(plan.missing(done))
-    earlier = rows(store, plan.name, plan.recipe.scale, status="FINISHED", newest=PAGE) if store else []
-    with cluster(address, plan.recipe.compute) as at_once:
-        for line in preview(plan, done, earlier, at_once):
-            say(line)
 
 
 def text_similarity(weights: str) -> "Similarity":
@@ -367,14 +403,18 @@ def show_results(
     folder: Path,
     others: "Tables",
     against: str | None = None,
+    as_json: bool = False,
 ) -> None:
     """Write a sweep's table, figures and claims, log them to its MLflow run, and print the table and the claims."""
-    from tadp_ray.reporting.render import terminal
+    from tadp_ray.reporting.render import table_record, terminal
     from tadp_ray.reporting.results import write_results
     from tadp_ray.tracking.sweep_run import attach
 
     filled, verdicts, files = write_results(store, spec, cells, folder, text_similarity, others, against)
     attach(store, run, files)
+    if as_json:
+        show(table_record(filled, verdicts, files), (), as_json)
+        return
     written = f"written to {folder}: {', '.join(path.name for path in files)}"
     console.print(terminal(filled))
     for line in (filled.caption, *filled.notes, *(own.sentence for own in verdicts), written):

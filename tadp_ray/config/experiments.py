@@ -27,6 +27,10 @@ class ResolvedExperiment:
     """File and sweep of each scale."""
     files: "ExperimentFiles" = field(repr=False, compare=False)
     """Reads the other experiments that claims name."""
+    added: tuple[str, ...] = ()
+    """Axes of the command line, `key=value,value`, that the sweeps have in addition to their files."""
+    command: str = ""
+    """That runs the sweep of an experiment without a file; empty: it has one."""
 
     def sweep_at(self, scale: Scale) -> tuple[Path, Sweep]:
         """Return the file and the sweep of a scale.
@@ -39,6 +43,12 @@ class ResolvedExperiment:
             raise ConfigError([f"{self.file}: sweep: none for --scale {scale}; it has {', '.join(named)}"])
         # A sweep without scales also applies to a recipe of another scale (--recipe).
         return self.sweeps.get(scale) or next(iter(self.sweeps.values()))
+
+    def origin(self, scale: Scale) -> str:
+        """Return where the axes of a scale are from, for errors in their values."""
+        file = self.sweep_at(scale)[0]
+        places = [f"{file}: axes"] if file.suffix else []
+        return " and ".join([*places, *(f"--axis {text}" for text in self.added)])
 
     def recipe_file(self, scale: Scale) -> Path:
         """Return the file of a scale's recipe.

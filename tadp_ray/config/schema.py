@@ -390,8 +390,9 @@ class TableConfig(StrictModel):
     published: Published | None = None
 
     def sides(self, axes: Mapping[str, tuple[JsonValue, ...]]) -> dict[str, tuple[JsonValue, ...]]:
-        """Return the values of every axis of the table: the sweep's axes, and `metric` if there are several."""
-        return {**axes, **({METRIC: self.metrics} if len(self.metrics) > 1 else {})}
+        """Return the values of every axis of the table: the sweep's axes, and `metric` if there are several or it is named."""
+        named = len(self.metrics) > 1 or METRIC in (*self.rows, *self.columns)
+        return {**axes, **({METRIC: self.metrics} if named else {})}
 
 
 class PublishedLine(StrictModel):

@@ -86,6 +86,11 @@ def file_of(text: Path, kind: str, of: Path | None = None) -> Path:
     return place
 
 
+def name_of(file: Path, kind: str) -> str:
+    """Return the name by which commands accept a file in any folder: that of a shipped file, else its path."""
+    return file.stem if shipped(kind).get(file.stem) == file else str(file)
+
+
 def find(name: str) -> tuple[str, Path]:
     """Return the kind and the file of a shipped name. NAME is searched in the order of `KINDS`, KIND/NAME in one kind.
 

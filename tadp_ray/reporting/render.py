@@ -134,6 +134,22 @@ def html(table: Table) -> str:
     return render_page("table.html", title=table.spec.title, table=table)
 
 
+def table_record(table: Table, verdicts: Sequence[Verdict], files: Sequence[Path]) -> dict[str, Any]:
+    """Return a table with the verdicts on its claims and the files that were written, as JSON values."""
+    spec = table.spec
+    return {
+        "title": spec.title,
+        "scale": spec.scale,
+        "settings": spec.settings,
+        "rows": list(spec.rows.keys),
+        "columns": list(spec.columns.keys),
+        "entries": [{**own, "run_ids": own["run_ids"].split()} for own in records(table)],
+        "notes": list(table.notes),
+        "claims": [{"text": own.text, "verdict": own.verdict, "value": own.value} for own in verdicts],
+        "files": list(map(str, files)),
+    }
+
+
 def records(table: Table) -> list[dict[str, Any]]:
     """Return every entry as a dict with the CSV's columns as keys; numbers are unrounded, None if missing."""
     return [

@@ -15,7 +15,7 @@ from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.claims import claims_summary, judge
 from tadp_ray.reporting.matching import SimilarityFactory
-from tadp_ray.reporting.results import draw_figures, fill_table, latest_sweep, per_image_results
+from tadp_ray.reporting.results import draw_figures, fill_table, latest_sweep, other_experiments, per_image_results
 from tadp_ray.reporting.summary import sentences
 from tadp_ray.reporting.table import Table, short
 from tadp_ray.tracking.findings import AnalysisRun
@@ -93,12 +93,14 @@ def gather(
         ]
         for scale in ("pocket", "paper")
     }
+    asked = other_experiments(store, {one.file.stem for one in resolved})
     return {
         "Tables and figures, pocket scale": sections["pocket"],
         "Claims, pocket scale": list(claim_sections(sections["pocket"], resolved, "pocket")),
         "Analyses": list(analysis_sections(store, experiments / "analyses", folder)),
         "Tables and figures, paper scale": sections["paper"],
         "Claims, paper scale": list(claim_sections(sections["paper"], resolved, "paper")),
+        "Other sweeps": [experiment_section(store, *each, folder, make_similarity) for each in asked],
     }
 
 
@@ -107,7 +109,7 @@ def experiment_section(
 ) -> ReportSection:
     """Return an experiment's section at one scale, from its newest sweep."""
     path, file = resolved.file, resolved.experiment
-    command = f"tadp-ray sweep {path}" + ("" if scale == "pocket" else f" --scale {scale}")
+    command = resolved.command or f"tadp-ray sweep {path}" + ("" if scale == "pocket" else f" --scale {scale}")
     published = {"published": file.table.published.source} if file.table.published else {}
     header = {"name": path.stem, "title": file.table.title, "question": file.question, "command": command}
     try:

@@ -1,14 +1,17 @@
 """Writes the results of a sweep, from MLflow alone: its table in every format, its figures and its claims."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from pydantic import JsonValue
 
+from tadp_ray.config.asked import experiment_of
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.claims import Verdict
+from tadp_ray.config.errors import nearest
 from tadp_ray.config.experiments import ResolvedExperiment, experiment_name
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
@@ -26,7 +29,7 @@ from tadp_ray.reporting.table import Table, build_table
 from tadp_ray.tasks.per_image import PerImage
 from tadp_ray.tracking.query import CellRow, finished, history, per_image, rows
 from tadp_ray.tracking.store import Store
-from tadp_ray.tracking.sweep_run import SweepRun, newest_sweep
+from tadp_ray.tracking.sweep_run import SweepEntry, SweepRun, newest_sweep, read_sweep, sweep_entries
 
 
 def latest_sweep(
@@ -39,6 +42,54 @@ def latest_sweep(
     """
     sweep = newest_sweep(store, experiment_name(experiment.file, recipe), scale)
     return experiment.table(scale, sweep.cells[0].scale, sweep.settings), sweep
+
+
+def stored_experiment(store: Store, name: str, scale: Scale, files: Sequence[str]) -> tuple[ResolvedExperiment, Scale]:
+    """Return the experiment of the newest sweep of a name, from MLflow alone, and the sweep's scale.
+
+    Args:
+        store: MLflow.
+        name: of the sweep.
+        scale: which of its sweeps, if there are some of both.
+        files: names of experiments with a file, for the error.
+
+    Raises:
+        UserError: the store holds no such sweep, or one without a table.
+    """
+    entries = sweep_entries(store, name)
+    if not entries:
+        known = sorted({*files, *(entry.name for entry in sweep_entries(store))})
+        raise UserError(
+            f"{name}: neither an experiment (`tadp-ray ls` lists the shipped ones) nor a sweep in MLflow at {store.safe_uri} "
+            f"(`tadp-ray list`); {nearest(name, known)}"
+        )
+    entry = next((each for each in entries if each.scale == scale), entries[0])
+    return experiment_of_sweep(entry, read_sweep(store, entry.run_id)), entry.scale
+
+
+def other_experiments(store: Store, named: Collection[str]) -> list[tuple[ResolvedExperiment, Scale]]:
+    """Return the experiments of all other sweeps that fill a table, each by its newest sweep, and their scales."""
+    newest = {(entry.name, entry.scale): entry for entry in reversed(sweep_entries(store)) if entry.name not in named}
+    found = []
+    for entry in newest.values():
+        # Trainings of one recipe fill no table, and a plan of other code may be unreadable.
+        with suppress(UserError):
+            found.append((experiment_of_sweep(entry, read_sweep(store, entry.run_id)), entry.scale))
+    return found
+
+
+def experiment_of_sweep(entry: SweepEntry, sweep: SweepRun) -> ResolvedExperiment:
+    """Return the experiment of a sweep, as its plan in MLflow lays it out.
+
+    Raises:
+        UserError: it has no table, like the training of one recipe, or other code wrote it.
+    """
+    if sweep.layout is None:
+        raise UserError(f"{entry.name}: fills no table; `tadp-ray status {entry.name}` shows its cells")
+    try:
+        return experiment_of(sweep.layout, entry.name, entry.scale)
+    except ValueError as error:
+        raise UserError(f"{entry.name}, run {sweep.run_id}: {error}; run the sweep again") from None
 
 
 def table_lookup(store: Store, experiment: ResolvedExperiment, recipe: Path | None, scale: Scale) -> Tables:

@@ -45,6 +45,16 @@ def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
         yield concurrency(nodes, compute)
 
 
+def fitting_cells(address: str | None, compute: ComputeConfig) -> tuple[int, str]:
+    """Return how many cells would run at once, 0 if none fits, and the nodes of the cluster in words.
+
+    Raises:
+        UserError: as `ray_session`.
+    """
+    with ray_session(address, dashboard=False) as nodes:
+        return max(cell_slots(nodes, compute), compute.max_parallel), describe_nodes(nodes)
+
+
 @contextmanager
 def ray_session(address: str | None, dashboard: bool) -> Iterator[list[dict[str, float]]]:
     """Run Ray during a command; yield the resources of each node.

@@ -29,6 +29,7 @@ from tadp_ray.sweep.nodes import check_nodes
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import SweepProgress
 from tadp_ray.sweep.remote import mirror, on_node, pull
+from tadp_ray.sweep.running import announced
 from tadp_ray.tracking.journal_run import move_weights
 from tadp_ray.tracking.query import finished, other_code
 from tadp_ray.tracking.run_spec import cell_run_spec
@@ -66,8 +67,9 @@ def run_plan(
     try:
         run = parent(store, plan.name, plan.scale, plan.key, plan.question)
         try:
-            record_plan(store, run, plan.settings, plan.cells)
-            complete = train_missing(plan, store, run, address, console, strict)
+            record_plan(store, run, plan.settings, plan.cells, plan.layout)
+            with announced(plan.storage, plan.name, plan.scale, run):
+                complete = train_missing(plan, store, run, address, console, strict)
             status = "FINISHED" if complete else "FAILED"
             return run, complete
         finally:
@@ -86,7 +88,8 @@ def lock_storage(compute: ComputeConfig) -> BaseFileLock:
         Remote(compute.address).write_marker()
     try:
         compute.folder.mkdir(parents=True, exist_ok=True)
-        return acquire_lock(compute.folder / SWEEP_LOCK)
+        # Commands that look whether a sweep is running hold the lock for a moment.
+        return acquire_lock(compute.folder / SWEEP_LOCK, patience=1)
     except OSError as error:
         raise UserError(
             f"compute.storage {compute.folder}: cannot be written ({error.strerror}); name another folder with "

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import ray
+from ray._common.utils import get_default_ray_temp_dir
 
 from tadp_ray.addresses import masked
 from tadp_ray.training.journal import read_journal
@@ -11,13 +12,17 @@ MAX_BYTES = 256 * 2**10
 """Of each file's end that are kept."""
 
 
-def worker_log(cell: Path) -> str:
+def worker_log(cell: Path, folder: Path | None = None) -> str:
     """Return the standard output and error of a cell's processes on this machine, newest last.
 
     A reused process trains several cells, so its log holds all of them.
+
+    Args:
+        cell: folder of the cell.
+        folder: of Ray's logs; None: of the Ray node that this process is on.
     """
     pids = dict.fromkeys(record["pid"] for record in read_journal(cell) if "pid" in record)
-    folder = log_folder()
+    folder = folder or log_folder()
     files = [file for pid in pids for file in sorted(folder.glob(f"worker-*-{pid}.*"))] if folder else []
     return masked("".join(f"==> {file.name}\n{tail(file)}\n" for file in files if file.stat().st_size))
 
@@ -26,6 +31,11 @@ def log_folder() -> Path | None:
     """Return the folder of Ray's logs on this machine; None without a Ray node."""
     node = ray._private.worker.global_worker.node
     return Path(node.get_logs_dir_path()) if node else None
+
+
+def newest_log_folder() -> Path:
+    """Return the folder of the logs of the Ray that was started last on this machine, which may not exist."""
+    return Path(get_default_ray_temp_dir()) / "session_latest/logs"
 
 
 def tail(file: Path) -> str:

@@ -2,17 +2,14 @@
 
 import itertools
 import logging
-from collections.abc import Container, Iterable, Sequence
+import shlex
+from collections.abc import Container, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tadp_ray.backbones.families import family_of
-from tadp_ray.captions.making import missing_stores
-from tadp_ray.captions.store import read_store
+from tadp_ray.config.asked import check_name, layout_record, parse_axes, sweep_name, with_axes, without_file
 from tadp_ray.config.cell import Cell, grid, recipe_at
-from tadp_ray.config.context import ContextConfig
-from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.experiments import ResolvedExperiment, experiment_name, load_experiment
 from tadp_ray.config.fingerprint import sha256_of
@@ -20,15 +17,16 @@ from tadp_ray.config.load import load_recipe, load_recipe_values
 from tadp_ray.config.metrics import known_metrics, unknown_metric
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
-from tadp_ray.config.shipped import shipped
+from tadp_ray.config.shipped import name_of
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.data.datasets import Datasets, class_names, remarks, thing_names
 from tadp_ray.errors import UserError
+from tadp_ray.sweep.inputs import cell_inputs, check_prerequisites, missing_prerequisites, with_absolute_paths
 from tadp_ray.tasks.per_image import AreaImages, images_class
 from tadp_ray.tracking.names import check_classes
-from tadp_ray.training.digests import KnownDigests, digests_of
+from tadp_ray.training.digests import all_hashed
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +51,13 @@ class Plan:
     """When the worse cells are stopped early; None: never."""
     datasets: Datasets = field(default_factory=Datasets, compare=False, repr=False)
     """The data sets that planning has opened."""
+    absent: tuple[str, ...] = ()
+    """What cells need and is missing, in words: of a plan without data, weights or captions alone."""
+
+    @property
+    def layout(self) -> dict[str, Any] | None:
+        """What a table of the cells needs beside them; None: they fill no table."""
+        return None
 
     @property
     def recipe(self) -> Recipe:
@@ -90,8 +95,8 @@ class Plan:
         return list({cell.fingerprint: cell for cell in self.selected if cell.fingerprint not in done}.values())
 
     def warn(self) -> None:
-        """Log warnings about the data."""
-        for data in {cell.recipe.data: None for cell in self.cells}:
+        """Log warnings about the data that are there."""
+        for data in {cell.recipe.data: None for cell in self.cells if all_hashed(cell)}:
             for line in remarks(*(self.datasets.open(data, split) for split in ("train", "val"))):
                 log.warning(line)
 
@@ -128,9 +133,42 @@ class ExperimentPlan(Plan):
     """One experiment at one scale: every cell of its table."""
 
     source: ResolvedExperiment
-    """The experiment's parsed files."""
+    """The experiment's parsed files, or what a command line asks for in their place."""
     table: TableSpec
     """The table that the cells fill, which gives each cell's (row, column)."""
+    command: str
+    """That runs the same sweep."""
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What the table needs beside its cells, so that it can be made again without the files."""
+        return layout_record(self.source, self.scale, self.command)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What a command line chooses of an experiment or a recipe."""
+
+    overrides: Sequence[str] = ()
+    """`key=value` texts that override the recipe."""
+    seeds: Sequence[int] | None = None
+    """None: the experiment's."""
+    only: Sequence[str] = ()
+    """`axis=value` texts; select cells that have one of the given values on every given axis."""
+    axes: Sequence[str] = ()
+    """`key=value,value` texts: further axes."""
+    name: str | None = None
+    """Of a sweep with axes of the command line; None: made from them."""
+    dry: bool = False
+    """Whether to plan without data, weights and captions that are missing, and to name them (`Plan.absent`)."""
+
+    @property
+    def words(self) -> list[str]:
+        """The same choices as words of a command, but for `only` and `dry`, which change no table."""
+        words = [word for text in self.axes for word in ("--axis", text)]
+        words += ["--name", self.name] if self.name else []
+        words += ["--seeds", ",".join(map(str, self.seeds))] if self.seeds is not None else []
+        return words + [word for text in self.overrides for word in ("--set", text)]
 
 
 def make_plan(
@@ -141,6 +179,9 @@ def make_plan(
     overrides: Sequence[str] = (),
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
+    axes: Sequence[str] = (),
+    name: str | None = None,
+    dry: bool = False,
 ) -> ExperimentPlan:
     """Return the plan of an experiment file.
 
@@ -151,36 +192,106 @@ def make_plan(
         overrides: `key=value` texts that override the recipe.
         seeds: replace the experiment's.
         only: `axis=value` texts; select cells that have one of the given values on every given axis.
+        axes: `key=value,value` texts; axes that are added to the experiment's.
+        name: of the sweep with these axes; None: made from the experiment's and theirs.
+        dry: plan without data, weights and captions that are missing, too, and name them (`Plan.absent`).
 
     Raises:
         ConfigError: the files or the texts are invalid; lists every error of a file.
         UserError: data, weights or caption stores are missing.
     """
-    source = load_experiment(file)
-    experiment, name = source.experiment, experiment_name(file, recipe)
+    choices = Choices(overrides=overrides, seeds=seeds, only=only, axes=axes, name=name, dry=dry)
+    source, whole_name = load_experiment(file), experiment_name(file, recipe)
+    if axes:
+        source, whole_name = with_axes(source, axes), sweep_name(whole_name, [*parse_axes(axes)])
+    words = [name_of(file, "experiments"), *(["--scale", scale] * (scale != "pocket"))]
+    words += ["--recipe", name_of(recipe, "recipes")] if recipe else []
     recipe = recipe or source.recipe_file(scale)
+    return plan_experiment(source, scale, whole_name, recipe, file.parent, words, choices)
+
+
+def choose(file: Path | None, scale: Scale, recipe: Path | None, choices: Choices) -> ExperimentPlan:
+    """Return the plan of an experiment's file, or without one of a recipe at the axes of the choices.
+
+    Raises:
+        UserError: neither an experiment nor a recipe with axes is named; else as `make_plan`.
+    """
+    if choices.name and not choices.axes:
+        raise UserError(f"--name {choices.name}: names a sweep with --axis; an experiment has the name of its file")
+    if file is not None:
+        return make_plan(file, scale, recipe=recipe, **vars(choices))
+    if recipe is not None and choices.axes:
+        return plan_axes(recipe, choices)
+    if recipe is not None:
+        raise UserError(
+            f"--recipe {recipe.stem}: what is to vary? Add --axis KEY=VALUE,VALUE; to train it once: tadp-ray train {recipe}"
+        )
+    raise UserError(
+        "name an experiment (`tadp-ray ls experiments` lists them), or ask without one: tadp-ray sweep --recipe RECIPE --axis "
+        "KEY=VALUE,VALUE"
+    )
+
+
+def plan_axes(recipe: Path, choices: Choices) -> ExperimentPlan:
+    """Return the plan of a recipe at the axes of a command line, without an experiment's file.
+
+    Raises:
+        ConfigError: the recipe or the texts are invalid; lists every error of a file.
+        UserError: data, weights or caption stores are missing.
+    """
+    scale, source = without_file(recipe, choices.axes, choices.overrides)
+    name, words = sweep_name(recipe.stem, [*parse_axes(choices.axes)]), ["--recipe", name_of(recipe, "recipes")]
+    return plan_experiment(source, scale, name, recipe, recipe.parent.parent, words, choices)
+
+
+def plan_experiment(
+    source: ResolvedExperiment,
+    scale: Scale,
+    name: str,
+    recipe: Path,
+    experiments: Path,
+    words: Sequence[str],
+    choices: Choices,
+) -> ExperimentPlan:
+    """Return the plan of an experiment that was read or made.
+
+    Args:
+        source: the experiment.
+        scale: which of its sweeps.
+        name: of the sweep, if the choices have none.
+        recipe: file of the recipe.
+        experiments: as for `missing_prerequisites`.
+        words: of a command that runs this sweep, without those of the choices.
+        choices: of the command line.
+    """
+    experiment, overrides, seeds = source.experiment, choices.overrides, choices.seeds
+    name = check_name(choices.name) if choices.name else name
     axes_file, sweep = source.sweep_at(scale)
     compute_axes = [key for key in sweep.keys if key.startswith("compute.")]
     if compute_axes:
         raise ConfigError(
-            [f"{axes_file}: axes: {compute_axes[0]}: compute keys do not change results and cannot be an axis"]
+            [f"{source.origin(scale)}: {compute_axes[0]}: compute keys do not change results and cannot be an axis"]
         )
     prefixes = tuple(f"{key}." for key in sweep.keys)
     conflicts = [text for text in overrides if f"{text.partition('=')[0].strip()}.".startswith(prefixes)]
     if conflicts:
         raise ConfigError([f"--set {conflicts[0]}: {axes_file} varies this key; select its values with --only"])
     raw, origin = load_recipe_values(recipe, overrides)
-    recipes = [recipe_at(raw, origin, sweep.changes(axes), f"{axes_file}: axes") for axes in grid(sweep)]
+    recipes = [recipe_at(raw, origin, sweep.changes(axes), source.origin(scale)) for axes in grid(sweep)]
     cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
-    check_results(file, experiment, recipes)
-    check_prerequisites(recipes, file.parent)
+    check_results(source.file, experiment, recipes)
+    absent: dict[Hashable, str] | None = None
+    if choices.dry:
+        absent = dict(enumerate(missing_prerequisites(recipes, experiments)))
+    else:
+        check_prerequisites(recipes, experiments)
     for axes, at_axes in zip(grid(sweep), recipes, strict=True):
         resolved = with_absolute_paths(at_axes)
-        contents = cell_inputs(resolved, datasets, hashed)
+        contents = cell_inputs(resolved, datasets, hashed, absent)
         one = Cell(experiment=name, seed=0, axes=axes, recipe=resolved, **contents)
         cells += [one.with_seed(seed) for seed in (experiment.seeds if seeds is None else seeds)]
     wanted: dict[str, list[Any]] = {}
-    for key, value in (parse_only(text, sweep) for text in only):
+    for key, value in (parse_only(text, sweep) for text in choices.only):
         wanted.setdefault(key, []).append(value)
     selected = [cell for cell in cells if all(cell.axes[key] in values for key, values in wanted.items())]
     settings = settings_text(recipe, overrides)
@@ -193,7 +304,9 @@ def make_plan(
         tuple(selected),
         source=source,
         table=source.table(scale, cells[0].scale, settings),
+        command=shlex.join(["tadp-ray", "sweep", *words, *choices.words]),
         datasets=datasets,
+        absent=tuple(dict.fromkeys((absent or {}).values())),
     )
 
 
@@ -237,35 +350,6 @@ def plan_recipe(
     return Plan(name, settings, cell.scale, question, (cell,), (cell,), datasets=datasets)
 
 
-def check_prerequisites(recipes: Sequence[Recipe], experiments: Path) -> None:
-    """Check that the personalized models, tokens and captions that recipes use exist; name the commands that make them.
-
-    Args:
-        recipes: of the cells.
-        experiments: a folder that may hold personalization/NAME.yaml, which makes a folder of that name; else the shipped
-            personalization of that name does.
-
-    Raises:
-        UserError: some are missing.
-    """
-    places = {Path(place) for recipe in recipes for place in family_of(recipe.model).places(recipe.model).values()}
-    needed = {(place, place.parent if place.suffix else place) for place in places}
-    missing = []
-    for path, folder in sorted(needed):
-        if not path.exists() and (maker := personalization_for(folder.name, experiments)):
-            missing.append(f"{path} is missing; make it: tadp-ray personalize {maker} --out {folder}")
-    if missing := [*missing, *missing_stores(recipes)]:
-        raise UserError("\n".join(missing))
-
-
-def personalization_for(name: str, experiments: Path) -> Path | str | None:
-    """Return the file or shipped name of the personalization that makes a folder of this name; None if there is none."""
-    file = experiments / "personalization" / f"{name}.yaml"
-    if file.is_file():
-        return file
-    return name if name in shipped("personalizations") else None
-
-
 def oracle_line(which: str, sources: Iterable[str]) -> str:
     """Return a line such as `oracle: the captions of all cells use the ground truth ...`."""
     named = ", ".join(sorted(set(sources)))
@@ -275,27 +359,6 @@ def oracle_line(which: str, sources: Iterable[str]) -> str:
 def scored_oracle_line(names: Iterable[str]) -> str:
     """Return a line such as `oracle: the further captions template, oracle use the ground truth ...`."""
     return f"oracle: the further captions {', '.join(names)} use the ground truth of the scored images (evaluation.captions)"
-
-
-def cell_inputs(recipe: Recipe, datasets: Datasets, known: KnownDigests) -> dict[str, Any]:
-    """Return a cell's facts about its recipe's files; the other arguments are those of `digests_of`."""
-    return {
-        "digests": digests_of(recipe, datasets, known),
-        "stores_of_ground_truth": stores_of_ground_truth(recipe),
-        "scored_stores_of_ground_truth": scored_stores_of_ground_truth(recipe),
-    }
-
-
-def stores_of_ground_truth(recipe: Recipe) -> bool:
-    """Return whether a caption store of a recipe was made from the ground truth."""
-    stores = filter(None, (recipe.caption.store, recipe.caption.target_store))
-    return any(read_store(store).uses_ground_truth for store in stores)
-
-
-def scored_stores_of_ground_truth(recipe: Recipe) -> tuple[str, ...]:
-    """Return the names of further captions whose store was made from the ground truth."""
-    captions = recipe.evaluation.captions.items()
-    return tuple(name for name, each in captions if each.store and read_store(each.store).uses_ground_truth)
 
 
 def check_results(file: Path, experiment: Experiment, recipes: Sequence[Recipe]) -> None:
@@ -316,52 +379,6 @@ def settings_text(recipe: Path, overrides: Sequence[str]) -> str:
     """Return a recipe's name and its overrides, without compute keys other than cpus, which do not change results."""
     shown = [text for text in overrides if not text.startswith("compute.") or text.startswith("compute.cpus")]
     return ", ".join([f"recipe {recipe.stem}", *shown])
-
-
-def with_absolute_paths(recipe: Recipe) -> Recipe:
-    """Return the recipe with absolute paths, since Ray's workers start in other folders."""
-    changes: dict[str, Any] = {}
-    if not recipe.compute.address:
-        changes["compute"] = recipe.compute.model_copy(update={"storage": str(recipe.compute.folder)})
-    if hasattr(recipe.data, "root"):
-        changes["data"] = recipe.data.model_copy(update={"root": recipe.data.root.absolute()})
-        if target := getattr(recipe.data, "target_domain", None):
-            moved = target.model_copy(update={"root": target.root.absolute()})
-            changes["data"] = changes["data"].model_copy(update={"target_domain": moved})
-    changes["caption"] = with_absolute_files(recipe.caption)
-    told = {name: with_absolute_files(caption) for name, caption in recipe.evaluation.captions.items()}
-    changes["evaluation"] = recipe.evaluation.model_copy(update={"captions": told})
-    model: dict[str, Any] = {}
-    for key in type(recipe.model).model_fields:
-        value = getattr(recipe.model, key)
-        if isinstance(value, Path):
-            model[key] = value.absolute()
-        elif key == "weights":
-            model[key] = absolute_if_here(value)
-    model["context"] = with_absolute_encoders(recipe.model.context)
-    changes["model"] = recipe.model.model_copy(update=model)
-    return recipe.model_copy(update=changes)
-
-
-def with_absolute_files(caption: CaptionConfig) -> CaptionConfig:
-    """Return captions whose files have absolute paths."""
-    files = {key: path for key in ("store", "target_store", "embeddings") if (path := getattr(caption, key))}
-    return caption.model_copy(update={key: path.absolute() for key, path in files.items()})
-
-
-def with_absolute_encoders(context: ContextConfig) -> ContextConfig:
-    """Return the context with absolute paths of image encoders."""
-
-    def moved(source: Any) -> Any:
-        encoder = getattr(source, "encoder", None)
-        return source.model_copy(update={"encoder": absolute_if_here(encoder)}) if encoder else source
-
-    return context.model_copy(update={"sources": tuple(map(moved, context.sources))})
-
-
-def absolute_if_here(place: str) -> str:
-    """Return the absolute path of a file or folder; `pocket`, or what is not here and so perhaps a hub id, unchanged."""
-    return str(Path(place).absolute()) if place != "pocket" and Path(place).exists() else place
 
 
 def parse_only(text: str, sweep: Sweep) -> tuple[str, Any]:

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.garbage import uncollected
-from tadp_ray.layout import CELL, PER_IMAGE
+from tadp_ray.layout import CELL, PER_IMAGE, TRACEBACK, WORKER_LOG
 from tadp_ray.tasks.per_image import PerImage, read_per_image
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.names import decode, encode
@@ -249,6 +249,20 @@ def per_image(store: Store, row: CellRow) -> PerImage | None:
         return None
     with TemporaryDirectory() as folder:
         return read_per_image(Path(store.client.download_artifacts(row.run_id, PER_IMAGE, folder)), row.fingerprint)
+
+
+def evidence(store: Store, fingerprint: str) -> dict[str, str]:
+    """Return the traceback and the output of processes that the newest failed run of a cell holds, by the names of the files."""
+    experiments = [found.experiment_id for found in pages(store.client.search_experiments)]
+    wanted = f"tags.`tadp.fingerprint` = '{fingerprint}' and attributes.status = 'FAILED'"
+    order = ["attributes.start_time DESC"]
+    run = next(pages(store.client.search_runs, experiments, wanted, order_by=order), None) if experiments else None
+    if run is None:
+        return {}
+    held = {file.path for file in store.client.list_artifacts(run.info.run_id)} & {TRACEBACK, WORKER_LOG}
+    with TemporaryDirectory() as folder:
+        paths = {name: Path(store.client.download_artifacts(run.info.run_id, name, folder)) for name in held}
+        return {name: path.read_text(encoding="utf-8", errors="replace") for name, path in paths.items()}
 
 
 def pages(search: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:

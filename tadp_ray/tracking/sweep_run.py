@@ -2,18 +2,19 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.layout import PLAN
 from tadp_ray.tracking.client import StoreError, first_line
-from tadp_ray.tracking.query import read_cell
+from tadp_ray.tracking.query import pages, read_cell
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.provenance import provenance
 
@@ -31,6 +32,36 @@ class SweepRun:
     settings: str
     """The recipe and its overrides."""
     cells: tuple[Cell, ...]
+    layout: Mapping[str, Any] | None = None
+    """What its table needs beside its cells, see `config.asked`; None: of a training, or of an older sweep."""
+
+
+@dataclass(frozen=True)
+class SweepEntry:
+    """A sweep in MLflow, without its cells."""
+
+    run_id: str
+    name: str
+    """Of its MLflow experiment."""
+    scale: Scale
+    status: str
+    """MLflow's status of its run: RUNNING, FINISHED, FAILED or KILLED."""
+    asked: str
+    """When it was last started, in ISO format, UTC."""
+
+
+def sweep_entries(store: Store, name: str | None = None) -> list[SweepEntry]:
+    """Return the sweeps of a store, or those of one name, the one that was last started first."""
+    found = [each for each in pages(store.client.search_experiments) if name in (None, each.name)]
+    if not found:
+        return []
+    search = [each.experiment_id for each in found]
+    runs = pages(store.client.search_runs, search, "tags.`tadp.sweep` != ''", order_by=[f"tags.`{ASKED}` DESC"])
+    return [
+        SweepEntry(run.info.run_id, tags["tadp.experiment"], tags["tadp.scale"], run.info.status, tags.get(ASKED, ""))
+        for run in runs
+        for tags in (run.data.tags,)
+    ]
 
 
 def parent(store: Store, experiment: str, scale: Scale, key: str, description: str = "") -> str:
@@ -63,13 +94,16 @@ def parent(store: Store, experiment: str, scale: Scale, key: str, description: s
     return store.client.create_run(experiment_id, tags=tags, run_name=f"{experiment} ({scale})").info.run_id
 
 
-def record_plan(store: Store, run_id: str, settings: str, cells: Sequence[Cell]) -> None:
-    """Log the sweep's settings and cells, so that its table can be made from MLflow alone.
+def record_plan(
+    store: Store, run_id: str, settings: str, cells: Sequence[Cell], layout: Mapping[str, Any] | None = None
+) -> None:
+    """Log the sweep's settings, cells and layout, so that its table can be made from MLflow alone.
 
     Raises:
         UserError: MLflow's artifact store does not work.
     """
     plan = {"settings": settings, "cells": [cell.model_dump(mode="json") for cell in cells]}
+    plan |= {"layout": dict(layout)} if layout else {}
     try:
         store.client.log_dict(run_id, plan, PLAN)
     except StoreError as error:
@@ -93,7 +127,15 @@ def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
             f"MLflow at {store.safe_uri} holds no sweep of {experiment} at {scale} scale; run the sweep first, or name the "
             "store that it used (--tracking-uri or MLFLOW_TRACKING_URI)"
         )
-    run_id = runs[0].info.run_id
+    return read_sweep(store, runs[0].info.run_id)
+
+
+def read_sweep(store: Store, run_id: str) -> SweepRun:
+    """Return the sweep of a run.
+
+    Raises:
+        UserError: its plan is incomplete, or other code wrote it.
+    """
     try:
         if PLAN not in {file.path for file in store.client.list_artifacts(run_id)}:
             raise ValueError("missing")
@@ -106,7 +148,7 @@ def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
         raise UserError(
             f"MLflow at {store.safe_uri}, run {run_id}: the sweep's {PLAN} is incomplete ({error}); run the sweep again"
         ) from None
-    return SweepRun(run_id, settings, tuple(read_cell(cell, run_id) for cell in cells))
+    return SweepRun(run_id, settings, tuple(read_cell(cell, run_id) for cell in cells), plan.get("layout"))
 
 
 def attach(store: Store, run_id: str, files: Sequence[Path]) -> None:

@@ -1,6 +1,7 @@
 """Content hashes of the data, weights and captions of a cell. Imports no torch, so that planning is fast."""
 
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from tadp_ray.backbones.families import family_of
@@ -25,23 +26,75 @@ def digests_of(recipe: Recipe, datasets: Datasets | None = None, known: KnownDig
         datasets: cache of opened data sets; None: a new one, with the indexes in the recipe's storage folder.
         known: what was hashed before, filled here; None: nothing.
     """
-    known, datasets, caption = (
-        {} if known is None else known,
-        datasets or Datasets(recipe.compute.folder),
-        recipe.caption,
-    )
-
-    def once(key: Hashable, digests: Callable[[], dict[str, str]]) -> dict[str, str]:
+    known, found = {} if known is None else known, dict[str, str]()
+    for key, part in contents_of(recipe, datasets or Datasets(recipe.compute.folder)).items():
         if key not in known:
-            known[key] = digests()
-        return known[key]
+            known[key] = part.digests()
+        found |= known[key]
+    return found
 
-    found = dict(once(recipe.data, lambda: data_digests(recipe.data, datasets)))
-    found |= once((recipe.model, caption.embeddings), lambda: model_digests(recipe))
+
+ABSENT = "absent: "
+"""Prefix of the names that contents without a hash have among the digests of a planned cell; their paths follow."""
+
+
+def digests_if_there(
+    recipe: Recipe, datasets: Datasets, known: KnownDigests, absent: dict[Hashable, str]
+) -> dict[str, str]:
+    """Return the content hashes as `digests_of` does, and an empty one by `ABSENT` and path for what is missing.
+
+    Args:
+        recipe: recipe of a cell.
+        datasets: as for `digests_of`.
+        known: as for `digests_of`.
+        absent: the error of what is missing, by what names it; filled here.
+
+    Raises:
+        UserError: contents are there, but damaged.
+    """
+    found = dict[str, str]()
+    for key, part in contents_of(recipe, datasets).items():
+        if key not in known:
+            try:
+                known[key] = part.digests()
+            except (UserError, FileNotFoundError) as error:
+                if not (gone := [str(place) for place in part.places if not Path(place).exists()]):
+                    raise
+                known[key] = {ABSENT + place: "" for place in gone}
+                absent[key] = str(error)
+        found |= known[key]
+    return found
+
+
+def all_hashed(cell: Cell) -> bool:
+    """Return whether everything that a cell reads was hashed, so that its fingerprint is that of a training."""
+    return not any(name.startswith(ABSENT) for name in cell.digests)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Contents that a recipe reads: where they are, and what hashes them."""
+
+    places: tuple[str | Path, ...]
+    digests: Callable[[], dict[str, str]]
+
+
+def contents_of(recipe: Recipe, datasets: Datasets) -> dict[Hashable, Contents]:
+    """Return the contents that a recipe reads by what in it names them."""
+    data, model, caption = recipe.data, recipe.model, recipe.caption
+    roots = (getattr(data, "root", None), getattr(getattr(data, "target_domain", None), "root", None))
+    places = {**family_of(model).places(model), **source_places(model.context)}.values()
+    found: dict[Hashable, Contents] = {
+        data: Contents(tuple(filter(None, roots)), lambda: data_digests(data, datasets)),
+        (model, caption.embeddings): Contents(
+            tuple(place for place in (*places, caption.embeddings) if place and place != "pocket"),
+            lambda: model_digests(recipe),
+        ),
+    }
     for name, store in caption_stores(recipe).items():
-        found |= once((name, store), lambda name=name, store=store: {name: read_store(store).digest()})
+        found[name, store] = Contents((store,), lambda name=name, store=store: {name: read_store(store).digest()})
     for name, file in scored_embeddings(recipe).items():
-        found |= once((name, file), lambda name=name, file=file: {name: file_digest(file)})
+        found[name, file] = Contents((file,), lambda name=name, file=file: {name: file_digest(file)})
     return found
 
 

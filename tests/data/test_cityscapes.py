@@ -15,7 +15,7 @@ from tadp_ray.data.cityscapes import CLASSES, LABEL_IDS, cityscapes
 from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.files import FileDataset
 from tadp_ray.errors import UserError
-from tadp_ray.sweep.plan import with_absolute_paths
+from tadp_ray.sweep.inputs import with_absolute_paths
 
 
 def test_label_ids_are_those_of_the_makers() -> None:

@@ -12,7 +12,8 @@ from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import load_recipe
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import Plan, make_plan, plan_one
-from tadp_ray.sweep.preview import estimate, preview, recipe_preview
+from tadp_ray.sweep.preview import preview, recipe_preview
+from tadp_ray.sweep.times import estimate
 from tadp_ray.tracking.journal_run import flatten
 from tadp_ray.tracking.query import CellRow
 from tadp_ray.tracking.run_spec import cell_run_spec
@@ -204,11 +205,11 @@ def test_preview_tells_state_cost_and_time(experiment: Path) -> None:
         params=params,
         hardware="a laptop",
     )
-    said = "\n".join(preview(plan, {cell.fingerprint: row}, [row], at_once=2))
+    said = "\n".join(preview(plan, {cell.fingerprint: row}, [row], at_once=2).lines())
     assert "4 cells, 3 to train" in said and "finished, run run1" in said
     assert "GFLOP" in said and "activations" in said
     assert "about 0:03:00 for 3 cells, 0.07 core-hours; from 1 finished cells of 90 s (median) on a laptop" in said
-    other = "\n".join(preview(plan, {}, [], at_once=2))
+    other = "\n".join(preview(plan, {}, [], at_once=2).lines())
     assert "time: unknown" in other
 
 
@@ -216,7 +217,7 @@ def test_a_preview_counts_evaluations_with_other_captions(experiment: Path) -> N
     """Five images of the size of a view, each without a backward pass, in steps of four images with one."""
     scored = "evaluation.captions={a: {source: 'null'}, b: {source: oracle}}"
     plan = make_plan(experiment, "pocket", overrides=[scored])
-    (line,) = [line for line in preview(plan, {}, [], at_once=2) if line.startswith("after training")]
+    (line,) = [line for line in preview(plan, {}, [], at_once=2).lines() if line.startswith("after training")]
     assert line.startswith("after training: 5 images are scored with 2 other captions, each ")
     assert 0.2 < float(line.split()[-2]) < 0.5
     params = flatten(plan.cells[0].recipe.model_dump(mode="json"))
@@ -321,7 +322,7 @@ def test_cells_told_ground_truth_names_are_called_an_oracles_before_training_and
 ) -> None:
     plan = make_plan(experiment, "pocket")
     line = "oracle: the captions of all cells use the ground truth, of scored images too (caption.source: oracle)"
-    assert plan.oracle == line and line in list(preview(plan, {}, [], at_once=2))
+    assert plan.oracle == line and line in list(preview(plan, {}, [], at_once=2).lines())
     assert {cell_run_spec("parent", cell).tags["tadp.oracle"] for cell in plan.cells} == {"true"}
     rows = "{a: {caption.source: 'null'}, b: {caption.source: template, data.target_domain: night}}"
     (tmp_path / "sweep.yaml").write_text(f"axes: {{caption.precision: {rows}, caption.recall: {{x: {{}}}}}}\n")

@@ -1,0 +1,53 @@
+"""The options of `sweep --dry-run`, and what it plans."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tadp_ray.errors import UserError
+
+if TYPE_CHECKING:
+    from tadp_ray.sweep.plan import Plan
+    from tadp_ray.sweep.preview import Preview
+    from tadp_ray.tracking.store import Store
+
+PriceOption = Annotated[
+    float | None, typer.Option(min=0, help="Dollars of a GPU-hour, for --dry-run.", show_default="no dollars")
+]
+MeasuredOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="gpu.json of benchmarks/gpu.py, for the GPU-hours of --dry-run.", show_default="an H200 and an H100"
+    ),
+]
+
+
+def check_dry(**options: object) -> None:
+    """Raise UserError if an option of --dry-run is given without it."""
+    for name, value in options.items():
+        if value is not None:
+            raise UserError(f"--{name} belongs to --dry-run; leave it out, or add --dry-run")
+
+
+def plan_preview(
+    plan: "Plan",
+    store: "Store | None",
+    address: str | None,
+    strict: bool,
+    price: float | None,
+    measured: Path | None,
+) -> "Preview":
+    """Return what a sweep would do and cost; without a store no cell is finished."""
+    from tadp_ray.sweep.cluster import fitting_cells
+    from tadp_ray.sweep.preview import preview
+    from tadp_ray.sweep.throughput import known_cards, measured_card
+    from tadp_ray.tracking.query import PAGE, finished, rows
+    from tadp_ray.training.digests import all_hashed
+
+    cards = [measured_card(measured)] if measured else known_cards()
+    done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict) if store else {}
+    plan.check([cell for cell in plan.missing(done) if all_hashed(cell)])
+    earlier = rows(store, plan.name, plan.recipe.scale, status="FINISHED", newest=PAGE) if store else []
+    at_once, where = fitting_cells(address, plan.recipe.compute)
+    return preview(plan, done, earlier, at_once, where, cards, price)

@@ -1,0 +1,197 @@
+"""Commands on what was run: list, status, logs, stop, gc."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tadp_ray.cli.common import JSONOption, TrackingOption, console, exit_on_user_error, say, show
+from tadp_ray.config.errors import nearest
+from tadp_ray.errors import UserError
+from tadp_ray.layout import STORAGE
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tadp_ray.sweep.cleaning import Removable
+    from tadp_ray.sweep.states import CellReport
+
+StorageOption = Annotated[Path, typer.Option(help="Storage folder of the sweeps (compute.storage).")]
+RULES = ("checkpoints", "predictions", "weights")
+DEFAULT_RULES = RULES[:2]
+SweepArgument = Annotated[
+    str | None,
+    typer.Argument(help="Name of a sweep, see `list`.", show_default="the running one, else the newest"),
+]
+
+
+def list_sweeps(
+    tracking_uri: TrackingOption = None, storage: StorageOption = Path(STORAGE), as_json: JSONOption = False
+) -> None:
+    """List the sweeps that were run, newest first, with their states. `ls` lists the shipped files."""
+    with exit_on_user_error():
+        from tadp_ray.sweep.states import sweep_reports
+        from tadp_ray.tracking.store import open_store
+
+        store = open_store(tracking_uri, make=False)
+        found = sweep_reports(store, storage.absolute())
+        if as_json:
+            return show([report.record() for report in found], (), as_json)
+        if not found:
+            return say(f"MLflow at {store.safe_uri} holds no sweep")
+        rows = [
+            (
+                report.entry.name,
+                report.entry.scale,
+                report.state,
+                "unreadable" if report.cells is None else f"{report.done}/{report.cells}",
+                report.entry.asked[:16].replace("T", " "),
+                report.settings,
+            )
+            for report in found
+        ]
+        console.print(grid(("sweep", "scale", "state", "cells", "last started (UTC)", "settings"), rows))
+
+
+def status(
+    name: SweepArgument = None,
+    tracking_uri: TrackingOption = None,
+    storage: StorageOption = Path(STORAGE),
+    as_json: JSONOption = False,
+) -> None:
+    """Show the cells of a sweep: finished, training with their step, failed with the error, interrupted, not started."""
+    with exit_on_user_error():
+        from tadp_ray.config.metrics import main_metric
+        from tadp_ray.sweep.running import running_sweep
+        from tadp_ray.sweep.states import cell_reports, find_sweep
+        from tadp_ray.tracking.store import open_store
+
+        store, storage = open_store(tracking_uri, make=False), storage.absolute()
+        entry, plan = find_sweep(store, name, storage)
+        reports, running = cell_reports(store, entry, plan), running_sweep(storage)
+        is_running = running is not None and running.run_id == entry.run_id
+        if as_json:
+            facts = {"name": entry.name, "scale": entry.scale, "settings": plan.settings, "running": is_running}
+            return show(facts | {"cells": [report.record() for report in reports]}, (), as_json)
+        counts: dict[str, int] = {}
+        for report in reports:
+            counts[report.state] = counts.get(report.state, 0) + 1
+        told = ", ".join(f"{count} {state}" for state, count in counts.items())
+        say(f"{entry.name} ({entry.scale} scale, {plan.settings}){', running' if is_running else ''}: {told}")
+        metric = main_metric(plan.cells[0].recipe.task)
+        console.print(grid(("cell", "state", "step", metric, "fingerprint"), list(map(cell_row, reports))))
+        for report in (report for report in reports if report.error):
+            say(f"{report.cell.name}: {report.error}")
+            say(f"  tadp-ray logs {report.cell.fingerprint[:8]}")
+
+
+def cell_row(report: "CellReport") -> tuple[str, ...]:
+    """Return the row of a cell in the table of `status`."""
+    step = f"{report.step}/{report.cell.recipe.schedule.iterations}"
+    score = "" if report.score is None else f"{report.score:.4g}"
+    return report.cell.name, report.state, step, score, report.cell.fingerprint[:16]
+
+
+def logs(
+    cell: Annotated[
+        list[str],
+        typer.Argument(help="A run id, the first digits of a fingerprint, or axis=value texts: recall=1.0 seed=0."),
+    ],
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            help="Sweep of the cell, see `list`.", show_default="for axis=value the running one or the newest"
+        ),
+    ] = None,
+    tracking_uri: TrackingOption = None,
+    storage: StorageOption = Path(STORAGE),
+    as_json: JSONOption = False,
+) -> None:
+    """Show what happened to one cell: starts, evaluations, checkpoints, its end; its traceback and its processes' output."""
+    with exit_on_user_error():
+        from tadp_ray.sweep.cell_log import cell_log
+        from tadp_ray.sweep.states import find_cell
+        from tadp_ray.tracking.store import open_store
+
+        store = open_store(tracking_uri, make=False)
+        log = cell_log(store, find_cell(store, cell, sweep, storage.absolute()))
+        show(log.record(), log.lines(), as_json)
+
+
+def stop(storage: StorageOption = Path(STORAGE)) -> None:
+    """End the sweep that runs in a storage folder as Ctrl-C does: checkpoints are kept, the same command resumes."""
+    with exit_on_user_error():
+        from tadp_ray.sweep.running import stop_sweep
+
+        found = stop_sweep(storage.absolute())
+        say(f"{found.name} ({found.scale} scale) was stopped; run the same command again to resume")
+
+
+def gc(
+    rules: Annotated[
+        list[str] | None,
+        typer.Argument(help=f"What to delete: {', '.join(RULES)}.", show_default=" ".join(DEFAULT_RULES)),
+    ] = None,
+    sweep: Annotated[str | None, typer.Option(help="Only cells that this sweep has trained, see `list`.")] = None,
+    older_than: Annotated[float, typer.Option(min=0, help="Only files that are so many days old.")] = 0.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking; --json never asks.")] = False,
+    tracking_uri: TrackingOption = None,
+    storage: StorageOption = Path(STORAGE),
+    as_json: JSONOption = False,
+) -> None:
+    """Delete files of finished cells, after they were shown with their sizes. No table and no report needs any of them.
+
+    checkpoints: those for resuming, and the weights of the best evaluation. predictions: pictures, which MLflow holds, too.
+    weights: the final weights, without which `predict` and analyses cannot use a cell; only if named. Files of cells that are
+    not finished in MLflow, and journals, are never deleted.
+    """
+    with exit_on_user_error():
+        from tadp_ray.sweep.cleaning import delete, removable
+        from tadp_ray.tracking.store import open_store
+
+        chosen = list(dict.fromkeys(rules or DEFAULT_RULES))
+        if unknown := next((rule for rule in chosen if rule not in RULES), None):
+            raise UserError(f"{unknown}: nothing that gc deletes; {nearest(unknown, RULES)}")
+        store = open_store(tracking_uri, make=False)
+        found = removable(store, storage.absolute(), chosen, sweep, older_than)
+        if as_json:
+            show([each.record() for each in found], (), as_json)
+        else:
+            console.print(grid(("files", "cells", "number", "MiB"), list(map(removable_row, found))))
+            for line in losses(found):
+                say(line)
+        if not any(each.files for each in found):
+            return None if as_json else say("nothing to delete")
+        if not yes and (as_json or not typer.confirm("Delete these files?")):
+            return None
+        freed = delete(found)
+        return None if as_json else say(f"deleted {freed / 2**20:,.1f} MiB")
+
+
+def removable_row(each: "Removable") -> tuple[str, ...]:
+    """Return the row of a rule in the table of `gc`."""
+    return each.rule, str(each.cells), str(len(each.files)), f"{each.size / 2**20:,.1f}"
+
+
+def losses(found: Sequence["Removable"]) -> Iterator[str]:
+    """Yield a line on what can be done no more without the files of each rule."""
+    from tadp_ray.sweep.cleaning import RULES as ALL
+
+    for each in found:
+        if each.files and (loss := ALL[each.rule].loss):
+            yield f"{each.rule} of {each.cells} cells: {loss}"
+
+
+def grid(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> "Table":
+    """Return a table without lines, one row per row; long texts are wrapped and never cut."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        # As Text, since rich would read brackets as markup.
+        table.add_row(*(Text(str(value)) for value in row))
+    return table

@@ -1,0 +1,135 @@
+"""Deletes files of finished cells by rules, each with what needs them. Does not import Ray."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.errors import UserError
+from tadp_ray.files import is_draft
+from tadp_ray.layout import BEST, CELL, CELLS, MODEL, PREDICTED
+from tadp_ray.tracking.query import finished
+from tadp_ray.tracking.store import Store
+from tadp_ray.training.reporter import checkpoints
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Files of a finished cell that may go."""
+
+    files: Callable[[Path], list[Path]]
+    """Returns them in a cell's folder."""
+    loss: str
+    """What can be done no more without them; empty: nothing."""
+    what: str
+
+
+def named(*names: str) -> Callable[[Path], list[Path]]:
+    """Return a function that returns the files of these names in a folder."""
+    return lambda folder: [folder / name for name in names if (folder / name).is_file()]
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Return the files of a finished cell's folder that nothing reads any more."""
+    drafts = [file for file in sorted(folder.iterdir()) if file.is_file() and is_draft(file)]
+    return [*checkpoints(folder), *named(BEST)(folder), *drafts]
+
+
+RULES = {
+    "checkpoints": Rule(
+        leftovers,
+        "",
+        "checkpoints for resuming, weights of the best evaluation, unfinished files of killed processes",
+    ),
+    "predictions": Rule(named(PREDICTED), "", "pictures of predictions, which MLflow holds, too"),
+    "weights": Rule(
+        named(MODEL),
+        "predict, load_trained and the analyses of trained models need them; the cells stay finished and are not trained again",
+        "final weights",
+    ),
+}
+DEFAULT_RULES = ("checkpoints", "predictions")
+"""Rules whose files no table, no report and no `predict` needs."""
+
+
+@dataclass(frozen=True)
+class Removable:
+    """The files that one rule deletes."""
+
+    rule: str
+    files: tuple[Path, ...]
+    size: int
+    """In bytes."""
+    cells: int
+    """Number of cells that have some."""
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "rule": self.rule,
+            "cells": self.cells,
+            "files": [str(file) for file in self.files],
+            "bytes": self.size,
+            "loss": RULES[self.rule].loss or None,
+        }
+
+
+def removable(
+    store: Store, storage: Path, rules: Sequence[str], experiment: str | None = None, days: float = 0.0
+) -> list[Removable]:
+    """Return the files of finished cells in a storage folder that rules delete. Others are never among them.
+
+    A cell is finished if MLflow holds it as finished, so that everything but the weights is there, too.
+
+    Args:
+        store: MLflow.
+        storage: the storage folder.
+        rules: names of `RULES`.
+        experiment: name of the sweeps whose cells are looked at; None: all.
+        days: how long ago a file was written at least.
+    """
+    cells = [cell for cell in cells_in(storage) if experiment in (None, cell[0].experiment)]
+    done = finished(store, [cell.fingerprint for cell, _ in cells])
+    folders = [folder for cell, folder in cells if cell.fingerprint in done]
+    latest = time.time() - days * 86400
+    found = []
+    for name in rules:
+        by_folder = [
+            [file for file in RULES[name].files(folder) if file.stat().st_mtime <= latest] for folder in folders
+        ]
+        files = tuple(file for own in by_folder for file in own)
+        found.append(Removable(name, files, sum(file.stat().st_size for file in files), sum(map(bool, by_folder))))
+    return found
+
+
+def cells_in(storage: Path) -> list[tuple[Cell, Path]]:
+    """Return the cells of a storage folder with their folders; those that other code wrote are left out.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not (storage / CELLS).is_dir():
+        raise UserError(f"{storage}: holds no {CELLS}; name the folder of the sweeps with --storage")
+    found = []
+    for record in sorted((storage / CELLS).glob(f"*/{CELL}")):
+        try:
+            found.append((Cell.of_record(json.loads(record.read_bytes())), record.parent))
+        except (OSError, ValueError, ValidationError):
+            continue
+    return found
+
+
+def delete(found: Iterable[Removable]) -> int:
+    """Delete the files, and return how many bytes were freed."""
+    freed = 0
+    for each in found:
+        for file in each.files:
+            if file.is_file():
+                freed += file.stat().st_size
+                file.unlink()
+    return freed

@@ -1,0 +1,133 @@
+"""What the recipes of a plan need on this machine: prerequisites, hashes of contents, absolute paths. Does not import Ray."""
+
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tadp_ray.backbones.families import family_of
+from tadp_ray.captions.making import missing_stores, stores_of
+from tadp_ray.captions.store import read_store
+from tadp_ray.config.context import ContextConfig
+from tadp_ray.config.data import CaptionConfig
+from tadp_ray.config.schema import Recipe
+from tadp_ray.config.shipped import shipped
+from tadp_ray.data.datasets import Datasets
+from tadp_ray.errors import UserError
+from tadp_ray.training.digests import KnownDigests, digests_if_there, digests_of
+
+
+def check_prerequisites(recipes: Sequence[Recipe], experiments: Path) -> None:
+    """Check that the personalized models, tokens and captions that recipes use exist; the arguments of `missing_prerequisites`.
+
+    Raises:
+        UserError: some are missing.
+    """
+    if missing := missing_prerequisites(recipes, experiments):
+        raise UserError("\n".join(missing))
+
+
+def missing_prerequisites(recipes: Sequence[Recipe], experiments: Path) -> list[str]:
+    """Return the missing personalized models, tokens and captions that recipes use, with the commands that make them.
+
+    Args:
+        recipes: of the cells.
+        experiments: a folder that may hold personalization/NAME.yaml, which makes a folder of that name; else the shipped
+            personalization of that name does.
+    """
+    places = {Path(place) for recipe in recipes for place in family_of(recipe.model).places(recipe.model).values()}
+    needed = {(place, place.parent if place.suffix else place) for place in places}
+    missing = []
+    for path, folder in sorted(needed):
+        if not path.exists() and (maker := personalization_for(folder.name, experiments)):
+            missing.append(f"{path} is missing; make it: tadp-ray personalize {maker} --out {folder}")
+    return [*missing, *missing_stores(recipes)]
+
+
+def personalization_for(name: str, experiments: Path) -> Path | str | None:
+    """Return the file or shipped name of the personalization that makes a folder of this name; None if there is none."""
+    file = experiments / "personalization" / f"{name}.yaml"
+    if file.is_file():
+        return file
+    return name if name in shipped("personalizations") else None
+
+
+def cell_inputs(
+    recipe: Recipe, datasets: Datasets, known: KnownDigests, absent: dict[Hashable, str] | None = None
+) -> dict[str, Any]:
+    """Return a cell's facts about its recipe's files; the other arguments are those of `digests_of`.
+
+    With `absent`, those of `digests_if_there`, which lists there what is missing; but for caption stores, which a plan has named.
+    """
+    if absent is None:
+        digests = digests_of(recipe, datasets, known)
+    else:
+        found: dict[Hashable, str] = {}
+        digests = digests_if_there(recipe, datasets, known, found)
+        stores = {*stores_of(recipe, "train"), *stores_of(recipe, "val")}
+        absent |= {key: text for key, text in found.items() if not (isinstance(key, tuple) and key[1] in stores)}
+    return {
+        "digests": digests,
+        "stores_of_ground_truth": stores_of_ground_truth(recipe),
+        "scored_stores_of_ground_truth": scored_stores_of_ground_truth(recipe),
+    }
+
+
+def stores_of_ground_truth(recipe: Recipe) -> bool:
+    """Return whether a caption store of a recipe was made from the ground truth."""
+    stores = filter(None, (recipe.caption.store, recipe.caption.target_store))
+    # Only a plan without captions comes here with a store that is missing.
+    return any(read_store(store).uses_ground_truth for store in stores if store.exists())
+
+
+def scored_stores_of_ground_truth(recipe: Recipe) -> tuple[str, ...]:
+    """Return the names of further captions whose store was made from the ground truth."""
+    stores = {
+        name: each.store for name, each in recipe.evaluation.captions.items() if each.store and each.store.exists()
+    }
+    return tuple(name for name, store in stores.items() if read_store(store).uses_ground_truth)
+
+
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """Return the recipe with absolute paths, since Ray's workers start in other folders."""
+    changes: dict[str, Any] = {}
+    if not recipe.compute.address:
+        changes["compute"] = recipe.compute.model_copy(update={"storage": str(recipe.compute.folder)})
+    if hasattr(recipe.data, "root"):
+        changes["data"] = recipe.data.model_copy(update={"root": recipe.data.root.absolute()})
+        if target := getattr(recipe.data, "target_domain", None):
+            moved = target.model_copy(update={"root": target.root.absolute()})
+            changes["data"] = changes["data"].model_copy(update={"target_domain": moved})
+    changes["caption"] = with_absolute_files(recipe.caption)
+    told = {name: with_absolute_files(caption) for name, caption in recipe.evaluation.captions.items()}
+    changes["evaluation"] = recipe.evaluation.model_copy(update={"captions": told})
+    model: dict[str, Any] = {}
+    for key in type(recipe.model).model_fields:
+        value = getattr(recipe.model, key)
+        if isinstance(value, Path):
+            model[key] = value.absolute()
+        elif key == "weights":
+            model[key] = absolute_if_here(value)
+    model["context"] = with_absolute_encoders(recipe.model.context)
+    changes["model"] = recipe.model.model_copy(update=model)
+    return recipe.model_copy(update=changes)
+
+
+def with_absolute_files(caption: CaptionConfig) -> CaptionConfig:
+    """Return captions whose files have absolute paths."""
+    files = {key: path for key in ("store", "target_store", "embeddings") if (path := getattr(caption, key))}
+    return caption.model_copy(update={key: path.absolute() for key, path in files.items()})
+
+
+def with_absolute_encoders(context: ContextConfig) -> ContextConfig:
+    """Return the context with absolute paths of image encoders."""
+
+    def moved(source: Any) -> Any:
+        encoder = getattr(source, "encoder", None)
+        return source.model_copy(update={"encoder": absolute_if_here(encoder)}) if encoder else source
+
+    return context.model_copy(update={"sources": tuple(map(moved, context.sources))})
+
+
+def absolute_if_here(place: str) -> str:
+    """Return the absolute path of a file or folder; `pocket`, or what is not here and so perhaps a hub id, unchanged."""
+    return str(Path(place).absolute()) if place != "pocket" and Path(place).exists() else place

@@ -1,0 +1,101 @@
+"""The sweep that runs on a storage folder: its mark beside the lock, by which other commands show and stop it."""
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tadp_ray.errors import UserError
+from tadp_ray.files import acquire_lock, write_json
+from tadp_ray.layout import SWEEP_LOCK, SWEEP_PROCESS
+
+STOP_SECONDS = 180.0
+"""How long a command that was told to stop may take to end its trainings and close MLflow's runs."""
+
+
+@dataclass(frozen=True)
+class RunningSweep:
+    """A sweep that is running now."""
+
+    pid: int
+    host: str
+    """Name of its machine. It is in this file alone, and gone with it."""
+    stop_signal: int
+    """Which ends it as Ctrl-C does."""
+    name: str
+    scale: str
+    run_id: str
+    """Of the sweep, in MLflow."""
+    started: float
+    """Unix seconds."""
+
+
+@contextmanager
+def announced(storage: Path, name: str, scale: str, run_id: str) -> Iterator[None]:
+    """Name this process in the storage folder as the one that runs a sweep there, during the block; it holds the lock."""
+    # Commands end cleanly on SIGTERM; a Python program of the user's own does on SIGINT, if it handles neither.
+    handled = callable(signal.getsignal(signal.SIGTERM))
+    stop = signal.SIGTERM if handled else signal.SIGINT
+    mark = RunningSweep(os.getpid(), socket.gethostname(), stop, name, scale, run_id, time.time())
+    write_json(storage / SWEEP_PROCESS, asdict(mark))
+    try:
+        yield
+    finally:
+        (storage / SWEEP_PROCESS).unlink(missing_ok=True)
+
+
+def is_locked(storage: Path) -> bool:
+    """Return whether a sweep holds the lock of a storage folder."""
+    lock = storage / SWEEP_LOCK
+    if not lock.is_file():
+        return False
+    try:
+        acquire_lock(lock).release()
+    except UserError:
+        return True
+    return False
+
+
+def running_sweep(storage: Path) -> RunningSweep | None:
+    """Return the sweep that runs on a storage folder; None if none does, or it has only just begun."""
+    # A killed sweep leaves its mark, but not its lock.
+    if not is_locked(storage):
+        return None
+    try:
+        return RunningSweep(**json.loads((storage / SWEEP_PROCESS).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def stop_sweep(storage: Path, patience: float = STOP_SECONDS) -> RunningSweep:
+    """End the sweep that runs on a storage folder as Ctrl-C does, wait for its end, and return what it was.
+
+    Raises:
+        UserError: none runs, it runs on another machine or as another user, or it has not ended after `patience` seconds.
+    """
+    found = running_sweep(storage)
+    if found is None:
+        where = f"{storage}: another process has only just begun here; try again" if is_locked(storage) else ""
+        raise UserError(where or f"{storage}: no sweep is running here; name the folder of another one with --storage")
+    if found.host != socket.gethostname():
+        raise UserError(
+            f"{storage}: {found.name} runs on another machine, {found.host} (process {found.pid}); run this command there"
+        )
+    try:
+        os.kill(found.pid, found.stop_signal)
+    except (ProcessLookupError, PermissionError) as error:
+        raise UserError(
+            f"{storage}: {found.name} cannot be stopped from here (process {found.pid}: {error.strerror}); stop it where it "
+            "was started"
+        ) from None
+    deadline = time.monotonic() + patience
+    while is_locked(storage):
+        if time.monotonic() > deadline:
+            raise UserError(f"{storage}: {found.name} (process {found.pid}) was told to stop, and is still at it; wait")
+        time.sleep(0.2)
+    return found

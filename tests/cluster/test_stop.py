@@ -1,0 +1,32 @@
+"""A sweep on real Ray that another command shows and stops, and that goes on afterwards."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from tadp_ray.cli import app
+
+pytestmark = pytest.mark.cluster
+
+
+def test_stop_from_another_command_keeps_the_checkpoint(sweep, one_at_a_time, undisturbed) -> None:
+    hit = sweep("stopped_from_elsewhere", "--set", "compute.checkpoint_every=4")
+    driver = hit.start()
+    hit.wait_for_checkpoint()
+    storage = ["--storage", f"{hit.folder}/runs"]
+    words = ["--json", *storage, "--tracking-uri", f"sqlite:///{hit.folder}/mlflow.db"]
+    (listed,) = json.loads(CliRunner().invoke(app, ["list", *words]).stdout)
+    assert (listed["name"], listed["state"], listed["cells"]) == ("tiny", "running", 4)
+    cells = json.loads(CliRunner().invoke(app, ["status", *words]).stdout)["cells"]
+    assert "not started" in [cell["state"] for cell in cells]
+    done = CliRunner().invoke(app, ["stop", *storage])
+    assert done.exit_code == 0 and "tiny (pocket scale) was stopped" in done.stdout, done.output
+    code, said = hit.end()
+    assert code == 130 and "run the same command again to resume" in said and not driver.is_running(), said
+    (listed,) = json.loads(CliRunner().invoke(app, ["list", *words]).stdout)
+    assert listed["state"] == "stopped"
+    hit.start()
+    code, said = hit.end()
+    assert code == 0, said
+    assert hit.table() == undisturbed

@@ -1,0 +1,170 @@
+"""What a dry run says: without data and weights, of every kind of cell, in hours and in dollars."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tadp_ray.cli import app
+from tadp_ray.errors import UserError
+from tadp_ray.hub import cached_only
+from tadp_ray.sweep import cluster
+from tadp_ray.sweep.kinds import kinds_of, lower_memory
+from tadp_ray.sweep.plan import make_plan
+from tadp_ray.sweep.preview import preview
+from tadp_ray.sweep.throughput import known_cards, measured_card
+from tadp_ray.sweep.times import card_hours, finished_after
+from tadp_ray.training.digests import all_hashed
+
+ROOT = Path(__file__).resolve().parents[2]
+PAPER = ROOT / "experiments/prec_recall.yaml"
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Changes to a recipe of the paper by which its data and weights are missing."""
+    monkeypatch.chdir(tmp_path)
+    return [f"data.root={tmp_path}/ade", f"model.weights={tmp_path}/sd15"]
+
+
+@pytest.mark.slow
+def test_the_paper_s_sweep_is_planned_without_its_data_and_weights(nowhere: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="ade"):
+        make_plan(PAPER, "paper", overrides=nowhere)
+    plan = make_plan(PAPER, "paper", overrides=nowhere, dry=True)
+    assert len({cell.fingerprint for cell in plan.cells}) == 9 and not any(map(all_hashed, plan.cells))
+    data, weights = plan.absent
+    assert f"root='{tmp_path}/ade': there is no such folder" in data
+    assert f"model.weights='{tmp_path}/sd15': there is no such folder or file" in weights
+    found = preview(plan, {}, [], 0, "2 CPUs, 0 GPUs", known_cards(), price=2.5)
+    said = list(found.lines())
+    assert said[0].endswith("9 cells, 0 to train, 9 not known whether finished")
+    assert [line for line in said if line.startswith("missing: ")] == [f"missing: {text}" for text in plan.absent]
+    assert sum(line.endswith("not known whether finished, since something it reads is missing") for line in said) == 9
+    assert any(line.endswith("no cell fits here, on 2 CPUs, 0 GPUs") for line in said)
+    assert any("using the sizes of Stable Diffusion 1.5" in line for line in said)
+    h200, h100 = found.cards
+    # A step of the recipe took 733 ms on an H200 in TF32; the roofline of an H100 is 282 ms, that of an H200 240 ms.
+    assert h200.hours == pytest.approx(9 * 4000 * 0.733 / 3600, rel=0.01)
+    assert h100.hours == pytest.approx(h200.hours * 282 / 240)
+    assert h200.source.startswith("measured") and h100.source.startswith("predicted, 33% of the roofline")
+    assert h200.dollars == pytest.approx(2.5 * h200.hours) and h200.fits and h100.fits
+    assert "schedule.micro_batch=8" in found.record()["memory_keys"]
+
+
+def test_only_what_lacks_a_hash_is_not_known_to_be_finished(experiment: Path, tmp_path: Path) -> None:
+    """Of captions from a store that is missing and from the ground truth, the latter's cells have their fingerprints."""
+    (tmp_path / "sweep.yaml").write_text(
+        "axes:\n  caption.precision: [1.0]\n  caption.recall: [1.0]\n"
+        f"  text: {{oracle: {{}}, blip: {{caption.source: store, caption.store: {tmp_path}/said.jsonl}}}}\n"
+    )
+    rows = "rows: [caption.precision, text]"
+    experiment.write_text(
+        experiment.read_text().replace("rows: [caption.precision]", rows).replace("\n  published:", "\n#")
+    )
+    plan = make_plan(experiment, "pocket", dry=True)
+    assert [all_hashed(cell) for cell in plan.cells] == [True, False]
+    (problem,) = plan.absent
+    assert problem.startswith(f"{tmp_path}/said.jsonl is missing; ")
+    found = preview(plan, {}, [], 2)
+    assert [cell["state"] for cell in found.record()["cells"]] == ["to train", "not known"]
+    assert "2 cells, 1 to train, 1 not known whether finished" in next(found.lines())
+    assert found.record()["cells"][1]["fingerprint"] is None
+    known = make_plan(experiment, "pocket", only=["text=oracle"], dry=True)
+    assert known.cells[0].fingerprint == plan.cells[0].fingerprint
+
+
+def test_data_that_are_there_and_wrong_are_refused_in_a_plan_too(nowhere: list[str], tmp_path: Path) -> None:
+    (tmp_path / "ade/images").mkdir(parents=True)
+    with pytest.raises(UserError, match="does not hold"):
+        make_plan(PAPER, "paper", overrides=nowhere, dry=True)
+
+
+def vary(experiment: Path, axis: str) -> None:
+    """Replace the experiment's recall by another axis."""
+    sweep = experiment.with_name("sweep.yaml")
+    sweep.write_text(f"axes: {{caption.precision: [0.5, 1.0], {axis}}}\n")
+    text = experiment.read_text().replace("caption.recall", axis.partition(":")[0])
+    experiment.write_text(text.replace("\n  published:", "\n#"))
+
+
+def test_every_kind_of_cell_is_counted_and_named(experiment: Path) -> None:
+    vary(experiment, "model.head.channels: [16, 32]")
+    found = preview(make_plan(experiment, "pocket", overrides=["compute.gpus=0.5"]), {}, [], 2)
+    small, large = found.kinds
+    assert [len(kind.cells) for kind in found.kinds] == [2, 2]
+    assert large.cost.flops > small.cost.flops and large.cost.memory_bytes > small.cost.memory_bytes
+    said = list(found.lines())
+    assert "2 kinds of cells:" in said
+    assert f"{large.cost.flops / 1e9:,.1f}" in said[said.index("2 kinds of cells:") + 3]
+    assert [kind["step_flops"] for kind in found.record()["kinds"]] == [small.cost.flops, large.cost.flops]
+    # Hours are those of each cell's own kind.
+    (hours, _) = card_hours(list(found.todo), found.kinds, known_cards(), None)
+    flops = 6 * 2 * (small.cost.flops + large.cost.flops)
+    assert hours.hours == pytest.approx(flops / known_cards()[0].speeds["float32"].flops / 3600)
+
+
+def test_cells_that_cost_the_same_are_one_kind(experiment: Path) -> None:
+    vary(experiment, "model.timestep: [1, 50]")
+    (kind,) = kinds_of(make_plan(experiment, "pocket"))
+    assert len(kind.cells) == 4
+
+
+def test_the_keys_that_lower_memory_are_those_that_a_recipe_can_take(experiment: Path) -> None:
+    kinds = kinds_of(make_plan(experiment, "pocket"))
+    assert [*lower_memory(kinds)] == [
+        "compute.gradient_checkpointing=true",
+        "schedule.micro_batch=2",
+        "model.trainable=lora",
+    ]
+    least = ["compute.gradient_checkpointing=true", "schedule.micro_batch=2", "model.trainable=frozen"]
+    assert lower_memory(kinds_of(make_plan(experiment, "pocket", overrides=least))) == {}
+
+
+@pytest.mark.parametrize(("seconds", "at_once", "end"), [([90, 90, 90], 2, 180), ([3, 1, 1], 2, 3), ([5, 7], 1, 12)])
+def test_cells_wait_for_a_slot(seconds: list[float], at_once: int, end: float) -> None:
+    assert finished_after(seconds, at_once) == end
+
+
+def test_a_card_s_speed_is_read_from_what_the_benchmark_has_measured(tmp_path: Path) -> None:
+    file = tmp_path / "gpu.json"
+    rows = [{"name": "tf32", "images": 8, "step_s": 0.5}, {"name": "float32, strict", "failed": "out of memory"}]
+    found = {"machine": {"card": "NVIDIA H100 80GB HBM3"}, "full_size": {"rows": rows, "flops": 58e12}}
+    file.write_text(json.dumps(found))
+    card = measured_card(file)
+    assert (card.name, card.memory_gib, [*card.speeds]) == ("NVIDIA H100 80GB HBM3", 78, ["tf32"])
+    assert card.speeds["tf32"].flops == 58.2e12 and "measured, 8 images in tf32" in card.speeds["tf32"].source
+    file.write_text(json.dumps({**found, "full_size": {"rows": rows, "flops": 1e10}}))
+    with pytest.raises(UserError, match="of --small"):
+        measured_card(file)
+    file.write_text("{}")
+    with pytest.raises(UserError, match="--measured .*gpu.json: not the gpu.json that benchmarks/gpu.py writes"):
+        measured_card(file)
+
+
+def test_a_plan_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tadp_ray import hub
+
+    asked = []
+    monkeypatch.setattr(hub, "snapshot_download", lambda name, **given: asked.append(given["local_files_only"]) or "/")
+    with cached_only():
+        hub.from_hub("a/b", [], "", "")
+    hub.from_hub("a/b", [], "", "")
+    assert asked == [True, False]
+
+
+@pytest.mark.slow
+def test_a_dry_run_prints_its_numbers_as_json(
+    nowhere: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "fitting_cells", lambda address, compute: (0, "2 CPUs, 0 GPUs"))
+    changes = [word for change in nowhere for word in ("--set", change)]
+    words = ["sweep", str(PAPER), "--scale", "paper", *changes, "--tracking-uri", f"sqlite:///{tmp_path}/none.db"]
+    done = CliRunner().invoke(app, [*words, "--dry-run", "--price", "2", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert len(found["cells"]) == 9 and len(found["missing"]) == 2 and found["cells_at_once"] == 0
+    assert found["gpu_hours"][0]["dollars"] == pytest.approx(2 * found["gpu_hours"][0]["hours"])
+    refused = CliRunner().invoke(app, [*words, "--price", "2"])
+    assert refused.exit_code == 2 and "--price belongs to --dry-run" in refused.stderr
