@@ -163,13 +163,15 @@ def whole_text(text_encoder: Any) -> Tensor:
 
 
 def move_to_cpu(network: nn.Module) -> None:
-    """Replace the parameters and buffers of a network on the meta device by fake ones on the CPU."""
+    """Replace the parameters and buffers of a network on the meta device by fake ones on the CPU; shared ones stay shared."""
+    moved: dict[nn.Parameter, nn.Parameter] = {}
     for module in network.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:
-                module._parameters[name] = nn.Parameter(
-                    torch.empty(parameter.shape, dtype=parameter.dtype), parameter.requires_grad
-                )
+                if parameter not in moved:
+                    empty = torch.empty(parameter.shape, dtype=parameter.dtype)
+                    moved[parameter] = nn.Parameter(empty, parameter.requires_grad)
+                module._parameters[name] = moved[parameter]
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
