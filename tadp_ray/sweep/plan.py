@@ -237,8 +237,12 @@ def plan_recipe(
     return Plan(name, settings, cell.scale, question, (cell,), (cell,), datasets=datasets)
 
 
+PRETRAININGS = {"pocket_dit": "--backbone dit --start pocket", "pocket_seed1": "--seed 1"}
+"""Options of the pretraining of each folder of pocket models that shipped experiments use, by the folder's name."""
+
+
 def check_prerequisites(recipes: Sequence[Recipe], experiments: Path) -> None:
-    """Check that the personalized models, tokens and captions that recipes use exist; name the commands that make them.
+    """Check that the models, tokens and captions that recipes use, and a command makes, exist; name the commands.
 
     Args:
         recipes: of the cells.
@@ -252,7 +256,11 @@ def check_prerequisites(recipes: Sequence[Recipe], experiments: Path) -> None:
     needed = {(place, place.parent if place.suffix else place) for place in places}
     missing = []
     for path, folder in sorted(needed):
-        if not path.exists() and (maker := personalization_for(folder.name, experiments)):
+        if path.exists():
+            continue
+        if options := PRETRAININGS.get(folder.name):
+            missing.append(f"{path} is missing; make it: tadp-ray pocket pretrain {folder} {options}")
+        elif maker := personalization_for(folder.name, experiments):
             missing.append(f"{path} is missing; make it: tadp-ray personalize {maker} --out {folder}")
     if missing := [*missing, *missing_stores(recipes)]:
         raise UserError("\n".join(missing))
