@@ -147,8 +147,10 @@ class Backbone:
         """Return the function that reads the features of one pass."""
         diffusion, condition = self.diffusion, self.diffusion.condition
         if not isinstance(diffusion, PixArt):
-            chosen = {"layers": layers or "decoder", "map_layers": map_layers or "encoder+decoder"}
-            return partial(unet_features, diffusion.unet, maps=maps, condition=condition, **chosen)
+            chosen, of_maps = cast("Layers", layers or "decoder"), map_layers or "encoder+decoder"
+            return partial(
+                unet_features, diffusion.unet, maps=maps, layers=chosen, map_layers=of_maps, condition=condition
+            )
         if maps == "cross+self" or map_layers:
             name, value = ("map_layers", map_layers) if map_layers else ("maps", maps)
             raise UserError(

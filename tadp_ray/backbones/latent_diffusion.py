@@ -2,7 +2,7 @@
 
 import copy
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,28 @@ from tadp_ray.backbones.stable_diffusion.weights import PARTS
 class LatentDiffusion:
     """Base class of the frozen networks of a family, without those that are trained in copies."""
 
-    vae: Autoencoder
-    text_encoder: Any
-    """A text encoder of transformers, or one that is called like it."""
-    tokenizer: Any
-    learned_token: str = ""
-    """A token that was added to the tokenizer and the text encoder. Empty: none."""
-    weights: str
-    """Where they are from. Empty: an architecture without files."""
+    if TYPE_CHECKING:
+        # Fields of frozen dataclasses, which would take properties for default values.
+        @property
+        def vae(self) -> Autoencoder:
+            """The autoencoder of images."""
+
+        @property
+        def text_encoder(self) -> Any:
+            """A text encoder of transformers, or one that is called like it."""
+
+        @property
+        def tokenizer(self) -> Any:
+            """A tokenizer of transformers, cut to the tokens that the text encoder reads."""
+
+        @property
+        def learned_token(self) -> str:
+            """A token that was added to the tokenizer and the text encoder. Empty: none."""
+
+        @property
+        def weights(self) -> str:
+            """Where they are from. Empty: an architecture without files."""
+
     parts: ClassVar[tuple[str, ...]] = PARTS
     """Subfolders of its diffusers folder."""
     pooled_rows: ClassVar[int] = 0

@@ -44,6 +44,7 @@ class PixArt(LatentDiffusion):
     text_encoder: TextEncoder
     tokenizer: Any
     weights: str = ""
+    learned_token: str = ""
     parts: ClassVar[tuple[str, ...]] = PARTS_PIXART
 
     @property
