@@ -21,6 +21,7 @@ GROUP = "tadp_ray.plugins"
 BUILT_IN = (
     "tadp_ray.backbones.stable_diffusion.config",
     "tadp_ray.backbones.stable_diffusion_xl.config",
+    "tadp_ray.backbones.pixart.config",
     "tadp_ray.tasks.segmentation.config",
     "tadp_ray.tasks.depth.config",
     "tadp_ray.tasks.detection.config",

@@ -571,3 +571,57 @@ def tiny_xl_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
         add_watermarker=False,
     ).save_pretrained(folder)
     return folder
+
+
+def make_pixart(folder: Path, vae: Path, alpha: bool = False) -> Path:
+    """Write a diffusers folder of PixArt: a VAE from elsewhere, a transformer of six blocks, T5 and its tokenizer of letters."""
+    import torch
+    from diffusers import (
+        AutoencoderKL,
+        DPMSolverMultistepScheduler,
+        PixArtAlphaPipeline,
+        PixArtSigmaPipeline,
+        PixArtTransformer2DModel,
+    )
+    from transformers import T5Config, T5EncoderModel, T5Tokenizer
+
+    marks = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0)]
+    tokenizer = T5Tokenizer(vocab=[*marks, *((letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz!,")], extra_ids=0)
+    text = T5Config(
+        d_model=20,
+        d_kv=8,
+        d_ff=40,
+        num_layers=2,
+        num_heads=2,
+        vocab_size=len(tokenizer) + 5,
+        feed_forward_proj="gated-gelu",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        transformer = PixArtTransformer2DModel(
+            sample_size=16,
+            num_layers=6,
+            num_attention_heads=2,
+            attention_head_dim=12,
+            cross_attention_dim=24,
+            caption_channels=20,
+            out_channels=8,
+            use_additional_conditions=alpha,
+        )
+        text_encoder = T5EncoderModel(text)
+    pipeline = PixArtAlphaPipeline if alpha else PixArtSigmaPipeline
+    schedule = DPMSolverMultistepScheduler()
+    pipeline(tokenizer, text_encoder, AutoencoderKL.from_pretrained(vae), transformer, schedule).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_pixart_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder of PixArt-Sigma, with the tiny VAE."""
+    return make_pixart(tmp_path_factory.mktemp("tiny_pixart"), tiny_folder / "vae")
+
+
+@pytest.fixture(scope="session")
+def tiny_pixart_alpha_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder of PixArt-alpha, whose transformer is told an image's size."""
+    return make_pixart(tmp_path_factory.mktemp("tiny_pixart_alpha"), tiny_folder / "vae", alpha=True)

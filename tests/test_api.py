@@ -15,10 +15,13 @@ from typer.testing import CliRunner
 
 import tadp_ray
 from tadp_ray.api.trained import TrainedModel
+from tadp_ray.backbones.families import family_of
 from tadp_ray.backbones.stable_diffusion.attention import reading_maps
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.cli import app
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.model import MODELS
+from tadp_ray.errors import UserError
 from tadp_ray.layout import MODEL
 from tadp_ray.sweep.plan import plan_recipe
 from tadp_ray.tracking.run_spec import cell_run_spec
@@ -463,3 +466,47 @@ def test_the_notebook_runs_and_stores_no_output(monkeypatch: pytest.MonkeyPatch)
             assert cell["outputs"] == [] and cell["execution_count"] is None
             exec(compile("".join(cell["source"]), f"{file.name}:{cell['id']}", "exec"), names)
     assert len(names["cells"]) == 9 and {*names["maps"].words} >= {"cat"}
+
+
+@pytest.mark.parametrize("family", ["stable_diffusion_xl", "pixart"])
+def test_other_families_give_the_features_of_their_recipes_and_maps_of_words(
+    family: str, tiny_xl_folder: Path, tiny_pixart_folder: Path
+) -> None:
+    folder, levels = {"stable_diffusion_xl": (tiny_xl_folder, 3), "pixart": (tiny_pixart_folder, 4)}[family]
+    backbone = tadp_ray.load_backbone(str(folder), backbone=family)
+    latents = torch.randn(1, 4, 16, 24, generator=torch.Generator().manual_seed(1))
+    context = backbone.encode_prompt("a ox")
+    assert context.shape == (1, backbone.context_length, backbone.context_width)
+    found = backbone.features(latents, context, timestep=[1, 40])
+    config = MODELS[family](backbone=family, weights=str(folder), timestep=[1, 40])
+    made = family_of(config).make_backbone(backbone.diffusion, config, backbone.context_length, (32, 48))
+    assert len(found) == len(backbone.channels) == len(made.strides) == levels and backbone.strides == made.strides
+    for level, expected in zip(found, made(latents, context, None), strict=True):
+        torch.testing.assert_close(level, expected)
+    plain = backbone.features(latents, context, maps="none")
+    assert tuple(level.shape[1] for level in plain) == backbone.channels
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    maps = backbone.attention_maps(image, "a ox")
+    assert {*maps.words} == {"a", "ox"} and all(word.shape == (40, 60) for word in maps.words.values())
+    # Of every layer the maps of all tokens, start, end and padding among them, sum to one.
+    assert all(layer.sum(2).max() <= 1 + 1e-4 and layer.ndim == 5 for layer in maps.layers.values())
+    assert len(maps.tokens) == {"stable_diffusion_xl": 5, "pixart": 6}[family]
+
+
+def test_what_a_family_does_not_have_is_refused(tiny_pixart_folder: Path, backbone) -> None:
+    latents = torch.zeros(1, 4, 16, 16)
+    pixart = tadp_ray.load_backbone(str(tiny_pixart_folder), backbone="pixart")
+    for keys, said in (
+        ({"maps": "cross+self"}, r"maps='cross\+self': PixArt's maps are"),
+        ({"map_layers": "decoder"}, "map_layers='decoder': PixArt's maps are"),
+        ({"layers": ("block9",)}, "model.layers='block9': this transformer has no such block"),
+        ({"timestep": []}, r"timestep=\[\]: there is none; name one"),
+    ):
+        with pytest.raises(UserError, match=said):
+            pixart.features(latents, "ox", **keys)
+    with pytest.raises(UserError, match=r"timestep=\(\): there is none; name one"):
+        backbone.features(latents, PROMPT, timestep=())
+    with pytest.raises(UserError, match="backbone='pixar': .* did you mean 'pixart'"):
+        tadp_ray.load_backbone(backbone="pixar")
+    with pytest.raises(UserError, match="a learned token is of one text encoder"):
+        tadp_ray.load_backbone(str(tiny_pixart_folder), backbone="pixart", embeddings="token.bin")

@@ -1,19 +1,24 @@
-"""A frozen Stable Diffusion as a backbone: features and attention maps of any image and prompt."""
+"""A frozen diffusion model as a backbone: features and attention maps of any image and prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from tadp_ray.api.images import AnyPicture, read_image
+from tadp_ray.backbones.open import open_frozen
+from tadp_ray.backbones.pixart.config import Layers as BlockLayers
+from tadp_ray.backbones.pixart.features import block_features
+from tadp_ray.backbones.pixart.load import PixArt
 from tadp_ray.backbones.stable_diffusion.config import Layers, TimestepFeatures
 from tadp_ray.backbones.stable_diffusion.features import feature_channels, unet_features
 from tadp_ray.backbones.stable_diffusion.layers import choose
-from tadp_ray.backbones.stable_diffusion.load import Diffusion, open_diffusion
-from tadp_ray.backbones.stable_diffusion.passes import make_passes
+from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.backbones.stable_diffusion.passes import Read, make_passes
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.conditioning.tokenizer import check_length, words_in
 from tadp_ray.config.vocabulary import Maps
@@ -24,15 +29,15 @@ from tadp_ray.training.rng import generator
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen Stable Diffusion; features come from its U-Net, by default from one pass over clean latents."""
+    """A frozen diffusion model; features come from its U-Net or transformer, by default from one pass over clean latents."""
 
-    diffusion: Diffusion
-    """VAE, U-Net, text encoder and tokenizer, on one device, without gradients."""
+    diffusion: Diffusion | PixArt
+    """VAE, U-Net or transformer, text encoder and tokenizer, on one device, without gradients."""
 
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
-        return self.diffusion.unet.device
+        return self.diffusion.denoiser.device
 
     @property
     def multiple(self) -> int:
@@ -42,6 +47,8 @@ class Backbone:
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels of each level of features without attention maps, largest level first."""
+        if isinstance(self.diffusion, PixArt):
+            return (self.diffusion.transformer.inner_dim,) * len(self.strides)
         unet = self.diffusion.unet
         return tuple(feature_channels(unet, self.context_length, choose(unet, maps="none"), "none"))
 
@@ -52,7 +59,7 @@ class Backbone:
 
     @property
     def context_length(self) -> int:
-        """Tokens of a context (L): 77 in Stable Diffusion 1.5."""
+        """Rows of a context (L): 77 in Stable Diffusion 1.5, one for each token."""
         return self.diffusion.tokens
 
     @property
@@ -69,13 +76,13 @@ class Backbone:
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         for text in prompts:
-            check_length(self.diffusion.tokenizer, text, self.context_length - 2)
+            check_length(self.diffusion.tokenizer, text, self.diffusion.tokenizer.max_len_single_sentence)
         return encode_prompts(self.diffusion.tokenizer, self.diffusion.text_encoder, prompts)
 
     def encode_image(self, image: AnyPicture) -> Tensor:
         """Encode an image as latents (1, C, h, w): the mean of the VAE's posterior times its scaling factor.
 
-        The image is first resized to the U-Net's pretraining size: the shorter side is about `diffusion.side` pixels, both
+        The image is first resized to the size of the model's pretraining: the shorter side is about `diffusion.side` pixels, both
         sides are multiples of `multiple`, and the aspect ratio is kept approximately.
 
         Args:
@@ -98,32 +105,35 @@ class Backbone:
         noise_samples: int = 0,
         seed: int = 0,
         maps: Maps = "cross",
-        layers: Layers = "decoder",
-        map_layers: Layers = "encoder+decoder",
+        layers: str | tuple[str, ...] | None = None,
+        map_layers: Layers | None = None,
     ) -> tuple[Tensor, ...]:
         """Return feature maps, largest first.
 
         By default there are four: (B, C, h, w), (B, C, h/2, w/2), (B, C, h/4, w/4), (B, C, h/8, w/8). They are the inputs of
-        a task head. `channels` lists their channels. Attention maps are appended to the middle two, averaged over heads and
-        layers: L channels of cross-attention, one per token.
+        a task head. `channels` lists their channels. Stable Diffusion XL gives three. Attention maps are appended to the levels
+        after the largest, but not to a fourth, averaged over heads and layers: a channel of cross-attention for each token.
 
         Args:
             image: as for `encode_image`, or latents (B, C, h, w).
             prompt: a text, one per image, or contexts (B, L, D); a single one applies to all images.
-            timestep: given to the U-Net, 0 to 999 (1 in TADP), or several, at each of which the U-Net runs once.
+            timestep: given to the denoiser, 0 to 999 (1 in TADP), or several, at each of which it runs once.
             timestep_features: features at several timesteps are concatenated in each level, or averaged.
             noise_samples: samples of noise, added to the latents as by forward diffusion to the timestep, over which features
                 are averaged; 0: no noise is added.
             seed: of the noise.
-            maps: "none", "cross", or "cross+self", which adds a channel for every pixel of the level.
-            layers: layers to read: "decoder", "encoder", "encoder+decoder", or names, down0.0 to up0.2, as `model.layers`.
-            map_layers: layers over whose attention maps are averaged, as `model.map_layers`.
+            maps: "none", "cross", or of a U-Net "cross+self", which adds a channel for every pixel of the level.
+            layers: layers to read, as `model.layers`: of a U-Net "decoder" (the default), "encoder", "encoder+decoder", or names,
+                down0.0 to up0.2; of PixArt "spread" (the default), or names, block0 to block27.
+            map_layers: layers of a U-Net over whose attention maps are averaged, as `model.map_layers`.
 
         Raises:
-            UserError: the image or the prompt is invalid, or the timestep lies beyond the model's noise schedule,
-                or the U-Net has no such layer.
+            UserError: the image or the prompt is invalid, or there is no timestep, or one beyond the model's noise schedule, or
+                the denoiser has no such layers or maps.
         """
         times = [timestep] if isinstance(timestep, int) else timestep
+        if not times:
+            raise UserError(f"timestep={timestep!r}: there is none; name one, e.g. 1, or several")
         passes = make_passes(self.diffusion, times, timestep_features, noise_samples, "timestep")
         latents = image.to(self.device) if isinstance(image, Tensor) else self.encode_image(image)
         context = prompt.to(self.device) if isinstance(prompt, Tensor) else self.encode_prompt(prompt)
@@ -131,13 +141,28 @@ class Backbone:
             raise UserError(f"{len(context)} prompts for {len(latents)} images; give one, or one for each image")
         shape = (len(latents), noise_samples, *latents.shape[1:])
         noise = torch.randn(shape, generator=generator(seed)).to(self.device) if noise_samples else None
-        read = partial(unet_features, self.diffusion.unet, maps=maps, layers=layers, map_layers=map_layers)
-        return passes(read, latents, context.expand(len(latents), -1, -1), noise)
+        return passes(self._reader(maps, layers, map_layers), latents, context.expand(len(latents), -1, -1), noise)
+
+    def _reader(self, maps: Maps, layers: str | tuple[str, ...] | None, map_layers: Layers | None) -> Read:
+        """Return the function that reads the features of one pass."""
+        diffusion, condition = self.diffusion, self.diffusion.condition
+        if not isinstance(diffusion, PixArt):
+            chosen, of_maps = cast("Layers", layers or "decoder"), map_layers or "encoder+decoder"
+            return partial(
+                unet_features, diffusion.unet, maps=maps, layers=chosen, map_layers=of_maps, condition=condition
+            )
+        if maps == "cross+self" or map_layers:
+            name, value = ("map_layers", map_layers) if map_layers else ("maps", maps)
+            raise UserError(
+                f"{name}={value!r}: PixArt's maps are the mean over all blocks, and cross-attention's; leave it out"
+            )
+        named = cast("BlockLayers", layers or "spread")
+        return partial(block_features, diffusion.transformer, layers=named, maps=maps == "cross", condition=condition)
 
     def attention_maps(
         self, image: AnyPicture, prompt: str, words: Sequence[str] | None = None, *, timestep: int = 1
     ) -> Attention:
-        """Return the U-Net's cross-attention maps for each word of a prompt.
+        """Return the cross-attention maps for each word of a prompt.
 
         In the result, `words` maps a word to its map, float32 (H, W) at the image's own size, the mean over its tokens, all
         heads and all layers; `by_size` has the same per resolution, `layers` every layer and head (1, heads, T, h, w).
@@ -146,7 +171,7 @@ class Backbone:
             image: as for `encode_image`.
             prompt: the prompt.
             words: words or phrases to return; None: every word of the prompt.
-            timestep: given to the U-Net, 0 to 999.
+            timestep: given to the denoiser, 0 to 999.
 
         Raises:
             UserError: the image cannot be read, or the prompt is empty, too long, or lacks a word.
@@ -156,21 +181,27 @@ class Backbone:
 
 
 def load_backbone(
-    weights: str = "pocket", *, embeddings: str | None = None, device: str | torch.device = "cpu"
+    weights: str = "pocket",
+    *,
+    backbone: str = "stable_diffusion",
+    embeddings: str | None = None,
+    device: str | torch.device = "cpu",
 ) -> Backbone:
-    """Load a frozen Stable Diffusion 1.x or 2.x in float32.
+    """Load a frozen diffusion model in float32.
 
     Args:
-        weights: "pocket" (shipped with the package), a diffusers folder, a hub id, or a single-file checkpoint.
-        embeddings: file with a learned token, which prompts may then contain.
+        weights: "pocket" (shipped with the package), a diffusers folder, a hub id, or a single-file checkpoint of Stable
+            Diffusion 1.x or 2.x.
+        backbone: the family, as in recipes: "stable_diffusion" (1.x and 2.x), "stable_diffusion_xl" or "pixart".
+        embeddings: file with a learned token of Stable Diffusion 1.x or 2.x, which prompts may then contain.
         device: "cpu", "cuda", "cuda:1" ...
 
     Raises:
-        UserError: the weights do not exist, are damaged, or belong to another kind of model.
+        UserError: the weights do not exist, are damaged, or belong to another family.
     """
     target = usable(device)
-    diffusion = open_diffusion(str(weights), None if embeddings is None else Path(embeddings)).to(target)
-    diffusion.unet.to(target)
+    diffusion = open_frozen(backbone, str(weights), None if embeddings is None else Path(embeddings)).to(target)
+    diffusion.denoiser.to(target)
     return Backbone(diffusion)
 
 

@@ -29,16 +29,21 @@ def attention(
         typer.Option(help="WORD=PICTURE: a mask, black outside the object, to score the word's map by; repeatable."),
     ] = None,
     weights: Annotated[str, typer.Option(help="pocket, a diffusers folder, a hub id, or a single file.")] = "pocket",
-    timestep: Annotated[int, typer.Option(min=0, max=999, help="Timestep given to the U-Net; no noise is added.")] = 1,
+    backbone: Annotated[
+        str, typer.Option(help="Family of the weights: stable_diffusion, stable_diffusion_xl or pixart.")
+    ] = "stable_diffusion",
+    timestep: Annotated[
+        int, typer.Option(min=0, max=999, help="Timestep given to the denoiser; no noise is added.")
+    ] = 1,
 ) -> None:
     """Show the cross-attention maps of each word: over the picture, and for every layer and head.
 
-    A word's map is the mean over its tokens, all heads and all sixteen layers. Diffuseness is the map's entropy divided by
+    A word's map is the mean over its tokens, all heads and all layers. Diffuseness is the map's entropy divided by
     that of a uniform map; from 0.998 on the word is greyed, since its map is uniform. --mask adds whether the map's maximum
     lies on the object, and the average precision of the map as a score of its pixels.
     """
     with exit_on_user_error():
-        from tadp_ray.backbones.stable_diffusion.load import load_diffusion
+        from tadp_ray.backbones.open import open_frozen
         from tadp_ray.conditioning.tokenizer import words_in
         from tadp_ray.data.images import read_image
         from tadp_ray.files import write_json
@@ -55,9 +60,15 @@ def attention(
                 raise UserError(f"--mask {text}: expected WORD=PICTURE, e.g. dog=dog.png")
             truths[name] = read_truth(Path(path), picture.shape[:2])
         words = dict.fromkeys([*(word or words_in(prompt)), *truths])
-        result = attend(load_diffusion(weights), picture, prompt, tuple(words), timestep)
+        result = attend(open_frozen(backbone, weights), picture, prompt, tuple(words), timestep)
         figures = result.figures(truths)
-        facts = {"prompt": prompt, "weights": weights, "timestep": timestep, "tokens": result.tokens}
+        facts = {
+            "prompt": prompt,
+            "backbone": backbone,
+            "weights": weights,
+            "timestep": timestep,
+            "tokens": result.tokens,
+        }
         out.mkdir(parents=True, exist_ok=True)
         write_tensors(out / "maps.safetensors", {name: maps[0] for name, maps in result.layers.items()}, facts)
         write_both(attention_sheet(result), out / "maps.png")

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from tadp_ray.cli.common import Commands, KeepOption, TrackingOption, exit_on_user_error, say
+from tadp_ray.config.vocabulary import Denoiser
 from tadp_ray.layout import ATTENTION, DRAWINGS, STORAGE
 
 app = Commands(help="The pocket world and its Stable Diffusion.", no_args_is_help=True)
@@ -16,26 +17,32 @@ app = Commands(help="The pocket world and its Stable Diffusion.", no_args_is_hel
 def pretrain(
     folder: Annotated[Path, typer.Argument(help="Diffusers folder to write.")],
     images: Annotated[int, typer.Option(min=1, help="Scenes to render.")] = 24576,
+    backbone: Annotated[
+        Denoiser, typer.Option(help="unet: a Stable Diffusion; dit: a PixArt, whose denoiser is a transformer.")
+    ] = "unet",
     vae_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the VAE.")] = 3000,
-    unet_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of U-Net and text encoder.")] = 8500,
-    batch: Annotated[int, typer.Option(min=1, help="U-Net batch size over all processes.")] = 32,
+    unet_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of U-Net or DiT, and text encoder.")] = 8500,
+    batch: Annotated[int, typer.Option(min=1, help="Batch size of U-Net or DiT over all processes.")] = 32,
     size: Annotated[int, typer.Option(min=32, max=128, help="Height and width of a scene in pixels.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Seed of scenes, initial weights and order.")] = 0,
     start: Annotated[
         Path | None,
-        typer.Option(help="Pocket model to train on: its VAE is kept. Give it a --seed of its own, for new scenes."),
+        typer.Option(
+            help="pocket, or a folder of a pocket model to train on: its VAE is kept. Give it a --seed of its own, for new "
+            "scenes. Of a model with another --backbone the text encoder is kept, too."
+        ),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Single-threaded processes that share each batch.")] = 2,
     device: Annotated[str, typer.Option(help="cpu, or cuda with --processes 1.")] = "cpu",
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Pretrain a pocket Stable Diffusion on captioned scenes; two hours on two cores.
+    """Pretrain a pocket model on captioned scenes; a Stable Diffusion takes two hours on two cores.
 
     Each evaluation prints how much worse wrong captions are than right ones, and writes a usable model. An interrupted
     command can be repeated: it resumes from the last checkpoint, with the same losses.
     """
     with exit_on_user_error():
-        from tadp_ray.backbones.stable_diffusion.weights import weights_digest
+        from tadp_ray.backbones.generators import generator_digest
         from tadp_ray.config.claims import Measured
         from tadp_ray.config.pretraining import Pretraining
         from tadp_ray.layout import PRETRAINING_FOLDER
@@ -49,11 +56,11 @@ def pretrain(
         from tadp_ray.training.provenance import provenance
 
         sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "size": size, "seed": seed}
-        digest = weights_digest(str(start)) if start else ""
-        plan = Pretraining(unet_batch=batch, start=digest, **sizes)
+        digest = generator_digest(str(start)) if start else ""
+        plan = Pretraining(backbone=backbone, unet_batch=batch, start=digest, **sizes)
         with track_pretraining(open_store(tracking_uri), plan, folder / PRETRAINING_FOLDER):
             run(plan, folder, processes, device, start)
-        given = sizes | {"batch": batch} | ({"start": start} if start else {})
+        given = {"backbone": backbone} | sizes | {"batch": batch} | ({"start": start} if start else {})
         options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given.items())
         names = (
             "commit",
@@ -147,7 +154,7 @@ def report(
     `tadp-ray report` shows what text does for models that are trained for a task.
     """
     with exit_on_user_error():
-        from tadp_ray.backbones.stable_diffusion.weights import locate
+        from tadp_ray.backbones.generators import generator_place
         from tadp_ray.config.claims import Measured
         from tadp_ray.files import write_json, write_text
         from tadp_ray.paper.pocket.report import AIMS, gate_text, write_gate
@@ -157,7 +164,7 @@ def report(
 
         store = open_store(tracking_uri) if tracking_uri else None
         stderr = Console(stderr=True, markup=False, highlight=False, emoji=False)
-        figures = write_gate(locate(weights), folder, stderr.print)
+        figures = write_gate(generator_place(weights), folder, stderr.print)
         verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
         write_text(folder / "report.md", f"{gate_text(figures, verdicts)}\n")
         write_json(folder / "report.json", {"gate": figures})

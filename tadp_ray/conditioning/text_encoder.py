@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -30,14 +30,19 @@ def count_tokens(tokenizer: "CLIPTokenizer", prompt: str) -> int:
     return len(tokenizer(prompt, add_special_tokens=False, truncation=False, verbose=False).input_ids)
 
 
+def leading_tokens(tokenizer: Any) -> int:
+    """Return the number of special tokens before those of a prompt: one of CLIP's tokenizer, none of T5's; both end with one."""
+    return tokenizer.num_special_tokens_to_add() - 1
+
+
 def encode_prompts(
     tokenizer: "CLIPTokenizer", text_encoder: "CLIPTextModel", prompts: Sequence[str]
 ) -> Float[Tensor, "prompts tokens width"]:
     """Return the last hidden states after the final layer norm, (B, L, D), with L the encoder's full length (77 in SD 1.5).
 
-    Of Stable Diffusion XL, return what its `TextEncoders` do.
+    Of Stable Diffusion XL and PixArt, return what their encoders do.
 
-    Prompts are padded or truncated to the full length; padding is attended to, as in Stable Diffusion.
+    Prompts are padded or truncated to the full length; padding is attended to, as in Stable Diffusion, unless its rows are zeros.
     """
     length = text_encoder.config.max_position_embeddings
     tokens = tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
@@ -50,13 +55,13 @@ def encode_names(
     """Encode each name separately: the bos state, then the states of every name's own tokens, (1 + tokens, D).
 
     Source: TADP's Pascal code; neither eos tokens nor padding, 24 tokens for the 21 names of VOC. Rows behind those of tokens,
-    of an encoder that adds a pooled vector of the text, are averaged over names.
+    of an encoder that adds a pooled vector of the text, are averaged over names. T5 has no bos token.
     """
-    length = text_encoder.config.max_position_embeddings
+    length, first = text_encoder.config.max_position_embeddings, leading_tokens(tokenizer)
     parts, added = [], []
     for name in names:
         states = encode_prompts(tokenizer, text_encoder, [name])[0]
-        parts.append(states[:length][0 if not parts else 1 : 1 + count_tokens(tokenizer, name)])
+        parts.append(states[:length][0 if not parts else first : first + count_tokens(tokenizer, name)])
         added.append(states[length:])
     return torch.cat([*parts, torch.stack(added).mean(0)])
 
@@ -155,6 +160,8 @@ def class_vectors(
 class TextAdapter(nn.Module):
     """Maps a context c to c + gamma * MLP(c), token by token; gamma is learned per channel.
 
+    Rows of zeros, which are padding, stay zeros.
+
     Source: VPD's text adapter; two linear layers with a GELU between them, gamma initialized to 1e-4.
     """
 
@@ -165,4 +172,5 @@ class TextAdapter(nn.Module):
 
     def forward(self, context: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
         """Return the adapted context (B, L, D)."""
-        return context + self.gamma * self.layers(context)
+        adapted = context + self.gamma * self.layers(context)
+        return torch.where(context.any(-1, keepdim=True), adapted, context)

@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from tadp_ray.backbones.stable_diffusion.load import UNREADABLE, check_finite, frozen, load_diffusion, load_part
 from tadp_ray.backbones.stable_diffusion.weights import LAYOUT, locate
 from tadp_ray.captions.alignment import Similarity
+from tadp_ray.conditioning.text_encoder import leading_tokens
 from tadp_ray.errors import UserError
 
 CLIP_LENGTH = 77
@@ -75,7 +76,7 @@ def words_in(prompt: str) -> list[str]:
 def word_places(tokenizer: CLIPTokenizer, prompt: str, word: str) -> tuple[int, ...]:
     """Return the token positions of a word or phrase in a prompt's context, at its first occurrence.
 
-    The bos token has position 0. Case is ignored.
+    The bos token, if there is one, has position 0. Case is ignored.
 
     Raises:
         UserError: the prompt does not contain it.
@@ -84,7 +85,11 @@ def word_places(tokenizer: CLIPTokenizer, prompt: str, word: str) -> tuple[int, 
     if match is None:
         raise UserError(f"{word!r} is not in the prompt; its words are {', '.join(words_in(prompt)) or 'none'}")
     offsets = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
-    inside = (place for place, (start, end) in enumerate(offsets, 1) if start < match.end() and end > match.start())
+    inside = (
+        place
+        for place, (start, end) in enumerate(offsets, leading_tokens(tokenizer))
+        if start < match.end() and end > match.start()
+    )
     return tuple(inside)
 
 

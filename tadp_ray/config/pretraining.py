@@ -1,4 +1,4 @@
-"""Settings of the pretraining of the pocket Stable Diffusion, and of the training of its image encoder."""
+"""Settings of the pretraining of a pocket model, and of the training of its image encoder."""
 
 from functools import cached_property
 from typing import ClassVar
@@ -6,37 +6,54 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 
 from tadp_ray.config.fingerprint import DEFAULTS, changed, sha256_of
-from tadp_ray.config.vocabulary import StrictModel
+from tadp_ray.config.vocabulary import Denoiser, StrictModel
 
 
 class Pretraining(StrictModel):
-    """Model size, data and length of a pretraining.
+    """Denoiser, model size, data and length of a pretraining.
 
     The number of processes and the device are not part of it, like `compute` in a recipe.
     """
 
     seed: int = Field(0, ge=0, description="seed of the scenes, the initial weights and the order")
+    backbone: Denoiser = Field(
+        "unet", description="unet: Stable Diffusion's U-Net; dit: PixArt's diffusion transformer"
+    )
     start: str = Field(
         "",
-        description="digest of the model that is trained on: its VAE is kept, and its U-Net and text encoder are the first "
-        "weights; empty: everything is trained from random weights",
+        description="digest of the model that is trained on: its VAE is kept, and its denoiser and text encoder are the first "
+        "weights; of a model with another kind of denoiser, VAE and text encoder are kept, and the denoiser starts from random "
+        "weights; empty: everything does",
     )
     images: int = Field(24576, ge=1, description="scenes to render; every stage samples them with replacement")
     size: int = Field(64, ge=32, le=128, multiple_of=32, description="height and width of a scene in pixels")
     vae_steps: int = Field(3000, ge=1, description="optimizer steps of the VAE")
     vae_batch: int = Field(16, ge=1, description="images per step, over all processes")
-    unet_steps: int = Field(8500, ge=1, description="optimizer steps of U-Net and text encoder")
+    unet_steps: int = Field(8500, ge=1, description="optimizer steps of U-Net or DiT, and text encoder")
     unet_batch: int = Field(32, ge=1, description="images per step, over all processes")
     channels: tuple[int, int, int, int] = Field((32, 64, 96, 128), description="widths of the U-Net's four levels")
+    width: int = Field(192, ge=4, multiple_of=4, description="width of the DiT")
+    blocks: int = Field(8, ge=1, description="blocks of the DiT")
+    heads: int = Field(6, ge=1, description="heads of every attention layer of the DiT")
     classifier_steps: int = Field(
         1600, ge=1, description="optimizer steps of the classifier that scores generated images"
     )
-    gate_every: int = Field(1000, ge=1, description="U-Net steps between two evaluations of the text's effect")
+    gate_every: int = Field(
+        1000, ge=1, description="steps of U-Net or DiT between two evaluations of the text's effect"
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> "Pretraining":
         if any(width % 8 for width in self.channels):
             raise ValueError(f"channels must be multiples of 8, not {list(self.channels)}")
+        if self.width % self.heads:
+            raise ValueError(f"width: {self.width} does not divide among heads: {self.heads}")
+        others = {"unet": ("width", "blocks", "heads"), "dit": ("channels",)}[self.backbone]
+        for key in others:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(
+                    f"{key}: {getattr(self, key)} is of another backbone than {self.backbone}; leave it out"
+                )
         return self
 
     @cached_property

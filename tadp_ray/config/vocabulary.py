@@ -20,6 +20,10 @@ METRIC = "metric"
 Maps = Literal["none", "cross", "cross+self"]
 
 
+Denoiser = Literal["unet", "dit"]
+"""Stable Diffusion's U-Net, or PixArt's diffusion transformer."""
+
+
 Style = Literal["photo", "night", "watercolor", "comic", "sticker", "sketch"]
 
 

@@ -16,6 +16,10 @@ from tadp_ray.errors import UserError
 from tadp_ray.training.digests import KnownDigests, digests_if_there, digests_of
 
 
+PRETRAININGS = {"pocket_dit": "--backbone dit --start pocket", "pocket_seed1": "--seed 1"}
+"""Options of the pretraining of each folder of pocket models that shipped experiments use, by the folder's name."""
+
+
 def check_prerequisites(recipes: Sequence[Recipe], experiments: Path) -> None:
     """Check that the personalized models, tokens and captions that recipes use exist; the arguments of `missing_prerequisites`.
 
@@ -27,7 +31,7 @@ def check_prerequisites(recipes: Sequence[Recipe], experiments: Path) -> None:
 
 
 def missing_prerequisites(recipes: Sequence[Recipe], experiments: Path) -> list[str]:
-    """Return the missing personalized models, tokens and captions that recipes use, with the commands that make them.
+    """Return the missing models, tokens and captions that recipes use and a command makes, with the commands.
 
     Args:
         recipes: of the cells.
@@ -38,7 +42,11 @@ def missing_prerequisites(recipes: Sequence[Recipe], experiments: Path) -> list[
     needed = {(place, place.parent if place.suffix else place) for place in places}
     missing = []
     for path, folder in sorted(needed):
-        if not path.exists() and (maker := personalization_for(folder.name, experiments)):
+        if path.exists():
+            continue
+        if options := PRETRAININGS.get(folder.name):
+            missing.append(f"{path} is missing; make it: tadp-ray pocket pretrain {folder} {options}")
+        elif maker := personalization_for(folder.name, experiments):
             missing.append(f"{path} is missing; make it: tadp-ray personalize {maker} --out {folder}")
     return [*missing, *missing_stores(recipes)]
 

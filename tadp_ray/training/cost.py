@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tadp_ray.backbones.base import Backbone, Pretrained
 from tadp_ray.conditioning.base import ImageEncoder
 from tadp_ray.config.schema import Recipe
+from tadp_ray.garbage import uncollected
 from tadp_ray.tasks.registry import task_of
 from tadp_ray.training.model import make_model
 from tadp_ray.training.optim import parameter_groups
@@ -106,7 +107,7 @@ def step_cost(
 
     # Fake tensors on the CPU, whose attention is fused as on GPUs; on the meta device it is not. Fake tensors on GPUs have no
     # backward pass on a machine without one.
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with uncollected(), FakeTensorMode(allow_non_fake_inputs=True):
         for network in (model, *networks):
             move_to_cpu(network)
         pixels = torch.empty(images, 3, *view)
@@ -163,13 +164,15 @@ def whole_text(text_encoder: Any) -> Tensor:
 
 
 def move_to_cpu(network: nn.Module) -> None:
-    """Replace the parameters and buffers of a network on the meta device by fake ones on the CPU."""
+    """Replace the parameters and buffers of a network on the meta device by fake ones on the CPU; shared ones stay shared."""
+    moved: dict[nn.Parameter, nn.Parameter] = {}
     for module in network.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:
-                module._parameters[name] = nn.Parameter(
-                    torch.empty(parameter.shape, dtype=parameter.dtype), parameter.requires_grad
-                )
+                if parameter not in moved:
+                    empty = torch.empty(parameter.shape, dtype=parameter.dtype)
+                    moved[parameter] = nn.Parameter(empty, parameter.requires_grad)
+                module._parameters[name] = moved[parameter]
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)

@@ -449,7 +449,7 @@ def token_counter(pretrained: Pretrained) -> tuple[Callable[[str], int], int]:
             counts[text] = count_tokens(pretrained.tokenizer, text)
         return counts[text]
 
-    return tokens, pretrained.tokenizer.model_max_length - 2  # without the start and end tokens
+    return tokens, pretrained.tokenizer.max_len_single_sentence
 
 
 def threads_of(recipe: Recipe, device: torch.device) -> list[int]:

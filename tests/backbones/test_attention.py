@@ -18,7 +18,7 @@ def test_all_sixteen_layers_are_read_head_by_head(tiny_diffusion: Diffusion) -> 
     ups = [f"up{level}.{place}" for level in (2, 1, 0) for place in range(3)]
     assert names == [*downs, "mid.0", *ups]
     with torch.no_grad():
-        with reading_layers(tiny_diffusion.unet) as layers:
+        with reading_layers(cross_layers(tiny_diffusion.unet)) as layers:
             tiny_diffusion.unet(latents, 1, text)
         with reading_maps(tiny_diffusion.unet, (1,), detach=True) as averages:
             tiny_diffusion.unet(latents, 1, text)

@@ -157,5 +157,5 @@ def test_a_target_that_matches_nothing_is_refused_with_near_names(
     """Also what exists and is no layer, and the layer after the features, which is taken out."""
     with pytest.raises(UserError) as caught:
         lora(tiny_diffusion, targets=["to_k", target])
-    assert str(caught.value).startswith(f"model.trainable.targets={target!r}: no layer of this U-Net has this name")
+    assert str(caught.value).startswith(f"model.trainable.targets={target!r}: no layer of this denoiser has this name")
     assert said.replace("0.proj, ", "") in str(caught.value)

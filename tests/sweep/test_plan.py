@@ -133,6 +133,17 @@ def test_what_training_would_stumble_over_is_said_before(experiment: Path, tmp_p
     assert "model.head.anchors=[8, 16, 32]: 3 sides for a backbone of 4 levels" in said("task=detection", head)
 
 
+def test_a_missing_pocket_model_is_refused_with_the_command_that_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UserError,
+        match=r"pocket_dit is missing; make it: tadp-ray pocket pretrain \S*pocket_dit --backbone dit --start pocket$",
+    ):
+        make_plan(ROOT / "experiments/backbones.yaml", "pocket")
+
+
 def test_a_learned_token_belongs_to_the_fingerprint_and_a_missing_one_to_the_command_that_makes_it(
     experiment: Path, tmp_path: Path
 ) -> None:

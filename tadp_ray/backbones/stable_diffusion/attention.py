@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -15,6 +15,15 @@ Kind = Literal["cross", "self"]
 """Attention of pixels to the tokens of a text (cross) or to pixels (self)."""
 Layers = Mapping[str, Tensor]
 """Maps (B, heads, T, h, w) by layer, in the order of the forward pass. They sum to 1 over the tokens."""
+
+
+Condition = Callable[[Tensor, Tensor], Mapping[str, Any]]
+"""A denoiser's arguments besides latents and timesteps, from latents (B, C, h, w) and contexts (B, L, D)."""
+
+
+def text_alone(_latents: Tensor, context: Tensor) -> Mapping[str, Any]:
+    """Return the arguments of a U-Net that is conditioned on the tokens of a text and nothing else."""
+    return {"encoder_hidden_states": context}
 
 
 class MapReader:
@@ -31,15 +40,20 @@ class MapReader:
         attn: Attention,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
         *_: object,
         **__: object,
     ) -> Tensor:
-        """Return the attention output (B, N, C) of queries (B, N, C) and a context (B, T, D), by default the queries."""
+        """Return the attention output (B, N, C) of queries (B, N, C) and a context (B, T, D), by default the queries.
+
+        The mask (B, 1, T), if there is one, is added to the scores: 0 for what is read, a large negative number for padding.
+        """
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        mask = attn.prepare_attention_mask(attention_mask, context.shape[1], len(context))
         query = attn.head_to_batch_dim(attn.to_q(hidden_states))
         key = attn.head_to_batch_dim(attn.to_k(context))
         value = attn.head_to_batch_dim(attn.to_v(context))
-        scores = attn.get_attention_scores(query, key)  # (B * heads, N, T)
+        scores = attn.get_attention_scores(query, key, mask)  # (B * heads, N, T)
         self._keep(scores.unflatten(0, (-1, attn.heads)))
         output = attn.batch_to_head_dim(torch.bmm(scores, value))
         return attn.to_out[1](attn.to_out[0](output))
@@ -83,14 +97,14 @@ def cross_layers(unet: UNet2DConditionModel) -> dict[str, Attention]:
 
 
 @contextmanager
-def reading_layers(unet: UNet2DConditionModel) -> Iterator[dict[str, Tensor]]:
-    """In the `with` block, collect the detached maps (B, heads, N, T) of every layer of `cross_layers` in a forward pass."""
+def reading_layers(layers: Mapping[str, Attention]) -> Iterator[dict[str, Tensor]]:
+    """In the `with` block, collect the detached maps (B, heads, N, T) of attention layers, by name, in a forward pass."""
     maps: dict[str, Tensor] = {}
 
     def keeper(name: str) -> Callable[[Tensor], object]:
         return lambda scores: maps.update({name: scores.detach()})
 
-    with reading([(layer, keeper(name)) for name, layer in cross_layers(unet).items()]):
+    with reading([(layer, keeper(name)) for name, layer in layers.items()]):
         yield maps
 
 
@@ -130,17 +144,20 @@ def reading(layers: Sequence[tuple[Attention, Callable[[Tensor], object]]]) -> I
 
 
 @torch.no_grad()
-def read_layers(unet: UNet2DConditionModel, latents: Tensor, context: Tensor, timestep: int) -> Layers:
+def read_layers(
+    unet: UNet2DConditionModel, latents: Tensor, context: Tensor, timestep: int, condition: Condition = text_alone
+) -> Layers:
     """Return the cross-attention maps of every layer of `cross_layers` by name, from one forward pass.
 
     Args:
         unet: a text-conditioned U-Net.
         latents: scaled, (B, C, h, w); no noise is added.
-        context: (B, T, D).
+        context: (B, L, D).
         timestep: the U-Net's timestep.
+        condition: how the U-Net is given a context.
     """
-    with reading_layers(unet) as read:
-        unet(latents, timestep, context)
+    with reading_layers(cross_layers(unet)) as read:
+        unet(latents, timestep, **condition(latents, context))
     grids = {height * width: (height, width) for height, width in level_sizes(unet, latents)}
     return {name: maps.transpose(2, 3).unflatten(3, grids[maps.shape[2]]) for name, maps in read.items()}
 

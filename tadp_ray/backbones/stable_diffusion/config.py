@@ -1,4 +1,4 @@
-"""Keys of a U-Net as a backbone, of Stable Diffusion and its larger kin: weights, latents, passes, layers, maps, training."""
+"""Keys of a latent diffusion model as a backbone: weights, latents, passes, training; and of a U-Net: layers and maps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
@@ -57,16 +57,16 @@ LayersKey = Annotated[
 
 
 class TrainableConfig(StrictModel):
-    """The parameters of the U-Net that are trained."""
+    """The parameters of the denoiser that are trained."""
 
     kind: Literal["full", "frozen", "attention_only"] = Field(
-        description="full: all (code); frozen: none, a probe; attention_only: those of the attention blocks, with their norms, "
-        "projections and feed-forward layers"
+        description="full: all (code); frozen: none, a probe; attention_only: those of a U-Net's attention blocks, with their "
+        "norms, projections and feed-forward layers, or of a transformer's attention layers"
     )
 
 
 class LoRAConfig(StrictModel):
-    """A trained low-rank update of frozen layers of the U-Net: W + alpha / rank * B A, where B starts at zero (LoRA)."""
+    """A trained low-rank update of frozen layers of the denoiser: W + alpha / rank * B A, where B starts at zero (LoRA)."""
 
     kind: Literal["lora"]
     rank: int = Field(4, ge=1, description="rows of A and columns of B")
@@ -113,27 +113,21 @@ Trainable = Annotated[
     BeforeValidator(trainable_group),
     GetPydanticSchema(get_pydantic_json_schema=trainable_schema),
 ]
-"""What is trained of the U-Net. A name alone is short for a group with that kind."""
+"""What is trained of the denoiser. A name alone is short for a group with that kind."""
 
 
 LATENTS = {"ls": {"draw": "sample", "scale": "scaled"}, "vpd": {"draw": "mode", "scale": "raw"}}
 
 
-class UNetKeys(StrictModel):
-    """The keys of every family whose network is a diffusers U-Net, of which `trainable` is trained."""
+class LatentDiffusionKeys(StrictModel):
+    """The keys of every family whose denoiser works on the latents of a VAE, and of which `trainable` is trained."""
 
     weights: ExpandedText
-    unet_init: Literal["pretrained", "random"] = Field(
-        "pretrained",
-        description="random: random weights in U-Net and text encoder, not in the VAE (a control experiment)",
-    )
     latent: LatentConfig = LatentConfig()
     timestep: Annotated[
         Annotated[Timestep, Tag("one")] | Annotated[tuple[Timestep, ...], Field(min_length=1), Tag("several")],
         Discriminator(one_or_several),
-    ] = Field(
-        1, description="the U-Net's timestep; of several, e.g. [1, 100, 300], the U-Net runs once at each (code: 1)"
-    )
+    ] = Field(1, description="the denoiser's timestep; of several, e.g. [1, 100, 300], it runs once at each (code: 1)")
     timestep_features: TimestepFeatures = Field(
         "concatenated",
         description="how the features at several timesteps, with the attention maps of each, are combined in every level",
@@ -143,6 +137,57 @@ class UNetKeys(StrictModel):
         ge=0,
         description="samples of noise, each added to the latents as by forward diffusion to the timestep; the features are "
         "the mean over the samples; 0: the latents stay clean (code: 0)",
+    )
+    detach_attention: bool = Field(
+        True, description="detach the attention maps from the gradient, as in the published code"
+    )
+    trainable: Trainable = Field(
+        TrainableConfig(kind="full"),
+        description="what is trained of the denoiser: full, frozen, attention_only or lora, or a group of kind and LoRA's keys",
+    )
+
+    @field_validator("timestep", mode="before")
+    @classmethod
+    def _one(cls, value: Any) -> Any:
+        # [1] is 1, so that the same training has one fingerprint.
+        if isinstance(value, list | tuple):
+            return value[0] if len(value) == 1 else tuple(value)
+        return value
+
+    @model_validator(mode="after")
+    def _combined(self) -> "LatentDiffusionKeys":
+        times = self.timesteps
+        if len(set(times)) < len(times):
+            raise ValueError(f"timestep: {list(times)} names a timestep twice; name each once")
+        if len(times) == 1 and self.timestep_features != "concatenated":
+            raise ValueError(
+                f"timestep_features: {self.timestep_features} combines several timesteps, and timestep: {self.timestep} is "
+                "one; name several, e.g. [1, 100], or leave timestep_features out"
+            )
+        if self.noise_samples and self.latent.scale == "raw":
+            raise ValueError(
+                f"noise_samples: {self.noise_samples} adds the noise of forward diffusion, which is of scaled latents, not of "
+                "latent.scale: raw; use scaled, or leave noise_samples out"
+            )
+        return self
+
+    @property
+    def timesteps(self) -> Sequence[int]:
+        """The timesteps of all passes."""
+        return self.timestep if isinstance(self.timestep, tuple) else (self.timestep,)
+
+    @property
+    def encoding_of_images(self) -> dict[str, Any]:
+        """The settings, besides the weights, that determine the latent of an image."""
+        return self.latent.model_dump()
+
+
+class UNetKeys(LatentDiffusionKeys):
+    """The keys of every family whose denoiser is a diffusers U-Net."""
+
+    unet_init: Literal["pretrained", "random"] = Field(
+        "pretrained",
+        description="random: random weights in U-Net and text encoder, not in the VAE (a control experiment)",
     )
     layers: LayersKey = Field(
         "decoder",
@@ -159,38 +204,6 @@ class UNetKeys(StrictModel):
         description="layers over whose attention maps are averaged in each level, as far as they run: those of the middle two "
         "levels on the way down, on the way up, or both; or a list of names (code: encoder+decoder)",
     )
-    detach_attention: bool = Field(
-        True, description="detach the attention maps from the gradient, as in the published code"
-    )
-    trainable: Trainable = Field(
-        TrainableConfig(kind="full"),
-        description="what is trained of the U-Net: full, frozen, attention_only or lora, or a group of kind and LoRA's keys",
-    )
-
-    @field_validator("timestep", mode="before")
-    @classmethod
-    def _one(cls, value: Any) -> Any:
-        # [1] is 1, so that the same training has one fingerprint.
-        if isinstance(value, list | tuple):
-            return value[0] if len(value) == 1 else tuple(value)
-        return value
-
-    @model_validator(mode="after")
-    def _combined(self) -> "UNetKeys":
-        times = self.timesteps
-        if len(set(times)) < len(times):
-            raise ValueError(f"timestep: {list(times)} names a timestep twice; name each once")
-        if len(times) == 1 and self.timestep_features != "concatenated":
-            raise ValueError(
-                f"timestep_features: {self.timestep_features} combines several timesteps, and timestep: {self.timestep} is "
-                "one; name several, e.g. [1, 100], or leave timestep_features out"
-            )
-        if self.noise_samples and self.latent.scale == "raw":
-            raise ValueError(
-                f"noise_samples: {self.noise_samples} adds the noise of forward diffusion, which is of scaled latents, not of "
-                "latent.scale: raw; use scaled, or leave noise_samples out"
-            )
-        return self
 
     @model_validator(mode="after")
     def _read(self) -> "UNetKeys":
@@ -203,16 +216,6 @@ class UNetKeys(StrictModel):
                 "use cross, or leave map_layers out"
             )
         return self
-
-    @property
-    def timesteps(self) -> Sequence[int]:
-        """The timesteps of all passes."""
-        return self.timestep if isinstance(self.timestep, tuple) else (self.timestep,)
-
-    @property
-    def encoding_of_images(self) -> dict[str, Any]:
-        """The settings, besides the weights, that determine the latent of an image."""
-        return self.latent.model_dump()
 
     @property
     def why_one_size(self) -> str:

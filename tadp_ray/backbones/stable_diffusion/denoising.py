@@ -1,26 +1,29 @@
-"""The noise schedule and the denoising loss of a Stable Diffusion."""
+"""The noise schedule and the denoising loss of a latent diffusion model."""
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import diffusers
-from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin, UNet2DConditionModel
+from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin
 from diffusers.training_utils import compute_snr
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.weights import schedule_file
+from tadp_ray.backbones.stable_diffusion.weights import PARTS, schedule_file
 from tadp_ray.errors import UserError
 
 Predicts = Literal["epsilon", "v_prediction", "sample"]
-"""Prediction type of a U-Net: the noise, the velocity, or the clean latents."""
+"""Prediction type of a denoiser: the noise, the velocity, or the clean latents."""
+Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""A denoiser's prediction (B, C, h, w) from noisy latents (B, C, h, w), timesteps (B,) and contexts (B, L, D)."""
 PREDICTS: tuple[Predicts, ...] = ("epsilon", "v_prediction", "sample")
 
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """Adds noise to latents, and computes the U-Net's target."""
+    """Adds noise to latents, and computes the denoiser's target."""
 
     sampler: SchedulerMixin
     """The scheduler for image generation, from the model's configuration."""
@@ -49,7 +52,7 @@ class NoiseSchedule:
         return compute_snr(self._forward, times)
 
     def target(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """Return the target of the U-Net's prediction for these latents, noise and timesteps."""
+        """Return the target of the denoiser's prediction for these latents, noise and timesteps."""
         match self.sampler.config.prediction_type:
             case "epsilon":
                 return noise
@@ -59,7 +62,7 @@ class NoiseSchedule:
 
 
 def build_schedule(predicts: Predicts) -> NoiseSchedule:
-    """Return Stable Diffusion's schedule with DDIM sampling, for a U-Net of a prediction type."""
+    """Return Stable Diffusion's schedule with DDIM sampling, for a denoiser of a prediction type."""
     return NoiseSchedule(
         DDIMScheduler(
             beta_start=0.00085,
@@ -73,13 +76,15 @@ def build_schedule(predicts: Predicts) -> NoiseSchedule:
     )
 
 
-def load_schedule(weights: str) -> NoiseSchedule:
+def load_schedule(weights: str, parts: Sequence[str] = PARTS) -> NoiseSchedule:
     """Load the schedule of a diffusers folder or hub repository, with the sampler in its configuration.
+
+    Arguments are as for `backbones.stable_diffusion.weights.locate`.
 
     Raises:
         UserError: see `schedule_file`; or the scheduler is unknown, or of an unknown prediction type.
     """
-    path = schedule_file(weights)
+    path = schedule_file(weights, parts)
     try:
         name = json.loads(path.read_bytes())["_class_name"]
     except (ValueError, KeyError, TypeError) as error:
@@ -96,8 +101,8 @@ def load_schedule(weights: str) -> NoiseSchedule:
 
 
 def denoising_errors(
-    unet: UNet2DConditionModel, schedule: NoiseSchedule, clean: Tensor, noise: Tensor, times: Tensor, context: Tensor
+    predict: Predict, schedule: NoiseSchedule, clean: Tensor, noise: Tensor, times: Tensor, context: Tensor
 ) -> Tensor:
     """Return each image's mean squared error (B,), given scaled latents, noise, timesteps (B,) and contexts (B, L, D)."""
-    predicted = unet(schedule.add_noise(clean, noise, times), times, context).sample
+    predicted = predict(schedule.add_noise(clean, noise, times), times, context)
     return (predicted - schedule.target(clean, noise, times)).square().mean(dim=(1, 2, 3))

@@ -1,23 +1,20 @@
 """The U-Net as a feature pyramid: levels from one pass, as published four, with attention maps at the middle two (VPD, TADP)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from tadp_ray.backbones.stable_diffusion.attention import Kind, reading_maps
+from tadp_ray.backbones.stable_diffusion.attention import Condition, Kind, reading_maps, text_alone
 from tadp_ray.backbones.stable_diffusion.config import Layers
 from tadp_ray.backbones.stable_diffusion.layers import Reading, choose, named_layers
 from tadp_ray.config.vocabulary import Maps
 from tadp_ray.errors import UserError
 
-Condition = Callable[[Tensor, Tensor], Mapping[str, Any]]
-"""The U-Net's arguments besides latents and timesteps, from latents (B, C, h, w) and contexts (B, L, D)."""
 KINDS: dict[Maps, tuple[Kind, ...]] = {"none": (), "cross": ("cross",), "cross+self": ("cross", "self")}
 
 
@@ -41,11 +38,6 @@ def feature_channels(
         of_maps = sum(added[kind] for kind in KINDS[maps]) if level in reading.maps else 0
         channels.append(len(names) * unet.config.block_out_channels[level] + of_maps)
     return channels
-
-
-def text_alone(_latents: Tensor, context: Tensor) -> Mapping[str, Any]:
-    """Return the arguments of a U-Net that is conditioned on the tokens of a text and nothing else."""
-    return {"encoder_hidden_states": context}
 
 
 class FeatureReader:
@@ -149,13 +141,14 @@ def unet_features(
     maps: Maps = "cross",
     layers: Layers = "decoder",
     map_layers: Layers = "encoder+decoder",
+    condition: Condition = text_alone,
 ) -> tuple[Tensor, ...]:
     """Return the features of one pass, as a `FeatureReader` does, and leave the U-Net as it was.
 
     Raises:
         UserError: see `choose`.
     """
-    reader = FeatureReader(unet, choose(unet, layers, maps, map_layers), maps)
+    reader = FeatureReader(unet, choose(unet, layers, maps, map_layers), maps, condition=condition)
     try:
         return reader(latents, timesteps, context)
     finally:

@@ -1,13 +1,12 @@
 """Loads a Stable Diffusion 1.x or 2.x of any size from a diffusers folder, the hub or a single file."""
 
-import copy
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, ModelMixin, StableDiffusionPipeline, UNet2DConditionModel
@@ -15,12 +14,12 @@ from diffusers.loaders.single_file_utils import SingleFileComponentError
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from tadp_ray.backbones.latent_diffusion import LatentDiffusion
+from tadp_ray.backbones.stable_diffusion.attention import Layers, read_layers, text_alone
 from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder
-from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule, build_schedule, load_schedule
-from tadp_ray.backbones.stable_diffusion.features import text_alone
 from tadp_ray.backbones.stable_diffusion.learned_tokens import add_token, read_learned
 from tadp_ray.backbones.stable_diffusion.weights import LAYOUT, check_kind, locate
 from tadp_ray.errors import UserError
@@ -34,7 +33,7 @@ LEVELS = 4
 
 
 @dataclass(frozen=True)
-class Diffusion:
+class Diffusion(LatentDiffusion):
     """A frozen Stable Diffusion in float32."""
 
     vae: Autoencoder
@@ -46,62 +45,31 @@ class Diffusion:
     weights: str = ""
     """Where they are from, as for `locate`. Empty: an architecture without files."""
 
-    @cached_property
-    def schedule(self) -> NoiseSchedule:
-        """The noise schedule, which only some uses need; Stable Diffusion's for an architecture without files.
-
-        Raises:
-            UserError: see `load_schedule`.
-        """
-        return load_schedule(self.weights) if self.weights else build_schedule("epsilon")
-
-    @cached_property
-    @torch.compiler.disable
-    def vae_in_bfloat16(self) -> Autoencoder:
-        """A copy of the VAE, made on first use on the VAE's device at that time."""
-        return copy.deepcopy(self.vae).to(torch.bfloat16)
-
-    @property
-    def image_encoder(self) -> nn.Module:
-        """The VAE's encoder."""
-        return self.vae.encoder
-
-    @property
-    def networks(self) -> tuple[nn.Module, ...]:
-        """VAE and text encoder. The U-Net is not among them, since cells train copies of it."""
-        return self.vae, self.text_encoder
-
-    @property
-    def factor(self) -> int:
-        """Image pixels per latent pixel along a side."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
-
     @property
     def strides(self) -> tuple[int, ...]:
         """Image pixels per feature pixel along a side, for each level of the U-Net, largest first."""
         return tuple(self.factor << level for level in range(len(self.unet.config.block_out_channels)))
 
-    @property
-    def multiple(self) -> int:
-        """Image sides must be multiples of this many pixels: the smallest level's stride."""
-        return self.strides[-1]
-
-    @property
-    def side(self) -> int:
-        """Height and width in pixels of the images that the U-Net was pretrained on."""
-        return self.unet.config.sample_size * self.factor
-
-    pooled_rows: ClassVar[int] = 0
-    """Rows of a context that are no tokens but a vector of the whole text."""
-
-    @property
-    def tokens(self) -> int:
-        """Length of a context: 77 in Stable Diffusion 1.5."""
-        return self.text_encoder.config.max_position_embeddings + self.pooled_rows
-
     def condition(self, latents: Tensor, context: Tensor) -> Mapping[str, Any]:
         """Return the U-Net's arguments besides latents (B, C, h, w) and timesteps, from contexts (B, L, D)."""
         return text_alone(latents, context)
+
+    @property
+    def denoiser(self) -> UNet2DConditionModel:
+        """The U-Net."""
+        return self.unet
+
+    def with_networks(self, vae: Autoencoder, denoiser: UNet2DConditionModel) -> Self:
+        """Return the same model with another VAE and U-Net."""
+        return replace(self, vae=vae, unet=denoiser)
+
+    def predict(self, latents: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
+        """Return the U-Net's prediction (B, C, h, w) for noisy latents (B, C, h, w) at timesteps (B,)."""
+        return self.unet(latents, timesteps, return_dict=False, **self.condition(latents, context))[0]
+
+    def attention_layers(self, latents: Tensor, context: Tensor, timestep: int) -> Layers:
+        """Return the cross-attention maps of every layer by name; see `read_layers`."""
+        return read_layers(self.unet, latents, context, timestep, self.condition)
 
     def reinitialized(self, seed: int) -> Self:
         """Return the same architecture with random weights in U-Net and text encoder, and the same VAE."""
@@ -120,12 +88,6 @@ class Diffusion:
             unet = UNet2DConditionModel.from_config(self.unet.config)
             text_encoder = frozen(type(self.text_encoder)(self.text_encoder.config))
         return replace(self, vae=vae, unet=unet, text_encoder=text_encoder)
-
-    def to(self, device: torch.device) -> Self:
-        """Move VAE and text encoder to a device. The U-Net is not moved, since each cell trains a copy of it."""
-        self.vae.to(device)
-        self.text_encoder.to(device)
-        return self
 
 
 def open_diffusion(weights: str, embeddings: Path | None = None, random_seed: int | None = None) -> Diffusion:
@@ -162,7 +124,7 @@ def load_diffusion(weights: str) -> Diffusion:
         check_finite(path, dict(zip(("vae", "unet", "text_encoder"), parts, strict=False)))
     vae, unet, text_encoder, tokenizer = parts
     diffusion = Diffusion(frozen(vae), frozen(unet), frozen(text_encoder), tokenizer, weights=weights)
-    check_vocabulary(weights, path, tokenizer, text_encoder)
+    check_vocabulary(weights, path, tokenizer, text_encoder, diffusion.tokens)
     check_fit(diffusion, weights, path)
     return diffusion
 
@@ -188,22 +150,39 @@ def explained(weights: str, path: Path, layout: str) -> Iterator[None]:
 
 
 def check_vocabulary(
-    weights: str, path: Path, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, part: str = "tokenizer"
+    weights: str,
+    path: Path,
+    tokenizer: Any,
+    text_encoder: PreTrainedModel,
+    length: int,
+    *,
+    part: str = "tokenizer",
+    padded: int = 0,
 ) -> None:
-    """Check that a tokenizer, in subfolder `part`, belongs to a text encoder, and make its length that of the encoder.
+    """Check that a tokenizer belongs to a text encoder, and set its length.
+
+    Args:
+        weights: for the error.
+        path: for the error.
+        tokenizer: of transformers.
+        text_encoder: of transformers.
+        length: tokens of a text.
+        part: subfolder of the tokenizer.
+        padded: rows of the encoder's embedding that may have no token.
 
     Raises:
         UserError: they have different numbers of tokens.
     """
     # From a folder without a vocabulary, transformers makes an empty tokenizer without a warning.
     known, embedded = len(tokenizer), text_encoder.get_input_embeddings().num_embeddings
-    if known != embedded:
+    if not embedded - padded <= known <= embedded:
+        files = " and ".join(name for key, name in tokenizer.vocab_files_names.items() if key != "tokenizer_file")
         raise UserError(
             f"model.weights={weights!r}: {path} has a tokenizer of {known} tokens and a text encoder of {embedded}; "
-            f"put the vocab.json and merges.txt that belong to the text encoder into {part}/"
+            f"put the {files} that belong to the text encoder into {part}/"
         )
     # diffusers' pipelines pad prompts to the tokenizer's length, and some tokenizers of CLIP have none or another one.
-    tokenizer.model_max_length = text_encoder.config.max_position_embeddings
+    tokenizer.model_max_length = length
 
 
 def check_fit(diffusion: Diffusion, weights: str, path: Path) -> None:

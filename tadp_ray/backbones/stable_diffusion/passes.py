@@ -1,4 +1,4 @@
-"""Combines the features of several passes of a U-Net: at several timesteps, over several samples of noise."""
+"""Combines the features of several passes of a denoiser: at several timesteps, over several samples of noise."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tadp_ray.backbones.latent_diffusion import LatentDiffusion
 from tadp_ray.backbones.stable_diffusion.config import TimestepFeatures
-from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.errors import UserError
 
 Read = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
@@ -16,7 +16,7 @@ Read = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
 
 @dataclass(frozen=True)
 class Passes:
-    """Reads features at each timestep, with each sample of noise; they are one batch of the U-Net.
+    """Reads features at each timestep, with each sample of noise; they are one batch of the denoiser.
 
     An image's samples of noise are the same at all timesteps, so that timesteps differ by the noise level alone.
     """
@@ -53,7 +53,7 @@ class Passes:
         return tuple(self._combined(level.unflatten(0, (images, -1, repeats))) for level in features)
 
     def _inputs(self, latents: Tensor, noise: Tensor | None) -> Tensor:
-        """Return the U-Net's inputs for each image (B, passes, C, h, w)."""
+        """Return the denoiser's inputs for each image (B, passes, C, h, w)."""
         clean = latents[:, None]
         if noise is None:
             return clean.expand(-1, len(self.timesteps), -1, -1, -1)
@@ -66,7 +66,7 @@ class Passes:
 
 
 def make_passes(
-    diffusion: Diffusion, timesteps: Sequence[int], combine: TimestepFeatures, samples: int, key: str
+    diffusion: LatentDiffusion, timesteps: Sequence[int], combine: TimestepFeatures, samples: int, key: str
 ) -> Passes:
     """Return the passes of a model; arguments are as for `Passes`.
 

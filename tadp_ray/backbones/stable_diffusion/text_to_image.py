@@ -1,79 +1,30 @@
-"""Image generation with a Stable Diffusion: text to image and image to image. Saves the whole model as a folder."""
+"""Image generation with a Stable Diffusion: text to image and image to image."""
 
-import copy
-import json
-import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
-from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule, denoising_errors, load_schedule
+from tadp_ray.backbones.image_generator import DRAWN_AT_ONCE, ImageGenerator, as_pictures, quiet
+from tadp_ray.backbones.stable_diffusion.attention import level_maps
+from tadp_ray.backbones.stable_diffusion.denoising import load_schedule
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, load_diffusion
 from tadp_ray.data.pixels import to_tensor
-from tadp_ray.files import drafted_folder, write_json
-
-DRAWN_AT_ONCE = 8
-"""Default batch size."""
 
 
 @dataclass(frozen=True)
-class TextToImage:
-    """A Stable Diffusion with its noise schedule. Each image has its own CPU generator."""
+class TextToImage(ImageGenerator):
+    """A Stable Diffusion with its noise schedule."""
 
     diffusion: Diffusion
-    schedule: NoiseSchedule
 
-    @property
-    def device(self) -> torch.device:
-        """The device of the U-Net."""
-        return self.diffusion.unet.device
-
-    def to(self, device: torch.device) -> Self:
-        """Move all networks to a device."""
-        self.diffusion.to(device)
-        self.diffusion.unet.to(device)
-        return self
-
-    def errors(self, clean: Tensor, noise: Tensor, times: Tensor, context: Tensor) -> Tensor:
-        """Return each image's mean squared denoising error (B,); see `denoising_errors`."""
-        return denoising_errors(self.diffusion.unet, self.schedule, clean, noise, times, context)
-
-    def draw(
-        self,
-        prompts: Sequence[str],
-        rngs: Sequence[torch.Generator],
-        steps: int,
-        guidance: float,
-        batch: int = DRAWN_AT_ONCE,
-    ) -> list[np.ndarray]:
-        """Generate an image uint8 (H, W, 3) for each prompt, in the size that the U-Net was pretrained on.
-
-        Args:
-            prompts: one per image.
-            rngs: generator of the initial noise of each image.
-            steps: denoising steps.
-            guidance: scale of classifier-free guidance; 1 turns it off.
-            batch: batch size.
-        """
-        pipeline, pictures = self._pipeline(StableDiffusionPipeline), []
-        for start in range(0, len(prompts), batch):
-            part = slice(start, start + batch)
-            made = pipeline(
-                list(prompts[part]),
-                num_inference_steps=steps,
-                guidance_scale=guidance,
-                generator=list(rngs[part]),
-                output_type="np",
-            )
-            pictures += as_pictures(made.images)
-        return pictures
+    def attention_maps(self, latents: Tensor, timestep: int, context: Tensor) -> list[Tensor]:
+        """Return the cross-attention maps (B, T, h, w) of the two largest levels, averaged over their layers and heads."""
+        return level_maps(self.diffusion.unet, latents, timestep, context, levels=(0, 1))
 
     def vary(
         self,
@@ -110,35 +61,14 @@ class TextToImage:
             pictures += as_pictures(made.images)
         return pictures
 
-    def half(self) -> Self:
-        """Return a copy whose U-Net and VAE are in half precision.
-
-        The text encoder is not converted: it is small, and loaders differ in whether they convert it back to float32.
-        """
-        vae, unet = (copy.deepcopy(network).half() for network in (self.diffusion.vae, self.diffusion.unet))
-        return replace(self, diffusion=replace(self.diffusion, vae=vae, unet=unet))
-
-    def save(self, folder: Path, tokenizer: Path) -> None:
-        """Write a diffusers folder, atomically.
-
-        Args:
-            folder: destination; its other files are kept.
-            tokenizer: folder of the tokenizer's published files, which are copied: transformers saves tokenizers in another
-                format, which some loaders cannot read.
-        """
-        with drafted_folder(folder) as draft:
-            self._pipeline(StableDiffusionPipeline).save_pretrained(draft, safe_serialization=True)
-            for config in draft.glob("*/config.json"):
-                # Where a network was loaded from is no property of it, and would change the digest of the weights.
-                values = json.loads(config.read_text())
-                values.pop("_name_or_path", None)
-                write_json(config, values)
-            shutil.copytree(tokenizer, draft / "tokenizer", dirs_exist_ok=True)
+    def _drawing(self) -> tuple[Any, dict[str, Any]]:
+        """Return the pipeline of text to image, and its further arguments."""
+        return self._pipeline(StableDiffusionPipeline), {}
 
     def _pipeline(self, kind: type) -> Any:
         """Return a diffusers pipeline of the networks, without safety checker and progress bars."""
-        diffusers_logging.disable_progress_bar()
-        pipeline = kind(
+        return quiet(
+            kind,
             vae=self.diffusion.vae,
             unet=self.diffusion.unet,
             text_encoder=self.diffusion.text_encoder,
@@ -148,8 +78,6 @@ class TextToImage:
             feature_extractor=None,
             requires_safety_checker=False,
         )
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline
 
 
 def load_text_to_image(weights: str) -> TextToImage:
@@ -159,11 +87,6 @@ def load_text_to_image(weights: str) -> TextToImage:
         UserError: see `load_diffusion` and `load_schedule`.
     """
     return TextToImage(load_diffusion(weights), load_schedule(weights))
-
-
-def as_pictures(images: np.ndarray) -> list[np.ndarray]:
-    """Convert images (B, H, W, 3) in [0, 1] to a list of uint8 (H, W, 3)."""
-    return list((255 * images).round().astype(np.uint8))
 
 
 def alike(images: Sequence[np.ndarray], most: int) -> Iterator[slice]:

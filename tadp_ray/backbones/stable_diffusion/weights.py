@@ -10,7 +10,9 @@ from tadp_ray.files import file_digest
 from tadp_ray.hub import contents_digest, from_hub
 
 PARTS = ("vae", "unet", "text_encoder", "tokenizer")
-FETCHED = ("*.json", "*.txt", "*model.safetensors")
+INDEX = "model_index.json"
+"""File of a diffusers folder that names its pipeline."""
+FETCHED = ("*.json", "*.txt", "*.model", "*model.safetensors", "*model-*-of-*.safetensors")
 """Files that are downloaded from a hub repository: one set of weights, without half-precision and non-EMA copies."""
 KINDS = {"stable_diffusion": "Stable Diffusion 1.x or 2.x", "stable_diffusion_xl": "Stable Diffusion XL"}
 """Models by the family of backbones that reads them."""
@@ -40,13 +42,18 @@ def locate(weights: str, parts: Sequence[str] = PARTS) -> Path:
     if not path.is_dir():
         path = from_hub(
             weights,
-            [f"{part}/{files}" for part in (*parts, "scheduler") for files in FETCHED],
+            [INDEX, *(f"{part}/{files}" for part in (*parts, "scheduler") for files in FETCHED)],
             f"model.weights={weights!r}: there is no such folder or file",
             f". Put Stable Diffusion there ({layout_of(parts)}), or name it with --set model.weights=FOLDER",
         )
     missing = [part for part in parts if not (path / part).is_dir()]
     if missing:
-        raise UserError(f"model.weights={weights!r}: {path} lacks {', '.join(missing)}; {layout_of(parts)}")
+        other = (
+            "; model.backbone: pixart reads a transformer/"
+            if "unet" in missing and (path / "transformer").is_dir()
+            else ""
+        )
+        raise UserError(f"model.weights={weights!r}: {path} lacks {', '.join(missing)}; {layout_of(parts)}{other}")
     return path
 
 
@@ -68,22 +75,22 @@ def check_kind(weights: str, path: Path, family: str) -> None:
         )
 
 
-def lacks_weights(path: Path) -> bool:
-    """Return whether a diffusers folder holds a U-Net's configuration without weights, which suffices to plan."""
-    files = {file.suffix for file in (path / "unet").glob("*")}
+def lacks_weights(path: Path, denoiser: str = "unet") -> bool:
+    """Return whether a diffusers folder holds a denoiser's configuration without weights, which suffices to plan."""
+    files = {file.suffix for file in (path / denoiser).glob("*")}
     return path.is_dir() and ".json" in files and not files & {".safetensors", ".bin"}
 
 
-def schedule_file(weights: str) -> Path:
-    """Return the configuration of a model's noise schedule.
+def schedule_file(weights: str, parts: Sequence[str] = PARTS) -> Path:
+    """Return the configuration of a model's noise schedule. Arguments are as for `locate`.
 
     Raises:
         UserError: see `locate`; or it is missing.
     """
-    path = locate(weights) / "scheduler/scheduler_config.json"
+    path = locate(weights, parts) / "scheduler/scheduler_config.json"
     if not path.is_file():
         raise UserError(
-            f"weights={weights!r}: {path} is missing: it says what the U-Net predicts and how noise is added; name a whole "
+            f"weights={weights!r}: {path} is missing: it says what the denoiser predicts and how noise is added; name a whole "
             "diffusers folder"
         )
     return path
@@ -97,5 +104,11 @@ def weights_digest(weights: str, parts: Sequence[str] = PARTS) -> str:
     path = locate(weights, parts)
     if path.is_file():
         return file_digest(path)
-    files = sorted(file for part in parts for file in (path / part).rglob("*") if file.is_file())
+    return folder_digest(path, parts)
+
+
+def folder_digest(path: Path, parts: Sequence[str]) -> str:
+    """Return the hash of the contents of a diffusers folder: of subfolders, or of files at its top, of these names."""
+    found = [file for part in parts for file in (path / part, *(path / part).rglob("*"))]
+    files = sorted(file for file in found if file.is_file())
     return contents_digest({str(file.relative_to(path)): file for file in files})

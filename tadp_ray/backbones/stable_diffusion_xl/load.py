@@ -79,8 +79,8 @@ def load_diffusion_xl(weights: str) -> DiffusionXL:
         check_finite(path, parts)
         tokenizer, second = (CLIPTokenizer.from_pretrained(path / part) for part in ("tokenizer", "tokenizer_2"))
     vae, unet, *encoders = parts.values()
-    check_vocabulary(weights, path, tokenizer, encoders[0])
-    check_vocabulary(weights, path, second, encoders[1], "tokenizer_2")
+    for part, own, encoder in (("tokenizer", tokenizer, encoders[0]), ("tokenizer_2", second, encoders[1])):
+        check_vocabulary(weights, path, own, encoder, encoder.config.max_position_embeddings, part=part)
     if tokenizer.get_vocab() != second.get_vocab() or tokenizer.model_max_length != second.model_max_length:
         raise UserError(
             f"model.weights={weights!r}: {path} has two tokenizers of other tokens or lengths, and both must read one text "

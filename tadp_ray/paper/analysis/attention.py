@@ -1,4 +1,4 @@
-"""Cross-attention maps of a text's tokens on an image, from all cross-attention layers of the U-Net."""
+"""Cross-attention maps of a text's tokens on an image, from all cross-attention layers of the denoiser."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.attention import Layers, read_layers
+from tadp_ray.backbones.latent_diffusion import LatentDiffusion
+from tadp_ray.backbones.stable_diffusion.attention import Layers
 from tadp_ray.backbones.stable_diffusion.autoencoder import mean_latents
-from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.conditioning.tokenizer import check_length, word_places
 from tadp_ray.data.images import read_region
@@ -35,7 +35,7 @@ def by_size(layers: Layers) -> dict[tuple[int, int], Layers]:
     return {size: {name: maps for name, maps in layers.items() if maps.shape[-2:] == size} for size in sizes}
 
 
-def image_latents(diffusion: Diffusion, images: Sequence[np.ndarray]) -> Tensor:
+def image_latents(diffusion: LatentDiffusion, images: Sequence[np.ndarray]) -> Tensor:
     """Return scaled latents (B, C, h, w) of images of one size, uint8 (H, W, 3): the mean of the VAE's posterior."""
     pixels = torch.stack([to_tensor(image) for image in images])
     return mean_latents(diffusion.vae, pixels.to(diffusion.vae.device))
@@ -63,7 +63,7 @@ class Attention:
     places: Mapping[str, tuple[int, ...]]
     """Positions of each word's tokens in the context."""
     tokens: tuple[str, ...]
-    """Start token, the prompt's tokens, the first EOS token."""
+    """Start token if there is one, the prompt's tokens, the first EOS token."""
     layers: Layers
     """Maps of these tokens by layer."""
 
@@ -100,21 +100,23 @@ class Attention:
         return figures
 
 
-def attend(diffusion: Diffusion, image: np.ndarray, prompt: str, words: Sequence[str], timestep: int = 1) -> Attention:
-    """Return the cross-attention maps of a Stable Diffusion for a prompt.
+def attend(
+    diffusion: LatentDiffusion, image: np.ndarray, prompt: str, words: Sequence[str], timestep: int = 1
+) -> Attention:
+    """Return the cross-attention maps of a model for a prompt.
 
     Args:
         diffusion: the model.
         image: uint8 (H, W, 3) of any size.
         prompt: text of the prompt.
         words: words of the prompt whose maps are returned; an entry may consist of several consecutive words.
-        timestep: timestep of the U-Net (1 in TADP).
+        timestep: of the denoiser (1 in TADP).
 
     Raises:
         UserError: the prompt is too long or empty, or lacks a word.
     """
     tokenizer = diffusion.tokenizer
-    check_length(tokenizer, prompt, diffusion.tokens - 2)
+    check_length(tokenizer, prompt, tokenizer.max_len_single_sentence)
     if not words:
         raise UserError("the prompt has no words; say what the image shows")
     places = {word: word_places(tokenizer, prompt, word) for word in words}
@@ -122,7 +124,7 @@ def attend(diffusion: Diffusion, image: np.ndarray, prompt: str, words: Sequence
     resized = fitted(image, diffusion.side, diffusion.multiple)
     with torch.no_grad():
         context = encode_prompts(tokenizer, diffusion.text_encoder, [prompt])
-    layers = read_layers(diffusion.unet, image_latents(diffusion, [resized]), context, timestep)
+    layers = diffusion.attention_layers(image_latents(diffusion, [resized]), context, timestep)
     tokens = tuple(tokenizer.convert_ids_to_tokens(ids))
     return Attention(image, prompt, places, tokens, {name: maps[:, :, : len(tokens)] for name, maps in layers.items()})
 

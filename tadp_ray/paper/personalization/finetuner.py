@@ -52,7 +52,7 @@ class Finetuner:
         clean = latents.mean[mirrored, chosen] + latents.std[mirrored, chosen] * first
         clean, noise, times = (tensor.to(self.device) for tensor in (clean, second, times))
         context = context_of(chosen.tolist())
-        return denoising_errors(self.diffusion.unet, self.noising, clean, noise, times, context).mean()
+        return denoising_errors(self.diffusion.predict, self.noising, clean, noise, times, context).mean()
 
     def learn(self, trained: nn.Module, loss_at: Callable[[int, int], Tensor]) -> float:
         """Train to the last step, from the newest checkpoint if there is one; return the last step's loss.

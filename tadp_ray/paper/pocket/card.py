@@ -1,4 +1,4 @@
-"""The model card of a pocket Stable Diffusion: architecture, pretraining, results of the gate and limitations."""
+"""The model card of a pocket model: architecture, pretraining, results of the gate and limitations."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,18 +19,18 @@ license: apache-2.0
 library_name: diffusers
 pipeline_tag: text-to-image
 ---
-# Pocket Stable Diffusion
+# Pocket $name
 
-A Stable Diffusion of $millions million parameters that draws $size x $size pictures of scenes that are composed of drawings
+A $name of $millions million parameters that draws $size x $size pictures of scenes that are composed of drawings
 (`tadp_ray.data.scenes`): $count things in subgroups of look-alikes ($groups) on grass, sand, road or snow, under a sky, some
 before a hill or a wall, as a photo, a night photo, a watercolor or a comic. It exists so that experiments on text and diffusion
 features run on a laptop in minutes. It is an ordinary diffusers folder:
 
 ```python
-from diffusers import StableDiffusionPipeline
+from diffusers import $pipeline
 
-pipeline = StableDiffusionPipeline.from_pretrained("tadp_ray/assets/pocket", safety_checker=None)
-picture = pipeline("a photo of a bus, grass and sky", num_inference_steps=25, guidance_scale=3).images[0]
+pipeline = $pipeline.from_pretrained("$folder"$load)
+picture = pipeline("a photo of a bus, grass and sky", num_inference_steps=25, guidance_scale=3$call).images[0]
 ```
 
 ![what it draws for the name of each thing](drawings.png)
@@ -38,8 +38,8 @@ picture = pipeline("a photo of a bus, grass and sky", num_inference_steps=25, gu
 | part | class | what it is |
 |---|---|---|
 | VAE | AutoencoderKL | channels 24-48-96, factor 4, 4 latent channels |
-| U-Net | UNet2DConditionModel | channels $channels, 2 layers a block, cross-attention at the first three levels |
-| text encoder | CLIPTextModel | 2 layers of width 64, 77 positions, trained together with the U-Net |
+| $denoiser | $architecture |
+| text encoder | CLIPTextModel | 2 layers of width 64, 77 positions, $text |
 | tokenizer | CLIPTokenizer | some 400 English words as single tokens, anything else in letters |
 | scheduler | DDIMScheduler | scaled-linear betas, **v_prediction** as in Stable Diffusion 2, where 1.5 predicts noise |
 | classifier.safetensors | a convolutional network | judges drawn pictures; no part of the pipeline |
@@ -54,9 +54,9 @@ $command
 
 $facts
 
-Scenes were rendered once and drawn from with replacement: $images scenes, $seen drawn for the U-Net, a batch of $batch.
-A third of the scenes are close-ups of one or two things, and a third are crowds of four to six. A U-Net that starts from random
-weights sees only close-ups in the first fifth of its steps. Captions are
+Scenes were rendered once and drawn from with replacement: $images scenes, $seen drawn for the $denoiser, a batch of $batch.
+A third of the scenes are close-ups of one or two things, and a third are crowds of four to six. A $denoiser that starts from
+random weights sees only close-ups in the first fifth of its steps. Captions are
 class lists, class lists in a phrase that names the style ("a night photo of"), sentences, and a captioner's sentences with counts
 and places; one name in seven that has a synonym is replaced by it, and one caption in ten is empty. Nothing but text-conditional
 denoising is trained: no masks, boxes or depth. The weights are a moving average.
@@ -113,7 +113,7 @@ def write_card(
         size=plan.size,
         count=len(THINGS),
         groups="; ".join(map(", ".join, SUBGROUPS.values())),
-        channels="-".join(map(str, plan.channels)),
+        **kind_of(plan),
         command=command,
         facts="\n".join(f"- {name}: {fact}" for name, fact in facts.items()),
         images=f"{plan.images:,}",
@@ -128,6 +128,35 @@ def write_card(
         classes=len(THINGS) + len(STUFF),
     )
     write_text(folder / "README.md", text)
+
+
+def kind_of(plan: Pretraining) -> dict[str, str]:
+    """Return what a card says of the kind of model, by placeholder."""
+    if plan.backbone == "dit":
+        return {
+            "name": "PixArt",
+            "folder": "FOLDER",
+            "pipeline": "PixArtSigmaPipeline",
+            "load": "",
+            "call": ", use_resolution_binning=False, max_sequence_length=77",
+            "denoiser": "DiT",
+            "architecture": f"PixArtTransformer2DModel | width {plan.width}, {plan.blocks} blocks of {plan.heads} heads, patches "
+            "of 2 x 2 latents; the padding of texts is not read",
+            "text": "of the model that it started from, and frozen if that has a U-Net"
+            if plan.start
+            else "trained together with the DiT",
+        }
+    return {
+        "name": "Stable Diffusion",
+        "folder": "tadp_ray/assets/pocket",
+        "pipeline": "StableDiffusionPipeline",
+        "load": ", safety_checker=None",
+        "call": "",
+        "denoiser": "U-Net",
+        "architecture": f"UNet2DConditionModel | channels {'-'.join(map(str, plan.channels))}, 2 layers a block, cross-attention "
+        "at the first three levels",
+        "text": "trained together with the U-Net",
+    }
 
 
 def hours(records: list[dict]) -> float:

@@ -1,4 +1,4 @@
-"""The gate: evaluates on held-out scenes whether a pocket Stable Diffusion understands words.
+"""The gate: evaluates on held-out scenes whether a pocket model understands words.
 
 Captions: by how much does a wrong caption increase the denoising error? Attention: is the map of an object's name on the
 object? Drawing: does an image generated from a text contain the named objects, and no others?
@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadp_ray.backbones.stable_diffusion.attention import level_maps
+from tadp_ray.backbones.generators import load_generator
+from tadp_ray.backbones.image_generator import ImageGenerator
 from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, decode, image_side, latent_scale
-from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage, load_text_to_image
 from tadp_ray.captions.describe import class_list, sentence
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.data.scenes import CLASSES, GROUNDS, LOOK_ALIKES, THINGS, Scene, present_classes, render
@@ -82,7 +82,7 @@ WRONG_CAPTIONS: Mapping[str, Callable[[Sequence[str]], list[str]]] = {
 
 @torch.no_grad()
 def caption_rises(
-    model: TextToImage, latents: Tensor, names: Sequence[Sequence[str]], times: Sequence[int] = TIMES
+    model: ImageGenerator, latents: Tensor, names: Sequence[Sequence[str]], times: Sequence[int] = TIMES
 ) -> Rises:
     """Return by how much wrong captions increase the denoising error over correct ones, with the same noise.
 
@@ -106,21 +106,21 @@ def caption_rises(
 
 
 @torch.no_grad()
-def attention_maps(model: TextToImage, latents: Tensor, samples: Sequence[Scene]) -> tuple[list[str], Tensor]:
+def attention_maps(model: ImageGenerator, latents: Tensor, samples: Sequence[Scene]) -> tuple[list[str], Tensor]:
     """Return each scene's class list and the cross-attention maps (B, T, H, W) of its tokens, at the image's size.
 
-    Maps are at timestep 100; mean over layers and heads, sum over the two largest resolutions.
+    Maps are at timestep 100; mean over layers and heads, sum over the two largest resolutions of a U-Net, a DiT having one.
     """
     noise = torch.randn(latents.shape, generator=generator(SEED, 1)).to(latents.device)
     noisy = model.schedule.add_noise(latents, noise, torch.tensor([MAP_TIME]))
     captions = [class_list(present_classes(sample.mask)) for sample in samples]
     context = encode_prompts(model.diffusion.tokenizer, model.diffusion.text_encoder, captions)
-    maps = level_maps(model.diffusion.unet, noisy, MAP_TIME, context, levels=(0, 1))
+    maps = model.attention_maps(noisy, MAP_TIME, context)
     size = samples[0].mask.shape
     return captions, reduce(torch.add, (F.interpolate(level, size, mode="bilinear") for level in maps)).cpu()
 
 
-def attention_hits(model: TextToImage, latents: Tensor, samples: Sequence[Scene]) -> dict[str, float]:
+def attention_hits(model: ImageGenerator, latents: Tensor, samples: Sequence[Scene]) -> dict[str, float]:
     """Return how well the cross-attention maps of the named objects localise them.
 
     Returns: in percent, over all objects in all scenes: `pointing`, how often the map's maximum is on the object; `chance`,
@@ -156,7 +156,7 @@ def drawn_things(folder: Path, device: torch.device, batch: int = 40) -> dict[st
 
     Returns: in percent, `found` (named objects in the images), `found_unnamed` (other objects in the images).
     """
-    model, classifier = load_text_to_image(str(folder)).to(device), load_classifier(folder).to(device)
+    model, classifier = load_generator(str(folder)).to(device), load_classifier(folder).to(device)
     texts, named = drawing_texts()
     rngs = [generator(SEED, 2, index) for index in range(len(texts))]
     images = np.stack(model.draw(texts, rngs, DRAWING_STEPS, GUIDANCE, batch))
@@ -195,7 +195,7 @@ def judged(classifier: nn.Module, vae: Autoencoder, scenes: HeldOut) -> dict[str
 
 def measure(folder: Path, device: torch.device, say: Callable[[str], None]) -> dict[str, float]:
     """Run the gate on a pocket model with its classifier; return metrics in percent by name, `psnr` in dB."""
-    model = load_text_to_image(str(folder)).to(device)
+    model = load_generator(str(folder)).to(device)
     diffusion = model.diffusion
     scenes = held_out(image_side(diffusion.vae))
     latents = scenes.latents(diffusion.vae)
@@ -218,9 +218,7 @@ def measure(folder: Path, device: torch.device, say: Callable[[str], None]) -> d
         **as_metrics(rises),
         **{f"{part}/{name}": value for part, metrics in parts.items() for name, value in metrics.items()},
         "psnr": psnr(diffusion.vae, scenes.images, device),
-        "parameters": sum(
-            p.numel() for part in (diffusion.vae, diffusion.unet, diffusion.text_encoder) for p in part.parameters()
-        ),
+        "parameters": sum(p.numel() for part in (diffusion.denoiser, *diffusion.networks) for p in part.parameters()),
     }
 
 

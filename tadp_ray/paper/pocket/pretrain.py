@@ -1,7 +1,8 @@
-"""Pretrains the pocket Stable Diffusion: the VAE, then text encoder and U-Net together, then a classifier for evaluation.
+"""Pretrains a pocket model: the VAE, then text encoder and denoiser together, then a classifier for evaluation.
 
-The U-Net is trained by text-conditional denoising only, without masks, boxes or depth. Random numbers are functions of
-(seed, stage, step), and every stage has checkpoints, so an interrupted pretraining resumes with the same losses.
+The denoiser, a U-Net or a diffusion transformer, is trained by text-conditional denoising only, without masks, boxes or depth.
+Random numbers are functions of (seed, stage, step), and every stage has checkpoints, so an interrupted pretraining resumes with
+the same losses.
 """
 
 import copy
@@ -9,7 +10,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
+from tadp_ray.backbones.generators import load_generator
+from tadp_ray.backbones.image_generator import ImageGenerator
 from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, latent_scale, set_latent_scale
-from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage, load_text_to_image
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
@@ -29,7 +31,7 @@ from tadp_ray.layout import CLASSIFIER, DRAWINGS, PRETRAINING_FOLDER
 from tadp_ray.paper.pocket import gate
 from tadp_ray.paper.pocket.autoencoder import as_pixels, build_vae, psnr, vae_loss
 from tadp_ray.paper.pocket.classifier import build_classifier, classifier_loss
-from tadp_ray.paper.pocket.denoiser import build_denoiser, caption_errors, copy_weights, save_pocket
+from tadp_ray.paper.pocket.denoiser import build_denoiser, build_dit, caption_errors, copy_weights, save_pocket
 from tadp_ray.paper.pocket.latent_cache import COMPOSITIONS, LatentCache
 from tadp_ray.paper.pocket.report import draw_words
 from tadp_ray.training import checkpoint
@@ -44,7 +46,9 @@ from tadp_ray.training.state import TrainState
 CHECKPOINT_EVERY = 200
 """Optimizer steps of a stage between two checkpoints."""
 CLOSE_UPS_UNTIL = 0.2
-"""Fraction of the U-Net's steps in which it sees only close-ups, if it starts from random weights."""
+"""Fraction of the denoiser's steps in which it sees only close-ups, if it starts from random weights."""
+LEARNING_RATES = {"unet": 1e-3, "dit": 1e-3}
+"""Of the denoiser, by its kind."""
 PRINT_SECONDS = 20
 """Seconds between two lines on the terminal."""
 
@@ -70,12 +74,12 @@ class PretrainJob:
 
 
 def pretrain(plan: Pretraining, folder: Path, processes: int, device: str, start: Path | None = None) -> None:
-    """Pretrain a pocket Stable Diffusion and write it as a diffusers folder; resume if an earlier call was interrupted.
+    """Pretrain a pocket model and write it as a diffusers folder; resume if an earlier call was interrupted.
 
     Args:
         plan: size of the model and length of the stages.
-        folder: output folder for vae/, unet/, text_encoder/, tokenizer/, scheduler/ and model_index.json; overwritten at
-            every evaluation, so that an interrupted run leaves a usable model.
+        folder: output folder for vae/, unet/ or transformer/, text_encoder/, tokenizer/, scheduler/ and model_index.json;
+            overwritten at every evaluation, so that an interrupted run leaves a usable model.
         processes: number of single-threaded processes that share each batch.
         device: "cpu", or "cuda" for one process on a GPU.
         start: folder of the model whose digest is `plan.start`.
@@ -143,7 +147,7 @@ def stages(job: PretrainJob) -> dict[str, float]:
     """Run all stages, and return the gate's metrics in the main process."""
     plan, cache = job.plan, LatentCache(job.work, job.plan.seed, job.plan.images, job.plan.size)
     cache.render(job.world, job.say)
-    vae = load_text_to_image(str(job.start)).diffusion.vae.to(job.device) if job.start else train_vae(job, cache)
+    vae = load_generator(str(job.start)).diffusion.vae.to(job.device) if job.start else train_vae(job, cache)
     held_out = gate.held_out(plan.size)
     job.say(f"vae: PSNR {psnr(vae, held_out.images, job.device):.1f} dB on held-out scenes")
     cache.encode(vae, job.device, job.world, job.say)
@@ -264,22 +268,30 @@ def train_vae(job: PretrainJob, cache: LatentCache) -> Autoencoder:
 
 def train_denoiser(
     job: PretrainJob, cache: LatentCache, vae: Autoencoder, latents: tuple[Tensor, Tensor], held_out: gate.HeldOut
-) -> TextToImage:
+) -> ImageGenerator:
     """Train the second stage, the denoiser; the returned weights are a moving average of the trained ones."""
     plan, captions_of, (mean, std) = job.plan, cache.captions(), latents
     torch.manual_seed(plan.seed + 1)
-    denoiser = build_denoiser(vae, plan.size, plan.channels)
-    diffusion = denoiser.diffusion
+    denoiser = (
+        build_dit(vae, plan.size, plan.width, plan.blocks, plan.heads)
+        if plan.backbone == "dit"
+        else build_denoiser(vae, plan.size, plan.channels)
+    )
+    diffusion, begins = denoiser.diffusion, True
     if job.start:
-        copy_weights(load_text_to_image(str(job.start)).diffusion, diffusion)
-    trained = nn.ModuleList([diffusion.unet, diffusion.text_encoder]).to(job.device)
-    average = copy.deepcopy(trained).requires_grad_(False).eval()
-    averaged = replace(denoiser, diffusion=replace(diffusion, unet=average[0], text_encoder=average[1]))
+        source = load_generator(str(job.start)).diffusion
+        copy_weights(source, diffusion)
+        begins = type(source) is not type(diffusion)
+        # Both kinds of denoisers then read the same text.
+        diffusion.text_encoder.requires_grad_(not begins)
+    trained = nn.ModuleList([diffusion.denoiser, diffusion.text_encoder]).to(job.device)
+    averaged = copy.deepcopy(denoiser)
+    average = nn.ModuleList([averaged.diffusion.denoiser, averaged.diffusion.text_encoder]).requires_grad_(False).eval()
 
     def loss_at(step: int) -> Tensor:
         rng, share = generator(plan.seed, 1, step), job.world.share(plan.unet_batch)
         chosen = torch.randint(len(mean), (plan.unet_batch,), generator=rng)
-        if not job.start and step < CLOSE_UPS_UNTIL * plan.unet_steps:
+        if begins and step < CLOSE_UPS_UNTIL * plan.unet_steps:
             chosen -= chosen % len(COMPOSITIONS)  # close-ups come first
         times = torch.randint(denoiser.schedule.steps, (plan.unet_batch,), generator=rng)
         noise = torch.randn((2, plan.unet_batch, *mean.shape[1:]), generator=rng)
@@ -303,7 +315,8 @@ def train_denoiser(
             job.say(f"{images} images: wrong captions raise the loss by\n{gate.format_rises(table)}")
 
     model = nn.ModuleDict({"trained": trained, "average": average})
-    train(job, "unet", model, plan.unet_steps, 1e-3, loss_at, after_step, evaluate)
+    rate = LEARNING_RATES[plan.backbone]
+    train(job, plan.backbone, model, plan.unet_steps, rate, loss_at, after_step, evaluate)
     return averaged
 
 

@@ -1,4 +1,4 @@
-"""Reports the gate of a pocket Stable Diffusion: its metrics with their targets, and figures."""
+"""Reports the gate of a pocket model: its metrics with their targets, and figures."""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from tadp_ray.backbones.generators import load_generator
 from tadp_ray.backbones.stable_diffusion.autoencoder import image_side
-from tadp_ray.backbones.stable_diffusion.text_to_image import load_text_to_image
 from tadp_ray.captions.describe import sentence
 from tadp_ray.config.claims import Measure, Verdict
 from tadp_ray.data.scenes import THINGS
@@ -60,7 +60,7 @@ def aims_table(figures: Mapping[str, float], verdicts: Sequence[Verdict]) -> str
 
 def draw_words(folder: Path, output: Path, device: torch.device) -> None:
     """Write a PNG with one generated image per object name."""
-    model = load_text_to_image(str(folder)).to(device)
+    model = load_generator(str(folder)).to(device)
     texts = [sentence([thing, ("grass", "road")[place % 2], "sky"], THINGS) for place, thing in enumerate(THINGS)]
     rngs = [gate.generator(gate.SEED, 3, index) for index in range(len(texts))]
     drawn = model.draw(texts, rngs, gate.DRAWING_STEPS, gate.GUIDANCE, batch=len(texts))
@@ -75,7 +75,7 @@ def draw_words(folder: Path, output: Path, device: torch.device) -> None:
 
 def draw_attention(folder: Path, output: Path, device: torch.device, count: int = 5) -> None:
     """Write a PNG with the cross-attention maps of the named objects of some scenes."""
-    model = load_text_to_image(str(folder)).to(device)
+    model = load_generator(str(folder)).to(device)
     vae = model.diffusion.vae
     samples = gate.held_out(image_side(vae), 4 * count).samples
     # Scenes with several objects show best how a name selects one.

@@ -1,0 +1,122 @@
+"""What all latent diffusion models share: a frozen VAE, a text encoder, a noise schedule, and their sizes in pixels."""
+
+import copy
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from tadp_ray.backbones.stable_diffusion.attention import Layers
+from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder
+from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule, build_schedule, load_schedule
+from tadp_ray.backbones.stable_diffusion.weights import PARTS
+
+
+class LatentDiffusion:
+    """Base class of the frozen networks of a family, without those that are trained in copies."""
+
+    if TYPE_CHECKING:
+        # Fields of frozen dataclasses, which would take properties for default values.
+        @property
+        def vae(self) -> Autoencoder:
+            """The autoencoder of images."""
+
+        @property
+        def text_encoder(self) -> Any:
+            """A text encoder of transformers, or one that is called like it."""
+
+        @property
+        def tokenizer(self) -> Any:
+            """A tokenizer of transformers, cut to the tokens that the text encoder reads."""
+
+        @property
+        def learned_token(self) -> str:
+            """A token that was added to the tokenizer and the text encoder. Empty: none."""
+
+        @property
+        def weights(self) -> str:
+            """Where they are from. Empty: an architecture without files."""
+
+    parts: ClassVar[tuple[str, ...]] = PARTS
+    """Subfolders of its diffusers folder."""
+    pooled_rows: ClassVar[int] = 0
+    """Rows of a context that are no tokens but a vector of the whole text."""
+
+    @property
+    def denoiser(self) -> Any:
+        """The U-Net or transformer."""
+        raise NotImplementedError
+
+    @property
+    def text_network(self) -> Any:
+        """The text encoder as transformers' class."""
+        return self.text_encoder
+
+    def with_networks(self, vae: Autoencoder, denoiser: Any) -> Self:
+        """Return the same model with another VAE and another U-Net or transformer."""
+        raise NotImplementedError
+
+    def predict(self, latents: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
+        """Return the denoiser's prediction (B, C, h, w) for noisy latents (B, C, h, w), timesteps (B,) and contexts (B, L, D)."""
+        raise NotImplementedError
+
+    def attention_layers(self, latents: Tensor, context: Tensor, timestep: int) -> Layers:
+        """Return the cross-attention maps of every layer by name, from one pass over latents (B, C, h, w) without noise."""
+        raise NotImplementedError
+
+    @cached_property
+    def schedule(self) -> NoiseSchedule:
+        """The noise schedule, which only some uses need; Stable Diffusion's for an architecture without files.
+
+        Raises:
+            UserError: see `load_schedule`.
+        """
+        return load_schedule(self.weights, self.parts) if self.weights else build_schedule("epsilon")
+
+    @cached_property
+    @torch.compiler.disable
+    def vae_in_bfloat16(self) -> Autoencoder:
+        """A copy of the VAE, made on first use on the VAE's device at that time."""
+        return copy.deepcopy(self.vae).to(torch.bfloat16)
+
+    @property
+    def image_encoder(self) -> nn.Module:
+        """The VAE's encoder."""
+        return self.vae.encoder
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """VAE and text encoder. The denoiser is not among them, since cells train copies of it."""
+        return self.vae, self.text_encoder
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Image pixels per feature pixel along a side, for each level of the features, largest first."""
+        raise NotImplementedError
+
+    @property
+    def multiple(self) -> int:
+        """Image sides must be multiples of this many pixels: the smallest level's stride."""
+        return self.strides[-1]
+
+    @property
+    def side(self) -> int:
+        """Height and width in pixels of the images that the denoiser was pretrained on."""
+        return self.denoiser.config.sample_size * self.factor
+
+    @property
+    def factor(self) -> int:
+        """Image pixels per latent pixel along a side."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def tokens(self) -> int:
+        """Length of the context of a whole text: 77 in Stable Diffusion 1.5."""
+        return self.text_encoder.config.max_position_embeddings + self.pooled_rows
+
+    def to(self, device: torch.device) -> Self:
+        """Move VAE and text encoder to a device. The denoiser is not moved, since each cell trains a copy of it."""
+        self.vae.to(device)
+        self.text_encoder.to(device)
+        return self

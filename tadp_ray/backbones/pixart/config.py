@@ -1,0 +1,55 @@
+"""Keys of PixArt as a backbone."""
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from tadp_ray.backbones.stable_diffusion.config import LatentDiffusionKeys, one_or_several
+from tadp_ray.config.vocabulary import ExpandedText
+from tadp_ray.registry import register_backbone
+
+LEVELS = 4
+"""Levels of the features: strides of 1/2, 1, 2 and 4 patches."""
+Layers = Literal["spread"] | tuple[str, ...]
+"""Blocks of a transformer: a named choice, or their names."""
+
+
+@register_backbone("pixart", "tadp_ray.backbones.pixart.family:PixArtFamily")
+class PixArtKeys(LatentDiffusionKeys):
+    """PixArt-alpha or PixArt-Sigma: a frozen VAE and text encoder, and a trained diffusion transformer (DiT)."""
+
+    backbone: Literal["pixart"]
+    weights: ExpandedText = Field(description="a diffusers folder, or a hub id")
+    layers: Annotated[
+        Annotated[Literal["spread"], Tag("one")] | Annotated[tuple[str, ...], Field(min_length=1), Tag("several")],
+        Discriminator(one_or_several),
+    ] = Field(
+        "spread",
+        description="blocks whose states are read, block0 to block27 in PixArt. spread: four at equal distances, the last "
+        "among them; or a list of four names, the first for the largest level, or of one, which all levels read. Nothing runs "
+        "after the last of them",
+    )
+    attention_maps: Literal["none", "cross"] = Field(
+        "cross",
+        description="cross: append the cross-attention maps of all blocks that run, one for each token, to the middle two levels",
+    )
+
+    @model_validator(mode="after")
+    def _levels(self) -> "PixArtKeys":
+        if not isinstance(self.layers, str) and len(self.layers) not in (1, LEVELS):
+            raise ValueError(
+                f"layers: {list(self.layers)} names {len(self.layers)} blocks; name {LEVELS}, one for each level, or one for all"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _unread(self) -> "PixArtKeys":
+        context = getattr(self, "context", None)  # of every model
+        if context and len(context.sources) > 1 and context.join == "concatenate":
+            for source in context.sources:
+                if getattr(source, "map", None) == "captioner":
+                    raise ValueError(
+                        "context: the vectors of map: captioner are zeros at first, and pixart takes a row of zeros for padding, "
+                        "so that they would never be read or trained; use join: sum, or another map"
+                    )
+        return self
