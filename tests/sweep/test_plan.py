@@ -227,7 +227,7 @@ def test_preview_tells_state_cost_and_time(experiment: Path) -> None:
 def test_a_preview_counts_evaluations_with_other_captions(experiment: Path) -> None:
     """Five images of the size of a view, each without a backward pass, in steps of four images with one."""
     scored = "evaluation.captions={a: {source: 'null'}, b: {source: oracle}}"
-    plan = make_plan(experiment, "pocket", overrides=[scored])
+    plan = make_plan(experiment, "pocket", overrides=[scored, "model.weights=pocket"])
     (line,) = [line for line in preview(plan, {}, [], at_once=2).lines() if line.startswith("after training")]
     assert line.startswith("after training: 5 images are scored with 2 other captions, each ")
     assert 0.2 < float(line.split()[-2]) < 0.5
@@ -253,7 +253,8 @@ def test_a_preview_counts_evaluations_with_other_captions(experiment: Path) -> N
     assert "from 1 finished cells" in estimate([plan.cells[0]], [row], 2)
     # As many other captions take as long, of whatever kind.
     for captions, known in (("{c: {source: 'null'}, d: {source: 'null'}}", True), ("{a: {source: 'null'}}", False)):
-        again = make_plan(experiment, "pocket", overrides=[f"evaluation.captions={captions}"]).cells[0]
+        again = make_plan(experiment, "pocket", overrides=["model.weights=pocket", f"evaluation.captions={captions}"])
+        again = again.cells[0]
         assert ("from 1 finished cells" in estimate([again], [row], 2)) == known
 
 
