@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tadp_ray.config.cell import Cell
     from tadp_ray.config.table import TableSpec
     from tadp_ray.reporting.claims import Tables
+    from tadp_ray.reporting.table import Table
     from tadp_ray.sweep.plan import Plan
     from tadp_ray.tracking.store import Store
 
@@ -367,15 +368,24 @@ def show_results(
     folder: Path,
     others: "Tables",
     against: str | None = None,
-) -> None:
-    """Write a sweep's table, figures and claims, log them to its MLflow run, and print the table and the claims."""
+) -> "Table":
+    """Write a sweep's table, figures and claims, log them to its MLflow run, print table and claims, return the table.
+
+    MLflow's page shows the plain table, without differences to a row.
+    """
     from tadp_ray.reporting.render import terminal
     from tadp_ray.reporting.results import write_results
-    from tadp_ray.tracking.sweep_run import attach
+    from tadp_ray.reporting.sweep_page import note, numbers
+    from tadp_ray.tracking.sweep_run import attach, describe
+    from tadp_ray.tracking.view import links
 
     filled, verdicts, files = write_results(store, spec, cells, folder, text_similarity, others, against)
     attach(store, run, files)
+    if against is None:
+        seeds = len({cell.seed for cell in cells})
+        describe(store, run, numbers(filled), note(filled, verdicts, links(store, run, seeds)))
     written = f"written to {folder}: {', '.join(path.name for path in files)}"
     console.print(terminal(filled))
     for line in (filled.caption, *filled.notes, *(own.sentence for own in verdicts), written):
         say(line)
+    return filled

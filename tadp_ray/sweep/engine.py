@@ -35,6 +35,7 @@ from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan
+from tadp_ray.tracking.view import keep_views
 from tadp_ray.training.journal import check_journal, failure, final_metrics, read_journal
 from tadp_ray.training.provenance import code_of, provenance
 from tadp_ray.training.reporter import Journal
@@ -67,6 +68,7 @@ def run_plan(
         run = parent(store, plan.name, plan.scale, plan.key, plan.question)
         try:
             record_plan(store, run, plan.settings, plan.cells)
+            keep_views(store, run, plan.cells)
             complete = train_missing(plan, store, run, address, console, strict)
             status = "FINISHED" if complete else "FAILED"
             return run, complete
