@@ -16,6 +16,7 @@ from tadp_ray.cli.common import (
     names_of,
     say,
 )
+from tadp_ray.cli.retype import retyped
 from tadp_ray.config.shipped import file_of, root
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
@@ -50,6 +51,7 @@ RecipeOption = Annotated[
 
 
 def sweep(
+    context: typer.Context,
     file: ExperimentFile,
     scale: ScaleOption = "pocket",
     recipe: RecipeOption = None,
@@ -88,7 +90,8 @@ def sweep(
 
         run, complete = run_plan(plan, store, address, console, strict=strict)
         others = table_lookup(store, plan.source, recipe, scale)
-        show_results(store, run, plan.table, plan.cells, plan.folder, others)
+        filled = show_results(store, run, plan.table, plan.cells, plan.folder, others)
+        show_closing(filled, store, context)
         if not complete:
             raise typer.Exit(1)
         require_finished(store, plan.selected)
@@ -389,3 +392,33 @@ def show_results(
     for line in (filled.caption, *filled.notes, *(own.sentence for own in verdicts), written):
         say(line)
     return filled
+
+
+def show_closing(filled: "Table", store: "Store", context: typer.Context) -> None:
+    """Print what a sweep has found, the next command worth running, and where its cells are seen."""
+    from tadp_ray.reporting.closing import Commands, closing_lines
+
+    seeds = context.params["seeds"]
+    commands = Commands(
+        sweep=retyped(context, "sweep", without=("seeds", "only", "strict")),
+        table=table_command(context),
+        report=retyped(context, "report", only=("tracking_uri",)),
+        seeds="" if seeds is None else f"--seeds {seeds}",
+    )
+    for line in closing_lines(filled, commands):
+        say(line, style="bold")
+    say(f"curves, pictures and parameters: {dashboard_command(context, store)}")
+
+
+def table_command(context: typer.Context) -> str:
+    """Return the command that makes the running sweep's table again."""
+    return retyped(context, "table", only=("file", "scale", "recipe", "tracking_uri"))
+
+
+def dashboard_command(context: typer.Context, store: "Store") -> str:
+    """Return the command that serves MLflow's page of the newest sweep, or the page's address if a server has it already."""
+    from tadp_ray.tracking.dashboard import is_server, newest_page
+
+    if is_server(store):
+        return f"{store.safe_uri.rstrip('/')}{newest_page(store)[0]}"
+    return retyped(context, "dashboard", only=("tracking_uri",))
