@@ -16,11 +16,13 @@ from tadp_ray.cli.common import (
     names_of,
     say,
 )
+from tadp_ray.cli.phases_shown import show_phases
 from tadp_ray.cli.retype import retyped
 from tadp_ray.config.shipped import file_of, root
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
+from tadp_ray.phases import phase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,14 +73,23 @@ def sweep(
     It can be interrupted and repeated at any time: finished cells are not trained again, interrupted ones resume from their
     last checkpoint.
     """
-    with exit_on_user_error():
+    with exit_on_user_error(), show_phases(console):
+        phase(f"checking {file}")
         from tadp_ray.sweep.plan import make_plan
-        from tadp_ray.tracking.store import existing_store, open_store
+        from tadp_ray.sweep.reach import cluster_address, ping
+        from tadp_ray.sweep.storage import check_storage
 
+        if found := cluster_address(address):
+            ping(found)
         file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
         numbers = None if seeds is None else parse_seeds(seeds)
         plan = make_plan(file, scale, recipe=recipe, overrides=changes or (), seeds=numbers, only=only or ())
         plan.warn()
+        if not dry_run:
+            check_storage(plan.recipe.compute)
+        phase("opening MLflow's store")
+        from tadp_ray.tracking.store import existing_store, open_store
+
         if dry_run:
             show_preview(plan, existing_store(tracking_uri), address, strict)
             return
@@ -351,6 +362,7 @@ def show_preview(plan: "Plan", store: "Store | None", address: str | None, stric
     done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict) if store else {}
     plan.check(plan.missing(done))
     earlier = rows(store, plan.name, plan.recipe.scale, status="FINISHED", newest=PAGE) if store else []
+    phase("counting the cost of a step")
     with cluster(address, plan.recipe.compute) as at_once:
         for line in preview(plan, done, earlier, at_once):
             say(line)

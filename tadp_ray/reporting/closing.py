@@ -63,7 +63,7 @@ def next_step(table: Table, commands: Commands) -> str:
     entries = [entry for entry in entries_of(table) if entry.metric == table.spec.metrics[0] and entry.num_seeds]
     if missing := sum(entry.num_seeds - entry.n for entry in entries):
         again = f"{commands.sweep} {commands.seeds}".rstrip()
-        return f"next, the {pluralized(missing, 'cells')} that did not finish: {again}"
+        return f"next, the {pluralized(missing, 'cells')} that are not finished: {again}"
     if min(entry.n for entry in entries) < MIN_COUNT:
         return f"next, more seeds: {commands.sweep} --seeds {','.join(map(str, range(MIN_COUNT)))}"
     if (row := baseline_row(table)) is not None:

@@ -8,18 +8,17 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from filelock import BaseFileLock
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 from rich.console import Console
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.metrics import lower_is_better, main_metric
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock, write_text
-from tadp_ray.layout import CELLS, JOURNAL, MODEL, RAY, SWEEP_LOCK, TRACEBACK, WORKER_LOG
+from tadp_ray.files import write_text
+from tadp_ray.layout import CELLS, JOURNAL, MODEL, RAY, TRACEBACK, WORKER_LOG
+from tadp_ray.phases import phase
 from tadp_ray.sweep import worker
 from tadp_ray.sweep.address import Remote, remote_path
 from tadp_ray.sweep.alive import kill_hung_processes
@@ -29,6 +28,7 @@ from tadp_ray.sweep.nodes import check_nodes
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import SweepProgress
 from tadp_ray.sweep.remote import mirror, on_node, pull
+from tadp_ray.sweep.storage import lock_storage
 from tadp_ray.tracking.journal_run import move_weights
 from tadp_ray.tracking.query import finished, other_code
 from tadp_ray.tracking.run_spec import cell_run_spec
@@ -78,26 +78,9 @@ def run_plan(
         lock.release()
 
 
-def lock_storage(compute: ComputeConfig) -> BaseFileLock:
-    """Lock the storage folder. Remote storage has no lock: two sweeps there do the same work twice.
-
-    Raises:
-        UserError: the storage cannot be written, or another sweep holds the lock.
-    """
-    if compute.address:
-        Remote(compute.address).write_marker()
-    try:
-        compute.folder.mkdir(parents=True, exist_ok=True)
-        return acquire_lock(compute.folder / SWEEP_LOCK)
-    except OSError as error:
-        raise UserError(
-            f"compute.storage {compute.folder}: cannot be written ({error.strerror}); name another folder with "
-            "--set compute.storage"
-        ) from None
-
-
 def train_missing(plan: Plan, store: Store, run: str, address: str | None, console: Console, strict: bool) -> bool:
     """Train the missing cells; return whether all of them finished."""
+    phase("asking MLflow which cells are finished")
     done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict)
     pull(plan.recipe.compute.address, [cell for cell in plan.cells if cell.fingerprint not in done])
     for cell in plan.cells:
@@ -120,12 +103,14 @@ def train_missing(plan: Plan, store: Store, run: str, address: str | None, conso
     if not todo:
         return True
     # The inputs are checked while Ray starts: both take seconds, and Ray mostly waits.
+    phase("starting Ray; checking data, captions and weights meanwhile")
     with ThreadPoolExecutor(1) as executor:
         checked = executor.submit(plan.check, todo)
         with cluster(address, plan.recipe.compute) as at_once:
             grow(plan.recipe.compute)
             check_nodes(plan.recipe.compute)
             checked.result()
+            phase("")
             where = plan.recipe.compute.address or plan.storage
             console.print(f"training {min(at_once, len(todo))} cells at once, in {where}/{CELLS}", soft_wrap=True)
             complete = train(plan, todo, store, run, at_once, console)

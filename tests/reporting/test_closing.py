@@ -73,7 +73,7 @@ def test_lower_is_better_where_it_is(said, spec, make_cell, row_of) -> None:
 def test_missing_cells_come_first(said) -> None:
     first, second = said(3, lambda precision, recall, seed: None if precision == recall == 1.0 and seed else precision)
     assert first.startswith("The highest of 5 entries is precision 1.0, recall 0.5 with 1.00 ± 0.00; ")
-    assert second == "next, the 2 cells that did not finish: tadp-ray sweep x.yaml --seeds 0,1,2"
+    assert second == "next, the 2 cells that are not finished: tadp-ray sweep x.yaml --seeds 0,1,2"
     assert said(1, lambda *_: None)[0] == "No entry of the table is complete yet."
 
 

@@ -14,7 +14,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.sweep import nodes as nodes_module
 from tadp_ray.sweep import temporary
 from tadp_ray.sweep.cluster import concurrency, grow, ray_session
-from tadp_ray.sweep.engine import lock_storage
+from tadp_ray.sweep.storage import lock_storage
 from tadp_ray.sweep.worker import resources
 from tadp_ray.training.provenance import code_of, provenance
 
