@@ -99,7 +99,8 @@ def sweep(
         from tadp_ray.sweep.engine import run_plan
         from tadp_ray.tracking.query import require_finished
 
-        run, complete = run_plan(plan, store, address, console, strict=strict)
+        hints = launch_lines(context, store)
+        run, complete = run_plan(plan, store, address, console, strict=strict, hints=hints)
         others = table_lookup(store, plan.source, recipe, scale)
         filled = show_results(store, run, plan.table, plan.cells, plan.folder, others)
         show_closing(filled, store, context)
@@ -420,6 +421,16 @@ def show_closing(filled: "Table", store: "Store", context: typer.Context) -> Non
     for line in closing_lines(filled, commands):
         say(line, style="bold")
     say(f"curves, pictures and parameters: {dashboard_command(context, store)}")
+
+
+def launch_lines(context: typer.Context, store: "Store") -> list[str]:
+    """Return the commands that matter while a sweep runs."""
+    return [
+        f"curves    {dashboard_command(context, store)}",
+        f"table     {table_command(context)}    (of what is finished, in another terminal)",
+        "stop      Ctrl-C",
+        f"continue  {retyped(context, 'sweep')}",
+    ]
 
 
 def table_command(context: typer.Context) -> str:

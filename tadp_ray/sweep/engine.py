@@ -44,7 +44,13 @@ log = logging.getLogger(__name__)
 
 
 def run_plan(
-    plan: Plan, store: Store, address: str | None, console: Console, *, strict: bool = False
+    plan: Plan,
+    store: Store,
+    address: str | None,
+    console: Console,
+    *,
+    strict: bool = False,
+    hints: Sequence[str] = (),
 ) -> tuple[str, bool]:
     """Train every selected cell that is not finished in MLflow.
 
@@ -54,6 +60,7 @@ def run_plan(
         address: of a Ray cluster; None starts Ray on this machine.
         console: for messages and progress.
         strict: only count cells as finished that the current code and versions have trained.
+        hints: lines to print when the first cells are trained.
 
     Returns: the id of the sweep's run in MLflow, and whether every selected cell is finished.
 
@@ -69,7 +76,7 @@ def run_plan(
         try:
             record_plan(store, run, plan.settings, plan.cells)
             keep_views(store, run, plan.cells)
-            complete = train_missing(plan, store, run, address, console, strict)
+            complete = train_missing(plan, store, run, address, console, strict, hints)
             status = "FINISHED" if complete else "FAILED"
             return run, complete
         finally:
@@ -78,7 +85,15 @@ def run_plan(
         lock.release()
 
 
-def train_missing(plan: Plan, store: Store, run: str, address: str | None, console: Console, strict: bool) -> bool:
+def train_missing(
+    plan: Plan,
+    store: Store,
+    run: str,
+    address: str | None,
+    console: Console,
+    strict: bool,
+    hints: Sequence[str] = (),
+) -> bool:
     """Train the missing cells; return whether all of them finished."""
     phase("asking MLflow which cells are finished")
     done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict)
@@ -113,6 +128,8 @@ def train_missing(plan: Plan, store: Store, run: str, address: str | None, conso
             phase("")
             where = plan.recipe.compute.address or plan.storage
             console.print(f"training {min(at_once, len(todo))} cells at once, in {where}/{CELLS}", soft_wrap=True)
+            for line in hints:
+                console.print(line, style="dim", soft_wrap=True)
             complete = train(plan, todo, store, run, at_once, console)
     shutil.rmtree(plan.storage / RAY, ignore_errors=True)
     if address := plan.recipe.compute.address:
