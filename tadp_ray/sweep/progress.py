@@ -27,6 +27,8 @@ COLOURS = {"finished": "green", "failed": "bold red", "waiting": "dim", "loading
 COLOURS |= {"evaluating": "magenta"}
 ROOM = 6
 """Lines of the terminal beside those of running cells: head, column names, counts of what is not shown, a prompt."""
+WIDEST, NUMBERS = 100, 38
+"""Columns of the widest table, and those of its numbers."""
 FAILURES = 3
 """Failed cells that are named; the others are counted."""
 
@@ -86,14 +88,16 @@ class SweepProgress:
         return head.append(f"; {self._eta(states)}")
 
     def _table(self, running: Sequence[CellState], last: float | None, each: float | None) -> Table:
-        """Return a line for each running cell; only names are shortened where a terminal is narrow."""
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=True)
+        """Return a line for each running cell, with short names where a terminal is narrow."""
+        width = min(self._console.width, WIDEST)
+        narrow = max(len(state.cell.name) for state in running) > width - NUMBERS
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", width=width)
         table.add_column("cell", ratio=1, no_wrap=True, overflow="ellipsis")
         for name in ("step", "loss", metric_title(running[0].metric).removesuffix(" (%)"), "left"):
             table.add_column(name, justify="right", no_wrap=True)
         for state in running:
             table.add_row(
-                Text(state.cell.name),
+                Text(state.cell.short_name if narrow else state.cell.name),
                 Text(f"{state.step}/{state.steps}", style=COLOURS[state.status]),
                 number(state.loss, ".3f"),
                 number(state.score, ".4g"),

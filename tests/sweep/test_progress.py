@@ -96,10 +96,13 @@ def test_the_view_fits_the_terminal(busy, width):
     lines, _ = shown(busy, width)
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
-    rows = [line for line in lines if line.startswith("precision=0.5")]
+    names = "0.5, " if width == 60 else "precision=0.5"
+    rows = [line for line in lines if line.startswith(names)]
     # one line each, running cells alone, with all numbers
     assert [row.split()[-1] for row in rows] == ["0:02:17", "evaluating", "loading"]
     assert "50/100" in rows[0] and "0.250" in rows[0] and "21.5" in rows[0] and "80/100" in rows[1]
+    # no two look alike
+    assert len({row.partition("/")[0].rsplit(" ", 1)[0].strip() for row in rows}) == 3
     assert "failed precision=0.5 recall=0.5 seed=1" in text and "second" not in text
     assert lines.index(rows[0]) < next(place for place, line in enumerate(lines) if line.startswith("failed "))
 
