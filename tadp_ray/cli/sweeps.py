@@ -356,17 +356,20 @@ def parse_seeds(text: str) -> list[int]:
 
 def show_preview(plan: "Plan", store: "Store | None", address: str | None, strict: bool) -> None:
     """Print the plan of a sweep and its cost; without a store no cell is finished."""
-    from tadp_ray.sweep.cluster import cluster
+    from tadp_ray.sweep.cluster import concurrency, planned_nodes
     from tadp_ray.sweep.preview import preview
     from tadp_ray.tracking.query import PAGE, finished, rows
 
     done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict) if store else {}
+    phase("checking data, captions and weights")
     plan.check(plan.missing(done))
     earlier = rows(store, plan.name, plan.recipe.scale, status="FINISHED", newest=PAGE) if store else []
+    at_once = concurrency(planned_nodes(address), plan.recipe.compute)
     phase("counting the cost of a step")
-    with cluster(address, plan.recipe.compute) as at_once:
-        for line in preview(plan, done, earlier, at_once):
-            say(line)
+    lines = list(preview(plan, done, earlier, at_once))
+    phase("")
+    for line in lines:
+        say(line)
 
 
 def text_similarity(weights: str) -> "Similarity":

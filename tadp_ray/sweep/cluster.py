@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 from ray.autoscaler.sdk import request_resources
 
 from tadp_ray.config.compute import ComputeConfig
@@ -39,6 +40,18 @@ def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
     # Ray Train frees the workers of a stopped cell through the dashboard's State API; without it the next cell hangs.
     with ray_session(address, dashboard=compute.num_train_workers > 0) as nodes:
         yield concurrency(nodes, compute)
+
+
+def planned_nodes(address: str | None) -> list[dict[str, float]]:
+    """Return the resources of each node of a cluster, or of this machine as Ray would count them; Ray is not started here.
+
+    Raises:
+        UserError: as `ray_session`.
+    """
+    if cluster_address(address):
+        with ray_session(address, dashboard=False) as nodes:
+            return nodes
+    return [ResourceAndLabelSpec().resolve(is_head=True).to_resource_dict()]
 
 
 @contextmanager
