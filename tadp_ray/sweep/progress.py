@@ -19,7 +19,7 @@ from tadp_ray.sweep.cell_state import ENDED, RUNNING, CellState
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.training.journal import read_journal
 
-SECONDS = 1.0
+TERMINAL_SECONDS = 1.0
 """Between two looks at the journals."""
 LOG_SECONDS = 30.0
 """Between two lines on what is running, without a terminal."""
@@ -47,11 +47,11 @@ class SweepProgress:
     def __enter__(self) -> Self:
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             live = self._stack.enter_context(Live(console=self._console, refresh_per_second=2, transient=True))
-            self._stack.enter_context(run_periodically(SECONDS, lambda: live.update(self.view(self.states()))))
+            self._stack.enter_context(run_periodically(TERMINAL_SECONDS, lambda: live.update(self.view(self.states()))))
         else:
             # Cells that end together with the sweep.
             self._stack.callback(self._print_news)
-            self._stack.enter_context(run_periodically(SECONDS, self._print_news))
+            self._stack.enter_context(run_periodically(TERMINAL_SECONDS, self._print_news))
         return self
 
     def __exit__(self, *_: object) -> None:
