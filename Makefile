@@ -32,15 +32,19 @@ check: setup-dev
 setup: .venv/installed
 setup-dev: .venv/installed-dev
 
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+PIP := $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable
 
 .venv/installed: pyproject.toml constraints.txt
+	@echo "Setting up .venv, once: torch, Ray, MLflow and what they need. pip names each download with its size."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) .
+	@echo "Set up: .venv has $$(du -sh .venv | cut -f1)."
 	touch $@
 
 .venv/installed-dev: .venv/installed
+	@echo "Adding the packages of tests and checks."
 	$(PIP) '.[dev]'
+	@echo "Set up: .venv has $$(du -sh .venv | cut -f1)."
 	touch $@
 
 clean:

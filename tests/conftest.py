@@ -155,6 +155,7 @@ def swept(store: "Store", journals: JournalWriter, tmp_path: Path) -> Callable[[
     from tadp_ray.tracking.run_spec import cell_run_spec
     from tadp_ray.tracking.sender import replay
     from tadp_ray.tracking.sweep_run import parent, record_plan
+    from tadp_ray.tracking.view import keep_views
 
     def sweep(file: Path) -> None:
         plan = make_plan(file, "pocket", overrides=[f"compute.storage={tmp_path}/runs"])
@@ -164,6 +165,7 @@ def swept(store: "Store", journals: JournalWriter, tmp_path: Path) -> Callable[[
             journals.finish(cell, miou=10.0 * number)
         run = parent(store, plan.name, plan.scale, plan.key)
         record_plan(store, run, plan.settings, plan.cells)
+        keep_views(store, run, plan.cells)
         for cell in plan.cells:
             replay(store, cell_run_spec(run, cell))
 

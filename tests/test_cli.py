@@ -135,3 +135,57 @@ def test_light_commands_load_neither_torch_nor_ray(command: str, tmp_path: Path,
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900, cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+HEAVY = ("torch", "ray", "mlflow", "numpy", "pandas", "scipy", "PIL", "matplotlib", "sklearn", "pyarrow", "sqlalchemy")
+HEAVY += ("transformers", "diffusers", "huggingface_hub", "albumentations", "cv2", "jinja2", "ruamel")
+
+
+def loaded(words: list[object], folder: Path) -> tuple[str, list[str]]:
+    """What a command says, and the modules among `HEAVY` that it loads."""
+    script = (
+        "import sys\nfrom tadp_ray.cli import app\n"
+        f"try: app({[str(word) for word in words]!r})\nexcept SystemExit: pass\n"
+        f"print(sorted({{*{HEAVY!r}}} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900, cwd=folder)
+    return done.stdout + done.stderr, eval(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["sweep", "--help"], ["pocket", "--help"]])
+def test_help_and_version_load_nothing_heavy(words: list[str], tmp_path: Path) -> None:
+    said, modules = loaded(words, tmp_path)
+    assert modules == [] and ("Usage: " in said or "tadp-ray 0." in said), said
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        ("address", "--address 127.0.0.1:9: no Ray cluster answers there"),
+        ("file", "did you mean 'question'?"),
+        ("storage", "another process is using this folder"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_heavy_is_loaded(
+    problem: str, said: str, experiment: Path, tmp_path: Path
+) -> None:
+    flags = ["--set", f"compute.storage={tmp_path}/runs", "--tracking-uri", f"sqlite:///{tmp_path}/new.db"]
+    if problem == "file":
+        experiment.write_text(experiment.read_text().replace("question:", "questoin:"))
+    (tmp_path / "runs").mkdir()
+    lock = acquire_lock(tmp_path / "runs/sweep.lock") if problem == "storage" else None
+    flags += ["--address", "127.0.0.1:9"] if problem == "address" else []
+    output, modules = loaded(["sweep", experiment, *flags], tmp_path)
+    if lock:
+        lock.release()
+    assert said in output, output
+    assert not {"torch", "ray", "mlflow", "transformers", "diffusers", "scipy", "pandas"} & {*modules}
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_a_sweep_names_its_phases_from_the_start(experiment: Path, tmp_path: Path) -> None:
+    result = invoke(
+        "sweep", experiment, "--set", f"compute.storage={tmp_path}/runs", "--tracking-uri", "http://127.0.0.1:9"
+    )
+    said = result.stdout.splitlines()
+    assert said == [f"checking {experiment}", "hashing data", "hashing weights", "opening MLflow's store"]

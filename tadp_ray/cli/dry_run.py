@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tadp_ray.errors import UserError
+from tadp_ray.phases import phase
 
 if TYPE_CHECKING:
     from tadp_ray.sweep.plan import Plan
@@ -47,7 +48,9 @@ def plan_preview(
 
     cards = [measured_card(measured)] if measured else known_cards()
     done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict) if store else {}
+    phase("checking data, captions and weights")
     plan.check([cell for cell in plan.missing(done) if all_hashed(cell)])
     earlier = rows(store, plan.name, plan.recipe.scale, status="FINISHED", newest=PAGE) if store else []
     at_once, where = fitting_cells(address, plan.recipe.compute)
+    phase("counting the cost of a step")
     return preview(plan, done, earlier, at_once, where, cards, price)

@@ -1,6 +1,7 @@
 """Commands on experiments and recipes: sweep, train, search, predict, table, report."""
 
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,10 +20,13 @@ from tadp_ray.cli.common import (
     show,
 )
 from tadp_ray.cli.dry_run import MeasuredOption, PriceOption, check_dry, plan_preview
+from tadp_ray.cli.phases_shown import show_phases
+from tadp_ray.cli.retype import retyped
 from tadp_ray.config.shipped import file_of, root, shipped
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
+from tadp_ray.phases import phase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from tadp_ray.config.cell import Cell
     from tadp_ray.config.table import TableSpec
     from tadp_ray.reporting.claims import Tables
+    from tadp_ray.reporting.table import Table
     from tadp_ray.tracking.store import Store
 
 
@@ -44,6 +49,7 @@ RecipeOption = Annotated[
 
 
 def sweep(
+    context: typer.Context,
     file: Annotated[
         Path | None,
         typer.Argument(
@@ -88,35 +94,48 @@ def sweep(
     It can be interrupted and repeated at any time: finished cells are not trained again, interrupted ones resume from their
     last checkpoint.
     """
-    with exit_on_user_error():
+    with exit_on_user_error(), nullcontext() if as_json else show_phases(console):
+        phase(f"checking {file or recipe or 'the command'}")
         from tadp_ray.hub import cached_only
         from tadp_ray.sweep.plan import Choices, choose
-        from tadp_ray.tracking.store import existing_store, open_store
+        from tadp_ray.sweep.reach import cluster_address, ping
+        from tadp_ray.sweep.storage import check_storage
 
+        if found := cluster_address(address):
+            ping(found)
         recipe, numbers = recipe and file_of(recipe, "recipes"), None if seeds is None else parse_seeds(seeds)
         choices = Choices(
             overrides=changes or (), seeds=numbers, only=only or (), axes=axis or (), name=name, dry=dry_run
         )
         file = file and file_of(file, "experiments")
         if dry_run:
+            from tadp_ray.tracking.store import existing_store
+
             with cached_only():
                 plan = choose(file, scale, recipe, choices)
                 plan.warn()
                 planned = plan_preview(plan, existing_store(tracking_uri), address, strict, price, measured)
+            phase("")
             show(planned.record(), planned.lines(), as_json)
             return
         check_dry(price=price, measured=measured, json=as_json or None)
         plan = choose(file, scale, recipe, choices)
         plan.warn()
+        check_storage(plan.recipe.compute)
+        phase("opening MLflow's store")
+        from tadp_ray.tracking.store import open_store
+
         store = open_store(tracking_uri)
 
         from tadp_ray.reporting.results import table_lookup
         from tadp_ray.sweep.engine import run_plan
         from tadp_ray.tracking.query import require_finished
 
-        run, complete = run_plan(plan, store, address, console, strict=strict)
+        hints = launch_lines(context, store, plan.name)
+        run, complete = run_plan(plan, store, address, console, strict=strict, hints=hints)
         others = table_lookup(store, plan.source, recipe, scale)
-        show_results(store, run, plan.table, plan.cells, plan.folder, others)
+        filled = show_results(store, run, plan.table, plan.cells, plan.folder, others)
+        show_closing(filled, store, context, plan.name)
         if not complete:
             raise typer.Exit(1)
         require_finished(store, plan.selected)
@@ -404,18 +423,69 @@ def show_results(
     others: "Tables",
     against: str | None = None,
     as_json: bool = False,
-) -> None:
-    """Write a sweep's table, figures and claims, log them to its MLflow run, and print the table and the claims."""
+) -> "Table":
+    """Write a sweep's table, figures and claims, log them to its MLflow run, print table and claims, return the table.
+
+    MLflow's page shows the plain table, without differences to a row.
+    """
     from tadp_ray.reporting.render import table_record, terminal
     from tadp_ray.reporting.results import write_results
-    from tadp_ray.tracking.sweep_run import attach
+    from tadp_ray.reporting.sweep_page import note, numbers
+    from tadp_ray.tracking.sweep_run import attach, describe
+    from tadp_ray.tracking.view import links
 
     filled, verdicts, files = write_results(store, spec, cells, folder, text_similarity, others, against)
     attach(store, run, files)
+    if against is None:
+        seeds = len({cell.seed for cell in cells})
+        describe(store, run, numbers(filled), note(filled, verdicts, links(store, run, seeds)))
     if as_json:
         show(table_record(filled, verdicts, files), (), as_json)
-        return
+        return filled
     written = f"written to {folder}: {', '.join(path.name for path in files)}"
     console.print(terminal(filled))
     for line in (filled.caption, *filled.notes, *(own.sentence for own in verdicts), written):
         say(line)
+    return filled
+
+
+def show_closing(filled: "Table", store: "Store", context: typer.Context, name: str) -> None:
+    """Print what a sweep has found, the next command worth running, and where its cells are seen."""
+    from tadp_ray.reporting.closing import Commands, closing_lines
+
+    seeds = context.params["seeds"]
+    commands = Commands(
+        sweep=retyped(context, "sweep", without=("seeds", "only", "strict")),
+        table=table_command(context, name),
+        report=retyped(context, "report", only=("tracking_uri",)),
+        seeds="" if seeds is None else f"--seeds {seeds}",
+    )
+    for line in closing_lines(filled, commands):
+        say(line, style="bold")
+    say(f"curves, pictures and parameters: {dashboard_command(context, store)}")
+
+
+def launch_lines(context: typer.Context, store: "Store", name: str) -> list[str]:
+    """Return the commands that matter while a sweep runs."""
+    return [
+        f"curves    {dashboard_command(context, store)}",
+        f"table     {table_command(context, name)}    (of what is finished, in another terminal)",
+        "stop      Ctrl-C",
+        f"continue  {retyped(context, 'sweep')}",
+    ]
+
+
+def table_command(context: typer.Context, name: str) -> str:
+    """Return the command that makes the table of the running sweep again; without a file, or with more axes, by its name."""
+    if context.params["axis"]:
+        return retyped(context, f"table {shlex.quote(name)}", only=("scale", "tracking_uri"))
+    return retyped(context, "table", only=("file", "scale", "recipe", "tracking_uri"))
+
+
+def dashboard_command(context: typer.Context, store: "Store") -> str:
+    """Return the command that serves MLflow's page of the newest sweep, or the page's address if a server has it already."""
+    from tadp_ray.tracking.dashboard import is_server, newest_page
+
+    if is_server(store):
+        return f"{store.safe_uri.rstrip('/')}{newest_page(store)[0]}"
+    return retyped(context, "dashboard", only=("tracking_uri",))

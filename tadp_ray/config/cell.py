@@ -109,6 +109,11 @@ class Cell(StrictModel):
         """A readable name, e.g. `precision=0.5 recall=1.0 seed=0`."""
         return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in (*self.axes.items(), ("seed", self.seed)))
 
+    @property
+    def short_name(self) -> str:
+        """The values on the axes and the seed, e.g. `0.5, 1.0, seed 0`, where columns beside it name the axes."""
+        return ", ".join([*map(str, self.axes.values()), f"seed {self.seed}"])
+
 
 def grid(sweep: Sweep) -> list[dict[str, JsonValue]]:
     """Return all combinations of a sweep's axis values, the last axis fastest."""

@@ -91,6 +91,8 @@ class TableSpec:
     """The scatter plot of results by image."""
     claims: tuple[TableClaim, ...] = ()
     """The claims on the table."""
+    question: str = ""
+    """The experiment's question."""
 
     @classmethod
     def of(cls, experiment: Experiment, sweep: Sweep, scale: Scale, settings: str = "") -> "TableSpec":
@@ -109,6 +111,7 @@ class TableSpec:
             settings=settings,
             figure=experiment.figure,
             claims=experiment.claims,
+            question=experiment.question,
         )
 
     @property

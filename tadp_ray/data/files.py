@@ -15,6 +15,7 @@ from tadp_ray.data.images import is_turned, read_image
 from tadp_ray.data.sample import IGNORE, NO_IMAGE, Sample, Split
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest, why_unreadable
+from tadp_ray.phases import counted
 
 if TYPE_CHECKING:
     from tadp_ray.data.index import Index
@@ -218,7 +219,8 @@ class FileDataset:
 def look_at_all(layout: Layout, index: "Index | None" = None) -> Iterator[tuple[str, Measured | str]]:
     """Yield each sample's id with the facts on it, or with its problem; save the index at the end."""
     look = index.look if index else partial(measure, layout)
-    yield from zip(layout.images, in_threads(look, list(layout.images)), strict=True)
+    looked_at = zip(layout.images, in_threads(look, list(layout.images)), strict=True)
+    yield from counted(looked_at, len(layout.images), "reading and hashing data")
     if index:
         index.save()
 

@@ -1,14 +1,13 @@
 """Starts Ray or joins a cluster, and computes how many cells fit on it at once."""
 
 import logging
-import os
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 from ray.autoscaler.sdk import request_resources
 
 from tadp_ray.config.compute import ComputeConfig
@@ -17,14 +16,12 @@ from tadp_ray.errors import UserError
 from tadp_ray.logs import LEVEL, log_level
 from tadp_ray.network import bypass_proxy
 from tadp_ray.sweep.alive import require_living_node
+from tadp_ray.sweep.reach import cluster_address, no_cluster_error, ping
 from tadp_ray.sweep.temporary import shorten_temporary_folder
 
 log = logging.getLogger(__name__)
 # Cells read their data from disk, so the object store of a local Ray holds no tensors.
 LOCAL_OBJECT_STORE = 128 * 2**20
-
-CONNECT_TIMEOUT = 10.0
-"""Seconds to wait for a cluster to accept a connection; Ray itself would try for minutes."""
 
 AUTOSCALER_TIMEOUT = 1200.0
 """Seconds to wait for an autoscaler to add the nodes of a first cell: a GPU machine with an image of some GiB."""
@@ -51,8 +48,20 @@ def fitting_cells(address: str | None, compute: ComputeConfig) -> tuple[int, str
     Raises:
         UserError: as `ray_session`.
     """
-    with ray_session(address, dashboard=False) as nodes:
-        return max(cell_slots(nodes, compute), compute.max_parallel), describe_nodes(nodes)
+    nodes = planned_nodes(address)
+    return max(cell_slots(nodes, compute), compute.max_parallel), describe_nodes(nodes)
+
+
+def planned_nodes(address: str | None) -> list[dict[str, float]]:
+    """Return the resources of each node of a cluster, or of this machine as Ray would count them; Ray is not started here.
+
+    Raises:
+        UserError: as `ray_session`.
+    """
+    if cluster_address(address):
+        with ray_session(address, dashboard=False) as nodes:
+            return nodes
+    return [ResourceAndLabelSpec().resolve(is_head=True).to_resource_dict()]
 
 
 @contextmanager
@@ -64,7 +73,7 @@ def ray_session(address: str | None, dashboard: bool) -> Iterator[list[dict[str,
     Raises:
         UserError: the cluster cannot be reached, or Ray does not start here.
     """
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = cluster_address(address)
     if address:
         ping(address)
     else:
@@ -114,25 +123,6 @@ def ray_session(address: str | None, dashboard: bool) -> Iterator[list[dict[str,
 def node_resources() -> list[dict[str, float]]:
     """Return the resources of each living node."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def ping(address: str) -> None:
-    """Check that a machine accepts connections.
-
-    Raises:
-        UserError: it does not.
-    """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if port.isdecimal():  # not a word such as `auto`
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT).close()
-        except OSError as error:
-            raise no_cluster_error(address, error) from None
-
-
-def no_cluster_error(address: str | None, error: OSError) -> UserError:
-    """Return the error of an address without a cluster."""
-    return UserError(f"--address {address}: no Ray cluster answers there ({error}); start one, or leave it out")
 
 
 def resources_per_worker(compute: ComputeConfig | PersonalCompute) -> dict[str, float]:

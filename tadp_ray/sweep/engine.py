@@ -8,18 +8,17 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from filelock import BaseFileLock
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 from rich.console import Console
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.metrics import lower_is_better, main_metric
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock, write_text
-from tadp_ray.layout import CELLS, JOURNAL, MODEL, RAY, SWEEP_LOCK, TRACEBACK, WORKER_LOG
+from tadp_ray.files import write_text
+from tadp_ray.layout import CELLS, JOURNAL, MODEL, RAY, TRACEBACK, WORKER_LOG
+from tadp_ray.phases import phase
 from tadp_ray.sweep import worker
 from tadp_ray.sweep.address import Remote, remote_path
 from tadp_ray.sweep.alive import kill_hung_processes
@@ -30,12 +29,14 @@ from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import SweepProgress
 from tadp_ray.sweep.remote import mirror, on_node, pull
 from tadp_ray.sweep.running import announced
+from tadp_ray.sweep.storage import lock_storage
 from tadp_ray.tracking.journal_run import move_weights
 from tadp_ray.tracking.query import finished, other_code
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan
+from tadp_ray.tracking.view import keep_views
 from tadp_ray.training.journal import check_journal, failure, final_metrics, read_journal
 from tadp_ray.training.provenance import code_of, provenance
 from tadp_ray.training.reporter import Journal
@@ -44,7 +45,13 @@ log = logging.getLogger(__name__)
 
 
 def run_plan(
-    plan: Plan, store: Store, address: str | None, console: Console, *, strict: bool = False
+    plan: Plan,
+    store: Store,
+    address: str | None,
+    console: Console,
+    *,
+    strict: bool = False,
+    hints: Sequence[str] = (),
 ) -> tuple[str, bool]:
     """Train every selected cell that is not finished in MLflow.
 
@@ -54,6 +61,7 @@ def run_plan(
         address: of a Ray cluster; None starts Ray on this machine.
         console: for messages and progress.
         strict: only count cells as finished that the current code and versions have trained.
+        hints: lines to print when the first cells are trained.
 
     Returns: the id of the sweep's run in MLflow, and whether every selected cell is finished.
 
@@ -68,8 +76,9 @@ def run_plan(
         run = parent(store, plan.name, plan.scale, plan.key, plan.question)
         try:
             record_plan(store, run, plan.settings, plan.cells, plan.layout)
+            keep_views(store, run, plan.cells)
             with announced(plan.storage, plan.name, plan.scale, run):
-                complete = train_missing(plan, store, run, address, console, strict)
+                complete = train_missing(plan, store, run, address, console, strict, hints)
             status = "FINISHED" if complete else "FAILED"
             return run, complete
         finally:
@@ -78,27 +87,17 @@ def run_plan(
         lock.release()
 
 
-def lock_storage(compute: ComputeConfig) -> BaseFileLock:
-    """Lock the storage folder. Remote storage has no lock: two sweeps there do the same work twice.
-
-    Raises:
-        UserError: the storage cannot be written, or another sweep holds the lock.
-    """
-    if compute.address:
-        Remote(compute.address).write_marker()
-    try:
-        compute.folder.mkdir(parents=True, exist_ok=True)
-        # Commands that look whether a sweep is running hold the lock for a moment.
-        return acquire_lock(compute.folder / SWEEP_LOCK, patience=1)
-    except OSError as error:
-        raise UserError(
-            f"compute.storage {compute.folder}: cannot be written ({error.strerror}); name another folder with "
-            "--set compute.storage"
-        ) from None
-
-
-def train_missing(plan: Plan, store: Store, run: str, address: str | None, console: Console, strict: bool) -> bool:
+def train_missing(
+    plan: Plan,
+    store: Store,
+    run: str,
+    address: str | None,
+    console: Console,
+    strict: bool,
+    hints: Sequence[str] = (),
+) -> bool:
     """Train the missing cells; return whether all of them finished."""
+    phase("asking MLflow which cells are finished")
     done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict)
     pull(plan.recipe.compute.address, [cell for cell in plan.cells if cell.fingerprint not in done])
     for cell in plan.cells:
@@ -121,14 +120,18 @@ def train_missing(plan: Plan, store: Store, run: str, address: str | None, conso
     if not todo:
         return True
     # The inputs are checked while Ray starts: both take seconds, and Ray mostly waits.
+    phase("starting Ray; checking data, captions and weights meanwhile")
     with ThreadPoolExecutor(1) as executor:
         checked = executor.submit(plan.check, todo)
         with cluster(address, plan.recipe.compute) as at_once:
             grow(plan.recipe.compute)
             check_nodes(plan.recipe.compute)
             checked.result()
+            phase("")
             where = plan.recipe.compute.address or plan.storage
             console.print(f"training {min(at_once, len(todo))} cells at once, in {where}/{CELLS}", soft_wrap=True)
+            for line in hints:
+                console.print(line, style="dim", soft_wrap=True)
             complete = train(plan, todo, store, run, at_once, console)
     shutil.rmtree(plan.storage / RAY, ignore_errors=True)
     if address := plan.recipe.compute.address:

@@ -1,75 +1,57 @@
 """Shows the progress of a sweep, read from the journals of its cells."""
 
+import statistics
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Self
+from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.metrics import main_metric
+from tadp_ray.config.metrics import metric_title
+from tadp_ray.sweep.cell_state import ENDED, RUNNING, CellState
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.training.journal import read_journal
 
 TERMINAL_SECONDS = 1.0
+"""Between two looks at the journals."""
 LOG_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class CellState:
-    """The progress of one cell."""
-
-    cell: Cell
-    status: str = "waiting"
-    step: int = 0
-    seconds_per_step: float | None = None
-    score: float | None = None
-    """The task's main metric at the latest evaluation."""
-    error: str | None = None
-
-    @classmethod
-    def read(cls, cell: Cell, earlier: int) -> "CellState":
-        """Read a cell's state from its journal; the first `earlier` records count for steps, not for the status."""
-        values: dict[str, Any] = {}
-        for number, record in enumerate(read_journal(cell.folder)):
-            metrics = record.get("metrics", {})
-            values["step"] = record.get("step", values.get("step", 0))
-            values["score"] = metrics.get(main_metric(cell.recipe.task), values.get("score"))
-            values["seconds_per_step"] = metrics.get("seconds_per_step", values.get("seconds_per_step"))
-            if number >= earlier:
-                values["status"] = {"finished": "finished", "failed": "failed"}.get(record["type"], "training")
-                values["error"] = record.get("error")
-        return cls(cell, **values)
-
-    @property
-    def steps_left(self) -> int:
-        """Optimizer steps left."""
-        return 0 if self.status in ("finished", "failed") else self.cell.recipe.schedule.iterations - self.step
+"""Between two lines on what is running, without a terminal."""
+COLOURS = {"finished": "green", "failed": "bold red", "waiting": "dim", "loading": "cyan", "training": "cyan"}
+COLOURS |= {"evaluating": "magenta"}
+ROOM = 6
+"""Lines of the terminal beside those of running cells: head, column names, counts of what is not shown, a prompt."""
+WIDEST, NUMBERS = 100, 38
+"""Columns of the widest table, and those of its numbers."""
+FAILURES = 3
+"""Failed cells that are named; the others are counted."""
 
 
 class SweepProgress:
-    """Shows progress during a block: a live table in a terminal, a line every half minute in a log file."""
+    """Shows progress during a block: a live view in a terminal, plain lines elsewhere."""
 
     def __init__(self, cells: Sequence[Cell], at_once: int, console: Console) -> None:
         self._cells, self._at_once, self._console = cells, at_once, console
-        self._start = time.monotonic()
+        self._start = self._said = time.monotonic()
         # Records are counted, since the clock may be changed while cells train.
         self._earlier = [sum(1 for _ in read_journal(cell.folder)) for cell in cells]
+        self._ended: set[str] = set()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             live = self._stack.enter_context(Live(console=self._console, refresh_per_second=2, transient=True))
-            self._stack.enter_context(
-                run_periodically(TERMINAL_SECONDS, lambda: live.update(self._table(self.states())))
-            )
+            self._stack.enter_context(run_periodically(TERMINAL_SECONDS, lambda: live.update(self.view(self.states()))))
         else:
-            self._stack.enter_context(run_periodically(LOG_SECONDS, self._print_line))
+            # Cells that end together with the sweep.
+            self._stack.callback(self._print_news)
+            self._stack.enter_context(run_periodically(TERMINAL_SECONDS, self._print_news))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,41 +61,123 @@ class SweepProgress:
         """Return the state of every cell of this command."""
         return list(map(CellState.read, self._cells, self._earlier))
 
-    def _print_line(self) -> None:
-        self._console.print(self._line(self.states()), highlight=False, soft_wrap=True)
+    def view(self, states: Sequence[CellState]) -> Group:
+        """Return the live view: the head, then a line for each running cell as far as the terminal has lines, then failures."""
+        running = [state for state in states if state.status in RUNNING]
+        failed = [state for state in states if state.status == "failed"]
+        lines = max(1, self._console.height - ROOM - min(len(failed), FAILURES))
+        parts: list[Text | Table] = [self._head(states)]
+        if running:
+            parts.append(self._table(running[:lines], final_seconds(states), evaluation_seconds(states)))
+        if hidden := len(running) - lines:
+            parts += [Text(f"and {hidden} more running", style="dim")] if hidden > 0 else []
+        for state in failed[:FAILURES]:
+            text = Text.assemble(("failed ", "bold red"), f"{state.cell.name}: {state.error}")
+            text.no_wrap, text.overflow = True, "ellipsis"
+            parts.append(text)
+        return Group(*parts)
 
-    def _eta(self, states: Sequence[CellState]) -> str:
-        speeds = [state.seconds_per_step for state in states if state.seconds_per_step]
-        if not speeds:
-            return "estimating"
-        # One cell cannot be split between workers.
-        left = [state.steps_left for state in states]
-        seconds = sum(speeds) / len(speeds) * max(sum(left) / self._at_once, max(left))
-        return f"{timedelta(seconds=round(seconds))} left"
-
-    def _line(self, states: Sequence[CellState]) -> str:
-        done = sum(state.status in ("finished", "failed") for state in states)
-        running = "; ".join(
-            f"{s.cell.name}: step {s.step}/{s.cell.recipe.schedule.iterations}"
-            + (f" {main_metric(s.cell.recipe.task)} {s.score:.4g}" if s.score else "")
-            for s in states
-            if s.status == "training"
-        )
+    def _head(self, states: Sequence[CellState]) -> Text:
+        """Return `[0:05:10] 3/9 finished, 1 failed, 2 running, 3 waiting; about 0:07:20 left`, coloured."""
+        count = Counter("running" if state.status in RUNNING else state.status for state in states)
         elapsed = timedelta(seconds=round(time.monotonic() - self._start))
-        return f"[{elapsed}] {done}/{len(states)} cells done, {self._eta(states)}" + (
-            f" | {running}" if running else ""
-        )
+        head = Text.assemble((f"[{elapsed}] ", "dim"), (f"{count['finished']}/{len(states)} finished", "green"))
+        for name, colour in (("failed", "bold red"), ("running", "cyan"), ("waiting", "dim")):
+            if count[name]:
+                head.append(", ").append(f"{count[name]} {name}", colour)
+        return head.append(f"; {self._eta(states)}")
 
-    def _table(self, states: Sequence[CellState]) -> Table:
-        table = Table(title=self._line(states).partition(" | ")[0], title_justify="left", box=None, pad_edge=False)
-        for name in ("cell", "state", "step", main_metric(self._cells[0].recipe.task), "s/step"):
-            table.add_column(name, justify="left" if name in ("cell", "state") else "right")
-        for state in states:
+    def _table(self, running: Sequence[CellState], last: float | None, each: float | None) -> Table:
+        """Return a line for each running cell, with short names where a terminal is narrow."""
+        width = min(self._console.width, WIDEST)
+        narrow = max(len(state.cell.name) for state in running) > width - NUMBERS
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", width=width)
+        table.add_column("cell", ratio=1, no_wrap=True, overflow="ellipsis")
+        for name in ("step", "loss", metric_title(running[0].metric).removesuffix(" (%)"), "left"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for state in running:
             table.add_row(
-                state.cell.name,
-                state.status,
-                f"{state.step}/{state.cell.recipe.schedule.iterations}",
-                f"{state.score:.4g}" if state.score is not None else "",
-                f"{state.seconds_per_step:.2f}" if state.seconds_per_step else "",
+                Text(state.cell.short_name if narrow else state.cell.name),
+                Text(f"{state.step}/{state.steps}", style=COLOURS[state.status]),
+                number(state.loss, ".3f"),
+                number(state.score, ".4g"),
+                left_text(state, last, each),
             )
         return table
+
+    def _eta(self, states: Sequence[CellState]) -> str:
+        """Return how long all cells take, with their evaluations as far as these were measured."""
+        speeds = [state.seconds_per_step for state in states if state.seconds_per_step]
+        if not speeds:
+            return "time left unknown"
+        last, each, speed = final_seconds(states), evaluation_seconds(states), statistics.fmean(speeds)
+        left = [state.seconds_left(speed, each or 0, last or 0) for state in states]
+        # One cell cannot be split between workers.
+        seconds = max(sum(left) / self._at_once, max(left))
+        return f"about {clock(seconds)} left" + ("" if last is not None or not seconds else " and evaluation")
+
+    def news(self, states: Sequence[CellState]) -> list[str]:
+        """Return a line for each cell that has ended since the last call, and every half minute one on what is running."""
+        ended = [state for state in states if state.status in ENDED and state.cell.fingerprint not in self._ended]
+        self._ended |= {state.cell.fingerprint for state in ended}
+        lines = [f"{state.status} {state.cell.name}: {result(state)}" for state in ended]
+        if time.monotonic() - self._said >= LOG_SECONDS:
+            self._said = time.monotonic()
+            lines.append(self.line(states))
+        return lines
+
+    def line(self, states: Sequence[CellState]) -> str:
+        """Return the head, and the running cells with step, loss and score, in one line."""
+        running = "; ".join(map(running_text, (state for state in states if state.status in RUNNING)))
+        return self._head(states).plain + (f" | {running}" if running else "")
+
+    def _print_news(self) -> None:
+        for line in self.news(self.states()):
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def final_seconds(states: Sequence[CellState]) -> float | None:
+    """Return the median time from the last step of a cell to its end: the last evaluation, pictures, weights; None if unknown."""
+    known = [state.final_seconds for state in states if state.final_seconds is not None]
+    return statistics.median(known) if known else evaluation_seconds(states)
+
+
+def evaluation_seconds(states: Sequence[CellState]) -> float | None:
+    """Return the median time of an evaluation between steps; None if none was measured."""
+    known = [state.evaluation_seconds for state in states if state.evaluation_seconds is not None]
+    return statistics.median(known) if known else None
+
+
+def left_text(state: CellState, last: float | None, each: float | None) -> Text:
+    """Return what is left of a running cell: its time, or what it does meanwhile."""
+    if state.status != "training":
+        return Text(state.status, style=COLOURS[state.status])
+    seconds = state.seconds_left(0, each or 0, last or 0)
+    return Text(clock(seconds) + ("" if last is not None else " + eval"))
+
+
+def running_text(state: CellState) -> str:
+    """Return `NAME: step 120/240 loss 0.709 miou 23.1` of a running cell."""
+    if state.status == "loading":
+        return f"{state.cell.name}: loading"
+    words = [f"step {state.step}/{state.steps}"]
+    words += [f"loss {state.loss:.3f}"] if state.loss is not None else []
+    words += [f"{state.metric} {state.score:.4g}"] if state.score is not None else []
+    return f"{state.cell.name}: {' '.join(words)}" + (", evaluating" if state.status == "evaluating" else "")
+
+
+def result(state: CellState) -> str:
+    """Return what an ended cell has reached, or why it failed."""
+    if state.status == "failed":
+        return state.error
+    return "" if state.score is None else f"{state.metric} {state.score:.4g}"
+
+
+def number(value: float | None, form: str) -> str:
+    """Format a number; nothing without one."""
+    return "" if value is None else f"{value:{form}}"
+
+
+def clock(seconds: float) -> str:
+    """Format seconds as h:mm:ss."""
+    return str(timedelta(seconds=round(seconds)))

@@ -14,6 +14,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.layout import ARTIFACTS
 from tadp_ray.tracking import tied
 from tadp_ray.tracking.store import Store
+from tadp_ray.tracking.view import newest_page
 
 STARTUP_SECONDS = 120
 
@@ -21,19 +22,27 @@ STARTUP_SECONDS = 120
 def dashboard(store: Store, host: str = "127.0.0.1", port: int = 5000, echo: Callable[[str], None] = print) -> None:
     """Serve the store's page until interrupted; for a store that is a server, print its address.
 
+    The address leads to the cells of the newest sweep.
+
     Raises:
         UserError: the port is in use, or the server ends by itself.
     """
-    if store.uri.startswith("http"):
-        echo(f"the MLflow server is already running: open {store.safe_uri}")
+    path, name = newest_page(store)
+    if is_server(store):
+        echo(f"the MLflow server is already running: open {store.safe_uri.rstrip('/')}{path} ({name})")
         return
     with serve(store, host, port) as (address, process):
-        echo(f"open {address} (stop with Ctrl-C)")
+        echo(f"open {address}{path} ({name}; stop with Ctrl-C)")
         try:
             code = process.wait()
         except KeyboardInterrupt:
             return
     raise UserError(f"the MLflow server ended with exit code {code}; see its output above")
+
+
+def is_server(store: Store) -> bool:
+    """Return whether a store is a server, which has its page already."""
+    return store.uri.startswith("http")
 
 
 @contextmanager

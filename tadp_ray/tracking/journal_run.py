@@ -195,7 +195,9 @@ class JournalRun:
         run = (
             found[0]
             if found
-            else self._client.create_run(experiment, self._start, tags, clean(source.name)[:MAX_KEY_LENGTH])
+            else self._client.create_run(
+                experiment, self._start, tags, clean(source.short_name or source.name)[:MAX_KEY_LENGTH]
+            )
         )
         self._run = run_id = run.info.run_id
         missing = [pair for pair in flatten(source.params).items() if pair[0] not in run.data.params]

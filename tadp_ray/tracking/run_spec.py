@@ -9,11 +9,14 @@ from typing import Any
 from tadp_ray.config.cell import Cell
 from tadp_ray.files import write_json
 from tadp_ray.layout import CELL
+from tadp_ray.tracking.names import encode
 
 PARENT = "mlflow.parentRunId"
 """MLflow's tag for the parent run."""
 TAG_LENGTH = 5000
 """In characters, which every MLflow store accepts."""
+AXIS = "tadp.axis."
+"""Prefix of the tags with a cell's value on each axis, by which MLflow's page groups cells."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class RunSpec:
     """Without those of the fingerprint and the provenance."""
     record: Mapping[str, Any]
     """Everything that determines the journal's numbers; the other fields follow from it."""
+    short_name: str = ""
+    """On MLflow's page, whose columns are narrow; empty: `name`."""
 
     def save(self) -> None:
         """Write the record beside the journal atomically, so that any command can send the journal later."""
@@ -58,12 +63,14 @@ def cell_run_spec(parent: str, cell: Cell) -> RunSpec:
             "tadp.seed": str(cell.seed),
             # A cut text would not be JSON; the record holds all axes.
             **({"tadp.axes": axes} if len(axes) <= TAG_LENGTH else {}),
+            **{encode(AXIS + key): str(value)[:TAG_LENGTH] for key, value in cell.axes.items()},
             "tadp.oracle": json.dumps(cell.uses_ground_truth),
             # Further evaluations alone, by name.
             **({"tadp.oracle.evaluations": json.dumps(found)} if (found := cell.oracle_evaluations) else {}),
             **{f"tadp.digest.{name}": digest for name, digest in cell.digests.items()},
         },
         record={**record, PARENT: parent},
+        short_name=cell.short_name,
     )
 
 

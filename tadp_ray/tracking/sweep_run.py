@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,17 +10,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from mlflow.entities import Metric, RunTag
+
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.layout import PLAN
 from tadp_ray.tracking.client import StoreError, first_line
+from tadp_ray.tracking.names import MAX_KEY_LENGTH, clean, encode
 from tadp_ray.tracking.query import pages, read_cell
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.provenance import provenance
 
 log = logging.getLogger(__name__)
 
+NOTE = "mlflow.note.content"
+"""MLflow's tag for the Markdown that a run's page shows."""
 ASKED = "tadp.asked"
 """Tag: when the sweep was last started."""
 
@@ -88,7 +94,7 @@ def parent(store: Store, experiment: str, scale: Scale, key: str, description: s
         "tadp.sweep": key,
         "tadp.experiment": experiment,
         "tadp.scale": scale,
-        **({"mlflow.note.content": description} if description else {}),
+        **({NOTE: description} if description else {}),
         **provenance(),
     }
     return store.client.create_run(experiment_id, tags=tags, run_name=f"{experiment} ({scale})").info.run_id
@@ -159,6 +165,21 @@ def attach(store: Store, run_id: str, files: Sequence[Path]) -> None:
         except StoreError as error:
             log.warning("MLflow at %s did not accept %s (%s)", store.safe_uri, path.name, first_line(error))
             return
+
+
+def describe(store: Store, run_id: str, numbers: Mapping[str, float], note: str) -> None:
+    """Log a sweep's numbers as metrics and its note; a failure is only a warning, since both are in its files.
+
+    Numbers that the run has already are not logged again.
+    """
+    now = int(time.time() * 1000)
+    try:
+        known = store.client.get_run(run_id).data.metrics
+        values = {key: value for name, value in numbers.items() if len(key := encode(name)) <= MAX_KEY_LENGTH}
+        changed = [Metric(key, value, now, 0) for key, value in values.items() if known.get(key) != value]
+        store.client.log_batch(run_id, metrics=changed, tags=[RunTag(NOTE, clean(note))])
+    except StoreError as error:
+        log.warning("MLflow at %s did not accept the note (%s)", store.safe_uri, first_line(error))
 
 
 def end_parent(store: Store, run_id: str, status: str) -> None:

@@ -13,6 +13,7 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
+from tadp_ray.phases import phase
 
 KnownDigests = dict[Hashable, dict[str, str]]
 """Content hashes by what in a recipe names the contents. The cells of a plan share most of them, so each is hashed once."""
@@ -113,11 +114,13 @@ def scored_embeddings(recipe: Recipe) -> dict[str, Path]:
 
 def data_digests(data: DataConfig, datasets: Datasets) -> dict[str, str]:
     """Return the content hashes of both splits."""
+    phase("hashing data")
     return {"train": datasets.open(data, "train").digest(), "val": datasets.open(data, "val").digest()}
 
 
 def model_digests(recipe: Recipe) -> dict[str, str]:
     """Return the content hashes of a recipe's weights, class embeddings, learned token and image encoders. Opens no data."""
+    phase("hashing weights")
     digests = family_of(recipe.model).digests(recipe.model) | source_digests(recipe.model.context)
     if recipe.caption.embeddings:
         digests["embeddings"] = file_digest(recipe.caption.embeddings)

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from tadp_ray.cli import app
 from tadp_ray.config.data import DataConfig
 from tadp_ray.data import datasets
 from tadp_ray.data.sample import Dataset, Split
-from tadp_ray.sweep import cluster
 from tadp_ray.sweep.search import plan_search
 
 OTHER = """
@@ -61,15 +59,13 @@ def invoke(*words: object) -> str:
 ALL = {"base.yaml": 1, "other.yaml": 1, "recipe.yaml": 1, "sweep.yaml": 1, "tiny.yaml": 1}
 
 
-def test_a_plan_and_its_table(two: Path, opened, store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "cluster", lambda *_: nullcontext(2))
+def test_a_plan_and_its_table(two: Path, opened, store) -> None:
     said = invoke("sweep", two, "--dry-run", "--tracking-uri", store.uri)
     assert "4 cells, 4 to train" in said
     assert opened() == ALL
 
 
 def test_a_dry_run_opens_each_split_once(experiment: Path, store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "cluster", lambda *_: nullcontext(2))
     splits: list[str] = []
     whole = datasets.open_dataset
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 from ray.exceptions import RaySystemError
 
 from tadp_ray.config.cell import Cell
@@ -13,8 +14,8 @@ from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
 from tadp_ray.sweep import nodes as nodes_module
 from tadp_ray.sweep import temporary
-from tadp_ray.sweep.cluster import concurrency, grow, ray_session
-from tadp_ray.sweep.engine import lock_storage
+from tadp_ray.sweep.cluster import concurrency, grow, planned_nodes, ray_session
+from tadp_ray.sweep.storage import lock_storage
 from tadp_ray.sweep.worker import resources
 from tadp_ray.training.provenance import code_of, provenance
 
@@ -39,6 +40,14 @@ BOXES = [{"CPU": 16.0}, {"CPU": 64.0, "GPU": 8.0}, {"CPU": 12.0, "GPU": 2.0}]
 )
 def test_cells_at_once(nodes: list, compute: dict, cells: int) -> None:
     assert concurrency(nodes, ComputeConfig(**compute)) == cells
+
+
+def test_a_plan_counts_this_machine_as_ray_does_and_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray._private.resource_and_label_spec.ray._private.utils.get_num_cpus", lambda *_: 7)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (node,) = planned_nodes(None)
+    assert node["CPU"] == 7 and not ray.is_initialized()
+    assert concurrency([node], ComputeConfig(cpus=2)) == 3
 
 
 @pytest.mark.parametrize("compute", [{"gpus": 1}, {"cpus": 3}, {"num_train_workers": 3}])

@@ -58,7 +58,7 @@ def test_a_finished_cell_becomes_a_child_run_with_its_recipe_and_pictures(store,
     assert math.isnan(row.metrics["iou/bed (double)"])
     assert row.params["caption.precision"] == "0.5" and row.params["schedule.iterations"] == "100"
     run = store.client.get_run(row.run_id)
-    assert run.info.run_name == "precision=0.5 recall=0.75 seed=0"
+    assert run.info.run_name == "0.5, 0.75, seed 0"
     assert run.data.tags["mlflow.parentRunId"] == sweep
     assert run.data.tags["tadp.checkpoint"] == str(cell.folder / "model.safetensors")
     assert run.data.tags["tadp.version.torch"] == "2.15.0"

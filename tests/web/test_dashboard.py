@@ -52,8 +52,8 @@ def test_a_sweep_is_seen_with_its_cells_parameters_curves_and_pictures(store, sw
         page.goto(f"{address}/#/experiments/{experiment}/runs")
         page.get_by_text("prec_recall (pocket)").first.wait_for()
         page.locator("[role=gridcell]", has_text="prec_recall (pocket)").get_by_role("button").first.click()
-        for name in ("recall=0.5 ", "recall=1.0 ", "recall=0.75 "):
-            page.get_by_text(f"precision=0.5 {name}seed=0").first.wait_for()
+        for recall in (0.5, 1.0, 0.75):
+            page.get_by_text(f"0.5, {recall}, seed 0").first.wait_for()
         page.screenshot(path=tmp_path / "runs.png")
 
         # what one cell was trained with, and how good it is
@@ -87,4 +87,5 @@ def test_a_taken_port_is_named(store):
 def test_a_server_is_only_pointed_at(store):
     said: list[str] = []
     dashboard(Store("http://me:secret@mlflow:5000", store.client), echo=said.append)
-    assert said == ["the MLflow server is already running: open http://me:***@mlflow:5000"]
+    path = "/#/experiments?workflowType=machine_learning"
+    assert said == [f"the MLflow server is already running: open http://me:***@mlflow:5000{path} (no sweep yet)"]

@@ -1,0 +1,120 @@
+"""What a sweep says at its end: what its table shows, how sure that is, and the next command worth running."""
+
+import shlex
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tadp_ray.config.metrics import lower_is_better
+from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
+from tadp_ray.reporting.claims import ClaimEntry, paired_differences, pluralized, unit_of
+from tadp_ray.reporting.table import Table, TableEntry, format_value
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Commands as a person types them."""
+
+    sweep: str
+    """The same sweep of all its cells, without its seeds."""
+    table: str
+    """The sweep's table."""
+    report: str
+    seeds: str = ""
+    """The option with the sweep's seeds, if it had one."""
+
+
+def closing_lines(table: Table, commands: Commands) -> list[str]:
+    """Return the last words on a sweep: a sentence on its table, and the next command with its reason."""
+    return [finding(table), next_step(table, commands)]
+
+
+def finding(table: Table) -> str:
+    """Return one sentence on the first metric: the best entry, the next one, and whether seeds tell them apart.
+
+    The interval is that of Student's t over the differences of the seeds that both entries have. It needs `MIN_COUNT` seeds.
+    """
+    entries = sorted_entries(table)
+    if not entries:
+        return "No entry of the table is complete yet."
+    best = entries[0]
+    if len(entries) == 1:
+        return f"One entry is complete: {told(table, best)}.{no_spread(entries)}"
+    second = entries[1]
+    most = "lowest" if lower_is_better(best.metric) else "highest"
+    start = f"The {most} of {len(entries)} entries is {told(table, best)}; the next is {told(table, second)}"
+    gaps = paired_differences(ClaimEntry(second, {}), ClaimEntry(best, {}))
+    if len(gaps) < 2:
+        return f"{start}.{no_spread(entries[:2]) or ' They share too few seeds for a verdict.'}"
+    gap, sd = statistics.fmean(gaps), statistics.stdev(gaps)
+    apart = f"{start}. They are {amount(best, gap)} ± {amount(best, sd)} {unit_of(best.metric)} apart"
+    if len(gaps) < MIN_COUNT:
+        return f"{apart}; {len(gaps)} seeds are too few for a verdict."
+    half = half_width(sd, len(gaps))
+    low, high = gap - half, gap + half
+    verdict = "seeds alone do not explain that" if low > 0 else "seeds alone may explain that"
+    return f"{apart}, with a 95 % interval over {len(gaps)} seeds from {amount(best, low)} to {amount(best, high)}: {verdict}."
+
+
+def next_step(table: Table, commands: Commands) -> str:
+    """Return the next command and why it is worth running: missing cells, then more seeds, then differences, then the report."""
+    entries = [entry for entry in entries_of(table) if entry.metric == table.spec.metrics[0] and entry.num_seeds]
+    if missing := sum(entry.num_seeds - entry.n for entry in entries):
+        again = f"{commands.sweep} {commands.seeds}".rstrip()
+        return f"next, the {pluralized(missing, 'cells')} that are not finished: {again}"
+    if min(entry.n for entry in entries) < MIN_COUNT:
+        return f"next, more seeds: {commands.sweep} --seeds {','.join(map(str, range(MIN_COUNT)))}"
+    if (row := baseline_row(table)) is not None:
+        against = shlex.quote(table.spec.rows.headings[row])
+        return f"next, differences to a row, image by image: {commands.table} --against {against}"
+    return f"next, all tables on one page: {commands.report}"
+
+
+def sorted_entries(table: Table) -> list[TableEntry]:
+    """Return the complete entries of the first metric, the best one first."""
+    metric = table.spec.metrics[0]
+    entries = [entry for entry in entries_of(table) if entry.complete and entry.metric == metric]
+    return sorted(entries, key=lambda entry: entry.mean, reverse=not lower_is_better(metric))
+
+
+def entries_of(table: Table) -> list[TableEntry]:
+    """Return the entries row by row."""
+    return [entry for row in table.entries for entry in row]
+
+
+def baseline_row(table: Table) -> int | None:
+    """Return the row of the best entry that lies in another row than the best of all; None if there is none.
+
+    Rows that are metrics cannot be subtracted.
+    """
+    if METRIC in table.spec.rows.keys:
+        return None
+    rows = [row for entry in sorted_entries(table) for row, own in enumerate(table.entries) if entry in own]
+    return next((row for row in rows if row != rows[0]), None)
+
+
+def told(table: Table, entry: TableEntry) -> str:
+    """Return an entry in words, such as `precision 1.0, recall 0.5 with 32.00 ± 1.00`."""
+    row, column = next((i, j) for i, own in enumerate(table.entries) for j, other in enumerate(own) if other is entry)
+    place = f"{table.spec.rows.headings[row]}, {table.spec.columns.headings[column]}"
+    return f"{place} with {entry.text}"
+
+
+def no_spread(entries: Sequence[TableEntry]) -> str:
+    """Return a sentence if one of the entries has one seed, so that nothing is known of its spread; else nothing."""
+    return " With one seed there is no ± and no verdict." if min(entry.n for entry in entries) == 1 else ""
+
+
+def amount(entry: TableEntry, value: float) -> str:
+    """Return a difference with the decimals of the entry's metric."""
+    return format_value(entry.metric, value)
+
+
+def half_width(sd: float, count: int) -> float:
+    """Return half the width of the interval of a mean of `count` values with this sample standard deviation."""
+    # Importing it takes a second, which a sweep of one seed does not need.
+    from scipy.stats import t
+
+    return float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * sd / count**0.5

@@ -1,0 +1,43 @@
+"""The storage folder of a sweep: one sweep at a time. Imports no Ray, so that a taken folder is told at once."""
+
+from typing import TYPE_CHECKING
+
+from tadp_ray.config.compute import ComputeConfig
+from tadp_ray.errors import UserError
+from tadp_ray.files import acquire_lock
+from tadp_ray.layout import SWEEP_LOCK
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+
+def check_storage(compute: ComputeConfig) -> None:
+    """Check that no sweep holds the storage folder; nothing is created.
+
+    Raises:
+        UserError: another sweep holds it.
+    """
+    if (compute.folder / SWEEP_LOCK).exists():
+        lock_storage(compute).release()
+
+
+def lock_storage(compute: ComputeConfig) -> "BaseFileLock":
+    """Lock the storage folder. Remote storage has no lock: two sweeps there do the same work twice.
+
+    Raises:
+        UserError: the storage cannot be written, or another sweep holds the lock.
+    """
+    if compute.address:
+        # It takes a second to import.
+        from tadp_ray.sweep.address import Remote
+
+        Remote(compute.address).write_marker()
+    try:
+        compute.folder.mkdir(parents=True, exist_ok=True)
+        # Commands that look whether a sweep is running hold the lock for a moment.
+        return acquire_lock(compute.folder / SWEEP_LOCK, patience=1)
+    except OSError as error:
+        raise UserError(
+            f"compute.storage {compute.folder}: cannot be written ({error.strerror}); name another folder with "
+            "--set compute.storage"
+        ) from None

@@ -1,0 +1,56 @@
+"""Addresses lead to the newest sweep, in the training view, and each sweep has a view of its cells."""
+
+import json
+from urllib.parse import parse_qs
+
+from tadp_ray.tracking.sweep_run import describe, parent
+from tadp_ray.tracking.view import keep_views, links, newest_page, views
+
+
+def query(path: str) -> dict[str, list[str]]:
+    """The parameters of a path."""
+    return parse_qs(path.partition("?")[2])
+
+
+def test_the_page_of_the_sweep_that_was_started_last(store, make_cell) -> None:
+    assert newest_page(store) == ("/#/experiments?workflowType=machine_learning", "no sweep yet")
+    first = parent(store, "first", "pocket", "a")
+    parent(store, "second", "pocket", "b")
+    number = store.client.get_experiment_by_name("second").experiment_id
+    assert newest_page(store) == (f"/#/experiments/{number}/runs?workflowType=machine_learning", "second")
+    # asked for again
+    assert parent(store, "first", "pocket", "a") == first
+    keep_views(store, first, [make_cell()])
+    path, name = newest_page(store)
+    assert name == "first" and query(path) == {"workflowType": ["machine_learning"], "viewStateShareKey": ["sweeps"]}
+
+
+def test_views_have_a_column_for_each_axis_and_the_metric(store, make_cell) -> None:
+    """An axis of variants is a tag, since it is no key of the recipe."""
+    cell = make_cell().model_copy(update={"axes": {"text": "none", "caption.recall": 1.0}})
+    found = views("0123456789", [cell])
+    columns = ["tags.`tadp.axis.text`", "params.`caption.recall`", "metrics.`miou`"]
+    assert [view["selectedColumns"] for view in found.values()] == [columns] * 3
+    assert found["cells-01234567"]["searchFilter"] == "tags.`mlflow.parentRunId` = '0123456789'"
+    assert (found["cells-01234567"]["orderByKey"], found["cells-01234567"]["orderByAsc"]) == ("metrics.`miou`", False)
+    groups = [{"mode": "tag", "groupByData": "tadp.axis.text"}, {"mode": "param", "groupByData": "caption.recall"}]
+    assert found["means-01234567"]["groupBy"] == {"aggregateFunction": "average", "groupByKeys": groups}
+
+
+def test_links_name_views_that_are_kept(store, make_cell) -> None:
+    run = parent(store, "tiny", "pocket", "a")
+    keep_views(store, run, [make_cell()])
+    tags = store.client.get_experiment_by_name("tiny").tags
+    keys = [query(link.rstrip(")"))["viewStateShareKey"][0] for link in links(store, run, seeds=3)]
+    assert keys == [f"cells-{run[:8]}", f"cells-{run[:8]}", f"means-{run[:8]}"]
+    assert all(json.loads(tags[f"mlflow.sharedViewState.{key}"])["selectedColumns"] for key in keys)
+    assert len(links(store, run, seeds=1)) == 2
+
+
+def test_numbers_and_note_of_a_sweep_are_kept_and_not_logged_twice(store) -> None:
+    run = parent(store, "tiny", "pocket", "a")
+    for value in (1.0, 1.0, 0.5):
+        describe(store, run, {"miou/precision 0.5": value, "x" * 300: 1.0}, f"found {value}")
+    data = store.client.get_run(run).data
+    assert data.metrics == {"miou/precision 0.5": 0.5} and data.tags["mlflow.note.content"] == "found 0.5"
+    assert [point.value for point in store.client.get_metric_history(run, "miou/precision 0.5")] == [1.0, 0.5]
