@@ -29,7 +29,7 @@ def pretrain(
         Path | None,
         typer.Option(
             help="pocket, or a folder of a pocket model to train on: its VAE is kept. Give it a --seed of its own, for new "
-            "scenes. Of a model with another --backbone the text encoder is kept, too."
+            "scenes. Of a model with another --backbone text encoder and judge of drawings are kept, too."
         ),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Single-threaded processes that share each batch.")] = 2,

@@ -21,7 +21,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from tadp_ray.backbones.generators import load_generator
+from tadp_ray.backbones.generators import generator_place, is_pixart, load_generator
 from tadp_ray.backbones.image_generator import ImageGenerator
 from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, latent_scale, set_latent_scale
 from tadp_ray.config.pretraining import Pretraining
@@ -156,7 +156,7 @@ def stages(job: PretrainJob) -> dict[str, float]:
         set_latent_scale(vae, 1 / math.sqrt(mean.var().item() + std.square().mean().item()))
     scale = latent_scale(vae)
     denoiser = train_denoiser(job, cache, vae, (mean * scale, std * scale), held_out)
-    classifier = train_classifier(job, cache)
+    classifier = shared_classifier(job) or train_classifier(job, cache)
     if not job.world.is_main_process:
         return {}
     save_pocket(job.folder, denoiser)
@@ -318,6 +318,14 @@ def train_denoiser(
     rate = LEARNING_RATES[plan.backbone]
     train(job, plan.backbone, model, plan.unet_steps, rate, loss_at, after_step, evaluate)
     return averaged
+
+
+def shared_classifier(job: PretrainJob) -> nn.Module | None:
+    """Return the classifier of the start model, if that has another kind of denoiser, so that one judge compares both kinds."""
+    if job.start is None or is_pixart(job.start) == (job.plan.backbone == "dit"):
+        return None
+    place = generator_place(str(job.start))
+    return gate.load_classifier(place) if (place / CLASSIFIER).is_file() else None
 
 
 def train_classifier(job: PretrainJob, cache: LatentCache) -> nn.Module:
