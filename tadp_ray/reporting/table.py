@@ -70,6 +70,11 @@ class TableEntry:
         return len(self.values)
 
     @property
+    def by_seed(self) -> dict[int, float]:
+        """The metric by seed."""
+        return dict(zip(self.seeds, self.values, strict=True))
+
+    @property
     def finite(self) -> bool:
         """Whether there are values and all are finite: NaN and infinity are never averaged."""
         return bool(self.values) and all(math.isfinite(value) for value in self.values)

@@ -96,7 +96,9 @@ def test_every_form_shows_ours_beside_published(spec, cells, rows, tmp_path):
     assert "| 1.0 | 32.00 ± 1.00 | *–* | **40.00 ± 1.00** | *63.29* |" in markdown(table)
     assert r"1.0 & 32.00 $\pm$ 1.00 & \textit{--} & \textbf{40.00 $\pm$ 1.00} & \textit{63.29} \\" in latex(table)
     assert r"(ADE20K \& others)" in latex(table)
-    assert "<span>40.00 ± 1.00</span><small>published 63.29</small>" in html(table) and "ADE20K &amp;" in html(table)
+    assert '<span class="value">40.00 ± 1.00</span><small>published 63.29</small>' in html(
+        table
+    ) and "ADE20K &amp;" in html(table)
     console = Console(width=100, record=True, file=(tmp_path / "terminal").open("w"))
     console.print(terminal(table))
     console.file.close()
