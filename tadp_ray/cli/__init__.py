@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tadp_ray.cli import analyze, caption, data, files, personalize, picture, pocket, score, sweeps, tracking
+from tadp_ray.cli import analyze, caption, data, files, gains, personalize, picture, pocket, score, sweeps, tracking
 from tadp_ray.cli.common import Commands, say
 
 
@@ -73,4 +73,5 @@ app.add_typer(analyze.app, name="analyze")
 app.add_typer(data.app, name="data")
 app.add_typer(score.app, name="score")
 app.add_typer(tracking.app, name="tracking")
+picture.app.command()(gains.gains)
 app.add_typer(picture.app, name="picture")

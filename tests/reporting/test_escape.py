@@ -130,7 +130,9 @@ def test_every_form_of_a_table_holds_its_words(nasty, tmp_path) -> None:
     ) == 2 + len(NASTY)
     assert lines[3].startswith(rf"\caption{{{tex(title)}. Ours")
     read = list(csv.DictReader(io.StringIO(to_csv(table))))
-    assert [line["row"] for line in read[::2]] == [*NASTY] and {line["source"] for line in read} == {NASTY[3]}
+    # A spreadsheet would compute the one that begins as a formula does.
+    assert [line["row"] for line in read[::2]] == [f"'{text}" if text[0] == "-" else text for text in NASTY]
+    assert {line["source"] for line in read} == {NASTY[3]}
 
     draw_table(table, tmp_path / "table.png")
     curves = {cell.fingerprint: [(1, 2.0), (2, 3.0)] for cell in cells[:8]}
