@@ -22,8 +22,8 @@ Records = Sequence[Mapping[str, Any]]
 Curve = Sequence[tuple[int, float]]
 Place = tuple[int, int]
 """(row index, column index) of an entry."""
-SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
-"""Okabe and Ito's colours but yellow, which a white page hides, and grey; readable on light and on dark."""
+SERIES = ("#1E86C8", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+"""Okabe and Ito's colours without yellow, which a white page hides, with a lighter blue for dark pages, and grey."""
 AMOUNTS = ("#3E6FB0", "#8C8C8C", "#E07A1F")
 """From low to high for thin lines, which cividis would hide on a dark or on a light page."""
 MAX_PANELS = 12
@@ -53,22 +53,27 @@ def library() -> Markup:
 
 def with_data(chart: alt.TopLevelMixin, records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return a chart as Vega-Lite with these records; numbers that are not finite are missing."""
+    return filled(grammar(chart), records)
+
+
+def grammar(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """Return a chart as Vega-Lite without its data, checked by Altair, which takes a tenth of a second."""
     spec = chart.to_dict()
     spec.pop("config", None)
     # Altair names the missing data of every layer, which would hide those of the whole chart.
     for layer in spec.get("layer", ()):
         if layer.get("data") == {"name": "empty"}:
             del layer["data"]
-    spec["data"] = {
-        "values": [
-            {
-                key: None if isinstance(value, float) and not math.isfinite(value) else value
-                for key, value in own.items()
-            }
-            for own in records
-        ]
-    }
     return spec
+
+
+def filled(spec: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a chart with its data; numbers that are not finite are missing."""
+    values = [
+        {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in own.items()}
+        for own in records
+    ]
+    return {**spec, "data": {"values": values}}
 
 
 def series(names: Sequence[str]) -> alt.Scale:
@@ -206,8 +211,7 @@ def learning_curves(spec: TableSpec, curves: Mapping[Place, Mapping[int, Curve]]
     points = {"point": {"size": 22}} if steps <= 8 else {}
     seeds = base.mark_line(strokeWidth=1, opacity=0.4, **points).encode(detail="seed:N", tooltip=tooltip)
     mean = base.mark_line(strokeWidth=2.5).encode(y=alt.Y("mean(value):Q", title=title))
-    chart = alt.layer(seeds, mean).properties(width="container", height=HEIGHT)
-    panels = []
+    chart, panels = grammar(alt.layer(seeds, mean).properties(width="container", height=HEIGHT)), []
     for row in sorted({place[0] for place in curves})[:MAX_PANELS]:
         records = [
             {"column": spec.columns.names[column], **point}
@@ -215,7 +219,7 @@ def learning_curves(spec: TableSpec, curves: Mapping[Place, Mapping[int, Curve]]
             if own == row
             for point in curve_records(of_seeds)
         ]
-        panels.append(Chart(spec.rows.headings[row], "", with_data(chart, records)))
+        panels.append(Chart(spec.rows.headings[row], "", filled(chart, records)))
     return panels
 
 

@@ -44,14 +44,17 @@ def importance(axes: Sequence[str], runs: Sequence[tuple[Sequence[Any], float]])
     if len(runs) < MIN_RUNS or not np.isfinite(target).all() or np.ptp(target) == 0:
         return None
     # Importing them takes seconds, and most tables are smaller.
+    import sklearn
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
 
     inputs = np.column_stack([encoded([values[axis] for values, _ in runs]) for axis in range(len(axes))])
-    forest = RandomForestRegressor(TREES, oob_score=True, min_samples_leaf=2, random_state=0).fit(inputs, target)
-    if forest.oob_score_ <= 0:
-        return None
-    found = permutation_importance(forest, inputs, target, n_repeats=REPEATS, random_state=0)
+    # Every call of every tree would check its arguments, which takes longer than its work.
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+        forest = RandomForestRegressor(TREES, oob_score=True, min_samples_leaf=2, random_state=0).fit(inputs, target)
+        if forest.oob_score_ <= 0:
+            return None
+        found = permutation_importance(forest, inputs, target, n_repeats=REPEATS, random_state=0)
     order = np.argsort(-found.importances_mean, kind="stable")
     means, spreads = found.importances_mean.tolist(), found.importances_std.tolist()
     return Importance(
