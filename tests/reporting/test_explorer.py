@@ -6,11 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tadp_ray.reporting import explorer
 from tadp_ray.reporting.charts import scaled
+from tadp_ray.reporting.explorer import compared, searched
 from tadp_ray.reporting.importance import MIN_RUNS, importance
 from tadp_ray.reporting.seeds import gap_of, paired_gap
 from tadp_ray.reporting.summary import sentences
-from tadp_ray.reporting.table import Table, TableEntry
+from tadp_ray.reporting.table import Table, TableEntry, build_table
 
 
 def entry(*values: float, seeds: tuple[int, ...] = (0, 1, 2)) -> TableEntry:
@@ -80,3 +82,49 @@ def test_values_lie_on_an_axis_by_order_size_or_factor() -> None:
     assert heights[5] == 0.5 and ends == [("10", 0.0), ("20", 1.0)]
     heights, ends = scaled([10.0**-power for power in range(7)])
     assert heights[:3] == pytest.approx([1.0, 5 / 6, 4 / 6]) and ends == [("1e-06", 0.0), ("1", 1.0)]
+
+
+def test_rows_are_compared_with_each_other_by_seeds_or_not_judged(
+    spec, make_cell, row_of, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Precision 0.5, 0.75 and 1.0 reach 10, 11 and 20, and their seeds differ by one."""
+    reached = {0.5: 10.0, 0.75: 11.0, 1.0: 20.0}
+    cells = [make_cell(precision, 0.5, seed) for precision in reached for seed in (0, 1, 2)]
+    values = {0.5: (0, 1, 2), 0.75: (2, 1, 0), 1.0: (0, 1, 2)}
+    done = {
+        cell.fingerprint: row_of(
+            cell, reached[cell.axes["caption.precision"]] + values[cell.axes["caption.precision"]][cell.seed]
+        )
+        for cell in cells
+    }
+    (chart,) = compared(None, build_table(spec, cells, done), done, {})
+    found = {(own["row"], own["against"]): own for own in chart.spec["data"]["values"]}
+    assert len(found) == 6 and {own["column"] for own in found.values()} == {"recall 0.5"}
+    whole, near = found["precision 1.0", "precision 0.5"], found["precision 0.75", "precision 0.5"]
+    assert (whole["difference"], whole["low"], whole["high"], whole["apart"]) == (10.0, 10.0, 10.0, True)
+    # Differences of 3, 1 and -1 within the seeds: 4.3027 standard errors of 2 / sqrt(3) around 1.
+    assert near["difference"] == 1.0 and not near["apart"]
+    assert (near["low"], near["high"]) == pytest.approx((1 - 4.96828, 1 + 4.96828), abs=1e-4)
+    assert "Student's 95 % interval" in chart.note
+
+    monkeypatch.setattr(explorer, "read_images", lambda store, done: {})
+    first = [cell for cell in cells if cell.seed == 0]
+    one = {cell.fingerprint: done[cell.fingerprint] for cell in first}
+    (chart,) = compared(None, build_table(spec, first, one), one, {})
+    assert chart.note == "One seed, so there are no intervals and nothing is judged."
+    assert {own["apart"] for own in chart.spec["data"]["values"]} == {False}
+
+
+def test_runs_are_drawn_along_what_varied_if_they_are_enough() -> None:
+    runs = [((rate, text, 0), 10 * rate) for rate in (0.1, 0.2, 0.3, 0.4) for text in ("a", "b", "c")]
+    every, matters = searched(("rate", "source", "seed"), runs, "mIoU (%)")
+    assert (every.title, matters.title) == ("Every run", "What matters")
+    points = [own for own in every.spec["data"]["values"] if own["run"] == 11]
+    # The last run: the largest rate, the last text, the best score. A seed is no axis of the lines.
+    assert [(own["axis"], own["value"], own["height"]) for own in points] == [
+        ("rate", "0.4", 1.0),
+        ("source", "c", 1.0),
+        ("mIoU (%)", "4.0", 1.0),
+    ]
+    assert list(searched(("rate", "source"), runs[: MIN_RUNS - 1], "mIoU")) == []
+    assert list(searched(("rate", "seed"), [((rate, 0), value) for (rate, *_), value in runs], "mIoU")) == []
