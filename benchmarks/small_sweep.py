@@ -102,7 +102,7 @@ class Sweep:
 
     def table(self) -> dict[tuple[str, str], str]:
         """The finished table's numbers as they are written, every digit."""
-        with (self.folder / "runs/prec_recall/pocket/table.csv").open(newline="") as file:
+        with (self.folder / "runs/prec_recall/pocket/table.csv").open(newline="", encoding="utf-8-sig") as file:
             return {(row["row"], row["column"]): row["mean"] for row in DictReader(file)}
 
     def values(self) -> dict[str, set[tuple[int, int]]]:

@@ -79,7 +79,7 @@ def test_a_sweep_of_another_backbone_task_and_data_set_fills_a_table(run: Run, t
     said = run(*COMMAND, "sweep", "normals.yaml")
     assert "mean angle to the true normal (degrees)" in said.stdout + said.stderr
     (table,) = tmp_path.glob("runs/**/table.csv")
-    with table.open() as file:
+    with table.open(encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert [row["row"] for row in rows] == ["4", "8"]
     assert all(10 < float(row["mean"]) < 45 for row in rows), rows

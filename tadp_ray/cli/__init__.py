@@ -7,7 +7,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tadp_ray.cli import analyze, caption, data, files, personalize, picture, pocket, runs, score, sweeps, tracking
+from tadp_ray.cli import (
+    analyze,
+    caption,
+    data,
+    files,
+    gains,
+    personalize,
+    picture,
+    pocket,
+    runs,
+    score,
+    sweeps,
+    tracking,
+)
 from tadp_ray.cli.common import Commands, say
 
 
@@ -76,4 +89,5 @@ app.add_typer(analyze.app, name="analyze")
 app.add_typer(data.app, name="data")
 app.add_typer(score.app, name="score")
 app.add_typer(tracking.app, name="tracking")
+picture.app.command()(gains.gains)
 app.add_typer(picture.app, name="picture")

@@ -356,7 +356,7 @@ def report(
             here = Path("experiments")
             experiments = here if here.is_dir() else root() / here
         chapters = gather(store, experiments, folder, text_similarity)
-        files = write_report(chapters, f"What {Path(store.safe_uri).name} holds", folder)
+        files = write_report(chapters, f"Results in {Path(store.safe_uri).name}", folder)
         for chapter, sections in chapters.items():
             say(chapter, style="bold")
             for section in sections:

@@ -155,6 +155,11 @@ class Verdict(BaseModel):
         return self.figure or ("–" if self.value is None else f"{self.value:.4g}")
 
     @property
+    def unmeasured(self) -> bool:
+        """Whether a number is missing, so that there is nothing to see yet."""
+        return self.holds is None and self.undecided is None
+
+    @property
     def verdict(self) -> str:
         """`holds`, `does not hold`, or `not decided: ...` with the next step or `not measured`."""
         if self.holds is not None:

@@ -1,7 +1,7 @@
 """A comparison of systems on the same images: predictions, scores and drawing."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -72,3 +72,5 @@ class Comparison:
     draw: Draw
     pixel_score: PixelScore | None = None
     """None: predictions are not maps."""
+    captions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The prompt of each system by image id, shown beside its prediction; empty: none are shown."""

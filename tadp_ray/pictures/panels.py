@@ -1,5 +1,6 @@
 """Draws images, ground truth and predictions of several systems where they differ most (Figures S7 and S11 to S20)."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,12 @@ from tadp_ray.pictures.overlays import Box, frame, name_colours, show_image
 
 SIDE = 1.7
 """Width of a panel in inches."""
+LETTERS = 36
+"""Of a line of a caption below a panel."""
+LINES = 4
+"""Of a caption; longer ones are cut."""
+LINE = 0.11
+"""Height of such a line in inches."""
 
 
 def write_comparison(
@@ -70,7 +77,14 @@ def draw_comparison(
     images = [read_image(comparison.images[comparison.ids[selection.number]]) for selection in rows]
     columns = ("image", "truth", *comparison.systems)
     heights = [SIDE * image.shape[0] / image.shape[1] + 0.16 for image in images]
-    figure = Figure(figsize=(SIDE * len(columns) + 0.5, sum(heights) + 1.0), layout="constrained", dpi=200)
+    below = [captions_of(comparison, comparison.ids[selection.number]) for selection in rows]
+    heights = [
+        height + LINE * max((text.count("\n") + 1 for text in own), default=0)
+        for height, own in zip(heights, below, strict=True)
+    ]
+    figure = Figure(
+        figsize=(SIDE * len(columns) + 0.5, sum(heights) + (1.3 if any(below) else 1.0)), layout="constrained", dpi=200
+    )
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     if not rows:
         return figure, []
@@ -108,6 +122,12 @@ def draw_row(
     named |= comparison.draw(
         axes[1:], image, [truth, *(prediction for prediction, _ in read)], comparison.classes, axes
     )
+    for axis, caption in zip(axes[2:], captions_of(comparison, name), strict=False):
+        # A label keeps its room in the layout; an axis that is off shows none, so its lines and ticks are hidden instead.
+        axis.set_axis_on()
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        axis.set_xlabel(caption, fontsize=5.5, labelpad=2)
     if comparison.pixel_score is None:
         return []
     gain = (comparison.pixel_score(*read[0]) - comparison.pixel_score(*read[selection.rival])).numpy()
@@ -116,3 +136,12 @@ def draw_row(
         for box in boxes:
             frame(axis, box, "white")
     return boxes
+
+
+def captions_of(comparison: Comparison, name: str) -> list[str]:
+    """Return the prompt of each system for an image, in lines; none if captions are not shown."""
+    return [
+        "\n".join(textwrap.wrap(textwrap.shorten(caption, LINES * (LETTERS - 4), placeholder=" ..."), LETTERS))
+        or "(the empty prompt)"
+        for caption in comparison.captions.get(name, ())
+    ]

@@ -123,7 +123,7 @@ def compared_pairs(claim: Difference | Rising, tables: Tables) -> Iterator[tuple
 def paired_differences(worse: ClaimEntry, better: ClaimEntry) -> list[float]:
     """Return how much better an entry is, for each seed that both have."""
     sign = -1 if lower_is_better(better.entry.metric) else 1
-    low, high = (dict(zip(own.entry.seeds, own.entry.values, strict=True)) for own in (worse, better))
+    low, high = worse.entry.by_seed, better.entry.by_seed
     return [sign * (high[seed] - value) for seed, value in low.items() if seed in high]
 
 

@@ -33,17 +33,10 @@ def compare(table: Table, against: str, images: Images) -> Table:
     """
     base = find_row(table.spec.rows, against)
     reasons: Counter[str] = Counter()
-
-    @cache
-    def resampled(run: str, metric: str) -> Resampled:
-        if run not in images:
-            raise UserError("cells without per-image results")
-        return images[run].ids, images[run].scores(metric, resamples(len(images[run].ids)))
-
-    entries = [list(row) for row in table.entries]
+    find, entries = differences_to(images), [list(row) for row in table.entries]
     for row in (*entries[:base], *entries[base + 1 :]):
         for column, other in enumerate(table.entries[base]):
-            found, reason = difference(row[column], other, resampled)
+            found, reason = find(row[column], other)
             row[column] = replace(row[column], difference=found)
             reasons.update(reason)
     notes = [differences_note(table.spec.rows.headings[base], images)]
@@ -52,6 +45,18 @@ def compare(table: Table, against: str, images: Images) -> Table:
     ]
     rows = tuple(map(tuple, entries))
     return replace(table, entries=rows, baseline=base, notes=(*table.notes, *notes))
+
+
+def differences_to(images: Images) -> Callable[[TableEntry, TableEntry], tuple[Difference | None, list[str]]]:
+    """Return the function `difference` for these per-image results, each of which it resamples once."""
+
+    @cache
+    def resampled(run: str, metric: str) -> Resampled:
+        if run not in images:
+            raise UserError("cells without per-image results")
+        return images[run].ids, images[run].scores(metric, resamples(len(images[run].ids)))
+
+    return lambda entry, other: difference(entry, other, resampled)
 
 
 def difference(
@@ -87,14 +92,17 @@ def differences_note(heading: str, images: Images) -> str:
     )
 
 
-def find_row(side: Side, text: str) -> int:
-    """Return the index of the row that `text` names by its heading or as `key=value`, several separated by commas.
+def find_row(side: Side, text: str, option: str = "--against") -> int:
+    """Return the index of the row or column that `text` names by its heading or as `key=value`, several separated by commas.
 
     Raises:
         ConfigError: there is no such row, or the rows are metrics.
     """
+    line = "column" if option == "--column" else "row"
     if METRIC in side.keys:
-        raise ConfigError([f"--against {text}: this table's rows are metrics, which cannot be compared; leave it out"])
+        raise ConfigError(
+            [f"{option} {text}: this table's {line}s are metrics, which cannot be compared; leave it out"]
+        )
     parts = [part.strip().partition("=") for part in text.split(",")]
     short = tuple(key.rpartition(".")[2] for key in side.keys)
     keyed = tuple(key for key, _, _ in parts) in (side.keys, short)
@@ -105,7 +113,7 @@ def find_row(side: Side, text: str) -> int:
             return i
     pairs = [", ".join(f"{key}={value}" for key, value in zip(side.keys, row, strict=True)) for row in side.values]
     candidates = pairs if "=" in text else list(dict.fromkeys([*side.headings, *side.names]))
-    raise ConfigError([f"--against {text}: no such row; {nearest(text, candidates)}"])
+    raise ConfigError([f"{option} {text}: no such {line}; {nearest(text, candidates)}"])
 
 
 def accepted_spellings(value: object) -> set[str]:

@@ -14,9 +14,20 @@ NUMBER = re.compile(r"^(\d+)([.)])(?=\s|$)")
 ZERO_WIDTH = "\N{ZERO WIDTH SPACE}"
 """Between two hyphens, so that LaTeX does not join them to a dash."""
 LATEX = str.maketrans(
-    {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "±": r"$\pm$", "–": "--"}
+    {
+        "&": r"\&",
+        "%": r"\%",
+        "_": r"\_",
+        "#": r"\#",
+        "$": r"\$",
+        "{": r"\{",
+        "}": r"\}",
+        "±": r"$\pm$",
+        "–": "--",
+        "†": r"$^\dagger$",
+    }
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "`": r"\textasciigrave{}"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", ZERO_WIDTH: "{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", ZERO_WIDTH: "{}", "†": r"$^\dagger$"}
 )
 
 

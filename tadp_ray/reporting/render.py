@@ -15,7 +15,10 @@ from tadp_ray.reporting.escape import md, tex
 from tadp_ray.reporting.html import render_page
 from tadp_ray.reporting.table import Table, TableEntry
 
-CSV_COLUMNS = ("row", "column", "metric", "mean", "sd", "n", "published", "source", "oracle", "run_ids")
+CSV_COLUMNS = ("row", "column", "metric", "mean", "sd", "n", "published", "source", "oracle", "tied", "run_ids")
+BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Starts of texts that spreadsheets compute."""
 COMPARED_COLUMNS = ("difference", "difference_sd", "difference_low", "difference_high", "against")
 """The extra CSV columns of a table with differences."""
 
@@ -27,7 +30,8 @@ def write_table(table: Table, folder: Path, name: str = "table") -> list[Path]:
     paths = []
     for extension, render in writers.items():
         path = folder / f"{name}.{extension}"
-        write_text(path, render(table))
+        # Spreadsheets take a file for UTF-8 only if it begins with this mark.
+        write_text(path, (BYTE_ORDER_MARK if extension == "csv" else "") + render(table))
         paths.append(path)
     return paths
 
@@ -48,7 +52,7 @@ def terminal(table: Table) -> rich.table.Table:
 def terminal_entry(table: Table, entry: TableEntry) -> Text:
     """Return one entry for the terminal."""
     style = "bold green" if entry.best else "" if entry.complete else "yellow"
-    text = Text(entry.text, style=style)
+    text = Text(entry.marked_text, style=style)
     if entry.difference:
         lines = entry.difference.text.replace(" [", "\n[")
         text.append(f"\n{lines}", style="not bold" if entry.difference.significant else "not bold dim")
@@ -78,7 +82,7 @@ def markdown(table: Table) -> str:
     for value, entries in zip(spec.rows.names, table.entries, strict=True):
         texts = [md(value)]
         for entry in entries:
-            texts.append(f"**{entry.text}**" if entry.best else entry.text)
+            texts.append(f"**{entry.text}**" if entry.best else entry.marked_text)
             texts += [difference_text(table, entry).replace("*", r"\*")] if "difference" in parts else []
             texts += [f"*{entry.published_text}*"] if spec.published else []
         lines.append("| " + " | ".join(texts) + " |")
@@ -94,7 +98,7 @@ def claims_table(verdicts: Sequence[Verdict]) -> str:
 
 
 def latex(table: Table) -> str:
-    """Return a LaTeX table environment, which needs the booktabs package."""
+    """Return a LaTeX table environment that is shrunk to the column's width if it is wider; its first line names packages."""
     spec, parts = table.spec, entry_parts(table)
     width = len(parts)
     heads = [rf"\multicolumn{{{width}}}{{c}}{{{tex(value)}}}" for value in spec.columns.names]
@@ -106,7 +110,7 @@ def latex(table: Table) -> str:
     for value, entries in zip(spec.rows.names, table.entries, strict=True):
         texts = [tex(value)]
         for entry in entries:
-            text = tex(entry.text)
+            text = tex(entry.marked_text)
             texts.append(rf"\textbf{{{text}}}" if entry.best else text)
             texts += [tex(difference_text(table, entry))] if "difference" in parts else []
             texts += [rf"\textit{{{tex(entry.published_text)}}}"] if spec.published else []
@@ -114,15 +118,17 @@ def latex(table: Table) -> str:
     notes = tex(" ".join(f"{note}." for note in (table.caption.rstrip("."), *table.notes)))
     return "\n".join(
         [
-            r"% needs \usepackage{booktabs}",
+            r"% needs \usepackage{booktabs,adjustbox}",
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{tex(spec.title)}. {notes}}}",
+            r"\begin{adjustbox}{max width=\columnwidth}",
             rf"\begin{{tabular}}{{l{'r' * width * len(heads)}}}",
             r"\toprule",
             *body,
             r"\bottomrule",
             r"\end{tabular}",
+            r"\end{adjustbox}",
             r"\end{table}",
             "",
         ]
@@ -163,6 +169,7 @@ def records(table: Table) -> list[dict[str, Any]]:
             "published": entry.published,
             "source": table.spec.source if entry.published is not None else None,
             "oracle": entry.oracle,
+            "tied": entry.tied,
             "run_ids": " ".join(entry.run_ids),
             **(difference_record(table, entry) if table.baseline is not None else {}),
         }
@@ -179,10 +186,19 @@ def difference_record(table: Table, entry: TableEntry) -> dict[str, Any]:
 
 
 def to_csv(table: Table) -> str:
-    """Return CSV with one line per entry; missing numbers are empty, run ids are separated by spaces."""
+    """Return CSV with one line per entry; missing numbers are empty, run ids are separated by spaces.
+
+    Numbers have a decimal point and all their digits. A text that a spreadsheet would compute as a formula begins with an
+    apostrophe.
+    """
     out = io.StringIO()
     columns = CSV_COLUMNS + (COMPARED_COLUMNS if table.baseline is not None else ())
     lines = csv.DictWriter(out, columns, lineterminator="\n")
     lines.writeheader()
-    lines.writerows(records(table))
+    lines.writerows({key: literal(value) for key, value in own.items()} for own in records(table))
     return out.getvalue()
+
+
+def literal(value: Any) -> Any:
+    """Return a value of a CSV; a text that would be a formula begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -1,7 +1,8 @@
 """Gathers a report of everything in a tracking store: each experiment at each scale, each analysis, and what is missing."""
 
+import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,48 @@ from pydantic import JsonValue
 from tadp_ray.config.claims import Verdict
 from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment
 from tadp_ray.config.load import read_yaml
+from tadp_ray.config.metrics import lower_is_better, main_metric, metric_title
+from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
+from tadp_ray.reporting.charts import shown
 from tadp_ray.reporting.claims import claims_summary, judge
+from tadp_ray.reporting.explorer import Explorer, explore, runs_of, searched
 from tadp_ray.reporting.matching import SimilarityFactory
-from tadp_ray.reporting.results import draw_figures, fill_table, latest_sweep, other_experiments, per_image_results
+from tadp_ray.reporting.results import (
+    curves_of,
+    draw_figures,
+    fill_table,
+    latest_sweep,
+    other_experiments,
+    per_image_results,
+)
 from tadp_ray.reporting.summary import sentences
-from tadp_ray.reporting.table import Table, short
+from tadp_ray.reporting.table import Table, format_value, short
 from tadp_ray.tracking.findings import AnalysisRun
 from tadp_ray.tracking.findings import findings as analyses
-from tadp_ray.tracking.query import CellRow
+from tadp_ray.tracking.query import CellRow, finished, pages
 from tadp_ray.tracking.store import Store
+from tadp_ray.tracking.sweep_run import SweepRun, newest_sweep
+
+SCALES: tuple[Scale, ...] = ("pocket", "paper")
 
 Runs = tuple[tuple[str, tuple[str, ...]], ...]
 """(label, MLflow run ids) pairs."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table of runs."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    planned: int
+    """How many runs there were to be."""
+
+
+Planned = tuple[TableSpec, SweepRun] | UserError
+"""A table and its newest sweep, or why there is none."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +62,8 @@ class ReportSection:
 
     name: str
     """Of the experiment or analysis."""
+    key: str
+    """Identifies the section on its page."""
     title: str
     question: str
     command: str
@@ -46,6 +77,10 @@ class ReportSection:
     numbers: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, Path] = field(default_factory=dict)
     """PNG files by caption."""
+    explorer: Explorer = Explorer()
+    """Charts, and entries to open."""
+    listed: Listing | None = None
+    """The finished runs of a search, the best first."""
     runs: Runs = ()
     missing: str | None = None
     """Why there are no results; None if there are."""
@@ -55,6 +90,8 @@ class ReportSection:
         """`complete`, `17 of 18 entries`, `2 of 11 claims`, `0 of 11 claims; 11 not decided: run --seeds 0,1,2`, `not run`."""
         if self.missing:
             return "not run"
+        if self.listed:
+            return f"{len(self.listed.rows)} of {self.listed.planned} runs"
         if undecided := sum(claim.holds is None for claim in self.claims):
             verdicts = Counter(claim.verdict for claim in self.claims if claim.undecided)
             reasons = "".join(f"; {count} {verdict}" for verdict, count in verdicts.items())
@@ -85,42 +122,67 @@ def gather(
     resolved = [files.load(path) for path in sorted(experiments.glob("*.yaml"))]
     if not resolved:
         raise UserError(f"{experiments}: no experiments (*.yaml) in this folder; name the folder with --experiments")
-    sections = {
-        scale: [
-            experiment_section(store, one, scale, folder, make_similarity)
-            for one in resolved
-            if scale in one.experiment.recipes
-        ]
-        for scale in ("pocket", "paper")
-    }
     asked = other_experiments(store, {one.file.stem for one in resolved})
+    ours = [(one, scale) for scale in SCALES for one in resolved if scale in one.experiment.recipes]
+    planned = {(scale, one.file.stem): planned_sweep(store, one, scale) for one, scale in [*ours, *asked]}
+    others = {scale: list(other_sweeps(store, scale, {one.file.stem for one in resolved})) for scale in SCALES}
+    sweeps = [own[1] for own in planned.values() if not isinstance(own, UserError)]
+    sweeps += [sweep for found in others.values() for _, sweep in found]
+    # One search for all tables reads every run once; a search for each would read the newest runs again and again.
+    found = finished(store, [cell.fingerprint for sweep in sweeps for cell in sweep.cells])
+
+    def section(one: ResolvedExperiment, scale: Scale) -> ReportSection:
+        return experiment_section(store, one, scale, planned[scale, one.file.stem], found, folder, make_similarity)
+
+    sections = {scale: [section(one, own) for one, own in ours if own == scale] for scale in SCALES}
     return {
-        "Tables and figures, pocket scale": sections["pocket"],
+        "Pocket scale": sections["pocket"],
         "Claims, pocket scale": list(claim_sections(sections["pocket"], resolved, "pocket")),
         "Analyses": list(analysis_sections(store, experiments / "analyses", folder)),
-        "Tables and figures, paper scale": sections["paper"],
+        "Sweeps without a file": [section(*each) for each in asked],
+        "Searches and other sweeps": [
+            other_section(name, scale, sweep, found) for scale in SCALES for name, sweep in others[scale]
+        ],
+        "Paper scale": sections["paper"],
         "Claims, paper scale": list(claim_sections(sections["paper"], resolved, "paper")),
-        "Other sweeps": [experiment_section(store, *each, folder, make_similarity) for each in asked],
     }
+
+
+def planned_sweep(store: Store, resolved: ResolvedExperiment, scale: Scale) -> Planned:
+    """Return an experiment's table and its newest sweep at a scale, or why there is none."""
+    try:
+        return latest_sweep(store, resolved, None, scale)
+    except UserError as error:
+        return error
 
 
 def experiment_section(
-    store: Store, resolved: ResolvedExperiment, scale: Scale, folder: Path, make_similarity: SimilarityFactory
+    store: Store,
+    resolved: ResolvedExperiment,
+    scale: Scale,
+    planned: Planned,
+    found: Mapping[str, CellRow],
+    folder: Path,
+    make_similarity: SimilarityFactory,
 ) -> ReportSection:
-    """Return an experiment's section at one scale, from its newest sweep."""
+    """Return an experiment's section at one scale, from its newest sweep and the finished cells of the store."""
     path, file = resolved.file, resolved.experiment
     command = resolved.command or f"tadp-ray sweep {path}" + ("" if scale == "pocket" else f" --scale {scale}")
     published = {"published": file.table.published.source} if file.table.published else {}
-    header = {"name": path.stem, "title": file.table.title, "question": file.question, "command": command}
+    key, own_folder = f"{path.stem}-{scale}", folder / path.stem / scale
+    header = {"name": path.stem, "key": key, "title": file.table.title, "question": file.question, "command": command}
     try:
-        spec, sweep = latest_sweep(store, resolved, None, scale)
-        table, done = fill_table(store, spec, sweep.cells)
+        if isinstance(planned, UserError):
+            raise planned
+        spec, sweep = planned
+        table, done = fill_table(store, spec, sweep.cells, found)
         images = per_image_results(store, done) if spec.figure else {}
-        table, drawn = draw_figures(
-            store, table, sweep.cells, done, images, folder / path.stem / scale, make_similarity
-        )
+        curves = curves_of(store, spec, done)
+        table, drawn = draw_figures(table, sweep.cells, done, curves, images, own_folder, make_similarity)
     except UserError as error:
         return ReportSection(**header, facts=published, missing=str(error).partition(";")[0])
+    if not done:
+        return ReportSection(**header, facts=published, missing="no cell of its sweep is finished")
     captions = {"curves": f"Learning curves: {file.table.title}", "figure": file.figure.title if file.figure else ""}
     return ReportSection(
         **header,
@@ -128,12 +190,60 @@ def experiment_section(
         summary=tuple(sentences(table)),
         table=table,
         pictures={captions[picture.stem]: picture for picture in drawn},
+        explorer=explore(store, table, sweep.cells, done, curves, images, key, own_folder / "entries"),
         runs=tuple(
             (f"{row}; {column}", entry.run_ids)
             for row, entries in zip(spec.rows.headings, table.entries, strict=True)
             for column, entry in zip(spec.columns.headings, entries, strict=True)
             if entry.run_ids
         ),
+    )
+
+
+def other_sweeps(store: Store, scale: Scale, named: Collection[str]) -> Iterator[tuple[str, SweepRun]]:
+    """Yield the newest sweep of every experiment in the store without a file or a table, if its cells differ in what they try."""
+    for name in sorted(own.name for own in pages(store.client.search_experiments)):
+        if name in named:
+            continue
+        try:
+            sweep = newest_sweep(store, name, scale)
+        except UserError:
+            # Analyses, and experiments of other programs, have no sweeps.
+            continue
+        if sweep.layout is None and len({json.dumps(cell.axes, sort_keys=True) for cell in sweep.cells}) > 1:
+            yield name, sweep
+
+
+def other_section(name: str, scale: Scale, sweep: SweepRun, found: Mapping[str, CellRow]) -> ReportSection:
+    """Return the section of a search, or of a sweep without a file of its own."""
+    keys = sorted({key for cell in sweep.cells for key in cell.axes})
+    metric = main_metric(sweep.cells[0].recipe.task)
+    title = metric_title(metric)
+    done = {cell.fingerprint: found[cell.fingerprint] for cell in sweep.cells if cell.fingerprint in found}
+    axes, runs, _ = runs_of(keys, sweep.cells, done, metric, title)
+    ids = [done[cell.fingerprint].run_id for cell in sweep.cells if cell.fingerprint in done]
+    ranked = sorted(zip(runs, ids, strict=True), key=lambda own: own[0][1], reverse=not lower_is_better(metric))
+    rows = tuple((*map(shown, values), format_value(metric, value), run) for (values, value), run in ranked)
+    summary = ()
+    if ranked:
+        (values, value), _ = ranked[0]
+        best = ", ".join(f"{axis} {shown(own)}" for axis, own in zip(axes, values, strict=True))
+        summary = (
+            f"{title}: best {format_value(metric, value)} with {best}.",
+            f"{len(rows)} of {len(sweep.cells)} runs were trained to the end. The best of many is too good by chance: train "
+            "it anew with other seeds before it is believed.",
+        )
+    return ReportSection(
+        name=name,
+        key=f"{name}-{scale}",
+        title=as_heading(name),
+        question=f"Which {' and '.join(axis for axis in axes if axis != 'seed')} suit?",
+        command=f"tadp-ray dashboard  # the runs of {name}",
+        facts={"settings": sweep.settings, **provenance(done), "sweep": f"run {sweep.run_id}"},
+        summary=summary,
+        explorer=Explorer(charts=tuple(searched(axes, runs, title))),
+        listed=Listing((*axes, title, "run"), rows, len(sweep.cells)),
+        missing=None if rows else "no run is finished",
     )
 
 
@@ -166,6 +276,7 @@ def claim_sections(
         verdicts += [judge(claim, table_of) for claim in resolved.experiment.claims]
     yield ReportSection(
         name="claims",
+        key=f"claims-{scale}",
         title="Claims and their aims",
         question="Which claims of these experiments do their tables support?",
         command="\n".join(section.command for section in sections if section.name in used),
@@ -186,7 +297,13 @@ def analysis_sections(store: Store, files: Path, folder: Path) -> Iterator[Repor
             facts = {"of the paper": str(config["figure"])} if "figure" in config else {}
             command = f"tadp-ray analyze run {path}"
             yield ReportSection(
-                path.stem, as_heading(path.stem), str(config.get("question", "")), command, facts, missing=missing
+                path.stem,
+                f"{path.stem}-analysis",
+                as_heading(path.stem),
+                str(config.get("question", "")),
+                command,
+                facts,
+                missing=missing,
             )
     for name, run in sorted(stored.items()):
         yield analysis_section(run, folder / name)
@@ -208,6 +325,7 @@ def analysis_section(run: AnalysisRun, folder: Path) -> ReportSection:
     pictures = [name for name in run.pictures if name.endswith(".png")]
     return ReportSection(
         name=run.name,
+        key=f"{run.name}-analysis",
         title=as_heading(run.name),
         question=run.question,
         command=run.command,

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tadp_ray.files import write_text
+from tadp_ray.reporting.charts import library
 from tadp_ray.reporting.escape import fenced, md
 from tadp_ray.reporting.html import render_page
 from tadp_ray.reporting.render import claims_table, markdown
@@ -35,12 +36,38 @@ def format_value(value: Any) -> str:
     return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def parted(chapters: Chapters) -> tuple[dict[str, list[ReportSection]], dict[str, list[ReportSection]]]:
+    """Return the sections with results and those without, by chapter; chapters without sections are left out."""
+    parts: tuple[dict[str, list[ReportSection]], ...] = ({}, {})
+    for chapter, sections in chapters.items():
+        for section in sections:
+            parts[section.missing is not None].setdefault(chapter, []).append(section)
+    return parts[0], parts[1]
+
+
+def standfirst(chapters: Chapters) -> str:
+    """Return in one sentence how much the store holds."""
+    sections = [section for own in chapters.values() for section in own if section.name != "claims"]
+    runs = {run for section in sections for _, ids in section.runs for run in ids}
+    done = sum(section.missing is None for section in sections)
+    return f"{done} of {len(sections)} questions have results so far, from {len(runs)} finished runs."
+
+
 def html_report(chapters: Chapters, title: str) -> str:
-    """Return the HTML page: a list of contents with each section's state, then the sections."""
+    """Return the HTML page: contents with each section's state, the results, and what is missing with its commands.
+
+    Vega is on the page only if there is a chart.
+    """
+    results, missing = parted(chapters)
+    explorers = [section.explorer for sections in results.values() for section in sections]
     return render_page(
         "report.html",
         title=title,
-        chapters=chapters,
+        standfirst=standfirst(chapters),
+        results=results,
+        missing=missing,
+        charts=any(own.heat_maps or own.charts for own in explorers),
+        library=library,
         format_value=format_value,
         data_url=data_url,
         max_numbers=MAX_NUMBERS,
@@ -48,17 +75,18 @@ def html_report(chapters: Chapters, title: str) -> str:
 
 
 def data_url(path: Path) -> str:
-    """Return a PNG file as a data URL."""
-    return f"data:image/png;base64,{b64encode(path.read_bytes()).decode()}"
+    """Return a picture, PNG or WebP, as a data URL."""
+    return f"data:image/{path.suffix.removeprefix('.')};base64,{b64encode(path.read_bytes()).decode()}"
 
 
 def md_report(chapters: Chapters, title: str, folder: Path) -> str:
-    """Return the report as Markdown."""
-    lines = [f"# {md(title)}"]
-    for chapter, sections in chapters.items():
+    """Return the report as Markdown: results first, then what is missing."""
+    results, missing = parted(chapters)
+    lines = [f"# {md(title)}", "", standfirst(chapters)]
+    for chapter, sections in results.items():
         lines += ["", f"{chapter}:", "", *(f"- {md(section.title)}: {md(section.state)}" for section in sections)]
-    for chapter, sections in chapters.items():
-        lines += ["", f"## {chapter}"] + ([] if sections else ["", "none yet"])
+    for chapter, sections in [*results.items(), *((f"Not run yet: {name}", own) for name, own in missing.items())]:
+        lines += ["", f"## {chapter}"]
         for section in sections:
             lines += ["", md_section(section, folder)]
     return "\n".join(lines) + "\n"
@@ -66,11 +94,14 @@ def md_report(chapters: Chapters, title: str, folder: Path) -> str:
 
 def md_section(section: ReportSection, folder: Path) -> str:
     """Return one section as Markdown."""
-    pieces = [f"### {md(section.title)}", md(section.question)]
-    pieces += [f"Missing: {md(section.missing)}. Command to run:"] if section.missing else []
-    pieces.append(fenced(section.command))
-    pieces += [*map(md, section.summary)] if not section.missing else []
+    pieces = [f"### {md(section.title)}", f"{md(section.name)}: {md(section.question)}"]
+    pieces += [f"Missing: {md(section.missing)}. Command to run:"] if section.missing else [*map(md, section.summary)]
+    pieces += [fenced(section.command)] if section.command else []
     pieces += [markdown(section.table).strip()] if section.table else []
+    if section.listed:
+        head, *rows = (section.listed.columns, *section.listed.rows)
+        lines = ["| " + " | ".join(map(md, row)) + " |" for row in (head, *rows)]
+        pieces.append("\n".join([lines[0], "|--:" * len(head) + "|", *lines[1:]]))
     if section.claims:
         pieces.append(claims_table(section.claims))
     if section.numbers:

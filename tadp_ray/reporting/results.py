@@ -20,7 +20,7 @@ from tadp_ray.files import write_text
 from tadp_ray.layout import CLAIMS, CURVES, FIGURE, TRACEBACK
 from tadp_ray.reporting.claims import Tables, judge
 from tadp_ray.reporting.compare import compare
-from tadp_ray.reporting.figure import draw_curves, draw_table
+from tadp_ray.reporting.figure import Curve, draw_curves, draw_table
 from tadp_ray.reporting.matching import SimilarityFactory, match_all
 from tadp_ray.reporting.regression import correlation_notes, fit_rows
 from tadp_ray.reporting.render import claims_table, write_table
@@ -144,7 +144,7 @@ def write_results(
     images = per_image_results(store, done) if spec.figure or against is not None else {}
     if against is not None:
         table = compare(table, against, images)
-    table, pictures = draw_figures(store, table, cells, done, images, folder, make_similarity)
+    table, pictures = draw_figures(table, cells, done, curves_of(store, spec, done), images, folder, make_similarity)
     name = file_name(table)
     draw_table(table, folder / f"{name}.png")
     files = [*write_table(table, folder, name), folder / f"{name}.png", *pictures]
@@ -169,11 +169,16 @@ def per_image_results(store: Store, done: Mapping[str, CellRow]) -> dict[str, Pe
     return {row.run_id: images for row in done.values() if (images := per_image(store, row))}
 
 
+def curves_of(store: Store, spec: TableSpec, done: Mapping[str, CellRow]) -> dict[str, list[tuple[int, float]]]:
+    """Return the learning curve of every finished cell by fingerprint."""
+    return {fingerprint: history(store, row.run_id, spec.curve) for fingerprint, row in done.items()}
+
+
 def draw_figures(
-    store: Store,
     table: Table,
     cells: Sequence[Cell],
     done: Mapping[str, CellRow],
+    curves: Mapping[str, Curve],
     images: Mapping[str, PerImage],
     folder: Path,
     make_similarity: SimilarityFactory,
@@ -186,7 +191,6 @@ def draw_figures(
     # Pictures of an earlier call must not lie beside this table.
     for name in (CURVES, FIGURE):
         (folder / name).unlink(missing_ok=True)
-    curves = {fingerprint: history(store, row.run_id, spec.curve) for fingerprint, row in done.items()}
     # Cells that are evaluated only once have no curve; the table shows their single value.
     if any(len(curve) > 1 for curve in curves.values()):
         pictures.append(folder / CURVES)
@@ -204,9 +208,22 @@ def draw_figures(
     return table, pictures
 
 
-def fill_table(store: Store, spec: TableSpec, cells: Sequence[Cell]) -> tuple[Table, dict[str, CellRow]]:
-    """Return the table with the values that MLflow holds, and the finished cells by fingerprint."""
-    done = finished(store, [cell.fingerprint for cell in cells])
+def fill_table(
+    store: Store, spec: TableSpec, cells: Sequence[Cell], found: Mapping[str, CellRow] | None = None
+) -> tuple[Table, dict[str, CellRow]]:
+    """Return the table with the values that MLflow holds, and the finished cells by fingerprint.
+
+    Args:
+        store: MLflow.
+        spec: the layout of the table.
+        cells: every cell of the table.
+        found: finished cells of several tables by fingerprint, which were searched together; None: search these.
+    """
+    wanted = [cell.fingerprint for cell in cells]
+    if found is None:
+        done = finished(store, wanted)
+    else:
+        done = {fingerprint: found[fingerprint] for fingerprint in wanted if fingerprint in found}
     ended = rows(store, cells[0].experiment, spec.scale, status="FAILED")
     tracebacks = {cell.fingerprint: cell.folder / TRACEBACK for cell in cells}
     failed = {

@@ -11,8 +11,13 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import base_metric, lower_is_better, metric_title
 from tadp_ray.config.table import TableSpec
 from tadp_ray.errors import UserError
+from tadp_ray.reporting.resampling import PERCENT
+from tadp_ray.reporting.seeds import paired_gap
 from tadp_ray.tracking.query import CellRow, short
 from tadp_ray.training.provenance import THEN
+
+TIED = "\N{DAGGER}"
+"""Marks an entry that is not told apart from the best one."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ class TableEntry:
     run_ids: tuple[str, ...]
     best: bool = False
     """Whether it has the best mean of the complete entries."""
+    tied: bool = False
+    """Whether its seeds do not tell it apart from the best one; false with fewer than MIN_COUNT common seeds."""
     seeds: tuple[int, ...] = ()
     """Of the values."""
     difference: Difference | None = None
@@ -68,6 +75,11 @@ class TableEntry:
     def n(self) -> int:
         """The number of finished seeds."""
         return len(self.values)
+
+    @property
+    def by_seed(self) -> dict[int, float]:
+        """The metric by seed."""
+        return dict(zip(self.seeds, self.values, strict=True))
 
     @property
     def finite(self) -> bool:
@@ -100,6 +112,11 @@ class TableEntry:
             spread = "" if self.sd is None else f" ± {format_value(self.metric, self.sd)}"
             text = f"{format_value(self.metric, self.mean)}{spread}"
         return text if self.n == self.num_seeds else f"{text} ({self.n}/{self.num_seeds})"
+
+    @property
+    def marked_text(self) -> str:
+        """The text, with TIED if it is not told apart from the best entry."""
+        return f"{self.text} {TIED}" if self.tied else self.text
 
     @property
     def published_text(self) -> str:
@@ -138,6 +155,8 @@ class Table:
             ways = {lower_is_better(metric) for metric in self.spec.metrics}
             best = "best" if len(ways) > 1 else "lowest" if ways == {True} else "highest"
             ours += f" Bold: the {best} of ours{each}."
+        if any(entry.tied for entry in entries):
+            ours += f" {TIED}: not told apart from it at {PERCENT} %, paired over seeds."
         ours += oracle_note(self.entries)
         return f"{ours} Published: {self.spec.source}." if self.spec.published else ours
 
@@ -162,10 +181,10 @@ def build_table(
     for metric in spec.metrics:
         means = [entry.mean for row in entries for entry in row if entry.complete and entry.metric == metric]
         best[metric] = (min if lower_is_better(metric) else max)(means) if len(means) > 1 else None
-    with_best = tuple(
-        tuple(replace(entry, best=entry.complete and looks_equal(entry, best[entry.metric])) for entry in row)
-        for row in entries
-    )
+    leaders = {
+        entry.metric: entry for row in entries for entry in row if entry.complete and entry.mean == best[entry.metric]
+    }
+    with_best = tuple(tuple(ranked(entry, leaders.get(entry.metric)) for entry in row) for row in entries)
     notes = (
         *incomplete_notes(spec, cells, rows, failed or {}),
         *code_note(cells, rows),
@@ -195,9 +214,19 @@ def oracle_note(entries: Sequence[Sequence[TableEntry]]) -> str:
     return f" Oracle (names from the ground truth): {where}."
 
 
-def looks_equal(entry: TableEntry, best: float | None) -> bool:
-    """Return whether an entry's mean equals the best one after rounding."""
-    return best is not None and format_value(entry.metric, entry.mean) == format_value(entry.metric, best)
+def ranked(entry: TableEntry, leader: TableEntry | None) -> TableEntry:
+    """Return an entry with its marks: the best after rounding, or not told apart from the best.
+
+    Args:
+        entry: of a table.
+        leader: the complete entry with the best mean; None if there is no other.
+    """
+    if leader is None or not entry.complete:
+        return entry
+    if format_value(entry.metric, entry.mean) == format_value(entry.metric, leader.mean):
+        return replace(entry, best=True)
+    gap = paired_gap(leader, entry)
+    return replace(entry, tied=gap is not None and not gap.told_apart)
 
 
 def format_value(metric: str, value: float) -> str:

@@ -91,6 +91,15 @@ class PerImage:
         """Return a value of every image (N,), NaN where it is missing."""
         return np.array([image.get(name) for image in self.images], float)
 
+    @property
+    def image_scores(self) -> np.ndarray:
+        """Score (N,) of each image, higher is better, NaN without one; the base class has none.
+
+        Raises:
+            UserError: images have no score of their own.
+        """
+        raise UserError(f"{self.task} gives no score to a single image")
+
     def scores(self, metric: str, weights: np.ndarray) -> np.ndarray:
         """Return a metric (R,) of R data sets resampled from these images, equal to the task's metric of such a data set.
 

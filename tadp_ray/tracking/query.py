@@ -245,10 +245,16 @@ def per_image(store: Store, row: CellRow) -> PerImage | None:
     Raises:
         UserError: the file is incomplete, or belongs to another training.
     """
-    if PER_IMAGE not in {file.path for file in store.client.list_artifacts(row.run_id)}:
-        return None
     with TemporaryDirectory() as folder:
-        return read_per_image(Path(store.client.download_artifacts(row.run_id, PER_IMAGE, folder)), row.fingerprint)
+        path = stored_file(store, row.run_id, PER_IMAGE, Path(folder))
+        return read_per_image(path, row.fingerprint) if path else None
+
+
+def stored_file(store: Store, run_id: str, name: str, folder: Path) -> Path | None:
+    """Download a file of a run into a folder; return its path, None if the run has no such file."""
+    if name not in {file.path for file in store.client.list_artifacts(run_id)}:
+        return None
+    return Path(store.client.download_artifacts(run_id, name, str(folder)))
 
 
 def evidence(store: Store, fingerprint: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Writes the predictions of a trained cell, with images and ground truth, as files for `score` and `picture`."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -24,11 +24,26 @@ from tadp_ray.training.setup import Cache, TrainSetup
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.device, cache: Cache | None = None) -> int:
+def predict_cell(
+    cell: Cell,
+    model_file: Path,
+    folder: Path,
+    device: torch.device,
+    cache: Cache | None = None,
+    only: Collection[str] | None = None,
+) -> int:
     """Write a finished cell's predictions for the validation split, as they were scored.
 
     Writes images/ as PNG, classes.txt, and targets and predictions: label maps as PNG, 255 = ignored; depth maps as .npy in
     metres; boxes as targets.json and predictions.json in COCO's format. For boxes, classes.txt lists the classes of objects.
+
+    Args:
+        cell: the finished cell.
+        model_file: its weights.
+        folder: destination.
+        device: computes.
+        cache: shares data sets and frozen networks between cells.
+        only: ids of the images; None: all.
 
     Returns: the number of images.
 
@@ -38,7 +53,8 @@ def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.devic
     model, setup, latents = load_trained(cell, model_file, device, cache)
     files = setup.task.files(setup.val.classes)
     names = file_names(setup.val.ids)
-    for index, prediction in predictions(model, setup, latents, range(len(names)), device):
+    chosen = [index for index, own in enumerate(setup.val.ids) if only is None or own in only]
+    for index, prediction in predictions(model, setup, latents, chosen, device):
         size = setup.scored_size(index)
         image = setup.val[index].image
         save(
@@ -48,7 +64,7 @@ def predict_cell(cell: Cell, model_file: Path, folder: Path, device: torch.devic
         files.add(folder, names[index], size, truth(setup, index)[0], prediction[0])
     files.end(folder)
     write_text(folder / CLASSES, "".join(f"{name}\n" for name in files.classes))
-    return len(names)
+    return len(chosen)
 
 
 def load_trained(

@@ -64,7 +64,7 @@ class Sweep:
 
     def table(self) -> Table:
         """The numbers of table.csv, unrounded."""
-        with (self.folder / "runs/tiny/pocket/table.csv").open(newline="") as file:
+        with (self.folder / "runs/tiny/pocket/table.csv").open(newline="", encoding="utf-8-sig") as file:
             return {(row["row"], row["column"]): float(row["mean"]) for row in csv.DictReader(file) if row["mean"]}
 
     def wait_for_checkpoint(self, cells: int = 1) -> None:

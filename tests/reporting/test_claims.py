@@ -173,7 +173,7 @@ def filled(experiment: ResolvedExperiment, asked: int = 3) -> Table:
 def sections(asked: int) -> list[ReportSection]:
     """The shipped tables that claims are about, filled alike."""
     return [
-        ReportSection(name=name, title="", question="", command=name, table=filled(experiment, asked))
+        ReportSection(name=name, key=name, title="", question="", command=name, table=filled(experiment, asked))
         for experiment in EXPERIMENTS
         for name in [experiment.file.stem]
     ]

@@ -2,6 +2,9 @@
 
 import csv
 import io
+import json
+import math
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -10,7 +13,9 @@ from markdown_it import MarkdownIt
 
 from tadp_ray.config.claims import Verdict
 from tadp_ray.config.table import Side, TableSpec
+from tadp_ray.reporting.charts import heat_maps, learning_curves
 from tadp_ray.reporting.escape import fenced, md, tex
+from tadp_ray.reporting.explorer import Explorer
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.render import html, latex, markdown, to_csv
 from tadp_ray.reporting.report import ReportSection
@@ -46,7 +51,9 @@ class Words(HTMLParser):
         self.tags.add(tag)
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        # Neither programs nor their data are read.
+        if self.lasttag not in ("script", "style"):
+            self.words.append(data)
 
     @property
     def text(self) -> str:
@@ -123,7 +130,9 @@ def test_every_form_of_a_table_holds_its_words(nasty, tmp_path) -> None:
     ) == 2 + len(NASTY)
     assert lines[3].startswith(rf"\caption{{{tex(title)}. Ours")
     read = list(csv.DictReader(io.StringIO(to_csv(table))))
-    assert [line["row"] for line in read[::2]] == [*NASTY] and {line["source"] for line in read} == {NASTY[3]}
+    # A spreadsheet would compute the one that begins as a formula does.
+    assert [line["row"] for line in read[::2]] == [f"'{text}" if text[0] == "-" else text for text in NASTY]
+    assert {line["source"] for line in read} == {NASTY[3]}
 
     draw_table(table, tmp_path / "table.png")
     curves = {cell.fingerprint: [(1, 2.0), (2, 3.0)] for cell in cells[:8]}
@@ -135,11 +144,28 @@ def test_the_report_holds_its_words(nasty, tmp_path) -> None:
     spec, cells, rows = nasty
     claims = [Verdict(text=text, value=None, figure=text, aim=text, holds=None, undecided=text) for text in NASTY]
     part = ReportSection(
-        "name", NASTY[0], NASTY[3], "echo `a`", {NASTY[1]: NASTY[4]}, (NASTY[6],), build_table(spec, cells, rows)
+        "name", "key", NASTY[0], NASTY[3], "echo `a`", {NASTY[1]: NASTY[4]}, (NASTY[6],), build_table(spec, cells, rows)
     )
     part = replace(part, claims=tuple(claims), numbers=dict.fromkeys(NASTY, 1.0), runs=((NASTY[9], ("r1",)),))
-    missing = ReportSection("other", NASTY[5], NASTY[7], "echo", missing=NASTY[8])
+    missing = ReportSection("other", "other-key", NASTY[5], NASTY[7], "echo", missing=NASTY[8])
     chapters = {"All": [part, missing]}
     for found in (Words(html_report(chapters, NASTY[2])), rendered(md_report(chapters, NASTY[2], tmp_path))):
         assert [text for text in NASTY if text not in found.text] == []
         assert not found.tags & {"b", "script", "img", "s", "del", "input"}
+
+
+def test_the_charts_of_a_report_hold_its_words(nasty, tmp_path) -> None:
+    """As data, from which no tag breaks out, and as names of axes, which are parsed as an expression."""
+    spec, cells, rows = nasty
+    table = build_table(spec, cells, rows)
+    curves = {(0, 0): {0: [(1, 2.0), (2, math.nan)]}, (1, 1): {0: [(1, 3.0)]}}
+    charts = (*heat_maps(table, "nasty"), *learning_curves(spec, curves, "mIoU"))
+    part = ReportSection("name", "nasty", "T", "?", "echo", table=table, explorer=Explorer(heat_maps=charts))
+    page = html_report({"All": [part]}, "T")
+    # The library, the page's own program, and one for each chart: two maps and two rows of curves.
+    assert page.count("<script") == page.count("</script>") == 2 + 4
+    specs = [json.loads(text) for text in re.findall(r'<script type="application/json">(.*?)</script>', page)]
+    names = specs[0]["layer"][0]["encoding"]["y"]["axis"]["labelExpr"]
+    assert json.loads(names.removesuffix("[datum.value]")) == [*NASTY]
+    assert {own["rows"] for own in specs[0]["data"]["values"]} == {*NASTY}
+    assert [own["value"] for own in specs[2]["data"]["values"]] == [2.0, None]

@@ -120,12 +120,11 @@ def test_without_the_encoder_the_table_stands_and_no_figure_by_another_rule(
 ) -> None:
     cell, rows = done
     figure = FigureConfig(title="T", kind="recall", match="similar")
-    monkeypatch.setattr(results, "history", lambda *_: [])
 
     def absent(weights: str):
         raise UserError(f"{weights} is not here")
 
     table = build_table(replace(spec, figure=figure), [cell], rows)
     images = {rows[cell.fingerprint].run_id: IMAGES}
-    told_of, pictures = results.draw_figures(None, table, [cell], rows, images, tmp_path, absent)
+    told_of, pictures = results.draw_figures(table, [cell], rows, {}, images, tmp_path, absent)
     assert told_of.notes[-1] == "Figure: not drawn, pocket is not here" and pictures == []

@@ -60,10 +60,10 @@ def test_a_store_without_runs_is_told_in_full(store, asked: Path, tmp_path: Path
     for command in (f"sweep {asked}/tiny.yaml", f"sweep {asked}/tiny.yaml --scale paper"):
         assert f"<pre>tadp-ray {command}</pre>" in page and f"```\ntadp-ray {command}\n```" in words
     assert f"tadp-ray analyze run {asked}/analyses/off_target.yaml" in page and "What of copy_paste?" in words
-    assert (
-        page.count('<p class="missing">Missing: ') == 4 and "Table S2" in page and result.stdout.count("not run") == 4
-    )
-    assert "<img" not in page and "http" not in page
+    assert page.count("<p>Missing: ") == 4 and "Table S2" in page and result.stdout.count("not run") == 4
+    # What is missing is folded away, and no chart needs a library.
+    assert page.count('<details class="missing"') == 3 and "0 of 4 questions have results so far" in page
+    assert "<img" not in page and "http:" not in page and "https:" not in page and "<script" not in page
 
 
 def test_table_curves_and_findings_come_from_mlflow(store, asked: Path, tmp_path: Path, swept, kept) -> None:
@@ -91,11 +91,32 @@ def test_table_curves_and_findings_come_from_mlflow(store, asked: Path, tmp_path
         in page
         and "photographs are not here" in page
     )
-    assert "<td>7.4</td><td>above 0</td>" in page and "<span>not decided: needs 3 seeds</span>" in page
+    assert "<td>7.4</td><td>above 0</td>" in page and '<span class="value">not decided: needs 3 seeds</span>' in page
     assert "| so it does twice | 7.4 | above 0 | not decided: needs 3 seeds |" in words
     assert "2 of 4 claims; 1 not decided: needs 3 seeds" in result.stdout
-    assert page.count('src="data:image/png;base64,') == 2 and "](copy_paste/maps.png)" in words
+    # Curves are drawn by the page itself, and are a picture in Markdown.
+    assert page.count('src="data:image/png;base64,') == 1 and "](copy_paste/maps.png)" in words
+    assert "](tiny/pocket/curves.png)" in words and page.count("function vegaEmbed") <= 1
+    assert page.index("What of off_target?") > page.index("Does a word&#39;s map") > page.index("best at precision 1.0")
+    assert "One seed: nothing is judged" in page and "One seed: nothing is judged" in words
     assert (tmp_path / "out/copy_paste/maps.png").is_file() and "What of copy_paste?" not in page
+
+
+def test_a_sweep_without_a_file_has_its_runs_listed_the_best_first(store, asked: Path, tmp_path: Path, swept) -> None:
+    """As a hyperparameter search has; and a single training, of which nothing varied, is not listed."""
+    (asked / "tiny.yaml").rename(asked / "known.yaml")
+    swept(asked.parent / "tiny.yaml")
+    result = report(store, asked, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    page, words = ((tmp_path / f"out/report.{kind}").read_text() for kind in ("html", "md"))
+    assert "3 of 4 runs" in result.stdout and "Which precision and recall suit?" in page
+    assert "mIoU (%): best 30.00 with precision 1, recall 0.5." in page and "## Searches and other sweeps" in words
+    listed = [line for line in words.splitlines() if line.startswith(("| 0.5 |", "| 1 |"))]
+    assert [line.split(" | ")[:3] for line in listed] == [
+        ["| 1", "0.5", "30.00"],
+        ["| 0.5", "1", "20.00"],
+        ["| 0.5", "0.5", "10.00"],
+    ]
 
 
 def test_a_sweep_of_other_files_is_told_apart_from_none(store, asked: Path, tmp_path: Path, swept) -> None:
@@ -177,6 +198,7 @@ def test_sentences_are_of_complete_places_and_of_every_metric(spec) -> None:
     assert list(sentences(whole)) == [
         "RMSE (m): best at precision 0.5, recall 0.5 (2.000 ± 1.414), worst at precision 1.0, recall 1.0 (8.000 ± 0.000), "
         "6.000 apart; standard deviation over seeds at most 1.414.",
+        "2 seeds: nothing is judged, and differences may be chance; 3 seeds tell more.",
         "RMSE (m), mean of each precision: 0.5 3.000, 0.75 5.500, 1.0 7.500.",
         "RMSE (m), mean of each recall: 0.5 4.667, 1.0 6.000.",
     ]

@@ -14,7 +14,7 @@ from tadp_ray.config.schema import Experiment, Sweep
 from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.figure import draw_curves, draw_table
-from tadp_ray.reporting.render import html, latex, markdown, terminal, write_table
+from tadp_ray.reporting.render import html, latex, markdown, terminal, to_csv, write_table
 from tadp_ray.reporting.table import Table, TableEntry, build_table
 
 STORE = CaptionConfig(source="store", store="captions.jsonl")
@@ -96,16 +96,30 @@ def test_every_form_shows_ours_beside_published(spec, cells, rows, tmp_path):
     assert "| 1.0 | 32.00 ± 1.00 | *–* | **40.00 ± 1.00** | *63.29* |" in markdown(table)
     assert r"1.0 & 32.00 $\pm$ 1.00 & \textit{--} & \textbf{40.00 $\pm$ 1.00} & \textit{63.29} \\" in latex(table)
     assert r"(ADE20K \& others)" in latex(table)
-    assert "<span>40.00 ± 1.00</span><small>published 63.29</small>" in html(table) and "ADE20K &amp;" in html(table)
+    assert '<span class="value">40.00 ± 1.00</span><small>published 63.29</small>' in html(
+        table
+    ) and "ADE20K &amp;" in html(table)
     console = Console(width=100, record=True, file=(tmp_path / "terminal").open("w"))
     console.print(terminal(table))
     console.file.close()
     assert "published 63.29" in console.export_text()
 
     assert [path.name for path in write_table(table, tmp_path)] == ["table.md", "table.tex", "table.html", "table.csv"]
-    with (tmp_path / "table.csv").open(newline="") as file:
+    with (tmp_path / "table.csv").open(newline="", encoding="utf-8-sig") as file:
         lines = list(csv.DictReader(file))
-    assert list(lines[0]) == ["row", "column", "metric", "mean", "sd", "n", "published", "source", "oracle", "run_ids"]
+    assert list(lines[0]) == [
+        "row",
+        "column",
+        "metric",
+        "mean",
+        "sd",
+        "n",
+        "published",
+        "source",
+        "oracle",
+        "tied",
+        "run_ids",
+    ]
     last = lines[-1]
     assert (last["row"], last["column"], last["mean"], last["n"], last["published"]) == (
         "1.0",
@@ -117,6 +131,32 @@ def test_every_form_shows_ours_beside_published(spec, cells, rows, tmp_path):
     assert last["run_ids"].split() == [rows[cell.fingerprint].run_id for cell in cells[-3:]]
     assert lines[4]["published"] == lines[4]["source"] == ""
     assert not list(tmp_path.glob("*.part"))
+    # Spreadsheets know UTF-8 by its first bytes.
+    assert (tmp_path / "table.csv").read_bytes()[:6] == b"\xef\xbb\xbfrow"
+
+
+def test_what_seeds_do_not_tell_apart_from_the_best_is_marked(spec, cells, rows, row_of):
+    """(1.0, 0.5) of 39.5, whose seeds go the other way than those of the best, 40; and 35, which lies farther below."""
+    for cell in cells:
+        if cell.axes == {"caption.precision": 1.0, "caption.recall": 0.5}:
+            rows[cell.fingerprint] = row_of(cell, 39.5 - (cell.seed - 1))
+    table = build_table(spec, cells, rows)
+    assert [entry.tied for row in table.entries for entry in row] == [False] * 4 + [True, False]
+    assert "\N{DAGGER}: not told apart from it at 95 %, paired over seeds." in table.caption
+    marked = "39.50 ± 1.00 \N{DAGGER}"
+    assert f"| 1.0 | {marked} | *–* | **40.00 ± 1.00** |" in markdown(table) and f">{marked}</span>" in html(table)
+    assert r"39.50 $\pm$ 1.00 $^\dagger$" in latex(table)
+    assert [line["tied"] for line in csv.DictReader(io.StringIO(to_csv(table)))] == ["False"] * 4 + ["True", "False"]
+    # One seed tells nothing apart, and so marks nothing.
+    one = build_table(spec, [cell for cell in cells if cell.seed == 1], rows)
+    assert not any(entry.tied for row in one.entries for entry in row) and "\N{DAGGER}" not in one.caption
+
+
+def test_a_table_of_latex_is_no_wider_than_its_column(spec, cells, rows):
+    lines = latex(build_table(spec, cells, rows)).splitlines()
+    inside = lines.index(r"\begin{adjustbox}{max width=\columnwidth}"), lines.index(r"\end{adjustbox}")
+    assert lines[inside[0] + 1].startswith(r"\begin{tabular}") and lines[inside[1] - 1] == r"\end{tabular}"
+    assert "booktabs" in lines[0] and "adjustbox" in lines[0]
 
 
 def test_several_axes_lie_along_one_side(make_cell, rows, cells):

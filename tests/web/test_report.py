@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
@@ -18,50 +19,97 @@ FINDING = {
     "pictures": ["maps.png"],
 }
 # Nothing may be wider than the page but what scrolls inside a frame of its own.
-TOO_WIDE = """[...document.querySelectorAll("main *")].filter(own => !own.closest(".frame > *")
+TOO_WIDE = """[...document.querySelectorAll("main *")].filter(own => !own.closest(".frame > *, .chart > *")
     && own.getBoundingClientRect().right > document.documentElement.clientWidth + 1).map(own => own.outerHTML.slice(0, 80))"""
 LOADED = "[...document.images].map(own => own.complete && own.naturalWidth > 100 && own.alt.length > 5)"
+# The least contrast of any text with the page; text of a chart is filled with its colour.
 CONTRAST = """() => { const light = text => { const [r, g, b] = text.match(/\\d+/g).slice(0, 3).map(value => {
     value /= 255; return value <= .04045 ? value / 12.92 : ((value + .055) / 1.055) ** 2.4 });
     return .2126 * r + .7152 * g + .0722 * b + .05 };
   const ground = light(getComputedStyle(document.body).backgroundColor);
-  return Math.min(...[...document.querySelectorAll("h1, h3, p, li, dd, summary, td span, figcaption")].map(own => {
-    const ink = light(getComputedStyle(own).color); return Math.max(ink, ground) / Math.min(ink, ground) })) }"""
+  const words = "h1, h2, h3, h4, p, li, dd, em, code, td .value, small, figcaption, .role-axis-label text, .role-axis-title text";
+  return Math.min(...[...document.querySelectorAll(words)].filter(own => own.getClientRects().length).map(own => {
+    const style = getComputedStyle(own), ink = light(own.closest("svg") ? style.fill : style.color);
+    return Math.max(ink, ground) / Math.min(ink, ground) })) }"""
+PREDICTED = "predictions.png"
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
-def test_the_report_is_read_on_any_screen(
-    width: int, scheme: str, store, experiment: Path, swept, kept, page, tmp_path: Path
-) -> None:
+@pytest.fixture
+def written(store, experiment: Path, swept, kept, tmp_path: Path) -> Path:
+    """The report of a sweep with three seeds, whose last cell is missing, of a finding, and of an analysis not run."""
     folder = experiment.parent / "asked"
     (folder / "analyses").mkdir(parents=True)
     text = experiment.read_text().replace("recipe.yaml", "../recipe.yaml").replace("sweep.yaml", "../sweep.yaml")
-    (folder / "tiny.yaml").write_text(text.replace("recipes: {", "recipes: {paper: ../recipe.yaml, "))
+    text = text.replace("recipes: {", "recipes: {paper: ../recipe.yaml, ")
+    (folder / "tiny.yaml").write_text(text + "seeds: [0, 1, 2]\n")
     (folder / "analyses/off_target.yaml").write_text("question: What of the others?\n")
     swept(folder / "tiny.yaml")
+    for run in store.client.search_runs([store.experiment_id("tiny")], "tags.`tadp.seed` = '0'"):
+        Image.new("RGB", (900, 1200), "teal").save(tmp_path / PREDICTED)
+        store.client.log_artifact(run.info.run_id, str(tmp_path / PREDICTED))
     kept(FINDING, "maps.png")
     words = ["report", tmp_path / "out", "--experiments", folder, "--tracking-uri", store.uri]
     result = CliRunner().invoke(app, list(map(str, words)))
     assert result.exit_code == 0, result.output
+    return tmp_path / "out/report.html"
 
-    asked: list[str] = []
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_report_is_read_on_any_screen(width: int, scheme: str, written: Path, page, tmp_path: Path) -> None:
+    asked, wrong = [], []
     page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
     page.set_viewport_size({"width": width, "height": 800})
     page.emulate_media(color_scheme=scheme)
-    page.goto((tmp_path / "out/report.html").as_uri())
-    assert [url for url in asked if not url.startswith("data:")] == [(tmp_path / "out/report.html").as_uri()]
+    page.goto(written.as_uri())
+    section = page.locator("section[id='tiny-pocket']")
+    # Charts are drawn as they come into sight.
+    for chart in section.locator(".chart").all():
+        chart.scroll_into_view_if_needed()
+        chart.locator("svg").wait_for()
+    assert section.locator(".chart").count() == 5  # ours, published, rows compared, two rows of curves
     assert page.evaluate("document.documentElement.scrollWidth") == width and page.evaluate(TOO_WIDE) == []
-    assert page.evaluate(LOADED) == [True, True]  # curves, and the finding's picture
+    assert page.evaluate(LOADED) == [True]
     assert page.evaluate(CONTRAST) > 4.5
-    for frame in page.locator(".frame").all():
+    for frame in page.locator(".frame, .chart").all():
         assert frame.evaluate("own => own.scrollWidth <= own.clientWidth || getComputedStyle(own).overflowX === 'auto'")
+    page.screenshot(path=tmp_path / f"report_{width}_{scheme}.png", full_page=True)
 
-    # what is missing, with what fills it, one step from the top
-    page.get_by_role("link", name="Off target").click()
-    missing = page.locator("section", has_text="What of the others?")
-    assert missing.get_by_text("Missing:").is_visible()
-    assert missing.get_by_text(f"tadp-ray analyze run {folder}/analyses/off_target.yaml").is_visible()
-    assert -1 < missing.bounding_box()["y"] < 800
-    table = page.get_by_role("table").filter(has_text="published 63.29")
-    assert table.get_by_text("30.00").is_visible()
-    page.screenshot(path=tmp_path / f"report_{width}.png", full_page=True)
+    # An entry of the heat map opens its seeds, runs, curve and picture.
+    section.locator(".chart svg text", has_text="20.00").first.click()
+    entry = page.get_by_role("dialog")
+    entry.wait_for()
+    assert entry.get_by_role("heading", name="precision 0.5, recall 0.5").is_visible()
+    assert [cell.inner_text() for cell in entry.locator("tbody td:nth-child(2)").all()] == ["10.00", "20.00", "30.00"]
+    entry.locator("svg .mark-line path").first.wait_for()
+    assert entry.locator("svg .mark-line path").count() == 3
+    assert entry.get_by_role("img", name="Predictions").evaluate("own => own.naturalWidth") == 720
+    page.screenshot(path=tmp_path / f"entry_{width}_{scheme}.png")
+    entry.get_by_role("button", name="Close").click()
+    assert not entry.is_visible()
+
+    # The same entry in the table opens from the keyboard, too; a column sorts its rows, and what is missing stays below.
+    table = section.get_by_role("table").filter(has_text="published 63.29")
+    table.get_by_role("button", name="20.00 ± 10.00").press("Enter")
+    assert entry.is_visible()
+    page.keyboard.press("Escape")
+    rows = table.locator("tbody th")
+    assert rows.all_inner_texts() == ["0.5", "1.0"]
+    table.get_by_role("button", name="0.5", exact=True).click()
+    assert rows.all_inner_texts() == ["1.0", "0.5"] and table.locator("th[aria-sort=descending]").count() == 1
+    table.get_by_role("button", name="0.5", exact=True).click()
+    assert rows.all_inner_texts() == ["0.5", "1.0"]
+
+    # Another row to compare with.
+    section.get_by_label("compared with").select_option("precision 1.0")
+    section.locator("svg .role-axis-label", has_text="precision 0.5").first.wait_for()
+
+    # What is missing is folded, with what makes it.
+    command = page.get_by_text("tadp-ray analyze run")
+    assert not page.get_by_text("What of the others?").is_visible()
+    page.locator("summary", has_text="Analyses: 1 without results").click()
+    assert page.get_by_text("What of the others?").is_visible() and command.last.is_visible()
+    assert wrong == [] and {url.partition(":")[0] for url in asked} <= {"file", "data"}
+    assert [url for url in asked if url.startswith("file:")] == [written.as_uri()]

@@ -1,0 +1,208 @@
+"""Where one row of a table gains and loses most against another, image by image, with the captions of both."""
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tadp_ray.cli.common import TrackingOption, exit_on_user_error, parse_classes, say
+from tadp_ray.cli.picture import CountOption, OutArgument
+from tadp_ray.cli.sweeps import ExperimentFile, RecipeOption, ScaleOption
+from tadp_ray.config.shipped import file_of
+from tadp_ray.errors import UserError
+from tadp_ray.layout import IMAGES, STORAGE
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tadp_ray.pictures.comparison import Comparison
+    from tadp_ray.reporting.table import Table
+    from tadp_ray.tasks.per_image import PerImage
+    from tadp_ray.tracking.query import CellRow
+    from tadp_ray.tracking.store import Store
+
+
+@dataclass(frozen=True)
+class ComparedRuns:
+    """Two runs of one seed, which scored the same images."""
+
+    names: tuple[str, str]
+    """The row, and the row that it is held against."""
+    column: str
+    seed: int
+    runs: tuple[str, str]
+    images: tuple["PerImage", "PerImage"]
+
+    @property
+    def scores(self) -> "np.ndarray":
+        """The score (2, N) of every image, higher is better."""
+        import numpy as np
+
+        return np.stack([own.image_scores for own in self.images])
+
+    def captions(self, number: int) -> tuple[str, str]:
+        """Return both prompts of an image."""
+        first, second = (str(own.images[number].get("prompt", "")) for own in self.images)
+        return first, second
+
+
+def gains(
+    file: ExperimentFile,
+    out: OutArgument,
+    row: Annotated[str, typer.Option(help="A row of the table, by heading or key=value.")],
+    against: Annotated[str, typer.Option(help="The row it is held against.")],
+    column: Annotated[
+        str | None, typer.Option(help="Column, by heading or key=value.", show_default="the only one")
+    ] = None,
+    scale: ScaleOption = "pocket",
+    recipe: RecipeOption = None,
+    count: CountOption = 4,
+    tracking_uri: TrackingOption = None,
+    storage: Annotated[Path, typer.Option(help="Folder with the shared latents and contexts.")] = Path(STORAGE),
+) -> None:
+    """Two rows of a table: the images in which one is better and worse than the other by most, with both captions.
+
+    The scores of all images are read from MLflow; only the shown images are predicted again, by the cells' own weights. The
+    pictures are kept in MLflow, where `report` finds them.
+    """
+    with exit_on_user_error():
+        from tadp_ray.config.experiments import load_experiment
+        from tadp_ray.reporting.results import fill_table, latest_sweep
+        from tadp_ray.tracking.findings import log_finding
+        from tadp_ray.tracking.store import open_store
+
+        file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
+        store = open_store(tracking_uri, make=False)
+        spec, sweep = latest_sweep(store, load_experiment(file), recipe, scale)
+        table, done = fill_table(store, spec, sweep.cells)
+        pair = compared_runs(store, table, done, row, against, column)
+
+        from tadp_ray.pictures.panels import write_comparison
+
+        comparison = predicted(store, pair, out, count, storage)
+        _, files = write_comparison(comparison, out, count)
+        facts = facts_of(pair, comparison.score.meaning)
+        for name, value in facts["numbers"].items():
+            say(f"{name}: {value:.4g}")
+        names = [path.name for path in files]
+        run = log_finding(store, out, {"name": out.name, "command": command_line(), **facts}, names)
+        say(f"written to {out}: {', '.join(names)}; kept as {out.name}: run {run}")
+
+
+def command_line() -> str:
+    """Return this command, without secrets."""
+    from tadp_ray.addresses import masked
+
+    return shlex.join(["tadp-ray", *map(masked, sys.argv[1:])])
+
+
+def compared_runs(
+    store: "Store", table: "Table", done: "Mapping[str, CellRow]", row: str, against: str, column: str | None
+) -> ComparedRuns:
+    """Return the runs of two rows' first common seed, with their results by image.
+
+    Raises:
+        UserError: a row or column does not exist, the rows share no finished seed or scored other images.
+    """
+    from tadp_ray.reporting.compare import find_row
+    from tadp_ray.reporting.results import per_image_results
+
+    spec = table.spec
+    if column is None and spec.columns.names[1:]:
+        raise UserError(f"--column: choose one of {'; '.join(spec.columns.headings)}")
+    j = 0 if column is None else find_row(spec.columns, column, "--column")
+    places = find_row(spec.rows, row, "--row"), find_row(spec.rows, against)
+    if places[0] == places[1]:
+        raise UserError(f"--against {against}: the same row as --row {row}; name another")
+    first, second = (table.entries[i][j] for i in places)
+    shared = sorted(set(first.seeds) & set(second.seeds))
+    if not shared:
+        raise UserError(f"--row {row}, --against {against}: no seed of both is finished; run the sweep first")
+    runs = tuple(entry.run_ids[entry.seeds.index(shared[0])] for entry in (first, second))
+    images = per_image_results(store, {fp: own for fp, own in done.items() if own.run_id in runs})
+    if lacking := [run for run in runs if run not in images]:
+        raise UserError(f"run {lacking[0]}: MLflow holds no results by image of it; train the cell anew")
+    pair = images[runs[0]], images[runs[1]]
+    if pair[0].ids != pair[1].ids:
+        raise UserError(f"--row {row}, --against {against}: scored on other images, so they cannot be compared")
+    names = spec.rows.headings[places[0]], spec.rows.headings[places[1]]
+    return ComparedRuns(names, spec.columns.headings[j], shared[0], (runs[0], runs[1]), pair)
+
+
+def predicted(store: "Store", pair: ComparedRuns, out: Path, count: int, storage: Path) -> "Comparison":
+    """Return the comparison of the images that gain and lose most, predicted anew by both runs."""
+    import torch
+
+    from tadp_ray.data.datasets import Datasets
+    from tadp_ray.pictures.choose import choose
+    from tadp_ray.registry import TASKS, implementation
+    from tadp_ray.tasks.registry import task_of
+    from tadp_ray.tracking.query import trained_cell
+    from tadp_ray.training.digests import check_trained, digests_of
+    from tadp_ray.training.predict import file_names, predict_cell
+    from tadp_ray.training.setup import Cache
+
+    numbers = [own.number for better in ("better", "worse") for own in choose(pair.scores, better, count)]
+    if not numbers:
+        raise UserError(f"{' and '.join(pair.names)}: no image is scored differently")
+    ids = [pair.images[0].ids[number] for number in numbers]
+    cache, folders, options = Cache(Datasets(storage.absolute())), [], {}
+    for system, run in zip(("row", "against"), pair.runs, strict=True):
+        cell, weights = trained_cell(store, run)
+        check_trained(run, cell, digests_of(cell.recipe, cache.datasets))
+        device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
+        folders.append(out / system)
+        predict_cell(cell.at(storage), weights, folders[-1], device, cache, only=ids)
+        task = task_of(cell.recipe)
+        words = task.score_command(folders[-1])[3:] if task.score_command else []
+        options = dict(zip(words[::2], words[1::2], strict=False))
+    picture = implementation(TASKS[pair.images[0].task].picture)
+    if picture is None or "--targets" not in options:
+        raise UserError(f"{pair.images[0].task}: its predictions cannot be drawn side by side")
+    return captioned(picture, pair, folders, options, dict(zip(file_names(ids), numbers, strict=True)))
+
+
+def captioned(
+    picture: "Callable[..., Comparison]",
+    pair: ComparedRuns,
+    folders: Sequence[Path],
+    options: Mapping[str, str],
+    numbers: Mapping[str, int],
+) -> "Comparison":
+    """Return the task's comparison of two folders of predictions, with the captions of its images.
+
+    Args:
+        picture: what the task registers for `tadp-ray picture`.
+        pair: the runs.
+        folders: of their predictions, see `predict_cell`.
+        options: with which the second folder is scored.
+        numbers: index of each image by the name of its files.
+    """
+    found = Path(options["--predictions"]).relative_to(folders[-1])
+    classes = {"classes": parse_classes(options["--classes"])} if "--classes" in options else {}
+    systems = {name: folder / found for name, folder in zip(pair.names, folders, strict=True)}
+    comparison = picture(systems=systems, images=folders[-1] / IMAGES, targets=Path(options["--targets"]), **classes)
+    return replace(comparison, captions={name: pair.captions(number) for name, number in numbers.items()})
+
+
+def facts_of(pair: ComparedRuns, meaning: str) -> dict[str, Any]:
+    """Return the question, the settings and the numbers of a comparison over all images."""
+    import numpy as np
+
+    first, second = pair.names
+    gaps = pair.scores[0] - pair.scores[1]
+    return {
+        "question": f"In which images is {first} better than {second}, and in which worse?",
+        "settings": f"{pair.column}, seed {pair.seed}; score of an image: {meaning}",
+        "numbers": {
+            "images": len(gaps),
+            f"images better with {first}": int((gaps > 0).sum()),
+            f"images worse with {first}": int((gaps < 0).sum()),
+            "mean difference of an image": float(np.nanmean(gaps)),
+        },
+        "notes": ["One seed: what differs in an image may be chance."],
+    }

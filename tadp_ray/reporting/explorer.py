@@ -1,0 +1,291 @@
+"""What a reader explores in a table: its charts, and each entry opened to its seeds, runs, curve, prompts and picture."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from PIL import Image
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.config.table import TableSpec
+from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
+from tadp_ray.errors import UserError
+from tadp_ray.layout import PREDICTED
+from tadp_ray.reporting.charts import (
+    Chart,
+    Curve,
+    Place,
+    compared_rows,
+    curve_records,
+    entry_curve,
+    heat_maps,
+    importance_chart,
+    learning_curves,
+    parallel_coordinates,
+)
+from tadp_ray.reporting.compare import Images, differences_to
+from tadp_ray.reporting.importance import MIN_RUNS, importance
+from tadp_ray.reporting.resampling import PERCENT, RESAMPLES
+from tadp_ray.reporting.seeds import paired_gap
+from tadp_ray.reporting.table import Table, TableEntry, format_value, metric_label
+from tadp_ray.tasks.per_image import PerImage
+from tadp_ray.tracking.query import CellRow, history, per_image, stored_file
+from tadp_ray.tracking.store import Store
+
+MAX_OPENED = 48
+"""Entries of a table whose prompts and pictures are shown, and runs whose results by image are read for intervals."""
+MAX_COMPARED = 12
+"""Rows that are compared in pairs."""
+MAX_LINES = 500
+"""Runs in parallel coordinates."""
+MAX_LOSSES = 200
+"""Runs whose losses are read, which a table does not need."""
+LOSS = "loss"
+PROMPTS = 4
+"""Shown of an entry."""
+PICTURE = (720, 4000)
+"""The largest width and height of a picture of predictions in pixels."""
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One seed of an entry."""
+
+    seed: int
+    text: str
+    """Its metric."""
+    run_id: str
+
+
+@dataclass(frozen=True)
+class OpenedEntry:
+    """What an entry of a table opens."""
+
+    place: str
+    """Identifies it on its page."""
+    heading: str
+    metric: str
+    entry: TableEntry
+    seeds: tuple[SeedRun, ...]
+    prompts: tuple[tuple[str, str], ...] = ()
+    """(image, prompt) of some validation images."""
+    picture: Path | None = None
+    """Predictions of its first seed."""
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """The charts of a table and its opened entries."""
+
+    heat_maps: tuple[Chart, ...] = ()
+    curves: tuple[Chart, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    """Compared rows, parallel coordinates, importance."""
+    opened: tuple[OpenedEntry, ...] = ()
+    entry_curve: Mapping[str, Any] | None = None
+    """The chart of an opened entry without its data."""
+    entry_curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Its data by place."""
+
+
+def explore(
+    store: Store,
+    table: Table,
+    cells: Sequence[Cell],
+    done: Mapping[str, CellRow],
+    curves: Mapping[str, Curve],
+    images: Images,
+    place_id: str,
+    folder: Path,
+) -> Explorer:
+    """Return what a reader explores in a table with results.
+
+    Args:
+        store: holds the runs.
+        table: the filled table.
+        cells: every cell of the table.
+        done: finished cells by fingerprint.
+        curves: of the first metric by fingerprint.
+        images: per-image results by run id, as far as they were read.
+        place_id: prefix of the entries' places, which the page holds once.
+        folder: where pictures are written.
+    """
+    title = metric_label(table.spec)
+    if not any(len(curve) > 1 for curve in curves.values()):
+        # Cells that are evaluated only once have no curve but that of their loss.
+        few = done if len(done) <= MAX_LOSSES else {}
+        curves, title = (
+            {fingerprint: history(store, row.run_id, LOSS) for fingerprint, row in few.items()},
+            "training loss",
+        )
+    placed = curves_by_place(table.spec, cells, curves)
+    opened = tuple(open_entries(store, table, done, place_id, folder))
+    return Explorer(
+        heat_maps=tuple(heat_maps(table, place_id)),
+        curves=tuple(learning_curves(table.spec, placed, title)),
+        charts=(*compared(store, table, done, images), *searched(*varied(table.spec, cells, done))),
+        opened=opened,
+        entry_curve=entry_curve(title) if placed else None,
+        entry_curves={f"{place_id}-{i}-{j}": curve_records(own) for (i, j), own in placed.items()},
+    )
+
+
+def curves_by_place(
+    spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Curve]
+) -> dict[Place, dict[int, Curve]]:
+    """Return the curves of the first metric by place and seed."""
+    placed: dict[Place, dict[int, Curve]] = {}
+    for cell in cells:
+        if curve := curves.get(cell.fingerprint):
+            placed.setdefault(spec.place(cell, spec.metrics[0]), {})[cell.seed] = curve
+    return placed
+
+
+def open_entries(
+    store: Store, table: Table, done: Mapping[str, CellRow], place_id: str, folder: Path
+) -> Iterator[OpenedEntry]:
+    """Yield every entry with a finished seed; the prompts and pictures of a large table are left to the dashboard."""
+    rows = {row.run_id: row for row in done.values()}
+    filled = [(i, j, entry) for i, row in enumerate(table.entries) for j, entry in enumerate(row) if entry.run_ids]
+    spec = table.spec
+    for i, j, entry in filled:
+        seeds = zip(entry.seeds, entry.values, entry.run_ids, strict=True)
+        place = f"{place_id}-{i}-{j}"
+        shown: dict[str, Any] = {}
+        if len(filled) <= MAX_OPENED:
+            row = rows[entry.run_ids[0]]
+            picture = copy_picture(store, row.run_id, folder / f"{place}.webp")
+            shown = {"prompts": prompts_of(store, row), "picture": picture}
+        yield OpenedEntry(
+            place=place,
+            heading=f"{spec.rows.headings[i]}, {spec.columns.headings[j]}",
+            metric=metric_label(spec),
+            entry=entry,
+            seeds=tuple(SeedRun(seed, format_value(entry.metric, value), run) for seed, value, run in seeds),
+            **shown,
+        )
+
+
+def prompts_of(store: Store, row: CellRow) -> tuple[tuple[str, str], ...]:
+    """Return some images of a run and their prompts; none if they were not kept or cannot be read."""
+    try:
+        images = per_image(store, row)
+    except UserError:
+        # The prompts only illustrate; the file is complained about where its numbers are used.
+        return ()
+    return tuple((image["id"], str(image.get("prompt", ""))) for image in images.images[:PROMPTS]) if images else ()
+
+
+def copy_picture(store: Store, run_id: str, path: Path) -> Path | None:
+    """Write a run's picture of predictions as WebP, small enough for a page with many; None if there is none."""
+    with TemporaryDirectory() as folder:
+        if (stored := stored_file(store, run_id, PREDICTED, Path(folder))) is None:
+            return None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(stored) as picture:
+            small = picture.convert("RGB")
+            small.thumbnail(PICTURE)
+            small.save(path, "WEBP", quality=72, method=4)
+    return path
+
+
+def compared(store: Store, table: Table, done: Mapping[str, CellRow], images: Images) -> Iterator[Chart]:
+    """Yield the chart of compared rows, unless the rows are metrics or too many."""
+    spec = table.spec
+    seeds = min((entry.n for row in table.entries for entry in row if entry.complete), default=0)
+    if METRIC in spec.rows.keys or not 1 < len(spec.rows.names) <= MAX_COMPARED or not seeds:
+        return
+    if seeds < MIN_COUNT and not images and len(done) <= MAX_OPENED:
+        images = read_images(store, done)
+    records = []
+    find = differences_to(images)
+    for i, row in enumerate(table.entries):
+        for k, other in enumerate(table.entries):
+            for j, column in enumerate(spec.columns.headings):
+                if i == k or not (row[j].finite and other[j].finite):
+                    continue
+                low = high = None
+                if seeds >= MIN_COUNT:
+                    if (gap := paired_gap(row[j], other[j])) is None:
+                        continue
+                    mean, low, high = gap.mean, gap.low, gap.high
+                else:
+                    found, _ = find(row[j], other[j])
+                    if found is None:
+                        continue
+                    mean, (low, high) = found.mean, found.interval or (None, None)
+                apart = low is not None and high is not None and (low > 0 or high < 0)
+                places = {"row": spec.rows.headings[i], "against": spec.rows.headings[k], "column": column}
+                records.append({**places, "difference": mean, "low": low, "high": high, "apart": apart})
+    if records:
+        yield compared_rows(spec, records, intervals_note(seeds, images))
+
+
+def read_images(store: Store, done: Mapping[str, CellRow]) -> dict[str, PerImage]:
+    """Return the per-image results of finished cells by run id; those that cannot be read are left out."""
+    results = {}
+    for row in done.values():
+        try:
+            images = per_image(store, row)
+        except UserError:
+            continue
+        if images:
+            results[row.run_id] = images
+    return results
+
+
+def intervals_note(seeds: int, images: Images) -> str:
+    """Return what the intervals of compared rows are."""
+    if seeds >= MIN_COUNT:
+        return (
+            f"Mean over the seeds that both rows have, with Student's {PERCENT} % interval of the difference within a seed, not "
+            "corrected for several comparisons. A filled point is told apart from zero."
+        )
+    few = "One seed" if seeds == 1 else f"{seeds} seeds"
+    if not images:
+        return f"{few}, so there are no intervals and nothing is judged."
+    return (
+        f"{few}: the {PERCENT} % intervals cover only the sampling of the scored images ({RESAMPLES} resamples), not that of "
+        "training. A filled point says that these images suffice; nothing is judged."
+    )
+
+
+def varied(
+    spec: TableSpec, cells: Sequence[Cell], done: Mapping[str, CellRow]
+) -> tuple[list[str], list[tuple[tuple[Any, ...], float]], str]:
+    """Return the axes of a table, and the values and the first metric of each finished run."""
+    keys = [key for key in (*spec.rows.keys, *spec.columns.keys) if key != METRIC]
+    return runs_of(keys, cells, done, spec.metrics[0], metric_label(spec))
+
+
+def runs_of(
+    keys: Sequence[str], cells: Sequence[Cell], done: Mapping[str, CellRow], metric: str, title: str
+) -> tuple[list[str], list[tuple[tuple[Any, ...], float]], str]:
+    """Return what varied, with the seed if it did, the finished runs, and the metric's title."""
+    seeds = len({cell.seed for cell in cells}) > 1
+    runs = [
+        ((*(plain(cell.axes.get(key)) for key in keys), *((cell.seed,) if seeds else ())), row.metrics[metric])
+        for cell in cells
+        if (row := done.get(cell.fingerprint)) and metric in row.metrics
+    ]
+    return [*(key.rpartition(".")[2] for key in keys), *(("seed",) if seeds else ())], runs, title
+
+
+def plain(value: Any) -> Any:
+    """Return a value of an axis as a number or a text."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def searched(axes: Sequence[str], runs: Sequence[tuple[Sequence[Any], float]], metric: str) -> Iterator[Chart]:
+    """Yield parallel coordinates and importance, if several axes varied and there are runs enough."""
+    if len([name for name in axes if name != "seed"]) < 2 or len(runs) < MIN_RUNS or len(set(axes)) < len(axes):
+        return
+    if len(runs) <= MAX_LINES:
+        # Runs that differ in the seed alone lie on one another until they end.
+        tried = [number for number, name in enumerate(axes) if name != "seed"]
+        lines = [([values[number] for number in tried], value) for values, value in runs]
+        yield parallel_coordinates([axes[number] for number in tried], lines, metric)
+    if found := importance(axes, runs):
+        yield importance_chart(found, metric)

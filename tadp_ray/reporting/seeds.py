@@ -1,0 +1,51 @@
+"""Paired differences over seeds, with intervals: what the noise of training lets a table tell apart."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tadp_ray.config.vocabulary import MIN_COUNT
+from tadp_ray.reporting.resampling import PERCENT
+
+if TYPE_CHECKING:
+    from tadp_ray.reporting.table import TableEntry
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A mean difference over seeds, with Student's interval."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    """The number of seeds."""
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+
+def gap_of(differences: Sequence[float]) -> Gap | None:
+    """Return the mean of the differences within each seed, with its interval at PERCENT.
+
+    Returns: None with fewer than MIN_COUNT seeds, whose spread is unknown, and if a value is not finite.
+    """
+    if len(differences) < MIN_COUNT or not all(map(math.isfinite, differences)):
+        return None
+    # Student's quantile; scipy.stats, which has it too, takes a second to import.
+    from scipy.special import stdtrit
+
+    n, mean = len(differences), statistics.fmean(differences)
+    error = statistics.stdev(differences) / math.sqrt(n)
+    reach = float(stdtrit(n - 1, (1 + PERCENT / 100) / 2)) * error
+    return Gap(mean, mean - reach, mean + reach, n)
+
+
+def paired_gap(entry: "TableEntry", other: "TableEntry") -> Gap | None:
+    """Return how far an entry lies above another over the seeds that both have; None if these are too few."""
+    theirs = other.by_seed
+    return gap_of([value - theirs[seed] for seed, value in entry.by_seed.items() if seed in theirs])

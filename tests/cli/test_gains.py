@@ -1,0 +1,94 @@
+"""Two rows of a table image by image: which images are shown, under which captions, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from tadp_ray.cli import app
+from tadp_ray.layout import MODEL, PER_IMAGE
+from tadp_ray.sweep.plan import make_plan
+from tadp_ray.tasks.per_image import write_per_image
+from tadp_ray.tracking.findings import findings
+from tadp_ray.tracking.run_spec import cell_run_spec
+from tadp_ray.tracking.sender import replay
+from tadp_ray.tracking.sweep_run import parent, record_plan
+from tadp_ray.training.checkpoint import write_tensors
+from tadp_ray.training.run import build_model
+from tadp_ray.training.setup import TrainSetup
+
+HITS = {0.5: (10, 50, 30, 40, 20), 1.0: (90, 55, 30, 5, 10)}
+"""Correct pixels of a hundred in each of five images, by precision: two images gain, one is a draw, two lose."""
+
+
+@pytest.fixture
+def trained(experiment: Path, store, journals, tmp_path: Path) -> Path:
+    """An experiment whose cells have chance's weights, and results by image as above."""
+    plan = make_plan(experiment, "pocket", overrides=[f"compute.storage={tmp_path}/runs"])
+    run = parent(store, plan.name, plan.scale, plan.key)
+    record_plan(store, run, plan.settings, plan.cells)
+    for number, cell in enumerate(plan.cells):
+        setup = TrainSetup(cell.recipe, cell.seed)
+        journals.start(cell)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(number)
+            model = build_model(setup, torch.device("cpu"))
+        write_tensors(cell.folder / MODEL, model.state_dict(), {"fingerprint": cell.fingerprint})
+        lines = [
+            {"id": name, "prompt": f"caption {number} of {name}", "precision": 1.0, "recall": 1.0, "pixels": 100}
+            | {"classes": [0], "intersection": [hits], "union": [100], "truth": [100]}
+            for name, hits in zip(setup.val.ids, HITS[cell.axes["caption.precision"]], strict=True)
+        ]
+        write_per_image(cell.folder / PER_IMAGE, cell.fingerprint, "segmentation", setup.val.classes, lines)
+        journals.finish(cell, miou=30.0)
+        replay(store, cell_run_spec(run, cell))
+    return experiment
+
+
+def gains(experiment: Path, store, out: Path, *words: str):
+    """Run the command."""
+    own = ["picture", "gains", experiment, out, "--tracking-uri", store.uri, "--storage", out.parent / "runs", *words]
+    return CliRunner().invoke(app, [str(word) for word in own])
+
+
+def test_the_images_that_gain_and_lose_most_are_predicted_under_both_captions(trained, store, tmp_path) -> None:
+    rows = ("--row", "precision=1", "--against", "precision=0.5")
+    result = gains(trained, store, tmp_path / "helped", *rows, "--column", "recall 1.0", "--count", "1")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stdout.split())
+    assert "images: 5" in said and "images better with precision 1.0: 2" in said
+    assert "images worse with precision 1.0: 2" in said and "mean difference of an image: 8" in said
+    # Only the image that gains 80 points and the one that loses 35 are predicted, by each of the two runs.
+    for system in ("row", "against"):
+        names = sorted(path.stem for path in (tmp_path / "helped" / system / "predictions").iterdir())
+        assert [name[-1] for name in names] == ["0", "3"]
+    choice = json.loads((tmp_path / "helped/choice.json").read_text())
+    assert choice["systems"] == ["precision 1.0", "precision 0.5"]
+    assert {own["id"] for own in choice["images"]} <= set(names)
+    # Kept for the report, with the captions below the predictions.
+    kept = findings(store, tmp_path / "report")["helped"]
+    assert kept.numbers["images"] == 5 and "recall 1.0, seed 0" in str(kept.settings)
+    drawn = [name for name in kept.pictures if name.endswith(".png")]
+    assert drawn and all((tmp_path / "report/helped" / name).is_file() for name in kept.pictures)
+    for name in drawn:
+        with Image.open(tmp_path / "helped" / name) as picture:
+            assert picture.width > 500
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--row", "precision=1", "--against", "precision=0.5"), "--column: choose one of recall 0.5; recall 1.0"),
+        (("--row", "1.0", "--against", "1.0", "--column", "0.5"), "the same row as --row 1.0"),
+        (("--row", "0.9", "--against", "1.0", "--column", "0.5"), "--row 0.9: no such row"),
+        (("--row", "1.0", "--against", "0.5", "--column", "0.9"), "--column 0.9: no such column"),
+        (("--row", "1.0", "--against", "0.5", "--column", "1.0"), "no seed of both is finished"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(experiment, store, swept, tmp_path, words, said) -> None:
+    swept(experiment)  # The last cell is missing, and none has results by image.
+    result = gains(experiment, store, tmp_path / "out", *words)
+    assert result.exit_code == 2 and said in " ".join(result.stderr.split())

@@ -1,0 +1,130 @@
+"""What a reader explores: intervals over seeds, importance of axes, heights on parallel axes."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tadp_ray.reporting import explorer
+from tadp_ray.reporting.charts import scaled
+from tadp_ray.reporting.explorer import compared, searched
+from tadp_ray.reporting.importance import MIN_RUNS, importance
+from tadp_ray.reporting.seeds import gap_of, paired_gap
+from tadp_ray.reporting.summary import sentences
+from tadp_ray.reporting.table import Table, TableEntry, build_table
+
+
+def entry(*values: float, seeds: tuple[int, ...] = (0, 1, 2)) -> TableEntry:
+    """An entry of some seeds."""
+    return TableEntry("r", "c", "miou", values, len(values), None, ("r",) * len(values), seeds=seeds)
+
+
+def test_three_seeds_tell_apart_what_lies_beyond_students_interval() -> None:
+    gap = gap_of([1.0, 2.0, 3.0])
+    # The mean, and 4.3027 standard errors of 1 / sqrt(3) on both sides.
+    assert gap is not None and (gap.mean, gap.n) == (2.0, 3)
+    assert (gap.low, gap.high) == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-4) and not gap.told_apart
+    above, below = gap_of([9.0, 10.0, 11.0]), gap_of([-9.0, -10.0, -11.0])
+    assert above is not None and above.told_apart and below is not None and below.told_apart
+    assert gap_of([1.0, 2.0]) is None and gap_of([1.0, 2.0, math.nan]) is None
+    same = gap_of([2.0, 2.0, 2.0])
+    assert same is not None and (same.low, same.high) == (2.0, 2.0)
+
+
+def test_only_seeds_of_both_are_paired() -> None:
+    gap = paired_gap(entry(11.0, 12.0, 13.0, 99.0, seeds=(0, 1, 2, 7)), entry(3.0, 2.0, 1.0, seeds=(2, 1, 0)))
+    assert gap is not None and (gap.mean, gap.low, gap.high, gap.n) == (10.0, 10.0, 10.0, 3)
+    assert paired_gap(entry(1.0, 2.0, seeds=(0, 1)), entry(1.0, 2.0, 3.0)) is None
+
+
+def test_what_seeds_tell_apart_is_said_and_what_they_do_not(spec) -> None:
+    spec = replace(spec, published=None)
+
+    def table(*rows: tuple[tuple[float, ...], ...]) -> Table:
+        entries = tuple(tuple(entry(*values) for values in row) for row in rows)
+        return Table(spec, entries, ())
+
+    low, high, near = (1.0, 2.0, 3.0), (20.0, 21.0, 22.5), (19.5, 21.5, 22.0)
+    said = list(sentences(table((low, near), (low, low), (low, high))))
+    assert "The best is not told apart at 95 %, paired over 3 seeds, from precision 0.5, recall 1.0." in said
+    # Rows in the mean over two columns: (2 + 21.17) / 2 against 2; columns over three rows.
+    assert any(text.startswith("From precision 0.75 to precision 1.0: 9.58 [") for text in said)
+    assert any(text.startswith("From recall 0.5 to recall 1.0: ") and "mean over 3 rows" in text for text in said)
+    said = list(sentences(table((low, low), (low, low), (low, high))))
+    assert "The best is told apart from every other complete entry at 95 %, paired over 3 seeds." in said
+    one = Table(spec, ((entry(1.0, seeds=(0,)), entry(2.0, seeds=(0,))),) * 3, ())
+    assert "One seed: nothing is judged, and differences may be chance; 3 seeds tell more." in list(sentences(one))
+
+
+def test_importance_is_that_of_the_axis_that_matters() -> None:
+    rng = np.random.default_rng(0)
+    runs = [
+        ((rate, text, seed), 10.0 * rate + float(rng.normal()) / 10)
+        for rate in (0.1, 0.5, 0.9)
+        for text in ("null", "oracle", "template")
+        for seed in (0, 1)
+    ]
+    found = importance(("rate", "source", "seed"), runs)
+    assert found is not None and found.axes[0][0] == "rate" and found.axes[0][1] > 1 and found.fit > 0.9
+    assert all(abs(mean) < 0.05 for _, mean, _ in found.axes[1:]) and "18 runs" in found.note("mIoU (%)")
+    # Too few runs, nothing that varies, and noise, of which a forest learns nothing.
+    assert importance(("rate",), [((own[0],), value) for own, value in runs][: MIN_RUNS - 1]) is None
+    assert importance(("rate",), [((own[0],), 1.0) for own, _ in runs]) is None
+    noise = [((float(number % 3),), float(rng.normal())) for number in range(24)]
+    assert importance(("rate",), noise) is None
+
+
+def test_values_lie_on_an_axis_by_order_size_or_factor() -> None:
+    assert scaled([0.5, 1.0, 0.75, 0.5]) == ([0.0, 1.0, 0.5, 0.0], [("0.5", 0.0), ("0.75", 0.5), ("1", 1.0)])
+    assert scaled(["b", "a"]) == ([0.0, 1.0], [("b", 0.0), ("a", 1.0)])
+    heights, ends = scaled([float(value) for value in range(10, 21)])
+    assert heights[5] == 0.5 and ends == [("10", 0.0), ("20", 1.0)]
+    heights, ends = scaled([10.0**-power for power in range(7)])
+    assert heights[:3] == pytest.approx([1.0, 5 / 6, 4 / 6]) and ends == [("1e-06", 0.0), ("1", 1.0)]
+
+
+def test_rows_are_compared_with_each_other_by_seeds_or_not_judged(
+    spec, make_cell, row_of, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Precision 0.5, 0.75 and 1.0 reach 10, 11 and 20, and their seeds differ by one."""
+    reached = {0.5: 10.0, 0.75: 11.0, 1.0: 20.0}
+    cells = [make_cell(precision, 0.5, seed) for precision in reached for seed in (0, 1, 2)]
+    values = {0.5: (0, 1, 2), 0.75: (2, 1, 0), 1.0: (0, 1, 2)}
+    done = {
+        cell.fingerprint: row_of(
+            cell, reached[cell.axes["caption.precision"]] + values[cell.axes["caption.precision"]][cell.seed]
+        )
+        for cell in cells
+    }
+    (chart,) = compared(None, build_table(spec, cells, done), done, {})
+    found = {(own["row"], own["against"]): own for own in chart.spec["data"]["values"]}
+    assert len(found) == 6 and {own["column"] for own in found.values()} == {"recall 0.5"}
+    whole, near = found["precision 1.0", "precision 0.5"], found["precision 0.75", "precision 0.5"]
+    assert (whole["difference"], whole["low"], whole["high"], whole["apart"]) == (10.0, 10.0, 10.0, True)
+    # Differences of 3, 1 and -1 within the seeds: 4.3027 standard errors of 2 / sqrt(3) around 1.
+    assert near["difference"] == 1.0 and not near["apart"]
+    assert (near["low"], near["high"]) == pytest.approx((1 - 4.96828, 1 + 4.96828), abs=1e-4)
+    assert "Student's 95 % interval" in chart.note
+
+    monkeypatch.setattr(explorer, "read_images", lambda store, done: {})
+    first = [cell for cell in cells if cell.seed == 0]
+    one = {cell.fingerprint: done[cell.fingerprint] for cell in first}
+    (chart,) = compared(None, build_table(spec, first, one), one, {})
+    assert chart.note == "One seed, so there are no intervals and nothing is judged."
+    assert {own["apart"] for own in chart.spec["data"]["values"]} == {False}
+
+
+def test_runs_are_drawn_along_what_varied_if_they_are_enough() -> None:
+    runs = [((rate, text, 0), 10 * rate) for rate in (0.1, 0.2, 0.3, 0.4) for text in ("a", "b", "c")]
+    every, matters = searched(("rate", "source", "seed"), runs, "mIoU (%)")
+    assert (every.title, matters.title) == ("Every run", "What matters")
+    points = [own for own in every.spec["data"]["values"] if own["run"] == 11]
+    # The last run: the largest rate, the last text, the best score. A seed is no axis of the lines.
+    assert [(own["axis"], own["value"], own["height"]) for own in points] == [
+        ("rate", "0.4", 1.0),
+        ("source", "c", 1.0),
+        ("mIoU (%)", "4.0", 1.0),
+    ]
+    assert list(searched(("rate", "source"), runs[: MIN_RUNS - 1], "mIoU")) == []
+    assert list(searched(("rate", "seed"), [((rate, 0), value) for (rate, *_), value in runs], "mIoU")) == []
