@@ -5,10 +5,10 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 
-from filelock import BaseFileLock
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
@@ -23,6 +23,7 @@ from tadp_ray.layout import CELLS, JOURNAL, MODEL, RAY, SWEEP_LOCK, TRACEBACK, W
 from tadp_ray.sweep import worker
 from tadp_ray.sweep.address import Remote, remote_path
 from tadp_ray.sweep.alive import kill_hung_processes
+from tadp_ray.sweep.claim import claimed
 from tadp_ray.sweep.cluster import cluster, grow
 from tadp_ray.sweep.logs import worker_log
 from tadp_ray.sweep.nodes import check_nodes
@@ -61,9 +62,8 @@ def run_plan(
             be reached when the training ended.
         KeyboardInterrupt: stopped by the user; the same command continues.
     """
-    lock = lock_storage(plan.recipe.compute)
     status = "KILLED"
-    try:
+    with locked_storage(plan.recipe.compute):
         run = parent(store, plan.name, plan.scale, plan.key, plan.question)
         try:
             record_plan(store, run, plan.settings, plan.cells)
@@ -72,26 +72,30 @@ def run_plan(
             return run, complete
         finally:
             end_parent(store, run, status)
-    finally:
-        lock.release()
 
 
-def lock_storage(compute: ComputeConfig) -> BaseFileLock:
-    """Lock the storage folder. Remote storage has no lock: two sweeps there do the same work twice.
+@contextmanager
+def locked_storage(compute: ComputeConfig) -> Iterator[None]:
+    """Keep other sweeps from the storage, a folder or a remote address, during the block.
 
     Raises:
-        UserError: the storage cannot be written, or another sweep holds the lock.
+        UserError: the storage cannot be written, or another sweep uses it.
     """
     if compute.address:
         Remote(compute.address).write_marker()
     try:
         compute.folder.mkdir(parents=True, exist_ok=True)
-        return acquire_lock(compute.folder / SWEEP_LOCK)
+        lock = acquire_lock(compute.folder / SWEEP_LOCK)
     except OSError as error:
         raise UserError(
             f"compute.storage {compute.folder}: cannot be written ({error.strerror}); name another folder with "
             "--set compute.storage"
         ) from None
+    try:
+        with claimed(compute.address, compute.folder) if compute.address else nullcontext():
+            yield
+    finally:
+        lock.release()
 
 
 def train_missing(plan: Plan, store: Store, run: str, address: str | None, console: Console, strict: bool) -> bool:
