@@ -38,7 +38,7 @@ def machine(tmp_path: Path) -> Callable[[str], Path]:
 
 def claims(address: str) -> list[str]:
     """The names of the claims at an address."""
-    return Remote(address).names("sweeps")
+    return Remote(address).names("claims")
 
 
 def test_a_second_sweep_is_refused_until_the_first_has_ended(
@@ -91,18 +91,18 @@ def test_a_killed_sweep_is_taken_over_in_its_folder_and_told_elsewhere(
     with claimed(address, machine("first")):
         (name,) = claims(address)
         left = json.dumps({"host": "gone", "process": 7, "since": time.time()}).encode()
-    Remote(address).write(BytesIO(left), f"sweeps/{name}")
+    Remote(address).write(BytesIO(left), f"claims/{name}")
     with pytest.raises(UserError, match="process 7 on gone since .*; wait for it or stop it"):
         with claimed(address, machine("second")):
             raise AssertionError
     monkeypatch.setattr(claim, "TIMEOUT", 0.5)
     time.sleep(1.1)  # the store's times are in whole seconds
-    told = f"no sign of life for 0 minutes; if it has ended, delete sweeps/{name} there, then run this again"
+    told = f"no sign of life for 0 minutes; if it has ended, delete claims/{name} there, then run this again"
     with pytest.raises(UserError, match=told), claimed(address, machine("second")):
         raise AssertionError
     assert claims(address) == [name]
     with claimed(address, machine("first")):
-        assert json.loads(Remote(address).read(f"sweeps/{name}"))["process"] == os.getpid()
+        assert json.loads(Remote(address).read(f"claims/{name}"))["process"] == os.getpid()
     assert claims(address) == []
 
 
@@ -112,9 +112,9 @@ def test_a_running_sweep_gives_signs_of_life(
     monkeypatch.setattr(claim, "PERIOD", 0.05)
     with claimed(address, machine("first")):
         (name,) = claims(address)
-        began = Remote(address).mtimes([f"sweeps/{name}"])
+        began = Remote(address).mtimes([f"claims/{name}"])
         deadline = time.monotonic() + 300
-        while Remote(address).mtimes([f"sweeps/{name}"]) == began:
+        while Remote(address).mtimes([f"claims/{name}"]) == began:
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
