@@ -29,7 +29,7 @@ from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import SweepProgress
 from tadp_ray.sweep.remote import mirror, on_node, pull
 from tadp_ray.sweep.running import announced
-from tadp_ray.sweep.storage import lock_storage
+from tadp_ray.sweep.storage import locked_storage
 from tadp_ray.tracking.journal_run import move_weights
 from tadp_ray.tracking.query import finished, other_code
 from tadp_ray.tracking.run_spec import cell_run_spec
@@ -70,9 +70,8 @@ def run_plan(
             be reached when the training ended.
         KeyboardInterrupt: stopped by the user; the same command continues.
     """
-    lock = lock_storage(plan.recipe.compute)
     status = "KILLED"
-    try:
+    with locked_storage(plan.recipe.compute):
         run = parent(store, plan.name, plan.scale, plan.key, plan.question)
         try:
             record_plan(store, run, plan.settings, plan.cells, plan.layout)
@@ -83,8 +82,6 @@ def run_plan(
             return run, complete
         finally:
             end_parent(store, run, status)
-    finally:
-        lock.release()
 
 
 def train_missing(

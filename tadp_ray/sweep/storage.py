@@ -1,5 +1,7 @@
-"""The storage folder of a sweep: one sweep at a time. Imports no Ray, so that a taken folder is told at once."""
+"""The storage of a sweep: one sweep at a time. Imports no Ray, so that a taken folder is told at once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from tadp_ray.config.compute import ComputeConfig
@@ -21,17 +23,39 @@ def check_storage(compute: ComputeConfig) -> None:
         lock_storage(compute).release()
 
 
+@contextmanager
+def locked_storage(compute: ComputeConfig) -> Iterator[None]:
+    """Keep other sweeps from the storage, a folder or a remote address, during the block.
+
+    Raises:
+        UserError: the storage cannot be written, or another sweep uses it.
+    """
+    lock = lock_storage(compute)
+    try:
+        with claimed_address(compute) if compute.address else nullcontext():
+            yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def claimed_address(compute: ComputeConfig) -> Iterator[None]:
+    """Keep other sweeps from a remote address during the block; errors are as for `claimed`."""
+    # They take a second to import.
+    from tadp_ray.sweep.address import Remote
+    from tadp_ray.sweep.claim import claimed
+
+    Remote(compute.address).write_marker()
+    with claimed(compute.address, compute.folder):
+        yield
+
+
 def lock_storage(compute: ComputeConfig) -> "BaseFileLock":
-    """Lock the storage folder. Remote storage has no lock: two sweeps there do the same work twice.
+    """Lock the storage folder on this machine.
 
     Raises:
         UserError: the storage cannot be written, or another sweep holds the lock.
     """
-    if compute.address:
-        # It takes a second to import.
-        from tadp_ray.sweep.address import Remote
-
-        Remote(compute.address).write_marker()
     try:
         compute.folder.mkdir(parents=True, exist_ok=True)
         # Commands that look whether a sweep is running hold the lock for a moment.

@@ -23,6 +23,9 @@ PACKAGES = {
     "numpy": "numpy",
 }
 
+IMAGE_COMMIT = "TADP_COMMIT"
+"""Environment variable with the commit that an image was built from: an image has no git. `docker/Dockerfile` sets it."""
+
 IRRELEVANT = ("ray", "mlflow", "python")
 """Packages whose version changes no result."""
 THEN = ", then "
@@ -38,7 +41,7 @@ def provenance() -> dict[str, str]:
     tags |= {f"tadp.version.{name}": found for name, found in plugin_versions().items()}
     tags |= {"tadp.version.python": platform.python_version(), "tadp.code": contents()}
     tags |= {f"tadp.hardware.{name}": fact for name, fact in hardware().items()}
-    if commit := git_commit():
+    if commit := git_commit() or os.environ.get(IMAGE_COMMIT):
         # MLflow shows the commit from a tag with this name.
         tags |= {"tadp.commit": commit, "mlflow.source.git.commit": commit.partition("+")[0]}
     return tags

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of docker/kuberay in which the user has set every value, to `mine-` and its name."""
     folder = tmp_path_factory.mktemp("docker") / "kuberay"
     shutil.copytree(DOCKER / "kuberay", folder, ignore=shutil.ignore_patterns("*.env"))
-    for example in (folder / "base").glob("*.env.example"):
+    for example in folder.rglob("*.env.example"):
         text = re.sub(r"^(\w+)=CHANGE-ME$", r"\1=mine-\1", example.read_text(), flags=re.MULTILINE)
         example.with_suffix("").write_text(text)
     return folder
@@ -40,11 +41,13 @@ def render(folder: Path) -> list[Manifest]:
     found: list[Manifest] = []
     for name in kustomization["resources"]:
         path = folder / name
-        found += render(path) if path.is_dir() else list(yaml.safe_load_all(path.read_text()))
+        # What stands behind two anchors of a file is changed at one of them alone.
+        found += render(path) if path.is_dir() else json.loads(json.dumps([*yaml.safe_load_all(path.read_text())]))
     found += [generated("ConfigMap", one, folder) for one in kustomization.get("configMapGenerator", ())]
     found += [generated("Secret", one, folder) for one in kustomization.get("secretGenerator", ())]
     for patch in kustomization.get("patches", ()):
-        found = patched(found, patch)
+        change = patch["patch"] if "patch" in patch else (folder / patch["path"]).read_text()
+        found = patched(found, patch, yaml.safe_load(change))
     for one in found:
         if "namespace" in kustomization and one["kind"] != "Namespace":
             one["metadata"]["namespace"] = kustomization["namespace"]
@@ -73,9 +76,8 @@ def is_local(manifest: Manifest) -> bool:
     return manifest["metadata"].get("annotations", {}).get("config.kubernetes.io/local-config") == "true"
 
 
-def patched(manifests: list[Manifest], patch: dict) -> list[Manifest]:
+def patched(manifests: list[Manifest], patch: dict, change: Any) -> list[Manifest]:
     """Manifests without the deleted one, or with the changes of a list of operations (RFC 6902)."""
-    change = yaml.safe_load(patch["patch"])
     if isinstance(change, dict):
         assert change.pop("$patch") == "delete"
         gone = chosen(manifests, {"kind": change["kind"], "name": change["metadata"]["name"]})
@@ -86,22 +88,31 @@ def patched(manifests: list[Manifest], patch: dict) -> list[Manifest]:
             ((place, key),) = spots(one, step["path"].split("/")[1:])
             if step["op"] == "remove":
                 del place[key]
+            elif key == "-":
+                place.append(step["value"])
             else:
                 place[key] = step["value"]
     return manifests
 
 
 def replace(manifests: list[Manifest], replacement: dict) -> None:
-    """Copy one field into others; with a delimiter only into the first part of their text."""
+    """Copy one field into others; with a delimiter only into one part of their text, the first if none is named."""
     (source,) = chosen(manifests, replacement["source"])
     ((place, key),) = spots(source, replacement["source"]["fieldPath"].split("."))
     value = copy.deepcopy(place[key])
     for target in replacement["targets"]:
-        delimiter = target.get("options", {}).get("delimiter")
+        options = target.get("options", {})
         for one in chosen(manifests, target["select"]):
             for path in target["fieldPaths"]:
                 for spot, name in spots(one, path.split(".")):
-                    spot[name] = delimiter.join([value, *spot[name].split(delimiter)[1:]]) if delimiter else value
+                    spot[name] = part_replaced(spot[name], value, options) if "delimiter" in options else value
+
+
+def part_replaced(text: str, value: str, options: dict) -> str:
+    """A text with another part."""
+    parts = text.split(options["delimiter"])
+    parts[options.get("index", 0)] = value
+    return options["delimiter"].join(parts)
 
 
 def chosen(manifests: list[Manifest], select: dict) -> list[Manifest]:
@@ -122,7 +133,7 @@ def spots(node: Any, path: list[str]) -> Iterator[tuple[Any, Any]]:
         name, value = first[1:-1].split("=")
         keys = [index for index, item in enumerate(node) if item[name] == value]
     else:
-        keys = [int(first)] if isinstance(node, list) else [first]
+        keys = [int(first)] if isinstance(node, list) and first != "-" else [first]
     for key in keys:
         if rest:
             yield from spots(node[key], rest)

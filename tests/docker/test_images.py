@@ -45,6 +45,18 @@ def test_dependencies_come_before_the_source_and_compilers_stay_behind() -> None
     assert not any(re.search(rf"^FROM build.* AS {name}$", DOCKERFILE, re.MULTILINE) for name in ("ray", "mlflow"))
 
 
+def test_the_image_keeps_the_commit_that_it_is_built_from() -> None:
+    """The environment variable is the one that provenance reads; every build of ours passes the commit on."""
+    from tadp_ray.training.provenance import IMAGE_COMMIT
+
+    text = stages()["ray"]
+    assert text.index("COPY tadp_ray") < text.index("ARG COMMIT=\n") < text.index(f"ENV {IMAGE_COMMIT}=${{COMMIT}}")
+    built = [one["build"] for one in SERVICES.values() if one.get("build", {}).get("target") == "ray"]
+    assert len(built) == 4 and all(one["args"]["COMMIT"] == "${COMMIT:-}" for one in built)
+    documented = re.findall(r"^#   docker build .*--target ray.*$", DOCKERFILE, re.MULTILINE)
+    assert len(documented) == 2 and all("--build-arg COMMIT=$COMMIT" in line for line in documented)
+
+
 @pytest.mark.parametrize("target", ["ray", "mlflow", "objects"])
 def test_images_run_without_root_and_tell_whether_they_are_well(target: str) -> None:
     text = stages()[target]

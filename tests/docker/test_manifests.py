@@ -19,8 +19,9 @@ import yaml
 from jsonschema import Draft202012Validator
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = ROOT / "docker/kuberay/base"
-VARIANTS = ["sweep", "cluster", "kueue"]
+WHOLE, OWN = ["sweep", "cluster", "kueue"], ["existing/sweep", "existing/cluster"]
+"""Variants that bring MLflow and volumes, and those for what is there."""
+VARIANTS = [*WHOLE, *OWN, "existing/data"]
 # The oldest and the newest whose schemas the manifests are held against.
 KUBERNETES = ["1.32", "1.37"]
 
@@ -28,6 +29,7 @@ Manifest = dict[str, Any]
 Rendered = Callable[[str], list[Manifest]]
 
 variants = pytest.mark.parametrize("variant", VARIANTS)
+clusters = pytest.mark.parametrize("variant", [*WHOLE, *OWN])
 
 
 @variants
@@ -39,7 +41,7 @@ def test_kustomize_renders_the_same(variant: str, rendered: Rendered, filled: Pa
     assert by_name(yaml.safe_load_all(real.stdout)) == by_name(rendered(variant))
 
 
-@variants
+@clusters
 def test_ray_manifests_fit_kuberays_schemas(variant: str, rendered: Rendered, shared: Path) -> None:
     (ray,) = (one for one in rendered(variant) if one["apiVersion"].startswith("ray.io/"))
     assert not misfits(ray, shared)
@@ -48,7 +50,7 @@ def test_ray_manifests_fit_kuberays_schemas(variant: str, rendered: Rendered, sh
 @variants
 def test_the_other_manifests_fit_kubernetes_schemas(variant: str, rendered: Rendered) -> None:
     core = [one for one in rendered(variant) if not one["apiVersion"].startswith(("ray.io/", "kueue."))]
-    assert len(core) > 10
+    assert len(core) > (10 if variant in WHOLE else 5)
     for manifest, version in itertools.product(core, KUBERNETES):
         kubernetes_validate.validate(manifest, version, strict=True)
 
@@ -81,20 +83,21 @@ def test_a_broken_manifest_of_kubernetes_is_refused(kind: str, rendered: Rendere
         kubernetes_validate.validate(broken, KUBERNETES[0], strict=True)
 
 
-@variants
+@clusters
 def test_rules_that_the_operators_check_in_code(variant: str, rendered: Rendered) -> None:
     """KubeRay's: names, restarts under autoscaler v2, authentication. Kueue's: a cluster of one size that ends."""
     manifests = rendered(variant)
-    ray = only("RayCluster" if variant == "cluster" else "RayJob", manifests)
+    stays = variant.endswith("cluster")
+    ray = only("RayCluster" if stays else "RayJob", manifests)
     assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", ray["metadata"]["name"]) and len(ray["metadata"]["name"]) <= 47
-    cluster = ray["spec"] if variant == "cluster" else ray["spec"]["rayClusterSpec"]
+    cluster = ray["spec"] if stays else ray["spec"]["rayClusterSpec"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     assert all(group["template"]["spec"]["restartPolicy"] == "Never" for group in groups)
     assert cluster["authOptions"]["mode"] == "token"
     assert all(
         group["minReplicas"] <= group["replicas"] <= group["maxReplicas"] for group in cluster["workerGroupSpecs"]
     )
-    if variant != "cluster":
+    if not stays:
         assert ray["spec"]["shutdownAfterJobFinishes"] and ray["spec"]["backoffLimit"] > 0
         assert ray["spec"]["submitterPodTemplate"]["spec"]["restartPolicy"] == "Never"
     if variant == "kueue":
@@ -129,7 +132,7 @@ def test_every_container_is_closed_and_bounded(variant: str, rendered: Rendered)
     assert all(not one["securityContext"]["allowPrivilegeEscalation"] and one["resources"]["limits"] for one in options)
 
 
-@variants
+@clusters
 def test_nodes_may_be_preempted_and_the_head_stays(variant: str, rendered: Rendered) -> None:
     named = dict(pods(rendered(variant)))
     for group in ("cpu", "gpu"):
@@ -149,7 +152,9 @@ def test_secrets_stand_in_the_secret_alone(variant: str, rendered: Rendered) -> 
     for entry in (entry for env in found(manifests, "env") for entry in env):
         if re.search("PASSWORD|SECRET|TOKEN|KEY", entry["name"]):
             assert entry["valueFrom"]["secretKeyRef"]["name"] == "tadp-secrets", entry
-            assert entry["valueFrom"]["secretKeyRef"]["key"] in keys, entry
+            assert (
+                entry["valueFrom"]["secretKeyRef"]["key"] in keys or entry["valueFrom"]["secretKeyRef"]["optional"]
+            ), entry
 
 
 @variants
@@ -157,23 +162,26 @@ def test_all_that_is_named_is_there(variant: str, rendered: Rendered) -> None:
     """Secrets, claims, volumes, services behind addresses, and pods behind every selector."""
     manifests = rendered(variant)
     names = {(one["kind"], one["metadata"]["name"]) for one in manifests}
-    assert all(
-        ("PersistentVolumeClaim", one["claimName"]) in names for one in found(manifests, "persistentVolumeClaim")
-    )
+    there = {"mine-RUNS_CLAIM", "mine-DATA_CLAIM"} if variant not in WHOLE else set()
+    for claim in found(manifests, "persistentVolumeClaim"):
+        assert ("PersistentVolumeClaim", claim["claimName"]) in names or claim["claimName"] in there
     for auth in found(manifests, "authOptions"):
         assert ("Secret", auth["secretName"]) in names and "auth_token" in only("Secret", manifests)["data"]
     for name, pod in pods(manifests):
         mounted = {mount["name"] for one in pod["containers"] for mount in one["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["volumes"]} | ({"data"} if name == "postgres" else set())
     values = {entry["name"]: entry.get("value", "") for env in found(manifests, "env") for entry in env}
-    for host in (values["PGHOST"], re.fullmatch(r"http://(\w+):5000", values["MLFLOW_TRACKING_URI"])[1]):
-        assert ("Service", host) in names
-    # KubeRay puts these labels on its pods.
-    labels = [{"ray.io/is-ray-node": "yes", "ray.io/node-type": kind} for kind in ("head", "worker")]
+    if variant in WHOLE:
+        for host in (values["PGHOST"], re.fullmatch(r"http://(\w+):5000", values["MLFLOW_TRACKING_URI"])[1]):
+            assert ("Service", host) in names
+    # KubeRay puts these labels on its pods, beside their own.
+    kuberay = [{"ray.io/is-ray-node": "yes", "ray.io/node-type": kind} for kind in ("head", "worker")]
+    labels = [one | {"app": "tadp-ray"} for one in kuberay]
     labels += found(manifests, "labels")
     selectors = [*found(manifests, "podSelector"), *found(manifests, "selector")]
-    # Let in if they come: the operator, and jobs that are submitted to a cluster that stays.
-    guests = [{"app.kubernetes.io/name": "kuberay-operator"}, {"app": "submitter"}]
+    # Let in if they come: the operator, and jobs that are submitted to a cluster that stays. Variants share their policies.
+    guests = [{"app.kubernetes.io/name": "kuberay-operator"}, {"app": "tadp-submitter"}]
+    guests += [{"app": "tadp-data"}] if variant in OWN else []
     for selector in selectors:
         wanted = selector.get("matchLabels", selector)
         assert wanted in guests or any(wanted.items() <= one.items() for one in labels), selector
@@ -186,10 +194,14 @@ def test_nothing_is_reachable_from_outside(variant: str, rendered: Rendered) -> 
     assert not any(one["kind"] in ("Ingress", "HTTPRoute") for one in manifests)
     assert all(kind == "ClusterIP" for kind in found(manifests, "serviceType"))
     policies = {one["metadata"]["name"]: one["spec"] for one in manifests if one["kind"] == "NetworkPolicy"}
-    assert policies["closed"]["podSelector"] == {} and "ingress" not in policies["closed"]
+    if variant in WHOLE:
+        assert policies["closed"]["podSelector"] == {} and "ingress" not in policies["closed"]
+        assert only("Namespace", manifests)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    else:
+        assert policies.keys() >= {"tadp-ray", "tadp-ray-head", "tadp-submitter", "tadp-data"}
+        assert all("Ingress" in policy["policyTypes"] for policy in policies.values())
     open_doors = [rule for policy in policies.values() for rule in policy.get("ingress", ()) if not rule.get("from")]
     assert not open_doors
-    assert only("Namespace", manifests)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
 @variants
@@ -200,7 +212,8 @@ def test_versions_are_those_of_the_project(variant: str, rendered: Rendered) -> 
         assert f"\nray=={version}\n" in constraints
     images = set(found(rendered(variant), "image"))
     own = {image.removeprefix("mine-REGISTRY/") for image in images if image.startswith("mine-REGISTRY/")}
-    assert own == {f"tadp-ray:{release}-cpu", f"tadp-ray:{release}-gpu", f"tadp-mlflow:{release}"}
+    ray = {f"tadp-ray:{release}-cpu"} | ({f"tadp-ray:{release}-gpu"} if variant != "existing/data" else set())
+    assert own == ray | ({f"tadp-mlflow:{release}"} if variant in WHOLE else set())
     assert all(re.search(r":\d+\.\d+", image) for image in images)
 
 
@@ -209,7 +222,57 @@ def test_the_sweep_is_the_command_of_the_readme(rendered: Rendered) -> None:
     assert words[:3] == ["python", "-m", "tadp_ray.sweep"] and (ROOT / words[3]).is_file()
 
 
-@pytest.mark.parametrize("folder", ["docker", "docker/kuberay/base"])
+@pytest.mark.parametrize("variant", [*OWN, "existing/data"])
+def test_what_is_there_is_named_and_what_is_others_is_left(variant: str, rendered: Rendered) -> None:
+    """Claims, MLflow and who signs in there; in a shared namespace no other pod is selected, and nothing is made twice."""
+    manifests = rendered(variant)
+    assert not {"Namespace", "PersistentVolumeClaim", "Deployment", "StatefulSet"} & {one["kind"] for one in manifests}
+    assert not any("namespace" in one["metadata"] for one in manifests)
+    selected = [one["spec"]["podSelector"]["matchLabels"]["app"] for one in manifests if one["kind"] == "NetworkPolicy"]
+    services = [one["spec"]["selector"]["app"] for one in manifests if one["kind"] == "Service"]
+    assert {*selected, *services} <= {"tadp-ray", "tadp-submitter", "tadp-data"}
+    for name, pod in pods(manifests):
+        assert pod["imagePullSecrets"] == [{"name": "tadp-registry"}], name
+        claims = {
+            one["name"]: one["persistentVolumeClaim"]["claimName"]
+            for one in pod["volumes"]
+            if len(one) == 2 and "persistentVolumeClaim" in one
+        }
+        assert claims == ({"runs": "mine-RUNS_CLAIM", "data": "mine-DATA_CLAIM"} if name != "submitter" else {}), name
+        assert name == "submitter" or pod["nodeSelector"] == {"kubernetes.io/arch": "amd64"}
+        writes = {
+            one["mountPath"] for each in pod["containers"] for one in each["volumeMounts"] if "readOnly" not in one
+        }
+        assert ("/data" in writes) is (name == "data"), name
+    if variant in OWN:
+        named = dict(pods(manifests))
+        assert {"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"} in named["gpu"]["tolerations"]
+        env = {one["name"]: one for one in named["head"]["containers"][0]["env"]}
+        assert env.pop("MLFLOW_TRACKING_URI")["value"] == "mine-MLFLOW_URI"
+        keys = {
+            name.rpartition("_")[2].replace("NAME", "").lower(): one["valueFrom"]["secretKeyRef"]
+            for name, one in env.items()
+        }
+        assert {name: one["key"] for name, one in keys.items()} == {
+            "user": "mlflow_user",
+            "password": "mlflow_password",
+            "token": "mlflow_token",
+        }
+
+
+def test_the_sweep_of_ones_own_is_run(rendered: Rendered) -> None:
+    """The experiment is a setting, and may be a file of the ConfigMap that the head mounts."""
+    assert (
+        only("RayJob", rendered("existing/sweep"))["spec"]["entrypoint"] == "python -m tadp_ray.sweep mine-EXPERIMENT"
+    )
+    for variant in (*WHOLE, *OWN):
+        head = dict(pods(rendered(variant)))["head"]
+        (own,) = (one["configMap"] for one in head["volumes"] if one["name"] == "own")
+        assert own == {"name": "own-experiments", "optional": True}
+        assert {"name": "own", "mountPath": "/app/own", "readOnly": True} in head["containers"][0]["volumeMounts"]
+
+
+@pytest.mark.parametrize("folder", ["docker", "docker/kuberay/base", "docker/kuberay/existing/base"])
 def test_a_missing_value_is_named(folder: str, tmp_path: Path) -> None:
     """Of files that are not there, of placeholders left as they are, of one empty value; and nothing when all are set."""
     for example in (ROOT / folder).glob("*.env.example"):
@@ -241,12 +304,17 @@ def check(folder: Path, code: int) -> str:
     return said.stdout
 
 
-def test_the_examples_ask_for_what_the_manifests_read(rendered: Rendered) -> None:
-    text = (BASE / "kustomization.yaml").read_text()
-    read = set(re.findall(r"data\.(\w+)", text))
-    assert read == set(re.findall(r"^(\w+)=", (BASE / "settings.env.example").read_text(), re.MULTILINE))
-    used = {entry["key"] for entry in found(rendered("sweep"), "secretKeyRef")} | {"auth_token"}
-    assert used == set(re.findall(r"^(\w+)=", (BASE / "secrets.env.example").read_text(), re.MULTILINE))
+@pytest.mark.parametrize(("variants", "base"), [(["sweep"], "base"), ([*OWN, "existing/data"], "existing/base")])
+def test_the_examples_ask_for_what_the_manifests_read(variants: list[str], base: str, rendered: Rendered) -> None:
+    """What is optional stands there as a comment."""
+    folder = ROOT / "docker/kuberay" / base
+    read = set(re.findall(r"data\.(\w+)\}", (folder / "kustomization.yaml").read_text()))
+    assert read == set(re.findall(r"^(\w+)=", (folder / "settings.env.example").read_text(), re.MULTILINE))
+    refs = [entry for variant in variants for entry in found(rendered(variant), "secretKeyRef")]
+    asked = (folder / "secrets.env.example").read_text()
+    needed = {entry["key"] for entry in refs if "optional" not in entry} | {"auth_token"}
+    assert needed == set(re.findall(r"^(\w+)=", asked, re.MULTILINE))
+    assert {entry["key"] for entry in refs} - needed == set(re.findall(r"^# (\w+)=", asked, re.MULTILINE))
 
 
 def by_name(manifests: Any) -> dict[tuple[str, str], Manifest]:
@@ -270,8 +338,8 @@ def found(node: Any, key: str) -> list[Any]:
 def pods(manifests: list[Manifest]) -> Iterator[tuple[str, dict]]:
     """Every pod that the manifests describe: its role or worker group, and its specification."""
     for one in manifests:
-        if one["kind"] in ("Deployment", "StatefulSet"):
-            yield one["metadata"]["name"], one["spec"]["template"]["spec"]
+        if one["kind"] in ("Deployment", "StatefulSet", "Job"):
+            yield one["metadata"]["name"].removeprefix("tadp-"), one["spec"]["template"]["spec"]
         if one["kind"] == "RayJob":
             yield "submitter", one["spec"]["submitterPodTemplate"]["spec"]
         if one["kind"] in ("RayCluster", "RayJob"):

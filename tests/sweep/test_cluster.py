@@ -15,7 +15,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.sweep import nodes as nodes_module
 from tadp_ray.sweep import temporary
 from tadp_ray.sweep.cluster import concurrency, grow, planned_nodes, ray_session
-from tadp_ray.sweep.storage import lock_storage
+from tadp_ray.sweep.storage import locked_storage
 from tadp_ray.sweep.worker import resources
 from tadp_ray.training.provenance import code_of, provenance
 
@@ -101,7 +101,8 @@ def test_storage_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"compute.storage .*file/runs: cannot be written \(Not a directory\); name another"
     ):
-        lock_storage(ComputeConfig(storage=f"{tmp_path}/file/runs"))
+        with locked_storage(ComputeConfig(storage=f"{tmp_path}/file/runs")):
+            raise AssertionError
 
 
 def test_a_node_that_would_train_something_else_or_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

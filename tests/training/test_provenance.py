@@ -3,6 +3,9 @@
 import platform
 import subprocess
 
+import pytest
+
+from tadp_ray.training import provenance as module
 from tadp_ray.training.provenance import git_commit, provenance
 
 
@@ -29,3 +32,16 @@ def test_provenance_names_libraries_and_hardware_but_not_the_host():
     assert {"tadp.version.torch", "tadp.version.mlflow", "tadp.version.python", "tadp.hardware.cpu"} <= set(tags)
     assert float(tags["tadp.hardware.memory_gib"]) > 0
     assert platform.node() not in tags.values()
+
+
+def test_an_image_says_which_commit_it_was_built_from(monkeypatch: pytest.MonkeyPatch):
+    """It holds no checkout and no git; an image that was built without a commit names none."""
+    monkeypatch.setattr(module, "git_commit", lambda: None)
+    monkeypatch.setenv("TADP_COMMIT", f"{'a' * 40}+dirty")
+    tags = provenance.__wrapped__()
+    assert tags["tadp.commit"] == f"{'a' * 40}+dirty" and tags["mlflow.source.git.commit"] == "a" * 40
+    monkeypatch.setenv("TADP_COMMIT", "")
+    assert not {"tadp.commit", "mlflow.source.git.commit"} & provenance.__wrapped__().keys()
+    monkeypatch.setattr(module, "git_commit", lambda: "b" * 40)
+    monkeypatch.setenv("TADP_COMMIT", "a" * 40)
+    assert provenance.__wrapped__()["tadp.commit"] == "b" * 40
