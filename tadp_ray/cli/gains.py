@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadp_ray.cli.common import TrackingOption, exit_on_user_error, parse_classes, say
+from tadp_ray.cli.common import TrackingOption, exit_on_user_error, names_of, parse_classes, say
 from tadp_ray.cli.picture import CountOption, OutArgument
-from tadp_ray.cli.sweeps import ExperimentFile, RecipeOption, ScaleOption
+from tadp_ray.cli.sweeps import RecipeOption, ScaleOption
 from tadp_ray.config.shipped import file_of
 from tadp_ray.errors import UserError
 from tadp_ray.layout import IMAGES, STORAGE
@@ -51,7 +51,13 @@ class ComparedRuns:
 
 
 def gains(
-    file: ExperimentFile,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="An experiment: a file, or the name of a shipped one, e.g. prec_recall; see `ls`.",
+            autocompletion=names_of("experiments"),
+        ),
+    ],
     out: OutArgument,
     row: Annotated[str, typer.Option(help="A row of the table, by heading or key=value.")],
     against: Annotated[str, typer.Option(help="The row it is held against.")],

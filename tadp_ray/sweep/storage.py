@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tadp_ray.config.compute import ComputeConfig
@@ -32,21 +33,21 @@ def locked_storage(compute: ComputeConfig) -> Iterator[None]:
     """
     lock = lock_storage(compute)
     try:
-        with claimed_address(compute) if compute.address else nullcontext():
+        with claimed_address(compute.address, compute.folder) if compute.address else nullcontext():
             yield
     finally:
         lock.release()
 
 
 @contextmanager
-def claimed_address(compute: ComputeConfig) -> Iterator[None]:
+def claimed_address(address: str, folder: Path) -> Iterator[None]:
     """Keep other sweeps from a remote address during the block; errors are as for `claimed`."""
     # They take a second to import.
     from tadp_ray.sweep.address import Remote
     from tadp_ray.sweep.claim import claimed
 
-    Remote(compute.address).write_marker()
-    with claimed(compute.address, compute.folder):
+    Remote(address).write_marker()
+    with claimed(address, folder):
         yield
 
 
