@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,7 +202,11 @@ def object_store(free_ports: Callable[[int], list[int]]) -> Iterator[str]:
             patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
             address = f"s3://bucket?endpoint_override=127.0.0.1:{port}&scheme=http"
             files, bucket = FileSystem.from_uri(f"{address}&allow_bucket_creation=true")
-            # The client of S3 tries again until the server is up.
+            # The client of S3 tries again for some seconds, in which a server on a busy machine is not up.
+            while server.poll() is None:
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                time.sleep(0.1)
             files.create_dir(bucket)
             yield address
     finally:
