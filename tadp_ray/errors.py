@@ -1,5 +1,7 @@
 """The exception class for errors that the user can fix. Any other exception is a bug and shows its traceback."""
 
+from collections.abc import Sequence
+
 from tadp_ray.addresses import masked
 
 
@@ -12,3 +14,18 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(masked(message))
+
+
+SHOWN = 20
+"""Number of problems that one message lists."""
+
+
+def raise_problems(problems: Sequence[str]) -> None:
+    """Raise an error if there are problems.
+
+    Raises:
+        UserError: lists the first problems, one per line.
+    """
+    if problems:
+        more = [f"and {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
+        raise UserError("\n".join([*problems[:SHOWN], *more]))

@@ -37,8 +37,8 @@ def how_to_write(tags: Sequence[str]) -> str:
 def how_to_make(store: Path, recipes: Sequence[Recipe]) -> str:
     """Return the commands that make a caption store of recipes.
 
-    The store's name contains the length of its captions: `..._min40` have at least 40 tokens. Those of `..._nouns` come from a
-    published file, since no command extracts nouns.
+    The store's name contains the length of its captions: `..._min40` have at least 40 tokens. Those of `..._nouns` are made of
+    the store without this ending, or come from a published file.
     """
     recipe = recipes[-1]
     if tags := tags_in(store, recipes):
@@ -56,7 +56,9 @@ def how_to_make(store: Path, recipes: Sequence[Recipe]) -> str:
     given = ["--data", known[0], *known[1:]] if known else []
     bring = f"tadp-ray caption import FILE.json {shlex.join([*given, '--out', str(store)])}"
     if store.stem.endswith("_nouns"):
-        return f"bring a published file of nouns: {bring}"
+        whole = str(store.with_stem(store.stem.removesuffix("_nouns")))
+        made = shlex.join(["tadp-ray", "caption", "nouns", whole, "--out", str(store)])
+        return f"make it of {whole}: {made}; or bring a published file of nouns: {bring}"
     length = re.search(r"min(\d+)", store.stem)
     words = ["--min-tokens", length[1]] if length else []
     words += ["--out", str(store), *(["--gpus", "1"] if recipe.compute.gpus else [])]

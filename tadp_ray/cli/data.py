@@ -30,8 +30,13 @@ def list_data(
 
 @app.command("check")
 def check_data(
-    name: Annotated[str, typer.Argument(help="A name from `data list`.")],
-    root: Annotated[Path | None, typer.Option(help="Folder to check; without it, print the expected files.")] = None,
+    name: Annotated[
+        str, typer.Argument(help="A name from `data list`, or the file or name of a recipe of photographs.")
+    ],
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder to check; without it, print the expected files, or check the recipe's data.root."),
+    ] = None,
     deep: Annotated[
         bool,
         typer.Option("--deep", help="Open every file, also those that have not changed since they were last opened."),
@@ -39,7 +44,7 @@ def check_data(
     storage: Annotated[Path, typer.Option(help="Folder with the index of the files.")] = Path(STORAGE),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Describe a data set and the files it needs; with --root, check every file and list all problems.
+    """Describe a data set and the files it needs; with --root, or of a recipe, check every file and list all problems.
 
     Sizes, classes and hashes of the files are kept in an index, which sweeps use, too: a file is opened again only if its size
     or its times have changed, or with --deep.
@@ -47,12 +52,22 @@ def check_data(
     with exit_on_user_error():
         import json
 
-        from tadp_ray.data.check import check, described, facts, report_lines
+        from tadp_ray.config.shipped import shipped
+        from tadp_ray.data.check import check, check_own, described, facts, report_lines
+        from tadp_ray.data.datasets import published_datasets
 
-        result = facts(name) if root is None else check(name, root, storage, deep=deep)
+        own = name not in published_datasets() and (Path(name).suffix == ".yaml" or name in shipped("recipes"))
+        if own:
+            from tadp_ray.config.load import load_recipe
+            from tadp_ray.config.shipped import file_of
+
+            changes = [] if root is None else [f"data.root={root}"]
+            result = check_own(name, load_recipe(file_of(Path(name), "recipes"), changes).data, storage, deep=deep)
+        else:
+            result = facts(name) if root is None else check(name, root, storage, deep=deep)
         if as_json:
             print(json.dumps(result, indent=1))
-        for line in () if as_json else described(name) if root is None else report_lines(result):
+        for line in () if as_json else report_lines(result) if own or root else described(name):
             say(line)
         if result.get("problems"):
             raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Systems side by side, where they differ most."""
+"""Systems side by side where they differ most, or one beside the truth."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 app = Commands(
     help="Draw systems side by side where they differ most: image, truth and each one's predictions, as PNG and PDF, by one "
-    "stated rule for better and for worse. Files are those that `score` reads; `predict` writes them for a trained cell.",
+    "stated rule for better and for worse; of one system, examples. Files are those that `score` reads; `predict` writes them "
+    "for a trained cell.",
     no_args_is_help=True,
 )
 OutArgument = Annotated[
-    Path, typer.Argument(help="Folder to write better.{png,pdf}, worse.{png,pdf} and choice.json to.")
+    Path,
+    typer.Argument(
+        help="Folder to write better.{png,pdf} and worse.{png,pdf}, or examples.{png,pdf}, and choice.json to."
+    ),
 ]
 CountOption = Annotated[int, typer.Option(min=1, help="Images of a picture.")]
 
@@ -52,16 +56,19 @@ def keep(comparison: "Comparison", out: Path, tracking_uri: str, files: list[str
     import numpy as np
 
     from tadp_ray.addresses import masked
-    from tadp_ray.pictures.choose import rule
+    from tadp_ray.pictures.choose import directions, rule
     from tadp_ray.tracking.findings import log_finding
     from tadp_ray.tracking.store import open_store
 
+    several = len(comparison.systems) > 1
     facts = {
         "name": out.name,
-        "question": f"Where do {' and '.join(comparison.systems)} differ most?",
-        "figure_of_paper": "Figures S7 and S11 to S20",
+        "question": f"Where do {' and '.join(comparison.systems)} differ most?"
+        if several
+        else f"What does {comparison.systems[0]} predict?",
+        "figure_of_paper": "Figures S7 and S14 to S20" if several else "Figures S11 to S13",
         "command": shlex.join(["tadp-ray", *map(masked, sys.argv[1:])]),
-        "settings": rule(comparison.score, "better"),
+        "settings": rule(comparison.score, directions(len(comparison.systems))[0]),
         "numbers": {
             f"{system}: {comparison.score.meaning}, mean over {len(comparison.ids)} images": mean
             for system, mean in zip(comparison.systems, np.nanmean(comparison.scores, 1).tolist(), strict=True)

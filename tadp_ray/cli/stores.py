@@ -133,6 +133,19 @@ def degrade(
 
 
 @app.command()
+def nouns(store: StoreArgument, out: OutOption) -> None:
+    """Keep only the nouns of captions, each once, like the paper's nouns-only prompts; needs tadp-ray[nouns]."""
+    with exit_on_user_error():
+        from tadp_ray.captions.nouns import load_tagger, nouns_store, tagger_name
+        from tadp_ray.captions.store import read_store
+
+        made = nouns_store(read_store(store), load_tagger(), tagger_name())
+        made.write(out)
+        empty = sum(not text for texts in made.captions.values() for text in texts)
+        say_all([f"{out}: nouns of the captions of {len(made):,} images" + f"; {empty} without a noun" * bool(empty)])
+
+
+@app.command()
 def show(
     store: StoreArgument,
     data: DataOption = None,

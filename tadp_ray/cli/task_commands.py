@@ -14,12 +14,12 @@ def parse_systems(texts: list[str]) -> dict[str, Path]:
     """`NAME=FOLDER` texts by name.
 
     Raises:
-        UserError: one has no name, or there are fewer than two names.
+        UserError: one has no name, or two have the same.
     """
     pairs = [text.partition("=") for text in texts]
     named = {name.strip(): Path(folder) for name, _, folder in pairs if name.strip() and folder}
-    if len(named) < len(texts) or len(named) < 2:
-        raise UserError(f"--system {' '.join(texts)}: expected two or more NAME=PREDICTIONS of distinct names")
+    if len(named) < len(texts):
+        raise UserError(f"--system {' '.join(texts)}: expected NAME=PREDICTIONS of distinct names")
     return named
 
 

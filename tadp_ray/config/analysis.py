@@ -9,6 +9,16 @@ from tadp_ray.config.errors import nearest
 from tadp_ray.config.vocabulary import ExpandedPath, Scale, StrictModel
 
 
+class BasePicture(StrictModel):
+    """An image file of your own to paste into."""
+
+    path: ExpandedPath = Field(description="relative to the working folder")
+    regions: dict[str, ExpandedPath] = Field(
+        min_length=1,
+        description="object in the image -> an image of the same size that is black outside it, e.g. {dog: dog.png}",
+    )
+
+
 class CopyPaste(StrictModel):
     """Attention map of a class name before and after an object of that class is pasted next to a similar one (Figure S2)."""
 
@@ -16,7 +26,7 @@ class CopyPaste(StrictModel):
     """Names for claims; in percent of cases."""
 
     kind: Literal["copy_paste"]
-    cases: int = Field(100, ge=1, description="number of pasted images")
+    cases: int = Field(100, ge=1, description="number of pasted images of the data set")
     timestep: int = Field(1, ge=0, lt=1000, description="the U-Net's timestep; no noise is added")
     pairs: dict[str, str] = Field(
         {}, description="pasted class -> the class that looks like it, for photographs; scenes have pairs of their own"
@@ -24,6 +34,28 @@ class CopyPaste(StrictModel):
     cutouts: dict[str, ExpandedPath] = Field(
         {}, description="pasted class -> image of it on a transparent background; otherwise cut out of other images"
     )
+    pictures: tuple[BasePicture, ...] = Field(
+        (),
+        description="image files instead of images of the data set; each pasted class of pairs whose look-alike is in the image "
+        "is pasted into it, from its cut-out",
+    )
+
+    @model_validator(mode="after")
+    def _of_pictures(self) -> "CopyPaste":
+        if not self.pictures:
+            return self
+        if self.cases != type(self).model_fields["cases"].default:
+            raise ValueError(f"cases: {self.cases} counts images of the data set, but pictures are given; leave it out")
+        if lacking := [word for word in self.pairs if word not in self.cutouts]:
+            raise ValueError(f"cutouts: has none of {lacking[0]!r}, which pairs paste into pictures; give its file")
+        known = {name for picture in self.pictures for name in picture.regions}
+        if absent := [name for name in self.pairs.values() if name not in known]:
+            raise ValueError(
+                f"pairs: {absent[0]!r} is in no picture's regions ({', '.join(sorted(known))}); add it there"
+            )
+        if not self.pairs:
+            raise ValueError("pairs: pictures need pairs, e.g. {cat: dog}: what is pasted -> what looks like it")
+        return self
 
 
 class OffTarget(StrictModel):

@@ -276,6 +276,18 @@ class Recipe(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _classes_known(self) -> "Recipe":
+        if getattr(self.data, "classes", None) != ():
+            return self
+        for key, caption in self.captions.items():
+            if caption.uses_ground_truth or caption.source == "class_names" or caption.encoding != "text":
+                raise ValueError(
+                    f"{key}: source: {caption.source}, encoding: {caption.encoding}: needs names of classes, which data.kind: "
+                    f'{self.data.kind} with depth has not; use source: store, sentence or "null" and encoding: text'
+                )
+        return self
+
+    @model_validator(mode="after")
     def _evaluations_named_apart(self) -> "Recipe":
         if twice := sorted({*getattr(self.data, "extra_styles", ())} & self.evaluation.captions.keys()):
             raise ValueError(

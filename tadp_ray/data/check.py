@@ -1,7 +1,8 @@
-"""Describes published data sets and checks their files, for `tadp-ray data`."""
+"""Describes published data sets and checks their files and those of recipes, for `tadp-ray data`."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from tadp_ray.config.data import DataConfig
 from tadp_ray.config.errors import nearest
-from tadp_ray.data.datasets import published_datasets
-from tadp_ray.data.files import Measured, PublishedSet, first_few, look_at_all
+from tadp_ray.data.datasets import FileSource, published_datasets, source_of
+from tadp_ray.data.files import Layout, Measured, PublishedSet, first_few, look_at_all
 from tadp_ray.data.index import Index
+from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError
 
 
@@ -64,23 +67,64 @@ def check(kind: str, root: Path, storage: Path | None = None, *, deep: bool = Fa
             opened. None: every file is opened.
         deep: open every file all the same, and tell which differ from the index though their sizes and times do not.
 
-    Returns: for each published split the number of images, their sizes, the range of their ground truth and the number of
-    images per class, and all problems under "problems", one line per file.
+    Returns: see `checked`.
 
     Raises:
         UserError: there is no data set of that name.
     """
     dataset = find(kind)
+    found = {split: partial(dataset.layout, root, split) for split in dataset.images}
+    return checked(kind, root, found, dataset.images, storage, deep=deep)
+
+
+def check_own(name: str, data: DataConfig, storage: Path | None = None, *, deep: bool = False) -> dict[str, Any]:
+    """Check every file of a recipe's data, which is named `name`; otherwise like `check`.
+
+    Raises:
+        UserError: these data are not in files.
+    """
+    source = source_of(data)
+    if not isinstance(source, FileSource):
+        raise UserError(f"{name}: data.kind: {data.kind} has no files to check; name a recipe of photographs")
+    splits: tuple[Split, ...] = ("train", "val")
+    return checked(
+        name, data.root, {split: partial(source.layout, data, split) for split in splits}, {}, storage, deep=deep
+    )
+
+
+def checked(
+    kind: str,
+    root: Path,
+    layouts: Mapping[Split, Callable[[], Layout]],
+    images: Mapping[Split, int],
+    storage: Path | None,
+    *,
+    deep: bool,
+) -> dict[str, Any]:
+    """Check every file of some splits; see `check` for the other arguments.
+
+    Args:
+        kind: what the data are called.
+        root: folder that holds them.
+        layouts: finds the files of each split.
+        images: number of images of each split that has been published.
+        storage: with the index.
+        deep: open every file.
+
+    Returns: for each split the number of images, their sizes, the range of their ground truth and the number of images per
+    class, and all problems under "problems", one line per file.
+    """
     splits, problems = {}, []
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        for split, published in dataset.images.items():
+        for split, find_files in layouts.items():
             try:
-                layout = dataset.layout(root, split)
+                layout = find_files()
             except UserError as error:
                 problems.append(f"{split}: {error}")
                 continue
-            if len(layout.images) != published:
+            published = images.get(split)
+            if published is not None and len(layout.images) != published:
                 problems.append(f"{split}: {len(layout.images):,} images, the published split has {published:,}")
             index = Index(storage, layout, deep=deep) if storage else None
             opened = look_at_all(layout, index)
@@ -96,11 +140,11 @@ def check(kind: str, root: Path, storage: Path | None = None, *, deep: bool = Fa
                 )
             splits[split] = {"images": len(layout.images), "published": published, "readable": len(readable)}
             if readable:
-                splits[split] |= summary(dataset, list(readable.values()))
+                splits[split] |= summary(layout.classes, list(readable.values()))
     return {"name": kind, "root": str(root), "splits": splits, "problems": problems}
 
 
-def summary(dataset: PublishedSet, found: Sequence[Measured]) -> dict[str, Any]:
+def summary(classes: Sequence[str], found: Sequence[Measured]) -> dict[str, Any]:
     """Return the sizes, ranges and classes of the readable samples of a split."""
     what, unit, without = found[0].words
     limits = [each.range for each in found if each.range]
@@ -114,8 +158,8 @@ def summary(dataset: PublishedSet, found: Sequence[Measured]) -> dict[str, Any]:
             "min": min((low for low, _ in limits), default=None),
             "max": max((high for _, high in limits), default=None),
         },
-        "counted": {"of": unit, "total": counted, "left_out": left_out / counted, "because": without},
-        "classes": {name: shown[index] for index, name in enumerate(dataset.classes)},
+        "counted": {"of": unit, "total": counted, "left_out": left_out / max(counted, 1), "because": without},
+        "classes": {name: shown[index] for index, name in enumerate(classes)},
     }
 
 
@@ -128,7 +172,8 @@ def spread(values: Iterable[int]) -> dict[str, float]:
 def report_lines(report: dict[str, Any]) -> Iterator[str]:
     """Yield a report of `check` as lines."""
     for split, found in report["splits"].items():
-        yield f"{split}: {found['images']:,} images of {found['published']:,} published, {found['readable']:,} readable"
+        published = "" if found["published"] is None else f" of {found['published']:,} published"
+        yield f"{split}: {found['images']:,} images{published}, {found['readable']:,} readable"
         if not found["readable"]:
             continue
         for side in ("height", "width"):
@@ -138,7 +183,8 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
         shown = Counter(found["classes"])
         often = [f"{name} ({count:,})" for name, count in shown.most_common() if count]
         never = [name for name, count in shown.items() if not count]
-        yield f"  {len(often)} of {len(shown)} classes, in images: {first_few(often)}"
+        if shown:
+            yield f"  {len(often)} of {len(shown)} classes, in images: {first_few(often)}"
         if never:
             yield f"  in no image: {first_few(never, 10)}"
     count = len(report["problems"])

@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tadp_ray.config.classes import misnamed, too_many
 from tadp_ray.config.vocabulary import ExpandedPath, StrictModel, Style
@@ -12,6 +12,7 @@ from tadp_ray.registry import register_dataset, register_published_dataset
 register_published_dataset("ade20k", "tadp_ray.data.ade20k:ADE20K")
 register_published_dataset("pascal_segmentation", "tadp_ray.data.pascal:PASCAL_SEGMENTATION")
 register_published_dataset("pascal_detection", "tadp_ray.data.pascal:PASCAL_DETECTION")
+register_published_dataset("coco", "tadp_ray.data.coco:COCO")
 register_published_dataset("nyuv2", "tadp_ray.data.nyuv2:NYUV2")
 register_published_dataset("cityscapes", "tadp_ray.data.cityscapes:CITYSCAPES")
 register_published_dataset("dark_zurich", "tadp_ray.data.cityscapes:DARK_ZURICH", scored_only=True)
@@ -41,16 +42,30 @@ class ScenesData(StrictModel):
     seed: int = Field(0, ge=0, description="seed of the scenes")
 
 
+TRUTHS = ("masks", "depth", "boxes")
+
+
 class FolderSplit(StrictModel):
-    """The files of one split of a folder data set, relative to its root."""
+    """The files of one split of a folder data set, relative to its root: photographs, and label maps, depth maps or boxes."""
 
     images: str = Field(
         description="glob of the photographs, e.g. train/*.png. An image's id is its file stem, or if stems are not unique, its "
         "path below the glob's fixed folders, e.g. chur/0000"
     )
-    masks: str = Field(
-        description="glob of the label maps. A mask belongs to the image with the same path below the fixed folders of the two "
-        "globs, without suffix"
+    masks: str | None = Field(
+        None,
+        description="segmentation: glob of the label maps. A mask belongs to the image with the same path below the fixed "
+        "folders of the two globs, without suffix",
+    )
+    depth: str | None = Field(
+        None,
+        description="depth: glob of the depth maps, images of 16 or 32 bits or .npy in metres, 0 where there is no reading; "
+        "they belong to images like masks",
+    )
+    boxes: str | None = Field(
+        None,
+        description="detection: a file in COCO's format, which ends in .json, or a glob of annotations in Pascal VOC's, which "
+        "end in .xml and belong to images like masks",
     )
     list: ExpandedPath | None = Field(
         None,
@@ -58,9 +73,11 @@ class FolderSplit(StrictModel):
         "mask; none: every image of the glob",
     )
 
-    @field_validator("images", "masks")
+    @field_validator("images", "masks", "depth", "boxes")
     @classmethod
-    def _below_root(cls, pattern: str) -> str:
+    def _below_root(cls, pattern: str | None) -> str | None:
+        if pattern is None:
+            return None
         parts = PurePosixPath(pattern).parts
         if not parts or pattern.startswith("/"):
             raise ValueError("expected a glob of files below data.root, e.g. train/*.png")
@@ -68,17 +85,37 @@ class FolderSplit(StrictModel):
             raise ValueError("** stands alone between slashes, for folders of any depth: **/*.png")
         return pattern
 
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> "FolderSplit":
+        told = [key for key in TRUTHS if getattr(self, key)]
+        if len(told) != 1:
+            raise ValueError(
+                f"has {' and '.join(told) or 'no ground truth'}; give one of masks (segmentation), depth and boxes (detection)"
+            )
+        if self.boxes and not self.boxes.endswith((".json", ".xml")):
+            raise ValueError(
+                f"boxes: {self.boxes!r} is neither a file of COCO's format (.json) nor a glob of VOC's (.xml); let it end so"
+            )
+        return self
+
+    @property
+    def truth(self) -> str:
+        """The key of the ground truth: masks, depth or boxes."""
+        return next(key for key in TRUTHS if getattr(self, key))
+
 
 @register_dataset("folder", "tadp_ray.data.datasets:OwnFolder")
 class FolderData(StrictModel):
-    """Any photographs with label maps (8-bit or 16-bit single-channel or palette images)."""
+    """Any photographs with label maps (8-bit or 16-bit single-channel or palette images), depth maps or boxes."""
 
     kind: Literal["folder"]
     root: ExpandedPath = Field(description="folder of the data set, relative to the working folder")
     train: FolderSplit
     val: FolderSplit
     classes: tuple[str, ...] = Field(
-        min_length=2, description="class names in label order, at most 255; prompts use them"
+        (),
+        description="class names in label order, at most 255; prompts use them. Of boxes, the names in the files in any order; "
+        "depth has none",
     )
     ignore: tuple[Annotated[int, Field(ge=0, lt=65536)], ...] = Field(
         (255,), description="label values that are ignored"
@@ -90,6 +127,11 @@ class FolderData(StrictModel):
         "",
         description="suffix of a mask's file stem after the image's, e.g. _labelTrainIds; files without it are not masks",
     )
+    depth_scale: float = Field(
+        1000.0,
+        gt=0,
+        description="units per metre in images of depth, e.g. 1000 for millimetres; .npy files have metres",
+    )
 
     @field_validator("classes")
     @classmethod
@@ -97,3 +139,19 @@ class FolderData(StrictModel):
         if problems := [*filter(None, [too_many(len(names))]), *misnamed(names)]:
             raise ValueError("; ".join(problems[:10]))
         return names
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "FolderData":
+        truth, least = self.train.truth, {"masks": 2, "depth": 0, "boxes": 1}
+        if self.val.truth != truth:
+            raise ValueError(f"train has {truth}, but val has {self.val.truth}; give both the same")
+        if len(self.classes) < least[truth]:
+            raise ValueError(f"classes: {list(self.classes)}: {truth} need at least {least[truth]}; name them")
+        if truth == "depth" and self.classes:
+            raise ValueError(f"classes: {list(self.classes)}: depth has no classes; leave them out")
+        of = {"ignore": "masks", "reduce_zero_label": "masks", "mask_suffix": "masks", "depth_scale": "depth"}
+        for key, owner in of.items():
+            value = getattr(self, key)
+            if owner != truth and value != type(self).model_fields[key].default:
+                raise ValueError(f"{key}: {value} belongs to {owner}, but the splits have {truth}; leave it out")
+        return self

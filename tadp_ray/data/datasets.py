@@ -71,7 +71,7 @@ class PocketScenes:
 
 
 class OwnFolder:
-    """Your own images and label maps."""
+    """Your own images with label maps, depth maps or boxes."""
 
     @staticmethod
     def layout(data: FolderData, split: Split) -> Layout:
@@ -176,5 +176,5 @@ def remarks(train: Dataset, val: Dataset) -> list[str]:
             "learns them"
         )
     if alone := sorted(map(str, {*train.unpaired, *val.unpaired} - train.files - val.files)):
-        lines.append(f"data: {len(alone)} label maps belong to no image: {first_few(alone, 3)}")
+        lines.append(f"data: {len(alone)} files of ground truth belong to no image: {first_few(alone, 3)}")
     return lines

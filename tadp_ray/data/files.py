@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 B = TypeVar("B")
 Fields = dict[str, np.ndarray]
-"""The content of a ground-truth file: fields of a `Sample` by name."""
+"""The content of a ground-truth file: fields of a `Sample` by name, and the image's `size` (height, width) if it is told."""
 
 
 def shown(sample: Sample) -> list[int]:
@@ -66,8 +66,8 @@ class Layout:
     """Image file by sample id, in the order of the data set."""
     truths: Mapping[str, Path]
     """Ground-truth file (label map, depth map or boxes) by sample id."""
-    read: Callable[[Path], Fields]
-    """Reads a ground-truth file; a UserError names the file, the value and what to do."""
+    read: Callable[..., Fields]
+    """Reads a ground-truth file, given its path; a UserError names the file, the value and what to do."""
     rules: tuple[object, ...]
     """Settings of reading; part of the digest."""
     present: Callable[[Sample], list[int]] = shown
@@ -78,6 +78,8 @@ class Layout:
     """Ground-truth files without an image."""
     classes_learned: bool = True
     """Whether a model learns the classes; otherwise they are only used in prompts."""
+    shared_truth: bool = False
+    """Whether a ground-truth file holds many samples; `read` is then given its path and the sample's id."""
 
     def sample(self, name: str) -> Sample:
         """Read one sample.
@@ -88,8 +90,15 @@ class Layout:
         for file in (self.images[name], self.truths[name]):
             if why := why_unreadable(file):
                 raise UserError(f"{file}: {why}; sample {name!r} needs it")
-        image = read_image(self.images[name])
-        sample = Sample(id=name, image=image, **self.read(self.truths[name]))
+        image, fields = read_image(self.images[name]), self._read(name)
+        size = tuple(fields.pop("size", np.array(image.shape[:2])).tolist())
+        sample = Sample(id=name, image=image, **fields)
+        if size != image.shape[:2]:
+            turned = ", as its EXIF orientation turns it" * is_turned(self.images[name])
+            raise UserError(
+                f"{self.truths[name]}: was made for an image of {size}, but {self.images[name]} is {image.shape[:2]} (height, "
+                f"width{turned}); scale the boxes with the image, or bring the image that they were drawn on"
+            )
         for what, pixels in (("label map", sample.mask), ("depth map", sample.depth)):
             if pixels is not None and pixels.shape != image.shape[:2]:
                 turned = ", as its EXIF orientation turns it" * is_turned(self.images[name])
@@ -109,7 +118,12 @@ class Layout:
         """
         if why := why_unreadable(self.truths[name]):
             raise UserError(f"{self.truths[name]}: {why}; sample {name!r} needs it")
-        return Sample(id=name, image=NO_IMAGE, **self.read(self.truths[name]))
+        fields = self._read(name)
+        fields.pop("size", None)
+        return Sample(id=name, image=NO_IMAGE, **fields)
+
+    def _read(self, name: str) -> Fields:
+        return self.read(self.truths[name], name) if self.shared_truth else self.read(self.truths[name])
 
     def _check_boxes(self, sample: Sample) -> None:
         height, width = sample.image.shape[:2]

@@ -1,60 +1,160 @@
-"""Your own images: a folder of images, a folder of label maps, and a list of class names."""
+"""Your own images: a folder of images, and a folder of label maps, of depth maps or of boxes, or one file of boxes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
+from tadp_ray.data.coco import Objects, boxes_by_image, read_annotations
 from tadp_ray.data.config import FolderData
-from tadp_ray.data.files import Layout, Measured, first_few, nothing_wrong
-from tadp_ray.data.images import class_table, read_mask
+from tadp_ray.data.files import Fields, Layout, Measured, first_few, nothing_wrong, shown
+from tadp_ray.data.images import class_table, read_mask, read_metres
 from tadp_ray.data.names import Names, chosen, distinct, find_files, ids_of, pair_up
-from tadp_ray.data.sample import Split
+from tadp_ray.data.pascal import read_named_boxes
+from tadp_ray.data.sample import Sample, Split
 from tadp_ray.errors import UserError
+
+Judge = Callable[[Mapping[str, Measured]], list[str]]
+WORDS = {"masks": "label map", "depth": "depth map", "boxes": "annotation"}
+"""What a file of ground truth is called, by its key."""
 
 
 def layout(data: FolderData, split: Split) -> Layout:
-    """Return the pairs of one split, and the meaning of their label values.
+    """Return the pairs of one split, and the meaning of their values.
 
     Raises:
-        UserError: folders, lists or pairs are missing; or there are too many classes.
+        UserError: folders, lists or pairs are missing; a file of boxes cannot be used; or there are too many classes.
     """
-    images, masks, unpaired = find_pairs(data, split)
-    otherwise = (
-        f"is beyond the {len(data.classes)} names of data.classes; add its name, or list the value under data.ignore"
-    )
+    truth = data.train.truth
+    if truth == "boxes" and getattr(data, split).boxes.endswith(".json"):
+        return one_file(data, split)
+    images, truths, unpaired = find_pairs(data, split)
+    read, rules, judge = READERS[truth](data)
     return Layout(
         classes=data.classes,
         images=images,
-        truths=masks,
-        read=partial(
-            read_mask, table=class_table(len(data.classes), data.ignore, data.reduce_zero_label), otherwise=otherwise
-        ),
-        rules=(data.ignore, data.reduce_zero_label),
-        judge=partial(too_few_classes, data) if split == "train" else nothing_wrong,
+        truths=truths,
+        read=read,
+        rules=rules,
+        judge=judge if split == "train" else nothing_wrong,
         unpaired=unpaired,
+        classes_learned=truth != "depth",
+        present=nothing_shown if truth == "depth" else shown,
     )
 
 
+def of_masks(data: FolderData) -> tuple[Callable[[Path], Fields], tuple[Any, ...], Judge]:
+    """Return the reader of label maps, its settings, and the check of all training images."""
+    otherwise = (
+        f"is beyond the {len(data.classes)} names of data.classes; add its name, or list the value under data.ignore"
+    )
+    table = class_table(len(data.classes), data.ignore, data.reduce_zero_label)
+    rules = (data.ignore, data.reduce_zero_label)
+    return partial(read_mask, table=table, otherwise=otherwise), rules, partial(too_few_classes, data)
+
+
+def of_depth(data: FolderData) -> tuple[Callable[[Path], Fields], tuple[Any, ...], Judge]:
+    """Return the reader of depth maps, its settings, and no check of all training images."""
+    return partial(read_metres, scale=data.depth_scale), ("depth", data.depth_scale), nothing_wrong
+
+
+def of_boxes(data: FolderData) -> tuple[Callable[[Path], Fields], tuple[Any, ...], Judge]:
+    """Return the reader of VOC's annotations, its settings, and the check of all training images."""
+    return partial(read_named_boxes, names=data.classes, known=KNOWN), ("boxes",), no_boxes
+
+
+READERS = {"masks": of_masks, "depth": of_depth, "boxes": of_boxes}
+KNOWN = "add the name to data.classes, spelled like this, or take the object out; its names are"
+
+
+def one_file(data: FolderData, split: Split) -> Layout:
+    """Return the images of one split with their boxes in one file of COCO's format.
+
+    An entry of the file belongs to the image of its `file_name`, or of the end of that path.
+
+    Raises:
+        UserError: the folder, images, the file or entries are missing, or the file cannot be used.
+    """
+    images, where = find_images(data, split), f"data.{split}.boxes"
+    path = data.root / getattr(data, split).boxes
+    file = read_annotations(path)
+    found = boxes_by_image(path, file, data.classes, training=split == "train")
+    names = Names({name: PurePosixPath(image.relative_to(data.root)) for name, image in images.items()}, data.root)
+    fields: dict[str, Fields] = {}
+    for entry in file.images:
+        meant = names.meant(entry.file_name)
+        if len(meant) > 1 or (meant and meant[0] in fields):
+            raise UserError(
+                f"{path}: images: file_name {entry.file_name!r} may mean {first_few(meant)}, or another entry means it, too; "
+                "write more of its path"
+            )
+        if meant:
+            fields[meant[0]] = found[str(entry.id)]
+    if missing := [name for name in images if name not in fields]:
+        raise UserError(
+            f"{where}={getattr(data, split).boxes!r}: {path} has no entry under images for {first_few(missing)} "
+            f"({len(missing)} of {len(images)} photographs); add them, also photographs without objects, or leave them out by "
+            f"data.{split}.list"
+        )
+    return Layout(
+        classes=data.classes,
+        images=images,
+        truths=dict.fromkeys(images, path),
+        read=Objects({name: fields[name] for name in images}),
+        rules=("boxes",),
+        judge=no_boxes if split == "train" else nothing_wrong,
+        shared_truth=True,
+    )
+
+
+def find_images(data: FolderData, split: Split) -> dict[str, Path]:
+    """Return the image files of one split by id, without their ground truth.
+
+    Raises:
+        UserError: the folder or the images are missing, or a list does not fit.
+    """
+    found, globs = all_images(data, split), getattr(data, split)
+    ids = ids_of(found)
+    images = {ids[key]: path for key, path in found.items()}
+    if globs.list is None:
+        return images
+    there = {name: path.relative_to(data.root) for name, path in images.items()}
+    return {name: images[name] for name in chosen(data.root / globs.list, Names(there, data.root), Names({}))}
+
+
+def all_images(data: FolderData, split: Split) -> dict[PurePosixPath, Path]:
+    """Return all files of the glob of a split's images by what the wildcards match.
+
+    Raises:
+        UserError: there are none, or two have the same name.
+    """
+    root, globs = data.root, getattr(data, split)
+    if not root.is_dir():
+        truth = globs.truth
+        raise UserError(
+            f"data.root={str(root)!r}: there is no such folder. It should hold the photographs ({globs.images}) "
+            f"and their {WORDS[truth]}s ({getattr(globs, truth)}); name it with --set data.root=FOLDER"
+        )
+    found = distinct(find_files(globs.images, root))
+    if not found:
+        raise UserError(f"data.{split}.images={globs.images!r}: no file in {root} matches this glob")
+    return found
+
+
 def find_pairs(data: FolderData, split: Split) -> tuple[dict[str, Path], dict[str, Path], tuple[Path, ...]]:
-    """Return image and label map files by id, and label maps without an image.
+    """Return image and ground-truth files by id, and files of ground truth without an image.
 
     The files of a pair have the same path below the fixed folders of their globs, except for extension and suffix. The id is
     the file's stem, or that path if stems repeat in the split.
     """
-    root, where, globs = data.root, f"data.{split}", data.train if split == "train" else data.val
-    if not root.is_dir():
-        raise UserError(
-            f"data.root={str(root)!r}: there is no such folder. It should hold the photographs ({globs.images}) "
-            f"and their label maps ({globs.masks}); name it with --set data.root=FOLDER"
-        )
-    found = distinct(find_files(globs.images, root))
-    masks = distinct(find_files(globs.masks, root), data.mask_suffix)
-    if not found:
-        raise UserError(f"{where}.images={globs.images!r}: no file in {root} matches this glob")
-    ids, pairs = ids_of(found), pair_up(found, masks)
-    partners = {ids[key]: mask for key, mask in pairs.items()}
+    root, globs = data.root, getattr(data, split)
+    truth, word = globs.truth, WORDS[globs.truth]
+    found = all_images(data, split)
+    truths = distinct(find_files(getattr(globs, truth), root), data.mask_suffix)
+    ids, pairs = ids_of(found), pair_up(found, truths)
+    partners = {ids[key]: file for key, file in pairs.items()}
     images = {ids[key]: path for key, path in found.items()}
-    unpaired = sorted(set(masks.values()) - set(partners.values()))
+    unpaired = sorted(set(truths.values()) - set(partners.values()))
     if globs.list is not None:
         there = {name: path.relative_to(root) for name, path in images.items()}
         beside = {name: path.relative_to(root) for name, path in partners.items() if path}
@@ -62,12 +162,25 @@ def find_pairs(data: FolderData, split: Split) -> tuple[dict[str, Path], dict[st
         images = {name: images[name] for name in named}
     if missing := [name for name in images if partners[name] is None]:
         suffix = f" whose names end in {data.mask_suffix}" if data.mask_suffix else ""
-        alike = f"; label maps without an image are {first_few(map(str, unpaired), 3)}" if unpaired else ""
+        alike = f"; {word}s without an image are {first_few(map(str, unpaired), 3)}" if unpaired else ""
         raise UserError(
-            f"{where}.masks={globs.masks!r}: no label map in {root}{suffix} for {first_few(missing)}{alike}. A label map has "
-            "the name of its image, in the same folders below the fixed folders of the globs"
+            f"data.{split}.{truth}={getattr(globs, truth)!r}: no {word} in {root}{suffix} for {first_few(missing)}{alike}. "
+            f"{'An' if word[0] == 'a' else 'A'} {word} has the name of its image, in the same folders below the fixed folders "
+            "of the globs"
         )
-    return images, {name: mask for name in images if (mask := partners[name])}, tuple(unpaired)
+    return images, {name: file for name in images if (file := partners[name])}, tuple(unpaired)
+
+
+def nothing_shown(_: Sample) -> list[int]:
+    """Return no classes."""
+    return []
+
+
+def no_boxes(found: Mapping[str, Measured]) -> list[str]:
+    """Return one line if no training image has a box."""
+    if any(each.counted for each in found.values()):
+        return []
+    return [f"data.train.boxes: none of the {len(found)} images has a box, so there is nothing to learn; draw some"]
 
 
 def too_few_classes(data: FolderData, found: Mapping[str, Measured]) -> list[str]:

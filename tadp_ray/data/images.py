@@ -25,6 +25,8 @@ SCALED = ("L;2", "L;4", "L;I", "L;2I", "L;4I", "1;I")
 """Pillow's raw modes whose values it scales to 8 bits or inverts, so that the raw values are lost."""
 DENSEST = 40_000
 """Pixels of more than one bit that a byte of PNG, JPEG, GIF, BMP or TIFF can stand for: 8,000 of PNG, 33,000 of Zstandard."""
+NEAREST, FARTHEST = 0.02, 1000.0
+"""Metres: a depth map whose deepest reading is nearer or farther is in other units than told."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -219,6 +221,52 @@ def read_depth(path: Path) -> dict[str, np.ndarray]:
             "write millimetres (times 1000, before rounding) as 16-bit PNG"
         )
     return {"depth": raw.astype(np.float32) / 1000}
+
+
+def read_metres(path: Path, scale: float) -> dict[str, np.ndarray]:
+    """Read a depth map as `depth`, float32 (H, W) metres, 0 = no reading.
+
+    Args:
+        path: an image of 16 or 32 bits with `scale` units per metre, or .npy in metres.
+        scale: units per metre of an image.
+
+    Raises:
+        UserError: the file cannot be read, has no readings or others than depths, or is in other units.
+    """
+    values = read_array(path) if path.suffix == ".npy" else read_values(path, "a depth map")
+    if path.suffix != ".npy" and values.dtype.itemsize == 1:
+        raise UserError(f"{path}: a depth map of 8 bits, which are too few; write PNG of 16 bits, or .npy in metres")
+    units = "metres" if path.suffix == ".npy" else f"{scale:g} units per metre (data.depth_scale)"
+    if not np.all(np.isfinite(values) & (values >= 0)):
+        raise UserError(f"{path}: holds values that are negative or not finite; write 0 where there is no reading")
+    deepest = float(values.max()) / (1 if path.suffix == ".npy" else scale)
+    if not deepest:
+        raise UserError(f"{path}: no pixel has a reading; take the image away, or leave it out of the list")
+    if not NEAREST <= deepest <= FARTHEST:
+        raise UserError(
+            f"{path}: its deepest reading is {deepest:g} m at {units}, which no camera takes; correct the units: images have "
+            "data.depth_scale units per metre, .npy has metres"
+        )
+    return {"depth": (values / (1 if path.suffix == ".npy" else scale)).astype(np.float32)}
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Return the numbers (height, width) of a .npy file, memory-mapped so that a wrong header allocates no memory.
+
+    Raises:
+        UserError: the file is not a two-dimensional array of numbers.
+    """
+    if why := why_unreadable(path):
+        raise UserError(f"{path}: {why}")
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception:
+        # For a damaged header numpy raises various exceptions; this call does nothing but read the file.
+        raise UserError(f"{path}: cannot be read as an array of numbers; write it by numpy.save") from None
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu" or not values.size:
+        found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else "an archive of arrays"
+        raise UserError(f"{path}: expected numbers (height, width), this is {found}")
+    return values
 
 
 def is_turned(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """Finds the images and label maps of commands, by a glob or by a data set of the paper."""
 
 import glob
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -10,12 +10,10 @@ from PIL import Image
 
 from tadp_ray.data.check import find
 from tadp_ray.data.datasets import published_datasets
-from tadp_ray.data.files import Fields, Layout, first_few, guide, shown
+from tadp_ray.data.files import Layout, first_few, guide
 from tadp_ray.data.images import class_table, read_mask
 from tadp_ray.data.names import distinct, find_files, ids_of
-from tadp_ray.data.sample import NO_IMAGE, Sample
 from tadp_ray.errors import UserError
-from tadp_ray.files import why_unreadable
 
 
 def by_id(pattern: str, suffix: str = "", keep: Callable[[Path], bool] = lambda _: True) -> dict[str, Path]:
@@ -92,7 +90,7 @@ def names_in_masks(
         "(then --ignore 255 has to be said as well)"
     )
     read = partial(read_mask, table=class_table(len(classes), ignore, reduce_zero_label), otherwise=otherwise)
-    return _names(masks, classes, read, shown)
+    return _names(Layout(tuple(classes), images={}, truths=masks, read=read, rules=()))
 
 
 def names_in_published(kind: str, root: Path, split: str | None) -> dict[str, tuple[str, ...]]:
@@ -103,21 +101,13 @@ def names_in_published(kind: str, root: Path, split: str | None) -> dict[str, tu
     """
     names: dict[str, tuple[str, ...]] = {}
     for layout in layouts(kind, root, split):
-        names |= _names(layout.truths, layout.classes, layout.read, layout.present)
+        names |= _names(layout)
     return names
 
 
-def _names(
-    truths: Mapping[str, Path],
-    classes: Sequence[str],
-    read: Callable[[Path], Fields],
-    present: Callable[[Sample], list[int]],
-) -> dict[str, tuple[str, ...]]:
-    def names(item: tuple[str, Path]) -> tuple[str, ...]:
-        image_id, file = item
-        if why := why_unreadable(file):
-            raise UserError(f"{file}: {why}; image {image_id!r} needs it")
-        return tuple(classes[label] for label in present(Sample(id=image_id, image=NO_IMAGE, **read(file))))
+def _names(layout: Layout) -> dict[str, tuple[str, ...]]:
+    def names(image_id: str) -> tuple[str, ...]:
+        return tuple(layout.classes[label] for label in layout.present(layout.annotation(image_id)))
 
     with ThreadPoolExecutor() as pool:
-        return dict(zip(truths, pool.map(names, truths.items()), strict=True))
+        return dict(zip(layout.truths, pool.map(names, layout.truths), strict=True))

@@ -1,6 +1,6 @@
 """Pascal VOC: segmentation 2012 with the extended training masks, and detection 2007 and 2012."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
@@ -96,32 +96,46 @@ def read_objects(path: Path) -> list[ElementTree.Element]:
 
 
 def read_boxes(path: Path) -> Fields:
+    """Read the objects of one of VOC's annotations, which all hold some; see `read_named_boxes`.
+
+    Raises:
+        UserError: the file cannot be read, holds no object, or an object is not as VOC's are.
+    """
+    fields = read_named_boxes(path, ANNOTATED, "VOC's names are")
+    if not len(fields["boxes"]):
+        raise UserError(f"{path}: empty annotation, there is no <object> in it; annotate it or take it off the list")
+    return fields
+
+
+def read_named_boxes(path: Path, names: Sequence[str], known: str) -> Fields:
     """Read the objects of a VOC annotation as `boxes`, `box_classes` and `difficult`, without parts of objects.
 
     In the file, pixels are counted from 1 and the last one belongs to the box; a sample counts from 0, and its boxes end
     where the last pixel ends: (xmin - 1, ymin - 1, xmax, ymax).
 
+    Args:
+        path: the file.
+        names: of the classes, in index order.
+        known: begins the sentence about them where an object has another name.
+
     Raises:
-        UserError: the file cannot be read, holds no object, or an object is not as VOC's are.
+        UserError: the file cannot be read, or an object has no box or another name.
     """
-    objects = read_objects(path)
-    if not objects:
-        raise UserError(f"{path}: empty annotation, there is no <object> in it; annotate it or take it off the list")
     boxes, classes, difficult = [], [], []
-    for number, thing in enumerate(objects, 1):
+    for number, thing in enumerate(read_objects(path), 1):
         name = thing.findtext("name", "").strip()
-        if name not in ANNOTATED:
-            raise UserError(f"{path}: object {number} is called {name!r}; VOC's names are {', '.join(ANNOTATED)}")
+        if name not in names:
+            raise UserError(f"{path}: object {number} is called {name!r}; {known} {', '.join(names)}")
         try:
             boxes.append([corner(thing.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax")])
         except ValueError:
             raise UserError(
                 f"{path}: object {number} ({name}) has no <bndbox> of four numbers xmin, ymin, xmax, ymax; correct it"
             ) from None
-        classes.append(ANNOTATED.index(name))
+        classes.append(names.index(name))
         difficult.append(thing.findtext("difficult", "0").strip() == "1")
     return {
-        "boxes": np.array(boxes, np.float32) - np.array([1, 1, 0, 0], np.float32),
+        "boxes": np.array(boxes, np.float32).reshape(-1, 4) - np.array([1, 1, 0, 0], np.float32),
         "box_classes": np.array(classes, np.int64),
         "difficult": np.array(difficult, bool),
     }

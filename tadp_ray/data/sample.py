@@ -36,6 +36,8 @@ class Sample:
     """int64 (N,) class index."""
     difficult: np.ndarray | None = None
     """bool (N,): boxes that are ignored in evaluation, since they are hard to recognize (Pascal VOC)."""
+    crowd: np.ndarray | None = None
+    """bool (N,): difficult boxes around many objects of a class (COCO)."""
     instances: np.ndarray | None = None
     """uint8 (H, W) index of the box that a pixel belongs to, from 1; 0 = none."""
 

@@ -1,4 +1,4 @@
-"""Selects the images and windows of a comparison, by one rule for better and for worse."""
+"""Selects the images and windows of a comparison, by one rule for better and for worse, and images of a single system."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ import numpy as np
 
 from tadp_ray.pictures.comparison import ImageScore
 
-Direction = Literal["better", "worse"]
+Direction = Literal["better", "worse", "examples"]
+"""Where the first system is better or worse than the others, or examples of a single one."""
 PART = 4
 """Ratio of an image's sides to a window's."""
 WINDOWS = 2
@@ -19,6 +20,8 @@ LESS = 0.5
 
 def rule(score: ImageScore, direction: Direction) -> str:
     """Describe how images and windows are selected."""
+    if direction == "examples":
+        return f"An image's score: {score.meaning}. Images: at equal steps of their names, whatever their score."
     order, sign = ("largest", "above") if direction == "better" else ("smallest", "below")
     text = (
         f"An image's score: {score.meaning}. Images: those in which the first system's score minus the best of the others' is "
@@ -40,19 +43,30 @@ class Selection:
     number: int
     """Index of the image."""
     rival: int
-    """Index of the best other system on it."""
+    """Index of the best other system on it; of a single system its own."""
     gap: float
     """The first system's score minus the rival's."""
+
+
+def directions(systems: int) -> tuple[Direction, ...]:
+    """Return what figures there are of a number of systems."""
+    return ("better", "worse") if systems > 1 else ("examples",)
 
 
 def choose(scores: np.ndarray, direction: Direction, count: int) -> list[Selection]:
     """Return the images with the largest gap between the first of S systems and the best other one.
 
+    Of examples, return images at equal steps, from the first to the last that is scored.
+
     Args:
         scores: (S, N), higher is better, NaN where an image is not scored.
-        direction: whether the first system is better or worse in them.
+        direction: whether the first system is better or worse in them; or examples.
         count: maximum number.
     """
+    if direction == "examples":
+        scored = np.flatnonzero(~np.isnan(scores[0]))
+        places = np.linspace(0, len(scored) - 1, min(count, len(scored))).round().astype(int)
+        return [Selection(int(number), 0, 0.0) for number in scored[places]]
     gaps = scores[0] - scores[1:].max(0)
     sign = 1 if direction == "better" else -1
     order = np.argsort(-sign * gaps, kind="stable")

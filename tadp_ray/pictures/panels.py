@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from tadp_ray.data.images import read_image
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
-from tadp_ray.pictures.choose import Direction, Selection, choose, rule, windows
+from tadp_ray.pictures.choose import Direction, Selection, choose, directions, rule, windows
 from tadp_ray.pictures.comparison import Comparison
 from tadp_ray.pictures.files import write_figure
 from tadp_ray.pictures.overlays import Box, frame, name_colours, show_image
@@ -31,6 +31,8 @@ def write_comparison(
 ) -> tuple[dict[Direction, list[Selection]], list[Path]]:
     """Write better.{png,pdf} and worse.{png,pdf}, if there are such images, and choice.json with the rules of selection.
 
+    Of a single system, write examples.{png,pdf} instead (Figures S11 to S13).
+
     Args:
         comparison: the systems.
         folder: destination.
@@ -42,7 +44,7 @@ def write_comparison(
         UserError: an image cannot be read, or its ground truth has another size.
     """
     chosen: dict[Direction, list[Selection]] = {
-        direction: choose(comparison.scores, direction, count) for direction in ("better", "worse")
+        direction: choose(comparison.scores, direction, count) for direction in directions(len(comparison.systems))
     }
     files, facts = [], []
     for direction, rows in chosen.items():
@@ -65,7 +67,7 @@ def described(comparison: Comparison, direction: Direction, selection: Selection
         "direction": direction,
         "id": comparison.ids[selection.number],
         "scores": dict(zip(comparison.systems, comparison.scores[:, selection.number].tolist(), strict=True)),
-        "against": comparison.systems[selection.rival],
+        **({} if direction == "examples" else {"against": comparison.systems[selection.rival]}),
         "frames": frames,
     }
 
@@ -97,7 +99,8 @@ def draw_comparison(
         axes.set_title(f"{name}\n{axes.get_title()}".strip(), fontsize=8)
     name_colours(figure, named, comparison.classes)
     others = " and ".join(comparison.systems[1:])
-    figure.suptitle(f"{comparison.systems[0]} {direction} than {others}, by most", fontsize=9)
+    title = f"{comparison.systems[0]} {direction} than {others}, by most" if others else comparison.systems[0]
+    figure.suptitle(title, fontsize=9)
     return figure, frames
 
 
@@ -128,7 +131,7 @@ def draw_row(
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
         axis.set_xlabel(caption, fontsize=5.5, labelpad=2)
-    if comparison.pixel_score is None:
+    if comparison.pixel_score is None or direction == "examples":
         return []
     gain = (comparison.pixel_score(*read[0]) - comparison.pixel_score(*read[selection.rival])).numpy()
     boxes: list[Box] = list(windows(gain if direction == "better" else -gain))

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tadp_ray.errors import UserError
+from tadp_ray.errors import UserError, raise_problems
 from tadp_ray.pictures.comparison import Comparison, Draw, Folders, ImageScore, PixelScore
 from tadp_ray.tasks.base import Metrics
 from tadp_ray.tasks.pairs import Read, accumulate_pairs, by_name
-from tadp_ray.tasks.problems import raise_problems
 
 
 def compare_maps(

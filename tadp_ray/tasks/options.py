@@ -16,6 +16,6 @@ TargetsOption = Annotated[Path, typer.Option(help="Folder of ground truth.")]
 ImagesOption = Annotated[Path, typer.Option(help="Folder of images; a file is named as its target.")]
 SystemsOption = Annotated[
     dict[str, Path],
-    typer.Option("--system", help="NAME=PREDICTIONS; two or more, the first is held against the others."),
+    typer.Option("--system", help="NAME=PREDICTIONS; one for examples, or more: the first is held against the others."),
 ]
 ClassesOption = Annotated[list[str], typer.Option(help="Names in label order: a,b,c or a text file with one a line.")]

@@ -6,8 +6,7 @@ from pathlib import Path, PurePosixPath
 from torch import Tensor
 
 from tadp_ray.data.names import find_files
-from tadp_ray.errors import UserError
-from tadp_ray.tasks.problems import raise_problems
+from tadp_ray.errors import UserError, raise_problems
 
 Pair = tuple[Tensor, Tensor]
 """(prediction (H, W), target (H, W))."""

@@ -27,7 +27,7 @@ from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.datasets import Datasets, class_names
 from tadp_ray.data.files import FileDataset
 from tadp_ray.data.pixels import to_tensor
-from tadp_ray.data.sample import Dataset
+from tadp_ray.data.sample import Dataset, annotation
 from tadp_ray.errors import UserError
 from tadp_ray.layout import CONTEXTS
 from tadp_ray.registry import TASKS
@@ -275,6 +275,7 @@ class TrainSetup:
         Raises:
             UserError: data, captions or sizes do not fit; the message names the values and the remedy.
         """
+        self._check_truth()
         self._check_text()
         self._check_context()
         _, _ = self.train_prompts, self.val_prompts
@@ -297,6 +298,15 @@ class TrainSetup:
                     f"augment.crop={augment.crop}: image {self.train.ids[index]} {self.train.sizes[index]} can be as small "
                     f"as {smallest} pixels after resize and scale; make the crop smaller, resize larger, or set augment.pad: true"
                 )
+
+    def _check_truth(self) -> None:
+        """Check that the data set has the ground truth of the task."""
+        truth = self.task.truth
+        if getattr(annotation(self.train, 0), truth) is None:
+            raise UserError(
+                f"task: {self.recipe.task} needs {truth}, which data.kind: {self.recipe.data.kind} with these files has not "
+                f"(sample {self.train.ids[0]!r}); choose data with {truth}, or another task"
+            )
 
     def check_head(self) -> None:
         """Check that the head fits the backbone's levels, without a training.

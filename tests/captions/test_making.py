@@ -96,7 +96,8 @@ def test_photographs_of_a_folder_and_scenes() -> None:
     assert f"{BLIP} 'photos [[]1]/train/*'" in escaped
     nouns = made_by("pascal_segmentation", "caption.store=captions/pascal_min40_nouns.jsonl")
     assert nouns["captions/pascal_min40_nouns.jsonl"].startswith(
-        "bring a published file of nouns: tadp-ray caption import"
+        "make it of captions/pascal_min40.jsonl: tadp-ray caption nouns captions/pascal_min40.jsonl --out "
+        "captions/pascal_min40_nouns.jsonl; or bring a published file of nouns: tadp-ray caption import"
     )
 
 

@@ -55,8 +55,8 @@ def test_options_are_parsed_and_handed_on(app: Commands) -> None:
 
 def test_what_does_not_fit_is_told_as_everywhere(app: Commands) -> None:
     words = ["normals", "out", "--classes", "floor,"]
-    done = CliRunner().invoke(app, [*words, "--system", "ours=a"])
-    assert done.exit_code == 2 and "error: --system ours=a: expected two or more" in done.stderr
+    done = CliRunner().invoke(app, [*words, "--system", "ours=a", "--system", "ours=b"])
+    assert done.exit_code == 2 and "error: --system ours=a ours=b: expected NAME=PREDICTIONS of dist" in done.stderr
     done = CliRunner().invoke(app, [*words, "--system", "ours=a", "--system", "b=c", "--degrees", "0"])
     assert done.exit_code == 2 and "--degrees" in done.stderr
 

@@ -28,6 +28,8 @@ RESOLVED = {
     "camvid": ("pocket", ORACLE, None, IMAGE),
     "cityscapes_to_dark_zurich": (SD15, (*DAY, "captions/dark_zurich.jsonl"), None, IMAGE),
     "cityscapes_to_nighttime": (SD15, (*DAY, "captions/nighttime_driving.jsonl"), None, IMAGE),
+    "folder_depth": ("pocket", ("null", None, None), None, IMAGE),
+    "folder_detection": ("pocket", ORACLE, None, IMAGE),
     "folder_segmentation": ("pocket", ORACLE, None, IMAGE),
     "nyuv2": (SD15, stored("nyuv2_min40"), None, IMAGE),
     "nyuv2_fast": (SD15, stored("nyuv2_min40"), None, IMAGE),

@@ -125,7 +125,7 @@ def test_label_maps_of_no_image_and_classes_of_none_are_told(pair, opened, tmp_p
     data = FolderData(kind="folder", root=tmp_path, train=one, val=other, classes=names)
     assert remarks(open_dataset(data, "train"), open_dataset(data, "val")) == [
         "data.train: no image shows name2, name3, name4, name5, name6 (5 of 7 classes), so no model learns them",
-        f"data: 1 label maps belong to no image: {tmp_path}/lab/c.png",
+        f"data: 1 files of ground truth belong to no image: {tmp_path}/lab/c.png",
     ]
     assert open_dataset(data, "train").absent() == list(names[2:])
 

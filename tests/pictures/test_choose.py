@@ -17,6 +17,13 @@ def test_images_are_those_in_which_the_best_other_is_farthest() -> None:
     assert "smallest, as far as it is below zero" in rule(DEPTH, "worse")
 
 
+def test_examples_are_at_equal_steps_of_what_is_scored() -> None:
+    scores = np.array([[np.nan, 1, 9, 2, np.nan, 5, 3]])
+    assert [own.number for own in choose(scores, "examples", 3)] == [1, 3, 6]
+    assert [own.number for own in choose(scores, "examples", 9)] == [1, 2, 3, 5, 6]
+    assert "whatever their score" in rule(DEPTH, "examples")
+
+
 def test_windows_lie_where_most_is_gained_and_apart() -> None:
     gain = np.zeros((16, 24))
     gain[9:13, 15:21] = 1  # a whole window

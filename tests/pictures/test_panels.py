@@ -123,5 +123,21 @@ def test_all_that_is_missing_is_listed(maps: Path) -> None:
         save(maps / f"{place}.png", np.zeros((32, 48), np.uint8))
     result = invoke("picture", "segmentation", maps / "out", "--classes", CLASSES, *options(maps))
     assert result.exit_code == 2 and "images: holds no image called c" in result.stderr
-    result = invoke("picture", "segmentation", maps / "out", "--classes", CLASSES, *options(maps)[:-2])
-    assert result.exit_code == 2 and "two or more NAME=PREDICTIONS" in result.stderr
+    result = invoke("picture", "segmentation", maps / "out", "--classes", CLASSES, *options(maps)[:-1], "ours=x")
+    assert result.exit_code == 2 and "expected NAME=PREDICTIONS of distinct names" in result.stderr
+
+
+def test_one_system_is_drawn_beside_the_truth(maps: Path, store) -> None:
+    words = ["picture", "segmentation", maps / "alone", "--classes", CLASSES, *options(maps)[:-2], "--count", 2]
+    result = invoke(*words, "--tracking-uri", store.uri)
+    assert result.exit_code == 0 and "at equal steps of their names" in result.stdout, result.output
+    choice = json.loads((maps / "alone/choice.json").read_text())
+    assert [(own["direction"], own["id"], own["frames"]) for own in choice["images"]] == [
+        ("examples", "a", []),
+        ("examples", "c", []),
+    ]
+    with Image.open(maps / "alone/examples.png") as drawn:
+        assert 2 * drawn.height > drawn.width > 200  # two rows of three panels
+    assert {path.name for path in (maps / "alone").glob("*.p*")} == {"examples.png", "examples.pdf"}
+    found = findings(store, maps / "fetched")["alone"]
+    assert (found.question, found.figure_of_paper) == ("What does ours predict?", "Figures S11 to S13")

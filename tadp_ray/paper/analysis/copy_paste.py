@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -13,14 +14,14 @@ from tadp_ray.backbones.stable_diffusion.attention import read_layers
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.conditioning.tokenizer import check_length, word_places
-from tadp_ray.config.analysis import CopyPaste
+from tadp_ray.config.analysis import BasePicture, CopyPaste
 from tadp_ray.config.claims import Measured
 from tadp_ray.config.schema import Recipe
-from tadp_ray.data.images import read_rgba
+from tadp_ray.data.images import read_image, read_rgba
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES
 from tadp_ray.errors import UserError
-from tadp_ray.paper.analysis.attention import average, image_latents
+from tadp_ray.paper.analysis.attention import average, fitted, image_latents, read_truth
 from tadp_ray.paper.analysis.finding import Outcome
 from tadp_ray.paper.analysis.images import ShownObject, analysis_images, check_names, resized
 from tadp_ray.paper.analysis.sheets import highest, overlay, show_scale, tallest
@@ -58,15 +59,17 @@ def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: Diffusio
     Raises:
         UserError: the data have too few suitable images, or a cut-out cannot be read.
     """
-    dataset = analysis_images(recipe, seed, 50 + POOL * config.cases)
+    if config.pictures:
+        made, wanted = own_cases(config, diffusion), None
+    else:
+        dataset, wanted = analysis_images(recipe, seed, 50 + POOL * config.cases), config.cases
+        made = make_cases(config, dataset, diffusion)
     cases, places = [], []
-    for case in make_cases(config, dataset, diffusion):
+    for case in islice(made, wanted):
         maps = word_maps(diffusion, case, config.timestep)
         cases.append((case, maps))
         places.append(measured(case, *maps))
-        if len(cases) == config.cases:
-            break
-    if len(cases) < config.cases:
+    if len(cases) < (wanted or 1):
         raise UserError(
             f"look.cases={config.cases}: only {len(cases)} pictures have a look-alike with room for a thing beside it; "
             "lower look.cases, or add images, cutouts or pairs"
@@ -122,12 +125,92 @@ def make_cases(config: CopyPaste, dataset: Dataset, diffusion: Diffusion) -> Ite
         word = words_of[other.name][index % len(words_of[other.name])]
         given = cutouts.get(word)
         cut = cut_out(images[index + 1 :] + images[:index], word, other) if given is None else scaled(given, other)
-        pasted = None if cut is None else paste(image, cut, things, other)
-        if pasted is not None:
-            prompt = " ".join([*dict.fromkeys(thing.name for thing in things), word])
-            check_length(diffusion.tokenizer, prompt, diffusion.tokens - 2)
-            after, region = pasted
-            yield Case(image, after, prompt, word, other.name, other.region & ~region, region)
+        case = None if cut is None else make_case(image, things, cut, word, other, diffusion)
+        if case is not None:
+            yield case
+
+
+def make_case(
+    image: np.ndarray,
+    things: Sequence[ShownObject],
+    cut: np.ndarray,
+    word: str,
+    other: ShownObject,
+    diffusion: Diffusion,
+) -> Case | None:
+    """Paste a cut-out of `word` beside its look-alike; None if there is no room.
+
+    Raises:
+        UserError: the prompt is too long for the text encoder.
+    """
+    pasted = paste(image, cut, things, other)
+    if pasted is None:
+        return None
+    prompt = " ".join([*dict.fromkeys(thing.name for thing in things), word])
+    check_length(diffusion.tokenizer, prompt, diffusion.tokens - 2)
+    after, region = pasted
+    return Case(image, after, prompt, word, other.name, other.region & ~region, region)
+
+
+def own_cases(config: CopyPaste, diffusion: Diffusion) -> Iterator[Case]:
+    """Yield a case for each picture and each pair whose look-alike is in it, in this order.
+
+    Raises:
+        UserError: a file does not fit, a pasted thing is in the picture already, or there is no room for it.
+    """
+    cutouts = {name: read_cutout(path) for name, path in config.cutouts.items()}
+    for picture in config.pictures:
+        image, things = shown_in(picture, diffusion)
+        by_name = {thing.name: thing for thing in things}
+        for word, name in config.pairs.items():
+            if name not in by_name:
+                continue
+            if word in by_name:
+                raise UserError(
+                    f"look.pairs: {word!r} is already in {picture.path}, as its regions say; paste another thing"
+                )
+            case = make_case(image, things, scaled(cutouts[word], by_name[name]), word, by_name[name], diffusion)
+            if case is None:
+                raise UserError(
+                    f"look.pictures: {picture.path} has no room for a {word} as large as the {name} and beside it; take a wider "
+                    "picture, or a narrower cut-out"
+                )
+            yield case
+
+
+def shown_in(picture: BasePicture, diffusion: Diffusion) -> tuple[np.ndarray, list[ShownObject]]:
+    """Return a picture near the model's training size, and its objects in the order of its regions.
+
+    Raises:
+        UserError: a file cannot be read, or a region has another size or is all black.
+    """
+    whole = read_image(picture.path)
+    image = fitted(whole, diffusion.side, diffusion.multiple)
+    size = image.shape[1::-1]
+    regions = {name: read_truth(path, whole.shape[:2]) for name, path in picture.regions.items()}
+    resized = {
+        name: cv2.resize(it.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for name, it in regions.items()
+    }
+    if lost := [name for name, region in resized.items() if not region.any()]:
+        where = f"at the model's {size[0]} x {size[1]} pixels"
+        raise UserError(f"{picture.regions[lost[0]]}: the {lost[0]} is too small {where}; crop the picture")
+    return image, [ShownObject(name, region) for name, region in resized.items()]
+
+
+def check_files(config: CopyPaste) -> None:
+    """Check that all named files exist, before any model is loaded.
+
+    Raises:
+        UserError: one is missing.
+    """
+    named = [(f"cutouts.{word}", path) for word, path in config.cutouts.items()]
+    for picture in config.pictures:
+        named += [
+            ("pictures", picture.path),
+            *((f"pictures.regions.{name}", path) for name, path in picture.regions.items()),
+        ]
+    if missing := [f"look.{key}: {path}: there is no such file" for key, path in named if not path.is_file()]:
+        raise UserError("\n".join(missing))
 
 
 def words_for(config: CopyPaste, classes: tuple[str, ...]) -> Mapping[str, Sequence[str]]:

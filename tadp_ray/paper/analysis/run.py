@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, open_diffusion
 from tadp_ray.config.analysis import Analysis, CopyPaste, EndMarks, OffTarget, Variation
 from tadp_ray.config.schema import Recipe
-from tadp_ray.paper.analysis.copy_paste import copy_paste
+from tadp_ray.paper.analysis.copy_paste import check_files, copy_paste
 from tadp_ray.paper.analysis.eos_tokens import end_marks
 from tadp_ray.paper.analysis.finding import Outcome, Trained
 from tadp_ray.paper.analysis.off_target import off_target
@@ -39,6 +39,8 @@ def check(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Train
     """
     if isinstance(analysis.look, Variation):
         check_pictures(analysis.look, recipe, analysis.seeds[0])
+    if isinstance(analysis.look, CopyPaste):
+        check_files(analysis.look)
     if not isinstance(analysis.look, EndMarks):
         for models in found.values():
             ready(models)

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadp_ray.data.images import read_values
+from tadp_ray.data.images import read_array, read_values
 from tadp_ray.errors import UserError
-from tadp_ray.files import why_unreadable
 from tadp_ray.tasks.depth.metrics import DepthMetrics
 from tadp_ray.tasks.files import save
 from tadp_ray.tasks.pairs import Pair, Read, same_size
@@ -72,22 +71,3 @@ def read_metres(path: Path, scale: float) -> Tensor:
     with np.errstate(over="ignore"):
         # Values beyond float32 become infinite.
         return torch.from_numpy((values / scale).astype(np.float32))
-
-
-def read_array(path: Path) -> np.ndarray:
-    """Return the numbers (height, width) of a .npy file, memory-mapped so that a wrong header allocates no memory.
-
-    Raises:
-        UserError: the file is not a two-dimensional array of numbers.
-    """
-    if why := why_unreadable(path):
-        raise UserError(f"{path}: {why}")
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception:
-        # For a damaged header numpy raises various exceptions; this call does nothing but read the file.
-        raise UserError(f"{path}: cannot be read as an array of numbers; write it by numpy.save") from None
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu" or not values.size:
-        found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else "an archive of arrays"
-        raise UserError(f"{path}: expected numbers (height, width), this is {found}")
-    return values

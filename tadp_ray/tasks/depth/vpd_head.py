@@ -22,7 +22,7 @@ class DepthHead(nn.Module):
     """Computes a depth map at 8 times the largest level's size from feature levels.
 
     This is the image's size if the VAE has a stride of 8, as in Stable Diffusion. The published code pads a 480-pixel image
-    to 512 and crops the padding from the fused levels; here the whole padded image is decoded.
+    to 512 and cuts the padding off the fused levels: `unpadded: 480` does so. Without it the whole padded image is decoded.
 
     Source: VPD's and TADP's depth models, which have four levels. The second smallest level is the fused level: larger
     levels are reduced to its size by 3x3 convolutions of stride 2, and the smallest is upsampled. Then concatenation, 1x1,
@@ -35,7 +35,7 @@ class DepthHead(nn.Module):
         config: widths and the maximum depth.
 
     Raises:
-        UserError: the levels do not fit.
+        UserError: the levels or the unpadded size do not fit.
     """
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int], _: int, config: DepthHeadConfig) -> None:
@@ -44,6 +44,13 @@ class DepthHead(nn.Module):
         if len(strides) < 2:
             raise unfit(config.kind, strides, "at least two levels")
         *above, fused, smallest = halved
+        unpadded, stride = config.unpadded, strides[-2]
+        if unpadded is not None and unpadded % stride:
+            raise UserError(
+                f"model.head.unpadded={unpadded}: must be a multiple of {stride}, the stride of the fused level in pixels; try "
+                f"{unpadded // stride * stride}"
+            )
+        self.kept = None if unpadded is None else unpadded // stride
         self.upsampling = 2 ** (smallest - fused)
         self.reduce = nn.ModuleList(
             halving(width, fused - level) for width, level in zip(channels, above, strict=False)
@@ -87,7 +94,12 @@ class DepthHead(nn.Module):
         *above, second_smallest, smallest = features
         reduced = [reduce(level) for reduce, level in zip(self.reduce, above, strict=True)]
         upsampled = F.interpolate(smallest, scale_factor=self.upsampling)
-        return self.decode(self.fuse(torch.cat([*reduced, second_smallest, upsampled], 1))).sigmoid() * self.max_depth
+        fused = self.fuse(torch.cat([*reduced, second_smallest, upsampled], 1))
+        metres = self.decode(fused[..., : self.kept, : self.kept]).sigmoid() * self.max_depth
+        # What was cut off has no ground truth, but the view's size.
+        height, width = (above[0] if above else second_smallest).shape[-2:]
+        missing = 8 * width - metres.shape[-1], 8 * height - metres.shape[-2]
+        return F.pad(metres, (0, missing[0], 0, missing[1]), mode="replicate") if any(missing) else metres
 
 
 def halving(width: int, times: int) -> nn.Module:

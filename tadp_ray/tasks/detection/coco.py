@@ -1,79 +1,24 @@
 """Reads and writes boxes in COCO's format: a JSON file of annotations and one of results."""
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, TypeAdapter, ValidationError
 from torch import Tensor
 
+from tadp_ray.data.coco import CocoBox, read_annotations, read_json
 from tadp_ray.data.names import ids_of
-from tadp_ray.errors import UserError
-from tadp_ray.files import composed, why_unreadable, without_ending, write_text
+from tadp_ray.errors import raise_problems
+from tadp_ray.files import write_text
 from tadp_ray.layout import PREDICTIONS, TARGETS
-from tadp_ray.tasks.detection.labelled import Box, LabelledBox, Truth, selected
-from tadp_ray.tasks.problems import raise_problems
-
-Content = TypeVar("Content")
-
-
-class CocoEntry(BaseModel):
-    """The used keys of an entry; other keys are ignored."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-
-class Image(CocoEntry):
-    """An image of an annotation file."""
-
-    id: int | str
-    file_name: str
-
-
-class Category(CocoEntry):
-    """A class of an annotation file."""
-
-    id: int
-    name: str
-
-
-class CocoBox(CocoEntry):
-    """A box of an annotation file or a results file."""
-
-    image_id: int | str
-    category_id: int
-    bbox: tuple[float, float, NonNegativeFloat, NonNegativeFloat]
-    """Left, top, width and height in pixels, counted from 0; COCO's files contain a few boxes without area."""
-
-    @property
-    def edges(self) -> Box:
-        """Left, top, right and bottom edges."""
-        left, top, width, height = self.bbox
-        return left, top, left + width, top + height
-
-
-class Annotation(CocoBox):
-    """An object. `ignore` or `difficult`, which some converters write, make it difficult; `iscrowd` makes it a crowd."""
-
-    iscrowd: bool = False
-    ignore: bool = False
-    difficult: bool = False
+from tadp_ray.tasks.detection.labelled import LabelledBox, Truth, selected
 
 
 class Result(CocoBox):
     """A detection."""
 
     score: float
-
-
-class Annotations(CocoEntry):
-    """An annotation file."""
-
-    images: Annotated[list[Image], Field(min_length=1)]
-    categories: list[Category]
-    annotations: list[Annotation]
 
 
 def read_coco(path: Path, images: Path | None) -> Truth:
@@ -85,38 +30,17 @@ def read_coco(path: Path, images: Path | None) -> Truth:
     Raises:
         UserError: the file is not in COCO's format, or lacks images to score.
     """
-    file = read_json(path, Annotations)
-    file.images.sort(key=lambda image: (isinstance(image.id, str), image.id))
-    keys = [PurePosixPath(composed(without_ending(image.file_name))) for image in file.images]
-    name_of = ids_of(keys)
-    names = {str(image.id): name_of[key] for image, key in zip(file.images, keys, strict=True)}
+    file = read_annotations(path)
+    name_of = ids_of(image.key for image in file.images)
+    names = {str(image.id): name_of[image.key] for image in file.images}
     categories = {category.id: category.name for category in file.categories}
     objects: dict[str, list[LabelledBox]] = {image: [] for image in names.values()}
-    problems = [
-        f"{path}: {what} {value!r} occurs twice; it has to be one's alone"
-        for what, values in (
-            ("images: the id", [str(image.id) for image in file.images]),
-            ("images: the file_name without ending", [str(key) for key in keys]),
-            ("categories: the id", [category.id for category in file.categories]),
-            ("categories: the name", [category.name for category in file.categories]),
-        )
-        for value in duplicates(values)
-    ]
-    for number, entry in enumerate(file.annotations):
-        image, name = names.get(str(entry.image_id)), categories.get(entry.category_id)
-        if image is None or name is None:
-            problems.append(f"{path}: annotations.{number}: its image_id or category_id is not defined in this file")
-        else:
-            difficult = entry.iscrowd or entry.ignore or entry.difficult
-            objects[image].append(LabelledBox(name, entry.edges, difficult, entry.iscrowd))
-    raise_problems(problems)
+    for entry in file.annotations:
+        difficult = entry.iscrowd or entry.ignore or entry.difficult
+        found = LabelledBox(categories[entry.category_id], entry.edges, difficult, entry.iscrowd)
+        objects[names[str(entry.image_id)]].append(found)
     wanted = set(selected(images, objects, path))
     return Truth({image: boxes for image, boxes in objects.items() if image in wanted}, names, categories)
-
-
-def duplicates(values: Iterable[str | int]) -> list[str | int]:
-    """Return the values that occur more than once."""
-    return [value for value, count in Counter(values).items() if count > 1]
 
 
 def read_results(path: Path, truth: Truth, classes: Sequence[str]) -> dict[str, list[LabelledBox]]:
@@ -139,22 +63,6 @@ def read_results(path: Path, truth: Truth, classes: Sequence[str]) -> dict[str, 
             found[image].append(LabelledBox(name, entry.edges, entry.score))
     raise_problems(problems)
     return found
-
-
-def read_json(path: Path, kind: type[Content]) -> Content:
-    """Read and validate a JSON file.
-
-    Raises:
-        UserError: the file is missing, is not JSON, or has entries that are not in COCO's format; the message lists them.
-    """
-    if why := why_unreadable(path):
-        raise UserError(f"{path}: {why}")
-    try:
-        return TypeAdapter(kind).validate_json(path.read_bytes())
-    except ValidationError as error:
-        places = [(".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors(include_url=False)]
-        raise_problems([f"{path}: {place or '(whole file)'}: {message}" for place, message in places])
-        raise
 
 
 class BoxFiles:
@@ -188,16 +96,18 @@ class BoxFiles:
 
 
 def entries(image: str, boxes: Mapping[str, Tensor], key: str, name: str | None = None) -> list[dict[str, Any]]:
-    """Return one image's boxes in COCO's format, with the value of `key` under `name`."""
+    """Return one image's boxes in COCO's format, with the value of `key` under `name`, and `iscrowd` if there are crowds."""
     columns = (boxes[column].tolist() for column in ("boxes", "labels", key))
+    crowds = [{"iscrowd": int(crowd)} for crowd in boxes["crowd"].tolist()] if "crowd" in boxes else None
     return [
         {
             "image_id": image,
             "category_id": label + 1,
             "bbox": [left, top, right - left, bottom - top],
             name or key: value,
+            **(crowds[place] if crowds else {}),
         }
-        for (left, top, right, bottom), label, value in zip(*columns, strict=True)
+        for place, ((left, top, right, bottom), label, value) in enumerate(zip(*columns, strict=True))
     ]
 
 

@@ -42,7 +42,7 @@ def picture(
     systems: Annotated[
         dict[str, Path],
         typer.Option(
-            "--system", help="NAME=folder of VOC's comp4_det_test_<class>.txt, or COCO results file; two or more."
+            "--system", help="NAME=folder of VOC's comp4_det_test_<class>.txt, or COCO results file; one or more."
         ),
     ],
     images: ImagesOption,

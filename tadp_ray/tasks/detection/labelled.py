@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tadp_ray.data.names import Names, lines_of
-from tadp_ray.tasks.problems import raise_problems
+from tadp_ray.errors import raise_problems
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom edges in pixels, counted from 0."""

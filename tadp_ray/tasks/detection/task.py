@@ -42,12 +42,14 @@ def detection(_: Recipe) -> Task:
 
 
 def boxes_of(sample: Sample) -> dict[str, Tensor]:
-    """Return the boxes (N, 4), class labels (N,) and difficult flags (N,) of a sample."""
+    """Return the boxes (N, 4), class labels (N,), difficult flags (N,) and, if there are any, crowd flags (N,) of a sample."""
     boxes, classes, difficult = sample.objects()
+    crowd = {} if sample.crowd is None else {"crowd": torch.as_tensor(sample.crowd, dtype=torch.bool)}
     return {
         "boxes": torch.from_numpy(boxes.astype("float32")),
         "labels": torch.from_numpy(classes.astype("int64")),
         "difficult": torch.as_tensor(difficult, dtype=torch.bool),
+        **crowd,
     }
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from tadp_ray.data.names import find_files
 from tadp_ray.data.pascal import read_objects
-from tadp_ray.errors import UserError
+from tadp_ray.errors import UserError, raise_problems
 from tadp_ray.files import composed, read_text
 from tadp_ray.tasks.detection.labelled import Box, LabelledBox, Truth, selected
-from tadp_ray.tasks.problems import raise_problems
 
 
 def read_voc(folder: Path, images: Path | None) -> Truth:

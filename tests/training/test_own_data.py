@@ -1,0 +1,75 @@
+"""A cell is trained on photographs with depth, and on photographs with boxes of which one has none."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.config.load import load_recipe
+from tadp_ray.errors import UserError
+from tadp_ray.training.digests import digests_of
+from tadp_ray.training.run import train_cell
+from tadp_ray.training.setup import TrainSetup
+
+RECIPES = Path(__file__).parents[2] / "experiments/recipes"
+SHORT = ["schedule.iterations=2", "schedule.warmup_iterations=1", "schedule.batch_size=2", "evaluation.interval=2"]
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Callable[..., Cell]:
+    """The cell of a shipped recipe on four photographs of 40 x 48 pixels in this test's folder."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        for name in "abcd":
+            Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(tmp_path / split / f"{name}.png")
+
+    def make(recipe: str, *changes: str) -> Cell:
+        own = [*SHORT, *changes, f"data.root={tmp_path}", f"compute.storage={tmp_path}/runs"]
+        made = load_recipe(RECIPES / f"{recipe}.yaml", own)
+        return Cell(experiment="own", seed=0, axes={}, recipe=made, digests=digests_of(made))
+
+    return make
+
+
+def finite(metrics: dict[str, Any]) -> bool:
+    """Whether all metrics are numbers."""
+    return all(np.isfinite(value) for value in metrics.values())
+
+
+def test_own_depth_is_learned(cell: Callable[..., Cell], tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        (tmp_path / f"{split}_depth").mkdir()
+        for name in "abc":
+            depth = np.linspace(0, 4000, 40 * 48).reshape(40, 48).astype(np.uint16)
+            Image.fromarray(depth).save(tmp_path / f"{split}_depth/{name}.png")
+        np.save(tmp_path / f"{split}_depth/d.npy", np.full((40, 48), 3.5, np.float32))
+    small = [
+        "augment={resize: 32, crop: 32}",
+        "model.head.fused=16",
+        "model.head.deconvolved=8",
+        "model.head.channels=8",
+    ]
+    metrics = train_cell(cell("folder_depth", *small), torch.device("cpu"))
+    assert finite(metrics) and 0 < metrics["rmse"] < 10
+    with pytest.raises(UserError, match=r"task: segmentation needs mask, which data.kind: folder with these files"):
+        changes = ["task=segmentation", "model.head={kind: semantic_fpn}"]
+        TrainSetup(cell("folder_depth", *small, *changes).recipe, 0).check()
+
+
+def test_own_boxes_are_learned(cell: Callable[..., Cell], tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        images = [{"id": n, "file_name": f"{name}.png"} for n, name in enumerate("abcd")]
+        objects = [{"image_id": n, "category_id": 1, "bbox": [4 * n, 4, 20, 20]} for n in range(3)]
+        objects.append({"image_id": 0, "category_id": 1, "bbox": [0, 0, 48, 40], "iscrowd": 1})
+        file = {"images": images, "categories": [{"id": 1, "name": "thing"}], "annotations": objects}
+        (tmp_path / f"{split}.json").write_text(json.dumps(file))
+    small = ["augment.stretch=64", "model.head.channels=16", "model.head.representation=16"]
+    metrics = train_cell(cell("folder_detection", *small), torch.device("cpu"))
+    assert finite(metrics) and 0 <= metrics["ap50"] <= 100
