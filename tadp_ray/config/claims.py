@@ -46,7 +46,10 @@ def within(places: Mapping[str, JsonValue], chosen: Mapping[str, JsonValue], met
 
 
 class Difference(StrictModel):
-    """Claim that some places of a table are better than others. The smallest difference decides."""
+    """Claim that some places of a table are better than others. The smallest difference decides.
+
+    Places are compared at the same value of every axis that neither side names.
+    """
 
     kind: Literal["difference"]
     text: str = Field(description="the claim in words")

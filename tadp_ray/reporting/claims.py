@@ -4,7 +4,7 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -108,7 +108,8 @@ def compared_pairs(claim: Difference | Rising, tables: Tables) -> Iterator[tuple
     if isinstance(claim, Difference):
         better = select_entries(claim.better, tables)
         worse = [own for own in select_entries(claim.than, tables) if own not in better]
-        yield from itertools.product(worse, better)
+        named = {*claim.better, *claim.than}
+        yield from (pair for pair in itertools.product(worse, better) if alike(*pair, except_for=named))
         return
     selected = select_entries(claim.at, tables)
     for axis in claim.along:
@@ -118,6 +119,12 @@ def compared_pairs(claim: Difference | Rising, tables: Tables) -> Iterator[tuple
             lines.setdefault(repr(others), []).append(own)
         for line in lines.values():
             yield from itertools.pairwise(line)
+
+
+def alike(worse: ClaimEntry, better: ClaimEntry, except_for: Container[str]) -> bool:
+    """Return whether two entries have the same values on the axes that both tables have, except for some."""
+    shared = worse.coordinates.keys() & better.coordinates.keys()
+    return all(worse.coordinates[key] == better.coordinates[key] for key in shared if key not in except_for)
 
 
 def paired_differences(worse: ClaimEntry, better: ClaimEntry) -> list[float]:

@@ -58,6 +58,21 @@ def test_a_claim_is_judged_by_its_smallest_step_seed_by_seed() -> None:
     assert judged_of(rising.model_copy(update={"at": {"look": ["low", "highest"]}}), values).value == 26
 
 
+def test_an_axis_that_a_claim_does_not_name_is_the_same_on_both_sides() -> None:
+    """What is trained is compared at each text, and not one text with another."""
+    means = {"full": (25.0, 44.0), "frozen": (22.0, 38.0)}
+    rows, columns = Side.of(["trainable"], {"trainable": (*means,)}), Side.of(["text"], {"text": ("none", "oracle")})
+    entries = tuple(
+        tuple(TableEntry(row, "", "miou", (mean,) * 3, 3, None, (), seeds=(0, 1, 2)) for mean in own)
+        for row, own in means.items()
+    )
+    filled = Table(TableSpec("", ("miou",), rows, columns), entries, ())
+    claim = Difference(kind="difference", text="c", better={"trainable": "full"}, than={"trainable": "frozen"})
+    assert judged_of(claim, filled).value == 3
+    across = claim.model_copy(update={"better": {"trainable": "full", "text": "none"}})
+    assert judged_of(across, filled).value == 25 - 38
+
+
 def test_noise_excuses_as_much_as_it_moves_a_difference() -> None:
     noisy = {"low": seeds(10.0, 10.0, 10.0), "high": seeds(11.0, 8.0, 9.5)}
     assert judged_of(difference(deviations=-1), noisy).holds is True
