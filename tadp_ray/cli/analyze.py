@@ -1,7 +1,7 @@
 """Analyses of what the text does inside the network."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,6 +30,12 @@ def attention(
     ] = None,
     weights: Annotated[str, typer.Option(help="pocket, a diffusers folder, a hub id, or a single file.")] = "pocket",
     timestep: Annotated[int, typer.Option(min=0, max=999, help="Timestep given to the U-Net; no noise is added.")] = 1,
+    pixels: Annotated[
+        Literal["signed", "unit"],
+        typer.Option(
+            help="Pixels of the VAE: signed in [-1, 1], as it was trained; unit in [0, 1], as the published tool."
+        ),
+    ] = "signed",
 ) -> None:
     """Show the cross-attention maps of each word: over the picture, and for every layer and head.
 
@@ -55,9 +61,9 @@ def attention(
                 raise UserError(f"--mask {text}: expected WORD=PICTURE, e.g. dog=dog.png")
             truths[name] = read_truth(Path(path), picture.shape[:2])
         words = dict.fromkeys([*(word or words_in(prompt)), *truths])
-        result = attend(load_diffusion(weights), picture, prompt, tuple(words), timestep)
+        result = attend(load_diffusion(weights), picture, prompt, tuple(words), timestep, pixels)
         figures = result.figures(truths)
-        facts = {"prompt": prompt, "weights": weights, "timestep": timestep, "tokens": result.tokens}
+        facts = {"prompt": prompt, "weights": weights, "timestep": timestep, "pixels": pixels, "tokens": result.tokens}
         out.mkdir(parents=True, exist_ok=True)
         write_tensors(out / "maps.safetensors", {name: maps[0] for name, maps in result.layers.items()}, facts)
         write_both(attention_sheet(result), out / "maps.png")

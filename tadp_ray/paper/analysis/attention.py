@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.conditioning.tokenizer import check_length, word_places
 from tadp_ray.data.images import read_region
-from tadp_ray.data.pixels import to_tensor
+from tadp_ray.data.pixels import to_tensor, unit_range
 from tadp_ray.errors import UserError
 from tadp_ray.paper.localisation import diffuseness, even, localisation
 
@@ -35,9 +35,14 @@ def by_size(layers: Layers) -> dict[tuple[int, int], Layers]:
     return {size: {name: maps for name, maps in layers.items() if maps.shape[-2:] == size} for size in sizes}
 
 
-def image_latents(diffusion: Diffusion, images: Sequence[np.ndarray]) -> Tensor:
+PixelRange = Literal["signed", "unit"]
+"""Range of the VAE's pixels: [-1, 1], with which Stable Diffusion was trained, or [0, 1], as in the published tool."""
+
+
+def image_latents(diffusion: Diffusion, images: Sequence[np.ndarray], pixel_range: PixelRange = "signed") -> Tensor:
     """Return scaled latents (B, C, h, w) of images of one size, uint8 (H, W, 3): the mean of the VAE's posterior."""
     pixels = torch.stack([to_tensor(image) for image in images])
+    pixels = unit_range(pixels) if pixel_range == "unit" else pixels
     return mean_latents(diffusion.vae, pixels.to(diffusion.vae.device))
 
 
@@ -100,7 +105,14 @@ class Attention:
         return figures
 
 
-def attend(diffusion: Diffusion, image: np.ndarray, prompt: str, words: Sequence[str], timestep: int = 1) -> Attention:
+def attend(
+    diffusion: Diffusion,
+    image: np.ndarray,
+    prompt: str,
+    words: Sequence[str],
+    timestep: int = 1,
+    pixel_range: PixelRange = "signed",
+) -> Attention:
     """Return the cross-attention maps of a Stable Diffusion for a prompt.
 
     Args:
@@ -109,6 +121,7 @@ def attend(diffusion: Diffusion, image: np.ndarray, prompt: str, words: Sequence
         prompt: text of the prompt.
         words: words of the prompt whose maps are returned; an entry may consist of several consecutive words.
         timestep: timestep of the U-Net (1 in TADP).
+        pixel_range: range of the VAE's pixels.
 
     Raises:
         UserError: the prompt is too long or empty, or lacks a word.
@@ -122,7 +135,8 @@ def attend(diffusion: Diffusion, image: np.ndarray, prompt: str, words: Sequence
     resized = fitted(image, diffusion.side, diffusion.multiple)
     with torch.no_grad():
         context = encode_prompts(tokenizer, diffusion.text_encoder, [prompt])
-    layers = read_layers(diffusion.unet, image_latents(diffusion, [resized]), context, timestep)
+    latents = image_latents(diffusion, [resized], pixel_range)
+    layers = read_layers(diffusion.unet, latents, context, timestep)
     tokens = tuple(tokenizer.convert_ids_to_tokens(ids))
     return Attention(image, prompt, places, tokens, {name: maps[:, :, : len(tokens)] for name, maps in layers.items()})
 
