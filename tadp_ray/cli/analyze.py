@@ -1,7 +1,7 @@
 """Analyses of what the text does inside the network."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -35,6 +35,12 @@ def attention(
     timestep: Annotated[
         int, typer.Option(min=0, max=999, help="Timestep given to the denoiser; no noise is added.")
     ] = 1,
+    pixels: Annotated[
+        Literal["signed", "unit"],
+        typer.Option(
+            help="Pixels of the VAE: signed in [-1, 1], as it was trained; unit in [0, 1], as the published tool."
+        ),
+    ] = "signed",
 ) -> None:
     """Show the cross-attention maps of each word: over the picture, and for every layer and head.
 
@@ -60,13 +66,14 @@ def attention(
                 raise UserError(f"--mask {text}: expected WORD=PICTURE, e.g. dog=dog.png")
             truths[name] = read_truth(Path(path), picture.shape[:2])
         words = dict.fromkeys([*(word or words_in(prompt)), *truths])
-        result = attend(open_frozen(backbone, weights), picture, prompt, tuple(words), timestep)
+        result = attend(open_frozen(backbone, weights), picture, prompt, tuple(words), timestep, pixels)
         figures = result.figures(truths)
         facts = {
             "prompt": prompt,
             "backbone": backbone,
             "weights": weights,
             "timestep": timestep,
+            "pixels": pixels,
             "tokens": result.tokens,
         }
         out.mkdir(parents=True, exist_ok=True)

@@ -130,6 +130,11 @@ class Personalization(StrictModel):
         description=f"prompt of the style, with {CAPTION}: samples are generated with it, and a training recipe uses it in "
         "caption.modifiers"
     )
+    sample_modifier: str | None = Field(
+        None,
+        description=f"another prompt of the style for samples, with {CAPTION} (Figures S9 and S10: 'a <comic> style image of a "
+        "...', 'an image of ... in sks style'); none: modifier",
+    )
     samples: tuple[str, ...] = Field(
         min_length=1, description="captions of the images that are generated after training"
     )
@@ -137,8 +142,17 @@ class Personalization(StrictModel):
 
     @model_validator(mode="after")
     def _used(self) -> "Personalization":
-        if self.modifier.count(CAPTION) != 1:
-            raise ValueError(f"modifier: {self.modifier!r} must hold {CAPTION} once")
-        if self.method.kind == "textual_inversion" and self.method.token not in self.modifier:
-            raise ValueError(f"modifier: {self.modifier!r} does not hold the token {self.method.token}")
+        for key in ("modifier", "sample_modifier"):
+            modifier = getattr(self, key)
+            if modifier is None:
+                continue
+            if modifier.count(CAPTION) != 1:
+                raise ValueError(f"{key}: {modifier!r} must hold {CAPTION} once")
+            if self.method.kind == "textual_inversion" and self.method.token not in modifier:
+                raise ValueError(f"{key}: {modifier!r} does not hold the token {self.method.token}")
         return self
+
+    @property
+    def sampled_as(self) -> str:
+        """The prompt of the style for samples."""
+        return self.sample_modifier or self.modifier

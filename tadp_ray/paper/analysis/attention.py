@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from tadp_ray.backbones.stable_diffusion.autoencoder import mean_latents
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.conditioning.tokenizer import check_length, word_places
 from tadp_ray.data.images import read_region
-from tadp_ray.data.pixels import to_tensor
+from tadp_ray.data.pixels import to_tensor, unit_range
 from tadp_ray.errors import UserError
 from tadp_ray.paper.localisation import diffuseness, even, localisation
 
@@ -35,9 +35,16 @@ def by_size(layers: Layers) -> dict[tuple[int, int], Layers]:
     return {size: {name: maps for name, maps in layers.items() if maps.shape[-2:] == size} for size in sizes}
 
 
-def image_latents(diffusion: LatentDiffusion, images: Sequence[np.ndarray]) -> Tensor:
+PixelRange = Literal["signed", "unit"]
+"""Range of the VAE's pixels: [-1, 1], with which Stable Diffusion was trained, or [0, 1], as in the published tool."""
+
+
+def image_latents(
+    diffusion: LatentDiffusion, images: Sequence[np.ndarray], pixel_range: PixelRange = "signed"
+) -> Tensor:
     """Return scaled latents (B, C, h, w) of images of one size, uint8 (H, W, 3): the mean of the VAE's posterior."""
     pixels = torch.stack([to_tensor(image) for image in images])
+    pixels = unit_range(pixels) if pixel_range == "unit" else pixels
     return mean_latents(diffusion.vae, pixels.to(diffusion.vae.device))
 
 
@@ -101,7 +108,12 @@ class Attention:
 
 
 def attend(
-    diffusion: LatentDiffusion, image: np.ndarray, prompt: str, words: Sequence[str], timestep: int = 1
+    diffusion: LatentDiffusion,
+    image: np.ndarray,
+    prompt: str,
+    words: Sequence[str],
+    timestep: int = 1,
+    pixel_range: PixelRange = "signed",
 ) -> Attention:
     """Return the cross-attention maps of a model for a prompt.
 
@@ -111,6 +123,7 @@ def attend(
         prompt: text of the prompt.
         words: words of the prompt whose maps are returned; an entry may consist of several consecutive words.
         timestep: of the denoiser (1 in TADP).
+        pixel_range: range of the VAE's pixels.
 
     Raises:
         UserError: the prompt is too long or empty, or lacks a word.
@@ -124,7 +137,8 @@ def attend(
     resized = fitted(image, diffusion.side, diffusion.multiple)
     with torch.no_grad():
         context = encode_prompts(tokenizer, diffusion.text_encoder, [prompt])
-    layers = diffusion.attention_layers(image_latents(diffusion, [resized]), context, timestep)
+    latents = image_latents(diffusion, [resized], pixel_range)
+    layers = diffusion.attention_layers(latents, context, timestep)
     tokens = tuple(tokenizer.convert_ids_to_tokens(ids))
     return Attention(image, prompt, places, tokens, {name: maps[:, :, : len(tokens)] for name, maps in layers.items()})
 

@@ -19,7 +19,13 @@ def check(plan: Personalization, look: Look) -> None:
     """
     method = plan.method
     tokenizer, budget = load_tokenizer(plan.weights)
-    texts = {("modifier", plan.modifier.replace(CAPTION, caption)) for caption in plan.samples}
+    modifiers = {"modifier": plan.modifier, "sample_modifier": plan.sampled_as}
+    texts = {
+        (key, modifier.replace(CAPTION, caption))
+        for key, modifier in modifiers.items()
+        for caption in plan.samples
+        if key == "modifier" or plan.sample_modifier
+    }
     if method.kind == "textual_inversion":
         check_new(tokenizer, method.token, "method.token")
         initial_id(tokenizer, method.initial)

@@ -149,8 +149,8 @@ def run(job: PersonalizationJob, device: torch.device, reporter: Reporter) -> di
         metrics = invert(finetuner, plan.method)
     else:
         metrics = tune(finetuner, model, plan.method)
-    prompts = [plan.modifier.replace(CAPTION, caption) for caption in plan.samples]
-    rows = [("as it was", before), (plan.modifier, draw(model, prompts, (job.seed, 30)))]
+    prompts = [plan.sampled_as.replace(CAPTION, caption) for caption in plan.samples]
+    rows = [("as it was", before), (plan.sampled_as, draw(model, prompts, (job.seed, 30)))]
     check_contents(job)
     write_samples(job.folder / SAMPLES, list(look.pictures), plan.samples, rows)
     return {

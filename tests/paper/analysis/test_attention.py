@@ -75,6 +75,17 @@ def test_an_image_of_any_size_becomes_one_that_the_unet_can_halve() -> None:
         assert fitted(np.zeros((height, width, 3), np.uint8), 64, 32).shape == (*wanted, 3)
 
 
+def test_pixels_are_of_the_range_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published tool gives the VAE pixels in [0, 1]."""
+    monkeypatch.setattr("tadp_ray.paper.analysis.attention.mean_latents", lambda _, pixels: pixels)
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[4:] = 255
+    diffusion = load_diffusion("pocket")
+    signed, unit = (image_latents(diffusion, [image], kind) for kind in ("signed", "unit"))
+    assert signed.unique().tolist() == [-1, 1] and unit.unique().tolist() == [0, 1]
+    assert torch.equal(image_latents(diffusion, [image]), signed)
+
+
 def test_an_image_of_any_mode_is_looked_at(tmp_path: Path) -> None:
     for mode in ("RGBA", "L", "P", "1", "CMYK", "LA"):
         file = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")

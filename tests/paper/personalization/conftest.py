@@ -85,6 +85,7 @@ def prepare(sd15: Path, photographs: Path, tmp_path: Path) -> Prepare:
             "images": {"kind": "folder", "files": f"{photographs}/*.png", "count": 3, "size": 64},
             "schedule": {"iterations": 4, "batch_size": 2, "micro_batch": 1, "learning_rate": 0.01},
             "modifier": "a <noise> style photo of {caption}",
+            "sample_modifier": None,
             "samples": ["car grass"],
             "compute": {"checkpoint_every": 2},
         }

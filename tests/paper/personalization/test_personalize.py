@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule
@@ -185,6 +186,10 @@ def test_images_are_drawn_by_chance_and_brought_to_one_size(prepare: Callable[..
             {"method": {"token": "night"}, "modifier": "night {caption}"},
             r"method\.token: the token 'night' exists already",
         ),
+        (
+            {"sample_modifier": "a <noise> style image of " + "a " * 80 + "{caption}"},
+            r"sample_modifier: .* has 8\d tokens",
+        ),
         ({"method": {"initial": "unheardof"}}, r"method\.initial='unheardof': \d tokens"),
         ({"samples": ["car " * 80]}, r"modifier: .* has 8\d tokens, of which this model's text encoder reads 75"),
         ({"method": {"prompts": ["a {token} photo " + "of a car " * 26]}}, r"method\.prompts: .* has 8\d tokens"),
@@ -200,6 +205,14 @@ def test_bad_input_is_named_before_compute_is_spent(
 ) -> None:
     with pytest.raises(UserError, match=said):
         prepare(**changes)
+
+
+def test_samples_may_have_another_wording(prepare: Callable[..., PersonalizationJob]) -> None:
+    plain, other = prepare().plan, prepare(sample_modifier="a <noise> style image of a {caption}").plan
+    assert plain.sampled_as == plain.modifier and other.sampled_as == "a <noise> style image of a {caption}"
+    for wording, said in (("an image of {caption}", "does not hold the token <noise>"), ("a <noise>", "once")):
+        with pytest.raises(ValidationError, match=f"sample_modifier: '{wording}' .*{said}"):
+            prepare(sample_modifier=wording)
 
 
 def test_a_folder_is_not_overwritten_by_another_personalization(prepare: Callable[..., PersonalizationJob]) -> None:
