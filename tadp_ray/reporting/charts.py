@@ -259,7 +259,7 @@ def compared_rows(spec: TableSpec, differences: Records, note: str) -> Chart:
             *(alt.Tooltip(f"{own}:Q", format="+.2f") for own in ("difference", "low", "high")),
         ],
     )
-    colour, title = series(columns), f"difference of {metric_label(spec)}"
+    colour, title = series(columns), f"difference of {metric_label(spec)}" if len(spec.metrics) == 1 else "difference"
     legend = legend_of(columns) if len(columns) > 1 else None
     chosen = "datum.against === against"
     bars = base.mark_rule(strokeWidth=2).encode(

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from tadp_ray.config.metrics import lower_is_better, metric_title
 from tadp_ray.config.table import Side
-from tadp_ray.config.vocabulary import MIN_COUNT
+from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.reporting.resampling import PERCENT
 from tadp_ray.reporting.seeds import gap_of, paired_gap
 from tadp_ray.reporting.table import Table, TableEntry, format_value
@@ -38,7 +38,9 @@ def sentences(table: Table) -> Iterator[str]:
 
 
 def headings(table: Table, row: int, column: int) -> str:
-    """Return the headings of an entry, such as `precision 1.0, recall 0.5`."""
+    """Return the headings of an entry, such as `precision 1.0, recall 0.5`; of its row alone if columns are metrics."""
+    if table.spec.columns.keys == (METRIC,):
+        return table.spec.rows.headings[row]
     return f"{table.spec.rows.headings[row]}, {table.spec.columns.headings[column]}"
 
 
