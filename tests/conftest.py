@@ -631,3 +631,24 @@ def tiny_pixart_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFacto
 def tiny_pixart_alpha_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A diffusers folder of PixArt-alpha, whose transformer is told an image's size."""
     return make_pixart(tmp_path_factory.mktemp("tiny_pixart_alpha"), tiny_folder / "vae", alpha=True)
+
+
+@pytest.fixture
+def planned() -> Callable[..., str]:
+    """`planned(weights="pocket")`: what `train --dry-run` prints of a recipe with this model."""
+    from tadp_ray.config.schema import Recipe
+    from tadp_ray.sweep.preview import recipe_preview
+
+    groups = {"caption": {"source": "null"}, "schedule": {"iterations": 1, "batch_size": 2, "learning_rate": 1e-3}}
+    return lambda **model: "\n".join(recipe_preview(Recipe.model_validate({**groups, "model": model})))
+
+
+@pytest.fixture(scope="session")
+def parameters() -> Callable[[str, str], str]:
+    """`parameters("backbone", said)`: the number of a network's parameters in a plan."""
+
+    def find(network: str, said: str) -> str:
+        (line, *_) = (line for line in said.splitlines() if line.startswith(f"{network:<24}"))
+        return line[24:].split()[0]
+
+    return find

@@ -17,9 +17,7 @@ from tadp_ray.backbones.stable_diffusion.family import StableDiffusion
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 from tadp_ray.backbones.stable_diffusion_xl.family import StableDiffusionXL
 from tadp_ray.config.model import MODELS
-from tadp_ray.config.schema import Recipe
 from tadp_ray.errors import UserError
-from tadp_ray.sweep.preview import recipe_preview
 
 UNET = {
     "_class_name": "UNet2DConditionModel",
@@ -126,20 +124,8 @@ def described(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def planned(**model: Any) -> str:
-    """What `train --dry-run` prints of a recipe with this model."""
-    groups = {"caption": {"source": "null"}, "schedule": {"iterations": 1, "batch_size": 2, "learning_rate": 1e-3}}
-    return "\n".join(recipe_preview(Recipe.model_validate({**groups, "model": model})))
-
-
-def parameters(network: str, said: str) -> str:
-    """The number of a network's parameters in a plan."""
-    (line, *_) = (line for line in said.splitlines() if line.startswith(f"{network:<24}"))
-    return line[24:].split()[0]
-
-
 @pytest.mark.slow
-def test_configurations_without_weights_suffice_for_a_plan(described: Path) -> None:
+def test_configurations_without_weights_suffice_for_a_plan(planned, parameters, described: Path) -> None:
     """865.9 M parameters of the U-Net without its last convolution, which is not run, and 340.4 M of OpenCLIP's 23 layers."""
     said = planned(weights=str(described))
     assert f"weights: {described} holds configurations alone; using their sizes" in said
@@ -147,7 +133,7 @@ def test_configurations_without_weights_suffice_for_a_plan(described: Path) -> N
 
 
 @pytest.mark.slow
-def test_stable_diffusion_xl_is_planned_without_files(tmp_path: Path) -> None:
+def test_stable_diffusion_xl_is_planned_without_files(planned, parameters, tmp_path: Path) -> None:
     """2567.5 M parameters of the U-Net without its last convolution; 123.1 M and 694.7 M of the text encoders."""
     said = planned(backbone="stable_diffusion_xl", weights=str(tmp_path / "none"))
     assert "none is missing; using the sizes of Stable Diffusion XL 1.0" in said

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
+from tadp_ray.layout import MODEL
 from tadp_ray.training import pictures, run
 from tadp_ray.training.digests import digests_of
+from tadp_ray.training.loop import Trainer
 from tadp_ray.training.pictures import draw_predictions
 
 TINY: dict[str, Any] = {
@@ -65,5 +68,34 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Cel
                 patch.setattr(pictures, "draw_predictions", draw_predictions)
                 known[key] = cell, run.train_cell(cell, torch.device("cpu"))
         return known[key]
+
+    return train
+
+
+@pytest.fixture
+def trained_with_a_stop(
+    tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Cell, dict[str, float]]]:
+    """`trained_with_a_stop(model=...)`: a cell of three steps and its metrics, whose weights a stop would not have changed."""
+
+    def train(**changes: Any) -> tuple[Cell, dict[str, float]]:
+        changes["schedule"] = {"iterations": 3, "warmup_iterations": 0}
+        whole, cut = tiny_cell("whole", **changes), tiny_cell("cut", compute={"checkpoint_every": 1}, **changes)
+        assert whole.fingerprint == cut.fingerprint and {"weights", "schedule"} <= whole.digests.keys()
+        step_once, cpu = Trainer._train_step, torch.device("cpu")
+
+        def dying(self: Trainer, *args: Any) -> torch.Tensor:
+            if args[-1] == 2:
+                raise RuntimeError
+            return step_once(self, *args)
+
+        metrics = run.train_cell(whole, cpu)
+        with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+            patch.setattr(Trainer, "_train_step", dying)
+            run.train_cell(cut, cpu)
+        run.train_cell(cut, cpu)
+        left, right = load_file(whole.folder / MODEL), load_file(cut.folder / MODEL)
+        assert left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+        return whole, metrics
 
     return train

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Sample
@@ -12,40 +11,19 @@ from tadp_ray.errors import UserError
 from tadp_ray.layout import MODEL
 from tadp_ray.training.any_image import given_prompt, predict_image
 from tadp_ray.training.context_cache import ContextCache
-from tadp_ray.training.loop import Trainer
 from tadp_ray.training.predict import load_trained, predict_cell
-from tadp_ray.training.run import train_cell
 from tadp_ray.training.setup import TrainSetup
 
 CPU = torch.device("cpu")
-STEPS = {"iterations": 3, "warmup_iterations": 0}
 
 
 def test_a_cell_trains_stops_goes_on_and_predicts_the_same_again(
-    tiny_cell, tiny_xl_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained_with_a_stop, tiny_xl_folder: Path, tmp_path: Path
 ) -> None:
     """With noise and a text adapter; the weights are those of a training that was never stopped."""
     model = {"backbone": "stable_diffusion_xl", "weights": str(tiny_xl_folder), "noise_samples": 1, "adapter": True}
-    changes = {"model": model, "schedule": STEPS, "caption": {"source": "class_names"}}
-    whole, cut = tiny_cell("whole", **changes), tiny_cell("cut", compute={"checkpoint_every": 1}, **changes)
-    assert whole.fingerprint == cut.fingerprint and {"weights", "schedule"} <= whole.digests.keys()
-    metrics = train_cell(whole, CPU)
+    whole, metrics = trained_with_a_stop(model=model, caption={"source": "class_names"})
     assert metrics["caption/train_truncated"] == 10  # the names of all classes are longer than 13 tokens
-
-    step_once = Trainer._train_step
-
-    def dying(self: Trainer, *args: object) -> torch.Tensor:
-        if args[-1] == 2:
-            raise RuntimeError
-        return step_once(self, *args)
-
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        patch.setattr(Trainer, "_train_step", dying)
-        train_cell(cut, CPU)
-    train_cell(cut, CPU)
-    left, right = load_file(whole.folder / MODEL), load_file(cut.folder / MODEL)
-    assert left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
-
     assert predict_cell(whole, whole.folder / MODEL, tmp_path / "predicted", CPU) == 5
     model, setup, _ = load_trained(whole, whole.folder / MODEL, CPU)
     image = Sample("mine", setup.val[0].image)
