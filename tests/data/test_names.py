@@ -253,7 +253,7 @@ def test_remarks_are_logged_before_anything_is_trained(
     split = {"images": "img/*", "masks": "lab/*"}
     names = [f"name{number}" for number in range(9)]
     data = FolderData(kind="folder", root=tmp_path, train=split, val=split, classes=names)
-    cell = SimpleNamespace(recipe=SimpleNamespace(data=data))
+    cell = SimpleNamespace(recipe=SimpleNamespace(data=data), digests={})
     Plan.warn(SimpleNamespace(cells=[cell, cell], datasets=Datasets()))
     said = capsys.readouterr()
     assert said.out == "" and said.err.startswith(

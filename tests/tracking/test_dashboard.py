@@ -39,7 +39,7 @@ def test_a_dashboard_that_is_killed_leaves_no_server(store, free_port, tmp_path:
             [sys.executable, *words], env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
         )
         said = process.stdout.readline()
-        assert said.startswith(f"open http://127.0.0.1:{free_port} "), (tmp_path / "errors").read_text()
+        assert said.startswith(f"open http://127.0.0.1:{free_port}/#/experiments"), (tmp_path / "errors").read_text()
         family = psutil.Process(process.pid).children(recursive=True)
         assert len(family) >= 2 and taken(free_port)
         process.send_signal(signal.SIGKILL)
