@@ -26,6 +26,9 @@ LOCAL_OBJECT_STORE = 128 * 2**20
 AUTOSCALER_TIMEOUT = 1200.0
 """Seconds to wait for an autoscaler to add the nodes of a first cell: a GPU machine with an image of some GiB."""
 
+UNAUTHENTICATED = "if one runs there and asks for a token, as `ray start` makes it where ~/.ray/auth_token is, set RAY_AUTH_MODE=token"
+"""Ray tells a refused token from no cluster in its log alone, and sends none to an explicit address by itself."""
+
 # Frequent health checks, so that no worker idles; and a start-up time-out that lets a cell wait while others train.
 RAY_TRAIN = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "8640000"}
 
@@ -100,7 +103,7 @@ def ray_session(address: str | None, dashboard: bool) -> Iterator[list[dict[str,
             **({} if address else local),
         )
     except ConnectionError as error:
-        raise no_cluster_error(address, error) from None
+        raise UserError(f"{no_cluster_error(address, error)}; {UNAUTHENTICATED}") from None
     except Exception as error:
         # Ray has no exception class for a start that takes more than half a minute.
         if "timed out during startup" not in str(error):

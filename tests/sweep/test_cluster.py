@@ -96,6 +96,18 @@ def test_an_address_nobody_answers_at_is_told_at_once(scheme: str, free_port: in
     assert time.monotonic() - began < 100
 
 
+def test_a_cluster_that_asks_for_a_token_is_no_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray says the same of both."""
+
+    def refuse(**_: object) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(UserError, match="no Ray cluster answers there.*; if one runs there .* set RAY_AUTH_MODE=token"):
+        with ray_session("auto", dashboard=False):
+            pass
+
+
 def test_storage_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(
