@@ -26,7 +26,7 @@ LOCAL_OBJECT_STORE = 128 * 2**20
 AUTOSCALER_TIMEOUT = 1200.0
 """Seconds to wait for an autoscaler to add the nodes of a first cell: a GPU machine with an image of some GiB."""
 
-UNAUTHENTICATED = "if one runs there and asks for a token, as `ray start` makes it where ~/.ray/auth_token is, set RAY_AUTH_MODE=token"
+UNAUTHENTICATED = "if one asks for a token, as `ray start` does where ~/.ray/auth_token is, set RAY_AUTH_MODE=token"
 """Ray tells a refused token from no cluster in its log alone, and sends none to an explicit address by itself."""
 
 # Frequent health checks, so that no worker idles; and a start-up time-out that lets a cell wait while others train.

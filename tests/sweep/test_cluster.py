@@ -103,7 +103,9 @@ def test_a_cluster_that_asks_for_a_token_is_no_missing_one(monkeypatch: pytest.M
         raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379")
 
     monkeypatch.setattr(ray, "init", refuse)
-    with pytest.raises(UserError, match="no Ray cluster answers there.*; if one runs there .* set RAY_AUTH_MODE=token"):
+    with pytest.raises(
+        UserError, match="no Ray cluster answers there.*; if one asks for a token, .* set RAY_AUTH_MODE=token"
+    ):
         with ray_session("auto", dashboard=False):
             pass
 
