@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from tadp_ray.cli.common import ChangesOption, Commands, TrackingOption, exit_on_user_error, names_of, say
+from tadp_ray.cli.retype import typed
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
@@ -111,10 +112,7 @@ def run(
     """
     with exit_on_user_error():
         import os
-        import shlex
-        import sys
 
-        from tadp_ray.addresses import masked
         from tadp_ray.config.load import load_analysis, load_recipe_values, validate
         from tadp_ray.config.schema import Recipe
         from tadp_ray.config.shipped import file_of
@@ -152,7 +150,7 @@ def run(
             "name": name,
             "question": analysis.question,
             "figure_of_paper": analysis.figure,
-            "command": shlex.join(["tadp-ray", *map(masked, sys.argv[1:])]),
+            "command": typed(),
             "settings": settings,
             "numbers": dict(outcome.numbers),
             "claims": [own.model_dump() for own in verdicts],

@@ -1,7 +1,5 @@
 """Where one row of a table gains and loses most against another, image by image, with the captions of both."""
 
-import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +9,7 @@ import typer
 
 from tadp_ray.cli.common import TrackingOption, exit_on_user_error, names_of, parse_classes, say
 from tadp_ray.cli.picture import CountOption, OutArgument
+from tadp_ray.cli.retype import typed
 from tadp_ray.cli.sweeps import RecipeOption, ScaleOption
 from tadp_ray.config.shipped import file_of
 from tadp_ray.errors import UserError
@@ -95,15 +94,8 @@ def gains(
         for name, value in facts["numbers"].items():
             say(f"{name}: {value:.4g}")
         names = [path.name for path in files]
-        run = log_finding(store, out, {"name": out.name, "command": command_line(), **facts}, names)
+        run = log_finding(store, out, {"name": out.name, "command": typed(), **facts}, names)
         say(f"written to {out}: {', '.join(names)}; kept as {out.name}: run {run}")
-
-
-def command_line() -> str:
-    """Return this command, without secrets."""
-    from tadp_ray.addresses import masked
-
-    return shlex.join(["tadp-ray", *map(masked, sys.argv[1:])])
 
 
 def compared_runs(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tadp_ray.cli.common import Commands, KeepOption, say
+from tadp_ray.cli.retype import typed
 from tadp_ray.cli.task_commands import add_task_commands
 
 if TYPE_CHECKING:
@@ -50,12 +51,8 @@ def draw(
 
 def keep(comparison: "Comparison", out: Path, tracking_uri: str, files: list[str]) -> str:
     """Keep the pictures in a store, under the name of their folder."""
-    import shlex
-    import sys
-
     import numpy as np
 
-    from tadp_ray.addresses import masked
     from tadp_ray.pictures.choose import directions, rule
     from tadp_ray.tracking.findings import log_finding
     from tadp_ray.tracking.store import open_store
@@ -67,7 +64,7 @@ def keep(comparison: "Comparison", out: Path, tracking_uri: str, files: list[str
         if several
         else f"What does {comparison.systems[0]} predict?",
         "figure_of_paper": "Figures S7 and S14 to S20" if several else "Figures S11 to S13",
-        "command": shlex.join(["tadp-ray", *map(masked, sys.argv[1:])]),
+        "command": typed(),
         "settings": rule(comparison.score, directions(len(comparison.systems))[0]),
         "numbers": {
             f"{system}: {comparison.score.meaning}, mean over {len(comparison.ids)} images": mean

@@ -25,6 +25,11 @@ def program() -> str:
     return shlex.quote(os.path.relpath(own) if own.is_relative_to(Path.cwd()) else str(own))
 
 
+def typed() -> str:
+    """Return the running command as it was typed, without secrets."""
+    return shlex.join(["tadp-ray", *map(masked, sys.argv[1:])])
+
+
 def retyped(
     context: typer.Context, command: str, *, without: Container[str] = (), only: Container[str] | None = None
 ) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from tadp_ray.config.metrics import lower_is_better
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.reporting.claims import ClaimEntry, paired_differences, pluralized, unit_of
+from tadp_ray.reporting.resampling import PERCENT
+from tadp_ray.reporting.seeds import gap_of
 from tadp_ray.reporting.table import Table, TableEntry, format_value
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,13 @@ def finding(table: Table) -> str:
     apart = f"{start}. They are {amount(best, gap)} ± {amount(best, sd)} {unit_of(best.metric)} apart"
     if len(gaps) < MIN_COUNT:
         return f"{apart}; {len(gaps)} seeds are too few for a verdict."
-    half = half_width(sd, len(gaps))
-    low, high = gap - half, gap + half
-    verdict = "seeds alone do not explain that" if low > 0 else "seeds alone may explain that"
-    return f"{apart}, with a 95 % interval over {len(gaps)} seeds from {amount(best, low)} to {amount(best, high)}: {verdict}."
+    interval = gap_of(gaps)
+    if interval is None:
+        # A value is not finite.
+        return f"{apart}."
+    verdict = "seeds alone do not explain that" if interval.low > 0 else "seeds alone may explain that"
+    low, high = amount(best, interval.low), amount(best, interval.high)
+    return f"{apart}, with a {PERCENT} % interval over {interval.n} seeds from {low} to {high}: {verdict}."
 
 
 def next_step(table: Table, commands: Commands) -> str:
@@ -110,11 +113,3 @@ def no_spread(entries: Sequence[TableEntry]) -> str:
 def amount(entry: TableEntry, value: float) -> str:
     """Return a difference with the decimals of the entry's metric."""
     return format_value(entry.metric, value)
-
-
-def half_width(sd: float, count: int) -> float:
-    """Return half the width of the interval of a mean of `count` values with this sample standard deviation."""
-    # Importing it takes a second, which a sweep of one seed does not need.
-    from scipy.stats import t
-
-    return float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * sd / count**0.5
