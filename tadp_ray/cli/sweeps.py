@@ -21,7 +21,7 @@ from tadp_ray.cli.common import (
 )
 from tadp_ray.cli.dry_run import MeasuredOption, PriceOption, check_dry, plan_preview
 from tadp_ray.cli.phases_shown import show_phases
-from tadp_ray.cli.retype import retyped
+from tadp_ray.cli.retype import program, retyped
 from tadp_ray.config.shipped import file_of, root, shipped
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tadp_ray.config.table import TableSpec
     from tadp_ray.reporting.claims import Tables
     from tadp_ray.reporting.table import Table
+    from tadp_ray.sweep.plan import Plan
     from tadp_ray.tracking.store import Store
 
 
@@ -131,7 +132,7 @@ def sweep(
         from tadp_ray.sweep.engine import run_plan
         from tadp_ray.tracking.query import require_finished
 
-        hints = launch_lines(context, store, plan.name)
+        hints = launch_lines(context, store, plan)
         run, complete = run_plan(plan, store, address, console, strict=strict, hints=hints)
         others = table_lookup(store, plan.source, recipe, scale)
         filled = show_results(store, run, plan.table, plan.cells, plan.folder, others)
@@ -465,12 +466,14 @@ def show_closing(filled: "Table", store: "Store", context: typer.Context, name: 
     say(f"curves, pictures and parameters: {dashboard_command(context, store)}")
 
 
-def launch_lines(context: typer.Context, store: "Store", name: str) -> list[str]:
-    """Return the commands that matter while a sweep runs."""
+def launch_lines(context: typer.Context, store: "Store", plan: "Plan") -> list[str]:
+    """Return the commands that matter while a sweep runs, and after it was stopped."""
+    storage = "" if plan.storage == Path(STORAGE).absolute() else f" --storage {shlex.quote(str(plan.storage))}"
     return [
         f"curves    {dashboard_command(context, store)}",
-        f"table     {table_command(context, name)}    (of what is finished, in another terminal)",
-        "stop      Ctrl-C",
+        f"watch     {retyped(context, 'status', only=('tracking_uri',))}{storage}    (every cell, in another terminal)",
+        f"table     {table_command(context, plan.name)}    (of what is finished)",
+        f"stop      Ctrl-C, or {program()} stop{storage}",
         f"continue  {retyped(context, 'sweep')}",
     ]
 

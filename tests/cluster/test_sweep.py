@@ -13,6 +13,7 @@ def test_a_finished_sweep_is_never_trained_again(sweep, one_at_a_time, undisturb
     first = sweep("runs0")
     code, said = first.run_here()
     assert code == 0 and "4 to train" in said and "published 63.29" in said, said
+    assert all(f"\n{what}  " in said for what in ("curves", "watch", "table", "stop", "continue")), said
     assert first.table() == undisturbed
     trained = first.steps()
     for name in ("table.md", "table.tex", "table.html", "table.png", "curves.png"):
