@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jaxtyping
+import psutil
 import pytest
 
+import tadp_ray.__main__
 from tadp_ray.config.cell import Cell
 
 if TYPE_CHECKING:
@@ -390,24 +392,42 @@ import os, runpy, sys
 with open(output, "wb") as file:
     os.dup2(file.fileno(), 1)
     os.dup2(file.fileno(), 2)
+os.environ.clear()
 os.environ |= environment
+os.chdir(folder)
 sys.argv = words
 runpy.run_path(words[0], run_name="__main__")
 """
+PATIENCE = 1500
+"""Seconds after which a program hangs. No test waits that long: it only ends what would never end."""
 
 
 class Forked:
     """A Python program in a process forked from one that has imported what trains, which takes many seconds."""
 
-    def __init__(self, context: "ForkServerContext", output: Path, words: Sequence[object], **environment: str) -> None:
+    def __init__(
+        self,
+        context: "ForkServerContext",
+        output: Path,
+        words: Sequence[object],
+        folder: Path | None,
+        **environment: str,
+    ) -> None:
         self._output = output
-        names = {"output": str(output), "environment": environment, "words": [*map(str, words)]}
+        place = {"output": str(output), "folder": str(folder or Path.cwd())}
+        names = {**place, "environment": {**os.environ, **environment}, "words": [*map(str, words)]}
         self._process = context.Process(target=exec, args=(PROGRAM, names))
         self._process.start()
+        self.process = psutil.Process(self._process.pid)
+
+    @property
+    def running(self) -> bool:
+        """Whether the program has not ended."""
+        return self._process.is_alive()
 
     def end(self) -> tuple[int, str]:
         """Wait for the program; returns its exit code, below zero for a signal, and what it said."""
-        self._process.join(900)
+        self._process.join(PATIENCE)
         code = self._process.exitcode
         assert code is not None, f"still at work: {self._output.read_text()}"
         self._process.close()
@@ -416,21 +436,26 @@ class Forked:
 
 @pytest.fixture(scope="session")
 def fork_server() -> "ForkServerContext":
-    """Forks processes from one that has imported what trains and what MLflow is told by, and has computed nothing."""
+    """Forks processes from one that has imported what trains, MLflow and Ray, and has computed nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["tadp_ray.training.run", "tadp_ray.tasks.segmentation.semantic_fpn", "tadp_ray.tracking.store"]
-    )
+    trains = ("tadp_ray.training.run", "tadp_ray.tasks.segmentation.semantic_fpn")
+    context.set_forkserver_preload([*trains, "tadp_ray.tracking.store", "tadp_ray.sweep.engine"])
     return context
 
 
 @pytest.fixture
 def fork(fork_server: "ForkServerContext", tmp_path: Path) -> Callable[..., Forked]:
-    """`fork(program, *words, NAME="value")`: a program at work with these arguments and this in its environment."""
+    """`fork(program, *words, folder=None, NAME="value")`: a program at work with these arguments, in this environment."""
     count = itertools.count()
-    return lambda *words, **environment: Forked(
-        fork_server, tmp_path / f"output{next(count)}.txt", words, **environment
+    return lambda *words, folder=None, **environment: Forked(
+        fork_server, tmp_path / f"output{next(count)}.txt", words, folder, **environment
     )
+
+
+@pytest.fixture
+def command(fork: Callable[..., Forked]) -> Callable[..., Forked]:
+    """`command("sweep", "tiny.yaml", folder=tmp_path)`: a command of tadp-ray at work."""
+    return lambda *words, **place: fork(tadp_ray.__main__.__file__, *words, **place)
 
 
 @pytest.fixture

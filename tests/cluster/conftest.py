@@ -4,14 +4,12 @@ import csv
 import gc
 import json
 import shutil
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
 STEPS = 16
-PATIENCE = 1500
-"""Seconds after which a command hangs. No test waits that long: it only ends what would never end."""
 Table = dict[tuple[str, str], float]
 
 
@@ -36,23 +32,21 @@ def of_length(steps: int) -> tuple[str, str]:
 class Sweep:
     """A sweep command in a working folder of its own."""
 
-    def __init__(self, file: Path, folder: Path, *flags: str, steps: int = STEPS) -> None:
+    def __init__(self, command: Callable[..., Any], file: Path, folder: Path, *flags: str, steps: int = STEPS) -> None:
         self.folder = folder
         self._words = [str(file), *(word for change in of_length(steps) for word in ("--set", change)), *flags]
-        self._process: subprocess.Popen[str] | None = None
+        self._command = command
+        self._running: Any = None
 
     def start(self) -> psutil.Process:
         """Start the command and return its process."""
         self._began = time.time()
-        words = [sys.executable, "-m", "tadp_ray.sweep", *self._words]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        self._process = subprocess.Popen(words, cwd=self.folder, **pipes)
-        return psutil.Process(self._process.pid)
+        self._running = self._command("sweep", *self._words, folder=self.folder)
+        return self._running.process
 
     def end(self) -> tuple[int, str]:
         """Wait for the command; returns its exit code and what it said."""
-        said, _ = self._process.communicate(timeout=PATIENCE)
-        return self._process.returncode, said
+        return self._running.end()
 
     def run_here(self) -> tuple[int, str]:
         """Run the command in this process, which has imported everything, to its end; as `end`."""
@@ -69,7 +63,7 @@ class Sweep:
 
     def wait_for_checkpoint(self, cells: int = 1) -> None:
         """Return when so many cells are in training, one of which has written a checkpoint since the command was started."""
-        while self._process.poll() is None:
+        while self._running.running:
             journals = [list(read_journal(folder)) for folder in self.folder.glob("runs/cells/*")]
             new = [[record for record in journal if record["time"] > self._began] for journal in journals]
             at_work = [records for records in new if records and records[-1]["type"] != "finished"]
@@ -110,13 +104,13 @@ def training() -> Callable[[psutil.Process], list[psutil.Process]]:
 
 
 @pytest.fixture
-def sweep(experiment: Path, empty_database: Path, tmp_path: Path) -> Callable[..., Sweep]:
+def sweep(command: Callable[..., Any], experiment: Path, empty_database: Path, tmp_path: Path) -> Callable[..., Sweep]:
     """`sweep("a", "--seeds", "1")`: a command in folder a, whose store has its schema, which takes seconds to make."""
 
     def make(folder: str, *flags: str, steps: int = STEPS) -> Sweep:
         (tmp_path / folder).mkdir()
         shutil.copy(empty_database, tmp_path / folder / "mlflow.db")
-        return Sweep(experiment, tmp_path / folder, *flags, steps=steps)
+        return Sweep(command, experiment, tmp_path / folder, *flags, steps=steps)
 
     return make
 

@@ -18,71 +18,68 @@ pytestmark = pytest.mark.cluster
 # A training process that is stopped is known after some seconds here, and after ten minutes else.
 SCRIPT = "from tadp_ray.sweep import alive\nalive.TIMEOUT = 12\nfrom tadp_ray.cli import app\napp()"
 ONE = ("--only", "caption.precision=1.0", "--only", "caption.recall=1.0")
+CHANGES = ("schedule.iterations=24", "evaluation.interval=12", "compute.checkpoint_every=4")
 
 
 @pytest.fixture
-def start(experiment: Path, empty_database: Path, tmp_path: Path):
-    """Starts one cell of many steps; returns the command's process and the cell."""
+def words(experiment: Path, empty_database: Path, tmp_path: Path) -> list[str]:
+    """The words of a program that trains one cell of many steps."""
     shutil.copy(empty_database, tmp_path / "mlflow.db")
-    changes = [
-        "schedule.iterations=24",
-        "evaluation.interval=12",
-        "compute.checkpoint_every=4",
-        f"compute.storage={tmp_path}/runs",
-    ]
-
-    def make() -> tuple[psutil.Popen, Path]:
-        flags = [word for change in changes for word in ("--set", change)]
-        words = [sys.executable, "-c", SCRIPT, "sweep", str(experiment), *flags, *ONE]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
-        (cell,) = make_plan(experiment, "pocket", overrides=changes, only=ONE[1::2]).selected
-        return psutil.Popen(words, cwd=tmp_path, **pipes), cell.folder
-
-    return make
+    (tmp_path / "program.py").write_text(SCRIPT)
+    flags = [word for change in (*CHANGES, f"compute.storage={tmp_path}/runs") for word in ("--set", change)]
+    return [str(tmp_path / "program.py"), "sweep", str(experiment), *flags, *ONE]
 
 
-def wait_for_checkpoint(folder: Path, driver: psutil.Popen) -> None:
+@pytest.fixture
+def folder(experiment: Path, tmp_path: Path) -> Path:
+    """The folder of the cell."""
+    changes = (*CHANGES, f"compute.storage={tmp_path}/runs")
+    (cell,) = make_plan(experiment, "pocket", overrides=changes, only=ONE[1::2]).selected
+    return cell.folder
+
+
+def wait_for_checkpoint(folder: Path, driver: psutil.Process) -> None:
     """Return when the cell has written a checkpoint and is still training."""
     while not any("checkpoint" in record for record in read_journal(folder)):
-        assert driver.poll() is None
+        assert driver.is_running() and driver.status() != psutil.STATUS_ZOMBIE
         time.sleep(0.02)
 
 
-def test_a_dead_raylet_ends_the_sweep(start) -> None:
-    driver, folder = start()
-    wait_for_checkpoint(folder, driver)
-    family = driver.children(recursive=True)
+def test_a_dead_raylet_ends_the_sweep(fork, words: list[str], folder: Path, tmp_path: Path) -> None:
+    hit = fork(*words, folder=tmp_path)
+    wait_for_checkpoint(folder, hit.process)
+    family = hit.process.children(recursive=True)
     (raylet,) = (child for child in family if child.name() == "raylet")
     raylet.kill()
-    said, _ = driver.communicate(timeout=900)
-    assert driver.returncode == 2, said
+    code, said = hit.end()
+    assert code == 2, said
     assert "error: Ray on this machine died" in said and "run the same command again to resume" in said
     assert "Traceback" not in said
     assert not psutil.wait_procs(family, timeout=900)[1]
-    driver, _ = start()
-    said, _ = driver.communicate(timeout=900)
-    assert driver.returncode == 0 and any(record["type"] == "finished" for record in read_journal(folder)), said
+    code, said = fork(*words, folder=tmp_path).end()
+    assert code == 0 and any(record["type"] == "finished" for record in read_journal(folder)), said
 
 
-def test_a_stopped_worker_is_ended_and_its_cell_goes_on(start) -> None:
-    driver, folder = start()
-    wait_for_checkpoint(folder, driver)
-    (worker,) = (child for child in driver.children(recursive=True) if child.name().startswith("ray::Implicit"))
+def test_a_stopped_worker_is_ended_and_its_cell_goes_on(fork, words: list[str], folder: Path, tmp_path: Path) -> None:
+    hit = fork(*words, folder=tmp_path)
+    wait_for_checkpoint(folder, hit.process)
+    (worker,) = (child for child in hit.process.children(recursive=True) if child.name().startswith("ray::Implicit"))
     worker.suspend()
-    said, _ = driver.communicate(timeout=900)
-    assert driver.returncode == 0, said
+    code, said = hit.end()
+    assert code == 0, said
     assert f"killed a training process without a heartbeat for 12 seconds (process {worker.pid})" in said
     assert "resuming from its last checkpoint" in said and any(
         record["type"] == "finished" for record in read_journal(folder)
     )
 
 
-def test_a_closed_terminal_ends_the_sweep_cleanly(start) -> None:
+def test_a_closed_terminal_ends_the_sweep_cleanly(words: list[str], folder: Path, tmp_path: Path) -> None:
     """The whole group of processes hears of it, as when an SSH session closes, and nobody reads any more."""
     from tadp_ray.tracking.query import rows
     from tadp_ray.tracking.store import open_store
 
-    driver, folder = start()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "start_new_session": True}
+    driver = psutil.Popen([sys.executable, *words], cwd=tmp_path, **pipes)
     wait_for_checkpoint(folder, driver)
     family = driver.children(recursive=True)
     driver.stdout.close()

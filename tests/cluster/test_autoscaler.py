@@ -56,7 +56,9 @@ def autoscaling(address: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def head(free_ports: Callable[[int], list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[psutil.Popen]:
+def head(
+    free_ports: Callable[[int], list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[psutil.Popen]:
     """A head without CPUs, with the autoscaler that the manifests use; RAY_ADDRESS leads to it.
 
     Ray's AutoscalingCluster does the same, but begins and ends with `ray stop`, which ends every Ray of this machine.
@@ -85,7 +87,7 @@ def head(free_ports: Callable[[int], list[int]], tmp_path: Path, monkeypatch: py
     for _ in range(10):
         with output.open("w") as log:
             process = psutil.Popen(start, env=os.environ | settings, stdout=log, stderr=subprocess.STDOUT)
-        wait(lambda: process.poll() is not None or "--block" in output.read_text())
+        wait(lambda at_work=process: at_work.poll() is not None or "--block" in output.read_text())
         if "timed out during startup" not in output.read_text():
             break
     try:

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,8 +20,8 @@ IMAGES, BROKEN = 18, "05"
 
 
 @pytest.fixture
-def command(tiny_blip: Path, tmp_path: Path) -> list[str]:
-    """Captions a folder of noise, one file of which is cut short."""
+def start(command, tiny_blip: Path, tmp_path: Path):
+    """Starts to caption a folder of noise, one file of which is cut short."""
     rng = np.random.default_rng(0)
     (tmp_path / "images").mkdir()
     for number in range(IMAGES):
@@ -32,14 +30,8 @@ def command(tiny_blip: Path, tmp_path: Path) -> list[str]:
     broken = tmp_path / f"images/{BROKEN}.png"
     broken.write_bytes(broken.read_bytes()[:200])
     lengths = ["--min-tokens", "30", "--max-tokens", "35", "--batch", "2", "--actors", "1"]
-    words = ["caption", "blip", "images", "--model", str(tiny_blip), *lengths]
-    return [sys.executable, "-m", "tadp_ray", *words, "--out", "out.jsonl"]
-
-
-def start(command: list[str], folder: Path) -> psutil.Popen:
-    """Start captioning."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return psutil.Popen(command, cwd=folder, **pipes)
+    words = ["caption", "blip", "images", "--model", str(tiny_blip), *lengths, "--out", "out.jsonl"]
+    return lambda: command(*words, folder=tmp_path)
 
 
 def wait_for_batches(partial: Path, more: int) -> list[str]:
@@ -59,13 +51,13 @@ def undisturbed(folder: Path, model: Path) -> dict[str, str]:
     return {name: text for batch in batches for name, text in batch.captions.items()}
 
 
-def test_killed_half_way_each_caption_is_written_once(command: list[str], tmp_path: Path, tiny_blip: Path) -> None:
-    driver = start(command, tmp_path)
+def test_killed_half_way_each_caption_is_written_once(start, tmp_path: Path, tiny_blip: Path) -> None:
+    hit = start()
     partial = tmp_path / "out.jsonl.partial"
     wait_for_batches(partial, 2)
-    family = driver.children(recursive=True)
-    driver.kill()
-    driver.communicate(timeout=900)
+    family = hit.process.children(recursive=True)
+    hit.process.kill()
+    hit.end()
     # Some of Ray's processes stay for minutes; none of them writes captions.
     psutil.wait_procs(family, timeout=30)
     kept = wait_for_batches(partial, 0)
@@ -73,13 +65,13 @@ def test_killed_half_way_each_caption_is_written_once(command: list[str], tmp_pa
     with partial.open("a") as file:
         file.write('{"captions": {"torn')
 
-    driver = start(command, tmp_path)
+    hit = start()
     wait_for_batches(partial, 1)
-    for child in driver.children(recursive=True):
+    for child in hit.process.children(recursive=True):
         if child.name().startswith("ray::Map"):
             child.kill()
-    said, _ = driver.communicate(timeout=900)
-    assert driver.returncode == 1 and f"captioning {IMAGES - len(kept)} images" in said, said
+    code, said = hit.end()
+    assert code == 1 and f"captioning {IMAGES - len(kept)} images" in said, said
     assert f"{IMAGES - 1} of {IMAGES} images captioned" in said and not partial.exists()
     assert re.search(rf"{BROKEN} failed: .*{BROKEN}.png: cannot be read", said)
     store = read_store(tmp_path / "out.jsonl")

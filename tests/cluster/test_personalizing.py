@@ -1,11 +1,8 @@
 """A personalization on real Ray Train: its worker is killed, and the token is the undisturbed one."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -27,20 +24,19 @@ compute: {checkpoint_every: 5}
 """
 
 
-def test_a_killed_worker_goes_on_from_its_checkpoint_and_mlflow_hears_of_it(tmp_path: Path) -> None:
+def test_a_killed_worker_goes_on_from_its_checkpoint_and_mlflow_hears_of_it(command, tmp_path: Path) -> None:
     recipe, out, store = tmp_path / "night.yaml", tmp_path / "out", f"sqlite:///{tmp_path}/mlflow.db"
     recipe.write_text(RECIPE)
-    words = [sys.executable, "-m", "tadp_ray", "personalize", str(recipe), "--out", str(out), "--tracking-uri", store]
-    driver = psutil.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    hit = command("personalize", recipe, "--out", out, "--tracking-uri", store, folder=tmp_path)
     deadline = time.monotonic() + 900
     while not (out / "checkpoint.safetensors").is_file() and time.monotonic() < deadline:
         time.sleep(0.05)
-    workers = [child for child in driver.children(recursive=True) if child.name().startswith("ray::RayTrain")]
+    workers = [child for child in hit.process.children(recursive=True) if child.name().startswith("ray::RayTrain")]
     assert workers
     for worker in workers:
         worker.kill()
-    said, _ = driver.communicate(timeout=900)
-    assert driver.returncode == 0, said
+    code, said = hit.end()
+    assert code == 0, said
     assert f"result and samples.png in {out}" in said
     assert sum(record["type"] == "started" for record in read_journal(out)) == 2
 

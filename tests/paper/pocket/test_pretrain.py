@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,12 +41,12 @@ SHORT = Pretraining(
     channels=(16, 32, 32, 48),
     images=256,
     size=32,
-    vae_steps=100,
+    vae_steps=60,
     vae_batch=8,
     unet_steps=400,
     unet_batch=16,
     classifier_steps=1,
-    gate_every=400,
+    gate_every=1000,
 )
 
 
@@ -60,13 +61,19 @@ def losses(folder: Path) -> dict[tuple[str, int], float]:
 
 
 @pytest.fixture(scope="module")
-def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a short pretraining, whose pictures are drawn in few steps."""
-    folder = tmp_path_factory.mktemp("pretrained")
+def few_drawings() -> Iterator[None]:
+    """Pictures are drawn in few steps, and none of words."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gate, "DRAWING_STEPS", 2)
         patch.setattr(pretrain_module, "draw_words", lambda *_: None)
-        pretrain(SHORT, folder, processes=1, device="cpu")
+        yield
+
+
+@pytest.fixture(scope="module")
+def pretrained(few_drawings: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short pretraining."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    pretrain(SHORT, folder, processes=1, device="cpu")
     return folder
 
 
@@ -91,7 +98,11 @@ def test_a_short_pretraining_learns_what_some_words_mean(pretrained: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_model_is_trained_on_with_its_vae_from_its_weights(pretrained: Path, tmp_path: Path) -> None:
+def test_a_model_is_trained_on_with_its_vae_from_its_weights(
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_out = gate.held_out
+    monkeypatch.setattr(gate, "held_out", lambda size: held_out(size, 16))
     start = weights_digest(str(pretrained))
     plan = Pretraining(**{**TINY, "channels": SHORT.channels}, start=start, seed=1)
     pretrain(plan, tmp_path / "on", processes=1, device="cpu", start=pretrained)

@@ -18,10 +18,11 @@ def test_the_judge_tells_looks_apart_that_it_was_not_trained_on(monkeypatch: pyt
 
     With fewer scenes and steps than in use, where the accuracy is 0.92.
     """
-    monkeypatch.setattr(style, "SCENES", 150)
-    monkeypatch.setattr(style, "STEPS", 400)
+    monkeypatch.setattr(style, "SCENES", 80)
+    monkeypatch.setattr(style, "STEPS", 150)
+    monkeypatch.setattr(style, "HELD_OUT", 20)
     _, accuracy = style.train_judge(load_diffusion("pocket").vae, 64)
-    assert accuracy > 0.8
+    assert accuracy > 0.75
 
 
 def test_only_a_finished_personalization_is_judged(tmp_path: Path) -> None:
