@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Records a sweep in a terminal and draws the recording as an animated picture, 30 times as fast:
+#   docs/screencast.sh docs/sweep.svg experiments/prec_recall.yaml
+# Needs `make setup`. termtosvg, which records and draws, is installed into a temporary folder.
+set -euo pipefail
+picture=$1 experiment=$2 faster=30
+tools=$(mktemp -d)
+trap 'rm -rf "$tools"' EXIT
+python3 -m venv "$tools"
+# termtosvg 1.1 asks for pkg_resources, which setuptools had until 81.
+"$tools/bin/pip" install --quiet termtosvg==1.1.0 'setuptools<81'
+command="tadp-ray sweep $experiment"
+PATH="$PWD/.venv/bin:$PATH" "$tools/bin/termtosvg" record "$tools/real.cast" -g 116x40 -c "sh -c 'echo \$ $command; exec $command'"
+"$tools/bin/python" - "$tools" "$faster" <<'PY'
+import json, sys
+
+folder, faster = sys.argv[1], float(sys.argv[2])
+header, *events = map(json.loads, open(f"{folder}/real.cast"))
+with open(f"{folder}/fast.cast", "w") as file:
+    for line in (header, *([at / faster, *event] for at, *event in events)):
+        print(json.dumps(line), file=file)
+PY
+# Frames of a quarter of a second; the last one, with the table, stays.
+"$tools/bin/termtosvg" render "$tools/fast.cast" "$picture" -m 250 -D 8000 -t gjm8
+echo "$picture: $(du -h "$picture" | cut -f1)"
