@@ -389,6 +389,11 @@ def test_an_experiment_is_a_row_for_each_cell(experiment: Path, swept, store, tm
         experiment, changes=changes, seeds=[0, 1], only=["caption.recall=1.0"], tracking_uri=store.uri
     )
     assert [*some.status] == ["FINISHED", "PLANNED", cells.status[3], "PLANNED"]
+    more = tadp_ray.read_experiment(
+        experiment, changes=changes, axes=["schedule.learning_rate=1e-3,2e-3"], tracking_uri=store.uri
+    )
+    assert [*more["schedule.learning_rate"]] == [0.001, 0.002] * 4
+    assert [*more.status[::2]] == [*cells.status] and {*more.status[1::2]} == {"PLANNED"}
 
 
 def test_experiments_that_do_not_fit_are_refused(experiment: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def read_experiment(
     changes: Sequence[str] = (),
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
+    axes: Sequence[str] = (),
     tracking_uri: str | None = None,
     dry: bool = False,
 ) -> pd.DataFrame:
@@ -45,6 +46,7 @@ def read_experiment(
         changes: `key=value` texts that override the recipe, e.g. "schedule.iterations=800".
         seeds: replace the experiment's.
         only: `axis=value` texts that select a part of the grid, e.g. "caption.recall=1.0".
+        axes: `key=value,value` texts: axes that are added to the experiment's, e.g. "model.timestep=1,50,200".
         tracking_uri: MLflow store: sqlite:///FILE, or the URL of a server or database; None: MLFLOW_TRACKING_URI, or
             ./mlflow.db.
         dry: only list the cells, without a store; every status is PLANNED.
@@ -52,7 +54,7 @@ def read_experiment(
     Raises:
         UserError: the file, a text, the data or the weights are invalid, or there is no such store.
     """
-    plan = planned(file, scale, recipe, changes, seeds, only)
+    plan = planned(file, scale, recipe, changes, seeds, only, axes)
     return plan_frame(plan, {}, {}) if dry else read_plan(plan, open_store(tracking_uri, make=False))
 
 
@@ -64,6 +66,7 @@ def run_experiment(
     changes: Sequence[str] = (),
     seeds: Sequence[int] | None = None,
     only: Sequence[str] = (),
+    axes: Sequence[str] = (),
     address: str | None = None,
     tracking_uri: str | None = None,
     strict: bool = False,
@@ -74,12 +77,13 @@ def run_experiment(
     It resumes interrupted cells and does not train finished ones again. A failed cell has the status FAILED and its error.
 
     Args:
-        file: an experiment; `scale`, `recipe`, `changes`, `seeds`, `only` and `tracking_uri` as for `read_experiment`.
+        file: an experiment; `scale`, `recipe`, `changes`, `seeds`, `only`, `axes` and `tracking_uri` as for `read_experiment`.
         scale: "pocket" or "paper".
         recipe: a recipe file that replaces the experiment's own.
         changes: `key=value` texts that override the recipe.
         seeds: replace the experiment's.
         only: `axis=value` texts that select a part of the grid.
+        axes: `key=value,value` texts: axes that are added to the experiment's.
         address: Ray cluster to join; None: RAY_ADDRESS, or a local one.
         tracking_uri: MLflow store; a missing SQLite file is created.
         strict: train cells again that other code, or other versions of torch and the like, have trained.
@@ -89,7 +93,7 @@ def run_experiment(
         UserError: the input is invalid, no cell fits on the cluster, or another sweep uses the same storage.
         KeyboardInterrupt: stopped; the same call resumes.
     """
-    return run_and_read(planned(file, scale, recipe, changes, seeds, only), address, tracking_uri, strict, quiet)
+    return run_and_read(planned(file, scale, recipe, changes, seeds, only, axes), address, tracking_uri, strict, quiet)
 
 
 def train(
@@ -130,13 +134,14 @@ def planned(
     changes: Sequence[str],
     seeds: Sequence[int] | None,
     only: Sequence[str],
+    axes: Sequence[str],
 ) -> Plan:
     """Return the plan of an experiment file."""
-    for name, texts in {"changes": changes, "only": only}.items():
+    for name, texts in {"changes": changes, "only": only, "axes": axes}.items():
         if isinstance(texts, str):
             raise UserError(f"{name}={texts!r}: expected a list of key=value texts; write {name}=[{texts!r}]")
     recipe_file = None if recipe is None else Path(recipe)
-    return make_plan(Path(file), scale, recipe=recipe_file, overrides=changes, seeds=seeds, only=only)
+    return make_plan(Path(file), scale, recipe=recipe_file, overrides=changes, seeds=seeds, only=only, axes=axes)
 
 
 def run_and_read(plan: Plan, address: str | None, tracking_uri: str | None, strict: bool, quiet: bool) -> pd.DataFrame:

@@ -92,6 +92,7 @@ def image_encoder(
     batch: Annotated[int, typer.Option(min=2, help="Images per step.")] = 128,
     seed: Annotated[int, typer.Option(min=0, help="Seed of scenes, initial weights and order.")] = 1,
     weights: Annotated[str, typer.Option(help="pocket, or a folder from `pocket pretrain`.")] = "pocket",
+    tracking_uri: TrackingOption = None,
 ) -> None:
     """Train an image encoder for `model.context: image`: a CLIP of the pocket world, against the frozen text encoder.
 
@@ -100,10 +101,15 @@ def image_encoder(
     with exit_on_user_error():
         from tadp_ray.backbones.stable_diffusion.weights import weights_digest
         from tadp_ray.config.pretraining import ImageEncoderTraining
+        from tadp_ray.layout import PRETRAINING_FOLDER
         from tadp_ray.paper.pocket.image_encoder import train_image_encoder, write_section
+        from tadp_ray.tracking.pretraining import track_pretraining
+        from tadp_ray.tracking.store import open_store
 
         plan = ImageEncoderTraining(text=weights_digest(weights), images=images, steps=steps, batch=batch, seed=seed)
-        write_section(folder, plan, train_image_encoder(plan, folder, weights))
+        with track_pretraining(open_store(tracking_uri), plan, folder / PRETRAINING_FOLDER):
+            metrics = train_image_encoder(plan, folder, weights)
+        write_section(folder, plan, metrics)
 
 
 @app.command()

@@ -56,6 +56,16 @@ class Pretraining(StrictModel):
                 )
         return self
 
+    @property
+    def trained(self) -> str:
+        """What is trained, in words."""
+        return {"unet": "U-Net", "dit": "DiT"}[self.backbone]
+
+    @property
+    def seen(self) -> int:
+        """Images that the denoiser is trained on, repetitions included."""
+        return self.unet_steps * self.unet_batch
+
     @cached_property
     def fingerprint(self) -> str:
         """Hash of every setting that can change the weights. The code of the pocket world is not in it."""
@@ -73,6 +83,12 @@ class ImageEncoderTraining(StrictModel):
     batch: int = Field(128, ge=2, description="images per step, which are told from each other")
     gate_every: ClassVar[None] = None
     """It is evaluated at its end only."""
+    trained: ClassVar[str] = "image encoder"
+
+    @property
+    def seen(self) -> int:
+        """Images that it is trained on, repetitions included."""
+        return self.steps * self.batch
 
     @cached_property
     def fingerprint(self) -> str:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from tadp_ray.cli import app
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.load import load_personalization
-from tadp_ray.config.pretraining import Pretraining
+from tadp_ray.config.pretraining import ImageEncoderTraining, Pretraining
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
 from tadp_ray.paper.personalization.job import PersonalizationJob
@@ -58,7 +58,7 @@ def test_what_was_written_while_mlflow_was_away_is_sent_once(store, make_cell, j
     assert "prec_recall, precision=0.5 recall=0.75 seed=0: FINISHED, 8 sent" in said
     assert "prec_recall, precision=0.5 recall=0.75 seed=1: KILLED, 5 sent" in said
     assert "seed=2: skipped, because it is still being written" in said
-    assert "pocket_pretraining, seed 0, 272000 images: FINISHED, 2 sent" in said
+    assert "pocket_pretraining, U-Net, seed 0, 272000 images: FINISHED, 2 sent" in said
     assert f"15 records sent to {store.uri}, from 3 of the 4 journals in" in said
 
     first, second = sorted(rows(store, "prec_recall", "pocket"), key=lambda row: row.seed)
@@ -107,6 +107,7 @@ def test_one_record_tells_all_of_a_cell_wherever_its_folder_lies(make_cell, tmp_
     for spec, read_spec in (
         (job_run_spec(job), read_job_run_spec),
         (pretraining_run_spec(Pretraining(seed=3), tmp_path / "pretraining"), read_pretraining_run_spec),
+        (pretraining_run_spec(ImageEncoderTraining(text="a"), tmp_path / "encoder"), read_pretraining_run_spec),
     ):
         spec.save()
         (file,) = spec.folder.iterdir()

@@ -71,13 +71,18 @@ def test_an_interrupted_training_ends_with_the_same_weights(
         train_image_encoder(other, broken, "pocket")
 
 
-def test_the_command_writes_the_section_of_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_writes_the_section_of_the_card_and_mlflow_hears_of_it(
+    tmp_path: Path, store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(image_encoder, "JUDGED", 8)
     words = ["pocket", "image-encoder", str(tmp_path), "--images", "8", "--steps", "2", "--batch", "4"]
-    done = CliRunner().invoke(app, words)
+    done = CliRunner().invoke(app, [*words, "--tracking-uri", store.uri])
     assert done.exit_code == 0, done.output
     card = (tmp_path / "README.md").read_text()
     assert "8 scenes like those" in card and "image-encoder FOLDER --images 8 --steps 2 --batch 4 --seed 1" in card
+    (run,) = store.client.search_runs([store.experiment_id("pocket_pretraining")])
+    assert run.info.status == "FINISHED" and run.info.run_name == "image encoder, seed 1, 8 images"
+    assert 0 <= run.data.metrics["top1"] <= 100 and run.data.params["steps"] == "2"
 
 
 def test_the_shipped_encoder_is_small_and_is_told_of_in_the_model_card() -> None:
