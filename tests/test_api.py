@@ -396,6 +396,14 @@ def test_an_experiment_is_a_row_for_each_cell(experiment: Path, swept, store, tm
     assert [*more.status[::2]] == [*cells.status] and {*more.status[1::2]} == {"PLANNED"}
 
 
+def test_an_experiment_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = tadp_ray.read_experiment(
+        "prec_recall", recipe="pocket_segmentation", axes=["model.timestep=1,50"], dry=True
+    )
+    assert len(cells) == 18 and {*cells["model.timestep"]} == {1, 50}
+
+
 def test_experiments_that_do_not_fit_are_refused(experiment: Path, tmp_path: Path) -> None:
     with pytest.raises(tadp_ray.UserError, match="there is no such store"):
         tadp_ray.read_experiment(experiment, tracking_uri=f"sqlite:///{tmp_path}/none.db")
@@ -410,7 +418,7 @@ def test_experiments_that_do_not_fit_are_refused(experiment: Path, tmp_path: Pat
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments/recipes").glob("*.yaml")), ids=lambda file: file.stem)
 def test_a_recipe_in_python_is_the_recipe_of_its_file(file: Path) -> None:
     recipe = tadp_ray.build_recipe(file)
-    assert tadp_ray.build_recipe(recipe) == recipe
+    assert tadp_ray.build_recipe(recipe) == recipe == tadp_ray.build_recipe(file.stem)
     changed = tadp_ray.build_recipe(recipe, evaluation={"interval": 7})
     assert changed == recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"interval": 7})})
 

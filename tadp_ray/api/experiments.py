@@ -11,6 +11,7 @@ from rich.console import Console
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
+from tadp_ray.config.shipped import file_of
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import Plan, make_plan, plan_recipe
@@ -40,9 +41,9 @@ def read_experiment(
     RMSE in metres), NaN if missing.
 
     Args:
-        file: an experiment, e.g. experiments/prec_recall.yaml.
+        file: an experiment: a file, or the name of a shipped one, e.g. "prec_recall".
         scale: which of its recipes: "pocket" or "paper".
-        recipe: a recipe file that replaces the experiment's own.
+        recipe: a recipe, a file or the name of a shipped one, that replaces the experiment's own.
         changes: `key=value` texts that override the recipe, e.g. "schedule.iterations=800".
         seeds: replace the experiment's.
         only: `axis=value` texts that select a part of the grid, e.g. "caption.recall=1.0".
@@ -79,7 +80,7 @@ def run_experiment(
     Args:
         file: an experiment; `scale`, `recipe`, `changes`, `seeds`, `only`, `axes` and `tracking_uri` as for `read_experiment`.
         scale: "pocket" or "paper".
-        recipe: a recipe file that replaces the experiment's own.
+        recipe: a recipe, a file or the name of a shipped one, that replaces the experiment's own.
         changes: `key=value` texts that override the recipe.
         seeds: replace the experiment's.
         only: `axis=value` texts that select a part of the grid.
@@ -140,8 +141,9 @@ def planned(
     for name, texts in {"changes": changes, "only": only, "axes": axes}.items():
         if isinstance(texts, str):
             raise UserError(f"{name}={texts!r}: expected a list of key=value texts; write {name}=[{texts!r}]")
-    recipe_file = None if recipe is None else Path(recipe)
-    return make_plan(Path(file), scale, recipe=recipe_file, overrides=changes, seeds=seeds, only=only, axes=axes)
+    recipe_file = None if recipe is None else file_of(Path(recipe), "recipes")
+    experiment = file_of(Path(file), "experiments")
+    return make_plan(experiment, scale, recipe=recipe_file, overrides=changes, seeds=seeds, only=only, axes=axes)
 
 
 def run_and_read(plan: Plan, address: str | None, tracking_uri: str | None, strict: bool, quiet: bool) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from tadp_ray.config.load import KeyPath, load_recipe_values, merge, validate
 from tadp_ray.config.schema import Recipe
+from tadp_ray.config.shipped import file_of
 from tadp_ray.errors import UserError
 
 
@@ -16,10 +17,10 @@ def build_recipe(base: str | os.PathLike | Recipe | None = None, **groups: Any) 
     """Build a recipe, and check every rule that needs no data.
 
         build_recipe(data={"kind": "scenes"}, caption={"source": "oracle"}, schedule={"iterations": 150, "learning_rate": 1e-3})
-        build_recipe("experiments/recipes/pocket_segmentation.yaml", schedule={"iterations": 50})
+        build_recipe("pocket_segmentation", schedule={"iterations": 50})
 
     Args:
-        base: a recipe file or a recipe that the groups override; None: no base.
+        base: a recipe that the groups override: a file, the name of a shipped one, or a recipe; None: no base.
         groups: groups of keys as in YAML: data, caption, model, schedule, augment, evaluation, compute ...
 
     Raises:
@@ -43,7 +44,7 @@ def values_of(base: str | os.PathLike | Recipe | None) -> tuple[dict[str, Any], 
         return {}, lambda _: "build_recipe"
     if isinstance(base, Recipe):
         return base.model_dump(mode="json"), lambda _: "the base recipe"
-    return load_recipe_values(Path(base))
+    return load_recipe_values(file_of(Path(base), "recipes"))
 
 
 def holds(values: Any, location: KeyPath) -> bool:
