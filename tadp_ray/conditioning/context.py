@@ -17,7 +17,7 @@ CIDE_HIDDEN = 400
 
 
 class Context(nn.Module):
-    """What a backbone is told: the vectors of all sources of a recipe, concatenated or summed.
+    """What a backbone is conditioned on: the vectors of all sources of a recipe, concatenated or summed.
 
     Args:
         config: the recipe's `model.context`.

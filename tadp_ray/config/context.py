@@ -1,4 +1,4 @@
-"""Keys of what a backbone is told: one or several sources of context vectors, and how they are joined."""
+"""Keys of what a backbone is conditioned on: one or several sources of context vectors, and how they are joined."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -50,8 +50,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class ContextConfig(StrictModel):
-    """What a backbone is told. Short forms: a source with its defaults (text, learned, image), and the published metaprompts
-    (Wan et al., on ADE20K), cide (ECoDepth) and odise (the implicit captioner)."""
+    """What a backbone is conditioned on. Short forms: a source with its defaults (text, learned, image), and the published
+    metaprompts (Wan et al., on ADE20K), cide (ECoDepth) and odise (the implicit captioner)."""
 
     sources: tuple[SourceConfig, ...] = Field(
         description="sources of context vectors, each a name or a group with its kind; each kind once at most"

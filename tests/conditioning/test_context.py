@@ -1,4 +1,4 @@
-"""What a backbone is told: learned vectors, maps from an image's embedding to vectors, and their join with a caption."""
+"""Contexts of a backbone: learned vectors, maps from an image's embedding to vectors, and their join with a caption."""
 
 import pytest
 import torch
