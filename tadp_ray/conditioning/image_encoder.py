@@ -136,8 +136,19 @@ def load_network(folder: Path, output: Output) -> nn.Module:
 
 
 def preprocessing(processor: Any) -> tuple[tuple[int, int], tuple[float, ...], tuple[float, ...], str]:
-    """Return the size (height, width), the mean and the standard deviation of an image processor, and its filter."""
+    """Return the size (height, width), the mean and the standard deviation of an image processor, and its filter.
+
+    Raises:
+        ValueError: it changes pixels in another way, too.
+    """
+    filter = FILTERS.get(int(processor.resample))
+    if filter is None:
+        raise ValueError(f"preprocessor_config.json resizes by resample: {int(processor.resample)}; known are 2 and 3")
+    if not processor.do_rescale or abs(255 * processor.rescale_factor - 1) > 1e-6:
+        raise ValueError("preprocessor_config.json does not rescale pixels by 1/255")
+    if getattr(processor, "do_flip_channel_order", False):
+        raise ValueError("preprocessor_config.json flips the order of the channels")
     size = (processor.crop_size if processor.do_center_crop else None) or processor.size
     height, width = (size.get(side) or size["shortest_edge"] for side in ("height", "width"))
-    filter = FILTERS.get(int(processor.resample), "bilinear")
-    return (height, width), tuple(processor.image_mean), tuple(processor.image_std), filter
+    mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0] * 3, [1.0] * 3)
+    return (height, width), tuple(mean), tuple(std), filter

@@ -208,6 +208,7 @@ def detection(root: Path, split: Split) -> Layout:
         truths=dict.fromkeys(images, root / names),
         read=Objects({name: fields[name] for name in images}),
         rules=("coco",),
+        crowds=split != "train",
         shared_truth=True,
     )
 

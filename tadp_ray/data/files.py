@@ -78,6 +78,8 @@ class Layout:
     """Ground-truth files without an image."""
     classes_learned: bool = True
     """Whether a model learns the classes; otherwise they are only used in prompts."""
+    crowds: bool = True
+    """Whether boxes include crowds, which training leaves out. Not part of the digest, since it follows from the split."""
     shared_truth: bool = False
     """Whether a ground-truth file holds many samples; `read` is then given its path and the sample's id."""
 

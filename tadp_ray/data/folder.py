@@ -103,6 +103,7 @@ def one_file(data: FolderData, split: Split) -> Layout:
         read=Objects({name: fields[name] for name in images}),
         rules=("boxes",),
         judge=no_boxes if split == "train" else nothing_wrong,
+        crowds=split != "train",
         shared_truth=True,
     )
 

@@ -149,12 +149,13 @@ class Index:
 
 
 def index_key(layout: Layout) -> str:
-    """Return a hash of what the facts on a layout's files depend on, beside their contents: folders, rules and code."""
+    """Return a hash of what the facts on a layout's files depend on, beside their contents: folders, rules, crowds and code."""
     folders = {os.path.dirname(os.path.abspath(path)) for path in chain(layout.images.values(), layout.truths.values())}
     modules = {sys.modules[getattr(read, "func", read).__module__].__file__ for read in (layout.read, layout.present)}
     code = sorted({*Path(__file__).parent.glob("*.py"), *(Path(file) for file in modules if file)})
     hashes = [file_digest(file) for file in code]
-    return sha256_of([sorted(folders), layout.classes, repr(layout.rules), hashes, dict(plugin_versions())])
+    rules = repr((layout.rules, layout.crowds))
+    return sha256_of([sorted(folders), layout.classes, rules, hashes, dict(plugin_versions())])
 
 
 def without_inode(state: FileState) -> Seen:

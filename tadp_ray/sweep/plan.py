@@ -267,7 +267,7 @@ def plan_experiment(
     experiment, overrides, seeds = source.experiment, choices.overrides, choices.seeds
     name = check_name(choices.name) if choices.name else name
     axes_file, sweep = source.sweep_at(scale)
-    compute_axes = [key for key in sweep.keys if key.startswith("compute.")]
+    compute_axes = [key for key in sweep.keys if f"{key}.".startswith("compute.")]
     if compute_axes:
         raise ConfigError(
             [f"{source.origin(scale)}: {compute_axes[0]}: compute keys do not change results and cannot be an axis"]

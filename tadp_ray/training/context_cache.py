@@ -46,7 +46,7 @@ class ContextCache:
     def warm(self, folder: Path, key: str, prompts: Iterable[Prompt]) -> None:
         """Encode the prompts whose contexts are not in a folder yet, and read contexts from there from now on.
 
-        One process encodes; the others wait for it. Files that are damaged or have another key are written again.
+        Processes that need them take turns, a file each. Files that are damaged or have another key are written again.
 
         Args:
             folder: folder of the contexts.
@@ -57,17 +57,23 @@ class ContextCache:
             UserError: the contexts cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        needed = sorted({*prompts})
+        while self._encode_file(folder, key, needed):
+            pass
+        self._encoded.clear()
+
+    def _encode_file(self, folder: Path, key: str, prompts: Sequence[Prompt]) -> int:
+        """Write one file of contexts that the folder lacks; return how many it lacked."""
+        # For one file, since a large text encoder takes hours for all of a data set's captions.
         lock = acquire_lock(folder / LOCK, patience=3600)
         try:
             self._open(folder, key)
-            missing = sorted(prompt for prompt in {*prompts} if key_of(prompt) not in self._files)
-            for first in range(0, len(missing), PER_FILE):
-                contexts = {key_of(prompt): self._encode_one(prompt) for prompt in missing[first : first + PER_FILE]}
+            missing = [prompt for prompt in prompts if key_of(prompt) not in self._files]
+            if contexts := {key_of(prompt): self._encode_one(prompt) for prompt in missing[:PER_FILE]}:
                 write_tensors(folder / f"{next(iter(contexts))}.safetensors", contexts, {"contexts": key})
-            self._open(folder, key)
         finally:
             lock.release()
-        self._encoded.clear()
+        return len(missing)
 
     def _open(self, folder: Path, key: str) -> None:
         for path in folder.glob("*.safetensors"):

@@ -290,6 +290,7 @@ class TrainSetup:
                 f"this backbone halves an image; try {side // self.multiple * self.multiple}"
             )
         self._check_lengths()
+        self._check_unpadded()
         if augment.crop and not augment.pad and not augment.stretch:
             index = int(np.argmin([min(size) for size in self.train.sizes]))
             smallest = augment.smallest_view(self.train.sizes[index])
@@ -396,6 +397,22 @@ class TrainSetup:
                 f"{self.recipe.model.why_one_size}, so what is evaluated must have the size of a training view, {self.view}, "
                 f"not {min(unfit)}; slide windows of that size, or stretch"
             )
+
+    def _check_unpadded(self) -> None:
+        """Check that a head which cuts padding off cuts off nothing else."""
+        unpadded = getattr(self.recipe.model.head, "unpadded", None)
+        if unpadded is None:
+            return
+        augment, evaluation = self.recipe.augment, self.recipe.evaluation
+        trained = augment.crop or augment.stretch or max(map(max, self.train.sizes))
+        sizes = (self.evaluated_size(index, max(evaluation.scales)) for index in range(len(self.val)))
+        scored = evaluation.crop if evaluation.mode == "slide" else max(map(max, sizes))
+        for view, side in {"training": trained, "evaluation": scored}.items():
+            if side > unpadded:
+                raise UserError(
+                    f"model.head.unpadded={unpadded}: views of the {view} have {side} pixels before they are padded, and the "
+                    "rest would not be decoded; crop them, slide windows (evaluation.mode, crop) of that size, or leave it out"
+                )
 
     def _check_one_length(self, *prompts: Prompts) -> None:
         """Check that contexts of class embeddings have one length."""

@@ -1,5 +1,6 @@
 """A frozen image encoder sees what its own processor would show it, and what is no image encoder is refused."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -55,6 +56,42 @@ def test_a_view_of_any_size_is_seen_whole(tiny_vision: Path) -> None:
 @pytest.mark.parametrize("pixels", ["half", "imagenet"])
 def test_normalized_pixels_come_back_to_the_unit_range(images: Tensor, pixels: str) -> None:
     torch.testing.assert_close(unit_range(normalized(images, pixels), pixels), images / 255, atol=1e-6, rtol=0)
+
+
+def preprocessed(folder: Path, to: Path, **changes: object) -> Path:
+    """A copy of an encoder whose processor has other settings."""
+    file = shutil.copytree(folder, to) / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    return to
+
+
+def test_pixels_that_a_processor_does_not_normalize_are_not_normalized(
+    tiny_vision: Path, tmp_path: Path, images: Tensor
+) -> None:
+    folder = preprocessed(tiny_vision / "clip", tmp_path / "plain", do_normalize=False)
+    shown = AutoImageProcessor.from_pretrained(folder)(images=list(images), return_tensors="pt")
+    with torch.no_grad():
+        expected = CLIPVisionModelWithProjection.from_pretrained(folder)(**shown).image_embeds
+    found = load_image_encoder(str(folder), "embedding")(images / 255)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(
+        found, load_image_encoder(str(tiny_vision / "clip"), "embedding")(images / 255), atol=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"resample": 1}, "resizes by resample: 1; known are 2 and 3"),
+        ({"do_rescale": False}, "does not rescale pixels by 1/255"),
+        ({"rescale_factor": 1 / 127.5}, "does not rescale pixels by 1/255"),
+    ],
+)
+def test_a_processor_that_changes_pixels_otherwise_is_refused(
+    tiny_vision: Path, tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        load_image_encoder(str(preprocessed(tiny_vision / "clip", tmp_path / "other", **changes)), "embedding")
 
 
 def copied(folder: Path, to: Path, without: str = "") -> Path:

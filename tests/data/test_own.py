@@ -1,6 +1,7 @@
 """Photographs with depth or boxes of one's own, and COCO's layout, are read as they are, or refused with file, key and mend."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import load_recipe
 from tadp_ray.data.coco import CLASSES
 from tadp_ray.data.config import FolderData
-from tadp_ray.data.datasets import open_dataset
+from tadp_ray.data.datasets import Datasets, open_dataset
 from tadp_ray.data.files import FileDataset, Layout
 from tadp_ray.data.folder import layout
 
@@ -126,6 +127,19 @@ def test_boxes_of_a_coco_file(photos: Path, put: Callable) -> None:
     before = train.digest()
     put("boxes.json", instances(*objects[:1]))
     assert FileDataset(layout(boxes_of(photos), "train")).digest() != before
+
+
+@pytest.mark.parametrize("first", ["train", "val"])
+def test_the_index_of_a_split_holds_nothing_of_the_other(
+    photos: Path, put: Callable, tmp_path: Path, first: str
+) -> None:
+    """Whichever is opened first: a crowd is in the images of val, and not in the same ones of train."""
+    put("boxes.json", instances(annotation(1, 3, [1, 1, 9, 9], iscrowd=1), annotation(1, 7, [0, 0, 4, 4])))
+    for file in photos.rglob("*.*"):
+        os.utime(file, (1e9, 1e9))  # what is a few seconds old is not kept
+    data, shown = boxes_of(photos), {"train": ("cat",), "val": ("cat", "dog")}
+    for split in (first, *({*shown} - {first})):
+        assert Datasets(tmp_path / "runs").open(data, split).present(0) == shown[split]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,28 @@ def test_a_later_sweep_encodes_only_new_prompts(tmp_path: Path, monkeypatch: pyt
     assert first.asked == asked and torch.equal(one(["cow"]), two(["cow"]))
 
 
+def test_processes_take_turns_a_file_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the second of two waits until all of a data set is encoded, which takes a large text encoder hours."""
+    monkeypatch.setattr(context_cache, "PER_FILE", 2)
+    acquire, first, second = context_cache.acquire_lock, Encoder(), Encoder()
+
+    def interrupted(path: Path, patience: float) -> object:
+        monkeypatch.setattr(context_cache, "acquire_lock", acquire)
+        lock = acquire(path, patience=patience)
+        if first.asked:
+            lock.release()
+            ContextCache(second).warm(tmp_path, "key", ["c", "d", "e"])
+            return acquire(path, patience=patience)
+        monkeypatch.setattr(context_cache, "acquire_lock", interrupted)
+        return lock
+
+    monkeypatch.setattr(context_cache, "acquire_lock", interrupted)
+    cache = ContextCache(first)
+    cache.warm(tmp_path, "key", list("abcde"))
+    assert first.asked == ["a", "b"] and second.asked == ["c", "d", "e"]
+    assert torch.equal(cache(list("abcde")), ContextCache(Encoder())(list("abcde")))
+
+
 def test_names_are_not_a_text_of_the_same_letters(tmp_path: Path) -> None:
     """They are encoded one by one, and so are kept apart, in memory and in files."""
     encode = lambda prompt: torch.full((1, 2), float(len(prompt)))

@@ -1,6 +1,7 @@
 """What a cell is made from: the prompts of training and of evaluation, and what is refused before any training."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,12 @@ import torch
 
 from tadp_ray.backbones.stable_diffusion.learned_tokens import LearnedToken, write_learned
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.load import load_recipe
 from tadp_ray.data.scenes import CLASSES, STUFF
 from tadp_ray.errors import UserError
 from tadp_ray.training.setup import TrainSetup
 
+ROOT = Path(__file__).resolve().parents[2]
 NIGHT = ["a dark <night> photo of a {caption}"]
 
 
@@ -88,3 +91,26 @@ def test_published_detection_across_domains_tells_of_the_look_in_evaluation_only
         modified = [recipe.caption for recipe in recipes if recipe.caption.modifiers]
         assert {caption.modifiers_apply for caption in modified} == {apply}
         assert (len(recipes), len(modified)) == (12, 10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ([], None),
+        (["augment.crop=64", "augment.pad_to=96"], "views of the training have 64 pixels before they are padded"),
+        (["evaluation.mode=whole"], "views of the evaluation have 64 pixels before they are padded"),
+        (["evaluation.crop=64"], "views of the evaluation have 64 pixels"),
+    ],
+)
+def test_a_head_that_cuts_padding_off_cuts_off_nothing_else(changes: list[str], said: str | None) -> None:
+    """Scenes of 64 pixels, in views of 32 that are padded to 64."""
+    given = [
+        "augment.crop=32",
+        "augment.pad_to=64",
+        "evaluation.mode=slide",
+        "evaluation.crop=32",
+        "evaluation.stride=32",
+    ]
+    recipe = load_recipe(ROOT / "experiments/recipes/pocket_depth.yaml", ["model.head.unpadded=32", *given, *changes])
+    with nullcontext() if said is None else pytest.raises(UserError, match=rf"model\.head\.unpadded=32: {said}"):
+        TrainSetup(recipe, 0).check()
