@@ -248,6 +248,37 @@ def test_files_of_finished_cells_alone_are_deleted_and_first_shown(run, files) -
     assert "nothing to delete" in run("gc").stdout
 
 
+def train_again(cell: Cell, journals) -> Path:
+    """What `--strict-code` does with a finished cell: its folder is moved away, and a training begins; returns its checkpoint."""
+    cell.folder.rename(cell.folder.with_name(f"{cell.folder.name}.7"))
+    journals.start(cell)
+    (cell.folder / "cell.json").write_text(cell.model_dump_json())
+    (cell.folder / "checkpoint.safetensors").write_bytes(b"x" * 1000)
+    return cell.folder / "checkpoint.safetensors"
+
+
+def test_a_cell_that_is_trained_again_keeps_its_checkpoint(run, files, cells, journals) -> None:
+    """MLflow still holds the earlier result as finished; of that, the checkpoint goes."""
+    again = train_again(cells[0], journals)
+    (found,) = run("gc", "checkpoints", json_too=True)
+    earlier = cells[0].folder.with_name(f"{cells[0].folder.name}.7") / "checkpoint.safetensors"
+    assert str(again) not in found["files"] and str(earlier) in found["files"] and found["cells"] == 3
+    lock = acquire_lock(cells[1].folder / "lock")
+    assert run("gc", "checkpoints", json_too=True)[0]["cells"] == 2
+    lock.release()
+    run("gc", "checkpoints", "--yes")
+    assert again.is_file() and not earlier.exists() and not files["1/checkpoint.safetensors"].exists()
+
+
+def test_a_cell_that_is_trained_again_while_the_question_waits_keeps_its_checkpoint(
+    store, files, cells, journals, tmp_path: Path
+) -> None:
+    found = cleaning.removable(store, tmp_path / "runs", ["checkpoints"])
+    assert files["0/checkpoint.safetensors"] in found[0].files
+    again = train_again(cells[0], journals)
+    assert cleaning.delete(found) == 2000 and again.is_file()
+
+
 def test_weights_are_deleted_only_if_named_and_what_is_lost_is_said(run, files) -> None:
     done = run("gc", "weights", "--yes")
     assert "weights of 3 cells: predict, load_trained" in " ".join(done.stdout.split())
