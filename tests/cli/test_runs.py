@@ -13,11 +13,13 @@ from typer.testing import CliRunner
 
 from tadp_ray.cli import app, runs
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.files import acquire_lock
-from tadp_ray.sweep import cleaning
+from tadp_ray.sweep import cleaning, process
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.sweep.running import announced, running_sweep
 from tadp_ray.sweep.states import cell_report
+from tadp_ray.sweep.storage import locked_storage
 
 
 @pytest.fixture
@@ -197,19 +199,59 @@ def test_what_does_not_run_here_is_not_stopped(run, tmp_path: Path) -> None:
     assert done.exit_code == 2 and "no sweep is running here" in done.stderr
     (tmp_path / "runs").mkdir()
     lock = acquire_lock(tmp_path / "runs/sweep.lock")
-    assert "has only just begun here" in run("stop").stderr
+    assert "another command has only just begun here; try again" in run("stop").stderr
     mark = tmp_path / "runs/sweep.json"
     with announced(tmp_path / "runs", "tiny", "pocket", "r1"):
         facts = json.loads(mark.read_text())
         mark.write_text(json.dumps(facts | {"host": "elsewhere"}))
         assert "tiny runs on another machine, elsewhere" in run("stop").stderr
-        mark.write_text(json.dumps(facts | {"pid": 2**22 + 1}))
+        mark.write_text(json.dumps(facts | {"pid": 2**22 + 1, "process": None}))
         assert "cannot be stopped from here" in run("stop").stderr
         mark.write_text(json.dumps(facts))
     lock.release()
     # The mark of a sweep that was killed says nothing.
     mark.write_text(json.dumps(facts))
     assert running_sweep(tmp_path / "runs") is None
+
+
+@pytest.mark.parametrize("there", ["a later process", "none"])
+def test_a_process_that_has_a_killed_sweep_s_id_is_not_stopped(run, tmp_path: Path, there: str) -> None:
+    """The lock is held by a command that has not said what it is."""
+    (tmp_path / "runs").mkdir()
+    lock, mark = acquire_lock(tmp_path / "runs/sweep.lock"), tmp_path / "runs/sweep.json"
+    with subprocess.Popen(["sleep", "600"]) as other:
+        try:
+            with announced(tmp_path / "runs", "tiny", "pocket", "r1"):
+                facts = json.loads(mark.read_text())
+                mark.write_text(json.dumps(facts | {"pid": other.pid if there == "a later process" else 2**22 + 1}))
+                done = run("stop")
+                assert done.exit_code == 2 and "has only just begun here" in done.stderr
+                assert other.poll() is None
+        finally:
+            other.kill()
+    lock.release()
+
+
+def test_without_proc_the_id_alone_tells_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert process.process_identity(os.getpid()) == process.process_identity(os.getpid())
+    assert process.process_identity(os.getpid()) != process.process_identity(os.getppid())
+    monkeypatch.setattr(process, "PROC", tmp_path / "none")
+    (tmp_path / "runs").mkdir()
+    lock = acquire_lock(tmp_path / "runs/sweep.lock")
+    with announced(tmp_path / "runs", "tiny", "pocket", "r1"):
+        found = running_sweep(tmp_path / "runs")
+        assert (found.pid, found.process) == (os.getpid(), None)
+    lock.release()
+
+
+def test_who_takes_the_lock_deletes_the_mark_of_a_killed_sweep(tmp_path: Path) -> None:
+    compute = ComputeConfig(storage=str(tmp_path / "runs"))
+    with locked_storage(compute):
+        with announced(tmp_path / "runs", "tiny", "pocket", "r1"):
+            left = (tmp_path / "runs/sweep.json").read_text()
+    (tmp_path / "runs/sweep.json").write_text(left)
+    with locked_storage(compute):
+        assert running_sweep(tmp_path / "runs") is None and not (tmp_path / "runs/sweep.json").exists()
 
 
 @pytest.fixture
