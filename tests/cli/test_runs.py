@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 from tadp_ray.cli import app, runs
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.compute import ComputeConfig
+from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
 from tadp_ray.sweep import cleaning, process
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.sweep.running import announced, running_sweep
-from tadp_ray.sweep.states import cell_report
+from tadp_ray.sweep.states import cell_report, has_values
 from tadp_ray.sweep.storage import locked_storage
 
 
@@ -140,6 +141,20 @@ def test_a_log_by_run_id_and_as_json(run, cells) -> None:
 def test_a_cell_that_is_not_the_only_one_is_asked_for_again(run, cells, words: list[str], said: str) -> None:
     done = run("logs", *words)
     assert done.exit_code == 2 and said in done.stderr
+
+
+def test_a_short_name_means_one_axis_or_is_refused(make_cell) -> None:
+    axes = {"data.seed": 7, "augment.resize": 64, "evaluation.resize": 32}
+    cell = make_cell(seed=3).model_copy(update={"axes": axes})
+    assert has_values(cell, ["seed=3"]) and not has_values(cell, ["seed=7"])
+    assert has_values(cell, ["data.seed=7", "augment.resize=64", "evaluation.resize=32.0"])
+    assert not has_values(cell, ["augment.resize=32"])
+    with pytest.raises(
+        UserError, match="^resize: may be augment.resize or evaluation.resize; name one of them in full$"
+    ):
+        has_values(cell, ["resize=32"])
+    alone = cell.model_copy(update={"axes": {"augment.resize": 64}})
+    assert has_values(alone, ["resize=64"]) and not has_values(alone, ["size=64"])
 
 
 def test_what_a_failed_cell_of_another_machine_left_comes_from_mlflow(run, cells, journals, store) -> None:
