@@ -119,6 +119,17 @@ def acquire_lock(path: Path, patience: float = 0.0) -> "BaseFileLock":
     return lock
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether another process holds a lock; nothing is created."""
+    if not path.is_file():
+        return False
+    try:
+        acquire_lock(path).release()
+    except UserError:
+        return True
+    return False
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, with its line ends unchanged."""
     with drafted(path) as draft:

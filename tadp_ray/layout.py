@@ -21,7 +21,7 @@ SWEEP_MARK = "sweep"
 SWEEP_CLAIMS = "claims"
 """Folder at a remote address with an object per sweep that runs there."""
 SWEEP_OWNER = "sweep.owner"
-"""Name of the objects of a storage folder's sweeps there."""
+"""What the names of the objects of a storage folder's sweeps there begin with."""
 RAY = "ray"
 """Folder of Ray's own files, there or in the folder of a personalization."""
 

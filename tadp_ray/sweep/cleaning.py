@@ -1,5 +1,6 @@
 """Deletes files of finished cells by rules, each with what needs them. Does not import Ray."""
 
+import functools
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,10 +12,11 @@ from pydantic import ValidationError
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
-from tadp_ray.files import is_draft
-from tadp_ray.layout import BEST, CELL, CELLS, MODEL, PREDICTED
+from tadp_ray.files import is_draft, is_locked
+from tadp_ray.layout import BEST, CELL, CELLS, LOCK, MODEL, PREDICTED
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store
+from tadp_ray.training.journal import final_metrics
 from tadp_ray.training.reporter import checkpoints
 
 
@@ -84,7 +86,8 @@ def removable(
 ) -> list[Removable]:
     """Return the files of finished cells in a storage folder that rules delete. Others are never among them.
 
-    A cell is finished if MLflow holds it as finished, so that everything but the weights is there, too.
+    A cell is finished if MLflow holds it as finished, so that everything but the weights is there, too, and the folder's own
+    training has ended: the cell may be in training again with other code, while MLflow holds the earlier result.
 
     Args:
         store: MLflow.
@@ -95,7 +98,7 @@ def removable(
     """
     cells = [cell for cell in cells_in(storage) if experiment in (None, cell[0].experiment)]
     done = finished(store, [cell.fingerprint for cell, _ in cells])
-    folders = [folder for cell, folder in cells if cell.fingerprint in done]
+    folders = [folder for cell, folder in cells if cell.fingerprint in done and has_ended(cell, folder)]
     latest = time.time() - days * 86400
     found = []
     for name in rules:
@@ -115,21 +118,30 @@ def cells_in(storage: Path) -> list[tuple[Cell, Path]]:
     """
     if not (storage / CELLS).is_dir():
         raise UserError(f"{storage}: holds no {CELLS}; name the folder of the sweeps with --storage")
-    found = []
-    for record in sorted((storage / CELLS).glob(f"*/{CELL}")):
-        try:
-            found.append((Cell.of_record(json.loads(record.read_bytes())), record.parent))
-        except (OSError, ValueError, ValidationError):
-            continue
-    return found
+    read = [(read_cell(record.parent), record.parent) for record in sorted((storage / CELLS).glob(f"*/{CELL}"))]
+    return [(cell, folder) for cell, folder in read if cell]
+
+
+def read_cell(folder: Path) -> Cell | None:
+    """Return the cell of a folder; None if it holds none, or one that other code wrote."""
+    try:
+        return Cell.of_record(json.loads((folder / CELL).read_bytes()))
+    except (OSError, ValueError, ValidationError):
+        return None
+
+
+def has_ended(cell: Cell, folder: Path) -> bool:
+    """Return whether the training in a cell's folder has finished, and no process writes there."""
+    return final_metrics(folder, cell.fingerprint) is not None and not is_locked(folder / LOCK)
 
 
 def delete(found: Iterable[Removable]) -> int:
-    """Delete the files, and return how many bytes were freed."""
+    """Delete the files, and return how many bytes were freed; cells that are in training again by now keep theirs."""
     freed = 0
+    ended = functools.cache(lambda folder: (cell := read_cell(folder)) is not None and has_ended(cell, folder))
     for each in found:
         for file in each.files:
-            if file.is_file():
+            if file.is_file() and ended(file.parent):
                 freed += file.stat().st_size
                 file.unlink()
     return freed

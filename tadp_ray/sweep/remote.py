@@ -87,7 +87,8 @@ class SyncedFolder:
                 self._remote.write(numbered, f"{self._path}/{NUMBERED_CHECKPOINT}{number:06}")
                 self._numbered.append(f"{NUMBERED_CHECKPOINT}{number:06}")
                 self._delete_checkpoints(self._numbered[:-1])
-        if no_checkpoint:
+        # One may have been written, and sent, since it was looked for.
+        if no_checkpoint and numbered is None:
             self._delete_checkpoints(self._numbered)
 
     def push_final(self) -> None:

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock, write_json
+from tadp_ray.files import is_locked, write_json
 from tadp_ray.layout import SWEEP_LOCK, SWEEP_PROCESS
+from tadp_ray.sweep.process import process_identity
 
 STOP_SECONDS = 180.0
 """How long a command that was told to stop may take to end its trainings and close MLflow's runs."""
@@ -33,6 +34,8 @@ class RunningSweep:
     """Of the sweep, in MLflow."""
     started: float
     """Unix seconds."""
+    process: str | None
+    """What a later process with its id does not have; None where the system does not tell it."""
 
 
 @contextmanager
@@ -41,7 +44,8 @@ def announced(storage: Path, name: str, scale: str, run_id: str) -> Iterator[Non
     # Commands end cleanly on SIGTERM; a Python program of the user's own does on SIGINT, if it handles neither.
     handled = callable(signal.getsignal(signal.SIGTERM))
     stop = signal.SIGTERM if handled else signal.SIGINT
-    mark = RunningSweep(os.getpid(), socket.gethostname(), stop, name, scale, run_id, time.time())
+    own = process_identity(os.getpid())
+    mark = RunningSweep(os.getpid(), socket.gethostname(), stop, name, scale, run_id, time.time(), own)
     write_json(storage / SWEEP_PROCESS, asdict(mark))
     try:
         yield
@@ -49,27 +53,17 @@ def announced(storage: Path, name: str, scale: str, run_id: str) -> Iterator[Non
         (storage / SWEEP_PROCESS).unlink(missing_ok=True)
 
 
-def is_locked(storage: Path) -> bool:
-    """Return whether a sweep holds the lock of a storage folder."""
-    lock = storage / SWEEP_LOCK
-    if not lock.is_file():
-        return False
-    try:
-        acquire_lock(lock).release()
-    except UserError:
-        return True
-    return False
-
-
 def running_sweep(storage: Path) -> RunningSweep | None:
     """Return the sweep that runs on a storage folder; None if none does, or it has only just begun."""
-    # A killed sweep leaves its mark, but not its lock.
-    if not is_locked(storage):
+    # A killed sweep leaves its mark, but not its lock. Another command may hold that, and another process have its id.
+    if not is_locked(storage / SWEEP_LOCK):
         return None
     try:
-        return RunningSweep(**json.loads((storage / SWEEP_PROCESS).read_bytes()))
+        found = RunningSweep(**json.loads((storage / SWEEP_PROCESS).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
+    here = found.host == socket.gethostname()
+    return None if here and found.process and found.process != process_identity(found.pid) else found
 
 
 def stop_sweep(storage: Path, patience: float = STOP_SECONDS) -> RunningSweep:
@@ -80,7 +74,9 @@ def stop_sweep(storage: Path, patience: float = STOP_SECONDS) -> RunningSweep:
     """
     found = running_sweep(storage)
     if found is None:
-        where = f"{storage}: another process has only just begun here; try again" if is_locked(storage) else ""
+        where = (
+            f"{storage}: another command has only just begun here; try again" if is_locked(storage / SWEEP_LOCK) else ""
+        )
         raise UserError(where or f"{storage}: no sweep is running here; name the folder of another one with --storage")
     if found.host != socket.gethostname():
         raise UserError(
@@ -94,7 +90,7 @@ def stop_sweep(storage: Path, patience: float = STOP_SECONDS) -> RunningSweep:
             "was started"
         ) from None
     deadline = time.monotonic() + patience
-    while is_locked(storage):
+    while is_locked(storage / SWEEP_LOCK):
         if time.monotonic() > deadline:
             raise UserError(f"{storage}: {found.name} (process {found.pid}) was told to stop, and is still at it; wait")
         time.sleep(0.2)

@@ -233,13 +233,28 @@ def fingerprint_of(store: Store, run_id: str) -> str | None:
 
 
 def has_values(cell: Cell, words: Iterable[str]) -> bool:
-    """Return whether a cell has the values of `axis=value` texts; an axis is named by its key or the last part of it."""
-    values = {"seed": str(cell.seed)}
-    for key, value in cell.axes.items():
-        values[key] = values[key.rpartition(".")[2]] = str(value)
-    return all(
-        same_value(values.get(key.strip()), value.strip()) for key, _, value in (w.partition("=") for w in words)
-    )
+    """Return whether a cell has the values of `axis=value` texts.
+
+    Raises:
+        UserError: an axis is named by a part that ends several.
+    """
+    pairs = [word.partition("=") for word in words]
+    return all(same_value(value_on(cell, key.strip()), value.strip()) for key, _, value in pairs)
+
+
+def value_on(cell: Cell, name: str) -> str | None:
+    """Return a cell's value on an axis, named by its key or the last part of it; None if it has no such axis.
+
+    Raises:
+        UserError: several axes end with the name, and none is it.
+    """
+    values = {key: str(value) for key, value in cell.axes.items()} | {"seed": str(cell.seed)}
+    keys = [key for key in values if key.rpartition(".")[2] == name]
+    if name in values or not keys:
+        return values.get(name)
+    if len(keys) > 1:
+        raise UserError(f"{name}: may be {' or '.join(keys)}; name one of them in full")
+    return values[keys[0]]
 
 
 def same_value(own: str | None, other: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
-from tadp_ray.layout import SWEEP_LOCK
+from tadp_ray.layout import SWEEP_LOCK, SWEEP_PROCESS
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -52,7 +52,7 @@ def claimed_address(address: str, folder: Path) -> Iterator[None]:
 
 
 def lock_storage(compute: ComputeConfig) -> "BaseFileLock":
-    """Lock the storage folder on this machine.
+    """Lock the storage folder on this machine, and delete the mark that a killed sweep has left.
 
     Raises:
         UserError: the storage cannot be written, or another sweep holds the lock.
@@ -60,7 +60,13 @@ def lock_storage(compute: ComputeConfig) -> "BaseFileLock":
     try:
         compute.folder.mkdir(parents=True, exist_ok=True)
         # Commands that look whether a sweep is running hold the lock for a moment.
-        return acquire_lock(compute.folder / SWEEP_LOCK, patience=1)
+        lock = acquire_lock(compute.folder / SWEEP_LOCK, patience=1)
+        try:
+            (compute.folder / SWEEP_PROCESS).unlink(missing_ok=True)
+        except BaseException:
+            lock.release()
+            raise
+        return lock
     except OSError as error:
         raise UserError(
             f"compute.storage {compute.folder}: cannot be written ({error.strerror}); name another folder with "

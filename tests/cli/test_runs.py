@@ -13,11 +13,14 @@ from typer.testing import CliRunner
 
 from tadp_ray.cli import app, runs
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.compute import ComputeConfig
+from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
-from tadp_ray.sweep import cleaning
+from tadp_ray.sweep import cleaning, process
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.sweep.running import announced, running_sweep
-from tadp_ray.sweep.states import cell_report
+from tadp_ray.sweep.states import cell_report, has_values
+from tadp_ray.sweep.storage import locked_storage
 
 
 @pytest.fixture
@@ -140,6 +143,20 @@ def test_a_cell_that_is_not_the_only_one_is_asked_for_again(run, cells, words: l
     assert done.exit_code == 2 and said in done.stderr
 
 
+def test_a_short_name_means_one_axis_or_is_refused(make_cell) -> None:
+    axes = {"data.seed": 7, "augment.resize": 64, "evaluation.resize": 32}
+    cell = make_cell(seed=3).model_copy(update={"axes": axes})
+    assert has_values(cell, ["seed=3"]) and not has_values(cell, ["seed=7"])
+    assert has_values(cell, ["data.seed=7", "augment.resize=64", "evaluation.resize=32.0"])
+    assert not has_values(cell, ["augment.resize=32"])
+    with pytest.raises(
+        UserError, match="^resize: may be augment.resize or evaluation.resize; name one of them in full$"
+    ):
+        has_values(cell, ["resize=32"])
+    alone = cell.model_copy(update={"axes": {"augment.resize": 64}})
+    assert has_values(alone, ["resize=64"]) and not has_values(alone, ["size=64"])
+
+
 def test_what_a_failed_cell_of_another_machine_left_comes_from_mlflow(run, cells, journals, store) -> None:
     from tadp_ray.tracking.run_spec import cell_run_spec
     from tadp_ray.tracking.sender import replay
@@ -197,19 +214,59 @@ def test_what_does_not_run_here_is_not_stopped(run, tmp_path: Path) -> None:
     assert done.exit_code == 2 and "no sweep is running here" in done.stderr
     (tmp_path / "runs").mkdir()
     lock = acquire_lock(tmp_path / "runs/sweep.lock")
-    assert "has only just begun here" in run("stop").stderr
+    assert "another command has only just begun here; try again" in run("stop").stderr
     mark = tmp_path / "runs/sweep.json"
     with announced(tmp_path / "runs", "tiny", "pocket", "r1"):
         facts = json.loads(mark.read_text())
         mark.write_text(json.dumps(facts | {"host": "elsewhere"}))
         assert "tiny runs on another machine, elsewhere" in run("stop").stderr
-        mark.write_text(json.dumps(facts | {"pid": 2**22 + 1}))
+        mark.write_text(json.dumps(facts | {"pid": 2**22 + 1, "process": None}))
         assert "cannot be stopped from here" in run("stop").stderr
         mark.write_text(json.dumps(facts))
     lock.release()
     # The mark of a sweep that was killed says nothing.
     mark.write_text(json.dumps(facts))
     assert running_sweep(tmp_path / "runs") is None
+
+
+@pytest.mark.parametrize("there", ["a later process", "none"])
+def test_a_process_that_has_a_killed_sweep_s_id_is_not_stopped(run, tmp_path: Path, there: str) -> None:
+    """The lock is held by a command that has not said what it is."""
+    (tmp_path / "runs").mkdir()
+    lock, mark = acquire_lock(tmp_path / "runs/sweep.lock"), tmp_path / "runs/sweep.json"
+    with subprocess.Popen(["sleep", "600"]) as other:
+        try:
+            with announced(tmp_path / "runs", "tiny", "pocket", "r1"):
+                facts = json.loads(mark.read_text())
+                mark.write_text(json.dumps(facts | {"pid": other.pid if there == "a later process" else 2**22 + 1}))
+                done = run("stop")
+                assert done.exit_code == 2 and "has only just begun here" in done.stderr
+                assert other.poll() is None
+        finally:
+            other.kill()
+    lock.release()
+
+
+def test_without_proc_the_id_alone_tells_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert process.process_identity(os.getpid()) == process.process_identity(os.getpid())
+    assert process.process_identity(os.getpid()) != process.process_identity(os.getppid())
+    monkeypatch.setattr(process, "PROC", tmp_path / "none")
+    (tmp_path / "runs").mkdir()
+    lock = acquire_lock(tmp_path / "runs/sweep.lock")
+    with announced(tmp_path / "runs", "tiny", "pocket", "r1"):
+        found = running_sweep(tmp_path / "runs")
+        assert (found.pid, found.process) == (os.getpid(), None)
+    lock.release()
+
+
+def test_who_takes_the_lock_deletes_the_mark_of_a_killed_sweep(tmp_path: Path) -> None:
+    compute = ComputeConfig(storage=str(tmp_path / "runs"))
+    with locked_storage(compute):
+        with announced(tmp_path / "runs", "tiny", "pocket", "r1"):
+            left = (tmp_path / "runs/sweep.json").read_text()
+    (tmp_path / "runs/sweep.json").write_text(left)
+    with locked_storage(compute):
+        assert running_sweep(tmp_path / "runs") is None and not (tmp_path / "runs/sweep.json").exists()
 
 
 @pytest.fixture
@@ -246,6 +303,37 @@ def test_files_of_finished_cells_alone_are_deleted_and_first_shown(run, files) -
     gone = {f"{number}/{name}" for number in range(3) for name in ("checkpoint.safetensors", "predictions.png")}
     assert "deleted 0.0 MiB" in done.stdout and left(files) == {*files} - gone
     assert "nothing to delete" in run("gc").stdout
+
+
+def train_again(cell: Cell, journals) -> Path:
+    """What `--strict-code` does with a finished cell: its folder is moved away, and a training begins; returns its checkpoint."""
+    cell.folder.rename(cell.folder.with_name(f"{cell.folder.name}.7"))
+    journals.start(cell)
+    (cell.folder / "cell.json").write_text(cell.model_dump_json())
+    (cell.folder / "checkpoint.safetensors").write_bytes(b"x" * 1000)
+    return cell.folder / "checkpoint.safetensors"
+
+
+def test_a_cell_that_is_trained_again_keeps_its_checkpoint(run, files, cells, journals) -> None:
+    """MLflow still holds the earlier result as finished; of that, the checkpoint goes."""
+    again = train_again(cells[0], journals)
+    (found,) = run("gc", "checkpoints", json_too=True)
+    earlier = cells[0].folder.with_name(f"{cells[0].folder.name}.7") / "checkpoint.safetensors"
+    assert str(again) not in found["files"] and str(earlier) in found["files"] and found["cells"] == 3
+    lock = acquire_lock(cells[1].folder / "lock")
+    assert run("gc", "checkpoints", json_too=True)[0]["cells"] == 2
+    lock.release()
+    run("gc", "checkpoints", "--yes")
+    assert again.is_file() and not earlier.exists() and not files["1/checkpoint.safetensors"].exists()
+
+
+def test_a_cell_that_is_trained_again_while_the_question_waits_keeps_its_checkpoint(
+    store, files, cells, journals, tmp_path: Path
+) -> None:
+    found = cleaning.removable(store, tmp_path / "runs", ["checkpoints"])
+    assert files["0/checkpoint.safetensors"] in found[0].files
+    again = train_again(cells[0], journals)
+    assert cleaning.delete(found) == 2000 and again.is_file()
 
 
 def test_weights_are_deleted_only_if_named_and_what_is_lost_is_said(run, files) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.sweep import claim
 from tadp_ray.sweep.address import Remote
 from tadp_ray.sweep.claim import claimed
+from tadp_ray.sweep.process import process_space
 from tadp_ray.sweep.storage import locked_storage
 
 
@@ -84,16 +86,25 @@ def test_of_sweeps_that_start_at_once_at_most_one_goes_on(address: str, machine:
         assert claims(address) == []
 
 
+def leave(address: str, folder: Path, **said: object) -> str:
+    """A claim of a sweep of this folder that was killed on another machine just now, with some facts replaced; its name."""
+    facts = {"host": "gone", "process": 7, "identity": "another boot 1", "since": time.time()} | said
+    name = f"{claim.owner(folder)}.killed"
+    Remote(address).make_folder("claims")
+    Remote(address).write(BytesIO(json.dumps(facts).encode()), f"claims/{name}")
+    return name
+
+
 def test_a_killed_sweep_is_taken_over_in_its_folder_and_told_elsewhere(
     address: str, machine: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever holds the folder's lock knows that its last sweep has ended; another machine knows how long it is silent."""
-    with claimed(address, machine("first")):
-        (name,) = claims(address)
-        left = json.dumps({"host": "gone", "process": 7, "since": time.time()}).encode()
-    Remote(address).write(BytesIO(left), f"claims/{name}")
-    with pytest.raises(UserError, match="process 7 on gone since .*; wait for it or stop it"):
+    """In its folder on another machine, only when it has been silent: it may be a copy's, whose sweep runs."""
+    name = leave(address, machine("first"))
+    with pytest.raises(UserError, match="process 7 on gone since .*; wait for it or stop it, then run this again$"):
         with claimed(address, machine("second")):
+            raise AssertionError
+    with pytest.raises(UserError, match="process 7 on gone since .* run this again, in 2 minutes if it was killed$"):
+        with claimed(address, machine("first")):
             raise AssertionError
     monkeypatch.setattr(claim, "TIMEOUT", 0.5)
     time.sleep(1.1)  # the store's times are in whole seconds
@@ -102,8 +113,46 @@ def test_a_killed_sweep_is_taken_over_in_its_folder_and_told_elsewhere(
         raise AssertionError
     assert claims(address) == [name]
     with claimed(address, machine("first")):
-        assert json.loads(Remote(address).read(f"claims/{name}"))["process"] == os.getpid()
+        (own,) = claims(address)
+        assert own != name and json.loads(Remote(address).read(f"claims/{own}"))["process"] == os.getpid()
     assert claims(address) == []
+
+
+def test_a_killed_sweep_of_this_machine_is_taken_over_at_once(address: str, machine: Callable[[str], Path]) -> None:
+    """Its id is another process's by now, or nobody's."""
+    for number in (os.getpid(), 2**22 + 1):
+        leave(address, machine("first"), process=number, identity=f"{process_space()} 1")
+        with claimed(address, machine("first")):
+            assert len(claims(address)) == 1
+        assert claims(address) == []
+
+
+def test_a_copy_of_a_folder_is_kept_apart_from_it(address: str, machine: Callable[[str], Path]) -> None:
+    """A copied `runs` has the first one's sweep.owner; the second sweep must not delete the first one's claim either."""
+    with claimed(address, machine("first")):
+        shutil.copytree(machine("first"), machine("second"), dirs_exist_ok=True)
+        before = claims(address)
+        with pytest.raises(UserError, match=f"another sweep uses it, process {os.getpid()} on "):
+            with claimed(address, machine("second")):
+                raise AssertionError
+        assert claims(address) == before and len(before) == 1
+
+
+def test_a_claim_that_is_being_written_is_read_again_and_counts(
+    address: str, machine: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some storage shows an object before all of it is there."""
+    monkeypatch.setattr(claim, "PAUSE", 0.01)
+    name = leave(address, machine("first"))
+    whole, halves = Remote.read, iter([b" ", b'{"host": "go'])
+    monkeypatch.setattr(Remote, "read", lambda self, other: next(halves, None) or whole(self, other))
+    with pytest.raises(UserError, match="process 7 on gone since"), claimed(address, machine("second")):
+        raise AssertionError
+    monkeypatch.setattr(Remote, "read", lambda self, other: b'{"host": "go')
+    with pytest.raises(UserError, match=f"whose claims/{name} is not readable; wait for it or stop it, then run"):
+        with claimed(address, machine("second")):
+            raise AssertionError
+    assert claims(address) == [name]
 
 
 def test_a_running_sweep_gives_signs_of_life(

@@ -115,6 +115,24 @@ def test_a_checkpoint_that_was_half_sent_hides_none(cell: Cell, node) -> None:
     assert remote.names(place) == ["checkpoint-000003", "journal.jsonl"]
 
 
+def test_a_checkpoint_that_is_written_while_files_are_sent_stays(
+    cell: Cell, node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = node("first")
+    first.fetch()
+    here = cell.at(node_folder(cell.recipe.compute.address)).folder
+
+    def too_early(folder: Path) -> list[Path]:
+        found = checkpoints(folder)
+        train(here, 4)
+        return found
+
+    monkeypatch.setattr(remote_module, "checkpoints", too_early)
+    first.push()
+    there = Remote(cell.recipe.compute.address).names(f"cells/{here.name}")
+    assert there == ["checkpoint-000001", "journal.jsonl"]
+
+
 def test_the_command_follows_and_a_failure_is_told(cell: Cell, node, monkeypatch: pytest.MonkeyPatch) -> None:
     """An address that does not answer for a while delays what is told, and no training."""
     monkeypatch.setattr(remote_module, "PERIOD", 0.05)
