@@ -1,6 +1,7 @@
 """Where one row of a table gains and loses most against another, image by image, with the captions of both."""
 
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,8 +89,10 @@ def gains(
 
         from tadp_ray.pictures.panels import write_comparison
 
-        comparison = predicted(store, pair, out, count, storage)
-        _, files = write_comparison(comparison, out, count)
+        # Of this call alone: a folder that was used before holds other images.
+        with tempfile.TemporaryDirectory() as work:
+            comparison = predicted(store, pair, Path(work), count, storage)
+            _, files = write_comparison(comparison, out, count)
         facts = facts_of(pair, comparison.score.meaning)
         for name, value in facts["numbers"].items():
             say(f"{name}: {value:.4g}")
@@ -131,8 +134,8 @@ def compared_runs(
     return ComparedRuns(names, spec.columns.headings[j], shared[0], (runs[0], runs[1]), pair)
 
 
-def predicted(store: "Store", pair: ComparedRuns, out: Path, count: int, storage: Path) -> "Comparison":
-    """Return the comparison of the images that gain and lose most, predicted anew by both runs."""
+def predicted(store: "Store", pair: ComparedRuns, work: Path, count: int, storage: Path) -> "Comparison":
+    """Return the comparison of the images that gain and lose most, predicted anew by both runs into an empty folder."""
     import torch
 
     from tadp_ray.data.datasets import Datasets
@@ -148,43 +151,29 @@ def predicted(store: "Store", pair: ComparedRuns, out: Path, count: int, storage
     if not numbers:
         raise UserError(f"{' and '.join(pair.names)}: no image is scored differently")
     ids = [pair.images[0].ids[number] for number in numbers]
-    cache, folders, options = Cache(Datasets(storage.absolute())), [], {}
+    cache, folders, words, options = Cache(Datasets(storage.absolute())), [], [], {}
     for system, run in zip(("row", "against"), pair.runs, strict=True):
         cell, weights = trained_cell(store, run)
         check_trained(run, cell, digests_of(cell.recipe, cache.datasets))
         device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
-        folders.append(out / system)
+        folders.append(work / system)
         predict_cell(cell.at(storage), weights, folders[-1], device, cache, only=ids)
         task = task_of(cell.recipe)
-        words = task.score_command(folders[-1])[3:] if task.score_command else []
-        options = dict(zip(words[::2], words[1::2], strict=False))
+        words = task.score_command(folders[-1]) if task.score_command else []
+        options = dict(task.picture_options)
+        if "--classes" in words:
+            options["classes"] = parse_classes(words[words.index("--classes") + 1])
     picture = implementation(TASKS[pair.images[0].task].picture)
-    if picture is None or "--targets" not in options:
+    if picture is None or "--targets" not in words:
         raise UserError(f"{pair.images[0].task}: its predictions cannot be drawn side by side")
-    return captioned(picture, pair, folders, options, dict(zip(file_names(ids), numbers, strict=True)))
-
-
-def captioned(
-    picture: "Callable[..., Comparison]",
-    pair: ComparedRuns,
-    folders: Sequence[Path],
-    options: Mapping[str, str],
-    numbers: Mapping[str, int],
-) -> "Comparison":
-    """Return the task's comparison of two folders of predictions, with the captions of its images.
-
-    Args:
-        picture: what the task registers for `tadp-ray picture`.
-        pair: the runs.
-        folders: of their predictions, see `predict_cell`.
-        options: with which the second folder is scored.
-        numbers: index of each image by the name of its files.
-    """
-    found = Path(options["--predictions"]).relative_to(folders[-1])
-    classes = {"classes": parse_classes(options["--classes"])} if "--classes" in options else {}
-    systems = {name: folder / found for name, folder in zip(pair.names, folders, strict=True)}
-    comparison = picture(systems=systems, images=folders[-1] / IMAGES, targets=Path(options["--targets"]), **classes)
-    return replace(comparison, captions={name: pair.captions(number) for name, number in numbers.items()})
+    found, targets = (Path(words[words.index(name) + 1]) for name in ("--predictions", "--targets"))
+    systems = {name: folder / found.relative_to(folders[-1]) for name, folder in zip(pair.names, folders, strict=True)}
+    comparison = picture(systems=systems, images=folders[-1] / IMAGES, targets=targets, **options)
+    number_of = dict(zip(file_names(ids), numbers, strict=True))
+    # The scores that chose the images: boxes of classes without an object in these images count in them alone.
+    scores = pair.scores[:, [number_of[name] for name in comparison.ids]]
+    captions = {name: pair.captions(number) for name, number in number_of.items()}
+    return replace(comparison, captions=captions, scores=scores)
 
 
 def facts_of(pair: ComparedRuns, meaning: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import altair as alt
 import vl_convert
 from markupsafe import Markup
 
+from tadp_ray.config.metrics import base_metric
 from tadp_ray.config.table import TableSpec
 from tadp_ray.reporting.importance import Importance
 from tadp_ray.reporting.table import Table, metric_label
@@ -189,13 +190,16 @@ def curve_records(curves: Mapping[int, Curve]) -> list[dict[str, Any]]:
     return [{"seed": seed, "step": step, "value": value} for seed, curve in curves.items() for step, value in curve]
 
 
-def learning_curves(spec: TableSpec, curves: Mapping[Place, Mapping[int, Curve]], title: str) -> list[Chart]:
+def learning_curves(
+    spec: TableSpec, curves: Mapping[Place, Mapping[int, Curve]], title: str, decimals: int = 2
+) -> list[Chart]:
     """Return one panel of learning curves per row of a table: a thin line for each seed, a thick one for their mean.
 
     Args:
         spec: the table's layout.
         curves: (step, value) by place and seed.
         title: of the values.
+        decimals: of the values.
     """
     finite = [v for own in curves.values() for curve in own.values() for _, v in curve if math.isfinite(v)]
     if not finite:
@@ -205,7 +209,7 @@ def learning_curves(spec: TableSpec, curves: Mapping[Place, Mapping[int, Curve]]
     )
     y = alt.Y("value:Q", title=title, scale=alt.Scale(domain=[min(finite), max(finite)], nice=True))
     base = alt.Chart().encode(x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s")), y=y, color=colour)
-    tooltip = ["column:N", "seed:N", "step:Q", alt.Tooltip("value:Q", format=".2f")]
+    tooltip = ["column:N", "seed:N", "step:Q", alt.Tooltip("value:Q", format=f".{decimals}f")]
     # Few points are evaluations, which are told from the lines between them; many are steps.
     steps = max(len(curve) for own in curves.values() for curve in own.values())
     points = {"point": {"size": 22}} if steps <= 8 else {}
@@ -223,7 +227,7 @@ def learning_curves(spec: TableSpec, curves: Mapping[Place, Mapping[int, Curve]]
     return panels
 
 
-def entry_curve(title: str) -> dict[str, Any]:
+def entry_curve(title: str, decimals: int = 2) -> dict[str, Any]:
     """Return the chart of one entry's curves by seed, without data, which the page adds when the entry is opened."""
     chart = (
         alt.Chart()
@@ -232,7 +236,7 @@ def entry_curve(title: str) -> dict[str, Any]:
             x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s")),
             y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
             color=alt.Color("seed:N", scale=alt.Scale(range=list(SERIES)), legend=alt.Legend(orient="top")),
-            tooltip=["seed:N", "step:Q", alt.Tooltip("value:Q", format=".2f")],
+            tooltip=["seed:N", "step:Q", alt.Tooltip("value:Q", format=f".{decimals}f")],
         )
         .properties(width="container", height=HEIGHT)
     )
@@ -248,6 +252,7 @@ def compared_rows(spec: TableSpec, differences: Records, note: str) -> Chart:
         note: what the intervals are.
     """
     names, columns = list(spec.rows.headings), list(spec.columns.headings)
+    form = f"+.{max(base_metric(metric).decimals for metric in spec.metrics)}f"
     against = alt.param(name="against", value=names[0], bind=alt.binding_select(options=names, name="compared with "))
     base = alt.Chart().encode(
         y=alt.Y("row:N", sort=names, title=None, axis=alt.Axis(labelLimit=200, ticks=False, domain=False)),
@@ -256,7 +261,7 @@ def compared_rows(spec: TableSpec, differences: Records, note: str) -> Chart:
             "row:N",
             "against:N",
             "column:N",
-            *(alt.Tooltip(f"{own}:Q", format="+.2f") for own in ("difference", "low", "high")),
+            *(alt.Tooltip(f"{own}:Q", format=form) for own in ("difference", "low", "high")),
         ],
     )
     colour, title = series(columns), f"difference of {metric_label(spec)}" if len(spec.metrics) == 1 else "difference"
@@ -280,13 +285,16 @@ def compared_rows(spec: TableSpec, differences: Records, note: str) -> Chart:
     return Chart("Rows compared", note, with_data(chart, differences), width=330)
 
 
-def parallel_coordinates(axes: Sequence[str], runs: Sequence[tuple[Sequence[Any], float]], metric: str) -> Chart:
+def parallel_coordinates(
+    axes: Sequence[str], runs: Sequence[tuple[Sequence[Any], float]], metric: str, decimals: int = 2
+) -> Chart:
     """Return parallel coordinates: a line for each run through its values on the axes and its metric.
 
     Args:
         axes: names of what varied.
         runs: (a value for each axis, metric) of each finished run.
         metric: its title.
+        decimals: of the metric.
     """
     names = [*axes, metric]
     records, labels = [], []
@@ -313,7 +321,7 @@ def parallel_coordinates(axes: Sequence[str], runs: Sequence[tuple[Sequence[Any]
             ),
             opacity=alt.condition(hover, alt.value(1), alt.value(0.45)),
             strokeWidth=alt.condition(hover, alt.value(4), alt.value(1.6)),
-            tooltip=["axis:N", "value:N", alt.Tooltip("score:Q", format=".2f", title=metric)],
+            tooltip=["axis:N", "value:N", alt.Tooltip("score:Q", format=f".{decimals}f", title=metric)],
         )
         .add_params(hover)
     )

@@ -23,7 +23,7 @@ from tadp_ray.config.claims import (
 )
 from tadp_ray.config.metrics import lower_is_better, metric_title
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
-from tadp_ray.reporting.table import Table, TableEntry, rank_correlation
+from tadp_ray.reporting.table import Table, TableEntry, format_value, rank_correlation
 
 RUN_MORE_SEEDS = "run --seeds " + ",".join(map(str, range(MIN_COUNT)))
 """What to do when a sweep has too few seeds."""
@@ -63,8 +63,9 @@ def judge(claim: TableClaim, tables: Tables) -> Verdict:
     smallest = min(gaps, key=statistics.fmean)
     mean = statistics.fmean(smallest)
     sd = statistics.stdev(smallest) if len(smallest) > 1 else math.nan
-    spread = "" if math.isnan(sd) else f" ± {sd:.1f}"
-    figure = f"{mean:.1f}{spread} {unit_of(pairs[0][0].entry.metric)} ({pluralized(len(smallest), 'seeds')})"
+    metric = pairs[0][0].entry.metric
+    spread = "" if math.isnan(sd) else f" ± {format_value(metric, sd)}"
+    figure = f"{format_value(metric, mean)}{spread} {unit_of(metric)} ({pluralized(len(smallest), 'seeds')})"
     verdict = {"text": claim.text, "value": mean, "aim": aim, "figure": figure}
     # With fewer seeds the spread is unknown.
     if min(map(len, gaps)) < MIN_COUNT:

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.metrics import base_metric
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.errors import UserError
@@ -112,22 +113,23 @@ def explore(
         place_id: prefix of the entries' places, which the page holds once.
         folder: where pictures are written.
     """
-    title = metric_label(table.spec)
+    title, decimals = metric_label(table.spec), base_metric(table.spec.metrics[0]).decimals
     if not any(len(curve) > 1 for curve in curves.values()):
         # Cells that are evaluated only once have no curve but that of their loss.
         few = done if len(done) <= MAX_LOSSES else {}
-        curves, title = (
-            {fingerprint: history(store, row.run_id, LOSS) for fingerprint, row in few.items()},
-            "training loss",
-        )
+        curves = {fingerprint: history(store, row.run_id, LOSS) for fingerprint, row in few.items()}
+        title, decimals = "training loss", base_metric(LOSS).decimals
     placed = curves_by_place(table.spec, cells, curves)
     opened = tuple(open_entries(store, table, done, place_id, folder))
     return Explorer(
         heat_maps=tuple(heat_maps(table, place_id)),
-        curves=tuple(learning_curves(table.spec, placed, title)),
-        charts=(*compared(store, table, done, images), *searched(*varied(table.spec, cells, done))),
+        curves=tuple(learning_curves(table.spec, placed, title, decimals)),
+        charts=(
+            *compared(store, table, done, images),
+            *searched(*varied(table.spec, cells, done), base_metric(table.spec.metrics[0]).decimals),
+        ),
         opened=opened,
-        entry_curve=entry_curve(title) if placed else None,
+        entry_curve=entry_curve(title, decimals) if placed else None,
         entry_curves={f"{place_id}-{i}-{j}": curve_records(own) for (i, j), own in placed.items()},
     )
 
@@ -278,7 +280,9 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
-def searched(axes: Sequence[str], runs: Sequence[tuple[Sequence[Any], float]], metric: str) -> Iterator[Chart]:
+def searched(
+    axes: Sequence[str], runs: Sequence[tuple[Sequence[Any], float]], metric: str, decimals: int = 2
+) -> Iterator[Chart]:
     """Yield parallel coordinates and importance, if several axes varied and there are runs enough."""
     if len([name for name in axes if name != "seed"]) < 2 or len(runs) < MIN_RUNS or len(set(axes)) < len(axes):
         return
@@ -286,6 +290,6 @@ def searched(axes: Sequence[str], runs: Sequence[tuple[Sequence[Any], float]], m
         # Runs that differ in the seed alone lie on one another until they end.
         tried = [number for number, name in enumerate(axes) if name != "seed"]
         lines = [([values[number] for number in tried], value) for values, value in runs]
-        yield parallel_coordinates([axes[number] for number in tried], lines, metric)
+        yield parallel_coordinates([axes[number] for number in tried], lines, metric, decimals)
     if found := importance(axes, runs):
         yield importance_chart(found, metric)

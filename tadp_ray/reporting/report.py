@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from tadp_ray.config.claims import Verdict
 from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment
 from tadp_ray.config.load import read_yaml
-from tadp_ray.config.metrics import lower_is_better, main_metric, metric_title
+from tadp_ray.config.metrics import base_metric, lower_is_better, main_metric, metric_title
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
@@ -241,7 +241,7 @@ def other_section(name: str, scale: Scale, sweep: SweepRun, found: Mapping[str, 
         command=f"tadp-ray dashboard  # the runs of {name}",
         facts={"settings": sweep.settings, **provenance(done), "sweep": f"run {sweep.run_id}"},
         summary=summary,
-        explorer=Explorer(charts=tuple(searched(axes, runs, title))),
+        explorer=Explorer(charts=tuple(searched(axes, runs, title, base_metric(metric).decimals))),
         listed=Listing((*axes, title, "run"), rows, len(sweep.cells)),
         missing=None if rows else "no run is finished",
     )

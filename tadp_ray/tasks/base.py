@@ -1,7 +1,7 @@
 """The interface of a task: target, loss, prediction, metrics and files. All tasks share one training loop."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,6 +77,8 @@ class Task:
     """(targets, one generator per image) -> targets for a head that samples in training; None: the head does not sample."""
     score_command: Callable[[Path], list[str]] | None = None
     """(folder of `files`) -> arguments of the command that scores them like the cell; None: there is no such command."""
+    picture_options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the picture that the registry names, for what `files` writes, beside those of every task."""
     main: str = ""
     """Name of the main metric, from the registry."""
     names_classes: bool = True

@@ -9,15 +9,17 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
+from tadp_ray.config.cell import Cell
+from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.layout import MODEL, PER_IMAGE
 from tadp_ray.sweep.plan import make_plan
-from tadp_ray.tasks.per_image import write_per_image
+from tadp_ray.tasks.per_image import read_per_image, write_per_image
 from tadp_ray.tracking.findings import findings
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.sweep_run import parent, record_plan
 from tadp_ray.training.checkpoint import write_tensors
-from tadp_ray.training.run import build_model
+from tadp_ray.training.run import build_model, train_cell
 from tadp_ray.training.setup import TrainSetup
 
 HITS = {0.5: (10, 50, 30, 40, 20), 1.0: (90, 55, 30, 5, 10)}
@@ -61,13 +63,10 @@ def test_the_images_that_gain_and_lose_most_are_predicted_under_both_captions(tr
     said = " ".join(result.stdout.split())
     assert "images: 5" in said and "images better with precision 1.0: 2" in said
     assert "images worse with precision 1.0: 2" in said and "mean difference of an image: 8" in said
-    # Only the image that gains 80 points and the one that loses 35 are predicted, by each of the two runs.
-    for system in ("row", "against"):
-        names = sorted(path.stem for path in (tmp_path / "helped" / system / "predictions").iterdir())
-        assert [name[-1] for name in names] == ["0", "3"]
+    # Of two images, the one that gains 80 points and the one that loses 35, predictions are compared.
     choice = json.loads((tmp_path / "helped/choice.json").read_text())
     assert choice["systems"] == ["precision 1.0", "precision 0.5"]
-    assert {own["id"] for own in choice["images"]} <= set(names)
+    assert {own["id"][-1] for own in choice["images"]} <= {"0", "3"}
     # Kept for the report, with the captions below the predictions.
     kept = findings(store, tmp_path / "report")["helped"]
     assert kept.numbers["images"] == 5 and "recall 1.0, seed 0" in str(kept.settings)
@@ -76,6 +75,77 @@ def test_the_images_that_gain_and_lose_most_are_predicted_under_both_captions(tr
     for name in drawn:
         with Image.open(tmp_path / "helped" / name) as picture:
             assert picture.width > 500
+    # What was predicted is not there to be mixed with what a later call predicts.
+    assert not [path for path in (tmp_path / "helped").iterdir() if path.is_dir()]
+
+
+DEPTH = {"kind": "vpd_depth", "fused": 16, "channels": 8, "deconvolved": 8, "max_depth": 80}
+BOXES = {"kind": "faster_rcnn", "channels": 16, "representation": 32, "anchors": [8, 16, 32, 48]}
+
+
+@pytest.fixture
+def swept_anew(experiment: Path, store, tmp_path: Path):
+    """Trains two cells, of other precision, of another task for some steps; returns their cells."""
+
+    def sweep(task: str, metric: str, **model: object) -> list[Cell]:
+        recipe = parse_yaml((experiment.parent / "recipe.yaml").read_text(), "recipe.yaml")
+        recipe |= {"task": task, "model": {**recipe["model"], **model}}
+        (experiment.parent / "recipe.yaml").write_text(json.dumps(recipe))
+        text = experiment.read_text().partition("  published")[0]
+        experiment.write_text(f"{text}  metrics: [{metric}]\n")
+        storage, half = f"compute.storage={tmp_path}/runs", ["caption.recall=1.0"]
+        plan = make_plan(experiment, "pocket", overrides=[storage], only=half)
+        record_plan(store, parent(store, plan.name, plan.scale, plan.key), plan.settings, plan.cells)
+        for cell in plan.selected:
+            train_cell(cell, torch.device("cpu"))
+        return list(plan.selected)
+
+    return sweep
+
+
+def sent(store, cells: list[Cell]) -> None:
+    """Send what the cells' folders hold."""
+    for cell in cells:
+        replay(store, cell_run_spec(parent(store, "tiny", "pocket", ""), cell))
+
+
+ROWS = ("--row", "precision=1", "--against", "precision=0.5", "--column", "recall 1.0")
+
+
+def test_depth_is_drawn_with_the_scores_that_mlflow_holds(experiment: Path, store, swept_anew, tmp_path: Path) -> None:
+    cells = swept_anew("depth", "rmse", head=DEPTH, attention_maps="none", weights="pocket")
+    sent(store, cells)
+    results = {f"precision {own.axes['caption.precision']}": of_images(own) for own in cells}
+    result = gains(experiment, store, tmp_path / "out", *ROWS)
+    assert result.exit_code == 0, result.output
+    images = json.loads((tmp_path / "out/choice.json").read_text())["images"]
+    assert images
+    for image in images:
+        assert image["scores"] == pytest.approx({name: own[image["id"]] for name, own in results.items()}, rel=1e-4)
+
+
+def of_images(cell: Cell) -> dict[str, float]:
+    """The score of each image by its id."""
+    found = read_per_image(cell.folder / PER_IMAGE, cell.fingerprint)
+    return dict(zip(found.ids, found.image_scores, strict=True))
+
+
+def test_detections_are_drawn_with_the_scores_that_chose_them(
+    experiment: Path, store, swept_anew, tmp_path: Path
+) -> None:
+    """They count false boxes of all classes, and the picture is of those that the chosen images show."""
+    cells = swept_anew("detection", "ap50", head=BOXES)
+    better = cells[-1]
+    found = read_per_image(better.folder / PER_IMAGE, better.fingerprint)
+    lines = [dict(line) for line in found.images]
+    lines[0] |= {"labels": [0], "scores": [0.9], "right": [1]}
+    write_per_image(better.folder / PER_IMAGE, better.fingerprint, "detection", found.classes, lines)
+    sent(store, cells)
+    result = gains(experiment, store, tmp_path / "out", *ROWS)
+    assert result.exit_code == 0, result.output
+    (image,) = json.loads((tmp_path / "out/choice.json").read_text())["images"]
+    assert image["scores"] == pytest.approx({"precision 1.0": of_images(better)[image["id"]], "precision 0.5": 0.0})
+    assert image["scores"]["precision 1.0"] > 0
 
 
 @pytest.mark.parametrize(

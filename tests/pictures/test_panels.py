@@ -1,6 +1,7 @@
 """Systems side by side, from folders: what is drawn, why, and every way in which the folders do not fit."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,7 @@ def test_depth_is_drawn_and_where_there_is_none_better_it_is_said(maps: Path) ->
     words = ["--prediction-scale", 1, "--target-scale", 1, *options(maps, "deep_")]
     result = invoke("picture", "depth", maps / "out", *words, "--count", 1)
     assert result.exit_code == 0 and (maps / "out/worse.pdf").is_file(), result.output
+    assert re.search(r"  [abc]: ours RMSE \d\.\d{3} m, theirs RMSE \d\.\d{3} m", result.stdout)
     same = [word if "theirs" not in str(word) else f"theirs={maps}/deep_ours" for word in words]
     result = invoke("picture", "depth", maps / "same", *same)
     assert result.stdout.count("no image in which ours is") == 2
@@ -107,8 +109,8 @@ def test_detections_are_drawn_with_classes_and_scores(maps: Path) -> None:
     systems = [word for name in ("ours", "theirs") for word in ("--system", f"{name}={maps}/{name}.json")]
     words = ["--images", maps / "images", "--targets", maps / "truth.json", "--classes", "cat,", *systems]
     result = invoke("picture", "detection", maps / "out", *words)
-    assert result.exit_code == 0 and "  a: ours 100.00, theirs 0.00" in result.stdout, result.output
-    assert "  c: ours 0.00, theirs 100.00" in result.stdout and (maps / "out/better.pdf").is_file()
+    assert result.exit_code == 0 and "  a: ours hits 100 %, theirs hits 0 %" in result.stdout, result.output
+    assert "  c: ours hits 0 %, theirs hits 100 %" in result.stdout and (maps / "out/better.pdf").is_file()
 
 
 def test_all_that_is_missing_is_listed(maps: Path) -> None:

@@ -1,13 +1,16 @@
 """What a reader explores: intervals over seeds, importance of axes, heights on parallel axes."""
 
+import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.reporting import explorer
-from tadp_ray.reporting.charts import scaled
+from tadp_ray.reporting.charts import compared_rows, entry_curve, learning_curves, parallel_coordinates, scaled
 from tadp_ray.reporting.explorer import compared, searched
 from tadp_ray.reporting.importance import MIN_RUNS, importance
 from tadp_ray.reporting.seeds import gap_of, paired_gap
@@ -113,6 +116,25 @@ def test_rows_are_compared_with_each_other_by_seeds_or_not_judged(
     (chart,) = compared(None, build_table(spec, first, one), one, {})
     assert chart.note == "One seed, so there are no intervals and nothing is judged."
     assert {own["apart"] for own in chart.spec["data"]["values"]} == {False}
+
+
+def test_tooltips_have_the_decimals_of_their_metric() -> None:
+    """Metres have one digit more than percentages."""
+    columns = Side.of(["look"], {"look": ("day",)})
+    curves = {(0, 0): {0: [(1, 0.341), (2, 0.301)]}}
+    records = [{"row": "none", "against": "oracle", "column": "day", "difference": 0.04, "low": None, "high": None}]
+    for metric, decimals in (("rmse", 3), ("miou", 2)):
+        spec = TableSpec("", (metric,), Side.of(["text"], {"text": ("none", "oracle")}), columns)
+        (curve,) = learning_curves(spec, curves, metric, decimals)
+        rows = compared_rows(spec, [{**records[0], "apart": False}], "")
+        lines = parallel_coordinates(["rate"], [((0.1,), 0.341), ((0.2,), 0.301)], metric, decimals)
+        assert formats(curve.spec) == formats(entry_curve(metric, decimals)) == {f".{decimals}f"}
+        assert formats(rows.spec) == {f"+.{decimals}f"} and formats(lines.spec) == {f".{decimals}f"}
+
+
+def formats(spec: object) -> set[str]:
+    """The formats of numbers in a chart's tooltips."""
+    return set(re.findall(r'"format": "(\+?\.\df)"', json.dumps(spec)))
 
 
 def test_runs_are_drawn_along_what_varied_if_they_are_enough() -> None:

@@ -105,13 +105,13 @@ def test_claims_are_told_in_the_terminal_on_disk_and_in_mlflow(experiment: Path,
     result = CliRunner().invoke(app, list(map(str, words)))
     assert result.exit_code == 0, result.output
     said = " ".join(result.stdout.split())
-    assert "more is more (20.0 points of mIoU (1 seed); at least 0): not decided: run --seeds 0,1,2" in said
+    assert "more is more (20.00 points of mIoU (1 seed); at least 0): not decided: run --seeds 0,1,2" in said
     for text in ("always", "than elsewhere"):
         assert f"{text} (–; at least 0): not decided: not measured" in said
     (run,) = store.client.search_runs([store.experiment_id("tiny")], "tags.`tadp.sweep` != ''")
     kept = Path(store.client.download_artifacts(run.info.run_id, "claims.md", str(tmp_path))).read_text()
     assert kept == (tmp_path / "answers/tiny/pocket/claims.md").read_text()
-    assert "| more is more | 20.0 points of mIoU (1 seed) | at least 0 | not decided: run --seeds 0,1,2 |" in kept
+    assert "| more is more | 20.00 points of mIoU (1 seed) | at least 0 | not decided: run --seeds 0,1,2 |" in kept
     (tmp_path / "asked").mkdir()
     for name in ("tiny", "other"):
         text = (tmp_path / f"{name}.yaml").read_text()

@@ -15,7 +15,7 @@ from tadp_ray.tasks.depth.metrics import DepthMetrics
 from tadp_ray.tasks.depth.per_image import DepthImages
 from tadp_ray.tasks.pairs import accumulate_pairs
 
-SCORE = ImageScore(meaning="RMSE in metres, negative", text="RMSE {:.2f} m", pixels="negative squared error")
+SCORE = ImageScore(meaning="RMSE in metres, negative", text="RMSE {:.3f} m", pixels="negative squared error")
 
 
 def score_depth(

@@ -43,6 +43,12 @@ def depth(recipe: Recipe) -> Task:
         files=partial(MapFiles, write_metres),
         write=write_metres,
         score_command=score_command,
+        picture_options={
+            "prediction_scale": [1.0],
+            "target_scale": 1.0,
+            "max_depth": head.max_depth,
+            "eigen_crop": evaluation.eigen_crop,
+        },
         counted_loss=dense_loss(depth_loss, torch.float32),
         names_classes=False,
     )
