@@ -92,7 +92,8 @@ def close_sockets() -> None:
 
 @pytest.fixture(autouse=True)
 def sockets() -> Iterator[None]:
-    """What a test leaves open is closed before the next one."""
+    """What a test leaves open is closed before the next one, also by fixtures that end after this one."""
+    close_sockets()
     yield
     close_sockets()
 
