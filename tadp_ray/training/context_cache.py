@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -57,23 +57,24 @@ class ContextCache:
             UserError: the contexts cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        needed = sorted({*prompts})
+        needed = {key_of(prompt): prompt for prompt in sorted({*prompts})}
         while self._encode_file(folder, key, needed):
             pass
         self._encoded.clear()
 
-    def _encode_file(self, folder: Path, key: str, prompts: Sequence[Prompt]) -> int:
-        """Write one file of contexts that the folder lacks; return how many it lacked."""
+    def _encode_file(self, folder: Path, key: str, needed: Mapping[str, Prompt]) -> bool:
+        """Write one file of the contexts that the folder lacks; return whether it lacked any."""
         # For one file, since a large text encoder takes hours for all of a data set's captions.
         lock = acquire_lock(folder / LOCK, patience=3600)
         try:
             self._open(folder, key)
-            missing = [prompt for prompt in prompts if key_of(prompt) not in self._files]
-            if contexts := {key_of(prompt): self._encode_one(prompt) for prompt in missing[:PER_FILE]}:
-                write_tensors(folder / f"{next(iter(contexts))}.safetensors", contexts, {"contexts": key})
+            missing = [name for name in needed if name not in self._files][:PER_FILE]
+            if missing:
+                contexts = {name: self._encode_one(needed[name]) for name in missing}
+                write_tensors(folder / f"{missing[0]}.safetensors", contexts, {"contexts": key})
         finally:
             lock.release()
-        return len(missing)
+        return bool(missing)
 
     def _open(self, folder: Path, key: str) -> None:
         for path in folder.glob("*.safetensors"):
