@@ -1,7 +1,7 @@
 """Where one row of a table gains and loses most against another, image by image, with the captions of both."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tadp_ray.pictures.comparison import Comparison
     from tadp_ray.reporting.table import Table
+    from tadp_ray.tasks.base import Task
     from tadp_ray.tasks.per_image import PerImage
     from tadp_ray.tracking.query import CellRow
     from tadp_ray.tracking.store import Store
@@ -140,7 +141,6 @@ def predicted(store: "Store", pair: ComparedRuns, work: Path, count: int, storag
 
     from tadp_ray.data.datasets import Datasets
     from tadp_ray.pictures.choose import choose
-    from tadp_ray.registry import TASKS, implementation
     from tadp_ray.tasks.registry import task_of
     from tadp_ray.tracking.query import trained_cell
     from tadp_ray.training.digests import check_trained, digests_of
@@ -151,28 +151,42 @@ def predicted(store: "Store", pair: ComparedRuns, work: Path, count: int, storag
     if not numbers:
         raise UserError(f"{' and '.join(pair.names)}: no image is scored differently")
     ids = [pair.images[0].ids[number] for number in numbers]
-    cache, folders, words, options = Cache(Datasets(storage.absolute())), [], [], {}
+    cache, folders, tasks = Cache(Datasets(storage.absolute())), [], []
     for system, run in zip(("row", "against"), pair.runs, strict=True):
         cell, weights = trained_cell(store, run)
         check_trained(run, cell, digests_of(cell.recipe, cache.datasets))
         device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
         folders.append(work / system)
+        tasks.append(task_of(cell.recipe))
         predict_cell(cell.at(storage), weights, folders[-1], device, cache, only=ids)
-        task = task_of(cell.recipe)
-        words = task.score_command(folders[-1]) if task.score_command else []
-        options = dict(task.picture_options)
-        if "--classes" in words:
-            options["classes"] = parse_classes(words[words.index("--classes") + 1])
+    return compared(pair, tasks[-1], folders, dict(zip(file_names(ids), numbers, strict=True)))
+
+
+def compared(pair: ComparedRuns, task: "Task", folders: Sequence[Path], numbers: Mapping[str, int]) -> "Comparison":
+    """Return the task's comparison of two folders of predictions, with MLflow's scores and the captions of its images.
+
+    Args:
+        pair: the runs.
+        task: of the second run.
+        folders: of their predictions, see `predict_cell`.
+        numbers: index of each image by the name of its files.
+    """
+    from tadp_ray.registry import TASKS, implementation
+
     picture = implementation(TASKS[pair.images[0].task].picture)
+    words = task.score_command(folders[-1]) if task.score_command else []
     if picture is None or "--targets" not in words:
         raise UserError(f"{pair.images[0].task}: its predictions cannot be drawn side by side")
-    found, targets = (Path(words[words.index(name) + 1]) for name in ("--predictions", "--targets"))
-    systems = {name: folder / found.relative_to(folders[-1]) for name, folder in zip(pair.names, folders, strict=True)}
-    comparison = picture(systems=systems, images=folders[-1] / IMAGES, targets=targets, **options)
-    number_of = dict(zip(file_names(ids), numbers, strict=True))
+    given = lambda option: words[words.index(option) + 1]
+    found = Path(given("--predictions")).relative_to(folders[-1])
+    systems = {name: folder / found for name, folder in zip(pair.names, folders, strict=True)}
+    options = {**task.picture_options, "targets": Path(given("--targets"))}
+    if "--classes" in words:
+        options["classes"] = parse_classes(given("--classes"))
+    comparison = picture(systems=systems, images=folders[-1] / IMAGES, **options)
     # The scores that chose the images: boxes of classes without an object in these images count in them alone.
-    scores = pair.scores[:, [number_of[name] for name in comparison.ids]]
-    captions = {name: pair.captions(number) for name, number in number_of.items()}
+    scores = pair.scores[:, [numbers[name] for name in comparison.ids]]
+    captions = {name: pair.captions(number) for name, number in numbers.items()}
     return replace(comparison, captions=captions, scores=scores)
 
 

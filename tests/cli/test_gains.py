@@ -18,6 +18,7 @@ from tadp_ray.tracking.findings import findings
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.sweep_run import parent, record_plan
+from tadp_ray.training import predict
 from tadp_ray.training.checkpoint import write_tensors
 from tadp_ray.training.run import build_model, train_cell
 from tadp_ray.training.setup import TrainSetup
@@ -56,17 +57,28 @@ def gains(experiment: Path, store, out: Path, *words: str):
     return CliRunner().invoke(app, [str(word) for word in own])
 
 
-def test_the_images_that_gain_and_lose_most_are_predicted_under_both_captions(trained, store, tmp_path) -> None:
+def test_the_images_that_gain_and_lose_most_are_predicted_under_both_captions(
+    trained, store, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict_cell, predicted = predict.predict_cell, []
+
+    def noted(cell, weights, folder: Path, *arguments, **options) -> int:
+        count = predict_cell(cell, weights, folder, *arguments, **options)
+        predicted.append(sorted(path.stem[-1] for path in (folder / "predictions").iterdir()))
+        return count
+
+    monkeypatch.setattr(predict, "predict_cell", noted)
     rows = ("--row", "precision=1", "--against", "precision=0.5")
     result = gains(trained, store, tmp_path / "helped", *rows, "--column", "recall 1.0", "--count", "1")
     assert result.exit_code == 0, result.output
     said = " ".join(result.stdout.split())
     assert "images: 5" in said and "images better with precision 1.0: 2" in said
     assert "images worse with precision 1.0: 2" in said and "mean difference of an image: 8" in said
-    # Of two images, the one that gains 80 points and the one that loses 35, predictions are compared.
+    # Only the image that gains 80 points and the one that loses 35 are predicted and drawn.
+    assert predicted == [["0", "3"]] * 2
     choice = json.loads((tmp_path / "helped/choice.json").read_text())
     assert choice["systems"] == ["precision 1.0", "precision 0.5"]
-    assert {own["id"][-1] for own in choice["images"]} <= {"0", "3"}
+    assert [own["id"][-1] for own in choice["images"]] == ["0", "3"]
     # Kept for the report, with the captions below the predictions.
     kept = findings(store, tmp_path / "report")["helped"]
     assert kept.numbers["images"] == 5 and "recall 1.0, seed 0" in str(kept.settings)
@@ -85,9 +97,9 @@ BOXES = {"kind": "faster_rcnn", "channels": 16, "representation": 32, "anchors":
 
 @pytest.fixture
 def swept_anew(experiment: Path, store, tmp_path: Path):
-    """Trains two cells, of other precision, of another task for some steps; returns their cells."""
+    """Trains two cells of another task, which differ in precision, for some steps; returns the sweep's run and the cells."""
 
-    def sweep(task: str, metric: str, **model: object) -> list[Cell]:
+    def sweep(task: str, metric: str, **model: object) -> tuple[str, list[Cell]]:
         recipe = parse_yaml((experiment.parent / "recipe.yaml").read_text(), "recipe.yaml")
         recipe |= {"task": task, "model": {**recipe["model"], **model}}
         (experiment.parent / "recipe.yaml").write_text(json.dumps(recipe))
@@ -95,26 +107,22 @@ def swept_anew(experiment: Path, store, tmp_path: Path):
         experiment.write_text(f"{text}  metrics: [{metric}]\n")
         storage, half = f"compute.storage={tmp_path}/runs", ["caption.recall=1.0"]
         plan = make_plan(experiment, "pocket", overrides=[storage], only=half)
-        record_plan(store, parent(store, plan.name, plan.scale, plan.key), plan.settings, plan.cells)
+        run = parent(store, plan.name, plan.scale, plan.key)
+        record_plan(store, run, plan.settings, plan.cells)
         for cell in plan.selected:
             train_cell(cell, torch.device("cpu"))
-        return list(plan.selected)
+        return run, list(plan.selected)
 
     return sweep
-
-
-def sent(store, cells: list[Cell]) -> None:
-    """Send what the cells' folders hold."""
-    for cell in cells:
-        replay(store, cell_run_spec(parent(store, "tiny", "pocket", ""), cell))
 
 
 ROWS = ("--row", "precision=1", "--against", "precision=0.5", "--column", "recall 1.0")
 
 
 def test_depth_is_drawn_with_the_scores_that_mlflow_holds(experiment: Path, store, swept_anew, tmp_path: Path) -> None:
-    cells = swept_anew("depth", "rmse", head=DEPTH, attention_maps="none", weights="pocket")
-    sent(store, cells)
+    run, cells = swept_anew("depth", "rmse", head=DEPTH, attention_maps="none", weights="pocket")
+    for cell in cells:
+        replay(store, cell_run_spec(run, cell))
     results = {f"precision {own.axes['caption.precision']}": of_images(own) for own in cells}
     result = gains(experiment, store, tmp_path / "out", *ROWS)
     assert result.exit_code == 0, result.output
@@ -134,13 +142,14 @@ def test_detections_are_drawn_with_the_scores_that_chose_them(
     experiment: Path, store, swept_anew, tmp_path: Path
 ) -> None:
     """They count false boxes of all classes, and the picture is of those that the chosen images show."""
-    cells = swept_anew("detection", "ap50", head=BOXES)
+    run, cells = swept_anew("detection", "ap50", head=BOXES)
     better = cells[-1]
     found = read_per_image(better.folder / PER_IMAGE, better.fingerprint)
     lines = [dict(line) for line in found.images]
     lines[0] |= {"labels": [0], "scores": [0.9], "right": [1]}
     write_per_image(better.folder / PER_IMAGE, better.fingerprint, "detection", found.classes, lines)
-    sent(store, cells)
+    for cell in cells:
+        replay(store, cell_run_spec(run, cell))
     result = gains(experiment, store, tmp_path / "out", *ROWS)
     assert result.exit_code == 0, result.output
     (image,) = json.loads((tmp_path / "out/choice.json").read_text())["images"]
