@@ -39,7 +39,7 @@ def draw(
         say(f"{direction}: {rule(comparison.score, direction)}")
         for own in rows:
             pairs = zip(comparison.systems, comparison.scores[:, own.number], strict=True)
-            scores = ", ".join(f"{name} {comparison.score.text.format(abs(value))}" for name, value in pairs)
+            scores = ", ".join(f"{name} {comparison.score.shown(value)}" for name, value in pairs)
             say(f"  {comparison.ids[own.number]}: {scores}")
         if not rows:
             say(f"  no image in which {comparison.systems[0]} is {direction}")

@@ -53,6 +53,10 @@ class ImageScore:
     pixels: str = ""
     """Description of the pixel score, whose sums select windows. Empty: no windows are framed."""
 
+    def shown(self, value: float) -> str:
+        """Return a score as panels show it."""
+        return self.text.format(abs(value))
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -116,7 +116,7 @@ def draw_row(
     name = comparison.ids[selection.number]
     read = [comparison.read(system, name) for system in range(len(comparison.systems))]
     for axis, score in zip(axes[2:], comparison.scores[:, selection.number], strict=True):
-        axis.set_title(comparison.score.text.format(abs(score)), fontsize=7, pad=2)
+        axis.set_title(comparison.score.shown(score), fontsize=7, pad=2)
     truth = read[0][1]
     if comparison.pixel_score and image.shape[:2] != tuple(truth.shape):
         sizes = f"is {image.shape[:2]} (height, width), its target is {tuple(truth.shape)}"

@@ -191,7 +191,7 @@ def curve_records(curves: Mapping[int, Curve]) -> list[dict[str, Any]]:
 
 
 def learning_curves(
-    spec: TableSpec, curves: Mapping[Place, Mapping[int, Curve]], title: str, decimals: int = 2
+    spec: TableSpec, curves: Mapping[Place, Mapping[int, Curve]], title: str, decimals: int
 ) -> list[Chart]:
     """Return one panel of learning curves per row of a table: a thin line for each seed, a thick one for their mean.
 
@@ -227,7 +227,7 @@ def learning_curves(
     return panels
 
 
-def entry_curve(title: str, decimals: int = 2) -> dict[str, Any]:
+def entry_curve(title: str, decimals: int) -> dict[str, Any]:
     """Return the chart of one entry's curves by seed, without data, which the page adds when the entry is opened."""
     chart = (
         alt.Chart()
@@ -286,7 +286,7 @@ def compared_rows(spec: TableSpec, differences: Records, note: str) -> Chart:
 
 
 def parallel_coordinates(
-    axes: Sequence[str], runs: Sequence[tuple[Sequence[Any], float]], metric: str, decimals: int = 2
+    axes: Sequence[str], runs: Sequence[tuple[Sequence[Any], float]], metric: str, decimals: int
 ) -> Chart:
     """Return parallel coordinates: a line for each run through its values on the axes and its metric.
 

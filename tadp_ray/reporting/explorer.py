@@ -113,7 +113,8 @@ def explore(
         place_id: prefix of the entries' places, which the page holds once.
         folder: where pictures are written.
     """
-    title, decimals = metric_label(table.spec), base_metric(table.spec.metrics[0]).decimals
+    title, first = metric_label(table.spec), base_metric(table.spec.metrics[0])
+    decimals = first.decimals
     if not any(len(curve) > 1 for curve in curves.values()):
         # Cells that are evaluated only once have no curve but that of their loss.
         few = done if len(done) <= MAX_LOSSES else {}
@@ -126,7 +127,7 @@ def explore(
         curves=tuple(learning_curves(table.spec, placed, title, decimals)),
         charts=(
             *compared(store, table, done, images),
-            *searched(*varied(table.spec, cells, done), base_metric(table.spec.metrics[0]).decimals),
+            *searched(*varied(table.spec, cells, done), first.decimals),
         ),
         opened=opened,
         entry_curve=entry_curve(title, decimals) if placed else None,
@@ -281,7 +282,7 @@ def plain(value: Any) -> Any:
 
 
 def searched(
-    axes: Sequence[str], runs: Sequence[tuple[Sequence[Any], float]], metric: str, decimals: int = 2
+    axes: Sequence[str], runs: Sequence[tuple[Sequence[Any], float]], metric: str, decimals: int
 ) -> Iterator[Chart]:
     """Yield parallel coordinates and importance, if several axes varied and there are runs enough."""
     if len([name for name in axes if name != "seed"]) < 2 or len(runs) < MIN_RUNS or len(set(axes)) < len(axes):

@@ -159,7 +159,7 @@ def test_the_charts_of_a_report_hold_its_words(nasty, tmp_path) -> None:
     spec, cells, rows = nasty
     table = build_table(spec, cells, rows)
     curves = {(0, 0): {0: [(1, 2.0), (2, math.nan)]}, (1, 1): {0: [(1, 3.0)]}}
-    charts = (*heat_maps(table, "nasty"), *learning_curves(spec, curves, "mIoU"))
+    charts = (*heat_maps(table, "nasty"), *learning_curves(spec, curves, "mIoU", 2))
     part = ReportSection("name", "nasty", "T", "?", "echo", table=table, explorer=Explorer(heat_maps=charts))
     page = html_report({"All": [part]}, "T")
     # The library, the page's own program, and one for each chart: two maps and two rows of curves.

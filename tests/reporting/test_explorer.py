@@ -139,7 +139,7 @@ def formats(spec: object) -> set[str]:
 
 def test_runs_are_drawn_along_what_varied_if_they_are_enough() -> None:
     runs = [((rate, text, 0), 10 * rate) for rate in (0.1, 0.2, 0.3, 0.4) for text in ("a", "b", "c")]
-    every, matters = searched(("rate", "source", "seed"), runs, "mIoU (%)")
+    every, matters = searched(("rate", "source", "seed"), runs, "mIoU (%)", 2)
     assert (every.title, matters.title) == ("Every run", "What matters")
     points = [own for own in every.spec["data"]["values"] if own["run"] == 11]
     # The last run: the largest rate, the last text, the best score. A seed is no axis of the lines.
@@ -148,5 +148,5 @@ def test_runs_are_drawn_along_what_varied_if_they_are_enough() -> None:
         ("source", "c", 1.0),
         ("mIoU (%)", "4.0", 1.0),
     ]
-    assert list(searched(("rate", "source"), runs[: MIN_RUNS - 1], "mIoU")) == []
-    assert list(searched(("rate", "seed"), [((rate, 0), value) for (rate, *_), value in runs], "mIoU")) == []
+    assert list(searched(("rate", "source"), runs[: MIN_RUNS - 1], "mIoU", 2)) == []
+    assert list(searched(("rate", "seed"), [((rate, 0), value) for (rate, *_), value in runs], "mIoU", 2)) == []
