@@ -217,6 +217,19 @@ def object_store(free_ports: Callable[[int], list[int]]) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def wait_for() -> Callable[[Callable[[], object]], None]:
+    """`wait_for(lambda: rows(store))`: returns when something is so, which another thread or process brings about."""
+
+    def wait(happened: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 900  # no test waits that long: it only ends what would never end
+        while not happened():
+            assert time.monotonic() < deadline, "nothing happened"
+            time.sleep(0.02)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
 def free_ports() -> Callable[[int], list[int]]:
     """So many ports that nobody listens on."""
 

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +17,6 @@ import ray
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 pytestmark = pytest.mark.cluster
-PATIENCE = 900
-"""Seconds that no test waits: they only end what would never end."""
 STORE = 10**8
 HEAD = {"CPU": 0, "object_store_memory": STORE}
 NODE = {"CPU": 1, "GPU": 1, "object_store_memory": STORE}
@@ -57,7 +54,7 @@ def autoscaling(address: str) -> dict[str, Any]:
 
 @pytest.fixture
 def head(
-    free_ports: Callable[[int], list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    free_ports: Callable[[int], list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_for
 ) -> Iterator[psutil.Popen]:
     """A head without CPUs, with the autoscaler that the manifests use; RAY_ADDRESS leads to it.
 
@@ -87,7 +84,7 @@ def head(
     for _ in range(10):
         with output.open("w") as log:
             process = psutil.Popen(start, env=os.environ | settings, stdout=log, stderr=subprocess.STDOUT)
-        wait(lambda at_work=process: at_work.poll() is not None or "--block" in output.read_text())
+        wait_for(lambda at_work=process: at_work.poll() is not None or "--block" in output.read_text())
         if "timed out during startup" not in output.read_text():
             break
     try:
@@ -103,20 +100,12 @@ def head(
         shutil.rmtree(own, ignore_errors=True)
 
 
-def wait(condition: Callable[[], bool]) -> None:
-    """Return when a condition holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def nodes(head: psutil.Popen) -> int:
     """Return how many nodes the autoscaler has added and not taken away."""
     return sum(process.name() == "raylet" for process in head.children(recursive=True)) - 1
 
 
-def test_nodes_come_for_cells_and_go_after(sweep, head: psutil.Popen) -> None:
+def test_nodes_come_for_cells_and_go_after(sweep, head: psutil.Popen, wait_for) -> None:
     """Two cells on a cluster without a single CPU train on two nodes, which are gone some seconds after the sweep."""
     assert nodes(head) == 0
     hit = sweep("grown", "--only", "caption.recall=1.0", "--set", "compute.max_parallel=2")
@@ -125,4 +114,4 @@ def test_nodes_come_for_cells_and_go_after(sweep, head: psutil.Popen) -> None:
     assert nodes(head) == 2
     code, said = hit.end()
     assert code == 0 and "training 2 cells at once" in said, said
-    wait(lambda: nodes(head) == 0)
+    wait_for(lambda: nodes(head) == 0)

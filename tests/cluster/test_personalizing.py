@@ -1,6 +1,5 @@
 """A personalization on real Ray Train: its worker is killed, and the token is the undisturbed one."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -24,13 +23,12 @@ compute: {checkpoint_every: 5}
 """
 
 
-def test_a_killed_worker_goes_on_from_its_checkpoint_and_mlflow_hears_of_it(command, tmp_path: Path) -> None:
+def test_a_killed_worker_goes_on_from_its_checkpoint_and_mlflow_hears_of_it(command, tmp_path: Path, wait_for) -> None:
     recipe, out, store = tmp_path / "night.yaml", tmp_path / "out", f"sqlite:///{tmp_path}/mlflow.db"
     recipe.write_text(RECIPE)
     hit = command("personalize", recipe, "--out", out, "--tracking-uri", store, folder=tmp_path)
-    deadline = time.monotonic() + 900
-    while not (out / "checkpoint.safetensors").is_file() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: (out / "checkpoint.safetensors").is_file() or not hit.running)
+    assert hit.running, hit.end()
     workers = [child for child in hit.process.children(recursive=True) if child.name().startswith("ray::RayTrain")]
     assert workers
     for worker in workers:

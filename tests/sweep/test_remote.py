@@ -1,6 +1,5 @@
 """A cell's folder and an object store, a real S3 server's, are kept equal; what is half there loses nothing."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,7 +164,7 @@ def test_an_address_that_is_none_or_does_not_answer_is_told(free_port: int) -> N
 
 
 def test_signs_of_life_are_seen_through_the_address_and_end_with_the_training(
-    cell: Cell, node, monkeypatch: pytest.MonkeyPatch
+    cell: Cell, node, monkeypatch: pytest.MonkeyPatch, wait_for
 ) -> None:
     remote = Remote(cell.recipe.compute.address)
     ended: list[bytes] = []
@@ -174,15 +173,10 @@ def test_signs_of_life_are_seen_through_the_address_and_end_with_the_training(
     assert alive.heartbeats([cell], remote) == [None]
     with on_node(cell) as here:
         (here.folder / alive.ALIVE).write_text('{"pid": 1}')
-        deadline = time.monotonic() + 900
-        while alive.heartbeats([cell], remote) == [None]:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for(lambda: alive.heartbeats([cell], remote) != [None])
         monkeypatch.setattr(alive, "PERIOD", 0.01)
         monkeypatch.setattr(alive, "TIMEOUT", 0.1)
         with alive.kill_hung_processes([cell]):
-            while not ended:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            wait_for(lambda: ended)
         (here.folder / alive.ALIVE).unlink()
     assert ended[0] == b'{"pid": 1}' and alive.heartbeats([cell], remote) == [None]

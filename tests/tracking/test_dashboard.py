@@ -5,21 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tadp_ray.tracking import tied
-
-
-def wait_until(happened, seconds: float = 900) -> None:
-    """Return when something is so."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.05)
 
 
 def taken(port: int) -> bool:
@@ -29,7 +20,7 @@ def taken(port: int) -> bool:
 
 
 @pytest.mark.cluster
-def test_a_dashboard_that_is_killed_leaves_no_server(store, free_port, tmp_path: Path) -> None:
+def test_a_dashboard_that_is_killed_leaves_no_server(store, free_port, tmp_path: Path, wait_for) -> None:
     """With a proxy in the environment that answers nobody, too."""
     words = ["-m", "tadp_ray", "dashboard", "--tracking-uri", store.uri, "--port", str(free_port)]
     environment = os.environ | {"http_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
@@ -44,8 +35,8 @@ def test_a_dashboard_that_is_killed_leaves_no_server(store, free_port, tmp_path:
         assert len(family) >= 2 and taken(free_port)
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=900)
-    wait_until(lambda: not taken(free_port))
-    wait_until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family))
+    wait_for(lambda: not taken(free_port))
+    wait_for(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family))
 
 
 DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
@@ -63,7 +54,7 @@ time.sleep(600)
 """
 
 
-def test_what_is_tied_ends_with_its_children_when_the_asker_is_killed(tmp_path: Path) -> None:
+def test_what_is_tied_ends_with_its_children_when_the_asker_is_killed(tmp_path: Path, wait_for) -> None:
     """A child that heeds no signal, too: it is killed after a while."""
     (tmp_path / "tied.py").write_text(Path(tied.__file__).read_text().replace("PATIENCE = 10.0", "PATIENCE = 0.2"))
     words = [sys.executable, "-c", ASKER, str(tmp_path / "tied.py"), sys.executable, "-c", CHILDREN]
@@ -76,7 +67,7 @@ def test_what_is_tied_ends_with_its_children_when_the_asker_is_killed(tmp_path: 
     asker.kill()
     asker.wait()
     asker.stdout.close()
-    wait_until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family))
+    wait_for(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family))
 
 
 def test_a_tied_command_ends_with_its_own_exit_code() -> None:

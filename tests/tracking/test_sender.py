@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -26,14 +25,6 @@ def points(store: Store, run_id: str) -> Counter:
     """How often MLflow holds each (metric, step)."""
     keys = store.client.get_run(run_id).data.metrics
     return Counter((key, m.step) for key in keys for m in store.client.get_metric_history(run_id, key))
-
-
-def wait_for(happened: Callable[[], object]) -> None:
-    """Return when something has happened in another thread or process."""
-    deadline = time.monotonic() + 900
-    while not happened():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.05)
 
 
 def once(*steps: int) -> Counter:
@@ -95,7 +86,7 @@ def test_records_that_lack_something_are_passed_over(store, make_cell, journals)
     assert row.metrics == {"loss": 0.5, "miou": 1.0}
 
 
-def test_what_a_resumed_cell_repeats_is_stored_once_and_torn_lines_wait(store, make_cell, journals):
+def test_what_a_resumed_cell_repeats_is_stored_once_and_torn_lines_wait(store, make_cell, journals, wait_for):
     cell = make_cell()
     path = cell.folder / "journal.jsonl"
     journals.start(cell)
@@ -228,7 +219,7 @@ def test_the_finished_record_has_the_last_word(store, make_cell, journals):
 
 
 @pytest.mark.cluster
-def test_an_outage_loses_nothing_and_doubles_nothing(store, make_cell, journals, free_port, tmp_path: Path):
+def test_an_outage_loses_nothing_and_doubles_nothing(store, make_cell, journals, free_port, tmp_path: Path, wait_for):
     from tadp_ray.tracking.dashboard import serve, stop
 
     cells = [make_cell(), make_cell(precision=1.0)]
@@ -254,7 +245,7 @@ def test_an_outage_loses_nothing_and_doubles_nothing(store, make_cell, journals,
     assert len(said) == 2 and "does not accept records" in said[0] and "is back" in said[1]
 
 
-def test_a_database_that_fails_is_told_in_one_line(store, make_cell, journals, capfd):
+def test_a_database_that_fails_is_told_in_one_line(store, make_cell, journals, capfd, wait_for):
     cell, sweep, said = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
     journals.start(cell)
     sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, warn=said.append)

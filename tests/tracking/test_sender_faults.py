@@ -20,15 +20,7 @@ from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.sweep_run import attach, end_parent, parent
 
 
-def wait_for(happened) -> None:
-    """Return when something has happened in another thread."""
-    deadline = time.monotonic() + 900
-    while not happened():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.02)
-
-
-def test_a_value_that_mlflow_refuses_is_told_once_and_the_rest_flows(store, make_cell, journals) -> None:
+def test_a_value_that_mlflow_refuses_is_told_once_and_the_rest_flows(store, make_cell, journals, wait_for) -> None:
     cells, sweep, said = [make_cell(), make_cell(seed=1)], parent(store, "prec_recall", "pocket", "key"), []
     long = "iou/" + "x" * 250
     for cell in cells:
@@ -77,7 +69,9 @@ def test_axes_too_long_for_a_tag_do_not_break_what_reads_them(store, make_cell, 
     assert (row.axes, row.metrics) == ({}, {"miou": 50.0})
 
 
-def test_a_bug_is_told_once_kept_as_a_traceback_and_tried_again(store, make_cell, journals, monkeypatch) -> None:
+def test_a_bug_is_told_once_kept_as_a_traceback_and_tried_again(
+    store, make_cell, journals, monkeypatch, wait_for
+) -> None:
     broken, sound = make_cell(), make_cell(seed=1)
     sweep, said, calls = parent(store, "prec_recall", "pocket", "key"), [], []
     send = journal_run.JournalRun._send
@@ -116,7 +110,7 @@ def test_a_bug_that_stays_is_counted_and_ends(store, make_cell, journals, monkey
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(5, "EIO"), ValueError("I/O operation on closed file")])
-def test_an_output_that_went_away_does_not_end_the_sender(store, make_cell, journals, error) -> None:
+def test_an_output_that_went_away_does_not_end_the_sender(store, make_cell, journals, error, wait_for) -> None:
     cell, sweep, told = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
 
     def gone(text: str) -> None:
@@ -151,7 +145,9 @@ def test_the_console_that_was_closed_is_not_told() -> None:
     assert piped.stdout == "goes on\n"
 
 
-def test_an_experiment_deleted_in_mlflow_is_told_and_values_are_kept(store, make_cell, journals, capfd) -> None:
+def test_an_experiment_deleted_in_mlflow_is_told_and_values_are_kept(
+    store, make_cell, journals, capfd, wait_for
+) -> None:
     cell, sweep, said = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
     journals.start(cell)
     journals.train(cell, 1, 3)
@@ -175,7 +171,7 @@ def test_an_experiment_deleted_in_mlflow_is_told_and_values_are_kept(store, make
     assert finished(store, [cell.fingerprint])[cell.fingerprint].metrics["miou"] == 50.0
 
 
-def test_a_run_deleted_in_mlflow_is_made_anew_and_holds_all(store, make_cell, journals) -> None:
+def test_a_run_deleted_in_mlflow_is_made_anew_and_holds_all(store, make_cell, journals, wait_for) -> None:
     cell, sweep, said = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
     journals.start(cell)
     journals.train(cell, 1, 3)
@@ -204,7 +200,7 @@ def test_a_finished_cell_that_mlflow_lost_is_missed_at_the_end(store, make_cell,
     assert require_finished(store, [cell])[cell.fingerprint].metrics == {"miou": 50.0}
 
 
-def test_a_database_that_is_replaced_is_told(store, empty_database, make_cell, journals, capfd) -> None:
+def test_a_database_that_is_replaced_is_told(store, empty_database, make_cell, journals, capfd, wait_for) -> None:
     cell, sweep, said = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
     journals.start(cell)
     sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, warn=said.append)
