@@ -1,6 +1,5 @@
 """Fixtures that more than one room's tests use."""
 
-import itertools
 import json
 import multiprocessing
 import os
@@ -280,9 +279,10 @@ def tiny_pocket(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in ("vae", "text_encoder", "tokenizer", "scheduler"):
         shutil.copytree(shipped / part, folder / part)
     config = {**UNet2DConditionModel.load_config(shipped / "unet"), "block_out_channels": (8, 8, 16, 16)}
+    config |= {"layers_per_block": 1, "norm_num_groups": 4}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        UNet2DConditionModel.from_config({**config, "norm_num_groups": 4}).save_pretrained(folder / "unet")
+        UNet2DConditionModel.from_config(config).save_pretrained(folder / "unet")
     return folder
 
 
@@ -443,8 +443,16 @@ class Forked:
         self._process.join(PATIENCE)
         code = self._process.exitcode
         assert code is not None, f"still at work: {self._output.read_text()}"
-        self._process.close()
         return code, self._output.read_text()
+
+    def kill(self) -> None:
+        """End the program if it still runs, with its children."""
+        if self.running:
+            for process in (*self.process.children(recursive=True), self.process):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self._process.join()
+        self._process.close()
 
 
 @pytest.fixture(scope="session")
@@ -460,12 +468,21 @@ def fork_server() -> "ForkServerContext":
 
 
 @pytest.fixture
-def fork(fork_server: "ForkServerContext", tmp_path: Path) -> Callable[..., Forked]:
-    """`fork(program, *words, folder=None, NAME="value")`: a program at work with these arguments, in this environment."""
-    count = itertools.count()
-    return lambda *words, folder=None, **environment: Forked(
-        fork_server, tmp_path / f"output{next(count)}.txt", words, folder, **environment
-    )
+def fork(fork_server: "ForkServerContext", tmp_path: Path) -> Iterator[Callable[..., Forked]]:
+    """`fork(program, *words, folder=None, NAME="value")`: a program at work with these arguments, in this environment.
+
+    None outlives its test, not even one that failed.
+    """
+    started: list[Forked] = []
+
+    def start(*words: object, folder: Path | None = None, **environment: str) -> Forked:
+        output = tmp_path / f"output{len(started)}.txt"
+        started.append(Forked(fork_server, output, words, folder, **environment))
+        return started[-1]
+
+    yield start
+    for program in started:
+        program.kill()
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from tadp_ray.training.journal import read_journal
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
-STEPS = 16
+STEPS = 12
+ROW = ("caption.precision=1.0",)
 Table = dict[tuple[str, str], float]
 
 
@@ -30,11 +31,20 @@ def of_length(steps: int) -> tuple[str, str]:
 
 
 class Sweep:
-    """A sweep command in a working folder of its own."""
+    """A sweep command in a working folder of its own, which trains the cells of `only`."""
 
-    def __init__(self, command: Callable[..., Any], file: Path, folder: Path, *flags: str, steps: int = STEPS) -> None:
+    def __init__(
+        self,
+        command: Callable[..., Any],
+        file: Path,
+        folder: Path,
+        *flags: str,
+        steps: int = STEPS,
+        only: Sequence[str] = ROW,
+    ) -> None:
         self.folder = folder
-        self._words = [str(file), *(word for change in of_length(steps) for word in ("--set", change)), *flags]
+        chosen = [("--set", change) for change in of_length(steps)] + [("--only", value) for value in only]
+        self._words = [str(file), *(word for pair in chosen for word in pair), *flags]
         self._command = command
         self._running: Any = None
 
@@ -108,10 +118,10 @@ def training() -> Callable[[psutil.Process], list[psutil.Process]]:
 def sweep(command: Callable[..., Any], experiment: Path, empty_database: Path, tmp_path: Path) -> Callable[..., Sweep]:
     """`sweep("a", "--seeds", "1")`: a command in folder a, whose store has its schema, which takes seconds to make."""
 
-    def make(folder: str, *flags: str, steps: int = STEPS) -> Sweep:
+    def make(folder: str, *flags: str, **chosen: Any) -> Sweep:
         (tmp_path / folder).mkdir()
         shutil.copy(empty_database, tmp_path / folder / "mlflow.db")
-        return Sweep(command, experiment, tmp_path / folder, *flags, steps=steps)
+        return Sweep(command, experiment, tmp_path / folder, *flags, **chosen)
 
     return make
 
@@ -126,16 +136,16 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def train_alone(
     tiny_experiment: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Table]:
-    """Trains the cells of one length here, one after another, without Ray and MLflow; returns their table."""
+    """Trains a row of cells of one length here, without Ray and MLflow; returns their table."""
     import torch
 
     from tadp_ray.sweep.plan import make_plan
     from tadp_ray.training.run import train_cell
 
-    def train(steps: int, only: Sequence[str] = ()) -> Table:
+    def train(steps: int) -> Table:
         folder, table = tmp_path_factory.mktemp("undisturbed"), {}
         changes = [*of_length(steps), f"compute.storage={folder}/runs"]
-        for cell in make_plan(tiny_experiment(folder), "pocket", overrides=changes, only=only).selected:
+        for cell in make_plan(tiny_experiment(folder), "pocket", overrides=changes, only=ROW).selected:
             place = str(cell.axes["caption.precision"]), str(cell.axes["caption.recall"])
             table[place] = train_cell(cell, torch.device("cpu"))["miou"]
         assert len({*table.values()}) > 1
@@ -146,7 +156,7 @@ def train_alone(
 
 @pytest.fixture(scope="session")
 def undisturbed(train_alone: Callable[..., Table]) -> Table:
-    """The table of a sweep that nothing happens to."""
+    """The table of two cells that nothing happens to."""
     return train_alone(STEPS)
 
 

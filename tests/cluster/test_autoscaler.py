@@ -108,7 +108,7 @@ def nodes(head: psutil.Popen) -> int:
 def test_nodes_come_for_cells_and_go_after(sweep, head: psutil.Popen, wait_for) -> None:
     """Two cells on a cluster without a single CPU train on two nodes, which are gone some seconds after the sweep."""
     assert nodes(head) == 0
-    hit = sweep("grown", "--only", "caption.recall=1.0", "--set", "compute.max_parallel=2")
+    hit = sweep("grown", "--set", "compute.max_parallel=2")
     hit.start()
     hit.wait_for_checkpoint(cells=2)
     assert nodes(head) == 2

@@ -17,7 +17,7 @@ def test_a_failing_cell_leaves_the_others_alone(sweep, one_at_a_time, experiment
     )
     text = experiment.read_text().partition("  published")[0]
     experiment.write_text(text.replace("caption.precision", "schedule.learning_rate"))
-    hit = sweep("failing", "--set", "schedule.backbone_lr_mult=10")
+    hit = sweep("failing", "--set", "schedule.backbone_lr_mult=10", only=())
     code, said = hit.run_here()
     assert code == 1 and "the loss is" in said and "lower schedule.learning_rate=1.0" in said, said
     assert list(hit.table()) == [("0.001", "1.0")]
@@ -26,8 +26,8 @@ def test_a_failing_cell_leaves_the_others_alone(sweep, one_at_a_time, experiment
 
 
 def test_a_cell_that_dies_too_often_says_so(sweep, training) -> None:
-    part = ["--only", "caption.precision=1.0", "--only", "caption.recall=1.0"]
-    hit = sweep("dies", "--set", "compute.checkpoint_every=4", "--set", "compute.max_failures=0", *part)
+    changes = ("--set", "compute.checkpoint_every=2", "--set", "compute.max_failures=0")
+    hit = sweep("dies", *changes, only=["caption.precision=1.0", "caption.recall=1.0"])
     driver = hit.start()
     hit.wait_for_checkpoint()
     for worker in training(driver):

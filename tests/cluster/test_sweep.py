@@ -12,14 +12,14 @@ def test_a_finished_sweep_is_never_trained_again(sweep, one_at_a_time, undisturb
     """And its numbers are those of the same cells without Ray."""
     first = sweep("runs0")
     code, said = first.run_here()
-    assert code == 0 and "4 to train" in said and "published 63.29" in said, said
+    assert code == 0 and "2 to train" in said and "published 63.29" in said, said
     assert all(f"\n{what}  " in said for what in ("curves", "watch", "table", "stop", "continue")), said
     assert first.table() == undisturbed
     trained = first.steps()
     for name in ("table.md", "table.tex", "table.html", "table.png", "curves.png"):
         (first.folder / "runs/tiny/pocket" / name).unlink()
     code, said = first.run_here()
-    assert code == 0 and "4 already finished, 0 to train" in said, said
+    assert code == 0 and "2 already finished, 0 to train" in said, said
     assert first.table() == undisturbed and first.steps() == trained
     assert (first.folder / "runs/tiny/pocket/curves.png").is_file()
 
@@ -30,7 +30,7 @@ def test_killed_worker(sweep, one_at_a_time, undisturbed, training, workers: int
 
     A Ray Train worker trains its cells one after another, so that one that was killed finds some of them finished.
     """
-    part = ("--set", "compute.checkpoint_every=4", "--set", f"compute.num_train_workers={workers}")
+    part = ("--set", "compute.checkpoint_every=2", "--set", f"compute.num_train_workers={workers}")
     hit = sweep(f"killed_worker{workers}", *part)
     driver = hit.start()
     hit.wait_for_checkpoint()
@@ -48,7 +48,7 @@ def test_stopped_and_started_again(sweep, one_at_a_time, undisturbed, training) 
 
     (Two idle helpers of Ray's notice after a minute that their command was killed, and leave.)
     """
-    hit = sweep("stopped", "--set", "compute.checkpoint_every=4")
+    hit = sweep("stopped", "--set", "compute.checkpoint_every=2")
     for how in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
         driver = hit.start()
         hit.wait_for_checkpoint()

@@ -38,7 +38,7 @@ def main(weights: str, output: Path) -> None:
     torch.manual_seed(0)
     # Means far from zero, with small spread, are hard on a variance; ignored pixels are shared out unevenly.
     images = torch.rand(IMAGES, 3, 32, 32) * torch.tensor([0.1, 0.5, 1.0, 1.9])[:, None, None, None] - 1
-    noise, context = torch.randn(IMAGES, 4, 16, 16), torch.randn(IMAGES, 13, 20)
+    noise, context = torch.randn(IMAGES, 4, 8, 8), torch.randn(IMAGES, 13, 64)
     mask = torch.randint(CLASSES, (IMAGES, 32, 32))
     mask[0, :20], mask[3, :, :5] = 255, 255
     keep = (torch.rand(IMAGES, CHANNELS) > 0.3) / 0.7

@@ -159,14 +159,14 @@ def test_a_vae_in_bfloat16_encodes_nearly_alike_and_leaves_the_one_in_float32(ti
 
 
 @pytest.mark.slow
-def test_two_processes_train_like_one(tiny_folder: Path, one_and_two) -> None:
+def test_two_processes_train_like_one(tiny_pocket: Path, one_and_two) -> None:
     """Loss, gradients, running statistics and scores of a batch do not depend on how many processes share it.
 
     Whatever the precision: running statistics are in float32 under bfloat16, too. And so does a compiled step. Whatever is
     trained: nobody waits for the gradient of what is not.
     """
     program = Path(__file__).with_name("one_step.py")
-    one, two = one_and_two(program, tiny_folder)
+    one, two = one_and_two(program, tiny_pocket)
     for name, tensor in one.items():
         if name.startswith("bfloat16.gradient"):
             continue
