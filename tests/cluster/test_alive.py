@@ -56,8 +56,6 @@ def test_a_dead_raylet_ends_the_sweep(fork, words: list[str], folder: Path, tmp_
     assert "error: Ray on this machine died" in said and "run the same command again to resume" in said
     assert "Traceback" not in said
     assert not psutil.wait_procs(family, timeout=900)[1]
-    code, said = fork(*words, folder=tmp_path).end()
-    assert code == 0 and any(record["type"] == "finished" for record in read_journal(folder)), said
 
 
 def test_a_stopped_worker_is_ended_and_its_cell_goes_on(fork, words: list[str], folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A sweep on real Ray that another command shows and stops, and that goes on afterwards."""
+"""A sweep on real Ray that another command shows and stops."""
 
 import json
 
@@ -6,12 +6,13 @@ import pytest
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
+from tadp_ray.training.reporter import checkpoints
 
 pytestmark = pytest.mark.cluster
 
 
-def test_stop_from_another_command_keeps_the_checkpoint(sweep, one_at_a_time, undisturbed, training) -> None:
-    hit = sweep("stopped_from_elsewhere", "--set", "compute.checkpoint_every=2")
+def test_stop_from_another_command_keeps_the_checkpoint(sweep, one_at_a_time, training) -> None:
+    hit = sweep("stopped_from_elsewhere", "--set", "compute.checkpoint_every=2", steps=400)
     driver = hit.start()
     hit.wait_for_checkpoint()
     (worker,) = training(driver)
@@ -29,7 +30,4 @@ def test_stop_from_another_command_keeps_the_checkpoint(sweep, one_at_a_time, un
     assert code == 130 and "run the same command again to resume" in said and not driver.is_running(), said
     (listed,) = json.loads(CliRunner().invoke(app, ["list", *words]).stdout)
     assert listed["state"] == "stopped"
-    hit.start()
-    code, said = hit.end()
-    assert code == 0, said
-    assert hit.table() == undisturbed
+    assert any(checkpoints(cell) for cell in hit.folder.glob("runs/cells/*"))
