@@ -158,10 +158,11 @@ def cell_report(cell: Cell, done: CellRow | None, newest: CellRow | None) -> Cel
         newest: its newest run in MLflow.
     """
     metric, steps = main_metric(cell.recipe.task), cell.recipe.schedule.iterations
-    if done:
-        return CellReport(cell, "finished", steps, done.metrics.get(metric), done.run_id, None)
     run, step, score = newest.run_id if newest else None, 0, None
-    records = list(read_journal(cell.folder))
+    # --strict-code trains a finished cell again, in a new journal. Journals of finished cells that are still are not read.
+    records = list(read_journal(cell.folder)) if not done or is_alive(cell) else []
+    if done and (not records or records[-1]["type"] == "finished"):
+        return CellReport(cell, "finished", steps, done.metrics.get(metric), done.run_id, None)
     for record in records:
         step = record.get("step", step)
         score = record.get("metrics", {}).get(metric, score)

@@ -87,6 +87,15 @@ def test_cells_have_the_states_of_their_journals(run, cells, journals) -> None:
     assert done.exit_code == 2 and "did you mean 'tiny'" in done.stderr
 
 
+def test_a_finished_cell_that_is_trained_again_is_in_training(run, cells, journals) -> None:
+    journals.start(cells[0])
+    journals.write(cells[0], type="metrics", step=2, metrics={"loss": 1.0})
+    assert run("status", json_too=True)["cells"][0]["state"] == "finished", "nobody trains it"
+    (cells[0].folder / "alive.json").write_text("{}")
+    report = run("status", json_too=True)["cells"][0]
+    assert (report["state"], report["step"]) == ("training", 2)
+
+
 def test_a_cell_that_nobody_started_is_not_started(make_cell) -> None:
     report = cell_report(make_cell(), None, None)
     assert (report.state, report.step, report.score, report.run_id) == ("not started", 0, None, None)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +33,9 @@ def start(command, tiny_blip: Path, tmp_path: Path):
     return lambda: command(*words, folder=tmp_path)
 
 
-def wait_for_batches(partial: Path, more: int) -> list[str]:
-    """Return the ids in the unfinished run's file when it has at least so many lines of batches more than now."""
-    lines = lambda: partial.read_text().splitlines()[1:] if partial.is_file() else []
-    wanted, deadline = len(lines()) + more, time.monotonic() + 900
-    while len(lines()) < wanted and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return [name for line in lines() if line.endswith("}") for name in json.loads(line)["captions"]]
+def written(partial: Path) -> list[str]:
+    """Lines of batches in the unfinished run's file."""
+    return partial.read_text().splitlines()[1:] if partial.is_file() else []
 
 
 def undisturbed(folder: Path, model: Path) -> dict[str, str]:
@@ -51,22 +46,23 @@ def undisturbed(folder: Path, model: Path) -> dict[str, str]:
     return {name: text for batch in batches for name, text in batch.captions.items()}
 
 
-def test_killed_half_way_each_caption_is_written_once(start, tmp_path: Path, tiny_blip: Path) -> None:
+def test_killed_half_way_each_caption_is_written_once(start, tmp_path: Path, tiny_blip: Path, wait_for) -> None:
     hit = start()
     partial = tmp_path / "out.jsonl.partial"
-    wait_for_batches(partial, 2)
+    wait_for(lambda: len(written(partial)) >= 2 or not hit.running)
     family = hit.process.children(recursive=True)
     hit.process.kill()
     hit.end()
     # Some of Ray's processes stay for minutes; none of them writes captions.
     psutil.wait_procs(family, timeout=30)
-    kept = wait_for_batches(partial, 0)
+    before = written(partial)
+    kept = [name for line in before if line.endswith("}") for name in json.loads(line)["captions"]]
     assert 4 <= len(kept) < IMAGES - 1
     with partial.open("a") as file:
         file.write('{"captions": {"torn')
 
     hit = start()
-    wait_for_batches(partial, 1)
+    wait_for(lambda: len(written(partial)) > len(before) + 1 or not hit.running)
     for child in hit.process.children(recursive=True):
         if child.name().startswith("ray::Map"):
             child.kill()
