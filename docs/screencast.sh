@@ -12,13 +12,14 @@ python3 -m venv "$tools"
 command="tadp-ray sweep $experiment"
 PATH="$PWD/.venv/bin:$PATH" "$tools/bin/termtosvg" record "$tools/real.cast" -g 116x40 -c "sh -c 'echo \$ $command; exec $command'"
 "$tools/bin/python" - "$tools" "$faster" <<'PY'
-import json, sys
+import json, os, sys
 
-folder, faster = sys.argv[1], float(sys.argv[2])
+folder, faster, here = sys.argv[1], float(sys.argv[2]), os.getcwd() + "/"
 header, *events = map(json.loads, open(f"{folder}/real.cast"))
 with open(f"{folder}/fast.cast", "w") as file:
-    for line in (header, *([at / faster, *event] for at, *event in events)):
-        print(json.dumps(line), file=file)
+    print(json.dumps(header), file=file)
+    for at, kind, text in events:
+        print(json.dumps([at / faster, kind, text.replace(here, "")]), file=file)
 PY
 # Frames of a quarter of a second; the last one, with the table, stays.
 "$tools/bin/termtosvg" render "$tools/fast.cast" "$picture" -m 250 -D 8000 -t gjm8
