@@ -447,11 +447,11 @@ class Forked:
 
     def kill(self) -> None:
         """End the program if it still runs, with its children."""
-        if self.running:
+        with suppress(psutil.NoSuchProcess):
             for process in (*self.process.children(recursive=True), self.process):
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-            self._process.join()
+        self._process.join()
         self._process.close()
 
 
