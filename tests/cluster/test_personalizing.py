@@ -16,7 +16,7 @@ pytestmark = pytest.mark.cluster
 RECIPE = """\
 method: {kind: textual_inversion, token: <night>, initial: photo, prompts: ["a {token} style photo of {caption}"]}
 images: {kind: scenes, style: night, count: 3, size: 32}
-schedule: {iterations: 60, batch_size: 2, learning_rate: 0.01}
+schedule: {iterations: 40, batch_size: 2, learning_rate: 0.01}
 modifier: a <night> style photo of {caption}
 samples: [car grass sky]
 compute: {checkpoint_every: 5}
