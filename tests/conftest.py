@@ -415,6 +415,20 @@ PATIENCE = 1500
 """Seconds after which a program hangs. No test waits that long: it only ends what would never end."""
 
 
+@pytest.fixture(scope="session")
+def kill_family() -> Callable[[psutil.Process], None]:
+    """`kill_family(process)`: kills a process, if it still runs, and all that it has started; returns when they are gone."""
+
+    def kill(process: psutil.Process) -> None:
+        family = [process, *process.children(recursive=True)] if process.is_running() else []
+        for each in family:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(family, timeout=60)
+
+    return kill
+
+
 class Forked:
     """A Python program in a process forked from one that has imported what trains, which takes many seconds."""
 
@@ -445,12 +459,8 @@ class Forked:
         assert code is not None, f"still at work: {self._output.read_text()}"
         return code, self._output.read_text()
 
-    def kill(self) -> None:
-        """End the program if it still runs, with its children."""
-        with suppress(psutil.NoSuchProcess):
-            for process in (*self.process.children(recursive=True), self.process):
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
+    def close(self) -> None:
+        """Forget the program, which has ended."""
         self._process.join()
         self._process.close()
 
@@ -468,7 +478,9 @@ def fork_server() -> "ForkServerContext":
 
 
 @pytest.fixture
-def fork(fork_server: "ForkServerContext", tmp_path: Path) -> Iterator[Callable[..., Forked]]:
+def fork(
+    fork_server: "ForkServerContext", kill_family: Callable[[psutil.Process], None], tmp_path: Path
+) -> Iterator[Callable[..., Forked]]:
     """`fork(program, *words, folder=None, NAME="value")`: a program at work with these arguments, in this environment.
 
     None outlives its test, not even one that failed.
@@ -482,7 +494,8 @@ def fork(fork_server: "ForkServerContext", tmp_path: Path) -> Iterator[Callable[
 
     yield start
     for program in started:
-        program.kill()
+        kill_family(program.process)
+        program.close()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def autoscaling(address: str) -> dict[str, Any]:
 
 @pytest.fixture
 def head(
-    free_ports: Callable[[int], list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_for
+    free_ports: Callable[[int], list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_family, wait_for
 ) -> Iterator[psutil.Popen]:
     """A head without CPUs, with the autoscaler that the manifests use; RAY_ADDRESS leads to it.
 
@@ -92,11 +91,7 @@ def head(
         yield process
         assert process.poll() is None, output.read_text()
     finally:
-        family = [process, *process.children(recursive=True)] if process.is_running() else []
-        for each in family:
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
-        psutil.wait_procs(family, timeout=60)
+        kill_family(process)
         shutil.rmtree(own, ignore_errors=True)
 
 
