@@ -18,6 +18,7 @@ pytestmark = pytest.mark.cluster
 # A training process that is stopped is known after some seconds here, and after ten minutes else.
 SCRIPT = "from tadp_ray.sweep import alive\nalive.TIMEOUT = 12\nfrom tadp_ray.cli import app\napp()"
 ONE = ("--only", "caption.precision=1.0", "--only", "caption.recall=1.0")
+# Long enough that the cell does not end before a dead raylet is noticed.
 CHANGES = ("schedule.iterations=100", "evaluation.interval=50", "compute.checkpoint_every=4")
 
 

@@ -11,19 +11,17 @@ from tadp_ray.training.reporter import checkpoints
 pytestmark = pytest.mark.cluster
 
 
-def test_stop_from_another_command_keeps_the_checkpoint(sweep, one_at_a_time, training) -> None:
+def test_stop_from_another_command_keeps_the_checkpoint(sweep, one_at_a_time) -> None:
+    # Long enough to be in training while the commands look at it.
     hit = sweep("stopped_from_elsewhere", "--set", "compute.checkpoint_every=2", steps=400)
     driver = hit.start()
     hit.wait_for_checkpoint()
-    (worker,) = training(driver)
-    worker.suspend()
     storage = ["--storage", f"{hit.folder}/runs"]
     words = ["--json", *storage, "--tracking-uri", f"sqlite:///{hit.folder}/mlflow.db"]
     (listed,) = json.loads(CliRunner().invoke(app, ["list", *words]).stdout)
     assert (listed["name"], listed["state"], listed["cells"]) == ("tiny", "running", 4)
     cells = json.loads(CliRunner().invoke(app, ["status", *words]).stdout)["cells"]
     assert "not started" in [cell["state"] for cell in cells]
-    worker.resume()
     done = CliRunner().invoke(app, ["stop", *storage])
     assert done.exit_code == 0 and "tiny (pocket scale) was stopped" in done.stdout, done.output
     code, said = hit.end()
