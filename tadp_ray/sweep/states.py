@@ -159,9 +159,9 @@ def cell_report(cell: Cell, done: CellRow | None, newest: CellRow | None) -> Cel
     """
     metric, steps = main_metric(cell.recipe.task), cell.recipe.schedule.iterations
     run, step, score = newest.run_id if newest else None, 0, None
-    # --strict-code trains a finished cell again, in a new journal. Journals of finished cells that are still are not read.
+    # --strict-code trains a finished cell again, in a new journal. Without a sign of life nobody does, and it is not read.
     records = list(read_journal(cell.folder)) if not done or is_alive(cell) else []
-    if done and (not records or records[-1]["type"] == "finished"):
+    if done and (not records or records[-1]["type"] in ("finished", "failed")):
         return CellReport(cell, "finished", steps, done.metrics.get(metric), done.run_id, None)
     for record in records:
         step = record.get("step", step)

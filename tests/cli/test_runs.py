@@ -94,6 +94,8 @@ def test_a_finished_cell_that_is_trained_again_is_in_training(run, cells, journa
     (cells[0].folder / "alive.json").write_text("{}")
     report = run("status", json_too=True)["cells"][0]
     assert (report["state"], report["step"]) == ("training", 2)
+    journals.write(cells[0], type="failed", error="out of memory")
+    assert run("status", json_too=True)["cells"][0]["state"] == "finished", "MLflow still holds the first result"
 
 
 def test_a_cell_that_nobody_started_is_not_started(make_cell) -> None:
