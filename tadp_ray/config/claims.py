@@ -25,7 +25,7 @@ Deviations = Annotated[
     float,
     Field(
         description="how many standard deviations over seeds the mean must lie above zero; if negative, it may lie this many "
-        "below zero"
+        "below zero. 0: the 95 % interval over seeds decides"
     ),
 ]
 
@@ -46,7 +46,7 @@ def within(places: Mapping[str, JsonValue], chosen: Mapping[str, JsonValue], met
 
 
 class Difference(StrictModel):
-    """Claim that some places of a table are better than others. The smallest difference decides.
+    """Claim that some places of a table are better than others. Every difference has to be large enough.
 
     Places are compared at the same value of every axis that neither side names.
     """
@@ -65,7 +65,7 @@ class Difference(StrictModel):
 
 
 class Rising(StrictModel):
-    """Claim that a table improves from each value of some axes to the next. The smallest step decides."""
+    """Claim that a table improves from each value of some axes to the next. Every step has to be large enough."""
 
     kind: Literal["rising"]
     text: str = Field(description="the claim in words")

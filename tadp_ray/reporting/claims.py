@@ -23,6 +23,8 @@ from tadp_ray.config.claims import (
 )
 from tadp_ray.config.metrics import lower_is_better, metric_title
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
+from tadp_ray.reporting.resampling import PERCENT
+from tadp_ray.reporting.seeds import Gap, gap_of
 from tadp_ray.reporting.table import Table, TableEntry, format_value, rank_correlation
 
 RUN_MORE_SEEDS = "run --seeds " + ",".join(map(str, range(MIN_COUNT)))
@@ -70,8 +72,31 @@ def judge(claim: TableClaim, tables: Tables) -> Verdict:
     # With fewer seeds the spread is unknown.
     if min(map(len, gaps)) < MIN_COUNT:
         return Verdict(**verdict, holds=None, undecided=RUN_MORE_SEEDS)
+    if not claim.deviations:
+        holds, undecided = judge_gaps([gap_of(own) for own in gaps], claim.least, metric)
+        return Verdict(**verdict, holds=holds, undecided=undecided)
     bound = claim.deviations * sd if claim.deviations < 0 else max(claim.least, claim.deviations * sd)
     return Verdict(**verdict, holds=mean >= bound)
+
+
+def judge_gaps(gaps: Sequence[Gap | None], least: float, metric: str) -> tuple[bool | None, str | None]:
+    """Judge whether all differences are at least this large, by their intervals.
+
+    Args:
+        gaps: None is a difference that is no number.
+        least: in the metric's unit.
+        metric: by which numbers are shown.
+
+    Returns:
+        Whether the claim holds, and if it is not decided, the next step.
+    """
+    if all(gap and gap.low >= least for gap in gaps):
+        return True, None
+    if any(gap is None or gap.high < least for gap in gaps):
+        return False, None
+    unsure = min((gap for gap in gaps if gap), key=lambda gap: gap.low)
+    low, high = (format_value(metric, value) for value in (unsure.low, unsure.high))
+    return None, f"{least:g} lies in the {PERCENT} % interval {low} to {high}; run more seeds"
 
 
 def judge_ranking(claim: Ranking, selected: Sequence[ClaimEntry]) -> Verdict:

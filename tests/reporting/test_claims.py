@@ -47,15 +47,34 @@ def difference(better: str = "high", than: str = "low", **aim: float) -> Differe
 
 def test_a_claim_is_judged_by_its_smallest_step_seed_by_seed() -> None:
     values = {"low": seeds(10.0, 20.0, 30.0), "high": seeds(15.0, 26.0, 37.0), "highest": seeds(35.0, 46.0, 57.0)}
-    rising = Rising(kind="rising", text="c", along=("look",), least=5)
+    rising = Rising(kind="rising", text="c", along=("look",), least=3)
     found = judged_of(rising, values)
     assert (found.value, found.holds, found.figure) == (6.0, True, "6.00 ± 1.00 points of mIoU (3 seeds)")
     # The best of all: against every other place, of which the nearest decides.
     assert judged_of(Difference(kind="difference", text="c", better={"look": "highest"}), values).value == 20
-    assert judged_of(difference(least=7), values).holds is False
     assert judged_of(difference(least=5, deviations=7), values).holds is False
     assert judged_of(difference(least=5, deviations=6), values).holds is True
     assert judged_of(rising.model_copy(update={"at": {"look": ["low", "highest"]}}), values).value == 26
+
+
+def test_a_bound_inside_the_interval_is_not_decided() -> None:
+    """Student's quantile for three seeds is 4.303, so that the interval of 6.00 ± 1.00 is 6 ± 4.303/√3."""
+    values = {"low": seeds(10.0, 20.0, 30.0), "high": seeds(15.0, 26.0, 37.0)}
+    for least, holds in ((3.51, True), (3.52, None), (8.48, None), (8.49, False)):
+        found = judged_of(difference(least=least), values)
+        assert (found.value, found.holds) == (6.0, holds)
+        said = f"{least:g} lies in the 95 % interval 3.52 to 8.48; run more seeds"
+        assert found.undecided == (None if holds is not None else said)
+    # Of several differences all have to be sure, and one that is too small is enough against a claim.
+    values["unsure"] = seeds(10.0, 30.0, 60.0)
+    both = Difference(kind="difference", text="c", better={"look": ["high", "unsure"]}, than={"look": "low"})
+    found = judged_of(both, values)
+    assert (found.value, found.holds, found.undecided) == (
+        6.0,
+        None,
+        "0 lies in the 95 % interval -24.61 to 51.28; run more seeds",
+    )
+    assert judged_of(both.model_copy(update={"least": 9}), values).holds is False
 
 
 def test_an_axis_that_a_claim_does_not_name_is_the_same_on_both_sides() -> None:
@@ -82,7 +101,7 @@ def test_noise_excuses_as_much_as_it_moves_a_difference() -> None:
 
 def test_less_of_an_error_is_better() -> None:
     values = table({"low": seeds(0.5, 0.6, 0.7), "high": seeds(0.25, 0.25, 0.25)}, "rmse")
-    found = judged_of(difference(), values)
+    found = judged_of(difference(least=0.1), values)
     assert found.value == pytest.approx(0.35) and found.holds and found.figure == "0.350 ± 0.100 of RMSE (m) (3 seeds)"
     # With one digit the difference would be shown as nothing.
     found = judged_of(difference(least=0.03), table({"low": seeds(*[0.341] * 3), "high": seeds(*[0.301] * 3)}, "rmse"))
