@@ -48,15 +48,22 @@ class Remote:
         Raises:
             UserError: the address cannot be written.
         """
+        self.make_folder("")
         try:
-            self.make_folder("")
             self.write(BytesIO(os.uname().nodename.encode()), SWEEP_MARK)
         except REMOTE_ERRORS as error:
             raise self.error(error) from None
 
     def make_folder(self, name: str) -> None:
-        """Make a folder. Object stores have no folders and keep a placeholder."""
-        self.files.create_dir(f"{self.path}/{name}", recursive=True)
+        """Make a folder. Object stores have no folders and keep a placeholder.
+
+        Raises:
+            UserError: the address cannot be written.
+        """
+        try:
+            self.files.create_dir(f"{self.path}/{name}", recursive=True)
+        except REMOTE_ERRORS as error:
+            raise self.error(error) from None
 
     def has_marker(self) -> bool:
         """Return whether this machine sees the marker file."""

@@ -58,9 +58,9 @@ def claimed(address: str, folder: Path) -> Iterator[None]:
     def write() -> None:
         remote.write(BytesIO(content), own)
 
+    remote.make_folder(SWEEP_CLAIMS)
     try:
         try:
-            remote.make_folder(SWEEP_CLAIMS)
             write()
             other = rival(remote, own, kin)
         except REMOTE_ERRORS as error:

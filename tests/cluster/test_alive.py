@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +15,8 @@ from tadp_ray.training.journal import read_journal
 pytestmark = pytest.mark.cluster
 # A training process that is stopped is known after some seconds here, and after ten minutes else.
 SCRIPT = "from tadp_ray.sweep import alive\nalive.TIMEOUT = 12\nfrom tadp_ray.cli import app\napp()"
+# A session of its own, as a terminal's, which is a pipe.
+TERMINAL = "import os\nos.setsid()\nfor stream in (1, 2):\n    os.dup2(os.open('terminal', os.O_WRONLY), stream)\n"
 ONE = ("--only", "caption.precision=1.0", "--only", "caption.recall=1.0")
 # Long enough that the cell does not end before a dead raylet is noticed.
 CHANGES = ("schedule.iterations=100", "evaluation.interval=50", "compute.checkpoint_every=4")
@@ -72,18 +72,20 @@ def test_a_stopped_worker_is_ended_and_its_cell_goes_on(fork, words: list[str], 
     )
 
 
-def test_a_closed_terminal_ends_the_sweep_cleanly(words: list[str], folder: Path, tmp_path: Path) -> None:
+def test_a_closed_terminal_ends_the_sweep_cleanly(fork, words: list[str], folder: Path, tmp_path: Path) -> None:
     """The whole group of processes hears of it, as when an SSH session closes, and nobody reads any more."""
     from tadp_ray.tracking.query import rows
     from tadp_ray.tracking.store import open_store
 
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "start_new_session": True}
-    driver = psutil.Popen([sys.executable, *words], cwd=tmp_path, **pipes)
-    wait_for_checkpoint(folder, driver)
-    family = driver.children(recursive=True)
-    driver.stdout.close()
-    os.killpg(driver.pid, signal.SIGHUP)
-    assert driver.wait(900) == 130
+    os.mkfifo(tmp_path / "terminal")
+    reader = os.open(tmp_path / "terminal", os.O_RDONLY | os.O_NONBLOCK)
+    Path(words[0]).write_text(TERMINAL + SCRIPT)
+    hit = fork(*words, folder=tmp_path)
+    wait_for_checkpoint(folder, hit.process)
+    family = hit.process.children(recursive=True)
+    os.close(reader)
+    os.killpg(hit.process.pid, signal.SIGHUP)
+    assert hit.end()[0] == 130
     assert not psutil.wait_procs(family, timeout=900)[1]
     store = open_store(f"sqlite:///{folder.parents[2]}/mlflow.db")
     (row,) = rows(store, "tiny", "pocket")

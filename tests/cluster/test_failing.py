@@ -1,28 +1,102 @@
-"""A cell that cannot be trained says why, and the rest of the table is there."""
+"""A cell that fails, on real Ray, says why, and the rest of the table is there; a bug's whole traceback is kept."""
 
+import csv
+import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from tadp_ray.config.errors import ConfigError
+from tadp_ray.cli import app
+from tadp_ray.layout import TRACEBACK, WORKER_LOG
 from tadp_ray.sweep.plan import make_plan
+from tadp_ray.tracking.query import rows
+from tadp_ray.tracking.store import open_store
+from tadp_ray.training.journal import final_metrics, read_journal
 
 pytestmark = pytest.mark.cluster
+BUG = """\
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
 
 
-def test_a_failing_cell_leaves_the_others_alone(sweep, one_at_a_time, experiment: Path) -> None:
-    """A learning rate that diverges fails its cells with a message, and the rest of the table is there."""
+class Finder(MetaPathFinder):
+    # Puts a bug into every process that imports the training of cells.
+    def find_spec(self, name, path, target=None):
+        if name != "tadp_ray.training.perception":
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        execute = spec.loader.exec_module
+
+        def with_bug(module):
+            execute(module)
+            loss = module.PerceptionTraining._loss
+
+            def buggy(self, *arguments):
+                if self.cell.axes == {"schedule.learning_rate": 1e-3, "caption.recall": 0.5}:
+                    print("about to fail", file=sys.stderr)
+                    None + 1
+                return loss(self, *arguments)
+
+            module.PerceptionTraining._loss = buggy
+
+        spec.loader.exec_module = with_bug
+        return spec
+
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize(("workers", "rates"), [(0, (1e-3, 1.0)), (1, (1e-3,))])
+def test_a_bug_leaves_its_traceback(
+    experiment: Path,
+    empty_database: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+    rates: tuple[float, ...],
+) -> None:
+    """One cell has a bug, and those of a learning rate of 1 diverge."""
     (experiment.parent / "sweep.yaml").write_text(
-        "axes: {schedule.learning_rate: [1e-3, 1.0], caption.recall: [1.0]}\n"
+        f"axes: {{schedule.learning_rate: [{', '.join(map(str, rates))}], caption.recall: [0.5, 1.0]}}\n"
     )
     text = experiment.read_text().partition("  published")[0]
     experiment.write_text(text.replace("caption.precision", "schedule.learning_rate"))
-    hit = sweep("failing", "--set", "schedule.backbone_lr_mult=10", only=())
-    code, said = hit.run_here()
-    assert code == 1 and "the loss is" in said and "lower schedule.learning_rate=1.0" in said, said
-    assert list(hit.table()) == [("0.001", "1.0")]
-    with pytest.raises(ConfigError):
-        make_plan(experiment, "pocket", only=["schedule.learning_rate=2"])
+    (tmp_path / "bug").mkdir()
+    (tmp_path / "bug/sitecustomize.py").write_text(BUG)
+    folder = tmp_path / "runs[1]"
+    folder.mkdir()
+    shutil.copy(empty_database, folder / "mlflow.db")
+    changes = [f"compute.num_train_workers={workers}", "compute.max_failures=1", f"compute.storage={folder}/[bold]x"]
+    changes += ["schedule.backbone_lr_mult=10"]
+    flags = [word for change in changes for word in ("--set", change)]
+    # Read by the processes that train, which begin after this.
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}/bug", prepend=os.pathsep)
+    monkeypatch.chdir(folder)
+    done = CliRunner().invoke(app, ["sweep", str(experiment), *flags])
+    assert done.exit_code == 1 and "Traceback" not in done.output, done.output
+    broken, whole, *diverging = make_plan(experiment, "pocket", overrides=changes).cells
+    assert final_metrics(whole.folder, whole.fingerprint) is not None
+    with (folder / "[bold]x/tiny/pocket/table.csv").open(newline="", encoding="utf-8-sig") as file:
+        assert [(row["row"], row["column"]) for row in csv.DictReader(file) if row["mean"]] == [("0.001", "1.0")]
+    for cell in diverging:
+        told = rf"{re.escape(cell.name)} failed: step \d: the loss is \w+; lower schedule.learning_rate=1.0"
+        assert re.search(told, done.stdout), done.stdout
+    assert sum(record["type"] == "started" for record in read_journal(broken.folder)) == 3, "two tries and its end"
+
+    error, trace = "TypeError: unsupported operand type(s) for +: 'NoneType' and 'int'", broken.folder / TRACEBACK
+    assert f"{broken.name} failed: {error}; the whole traceback: {trace}" in done.stderr
+    assert f"{broken.name} failed: {error}; the whole traceback: {trace}" in done.stdout, "the table's notes"
+    assert "in buggy\n" in trace.read_text() and trace.read_text().strip().endswith(error)
+    assert "about to fail" in (broken.folder / WORKER_LOG).read_text()
+    store = open_store(f"sqlite:///{folder}/mlflow.db")
+    (row,) = (row for row in rows(store, "tiny", "pocket") if row.fingerprint == broken.fingerprint)
+    assert (row.status, row.error) == ("FAILED", error)
+    assert {TRACEBACK, WORKER_LOG} <= {file.path for file in store.client.list_artifacts(row.run_id)}
 
 
 def test_a_cell_that_dies_too_often_says_so(sweep, training) -> None:

@@ -1,6 +1,8 @@
 """Real Ray, real MLflow, real kills: whatever happens, the finished table is the undisturbed one, digit for digit."""
 
 import signal
+from collections.abc import Callable
+from typing import Any
 
 import psutil
 import pytest
@@ -24,27 +26,33 @@ def test_a_finished_sweep_is_never_trained_again(sweep, one_at_a_time, undisturb
     assert (first.folder / "runs/tiny/pocket/curves.png").is_file()
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_killed_worker(sweep, one_at_a_time, undisturbed, training, workers: int) -> None:
-    """Ray restarts it, and it goes on from its checkpoint; every digit is that of no fault and of no Ray Train.
+@pytest.fixture
+def kill_worker(training) -> Callable[[Any], None]:
+    """Starts a sweep, kills its worker in the middle of a cell, and waits for the end: Ray has started another."""
 
-    A Ray Train worker trains its cells one after another, so that one that was killed finds some of them finished.
-    """
-    part = ("--set", "compute.checkpoint_every=2", "--set", f"compute.num_train_workers={workers}")
-    hit = sweep(f"killed_worker{workers}", *part)
-    driver = hit.start()
-    hit.wait_for_checkpoint()
-    killed = training(driver)
-    assert killed
-    for process in killed:
-        process.kill()
-    code, said = hit.end()
-    assert code == 0 and "resuming from its last checkpoint" in said and "Traceback" not in said, said
+    def start(hit: Any) -> None:
+        driver = hit.start()
+        hit.wait_for_checkpoint()
+        killed = training(driver)
+        assert killed
+        for process in killed:
+            process.kill()
+        code, said = hit.end()
+        assert code == 0 and "resuming from its last checkpoint" in said and "Traceback" not in said, said
+
+    return start
+
+
+def test_killed_ray_train_worker(sweep, one_at_a_time, undisturbed, kill_worker) -> None:
+    """Every digit is that of no fault and of no Ray Train, whose worker trains its cells one after another."""
+    hit = sweep("killed_worker", "--set", "compute.checkpoint_every=2", "--set", "compute.num_train_workers=1")
+    kill_worker(hit)
     assert hit.table() == undisturbed
 
 
-def test_stopped_and_started_again(sweep, one_at_a_time, undisturbed, training) -> None:
-    """Whether the command is killed or told to stop, its cells stop with it, and the same command goes on.
+def test_stopped_and_started_again(sweep, one_at_a_time, undisturbed, training, kill_worker) -> None:
+    """Whether the command is killed or told to stop, its cells stop with it, and the same command goes on; so it does if its
+    worker is killed.
 
     (Two idle helpers of Ray's notice after a minute that their command was killed, and leave.)
     """
@@ -59,7 +67,5 @@ def test_stopped_and_started_again(sweep, one_at_a_time, undisturbed, training) 
         assert not psutil.wait_procs(family, timeout=900)[1]
         if how != signal.SIGKILL:
             assert code == 130 and "run the same command again to resume" in said and "Traceback" not in said, said
-    hit.start()
-    code, said = hit.end()
-    assert code == 0, said
+    kill_worker(hit)
     assert hit.table() == undisturbed

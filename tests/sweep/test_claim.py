@@ -168,7 +168,8 @@ def test_a_running_sweep_gives_signs_of_life(
             time.sleep(0.1)
 
 
-def test_an_address_that_cannot_be_written_is_told(free_port: int, machine: Callable[[str], Path]) -> None:
-    with pytest.raises(UserError, match="cannot be read or written .*check its name"):
+def test_an_address_that_does_not_answer_is_told(free_port: int, machine: Callable[[str], Path]) -> None:
+    told = "cannot be read or written .*Could not connect .*check its name, your permissions"
+    with pytest.raises(UserError, match=told):
         with claimed(f"s3://bucket/x?endpoint_override=127.0.0.1:{free_port}&scheme=http", machine("first")):
             raise AssertionError

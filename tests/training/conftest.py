@@ -1,4 +1,4 @@
-"""A cell small enough to train in a test, on the shipped weights."""
+"""A cell small enough to train in a test."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from tadp_ray.training.pictures import draw_predictions
 TINY: dict[str, Any] = {
     "data": {"kind": "scenes", "train": 10, "val": 5, "size": 32},
     "caption": {"source": "oracle"},
-    "model": {"weights": "pocket", "head": {"channels": 16}},
+    "model": {"head": {"channels": 16}},
     "schedule": {
         "iterations": 6,
         "batch_size": 4,
@@ -32,28 +32,31 @@ TINY: dict[str, Any] = {
 }
 
 
-def make_cell(folder: Path, seed: int = 0, **changes: dict[str, Any]) -> Cell:
+def make_cell(folder: Path, weights: Path, seed: int = 0, **changes: dict[str, Any]) -> Cell:
     """A tiny cell that keeps its folders in `folder`; groups of the recipe are changed by keyword."""
     values = {group: {**TINY.get(group, {}), **changes.get(group, {})} for group in {*TINY, *changes} - {"task"}}
     values["task"] = changes.get("task", "segmentation")
+    values["model"] = {"weights": str(weights), **values["model"]}
     values["compute"] = {**values.get("compute", {}), "storage": str(folder)}
     recipe = Recipe.model_validate(values)
     return Cell(experiment="tiny", seed=seed, axes={}, recipe=recipe, digests=digests_of(recipe))
 
 
 @pytest.fixture
-def tiny_cell(tmp_path: Path) -> Iterator[Callable[..., Cell]]:
+def tiny_cell(tiny_pocket: Path, tmp_path: Path) -> Iterator[Callable[..., Cell]]:
     """`tiny_cell("b", schedule={"micro_batch": 2})`: a cell that is not trained yet, in this test's own folder b.
 
     Trained in this process it draws no picture, which takes as long as its steps.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "draw_predictions", lambda *_: None)
-        yield lambda storage="runs", seed=0, **changes: make_cell(tmp_path / storage, seed, **changes)
+        yield lambda storage="runs", seed=0, **changes: make_cell(tmp_path / storage, tiny_pocket, seed, **changes)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Cell, dict[str, float]]]:
+def trained(
+    tiny_pocket: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., tuple[Cell, dict[str, float]]]:
     """`trained(caption={"recall": 0.5})`: a cell that nothing interrupted and its final metrics, to look at only.
 
     Each is trained once for all tests of a file.
@@ -63,7 +66,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Cel
     def train(**changes: Any) -> tuple[Cell, dict[str, float]]:
         key = json.dumps(changes, sort_keys=True)
         if key not in known:
-            cell = make_cell(tmp_path_factory.mktemp("trained"), **changes)
+            cell = make_cell(tmp_path_factory.mktemp("trained"), tiny_pocket, **changes)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(pictures, "draw_predictions", draw_predictions)
                 known[key] = cell, run.train_cell(cell, torch.device("cpu"))

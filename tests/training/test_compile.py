@@ -41,10 +41,10 @@ def losses(cell: Cell) -> list[float]:
 
 
 def test_a_step_with_timesteps_and_noise_is_one_graph(
-    tiny_cell: Callable[..., Cell], tiny_pocket: Path, graphs: list[CompileCounterWithBackend]
+    tiny_cell: Callable[..., Cell], graphs: list[CompileCounterWithBackend]
 ) -> None:
     """Six steps with an evaluation between them: one graph of the model and its loss, one of the encoder."""
-    model = {"weights": str(tiny_pocket), "timestep": [1, 200], "noise_samples": 2}
+    model = {"timestep": [1, 200], "noise_samples": 2}
     plain = tiny_cell("plain", augment=CROPPED, model=model)
     compiled = tiny_cell("compiled", augment=CROPPED, model=model, compute={"compile": True})
     train_cell(plain, CPU)
@@ -55,11 +55,11 @@ def test_a_step_with_timesteps_and_noise_is_one_graph(
 
 
 def test_a_step_at_one_timestep_that_is_told_by_three_sources_is_one_graph(
-    tiny_cell: Callable[..., Cell], tiny_pocket: Path, tiny_vision: Path, graphs: list[CompileCounterWithBackend]
+    tiny_cell: Callable[..., Cell], tiny_vision: Path, graphs: list[CompileCounterWithBackend]
 ) -> None:
     image = {"kind": "image", "encoder": str(tiny_vision / "clip"), "map": "cide"}
     context = {"sources": ["text", {"kind": "learned", "count": 3}, image]}
-    model = {"weights": str(tiny_pocket), "context": context}
+    model = {"context": context}
     plain = tiny_cell("plain", augment=CROPPED, model=model)
     compiled = tiny_cell("compiled", augment=CROPPED, model=model, compute={"compile": True})
     train_cell(plain, CPU)

@@ -35,7 +35,7 @@ def image(tiny_vision: Path) -> dict[str, Any]:
 
 
 def test_learned_vectors_beside_a_caption_are_trained_and_kept(tiny_cell: Callable[..., Cell]) -> None:
-    cell = tiny_cell(model={"context": {"sources": ["text", LEARNED]}})
+    cell = tiny_cell(model={"weights": "pocket", "context": {"sources": ["text", LEARNED]}})
     setup = TrainSetup(cell.recipe, 0)
     assert (setup.prompt_tokens, setup.tokens) == (77, 80)
     model = build_model(setup, CPU)

@@ -83,7 +83,7 @@ def test_norms_count_in_float32_where_a_gpu_computes_in_bfloat16(tiny_cell) -> N
     ],
 )
 def test_every_task_can_be_planned(tiny_cell, task: str, head: dict) -> None:
-    setup = TrainSetup(tiny_cell(task=task, model={"head": head}).recipe, 0)
+    setup = TrainSetup(tiny_cell(task=task, model={"weights": "pocket", "head": head}).recipe, 0)
     *_, counted = step_cost(setup.recipe, setup.pretrained, len(setup.train.classes), setup.tokens, setup.view).parts
     assert counted.name == "head" and counted.parameters > 1000
     assert counted.forward > 10**5 and counted.backward > counted.forward

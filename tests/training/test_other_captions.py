@@ -24,7 +24,7 @@ from tadp_ray.training.setup import TrainSetup
 CPU, ALONE = torch.device("cpu"), ProcessGroup()
 QUICK = {
     "schedule": {"iterations": 6, "batch_size": 4, "learning_rate": 1e-2, "backbone_lr_mult": 1.0},
-    "model": {"weights": "pocket", "feature_norm": True, "attention_maps": "none", "head": {"channels": 16}},
+    "model": {"feature_norm": True, "attention_maps": "none", "head": {"channels": 16}},
 }
 """Trains so fast that a handful of steps answer texts."""
 OTHERS = {
@@ -96,7 +96,7 @@ def test_contexts_of_another_length_are_refused_where_features_have_maps_of_them
         r"model.attention_maps: none",
     ):
         TrainSetup(tiny_cell(**scored(eos)).recipe, 0).check()
-    TrainSetup(tiny_cell(**scored(eos), model={"weights": "pocket", "attention_maps": "none"}).recipe, 0).check()
+    TrainSetup(tiny_cell(**scored(eos), model={"attention_maps": "none"}).recipe, 0).check()
 
 
 def test_all_checks_of_prompts_hold(tiny_cell: Callable[..., Cell], tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_all_checks_of_prompts_hold(tiny_cell: Callable[..., Cell], tmp_path: Pa
     TrainSetup(tiny_cell(**scored(night), model={"embeddings": token}).recipe, 0).check()
     with pytest.raises(UserError, match="its token is '<night>', which no prompt says"):
         TrainSetup(tiny_cell(**scored({"none": OTHERS["none"]}), model={"embeddings": token}).recipe, 0).check()
-    boxes = {"task": "detection", "model": {"weights": "pocket", "head": {"kind": "faster_rcnn"}}}
+    boxes = {"task": "detection", "model": {"head": {"kind": "faster_rcnn"}}}
     with pytest.raises(UserError, match="evaluation.captions.car: ap50/car is the metric of the class 'car'; rename"):
         TrainSetup(tiny_cell(**boxes, **scored({"car": {"source": "null"}})).recipe, 0).check()
 

@@ -243,19 +243,17 @@ BOXES = {
     **SAID,
     "task": "detection",
     "model": {
-        "weights": "pocket",
         "head": {"kind": "faster_rcnn", "channels": 16, "representation": 32, "anchors": [8, 16, 32, 48]},
     },
 }
 PASCAL = {
     "augment": {"scale": [0.5, 2.0], "crop": 32, "stretch": 32, "colour": "hsv"},
-    "model": {"weights": "pocket", "head": {"kind": "smp_fpn", "pyramid": 32, "channels": 64}},
+    "model": {"head": {"kind": "smp_fpn", "pyramid": 32, "channels": 64}},
     "evaluation": {"interval": 3, "score_at": "view", "multi_scale": [1.0, 2.0]},
     "data": {"extra_styles": ["night"]},
 }
 SEVERAL = {
     "model": {
-        "weights": "pocket",
         "latent": "vpd",
         "adapter": True,
         "pixel_normalization": "imagenet",

@@ -26,7 +26,6 @@ CELLS = (
         "task": "detection",
         "schedule": {"micro_batch": 2, "precision": "bfloat16"},
         "model": {
-            "weights": "pocket",
             "head": {"kind": "faster_rcnn", "channels": 16, "representation": 32, "anchors": [8, 16, 32, 48]},
         },
     },

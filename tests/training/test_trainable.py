@@ -35,6 +35,7 @@ CACHE = Cache()
 
 
 def setup_of(tiny_cell, **model: Any) -> TrainSetup:
+    model = {"weights": "pocket", **model}
     return TrainSetup(tiny_cell(model=model, schedule={"warmup_iterations": 0}).recipe, 0, cache=CACHE)
 
 
