@@ -1,5 +1,6 @@
 """A personalization on real Ray Train: its worker is killed, and the token is the undisturbed one."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,20 @@ pytestmark = pytest.mark.cluster
 RECIPE = """\
 method: {kind: textual_inversion, token: <night>, initial: photo, prompts: ["a {token} style photo of {caption}"]}
 images: {kind: scenes, style: night, count: 3, size: 32}
-schedule: {iterations: 40, batch_size: 2, learning_rate: 0.01}
+weights: "WEIGHTS"
+schedule: {iterations: 60, batch_size: 2, learning_rate: 0.01}
 modifier: a <night> style photo of {caption}
 samples: [car grass sky]
 compute: {checkpoint_every: 5}
 """
 
 
-def test_a_killed_worker_goes_on_from_its_checkpoint_and_mlflow_hears_of_it(command, tmp_path: Path, wait_for) -> None:
+def test_a_killed_worker_goes_on_from_its_checkpoint_and_mlflow_hears_of_it(
+    command, empty_database: Path, tiny_pocket: Path, tmp_path: Path, wait_for
+) -> None:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     recipe, out, store = tmp_path / "night.yaml", tmp_path / "out", f"sqlite:///{tmp_path}/mlflow.db"
-    recipe.write_text(RECIPE)
+    recipe.write_text(RECIPE.replace("WEIGHTS", str(tiny_pocket)))
     hit = command("personalize", recipe, "--out", out, "--tracking-uri", store, folder=tmp_path)
     wait_for(lambda: (out / "checkpoint.safetensors").is_file() or not hit.running)
     assert hit.running, hit.end()

@@ -40,29 +40,17 @@ def losses(cell: Cell) -> list[float]:
     return [record["metrics"]["loss"] for record in read_journal(cell.folder) if "loss" in record.get("metrics", {})]
 
 
-def test_a_step_with_timesteps_and_noise_is_one_graph(
-    tiny_cell: Callable[..., Cell], graphs: list[CompileCounterWithBackend]
+def test_a_step_at_two_timesteps_with_noise_that_is_told_by_three_sources_is_one_graph(
+    tiny_cell: Callable[..., Cell], tiny_vision: Path, graphs: list[CompileCounterWithBackend]
 ) -> None:
     """Six steps with an evaluation between them: one graph of the model and its loss, one of the encoder."""
-    model = {"timestep": [1, 200], "noise_samples": 2}
+    image = {"kind": "image", "encoder": str(tiny_vision / "clip"), "map": "cide"}
+    context = {"sources": ["text", {"kind": "learned", "count": 3}, image]}
+    model = {"timestep": [1, 200], "noise_samples": 2, "context": context}
     plain = tiny_cell("plain", augment=CROPPED, model=model)
     compiled = tiny_cell("compiled", augment=CROPPED, model=model, compute={"compile": True})
     train_cell(plain, CPU)
     assert not graphs
-    train_cell(compiled, CPU)
-    assert [counter.frame_count for counter in graphs] == [1, 1]
-    assert losses(compiled) == pytest.approx(losses(plain), rel=1e-3)
-
-
-def test_a_step_at_one_timestep_that_is_told_by_three_sources_is_one_graph(
-    tiny_cell: Callable[..., Cell], tiny_vision: Path, graphs: list[CompileCounterWithBackend]
-) -> None:
-    image = {"kind": "image", "encoder": str(tiny_vision / "clip"), "map": "cide"}
-    context = {"sources": ["text", {"kind": "learned", "count": 3}, image]}
-    model = {"context": context}
-    plain = tiny_cell("plain", augment=CROPPED, model=model)
-    compiled = tiny_cell("compiled", augment=CROPPED, model=model, compute={"compile": True})
-    train_cell(plain, CPU)
     train_cell(compiled, CPU)
     assert [counter.frame_count for counter in graphs] == [1, 1]
     assert losses(compiled) == pytest.approx(losses(plain), rel=1e-3)
