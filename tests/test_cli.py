@@ -65,6 +65,9 @@ def test_a_store_that_is_not_there_is_missed_and_not_made(words: list[str], tmp_
 
 
 def test_only_a_finished_cell_predicts(store, tmp_path: Path) -> None:
+    (tmp_path / "used/images").mkdir(parents=True)
+    result = invoke("predict", "0" * 32, tmp_path / "used", "--tracking-uri", store.uri)
+    assert result.exit_code == 2 and f"{tmp_path}/used: not empty" in result.output, result.output
     result = invoke("predict", "0" * 32, tmp_path / "out", "--tracking-uri", store.uri)
     assert result.exit_code == 2 and f"holds no run {'0' * 32}" in result.stderr
     run = store.client.create_run(store.experiment_id("tiny"), run_name="tiny (pocket)").info.run_id

@@ -231,7 +231,10 @@ def search(
 
 def predict(
     run: Annotated[str, typer.Argument(help="MLflow run id of a finished cell, see table.csv.")],
-    folder: Annotated[Path, typer.Argument(help="Folder for images, targets, predictions and classes.txt.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Folder for images, targets, predictions and classes.txt; a new one, unless with --image."),
+    ],
     image: Annotated[
         Path | None,
         typer.Option(help="A picture of any size.", show_default="the validation images"),
@@ -254,6 +257,8 @@ def predict(
             return
         if image is not None or prompt is not None:
             raise UserError("--image and --prompt belong together: name a picture and its prompt")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder}: not empty, and its files could be taken for this cell's; name another folder")
         from tadp_ray.tracking.query import trained_cell
         from tadp_ray.tracking.store import open_store
 
