@@ -29,6 +29,8 @@ from tadp_ray.reporting.table import Table, TableEntry, format_value, rank_corre
 
 RUN_MORE_SEEDS = "run --seeds " + ",".join(map(str, range(MIN_COUNT)))
 """What to do when a sweep has too few seeds."""
+MORE_SEEDS = f"the bound lies inside a {PERCENT} % interval; run more seeds"
+"""What to do when the seeds differ too much."""
 MORE_SEEDS_IN_FILE = f"needs {MIN_COUNT} seeds, e.g. seeds: [0, 1, 2] in its file"
 """What to do when an analysis, whose file lists its seeds, has too few."""
 Tables = Callable[[JsonValue], Table | None]
@@ -67,36 +69,30 @@ def judge(claim: TableClaim, tables: Tables) -> Verdict:
     sd = statistics.stdev(smallest) if len(smallest) > 1 else math.nan
     metric = pairs[0][0].entry.metric
     spread = "" if math.isnan(sd) else f" ± {format_value(metric, sd)}"
+    if between := gap_of(smallest):
+        spread += f" [{format_value(metric, between.low)}, {format_value(metric, between.high)}]"
     figure = f"{format_value(metric, mean)}{spread} {unit_of(metric)} ({pluralized(len(smallest), 'seeds')})"
     verdict = {"text": claim.text, "value": mean, "aim": aim, "figure": figure}
     # With fewer seeds the spread is unknown.
     if min(map(len, gaps)) < MIN_COUNT:
         return Verdict(**verdict, holds=None, undecided=RUN_MORE_SEEDS)
     if not claim.deviations:
-        holds, undecided = judge_gaps([gap_of(own) for own in gaps], claim.least, metric)
-        return Verdict(**verdict, holds=holds, undecided=undecided)
+        holds = judge_gaps([gap_of(own) for own in gaps], claim.least)
+        return Verdict(**verdict, holds=holds, undecided=MORE_SEEDS if holds is None else None)
     bound = claim.deviations * sd if claim.deviations < 0 else max(claim.least, claim.deviations * sd)
     return Verdict(**verdict, holds=mean >= bound)
 
 
-def judge_gaps(gaps: Sequence[Gap | None], least: float, metric: str) -> tuple[bool | None, str | None]:
-    """Judge whether all differences are at least this large, by their intervals.
+def judge_gaps(gaps: Sequence[Gap | None], least: float) -> bool | None:
+    """Return whether all differences are at least `least`, by their intervals; None: not decided.
 
-    Args:
-        gaps: None is a difference that is no number.
-        least: in the metric's unit.
-        metric: by which numbers are shown.
-
-    Returns:
-        Whether the claim holds, and if it is not decided, the next step.
+    A gap of None is a difference that is no number.
     """
     if all(gap and gap.low >= least for gap in gaps):
-        return True, None
+        return True
     if any(gap is None or gap.high < least for gap in gaps):
-        return False, None
-    unsure = min((gap for gap in gaps if gap), key=lambda gap: gap.low)
-    low, high = (format_value(metric, value) for value in (unsure.low, unsure.high))
-    return None, f"{least:g} lies in the {PERCENT} % interval {low} to {high}; run more seeds"
+        return False
+    return None
 
 
 def judge_ranking(claim: Ranking, selected: Sequence[ClaimEntry]) -> Verdict:

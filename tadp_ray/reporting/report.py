@@ -20,6 +20,7 @@ from tadp_ray.reporting.charts import shown
 from tadp_ray.reporting.claims import claims_summary, judge
 from tadp_ray.reporting.explorer import Explorer, explore, runs_of, searched
 from tadp_ray.reporting.matching import SimilarityFactory
+from tadp_ray.reporting.resampling import PERCENT
 from tadp_ray.reporting.results import (
     curves_of,
     draw_figures,
@@ -280,7 +281,9 @@ def claim_sections(
         title="Claims and their aims",
         question="Which claims of these experiments do their tables support?",
         command="\n".join(section.command for section in sections if section.name in used),
-        facts={"value": "smallest difference within a seed, ± sample standard deviation over seeds"},
+        facts={
+            "value": f"smallest difference within a seed, ± sample standard deviation over seeds, with its {PERCENT} % interval"
+        },
         summary=(claims_summary(verdicts),),
         claims=tuple(verdicts),
         missing=None if any(own.value is not None or own.undecided for own in verdicts) else "no table is complete",
