@@ -108,7 +108,7 @@ def compared_runs(
     """Return the runs of two rows' first common seed, with their results by image.
 
     Raises:
-        UserError: a row or column does not exist, the rows share no finished seed or scored other images.
+        UserError: a row or column does not exist, the rows share no finished seed, or scored other images or classes.
     """
     from tadp_ray.reporting.compare import find_row
     from tadp_ray.reporting.results import per_image_results
@@ -129,8 +129,10 @@ def compared_runs(
     if lacking := [run for run in runs if run not in images]:
         raise UserError(f"run {lacking[0]}: MLflow holds no results by image of it; train the cell anew")
     pair = images[runs[0]], images[runs[1]]
-    if pair[0].ids != pair[1].ids:
-        raise UserError(f"--row {row}, --against {against}: scored on other images, so they cannot be compared")
+    if (pair[0].ids, pair[0].classes) != (pair[1].ids, pair[1].classes):
+        raise UserError(
+            f"--row {row}, --against {against}: scored on other images or other classes, so they cannot be compared"
+        )
     names = spec.rows.headings[places[0]], spec.rows.headings[places[1]]
     return ComparedRuns(names, spec.columns.headings[j], shared[0], (runs[0], runs[1]), pair)
 

@@ -1,6 +1,7 @@
 """Two rows of a table image by image: which images are shown, under which captions, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tadp_ray.cli import app
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.layout import MODEL, PER_IMAGE
+from tadp_ray.reporting import results
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.tasks.per_image import read_per_image, write_per_image
 from tadp_ray.tracking.findings import findings
@@ -123,13 +125,13 @@ def test_depth_is_drawn_with_the_scores_that_mlflow_holds(experiment: Path, stor
     run, cells = swept_anew("depth", "rmse", head=DEPTH, attention_maps="none", weights="pocket")
     for cell in cells:
         replay(store, cell_run_spec(run, cell))
-    results = {f"precision {own.axes['caption.precision']}": of_images(own) for own in cells}
+    found = {f"precision {own.axes['caption.precision']}": of_images(own) for own in cells}
     result = gains(experiment, store, tmp_path / "out", *ROWS)
     assert result.exit_code == 0, result.output
     images = json.loads((tmp_path / "out/choice.json").read_text())["images"]
     assert images
     for image in images:
-        assert image["scores"] == pytest.approx({name: own[image["id"]] for name, own in results.items()}, rel=1e-4)
+        assert image["scores"] == pytest.approx({name: own[image["id"]] for name, own in found.items()}, rel=1e-4)
 
 
 def of_images(cell: Cell) -> dict[str, float]:
@@ -155,6 +157,22 @@ def test_detections_are_drawn_with_the_scores_that_chose_them(
     (image,) = json.loads((tmp_path / "out/choice.json").read_text())["images"]
     assert image["scores"] == pytest.approx({"precision 1.0": of_images(better)[image["id"]], "precision 0.5": 0.0})
     assert image["scores"]["precision 1.0"] > 0
+
+
+@pytest.mark.parametrize("which", ["images", "classes"])
+def test_rows_that_were_scored_otherwise_are_refused(
+    trained, store, tmp_path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    read = results.per_image_results
+
+    def otherwise(*arguments):
+        (run, first), *others = read(*arguments).items()
+        changed = {"images": first.images[1:]} if which == "images" else {"classes": first.classes[::-1]}
+        return {run: replace(first, **changed), **dict(others)}
+
+    monkeypatch.setattr(results, "per_image_results", otherwise)
+    result = gains(trained, store, tmp_path / "out", *ROWS)
+    assert result.exit_code == 2 and "scored on other images or other classes" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(
