@@ -25,7 +25,7 @@ EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 RECIPE = EXPERIMENTS / "recipes/pascal_segmentation.yaml"
 ANALYSES = {
     "copy_paste": {"cases": 2},
-    "end_marks": {"images": 2},
+    "eos_tokens": {"images": 2},
     "image_variation": {"images": 1, "steps": [1, 2], "of": 4},
     "off_target": {},
 }

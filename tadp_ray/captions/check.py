@@ -23,7 +23,7 @@ def check(
 
     Args:
         path: the store, of either form.
-        count_tokens: tokens of a text without start and end marks.
+        count_tokens: tokens of a text without start and EOS tokens.
         budget: tokens that the text encoder reads; what is beyond is cut off.
         ids: the images of the data set; None: not known.
         classes: names that captions put together of names may say; None: those of the store's header, if any.

@@ -111,13 +111,13 @@ class Variation(StrictModel):
         return self
 
 
-class EndMarks(StrictModel):
+class EOSTokens(StrictModel):
     """Attention maps of eos tokens (averaged and single) and of words, and scores of models trained with each (Figure S3)."""
 
     measures: ClassVar = ("gap", "averaging", "words ahead")
     """Names for claims."""
 
-    kind: Literal["end_marks"]
+    kind: Literal["eos_tokens"]
     images: int = Field(60, ge=2, description="number of images with attention maps")
     timestep: int = Field(1, ge=0, lt=1000, description="the U-Net's timestep; no noise is added")
     texts: dict[str, dict[str, JsonValue]] = Field(
@@ -125,7 +125,7 @@ class EndMarks(StrictModel):
     )
 
     @model_validator(mode="after")
-    def _three(self) -> "EndMarks":
+    def _three(self) -> "EOSTokens":
         if missing := {"averaged", "single", "words"} - self.texts.keys():
             raise ValueError(f"texts: averaged, single and words must stand there; {', '.join(sorted(missing))} is not")
         return self
@@ -143,7 +143,7 @@ class Analysis(StrictModel):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0,), min_length=1, description="seeds of the trained models; the first one also seeds the analysis"
     )
-    look: Annotated[CopyPaste | OffTarget | Variation | EndMarks, Field(discriminator="kind")]
+    look: Annotated[CopyPaste | OffTarget | Variation | EOSTokens, Field(discriminator="kind")]
     scales: dict[Scale, dict[str, JsonValue]] = Field(
         {}, description="keys of look with other values at a scale, e.g. {paper: {guidance: 7.5}}"
     )

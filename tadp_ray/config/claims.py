@@ -134,6 +134,8 @@ class Measured:
     """Unit of `count`."""
     error: float | None = None
     """Standard error, where a claim needs it."""
+    by_seed: tuple[float, ...] = ()
+    """The number within each seed, if `value` is their mean, whose interval then decides."""
 
 
 class Verdict(BaseModel):

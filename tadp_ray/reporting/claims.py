@@ -5,7 +5,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
@@ -188,10 +188,14 @@ def judge_measure(claim: Measure, measured: Mapping[str, Measured]) -> Verdict:
     aim, holds = bound_of(claim, result, other)
     if result is None or (claim.of and other is None):
         return Verdict(text=claim.text, value=None, aim=aim, holds=None)
-    figure = f"{result.value:.4g}" + (f" ({pluralized(result.count, result.of)})" if result.count else "")
-    undecided = None
+    figure, undecided = f"{result.value:.4g}", None
     if result.count is not None and result.count < MIN_COUNT:
         undecided = MORE_SEEDS_IN_FILE if result.of == "seeds" else f"needs {MIN_COUNT} {result.of}"
+    if between := gap_of(result.by_seed):
+        figure += f" [{between.low:.4g}, {between.high:.4g}]"
+        ends = {bound_of(claim, replace(result, value=end), other)[1] for end in (between.low, between.high)}
+        undecided = MORE_SEEDS if len(ends) > 1 else None
+    figure += f" ({pluralized(result.count, result.of)})" if result.count else ""
     return Verdict(
         text=claim.text,
         value=result.value,

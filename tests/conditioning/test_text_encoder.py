@@ -29,7 +29,7 @@ def contexts(diffusion: Diffusion, **caption: object) -> ContextCache:
 
 
 def test_contexts_are_padded_states_after_the_last_norm_without_a_mask(tiny_diffusion: Diffusion) -> None:
-    """Source: Stable Diffusion's text embedder; padding is the end mark, and is attended to."""
+    """Source: Stable Diffusion's text embedder; padding is the EOS token, and is attended to."""
     encoder = tiny_diffusion.text_encoder
     vocabulary = tiny_diffusion.tokenizer.get_vocab()
     start, end = vocabulary["<|startoftext|>"], vocabulary["<|endoftext|>"]
@@ -80,7 +80,7 @@ def test_names_are_encoded_each_by_itself(tiny_diffusion: Diffusion) -> None:
     assert torch.equal(found[:3], alone[0, :3]) and torch.equal(found[3:6], alone[1, 1:4])
 
 
-def test_a_class_embedding_is_the_mean_of_80_end_marks(tiny_diffusion: Diffusion) -> None:
+def test_a_class_embedding_is_the_mean_of_80_eos_tokens(tiny_diffusion: Diffusion) -> None:
     assert len(TEMPLATES) == len(set(TEMPLATES)) == 80 and SINGLE in TEMPLATES
     (found,) = contexts(tiny_diffusion, encoding="class_embeddings")([CLASSES])
     assert found.shape == (3, 20)

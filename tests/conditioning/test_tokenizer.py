@@ -13,7 +13,7 @@ from tadp_ray.conditioning.tokenizer import load_tokenizer, text_similarity
 from tadp_ray.errors import UserError
 
 
-def test_words_are_compared_by_the_states_at_their_end_marks() -> None:
+def test_words_are_compared_by_the_states_at_their_eos_tokens() -> None:
     words, names = ["a car", "tree", "zebra crossing"], ["car", "tree"]
     found = text_similarity("pocket")(words, names)
     pocket = load_diffusion("pocket")

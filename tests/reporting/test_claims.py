@@ -194,6 +194,26 @@ def test_measures_of_few_seeds_or_images_are_shown_and_not_decided() -> None:
     ) == ("1 of 2 decided claims hold; not: c; 1 not decided: not measured.")
 
 
+@pytest.mark.parametrize(
+    ("by_seed", "verdict", "shown"),
+    [
+        ((5.0, 6.0, 7.0), "holds", "6 [3.516, 8.484] (3 seeds)"),
+        (
+            (1.0, 2.0, 3.0),
+            "not decided: the bound lies inside a 95 % interval; run more seeds",
+            "2 [-0.4841, 4.484] (3 seeds)",
+        ),
+        ((-7.0, -6.0, -5.0), "does not hold", "-6 [-8.484, -3.516] (3 seeds)"),
+        ((5.0, 7.0), "not decided: needs 3 seeds, e.g. seeds: [0, 1, 2] in its file", "6 (2 seeds)"),
+    ],
+)
+def test_a_mean_over_seeds_is_judged_by_its_interval(by_seed: tuple[float, ...], verdict: str, shown: str) -> None:
+    mean = sum(by_seed) / len(by_seed)
+    claim = Measure(kind="measure", text="c", measure="part", above=0)
+    (found,) = judge_measures([claim], {"part": Measured(mean, len(by_seed), "seeds", by_seed=by_seed)})
+    assert (found.verdict, found.shown) == (verdict, shown)
+
+
 def filled(experiment: ResolvedExperiment, asked: int = 3) -> Table:
     """A shipped table with the same number everywhere, of so many seeds; its published numbers stay."""
     spec = experiment.table("pocket", "pocket", "")

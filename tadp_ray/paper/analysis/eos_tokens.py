@@ -14,7 +14,7 @@ from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.captions.sources import Prompt, foreground
 from tadp_ray.conditioning.text_encoder import make_text_encoder
 from tadp_ray.conditioning.tokenizer import check_length, word_places
-from tadp_ray.config.analysis import EndMarks
+from tadp_ray.config.analysis import EOSTokens
 from tadp_ray.config.claims import Measured
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Recipe
@@ -29,8 +29,8 @@ SHOWN, PAIR = 4, 2
 """Images in the figure, and maps per image."""
 
 
-def end_marks(
-    config: EndMarks,
+def eos_tokens(
+    config: EOSTokens,
     recipe: Recipe,
     seed: int,
     diffusion: Diffusion,
@@ -68,17 +68,18 @@ def end_marks(
             )
     numbers = {f"{text}: {name}": mean(own, name) for text, own in rows.items() for name in next(r for r in own if r)}
     notes = []
+    scores: dict[str, dict[int, float]] = {}
     for text, models in found.items():
-        scores = [one.metrics["miou"] for one in models if one.metrics]
-        if scores:
-            numbers |= {f"{text}: miou": statistics.fmean(scores), f"{text}: seeds": len(scores)}
-        if len(scores) > 1:
-            numbers[f"{text}: miou_sd"] = statistics.stdev(scores)
+        own = scores[text] = {one.cell.seed: one.metrics["miou"] for one in models if one.metrics}
+        if own:
+            numbers |= {f"{text}: miou": statistics.fmean(own.values()), f"{text}: seeds": len(own)}
+        if len(own) > 1:
+            numbers[f"{text}: miou_sd"] = statistics.stdev(own.values())
         notes += [f"mIoU of {text} is missing a seed: {one.command}" for one in models if not one.metrics]
     full = [place for place, own in enumerate(maps[next(iter(maps))]) if len(own) >= PAIR][:SHOWN]
     rows_shown = {text: [own[place] for place in full] for text, own in maps.items()}
-    files = write_both(draw([pictures[place][0] for place in full], rows_shown), folder / "end_marks.png")
-    return Outcome(numbers, measures(rows, numbers), files, notes)
+    files = write_both(draw([pictures[place][0] for place in full], rows_shown), folder / "eos_tokens.png")
+    return Outcome(numbers, measures(rows, scores), files, notes)
 
 
 def mean(rows: Sequence[Mapping[str, float]], name: str) -> float:
@@ -117,19 +118,27 @@ def class_maps(
     return {name: maps[[used.index(place) for place in of_name]].mean(0) for name, of_name in places.items()}
 
 
-def measures(rows: Mapping[str, Sequence[Mapping[str, float]]], numbers: Mapping[str, float]) -> dict[str, Measured]:
-    """Return the measures for claims: differences between maps, taken per image, and between trained models."""
+def measures(
+    rows: Mapping[str, Sequence[Mapping[str, float]]], scores: Mapping[str, Mapping[int, float]]
+) -> dict[str, Measured]:
+    """Return the measures for claims: differences between maps, taken per image, and between trained models, per seed.
+
+    Args:
+        rows: by text, what was measured in each image.
+        scores: by text, mIoU in % by seed.
+    """
     wide = {text: np.array([row["diffuseness"] for row in own if row]) for text, own in rows.items()}
     gap, added = wide["single"] - wide["words"], wide["averaged"] - wide["single"]
     found = {
         "gap": Measured(float(gap.mean()), len(gap), "images", standard_error(gap)),
         "averaging": Measured(float(added.mean()), len(added), "images"),
     }
-    texts = ("words", "averaged", "single")
-    if all(f"{text}: miou" in numbers for text in texts):
-        scores = [numbers[f"{text}: miou"] for text in texts]
-        seeds = int(min(numbers[f"{text}: seeds"] for text in texts))
-        found["words ahead"] = Measured(scores[0] - max(scores[1:]), seeds, "seeds")
+    words, *others = (scores[text] for text in ("words", "averaged", "single"))
+    if all(others):
+        best = max(others, key=lambda own: statistics.fmean(own.values()))
+        ahead = tuple(words[seed] - score for seed, score in best.items() if seed in words)
+        if ahead:
+            found["words ahead"] = Measured(statistics.fmean(ahead), len(ahead), "seeds", by_seed=ahead)
     return found
 
 

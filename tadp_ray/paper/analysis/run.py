@@ -7,10 +7,10 @@ import torch
 from pydantic import JsonValue
 
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, open_diffusion
-from tadp_ray.config.analysis import Analysis, CopyPaste, EndMarks, OffTarget, Variation
+from tadp_ray.config.analysis import Analysis, CopyPaste, EOSTokens, OffTarget, Variation
 from tadp_ray.config.schema import Recipe
 from tadp_ray.paper.analysis.copy_paste import check_files, copy_paste
-from tadp_ray.paper.analysis.eos_tokens import end_marks
+from tadp_ray.paper.analysis.eos_tokens import eos_tokens
 from tadp_ray.paper.analysis.finding import Outcome, Trained
 from tadp_ray.paper.analysis.off_target import off_target
 from tadp_ray.paper.analysis.trained import ready
@@ -24,7 +24,7 @@ def asked(analysis: Analysis, recipe: Recipe) -> dict[str, Mapping[str, JsonValu
         case OffTarget():
             # The recipe itself, if its names are correct.
             return {"right names": {} if recipe.caption.source == "oracle" else {"caption": {"source": "oracle"}}}
-        case EndMarks(texts=texts):
+        case EOSTokens(texts=texts):
             return dict(texts)
         case CopyPaste():
             return {}
@@ -41,7 +41,7 @@ def check(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Train
         check_pictures(analysis.look, recipe, analysis.seeds[0])
     if isinstance(analysis.look, CopyPaste):
         check_files(analysis.look)
-    if not isinstance(analysis.look, EndMarks):
+    if not isinstance(analysis.look, EOSTokens):
         for models in found.values():
             ready(models)
 
@@ -67,8 +67,8 @@ def analyse(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Tra
     diffusion = to_device(open_diffusion(recipe.model.weights, recipe.model.embeddings), device)
     if isinstance(look, CopyPaste):
         return copy_paste(look, recipe, seed, diffusion, folder)
-    if isinstance(look, EndMarks):
-        return end_marks(look, recipe, seed, diffusion, found, folder)
+    if isinstance(look, EOSTokens):
+        return eos_tokens(look, recipe, seed, diffusion, found, folder)
     return variation(look, recipe, seed, diffusion, found.get("judge", ()), folder)
 
 

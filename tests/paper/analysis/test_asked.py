@@ -11,7 +11,7 @@ from tadp_ray.paper.analysis.run import asked
 ANALYSES = Path(__file__).resolve().parents[3] / "experiments/analyses"
 SOURCES = {
     "off_target": {"right names": "oracle"},
-    "end_marks": {"averaged": "class_names", "single": "class_names", "words": "class_names", "right names": "oracle"},
+    "eos_tokens": {"averaged": "class_names", "single": "class_names", "words": "class_names", "right names": "oracle"},
     "copy_paste": {},
     "image_variation": {"judge": "null"},
 }

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 from tadp_ray.cli import app
-from tadp_ray.config.analysis import CopyPaste, EndMarks, OffTarget, Variation
+from tadp_ray.config.analysis import CopyPaste, EOSTokens, OffTarget, Variation
 from tadp_ray.config.claims import Verdict
 from tadp_ray.config.load import load_recipe
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES, render
 from tadp_ray.paper.analysis.copy_paste import DENSITY, SHARE, Case, make_cases, measured
+from tadp_ray.paper.analysis.eos_tokens import measures as eos_measures
 from tadp_ray.paper.analysis.finding import Trained, standard_error
 from tadp_ray.paper.analysis.images import analysis_images
 from tadp_ray.paper.analysis.off_target import compared, off_target, strongest
@@ -54,7 +55,7 @@ def run(tmp_path: Path, store, look: str, *flags: object, recipe: Path = RECIPE,
             "panels.png",
             Variation,
         ),
-        (f"{{kind: end_marks, images: 3, texts: {TEXTS}}}", "averaged: diffuseness", "end_marks.png", EndMarks),
+        (f"{{kind: eos_tokens, images: 3, texts: {TEXTS}}}", "averaged: diffuseness", "eos_tokens.png", EOSTokens),
     ],
 )
 def test_an_analysis_is_told_on_disk_and_in_mlflow(
@@ -73,9 +74,18 @@ def test_an_analysis_is_told_on_disk_and_in_mlflow(
     assert logged.data.tags["tadp.finding"] == "mine"
     files = {file.path for file in store.client.list_artifacts(found["run_id"])}
     assert {"finding.json", *found["pictures"]} <= files
-    if "end_marks" in look:
+    if "eos_tokens" in look:
         assert found["claims"][-1]["holds"] is None and len(found["notes"]) == 3
         assert "tadp-ray train" in found["notes"][0] and "--seed 0" in found["notes"][0]
+
+
+def test_words_are_held_against_the_better_eos_tokens_seed_by_seed() -> None:
+    rows = {text: [{"diffuseness": 0.5}] * 2 for text in ("words", "averaged", "single")}
+    scores = {"words": {0: 30.0, 1: 32.0, 2: 37.0}, "averaged": {0: 1.0}, "single": {2: 31.0, 1: 30.0, 3: 90.0}}
+    ahead = eos_measures(rows, scores)["words ahead"]
+    assert (ahead.value, ahead.count, ahead.by_seed) == (4.0, 2, (6.0, 2.0))
+    for lacking in scores:
+        assert "words ahead" not in eos_measures(rows, {**scores, lacking: {}})
 
 
 def test_a_store_without_the_trainings_says_what_makes_them(tmp_path: Path, store) -> None:
