@@ -31,7 +31,7 @@ RUN_MORE_SEEDS = "run --seeds " + ",".join(map(str, range(MIN_COUNT)))
 """What to do when a sweep has too few seeds."""
 MORE_SEEDS = f"the bound lies inside a {PERCENT} % interval; run more seeds"
 """What to do when the seeds differ too much."""
-MORE_SEEDS_IN_FILE = f"needs {MIN_COUNT} seeds, e.g. seeds: [0, 1, 2] in its file"
+MORE_SEEDS_IN_FILE = f"needs {MIN_COUNT} trained seeds, e.g. seeds: [0, 1, 2] in its file"
 """What to do when an analysis, whose file lists its seeds, has too few."""
 Tables = Callable[[JsonValue], Table | None]
 """Finds the table of the experiment that a claim names; None means the claim's own experiment. Returns None if not run."""

@@ -182,7 +182,7 @@ def test_a_measure_lies_on_its_side_of_a_bound(bound: dict, aim: str, holds: boo
 def test_measures_of_few_seeds_or_images_are_shown_and_not_decided() -> None:
     claim = Measure(kind="measure", text="c", measure="part", above=0)
     for measured, verdict in (
-        ({"part": Measured(3.0, 2, "seeds")}, "not decided: needs 3 seeds, e.g. seeds: [0, 1, 2] in its file"),
+        ({"part": Measured(3.0, 2, "seeds")}, "not decided: needs 3 trained seeds, e.g. seeds: [0, 1, 2] in its file"),
         ({"part": Measured(3.0, 1, "cases")}, "not decided: needs 3 cases"),
         ({}, "not decided: not measured"),
         ({"part": Measured(3.0)}, "holds"),
@@ -204,7 +204,7 @@ def test_measures_of_few_seeds_or_images_are_shown_and_not_decided() -> None:
             "2 [-0.4841, 4.484] (3 seeds)",
         ),
         ((-7.0, -6.0, -5.0), "does not hold", "-6 [-8.484, -3.516] (3 seeds)"),
-        ((5.0, 7.0), "not decided: needs 3 seeds, e.g. seeds: [0, 1, 2] in its file", "6 (2 seeds)"),
+        ((5.0, 7.0), "not decided: needs 3 trained seeds, e.g. seeds: [0, 1, 2] in its file", "6 (2 seeds)"),
     ],
 )
 def test_a_mean_over_seeds_is_judged_by_its_interval(by_seed: tuple[float, ...], verdict: str, shown: str) -> None:
