@@ -24,7 +24,7 @@ from tadp_ray.config.claims import (
 from tadp_ray.config.metrics import lower_is_better, metric_title
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.reporting.resampling import PERCENT
-from tadp_ray.reporting.seeds import Gap, gap_of
+from tadp_ray.reporting.seeds import gap_of
 from tadp_ray.reporting.table import Table, TableEntry, format_value, rank_correlation
 
 RUN_MORE_SEEDS = "run --seeds " + ",".join(map(str, range(MIN_COUNT)))
@@ -64,7 +64,11 @@ def judge(claim: TableClaim, tables: Tables) -> Verdict:
         return Verdict(
             text=claim.text, value=None, aim=aim, holds=None, undecided=f"its entries share no seed; {RUN_MORE_SEEDS}"
         )
-    smallest = min(gaps, key=statistics.fmean)
+    # With fewer seeds the spread is unknown.
+    few = min(map(len, gaps)) < MIN_COUNT
+    verdicts = [None if few else judge_differences(claim, own) for own in gaps]
+    holds = False if False in verdicts else None if None in verdicts else True
+    smallest = min((own for own, each in zip(gaps, verdicts, strict=True) if each is holds), key=statistics.fmean)
     mean = statistics.fmean(smallest)
     sd = statistics.stdev(smallest) if len(smallest) > 1 else math.nan
     metric = pairs[0][0].entry.metric
@@ -72,27 +76,19 @@ def judge(claim: TableClaim, tables: Tables) -> Verdict:
     if between := gap_of(smallest):
         spread += f" [{format_value(metric, between.low)}, {format_value(metric, between.high)}]"
     figure = f"{format_value(metric, mean)}{spread} {unit_of(metric)} ({pluralized(len(smallest), 'seeds')})"
-    verdict = {"text": claim.text, "value": mean, "aim": aim, "figure": figure}
-    # With fewer seeds the spread is unknown.
-    if min(map(len, gaps)) < MIN_COUNT:
-        return Verdict(**verdict, holds=None, undecided=RUN_MORE_SEEDS)
-    if not claim.deviations:
-        holds = judge_gaps([gap_of(own) for own in gaps], claim.least)
-        return Verdict(**verdict, holds=holds, undecided=MORE_SEEDS if holds is None else None)
-    bound = claim.deviations * sd if claim.deviations < 0 else max(claim.least, claim.deviations * sd)
-    return Verdict(**verdict, holds=mean >= bound)
+    undecided = None if holds is not None else RUN_MORE_SEEDS if few else MORE_SEEDS
+    return Verdict(text=claim.text, value=mean, aim=aim, holds=holds, undecided=undecided, figure=figure)
 
 
-def judge_gaps(gaps: Sequence[Gap | None], least: float) -> bool | None:
-    """Return whether all differences are at least `least`, by their intervals; None: not decided.
-
-    A gap of None is a difference that is no number.
-    """
-    if all(gap and gap.low >= least for gap in gaps):
-        return True
-    if any(gap is None or gap.high < least for gap in gaps):
-        return False
-    return None
+def judge_differences(claim: Difference | Rising, differences: Sequence[float]) -> bool | None:
+    """Return whether one of a claim's differences, given for each seed, is large enough; None: not decided."""
+    gap = gap_of(differences)
+    if gap is None:
+        return False  # some seed's is no number
+    if claim.deviations:
+        least = claim.deviations * statistics.stdev(differences)
+        return gap.mean >= (least if claim.deviations < 0 else max(claim.least, least))
+    return True if gap.low >= claim.least else False if gap.high < claim.least else None
 
 
 def judge_ranking(claim: Ranking, selected: Sequence[ClaimEntry]) -> Verdict:
@@ -193,7 +189,7 @@ def judge_measure(claim: Measure, measured: Mapping[str, Measured]) -> Verdict:
         undecided = MORE_SEEDS_IN_FILE if result.of == "seeds" else f"needs {MIN_COUNT} {result.of}"
     if between := gap_of(result.by_seed):
         figure += f" [{between.low:.4g}, {between.high:.4g}]"
-        ends = {bound_of(claim, replace(result, value=end), other)[1] for end in (between.low, between.high)}
+        ends = {holds, *(bound_of(claim, replace(result, value=end), other)[1] for end in (between.low, between.high))}
         undecided = MORE_SEEDS if len(ends) > 1 else None
     figure += f" ({pluralized(result.count, result.of)})" if result.count else ""
     return Verdict(

@@ -70,7 +70,7 @@ def test_a_bound_inside_the_interval_is_not_decided() -> None:
     values["unsure"] = seeds(10.0, 30.0, 60.0)
     both = Difference(kind="difference", text="c", better={"look": ["high", "unsure"]}, than={"look": "low"})
     found = judged_of(both, values)
-    assert (found.value, found.holds) == (6.0, None)
+    assert (found.holds, found.shown) == (None, "13.33 ± 15.28 [-24.61, 51.28] points of mIoU (3 seeds)")
     assert judged_of(both.model_copy(update={"least": 9}), values).holds is False
 
 
@@ -94,6 +94,27 @@ def test_noise_excuses_as_much_as_it_moves_a_difference() -> None:
     assert judged_of(difference(deviations=-1), noisy).holds is True
     steady = {"low": seeds(10.0, 10.0, 10.0), "high": seeds(9.6, 9.5, 9.4)}
     assert judged_of(difference(deviations=-1), steady).holds is False
+
+
+@pytest.mark.parametrize(
+    ("deviations", "other", "shown"),
+    [
+        (2, seeds(11.0, 15.0, 22.0), "6.00 ± 5.57"),
+        (-1, seeds(9.94, 9.95, 9.96), "-0.05 ± 0.01"),
+    ],
+)
+def test_every_difference_is_judged_by_its_own_spread(deviations: int, other: dict[int, float], shown: str) -> None:
+    """And the one that decides is shown, whichever has the smallest mean."""
+    first = {2: seeds(14.9, 15.0, 15.1), -1: seeds(8.05, 9.9, 11.75)}[deviations]
+    values = {"low": seeds(10.0, 10.0, 10.0), "high": first, "other": other}
+    assert judged_of(difference(deviations=deviations), values).holds is True
+    found = judged_of(
+        Difference(
+            kind="difference", text="c", better={"look": ["high", "other"]}, than={"look": "low"}, deviations=deviations
+        ),
+        values,
+    )
+    assert found.holds is False and found.shown.startswith(shown)
 
 
 def test_less_of_an_error_is_better() -> None:
@@ -212,6 +233,12 @@ def test_a_mean_over_seeds_is_judged_by_its_interval(by_seed: tuple[float, ...],
     claim = Measure(kind="measure", text="c", measure="part", above=0)
     (found,) = judge_measures([claim], {"part": Measured(mean, len(by_seed), "seeds", by_seed=by_seed)})
     assert (found.verdict, found.shown) == (verdict, shown)
+
+
+def test_a_share_that_only_the_ends_of_an_interval_exceed_is_not_decided() -> None:
+    claim = Measure(kind="measure", text="c", measure="part", share=0.25, of="whole")
+    measured = {"part": Measured(0.1, 3, "seeds", by_seed=(-7.9, 0.1, 8.1)), "whole": Measured(8.0)}
+    assert judge_measures([claim], measured)[0].holds is None
 
 
 def filled(experiment: ResolvedExperiment, asked: int = 3) -> Table:
