@@ -155,13 +155,14 @@ def run_and_read(plan: Plan, address: str | None, tracking_uri: str | None, stri
     _, complete = run_plan(plan, store, address, console, strict=strict)
     if complete:
         require_finished(store, plan.selected)
-    return read_plan(plan, store)
+    return read_plan(plan, store, strict)
 
 
-def read_plan(plan: Plan, store: Store) -> pd.DataFrame:
-    """Return the rows of a plan's selected cells from a store."""
-    newest = {row.fingerprint: row for row in rows(store, plan.name, plan.recipe.scale)}
-    return plan_frame(plan, finished(store, [cell.fingerprint for cell in plan.selected]), newest)
+def read_plan(plan: Plan, store: Store, strict: bool = False) -> pd.DataFrame:
+    """Return the rows of a plan's selected cells from a store; `strict`: finished runs of other code do not count."""
+    found = rows(store, plan.name, plan.recipe.scale)
+    newest = {row.fingerprint: row for row in found if not (strict and row.status == "FINISHED")}
+    return plan_frame(plan, finished(store, [cell.fingerprint for cell in plan.selected], strict=strict), newest)
 
 
 def plan_frame(plan: Plan, done: Mapping[str, CellRow], newest: Mapping[str, CellRow]) -> pd.DataFrame:

@@ -135,7 +135,7 @@ def sweep(
         hints = launch_lines(context, store, plan)
         run, complete = run_plan(plan, store, address, console, strict=strict, hints=hints)
         others = table_lookup(store, plan.source, recipe, scale)
-        filled = show_results(store, run, plan.table, plan.cells, plan.folder, others)
+        filled = show_results(store, run, plan.table, plan.cells, plan.folder, others, strict=strict)
         show_closing(filled, store, context, plan.name)
         if not complete:
             raise typer.Exit(1)
@@ -429,6 +429,7 @@ def show_results(
     others: "Tables",
     against: str | None = None,
     as_json: bool = False,
+    strict: bool = False,
 ) -> "Table":
     """Write a sweep's table, figures and claims, log them to its MLflow run, print table and claims, return the table.
 
@@ -440,7 +441,7 @@ def show_results(
     from tadp_ray.tracking.sweep_run import attach, describe
     from tadp_ray.tracking.view import links
 
-    filled, verdicts, files = write_results(store, spec, cells, folder, text_similarity, others, against)
+    filled, verdicts, files = write_results(store, spec, cells, folder, text_similarity, others, against, strict)
     attach(store, run, files)
     if against is None:
         seeds = len({cell.seed for cell in cells})

@@ -121,6 +121,7 @@ def write_results(
     make_similarity: SimilarityFactory,
     others: Tables,
     against: str | None = None,
+    strict: bool = False,
 ) -> tuple[Table, list[Verdict], list[Path]]:
     """Write a sweep's table (.md, .tex, .html, .csv, .png) and, where they apply, curves.png, figure.png and claims.md.
 
@@ -134,13 +135,14 @@ def write_results(
         make_similarity: word similarity by the name of the weights, for a figure that needs it.
         others: tables of other experiments, which claims may name.
         against: the baseline row; None for no differences.
+        strict: leave out cells that only other code has trained.
 
     Returns: the table, the verdicts on the claims, and the paths of the files.
 
     Raises:
         UserError: there is no such baseline row.
     """
-    table, done = fill_table(store, spec, cells)
+    table, done = fill_table(store, spec, cells, strict=strict)
     images = per_image_results(store, done) if spec.figure or against is not None else {}
     if against is not None:
         table = compare(table, against, images)
@@ -209,7 +211,11 @@ def draw_figures(
 
 
 def fill_table(
-    store: Store, spec: TableSpec, cells: Sequence[Cell], found: Mapping[str, CellRow] | None = None
+    store: Store,
+    spec: TableSpec,
+    cells: Sequence[Cell],
+    found: Mapping[str, CellRow] | None = None,
+    strict: bool = False,
 ) -> tuple[Table, dict[str, CellRow]]:
     """Return the table with the values that MLflow holds, and the finished cells by fingerprint.
 
@@ -218,10 +224,11 @@ def fill_table(
         spec: the layout of the table.
         cells: every cell of the table.
         found: finished cells of several tables by fingerprint, which were searched together; None: search these.
+        strict: leave out cells that only other code has trained.
     """
     wanted = [cell.fingerprint for cell in cells]
     if found is None:
-        done = finished(store, wanted)
+        done = finished(store, wanted, strict=strict)
     else:
         done = {fingerprint: found[fingerprint] for fingerprint in wanted if fingerprint in found}
     ended = rows(store, cells[0].experiment, spec.scale, status="FAILED")

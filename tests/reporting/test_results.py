@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from typer.testing import CliRunner
 
+from tadp_ray.api.experiments import PLANNED, read_plan
 from tadp_ray.cli import app
 from tadp_ray.config.table import Side
 from tadp_ray.layout import PER_IMAGE
-from tadp_ray.reporting.results import file_name
+from tadp_ray.reporting.results import file_name, fill_table
 from tadp_ray.reporting.table import Table
 from tadp_ray.sweep.plan import Plan, make_plan
 from tadp_ray.tasks.per_image import write_per_image
@@ -37,6 +38,28 @@ def trained(plan: Plan, journals) -> None:
         if number:
             write_per_image(cell.folder / PER_IMAGE, cell.fingerprint, "segmentation", ["sky"], lines)
         journals.finish(cell, miou=sum(found) / IMAGES)
+
+
+def test_a_cell_that_is_trained_again_and_fails_shows_no_number_of_other_code(
+    experiment: Path, tmp_path: Path, store, swept, journals
+) -> None:
+    """As after --strict-code: the run of other code is finished, and the newer one failed."""
+    swept(experiment)
+    plan = make_plan(experiment, "pocket", overrides=[f"compute.storage={tmp_path}/runs"])
+    cell, other, *_ = plan.cells
+    (cell.folder / "journal.jsonl").rename(tmp_path / "journal of other code")
+    journals.start(cell)
+    journals.write(cell, type="failed", error="CUDA out of memory")
+    replay(store, cell_run_spec(parent(store, plan.name, plan.scale, plan.key), cell))
+
+    table, done = fill_table(store, plan.table, plan.cells)
+    assert {cell.fingerprint, other.fingerprint} <= done.keys() and "CUDA out of memory" not in " ".join(table.notes)
+    table, done = fill_table(store, plan.table, plan.cells, strict=True)
+    assert not done and any("failed: CUDA out of memory" in note for note in table.notes)
+    first, second, *_ = read_plan(plan, store, strict=True).to_dict("records")
+    assert (first["status"], first["error"]) == ("FAILED", "CUDA out of memory") and "miou" not in first
+    assert second["status"] == PLANNED, "another cell, which was not trained again"
+    assert read_plan(plan, store)["miou"].tolist()[:3] == [10, 20, 30]
 
 
 def test_comparisons_with_rows_of_like_names_have_files_of_their_own(spec) -> None:
