@@ -188,6 +188,7 @@ def build_table(
     notes = (
         *incomplete_notes(spec, cells, rows, failed or {}),
         *code_note(cells, rows),
+        *machine_notes(cells, rows),
         *rank_correlation_notes(with_best),
     )
     return Table(spec, with_best, notes)
@@ -288,6 +289,19 @@ def code_note(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:
         return []
     named = ", ".join(f"{short(commit)} ({count})" for commit, count in commits.most_common())
     return [f"code: cells come from {named}; +dirty means with uncommitted changes"]
+
+
+def machine_notes(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:
+    """Return a note for each library, and one for the hardware, that is not the same for all numbers."""
+    found = [rows[cell.fingerprint] for cell in cells if cell.fingerprint in rows]
+    names = dict.fromkeys(name for row in found for name in row.code if name != "code")
+    told = {name: Counter(row.code.get(name, "unknown") for row in found) for name in names}
+    told["hardware"] = Counter(row.hardware or "unknown" for row in found)
+    return [
+        f"{name}: cells come from {', '.join(f'{value} ({count})' for value, count in counts.most_common())}"
+        for name, counts in told.items()
+        if len(counts) > 1
+    ]
 
 
 def rank_correlation_notes(entries: Sequence[Sequence[TableEntry]]) -> list[str]:

@@ -85,6 +85,14 @@ def test_what_is_missing_failed_or_not_finite_is_said_and_never_averaged(spec, c
     assert "aaaaaaaaa (13), bbbbbbbbb (1)" in said
 
 
+def test_numbers_of_other_libraries_and_other_machines_are_told(spec, cells, rows):
+    for cell, code, hardware in zip(cells, ({"torch": "2.9"}, {"torch": "2.10"}), ("EPYC", "Xeon"), strict=False):
+        rows[cell.fingerprint] = replace(rows[cell.fingerprint], code={"code": "x", **code}, hardware=hardware)
+    rows = {cell.fingerprint: rows[cell.fingerprint] for cell in cells[:2]}
+    notes = build_table(spec, cells[:2], rows).notes
+    assert notes == ("torch: cells come from 2.9 (1), 2.10 (1)", "hardware: cells come from EPYC (1), Xeon (1)")
+
+
 def test_one_seed_has_no_spread(spec, cells, rows):
     table = build_table(spec, [cell for cell in cells if cell.seed == 1], rows)
     assert table.entries[2][1].text == "40.00" and table.entries[2][1].sd is None
