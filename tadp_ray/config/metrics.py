@@ -20,6 +20,11 @@ OF_CAPTIONS = tuple(
     for split, figure in itertools.product(("train", "val"), ("truncated", "precision", "recall"))
 )
 
+LESS_IS_BETTER = frozenset(
+    {*OF_TRAINING, *OF_GPUS} - {"best_step", "learning_rate", "images_per_second", "matrix_peak_share"}
+)
+"""Of these, the ones that are costs or losses."""
+
 OF_SCORED_CAPTIONS = tuple(name for name in OF_CAPTIONS if name.startswith("caption/val_"))
 """Those that further captions (`evaluation.captions`) have too, as in caption/val_recall/NAME."""
 
@@ -45,7 +50,8 @@ def base_metric(metric: str) -> Metric:
     by_name = metrics_by_name()
     # A metric of single classes has the label and unit of the task's main metric.
     by_class = {entry.by_class: by_name[entry.main] for entry in TASKS.values() if entry.by_class}
-    return by_name.get(base) or by_class.get(base) or Metric(base)
+    less = metric in LESS_IS_BETTER or (base == "caption" and "_truncated" in metric)
+    return by_name.get(base) or by_class.get(base) or Metric(base, lower_is_better=less)
 
 
 def lower_is_better(metric: str) -> bool:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from tadp_ray.config.metrics import base_metric
 from tadp_ray.config.table import TableSpec
 from tadp_ray.reporting.importance import Importance
-from tadp_ray.reporting.table import Table, metric_label
+from tadp_ray.reporting.table import Table, metric_label, shades
 
 Records = Sequence[Mapping[str, Any]]
 Curve = Sequence[tuple[int, float]]
@@ -117,19 +117,18 @@ def heat_maps(table: Table, place_id: str) -> list[Chart]:
 def heat_map(spec: TableSpec, title: str, values: Records) -> Chart:
     """Return one heat map of values, row by row; missing ones have no colour."""
     columns = len(spec.columns.names)
-    finite = [own["value"] for own in values if math.isfinite(own["value"])]
-    middle = (min(finite) + max(finite)) / 2 if finite else 0.0
     records = [
         # Rows and columns by number, since names may be equal.
         {**without(own, "lines"), "first": own["lines"][0], "second": " ".join(own["lines"][1:])}
-        | {"row": number // columns, "column": number % columns, "dark": own["value"] < middle}
+        | {"row": number // columns, "column": number % columns, "shade": shade, "dark": shade < 0.5}
         | {"rows": spec.rows.names[number // columns], "columns": spec.columns.names[number % columns]}
-        for number, own in enumerate(values)
+        for number, (own, shade) in enumerate(zip(values, shades(spec, [own["value"] for own in values]), strict=True))
     ]
     tooltip = [
         alt.Tooltip("rows:N", title=spec.rows.label),
         alt.Tooltip("columns:N", title=spec.columns.label),
-        alt.Tooltip("text:N", title=metric_label(spec)),
+        # One of several metrics is named by its row or column.
+        alt.Tooltip("text:N", title="value" if spec.metrics[1:] else metric_label(spec)),
     ]
     base = alt.Chart().encode(
         x=alt.X(
@@ -145,7 +144,7 @@ def heat_map(spec: TableSpec, title: str, values: Records) -> Chart:
     colour = alt.condition(
         missing,
         alt.value("transparent"),
-        alt.Color("value:Q", scale=alt.Scale(scheme="cividis", zero=False), legend=None),
+        alt.Color("shade:Q", scale=alt.Scale(scheme="cividis", domain=[0, 1]), legend=None),
     )
     squares = base.mark_rect(cornerRadius=3, **clickable).encode(color=colour)
     ink = alt.condition("datum.dark", alt.value("#ffffff"), alt.value("#101418"))

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.metrics import base_metric
+from tadp_ray.config.metrics import base_metric, metric_title
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.errors import UserError
@@ -164,7 +164,7 @@ def open_entries(
         yield OpenedEntry(
             place=place,
             heading=f"{spec.rows.headings[i]}, {spec.columns.headings[j]}",
-            metric=metric_label(spec),
+            metric=metric_title(entry.metric),
             entry=entry,
             seeds=tuple(SeedRun(seed, format_value(entry.metric, value), run) for seed, value, run in seeds),
             **shown,

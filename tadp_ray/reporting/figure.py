@@ -14,7 +14,7 @@ from tadp_ray.config.table import TableSpec
 from tadp_ray.pictures.colours import AMOUNTS
 from tadp_ray.pictures.files import write_figure
 from tadp_ray.pictures.overlays import legend_name
-from tadp_ray.reporting.table import Table, metric_label
+from tadp_ray.reporting.table import Table, metric_label, shades
 
 MAX_PANELS = 6
 """Of panels of learning curves side by side."""
@@ -53,7 +53,9 @@ def wrap_name(name: str) -> str:
 
 
 def draw_map(axes: Axes, spec: TableSpec, title: str, values: np.ndarray, texts: Sequence[Sequence[str]]) -> None:
-    """Draw one heat map with its numbers; missing entries are grey."""
+    """Draw one heat map with its numbers; missing entries are grey. Each of several metrics has its own range of colours."""
+    if spec.metrics[1:]:
+        values = np.array(shades(spec, values.ravel())).reshape(values.shape)
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     high = high if high > low else low + 1
@@ -70,7 +72,8 @@ def draw_map(axes: Axes, spec: TableSpec, title: str, values: np.ndarray, texts:
     axes.set_title(title, fontsize=10)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.figure.colorbar(image, ax=axes, label=metric_label(spec), shrink=0.85)
+    if not spec.metrics[1:]:
+        axes.figure.colorbar(image, ax=axes, label=metric_label(spec), shrink=0.85)
 
 
 def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Curve], path: Path) -> None:

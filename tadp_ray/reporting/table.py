@@ -147,14 +147,18 @@ class Table:
         entries = [entry for row in self.entries for entry in row]
         seeds = max(entry.num_seeds for entry in entries)
         settings = f", {self.spec.settings}" if self.spec.settings else ""
-        moment = "best evaluation" if self.spec.metrics[0].startswith("best_") else "last step"
-        ours = f"Ours: {self.spec.scale} scale{settings}, {metric_label(self.spec)} at the {moment}"
+        # The title of a best metric says when it was reached.
+        last = [metric_title(metric) for metric in self.spec.metrics if not metric.startswith("best_")]
+        best = [metric_title(metric) for metric in self.spec.metrics if metric.startswith("best_")]
+        moments = {"last step": last, "best evaluation": best}
+        named = " and ".join(f"{', '.join(titles)} at the {moment}" for moment, titles in moments.items() if titles)
+        ours = f"Ours: {self.spec.scale} scale{settings}, {named}"
         ours += f", mean ± sample standard deviation over {seeds} seeds." if seeds > 1 else ", one seed."
         if any(entry.best for entry in entries):
             each = " of each metric" if self.spec.metrics[1:] else ""
             ways = {lower_is_better(metric) for metric in self.spec.metrics}
-            best = "best" if len(ways) > 1 else "lowest" if ways == {True} else "highest"
-            ours += f" Bold: the {best} of ours{each}."
+            bold = "best" if len(ways) > 1 else "lowest" if ways == {True} else "highest"
+            ours += f" Bold: the {bold} of ours{each}."
         if any(entry.tied for entry in entries):
             ours += f" {TIED}: not told apart from it at {PERCENT} %, paired over seeds."
         ours += oracle_note(self.entries)
@@ -197,6 +201,24 @@ def build_table(
 def metric_label(spec: TableSpec) -> str:
     """Return the display name and unit of the table's first metric."""
     return metric_title(spec.metrics[0])
+
+
+def shades(spec: TableSpec, values: Sequence[float]) -> list[float]:
+    """Return values, row by row, as fractions of their metric's range; values that are not finite stay.
+
+    Heat maps colour by them, since metrics of one table differ in unit.
+    """
+    across = len(spec.columns.names)
+    metrics = [spec.metric_at(*divmod(number, across)) for number in range(len(values))]
+    finite: dict[str, list[float]] = {}
+    for metric, value in zip(metrics, values, strict=True):
+        if math.isfinite(value):
+            finite.setdefault(metric, []).append(value)
+    found = []
+    for metric, value in zip(metrics, values, strict=True):
+        low, high = (min(finite[metric]), max(finite[metric])) if math.isfinite(value) else (0.0, 1.0)
+        found.append((value - low) / (high - low) if high > low else 0.0)
+    return found
 
 
 def oracle_note(entries: Sequence[Sequence[TableEntry]]) -> str:

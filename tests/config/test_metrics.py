@@ -7,7 +7,7 @@ import torch
 
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.experiments import load_experiment
-from tadp_ray.config.metrics import known_metrics, metrics_of, unknown_metric
+from tadp_ray.config.metrics import known_metrics, lower_is_better, metrics_of, unknown_metric
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.depth.metrics import DepthMetrics
 from tadp_ray.tasks.detection.metrics import DetectionMetrics
@@ -89,3 +89,11 @@ def test_what_no_recipe_has_is_refused_at_load(metric: str, experiment: Path) ->
         ConfigError, match=rf"tiny.yaml: table.metrics='{metric}': no cell ends with .*; did you mean '"
     ):
         load_experiment(experiment)
+
+
+def test_costs_and_losses_are_better_when_they_are_less() -> None:
+    less = "seconds train_seconds_per_step peak_memory_gib peak_gpu_memory_gib parameters loss rmse best_rmse silog"
+    for metric in (*less.split(), "caption/val_truncated", "caption/val_truncated/none"):
+        assert lower_is_better(metric), metric
+    for metric in ("miou", "best_miou", "iou/road", "images_per_second", "matrix_peak_share", "caption/val_recall"):
+        assert not lower_is_better(metric), metric

@@ -13,9 +13,10 @@ from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Experiment, Sweep
 from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.errors import UserError
+from tadp_ray.reporting.charts import heat_maps
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.render import html, latex, markdown, terminal, to_csv, write_table
-from tadp_ray.reporting.table import Table, TableEntry, build_table
+from tadp_ray.reporting.table import Table, TableEntry, build_table, shades
 
 STORE = CaptionConfig(source="store", store="captions.jsonl")
 MEANS = {(0.5, 0.5): 30.0, (0.5, 1.0): 33.0, (0.75, 0.5): 31.0, (0.75, 1.0): 35.0, (1.0, 0.5): 32.0, (1.0, 1.0): 40.0}
@@ -181,6 +182,23 @@ def test_several_axes_lie_along_one_side(make_cell, rows, cells):
     filled = build_table(made, kept, {cell.fingerprint: rows[key] for key, cell in powers.items()})
     assert [entry.text for entry in filled.entries[1]] == ["–", "33.00 ± 1.00", "–", "40.00 ± 1.00"]
     assert "| recall | 0.5, 1.0 | 0.5, 0.9 |" in markdown(filled)
+
+
+def test_metrics_of_other_units_have_colours_and_titles_of_their_own() -> None:
+    columns = Side.of(["metric"], {"metric": ("rmse", "best_rmse", "delta1")})
+    spec = TableSpec("", ("rmse", "best_rmse", "delta1"), Side.of(["text"], {"text": ("a", "b", "c")}), columns)
+    values = (8.0, 5.0, 0.6), (6.0, math.nan, 0.7), (7.0, 5.0, 0.8)
+    assert shades(spec, [own for row in values for own in row]) == pytest.approx(
+        [1, 0, 0, 0, math.nan, 0.5, 0.5, 0, 1], nan_ok=True
+    )
+    entries = tuple(
+        tuple(TableEntry("", "", metric, (own,), 1, None, ()) for metric, own in zip(spec.metrics, row, strict=True))
+        for row in values
+    )
+    caption = Table(spec, entries, ()).caption
+    assert "RMSE (m), delta1 at the last step and best RMSE (m) at the best evaluation, one seed." in caption
+    records = heat_maps(Table(spec, entries, ()), "t")[0].spec["data"]["values"]
+    assert [own["shade"] for own in records] == pytest.approx([1, 0, 0, 0, None, 0.5, 0.5, 0, 1])
 
 
 def test_several_metrics_are_an_axis(make_cell, row_of):
