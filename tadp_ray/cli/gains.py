@@ -154,8 +154,11 @@ def predicted(store: "Store", pair: ComparedRuns, work: Path, count: int, storag
         raise UserError(f"{' and '.join(pair.names)}: no image is scored differently")
     ids = [pair.images[0].ids[number] for number in numbers]
     cache, folders, tasks = Cache(Datasets(storage.absolute())), [], []
-    for system, run in zip(("row", "against"), pair.runs, strict=True):
-        cell, weights = trained_cell(store, run)
+    trained = [trained_cell(store, run) for run in pair.runs]
+    # Images of other contents may have the same ids.
+    if len({cell.digests["val"] for cell, _ in trained}) > 1:
+        raise UserError(f"{' and '.join(pair.names)}: scored on other images, so they cannot be compared")
+    for system, run, (cell, weights) in zip(("row", "against"), pair.runs, trained, strict=True):
         check_trained(run, cell, digests_of(cell.recipe, cache.datasets))
         device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
         folders.append(work / system)
@@ -198,6 +201,8 @@ def facts_of(pair: ComparedRuns, meaning: str) -> dict[str, Any]:
 
     first, second = pair.names
     gaps = pair.scores[0] - pair.scores[1]
+    # An image without an object has no score unless something is found in it.
+    unscored = int(np.isnan(gaps).sum())
     return {
         "question": f"In which images is {first} better than {second}, and in which worse?",
         "settings": f"{pair.column}, seed {pair.seed}; score of an image: {meaning}",
@@ -206,6 +211,7 @@ def facts_of(pair: ComparedRuns, meaning: str) -> dict[str, Any]:
             f"images better with {first}": int((gaps > 0).sum()),
             f"images worse with {first}": int((gaps < 0).sum()),
             "mean difference of an image": float(np.nanmean(gaps)),
+            **({"images without a score of both, left out": unscored} if unscored else {}),
         },
         "notes": ["One seed: what differs in an image may be chance."],
     }

@@ -249,6 +249,10 @@ def align(
         Path | None, typer.Option(help="YAML file of name: [words] that replaces the built-in synonyms.")
     ] = None,
     without: Annotated[list[str] | None, typer.Option(help="Class to leave out, e.g. background; repeatable.")] = None,
+    tag: Annotated[
+        str | None,
+        typer.Option(help="Tag of the captions to measure, in a store with tags; as caption.tag in a recipe."),
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(help="For similar: whose text encoder to use; pocket knows only the words of its world."),
@@ -258,7 +262,7 @@ def align(
 ) -> None:
     """Compute precision, recall and F1 of the class names in captions (Figure S5).
 
-    Only the first caption of an image counts, as in training. --json prints the values of each image, too.
+    Only the first caption of an image counts, or the one with --tag, as in training. --json prints the values of each image, too.
     """
     with exit_on_user_error():
         from tadp_ray.captions.alignment import align as run
@@ -277,9 +281,7 @@ def align(
         present = {
             image_id: [name for name in present_names if name in names] for image_id, present_names in present.items()
         }
-        captioned = read_store(store)
-        captioned.check(present)
-        texts = {image_id: captioned.captions[image_id][0] for image_id in present}
+        texts = read_store(store).chosen(present, tag)
         result = run(texts, present, matcher(match, texts.values(), names, threshold, synonyms, weights))
         show_alignment(result, as_json)
         if plot:

@@ -80,6 +80,18 @@ def test_a_degraded_store_says_what_a_training_of_that_seed_is_given(oracle: Pat
     assert (found["precision"]["micro"], found["recall"]["micro"]) == (prompts.precision, prompts.recall)
 
 
+def test_the_captions_of_a_tag_are_measured_and_none_by_chance(oracle: Path, tmp_path: Path) -> None:
+    right = {i: texts[0] for i, texts in read_store(oracle).captions.items()}
+    # Tags stand in another order for one image.
+    tags = {i: ("names", "scene") if i != "a" else ("scene", "names") for i in right}
+    texts = {i: tuple(right[i] if tag == "names" else "a photo" for tag in tags[i]) for i in right}
+    CaptionStore(texts, {"captioner": "by hand"}, tags=tags).write(tmp_path / "tagged")
+    words = ("align", tmp_path / "tagged", "--oracle", oracle, "--match", "exact", "--json")
+    assert "choose one of its tags: scene, names" in refusal(*words)
+    for tag, recall in (("names", 1.0), ("scene", 0.0)):
+        assert json.loads(invoke(*words, "--tag", tag).stdout)["recall"]["micro"] == recall
+
+
 def test_what_cannot_be_degraded_is_refused_with_the_mend(oracle: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "degraded")
     told = refusal("degrade", oracle, "--recall", 0.2, *out)

@@ -16,6 +16,7 @@ from tadp_ray.layout import MODEL, PER_IMAGE
 from tadp_ray.reporting import results
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.tasks.per_image import read_per_image, write_per_image
+from tadp_ray.tracking import query
 from tadp_ray.tracking.findings import findings
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
@@ -173,6 +174,18 @@ def test_rows_that_were_scored_otherwise_are_refused(
     monkeypatch.setattr(results, "per_image_results", otherwise)
     result = gains(trained, store, tmp_path / "out", *ROWS)
     assert result.exit_code == 2 and "scored on other images or other classes" in " ".join(result.stderr.split())
+
+
+def test_other_images_of_the_same_ids_are_refused(trained, store, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, digests = query.trained_cell, iter("ab")
+
+    def of_other_images(*arguments):
+        cell, weights = read(*arguments)
+        return cell.model_copy(update={"digests": {**cell.digests, "val": next(digests)}}), weights
+
+    monkeypatch.setattr(query, "trained_cell", of_other_images)
+    result = gains(trained, store, tmp_path / "out", *ROWS)
+    assert result.exit_code == 2 and "scored on other images, so they" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(
