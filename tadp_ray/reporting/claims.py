@@ -44,6 +44,8 @@ class ClaimEntry:
     entry: TableEntry
     coordinates: Mapping[str, JsonValue]
     """The value on every axis, and the metric."""
+    settings: str
+    """Recipe and changes of the table."""
 
 
 def judge(claim: TableClaim, tables: Tables) -> Verdict:
@@ -59,7 +61,11 @@ def judge(claim: TableClaim, tables: Tables) -> Verdict:
     pairs = list(compared_pairs(claim, tables))
     if not pairs or not all(own.entry.complete for pair in pairs for own in pair):
         return Verdict(text=claim.text, value=None, aim=aim, holds=None)
-    gaps = [paired_differences(*pair) for pair in pairs]
+    settings = dict.fromkeys(own.settings for pair in pairs for own in pair)
+    if len(settings) > 1:
+        undecided = f"the newest sweeps have other settings: {'; '.join(own or 'none' for own in settings)}"
+        return Verdict(text=claim.text, value=None, aim=aim, holds=None, undecided=undecided)
+    gaps = [paired_differences(worse.entry, better.entry) for worse, better in pairs]
     if not all(gaps):
         return Verdict(
             text=claim.text, value=None, aim=aim, holds=None, undecided=f"its entries share no seed; {RUN_MORE_SEEDS}"
@@ -117,7 +123,7 @@ def select_entries(wanted: Places, tables: Tables) -> list[ClaimEntry]:
             coordinates: dict[str, JsonValue] = {METRIC: spec.metrics[0]}
             coordinates |= zip(spec.rows.keys, spec.rows.values[i], strict=True)
             coordinates |= zip(spec.columns.keys, spec.columns.values[j], strict=True)
-            entries.append(ClaimEntry(entry, coordinates))
+            entries.append(ClaimEntry(entry, coordinates, spec.settings))
     return [own for own in entries if within(wanted, own.coordinates, spec.metrics[0])]
 
 
@@ -145,10 +151,10 @@ def alike(worse: ClaimEntry, better: ClaimEntry, except_for: Container[str]) -> 
     return all(worse.coordinates[key] == better.coordinates[key] for key in shared if key not in except_for)
 
 
-def paired_differences(worse: ClaimEntry, better: ClaimEntry) -> list[float]:
+def paired_differences(worse: TableEntry, better: TableEntry) -> list[float]:
     """Return how much better an entry is, for each seed that both have."""
-    sign = -1 if lower_is_better(better.entry.metric) else 1
-    low, high = worse.entry.by_seed, better.entry.by_seed
+    sign = -1 if lower_is_better(better.metric) else 1
+    low, high = worse.by_seed, better.by_seed
     return [sign * (high[seed] - value) for seed, value in low.items() if seed in high]
 
 

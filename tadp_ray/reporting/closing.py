@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tadp_ray.config.metrics import lower_is_better
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
-from tadp_ray.reporting.claims import ClaimEntry, paired_differences, pluralized, unit_of
+from tadp_ray.reporting.claims import paired_differences, pluralized, unit_of
 from tadp_ray.reporting.resampling import PERCENT
 from tadp_ray.reporting.seeds import gap_of
 from tadp_ray.reporting.table import Table, TableEntry, format_value
@@ -45,7 +45,7 @@ def finding(table: Table) -> str:
     second = entries[1]
     most = "lowest" if lower_is_better(best.metric) else "highest"
     start = f"The {most} of {len(entries)} entries is {told(table, best)}; the next is {told(table, second)}"
-    gaps = paired_differences(ClaimEntry(second, {}), ClaimEntry(best, {}))
+    gaps = paired_differences(second, best)
     if len(gaps) < 2:
         return f"{start}.{no_spread(entries[:2]) or ' They share too few seeds for a verdict.'}"
     gap, sd = statistics.fmean(gaps), statistics.stdev(gaps)

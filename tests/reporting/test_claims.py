@@ -1,5 +1,6 @@
 """Claims stand in the files of experiments and analyses, and are judged by their smallest step, their aim and the spread."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,16 @@ def test_a_claim_with_a_missing_place_is_not_decided() -> None:
     assert alone.sentence == "c (–; at least 0): not decided: not measured"
     elsewhere = difference().model_copy(update={"than": {"experiment": "prec_recall"}})
     assert judged_of(elsewhere, {"high": seeds(1.0, 2.0, 3.0)}).verdict == "not decided: not measured"
+
+
+def test_tables_of_other_settings_are_not_compared() -> None:
+    own, other = table({"high": seeds(9.0, 9.0, 9.0)}), table({"low": seeds(1.0, 1.0, 1.0)})
+    claim = difference().model_copy(update={"than": {"experiment": "prec_recall"}})
+    assert judge(claim, lambda name: other if name else own).holds is True
+    shorter = replace(other, spec=replace(other.spec, settings="schedule.iterations=20"))
+    assert judge(claim, lambda name: shorter if name else own).verdict == (
+        "not decided: the newest sweeps have other settings: schedule.iterations=20; none"
+    )
 
 
 def test_fewer_than_three_seeds_decide_nothing_and_one_has_no_spread() -> None:
