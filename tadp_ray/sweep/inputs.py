@@ -15,7 +15,7 @@ from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.training.digests import KnownDigests, digests_if_there, digests_of
 
-PRETRAININGS = {"pocket_dit": "--backbone dit --start pocket", "pocket_seed1": "--seed 1"}
+PRETRAININGS = {"pocket_dit": "--backbone dit --start pocket --unet-steps 5000", "pocket_seed1": "--seed 1"}
 """Options of the pretraining of each folder of pocket models that shipped experiments use, by the folder's name."""
 
 
