@@ -139,7 +139,8 @@ def test_a_missing_pocket_model_is_refused_with_the_command_that_makes_it(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         UserError,
-        match=r"pocket_dit is missing; make it: tadp-ray pocket pretrain \S*pocket_dit --backbone dit --start pocket --unet-steps 5000$",
+        match=r"pocket_dit is missing; make it: tadp-ray pocket pretrain \S*pocket_dit "
+        r"--backbone dit --start pocket --unet-steps 5000$",
     ):
         make_plan(ROOT / "experiments/backbones.yaml", "pocket")
 
