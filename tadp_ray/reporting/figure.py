@@ -55,7 +55,7 @@ def wrap_name(name: str) -> str:
 def draw_map(axes: Axes, spec: TableSpec, title: str, values: np.ndarray, texts: Sequence[Sequence[str]]) -> None:
     """Draw one heat map with its numbers; missing entries are grey. Each of several metrics has its own range of colours."""
     if spec.metrics[1:]:
-        values = np.array(shades(spec, values.ravel())).reshape(values.shape)
+        values = np.array(shades(spec, values.ravel().tolist())).reshape(values.shape)
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     high = high if high > low else low + 1
