@@ -4,7 +4,7 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tadp_ray.config.cell import Cell
@@ -147,7 +147,6 @@ class Table:
         entries = [entry for row in self.entries for entry in row]
         seeds = max(entry.num_seeds for entry in entries)
         settings = f", {self.spec.settings}" if self.spec.settings else ""
-        # The title of a best metric says when it was reached.
         last = [metric_title(metric) for metric in self.spec.metrics if not metric.startswith("best_")]
         best = [metric_title(metric) for metric in self.spec.metrics if metric.startswith("best_")]
         moments = {"last step": last, "best evaluation": best}
@@ -309,8 +308,7 @@ def code_note(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:
     commits = Counter(rows[cell.fingerprint].commit or "unknown" for cell in cells if cell.fingerprint in rows)
     if len(commits) < 2 and not any(THEN in commit or commit.endswith("+dirty") for commit in commits):
         return []
-    named = ", ".join(f"{short(commit)} ({count})" for commit, count in commits.most_common())
-    return [f"code: cells come from {named}; +dirty means with uncommitted changes"]
+    return [f"{origin_note('code', commits, short)}; +dirty means with uncommitted changes"]
 
 
 def machine_notes(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:
@@ -319,11 +317,12 @@ def machine_notes(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[st
     names = dict.fromkeys(name for row in found for name in row.code if name != "code")
     told = {name: Counter(row.code.get(name, "unknown") for row in found) for name in names}
     told["hardware"] = Counter(row.hardware or "unknown" for row in found)
-    return [
-        f"{name}: cells come from {', '.join(f'{value} ({count})' for value, count in counts.most_common())}"
-        for name, counts in told.items()
-        if len(counts) > 1
-    ]
+    return [origin_note(name, counts) for name, counts in told.items() if len(counts) > 1]
+
+
+def origin_note(name: str, counts: Counter[str], shown: Callable[[str], str] = str) -> str:
+    """Return what the cells come from, the most frequent first, e.g. `torch: cells come from 2.9 (3), 2.10 (1)`."""
+    return f"{name}: cells come from {', '.join(f'{shown(value)} ({count})' for value, count in counts.most_common())}"
 
 
 def rank_correlation_notes(entries: Sequence[Sequence[TableEntry]]) -> list[str]:
