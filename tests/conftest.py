@@ -61,6 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
     # And its stores keep their connections to a database until the process ends, of which Python 3.13 tells.
     config.addinivalue_line("filterwarnings", "ignore:unclosed database in <sqlite3.Connection:ResourceWarning")
+    # Starting Ray's nodes may forget a socket that was never bound, in an object that is collected at any time.
+    config.addinivalue_line("filterwarnings", r"ignore:unclosed <socket.*laddr=\('0.0.0.0', 0\)>:ResourceWarning")
     # What a shell puts into the background ignores Ctrl-C, what nohup starts a closed terminal, and so would every command that
     # a test starts and interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)

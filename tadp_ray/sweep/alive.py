@@ -1,4 +1,4 @@
-"""Detects a dead Ray node and hung training processes, for which Ray itself would wait forever."""
+"""Detects what Ray itself would wait for forever: a dead node, hung training processes, resources of workers that are gone."""
 
 import json
 import logging
@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 from ray.exceptions import RayError
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tadp_ray.config.cell import Cell
@@ -125,6 +127,37 @@ def kill_hung_processes(cells: Sequence[Cell]) -> Iterator[None]:
 
     with run_periodically(PERIOD, check, (RayError, ValueError, *REMOTE_ERRORS)):
         yield
+
+
+@contextmanager
+def free_orphaned_workers() -> Iterator[None]:
+    """Free the resources of Ray Train's workers whose controller was killed, during the block: its next one waits for them.
+
+    Ray Train itself asks a dashboard whether the controller lives, and stops asking when it has got no answer.
+    """
+
+    def check() -> None:
+        for group in orphaned_groups():
+            remove_placement_group(PlacementGroup(group))
+
+    with run_periodically(PERIOD, check, (RayError,)):
+        yield
+
+
+def orphaned_groups() -> list[ray.PlacementGroupID]:
+    """Return the placement groups that actors of this job have made and that are there although the actor is dead."""
+    job = ray.get_runtime_context().get_job_id()
+    # The public table of placement groups does not name their makers.
+    raw = ray._private.state.state._connect_and_get_accessor().get_placement_group_table()
+    groups = map(PlacementGroupTableData.FromString, raw)
+    return [
+        ray.PlacementGroupID(group.placement_group_id)
+        for group in groups
+        if group.creator_job_id.hex() == job
+        and ray.ActorID(group.creator_actor_id) != ray.ActorID.nil()
+        and group.creator_actor_dead
+        and group.state != PlacementGroupTableData.REMOVED
+    ]
 
 
 def heartbeats(cells: Sequence[Cell], remote: Remote | None) -> list[int | None]:

@@ -161,7 +161,7 @@ def describe(
     """
     # Ray's core logs an error about restarts for each of Ray Data's actors, and restarts them all the same (Ray issue 57733).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    with ray_session(address, dashboard=False) as nodes:
+    with ray_session(address) as nodes:
         if slots(nodes, actors.cpus, actors.gpus) < actors.count:
             raise UserError(
                 f"{actors.count} captioner(s) of {actors.cpus} CPUs and {actors.gpus:g} GPUs do not fit on this "

@@ -20,8 +20,10 @@ from tadp_ray.sweep.reach import cluster_address, no_cluster_error, ping
 from tadp_ray.sweep.temporary import shorten_temporary_folder
 
 log = logging.getLogger(__name__)
-# Cells read their data from disk, so the object store of a local Ray holds no tensors.
-LOCAL_OBJECT_STORE = 128 * 2**20
+# Ray on this machine alone. Its dashboard takes seconds to start. Without a port, Ray Train would ask whatever dashboard listens
+# on the default one whether its own controllers live, and end its workers if that one does not know them. Cells read their data
+# from disk, so the object store holds no tensors.
+LOCAL = {"include_dashboard": False, "dashboard_port": 0, "object_store_memory": 128 * 2**20}
 
 AUTOSCALER_TIMEOUT = 1200.0
 """Seconds to wait for an autoscaler to add the nodes of a first cell: a GPU machine with an image of some GiB."""
@@ -40,8 +42,7 @@ def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
     Raises:
         UserError: as `ray_session`, or not even one cell fits on the cluster.
     """
-    # Ray Train frees the workers of a stopped cell through the dashboard's State API; without it the next cell hangs.
-    with ray_session(address, dashboard=compute.num_train_workers > 0) as nodes:
+    with ray_session(address) as nodes:
         yield concurrency(nodes, compute)
 
 
@@ -62,13 +63,13 @@ def planned_nodes(address: str | None) -> list[dict[str, float]]:
         UserError: as `ray_session`.
     """
     if cluster_address(address):
-        with ray_session(address, dashboard=False) as nodes:
+        with ray_session(address) as nodes:
             return nodes
     return [ResourceAndLabelSpec().resolve(is_head=True).to_resource_dict()]
 
 
 @contextmanager
-def ray_session(address: str | None, dashboard: bool) -> Iterator[list[dict[str, float]]]:
+def ray_session(address: str | None) -> Iterator[list[dict[str, float]]]:
     """Run Ray during a command; yield the resources of each node.
 
     Join `address` (or RAY_ADDRESS) if one is given, else start Ray on this machine and stop it afterwards.
@@ -82,7 +83,6 @@ def ray_session(address: str | None, dashboard: bool) -> Iterator[list[dict[str,
     else:
         shorten_temporary_folder()
     bypass_proxy(ray.util.get_node_ip_address())
-    local = {"include_dashboard": dashboard, "object_store_memory": LOCAL_OBJECT_STORE}
     on_sigterm, on_sighup = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
     # Child processes inherit it: when a terminal closes, this command updates MLflow first and then stops Ray.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -100,7 +100,7 @@ def ray_session(address: str | None, dashboard: bool) -> Iterator[list[dict[str,
                 },
                 "worker_process_setup_hook": "tadp_ray.sweep.worker_setup.set_ray_address",
             },
-            **({} if address else local),
+            **({} if address else LOCAL),
         )
     except ConnectionError as error:
         raise UserError(f"{no_cluster_error(address, error)}; {UNAUTHENTICATED}") from None

@@ -30,8 +30,7 @@ def run_job(job: PersonalizationJob, address: str | None, console: Console) -> d
         KeyboardInterrupt: stopped by the user; the same command resumes.
     """
     compute = job.plan.compute
-    # Ray Train needs the dashboard only to free the workers of a job for the next one; here is only one job.
-    with ray_session(address, dashboard=False) as nodes, show_progress(job, console):
+    with ray_session(address) as nodes, show_progress(job, console):
         if slots(nodes, compute.cpus, compute.gpus) < 1:
             raise UserError(
                 f"the worker needs {compute.cpus} CPUs and {compute.gpus:g} GPUs, which do not fit on this cluster's nodes "

@@ -27,8 +27,8 @@ def test_a_finished_sweep_is_never_trained_again(sweep, one_at_a_time, undisturb
 
 
 @pytest.fixture
-def kill_worker(training) -> Callable[[Any], None]:
-    """Starts a sweep, kills its worker in the middle of a cell, and waits for the end: Ray has started another."""
+def kill_trial(training) -> Callable[[Any], None]:
+    """Starts a sweep, kills its trial in the middle of a cell, and waits for the end: Ray has started another."""
 
     def start(hit: Any) -> None:
         driver = hit.start()
@@ -43,16 +43,16 @@ def kill_worker(training) -> Callable[[Any], None]:
     return start
 
 
-def test_killed_ray_train_worker(sweep, one_at_a_time, undisturbed, kill_worker) -> None:
-    """Every digit is that of no fault and of no Ray Train, whose worker trains its cells one after another."""
-    hit = sweep("killed_worker", "--set", "compute.checkpoint_every=2", "--set", "compute.num_train_workers=1")
-    kill_worker(hit)
+def test_killed_trial_of_ray_train(sweep, one_at_a_time, undisturbed, kill_trial) -> None:
+    """With it goes its worker, whose core the next trial's needs. Every digit is that of no fault and of no Ray Train."""
+    hit = sweep("killed_trial", "--set", "compute.checkpoint_every=2", "--set", "compute.num_train_workers=1")
+    kill_trial(hit)
     assert hit.table() == undisturbed
 
 
-def test_stopped_and_started_again(sweep, one_at_a_time, undisturbed, training, kill_worker) -> None:
+def test_stopped_and_started_again(sweep, one_at_a_time, undisturbed, training, kill_trial) -> None:
     """Whether the command is killed or told to stop, its cells stop with it, and the same command goes on; so it does if its
-    worker is killed.
+    trial is killed.
 
     (Two idle helpers of Ray's notice after a minute that their command was killed, and leave.)
     """
@@ -67,5 +67,5 @@ def test_stopped_and_started_again(sweep, one_at_a_time, undisturbed, training, 
         assert not psutil.wait_procs(family, timeout=900)[1]
         if how != signal.SIGKILL:
             assert code == 130 and "run the same command again to resume" in said and "Traceback" not in said, said
-    kill_worker(hit)
+    kill_trial(hit)
     assert hit.table() == undisturbed

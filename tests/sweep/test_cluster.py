@@ -91,7 +91,7 @@ def test_an_address_nobody_answers_at_is_told_at_once(scheme: str, free_port: in
     with pytest.raises(
         UserError, match=f"--address {scheme}127.0.0.1:{free_port}: no Ray cluster answers there.*refused"
     ):
-        with ray_session(f"{scheme}127.0.0.1:{free_port}", dashboard=False):
+        with ray_session(f"{scheme}127.0.0.1:{free_port}"):
             pass
     assert time.monotonic() - began < 100
 
@@ -106,7 +106,7 @@ def test_a_cluster_that_asks_for_a_token_is_no_missing_one(monkeypatch: pytest.M
     with pytest.raises(
         UserError, match="no Ray cluster answers there.*; if one asks for a token, .* set RAY_AUTH_MODE=token"
     ):
-        with ray_session("auto", dashboard=False):
+        with ray_session("auto"):
             pass
 
 
