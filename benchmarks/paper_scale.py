@@ -1,9 +1,9 @@
 """Every analysis and personalization once at the true size of Stable Diffusion 1.5, a few steps each: what does it take?
 
-    python benchmarks/paper_scale.py OUT --tokenizer CLIP --vae TAESD --voc VOCdevkit --look "night/*.jpg"
+    python benchmarks/paper_scale.py OUT --tokenizer CLIP --vae TAESD --voc VOCdevkit --style "night/*.jpg"
 
 U-Net and text encoder have random weights, so that nothing but noise is drawn; tokenizer and autoencoder are real, folders as
-transformers and diffusers read them. VOCdevkit holds some photographs with masks, --look names three photographs or more.
+transformers and diffusers read them. VOCdevkit holds some photographs with masks, --style names three photographs or more.
 Prints each command's seconds and exit status; what it says goes to OUT/log.txt. A quarter of an hour on two cores, 18 GiB.
 """
 
@@ -72,7 +72,7 @@ def commands(options: argparse.Namespace) -> list[list[str]]:
     common = {"compute.gpus": options.gpus, "compute.cpus": options.cpus}
     told = {"caption": "{source: oracle}"}
     trained = flags({"model.weights": weights, "data.root": options.voc, **told, **SMALL, **common})
-    made = {"images.files": options.look, "images.count": 3, "images.size": 128, "schedule.iterations": 2}
+    made = {"images.files": options.style, "images.count": 3, "images.size": 128, "schedule.iterations": 2}
     learned = flags({"weights": drawing, **made, **common, "samples": "[a street]"})
     train = ["train", str(RECIPE), *trained, "--seed", "0"]
     asked = [
@@ -96,10 +96,10 @@ def analysis_file(out: Path, name: str, options: argparse.Namespace) -> Path:
     """The analysis with few pictures, one seed, and a disc to paste."""
     content = read_yaml(EXPERIMENTS / f"analyses/{name}.yaml")
     content["recipes"]["paper"] = str(RECIPE)
-    content["look"] |= ANALYSES[name]
+    content["spec"] |= ANALYSES[name]
     if name == "copy_paste":
         pairs = dict(pair.split("=") for pair in options.pairs.split(","))
-        content["look"] |= {"pairs": pairs, "cutouts": dict.fromkeys(pairs, str(make_cutout(out / "disc.png")))}
+        content["spec"] |= {"pairs": pairs, "cutouts": dict.fromkeys(pairs, str(make_cutout(out / "disc.png")))}
     if "seeds" in content:
         content["seeds"] = [0]
     path = out / f"{name}.yaml"
@@ -121,14 +121,14 @@ def main() -> None:
         "--vae", type=Path, required=True, help="diffusers folder of an autoencoder, TAESD or the true one"
     )
     parser.add_argument("--voc", type=Path, required=True, help="VOCdevkit with a few photographs")
-    parser.add_argument("--look", required=True, help="pattern of three photographs or more to personalise by")
+    parser.add_argument("--style", required=True, help="pattern of three photographs or more to personalise by")
     parser.add_argument("--pairs", default="boat=car,dog=bottle", help="word=look-alike that the photographs show")
     parser.add_argument("--cpus", type=int, default=2)
     parser.add_argument("--gpus", type=int, default=0)
     options = parser.parse_args()
 
     options.out, options.voc = options.out.resolve(), options.voc.resolve()
-    options.look = Path(options.look).absolute()
+    options.style = Path(options.style).absolute()
     options.out.mkdir(parents=True, exist_ok=True)
     failed = 0
     with (options.out / "log.txt").open("w") as log:

@@ -142,7 +142,7 @@ def run(
             "recipe": recipe_file.stem,
             "changes": list(changes or ()),
             "seeds": list(analysis.seeds),
-            **analysis.look.model_dump(mode="json"),
+            **analysis.spec.model_dump(mode="json"),
         }
         outcome = analyse(analysis, recipe, trained, storage / name)
         verdicts = judge_measures(analysis.claims, outcome.measured)

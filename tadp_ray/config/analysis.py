@@ -143,9 +143,9 @@ class Analysis(StrictModel):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0,), min_length=1, description="seeds of the trained models; the first one also seeds the analysis"
     )
-    look: Annotated[CopyPaste | OffTarget | Variation | EOSTokens, Field(discriminator="kind")]
+    spec: Annotated[CopyPaste | OffTarget | Variation | EOSTokens, Field(discriminator="kind")]
     scales: dict[Scale, dict[str, JsonValue]] = Field(
-        {}, description="keys of look with other values at a scale, e.g. {paper: {guidance: 7.5}}"
+        {}, description="keys of spec with other values at a scale, e.g. {paper: {guidance: 7.5}}"
     )
     claims: tuple[Measure, ...] = Field((), description="claims that are tested on the numbers")
 
@@ -153,9 +153,9 @@ class Analysis(StrictModel):
     def _known_measures(self) -> "Analysis":
         for claim in self.claims:
             for name in filter(None, (claim.measure, claim.of)):
-                if name not in self.look.measures:
+                if name not in self.spec.measures:
                     raise ValueError(
-                        f"claims: {self.look.kind} measures no {name!r}; {nearest(name, self.look.measures)}"
+                        f"claims: {self.spec.kind} measures no {name!r}; {nearest(name, self.spec.measures)}"
                     )
         return self
 

@@ -60,7 +60,7 @@ GROUPS_WITH_KINDS = (
     "model",
     "head",
     "images",
-    "look",
+    "spec",
     "method",
     "timestep",
     "layers",

@@ -193,12 +193,12 @@ def load_analysis(path: Path, scale: Scale = "pocket") -> Analysis:
     analysis = validate(Analysis, raw, lambda _: str(path))
     scaled = {
         name: validate(
-            Analysis, {**raw, "look": merge(raw["look"], keys)}, lambda _, name=name: f"{path}: scales.{name}"
+            Analysis, {**raw, "spec": merge(raw["spec"], keys)}, lambda _, name=name: f"{path}: scales.{name}"
         )
         for name, keys in analysis.scales.items()
     }
     analysis = scaled.get(scale, analysis)
-    for text in getattr(analysis.look, "texts", {}).values():
+    for text in getattr(analysis.spec, "texts", {}).values():
         for key in text:
-            check_key(key, f"{path}: look.texts")
+            check_key(key, f"{path}: spec.texts")
     return analysis

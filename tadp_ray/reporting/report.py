@@ -282,7 +282,8 @@ def claim_sections(
         question="Which claims of these experiments do their tables support?",
         command="\n".join(section.command for section in sections if section.name in used),
         facts={
-            "value": f"smallest difference within a seed, ± sample standard deviation over seeds, with its {PERCENT} % interval"
+            "value": "of the differences that decide a claim, the smallest: mean of those within a seed, ± sample standard "
+            f"deviation over seeds, with its {PERCENT} % interval"
         },
         summary=(claims_summary(verdicts),),
         claims=tuple(verdicts),

@@ -106,13 +106,13 @@ def test_python(two: Path, opened) -> None:
 
 
 def test_an_analysis_of_several_seeds(two: Path, opened, store, tmp_path: Path) -> None:
-    (tmp_path / "look.yaml").write_text(
-        "question: Why?\nfigure: Figure S0\nrecipes: {pocket: recipe.yaml}\nseeds: [0, 1, 2]\nlook: {kind: off_target}\n"
+    (tmp_path / "spec.yaml").write_text(
+        "question: Why?\nfigure: Figure S0\nrecipes: {pocket: recipe.yaml}\nseeds: [0, 1, 2]\nspec: {kind: off_target}\n"
     )
-    words = ["analyze", "run", tmp_path / "look.yaml", "--tracking-uri", store.uri]
+    words = ["analyze", "run", tmp_path / "spec.yaml", "--tracking-uri", store.uri]
     result = CliRunner().invoke(app, list(map(str, words)))
     assert result.exit_code == 2 and result.output.count("tadp-ray train") == 3
-    assert opened() == {"base.yaml": 1, "look.yaml": 1, "recipe.yaml": 1}
+    assert opened() == {"base.yaml": 1, "spec.yaml": 1, "recipe.yaml": 1}
 
 
 def test_one_training_and_a_search(two: Path, opened, tmp_path: Path) -> None:

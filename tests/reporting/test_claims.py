@@ -354,7 +354,7 @@ def test_a_claim_about_what_no_table_has_is_refused(claim: str, said: str, tmp_p
     ],
 )
 def test_a_claim_about_what_no_analysis_measures_is_refused(claim: str, said: str, tmp_path: Path) -> None:
-    text = "question: q\nfigure: f\nrecipes: {pocket: pocket_segmentation}\nlook: {kind: copy_paste}\n"
+    text = "question: q\nfigure: f\nrecipes: {pocket: pocket_segmentation}\nspec: {kind: copy_paste}\n"
     (tmp_path / "mine.yaml").write_text(f"{text}claims:\n  - {{kind: measure, text: c, {claim}}}\n")
     with pytest.raises(ConfigError) as refused:
         load_analysis(tmp_path / "mine.yaml")

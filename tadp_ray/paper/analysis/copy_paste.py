@@ -71,8 +71,8 @@ def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: Diffusio
         places.append(measured(case, *maps))
     if len(cases) < (wanted or 1):
         raise UserError(
-            f"look.cases={config.cases}: only {len(cases)} pictures have a look-alike with room for a thing beside it; "
-            "lower look.cases, or add images, cutouts or pairs"
+            f"spec.cases={config.cases}: only {len(cases)} pictures have a look-alike with room for a thing beside it; "
+            "lower spec.cases, or add images, cutouts or pairs"
         )
     table = {name: np.array([place[name] for place in places]) for name in places[0]}
     after = table[f"thing after: {DENSITY}"]
@@ -167,12 +167,12 @@ def own_cases(config: CopyPaste, diffusion: Diffusion) -> Iterator[Case]:
                 continue
             if word in by_name:
                 raise UserError(
-                    f"look.pairs: {word!r} is already in {picture.path}, as its regions say; paste another thing"
+                    f"spec.pairs: {word!r} is already in {picture.path}, as its regions say; paste another thing"
                 )
             case = make_case(image, things, scaled(cutouts[word], by_name[name]), word, by_name[name], diffusion)
             if case is None:
                 raise UserError(
-                    f"look.pictures: {picture.path} has no room for a {word} as large as the {name} and beside it; take a wider "
+                    f"spec.pictures: {picture.path} has no room for a {word} as large as the {name} and beside it; take a wider "
                     "picture, or a narrower cut-out"
                 )
             yield case
@@ -209,7 +209,7 @@ def check_files(config: CopyPaste) -> None:
             ("pictures", picture.path),
             *((f"pictures.regions.{name}", path) for name, path in picture.regions.items()),
         ]
-    if missing := [f"look.{key}: {path}: there is no such file" for key, path in named if not path.is_file()]:
+    if missing := [f"spec.{key}: {path}: there is no such file" for key, path in named if not path.is_file()]:
         raise UserError("\n".join(missing))
 
 
@@ -217,7 +217,7 @@ def words_for(config: CopyPaste, classes: tuple[str, ...]) -> Mapping[str, Seque
     """Return, by class, the look-alikes that may be pasted beside it."""
     if classes == CLASSES:
         return LOOK_ALIKES
-    check_names("look.pairs", [*config.pairs, *config.pairs.values()], classes)
+    check_names("spec.pairs", [*config.pairs, *config.pairs.values()], classes)
     return {name: [word for word, other in config.pairs.items() if other == name] for name in config.pairs.values()}
 
 

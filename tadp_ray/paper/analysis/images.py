@@ -75,7 +75,7 @@ def look_alikes(classes: tuple[str, ...], groups: tuple[tuple[str, ...], ...]) -
     """
     if classes == CLASSES:
         return LOOK_ALIKES
-    check_names("look.groups", [name for group in groups for name in group], classes)
+    check_names("spec.groups", [name for group in groups for name in group], classes)
     return {name: tuple(other for other in group if other != name) for group in groups for name in group}
 
 

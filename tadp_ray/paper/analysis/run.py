@@ -20,7 +20,7 @@ from tadp_ray.paper.analysis.varied import check_pictures
 
 def asked(analysis: Analysis, recipe: Recipe) -> dict[str, Mapping[str, JsonValue]]:
     """Return the trained models that an analysis needs: name -> changes of the recipe."""
-    match analysis.look:
+    match analysis.spec:
         case OffTarget():
             # The recipe itself, if its names are correct.
             return {"right names": {} if recipe.caption.source == "oracle" else {"caption": {"source": "oracle"}}}
@@ -37,11 +37,11 @@ def check(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Train
     Raises:
         UserError: images are missing, or models are not trained; the message contains the commands that train them.
     """
-    if isinstance(analysis.look, Variation):
-        check_pictures(analysis.look, recipe, analysis.seeds[0])
-    if isinstance(analysis.look, CopyPaste):
-        check_files(analysis.look)
-    if not isinstance(analysis.look, EOSTokens):
+    if isinstance(analysis.spec, Variation):
+        check_pictures(analysis.spec, recipe, analysis.seeds[0])
+    if isinstance(analysis.spec, CopyPaste):
+        check_files(analysis.spec)
+    if not isinstance(analysis.spec, EOSTokens):
         for models in found.values():
             ready(models)
 
@@ -61,15 +61,15 @@ def analyse(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Tra
     folder.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if recipe.compute.gpus else "cpu")
     torch.set_num_threads(recipe.compute.cpus)
-    look, seed = analysis.look, analysis.seeds[0]
-    if isinstance(look, OffTarget):
-        return off_target(look, found["right names"], device, folder)
+    spec, seed = analysis.spec, analysis.seeds[0]
+    if isinstance(spec, OffTarget):
+        return off_target(spec, found["right names"], device, folder)
     diffusion = to_device(open_diffusion(recipe.model.weights, recipe.model.embeddings), device)
-    if isinstance(look, CopyPaste):
-        return copy_paste(look, recipe, seed, diffusion, folder)
-    if isinstance(look, EOSTokens):
-        return eos_tokens(look, recipe, seed, diffusion, found, folder)
-    return variation(look, recipe, seed, diffusion, found.get("judge", ()), folder)
+    if isinstance(spec, CopyPaste):
+        return copy_paste(spec, recipe, seed, diffusion, folder)
+    if isinstance(spec, EOSTokens):
+        return eos_tokens(spec, recipe, seed, diffusion, found, folder)
+    return variation(spec, recipe, seed, diffusion, found.get("judge", ()), folder)
 
 
 def to_device(diffusion: Diffusion, device: torch.device) -> Diffusion:

@@ -63,8 +63,8 @@ def check_pictures(config: Variation, recipe: Recipe, seed: int) -> None:
     if config.pictures:
         for picture in config.pictures:
             if not picture.path.is_file():
-                raise UserError(f"look.pictures: {picture.path}: there is no such file")
-            check_names("look.pictures.shows", picture.shows, class_names(recipe.data))
+                raise UserError(f"spec.pictures: {picture.path}: there is no such file")
+            check_names("spec.pictures.shows", picture.shows, class_names(recipe.data))
         named = [picture.path.stem for picture in config.pictures]
     else:
         dataset = analysis_images(recipe, seed, config.images)
@@ -90,7 +90,7 @@ def indices(config: Variation, dataset: Dataset) -> list[int]:
     for name in config.ids:
         if name not in places:
             near = nearest(name, dataset.ids if len(places) < 20 else [*dataset.ids[:3], "..."])
-            raise UserError(f"look.ids: {name!r} is none of the {len(places)} validation images; {near}")
+            raise UserError(f"spec.ids: {name!r} is none of the {len(places)} validation images; {near}")
     return [places[name] for name in config.ids] or list(range(min(len(dataset), config.images)))
 
 

@@ -7,11 +7,11 @@ from tadp_ray.conditioning.tokenizer import load_tokenizer
 from tadp_ray.config.personalization import TOKEN, Personalization
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.errors import UserError
-from tadp_ray.paper.personalization.images import Look
+from tadp_ray.paper.personalization.images import StyleImages
 from tadp_ray.paper.personalization.textual_inversion import initial_id
 
 
-def check(plan: Personalization, look: Look) -> None:
+def check(plan: Personalization, images: StyleImages) -> None:
     """Check that the token is new, that the initial word is a single token, and that no prompt is too long.
 
     Raises:
@@ -35,9 +35,9 @@ def check(plan: Personalization, look: Look) -> None:
     else:
         prompts, key = [method.prompt], "method.prompt"
         texts |= {("method.prior.prompt", method.prior.prompt)} if method.prior else set()
-    if any(CAPTION in prompt for prompt in prompts) and not all(look.captions):
+    if any(CAPTION in prompt for prompt in prompts) and not all(images.captions):
         raise UserError(f"{key}: {CAPTION} stands there, but only images of kind: scenes have captions; leave it out")
-    texts |= {(key, prompt.replace(CAPTION, caption)) for prompt in prompts for caption in look.captions}
+    texts |= {(key, prompt.replace(CAPTION, caption)) for prompt in prompts for caption in images.captions}
     (where, text), length = max(
         ((pair, count_tokens(tokenizer, pair[1])) for pair in sorted(texts)), key=lambda it: it[1]
     )

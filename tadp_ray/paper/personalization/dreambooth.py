@@ -13,7 +13,7 @@ from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.config.personalization import DreamBooth, Prior
 from tadp_ray.layout import PRIOR
 from tadp_ray.paper.personalization.finetuner import Finetuner
-from tadp_ray.paper.personalization.images import Latents, encode_look
+from tadp_ray.paper.personalization.images import Latents, encode_pictures
 from tadp_ray.paper.personalization.samples import draw
 from tadp_ray.training import checkpoint
 
@@ -61,7 +61,7 @@ def prior_latents(finetuner: Finetuner, model: TextToImage, prior: Prior) -> Lat
 
     def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
         prompts, key = [prior.prompt] * prior.images, (finetuner.job.seed, 20)
-        latents = encode_look(
+        latents = encode_pictures(
             finetuner.diffusion.vae, np.stack(draw(model, prompts, key, steps=prior.steps, guidance=GUIDANCE))
         )
         return {"mean": latents.mean, "std": latents.std}, {}

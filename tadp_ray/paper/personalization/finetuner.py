@@ -12,7 +12,7 @@ from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule, denoisi
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.layout import CHECKPOINT
-from tadp_ray.paper.personalization.images import Latents, Look
+from tadp_ray.paper.personalization.images import Latents, StyleImages
 from tadp_ray.paper.personalization.job import PersonalizationJob
 from tadp_ray.training.async_checkpointer import AsyncCheckpointer
 from tadp_ray.training.loop import Trainer
@@ -27,7 +27,7 @@ class Finetuner:
     job: PersonalizationJob
     diffusion: Diffusion
     noising: NoiseSchedule
-    look: Look
+    images: StyleImages
     latents: Latents
     device: torch.device
     reporter: Reporter
@@ -90,4 +90,4 @@ class Finetuner:
     def draw_prompts(self, prompts: Sequence[str], number: int, indices: Sequence[int]) -> list[str]:
         """Return a random prompt for each image of a forward pass, with the image's caption in place of its placeholder."""
         rng = random.Random(f"{self.job.seed}/prompts/{number}")
-        return [rng.choice(prompts).replace(CAPTION, self.look.captions[index]) for index in indices]
+        return [rng.choice(prompts).replace(CAPTION, self.images.captions[index]) for index in indices]

@@ -25,7 +25,7 @@ ENCODED_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class Look:
+class StyleImages:
     """Images of one style, and their captions."""
 
     pictures: np.ndarray
@@ -38,7 +38,7 @@ class Look:
         return hashlib.sha256(repr((self.pictures.shape, self.captions)).encode() + self.pictures.tobytes()).hexdigest()
 
 
-def read_look(images: SceneImages | FolderImages) -> Look:
+def read_style_images(images: SceneImages | FolderImages) -> StyleImages:
     """Read the images of a personalization.
 
     Raises:
@@ -47,7 +47,7 @@ def read_look(images: SceneImages | FolderImages) -> Look:
     if isinstance(images, SceneImages):
         scenes = Scenes("train", images.count, images.seed, images.size, images.style)
         pictures = [scenes[index].image for index in range(len(scenes))]
-        return Look(np.stack(pictures), tuple(class_list(scenes.present(index)) for index in range(len(scenes))))
+        return StyleImages(np.stack(pictures), tuple(class_list(scenes.present(index)) for index in range(len(scenes))))
     files = (path for path in glob.glob(images.files, recursive=True) if Path(path).is_file())
     found = sorted(path for path in files if Path(path).name.lower() not in SYSTEM_FILES)
     if len(found) < images.count:
@@ -57,7 +57,7 @@ def read_look(images: SceneImages | FolderImages) -> Look:
             "images, or lower images.count (3 at least)"
         )
     chosen = sorted(random.Random(images.seed).sample(found, images.count))
-    return Look(np.stack([fitted(read_image(Path(path)), images) for path in chosen]), ("",) * images.count)
+    return StyleImages(np.stack([fitted(read_image(Path(path)), images) for path in chosen]), ("",) * images.count)
 
 
 def fitted(image: np.ndarray, images: FolderImages) -> np.ndarray:
@@ -82,7 +82,7 @@ class Latents:
 
 
 @torch.no_grad()
-def encode_look(vae: Autoencoder, pictures: np.ndarray) -> Latents:
+def encode_pictures(vae: Autoencoder, pictures: np.ndarray) -> Latents:
     """Return the latents of uint8 images (N, S, S, 3); a step only samples noise for them."""
     sides: list[list[Tensor]] = [[], []]
     for views, mirrored in ((pictures, False), (pictures[:, :, ::-1], True)):

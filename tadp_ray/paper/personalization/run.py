@@ -20,7 +20,7 @@ from tadp_ray.layout import LEARNED, PERSONALIZATION, SAMPLES
 from tadp_ray.paper.personalization.check import check
 from tadp_ray.paper.personalization.dreambooth import tune
 from tadp_ray.paper.personalization.finetuner import Finetuner
-from tadp_ray.paper.personalization.images import Look, encode_look, read_look
+from tadp_ray.paper.personalization.images import StyleImages, encode_pictures, read_style_images
 from tadp_ray.paper.personalization.job import PersonalizationJob
 from tadp_ray.paper.personalization.samples import draw, write_samples
 from tadp_ray.paper.personalization.textual_inversion import invert
@@ -36,14 +36,14 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> PersonalizationJ
         UserError: weights or images are missing, `check` fails, or the folder contains another personalization.
     """
     if plan.images.kind == "folder":
-        images = plan.images.model_copy(update={"files": str(Path(plan.images.files).absolute())})
-        plan = plan.model_copy(update={"images": images})
+        files = plan.images.model_copy(update={"files": str(Path(plan.images.files).absolute())})
+        plan = plan.model_copy(update={"images": files})
     if Path(plan.weights).exists():
         plan = plan.model_copy(update={"weights": str(Path(plan.weights).absolute())})
     load_schedule(plan.weights)
-    look = read_look(plan.images)
-    check(plan, look)
-    job = PersonalizationJob(plan=plan, seed=seed, folder=folder.absolute(), digests=digests_of(plan, look))
+    images = read_style_images(plan.images)
+    check(plan, images)
+    job = PersonalizationJob(plan=plan, seed=seed, folder=folder.absolute(), digests=digests_of(plan, images))
     known = {record["fingerprint"] for record in read_journal(job.folder) if record["type"] == "started"}
     if known - {job.fingerprint}:
         raise UserError(
@@ -53,9 +53,9 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> PersonalizationJ
     return job
 
 
-def digests_of(plan: Personalization, look: Look) -> dict[str, str]:
+def digests_of(plan: Personalization, images: StyleImages) -> dict[str, str]:
     """Return the content hashes of a plan's weights and images."""
-    return {"weights": weights_digest(plan.weights), "images": look.digest()}
+    return {"weights": weights_digest(plan.weights), "images": images.digest()}
 
 
 def check_contents(job: PersonalizationJob) -> None:
@@ -64,7 +64,7 @@ def check_contents(job: PersonalizationJob) -> None:
     Raises:
         UserError: weights or images changed since the job was created.
     """
-    if changed := changed_names(digests_of(job.plan, read_look(job.plan.images)), job.digests):
+    if changed := changed_names(digests_of(job.plan, read_style_images(job.plan.images)), job.digests):
         raise UserError(
             f"{' and '.join(changed)} changed since this personalization was begun; put back what was there, or name another "
             "folder with --out"
@@ -140,9 +140,9 @@ def run(job: PersonalizationJob, device: torch.device, reporter: Reporter) -> di
     diffusion = model.diffusion
     if plan.compute.gradient_checkpointing:
         diffusion.unet.enable_gradient_checkpointing()
-    look = read_look(plan.images)
-    latents = encode_look(diffusion.vae, look.pictures)
-    finetuner = Finetuner(job, diffusion, model.schedule, look, latents, device, reporter)
+    images = read_style_images(plan.images)
+    latents = encode_pictures(diffusion.vae, images.pictures)
+    finetuner = Finetuner(job, diffusion, model.schedule, images, latents, device, reporter)
     # Before training, since DreamBooth changes the model in place.
     before = draw(model, plan.samples, (job.seed, 30))
     if isinstance(plan.method, TextualInversion):
@@ -152,7 +152,7 @@ def run(job: PersonalizationJob, device: torch.device, reporter: Reporter) -> di
     prompts = [plan.sampled_as.replace(CAPTION, caption) for caption in plan.samples]
     rows = [("as it was", before), (plan.sampled_as, draw(model, prompts, (job.seed, 30)))]
     check_contents(job)
-    write_samples(job.folder / SAMPLES, list(look.pictures), plan.samples, rows)
+    write_samples(job.folder / SAMPLES, list(images.pictures), plan.samples, rows)
     return {
         **metrics,
         "seconds": time.monotonic() - began,

@@ -18,7 +18,7 @@ RECIPE = Path(__file__).resolve().parents[3] / "experiments/recipes/pocket_segme
 
 
 @pytest.fixture
-def look(tmp_path: Path) -> dict[str, Any]:
+def spec(tmp_path: Path) -> dict[str, Any]:
     """A grey picture of 64 x 96 with a dog at the left and a bird in the middle; a cat and a bottle to paste."""
     Image.fromarray(np.full((64, 96, 3), 90, np.uint8)).save(tmp_path / "base.png")
     for name, columns in (("dog", slice(2, 22)), ("bird", slice(40, 50))):
@@ -39,8 +39,8 @@ def look(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def test_each_pair_is_pasted_into_the_picture(look: dict[str, Any], tmp_path: Path) -> None:
-    config = CopyPaste.model_validate(look)
+def test_each_pair_is_pasted_into_the_picture(spec: dict[str, Any], tmp_path: Path) -> None:
+    config = CopyPaste.model_validate(spec)
     check_files(config)
     diffusion = load_diffusion("pocket")
     cases = list(own_cases(config, diffusion))
@@ -66,18 +66,18 @@ def test_each_pair_is_pasted_into_the_picture(look: dict[str, Any], tmp_path: Pa
         ({"pairs": {"cat": "wolf"}}, r"pairs: 'wolf' is in no picture's regions \(bird, dog\); add it there"),
     ],
 )
-def test_keys_that_do_not_fit_are_named(look: dict[str, Any], change: dict[str, Any], said: str) -> None:
+def test_keys_that_do_not_fit_are_named(spec: dict[str, Any], change: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
-        CopyPaste.model_validate(look | change)
+        CopyPaste.model_validate(spec | change)
 
 
-def test_files_that_do_not_fit_are_named(look: dict[str, Any], tmp_path: Path) -> None:
+def test_files_that_do_not_fit_are_named(spec: dict[str, Any], tmp_path: Path) -> None:
     diffusion = load_diffusion("pocket")
 
     def said() -> str:
         with pytest.raises(UserError) as caught:
-            check_files(CopyPaste.model_validate(look))
-            list(own_cases(CopyPaste.model_validate(look), diffusion))
+            check_files(CopyPaste.model_validate(spec))
+            list(own_cases(CopyPaste.model_validate(spec), diffusion))
         return str(caught.value)
 
     wide = np.zeros((64, 96), np.uint8)
@@ -87,4 +87,4 @@ def test_files_that_do_not_fit_are_named(look: dict[str, Any], tmp_path: Path) -
     Image.fromarray(wide[:, :90]).save(tmp_path / "dog.png")
     assert "dog.png: is 90 x 64, but the image is 96 x 64" in said()
     (tmp_path / "dog.png").unlink()
-    assert "look.pictures.regions.dog: " in said() and "there is no such file" in said()
+    assert "spec.pictures.regions.dog: " in said() and "there is no such file" in said()

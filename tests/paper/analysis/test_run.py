@@ -33,12 +33,12 @@ TEXTS = (
 )
 
 
-def run(tmp_path: Path, store, look: str, *flags: object, recipe: Path = RECIPE, claims: tuple[str, ...] = ()):
+def run(tmp_path: Path, store, spec: str, *flags: object, recipe: Path = RECIPE, claims: tuple[str, ...] = ()):
     """Answer an analysis, of the pocket scenes if nothing else is said; each of these measures is claimed to be above 0."""
     file = tmp_path / "mine.yaml"
     asked = "".join(f"  - {{kind: measure, text: much, measure: {name}, above: 0}}\n" for name in claims)
     file.write_text(
-        f"question: Why?\nfigure: Figure S0\nrecipes: {{pocket: {recipe}}}\nlook: {look}\n"
+        f"question: Why?\nfigure: Figure S0\nrecipes: {{pocket: {recipe}}}\nspec: {spec}\n"
         + (f"claims:\n{asked}" if claims else "")
     )
     words = ["analyze", "run", file, "--tracking-uri", store.uri, "--storage", tmp_path / "out", *flags]
@@ -46,7 +46,7 @@ def run(tmp_path: Path, store, look: str, *flags: object, recipe: Path = RECIPE,
 
 
 @pytest.mark.parametrize(
-    ("look", "number", "picture", "kind"),
+    ("spec", "number", "picture", "kind"),
     [
         ("{kind: copy_paste, cases: 3}", "moved: percent of cases", "copy_paste.pdf", CopyPaste),
         (
@@ -59,9 +59,9 @@ def run(tmp_path: Path, store, look: str, *flags: object, recipe: Path = RECIPE,
     ],
 )
 def test_an_analysis_is_told_on_disk_and_in_mlflow(
-    look: str, number: str, picture: str, kind: type, tmp_path: Path, store
+    spec: str, number: str, picture: str, kind: type, tmp_path: Path, store
 ) -> None:
-    result = run(tmp_path, store, look, claims=kind.measures)
+    result = run(tmp_path, store, spec, claims=kind.measures)
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "out/mine/finding.json").read_text())
     assert found["name"] == "mine" and found["figure_of_paper"] == "Figure S0" and found["question"] == "Why?"
@@ -74,7 +74,7 @@ def test_an_analysis_is_told_on_disk_and_in_mlflow(
     assert logged.data.tags["tadp.finding"] == "mine"
     files = {file.path for file in store.client.list_artifacts(found["run_id"])}
     assert {"finding.json", *found["pictures"]} <= files
-    if "eos_tokens" in look:
+    if "eos_tokens" in spec:
         assert found["claims"][-1]["holds"] is None and len(found["notes"]) == 3
         assert "tadp-ray train" in found["notes"][0] and "--seed 0" in found["notes"][0]
 
@@ -166,15 +166,15 @@ def test_photographs_are_analysed_by_pairs_and_cutouts(photographs: Path, tmp_pa
     cutout[5:35, 5:25] = (250, 150, 30, 255)
     Image.fromarray(cutout).save(tmp_path / "fox.png")
     pairs = "{fox: grass, palm: sand, bus: road, penguin: snow}"
-    look = f"kind: copy_paste, cases: 1, pairs: {pairs}, cutouts: {{fox: {tmp_path}/fox.png, bus: {tmp_path}/fox.png}}"
-    result = run(tmp_path, store, f"{{{look}}}", recipe=photographs)
+    spec = f"kind: copy_paste, cases: 1, pairs: {pairs}, cutouts: {{fox: {tmp_path}/fox.png, bus: {tmp_path}/fox.png}}"
+    result = run(tmp_path, store, f"{{{spec}}}", recipe=photographs)
     assert result.exit_code == 0, result.output
-    for look, said in (
-        ("{kind: copy_paste, cases: 1}", "look.pairs: name what looks alike; only the pocket scenes know it"),
-        ("{kind: copy_paste, pairs: {wolf: cat}}", "look.pairs: 'wolf' is no class of these data"),
+    for spec, said in (
+        ("{kind: copy_paste, cases: 1}", "spec.pairs: name what looks alike; only the pocket scenes know it"),
+        ("{kind: copy_paste, pairs: {wolf: cat}}", "spec.pairs: 'wolf' is no class of these data"),
         (
             "{kind: copy_paste, cases: 13, pairs: {fox: grass}}",
-            "look.cases=13: only 0 pictures have a look-alike with room",
+            "spec.cases=13: only 0 pictures have a look-alike with room",
         ),
         (
             f"{{kind: copy_paste, pairs: {{fox: cat}}, cutouts: {{fox: {tmp_path}/images/00.png}}}}",
@@ -182,7 +182,7 @@ def test_photographs_are_analysed_by_pairs_and_cutouts(photographs: Path, tmp_pa
         ),
         ("{kind: variation, images: 1}", "MLflow holds 0 of the 1 trainings"),
     ):
-        result = run(tmp_path, store, look, recipe=photographs)
+        result = run(tmp_path, store, spec, recipe=photographs)
         assert result.exit_code == 2 and said in result.stderr, result.output
 
 
@@ -197,9 +197,9 @@ def test_measures_are_those_of_the_model_that_shows_least_and_of_the_pictures_on
     }
     assert {(own.count, own.of) for own in found.values()} == {(2, "seeds")} and tuple(found) == OffTarget.measures
 
-    look = Variation(kind="variation", steps=(1, 2, 3), of=4)
-    off = {(name, steps): np.array([1.0, 2.0, 4.0]) * steps**2 for name in PROMPTS for steps in look.steps}
-    found = measures(look, off)
+    spec = Variation(kind="variation", steps=(1, 2, 3), of=4)
+    off = {(name, steps): np.array([1.0, 2.0, 4.0]) * steps**2 for name in PROMPTS for steps in spec.steps}
+    found = measures(spec, off)
     # Means of 7/3, 4 and 9 times as much; of image by image, eight times as much.
     assert found["gain"].value == pytest.approx(8 * 7 / 3) and found["least rise"].value == pytest.approx(3 * 7 / 3)
     assert found["gain"].error == pytest.approx(8 * (7 / 3 / 3) ** 0.5) and found["captioned share"].value == 1

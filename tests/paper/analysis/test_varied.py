@@ -39,8 +39,8 @@ def photographs(tmp_path: Path) -> Recipe:
     return load_recipe(tmp_path / "recipe.yaml")
 
 
-def look(**keys: object) -> Variation:
-    """A look at variations, as its file's JSON is read."""
+def spec(**keys: object) -> Variation:
+    """Settings of variations, as its file's JSON is read."""
     return Variation.model_validate_json(json.dumps({"kind": "variation", **keys}), strict=True)
 
 
@@ -51,33 +51,33 @@ def told(config: Variation, recipe: Recipe) -> list[tuple[list[str], str]]:
 
 
 def test_pictures_are_the_first_or_those_of_these_ids(photographs: Recipe) -> None:
-    assert told(look(images=2), photographs) == [
+    assert told(spec(images=2), photographs) == [
         (["cat", "sky"], "a photo of sky and cat"),
         (["cat"], "a photo of cat"),
     ]
-    assert told(look(ids=["sky", "both"]), photographs) == [
+    assert told(spec(ids=["sky", "both"]), photographs) == [
         (["sky"], "a photo of sky"),
         (["cat", "sky"], "a photo of sky and cat"),
     ]
-    assert [own for own, _ in told(look(ids=["pretrain-2000000-000002"]), load_recipe(RECIPE))] == [
-        told(look(), load_recipe(RECIPE))[2][0]
+    assert [own for own, _ in told(spec(ids=["pretrain-2000000-000002"]), load_recipe(RECIPE))] == [
+        told(spec(), load_recipe(RECIPE))[2][0]
     ]
 
 
 def test_a_picture_of_ones_own_and_its_caption(photographs: Recipe, tmp_path: Path) -> None:
     Image.new("RGB", (300, 200), "teal").save(tmp_path / "mine.png")
     mine = [{"path": str(tmp_path / "mine.png"), "shows": ["cat", "dog"]}]
-    assert told(look(pictures=mine), photographs) == [(["cat", "dog"], "a photo of cat and dog")]
-    assert told(look(pictures=mine, caption="a cat and a dog"), photographs)[0][1] == "a cat and a dog"
-    (image,) = [own.image for own in pictures_to_vary(look(pictures=mine), photographs, 0, SIZES)]
+    assert told(spec(pictures=mine), photographs) == [(["cat", "dog"], "a photo of cat and dog")]
+    assert told(spec(pictures=mine, caption="a cat and a dog"), photographs)[0][1] == "a cat and a dog"
+    (image,) = [own.image for own in pictures_to_vary(spec(pictures=mine), photographs, 0, SIZES)]
     assert image.shape == (64, 96, 3) and (image[0, 0] == (0, 128, 128)).all()
     (tmp_path / "store.json").write_text(json.dumps({"mine": {"captions": ["pets", "two pets"]}}))
-    assert told(look(pictures=mine, caption_store=str(tmp_path / "store.json")), photographs)[0][1] == "pets"
+    assert told(spec(pictures=mine, caption_store=str(tmp_path / "store.json")), photographs)[0][1] == "pets"
 
 
 def test_captions_come_from_a_store_by_id(photographs: Recipe, tmp_path: Path) -> None:
     (tmp_path / "store.json").write_text(json.dumps({"sky": {"captions": ["blue"]}, "cat": {"captions": ["a tabby"]}}))
-    config = look(ids=["cat", "sky"], caption_store=str(tmp_path / "store.json"))
+    config = spec(ids=["cat", "sky"], caption_store=str(tmp_path / "store.json"))
     assert [said for _, said in told(config, photographs)] == ["a tabby", "blue"]
 
 
@@ -85,25 +85,25 @@ def test_what_is_not_there_is_refused_before_any_compute(photographs: Recipe, tm
     Image.new("RGB", (30, 20)).save(tmp_path / "mine.png")
     (tmp_path / "store.json").write_text(json.dumps({"cat": {"captions": ["a tabby"]}}))
     for keys, said in (
-        ({"ids": ["caat"]}, "look.ids: 'caat' is none of the 3 validation images; did you mean 'cat'"),
-        ({"pictures": [{"path": "no.jpg", "shows": ["cat"]}]}, "look.pictures: no.jpg: there is no such file"),
+        ({"ids": ["caat"]}, "spec.ids: 'caat' is none of the 3 validation images; did you mean 'cat'"),
+        ({"pictures": [{"path": "no.jpg", "shows": ["cat"]}]}, "spec.pictures: no.jpg: there is no such file"),
         ({"pictures": [{"path": str(tmp_path / "mine.png"), "shows": ["lion"]}]}, "'lion' is no class of these data"),
         ({"images": 3, "caption_store": str(tmp_path / "store.json")}, "no caption for 2 image"),
         ({"caption_store": str(tmp_path / "none.json")}, "no such caption store"),
     ):
         with pytest.raises(UserError, match=said):
-            check_pictures(look(**keys), photographs, 0)
+            check_pictures(spec(**keys), photographs, 0)
 
 
 def test_an_analysis_holds_values_of_each_scale(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     begin = f"question: Why?\nfigure: S1\nrecipes: {{pocket: {RECIPE}, paper: {RECIPE}}}\n"
-    shared = "look: {kind: variation, images: 4, guidance: 3}\n"
+    shared = "spec: {kind: variation, images: 4, guidance: 3}\n"
     file.write_text(begin + shared + "scales: {paper: {guidance: 7.5, caption: a bird and a dog}}\n")
-    assert load_analysis(file).look == look(images=4, guidance=3)
-    assert load_analysis(file, "paper").look == look(images=4, guidance=7.5, caption="a bird and a dog")
+    assert load_analysis(file).spec == spec(images=4, guidance=3)
+    assert load_analysis(file, "paper").spec == spec(images=4, guidance=7.5, caption="a bird and a dog")
     for changes, said in (
-        ("{paper: {guidanc: 7}}", "scales.paper: look.guidanc=7: unknown key; did you mean 'guidance'?"),
+        ("{paper: {guidanc: 7}}", "scales.paper: spec.guidanc=7: unknown key; did you mean 'guidance'?"),
         ("{paper: {caption: a, caption_store: b}}", "caption and caption_store are two answers to one question"),
         ("{laptop: {guidance: 7}}", "scales.laptop"),
     ):
@@ -121,5 +121,5 @@ def test_an_analysis_holds_values_of_each_scale(tmp_path: Path) -> None:
 def test_the_shipped_figure_is_drawn_with_each_models_own_guidance() -> None:
     """The pocket gate's 3, and diffusers' default for Stable Diffusion, as the paper tells none."""
     file = ROOT / "experiments/analyses/image_variation.yaml"
-    both = [load_analysis(file, scale).look for scale in ("pocket", "paper")]
+    both = [load_analysis(file, scale).spec for scale in ("pocket", "paper")]
     assert [(own.guidance, own.of, own.steps) for own in both] == [(g, 50, (5, 15, 25, 35, 45)) for g in (3, 7.5)]

@@ -19,7 +19,7 @@ from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.errors import UserError
 from tadp_ray.layout import LEARNED
 from tadp_ray.paper.personalization.finetuner import Finetuner
-from tadp_ray.paper.personalization.images import read_look
+from tadp_ray.paper.personalization.images import read_style_images
 from tadp_ray.paper.personalization.job import PersonalizationJob
 from tadp_ray.paper.personalization.run import personalize
 from tadp_ray.training.checkpoint import read_tensors
@@ -171,11 +171,11 @@ def test_what_is_predicted_follows_the_schedulers_configuration() -> None:
 
 def test_images_are_drawn_by_chance_and_brought_to_one_size(prepare: Callable[..., PersonalizationJob]) -> None:
     job = prepare()
-    look = read_look(job.plan.images)
-    assert look.pictures.shape == (3, 64, 64, 3) and look.digest() == read_look(job.plan.images).digest()
-    cropped = read_look(job.plan.images.model_copy(update={"fit": "crop"}))
-    assert not np.array_equal(cropped.pictures, look.pictures)
-    assert read_look(job.plan.images.model_copy(update={"seed": 1})).digest() != look.digest()
+    images = read_style_images(job.plan.images)
+    assert images.pictures.shape == (3, 64, 64, 3) and images.digest() == read_style_images(job.plan.images).digest()
+    cropped = read_style_images(job.plan.images.model_copy(update={"fit": "crop"}))
+    assert not np.array_equal(cropped.pictures, images.pictures)
+    assert read_style_images(job.plan.images.model_copy(update={"seed": 1})).digest() != images.digest()
 
 
 @pytest.mark.parametrize(
