@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,8 @@ from tadp_ray.files import drafted
 from tadp_ray.layout import CELLS, RAY, SWEEP_MARK
 
 CHUNK = 16 * 2**20
+PATIENCE, RETRY_SECONDS = 300.0, 2.0
+"""For how long, and how often, what would lose work is tried again."""
 REMOTE_ERRORS = (OSError, ArrowException)
 """Exceptions of an unreachable address."""
 
@@ -75,6 +78,22 @@ class Remote:
         """Delete Ray Train's own files."""
         with suppress(*REMOTE_ERRORS):
             self.files.delete_dir(f"{self.path}/{RAY}")
+
+    def retry(self, action: Callable[[], None]) -> None:
+        """Do something there whose failure would lose work, again and again for `PATIENCE` seconds.
+
+        Raises:
+            UserError: the address could not be used for so long.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return action()
+            # Of fsspec's file systems, each has exceptions of its own.
+            except Exception as error:
+                if time.monotonic() > deadline:
+                    raise self.error(error) from None
+                time.sleep(RETRY_SECONDS)
 
     def error(self, cause: Exception) -> UserError:
         """Return the error of an address that cannot be used."""

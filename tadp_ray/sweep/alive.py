@@ -7,7 +7,8 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 
 import ray
@@ -22,6 +23,7 @@ from tadp_ray.files import write_json
 from tadp_ray.layout import ALIVE
 from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, remote_path
 from tadp_ray.sweep.periodic import run_periodically
+from tadp_ray.sweep.process import process_identity
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ PERIOD = 5.0
 """Seconds between two heartbeats, and between two checks."""
 TIMEOUT = 600.0
 """Seconds without a heartbeat after which a training process is killed. A thread sends the heartbeats, so a slow step,
-evaluation or download does not delay them; only a stopped process sends none."""
+evaluation, download or upload does not delay them; only a stopped process sends none."""
 CLEANUP_SECONDS = 90.0
 """Seconds that an interrupted block has to update MLflow and close files; if it then waits for the node, it is interrupted
 again."""
@@ -85,21 +87,42 @@ def node_died() -> bool:
 
 
 @contextmanager
-def heartbeat(folder: Path) -> Iterator[None]:
-    """Write heartbeats of this training process to its cell's folder during the block."""
-    file = folder / ALIVE
+def heartbeat(cell: Cell) -> Iterator[None]:
+    """Write heartbeats of this training process to its cell's folder during the block, or to that at the storage's address.
+
+    At an address they do not wait for a checkpoint that is being sent, which may take longer than `TIMEOUT`.
+
+    Raises:
+        UserError: the address cannot be reached.
+    """
+    address, file = cell.recipe.compute.address, cell.folder / ALIVE
+    remote, path = Remote(address) if address else None, f"{remote_path(cell.folder)}/{ALIVE}"
+    pid = os.getpid()
+    own = {"node": ray.get_runtime_context().get_node_id(), "pid": pid, "process": process_identity(pid)}
 
     def beat() -> None:
-        write_json(file, {"node": ray.get_runtime_context().get_node_id(), "pid": os.getpid()})
+        # The time makes each one different: not every file system tells when a file was written.
+        content = own | {"time": time.time()}
+        if remote:
+            remote.replace(BytesIO(json.dumps(content).encode()), path)
+        else:
+            write_json(file, content)
 
-    folder.mkdir(parents=True, exist_ok=True)
-    beat()
+    if remote:
+        remote.make_folder(remote_path(cell.folder))
+    else:
+        cell.folder.mkdir(parents=True, exist_ok=True)
+    # The training itself reports a full disk or unreachable storage.
+    with suppress(*REMOTE_ERRORS):
+        beat()
     try:
-        # The training itself reports a full disk or unreachable storage.
-        with run_periodically(PERIOD, beat, (OSError,)):
+        with run_periodically(PERIOD, beat, REMOTE_ERRORS):
             yield
     finally:
-        file.unlink(missing_ok=True)
+        if remote:
+            remote.retry(lambda: remote.delete(path))
+        else:
+            file.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -107,23 +130,20 @@ def kill_hung_processes(cells: Sequence[Cell]) -> Iterator[None]:
     """Kill training processes without heartbeats during the block, so that Ray restarts them."""
     address = cells[0].recipe.compute.address
     remote = Remote(address) if address else None
-    last: dict[Path, tuple[int, int]] = {}
-    """By cell: time of the last heartbeat, and how many checks have found it unchanged. Checks are counted, since this
-    machine may have been suspended."""
+    last: dict[Path, tuple[bytes, int]] = {}
+    """By cell: the last heartbeat, and how many checks have found it unchanged. Checks are counted, since this machine may have
+    been suspended and the clocks of nodes differ."""
 
     def check() -> None:
         for cell, beat in zip(cells, heartbeats(cells, remote), strict=True):
             if beat is None:
                 last.pop(cell.folder, None)
                 continue
-            # The clocks of nodes differ, so only a change of the time counts.
             previous, checks = last.get(cell.folder, (beat, 0))
             last[cell.folder] = beat, checks + 1 if beat == previous else 0
             if last[cell.folder][1] * PERIOD > TIMEOUT:
                 last[cell.folder] = beat, 0
-                kill_process(
-                    remote.read(f"{remote_path(cell.folder)}/{ALIVE}") if remote else (cell.folder / ALIVE).read_bytes()
-                )
+                kill_process(beat)
 
     with run_periodically(PERIOD, check, (RayError, ValueError, *REMOTE_ERRORS)):
         yield
@@ -156,34 +176,35 @@ def orphaned_groups() -> list[ray.PlacementGroupID]:
         if group.creator_job_id.hex() == job
         and ray.ActorID(group.creator_actor_id) != ray.ActorID.nil()
         and group.creator_actor_dead
+        and not group.is_detached
         and group.state != PlacementGroupTableData.REMOVED
     ]
 
 
-def heartbeats(cells: Sequence[Cell], remote: Remote | None) -> list[int | None]:
-    """Return the times of cells' last heartbeats in nanoseconds; None for cells that are not being trained."""
+def heartbeats(cells: Sequence[Cell], remote: Remote | None) -> list[bytes | None]:
+    """Return the cells' last heartbeats; None for cells that are not being trained."""
     if remote:
-        return remote.mtimes([f"{remote_path(cell.folder)}/{ALIVE}" for cell in cells])
+        paths = [f"{remote_path(cell.folder)}/{ALIVE}" for cell in cells]
+        sizes = remote.sizes(paths)
+        return [remote.read(path) if size else None for path, size in zip(paths, sizes, strict=True)]
     files = [cell.folder / ALIVE for cell in cells]
-    return [file.stat().st_mtime_ns if file.is_file() else None for file in files]
+    return [file.read_bytes() if file.is_file() else None for file in files]
 
 
 def kill_process(content: bytes) -> None:
     """Kill the training process that wrote a heartbeat file."""
     process = json.loads(content)
     there = NodeAffinitySchedulingStrategy(process["node"], soft=False)
-    if ray.get(kill.options(scheduling_strategy=there).remote(process["pid"]), timeout=120):
+    if ray.get(kill.options(scheduling_strategy=there).remote(process["pid"], process["process"]), timeout=120):
         log.warning(
             "killed a training process without a heartbeat for %g seconds (process %s)", TIMEOUT, process["pid"]
         )
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def kill(pid: int) -> bool:
-    """Kill one of Ray's processes on this node; return whether it existed."""
-    command = Path(f"/proc/{pid}/cmdline")
-    # Another process may have the same pid by now.
-    if not command.is_file() or not command.read_bytes().startswith(b"ray::"):
+def kill(pid: int, identity: str) -> bool:
+    """Kill a process on this node; return whether it was still there. Another one may have its id by now."""
+    if process_identity(pid) != identity:
         return False
     os.kill(pid, signal.SIGKILL)
     return True

@@ -4,18 +4,21 @@ import logging
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import ray
 from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 from ray.autoscaler.sdk import request_resources
+from ray.exceptions import RayError
 
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.personalization import PersonalCompute
 from tadp_ray.errors import UserError
 from tadp_ray.logs import LEVEL, log_level
 from tadp_ray.network import bypass_proxy
-from tadp_ray.sweep.alive import require_living_node
+from tadp_ray.phases import phase
+from tadp_ray.sweep.alive import PERIOD, require_living_node
+from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.sweep.reach import cluster_address, no_cluster_error, ping
 from tadp_ray.sweep.temporary import shorten_temporary_folder
 
@@ -27,6 +30,8 @@ LOCAL = {"include_dashboard": False, "dashboard_port": 0, "object_store_memory":
 
 AUTOSCALER_TIMEOUT = 1200.0
 """Seconds to wait for an autoscaler to add the nodes of a first cell: a GPU machine with an image of some GiB."""
+NO_ROOM_SECONDS = 300.0
+"""How long nodes may be missing before that is told, and between two times that it is told."""
 
 UNAUTHENTICATED = "if one asks for a token, as `ray start` does where ~/.ray/auth_token is, set RAY_AUTH_MODE=token"
 """Ray tells a refused token from no cluster in its log alone, and sends none to an explicit address by itself."""
@@ -42,8 +47,41 @@ def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
     Raises:
         UserError: as `ray_session`, or not even one cell fits on the cluster.
     """
-    with ray_session(address) as nodes:
-        yield concurrency(nodes, compute)
+    joined = cluster_address(address) is not None
+    with ray_session(address) as nodes, warn_without_room(compute) if joined else nullcontext():
+        yield concurrency(nodes, growing(address, compute))
+
+
+def growing(address: str | None, compute: ComputeConfig) -> ComputeConfig:
+    """Return the resources of cells on a cluster that may grow, which Ray on this machine does not."""
+    return compute if cluster_address(address) else compute.model_copy(update={"max_parallel": 0})
+
+
+@contextmanager
+def warn_without_room(compute: ComputeConfig) -> Iterator[None]:
+    """Warn during the block if the cluster has no nodes for a cell any more: Ray waits for them without a word."""
+    since = last = None
+
+    def check() -> None:
+        nonlocal since, last
+        now, nodes = time.monotonic(), node_resources()
+        if cell_slots(nodes, compute):
+            since = last = None
+            return
+        since = since or now
+        if now - (last or since) > NO_ROOM_SECONDS:
+            last = now
+            log.warning(
+                "for %d minutes no node had room for a cell, which needs %d worker(s) of %s; there are %s. Add nodes, or stop "
+                "this command, which resumes later",
+                (now - since) // 60,
+                compute.world_size,
+                resources_per_worker(compute),
+                describe_nodes(nodes) or "none",
+            )
+
+    with run_periodically(PERIOD, check, (RayError,)):
+        yield
 
 
 def fitting_cells(address: str | None, compute: ComputeConfig) -> tuple[int, str]:
@@ -53,7 +91,7 @@ def fitting_cells(address: str | None, compute: ComputeConfig) -> tuple[int, str
         UserError: as `ray_session`.
     """
     nodes = planned_nodes(address)
-    return max(cell_slots(nodes, compute), compute.max_parallel), describe_nodes(nodes)
+    return max(cell_slots(nodes, compute), growing(address, compute).max_parallel), describe_nodes(nodes)
 
 
 def planned_nodes(address: str | None) -> list[dict[str, float]]:
@@ -171,6 +209,7 @@ def grow(compute: ComputeConfig, patience: float = AUTOSCALER_TIMEOUT) -> None:
                     f"there are {describe_nodes(node_resources())}"
                 )
             if not requested:
+                phase("waiting for the nodes that the cluster's autoscaler adds for a cell")
                 request_resources(bundles=[resources_per_worker(compute)] * compute.world_size)
                 requested = True
             time.sleep(1)

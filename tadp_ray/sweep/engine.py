@@ -21,7 +21,7 @@ from tadp_ray.layout import CELLS, JOURNAL, MODEL, RAY, TRACEBACK, WORKER_LOG
 from tadp_ray.phases import phase
 from tadp_ray.sweep import worker
 from tadp_ray.sweep.address import Remote, remote_path
-from tadp_ray.sweep.alive import free_orphaned_workers, kill_hung_processes
+from tadp_ray.sweep.alive import kill_hung_processes
 from tadp_ray.sweep.cluster import cluster, grow
 from tadp_ray.sweep.logs import worker_log
 from tadp_ray.sweep.nodes import check_nodes
@@ -158,7 +158,6 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
         with (
             mirror(plan.recipe.compute.address, todo),
             kill_hung_processes(todo),
-            free_orphaned_workers(),
             SweepProgress(todo, at_once, console),
         ):
             results = tuner(plan, todo, at_once).fit()

@@ -12,14 +12,24 @@ log = logging.getLogger(__name__)
 def run_periodically(
     seconds: float, function: Callable[[], None], ignored: tuple[type[Exception], ...] = ()
 ) -> Iterator[None]:
-    """Call a function in a thread during the block, `seconds` after the previous call ended; ignored errors are retried."""
-    done = threading.Event()
+    """Call a function in a thread during the block, `seconds` after the previous call ended.
+
+    A failed call is repeated, too: without the thread, what it does would silently not be done for the rest of the block. Errors
+    that are not `ignored` are told, each kind once.
+    """
+    done, told = threading.Event(), set[type[Exception]]()
 
     def repeat() -> None:
         while not done.wait(seconds):
             try:
                 function()
-            except ignored:
+            except Exception as error:
+                kind = type(error)
+                if not isinstance(error, ignored) and kind not in told:
+                    told.add(kind)
+                    log.warning(
+                        "in the background: %s: %s; tried again every %g seconds", kind.__name__, error, seconds
+                    )
                 log.debug("failed; retried in %g seconds", seconds, exc_info=True)
 
     thread = threading.Thread(target=repeat, daemon=True)

@@ -6,7 +6,6 @@ steps that a lost node trained after its last copy are trained again.
 """
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -24,8 +23,6 @@ from tadp_ray.training.reporter import checkpoints, previous_checkpoint
 
 PERIOD = 2.0
 """Seconds between two synchronizations: of a node's folder to the address, and of the address to the command's folder."""
-PATIENCE = 300.0
-"""Seconds to retry the upload of a cell's last files."""
 FileState = tuple[int, int, int]
 """(inode, size in bytes, modification time in nanoseconds) of a file."""
 
@@ -92,20 +89,12 @@ class SyncedFolder:
             self._delete_checkpoints(self._numbered)
 
     def push_final(self) -> None:
-        """Push after the last write, and delete the heartbeat.
+        """Push after the last write.
 
         Raises:
-            UserError: the upload failed for `PATIENCE` seconds.
+            UserError: the upload failed for minutes.
         """
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                self.push()
-                return self._remote.delete(f"{self._path}/{ALIVE}")
-            except REMOTE_ERRORS as error:
-                if time.monotonic() > deadline:
-                    raise self._remote.error(error) from None
-                time.sleep(PERIOD)
+        self._remote.retry(self.push)
 
     def clear(self) -> None:
         """Empty the folder."""

@@ -17,7 +17,7 @@ from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
 from tadp_ray.layout import RAY
 from tadp_ray.sweep.address import Remote
-from tadp_ray.sweep.alive import heartbeat
+from tadp_ray.sweep.alive import free_orphaned_workers, heartbeat
 from tadp_ray.sweep.cluster import resources_per_worker
 from tadp_ray.sweep.remote import on_node
 from tadp_ray.training.journal import final_metrics, read_journal
@@ -98,7 +98,7 @@ def train_or_error(cell: Cell, device: "torch.device", watch: Watch | None = Non
 
     log.info("training %s (%s)", cell.name, cell.fingerprint[:16])
     try:
-        with on_node(cell) as here, heartbeat(here.folder):
+        with heartbeat(cell), on_node(cell) as here:
             train_cell(here, device, watch, command, process_cache(here.recipe.compute.folder))
     except UserError as error:
         return str(error)
@@ -131,10 +131,16 @@ def run_trainer(cells: Sequence[Cell], command: str) -> None:
         ),
     )
     try:
-        tune.report(trainer.fit().return_value)
+        with free_orphaned_workers():
+            tune.report(trainer.fit().return_value)
     except ray.train.TrainingFailedError as error:
-        message = str(error).strip().splitlines()[-1]
-        tune.report({"errors": {cell.fingerprint: message for cell in cells}, "trace": str(error)})
+        tune.report({"errors": {cell.fingerprint: reason_of(error) for cell in cells}, "trace": str(error)})
+
+
+def reason_of(error: Exception) -> str:
+    """Return why Ray Train gave up in one line: a user's error of any worker, else the last line that Ray Train has."""
+    lines, prefix = str(error).strip().splitlines(), f"{UserError.__module__}.{UserError.__name__}: "
+    return next((line.removeprefix(prefix) for line in lines if line.startswith(prefix)), lines[-1])
 
 
 def storage_arguments(compute: ComputeConfig) -> dict[str, Any]:
@@ -149,6 +155,9 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     """Train cells in a Ray Train worker; Ray has initialized the process group.
 
     A restarted worker skips cells that are finished, that have a user's error, or that have crashed too often.
+
+    Raises:
+        UserError: of one of several workers.
     """
     import ray.train.torch
 
@@ -160,18 +169,23 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     for cell in config["cells"]:
         log.info("training %s (%s)", cell.name, cell.fingerprint[:16])
         try:
-            with on_node(cell, first_here, world.is_main_process) as here:
+            with (
+                heartbeat(cell) if world.is_main_process else nullcontext(),
+                on_node(cell, first_here, world.is_main_process) as here,
+            ):
                 # All nodes have fetched the cell's files.
                 world.barrier()
                 if final_metrics(here.folder, here.fingerprint) is None:
                     reason = skip_reason(here, config["command"], alone=len(config["cells"]) == 1)
                     if reason is None:
-                        with heartbeat(here.folder) if world.is_main_process else nullcontext():
-                            cache = process_cache(here.recipe.compute.folder)
-                            train_cell(here, ray.train.torch.get_device(), command=config["command"], cache=cache)
+                        cache = process_cache(here.recipe.compute.folder)
+                        train_cell(here, ray.train.torch.get_device(), command=config["command"], cache=cache)
                     else:
                         errors[cell.fingerprint] = reason
         except UserError as error:
+            # The other workers may wait for this one in the middle of a step: Ray Train ends them with it, at once.
+            if world.size > 1:
+                raise
             errors[cell.fingerprint] = str(error)
     return {"errors": errors}
 

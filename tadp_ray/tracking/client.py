@@ -15,6 +15,7 @@ from tadp_ray.errors import UserError
 
 MLFLOW_ERRORS = (MlflowException, SQLAlchemyError, OSError, HTTPException, ParseError)
 """Exceptions of MLflow's client: a refused value, an unreachable server, or a reply that is not MLflow's."""
+ARTIFACT_METHODS = ("log_artifact", "log_artifacts", "log_dict", "log_text", "list_artifacts", "download_artifacts")
 
 
 class StoreError(UserError):
@@ -46,9 +47,11 @@ class Client:
 
         @wraps(method)
         def call(*args: Any, **kwargs: Any) -> Any:
+            # Each kind of artifact storage has exceptions of its own, such as boto's.
+            errors = Exception if name in ARTIFACT_METHODS else MLFLOW_ERRORS
             try:
                 return method(*args, **kwargs)
-            except MLFLOW_ERRORS as error:
+            except errors as error:
                 raise StoreError(self._shown, first_line(error), getattr(error, "error_code", None)) from None
 
         return call

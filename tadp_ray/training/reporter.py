@@ -23,6 +23,8 @@ from tadp_ray.layout import CHECKPOINT, JOURNAL, LOCK, TRACEBACK, WORKER_LOG
 from tadp_ray.training.journal import check_journal
 from tadp_ray.training.provenance import provenance
 
+LOCK_SECONDS = 300.0
+"""How long a network file system may hold the lock of a process whose node is gone, and more: NFS takes 90 by default."""
 Watch = Callable[[int, Mapping[str, float]], None]
 """(step, main metric) -> None."""
 
@@ -53,7 +55,7 @@ class Journal:
         UserError: another process still trains the cell after `patience` seconds, or the folder belongs to another training.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, patience: float = 60.0, command: str = "") -> None:
+    def __init__(self, folder: Path, fingerprint: str, patience: float = LOCK_SECONDS, command: str = "") -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:

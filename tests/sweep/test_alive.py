@@ -8,13 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.sweep import alive
+from tadp_ray.sweep.process import process_identity
 
 
 @pytest.fixture(autouse=True)
@@ -73,30 +74,29 @@ def test_only_who_gives_no_sign_of_life_is_ended(
     deadline = time.monotonic() + 900
     with alive.kill_hung_processes(cells):
         while not ended and time.monotonic() < deadline:
-            (beating.folder / alive.ALIVE).write_text("{}")
+            (beating.folder / alive.ALIVE).write_text(f'{{"time": {time.time()}}}')
             time.sleep(0.005)
     assert ended == [b'{"pid": 1}'] and not waiting.folder.exists()
 
 
 def test_a_number_that_another_process_has_got_is_left_alone() -> None:
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    try:
-        assert alive.kill._function(other.pid) is False and other.poll() is None
-    finally:
-        other.communicate()
-    assert alive.kill._function(other.pid) is False
+    own = process_identity(other.pid)
+    assert alive.kill._function(other.pid, f"{own}0") is False and other.poll() is None
+    assert alive.kill._function(other.pid, own) is True
+    other.communicate()
+    assert alive.kill._function(other.pid, own) is False
 
 
-def test_signs_of_life_name_the_process_and_end_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Context:
-        def get_node_id(self) -> str:
-            return "a1"
-
-    monkeypatch.setattr(alive.ray, "get_runtime_context", Context)
-    file = tmp_path / "cell" / alive.ALIVE
-    with alive.heartbeat(file.parent):
-        first = file.stat().st_mtime_ns
-        while file.stat().st_mtime_ns == first:
-            time.sleep(0.005)
-        assert json.loads(file.read_text() or "{}") in ({}, {"node": "a1", "pid": os.getpid()})
+def test_signs_of_life_name_the_process_and_end_with_it(
+    make_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch, wait_for
+) -> None:
+    monkeypatch.setattr(alive.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "a1"))
+    cell = make_cell()
+    file = cell.folder / alive.ALIVE
+    with alive.heartbeat(cell):
+        first = json.loads(file.read_text())
+        wait_for(lambda: json.loads(file.read_text())["time"] > first["time"])
+        own = {"node": "a1", "pid": os.getpid(), "process": process_identity(os.getpid())}
+        assert {**first, "time": 0} == {**own, "time": 0}
     assert not file.exists()

@@ -12,9 +12,9 @@ from ray.exceptions import RaySystemError
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
+from tadp_ray.sweep import cluster, temporary
 from tadp_ray.sweep import nodes as nodes_module
-from tadp_ray.sweep import temporary
-from tadp_ray.sweep.cluster import concurrency, grow, planned_nodes, ray_session
+from tadp_ray.sweep.cluster import concurrency, grow, growing, planned_nodes, ray_session
 from tadp_ray.sweep.storage import locked_storage
 from tadp_ray.sweep.worker import resources
 from tadp_ray.training.provenance import code_of, provenance
@@ -54,6 +54,31 @@ def test_a_plan_counts_this_machine_as_ray_does_and_starts_nothing(monkeypatch: 
 def test_a_cell_that_never_fits_is_refused(compute: dict) -> None:
     with pytest.raises(UserError, match="do not fit on this cluster's nodes .*lower compute.num_train_workers"):
         concurrency(LAPTOP, ComputeConfig(**compute))
+
+
+def test_ray_on_this_machine_does_not_grow() -> None:
+    gpus = ComputeConfig(gpus=1, max_parallel=4)
+    assert concurrency(LAPTOP, growing("10.0.0.1:6379", gpus)) == 4
+    with pytest.raises(UserError, match="do not fit on this cluster's nodes"):
+        concurrency(LAPTOP, growing(None, gpus))
+
+
+def test_a_cluster_that_has_lost_the_nodes_of_a_cell_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wait_for
+) -> None:
+    """Again and again, until one is there."""
+    nodes: list[list[dict[str, float]]] = [[{"CPU": 1.0}]]
+    monkeypatch.setattr(cluster, "node_resources", lambda: nodes[-1])
+    monkeypatch.setattr(cluster, "PERIOD", 0.001)
+    monkeypatch.setattr(cluster, "NO_ROOM_SECONDS", 0.01)
+    with caplog.at_level("WARNING"), cluster.warn_without_room(ComputeConfig(cpus=2)):
+        wait_for(lambda: len(caplog.records) > 1)
+        nodes.append([{"CPU": 2.0}])
+        time.sleep(0.1)
+        told = len(caplog.records)
+        time.sleep(0.1)
+    assert len(caplog.records) == told
+    assert "no node had room for a cell, which needs 1 worker(s) of {'CPU': 2}; there are 1 CPUs" in caplog.text
 
 
 def test_a_cluster_may_grow_to_what_a_cell_needs(monkeypatch: pytest.MonkeyPatch) -> None:

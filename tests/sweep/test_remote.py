@@ -1,7 +1,12 @@
 """A cell's folder and an object store, a real S3 server's, are kept equal; what is half there loses nothing."""
 
+import threading
+import time
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -9,6 +14,7 @@ import torch
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.layout import CHECKPOINT
+from tadp_ray.sweep import address as address_module
 from tadp_ray.sweep import alive
 from tadp_ray.sweep import remote as remote_module
 from tadp_ray.sweep.address import Remote
@@ -135,8 +141,10 @@ def test_a_checkpoint_that_is_written_while_files_are_sent_stays(
 def test_the_command_follows_and_a_failure_is_told(cell: Cell, node, monkeypatch: pytest.MonkeyPatch) -> None:
     """An address that does not answer for a while delays what is told, and no training."""
     monkeypatch.setattr(remote_module, "PERIOD", 0.05)
+    monkeypatch.setattr(address_module, "RETRY_SECONDS", 0.05)
     node("node")
-    replace, failures = Remote.replace, iter([OSError("away"), OSError("away")])
+    # A file system of fsspec's has exceptions of its own.
+    replace, failures = Remote.replace, iter([OSError("away"), EOFError("away"), EOFError("away")])
 
     def sometimes(self: Remote, *arguments: object) -> None:
         if error := next(failures, None):
@@ -159,20 +167,33 @@ def test_an_address_that_is_none_is_told() -> None:
         Remote("nowhere://x")
 
 
-def test_signs_of_life_are_seen_through_the_address_and_end_with_the_training(
+def test_heartbeats_are_sent_beside_a_long_upload_and_end_with_the_training(
     cell: Cell, node, monkeypatch: pytest.MonkeyPatch, wait_for
 ) -> None:
     remote = Remote(cell.recipe.compute.address)
     ended: list[bytes] = []
+    sending, seconds = threading.Event(), 1.0
+    write_file = Remote.write
+
+    def slowly(self: Remote, source: BinaryIO, name: str) -> None:
+        if "checkpoint" in name:
+            sending.set()
+            time.sleep(2 * seconds)
+        write_file(self, source, name)
+
+    monkeypatch.setattr(Remote, "write", slowly)
     monkeypatch.setattr(alive, "kill_process", ended.append)
+    monkeypatch.setattr(alive, "TIMEOUT", seconds)
+    monkeypatch.setattr(alive, "PERIOD", seconds / 20)
+    monkeypatch.setattr(alive.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "node"))
     node("one")
     assert alive.heartbeats([cell], remote) == [None]
-    with on_node(cell) as here:
-        (here.folder / alive.ALIVE).write_text('{"pid": 1}')
-        wait_for(lambda: alive.heartbeats([cell], remote) != [None])
-        monkeypatch.setattr(alive, "PERIOD", 0.01)
-        monkeypatch.setattr(alive, "TIMEOUT", 0.1)
-        with alive.kill_hung_processes([cell]):
-            wait_for(lambda: ended)
-        (here.folder / alive.ALIVE).unlink()
-    assert ended[0] == b'{"pid": 1}' and alive.heartbeats([cell], remote) == [None]
+    with alive.kill_hung_processes([cell]):
+        with alive.heartbeat(cell), on_node(cell) as here:
+            train(here.folder, 4)
+        assert sending.is_set() and not ended
+        assert alive.heartbeats([cell], remote) == [None]
+
+        remote.replace(BytesIO(b'{"pid": 1}'), f"cells/{cell.folder.name}/{alive.ALIVE}")
+        wait_for(lambda: ended)
+    assert ended[0] == b'{"pid": 1}'

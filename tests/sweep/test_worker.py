@@ -3,16 +3,23 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray.train.torch
+import torch
 from ray import cloudpickle
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.sweep import engine
+from tadp_ray.errors import UserError
+from tadp_ray.sweep import engine, worker
 from tadp_ray.sweep.plan import Plan
-from tadp_ray.sweep.worker import skip_reason
+from tadp_ray.sweep.worker import reason_of, skip_reason, train_worker
+from tadp_ray.training import run
+from tadp_ray.training.distributed import ProcessGroup
 
 
 def test_records_are_known_by_their_command_and_not_by_clocks(make_cell: Callable[..., Cell], journals) -> None:
@@ -66,3 +73,33 @@ def test_cells_are_handed_to_ray_as_they_are_and_arrive_as_they_were(
     for cell in cells:
         there = cloudpickle.loads(cloudpickle.dumps(cell))
         assert there == cell and there.fingerprint == cell.fingerprint and there.folder == cell.folder
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_an_error_of_one_of_several_workers_ends_them_all(
+    make_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """The others would wait for it in the middle of a step. A worker that is alone goes on with its next cell."""
+    cells = [make_cell(seed=seed) for seed in range(2 if size == 1 else 1)]
+
+    def fail(cell: Cell, *_: object, **__: object) -> None:
+        raise UserError(f"no disk for seed {cell.seed}")
+
+    monkeypatch.setattr(ray.train, "get_context", lambda: SimpleNamespace(get_local_rank=lambda: 0))
+    monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(ProcessGroup, "current", classmethod(lambda kind: kind(size - 1, size)))
+    monkeypatch.setattr(ProcessGroup, "barrier", lambda self: None)
+    monkeypatch.setattr(worker, "heartbeat", lambda cell: nullcontext())
+    monkeypatch.setattr(run, "train_cell", fail)
+    if size == 1:
+        errors = {cell.fingerprint: f"no disk for seed {cell.seed}" for cell in cells}
+        assert train_worker({"cells": cells, "command": "mine"}) == {"errors": errors}
+    else:
+        with pytest.raises(UserError, match="no disk for seed 0"):
+            train_worker({"cells": cells, "command": "mine"})
+
+
+def test_of_several_workers_the_one_is_quoted_that_the_user_can_help() -> None:
+    told = ["Traceback\ntadp_ray.errors.UserError: disk full", "Traceback\nRuntimeError: Connection closed by peer"]
+    assert reason_of(ray.train.WorkerGroupError("\n".join(told), {})) == "disk full"
+    assert reason_of(ray.train.WorkerGroupError(told[1], {})) == "RuntimeError: Connection closed by peer"

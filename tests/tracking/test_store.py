@@ -62,3 +62,19 @@ def test_a_store_that_takes_numbers_but_no_files_is_told(store, make_cell, tmp_p
     (tmp_path / "table.md").write_text("| 1 |")
     attach(store, run, [tmp_path / "table.md"])
     assert "did not accept table.md" in capsys.readouterr().err
+
+
+def test_what_a_storage_of_files_says_in_its_own_way_is_a_failure_of_the_store(store, tmp_path, monkeypatch, capsys):
+    """boto's exceptions are none of MLflow's, and no OSError."""
+
+    class ClientError(Exception):
+        pass
+
+    def refuse(*_):
+        raise ClientError("the token has expired")
+
+    run = parent(store, "prec_recall", "pocket", "key")
+    monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
+    (tmp_path / "table.md").write_text("| 1 |")
+    attach(store, run, [tmp_path / "table.md"])
+    assert "did not accept table.md (the token has expired)" in capsys.readouterr().err
