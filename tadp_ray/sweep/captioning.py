@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from tadp_ray.data.images import read_image
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock, file_digest
 from tadp_ray.registry import CAPTIONERS, implementation
-from tadp_ray.sweep.cluster import describe_nodes, ray_session, slots
+from tadp_ray.sweep.cluster import describe_nodes, ray_session, slots, warn_without_room
 from tadp_ray.sweep.progress import LOG_SECONDS
 
 if TYPE_CHECKING:
@@ -161,7 +162,9 @@ def describe(
     """
     # Ray's core logs an error about restarts for each of Ray Data's actors, and restarts them all the same (Ray issue 57733).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    with ray_session(address) as nodes:
+    need = f"a captioner of {actors.cpus} CPUs and {actors.gpus:g} GPUs"
+    room = partial(slots, cpus=actors.cpus, gpus=actors.gpus)
+    with ray_session(address) as nodes, warn_without_room(address, need, room):
         if slots(nodes, actors.cpus, actors.gpus) < actors.count:
             raise UserError(
                 f"{actors.count} captioner(s) of {actors.cpus} CPUs and {actors.gpus:g} GPUs do not fit on this "

@@ -3,7 +3,7 @@
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import ray
@@ -47,8 +47,8 @@ def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
     Raises:
         UserError: as `ray_session`, or not even one cell fits on the cluster.
     """
-    joined = cluster_address(address) is not None
-    with ray_session(address) as nodes, warn_without_room(compute) if joined else nullcontext():
+    need = f"{compute.world_size} worker(s) of {resources_per_worker(compute)}"
+    with ray_session(address) as nodes, warn_without_room(address, need, lambda nodes: cell_slots(nodes, compute)):
         yield concurrency(nodes, growing(address, compute))
 
 
@@ -58,29 +58,33 @@ def growing(address: str | None, compute: ComputeConfig) -> ComputeConfig:
 
 
 @contextmanager
-def warn_without_room(compute: ComputeConfig) -> Iterator[None]:
-    """Warn during the block if the cluster has no nodes for a cell any more: Ray waits for them without a word."""
+def warn_without_room(address: str | None, need: str, room: Callable[[list[dict[str, float]]], int]) -> Iterator[None]:
+    """Warn during the block if a cluster has lost the nodes that the work needs: Ray waits for others without a word.
+
+    Args:
+        address: of the cluster; Ray on this machine keeps its node.
+        need: what the work needs, in words.
+        room: returns how much of the work fits on nodes at once.
+    """
     since = last = None
 
     def check() -> None:
         nonlocal since, last
         now, nodes = time.monotonic(), node_resources()
-        if cell_slots(nodes, compute):
+        if room(nodes):
             since = last = None
             return
         since = since or now
         if now - (last or since) > NO_ROOM_SECONDS:
             last = now
             log.warning(
-                "for %d minutes no node had room for a cell, which needs %d worker(s) of %s; there are %s. Add nodes, or stop "
-                "this command, which resumes later",
+                "for %d minutes no node had room for %s; there are %s. Add nodes, or stop this command, which resumes later",
                 (now - since) // 60,
-                compute.world_size,
-                resources_per_worker(compute),
+                need,
                 describe_nodes(nodes) or "none",
             )
 
-    with run_periodically(PERIOD, check, (RayError,)):
+    with run_periodically(PERIOD, check, (RayError,)) if cluster_address(address) else nullcontext():
         yield
 
 

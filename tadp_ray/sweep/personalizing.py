@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import ray.train.torch
@@ -13,7 +14,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 from tadp_ray.layout import RAY, WORKER_LOG
 from tadp_ray.paper.personalization.job import PersonalizationJob
-from tadp_ray.sweep.cluster import describe_nodes, ray_session, resources_per_worker, slots
+from tadp_ray.sweep.cluster import describe_nodes, ray_session, resources_per_worker, slots, warn_without_room
 from tadp_ray.sweep.logs import worker_log
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.sweep.progress import LOG_SECONDS, TERMINAL_SECONDS
@@ -30,11 +31,12 @@ def run_job(job: PersonalizationJob, address: str | None, console: Console) -> d
         KeyboardInterrupt: stopped by the user; the same command resumes.
     """
     compute = job.plan.compute
-    with ray_session(address) as nodes, show_progress(job, console):
-        if slots(nodes, compute.cpus, compute.gpus) < 1:
+    need, room = f"{compute.cpus} CPUs and {compute.gpus:g} GPUs", partial(slots, cpus=compute.cpus, gpus=compute.gpus)
+    with ray_session(address) as nodes, warn_without_room(address, need, room), show_progress(job, console):
+        if room(nodes) < 1:
             raise UserError(
-                f"the worker needs {compute.cpus} CPUs and {compute.gpus:g} GPUs, which do not fit on this cluster's nodes "
-                f"({describe_nodes(nodes)}); lower compute.cpus or compute.gpus"
+                f"the worker needs {need}, which do not fit on this cluster's nodes ({describe_nodes(nodes)}); lower compute.cpus "
+                "or compute.gpus"
             )
         try:
             error = trainer(job).fit().return_value

@@ -3,6 +3,7 @@
 import os
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,14 +72,15 @@ def test_a_cluster_that_has_lost_the_nodes_of_a_cell_is_told(
     monkeypatch.setattr(cluster, "node_resources", lambda: nodes[-1])
     monkeypatch.setattr(cluster, "PERIOD", 0.001)
     monkeypatch.setattr(cluster, "NO_ROOM_SECONDS", 0.01)
-    with caplog.at_level("WARNING"), cluster.warn_without_room(ComputeConfig(cpus=2)):
+    room = partial(cluster.slots, cpus=2, gpus=0)
+    with caplog.at_level("WARNING"), cluster.warn_without_room("10.0.0.1:6379", "a cell of 2 CPUs", room):
         wait_for(lambda: len(caplog.records) > 1)
         nodes.append([{"CPU": 2.0}])
         time.sleep(0.1)
         told = len(caplog.records)
         time.sleep(0.1)
     assert len(caplog.records) == told
-    assert "no node had room for a cell, which needs 1 worker(s) of {'CPU': 2}; there are 1 CPUs" in caplog.text
+    assert "no node had room for a cell of 2 CPUs; there are 1 CPUs, 0 GPUs" in caplog.text
 
 
 def test_a_cluster_may_grow_to_what_a_cell_needs(monkeypatch: pytest.MonkeyPatch) -> None:
