@@ -35,8 +35,8 @@ def run_job(job: PersonalizationJob, address: str | None, console: Console) -> d
     with ray_session(address) as nodes, warn_without_room(address, need, room), show_progress(job, console):
         if room(nodes) < 1:
             raise UserError(
-                f"the worker needs {need}, which do not fit on this cluster's nodes ({describe_nodes(nodes)}); lower compute.cpus "
-                "or compute.gpus"
+                f"the worker needs {need}, which do not fit on this cluster's nodes ({describe_nodes(nodes)}); lower "
+                "compute.cpus or compute.gpus"
             )
         try:
             error = trainer(job).fit().return_value
