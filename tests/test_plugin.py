@@ -106,7 +106,7 @@ def told(run: Run, tmp_path: Path, model: str) -> dict[str, Any]:
     """Train a cell of a model with the captions of the package outside, and return what is known of it."""
     (tmp_path / "recipe.yaml").write_text(
         "data: {kind: scenes, train: 8, val: 4}\n"
-        "caption: {source: first_name}\n"
+        "caption: {source: first_name, encoding: without_padding}\n"
         "schedule: {iterations: 2, batch_size: 4, learning_rate: 0.003}\n"
         f"model: {model}\n"
     )
@@ -114,7 +114,12 @@ def told(run: Run, tmp_path: Path, model: str) -> dict[str, Any]:
 
 
 def test_a_cell_is_told_by_another_source_and_scored_by_another_metric(run: Run, tmp_path: Path) -> None:
+    """And through another encoding: rows behind the one word, between a mark before it and one behind it, are zeros."""
     facts = told(run, tmp_path, "{head: {channels: 16}}")
+    contexts = [
+        context for file in tmp_path.glob("runs/contexts/**/*.safetensors") for context in load_file(file).values()
+    ]
+    assert contexts and all(context.any(-1).sum() == 3 and context[:3].any(-1).all() for context in contexts)
     assert facts["ground_truth"] and facts["version"] == "1.0"
     images = read_per_image(Path(facts["folder"]) / PER_IMAGE, facts["fingerprint"])
     assert all(image["prompt"] and " " not in image["prompt"] for image in images.images)
