@@ -1,12 +1,13 @@
 """The kinds of cells of a plan: what a step of each costs, also without data and weights. Does not import Ray."""
 
 import dataclasses
+import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+from pydantic import TypeAdapter
 
 from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.sources import foreground
@@ -16,12 +17,14 @@ from tadp_ray.config.context import DEFAULT_CONTEXT
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.datasets import class_names
 from tadp_ray.errors import UserError
+from tadp_ray.sweep.known import Known, key_of
 from tadp_ray.sweep.plan import Plan
-from tadp_ray.training.cost import StepCost, step_cost
 from tadp_ray.training.digests import all_hashed
-from tadp_ray.training.evaluate import passes, views_of
-from tadp_ray.training.gpu import least_seconds, matrix_peak
-from tadp_ray.training.setup import Cache, TrainSetup, load_encoder
+from tadp_ray.training.step_cost import StepCost
+
+if TYPE_CHECKING:
+    # Their import takes seconds, which what is known needs not.
+    from tadp_ray.training.setup import Cache, TrainSetup
 
 STEP_NEUTRAL = ("learning_rate", "iterations", "warmup_iterations", "warmup_ratio", "lr_schedule", "power", "min_lr")
 """Keys of `schedule` that do not change the cost of a step."""
@@ -50,9 +53,16 @@ def kinds_of(plan: Plan) -> list[CellKind]:
     alike: dict[str, list[Cell]] = {}
     for cell in {cell.fingerprint: cell for cell in plan.selected or plan.cells}.values():
         alike.setdefault(step_keys(cell), []).append(cell)
-    cache, kinds = Cache(plan.datasets), dict[Any, CellKind]()
+    known, kinds = Known(plan.storage), dict[Any, CellKind]()
+
+    @functools.cache
+    def cache() -> "Cache":
+        from tadp_ray.training.setup import Cache
+
+        return Cache(plan.datasets)
+
     for cells in alike.values():
-        kind = kind_of(cells, cache)
+        kind = kind_of(cells, known, cache)
         # Cells of other settings may cost the same, such as those of another timestep.
         same = dataclasses.replace(kind.cost, groups=()), kind.notes, kind.other_captions
         before = kinds.get(same)
@@ -60,15 +70,27 @@ def kinds_of(plan: Plan) -> list[CellKind]:
     return list(kinds.values())
 
 
-def kind_of(cells: Sequence[Cell], cache: Cache) -> CellKind:
+def kind_of(cells: Sequence[Cell], known: Known, cache: Callable[[], "Cache"]) -> CellKind:
     """Return a kind of cells, from the data and weights of its first cell or, if some are missing, from its recipe alone."""
     first = cells[0]
     if not all_hashed(first):
         return CellKind(tuple(cells), *planned_cost(first.recipe))
-    setup = TrainSetup(first.recipe, first.seed, cache=cache)
+    key = key_of("cost", first)
+    if key not in known:
+        known[key] = count_cost(first, cache())
+    cost, other_captions = known[key]
+    return CellKind(tuple(cells), TypeAdapter(StepCost).validate_python(cost), other_captions=other_captions)
+
+
+def count_cost(cell: Cell, cache: "Cache") -> tuple[dict[str, Any], str]:
+    """Return the cost of a step as JSON values, and a line on the evaluations with other captions."""
+    from tadp_ray.training.cost import step_cost
+    from tadp_ray.training.setup import TrainSetup
+
+    setup = TrainSetup(cell.recipe, cell.seed, cache=cache)
     classes = len(setup.train.classes)
-    cost = step_cost(first.recipe, setup.pretrained, classes, setup.prompt_tokens, setup.view, setup.encoders)
-    return CellKind(tuple(cells), cost, other_captions=other_captions_line(setup, cost) if setup.other_captions else "")
+    cost = step_cost(cell.recipe, setup.pretrained, classes, setup.prompt_tokens, setup.view, setup.encoders)
+    return dataclasses.asdict(cost), other_captions_line(setup, cost) if setup.other_captions else ""
 
 
 def step_keys(cell: Cell) -> str:
@@ -92,6 +114,9 @@ def planned_cost(recipe: Recipe) -> tuple[StepCost, tuple[str, ...]]:
     Raises:
         UserError: weights are there, but damaged.
     """
+    from tadp_ray.training.cost import step_cost
+    from tadp_ray.training.setup import load_encoder
+
     pretrained, note = family_of(recipe.model).sizes(recipe.model)
     notes = [note] if note else []
     classes = class_names(recipe.data)
@@ -179,7 +204,17 @@ def cost_lines(recipe: Recipe, cost: StepCost) -> Iterator[str]:
     )
     if cost.note:
         yield cost.note
-    if recipe.compute.gpus and torch.cuda.is_available():
+    if recipe.compute.gpus:
+        yield from time_lines(recipe, cost)
+
+
+def time_lines(recipe: Recipe, cost: StepCost) -> Iterator[str]:
+    """Yield a line on the least time of a step on the GPU of this machine, if there is one."""
+    import torch
+
+    from tadp_ray.training.gpu import least_seconds, matrix_peak
+
+    if torch.cuda.is_available():
         device = torch.device("cuda")
         yield (
             f"time of a step, at least {least_seconds(recipe, cost.flops, device):.3f} s: all of it at the "
@@ -193,8 +228,10 @@ def memory_line(keys: Mapping[str, str]) -> str:
     return "to lower the memory: " + "; ".join(f"{key} ({what})" for key, what in keys.items())
 
 
-def other_captions_line(setup: TrainSetup, cost: StepCost) -> str:
+def other_captions_line(setup: "TrainSetup", cost: StepCost) -> str:
     """Return a line on the evaluations with other captions, which encode no image again; views of any size cost by their area."""
+    from tadp_ray.training.evaluate import passes, views_of
+
     height, width = setup.view
     scans = passes(setup.recipe.evaluation)
     boxes = (box for i in range(len(setup.val)) for scan in scans for box in views_of(setup, i, scan))

@@ -24,6 +24,7 @@ from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.data.datasets import Datasets, class_names, remarks, thing_names
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.inputs import cell_inputs, check_prerequisites, missing_prerequisites, with_absolute_paths
+from tadp_ray.sweep.known import Known, key_of
 from tadp_ray.tasks.per_image import AreaImages, images_class
 from tadp_ray.tracking.names import check_classes
 from tadp_ray.training.digests import all_hashed
@@ -105,20 +106,23 @@ class Plan:
 
         Of cells that differ in their seeds alone, the first is checked. A seed decides where the text encoder's limit cuts a
         caption, and so at most whether a precision and a recall near that limit can be met. Every cell checks itself as it
-        starts, too.
+        starts, too. What an earlier command has checked is not checked again.
 
         Raises:
             UserError: the first problem found.
         """
+        known, firsts = Known(self.storage), dict[str, Cell]()
+        for cell in cells:
+            firsts.setdefault(cell.group, cell)
+        left = {key: cell for cell in firsts.values() if (key := key_of("check", cell)) not in known}
+        if not left:
+            return
         # It takes seconds to import, which a finished sweep and one with invalid files do not need.
         from tadp_ray.training.setup import Cache, TrainSetup
 
         # Given back with this function: Stable Diffusion 1.5 has 4 GiB, which belong to those who train.
         cache = Cache(self.datasets)
-        firsts: dict[str, Cell] = {}
-        for cell in cells:
-            firsts.setdefault(cell.group, cell)
-        for cell in firsts.values():
+        for key, cell in left.items():
             try:
                 check_classes(class_names(cell.recipe.data))
                 setup = TrainSetup(cell.recipe, cell.seed, cache=cache)
@@ -126,6 +130,7 @@ class Plan:
                 setup.check_head()
             except UserError as error:
                 raise UserError(f"cell {cell.name}: {error}") from None
+            known[key] = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,54 @@
+"""What plans have checked and counted on this storage, which no later command has to do again."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.config.fingerprint import sha256_of
+from tadp_ray.layout import PLANS
+from tadp_ray.training.provenance import code_of, provenance
+
+
+class Known:
+    """JSON values by the hash of all that they depend on. Another version of the code, a library or a plug-in knows nothing yet.
+
+    Args:
+        storage: folder with the file of this version of the code; made when there is something to keep.
+    """
+
+    def __init__(self, storage: Path) -> None:
+        self._file = storage / PLANS / f"{sha256_of(code_of(provenance()))[:16]}.jsonl"
+        lines = self._file.read_bytes().split(b"\n") if self._file.is_file() else []
+        self._values: dict[str, Any] = dict(filter(None, map(read_line, lines)))
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Keep a value, also for other processes: several may write, since a line is written at once. A full disk keeps none."""
+        self._values[key] = value
+        # What a killed process has left of a line ends before this one.
+        line = b"\n" + json.dumps([key, value, sha256_of([key, value])]).encode() + b"\n"
+        with suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("ab", buffering=0) as file:
+                file.write(line)
+
+
+def read_line(line: bytes) -> tuple[str, Any] | None:
+    """Return a key and its value; None for an incomplete or damaged line."""
+    try:
+        key, value, checksum = json.loads(line)
+    except (ValueError, TypeError):
+        return None
+    return (key, value) if sha256_of([key, value]) == checksum else None
+
+
+def key_of(kind: str, cell: Cell) -> str:
+    """Return the key of what a cell's settings, data, captions and weights decide, whatever its seed."""
+    return sha256_of([kind, cell.recipe.model_dump(mode="json"), dict(cell.digests)])

@@ -1,0 +1,100 @@
+"""What a plan has checked and counted is neither checked nor counted again, and what has not passed is."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tadp_ray.config.cell import Cell
+from tadp_ray.errors import UserError
+from tadp_ray.sweep import known as known_module
+from tadp_ray.sweep.known import Known, key_of
+from tadp_ray.sweep.plan import make_plan
+from tadp_ray.sweep.preview import preview
+from tadp_ray.training import setup
+
+PRINT = """\
+import sys
+from pathlib import Path
+from tadp_ray.sweep.plan import make_plan
+from tadp_ray.sweep.preview import preview
+plan = make_plan(Path(sys.argv[1]), "pocket")
+plan.check(plan.cells)
+print("\\n".join(preview(plan, {}, [], 2).lines()))
+print(sorted({"torch", "diffusers", "mlflow"} & set(sys.modules)))
+"""
+
+
+def test_another_command_of_the_same_code_knows_it_and_other_code_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Known(tmp_path), Known(tmp_path)
+    one["a"], other["b"] = [1, "x"], True
+    assert "b" not in one and "a" not in other
+    again = Known(tmp_path)
+    assert again["a"] == [1, "x"] and again["b"] is True and "c" not in again
+    monkeypatch.setattr(known_module, "provenance", lambda: {"tadp.code": "edited"})
+    assert "a" not in Known(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [lambda lines: lines[:-9], lambda lines: lines.replace(b"41", b"42")])
+def test_a_damaged_line_is_not_known_and_hides_no_other(tmp_path: Path, damage) -> None:
+    Known(tmp_path)["first"] = 41
+    (file,) = tmp_path.glob("plans/*")
+    file.write_bytes(damage(file.read_bytes()))
+    again = Known(tmp_path)
+    assert "first" not in again
+    again["second"] = 2
+    assert "first" not in Known(tmp_path) and Known(tmp_path)["second"] == 2
+
+
+def test_a_folder_that_cannot_be_written_hinders_nobody(tmp_path: Path) -> None:
+    (tmp_path / "plans").write_text("in the way")
+    memory = Known(tmp_path)
+    memory["a"] = 1
+    assert memory["a"] == 1 and "a" not in Known(tmp_path)
+
+
+def test_seeds_share_what_settings_data_and_workers_do_not(make_cell) -> None:
+    cell: Cell = make_cell()
+    compute = cell.recipe.compute.model_copy(update={"num_train_workers": 2})
+    others = [
+        make_cell(recall=0.5),
+        cell.model_copy(update={"digests": {**cell.digests, "train": "edited"}}),
+        cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"compute": compute})}),
+    ]
+    assert key_of("check", make_cell(seed=1)) == key_of("check", cell) != key_of("cost", cell)
+    assert key_of("check", cell) not in {key_of("check", other) for other in others}
+
+
+def test_settings_are_checked_until_they_pass(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[int] = []
+
+    def check(self: setup.TrainSetup) -> None:
+        checked.append(self.seed)
+        if len(checked) == 2:
+            raise UserError("no")
+
+    monkeypatch.setattr(setup.TrainSetup, "check", check)
+    plan = make_plan(experiment, "pocket", seeds=[0, 1])
+    with pytest.raises(UserError, match="cell precision=0.5 recall=1.0 seed=0: no"):
+        plan.check(plan.cells)
+    assert checked == [0, 0]
+    plan.check(plan.cells)
+    assert checked == [0] * 5
+    make_plan(experiment, "pocket", seeds=[2]).check(plan.cells)
+    assert checked == [0] * 5
+    changed = make_plan(experiment, "pocket", overrides=["schedule.batch_size=2"])
+    changed.check(changed.cells)
+    assert checked == [0] * 9
+
+
+def test_a_second_dry_run_says_the_same_and_loads_no_torch(experiment: Path) -> None:
+    plan = make_plan(experiment, "pocket")
+    plan.check(plan.cells)
+    first = list(preview(plan, {}, [], 2).lines())
+    done = subprocess.run([sys.executable, "-c", PRINT, experiment], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    *said, loaded = done.stdout.splitlines()
+    assert said == first and "torch" not in loaded and "diffusers" not in loaded, loaded
