@@ -306,9 +306,10 @@ def incomplete_notes(
 def code_note(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:
     """Return a note if the numbers do not all come from one clean commit."""
     commits = Counter(rows[cell.fingerprint].commit or "unknown" for cell in cells if cell.fingerprint in rows)
-    if len(commits) < 2 and not any(THEN in commit or commit.endswith("+dirty") for commit in commits):
+    dirty = any("+dirty" in commit for commit in commits)
+    if len(commits) < 2 and not dirty and not any(THEN in commit for commit in commits):
         return []
-    return [f"{origin_note('code', commits, short)}; +dirty means with uncommitted changes"]
+    return [origin_note("code", commits, short) + "; +dirty means with uncommitted changes" * dirty]
 
 
 def machine_notes(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:

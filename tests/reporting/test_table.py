@@ -94,6 +94,22 @@ def test_numbers_of_other_libraries_and_other_machines_are_told(spec, cells, row
     assert notes == ("torch: cells come from 2.9 (1), 2.10 (1)", "hardware: cells come from EPYC (1), Xeon (1)")
 
 
+@pytest.mark.parametrize(
+    ("commits", "told"),
+    [
+        (("a" * 40, "a" * 40), ()),
+        (("a" * 40, "b" * 40), ("code: cells come from aaaaaaaaa (1), bbbbbbbbb (1)",)),
+        (
+            ("a" * 40 + "+dirty", "a" * 40 + "+dirty"),
+            ("code: cells come from aaaaaaaaa+dirty (2); +dirty means with uncommitted changes",),
+        ),
+    ],
+)
+def test_numbers_of_several_commits_or_of_uncommitted_code_are_told(spec, cells, row_of, commits, told):
+    rows = {cell.fingerprint: row_of(cell, 10.0, commit) for cell, commit in zip(cells, commits, strict=False)}
+    assert build_table(spec, cells[:2], rows).notes == told
+
+
 def test_one_seed_has_no_spread(spec, cells, rows):
     table = build_table(spec, [cell for cell in cells if cell.seed == 1], rows)
     assert table.entries[2][1].text == "40.00" and table.entries[2][1].sd is None
