@@ -1,7 +1,7 @@
 """Fits lines to per-image results: IoU over the caption's recall, or over a class's area (Figures S5 and S6)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import FigureConfig
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
+from tadp_ray.reporting.claims import pluralized
 from tadp_ray.reporting.matching import MATCH_RULES, segmented
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
 from tadp_ray.tasks.per_image import PerImage
@@ -41,6 +42,8 @@ class Line:
     """(G,) the line's values on the grid."""
     band: np.ndarray
     """(2, G) its lower and upper bounds."""
+    left_out: int = 0
+    """Cells that were scored on other images than the first one."""
 
     @property
     def text(self) -> str:
@@ -114,9 +117,9 @@ def fit_rows(
     lines = {}
     for heading, row in rows.items():
         # Only cells that were scored on the same images are resampled together.
-        row = [own for own in row if own.ids == row[0].ids]
-        points = [points_of(kind, own) for own in row]
-        lines[heading] = fit_line(points, len(row[0].ids)) if row else None
+        same = [own for own in row if own.ids == row[0].ids]
+        line = fit_line([points_of(kind, own) for own in same], len(row[0].ids)) if row else None
+        lines[heading] = replace(line, left_out=len(row) - len(same)) if line else None
     return lines
 
 
@@ -126,7 +129,8 @@ def correlation_notes(figure: FigureConfig, scale: Scale, lines: Mapping[str, Li
         if line is None:
             yield f"Figure, {heading}: no line; no finished cell has per-image results, or these do not vary"
         else:
-            yield f"Figure, {heading}: {line.text}, {len(line.points.x)} points"
+            others = f"; left out: {pluralized(line.left_out, 'cells')} scored on other images" if line.left_out else ""
+            yield f"Figure, {heading}: {line.text}, {len(line.points.x)} points{others}"
     if any(lines.values()):
         yield f"Figure: brackets and bands are {PERCENT} % percentile intervals over {RESAMPLES} resamples of the images"
     if figure.kind == "recall":

@@ -7,9 +7,10 @@ import pytest
 from rich.console import Console
 
 from tadp_ray.config.errors import ConfigError
+from tadp_ray.config.schema import FigureConfig
 from tadp_ray.config.table import Side
 from tadp_ray.reporting.compare import compare, find_row
-from tadp_ray.reporting.regression import fit_line, points_of
+from tadp_ray.reporting.regression import correlation_notes, fit_line, fit_rows, points_of
 from tadp_ray.reporting.render import html, latex, markdown, terminal, to_csv
 from tadp_ray.reporting.table import build_table
 from tadp_ray.tasks.per_image import PerImage
@@ -138,3 +139,19 @@ def test_size_is_of_each_class_that_is_shown():
     np.testing.assert_allclose(points.x, [0.4, 0.1])
     np.testing.assert_allclose(points.y, [50, 25])
     assert fit_line([points], 1) is None
+
+
+def test_a_line_tells_which_cells_are_not_in_it(spec, make_cell, row_of):
+    """Those that were scored on other images than the first one."""
+    cells = [make_cell(0.5, recall, seed) for recall in (0.5, 1.0) for seed in (0, 1)]
+    done = {cell.fingerprint: row_of(cell, 10.0) for cell in cells}
+    found = images_of(np.arange(N) % 8)
+    other = SegmentationImages("segmentation", ("sky",), found.images[1:])
+    images = {row.run_id: own for row, own in zip(done.values(), (found, found, found, other), strict=True)}
+    lines = fit_rows(spec, "recall", cells, done, images)
+    said, *empty = (
+        note
+        for note in correlation_notes(FigureConfig(kind="recall", title="Recall"), "pocket", lines)
+        if "precision" in note
+    )
+    assert said.endswith(f"{3 * N} points; left out: 1 cell scored on other images") and len(empty) == 2
