@@ -72,11 +72,11 @@ def test_figures_s5_and_s6(name: str, figure: str) -> None:
 
 
 def test_figures_s1_and_s2() -> None:
-    look, paper = load_analysis(FILES / "analyses/image_variation.yaml", "paper").look, PAPER["figure_s1"]
-    assert (look.steps[0], look.steps[-1], look.of) == (paper["steps_first"], paper["steps_last"], paper["steps_of"])
+    spec, paper = load_analysis(FILES / "analyses/image_variation.yaml", "paper").spec, PAPER["figure_s1"]
+    assert (spec.steps[0], spec.steps[-1], spec.of) == (paper["steps_first"], paper["steps_last"], paper["steps_of"])
     recipe = load_recipe(FILES / "recipes/pascal_segmentation.yaml")
     assert " ".join(class_names(recipe.data)) == paper["prompt"]
-    assert load_analysis(FILES / "analyses/copy_paste.yaml", "paper").look.pairs == PAPER["figure_s2"]["pairs"]
+    assert load_analysis(FILES / "analyses/copy_paste.yaml", "paper").spec.pairs == PAPER["figure_s2"]["pairs"]
 
 
 def test_figure_s3_s_templates() -> None:

@@ -18,7 +18,7 @@ from tadp_ray.layout import CELLS, RAY, SWEEP_MARK
 
 CHUNK = 16 * 2**20
 PATIENCE, RETRY_SECONDS = 300.0, 2.0
-"""For how long, and how often, what would lose work is tried again."""
+"""For how long, and how often, what must not be left undone is tried again."""
 REMOTE_ERRORS = (OSError, ArrowException)
 """Exceptions of an unreachable address."""
 
@@ -80,7 +80,7 @@ class Remote:
             self.files.delete_dir(f"{self.path}/{RAY}")
 
     def retry(self, action: Callable[[], None]) -> None:
-        """Do something there whose failure would lose work, again and again for `PATIENCE` seconds.
+        """Do something there that must not be left undone, again and again for `PATIENCE` seconds.
 
         Raises:
             UserError: the address could not be used for so long.

@@ -6,8 +6,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -113,13 +114,14 @@ def heartbeat(cell: Cell) -> Iterator[None]:
     else:
         cell.folder.mkdir(parents=True, exist_ok=True)
     # The training itself reports a full disk or unreachable storage.
-    with suppress(*REMOTE_ERRORS):
+    with suppress(Exception):
         beat()
     try:
         with run_periodically(PERIOD, beat, REMOTE_ERRORS):
             yield
     finally:
         if remote:
+            # It would be taken for that of a hung process, which by then trains another cell.
             remote.retry(lambda: remote.delete(path))
         else:
             file.unlink(missing_ok=True)
@@ -153,7 +155,7 @@ def kill_hung_processes(cells: Sequence[Cell]) -> Iterator[None]:
 def free_orphaned_workers() -> Iterator[None]:
     """Free the resources of Ray Train's workers whose controller was killed, during the block: its next one waits for them.
 
-    Ray Train itself asks a dashboard whether the controller lives, and stops asking when it has got no answer.
+    Ray Train itself asks a dashboard whether the controller lives, and frees nothing without an answer.
     """
 
     def check() -> None:
@@ -183,12 +185,18 @@ def orphaned_groups() -> list[ray.PlacementGroupID]:
 
 def heartbeats(cells: Sequence[Cell], remote: Remote | None) -> list[bytes | None]:
     """Return the cells' last heartbeats; None for cells that are not being trained."""
-    if remote:
-        paths = [f"{remote_path(cell.folder)}/{ALIVE}" for cell in cells]
-        sizes = remote.sizes(paths)
-        return [remote.read(path) if size else None for path, size in zip(paths, sizes, strict=True)]
-    files = [cell.folder / ALIVE for cell in cells]
-    return [file.read_bytes() if file.is_file() else None for file in files]
+    if remote is None:
+        return [read_beat((cell.folder / ALIVE).read_bytes) for cell in cells]
+    paths = [f"{remote_path(cell.folder)}/{ALIVE}" for cell in cells]
+    sizes = remote.sizes(paths)
+    return [read_beat(partial(remote.read, path)) if size else None for path, size in zip(paths, sizes, strict=True)]
+
+
+def read_beat(read: Callable[[], bytes]) -> bytes | None:
+    """Return a heartbeat; None if there is none, or it cannot be read now: the other cells are watched all the same."""
+    with suppress(*REMOTE_ERRORS):
+        return read()
+    return None
 
 
 def kill_process(content: bytes) -> None:
@@ -202,9 +210,9 @@ def kill_process(content: bytes) -> None:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def kill(pid: int, identity: str) -> bool:
+def kill(pid: int, identity: str | None) -> bool:
     """Kill a process on this node; return whether it was still there. Another one may have its id by now."""
-    if process_identity(pid) != identity:
+    if identity is None or process_identity(pid) != identity:
         return False
     os.kill(pid, signal.SIGKILL)
     return True

@@ -47,14 +47,13 @@ def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
     Raises:
         UserError: as `ray_session`, or not even one cell fits on the cluster.
     """
-    need = f"{compute.world_size} worker(s) of {resources_per_worker(compute)}"
-    with ray_session(address) as nodes, warn_without_room(address, need, lambda nodes: cell_slots(nodes, compute)):
-        yield concurrency(nodes, growing(address, compute))
+    with ray_session(address) as nodes:
+        yield concurrency(nodes, compute, may_grow(address))
 
 
-def growing(address: str | None, compute: ComputeConfig) -> ComputeConfig:
-    """Return the resources of cells on a cluster that may grow, which Ray on this machine does not."""
-    return compute if cluster_address(address) else compute.model_copy(update={"max_parallel": 0})
+def may_grow(address: str | None) -> bool:
+    """Return whether an autoscaler may add nodes: not to Ray on this machine."""
+    return cluster_address(address) is not None
 
 
 @contextmanager
@@ -84,7 +83,7 @@ def warn_without_room(address: str | None, need: str, room: Callable[[list[dict[
                 describe_nodes(nodes) or "none",
             )
 
-    with run_periodically(PERIOD, check, (RayError,)) if cluster_address(address) else nullcontext():
+    with run_periodically(PERIOD, check, (RayError,)) if may_grow(address) else nullcontext():
         yield
 
 
@@ -95,7 +94,7 @@ def fitting_cells(address: str | None, compute: ComputeConfig) -> tuple[int, str
         UserError: as `ray_session`.
     """
     nodes = planned_nodes(address)
-    return max(cell_slots(nodes, compute), growing(address, compute).max_parallel), describe_nodes(nodes)
+    return max(cell_slots(nodes, compute), compute.max_parallel * may_grow(address)), describe_nodes(nodes)
 
 
 def planned_nodes(address: str | None) -> list[dict[str, float]]:
@@ -175,7 +174,7 @@ def resources_per_worker(compute: ComputeConfig | PersonalCompute) -> dict[str, 
     return {"CPU": compute.cpus, **({"GPU": compute.gpus} if compute.gpus else {})}
 
 
-def concurrency(nodes: list[dict[str, float]], compute: ComputeConfig) -> int:
+def concurrency(nodes: list[dict[str, float]], compute: ComputeConfig, grows: bool = True) -> int:
     """Return how many cells run at once on nodes with these resources, or on those that the cluster may add.
 
     It is computed here because Ray Tune does not see the resources of Ray Train's workers, and would start cells that wait
@@ -184,12 +183,13 @@ def concurrency(nodes: list[dict[str, float]], compute: ComputeConfig) -> int:
     Raises:
         UserError: not even one cell fits; Ray would wait forever.
     """
-    cells = max(cell_slots(nodes, compute), compute.max_parallel)
+    cells = max(cell_slots(nodes, compute), compute.max_parallel * grows)
+    or_grow = ", or set compute.max_parallel to the number of cells that its autoscaler may add nodes for"
     if cells == 0:
         raise UserError(
             f"a cell needs {compute.world_size} worker(s) of {compute.cpus} CPUs and {compute.gpus:g} GPUs, which do not "
             f"fit on this cluster's nodes ({describe_nodes(nodes)}); lower compute.num_train_workers, compute.cpus or "
-            "compute.gpus, or set compute.max_parallel to the number of cells that its autoscaler may add nodes for"
+            f"compute.gpus{or_grow * grows}"
         )
     return cells
 

@@ -22,7 +22,7 @@ from tadp_ray.phases import phase
 from tadp_ray.sweep import worker
 from tadp_ray.sweep.address import Remote, remote_path
 from tadp_ray.sweep.alive import kill_hung_processes
-from tadp_ray.sweep.cluster import cluster, grow
+from tadp_ray.sweep.cluster import cell_slots, cluster, grow, resources_per_worker, warn_without_room
 from tadp_ray.sweep.logs import worker_log
 from tadp_ray.sweep.nodes import check_nodes
 from tadp_ray.sweep.plan import Plan
@@ -129,7 +129,10 @@ def train_missing(
             console.print(f"training {min(at_once, len(todo))} cells at once, in {where}/{CELLS}", soft_wrap=True)
             for line in hints:
                 console.print(line, style="dim", soft_wrap=True)
-            complete = train(plan, todo, store, run, at_once, console)
+            compute = plan.recipe.compute
+            need = f"{compute.world_size} worker(s) of {resources_per_worker(compute)}"
+            with warn_without_room(address, need, lambda nodes: cell_slots(nodes, compute)):
+                complete = train(plan, todo, store, run, at_once, console)
     shutil.rmtree(plan.storage / RAY, ignore_errors=True)
     if address := plan.recipe.compute.address:
         Remote(address).delete_ray_files()
@@ -174,8 +177,8 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
     return not failed
 
 
-def failures(results: tune.ResultGrid) -> list[tuple[Cell, str, str]]:
-    """Return (cell, error, traceback) of the cells without a result."""
+def failures(results: tune.ResultGrid) -> list[tuple[Cell, str, str | None]]:
+    """Return (cell, error, traceback) of the cells without a result; None: a user's error of one of several workers."""
     failed = []
     for result in results:
         reported = result.metrics or {}
@@ -188,11 +191,12 @@ def failures(results: tune.ResultGrid) -> list[tuple[Cell, str, str]]:
     return failed
 
 
-def note_failure(cell: Cell, error: str, trace: str) -> None:
+def note_failure(cell: Cell, error: str, trace: str | None) -> None:
     """Record the failure of a cell that a bug or a crash has ended, and log where its traceback is.
 
-    A user's error is in the journal already. A process that was killed or ran out of memory wrote nothing, so Ray's report
-    replaces the traceback.
+    A user's error is in the journal already, unless it is of another worker than the one that writes: what that one has recorded,
+    if anything, is that it lost the other. A process that was killed or ran out of memory wrote nothing, so Ray's report replaces
+    the traceback.
     """
     recorded = failure(cell.folder)
     if recorded and recorded.traceback is None:
@@ -201,12 +205,13 @@ def note_failure(cell: Cell, error: str, trace: str) -> None:
     with on_node(cell) as here:
         if output:
             write_text(here.folder / WORKER_LOG, output)
-        if recorded and (here.folder / TRACEBACK).is_file():
+        if trace is not None and recorded and (here.folder / TRACEBACK).is_file():
             error, trace = recorded.error, (here.folder / TRACEBACK).read_text(encoding="utf-8")
         with Journal(here.folder, cell.fingerprint) as journal:
             journal.fail(error, trace)
     pull(cell.recipe.compute.address, [cell])
-    log.error("%s failed: %s; the whole traceback: %s", cell.name, error, cell.folder / TRACEBACK)
+    where = "" if trace is None else f"; the whole traceback: {cell.folder / TRACEBACK}"
+    log.error("%s failed: %s%s", cell.name, error, where)
 
 
 class Recovery(tune.Callback):

@@ -1,26 +1,35 @@
 """What plans have checked and counted on this storage, which no later command has to do again."""
 
 import json
+import re
 from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.layout import PLANS
-from tadp_ray.training.provenance import code_of, provenance
+from tadp_ray.registry import plugin_versions
+from tadp_ray.training.provenance import contents, installed
 
 
 class Known:
-    """JSON values by the hash of all that they depend on. Another version of the code, a library or a plug-in knows nothing yet.
+    """JSON values by the hash of all that they depend on. Other code and other versions of any required package know none yet.
+
+    Beside plug-ins nothing is kept, since their code may change within a version; nor is it where versions are unknown.
 
     Args:
         storage: folder with the file of this version of the code; made when there is something to keep.
     """
 
     def __init__(self, storage: Path) -> None:
-        self._file = storage / PLANS / f"{sha256_of(code_of(provenance()))[:16]}.jsonl"
-        lines = self._file.read_bytes().split(b"\n") if self._file.is_file() else []
+        known = None if plugin_versions() else environment()
+        self._file = storage / PLANS / f"{known[:16]}.jsonl" if known else None
+        lines: list[bytes] = []
+        with suppress(OSError):
+            lines = self._file.read_bytes().split(b"\n") if self._file else []
         self._values: dict[str, Any] = dict(filter(None, map(read_line, lines)))
 
     def __contains__(self, key: str) -> bool:
@@ -35,9 +44,20 @@ class Known:
         # What a killed process has left of a line ends before this one.
         line = b"\n" + json.dumps([key, value, sha256_of([key, value])]).encode() + b"\n"
         with suppress(OSError):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("ab", buffering=0) as file:
-                file.write(line)
+            if self._file:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                with self._file.open("ab", buffering=0) as file:
+                    file.write(line)
+
+
+@cache
+def environment() -> str | None:
+    """Return a hash of this package's code and of the versions of all packages that it requires; None if it is not installed."""
+    try:
+        names = {re.split(r"[^\w.-]", requirement, maxsplit=1)[0] for requirement in requires("tadp_ray") or ()}
+    except PackageNotFoundError:
+        return None
+    return sha256_of([contents(), sorted(f"{name} {installed(name)}" for name in names)])
 
 
 def read_line(line: bytes) -> tuple[str, Any] | None:

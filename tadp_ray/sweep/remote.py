@@ -19,7 +19,7 @@ from tadp_ray.files import acquire_lock, drafted, is_draft
 from tadp_ray.layout import ALIVE, CHECKPOINT, JOURNAL, LOCK, NUMBERED_CHECKPOINT, TRACEBACK, WORKER_LOG
 from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, remote_path
 from tadp_ray.sweep.periodic import run_periodically
-from tadp_ray.training.reporter import checkpoints, previous_checkpoint
+from tadp_ray.training.reporter import LOCK_SECONDS, checkpoints, previous_checkpoint
 
 PERIOD = 2.0
 """Seconds between two synchronizations: of a node's folder to the address, and of the address to the command's folder."""
@@ -44,7 +44,7 @@ class SyncedFolder:
             UserError: another process trains this cell here, or the address cannot be read.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        lock = acquire_lock(self._folder / LOCK, patience=60)
+        lock = acquire_lock(self._folder / LOCK, LOCK_SECONDS)
         try:
             self.clear()
             self._remote.make_folder(self._path)

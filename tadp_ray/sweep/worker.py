@@ -134,13 +134,15 @@ def run_trainer(cells: Sequence[Cell], command: str) -> None:
         with free_orphaned_workers():
             tune.report(trainer.fit().return_value)
     except ray.train.TrainingFailedError as error:
-        tune.report({"errors": {cell.fingerprint: reason_of(error) for cell in cells}, "trace": str(error)})
+        reason, trace = reason_of(error)
+        tune.report({"errors": {cell.fingerprint: reason for cell in cells}, "trace": trace})
 
 
-def reason_of(error: Exception) -> str:
-    """Return why Ray Train gave up in one line: a user's error of any worker, else the last line that Ray Train has."""
-    lines, prefix = str(error).strip().splitlines(), f"{UserError.__module__}.{UserError.__name__}: "
-    return next((line.removeprefix(prefix) for line in lines if line.startswith(prefix)), lines[-1])
+def reason_of(error: Exception) -> tuple[str, str | None]:
+    """Return why Ray Train gave up, and its traceback; None with a user's error, which any of several workers may have."""
+    failures = getattr(error, "worker_failures", {}).values()
+    users = [str(own) for own in failures if isinstance(own, UserError)]
+    return (users[0], None) if users else (str(error).strip().splitlines()[-1], str(error))
 
 
 def storage_arguments(compute: ComputeConfig) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tadp_ray.errors import UserError
 
 MLFLOW_ERRORS = (MlflowException, SQLAlchemyError, OSError, HTTPException, ParseError)
 """Exceptions of MLflow's client: a refused value, an unreachable server, or a reply that is not MLflow's."""
-ARTIFACT_METHODS = ("log_artifact", "log_artifacts", "log_dict", "log_text", "list_artifacts", "download_artifacts")
+ARTIFACT_METHODS = ("log_artifact", "log_dict", "list_artifacts", "download_artifacts")
 
 
 class StoreError(UserError):

@@ -83,6 +83,7 @@ def test_a_number_that_another_process_has_got_is_left_alone() -> None:
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     own = process_identity(other.pid)
     assert alive.kill._function(other.pid, f"{own}0") is False and other.poll() is None
+    assert alive.kill._function(other.pid, None) is False and other.poll() is None
     assert alive.kill._function(other.pid, own) is True
     other.communicate()
     assert alive.kill._function(other.pid, own) is False

@@ -15,7 +15,7 @@ from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
 from tadp_ray.sweep import cluster, temporary
 from tadp_ray.sweep import nodes as nodes_module
-from tadp_ray.sweep.cluster import concurrency, grow, growing, planned_nodes, ray_session
+from tadp_ray.sweep.cluster import concurrency, grow, may_grow, planned_nodes, ray_session
 from tadp_ray.sweep.storage import locked_storage
 from tadp_ray.sweep.worker import resources
 from tadp_ray.training.provenance import code_of, provenance
@@ -59,9 +59,9 @@ def test_a_cell_that_never_fits_is_refused(compute: dict) -> None:
 
 def test_ray_on_this_machine_does_not_grow() -> None:
     gpus = ComputeConfig(gpus=1, max_parallel=4)
-    assert concurrency(LAPTOP, growing("10.0.0.1:6379", gpus)) == 4
-    with pytest.raises(UserError, match="do not fit on this cluster's nodes"):
-        concurrency(LAPTOP, growing(None, gpus))
+    assert concurrency(LAPTOP, gpus, grows=may_grow("10.0.0.1:6379")) == 4
+    with pytest.raises(UserError, match="do not fit on this cluster's nodes .*lower .* compute.gpus$"):
+        concurrency(LAPTOP, gpus, grows=may_grow(None))
 
 
 def test_a_cluster_that_has_lost_the_nodes_of_a_cell_is_told(

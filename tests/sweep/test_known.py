@@ -34,8 +34,16 @@ def test_another_command_of_the_same_code_knows_it_and_other_code_does_not(
     assert "b" not in one and "a" not in other
     again = Known(tmp_path)
     assert again["a"] == [1, "x"] and again["b"] is True and "c" not in again
-    monkeypatch.setattr(known_module, "provenance", lambda: {"tadp.code": "edited"})
+    monkeypatch.setattr(known_module, "environment", lambda: "edited" * 3)
     assert "a" not in Known(tmp_path)
+
+
+def test_beside_a_plug_in_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its author edits it without a new version."""
+    monkeypatch.setattr(known_module, "plugin_versions", lambda: {"tadp-more": "1.0"})
+    memory = Known(tmp_path)
+    memory["a"] = 1
+    assert memory["a"] == 1 and "a" not in Known(tmp_path) and not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("damage", [lambda lines: lines[:-9], lambda lines: lines.replace(b"41", b"42")])
@@ -83,7 +91,8 @@ def test_settings_are_checked_until_they_pass(experiment: Path, monkeypatch: pyt
     assert checked == [0, 0]
     plan.check(plan.cells)
     assert checked == [0] * 5
-    make_plan(experiment, "pocket", seeds=[2]).check(plan.cells)
+    more = make_plan(experiment, "pocket", seeds=[2])
+    more.check(more.cells)
     assert checked == [0] * 5
     changed = make_plan(experiment, "pocket", overrides=["schedule.batch_size=2"])
     changed.check(changed.cells)

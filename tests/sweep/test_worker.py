@@ -14,12 +14,15 @@ import torch
 from ray import cloudpickle
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.errors import ConfigError
 from tadp_ray.errors import UserError
+from tadp_ray.layout import TRACEBACK
 from tadp_ray.sweep import engine, worker
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.worker import reason_of, skip_reason, train_worker
 from tadp_ray.training import run
 from tadp_ray.training.distributed import ProcessGroup
+from tadp_ray.training.journal import Failure, failure
 
 
 def test_records_are_known_by_their_command_and_not_by_clocks(make_cell: Callable[..., Cell], journals) -> None:
@@ -100,6 +103,20 @@ def test_an_error_of_one_of_several_workers_ends_them_all(
 
 
 def test_of_several_workers_the_one_is_quoted_that_the_user_can_help() -> None:
-    told = ["Traceback\ntadp_ray.errors.UserError: disk full", "Traceback\nRuntimeError: Connection closed by peer"]
-    assert reason_of(ray.train.WorkerGroupError("\n".join(told), {})) == "disk full"
-    assert reason_of(ray.train.WorkerGroupError(told[1], {})) == "RuntimeError: Connection closed by peer"
+    lost, mine = RuntimeError("Connection closed by peer"), ConfigError(["no.yaml: no disk", "no.yaml: no memory"])
+    both = ray.train.WorkerGroupError("[Rank 0]\nRuntimeError: lost\n[Rank 1]\nConfigError: no", {0: lost, 1: mine})
+    assert reason_of(both) == (str(mine), None)
+    alone = ray.train.WorkerGroupError("[Rank 0]\nRuntimeError: lost", {0: lost})
+    assert reason_of(alone) == ("RuntimeError: lost", str(alone))
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_user_s_error_of_another_worker_is_no_bug_of_the_one_that_writes(make_cell, journals, recorded: bool) -> None:
+    """That one has perhaps recorded that it lost the other."""
+    cell = make_cell()
+    journals.start(cell)
+    if recorded:
+        journals.write(cell, type="failed", error="Connection closed by peer", traceback=TRACEBACK)
+        (cell.folder / TRACEBACK).write_text("RuntimeError: Connection closed by peer")
+    engine.note_failure(cell, "disk full", None)
+    assert failure(cell.folder) == Failure("disk full", None) and not (cell.folder / TRACEBACK).exists()
