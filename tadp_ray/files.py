@@ -41,6 +41,11 @@ DRAFT_FILE = re.compile(r".+\.\d+\.part|\.tmp[A-Za-z0-9]{6}")
 """Names of draft files: ours, with the id of their process, and those of safetensors."""
 
 
+def user_cache() -> Path:
+    """Return the folder for what this user's commands may make again at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tadp_ray"
+
+
 @contextmanager
 def drafted(path: Path) -> Iterator[Path]:
     """Yield a path to write to, which replaces `path` when the block ends without an error."""

@@ -12,8 +12,6 @@ CONTEXTS = "contexts"
 """Folder with encoded prompts, which trainings share."""
 DATA = "data"
 """Folder with the indexes of data sets: sizes, classes and hashes of their files."""
-PLANS = "plans"
-"""Folder with what plans have checked and counted, a file for each version of the code."""
 SWEEP_LOCK = "sweep.lock"
 """Lock of a sweep on the storage folder."""
 SWEEP_PROCESS = "sweep.json"
@@ -26,6 +24,10 @@ SWEEP_OWNER = "sweep.owner"
 """What the names of the objects of a storage folder's sweeps there begin with."""
 RAY = "ray"
 """Folder of Ray's own files, there or in the folder of a personalization."""
+
+# In the user's cache.
+PLANS = "plans"
+"""Folder with what plans have checked and counted, a file for each version of the code."""
 
 # In the folder of a training: a cell, a personalization, a pretraining.
 JOURNAL = "journal.jsonl"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import jaxtyping
@@ -45,7 +46,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # a test starts and interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    os.environ |= THREADS | RAY
+    # What this user's commands have kept is neither used nor changed.
+    cache = tempfile.TemporaryDirectory(prefix="tadp_ray_cache")
+    config.add_cleanup(cache.cleanup)
+    os.environ |= THREADS | RAY | {"XDG_CACHE_HOME": cache.name}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

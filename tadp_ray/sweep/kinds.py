@@ -53,7 +53,7 @@ def kinds_of(plan: Plan) -> list[CellKind]:
     alike: dict[str, list[Cell]] = {}
     for cell in {cell.fingerprint: cell for cell in plan.selected or plan.cells}.values():
         alike.setdefault(step_keys(cell), []).append(cell)
-    known, kinds = Known(plan.storage), dict[Any, CellKind]()
+    known, kinds = Known(), dict[Any, CellKind]()
 
     @functools.cache
     def cache() -> "Cache":

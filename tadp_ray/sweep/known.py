@@ -1,15 +1,15 @@
-"""What plans have checked and counted on this storage, which no later command has to do again."""
+"""What this user's plans have checked and counted, which no later command has to do again."""
 
 import json
 import re
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires
-from pathlib import Path
 from typing import Any
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
+from tadp_ray.files import user_cache
 from tadp_ray.layout import PLANS
 from tadp_ray.registry import plugin_versions
 from tadp_ray.training.provenance import contents, installed
@@ -18,15 +18,13 @@ from tadp_ray.training.provenance import contents, installed
 class Known:
     """JSON values by the hash of all that they depend on. Other code and other versions of any required package know none yet.
 
-    Beside plug-ins nothing is kept, since their code may change within a version; nor is it where versions are unknown.
-
-    Args:
-        storage: folder with the file of this version of the code; made when there is something to keep.
+    They are in the user's cache, since a dry run writes nothing into the working folder. Beside plug-ins nothing is kept, since
+    their code may change within a version; nor is it where versions are unknown.
     """
 
-    def __init__(self, storage: Path) -> None:
+    def __init__(self) -> None:
         known = None if plugin_versions() else environment()
-        self._file = storage / PLANS / f"{known[:16]}.jsonl" if known else None
+        self._file = user_cache() / PLANS / f"{known[:16]}.jsonl" if known else None
         lines: list[bytes] = []
         with suppress(OSError):
             lines = self._file.read_bytes().split(b"\n") if self._file else []

@@ -111,7 +111,7 @@ class Plan:
         Raises:
             UserError: the first problem found.
         """
-        known, firsts = Known(self.storage), dict[str, Cell]()
+        known, firsts = Known(), dict[str, Cell]()
         for cell in cells:
             firsts.setdefault(cell.group, cell)
         left = {key: cell for cell in firsts.values() if (key := key_of("check", cell)) not in known}

@@ -5,7 +5,6 @@ there. A node that starts or resumes a cell first makes its folder equal to the 
 steps that a lost node trained after its last copy are trained again.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -15,7 +14,7 @@ from typing import BinaryIO
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock, drafted, is_draft
+from tadp_ray.files import acquire_lock, drafted, is_draft, user_cache
 from tadp_ray.layout import ALIVE, CHECKPOINT, JOURNAL, LOCK, NUMBERED_CHECKPOINT, TRACEBACK, WORKER_LOG
 from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, remote_path
 from tadp_ray.sweep.periodic import run_periodically
@@ -131,8 +130,7 @@ def file_state(path: Path) -> FileState:
 
 def node_folder(address: str) -> Path:
     """Return the node's folder for the cells, latents and contexts of an address."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "tadp_ray" / sha256_of(address)[:16]
+    return user_cache() / sha256_of(address)[:16]
 
 
 @contextmanager

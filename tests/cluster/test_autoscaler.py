@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,11 @@ def head(
 
 def nodes(head: psutil.Popen) -> int:
     """Return how many nodes the autoscaler has added and not taken away."""
-    return sum(process.name() == "raylet" for process in head.children(recursive=True)) - 1
+    found = 0
+    for process in head.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found += process.name() == "raylet"
+    return found - 1
 
 
 def test_nodes_come_for_cells_and_go_after(sweep, head: psutil.Popen, wait_for) -> None:

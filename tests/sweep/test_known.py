@@ -26,42 +26,50 @@ print(sorted({"torch", "diffusers", "mlflow"} & set(sys.modules)))
 """
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache, which is empty."""
+    (tmp_path / "cache").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 def test_another_command_of_the_same_code_knows_it_and_other_code_does_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, other = Known(tmp_path), Known(tmp_path)
+    one, other = Known(), Known()
     one["a"], other["b"] = [1, "x"], True
     assert "b" not in one and "a" not in other
-    again = Known(tmp_path)
+    again = Known()
     assert again["a"] == [1, "x"] and again["b"] is True and "c" not in again
     monkeypatch.setattr(known_module, "environment", lambda: "edited" * 3)
-    assert "a" not in Known(tmp_path)
+    assert "a" not in Known()
 
 
-def test_beside_a_plug_in_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beside_a_plug_in_nothing_is_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its author edits it without a new version."""
     monkeypatch.setattr(known_module, "plugin_versions", lambda: {"tadp-more": "1.0"})
-    memory = Known(tmp_path)
+    memory = Known()
     memory["a"] = 1
-    assert memory["a"] == 1 and "a" not in Known(tmp_path) and not [*tmp_path.iterdir()]
+    assert memory["a"] == 1 and "a" not in Known() and not [*cache.iterdir()]
 
 
 @pytest.mark.parametrize("damage", [lambda lines: lines[:-9], lambda lines: lines.replace(b"41", b"42")])
-def test_a_damaged_line_is_not_known_and_hides_no_other(tmp_path: Path, damage) -> None:
-    Known(tmp_path)["first"] = 41
-    (file,) = tmp_path.glob("plans/*")
+def test_a_damaged_line_is_not_known_and_hides_no_other(cache: Path, damage) -> None:
+    Known()["first"] = 41
+    (file,) = cache.glob("tadp_ray/plans/*")
     file.write_bytes(damage(file.read_bytes()))
-    again = Known(tmp_path)
+    again = Known()
     assert "first" not in again
     again["second"] = 2
-    assert "first" not in Known(tmp_path) and Known(tmp_path)["second"] == 2
+    assert "first" not in Known() and Known()["second"] == 2
 
 
-def test_a_folder_that_cannot_be_written_hinders_nobody(tmp_path: Path) -> None:
-    (tmp_path / "plans").write_text("in the way")
-    memory = Known(tmp_path)
+def test_a_folder_that_cannot_be_written_hinders_nobody(cache: Path) -> None:
+    (cache / "tadp_ray").write_text("in the way")
+    memory = Known()
     memory["a"] = 1
-    assert memory["a"] == 1 and "a" not in Known(tmp_path)
+    assert memory["a"] == 1 and "a" not in Known()
 
 
 def test_seeds_share_what_settings_data_and_workers_do_not(make_cell) -> None:

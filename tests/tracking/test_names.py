@@ -80,14 +80,17 @@ def test_a_class_that_no_key_holds_is_refused_before_training(make_cell) -> None
     cell = make_cell()
 
     def check(*classes: str) -> None:
-        data = FolderData.model_construct(kind="folder", classes=classes)
+        split = {"images": "images", "masks": "masks"}
+        data = FolderData.model_validate(
+            {"kind": "folder", "root": "photographs", "train": split, "val": split, "classes": classes}
+        )
         own = cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"data": data})})
         Plan("mine", "", "pocket", "", (own,), (own,)).check([own])
 
     with pytest.raises(UserError, match="cell precision.*the class 'xxx.* makes an MLflow key of 251 characters"):
         check("sky", "x" * 246)
     with pytest.raises(UserError, match="the class '\\(\\(.* makes an MLflow key of 305 characters"):
-        check("(" * 100)
+        check("sky", "(" * 100)
     check_classes(["x" * 245, "и" * 245, "(" * 81])
 
 
