@@ -165,7 +165,7 @@ def describe(
     need = f"a captioner of {actors.cpus} CPUs and {actors.gpus:g} GPUs"
     room = partial(slots, cpus=actors.cpus, gpus=actors.gpus)
     with ray_session(address) as nodes, warn_without_room(address, need, room):
-        if slots(nodes, actors.cpus, actors.gpus) < actors.count:
+        if room(nodes) < actors.count:
             raise UserError(
                 f"{actors.count} captioner(s) of {actors.cpus} CPUs and {actors.gpus:g} GPUs do not fit on this "
                 f"cluster's nodes ({describe_nodes(nodes)}); lower --actors, --cpus or --gpus"

@@ -184,8 +184,8 @@ def concurrency(nodes: list[dict[str, float]], compute: ComputeConfig, grows: bo
         UserError: not even one cell fits; Ray would wait forever.
     """
     cells = max(cell_slots(nodes, compute), compute.max_parallel * grows)
-    or_grow = ", or set compute.max_parallel to the number of cells that its autoscaler may add nodes for"
     if cells == 0:
+        or_grow = ", or set compute.max_parallel to the number of cells that its autoscaler may add nodes for"
         raise UserError(
             f"a cell needs {compute.world_size} worker(s) of {compute.cpus} CPUs and {compute.gpus:g} GPUs, which do not "
             f"fit on this cluster's nodes ({describe_nodes(nodes)}); lower compute.num_train_workers, compute.cpus or "
@@ -209,7 +209,7 @@ def grow(compute: ComputeConfig, patience: float = AUTOSCALER_TIMEOUT) -> None:
             if time.monotonic() > deadline:
                 raise UserError(
                     f"compute.max_parallel: {compute.max_parallel}, but in {patience:g} seconds no autoscaler has "
-                    f"added what a cell needs, {compute.world_size} worker(s) of {resources_per_worker(compute)}; "
+                    f"added what a cell needs, {cell_need(compute)}; "
                     f"there are {describe_nodes(node_resources())}"
                 )
             if not requested:
@@ -220,6 +220,11 @@ def grow(compute: ComputeConfig, patience: float = AUTOSCALER_TIMEOUT) -> None:
     finally:
         if requested:
             request_resources(bundles=[])
+
+
+def cell_need(compute: ComputeConfig) -> str:
+    """Return what a cell needs at once, in words: `2 worker(s) of {'CPU': 1, 'GPU': 1}`."""
+    return f"{compute.world_size} worker(s) of {resources_per_worker(compute)}"
 
 
 def cell_slots(nodes: list[dict[str, float]], compute: ComputeConfig) -> int:

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from ray import tune
 from ray.tune.experiment import Trial
@@ -22,7 +23,7 @@ from tadp_ray.phases import phase
 from tadp_ray.sweep import worker
 from tadp_ray.sweep.address import Remote, remote_path
 from tadp_ray.sweep.alive import kill_hung_processes
-from tadp_ray.sweep.cluster import cell_slots, cluster, grow, resources_per_worker, warn_without_room
+from tadp_ray.sweep.cluster import cell_need, cell_slots, cluster, grow, warn_without_room
 from tadp_ray.sweep.logs import worker_log
 from tadp_ray.sweep.nodes import check_nodes
 from tadp_ray.sweep.plan import Plan
@@ -130,8 +131,7 @@ def train_missing(
             for line in hints:
                 console.print(line, style="dim", soft_wrap=True)
             compute = plan.recipe.compute
-            need = f"{compute.world_size} worker(s) of {resources_per_worker(compute)}"
-            with warn_without_room(address, need, lambda nodes: cell_slots(nodes, compute)):
+            with warn_without_room(address, cell_need(compute), partial(cell_slots, compute=compute)):
                 complete = train(plan, todo, store, run, at_once, console)
     shutil.rmtree(plan.storage / RAY, ignore_errors=True)
     if address := plan.recipe.compute.address:
