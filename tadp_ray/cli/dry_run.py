@@ -1,5 +1,6 @@
 """The options of `sweep --dry-run`, and what it plans."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from tadp_ray.phases import phase
 if TYPE_CHECKING:
     from tadp_ray.sweep.plan import Plan
     from tadp_ray.sweep.preview import Preview
+    from tadp_ray.tracking.query import CellRow
     from tadp_ray.tracking.store import Store
 
 PriceOption = Annotated[
@@ -43,14 +45,18 @@ def plan_preview(
     from tadp_ray.sweep.cluster import fitting_cells
     from tadp_ray.sweep.preview import preview
     from tadp_ray.sweep.throughput import known_cards, measured_card
-    from tadp_ray.tracking.query import PAGE, finished, rows
     from tadp_ray.training.digests import all_hashed
 
     cards = [measured_card(measured)] if measured else known_cards()
-    done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict) if store else {}
+    done: Mapping[str, CellRow] = {}
+    earlier: Sequence[CellRow] = ()
+    if store:
+        from tadp_ray.tracking.query import PAGE, finished, rows
+
+        done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict)
+        earlier = rows(store, plan.name, plan.recipe.scale, status="FINISHED", newest=PAGE)
     phase("checking data, captions and weights")
     plan.check([cell for cell in plan.missing(done) if all_hashed(cell)])
-    earlier = rows(store, plan.name, plan.recipe.scale, status="FINISHED", newest=PAGE) if store else []
     at_once, where = fitting_cells(address, plan.recipe.compute)
     phase("counting the cost of a step")
     return preview(plan, done, earlier, at_once, where, cards, price)

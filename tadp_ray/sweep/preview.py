@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tadp_ray.captions.making import missing_stores
 from tadp_ray.config.cell import Cell
@@ -15,8 +15,11 @@ from tadp_ray.sweep.kinds import CellKind, cost_lines, kind_lines, kinds_of, low
 from tadp_ray.sweep.plan import Plan, oracle_line, scored_oracle_line
 from tadp_ray.sweep.throughput import Card
 from tadp_ray.sweep.times import CardHours, card_hours, estimate, finished_after, hours_lines, known_times
-from tadp_ray.tracking.query import CellRow
 from tadp_ray.training.digests import all_hashed
+
+if TYPE_CHECKING:
+    # As in `times`.
+    from tadp_ray.tracking.query import CellRow
 
 FINISHED, TO_TRAIN, NOT_SELECTED, UNKNOWN = "finished", "to train", "not selected", "not known"
 """States of a planned cell."""
@@ -27,13 +30,13 @@ class Preview:
     """What a sweep would do and cost."""
 
     plan: Plan
-    done: Mapping[str, CellRow]
+    done: Mapping[str, "CellRow"]
     """Finished cells by fingerprint."""
     todo: tuple[Cell, ...]
     """Selected cells that are not finished, or not known to be."""
     kinds: tuple[CellKind, ...]
     """The selected cells, by the cost of a step."""
-    earlier: Sequence[CellRow]
+    earlier: Sequence["CellRow"]
     """Finished cells of the same experiment and scale, whose times give the estimate."""
     at_once: int
     """How many cells fit on the cluster at once; 0: none."""
@@ -139,8 +142,8 @@ class Preview:
 
 def preview(
     plan: Plan,
-    done: Mapping[str, CellRow],
-    earlier: Sequence[CellRow],
+    done: Mapping[str, "CellRow"],
+    earlier: Sequence["CellRow"],
     at_once: int,
     where: str = "",
     cards: Sequence[Card] = (),

@@ -6,12 +6,16 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.sweep.kinds import CellKind
 from tadp_ray.sweep.throughput import Card
-from tadp_ray.tracking.journal_run import flatten
-from tadp_ray.tracking.query import CellRow
+from tadp_ray.tracking.names import flatten
+
+if TYPE_CHECKING:
+    # MLflow's import takes seconds, which a plan without finished cells does not need.
+    from tadp_ray.tracking.query import CellRow
 
 OTHER_CAPTIONS = "evaluation.captions."
 COST_NEUTRAL = ("caption.", "compute.", "data.root", OTHER_CAPTIONS)
@@ -19,7 +23,7 @@ COST_NEUTRAL = ("caption.", "compute.", "data.root", OTHER_CAPTIONS)
 captions only their number."""
 
 
-def estimate(todo: Sequence[Cell], earlier: Sequence[CellRow], at_once: int) -> str:
+def estimate(todo: Sequence[Cell], earlier: Sequence["CellRow"], at_once: int) -> str:
     """Return a line on how long the cells will take, estimated from finished cells with the same settings."""
     if not todo:
         return "nothing to train"
@@ -44,17 +48,17 @@ def estimate(todo: Sequence[Cell], earlier: Sequence[CellRow], at_once: int) -> 
     )
 
 
-def known_times(todo: Sequence[Cell], earlier: Sequence[CellRow]) -> dict[str, float]:
+def known_times(todo: Sequence[Cell], earlier: Sequence["CellRow"]) -> dict[str, float]:
     """Return the expected seconds by fingerprint of the cells whose settings a finished cell has."""
     return {fingerprint: median_seconds(rows) for fingerprint, rows in rows_alike(todo, earlier).items()}
 
 
-def median_seconds(rows: Sequence[CellRow]) -> float:
+def median_seconds(rows: Sequence["CellRow"]) -> float:
     """Return the median time of finished cells."""
     return statistics.median(row.metrics["seconds"] for row in rows)
 
 
-def rows_alike(todo: Sequence[Cell], earlier: Sequence[CellRow]) -> dict[str, list[CellRow]]:
+def rows_alike(todo: Sequence[Cell], earlier: Sequence["CellRow"]) -> dict[str, list["CellRow"]]:
     """Return the finished cells that take as long as each cell, by its fingerprint; without cells that have none."""
     by_keys: dict[str, list[CellRow]] = {}
     by_group: dict[str, list[CellRow]] = {}
@@ -87,7 +91,7 @@ def cost_keys(cell: Cell) -> dict[str, str]:
     return {key: value for key, value in settings.items() if not key.startswith(COST_NEUTRAL) or key in compared}
 
 
-def other_captions_of(row: CellRow) -> int:
+def other_captions_of(row: "CellRow") -> int:
     """Return the number of further captions that a finished cell was scored with."""
     return sum(key.startswith(OTHER_CAPTIONS) and key.endswith(".source") for key in row.params)
 

@@ -5,16 +5,9 @@ from functools import wraps
 from http.client import HTTPException
 from typing import Any
 
-from google.protobuf.json_format import ParseError
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
-
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
 
-MLFLOW_ERRORS = (MlflowException, SQLAlchemyError, OSError, HTTPException, ParseError)
-"""Exceptions of MLflow's client: a refused value, an unreachable server, or a reply that is not MLflow's."""
 ARTIFACT_METHODS = ("log_artifact", "log_dict", "list_artifacts", "download_artifacts")
 
 
@@ -40,6 +33,9 @@ class Client:
     """MLflow's client, whose failures are all a `StoreError`."""
 
     def __init__(self, uri: str) -> None:
+        # Its import takes seconds, which a command without a store does not need.
+        from mlflow import MlflowClient
+
         self._client, self._shown = MlflowClient(tracking_uri=uri), masked(uri)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -48,13 +44,22 @@ class Client:
         @wraps(method)
         def call(*args: Any, **kwargs: Any) -> Any:
             # Each kind of artifact storage has exceptions of its own, such as boto's.
-            errors = Exception if name in ARTIFACT_METHODS else MLFLOW_ERRORS
+            errors = Exception if name in ARTIFACT_METHODS else mlflow_errors()
             try:
                 return method(*args, **kwargs)
             except errors as error:
                 raise StoreError(self._shown, first_line(error), getattr(error, "error_code", None)) from None
 
         return call
+
+
+def mlflow_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions of MLflow's client: a refused value, an unreachable server, or a reply that is not MLflow's."""
+    from google.protobuf.json_format import ParseError
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (MlflowException, SQLAlchemyError, OSError, HTTPException, ParseError)
 
 
 def first_line(error: BaseException) -> str:

@@ -13,8 +13,8 @@ from tadp_ray.config.claims import Verdict
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
 from tadp_ray.layout import FINDING
-from tadp_ray.tracking.journal_run import METRICS_PER_BATCH, flatten
-from tadp_ray.tracking.names import encode
+from tadp_ray.tracking.journal_run import METRICS_PER_BATCH
+from tadp_ray.tracking.names import encode, flatten
 from tadp_ray.tracking.query import pages
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.provenance import provenance

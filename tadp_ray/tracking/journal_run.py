@@ -1,9 +1,8 @@
 """Sends a journal to its MLflow run, each value once."""
 
-import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +10,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from tadp_ray.layout import JOURNAL, LEARNED, MODEL, PER_IMAGE, PREDICTED, SAMPLES, TRACEBACK, WORKER_LOG
 from tadp_ray.tracking.client import StoreError
-from tadp_ray.tracking.names import MAX_KEY_LENGTH, clean, decode, encode
+from tadp_ray.tracking.names import MAX_KEY_LENGTH, clean, decode, encode, flatten
 from tadp_ray.tracking.query import WEIGHTS, as_logged, pages
 from tadp_ray.tracking.run_spec import PARENT, TAG_LENGTH, RunSpec
 from tadp_ray.tracking.store import Store
@@ -23,7 +22,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
-PARAM_LENGTH = 6000
 FILES = (PREDICTED, PER_IMAGE, SAMPLES, LEARNED)
 EVIDENCE = (TRACEBACK, WORKER_LOG)
 """Files about a failure."""
@@ -249,15 +247,3 @@ def move_weights(store: Store, fingerprint: str, old: Path, new: Path) -> None:
 def same(left: float, right: float) -> bool:
     """Return whether two values are equal or both NaN."""
     return left == right or (math.isnan(left) and math.isnan(right))
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested settings as MLflow parameters: dotted keys, values as text, long texts cut."""
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            text = value if isinstance(value, str) else json.dumps(value)
-            flat[encode(prefix + key)] = clean(text)[:PARAM_LENGTH]
-    return flat

@@ -1,15 +1,20 @@
-"""Encodes names as MLflow keys, and decodes them. MLflow allows only some characters, and no unusual paths.
+"""Encodes names as MLflow keys and decodes them, and settings as parameters. MLflow allows only some characters, and no
+unusual paths.
 
 Letters of any language, digits, spaces, `_`, `-`, `.` and a `/` between words are kept. Every other character becomes its
 UTF-8 bytes, each a `:` and two hexadecimal digits: `bed (double)` is `bed :28double:29`. Distinct names have distinct keys.
 """
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from tadp_ray.errors import UserError
 
 MAX_KEY_LENGTH = 250
+"""In characters."""
+PARAM_LENGTH = 6000
 """In characters."""
 PATH = re.compile(r"[^\w.\- /]")
 WORD = re.compile(r"[^\w\- ]")
@@ -63,3 +68,15 @@ def check_classes(names: Iterable[str]) -> None:
 def clean(text: str) -> str:
     """Escape characters that databases refuse: zero bytes and characters without a UTF-8 encoding."""
     return text.replace("\0", r"\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested settings as MLflow parameters: dotted keys, values as text, long texts cut."""
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value)
+            flat[encode(prefix + key)] = clean(text)[:PARAM_LENGTH]
+    return flat

@@ -14,7 +14,7 @@ from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
 from tadp_ray.layout import ARTIFACTS
 from tadp_ray.network import bypass_proxy
-from tadp_ray.tracking.client import MLFLOW_ERRORS, Client, StoreError, first_line
+from tadp_ray.tracking.client import Client, StoreError, first_line, mlflow_errors
 from tadp_ray.tracking.sqlite import check_database, identity, make_database
 
 PATIENCE = 5.0
@@ -109,7 +109,7 @@ def open_store(uri: str | None = None, *, make: bool = True) -> Store:
         ping(uri)
         client = Client(uri)
         client.search_experiments(max_results=1)
-    except (*MLFLOW_ERRORS, StoreError, ImportError, ValueError) as error:
+    except (*mlflow_errors(), StoreError, ImportError, ValueError) as error:
         raise UserError(f"MLflow at {masked(uri)} does not answer ({first_line(error)}): {remedy}") from None
     return Store(uri, client, identity(file) if file else None)
 
