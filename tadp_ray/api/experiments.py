@@ -1,7 +1,6 @@
 """Experiments as data frames, one row per cell: run on Ray or read from MLflow."""
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from tadp_ray.config.asked import NAME
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.shipped import file_of
@@ -121,7 +121,7 @@ def train(
     Raises:
         UserError: the input is invalid. Errors during training are in the row, as `error`.
     """
-    if not re.fullmatch(r"\w[\w .-]*", name):
+    if not NAME.fullmatch(name):
         raise UserError(f"name={name!r}: expected letters, digits, spaces, dots and dashes, e.g. 'my_depth'")
     question = "What does one training with a recipe made in Python reach?"
     plan = plan_recipe(recipe, name, "recipe made in Python", question, seed)

@@ -68,6 +68,7 @@ def check_recipe(recipe: Recipe, seed: int = 0) -> None:
     Raises:
         UserError: data, weights, captions or sizes are invalid.
     """
+    from tadp_ray.training.check import check_setup
     from tadp_ray.training.setup import TrainSetup
 
-    TrainSetup(recipe, seed).check()
+    check_setup(TrainSetup(recipe, seed))

@@ -59,7 +59,7 @@ GROUND_TRUTH: dict[str, Any] = {"uses_ground_truth": True}
 @register_caption_source(
     "oracle",
     "names of the classes that are present, taken from the ground truth",
-    keys=("precision", "recall"),
+    keys=("precision", "recall", "shuffle"),
     **GROUND_TRUTH,
 )
 def oracle(request: Request) -> Captions:
@@ -88,7 +88,7 @@ def sentence(request: Request) -> Captions:
     return Captions(dict.fromkeys(request.present, request.caption.sentence))
 
 
-@register_caption_source("store", "captions from a file", keys=("store", "target_store", "tag"))
+@register_caption_source("store", "captions from a file", keys=("store", "target_store", "tag", "shuffle"))
 def store(request: Request) -> Captions:
     """The image's caption in a caption store: that of the recipe's tag, without one the first.
 
@@ -103,7 +103,7 @@ def store(request: Request) -> Captions:
     "template",
     "a sentence that simulates a captioner such as BLIP: it drops and adds each name of the oracle independently, to the given "
     "precision and recall",
-    keys=("precision", "recall", "wording"),
+    keys=("precision", "recall", "shuffle", "wording"),
     **GROUND_TRUTH,
 )
 def template(request: Request) -> Captions:

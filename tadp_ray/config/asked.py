@@ -76,9 +76,7 @@ def with_axes(source: ResolvedExperiment, texts: Sequence[str]) -> ResolvedExper
     return replace(source, experiment=experiment, sweeps=sweeps, added=tuple(texts))
 
 
-def without_file(
-    recipe: Path, texts: Sequence[str], overrides: Sequence[str] = (), seeds: Sequence[int] | None = None
-) -> tuple[Scale, ResolvedExperiment]:
+def without_file(recipe: Path, texts: Sequence[str], overrides: Sequence[str] = ()) -> tuple[Scale, ResolvedExperiment]:
     """Return the scale of a recipe, and an experiment that varies axes of it. Its table has the first axis as rows.
 
     The second axis is the columns, and further ones are in the rows.
@@ -100,7 +98,7 @@ def without_file(
         "question": f"How does {named} change what {recipe.stem} reaches?",
         "recipes": {one.scale: str(recipe)},
         "sweep": AXIS,
-        "seeds": list(seeds or (0,)),
+        "seeds": [0],
         "table": table,
     }
     experiment = validate(Experiment, values, lambda _: AXIS)

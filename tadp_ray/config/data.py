@@ -128,7 +128,11 @@ class CaptionConfig(StrictModel):
         description=f"whether captions made from class names mention a class called {BACKGROUND} (code: on). It is neither "
         "dropped nor added as a false name, and does not count in precision and recall",
     )
-    shuffle: bool = Field(False, description="random order of names instead of class order, and of a sentence's words")
+    shuffle: bool = Field(
+        False,
+        description="random order of an oracle's names instead of class order, or of the words of a store's or a template's "
+        "caption",
+    )
     sentence: str | None = Field(None, min_length=1, description="caption of every image (source: sentence)")
     wording: Literal["names", "short", "long", "scene", "counts", "places", "relations"] = Field(
         "short",
@@ -196,6 +200,8 @@ class CaptionConfig(StrictModel):
         fitting = ENCODINGS[self.encoding].sources
         if fitting and self.source not in fitting:
             raise ValueError(f"encoding: {self.encoding} needs source: {' or '.join(fitting)}, not {self.source}")
+        if self.templates != "averaged" and self.encoding != "class_embeddings":
+            raise ValueError(f"templates: {self.templates} is for encoding: class_embeddings only, not {self.encoding}")
         if self.embeddings is not None and (self.encoding != "class_embeddings" or self.templates != "averaged"):
             raise ValueError("an embeddings file belongs to encoding: class_embeddings, and leaves templates no choice")
         if "precision" not in keys and (self.precision, self.recall) != (1.0, 1.0):
@@ -206,6 +212,8 @@ class CaptionConfig(StrictModel):
             raise ValueError(f"modifiers: {lacking[0]!r} must hold {CAPTION} once")
         if self.modifiers and ENCODINGS[self.encoding].of_names:
             raise ValueError(f"modifiers make a sentence, so they need encoding: text, not {self.encoding}")
+        if "shuffle" not in keys and self.shuffle:
+            raise ValueError(f"shuffle: orders oracle, template and store captions only, but source is {self.source}")
         if "wording" not in keys and self.wording != "short":
             raise ValueError(f"wording: {self.wording} is for template captions only, but source is {self.source}")
         return self

@@ -40,7 +40,7 @@ def latest_sweep(
     Raises:
         UserError: the store holds no such sweep.
     """
-    sweep = newest_sweep(store, experiment_name(experiment.file, recipe), scale)
+    sweep = newest_sweep(store, experiment_name(experiment.file, recipe), scale, fills_table=True)
     return experiment.table(scale, sweep.cells[0].scale, sweep.settings), sweep
 
 
@@ -63,16 +63,18 @@ def stored_experiment(store: Store, name: str, scale: Scale, files: Sequence[str
             f"{name}: neither an experiment (`tadp-ray ls` lists the shipped ones) nor a sweep in MLflow at {store.safe_uri} "
             f"(`tadp-ray list`); {nearest(name, known)}"
         )
-    entry = next((each for each in entries if each.scale == scale), entries[0])
+    filled = [each for each in entries if each.fills_table] or entries
+    entry = next((each for each in filled if each.scale == scale), filled[0])
     return experiment_of_sweep(entry, read_sweep(store, entry.run_id)), entry.scale
 
 
 def other_experiments(store: Store, named: Collection[str]) -> list[tuple[ResolvedExperiment, Scale]]:
     """Return the experiments of all other sweeps that fill a table, each by its newest sweep, and their scales."""
-    newest = {(entry.name, entry.scale): entry for entry in reversed(sweep_entries(store)) if entry.name not in named}
+    filled = [entry for entry in reversed(sweep_entries(store)) if entry.fills_table and entry.name not in named]
+    newest = {(entry.name, entry.scale): entry for entry in filled}
     found = []
     for entry in newest.values():
-        # Trainings of one recipe fill no table, and a plan of other code may be unreadable.
+        # A plan of other code may be unreadable.
         with suppress(UserError):
             found.append((experiment_of_sweep(entry, read_sweep(store, entry.run_id)), entry.scale))
     return found

@@ -118,6 +118,7 @@ class Plan:
         if not left:
             return
         # It takes seconds to import, which a finished sweep and one with invalid files do not need.
+        from tadp_ray.training.check import check_head, check_setup
         from tadp_ray.training.setup import Cache, TrainSetup
 
         # Given back with this function: Stable Diffusion 1.5 has 4 GiB, which belong to those who train.
@@ -126,8 +127,8 @@ class Plan:
             try:
                 check_classes(class_names(cell.recipe.data))
                 setup = TrainSetup(cell.recipe, cell.seed, cache=cache)
-                setup.check()
-                setup.check_head()
+                check_setup(setup)
+                check_head(setup)
             except UserError as error:
                 raise UserError(f"cell {cell.name}: {error}") from None
             known[key] = True
@@ -226,7 +227,7 @@ def choose(file: Path | None, scale: Scale, recipe: Path | None, choices: Choice
     if file is not None:
         return make_plan(file, scale, recipe=recipe, **vars(choices))
     if recipe is not None and choices.axes:
-        return plan_axes(recipe, choices)
+        return plan_axes(recipe, scale, choices)
     if recipe is not None:
         raise UserError(
             f"--recipe {recipe.stem}: what is to vary? Add --axis KEY=VALUE,VALUE; to train it once: tadp-ray train {recipe}"
@@ -237,14 +238,18 @@ def choose(file: Path | None, scale: Scale, recipe: Path | None, choices: Choice
     )
 
 
-def plan_axes(recipe: Path, choices: Choices) -> ExperimentPlan:
+def plan_axes(recipe: Path, asked: Scale, choices: Choices) -> ExperimentPlan:
     """Return the plan of a recipe at the axes of a command line, without an experiment's file.
 
     Raises:
         ConfigError: the recipe or the texts are invalid; lists every error of a file.
-        UserError: data, weights or caption stores are missing.
+        UserError: the paper's scale is asked for, and the recipe is not of it; data, weights or caption stores are missing.
     """
     scale, source = without_file(recipe, choices.axes, choices.overrides)
+    if asked == "paper" and scale != asked:
+        raise UserError(
+            f"--scale {asked}: --recipe {recipe.stem} is of the {scale} scale; leave --scale out, or name another"
+        )
     name, words = sweep_name(recipe.stem, [*parse_axes(choices.axes)]), ["--recipe", name_of(recipe, "recipes")]
     return plan_experiment(source, scale, name, recipe, recipe.parent.parent, words, choices)
 

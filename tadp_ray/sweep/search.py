@@ -59,7 +59,7 @@ def write_best(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str],
     best = (min if lower_is_better(metric) else max)(ended, key=lambda cell: done[cell.fingerprint].metrics[metric])
     row = done[best.fingerprint]
     summary = (
-        f"{metric} {row.metrics[metric]:.4g} on {getattr(best.recipe.data, 'scored', 'val')}, the best of "
+        f"{metric} {row.metrics[metric]:.4g} on val, the best of "
         f"{len(plan.cells)} candidates of seed {best.seed}, {len(done)} of which were trained to the end (run {row.run_id})"
     )
     values: dict = {}

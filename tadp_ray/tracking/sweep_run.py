@@ -28,6 +28,8 @@ NOTE = "mlflow.note.content"
 """MLflow's tag for the Markdown that a run's page shows."""
 ASKED = "tadp.asked"
 """Tag: when the sweep was last started."""
+TABLE = "tadp.table"
+"""Tag of a sweep that fills a table, which a training or a search of the same name does not."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class SweepEntry:
     """MLflow's status of its run: RUNNING, FINISHED, FAILED or KILLED."""
     asked: str
     """When it was last started, in ISO format, UTC."""
+    fills_table: bool
 
 
 def sweep_entries(store: Store, name: str | None = None) -> list[SweepEntry]:
@@ -64,7 +67,14 @@ def sweep_entries(store: Store, name: str | None = None) -> list[SweepEntry]:
     search = [each.experiment_id for each in found]
     runs = pages(store.client.search_runs, search, "tags.`tadp.sweep` != ''", order_by=[f"tags.`{ASKED}` DESC"])
     return [
-        SweepEntry(run.info.run_id, tags["tadp.experiment"], tags["tadp.scale"], run.info.status, tags.get(ASKED, ""))
+        SweepEntry(
+            run_id=run.info.run_id,
+            name=tags["tadp.experiment"],
+            scale=tags["tadp.scale"],
+            status=run.info.status,
+            asked=tags.get(ASKED, ""),
+            fills_table=TABLE in tags,
+        )
         for run in runs
         for tags in (run.data.tags,)
     ]
@@ -112,20 +122,28 @@ def record_plan(
     plan |= {"layout": dict(layout)} if layout else {}
     try:
         store.client.log_dict(run_id, plan, PLAN)
+        if layout:
+            store.client.set_tag(run_id, TABLE, "yes")
     except StoreError as error:
         raise UserError(
             f"MLflow at {store.safe_uri} answers but does not accept files ({first_line(error)}): fix its artifact store first"
         ) from None
 
 
-def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
+def newest_sweep(store: Store, experiment: str, scale: Scale, *, fills_table: bool = False) -> SweepRun:
     """Return the sweep of an experiment that was started last.
+
+    Args:
+        store: MLflow.
+        experiment: name of the sweep's MLflow experiment.
+        scale: pocket or paper.
+        fills_table: whether trainings and searches of this name are passed over.
 
     Raises:
         UserError: the store holds no sweep, its plan is incomplete, or other code wrote it.
     """
     found = store.client.get_experiment_by_name(experiment)
-    wanted = f"tags.`tadp.sweep` != '' and tags.`tadp.scale` = '{scale}'"
+    wanted = f"tags.`tadp.sweep` != '' and tags.`tadp.scale` = '{scale}'" + f" and tags.`{TABLE}` != ''" * fills_table
     newest = [f"tags.`{ASKED}` DESC"]
     runs = store.client.search_runs([found.experiment_id], wanted, max_results=1, order_by=newest) if found else []
     if not runs:

@@ -15,6 +15,7 @@ from tadp_ray.files import write_text
 from tadp_ray.layout import CLASSES, IMAGES
 from tadp_ray.tasks.files import save
 from tadp_ray.training import checkpoint
+from tadp_ray.training.check import check_setup
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import predictions, truth
 from tadp_ray.training.model import TADP
@@ -80,7 +81,7 @@ def load_trained(
     tensors = read_weights(cell, model_file)
     torch.set_num_threads(cell.recipe.compute.cpus)
     setup = TrainSetup(cell.recipe, cell.seed, cache=cache or Cache(Datasets(cell.recipe.compute.folder)))
-    setup.check()
+    check_setup(setup)
     model = trained_model(setup, model_file, tensors, device)
     setup.warm_contexts(cell.digests, device)
     return model, setup, evaluation_inputs(cell.digests, setup, model, device, ProcessGroup.current())

@@ -15,6 +15,7 @@ from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.garbage import uncollected
 from tadp_ray.layout import BEST, MODEL, PREDICTED
+from tadp_ray.training.check import check_setup
 from tadp_ray.training.digests import check_contents
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.embeddings import evaluation_embeddings, training_embeddings
@@ -81,7 +82,7 @@ def _run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache, wor
 
     world.together(lambda: check_contents(cell, cache.datasets))
     setup = TrainSetup(cell.recipe, cell.seed, cache=cache)
-    setup.check()
+    check_setup(setup)
     model = build_model(setup, device)
     encoding = time.monotonic()
     setup.warm_contexts(cell.digests, device)

@@ -1,4 +1,4 @@
-"""The inputs of a cell's training, with their checks: data, prompts and the frozen networks of the backbone."""
+"""The inputs of a cell's training: data, prompts and the frozen networks of the backbone."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,8 +14,7 @@ from torch import Tensor
 from tadp_ray.backbones.base import Family, Pretrained
 from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.describe import plain_sentence
-from tadp_ray.captions.making import stores_of
-from tadp_ray.captions.prompts import Prompts, as_text, make_prompts
+from tadp_ray.captions.prompts import Prompts, make_prompts
 from tadp_ray.conditioning.base import ImageEncoder
 from tadp_ray.conditioning.sources import context_length, source_of
 from tadp_ray.conditioning.text_encoder import count_tokens, make_text_encoder
@@ -23,14 +22,10 @@ from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.model import ModelConfig
 from tadp_ray.config.schema import MULTI_SCALE, Recipe
-from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.datasets import Datasets, class_names
-from tadp_ray.data.files import FileDataset
 from tadp_ray.data.pixels import to_tensor
-from tadp_ray.data.sample import Dataset, annotation
-from tadp_ray.errors import UserError
+from tadp_ray.data.sample import Dataset
 from tadp_ray.layout import CONTEXTS
-from tadp_ray.registry import TASKS
 from tadp_ray.tasks.base import Size, Task
 from tadp_ray.tasks.registry import build_head, task_of
 from tadp_ray.training.context_cache import ContextCache
@@ -231,9 +226,9 @@ class TrainSetup:
     @cached_property
     def prompt_tokens(self) -> int:
         """Length of every context of a caption; 0 if no source of the context reads text."""
-        return self._length(self.train_prompts, self.train)
+        return self.prompt_length(self.train_prompts, self.train)
 
-    def _length(self, prompts: Prompts, dataset: Dataset) -> int:
+    def prompt_length(self, prompts: Prompts, dataset: Dataset) -> int:
         """Return the length of the contexts of a data set's prompts; 0 if no source of the context reads text."""
         if not self.recipe.model.context.reads_text:
             return 0
@@ -269,163 +264,7 @@ class TrainSetup:
             image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
         return to_tensor(image, self.recipe.model.pixel_normalization)
 
-    def check(self) -> None:
-        """Check data, captions and sizes before training.
-
-        Raises:
-            UserError: data, captions or sizes do not fit; the message names the values and the remedy.
-        """
-        self._check_truth()
-        self._check_text()
-        self._check_context()
-        _, _ = self.train_prompts, self.val_prompts
-        self._check_other_captions()
-        self._check_token()
-        self._check_store()
-        augment = self.recipe.augment
-        key = next((key for key in ("pad_to", "stretch", "crop") if getattr(augment, key)), None)
-        if key and (side := getattr(augment, key)) % self.multiple:
-            raise UserError(
-                f"augment.{key}={side}: must be a multiple of {self.multiple}, the factor by which "
-                f"this backbone halves an image; try {side // self.multiple * self.multiple}"
-            )
-        self._check_lengths()
-        self._check_unpadded()
-        if augment.crop and not augment.pad and not augment.stretch:
-            index = int(np.argmin([min(size) for size in self.train.sizes]))
-            smallest = augment.smallest_view(self.train.sizes[index])
-            if smallest < augment.crop:
-                raise UserError(
-                    f"augment.crop={augment.crop}: image {self.train.ids[index]} {self.train.sizes[index]} can be as small "
-                    f"as {smallest} pixels after resize and scale; make the crop smaller, resize larger, or set augment.pad: true"
-                )
-
-    def _check_truth(self) -> None:
-        """Check that the data set has the ground truth of the task."""
-        truth = self.task.truth
-        if getattr(annotation(self.train, 0), truth) is None:
-            raise UserError(
-                f"task: {self.recipe.task} needs {truth}, which data.kind: {self.recipe.data.kind} with these files has not "
-                f"(sample {self.train.ids[0]!r}); choose data with {truth}, or another task"
-            )
-
-    def check_head(self) -> None:
-        """Check that the head fits the backbone's levels, without a training.
-
-        Raises:
-            UserError: the levels do not fit, see the head.
-        """
-        self.cache.checked_head(self.origin, self.recipe.model, self.tokens, self.view, len(self.classes))
-
-    def _check_store(self) -> None:
-        """Check that a caption store shared by both splits of a folder has no id that names two different images."""
-        store, data = self.recipe.caption.store, self.recipe.data
-        if store is None or data.kind != "folder":
-            return
-        if store.resolve() not in {scored.resolve() for scored in stores_of(self.recipe, "val")}:
-            return
-        train, val = self.train, self.val
-        assert isinstance(train, FileDataset) and isinstance(val, FileDataset)
-        for image_id in sorted({*train.ids} & {*val.ids}):
-            one, other = train.image_file(image_id), val.image_file(image_id)
-            if one != other:
-                raise UserError(
-                    f"caption.store={str(store)!r}: has one entry {image_id!r} for {one} and {other}; caption the scored images "
-                    "into a store of their own, and name it as caption.target_store"
-                )
-
-    def _check_token(self) -> None:
-        """Check that some prompt, in training or evaluation, contains the learned token."""
-        token = self.pretrained.learned_token
-        made = (self.train_prompts, self.val_prompts, *(other.val_prompts for other in self.other_captions.values()))
-        prompts = (prompt for each in made for prompt in each.by_id.values())
-        if token and not any(token in as_text(prompt) for prompt in prompts):
-            place = family_of(self.recipe.model).places(self.recipe.model)["token"]
-            raise UserError(
-                f"model.embeddings={str(place)!r}: its token is {token!r}, which no prompt says; add it to caption.modifiers, "
-                f"e.g. 'a {token} style photo of {CAPTION}'"
-            )
-
-    def _check_other_captions(self) -> None:
-        """Check the captions of further evaluations like the recipe's, and that no class has the metric of one."""
-        entry = TASKS[self.recipe.task]
-        for name, other in self.other_captions.items():
-            key = f"evaluation.captions.{name}"
-            if entry.by_class == entry.main and name in self.classes:
-                raise UserError(f"{key}: {entry.main}/{name} is the metric of the class {name!r}; rename the captions")
-            try:
-                other._check_text()
-                other._check_one_length(other.val_prompts)
-                other._length(other.val_prompts, other.val)
-            except UserError as error:
-                raise UserError(f"{key}: {error}") from None
-
-    def _check_text(self) -> None:
-        """Check that a backbone without a text encoder has neither captions nor a text adapter."""
-        model = self.recipe.model
-        if self.pretrained.text_encoder is None and (self.recipe.caption.source != "null" or model.adapter):
-            raise UserError(
-                f"model.backbone={model.backbone}: reads no text; set caption.source: null, and leave model.adapter out"
-            )
-
-    def _check_context(self) -> None:
-        """Check that the backbone reads what the context's sources say, and that their image encoders load."""
-        model = self.recipe.model
-        if self.pretrained.text_encoder is None and model.context.kinds != ("text",):
-            raise UserError(
-                f"model.backbone={model.backbone}: reads no context, but model.context is "
-                f"{'+'.join(model.context.kinds)}; leave model.context out"
-            )
-        _ = self.encoders
-
-    def _check_lengths(self) -> None:
-        """Check that all contexts have one length, and that evaluation views have a size that the model accepts."""
-        self._check_one_length(self.train_prompts, self.val_prompts)
-        _ = self.tokens  # of sources that may not fit each other
-        for name, other in self.other_captions.items():
-            length, encoding = other._length(other.val_prompts, other.val), other.recipe.caption.encoding
-            if length != self.prompt_tokens and self._channels_under(length) != self._channels_under(
-                self.prompt_tokens
-            ):
-                raise UserError(
-                    f"evaluation.captions.{name}.encoding={encoding}: its contexts have {length} tokens, those of the training "
-                    f"{self.prompt_tokens}, and features have an attention map for each; leave it out, or set "
-                    "model.attention_maps: none"
-                )
-        if unfit := self.unfit_sizes():
-            raise UserError(
-                f"{self.recipe.model.why_one_size}, so what is evaluated must have the size of a training view, {self.view}, "
-                f"not {min(unfit)}; slide windows of that size, or stretch"
-            )
-
-    def _check_unpadded(self) -> None:
-        """Check that a head which cuts padding off cuts off nothing else."""
-        unpadded = getattr(self.recipe.model.head, "unpadded", None)
-        if unpadded is None:
-            return
-        augment, evaluation = self.recipe.augment, self.recipe.evaluation
-        trained = augment.crop or augment.stretch or max(map(max, self.train.sizes))
-        sizes = (self.evaluated_size(index, max(evaluation.scales)) for index in range(len(self.val)))
-        scored = evaluation.crop if evaluation.mode == "slide" else max(map(max, sizes))
-        for view, side in {"training": trained, "evaluation": scored}.items():
-            if side > unpadded:
-                raise UserError(
-                    f"model.head.unpadded={unpadded}: views of the {view} have {side} pixels before they are padded, and the "
-                    "rest would not be decoded; crop them, slide windows (evaluation.mode, crop) of that size, or leave it out"
-                )
-
-    def _check_one_length(self, *prompts: Prompts) -> None:
-        """Check that contexts of class embeddings have one length."""
-        encoding = self.recipe.caption.encoding
-        if encoding == "class_embeddings":
-            counts = sorted({len(names) for each in prompts for names in each.by_id.values()})
-            if len(counts) > 1 or not counts[0]:
-                raise UserError(
-                    f"caption.encoding={encoding}: images have {counts[0]} to {counts[-1]} names, but contexts must "
-                    "be of one length, and hold some; use caption.source: class_names"
-                )
-
-    def _channels_under(self, tokens: int) -> tuple[int, ...]:
+    def channels_under(self, tokens: int) -> tuple[int, ...]:
         """Return the channels of the backbone's levels under contexts of captions of a length."""
         length = context_length(self.recipe.model.context, tokens)
         return self.cache.levels(self.origin, self.recipe.model, length, self.view)[0]

@@ -35,7 +35,7 @@ def trained(experiment: Path, store, journals, tmp_path: Path) -> Path:
     """An experiment whose cells have chance's weights, and results by image as above."""
     plan = make_plan(experiment, "pocket", overrides=[f"compute.storage={tmp_path}/runs"])
     run = parent(store, plan.name, plan.scale, plan.key)
-    record_plan(store, run, plan.settings, plan.cells)
+    record_plan(store, run, plan.settings, plan.cells, plan.layout)
     for number, cell in enumerate(plan.cells):
         setup = TrainSetup(cell.recipe, cell.seed)
         journals.start(cell)
@@ -111,7 +111,7 @@ def swept_anew(experiment: Path, store, tmp_path: Path):
         storage, half = f"compute.storage={tmp_path}/runs", ["caption.recall=1.0"]
         plan = make_plan(experiment, "pocket", overrides=[storage], only=half)
         run = parent(store, plan.name, plan.scale, plan.key)
-        record_plan(store, run, plan.settings, plan.cells)
+        record_plan(store, run, plan.settings, plan.cells, plan.layout)
         for cell in plan.selected:
             train_cell(cell, torch.device("cpu"))
         return run, list(plan.selected)

@@ -139,6 +139,14 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
             "model: {weights: pocket}",
             "evaluation.captions.x.wording: long tells more than names, which data.kind: nyuv2 does not know",
         ),
+        (
+            SCHEDULE + "caption: {source: class_names, shuffle: true}",
+            "shuffle: orders oracle, template and store captions only, but source is class_names",
+        ),
+        (
+            SCHEDULE + "caption: {source: class_names, templates: single}",
+            "templates: single is for encoding: class_embeddings only, not text",
+        ),
         (SCHEDULE + "caption: {source: store}", "--set 'caption={source: oracle}'"),
         (SCHEDULE + "caption: {source: 'null', store: x.jsonl}", "--set 'caption={source: null}'"),
         (SCHEDULE, "caption: this key is required"),

@@ -74,7 +74,7 @@ def test_table_and_figure_come_from_mlflow_alone(experiment: Path, tmp_path: Pat
     plan = make_plan(experiment, "pocket", overrides=[f"compute.storage={tmp_path}/runs"])
     trained(plan, journals)
     sweep = parent(store, plan.name, plan.scale, plan.key)
-    record_plan(store, sweep, plan.settings, plan.cells)
+    record_plan(store, sweep, plan.settings, plan.cells, plan.layout)
     for cell in plan.cells:
         replay(store, cell_run_spec(sweep, cell))
     shutil.rmtree(tmp_path / "runs")

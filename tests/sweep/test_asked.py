@@ -12,7 +12,7 @@ from tadp_ray.cli import app
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.shipped import shipped
 from tadp_ray.errors import UserError
-from tadp_ray.sweep.plan import Choices, ExperimentPlan, choose, make_plan
+from tadp_ray.sweep.plan import Choices, ExperimentPlan, choose, make_plan, plan_recipe
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.sweep_run import parent, record_plan
@@ -113,6 +113,8 @@ def test_what_is_lacking_is_said(experiment: Path, recipe: Path) -> None:
         choose(None, "pocket", recipe, Choices())
     with pytest.raises(UserError, match="name an experiment"):
         choose(None, "pocket", None, Choices(axes=["model.timestep=1"]))
+    with pytest.raises(UserError, match="--scale paper: --recipe recipe is of the pocket scale"):
+        choose(None, "paper", recipe, Choices(axes=["model.timestep=1"]))
     with pytest.raises(UserError, match="--name x: names a sweep with --axis"):
         choose(experiment, "pocket", None, Choices(name="x"))
     with pytest.raises(ConfigError, match="--name a/b: expected letters"):
@@ -146,6 +148,9 @@ def test_its_table_and_its_report_come_from_mlflow_alone(store, run, recipe: Pat
     run(plan)
     for file in ("recipe.yaml", "sweep.yaml"):
         (tmp_path / file).unlink()
+    # A later training of the same name fills no table.
+    alone = plan.cells[0].recipe
+    run(plan_recipe(alone, plan.name, "recipe made in Python", "What does it reach?", 7))
     words = ["--tracking-uri", store.uri]
     folder = tmp_path / "tables"
     done = CliRunner().invoke(app, ["table", "recipe-recall-timestep", "--storage", str(folder), *words])

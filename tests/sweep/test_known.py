@@ -12,7 +12,8 @@ from tadp_ray.errors import UserError
 from tadp_ray.sweep import known as known_module
 from tadp_ray.sweep.known import Known, key_of
 from tadp_ray.sweep.plan import make_plan
-from tadp_ray.training import setup
+from tadp_ray.training import check
+from tadp_ray.training.setup import TrainSetup
 
 PRINT = """\
 import sys
@@ -87,12 +88,12 @@ def test_seeds_share_what_settings_data_and_workers_do_not(make_cell) -> None:
 def test_settings_are_checked_until_they_pass(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[int] = []
 
-    def check(self: setup.TrainSetup) -> None:
-        checked.append(self.seed)
+    def fake(setup: TrainSetup) -> None:
+        checked.append(setup.seed)
         if len(checked) == 2:
             raise UserError("no")
 
-    monkeypatch.setattr(setup.TrainSetup, "check", check)
+    monkeypatch.setattr(check, "check_setup", fake)
     plan = make_plan(experiment, "pocket", seeds=[0, 1])
     with pytest.raises(UserError, match="cell precision=0.5 recall=1.0 seed=0: no"):
         plan.check(plan.cells)

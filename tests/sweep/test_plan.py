@@ -17,6 +17,7 @@ from tadp_ray.sweep.times import estimate
 from tadp_ray.tracking.journal_run import flatten
 from tadp_ray.tracking.query import CellRow
 from tadp_ray.tracking.run_spec import cell_run_spec
+from tadp_ray.training.check import check_setup
 from tadp_ray.training.setup import TrainSetup
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,7 +176,7 @@ axes:
     assert changed == [False, False, False, True]
     with pytest.raises(UserError, match="its token is '<night>', which no prompt says; add it to caption.modifiers"):
         recipe = after.cells[3].recipe.model_copy(update={"caption": before.cells[0].recipe.caption})
-        TrainSetup(recipe, 0).check()
+        check_setup(TrainSetup(recipe, 0))
 
 
 def test_a_figure_is_asked_of_segmentation_only_before_anything_is_trained(experiment: Path, tmp_path: Path) -> None:

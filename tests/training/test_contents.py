@@ -16,6 +16,7 @@ from tadp_ray.data import files, images
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.training import run as run_module
+from tadp_ray.training.check import check_setup
 from tadp_ray.training.digests import check_contents, digests_of
 from tadp_ray.training.evaluate import truth
 from tadp_ray.training.journal import failure, final_metrics
@@ -62,16 +63,16 @@ def test_one_store_for_two_splits_that_call_images_alike_is_refused(
     photographs: Callable[[], Cell], tmp_path: Path
 ) -> None:
     recipe = photographs().recipe
-    TrainSetup(recipe, 0).check()
+    check_setup(TrainSetup(recipe, 0))
     for folder in ("images", "masks"):
         shutil.copytree(tmp_path / folder, tmp_path / "other" / folder)
     other = recipe.data.val.model_copy(update={"images": "other/images/*.png", "masks": "other/masks/*.png"})
     apart = recipe.model_copy(update={"data": recipe.data.model_copy(update={"val": other})})
     with pytest.raises(UserError, match=r"has one entry 'a' for .*images/a.png and .*other/images/a.png.*target_store"):
-        TrainSetup(apart, 0).check()
+        check_setup(TrainSetup(apart, 0))
     shutil.copy(tmp_path / "captions.jsonl", tmp_path / "of_other.jsonl")
     told = apart.caption.model_copy(update={"target_store": tmp_path / "of_other.jsonl"})
-    TrainSetup(apart.model_copy(update={"caption": told}), 0).check()
+    check_setup(TrainSetup(apart.model_copy(update={"caption": told}), 0))
 
 
 def test_scoring_reads_no_photograph(photographs: Callable[[], Cell], monkeypatch: pytest.MonkeyPatch) -> None:

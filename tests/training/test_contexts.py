@@ -14,6 +14,7 @@ from tadp_ray.data.sample import Sample
 from tadp_ray.errors import UserError
 from tadp_ray.training import embeddings
 from tadp_ray.training.any_image import given_prompt, predict_image
+from tadp_ray.training.check import check_setup
 from tadp_ray.training.checkpoint import read_tensors
 from tadp_ray.training.cost import step_cost
 from tadp_ray.training.distributed import ProcessGroup
@@ -200,7 +201,7 @@ def test_sources_that_cannot_be_summed_and_encoders_that_are_missing_are_refused
 ) -> None:
     summed = {"sources": ["text", {"kind": "learned", "count": 5}], "join": "sum"}
     with pytest.raises(UserError, match=r"different numbers of vectors \(text 77, learned 5\)"):
-        TrainSetup(tiny_cell(model={"context": summed}).recipe, 0).check()
+        check_setup(TrainSetup(tiny_cell(model={"context": summed}).recipe, 0))
     lost = {"sources": [{"kind": "image", "encoder": str(tmp_path / "none")}]}
     with pytest.raises(UserError, match="model.context.sources.encoder='.*none': there is no such folder, and no hub"):
         tiny_cell(caption=NULL, model={"context": lost})

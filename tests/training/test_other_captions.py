@@ -14,6 +14,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.layout import MODEL
 from tadp_ray.training import latents
+from tadp_ray.training.check import check_setup
 from tadp_ray.training.checkpoint import read_tensors
 from tadp_ray.training.digests import digests_of
 from tadp_ray.training.distributed import ProcessGroup
@@ -70,7 +71,7 @@ def test_their_stores_need_evaluation_images_alone(tiny_cell: Callable[..., Cell
     others = {"said": {"source": "store", "store": str(file)}}
     CaptionStore({f"val-0-{k:06}": (f"a car and {k} cows",) for k in range(5)}).write(file)
     cell = tiny_cell(**scored(others))
-    TrainSetup(cell.recipe, 0).check()
+    check_setup(TrainSetup(cell.recipe, 0))
     first = cell.digests["captions/said"]
     moved = tmp_path / "moved.jsonl"
     moved.write_bytes(file.read_bytes())
@@ -83,7 +84,7 @@ def test_their_stores_need_evaluation_images_alone(tiny_cell: Callable[..., Cell
     with pytest.raises(
         UserError, match=r"^evaluation.captions.said: .*said.jsonl: no caption for 1 image\(s\): 'val-0-000004'"
     ):
-        TrainSetup(other.recipe, 0).check()
+        check_setup(TrainSetup(other.recipe, 0))
 
 
 def test_contexts_of_another_length_are_refused_where_features_have_maps_of_them(
@@ -95,8 +96,8 @@ def test_contexts_of_another_length_are_refused_where_features_have_maps_of_them
         match=r"evaluation.captions.EOS.encoding=class_embeddings: its contexts have 55 tokens, those of the training \d+, .* "
         r"model.attention_maps: none",
     ):
-        TrainSetup(tiny_cell(**scored(eos)).recipe, 0).check()
-    TrainSetup(tiny_cell(**scored(eos), model={"attention_maps": "none"}).recipe, 0).check()
+        check_setup(TrainSetup(tiny_cell(**scored(eos)).recipe, 0))
+    check_setup(TrainSetup(tiny_cell(**scored(eos), model={"attention_maps": "none"}).recipe, 0))
 
 
 def test_all_checks_of_prompts_hold(tiny_cell: Callable[..., Cell], tmp_path: Path) -> None:
@@ -104,16 +105,16 @@ def test_all_checks_of_prompts_hold(tiny_cell: Callable[..., Cell], tmp_path: Pa
     with pytest.raises(
         UserError, match=r"^evaluation.captions.bad: caption.encoding=class_embeddings: images have \d to \d"
     ):
-        TrainSetup(tiny_cell(**scored({"bad": names})).recipe, 0).check()
+        check_setup(TrainSetup(tiny_cell(**scored({"bad": names})).recipe, 0))
     token = tmp_path / "learned_embeds.safetensors"
     write_learned(token, LearnedToken("<night>", torch.full((64,), 0.5)))
     night = {"night": {"source": "oracle", "modifiers": ["a <night> photo of {caption}"]}}
-    TrainSetup(tiny_cell(**scored(night), model={"embeddings": token}).recipe, 0).check()
+    check_setup(TrainSetup(tiny_cell(**scored(night), model={"embeddings": token}).recipe, 0))
     with pytest.raises(UserError, match="its token is '<night>', which no prompt says"):
-        TrainSetup(tiny_cell(**scored({"none": OTHERS["none"]}), model={"embeddings": token}).recipe, 0).check()
+        check_setup(TrainSetup(tiny_cell(**scored({"none": OTHERS["none"]}), model={"embeddings": token}).recipe, 0))
     boxes = {"task": "detection", "model": {"head": {"kind": "faster_rcnn"}}}
     with pytest.raises(UserError, match="evaluation.captions.car: ap50/car is the metric of the class 'car'; rename"):
-        TrainSetup(tiny_cell(**boxes, **scored({"car": {"source": "null"}})).recipe, 0).check()
+        check_setup(TrainSetup(tiny_cell(**boxes, **scored({"car": {"source": "null"}})).recipe, 0))
 
 
 def test_each_is_a_setup_of_the_same_images(tiny_cell: Callable[..., Cell]) -> None:

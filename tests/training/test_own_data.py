@@ -13,6 +13,7 @@ from PIL import Image
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.load import load_recipe
 from tadp_ray.errors import UserError
+from tadp_ray.training.check import check_setup
 from tadp_ray.training.digests import digests_of
 from tadp_ray.training.run import train_cell
 from tadp_ray.training.setup import TrainSetup
@@ -60,7 +61,7 @@ def test_own_depth_is_learned(cell: Callable[..., Cell], tmp_path: Path) -> None
     assert finite(metrics) and 0 < metrics["rmse"] < 10
     with pytest.raises(UserError, match=r"task: segmentation needs mask, which data.kind: folder with these files"):
         changes = ["task=segmentation", "model.head={kind: semantic_fpn}"]
-        TrainSetup(cell("folder_depth", *small, *changes).recipe, 0).check()
+        check_setup(TrainSetup(cell("folder_depth", *small, *changes).recipe, 0))
 
 
 def test_own_boxes_are_learned(cell: Callable[..., Cell], tmp_path: Path) -> None:

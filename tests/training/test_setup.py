@@ -12,6 +12,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.load import load_recipe
 from tadp_ray.data.scenes import CLASSES, STUFF
 from tadp_ray.errors import UserError
+from tadp_ray.training.check import check_augment, check_setup
 from tadp_ray.training.setup import TrainSetup
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,26 +52,28 @@ def test_precision_and_recall_are_those_of_what_a_sentence_about_the_scene_says(
 
 def test_a_row_without_modifiers_may_say_where_they_apply(tiny_cell: Callable[..., Cell]) -> None:
     null = setup(tiny_cell, {"modifiers_apply": "eval"})
-    null.check()
+    check_setup(null)
     assert null.train_prompts.by_id == setup(tiny_cell, {}).train_prompts.by_id
 
 
 def test_a_learned_token_that_only_evaluation_says_is_said(tiny_cell: Callable[..., Cell], tmp_path: Path) -> None:
     token = tmp_path / "learned_embeds.safetensors"
     write_learned(token, LearnedToken("<night>", torch.full((64,), 0.5)))
-    setup(tiny_cell, {"modifiers": NIGHT, "modifiers_apply": "eval"}, embeddings=token).check()
+    check_setup(setup(tiny_cell, {"modifiers": NIGHT, "modifiers_apply": "eval"}, embeddings=token))
     with pytest.raises(UserError, match="its token is '<night>', which no prompt says; add it to caption.modifiers"):
-        setup(tiny_cell, {"modifiers": ["a photo of {caption}"], "modifiers_apply": "eval"}, embeddings=token).check()
+        check_setup(
+            setup(tiny_cell, {"modifiers": ["a photo of {caption}"], "modifiers_apply": "eval"}, embeddings=token)
+        )
 
 
 def test_prompts_of_several_numbers_of_names_are_refused(tiny_cell: Callable[..., Cell]) -> None:
     with pytest.raises(
         UserError, match=r"class_embeddings: images have 4 to 7 names, but contexts must be of one length"
     ):
-        setup(tiny_cell, {"source": "oracle", "encoding": "class_embeddings"}).check()
+        check_setup(setup(tiny_cell, {"source": "oracle", "encoding": "class_embeddings"}))
     silent = setup(tiny_cell, {"source": "oracle", "encoding": "class_embeddings", "recall": 0.0, "min_true": 0})
     with pytest.raises(UserError, match=r"images have 0 to 0 names, but contexts must be of one length, and hold some"):
-        silent.check()
+        check_setup(silent)
 
 
 @pytest.mark.parametrize("scale", ["pocket", "paper"])
@@ -113,4 +116,27 @@ def test_a_head_that_cuts_padding_off_cuts_off_nothing_else(changes: list[str], 
     ]
     recipe = load_recipe(ROOT / "experiments/recipes/pocket_depth.yaml", ["model.head.unpadded=32", *given, *changes])
     with nullcontext() if said is None else pytest.raises(UserError, match=rf"model\.head\.unpadded=32: {said}"):
-        TrainSetup(recipe, 0).check()
+        check_setup(TrainSetup(recipe, 0))
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "said"),
+    [
+        ("depth", "augment.crop_max_share=0.75", "augment.crop_max_share=0.75: counts the pixels of a class"),
+        ("detection", "augment.crop_max_share=0.75", "augment.crop_max_share=0.75: counts the pixels of a class"),
+        ("segmentation", "augment.cut_depth=0.25", "augment.cut_depth=0.25: shows the depth of an image"),
+        ("detection", "augment.cut_depth=0.25", "augment.cut_depth=0.25: shows the depth of an image"),
+        ("segmentation", "augment.crop_max_share=0.75", None),
+        ("depth", "augment.cut_depth=0.25", None),
+    ],
+)
+def test_augmentation_that_needs_a_ground_truth_of_another_task_is_refused(
+    task: str, change: str, said: str | None
+) -> None:
+    recipe = load_recipe(ROOT / f"experiments/recipes/pocket_{task}.yaml", ["augment.crop=32", change])
+    with (
+        nullcontext()
+        if said is None
+        else pytest.raises(UserError, match=f"{said}, but the ground truth of this task is its")
+    ):
+        check_augment(TrainSetup(recipe, 0))

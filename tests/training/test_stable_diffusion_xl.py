@@ -10,6 +10,7 @@ from tadp_ray.data.sample import Sample
 from tadp_ray.errors import UserError
 from tadp_ray.layout import MODEL
 from tadp_ray.training.any_image import given_prompt, predict_image
+from tadp_ray.training.check import check_head
 from tadp_ray.training.context_cache import ContextCache
 from tadp_ray.training.predict import load_trained, predict_cell
 from tadp_ray.training.setup import TrainSetup
@@ -46,7 +47,7 @@ def test_contexts_with_their_pooled_vector_are_kept_in_files(tiny_cell, tiny_xl_
         fresh.shape == (1, 1 + sum(len(name.replace(" ", "")) for name in prompt) + 1, 32)
         and setup.tokens == fresh.shape[1]
     )
-    again.check_head()
+    check_head(again)
 
 
 def test_class_embeddings_and_heads_of_four_levels_are_refused(tiny_cell, tiny_xl_folder: Path) -> None:
@@ -68,4 +69,4 @@ def test_class_embeddings_and_heads_of_four_levels_are_refused(tiny_cell, tiny_x
     with pytest.raises(
         UserError, match=r"smp_fpn: it is made for 4 levels, but the backbone has 3 with strides of 2, 4, 8"
     ):
-        TrainSetup(cell.recipe, 0).check_head()
+        check_head(TrainSetup(cell.recipe, 0))

@@ -11,6 +11,7 @@ from torch import Tensor
 from tadp_ray.errors import UserError
 from tadp_ray.layout import CHECKPOINT, MODEL
 from tadp_ray.tasks.segmentation.scoring import score_segmentation
+from tadp_ray.training.check import check_head
 from tadp_ray.training.checkpoint import FROZEN, load_weights, read_tensors
 from tadp_ray.training.cost import step_cost
 from tadp_ray.training.loop import Trainer
@@ -169,4 +170,4 @@ def test_the_cost_of_a_step_is_that_of_what_is_trained(tiny_cell, kind: str, ada
 def test_a_target_that_matches_nothing_is_refused_before_training(tiny_cell) -> None:
     setup = setup_of(tiny_cell, trainable={"kind": "lora", "targets": ["to_qq"]})
     with pytest.raises(UserError, match=r"^model.trainable.targets='to_qq': no layer .*; did you mean 'to_q'\?$"):
-        setup.check_head()
+        check_head(setup)

@@ -1,0 +1,186 @@
+"""Checks a cell's data, captions and sizes before it is trained."""
+
+import numpy as np
+
+from tadp_ray.backbones.families import family_of
+from tadp_ray.captions.making import stores_of
+from tadp_ray.captions.prompts import Prompts, as_text
+from tadp_ray.config.vocabulary import CAPTION
+from tadp_ray.data.files import FileDataset
+from tadp_ray.data.sample import annotation
+from tadp_ray.data.transforms import check_truth_of
+from tadp_ray.errors import UserError
+from tadp_ray.registry import TASKS
+from tadp_ray.training.setup import TrainSetup
+
+
+def check_setup(setup: TrainSetup) -> None:
+    """Check all that a training reads.
+
+    Raises:
+        UserError: data, captions or sizes do not fit; the message names the values and the remedy.
+    """
+    check_truth(setup)
+    check_text(setup)
+    check_context(setup)
+    _, _ = setup.train_prompts, setup.val_prompts
+    check_other_captions(setup)
+    check_token(setup)
+    check_store(setup)
+    check_augment(setup)
+    check_lengths(setup)
+    check_unpadded(setup)
+
+
+def check_truth(setup: TrainSetup) -> None:
+    """Check that the data set has the ground truth of the task."""
+    truth = setup.task.truth
+    if getattr(annotation(setup.train, 0), truth) is None:
+        raise UserError(
+            f"task: {setup.recipe.task} needs {truth}, which data.kind: {setup.recipe.data.kind} with these files has not "
+            f"(sample {setup.train.ids[0]!r}); choose data with {truth}, or another task"
+        )
+
+
+def check_text(setup: TrainSetup) -> None:
+    """Check that a backbone without a text encoder has neither captions nor a text adapter."""
+    model = setup.recipe.model
+    if setup.pretrained.text_encoder is None and (setup.recipe.caption.source != "null" or model.adapter):
+        raise UserError(
+            f"model.backbone={model.backbone}: reads no text; set caption.source: null, and leave model.adapter out"
+        )
+
+
+def check_context(setup: TrainSetup) -> None:
+    """Check that the backbone reads what the context's sources say, and that their image encoders load."""
+    model = setup.recipe.model
+    if setup.pretrained.text_encoder is None and model.context.kinds != ("text",):
+        raise UserError(
+            f"model.backbone={model.backbone}: reads no context, but model.context is "
+            f"{'+'.join(model.context.kinds)}; leave model.context out"
+        )
+    _ = setup.encoders
+
+
+def check_other_captions(setup: TrainSetup) -> None:
+    """Check the captions of further evaluations like the recipe's, and that no class has the metric of one."""
+    entry = TASKS[setup.recipe.task]
+    for name, other in setup.other_captions.items():
+        key = f"evaluation.captions.{name}"
+        if entry.by_class == entry.main and name in setup.classes:
+            raise UserError(f"{key}: {entry.main}/{name} is the metric of the class {name!r}; rename the captions")
+        try:
+            check_text(other)
+            check_one_length(other, other.val_prompts)
+            other.prompt_length(other.val_prompts, other.val)
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from None
+
+
+def check_token(setup: TrainSetup) -> None:
+    """Check that some prompt, in training or evaluation, contains the learned token."""
+    token = setup.pretrained.learned_token
+    made = (setup.train_prompts, setup.val_prompts, *(other.val_prompts for other in setup.other_captions.values()))
+    prompts = (prompt for each in made for prompt in each.by_id.values())
+    if token and not any(token in as_text(prompt) for prompt in prompts):
+        place = family_of(setup.recipe.model).places(setup.recipe.model)["token"]
+        raise UserError(
+            f"model.embeddings={str(place)!r}: its token is {token!r}, which no prompt says; add it to caption.modifiers, "
+            f"e.g. 'a {token} style photo of {CAPTION}'"
+        )
+
+
+def check_store(setup: TrainSetup) -> None:
+    """Check that a caption store shared by both splits of a folder has no id that names two different images."""
+    store, data = setup.recipe.caption.store, setup.recipe.data
+    if store is None or data.kind != "folder":
+        return
+    if store.resolve() not in {scored.resolve() for scored in stores_of(setup.recipe, "val")}:
+        return
+    train, val = setup.train, setup.val
+    assert isinstance(train, FileDataset) and isinstance(val, FileDataset)
+    for image_id in sorted({*train.ids} & {*val.ids}):
+        one, other = train.image_file(image_id), val.image_file(image_id)
+        if one != other:
+            raise UserError(
+                f"caption.store={str(store)!r}: has one entry {image_id!r} for {one} and {other}; caption the scored images "
+                "into a store of their own, and name it as caption.target_store"
+            )
+
+
+def check_augment(setup: TrainSetup) -> None:
+    """Check that the augmentation fits the task's ground truth, the backbone's factor and the images."""
+    augment = setup.recipe.augment
+    check_truth_of(augment, setup.task.truth)
+    key = next((key for key in ("pad_to", "stretch", "crop") if getattr(augment, key)), None)
+    if key and (side := getattr(augment, key)) % setup.multiple:
+        raise UserError(
+            f"augment.{key}={side}: must be a multiple of {setup.multiple}, the factor by which "
+            f"this backbone halves an image; try {side // setup.multiple * setup.multiple}"
+        )
+    if augment.crop and not augment.pad and not augment.stretch:
+        index = int(np.argmin([min(size) for size in setup.train.sizes]))
+        smallest = augment.smallest_view(setup.train.sizes[index])
+        if smallest < augment.crop:
+            raise UserError(
+                f"augment.crop={augment.crop}: image {setup.train.ids[index]} {setup.train.sizes[index]} can be as small "
+                f"as {smallest} pixels after resize and scale; make the crop smaller, resize larger, or set augment.pad: true"
+            )
+
+
+def check_lengths(setup: TrainSetup) -> None:
+    """Check that all contexts have one length, and that evaluation views have a size that the model accepts."""
+    check_one_length(setup, setup.train_prompts, setup.val_prompts)
+    _ = setup.tokens  # of sources that may not fit each other
+    for name, other in setup.other_captions.items():
+        length, encoding = other.prompt_length(other.val_prompts, other.val), other.recipe.caption.encoding
+        if length != setup.prompt_tokens and setup.channels_under(length) != setup.channels_under(setup.prompt_tokens):
+            raise UserError(
+                f"evaluation.captions.{name}.encoding={encoding}: its contexts have {length} tokens, those of the training "
+                f"{setup.prompt_tokens}, and features have an attention map for each; leave it out, or set "
+                "model.attention_maps: none"
+            )
+    if unfit := setup.unfit_sizes():
+        raise UserError(
+            f"{setup.recipe.model.why_one_size}, so what is evaluated must have the size of a training view, {setup.view}, "
+            f"not {min(unfit)}; slide windows of that size, or stretch"
+        )
+
+
+def check_one_length(setup: TrainSetup, *prompts: Prompts) -> None:
+    """Check that contexts of class embeddings have one length."""
+    encoding = setup.recipe.caption.encoding
+    if encoding == "class_embeddings":
+        counts = sorted({len(names) for each in prompts for names in each.by_id.values()})
+        if len(counts) > 1 or not counts[0]:
+            raise UserError(
+                f"caption.encoding={encoding}: images have {counts[0]} to {counts[-1]} names, but contexts must "
+                "be of one length, and hold some; use caption.source: class_names"
+            )
+
+
+def check_unpadded(setup: TrainSetup) -> None:
+    """Check that a head which cuts padding off cuts off nothing else."""
+    unpadded = getattr(setup.recipe.model.head, "unpadded", None)
+    if unpadded is None:
+        return
+    augment, evaluation = setup.recipe.augment, setup.recipe.evaluation
+    trained = augment.crop or augment.stretch or max(map(max, setup.train.sizes))
+    sizes = (setup.evaluated_size(index, max(evaluation.scales)) for index in range(len(setup.val)))
+    scored = evaluation.crop if evaluation.mode == "slide" else max(map(max, sizes))
+    for view, side in {"training": trained, "evaluation": scored}.items():
+        if side > unpadded:
+            raise UserError(
+                f"model.head.unpadded={unpadded}: views of the {view} have {side} pixels before they are padded, and the "
+                "rest would not be decoded; crop them, slide windows (evaluation.mode, crop) of that size, or leave it out"
+            )
+
+
+def check_head(setup: TrainSetup) -> None:
+    """Check that the head fits the backbone's levels, without a training.
+
+    Raises:
+        UserError: the levels do not fit, see the head.
+    """
+    model, classes = setup.recipe.model, len(setup.classes)
+    setup.cache.checked_head(setup.origin, model, setup.tokens, setup.view, classes)
