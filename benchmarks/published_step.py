@@ -41,9 +41,9 @@ from tadp_ray.config.model import MODELS, ModelConfig
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.registry import build_head, task_of
 from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
-from tadp_ray.training.latents import autocast
 from tadp_ray.training.model import TADP
 from tadp_ray.training.optim import make_optimizer
+from tadp_ray.training.precision import autocast
 
 CLASSES = 150
 SIZES = ("512:1/8", "256:1/4", "256:1/2")

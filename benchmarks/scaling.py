@@ -23,13 +23,14 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
 
+from tadp_ray.sweep.throughput import BOUNDS, COMPILED
 from tadp_ray.training.journal import read_journal
 
 BATCH, WINDOW = 16, 512
 ENCODE_FLOP, FORWARD_FLOP, TRAIN_FLOP = 1.117e12, 0.803e12, 2.407e12
 """Counted for an image of 512 pixels: the VAE's encoder, and the U-Net without and with its backward pass."""
 STEP_FLOP = 57.2e12
-"""Counted for a step of 16 images, with the head."""
+"""Counted for a step of 16 images, with the head; without what fused attention computes again, as `throughput.STEP_FLOPS` has."""
 CHECKPOINT_GB, MODEL_GB, WEIGHTS_GB, LATENT_GB = 10.4, 3.5, 4.3, 65536e-9
 """Weights and moments; the trained weights; what a process loads at its start; the latent of one window."""
 GRADIENT_GB = 3.46
@@ -53,21 +54,21 @@ class Card:
     copies: float
     """Bytes/s read and written by a copy."""
     memory_gib: float
-    bound_ms: dict[str, float]
-    """A step of 16 images by the way it is computed."""
+    bound_s: dict[str, float]
+    """Seconds of a step of 16 images by the way it is computed."""
 
 
-WAYS = (
-    "strict float32",
-    "float32 as torch has it",
-    "tf32",
-    "bfloat16 by autocast",
-    "+ channels_last, VAE in bfloat16",
-    "+ pointwise work fused",
-)
+WAYS = {
+    "strict float32": "float32",
+    "float32 as torch has it": "torch",
+    "tf32": "tf32",
+    "bfloat16 by autocast": "bfloat16",
+    "+ channels_last, VAE in bfloat16": "vae",
+    "+ pointwise work fused": COMPILED,
+}
 CARDS = {
-    "H100": Card(788e12, 3.0e12, 78, dict(zip(WAYS, (1176, 571, 282, 207, 176, 115), strict=True))),
-    "H200": Card(798e12, 4.3e12, 139, dict(zip(WAYS, (1140, 532, 240, 167, 145, 103), strict=True))),
+    "H100": Card(788e12, 3.0e12, 78, BOUNDS["H100"] | {"torch": 0.571, "vae": 0.176}),
+    "H200": Card(798e12, 4.3e12, 139, BOUNDS["H200"] | {"torch": 0.532, "vae": 0.145}),
 }
 CELL_GIB = 45
 """About what a cell needs in bfloat16, with 16 images a step."""
@@ -103,9 +104,9 @@ class Times:
     """GB/s between two cards of a machine. Assumed."""
 
 
-def predicted(card: Card, share: float, way: str = WAYS[-1]) -> Times:
+def predicted(card: Card, share: float, way: str = COMPILED) -> Times:
     """Return the times of a card whose programs reach this share of the bound."""
-    step = card.bound_ms[way] / 1000 / share
+    step = card.bound_s[way] / share
     rate = STEP_FLOP / step
     head = (STEP_FLOP / BATCH - ENCODE_FLOP - TRAIN_FLOP) / 3
     # AdamW reads weights, gradients and two moments and writes all but the gradients; gradients have the weights' size.
@@ -336,8 +337,8 @@ class Choice:
 def table_of_bounds() -> list[str]:
     """Return the table of steps by the way they are computed."""
     lines = ["| a step of 16 images, ms at the bound | H100 | H200 |", "|:--|--:|--:|"]
-    for way in WAYS:
-        lines.append(f"| {way} | " + " | ".join(f"{card.bound_ms[way]:.0f}" for card in CARDS.values()) + " |")
+    for told, way in WAYS.items():
+        lines.append(f"| {told} | " + " | ".join(f"{1000 * card.bound_s[way]:.0f}" for card in CARDS.values()) + " |")
     return lines
 
 

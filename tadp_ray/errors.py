@@ -20,6 +20,12 @@ SHOWN = 20
 """Number of problems that one message lists."""
 
 
+def listed(problems: Sequence[str], separator: str = "\n") -> str:
+    """Join the first problems, and the number of those left out."""
+    more = [f"and {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
+    return separator.join([*problems[:SHOWN], *more])
+
+
 def raise_problems(problems: Sequence[str]) -> None:
     """Raise an error if there are problems.
 
@@ -27,5 +33,4 @@ def raise_problems(problems: Sequence[str]) -> None:
         UserError: lists the first problems, one per line.
     """
     if problems:
-        more = [f"and {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
-        raise UserError("\n".join([*problems[:SHOWN], *more]))
+        raise UserError(listed(problems))

@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
-from tadp_ray.captions.check import SHOWN, flaws
+from tadp_ray.captions.check import flaws
 from tadp_ray.captions.store import CaptionStore, read_any
-from tadp_ray.errors import UserError
+from tadp_ray.errors import UserError, raise_problems
 from tadp_ray.files import without_ending
 
 FORMS = (
@@ -34,9 +34,7 @@ def import_store(path: Path, ids: Collection[str] | None = None) -> CaptionStore
     store = read_any(path)
     if not store.captions:
         raise UserError(f"{path}: contains no captions; write or copy it again")
-    if problems := flaws(store):
-        more = [f"and {len(problems) - SHOWN} more captions"] if len(problems) > SHOWN else []
-        raise UserError("\n".join([*problems[:SHOWN], *more]))
+    raise_problems(flaws(store))
     meant = {key: key for key in store.captions} if ids is None else meaning(store.captions, ids)
     if ids is not None and not meant:
         store.check(ids)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tadp_ray.errors import UserError
+from tadp_ray.files import read_text, why_unreadable
 
 ID_KEYS = ("file_name", "image", "id")
 """Accepted keys of an image's name, in a table's header or in a line's object."""
@@ -27,36 +28,25 @@ KINDS = (
     (b"\x1f\x8b", "compressed with gzip"),
     (b"PAR1", "a Parquet table"),
     (b"\x80", "a Python pickle"),
-    (b"\xff\xfe", "UTF-16 text"),
-    (b"\xfe\xff", "UTF-16 text"),
 )
-"""First bytes of files that are not UTF-8 text, and what they are."""
+"""First bytes of files that are not text, and what they are."""
 
 
-def read_text(path: Path) -> str:
+def caption_text(path: Path) -> str:
     """Read a caption file's text.
 
     Raises:
-        UserError: there is no such file, it cannot be read, or it is no UTF-8 text; the message says what it is instead.
+        UserError: there is no such file, it cannot be read, or it is no text; the message says what it is instead.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such caption store; set caption.store to an existing file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read as a caption store ({error.strerror})") from None
-    if kind := next((kind for first, kind in KINDS if content.startswith(first)), None):
-        mend = "convert it: iconv -f UTF-16 -t UTF-8" if "UTF-16" in kind else f"name a text file: {EXAMPLES}"
-        raise UserError(f"{path}: not a caption store but {kind}; {mend}")
-    try:
-        # Some editors write a byte order mark.
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise UserError(
-            f"{path}: not a caption store, byte {content[error.start]:#04x} in line {line} is not UTF-8 text; convert "
-            "the file if it is text, e.g. with iconv -f LATIN1 -t UTF-8"
-        ) from None
+    if not path.exists():
+        raise UserError(f"{path}: no such caption store; set caption.store to an existing file")
+    if why := why_unreadable(path):
+        raise UserError(f"{path}: {why}; caption.store is a file of captions")
+    with path.open("rb") as file:
+        head = file.read(4)
+    if kind := next((kind for first, kind in KINDS if head.startswith(first)), None):
+        raise UserError(f"{path}: not a caption store but {kind}; name a text file: {EXAMPLES}")
+    text = read_text(path)
     if not text.strip():
         raise UserError(f"{path}: this caption store is empty; write or copy it again")
     return text

@@ -135,7 +135,7 @@ def _read_version(path: Path, _: FileState) -> CaptionStore:
 
 
 def _parse(path: Path) -> CaptionStore:
-    text = forms.read_text(path)
+    text = forms.caption_text(path)
     first, _, rest = text.partition("\n")
     if (
         '"caption_store"' in first
@@ -169,7 +169,7 @@ def read_any(path: Path) -> CaptionStore:
 
     UserError as in `read_store`.
     """
-    text = forms.read_text(path)
+    text = forms.caption_text(path)
     if kind := forms.foreign(text):
         captions: dict[str, list[str]] = {}
         for place, image, said in (forms.table_rows if kind == "csv" else forms.object_rows)(text, path):

@@ -10,6 +10,7 @@ from tadp_ray.cli.common import JSONOption, TrackingOption, console, exit_on_use
 from tadp_ray.config.errors import nearest
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
+from tadp_ray.sweep.rules import DEFAULT_RULES, RULES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from tadp_ray.sweep.states import CellReport
 
 StorageOption = Annotated[Path, typer.Option(help="Storage folder of the sweeps (compute.storage).")]
-RULES = ("checkpoints", "predictions", "weights")
-DEFAULT_RULES = RULES[:2]
 SweepArgument = Annotated[
     str | None,
     typer.Argument(help="Name of a sweep, see `list`.", show_default="the running one, else the newest"),
@@ -152,7 +151,7 @@ def gc(
 
         chosen = list(dict.fromkeys(rules or DEFAULT_RULES))
         if unknown := next((rule for rule in chosen if rule not in RULES), None):
-            raise UserError(f"{unknown}: nothing that gc deletes; {nearest(unknown, RULES)}")
+            raise UserError(f"{unknown}: nothing that gc deletes; {nearest(unknown, list(RULES))}")
         store = open_store(tracking_uri, make=False)
         found = removable(store, storage.absolute(), chosen, sweep, older_than)
         if as_json:
@@ -176,10 +175,8 @@ def removable_row(each: "Removable") -> tuple[str, ...]:
 
 def losses(found: Sequence["Removable"]) -> Iterator[str]:
     """Yield a line on what can be done no more without the files of each rule."""
-    from tadp_ray.sweep.cleaning import RULES as ALL
-
     for each in found:
-        if each.files and (loss := ALL[each.rule].loss):
+        if each.files and (loss := RULES[each.rule].loss):
             yield f"{each.rule} of {each.cells} cells: {loss}"
 
 

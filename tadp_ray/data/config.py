@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tadp_ray.config.classes import misnamed, too_many
 from tadp_ray.config.vocabulary import ExpandedPath, StrictModel, Style
+from tadp_ray.errors import listed
 from tadp_ray.registry import register_dataset, register_published_dataset
 
 register_published_dataset("ade20k", "tadp_ray.data.ade20k:ADE20K")
@@ -137,7 +138,7 @@ class FolderData(StrictModel):
     @classmethod
     def _named_apart(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if problems := [*filter(None, [too_many(len(names))]), *misnamed(names)]:
-            raise ValueError("; ".join(problems[:10]))
+            raise ValueError(listed(problems, "; "))
         return names
 
     @model_validator(mode="after")

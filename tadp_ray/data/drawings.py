@@ -18,8 +18,6 @@ from tadp_ray.errors import UserError
 FOLDER = Path(str(resources.files("tadp_ray") / "assets/drawings"))
 _INDEX: dict[str, Any] = json.loads((FOLDER / "index.json").read_text(encoding="utf-8"))
 
-SIDE = 96
-"""Pixels of a drawing's longer side."""
 NAMES: tuple[str, ...] = tuple(_INDEX["things"])
 SUBGROUPS: dict[str, tuple[str, ...]] = {
     subgroup: tuple(name for name, thing in _INDEX["things"].items() if thing["subgroup"] == subgroup)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tadp_ray.data.images import is_turned, read_image
 from tadp_ray.data.sample import IGNORE, NO_IMAGE, Sample, Split
-from tadp_ray.errors import UserError
+from tadp_ray.errors import UserError, raise_problems
 from tadp_ray.files import file_digest, why_unreadable
 from tadp_ray.phases import counted
 
@@ -169,7 +169,7 @@ class FileDataset:
         index: of the files, which is updated; files that have not changed since are not opened. None: without one.
 
     Raises:
-        UserError: files are missing, damaged or do not match; lists at most 20.
+        UserError: files are missing, damaged or do not match.
     """
 
     def __init__(self, layout: Layout, index: "Index | None" = None) -> None:
@@ -178,10 +178,7 @@ class FileDataset:
         self.ids = tuple(layout.images)
         opened = dict(look_at_all(layout, index))
         self._found = {name: found for name, found in opened.items() if isinstance(found, Measured)}
-        problems = [found for found in opened.values() if isinstance(found, str)] or layout.judge(self._found)
-        if problems:
-            more = [f"and {len(problems) - 20} more files"] if len(problems) > 20 else []
-            raise UserError("\n".join(problems[:20] + more))
+        raise_problems([found for found in opened.values() if isinstance(found, str)] or layout.judge(self._found))
         self.sizes: tuple[tuple[int, int], ...] = tuple(found.size for found in self._found.values())
 
     def __len__(self) -> int:

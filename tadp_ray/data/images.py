@@ -223,31 +223,17 @@ def read_depth(path: Path) -> dict[str, np.ndarray]:
     return {"depth": raw.astype(np.float32) / 1000}
 
 
-def read_metres(path: Path, scale: float) -> dict[str, np.ndarray]:
-    """Read a depth map as `depth`, float32 (H, W) metres, 0 = no reading.
-
-    Args:
-        path: an image of 16 or 32 bits with `scale` units per metre, or .npy in metres.
-        scale: units per metre of an image.
+def read_metres(path: Path, scale: float) -> np.ndarray:
+    """Read a depth map, an image or .npy with `scale` units per metre, as float32 (H, W) metres; infinite beyond float32.
 
     Raises:
-        UserError: the file cannot be read, has no readings or others than depths, or is in other units.
+        UserError: the file cannot be read, or has 8 bits.
     """
     values = read_array(path) if path.suffix == ".npy" else read_values(path, "a depth map")
-    if path.suffix != ".npy" and values.dtype.itemsize == 1:
-        raise UserError(f"{path}: a depth map of 8 bits, which are too few; write PNG of 16 bits, or .npy in metres")
-    units = "metres" if path.suffix == ".npy" else f"{scale:g} units per metre (data.depth_scale)"
-    if not np.all(np.isfinite(values) & (values >= 0)):
-        raise UserError(f"{path}: holds values that are negative or not finite; write 0 where there is no reading")
-    deepest = float(values.max()) / (1 if path.suffix == ".npy" else scale)
-    if not deepest:
-        raise UserError(f"{path}: no pixel has a reading; take the image away, or leave it out of the list")
-    if not NEAREST <= deepest <= FARTHEST:
-        raise UserError(
-            f"{path}: its deepest reading is {deepest:g} m at {units}, which no camera takes; correct the units: images have "
-            "data.depth_scale units per metre, .npy has metres"
-        )
-    return {"depth": (values / (1 if path.suffix == ".npy" else scale)).astype(np.float32)}
+    if values.dtype.itemsize == 1:
+        raise UserError(f"{path}: a depth map of 8 bits, which are too few; write PNG of 16 bits, or .npy")
+    with np.errstate(over="ignore"):
+        return (values / scale).astype(np.float32)
 
 
 def read_array(path: Path) -> np.ndarray:

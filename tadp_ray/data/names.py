@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
-from tadp_ray.errors import UserError
+from tadp_ray.data.files import first_few
+from tadp_ray.errors import UserError, raise_problems
 from tadp_ray.files import composed, read_lines, without_ending
 
 SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini")
@@ -188,10 +189,8 @@ def chosen(path: Path, images: Names, beside: Names) -> list[str]:
         missing += [line] * (not meant)
         ids |= dict.fromkeys(meant)
     if missing:
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        several.insert(0, f"{path}: lists images that do not exist: {', '.join(missing[:5])}{more}")
-    if several:
-        raise UserError("\n".join(several[:20]))
+        several.insert(0, f"{path}: lists images that do not exist: {first_few(missing)}")
+    raise_problems(several)
     return list(ids)
 
 

@@ -4,6 +4,7 @@ A page draws them with Vega's own library, which it holds once. Data are added a
 since checking every record would take longer than all else. Colours of text and lines are the page's, see `report.js`.
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tadp_ray.config.metrics import base_metric
 from tadp_ray.config.table import TableSpec
 from tadp_ray.reporting.importance import Importance
 from tadp_ray.reporting.table import Table, metric_label, shades
+from tadp_ray.reporting.wording import shown
 
 Records = Sequence[Mapping[str, Any]]
 Curve = Sequence[tuple[int, float]]
@@ -177,8 +179,6 @@ def slant(names: Sequence[str]) -> dict[str, Any]:
 def named_axis(names: Sequence[str], **options: Any) -> alt.Axis:
     """Return the axis of numbered rows or columns that shows their names."""
     # An array of Vega's expression language is JSON.
-    import json
-
     return alt.Axis(
         labelExpr=f"{json.dumps(list(names))}[datum.value]", labelLimit=170, domain=False, ticks=False, **options
     )
@@ -347,11 +347,6 @@ def scaled(values: Sequence[Any]) -> tuple[list[float], list[tuple[str, float]]]
     change = math.log if low > 0 and high / low > 50 else float
     height = {value: (change(value) - change(low)) / (change(high) - change(low)) for value in levels}
     return [height[value] for value in values], [(shown(low), 0.0), (shown(high), 1.0)]
-
-
-def shown(value: Any) -> str:
-    """Return a value as text, numbers with four digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def importance_chart(found: Importance, metric: str) -> Chart:

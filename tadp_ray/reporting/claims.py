@@ -26,6 +26,7 @@ from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.reporting.resampling import PERCENT
 from tadp_ray.reporting.seeds import gap_of
 from tadp_ray.reporting.table import Table, TableEntry, format_value, rank_correlation
+from tadp_ray.reporting.wording import pluralized
 
 RUN_MORE_SEEDS = "run --seeds " + ",".join(map(str, range(MIN_COUNT)))
 """What to do when a sweep has too few seeds."""
@@ -172,11 +173,6 @@ def unit_of(metric: str) -> str:
         # A metric on another data set (miou/night) has the unit of the plain one.
         name = metric_title(base)
     return f"points of {name.partition(' (%)')[0]}" if "(%)" in name else f"of {name}"
-
-
-def pluralized(count: int, noun: str) -> str:
-    """Return `3 seeds` or `1 seed`."""
-    return f"{count} {noun.removesuffix('s') if count == 1 else noun}"
 
 
 def judge_measures(claims: Sequence[Measure], measured: Mapping[str, Measured]) -> list[Verdict]:

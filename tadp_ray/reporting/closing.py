@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from tadp_ray.config.metrics import lower_is_better
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
-from tadp_ray.reporting.claims import paired_differences, pluralized, unit_of
+from tadp_ray.reporting.claims import paired_differences, unit_of
 from tadp_ray.reporting.resampling import PERCENT
 from tadp_ray.reporting.seeds import gap_of
 from tadp_ray.reporting.table import Table, TableEntry, format_value
+from tadp_ray.reporting.wording import pluralized
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def finding(table: Table) -> str:
     if interval is None:
         # A value is not finite.
         return f"{apart}."
-    verdict = "seeds alone do not explain that" if interval.low > 0 else "seeds alone may explain that"
+    verdict = "seeds alone do not explain that" if interval.told_apart else "seeds alone may explain that"
     low, high = amount(best, interval.low), amount(best, interval.high)
     return f"{apart}, with a {PERCENT} % interval over {interval.n} seeds from {low} to {high}: {verdict}."
 

@@ -24,7 +24,6 @@ LATEX = str.maketrans(
         "}": r"\}",
         "±": r"$\pm$",
         "–": "--",
-        "†": r"$^\dagger$",
     }
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "`": r"\textasciigrave{}"}
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", ZERO_WIDTH: "{}", "†": r"$^\dagger$"}

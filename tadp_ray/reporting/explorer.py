@@ -209,17 +209,15 @@ def compared(store: Store, table: Table, done: Mapping[str, CellRow], images: Im
             for j, column in enumerate(spec.columns.headings):
                 if i == k or not (row[j].finite and other[j].finite):
                     continue
-                low = high = None
                 if seeds >= MIN_COUNT:
                     if (gap := paired_gap(row[j], other[j])) is None:
                         continue
-                    mean, low, high = gap.mean, gap.low, gap.high
+                    mean, low, high, apart = gap.mean, gap.low, gap.high, gap.told_apart
                 else:
                     found, _ = find(row[j], other[j])
                     if found is None:
                         continue
-                    mean, (low, high) = found.mean, found.interval or (None, None)
-                apart = low is not None and high is not None and (low > 0 or high < 0)
+                    mean, (low, high), apart = found.mean, found.interval or (None, None), found.significant
                 places = {"row": spec.rows.headings[i], "against": spec.rows.headings[k], "column": column}
                 records.append({**places, "difference": mean, "low": low, "high": high, "apart": apart})
     if records:

@@ -16,7 +16,6 @@ from tadp_ray.config.metrics import base_metric, lower_is_better, main_metric, m
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
-from tadp_ray.reporting.charts import shown
 from tadp_ray.reporting.claims import claims_summary, judge
 from tadp_ray.reporting.explorer import Explorer, explore, runs_of, searched
 from tadp_ray.reporting.matching import SimilarityFactory
@@ -31,6 +30,7 @@ from tadp_ray.reporting.results import (
 )
 from tadp_ray.reporting.summary import sentences
 from tadp_ray.reporting.table import Table, format_value, short
+from tadp_ray.reporting.wording import shown
 from tadp_ray.tracking.findings import AnalysisRun
 from tadp_ray.tracking.findings import findings as analyses
 from tadp_ray.tracking.query import CellRow, finished, pages

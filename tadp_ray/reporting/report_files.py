@@ -3,7 +3,6 @@
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from tadp_ray.files import write_text
@@ -12,6 +11,7 @@ from tadp_ray.reporting.escape import fenced, md
 from tadp_ray.reporting.html import render_page
 from tadp_ray.reporting.render import claims_table, markdown
 from tadp_ray.reporting.report import ReportSection
+from tadp_ray.reporting.wording import shown
 
 Chapters = Mapping[str, Sequence[ReportSection]]
 MAX_NUMBERS = 24
@@ -29,11 +29,6 @@ def write_report(chapters: Chapters, title: str, folder: Path) -> list[Path]:
         write_text(folder / name, text)
         written.append(folder / name)
     return written
-
-
-def format_value(value: Any) -> str:
-    """Return a value as text."""
-    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def parted(chapters: Chapters) -> tuple[dict[str, list[ReportSection]], dict[str, list[ReportSection]]]:
@@ -68,7 +63,7 @@ def html_report(chapters: Chapters, title: str) -> str:
         missing=missing,
         charts=any(own.heat_maps or own.charts for own in explorers),
         library=library,
-        format_value=format_value,
+        shown=shown,
         data_url=data_url,
         max_numbers=MAX_NUMBERS,
     )
@@ -105,9 +100,7 @@ def md_section(section: ReportSection, folder: Path) -> str:
     if section.claims:
         pieces.append(claims_table(section.claims))
     if section.numbers:
-        listed = [
-            f"| {md(name)} | {md(format_value(value))} |" for name, value in list(section.numbers.items())[:MAX_NUMBERS]
-        ]
+        listed = [f"| {md(name)} | {md(shown(value))} |" for name, value in list(section.numbers.items())[:MAX_NUMBERS]]
         pieces.append("\n".join(["| number | value |", "|:--|:--|", *listed]))
     pieces += [
         f"![{md(title)}]({quote(path.relative_to(folder).as_posix())})" for title, path in section.pictures.items()

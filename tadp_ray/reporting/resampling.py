@@ -22,6 +22,11 @@ def resamples(images: int) -> np.ndarray:
     return np.random.default_rng(0).multinomial(images, np.full(images, 1 / images), RESAMPLES).astype(float)
 
 
+def excludes_zero(low: float, high: float) -> bool:
+    """Return whether an interval tells its value apart from zero."""
+    return low > 0 or high < 0
+
+
 def interval(values: np.ndarray) -> np.ndarray:
     """Return the bounds (low, high) of the middle PERCENT of resampled values (RESAMPLES, ...), ignoring NaN."""
     tail = (100 - PERCENT) / 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tadp_ray.config.vocabulary import MIN_COUNT
-from tadp_ray.reporting.resampling import PERCENT
+from tadp_ray.reporting.resampling import PERCENT, excludes_zero
 
 if TYPE_CHECKING:
     from tadp_ray.reporting.table import TableEntry
@@ -26,7 +26,7 @@ class Gap:
     @property
     def told_apart(self) -> bool:
         """Whether the interval excludes zero."""
-        return self.low > 0 or self.high < 0
+        return excludes_zero(self.low, self.high)
 
 
 def gap_of(differences: Sequence[float]) -> Gap | None:

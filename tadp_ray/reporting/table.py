@@ -11,7 +11,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import base_metric, lower_is_better, metric_title
 from tadp_ray.config.table import TableSpec
 from tadp_ray.errors import UserError
-from tadp_ray.reporting.resampling import PERCENT
+from tadp_ray.reporting.resampling import PERCENT, excludes_zero
 from tadp_ray.reporting.seeds import paired_gap
 from tadp_ray.tracking.query import CellRow, short
 from tadp_ray.training.provenance import THEN
@@ -36,7 +36,7 @@ class Difference:
     @property
     def significant(self) -> bool:
         """Whether the interval excludes zero."""
-        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
+        return self.interval is not None and excludes_zero(*self.interval)
 
     @property
     def text(self) -> str:

@@ -3,13 +3,14 @@
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import main_metric
 from tadp_ray.training.journal import read_journal
 
 RUNNING, ENDED = ("loading", "training", "evaluating"), ("finished", "failed")
+Status = Literal["waiting", "loading", "training", "evaluating", "finished", "failed"]
 RECENT = 5
 """Reports whose speeds are averaged."""
 
@@ -19,13 +20,14 @@ class CellState:
     """The progress of one cell. Times are measured in this command alone."""
 
     cell: Cell
-    status: str = "waiting"
-    """waiting, loading, training, evaluating, finished or failed."""
+    status: Status = "waiting"
+    """`waiting`: its journal says nothing yet, or nothing of this command."""
     step: int = 0
     loss: float | None = None
     score: float | None = None
     """The task's main metric at the latest evaluation."""
-    error: str = ""
+    error: str | None = None
+    """Of a failed cell."""
     final_seconds: float | None = None
     """Time from the last step to the end of a finished cell: evaluations, pictures, weights."""
     _speeds: list[float] = field(default_factory=list)
@@ -33,7 +35,7 @@ class CellState:
     _loss_time: float | None = None
 
     @classmethod
-    def read(cls, cell: Cell, earlier: int) -> "CellState":
+    def read(cls, cell: Cell, earlier: int = 0) -> "CellState":
         """Read a cell's state; the first `earlier` records of its journal are of other commands."""
         state = cls(cell)
         for number, record in enumerate(read_journal(cell.folder)):
@@ -51,6 +53,11 @@ class CellState:
     def steps(self) -> int:
         """Optimizer steps in total."""
         return self.cell.recipe.schedule.iterations
+
+    @property
+    def reason(self) -> str:
+        """The first line of a failed cell's error."""
+        return (self.error or "").strip().partition("\n")[0]
 
     @property
     def seconds_per_step(self) -> float | None:
@@ -87,11 +94,11 @@ class CellState:
         kind, metrics, now = record["type"], record.get("metrics", {}), record.get("time", 0)
         since = None if self._loss_time is None else now - self._loss_time
         if kind == "started":
-            self.status, self._loss_time = "loading", None
+            self.status, self.error, self._loss_time = "loading", None, None
         elif kind == "finished":
             self.status, self.final_seconds = "finished", since
         elif kind == "failed":
-            self.status, self.error = "failed", str(record.get("error", "")).strip().partition("\n")[0]
+            self.status, self.error = "failed", record.get("error")
         elif self.metric in metrics:
             # At the last step further evaluations, pictures and weights follow.
             if self.step < self.steps:

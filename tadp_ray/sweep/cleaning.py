@@ -3,7 +3,7 @@
 import functools
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,51 +12,12 @@ from pydantic import ValidationError
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
-from tadp_ray.files import is_draft, is_locked
-from tadp_ray.layout import BEST, CELL, CELLS, LOCK, MODEL, PREDICTED
+from tadp_ray.files import is_locked
+from tadp_ray.layout import CELL, CELLS, LOCK
+from tadp_ray.sweep.rules import RULES
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.journal import final_metrics
-from tadp_ray.training.reporter import checkpoints
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Files of a finished cell that may go."""
-
-    files: Callable[[Path], list[Path]]
-    """Returns them in a cell's folder."""
-    loss: str
-    """What can be done no more without them; empty: nothing."""
-    what: str
-
-
-def named(*names: str) -> Callable[[Path], list[Path]]:
-    """Return a function that returns the files of these names in a folder."""
-    return lambda folder: [folder / name for name in names if (folder / name).is_file()]
-
-
-def leftovers(folder: Path) -> list[Path]:
-    """Return the files of a finished cell's folder that nothing reads any more."""
-    drafts = [file for file in sorted(folder.iterdir()) if file.is_file() and is_draft(file)]
-    return [*checkpoints(folder), *named(BEST)(folder), *drafts]
-
-
-RULES = {
-    "checkpoints": Rule(
-        leftovers,
-        "",
-        "checkpoints for resuming, weights of the best evaluation, unfinished files of killed processes",
-    ),
-    "predictions": Rule(named(PREDICTED), "", "pictures of predictions, which MLflow holds, too"),
-    "weights": Rule(
-        named(MODEL),
-        "predict, load_trained and the analyses of trained models need them; the cells stay finished and are not trained again",
-        "final weights",
-    ),
-}
-DEFAULT_RULES = ("checkpoints", "predictions")
-"""Rules whose files no table, no report and no `predict` needs."""
 
 
 @dataclass(frozen=True)

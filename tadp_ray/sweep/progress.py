@@ -72,7 +72,7 @@ class SweepProgress:
         if hidden := len(running) - lines:
             parts += [Text(f"and {hidden} more running", style="dim")] if hidden > 0 else []
         for state in failed[:FAILURES]:
-            text = Text.assemble(("failed ", "bold red"), f"{state.cell.name}: {state.error}")
+            text = Text.assemble(("failed ", "bold red"), f"{state.cell.name}: {state.reason}")
             text.no_wrap, text.overflow = True, "ellipsis"
             parts.append(text)
         return Group(*parts)
@@ -169,7 +169,7 @@ def running_text(state: CellState) -> str:
 def result(state: CellState) -> str:
     """Return what an ended cell has reached, or why it failed."""
     if state.status == "failed":
-        return state.error
+        return state.reason
     return "" if state.score is None else f"{state.metric} {state.score:.4g}"
 
 

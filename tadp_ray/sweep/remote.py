@@ -14,7 +14,7 @@ from typing import BinaryIO
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock, drafted, is_draft, user_cache
+from tadp_ray.files import FileState, acquire_lock, drafted, file_state, is_draft, user_cache
 from tadp_ray.layout import ALIVE, CHECKPOINT, JOURNAL, LOCK, NUMBERED_CHECKPOINT, TRACEBACK, WORKER_LOG
 from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, remote_path
 from tadp_ray.sweep.periodic import run_periodically
@@ -22,8 +22,6 @@ from tadp_ray.training.reporter import LOCK_SECONDS, checkpoints, previous_check
 
 PERIOD = 2.0
 """Seconds between two synchronizations: of a node's folder to the address, and of the address to the command's folder."""
-FileState = tuple[int, int, int]
-"""(inode, size in bytes, modification time in nanoseconds) of a file."""
 
 
 class SyncedFolder:
@@ -120,12 +118,6 @@ class SyncedFolder:
         for name in numbered:
             self._remote.delete(f"{self._path}/{name}")
         self._numbered = [name for name in self._numbered if name not in numbered]
-
-
-def file_state(path: Path) -> FileState:
-    """Return a file's state, which changes with every write."""
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def node_folder(address: str) -> Path:

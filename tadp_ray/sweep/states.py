@@ -11,12 +11,12 @@ from tadp_ray.config.errors import nearest
 from tadp_ray.config.metrics import main_metric
 from tadp_ray.errors import UserError
 from tadp_ray.layout import ALIVE, JOURNAL
+from tadp_ray.sweep.cell_state import CellState
 from tadp_ray.sweep.running import RunningSweep, running_sweep
 from tadp_ray.tracking.client import StoreError
 from tadp_ray.tracking.query import CellRow, finished, rows
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import SweepEntry, SweepRun, read_sweep, sweep_entries
-from tadp_ray.training.journal import read_journal
 
 State = Literal["finished", "training", "failed", "interrupted", "not started"]
 FRESH = 60.0
@@ -158,21 +158,15 @@ def cell_report(cell: Cell, done: CellRow | None, newest: CellRow | None) -> Cel
         newest: its newest run in MLflow.
     """
     metric, steps = main_metric(cell.recipe.task), cell.recipe.schedule.iterations
-    run, step, score = newest.run_id if newest else None, 0, None
+    run = newest.run_id if newest else None
     # --strict-code trains a finished cell again, in a new journal. Without a sign of life nobody does, and it is not read.
-    records = list(read_journal(cell.folder)) if not done or is_alive(cell) else []
-    if done and (not records or records[-1]["type"] in ("finished", "failed")):
+    seen = CellState.read(cell) if not done or is_alive(cell) else CellState(cell)
+    if done and seen.status in ("waiting", "finished", "failed"):
         return CellReport(cell, "finished", steps, done.metrics.get(metric), done.run_id, None)
-    for record in records:
-        step = record.get("step", step)
-        score = record.get("metrics", {}).get(metric, score)
-    if records:
-        last = records[-1]
-        if last["type"] == "finished":
-            return CellReport(cell, "finished", step, score, run, None)
-        if last["type"] == "failed":
-            return CellReport(cell, "failed", step, score, run, last.get("error"))
-        return CellReport(cell, "training" if is_alive(cell) else "interrupted", step, score, run, None)
+    if seen.status in ("finished", "failed"):
+        return CellReport(cell, seen.status, seen.step, seen.score, run, seen.error)
+    if seen.status != "waiting":
+        return CellReport(cell, "training" if is_alive(cell) else "interrupted", seen.step, seen.score, run, None)
     if newest is None:
         return CellReport(cell, "not started", 0, None, None, None)
     # Its files are on another machine.

@@ -10,7 +10,8 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.errors import UserError
 
 STEP_FLOPS = 58.2e12
-"""Of the measured step, as a dry run counts it: `ade20k_fast_4k_oracle`, 16 images of 512 pixels."""
+"""Of the measured step, as a dry run counts it: `ade20k_fast_4k_oracle`, 16 images of 512 pixels. Fused attention computes some
+products again in the backward pass, which benchmarks/scaling.py does not count."""
 COMPILED = "bfloat16, compiled"
 BOUNDS = {
     "H100": {"float32": 1.176, "tf32": 0.282, "bfloat16": 0.207, COMPILED: 0.115},

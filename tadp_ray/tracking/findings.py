@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tadp_ray.files import write_json
 from tadp_ray.layout import FINDING
 from tadp_ray.tracking.journal_run import METRICS_PER_BATCH
 from tadp_ray.tracking.names import encode, flatten
-from tadp_ray.tracking.query import pages
+from tadp_ray.tracking.query import search_all
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.provenance import provenance
 
@@ -86,11 +87,8 @@ def findings(store: Store, folder: Path) -> dict[str, AnalysisRun]:
     Raises:
         UserError: a finding is incomplete: it cannot be read, or a picture is missing.
     """
-    experiments = [own.experiment_id for own in pages(store.client.search_experiments)]
-    newest = ["attributes.start_time DESC"]
     results: dict[str, AnalysisRun] = {}
-    runs = pages(store.client.search_runs, experiments, f"tags.`{NAME}` != ''", order_by=newest) if experiments else ()
-    for run in runs:
+    for run in chain.from_iterable(search_all(store, "attributes.start_time DESC")(f"tags.`{NAME}` != ''")):
         name = run.data.tags[NAME]
         if not is_plain_name(name):
             log.warning(

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ from mlflow.entities import Metric, Param, RunTag
 from tadp_ray.layout import JOURNAL, LEARNED, MODEL, PER_IMAGE, PREDICTED, SAMPLES, TRACEBACK, WORKER_LOG
 from tadp_ray.tracking.client import StoreError
 from tadp_ray.tracking.names import MAX_KEY_LENGTH, clean, decode, encode, flatten
-from tadp_ray.tracking.query import WEIGHTS, as_logged, pages
+from tadp_ray.tracking.query import WEIGHTS, as_logged, search_all
 from tadp_ray.tracking.run_spec import PARENT, TAG_LENGTH, RunSpec
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.journal import JournalReader
@@ -238,8 +239,7 @@ class JournalRun:
 
 def move_weights(store: Store, fingerprint: str, old: Path, new: Path) -> None:
     """Replace the path of a cell's weights in its runs."""
-    experiments = [found.experiment_id for found in pages(store.client.search_experiments)]
-    for run in list(pages(store.client.search_runs, experiments, f"tags.`tadp.fingerprint` = '{fingerprint}'")):
+    for run in list(chain.from_iterable(search_all(store)(f"tags.`tadp.fingerprint` = '{fingerprint}'"))):
         if run.data.tags.get(WEIGHTS) == str(old):
             store.client.set_tag(run.info.run_id, WEIGHTS, str(new))
 

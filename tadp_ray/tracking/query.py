@@ -5,9 +5,8 @@ import math
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -116,12 +115,12 @@ def finished_runs(store: Store, fingerprints: Iterable[str]) -> dict[str, list[C
     twice as many runs of other cells were read as cells are still sought, each of these is searched by itself: few cells in a
     large store.
     """
-    experiments, here = [found.experiment_id for found in pages(store.client.search_experiments)], code_of(provenance())
+    here = code_of(provenance())
     found: dict[str, list[CellRow]] = {fingerprint: [] for fingerprint in fingerprints}
     sought, others = set(found), 0
-    search = partial(whole_pages, store.client.search_runs, experiments, order_by=["attributes.end_time DESC"])
     if not sought:
         return found
+    search = search_all(store, "attributes.end_time DESC")
     for page in search(f"{CELLS} and {FINISHED}", size=min(PAGE, 2 * len(sought))):
         for run in page:
             if (fingerprint := run.data.tags["tadp.fingerprint"]) not in found:
@@ -259,16 +258,26 @@ def stored_file(store: Store, run_id: str, name: str, folder: Path) -> Path | No
 
 def evidence(store: Store, fingerprint: str) -> dict[str, str]:
     """Return the traceback and the output of processes that the newest failed run of a cell holds, by the names of the files."""
-    experiments = [found.experiment_id for found in pages(store.client.search_experiments)]
     wanted = f"tags.`tadp.fingerprint` = '{fingerprint}' and attributes.status = 'FAILED'"
-    order = ["attributes.start_time DESC"]
-    run = next(pages(store.client.search_runs, experiments, wanted, order_by=order), None) if experiments else None
+    run = next(chain.from_iterable(search_all(store, "attributes.start_time DESC")(wanted, size=1)), None)
     if run is None:
         return {}
     held = {file.path for file in store.client.list_artifacts(run.info.run_id)} & {TRACEBACK, WORKER_LOG}
     with TemporaryDirectory() as folder:
         paths = {name: Path(store.client.download_artifacts(run.info.run_id, name, folder)) for name in held}
         return {name: path.read_text(encoding="utf-8", errors="replace") for name, path in paths.items()}
+
+
+def search_all(store: Store, *order: str) -> Callable[..., Iterator[PagedList]]:
+    """Return a search for runs in all experiments of a store: it takes a filter and a `size`, and yields `whole_pages`."""
+    experiments = [found.experiment_id for found in pages(store.client.search_experiments)]
+
+    def search(wanted: str, size: int = PAGE) -> Iterator[PagedList]:
+        # Not every server takes an empty list.
+        if experiments:
+            yield from whole_pages(store.client.search_runs, experiments, wanted, size=size, order_by=list(order))
+
+    return search
 
 
 def pages(search: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:

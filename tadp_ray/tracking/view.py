@@ -14,7 +14,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import lower_is_better, main_metric
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.names import encode
-from tadp_ray.tracking.query import pages
+from tadp_ray.tracking.query import search_all
 from tadp_ray.tracking.run_spec import AXIS, PARENT
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import ASKED
@@ -97,10 +97,8 @@ def newest_page(store: Store) -> tuple[str, str]:
 
     Without any sweep they are those of the list of experiments.
     """
-    experiments = {found.experiment_id: found for found in pages(store.client.search_experiments)}
-    newest = [f"tags.`{ASKED}` DESC"]
-    runs = store.client.search_runs(list(experiments), "tags.`tadp.sweep` != ''", max_results=1, order_by=newest)
+    runs = next(search_all(store, f"tags.`{ASKED}` DESC")("tags.`tadp.sweep` != ''", size=1), None)
     if not runs:
         return f"/#/experiments?{urlencode(TRAINING)}", "no sweep yet"
-    found = experiments[runs[0].info.experiment_id]
+    found = store.client.get_experiment(runs[0].info.experiment_id)
     return page(found.experiment_id, SWEEPS if SHARED + SWEEPS in found.tags else None), found.name

@@ -73,18 +73,20 @@ class JournalReader:
         return [record for record in records_of(whole) if self._filter.matches(record)]
 
 
-def check_journal(folder: Path, fingerprint: str) -> None:
+def check_journal(folder: Path, fingerprint: str, remedy: str = "move this folder away, then run this again") -> None:
     """Check that the journal of a folder belongs to this training, and was not copied by hand or has the same short name.
+
+    Args:
+        folder: of the training.
+        fingerprint: of the training.
+        remedy: what to do if not, for the error.
 
     Raises:
         UserError: the journal belongs to another training; the message names both fingerprints.
     """
     starts = (str(record.get("fingerprint")) for record in read_journal(folder) if record["type"] == "started")
     if other := next((start for start in starts if start != fingerprint), None):
-        raise UserError(
-            f"{folder / JOURNAL}: of another training ({other:.16}, this is {fingerprint:.16}); move this folder away, then "
-            "run this again"
-        )
+        raise UserError(f"{folder / JOURNAL}: of another training ({other:.16}, this is {fingerprint:.16}); {remedy}")
 
 
 def final_metrics(folder: Path, fingerprint: str) -> dict[str, float] | None:

@@ -47,11 +47,6 @@ class StepCost:
         return sum(count for _, count, _ in self.groups)
 
     @property
-    def frozen(self) -> int:
-        """Number of frozen parameters."""
-        return sum(part.parameters for part in self.parts) - self.trained
-
-    @property
     def flops(self) -> int:
         """Operations of a step, without the text encoder, since each caption is encoded once per training."""
         return self.images * sum(part.forward + part.backward for part in self.parts if part.name != "text encoder")

@@ -155,7 +155,7 @@ def test_text_that_is_not_utf8_or_says_an_id_twice_is_named_by_its_place(tmp_pat
     file = tmp_path / "latin.json"
     file.write_bytes('{"a": {"captions": ["a cat"]},\n"b": {"captions": ["a café"]}}'.encode("latin-1"))
     told = refusal("import", file, "--out", tmp_path / "s")
-    assert "latin.json: not a caption store, byte 0xe9 in line 2 is not UTF-8 text; convert" in told
+    assert "latin.json: line 2 is not UTF-8 text; save the file as UTF-8" in told
     file.write_text('{"a": {"captions": ["a cat"]}, "a": {"captions": ["a dog"]}}')
     assert "latin.json: 'a' stands there twice; keep one" in refusal("import", file, "--out", tmp_path / "s")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tadp_ray.cli import app, runs
+from tadp_ray.cli import app
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
@@ -351,7 +351,6 @@ def test_weights_are_deleted_only_if_named_and_what_is_lost_is_said(run, files) 
     done = run("gc", "weights", "--yes")
     assert "weights of 3 cells: predict, load_trained" in " ".join(done.stdout.split())
     assert {*files} - left(files) == {f"{number}/model.safetensors" for number in range(3)}
-    assert (runs.RULES, runs.DEFAULT_RULES) == (tuple(cleaning.RULES), cleaning.DEFAULT_RULES)
     done = run("gc", "weigths", "--yes")
     assert done.exit_code == 2 and "did you mean 'weights'" in done.stderr
 

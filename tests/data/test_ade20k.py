@@ -76,5 +76,5 @@ def test_what_does_not_fit_is_named(put, refusal: Callable, tmp_path: Path, phot
 
     for number in range(30):
         put(f"{IMAGES}/{number}.jpg", photo)
-    assert said().splitlines()[-1] == "and 14 more files"
+    assert said().splitlines()[-1] == "and 14 more problems"
     assert f"{str(tmp_path)!r} does: name it as root" in said(tmp_path / "images")

@@ -13,7 +13,6 @@ from tadp_ray.data.drawings import (
     LICENCES,
     NAMES,
     PERMISSIVE,
-    SIDE,
     SUBGROUPS,
     SYNONYMS,
     digest,
@@ -48,7 +47,7 @@ def test_every_name_is_drawn_and_cropped_to_its_outline(family: str) -> None:
     for name in NAMES:
         drawing = stamp(name, family)
         alpha = drawing[..., 3]
-        assert drawing.dtype == np.uint8 and drawing.shape[2] == 4 and max(alpha.shape) == SIDE == 96, name
+        assert drawing.dtype == np.uint8 and drawing.shape[2] == 4 and max(alpha.shape) == 96, name
         assert (alpha == 255).mean() > 0.15 and (alpha == 0).any(), name
         assert all(edge.max() >= 32 for edge in (alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1])), name
         assert not drawing[alpha == 0].any(), name

@@ -13,11 +13,10 @@ import pytest
 from PIL import Image
 
 from tadp_ray.cli.common import parse_classes
-from tadp_ray.data.images import class_table, read_depth, read_image, read_mask, read_rgba
+from tadp_ray.data.images import class_table, read_depth, read_image, read_mask, read_metres, read_rgba
 from tadp_ray.data.names import Names, chosen
 from tadp_ray.data.pascal import read_boxes
 from tadp_ray.errors import UserError
-from tadp_ray.tasks.depth.files import read_metres
 from tadp_ray.tasks.depth.scoring import score_depth
 from tadp_ray.tasks.detection.scoring import score_detection
 

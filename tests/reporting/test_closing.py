@@ -62,6 +62,16 @@ def test_what_seeds_may_explain_is_said_to_be_so(said) -> None:
     assert first.endswith("seeds alone may explain that.")
 
 
+def test_the_seeds_that_both_have_may_tell_for_the_second_best(spec, make_cell, row_of) -> None:
+    """The best has its mean from a seed that the second one lacks."""
+    values = {(1.0, 1.0): {0: 10, 1: 11, 2: 12, 3: 99}, (0.5, 0.5): {0: 20, 1: 21, 2: 22.5, 4: 0}}
+    cells = [make_cell(*place, seed) for place, own in values.items() for seed in own]
+    rows = {cell.fingerprint: row_of(cell, values[tuple(cell.axes.values())][cell.seed]) for cell in cells}
+    first, _ = closing_lines(build_table(spec, cells, rows), COMMANDS)
+    assert first.startswith("The highest of 2 entries is precision 1.0, recall 1.0 with 33.00")
+    assert "from -10.88 to -9.45" in first and first.endswith("seeds alone do not explain that.")
+
+
 def test_lower_is_better_where_it_is(said, spec, make_cell, row_of) -> None:
     depth = replace(spec, metrics=("rmse",), published=None)
     cells = [make_cell(*place) for place in PLACES]

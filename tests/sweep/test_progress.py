@@ -132,6 +132,6 @@ def test_records_of_an_earlier_command_count_for_steps_alone(cells, write):
     """A machine that was slower yesterday, and a failure that was mended."""
     write(cells[0], started(0), loss(80, 4000, speed=50.0), {"type": "failed", "time": 4001, "error": "no disk"})
     state = CellState.read(cells[0], 3)
-    assert (state.status, state.step, state.seconds_per_step, state.error) == ("waiting", 80, None, "")
+    assert (state.status, state.step, state.seconds_per_step, state.error) == ("waiting", 80, None, None)
     write(cells[0], started(5000))
     assert CellState.read(cells[0], 3).status == "loading"

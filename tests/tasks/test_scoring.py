@@ -133,7 +133,7 @@ def test_targets_without_an_end_are_not_scored_and_other_folders_are_no_predicti
         ),
         ("a.png", deep((1000, 0)), "1 scored pixels hold no depth above 0"),
         ("a.npy", np.array([[1000, np.nan]]), "1 scored pixels hold no depth above 0"),
-        ("a.png", grey((100, 200)), "8 bits hold no depth"),
+        ("a.png", grey((100, 200)), "a depth map of 8 bits, which are too few"),
         ("a.npy", np.ones((1, 2, 1)), r"expected numbers \(height, width\)"),
         ("a.npy", np.array([[{}]]), "cannot be read as an array of numbers; write it by numpy.save$"),
         ("a.npy", np.ones((0, 2)), r"expected numbers|cannot be read as an array of numbers"),

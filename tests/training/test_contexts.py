@@ -150,7 +150,6 @@ def test_the_cost_counts_the_image_encoder_and_the_vectors(tiny_cell: Callable[.
     assert [part.name for part in plain.parts] == ["image encoder", "text encoder", "backbone", "head"]
     (encoder,) = (part for part in other.parts if part.name == "context encoder")
     assert encoder.parameters > 1000 and encoder.forward > 10_000
-    assert other.frozen - plain.frozen == encoder.parameters
     assert other.frozen_bytes - plain.frozen_bytes == 4 * encoder.parameters
     assert {name for name, *_ in other.groups} - {name for name, *_ in plain.groups} == {
         "context",

@@ -25,7 +25,7 @@ from tadp_ray.paper.personalization.job import PersonalizationJob
 from tadp_ray.paper.personalization.samples import draw, write_samples
 from tadp_ray.paper.personalization.textual_inversion import invert
 from tadp_ray.training.digests import changed_names
-from tadp_ray.training.journal import final_metrics, read_journal
+from tadp_ray.training.journal import check_journal, final_metrics, read_journal
 from tadp_ray.training.reporter import Journal, Reporter
 
 
@@ -44,12 +44,8 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> PersonalizationJ
     images = read_style_images(plan.images)
     check(plan, images)
     job = PersonalizationJob(plan=plan, seed=seed, folder=folder.absolute(), digests=digests_of(plan, images))
-    known = {record["fingerprint"] for record in read_journal(job.folder) if record["type"] == "started"}
-    if known - {job.fingerprint}:
-        raise UserError(
-            f"{folder} holds a personalization with other settings, images or weights, or one that other code has made; name "
-            "another folder with --out, or delete it"
-        )
+    remedy = "its settings, images, weights or code were others: name another folder with --out, or delete this one"
+    check_journal(job.folder, job.fingerprint, remedy)
     return job
 
 

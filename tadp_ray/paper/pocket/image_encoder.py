@@ -5,7 +5,6 @@ temperature. Only captions are used: no masks, boxes or depth. Random numbers ar
 """
 
 import math
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +19,14 @@ from tadp_ray.captions.describe import class_list
 from tadp_ray.conditioning.tokenizer import end_states_of
 from tadp_ray.config.pretraining import ImageEncoderTraining
 from tadp_ray.data.scenes import Scenes
-from tadp_ray.errors import UserError
 from tadp_ray.files import drafted_folder, write_text
 from tadp_ray.layout import MODEL, PRETRAINING_FOLDER
 from tadp_ray.paper.pocket.autoencoder import as_pixels
 from tadp_ray.paper.pocket.card import hours
 from tadp_ray.paper.pocket.latent_cache import LatentCache
-from tadp_ray.paper.pocket.pretrain import PretrainJob, train
+from tadp_ray.paper.pocket.pretrain import OTHER_SETTINGS, PretrainJob, timed_lines, train
 from tadp_ray.training.distributed import ProcessGroup
-from tadp_ray.training.journal import final_metrics, read_journal
+from tadp_ray.training.journal import check_journal, final_metrics, read_journal
 from tadp_ray.training.reporter import Journal
 from tadp_ray.training.rng import generator
 
@@ -89,15 +87,10 @@ def train_image_encoder(plan: ImageEncoderTraining, folder: Path, weights: str) 
     Raises:
         UserError: the folder contains another training.
     """
-    work, began = folder / PRETRAINING_FOLDER, time.monotonic()
-    if {each["fingerprint"] for each in read_journal(work) if each["type"] == "started"} - {plan.fingerprint}:
-        raise UserError(f"{folder} holds a training with other settings; give it the same ones, or another folder")
+    work, say = folder / PRETRAINING_FOLDER, timed_lines()
+    check_journal(work, plan.fingerprint, OTHER_SETTINGS)
     if metrics := final_metrics(work, plan.fingerprint):
         return metrics
-
-    def say(text: str) -> None:
-        print(f"[{(time.monotonic() - began) / 60:5.1f} min] {text}", flush=True)
-
     torch.set_num_threads(1)
     diffusion = load_diffusion(weights)
     with Journal(work, plan.fingerprint) as journal:

@@ -37,7 +37,7 @@ from tadp_ray.paper.pocket.report import draw_words
 from tadp_ray.training import checkpoint
 from tadp_ray.training.async_checkpointer import AsyncCheckpointer
 from tadp_ray.training.distributed import ProcessGroup
-from tadp_ray.training.journal import final_metrics, read_journal
+from tadp_ray.training.journal import check_journal, final_metrics
 from tadp_ray.training.loop import Trainer
 from tadp_ray.training.reporter import Journal, NullReporter, Reporter, checkpoints, progress_line
 from tadp_ray.training.rng import generator
@@ -49,6 +49,8 @@ CLOSE_UPS_UNTIL = 0.2
 """Fraction of the denoiser's steps in which it sees only close-ups, if it starts from random weights."""
 LEARNING_RATES = {"unet": 1e-3, "dit": 1e-3}
 """Of the denoiser, by its kind."""
+OTHER_SETTINGS = "give the settings that it was begun with, or another folder"
+"""What to do in a folder of another pretraining."""
 PRINT_SECONDS = 20
 """Seconds between two lines on the terminal."""
 
@@ -87,11 +89,7 @@ def pretrain(plan: Pretraining, folder: Path, processes: int, device: str, start
     Raises:
         UserError: a batch is not divisible by the number of processes, or the folder contains another pretraining.
     """
-    known = {
-        record["fingerprint"] for record in read_journal(folder / PRETRAINING_FOLDER) if record["type"] == "started"
-    }
-    if known - {plan.fingerprint}:
-        raise UserError(f"{folder} holds a pretraining with other settings; give it the same ones, or another folder")
+    check_journal(folder / PRETRAINING_FOLDER, plan.fingerprint, OTHER_SETTINGS)
     if final_metrics(folder / PRETRAINING_FOLDER, plan.fingerprint):
         return
     if plan.vae_batch % processes or plan.unet_batch % processes:
@@ -113,12 +111,7 @@ def _worker(
     rank: int, plan: Pretraining, folder: Path, start: Path | None, processes: int, device: str, store: Path | None
 ) -> None:
     """Run all stages in one process; `store` is the rendezvous file of several processes, None for one alone."""
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        if rank == 0:
-            print(f"[{(time.monotonic() - started) / 60:5.1f} min] {text}", flush=True)
-
+    say = timed_lines() if rank == 0 else lambda text: None
     if store is not None:
         # For networks this small, several single-threaded processes are faster than one with several threads. This is set
         # in spawned processes only, so the caller's settings do not change.
@@ -141,6 +134,12 @@ def _worker(
     finally:
         if store is not None:
             dist.destroy_process_group()
+
+
+def timed_lines() -> Callable[[str], None]:
+    """Return a function that prints a text after the minutes that have passed since now."""
+    began = time.monotonic()
+    return lambda text: print(f"[{(time.monotonic() - began) / 60:5.1f} min] {text}", flush=True)
 
 
 def stages(job: PretrainJob) -> dict[str, float]:

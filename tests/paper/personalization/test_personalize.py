@@ -217,7 +217,7 @@ def test_samples_may_have_another_wording(prepare: Callable[..., Personalization
 
 def test_a_folder_is_not_overwritten_by_another_personalization(prepare: Callable[..., PersonalizationJob]) -> None:
     personalize(prepare(schedule={"iterations": 1}), CPU)
-    with pytest.raises(UserError, match="holds a personalization with other settings"):
+    with pytest.raises(UserError, match="of another training .* its settings, images, weights or code were others"):
         prepare(schedule={"iterations": 2})
 
 

@@ -230,7 +230,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_spent(tmp_path: Path) -
         pretrain(Pretraining(), tmp_path, processes=3, device="cpu")
     (tmp_path / PRETRAINING_FOLDER).mkdir()
     (tmp_path / PRETRAINING_FOLDER / "journal.jsonl").write_text('{"type": "started", "fingerprint": "another"}\n')
-    with pytest.raises(UserError, match="holds a pretraining with other settings"):
+    with pytest.raises(UserError, match="of another training .* give the settings that it was begun with"):
         pretrain(Pretraining(), tmp_path, processes=2, device="cpu")
 
 
