@@ -84,7 +84,7 @@ debugging = False
 
 
 class Commands(typer.Typer):
-    """A group of commands, each with the extra options --debug and --log-level."""
+    """A group of commands. Each has the options --debug and --log-level, and ends with `exit_on_user_error`."""
 
     def command(self, *names: Any, **settings: Any) -> Callable[[F], F]:
         """Register a function as a command."""
@@ -96,7 +96,8 @@ class Commands(typer.Typer):
                 global debugging
                 debugging = debug
                 show_log(log_level or ("debug" if debug else initial_level))
-                return function(*words, **options)
+                with exit_on_user_error():
+                    return function(*words, **options)
 
             signature = inspect.signature(function, eval_str=True)
             common = {parameter.name: parameter.annotation for parameter in (DEBUG, LOG_LEVEL)}

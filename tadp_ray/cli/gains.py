@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadp_ray.cli.common import TrackingOption, exit_on_user_error, names_of, parse_classes, say
+from tadp_ray.cli.common import TrackingOption, names_of, parse_classes, say
 from tadp_ray.cli.picture import CountOption, OutArgument
 from tadp_ray.cli.retype import typed
 from tadp_ray.cli.sweeps import RecipeOption, ScaleOption
@@ -76,30 +76,29 @@ def gains(
     The scores of all images are read from MLflow; only the shown images are predicted again, by the cells' own weights. The
     pictures are kept in MLflow, where `report` finds them.
     """
-    with exit_on_user_error():
-        from tadp_ray.config.experiments import load_experiment
-        from tadp_ray.reporting.results import fill_table, latest_sweep
-        from tadp_ray.tracking.findings import log_finding
-        from tadp_ray.tracking.store import open_store
+    from tadp_ray.config.experiments import load_experiment
+    from tadp_ray.reporting.results import fill_table, latest_sweep
+    from tadp_ray.tracking.findings import log_finding
+    from tadp_ray.tracking.store import open_store
 
-        file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
-        store = open_store(tracking_uri, make=False)
-        spec, sweep = latest_sweep(store, load_experiment(file), recipe, scale)
-        table, done = fill_table(store, spec, sweep.cells)
-        pair = compared_runs(store, table, done, row, against, column)
+    file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
+    store = open_store(tracking_uri, make=False)
+    spec, sweep = latest_sweep(store, load_experiment(file), recipe, scale)
+    table, done = fill_table(store, spec, sweep.cells)
+    pair = compared_runs(store, table, done, row, against, column)
 
-        from tadp_ray.pictures.panels import write_comparison
+    from tadp_ray.pictures.panels import write_comparison
 
-        # Of this call alone: a folder that was used before holds other images.
-        with tempfile.TemporaryDirectory() as work:
-            comparison = predicted(store, pair, Path(work), count, storage)
-            _, files = write_comparison(comparison, out, count)
-        facts = facts_of(pair, comparison.score.meaning)
-        for name, value in facts["numbers"].items():
-            say(f"{name}: {value:.4g}")
-        names = [path.name for path in files]
-        run = log_finding(store, out, {"name": out.name, "command": typed(), **facts}, names)
-        say(f"written to {out}: {', '.join(names)}; kept as {out.name}: run {run}")
+    # Of this call alone: a folder that was used before holds other images.
+    with tempfile.TemporaryDirectory() as work:
+        comparison = predicted(store, pair, Path(work), count, storage)
+        _, files = write_comparison(comparison, out, count)
+    facts = facts_of(pair, comparison.score.meaning)
+    for name, value in facts["numbers"].items():
+        say(f"{name}: {value:.4g}")
+    names = [path.name for path in files]
+    run = log_finding(store, out, {"name": out.name, "command": typed(), **facts}, names)
+    say(f"written to {out}: {', '.join(names)}; kept as {out.name}: run {run}")
 
 
 def compared_runs(

@@ -14,7 +14,6 @@ from tadp_ray.cli.common import (
     StrictOption,
     TrackingOption,
     console,
-    exit_on_user_error,
     names_of,
     say,
     show,
@@ -95,7 +94,7 @@ def sweep(
     It can be interrupted and repeated at any time: finished cells are not trained again, interrupted ones resume from their
     last checkpoint.
     """
-    with exit_on_user_error(), nullcontext() if as_json else show_phases(console):
+    with nullcontext() if as_json else show_phases(console):
         phase(f"checking {file or recipe or 'the command'}")
         from tadp_ray.hub import cached_only
         from tadp_ray.sweep.plan import Choices, choose
@@ -161,38 +160,37 @@ def train(
     ] = False,
 ) -> None:
     """Train one recipe, and print its metrics. An interrupted training resumes, as in a sweep."""
-    with exit_on_user_error():
-        recipe = file_of(recipe, "recipes")
-        if dry_run:
-            from tadp_ray.config.load import load_recipe
-            from tadp_ray.hub import cached_only
-            from tadp_ray.sweep.preview import recipe_preview
+    recipe = file_of(recipe, "recipes")
+    if dry_run:
+        from tadp_ray.config.load import load_recipe
+        from tadp_ray.hub import cached_only
+        from tadp_ray.sweep.preview import recipe_preview
 
-            with cached_only():
-                for line in recipe_preview(load_recipe(recipe, changes or ())):
-                    say(line)
-            return
+        with cached_only():
+            for line in recipe_preview(load_recipe(recipe, changes or ())):
+                say(line)
+        return
 
-        from tadp_ray.sweep.engine import run_plan
-        from tadp_ray.sweep.plan import plan_one
-        from tadp_ray.tracking.query import require_finished
-        from tadp_ray.tracking.store import open_store
-        from tadp_ray.training.journal import failure
+    from tadp_ray.sweep.engine import run_plan
+    from tadp_ray.sweep.plan import plan_one
+    from tadp_ray.tracking.query import require_finished
+    from tadp_ray.tracking.store import open_store
+    from tadp_ray.training.journal import failure
 
-        plan, store = plan_one(recipe, changes or (), seed), open_store(tracking_uri)
-        plan.warn()
-        _, complete = run_plan(plan, store, address, console, strict=strict)
-        (cell,) = plan.cells
-        if not complete:
-            # A bug or a crash has been logged with the path of its traceback.
-            if (recorded := failure(cell.folder)) and recorded.traceback is None:
-                raise UserError(f"the training failed: {recorded.error}")
-            raise typer.Exit(1)
-        found = require_finished(store, [cell])
-        for name, value in found[cell.fingerprint].metrics.items():
-            if name not in ("loss", "learning_rate", "seconds_per_step"):
-                say(f"{name:<32}{value:>14.6g}")
-        say(f"run {found[cell.fingerprint].run_id}; pictures and weights in {cell.folder}")
+    plan, store = plan_one(recipe, changes or (), seed), open_store(tracking_uri)
+    plan.warn()
+    _, complete = run_plan(plan, store, address, console, strict=strict)
+    (cell,) = plan.cells
+    if not complete:
+        # A bug or a crash has been logged with the path of its traceback.
+        if (recorded := failure(cell.folder)) and recorded.traceback is None:
+            raise UserError(f"the training failed: {recorded.error}")
+        raise typer.Exit(1)
+    found = require_finished(store, [cell])
+    for name, value in found[cell.fingerprint].metrics.items():
+        if name not in ("loss", "learning_rate", "seconds_per_step"):
+            say(f"{name:<32}{value:>14.6g}")
+    say(f"run {found[cell.fingerprint].run_id}; pictures and weights in {cell.folder}")
 
 
 def search(
@@ -217,16 +215,15 @@ def search(
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Search hyperparameters: train many candidates, stop the worse ones early, write the best one as a recipe."""
-    with exit_on_user_error():
-        from tadp_ray.sweep.engine import run_plan
-        from tadp_ray.sweep.search import plan_search, write_best
-        from tadp_ray.tracking.store import open_store
+    from tadp_ray.sweep.engine import run_plan
+    from tadp_ray.sweep.search import plan_search, write_best
+    from tadp_ray.tracking.store import open_store
 
-        recipe, file = file_of(recipe, "recipes"), file_of(file, "searches")
-        plan, store = plan_search(recipe, file, changes or (), seed), open_store(tracking_uri)
-        plan.warn()
-        run_plan(plan, store, address, console)
-        say(f"{out}: {write_best(plan, store, recipe, changes or (), out)}")
+    recipe, file = file_of(recipe, "recipes"), file_of(file, "searches")
+    plan, store = plan_search(recipe, file, changes or (), seed), open_store(tracking_uri)
+    plan.warn()
+    run_plan(plan, store, address, console)
+    say(f"{out}: {write_best(plan, store, recipe, changes or (), out)}")
 
 
 def predict(
@@ -251,35 +248,34 @@ def predict(
     With --image and --prompt, write the prediction for one picture at its own size, and a visualization. Labels are 8-bit
     PNG, depth is in metres as .npy, boxes are COCO results as .json.
     """
-    with exit_on_user_error():
-        if image is not None and prompt is not None:
-            predict_picture(run, folder, image, prompt, tracking_uri)
-            return
-        if image is not None or prompt is not None:
-            raise UserError("--image and --prompt belong together: name a picture and its prompt")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"{folder}: not empty, and its files could be taken for this cell's; name another folder")
-        from tadp_ray.tracking.query import trained_cell
-        from tadp_ray.tracking.store import open_store
+    if image is not None and prompt is not None:
+        predict_picture(run, folder, image, prompt, tracking_uri)
+        return
+    if image is not None or prompt is not None:
+        raise UserError("--image and --prompt belong together: name a picture and its prompt")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: not empty, and its files could be taken for this cell's; name another folder")
+    from tadp_ray.tracking.query import trained_cell
+    from tadp_ray.tracking.store import open_store
 
-        cell, weights = trained_cell(open_store(tracking_uri, make=False), run)
+    cell, weights = trained_cell(open_store(tracking_uri, make=False), run)
 
-        import torch
+    import torch
 
-        from tadp_ray.data.datasets import Datasets
-        from tadp_ray.tasks.registry import task_of
-        from tadp_ray.training.digests import check_trained, digests_of
-        from tadp_ray.training.predict import predict_cell
-        from tadp_ray.training.setup import Cache
+    from tadp_ray.data.datasets import Datasets
+    from tadp_ray.tasks.registry import task_of
+    from tadp_ray.training.digests import check_trained, digests_of
+    from tadp_ray.training.predict import predict_cell
+    from tadp_ray.training.setup import Cache
 
-        cache = Cache(Datasets(storage.absolute()))
-        check_trained(run, cell, digests_of(cell.recipe, cache.datasets))
-        device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
-        cell = cell.at(storage)
-        count = predict_cell(cell, weights, folder, device, cache)
-        say(f"{folder}: predictions of {count} images, with images, targets and classes.txt")
-        if score_command := task_of(cell.recipe).score_command:
-            say(f"to score them: {shlex.join(score_command(folder))}")
+    cache = Cache(Datasets(storage.absolute()))
+    check_trained(run, cell, digests_of(cell.recipe, cache.datasets))
+    device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
+    cell = cell.at(storage)
+    count = predict_cell(cell, weights, folder, device, cache)
+    say(f"{folder}: predictions of {count} images, with images, targets and classes.txt")
+    if score_command := task_of(cell.recipe).score_command:
+        say(f"to score them: {shlex.join(score_command(folder))}")
 
 
 def predict_picture(run: str, folder: Path, image: Path, prompt: str, tracking_uri: str | None) -> None:
@@ -317,22 +313,21 @@ def table(
 
     With --against, each entry shows its difference to the baseline row, with a 95 % interval over the scored images.
     """
-    with exit_on_user_error():
-        from tadp_ray.config.experiments import experiment_name, load_experiment
-        from tadp_ray.reporting.results import latest_sweep, stored_experiment, table_lookup
-        from tadp_ray.tracking.store import existing_store, open_store
+    from tadp_ray.config.experiments import experiment_name, load_experiment
+    from tadp_ray.reporting.results import latest_sweep, stored_experiment, table_lookup
+    from tadp_ray.tracking.store import existing_store, open_store
 
-        recipe = recipe and file_of(recipe, "recipes")
-        if is_experiment(file) or not existing_store(tracking_uri):
-            experiment = load_experiment(file_of(file, "experiments"))
-            store = open_store(tracking_uri, make=False)
-        else:
-            store = open_store(tracking_uri, make=False)
-            experiment, scale = stored_experiment(store, str(file), scale, [*shipped("experiments")])
-        spec, newest = latest_sweep(store, experiment, recipe, scale)
-        folder = storage / experiment_name(experiment.file, recipe) / scale
-        others = table_lookup(store, experiment, recipe, scale)
-        show_results(store, newest.run_id, spec, newest.cells, folder, others, against, as_json)
+    recipe = recipe and file_of(recipe, "recipes")
+    if is_experiment(file) or not existing_store(tracking_uri):
+        experiment = load_experiment(file_of(file, "experiments"))
+        store = open_store(tracking_uri, make=False)
+    else:
+        store = open_store(tracking_uri, make=False)
+        experiment, scale = stored_experiment(store, str(file), scale, [*shipped("experiments")])
+    spec, newest = latest_sweep(store, experiment, recipe, scale)
+    folder = storage / experiment_name(experiment.file, recipe) / scale
+    others = table_lookup(store, experiment, recipe, scale)
+    show_results(store, newest.run_id, spec, newest.cells, folder, others, against, as_json)
 
 
 def report(
@@ -349,26 +344,25 @@ def report(
 
     report.html needs no other file. Everything is read from MLflow; nothing is trained.
     """
-    with exit_on_user_error():
-        import time
+    import time
 
-        from tadp_ray.reporting.report import gather
-        from tadp_ray.reporting.report_files import write_report
-        from tadp_ray.tracking.store import open_store
+    from tadp_ray.reporting.report import gather
+    from tadp_ray.reporting.report_files import write_report
+    from tadp_ray.tracking.store import open_store
 
-        start = time.monotonic()
-        store = open_store(tracking_uri, make=False)
-        if experiments is None:
-            here = Path("experiments")
-            experiments = here if here.is_dir() else root() / here
-        chapters = gather(store, experiments, folder, text_similarity)
-        files = write_report(chapters, f"Results in {Path(store.safe_uri).name}", folder)
-        for chapter, sections in chapters.items():
-            say(chapter, style="bold")
-            for section in sections:
-                say(f"  {section.state:<18} {section.title}")
-        seconds = time.monotonic() - start
-        say(f"written in {seconds:.1f} s: {', '.join(map(str, files))}")
+    start = time.monotonic()
+    store = open_store(tracking_uri, make=False)
+    if experiments is None:
+        here = Path("experiments")
+        experiments = here if here.is_dir() else root() / here
+    chapters = gather(store, experiments, folder, text_similarity)
+    files = write_report(chapters, f"Results in {Path(store.safe_uri).name}", folder)
+    for chapter, sections in chapters.items():
+        say(chapter, style="bold")
+        for section in sections:
+            say(f"  {section.state:<18} {section.title}")
+    seconds = time.monotonic() - start
+    say(f"written in {seconds:.1f} s: {', '.join(map(str, files))}")
 
 
 def dashboard(
@@ -377,11 +371,10 @@ def dashboard(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
 ) -> None:
     """Serve MLflow's web page for the store: sweeps, cells, curves, parameters, tables and pictures."""
-    with exit_on_user_error():
-        from tadp_ray.tracking.dashboard import dashboard as serve_page
-        from tadp_ray.tracking.store import open_store
+    from tadp_ray.tracking.dashboard import dashboard as serve_page
+    from tadp_ray.tracking.store import open_store
 
-        serve_page(open_store(tracking_uri), host, port, say)
+    serve_page(open_store(tracking_uri), host, port, say)
 
 
 def schema(

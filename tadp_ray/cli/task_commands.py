@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from tadp_ray.cli.common import Commands, exit_on_user_error, parse_classes
+from tadp_ray.cli.common import Commands, parse_classes
 from tadp_ray.errors import UserError
 from tadp_ray.registry import TASKS, implementation
 
@@ -52,10 +52,9 @@ def task_command(function: Callable[..., Any], run: Callable[..., None]) -> Call
     last = [option for option in common if option.kind is option.KEYWORD_ONLY]
 
     def call(**options: Any) -> None:
-        with exit_on_user_error():
-            given = {option.name: options[option.name] for option in own}
-            parsed = {key: parse(given[key]) for key, (_, parse) in PARSED.items() if key in given}
-            run(function(**{**given, **parsed}), **{option.name: options[option.name] for option in common})
+        given = {option.name: options[option.name] for option in own}
+        parsed = {key: parse(given[key]) for key, (_, parse) in PARSED.items() if key in given}
+        run(function(**{**given, **parsed}), **{option.name: options[option.name] for option in common})
 
     every = [option.replace(kind=option.KEYWORD_ONLY) for option in (*first, *own, *last)]
     command: Any = call  # Any, since type checkers know no signature of a function
