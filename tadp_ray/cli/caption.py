@@ -6,30 +6,22 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
 
 from tadp_ray.cli import stores
-from tadp_ray.cli.common import Commands, parse_classes, say
+from tadp_ray.cli.common import Commands, PluginGroup, parse_classes, say
 from tadp_ray.errors import UserError
 from tadp_ray.registry import CAPTIONERS
 
 
-class Captioners(TyperGroup):
+class Captioners(PluginGroup):
     """The commands, and one with the options of `blip` for each captioner that a plug-in registers."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of the commands, captioners last."""
-        own = super().list_commands(ctx)
-        return [*own, *(name for name in CAPTIONERS if name not in own)]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command by its name."""
-        known = super().get_command(ctx, cmd_name)
-        if known is not None or cmd_name not in CAPTIONERS:
-            return known
-        command: Any = copy.copy(super().get_command(ctx, "blip"))
-        command.name = cmd_name
-        return command
+    def registered(self) -> dict[str, Any]:
+        """Return a command for each captioner."""
+        made = {name: copy.copy(self.commands["blip"]) for name in CAPTIONERS}
+        for name, command in made.items():
+            command.name = name
+        return made
 
 
 app = Commands(cls=Captioners, help="Captions of images, and class embeddings.", no_args_is_help=True)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 from rich.text import Text
+from typer.core import TyperGroup
 
 from tadp_ray.cli.streams import robust_output
 from tadp_ray.config.classes import misnamed
@@ -145,6 +146,27 @@ def exit_on_user_error() -> Iterator[None]:
         except KeyboardInterrupt:
             stderr.print("stopped; run the same command again to resume")
             raise typer.Exit(130) from None
+
+
+class PluginGroup(TyperGroup):
+    """A group with its own commands and registered ones. Plug-ins are loaded only where its own do not suffice."""
+
+    def registered(self) -> dict[str, Any]:
+        """Return the registered commands by name."""
+        raise NotImplementedError
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands, registered ones last."""
+        with exit_on_user_error():
+            # Its own come first, and are not replaced.
+            self.commands = self.commands | self.registered() | self.commands
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by its name."""
+        if cmd_name not in self.commands:
+            self.list_commands(ctx)
+        return super().get_command(ctx, cmd_name)
 
 
 def interrupt(number: int, frame: object) -> None:
