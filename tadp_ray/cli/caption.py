@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from tadp_ray.cli import stores
-from tadp_ray.cli.common import Commands, PluginGroup, parse_classes, say
+from tadp_ray.cli.common import AddressOption, Commands, PluginGroup, parse_classes, say
 from tadp_ray.errors import UserError
 from tadp_ray.registry import CAPTIONERS
 
@@ -85,9 +85,7 @@ def describe(
     cut: Annotated[
         bool, typer.Option("--cut-last-character", help="Cut each caption's last character, as the published code did.")
     ] = False,
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster to join.", show_default="RAY_ADDRESS, or a local one")
-    ] = None,
+    address: AddressOption = None,
 ) -> None:
     """Caption every image of a data set. An interrupted command can be repeated: captioned images are skipped."""
     from tadp_ray.captions.captioner import CaptionerSettings

@@ -6,7 +6,7 @@ from typing import Annotated, cast
 import typer
 from rich.console import Console
 
-from tadp_ray.cli.common import Commands, KeepOption, TrackingOption, say
+from tadp_ray.cli.common import Commands, JSONOption, KeepOption, TrackingOption, say
 from tadp_ray.config.vocabulary import Denoiser
 from tadp_ray.layout import ATTENTION, DRAWINGS, STORAGE
 
@@ -149,7 +149,7 @@ def report(
     ),
     weights: Annotated[str, typer.Option(help="pocket, or a folder from `pocket pretrain`.")] = "pocket",
     tracking_uri: KeepOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print report.json instead of report.md.")] = False,
+    as_json: JSONOption = False,
 ) -> None:
     """Evaluate a pocket model: how well it understands words, compared with the aims, and pictures.
 

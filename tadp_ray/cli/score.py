@@ -1,18 +1,15 @@
 """Scores of predictions in files, whoever made them."""
 
-from tadp_ray.cli.common import Commands, JSONOption, console
+from tadp_ray.cli.common import Commands, JSONOption, console, show
 from tadp_ray.cli.task_commands import task_group
 
 
 def show_scores(scores: dict[str, float], *, as_json: JSONOption = False) -> None:
     """Print figures as a table or as JSON."""
-    import json
-
     from rich.table import Table
 
     if as_json:
-        print(json.dumps(scores, indent=1))
-        return
+        return show(scores, (), as_json)
     table = Table("figure", "value", box=None)
     table.columns[1].justify = "right"
     for name, value in scores.items():

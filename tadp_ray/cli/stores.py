@@ -1,13 +1,12 @@
 """Commands on caption stores: import, create, show, check, compare."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadp_ray.cli.common import Commands, JSONOption, console, parse_classes, say
+from tadp_ray.cli.common import Commands, JSONOption, console, parse_classes, say, show
 from tadp_ray.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def import_captions(
     store = import_store(file, pictures(data, root, split, images))
     store.write(out)
     facts = "{left_out} images left out, {rekeyed} ids changed, {repeats_dropped} repetitions dropped"
-    say_all([f"{out}: captions of {len(store):,} images; {facts.format(**store.header)}"])
+    say(f"{out}: captions of {len(store):,} images; {facts.format(**store.header)}")
 
 
 @app.command()
@@ -87,7 +86,7 @@ def oracle(
     store = oracle_store(present, names, origin)
     store.write(out)
     distinct = len(set(store.captions.values()))
-    say_all([f"{out}: captions of {len(store):,} images, {distinct:,} of them distinct"])
+    say(f"{out}: captions of {len(store):,} images, {distinct:,} of them distinct")
 
 
 @app.command()
@@ -126,7 +125,7 @@ def degrade(
     )
     store.write(out)
     result = ", ".join(f"{name} {share(value)}" for name, value in store.header["realised"].items())
-    say_all([f"{out}: captions of {len(store):,} images; {result}"])
+    say(f"{out}: captions of {len(store):,} images; {result}")
 
 
 @app.command()
@@ -138,11 +137,11 @@ def nouns(store: StoreArgument, out: OutOption) -> None:
     made = nouns_store(read_store(store), load_tagger(), tagger_name())
     made.write(out)
     empty = sum(not text for texts in made.captions.values() for text in texts)
-    say_all([f"{out}: nouns of the captions of {len(made):,} images" + f"; {empty} without a noun" * bool(empty)])
+    say(f"{out}: nouns of the captions of {len(made):,} images" + f"; {empty} without a noun" * bool(empty))
 
 
-@app.command()
-def show(
+@app.command("show")
+def show_examples(
     store: StoreArgument,
     data: DataOption = None,
     root: RootOption = None,
@@ -163,14 +162,15 @@ def show(
         captioned.check(ids or files)
     chosen = ids or spread_over(list(captioned.captions if files is None else files), count)
     if out is None:
-        say_all(f"{image_id}: {text}" for image_id in chosen for text in captioned[image_id])
+        for line in (f"{image_id}: {text}" for image_id in chosen for text in captioned[image_id]):
+            say(line)
         return
     if files is None:
         raise UserError("--out needs images: name them with --images, or with --data and --root")
     if absent := [image_id for image_id in chosen if image_id not in files]:
         raise UserError(f"--id {absent[0]}: none of the {len(files)} images has this id")
     draw_captions(out, {image_id: files[image_id] for image_id in chosen}, captioned.captions)
-    say_all([str(out)])
+    say(out)
 
 
 @app.command()
@@ -180,7 +180,7 @@ def stats(store: StoreArgument, weights: WeightsOption = "pocket", as_json: JSON
     from tadp_ray.captions.store import read_store
 
     result = statistics(read_store(store), *counter(weights)) | {"tokenizer": weights}
-    print_report(result, report_lines(result), as_json)
+    show(result, report_lines(result), as_json)
 
 
 @app.command()
@@ -204,7 +204,7 @@ def check(
 
     classes = find(data).classes if data else None
     result = run(store, *counter(weights), pictures(data, root, split, images), classes) | {"tokenizer": weights}
-    print_report(result, report_lines(result), as_json)
+    show(result, report_lines(result), as_json)
     if result["problems"]:
         raise typer.Exit(1)
 
@@ -216,7 +216,7 @@ def diff(one: StoreArgument, other: StoreArgument, as_json: JSONOption = False) 
     from tadp_ray.captions.store import read_store
 
     result = difference(read_store(one), read_store(other))
-    print_report(result, difference_lines(result), as_json)
+    show(result, difference_lines(result), as_json)
     if result["only_one"] or result["only_other"] or result["changed"]:
         raise typer.Exit(1)
 
@@ -320,8 +320,7 @@ def show_alignment(result: "Alignment", as_json: bool) -> None:
             for image_id, fit in result.images.items()
         }
         figures = {name: {"micro": micro, "macro": macro} for name, (micro, macro) in rows.items()}
-        print(json.dumps(figures | {"images": images}, indent=1))
-        return
+        return show(figures | {"images": images}, (), as_json)
     table = Table(f"{len(result.images):,} images", "all names pooled", "mean over images", box=None)
     for name, values in rows.items():
         table.add_row(name, *map(share, values))
@@ -382,17 +381,3 @@ def counter(weights: str) -> tuple[Any, int]:
 def share(value: float | None) -> str:
     """Format a fraction, or a dash for None."""
     return "-" if value is None else f"{value:.4f}"
-
-
-def print_report(result: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
-    """Print a report as JSON or as lines."""
-    if as_json:
-        print(json.dumps(result, indent=1, ensure_ascii=False))
-    else:
-        say_all(lines)
-
-
-def say_all(lines: Iterable[str]) -> None:
-    """Print lines."""
-    for line in lines:
-        say(line)
