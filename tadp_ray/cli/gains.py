@@ -178,15 +178,13 @@ def compared(pair: ComparedRuns, task: "Task", folders: Sequence[Path], numbers:
     from tadp_ray.registry import TASKS, implementation
 
     picture = implementation(TASKS[pair.images[0].task].picture)
-    words = task.score_command(folders[-1]) if task.score_command else []
-    if picture is None or "--targets" not in words:
+    if picture is None or task.score_options is None:
         raise UserError(f"{pair.images[0].task}: its predictions cannot be drawn side by side")
-    given = lambda option: words[words.index(option) + 1]
-    found = Path(given("--predictions")).relative_to(folders[-1])
-    systems = {name: folder / found for name, folder in zip(pair.names, folders, strict=True)}
-    options = {**task.picture_options, "targets": Path(given("--targets"))}
-    if "--classes" in words:
-        options["classes"] = parse_classes(given("--classes"))
+    written = [task.score_options(folder) for folder in folders]
+    systems = {name: own.pop("predictions") for name, own in zip(pair.names, written, strict=True)}
+    options = written[-1]
+    if "classes" in options:
+        options["classes"] = parse_classes(str(options["classes"]))
     comparison = picture(systems=systems, images=folders[-1] / IMAGES, **options)
     # The scores that chose the images: boxes of classes without an object in these images count in them alone.
     scores = pair.scores[:, [numbers[name] for name in comparison.ids]]

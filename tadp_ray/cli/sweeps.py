@@ -20,7 +20,7 @@ from tadp_ray.cli.common import (
 )
 from tadp_ray.cli.dry_run import MeasuredOption, PriceOption, check_dry, plan_preview
 from tadp_ray.cli.phases_shown import show_phases
-from tadp_ray.cli.retype import program, retyped
+from tadp_ray.cli.retype import program, retyped, score_command
 from tadp_ray.config.shipped import file_of, root, shipped
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
@@ -274,8 +274,8 @@ def predict(
     cell = cell.at(storage)
     count = predict_cell(cell, weights, folder, device, cache)
     say(f"{folder}: predictions of {count} images, with images, targets and classes.txt")
-    if score_command := task_of(cell.recipe).score_command:
-        say(f"to score them: {shlex.join(score_command(folder))}")
+    if score_options := task_of(cell.recipe).score_options:
+        say(f"to score them: {score_command(cell.recipe.task, score_options(folder))}")
 
 
 def predict_picture(run: str, folder: Path, image: Path, prompt: str, tracking_uri: str | None) -> None:
