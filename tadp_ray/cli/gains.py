@@ -138,32 +138,26 @@ def compared_runs(
 
 def predicted(store: "Store", pair: ComparedRuns, work: Path, count: int, storage: Path) -> "Comparison":
     """Return the comparison of the images that gain and lose most, predicted anew by both runs into an empty folder."""
-    import torch
-
     from tadp_ray.data.datasets import Datasets
     from tadp_ray.pictures.choose import choose
     from tadp_ray.tasks.registry import task_of
     from tadp_ray.tracking.query import trained_cell
-    from tadp_ray.training.digests import check_trained, digests_of
-    from tadp_ray.training.predict import file_names, predict_cell
+    from tadp_ray.training.predict import file_names, predict_run
     from tadp_ray.training.setup import Cache
 
     numbers = [own.number for better in ("better", "worse") for own in choose(pair.scores, better, count)]
     if not numbers:
         raise UserError(f"{' and '.join(pair.names)}: no image is scored differently")
     ids = [pair.images[0].ids[number] for number in numbers]
-    cache, folders, tasks = Cache(Datasets(storage.absolute())), [], []
     trained = [trained_cell(store, run) for run in pair.runs]
     # Images of other contents may have the same ids.
     if len({cell.digests["val"] for cell, _ in trained}) > 1:
         raise UserError(f"{' and '.join(pair.names)}: scored on other images, so they cannot be compared")
-    for system, run, (cell, weights) in zip(("row", "against"), pair.runs, trained, strict=True):
-        check_trained(run, cell, digests_of(cell.recipe, cache.datasets))
-        device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
-        folders.append(work / system)
-        tasks.append(task_of(cell.recipe))
-        predict_cell(cell.at(storage), weights, folders[-1], device, cache, only=ids)
-    return compared(pair, tasks[-1], folders, dict(zip(file_names(ids), numbers, strict=True)))
+    cache, folders = Cache(Datasets(storage.absolute())), [work / "row", work / "against"]
+    for run, (cell, weights), folder in zip(pair.runs, trained, folders, strict=True):
+        predict_run(run, cell, weights, folder, storage, cache, only=ids)
+    task = task_of(trained[-1][0].recipe)
+    return compared(pair, task, folders, dict(zip(file_names(ids), numbers, strict=True)))
 
 
 def compared(pair: ComparedRuns, task: "Task", folders: Sequence[Path], numbers: Mapping[str, int]) -> "Comparison":

@@ -260,19 +260,10 @@ def predict(
 
     cell, weights = trained_cell(open_store(tracking_uri, make=False), run)
 
-    import torch
-
-    from tadp_ray.data.datasets import Datasets
     from tadp_ray.tasks.registry import task_of
-    from tadp_ray.training.digests import check_trained, digests_of
-    from tadp_ray.training.predict import predict_cell
-    from tadp_ray.training.setup import Cache
+    from tadp_ray.training.predict import predict_run
 
-    cache = Cache(Datasets(storage.absolute()))
-    check_trained(run, cell, digests_of(cell.recipe, cache.datasets))
-    device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
-    cell = cell.at(storage)
-    count = predict_cell(cell, weights, folder, device, cache)
+    count = predict_run(run, cell, weights, folder, storage)
     say(f"{folder}: predictions of {count} images, with images, targets and classes.txt")
     if score_options := task_of(cell.recipe).score_options:
         say(f"to score them: {score_command(cell.recipe.task, score_options(folder))}")
