@@ -61,7 +61,7 @@ def class_embeddings(
     say(f"{output}: {len(names)} vectors of {len(vectors[0])} channels")
 
 
-# import, oracle, degrade, show, stats, check, diff, align
+# import, oracle, degrade, nouns, show, stats, check, diff, align
 app.add_typer(stores.app)
 
 

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from tadp_ray.cli.streams import robust_output
 from tadp_ray.config.classes import misnamed
 from tadp_ray.config.shipped import shipped
+from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.files import read_lines
 from tadp_ray.logs import LEVEL, LogLevel, log_level, show_log
@@ -26,9 +27,23 @@ from tadp_ray.network import bypass_proxy
 F = TypeVar("F", bound=Callable[..., Any])
 # Paths, titles and captions contain brackets and colons, which rich must not read as markup.
 console = Console(markup=False, highlight=False, emoji=False)
+
+
+def names_of(kind: str) -> Callable[[str], list[str]]:
+    """Return the shell completion for names of shipped files of a kind; the shell itself completes paths."""
+    return lambda incomplete: [name for name in shipped(kind) if name.startswith(incomplete)]
+
+
 ChangesOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a key of the recipe: key=value, e.g. data.root=PHOTOS; repeatable."),
+]
+ScaleOption = Annotated[Scale, typer.Option(help="pocket runs on a laptop; paper needs GPUs, weights and data.")]
+RecipeOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Recipe that replaces the experiment's own: a file or a shipped name.", autocompletion=names_of("recipes")
+    ),
 ]
 TrackingOption = Annotated[
     str | None,
@@ -159,7 +174,7 @@ class PluginGroup(TyperGroup):
         """Return the names of the commands, registered ones last."""
         with exit_on_user_error():
             # Its own come first, and are not replaced.
-            self.commands = self.commands | self.registered() | self.commands
+            self.commands = {**self.commands, **self.registered(), **self.commands}
         return super().list_commands(ctx)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -173,11 +188,6 @@ def interrupt(number: int, frame: object) -> None:
     """End as with Ctrl-C; ignore the same signal from now on."""
     signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
-
-
-def names_of(kind: str) -> Callable[[str], list[str]]:
-    """Return the shell completion for names of shipped files of a kind; the shell itself completes paths."""
-    return lambda incomplete: [name for name in shipped(kind) if name.startswith(incomplete)]
 
 
 def parse_classes(text: str) -> list[str]:

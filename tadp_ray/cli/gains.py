@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadp_ray.cli.common import TrackingOption, names_of, parse_classes, say
+from tadp_ray.cli.common import RecipeOption, ScaleOption, TrackingOption, names_of, parse_classes, say
 from tadp_ray.cli.picture import CountOption, OutArgument
 from tadp_ray.cli.retype import typed
-from tadp_ray.cli.sweeps import RecipeOption, ScaleOption
 from tadp_ray.config.shipped import file_of
 from tadp_ray.errors import UserError
 from tadp_ray.layout import IMAGES, STORAGE

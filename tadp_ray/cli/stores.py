@@ -1,4 +1,4 @@
-"""Commands on caption stores: import, create, show, check, compare."""
+"""Commands on caption stores: import, create, degrade, keep nouns, show, count, check, compare."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
