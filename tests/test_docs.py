@@ -35,13 +35,15 @@ def find(words: list[str]) -> tuple[Any, list[str]]:
     """The command that words name, or a group of commands, and the words behind it."""
     command = typer.main.get_command(app)
     while words and hasattr(command, "commands"):
-        command, words = command.commands[words[0]], words[1:]
+        command, words = command.get_command(typer.Context(command), words[0]), words[1:]
     return command, words
 
 
 def options(command: Any) -> set[str]:
     """All options of a command, or of all commands of a group."""
-    below = [options(inner) for inner in getattr(command, "commands", {}).values()]
+    context = typer.Context(command)
+    names = command.list_commands(context) if hasattr(command, "commands") else ()
+    below = [options(command.get_command(context, name)) for name in names]
     return {"--help"}.union(*below, *([*param.opts, *param.secondary_opts] for param in command.params))
 
 

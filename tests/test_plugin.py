@@ -197,6 +197,28 @@ def test_a_package_that_registers_wrongly_is_named(case: str, run: Run, installe
     assert said in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--help"], "picture"),
+        (["ls", "searches"], "search_learning_rate"),
+        (["caption", "blip", "--help"], "--max-tokens"),
+        (["picture", "gains", "--help"], "--against"),
+        (["schema", "schemas"], ""),
+        (["score", "--help"], ""),
+        (["picture", "depth", "--help"], ""),
+        (["caption", "--help"], ""),
+    ],
+)
+def test_a_broken_package_stops_only_what_needs_plug_ins(
+    words: list[str], shown: str, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "tadp_more.py").write_text("import nothere")
+    done = run(*COMMAND, *words, code=0 if shown else 2)
+    told = "error: plug-in more of the package tadp-more cannot be loaded (ModuleNotFoundError: No module named 'nothere'); "
+    assert done.stderr == ("" if shown else f"{told}mend or uninstall it\n") and shown in done.stdout
+
+
 @pytest.mark.parametrize("module", BUILT_IN)
 def test_a_module_that_registers_may_be_imported_first(module: str) -> None:
     code = f"import {module}; from tadp_ray.config.schema import Recipe; from tadp_ray.registry import HEADS; print(*HEADS)"

@@ -16,6 +16,7 @@ from tadp_ray.cli import (
     personalize,
     picture,
     pocket,
+    results,
     runs,
     score,
     sweeps,
@@ -72,10 +73,10 @@ for command in (
     sweeps.sweep,
     sweeps.train,
     sweeps.search,
-    sweeps.predict,
-    sweeps.table,
-    sweeps.report,
-    sweeps.dashboard,
+    results.predict,
+    results.table,
+    results.report,
+    results.dashboard,
     sweeps.schema,
 ):
     app.command()(command)

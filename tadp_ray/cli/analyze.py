@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tadp_ray.cli.common import ChangesOption, Commands, TrackingOption, exit_on_user_error, names_of, say
+from tadp_ray.cli.common import ChangesOption, Commands, TrackingOption, names_of, say
 from tadp_ray.cli.retype import typed
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
@@ -49,47 +49,46 @@ def attention(
     that of a uniform map; from 0.998 on the word is greyed, since its map is uniform. --mask adds whether the map's maximum
     lies on the object, and the average precision of the map as a score of its pixels.
     """
-    with exit_on_user_error():
-        from tadp_ray.backbones.open import open_frozen
-        from tadp_ray.conditioning.tokenizer import words_in
-        from tadp_ray.data.images import read_image
-        from tadp_ray.files import write_json
-        from tadp_ray.paper.analysis.attention import attend, read_truth
-        from tadp_ray.paper.analysis.sheets import attention_sheet
-        from tadp_ray.pictures.files import write_both
-        from tadp_ray.training.checkpoint import write_tensors
+    from tadp_ray.backbones.open import open_frozen
+    from tadp_ray.conditioning.tokenizer import words_in
+    from tadp_ray.data.images import read_image
+    from tadp_ray.files import write_json
+    from tadp_ray.paper.analysis.attention import attend, read_truth
+    from tadp_ray.paper.analysis.sheets import attention_sheet
+    from tadp_ray.pictures.files import write_both
+    from tadp_ray.training.checkpoint import write_tensors
 
-        picture = read_image(image)
-        truths = {}
-        for text in mask or ():
-            name, sign, path = text.partition("=")
-            if not sign:
-                raise UserError(f"--mask {text}: expected WORD=PICTURE, e.g. dog=dog.png")
-            truths[name] = read_truth(Path(path), picture.shape[:2])
-        words = dict.fromkeys([*(word or words_in(prompt)), *truths])
-        result = attend(open_frozen(backbone, weights), picture, prompt, tuple(words), timestep, pixels)
-        figures = result.figures(truths)
-        facts = {
-            "prompt": prompt,
-            "backbone": backbone,
-            "weights": weights,
-            "timestep": timestep,
-            "pixels": pixels,
-            "tokens": result.tokens,
-        }
-        out.mkdir(parents=True, exist_ok=True)
-        write_tensors(out / "maps.safetensors", {name: maps[0] for name, maps in result.layers.items()}, facts)
-        write_both(attention_sheet(result), out / "maps.png")
-        write_json(out / "maps.json", {**facts, "image": str(image), "words": figures})
-        for name, values in figures.items():
-            where = "uniform" if values["even"] else f"maximum at {values['highest']}"
-            line = f"{name:<20} diffuseness {values['diffuseness']['all layers']:.4f}  {where}"
-            if localisation := values.get("localisation"):
-                score = localisation["all layers"]
-                where = "on" if score["pointing"] else "beside"
-                line += f", {where} the object; average precision {score['average_precision']:.3f}"
-            say(line)
-        say(f"written to {out}: maps.png, maps.pdf, maps.safetensors, maps.json")
+    picture = read_image(image)
+    truths = {}
+    for text in mask or ():
+        name, sign, path = text.partition("=")
+        if not sign:
+            raise UserError(f"--mask {text}: expected WORD=PICTURE, e.g. dog=dog.png")
+        truths[name] = read_truth(Path(path), picture.shape[:2])
+    words = dict.fromkeys([*(word or words_in(prompt)), *truths])
+    result = attend(open_frozen(backbone, weights), picture, prompt, tuple(words), timestep, pixels)
+    figures = result.figures(truths)
+    facts = {
+        "prompt": prompt,
+        "backbone": backbone,
+        "weights": weights,
+        "timestep": timestep,
+        "pixels": pixels,
+        "tokens": result.tokens,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_tensors(out / "maps.safetensors", {name: maps[0] for name, maps in result.layers.items()}, facts)
+    write_both(attention_sheet(result), out / "maps.png")
+    write_json(out / "maps.json", {**facts, "image": str(image), "words": figures})
+    for name, values in figures.items():
+        where = "uniform" if values["even"] else f"maximum at {values['highest']}"
+        line = f"{name:<20} diffuseness {values['diffuseness']['all layers']:.4f}  {where}"
+        if localisation := values.get("localisation"):
+            score = localisation["all layers"]
+            where = "on" if score["pointing"] else "beside"
+            line += f", {where} the object; average precision {score['average_precision']:.3f}"
+        say(line)
+    say(f"written to {out}: maps.png, maps.pdf, maps.safetensors, maps.json")
 
 
 @app.command()
@@ -110,56 +109,55 @@ def run(
 
     The trained models that it needs are looked up in MLflow; if one is missing, the command that trains it is printed.
     """
-    with exit_on_user_error():
-        import os
+    import os
 
-        from tadp_ray.config.load import load_analysis, load_recipe_values, validate
-        from tadp_ray.config.schema import Recipe
-        from tadp_ray.config.shipped import file_of
-        from tadp_ray.tracking.store import open_store
+    from tadp_ray.config.load import load_analysis, load_recipe_values, validate
+    from tadp_ray.config.schema import Recipe
+    from tadp_ray.config.shipped import file_of
+    from tadp_ray.tracking.store import open_store
 
-        file = file_of(file, "analyses")
-        analysis = load_analysis(file, scale)
-        if scale not in analysis.recipes:
-            raise UserError(f"{file}: recipes: none for --scale {scale}; it has {', '.join(analysis.recipes)}")
-        recipe_file = Path(os.path.normpath(file_of(analysis.recipes[scale], "recipes", file)))
-        values = load_recipe_values(recipe_file, changes or ())
-        recipe = validate(Recipe, *values)
-        store = open_store(tracking_uri)
+    file = file_of(file, "analyses")
+    analysis = load_analysis(file, scale)
+    if scale not in analysis.recipes:
+        raise UserError(f"{file}: recipes: none for --scale {scale}; it has {', '.join(analysis.recipes)}")
+    recipe_file = Path(os.path.normpath(file_of(analysis.recipes[scale], "recipes", file)))
+    values = load_recipe_values(recipe_file, changes or ())
+    recipe = validate(Recipe, *values)
+    store = open_store(tracking_uri)
 
-        from tadp_ray.paper.analysis.run import analyse, asked, check
-        from tadp_ray.reporting.claims import judge_measures
-        from tadp_ray.sweep.trained import find_trained
-        from tadp_ray.tracking.findings import log_finding
+    from tadp_ray.paper.analysis.run import analyse, asked, check
+    from tadp_ray.reporting.claims import judge_measures
+    from tadp_ray.sweep.trained import find_trained
+    from tadp_ray.tracking.findings import log_finding
 
-        trained = {
-            name: find_trained(store, recipe_file, values, changes or (), keys, analysis.seeds)
-            for name, keys in asked(analysis, recipe).items()
-        }
-        check(analysis, recipe, trained)
-        name = file.stem if scale == "pocket" else f"{file.stem}-{scale}"
-        settings = {
-            "recipe": recipe_file.stem,
-            "changes": list(changes or ()),
-            "seeds": list(analysis.seeds),
-            **analysis.spec.model_dump(mode="json"),
-        }
-        outcome = analyse(analysis, recipe, trained, storage / name)
-        verdicts = judge_measures(analysis.claims, outcome.measured)
-        facts = {
-            "name": name,
-            "question": analysis.question,
-            "figure_of_paper": analysis.figure,
-            "command": typed(),
-            "settings": settings,
-            "numbers": dict(outcome.numbers),
-            "claims": [own.model_dump() for own in verdicts],
-            "notes": list(outcome.notes),
-        }
-        log_finding(store, storage / name, facts, outcome.pictures)
-        width = max(map(len, outcome.numbers))
-        for key, value in outcome.numbers.items():
-            say(f"{key:<{width}}{value:>12.4g}")
-        for line in (*(own.sentence for own in verdicts), *outcome.notes):
-            say(line)
-        say(f"written to {storage / name}: finding.json, {', '.join(outcome.pictures)}")
+    trained = {
+        name: find_trained(store, recipe_file, values, changes or (), keys, analysis.seeds)
+        for name, keys in asked(analysis, recipe).items()
+    }
+    check(analysis, recipe, trained)
+    name = file.stem if scale == "pocket" else f"{file.stem}-{scale}"
+    settings = {
+        "recipe": recipe_file.stem,
+        "changes": list(changes or ()),
+        "seeds": list(analysis.seeds),
+        **analysis.spec.model_dump(mode="json"),
+    }
+    outcome = analyse(analysis, recipe, trained, storage / name)
+    verdicts = judge_measures(analysis.claims, outcome.measured)
+    facts = {
+        "name": name,
+        "question": analysis.question,
+        "figure_of_paper": analysis.figure,
+        "command": typed(),
+        "settings": settings,
+        "numbers": dict(outcome.numbers),
+        "claims": [own.model_dump() for own in verdicts],
+        "notes": list(outcome.notes),
+    }
+    log_finding(store, storage / name, facts, outcome.pictures)
+    width = max(map(len, outcome.numbers))
+    for key, value in outcome.numbers.items():
+        say(f"{key:<{width}}{value:>12.4g}")
+    for line in (*(own.sentence for own in verdicts), *outcome.notes):
+        say(line)
+    say(f"written to {storage / name}: finding.json, {', '.join(outcome.pictures)}")

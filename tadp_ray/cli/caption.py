@@ -6,30 +6,22 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
 
 from tadp_ray.cli import stores
-from tadp_ray.cli.common import Commands, exit_on_user_error, parse_classes, say
+from tadp_ray.cli.common import AddressOption, Commands, PluginGroup, parse_classes, say
 from tadp_ray.errors import UserError
 from tadp_ray.registry import CAPTIONERS
 
 
-class Captioners(TyperGroup):
+class Captioners(PluginGroup):
     """The commands, and one with the options of `blip` for each captioner that a plug-in registers."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of the commands, captioners last."""
-        own = super().list_commands(ctx)
-        return [*own, *(name for name in CAPTIONERS if name not in own)]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command by its name."""
-        known = super().get_command(ctx, cmd_name)
-        if known is not None or cmd_name not in CAPTIONERS:
-            return known
-        command: Any = copy.copy(super().get_command(ctx, "blip"))
-        command.name = cmd_name
-        return command
+    def registered(self) -> dict[str, Any]:
+        """Return a command for each captioner."""
+        made = {name: copy.copy(self.commands["blip"]) for name in CAPTIONERS}
+        for name, command in made.items():
+            command.name = name
+        return made
 
 
 app = Commands(cls=Captioners, help="Captions of images, and class embeddings.", no_args_is_help=True)
@@ -46,31 +38,30 @@ def class_embeddings(
     ] = False,
 ) -> None:
     """Write one vector per class: the text encoder's state at the eos token, averaged over 80 sentence templates."""
-    with exit_on_user_error():
-        from rich.progress import track
+    from rich.progress import track
 
-        from tadp_ray.backbones.stable_diffusion.load import load_diffusion
-        from tadp_ray.captions.templates import SINGLE, TEMPLATES
-        from tadp_ray.conditioning.text_encoder import class_embedding, write_class_embeddings
-        from tadp_ray.data.check import find
+    from tadp_ray.backbones.stable_diffusion.load import load_diffusion
+    from tadp_ray.captions.templates import SINGLE, TEMPLATES
+    from tadp_ray.conditioning.text_encoder import class_embedding, write_class_embeddings
+    from tadp_ray.data.check import find
 
-        if data is not None and classes is None:
-            names = find(data).classes
-        elif classes is not None and data is None:
-            names = parse_classes(classes)
-        else:
-            raise UserError("name the classes with either --data or --classes")
-        diffusion = load_diffusion(weights)
-        templates = [SINGLE] if single else TEMPLATES
-        vectors = [
-            class_embedding(diffusion.tokenizer, diffusion.text_encoder, name, templates)
-            for name in track(names, "encoding", console=Console(stderr=True))
-        ]
-        write_class_embeddings(output, names, vectors)
-        say(f"{output}: {len(names)} vectors of {len(vectors[0])} channels")
+    if data is not None and classes is None:
+        names = find(data).classes
+    elif classes is not None and data is None:
+        names = parse_classes(classes)
+    else:
+        raise UserError("name the classes with either --data or --classes")
+    diffusion = load_diffusion(weights)
+    templates = [SINGLE] if single else TEMPLATES
+    vectors = [
+        class_embedding(diffusion.tokenizer, diffusion.text_encoder, name, templates)
+        for name in track(names, "encoding", console=Console(stderr=True))
+    ]
+    write_class_embeddings(output, names, vectors)
+    say(f"{output}: {len(names)} vectors of {len(vectors[0])} channels")
 
 
-# import, oracle, degrade, show, stats, check, diff, align
+# import, oracle, degrade, nouns, show, stats, check, diff, align
 app.add_typer(stores.app)
 
 
@@ -94,28 +85,25 @@ def describe(
     cut: Annotated[
         bool, typer.Option("--cut-last-character", help="Cut each caption's last character, as the published code did.")
     ] = False,
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster to join.", show_default="RAY_ADDRESS, or a local one")
-    ] = None,
+    address: AddressOption = None,
 ) -> None:
     """Caption every image of a data set. An interrupted command can be repeated: captioned images are skipped."""
-    with exit_on_user_error():
-        from tadp_ray.captions.captioner import CaptionerSettings
-        from tadp_ray.data.inputs import find_photographs
-        from tadp_ray.sweep.captioning import Actors, caption_photographs
+    from tadp_ray.captions.captioner import CaptionerSettings
+    from tadp_ray.data.inputs import find_photographs
+    from tadp_ray.sweep.captioning import Actors, caption_photographs
 
-        if min_tokens > max_tokens:
-            raise UserError(f"--min-tokens {min_tokens}: is above --max-tokens {max_tokens}; lower it")
-        images = find_photographs(data, root, split)
-        captioner = ctx.command.name
-        assert captioner is not None  # of the commands above
-        model = model or CAPTIONERS[captioner].model
-        source = str(Path(model).absolute()) if Path(model).is_dir() else model
-        dtype = "float16" if gpus else "float32"
-        settings = CaptionerSettings(captioner, source, min_tokens, max_tokens, batch, dtype, cut)
-        failed = caption_photographs(images, settings, out, Actors(actors, cpus, gpus), address)
-        say(f"{out}: {len(images) - len(failed)} of {len(images)} images captioned")
-        for name, error in failed.items():
-            say(f"  {name} failed: {error}")
-        if failed:
-            raise typer.Exit(1)
+    if min_tokens > max_tokens:
+        raise UserError(f"--min-tokens {min_tokens}: is above --max-tokens {max_tokens}; lower it")
+    images = find_photographs(data, root, split)
+    captioner = ctx.command.name
+    assert captioner is not None  # of the commands above
+    model = model or CAPTIONERS[captioner].model
+    source = str(Path(model).absolute()) if Path(model).is_dir() else model
+    dtype = "float16" if gpus else "float32"
+    settings = CaptionerSettings(captioner, source, min_tokens, max_tokens, batch, dtype, cut)
+    failed = caption_photographs(images, settings, out, Actors(actors, cpus, gpus), address)
+    say(f"{out}: {len(images) - len(failed)} of {len(images)} images captioned")
+    for name, error in failed.items():
+        say(f"  {name} failed: {error}")
+    if failed:
+        raise typer.Exit(1)

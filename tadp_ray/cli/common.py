@@ -13,11 +13,13 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 from rich.text import Text
+from typer.core import TyperGroup
 
 from tadp_ray.cli.streams import robust_output
 from tadp_ray.config.classes import misnamed
 from tadp_ray.config.shipped import shipped
-from tadp_ray.errors import UserError
+from tadp_ray.config.vocabulary import Scale
+from tadp_ray.errors import UserError, raise_problems
 from tadp_ray.files import read_lines
 from tadp_ray.logs import LEVEL, LogLevel, log_level, show_log
 from tadp_ray.network import bypass_proxy
@@ -25,9 +27,23 @@ from tadp_ray.network import bypass_proxy
 F = TypeVar("F", bound=Callable[..., Any])
 # Paths, titles and captions contain brackets and colons, which rich must not read as markup.
 console = Console(markup=False, highlight=False, emoji=False)
+
+
+def names_of(kind: str) -> Callable[[str], list[str]]:
+    """Return the shell completion for names of shipped files of a kind; the shell itself completes paths."""
+    return lambda incomplete: [name for name in shipped(kind) if name.startswith(incomplete)]
+
+
 ChangesOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a key of the recipe: key=value, e.g. data.root=PHOTOS; repeatable."),
+]
+ScaleOption = Annotated[Scale, typer.Option(help="pocket runs on a laptop; paper needs GPUs, weights and data.")]
+RecipeOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Recipe that replaces the experiment's own: a file or a shipped name.", autocompletion=names_of("recipes")
+    ),
 ]
 TrackingOption = Annotated[
     str | None,
@@ -84,7 +100,7 @@ debugging = False
 
 
 class Commands(typer.Typer):
-    """A group of commands, each with the extra options --debug and --log-level."""
+    """A group of commands. Each has the options --debug and --log-level, and ends with `exit_on_user_error`."""
 
     def command(self, *names: Any, **settings: Any) -> Callable[[F], F]:
         """Register a function as a command."""
@@ -96,7 +112,8 @@ class Commands(typer.Typer):
                 global debugging
                 debugging = debug
                 show_log(log_level or ("debug" if debug else initial_level))
-                return function(*words, **options)
+                with exit_on_user_error():
+                    return function(*words, **options)
 
             signature = inspect.signature(function, eval_str=True)
             common = {parameter.name: parameter.annotation for parameter in (DEBUG, LOG_LEVEL)}
@@ -146,15 +163,31 @@ def exit_on_user_error() -> Iterator[None]:
             raise typer.Exit(130) from None
 
 
+class PluginGroup(TyperGroup):
+    """A group with its own commands and registered ones. Plug-ins are loaded only where its own do not suffice."""
+
+    def registered(self) -> dict[str, Any]:
+        """Return the registered commands by name."""
+        raise NotImplementedError
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands, registered ones last."""
+        with exit_on_user_error():
+            # Its own come first, and are not replaced.
+            self.commands = {**self.commands, **self.registered(), **self.commands}
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by its name."""
+        if cmd_name not in self.commands:
+            self.list_commands(ctx)
+        return super().get_command(ctx, cmd_name)
+
+
 def interrupt(number: int, frame: object) -> None:
     """End as with Ctrl-C; ignore the same signal from now on."""
     signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
-
-
-def names_of(kind: str) -> Callable[[str], list[str]]:
-    """Return the shell completion for names of shipped files of a kind; the shell itself completes paths."""
-    return lambda incomplete: [name for name in shipped(kind) if name.startswith(incomplete)]
 
 
 def parse_classes(text: str) -> list[str]:
@@ -169,6 +202,5 @@ def parse_classes(text: str) -> list[str]:
         names = read_lines(Path(text))
     else:
         raise UserError(f"--classes {text}: expected names separated by commas or a file (for one name: 'name,')")
-    if problems := misnamed(names) if names else ["no names"]:
-        raise UserError("\n".join(f"--classes {text}: {problem}" for problem in problems[:10]))
+    raise_problems([f"--classes {text}: {problem}" for problem in (misnamed(names) if names else ["no names"])])
     return names

@@ -5,27 +5,21 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.common import Commands, exit_on_user_error, say
+from tadp_ray.cli.common import Commands, JSONOption, show
 from tadp_ray.layout import STORAGE
 
 app = Commands(help="The paper's data sets: their files and layout, and checks.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_data(
-    as_json: Annotated[bool, typer.Option("--json", help="Print all facts on each as JSON.")] = False,
-) -> None:
+def list_data(as_json: JSONOption = False) -> None:
     """List the paper's data sets."""
-    with exit_on_user_error():
-        import json
+    from tadp_ray.data.check import facts
+    from tadp_ray.data.datasets import published_datasets
 
-        from tadp_ray.data.check import facts
-        from tadp_ray.data.datasets import published_datasets
-
-        if as_json:
-            print(json.dumps([facts(name) for name in published_datasets()], indent=1))
-        for name, dataset in () if as_json else published_datasets().items():
-            say(f"{name:20} {dataset.task:13} {dataset.title}")
+    sets = published_datasets()
+    lines = (f"{name:20} {dataset.task:13} {dataset.title}" for name, dataset in sets.items())
+    show([facts(name) for name in sets], lines, as_json)
 
 
 @app.command("check")
@@ -42,32 +36,26 @@ def check_data(
         typer.Option("--deep", help="Open every file, also those that have not changed since they were last opened."),
     ] = False,
     storage: Annotated[Path, typer.Option(help="Folder with the index of the files.")] = Path(STORAGE),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JSONOption = False,
 ) -> None:
     """Describe a data set and the files it needs; with --root, or of a recipe, check every file and list all problems.
 
     Sizes, classes and hashes of the files are kept in an index, which sweeps use, too: a file is opened again only if its size
     or its times have changed, or with --deep.
     """
-    with exit_on_user_error():
-        import json
+    from tadp_ray.config.shipped import shipped
+    from tadp_ray.data.check import check, check_own, described, facts, report_lines
+    from tadp_ray.data.datasets import published_datasets
 
-        from tadp_ray.config.shipped import shipped
-        from tadp_ray.data.check import check, check_own, described, facts, report_lines
-        from tadp_ray.data.datasets import published_datasets
+    own = name not in published_datasets() and (Path(name).suffix == ".yaml" or name in shipped("recipes"))
+    if own:
+        from tadp_ray.config.load import load_recipe
+        from tadp_ray.config.shipped import file_of
 
-        own = name not in published_datasets() and (Path(name).suffix == ".yaml" or name in shipped("recipes"))
-        if own:
-            from tadp_ray.config.load import load_recipe
-            from tadp_ray.config.shipped import file_of
-
-            changes = [] if root is None else [f"data.root={root}"]
-            result = check_own(name, load_recipe(file_of(Path(name), "recipes"), changes).data, storage, deep=deep)
-        else:
-            result = facts(name) if root is None else check(name, root, storage, deep=deep)
-        if as_json:
-            print(json.dumps(result, indent=1))
-        for line in () if as_json else report_lines(result) if own or root else described(name):
-            say(line)
-        if result.get("problems"):
-            raise typer.Exit(1)
+        changes = [] if root is None else [f"data.root={root}"]
+        result = check_own(name, load_recipe(file_of(Path(name), "recipes"), changes).data, storage, deep=deep)
+    else:
+        result = facts(name) if root is None else check(name, root, storage, deep=deep)
+    show(result, report_lines(result) if own or root else described(name), as_json)
+    if result.get("problems"):
+        raise typer.Exit(1)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadp_ray.cli.common import TrackingOption, exit_on_user_error, names_of, parse_classes, say
+from tadp_ray.cli.common import RecipeOption, ScaleOption, TrackingOption, names_of, parse_classes, say
 from tadp_ray.cli.picture import CountOption, OutArgument
 from tadp_ray.cli.retype import typed
-from tadp_ray.cli.sweeps import RecipeOption, ScaleOption
 from tadp_ray.config.shipped import file_of
 from tadp_ray.errors import UserError
 from tadp_ray.layout import IMAGES, STORAGE
@@ -76,30 +75,29 @@ def gains(
     The scores of all images are read from MLflow; only the shown images are predicted again, by the cells' own weights. The
     pictures are kept in MLflow, where `report` finds them.
     """
-    with exit_on_user_error():
-        from tadp_ray.config.experiments import load_experiment
-        from tadp_ray.reporting.results import fill_table, latest_sweep
-        from tadp_ray.tracking.findings import log_finding
-        from tadp_ray.tracking.store import open_store
+    from tadp_ray.config.experiments import load_experiment
+    from tadp_ray.reporting.results import fill_table, latest_sweep
+    from tadp_ray.tracking.findings import log_finding
+    from tadp_ray.tracking.store import open_store
 
-        file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
-        store = open_store(tracking_uri, make=False)
-        spec, sweep = latest_sweep(store, load_experiment(file), recipe, scale)
-        table, done = fill_table(store, spec, sweep.cells)
-        pair = compared_runs(store, table, done, row, against, column)
+    file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
+    store = open_store(tracking_uri, make=False)
+    spec, sweep = latest_sweep(store, load_experiment(file), recipe, scale)
+    table, done = fill_table(store, spec, sweep.cells)
+    pair = compared_runs(store, table, done, row, against, column)
 
-        from tadp_ray.pictures.panels import write_comparison
+    from tadp_ray.pictures.panels import write_comparison
 
-        # Of this call alone: a folder that was used before holds other images.
-        with tempfile.TemporaryDirectory() as work:
-            comparison = predicted(store, pair, Path(work), count, storage)
-            _, files = write_comparison(comparison, out, count)
-        facts = facts_of(pair, comparison.score.meaning)
-        for name, value in facts["numbers"].items():
-            say(f"{name}: {value:.4g}")
-        names = [path.name for path in files]
-        run = log_finding(store, out, {"name": out.name, "command": typed(), **facts}, names)
-        say(f"written to {out}: {', '.join(names)}; kept as {out.name}: run {run}")
+    # Of this call alone: a folder that was used before holds other images.
+    with tempfile.TemporaryDirectory() as work:
+        comparison = predicted(store, pair, Path(work), count, storage)
+        _, files = write_comparison(comparison, out, count)
+    facts = facts_of(pair, comparison.score.meaning)
+    for name, value in facts["numbers"].items():
+        say(f"{name}: {value:.4g}")
+    names = [path.name for path in files]
+    run = log_finding(store, out, {"name": out.name, "command": typed(), **facts}, names)
+    say(f"written to {out}: {', '.join(names)}; kept as {out.name}: run {run}")
 
 
 def compared_runs(
@@ -139,32 +137,26 @@ def compared_runs(
 
 def predicted(store: "Store", pair: ComparedRuns, work: Path, count: int, storage: Path) -> "Comparison":
     """Return the comparison of the images that gain and lose most, predicted anew by both runs into an empty folder."""
-    import torch
-
     from tadp_ray.data.datasets import Datasets
     from tadp_ray.pictures.choose import choose
     from tadp_ray.tasks.registry import task_of
     from tadp_ray.tracking.query import trained_cell
-    from tadp_ray.training.digests import check_trained, digests_of
-    from tadp_ray.training.predict import file_names, predict_cell
+    from tadp_ray.training.predict import file_names, predict_run
     from tadp_ray.training.setup import Cache
 
     numbers = [own.number for better in ("better", "worse") for own in choose(pair.scores, better, count)]
     if not numbers:
         raise UserError(f"{' and '.join(pair.names)}: no image is scored differently")
     ids = [pair.images[0].ids[number] for number in numbers]
-    cache, folders, tasks = Cache(Datasets(storage.absolute())), [], []
     trained = [trained_cell(store, run) for run in pair.runs]
     # Images of other contents may have the same ids.
     if len({cell.digests["val"] for cell, _ in trained}) > 1:
         raise UserError(f"{' and '.join(pair.names)}: scored on other images, so they cannot be compared")
-    for system, run, (cell, weights) in zip(("row", "against"), pair.runs, trained, strict=True):
-        check_trained(run, cell, digests_of(cell.recipe, cache.datasets))
-        device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
-        folders.append(work / system)
-        tasks.append(task_of(cell.recipe))
-        predict_cell(cell.at(storage), weights, folders[-1], device, cache, only=ids)
-    return compared(pair, tasks[-1], folders, dict(zip(file_names(ids), numbers, strict=True)))
+    cache, folders = Cache(Datasets(storage.absolute())), [work / "row", work / "against"]
+    for run, (cell, weights), folder in zip(pair.runs, trained, folders, strict=True):
+        predict_run(run, cell, weights, folder, storage, cache, only=ids)
+    task = task_of(trained[-1][0].recipe)
+    return compared(pair, task, folders, dict(zip(file_names(ids), numbers, strict=True)))
 
 
 def compared(pair: ComparedRuns, task: "Task", folders: Sequence[Path], numbers: Mapping[str, int]) -> "Comparison":
@@ -179,15 +171,13 @@ def compared(pair: ComparedRuns, task: "Task", folders: Sequence[Path], numbers:
     from tadp_ray.registry import TASKS, implementation
 
     picture = implementation(TASKS[pair.images[0].task].picture)
-    words = task.score_command(folders[-1]) if task.score_command else []
-    if picture is None or "--targets" not in words:
+    if picture is None or task.score_options is None:
         raise UserError(f"{pair.images[0].task}: its predictions cannot be drawn side by side")
-    given = lambda option: words[words.index(option) + 1]
-    found = Path(given("--predictions")).relative_to(folders[-1])
-    systems = {name: folder / found for name, folder in zip(pair.names, folders, strict=True)}
-    options = {**task.picture_options, "targets": Path(given("--targets"))}
-    if "--classes" in words:
-        options["classes"] = parse_classes(given("--classes"))
+    written = [task.score_options(folder) for folder in folders]
+    systems = {name: own.pop("predictions") for name, own in zip(pair.names, written, strict=True)}
+    options = written[-1]
+    if "classes" in options:
+        options["classes"] = parse_classes(str(options["classes"]))
     comparison = picture(systems=systems, images=folders[-1] / IMAGES, **options)
     # The scores that chose the images: boxes of classes without an object in these images count in them alone.
     scores = pair.scores[:, [numbers[name] for name in comparison.ids]]

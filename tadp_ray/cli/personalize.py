@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.common import AddressOption, ChangesOption, TrackingOption, console, exit_on_user_error, names_of, say
+from tadp_ray.cli.common import AddressOption, ChangesOption, TrackingOption, console, names_of, say
 from tadp_ray.layout import STORAGE
 
 
@@ -36,33 +36,32 @@ def personalize(
     A training recipe uses the result by model.embeddings (the token's file) or model.weights (the fine-tuned model's folder),
     and caption.modifiers that contain the token. An interrupted command can be repeated: it resumes from the last checkpoint.
     """
-    with exit_on_user_error():
-        from tadp_ray.config.load import load_personalization
-        from tadp_ray.config.shipped import file_of
-        from tadp_ray.paper.personalization.run import make_job
-        from tadp_ray.training.journal import final_metrics
+    from tadp_ray.config.load import load_personalization
+    from tadp_ray.config.shipped import file_of
+    from tadp_ray.paper.personalization.run import make_job
+    from tadp_ray.training.journal import final_metrics
 
-        recipe = file_of(recipe, "personalizations")
-        job = make_job(
-            load_personalization(recipe, changes or ()), seed, out or Path(STORAGE, "personalized") / recipe.stem
-        )
-        if dry_run:
-            from tadp_ray.config.yaml12 import dump_yaml
+    recipe = file_of(recipe, "personalizations")
+    job = make_job(
+        load_personalization(recipe, changes or ()), seed, out or Path(STORAGE, "personalized") / recipe.stem
+    )
+    if dry_run:
+        from tadp_ray.config.yaml12 import dump_yaml
 
-            settings = dump_yaml(job.plan.model_dump(mode="json")).rstrip()
-            say(settings)
-            say(f"{job.plan.images.count} images found; the result will be written to {job.folder}")
-            return
+        settings = dump_yaml(job.plan.model_dump(mode="json")).rstrip()
+        say(settings)
+        say(f"{job.plan.images.count} images found; the result will be written to {job.folder}")
+        return
 
-        from tadp_ray.sweep.personalizing import run_job
-        from tadp_ray.tracking.personalization import track_personalization
-        from tadp_ray.tracking.store import open_store
+    from tadp_ray.sweep.personalizing import run_job
+    from tadp_ray.tracking.personalization import track_personalization
+    from tadp_ray.tracking.store import open_store
 
-        store = open_store(tracking_uri)
-        with track_personalization(store, job):
-            metrics = final_metrics(job.folder, job.fingerprint)
-            if metrics is None:
-                metrics = run_job(job, address, console)
-        for name, value in metrics.items():
-            say(f"{name:<32}{value:>14.6g}")
-        say(f"result and samples.png in {job.folder}")
+    store = open_store(tracking_uri)
+    with track_personalization(store, job):
+        metrics = final_metrics(job.folder, job.fingerprint)
+        if metrics is None:
+            metrics = run_job(job, address, console)
+    for name, value in metrics.items():
+        say(f"{name:<32}{value:>14.6g}")
+    say(f"result and samples.png in {job.folder}")

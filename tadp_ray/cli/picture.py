@@ -7,17 +7,11 @@ import typer
 
 from tadp_ray.cli.common import Commands, KeepOption, say
 from tadp_ray.cli.retype import typed
-from tadp_ray.cli.task_commands import add_task_commands
+from tadp_ray.cli.task_commands import task_group
 
 if TYPE_CHECKING:
     from tadp_ray.pictures.comparison import Comparison
 
-app = Commands(
-    help="Draw systems side by side where they differ most: image, truth and each one's predictions, as PNG and PDF, by one "
-    "stated rule for better and for worse; of one system, examples. Files are those that `score` reads; `predict` writes them "
-    "for a trained cell.",
-    no_args_is_help=True,
-)
 OutArgument = Annotated[
     Path,
     typer.Argument(
@@ -74,4 +68,10 @@ def keep(comparison: "Comparison", out: Path, tracking_uri: str, files: list[str
     return log_finding(open_store(tracking_uri), out, facts, files)
 
 
-add_task_commands(app, "picture", draw)
+app = Commands(
+    cls=task_group("picture", draw),
+    help="Draw systems side by side where they differ most: image, truth and each one's predictions, as PNG and PDF, by one "
+    "stated rule for better and for worse; of one system, examples. Files are those that `score` reads; `predict` writes them "
+    "for a trained cell.",
+    no_args_is_help=True,
+)

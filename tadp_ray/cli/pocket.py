@@ -6,7 +6,7 @@ from typing import Annotated, cast
 import typer
 from rich.console import Console
 
-from tadp_ray.cli.common import Commands, KeepOption, TrackingOption, exit_on_user_error, say
+from tadp_ray.cli.common import Commands, JSONOption, KeepOption, TrackingOption, say
 from tadp_ray.config.vocabulary import Denoiser
 from tadp_ray.layout import ATTENTION, DRAWINGS, STORAGE
 
@@ -41,47 +41,46 @@ def pretrain(
     Each evaluation prints how much worse wrong captions are than right ones, and writes a usable model. An interrupted
     command can be repeated: it resumes from the last checkpoint, with the same losses.
     """
-    with exit_on_user_error():
-        from tadp_ray.backbones.generators import generator_digest
-        from tadp_ray.config.claims import Measured
-        from tadp_ray.config.pretraining import Pretraining
-        from tadp_ray.layout import PRETRAINING_FOLDER
-        from tadp_ray.paper.pocket.card import write_card
-        from tadp_ray.paper.pocket.pretrain import pretrain as run
-        from tadp_ray.paper.pocket.report import AIMS
-        from tadp_ray.reporting.claims import judge_measures
-        from tadp_ray.tracking.pretraining import track_pretraining
-        from tadp_ray.tracking.store import open_store
-        from tadp_ray.training.journal import final_metrics
-        from tadp_ray.training.provenance import provenance
+    from tadp_ray.backbones.generators import generator_digest
+    from tadp_ray.config.claims import Measured
+    from tadp_ray.config.pretraining import Pretraining
+    from tadp_ray.layout import PRETRAINING_FOLDER
+    from tadp_ray.paper.pocket.card import write_card
+    from tadp_ray.paper.pocket.pretrain import pretrain as run
+    from tadp_ray.paper.pocket.report import AIMS
+    from tadp_ray.reporting.claims import judge_measures
+    from tadp_ray.tracking.pretraining import track_pretraining
+    from tadp_ray.tracking.store import open_store
+    from tadp_ray.training.journal import final_metrics
+    from tadp_ray.training.provenance import provenance
 
-        sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "size": size, "seed": seed}
-        digest = generator_digest(str(start)) if start else ""
-        plan = Pretraining(backbone=backbone, unet_batch=batch, start=digest, **sizes)
-        with track_pretraining(open_store(tracking_uri), plan, folder / PRETRAINING_FOLDER):
-            run(plan, folder, processes, device, start)
-        given = {"backbone": backbone} | sizes | {"batch": batch} | ({"start": start} if start else {})
-        options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given.items())
-        names = (
-            "commit",
-            "hardware.cpu",
-            "hardware.cores",
-            "version.torch",
-            "version.diffusers",
-            "version.transformers",
-        )
-        facts = {name: fact for name in names if (fact := provenance().get(f"tadp.{name}"))}
-        figures = final_metrics(folder / PRETRAINING_FOLDER, plan.fingerprint) or {}
-        verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
-        write_card(
-            folder,
-            folder / PRETRAINING_FOLDER,
-            plan,
-            figures,
-            verdicts,
-            f"tadp-ray pocket pretrain FOLDER {options}",
-            facts,
-        )
+    sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "size": size, "seed": seed}
+    digest = generator_digest(str(start)) if start else ""
+    plan = Pretraining(backbone=backbone, unet_batch=batch, start=digest, **sizes)
+    with track_pretraining(open_store(tracking_uri), plan, folder / PRETRAINING_FOLDER):
+        run(plan, folder, processes, device, start)
+    given = {"backbone": backbone} | sizes | {"batch": batch} | ({"start": start} if start else {})
+    options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given.items())
+    names = (
+        "commit",
+        "hardware.cpu",
+        "hardware.cores",
+        "version.torch",
+        "version.diffusers",
+        "version.transformers",
+    )
+    facts = {name: fact for name in names if (fact := provenance().get(f"tadp.{name}"))}
+    figures = final_metrics(folder / PRETRAINING_FOLDER, plan.fingerprint) or {}
+    verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
+    write_card(
+        folder,
+        folder / PRETRAINING_FOLDER,
+        plan,
+        figures,
+        verdicts,
+        f"tadp-ray pocket pretrain FOLDER {options}",
+        facts,
+    )
 
 
 @app.command()
@@ -98,18 +97,17 @@ def image_encoder(
 
     An interrupted command can be repeated: it resumes from the last checkpoint, with the same losses.
     """
-    with exit_on_user_error():
-        from tadp_ray.backbones.stable_diffusion.weights import weights_digest
-        from tadp_ray.config.pretraining import ImageEncoderTraining
-        from tadp_ray.layout import PRETRAINING_FOLDER
-        from tadp_ray.paper.pocket.image_encoder import train_image_encoder, write_section
-        from tadp_ray.tracking.pretraining import track_pretraining
-        from tadp_ray.tracking.store import open_store
+    from tadp_ray.backbones.stable_diffusion.weights import weights_digest
+    from tadp_ray.config.pretraining import ImageEncoderTraining
+    from tadp_ray.layout import PRETRAINING_FOLDER
+    from tadp_ray.paper.pocket.image_encoder import train_image_encoder, write_section
+    from tadp_ray.tracking.pretraining import track_pretraining
+    from tadp_ray.tracking.store import open_store
 
-        plan = ImageEncoderTraining(text=weights_digest(weights), images=images, steps=steps, batch=batch, seed=seed)
-        with track_pretraining(open_store(tracking_uri), plan, folder / PRETRAINING_FOLDER):
-            metrics = train_image_encoder(plan, folder, weights)
-        write_section(folder, plan, metrics)
+    plan = ImageEncoderTraining(text=weights_digest(weights), images=images, steps=steps, batch=batch, seed=seed)
+    with track_pretraining(open_store(tracking_uri), plan, folder / PRETRAINING_FOLDER):
+        metrics = train_image_encoder(plan, folder, weights)
+    write_section(folder, plan, metrics)
 
 
 @app.command()
@@ -117,12 +115,11 @@ def measure(
     folder: Annotated[Path, typer.Argument(help="A folder from `pocket pretrain`.")],
 ) -> None:
     """Measure whether the model understands words: losses with wrong captions, attention maps, generated images."""
-    with exit_on_user_error():
-        import torch
+    import torch
 
-        from tadp_ray.paper.pocket.gate import measure as run
+    from tadp_ray.paper.pocket.gate import measure as run
 
-        run(folder, torch.device("cpu"), say)
+    run(folder, torch.device("cpu"), say)
 
 
 @app.command()
@@ -133,17 +130,16 @@ def style(
 
     Print how often the classifier prefers the images drawn with the style, and write style.png into each folder.
     """
-    with exit_on_user_error():
-        from tadp_ray.paper.pocket.style import measure_style
+    from tadp_ray.paper.pocket.style import measure_style
 
-        columns = "{:>12}{:>12}{:>14}{:>10}{:>8}   {}"
-        say(columns.format("preferred", "predicted", "probability", "before", "accuracy", "folder (figures in %)"))
-        for folder in folders:
-            result = measure_style(folder, folder / "style.png")
-            figures = (
-                f"{result[name]:.1f}" for name in ("preferred", "named", "probability", "probability_before", "judge")
-            )
-            say(columns.format(*figures, folder))
+    columns = "{:>12}{:>12}{:>14}{:>10}{:>8}   {}"
+    say(columns.format("preferred", "predicted", "probability", "before", "accuracy", "folder (figures in %)"))
+    for folder in folders:
+        result = measure_style(folder, folder / "style.png")
+        figures = (
+            f"{result[name]:.1f}" for name in ("preferred", "named", "probability", "probability_before", "judge")
+        )
+        say(columns.format(*figures, folder))
 
 
 @app.command()
@@ -153,38 +149,37 @@ def report(
     ),
     weights: Annotated[str, typer.Option(help="pocket, or a folder from `pocket pretrain`.")] = "pocket",
     tracking_uri: KeepOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print report.json instead of report.md.")] = False,
+    as_json: JSONOption = False,
 ) -> None:
     """Evaluate a pocket model: how well it understands words, compared with the aims, and pictures.
 
     `tadp-ray report` shows what text does for models that are trained for a task.
     """
-    with exit_on_user_error():
-        from tadp_ray.backbones.generators import generator_place
-        from tadp_ray.config.claims import Measured
-        from tadp_ray.files import write_json, write_text
-        from tadp_ray.paper.pocket.report import AIMS, gate_text, write_gate
-        from tadp_ray.reporting.claims import judge_measures
-        from tadp_ray.tracking.findings import log_finding
-        from tadp_ray.tracking.store import open_store
+    from tadp_ray.backbones.generators import generator_place
+    from tadp_ray.config.claims import Measured
+    from tadp_ray.files import write_json, write_text
+    from tadp_ray.paper.pocket.report import AIMS, gate_text, write_gate
+    from tadp_ray.reporting.claims import judge_measures
+    from tadp_ray.tracking.findings import log_finding
+    from tadp_ray.tracking.store import open_store
 
-        store = open_store(tracking_uri) if tracking_uri else None
-        stderr = Console(stderr=True, markup=False, highlight=False, emoji=False)
-        figures = write_gate(generator_place(weights), folder, stderr.print)
-        verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
-        write_text(folder / "report.md", f"{gate_text(figures, verdicts)}\n")
-        write_json(folder / "report.json", {"gate": figures})
-        if store:
-            facts = {
-                "name": "pocket_gate",
-                "question": "Does the pocket model know words?",
-                "command": f"tadp-ray pocket report --weights {weights}",
-                "settings": f"weights {weights}",
-                "numbers": figures,
-                "claims": [own.model_dump() for own in verdicts],
-            }
-            log_finding(store, folder, facts, (DRAWINGS, ATTENTION))
-        print((folder / ("report.json" if as_json else "report.md")).read_text())
+    store = open_store(tracking_uri) if tracking_uri else None
+    stderr = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    figures = write_gate(generator_place(weights), folder, stderr.print)
+    verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
+    write_text(folder / "report.md", f"{gate_text(figures, verdicts)}\n")
+    write_json(folder / "report.json", {"gate": figures})
+    if store:
+        facts = {
+            "name": "pocket_gate",
+            "question": "Does the pocket model know words?",
+            "command": f"tadp-ray pocket report --weights {weights}",
+            "settings": f"weights {weights}",
+            "numbers": figures,
+            "claims": [own.model_dump() for own in verdicts],
+        }
+        log_finding(store, folder, facts, (DRAWINGS, ATTENTION))
+    print((folder / ("report.json" if as_json else "report.md")).read_text())
 
 
 @app.command()
@@ -196,16 +191,15 @@ def show(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the world.")] = 0,
 ) -> None:
     """Draw a contact sheet of scenes: in every style, with boxes, mask and depth."""
-    with exit_on_user_error():
-        from PIL import Image
+    from PIL import Image
 
-        from tadp_ray.data.scenes import Scenes, Split
-        from tadp_ray.data.styles import STYLES
-        from tadp_ray.files import drafted
-        from tadp_ray.pictures.sheet import contact_sheet
+    from tadp_ray.data.scenes import Scenes, Split
+    from tadp_ray.data.styles import STYLES
+    from tadp_ray.files import drafted
+    from tadp_ray.pictures.sheet import contact_sheet
 
-        with drafted(output) as draft:
-            named = cast("Split", split)  # scenes refuse any other
-            sheet = contact_sheet([Scenes(named, count, seed, size, style) for style in STYLES])
-            Image.fromarray(sheet).save(draft, "PNG")
-        say(output)
+    with drafted(output) as draft:
+        named = cast("Split", split)  # scenes refuse any other
+        sheet = contact_sheet([Scenes(named, count, seed, size, style) for style in STYLES])
+        Image.fromarray(sheet).save(draft, "PNG")
+    say(output)

@@ -4,8 +4,9 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -50,11 +51,21 @@ def retyped(
         if only is not None and name not in only:
             continue
         value = context.params[name]
-        values = value if isinstance(value, list | tuple) else [value]
         if parameter.param_type_name == "argument":
-            words += map(str, values)
-        elif value is True:
-            words.append(parameter.opts[0])
+            words += map(str, value if isinstance(value, list | tuple) else [value])
         else:
-            words += [word for each in values for word in (parameter.opts[0], str(each))]
+            words += option_words(parameter.opts[0], value)
     return masked(" ".join([program(), command, *map(shlex.quote, words)]))
+
+
+def score_command(task: str, options: Mapping[str, Any]) -> str:
+    """Return the command that scores what `Task.score_options` names."""
+    words = [word for name, value in options.items() for word in option_words(f"--{name.replace('_', '-')}", value)]
+    return shlex.join(["tadp-ray", "score", task, *words])
+
+
+def option_words(option: str, value: Any) -> list[str]:
+    """Return the words that give an option a value: of a flag the option or none, of a list the option for each."""
+    if isinstance(value, bool):
+        return [option] * value
+    return [word for each in (value if isinstance(value, list | tuple) else [value]) for word in (option, str(each))]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadp_ray.cli.common import JSONOption, TrackingOption, console, exit_on_user_error, say, show
+from tadp_ray.cli.common import JSONOption, TrackingOption, console, say, show
 from tadp_ray.config.errors import nearest
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
@@ -29,28 +29,27 @@ def list_sweeps(
     tracking_uri: TrackingOption = None, storage: StorageOption = Path(STORAGE), as_json: JSONOption = False
 ) -> None:
     """List the sweeps that were run, newest first, with their states. `ls` lists the shipped files."""
-    with exit_on_user_error():
-        from tadp_ray.sweep.states import sweep_reports
-        from tadp_ray.tracking.store import open_store
+    from tadp_ray.sweep.states import sweep_reports
+    from tadp_ray.tracking.store import open_store
 
-        store = open_store(tracking_uri, make=False)
-        found = sweep_reports(store, storage.absolute())
-        if as_json:
-            return show([report.record() for report in found], (), as_json)
-        if not found:
-            return say(f"MLflow at {store.safe_uri} holds no sweep")
-        rows = [
-            (
-                report.entry.name,
-                report.entry.scale,
-                report.state,
-                "unreadable" if report.cells is None else f"{report.done}/{report.cells}",
-                report.entry.asked[:16].replace("T", " "),
-                report.settings,
-            )
-            for report in found
-        ]
-        console.print(grid(("sweep", "scale", "state", "cells", "last started (UTC)", "settings"), rows))
+    store = open_store(tracking_uri, make=False)
+    found = sweep_reports(store, storage.absolute())
+    if as_json:
+        return show([report.record() for report in found], (), as_json)
+    if not found:
+        return say(f"MLflow at {store.safe_uri} holds no sweep")
+    rows = [
+        (
+            report.entry.name,
+            report.entry.scale,
+            report.state,
+            "unreadable" if report.cells is None else f"{report.done}/{report.cells}",
+            report.entry.asked[:16].replace("T", " "),
+            report.settings,
+        )
+        for report in found
+    ]
+    console.print(grid(("sweep", "scale", "state", "cells", "last started (UTC)", "settings"), rows))
 
 
 def status(
@@ -60,29 +59,28 @@ def status(
     as_json: JSONOption = False,
 ) -> None:
     """Show the cells of a sweep: finished, training with their step, failed with the error, interrupted, not started."""
-    with exit_on_user_error():
-        from tadp_ray.config.metrics import main_metric
-        from tadp_ray.sweep.running import running_sweep
-        from tadp_ray.sweep.states import cell_reports, find_sweep
-        from tadp_ray.tracking.store import open_store
+    from tadp_ray.config.metrics import main_metric
+    from tadp_ray.sweep.running import running_sweep
+    from tadp_ray.sweep.states import cell_reports, find_sweep
+    from tadp_ray.tracking.store import open_store
 
-        store, storage = open_store(tracking_uri, make=False), storage.absolute()
-        entry, plan = find_sweep(store, name, storage)
-        reports, running = cell_reports(store, entry, plan), running_sweep(storage)
-        is_running = running is not None and running.run_id == entry.run_id
-        if as_json:
-            facts = {"name": entry.name, "scale": entry.scale, "settings": plan.settings, "running": is_running}
-            return show(facts | {"cells": [report.record() for report in reports]}, (), as_json)
-        counts: dict[str, int] = {}
-        for report in reports:
-            counts[report.state] = counts.get(report.state, 0) + 1
-        told = ", ".join(f"{count} {state}" for state, count in counts.items())
-        say(f"{entry.name} ({entry.scale} scale, {plan.settings}){', running' if is_running else ''}: {told}")
-        metric = main_metric(plan.cells[0].recipe.task)
-        console.print(grid(("cell", "state", "step", metric, "fingerprint"), list(map(cell_row, reports))))
-        for report in (report for report in reports if report.error):
-            say(f"{report.cell.name}: {report.error}")
-            say(f"  tadp-ray logs {report.cell.fingerprint[:8]}")
+    store, storage = open_store(tracking_uri, make=False), storage.absolute()
+    entry, plan = find_sweep(store, name, storage)
+    reports, running = cell_reports(store, entry, plan), running_sweep(storage)
+    is_running = running is not None and running.run_id == entry.run_id
+    if as_json:
+        facts = {"name": entry.name, "scale": entry.scale, "settings": plan.settings, "running": is_running}
+        return show(facts | {"cells": [report.record() for report in reports]}, (), as_json)
+    counts: dict[str, int] = {}
+    for report in reports:
+        counts[report.state] = counts.get(report.state, 0) + 1
+    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    say(f"{entry.name} ({entry.scale} scale, {plan.settings}){', running' if is_running else ''}: {told}")
+    metric = main_metric(plan.cells[0].recipe.task)
+    console.print(grid(("cell", "state", "step", metric, "fingerprint"), list(map(cell_row, reports))))
+    for report in (report for report in reports if report.error):
+        say(f"{report.cell.name}: {report.error}")
+        say(f"  tadp-ray logs {report.cell.fingerprint[:8]}")
 
 
 def cell_row(report: "CellReport") -> tuple[str, ...]:
@@ -108,23 +106,21 @@ def logs(
     as_json: JSONOption = False,
 ) -> None:
     """Show what happened to one cell: starts, evaluations, checkpoints, its end; its traceback and its processes' output."""
-    with exit_on_user_error():
-        from tadp_ray.sweep.cell_log import cell_log
-        from tadp_ray.sweep.states import find_cell
-        from tadp_ray.tracking.store import open_store
+    from tadp_ray.sweep.cell_log import cell_log
+    from tadp_ray.sweep.states import find_cell
+    from tadp_ray.tracking.store import open_store
 
-        store = open_store(tracking_uri, make=False)
-        log = cell_log(store, find_cell(store, cell, sweep, storage.absolute()))
-        show(log.record(), log.lines(), as_json)
+    store = open_store(tracking_uri, make=False)
+    log = cell_log(store, find_cell(store, cell, sweep, storage.absolute()))
+    show(log.record(), log.lines(), as_json)
 
 
 def stop(storage: StorageOption = Path(STORAGE)) -> None:
     """End the sweep that runs in a storage folder as Ctrl-C does: checkpoints are kept, the same command resumes."""
-    with exit_on_user_error():
-        from tadp_ray.sweep.running import stop_sweep
+    from tadp_ray.sweep.running import stop_sweep
 
-        found = stop_sweep(storage.absolute())
-        say(f"{found.name} ({found.scale} scale) was stopped; run the same command again to resume")
+    found = stop_sweep(storage.absolute())
+    say(f"{found.name} ({found.scale} scale) was stopped; run the same command again to resume")
 
 
 def gc(
@@ -145,27 +141,26 @@ def gc(
     weights: the final weights, without which `predict` and analyses cannot use a cell; only if named. Files of cells that are
     not finished in MLflow, and journals, are never deleted.
     """
-    with exit_on_user_error():
-        from tadp_ray.sweep.cleaning import delete, removable
-        from tadp_ray.tracking.store import open_store
+    from tadp_ray.sweep.cleaning import delete, removable
+    from tadp_ray.tracking.store import open_store
 
-        chosen = list(dict.fromkeys(rules or DEFAULT_RULES))
-        if unknown := next((rule for rule in chosen if rule not in RULES), None):
-            raise UserError(f"{unknown}: nothing that gc deletes; {nearest(unknown, list(RULES))}")
-        store = open_store(tracking_uri, make=False)
-        found = removable(store, storage.absolute(), chosen, sweep, older_than)
-        if as_json:
-            show([each.record() for each in found], (), as_json)
-        else:
-            console.print(grid(("files", "cells", "number", "MiB"), list(map(removable_row, found))))
-            for line in losses(found):
-                say(line)
-        if not any(each.files for each in found):
-            return None if as_json else say("nothing to delete")
-        if not yes and (as_json or not typer.confirm("Delete these files?")):
-            return None
-        freed = delete(found)
-        return None if as_json else say(f"deleted {freed / 2**20:,.1f} MiB")
+    chosen = list(dict.fromkeys(rules or DEFAULT_RULES))
+    if unknown := next((rule for rule in chosen if rule not in RULES), None):
+        raise UserError(f"{unknown}: nothing that gc deletes; {nearest(unknown, list(RULES))}")
+    store = open_store(tracking_uri, make=False)
+    found = removable(store, storage.absolute(), chosen, sweep, older_than)
+    if as_json:
+        show([each.record() for each in found], (), as_json)
+    else:
+        console.print(grid(("files", "cells", "number", "MiB"), list(map(removable_row, found))))
+        for line in losses(found):
+            say(line)
+    if not any(each.files for each in found):
+        return None if as_json else say("nothing to delete")
+    if not yes and (as_json or not typer.confirm("Delete these files?")):
+        return None
+    freed = delete(found)
+    return None if as_json else say(f"deleted {freed / 2**20:,.1f} MiB")
 
 
 def removable_row(each: "Removable") -> tuple[str, ...]:

@@ -1,24 +1,15 @@
 """Scores of predictions in files, whoever made them."""
 
-from tadp_ray.cli.common import Commands, JSONOption, console
-from tadp_ray.cli.task_commands import add_task_commands
-
-app = Commands(
-    help="Score predictions in files against targets in files, whoever made them. Every file is checked, and all that is "
-    "wrong is told at once; nothing is scored in part.",
-    no_args_is_help=True,
-)
+from tadp_ray.cli.common import Commands, JSONOption, console, show
+from tadp_ray.cli.task_commands import task_group
 
 
 def show_scores(scores: dict[str, float], *, as_json: JSONOption = False) -> None:
     """Print figures as a table or as JSON."""
-    import json
-
     from rich.table import Table
 
     if as_json:
-        print(json.dumps(scores, indent=1))
-        return
+        return show(scores, (), as_json)
     table = Table("figure", "value", box=None)
     table.columns[1].justify = "right"
     for name, value in scores.items():
@@ -26,4 +17,9 @@ def show_scores(scores: dict[str, float], *, as_json: JSONOption = False) -> Non
     console.print(table)
 
 
-add_task_commands(app, "score", show_scores)
+app = Commands(
+    cls=task_group("score", show_scores),
+    help="Score predictions in files against targets in files, whoever made them. Every file is checked, and all that is "
+    "wrong is told at once; nothing is scored in part.",
+    no_args_is_help=True,
+)

@@ -1,13 +1,12 @@
-"""Commands on caption stores: import, create, show, check, compare."""
+"""Commands on caption stores: import, create, degrade, keep nouns, show, count, check, compare."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadp_ray.cli.common import Commands, JSONOption, console, exit_on_user_error, parse_classes, say
+from tadp_ray.cli.common import Commands, JSONOption, console, parse_classes, say, show
 from tadp_ray.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,13 +47,12 @@ def import_captions(
 
     If images are given, the keys become their ids, and captions of other images are left out.
     """
-    with exit_on_user_error():
-        from tadp_ray.captions.convert import import_store
+    from tadp_ray.captions.convert import import_store
 
-        store = import_store(file, pictures(data, root, split, images))
-        store.write(out)
-        facts = "{left_out} images left out, {rekeyed} ids changed, {repeats_dropped} repetitions dropped"
-        say_all([f"{out}: captions of {len(store):,} images; {facts.format(**store.header)}"])
+    store = import_store(file, pictures(data, root, split, images))
+    store.write(out)
+    facts = "{left_out} images left out, {rekeyed} ids changed, {repeats_dropped} repetitions dropped"
+    say(f"{out}: captions of {len(store):,} images; {facts.format(**store.header)}")
 
 
 @app.command()
@@ -74,22 +72,21 @@ def oracle(
     ] = False,
 ) -> None:
     """Caption each image with the names of its ground-truth classes."""
-    with exit_on_user_error():
-        from tadp_ray.captions.oracle import oracle_store
-        from tadp_ray.captions.sources import foreground
+    from tadp_ray.captions.oracle import oracle_store
+    from tadp_ray.captions.sources import foreground
 
-        labels = {"ignore": ignore or [255], "reduce_zero_label": reduce_zero_label}
-        names, present = truth(masks, classes, data, root, split, mask_suffix, labels)
-        if without_background:
-            names, present = (
-                foreground(names),
-                {image_id: foreground(present_names) for image_id, present_names in present.items()},
-            )
-        origin = {"data": data, "split": split} if data else {"masks": masks, **labels}
-        store = oracle_store(present, names, origin)
-        store.write(out)
-        distinct = len(set(store.captions.values()))
-        say_all([f"{out}: captions of {len(store):,} images, {distinct:,} of them distinct"])
+    labels = {"ignore": ignore or [255], "reduce_zero_label": reduce_zero_label}
+    names, present = truth(masks, classes, data, root, split, mask_suffix, labels)
+    if without_background:
+        names, present = (
+            foreground(names),
+            {image_id: foreground(present_names) for image_id, present_names in present.items()},
+        )
+    origin = {"data": data, "split": split} if data else {"masks": masks, **labels}
+    store = oracle_store(present, names, origin)
+    store.write(out)
+    distinct = len(set(store.captions.values()))
+    say(f"{out}: captions of {len(store):,} images, {distinct:,} of them distinct")
 
 
 @app.command()
@@ -111,42 +108,40 @@ def degrade(
     weights: WeightsOption = "pocket",
 ) -> None:
     """Remove correct names from oracle captions and add wrong ones, to reach a precision and recall (Table S2)."""
-    with exit_on_user_error():
-        from tadp_ray.captions.oracle import degraded_store
-        from tadp_ray.captions.store import read_store
+    from tadp_ray.captions.oracle import degraded_store
+    from tadp_ray.captions.store import read_store
 
-        count, budget = counter(weights)
-        store = degraded_store(
-            read_store(oracle),
-            precision=precision,
-            recall=recall,
-            seed=seed,
-            min_true=min_true,
-            shuffle=shuffle,
-            distractors=parse_classes(f"{distractors},") if distractors else (),
-            count_tokens=count,
-            budget=budget,
-        )
-        store.write(out)
-        result = ", ".join(f"{name} {share(value)}" for name, value in store.header["realised"].items())
-        say_all([f"{out}: captions of {len(store):,} images; {result}"])
+    count, budget = counter(weights)
+    store = degraded_store(
+        read_store(oracle),
+        precision=precision,
+        recall=recall,
+        seed=seed,
+        min_true=min_true,
+        shuffle=shuffle,
+        distractors=parse_classes(f"{distractors},") if distractors else (),
+        count_tokens=count,
+        budget=budget,
+    )
+    store.write(out)
+    result = ", ".join(f"{name} {share(value)}" for name, value in store.header["realised"].items())
+    say(f"{out}: captions of {len(store):,} images; {result}")
 
 
 @app.command()
 def nouns(store: StoreArgument, out: OutOption) -> None:
     """Keep only the nouns of captions, each once, like the paper's nouns-only prompts; needs tadp-ray[nouns]."""
-    with exit_on_user_error():
-        from tadp_ray.captions.nouns import load_tagger, nouns_store, tagger_name
-        from tadp_ray.captions.store import read_store
+    from tadp_ray.captions.nouns import load_tagger, nouns_store, tagger_name
+    from tadp_ray.captions.store import read_store
 
-        made = nouns_store(read_store(store), load_tagger(), tagger_name())
-        made.write(out)
-        empty = sum(not text for texts in made.captions.values() for text in texts)
-        say_all([f"{out}: nouns of the captions of {len(made):,} images" + f"; {empty} without a noun" * bool(empty)])
+    made = nouns_store(read_store(store), load_tagger(), tagger_name())
+    made.write(out)
+    empty = sum(not text for texts in made.captions.values() for text in texts)
+    say(f"{out}: nouns of the captions of {len(made):,} images" + f"; {empty} without a noun" * bool(empty))
 
 
-@app.command()
-def show(
+@app.command("show")
+def show_examples(
     store: StoreArgument,
     data: DataOption = None,
     root: RootOption = None,
@@ -159,34 +154,33 @@ def show(
     ids: Annotated[list[str] | None, typer.Option("--id", help="Show this image instead; repeatable.")] = None,
 ) -> None:
     """Show example captions: in the terminal, or with --out beside their images."""
-    with exit_on_user_error():
-        from tadp_ray.captions.store import read_store
-        from tadp_ray.pictures.captioned import draw_captions, spread_over
+    from tadp_ray.captions.store import read_store
+    from tadp_ray.pictures.captioned import draw_captions, spread_over
 
-        captioned, files = read_store(store), pictures(data, root, split, images)
-        if files is not None:
-            captioned.check(ids or files)
-        chosen = ids or spread_over(list(captioned.captions if files is None else files), count)
-        if out is None:
-            say_all(f"{image_id}: {text}" for image_id in chosen for text in captioned[image_id])
-            return
-        if files is None:
-            raise UserError("--out needs images: name them with --images, or with --data and --root")
-        if absent := [image_id for image_id in chosen if image_id not in files]:
-            raise UserError(f"--id {absent[0]}: none of the {len(files)} images has this id")
-        draw_captions(out, {image_id: files[image_id] for image_id in chosen}, captioned.captions)
-        say_all([str(out)])
+    captioned, files = read_store(store), pictures(data, root, split, images)
+    if files is not None:
+        captioned.check(ids or files)
+    chosen = ids or spread_over(list(captioned.captions if files is None else files), count)
+    if out is None:
+        for line in (f"{image_id}: {text}" for image_id in chosen for text in captioned[image_id]):
+            say(line)
+        return
+    if files is None:
+        raise UserError("--out needs images: name them with --images, or with --data and --root")
+    if absent := [image_id for image_id in chosen if image_id not in files]:
+        raise UserError(f"--id {absent[0]}: none of the {len(files)} images has this id")
+    draw_captions(out, {image_id: files[image_id] for image_id in chosen}, captioned.captions)
+    say(out)
 
 
 @app.command()
 def stats(store: StoreArgument, weights: WeightsOption = "pocket", as_json: JSONOption = False) -> None:
     """Count captions, words, tokens, captions that are too long for the text encoder, and repetitions."""
-    with exit_on_user_error():
-        from tadp_ray.captions.statistics import report_lines, statistics
-        from tadp_ray.captions.store import read_store
+    from tadp_ray.captions.statistics import report_lines, statistics
+    from tadp_ray.captions.store import read_store
 
-        result = statistics(read_store(store), *counter(weights)) | {"tokenizer": weights}
-        print_report(result, report_lines(result), as_json)
+    result = statistics(read_store(store), *counter(weights)) | {"tokenizer": weights}
+    show(result, report_lines(result), as_json)
 
 
 @app.command()
@@ -204,29 +198,27 @@ def check(
     Problems are images without a caption; captions that are empty, contain control characters or are truncated by the text
     encoder; names that are not classes; and a damaged file. Captions of other images are listed, but are not a problem.
     """
-    with exit_on_user_error():
-        from tadp_ray.captions.check import check as run
-        from tadp_ray.captions.check import report_lines
-        from tadp_ray.data.check import find
+    from tadp_ray.captions.check import check as run
+    from tadp_ray.captions.check import report_lines
+    from tadp_ray.data.check import find
 
-        classes = find(data).classes if data else None
-        result = run(store, *counter(weights), pictures(data, root, split, images), classes) | {"tokenizer": weights}
-        print_report(result, report_lines(result), as_json)
-        if result["problems"]:
-            raise typer.Exit(1)
+    classes = find(data).classes if data else None
+    result = run(store, *counter(weights), pictures(data, root, split, images), classes) | {"tokenizer": weights}
+    show(result, report_lines(result), as_json)
+    if result["problems"]:
+        raise typer.Exit(1)
 
 
 @app.command()
 def diff(one: StoreArgument, other: StoreArgument, as_json: JSONOption = False) -> None:
     """List the images and captions in which two stores differ; exit with code 1 if they do."""
-    with exit_on_user_error():
-        from tadp_ray.captions.statistics import difference, difference_lines
-        from tadp_ray.captions.store import read_store
+    from tadp_ray.captions.statistics import difference, difference_lines
+    from tadp_ray.captions.store import read_store
 
-        result = difference(read_store(one), read_store(other))
-        print_report(result, difference_lines(result), as_json)
-        if result["only_one"] or result["only_other"] or result["changed"]:
-            raise typer.Exit(1)
+    result = difference(read_store(one), read_store(other))
+    show(result, difference_lines(result), as_json)
+    if result["only_one"] or result["only_other"] or result["changed"]:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -264,32 +256,29 @@ def align(
 
     Only the first caption of an image counts, or the one with --tag, as in training. --json prints the values of each image, too.
     """
-    with exit_on_user_error():
-        from tadp_ray.captions.alignment import align as run
-        from tadp_ray.captions.oracle import names_of
-        from tadp_ray.captions.store import read_store
-        from tadp_ray.pictures.captioned import draw_distributions
+    from tadp_ray.captions.alignment import align as run
+    from tadp_ray.captions.oracle import names_of
+    from tadp_ray.captions.store import read_store
+    from tadp_ray.pictures.captioned import draw_distributions
 
-        if oracle is None:
-            labels = {"ignore": ignore or [255], "reduce_zero_label": reduce_zero_label}
-            names, present = truth(masks, classes, data, root, split, mask_suffix, labels)
-        else:
-            names, present = names_of(read_store(oracle))
-        if unknown := set(without or ()) - set(names):
-            raise UserError(f"--without {min(unknown)}: not one of the classes {', '.join(names)}")
-        names = [name for name in names if name not in (without or ())]
-        present = {
-            image_id: [name for name in present_names if name in names] for image_id, present_names in present.items()
-        }
-        texts = read_store(store).chosen(present, tag)
-        result = run(texts, present, matcher(match, texts.values(), names, threshold, synonyms, weights))
-        show_alignment(result, as_json)
-        if plot:
-            fits = result.images.values()
-            spread = {
-                n: [v for fit in fits if (v := getattr(fit, n)) is not None] for n in ("precision", "recall", "f1")
-            }
-            draw_distributions(plot, {name: values for name, values in spread.items() if values})
+    if oracle is None:
+        labels = {"ignore": ignore or [255], "reduce_zero_label": reduce_zero_label}
+        names, present = truth(masks, classes, data, root, split, mask_suffix, labels)
+    else:
+        names, present = names_of(read_store(oracle))
+    if unknown := set(without or ()) - set(names):
+        raise UserError(f"--without {min(unknown)}: not one of the classes {', '.join(names)}")
+    names = [name for name in names if name not in (without or ())]
+    present = {
+        image_id: [name for name in present_names if name in names] for image_id, present_names in present.items()
+    }
+    texts = read_store(store).chosen(present, tag)
+    result = run(texts, present, matcher(match, texts.values(), names, threshold, synonyms, weights))
+    show_alignment(result, as_json)
+    if plot:
+        fits = result.images.values()
+        spread = {n: [v for fit in fits if (v := getattr(fit, n)) is not None] for n in ("precision", "recall", "f1")}
+        draw_distributions(plot, {name: values for name, values in spread.items() if values})
 
 
 def matcher(
@@ -331,8 +320,7 @@ def show_alignment(result: "Alignment", as_json: bool) -> None:
             for image_id, fit in result.images.items()
         }
         figures = {name: {"micro": micro, "macro": macro} for name, (micro, macro) in rows.items()}
-        print(json.dumps(figures | {"images": images}, indent=1))
-        return
+        return show(figures | {"images": images}, (), as_json)
     table = Table(f"{len(result.images):,} images", "all names pooled", "mean over images", box=None)
     for name, values in rows.items():
         table.add_row(name, *map(share, values))
@@ -393,17 +381,3 @@ def counter(weights: str) -> tuple[Any, int]:
 def share(value: float | None) -> str:
     """Format a fraction, or a dash for None."""
     return "-" if value is None else f"{value:.4f}"
-
-
-def print_report(result: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
-    """Print a report as JSON or as lines."""
-    if as_json:
-        print(json.dumps(result, indent=1, ensure_ascii=False))
-    else:
-        say_all(lines)
-
-
-def say_all(lines: Iterable[str]) -> None:
-    """Print lines."""
-    for line in lines:
-        say(line)

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from tadp_ray.cli.common import Commands, exit_on_user_error, parse_classes
+import typer
+
+from tadp_ray.cli.common import Commands, PluginGroup, parse_classes
 from tadp_ray.errors import UserError
 from tadp_ray.registry import TASKS, implementation
 
@@ -30,18 +32,28 @@ PARSED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
 """Options that tasks are given parsed: what the command line takes, and what makes of it what tasks take."""
 
 
-def add_task_commands(app: Commands, name: str, run: Callable[..., None]) -> None:
-    """Give a group one command for each task that has one.
+def task_group(name: str, run: Callable[..., None]) -> type[PluginGroup]:
+    """Return a group that has one command for each task that has one.
 
     Args:
-        app: the group.
         name: under which tasks register their function, whose options and help are the command's.
         run: called with what that function returns, and with options of its own: positional ones stand before the task's,
             keywords behind them.
     """
-    for task, entry in TASKS.items():
-        if function := implementation(getattr(entry, name)):
-            app.command(task)(task_command(function, run))
+
+    class TaskGroup(PluginGroup):
+        def registered(self) -> dict[str, Any]:
+            functions = {task: implementation(getattr(entry, name)) for task, entry in TASKS.items()}
+            return {task: made(task, task_command(function, run)) for task, function in functions.items() if function}
+
+    return TaskGroup
+
+
+def made(name: str, function: Callable[..., None]) -> Any:
+    """Return a command of this name."""
+    app = Commands(add_completion=False, rich_markup_mode=None)
+    app.command(name)(function)
+    return typer.main.get_command(app)
 
 
 def task_command(function: Callable[..., Any], run: Callable[..., None]) -> Callable[..., None]:
@@ -52,10 +64,9 @@ def task_command(function: Callable[..., Any], run: Callable[..., None]) -> Call
     last = [option for option in common if option.kind is option.KEYWORD_ONLY]
 
     def call(**options: Any) -> None:
-        with exit_on_user_error():
-            given = {option.name: options[option.name] for option in own}
-            parsed = {key: parse(given[key]) for key, (_, parse) in PARSED.items() if key in given}
-            run(function(**{**given, **parsed}), **{option.name: options[option.name] for option in common})
+        given = {option.name: options[option.name] for option in own}
+        parsed = {key: parse(given[key]) for key, (_, parse) in PARSED.items() if key in given}
+        run(function(**{**given, **parsed}), **{option.name: options[option.name] for option in common})
 
     every = [option.replace(kind=option.KEYWORD_ONLY) for option in (*first, *own, *last)]
     command: Any = call  # Any, since type checkers know no signature of a function

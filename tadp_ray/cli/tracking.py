@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.common import Commands, TrackingOption, exit_on_user_error, say
+from tadp_ray.cli.common import Commands, TrackingOption, say
 from tadp_ray.layout import STORAGE
 
 app = Commands(help="Journals and MLflow.", no_args_is_help=True)
@@ -25,9 +25,8 @@ def flush(
 
     It can be repeated: nothing is sent twice. An unfinished training is marked as KILLED; its own command resumes it.
     """
-    with exit_on_user_error():
-        from tadp_ray.tracking.flush import flush as send
-        from tadp_ray.tracking.store import open_store
+    from tadp_ray.tracking.flush import flush as send
+    from tadp_ray.tracking.store import open_store
 
-        store = open_store(tracking_uri)
-        send(store, storage, say)
+    store = open_store(tracking_uri)
+    send(store, storage, say)

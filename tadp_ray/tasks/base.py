@@ -1,7 +1,7 @@
 """The interface of a task: target, loss, prediction, metrics and files. All tasks share one training loop."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,10 +75,10 @@ class Task:
     """(head, features, image size) on the meta device -> the scalar whose backward pass is counted as cost."""
     head_targets: Callable[[Any, Sequence[torch.Generator]], Any] | None = None
     """(targets, one generator per image) -> targets for a head that samples in training; None: the head does not sample."""
-    score_command: Callable[[Path], list[str]] | None = None
-    """(folder of `files`) -> arguments of the command that scores them like the cell; None: there is no such command."""
-    picture_options: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments of the picture that the registry names, for what `files` writes, beside those of every task."""
+    score_options: Callable[[Path], dict[str, Any]] | None = None
+    """(folder of `files`) -> options of `tadp-ray score` that score them like the cell, by name: paths, numbers, flags and
+    lists. `tadp-ray picture` takes the same, but systems and images in place of predictions. None: there is no such command.
+    """
     main: str = ""
     """Name of the main metric, from the registry."""
     names_classes: bool = True
@@ -120,12 +120,9 @@ def resize_map(target: Tensor, _: Size, size: Size) -> Tensor:
     return F.interpolate(target[None, None].float(), size, mode="nearest-exact")[0, 0].to(target.dtype)
 
 
-def score_arguments(task: str, folder: Path, suffix: str = "") -> list[str]:
-    """Return the command that scores the predictions of a cell, without the options of the task."""
-    arguments = ["tadp-ray", "score", task]
-    for option, name in (("--predictions", PREDICTIONS), ("--targets", TARGETS)):
-        arguments += [option, f"{folder / name}{suffix}"]
-    return arguments
+def written(folder: Path, suffix: str = "") -> dict[str, Any]:
+    """Return the options that every task scores the predictions of a cell by, see `Task.score_options`."""
+    return {"predictions": folder / f"{PREDICTIONS}{suffix}", "targets": folder / f"{TARGETS}{suffix}"}
 
 
 def dense_loss(loss: Callable[[Any, Any], Tensor], dtype: torch.dtype) -> Callable[..., Tensor]:

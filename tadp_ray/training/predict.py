@@ -16,6 +16,7 @@ from tadp_ray.layout import CLASSES, IMAGES
 from tadp_ray.tasks.files import save
 from tadp_ray.training import checkpoint
 from tadp_ray.training.check import check_setup
+from tadp_ray.training.digests import check_trained, digests_of
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import predictions, truth
 from tadp_ray.training.model import TADP
@@ -23,6 +24,31 @@ from tadp_ray.training.run import build_model, evaluation_inputs
 from tadp_ray.training.setup import Cache, TrainSetup
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def predict_run(
+    run: str,
+    cell: Cell,
+    model_file: Path,
+    folder: Path,
+    storage: Path,
+    cache: Cache | None = None,
+    only: Collection[str] | None = None,
+) -> int:
+    """Write the predictions of a finished run's cell, on a GPU if it was trained on one; see `predict_cell`.
+
+    Args:
+        run: id of the run, for messages.
+        storage: folder with the shared latents and contexts.
+
+    Raises:
+        UserError: data, captions or frozen weights have changed since, or the cell's weights are not there.
+    """
+    cell = cell.at(storage)
+    cache = cache or Cache(Datasets(cell.recipe.compute.folder))
+    check_trained(run, cell, digests_of(cell.recipe, cache.datasets))
+    device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
+    return predict_cell(cell, model_file, folder, device, cache, only)
 
 
 def predict_cell(
@@ -51,7 +77,7 @@ def predict_cell(
     Raises:
         UserError: the weights are missing or damaged, or belong to another cell.
     """
-    model, setup, latents = load_trained(cell, model_file, device, cache)
+    model, setup, latents = load_cell(cell, model_file, device, cache)
     files = setup.task.files(setup.val.classes)
     names = file_names(setup.val.ids)
     chosen = [index for index, own in enumerate(setup.val.ids) if only is None or own in only]
@@ -68,7 +94,7 @@ def predict_cell(
     return len(chosen)
 
 
-def load_trained(
+def load_cell(
     cell: Cell, model_file: Path, device: torch.device, cache: Cache | None = None
 ) -> tuple[TADP, TrainSetup, Mapping[str, Tensor]]:
     """Return the model of a finished cell in evaluation mode, its setup and the latents that it was scored on.

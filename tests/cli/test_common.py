@@ -18,14 +18,13 @@ from tadp_ray.network import bypass_proxy
 
 SCRIPT = """\
 import os, signal, sys
-from tadp_ray.cli.common import Commands, say, exit_on_user_error
+from tadp_ray.cli.common import Commands, say
 from tadp_ray.errors import UserError
 app = Commands(pretty_exceptions_enable=False, rich_markup_mode=None)
 
 @app.command()
 def act(what: str) -> None:
-    with exit_on_user_error():
-        {body}
+    {body}
 
 app()
 """
@@ -33,7 +32,7 @@ app()
 
 def script(body: str, *words: str, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run a command of these lines in a process of its own."""
-    code = SCRIPT.format(body=body.replace("\n", "\n        "))
+    code = SCRIPT.format(body=body.replace("\n", "\n    "))
     shell = {"capture_output": True, "text": True, "timeout": 900, **settings}
     return subprocess.run([sys.executable, "-c", code, "x", *words], **shell)
 
@@ -149,7 +148,7 @@ def test_brackets_in_help_are_printed_as_they_are() -> None:
 def test_the_reader_of_the_output_may_leave() -> None:
     """As `| head -1` does: all of the work is done, and nothing is said of the pipe."""
     body = 'say("first")\nsys.stdout.flush()\n[say(n) for n in range(100000)]\nprint("done", file=sys.stderr)'
-    code = SCRIPT.format(body=body.replace("\n", "\n        "))
+    code = SCRIPT.format(body=body.replace("\n", "\n    "))
     with subprocess.Popen([sys.executable, "-c", code, "x"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"first\n"
         process.stdout.close()

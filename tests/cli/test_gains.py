@@ -1,6 +1,7 @@
 """Two rows of a table image by image: which images are shown, under which captions, and what is refused."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +93,32 @@ def test_the_images_that_gain_and_lose_most_are_predicted_under_both_captions(
             assert picture.width > 500
     # What was predicted is not there to be mixed with what a later call predicts.
     assert not [path for path in (tmp_path / "helped").iterdir() if path.is_dir()]
+
+
+def test_a_run_is_predicted_anew_while_its_data_are_those_of_its_training(
+    trained, store, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = query.rows(store, "tiny", "pocket")[0].run_id
+    own = ["predict", run, str(tmp_path / "out"), "--tracking-uri", store.uri, "--storage", str(tmp_path / "runs")]
+    result = CliRunner().invoke(app, own)
+    assert result.exit_code == 0, result.output
+    command = result.stdout.rpartition("to score them: ")[2]
+    assert command.startswith(f"tadp-ray score segmentation --predictions {tmp_path}/out/predictions --targets ")
+    scored = CliRunner().invoke(app, [*shlex.split(command)[1:], "--json"])
+    assert json.loads(scored.stdout)["images"] == 5
+    read = query.trained_cell
+
+    def of_other_images(*arguments):
+        cell, weights = read(*arguments)
+        return cell.model_copy(update={"digests": {**cell.digests, "val": "a"}}), weights
+
+    monkeypatch.setattr(query, "trained_cell", of_other_images)
+    own[2] = str(tmp_path / "other")
+    result = CliRunner().invoke(app, own)
+    assert result.exit_code == 2 and f"run {run}: its val changed since it was trained" in " ".join(
+        result.stderr.split()
+    )
+    assert not (tmp_path / "other").exists()
 
 
 DEPTH = {"kind": "vpd_depth", "fused": 16, "channels": 8, "deconvolved": 8, "max_depth": 80}

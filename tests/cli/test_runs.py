@@ -186,21 +186,20 @@ def test_what_a_failed_cell_of_another_machine_left_comes_from_mlflow(run, cells
 SWEEP = """\
 import sys, time
 from pathlib import Path
-from tadp_ray.cli.common import Commands, exit_on_user_error
+from tadp_ray.cli.common import Commands
 from tadp_ray.files import acquire_lock
 from tadp_ray.sweep.running import announced
 storage, app = Path(sys.argv[1]), Commands(pretty_exceptions_enable=False)
 
 @app.command()
 def train() -> None:
-    with exit_on_user_error():
-        lock = acquire_lock(storage / "sweep.lock")
-        with announced(storage, "mine", "pocket", "r1"):
-            print("ready", flush=True)
-            try:
-                time.sleep(600)
-            finally:
-                (storage / "ended").write_text("cleanly")
+    lock = acquire_lock(storage / "sweep.lock")
+    with announced(storage, "mine", "pocket", "r1"):
+        print("ready", flush=True)
+        try:
+            time.sleep(600)
+        finally:
+            (storage / "ended").write_text("cleanly")
 
 app([])
 """

@@ -39,9 +39,8 @@ def app(monkeypatch) -> Commands:
     ) -> None:
         print(made, out, count)
 
-    group = Commands(no_args_is_help=True)
+    group = Commands(cls=task_commands.task_group("picture", show), no_args_is_help=True)
     group.callback()(lambda: None)
-    task_commands.add_task_commands(group, "picture", show)
     return group
 
 
@@ -66,3 +65,4 @@ def test_help_is_the_task_s_and_a_task_without_a_function_has_no_command(app: Co
     for text in ("Normals, by their angle.", "NAME=FOLDER of normals.", "Names of surfaces.", "11.25", "--debug"):
         assert text in shown, text
     assert CliRunner().invoke(app, ["edges"]).exit_code == 2
+    assert "Did you mean 'normals'?" in CliRunner().invoke(app, ["normal"]).stderr

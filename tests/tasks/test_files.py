@@ -1,6 +1,7 @@
 """What a task writes, `score` reads, whatever the task: by the options that the task names."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
+from tadp_ray.cli.retype import score_command
 from tadp_ray.config.metrics import lower_is_better
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.datasets import open_dataset
@@ -54,7 +56,7 @@ def test_a_task_s_own_command_scores_what_the_task_wrote(name: str, tmp_path: Pa
         files.add(tmp_path, f"{scene.id}.0", scene.image.shape[:2], target, perfect(task, target))
     files.end(tmp_path)
     write_text(tmp_path / CLASSES, "".join(f"{own}\n" for own in files.classes))
-    program, *words = task.score_command(tmp_path)
+    program, *words = shlex.split(score_command(name, task.score_options(tmp_path)))
     done = CliRunner().invoke(app, [*words, "--json"])
     assert program == "tadp-ray" and done.exit_code == 0, done.output
     scores = json.loads(done.stdout)
@@ -91,3 +93,14 @@ def test_files_hold_labels_metres_and_edges(tmp_path: Path) -> None:
     boxes = {"boxes": torch.tensor([[1.0, 2.0, 4.0, 8.0]]), "labels": torch.tensor([3]), "scores": torch.tensor([0.5])}
     (written,) = json.loads(write_boxes(tmp_path / "a", boxes).read_text())
     assert written == {"image_id": "a", "category_id": 4, "bbox": [1, 2, 3, 6], "score": 0.5}
+
+
+def test_the_command_that_scores_gives_lists_option_by_option_and_flags_alone() -> None:
+    options = {
+        "predictions": Path("a b"),
+        "prediction_scale": [1.0, 2.0],
+        "eigen_crop": True,
+        "reduce_zero_label": False,
+    }
+    said = "tadp-ray score depth --predictions 'a b' --prediction-scale 1.0 --prediction-scale 2.0 --eigen-crop"
+    assert score_command("depth", options) == said

@@ -20,7 +20,7 @@ from tadp_ray.training.cost import step_cost
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.embeddings import training_embeddings
 from tadp_ray.training.optim import parameter_groups
-from tadp_ray.training.predict import load_trained
+from tadp_ray.training.predict import load_cell
 from tadp_ray.training.run import build_model, evaluation_inputs, train_cell
 from tadp_ray.training.setup import TrainSetup
 
@@ -119,7 +119,7 @@ def test_evaluation_shows_the_encoder_each_window_and_its_mirror_image(
 def test_a_trained_cell_predicts_any_image_without_a_prompt(tiny_cell: Callable[..., Cell], image: dict) -> None:
     cell = tiny_cell(caption=NULL, model={"context": {"sources": [image]}})
     train_cell(cell, CPU)
-    model, setup, inputs = load_trained(cell, cell.folder / "model.safetensors", CPU)
+    model, setup, inputs = load_cell(cell, cell.folder / "model.safetensors", CPU)
     assert {key.count("/") for key in inputs} == {2, 3}
     sample = setup.val[0]
     found = predict_image(model, setup, Sample(sample.id, sample.image), given_prompt(setup, ""), CPU)

@@ -12,7 +12,7 @@ from tadp_ray.layout import MODEL
 from tadp_ray.training.any_image import given_prompt, predict_image
 from tadp_ray.training.check import check_head
 from tadp_ray.training.context_cache import ContextCache
-from tadp_ray.training.predict import load_trained, predict_cell
+from tadp_ray.training.predict import load_cell, predict_cell
 from tadp_ray.training.setup import TrainSetup
 
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ def test_a_cell_trains_stops_goes_on_and_predicts_the_same_again(
     whole, metrics = trained_with_a_stop(model=model, caption={"source": "class_names"})
     assert metrics["caption/train_truncated"] == 10  # the names of all classes are longer than 13 tokens
     assert predict_cell(whole, whole.folder / MODEL, tmp_path / "predicted", CPU) == 5
-    model, setup, _ = load_trained(whole, whole.folder / MODEL, CPU)
+    model, setup, _ = load_cell(whole, whole.folder / MODEL, CPU)
     image = Sample("mine", setup.val[0].image)
     labels = predict_image(model, setup, image, given_prompt(setup, "a red ox"), CPU)
     assert labels.shape == (32, 32) and labels.max() < len(setup.classes)

@@ -12,7 +12,7 @@ from tadp_ray.layout import MODEL
 from tadp_ray.paper.analysis.finding import Trained
 from tadp_ray.training.evaluate import outputs, passes
 from tadp_ray.training.model import TADP
-from tadp_ray.training.predict import load_trained
+from tadp_ray.training.predict import load_cell
 from tadp_ray.training.setup import Cache, TrainSetup
 
 
@@ -62,4 +62,4 @@ def load_segmenter(one: Trained, device: torch.device, cache: Cache | None = Non
     Raises:
         UserError: the weights are missing or damaged, or belong to another cell.
     """
-    return Segmenter(*load_trained(one.cell, one.cell.folder / MODEL, device, cache), device)
+    return Segmenter(*load_cell(one.cell, one.cell.folder / MODEL, device, cache), device)

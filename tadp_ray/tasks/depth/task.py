@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.registry import deferred
-from tadp_ray.tasks.base import Task, bilinear, dense_loss, resize_map, score_arguments
+from tadp_ray.tasks.base import Task, bilinear, dense_loss, resize_map, written
 from tadp_ray.tasks.depth.files import write_metres
 from tadp_ray.tasks.depth.losses import silog_loss
 from tadp_ray.tasks.depth.metrics import DepthMetrics
@@ -24,9 +25,9 @@ def depth(recipe: Recipe) -> Task:
     def metrics(_: Sequence[str]) -> DepthMetrics:
         return DepthMetrics(head.max_depth, evaluation.eigen_crop)
 
-    def score_command(folder: Path) -> list[str]:
-        options = ["--prediction-scale", "1", "--target-scale", "1", "--max-depth", f"{head.max_depth:g}"]
-        return score_arguments("depth", folder) + options + ["--eigen-crop"] * evaluation.eigen_crop
+    def score_options(folder: Path) -> dict[str, Any]:
+        scales = {"prediction_scale": [1.0], "target_scale": 1.0, "max_depth": head.max_depth}
+        return {**written(folder), **scales, "eigen_crop": evaluation.eigen_crop}
 
     return Task(
         truth="depth",
@@ -42,13 +43,7 @@ def depth(recipe: Recipe) -> Task:
         logged_metrics=("rmse", "abs_rel", "delta1"),
         files=partial(MapFiles, write_metres),
         write=write_metres,
-        score_command=score_command,
-        picture_options={
-            "prediction_scale": [1.0],
-            "target_scale": 1.0,
-            "max_depth": head.max_depth,
-            "eigen_crop": evaluation.eigen_crop,
-        },
+        score_options=score_options,
         counted_loss=dense_loss(depth_loss, torch.float32),
         names_classes=False,
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.layout import CLASSES
 from tadp_ray.registry import deferred
-from tadp_ray.tasks.base import Size, Task, bilinear, score_arguments
+from tadp_ray.tasks.base import Size, Task, bilinear, written
 from tadp_ray.tasks.detection.coco import BoxFiles, write_boxes
 from tadp_ray.tasks.detection.faster_rcnn import DetectionHead
 from tadp_ray.tasks.detection.metrics import DetectionMetrics
@@ -34,7 +33,7 @@ def detection(_: Recipe) -> Task:
         logged_metrics=("ap50", "ap"),
         files=BoxFiles,
         write=write_boxes,
-        score_command=score_command,
+        score_options=lambda folder: {**written(folder, ".json"), "classes": folder / CLASSES},
         counted_loss=pyramid_sum,
         head_targets=with_generators,
         not_counted="boxes are sampled at run time: of the head only the pyramid is counted",
@@ -65,11 +64,6 @@ def arrays_of(found: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     """Return the boxes (N, 4), class indices (N,) and scores (N,) of a prediction as arrays."""
     keys = {"boxes": "boxes", "box_classes": "labels", "scores": "scores"}
     return {name: found[key].numpy() for name, key in keys.items()}
-
-
-def score_command(folder: Path) -> list[str]:
-    """Return the command that scores predictions, see `Task.score_command`."""
-    return [*score_arguments("detection", folder, ".json"), "--classes", str(folder / CLASSES)]
 
 
 def with_generators(targets: Sequence[Mapping], generators: Sequence[torch.Generator]) -> list[dict]:

@@ -11,7 +11,7 @@ from tadp_ray.data.datasets import thing_names
 from tadp_ray.data.sample import Sample
 from tadp_ray.layout import CLASSES
 from tadp_ray.registry import deferred
-from tadp_ray.tasks.base import Task, bilinear, dense_loss, resize_map, score_arguments
+from tadp_ray.tasks.base import Task, bilinear, dense_loss, resize_map, written
 from tadp_ray.tasks.files import MapFiles
 from tadp_ray.tasks.segmentation.files import write_labels
 from tadp_ray.tasks.segmentation.losses import cross_entropy_loss, focal_loss
@@ -42,7 +42,7 @@ def segmentation(recipe: Recipe) -> Task:
         logged_metrics=("miou", "accuracy", *(["miou_things"] if things else [])),
         files=partial(MapFiles, write_labels),
         write=write_labels,
-        score_command=lambda folder: [*score_arguments("segmentation", folder), "--classes", str(folder / CLASSES)],
+        score_options=lambda folder: {**written(folder), "classes": folder / CLASSES},
         counted_loss=dense_loss(loss, torch.int64),
     )
 

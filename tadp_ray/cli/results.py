@@ -1,0 +1,223 @@
+"""Commands on what was trained: predict, table, report, dashboard."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tadp_ray.cli.common import (
+    JSONOption,
+    RecipeOption,
+    ScaleOption,
+    TrackingOption,
+    console,
+    names_of,
+    say,
+    show,
+)
+from tadp_ray.cli.retype import score_command
+from tadp_ray.config.shipped import file_of, root, shipped
+from tadp_ray.errors import UserError
+from tadp_ray.layout import STORAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tadp_ray.captions.alignment import Similarity
+    from tadp_ray.config.cell import Cell
+    from tadp_ray.config.table import TableSpec
+    from tadp_ray.reporting.claims import Tables
+    from tadp_ray.reporting.table import Table
+    from tadp_ray.tracking.store import Store
+
+
+def predict(
+    run: Annotated[str, typer.Argument(help="MLflow run id of a finished cell, see table.csv.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Folder for images, targets, predictions and classes.txt; a new one, unless with --image."),
+    ],
+    image: Annotated[
+        Path | None,
+        typer.Option(help="A picture of any size.", show_default="the validation images"),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help='Prompt for --image, e.g. "a cat and a dog"; "" is the empty prompt.'),
+    ] = None,
+    tracking_uri: TrackingOption = None,
+    storage: Annotated[Path, typer.Option(help="Folder with the shared latents and contexts.")] = Path(STORAGE),
+) -> None:
+    """Write a trained cell's predictions for its validation images, as files that `score` and `picture` read.
+
+    With --image and --prompt, write the prediction for one picture at its own size, and a visualization. Labels are 8-bit
+    PNG, depth is in metres as .npy, boxes are COCO results as .json.
+    """
+    if image is not None and prompt is not None:
+        predict_picture(run, folder, image, prompt, tracking_uri)
+        return
+    if image is not None or prompt is not None:
+        raise UserError("--image and --prompt belong together: name a picture and its prompt")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: not empty, and its files could be taken for this cell's; name another folder")
+    from tadp_ray.tracking.query import trained_cell
+    from tadp_ray.tracking.store import open_store
+
+    cell, weights = trained_cell(open_store(tracking_uri, make=False), run)
+
+    from tadp_ray.tasks.registry import task_of
+    from tadp_ray.training.predict import predict_run
+
+    count = predict_run(run, cell, weights, folder, storage)
+    say(f"{folder}: predictions of {count} images, with images, targets and classes.txt")
+    if score_options := task_of(cell.recipe).score_options:
+        say(f"to score them: {score_command(cell.recipe.task, score_options(folder))}")
+
+
+def predict_picture(run: str, folder: Path, image: Path, prompt: str, tracking_uri: str | None) -> None:
+    """Write a trained cell's prediction for one picture."""
+    from tadp_ray.api.images import read_image
+
+    pixels = read_image(image)
+
+    from tadp_ray.api.trained import load_trained
+
+    prediction = load_trained(run, tracking_uri=tracking_uri).predict(pixels, prompt)
+    for file in prediction.write(folder, image.stem):
+        say(file)
+
+
+def table(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="An experiment: a file, or the name of a shipped one; or the name of a sweep in the store, see `list`.",
+            autocompletion=names_of("experiments"),
+        ),
+    ],
+    scale: ScaleOption = "pocket",
+    recipe: RecipeOption = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Baseline row, by heading or key=value, e.g. caption.precision=1.0."),
+    ] = None,
+    tracking_uri: TrackingOption = None,
+    storage: Annotated[Path, typer.Option(help="Parent folder of the tables.")] = Path(STORAGE),
+    as_json: JSONOption = False,
+) -> None:
+    """Write the table, the figures and the claims of an experiment's newest sweep, from MLflow alone.
+
+    With --against, each entry shows its difference to the baseline row, with a 95 % interval over the scored images.
+    """
+    from tadp_ray.config.experiments import experiment_name, load_experiment
+    from tadp_ray.reporting.results import latest_sweep, stored_experiment, table_lookup
+    from tadp_ray.tracking.store import existing_store, open_store
+
+    recipe = recipe and file_of(recipe, "recipes")
+    if is_experiment(file) or not existing_store(tracking_uri):
+        experiment = load_experiment(file_of(file, "experiments"))
+        store = open_store(tracking_uri, make=False)
+    else:
+        store = open_store(tracking_uri, make=False)
+        experiment, scale = stored_experiment(store, str(file), scale, [*shipped("experiments")])
+    spec, newest = latest_sweep(store, experiment, recipe, scale)
+    folder = storage / experiment_name(experiment.file, recipe) / scale
+    others = table_lookup(store, experiment, recipe, scale)
+    show_results(store, newest.run_id, spec, newest.cells, folder, others, against, as_json)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder for report.html, report.md and their pictures.")] = Path(
+        STORAGE, "report"
+    ),
+    experiments: Annotated[
+        Path | None,
+        typer.Option(help="Folder of experiments.", show_default="experiments/, else the shipped ones"),
+    ] = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Gather all tables, figures, claims and analyses of a store on one page, with the commands for missing ones.
+
+    report.html needs no other file. Everything is read from MLflow; nothing is trained.
+    """
+    import time
+
+    from tadp_ray.reporting.report import gather
+    from tadp_ray.reporting.report_files import write_report
+    from tadp_ray.tracking.store import open_store
+
+    start = time.monotonic()
+    store = open_store(tracking_uri, make=False)
+    if experiments is None:
+        here = Path("experiments")
+        experiments = here if here.is_dir() else root() / here
+    chapters = gather(store, experiments, folder, text_similarity)
+    files = write_report(chapters, f"Results in {Path(store.safe_uri).name}", folder)
+    for chapter, sections in chapters.items():
+        say(chapter, style="bold")
+        for section in sections:
+            say(f"  {section.state:<18} {section.title}")
+    seconds = time.monotonic() - start
+    say(f"written in {seconds:.1f} s: {', '.join(map(str, files))}")
+
+
+def dashboard(
+    tracking_uri: TrackingOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
+) -> None:
+    """Serve MLflow's web page for the store: sweeps, cells, curves, parameters, tables and pictures."""
+    from tadp_ray.tracking.dashboard import dashboard as serve_page
+    from tadp_ray.tracking.store import open_store
+
+    serve_page(open_store(tracking_uri), host, port, say)
+
+
+def is_experiment(file: Path) -> bool:
+    """Return whether an argument names an experiment: a file or a shipped one, or what looks like the path of a file."""
+    return (
+        file.is_file() or file.name in shipped("experiments") or file.suffix in (".yaml", ".yml") or len(file.parts) > 1
+    )
+
+
+def text_similarity(weights: str) -> "Similarity":
+    """Return the similarity of texts; torch is imported only for figures that need it."""
+    from tadp_ray.conditioning.tokenizer import text_similarity as make_similarity
+
+    return make_similarity(weights)
+
+
+def show_results(
+    store: "Store",
+    run: str,
+    spec: "TableSpec",
+    cells: "Sequence[Cell]",
+    folder: Path,
+    others: "Tables",
+    against: str | None = None,
+    as_json: bool = False,
+    strict: bool = False,
+) -> "Table":
+    """Write a sweep's table, figures and claims, log them to its MLflow run, print table and claims, return the table.
+
+    MLflow's page shows the plain table, without differences to a row.
+    """
+    from tadp_ray.reporting.render import table_record, terminal
+    from tadp_ray.reporting.results import write_results
+    from tadp_ray.reporting.sweep_page import note, numbers
+    from tadp_ray.tracking.sweep_run import attach, describe
+    from tadp_ray.tracking.view import links
+
+    filled, verdicts, files = write_results(store, spec, cells, folder, text_similarity, others, against, strict)
+    attach(store, run, files)
+    if against is None:
+        seeds = len({cell.seed for cell in cells})
+        describe(store, run, numbers(filled), note(filled, verdicts, links(store, run, seeds)))
+    if as_json:
+        show(table_record(filled, verdicts, files), (), as_json)
+        return filled
+    written = f"written to {folder}: {', '.join(path.name for path in files)}"
+    console.print(terminal(filled))
+    for line in (filled.caption, *filled.notes, *(own.sentence for own in verdicts), written):
+        say(line)
+    return filled
