@@ -8,7 +8,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, autoencoder_in, check_fit, explained, frozen
-from tadp_ray.backbones.stable_diffusion.weights import LAYOUT
+from tadp_ray.backbones.stable_diffusion.weights import LAYOUT, check_kind
 
 
 def build_unet(
@@ -40,8 +40,9 @@ def described(weights: str, path: Path) -> Diffusion:
     """Return the architecture that the configurations in a diffusers folder describe, on the meta device.
 
     Raises:
-        UserError: a configuration is missing or damaged, or they do not fit each other.
+        UserError: a configuration is missing, damaged or of another family, or they do not fit each other.
     """
+    check_kind(weights, path, "stable_diffusion")
     with explained(weights, path, LAYOUT), torch.device("meta"):
         vae, unet = described_parts(path)
         text_encoder = frozen(CLIPTextModel(CLIPTextConfig.from_pretrained(path / "text_encoder")))

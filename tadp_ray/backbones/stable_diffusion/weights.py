@@ -107,6 +107,12 @@ def weights_digest(weights: str, parts: Sequence[str] = PARTS) -> str:
     return folder_digest(path, parts)
 
 
+def digest_sd(weights: str) -> str:
+    """Return the hash of the contents of a Stable Diffusion 1.x or 2.x; errors are as for `locate` and `check_kind`."""
+    check_kind(weights, locate(weights), "stable_diffusion")
+    return weights_digest(weights)
+
+
 def folder_digest(path: Path, parts: Sequence[str]) -> str:
     """Return the hash of the contents of a diffusers folder: of subfolders, or of files at its top, of these names."""
     found = [file for part in parts for file in (path / part, *(path / part).rglob("*"))]
