@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tadp_ray.api.images import AnyPicture, read_image
-from tadp_ray.backbones.open import open_frozen
+from tadp_ray.backbones.families import open_frozen
 from tadp_ray.backbones.pixart.config import Layers as BlockLayers
 from tadp_ray.backbones.pixart.features import block_features
 from tadp_ray.backbones.pixart.load import PixArt

@@ -50,7 +50,7 @@ def attention(
     lies on the object, and the average precision of the map as a score of its pixels.
     """
     with exit_on_user_error():
-        from tadp_ray.backbones.open import open_frozen
+        from tadp_ray.backbones.families import open_frozen
         from tadp_ray.conditioning.tokenizer import words_in
         from tadp_ray.data.images import read_image
         from tadp_ray.files import write_json

@@ -31,6 +31,8 @@ class LatentFamily:
     """Returns the architecture of the configurations of weights in a folder, on the meta device."""
     published: ClassVar[Callable[[], Any]]
     """Returns a published architecture on the meta device, whose sizes stand for those of missing weights."""
+    load_generator: ClassVar[Callable[[str], Any] | None] = None
+    """Loads an `ImageGenerator` of weights, on the CPU. None: the family draws no images."""
 
     @classmethod
     def origin(cls, config: Any, seed: int) -> Hashable:

@@ -23,6 +23,7 @@ class PixArtFamily(LatentFamily):
     open_weights = staticmethod(deferred("tadp_ray.backbones.pixart.load:load_pixart"))
     described = staticmethod(deferred("tadp_ray.backbones.pixart.build:described_pixart"))
     published = staticmethod(deferred("tadp_ray.backbones.pixart.build:pixart_sigma"))
+    load_generator = staticmethod(deferred("tadp_ray.backbones.pixart.text_to_image:load_pixart_to_image"))
 
     @staticmethod
     def make_backbone(pretrained: "PixArt", config: Any, tokens: int, view: tuple[int, int]) -> "PixArtBackbone":

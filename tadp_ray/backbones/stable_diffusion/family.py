@@ -23,6 +23,7 @@ class StableDiffusion(LatentFamily):
     open_weights = staticmethod(deferred("tadp_ray.backbones.stable_diffusion.load:open_diffusion"))
     described = staticmethod(deferred("tadp_ray.backbones.stable_diffusion.build:described"))
     published = staticmethod(deferred("tadp_ray.backbones.stable_diffusion.build:stable_diffusion_15"))
+    load_generator = staticmethod(deferred("tadp_ray.backbones.stable_diffusion.text_to_image:load_text_to_image"))
 
     @classmethod
     def origin(cls, config: Any, seed: int) -> tuple[str, Path | None, int | None]:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadp_ray.backbones.generators import load_generator
+from tadp_ray.backbones.families import load_generator
 from tadp_ray.backbones.image_generator import ImageGenerator
 from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, decode, image_side, latent_scale
 from tadp_ray.captions.describe import class_list, sentence
