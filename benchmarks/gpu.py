@@ -37,7 +37,7 @@ from PIL import Image
 from random_weights import TOKENS, random_weights, write_unweighted
 from torch import Tensor, nn
 
-from tadp_ray.backbones.stable_diffusion.autoencoder import posterior_of
+from tadp_ray.backbones.latent.autoencoder import posterior_of
 from tadp_ray.config.load import load_recipe
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.config.schema import Recipe, ScheduleConfig

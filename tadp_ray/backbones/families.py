@@ -10,7 +10,7 @@ from tadp_ray.registry import BACKBONES, implementation
 
 if TYPE_CHECKING:
     from tadp_ray.backbones.base import Family
-    from tadp_ray.backbones.image_generator import ImageGenerator
+    from tadp_ray.backbones.latent.image_generator import ImageGenerator
 
 
 def family_of(model: Any) -> "Family":

@@ -99,7 +99,7 @@ def image_encoder(
     An interrupted command can be repeated: it resumes from the last checkpoint, with the same losses.
     """
     with exit_on_user_error():
-        from tadp_ray.backbones.stable_diffusion.weights import weights_digest
+        from tadp_ray.backbones.latent.weights import weights_digest
         from tadp_ray.config.pretraining import ImageEncoderTraining
         from tadp_ray.layout import PRETRAINING_FOLDER
         from tadp_ray.paper.pocket.image_encoder import train_image_encoder, write_section

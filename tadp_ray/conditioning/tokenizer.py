@@ -12,8 +12,9 @@ from torch.nn.functional import normalize
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from tadp_ray.backbones.stable_diffusion.load import UNREADABLE, check_finite, frozen, load_diffusion, load_part
-from tadp_ray.backbones.stable_diffusion.weights import LAYOUT, locate
+from tadp_ray.backbones.latent.load import UNREADABLE, check_finite, frozen, load_part
+from tadp_ray.backbones.latent.weights import LAYOUT, locate
+from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 from tadp_ray.captions.alignment import Similarity
 from tadp_ray.conditioning.text_encoder import leading_tokens
 from tadp_ray.errors import UserError
@@ -27,7 +28,7 @@ def load_tokenizer(weights: str) -> tuple[CLIPTokenizer, int]:
     """Load a tokenizer, and the maximum number of tokens of a prompt without bos and eos.
 
     Args:
-        weights: as for `backbones.stable_diffusion.weights.locate`, or a folder with only a tokenizer (then 77 - 2).
+        weights: as for `backbones.latent.weights.locate`, or a folder with only a tokenizer (then 77 - 2).
 
     Raises:
         UserError: see `locate`; or the weights are a single file, which has no tokenizer.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tadp_ray.backbones.stable_diffusion.weights import lacks_weights, schedule_file
+from tadp_ray.backbones.latent.weights import lacks_weights, schedule_file
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
 

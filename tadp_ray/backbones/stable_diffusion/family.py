@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tadp_ray.backbones.latent.family import LatentFamily
-from tadp_ray.backbones.stable_diffusion.weights import PARTS, digest_sd, locate
+from tadp_ray.backbones.latent.weights import PARTS, locate
+from tadp_ray.backbones.stable_diffusion.weights import digest_sd
 from tadp_ray.registry import deferred
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from tadp_ray.backbones.families import generator_family, load_generator
-from tadp_ray.backbones.image_generator import ImageGenerator
-from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, latent_scale, set_latent_scale
+from tadp_ray.backbones.latent.autoencoder import Autoencoder, latent_scale, set_latent_scale
+from tadp_ray.backbones.latent.image_generator import ImageGenerator
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from tadp_ray.backbones.families import generator_family, load_generator
+from tadp_ray.backbones.latent.weights import locate
 from tadp_ray.backbones.pixart.family import PixArtFamily
 from tadp_ray.backbones.pixart.load import load_pixart
-from tadp_ray.backbones.stable_diffusion.weights import locate
 from tadp_ray.config.claims import Measured
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.layout import CLASSIFIER, PRETRAINING_FOLDER
