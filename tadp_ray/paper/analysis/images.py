@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.backbones.latent.diffusion import LatentDiffusion
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.sample import IGNORE, Dataset, Sample
@@ -41,7 +41,7 @@ def analysis_images(recipe: Recipe, seed: int, count: int) -> Dataset:
     return open_dataset(recipe.data, "val", recipe.compute.folder)
 
 
-def resized(dataset: Dataset, index: int, diffusion: Diffusion) -> tuple[np.ndarray, list[ShownObject]]:
+def resized(dataset: Dataset, index: int, diffusion: LatentDiffusion) -> tuple[np.ndarray, list[ShownObject]]:
     """Return an image near the model's training size, and its objects, largest first.
 
     Objects are the instances of a scene, or the classes of a label map.
