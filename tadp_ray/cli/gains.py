@@ -143,7 +143,7 @@ def predicted(store: "Store", pair: ComparedRuns, work: Path, count: int, storag
 
     from tadp_ray.data.datasets import Datasets
     from tadp_ray.pictures.choose import choose
-    from tadp_ray.tasks.registry import task_of
+    from tadp_ray.tasks.build import task_of
     from tadp_ray.tracking.query import trained_cell
     from tadp_ray.training.digests import check_trained, digests_of
     from tadp_ray.training.predict import file_names, predict_cell

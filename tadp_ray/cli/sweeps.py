@@ -267,7 +267,7 @@ def predict(
         import torch
 
         from tadp_ray.data.datasets import Datasets
-        from tadp_ray.tasks.registry import task_of
+        from tadp_ray.tasks.build import task_of
         from tadp_ray.training.digests import check_trained, digests_of
         from tadp_ray.training.predict import predict_cell
         from tadp_ray.training.setup import Cache

@@ -32,7 +32,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.layout import CONTEXTS
 from tadp_ray.registry import TASKS
 from tadp_ray.tasks.base import Size, Task
-from tadp_ray.tasks.registry import build_head, task_of
+from tadp_ray.tasks.build import build_head, task_of
 from tadp_ray.training.context_cache import ContextCache
 
 Origin = tuple[Family, Hashable]

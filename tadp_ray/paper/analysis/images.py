@@ -13,7 +13,7 @@ from tadp_ray.data.sample import IGNORE, Dataset, Sample
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES, Scenes
 from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.attention import fitted
-from tadp_ray.tasks.registry import task_of
+from tadp_ray.tasks.build import task_of
 
 HELD_OUT = 2_000_000
 """Offset of the scenes' seed; no pretraining uses these seeds."""
