@@ -415,7 +415,7 @@ def parse_seeds(text: str) -> list[int]:
 
 def text_similarity(weights: str) -> "Similarity":
     """Return the similarity of texts; torch is imported only for figures that need it."""
-    from tadp_ray.conditioning.tokenizer import text_similarity as make_similarity
+    from tadp_ray.conditioning.similarity import text_similarity as make_similarity
 
     return make_similarity(weights)
 

@@ -14,7 +14,7 @@ from tadp_ray.captions.describe import class_list
 from tadp_ray.cli import app
 from tadp_ray.conditioning.encoder_files import locate_encoder
 from tadp_ray.conditioning.image_encoder import load_image_encoder
-from tadp_ray.conditioning.tokenizer import end_states_of
+from tadp_ray.conditioning.similarity import end_states_of
 from tadp_ray.config.pretraining import ImageEncoderTraining
 from tadp_ray.data.scenes import THINGS, Scenes
 from tadp_ray.errors import UserError
