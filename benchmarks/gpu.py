@@ -37,7 +37,7 @@ from PIL import Image
 from random_weights import TOKENS, random_weights, write_unweighted
 from torch import Tensor, nn
 
-from tadp_ray.backbones.stable_diffusion.autoencoder import posterior_of
+from tadp_ray.backbones.latent.autoencoder import posterior_of
 from tadp_ray.config.load import load_recipe
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.config.schema import Recipe, ScheduleConfig
@@ -50,7 +50,7 @@ from tadp_ray.data.transforms import Augment
 from tadp_ray.paper.pocket.autoencoder import build_vae, vae_loss
 from tadp_ray.paper.pocket.denoiser import build_denoiser, caption_errors
 from tadp_ray.sweep.plan import plan_one
-from tadp_ray.tasks.registry import task_of
+from tadp_ray.tasks.build import task_of
 from tadp_ray.training.checkpoint import snapshot
 from tadp_ray.training.cost import step_cost
 from tadp_ray.training.journal import read_journal

@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tadp_ray.backbones.stable_diffusion.weights import locate
+from tadp_ray.backbones.latent.weights import locate
 from tadp_ray.config.cell import Cell
 from tadp_ray.sweep.cluster import concurrency
 from tadp_ray.sweep.plan import make_plan

@@ -8,9 +8,10 @@ import torch
 from diffusers import PNDMScheduler
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tadp_ray.backbones.stable_diffusion.autoencoder import build_autoencoder
+from tadp_ray.backbones.latent.autoencoder import build_autoencoder
+from tadp_ray.backbones.latent.load import frozen
 from tadp_ray.backbones.stable_diffusion.build import build_unet
-from tadp_ray.backbones.stable_diffusion.load import Diffusion, frozen
+from tadp_ray.backbones.stable_diffusion.load import Diffusion
 
 TOKENS, TEXT_WIDTH = 77, 768
 

@@ -209,7 +209,7 @@ class HeadEntry:
     task: str
     config: Any
     implementation: Any
-    """(channels, strides, classes, config) -> an `nn.Module`; see `tadp_ray.tasks.registry`."""
+    """(channels, strides, classes, config) -> an `nn.Module`; see `tadp_ray.tasks.build`."""
 
 
 @dataclass(frozen=True)

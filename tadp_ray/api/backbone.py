@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from tadp_ray.api.images import AnyPicture, read_image
-from tadp_ray.backbones.open import open_frozen
+from tadp_ray.backbones.families import open_frozen
+from tadp_ray.backbones.latent.config import TimestepFeatures
+from tadp_ray.backbones.latent.passes import Read, make_passes
 from tadp_ray.backbones.pixart.config import Layers as BlockLayers
 from tadp_ray.backbones.pixart.features import block_features
 from tadp_ray.backbones.pixart.load import PixArt
-from tadp_ray.backbones.stable_diffusion.config import Layers, TimestepFeatures
+from tadp_ray.backbones.stable_diffusion.config import Layers
 from tadp_ray.backbones.stable_diffusion.features import feature_channels, unet_features
 from tadp_ray.backbones.stable_diffusion.layers import choose
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
-from tadp_ray.backbones.stable_diffusion.passes import Read, make_passes
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.conditioning.tokenizer import check_length, words_in
 from tadp_ray.config.vocabulary import Maps

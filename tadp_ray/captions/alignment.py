@@ -119,7 +119,7 @@ def similar(
     Args:
         texts: all texts to match, so that each distinct word is encoded once.
         classes: names in class order.
-        similarity: see `conditioning.tokenizer.text_similarity`.
+        similarity: see `conditioning.similarity.text_similarity`.
         threshold: minimum cosine of a match.
 
     Source: Figure S5 matches single words; phrases are our addition, for names such as `potted plant`.

@@ -49,7 +49,7 @@ def attention(
     that of a uniform map; from 0.998 on the word is greyed, since its map is uniform. --mask adds whether the map's maximum
     lies on the object, and the average precision of the map as a score of its pixels.
     """
-    from tadp_ray.backbones.open import open_frozen
+    from tadp_ray.backbones.families import open_frozen
     from tadp_ray.conditioning.tokenizer import words_in
     from tadp_ray.data.images import read_image
     from tadp_ray.files import write_json

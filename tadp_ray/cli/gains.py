@@ -139,7 +139,7 @@ def predicted(store: "Store", pair: ComparedRuns, work: Path, count: int, storag
     """Return the comparison of the images that gain and lose most, predicted anew by both runs into an empty folder."""
     from tadp_ray.data.datasets import Datasets
     from tadp_ray.pictures.choose import choose
-    from tadp_ray.tasks.registry import task_of
+    from tadp_ray.tasks.build import task_of
     from tadp_ray.tracking.query import trained_cell
     from tadp_ray.training.predict import file_names, predict_run
     from tadp_ray.training.setup import Cache

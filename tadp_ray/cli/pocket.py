@@ -41,7 +41,7 @@ def pretrain(
     Each evaluation prints how much worse wrong captions are than right ones, and writes a usable model. An interrupted
     command can be repeated: it resumes from the last checkpoint, with the same losses.
     """
-    from tadp_ray.backbones.generators import generator_digest
+    from tadp_ray.backbones.families import generator_family
     from tadp_ray.config.claims import Measured
     from tadp_ray.config.pretraining import Pretraining
     from tadp_ray.layout import PRETRAINING_FOLDER
@@ -55,7 +55,7 @@ def pretrain(
     from tadp_ray.training.provenance import provenance
 
     sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "size": size, "seed": seed}
-    digest = generator_digest(str(start)) if start else ""
+    digest = generator_family(start).digest(str(start)) if start else ""
     plan = Pretraining(backbone=backbone, unet_batch=batch, start=digest, **sizes)
     with track_pretraining(open_store(tracking_uri), plan, folder / PRETRAINING_FOLDER):
         run(plan, folder, processes, device, start)
@@ -97,7 +97,7 @@ def image_encoder(
 
     An interrupted command can be repeated: it resumes from the last checkpoint, with the same losses.
     """
-    from tadp_ray.backbones.stable_diffusion.weights import weights_digest
+    from tadp_ray.backbones.latent.weights import weights_digest
     from tadp_ray.config.pretraining import ImageEncoderTraining
     from tadp_ray.layout import PRETRAINING_FOLDER
     from tadp_ray.paper.pocket.image_encoder import train_image_encoder, write_section
@@ -155,7 +155,7 @@ def report(
 
     `tadp-ray report` shows what text does for models that are trained for a task.
     """
-    from tadp_ray.backbones.generators import generator_place
+    from tadp_ray.backbones.families import generator_family
     from tadp_ray.config.claims import Measured
     from tadp_ray.files import write_json, write_text
     from tadp_ray.paper.pocket.report import AIMS, gate_text, write_gate
@@ -165,7 +165,7 @@ def report(
 
     store = open_store(tracking_uri) if tracking_uri else None
     stderr = Console(stderr=True, markup=False, highlight=False, emoji=False)
-    figures = write_gate(generator_place(weights), folder, stderr.print)
+    figures = write_gate(generator_family(weights).locate(weights), folder, stderr.print)
     verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
     write_text(folder / "report.md", f"{gate_text(figures, verdicts)}\n")
     write_json(folder / "report.json", {"gate": figures})

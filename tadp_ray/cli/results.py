@@ -65,7 +65,7 @@ def predict(
 
     cell, weights = trained_cell(open_store(tracking_uri, make=False), run)
 
-    from tadp_ray.tasks.registry import task_of
+    from tadp_ray.tasks.build import task_of
     from tadp_ray.training.predict import predict_run
 
     count = predict_run(run, cell, weights, folder, storage)
@@ -182,7 +182,7 @@ def is_experiment(file: Path) -> bool:
 
 def text_similarity(weights: str) -> "Similarity":
     """Return the similarity of texts; torch is imported only for figures that need it."""
-    from tadp_ray.conditioning.tokenizer import text_similarity as make_similarity
+    from tadp_ray.conditioning.similarity import text_similarity as make_similarity
 
     return make_similarity(weights)
 

@@ -289,7 +289,7 @@ def matcher(
     from tadp_ray.captions.synonyms import everyday, read_synonyms
 
     if match == "similar":
-        from tadp_ray.conditioning.tokenizer import text_similarity
+        from tadp_ray.conditioning.similarity import text_similarity
 
         if weights is None:
             raise UserError(

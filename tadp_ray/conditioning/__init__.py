@@ -1,1 +1,1 @@
-"""Conditioning of a backbone: the text encoder from prompts to contexts, and learned tokens."""
+"""Conditioning of a backbone: the text encoder from prompts to contexts, learned vectors, image encoders, and their join."""

@@ -53,8 +53,8 @@ def source_digests(context: ContextConfig) -> dict[str, str]:
     return {name: digest for each in context.sources for name, digest in source_of(each).digests(each).items()}
 
 
-class Trained:
-    """A `tadp_ray.conditioning.base.ContextSource` without files."""
+class WithoutFiles:
+    """Base class of a `tadp_ray.conditioning.base.ContextSource` that reads no files."""
 
     @staticmethod
     def load(config: Any) -> "ImageEncoder | None":
@@ -72,7 +72,7 @@ class Trained:
         return {}
 
 
-class TextSource(Trained):
+class TextSource(WithoutFiles):
     """The context of the caption."""
 
     @staticmethod
@@ -88,7 +88,7 @@ class TextSource(Trained):
         return CaptionContext()
 
 
-class LearnedSource(Trained):
+class LearnedSource(WithoutFiles):
     """Trained vectors, the same for every image."""
 
     @staticmethod

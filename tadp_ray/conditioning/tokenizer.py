@@ -1,33 +1,24 @@
-"""Stable Diffusion's tokenizer, and text similarity with its text encoder."""
+"""Stable Diffusion's tokenizer, and the places of words in what it reads."""
 
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import normalize
-from transformers import CLIPTextModel, CLIPTokenizer
-from transformers.utils import logging as transformers_logging
+from transformers import CLIPTokenizer
 
-from tadp_ray.backbones.stable_diffusion.load import UNREADABLE, check_finite, frozen, load_diffusion, load_part
-from tadp_ray.backbones.stable_diffusion.weights import LAYOUT, locate
-from tadp_ray.captions.alignment import Similarity
+from tadp_ray.backbones.latent.weights import LAYOUT, locate
 from tadp_ray.conditioning.text_encoder import leading_tokens
 from tadp_ray.errors import UserError
 
 CLIP_LENGTH = 77
 """Sequence length of Stable Diffusion's text encoder, with bos and eos tokens."""
-BATCH = 256
 
 
 def load_tokenizer(weights: str) -> tuple[CLIPTokenizer, int]:
     """Load a tokenizer, and the maximum number of tokens of a prompt without bos and eos.
 
     Args:
-        weights: as for `backbones.stable_diffusion.weights.locate`, or a folder with only a tokenizer (then 77 - 2).
+        weights: as for `backbones.latent.weights.locate`, or a folder with only a tokenizer (then 77 - 2).
 
     Raises:
         UserError: see `locate`; or the weights are a single file, which has no tokenizer.
@@ -91,52 +82,3 @@ def word_places(tokenizer: CLIPTokenizer, prompt: str, word: str) -> tuple[int, 
         if start < match.end() and end > match.start()
     )
     return tuple(inside)
-
-
-def text_similarity(weights: str) -> Similarity:
-    """Return a similarity of texts: the cosine of the text encoder's states at their eos tokens.
-
-    The states are taken after the final layer norm and not projected, since Stable Diffusion has no projection.
-
-    Raises:
-        UserError: see `backbones.stable_diffusion.load.load_diffusion`.
-    """
-    place = locate(weights)
-    if place.is_file():
-        diffusion = load_diffusion(weights)
-        tokenizer, encoder = diffusion.tokenizer, diffusion.text_encoder
-    else:
-        transformers_logging.disable_progress_bar()
-        tokenizer = load_tokenizer(weights)[0]
-        try:
-            encoder = frozen(load_part(CLIPTextModel, place, "text_encoder"))
-        except (UserError, *UNREADABLE) as error:
-            raise UserError(f"--weights {weights}: {place} cannot be loaded ({error}); {LAYOUT}") from None
-        check_finite(place, {"text_encoder": encoder})
-
-    def similarity(texts: Sequence[str], names: Sequence[str]) -> np.ndarray:
-        return (end_states(tokenizer, encoder, texts) @ end_states(tokenizer, encoder, names).T).numpy()
-
-    return similarity
-
-
-def end_states(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Sequence[str]) -> Tensor:
-    """Return the normalized states (N, D) at the eos tokens of short texts, on the CPU."""
-    return normalize(end_states_of(tokenizer, text_encoder, texts), dim=-1)
-
-
-@torch.no_grad()
-def end_states_of(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Sequence[str]) -> Tensor:
-    """Return the states (N, D) at the eos tokens of short texts, on the CPU."""
-    states = []
-    for start in range(0, len(texts), BATCH):
-        # The encoder is causal, so padding after the eos token does not change its state.
-        tokens = tokenizer(
-            list(texts[start : start + BATCH]),
-            padding=True,
-            max_length=text_encoder.config.max_position_embeddings,
-            truncation=True,
-            return_tensors="pt",
-        )
-        states.append(text_encoder(tokens.input_ids.to(text_encoder.device)).pooler_output.cpu())
-    return torch.cat(states)

@@ -16,7 +16,7 @@ from tadp_ray.backbones.base import Backbone, Pretrained
 from tadp_ray.conditioning.base import ImageEncoder
 from tadp_ray.config.schema import Recipe
 from tadp_ray.garbage import uncollected
-from tadp_ray.tasks.registry import task_of
+from tadp_ray.tasks.build import task_of
 from tadp_ray.training.model import make_model
 from tadp_ray.training.optim import parameter_groups
 from tadp_ray.training.precision import autocast

@@ -13,8 +13,8 @@ from tadp_ray.conditioning.context import Context
 from tadp_ray.conditioning.sources import context_length
 from tadp_ray.conditioning.text_encoder import TextAdapter
 from tadp_ray.config.model import ModelConfig
+from tadp_ray.tasks.build import build_head
 from tadp_ray.tasks.norms import FeatureNorms
-from tadp_ray.tasks.registry import build_head
 from tadp_ray.training.frozen import leave_out_frozen
 
 

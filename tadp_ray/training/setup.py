@@ -27,7 +27,7 @@ from tadp_ray.data.pixels import to_tensor
 from tadp_ray.data.sample import Dataset
 from tadp_ray.layout import CONTEXTS
 from tadp_ray.tasks.base import Size, Task
-from tadp_ray.tasks.registry import build_head, task_of
+from tadp_ray.tasks.build import build_head, task_of
 from tadp_ray.training.context_cache import ContextCache
 
 Origin = tuple[Family, Hashable]

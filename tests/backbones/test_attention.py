@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tadp_ray.backbones.stable_diffusion.attention import cross_layers, reading_layers, reading_maps
+from tadp_ray.backbones.latent.attention import reading_layers
+from tadp_ray.backbones.stable_diffusion.attention import cross_layers, reading_maps
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, load_diffusion
 from tadp_ray.conditioning.tokenizer import check_length, word_places
 from tadp_ray.errors import UserError

@@ -5,7 +5,8 @@ import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.attention import MapReader, reading_maps
+from tadp_ray.backbones.latent.attention import MapReader
+from tadp_ray.backbones.stable_diffusion.attention import reading_maps
 from tadp_ray.backbones.stable_diffusion.features import FeatureReader, feature_channels, unet_features
 from tadp_ray.backbones.stable_diffusion.layers import MAP_LEVELS, choose
 from tadp_ray.backbones.stable_diffusion.load import Diffusion

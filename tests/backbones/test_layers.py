@@ -14,7 +14,7 @@ from tadp_ray.backbones.stable_diffusion.layers import named_layers
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.config.model import MODELS
 from tadp_ray.errors import UserError
-from tadp_ray.tasks.registry import build_head
+from tadp_ray.tasks.build import build_head
 
 TOKENS = 7
 PATHS = {

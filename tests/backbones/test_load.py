@@ -9,8 +9,8 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
+from tadp_ray.backbones.latent.weights import weights_digest
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, load_diffusion
-from tadp_ray.backbones.stable_diffusion.weights import weights_digest
 from tadp_ray.errors import UserError
 
 UNET = "unet/diffusion_pytorch_model.safetensors"

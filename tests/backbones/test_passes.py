@@ -14,8 +14,8 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
+from tadp_ray.backbones.latent.denoising import build_schedule
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
-from tadp_ray.backbones.stable_diffusion.denoising import build_schedule
 from tadp_ray.backbones.stable_diffusion.family import StableDiffusion
 from tadp_ray.backbones.stable_diffusion.features import unet_features
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, load_diffusion

@@ -9,9 +9,9 @@ from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline, StableDiffu
 from PIL import Image
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule, build_schedule
+from tadp_ray.backbones.latent.denoising import NoiseSchedule, build_schedule
+from tadp_ray.backbones.latent.weights import locate, weights_digest
 from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage, alike, load_text_to_image
-from tadp_ray.backbones.stable_diffusion.weights import locate, weights_digest
 
 PROMPTS = ["a bus and sand", "a cow"]
 

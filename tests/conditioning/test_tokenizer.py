@@ -8,8 +8,9 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
+from tadp_ray.conditioning.similarity import text_similarity
 from tadp_ray.conditioning.text_encoder import class_embedding, count_tokens
-from tadp_ray.conditioning.tokenizer import load_tokenizer, text_similarity
+from tadp_ray.conditioning.tokenizer import load_tokenizer
 from tadp_ray.errors import UserError
 
 

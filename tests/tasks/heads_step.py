@@ -8,10 +8,10 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from torch.nn.parallel import DistributedDataParallel
 
+from tadp_ray.tasks.build import build_head
 from tadp_ray.tasks.depth.config import DepthHeadConfig
 from tadp_ray.tasks.depth.losses import silog_loss
 from tadp_ray.tasks.detection.config import FasterRCNNConfig
-from tadp_ray.tasks.registry import build_head
 from tadp_ray.tasks.segmentation.config import SmpFPNConfig
 from tadp_ray.tasks.segmentation.losses import focal_loss
 

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.base import bilinear_by_products
+from tadp_ray.tasks.build import task_of
 from tadp_ray.tasks.detection.task import resize_boxes
-from tadp_ray.tasks.registry import task_of
 
 SEGMENTATION = task_of(Recipe(caption={"source": "null"}, schedule={"iterations": 1, "learning_rate": 1e-3}))
 

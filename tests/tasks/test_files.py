@@ -19,9 +19,9 @@ from tadp_ray.files import write_text
 from tadp_ray.layout import CLASSES, PREDICTIONS
 from tadp_ray.registry import HEADS, TASKS
 from tadp_ray.tasks.base import Task
+from tadp_ray.tasks.build import task_of
 from tadp_ray.tasks.depth.files import write_metres
 from tadp_ray.tasks.detection.coco import write_boxes
-from tadp_ray.tasks.registry import task_of
 from tadp_ray.tasks.segmentation.files import write_labels
 
 DATA = {"kind": "scenes", "train": 2, "val": 3, "size": 64}

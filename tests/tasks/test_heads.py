@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from tadp_ray.config.model import HeadConfig
 from tadp_ray.errors import UserError
+from tadp_ray.tasks.build import build_head
 from tadp_ray.tasks.depth.config import DepthHeadConfig
 from tadp_ray.tasks.depth.vpd_head import DepthHead
 from tadp_ray.tasks.detection.config import FasterRCNNConfig
 from tadp_ray.tasks.detection.faster_rcnn import DetectionHead, Objects, SeededSampler
-from tadp_ray.tasks.registry import build_head
 from tadp_ray.tasks.segmentation.config import SemanticFPNConfig, SmpFPNConfig
 
 CLASSES = 5

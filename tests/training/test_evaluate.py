@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from tadp_ray.config.schema import EvaluationConfig, Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.tasks.base import bilinear
-from tadp_ray.tasks.registry import task_of
+from tadp_ray.tasks.build import task_of
 from tadp_ray.training.evaluate import assemble, combined, cut, key_of, passes, truth, view_boxes
 
 RECIPE = Recipe.model_validate({"caption": {"source": "null"}, "schedule": {"iterations": 1, "learning_rate": 1e-3}})

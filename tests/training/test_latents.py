@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tadp_ray.backbones import latent_backbone
+from tadp_ray.backbones.latent import backbone
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.data import AugmentConfig
 from tadp_ray.training.journal import read_journal
@@ -23,13 +23,13 @@ def test_each_view_is_encoded_once_for_all_cells(
     tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten images and their mirror images, and five that are scored; a second cell encodes none."""
-    encoded, posterior_of = [], latent_backbone.posterior_of
+    encoded, posterior_of = [], backbone.posterior_of
 
     def counted(vae: torch.nn.Module, images: torch.Tensor) -> object:
         encoded.append(len(images))
         return posterior_of(vae, images)
 
-    monkeypatch.setattr(latent_backbone, "posterior_of", counted)
+    monkeypatch.setattr(backbone, "posterior_of", counted)
     train_cell(tiny_cell(), CPU)
     assert sum(encoded) == 2 * 10 + 5
     train_cell(tiny_cell(seed=1), CPU)

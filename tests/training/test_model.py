@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.autoencoder import posterior_in_bfloat16, posterior_of
+from tadp_ray.backbones.latent.autoencoder import posterior_in_bfloat16, posterior_of
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.config.model import MODELS

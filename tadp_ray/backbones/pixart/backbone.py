@@ -4,11 +4,11 @@ import copy
 
 from torch import nn
 
-from tadp_ray.backbones.latent_backbone import LatentBackbone
+from tadp_ray.backbones.latent.backbone import LatentBackbone
+from tadp_ray.backbones.latent.trainable import set_trained
 from tadp_ray.backbones.pixart.config import PixArtKeys
 from tadp_ray.backbones.pixart.features import MAP_LEVELS, BlockReader, choose_blocks, cut_after
 from tadp_ray.backbones.pixart.load import PixArt
-from tadp_ray.backbones.stable_diffusion.trainable import set_trained
 
 ATTENTION = (".attn1.", ".attn2.")
 """In the names of all that is in an attention layer, of patches to patches and to the context."""

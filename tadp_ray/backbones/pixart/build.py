@@ -7,11 +7,11 @@ from diffusers import PixArtTransformer2DModel
 from torch import nn
 from transformers import AutoConfig, T5Config
 
+from tadp_ray.backbones.latent.autoencoder import published_autoencoder
+from tadp_ray.backbones.latent.load import autoencoder_in, explained, frozen
 from tadp_ray.backbones.pixart.load import PixArt, check_fit, text_config
 from tadp_ray.backbones.pixart.text_encoder import TextEncoder, TextEncoderConfig
 from tadp_ray.backbones.pixart.weights import LAYOUT_PIXART, TOKENS_SIGMA
-from tadp_ray.backbones.stable_diffusion.build import published_autoencoder
-from tadp_ray.backbones.stable_diffusion.load import autoencoder_in, explained, frozen
 
 
 def build_transformer(side: int, width: int, depth: int, heads: int, context_width: int) -> PixArtTransformer2DModel:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from tadp_ray.backbones.stable_diffusion.config import LatentDiffusionKeys, one_or_several
+from tadp_ray.backbones.latent.config import LatentDiffusionKeys, one_or_several
 from tadp_ray.config.vocabulary import ExpandedText
 from tadp_ray.registry import register_backbone
 

@@ -10,8 +10,8 @@ from diffusers import PixArtTransformer2DModel
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from tadp_ray.backbones.latent.attention import Condition, reading, reading_layers
 from tadp_ray.backbones.pixart.config import LEVELS, Layers
-from tadp_ray.backbones.stable_diffusion.attention import Condition, reading, reading_layers
 from tadp_ray.config.errors import nearest
 from tadp_ray.errors import UserError
 

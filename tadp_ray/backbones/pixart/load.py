@@ -11,22 +11,22 @@ from tokenizers.normalizers import Lowercase, Sequence
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, CLIPTokenizer, PreTrainedConfig, T5Tokenizer
 
-from tadp_ray.backbones.latent_diffusion import LatentDiffusion
+from tadp_ray.backbones.latent.attention import Layers
+from tadp_ray.backbones.latent.autoencoder import Autoencoder
+from tadp_ray.backbones.latent.diffusion import LatentDiffusion
+from tadp_ray.backbones.latent.load import (
+    autoencoder_in,
+    check_finite,
+    differing,
+    explained,
+    fit_tokenizer,
+    frozen,
+    load_part,
+)
 from tadp_ray.backbones.pixart.config import LEVELS
 from tadp_ray.backbones.pixart.features import cross_maps
 from tadp_ray.backbones.pixart.text_encoder import TextEncoder, TextEncoderConfig, encoder_class, read_rows
 from tadp_ray.backbones.pixart.weights import LAYOUT_PIXART, PARTS_PIXART, locate_pixart, text_length
-from tadp_ray.backbones.stable_diffusion.attention import Layers
-from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder
-from tadp_ray.backbones.stable_diffusion.load import (
-    autoencoder_in,
-    check_finite,
-    check_vocabulary,
-    differing,
-    explained,
-    frozen,
-    load_part,
-)
 from tadp_ray.errors import UserError
 
 TOKENIZERS = {"t5": T5Tokenizer, "clip_text_model": CLIPTokenizer}
@@ -124,7 +124,7 @@ def load_pixart(weights: str) -> PixArt:
     text_encoder = TextEncoder(text_config(path, text, tokenizer.eos_token_id), network)
     diffusion = PixArt(vae, transformer, text_encoder, tokenizer, weights)
     padded = PADDED_VOCABULARY if text.model_type == "t5" else 0
-    check_vocabulary(weights, path, tokenizer, network, text_encoder.config.max_position_embeddings, padded=padded)
+    fit_tokenizer(weights, path, tokenizer, network, text_encoder.config.max_position_embeddings, padded=padded)
     check_fit(diffusion, weights, path)
     return diffusion
 

@@ -7,10 +7,10 @@ import torch
 from diffusers import PixArtSigmaPipeline
 from torch import Tensor
 
-from tadp_ray.backbones.image_generator import ImageGenerator, quiet
+from tadp_ray.backbones.latent.denoising import load_schedule
+from tadp_ray.backbones.latent.image_generator import ImageGenerator, quiet
 from tadp_ray.backbones.pixart.load import PixArt, load_pixart
 from tadp_ray.backbones.pixart.weights import PARTS_PIXART
-from tadp_ray.backbones.stable_diffusion.denoising import load_schedule
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tadp_ray.backbones.stable_diffusion.weights import INDEX, folder_digest, layout_of, locate
+from tadp_ray.backbones.latent.weights import INDEX, folder_digest, layout_of, locate
 from tadp_ray.errors import UserError
 
 PARTS_PIXART = ("vae", "transformer", "text_encoder", "tokenizer")

@@ -4,12 +4,12 @@ import copy
 
 from torch import nn
 
-from tadp_ray.backbones.latent_backbone import LatentBackbone
+from tadp_ray.backbones.latent.backbone import LatentBackbone
+from tadp_ray.backbones.latent.trainable import ATTENTION, set_trained
 from tadp_ray.backbones.stable_diffusion.config import UNetKeys
 from tadp_ray.backbones.stable_diffusion.features import FeatureReader, feature_channels
 from tadp_ray.backbones.stable_diffusion.layers import choose, cut_after
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
-from tadp_ray.backbones.stable_diffusion.trainable import ATTENTION, set_trained
 
 
 class StableDiffusionBackbone(LatentBackbone):

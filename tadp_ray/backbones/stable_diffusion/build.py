@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder
-from tadp_ray.backbones.stable_diffusion.load import Diffusion, autoencoder_in, check_fit, explained, frozen
-from tadp_ray.backbones.stable_diffusion.weights import LAYOUT
+from tadp_ray.backbones.latent.autoencoder import Autoencoder, published_autoencoder
+from tadp_ray.backbones.latent.load import autoencoder_in, explained, frozen
+from tadp_ray.backbones.latent.weights import LAYOUT
+from tadp_ray.backbones.stable_diffusion.load import Diffusion, check_fit
+from tadp_ray.backbones.stable_diffusion.weights import check_kind
 
 
 def build_unet(
@@ -40,8 +42,9 @@ def described(weights: str, path: Path) -> Diffusion:
     """Return the architecture that the configurations in a diffusers folder describe, on the meta device.
 
     Raises:
-        UserError: a configuration is missing or damaged, or they do not fit each other.
+        UserError: a configuration is missing, damaged or of another family, or they do not fit each other.
     """
+    check_kind(weights, path, "stable_diffusion")
     with explained(weights, path, LAYOUT), torch.device("meta"):
         vae, unet = described_parts(path)
         text_encoder = frozen(CLIPTextModel(CLIPTextConfig.from_pretrained(path / "text_encoder")))
@@ -55,17 +58,6 @@ def described_parts(path: Path) -> tuple[Autoencoder, UNet2DConditionModel]:
     kinds = {"vae": autoencoder_in(path), "unet": UNet2DConditionModel}
     vae, unet = (kind.from_config(kind.load_config(path, subfolder=part)) for part, kind in kinds.items())
     return frozen(vae), unet
-
-
-def published_autoencoder(scaling_factor: float = 0.18215) -> AutoencoderKL:
-    """Return the architecture of the VAE of every published version, which differ in the scale of latents."""
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-        scaling_factor=scaling_factor,
-    )
 
 
 def stable_diffusion_15() -> Diffusion:

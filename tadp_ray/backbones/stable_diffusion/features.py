@@ -9,7 +9,8 @@ from diffusers import UNet2DConditionModel
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from tadp_ray.backbones.stable_diffusion.attention import Condition, Kind, reading_maps, text_alone
+from tadp_ray.backbones.latent.attention import Condition
+from tadp_ray.backbones.stable_diffusion.attention import Kind, reading_maps, text_alone
 from tadp_ray.backbones.stable_diffusion.config import Layers
 from tadp_ray.backbones.stable_diffusion.layers import Reading, choose, named_layers
 from tadp_ray.config.vocabulary import Maps

@@ -1,33 +1,35 @@
 """Loads a Stable Diffusion 1.x or 2.x of any size from a diffusers folder, the hub or a single file."""
 
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, ModelMixin, StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.loaders.single_file_utils import SingleFileComponentError
-from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedModel
-from transformers.utils import logging as transformers_logging
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
 
-from tadp_ray.backbones.latent_diffusion import LatentDiffusion
-from tadp_ray.backbones.stable_diffusion.attention import Layers, read_layers, text_alone
-from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder
+from tadp_ray.backbones.latent.attention import Layers
+from tadp_ray.backbones.latent.autoencoder import Autoencoder
+from tadp_ray.backbones.latent.diffusion import LatentDiffusion
+from tadp_ray.backbones.latent.load import (
+    autoencoder_in,
+    check_finite,
+    differing,
+    explained,
+    fit_tokenizer,
+    frozen,
+    load_part,
+    names_in,
+)
+from tadp_ray.backbones.latent.weights import LAYOUT, locate
+from tadp_ray.backbones.stable_diffusion.attention import read_layers, text_alone
 from tadp_ray.backbones.stable_diffusion.learned_tokens import add_token, read_learned
-from tadp_ray.backbones.stable_diffusion.weights import LAYOUT, check_kind, locate
+from tadp_ray.backbones.stable_diffusion.weights import check_kind
 from tadp_ray.errors import UserError
-from tadp_ray.tensors import not_finite
 
-UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, SafetensorError, SingleFileComponentError)
-"""Errors of the loaders for files that are damaged, missing or in another format."""
-Network = TypeVar("Network", bound=nn.Module)
 LEVELS = 4
 """Number of levels of the U-Net."""
 
@@ -115,7 +117,7 @@ def load_diffusion(weights: str) -> Diffusion:
     """Load VAE, U-Net, text encoder and tokenizer, float32 on the CPU, in evaluation mode, without gradients.
 
     Raises:
-        UserError: see `backbones.stable_diffusion.weights.locate`; or a file is damaged.
+        UserError: see `locate`; or a file is damaged.
     """
     path = locate(weights)
     check_kind(weights, path, "stable_diffusion")
@@ -124,65 +126,9 @@ def load_diffusion(weights: str) -> Diffusion:
         check_finite(path, dict(zip(("vae", "unet", "text_encoder"), parts, strict=False)))
     vae, unet, text_encoder, tokenizer = parts
     diffusion = Diffusion(frozen(vae), frozen(unet), frozen(text_encoder), tokenizer, weights=weights)
-    check_vocabulary(weights, path, tokenizer, text_encoder, diffusion.tokens)
+    fit_tokenizer(weights, path, tokenizer, text_encoder, diffusion.tokens)
     check_fit(diffusion, weights, path)
     return diffusion
-
-
-@contextmanager
-def explained(weights: str, path: Path, layout: str) -> Iterator[None]:
-    """In the `with` block, load files quietly, and turn errors of the loaders into a UserError with the mend."""
-    # Progress bars would break the sweep's display, and mismatches are reported below.
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"model.weights={weights!r}: {path} cannot be loaded: {error}") from None
-    except UNREADABLE as error:
-        hint = layout
-        if path.is_file():
-            hint = "its configuration comes from the hub; without a network name a diffusers folder"
-        if path.suffix in (".ckpt", ".pt", ".bin"):
-            hint += "; what holds more than tensors is not read, get it as .safetensors"
-        raise UserError(f"model.weights={weights!r}: {path} cannot be loaded ({error}); {hint}") from None
-
-
-def check_vocabulary(
-    weights: str,
-    path: Path,
-    tokenizer: Any,
-    text_encoder: PreTrainedModel,
-    length: int,
-    *,
-    part: str = "tokenizer",
-    padded: int = 0,
-) -> None:
-    """Check that a tokenizer belongs to a text encoder, and set its length.
-
-    Args:
-        weights: for the error.
-        path: for the error.
-        tokenizer: of transformers.
-        text_encoder: of transformers.
-        length: tokens of a text.
-        part: subfolder of the tokenizer.
-        padded: rows of the encoder's embedding that may have no token.
-
-    Raises:
-        UserError: they have different numbers of tokens.
-    """
-    # From a folder without a vocabulary, transformers makes an empty tokenizer without a warning.
-    known, embedded = len(tokenizer), text_encoder.get_input_embeddings().num_embeddings
-    if not embedded - padded <= known <= embedded:
-        files = " and ".join(name for key, name in tokenizer.vocab_files_names.items() if key != "tokenizer_file")
-        raise UserError(
-            f"model.weights={weights!r}: {path} has a tokenizer of {known} tokens and a text encoder of {embedded}; "
-            f"put the {files} that belong to the text encoder into {part}/"
-        )
-    # diffusers' pipelines pad prompts to the tokenizer's length, and some tokenizers of CLIP have none or another one.
-    tokenizer.model_max_length = length
 
 
 def check_fit(diffusion: Diffusion, weights: str, path: Path) -> None:
@@ -208,96 +154,11 @@ def check_fit(diffusion: Diffusion, weights: str, path: Path) -> None:
         )
 
 
-def differing(unet: Mapping[str, Any], wanted: Mapping[str, tuple[object, str]]) -> list[str]:
-    """Return the settings of a U-Net that differ from those wanted, each with a reason."""
-    problems = [f"{key} {unet[key]}, not {value} ({why})" for key, (value, why) in wanted.items() if unet[key] != value]
-    if not isinstance(unet["sample_size"], int):
-        problems.append(
-            f"sample_size {unet['sample_size']}, not the side of the latents of its pretraining (64 in version 1.5)"
-        )
-    return problems
-
-
-def check_finite(path: Path, networks: Mapping[str, nn.Module]) -> None:
-    """Check that all weights are finite.
-
-    Raises:
-        UserError: one is not. The message contains its file and name.
-    """
-    for part, network in networks.items():
-        if name := not_finite(network.state_dict()):
-            files = sorted((path / part).glob("*.safetensors"))
-            place = next((file for file in files if name in names_in(file)), path if path.is_file() else path / part)
-            raise UserError(f"{place}: {name} of the {part} holds NaN or infinity; fetch or make the weights again")
-
-
-def names_in(file: Path) -> list[str]:
-    """Return the names of the tensors in a .safetensors file."""
-    with safe_open(file, framework="pt") as tensors:
-        return list(tensors.keys())
-
-
-def weight_variant(folder: Path) -> str | None:
-    """Return the variant of the weights to load from a network's folder: None, or "fp16" if there is no other.
-
-    Raises:
-        UserError: there are only pickled weights.
-    """
-    names = [file.name for file in folder.glob("*.safetensors")]
-    if pickled := [] if names else sorted(file.name for file in folder.glob("*.bin")):
-        raise UserError(
-            f"{folder} holds pickled weights alone ({', '.join(pickled)}), which may run code when they are read; get this "
-            "model's .safetensors files"
-        )
-    return "fp16" if names and all(".fp16" in name for name in names) else None
-
-
-def frozen(network: Network) -> Network:
-    """Return the network in float32, in evaluation mode, without gradients."""
-    return network.float().eval().requires_grad_(False)
-
-
 def load_folder(path: Path) -> tuple[Any, ...]:
     """Load VAE, U-Net, text encoder and tokenizer from a diffusers folder."""
     loaders = {"vae": autoencoder_in(path), "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
     parts = [load_part(loader, path, part) for part, loader in loaders.items()]
     return *parts, CLIPTokenizer.from_pretrained(path / "tokenizer")
-
-
-def autoencoder_in(path: Path) -> type[Autoencoder]:
-    """Return the class of the autoencoder in a diffusers folder."""
-    # TAESD, a small autoencoder, has the same latents and takes a fraction of the time.
-    kind = AutoencoderKL.load_config(path, subfolder="vae")["_class_name"]
-    return AutoencoderTiny if kind == "AutoencoderTiny" else AutoencoderKL
-
-
-def load_part(loader: type, path: Path, part: str) -> nn.Module:
-    """Load one network from a diffusers folder.
-
-    Raises:
-        UserError: the tensors do not match the configuration. The loaders themselves would initialize missing tensors at
-            random and ignore unexpected ones.
-    """
-    options = {"subfolder": part, "variant": weight_variant(path / part)}
-    load = partial(loader.from_pretrained, path, **options, use_safetensors=True, output_loading_info=True)
-    try:
-        network, info = load()
-    except (RuntimeError, ValueError):
-        # Some shapes differ, and the loaders report none or only the first. A second, slow load lists them all.
-        slow = {"low_cpu_mem_usage": False} if issubclass(loader, ModelMixin) else {}
-        network, info = load(ignore_mismatched_sizes=True, **slow)
-    differing = [
-        f"{name} {tuple(stored)} where {part}/config.json means {tuple(meant)}"
-        for name, stored, meant in sorted(info["mismatched_keys"])
-    ]
-    differing += [f"{name} is missing" for name in sorted(info["missing_keys"])]
-    differing += [f"{name} has no place in the configured network" for name in sorted(info["unexpected_keys"])]
-    if differing:
-        raise UserError(
-            f"{part}/ holds weights of another architecture than its config.json, {len(differing)} tensors differ: "
-            + "; ".join(differing[:4])
-        )
-    return network
 
 
 def load_single_file(path: Path) -> tuple[Any, ...]:

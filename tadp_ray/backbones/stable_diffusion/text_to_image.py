@@ -9,9 +9,9 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from torch import Tensor
 
-from tadp_ray.backbones.image_generator import DRAWN_AT_ONCE, ImageGenerator, as_pictures, quiet
+from tadp_ray.backbones.latent.denoising import load_schedule
+from tadp_ray.backbones.latent.image_generator import DRAWN_AT_ONCE, ImageGenerator, as_pictures, quiet
 from tadp_ray.backbones.stable_diffusion.attention import level_maps
-from tadp_ray.backbones.stable_diffusion.denoising import load_schedule
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, load_diffusion
 from tadp_ray.data.pixels import to_tensor
 

@@ -6,8 +6,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig
 
-from tadp_ray.backbones.stable_diffusion.build import described_parts, published_autoencoder
-from tadp_ray.backbones.stable_diffusion.load import explained, frozen
+from tadp_ray.backbones.latent.autoencoder import published_autoencoder
+from tadp_ray.backbones.latent.load import explained, frozen
+from tadp_ray.backbones.stable_diffusion.build import described_parts
 from tadp_ray.backbones.stable_diffusion_xl.load import DiffusionXL, check_fit
 from tadp_ray.backbones.stable_diffusion_xl.text_encoders import TextEncoders, TextEncodersConfig
 from tadp_ray.backbones.stable_diffusion_xl.weights import LAYOUT_XL

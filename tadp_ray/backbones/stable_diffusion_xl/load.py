@@ -10,16 +10,16 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from tadp_ray.backbones.stable_diffusion.load import (
-    Diffusion,
+from tadp_ray.backbones.latent.load import (
     autoencoder_in,
     check_finite,
-    check_vocabulary,
     differing,
     explained,
+    fit_tokenizer,
     frozen,
     load_part,
 )
+from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.backbones.stable_diffusion_xl.text_encoders import TextEncoders, TextEncodersConfig, split_pooled
 from tadp_ray.backbones.stable_diffusion_xl.weights import LAYOUT_XL, locate_xl
 from tadp_ray.errors import UserError
@@ -80,7 +80,7 @@ def load_diffusion_xl(weights: str) -> DiffusionXL:
         tokenizer, second = (CLIPTokenizer.from_pretrained(path / part) for part in ("tokenizer", "tokenizer_2"))
     vae, unet, *encoders = parts.values()
     for part, own, encoder in (("tokenizer", tokenizer, encoders[0]), ("tokenizer_2", second, encoders[1])):
-        check_vocabulary(weights, path, own, encoder, encoder.config.max_position_embeddings, part=part)
+        fit_tokenizer(weights, path, own, encoder, encoder.config.max_position_embeddings, part=part)
     if tokenizer.get_vocab() != second.get_vocab() or tokenizer.model_max_length != second.model_max_length:
         raise UserError(
             f"model.weights={weights!r}: {path} has two tokenizers of other tokens or lengths, and both must read one text "

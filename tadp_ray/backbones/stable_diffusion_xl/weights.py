@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tadp_ray.backbones.stable_diffusion.weights import PARTS, check_kind, layout_of, locate, weights_digest
+from tadp_ray.backbones.latent.weights import PARTS, layout_of, locate, weights_digest
+from tadp_ray.backbones.stable_diffusion.weights import check_kind
 from tadp_ray.errors import UserError
 
 PARTS_XL = (*PARTS, "text_encoder_2", "tokenizer_2")

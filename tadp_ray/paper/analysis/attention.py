@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tadp_ray.backbones.latent_diffusion import LatentDiffusion
-from tadp_ray.backbones.stable_diffusion.attention import Layers
-from tadp_ray.backbones.stable_diffusion.autoencoder import mean_latents
+from tadp_ray.backbones.latent.attention import Layers
+from tadp_ray.backbones.latent.autoencoder import mean_latents
+from tadp_ray.backbones.latent.diffusion import LatentDiffusion
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.conditioning.tokenizer import check_length, word_places
 from tadp_ray.data.images import read_region

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from tadp_ray.backbones.stable_diffusion.attention import read_layers
-from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.backbones.latent.diffusion import LatentDiffusion
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.conditioning.tokenizer import check_length, word_places
 from tadp_ray.config.analysis import BasePicture, CopyPaste
@@ -53,7 +52,7 @@ class Case:
     """bool (H, W): pixels of the pasted object."""
 
 
-def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: Diffusion, folder: Path) -> Outcome:
+def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: LatentDiffusion, folder: Path) -> Outcome:
     """Paste objects into images and measure the words' attention maps before and after.
 
     Raises:
@@ -100,18 +99,18 @@ def measured(case: Case, before: np.ndarray, after: np.ndarray) -> dict[str, flo
 
 
 @torch.no_grad()
-def word_maps(diffusion: Diffusion, case: Case, timestep: int) -> tuple[np.ndarray, np.ndarray]:
+def word_maps(diffusion: LatentDiffusion, case: Case, timestep: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the maps (H, W) of the pasted object's word before and after: mean over its tokens, all heads and layers."""
     latents = image_latents(diffusion, [case.before, case.after])
     context = encode_prompts(diffusion.tokenizer, diffusion.text_encoder, [case.prompt])
     places = list(word_places(diffusion.tokenizer, case.prompt, case.word))
-    layers = read_layers(diffusion.unet, latents, context.expand(2, -1, -1), timestep)
+    layers = diffusion.attention_layers(latents, context.expand(2, -1, -1), timestep)
     word_layers = {name: maps[:, :, places] for name, maps in layers.items()}
     before, after = average(word_layers, case.before.shape[:2]).mean(1).cpu().numpy()
     return before, after
 
 
-def make_cases(config: CopyPaste, dataset: Dataset, diffusion: Diffusion) -> Iterator[Case]:
+def make_cases(config: CopyPaste, dataset: Dataset, diffusion: LatentDiffusion) -> Iterator[Case]:
     """Yield one case per image in which an object can be pasted beside its largest object."""
     alike = words_for(config, dataset.classes)
     cutouts = {name: read_cutout(path) for name, path in config.cutouts.items()}
@@ -136,7 +135,7 @@ def make_case(
     cut: np.ndarray,
     word: str,
     other: ShownObject,
-    diffusion: Diffusion,
+    diffusion: LatentDiffusion,
 ) -> Case | None:
     """Paste a cut-out of `word` beside its look-alike; None if there is no room.
 
@@ -152,7 +151,7 @@ def make_case(
     return Case(image, after, prompt, word, other.name, other.region & ~region, region)
 
 
-def own_cases(config: CopyPaste, diffusion: Diffusion) -> Iterator[Case]:
+def own_cases(config: CopyPaste, diffusion: LatentDiffusion) -> Iterator[Case]:
     """Yield a case for each picture and each pair whose look-alike is in it, in this order.
 
     Raises:
@@ -178,7 +177,7 @@ def own_cases(config: CopyPaste, diffusion: Diffusion) -> Iterator[Case]:
             yield case
 
 
-def shown_in(picture: BasePicture, diffusion: Diffusion) -> tuple[np.ndarray, list[ShownObject]]:
+def shown_in(picture: BasePicture, diffusion: LatentDiffusion) -> tuple[np.ndarray, list[ShownObject]]:
     """Return a picture near the model's training size, and its objects in the order of its regions.
 
     Raises:

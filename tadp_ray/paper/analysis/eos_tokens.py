@@ -9,8 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.attention import read_layers
-from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.backbones.latent.diffusion import LatentDiffusion
 from tadp_ray.captions.sources import Prompt, foreground
 from tadp_ray.conditioning.text_encoder import make_text_encoder
 from tadp_ray.conditioning.tokenizer import check_length, word_places
@@ -33,7 +32,7 @@ def eos_tokens(
     config: EOSTokens,
     recipe: Recipe,
     seed: int,
-    diffusion: Diffusion,
+    diffusion: LatentDiffusion,
     found: Mapping[str, Sequence[Trained]],
     folder: Path,
 ) -> Outcome:
@@ -89,7 +88,7 @@ def mean(rows: Sequence[Mapping[str, float]], name: str) -> float:
 
 @torch.no_grad()
 def class_maps(
-    diffusion: Diffusion,
+    diffusion: LatentDiffusion,
     caption: CaptionConfig,
     classes: Sequence[str],
     names: Sequence[str],
@@ -112,7 +111,7 @@ def class_maps(
         places = {name: [list(names).index(name)] for name in present}
     if prompt not in contexts:
         contexts[prompt] = make_text_encoder(tokenizer, diffusion.text_encoder, caption, classes)(prompt)
-    layers = read_layers(diffusion.unet, image_latents(diffusion, [image]), contexts[prompt][None], timestep)
+    layers = diffusion.attention_layers(image_latents(diffusion, [image]), contexts[prompt][None], timestep)
     used = sorted({place for of_name in places.values() for place in of_name})
     maps = average({name: values[:, :, used] for name, values in layers.items()}, image.shape[:2])[0].cpu().numpy()
     return {name: maps[[used.index(place) for place in of_name]].mean(0) for name, of_name in places.items()}

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.backbones.latent.diffusion import LatentDiffusion
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.sample import IGNORE, Dataset, Sample
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES, Scenes
 from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.attention import fitted
-from tadp_ray.tasks.registry import task_of
+from tadp_ray.tasks.build import task_of
 
 HELD_OUT = 2_000_000
 """Offset of the scenes' seed; no pretraining uses these seeds."""
@@ -41,7 +41,7 @@ def analysis_images(recipe: Recipe, seed: int, count: int) -> Dataset:
     return open_dataset(recipe.data, "val", recipe.compute.folder)
 
 
-def resized(dataset: Dataset, index: int, diffusion: Diffusion) -> tuple[np.ndarray, list[ShownObject]]:
+def resized(dataset: Dataset, index: int, diffusion: LatentDiffusion) -> tuple[np.ndarray, list[ShownObject]]:
     """Return an image near the model's training size, and its objects, largest first.
 
     Objects are the instances of a scene, or the classes of a label map.

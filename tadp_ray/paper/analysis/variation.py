@@ -9,11 +9,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.autoencoder import decode, latent_scale
-from tadp_ray.backbones.stable_diffusion.denoising import load_schedule
+from tadp_ray.backbones.latent.autoencoder import decode, latent_scale
+from tadp_ray.backbones.latent.denoising import load_schedule
+from tadp_ray.backbones.latent.weights import locate
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage
-from tadp_ray.backbones.stable_diffusion.weights import locate
 from tadp_ray.conditioning.tokenizer import check_length
 from tadp_ray.config.analysis import Variation
 from tadp_ray.config.claims import Measured

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tadp_ray.backbones.latent.weights import locate
 from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage
-from tadp_ray.backbones.stable_diffusion.weights import locate
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.config.personalization import DreamBooth, Prior
 from tadp_ray.layout import PRIOR

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule, denoising_errors
+from tadp_ray.backbones.latent.denoising import NoiseSchedule, denoising_errors
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.layout import CHECKPOINT

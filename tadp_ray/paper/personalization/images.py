@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, latent_scale, posterior_of
+from tadp_ray.backbones.latent.autoencoder import Autoencoder, latent_scale, posterior_of
 from tadp_ray.captions.describe import class_list
 from tadp_ray.config.personalization import FolderImages, SceneImages
 from tadp_ray.data.files import first_few

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
-from tadp_ray.backbones.stable_diffusion.denoising import load_schedule
+from tadp_ray.backbones.latent.denoising import load_schedule
+from tadp_ray.backbones.latent.load import frozen
+from tadp_ray.backbones.latent.weights import weights_digest
 from tadp_ray.backbones.stable_diffusion.learned_tokens import add_token, read_learned
-from tadp_ray.backbones.stable_diffusion.load import frozen
 from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage, load_text_to_image
-from tadp_ray.backbones.stable_diffusion.weights import weights_digest
 from tadp_ray.config.personalization import Personalization, TextualInversion
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.errors import UserError

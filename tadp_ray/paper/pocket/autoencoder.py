@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, build_autoencoder, decode, posterior_of
+from tadp_ray.backbones.latent.autoencoder import Autoencoder, build_autoencoder, decode, posterior_of
 
 
 def build_vae(size: int, channels: tuple[int, ...] = (24, 48, 96)) -> Autoencoder:

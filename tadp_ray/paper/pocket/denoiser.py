@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from tadp_ray.backbones.image_generator import ImageGenerator
-from tadp_ray.backbones.latent_diffusion import LatentDiffusion
+from tadp_ray.backbones.latent.autoencoder import Autoencoder
+from tadp_ray.backbones.latent.denoising import build_schedule
+from tadp_ray.backbones.latent.diffusion import LatentDiffusion
+from tadp_ray.backbones.latent.image_generator import ImageGenerator
 from tadp_ray.backbones.pixart.build import build_transformer
 from tadp_ray.backbones.pixart.load import PixArt
 from tadp_ray.backbones.pixart.text_encoder import TextEncoder, TextEncoderConfig
 from tadp_ray.backbones.pixart.text_to_image import PixArtToImage
-from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder
 from tadp_ray.backbones.stable_diffusion.build import build_unet
-from tadp_ray.backbones.stable_diffusion.denoising import build_schedule
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage
 from tadp_ray.conditioning.text_encoder import encode_prompts

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadp_ray.backbones.generators import load_generator
-from tadp_ray.backbones.image_generator import ImageGenerator
-from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, decode, image_side, latent_scale
+from tadp_ray.backbones.families import load_generator
+from tadp_ray.backbones.latent.autoencoder import Autoencoder, decode, image_side, latent_scale
+from tadp_ray.backbones.latent.image_generator import ImageGenerator
 from tadp_ray.captions.describe import class_list, sentence
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.data.scenes import CLASSES, GROUNDS, LOOK_ALIKES, THINGS, Scene, present_classes, render

@@ -16,7 +16,7 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWi
 
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, load_diffusion
 from tadp_ray.captions.describe import class_list
-from tadp_ray.conditioning.tokenizer import end_states_of
+from tadp_ray.conditioning.similarity import end_states_of
 from tadp_ray.config.pretraining import ImageEncoderTraining
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.files import drafted_folder, write_text

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder
+from tadp_ray.backbones.latent.autoencoder import Autoencoder
 from tadp_ray.captions.describe import Mention, class_list, sentence
 from tadp_ray.config.vocabulary import Style
 from tadp_ray.data.drawings import SYNONYMS

@@ -21,9 +21,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from tadp_ray.backbones.generators import generator_place, is_pixart, load_generator
-from tadp_ray.backbones.image_generator import ImageGenerator
-from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, latent_scale, set_latent_scale
+from tadp_ray.backbones.families import generator_family, load_generator
+from tadp_ray.backbones.latent.autoencoder import Autoencoder, latent_scale, set_latent_scale
+from tadp_ray.backbones.latent.image_generator import ImageGenerator
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
@@ -321,9 +321,12 @@ def train_denoiser(
 
 def shared_classifier(job: PretrainJob) -> nn.Module | None:
     """Return the classifier of the start model, if that has another kind of denoiser, so that one judge compares both kinds."""
-    if job.start is None or is_pixart(job.start) == (job.plan.backbone == "dit"):
+    if job.start is None:
         return None
-    place = generator_place(str(job.start))
+    family = generator_family(job.start)
+    if (family.denoiser == "unet") == (job.plan.backbone == "unet"):
+        return None
+    place = family.locate(str(job.start))
     return gate.load_classifier(place) if (place / CLASSIFIER).is_file() else None
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from tadp_ray.backbones.generators import load_generator
-from tadp_ray.backbones.stable_diffusion.autoencoder import image_side
+from tadp_ray.backbones.families import load_generator
+from tadp_ray.backbones.latent.autoencoder import image_side
 from tadp_ray.captions.describe import sentence
 from tadp_ray.config.claims import Measure, Verdict
 from tadp_ray.data.scenes import THINGS

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder, decode
+from tadp_ray.backbones.latent.autoencoder import Autoencoder, decode
 from tadp_ray.captions.describe import class_list
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.scenes import GROUNDS, THINGS, render

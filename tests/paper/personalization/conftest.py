@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tadp_ray.backbones.stable_diffusion.weights import locate
+from tadp_ray.backbones.latent.weights import locate
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.paper.personalization.job import PersonalizationJob
 from tadp_ray.paper.personalization.run import make_job

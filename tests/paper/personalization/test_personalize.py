@@ -11,7 +11,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule
+from tadp_ray.backbones.latent.denoising import NoiseSchedule
 from tadp_ray.backbones.stable_diffusion.learned_tokens import LearnedToken, add_token, read_learned, write_learned
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 from tadp_ray.backbones.stable_diffusion.text_to_image import load_text_to_image

@@ -9,9 +9,10 @@ from diffusers import PixArtSigmaPipeline
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from tadp_ray.backbones.generators import generator_digest, load_generator
+from tadp_ray.backbones.families import generator_family, load_generator
+from tadp_ray.backbones.latent.weights import locate
+from tadp_ray.backbones.pixart.family import PixArtFamily
 from tadp_ray.backbones.pixart.load import load_pixart
-from tadp_ray.backbones.stable_diffusion.weights import locate
 from tadp_ray.config.claims import Measured
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.layout import CLASSIFIER, PRETRAINING_FOLDER
@@ -31,7 +32,7 @@ TINY |= {"width": 24, "blocks": 3, "heads": 2, "gate_every": 4}
 
 @pytest.fixture(scope="module")
 def plan() -> Pretraining:
-    return Pretraining(**TINY, start=generator_digest("pocket"))
+    return Pretraining(**TINY, start=generator_family("pocket").digest("pocket"))
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +83,9 @@ def test_the_folder_is_one_that_diffusers_and_recipes_read(pretrained: Path) -> 
 def test_a_finished_pretraining_is_not_begun_again_and_its_card_says_what_it_is(
     pretrained: Path, plan: Pretraining
 ) -> None:
-    before = generator_digest(str(pretrained))
+    before = PixArtFamily.digest(str(pretrained))
     pretrain(plan, pretrained, processes=1, device="cpu", start=Path("pocket"))
-    assert generator_digest(str(pretrained)) == before
+    assert PixArtFamily.digest(str(pretrained)) == before
     figures = final_metrics(pretrained / PRETRAINING_FOLDER, plan.fingerprint)
     verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
     write_card(pretrained, pretrained / PRETRAINING_FOLDER, plan, figures, verdicts, "tadp-ray", {})

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from tadp_ray.backbones.latent.weights import locate
 from tadp_ray.backbones.stable_diffusion.text_to_image import load_text_to_image
-from tadp_ray.backbones.stable_diffusion.weights import locate
 from tadp_ray.data.scenes import GROUNDS, LOOK_ALIKES, THINGS
 from tadp_ray.paper.pocket import gate
 

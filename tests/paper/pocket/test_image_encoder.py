@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
+from tadp_ray.backbones.latent.weights import locate, weights_digest
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
-from tadp_ray.backbones.stable_diffusion.weights import locate, weights_digest
 from tadp_ray.captions.describe import class_list
 from tadp_ray.cli import app
 from tadp_ray.conditioning.encoder_files import locate_encoder
 from tadp_ray.conditioning.image_encoder import load_image_encoder
-from tadp_ray.conditioning.tokenizer import end_states_of
+from tadp_ray.conditioning.similarity import end_states_of
 from tadp_ray.config.pretraining import ImageEncoderTraining
 from tadp_ray.data.scenes import THINGS, Scenes
 from tadp_ray.errors import UserError

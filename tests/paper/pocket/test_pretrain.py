@@ -14,7 +14,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
-from tadp_ray.backbones.stable_diffusion.weights import weights_digest
+from tadp_ray.backbones.latent.weights import weights_digest
 from tadp_ray.captions.describe import NUMBERS, Mention, plural
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.data import drawings

@@ -13,8 +13,8 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 
-from tadp_ray.backbones.latent_diffusion import LatentDiffusion
-from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule, denoising_errors
+from tadp_ray.backbones.latent.denoising import NoiseSchedule, denoising_errors
+from tadp_ray.backbones.latent.diffusion import LatentDiffusion
 from tadp_ray.files import drafted_folder, write_json
 
 DRAWN_AT_ONCE = 8

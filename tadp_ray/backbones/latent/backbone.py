@@ -5,10 +5,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tadp_ray.backbones.base import Posterior
-from tadp_ray.backbones.latent_diffusion import LatentDiffusion
-from tadp_ray.backbones.stable_diffusion.autoencoder import latent_scale, posterior_in_bfloat16, posterior_of
-from tadp_ray.backbones.stable_diffusion.config import LatentDiffusionKeys
-from tadp_ray.backbones.stable_diffusion.passes import Read, make_passes
+from tadp_ray.backbones.latent.autoencoder import latent_scale, posterior_in_bfloat16, posterior_of
+from tadp_ray.backbones.latent.config import LatentDiffusionKeys
+from tadp_ray.backbones.latent.diffusion import LatentDiffusion
+from tadp_ray.backbones.latent.passes import Read, make_passes
 
 
 class LatentBackbone(nn.Module):

@@ -11,7 +11,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin
 from diffusers.training_utils import compute_snr
 from torch import Tensor
 
-from tadp_ray.backbones.stable_diffusion.weights import PARTS, schedule_file
+from tadp_ray.backbones.latent.weights import PARTS, schedule_file
 from tadp_ray.errors import UserError
 
 Predicts = Literal["epsilon", "v_prediction", "sample"]
@@ -79,7 +79,7 @@ def build_schedule(predicts: Predicts) -> NoiseSchedule:
 def load_schedule(weights: str, parts: Sequence[str] = PARTS) -> NoiseSchedule:
     """Load the schedule of a diffusers folder or hub repository, with the sampler in its configuration.
 
-    Arguments are as for `backbones.stable_diffusion.weights.locate`.
+    Arguments are as for `backbones.latent.weights.locate`.
 
     Raises:
         UserError: see `schedule_file`; or the scheduler is unknown, or of an unknown prediction type.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from tadp_ray.backbones.stable_diffusion.config import LoRAConfig, TrainableConfig
+from tadp_ray.backbones.latent.config import LoRAConfig, TrainableConfig
 from tadp_ray.config.errors import nearest
 from tadp_ray.errors import UserError
 

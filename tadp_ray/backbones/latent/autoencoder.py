@@ -1,6 +1,6 @@
-"""The autoencoder of a Stable Diffusion: images in [-1, 1] to latents and back.
+"""The autoencoder of a latent diffusion model: images in [-1, 1] to latents and back.
 
-The U-Net works on scaled latents: those of the autoencoder times `latent_scale`.
+The denoiser works on scaled latents: those of the autoencoder times `latent_scale`.
 """
 
 import torch
@@ -29,6 +29,17 @@ def build_autoencoder(side: int, channels: tuple[int, ...], layers: int, groups:
         latent_channels=4,
         norm_num_groups=groups,
         sample_size=side,
+    )
+
+
+def published_autoencoder(scaling_factor: float = 0.18215) -> AutoencoderKL:
+    """Return the architecture of the VAE of every published version, which differ in the scale of latents."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+        scaling_factor=scaling_factor,
     )
 
 
@@ -66,7 +77,7 @@ def decode(vae: Autoencoder, latents: Tensor) -> Tensor:
 
 
 def latent_scale(vae: Autoencoder) -> float:
-    """Return the factor from latents to the U-Net's scaled latents, whose standard deviation is about 1."""
+    """Return the factor from latents to the denoiser's scaled latents, whose standard deviation is about 1."""
     return vae.config.scaling_factor
 
 

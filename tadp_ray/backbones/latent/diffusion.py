@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from tadp_ray.backbones.stable_diffusion.attention import Layers
-from tadp_ray.backbones.stable_diffusion.autoencoder import Autoencoder
-from tadp_ray.backbones.stable_diffusion.denoising import NoiseSchedule, build_schedule, load_schedule
-from tadp_ray.backbones.stable_diffusion.weights import PARTS
+from tadp_ray.backbones.latent.attention import Layers
+from tadp_ray.backbones.latent.autoencoder import Autoencoder
+from tadp_ray.backbones.latent.denoising import NoiseSchedule, build_schedule, load_schedule
+from tadp_ray.backbones.latent.weights import PARTS
 
 
 class LatentDiffusion:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tadp_ray.backbones.latent_diffusion import LatentDiffusion
-from tadp_ray.backbones.stable_diffusion.config import TimestepFeatures
+from tadp_ray.backbones.latent.config import TimestepFeatures
+from tadp_ray.backbones.latent.diffusion import LatentDiffusion
 from tadp_ray.errors import UserError
 
 Read = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
