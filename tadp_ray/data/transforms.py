@@ -12,7 +12,6 @@ import numpy as np
 from tadp_ray.config.data import AugmentConfig
 from tadp_ray.data.pixels import NORMALISERS, Pixels
 from tadp_ray.data.sample import IGNORE, Sample, Truth
-from tadp_ray.errors import UserError
 
 TRIES = 10
 
@@ -45,22 +44,6 @@ def padding(side: int, truth: Truth, pixels: Pixels) -> A.BasicTransform:
     """Pad at the bottom and right to at least a square, with the mean colour and ignored ground truth."""
     grey = tuple(round(value) for value in NORMALISERS[pixels][0])
     return A.PadIfNeeded(side, side, position="top_left", fill=grey, fill_mask=IGNORE if truth == "mask" else 0)
-
-
-def check_truth_of(config: AugmentConfig, truth: Truth) -> None:
-    """Check that augmentations which read the ground truth can read this one.
-
-    Raises:
-        UserError: one cannot.
-    """
-    for key, used, needed, reads in (
-        ("crop_max_share", config.crop_max_share < 1, "mask", "counts the pixels of a class"),
-        ("cut_depth", config.cut_depth > 0, "depth", "shows the depth of an image"),
-    ):
-        if used and truth != needed:
-            raise UserError(
-                f"augment.{key}={getattr(config, key)}: {reads}, but the ground truth of this task is its {truth}; leave it out"
-            )
 
 
 class Augment:

@@ -8,7 +8,6 @@ from tadp_ray.captions.prompts import Prompts, as_text
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.files import FileDataset
 from tadp_ray.data.sample import annotation
-from tadp_ray.data.transforms import check_truth_of
 from tadp_ray.errors import UserError
 from tadp_ray.registry import TASKS
 from tadp_ray.training.setup import TrainSetup
@@ -110,8 +109,15 @@ def check_store(setup: TrainSetup) -> None:
 
 def check_augment(setup: TrainSetup) -> None:
     """Check that the augmentation fits the task's ground truth, the backbone's factor and the images."""
-    augment = setup.recipe.augment
-    check_truth_of(augment, setup.task.truth)
+    augment, truth = setup.recipe.augment, setup.task.truth
+    for key, used, needed, reads in (
+        ("crop_max_share", augment.crop_max_share < 1, "mask", "counts the pixels of a class"),
+        ("cut_depth", augment.cut_depth > 0, "depth", "shows the depth of an image"),
+    ):
+        if used and truth != needed:
+            raise UserError(
+                f"augment.{key}={getattr(augment, key)}: {reads}, but the ground truth of this task is its {truth}; leave it out"
+            )
     key = next((key for key in ("pad_to", "stretch", "crop") if getattr(augment, key)), None)
     if key and (side := getattr(augment, key)) % setup.multiple:
         raise UserError(
