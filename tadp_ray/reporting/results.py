@@ -63,15 +63,22 @@ def stored_experiment(store: Store, name: str, scale: Scale, files: Sequence[str
             f"{name}: neither an experiment (`tadp-ray ls` lists the shipped ones) nor a sweep in MLflow at {store.safe_uri} "
             f"(`tadp-ray list`); {nearest(name, known)}"
         )
-    filled = [each for each in entries if each.fills_table] or entries
+    filled = newest_tables(entries) or entries
     entry = next((each for each in filled if each.scale == scale), filled[0])
     return experiment_of_sweep(entry, read_sweep(store, entry.run_id)), entry.scale
 
 
+def newest_tables(entries: Sequence[SweepEntry]) -> list[SweepEntry]:
+    """Return the sweeps that fill a table, the one whose inputs were last found valid first."""
+    return sorted((each for each in entries if each.fills_table), key=lambda each: each.fills_table, reverse=True)
+
+
 def other_experiments(store: Store, named: Collection[str]) -> list[tuple[ResolvedExperiment, Scale]]:
     """Return the experiments of all other sweeps that fill a table, each by its newest sweep, and their scales."""
-    filled = [entry for entry in reversed(sweep_entries(store)) if entry.fills_table and entry.name not in named]
-    newest = {(entry.name, entry.scale): entry for entry in filled}
+    newest: dict[tuple[str, Scale], SweepEntry] = {}
+    for entry in newest_tables(sweep_entries(store)):
+        if entry.name not in named:
+            newest.setdefault((entry.name, entry.scale), entry)
     found = []
     for entry in newest.values():
         # A plan of other code may be unreadable.

@@ -36,7 +36,7 @@ from tadp_ray.tracking.query import finished, other_code
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import Sender, replay
 from tadp_ray.tracking.store import Store
-from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan
+from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan, show_table
 from tadp_ray.tracking.view import keep_views
 from tadp_ray.training.journal import check_journal, failure, final_metrics, read_journal
 from tadp_ray.training.provenance import code_of, provenance
@@ -116,6 +116,7 @@ def train_missing(
     for cell in todo if strict else ():
         archive(store, cell)
     if not todo:
+        accept(plan, store, run)
         return True
     # The inputs are checked while Ray starts: both take seconds, and Ray mostly waits.
     phase("starting Ray; checking data, captions and weights meanwhile")
@@ -125,6 +126,7 @@ def train_missing(
             grow(plan.recipe.compute)
             check_nodes(plan.recipe.compute)
             checked.result()
+            accept(plan, store, run)
             phase("")
             where = plan.recipe.compute.address or plan.storage
             console.print(f"training {min(at_once, len(todo))} cells at once, in {where}/{CELLS}", soft_wrap=True)
@@ -137,6 +139,12 @@ def train_missing(
     if address := plan.recipe.compute.address:
         Remote(address).delete_ray_files()
     return complete
+
+
+def accept(plan: Plan, store: Store, run: str) -> None:
+    """Let a sweep whose inputs are valid fill the table of its name; a refused one leaves that of an earlier sweep."""
+    if plan.layout:
+        show_table(store, run)
 
 
 def archive(store: Store, cell: Cell) -> None:

@@ -29,7 +29,7 @@ NOTE = "mlflow.note.content"
 ASKED = "tadp.asked"
 """Tag: when the sweep was last started."""
 TABLE = "tadp.table"
-"""Tag of a sweep that fills a table, which a training or a search of the same name does not."""
+"""Tag of a sweep that fills a table, which a training or a search of its name does not: when its inputs were last found valid."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class SweepEntry:
     """MLflow's status of its run: RUNNING, FINISHED, FAILED or KILLED."""
     asked: str
     """When it was last started, in ISO format, UTC."""
-    fills_table: bool
+    fills_table: str
+    """When its inputs were last found valid, like `asked`; empty: its table is not shown."""
 
 
 def sweep_entries(store: Store, name: str | None = None) -> list[SweepEntry]:
@@ -73,7 +74,7 @@ def sweep_entries(store: Store, name: str | None = None) -> list[SweepEntry]:
             scale=tags["tadp.scale"],
             status=run.info.status,
             asked=tags.get(ASKED, ""),
-            fills_table=TABLE in tags,
+            fills_table=tags.get(TABLE, ""),
         )
         for run in runs
         for tags in (run.data.tags,)
@@ -122,12 +123,15 @@ def record_plan(
     plan |= {"layout": dict(layout)} if layout else {}
     try:
         store.client.log_dict(run_id, plan, PLAN)
-        if layout:
-            store.client.set_tag(run_id, TABLE, "yes")
     except StoreError as error:
         raise UserError(
             f"MLflow at {store.safe_uri} answers but does not accept files ({first_line(error)}): fix its artifact store first"
         ) from None
+
+
+def show_table(store: Store, run_id: str) -> None:
+    """Note that a sweep's inputs are valid: from now on its table is that of its name, until another sweep's is."""
+    store.client.set_tag(run_id, TABLE, datetime.now(UTC).isoformat())
 
 
 def newest_sweep(store: Store, experiment: str, scale: Scale, *, fills_table: bool = False) -> SweepRun:
@@ -137,14 +141,14 @@ def newest_sweep(store: Store, experiment: str, scale: Scale, *, fills_table: bo
         store: MLflow.
         experiment: name of the sweep's MLflow experiment.
         scale: pocket or paper.
-        fills_table: whether trainings and searches of this name are passed over.
+        fills_table: whether trainings, searches and sweeps that were refused are passed over.
 
     Raises:
         UserError: the store holds no sweep, its plan is incomplete, or other code wrote it.
     """
     found = store.client.get_experiment_by_name(experiment)
     wanted = f"tags.`tadp.sweep` != '' and tags.`tadp.scale` = '{scale}'" + f" and tags.`{TABLE}` != ''" * fills_table
-    newest = [f"tags.`{ASKED}` DESC"]
+    newest = [f"tags.`{TABLE if fills_table else ASKED}` DESC"]
     runs = store.client.search_runs([found.experiment_id], wanted, max_results=1, order_by=newest) if found else []
     if not runs:
         raise UserError(

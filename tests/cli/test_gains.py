@@ -21,7 +21,7 @@ from tadp_ray.tracking import query
 from tadp_ray.tracking.findings import findings
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
-from tadp_ray.tracking.sweep_run import parent, record_plan
+from tadp_ray.tracking.sweep_run import parent, record_plan, show_table
 from tadp_ray.training import predict
 from tadp_ray.training.checkpoint import write_tensors
 from tadp_ray.training.run import build_model, train_cell
@@ -37,6 +37,7 @@ def trained(experiment: Path, store, journals, tmp_path: Path) -> Path:
     plan = make_plan(experiment, "pocket", overrides=[f"compute.storage={tmp_path}/runs"])
     run = parent(store, plan.name, plan.scale, plan.key)
     record_plan(store, run, plan.settings, plan.cells, plan.layout)
+    show_table(store, run)
     for number, cell in enumerate(plan.cells):
         setup = TrainSetup(cell.recipe, cell.seed)
         journals.start(cell)
@@ -139,6 +140,7 @@ def swept_anew(experiment: Path, store, tmp_path: Path):
         plan = make_plan(experiment, "pocket", overrides=[storage], only=half)
         run = parent(store, plan.name, plan.scale, plan.key)
         record_plan(store, run, plan.settings, plan.cells, plan.layout)
+        show_table(store, run)
         for cell in plan.selected:
             train_cell(cell, torch.device("cpu"))
         return run, list(plan.selected)

@@ -2,15 +2,20 @@
 
 import signal
 from collections.abc import Callable
+from contextlib import chdir
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from typer.testing import CliRunner
+
+from tadp_ray.cli import app
 
 pytestmark = pytest.mark.cluster
 
 
-def test_a_finished_sweep_is_never_trained_again(sweep, one_at_a_time, undisturbed) -> None:
+def test_a_finished_sweep_is_never_trained_again(sweep, one_at_a_time, undisturbed, experiment: Path) -> None:
     """And its numbers are those of the same cells without Ray."""
     first = sweep("runs0")
     code, said = first.run_here()
@@ -24,6 +29,9 @@ def test_a_finished_sweep_is_never_trained_again(sweep, one_at_a_time, undisturb
     assert code == 0 and "2 already finished, 0 to train" in said, said
     assert first.table() == undisturbed and first.steps() == trained
     assert (first.folder / "runs/tiny/pocket/curves.png").is_file()
+    with chdir(first.folder):
+        done = CliRunner().invoke(app, ["table", str(experiment)])
+    assert done.exit_code == 0 and first.table() == undisturbed, done.output
 
 
 @pytest.fixture

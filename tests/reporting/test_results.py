@@ -18,7 +18,7 @@ from tadp_ray.tasks.per_image import write_per_image
 from tadp_ray.tracking.query import finished, per_image
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
-from tadp_ray.tracking.sweep_run import parent, record_plan
+from tadp_ray.tracking.sweep_run import parent, record_plan, show_table
 
 IMAGES = 40
 
@@ -75,6 +75,7 @@ def test_table_and_figure_come_from_mlflow_alone(experiment: Path, tmp_path: Pat
     trained(plan, journals)
     sweep = parent(store, plan.name, plan.scale, plan.key)
     record_plan(store, sweep, plan.settings, plan.cells, plan.layout)
+    show_table(store, sweep)
     for cell in plan.cells:
         replay(store, cell_run_spec(sweep, cell))
     shutil.rmtree(tmp_path / "runs")

@@ -2,20 +2,24 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.shipped import shipped
 from tadp_ray.errors import UserError
+from tadp_ray.sweep import engine
+from tadp_ray.sweep.engine import run_plan
 from tadp_ray.sweep.plan import Choices, ExperimentPlan, choose, make_plan, plan_recipe
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
-from tadp_ray.tracking.sweep_run import parent, record_plan
+from tadp_ray.tracking.sweep_run import parent, record_plan, show_table
 
 
 def asked(recipe: Path, *axes: str, **settings: Any) -> ExperimentPlan:
@@ -130,6 +134,8 @@ def run(store, journals, tmp_path: Path) -> Callable[[ExperimentPlan], None]:
     def put(plan: ExperimentPlan) -> None:
         sweep = parent(store, plan.name, plan.scale, plan.key)
         record_plan(store, sweep, plan.settings, plan.cells, plan.layout)
+        if plan.layout:
+            show_table(store, sweep)
         for number, cell in enumerate(plan.cells, 1):
             journals.start(cell)
             journals.finish(cell, miou=10.0 * number)
@@ -138,7 +144,9 @@ def run(store, journals, tmp_path: Path) -> Callable[[ExperimentPlan], None]:
     return put
 
 
-def test_its_table_and_its_report_come_from_mlflow_alone(store, run, recipe: Path, tmp_path: Path) -> None:
+def test_its_table_and_its_report_come_from_mlflow_alone(
+    store, run, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = asked(
         recipe,
         "caption.recall=0.5,1.0",
@@ -146,11 +154,17 @@ def test_its_table_and_its_report_come_from_mlflow_alone(store, run, recipe: Pat
         overrides=[f"compute.storage={tmp_path}/runs"],
     )
     run(plan)
+    # A later training of the same name fills no table, nor does a sweep that is refused before it trains.
+    run(plan_recipe(plan.cells[0].recipe, plan.name, "recipe made in Python", "What does it reach?", 7))
+    small = [f"compute.storage={tmp_path}/other", "augment.crop=36"]
+    refused = asked(recipe, "caption.recall=0.25,1.0", "model.timestep=1,50", overrides=small)
+    monkeypatch.setattr(engine, "cluster", lambda *_: nullcontext(1))
+    for name in ("grow", "check_nodes"):
+        monkeypatch.setattr(engine, name, lambda *_: None)
+    with pytest.raises(UserError, match="augment.crop=36: must be a multiple"):
+        run_plan(refused, store, None, Console(quiet=True))
     for file in ("recipe.yaml", "sweep.yaml"):
         (tmp_path / file).unlink()
-    # A later training of the same name fills no table.
-    alone = plan.cells[0].recipe
-    run(plan_recipe(alone, plan.name, "recipe made in Python", "What does it reach?", 7))
     words = ["--tracking-uri", store.uri]
     folder = tmp_path / "tables"
     done = CliRunner().invoke(app, ["table", "recipe-recall-timestep", "--storage", str(folder), *words])
