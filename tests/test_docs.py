@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from tadp_ray.cli import app
+from tadp_ray.sweep.plan import make_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 README, PAGES = ROOT / "README.md", sorted((ROOT / "docs").rglob("*.md"))
@@ -141,3 +142,15 @@ def test_every_experiment_and_recipe_of_the_tables_has_a_file_and_every_experime
     assert first_column("results.md", "experiment") == experiments
     recipes = {path.stem for path in (ROOT / "experiments/recipes").glob("*.yaml")}
     assert first_column("recipes.md", "recipe | task, data") < recipes
+
+
+def test_the_experiment_that_recipes_shows_makes_its_cells(tmp_path: Path) -> None:
+    section = (
+        (ROOT / "docs/recipes.md").read_text().partition("## An experiment of your own\n")[2].partition("\n## ")[0]
+    )
+    for name, text in re.findall(r"```yaml\n# (\S+)\n(.*?)```", section, re.DOTALL):
+        (tmp_path / name).write_text(text)
+    plan = make_plan(tmp_path / "text.yaml", "pocket")
+    assert [cell.name for cell in plan.cells if cell.seed == 0] == [
+        f"text={text} timestep={timestep} seed=0" for text in ("none", "right names") for timestep in (1, 50)
+    ]

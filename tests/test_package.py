@@ -213,6 +213,12 @@ def test_an_unknown_name_is_told_with_the_nearest(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_of_another_kind_is_told_with_its_commands() -> None:
+    said = invoke("sweep", "pocket_segmentation")
+    assert said.exit_code == 2
+    assert "it is a shipped recipe: tadp-ray train NAME, tadp-ray sweep EXPERIMENT --recipe NAME" in said.stderr
+
+
 def test_a_path_that_is_not_here_is_told_with_the_shipped_name() -> None:
     said = invoke("sweep", "nowhere/prec_recall.yaml")
     assert said.exit_code == 2

@@ -26,9 +26,7 @@ def load_tagger() -> Tag:
     try:
         from HanTa.HanoverTagger import HanoverTagger
     except ImportError:
-        raise UserError(
-            "nouns are found by the package HanTa, which is not installed; pip install 'tadp-ray[nouns]'"
-        ) from None
+        raise UserError("nouns are found by the package HanTa, which is not installed; pip install HanTa") from None
     tagger = HanoverTagger("morphmodel_en.pgz")
     return lambda words: tagger.tag_sent(list(words), taglevel=0)
 

@@ -52,7 +52,9 @@ def listed(kind: str, name: str, file: Path) -> dict[str, str]:
 def cp(
     name: Annotated[
         str,
-        typer.Argument(help="A name from `ls`; KIND/NAME if several kinds have it.", autocompletion=complete_name),
+        typer.Argument(
+            help="A name from `ls`: the first kind there that has it, or KIND/NAME.", autocompletion=complete_name
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="File to write, e.g. my.yaml.")],
 ) -> None:

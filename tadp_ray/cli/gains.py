@@ -10,6 +10,7 @@ import typer
 
 from tadp_ray.cli.common import RecipeOption, ScaleOption, TrackingOption, names_of, parse_classes, say
 from tadp_ray.cli.picture import CountOption, OutArgument
+from tadp_ray.cli.results import named_experiment
 from tadp_ray.cli.retype import typed
 from tadp_ray.config.shipped import file_of
 from tadp_ray.errors import UserError
@@ -54,7 +55,7 @@ def gains(
     file: Annotated[
         Path,
         typer.Argument(
-            help="An experiment: a file, or the name of a shipped one, e.g. prec_recall; see `ls`.",
+            help="An experiment: a file, or the name of a shipped one or of a sweep, e.g. prec_recall; see `ls` and `list`.",
             autocompletion=names_of("experiments"),
         ),
     ],
@@ -75,14 +76,12 @@ def gains(
     The scores of all images are read from MLflow; only the shown images are predicted again, by the cells' own weights. The
     pictures are kept in MLflow, where `report` finds them.
     """
-    from tadp_ray.config.experiments import load_experiment
     from tadp_ray.reporting.results import fill_table, latest_sweep
     from tadp_ray.tracking.findings import log_finding
-    from tadp_ray.tracking.store import open_store
 
-    file, recipe = file_of(file, "experiments"), recipe and file_of(recipe, "recipes")
-    store = open_store(tracking_uri, make=False)
-    spec, sweep = latest_sweep(store, load_experiment(file), recipe, scale)
+    recipe = recipe and file_of(recipe, "recipes")
+    store, experiment, scale = named_experiment(file, scale, tracking_uri)
+    spec, sweep = latest_sweep(store, experiment, recipe, scale)
     table, done = fill_table(store, spec, sweep.cells)
     pair = compared_runs(store, table, done, row, against, column)
 

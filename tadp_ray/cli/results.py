@@ -17,6 +17,7 @@ from tadp_ray.cli.common import (
 )
 from tadp_ray.cli.retype import score_command
 from tadp_ray.config.shipped import file_of, root, shipped
+from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from tadp_ray.captions.alignment import Similarity
     from tadp_ray.config.cell import Cell
+    from tadp_ray.config.experiments import ResolvedExperiment
     from tadp_ray.config.table import TableSpec
     from tadp_ray.reporting.claims import Tables
     from tadp_ray.reporting.table import Table
@@ -109,17 +111,11 @@ def table(
 
     With --against, each entry shows its difference to the baseline row, with a 95 % interval over the scored images.
     """
-    from tadp_ray.config.experiments import experiment_name, load_experiment
-    from tadp_ray.reporting.results import latest_sweep, stored_experiment, table_lookup
-    from tadp_ray.tracking.store import existing_store, open_store
+    from tadp_ray.config.experiments import experiment_name
+    from tadp_ray.reporting.results import latest_sweep, table_lookup
 
     recipe = recipe and file_of(recipe, "recipes")
-    if is_experiment(file) or not existing_store(tracking_uri):
-        experiment = load_experiment(file_of(file, "experiments"))
-        store = open_store(tracking_uri, make=False)
-    else:
-        store = open_store(tracking_uri, make=False)
-        experiment, scale = stored_experiment(store, str(file), scale, [*shipped("experiments")])
+    store, experiment, scale = named_experiment(file, scale, tracking_uri)
     spec, newest = latest_sweep(store, experiment, recipe, scale)
     folder = storage / experiment_name(experiment.file, recipe) / scale
     others = table_lookup(store, experiment, recipe, scale)
@@ -150,7 +146,7 @@ def report(
     store = open_store(tracking_uri, make=False)
     if experiments is None:
         here = Path("experiments")
-        experiments = here if here.is_dir() else root() / here
+        experiments = here if any(here.glob("*.yaml")) else root() / here
     chapters = gather(store, experiments, folder, text_similarity)
     files = write_report(chapters, f"Results in {Path(store.safe_uri).name}", folder)
     for chapter, sections in chapters.items():
@@ -171,6 +167,23 @@ def dashboard(
     from tadp_ray.tracking.store import open_store
 
     serve_page(open_store(tracking_uri), host, port, say)
+
+
+def named_experiment(file: Path, scale: Scale, tracking_uri: str | None) -> "tuple[Store, ResolvedExperiment, Scale]":
+    """Return the store, the experiment of a file or of a sweep's name, and the scale: that of the sweep, if it has only one.
+
+    Raises:
+        UserError: there is no such store, file or sweep.
+    """
+    from tadp_ray.config.experiments import load_experiment
+    from tadp_ray.reporting.results import stored_experiment
+    from tadp_ray.tracking.store import existing_store, open_store
+
+    if is_experiment(file) or not existing_store(tracking_uri):
+        experiment = load_experiment(file_of(file, "experiments"))
+        return open_store(tracking_uri, make=False), experiment, scale
+    store = open_store(tracking_uri, make=False)
+    return store, *stored_experiment(store, str(file), scale, [*shipped("experiments")])
 
 
 def is_experiment(file: Path) -> bool:

@@ -130,7 +130,7 @@ def degrade(
 
 @app.command()
 def nouns(store: StoreArgument, out: OutOption) -> None:
-    """Keep only the nouns of captions, each once, like the paper's nouns-only prompts; needs tadp-ray[nouns]."""
+    """Keep only the nouns of captions, each once, like the paper's nouns-only prompts; needs the package HanTa."""
     from tadp_ray.captions.nouns import load_tagger, nouns_store, tagger_name
     from tadp_ray.captions.store import read_store
 

@@ -80,7 +80,9 @@ def file_of(text: Path, kind: str, of: Path | None = None) -> Path:
         if text.name in names:
             return names[text.name]
         problem = f"{text}: neither a file nor a shipped {KINDS[kind].one}, which tadp-ray ls lists"
-        raise ConfigError([f"{origin}{problem}; {nearest(text.name, list(names))}"])
+        other = next((other for name, other in KINDS.items() if text.name in shipped(name)), None)
+        hint = f"it is a shipped {other.one}: {other.command}" if other else nearest(text.name, list(names))
+        raise ConfigError([f"{origin}{problem}; {hint}"])
     if text.stem in names:
         raise ConfigError([f"{origin}{text}: no such file; a shipped {KINDS[kind].one} is called {text.stem}"])
     return place

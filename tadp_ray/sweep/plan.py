@@ -280,12 +280,18 @@ def plan_experiment(
     compute_axes = [key for key in sweep.keys if f"{key}.".startswith("compute.")]
     if compute_axes:
         raise ConfigError(
-            [f"{source.origin(scale)}: {compute_axes[0]}: compute keys do not change results and cannot be an axis"]
+            [
+                f"{source.origin(scale)}: {compute_axes[0]}: compute keys say where and how fast cells are trained, and cannot "
+                "be an axis"
+            ]
         )
     prefixes = tuple(f"{key}." for key in sweep.keys)
     conflicts = [text for text in overrides if f"{text.partition('=')[0].strip()}.".startswith(prefixes)]
     if conflicts:
         raise ConfigError([f"--set {conflicts[0]}: {axes_file} varies this key; select its values with --only"])
+    wanted: dict[str, list[Any]] = {}
+    for key, value in (parse_only(text, sweep) for text in choices.only):
+        wanted.setdefault(key, []).append(value)
     raw, origin = load_recipe_values(recipe, overrides)
     recipes = [recipe_at(raw, origin, sweep.changes(axes), source.origin(scale)) for axes in grid(sweep)]
     cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
@@ -300,9 +306,6 @@ def plan_experiment(
         contents = cell_inputs(resolved, datasets, hashed, absent)
         one = Cell(experiment=name, seed=0, axes=axes, recipe=resolved, **contents)
         cells += [one.with_seed(seed) for seed in (experiment.seeds if seeds is None else seeds)]
-    wanted: dict[str, list[Any]] = {}
-    for key, value in (parse_only(text, sweep) for text in choices.only):
-        wanted.setdefault(key, []).append(value)
     selected = [cell for cell in cells if all(cell.axes[key] in values for key, values in wanted.items())]
     settings = settings_text(recipe, overrides)
     return ExperimentPlan(
@@ -398,8 +401,10 @@ def parse_only(text: str, sweep: Sweep) -> tuple[str, Any]:
         ConfigError: there is no such axis, or it does not have the value.
     """
     key, sign, value_text = text.partition("=")
-    if not sign or key not in sweep.axes:
-        raise ConfigError([f"--only {text}: expected axis=value; {nearest(key, list(sweep.axes))}"])
+    if not sign:
+        raise ConfigError([f"--only {text}: expected axis=value, e.g. {next(iter(sweep.axes))}=VALUE"])
+    if key not in sweep.axes:
+        raise ConfigError([f"--only {text}: no axis of this sweep; {nearest(key, list(sweep.axes))}"])
     values = sweep.values[key]
     # Names of variants are plain text; other values are parsed like the sweep's file.
     value = value_text if value_text in values else parse_yaml(value_text, f"--only {text}")

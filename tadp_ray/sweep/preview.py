@@ -53,8 +53,10 @@ class Preview:
         """Yield the lines that `--dry-run` prints."""
         plan, recipe, compute = self.plan, self.plan.recipe, self.plan.recipe.compute
         unknown = f", {self.unknown} not known whether finished" if self.unknown else ""
+        # --scale chooses the experiment's files; a cell has the scale of its data and weights.
+        own = f" (its cells are of the {recipe.scale} scale)" if recipe.scale != plan.scale else ""
         yield (
-            f"{plan.name} at {plan.scale} scale, {plan.settings}: {len(plan.cells)} cells, "
+            f"{plan.name} at {plan.scale} scale{own}, {plan.settings}: {len(plan.cells)} cells, "
             f"{len(self.todo) - self.unknown} to train{unknown}"
         )
         if plan.oracle:

@@ -133,7 +133,8 @@ def prepare(file: Path, make: bool) -> None:
         return
     if not make:
         raise UserError(
-            f"{file}: there is no such store; name the one that the sweeps used (--tracking-uri or MLFLOW_TRACKING_URI)"
+            f"{file}: there is no such store; run a sweep in this folder first, or name the store that the sweeps used "
+            "(--tracking-uri or MLFLOW_TRACKING_URI)"
         )
     make_database(file)
 

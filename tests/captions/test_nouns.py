@@ -37,7 +37,7 @@ def test_without_the_tagger_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "HanTa.HanoverTagger", None)
     CaptionStore({"a": ("a cat",)}).write(tmp_path / "a.jsonl")
     done = CliRunner().invoke(app, ["caption", "nouns", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "b.jsonl")])
-    assert done.exit_code == 2 and "pip install 'tadp-ray[nouns]'" in done.stderr
+    assert done.exit_code == 2 and "pip install HanTa" in done.stderr
 
 
 def test_english_captions_are_tagged(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def trained(experiment: Path, store, journals, tmp_path: Path) -> Path:
     return experiment
 
 
-def gains(experiment: Path, store, out: Path, *words: str):
+def gains(experiment: Path | str, store, out: Path, *words: str):
     """Run the command."""
     own = ["picture", "gains", experiment, out, "--tracking-uri", store.uri, "--storage", out.parent / "runs", *words]
     return CliRunner().invoke(app, [str(word) for word in own])
@@ -229,5 +229,6 @@ def test_other_images_of_the_same_ids_are_refused(trained, store, tmp_path, monk
 )
 def test_what_cannot_be_compared_is_refused(experiment, store, swept, tmp_path, words, said) -> None:
     swept(experiment)  # The last cell is missing, and none has results by image.
-    result = gains(experiment, store, tmp_path / "out", *words)
-    assert result.exit_code == 2 and said in " ".join(result.stderr.split())
+    for file in (experiment, "tiny"):
+        result = gains(file, store, tmp_path / "out", *words)
+        assert result.exit_code == 2 and said in " ".join(result.stderr.split())

@@ -53,6 +53,15 @@ def asked(experiment: Path) -> Path:
     return folder
 
 
+def test_a_folder_that_holds_schemas_alone_hides_no_shipped_experiment(
+    store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "experiments/schemas").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    result = invoke("report", tmp_path / "out", "--tracking-uri", store.uri)
+    assert result.exit_code == 0 and "Oracle captions of reduced precision and recall" in result.stdout, result.output
+
+
 def test_a_store_without_runs_is_told_in_full(store, asked: Path, tmp_path: Path) -> None:
     result = report(store, asked, tmp_path / "out")
     assert result.exit_code == 0, result.output

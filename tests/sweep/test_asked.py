@@ -98,7 +98,7 @@ def test_a_command_names_shipped_files_as_any_folder_knows_them() -> None:
         (["model.timestep=1", "model.timestep=50"], "model.timestep is given twice"),
         (["model.timestep=1,x"], "--axis model.timestep=1,x: model.timestep='x'"),
         (["caption.source=oracle,orakle"], "--axis caption.source=oracle,orakle: caption.source='orakle'"),
-        (["compute.cpus=1,2"], "compute.cpus: compute keys do not change results"),
+        (["compute.cpus=1,2"], "compute.cpus: compute keys say where and how fast"),
     ],
 )
 def test_keys_and_values_are_refused_as_in_files(recipe: Path, axes: list[str], said: str) -> None:

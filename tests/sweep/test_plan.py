@@ -101,8 +101,8 @@ def test_flags_that_fit_nothing_are_refused(experiment: Path, flags: dict, said:
         ("[0, 1]", "caption.recall", "[1]", r"sweep.yaml: axes: caption.precision=0.*greater than 0"),
         ("[0.5, 1.5]", "caption.recall", "[1]", "caption.precision=1.5.*less than or equal to 1"),
         ("[1]", "capton.recall", "[1]", "capton.recall: no such recipe key.*did you mean 'caption'?"),
-        ("[1]", "compute.cpus", "[1, 2]", "do not change results and cannot be an axis"),
-        ("[1]", "compute", "[{cpus: 1}, {cpus: 2}]", "compute: compute keys do not change results and"),
+        ("[1]", "compute.cpus", "[1, 2]", "and cannot be an axis"),
+        ("[1]", "compute", "[{cpus: 1}, {cpus: 2}]", "compute: compute keys say where and how fast"),
     ],
 )
 def test_axes_that_make_no_cells_are_refused(experiment: Path, values: str, key: str, axis: str, said: str) -> None:

