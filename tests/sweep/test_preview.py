@@ -7,12 +7,13 @@ import pytest
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
+from tadp_ray.config.load import load_recipe
 from tadp_ray.errors import UserError
 from tadp_ray.hub import cached_only
 from tadp_ray.sweep import cluster
 from tadp_ray.sweep.kinds import kinds_of, lower_memory
 from tadp_ray.sweep.plan import make_plan
-from tadp_ray.sweep.preview import preview
+from tadp_ray.sweep.preview import preview, recipe_preview
 from tadp_ray.sweep.throughput import known_cards, measured_card
 from tadp_ray.sweep.times import card_hours, finished_after
 from tadp_ray.training.digests import all_hashed
@@ -79,6 +80,27 @@ def test_data_that_are_there_and_wrong_are_refused_in_a_plan_too(nowhere: list[s
     (tmp_path / "ade/images").mkdir(parents=True)
     with pytest.raises(UserError, match="does not hold"):
         make_plan(PAPER, "paper", overrides=nowhere, dry=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "augment.crop=160",
+            "augment.crop=160: must be a multiple of 64, .*; try 128; weights: .*sizes of Stable Diffusion 1.5",
+        ),
+        ("augment={stretch: 48, flip: 0}", "augment.stretch=48: must be a multiple of 64, .*; try 64"),
+        ("data={kind: scenes, train: 4, val: 4, size: 96}", "data.size=96: must be a multiple of 64, .*; try 64"),
+    ],
+)
+def test_a_view_that_the_backbone_cannot_halve_is_refused_without_weights(
+    experiment: Path, tmp_path: Path, change: str, said: str
+) -> None:
+    overrides = [f"model.weights={tmp_path}/sd15", "augment={}", change]
+    with pytest.raises(UserError, match=said):
+        preview(make_plan(experiment, "pocket", overrides=overrides, dry=True), {}, [], 2)
+    with pytest.raises(UserError, match=said):
+        list(recipe_preview(load_recipe(experiment.with_name("recipe.yaml"), overrides)))
 
 
 def vary(experiment: Path, axis: str) -> None:
