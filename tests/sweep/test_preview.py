@@ -1,8 +1,11 @@
 """What a dry run says: without data and weights, of every kind of cell, in hours and in dollars."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -101,6 +104,43 @@ def test_a_view_that_the_backbone_cannot_halve_is_refused_without_weights(
         preview(make_plan(experiment, "pocket", overrides=overrides, dry=True), {}, [], 2)
     with pytest.raises(UserError, match=said):
         list(recipe_preview(load_recipe(experiment.with_name("recipe.yaml"), overrides)))
+
+
+@pytest.fixture
+def trained_dry(experiment: Path) -> Callable[..., tuple[int, str]]:
+    """`trained_dry("key=value")`: exit code of `train --dry-run` of the experiment's recipe, and what it prints, on one line."""
+
+    def say(*overrides: str) -> tuple[int, str]:
+        words = [word for text in overrides for word in ("--set", text)]
+        done = CliRunner().invoke(app, ["train", str(experiment.with_name("recipe.yaml")), "--dry-run", *words])
+        return done.exit_code, " ".join(done.output.split())
+
+    return say
+
+
+def test_a_dry_training_refuses_what_the_training_would(trained_dry: Callable, tmp_path: Path) -> None:
+    code, said = trained_dry("caption.precision=0.01")
+    assert code == 2 and "precision 0.01 needs" in said
+    code, said = trained_dry("augment.crop=40")
+    assert code == 2 and "augment.crop=40: must be a multiple of 32" in said
+    split = "{images: imgs/*, masks: masks/*}"
+    data = f"data={{kind: folder, root: {tmp_path}, train: {split}, val: {split}, classes: [a, b]}}"
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images/a.png"), np.zeros((64, 64, 3), np.uint8))
+    code, said = trained_dry(data, "augment={crop: 64}")
+    assert code == 2 and "data.train.images='imgs/*'" in said
+    code, said = trained_dry()
+    assert code == 0 and "missing" not in said and "GFLOP" in said
+
+
+def test_a_dry_training_names_what_is_missing_and_goes_on(trained_dry: Callable, tmp_path: Path) -> None:
+    told = ["caption={source: store, store: said.jsonl}", f"model.weights={tmp_path}/sd15", "augment={crop: 64}"]
+    code, said = trained_dry(*told, f"data={{kind: ade20k, root: {tmp_path}/ade}}")
+    assert code == 0 and "GFLOP" in said
+    assert "missing: said.jsonl is missing; make it: tadp-ray caption blip" in said
+    assert f"root='{tmp_path}/ade': there is no such folder" in said
+    assert f"missing: model.weights='{tmp_path}/sd15': there is no such folder or file" in said
+    assert f"relative paths are looked for in {tmp_path}" in said
 
 
 def vary(experiment: Path, axis: str) -> None:
