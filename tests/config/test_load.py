@@ -36,6 +36,20 @@ def refusal(path: Path, *overrides: str) -> str:
     return str(caught.value)
 
 
+def test_a_key_that_another_backbone_needs_is_missing_in_the_file_that_names_the_backbone(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", TOLD + "model: {weights: pocket, head: {channels: 16}}\n")
+    write(tmp_path / "own.yaml", "extends: base.yaml\nmodel: {backbone: stable_diffusion_xl, timestp: 1}\n")
+    own = tmp_path / "own.yaml"
+    missing, unknown = sorted(refusal(write(tmp_path / "mine.yaml", "extends: own.yaml\n")).splitlines(), key=len)[::-1]
+    named = f"{own} (another backbone than that of base.yaml starts the group anew)"
+    assert missing == f"{named}: model.weights: this key is required"
+    assert unknown.startswith(f"{own}: model.timestp=1: unknown key")
+    text = "--set model={backbone: stable_diffusion_xl}"
+    assert f"{text}: model.weights: this key is required" in refusal(
+        tmp_path / "base.yaml", text.removeprefix("--set ")
+    )
+
+
 def test_every_shipped_file_loads_and_names_its_schema() -> None:
     """Recipes, sweeps and experiments are valid, and editors know how to check them."""
     experiments = sorted((ROOT / "experiments").glob("*.yaml"))
@@ -164,7 +178,7 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
         (SCHEDULE + SCHEDULE, "'schedule' stands here twice"),
         ("- 1", "expected keys and values, found a list"),
         ("a: [", "not valid YAML"),
-        ("extends: nothing.yaml", "nothing.yaml: no such file"),
+        ("extends: nothing.yaml", "mine.yaml: extends='nothing.yaml': no such file"),
         ("extends: " + "a/" * 9000, "no such file"),
         ("extends: ''", "extends='': expected a path, found an empty text"),
         ("extends: mine.yaml", "the chain comes back to this file"),
