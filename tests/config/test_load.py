@@ -1,5 +1,6 @@
 """What the vocabulary accepts and refuses, and how it says so."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,22 @@ def refusal(path: Path, *overrides: str) -> str:
     with pytest.raises(ConfigError) as caught:
         load_recipe(path, overrides)
     return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "mended"),
+    [
+        (["source=store", "sentence='hi: you'"], ("sentence", "hi: you")),
+        (["store=x.jsonl"], ("oracle", None)),
+        (["source=sentence", "store=x.jsonl"], ("sentence", "TEXT")),
+    ],
+)
+def test_a_suggested_caption_is_a_valid_one(tmp_path: Path, keys: list[str], mended: tuple[str, str | None]) -> None:
+    file = write(tmp_path / "mine.yaml", TOLD)
+    said = refusal(file, *(f"caption.{key}" for key in keys))
+    (text,) = [word for word in shlex.split(said.partition("as in ")[2]) if word.startswith("caption=")]
+    caption = load_recipe(file, [text]).caption
+    assert (caption.source, caption.sentence) == mended
 
 
 def test_a_key_that_another_backbone_needs_is_missing_in_the_file_that_names_the_backbone(tmp_path: Path) -> None:
@@ -161,7 +178,10 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
             SCHEDULE + "caption: {source: class_names, templates: single}",
             "templates: single is for encoding: class_embeddings only, not text",
         ),
-        (SCHEDULE + "caption: {source: store}", "--set 'caption={source: oracle}'"),
+        (
+            SCHEDULE + "caption: {source: store}",
+            "source: store needs a caption file; name it as store, as in --set caption.store=FILE",
+        ),
         (SCHEDULE + "caption: {source: 'null', store: x.jsonl}", "--set 'caption={source: null}'"),
         (SCHEDULE, "caption: this key is required"),
         (SCHEDULE + "caption: {shuffle: true}", "caption.source: this key is required"),
