@@ -162,7 +162,9 @@ def test_every_kind_of_cell_is_counted_and_named(experiment: Path) -> None:
     assert f"{large.cost.flops / 1e9:,.1f}" in said[said.index("2 kinds of cells:") + 3]
     assert [kind["step_flops"] for kind in found.record()["kinds"]] == [small.cost.flops, large.cost.flops]
     # Hours are those of each cell's own kind.
-    (hours, _) = card_hours(list(found.todo), found.kinds, known_cards(), None)
+    hours, h100 = card_hours(list(found.todo), found.kinds, known_cards(), None)
+    assert hours.source.startswith("extrapolated by operations from a step of Stable Diffusion 1.5 with 16 images")
+    assert "it takes longer" in hours.source and h100.source.startswith("predicted")
     flops = 6 * 2 * (small.cost.flops + large.cost.flops)
     assert hours.hours == pytest.approx(flops / known_cards()[0].speeds["float32"].flops / 3600)
 
@@ -196,7 +198,11 @@ def test_a_card_s_speed_is_read_from_what_the_benchmark_has_measured(tmp_path: P
     file.write_text(json.dumps(found))
     card = measured_card(file)
     assert (card.name, card.memory_gib, [*card.speeds]) == ("NVIDIA H100 80GB HBM3", 78, ["tf32"])
-    assert card.speeds["tf32"].flops == 58.2e12 and "measured, 8 images in tf32" in card.speeds["tf32"].source
+    assert card.speeds["tf32"].flops == 58.2e12 and "with 8 images in tf32" in card.speeds["tf32"].source
+    assert card.speeds["tf32"].source_of(29.1e12).startswith("measured, a step of Stable Diffusion 1.5 with 8 images")
+    assert (
+        card.speeds["tf32"].source_of(58.2e12).startswith("extrapolated by operations from a step of Stable Diffusion")
+    )
     file.write_text(json.dumps({**found, "full_size": {"rows": rows, "flops": 1e10}}))
     with pytest.raises(UserError, match="of --small"):
         measured_card(file)
