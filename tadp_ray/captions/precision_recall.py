@@ -186,10 +186,10 @@ def _add_false(
         reached = math.ceil(100 * hits / (hits + added)) / 100
         lower = "lower caption.recall, " if added else ""
         raise UserError(
-            f"precision {precision} needs {wanted} false names over all images, but of the names that are absent from an image "
-            f"there are only {absent} over all images, of which {added} fit into {budget} tokens; name things that are in no "
-            f"image in caption.distractors, {lower}raise caption.precision to {reached}{' or more' * (reached < 1)}, or select "
-            "the values of a sweep that can be met, e.g. --only caption.precision=1.0"
+            f"precision {precision} needs {wanted} false names over all images, but together they lack only {absent} names, of "
+            f"which {added} fit into {budget} tokens; name things that are in no image in caption.distractors, {lower}raise "
+            f"caption.precision to {reached}{' or more' * (reached < 1)}, or select the values of a sweep that can be met, e.g. "
+            "--only caption.precision=1.0"
         )
     return {i: names[: taken[i]] for i, names in fitting.items()}
 

@@ -163,8 +163,9 @@ def train(
             plan = plan_loaded(loaded, recipe, changes or (), seed, dry=True)
             plan.warn()
             plan.check([cell for cell in plan.cells if all_hashed(cell)])
-            for line in recipe_preview(loaded, plan.absent):
-                say(line)
+            lines = list(recipe_preview(loaded, plan.absent))
+        for line in lines:
+            say(line)
         return
 
     from tadp_ray.sweep.engine import run_plan
