@@ -1,6 +1,7 @@
 """The exception class for errors that the user can fix. Any other exception is a bug and shows its traceback."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from tadp_ray.addresses import masked
 
@@ -14,6 +15,24 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(masked(message))
+
+
+@contextmanager
+def said_as(words: Mapping[str, str]) -> Iterator[None]:
+    """In the block, errors name an option or an argument where it stands for a recipe's key.
+
+    Args:
+        words: by texts such as `model.weights=`, what a message says in their place, such as `--weights `.
+    """
+    try:
+        yield
+    except UserError as error:
+        text = str(error)
+        for key, word in words.items():
+            text = text.replace(key, word)
+        if text == str(error):
+            raise
+        raise UserError(text) from error
 
 
 SHOWN = 20

@@ -86,7 +86,7 @@ def test_the_paper_s_training_is_planned_without_its_data_and_weights() -> None:
         {line[:24].strip(): line[24:].replace(",", "").split() for line in lines.splitlines()}
         for lines in result.stdout.split("optimizer group")
     )
-    assert parts["image encoder"][1:] == ["1116.658", "0.000"]
+    assert parts["VAE encoder"][1:] == ["1116.658", "0.000"]
     assert parts["backbone"] == ["859508800", "803.179", "1665.580"]
     assert groups["backbone"] == ["859309120", "1.60e-05"] and groups["head"][1] == "1.60e-04"
     assert "one step of 16 images" in result.stdout and "weight_decay_rule: all_but_norms" in result.stdout

@@ -23,9 +23,12 @@ from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.conditioning.tokenizer import check_length, words_in
 from tadp_ray.config.vocabulary import Maps
-from tadp_ray.errors import UserError
+from tadp_ray.errors import UserError, said_as
 from tadp_ray.paper.analysis.attention import Attention, attend, fitted, image_latents
 from tadp_ray.training.rng import generator
+
+ARGUMENTS = {"--set model.weights=": "weights=", "model.weights=": "weights=", "model.backbone: ": "backbone="}
+"""What errors call a recipe's keys here (`said_as`)."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,8 @@ def load_backbone(
         UserError: the weights do not exist, are damaged, or belong to another family.
     """
     target = usable(device)
-    diffusion = open_frozen(backbone, str(weights), None if embeddings is None else Path(embeddings)).to(target)
+    with said_as(ARGUMENTS):
+        diffusion = open_frozen(backbone, str(weights), None if embeddings is None else Path(embeddings)).to(target)
     diffusion.denoiser.to(target)
     return Backbone(diffusion)
 

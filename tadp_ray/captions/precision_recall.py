@@ -183,11 +183,13 @@ def _add_false(
     added = taken.total()
     if wanted > added and hits / (hits + added) - precision > max(TOLERANCE, 1 / (hits + added)):
         absent = sum(len(draw.false) for i, draw in draws.items() if true[i])
+        reached = math.ceil(100 * hits / (hits + added)) / 100
+        lower = "lower caption.recall, " if added else ""
         raise UserError(
-            f"precision {precision} needs {wanted} false names but there are only {absent} that are absent from their "
-            f"image, of which {added} fit into {budget} tokens; raise caption.precision to "
-            f"{math.ceil(100 * hits / (hits + added)) / 100} or more, lower caption.recall, or name things that are in "
-            "no image in caption.distractors"
+            f"precision {precision} needs {wanted} false names over all images, but together they lack only {absent} names, of "
+            f"which {added} fit into {budget} tokens; name things that are in no image in caption.distractors, {lower}raise "
+            f"caption.precision to {reached}{' or more' * (reached < 1)}, or select the values of a sweep that can be met, e.g. "
+            "--only caption.precision=1.0"
         )
     return {i: names[: taken[i]] for i, names in fitting.items()}
 

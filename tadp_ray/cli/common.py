@@ -5,7 +5,7 @@ import inspect
 import json
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -19,7 +19,7 @@ from tadp_ray.cli.streams import robust_output
 from tadp_ray.config.classes import misnamed
 from tadp_ray.config.shipped import shipped
 from tadp_ray.config.vocabulary import Scale
-from tadp_ray.errors import UserError, raise_problems
+from tadp_ray.errors import UserError, raise_problems, said_as
 from tadp_ray.files import read_lines
 from tadp_ray.logs import LEVEL, LogLevel, log_level, show_log
 from tadp_ray.network import bypass_proxy
@@ -107,15 +107,17 @@ class Commands(typer.Typer):
         register = super().command(*names, **settings)
 
         def add(function: F) -> F:
+            signature = inspect.signature(function, eval_str=True)
+            words_of = option_words([*signature.parameters])
+
             @functools.wraps(function)
             def run(*words: Any, debug: bool, log_level: LogLevel | None, **options: Any) -> Any:
                 global debugging
                 debugging = debug
                 show_log(log_level or ("debug" if debug else initial_level))
-                with exit_on_user_error():
+                with exit_on_user_error(), said_as(words_of):
                     return function(*words, **options)
 
-            signature = inspect.signature(function, eval_str=True)
             common = {parameter.name: parameter.annotation for parameter in (DEBUG, LOG_LEVEL)}
             shown: Any = run  # Any, since type checkers know no signature of a function
             shown.__signature__ = signature.replace(parameters=[*signature.parameters.values(), DEBUG, LOG_LEVEL])
@@ -124,6 +126,15 @@ class Commands(typer.Typer):
             return function
 
         return add
+
+
+def option_words(options: Collection[str]) -> dict[str, str]:
+    """Return what errors of a command without --set call a recipe's keys (`said_as`): its options that stand for them."""
+    if "changes" in options:
+        return {}
+    weights = next((name for name in ("weights", "start") if name in options), None)
+    words = dict.fromkeys(("--set model.weights=", "model.weights="), f"--{weights} ") if weights else {}
+    return words | ({"model.backbone: ": "--backbone "} if {"weights", "backbone"} <= {*options} else {})
 
 
 def say(text: object, style: str | None = None) -> None:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from tadp_ray.cli.common import Commands, JSONOption, KeepOption, TrackingOption, say
 from tadp_ray.config.vocabulary import Denoiser
+from tadp_ray.errors import said_as
 from tadp_ray.layout import ATTENTION, DRAWINGS, STORAGE
 
 app = Commands(help="The pocket world and its Stable Diffusion.", no_args_is_help=True)
@@ -119,7 +120,8 @@ def measure(
 
     from tadp_ray.paper.pocket.gate import measure as run
 
-    run(folder, torch.device("cpu"), say)
+    with said_as({"with --set model.weights=FOLDER": "as FOLDER", "model.weights=": "FOLDER "}):
+        run(folder, torch.device("cpu"), say)
 
 
 @app.command()

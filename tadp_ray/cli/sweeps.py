@@ -143,7 +143,10 @@ def train(
     strict: StrictOption = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print settings, parameters, FLOPs and memory; needs neither data nor weights."),
+        typer.Option(
+            "--dry-run",
+            help="Check what is there, name what is missing, and print settings, parameters, FLOPs and memory.",
+        ),
     ] = False,
 ) -> None:
     """Train one recipe, and print its metrics. An interrupted training resumes, as in a sweep."""
@@ -151,11 +154,18 @@ def train(
     if dry_run:
         from tadp_ray.config.load import load_recipe
         from tadp_ray.hub import cached_only
+        from tadp_ray.sweep.plan import plan_loaded
         from tadp_ray.sweep.preview import recipe_preview
+        from tadp_ray.training.digests import all_hashed
 
         with cached_only():
-            for line in recipe_preview(load_recipe(recipe, changes or ())):
-                say(line)
+            loaded = load_recipe(recipe, changes or ())
+            plan = plan_loaded(loaded, recipe, changes or (), seed, dry=True)
+            plan.warn()
+            plan.check([cell for cell in plan.cells if all_hashed(cell)])
+            lines = list(recipe_preview(loaded, plan.absent))
+        for line in lines:
+            say(line)
         return
 
     from tadp_ray.sweep.engine import run_plan

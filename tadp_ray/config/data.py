@@ -1,5 +1,6 @@
 """Keys of data sets, augmentation and captions."""
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field, field_validator, model_validator
@@ -184,12 +185,16 @@ class CaptionConfig(StrictModel):
     @model_validator(mode="after")
     def _consistent(self) -> "CaptionConfig":
         keys = CAPTION_SOURCES[self.source].keys
-        if ("store" in keys) != (self.store is not None):
-            source = "oracle" if self.source == "store" else self.source
-            sentence = f", sentence: {self.sentence}" if self.sentence else ""
+        if "store" in keys and self.store is None and self.sentence is None:
             raise ValueError(
-                "source: store and a store file belong together; give both, or set the whole group, as in --set "
-                f"'caption={{source: {source}{sentence}}}'"
+                f"source: {self.source} needs a caption file; name it as store, as in --set caption.store=FILE"
+            )
+        if ("store" in keys) != (self.store is not None):
+            source = "sentence" if self.sentence else self.source
+            told = f", sentence: {json.dumps(self.sentence or 'TEXT')}" if source == "sentence" else ""
+            raise ValueError(
+                f"source: {self.source} and {'a sentence' if self.store is None else 'a store'} do not belong together; set the "
+                f"whole group, as in --set 'caption={{source: {source}{told}}}'"
             )
         if self.target_store is not None and self.store is None:
             raise ValueError("target_store belongs to source: store; name the training images' store too")

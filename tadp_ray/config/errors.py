@@ -12,11 +12,16 @@ from tadp_ray.errors import UserError
 from tadp_ray.registry import CONTEXT_SOURCES
 
 RULES = {
+    **dict.fromkeys(("list_type", "tuple_type"), "expected a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "expected a group of keys"),
     "extra_forbidden": "unknown key",
     "missing": "this key is required",
     "union_tag_invalid": "unknown kind",
     "union_tag_not_found": "the key 'kind' is required here",
 }
+
+BOUNDS = {"too_short": "least", "too_long": "most"}
+"""Of the length of a list or a group."""
 
 
 class ConfigError(UserError):
@@ -76,16 +81,18 @@ def key_path(location: Sequence[str | int]) -> tuple[str | int, ...]:
     return tuple(
         part
         for list_name, before, part in zip((None, None, *location), (None, *location), location, strict=False)
-        if before not in GROUPS_WITH_KINDS and part not in kinds_in_lists.get(list_name, ())
+        if before not in GROUPS_WITH_KINDS
+        and not str(part).startswith(("tuple[", "dict["))
+        and part not in kinds_in_lists.get(list_name, ())
     )
 
 
 def dotted(path: Sequence[str | int]) -> str:
-    """Return `a.b[2]` for ("a", "b", 2)."""
+    """Return `a.b[2]` for ("a", "b", 2); empty for a whole file."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text or "(whole file)"
+    return text
 
 
 def explain(error: ValidationError, model: type[BaseModel], raw: Any, origin: Any) -> list[str]:
@@ -99,11 +106,18 @@ def explain(error: ValidationError, model: type[BaseModel], raw: Any, origin: An
             if item["type"] not in ("missing",) and not isinstance(item["input"], Mapping)
             else ""
         )
+        if item["type"] == "union_tag_not_found" and not isinstance(item["input"], Mapping):
+            rule = RULES["dict_type"]
+        if bound := BOUNDS.get(item["type"]):
+            number = item["ctx"]["min_length" if bound == "least" else "max_length"]
+            rule = f"needs at {bound} {number} item{'s' * (number != 1)}"
         if item["type"] == "extra_forbidden":
             rule += "; " + nearest(str(path[-1]), valid_names(model, [str(p) for p in path[:-1]]))
         if item["type"] == "union_tag_invalid":
             rule += f" {item['ctx']['tag']!r}; expected one of {item['ctx']['expected_tags']}"
         if item["type"] == "bool_type" and str(item["input"]).lower() in ("yes", "no", "on", "off"):
             rule += "; YAML 1.2 has true and false alone"
-        lines.append(f"{origin(path)}: {dotted(path)}{value}: {rule}")
+        # What keys say together has no place.
+        place = f"{dotted(path)}{value}: " if path else ""
+        lines.append(f"{origin(path)}: {place}{rule}")
     return lines

@@ -28,15 +28,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing, is not YAML, or contains anything but keys and values.
     """
-    # Unlike pathlib's methods, os.path's return False for names that are too long for a file system.
-    if not os.path.isfile(path):
-        siblings = [p.name for p in path.parent.glob("*.yaml")] if os.path.isdir(path.parent) else []
-        raise ConfigError([f"{path}: no such file" + (f"; {nearest(path.name, siblings)}" if siblings else "")])
+    if problem := no_file(path):
+        raise ConfigError([f"{path}: {problem}"])
     raw = parse_yaml(read_text(path), str(path))
     if not isinstance(raw, dict):
         found = "nothing" if raw is None else "a list" if isinstance(raw, list) else f"{raw!r:.80}"
         raise ConfigError([f"{path}: expected keys and values, found {found}"])
     return raw
+
+
+def no_file(path: Path) -> str:
+    """Return `no such file` and the nearest names beside it; empty if there is the file."""
+    # Unlike pathlib's methods, os.path's return False for names that are too long for a file system.
+    if os.path.isfile(path):
+        return ""
+    siblings = [p.name for p in path.parent.glob("*.yaml")] if os.path.isdir(path.parent) else []
+    return "no such file" + (f"; {nearest(path.name, siblings)}" if siblings else "")
+
+
+def other_kind(old: Mapping[str, Any], value: Mapping[str, Any]) -> str | None:
+    """Return the key by which a group is of another kind or backbone than an old one; None if it is not."""
+    return next((name for name in ("kind", "backbone") if value.get(name, old.get(name)) != old.get(name)), None)
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,9 +57,19 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     for key, value in changes.items():
         old = merged.get(key)
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        alike = both and all(value.get(name, old.get(name)) == old.get(name) for name in ("kind", "backbone"))
-        merged[key] = merge(old, value) if alike else value
+        merged[key] = merge(old, value) if both and not other_kind(old, value) else value
     return merged
+
+
+def restarted(base: Mapping[str, Any], changes: Mapping[str, Any], prefix: KeyPath = ()) -> dict[KeyPath, str]:
+    """Return the groups that `merge` replaces since they are of another kind or backbone, each with that key."""
+    found: dict[KeyPath, str] = {}
+    for key, value in changes.items():
+        old, path = base.get(key), (*prefix, key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            name = other_kind(old, value)
+            found |= {path: name} if name else restarted(old, value, path)
+    return found
 
 
 def paths_in(raw: Any, prefix: KeyPath = ()) -> list[KeyPath]:
@@ -88,8 +110,21 @@ def read_extended(path: Path, kind: str, seen: tuple[Path, ...] = ()) -> tuple[d
         file = file_of(Path(expand_home(parent)), kind, path)
     except ValueError as error:
         raise ConfigError([f"{path}: extends={parent!r}: {error}"]) from None
+    if problem := no_file(file):
+        raise ConfigError([f"{path}: extends={parent!r}: {problem}"])
     base, origins = read_extended(file, kind, (*seen, path.resolve()))
-    return merge(base, raw), {**origins, **dict.fromkeys(paths_in(raw), str(path))}
+    origins |= dict.fromkeys(paths_in(raw), str(path))
+    for group, name in restarted(base, raw).items():
+        own = [place for place in paths_in(raw) if place[: len(group)] == group]
+        origins = without(origins, group) | dict.fromkeys(own, str(path))
+        # Of a key that is missing there.
+        origins[group] = f"{path} (another {name} than that of {parent} starts the group anew)"
+    return merge(base, raw), origins
+
+
+def without(origins: Mapping[KeyPath, str], group: KeyPath) -> dict[KeyPath, str]:
+    """Return origins without those of a key path and all below it."""
+    return {path: origin for path, origin in origins.items() if path[: len(group)] != group}
 
 
 def set_key(raw: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
@@ -149,8 +184,8 @@ def load_recipe_values(
     raw, origins = read_extended(path, "recipes" if kind is Recipe else "personalizations")
     for text in overrides:
         key, value = parse_override(text, kind)
-        raw = set_key(raw, key, value)
-        origins = {**origins, **dict.fromkeys(paths_in(value, tuple(key.split("."))), f"--set {text}")}
+        raw, place = set_key(raw, key, value), tuple(key.split("."))
+        origins = without(origins, place) | dict.fromkeys(paths_in(value, place), f"--set {text}")
 
     def origin(location: KeyPath) -> str:
         for length in range(len(location), 0, -1):

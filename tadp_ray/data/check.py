@@ -16,7 +16,7 @@ from tadp_ray.data.datasets import FileSource, published_datasets, source_of
 from tadp_ray.data.files import Layout, Measured, PublishedSet, first_few, look_at_all
 from tadp_ray.data.index import Index
 from tadp_ray.data.sample import Split
-from tadp_ray.errors import UserError
+from tadp_ray.errors import UserError, said_as
 
 
 def find(kind: str) -> PublishedSet:
@@ -119,7 +119,8 @@ def checked(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         for split, find_files in layouts.items():
             try:
-                layout = find_files()
+                with said_as({"--set data.root=": "--root "}):
+                    layout = find_files()
             except UserError as error:
                 problems.append(f"{split}: {error}")
                 continue

@@ -19,14 +19,21 @@ PRETRAININGS = {"pocket_dit": "--backbone dit --start pocket --unet-steps 5000",
 """Options of the pretraining of each folder of pocket models that shipped experiments use, by the folder's name."""
 
 
-def check_prerequisites(recipes: Sequence[Recipe], experiments: Path) -> None:
-    """Check that the personalized models, tokens and captions that recipes use exist; the arguments of `missing_prerequisites`.
+def absent_prerequisites(recipes: Sequence[Recipe], experiments: Path, dry: bool) -> dict[Hashable, str] | None:
+    """Check that the personalized models, tokens and captions that recipes use exist.
+
+    Recipes and experiments are those of `missing_prerequisites`.
+
+    Returns:
+        None; if `dry`, the missing ones, to which `cell_inputs` adds.
 
     Raises:
-        UserError: some are missing.
+        UserError: some are missing, and not `dry`.
     """
-    if missing := missing_prerequisites(recipes, experiments):
+    missing = missing_prerequisites(recipes, experiments)
+    if missing and not dry:
         raise UserError("\n".join(missing))
+    return dict(enumerate(missing)) if dry else None
 
 
 def missing_prerequisites(recipes: Sequence[Recipe], experiments: Path) -> list[str]:

@@ -112,13 +112,18 @@ def planned_cost(recipe: Recipe) -> tuple[StepCost, tuple[str, ...]]:
     The data set's name gives the classes, and Stable Diffusion 1.5 gives the sizes if the weights are missing.
 
     Raises:
-        UserError: weights are there, but damaged.
+        UserError: weights are there, but damaged; or the side of a view does not fit the backbone.
     """
+    from tadp_ray.training.check import check_side
     from tadp_ray.training.cost import step_cost
     from tadp_ray.training.setup import load_encoder
 
     pretrained, note = family_of(recipe.model).sizes(recipe.model)
     notes = [note] if note else []
+    try:
+        check_side(recipe, pretrained.multiple)
+    except UserError as error:
+        raise UserError("; ".join([str(error), *notes])) from None
     classes = class_names(recipe.data)
     names = classes if recipe.caption.include_background else foreground(classes)
     lengths = {"text": pretrained.tokens, "class_embeddings": 1 if recipe.caption.source == "oracle" else len(names)}

@@ -23,7 +23,7 @@ from tadp_ray.config.vocabulary import Scale
 from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.data.datasets import Datasets, class_names, remarks, thing_names
 from tadp_ray.errors import UserError
-from tadp_ray.sweep.inputs import cell_inputs, check_prerequisites, missing_prerequisites, with_absolute_paths
+from tadp_ray.sweep.inputs import absent_prerequisites, cell_inputs, with_absolute_paths
 from tadp_ray.sweep.known import Known, key_of
 from tadp_ray.tasks.per_image import AreaImages, images_class
 from tadp_ray.tracking.names import check_classes
@@ -296,11 +296,7 @@ def plan_experiment(
     recipes = [recipe_at(raw, origin, sweep.changes(axes), source.origin(scale)) for axes in grid(sweep)]
     cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
     check_results(source.file, experiment, recipes)
-    absent: dict[Hashable, str] | None = None
-    if choices.dry:
-        absent = dict(enumerate(missing_prerequisites(recipes, experiments)))
-    else:
-        check_prerequisites(recipes, experiments)
+    absent = absent_prerequisites(recipes, experiments, choices.dry)
     for axes, at_axes in zip(grid(sweep), recipes, strict=True):
         resolved = with_absolute_paths(at_axes)
         contents = cell_inputs(resolved, datasets, hashed, absent)
@@ -334,33 +330,45 @@ def plan_one(file: Path, overrides: Sequence[str], seed: int) -> Plan:
 
 
 def plan_loaded(
-    recipe: Recipe, file: Path, overrides: Sequence[str], seed: int, datasets: Datasets | None = None
+    recipe: Recipe,
+    file: Path,
+    overrides: Sequence[str],
+    seed: int,
+    datasets: Datasets | None = None,
+    dry: bool = False,
 ) -> Plan:
     """Return the plan of a recipe that was read from a file with these overrides, with one cell.
 
-    `datasets` is a cache of opened data sets; None: a new one.
+    `datasets` is a cache of opened data sets; None: a new one. `dry` is that of `Choices`.
 
     Raises:
         UserError: data, weights or the caption store are missing.
     """
-    check_prerequisites([recipe], file.parent.parent)
+    absent = absent_prerequisites([recipe], file.parent.parent, dry)
     question = f"What does one training with {file.name} reach?"
-    return plan_recipe(recipe, file.stem, settings_text(file, overrides), question, seed, datasets)
+    return plan_recipe(recipe, file.stem, settings_text(file, overrides), question, seed, datasets, absent)
 
 
 def plan_recipe(
-    recipe: Recipe, name: str, settings: str, question: str, seed: int, datasets: Datasets | None = None
+    recipe: Recipe,
+    name: str,
+    settings: str,
+    question: str,
+    seed: int,
+    datasets: Datasets | None = None,
+    absent: dict[Hashable, str] | None = None,
 ) -> Plan:
     """Return the plan of a recipe in memory, with one cell of an experiment of this name.
 
-    `datasets` is a cache of opened data sets; None: a new one.
+    `datasets` is a cache of opened data sets; None: a new one. `absent` is that of `cell_inputs`.
 
     Raises:
         UserError: data, weights or the caption store are missing.
     """
     recipe, datasets = with_absolute_paths(recipe), datasets or Datasets(recipe.compute.folder)
-    cell = Cell(experiment=name, seed=seed, axes={}, recipe=recipe, **cell_inputs(recipe, datasets, {}))
-    return Plan(name, settings, cell.scale, question, (cell,), (cell,), datasets=datasets)
+    cell = Cell(experiment=name, seed=seed, axes={}, recipe=recipe, **cell_inputs(recipe, datasets, {}, absent))
+    missing = tuple(dict.fromkeys((absent or {}).values()))
+    return Plan(name, settings, cell.scale, question, (cell,), (cell,), datasets=datasets, absent=missing)
 
 
 def oracle_line(which: str, sources: Iterable[str]) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tadp_ray.captions.making import missing_stores
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.yaml12 import dump_yaml
@@ -61,10 +60,7 @@ class Preview:
         )
         if plan.oracle:
             yield plan.oracle
-        for problem in plan.absent:
-            yield f"missing: {problem}"
-        if plan.absent:
-            yield f"relative paths are looked for in {Path.cwd()}"
+        yield from absent_lines(plan.absent)
         for cell in plan.cells:
             yield f"  {cell.name:<40} {self._fingerprint(cell) or '-':<16}  {self._state_text(cell)}"
         workers = (
@@ -170,14 +166,21 @@ def preview(
     return Preview(plan, done, tuple(todo), tuple(kinds), earlier, at_once, where, tuple(hours))
 
 
-def recipe_preview(recipe: Recipe) -> Iterator[str]:
-    """Yield the lines that `train --dry-run` prints: every setting, and the cost of a step.
+def absent_lines(absent: Sequence[str]) -> Iterator[str]:
+    """Yield lines on what is missing (`Plan.absent`), and where it was looked for."""
+    for problem in absent:
+        yield f"missing: {problem}"
+    if absent:
+        yield f"relative paths are looked for in {Path.cwd()}"
+
+
+def recipe_preview(recipe: Recipe, absent: Sequence[str] = ()) -> Iterator[str]:
+    """Yield the lines that `train --dry-run` prints: every setting, what is missing, and the cost of a step.
 
     It needs neither data nor weights nor captions, see `planned_cost`.
     """
     yield dump_yaml(recipe.model_dump(mode="json")).rstrip()
-    absent = missing_stores([recipe])
-    yield from (f"captions: {problem}" for problem in absent)
+    yield from absent_lines(absent)
     if recipe.caption.uses_ground_truth or stores_of_ground_truth(recipe):
         yield oracle_line("the captions of the cell", [recipe.caption.source])
     if oracles := recipe.evaluation.oracles(scored_stores_of_ground_truth(recipe)):

@@ -11,7 +11,7 @@ from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
-from tadp_ray.sweep.inputs import cell_inputs, check_prerequisites, with_absolute_paths
+from tadp_ray.sweep.inputs import absent_prerequisites, cell_inputs, with_absolute_paths
 from tadp_ray.sweep.plan import Plan, settings_text
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store
@@ -31,7 +31,7 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
     points = search.draw(seed)
     recipes = [recipe_at(raw, origin, point, f"{file}: space") for point in points]
     cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
-    check_prerequisites(recipes, recipe.parent.parent)
+    absent_prerequisites(recipes, recipe.parent.parent, dry=False)
     for point, resolved in zip(points, map(with_absolute_paths, recipes), strict=True):
         name = f"{recipe.stem}-{file.stem}"
         contents = cell_inputs(resolved, datasets, hashed)

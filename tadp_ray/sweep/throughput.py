@@ -28,6 +28,8 @@ GPU_JSON_ROWS = {
 }
 """Where benchmarks/gpu.py writes the same steps: section and name of the row."""
 STEP_IMAGES = 16
+SAME_STEP = 0.02
+"""Steps whose operations differ by less, as a fraction, are the same one."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,18 @@ class Speed:
     flops: float
     """Floating-point operations of a step, as `StepCost` counts them, per second."""
     source: str
+    """The measured step in words, or how the speed was predicted."""
+    step_flops: float | None = None
+    """Operations of the measured step. None: predicted."""
+
+    def source_of(self, flops: float) -> str:
+        """Return where the time of a step of so many operations is from."""
+        if self.step_flops is None:
+            return self.source
+        if abs(flops / self.step_flops - 1) < SAME_STEP:
+            return f"measured, {self.source}"
+        few = "; it takes longer where kernels are launched more slowly than computed" * (flops < self.step_flops / 2)
+        return f"extrapolated by operations from {self.source}{few}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,7 @@ def known_cards() -> list[Card]:
     """Return the cards of which there are numbers: the H200 measured, the H100 predicted."""
     step = "a step of Stable Diffusion 1.5 with 16 images in {way}"
     measured = {
-        way: Speed(STEP_FLOPS / seconds, f"measured, {step.format(way=way)}, docs/costs.md")
+        way: Speed(STEP_FLOPS / seconds, f"{step.format(way=way)}, docs/costs.md", STEP_FLOPS)
         for way, seconds in MEASURED.items()
     }
     predicted = {
@@ -86,8 +100,9 @@ def measured_card(file: Path) -> Card:
         rows = {way: row_of(found, *place) for way, place in GPU_JSON_ROWS.items()}
         speeds = {
             way: Speed(
-                STEP_FLOPS * row["images"] / STEP_IMAGES / row["step_s"],
-                f"measured, {row['images']} images in {way}, {file}",
+                (flops := STEP_FLOPS * row["images"] / STEP_IMAGES) / row["step_s"],
+                f"a step of Stable Diffusion 1.5 with {row['images']} images in {way}, {file}",
+                flops,
             )
             for way, row in rows.items()
             if row

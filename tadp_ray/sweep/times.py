@@ -125,7 +125,8 @@ def card_hours(
         # Workers with a share of a GPU have a share of its memory.
         needed = max(costs[cell.fingerprint].memory_bytes / min(1, cell.recipe.compute.gpus) / 2**30 for cell in todo)
         fits = None if card.memory_gib is None else needed <= card.memory_gib
-        sources = "; ".join(dict.fromkeys(speed.source for speed in found))
+        steps = zip(todo, found, strict=True)
+        sources = "; ".join(dict.fromkeys(speed.source_of(costs[cell.fingerprint].flops) for cell, speed in steps))
         yield CardHours(card.name, hours, sources, fits, None if price is None else hours * price)
 
 

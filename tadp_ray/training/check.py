@@ -5,6 +5,7 @@ import numpy as np
 from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.making import stores_of
 from tadp_ray.captions.prompts import Prompts, as_text
+from tadp_ray.config.schema import Recipe
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.files import FileDataset
 from tadp_ray.data.sample import annotation
@@ -118,12 +119,7 @@ def check_augment(setup: TrainSetup) -> None:
             raise UserError(
                 f"augment.{key}={getattr(augment, key)}: {reads}, but the ground truth of this task is its {truth}; leave it out"
             )
-    key = next((key for key in ("pad_to", "stretch", "crop") if getattr(augment, key)), None)
-    if key and (side := getattr(augment, key)) % setup.multiple:
-        raise UserError(
-            f"augment.{key}={side}: must be a multiple of {setup.multiple}, the factor by which "
-            f"this backbone halves an image; try {side // setup.multiple * setup.multiple}"
-        )
+    check_side(setup.recipe, setup.multiple)
     if augment.crop and not augment.pad and not augment.stretch:
         index = int(np.argmin([min(size) for size in setup.train.sizes]))
         smallest = augment.smallest_view(setup.train.sizes[index])
@@ -132,6 +128,20 @@ def check_augment(setup: TrainSetup) -> None:
                 f"augment.crop={augment.crop}: image {setup.train.ids[index]} {setup.train.sizes[index]} can be as small "
                 f"as {smallest} pixels after resize and scale; make the crop smaller, resize larger, or set augment.pad: true"
             )
+
+
+def check_side(recipe: Recipe, multiple: int) -> None:
+    """Check that the side of a training view, if a recipe states it, is a multiple of a backbone's."""
+    augment, data = recipe.augment, recipe.data
+    sides = {f"augment.{key}": getattr(augment, key) for key in ("pad_to", "stretch", "crop")}
+    if not augment.resize:
+        sides["data.size"] = getattr(data, "size", None)
+    key, side = next(((key, side) for key, side in sides.items() if side), ("", 0))
+    if side % multiple:
+        raise UserError(
+            f"{key}={side}: must be a multiple of {multiple}, the factor by which this backbone halves an image; "
+            f"try {max(side // multiple, 1) * multiple}"
+        )
 
 
 def check_lengths(setup: TrainSetup) -> None:

@@ -83,7 +83,7 @@ def step_cost(
     embedders = sum(num_parameters(encoder.network) for encoder in encoders)
     context_encoder = ModuleCost("context encoder", embedders, embedded // images, 0)
     parts = (
-        ModuleCost("image encoder", num_parameters(meta.image_encoder), encoded // images, 0),
+        ModuleCost("VAE encoder", num_parameters(meta.image_encoder), encoded // images, 0),
         ModuleCost("text encoder", num_parameters(meta.text_encoder), text, 0),
         *[context_encoder] * bool(encoders),
         ModuleCost("backbone", num_parameters(model.backbone), backbone // images, backbone_back // images),

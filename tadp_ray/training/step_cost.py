@@ -19,7 +19,7 @@ class StepCost:
     """The cost of one optimizer step of a cell over all its workers."""
 
     parts: tuple[ModuleCost, ...]
-    """The frozen encoders of images and text, and of the context's images if there is one; then backbone and head."""
+    """The frozen encoders of latents (a VAE's) and text, and of the context's images if there is one; then backbone and head."""
     groups: tuple[tuple[str, int, float], ...]
     """(name, parameters, learning rate) of the optimizer's groups."""
     images: int

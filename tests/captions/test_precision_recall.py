@@ -104,7 +104,10 @@ def test_a_token_budget_drops_false_names_first_and_other_images_make_up_for_the
     ("asked", "message"),
     [
         ({"recall": 0.25}, r"recall 0\.25 .*min_true=1 because 50 of the 100 .*min_true: 0 or raise .* to 0\.5 or"),
-        ({"precision": 0.05}, r"precision 0\.05 needs 1900 false names but there are only 400"),
+        (
+            {"precision": 0.05},
+            r"needs 1900 false names over all images, .* lack only 400 names.*lower caption\.recall, .* to 0\.2 or more",
+        ),
         ({"precision": 0.5, "recall": 0.0, "min_true": 0}, r"precision 0\.5 is undefined .* caption\.precision: 1\.0"),
         ({"precision": 0.0}, r"caption\.precision: 0\.0 is outside \(0, 1\]; .* infinitely many"),
         ({"recall": 1.5}, r"caption\.recall: 1\.5 is outside \[0, 1\]"),
@@ -114,6 +117,17 @@ def test_a_target_that_cannot_be_met_is_refused_with_the_mend(asked, message):
     present = {f"image{k}": NAMES[:2] for k in range(50)}
     with pytest.raises(UserError, match=message):
         say(present, NAMES[:10], **asked)
+
+
+def test_where_every_image_holds_all_classes_distractors_or_a_selection_mend_a_precision():
+    present = {f"image{k}": NAMES[:3] for k in range(5)}
+    with pytest.raises(UserError) as caught:
+        say(present, NAMES[:3], precision=0.75)
+    said = str(caught.value)
+    assert "needs 5 false names over all images, but together they lack only 0 names" in said
+    assert "in caption.distractors, raise caption.precision to 1.0, or" in said
+    assert said.endswith("--only caption.precision=1.0")
+    assert score(say(present, NAMES[:5], precision=0.75), present).precision == 0.75
 
 
 def test_min_true_zero_reaches_any_recall_and_a_small_data_set_is_off_by_one_name_at_most():

@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from rich.table import Table
 from typer.testing import CliRunner
 
+from tadp_ray.cli import app
 from tadp_ray.cli.common import Commands, console, say
 from tadp_ray.cli.streams import RobustStream
 from tadp_ray.network import bypass_proxy
@@ -48,6 +51,44 @@ def test_what_the_user_can_mend_is_a_line_and_a_bug_is_a_traceback() -> None:
     assert said.returncode == 1 and "Traceback" in said.stderr and "UserError: runs[1]" in said.stderr
     said = script(mendable, env=os.environ | {"TADP_RAY_DEBUG": "1"})
     assert said.returncode == 1 and "Traceback" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "named", "mend"),
+    [
+        (
+            ["caption", "stats", "said.jsonl", "--weights", "./none"],
+            "--weights './none'",
+            "name it with --weights FOLDER",
+        ),
+        (
+            ["caption", "class-embeddings", "out.safetensors", "--classes", "a,b", "--weights", "./none"],
+            "--weights './none'",
+            "name it with --weights FOLDER",
+        ),
+        (
+            ["analyze", "attention", "a.png", "a cat", "--weights", "./none"],
+            "--weights './none'",
+            "name it with --weights FOLDER",
+        ),
+        (["pocket", "measure", "no/such/model"], "FOLDER 'no/such/model'", "name it as FOLDER"),
+        (["data", "check", "folder_depth", "--root", "none"], "data.root='none'", "name it with --root FOLDER"),
+        (
+            ["train", "recipe.yaml", "--set", "model.weights=./none"],
+            "model.weights='./none'",
+            "--set model.weights=FOLDER",
+        ),
+    ],
+)
+def test_an_error_names_the_option_that_the_command_has(
+    experiment: Path, tmp_path: Path, words: list[str], named: str, mend: str
+) -> None:
+    (tmp_path / "said.jsonl").write_text('{"caption_store": 1, "images": 1}\n{"id": "a", "captions": ["a car"]}\n')
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((64, 64, 3), np.uint8))
+    done = CliRunner().invoke(app, words)
+    said = " ".join(done.output.split())
+    assert done.exit_code in (1, 2) and f"{named}: there is no such folder" in said and mend in said
+    assert said.count("--set") == ("--set" in words)
 
 
 LOGS = """\

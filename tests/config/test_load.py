@@ -1,9 +1,11 @@
 """What the vocabulary accepts and refuses, and how it says so."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
+from tadp_ray.config.asked import make_sweep, parse_axes
 from tadp_ray.config.cell import Cell, grid, recipe_at
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.experiments import load_experiment
@@ -34,6 +36,44 @@ def refusal(path: Path, *overrides: str) -> str:
     with pytest.raises(ConfigError) as caught:
         load_recipe(path, overrides)
     return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "mended"),
+    [
+        (["source=store", "sentence='hi: you'"], ("sentence", "hi: you")),
+        (["store=x.jsonl"], ("oracle", None)),
+        (["source=sentence", "store=x.jsonl"], ("sentence", "TEXT")),
+    ],
+)
+def test_a_suggested_caption_is_a_valid_one(tmp_path: Path, keys: list[str], mended: tuple[str, str | None]) -> None:
+    file = write(tmp_path / "mine.yaml", TOLD)
+    said = refusal(file, *(f"caption.{key}" for key in keys))
+    (text,) = [word for word in shlex.split(said.partition("as in ")[2]) if word.startswith("caption=")]
+    caption = load_recipe(file, [text]).caption
+    assert (caption.source, caption.sentence) == mended
+
+
+def test_an_axis_without_a_list_and_one_of_the_command_line_are_named_without_pydantic_s_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(write(tmp_path / "sweep.yaml", "axes: {caption.recall: 1.0}\n"))
+    assert str(caught.value).splitlines()[0] == f"{tmp_path}/sweep.yaml: axes.caption.recall=1.0: expected a list"
+    with pytest.raises(ConfigError, match=r"^--axis: axis caption\.recall names a value twice: \[1, 1\]$"):
+        make_sweep(parse_axes(["caption.recall=1,1"]))
+
+
+def test_a_key_that_another_backbone_needs_is_missing_in_the_file_that_names_the_backbone(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", TOLD + "model: {weights: pocket, head: {channels: 16}}\n")
+    write(tmp_path / "own.yaml", "extends: base.yaml\nmodel: {backbone: stable_diffusion_xl, timestp: 1}\n")
+    own = tmp_path / "own.yaml"
+    missing, unknown = sorted(refusal(write(tmp_path / "mine.yaml", "extends: own.yaml\n")).splitlines(), key=len)[::-1]
+    named = f"{own} (another backbone than that of base.yaml starts the group anew)"
+    assert missing == f"{named}: model.weights: this key is required"
+    assert unknown.startswith(f"{own}: model.timestp=1: unknown key")
+    text = "--set model={backbone: stable_diffusion_xl}"
+    assert f"{text}: model.weights: this key is required" in refusal(
+        tmp_path / "base.yaml", text.removeprefix("--set ")
+    )
 
 
 def test_every_shipped_file_loads_and_names_its_schema() -> None:
@@ -87,7 +127,7 @@ def test_all_errors_at_once_with_file_key_value_and_nearest_name(tmp_path: Path)
             "model.trainable: rank: 4 belongs to kind: lora, but kind is full; leave it out, or set",
         ),
         ("{kind: lora, rank: 0}", "model.trainable.rank=0: Input should be greater than or equal to 1"),
-        ("{kind: lora, targets: []}", "model.trainable.targets=(): Tuple should have at least 1 item"),
+        ("{kind: lora, targets: []}", "model.trainable.targets=(): needs at least 1 item"),
         ("{kind: lora, ranks: 2}", "model.trainable.ranks=2: unknown key; did you mean 'rank'?"),
     ],
 )
@@ -147,7 +187,10 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
             SCHEDULE + "caption: {source: class_names, templates: single}",
             "templates: single is for encoding: class_embeddings only, not text",
         ),
-        (SCHEDULE + "caption: {source: store}", "--set 'caption={source: oracle}'"),
+        (
+            SCHEDULE + "caption: {source: store}",
+            "source: store needs a caption file; name it as store, as in --set caption.store=FILE",
+        ),
         (SCHEDULE + "caption: {source: 'null', store: x.jsonl}", "--set 'caption={source: null}'"),
         (SCHEDULE, "caption: this key is required"),
         (SCHEDULE + "caption: {shuffle: true}", "caption.source: this key is required"),
@@ -164,7 +207,12 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
         (SCHEDULE + SCHEDULE, "'schedule' stands here twice"),
         ("- 1", "expected keys and values, found a list"),
         ("a: [", "not valid YAML"),
-        ("extends: nothing.yaml", "nothing.yaml: no such file"),
+        (SCHEDULE + "caption: [oracle]", "mine.yaml: caption=['oracle']: expected a group of keys"),
+        (TOLD + "model: x", "mine.yaml: model='x': expected a group of keys"),
+        (TOLD + "evaluation: {scales: 1}", "mine.yaml: evaluation.scales=1: expected a list"),
+        (TOLD + "evaluation: {scales: []}", "mine.yaml: evaluation.scales=[]: needs at least 1 item"),
+        (TOLD + "augment: {scale: [1, 2, 3]}", "mine.yaml: augment.scale=[1, 2, 3]: needs at most 2 items"),
+        ("extends: nothing.yaml", "mine.yaml: extends='nothing.yaml': no such file"),
         ("extends: " + "a/" * 9000, "no such file"),
         ("extends: ''", "extends='': expected a path, found an empty text"),
         ("extends: mine.yaml", "the chain comes back to this file"),

@@ -1,18 +1,22 @@
 """What a dry run says: without data and weights, of every kind of cell, in hours and in dollars."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
+from tadp_ray.config.load import load_recipe
 from tadp_ray.errors import UserError
 from tadp_ray.hub import cached_only
 from tadp_ray.sweep import cluster
 from tadp_ray.sweep.kinds import kinds_of, lower_memory
 from tadp_ray.sweep.plan import make_plan
-from tadp_ray.sweep.preview import preview
+from tadp_ray.sweep.preview import preview, recipe_preview
 from tadp_ray.sweep.throughput import known_cards, measured_card
 from tadp_ray.sweep.times import card_hours, finished_after
 from tadp_ray.training.digests import all_hashed
@@ -81,6 +85,64 @@ def test_data_that_are_there_and_wrong_are_refused_in_a_plan_too(nowhere: list[s
         make_plan(PAPER, "paper", overrides=nowhere, dry=True)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "augment.crop=160",
+            "augment.crop=160: must be a multiple of 64, .*; try 128; weights: .*sizes of Stable Diffusion 1.5",
+        ),
+        ("augment={stretch: 48, flip: 0}", "augment.stretch=48: must be a multiple of 64, .*; try 64"),
+        ("data={kind: scenes, train: 4, val: 4, size: 96}", "data.size=96: must be a multiple of 64, .*; try 64"),
+    ],
+)
+def test_a_view_that_the_backbone_cannot_halve_is_refused_without_weights(
+    experiment: Path, tmp_path: Path, change: str, said: str
+) -> None:
+    overrides = [f"model.weights={tmp_path}/sd15", "augment={}", change]
+    with pytest.raises(UserError, match=said):
+        preview(make_plan(experiment, "pocket", overrides=overrides, dry=True), {}, [], 2)
+    with pytest.raises(UserError, match=said):
+        list(recipe_preview(load_recipe(experiment.with_name("recipe.yaml"), overrides)))
+
+
+@pytest.fixture
+def trained_dry(experiment: Path) -> Callable[..., tuple[int, str]]:
+    """`trained_dry("key=value")`: exit code of `train --dry-run` of the experiment's recipe, and what it prints, on one line."""
+
+    def say(*overrides: str) -> tuple[int, str]:
+        words = [word for text in overrides for word in ("--set", text)]
+        done = CliRunner().invoke(app, ["train", str(experiment.with_name("recipe.yaml")), "--dry-run", *words])
+        return done.exit_code, " ".join(done.output.split())
+
+    return say
+
+
+def test_a_dry_training_refuses_what_the_training_would(trained_dry: Callable, tmp_path: Path) -> None:
+    code, said = trained_dry("caption.precision=0.01")
+    assert code == 2 and "precision 0.01 needs" in said
+    code, said = trained_dry("augment.crop=40")
+    assert code == 2 and "augment.crop=40: must be a multiple of 32" in said
+    split = "{images: imgs/*, masks: masks/*}"
+    data = f"data={{kind: folder, root: {tmp_path}, train: {split}, val: {split}, classes: [a, b]}}"
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images/a.png"), np.zeros((64, 64, 3), np.uint8))
+    code, said = trained_dry(data, "augment={crop: 64}")
+    assert code == 2 and "data.train.images='imgs/*'" in said
+    code, said = trained_dry()
+    assert code == 0 and "missing" not in said and "GFLOP" in said
+
+
+def test_a_dry_training_names_what_is_missing_and_goes_on(trained_dry: Callable, tmp_path: Path) -> None:
+    told = ["caption={source: store, store: said.jsonl}", f"model.weights={tmp_path}/sd15", "augment={crop: 64}"]
+    code, said = trained_dry(*told, f"data={{kind: ade20k, root: {tmp_path}/ade}}")
+    assert code == 0 and "GFLOP" in said
+    assert "missing: said.jsonl is missing; make it: tadp-ray caption blip" in said
+    assert f"root='{tmp_path}/ade': there is no such folder" in said
+    assert f"missing: model.weights='{tmp_path}/sd15': there is no such folder or file" in said
+    assert f"relative paths are looked for in {tmp_path}" in said
+
+
 def vary(experiment: Path, axis: str) -> None:
     """Replace the experiment's recall by another axis."""
     sweep = experiment.with_name("sweep.yaml")
@@ -100,7 +162,9 @@ def test_every_kind_of_cell_is_counted_and_named(experiment: Path) -> None:
     assert f"{large.cost.flops / 1e9:,.1f}" in said[said.index("2 kinds of cells:") + 3]
     assert [kind["step_flops"] for kind in found.record()["kinds"]] == [small.cost.flops, large.cost.flops]
     # Hours are those of each cell's own kind.
-    (hours, _) = card_hours(list(found.todo), found.kinds, known_cards(), None)
+    hours, h100 = card_hours(list(found.todo), found.kinds, known_cards(), None)
+    assert hours.source.startswith("extrapolated by operations from a step of Stable Diffusion 1.5 with 16 images")
+    assert "it takes longer" in hours.source and h100.source.startswith("predicted")
     flops = 6 * 2 * (small.cost.flops + large.cost.flops)
     assert hours.hours == pytest.approx(flops / known_cards()[0].speeds["float32"].flops / 3600)
 
@@ -134,7 +198,11 @@ def test_a_card_s_speed_is_read_from_what_the_benchmark_has_measured(tmp_path: P
     file.write_text(json.dumps(found))
     card = measured_card(file)
     assert (card.name, card.memory_gib, [*card.speeds]) == ("NVIDIA H100 80GB HBM3", 78, ["tf32"])
-    assert card.speeds["tf32"].flops == 58.2e12 and "measured, 8 images in tf32" in card.speeds["tf32"].source
+    assert card.speeds["tf32"].flops == 58.2e12 and "with 8 images in tf32" in card.speeds["tf32"].source
+    assert card.speeds["tf32"].source_of(29.1e12).startswith("measured, a step of Stable Diffusion 1.5 with 8 images")
+    assert (
+        card.speeds["tf32"].source_of(58.2e12).startswith("extrapolated by operations from a step of Stable Diffusion")
+    )
     file.write_text(json.dumps({**found, "full_size": {"rows": rows, "flops": 1e10}}))
     with pytest.raises(UserError, match="of --small"):
         measured_card(file)

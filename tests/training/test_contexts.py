@@ -147,7 +147,7 @@ def test_the_cost_counts_the_image_encoder_and_the_vectors(tiny_cell: Callable[.
         return step_cost(setup.recipe, setup.pretrained, 3, setup.prompt_tokens, view, setup.encoders)
 
     plain, other = cost("text", {}), cost({"sources": ["text", LEARNED, image]}, {})
-    assert [part.name for part in plain.parts] == ["image encoder", "text encoder", "backbone", "head"]
+    assert [part.name for part in plain.parts] == ["VAE encoder", "text encoder", "backbone", "head"]
     (encoder,) = (part for part in other.parts if part.name == "context encoder")
     assert encoder.parameters > 1000 and encoder.forward > 10_000
     assert other.frozen_bytes - plain.frozen_bytes == 4 * encoder.parameters

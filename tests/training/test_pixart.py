@@ -40,5 +40,5 @@ def test_configurations_without_weights_suffice_for_a_plan(
     said = planned(backbone="pixart", weights=str(tmp_path))
     assert f"weights: {tmp_path} holds configurations alone; using their sizes" in said
     whole = planned(backbone="pixart", weights=str(tiny_pixart_folder))
-    for network in ("image encoder", "text encoder", "backbone", "head"):
+    for network in ("VAE encoder", "text encoder", "backbone", "head"):
         assert parameters(network, said) == parameters(network, whole)
