@@ -26,7 +26,7 @@ from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.reporting.resampling import PERCENT
 from tadp_ray.reporting.seeds import gap_of
 from tadp_ray.reporting.table import Table, TableEntry, format_value, rank_correlation
-from tadp_ray.reporting.wording import pluralized
+from tadp_ray.wording import pluralized
 
 RUN_MORE_SEEDS = "run --seeds " + ",".join(map(str, range(MIN_COUNT)))
 """What to do when a sweep has too few seeds."""

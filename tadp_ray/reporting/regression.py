@@ -11,9 +11,9 @@ from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.reporting.matching import MATCH_RULES, segmented
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
-from tadp_ray.reporting.wording import pluralized
 from tadp_ray.tasks.per_image import PerImage
 from tadp_ray.tracking.query import CellRow
+from tadp_ray.wording import pluralized
 
 
 @dataclass(frozen=True)
