@@ -11,11 +11,14 @@ from typing import Any
 
 from tadp_ray.captions import forms
 from tadp_ray.errors import UserError
-from tadp_ray.files import FileState, composed, file_state, write_text
+from tadp_ray.files import FileState, composed, file_state, without_ending, write_text
 
 VERSION = 1
 ORACLES = ("oracle", "degraded oracle")
 """Captioners in headers that use the ground truth."""
+OWN_IMAGES = "--images 'PHOTOS/**/*.jpg'"
+IMPORT = f"tadp-ray caption import {{}} {OWN_IMAGES} --out captions.jsonl"
+"""The command that converts a file to a store with the ids of one's own images."""
 PUBLISHED_ORACLE = "pascal_class_names.json"
 """The published file of ground-truth names; it has no header."""
 
@@ -43,6 +46,11 @@ class CaptionStore:
         return self.captions[image_id]
 
     @property
+    def several(self) -> list[str]:
+        """Ids of the images with several captions without tags, of which `chosen` takes the first."""
+        return sorted(i for i, texts in self.captions.items() if len(texts) > 1 and i not in self.tags)
+
+    @property
     def uses_ground_truth(self) -> bool:
         """Whether its captions use the ground truth, by its header or its published name."""
         published = {self.header.get("imported_from"), self.path.name if self.path else None}
@@ -61,6 +69,20 @@ class CaptionStore:
         raise UserError(
             f"{name}: no caption for {len(missing)} image(s): {named} (of {len(self)} captioned images){hint}. "
             "Point caption.store to the file made for this data set and split, or caption the missing images."
+        )
+
+    def _rekeyed(self, missing: Sequence[str]) -> str | None:
+        """Return how to mend ids without a caption if all of them differ from captioned ones by an ending; else None."""
+        captioned = {without_ending(key): key for key in self.captions}
+        if self.path is None or any(without_ending(image_id) not in captioned for image_id in missing):
+            return None
+        command = IMPORT.format(self.path)
+        if without_ending(missing[0]) != missing[0]:
+            # Ids with an ending are those of a published data set.
+            command = command.replace(OWN_IMAGES, "--data NAME --root FOLDER")
+        return (
+            f"{missing[0]!r} is {captioned[without_ending(missing[0])]!r} there. Write the ids of your images: {command}, and "
+            "name that file in caption.store"
         )
 
     def chosen(self, ids: Iterable[str], tag: str | None) -> dict[str, str]:
@@ -145,7 +167,7 @@ def _parse(path: Path) -> CaptionStore:
         return _read_lines(header, rest, path)
     if kind := forms.foreign(text):
         what = {"csv": "a CSV table", "lines": "one object a line"}[kind]
-        raise UserError(f"{path}: not a caption store but {what}; tadp-ray caption import {path} --out captions.jsonl")
+        raise UserError(f"{path}: not a caption store but {what}; {IMPORT.format(path)}")
     published = forms.parse(text, path)
     if not isinstance(published, dict) or {"images", "annotations"} <= published.keys():
         raise UserError(
@@ -156,7 +178,7 @@ def _parse(path: Path) -> CaptionStore:
         if isinstance(entry, str):
             raise UserError(
                 f'{path}, id {key!r}: expected an object with "captions": [at least one string], not a text alone; '
-                f"tadp-ray caption import {path} --out captions.jsonl"
+                f"{IMPORT.format(path)}"
             )
     return _of_object(published, path)
 

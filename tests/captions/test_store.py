@@ -94,11 +94,28 @@ def test_missing_ids_are_named_all_at_once_with_the_file_and_the_nearest_id(tmp_
     store = read_store(path)
     store.check(store.captions)
     with pytest.raises(
-        UserError, match=r"store\.jsonl: no caption for 1 .*'ADE_val_00000002'.*'ADE_val_00000002\.jpg'"
+        UserError, match=r"no caption for 2 .*the nearest id to 'ADE_val_00000000' there is 'ADE_val_00000000\.jpg'"
     ):
-        store["ADE_val_00000002"]
+        store.check(["ADE_vol_00000002", "ADE_val_00000000"])
     with pytest.raises(UserError, match=r"for 8 image\(s\): 'q0', .*'q4', \.\.\. \(of 3 captioned images\)\. Point"):
         store.check([f"q{k}" for k in range(8)])
+
+
+@pytest.mark.parametrize(
+    ("captioned", "image", "images"),
+    [
+        ("p0.jpg", "p0", "--images 'PHOTOS/**/*.jpg'"),
+        ("ADE_val_1", "ADE_val_1.jpg", "--data NAME --root FOLDER"),
+    ],
+)
+def test_ids_that_differ_by_an_ending_alone_name_the_command_that_mends_them(tmp_path, captioned, image, images):
+    path = tmp_path / "store.jsonl"
+    CaptionStore({captioned: ("a room",)}).write(path)
+    with pytest.raises(UserError) as caught:
+        read_store(path).check([image])
+    told = str(caught.value)
+    assert f"no caption for 1 image(s): {image!r} (of 1 captioned images); {image!r} is {captioned!r} there" in told
+    assert f"tadp-ray caption import {path} {images} --out captions.jsonl, and name that file in caption.store" in told
 
 
 @pytest.mark.parametrize(
@@ -109,7 +126,7 @@ def test_missing_ids_are_named_all_at_once_with_the_file_and_the_nearest_id(tmp_
         ('["a"]', r"expected one JSON object .* not a JSON list of 1 entries; write it as CSV with"),
         (
             '{"a": "x"}',
-            r"id 'a': expected an object with .* not a text alone; tadp-ray caption import .*captions --out",
+            r"id 'a': expected an object with .* not a text alone; tadp-ray caption import .*captions --images 'PHOTOS/.*' --out",
         ),
         ("image,caption\na,x\n", "not a caption store but a CSV table; tadp-ray caption import"),
         ('{"file_name": "a", "text": "x"}\n', "not a caption store but one object a line; tadp-ray caption import"),
