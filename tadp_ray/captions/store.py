@@ -63,6 +63,10 @@ class CaptionStore:
             return
         name = self.path or "this caption store"
         named = ", ".join(repr(image_id) for image_id in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        if mend := self._rekeyed(missing):
+            raise UserError(
+                f"{name}: no caption for {len(missing)} image(s): {named} (of {len(self)} captioned images); {mend}"
+            )
         # A wrong suffix or folder prefix is the usual cause, which a similar id shows.
         nearest = difflib.get_close_matches(missing[0], self.captions, n=1, cutoff=0.5)
         hint = f"; the nearest id to {missing[0]!r} there is {nearest[0]!r}" if nearest else ""

@@ -8,6 +8,7 @@ import typer
 
 from tadp_ray.cli.common import Commands, JSONOption, console, parse_classes, say, show
 from tadp_ray.errors import UserError
+from tadp_ray.wording import pluralized
 
 if TYPE_CHECKING:
     from tadp_ray.captions.alignment import Alignment, Match
@@ -45,14 +46,21 @@ def import_captions(
 
     In CSV and JSON lines, images are in the column `image`, `file_name` or `id`, captions in `caption` or `text`.
 
-    If images are given, the keys become their ids, and captions of other images are left out.
+    If images are given, the keys become their ids, and captions of other images are left out. A training on images of your own
+    needs that wherever the file names images with their ending (`a.jpg`).
     """
+    from tadp_ray.captions.check import only_first
     from tadp_ray.captions.convert import import_store
 
     store = import_store(file, pictures(data, root, split, images))
     store.write(out)
-    facts = "{left_out} images left out, {rekeyed} ids changed, {repeats_dropped} repetitions dropped"
-    say(f"{out}: captions of {len(store):,} images; {facts.format(**store.header)}")
+    nouns = {"left_out": "images", "rekeyed": "ids", "repeats_dropped": "repetitions"}
+    left_out, rekeyed, repeats = (pluralized(store.header[key], noun) for key, noun in nouns.items())
+    say(
+        f"{out}: captions of {pluralized(len(store), 'images')}; {left_out} left out, {rekeyed} changed, {repeats} dropped"
+    )
+    if store.several:
+        say(f"  {only_first(store.several)}")
 
 
 @app.command()

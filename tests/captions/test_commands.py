@@ -122,7 +122,7 @@ def test_an_import_takes_the_data_set_s_ids_and_says_what_it_left_out(masks: str
         tmp_path / "blip.json", **{"night/x/a_mask.png": ["a table", "a table"], "b_mask.png": ["a cat "], "z": ["z"]}
     )
     result = invoke("import", file, "--images", masks, "--out", tmp_path / "store")
-    assert "captions of 2 images; 1 images left out, 2 ids changed, 1 repetitions dropped" in result.stdout
+    assert "captions of 2 images; 1 image left out, 2 ids changed, 1 repetition dropped" in result.stdout
     store = read_store(tmp_path / "store")
     assert dict(store.captions) == {"a_mask": ("a table",), "b_mask": ("a cat ",)}
     assert store.header["imported_from"] == "blip.json" and len(store.header["imported_sha256"]) == 64
@@ -160,6 +160,21 @@ def test_text_that_is_not_utf8_or_says_an_id_twice_is_named_by_its_place(tmp_pat
     assert "latin.json: 'a' stands there twice; keep one" in refusal("import", file, "--out", tmp_path / "s")
 
 
+def test_several_captions_of_an_image_are_kept_and_only_the_first_is_used(tmp_path: Path) -> None:
+    rows, out = tmp_path / "rows.csv", tmp_path / "store"
+    rows.write_text("image,caption\np0.jpg,cat\np1.jpg,car\np1.jpg,another\np1.jpg,car\n")
+    for name in ("p0", "p1"):
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / f"{name}.jpg")
+    told = invoke("import", rows, "--images", f"{tmp_path}/*.jpg", "--out", out).stdout
+    line = "1 image has several captions, of which a training uses only the first: p1"
+    assert "0 images left out, 2 ids changed, 1 repetition dropped" in told and line in told
+    assert read_store(out).chosen(["p0", "p1"], None) == {"p0": "cat", "p1": "car"}
+    result = invoke("check", out)
+    assert result.exit_code == 0 and line in result.stdout and "no problems" in result.stdout
+    CaptionStore({"a": ("x", "y")}, {}, tags={"a": ("one", "two")}).write(out)
+    assert "several captions" not in invoke("check", out).stdout, "a recipe chooses by tags"
+
+
 def test_a_check_lists_all_that_is_wrong_and_says_so_by_its_exit_code(masks: str, oracle: Path, tmp_path: Path) -> None:
     long = "a cat " * 40
     file = published(tmp_path / "mixed.json", a_mask=[long], b_mask=[""], c_mask=["a\tcat"], other=["a dog"])
@@ -172,7 +187,7 @@ def test_a_check_lists_all_that_is_wrong_and_says_so_by_its_exit_code(masks: str
     assert "id 'a_mask': 80 tokens, of which the text encoder reads 75; shorten it" in longer
     assert found["over_budget"] == [{"id": "a_mask", "tokens": 80, "caption": long}] and found["surplus"] == ["other"]
     printed = invoke("check", file, "--images", masks)
-    assert "1 captions are over the text encoder's budget, as the tokenizer of pocket" in printed.stdout
+    assert "1 caption over the text encoder's budget, as the tokenizer of pocket" in printed.stdout
     assert "4 problems" in printed.stdout and printed.exit_code == 1
     file.write_text("{")
     assert invoke("check", file).exit_code == 1 and "broken JSON" in invoke("check", file).stdout
