@@ -12,11 +12,14 @@ from rich.progress import Progress
 
 from tadp_ray.config.data import DataConfig
 from tadp_ray.config.errors import nearest
+from tadp_ray.data.config import FolderData
 from tadp_ray.data.datasets import FileSource, published_datasets, source_of
 from tadp_ray.data.files import Layout, Measured, PublishedSet, first_few, look_at_all
+from tadp_ray.data.folder import shared_images
 from tadp_ray.data.index import Index
 from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError
+from tadp_ray.wording import pluralized
 
 
 def find(kind: str) -> PublishedSet:
@@ -78,7 +81,7 @@ def check(kind: str, root: Path, storage: Path | None = None, *, deep: bool = Fa
 
 
 def check_own(name: str, data: DataConfig, storage: Path | None = None, *, deep: bool = False) -> dict[str, Any]:
-    """Check every file of a recipe's data, which is named `name`; otherwise like `check`.
+    """Check every file of a recipe's data, which is named `name`; otherwise like `check`, with "remarks" that are no problems.
 
     Raises:
         UserError: these data are not in files.
@@ -87,9 +90,11 @@ def check_own(name: str, data: DataConfig, storage: Path | None = None, *, deep:
     if not isinstance(source, FileSource):
         raise UserError(f"{name}: data.kind: {data.kind} has no files to check; name a recipe of photographs")
     splits: tuple[Split, ...] = ("train", "val")
-    return checked(
-        name, data.root, {split: partial(source.layout, data, split) for split in splits}, {}, storage, deep=deep
-    )
+    found = {split: partial(source.layout, data, split) for split in splits}
+    report = checked(name, data.root, found, {}, storage, deep=deep)
+    if isinstance(data, FolderData) and report["splits"].keys() == set(splits):
+        report["remarks"] = shared_images(data, *(found[split]().images for split in splits))
+    return report
 
 
 def checked(
@@ -187,6 +192,6 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
             yield f"  {len(often)} of {len(shown)} classes, in images: {first_few(often)}"
         if never:
             yield f"  in no image: {first_few(never, 10)}"
-    count = len(report["problems"])
-    yield f"{count} problem{'s' * (count > 1)}" if count else "no problems"
+    yield from (f"warning: {remark}" for remark in report.get("remarks", ()))
+    yield pluralized(len(report["problems"]), "problems") if report["problems"] else "no problems"
     yield from (f"  {problem}" for problem in report["problems"])

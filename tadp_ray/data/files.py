@@ -207,6 +207,11 @@ class FileDataset:
         return self._layout.images[image_id]
 
     @property
+    def images(self) -> Mapping[str, Path]:
+        """The files of all images by id."""
+        return self._layout.images
+
+    @property
     def files(self) -> set[Path]:
         """Return the ground-truth files of all images."""
         return set(self._layout.truths.values())
