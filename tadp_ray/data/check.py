@@ -134,8 +134,9 @@ def checked(
             index = Index(storage, layout, deep=deep) if storage else None
             opened = look_at_all(layout, index)
             found = dict(bar.track(opened, total=len(layout.images), description=f"{kind} {split}"))
-            readable = {name: each for name, each in found.items() if isinstance(each, Measured)}
-            wrong = [each for each in found.values() if isinstance(each, str)] + layout.judge(readable)
+            valid = {name: each for name, each in found.items() if isinstance(each, Measured)}
+            # What all samples together lack cannot be told while some of them are left out.
+            wrong = [each for each in found.values() if isinstance(each, str)] or layout.judge(valid)
             problems += [f"{split}: {each}" for each in wrong]
             if index and index.unnoticed:
                 problems.append(
@@ -143,14 +144,14 @@ def checked(
                     f"{first_few(sorted(index.unnoticed))}; cells that were planned since name the earlier contents: train "
                     "them again"
                 )
-            splits[split] = {"images": len(layout.images), "published": published, "readable": len(readable)}
-            if readable:
-                splits[split] |= summary(layout.classes, list(readable.values()))
+            splits[split] = {"images": len(layout.images), "published": published, "valid": len(valid)}
+            if valid:
+                splits[split] |= summary(layout.classes, list(valid.values()))
     return {"name": kind, "root": str(root), "splits": splits, "problems": problems}
 
 
 def summary(classes: Sequence[str], found: Sequence[Measured]) -> dict[str, Any]:
-    """Return the sizes, ranges and classes of the readable samples of a split."""
+    """Return the sizes, ranges and classes of the valid samples of a split."""
     what, unit, without = found[0].words
     limits = [each.range for each in found if each.range]
     counted, left_out = sum(each.counted for each in found), sum(each.left_out for each in found)
@@ -178,8 +179,8 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
     """Yield a report of `check` as lines."""
     for split, found in report["splits"].items():
         published = "" if found["published"] is None else f" of {found['published']:,} published"
-        yield f"{split}: {found['images']:,} images{published}, {found['readable']:,} readable"
-        if not found["readable"]:
+        yield f"{split}: {pluralized(found['images'], 'images')}{published}, {found['valid']:,} valid"
+        if not found["valid"]:
             continue
         for side in ("height", "width"):
             yield "  {side} {min} to {max}, median {median:g}".format(side=side, **found[side])
