@@ -344,7 +344,7 @@ def truth(
     suffix: str,
     labels: Mapping[str, Any],
 ) -> tuple[Sequence[str], dict[str, tuple[str, ...]]]:
-    """Return the class names, and the classes in each image, from label maps or from a data set of the paper.
+    """Return the class names, and the classes in each image, from label maps or from a published data set.
 
     Raises:
         UserError: neither is fully named, or both are.
@@ -361,7 +361,7 @@ def truth(
 
 
 def pictures(data: str | None, root: Path | None, split: str | None, images: str | None) -> dict[str, Path] | None:
-    """Return image files by id, from a glob or a data set of the paper; None if neither is named.
+    """Return image files by id, from a glob or a published data set; None if neither is named.
 
     Raises:
         UserError: both are named, or a data set without its folder.

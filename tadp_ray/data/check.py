@@ -29,7 +29,7 @@ def find(kind: str) -> PublishedSet:
         UserError: there is no such data set; suggests a similar name.
     """
     if kind not in published_datasets():
-        raise UserError(f"{kind!r} is not a data set of the paper; {nearest(kind, list(published_datasets()))}")
+        raise UserError(f"{kind!r} is not a published data set; {nearest(kind, list(published_datasets()))}")
     return published_datasets()[kind]
 
 

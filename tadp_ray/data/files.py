@@ -144,7 +144,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """A data set of the paper: its description, source and layout, and how to read it."""
+    """A published data set: its description, source and layout, and how to read it."""
 
     title: str
     task: str

@@ -28,7 +28,7 @@ def test_folders_and_globs_give_stems(tmp_path: Path) -> None:
         "no file matches this glob": (f"{tmp_path}/*.tif",),
         "name the folder that holds it with --root": ("ade20k",),
         "did you mean 'ade20k'": ("ade20", tmp_path),
-        "only a data set of the paper": (str(tmp_path), None, "val"),
+        "only a published data set": (str(tmp_path), None, "val"),
     }.items():
         with pytest.raises(UserError, match=said):
             find_photographs(*asked)
