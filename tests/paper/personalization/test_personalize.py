@@ -195,7 +195,7 @@ def test_images_are_drawn_by_chance_and_brought_to_one_size(prepare: Callable[..
         ({"method": {"prompts": ["a {token} photo " + "of a car " * 26]}}, r"method\.prompts: .* has 8\d tokens"),
         (
             {"method": {"prompts": ["a {token} photo of {caption}"]}},
-            r"method\.prompts: \{caption\} stands there, but only",
+            r"method\.prompts=.*: \{caption\} is in a prompt, but only",
         ),
         ({"weights": "nowhere/at/all"}, r"'nowhere/at/all': there is no such folder"),
     ],
