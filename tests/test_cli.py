@@ -100,6 +100,11 @@ def test_class_embeddings_are_written_for_named_classes(tmp_path: Path) -> None:
     assert result.exit_code == 2 and "'ade' is not a published data set; " in result.stderr
 
 
+def test_a_style_that_cannot_be_measured_is_an_error_without_a_table(tmp_path: Path) -> None:
+    result = invoke("pocket", "style", tmp_path)
+    assert result.exit_code == 2 and "holds no finished personalization" in result.stderr and not result.stdout
+
+
 def test_pictures_of_the_world(tmp_path: Path) -> None:
     assert invoke("pocket", "show", tmp_path / "scenes.png", "--count", 4, "--size", 32).exit_code == 0
     assert (tmp_path / "scenes.png").read_bytes()[:4] == b"\x89PNG"

@@ -12,6 +12,7 @@ from typing import Any
 from tadp_ray.captions import forms
 from tadp_ray.errors import UserError
 from tadp_ray.files import FileState, composed, file_state, without_ending, write_text
+from tadp_ray.wording import pluralized
 
 VERSION = 1
 ORACLES = ("oracle", "degraded oracle")
@@ -65,13 +66,15 @@ class CaptionStore:
         named = ", ".join(repr(image_id) for image_id in missing[:5]) + (", ..." if len(missing) > 5 else "")
         if mend := self._rekeyed(missing):
             raise UserError(
-                f"{name}: no caption for {len(missing)} image(s): {named} (of {len(self)} captioned images); {mend}"
+                f"{name}: no caption for {pluralized(len(missing), 'images')}: "
+                f"{named} (of {pluralized(len(self), 'captioned images')}); {mend}"
             )
         # A wrong suffix or folder prefix is the usual cause, which a similar id shows.
         nearest = difflib.get_close_matches(missing[0], self.captions, n=1, cutoff=0.5)
         hint = f"; the nearest id to {missing[0]!r} there is {nearest[0]!r}" if nearest else ""
         raise UserError(
-            f"{name}: no caption for {len(missing)} image(s): {named} (of {len(self)} captioned images){hint}. "
+            f"{name}: no caption for {pluralized(len(missing), 'images')}: "
+            f"{named} (of {pluralized(len(self), 'captioned images')}){hint}. "
             "Point caption.store to the file made for this data set and split, or caption the missing images."
         )
 
@@ -219,9 +222,7 @@ def _of_object(entries: Mapping[str, object], path: Path) -> CaptionStore:
     for key, entry in entries.items():
         image_id = identity(key, path)
         if image_id in captions:
-            raise UserError(
-                f"{path}: {key!r} stands there in two spellings of its accents; keep one of the two entries"
-            )
+            raise UserError(f"{path}: {key!r} occurs in two spellings of its accents; keep one of the two entries")
         captions[image_id] = captions_of(entry, path, f"id {key!r}")
         tags |= tags_of(image_id, entry, path)
     return CaptionStore(captions, path=path, tags=tags)
@@ -285,7 +286,7 @@ def strings(texts: object, path: Path, place: str) -> tuple[str, ...]:
     for number, text in enumerate(texts, 1):
         if not isinstance(text, str):
             raise UserError(
-                f"{path}, {place}: number {number} is a {type(text).__name__}, {text!r:.80}, where a string belongs; "
+                f"{path}, {place}: number {number} is {text!r:.80} ({type(text).__name__}), where a string belongs; "
                 "write its text alone, in quotes"
             )
         forms.check_text(text, path, place)

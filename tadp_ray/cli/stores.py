@@ -94,7 +94,7 @@ def oracle(
     store = oracle_store(present, names, origin)
     store.write(out)
     distinct = len(set(store.captions.values()))
-    say(f"{out}: captions of {len(store):,} images, {distinct:,} of them distinct")
+    say(f"{out}: captions of {pluralized(len(store), 'images')}, {distinct:,} of them distinct")
 
 
 @app.command()
@@ -133,7 +133,7 @@ def degrade(
     )
     store.write(out)
     result = ", ".join(f"{name} {share(value)}" for name, value in store.header["realised"].items())
-    say(f"{out}: captions of {len(store):,} images; {result}")
+    say(f"{out}: captions of {pluralized(len(store), 'images')}; {result}")
 
 
 @app.command()
@@ -145,7 +145,9 @@ def nouns(store: StoreArgument, out: OutOption) -> None:
     made = nouns_store(read_store(store), load_tagger(), tagger_name())
     made.write(out)
     empty = sum(not text for texts in made.captions.values() for text in texts)
-    say(f"{out}: nouns of the captions of {len(made):,} images" + f"; {empty} without a noun" * bool(empty))
+    say(
+        f"{out}: nouns of the captions of {pluralized(len(made), 'images')}" + f"; {empty} without a noun" * bool(empty)
+    )
 
 
 @app.command("show")
@@ -329,7 +331,7 @@ def show_alignment(result: "Alignment", as_json: bool) -> None:
         }
         figures = {name: {"micro": micro, "macro": macro} for name, (micro, macro) in rows.items()}
         return show(figures | {"images": images}, (), as_json)
-    table = Table(f"{len(result.images):,} images", "all names pooled", "mean over images", box=None)
+    table = Table(pluralized(len(result.images), "images"), "all names pooled", "mean over images", box=None)
     for name, values in rows.items():
         table.add_row(name, *map(share, values))
     console.print(table)

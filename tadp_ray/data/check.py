@@ -53,7 +53,7 @@ def described(kind: str) -> Iterator[str]:
     dataset = find(kind)
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.images.items())
     yield f"{kind}: {dataset.title}"
-    yield f"  {dataset.task}, {len(dataset.classes)} classes, images: {counts}"
+    yield f"  {dataset.task}, {pluralized(len(dataset.classes), 'classes')}, images: {counts}"
     yield f"  from {' and '.join(dataset.home)}"
     yield f"  terms: {dataset.terms}"
     yield "  below its root:"
@@ -130,7 +130,9 @@ def checked(
                 continue
             published = images.get(split)
             if published is not None and len(layout.images) != published:
-                problems.append(f"{split}: {len(layout.images):,} images, the published split has {published:,}")
+                problems.append(
+                    f"{split}: {pluralized(len(layout.images), 'images')}, the published split has {published:,}"
+                )
             index = Index(storage, layout, deep=deep) if storage else None
             opened = look_at_all(layout, index)
             found = dict(bar.track(opened, total=len(layout.images), description=f"{kind} {split}"))
@@ -140,7 +142,8 @@ def checked(
             problems += [f"{split}: {each}" for each in wrong]
             if index and index.unnoticed:
                 problems.append(
-                    f"{split}: {len(index.unnoticed)} samples changed, though sizes and times of their files did not: "
+                    f"{split}: {pluralized(len(index.unnoticed), 'samples')} changed, though sizes and times "
+                    f"of their files did not: "
                     f"{first_few(sorted(index.unnoticed))}; cells that were planned since name the earlier contents: train "
                     "them again"
                 )
@@ -185,7 +188,8 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
         for side in ("height", "width"):
             yield "  {side} {min} to {max}, median {median:g}".format(side=side, **found[side])
         yield "  {of} {min} to {max}".format(**found["values"])
-        yield "  {total:,} {of}, {left_out:.1%} of them {because}".format(**found["counted"])
+        counted = found["counted"]
+        yield "  {}, {left_out:.1%} of them {because}".format(pluralized(counted["total"], counted["of"]), **counted)
         shown = Counter(found["classes"])
         often = [f"{name} ({count:,})" for name, count in shown.most_common() if count]
         never = [name for name, count in shown.items() if not count]

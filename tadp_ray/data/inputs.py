@@ -14,6 +14,7 @@ from tadp_ray.data.files import Layout, first_few, guide
 from tadp_ray.data.images import class_table, read_mask
 from tadp_ray.data.names import distinct, find_files, ids_of
 from tadp_ray.errors import UserError
+from tadp_ray.wording import pluralized
 
 
 def by_id(pattern: str, suffix: str = "", keep: Callable[[Path], bool] = lambda _: True) -> dict[str, Path]:
@@ -67,7 +68,7 @@ def find_photographs(data: str, root: Path | None = None, split: str | None = No
         return by_id(f"{glob.escape(data)}/*", keep=lambda file: file.suffix.lower() in endings)
     files = by_id(data) if root is None else photographs(data, root, split)
     if missing := [str(file) for file in files.values() if not file.is_file()]:
-        raise UserError(f"{data}: {len(missing)} image(s) are missing: {first_few(missing)}; {guide(data)}")
+        raise UserError(f"{data}: {pluralized(len(missing), 'images')} missing: {first_few(missing)}; {guide(data)}")
     return files
 
 

@@ -130,7 +130,7 @@ def correlation_notes(figure: FigureConfig, scale: Scale, lines: Mapping[str, Li
             yield f"Figure, {heading}: no line; no finished cell has per-image results, or these do not vary"
         else:
             others = f"; left out: {pluralized(line.left_out, 'cells')} scored on other images" if line.left_out else ""
-            yield f"Figure, {heading}: {line.text}, {len(line.points.x)} points{others}"
+            yield f"Figure, {heading}: {line.text}, {pluralized(len(line.points.x), 'points')}{others}"
     if any(lines.values()):
         yield f"Figure: brackets and bands are {PERCENT} % percentile intervals over {RESAMPLES} resamples of the images"
     if figure.kind == "recall":

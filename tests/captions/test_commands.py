@@ -137,12 +137,12 @@ def test_an_import_takes_the_data_set_s_ids_and_says_what_it_left_out(masks: str
 @pytest.mark.parametrize(
     ("captions", "said"),
     [
-        ({"a": [["a cat"]]}, "id 'a', captions: number 1 is a list, ['a cat'], where a string belongs; write its text"),
+        ({"a": [["a cat"]]}, "id 'a', captions: number 1 is ['a cat'] (list), where a string belongs; write its text"),
         ({"a": "a cat"}, """id 'a': expected an object with "captions": [at least one string]"""),
         ({"a": [" "]}, "id 'a': the caption ' ' is empty; caption the image again"),
         ({"a": ["a\x00cat"]}, r"id 'a': the caption 'a\x00cat' holds the character '\x00'; take it out"),
         ({"a": ["caf\ufffd"]}, r"id 'a': the caption 'caf�' holds the character '\ufffd'"),
-        ({"z": ["a cat"]}, "no caption for 4 image(s): 'a_mask', 'b_mask', 'c_mask', 'd_mask'"),
+        ({"z": ["a cat"]}, "no caption for 4 images: 'a_mask', 'b_mask', 'c_mask', 'd_mask'"),
         ({"x/a_mask.jpg": ["x"], "y/a_mask.jpg": ["y"]}, "'x/a_mask.jpg' and 'y/a_mask.jpg' both mean image 'a_mask'"),
     ],
 )
@@ -157,7 +157,7 @@ def test_text_that_is_not_utf8_or_says_an_id_twice_is_named_by_its_place(tmp_pat
     told = refusal("import", file, "--out", tmp_path / "s")
     assert "latin.json: line 2 is not UTF-8 text; save the file as UTF-8" in told
     file.write_text('{"a": {"captions": ["a cat"]}, "a": {"captions": ["a dog"]}}')
-    assert "latin.json: 'a' stands there twice; keep one" in refusal("import", file, "--out", tmp_path / "s")
+    assert "latin.json: 'a' occurs twice; keep one" in refusal("import", file, "--out", tmp_path / "s")
 
 
 def test_several_captions_of_an_image_are_kept_and_only_the_first_is_used(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_check_lists_all_that_is_wrong_and_says_so_by_its_exit_code(masks: str
     found = json.loads(result.stdout)
     assert result.exit_code == 1 and len(found["problems"]) == 4
     missing, empty, control, longer = found["problems"]
-    assert "no caption for 1 image(s): 'd_mask'" in missing and "id 'b_mask': the caption '' is empty" in empty
+    assert "no caption for 1 image: 'd_mask'" in missing and "id 'b_mask': the caption '' is empty" in empty
     assert r"holds the character '\t'" in control
     assert "id 'a_mask': 80 tokens, of which the text encoder reads 75; shorten it" in longer
     assert found["over_budget"] == [{"id": "a_mask", "tokens": 80, "caption": long}] and found["surplus"] == ["other"]
@@ -205,7 +205,7 @@ def test_figures_and_differences(oracle: Path, tmp_path: Path) -> None:
     assert "1 over the budget of 75 tokens (pocket); the longest is that of 'e'" in invoke("stats", file).stdout
     assert invoke("diff", oracle, oracle).exit_code == 0
     result = invoke("diff", oracle, file)
-    assert result.exit_code == 1 and "1 images with the same captions, 1 with others" in result.stdout
+    assert result.exit_code == 1 and "1 image with the same captions, 1 with others" in result.stdout
     assert "2 images only in the first: c, d" in result.stdout and "    - sky dining table\n" in result.stdout
 
 
@@ -218,7 +218,7 @@ def test_captions_are_shown_as_words_or_beside_pictures(oracle: Path, masks: str
     with Image.open(sheet) as drawn:
         assert drawn.size[0] == 1200
     assert "--out needs images" in refusal("show", oracle, "--out", sheet)
-    assert "no caption for 4 image(s): 'a_mask'" in refusal("show", oracle, "--images", masks, "--out", sheet)
+    assert "no caption for 4 images: 'a_mask'" in refusal("show", oracle, "--images", masks, "--out", sheet)
 
 
 def test_a_data_set_of_the_paper_names_images_and_what_they_show(shared: Path, tmp_path: Path) -> None:

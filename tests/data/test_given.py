@@ -46,5 +46,5 @@ def test_a_published_set_gives_all_its_splits_or_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--split test: pascal_segmentation has train and val"):
         find_photographs("pascal_segmentation", tmp_path, "test")
     (tmp_path / "VOC2012/JPEGImages/2007_000033.jpg").unlink()
-    with pytest.raises(UserError, match=r"1 image\(s\) are missing: .*2007_000033.jpg"):
+    with pytest.raises(UserError, match=r"1 image missing: .*2007_000033.jpg"):
         find_photographs("pascal_segmentation", tmp_path)
