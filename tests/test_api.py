@@ -225,7 +225,7 @@ def test_what_is_no_image_is_refused(image: object, said: str) -> None:
 def test_what_does_not_fit_a_backbone_is_refused(backbone: tadp_ray.Backbone, scene) -> None:
     with pytest.raises(tadp_ray.UserError, match="the text encoder reads 75"):
         backbone.encode_prompt("cat " * 80)
-    with pytest.raises(tadp_ray.UserError, match="2 prompts for 1 images; give one, or one for each image"):
+    with pytest.raises(tadp_ray.UserError, match="2 prompts for 1 image; give one, or one for each image"):
         backbone.features(scene, ["a cat", "a dog"])
     with pytest.raises(tadp_ray.UserError, match="^weights='./nowhere': .* name it with weights=FOLDER"):
         tadp_ray.load_backbone("./nowhere")

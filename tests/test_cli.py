@@ -97,7 +97,12 @@ def test_class_embeddings_are_written_for_named_classes(tmp_path: Path) -> None:
     assert invoke("caption", "class-embeddings", file, "--classes", "cat, dog, sky").exit_code == 0
     assert read_class_embeddings(file, ["cat", "dog", "sky"], 64).keys() == {"cat", "dog", "sky"}
     result = invoke("caption", "class-embeddings", file, "--data", "ade")
-    assert result.exit_code == 2 and "'ade' is not a data set of the paper; " in result.stderr
+    assert result.exit_code == 2 and "'ade' is not a published data set; " in result.stderr
+
+
+def test_a_style_that_cannot_be_measured_is_an_error_without_a_table(tmp_path: Path) -> None:
+    result = invoke("pocket", "style", tmp_path)
+    assert result.exit_code == 2 and "holds no finished personalization" in result.stderr and not result.stdout
 
 
 def test_pictures_of_the_world(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from tadp_ray.config.vocabulary import Maps
 from tadp_ray.errors import UserError, said_as
 from tadp_ray.paper.analysis.attention import Attention, attend, fitted, image_latents
 from tadp_ray.training.rng import generator
+from tadp_ray.wording import pluralized
 
 ARGUMENTS = {"--set model.weights=": "weights=", "model.weights=": "weights=", "model.backbone: ": "backbone="}
 """What errors call a recipe's keys here (`said_as`)."""
@@ -142,7 +143,9 @@ class Backbone:
         latents = image.to(self.device) if isinstance(image, Tensor) else self.encode_image(image)
         context = prompt.to(self.device) if isinstance(prompt, Tensor) else self.encode_prompt(prompt)
         if len(context) not in (1, len(latents)):
-            raise UserError(f"{len(context)} prompts for {len(latents)} images; give one, or one for each image")
+            raise UserError(
+                f"{pluralized(len(context), 'prompts')} for {pluralized(len(latents), 'images')}; give one, or one for each image"
+            )
         shape = (len(latents), noise_samples, *latents.shape[1:])
         noise = torch.randn(shape, generator=generator(seed)).to(self.device) if noise_samples else None
         return passes(self._reader(maps, layers, map_layers), latents, context.expand(len(latents), -1, -1), noise)

@@ -11,6 +11,7 @@ from tadp_ray.captions.describe import plural
 from tadp_ray.captions.precision_recall import Score, score
 from tadp_ray.config.errors import nearest
 from tadp_ray.errors import UserError
+from tadp_ray.wording import pluralized
 
 THRESHOLD = 0.9
 """Minimum similarity at which a word matches a class (Figure S5)."""
@@ -70,7 +71,8 @@ def align(texts: Mapping[str, str], present: Mapping[str, Sequence[str]], match:
     """
     if missing := sorted(present.keys() - texts.keys()):
         raise UserError(
-            f"no text for {len(missing)} of {len(present)} images, e.g. {missing[0]!r}; measure texts that were made for "
+            f"no text for {len(missing)} of {pluralized(len(present), 'images')}, "
+            f"e.g. {missing[0]!r}; measure texts that were made for "
             "these images"
         )
     said = {image_id: match(texts[image_id]) for image_id in present}

@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 from tadp_ray.errors import UserError
 from tadp_ray.hub import contents_digest, from_hub
 from tadp_ray.tensors import not_finite
+from tadp_ray.wording import pluralized
 
 FETCHED = ["*.json", "*.txt", "*.model", "*.safetensors"]
 """The files of a hub repository that are downloaded, and hashed to identify the model."""
@@ -119,7 +120,8 @@ class Captioner:
         # The loader initializes missing tensors at random.
         if found["missing_keys"]:
             raise UserError(
-                f"--model {settings.model}: its weights lack {len(found['missing_keys'])} tensors of the architecture in "
+                f"--model {settings.model}: its weights lack {pluralized(len(found['missing_keys']), 'tensors')} "
+                "of the architecture in "
                 f"config.json, such as {min(found['missing_keys'])}; copy all files of one model"
             )
         if name := not_finite(network.state_dict()):

@@ -1,12 +1,13 @@
 """Checks a caption store: whether it covers the images, and whether its captions are valid text."""
 
 import unicodedata
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.errors import UserError
+from tadp_ray.wording import pluralized
 
 SHOWN = 10
 """Maximum number of lines of one kind in a report."""
@@ -28,10 +29,18 @@ def check(
         ids: the images of the data set; None: not known.
         classes: names that captions put together of names may say; None: those of the store's header, if any.
 
-    Returns: the numbers of images and captions, `surplus` ids, `over_budget` captions, and under "problems" everything that
-        is wrong, one line an entry. Surplus ids do no harm, so they are no problem; an over-long caption is one.
+    Returns: the numbers of images and captions, ids with `several` captions, `surplus` ids, `over_budget` captions, and under
+        "problems" everything that is wrong, one line an entry. An over-long caption is a problem, several or surplus ids
+        are none.
     """
-    report: dict[str, Any] = {"store": str(path), "images": 0, "captions": 0, "surplus": [], "over_budget": []}
+    report: dict[str, Any] = {
+        "store": str(path),
+        "images": 0,
+        "captions": 0,
+        "several": [],
+        "surplus": [],
+        "over_budget": [],
+    }
     try:
         store = read_store(path)
     except UserError as error:
@@ -40,6 +49,7 @@ def check(
     tokens = {text: count_tokens(text) for text in {text for texts in store.captions.values() for text in texts}}
     report["images"] = len(store)
     report["captions"] = sum(map(len, store.captions.values()))
+    report["several"] = store.several
     report["surplus"] = sorted(store.captions.keys() - set(ids)) if ids is not None else []
     report["over_budget"] = [
         {"id": image_id, "tokens": tokens[text], "caption": text}
@@ -99,15 +109,26 @@ def foreign_names(store: CaptionStore, classes: Collection[str] | None) -> list[
     ]
 
 
+def only_first(several: Sequence[str]) -> str:
+    """Return the line on images with several captions without tags."""
+    found = "1 image has" if len(several) == 1 else f"{len(several):,} images have"
+    return f"{found} several captions, of which a training uses only the first: {', '.join(several[:5])}"
+
+
 def report_lines(report: dict[str, Any]) -> Iterator[str]:
     """Yield a report of `check` and the name of its `tokenizer` as lines."""
-    yield f"{report['store']}: {report['captions']:,} captions of {report['images']:,} images"
+    yield f"{report['store']}: {pluralized(report['captions'], 'captions')} of {pluralized(report['images'], 'images')}"
+    if several := report["several"]:
+        yield only_first(several)
     if surplus := report["surplus"]:
-        yield f"{len(surplus):,} images are not in the data set, which does no harm: {', '.join(surplus[:5])}"
+        yield (
+            f"{pluralized(len(surplus), 'captioned images')} not in the data set, which does no harm: {', '.join(surplus[:5])}"
+        )
     if longer := report["over_budget"]:
-        yield f"{len(longer):,} captions are over the text encoder's budget, as the tokenizer of {report['tokenizer']} counts"
+        count = pluralized(len(longer), "captions")
+        yield f"{count} over the text encoder's budget, as the tokenizer of {report['tokenizer']} counts"
     problems = report["problems"]
-    yield f"{len(problems):,} problem{'s' * (len(problems) > 1)}" if problems else "no problems"
+    yield pluralized(len(problems), "problems") if problems else "no problems"
     yield from (f"  {problem}" for problem in problems[:SHOWN])
     if len(problems) > SHOWN:
         yield f"  and {len(problems) - SHOWN:,} more; --json lists them all"

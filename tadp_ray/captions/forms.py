@@ -9,6 +9,7 @@ from typing import Any
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import read_text, why_unreadable
+from tadp_ray.wording import pluralized
 
 ID_KEYS = ("file_name", "image", "id")
 """Accepted keys of an image's name, in a table's header or in a line's object."""
@@ -72,7 +73,7 @@ def parse(text: str, path: Path, first_line: int = 1) -> Any:
             "write or copy it again"
         ) from None
     except KeyError as error:
-        raise UserError(f"{path}: {error.args[0]!r} stands there twice; keep one of the two entries") from None
+        raise UserError(f"{path}: {error.args[0]!r} occurs twice; keep one of the two entries") from None
     except (RecursionError, ValueError):
         raise UserError(f"{path}, line {first_line}: nested too deeply or a number too long for captions") from None
 
@@ -133,7 +134,7 @@ def described(value: Any) -> str:
     """Describe a JSON value that is not a store."""
     if isinstance(value, dict) and {"images", "annotations"} <= value.keys():
         return "captions in COCO's form"
-    return f"a JSON list of {len(value)} entries"
+    return f"a JSON list of {pluralized(len(value), 'entries')}"
 
 
 def table_rows(text: str, path: Path) -> Iterator[tuple[str, str, str]]:

@@ -189,12 +189,12 @@ def vocabulary(classes: Sequence[str], distractors: Sequence[str]) -> list[str]:
     """Return every name that an oracle may use: the classes in index order, then the distractors.
 
     Raises:
-        UserError: a name stands there twice.
+        UserError: a name is a class or is named twice.
     """
     names = [*classes, *distractors]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(
-            f"caption.distractors: {twice[0]!r} is a class already or stands there twice; a name said falsely must be "
+            f"caption.distractors: {twice[0]!r} is a class already or is named twice; a name said falsely must be "
             "in no image, so leave it out"
         )
     return names

@@ -8,6 +8,7 @@ import numpy as np
 
 from tadp_ray.captions.store import CaptionStore
 from tadp_ray.errors import UserError
+from tadp_ray.wording import pluralized
 
 EXAMPLES = 5
 
@@ -54,9 +55,8 @@ def spread(values: Collection[int]) -> dict[str, float]:
 
 def report_lines(found: dict[str, Any]) -> Iterator[str]:
     """Yield `statistics` and the name of its `tokenizer` as lines."""
-    yield "{captions:,} captions of {images:,} images, {distinct:,} of them distinct, {repeated:,} repeated".format(
-        **found
-    )
+    captions, images = (pluralized(found[what], what) for what in ("captions", "images"))
+    yield f"{captions} of {images}, {found['distinct']:,} of them distinct, {found['repeated']:,} repeated"
     for what in ("words", "tokens"):
         figures = "mean {mean:.1f}, median {median:g}, 95% up to {p95:g}, {min} to {max}".format(**found[what])
         yield f"{what:7} {figures}"
@@ -87,8 +87,10 @@ def difference_lines(found: dict[str, Any]) -> Iterator[str]:
     """Yield `difference` as lines."""
     for store, key in (("first", "only_one"), ("second", "only_other")):
         names = found[key]
-        yield f"{len(names):,} images only in the {store}" + (f": {', '.join(names[:EXAMPLES])}" if names else "")
-    yield f"{found['same']:,} images with the same captions, {len(found['changed']):,} with others"
+        yield f"{pluralized(len(names), 'images')} only in the {store}" + (
+            f": {', '.join(names[:EXAMPLES])}" if names else ""
+        )
+    yield f"{pluralized(found['same'], 'images')} with the same captions, {len(found['changed']):,} with others"
     for each in found["examples"]:
         yield f"  {each['id']}"
         yield from (f"    {sign} {text}" for sign, key in (("-", "one"), ("+", "other")) for text in each[key])

@@ -11,11 +11,15 @@ from typing import Any
 
 from tadp_ray.captions import forms
 from tadp_ray.errors import UserError
-from tadp_ray.files import FileState, composed, file_state, write_text
+from tadp_ray.files import FileState, composed, file_state, without_ending, write_text
+from tadp_ray.wording import pluralized
 
 VERSION = 1
 ORACLES = ("oracle", "degraded oracle")
 """Captioners in headers that use the ground truth."""
+OWN_IMAGES = "--images 'PHOTOS/**/*.jpg'"
+IMPORT = f"tadp-ray caption import {{}} {OWN_IMAGES} --out captions.jsonl"
+"""The command that converts a file to a store with the ids of one's own images."""
 PUBLISHED_ORACLE = "pascal_class_names.json"
 """The published file of ground-truth names; it has no header."""
 
@@ -43,6 +47,11 @@ class CaptionStore:
         return self.captions[image_id]
 
     @property
+    def several(self) -> list[str]:
+        """Ids of the images with several captions without tags, of which `chosen` takes the first."""
+        return sorted(i for i, texts in self.captions.items() if len(texts) > 1 and i not in self.tags)
+
+    @property
     def uses_ground_truth(self) -> bool:
         """Whether its captions use the ground truth, by its header or its published name."""
         published = {self.header.get("imported_from"), self.path.name if self.path else None}
@@ -55,12 +64,32 @@ class CaptionStore:
             return
         name = self.path or "this caption store"
         named = ", ".join(repr(image_id) for image_id in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        if mend := self._rekeyed(missing):
+            raise UserError(
+                f"{name}: no caption for {pluralized(len(missing), 'images')}: "
+                f"{named} (of {pluralized(len(self), 'captioned images')}); {mend}"
+            )
         # A wrong suffix or folder prefix is the usual cause, which a similar id shows.
         nearest = difflib.get_close_matches(missing[0], self.captions, n=1, cutoff=0.5)
         hint = f"; the nearest id to {missing[0]!r} there is {nearest[0]!r}" if nearest else ""
         raise UserError(
-            f"{name}: no caption for {len(missing)} image(s): {named} (of {len(self)} captioned images){hint}. "
+            f"{name}: no caption for {pluralized(len(missing), 'images')}: "
+            f"{named} (of {pluralized(len(self), 'captioned images')}){hint}. "
             "Point caption.store to the file made for this data set and split, or caption the missing images."
+        )
+
+    def _rekeyed(self, missing: Sequence[str]) -> str | None:
+        """Return how to mend ids without a caption if all of them differ from captioned ones by an ending; else None."""
+        captioned = {without_ending(key): key for key in self.captions}
+        if self.path is None or any(without_ending(image_id) not in captioned for image_id in missing):
+            return None
+        command = IMPORT.format(self.path)
+        if without_ending(missing[0]) != missing[0]:
+            # Ids with an ending are those of a published data set.
+            command = command.replace(OWN_IMAGES, "--data NAME --root FOLDER")
+        return (
+            f"{missing[0]!r} is {captioned[without_ending(missing[0])]!r} there. Write the ids of your images: {command}, and "
+            "name that file in caption.store"
         )
 
     def chosen(self, ids: Iterable[str], tag: str | None) -> dict[str, str]:
@@ -145,7 +174,7 @@ def _parse(path: Path) -> CaptionStore:
         return _read_lines(header, rest, path)
     if kind := forms.foreign(text):
         what = {"csv": "a CSV table", "lines": "one object a line"}[kind]
-        raise UserError(f"{path}: not a caption store but {what}; tadp-ray caption import {path} --out captions.jsonl")
+        raise UserError(f"{path}: not a caption store but {what}; {IMPORT.format(path)}")
     published = forms.parse(text, path)
     if not isinstance(published, dict) or {"images", "annotations"} <= published.keys():
         raise UserError(
@@ -156,7 +185,7 @@ def _parse(path: Path) -> CaptionStore:
         if isinstance(entry, str):
             raise UserError(
                 f'{path}, id {key!r}: expected an object with "captions": [at least one string], not a text alone; '
-                f"tadp-ray caption import {path} --out captions.jsonl"
+                f"{IMPORT.format(path)}"
             )
     return _of_object(published, path)
 
@@ -193,9 +222,7 @@ def _of_object(entries: Mapping[str, object], path: Path) -> CaptionStore:
     for key, entry in entries.items():
         image_id = identity(key, path)
         if image_id in captions:
-            raise UserError(
-                f"{path}: {key!r} stands there in two spellings of its accents; keep one of the two entries"
-            )
+            raise UserError(f"{path}: {key!r} occurs in two spellings of its accents; keep one of the two entries")
         captions[image_id] = captions_of(entry, path, f"id {key!r}")
         tags |= tags_of(image_id, entry, path)
     return CaptionStore(captions, path=path, tags=tags)
@@ -259,7 +286,7 @@ def strings(texts: object, path: Path, place: str) -> tuple[str, ...]:
     for number, text in enumerate(texts, 1):
         if not isinstance(text, str):
             raise UserError(
-                f"{path}, {place}: number {number} is a {type(text).__name__}, {text!r:.80}, where a string belongs; "
+                f"{path}, {place}: number {number} is {text!r:.80} ({type(text).__name__}), where a string belongs; "
                 "write its text alone, in quotes"
             )
         forms.check_text(text, path, place)

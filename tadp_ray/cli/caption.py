@@ -11,6 +11,7 @@ from tadp_ray.cli import stores
 from tadp_ray.cli.common import AddressOption, Commands, PluginGroup, parse_classes, say
 from tadp_ray.errors import UserError
 from tadp_ray.registry import CAPTIONERS
+from tadp_ray.wording import pluralized
 
 
 class Captioners(PluginGroup):
@@ -58,7 +59,7 @@ def class_embeddings(
         for name in track(names, "encoding", console=Console(stderr=True))
     ]
     write_class_embeddings(output, names, vectors)
-    say(f"{output}: {len(names)} vectors of {len(vectors[0])} channels")
+    say(f"{output}: {pluralized(len(names), 'vectors')} of {len(vectors[0])} channels")
 
 
 # import, oracle, degrade, nouns, show, stats, check, diff, align
@@ -102,7 +103,7 @@ def describe(
     dtype = "float16" if gpus else "float32"
     settings = CaptionerSettings(captioner, source, min_tokens, max_tokens, batch, dtype, cut)
     failed = caption_photographs(images, settings, out, Actors(actors, cpus, gpus), address)
-    say(f"{out}: {len(images) - len(failed)} of {len(images)} images captioned")
+    say(f"{out}: {len(images) - len(failed)} of {pluralized(len(images), 'images')} captioned")
     for name, error in failed.items():
         say(f"  {name} failed: {error}")
     if failed:

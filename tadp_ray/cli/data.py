@@ -1,4 +1,4 @@
-"""The paper's data sets: their files and layout, and checks."""
+"""Published data sets: their files and layout, and checks."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,12 +8,12 @@ import typer
 from tadp_ray.cli.common import Commands, JSONOption, show
 from tadp_ray.layout import STORAGE
 
-app = Commands(help="The paper's data sets: their files and layout, and checks.", no_args_is_help=True)
+app = Commands(help="Published data sets and your own: their files and layout, and checks.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_data(as_json: JSONOption = False) -> None:
-    """List the paper's data sets."""
+    """List the published data sets: the paper's, and COCO."""
     from tadp_ray.data.check import facts
     from tadp_ray.data.datasets import published_datasets
 
@@ -39,6 +39,8 @@ def check_data(
     as_json: JSONOption = False,
 ) -> None:
     """Describe a data set and the files it needs; with --root, or of a recipe, check every file and list all problems.
+
+    A name of both a data set and a recipe, such as ade20k, means the data set here; write ade20k.yaml for your file of a recipe.
 
     Sizes, classes and hashes of the files are kept in an index, which sweeps use, too: a file is opened again only if its size
     or its times have changed, or with --deep.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tadp_ray.cli.common import AddressOption, ChangesOption, TrackingOption, console, names_of, say
+from tadp_ray.cli.common import AddressOption, TrackingOption, console, names_of, say
 from tadp_ray.layout import STORAGE
 
 
@@ -23,7 +23,14 @@ def personalize(
             help="Folder for the result, its samples and its journal.", show_default="runs/personalized/RECIPE"
         ),
     ] = None,
-    changes: ChangesOption = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Override a key of the personalization: key=value, e.g. images.files='PHOTOS/*.jpg' if images.kind is folder; "
+            "repeatable.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
@@ -32,6 +39,8 @@ def personalize(
     ] = False,
 ) -> None:
     """Learn a style from a few images: textual inversion learns a token, DreamBooth fine-tunes the U-Net.
+
+    Images of your own are `images: {kind: folder, files: 'PHOTOS/*.jpg', count: 5}` in a file, e.g. a copy of token_watercolor.
 
     A training recipe uses the result by model.embeddings (the token's file) or model.weights (the fine-tuned model's folder),
     and caption.modifiers that contain the token. An interrupted command can be repeated: it resumes from the last checkpoint.

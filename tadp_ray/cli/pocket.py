@@ -134,10 +134,12 @@ def style(
     """
     from tadp_ray.paper.pocket.style import measure_style
 
-    columns = "{:>12}{:>12}{:>14}{:>10}{:>8}   {}"
-    say(columns.format("preferred", "predicted", "probability", "before", "accuracy", "folder (figures in %)"))
-    for folder in folders:
+    columns = "{:>12}{:>12}{:>14}{:>10}{:>10}   {}"
+    for place, folder in enumerate(folders):
         result = measure_style(folder, folder / "style.png")
+        if not place:
+            # Not before, since what cannot be measured is an error.
+            say(columns.format("preferred", "predicted", "probability", "before", "accuracy", "folder (in %)"))
         figures = (
             f"{result[name]:.1f}" for name in ("preferred", "named", "probability", "probability_before", "judge")
         )

@@ -20,6 +20,7 @@ from tadp_ray.config.shipped import file_of, root, shipped
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
+from tadp_ray.wording import pluralized
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +72,7 @@ def predict(
     from tadp_ray.training.predict import predict_run
 
     count = predict_run(run, cell, weights, folder, storage)
-    say(f"{folder}: predictions of {count} images, with images, targets and classes.txt")
+    say(f"{folder}: predictions of {pluralized(count, 'images')}, with images, targets and classes.txt")
     if score_options := task_of(cell.recipe).score_options:
         say(f"to score them: {score_command(cell.recipe.task, score_options(folder))}")
 

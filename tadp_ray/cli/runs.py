@@ -11,6 +11,7 @@ from tadp_ray.config.errors import nearest
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
 from tadp_ray.sweep.rules import DEFAULT_RULES, RULES
+from tadp_ray.wording import pluralized
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -172,7 +173,7 @@ def losses(found: Sequence["Removable"]) -> Iterator[str]:
     """Yield a line on what can be done no more without the files of each rule."""
     for each in found:
         if each.files and (loss := RULES[each.rule].loss):
-            yield f"{each.rule} of {each.cells} cells: {loss}"
+            yield f"{each.rule} of {pluralized(each.cells, 'cells')}: {loss}"
 
 
 def grid(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> "Table":

@@ -5,12 +5,12 @@ from tadp_ray.cli.task_commands import task_group
 
 
 def show_scores(scores: dict[str, float], *, as_json: JSONOption = False) -> None:
-    """Print figures as a table or as JSON."""
+    """Print metrics as a table or as JSON."""
     from rich.table import Table
 
     if as_json:
         return show(scores, (), as_json)
-    table = Table("figure", "value", box=None)
+    table = Table("metric", "value", box=None)
     table.columns[1].justify = "right"
     for name, value in scores.items():
         table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))

@@ -8,6 +8,7 @@ import typer
 
 from tadp_ray.cli.common import Commands, JSONOption, console, parse_classes, say, show
 from tadp_ray.errors import UserError
+from tadp_ray.wording import pluralized
 
 if TYPE_CHECKING:
     from tadp_ray.captions.alignment import Alignment, Match
@@ -45,14 +46,21 @@ def import_captions(
 
     In CSV and JSON lines, images are in the column `image`, `file_name` or `id`, captions in `caption` or `text`.
 
-    If images are given, the keys become their ids, and captions of other images are left out.
+    If images are given, the keys become their ids, and captions of other images are left out. A training on images of your own
+    needs that wherever the file names images with their ending (`a.jpg`).
     """
+    from tadp_ray.captions.check import only_first
     from tadp_ray.captions.convert import import_store
 
     store = import_store(file, pictures(data, root, split, images))
     store.write(out)
-    facts = "{left_out} images left out, {rekeyed} ids changed, {repeats_dropped} repetitions dropped"
-    say(f"{out}: captions of {len(store):,} images; {facts.format(**store.header)}")
+    nouns = {"left_out": "images", "rekeyed": "ids", "repeats_dropped": "repetitions"}
+    left_out, rekeyed, repeats = (pluralized(store.header[key], noun) for key, noun in nouns.items())
+    say(
+        f"{out}: captions of {pluralized(len(store), 'images')}; {left_out} left out, {rekeyed} changed, {repeats} dropped"
+    )
+    if store.several:
+        say(f"  {only_first(store.several)}")
 
 
 @app.command()
@@ -86,7 +94,7 @@ def oracle(
     store = oracle_store(present, names, origin)
     store.write(out)
     distinct = len(set(store.captions.values()))
-    say(f"{out}: captions of {len(store):,} images, {distinct:,} of them distinct")
+    say(f"{out}: captions of {pluralized(len(store), 'images')}, {distinct:,} of them distinct")
 
 
 @app.command()
@@ -125,7 +133,7 @@ def degrade(
     )
     store.write(out)
     result = ", ".join(f"{name} {share(value)}" for name, value in store.header["realised"].items())
-    say(f"{out}: captions of {len(store):,} images; {result}")
+    say(f"{out}: captions of {pluralized(len(store), 'images')}; {result}")
 
 
 @app.command()
@@ -137,7 +145,9 @@ def nouns(store: StoreArgument, out: OutOption) -> None:
     made = nouns_store(read_store(store), load_tagger(), tagger_name())
     made.write(out)
     empty = sum(not text for texts in made.captions.values() for text in texts)
-    say(f"{out}: nouns of the captions of {len(made):,} images" + f"; {empty} without a noun" * bool(empty))
+    say(
+        f"{out}: nouns of the captions of {pluralized(len(made), 'images')}" + f"; {empty} without a noun" * bool(empty)
+    )
 
 
 @app.command("show")
@@ -321,7 +331,7 @@ def show_alignment(result: "Alignment", as_json: bool) -> None:
         }
         figures = {name: {"micro": micro, "macro": macro} for name, (micro, macro) in rows.items()}
         return show(figures | {"images": images}, (), as_json)
-    table = Table(f"{len(result.images):,} images", "all names pooled", "mean over images", box=None)
+    table = Table(pluralized(len(result.images), "images"), "all names pooled", "mean over images", box=None)
     for name, values in rows.items():
         table.add_row(name, *map(share, values))
     console.print(table)
@@ -336,7 +346,7 @@ def truth(
     suffix: str,
     labels: Mapping[str, Any],
 ) -> tuple[Sequence[str], dict[str, tuple[str, ...]]]:
-    """Return the class names, and the classes in each image, from label maps or from a data set of the paper.
+    """Return the class names, and the classes in each image, from label maps or from a published data set.
 
     Raises:
         UserError: neither is fully named, or both are.
@@ -353,7 +363,7 @@ def truth(
 
 
 def pictures(data: str | None, root: Path | None, split: str | None, images: str | None) -> dict[str, Path] | None:
-    """Return image files by id, from a glob or a data set of the paper; None if neither is named.
+    """Return image files by id, from a glob or a published data set; None if neither is named.
 
     Raises:
         UserError: both are named, or a data set without its folder.

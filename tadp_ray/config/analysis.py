@@ -127,7 +127,7 @@ class EOSTokens(StrictModel):
     @model_validator(mode="after")
     def _three(self) -> "EOSTokens":
         if missing := {"averaged", "single", "words"} - self.texts.keys():
-            raise ValueError(f"texts: averaged, single and words must stand there; {', '.join(sorted(missing))} is not")
+            raise ValueError(f"texts: averaged, single and words are required; {', '.join(sorted(missing))} is missing")
         return self
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from tadp_ray.addresses import holds_secret
 from tadp_ray.config.vocabulary import CREDENTIALS_IN_ADDRESS, ExpandedText, StrictModel
 from tadp_ray.layout import STORAGE
+from tadp_ray.wording import pluralized
 
 
 class ComputeConfig(StrictModel):
@@ -66,7 +67,8 @@ class ComputeConfig(StrictModel):
     def _whole_gpus(self) -> "ComputeConfig":
         if self.gpus % 1 and (self.gpus > 1 or self.num_train_workers > 1):
             raise ValueError(
-                f"gpus {self.gpus} of {self.world_size} worker(s): a worker has whole GPUs, or a share of one where it trains "
+                f"gpus {self.gpus} of {pluralized(self.world_size, 'workers')}: a worker has "
+                "whole GPUs, or a share of one where it trains "
                 "its cell alone, since NCCL joins no two processes on one GPU; use a whole number, or num_train_workers: 1"
             )
         return self

@@ -95,7 +95,7 @@ class ContextConfig(StrictModel):
             raise ValueError("sources: there is none; name text, learned, image or several")
         kind, count = Counter(self.kinds).most_common(1)[0]
         if count > 1:
-            raise ValueError(f"sources: {kind} stands there {count} times; name each kind once")
+            raise ValueError(f"sources: {kind} is named {count} times; name each kind once")
         if self.join == "sum" and len(self.sources) == 1:
             raise ValueError("join: sum needs at least two sources; leave it out")
         return self

@@ -48,8 +48,8 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
     return []
 
 
-def valid_names(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Return the valid keys of the group at `path` within `model`; empty if there is no group there."""
+def groups_at(model: type[BaseModel], path: Sequence[str]) -> list[type[BaseModel]]:
+    """Return the models that the group at `path` within `model` may have; empty if there is no group there."""
     groups = [model]
     parts = (part for part in path if not part.isdecimal())
     for part in parts:
@@ -57,7 +57,18 @@ def valid_names(model: type[BaseModel], path: Sequence[str]) -> list[str]:
         groups = [model for field in fields for model in models_in(field.annotation)]
         if any(get_origin(field.annotation) is dict for field in fields):
             next(parts, None)  # a name of the file's own
-    return list(dict.fromkeys(name for group in groups for name in group.model_fields))
+    return groups
+
+
+def valid_names(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Return the valid keys of the group at `path` within `model`; empty if there is no group there."""
+    return list(dict.fromkeys(name for group in groups_at(model, path) for name in group.model_fields))
+
+
+def kinds_with(name: str, model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Return the kinds of the group at `path` within `model` that have a key; empty if it has no kinds."""
+    groups = [group for group in groups_at(model, path) if {name, "kind"} <= group.model_fields.keys()]
+    return [str(kind) for group in groups for kind in get_args(group.model_fields["kind"].annotation)]
 
 
 GROUPS_WITH_KINDS = (
@@ -95,6 +106,16 @@ def dotted(path: Sequence[str | int]) -> str:
     return text
 
 
+def mend_of_key(name: str, model: type[BaseModel], group: Sequence[str]) -> str:
+    """Return what to write for a key that the group at a path within `model` does not have."""
+    if kinds := kinds_with(name, model, group):
+        return (
+            f"only kind: {' or '.join(kinds[:4])} has it; for another kind, write the whole group: "
+            f"{dotted(group)}: {{kind: {kinds[0]}, {name}: ...}}"
+        )
+    return nearest(name, valid_names(model, group))
+
+
 def explain(error: ValidationError, model: type[BaseModel], raw: Any, origin: Any) -> list[str]:
     """Return one line per error. `origin(path)` returns the file or override that set a key path."""
     lines = []
@@ -112,7 +133,7 @@ def explain(error: ValidationError, model: type[BaseModel], raw: Any, origin: An
             number = item["ctx"]["min_length" if bound == "least" else "max_length"]
             rule = f"needs at {bound} {number} item{'s' * (number != 1)}"
         if item["type"] == "extra_forbidden":
-            rule += "; " + nearest(str(path[-1]), valid_names(model, [str(p) for p in path[:-1]]))
+            rule += "; " + mend_of_key(str(path[-1]), model, [str(part) for part in path[:-1]])
         if item["type"] == "union_tag_invalid":
             rule += f" {item['ctx']['tag']!r}; expected one of {item['ctx']['expected_tags']}"
         if item["type"] == "bool_type" and str(item["input"]).lower() in ("yes", "no", "on", "off"):

@@ -172,7 +172,7 @@ def check_table(resolved: ResolvedExperiment, scale: Scale) -> None:
         if key not in axes
     ]
     if not lines and sorted(keys) != sorted(axes):
-        lines.append(f"{path}: table.rows, columns: every axis of {named} must stand there once: {', '.join(axes)}")
+        lines.append(f"{path}: table.rows, columns: every axis of {named} must be named once: {', '.join(axes)}")
     if table.published and not lines:
         shape = [len(row) for row in table.published.values]
         width, height = (math.prod(len(axes[key]) for key in side) for side in (table.columns, table.rows))

@@ -135,7 +135,7 @@ def set_key(raw: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 
 def check_key(key: str, origin: str, kind: type[StrictModel] = Recipe) -> None:
-    """Check that a dotted key exists in recipes (or another kind of file).
+    """Check that a dotted key exists in recipes, or in personalizations.
 
     Raises:
         ConfigError: it does not. The message contains `origin` (a file and axis, or an override) and the nearest key.
@@ -144,16 +144,17 @@ def check_key(key: str, origin: str, kind: type[StrictModel] = Recipe) -> None:
     for depth, group in enumerate([*groups, name]):
         valid = valid_names(kind, key.split(".")[:depth])
         if group not in valid:
-            where = ".".join(key.split(".")[:depth]) or "a recipe"
+            file = "recipe" if kind is Recipe else "personalization"
+            where = ".".join(key.split(".")[:depth]) or f"a {file}"
             hint = nearest(group, valid) if valid else f"{where} is a single value"
-            raise ConfigError([f"{origin}: {key}: no such recipe key ({group!r} in {where}); {hint}"])
+            raise ConfigError([f"{origin}: {key}: no such {file} key ({group!r} in {where}); {hint}"])
 
 
 def parse_override(text: str, kind: type[StrictModel] = Recipe) -> tuple[str, Any]:
     """Parse `a.b=value`, whose value is YAML, into (key, value).
 
     Raises:
-        ConfigError: there is no "=", the value is not YAML, or no recipe has the key.
+        ConfigError: there is no "=", the value is not YAML, or no file of the kind has the key.
     """
     key, sign, value = text.partition("=")
     if not sign:

@@ -12,11 +12,14 @@ from rich.progress import Progress
 
 from tadp_ray.config.data import DataConfig
 from tadp_ray.config.errors import nearest
+from tadp_ray.data.config import FolderData
 from tadp_ray.data.datasets import FileSource, published_datasets, source_of
 from tadp_ray.data.files import Layout, Measured, PublishedSet, first_few, look_at_all
+from tadp_ray.data.folder import shared_images
 from tadp_ray.data.index import Index
 from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError, said_as
+from tadp_ray.wording import pluralized
 
 
 def find(kind: str) -> PublishedSet:
@@ -26,7 +29,7 @@ def find(kind: str) -> PublishedSet:
         UserError: there is no such data set; suggests a similar name.
     """
     if kind not in published_datasets():
-        raise UserError(f"{kind!r} is not a data set of the paper; {nearest(kind, list(published_datasets()))}")
+        raise UserError(f"{kind!r} is not a published data set; {nearest(kind, list(published_datasets()))}")
     return published_datasets()[kind]
 
 
@@ -50,7 +53,7 @@ def described(kind: str) -> Iterator[str]:
     dataset = find(kind)
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.images.items())
     yield f"{kind}: {dataset.title}"
-    yield f"  {dataset.task}, {len(dataset.classes)} classes, images: {counts}"
+    yield f"  {dataset.task}, {pluralized(len(dataset.classes), 'classes')}, images: {counts}"
     yield f"  from {' and '.join(dataset.home)}"
     yield f"  terms: {dataset.terms}"
     yield "  below its root:"
@@ -78,7 +81,7 @@ def check(kind: str, root: Path, storage: Path | None = None, *, deep: bool = Fa
 
 
 def check_own(name: str, data: DataConfig, storage: Path | None = None, *, deep: bool = False) -> dict[str, Any]:
-    """Check every file of a recipe's data, which is named `name`; otherwise like `check`.
+    """Check every file of a recipe's data, which is named `name`; otherwise like `check`, with "remarks" that are no problems.
 
     Raises:
         UserError: these data are not in files.
@@ -87,9 +90,11 @@ def check_own(name: str, data: DataConfig, storage: Path | None = None, *, deep:
     if not isinstance(source, FileSource):
         raise UserError(f"{name}: data.kind: {data.kind} has no files to check; name a recipe of photographs")
     splits: tuple[Split, ...] = ("train", "val")
-    return checked(
-        name, data.root, {split: partial(source.layout, data, split) for split in splits}, {}, storage, deep=deep
-    )
+    found = {split: partial(source.layout, data, split) for split in splits}
+    report = checked(name, data.root, found, {}, storage, deep=deep)
+    if isinstance(data, FolderData) and report["splits"].keys() == set(splits):
+        report["remarks"] = shared_images(data, *(found[split]().images for split in splits))
+    return report
 
 
 def checked(
@@ -126,27 +131,31 @@ def checked(
                 continue
             published = images.get(split)
             if published is not None and len(layout.images) != published:
-                problems.append(f"{split}: {len(layout.images):,} images, the published split has {published:,}")
+                problems.append(
+                    f"{split}: {pluralized(len(layout.images), 'images')}, the published split has {published:,}"
+                )
             index = Index(storage, layout, deep=deep) if storage else None
             opened = look_at_all(layout, index)
             found = dict(bar.track(opened, total=len(layout.images), description=f"{kind} {split}"))
-            readable = {name: each for name, each in found.items() if isinstance(each, Measured)}
-            wrong = [each for each in found.values() if isinstance(each, str)] + layout.judge(readable)
+            valid = {name: each for name, each in found.items() if isinstance(each, Measured)}
+            # What all samples together lack cannot be told while some of them are left out.
+            wrong = [each for each in found.values() if isinstance(each, str)] or layout.judge(valid)
             problems += [f"{split}: {each}" for each in wrong]
             if index and index.unnoticed:
                 problems.append(
-                    f"{split}: {len(index.unnoticed)} samples changed, though sizes and times of their files did not: "
+                    f"{split}: {pluralized(len(index.unnoticed), 'samples')} changed, though sizes and times "
+                    f"of their files did not: "
                     f"{first_few(sorted(index.unnoticed))}; cells that were planned since name the earlier contents: train "
                     "them again"
                 )
-            splits[split] = {"images": len(layout.images), "published": published, "readable": len(readable)}
-            if readable:
-                splits[split] |= summary(layout.classes, list(readable.values()))
+            splits[split] = {"images": len(layout.images), "published": published, "valid": len(valid)}
+            if valid:
+                splits[split] |= summary(layout.classes, list(valid.values()))
     return {"name": kind, "root": str(root), "splits": splits, "problems": problems}
 
 
 def summary(classes: Sequence[str], found: Sequence[Measured]) -> dict[str, Any]:
-    """Return the sizes, ranges and classes of the readable samples of a split."""
+    """Return the sizes, ranges and classes of the valid samples of a split."""
     what, unit, without = found[0].words
     limits = [each.range for each in found if each.range]
     counted, left_out = sum(each.counted for each in found), sum(each.left_out for each in found)
@@ -174,13 +183,14 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
     """Yield a report of `check` as lines."""
     for split, found in report["splits"].items():
         published = "" if found["published"] is None else f" of {found['published']:,} published"
-        yield f"{split}: {found['images']:,} images{published}, {found['readable']:,} readable"
-        if not found["readable"]:
+        yield f"{split}: {pluralized(found['images'], 'images')}{published}, {found['valid']:,} valid"
+        if not found["valid"]:
             continue
         for side in ("height", "width"):
             yield "  {side} {min} to {max}, median {median:g}".format(side=side, **found[side])
         yield "  {of} {min} to {max}".format(**found["values"])
-        yield "  {total:,} {of}, {left_out:.1%} of them {because}".format(**found["counted"])
+        counted = found["counted"]
+        yield "  {}, {left_out:.1%} of them {because}".format(pluralized(counted["total"], counted["of"]), **counted)
         shown = Counter(found["classes"])
         often = [f"{name} ({count:,})" for name, count in shown.most_common() if count]
         never = [name for name, count in shown.items() if not count]
@@ -188,6 +198,6 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
             yield f"  {len(often)} of {len(shown)} classes, in images: {first_few(often)}"
         if never:
             yield f"  in no image: {first_few(never, 10)}"
-    count = len(report["problems"])
-    yield f"{count} problem{'s' * (count > 1)}" if count else "no problems"
+    yield from (f"warning: {remark}" for remark in report.get("remarks", ()))
+    yield pluralized(len(report["problems"]), "problems") if report["problems"] else "no problems"
     yield from (f"  {problem}" for problem in report["problems"])

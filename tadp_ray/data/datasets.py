@@ -14,6 +14,7 @@ from tadp_ray.data.sample import Dataset, Split
 from tadp_ray.data.scenes import CLASSES, THINGS, Scenes
 from tadp_ray.errors import UserError
 from tadp_ray.registry import DATASETS, implementation
+from tadp_ray.wording import pluralized
 
 
 class Described(Protocol):
@@ -161,20 +162,21 @@ def source_of(data: DataConfig) -> DatasetSource | FileSource:
     return implementation(entry.implementation) if entry.config else PublishedFiles()
 
 
-def remarks(train: Dataset, val: Dataset) -> list[str]:
+def remarks(data: DataConfig, train: Dataset, val: Dataset) -> list[str]:
     """Return warnings about a data set in files, which may be intended; one line each.
 
-    Classes that no training image shows, as no model learns them; label maps that belong to no image of either split.
+    Images of one's own that are trained and evaluated on; classes that no training image shows, as no model learns them; label
+    maps that belong to no image of either split.
     """
     if not isinstance(train, FileDataset) or not isinstance(val, FileDataset):
         # What is drawn has nothing missing.
         return []
-    lines = []
+    lines = folder.shared_images(data, train.images, val.images) if isinstance(data, FolderData) else []
     if absent := train.absent():
         lines.append(
             f"data.train: no image shows {first_few(absent, 10)} ({len(absent)} of {len(train.classes)} classes), so no model "
             "learns them"
         )
     if alone := sorted(map(str, {*train.unpaired, *val.unpaired} - train.files - val.files)):
-        lines.append(f"data: {len(alone)} files of ground truth belong to no image: {first_few(alone, 3)}")
+        lines.append(f"data: {pluralized(len(alone), 'files')} of ground truth without an image: {first_few(alone, 3)}")
     return lines

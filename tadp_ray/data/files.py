@@ -144,7 +144,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """A data set of the paper: its description, source and layout, and how to read it."""
+    """A published data set: its description, source and layout, and how to read it."""
 
     title: str
     task: str
@@ -205,6 +205,11 @@ class FileDataset:
     def image_file(self, image_id: str) -> Path:
         """Return the file of an image."""
         return self._layout.images[image_id]
+
+    @property
+    def images(self) -> Mapping[str, Path]:
+        """The files of all images by id."""
+        return self._layout.images
 
     @property
     def files(self) -> set[Path]:

@@ -1,5 +1,6 @@
 """Your own images: a folder of images, and a folder of label maps, of depth maps or of boxes, or one file of boxes."""
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ from tadp_ray.data.names import Names, chosen, distinct, find_files, ids_of, pai
 from tadp_ray.data.pascal import read_named_boxes
 from tadp_ray.data.sample import Sample, Split
 from tadp_ray.errors import UserError
+from tadp_ray.wording import pluralized
 
 Judge = Callable[[Mapping[str, Measured]], list[str]]
 WORDS = {"masks": "label map", "depth": "depth map", "boxes": "annotation"}
@@ -198,6 +200,18 @@ def find_pairs(data: FolderData, split: Split) -> tuple[dict[str, Path], dict[st
             "of the globs"
         )
     return images, {name: file for name in images if (file := partners[name])}, tuple(unpaired)
+
+
+def shared_images(data: FolderData, train: Mapping[str, Path], val: Mapping[str, Path]) -> list[str]:
+    """Return one line if files are images of both splits, given each split's by id; links are followed."""
+    learned = set(map(os.path.realpath, train.values()))
+    both = [name for name, path in val.items() if os.path.realpath(path) in learned]
+    if not both:
+        return []
+    return [
+        f"data.train.images={data.train.images!r}, data.val.images={data.val.images!r}: {pluralized(len(both), 'files')} of both "
+        f"({first_few(both, 3)}), so evaluation scores images that the model was trained on; evaluate on others"
+    ]
 
 
 def nothing_shown(_: Sample) -> list[int]:

@@ -1,4 +1,4 @@
-"""Finds the images and label maps of commands, by a glob or by a data set of the paper."""
+"""Finds the images and label maps of commands, by a glob or by a published data set."""
 
 import glob
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from tadp_ray.data.files import Layout, first_few, guide
 from tadp_ray.data.images import class_table, read_mask
 from tadp_ray.data.names import distinct, find_files, ids_of
 from tadp_ray.errors import UserError
+from tadp_ray.wording import pluralized
 
 
 def by_id(pattern: str, suffix: str = "", keep: Callable[[Path], bool] = lambda _: True) -> dict[str, Path]:
@@ -34,7 +35,7 @@ def by_id(pattern: str, suffix: str = "", keep: Callable[[Path], bool] = lambda 
 
 
 def layouts(kind: str, root: Path, split: str | None) -> list[Layout]:
-    """Return one split of a data set of the paper, or all of them.
+    """Return one split of a published data set, or all of them.
 
     Raises:
         UserError: there is no such data set or split, or its files are missing.
@@ -46,12 +47,12 @@ def layouts(kind: str, root: Path, split: str | None) -> list[Layout]:
 
 
 def photographs(kind: str, root: Path, split: str | None) -> dict[str, Path]:
-    """Return the image files of a data set of the paper by sample id."""
+    """Return the image files of a published data set by sample id."""
     return {image_id: file for layout in layouts(kind, root, split) for image_id, file in layout.images.items()}
 
 
 def find_photographs(data: str, root: Path | None = None, split: str | None = None) -> dict[str, Path]:
-    """Return image files by the ids of captions: of a data set of the paper below `root`, a folder or a glob.
+    """Return image files by the ids of captions: of a published data set below `root`, a folder or a glob.
 
     Without `split`, all published splits are returned, since a recipe has one caption store.
 
@@ -61,13 +62,13 @@ def find_photographs(data: str, root: Path | None = None, split: str | None = No
     if root is None and data in published_datasets():
         raise UserError(f"{data}: name the folder that holds it with --root; {guide(data)}")
     if root is None and split is not None:
-        raise UserError(f"--split {split}: only a data set of the paper with --root has splits; {data} is files")
+        raise UserError(f"--split {split}: only a published data set with --root has splits; {data} is files")
     if root is None and Path(data).is_dir():
         endings = Image.registered_extensions()
         return by_id(f"{glob.escape(data)}/*", keep=lambda file: file.suffix.lower() in endings)
     files = by_id(data) if root is None else photographs(data, root, split)
     if missing := [str(file) for file in files.values() if not file.is_file()]:
-        raise UserError(f"{data}: {len(missing)} image(s) are missing: {first_few(missing)}; {guide(data)}")
+        raise UserError(f"{data}: {pluralized(len(missing), 'images')} missing: {first_few(missing)}; {guide(data)}")
     return files
 
 
@@ -94,7 +95,7 @@ def names_in_masks(
 
 
 def names_in_published(kind: str, root: Path, split: str | None) -> dict[str, tuple[str, ...]]:
-    """Return the names of the classes in each image of a data set of the paper, in class order, without reading the images.
+    """Return the names of the classes in each image of a published data set, in class order, without reading the images.
 
     Raises:
         UserError: see `layouts`; or a file cannot be read.

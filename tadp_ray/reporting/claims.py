@@ -26,7 +26,7 @@ from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.reporting.resampling import PERCENT
 from tadp_ray.reporting.seeds import gap_of
 from tadp_ray.reporting.table import Table, TableEntry, format_value, rank_correlation
-from tadp_ray.reporting.wording import pluralized
+from tadp_ray.wording import pluralized
 
 RUN_MORE_SEEDS = "run --seeds " + ",".join(map(str, range(MIN_COUNT)))
 """What to do when a sweep has too few seeds."""
@@ -106,7 +106,7 @@ def judge_ranking(claim: Ranking, selected: Sequence[ClaimEntry]) -> Verdict:
     if len(pairs) < 3 or not complete or any(len(set(numbers)) == 1 for numbers in zip(*pairs, strict=True)):
         return Verdict(text=claim.text, value=None, aim=aim, holds=None)
     value, seeds = rank_correlation(pairs), min(own.entry.n for own in selected)
-    figure = f"rank correlation {value:.2f} over {len(pairs)} entries ({pluralized(seeds, 'seeds')})"
+    figure = f"rank correlation {value:.2f} over {pluralized(len(pairs), 'entries')} ({pluralized(seeds, 'seeds')})"
     undecided = None if seeds >= MIN_COUNT else RUN_MORE_SEEDS
     holds = None if undecided else value >= claim.least
     return Verdict(text=claim.text, value=value, aim=aim, holds=holds, undecided=undecided, figure=figure)

@@ -11,7 +11,7 @@ from tadp_ray.reporting.claims import paired_differences, unit_of
 from tadp_ray.reporting.resampling import PERCENT
 from tadp_ray.reporting.seeds import gap_of
 from tadp_ray.reporting.table import Table, TableEntry, format_value
-from tadp_ray.reporting.wording import pluralized
+from tadp_ray.wording import pluralized
 
 
 @dataclass(frozen=True)

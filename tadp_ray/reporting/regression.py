@@ -11,9 +11,9 @@ from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.reporting.matching import MATCH_RULES, segmented
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
-from tadp_ray.reporting.wording import pluralized
 from tadp_ray.tasks.per_image import PerImage
 from tadp_ray.tracking.query import CellRow
+from tadp_ray.wording import pluralized
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def correlation_notes(figure: FigureConfig, scale: Scale, lines: Mapping[str, Li
             yield f"Figure, {heading}: no line; no finished cell has per-image results, or these do not vary"
         else:
             others = f"; left out: {pluralized(line.left_out, 'cells')} scored on other images" if line.left_out else ""
-            yield f"Figure, {heading}: {line.text}, {len(line.points.x)} points{others}"
+            yield f"Figure, {heading}: {line.text}, {pluralized(len(line.points.x), 'points')}{others}"
     if any(lines.values()):
         yield f"Figure: brackets and bands are {PERCENT} % percentile intervals over {RESAMPLES} resamples of the images"
     if figure.kind == "recall":

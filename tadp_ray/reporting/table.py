@@ -15,6 +15,7 @@ from tadp_ray.reporting.resampling import PERCENT, excludes_zero
 from tadp_ray.reporting.seeds import paired_gap
 from tadp_ray.tracking.query import CellRow, short
 from tadp_ray.training.provenance import THEN
+from tadp_ray.wording import pluralized
 
 TIED = "\N{DAGGER}"
 """Marks an entry that is not told apart from the best one."""
@@ -230,9 +231,11 @@ def oracle_note(entries: Sequence[Sequence[TableEntry]]) -> str:
     if len(rows) == len(entries):
         where = "all texts"
     elif len(oracles) == len(rows) * len(entries[0]) + len(columns) * (len(entries) - len(rows)):
-        where = f"the texts of {'; '.join([*rows, *columns])}"
+        where = "the texts of " + "; ".join(
+            [*(f"row {row}" for row in rows), *(f"column {column}" for column in columns)]
+        )
     else:
-        where = f"the texts of {'; '.join(f'{entry.row}, {entry.column}' for entry in oracles)}"
+        where = "the texts of " + "; ".join(f"row {entry.row}, column {entry.column}" for entry in oracles)
     return f" Oracle (names from the ground truth): {where}."
 
 
@@ -299,7 +302,8 @@ def incomplete_notes(
     missing = [cell.name for cell in cells if cell.fingerprint not in rows and cell.fingerprint not in failed]
     if missing:
         names = "; ".join(missing[:5]) + ("; ..." if len(missing) > 5 else "")
-        notes.append(f"{len(missing)} of {len(cells)} cells are not finished: {names}")
+        verb = "is" if len(missing) == 1 else "are"
+        notes.append(f"{len(missing)} of {pluralized(len(cells), 'cells')} {verb} not finished: {names}")
     return notes
 
 

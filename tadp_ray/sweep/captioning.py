@@ -27,6 +27,7 @@ from tadp_ray.files import acquire_lock, file_digest
 from tadp_ray.registry import CAPTIONERS, implementation
 from tadp_ray.sweep.cluster import describe_nodes, ray_session, slots, warn_without_room
 from tadp_ray.sweep.progress import LOG_SECONDS
+from tadp_ray.wording import devices, pluralized
 
 if TYPE_CHECKING:
     from tadp_ray.captions.captioner import CaptionerSettings
@@ -162,12 +163,12 @@ def describe(
     """
     # Ray's core logs an error about restarts for each of Ray Data's actors, and restarts them all the same (Ray issue 57733).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    need = f"a captioner of {actors.cpus} CPUs and {actors.gpus:g} GPUs"
+    need = f"a captioner of {devices(actors.cpus, actors.gpus)}"
     room = partial(slots, cpus=actors.cpus, gpus=actors.gpus)
     with ray_session(address) as nodes, warn_without_room(address, need, room):
         if room(nodes) < actors.count:
             raise UserError(
-                f"{actors.count} captioner(s) of {actors.cpus} CPUs and {actors.gpus:g} GPUs do not fit on this "
+                f"{pluralized(actors.count, 'captioners')} of {devices(actors.cpus, actors.gpus)} do not fit on this "
                 f"cluster's nodes ({describe_nodes(nodes)}); lower --actors, --cpus or --gpus"
             )
         context = ray.data.DataContext.get_current()
@@ -266,7 +267,7 @@ def with_progress(results: Iterable[CaptionResults], work: Sequence[Sequence[Any
         0,
         sum(map(len, work)),
     )
-    console.print(f"captioning {total} images")
+    console.print(f"captioning {pluralized(total, 'images')}")
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("captioning", total=total)
         for batch in results:

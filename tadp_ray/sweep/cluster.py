@@ -21,6 +21,7 @@ from tadp_ray.sweep.alive import PERIOD, require_living_node
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.sweep.reach import cluster_address, no_cluster_error, ping
 from tadp_ray.sweep.temporary import shorten_temporary_folder
+from tadp_ray.wording import devices, pluralized
 
 log = logging.getLogger(__name__)
 # Ray on this machine alone. Its dashboard takes seconds to start. Without a port, Ray Train would ask whatever dashboard listens
@@ -187,7 +188,7 @@ def concurrency(nodes: list[dict[str, float]], compute: ComputeConfig, grows: bo
     if cells == 0:
         or_grow = ", or set compute.max_parallel to the number of cells that its autoscaler may add nodes for"
         raise UserError(
-            f"a cell needs {compute.world_size} worker(s) of {compute.cpus} CPUs and {compute.gpus:g} GPUs, which do not "
+            f"a cell needs {pluralized(compute.world_size, 'workers')} of {devices(compute.cpus, compute.gpus)}, which do not "
             f"fit on this cluster's nodes ({describe_nodes(nodes)}); lower compute.num_train_workers, compute.cpus or "
             f"compute.gpus{or_grow * grows}"
         )
@@ -223,8 +224,8 @@ def grow(compute: ComputeConfig, patience: float = AUTOSCALER_TIMEOUT) -> None:
 
 
 def cell_need(compute: ComputeConfig) -> str:
-    """Return what a cell needs at once, in words: `2 worker(s) of {'CPU': 1, 'GPU': 1}`."""
-    return f"{compute.world_size} worker(s) of {resources_per_worker(compute)}"
+    """Return what a cell needs at once, in words: `2 workers of {'CPU': 1, 'GPU': 1}`."""
+    return f"{pluralized(compute.world_size, 'workers')} of {resources_per_worker(compute)}"
 
 
 def cell_slots(nodes: list[dict[str, float]], compute: ComputeConfig) -> int:
@@ -234,7 +235,9 @@ def cell_slots(nodes: list[dict[str, float]], compute: ComputeConfig) -> int:
 
 def describe_nodes(nodes: list[dict[str, float]]) -> str:
     """Return each node's resources in words: `2 CPUs, 0 GPUs; ...`."""
-    return "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
+    return "; ".join(
+        f"{pluralized(node.get('CPU', 0), 'CPUs')}, {pluralized(node.get('GPU', 0), 'GPUs')}" for node in nodes
+    )
 
 
 def slots(nodes: list[dict[str, float]], cpus: int, gpus: float) -> int:

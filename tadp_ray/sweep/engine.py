@@ -41,6 +41,7 @@ from tadp_ray.tracking.view import keep_views
 from tadp_ray.training.journal import check_journal, failure, final_metrics, read_journal
 from tadp_ray.training.provenance import code_of, provenance
 from tadp_ray.training.reporter import Journal
+from tadp_ray.wording import pluralized
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ def train_missing(
         replay(store, cell_run_spec(run, cell))
     done |= finished(store, [cell.fingerprint for cell in unsent_cells], strict=strict)
     todo = plan.missing(done)
-    console.print(f"{len(plan.cells)} cells, {len(done)} already finished, {len(todo)} to train")
+    console.print(f"{pluralized(len(plan.cells), 'cells')}, {len(done)} already finished, {len(todo)} to train")
     if plan.oracle:
         console.print(plan.oracle, soft_wrap=True)
     for line in other_code(done.values()):
@@ -129,7 +130,9 @@ def train_missing(
             accept(plan, store, run)
             phase("")
             where = plan.recipe.compute.address or plan.storage
-            console.print(f"training {min(at_once, len(todo))} cells at once, in {where}/{CELLS}", soft_wrap=True)
+            console.print(
+                f"training {pluralized(min(at_once, len(todo)), 'cells')} at once, in {where}/{CELLS}", soft_wrap=True
+            )
             for line in hints:
                 console.print(line, style="dim", soft_wrap=True)
             compute = plan.recipe.compute
@@ -179,7 +182,8 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
         unsent = sender.close(timeout=60)
     if unsent:
         raise UserError(
-            f"MLflow at {store.safe_uri} lacks {unsent} records ({sender.error}); they are kept in {plan.storage / CELLS}: fix "
+            f"MLflow at {store.safe_uri} lacks {pluralized(unsent, 'records')} ({sender.error}); "
+            f"they are kept in {plan.storage / CELLS}: fix "
             "the cause and run this again, which sends them and trains nothing twice"
         )
     return not failed

@@ -21,6 +21,7 @@ from tadp_ray.sweep.known import Known, key_of
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.training.digests import all_hashed
 from tadp_ray.training.step_cost import StepCost
+from tadp_ray.wording import pluralized
 
 if TYPE_CHECKING:
     # Their import takes seconds, which what is known needs not.
@@ -202,7 +203,7 @@ def cost_lines(recipe: Recipe, cost: StepCost) -> Iterator[str]:
     yield f"{'optimizer group':<24}{'parameters':>14}{'rate':>14}"
     for name, count, rate in cost.groups:
         yield f"{name:<24}{count:>14,}{rate:>14.2e}"
-    yield f"one step of {cost.images} images: {cost.flops / 1e9:,.1f} GFLOP"
+    yield f"one step of {pluralized(cost.images, 'images')}: {cost.flops / 1e9:,.1f} GFLOP"
     yield (
         f"memory of each worker, about {mib(cost.memory_bytes)} and temporary buffers: {mib(cost.frozen_bytes)} of frozen "
         f"weights, {mib(cost.state_bytes)} of weights, gradients and AdamW moments, {mib(cost.activation_bytes)} of activations"
@@ -244,7 +245,8 @@ def other_captions_line(setup: "TrainSetup", cost: StepCost) -> str:
     forward = sum(part.forward for part in cost.parts[2:])
     count, images = len(setup.other_captions), len(setup.val)
     return (
-        f"after training: {images:,} images are scored with {count} other captions, each {views * forward / 1e9:,.1f} GFLOP, as "
+        f"after training: scoring {pluralized(images, 'images')} with {pluralized(count, 'other captions')}, "
+        f"each {views * forward / 1e9:,.1f} GFLOP, as "
         f"many as {views * forward / cost.flops:,.1f} steps"
     )
 

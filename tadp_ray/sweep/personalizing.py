@@ -20,6 +20,7 @@ from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.sweep.progress import LOG_SECONDS, TERMINAL_SECONDS
 from tadp_ray.training.journal import failure, final_metrics, read_journal
 from tadp_ray.training.reporter import Journal, progress_line
+from tadp_ray.wording import devices
 
 
 def run_job(job: PersonalizationJob, address: str | None, console: Console) -> dict[str, float]:
@@ -31,7 +32,7 @@ def run_job(job: PersonalizationJob, address: str | None, console: Console) -> d
         KeyboardInterrupt: stopped by the user; the same command resumes.
     """
     compute = job.plan.compute
-    need, room = f"{compute.cpus} CPUs and {compute.gpus:g} GPUs", partial(slots, cpus=compute.cpus, gpus=compute.gpus)
+    need, room = devices(compute.cpus, compute.gpus), partial(slots, cpus=compute.cpus, gpus=compute.gpus)
     with ray_session(address) as nodes, warn_without_room(address, need, room), show_progress(job, console):
         if room(nodes) < 1:
             raise UserError(

@@ -98,7 +98,7 @@ class Plan:
     def warn(self) -> None:
         """Log warnings about the data that are there."""
         for data in {cell.recipe.data: None for cell in self.cells if all_hashed(cell)}:
-            for line in remarks(*(self.datasets.open(data, split) for split in ("train", "val"))):
+            for line in remarks(data, *(self.datasets.open(data, split) for split in ("train", "val"))):
                 log.warning(line)
 
     def check(self, cells: Sequence[Cell]) -> None:

@@ -15,6 +15,7 @@ from tadp_ray.sweep.plan import Plan, oracle_line, scored_oracle_line
 from tadp_ray.sweep.throughput import Card
 from tadp_ray.sweep.times import CardHours, card_hours, estimate, finished_after, hours_lines, known_times
 from tadp_ray.training.digests import all_hashed
+from tadp_ray.wording import devices, pluralized
 
 if TYPE_CHECKING:
     # As in `times`.
@@ -55,7 +56,7 @@ class Preview:
         # --scale chooses the experiment's files; a cell has the scale of its data and weights.
         own = f" (its cells are of the {recipe.scale} scale)" if recipe.scale != plan.scale else ""
         yield (
-            f"{plan.name} at {plan.scale} scale{own}, {plan.settings}: {len(plan.cells)} cells, "
+            f"{plan.name} at {plan.scale} scale{own}, {plan.settings}: {pluralized(len(plan.cells), 'cells')}, "
             f"{len(self.todo) - self.unknown} to train{unknown}"
         )
         if plan.oracle:
@@ -64,15 +65,17 @@ class Preview:
         for cell in plan.cells:
             yield f"  {cell.name:<40} {self._fingerprint(cell) or '-':<16}  {self._state_text(cell)}"
         workers = (
-            f"{compute.num_train_workers} Ray Train worker(s)"
+            pluralized(compute.num_train_workers, "Ray Train workers")
             if compute.num_train_workers
             else "the sweep's own process"
         )
-        steps = sorted({cell.recipe.schedule.iterations for cell in plan.selected}) or [recipe.schedule.iterations]
-        fit = f"{self.at_once} cells at once" if self.at_once else "no cell fits here"
+        steps = {cell.recipe.schedule.iterations for cell in plan.selected} or {recipe.schedule.iterations}
+        *fewer, most = sorted(steps)
+        fit = f"{pluralized(self.at_once, 'cells')} at once" if self.at_once else "no cell fits here"
         yield (
-            f"each cell: {' or '.join(f'{count}' for count in steps)} steps of {recipe.schedule.batch_size} images in "
-            f"{workers}, {compute.cpus} CPUs and {compute.gpus:g} GPUs each; {fit}"
+            f"each cell: {' or '.join([*map(str, fewer), pluralized(most, 'steps')])} of "
+            f"{pluralized(recipe.schedule.batch_size, 'images')} in "
+            f"{workers}, {devices(compute.cpus, compute.gpus)} each; {fit}"
             + (f", on {self.where}" if self.where else "")
         )
         yield from kind_lines(self.kinds)

@@ -12,6 +12,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.sweep.kinds import CellKind
 from tadp_ray.sweep.throughput import Card
 from tadp_ray.tracking.names import flatten
+from tadp_ray.wording import pluralized
 
 if TYPE_CHECKING:
     # MLflow's import takes seconds, which a plan without finished cells does not need.
@@ -43,8 +44,8 @@ def estimate(todo: Sequence[Cell], earlier: Sequence["CellRow"], at_once: int) -
     lacking = len(todo) - len(times)
     others = f"; of the other {lacking} it is unknown, since no finished cell has their settings" if lacking else ""
     return (
-        f"time: about {span}{len(times)} cells, {spent}; from {len(rows)} "
-        f"finished cells of {median_seconds(list(rows)):.0f} s (median) on {machines}{others}"
+        f"time: about {span}{pluralized(len(times), 'cells')}, {spent}; from "
+        f"{pluralized(len(rows), 'finished cells')} of {median_seconds(list(rows)):.0f} s (median) on {machines}{others}"
     )
 
 

@@ -25,6 +25,7 @@ from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.names import decode, encode
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.provenance import code_of, provenance
+from tadp_ray.wording import pluralized
 
 PAGE = 1000
 CELLS, FINISHED = "tags.`tadp.fingerprint` != ''", "attributes.status = 'FINISHED'"
@@ -171,7 +172,8 @@ def require_finished(store: Store, cells: Sequence[Cell]) -> dict[str, CellRow]:
     found = finished(store, [cell.fingerprint for cell in cells])
     if lost := [cell for cell in cells if cell.fingerprint not in found]:
         raise UserError(
-            f"MLflow at {store.safe_uri} no longer holds {len(lost)} finished cell(s), such as {lost[0].name}: their runs or "
+            f"MLflow at {store.safe_uri} no longer holds {pluralized(len(lost), 'finished cells')}, "
+            f"such as {lost[0].name}: their runs or "
             "their experiment were deleted; run this again, which sends their journals and trains nothing twice"
         )
     return found

@@ -40,7 +40,7 @@ def test_a_captioner_is_known_by_its_files(tiny_blip: Path, tmp_path: Path) -> N
     save_file(tensors, moved / "model.safetensors", {"format": "pt"})
     lacking = replace(settings, model=str(moved))
     assert identify(lacking) != here
-    with pytest.raises(UserError, match=r"weights lack 1 tensors .*transform\.dense\.bias"):
+    with pytest.raises(UserError, match=r"weights lack 1 tensor .*transform\.dense\.bias"):
         Captioner(lacking, CPU)
     (moved / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(UserError, match="a bert does not turn an image into text"):

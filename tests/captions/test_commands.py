@@ -122,7 +122,7 @@ def test_an_import_takes_the_data_set_s_ids_and_says_what_it_left_out(masks: str
         tmp_path / "blip.json", **{"night/x/a_mask.png": ["a table", "a table"], "b_mask.png": ["a cat "], "z": ["z"]}
     )
     result = invoke("import", file, "--images", masks, "--out", tmp_path / "store")
-    assert "captions of 2 images; 1 images left out, 2 ids changed, 1 repetitions dropped" in result.stdout
+    assert "captions of 2 images; 1 image left out, 2 ids changed, 1 repetition dropped" in result.stdout
     store = read_store(tmp_path / "store")
     assert dict(store.captions) == {"a_mask": ("a table",), "b_mask": ("a cat ",)}
     assert store.header["imported_from"] == "blip.json" and len(store.header["imported_sha256"]) == 64
@@ -137,12 +137,12 @@ def test_an_import_takes_the_data_set_s_ids_and_says_what_it_left_out(masks: str
 @pytest.mark.parametrize(
     ("captions", "said"),
     [
-        ({"a": [["a cat"]]}, "id 'a', captions: number 1 is a list, ['a cat'], where a string belongs; write its text"),
+        ({"a": [["a cat"]]}, "id 'a', captions: number 1 is ['a cat'] (list), where a string belongs; write its text"),
         ({"a": "a cat"}, """id 'a': expected an object with "captions": [at least one string]"""),
         ({"a": [" "]}, "id 'a': the caption ' ' is empty; caption the image again"),
         ({"a": ["a\x00cat"]}, r"id 'a': the caption 'a\x00cat' holds the character '\x00'; take it out"),
         ({"a": ["caf\ufffd"]}, r"id 'a': the caption 'caf�' holds the character '\ufffd'"),
-        ({"z": ["a cat"]}, "no caption for 4 image(s): 'a_mask', 'b_mask', 'c_mask', 'd_mask'"),
+        ({"z": ["a cat"]}, "no caption for 4 images: 'a_mask', 'b_mask', 'c_mask', 'd_mask'"),
         ({"x/a_mask.jpg": ["x"], "y/a_mask.jpg": ["y"]}, "'x/a_mask.jpg' and 'y/a_mask.jpg' both mean image 'a_mask'"),
     ],
 )
@@ -157,7 +157,22 @@ def test_text_that_is_not_utf8_or_says_an_id_twice_is_named_by_its_place(tmp_pat
     told = refusal("import", file, "--out", tmp_path / "s")
     assert "latin.json: line 2 is not UTF-8 text; save the file as UTF-8" in told
     file.write_text('{"a": {"captions": ["a cat"]}, "a": {"captions": ["a dog"]}}')
-    assert "latin.json: 'a' stands there twice; keep one" in refusal("import", file, "--out", tmp_path / "s")
+    assert "latin.json: 'a' occurs twice; keep one" in refusal("import", file, "--out", tmp_path / "s")
+
+
+def test_several_captions_of_an_image_are_kept_and_only_the_first_is_used(tmp_path: Path) -> None:
+    rows, out = tmp_path / "rows.csv", tmp_path / "store"
+    rows.write_text("image,caption\np0.jpg,cat\np1.jpg,car\np1.jpg,another\np1.jpg,car\n")
+    for name in ("p0", "p1"):
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / f"{name}.jpg")
+    told = invoke("import", rows, "--images", f"{tmp_path}/*.jpg", "--out", out).stdout
+    line = "1 image has several captions, of which a training uses only the first: p1"
+    assert "0 images left out, 2 ids changed, 1 repetition dropped" in told and line in told
+    assert read_store(out).chosen(["p0", "p1"], None) == {"p0": "cat", "p1": "car"}
+    result = invoke("check", out)
+    assert result.exit_code == 0 and line in result.stdout and "no problems" in result.stdout
+    CaptionStore({"a": ("x", "y")}, {}, tags={"a": ("one", "two")}).write(out)
+    assert "several captions" not in invoke("check", out).stdout, "a recipe chooses by tags"
 
 
 def test_a_check_lists_all_that_is_wrong_and_says_so_by_its_exit_code(masks: str, oracle: Path, tmp_path: Path) -> None:
@@ -167,12 +182,12 @@ def test_a_check_lists_all_that_is_wrong_and_says_so_by_its_exit_code(masks: str
     found = json.loads(result.stdout)
     assert result.exit_code == 1 and len(found["problems"]) == 4
     missing, empty, control, longer = found["problems"]
-    assert "no caption for 1 image(s): 'd_mask'" in missing and "id 'b_mask': the caption '' is empty" in empty
+    assert "no caption for 1 image: 'd_mask'" in missing and "id 'b_mask': the caption '' is empty" in empty
     assert r"holds the character '\t'" in control
     assert "id 'a_mask': 80 tokens, of which the text encoder reads 75; shorten it" in longer
     assert found["over_budget"] == [{"id": "a_mask", "tokens": 80, "caption": long}] and found["surplus"] == ["other"]
     printed = invoke("check", file, "--images", masks)
-    assert "1 captions are over the text encoder's budget, as the tokenizer of pocket" in printed.stdout
+    assert "1 caption over the text encoder's budget, as the tokenizer of pocket" in printed.stdout
     assert "4 problems" in printed.stdout and printed.exit_code == 1
     file.write_text("{")
     assert invoke("check", file).exit_code == 1 and "broken JSON" in invoke("check", file).stdout
@@ -190,7 +205,7 @@ def test_figures_and_differences(oracle: Path, tmp_path: Path) -> None:
     assert "1 over the budget of 75 tokens (pocket); the longest is that of 'e'" in invoke("stats", file).stdout
     assert invoke("diff", oracle, oracle).exit_code == 0
     result = invoke("diff", oracle, file)
-    assert result.exit_code == 1 and "1 images with the same captions, 1 with others" in result.stdout
+    assert result.exit_code == 1 and "1 image with the same captions, 1 with others" in result.stdout
     assert "2 images only in the first: c, d" in result.stdout and "    - sky dining table\n" in result.stdout
 
 
@@ -203,7 +218,7 @@ def test_captions_are_shown_as_words_or_beside_pictures(oracle: Path, masks: str
     with Image.open(sheet) as drawn:
         assert drawn.size[0] == 1200
     assert "--out needs images" in refusal("show", oracle, "--out", sheet)
-    assert "no caption for 4 image(s): 'a_mask'" in refusal("show", oracle, "--images", masks, "--out", sheet)
+    assert "no caption for 4 images: 'a_mask'" in refusal("show", oracle, "--images", masks, "--out", sheet)
 
 
 def test_a_data_set_of_the_paper_names_images_and_what_they_show(shared: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_captions_may_have_tags_by_which_one_is_chosen(tmp_path):
         ),
         (["a", "c"], "scene", r"s.jsonl, id 'c' \(1 of 2 images\): .*; its captions have no tags; leave the key out"),
         (["b"], None, r"s.jsonl, id 'b' .*caption.tag=None; choose one of its tags: names, scene"),
-        (["d"], "scene", r"no caption for 1 image\(s\): 'd'"),
+        (["d"], "scene", r"no caption for 1 image: 'd'"),
     ],
 )
 def test_a_tag_that_is_not_there_is_refused_with_those_that_are(tmp_path, ids, tag, said):
@@ -94,11 +94,28 @@ def test_missing_ids_are_named_all_at_once_with_the_file_and_the_nearest_id(tmp_
     store = read_store(path)
     store.check(store.captions)
     with pytest.raises(
-        UserError, match=r"store\.jsonl: no caption for 1 .*'ADE_val_00000002'.*'ADE_val_00000002\.jpg'"
+        UserError, match=r"no caption for 2 .*the nearest id to 'ADE_val_00000000' there is 'ADE_val_00000000\.jpg'"
     ):
-        store["ADE_val_00000002"]
-    with pytest.raises(UserError, match=r"for 8 image\(s\): 'q0', .*'q4', \.\.\. \(of 3 captioned images\)\. Point"):
+        store.check(["ADE_vol_00000002", "ADE_val_00000000"])
+    with pytest.raises(UserError, match=r"for 8 images: 'q0', .*'q4', \.\.\. \(of 3 captioned images\)\. Point"):
         store.check([f"q{k}" for k in range(8)])
+
+
+@pytest.mark.parametrize(
+    ("captioned", "image", "images"),
+    [
+        ("p0.jpg", "p0", "--images 'PHOTOS/**/*.jpg'"),
+        ("ADE_val_1", "ADE_val_1.jpg", "--data NAME --root FOLDER"),
+    ],
+)
+def test_ids_that_differ_by_an_ending_alone_name_the_command_that_mends_them(tmp_path, captioned, image, images):
+    path = tmp_path / "store.jsonl"
+    CaptionStore({captioned: ("a room",)}).write(path)
+    with pytest.raises(UserError) as caught:
+        read_store(path).check([image])
+    told = str(caught.value)
+    assert f"no caption for 1 image: {image!r} (of 1 captioned image); {image!r} is {captioned!r} there" in told
+    assert f"tadp-ray caption import {path} {images} --out captions.jsonl, and name that file in caption.store" in told
 
 
 @pytest.mark.parametrize(
@@ -106,10 +123,10 @@ def test_missing_ids_are_named_all_at_once_with_the_file_and_the_nearest_id(tmp_
     [
         ('{"a": {"captions": ["x"]},\n "b": {"capt', r"line 2, column 8: broken JSON .* cut short"),
         ("", "this caption store is empty"),
-        ('["a"]', r"expected one JSON object .* not a JSON list of 1 entries; write it as CSV with"),
+        ('["a"]', r"expected one JSON object .* not a JSON list of 1 entry; write it as CSV with"),
         (
             '{"a": "x"}',
-            r"id 'a': expected an object with .* not a text alone; tadp-ray caption import .*captions --out",
+            r"id 'a': expected an object with .* not a text alone; tadp-ray caption import .*captions --images 'PHOTOS/.*' --out",
         ),
         ("image,caption\na,x\n", "not a caption store but a CSV table; tadp-ray caption import"),
         ('{"file_name": "a", "text": "x"}\n', "not a caption store but one object a line; tadp-ray caption import"),
@@ -125,7 +142,7 @@ def test_missing_ids_are_named_all_at_once_with_the_file_and_the_nearest_id(tmp_
         ('{"a": ["x"]}', r"id 'a': expected an object with \"captions\""),
         ('{"a": {"captions": []}}', r"id 'a': expected .*at least one"),
         ('{"a": {"captions": {}}}', r"id 'a': expected .*at least one"),
-        ('{"a": {"captions": {"scene": 3}}}', r"id 'a', captions: number 1 is a int, 3, where a string belongs"),
+        ('{"a": {"captions": {"scene": 3}}}', r"id 'a', captions: number 1 is 3 \(int\), where a string belongs"),
         ('{"caption_store": 2}\n', r"line 1: caption_store 2 is unknown"),
         ('{"caption_store": 1, "images": 1}\n{"id": "a", "capt', r"line 2, column \d+: broken JSON"),
         ('{"caption_store": 1, "images": 1}\n{"captions": ["x"]}\n', r'line 2: "id" must be'),
@@ -206,12 +223,12 @@ def test_several_rows_of_an_image_are_several_captions(tmp_path):
         ("image,caption\n,x\n", "line 2: an image's name must be a string, not ''"),
         ('{"id": "a", "text": "x"}\n{"id": 7.5, "text": "x"}', "line 2: an image's name must be a string, not 7.5"),
         ('{"id": "a", "text": "x"}\n{"name": "b"}', "line 2: expected an object with an image's name .*not '{\"name\""),
-        ('{"id": "a", "text": {"en": "x"}}', "line 1: number 1 is a dict"),
+        ('{"id": "a", "text": {"en": "x"}}', r"line 1: number 1 is .* \(dict\), where"),
         ('{"id": "a", "text": "x"}\n{"id": "b", "te', r"line 2, column \d+: broken JSON"),
         ('{"name": "a"}\n{"name": "b"}', "line 1: expected an object with an image's name"),
         ('{"a": "x", "b": 3}', "id 'b': expected an object"),
-        ('{"a": "x", "a": "y"}', "'a' stands there twice"),
-        ('[{"image": "a", "caption": "x"}]', "not a JSON list of 1 entries; write it as"),
+        ('{"a": "x", "a": "y"}', "'a' occurs twice"),
+        ('[{"image": "a", "caption": "x"}]', "not a JSON list of 1 entry; write it as"),
         ('{"images": [], "annotations": [], "info": "x"}', "not captions in COCO's form"),
     ],
 )

@@ -42,7 +42,7 @@ def test_published_contexts_have_the_values_of_their_code() -> None:
             "model.context='lerned': expected text, learned, image, metaprompts, cide, odise, or a group of sour",
         ),
         ({"sources": []}, "model.context: sources: there is none; name text, learned, image or several"),
-        ({"sources": ["text", "text"]}, "model.context: sources: text stands there 2 times; name each kind once"),
+        ({"sources": ["text", "text"]}, "model.context: sources: text is named 2 times; name each kind once"),
         ({"sources": ["text"], "join": "sum"}, "model.context: join: sum needs at least two sources; leave it out"),
         ({"sources": ["lerned"]}, "model.context.sources[0]: unknown kind 'lerned'; expected one of 'text', 'learned'"),
         (

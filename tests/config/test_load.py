@@ -311,7 +311,7 @@ def test_published_numbers_must_fit_the_grid(tmp_path: Path) -> None:
 
 def test_every_axis_stands_once_in_the_table(tmp_path: Path) -> None:
     text = (ROOT / "experiments/pocket_controls.yaml").read_text().replace("../sweeps", str(ROOT / "sweeps"))
-    with pytest.raises(ConfigError, match="every axis of .* must stand there once"):
+    with pytest.raises(ConfigError, match="every axis of .* must be named once"):
         load_experiment(
             write(tmp_path / "experiment.yaml", text.replace("[model.unet_init, data.train]", "[data.train]"))
         )

@@ -7,7 +7,8 @@ import numpy as np
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
-from tadp_ray.data.check import check, report_lines
+from tadp_ray.data.check import check, check_own, report_lines
+from tadp_ray.data.config import FolderData
 from tadp_ray.data.datasets import published_datasets
 
 
@@ -37,7 +38,7 @@ def test_a_whole_set_passes(put, tmp_path: Path) -> None:
         put(f"gt/val/night/{number}_gt_labelTrainIds.png", mask)
     said = invoke("check", "dark_zurich", "--root", tmp_path)
     assert said.exit_code == 0, said.output
-    assert "val: 50 images of 50 published, 50 readable" in said.stdout and "no problems" in said.stdout
+    assert "val: 50 images of 50 published, 50 valid" in said.stdout and "no problems" in said.stdout
     found = json.loads(invoke("check", "dark_zurich", "--root", tmp_path, "--json").stdout)["splits"]["val"]
     assert found["height"] == {"min": 8, "median": 8, "max": 8} and found["width"]["max"] == 10
     assert found["values"] == {"of": "class index", "min": 13, "max": 13}
@@ -56,7 +57,7 @@ def test_all_that_is_wrong_is_listed(put, tmp_path: Path, photo: np.ndarray) -> 
     assert "train: nyuv2: root=" in problems[0] and "does not hold train_list.txt, sync" in problems[0]
     assert problems[1] == "val: 40 images, the published split has 654"
     assert sum("must be metres" in line for line in problems) == 30 and len(problems) == 2 + 30 + 1 + 2
-    assert report["splits"]["val"]["readable"] == 7 and report["splits"]["val"]["values"]["max"] == 5
+    assert report["splits"]["val"]["valid"] == 7 and report["splits"]["val"]["values"]["max"] == 5
     assert report["splits"]["val"]["classes"]["study"] == 7
     said = invoke("check", "nyuv2", "--root", tmp_path)
     assert said.exit_code == 1 and all(line in said.stdout for line in report_lines(report))
@@ -71,3 +72,15 @@ def test_boxes_are_counted(put, tmp_path: Path, photo: np.ndarray) -> None:
     found = check("comic2k", tmp_path)["splits"]["val"]
     assert found["values"] == {"of": "box side in pixels", "min": 2, "max": 30} and found["classes"]["dog"] == 1
     assert found["counted"] == {"of": "boxes", "total": 4, "left_out": 0.25, "because": "difficult"}
+
+
+def test_labels_beyond_the_classes_are_the_only_problem_of_files_that_can_be_read(put, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        put(f"img/{name}.png", np.zeros((8, 10, 3), np.uint8))
+        put(f"lab/{name}.png", np.full((8, 10), 7, np.uint8))
+    split = {"images": "img/*", "masks": "lab/*"}
+    own = FolderData(kind="folder", root=tmp_path, train=split, val=split, classes=("road", "car"))
+    report = check_own("mine", own)
+    assert "train: 2 images, 0 valid" in report_lines(report)
+    assert len(report["problems"]) == 4, "one for each file of each split, and no verdict on all of them"
+    assert all("label 7 is beyond the 2 names of data.classes" in line for line in report["problems"])

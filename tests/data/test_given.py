@@ -28,7 +28,7 @@ def test_folders_and_globs_give_stems(tmp_path: Path) -> None:
         "no file matches this glob": (f"{tmp_path}/*.tif",),
         "name the folder that holds it with --root": ("ade20k",),
         "did you mean 'ade20k'": ("ade20", tmp_path),
-        "only a data set of the paper": (str(tmp_path), None, "val"),
+        "only a published data set": (str(tmp_path), None, "val"),
     }.items():
         with pytest.raises(UserError, match=said):
             find_photographs(*asked)
@@ -46,5 +46,5 @@ def test_a_published_set_gives_all_its_splits_or_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--split test: pascal_segmentation has train and val"):
         find_photographs("pascal_segmentation", tmp_path, "test")
     (tmp_path / "VOC2012/JPEGImages/2007_000033.jpg").unlink()
-    with pytest.raises(UserError, match=r"1 image\(s\) are missing: .*2007_000033.jpg"):
+    with pytest.raises(UserError, match=r"1 image missing: .*2007_000033.jpg"):
         find_photographs("pascal_segmentation", tmp_path)

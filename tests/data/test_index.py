@@ -167,7 +167,7 @@ def test_a_deep_check_finds_what_size_and_times_hide(opened, ade20k: Path, tmp_p
     deep = check("ade20k", ade20k, tmp_path / "runs", deep=True)
     assert deep["splits"]["val"]["classes"]["floor"] == 0
     (problem,) = [text for text in deep["problems"] if NAMES[3] in text]
-    assert "1 samples changed, though sizes and times" in problem
+    assert "1 sample changed, though sizes and times" in problem
     assert opened().present(3) == ("windowpane",)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tadp_ray.data.check import check_own, report_lines
 from tadp_ray.data.config import FolderData
 from tadp_ray.data.datasets import Datasets, open_dataset, remarks
 from tadp_ray.data.files import FileDataset
@@ -123,9 +124,9 @@ def test_label_maps_of_no_image_and_classes_of_none_are_told(pair, opened, tmp_p
     one, other = ({"images": f"img/{name}.png", "masks": "lab/*"} for name in ("a", "b"))
     names = tuple(f"name{number}" for number in range(7))
     data = FolderData(kind="folder", root=tmp_path, train=one, val=other, classes=names)
-    assert remarks(open_dataset(data, "train"), open_dataset(data, "val")) == [
+    assert remarks(data, open_dataset(data, "train"), open_dataset(data, "val")) == [
         "data.train: no image shows name2, name3, name4, name5, name6 (5 of 7 classes), so no model learns them",
-        f"data: 1 files of ground truth belong to no image: {tmp_path}/lab/c.png",
+        f"data: 1 file of ground truth without an image: {tmp_path}/lab/c.png",
     ]
     assert open_dataset(data, "train").absent() == list(names[2:])
 
@@ -248,14 +249,34 @@ def test_other_text_is_refused_by_name(tmp_path: Path, content: bytes, said: str
 def test_remarks_are_logged_before_anything_is_trained(
     pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("a", "b"):
+    for name in ("a", "b", "c"):
         pair(f"img/{name}.png", f"lab/{name}.png")
-    split = {"images": "img/*", "masks": "lab/*"}
+    splits = {split: {"images": f"img/{glob}", "masks": "lab/*"} for split, glob in (("train", "[ab]*"), ("val", "c*"))}
     names = [f"name{number}" for number in range(9)]
-    data = FolderData(kind="folder", root=tmp_path, train=split, val=split, classes=names)
+    data = FolderData(kind="folder", root=tmp_path, classes=names, **splits)
     cell = SimpleNamespace(recipe=SimpleNamespace(data=data), digests={})
     Plan.warn(SimpleNamespace(cells=[cell, cell], datasets=Datasets()))
     said = capsys.readouterr()
     assert said.out == "" and said.err.startswith(
         "data.train: no image shows name4, name5, name6, name7, name8 (5 of 9"
     )
+
+
+def test_images_of_both_training_and_evaluation_are_told_through_links(pair, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        pair(f"img/{name}.png", f"lab/{name}.png")
+    (tmp_path / "val").mkdir()
+    for name, file in (("x", "b"), ("y", "c")):
+        (tmp_path / f"val/{name}.png").symlink_to(tmp_path / f"img/{file}.png")
+        (tmp_path / f"lab/{name}.png").symlink_to(tmp_path / f"lab/{file}.png")
+    train, val = ({"images": images, "masks": "lab/*"} for images in ("img/[ab].png", "val/*"))
+    data = FolderData(kind="folder", root=tmp_path, train=train, val=val, classes=tuple("abcdefghi"))
+    line, *_ = remarks(data, open_dataset(data, "train"), open_dataset(data, "val"))
+    assert line == (
+        "data.train.images='img/[ab].png', data.val.images='val/*': 1 file of both (x), so evaluation scores images that the "
+        "model was trained on; evaluate on others"
+    )
+    report = check_own("mine", data)
+    assert report["remarks"] == [line] and f"warning: {line}" in report_lines(report)
+    apart = data.model_copy(update={"val": data.val.model_copy(update={"images": "val/y.png"})})
+    assert check_own("mine", apart)["remarks"] == []

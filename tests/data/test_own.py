@@ -276,7 +276,7 @@ def test_data_check_looks_at_the_data_of_a_recipe(photos: Path, put: Callable, t
         return CliRunner().invoke(app, words)
 
     good = checked()
-    assert good.exit_code == 0 and "train: 2 images, 2 readable" in good.stdout and "no problems" in good.stdout
+    assert good.exit_code == 0 and "train: 2 images, 2 valid" in good.stdout and "no problems" in good.stdout
     assert "depth in metres 0.9 to 0.9" in good.stdout and "classes" not in good.stdout
     (tmp_path / "val_depth/b.png").unlink()
     bad = checked()

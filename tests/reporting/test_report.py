@@ -87,7 +87,7 @@ def test_table_curves_and_findings_come_from_mlflow(store, asked: Path, tmp_path
         "mIoU (%): best at precision 1.0, recall 0.5 (30.00), worst at precision 0.5, recall 0.5 (10.00), 20.00 apart."
     )
     assert said in page and said in words and "3 of 4 entries" in page
-    assert "1 of 4 cells are not finished: precision=1.0 recall=1.0 seed=0" in page
+    assert "1 of 4 cells is not finished: precision=1.0 recall=1.0 seed=0" in page
     assert "published 63.29" in page and "*63.29*" in words and "recipe ../recipe" not in page
     runs = [
         run.info.run_id for run in store.client.search_runs([store.experiment_id("tiny")], "tags.`tadp.seed` = '0'")

@@ -57,7 +57,7 @@ def test_the_note_leads_with_links_and_what_was_found(filled):
     assert parts[0] == "[charts](#/x) · [list](#/y)"
     assert parts[1].startswith("**The highest of 5 entries is precision 1.0, recall 0.5 with 50.00; ")
     assert parts[2] == "Do words matter?"
-    assert "| 0.75 | 30.00 | *49.17* | 40.00 | *58.62* |" in text and "1 of 6 cells are not finished" in text
+    assert "| 0.75 | 30.00 | *49.17* | 40.00 | *58.62* |" in text and "1 of 6 cells is not finished" in text
 
 
 def test_a_note_that_is_too_long_leaves_out_the_table_and_says_where_it_is(filled, spec):

@@ -257,11 +257,11 @@ def test_places_told_ground_truth_names_are_called_an_oracles(spec, cells, rows)
         assert told(lambda axes, source=source: {"source": source}) == ""
     null = {"source": "null"}
     some = "(names from the ground truth): the texts of"
-    assert told(lambda axes: null if axes["caption.precision"] < 1 else {}) == f"{some} 1.0"
-    assert told(lambda axes: null if axes["caption.recall"] < 1 else {}) == f"{some} 1.0"
+    assert told(lambda axes: null if axes["caption.precision"] < 1 else {}) == f"{some} row 1.0"
+    assert told(lambda axes: null if axes["caption.recall"] < 1 else {}) == f"{some} column 1.0"
     assert (
         told(lambda axes: {} if axes == {"caption.precision": 0.5, "caption.recall": 1.0} else null)
-        == f"{some} 0.5, 1.0"
+        == f"{some} row 0.5, column 1.0"
     )
     stores = [
         cell.model_copy(
@@ -288,7 +288,7 @@ def test_an_evaluation_with_an_oracles_captions_is_marked_alone(spec, cells, row
     found = {key: replace(row, metrics=dict.fromkeys(metrics, 9.0)) for key, row in rows.items()}
     table = build_table(replace(spec, metrics=metrics, columns=columns, published=None), made, found)
     assert [[entry.oracle for entry in row] for row in table.entries] == [[False, True], [False, True], [True, True]]
-    assert "Oracle (names from the ground truth): the texts of 1.0; miou/names." in table.caption
+    assert "Oracle (names from the ground truth): the texts of row 1.0; column miou/names." in table.caption
 
 
 def test_the_work_on_a_table_is_proportional_to_its_cells(make_cell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def test_a_cluster_that_has_lost_the_nodes_of_a_cell_is_told(
         told = len(caplog.records)
         time.sleep(0.1)
     assert len(caplog.records) == told
-    assert "no node had room for a cell of 2 CPUs; there are 1 CPUs, 0 GPUs" in caplog.text
+    assert "no node had room for a cell of 2 CPUs; there are 1 CPU, 0 GPUs" in caplog.text
 
 
 def test_a_cluster_may_grow_to_what_a_cell_needs(monkeypatch: pytest.MonkeyPatch) -> None:

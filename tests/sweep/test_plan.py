@@ -125,7 +125,7 @@ def test_what_training_would_stumble_over_is_said_before(experiment: Path, tmp_p
     (tmp_path / "sweep.yaml").write_text("axes: {schedule.power: [1.0, 0.9], model.timestep: [1, 2]}\n")
     text = experiment.read_text().replace("caption.precision", "schedule.power")
     experiment.write_text(text.replace("caption.recall", "model.timestep"))
-    assert "no caption for 9 image(s): 'train-0-000001'" in said("caption.source=store", f"caption.store={store}")
+    assert "no caption for 9 images: 'train-0-000001'" in said("caption.source=store", f"caption.store={store}")
     assert "there is no such folder or file" in said("model.weights=./stable-diffusion")
     assert "augment.crop=40: must be a multiple of 32" in said("augment.crop=40")
     assert "can be as small as 32 pixels" in said("augment.crop=64")
@@ -221,9 +221,9 @@ def test_preview_tells_state_cost_and_time(experiment: Path) -> None:
     said = "\n".join(preview(plan, {cell.fingerprint: row}, [row], at_once=2).lines())
     assert "4 cells, 3 to train" in said and "finished, run run1" in said
     assert "GFLOP" in said and "activations" in said
-    assert "about 0:03:00 for 3 cells, 0.07 core-hours; from 1 finished cells of 90 s (median) on a laptop" in said
-    other = "\n".join(preview(plan, {}, [], at_once=2).lines())
-    assert "time: unknown" in other
+    assert "about 0:03:00 for 3 cells, 0.07 core-hours; from 1 finished cell of 90 s (median) on a laptop" in said
+    other = "\n".join(preview(plan, {}, [], at_once=1).lines())
+    assert "time: unknown" in other and "1 CPU and 0 GPUs each; 1 cell at once" in other
 
 
 def test_a_preview_counts_evaluations_with_other_captions(experiment: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_preview_counts_evaluations_with_other_captions(experiment: Path) -> N
     scored = "evaluation.captions={a: {source: 'null'}, b: {source: oracle}}"
     plan = make_plan(experiment, "pocket", overrides=[scored, "model.weights=pocket"])
     (line,) = [line for line in preview(plan, {}, [], at_once=2).lines() if line.startswith("after training")]
-    assert line.startswith("after training: 5 images are scored with 2 other captions, each ")
+    assert line.startswith("after training: scoring 5 images with 2 other captions, each ")
     assert 0.2 < float(line.split()[-2]) < 0.5
     params = flatten(plan.cells[0].recipe.model_dump(mode="json"))
     facts = {
@@ -252,12 +252,12 @@ def test_a_preview_counts_evaluations_with_other_captions(experiment: Path) -> N
         "hardware": "a laptop",
     }
     row = CellRow(**facts, metrics={"seconds": 90.0}, params=params)
-    assert "from 1 finished cells" in estimate([plan.cells[0]], [row], 2)
+    assert "from 1 finished cell of" in estimate([plan.cells[0]], [row], 2)
     # As many other captions take as long, of whatever kind.
     for captions, known in (("{c: {source: 'null'}, d: {source: 'null'}}", True), ("{a: {source: 'null'}}", False)):
         again = make_plan(experiment, "pocket", overrides=["model.weights=pocket", f"evaluation.captions={captions}"])
         again = again.cells[0]
-        assert ("from 1 finished cells" in estimate([again], [row], 2)) == known
+        assert ("from 1 finished cell of" in estimate([again], [row], 2)) == known
 
 
 def test_further_captions_from_the_ground_truth_are_called_an_oracles(experiment: Path, tmp_path: Path) -> None:

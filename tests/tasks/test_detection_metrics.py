@@ -83,5 +83,5 @@ def test_equal_scores_keep_the_order_of_the_images() -> None:
 def test_nothing_found_is_zero_and_nothing_to_find_is_refused() -> None:
     figures = scores((found(), there((CAT, "cat", False), (CAT, "dog", True))))
     assert set(figures.values()) == {0.0} and "ap50/dog" not in figures
-    with pytest.raises(UserError, match="none of 1 images holds an object that is not difficult"):
+    with pytest.raises(UserError, match="none of 1 image holds an object that is not difficult"):
         scores((found((0.9, CAT, "dog")), there((CAT, "dog", True))))

@@ -89,7 +89,7 @@ def test_all_that_is_wrong_with_label_maps_is_told_at_once(folders) -> None:
         (targets / "lone.png", "no prediction of this name"),
         (predictions / "size.png", "predict at the target's size"),
         (predictions / "label.png", "label 7 is none of the 2 classes, whose labels are 0 to 1"),
-        (predictions / "void.png", "1 pixels have no class where"),
+        (predictions / "void.png", "1 pixel without a class where"),
         (predictions / "broken.png", "cannot be read as an image"),
         (predictions / "colour.png", "one channel"),
         (predictions / "twice.png", "differs from twice.bmp by its ending alone"),
@@ -385,7 +385,8 @@ def test_the_command_prints_figures_or_what_is_wrong(folders, tmp_path: Path) ->
     words = ["score", "segmentation", "--predictions", str(predictions), "--targets", str(targets), "--classes"]
     result = CliRunner().invoke(app, [*words, str(tmp_path / "classes.txt"), "--json"])
     assert json.loads(result.stdout)["iou/sea"] == 100
-    assert "miou" in CliRunner().invoke(app, [*words, "sky,sea"]).stdout
+    printed = CliRunner().invoke(app, [*words, "sky,sea"]).stdout
+    assert printed.split()[:2] == ["metric", "value"] and "miou" in printed
     for classes, said in (
         ("nowhere.txt", "expected names separated by commas or a file"),
         ("sky,", "label 1 is none of"),

@@ -82,7 +82,7 @@ def test_their_stores_need_evaluation_images_alone(tiny_cell: Callable[..., Cell
     with pytest.raises(UserError, match=r"^captions/said changed since this cell was planned \(.*said.jsonl\)"):
         train_cell(cell, CPU)
     with pytest.raises(
-        UserError, match=r"^evaluation.captions.said: .*said.jsonl: no caption for 1 image\(s\): 'val-0-000004'"
+        UserError, match=r"^evaluation.captions.said: .*said.jsonl: no caption for 1 image: 'val-0-000004'"
     ):
         check_setup(TrainSetup(other.recipe, 0))
 

@@ -14,6 +14,7 @@ from tadp_ray.training.evaluate import outputs, passes
 from tadp_ray.training.model import TADP
 from tadp_ray.training.predict import load_cell
 from tadp_ray.training.setup import Cache, TrainSetup
+from tadp_ray.wording import pluralized
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ def ready(found: Sequence[Trained]) -> Sequence[Trained]:
             "folder that they lie under with --set compute.storage=FOLDER"
         )
     commands = "".join(f"\n  {one.command}" for one in absent)
-    raise UserError(f"MLflow holds {len(found) - len(absent)} of the {len(found)} trainings; these fill it:{commands}")
+    raise UserError(
+        f"MLflow holds {len(found) - len(absent)} of {pluralized(len(found), 'trainings')}; these fill it:{commands}"
+    )
 
 
 def load_segmenter(one: Trained, device: torch.device, cache: Cache | None = None) -> Segmenter:

@@ -35,8 +35,14 @@ def check(plan: Personalization, images: StyleImages) -> None:
     else:
         prompts, key = [method.prompt], "method.prompt"
         texts |= {("method.prior.prompt", method.prior.prompt)} if method.prior else set()
+    example = "method.prompt: an image in sks style"
+    if method.kind == "textual_inversion":
+        example = f'method.prompts: ["a {TOKEN} photo"]'
     if any(CAPTION in prompt for prompt in prompts) and not all(images.captions):
-        raise UserError(f"{key}: {CAPTION} stands there, but only images of kind: scenes have captions; leave it out")
+        raise UserError(
+            f"{key}={prompts!r}: {CAPTION} is in a prompt, but only images of kind: scenes have captions; write prompts without "
+            f"it, e.g. {example}"
+        )
     texts |= {(key, prompt.replace(CAPTION, caption)) for prompt in prompts for caption in images.captions}
     (where, text), length = max(
         ((pair, count_tokens(tokenizer, pair[1])) for pair in sorted(texts)), key=lambda it: it[1]

@@ -20,6 +20,7 @@ from tadp_ray.data.names import SYSTEM_FILES
 from tadp_ray.data.pixels import to_tensor
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.errors import UserError
+from tadp_ray.wording import pluralized
 
 ENCODED_AT_ONCE = 8
 
@@ -53,7 +54,8 @@ def read_style_images(images: SceneImages | FolderImages) -> StyleImages:
     if len(found) < images.count:
         examples = f" ({first_few([Path(path).name for path in found])})" if found else ""
         raise UserError(
-            f"images.files={images.files!r}: {len(found)} images match{examples}, but images.count asks for {images.count}; add "
+            f"images.files={images.files!r}: {pluralized(len(found), 'matching images')}{examples}, "
+            f"but images.count asks for {images.count}; add "
             "images, or lower images.count (3 at least)"
         )
     chosen = sorted(random.Random(images.seed).sample(found, images.count))

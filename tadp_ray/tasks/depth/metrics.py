@@ -6,6 +6,7 @@ from torch import Tensor
 from tadp_ray.errors import UserError
 from tadp_ray.processes import collect
 from tadp_ray.tasks.depth.config import METRICS
+from tadp_ray.wording import pluralized
 
 NAMES = tuple(metric.name for metric in METRICS)
 MIN_DEPTH = 1e-3
@@ -73,7 +74,8 @@ class DepthMetrics:
         without = len(self.images) - len(scored)
         if not scored:
             raise UserError(
-                f"none of {without} images has a pixel of known depth between {MIN_DEPTH} m and {self._max_depth} m"
+                f"none of {pluralized(without, 'images')} has a pixel of known depth "
+                f"between {MIN_DEPTH} m and {self._max_depth} m"
                 f"{' inside the Eigen crop' if self._eigen_crop else ''}; are the depths in metres?"
             )
         # Added in the order of the images, whichever process scored them.

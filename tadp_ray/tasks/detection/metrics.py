@@ -16,6 +16,7 @@ from torchvision.ops import box_iou
 
 from tadp_ray.errors import UserError
 from tadp_ray.processes import collect
+from tadp_ray.wording import pluralized
 
 Boxes = Mapping[str, Tensor]
 Curve = tuple[np.ndarray, np.ndarray]
@@ -88,7 +89,7 @@ class DetectionMetrics:
         by_class = rank(self._images, len(self._classes)) if self._images else ()
         ranked = {name: one for name, one in zip(self._classes, by_class, strict=False) if one.objects}
         if not ranked:
-            raise UserError(f"none of {len(self._images)} images holds an object that is not difficult")
+            raise UserError(f"none of {pluralized(len(self._images), 'images')} holds an object that is not difficult")
 
         def mean(measure: Callable[[Curve], float], *overlaps: float) -> float:
             return float(np.mean([measure(found.curve(least)) for found in ranked.values() for least in overlaps]))

@@ -12,6 +12,7 @@ from tadp_ray.data.sample import IGNORE
 from tadp_ray.errors import UserError
 from tadp_ray.tasks.files import save
 from tadp_ray.tasks.pairs import Pair, Read, same_size
+from tadp_ray.wording import pluralized
 
 
 def write_labels(path: Path, labels: Tensor) -> Path:
@@ -37,7 +38,9 @@ def label_reader(classes: Sequence[str], ignore: Sequence[int] = (IGNORE,), redu
         same_size(prediction, found.shape, target, truth.shape)
         absent = int(((found == IGNORE) & (truth != IGNORE)).sum())
         if absent:
-            raise UserError(f"{prediction}: {absent} pixels have no class where {target} has one; predict one there")
+            raise UserError(
+                f"{prediction}: {pluralized(absent, 'pixels')} without a class where {target} has one; predict one there"
+            )
         return torch.from_numpy(found), torch.from_numpy(truth)
 
     return read

@@ -91,7 +91,7 @@ def test_words_are_held_against_the_better_eos_tokens_seed_by_seed() -> None:
 def test_a_store_without_the_trainings_says_what_makes_them(tmp_path: Path, store) -> None:
     result = run(tmp_path, store, "{kind: off_target}", "--set", f"compute.storage={tmp_path}/runs")
     assert result.exit_code == 2, result.output
-    assert "MLflow holds 0 of the 1 trainings; these fill it:" in result.stderr
+    assert "MLflow holds 0 of 1 training; these fill it:" in result.stderr
     assert f"tadp-ray train {RECIPE} --set compute.storage={tmp_path}/runs --seed 0" in result.stderr
     assert "unknown key; did you mean 'cases'?" in run(tmp_path, store, "{kind: copy_paste, case: 3}").stderr
 
@@ -180,7 +180,7 @@ def test_photographs_are_analysed_by_pairs_and_cutouts(photographs: Path, tmp_pa
             f"{{kind: copy_paste, pairs: {{fox: cat}}, cutouts: {{fox: {tmp_path}/images/00.png}}}}",
             "transparent around it",
         ),
-        ("{kind: variation, images: 1}", "MLflow holds 0 of the 1 trainings"),
+        ("{kind: variation, images: 1}", "MLflow holds 0 of 1 training"),
     ):
         result = run(tmp_path, store, spec, recipe=photographs)
         assert result.exit_code == 2 and said in result.stderr, result.output

@@ -181,7 +181,7 @@ def test_images_are_drawn_by_chance_and_brought_to_one_size(prepare: Callable[..
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"images": {"count": 5}}, r"images\.files=.*: 4 images match .*images\.count asks for 5; add images"),
+        ({"images": {"count": 5}}, r"images\.files=.*: 4 matching images .*images\.count asks for 5; add images"),
         (
             {"method": {"token": "night"}, "modifier": "night {caption}"},
             r"method\.token: the token 'night' exists already",
@@ -195,7 +195,7 @@ def test_images_are_drawn_by_chance_and_brought_to_one_size(prepare: Callable[..
         ({"method": {"prompts": ["a {token} photo " + "of a car " * 26]}}, r"method\.prompts: .* has 8\d tokens"),
         (
             {"method": {"prompts": ["a {token} photo of {caption}"]}},
-            r"method\.prompts: \{caption\} stands there, but only",
+            r"method\.prompts=.*: \{caption\} is in a prompt, but only",
         ),
         ({"weights": "nowhere/at/all"}, r"'nowhere/at/all': there is no such folder"),
     ],

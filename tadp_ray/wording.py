@@ -1,0 +1,15 @@
+"""Counts in words."""
+
+import re
+
+
+def pluralized(count: float, noun: str) -> str:
+    """Return `3 seeds` or `1 seed`, `1 box`, `1 class`, `1 entry`, of a regular plural; thousands have commas, and 1.0 is 1."""
+    if count == 1:
+        noun = re.sub("(?<=x)es$|(?<=ss)es$|s$", "", re.sub("ies$", "y", noun))
+    return f"{count:,g} {noun}" if isinstance(count, float) else f"{count:,} {noun}"
+
+
+def devices(cpus: float, gpus: float) -> str:
+    """Return `1 CPU and 0 GPUs`."""
+    return f"{pluralized(cpus, 'CPUs')} and {pluralized(gpus, 'GPUs')}"
