@@ -1,6 +1,7 @@
-"""Counts in words."""
+"""Counts and values in words."""
 
 import re
+from typing import Any
 
 
 def pluralized(count: float, noun: str) -> str:
@@ -13,3 +14,8 @@ def pluralized(count: float, noun: str) -> str:
 def devices(cpus: float, gpus: float) -> str:
     """Return `1 CPU and 0 GPUs`."""
     return f"{pluralized(cpus, 'CPUs')} and {pluralized(gpus, 'GPUs')}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as text, fractions with four digits, and a dash for None."""
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

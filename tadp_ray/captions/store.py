@@ -17,9 +17,6 @@ from tadp_ray.wording import pluralized
 VERSION = 1
 ORACLES = ("oracle", "degraded oracle")
 """Captioners in headers that use the ground truth."""
-OWN_IMAGES = "--images 'PHOTOS/**/*.jpg'"
-IMPORT = f"tadp-ray caption import {{}} {OWN_IMAGES} --out captions.jsonl"
-"""The command that converts a file to a store with the ids of one's own images."""
 PUBLISHED_ORACLE = "pascal_class_names.json"
 """The published file of ground-truth names; it has no header."""
 
@@ -64,17 +61,17 @@ class CaptionStore:
             return
         name = self.path or "this caption store"
         named = ", ".join(repr(image_id) for image_id in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        problem = (
+            f"{name}: no caption for {pluralized(len(missing), 'images')}: "
+            f"{named} (of {pluralized(len(self), 'captioned images')})"
+        )
         if mend := self._rekeyed(missing):
-            raise UserError(
-                f"{name}: no caption for {pluralized(len(missing), 'images')}: "
-                f"{named} (of {pluralized(len(self), 'captioned images')}); {mend}"
-            )
+            raise UserError(f"{problem}; {mend}")
         # A wrong suffix or folder prefix is the usual cause, which a similar id shows.
         nearest = difflib.get_close_matches(missing[0], self.captions, n=1, cutoff=0.5)
         hint = f"; the nearest id to {missing[0]!r} there is {nearest[0]!r}" if nearest else ""
         raise UserError(
-            f"{name}: no caption for {pluralized(len(missing), 'images')}: "
-            f"{named} (of {pluralized(len(self), 'captioned images')}){hint}. "
+            f"{problem}{hint}. "
             "Point caption.store to the file made for this data set and split, or caption the missing images."
         )
 
@@ -83,10 +80,9 @@ class CaptionStore:
         captioned = {without_ending(key): key for key in self.captions}
         if self.path is None or any(without_ending(image_id) not in captioned for image_id in missing):
             return None
-        command = IMPORT.format(self.path)
-        if without_ending(missing[0]) != missing[0]:
-            # Ids with an ending are those of a published data set.
-            command = command.replace(OWN_IMAGES, "--data NAME --root FOLDER")
+        # Ids with an ending are those of a published data set.
+        published = without_ending(missing[0]) != missing[0]
+        command = import_command(self.path, "--data NAME --root FOLDER") if published else import_command(self.path)
         return (
             f"{missing[0]!r} is {captioned[without_ending(missing[0])]!r} there. Write the ids of your images: {command}, and "
             "name that file in caption.store"
@@ -174,7 +170,7 @@ def _parse(path: Path) -> CaptionStore:
         return _read_lines(header, rest, path)
     if kind := forms.foreign(text):
         what = {"csv": "a CSV table", "lines": "one object a line"}[kind]
-        raise UserError(f"{path}: not a caption store but {what}; {IMPORT.format(path)}")
+        raise UserError(f"{path}: not a caption store but {what}; {import_command(path)}")
     published = forms.parse(text, path)
     if not isinstance(published, dict) or {"images", "annotations"} <= published.keys():
         raise UserError(
@@ -185,9 +181,14 @@ def _parse(path: Path) -> CaptionStore:
         if isinstance(entry, str):
             raise UserError(
                 f'{path}, id {key!r}: expected an object with "captions": [at least one string], not a text alone; '
-                f"{IMPORT.format(path)}"
+                f"{import_command(path)}"
             )
     return _of_object(published, path)
+
+
+def import_command(path: Path, images: str = "--images 'PHOTOS/**/*.jpg'") -> str:
+    """Return the command that converts a file to a store with the ids of these images, by default one's own."""
+    return f"tadp-ray caption import {path} {images} --out captions.jsonl"
 
 
 def read_any(path: Path) -> CaptionStore:

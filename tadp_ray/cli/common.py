@@ -108,7 +108,7 @@ class Commands(typer.Typer):
 
         def add(function: F) -> F:
             signature = inspect.signature(function, eval_str=True)
-            words_of = option_words([*signature.parameters])
+            words_of = options_for_keys([*signature.parameters])
 
             @functools.wraps(function)
             def run(*words: Any, debug: bool, log_level: LogLevel | None, **options: Any) -> Any:
@@ -128,7 +128,7 @@ class Commands(typer.Typer):
         return add
 
 
-def option_words(options: Collection[str]) -> dict[str, str]:
+def options_for_keys(options: Collection[str]) -> dict[str, str]:
     """Return what errors of a command without --set call a recipe's keys (`said_as`): its options that stand for them."""
     if "changes" in options:
         return {}

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
 from tadp_ray.registry import CONTEXT_SOURCES
+from tadp_ray.wording import pluralized
 
 RULES = {
     **dict.fromkeys(("list_type", "tuple_type"), "expected a list"),
@@ -131,7 +132,7 @@ def explain(error: ValidationError, model: type[BaseModel], raw: Any, origin: An
             rule = RULES["dict_type"]
         if bound := BOUNDS.get(item["type"]):
             number = item["ctx"]["min_length" if bound == "least" else "max_length"]
-            rule = f"needs at {bound} {number} item{'s' * (number != 1)}"
+            rule = f"needs at {bound} {pluralized(number, 'items')}"
         if item["type"] == "extra_forbidden":
             rule += "; " + mend_of_key(str(path[-1]), model, [str(part) for part in path[:-1]])
         if item["type"] == "union_tag_invalid":

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -90,7 +90,7 @@ def check_own(name: str, data: DataConfig, storage: Path | None = None, *, deep:
     if not isinstance(source, FileSource):
         raise UserError(f"{name}: data.kind: {data.kind} has no files to check; name a recipe of photographs")
     splits: tuple[Split, ...] = ("train", "val")
-    found = {split: partial(source.layout, data, split) for split in splits}
+    found = {split: cache(partial(source.layout, data, split)) for split in splits}
     report = checked(name, data.root, found, {}, storage, deep=deep)
     if isinstance(data, FolderData) and report["splits"].keys() == set(splits):
         report["remarks"] = shared_images(data, *(found[split]().images for split in splits))

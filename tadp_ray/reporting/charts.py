@@ -19,7 +19,7 @@ from tadp_ray.config.metrics import base_metric
 from tadp_ray.config.table import TableSpec
 from tadp_ray.reporting.importance import Importance
 from tadp_ray.reporting.table import Table, metric_label, shades
-from tadp_ray.reporting.wording import shown
+from tadp_ray.wording import shown
 
 Records = Sequence[Mapping[str, Any]]
 Curve = Sequence[tuple[int, float]]

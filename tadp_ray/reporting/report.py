@@ -30,12 +30,12 @@ from tadp_ray.reporting.results import (
 )
 from tadp_ray.reporting.summary import sentences
 from tadp_ray.reporting.table import Table, format_value, short
-from tadp_ray.reporting.wording import shown
 from tadp_ray.tracking.findings import AnalysisRun
 from tadp_ray.tracking.findings import findings as analyses
 from tadp_ray.tracking.query import CellRow, finished, pages
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import SweepRun, newest_sweep
+from tadp_ray.wording import shown
 
 SCALES: tuple[Scale, ...] = ("pocket", "paper")
 

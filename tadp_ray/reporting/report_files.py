@@ -11,7 +11,7 @@ from tadp_ray.reporting.escape import fenced, md
 from tadp_ray.reporting.html import render_page
 from tadp_ray.reporting.render import claims_table, markdown
 from tadp_ray.reporting.report import ReportSection
-from tadp_ray.reporting.wording import shown
+from tadp_ray.wording import shown
 
 Chapters = Mapping[str, Sequence[ReportSection]]
 MAX_NUMBERS = 24
