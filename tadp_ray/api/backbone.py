@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -12,14 +11,8 @@ from torch import Tensor
 from tadp_ray.api.images import AnyPicture, read_image
 from tadp_ray.backbones.families import open_frozen
 from tadp_ray.backbones.latent.config import TimestepFeatures
-from tadp_ray.backbones.latent.passes import Read, make_passes
-from tadp_ray.backbones.pixart.config import Layers as BlockLayers
-from tadp_ray.backbones.pixart.features import block_features
-from tadp_ray.backbones.pixart.load import PixArt
-from tadp_ray.backbones.stable_diffusion.config import Layers
-from tadp_ray.backbones.stable_diffusion.features import feature_channels, unet_features
-from tadp_ray.backbones.stable_diffusion.layers import choose
-from tadp_ray.backbones.stable_diffusion.load import Diffusion
+from tadp_ray.backbones.latent.diffusion import LatentDiffusion
+from tadp_ray.backbones.latent.passes import make_passes
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.conditioning.tokenizer import check_length, words_in
 from tadp_ray.config.vocabulary import Maps
@@ -36,7 +29,7 @@ ARGUMENTS = {"--set model.weights=": "weights=", "model.weights=": "weights=", "
 class Backbone:
     """A frozen diffusion model; features come from its U-Net or transformer, by default from one pass over clean latents."""
 
-    diffusion: Diffusion | PixArt
+    diffusion: LatentDiffusion
     """VAE, U-Net or transformer, text encoder and tokenizer, on one device, without gradients."""
 
     @property
@@ -52,10 +45,7 @@ class Backbone:
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels of each level of features without attention maps, largest level first."""
-        if isinstance(self.diffusion, PixArt):
-            return (self.diffusion.transformer.inner_dim,) * len(self.strides)
-        unet = self.diffusion.unet
-        return tuple(feature_channels(unet, self.context_length, choose(unet, maps="none"), "none"))
+        return self.diffusion.channels
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -111,7 +101,7 @@ class Backbone:
         seed: int = 0,
         maps: Maps = "cross",
         layers: str | tuple[str, ...] | None = None,
-        map_layers: Layers | None = None,
+        map_layers: str | tuple[str, ...] | None = None,
     ) -> tuple[Tensor, ...]:
         """Return feature maps, largest first.
 
@@ -148,23 +138,8 @@ class Backbone:
             )
         shape = (len(latents), noise_samples, *latents.shape[1:])
         noise = torch.randn(shape, generator=generator(seed)).to(self.device) if noise_samples else None
-        return passes(self._reader(maps, layers, map_layers), latents, context.expand(len(latents), -1, -1), noise)
-
-    def _reader(self, maps: Maps, layers: str | tuple[str, ...] | None, map_layers: Layers | None) -> Read:
-        """Return the function that reads the features of one pass."""
-        diffusion, condition = self.diffusion, self.diffusion.condition
-        if not isinstance(diffusion, PixArt):
-            chosen, of_maps = cast("Layers", layers or "decoder"), map_layers or "encoder+decoder"
-            return partial(
-                unet_features, diffusion.unet, maps=maps, layers=chosen, map_layers=of_maps, condition=condition
-            )
-        if maps == "cross+self" or map_layers:
-            name, value = ("map_layers", map_layers) if map_layers else ("maps", maps)
-            raise UserError(
-                f"{name}={value!r}: PixArt's maps are the mean over all blocks, and cross-attention's; leave it out"
-            )
-        named = cast("BlockLayers", layers or "spread")
-        return partial(block_features, diffusion.transformer, layers=named, maps=maps == "cross", condition=condition)
+        read = partial(self.diffusion.features, maps=maps, layers=layers, map_layers=map_layers)
+        return passes(read, latents, context.expand(len(latents), -1, -1), noise)
 
     def attention_maps(
         self, image: AnyPicture, prompt: str, words: Sequence[str] | None = None, *, timestep: int = 1

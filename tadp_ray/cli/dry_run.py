@@ -1,5 +1,6 @@
 """The options of `sweep --dry-run`, and what it plans."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,7 +57,9 @@ def plan_preview(
         done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict)
         earlier = rows(store, plan.name, plan.recipe.scale, status="FINISHED", newest=PAGE)
     phase("checking data, captions and weights")
-    plan.check([cell for cell in plan.missing(done) if all_hashed(cell)])
+    # What the check loads is counted, too.
+    cache = functools.cache(plan.new_cache)
+    plan.check([cell for cell in plan.missing(done) if all_hashed(cell)], cache)
     at_once, where = fitting_cells(address, plan.recipe.compute)
     phase("counting the cost of a step")
-    return preview(plan, done, earlier, at_once, where, cards, price)
+    return preview(plan, done, earlier, at_once, where, cards, price, cache)

@@ -18,6 +18,8 @@ def show_image(axes: Axes, image: np.ndarray) -> None:
     """Draw an image (H, W, 3) without axes."""
     axes.imshow(image, interpolation="nearest")
     axes.set_axis_off()
+    # Ticks that nobody sees would be made all the same.
+    axes.set(xticks=[], yticks=[])
 
 
 def frame(axes: Axes, box: Box, colour: np.ndarray | str) -> None:

@@ -49,19 +49,18 @@ class CellKind:
         return f"{self.cells[0].name}{more}"
 
 
-def kinds_of(plan: Plan) -> list[CellKind]:
-    """Return the selected cells by the cost of a step, which is traced once for cells of the same sizes."""
+def kinds_of(plan: Plan, cache: Callable[[], "Cache"] | None = None) -> list[CellKind]:
+    """Return the selected cells by the cost of a step, which is traced once for cells of the same sizes.
+
+    Args:
+        plan: the sweep.
+        cache: returns what cells share, if a step has to be traced. None: a new one.
+    """
+    cache = cache or functools.cache(plan.new_cache)
     alike: dict[str, list[Cell]] = {}
     for cell in {cell.fingerprint: cell for cell in plan.selected or plan.cells}.values():
         alike.setdefault(step_keys(cell), []).append(cell)
     known, kinds = Known(), dict[Any, CellKind]()
-
-    @functools.cache
-    def cache() -> "Cache":
-        from tadp_ray.training.setup import Cache
-
-        return Cache(plan.datasets)
-
     for cells in alike.values():
         kind = kind_of(cells, known, cache)
         # Cells of other settings may cost the same, such as those of another timestep.

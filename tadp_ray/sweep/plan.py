@@ -3,10 +3,10 @@
 import itertools
 import logging
 import shlex
-from collections.abc import Container, Hashable, Iterable, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tadp_ray.config.asked import check_name, layout_record, parse_axes, sweep_name, with_axes, without_file
 from tadp_ray.config.cell import Cell, grid, recipe_at
@@ -28,6 +28,9 @@ from tadp_ray.sweep.known import Known, key_of
 from tadp_ray.tasks.per_image import AreaImages, images_class
 from tadp_ray.tracking.names import check_classes
 from tadp_ray.training.digests import all_hashed
+
+if TYPE_CHECKING:
+    from tadp_ray.training.setup import Cache
 
 log = logging.getLogger(__name__)
 
@@ -101,12 +104,24 @@ class Plan:
             for line in remarks(data, *(self.datasets.open(data, split) for split in ("train", "val"))):
                 log.warning(line)
 
-    def check(self, cells: Sequence[Cell]) -> None:
+    def new_cache(self) -> "Cache":
+        """Return an empty cache of what cells share, with this plan's data sets."""
+        # It takes seconds to import, which a finished sweep and one with invalid files do not need.
+        from tadp_ray.training.setup import Cache
+
+        return Cache(self.datasets)
+
+    def check(self, cells: Sequence[Cell], cache: Callable[[], "Cache"] | None = None) -> None:
         """Open the data, make the prompts and build the heads of cells before they are trained.
 
         Of cells that differ in their seeds alone, the first is checked. A seed decides where the text encoder's limit cuts a
         caption, and so at most whether a precision and a recall near that limit can be met. Every cell checks itself as it
         starts, too. What an earlier command has checked is not checked again.
+
+        Args:
+            cells: selected cells, whose data, captions and weights are there.
+            cache: returns the cache to use, if anything has to be checked. None: a new one, which is given back at the end, since
+                the 4 GiB of Stable Diffusion 1.5 belong to those who train.
 
         Raises:
             UserError: the first problem found.
@@ -117,16 +132,15 @@ class Plan:
         left = {key: cell for cell in firsts.values() if (key := key_of("check", cell)) not in known}
         if not left:
             return
-        # It takes seconds to import, which a finished sweep and one with invalid files do not need.
+        # As in `new_cache`.
         from tadp_ray.training.check import check_head, check_setup
-        from tadp_ray.training.setup import Cache, TrainSetup
+        from tadp_ray.training.setup import TrainSetup
 
-        # Given back with this function: Stable Diffusion 1.5 has 4 GiB, which belong to those who train.
-        cache = Cache(self.datasets)
+        shared = (cache or self.new_cache)()
         for key, cell in left.items():
             try:
                 check_classes(class_names(cell.recipe.data))
-                setup = TrainSetup(cell.recipe, cell.seed, cache=cache)
+                setup = TrainSetup(cell.recipe, cell.seed, cache=shared)
                 check_setup(setup)
                 check_head(setup)
             except UserError as error:

@@ -1,7 +1,7 @@
 """What a sweep would do and cost (`--dry-run`). Does not import Ray."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from tadp_ray.wording import devices, pluralized
 if TYPE_CHECKING:
     # As in `times`.
     from tadp_ray.tracking.query import CellRow
+    from tadp_ray.training.setup import Cache
 
 FINISHED, TO_TRAIN, NOT_SELECTED, UNKNOWN = "finished", "to train", "not selected", "not known"
 """States of a planned cell."""
@@ -149,6 +150,7 @@ def preview(
     where: str = "",
     cards: Sequence[Card] = (),
     price: float | None = None,
+    cache: Callable[[], "Cache"] | None = None,
 ) -> Preview:
     """Return what a sweep would do and cost. Where data, weights or captions are missing, sizes are those of their names.
 
@@ -160,11 +162,12 @@ def preview(
         where: the nodes of the cluster in words.
         cards: GPUs for which hours are estimated.
         price: dollars of a GPU-hour.
+        cache: returns what `Plan.check` has loaded, if a step has to be traced. None: a new one.
 
     Raises:
         UserError: weights are there, but damaged.
     """
-    todo, kinds = plan.missing(done), kinds_of(plan)
+    todo, kinds = plan.missing(done), kinds_of(plan, cache)
     hours = card_hours(todo, kinds, cards, price) if plan.recipe.compute.gpus else ()
     return Preview(plan, done, tuple(todo), tuple(kinds), earlier, at_once, where, tuple(hours))
 

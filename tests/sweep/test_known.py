@@ -12,7 +12,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.sweep import known as known_module
 from tadp_ray.sweep.known import Known, key_of
 from tadp_ray.sweep.plan import make_plan
-from tadp_ray.training import check
+from tadp_ray.training import check, setup
 from tadp_ray.training.setup import TrainSetup
 
 PRINT = """\
@@ -108,9 +108,15 @@ def test_settings_are_checked_until_they_pass(experiment: Path, monkeypatch: pyt
     assert checked == [0] * 9
 
 
-def test_a_second_dry_run_says_the_same_and_loads_neither_torch_nor_mlflow(experiment: Path) -> None:
+def test_a_second_dry_run_says_the_same_and_loads_neither_torch_nor_mlflow(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one loads the weights once, to check and to count."""
+    loads, load = list[object](), setup.load_pretrained
+    monkeypatch.setattr(setup, "load_pretrained", lambda origin: loads.append(origin) or load(origin))
     plan = make_plan(experiment, "pocket")
     first = list(plan_preview(plan, None, None, False, None, None).lines())
+    assert len(loads) == 1
     done = subprocess.run([sys.executable, "-c", PRINT, experiment], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     *said, loaded = done.stdout.splitlines()

@@ -11,6 +11,7 @@ from tadp_ray.backbones.latent.attention import Layers
 from tadp_ray.backbones.latent.autoencoder import Autoencoder
 from tadp_ray.backbones.latent.denoising import NoiseSchedule, build_schedule, load_schedule
 from tadp_ray.backbones.latent.weights import PARTS
+from tadp_ray.config.vocabulary import Maps
 
 
 class LatentDiffusion:
@@ -61,6 +62,30 @@ class LatentDiffusion:
         """Return the denoiser's prediction (B, C, h, w) for noisy latents (B, C, h, w), timesteps (B,) and contexts (B, L, D)."""
         raise NotImplementedError
 
+    def features(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        maps: Maps = "cross",
+        layers: Any = None,
+        map_layers: Any = None,
+    ) -> tuple[Tensor, ...]:
+        """Return the features of one pass, largest level first, and leave the denoiser as it was.
+
+        Args:
+            latents: (B, C, h, w).
+            timesteps: (B,).
+            context: (B, L, D).
+            maps: attention maps to append.
+            layers: to read, as `model.layers`; None: the family's default.
+            map_layers: over whose maps are averaged, as `model.map_layers`; None: the family's default.
+
+        Raises:
+            UserError: the denoiser has no such layers or maps, or the latents do not fit it.
+        """
+        raise NotImplementedError
+
     def attention_layers(self, latents: Tensor, context: Tensor, timestep: int) -> Layers:
         """Return the cross-attention maps of every layer by name, from one pass over latents (B, C, h, w) without noise."""
         raise NotImplementedError
@@ -93,6 +118,11 @@ class LatentDiffusion:
     @property
     def strides(self) -> tuple[int, ...]:
         """Image pixels per feature pixel along a side, for each level of the features, largest first."""
+        raise NotImplementedError
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each level of the features by default, without attention maps."""
         raise NotImplementedError
 
     @property

@@ -11,7 +11,7 @@ from tokenizers.normalizers import Lowercase, Sequence
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, CLIPTokenizer, PreTrainedConfig, T5Tokenizer
 
-from tadp_ray.backbones.latent.attention import Layers
+from tadp_ray.backbones.latent.attention import Layers as AttentionLayers
 from tadp_ray.backbones.latent.autoencoder import Autoencoder
 from tadp_ray.backbones.latent.diffusion import LatentDiffusion
 from tadp_ray.backbones.latent.load import (
@@ -23,10 +23,11 @@ from tadp_ray.backbones.latent.load import (
     frozen,
     load_part,
 )
-from tadp_ray.backbones.pixart.config import LEVELS
-from tadp_ray.backbones.pixart.features import cross_maps
+from tadp_ray.backbones.pixart.config import LEVELS, Layers
+from tadp_ray.backbones.pixart.features import block_features, cross_maps
 from tadp_ray.backbones.pixart.text_encoder import TextEncoder, TextEncoderConfig, encoder_class, read_rows
 from tadp_ray.backbones.pixart.weights import LAYOUT_PIXART, PARTS_PIXART, locate_pixart, text_length
+from tadp_ray.config.vocabulary import Maps
 from tadp_ray.errors import UserError
 
 TOKENIZERS = {"t5": T5Tokenizer, "clip_text_model": CLIPTokenizer}
@@ -71,6 +72,11 @@ class PixArt(LatentDiffusion):
         """Image pixels per feature pixel along a side, for each level of the features, largest first."""
         return tuple((self.stride << level) // 2 for level in range(LEVELS))
 
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each level of the features by default, without attention maps."""
+        return (self.transformer.inner_dim,) * LEVELS
+
     def condition(self, latents: Tensor, context: Tensor) -> Mapping[str, Any]:
         """Return the transformer's arguments besides latents and timesteps: context, mask, and the size in PixArt-alpha.
 
@@ -90,7 +96,30 @@ class PixArt(LatentDiffusion):
         output = self.transformer(latents, timestep=timesteps, return_dict=False, **self.condition(latents, context))[0]
         return output[:, : latents.shape[1]]
 
-    def attention_layers(self, latents: Tensor, context: Tensor, timestep: int) -> Layers:
+    def features(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        maps: Maps = "cross",
+        layers: Layers | None = None,
+        map_layers: None = None,
+    ) -> tuple[Tensor, ...]:
+        """Return the features of one pass; see `block_features`.
+
+        Raises:
+            UserError: self-attention maps, or layers of maps, are asked for.
+        """
+        if maps == "cross+self" or map_layers:
+            name, value = ("map_layers", map_layers) if map_layers else ("maps", maps)
+            raise UserError(
+                f"{name}={value!r}: PixArt's maps are the mean over all blocks, and cross-attention's; leave it out"
+            )
+        return block_features(
+            self.transformer, latents, timesteps, context, layers or "spread", maps == "cross", self.condition
+        )
+
+    def attention_layers(self, latents: Tensor, context: Tensor, timestep: int) -> AttentionLayers:
         """Return the cross-attention maps of every block by name; see `cross_maps`."""
         return cross_maps(self.transformer, latents, timestep, self.condition(latents, context))
 

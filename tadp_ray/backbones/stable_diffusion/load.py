@@ -11,7 +11,7 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from tadp_ray.backbones.latent.attention import Layers
+from tadp_ray.backbones.latent.attention import Layers as AttentionLayers
 from tadp_ray.backbones.latent.autoencoder import Autoencoder
 from tadp_ray.backbones.latent.diffusion import LatentDiffusion
 from tadp_ray.backbones.latent.load import (
@@ -26,8 +26,12 @@ from tadp_ray.backbones.latent.load import (
 )
 from tadp_ray.backbones.latent.weights import LAYOUT, locate
 from tadp_ray.backbones.stable_diffusion.attention import read_layers, text_alone
+from tadp_ray.backbones.stable_diffusion.config import Layers
+from tadp_ray.backbones.stable_diffusion.features import feature_channels, unet_features
+from tadp_ray.backbones.stable_diffusion.layers import choose
 from tadp_ray.backbones.stable_diffusion.learned_tokens import add_token, read_learned
 from tadp_ray.backbones.stable_diffusion.weights import check_kind
+from tadp_ray.config.vocabulary import Maps
 from tadp_ray.errors import UserError
 
 LEVELS = 4
@@ -52,6 +56,11 @@ class Diffusion(LatentDiffusion):
         """Image pixels per feature pixel along a side, for each level of the U-Net, largest first."""
         return tuple(self.factor << level for level in range(len(self.unet.config.block_out_channels)))
 
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each level of the features by default, without attention maps."""
+        return tuple(feature_channels(self.unet, self.tokens, choose(self.unet, maps="none"), "none"))
+
     def condition(self, latents: Tensor, context: Tensor) -> Mapping[str, Any]:
         """Return the U-Net's arguments besides latents (B, C, h, w) and timesteps, from contexts (B, L, D)."""
         return text_alone(latents, context)
@@ -69,7 +78,20 @@ class Diffusion(LatentDiffusion):
         """Return the U-Net's prediction (B, C, h, w) for noisy latents (B, C, h, w) at timesteps (B,)."""
         return self.unet(latents, timesteps, return_dict=False, **self.condition(latents, context))[0]
 
-    def attention_layers(self, latents: Tensor, context: Tensor, timestep: int) -> Layers:
+    def features(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        maps: Maps = "cross",
+        layers: Layers | None = None,
+        map_layers: Layers | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Return the features of one pass; see `unet_features`."""
+        chosen, averaged = layers or "decoder", map_layers or "encoder+decoder"
+        return unet_features(self.unet, latents, timesteps, context, maps, chosen, averaged, self.condition)
+
+    def attention_layers(self, latents: Tensor, context: Tensor, timestep: int) -> AttentionLayers:
         """Return the cross-attention maps of every layer by name; see `read_layers`."""
         return read_layers(self.unet, latents, context, timestep, self.condition)
 
