@@ -36,7 +36,7 @@ PIP := $(BIN)/pip install --disable-pip-version-check --constraint constraints.t
 
 .venv/installed: pyproject.toml constraints.txt
 	@echo "Setting up .venv, once: torch, Ray, MLflow and what they need. pip names each download with its size."
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(PIP) .
 	@echo "Set up: .venv has $$(du -sh .venv | cut -f1)."
 	touch $@

@@ -1,6 +1,7 @@
 """Writes files atomically, so that they are complete even after a crash, and reads files with clear errors."""
 
 import codecs
+import fcntl
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ import tempfile
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tadp_ray.errors import UserError
@@ -100,6 +101,11 @@ def is_draft(path: Path) -> bool:
     return path.name.startswith(DRAFT_FOLDER) if path.is_dir() else bool(DRAFT_FILE.fullmatch(path.name))
 
 
+def folders_of(path: PurePath) -> tuple[str, ...]:
+    """Return the folders of a path."""
+    return tuple(part for part in path.parts[:-1] if part not in ("/", "."))
+
+
 def acquire_lock(path: Path, patience: float = 0.0) -> "BaseFileLock":
     """Acquire a lock, which this process holds until it releases it or dies.
 
@@ -125,13 +131,18 @@ def acquire_lock(path: Path, patience: float = 0.0) -> "BaseFileLock":
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether another process holds a lock; nothing is created."""
+    """Return whether another process holds a lock; nothing is created, and it may be another user's.
+
+    Raises:
+        OSError: the file cannot be read, or its file system has no locks.
+    """
     if not path.is_file():
         return False
-    try:
-        acquire_lock(path).release()
-    except UserError:
-        return True
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
     return False
 
 

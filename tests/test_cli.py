@@ -29,6 +29,7 @@ def invoke(*words: object):
         (["--set", "caption.precision=0"], "sweep.yaml varies this key; select its values with --only"),
         (["--set", "schedule.learning_rate=-1"], "schedule.learning_rate=-1: Input should be greater than 0"),
         (["--seeds", "0,x"], "expected distinct integers"),
+        (["--seeds", "0,00"], "expected distinct integers"),
         (["--set", "model.weights=./nowhere"], "there is no such folder or file"),
         (["--tracking-uri", "http://127.0.0.1:9"], "MLflow at http://127.0.0.1:9 does not answer"),
         (["--recipe", "missing.yaml"], "missing.yaml: no such file"),

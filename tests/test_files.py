@@ -11,7 +11,7 @@ import pytest
 
 import tadp_ray
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock, drafted_folder, is_draft, write_text
+from tadp_ray.files import acquire_lock, drafted_folder, is_draft, is_locked, write_text
 
 
 @pytest.fixture
@@ -77,6 +77,18 @@ def test_nothing_is_written_past_a_draft() -> None:
         if past.search(line) and "savefig(draft" not in line and "save_pretrained(draft" not in line
     ]
     assert not found
+
+
+def test_who_looks_at_a_lock_need_not_be_able_to_take_it(tmp_path: Path) -> None:
+    """As that of a colleague's sweep; root may write everywhere, so this only sees that nothing is written."""
+    path = tmp_path / "lock"
+    assert not is_locked(path) and not path.exists()
+    held = acquire_lock(path)
+    path.chmod(0o444)
+    assert is_locked(path)
+    held.release()
+    before = path.stat().st_mtime_ns
+    assert not is_locked(path) and path.stat().st_mtime_ns == before
 
 
 def test_a_lock_has_one_holder_and_ends_with_its_process(tmp_path: Path) -> None:

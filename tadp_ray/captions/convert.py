@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from tadp_ray.captions.check import flaws
 from tadp_ray.captions.store import CaptionStore, read_any
 from tadp_ray.errors import UserError, raise_problems
-from tadp_ray.files import without_ending
+from tadp_ray.files import folders_of, without_ending
 
 FORMS = (
     lambda name: name,
@@ -66,7 +66,8 @@ def import_store(path: Path, ids: Collection[str] | None = None) -> CaptionStore
 def meaning(keys: Iterable[str], ids: Collection[str]) -> dict[str, str]:
     """Return the image id of each key: the same name, else without extension, else only the file name without extension.
 
-    A key that could mean several images is left out: `rgb_00045` of NYUv2 is a file in every room.
+    A key that could mean several images is left out: `rgb_00045` of NYUv2 is a file in every room. So is one with other folders:
+    `train/0001.png` is not `val/0001.png`.
     """
     found: dict[str, str] = {}
     open_keys = list(keys)
@@ -74,6 +75,15 @@ def meaning(keys: Iterable[str], ids: Collection[str]) -> dict[str, str]:
         by_form: dict[str, list[str]] = defaultdict(list)
         for image_id in ids:
             by_form[form(image_id)].append(image_id)
-        found |= {key: by_form[form(key)][0] for key in open_keys if len(by_form.get(form(key), ())) == 1}
+        for key in open_keys:
+            match by_form.get(form(key)):
+                case [image_id] if agree(folders_of(PurePosixPath(key)), folders_of(PurePosixPath(image_id))):
+                    found[key] = image_id
         open_keys = [key for key in open_keys if key not in found]
     return found
+
+
+def agree(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Return whether the folders of two paths may be the same: those of one end with those of the other."""
+    shared = min(len(one), len(other))
+    return one[len(one) - shared :] == other[len(other) - shared :]

@@ -51,9 +51,9 @@ class Prompts:
 
     @cached_property
     def truncated(self) -> int:
-        """How many prompts are longer than the budget."""
-        uses = Counter(prompt if isinstance(prompt, str) else " ".join(prompt) for prompt in self.by_id.values())
-        return sum(n for text, n in uses.items() if self.count_tokens(text) > self.budget)
+        """How many prompts are longer than the budget, or have such a name, where each name is encoded by itself."""
+        uses = Counter((prompt,) if isinstance(prompt, str) else prompt for prompt in self.by_id.values())
+        return sum(n for texts, n in uses.items() if any(self.count_tokens(text) > self.budget for text in texts))
 
     @cached_property
     def said(self) -> Mapping[str, Sequence[str]]:

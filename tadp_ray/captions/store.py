@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -188,7 +189,7 @@ def _parse(path: Path) -> CaptionStore:
 
 def import_command(path: Path, images: str = "--images 'PHOTOS/**/*.jpg'") -> str:
     """Return the command that converts a file to a store with the ids of these images, by default one's own."""
-    return f"tadp-ray caption import {path} {images} --out captions.jsonl"
+    return f"tadp-ray caption import {shlex.quote(str(path))} {images} --out captions.jsonl"
 
 
 def read_any(path: Path) -> CaptionStore:

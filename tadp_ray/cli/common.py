@@ -1,5 +1,6 @@
 """What the commands share: options, printing and error handling."""
 
+import errno
 import functools
 import inspect
 import json
@@ -93,6 +94,11 @@ LOG_LEVEL = inspect.Parameter(
         ),
     ],
 )
+FULL = (errno.ENOSPC, errno.EDQUOT)
+REFUSED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+)
 initial_level = log_level()
 """The log level of this process before any command."""
 debugging = False
@@ -169,9 +175,20 @@ def exit_on_user_error() -> Iterator[None]:
                 raise
             stderr.print(Text.assemble(("error: ", "bold red"), str(error)))
             raise typer.Exit(2) from None
+        except OSError as error:
+            if debugging or not is_of_a_file(error):
+                raise
+            place = f"{error.filename}: " if error.filename else ""
+            stderr.print(Text.assemble(("error: ", "bold red"), f"{place}{error.strerror}"))
+            raise typer.Exit(2) from None
         except KeyboardInterrupt:
             stderr.print("stopped; run the same command again to resume")
             raise typer.Exit(130) from None
+
+
+def is_of_a_file(error: OSError) -> bool:
+    """Return whether an error is about a file or a disk that the user can mend."""
+    return error.errno in FULL or (error.errno in REFUSED and error.filename is not None)
 
 
 class PluginGroup(TyperGroup):

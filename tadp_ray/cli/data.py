@@ -1,5 +1,6 @@
 """Published data sets: their files and layout, and checks."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -54,7 +55,7 @@ def check_data(
         from tadp_ray.config.load import load_recipe
         from tadp_ray.config.shipped import file_of
 
-        changes = [] if root is None else [f"data.root={root}"]
+        changes = [] if root is None else [f"data.root={json.dumps(str(root))}"]
         result = check_own(name, load_recipe(file_of(Path(name), "recipes"), changes).data, storage, deep=deep)
     else:
         result = facts(name) if root is None else check(name, root, storage, deep=deep)

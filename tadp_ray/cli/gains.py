@@ -77,8 +77,9 @@ def gains(
     pictures are kept in MLflow, where `report` finds them.
     """
     from tadp_ray.reporting.results import fill_table, latest_sweep
-    from tadp_ray.tracking.findings import log_finding
+    from tadp_ray.tracking.findings import finding_name, log_finding
 
+    kept_as = finding_name(out)
     recipe = recipe and file_of(recipe, "recipes")
     store, experiment, scale = named_experiment(file, scale, tracking_uri)
     spec, sweep = latest_sweep(store, experiment, recipe, scale)
@@ -95,8 +96,8 @@ def gains(
     for name, value in facts["numbers"].items():
         say(f"{name}: {value:.4g}")
     names = [path.name for path in files]
-    run = log_finding(store, out, {"name": out.name, "command": typed(), **facts}, names)
-    say(f"written to {out}: {', '.join(names)}; kept as {out.name}: run {run}")
+    run = log_finding(store, out, {"name": kept_as, "command": typed(), **facts}, names)
+    say(f"written to {out}: {', '.join(names)}; kept as {kept_as}: run {run}")
 
 
 def compared_runs(

@@ -27,7 +27,9 @@ def draw(
     """Write the pictures, say what they show and why, and keep them where they are to be kept."""
     from tadp_ray.pictures.choose import rule
     from tadp_ray.pictures.panels import write_comparison
+    from tadp_ray.tracking.findings import finding_name
 
+    name = finding_name(out) if tracking_uri else ""
     chosen, files = write_comparison(comparison, out, count)
     for direction, rows in chosen.items():
         say(f"{direction}: {rule(comparison.score, direction)}")
@@ -39,12 +41,12 @@ def draw(
             say(f"  no image in which {comparison.systems[0]} is {direction}")
     say(f"written to {out}: {', '.join(path.name for path in files)}")
     if tracking_uri:
-        run = keep(comparison, out, tracking_uri, [path.name for path in files])
-        say(f"kept as {out.name}: run {run}")
+        run = keep(comparison, out, name, tracking_uri, [path.name for path in files])
+        say(f"kept as {name}: run {run}")
 
 
-def keep(comparison: "Comparison", out: Path, tracking_uri: str, files: list[str]) -> str:
-    """Keep the pictures in a store, under the name of their folder."""
+def keep(comparison: "Comparison", out: Path, name: str, tracking_uri: str, files: list[str]) -> str:
+    """Keep the pictures of a folder in a store, under a name."""
     import numpy as np
 
     from tadp_ray.pictures.choose import directions, rule
@@ -53,7 +55,7 @@ def keep(comparison: "Comparison", out: Path, tracking_uri: str, files: list[str
 
     several = len(comparison.systems) > 1
     facts = {
-        "name": out.name,
+        "name": name,
         "question": f"Where do {' and '.join(comparison.systems)} differ most?"
         if several
         else f"What does {comparison.systems[0]} predict?",

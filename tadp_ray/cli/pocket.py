@@ -1,5 +1,6 @@
 """The pocket world and its Stable Diffusion."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -177,7 +178,7 @@ def report(
         facts = {
             "name": "pocket_gate",
             "question": "Does the pocket model know words?",
-            "command": f"tadp-ray pocket report --weights {weights}",
+            "command": f"tadp-ray pocket report --weights {shlex.quote(str(weights))}",
             "settings": f"weights {weights}",
             "numbers": figures,
             "claims": [own.model_dump() for own in verdicts],

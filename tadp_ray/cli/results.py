@@ -16,7 +16,7 @@ from tadp_ray.cli.common import (
     show,
 )
 from tadp_ray.cli.retype import score_command
-from tadp_ray.config.shipped import file_of, root, shipped
+from tadp_ray.config.shipped import file_of, root, shipped, visible_files
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
@@ -147,7 +147,7 @@ def report(
     store = open_store(tracking_uri, make=False)
     if experiments is None:
         here = Path("experiments")
-        experiments = here if any(here.glob("*.yaml")) else root() / here
+        experiments = here if visible_files(here) else root() / here
     chapters = gather(store, experiments, folder, text_similarity)
     files = write_report(chapters, f"Results in {Path(store.safe_uri).name}", folder)
     for chapter, sections in chapters.items():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tadp_ray.cli.common import JSONOption, TrackingOption, console, say, show
+from tadp_ray.cli.retype import retyped
 from tadp_ray.config.errors import nearest
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
@@ -54,6 +55,7 @@ def list_sweeps(
 
 
 def status(
+    context: typer.Context,
     name: SweepArgument = None,
     tracking_uri: TrackingOption = None,
     storage: StorageOption = Path(STORAGE),
@@ -81,7 +83,7 @@ def status(
     console.print(grid(("cell", "state", "step", metric, "fingerprint"), list(map(cell_row, reports))))
     for report in (report for report in reports if report.error):
         say(f"{report.cell.name}: {report.error}")
-        say(f"  tadp-ray logs {report.cell.fingerprint[:8]}")
+        say(f"  {retyped(context, f'logs {report.cell.fingerprint[:8]}', only=('tracking_uri', 'storage'))}")
 
 
 def cell_row(report: "CellReport") -> tuple[str, ...]:

@@ -213,11 +213,13 @@ def search(
 ) -> None:
     """Search hyperparameters: train many candidates, stop the worse ones early, write the best one as a recipe."""
     from tadp_ray.sweep.engine import run_plan
-    from tadp_ray.sweep.search import plan_search, write_best
+    from tadp_ray.sweep.search import check_out, plan_search, write_best
     from tadp_ray.tracking.store import open_store
 
     recipe, file = file_of(recipe, "recipes"), file_of(file, "searches")
-    plan, store = plan_search(recipe, file, changes or (), seed), open_store(tracking_uri)
+    plan = plan_search(recipe, file, changes or (), seed)
+    check_out(recipe, out)
+    store = open_store(tracking_uri)
     plan.warn()
     run_plan(plan, store, address, console)
     say(f"{out}: {write_best(plan, store, recipe, changes or (), out)}")
@@ -240,9 +242,10 @@ def parse_seeds(text: str) -> list[int]:
         UserError: the text is not a list of distinct numbers.
     """
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+    seeds = [int(part) for part in parts if part.isdecimal()]
+    if len({*seeds}) < len(parts):
         raise UserError(f"--seeds {text}: expected distinct integers separated by commas, e.g. 0,1,2")
-    return [int(part) for part in parts]
+    return seeds
 
 
 def show_closing(filled: "Table", store: "Store", context: typer.Context, name: str) -> None:

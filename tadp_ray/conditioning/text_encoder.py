@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -83,8 +84,10 @@ def class_embedding(
 def read_class_embeddings(path: Path, classes: Sequence[str], width: int) -> dict[str, Tensor]:
     """Read the vector (D,) of each class from a file of (C, D): the published .pth, or our .safetensors.
 
+    The latter names its classes, which may be in another order. In the former the order of the classes counts.
+
     Raises:
-        UserError: the file does not exist or is invalid, or has another number of classes or channels.
+        UserError: the file does not exist or is invalid, names other classes, or has another number of them or of channels.
     """
     if not path.is_file():
         raise UserError(
@@ -110,7 +113,23 @@ def read_class_embeddings(path: Path, classes: Sequence[str], width: int) -> dic
             f"caption.embeddings={str(path)!r}: holds {shape}, but this data set has {len(classes)} classes and this model's "
             f"contexts {width} channels; make them with tadp-ray caption class-embeddings"
         )
-    return dict(zip(classes, vectors.float(), strict=True))
+    names = named_classes(path) or classes
+    if other := sorted({*names} ^ {*classes}):
+        raise UserError(
+            f"caption.embeddings={str(path)!r}: names other classes than this data set ({', '.join(other[:4])}); make them with "
+            "tadp-ray caption class-embeddings"
+        )
+    found = dict(zip(names, vectors.float(), strict=True))
+    return {name: found[name] for name in classes}
+
+
+def named_classes(path: Path) -> list[str] | None:
+    """Return the class names in a file of class embeddings, in their order there; None if it has none."""
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    return json.loads(metadata["classes"]) if "classes" in metadata else None
 
 
 def write_class_embeddings(path: Path, names: Sequence[str], vectors: Sequence[Tensor]) -> None:

@@ -61,6 +61,13 @@ def groups_at(model: type[BaseModel], path: Sequence[str]) -> list[type[BaseMode
     return groups
 
 
+def has_own_names(model: type[BaseModel], path: Sequence[str]) -> bool:
+    """Return whether the group at `path` within `model` has names of the file's own in the place of keys."""
+    *outer, name = path or ("",)
+    fields = [group.model_fields[name] for group in groups_at(model, outer) if name in group.model_fields]
+    return any(get_origin(field.annotation) is dict for field in fields)
+
+
 def valid_names(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     """Return the valid keys of the group at `path` within `model`; empty if there is no group there."""
     return list(dict.fromkeys(name for group in groups_at(model, path) for name in group.model_fields))

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tadp_ray.addresses import holds_secret
 from tadp_ray.config.analysis import Analysis
-from tadp_ray.config.errors import ConfigError, dotted, explain, nearest, valid_names
+from tadp_ray.config.errors import ConfigError, dotted, explain, has_own_names, nearest, valid_names
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.search import Search
@@ -101,17 +101,10 @@ def read_extended(path: Path, kind: str, seen: tuple[Path, ...] = ()) -> tuple[d
     if path.resolve() in seen:
         raise ConfigError([f"{path}: extends: the chain comes back to this file"])
     raw = read_yaml(path)
+    file = parent_of(path, raw, kind)
     parent = raw.pop("extends", None)
-    if parent is None:
+    if file is None:
         return raw, dict.fromkeys(paths_in(raw), str(path))
-    if not isinstance(parent, str):
-        raise ConfigError([f"{path}: extends={parent!r}: expected the path of one recipe file"])
-    try:
-        file = file_of(Path(expand_home(parent)), kind, path)
-    except ValueError as error:
-        raise ConfigError([f"{path}: extends={parent!r}: {error}"]) from None
-    if problem := no_file(file):
-        raise ConfigError([f"{path}: extends={parent!r}: {problem}"])
     base, origins = read_extended(file, kind, (*seen, path.resolve()))
     origins |= dict.fromkeys(paths_in(raw), str(path))
     for group, name in restarted(base, raw).items():
@@ -120,6 +113,32 @@ def read_extended(path: Path, kind: str, seen: tuple[Path, ...] = ()) -> tuple[d
         # Of a key that is missing there.
         origins[group] = f"{path} (another {name} than that of {parent} starts the group anew)"
     return merge(base, raw), origins
+
+
+def parent_of(path: Path, raw: Mapping[str, Any], kind: str) -> Path | None:
+    """Return the file that a file with these values extends; None if it extends none.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    parent = raw.get("extends")
+    if parent is None:
+        return None
+    if not isinstance(parent, str):
+        raise ConfigError([f"{path}: extends={parent!r}: expected the path of one recipe file"])
+    try:
+        file = file_of(Path(expand_home(parent)), kind, path)
+    except ValueError as error:
+        raise ConfigError([f"{path}: extends={parent!r}: {error}"]) from None
+    if problem := no_file(file):
+        raise ConfigError([f"{path}: extends={parent!r}: {problem}"])
+    return file
+
+
+def extended_files(path: Path, kind: str) -> list[Path]:
+    """Return a valid file and those that it extends, nearest first."""
+    parent = parent_of(path, read_yaml(path), kind)
+    return [path, *(extended_files(parent, kind) if parent else ())]
 
 
 def without(origins: Mapping[KeyPath, str], group: KeyPath) -> dict[KeyPath, str]:
@@ -140,12 +159,12 @@ def check_key(key: str, origin: str, kind: type[StrictModel] = Recipe) -> None:
     Raises:
         ConfigError: it does not. The message contains `origin` (a file and axis, or an override) and the nearest key.
     """
-    *groups, name = key.split(".")
-    for depth, group in enumerate([*groups, name]):
-        valid = valid_names(kind, key.split(".")[:depth])
-        if group not in valid:
+    parts = key.split(".")
+    for depth, group in enumerate(parts):
+        valid = valid_names(kind, parts[:depth])
+        if group not in valid and not has_own_names(kind, parts[:depth]):
             file = "recipe" if kind is Recipe else "personalization"
-            where = ".".join(key.split(".")[:depth]) or f"a {file}"
+            where = ".".join(parts[:depth]) or f"a {file}"
             hint = nearest(group, valid) if valid else f"{where} is a single value"
             raise ConfigError([f"{origin}: {key}: no such {file} key ({group!r} in {where}); {hint}"])
 

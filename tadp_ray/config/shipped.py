@@ -51,11 +51,16 @@ def root() -> Path:
     raise UserError(f"{package}: experiments/ and sweeps/ are neither in it nor beside it; install tadp-ray as a whole")
 
 
+def visible_files(folder: Path, pattern: str = "*.yaml") -> list[Path]:
+    """Return the sorted files in a folder that match a pattern, without hidden ones, such as editors' locks."""
+    return sorted(file for file in folder.glob(pattern) if not file.name.startswith("."))
+
+
 @cache
 def shipped(kind: str) -> dict[str, Path]:
     """Return the shipped files of a kind by name."""
     folder = root()
-    files = {file.stem: file for file in sorted(folder.glob(KINDS[kind].pattern))}
+    files = {file.stem: file for file in visible_files(folder, KINDS[kind].pattern)}
     # Searches are in the folder of the sweeps. Their names start with search_.
     return {name: file for name, file in files.items() if kind != "sweeps" or not name.startswith("search_")}
 

@@ -202,6 +202,11 @@ class FileDataset:
         shown = {label for found in self._found.values() for label in found.present}
         return [name for label, name in enumerate(self.classes) if label not in shown]
 
+    @property
+    def greatest(self) -> float | None:
+        """Greatest value of the ground truth, such as the deepest in metres; None if all of it is ignored."""
+        return max((found.range[1] for found in self._found.values() if found.range), default=None)
+
     def image_file(self, image_id: str) -> Path:
         """Return the file of an image."""
         return self._layout.images[image_id]

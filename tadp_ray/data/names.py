@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tadp_ray.data.files import first_few
 from tadp_ray.errors import UserError, raise_problems
-from tadp_ray.files import composed, read_lines, without_ending
+from tadp_ray.files import composed, folders_of, read_lines, without_ending
 
 SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini")
 """Files that Windows creates; .DS_Store and ._photo.jpg of macOS are hidden files, which wildcards do not match."""
@@ -141,11 +141,6 @@ class Names:
         if len(wanted) > len(own):
             return wanted[len(wanted) - len(own) :] == own
         return not wanted or (self._above + own)[-len(wanted) :] == wanted
-
-
-def folders_of(path: PurePath) -> tuple[str, ...]:
-    """Return the folders of a path."""
-    return tuple(part for part in path.parts[:-1] if part not in ("/", "."))
 
 
 def lines_of(path: Path) -> list[str]:

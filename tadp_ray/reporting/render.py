@@ -37,13 +37,13 @@ def write_table(table: Table, folder: Path, name: str = "table") -> list[Path]:
 
 
 def terminal(table: Table) -> rich.table.Table:
-    """Return a table for a rich console, the published numbers dim below ours."""
+    """Return a table for a rich console, the published numbers dim below ours; what does not fit is wrapped and never cut."""
     spec = table.spec
     # As Text, since rich would read brackets in a title or a name as markup.
     shown = rich.table.Table(title=Text(spec.title, style="table.title"), title_justify="left")
-    shown.add_column(Text(f"{spec.rows.label} \\ {spec.columns.label}"), style="bold")
+    shown.add_column(Text(f"{spec.rows.label} \\ {spec.columns.label}"), style="bold", overflow="fold")
     for value in spec.columns.names:
-        shown.add_column(Text(value), justify="right")
+        shown.add_column(Text(value), justify="right", overflow="fold")
     for value, entries in zip(spec.rows.names, table.entries, strict=True):
         shown.add_row(Text(value), *(terminal_entry(table, entry) for entry in entries), end_section=True)
     return shown

@@ -1,6 +1,7 @@
 """Gathers a report of everything in a tracking store: each experiment at each scale, each analysis, and what is missing."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from tadp_ray.config.claims import Verdict
 from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment
 from tadp_ray.config.load import read_yaml
 from tadp_ray.config.metrics import base_metric, lower_is_better, main_metric, metric_title
+from tadp_ray.config.shipped import visible_files
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
@@ -120,7 +122,7 @@ def gather(
         UserError: the folder holds no experiment, or the store holds an incomplete file.
     """
     files = ExperimentFiles()
-    resolved = [files.load(path) for path in sorted(experiments.glob("*.yaml"))]
+    resolved = [files.load(path) for path in visible_files(experiments)]
     if not resolved:
         raise UserError(f"{experiments}: no experiments (*.yaml) in this folder; name the folder with --experiments")
     asked = other_experiments(store, {one.file.stem for one in resolved})
@@ -168,7 +170,9 @@ def experiment_section(
 ) -> ReportSection:
     """Return an experiment's section at one scale, from its newest sweep and the finished cells of the store."""
     path, file = resolved.file, resolved.experiment
-    command = resolved.command or f"tadp-ray sweep {path}" + ("" if scale == "pocket" else f" --scale {scale}")
+    command = resolved.command or f"tadp-ray sweep {shlex.quote(str(path))}" + (
+        "" if scale == "pocket" else f" --scale {scale}"
+    )
     published = {"published": file.table.published.source} if file.table.published else {}
     key, own_folder = f"{path.stem}-{scale}", folder / path.stem / scale
     header = {"name": path.stem, "key": key, "title": file.table.title, "question": file.question, "command": command}
@@ -294,12 +298,12 @@ def claim_sections(
 def analysis_sections(store: Store, files: Path, folder: Path) -> Iterator[ReportSection]:
     """Yield a section for every analysis in the store, and for those that have a file but were not run."""
     stored = analyses(store, folder)
-    for path in sorted(files.glob("*.yaml")):
+    for path in visible_files(files):
         if path.stem not in stored:
             config = read_yaml(path)
             missing = f"MLflow at {store.safe_uri} holds no finding of {path.stem}"
             facts = {"of the paper": str(config["figure"])} if "figure" in config else {}
-            command = f"tadp-ray analyze run {path}"
+            command = f"tadp-ray analyze run {shlex.quote(str(path))}"
             yield ReportSection(
                 path.stem,
                 f"{path.stem}-analysis",

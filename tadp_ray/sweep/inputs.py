@@ -1,5 +1,6 @@
 """What the recipes of a plan need on this machine: prerequisites, hashes of contents, absolute paths. Does not import Ray."""
 
+import shlex
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,11 @@ def missing_prerequisites(recipes: Sequence[Recipe], experiments: Path) -> list[
     for path, folder in sorted(needed):
         if path.exists():
             continue
+        made = shlex.quote(str(folder))
         if options := PRETRAININGS.get(folder.name):
-            missing.append(f"{path} is missing; make it: tadp-ray pocket pretrain {folder} {options}")
+            missing.append(f"{path} is missing; make it: tadp-ray pocket pretrain {made} {options}")
         elif maker := personalization_for(folder.name, experiments):
-            missing.append(f"{path} is missing; make it: tadp-ray personalize {maker} --out {folder}")
+            missing.append(f"{path} is missing; make it: tadp-ray personalize {shlex.quote(str(maker))} --out {made}")
     return [*missing, *missing_stores(recipes)]
 
 

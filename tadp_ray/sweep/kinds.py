@@ -241,7 +241,7 @@ def other_captions_line(setup: "TrainSetup", cost: StepCost) -> str:
     scans = passes(setup.recipe.evaluation)
     boxes = (box for i in range(len(setup.val)) for scan in scans for box in views_of(setup, i, scan))
     views = sum(box[2] * box[3] for box in boxes) / (height * width)
-    forward = sum(part.forward for part in cost.parts[2:])
+    forward = sum(part.forward for part in cost.parts if part.name in ("backbone", "head"))
     count, images = len(setup.other_captions), len(setup.val)
     return (
         f"after training: scoring {pluralized(images, 'images')} with {pluralized(count, 'other captions')}, "

@@ -22,6 +22,7 @@ from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.data.datasets import Datasets, class_names, remarks, thing_names
+from tadp_ray.data.files import FileDataset
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.inputs import absent_prerequisites, cell_inputs, with_absolute_paths
 from tadp_ray.sweep.known import Known, key_of
@@ -103,6 +104,14 @@ class Plan:
         for data in {cell.recipe.data: None for cell in self.cells if all_hashed(cell)}:
             for line in remarks(data, *(self.datasets.open(data, split) for split in ("train", "val"))):
                 log.warning(line)
+        heads = [(cell.recipe.data, cell.recipe.model.head) for cell in self.cells if all_hashed(cell)]
+        for data, limit in {(data, getattr(head, "max_depth", None)): None for data, head in heads}:
+            scored = self.datasets.open(data, "val") if limit else None
+            if isinstance(scored, FileDataset) and (deepest := scored.greatest or 0) > limit:
+                log.warning(
+                    f"model.head.max_depth={limit:g}: scored images are {deepest:.4g} m deep, and what is beyond {limit:g} m is "
+                    "neither predicted nor scored; raise it, unless this is meant"
+                )
 
     def new_cache(self) -> "Cache":
         """Return an empty cache of what cells share, with this plan's data sets."""

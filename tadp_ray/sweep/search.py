@@ -3,9 +3,10 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tadp_ray.config.cell import Cell, recipe_at
-from tadp_ray.config.load import load_recipe_values, load_search, parse_override, set_key
+from tadp_ray.config.load import extended_files, load_recipe_values, load_search, merge, parse_override, set_key
 from tadp_ray.config.metrics import lower_is_better, main_metric
 from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.data.datasets import Datasets
@@ -45,8 +46,22 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
     return Plan(name, settings, cells[0].scale, question, candidates, candidates, search, datasets=datasets)
 
 
+def check_out(recipe: Path, out: Path) -> None:
+    """Check that the best candidate can be written before any is trained.
+
+    Raises:
+        UserError: `out` is a folder, or a file that the written one would extend.
+    """
+    if out.is_dir():
+        raise UserError(f"--out {out}: is a folder; name a file in it, e.g. {out / 'found.yaml'}")
+    if out.resolve() in [file.resolve() for file in extended_files(recipe, "recipes")]:
+        raise UserError(
+            f"--out {out}: is the recipe to improve, or one that it extends, which the found recipe extends; name another file"
+        )
+
+
 def write_best(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str], out: Path) -> str:
-    """Write the best candidate as a recipe that extends the given one; return a summary.
+    """Write the best candidate as a recipe, which extends the given one where that suffices; return a summary.
 
     Raises:
         UserError: no candidate was trained to the end.
@@ -62,11 +77,14 @@ def write_best(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str],
         f"{metric} {row.metrics[metric]:.4g} on val, the best of "
         f"{len(plan.cells)} candidates of seed {best.seed}, {len(done)} of which were trained to the end (run {row.run_id})"
     )
-    values: dict = {}
+    base, _ = load_recipe_values(recipe)
+    changes, whole = dict[str, Any](), base
     for key, value in (*(parse_override(text) for text in overrides), *best.axes.items()):
         if not key.startswith("compute."):
-            values = set_key(values, key, value)
-    extends = os.path.relpath(recipe.absolute(), out.absolute().parent)
+            changes, whole = set_key(changes, key, value), set_key(whole, key, value)
+    # An override may replace a group, which a file that extends another cannot.
+    if merge(base, changes) == whole:
+        whole = {"extends": os.path.relpath(recipe.absolute(), out.absolute().parent), **changes}
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, f"# Found by a search: {summary}.\n" + dump_yaml({"extends": extends, **values}))
+    write_text(out, f"# Found by a search: {summary}.\n" + dump_yaml(whole))
     return summary

@@ -110,7 +110,7 @@ def measured_card(file: Path) -> Card:
         name = found["machine"]["card"]
         if found["full_size"]["flops"] < STEP_FLOPS / 2:
             raise ValueError("of --small")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise UserError(
             f"--measured {file}: not the gpu.json that benchmarks/gpu.py writes on a machine with a GPU "
             f"({type(error).__name__}: {error})"

@@ -104,6 +104,21 @@ def findings(store: Store, folder: Path) -> dict[str, AnalysisRun]:
     return results
 
 
+def finding_name(folder: Path) -> str:
+    """Return the name of a finding: that of its folder.
+
+    Raises:
+        UserError: a report would skip a finding of this name.
+    """
+    name = folder.resolve().name
+    if not is_plain_name(name):
+        raise UserError(
+            f"{folder}: what is kept in MLflow has the name of its folder, and {name!r} does not serve; begin with a letter or a "
+            "digit, and use letters, digits, spaces and _.,()+=- alone"
+        )
+    return name
+
+
 def is_plain_name(name: str) -> bool:
     """Return whether a name is a plain file name, so that no tag can choose a path on this machine."""
     return re.fullmatch(r"[\w(][\w .,()+=-]{0,199}", name) is not None

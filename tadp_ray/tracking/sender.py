@@ -1,6 +1,7 @@
 """Sends journals to MLflow in the background, without delaying training."""
 
 import logging
+import shlex
 import threading
 import time
 import traceback
@@ -134,7 +135,7 @@ def synced(store: Store, source: RunSpec) -> Iterator[None]:
                 store.safe_uri,
                 unsent,
                 sender.error,
-                source.folder,
+                shlex.quote(str(source.folder)),
             )
 
 

@@ -1,6 +1,7 @@
 """Creates and checks MLflow's SQLite database."""
 
 import os
+import shlex
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -79,7 +80,7 @@ def check_tables(file: Path) -> bool:
     if used and found:
         raise UserError(
             f"{file}: was created by another version of MLflow (schema {found}, this one's is {newest}); keep a copy and run "
-            f"`mlflow db upgrade sqlite:///{file}`, or else {REMEDY}"
+            f"`mlflow db upgrade {shlex.quote(f'sqlite:///{file}')}`, or else {REMEDY}"
         )
     if not tables & {*Base.metadata.tables, "alembic_version"}:
         raise UserError(f"{file}: is another program's database; name another file (--tracking-uri)")

@@ -11,7 +11,7 @@ from tadp_ray.data.files import FileDataset
 from tadp_ray.data.sample import annotation
 from tadp_ray.errors import UserError
 from tadp_ray.registry import TASKS
-from tadp_ray.training.setup import TrainSetup
+from tadp_ray.training.setup import TrainSetup, resized
 
 
 def check_setup(setup: TrainSetup) -> None:
@@ -181,7 +181,8 @@ def check_unpadded(setup: TrainSetup) -> None:
     if unpadded is None:
         return
     augment, evaluation = setup.recipe.augment, setup.recipe.evaluation
-    trained = augment.crop or augment.stretch or max(map(max, setup.train.sizes))
+    # An image is stretched after it is cropped.
+    trained = augment.stretch or augment.crop or max(max(resized(size, augment.resize)) for size in setup.train.sizes)
     sizes = (setup.evaluated_size(index, max(evaluation.scales)) for index in range(len(setup.val)))
     scored = evaluation.crop if evaluation.mode == "slide" else max(map(max, sizes))
     for view, side in {"training": trained, "evaluation": scored}.items():

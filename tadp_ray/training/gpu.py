@@ -7,6 +7,7 @@ import torch
 
 from tadp_ray.config.schema import Recipe
 from tadp_ray.training.cost import step_cost
+from tadp_ray.training.latents import mirrored_views
 from tadp_ray.training.precision import autocast
 from tadp_ray.training.setup import TrainSetup
 
@@ -47,10 +48,12 @@ def gpu_metrics(setup: TrainSetup, seconds_per_step: float, device: torch.device
     recipe, peak = setup.recipe, torch.cuda.max_memory_allocated(device) / 2**30
     classes = len(setup.train.classes)
     cost = step_cost(recipe, setup.pretrained, classes, setup.prompt_tokens, setup.view, setup.encoders)
+    looked_up = ("VAE encoder", "context encoder") if mirrored_views(setup) else ()
+    flops = cost.flops - cost.images * sum(part.forward for part in cost.parts if part.name in looked_up)
     return {
         "peak_gpu_memory_gib": peak,
         "images_per_second": cost.images / seconds_per_step,
-        "matrix_peak_share": least_seconds(recipe, cost.flops, device) / seconds_per_step,
+        "matrix_peak_share": least_seconds(recipe, flops, device) / seconds_per_step,
     }
 
 

@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
+import cv2
 import torch
 from torch import Tensor
 
@@ -169,6 +171,8 @@ def shared_tensors(
             recipe.model.encoding_of_images,
             recipe.model.pixel_normalization,
             *depends,
+            # Other versions of what cuts, resizes and encodes views compute other digits.
+            [cv2.__version__, torch.__version__, *map(version, ("diffusers", "transformers"))],
             device.type,
             *threads_of(recipe, device),
         ]

@@ -72,7 +72,7 @@ class Trainer:
 
         while state.step < self.steps:
             loss = self._train_step(loss_of, state.step)
-            rate = float(self.lr_scheduler.get_last_lr()[-1])
+            rate = float(self.optimizer.param_groups[-1]["lr"])
             self.lr_scheduler.step()
             state.step += 1
             self.after_step(state.step)

@@ -239,8 +239,8 @@ class TrainSetup:
     @cached_property
     def view(self) -> tuple[int, int]:
         """(height, width) of a training view in pixels; if views differ, the size of the first training image."""
-        side = self.recipe.augment.side
-        return (side, side) if side else self.train.sizes[0]
+        augment = self.recipe.augment
+        return (augment.side,) * 2 if augment.side else resized(self.train.sizes[0], augment.resize)
 
     def evaluated_size(self, index: int, factor: float = 1.0) -> tuple[int, int]:
         """Return the (height, width) of a validation image as the model's input, times a size factor."""
@@ -248,9 +248,8 @@ class TrainSetup:
         augment, side = self.recipe.augment, self.recipe.evaluation.resize
         if side is None and augment.stretch:
             height = width = augment.stretch
-        elif shorter := side or augment.resize:
-            ratio = shorter / min(height, width)
-            height, width = round(height * ratio), round(width * ratio)
+        else:
+            height, width = resized((height, width), side or augment.resize)
         return round(height * factor), round(width * factor)
 
     def scored_size(self, index: int) -> tuple[int, int]:
@@ -281,6 +280,12 @@ class TrainSetup:
         slides = evaluation.mode == "slide"
         sizes = {(evaluation.crop,) * 2} if slides else {self.evaluated_size(*each) for each in scaled}
         return sizes - {self.view}
+
+
+def resized(size: tuple[int, int], shorter: int | None) -> tuple[int, int]:
+    """Return the size (H, W) of an image whose shorter side is given a length; None: as it is."""
+    ratio = shorter / min(size) if shorter else 1
+    return round(size[0] * ratio), round(size[1] * ratio)
 
 
 def load_pretrained(origin: Origin) -> Pretrained:

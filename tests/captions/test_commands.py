@@ -128,10 +128,15 @@ def test_an_import_takes_the_data_set_s_ids_and_says_what_it_left_out(masks: str
     assert store.header["imported_from"] == "blip.json" and len(store.header["imported_sha256"]) == 64
     # A room's file name says nothing of the room, so it may not be guessed.
     rooms = published(tmp_path / "rooms.json", **{"rgb_1.jpg": ["a room"], "/kitchen/rgb_1.jpg": ["a kitchen"]})
-    from tadp_ray.captions.convert import import_store
+    from tadp_ray.captions.convert import import_store, meaning
 
     ids = ["kitchen/rgb_1.jpg", "office/rgb_1.jpg"]
     assert dict(import_store(rooms, ids).captions) == {"kitchen/rgb_1.jpg": ("a kitchen",)}
+    # Nor is an image of another split taken for one of its name.
+    assert meaning(["train/1.png", "x/val/2.png", "3"], ["val/1.png", "val/2.png", "val/3.png"]) == {
+        "x/val/2.png": "val/2.png",
+        "3": "val/3.png",
+    }
 
 
 @pytest.mark.parametrize(

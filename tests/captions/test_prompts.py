@@ -105,6 +105,8 @@ def test_distractors_are_said_falsely_where_nearly_every_class_is_in_every_image
 def test_prompts_over_the_budget_are_counted_never_silent():
     assert prompts(source="class_names", budget=4).truncated == 3
     assert prompts(source="class_names", budget=5).truncated == 0
+    # Each name is encoded by itself.
+    assert prompts(source="class_names", encoding="names", budget=2).truncated == 0
 
 
 def test_the_tokens_of_a_prompt_are_the_sum_over_its_names_in_the_real_tokenizer(shared, voc_classes):

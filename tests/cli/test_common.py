@@ -54,6 +54,26 @@ def test_what_the_user_can_mend_is_a_line_and_a_bug_is_a_traceback() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('__import__("os").mkdir(what)', "x: File exists"),
+        ('__import__("os").mkdir(what + "/x")', "x/x: Not a directory"),
+        ('open("/", "w")', "/: Is a directory"),
+        ('open(300 * what, "w")', f"{300 * 'x'}: File name too long"),
+        ('raise OSError(28, "No space left on device")', "No space left on device"),
+    ],
+)
+def test_what_a_file_system_refuses_is_a_line(body: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    done = script(body, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"error: {said}\n")
+    done = script(body, "--debug", cwd=tmp_path)
+    assert done.returncode == 1 and "Traceback" in done.stderr
+    done = script('open("/nowhere/x")', cwd=tmp_path)
+    assert done.returncode == 1 and "Traceback" in done.stderr, "a file that should be there is a bug"
+
+
+@pytest.mark.parametrize(
     ("words", "named", "mend"),
     [
         (

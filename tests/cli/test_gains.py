@@ -18,7 +18,7 @@ from tadp_ray.reporting import results
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.tasks.per_image import read_per_image, write_per_image
 from tadp_ray.tracking import query
-from tadp_ray.tracking.findings import findings
+from tadp_ray.tracking.findings import finding_name, findings
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.sweep_run import parent, record_plan, show_table
@@ -232,3 +232,16 @@ def test_what_cannot_be_compared_is_refused(experiment, store, swept, tmp_path, 
     for file in (experiment, "tiny"):
         result = gains(file, store, tmp_path / "out", *words)
         assert result.exit_code == 2 and said in " ".join(result.stderr.split())
+
+
+def test_what_is_kept_has_the_name_of_its_folder_which_a_report_takes(
+    experiment, store, swept, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept(experiment)
+    rows = ("--row", "1.0", "--against", "0.5")
+    for folder in ("out[1]", "a&b", "/"):
+        result = gains(experiment, store, tmp_path / folder, *rows)
+        assert result.exit_code == 2 and "what is kept in MLflow has the name of its folder" in result.stderr
+    (tmp_path / "helped").mkdir()
+    monkeypatch.chdir(tmp_path / "helped")
+    assert [finding_name(Path(folder)) for folder in (".", "../helped", "sub/..")] == ["helped"] * 3

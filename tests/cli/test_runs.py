@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def test_an_empty_store_lists_nothing(run) -> None:
     assert done.exit_code == 2 and "holds no sweep; run one first" in done.stderr
 
 
-def test_cells_have_the_states_of_their_journals(run, cells, journals) -> None:
+def test_cells_have_the_states_of_their_journals(run, cells, journals, store, tmp_path: Path) -> None:
     journals.start(cells[3])
     journals.write(cells[3], type="metrics", step=2, metrics={"loss": 1.0})
     found = run("status", "tiny", json_too=True)["cells"]
@@ -82,7 +83,10 @@ def test_cells_have_the_states_of_their_journals(run, cells, journals) -> None:
     journals.write(cells[3], type="failed", error="out of [memory]")
     said = run("status").stdout
     assert "3 finished, 1 failed" in said and f"{cells[3].name}: out of [memory]" in said
-    assert f"tadp-ray logs {cells[3].fingerprint[:8]}" in said
+    (line,) = (line for line in said.splitlines() if "tadp-ray logs" in line)
+    _, *command = shlex.split(line)
+    assert command[1] == cells[3].fingerprint[:8] and run(*command[:2]).exit_code == 0
+    assert command[2:] == ["--tracking-uri", store.uri, "--storage", f"{tmp_path}/runs"]
     done = run("status", "tinny")
     assert done.exit_code == 2 and "did you mean 'tiny'" in done.stderr
 

@@ -97,6 +97,13 @@ def test_class_embeddings_come_from_a_file_of_this_many_classes(tiny_diffusion: 
     for file in (ours, published):
         (found,) = contexts(tiny_diffusion, encoding="class_embeddings", embeddings=file)([CLASSES])
         assert torch.equal(found, vectors)
+    # Ours names its classes, whose order is another data set's own matter.
+    found = read_class_embeddings(ours, CLASSES[::-1], 20)
+    assert tuple(found) == CLASSES[::-1] and all(
+        torch.equal(found[n], v) for n, v in zip(CLASSES, vectors, strict=True)
+    )
+    with pytest.raises(UserError, match=r"ours.safetensors'.*: names other classes than this data set \(.*gnu"):
+        read_class_embeddings(ours, [*CLASSES[:2], "gnu"], 20)
     torch.save(vectors[:2], published)
     with pytest.raises(UserError, match=r"published.pth'.*holds \(2, 20\), but this data set has 3 classes"):
         contexts(tiny_diffusion, encoding="class_embeddings", embeddings=published)

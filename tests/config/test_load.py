@@ -254,6 +254,9 @@ def test_overrides_are_typed_and_checked(tmp_path: Path) -> None:
     assert (recipe.schedule.learning_rate, recipe.augment.scale, recipe.caption.shuffle) == (2e-4, (0.5, 2.0), True)
     assert "did you mean 'learning_rate'?" in refusal(file, "schedule.lerning_rate=1")
     assert "expected key=value" in refusal(file, "schedule.iterations")
+    scored = load_recipe(file, ["evaluation.captions.right.source=oracle", "evaluation.captions.right.recall=0.5"])
+    assert (scored.evaluation.captions["right"].source, scored.evaluation.captions["right"].recall) == ("oracle", 0.5)
+    assert "did you mean 'source'?" in refusal(file, "evaluation.captions.right.sauce=oracle")
     assert "'task' is a single value" in refusal(file, "task.name=1") or "is a single value" in refusal(
         file, "task.name=1"
     )

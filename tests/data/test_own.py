@@ -275,6 +275,10 @@ def test_data_check_looks_at_the_data_of_a_recipe(photos: Path, put: Callable, t
         words = ["data", "check", "folder_depth", "--root", str(tmp_path), "--storage", str(tmp_path / "runs")]
         return CliRunner().invoke(app, words)
 
+    # A folder's name is no YAML.
+    for name in ("set #1", "2024", "null"):
+        words = ["data", "check", "folder_depth", "--root", name, "--storage", str(tmp_path / "runs")]
+        assert f"data.root='{name}'" in CliRunner().invoke(app, words).output
     good = checked()
     assert good.exit_code == 0 and "train: 2 images, 2 valid" in good.stdout and "no problems" in good.stdout
     assert "depth in metres 0.9 to 0.9" in good.stdout and "classes" not in good.stdout

@@ -111,6 +111,14 @@ def test_rules_that_the_operators_check_in_code(variant: str, rendered: Rendered
         assert cluster["enableInTreeAutoscaling"] and cluster["autoscalerOptions"]["version"] == "v2"
 
 
+@pytest.mark.parametrize("variant", WHOLE)
+def test_no_service_s_address_becomes_a_setting_of_mlflow(variant: str, rendered: Rendered) -> None:
+    """Kubernetes tells containers of a Service `mlflow` by MLFLOW_PORT=tcp://..., and the server reads its port there."""
+    assert "mlflow" in {own["metadata"]["name"] for own in rendered(variant) if own["kind"] == "Service"}
+    (pod,) = (pod for _, pod in pods(rendered(variant)) if "mlflow" in {own["name"] for own in pod["containers"]})
+    assert pod["enableServiceLinks"] is False
+
+
 @variants
 def test_every_container_is_closed_and_bounded(variant: str, rendered: Rendered) -> None:
     """Not root, no capabilities, a root that cannot be written, limits: Kubernetes' restricted standard, and more."""

@@ -48,6 +48,9 @@ def asked(experiment: Path) -> Path:
     text = experiment.read_text().replace("recipe.yaml", "../recipe.yaml").replace("sweep.yaml", "../sweep.yaml")
     (folder / "tiny.yaml").write_text(text.replace("recipes: {", "recipes: {paper: ../recipe.yaml, "))
     (folder / "analyses").mkdir()
+    # Of an editor with a file that was changed, and of macOS.
+    (folder / ".#tiny.yaml").symlink_to("somebody@somewhere")
+    (folder / "analyses/._one.yaml").write_bytes(b"\0\5\26\7")
     for name in ("copy_paste", "off_target"):
         (folder / f"analyses/{name}.yaml").write_text(f"question: What of {name}?\nfigure: Figure S4\n")
     return folder

@@ -307,3 +307,11 @@ def test_the_work_on_a_table_is_proportional_to_its_cells(make_cell, monkeypatch
         # Every heading once, and the row and the column of every cell; values within a tuple are looked at beside these.
         assert sum(isinstance(value, tuple) for value in looked_up) == count + 1 + 2 * len(cells)
         assert spec.rows.names is spec.rows.names and spec.rows.headings is spec.rows.headings
+
+
+def test_a_narrow_terminal_cuts_no_number(spec, cells, rows, tmp_path):
+    console = Console(width=40, record=True, file=(tmp_path / "terminal").open("w"))
+    console.print(terminal(build_table(spec, cells, rows)))
+    console.file.close()
+    said = console.export_text()
+    assert "…" not in said and all(text in said for text in ("40.00", "63.29"))

@@ -206,9 +206,11 @@ def test_a_card_s_speed_is_read_from_what_the_benchmark_has_measured(tmp_path: P
     file.write_text(json.dumps({**found, "full_size": {"rows": rows, "flops": 1e10}}))
     with pytest.raises(UserError, match="of --small"):
         measured_card(file)
-    file.write_text("{}")
-    with pytest.raises(UserError, match="--measured .*gpu.json: not the gpu.json that benchmarks/gpu.py writes"):
-        measured_card(file)
+    instant = json.dumps({**found, "full_size": {"rows": [{**rows[0], "step_s": 0}], "flops": 58e12}})
+    for text in ("{}", "[]", '"machine"', instant):
+        file.write_text(text)
+        with pytest.raises(UserError, match="--measured .*gpu.json: not the gpu.json that benchmarks/gpu.py writes"):
+            measured_card(file)
 
 
 def test_a_plan_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

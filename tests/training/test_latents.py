@@ -8,6 +8,7 @@ import torch
 from tadp_ray.backbones.latent import backbone
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.data import AugmentConfig
+from tadp_ray.training import latents
 from tadp_ray.training.journal import read_journal
 from tadp_ray.training.latents import ViewLatents
 from tadp_ray.training.run import train_cell
@@ -34,6 +35,10 @@ def test_each_view_is_encoded_once_for_all_cells(
     assert sum(encoded) == 2 * 10 + 5
     train_cell(tiny_cell(seed=1), CPU)
     assert sum(encoded) == 2 * 10 + 5
+    # Another version encodes in its own way.
+    monkeypatch.setattr(latents, "version", lambda package: f"{package} of tomorrow")
+    train_cell(tiny_cell(seed=2), CPU)
+    assert sum(encoded) == 2 * (2 * 10 + 5)
 
 
 def test_known_latents_are_those_of_the_encoder(

@@ -150,6 +150,8 @@ def test_interrupted_and_resumed_is_never_interrupted(whole: Toy, tmp_path: Path
     assert resumed.fit().step == 6 and resumed.passes == list(range(8, 12))
     assert_same(resumed, whole)
     assert [record["step"] for record in read_journal(resumed.folder) if "checkpoint" in record] == [2, 4, 4, 6]
+    told = [record["metrics"]["learning_rate"] for record in read_journal(resumed.folder) if record.get("metrics")]
+    assert told[-2:] == pytest.approx([0.1 / 5, 0.1 / 6])
 
 
 def cut_in_half(path: Path) -> str:

@@ -13,6 +13,7 @@ from PIL import Image
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.load import load_recipe
 from tadp_ray.errors import UserError
+from tadp_ray.sweep.plan import Plan
 from tadp_ray.training.check import check_setup
 from tadp_ray.training.digests import digests_of
 from tadp_ray.training.run import train_cell
@@ -44,7 +45,7 @@ def finite(metrics: dict[str, Any]) -> bool:
     return all(np.isfinite(value) for value in metrics.values())
 
 
-def test_own_depth_is_learned(cell: Callable[..., Cell], tmp_path: Path) -> None:
+def test_own_depth_is_learned(cell: Callable[..., Cell], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for split in ("train", "val"):
         (tmp_path / f"{split}_depth").mkdir()
         for name in "abc":
@@ -59,6 +60,15 @@ def test_own_depth_is_learned(cell: Callable[..., Cell], tmp_path: Path) -> None
     ]
     metrics = train_cell(cell("folder_depth", *small), torch.device("cpu"))
     assert finite(metrics) and 0 < metrics["rmse"] < 10
+    for limit, told in (
+        (4.5, []),
+        (3.9, ["model.head.max_depth=3.9: scored images are 4 m deep, and what is beyond 3.9 m"]),
+    ):
+        caplog.clear()
+        one = cell("folder_depth", f"model.head.max_depth={limit}")
+        Plan("mine", "", "paper", "", (one,), (one,)).warn()
+        warned = [record.message for record in caplog.records if "max_depth" in record.message]
+        assert [line.partition(" is neither")[0] for line in warned] == told
     with pytest.raises(UserError, match=r"task: segmentation needs mask, which data.kind: folder with these files"):
         changes = ["task=segmentation", "model.head={kind: semantic_fpn}"]
         check_setup(TrainSetup(cell("folder_depth", *small, *changes).recipe, 0))

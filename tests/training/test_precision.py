@@ -123,7 +123,9 @@ def test_a_training_refuses_an_operation_without_a_deterministic_algorithm(
 def test_a_gpus_metrics_are_of_what_was_measured(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
     setup = TrainSetup(tiny_cell(compute={"gpus": 1, "num_train_workers": 2}).recipe, 0)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**29)
-    monkeypatch.setattr(gpu, "step_cost", lambda *_: SimpleNamespace(flops=4_000_000, images=4))
+    # Latents of training views are looked up, so that the VAE's operations are not done.
+    parts = [SimpleNamespace(name=name, forward=1_000_000) for name in ("VAE encoder", "text encoder", "backbone")]
+    monkeypatch.setattr(gpu, "step_cost", lambda *_: SimpleNamespace(flops=8_000_000, images=4, parts=parts))
     monkeypatch.setattr(gpu, "matrix_peak", lambda device, precision: {"float32": 1e7}[precision])
     # Each of two workers has two million operations, a fifth of a second at its peak.
     assert gpu.gpu_metrics(setup, 0.5, CPU) == {

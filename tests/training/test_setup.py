@@ -10,7 +10,9 @@ import torch
 from tadp_ray.backbones.stable_diffusion.learned_tokens import LearnedToken, write_learned
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.load import load_recipe
+from tadp_ray.data.loader import AugmentedDataset
 from tadp_ray.data.scenes import CLASSES, STUFF
+from tadp_ray.data.transforms import Augment
 from tadp_ray.errors import UserError
 from tadp_ray.training.check import check_augment, check_setup
 from tadp_ray.training.setup import TrainSetup
@@ -103,6 +105,8 @@ def test_published_detection_across_domains_tells_of_the_look_in_evaluation_only
         (["augment.crop=64", "augment.pad_to=96"], "views of the training have 64 pixels before they are padded"),
         (["evaluation.mode=whole"], "views of the evaluation have 64 pixels before they are padded"),
         (["evaluation.crop=64"], "views of the evaluation have 64 pixels"),
+        # An image is cropped before it is stretched.
+        (["augment.stretch=64"], "views of the training have 64 pixels before they are padded"),
     ],
 )
 def test_a_head_that_cuts_padding_off_cuts_off_nothing_else(changes: list[str], said: str | None) -> None:
@@ -140,3 +144,15 @@ def test_augmentation_that_needs_a_ground_truth_of_another_task_is_refused(
         else pytest.raises(UserError, match=f"{said}, but the ground truth of this task is its")
     ):
         check_augment(TrainSetup(recipe, 0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "view"),
+    [([], (64, 64)), (["augment.resize=128"], (128, 128)), (["augment.resize=128", "augment.crop=32"], (32, 32))],
+)
+def test_a_view_has_the_size_of_what_is_trained(changes: list[str], view: tuple[int, int]) -> None:
+    recipe = load_recipe(ROOT / "experiments/recipes/pocket_segmentation.yaml", changes)
+    setup = TrainSetup(recipe, 0)
+    augment = Augment(recipe.augment, "mask", recipe.model.pixel_normalization)
+    views = AugmentedDataset(setup.train, augment, setup.task.target)
+    assert setup.view == view == tuple(views[0, 0][1].shape[-2:])

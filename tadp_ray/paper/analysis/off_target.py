@@ -19,6 +19,8 @@ from tadp_ray.pictures.files import write_both
 from tadp_ray.training.evaluate import truth
 from tadp_ray.training.setup import Cache
 
+KEPT = ("include_background", "modifiers", "modifiers_apply", "encoding", "embeddings", "templates")
+"""Keys of `caption` on which both prompts agree."""
 STRONGEST = 10
 """Number of confusions in the results."""
 
@@ -41,8 +43,9 @@ def off_target(config: OffTarget, found: Sequence[Trained], device: torch.device
         segmenter = load_segmenter(one, device, cache)
         classes = segmenter.setup.val.classes
         alike = look_alikes(classes, config.groups)
-        include_background = segmenter.setup.recipe.caption.include_background
-        all_names = CaptionConfig(source="class_names", include_background=include_background)
+        # All else as in training, so that the names alone differ.
+        kept = segmenter.setup.recipe.caption.model_dump(include={*KEPT})
+        all_names = CaptionConfig(source="class_names", **kept)
         matrices = [confusion(segmenter, caption) for caption in (None, all_names)]
         seeds.append(compared(classes, alike, *matrices))
         present.append(shares_of(matrices[0][0]))

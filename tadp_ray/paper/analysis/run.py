@@ -23,7 +23,9 @@ def asked(analysis: Analysis, recipe: Recipe) -> dict[str, Mapping[str, JsonValu
     match analysis.spec:
         case OffTarget():
             # The recipe itself, if its names are correct.
-            return {"right names": {} if recipe.caption.source == "oracle" else {"caption": {"source": "oracle"}}}
+            caption = recipe.caption
+            right = caption.source == "oracle" and caption.precision == caption.recall == 1
+            return {"right names": {} if right else {"caption": {"source": "oracle"}}}
         case EOSTokens(texts=texts):
             return dict(texts)
         case CopyPaste():

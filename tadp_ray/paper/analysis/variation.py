@@ -19,6 +19,7 @@ from tadp_ray.config.analysis import Variation
 from tadp_ray.config.claims import Measured
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.datasets import class_names
+from tadp_ray.data.pixels import normalized
 from tadp_ray.data.scenes import THINGS
 from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.attention import image_latents
@@ -98,7 +99,8 @@ def judge_of(recipe: Recipe, diffusion: Diffusion, judges: Sequence[Trained]) ->
 
     @torch.no_grad()
     def segment(pictures: np.ndarray) -> np.ndarray:
-        pixels = as_pixels(torch.from_numpy(pictures)).to(segmenter.device)
+        channels_first = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+        pixels = normalized(channels_first, segmenter.setup.recipe.model.pixel_normalization).to(segmenter.device)
         shape = (len(pictures), *segmenter.model.backbone.latent_shape(pixels))
         rng, samples, added = generator(0, 4), segmenter.model.backbone.noise_samples, None
         noise = torch.randn(shape, generator=rng).to(segmenter.device)

@@ -29,3 +29,13 @@ def test_texts_of_an_analysis_replace_the_recipes(name: str, scale: str) -> None
         found[text] = recipe.caption.source
     # Scenes know of themselves what is in them, so that no model judges them.
     assert found == ({} if (name, scale) == ("image_variation", "pocket") else SOURCES[name])
+
+
+@pytest.mark.parametrize(
+    ("caption", "right"), [("recall: 1.0", True), ("precision: 0.5", False), ("recall: 0.5", False)]
+)
+def test_names_that_were_made_wrong_are_not_the_right_ones(caption: str, right: bool, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"extends: pocket_segmentation\ncaption: {{source: oracle, {caption}}}\n")
+    keys = asked(load_analysis(ANALYSES / "off_target.yaml", "pocket"), load_recipe(file))["right names"]
+    assert keys == ({} if right else {"caption": {"source": "oracle"}})

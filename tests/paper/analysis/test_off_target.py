@@ -1,11 +1,14 @@
 """Figure S4's matrix, number by number: mean scores over the pixels of each true class."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
+from tadp_ray.config.data import CaptionConfig
 from tadp_ray.paper.analysis import off_target
 from tadp_ray.paper.analysis.off_target import confusion, shares_of
 from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
@@ -41,3 +44,19 @@ def test_a_row_is_the_mean_over_the_pixels_of_its_class(monkeypatch: pytest.Monk
     np.testing.assert_allclose(shares_of(sums), wanted, rtol=1e-6)
     # Of sky and cat two of three pixels each are right, the third is taken for dog: 2 / 3, 2 / 3, and 0 of dog.
     assert miou == pytest.approx(100 * (2 / 3 + 2 / 3 + 0) / 3)
+
+
+def test_both_prompts_differ_in_their_names_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    caption = CaptionConfig(source="oracle", modifiers=("a photo of {caption}",), include_background=True)
+    segmenter, asked = StubSegmenter(), []
+    segmenter.setup = SimpleNamespace(val=StubSegmenter.setup.val, recipe=SimpleNamespace(caption=caption))
+    monkeypatch.setattr(off_target, "load_segmenter", lambda *_: segmenter)
+    monkeypatch.setattr(off_target, "look_alikes", lambda *_: {})
+    monkeypatch.setattr(off_target, "compared", lambda *_: {"a": 1.0})
+    monkeypatch.setattr(off_target, "measures", lambda _: {})
+    monkeypatch.setattr(off_target, "draw", lambda *_: Figure())
+    ones = torch.ones(3, 3, dtype=torch.float64)
+    monkeypatch.setattr(off_target, "confusion", lambda _, told: asked.append(told) or (ones, ones[0], 1.0))
+    one = SimpleNamespace(cell=SimpleNamespace(recipe=SimpleNamespace(compute=SimpleNamespace(folder=tmp_path))))
+    off_target.off_target(SimpleNamespace(groups={}), [one], torch.device("cpu"), tmp_path)
+    assert asked == [None, caption.model_copy(update={"source": "class_names"})]

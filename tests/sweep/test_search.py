@@ -1,0 +1,52 @@
+"""What a search writes is the candidate that it has trained, and never in the place of what that extends."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tadp_ray.config.load import load_recipe
+from tadp_ray.errors import UserError
+from tadp_ray.sweep import search
+from tadp_ray.sweep.search import check_out, plan_search, write_best
+
+SEARCH = "space: {schedule.learning_rate: {low: 1e-5, high: 1e-2}}\ncandidates: 2\ngrace_period: 2\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "extends"),
+    [
+        ("caption.recall=0.75", True),
+        # A group that an override replaces starts at the defaults, and not at the recipe's.
+        ("caption={source: oracle}", False),
+        ("caption={source: 'null'}", False),
+    ],
+)
+def test_the_written_recipe_is_the_best_candidate(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, extends: bool
+) -> None:
+    recipe, file, out = experiment.parent / "recipe.yaml", tmp_path / "search.yaml", tmp_path / "found/best.yaml"
+    recipe.write_text(recipe.read_text().replace("{source: oracle}", "{source: oracle, precision: 0.5, recall: 0.5}"))
+    file.write_text(SEARCH)
+    plan = plan_search(recipe, file, [change], 0)
+    rows = {
+        cell.fingerprint: SimpleNamespace(metrics={"miou": 9.0 - i}, run_id="r") for i, cell in enumerate(plan.cells)
+    }
+    monkeypatch.setattr(search, "finished", lambda store, fingerprints: rows)
+    assert "miou 9 on val" in write_best(plan, None, recipe, [change], out)
+    found, best = load_recipe(out), plan.cells[0].recipe
+    assert found.caption == best.caption and found.schedule == best.schedule
+    assert ("extends: " in out.read_text()) is extends
+
+
+def test_a_recipe_is_not_overwritten_by_one_that_extends_it(tmp_path: Path) -> None:
+    base, mine = tmp_path / "base.yaml", tmp_path / "mine.yaml"
+    base.write_text("task: depth\n")
+    mine.write_text("extends: base.yaml\n")
+    for out in (mine, base, tmp_path / "." / "mine.yaml"):
+        with pytest.raises(UserError, match=r"--out .*\.yaml: is the recipe to improve, or one that it extends"):
+            check_out(mine, out)
+    with pytest.raises(UserError, match=r"--out .*: is a folder; name a file in it, e\.g\. .*found\.yaml"):
+        check_out(mine, tmp_path)
+    check_out(mine, tmp_path / "found.yaml")
+    check_out(base, mine)
