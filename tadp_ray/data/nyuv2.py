@@ -83,7 +83,7 @@ def too_near(found: Mapping[str, Measured]) -> list[str]:
 def scene(sample: Sample) -> list[int]:
     """Return the class of the room from the sample's folder: the first class that is part of its name.
 
-    That is VPD's rule: an office_kitchen counts as a kitchen, a study_room as a setup.
+    That is VPD's rule: an office_kitchen counts as a kitchen, a study_room as a study.
 
     Raises:
         UserError: the folder names no kind of room.

@@ -68,7 +68,8 @@ class Trainer:
             UserError: the loss or the weights are no longer finite, or a checkpoint cannot be written.
         """
         loss_of = self.world.wrap(self.model, loss_at, self.device)
-        clock, clock_step, broken = time.monotonic(), state.step, None
+        clock = counted = time.monotonic()
+        clock_step, broken = state.step, None
 
         while state.step < self.steps:
             loss = self._train_step(loss_of, state.step)
@@ -80,10 +81,10 @@ class Trainer:
             # report metrics
             if self._due(state.step, LOG_EVERY):
                 state.loss = self._mean(state.step, loss, broken)
-                spent = time.monotonic() - clock
-                per_step = spent / (state.step - clock_step)
-                state.seconds += spent
-                clock, clock_step = time.monotonic(), state.step
+                now = time.monotonic()
+                per_step = (now - clock) / (state.step - clock_step)
+                state.seconds += now - counted
+                clock, counted, clock_step = now, now, state.step
                 reporter.report(state.step, {"loss": state.loss, "learning_rate": rate, "seconds_per_step": per_step})
 
             # evaluate
@@ -91,12 +92,15 @@ class Trainer:
                 began = time.monotonic()
                 self._check_weights(state.step, loss)
                 self.evaluate(state)
-                clock += time.monotonic() - began
+                paused = time.monotonic() - began
+                clock, counted = clock + paused, counted + paused
 
             # write a checkpoint
             checkpointer.poll()
             if self.world.is_main_process and broken is None and checkpointer.due(state.step):
                 began = time.monotonic()
+                # Of the steps since the last report, too, which a resumed training does not repeat.
+                state.seconds, counted = state.seconds + began - counted, began
                 broken = checkpointer.save(self.model, self.optimizer, state)
                 state.stalled += time.monotonic() - began
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -152,6 +153,16 @@ def test_interrupted_and_resumed_is_never_interrupted(whole: Toy, tmp_path: Path
     assert [record["step"] for record in read_journal(resumed.folder) if "checkpoint" in record] == [2, 4, 4, 6]
     told = [record["metrics"]["learning_rate"] for record in read_journal(resumed.folder) if record.get("metrics")]
     assert told[-2:] == pytest.approx([0.1 / 5, 0.1 / 6])
+
+
+def test_the_seconds_of_steps_before_an_interruption_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of those that were not reported yet. A pass takes a second here."""
+    cut, resumed = Toy(tmp_path), Toy(tmp_path)
+    monkeypatch.setattr(loop, "LOG_EVERY", 10)
+    clock = SimpleNamespace(monotonic=lambda: float(len(cut.passes) + len(resumed.passes)))
+    monkeypatch.setattr(loop, "time", clock)
+    cut.stop_before(5)
+    assert resumed.fit().seconds == 12
 
 
 def cut_in_half(path: Path) -> str:
