@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tadp_ray.cli.common import Commands, JSONOption, KeepOption, TrackingOption, say
 from tadp_ray.config.vocabulary import Denoiser
-from tadp_ray.errors import said_as
+from tadp_ray.errors import UserError, said_as
 from tadp_ray.layout import ATTENTION, DRAWINGS, STORAGE
 
 app = Commands(help="The pocket world and its Stable Diffusion.", no_args_is_help=True)
@@ -43,6 +43,7 @@ def pretrain(
     Each evaluation prints how much worse wrong captions are than right ones, and writes a usable model. An interrupted
     command can be repeated: it resumes from the last checkpoint, with the same losses.
     """
+    from tadp_ray.api.backbone import usable
     from tadp_ray.backbones.families import generator_family
     from tadp_ray.config.claims import Measured
     from tadp_ray.config.pretraining import Pretraining
@@ -56,6 +57,8 @@ def pretrain(
     from tadp_ray.training.journal import final_metrics
     from tadp_ray.training.provenance import provenance
 
+    if usable(device).type != "cpu" and processes > 1:
+        raise UserError(f"--device {device}: is for one process, not {processes}; add --processes 1")
     sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "size": size, "seed": seed}
     digest = generator_family(start).digest(str(start)) if start else ""
     plan = Pretraining(backbone=backbone, unet_batch=batch, start=digest, **sizes)

@@ -245,16 +245,18 @@ def describe_batch(captioner: Any, batch: Iterable[dict[str, str]]) -> CaptionRe
             result.failed[row["id"]] = str(error)
     try:
         result.captions = dict(zip(pixels, captioner(list(pixels.values())) if pixels else (), strict=True))
+        alone = {}
     except Exception:
-        # One image fails, or the batch needs too much memory; try each image alone.
-        for name, image in pixels.items():
-            try:
-                (result.captions[name],) = captioner([image])
-            except Exception as error:
-                (*_, frame) = traceback.extract_tb(error.__traceback__)
-                result.failed[name] = (
-                    f"{CAPTIONER_ERROR}{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
-                )
+        # One image fails, or the batch needs too much memory, which is held until this block ends.
+        alone = pixels
+    for name, image in alone.items():
+        try:
+            (result.captions[name],) = captioner([image])
+        except Exception as error:
+            (*_, frame) = traceback.extract_tb(error.__traceback__)
+            result.failed[name] = (
+                f"{CAPTIONER_ERROR}{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
+            )
     result.images_sha256 = {name: result.images_sha256[name] for name in result.captions}
     return result
 

@@ -117,8 +117,12 @@ def ray_session(address: str | None) -> Iterator[list[dict[str, float]]]:
     Join `address` (or RAY_ADDRESS) if one is given, else start Ray on this machine and stop it afterwards.
 
     Raises:
-        UserError: the cluster cannot be reached, or Ray does not start here.
+        UserError: the cluster cannot be reached, or Ray does not start here, or is used by this process already.
     """
+    if ray.is_initialized():
+        raise UserError(
+            "this Python process uses Ray already, for which each command has its own; call ray.shutdown() first"
+        )
     address = cluster_address(address)
     if address:
         ping(address)

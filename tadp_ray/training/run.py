@@ -1,6 +1,8 @@
 """Trains and evaluates one cell, in the same way under plain Python, torchrun and Ray."""
 
+import os
 import resource
+import shutil
 import time
 from collections import ChainMap
 from collections.abc import Mapping
@@ -68,6 +70,10 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
         raise UserError(
             f"compute.gpus: {compute.gpus:g}, but torch {torch.__version__} sees no GPU here; install a torch for this "
             "machine's GPU, or set compute.gpus: 0"
+        )
+    if compute.compile and device.type == "cuda" and not has_compiler():
+        raise UserError(
+            "compute.compile: true, but there is no C compiler here, which Triton needs; install gcc, or leave it out"
         )
     torch.set_num_threads(compute.cpus)
     torch.manual_seed(cell.seed)
@@ -137,6 +143,11 @@ def build_model(setup: TrainSetup, device: torch.device) -> TADP:
     if setup.recipe.compute.gradient_checkpointing:
         built.backbone.enable_gradient_checkpointing()
     return built
+
+
+def has_compiler() -> bool:
+    """Return whether Triton, which makes the kernels of compiled steps on GPUs, finds a C compiler."""
+    return bool(os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"))
 
 
 def disk_reads() -> float:

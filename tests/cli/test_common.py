@@ -266,3 +266,14 @@ def test_nothing_is_asked_of_the_network_at_import(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "NO_ALBUMENTATIONS_UPDATE"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == "1"
+
+
+@pytest.mark.parametrize(
+    ("device", "said"), [("gpu", "device 'gpu': torch "), ("meta", "--device meta: is for one process, not 2")]
+)
+def test_a_device_that_cannot_pretrain_is_refused_at_once(
+    device: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["pocket", "pretrain", "out", "--device", device])
+    assert done.exit_code == 2 and said in " ".join(done.stderr.split()) and not [*tmp_path.iterdir()]

@@ -1,5 +1,6 @@
 """What is captioned, what is left alone, and what becomes of an image on which the captioner fails."""
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,25 @@ def test_batches_are_those_of_an_undisturbed_run_less_what_is_done() -> None:
     )
     left = batches(images, hashes, done, 2)
     assert [[row["id"] for row in batch] for batch in left] == [["c", "d"], ["e"], ["g"]]
+
+
+def test_a_batch_that_is_too_large_is_given_back_before_its_images_are_tried_alone(tmp_path: Path) -> None:
+    class Activations:
+        """What a failed pass holds on the device."""
+
+    held: list[weakref.ref[Activations]] = []
+
+    def captioner(images: list[np.ndarray]) -> list[str]:
+        if len(images) > 1:
+            activations = Activations()
+            held.append(weakref.ref(activations))
+            raise MemoryError
+        return [str(held[0]() is None)]
+
+    for name in "ab":
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    rows = [{"id": name, "file": str(tmp_path / f"{name}.png"), "sha256": ""} for name in "ab"]
+    assert describe_batch(captioner, rows).captions == {"a": "True", "b": "True"}
 
 
 def test_an_image_that_a_captioner_fails_on_does_not_take_its_batch_along(tmp_path: Path) -> None:

@@ -137,6 +137,13 @@ def test_a_cluster_that_asks_for_a_token_is_no_missing_one(monkeypatch: pytest.M
             pass
 
 
+def test_a_process_that_uses_ray_already_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    with pytest.raises(UserError, match=r"this Python process uses Ray already.*call ray\.shutdown\(\) first"):
+        with ray_session(None):
+            pass
+
+
 def test_storage_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(

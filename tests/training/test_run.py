@@ -395,6 +395,13 @@ def test_a_gpu_that_is_not_there_is_never_silently_a_cpu(tiny_cell) -> None:
         train_cell(tiny_cell(), torch.device("cuda"))
 
 
+def test_a_compiled_training_without_a_compiler_ends_at_once(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("tadp_ray.training.run.has_compiler", lambda: False)
+    with pytest.raises(UserError, match="compute.compile: true, but there is no C compiler here, which Triton needs"):
+        train_cell(tiny_cell(compute={"compile": True, "gpus": 1}), torch.device("cuda"))
+
+
 def test_one_process_at_a_time_trains_a_cell(tmp_path: Path) -> None:
     with Journal(tmp_path, "f"):
         with pytest.raises(UserError, match="another process is using this folder"):

@@ -38,7 +38,8 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> PersonalizationJ
     if plan.images.kind == "folder":
         files = plan.images.model_copy(update={"files": str(Path(plan.images.files).absolute())})
         plan = plan.model_copy(update={"images": files})
-    if Path(plan.weights).exists():
+    # A folder of this name is not the shipped model.
+    if plan.weights != "pocket" and Path(plan.weights).exists():
         plan = plan.model_copy(update={"weights": str(Path(plan.weights).absolute())})
     load_schedule(plan.weights)
     images = read_style_images(plan.images)

@@ -215,6 +215,14 @@ def test_samples_may_have_another_wording(prepare: Callable[..., Personalization
             prepare(sample_modifier=wording)
 
 
+def test_a_folder_called_pocket_is_not_the_shipped_model(
+    prepare: Callable[..., PersonalizationJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here/pocket").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert prepare(weights="pocket").plan.weights == "pocket"
+
+
 def test_a_folder_is_not_overwritten_by_another_personalization(prepare: Callable[..., PersonalizationJob]) -> None:
     personalize(prepare(schedule={"iterations": 1}), CPU)
     with pytest.raises(UserError, match="of another training .* its settings, images, weights or code were others"):
