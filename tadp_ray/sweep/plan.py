@@ -106,8 +106,9 @@ class Plan:
                 log.warning(line)
         heads = [(cell.recipe.data, cell.recipe.model.head) for cell in self.cells if all_hashed(cell)]
         for data, limit in {(data, getattr(head, "max_depth", None)): None for data, head in heads}:
-            scored = self.datasets.open(data, "val") if limit else None
-            if isinstance(scored, FileDataset) and (deepest := scored.greatest or 0) > limit:
+            scored = self.datasets.open(data, "val")
+            deepest = scored.greatest if isinstance(scored, FileDataset) else None
+            if limit and deepest and deepest > limit:
                 log.warning(
                     f"model.head.max_depth={limit:g}: scored images are {deepest:.4g} m deep, and what is beyond {limit:g} m is "
                     "neither predicted nor scored; raise it, unless this is meant"
