@@ -19,6 +19,7 @@ from tadp_ray.config.vocabulary import Maps
 from tadp_ray.errors import UserError, said_as
 from tadp_ray.paper.analysis.attention import Attention, attend, fitted, image_latents
 from tadp_ray.training.rng import generator
+from tadp_ray.training.transfer import usable
 from tadp_ray.wording import pluralized
 
 ARGUMENTS = {"--set model.weights=": "weights=", "model.weights=": "weights=", "model.backbone: ": "backbone="}
@@ -186,20 +187,3 @@ def load_backbone(
         diffusion = open_frozen(backbone, str(weights), None if embeddings is None else Path(embeddings)).to(target)
     diffusion.denoiser.to(target)
     return Backbone(diffusion)
-
-
-def usable(device: str | torch.device) -> torch.device:
-    """Return a device that torch can use on this machine.
-
-    Raises:
-        UserError: torch cannot use it.
-    """
-    try:
-        usable_device = torch.device(device)
-        torch.empty(0, device=usable_device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(
-            f"device {str(device)!r}: torch {torch.__version__} cannot use it here ({reason}); try 'cpu'"
-        ) from None
-    return usable_device

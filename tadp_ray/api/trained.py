@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from tadp_ray.api.backbone import usable
 from tadp_ray.api.images import AnyPicture, read_image
 from tadp_ray.captions.sources import Prompt
 from tadp_ray.config.cell import Cell
@@ -29,6 +28,7 @@ from tadp_ray.training.model import TADP
 from tadp_ray.training.pictures import draw_prediction
 from tadp_ray.training.predict import read_weights, trained_model
 from tadp_ray.training.setup import TrainSetup
+from tadp_ray.training.transfer import usable
 
 
 @dataclass(frozen=True, eq=False)

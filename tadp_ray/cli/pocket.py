@@ -43,7 +43,6 @@ def pretrain(
     Each evaluation prints how much worse wrong captions are than right ones, and writes a usable model. An interrupted
     command can be repeated: it resumes from the last checkpoint, with the same losses.
     """
-    from tadp_ray.api.backbone import usable
     from tadp_ray.backbones.families import generator_family
     from tadp_ray.config.claims import Measured
     from tadp_ray.config.pretraining import Pretraining
@@ -56,6 +55,7 @@ def pretrain(
     from tadp_ray.tracking.store import open_store
     from tadp_ray.training.journal import final_metrics
     from tadp_ray.training.provenance import provenance
+    from tadp_ray.training.transfer import usable
 
     if usable(device).type != "cpu" and processes > 1:
         raise UserError(f"--device {device}: is for one process, not {processes}; add --processes 1")

@@ -101,11 +101,11 @@ class Plan:
 
     def warn(self) -> None:
         """Log warnings about the data that are there."""
-        for data in {cell.recipe.data: None for cell in self.cells if all_hashed(cell)}:
+        recipes = [cell.recipe for cell in self.cells if all_hashed(cell)]
+        for data in {own.data: None for own in recipes}:
             for line in remarks(data, *(self.datasets.open(data, split) for split in ("train", "val"))):
                 log.warning(line)
-        heads = [(cell.recipe.data, cell.recipe.model.head) for cell in self.cells if all_hashed(cell)]
-        for data, limit in {(data, getattr(head, "max_depth", None)): None for data, head in heads}:
+        for data, limit in {(own.data, getattr(own.model.head, "max_depth", None)): None for own in recipes}:
             scored = self.datasets.open(data, "val")
             deepest = scored.greatest if isinstance(scored, FileDataset) else None
             if limit and deepest and deepest > limit:

@@ -1,4 +1,4 @@
-"""Work beside a GPU: copies to it, and preparation of the next batch, while it computes."""
+"""Devices: whether torch can use one, copies to a GPU, and preparation of the next batch while it computes."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -8,8 +8,27 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from tadp_ray.errors import UserError
+
 T = TypeVar("T")
 END: Any = object()
+
+
+def usable(device: str | torch.device) -> torch.device:
+    """Return a device that torch can use on this machine.
+
+    Raises:
+        UserError: torch cannot use it.
+    """
+    try:
+        usable_device = torch.device(device)
+        torch.empty(0, device=usable_device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"device {str(device)!r}: torch {torch.__version__} cannot use it here ({reason}); try 'cpu'"
+        ) from None
+    return usable_device
 
 
 def to_device(value: Tensor, device: torch.device) -> Tensor:

@@ -67,9 +67,9 @@ class LatentDiffusion:
         latents: Tensor,
         timesteps: Tensor,
         context: Tensor,
-        maps: Maps = "cross",
-        layers: Any = None,
-        map_layers: Any = None,
+        maps: Maps,
+        layers: Any,
+        map_layers: Any,
     ) -> tuple[Tensor, ...]:
         """Return the features of one pass, largest level first, and leave the denoiser as it was.
 

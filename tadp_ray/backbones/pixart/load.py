@@ -101,9 +101,9 @@ class PixArt(LatentDiffusion):
         latents: Tensor,
         timesteps: Tensor,
         context: Tensor,
-        maps: Maps = "cross",
-        layers: Layers | None = None,
-        map_layers: None = None,
+        maps: Maps,
+        layers: Layers | None,
+        map_layers: None,
     ) -> tuple[Tensor, ...]:
         """Return the features of one pass; see `block_features`.
 

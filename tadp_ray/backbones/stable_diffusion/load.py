@@ -83,9 +83,9 @@ class Diffusion(LatentDiffusion):
         latents: Tensor,
         timesteps: Tensor,
         context: Tensor,
-        maps: Maps = "cross",
-        layers: Layers | None = None,
-        map_layers: Layers | None = None,
+        maps: Maps,
+        layers: Layers | None,
+        map_layers: Layers | None,
     ) -> tuple[Tensor, ...]:
         """Return the features of one pass; see `unet_features`."""
         chosen, averaged = layers or "decoder", map_layers or "encoder+decoder"
