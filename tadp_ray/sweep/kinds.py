@@ -221,8 +221,9 @@ def time_lines(recipe: Recipe, cost: StepCost) -> Iterator[str]:
 
     if torch.cuda.is_available():
         device = torch.device("cuda")
+        least = least_seconds(recipe, cost, recipe.augment.only_flips, device)
         yield (
-            f"time of a step, at least {least_seconds(recipe, cost.flops, device):.3f} s: all of it at the "
+            f"time of a step, at least {least:.3f} s: all of it at the "
             f"{matrix_peak(device, recipe.schedule.precision) / 1e12:,.0f} TFLOP/s of a product of matrices in "
             f"{recipe.schedule.precision}, measured on the {torch.cuda.get_device_name(device)} here"
         )

@@ -100,7 +100,7 @@ class Plan:
         return list({cell.fingerprint: cell for cell in self.selected if cell.fingerprint not in done}.values())
 
     def warn(self) -> None:
-        """Log warnings about the data that are there."""
+        """Log warnings about the data that are there, and about a precision in which this machine is slow."""
         recipes = [cell.recipe for cell in self.cells if all_hashed(cell)]
         for data in {own.data: None for own in recipes}:
             for line in remarks(data, *(self.datasets.open(data, split) for split in ("train", "val"))):
@@ -112,6 +112,17 @@ class Plan:
                 log.warning(
                     f"model.head.max_depth={limit:g}: scored images are {deepest:.4g} m deep, and what is beyond {limit:g} m is "
                     "neither predicted nor scored; raise it, unless this is meant"
+                )
+        if any(cell.recipe.schedule.precision == "bfloat16" and not cell.recipe.compute.gpus for cell in self.cells):
+            # They take seconds to import.
+            import torch
+
+            from tadp_ray.training.precision import fast_bfloat16
+
+            if not fast_bfloat16(torch.device("cpu")):
+                log.warning(
+                    "schedule.precision=bfloat16: a CPU without AVX-512, like this one, takes many times as long as in "
+                    "float32; use float32, unless this is meant"
                 )
 
     def new_cache(self) -> "Cache":

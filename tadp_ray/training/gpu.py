@@ -10,6 +10,7 @@ from tadp_ray.training.cost import step_cost
 from tadp_ray.training.latents import mirrored_views
 from tadp_ray.training.precision import autocast
 from tadp_ray.training.setup import TrainSetup
+from tadp_ray.training.step_cost import StepCost
 
 TRIES = 5
 
@@ -48,15 +49,22 @@ def gpu_metrics(setup: TrainSetup, seconds_per_step: float, device: torch.device
     recipe, peak = setup.recipe, torch.cuda.max_memory_allocated(device) / 2**30
     classes = len(setup.train.classes)
     cost = step_cost(recipe, setup.pretrained, classes, setup.prompt_tokens, setup.view, setup.encoders)
-    looked_up = ("VAE encoder", "context encoder") if mirrored_views(setup) else ()
-    flops = cost.flops - cost.images * sum(part.forward for part in cost.parts if part.name in looked_up)
     return {
         "peak_gpu_memory_gib": peak,
         "images_per_second": cost.images / seconds_per_step,
-        "matrix_peak_share": least_seconds(recipe, flops, device) / seconds_per_step,
+        "matrix_peak_share": least_seconds(recipe, cost, bool(mirrored_views(setup)), device) / seconds_per_step,
     }
 
 
-def least_seconds(recipe: Recipe, flops: int, device: torch.device) -> float:
-    """Return the seconds that operations of all workers of a recipe take at the matrix peak of a GPU each."""
+def least_seconds(recipe: Recipe, cost: StepCost, encoded_before: bool, device: torch.device) -> float:
+    """Return the seconds that a step of all workers of a recipe takes at the matrix peak of a GPU each.
+
+    Args:
+        recipe: of the cell.
+        cost: of a step.
+        encoded_before: whether steps look images up that were encoded before the training.
+        device: a GPU like those of the workers.
+    """
+    encoders = ("VAE encoder", "context encoder") * encoded_before
+    flops = cost.flops - cost.images * sum(part.forward for part in cost.parts if part.name in encoders)
     return flops / recipe.compute.world_size / matrix_peak(device, recipe.schedule.precision)

@@ -254,7 +254,8 @@ def test_remarks_are_logged_before_anything_is_trained(
     splits = {split: {"images": f"img/{glob}", "masks": "lab/*"} for split, glob in (("train", "[ab]*"), ("val", "c*"))}
     names = [f"name{number}" for number in range(9)]
     data = FolderData(kind="folder", root=tmp_path, classes=names, **splits)
-    recipe = SimpleNamespace(data=data, model=SimpleNamespace(head=None))
+    schedule, compute = SimpleNamespace(precision="float32"), SimpleNamespace(gpus=0)
+    recipe = SimpleNamespace(data=data, model=SimpleNamespace(head=None), schedule=schedule, compute=compute)
     cell = SimpleNamespace(recipe=recipe, digests={})
     Plan.warn(SimpleNamespace(cells=[cell, cell], datasets=Datasets()))
     said = capsys.readouterr()

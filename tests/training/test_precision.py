@@ -10,6 +10,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.context import DEFAULT_CONTEXT
 from tadp_ray.config.schema import EvaluationConfig
 from tadp_ray.errors import UserError
+from tadp_ray.sweep.plan import Plan
 from tadp_ray.tasks.base import bilinear
 from tadp_ray.training import gpu
 from tadp_ray.training.context_cache import ContextCache
@@ -17,7 +18,7 @@ from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import outputs
 from tadp_ray.training.latents import evaluation_latents
 from tadp_ray.training.perception import PerceptionTraining
-from tadp_ray.training.precision import allow_tf32, autocast, deterministic_algorithms
+from tadp_ray.training.precision import allow_tf32, autocast, deterministic_algorithms, fast_bfloat16
 from tadp_ray.training.run import build_model, train_cell
 from tadp_ray.training.setup import TrainSetup
 
@@ -125,7 +126,8 @@ def test_a_gpus_metrics_are_of_what_was_measured(tiny_cell, monkeypatch: pytest.
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**29)
     # Latents of training views are looked up, so that the VAE's operations are not done.
     parts = [SimpleNamespace(name=name, forward=1_000_000) for name in ("VAE encoder", "text encoder", "backbone")]
-    monkeypatch.setattr(gpu, "step_cost", lambda *_: SimpleNamespace(flops=8_000_000, images=4, parts=parts))
+    cost = SimpleNamespace(flops=8_000_000, images=4, parts=parts)
+    monkeypatch.setattr(gpu, "step_cost", lambda *_: cost)
     monkeypatch.setattr(gpu, "matrix_peak", lambda device, precision: {"float32": 1e7}[precision])
     # Each of two workers has two million operations, a fifth of a second at its peak.
     assert gpu.gpu_metrics(setup, 0.5, CPU) == {
@@ -133,6 +135,23 @@ def test_a_gpus_metrics_are_of_what_was_measured(tiny_cell, monkeypatch: pytest.
         "images_per_second": 8,
         "matrix_peak_share": pytest.approx(0.4),
     }
+    assert gpu.least_seconds(setup.recipe, cost, False, CPU) == pytest.approx(0.4)
+
+
+def test_a_cpu_without_avx_512_is_told_to_be_slow_in_bfloat16(
+    tiny_cell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its products of bfloat16 matrices use no vector instructions; float32 cells and those on a GPU are as fast as elsewhere."""
+    half, whole = tiny_cell(schedule={"precision": "bfloat16"}), tiny_cell()
+    on_gpu = tiny_cell(schedule={"precision": "bfloat16"}, compute={"gpus": 1})
+    assert fast_bfloat16(torch.device("cuda"))
+    for capability, told in (("DEFAULT", True), ("AVX2", True), ("AVX512", False)):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda found=capability: found)
+        caplog.clear()
+        for cells in ((half, whole), (whole, on_gpu)):
+            Plan("mine", "", "pocket", "", cells, cells).warn()
+        lines = [record.message for record in caplog.records if "AVX-512" in record.message]
+        assert len(lines) == told and all(line.startswith("schedule.precision=bfloat16: ") for line in lines)
 
 
 def test_the_matrix_peak_is_measured_once() -> None:

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from tadp_ray.backbones.latent.autoencoder import Autoencoder, build_autoencoder, decode, posterior_of
+from tadp_ray.training.precision import fast_bfloat16
 
 
 def build_vae(size: int, channels: tuple[int, ...] = (24, 48, 96)) -> Autoencoder:
@@ -27,8 +28,11 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Ten
 
 
 def vae_loss(vae: Autoencoder, pixels: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """Return the reconstruction loss of a posterior sample plus a small KL term; pixels (B, 3, H, W), noise (B, 4, h, w)."""
-    with torch.autocast(pixels.device.type, torch.bfloat16):
+    """Return the reconstruction loss of a posterior sample plus a small KL term; pixels (B, 3, H, W), noise (B, 4, h, w).
+
+    The networks compute in bfloat16, or in float32 where that is faster.
+    """
+    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=fast_bfloat16(pixels.device)):
         posterior = posterior_of(vae, pixels)
         output = decode(vae, posterior.mean + posterior.std * noise)
     divergence = posterior.kl().float().mean() / posterior.mean[0].numel()

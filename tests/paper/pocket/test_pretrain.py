@@ -25,7 +25,7 @@ from tadp_ray.layout import PRETRAINING_FOLDER
 from tadp_ray.paper.pocket import denoiser as denoiser_module
 from tadp_ray.paper.pocket import gate
 from tadp_ray.paper.pocket import pretrain as pretrain_module
-from tadp_ray.paper.pocket.autoencoder import build_vae
+from tadp_ray.paper.pocket.autoencoder import build_vae, vae_loss
 from tadp_ray.paper.pocket.denoiser import build_denoiser, copy_weights
 from tadp_ray.paper.pocket.latent_cache import CLOSE_UP, CROWD, LatentCache, SceneCaptions, style_of
 from tadp_ray.paper.pocket.pretrain import min_snr_weights, pretrain
@@ -261,6 +261,15 @@ def test_the_first_fifth_of_the_steps_shows_close_ups_alone(tmp_path: Path, monk
     close_ups = {*range(0, 50, 3)}
     assert len(shown) == 40 and set().union(*shown[:8]) == close_ups
     assert set().union(*shown[8:]) == {*range(50)} and not any(numbers <= close_ups for numbers in shown[8:])
+
+
+def test_the_vae_learns_in_bfloat16_where_that_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    vae, found = build_vae(32, (8, 8, 16)), []
+    vae.decoder.conv_out.register_forward_hook(lambda _, __, output: found.append(output.dtype))
+    for capability in ("AVX512", "AVX2"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda told=capability: told)
+        assert vae_loss(vae, torch.zeros(1, 3, 32, 32), torch.zeros(1, 4, 8, 8)).dtype == torch.float32
+    assert found == [torch.bfloat16, torch.float32]
 
 
 def test_nearly_clean_latents_count_little() -> None:
