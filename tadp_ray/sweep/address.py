@@ -17,6 +17,8 @@ from tadp_ray.files import drafted
 from tadp_ray.layout import CELLS, RAY, SWEEP_MARK
 
 CHUNK = 16 * 2**20
+LARGEST_COPY = 5 * 2**30
+"""Bytes that S3 copies at once; it renames by copying."""
 PATIENCE, RETRY_SECONDS = 300.0, 2.0
 """For how long, and how often, what must not be left undone is tried again."""
 REMOTE_ERRORS = (OSError, ArrowException)
@@ -132,7 +134,15 @@ class Remote:
             shutil.copyfileobj(source, stream, CHUNK)
 
     def replace(self, source: BinaryIO, name: str) -> None:
-        """Write a file; an older one stays until the new one is complete."""
+        """Write a file; an older one stays until the new one is complete.
+
+        So it does in S3 without a draft, too: objects are seen when they are complete. What cannot be renamed there has none.
+        """
+        size = source.seek(0, os.SEEK_END)
+        source.seek(0)
+        if size > LARGEST_COPY and self.files.type_name == "s3":
+            self.write(source, name)
+            return
         self.write(source, f"{name}.part")
         self.files.move(f"{self.path}/{name}.part", f"{self.path}/{name}")
 

@@ -197,3 +197,28 @@ def test_heartbeats_are_sent_beside_a_long_upload_and_end_with_the_training(
         remote.replace(BytesIO(b'{"pid": 1}'), f"cells/{cell.folder.name}/{alive.ALIVE}")
         wait_for(lambda: ended)
     assert ended[0] == b'{"pid": 1}'
+
+
+def test_what_s3_cannot_rename_is_written_in_place(
+    object_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(address_module, "LARGEST_COPY", 3)
+    remote = Remote(object_store.replace("bucket?", f"bucket/{tmp_path.name}?"))
+    remote.make_folder("")
+    (tmp_path / "model").write_bytes(b"large")
+    with (tmp_path / "model").open("rb") as file, monkeypatch.context() as patch:
+        # Without `move`.
+        limited = {name: getattr(remote.files, name) for name in ("type_name", "open_output_stream")}
+        patch.setattr(remote, "files", SimpleNamespace(**limited))
+        remote.replace(file, "model")
+        with pytest.raises(AttributeError, match="move"):
+            remote.replace(BytesIO(b"abc"), "small")
+    assert remote.read("model") == b"large" and remote.names("") == ["model"]
+    # Elsewhere a file is seen while it is written, so that it has a draft however large it is.
+    local = Remote(f"file://{tmp_path}")
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "write", lambda source, name: written.append(name))
+        written: list[str] = []
+        with pytest.raises(FileNotFoundError):
+            local.replace(BytesIO(b"large"), "model")
+    assert written == ["model.part"]
