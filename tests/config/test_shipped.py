@@ -38,8 +38,10 @@ RESOLVED = {
     "pascal_to_comic": (SD15, (*VOC, "captions/comic.jsonl"), None, IMAGE),
     "pascal_to_watercolor": (SD15, (*VOC, "captions/watercolor.jsonl"), None, IMAGE),
     "pocket_depth": ("pocket", ORACLE, "test", IMAGE),
+    "pocket_depth_unflipped": ("pocket", ORACLE, "test", IMAGE),
     "pocket_detection": ("pocket", ORACLE, "test", IMAGE),
     "pocket_segmentation": ("pocket", ORACLE, "test", IMAGE),
+    "pocket_segmentation_unflipped": ("pocket", ORACLE, "test", IMAGE),
     "pocket_styles": ("pocket", ORACLE, "test", IMAGE),
     "pocket_transfer": ("pocket", ORACLE, "test", IMAGE),
 }
