@@ -75,8 +75,9 @@ def valid_names(model: type[BaseModel], path: Sequence[str]) -> list[str]:
 
 def kinds_with(name: str, model: type[BaseModel], path: Sequence[str]) -> list[str]:
     """Return the kinds of the group at `path` within `model` that have a key; empty if it has no kinds."""
-    groups = [group for group in groups_at(model, path) if {name, "kind"} <= group.model_fields.keys()]
-    return [str(kind) for group in groups for kind in get_args(group.model_fields["kind"].annotation)]
+    groups = [group for group in groups_at(model, path) if name in group.model_fields]
+    fields = [group.model_fields[key] for group in groups for key in ("kind", "backbone") if key in group.model_fields]
+    return [str(kind) for field in fields for kind in get_args(field.annotation)]
 
 
 GROUPS_WITH_KINDS = (
@@ -100,8 +101,10 @@ def key_path(location: Sequence[str | int]) -> tuple[str | int, ...]:
     return tuple(
         part
         for list_name, before, part in zip((None, None, *location), (None, *location), location, strict=False)
-        if before not in GROUPS_WITH_KINDS
-        and not str(part).startswith(("tuple[", "dict["))
+        # Captions have names of the file's own, which may be that of a group.
+        if (before not in GROUPS_WITH_KINDS or list_name == "captions")
+        and not str(part).startswith(("tuple[", "dict[", "function-"))
+        and part != "[key]"
         and part not in kinds_in_lists.get(list_name, ())
     )
 
@@ -117,9 +120,10 @@ def dotted(path: Sequence[str | int]) -> str:
 def mend_of_key(name: str, model: type[BaseModel], group: Sequence[str]) -> str:
     """Return what to write for a key that the group at a path within `model` does not have."""
     if kinds := kinds_with(name, model, group):
+        key = "backbone" if "backbone" in valid_names(model, group) else "kind"
         return (
-            f"only kind: {' or '.join(kinds[:4])} has it; for another kind, write the whole group: "
-            f"{dotted(group)}: {{kind: {kinds[0]}, {name}: ...}}"
+            f"only {key}: {' or '.join(kinds[:4])} has it; for another {key}, write the whole group: "
+            f"{dotted(group)}: {{{key}: {kinds[0]}, {name}: ...}}"
         )
     return nearest(name, valid_names(model, group))
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from tadp_ray.addresses import holds_secret
 from tadp_ray.config.analysis import Analysis
 from tadp_ray.config.errors import ConfigError, dotted, explain, has_own_names, nearest, valid_names
+from tadp_ray.config.model import DEFAULT_BACKBONE, DEFAULT_HEAD
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.search import Search
@@ -20,6 +21,8 @@ from tadp_ray.config.yaml12 import parse_yaml, read_text
 
 V = TypeVar("V", bound=StrictModel)
 KeyPath = tuple[str | int, ...]
+DEFAULT_KINDS = {("model", "backbone"): DEFAULT_BACKBONE, ("head", "kind"): DEFAULT_HEAD}
+"""Of groups that need not say theirs."""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -46,9 +49,13 @@ def no_file(path: Path) -> str:
     return "no such file" + (f"; {nearest(path.name, siblings)}" if siblings else "")
 
 
-def other_kind(old: Mapping[str, Any], value: Mapping[str, Any]) -> str | None:
+def other_kind(group: str, old: Mapping[str, Any], value: Mapping[str, Any]) -> str | None:
     """Return the key by which a group is of another kind or backbone than an old one; None if it is not."""
-    return next((name for name in ("kind", "backbone") if value.get(name, old.get(name)) != old.get(name)), None)
+    for name in ("kind", "backbone"):
+        before = old.get(name, DEFAULT_KINDS.get((group, name)))
+        if value.get(name, before) != before:
+            return name
+    return None
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +64,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     for key, value in changes.items():
         old = merged.get(key)
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(old, value) if both and not other_kind(old, value) else value
+        merged[key] = merge(old, value) if both and not other_kind(key, old, value) else value
     return merged
 
 
@@ -67,7 +74,7 @@ def restarted(base: Mapping[str, Any], changes: Mapping[str, Any], prefix: KeyPa
     for key, value in changes.items():
         old, path = base.get(key), (*prefix, key)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            name = other_kind(old, value)
+            name = other_kind(key, old, value)
             found |= {path: name} if name else restarted(old, value, path)
     return found
 

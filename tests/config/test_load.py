@@ -162,6 +162,11 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
             "caption.wording: long tells more than names, which data.kind: nyuv2 does not know; use short",
         ),
         (TOLD + CAPTIONS + "x: {sorce: 'null'}}}", "evaluation.captions.x.sorce='null': unknown key; did you mean 'source'?"),
+        (TOLD + CAPTIONS + "data: {sorce: 'null'}}}", "evaluation.captions.data.sorce='null': unknown key"),
+        (
+            TOLD + "model: {backbone: pixart, weights: x, unet_init: random}",
+            "model.unet_init='random': unknown key; only backbone: stable_diffusion or stable_diffusion_xl has it",
+        ),
         (TOLD + CAPTIONS + "x: {source: 'null', recall: 0.5}}}", "evaluation.captions.x: precision and recall degrade"),
         (TOLD + CAPTIONS + "a/b: {source: 'null'}}}", "captions: 'a/b' becomes part of a metric's name; use up to 60 letters"),
         (TOLD + CAPTIONS + "multi_scale: {source: 'null'}}}", "and not multi_scale"),
@@ -270,6 +275,13 @@ def test_extending_with_another_kind_of_data_replaces_the_group(tmp_path: Path) 
     assert recipe.data.kind == "folder" and recipe.model.timestep == 3
 
 
+def test_extending_with_the_default_kind_spelled_out_changes_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", TOLD + "model: {weights: pocket, feature_norm: true, head: {channels: 16}}\n")
+    spelled = "model: {backbone: stable_diffusion, adapter: true, head: {kind: semantic_fpn, dropout: 0.5}}\n"
+    model = load_recipe(write(tmp_path / "mine.yaml", f"extends: base.yaml\n{spelled}")).model
+    assert (model.adapter, model.feature_norm, model.head.dropout, model.head.channels) == (True, True, 0.5, 16)
+
+
 def test_axes_must_be_recipe_keys_and_their_values_must_be_valid(tmp_path: Path) -> None:
     """A sweep that names a key which does not exist, or a value out of range, says so."""
     with pytest.raises(ConfigError, match="did you mean 'precision'"):
@@ -302,6 +314,25 @@ def test_variants_are_named_groups_of_recipe_keys(tmp_path: Path) -> None:
         load_sweep(write(tmp_path / "sweep.yaml", twice))
     with pytest.raises(ConfigError, match="did you mean 'adapter'"):
         load_sweep(write(tmp_path / "sweep.yaml", VARIANTS.replace("adapter", "adaptor")))
+
+
+@pytest.mark.parametrize(
+    ("axes", "fits"),
+    [
+        ("{caption.precision: [0.5, 1.0], text: {none: {caption: {source: 'null'}}, oracle: {}}}", False),
+        ("{text: {none: {caption: {source: 'null'}, caption.recall: 0.5}, oracle: {}}}", False),
+        ("{text: {none: {caption: {source: 'null'}}, half: {caption.recall: 0.5}}}", True),
+        ("{caption.precision: [0.5, 1.0], data.train: [10, 20]}", True),
+    ],
+)
+def test_a_group_and_a_key_in_it_are_not_set_together(tmp_path: Path, axes: str, fits: bool) -> None:
+    """The one that is set last would replace the other, whose value stands in the table."""
+    file = write(tmp_path / "sweep.yaml", f"axes: {axes}\n")
+    if fits:
+        assert len(grid(load_sweep(file))) in (2, 4)
+        return
+    with pytest.raises(ConfigError, match=r"caption and its caption\.\w+ are set together, and one would replace"):
+        load_sweep(file)
 
 
 def test_published_numbers_must_fit_the_grid(tmp_path: Path) -> None:
