@@ -13,8 +13,10 @@ from tadp_ray.cli.picture import CountOption, OutArgument
 from tadp_ray.cli.results import named_experiment
 from tadp_ray.cli.retype import typed
 from tadp_ray.config.shipped import file_of
+from tadp_ray.config.vocabulary import METRIC
 from tadp_ray.errors import UserError
 from tadp_ray.layout import IMAGES, STORAGE
+from tadp_ray.registry import TASKS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,9 +114,17 @@ def compared_runs(
     from tadp_ray.reporting.results import per_image_results
 
     spec = table.spec
-    if column is None and spec.columns.names[1:]:
-        raise UserError(f"--column: choose one of {'; '.join(spec.columns.headings)}")
-    j = 0 if column is None else find_row(spec.columns, column, "--column")
+    # Images are scored by the main metric alone, whose column a table with several metrics need not be asked for.
+    mains = {entry.main for entry in TASKS.values()}
+    scored = [
+        j for j in range(len(spec.columns.names)) if METRIC not in spec.columns.keys or spec.metric_at(0, j) in mains
+    ]
+    headings = "; ".join(spec.columns.headings[j] for j in scored)
+    if column is None and len(scored) > 1:
+        raise UserError(f"--column: choose one of {headings}")
+    j = scored[0] if column is None else find_row(spec.columns, column, "--column")
+    if j not in scored:
+        raise UserError(f"--column {column}: images have no score of this metric each; choose one of {headings}")
     places = find_row(spec.rows, row, "--row"), find_row(spec.rows, against)
     if places[0] == places[1]:
         raise UserError(f"--against {against}: the same row as --row {row}; name another")

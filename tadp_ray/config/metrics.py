@@ -79,21 +79,23 @@ def known_metrics(recipe: Recipe, classes: Sequence[str], things: Sequence[str] 
     """
     main, by_class = TASKS[recipe.task].main, TASKS[recipe.task].by_class
     told = recipe.evaluation.captions
-    extra = [
-        *getattr(recipe.data, "extra_styles", ()),
-        *([MULTI_SCALE] if recipe.evaluation.multi_scale else []),
-        *told,
-    ]
     return [
         *(metric.name for metric in metrics_of(recipe.task) if things or not metric.of_things),
         f"best_{main}",
-        *(f"{main}/{name}" for name in extra),
+        *further_metrics(recipe),
         *OF_TRAINING,
         *(OF_GPUS if recipe.compute.gpus else ()),
         *of_captions(recipe.caption, OF_CAPTIONS),
         *(f"{metric}/{name}" for name, caption in told.items() for metric in of_captions(caption, OF_SCORED_CAPTIONS)),
         *(f"{by_class}/{name}" for name in classes if by_class),
     ]
+
+
+def further_metrics(recipe: Recipe) -> list[str]:
+    """Return the main metric's names in further evaluations: of other styles, of several sizes, with other captions."""
+    sizes = [MULTI_SCALE] if recipe.evaluation.multi_scale else []
+    names = [*getattr(recipe.data, "extra_styles", ()), *sizes, *recipe.evaluation.captions]
+    return [f"{TASKS[recipe.task].main}/{name}" for name in names]
 
 
 def of_captions(caption: CaptionConfig, metrics: Sequence[str]) -> list[str]:

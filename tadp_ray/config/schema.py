@@ -341,7 +341,9 @@ class Sweep(StrictModel):
         together = [{*one, *other} for one, other in itertools.combinations(groups, 2)] + variants
         for outer, inner in (pair for keys in together for pair in itertools.permutations(sorted(keys), 2)):
             if inner.startswith(f"{outer}."):
-                raise ValueError(f"{outer} and its {inner} are set together, and one would replace the other; name keys apart")
+                raise ValueError(
+                    f"{outer} and its {inner} are set together, and one would replace the other; name keys apart"
+                )
         return self
 
     @property

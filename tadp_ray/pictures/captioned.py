@@ -38,8 +38,7 @@ def draw_captions(path: Path, images: Mapping[str, Path], captions: Mapping[str,
         axis.imshow(read_image(file))
         texts = [textwrap.shorten(text, 5 * LETTERS, placeholder=" ...") or "(empty)" for text in captions[image_id]]
         lines = [line for text in texts for line in textwrap.wrap(text, LETTERS)]
-        # A dollar sign would start a formula.
-        axis.set_title("\n".join([image_id, *lines]).replace("$", r"\$"), fontsize=8, loc="left")
+        axis.set_title("\n".join([image_id, *lines]), fontsize=8, loc="left")
     for axis in grid:
         axis.set_axis_off()
     write_figure(figure, path)

@@ -29,7 +29,7 @@ SERIES = ("#1E86C8", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C
 """Okabe and Ito's colours without yellow, which a white page hides, with a lighter blue for dark pages, and grey."""
 AMOUNTS = ("#3E6FB0", "#8C8C8C", "#E07A1F")
 """From low to high for thin lines, which cividis would hide on a dark or on a light page."""
-MAX_PANELS = 12
+MAX_PANELS = 24
 """Rows whose learning curves are drawn."""
 HEIGHT = 190
 """Of a panel of learning curves in pixels."""
@@ -185,8 +185,12 @@ def named_axis(names: Sequence[str], **options: Any) -> alt.Axis:
 
 
 def curve_records(curves: Mapping[int, Curve]) -> list[dict[str, Any]]:
-    """Return the points of one entry's curves by seed."""
-    return [{"seed": seed, "step": step, "value": value} for seed, curve in curves.items() for step, value in curve]
+    """Return the points of one entry's curves by seed; numbers that are not finite are missing."""
+    return [
+        {"seed": seed, "step": step, "value": value if math.isfinite(value) else None}
+        for seed, curve in curves.items()
+        for step, value in curve
+    ]
 
 
 def learning_curves(

@@ -99,10 +99,8 @@ def find_row(side: Side, text: str, option: str = "--against") -> int:
         ConfigError: there is no such row, or the rows are metrics.
     """
     line = "column" if option == "--column" else "row"
-    if METRIC in side.keys:
-        raise ConfigError(
-            [f"{option} {text}: this table's {line}s are metrics, which cannot be compared; leave it out"]
-        )
+    if METRIC in side.keys and option != "--column":
+        raise ConfigError([f"{option} {text}: this table's rows are metrics, which cannot be compared; leave it out"])
     parts = [part.strip().partition("=") for part in text.split(",")]
     short = tuple(key.rpartition(".")[2] for key in side.keys)
     keyed = tuple(key for key, _, _ in parts) in (side.keys, short)

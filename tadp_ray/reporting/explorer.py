@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.metrics import base_metric, metric_title
+from tadp_ray.config.metrics import base_metric, further_metrics, metric_title
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.errors import UserError
@@ -37,7 +37,7 @@ from tadp_ray.tracking.store import Store
 
 MAX_OPENED = 48
 """Entries of a table whose prompts and pictures are shown, and runs whose results by image are read for intervals."""
-MAX_COMPARED = 12
+MAX_COMPARED = 24
 """Rows that are compared in pairs."""
 MAX_LINES = 500
 """Runs in parallel coordinates."""
@@ -121,7 +121,7 @@ def explore(
         curves = {fingerprint: history(store, row.run_id, LOSS) for fingerprint, row in few.items()}
         title, decimals = "training loss", base_metric(LOSS).decimals
     placed = curves_by_place(table.spec, cells, curves)
-    opened = tuple(open_entries(store, table, done, place_id, folder))
+    opened = tuple(open_entries(store, table, cells, done, place_id, folder))
     return Explorer(
         heat_maps=tuple(heat_maps(table, place_id)),
         curves=tuple(learning_curves(table.spec, placed, title, decimals)),
@@ -147,17 +147,23 @@ def curves_by_place(
 
 
 def open_entries(
-    store: Store, table: Table, done: Mapping[str, CellRow], place_id: str, folder: Path
+    store: Store, table: Table, cells: Sequence[Cell], done: Mapping[str, CellRow], place_id: str, folder: Path
 ) -> Iterator[OpenedEntry]:
-    """Yield every entry with a finished seed; the prompts and pictures of a large table are left to the dashboard."""
+    """Yield every entry with a finished seed; the prompts and pictures of a large table are left to the dashboard.
+
+    They are of the main evaluation: a metric of another one has neither.
+    """
     rows = {row.run_id: row for row in done.values()}
+    further = {
+        metric for recipe in {cell.group: cell.recipe for cell in cells}.values() for metric in further_metrics(recipe)
+    }
     filled = [(i, j, entry) for i, row in enumerate(table.entries) for j, entry in enumerate(row) if entry.run_ids]
     spec = table.spec
     for i, j, entry in filled:
         seeds = zip(entry.seeds, entry.values, entry.run_ids, strict=True)
         place = f"{place_id}-{i}-{j}"
         shown: dict[str, Any] = {}
-        if len(filled) <= MAX_OPENED:
+        if len(filled) <= MAX_OPENED and entry.metric not in further:
             row = rows[entry.run_ids[0]]
             picture = copy_picture(store, row.run_id, folder / f"{place}.webp")
             shown = {"prompts": prompts_of(store, row), "picture": picture}

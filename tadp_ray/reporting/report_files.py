@@ -44,6 +44,7 @@ def standfirst(chapters: Chapters) -> str:
     """Return in one sentence how much the store holds."""
     sections = [section for own in chapters.values() for section in own if section.name != "claims"]
     runs = {run for section in sections for _, ids in section.runs for run in ids}
+    runs |= {row[-1] for section in sections if section.listed for row in section.listed.rows}
     done = sum(section.missing is None for section in sections)
     return f"{done} of {len(sections)} questions have results so far, from {len(runs)} finished runs."
 

@@ -1,6 +1,8 @@
 """Summarizes a table's numbers in sentences."""
 
+import itertools
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tadp_ray.config.metrics import lower_is_better, metric_title
@@ -103,10 +105,13 @@ def side_effect(table: Table, side: Side, own: int, located: Sequence[LocatedEnt
     lines: dict[int, dict[int, TableEntry]] = {}
     for place, entry in located:
         lines.setdefault(place[own], {})[place[1 - own]] = entry
-    whole = {k: line for k, line in lines.items() if len(line) == len(table.entries[0] if own == 0 else table.entries)}
-    if len(whole) < 2 or len(whole) < len(side.names):
+    metric, spec = located[0][1].metric, table.spec
+    places = itertools.product(range(len(spec.rows.names)), range(len(spec.columns.names)))
+    # Other metrics have rows or columns of their own.
+    expected = Counter(place[own] for place in places if spec.metric_at(*place) == metric)
+    whole = {k: line for k, line in lines.items() if len(line) == expected[k]}
+    if len(whole) < 2 or len(whole) < len(expected):
         return
-    metric = located[0][1].metric
     ranked = sorted(whole, key=lambda k: statistics.fmean(entry.mean for entry in whole[k].values()))
     worst, best = (ranked[-1], ranked[0]) if lower_is_better(metric) else (ranked[0], ranked[-1])
     pairs = [(entry.by_seed, whole[worst][place].by_seed) for place, entry in whole[best].items()]

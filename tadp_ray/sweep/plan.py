@@ -431,9 +431,13 @@ def check_results(file: Path, experiment: Experiment, recipes: Sequence[Recipe])
             raise ConfigError([f"{file}: table.metrics={metric!r}: {problem}"])
 
 
+CHANGING_RESULTS = ("compute.cpus=", "compute.compile=")
+"""Overrides of compute keys that change the last digits."""
+
+
 def settings_text(recipe: Path, overrides: Sequence[str]) -> str:
-    """Return a recipe's name and its overrides, without compute keys other than cpus, which do not change results."""
-    shown = [text for text in overrides if not text.startswith("compute.") or text.startswith("compute.cpus")]
+    """Return a recipe's name and its overrides, without the compute keys that do not change results."""
+    shown = [text for text in overrides if not text.startswith("compute.") or text.startswith(CHANGING_RESULTS)]
     return ", ".join([f"recipe {recipe.stem}", *shown])
 
 

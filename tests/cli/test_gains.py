@@ -11,10 +11,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
+from tadp_ray.cli.gains import compared_runs
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.config.yaml12 import parse_yaml
+from tadp_ray.errors import UserError
 from tadp_ray.layout import MODEL, PER_IMAGE
 from tadp_ray.reporting import results
+from tadp_ray.reporting.table import Table, TableEntry
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.tasks.per_image import read_per_image, write_per_image
 from tadp_ray.tracking import query
@@ -232,6 +236,18 @@ def test_what_cannot_be_compared_is_refused(experiment, store, swept, tmp_path, 
     for file in (experiment, "tiny"):
         result = gains(file, store, tmp_path / "out", *words)
         assert result.exit_code == 2 and said in " ".join(result.stderr.split())
+
+
+def test_of_several_metrics_the_one_that_images_are_scored_by_is_taken() -> None:
+    columns = Side.of(["metric"], {"metric": ("miou/night", "miou")})
+    spec = TableSpec("", ("miou", "miou/night"), Side.of(["text"], {"text": ("a", "b")}), columns)
+    none = tuple(TableEntry("", "", metric, (), 1, None, ()) for metric in ("miou/night", "miou"))
+    table = Table(spec, (none, none), ())
+    for column in (None, "miou"):
+        with pytest.raises(UserError, match="no seed of both is finished"):
+            compared_runs(None, table, {}, "a", "b", column)
+    with pytest.raises(UserError, match=r"--column miou/night: images have no score .* choose one of miou$"):
+        compared_runs(None, table, {}, "a", "b", "miou/night")
 
 
 def test_what_is_kept_has_the_name_of_its_folder_which_a_report_takes(

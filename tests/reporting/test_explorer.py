@@ -4,13 +4,22 @@ import json
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.reporting import explorer
-from tadp_ray.reporting.charts import compared_rows, entry_curve, learning_curves, parallel_coordinates, scaled
+from tadp_ray.reporting.charts import (
+    compared_rows,
+    curve_records,
+    entry_curve,
+    learning_curves,
+    parallel_coordinates,
+    scaled,
+)
 from tadp_ray.reporting.explorer import compared, searched
 from tadp_ray.reporting.importance import MIN_RUNS, importance
 from tadp_ray.reporting.seeds import gap_of, paired_gap
@@ -58,6 +67,37 @@ def test_what_seeds_tell_apart_is_said_and_what_they_do_not(spec) -> None:
     assert "The best is told apart from every other complete entry at 95 %, paired over 3 seeds." in said
     one = Table(spec, ((entry(1.0, seeds=(0,)), entry(2.0, seeds=(0,))),) * 3, ())
     assert "One seed: nothing is judged, and differences may be chance; 3 seeds tell more." in list(sentences(one))
+
+
+def test_rows_are_told_apart_in_a_table_of_several_metrics(spec) -> None:
+    """Each metric has places of its own, of which the first metric's are whole."""
+    metrics = ("miou", "miou/night")
+    spec = replace(spec, metrics=metrics, columns=Side.of(["metric"], {"metric": metrics}), published=None)
+    low, high = entry(1.0, 2.0, 3.0), entry(20.0, 21.0, 22.5)
+    rows = ((low, high), (low, high), (high, low))
+    entries = tuple((one, replace(other, metric="miou/night")) for one, other in rows)
+    said = list(sentences(Table(spec, entries, ())))
+    assert any(text.startswith("From precision 0.5 to precision 1.0: 19.17 [") for text in said), said
+    gap = tuple((one, replace(other, metric="miou/night")) for one, other in (rows[0], (entry(), high), rows[2]))
+    assert not any(text.startswith("From ") for text in sentences(Table(spec, gap, ())))
+
+
+def test_prompts_and_pictures_are_of_the_main_evaluation_alone(spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = ("miou", "miou/oracle", "miou/night", "iou/car")
+    spec = replace(spec, metrics=metrics, columns=Side.of(["metric"], {"metric": metrics}), published=None)
+    evaluation = SimpleNamespace(multi_scale=(), captions={"oracle": None})
+    recipe = SimpleNamespace(task="segmentation", data=SimpleNamespace(extra_styles=("night",)), evaluation=evaluation)
+    cell, row = SimpleNamespace(group="g", recipe=recipe), SimpleNamespace(run_id="r")
+    entries = (tuple(replace(entry(1.0, seeds=(0,)), metric=metric) for metric in metrics), (), ())
+    monkeypatch.setattr(explorer, "copy_picture", lambda *_: Path("picture"))
+    monkeypatch.setattr(explorer, "prompts_of", lambda *_: (("id", "a car"),))
+    opened = list(explorer.open_entries(None, Table(spec, entries, ()), [cell], {"f": row}, "t", Path()))
+    assert [(own.picture is not None, bool(own.prompts)) for own in opened] == [(own, own) for own in (True, False, False, True)]
+
+
+def test_a_value_that_is_no_number_leaves_the_curves_readable() -> None:
+    found = curve_records({0: ((1, 2.0), (2, math.nan), (3, math.inf))})
+    assert [point["value"] for point in found] == [2.0, None, None] and json.dumps(found, allow_nan=False)
 
 
 def test_importance_is_that_of_the_axis_that_matters() -> None:

@@ -18,6 +18,7 @@ from tadp_ray.conditioning.tokenizer import check_length
 from tadp_ray.config.analysis import Variation
 from tadp_ray.config.claims import Measured
 from tadp_ray.config.schema import Recipe
+from tadp_ray.config.vocabulary import BACKGROUND
 from tadp_ray.data.datasets import class_names
 from tadp_ray.data.pixels import normalized
 from tadp_ray.data.scenes import THINGS
@@ -55,7 +56,7 @@ def variation(
     for prompt in {*prompts[PROMPTS[0]], *prompts[PROMPTS[1]]}:
         check_length(diffusion.tokenizer, prompt, diffusion.tokens - 2)
     judge, known = judge_of(recipe, diffusion, judges)
-    absent = np.array([[name not in picture.shows for name in known] for picture in pictures])
+    absent = np.array([absent_names(known, picture.shows) for picture in pictures])
     originals = [picture.image for picture in pictures]
     drawn = {
         (name, steps): vary(config, recipe, diffusion, originals, prompts[name], steps)
@@ -71,6 +72,11 @@ def variation(
     files = write_both(draw_panels(config, originals[:4], drawn), folder / "panels.png")
     files += write_both(draw_curves(config, off, reconstruction), folder / "off_target.png")
     return Outcome(numbers, measures(config, off), files)
+
+
+def absent_names(known: Sequence[str], shown: Sequence[str]) -> list[bool]:
+    """Return for each known class whether a picture that shows some lacks it; background is in every picture."""
+    return [name not in (*shown, BACKGROUND) for name in known]
 
 
 def judge_of(recipe: Recipe, diffusion: Diffusion, judges: Sequence[Trained]) -> tuple[Judge, tuple[str, ...]]:

@@ -42,7 +42,7 @@ def write_samples(
             axis.set_xticks([])
             axis.set_yticks([])
             axis.spines[:].set_visible(False)
-        row[0].set_ylabel(textwrap.fill(heading, 22).replace("$", r"\$"), fontsize=8)
+        row[0].set_ylabel(textwrap.fill(heading, 22), fontsize=8)
     for axis, caption in zip(grid[1], captions, strict=True):
-        axis.set_title(caption.replace("$", r"\$"), fontsize=7, wrap=True)
+        axis.set_title(caption, fontsize=7, wrap=True)
     write_figure(figure, path)
