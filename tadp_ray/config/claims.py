@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -28,6 +28,15 @@ Deviations = Annotated[
         "below zero. 0: the 95 % interval over seeds decides"
     ),
 ]
+
+
+def one_aim(claim: Any) -> Any:
+    """Refuse a least difference of a mean that may lie below zero."""
+    if claim.least and claim.deviations < 0:
+        raise ValueError(
+            f"least: {claim.least:g} does not go with deviations: {claim.deviations:g}, which allow a loss; leave one out"
+        )
+    return claim
 
 
 def within(places: Mapping[str, JsonValue], chosen: Mapping[str, JsonValue], metric: str) -> bool:
@@ -57,6 +66,7 @@ class Difference(StrictModel):
     than: Places = {}
     least: Points = 0
     deviations: Deviations = 0
+    _one_aim = model_validator(mode="after")(one_aim)
 
     @property
     def places(self) -> tuple[Mapping[str, JsonValue], ...]:
@@ -73,6 +83,7 @@ class Rising(StrictModel):
     at: Places = {}
     least: Points = 0
     deviations: Deviations = 0
+    _one_aim = model_validator(mode="after")(one_aim)
 
     @property
     def places(self) -> tuple[Mapping[str, JsonValue], ...]:

@@ -49,9 +49,13 @@ def write_comparison(
     files, facts = [], []
     for direction, rows in chosen.items():
         figure, frames = draw_comparison(comparison, rows, direction)
-        made = [folder / f"{direction}.{kind}" for kind in ("png", "pdf")] if rows else []
-        write_figure(figure, *made)
-        files += made
+        made = [folder / f"{direction}.{kind}" for kind in ("png", "pdf")]
+        # An earlier call's, if there is nothing to show now.
+        for file in made:
+            file.unlink(missing_ok=True)
+        if rows:
+            write_figure(figure, *made)
+            files += made
         facts += [
             described(comparison, direction, selection, boxes) for selection, boxes in zip(rows, frames, strict=True)
         ]

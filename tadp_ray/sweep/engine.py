@@ -176,8 +176,7 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
         ):
             results = tuner(plan, todo, at_once).fit()
         failed = failures(results)
-        for cell, error, trace in failed:
-            note_failure(cell, error, trace)
+        note_failures(failed)
     finally:
         unsent = sender.close(timeout=60)
     if unsent:
@@ -189,8 +188,15 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
     return not failed
 
 
-def failures(results: tune.ResultGrid) -> list[tuple[Cell, str, str | None]]:
-    """Return (cell, error, traceback) of the cells without a result; None: a user's error of one of several workers."""
+FailedCell = tuple[Cell, str, str | None, str]
+"""(cell, error, traceback, id of the command)."""
+
+
+def failures(results: tune.ResultGrid) -> list[FailedCell]:
+    """Return the cells without a result.
+
+    Traceback None: a user's error of one of several workers; empty: what the cell's journal says.
+    """
     failed = []
     for result in results:
         reported = result.metrics or {}
@@ -199,18 +205,28 @@ def failures(results: tune.ResultGrid) -> list[tuple[Cell, str, str | None]]:
         for cell in result.config["cells"]:
             error = reported.get("errors", {}).get(cell.fingerprint, crash)
             if error and final_metrics(cell.folder, cell.fingerprint) is None:
-                failed.append((cell, error, trace))
+                failed.append((cell, error, trace, result.config["command"]))
     return failed
 
 
-def note_failure(cell: Cell, error: str, trace: str | None) -> None:
+def note_failures(failed: Sequence[FailedCell]) -> None:
+    """Record failures, each of which is told even if it cannot be recorded."""
+    for cell, error, trace, command in failed:
+        try:
+            note_failure(cell, error, trace, command)
+        except (UserError, OSError) as reason:
+            log.error("%s failed: %s; this could not be recorded: %s", cell.name, error, reason)
+
+
+def note_failure(cell: Cell, error: str, trace: str | None, command: str) -> None:
     """Record the failure of a cell that a bug or a crash has ended, and log where its traceback is.
 
     A user's error is in the journal already, unless it is of another worker than the one that writes: what that one has recorded,
     if anything, is that it lost the other. A process that was killed or ran out of memory wrote nothing, so Ray's report replaces
-    the traceback.
+    the traceback. What an earlier command has recorded does not count.
     """
-    recorded = failure(cell.folder)
+    began = any(record.get("command") == command for record in read_journal(cell.folder))
+    recorded = failure(cell.folder) if began else None
     if recorded and recorded.traceback is None:
         return
     output = worker_log(cell.folder)
@@ -219,6 +235,8 @@ def note_failure(cell: Cell, error: str, trace: str | None) -> None:
             write_text(here.folder / WORKER_LOG, output)
         if trace is not None and recorded and (here.folder / TRACEBACK).is_file():
             error, trace = recorded.error, (here.folder / TRACEBACK).read_text(encoding="utf-8")
+        # An error from before the journal was opened has no traceback.
+        trace = trace or None
         with Journal(here.folder, cell.fingerprint) as journal:
             journal.fail(error, trace)
     pull(cell.recipe.compute.address, [cell])

@@ -320,10 +320,8 @@ def plan_experiment(
                 "be an axis"
             ]
         )
-    prefixes = tuple(f"{key}." for key in sweep.keys)
-    conflicts = [text for text in overrides if f"{text.partition('=')[0].strip()}.".startswith(prefixes)]
-    if conflicts:
-        raise ConfigError([f"--set {conflicts[0]}: {axes_file} varies this key; select its values with --only"])
+    for text in overrides:
+        check_varied(text, sweep, axes_file)
     wanted: dict[str, list[Any]] = {}
     for key, value in (parse_only(text, sweep) for text in choices.only):
         wanted.setdefault(key, []).append(value)
@@ -429,6 +427,25 @@ def check_results(file: Path, experiment: Experiment, recipes: Sequence[Recipe])
     for recipe, metric in itertools.product(recipes, experiment.table.metrics):
         if problem := unknown_metric(metric, known_metrics(recipe, class_names(recipe.data), thing_names(recipe.data))):
             raise ConfigError([f"{file}: table.metrics={metric!r}: {problem}"])
+
+
+def check_varied(text: str, sweep: Sweep, file: str) -> None:
+    """Raise ConfigError if an override sets what an axis of the sweep sets, too.
+
+    Args:
+        text: `key=value`.
+        sweep: the sweep.
+        file: its name.
+    """
+    key = text.partition("=")[0].strip()
+    for axis, values in sweep.axes.items():
+        if isinstance(values, dict):
+            named = [name for name, own in values.items() if f"{key}.".startswith(tuple(f"{each}." for each in own))]
+            if named:
+                where = f"the axis {axis} sets this key in {', '.join(named)}"
+                raise ConfigError([f"--set {text}: {file}: {where}; write the value into a copy of that file"])
+        elif f"{key}.".startswith(f"{axis}."):
+            raise ConfigError([f"--set {text}: {file} varies this key; select its values with --only"])
 
 
 CHANGING_RESULTS = ("compute.cpus=", "compute.compile=")

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import cv2
@@ -19,6 +18,7 @@ from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import batches, evaluation_views
 from tadp_ray.training.model import TADP
 from tadp_ray.training.precision import autocast
+from tadp_ray.training.provenance import code_of, provenance
 from tadp_ray.training.rng import image_generator
 from tadp_ray.training.setup import TrainSetup, threads_of
 from tadp_ray.training.transfer import prefetched, to_device
@@ -171,8 +171,10 @@ def shared_tensors(
             recipe.model.encoding_of_images,
             recipe.model.pixel_normalization,
             *depends,
-            # Other versions of what cuts, resizes and encodes views compute other digits.
-            [cv2.__version__, torch.__version__, *map(version, ("diffusers", "transformers"))],
+            recipe.model.backbone,
+            # Other code, here or in packages, may cut, resize and encode views otherwise.
+            code_of(provenance()),
+            cv2.__version__,
             device.type,
             *threads_of(recipe, device),
         ]

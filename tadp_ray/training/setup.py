@@ -3,7 +3,6 @@
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from importlib.metadata import version
 from typing import Any
 
 import cv2
@@ -29,6 +28,7 @@ from tadp_ray.layout import CONTEXTS
 from tadp_ray.tasks.base import Size, Task
 from tadp_ray.tasks.build import build_head, task_of
 from tadp_ray.training.context_cache import ContextCache
+from tadp_ray.training.provenance import code_of, provenance
 
 Origin = tuple[Family, Hashable]
 """(family of the backbone, key of the networks that it loads)."""
@@ -207,7 +207,8 @@ class TrainSetup:
                 ],
                 self.encoding.model_dump(mode="json", exclude={"embeddings"}),
                 self.train.classes if self.encoding.embeddings else (),
-                [device.type, torch.__version__, version("transformers")],
+                # Other code, here or in packages, may encode otherwise.
+                [self.recipe.model.backbone, device.type, code_of(provenance())],
                 *threads_of(self.recipe, device),
             ]
         )
@@ -276,9 +277,11 @@ class TrainSetup:
         evaluation = self.recipe.evaluation
         if not self.recipe.model.why_one_size:
             return set()
-        scaled = [(i, factor) for i in range(len(self.val)) for factor in evaluation.scales]
-        slides = evaluation.mode == "slide"
-        sizes = {(evaluation.crop,) * 2} if slides else {self.evaluated_size(*each) for each in scaled}
+        factors = {*evaluation.scales, *evaluation.multi_scale}
+        sizes = {self.evaluated_size(i, factor) for i in range(len(self.val)) for factor in factors}
+        if evaluation.mode == "slide":
+            # Windows are no larger than the image.
+            sizes = {(min(evaluation.crop, height), min(evaluation.crop, width)) for height, width in sizes}
         return sizes - {self.view}
 
 

@@ -326,6 +326,10 @@ def test_the_report_says_that_one_seed_decides_nothing() -> None:
             "{kind: difference, text: c, better: {experiment: pocket_control}}",
             "pocket_control: neither a file nor a shipped experiment",
         ),
+        (
+            "{kind: rising, text: c, along: [caption.recall], least: 1, deviations: -1}",
+            "least: 1 does not go with deviations: -1, which allow a loss",
+        ),
         ("{kind: difference, text: c, better: {}, leest: 1}", "claims[0].leest=1: unknown key; did you mean 'least'?"),
         (
             "{kind: ranked, text: c}",

@@ -92,7 +92,9 @@ def test_prompts_and_pictures_are_of_the_main_evaluation_alone(spec, monkeypatch
     monkeypatch.setattr(explorer, "copy_picture", lambda *_: Path("picture"))
     monkeypatch.setattr(explorer, "prompts_of", lambda *_: (("id", "a car"),))
     opened = list(explorer.open_entries(None, Table(spec, entries, ()), [cell], {"f": row}, "t", Path()))
-    assert [(own.picture is not None, bool(own.prompts)) for own in opened] == [(own, own) for own in (True, False, False, True)]
+    assert [(own.picture is not None, bool(own.prompts)) for own in opened] == [
+        (own, own) for own in (True, False, False, True)
+    ]
 
 
 def test_a_value_that_is_no_number_leaves_the_curves_readable() -> None:

@@ -11,12 +11,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
+from tadp_ray.config.asked import make_sweep
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.shipped import shipped
 from tadp_ray.errors import UserError
 from tadp_ray.sweep import engine
 from tadp_ray.sweep.engine import run_plan
-from tadp_ray.sweep.plan import Choices, ExperimentPlan, choose, make_plan, plan_recipe
+from tadp_ray.sweep.plan import Choices, ExperimentPlan, check_varied, choose, make_plan, plan_recipe
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.sweep_run import parent, record_plan, show_table
@@ -204,3 +205,19 @@ def test_the_same_line_again_finds_its_cells_finished(store, run, recipe: Path, 
     assert done.exit_code == 0, done.output
     assert "2 cells, 2 already finished, 0 to train" in done.output
     assert "20.00" in (tmp_path / "runs/recipe-timestep/pocket/table.md").read_text()
+
+
+def test_what_a_variant_sets_is_named_with_its_axis() -> None:
+    sweep = make_sweep(
+        {"text": {"none": {"caption.source": "null"}, "own": {"model": {"weights": "x"}}}, "data.train": [1, 2]}
+    )
+    check_varied("caption.recall=0.5", sweep, "s.yaml")
+    for text, said in (
+        (
+            "model.weights=y",
+            r"--set model.weights=y: s.yaml: the axis text sets this key in own; write the value into a copy",
+        ),
+        ("data.train=3", r"--set data.train=3: s.yaml varies this key; select its values with --only"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            check_varied(text, sweep, "s.yaml")

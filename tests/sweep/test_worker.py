@@ -114,9 +114,49 @@ def test_of_several_workers_the_one_is_quoted_that_the_user_can_help() -> None:
 def test_a_user_s_error_of_another_worker_is_no_bug_of_the_one_that_writes(make_cell, journals, recorded: bool) -> None:
     """That one has perhaps recorded that it lost the other."""
     cell = make_cell()
-    journals.start(cell)
+    journals.write(cell, type="started", fingerprint=cell.fingerprint, command="mine")
     if recorded:
         journals.write(cell, type="failed", error="Connection closed by peer", traceback=TRACEBACK)
         (cell.folder / TRACEBACK).write_text("RuntimeError: Connection closed by peer")
-    engine.note_failure(cell, "disk full", None)
+    engine.note_failure(cell, "disk full", None, "mine")
     assert failure(cell.folder) == Failure("disk full", None) and not (cell.folder / TRACEBACK).exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "trace", "found"),
+    [
+        ("OutOfMemoryError: killed", "Traceback\nOutOfMemoryError: killed", ("OutOfMemoryError: killed", True)),
+        # A user's error from before the journal was opened.
+        ("another process is using this folder", "", ("another process is using this folder", False)),
+    ],
+)
+def test_what_an_earlier_command_recorded_hides_no_new_reason(
+    make_cell, journals, error: str, trace: str, found: tuple[str, bool]
+) -> None:
+    cell = make_cell()
+    journals.write(cell, type="started", fingerprint=cell.fingerprint, command="earlier")
+    journals.write(cell, type="failed", error="disk full")
+    engine.note_failure(cell, error, trace, "mine")
+    told = failure(cell.folder)
+    assert told is not None and (told.error, told.traceback is not None) == found
+    assert (cell.folder / TRACEBACK).exists() == found[1]
+    journals.write(cell, type="started", fingerprint=cell.fingerprint, command="mine")
+    journals.write(cell, type="failed", error="disk full")
+    engine.note_failure(cell, error, trace, "mine")
+    assert failure(cell.folder) == Failure("disk full", None)
+
+
+def test_a_failure_that_cannot_be_recorded_leaves_the_others_told(
+    make_cell, journals, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cells, noted = [make_cell(seed=seed) for seed in range(3)], []
+
+    def note(cell: Cell, *_: object) -> None:
+        if cell is cells[0]:
+            raise UserError("another process is using this folder")
+        noted.append(cell)
+
+    monkeypatch.setattr(engine, "note_failure", note)
+    engine.note_failures([(cell, "died", "", "mine") for cell in cells])
+    assert noted == cells[1:]
+    assert "failed: died; this could not be recorded: another process is using this folder" in caplog.text

@@ -11,6 +11,7 @@ from tadp_ray.config.data import AugmentConfig
 from tadp_ray.training import latents
 from tadp_ray.training.journal import read_journal
 from tadp_ray.training.latents import ViewLatents
+from tadp_ray.training.provenance import provenance
 from tadp_ray.training.run import train_cell
 
 CPU = torch.device("cpu")
@@ -35,8 +36,9 @@ def test_each_view_is_encoded_once_for_all_cells(
     assert sum(encoded) == 2 * 10 + 5
     train_cell(tiny_cell(seed=1), CPU)
     assert sum(encoded) == 2 * 10 + 5
-    # Another version encodes in its own way.
-    monkeypatch.setattr(latents, "version", lambda package: f"{package} of tomorrow")
+    # Other code encodes in its own way, and so does another version.
+    known = provenance()
+    monkeypatch.setattr(latents, "provenance", lambda: {**known, "tadp.code": "of tomorrow"})
     train_cell(tiny_cell(seed=2), CPU)
     assert sum(encoded) == 2 * (2 * 10 + 5)
 

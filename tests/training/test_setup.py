@@ -1,5 +1,6 @@
 """What a cell is made from: the prompts of training and of evaluation, and what is refused before any training."""
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -120,6 +121,28 @@ def test_a_head_that_cuts_padding_off_cuts_off_nothing_else(changes: list[str], 
     ]
     recipe = load_recipe(ROOT / "experiments/recipes/pocket_depth.yaml", ["model.head.unpadded=32", *given, *changes])
     with nullcontext() if said is None else pytest.raises(UserError, match=rf"model\.head\.unpadded=32: {said}"):
+        check_setup(TrainSetup(recipe, 0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ([], None),
+        (["evaluation.multi_scale=[1, 1.5]"], (96, 96)),
+        (["evaluation.scales=[0.5, 1]"], (32, 32)),
+        (["evaluation.mode=slide", "evaluation.crop=32", "evaluation.stride=32"], (32, 32)),
+        # A window is no larger than the image.
+        (["evaluation.mode=slide", "evaluation.crop=96", "evaluation.stride=64"], None),
+    ],
+)
+def test_all_evaluations_of_a_model_of_one_size_have_that_size(
+    changes: list[str], found: tuple[int, int] | None
+) -> None:
+    """Before the training, not after it: views of several sizes are evaluated last."""
+    changes = ["model.attention_maps=cross+self", *changes]
+    recipe = load_recipe(ROOT / "experiments/recipes/pocket_segmentation.yaml", changes)
+    said = re.escape(f"must have the size of a training view, (64, 64), not {found}; ")
+    with nullcontext() if found is None else pytest.raises(UserError, match=said):
         check_setup(TrainSetup(recipe, 0))
 
 
