@@ -1,5 +1,6 @@
 """A folder on remote storage, such as `s3://bucket/folder`. Files there are written as a whole and never appended to."""
 
+import math
 import os
 import shutil
 import time
@@ -82,17 +83,19 @@ class Remote:
             self.files.delete_dir(f"{self.path}/{RAY}")
 
     def retry(self, action: Callable[[], None]) -> None:
-        """Do something there that must not be left undone, again and again for `PATIENCE` seconds.
+        """Do something there that must not be left undone, again and again for `PATIENCE` seconds after it first failed.
 
         Raises:
             UserError: the address could not be used for so long.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline = math.inf
         while True:
             try:
                 return action()
             # Of fsspec's file systems, each has exceptions of its own.
             except Exception as error:
+                # An upload may take longer than that, and fail at its end.
+                deadline = min(deadline, time.monotonic() + PATIENCE)
                 if time.monotonic() > deadline:
                     raise self.error(error) from None
                 time.sleep(RETRY_SECONDS)

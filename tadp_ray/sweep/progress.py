@@ -15,6 +15,7 @@ from rich.text import Text
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import metric_title
+from tadp_ray.layout import JOURNAL
 from tadp_ray.sweep.cell_state import ENDED, RUNNING, CellState
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.training.journal import read_journal
@@ -42,6 +43,8 @@ class SweepProgress:
         # Records are counted, since the clock may be changed while cells train.
         self._earlier = [sum(1 for _ in read_journal(cell.folder)) for cell in cells]
         self._ended: set[str] = set()
+        self._read: dict[str, tuple[int, CellState]] = {}
+        """The size of each cell's journal when it was read, and its state."""
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -59,7 +62,16 @@ class SweepProgress:
 
     def states(self) -> list[CellState]:
         """Return the state of every cell of this command."""
-        return list(map(CellState.read, self._cells, self._earlier))
+        return list(map(self._state, self._cells, self._earlier))
+
+    def _state(self, cell: Cell, earlier: int) -> CellState:
+        """Read a cell's journal if it has changed: a sweep may have thousands that have not."""
+        journal = cell.folder / JOURNAL
+        size = journal.stat().st_size if journal.is_file() else 0
+        known = self._read.get(cell.fingerprint)
+        if known is None or known[0] != size:
+            known = self._read[cell.fingerprint] = size, CellState.read(cell, earlier)
+        return known[1]
 
     def view(self, states: Sequence[CellState]) -> Group:
         """Return the live view: the head, then a line for each running cell as far as the terminal has lines, then failures."""

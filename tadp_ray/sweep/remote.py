@@ -15,9 +15,10 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
 from tadp_ray.files import FileState, acquire_lock, drafted, file_state, is_draft, user_cache
-from tadp_ray.layout import ALIVE, CHECKPOINT, JOURNAL, LOCK, NUMBERED_CHECKPOINT, TRACEBACK, WORKER_LOG
+from tadp_ray.layout import ALIVE, BEST, CHECKPOINT, JOURNAL, LOCK, NUMBERED_CHECKPOINT, TRACEBACK, WORKER_LOG
 from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, remote_path
 from tadp_ray.sweep.periodic import run_periodically
+from tadp_ray.training.journal import final_metrics
 from tadp_ray.training.reporter import LOCK_SECONDS, checkpoints, previous_checkpoint
 
 PERIOD = 2.0
@@ -74,6 +75,10 @@ class SyncedFolder:
                     with self._if_changed(path) as file:
                         if file:
                             self._remote.replace(file, f"{self._path}/{path.name}")
+            kept = (JOURNAL, CHECKPOINT, previous_checkpoint(checkpoint).name)
+            for name in [name for name in self._sent if name not in kept and not (self._folder / name).exists()]:
+                self._remote.delete(f"{self._path}/{name}")
+                del self._sent[name]
             if records:
                 self._remote.replace(records, f"{self._path}/{JOURNAL}")
             if numbered:
@@ -145,7 +150,12 @@ def on_node(cell: Cell, fetches: bool = True, is_main_process: bool = True) -> I
     if fetches:
         copy.fetch()
     if not is_main_process:
-        yield here
+        try:
+            yield here
+        finally:
+            # Of another node than the main process's: what it fetched is of no further use.
+            if fetches:
+                copy.clear()
         return
     try:
         with run_periodically(PERIOD, copy.push, REMOTE_ERRORS):
@@ -176,11 +186,19 @@ def mirror(address: str | None, cells: Sequence[Cell]) -> Iterator[None]:
 def pull(address: str | None, cells: Sequence[Cell]) -> None:
     """Download new files of cells from an address, without checkpoints.
 
+    An unfinished training that is only here is of another storage, and its folder gets another name.
+
     Raises:
         UserError: the address cannot be read.
     """
     if address is not None and cells:
-        pull_cells(Remote(address), cells)
+        remote = Remote(address)
+        pull_cells(remote, cells)
+        for cell in cells:
+            journal = cell.folder / JOURNAL
+            elsewhere = journal.is_file() and final_metrics(cell.folder, cell.fingerprint) is None
+            if elsewhere and not any(remote.sizes([f"{remote_path(cell.folder)}/{JOURNAL}"])):
+                cell.folder.rename(cell.folder.with_name(f"{cell.folder.name}.{int(journal.stat().st_mtime)}"))
 
 
 def pull_cells(remote: Remote, cells: Sequence[Cell]) -> None:
@@ -194,7 +212,8 @@ def pull_cells(remote: Remote, cells: Sequence[Cell]) -> None:
         sizes = remote.sizes([f"{remote_path(folder)}/{JOURNAL}" for folder in folders])
         for folder, size in zip(folders, sizes, strict=True):
             journal = folder / JOURNAL
-            if size > (journal.stat().st_size if journal.is_file() else 0):
+            # A longer one here is of another storage.
+            if size and size != (journal.stat().st_size if journal.is_file() else 0):
                 folder.mkdir(parents=True, exist_ok=True)
                 pull_cell(remote, folder)
     except REMOTE_ERRORS as error:
@@ -207,7 +226,10 @@ def pull_cell(remote: Remote, folder: Path) -> None:
     with drafted(folder / JOURNAL) as draft:
         remote.fetch(f"{there}/{JOURNAL}", draft)
         finished = b'"type": "finished"' in draft.read_bytes()
-        for name in remote.names(there):
+        names = remote.names(there)
+        for name in {TRACEBACK, WORKER_LOG, BEST}.difference(names):
+            (folder / name).unlink(missing_ok=True)
+        for name in names:
             if name in (TRACEBACK, WORKER_LOG) or (
                 finished and name not in (JOURNAL, ALIVE) and not name.startswith(NUMBERED_CHECKPOINT)
             ):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from tadp_ray.training.precision import allow_tf32
 log = logging.getLogger(__name__)
 PER_FILE = 1024
 """Contexts per file; an interruption loses no more than these."""
+TURN_SECONDS = 0.5
+"""Between two files of one process, longer than others wait until they ask for the lock again."""
 
 
 def key_of(prompt: Prompt) -> str:
@@ -58,12 +61,13 @@ class ContextCache:
         """
         folder.mkdir(parents=True, exist_ok=True)
         needed = {key_of(prompt): prompt for prompt in sorted({*prompts})}
-        while self._encode_file(folder, key, needed):
-            pass
+        while written := self._encode_file(folder, key, needed):
+            if written == PER_FILE:
+                time.sleep(TURN_SECONDS)
         self._encoded.clear()
 
-    def _encode_file(self, folder: Path, key: str, needed: Mapping[str, Prompt]) -> bool:
-        """Write one file of the contexts that the folder lacks; return whether it lacked any."""
+    def _encode_file(self, folder: Path, key: str, needed: Mapping[str, Prompt]) -> int:
+        """Write one file of the contexts that the folder lacks; return their number."""
         # For one file, since a large text encoder takes hours for all of a data set's captions.
         lock = acquire_lock(folder / LOCK, patience=3600)
         try:
@@ -74,7 +78,7 @@ class ContextCache:
                 write_tensors(folder / f"{missing[0]}.safetensors", contexts, {"contexts": key})
         finally:
             lock.release()
-        return bool(missing)
+        return len(missing)
 
     def _open(self, folder: Path, key: str) -> None:
         for path in folder.glob("*.safetensors"):

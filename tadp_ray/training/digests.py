@@ -133,7 +133,13 @@ def check_contents(cell: Cell, datasets: Datasets) -> None:
     Raises:
         UserError: contents changed since the cell was planned; the message lists them with their paths.
     """
-    if changed := changed_names(digests_of(cell.recipe, datasets), cell.digests):
+    try:
+        found = digests_of(cell.recipe, datasets)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{error.filename} is gone since this cell was planned; bring it back, or run the same command again without it"
+        ) from None
+    if changed := changed_names(found, cell.digests):
         paths = dict.fromkeys(str(paths_of(cell.recipe)[name]) for name in changed)
         raise UserError(
             f"{', '.join(changed)} changed since this cell was planned ({', '.join(paths)}): its metrics would be "

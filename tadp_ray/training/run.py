@@ -1,5 +1,6 @@
 """Trains and evaluates one cell, in the same way under plain Python, torchrun and Ray."""
 
+import gc
 import os
 import resource
 import shutil
@@ -77,7 +78,12 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
         )
     torch.set_num_threads(compute.cpus)
     torch.manual_seed(cell.seed)
+    if compute.compile:
+        # What was compiled for an earlier cell of this process would decide which sizes are static in this one.
+        torch.compiler.reset()
     if device.type == "cuda":
+        # Networks of earlier cells are in cycles, which hold the GPU's memory until they are collected.
+        gc.collect()
         torch.cuda.reset_peak_memory_stats(device)
     with deterministic_algorithms(compute.deterministic):
         return _run(cell, device, reporter, cache or Cache(Datasets(compute.folder)), world)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import torch
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
-from tadp_ray.layout import CHECKPOINT
+from tadp_ray.layout import BEST, CHECKPOINT, JOURNAL, TRACEBACK, WORKER_LOG
 from tadp_ray.sweep import address as address_module
 from tadp_ray.sweep import alive
 from tadp_ray.sweep import remote as remote_module
@@ -222,3 +223,67 @@ def test_what_s3_cannot_rename_is_written_in_place(
         with pytest.raises(FileNotFoundError):
             local.replace(BytesIO(b"large"), "model")
     assert written == ["model.part"]
+
+
+def test_what_a_training_deletes_is_deleted_at_the_address_and_in_the_copy(cell: Cell, node) -> None:
+    """A traceback of a crash before the cell finished; the best weights before the last ones were the best."""
+    address, there = cell.recipe.compute.address, Remote(cell.recipe.compute.address)
+    gone = [TRACEBACK, WORKER_LOG, BEST]
+    with suppress(RuntimeError), on_node(cell) as crashed, Journal(crashed.folder, "f"):
+        for name in gone:
+            (crashed.folder / name).write_text("of the crash")
+        raise RuntimeError
+    pull(address, [cell])
+    assert {*gone} - {BEST} <= {path.name for path in cell.folder.iterdir()}
+    (cell.folder / BEST).write_text("of an earlier look")
+    node("other")
+    with on_node(cell) as here, Journal(here.folder, "f") as journal:
+        (here.folder / BEST).unlink()
+        journal.finish(16, {"miou": 50.0})
+    assert there.names(f"cells/{cell.folder.name}") == ["journal.jsonl"]
+    pull(address, [cell])
+    assert [path.name for path in cell.folder.iterdir()] == ["journal.jsonl"]
+
+
+def test_the_journal_of_another_storage_is_no_copy_of_the_addresss(cell: Cell, node) -> None:
+    """It is longer than that of the address, or the address has none yet."""
+    address = cell.recipe.compute.address
+    train(cell.folder, *range(1, 9))
+    written = (cell.folder / JOURNAL).read_bytes()
+    pull(address, [cell])
+    (aside,) = cell.folder.parent.iterdir()
+    assert aside != cell.folder and (aside / JOURNAL).read_bytes() == written
+    node("node")
+    with on_node(cell) as here:
+        train(here.folder, 4)
+    train(cell.folder, *range(1, 9))
+    pull(address, [cell])
+    assert [record["step"] for record in read_journal(cell.folder) if "step" in record] == [4]
+
+
+def test_a_slow_upload_that_fails_is_tried_again(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(address_module, "RETRY_SECONDS", 0.01)
+    tries = []
+
+    def upload() -> None:
+        tries.append(time.sleep(0.1))
+        if len(tries) == 1:
+            raise OSError("away")
+
+    Remote(cell.recipe.compute.address).retry(upload)
+    assert len(tries) == 2
+
+
+def test_another_node_keeps_nothing_of_a_cell(cell: Cell, node) -> None:
+    first = node("first")
+    first.fetch()
+    train(cell.at(node_folder(cell.recipe.compute.address)).folder, 4)
+    first.push()
+    node("second")
+    with on_node(cell, fetches=True, is_main_process=False) as here:
+        assert steps(here.folder) == [4]
+    assert [path.name for path in here.folder.iterdir()] in ([], ["lock"])
+    with on_node(cell, fetches=False, is_main_process=False):
+        (here.folder / "of another process").write_text("")
+    assert (here.folder / "of another process").exists()
