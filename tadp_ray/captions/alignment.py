@@ -175,7 +175,9 @@ def runs(spoken: Sequence[str], length: int) -> Iterator[tuple[int, str]]:
 
 
 def forms(name: str) -> set[str]:
-    """Return the singular and plural of a name; that of `chest of drawers` is `chests of drawers`."""
+    """Return the singular and plural of a name; that of `chest of drawers` is `chests of drawers`. A sign has no words."""
+    if not words(name):
+        return set()
     head, of, rest = " ".join(words(name)).partition(" of ")
     *before, noun = head.split()
     return {head + of + rest, " ".join([*before, plural(noun)]) + of + rest}

@@ -2,11 +2,11 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from tadp_ray.captions.check import flaws
-from tadp_ray.captions.store import CaptionStore, read_any
+from tadp_ray.captions.store import ORACLES, CaptionStore, read_any
 from tadp_ray.errors import UserError, raise_problems
 from tadp_ray.files import folders_of, without_ending
 
@@ -18,15 +18,15 @@ FORMS = (
 """Normal forms in which two names of the same image agree, from strict to loose."""
 
 
-def import_store(path: Path, ids: Collection[str] | None = None) -> CaptionStore:
+def import_store(path: Path, ids: Mapping[str, Path] | Collection[str] | None = None) -> CaptionStore:
     """Read a caption file of any supported format as a store, whose header names the file and counts what was left out.
 
     Captions are unchanged, including trailing spaces; a repeated caption of an image is kept once, unless it has a tag.
 
     Args:
         path: the file.
-        ids: images of a data set; the file's keys become these ids, and other images are left out. None: all images, with the
-            file's own keys.
+        ids: images of a data set; the file's keys become these ids, and other images are left out. With files, see
+            `meaning`. None: all images, with the file's own keys.
 
     Raises:
         UserError: the file is damaged, has empty or invalid captions, is for other images, or two keys mean the same image.
@@ -51,6 +51,8 @@ def import_store(path: Path, ids: Collection[str] | None = None) -> CaptionStore
         for image_id, key in origin.items()
     }
     header = {
+        # The name of a published oracle is lost by a second import.
+        **({"captioner": ORACLES[0]} if store.uses_ground_truth else {}),
         **store.header,
         "imported_from": path.name,
         "imported_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -63,11 +65,12 @@ def import_store(path: Path, ids: Collection[str] | None = None) -> CaptionStore
     return CaptionStore(captions, header, names=names, tags=tags)
 
 
-def meaning(keys: Iterable[str], ids: Collection[str]) -> dict[str, str]:
+def meaning(keys: Iterable[str], ids: Mapping[str, Path] | Collection[str]) -> dict[str, str]:
     """Return the image id of each key: the same name, else without extension, else only the file name without extension.
 
     A key that could mean several images is left out: `rgb_00045` of NYUv2 is a file in every room. So is one with other folders:
-    `train/0001.png` is not `val/0001.png`.
+    `train/0001.png` is not `val/0001.png`. With files, this holds for their folders, too, if any key has the folders of a file:
+    the id is 0001 if one of the folders alone was named.
     """
     found: dict[str, str] = {}
     open_keys = list(keys)
@@ -80,6 +83,12 @@ def meaning(keys: Iterable[str], ids: Collection[str]) -> dict[str, str]:
                 case [image_id] if agree(folders_of(PurePosixPath(key)), folders_of(PurePosixPath(image_id))):
                     found[key] = image_id
         open_keys = [key for key in open_keys if key not in found]
+    if isinstance(ids, Mapping):
+        folders = {key: folders_of(PurePosixPath(key)) for key in found}
+        placed = {
+            key for key, image_id in found.items() if folders[key] and agree(folders[key], folders_of(ids[image_id]))
+        }
+        found = {key: image_id for key, image_id in found.items() if not placed or key in placed or not folders[key]}
     return found
 
 

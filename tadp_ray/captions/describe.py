@@ -7,15 +7,21 @@ from itertools import pairwise
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 PLURALS = {
+    "calf": "calves",
     "child": "children",
     "goose": "geese",
     "knife": "knives",
+    "leaf": "leaves",
     "loaf": "loaves",
     "man": "men",
     "mouse": "mice",
+    "ox": "oxen",
     "person": "people",
+    "potato": "potatoes",
     "sheep": "sheep",
     "shelf": "shelves",
+    "tomato": "tomatoes",
+    "wolf": "wolves",
     "woman": "women",
 }
 """Those that no rule gives."""

@@ -24,6 +24,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "cow": ("cattle", "bull", "calf", "ox"),
     "dining table": ("table", "desk"),
     "dog": ("puppy",),
+    "donut": ("doughnut",),
     "doughnut": ("donut",),
     "earth": ("ground", "soil"),
     "grass": ("lawn", "meadow"),
@@ -33,7 +34,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "path": ("trail",),
     "person": (
         *("man", "woman", "boy", "girl", "child", "baby", "lady", "guy", "rider", "player", "bride", "groom"),
-        *("cyclist", "pedestrian", "kid", "toddler", "soldier"),
+        *("cyclist", "pedestrian", "kid", "toddler", "soldier", "persons"),
     ),
     "pig": ("sow",),
     "pine": ("evergreen",),
@@ -50,6 +51,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "television": ("tv", "tv set", "monitor", "screen"),
     "train": ("locomotive", "tram"),
     "truck": ("lorry", "pickup"),
+    "tv": ("television", "tv set", "monitor", "screen"),
     "vegetation": ("tree", "bush", "hedge"),
     "windowpane": ("window",),
 }

@@ -52,7 +52,9 @@ def import_captions(
     from tadp_ray.captions.check import only_first
     from tadp_ray.captions.convert import import_store
 
-    store = import_store(file, pictures(data, root, split, images))
+    named = pictures(data, root, split, images)
+    # Names in a published file may be of other folders than those of the data set.
+    store = import_store(file, named if images or named is None else list(named))
     store.write(out)
     nouns = {"left_out": "images", "rekeyed": "ids", "repeats_dropped": "repetitions"}
     left_out, rekeyed, repeats = (pluralized(store.header[key], noun) for key, noun in nouns.items())
@@ -108,7 +110,12 @@ def degrade(
         float, typer.Option(help="Fraction of the ground-truth names that are in captions, over all images.")
     ] = 1.0,
     seed: Annotated[
-        int, typer.Option(min=0, help="Random seed; a training with the same seed uses the same names.")
+        int,
+        typer.Option(
+            min=0,
+            help="Random seed. A training with this seed uses the same names if the store holds the images of one split "
+            "alone, and --weights are the training's.",
+        ),
     ] = 0,
     min_true: Annotated[int, typer.Option(min=0, help="Correct names that each image keeps (caption.min_true).")] = 1,
     distractors: Annotated[str, typer.Option(help="Additional wrong names that are in no image: a,b,c.")] = "",

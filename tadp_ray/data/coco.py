@@ -9,14 +9,12 @@ from typing import Annotated, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, TypeAdapter, ValidationError
 
-from tadp_ray.data.files import Fields, Layout, PublishedSet, first_few, require
+from tadp_ray.data.files import Fields, Layout, PublishedSet, at_edges, first_few, require
 from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError, raise_problems
 from tadp_ray.files import composed, why_unreadable, without_ending
 
 Content = TypeVar("Content")
-ROUNDING = 1.0
-"""Pixels: files round edges, so a box that reaches this far outside its image ends at the image's edge."""
 CLASSES = tuple(
     name.strip()
     for name in """
@@ -150,10 +148,10 @@ class Objects:
         return dict(self.by_id[name])
 
 
-def boxes_by_image(path: Path, file: Annotations, classes: Sequence[str], *, training: bool) -> dict[str, Fields]:
+def boxes_by_image(path: Path, file: Annotations, classes: Sequence[str]) -> dict[str, Fields]:
     """Return the boxes of each image of a file by the image's id, as text.
 
-    A crowd is no object to learn from, so it is left out of training; for scoring it is difficult.
+    A crowd is no object to learn from, so training leaves it out (`Layout.crowds`); for scoring it is difficult.
 
     Raises:
         UserError: there are boxes of other classes.
@@ -167,8 +165,7 @@ def boxes_by_image(path: Path, file: Annotations, classes: Sequence[str], *, tra
     labels = {number: place[name] for number, name in names.items() if name in place}
     found: dict[str, list[Annotation]] = defaultdict(list)
     for entry in file.annotations:
-        if not (training and entry.iscrowd):
-            found[str(entry.image_id)].append(entry)
+        found[str(entry.image_id)].append(entry)
     return {str(image.id): _fields(image, found[str(image.id)], labels) for image in file.images}
 
 
@@ -178,8 +175,7 @@ def _fields(image: Image, entries: Sequence[Annotation], labels: Mapping[int, in
     size = {}
     if image.height is not None and image.width is not None:
         size = {"size": np.array([image.height, image.width])}
-        inside = np.clip(boxes, 0, np.array([image.width, image.height] * 2, np.float32))
-        boxes = np.where(np.abs(boxes - inside) <= ROUNDING, inside, boxes)
+        boxes = at_edges(boxes, image.height, image.width)
     return {
         "boxes": boxes,
         "box_classes": np.array([labels[entry.category_id] for entry in entries], np.int64),
@@ -197,11 +193,11 @@ def detection(root: Path, split: Split) -> Layout:
     names = f"annotations/instances_{split}2017.json"
     require("coco", root, names, f"{split}2017")
     file = read_annotations(root / names)
-    found = boxes_by_image(root / names, file, CLASSES, training=split == "train")
+    found = boxes_by_image(root / names, file, CLASSES)
     fields = {image.key.name: _with_area(found[str(image.id)]) for image in file.images}
     images = {image.key.name: root / f"{split}2017" / image.file_name for image in file.images}
     if split == "train":
-        images = {name: image for name, image in images.items() if len(fields[name]["boxes"])}
+        images = {name: image for name, image in images.items() if not fields[name]["crowd"].all()}
     return Layout(
         CLASSES,
         images,

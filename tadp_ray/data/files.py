@@ -4,7 +4,7 @@ import glob
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -24,6 +24,16 @@ A = TypeVar("A")
 B = TypeVar("B")
 Fields = dict[str, np.ndarray]
 """The content of a ground-truth file: fields of a `Sample` by name, and the image's `size` (height, width) if it is told."""
+
+
+ROUNDING = 1.0
+"""Pixels: files round edges, so a box that reaches this far outside its image ends at the image's edge."""
+
+
+def at_edges(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return boxes (N, 4) of which those that reach a little outside their image end at its edges."""
+    inside = np.clip(boxes, 0, np.array([width, height] * 2, np.float32))
+    return np.where(np.abs(boxes - inside) <= ROUNDING, inside, boxes)
 
 
 def shown(sample: Sample) -> list[int]:
@@ -84,7 +94,19 @@ class Layout:
     """Whether a ground-truth file holds many samples; `read` is then given its path and the sample's id."""
 
     def sample(self, name: str) -> Sample:
-        """Read one sample.
+        """Read one sample; UserError as in `whole`."""
+        return self.without_crowds(self.whole(name))
+
+    def without_crowds(self, sample: Sample) -> Sample:
+        """Return a sample without its crowds, if this split leaves them out."""
+        if self.crowds or sample.crowd is None or not sample.crowd.any():
+            return sample
+        kept = ~sample.crowd
+        boxes, classes, difficult = (values[kept] for values in sample.objects())
+        return replace(sample, boxes=boxes, box_classes=classes, difficult=difficult, crowd=sample.crowd[kept])
+
+    def whole(self, name: str) -> Sample:
+        """Read one sample with its crowds, whose classes are in the image, too.
 
         Raises:
             UserError: a file cannot be read, or image and ground truth do not match.
@@ -93,6 +115,8 @@ class Layout:
             if why := why_unreadable(file):
                 raise UserError(f"{file}: {why}; sample {name!r} needs it")
         image, fields = read_image(self.images[name]), self._read(name)
+        if self.shared_truth and "size" not in fields:
+            fields["boxes"] = at_edges(fields["boxes"], *image.shape[:2])
         size = tuple(fields.pop("size", np.array(image.shape[:2])).tolist())
         sample = Sample(id=name, image=image, **fields)
         if size != image.shape[:2]:
@@ -122,7 +146,7 @@ class Layout:
             raise UserError(f"{self.truths[name]}: {why}; sample {name!r} needs it")
         fields = self._read(name)
         fields.pop("size", None)
-        return Sample(id=name, image=NO_IMAGE, **fields)
+        return self.without_crowds(Sample(id=name, image=NO_IMAGE, **fields))
 
     def _read(self, name: str) -> Fields:
         return self.read(self.truths[name], name) if self.shared_truth else self.read(self.truths[name])
@@ -260,10 +284,11 @@ def in_threads(function: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
 def measure(layout: Layout, name: str) -> Measured | str:
     """Return the facts on one sample, or its problem."""
     try:
-        sample = layout.sample(name)
-        present = layout.present(sample)
+        whole = layout.whole(name)
+        present = layout.present(whole)
     except UserError as error:
         return str(error)
+    sample = layout.without_crowds(whole)
     values, counted, left_out, words = truth(sample)
     limits = tuple(round(end(values).item(), 3) for end in (np.min, np.max)) if values.size else None
     turned = is_turned(layout.images[name]) or (sample.boxes is None and is_turned(layout.truths[name]))

@@ -13,7 +13,7 @@ from tadp_ray.data.config import FolderData
 from tadp_ray.data.files import Fields, Layout, Measured, first_few, nothing_wrong, shown
 from tadp_ray.data.images import FARTHEST, NEAREST, class_table, read_mask, read_metres
 from tadp_ray.data.names import Names, chosen, distinct, find_files, ids_of, pair_up
-from tadp_ray.data.pascal import read_named_boxes
+from tadp_ray.data.pascal import read_own_boxes
 from tadp_ray.data.sample import Sample, Split
 from tadp_ray.errors import UserError
 from tadp_ray.wording import pluralized
@@ -40,7 +40,7 @@ def layout(data: FolderData, split: Split) -> Layout:
         truths=truths,
         read=read,
         rules=rules,
-        judge=judge if split == "train" else nothing_wrong,
+        judge=judge if split == "train" else nothing_scored,
         unpaired=unpaired,
         classes_learned=truth != "depth",
         present=nothing_shown if truth == "depth" else shown,
@@ -90,7 +90,7 @@ def read_depth(path: Path, scale: float) -> Fields:
 
 def of_boxes(data: FolderData) -> tuple[Callable[[Path], Fields], tuple[Any, ...], Judge]:
     """Return the reader of VOC's annotations, its settings, and the check of all training images."""
-    return partial(read_named_boxes, names=data.classes, known=KNOWN), ("boxes",), no_boxes
+    return partial(read_own_boxes, names=data.classes, known=KNOWN), ("boxes",), no_boxes
 
 
 READERS = {"masks": of_masks, "depth": of_depth, "boxes": of_boxes}
@@ -108,7 +108,7 @@ def one_file(data: FolderData, split: Split) -> Layout:
     images, where = find_images(data, split), f"data.{split}.boxes"
     path = data.root / getattr(data, split).boxes
     file = read_annotations(path)
-    found = boxes_by_image(path, file, data.classes, training=split == "train")
+    found = boxes_by_image(path, file, data.classes)
     names = Names({name: PurePosixPath(image.relative_to(data.root)) for name, image in images.items()}, data.root)
     fields: dict[str, Fields] = {}
     for entry in file.images:
@@ -132,7 +132,7 @@ def one_file(data: FolderData, split: Split) -> Layout:
         truths=dict.fromkeys(images, path),
         read=Objects({name: fields[name] for name in images}),
         rules=("boxes",),
-        judge=no_boxes if split == "train" else nothing_wrong,
+        judge=no_boxes if split == "train" else nothing_scored,
         crowds=split != "train",
         shared_truth=True,
     )
@@ -224,6 +224,17 @@ def no_boxes(found: Mapping[str, Measured]) -> list[str]:
     if any(each.counted for each in found.values()):
         return []
     return [f"data.train.boxes: none of the {len(found)} images has a box, so there is nothing to learn; draw some"]
+
+
+def nothing_scored(found: Mapping[str, Measured]) -> list[str]:
+    """Return one line if no evaluation image has ground truth that counts."""
+    if any(each.counted > each.left_out for each in found.values()):
+        return []
+    *_, left_out = next(iter(found.values())).words
+    return [
+        f"data.val: the ground truth of all {len(found)} images is {left_out} or empty, so there is nothing to score; name "
+        "images with ground truth"
+    ]
 
 
 def too_few_classes(data: FolderData, found: Mapping[str, Measured]) -> list[str]:

@@ -126,6 +126,10 @@ def read_rgba(path: Path) -> np.ndarray:
     return np.asarray(image.convert("RGBA"))
 
 
+DEPTH_MAP = "a depth map"
+"""What an image of depths is called."""
+
+
 def read_values(path: Path, what: str) -> np.ndarray:
     """Read the raw values (H, W) of a grey or palette image, without colour conversion: 1, 8, 16 or 32 bits.
 
@@ -139,7 +143,8 @@ def read_values(path: Path, what: str) -> np.ndarray:
     found = _decode_exact(path, what)
     if found.frames > 1:
         raise UserError(f"{path}: holds {found.frames} pictures where {what} is one; save that one as PNG")
-    if found.image.mode not in ("L", "P", "1", "I", "I;16", "I;16B", "I;16L"):
+    # Fractions are depths alone.
+    if found.image.mode not in ("L", "P", "1", "I", "I;16", "I;16B", "I;16L", *(["F"] if what == DEPTH_MAP else [])):
         raise UserError(f"{path}: {what} needs one channel of numbers, this image is {found.image.mode}")
     if scaled := [mode for mode in found.raw_modes if mode in SCALED]:
         raise UserError(
@@ -178,6 +183,12 @@ def class_table(classes: int, ignore: Iterable[int], reduce_zero_label: bool) ->
     """
     check_class_count(classes)
     first = int(reduce_zero_label)
+    ignore = tuple(ignore)
+    if first + classes > IGNORE and IGNORE in ignore:
+        raise UserError(
+            f"{classes} classes with reduce_zero_label: the last one has the value {IGNORE}, which is ignored; leave a class "
+            f"out, or list under ignore the values that are no class, without {IGNORE}"
+        )
     meaning = {label + first: label for label in range(classes)}
     return label_table(meaning | dict.fromkeys((*range(first), *ignore), IGNORE))
 
@@ -210,7 +221,7 @@ def read_depth(path: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: the file cannot be read, has no readings, or holds something else than millimetres.
     """
-    raw = read_values(path, "a depth map")
+    raw = read_values(path, DEPTH_MAP)
     if raw.dtype.itemsize == 1:
         raise UserError(f"{path}: a depth map needs 16 bits for millimetres, this image has 8 at most")
     if not raw.any():
@@ -229,7 +240,7 @@ def read_metres(path: Path, scale: float) -> np.ndarray:
     Raises:
         UserError: the file cannot be read, or has 8 bits.
     """
-    values = read_array(path) if path.suffix == ".npy" else read_values(path, "a depth map")
+    values = read_array(path) if path.suffix == ".npy" else read_values(path, DEPTH_MAP)
     if values.dtype.itemsize == 1:
         raise UserError(f"{path}: a depth map of 8 bits, which are too few; write PNG of 16 bits, or .npy")
     with np.errstate(over="ignore"):

@@ -79,8 +79,8 @@ def boxes_layout(kind: str, root: Path, lists: Mapping[str, str]) -> Layout:
     )
 
 
-def read_objects(path: Path) -> list[ElementTree.Element]:
-    """Return the <object> entries of an annotation file.
+def read_annotation(path: Path) -> ElementTree.Element:
+    """Return the outermost element of an annotation file.
 
     Raises:
         UserError: the file is no XML.
@@ -89,10 +89,15 @@ def read_objects(path: Path) -> list[ElementTree.Element]:
         raise UserError(f"{path}: {why}")
     try:
         # Expat refuses exploding entities, and ElementTree fetches none from elsewhere.
-        return ElementTree.parse(path).findall("object")  # noqa: S314
+        return ElementTree.parse(path).getroot()  # noqa: S314
     except Exception as error:
         # Beside ParseError there are LookupError and ValueError of encodings; nothing but the file is read here.
         raise UserError(f"{path}: cannot be read as XML ({error}); replace the file, or save it in UTF-8") from None
+
+
+def read_objects(path: Path) -> list[ElementTree.Element]:
+    """Return the <object> entries of an annotation file; UserError as in `read_annotation`."""
+    return read_annotation(path).findall("object")
 
 
 def read_boxes(path: Path) -> Fields:
@@ -139,6 +144,18 @@ def read_named_boxes(path: Path, names: Sequence[str], known: str) -> Fields:
         "box_classes": np.array(classes, np.int64),
         "difficult": np.array(difficult, bool),
     }
+
+
+def read_own_boxes(path: Path, names: Sequence[str], known: str) -> Fields:
+    """Read an annotation like `read_named_boxes`, with the image's `size` (height, width) if the file tells it.
+
+    Published annotations have sizes of other images here and there, which are passed over.
+    """
+    fields = read_named_boxes(path, names, known)
+    sides = [read_annotation(path).findtext(f"size/{side}", "").strip() for side in ("height", "width")]
+    # Some programs write 0 for unknown.
+    told = all(side.isdecimal() and int(side) for side in sides)
+    return {**fields, **({"size": np.array([int(side) for side in sides])} if told else {})}
 
 
 def corner(text: str) -> float:

@@ -429,7 +429,7 @@ def check_results(file: Path, experiment: Experiment, recipes: Sequence[Recipe])
             raise ConfigError([f"{file}: table.metrics={metric!r}: {problem}"])
 
 
-def check_varied(text: str, sweep: Sweep, file: str) -> None:
+def check_varied(text: str, sweep: Sweep, file: Path | str) -> None:
     """Raise ConfigError if an override sets what an axis of the sweep sets, too.
 
     Args:

@@ -5,11 +5,13 @@ import numpy as np
 from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.making import stores_of
 from tadp_ray.captions.prompts import Prompts, as_text
+from tadp_ray.captions.store import read_store
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.files import FileDataset
 from tadp_ray.data.sample import annotation
 from tadp_ray.errors import UserError
+from tadp_ray.files import file_digest
 from tadp_ray.registry import TASKS
 from tadp_ray.training.setup import TrainSetup, resized
 
@@ -91,7 +93,8 @@ def check_token(setup: TrainSetup) -> None:
 
 
 def check_store(setup: TrainSetup) -> None:
-    """Check that a caption store shared by both splits of a folder has no id that names two different images."""
+    """Check that stores have captions of these images, and that one of both splits of a folder has no id of two images."""
+    check_captioned(setup)
     store, data = setup.recipe.caption.store, setup.recipe.data
     if store is None or data.kind != "folder":
         return
@@ -106,6 +109,24 @@ def check_store(setup: TrainSetup) -> None:
                 f"caption.store={str(store)!r}: has one entry {image_id!r} for {one} and {other}; caption the scored images "
                 "into a store of their own, and name it as caption.target_store"
             )
+
+
+def check_captioned(setup: TrainSetup) -> None:
+    """Check that captions were made of the images that have their ids, where their store has the images' hashes."""
+    for split, dataset in (("train", setup.train), ("val", setup.val)):
+        if not isinstance(dataset, FileDataset):
+            continue
+        for path in stores_of(setup.recipe, split):
+            header = read_store(path).header
+            # An import may give captions other ids.
+            hashes = {} if "imported_from" in header else header.get("images_sha256", {})
+            for image_id, file in dataset.images.items():
+                if image_id in hashes and file_digest(file) != hashes[image_id]:
+                    raise UserError(
+                        f"{path}: its caption of {image_id!r} was made of another image than {file}; caption this split's images "
+                        "anew, into a store that is of them alone if the other split has the same names (caption.store, "
+                        "caption.target_store)"
+                    )
 
 
 def check_augment(setup: TrainSetup) -> None:

@@ -25,6 +25,19 @@ def test_names_of_several_words_plurals_and_punctuation_are_heard():
     }
 
 
+def test_irregular_plurals_and_other_names_are_heard_and_a_sign_says_nothing():
+    for name, said in (
+        ("tomato", "tomatoes"),
+        ("ox", "two oxen"),
+        ("wolf", "wolves"),
+        ("person", "three persons"),
+        ("tv", "a television"),
+        ("donut", "doughnuts"),
+    ):
+        assert exact([name], everyday([name]))(said) == (name,), name
+    assert exact(["_", "car"])("a car _ -") == ("car",)
+
+
 def test_every_name_of_ade20k_says_itself_and_no_other():
     match = exact(ADE20K)
     assert [match(f"a {name}.") for name in ADE20K] == [(name,) for name in ADE20K]

@@ -137,6 +137,10 @@ def test_an_import_takes_the_data_set_s_ids_and_says_what_it_left_out(masks: str
         "x/val/2.png": "val/2.png",
         "3": "val/3.png",
     }
+    # Of one split alone, ids have no folders, but their files have. Keys may be of folders elsewhere.
+    files = {name: Path(f"/photos/train/{name}.png") for name in "12"}
+    assert meaning(["train/1.png", "val/1.png", "val/2.png", "2"], files) == {"train/1.png": "1", "2": "2"}
+    assert meaning(["JPEGImages/1.png", "2"], files) == {"JPEGImages/1.png": "1", "2": "2"}
 
 
 @pytest.mark.parametrize(

@@ -141,3 +141,5 @@ def test_a_store_of_ground_truth_names_says_so_on_all_its_ways(tmp_path: Path) -
     published.write_text('{"a": {"captions": ["background cat"]}}')
     import_store(published).write(tmp_path / "voc.jsonl")
     assert read_store(published).uses_ground_truth and read_store(tmp_path / "voc.jsonl").uses_ground_truth
+    import_store(tmp_path / "voc.jsonl").write(tmp_path / "again.jsonl")
+    assert read_store(tmp_path / "again.jsonl").uses_ground_truth

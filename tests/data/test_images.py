@@ -210,6 +210,9 @@ def test_labels_never_wrap_round(tmp_path: Path) -> None:
         read_mask(file, class_table(255, (65535,), False), "is bad")
     with pytest.raises(UserError, match="256 classes: at most 255"):
         class_table(256, (), False)
+    with pytest.raises(UserError, match="255 classes with reduce_zero_label: the last one has the value 255, which is"):
+        class_table(255, (255,), True)
+    assert class_table(255, (), True)[255] == 254 and class_table(254, (255,), True)[254] == 253
     with pytest.raises(ValueError, match="above 255"):
         label_table({0: 300})
     Image.fromarray(np.array([[0, 70000]], np.int32)).save(tmp_path / "a.tif")

@@ -69,6 +69,11 @@ def test_depth_of_images_and_arrays_in_metres(photos: Path, put: Callable) -> No
     assert np.array_equal(train[1].depth, metres) and train.present(0) == () and not train.absent()
     other = FileDataset(layout(depth_of(photos, depth_scale=512), "train"))
     assert (other[0].depth == 1).all() and np.array_equal(other[1].depth, metres) and other.digest() != train.digest()
+    # TIFF holds fractions, too.
+    (photos / "depth/a.png").unlink()
+    Image.fromarray(np.full((40, 48), 2560.5, np.float32)).save(photos / "depth/a.tif")
+    tiff = FileDataset(layout(depth_of(photos, depth_scale=256), "train"))
+    assert tiff[0].depth == pytest.approx(np.full((40, 48), 2560.5 / 256))
 
 
 @pytest.mark.parametrize(
@@ -121,12 +126,42 @@ def test_boxes_of_a_coco_file(photos: Path, put: Callable) -> None:
     assert train.ids == ("a", "b") and train.present(0) == ("cat", "dog") and train.present(1) == ()
     assert train[0].boxes.tolist() == [[10, 5, 30.5, 15], [0, 0, 48, 40]] and train[0].box_classes.tolist() == [1, 0]
     assert train[1].boxes.shape == (0, 4) and train[1].boxes.dtype == np.float32
-    # A crowd is nothing to learn, and difficult where it is scored.
+    # A crowd is nothing to learn, and difficult where it is scored. Its class is in the image.
+    put("boxes.json", instances(annotation(1, 7, [1, 2, 3, 4]), annotation(1, 3, [1, 1, 9, 9], iscrowd=1)))
+    alone = FileDataset(layout(boxes_of(photos), "train"))
+    assert alone.present(0) == ("cat", "dog") and alone[0].box_classes.tolist() == [0] and not alone[0].crowd.any()
+    assert alone.annotation(0).boxes.tolist() == [[1, 2, 4, 6]]
     assert val[0].difficult.tolist() == val[0].crowd.tolist() == [False, False, True]
     assert train.annotation(0).boxes.tolist() == train[0].boxes.tolist()
     before = train.digest()
     put("boxes.json", instances(*objects[:1]))
     assert FileDataset(layout(boxes_of(photos), "train")).digest() != before
+
+
+def test_an_edge_that_rounding_put_outside_ends_at_the_image_whose_size_the_file_does_not_tell(
+    photos: Path, put: Callable, refusal: Callable
+) -> None:
+    def text(width: float) -> str:
+        images = [{"id": n, "file_name": f"{name}.png"} for n, name in enumerate("ab", 1)]
+        objects = [annotation(1, 1, [40, 5, width, 10])]
+        return json.dumps({"images": images, "categories": [{"id": 1, "name": "cat"}], "annotations": objects})
+
+    put("boxes.json", text(8.3))
+    assert FileDataset(layout(boxes_of(photos), "train"))[0].boxes.tolist() == [[40, 5, 48, 15]]
+    put("boxes.json", text(9.3))
+    assert "object 1 (cat) reaches outside: (40, 5, 49.3, 15)" in refusal(lambda: layout(boxes_of(photos), "train"))
+
+
+@pytest.mark.parametrize("objects", [[], [annotation(1, 3, [1, 1, 9, 9], iscrowd=1)]])
+def test_a_split_without_anything_to_score_is_refused_before_a_training(
+    photos: Path, put: Callable, refusal: Callable, objects: list[dict[str, Any]]
+) -> None:
+    put("boxes.json", instances(*objects))
+    said = refusal(lambda: layout(boxes_of(photos), "val"))
+    assert said == (
+        "data.val: the ground truth of all 2 images is difficult or empty, so there is nothing to score; name images with "
+        "ground truth"
+    )
 
 
 @pytest.mark.parametrize("first", ["train", "val"])
@@ -189,7 +224,7 @@ def test_a_list_chooses_images_and_boxes(photos: Path, put: Callable) -> None:
 
 def test_boxes_of_voc_files(photos: Path, put: Callable) -> None:
     put("xml/a.xml", XML.format(name="dog", box=(1, 1, 48, 40)))
-    put("xml/b.xml", "<annotation/>")
+    put("xml/b.xml", "<annotation><size><width>0</width><height>0</height></size></annotation>")
     train = FileDataset(layout(boxes_of(photos, "xml/*.xml"), "train"))
     assert train[0].boxes.tolist() == [[0, 0, 48, 40]] and train.present(0) == ("dog",)
     assert train[1].boxes.shape == (0, 4)
@@ -204,6 +239,12 @@ def test_boxes_of_voc_files(photos: Path, put: Callable) -> None:
             "is called 'wolf'; add the name to data.classes, spelled like this",
         ),
         (XML.format(name="cat", box=(1, 1, 49, 9)), "object 1 (cat) reaches outside: (0, 0, 49, 9)"),
+        (
+            XML.format(name="cat", box=(1, 1, 9, 9)).replace(
+                "<object>", "<size><width>40</width><height>48</height></size><object>"
+            ),
+            "b.xml: was made for an image of (48, 40), but ",
+        ),
         ("<annotation>", "b.xml: cannot be read as XML"),
     ],
 )

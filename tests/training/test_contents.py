@@ -15,6 +15,7 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.data import files, images
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
+from tadp_ray.files import file_digest
 from tadp_ray.training import run as run_module
 from tadp_ray.training.check import check_setup
 from tadp_ray.training.digests import check_contents, digests_of
@@ -73,6 +74,25 @@ def test_one_store_for_two_splits_that_call_images_alike_is_refused(
     shutil.copy(tmp_path / "captions.jsonl", tmp_path / "of_other.jsonl")
     told = apart.caption.model_copy(update={"target_store": tmp_path / "of_other.jsonl"})
     check_setup(TrainSetup(apart.model_copy(update={"caption": told}), 0))
+
+
+def test_a_caption_of_another_image_with_the_same_name_is_refused(
+    photographs: Callable[[], Cell], tmp_path: Path
+) -> None:
+    """As when the other split was captioned into the same store, or a photograph was replaced."""
+    recipe, store = photographs().recipe, tmp_path / "captions.jsonl"
+    hashes = {file.stem: file_digest(file) for file in (tmp_path / "images").iterdir()}
+    captions = {name: ("a cat",) for name in "abcd"}
+    CaptionStore(captions, {"images_sha256": hashes}).write(store)
+    check_setup(TrainSetup(recipe, 0))
+    CaptionStore(captions, {"images_sha256": {**hashes, "b": "0" * 64}}).write(store)
+    with pytest.raises(
+        UserError, match=r"captions.jsonl: its caption of 'b' was made of another image than .*images/b.png"
+    ):
+        check_setup(TrainSetup(recipe, 0))
+    # An import may have given the captions other ids.
+    CaptionStore(captions, {"images_sha256": {**hashes, "b": "0" * 64}, "imported_from": "x"}).write(store)
+    check_setup(TrainSetup(recipe, 0))
 
 
 def test_scoring_reads_no_photograph(photographs: Callable[[], Cell], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """Figure S1: the objects that img2img adds to an image when prompted with all class names, or with a caption."""
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +74,7 @@ def variation(
     return Outcome(numbers, measures(config, off), files)
 
 
-def absent_names(known: Sequence[str], shown: Sequence[str]) -> list[bool]:
+def absent_names(known: Sequence[str], shown: Collection[str]) -> list[bool]:
     """Return for each known class whether a picture that shows some lacks it; background is in every picture."""
     return [name not in (*shown, BACKGROUND) for name in known]
 
