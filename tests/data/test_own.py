@@ -168,13 +168,15 @@ def test_a_split_without_anything_to_score_is_refused_before_a_training(
 def test_the_index_of_a_split_holds_nothing_of_the_other(
     photos: Path, put: Callable, tmp_path: Path, first: str
 ) -> None:
-    """Whichever is opened first: a crowd is in the images of val, and not in the same ones of train."""
+    """Whichever is opened first: val counts a crowd, and train does not in the same images."""
     put("boxes.json", instances(annotation(1, 3, [1, 1, 9, 9], iscrowd=1), annotation(1, 7, [0, 0, 4, 4])))
     for file in photos.rglob("*.*"):
         os.utime(file, (1e9, 1e9))  # what is a few seconds old is not kept
-    data, shown = boxes_of(photos), {"train": ("cat",), "val": ("cat", "dog")}
-    for split in (first, *({*shown} - {first})):
-        assert Datasets(tmp_path / "runs").open(data, split).present(0) == shown[split]
+    data, counted = boxes_of(photos), {"train": 1, "val": 2}
+    for split in (first, *({*counted} - {first})):
+        opened = Datasets(tmp_path / "runs").open(data, split)
+        assert isinstance(opened, FileDataset) and opened.present(0) == ("cat", "dog")
+        assert opened._found["a"].counted == counted[split]
 
 
 @pytest.mark.parametrize(
