@@ -1,5 +1,6 @@
 """Contexts are made once and found again."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,18 @@ def test_a_file_that_is_not_whole_or_not_ours_is_told_and_made_afresh(tmp_path: 
     assert said.startswith(f"{file}: ") and said.endswith("; made afresh\n") and said.count("\n") == 1
     ContextCache(again).warm(tmp_path, "key", ["ox"])
     assert again.asked == ["ox"] and not capsys.readouterr().err
+
+
+def test_two_processes_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has written a file leaves the lock to the other, which asks for it several times a second."""
+    monkeypatch.setattr(context_cache, "PER_FILE", 1)
+    prompts, encoders = list("abcdef"), (Encoder(), Encoder())
+    threads = [
+        threading.Thread(target=ContextCache(encoder).warm, args=(tmp_path, "key", prompts)) for encoder in encoders
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first, second = (encoder.asked for encoder in encoders)
+    assert sorted(first + second) == prompts and first and second
