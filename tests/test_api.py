@@ -423,6 +423,14 @@ def test_a_recipe_in_python_is_the_recipe_of_its_file(file: Path) -> None:
     assert changed == recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"interval": 7})})
 
 
+def test_defaults_of_a_base_recipe_are_not_taken_for_statements(tmp_path: Path) -> None:
+    scenes = tadp_ray.build_recipe(**TINY)
+    photographs = {"data": {"kind": "pascal_segmentation", "root": str(tmp_path)}, "augment": {"crop": 64}}
+    with pytest.raises(tadp_ray.UserError, match="pascal_segmentation needs model.weights to be stated"):
+        tadp_ray.build_recipe(scenes, **photographs)
+    assert tadp_ray.build_recipe(scenes, **photographs, model={"weights": "pocket"}).model.weights == "pocket"
+
+
 def test_a_recipe_in_python_keeps_the_rules_of_files(experiment: Path) -> None:
     with pytest.raises(tadp_ray.UserError) as refused:
         tadp_ray.build_recipe(data={"kind": "moon"}, caption={"source": "oracle"}, schedule={"iteration": 3})

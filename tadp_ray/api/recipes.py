@@ -43,7 +43,8 @@ def values_of(base: str | os.PathLike | Recipe | None) -> tuple[dict[str, Any], 
     if base is None:
         return {}, lambda _: "build_recipe"
     if isinstance(base, Recipe):
-        return base.model_dump(mode="json"), lambda _: "the base recipe"
+        # A rule may ask whether a key is stated, so defaults stay defaults.
+        return base.model_dump(mode="json", exclude_unset=True), lambda _: "the base recipe"
     return load_recipe_values(file_of(Path(base), "recipes"))
 
 

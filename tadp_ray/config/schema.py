@@ -336,10 +336,12 @@ class Sweep(StrictModel):
         for key, count in Counter(itertools.chain(*keys)).items():
             if count > 1:
                 raise ValueError(f"{key} is set by {count} axes")
-        groups = [self.keys_of(axis) for axis in self.axes]
         variants = [set(own) for own in self.axes.values() if isinstance(own, dict) for own in own.values()]
-        together = [{*one, *other} for one, other in itertools.combinations(groups, 2)] + variants
-        for outer, inner in (pair for keys in together for pair in itertools.permutations(sorted(keys), 2)):
+        together = [
+            *(pair for keys in variants for pair in itertools.permutations(sorted(keys), 2)),
+            *(pair for one, other in itertools.permutations(keys, 2) for pair in itertools.product(one, other)),
+        ]
+        for outer, inner in together:
             if inner.startswith(f"{outer}."):
                 raise ValueError(
                     f"{outer} and its {inner} are set together, and one would replace the other; name keys apart"

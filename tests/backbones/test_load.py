@@ -9,6 +9,7 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
+from tadp_ray.backbones.latent.denoising import load_schedule
 from tadp_ray.backbones.latent.weights import weights_digest
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, load_diffusion
 from tadp_ray.errors import UserError
@@ -125,6 +126,12 @@ def test_a_missing_tensor_is_refused_rather_than_made_up(copy: Path, part: str) 
         ("text_encoder", {"num_hidden_layers": 1}, r"layers\.1\.\S+ has no place in the configured network"),
         ("unet", {"class_embed_type": "identity"}, r"class_embed_type identity, not None"),
         ("unet", {"sample_size": None}, r"sample_size None, not the side of the latents"),
+        ("vae", {"shift_factor": 0.1159}, r"shift_factor=0.1159: latents are scaled by scaling_factor alone here"),
+        (
+            "vae",
+            {"latents_mean": [0.5] * 4, "latents_std": [2.0] * 4},
+            r"latents_mean=\[0.5, 0.5, 0.5, 0.5\]: latents are",
+        ),
     ],
 )
 def test_weights_of_another_architecture_are_refused(copy: Path, part: str, changes: dict, said: str) -> None:
@@ -133,6 +140,21 @@ def test_weights_of_another_architecture_are_refused(copy: Path, part: str, chan
     config.write_text(json.dumps(json.loads(config.read_text()) | changes))
     with pytest.raises(UserError, match=said):
         load_diffusion(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "said"),
+    [
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "prediction_type=None: expected epsilon"),
+        ({"_class_name": "EDMEulerScheduler", "prediction_type": "epsilon"}, "adds noise without betas"),
+        ({"_class_name": "NoSuchScheduler"}, "diffusers knows no such scheduler"),
+    ],
+)
+def test_a_schedule_that_adds_noise_in_another_way_is_refused(copy: Path, scheduler: dict, said: str) -> None:
+    (copy / "scheduler").mkdir()
+    (copy / "scheduler/scheduler_config.json").write_text(json.dumps(scheduler))
+    with pytest.raises(UserError, match=said):
+        load_schedule(str(copy))
 
 
 @pytest.mark.parametrize("part", ["vae", "unet", "text_encoder"])

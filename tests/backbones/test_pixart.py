@@ -284,10 +284,12 @@ def test_blocks_and_timesteps_that_are_not_there_are_refused(copy: Path, sigma: 
 
 def test_vectors_that_would_be_taken_for_padding_are_refused() -> None:
     captioner = {"kind": "image", "map": "captioner", "encoder": "any"}
-    config_of(context={"sources": ["text", captioner], "join": "sum"})
-    config_of(context={"sources": ["text", {"kind": "learned", "count": 3}]})
-    with pytest.raises(ValidationError, match="takes a row of zeros for padding, .* use join: sum, or another map"):
-        config_of(context={"sources": ["text", captioner]})
+    learned = {"kind": "learned", "count": 4}
+    config_of(context={"sources": [learned, captioner], "join": "sum"})
+    config_of(context={"sources": ["text", learned]})
+    for other, join in (("text", "sum"), ("text", "concatenate"), (learned, "concatenate")):
+        with pytest.raises(ValidationError, match="takes a row of zeros for padding, .* use another map"):
+            config_of(context={"sources": [other, captioner], "join": join})
 
 
 @pytest.mark.parametrize("part", ["text_encoder", "tokenizer", "vae"])

@@ -82,7 +82,7 @@ def load_schedule(weights: str, parts: Sequence[str] = PARTS) -> NoiseSchedule:
     Arguments are as for `backbones.latent.weights.locate`.
 
     Raises:
-        UserError: see `schedule_file`; or the scheduler is unknown, or of an unknown prediction type.
+        UserError: see `schedule_file`; or the scheduler is unknown, has no betas, or is of an unknown prediction type.
     """
     path = schedule_file(weights, parts)
     try:
@@ -93,9 +93,12 @@ def load_schedule(weights: str, parts: Sequence[str] = PARTS) -> NoiseSchedule:
     if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
         raise UserError(f"{path}: _class_name={name!r}: diffusers knows no such scheduler")
     sampler = kind.from_pretrained(path.parent)
-    if sampler.config.prediction_type not in PREDICTS:
+    predicts = sampler.config.get("prediction_type")
+    if predicts not in PREDICTS:
+        raise UserError(f"{path}: prediction_type={predicts!r}: expected epsilon, v_prediction or sample")
+    if "beta_schedule" not in sampler.config:
         raise UserError(
-            f"{path}: prediction_type={sampler.config.prediction_type!r}: expected epsilon, v_prediction or sample"
+            f"{path}: _class_name={name!r} adds noise without betas; name the scheduler that the model was trained with"
         )
     return NoiseSchedule(sampler)
 

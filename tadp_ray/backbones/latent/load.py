@@ -129,10 +129,20 @@ def frozen(network: Network) -> Network:
 
 
 def autoencoder_in(path: Path) -> type[Autoencoder]:
-    """Return the class of the autoencoder in a diffusers folder."""
+    """Return the class of the autoencoder in a diffusers folder.
+
+    Raises:
+        UserError: its latents are shifted or scaled per channel, and a single factor is all that `latent_scale` gives.
+    """
+    config = AutoencoderKL.load_config(path, subfolder="vae")
+    # A shift of 0, which AutoencoderTiny writes, is none.
+    if given := [key for key in ("latents_mean", "latents_std", "shift_factor") if config.get(key)]:
+        raise UserError(
+            f"vae/config.json: {given[0]}={config[given[0]]!r}: latents are scaled by scaling_factor alone here; name the "
+            "weights of a model whose VAE has no other scaling"
+        )
     # TAESD, a small autoencoder, has the same latents and takes a fraction of the time.
-    kind = AutoencoderKL.load_config(path, subfolder="vae")["_class_name"]
-    return AutoencoderTiny if kind == "AutoencoderTiny" else AutoencoderKL
+    return AutoencoderTiny if config["_class_name"] == "AutoencoderTiny" else AutoencoderKL
 
 
 def load_part(loader: type, path: Path, part: str) -> nn.Module:

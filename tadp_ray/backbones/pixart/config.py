@@ -45,11 +45,12 @@ class PixArtKeys(LatentDiffusionKeys):
     @model_validator(mode="after")
     def _unread(self) -> "PixArtKeys":
         context = getattr(self, "context", None)  # of every model
-        if context and len(context.sources) > 1 and context.join == "concatenate":
-            for source in context.sources:
-                if getattr(source, "map", None) == "captioner":
-                    raise ValueError(
-                        "context: the vectors of map: captioner are zeros at first, and pixart takes a row of zeros for padding, "
-                        "so that they would never be read or trained; use join: sum, or another map"
-                    )
+        if context is None or len(context.sources) == 1:
+            return self
+        zeros = any(getattr(source, "map", None) == "captioner" for source in context.sources)
+        if zeros and (context.join == "concatenate" or context.reads_text):
+            raise ValueError(
+                "context: the vectors of map: captioner are zeros at first, and pixart takes a row of zeros for padding, so that "
+                "they would never be read or trained (a sum with a text's has none in its padding); use another map"
+            )
         return self

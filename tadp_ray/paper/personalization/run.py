@@ -9,13 +9,13 @@ from pydantic import ValidationError
 
 from tadp_ray.backbones.latent.denoising import load_schedule
 from tadp_ray.backbones.latent.load import frozen
-from tadp_ray.backbones.latent.weights import weights_digest
+from tadp_ray.backbones.latent.weights import schedule_file, weights_digest
 from tadp_ray.backbones.stable_diffusion.learned_tokens import add_token, read_learned
 from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage, load_text_to_image
 from tadp_ray.config.personalization import Personalization, TextualInversion
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.errors import UserError
-from tadp_ray.files import write_text
+from tadp_ray.files import file_digest, write_text
 from tadp_ray.layout import LEARNED, PERSONALIZATION, SAMPLES
 from tadp_ray.paper.personalization.check import check
 from tadp_ray.paper.personalization.dreambooth import tune
@@ -51,8 +51,12 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> PersonalizationJ
 
 
 def digests_of(plan: Personalization, images: StyleImages) -> dict[str, str]:
-    """Return the content hashes of a plan's weights and images."""
-    return {"weights": weights_digest(plan.weights), "images": images.digest()}
+    """Return the content hashes of a plan's weights, noise schedule and images."""
+    return {
+        "weights": weights_digest(plan.weights),
+        "schedule": file_digest(schedule_file(plan.weights)),
+        "images": images.digest(),
+    }
 
 
 def check_contents(job: PersonalizationJob) -> None:

@@ -236,6 +236,17 @@ def test_a_token_of_another_models_width_is_refused(sd15: Path, tmp_path: Path) 
         add_token(diffusion.tokenizer, diffusion.text_encoder, read_learned(tmp_path / "wide.safetensors"), "here")
 
 
+def test_a_noise_schedule_that_was_changed_since_is_not_learned_with(
+    prepare: Callable[..., PersonalizationJob], sd15: Path, tmp_path: Path
+) -> None:
+    weights = Path(shutil.copytree(sd15, tmp_path / "weights"))
+    job = prepare("out", weights=str(weights))
+    scheduler = weights / "scheduler/scheduler_config.json"
+    scheduler.write_text(scheduler.read_text().replace("0.012", "0.02"))
+    with pytest.raises(UserError, match="^schedule changed since this personalization was begun"):
+        personalize(job, CPU)
+
+
 def test_images_that_were_changed_since_are_not_learned_from(
     prepare: Callable[..., PersonalizationJob], photographs: Path, tmp_path: Path
 ) -> None:
