@@ -38,6 +38,8 @@ PIP := $(BIN)/pip install --disable-pip-version-check --constraint constraints.t
 	@echo "Setting up .venv, once: torch, Ray, MLflow and what they need. pip names each download with its size."
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(PIP) .
+	@echo "Trying it: a plan of prec_recall, whose checks and count of a step later commands need not repeat."
+	env -u RAY_ADDRESS -u MLFLOW_TRACKING_URI $(BIN)/tadp-ray sweep prec_recall --dry-run
 	@echo "Set up: .venv has $$(du -sh .venv | cut -f1)."
 	touch $@
 

@@ -429,6 +429,9 @@ def test_defaults_of_a_base_recipe_are_not_taken_for_statements(tmp_path: Path) 
     with pytest.raises(tadp_ray.UserError, match="pascal_segmentation needs model.weights to be stated"):
         tadp_ray.build_recipe(scenes, **photographs)
     assert tadp_ray.build_recipe(scenes, **photographs, model={"weights": "pocket"}).model.weights == "pocket"
+    # Made without stating its kind.
+    made = scenes.model_copy(update={"data": type(scenes.data)()})
+    assert tadp_ray.build_recipe(made, schedule={"iterations": 7}).data == made.data
 
 
 def test_a_recipe_in_python_keeps_the_rules_of_files(experiment: Path) -> None:

@@ -43,9 +43,19 @@ def values_of(base: str | os.PathLike | Recipe | None) -> tuple[dict[str, Any], 
     if base is None:
         return {}, lambda _: "build_recipe"
     if isinstance(base, Recipe):
-        # A rule may ask whether a key is stated, so defaults stay defaults.
-        return base.model_dump(mode="json", exclude_unset=True), lambda _: "the base recipe"
+        return without_unstated(base), lambda _: "the base recipe"
     return load_recipe_values(file_of(Path(base), "recipes"))
+
+
+def without_unstated(base: Recipe) -> dict[str, Any]:
+    """Return a recipe's raw values without default weights and encoders, since data of other kinds need them to be stated."""
+    raw = base.model_dump(mode="json")
+    if "weights" not in base.model.model_fields_set:
+        raw["model"].pop("weights", None)
+    for source, values in zip(base.model.context.sources, raw["model"]["context"]["sources"], strict=True):
+        if "encoder" not in source.model_fields_set:
+            values.pop("encoder", None)
+    return raw
 
 
 def holds(values: Any, location: KeyPath) -> bool:

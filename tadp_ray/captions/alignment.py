@@ -126,13 +126,14 @@ def similar(
 
     Source: Figure S5 matches single words; phrases are our addition, for names such as `potted plant`.
     """
-    lengths = {name: len(words(name)) for name in classes}
+    # A sign has no words, and nothing says it.
+    lengths = {name: len(words(name)) for name in classes if words(name)}
     meant: dict[str, set[str]] = {}
     spoken = [words(text) for text in dict.fromkeys(texts)]
     sizes = sorted({1, *lengths.values()})
     known: set[str] = set()
     for length in sizes:
-        names = [name for name in classes if length in (1, lengths[name])]
+        names = [name for name, count in lengths.items() if length in (1, count)]
         phrases = sorted({run for said in spoken for _, run in runs(said, length)})
         known.update(phrases)
         near = (

@@ -119,6 +119,10 @@ def compared_runs(
     scored = [
         j for j in range(len(spec.columns.names)) if METRIC not in spec.columns.keys or spec.metric_at(0, j) in mains
     ]
+    if not scored:
+        raise UserError(
+            "images have a score of the main metric alone, and this table has no column of it; compare rows of another experiment"
+        )
     headings = "; ".join(spec.columns.headings[j] for j in scored)
     if column is None and len(scored) > 1:
         raise UserError(f"--column: choose one of {headings}")

@@ -336,16 +336,15 @@ class Sweep(StrictModel):
         for key, count in Counter(itertools.chain(*keys)).items():
             if count > 1:
                 raise ValueError(f"{key} is set by {count} axes")
-        variants = [set(own) for own in self.axes.values() if isinstance(own, dict) for own in own.values()]
+        variants = [own for values in self.axes.values() if isinstance(values, dict) for own in values.values()]
         together = [
-            *(pair for keys in variants for pair in itertools.permutations(sorted(keys), 2)),
-            *(pair for one, other in itertools.permutations(keys, 2) for pair in itertools.product(one, other)),
+            *(pair for own in variants for pair in itertools.combinations(own, 2)),
+            *(pair for one, other in itertools.combinations(keys, 2) for pair in itertools.product(one, other)),
         ]
-        for outer, inner in together:
-            if inner.startswith(f"{outer}."):
-                raise ValueError(
-                    f"{outer} and its {inner} are set together, and one would replace the other; name keys apart"
-                )
+        # What is set last is merged into the recipe last.
+        for first, last in together:
+            if first.startswith(f"{last}."):
+                raise ValueError(f"{first} is set before its group {last}, which would replace it; name {last} first")
         return self
 
     @property

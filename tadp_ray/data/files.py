@@ -50,6 +50,8 @@ class Measured:
     """(height, width) in pixels."""
     present: list[int]
     """Class indices in the image, ascending."""
+    learned: list[int]
+    """Those that are not only those of crowds which training leaves out."""
     range: tuple[float, float] | None
     """Of the ground truth; None if all of it is ignored."""
     counted: int
@@ -114,9 +116,8 @@ class Layout:
         for file in (self.images[name], self.truths[name]):
             if why := why_unreadable(file):
                 raise UserError(f"{file}: {why}; sample {name!r} needs it")
-        image, fields = read_image(self.images[name]), self._read(name)
-        if self.shared_truth and "size" not in fields:
-            fields["boxes"] = at_edges(fields["boxes"], *image.shape[:2])
+        image = read_image(self.images[name])
+        fields = self._read(name, image.shape[:2])
         size = tuple(fields.pop("size", np.array(image.shape[:2])).tolist())
         sample = Sample(id=name, image=image, **fields)
         if size != image.shape[:2]:
@@ -136,20 +137,27 @@ class Layout:
             self._check_boxes(sample)
         return sample
 
-    def annotation(self, name: str) -> Sample:
-        """Read one sample without its image, which is empty.
+    def annotation(self, name: str, size: tuple[int, int] | None = None) -> Sample:
+        """Read one sample with its crowds, but without its image, which is empty.
+
+        Args:
+            name: its id.
+            size: (height, width) of its image, at whose edges boxes end that reach a little outside; None: not known.
 
         Raises:
             UserError: the file of the ground truth cannot be read.
         """
         if why := why_unreadable(self.truths[name]):
             raise UserError(f"{self.truths[name]}: {why}; sample {name!r} needs it")
-        fields = self._read(name)
+        fields = self._read(name, size)
         fields.pop("size", None)
-        return self.without_crowds(Sample(id=name, image=NO_IMAGE, **fields))
+        return Sample(id=name, image=NO_IMAGE, **fields)
 
-    def _read(self, name: str) -> Fields:
-        return self.read(self.truths[name], name) if self.shared_truth else self.read(self.truths[name])
+    def _read(self, name: str, size: tuple[int, int] | None) -> Fields:
+        fields = self.read(self.truths[name], name) if self.shared_truth else self.read(self.truths[name])
+        if self.shared_truth and "size" not in fields and size:
+            fields["boxes"] = at_edges(fields["boxes"], *size)
+        return fields
 
     def _check_boxes(self, sample: Sample) -> None:
         height, width = sample.image.shape[:2]
@@ -157,6 +165,9 @@ class Layout:
         low, high = boxes[:, :2], boxes[:, 2:]
         outside = ~np.all((low >= 0) & (high <= (width, height)), axis=1)
         flat = np.any(high <= low, axis=1)
+        if not self.crowds and sample.crowd is not None:
+            # Those that are left out may have any box.
+            outside, flat = outside & ~sample.crowd, flat & ~sample.crowd
         for place in np.flatnonzero(outside | flat)[:1]:
             corners = ", ".join(f"{value:g}" for value in boxes[place])
             raise UserError(
@@ -213,7 +224,8 @@ class FileDataset:
 
     def annotation(self, index: int) -> Sample:
         """Return the sample at `index` without its image, which is not read."""
-        return self._layout.annotation(self.ids[index])
+        name = self.ids[index]
+        return self._layout.without_crowds(self._layout.annotation(name, self._found[name].size))
 
     def present(self, index: int) -> tuple[str, ...]:
         """Return the names of the classes in the full image, in class order."""
@@ -223,7 +235,7 @@ class FileDataset:
         """Return the names of learned classes that are in no image."""
         if not self._layout.classes_learned:
             return []
-        shown = {label for found in self._found.values() for label in found.present}
+        shown = {label for found in self._found.values() for label in found.learned}
         return [name for label, name in enumerate(self.classes) if label not in shown]
 
     @property
@@ -285,14 +297,14 @@ def measure(layout: Layout, name: str) -> Measured | str:
     """Return the facts on one sample, or its problem."""
     try:
         whole = layout.whole(name)
-        present = layout.present(whole)
+        sample = layout.without_crowds(whole)
+        present, learned = layout.present(whole), layout.present(sample)
     except UserError as error:
         return str(error)
-    sample = layout.without_crowds(whole)
     values, counted, left_out, words = truth(sample)
     limits = tuple(round(end(values).item(), 3) for end in (np.min, np.max)) if values.size else None
     turned = is_turned(layout.images[name]) or (sample.boxes is None and is_turned(layout.truths[name]))
-    return Measured(sample.image.shape[:2], present, limits, counted, left_out, turned, words)
+    return Measured(sample.image.shape[:2], present, learned, limits, counted, left_out, turned, words)
 
 
 def truth(sample: Sample) -> tuple[np.ndarray, int, int, tuple[str, str, str]]:

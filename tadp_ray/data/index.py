@@ -24,7 +24,7 @@ from tadp_ray.registry import plugin_versions
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 RECENT = 2 * 10**9
 """Nanoseconds. File systems tell times apart by two seconds at worst, so a file that is written this soon after it was read may
 keep its time; it is not put into the index before it is older."""
@@ -53,20 +53,32 @@ class IndexedSample:
             (first, second),
             size,
             present,
+            learned,
             limits,
             counted,
             left_out,
             turned,
             words,
         ) = row
-        found = Measured(tuple(size), present, limits and tuple(limits), counted, left_out, turned, tuple(words))
+        found = Measured(
+            tuple(size), present, learned, limits and tuple(limits), counted, left_out, turned, tuple(words)
+        )
         return cls((image, truth), (tuple(of_image), tuple(of_truth)), (first, second), found)
 
     @property
     def row(self) -> list[Any]:
         """The sample in JSON's types."""
         found = self.found
-        facts = (found.size, found.present, found.range, found.counted, found.left_out, found.turned, found.words)
+        facts = (
+            found.size,
+            found.present,
+            found.learned,
+            found.range,
+            found.counted,
+            found.left_out,
+            found.turned,
+            found.words,
+        )
         return [self.files, self.states, self.digests, *facts]
 
 

@@ -39,7 +39,7 @@ class Remote:
     """
 
     def __init__(self, address: str) -> None:
-        self._address = address
+        self.address = address
         try:
             self.files, self.path = FileSystem.from_uri(address)
         except (ValueError, ImportError, *REMOTE_ERRORS) as error:
@@ -103,7 +103,7 @@ class Remote:
     def error(self, cause: Exception) -> UserError:
         """Return the error of an address that cannot be used."""
         return UserError(
-            f"compute.storage {self._address}: cannot be read or written ({cause}); check its name, your permissions and "
+            f"compute.storage {self.address}: cannot be read or written ({cause}); check its name, your permissions and "
             "the credentials in the environment, then run this again"
         )
 

@@ -18,7 +18,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import lower_is_better, main_metric
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
-from tadp_ray.layout import CELLS, JOURNAL, MODEL, RAY, TRACEBACK, WORKER_LOG
+from tadp_ray.layout import CELLS, MODEL, RAY, TRACEBACK, WORKER_LOG
 from tadp_ray.phases import phase
 from tadp_ray.sweep import worker
 from tadp_ray.sweep.address import Remote, remote_path
@@ -28,7 +28,7 @@ from tadp_ray.sweep.logs import worker_log
 from tadp_ray.sweep.nodes import check_nodes
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import SweepProgress
-from tadp_ray.sweep.remote import mirror, on_node, pull
+from tadp_ray.sweep.remote import archived, mirror, on_node, pull
 from tadp_ray.sweep.running import announced
 from tadp_ray.sweep.storage import locked_storage
 from tadp_ray.tracking.journal_run import move_weights
@@ -158,11 +158,10 @@ def archive(store: Store, cell: Cell) -> None:
         return
     if address := cell.recipe.compute.address:
         Remote(address).delete_folder(remote_path(cell.folder))
-    written = int((cell.folder / JOURNAL).stat().st_mtime)
-    archived = cell.folder.with_name(f"{cell.folder.name}.{written}")
+    aside = archived(cell.folder)
     # If the command is killed in between, MLflow names weights that are not there until the next run renames the folder.
-    move_weights(store, cell.fingerprint, cell.folder / MODEL, archived / MODEL)
-    cell.folder.rename(archived)
+    move_weights(store, cell.fingerprint, cell.folder / MODEL, aside / MODEL)
+    cell.folder.rename(aside)
 
 
 def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int, console: Console) -> bool:

@@ -448,13 +448,18 @@ def check_varied(text: str, sweep: Sweep, file: Path | str) -> None:
             raise ConfigError([f"--set {text}: {file} varies this key; select its values with --only"])
 
 
-CHANGING_RESULTS = ("compute.cpus=", "compute.compile=")
-"""Overrides of compute keys that change the last digits."""
+CHANGING_RESULTS = ("compute.cpus", "compute.compile")
+"""Compute keys that change the last digits."""
 
 
 def settings_text(recipe: Path, overrides: Sequence[str]) -> str:
     """Return a recipe's name and its overrides, without the compute keys that do not change results."""
-    shown = [text for text in overrides if not text.startswith("compute.") or text.startswith(CHANGING_RESULTS)]
+    keys = [text.partition("=")[0].strip() for text in overrides]
+    shown = [
+        text
+        for text, key in zip(overrides, keys, strict=True)
+        if not key.startswith("compute.") or key in CHANGING_RESULTS
+    ]
     return ", ".join([f"recipe {recipe.stem}", *shown])
 
 

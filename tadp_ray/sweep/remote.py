@@ -5,6 +5,7 @@ there. A node that starts or resumes a cell first makes its folder equal to the 
 steps that a lost node trained after its last copy are trained again.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -20,6 +21,8 @@ from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, remote_path
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.training.journal import final_metrics
 from tadp_ray.training.reporter import LOCK_SECONDS, checkpoints, previous_checkpoint
+
+log = logging.getLogger(__name__)
 
 PERIOD = 2.0
 """Seconds between two synchronizations: of a node's folder to the address, and of the address to the command's folder."""
@@ -66,8 +69,10 @@ class SyncedFolder:
         all other files are there. So the checkpoint is opened before the journal is read, and sent after it; the other files
         are listed after the journal was read, and sent before it.
         """
-        no_checkpoint = not checkpoints(self._folder)
         journal, checkpoint = self._folder / JOURNAL, self._folder / CHECKPOINT
+        no_checkpoint = not checkpoints(self._folder)
+        # Without its journal the folder itself was emptied, and not by the training.
+        deletes = journal.is_file()
         with self._if_changed(checkpoint) as numbered, self._if_changed(journal) as record:
             records = BytesIO(record.read()) if record else None
             for path in self._files():
@@ -76,7 +81,8 @@ class SyncedFolder:
                         if file:
                             self._remote.replace(file, f"{self._path}/{path.name}")
             kept = (JOURNAL, CHECKPOINT, previous_checkpoint(checkpoint).name)
-            for name in [name for name in self._sent if name not in kept and not (self._folder / name).exists()]:
+            gone = [name for name in self._sent if name not in kept and not (self._folder / name).exists()]
+            for name in gone if deletes else ():
                 self._remote.delete(f"{self._path}/{name}")
                 del self._sent[name]
             if records:
@@ -87,7 +93,7 @@ class SyncedFolder:
                 self._numbered.append(f"{NUMBERED_CHECKPOINT}{number:06}")
                 self._delete_checkpoints(self._numbered[:-1])
         # One may have been written, and sent, since it was looked for.
-        if no_checkpoint and numbered is None:
+        if deletes and no_checkpoint and numbered is None:
             self._delete_checkpoints(self._numbered)
 
     def push_final(self) -> None:
@@ -150,12 +156,7 @@ def on_node(cell: Cell, fetches: bool = True, is_main_process: bool = True) -> I
     if fetches:
         copy.fetch()
     if not is_main_process:
-        try:
-            yield here
-        finally:
-            # Of another node than the main process's: what it fetched is of no further use.
-            if fetches:
-                copy.clear()
+        yield here
         return
     try:
         with run_periodically(PERIOD, copy.push, REMOTE_ERRORS):
@@ -186,19 +187,40 @@ def mirror(address: str | None, cells: Sequence[Cell]) -> Iterator[None]:
 def pull(address: str | None, cells: Sequence[Cell]) -> None:
     """Download new files of cells from an address, without checkpoints.
 
-    An unfinished training that is only here is of another storage, and its folder gets another name.
+    A finished training here is kept, wherever it was trained. An unfinished one of another storage gets another name.
 
     Raises:
         UserError: the address cannot be read.
     """
-    if address is not None and cells:
+    unfinished = [cell for cell in cells if final_metrics(cell.folder, cell.fingerprint) is None]
+    if address is not None and unfinished:
         remote = Remote(address)
-        pull_cells(remote, cells)
-        for cell in cells:
-            journal = cell.folder / JOURNAL
-            elsewhere = journal.is_file() and final_metrics(cell.folder, cell.fingerprint) is None
-            if elsewhere and not any(remote.sizes([f"{remote_path(cell.folder)}/{JOURNAL}"])):
-                cell.folder.rename(cell.folder.with_name(f"{cell.folder.name}.{int(journal.stat().st_mtime)}"))
+        set_aside(remote, unfinished)
+        pull_cells(remote, unfinished)
+
+
+def set_aside(remote: Remote, cells: Sequence[Cell]) -> None:
+    """Rename the folders of trainings that are not those at the address: their journals differ from its, or it has none.
+
+    Raises:
+        UserError: the address cannot be read.
+    """
+    here = {cell.folder: path.read_bytes() for cell in cells if (path := cell.folder / JOURNAL).is_file()}
+    names = [f"{remote_path(folder)}/{JOURNAL}" for folder in here]
+    try:
+        sizes = remote.sizes(names)
+        for (folder, journal), name, size in zip(here.items(), names, sizes, strict=True):
+            if not (remote.read(name) if size else b"").startswith(journal):
+                aside = archived(folder)
+                log.warning("%s is not the training of %s there; it is kept as %s", folder, remote.address, aside)
+                folder.rename(aside)
+    except REMOTE_ERRORS as error:
+        raise remote.error(error) from None
+
+
+def archived(folder: Path) -> Path:
+    """Return the name under which a cell's folder is kept when the cell is trained again."""
+    return folder.with_name(f"{folder.name}.{(folder / JOURNAL).stat().st_mtime_ns}")
 
 
 def pull_cells(remote: Remote, cells: Sequence[Cell]) -> None:
@@ -212,7 +234,6 @@ def pull_cells(remote: Remote, cells: Sequence[Cell]) -> None:
         sizes = remote.sizes([f"{remote_path(folder)}/{JOURNAL}" for folder in folders])
         for folder, size in zip(folders, sizes, strict=True):
             journal = folder / JOURNAL
-            # A longer one here is of another storage.
             if size and size != (journal.stat().st_size if journal.is_file() else 0):
                 folder.mkdir(parents=True, exist_ok=True)
                 pull_cell(remote, folder)

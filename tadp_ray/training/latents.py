@@ -174,6 +174,7 @@ def shared_tensors(
             recipe.model.backbone,
             # Other code, here or in packages, may cut, resize and encode views otherwise.
             code_of(provenance()),
+            torch.__version__,
             cv2.__version__,
             device.type,
             *threads_of(recipe, device),

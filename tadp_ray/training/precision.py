@@ -1,6 +1,7 @@
 """How this process computes: in the precision of a recipe (`schedule.precision`), with deterministic algorithms or any."""
 
 import os
+import platform
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,9 +30,11 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 def fast_bfloat16(device: torch.device) -> bool:
     """Return whether a device computes in bfloat16 about as fast as in float32, or faster.
 
-    A CPU without AVX-512 multiplies bfloat16 matrices without its vector instructions, many times slower.
+    An x86 CPU without AVX-512 multiplies bfloat16 matrices without its vector instructions, many times slower.
     """
-    return device.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    if device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
+        return True
+    return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 @contextmanager

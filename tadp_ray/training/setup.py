@@ -208,7 +208,7 @@ class TrainSetup:
                 self.encoding.model_dump(mode="json", exclude={"embeddings"}),
                 self.train.classes if self.encoding.embeddings else (),
                 # Other code, here or in packages, may encode otherwise.
-                [self.recipe.model.backbone, device.type, code_of(provenance())],
+                [self.recipe.model.backbone, device.type, torch.__version__, code_of(provenance())],
                 *threads_of(self.recipe, device),
             ]
         )
@@ -282,7 +282,9 @@ class TrainSetup:
         if evaluation.mode == "slide":
             # Windows are no larger than the image.
             sizes = {(min(evaluation.crop, height), min(evaluation.crop, width)) for height, width in sizes}
-        return sizes - {self.view}
+        multiple = self.multiple
+        padded = {(height + -height % multiple, width + -width % multiple) for height, width in sizes}
+        return padded - {self.view}
 
 
 def resized(size: tuple[int, int], shorter: int | None) -> tuple[int, int]:

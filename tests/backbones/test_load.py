@@ -145,8 +145,9 @@ def test_weights_of_another_architecture_are_refused(copy: Path, part: str, chan
 @pytest.mark.parametrize(
     ("scheduler", "said"),
     [
-        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "prediction_type=None: expected epsilon"),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "adds noise without betas, as flow matching does"),
         ({"_class_name": "EDMEulerScheduler", "prediction_type": "epsilon"}, "adds noise without betas"),
+        ({"_class_name": "DDIMScheduler", "prediction_type": "flow"}, "prediction_type='flow': expected epsilon"),
         ({"_class_name": "NoSuchScheduler"}, "diffusers knows no such scheduler"),
     ],
 )

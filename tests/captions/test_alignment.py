@@ -36,6 +36,8 @@ def test_irregular_plurals_and_other_names_are_heard_and_a_sign_says_nothing():
     ):
         assert exact([name], everyday([name]))(said) == (name,), name
     assert exact(["_", "car"])("a car _ -") == ("car",)
+    same = lambda texts, names: np.array([[float(text == name) for name in names] for text in texts])
+    assert similar(["a car _ -"], ["_", "car"], same)("a car _ -") == ("car",)
 
 
 def test_every_name_of_ade20k_says_itself_and_no_other():

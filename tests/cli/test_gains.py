@@ -250,6 +250,14 @@ def test_of_several_metrics_the_one_that_images_are_scored_by_is_taken() -> None
         compared_runs(None, table, {}, "a", "b", "miou/night")
 
 
+def test_a_table_without_the_metric_of_images_is_refused() -> None:
+    columns = Side.of(["metric"], {"metric": ("miou/night", "miou/comic")})
+    spec = TableSpec("", ("miou/night", "miou/comic"), Side.of(["text"], {"text": ("a", "b")}), columns)
+    for column in (None, "miou/night"):
+        with pytest.raises(UserError, match="this table has no column of it"):
+            compared_runs(None, Table(spec, (), ()), {}, "a", "b", column)
+
+
 def test_what_is_kept_has_the_name_of_its_folder_which_a_report_takes(
     experiment, store, swept, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -320,18 +320,20 @@ def test_variants_are_named_groups_of_recipe_keys(tmp_path: Path) -> None:
     ("axes", "fits"),
     [
         ("{caption.precision: [0.5, 1.0], text: {none: {caption: {source: 'null'}}, oracle: {}}}", False),
-        ("{text: {none: {caption: {source: 'null'}, caption.recall: 0.5}, oracle: {}}}", False),
+        ("{text: {none: {caption.recall: 0.5, caption: {source: 'null'}}, oracle: {}}}", False),
+        ("{text: {half: {caption: {source: oracle}, caption.recall: 0.5}, oracle: {}}}", True),
+        ("{text: {words: {caption: {source: oracle}}, none: {caption: {source: 'null'}}}, caption.recall: [0.5, 1.0]}", True),
         ("{text: {none: {caption: {source: 'null'}}, half: {caption.recall: 0.5}}}", True),
         ("{caption.precision: [0.5, 1.0], data.train: [10, 20]}", True),
     ],
 )
-def test_a_group_and_a_key_in_it_are_not_set_together(tmp_path: Path, axes: str, fits: bool) -> None:
-    """The one that is set last would replace the other, whose value stands in the table."""
+def test_a_group_is_set_before_a_key_in_it(tmp_path: Path, axes: str, fits: bool) -> None:
+    """It would replace the key, whose value stands in the table."""
     file = write(tmp_path / "sweep.yaml", f"axes: {axes}\n")
     if fits:
         assert len(grid(load_sweep(file))) in (2, 4)
         return
-    with pytest.raises(ConfigError, match=r"caption and its caption\.\w+ are set together, and one would replace"):
+    with pytest.raises(ConfigError, match=r"caption\.\w+ is set before its group caption, which would replace it"):
         load_sweep(file)
 
 

@@ -130,7 +130,7 @@ def test_boxes_of_a_coco_file(photos: Path, put: Callable) -> None:
     put("boxes.json", instances(annotation(1, 7, [1, 2, 3, 4]), annotation(1, 3, [1, 1, 9, 9], iscrowd=1)))
     alone = FileDataset(layout(boxes_of(photos), "train"))
     assert alone.present(0) == ("cat", "dog") and alone[0].box_classes.tolist() == [0] and not alone[0].crowd.any()
-    assert alone.annotation(0).boxes.tolist() == [[1, 2, 4, 6]]
+    assert alone.annotation(0).boxes.tolist() == [[1, 2, 4, 6]] and alone.absent() == ["dog"]
     assert val[0].difficult.tolist() == val[0].crowd.tolist() == [False, False, True]
     assert train.annotation(0).boxes.tolist() == train[0].boxes.tolist()
     before = train.digest()
@@ -147,9 +147,16 @@ def test_an_edge_that_rounding_put_outside_ends_at_the_image_whose_size_the_file
         return json.dumps({"images": images, "categories": [{"id": 1, "name": "cat"}], "annotations": objects})
 
     put("boxes.json", text(8.3))
-    assert FileDataset(layout(boxes_of(photos), "train"))[0].boxes.tolist() == [[40, 5, 48, 15]]
+    dataset = FileDataset(layout(boxes_of(photos), "val"))
+    assert dataset[0].boxes.tolist() == dataset.annotation(0).boxes.tolist() == [[40, 5, 48, 15]]
     put("boxes.json", text(9.3))
     assert "object 1 (cat) reaches outside: (40, 5, 49.3, 15)" in refusal(lambda: layout(boxes_of(photos), "train"))
+
+
+def test_a_crowd_of_any_box_is_left_out_of_a_training(photos: Path, put: Callable, refusal: Callable) -> None:
+    put("boxes.json", instances(annotation(1, 7, [1, 2, 3, 4]), annotation(1, 3, [1, 1, 60, 9], iscrowd=1)))
+    assert FileDataset(layout(boxes_of(photos), "train"))[0].boxes.tolist() == [[1, 2, 4, 6]]
+    assert "object 2 (dog) reaches outside" in refusal(lambda: layout(boxes_of(photos), "val"))
 
 
 @pytest.mark.parametrize("objects", [[], [annotation(1, 3, [1, 1, 9, 9], iscrowd=1)]])

@@ -74,8 +74,8 @@ def test_fingerprints_follow_what_can_change_a_result(experiment: Path, tmp_path
 
 def test_a_swapped_recipe_is_an_experiment_of_its_own(experiment: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("extends: recipe.yaml\nschedule: {iterations: 4}\n")
-    plan = make_plan(experiment, "pocket", recipe=tmp_path / "mine.yaml", overrides=["compute.cpus=2", "data.seed=3"])
-    assert plan.name == "tiny-mine" and plan.settings == "recipe mine, compute.cpus=2, data.seed=3"
+    plan = make_plan(experiment, "pocket", recipe=tmp_path / "mine.yaml", overrides=["compute.cpus =2", "data.seed=3"])
+    assert plan.name == "tiny-mine" and plan.settings == "recipe mine, compute.cpus =2, data.seed=3"
     assert plan.recipe.schedule.iterations == 4 and {cell.experiment for cell in plan.cells} == {"tiny-mine"}
 
 

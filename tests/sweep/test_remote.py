@@ -1,9 +1,10 @@
 """A cell's folder and an object store, a real S3 server's, are kept equal; what is half there loses nothing."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -245,20 +246,48 @@ def test_what_a_training_deletes_is_deleted_at_the_address_and_in_the_copy(cell:
     assert [path.name for path in cell.folder.iterdir()] == ["journal.jsonl"]
 
 
-def test_the_journal_of_another_storage_is_no_copy_of_the_addresss(cell: Cell, node) -> None:
-    """It is longer than that of the address, or the address has none yet."""
-    address = cell.recipe.compute.address
+def test_a_training_of_another_storage_is_kept_beside_the_addresss(cell: Cell, node, caplog) -> None:
+    """The address has none yet, or one with other records, shorter or longer ones."""
+    address, folders = cell.recipe.compute.address, cell.folder.parent
     train(cell.folder, *range(1, 9))
-    written = (cell.folder / JOURNAL).read_bytes()
+    (cell.folder / BEST).write_text("of here")
     pull(address, [cell])
-    (aside,) = cell.folder.parent.iterdir()
-    assert aside != cell.folder and (aside / JOURNAL).read_bytes() == written
+    (first,) = folders.iterdir()
+    assert first != cell.folder and steps(first) == [8, 7] and (first / BEST).read_text() == "of here"
+    assert f"{cell.folder} is not the training of {address} there; it is kept as {first}" in caplog.text
     node("node")
     with on_node(cell) as here:
         train(here.folder, 4)
-    train(cell.folder, *range(1, 9))
+    for local in (range(1, 9), [5]):
+        kept = {*folders.iterdir()}
+        train(cell.folder, *local)
+        written = (cell.folder / JOURNAL).read_bytes()
+        pull(address, [cell])
+        assert [record["step"] for record in read_journal(cell.folder) if "step" in record] == [4]
+        (aside,) = {*folders.iterdir()} - kept - {cell.folder}
+        assert (aside / JOURNAL).read_bytes() == written
+        shutil.rmtree(cell.folder)
+    # A copy of an older state is brought up to date.
     pull(address, [cell])
-    assert [record["step"] for record in read_journal(cell.folder) if "step" in record] == [4]
+    kept = {*folders.iterdir()}
+    with on_node(cell) as here:
+        train(here.folder, 6)
+    pull(address, [cell])
+    assert [record["step"] for record in read_journal(cell.folder) if "step" in record] == [4, 6]
+    assert {*folders.iterdir()} == kept
+
+
+def test_a_result_of_another_storage_counts(cell: Cell, node) -> None:
+    """At the address is a training that was interrupted."""
+    node("node")
+    with on_node(cell) as here, Journal(here.folder, cell.fingerprint):
+        pass
+    with Journal(cell.folder, cell.fingerprint) as journal:
+        journal.finish(16, {"miou": 50.0})
+    (cell.folder / BEST).write_text("of here")
+    pull(cell.recipe.compute.address, [cell])
+    assert final_metrics(cell.folder, cell.fingerprint) == {"miou": 50.0}
+    assert (cell.folder / BEST).read_text() == "of here" and len([*cell.folder.parent.iterdir()]) == 1
 
 
 def test_a_slow_upload_that_fails_is_tried_again(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,15 +304,30 @@ def test_a_slow_upload_that_fails_is_tried_again(cell: Cell, monkeypatch: pytest
     assert len(tries) == 2
 
 
-def test_another_node_keeps_nothing_of_a_cell(cell: Cell, node) -> None:
-    first = node("first")
-    first.fetch()
-    train(cell.at(node_folder(cell.recipe.compute.address)).folder, 4)
-    first.push()
-    node("second")
-    with on_node(cell, fetches=True, is_main_process=False) as here:
-        assert steps(here.folder) == [4]
-    assert [path.name for path in here.folder.iterdir()] in ([], ["lock"])
-    with on_node(cell, fetches=False, is_main_process=False):
-        (here.folder / "of another process").write_text("")
-    assert (here.folder / "of another process").exists()
+def test_nodes_that_share_a_folder_lose_nothing_of_a_cell(cell: Cell, node) -> None:
+    """As those do whose users' homes are on one disk, in which their folders lie."""
+    node("home")
+    with on_node(cell) as here, ExitStack() as other, ExitStack() as main:
+        other.enter_context(on_node(cell, fetches=True, is_main_process=False))
+        journal = main.enter_context(Journal(here.folder, cell.fingerprint))
+        (here.folder / BEST).write_text("best")
+        other.close()
+        journal.finish(16, {"miou": 50.0})
+    pull(cell.recipe.compute.address, [cell])
+    assert final_metrics(cell.folder, cell.fingerprint) == {"miou": 50.0} and (cell.folder / BEST).is_file()
+
+
+def test_an_emptied_folder_deletes_nothing_at_the_address(cell: Cell, node) -> None:
+    """Somebody may have emptied the user's cache."""
+    copy = node("node")
+    copy.fetch()
+    here = cell.at(node_folder(cell.recipe.compute.address)).folder
+    train(here, 4)
+    (here / BEST).write_text("best")
+    copy.push()
+    there = lambda: Remote(cell.recipe.compute.address).names(f"cells/{cell.folder.name}")
+    assert there() == [BEST, "checkpoint-000001", JOURNAL]
+    for path in here.iterdir():
+        path.unlink()
+    copy.push()
+    assert there() == [BEST, "checkpoint-000001", JOURNAL]

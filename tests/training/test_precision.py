@@ -1,5 +1,6 @@
 """What a precision means, what obeys it, and what does not depend on it; deterministic algorithms."""
 
+import platform
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -145,6 +146,10 @@ def test_a_cpu_without_avx_512_is_told_to_be_slow_in_bfloat16(
     half, whole = tiny_cell(schedule={"precision": "bfloat16"}), tiny_cell()
     on_gpu = tiny_cell(schedule={"precision": "bfloat16"}, compute={"gpus": 1})
     assert fast_bfloat16(torch.device("cuda"))
+    with monkeypatch.context() as arm:
+        arm.setattr(platform, "machine", lambda: "aarch64")
+        arm.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+        assert fast_bfloat16(CPU)
     for capability, told in (("DEFAULT", True), ("AVX2", True), ("AVX512", False)):
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda found=capability: found)
         caplog.clear()

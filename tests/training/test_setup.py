@@ -131,6 +131,11 @@ def test_a_head_that_cuts_padding_off_cuts_off_nothing_else(changes: list[str], 
         (["evaluation.multi_scale=[1, 1.5]"], (96, 96)),
         (["evaluation.scales=[0.5, 1]"], (32, 32)),
         (["evaluation.mode=slide", "evaluation.crop=32", "evaluation.stride=32"], (32, 32)),
+        # Views are padded to multiples of 32.
+        (
+            ["data.size=96", "augment.crop=64", "evaluation.mode=slide", "evaluation.crop=50", "evaluation.stride=40"],
+            None,
+        ),
         # A window is no larger than the image.
         (["evaluation.mode=slide", "evaluation.crop=96", "evaluation.stride=64"], None),
     ],

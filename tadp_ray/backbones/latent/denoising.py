@@ -93,13 +93,14 @@ def load_schedule(weights: str, parts: Sequence[str] = PARTS) -> NoiseSchedule:
     if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
         raise UserError(f"{path}: _class_name={name!r}: diffusers knows no such scheduler")
     sampler = kind.from_pretrained(path.parent)
+    if "beta_schedule" not in sampler.config:
+        raise UserError(
+            f"{path}: _class_name={name!r} adds noise without betas, as flow matching does; name the weights of a model that was "
+            "trained with betas, or the scheduler that it was trained with"
+        )
     predicts = sampler.config.get("prediction_type")
     if predicts not in PREDICTS:
         raise UserError(f"{path}: prediction_type={predicts!r}: expected epsilon, v_prediction or sample")
-    if "beta_schedule" not in sampler.config:
-        raise UserError(
-            f"{path}: _class_name={name!r} adds noise without betas; name the scheduler that the model was trained with"
-        )
     return NoiseSchedule(sampler)
 
 
