@@ -24,7 +24,7 @@ from tadp_ray.registry import plugin_versions
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 1
 RECENT = 2 * 10**9
 """Nanoseconds. File systems tell times apart by two seconds at worst, so a file that is written this soon after it was read may
 keep its time; it is not put into the index before it is older."""

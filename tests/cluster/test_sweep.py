@@ -1,10 +1,8 @@
 """Real Ray, real MLflow, real kills: whatever happens, the finished table is the undisturbed one, digit for digit."""
 
 import signal
-from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -34,33 +32,25 @@ def test_a_finished_sweep_is_never_trained_again(sweep, one_at_a_time, undisturb
     assert done.exit_code == 0 and first.table() == undisturbed, done.output
 
 
-@pytest.fixture
-def kill_trial(training) -> Callable[[Any], None]:
-    """Starts a sweep, kills its trial in the middle of a cell, and waits for the end: Ray has started another."""
+def test_killed_trial_of_ray_train(sweep, one_at_a_time, undisturbed, training) -> None:
+    """In the middle of a cell; Ray starts another. With it goes its worker, whose core the next trial's needs.
 
-    def start(hit: Any) -> None:
-        driver = hit.start()
-        hit.wait_for_checkpoint()
-        killed = training(driver)
-        assert killed
-        for process in killed:
-            process.kill()
-        code, said = hit.end()
-        assert code == 0 and "resuming from its last checkpoint" in said and "Traceback" not in said, said
-
-    return start
-
-
-def test_killed_trial_of_ray_train(sweep, one_at_a_time, undisturbed, kill_trial) -> None:
-    """With it goes its worker, whose core the next trial's needs. Every digit is that of no fault and of no Ray Train."""
+    Every digit is that of no fault and of no Ray Train.
+    """
     hit = sweep("killed_trial", "--set", "compute.checkpoint_every=2", "--set", "compute.num_train_workers=1")
-    kill_trial(hit)
+    driver = hit.start()
+    hit.wait_for_checkpoint()
+    killed = training(driver)
+    assert killed
+    for process in killed:
+        process.kill()
+    code, said = hit.end()
+    assert code == 0 and "resuming from its last checkpoint" in said and "Traceback" not in said, said
     assert hit.table() == undisturbed
 
 
-def test_stopped_and_started_again(sweep, one_at_a_time, undisturbed, training, kill_trial) -> None:
-    """Whether the command is killed or told to stop, its cells stop with it, and the same command goes on; so it does if its
-    trial is killed.
+def test_stopped_and_started_again(sweep, one_at_a_time, undisturbed, training) -> None:
+    """Whether the command is killed or told to stop, its cells stop with it, and the same command goes on.
 
     (Two idle helpers of Ray's notice after a minute that their command was killed, and leave.)
     """
@@ -75,5 +65,6 @@ def test_stopped_and_started_again(sweep, one_at_a_time, undisturbed, training, 
         assert not psutil.wait_procs(family, timeout=900)[1]
         if how != signal.SIGKILL:
             assert code == 130 and "run the same command again to resume" in said and "Traceback" not in said, said
-    kill_trial(hit)
+    code, said = hit.run_here()
+    assert code == 0, said
     assert hit.table() == undisturbed

@@ -141,7 +141,7 @@ def test_a_damaged_index_is_made_afresh(opened, touched, tmp_path: Path, damage,
     index.write_text(damage(whole))
     assert facts(opened()) == first
     assert f"{index}: damaged" in caplog.text and index.read_text() == whole
-    assert json.loads(whole.partition("\n")[0])["data_index"] == 2
+    assert json.loads(whole.partition("\n")[0])["data_index"] == 1
 
 
 def test_a_folder_that_cannot_be_written_costs_time_alone(ade20k: Path, tmp_path: Path, caplog) -> None:
