@@ -18,23 +18,33 @@ SCRIPT = "from tadp_ray.sweep import alive\nalive.TIMEOUT = 12\nfrom tadp_ray.cl
 # A session of its own, as a terminal's, which is a pipe.
 TERMINAL = "import os\nos.setsid()\nfor stream in (1, 2):\n    os.dup2(os.open('terminal', os.O_WRONLY), stream)\n"
 ONE = ("--only", "caption.precision=1.0", "--only", "caption.recall=1.0")
-# Long enough that the cell does not end before a dead raylet is noticed.
-CHANGES = ("schedule.iterations=100", "evaluation.interval=50", "compute.checkpoint_every=4")
 
 
 @pytest.fixture
-def words(experiment: Path, empty_database: Path, tmp_path: Path) -> list[str]:
-    """The words of a program that trains one cell of many steps."""
+def steps() -> int:
+    """So many that the cell does not end before a dead raylet is noticed."""
+    return 100
+
+
+@pytest.fixture
+def changes(steps: int, tmp_path: Path) -> list[str]:
+    """What makes a cell so long."""
+    lengths = [f"schedule.iterations={steps}", f"evaluation.interval={steps // 2}", "compute.checkpoint_every=4"]
+    return [*lengths, f"compute.storage={tmp_path}/runs"]
+
+
+@pytest.fixture
+def words(experiment: Path, changes: list[str], empty_database: Path, tmp_path: Path) -> list[str]:
+    """The words of a program that trains one cell."""
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     (tmp_path / "program.py").write_text(SCRIPT)
-    flags = [word for change in (*CHANGES, f"compute.storage={tmp_path}/runs") for word in ("--set", change)]
+    flags = [word for change in changes for word in ("--set", change)]
     return [str(tmp_path / "program.py"), "sweep", str(experiment), *flags, *ONE]
 
 
 @pytest.fixture
-def folder(experiment: Path, tmp_path: Path) -> Path:
+def folder(experiment: Path, changes: list[str]) -> Path:
     """The folder of the cell."""
-    changes = (*CHANGES, f"compute.storage={tmp_path}/runs")
     (cell,) = make_plan(experiment, "pocket", overrides=changes, only=ONE[1::2]).selected
     return cell.folder
 
@@ -59,6 +69,7 @@ def test_a_dead_raylet_ends_the_sweep(fork, words: list[str], folder: Path, tmp_
     assert not psutil.wait_procs(family, timeout=900)[1]
 
 
+@pytest.mark.parametrize("steps", [12])
 def test_a_stopped_worker_is_ended_and_its_cell_goes_on(fork, words: list[str], folder: Path, tmp_path: Path) -> None:
     hit = fork(*words, folder=tmp_path)
     wait_for_checkpoint(folder, hit.process)

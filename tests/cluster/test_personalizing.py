@@ -18,7 +18,7 @@ RECIPE = """\
 method: {kind: textual_inversion, token: <night>, initial: photo, prompts: ["a {token} style photo of {caption}"]}
 images: {kind: scenes, style: night, count: 3, size: 32}
 weights: "WEIGHTS"
-schedule: {iterations: 60, batch_size: 2, learning_rate: 0.01}
+schedule: {iterations: 40, batch_size: 2, learning_rate: 0.01}
 modifier: a <night> style photo of {caption}
 samples: [car grass sky]
 compute: {checkpoint_every: 5}

@@ -322,7 +322,10 @@ def test_variants_are_named_groups_of_recipe_keys(tmp_path: Path) -> None:
         ("{caption.precision: [0.5, 1.0], text: {none: {caption: {source: 'null'}}, oracle: {}}}", False),
         ("{text: {none: {caption.recall: 0.5, caption: {source: 'null'}}, oracle: {}}}", False),
         ("{text: {half: {caption: {source: oracle}, caption.recall: 0.5}, oracle: {}}}", True),
-        ("{text: {words: {caption: {source: oracle}}, none: {caption: {source: 'null'}}}, caption.recall: [0.5, 1.0]}", True),
+        (
+            "{text: {words: {caption: {source: oracle}}, none: {caption: {source: 'null'}}}, caption.recall: [0.5, 1.0]}",
+            True,
+        ),
         ("{text: {none: {caption: {source: 'null'}}, half: {caption.recall: 0.5}}}", True),
         ("{caption.precision: [0.5, 1.0], data.train: [10, 20]}", True),
     ],
