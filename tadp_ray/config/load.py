@@ -45,8 +45,9 @@ def no_file(path: Path) -> str:
     # Unlike pathlib's methods, os.path's return False for names that are too long for a file system.
     if os.path.isfile(path):
         return ""
-    siblings = [p.name for p in path.parent.glob("*.yaml")] if os.path.isdir(path.parent) else []
-    return "no such file" + (f"; {nearest(path.name, siblings)}" if siblings else "")
+    siblings = path.parent.glob("*.yaml") if os.path.isdir(path.parent) else ()
+    names = [sibling.name for sibling in siblings if not sibling.name.startswith(".")]
+    return f"no such file; {nearest(path.name, names) if names else 'tadp-ray ls lists the shipped ones'}"
 
 
 def other_kind(group: str, old: Mapping[str, Any], value: Mapping[str, Any]) -> str | None:

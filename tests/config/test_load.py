@@ -340,6 +340,15 @@ def test_a_group_is_set_before_a_key_in_it(tmp_path: Path, axes: str, fits: bool
         load_sweep(file)
 
 
+def test_a_missing_file_is_told_with_its_neighbours_but_for_hidden_ones(tmp_path: Path) -> None:
+    write(tmp_path / ".pre-commit-config.yaml", "")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: no such file; tadp-ray ls lists the shipped ones$"):
+        load_recipe(tmp_path / "mine.yaml")
+    write(tmp_path / "mines.yaml", "")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: no such file; did you mean 'mines\.yaml'\?$"):
+        load_recipe(tmp_path / "mine.yaml")
+
+
 def test_published_numbers_must_fit_the_grid(tmp_path: Path) -> None:
     """A table with a row too few is refused."""
     text = (ROOT / "experiments/prec_recall.yaml").read_text().replace("      - [50.20, 54.82, 63.29]\n", "")
