@@ -104,6 +104,7 @@ def loaded(code: str) -> list[str]:
     return json.loads(done.stdout.splitlines()[-1].replace("'", '"'))
 
 
+@pytest.mark.slow
 def test_the_package_alone_loads_nothing_heavy_and_its_names_load_what_they_need() -> None:
     assert loaded("import tadp_ray; dir(tadp_ray)") == []
     recipe = "tadp_ray.build_recipe('experiments/recipes/pocket_segmentation.yaml')"
@@ -244,6 +245,7 @@ WINDOWS: dict[str, Any] = {"mode": "slide", "crop": 32, "stride": 16, "scales": 
 NOISED: dict[str, Any] = {**HEADS["segmentation"], "timestep": [1, 200], "noise_samples": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "groups",
     [{}, {"evaluation": WINDOWS}, {"evaluation": WINDOWS, "model": NOISED}],
@@ -267,6 +269,7 @@ def test_labels_of_a_validation_image_are_those_that_predict_writes(
     assert not np.array_equal(other.mask, written)  # words count
 
 
+@pytest.mark.slow
 def test_metres_and_boxes_of_a_validation_image_are_those_that_predict_writes(
     finished_run, store, tmp_path: Path
 ) -> None:
@@ -300,6 +303,7 @@ def test_an_image_of_any_size_is_predicted_in_its_own_pixels(finished_run, store
     assert np.array_equal(model.predict(Image.fromarray(image), PROMPT).mask, found.mask)
 
 
+@pytest.mark.slow
 def test_prompts_that_do_not_fit_a_trained_cell_are_refused(finished_run, store, scene) -> None:
     texts = tadp_ray.load_trained(finished_run()[0], tracking_uri=store.uri)
     long = "cat " * 80
@@ -344,6 +348,7 @@ def invoke(*words: object):
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
+@pytest.mark.slow
 def test_the_shell_predicts_one_picture(finished_run, store, scene, tmp_path: Path) -> None:
     run, _ = finished_run()
     picture, out = tmp_path / "my photo.png", tmp_path / "out"
@@ -364,6 +369,7 @@ def test_the_shell_predicts_one_picture(finished_run, store, scene, tmp_path: Pa
     assert result.exit_code == 2 and f"{tmp_path}/none.png: there is no such file" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["depth", "detection"])
 def test_every_task_is_drawn(finished_run, store, scene, tmp_path: Path, task: str) -> None:
     found = tadp_ray.load_trained(finished_run(task)[0], tracking_uri=store.uri).predict(scene, "")

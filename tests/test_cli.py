@@ -76,6 +76,7 @@ def test_only_a_finished_cell_predicts(store, tmp_path: Path) -> None:
     assert result.exit_code == 2 and "(tiny (pocket), RUNNING) is not a finished cell" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_paper_s_training_is_planned_without_its_data_and_weights() -> None:
     """Stable Diffusion 1.5 at 512 x 512: 859.5 M U-Net parameters, 1.12 TFLOP for the VAE, 0.80 forward and 1.67 backward.
 
@@ -130,6 +131,7 @@ def test_the_pocket_report_holds_gate_and_pictures(tmp_path: Path, store, monkey
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["report", "schema", "dashboard"])
 def test_light_commands_load_neither_torch_nor_ray(command: str, tmp_path: Path, empty_database: Path) -> None:
     words = {
@@ -167,6 +169,7 @@ def test_help_and_version_load_nothing_heavy(words: list[str], tmp_path: Path) -
     assert modules == [] and ("Usage: " in said or "tadp-ray 0." in said), said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem", "said"),
     [

@@ -17,6 +17,7 @@ def test_home_in_arguments(words: list[str], tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "schemas/recipe.json").is_file() and not (tmp_path / "~").exists()
 
 
+@pytest.mark.slow
 def test_home_behind_an_equals_sign_and_in_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

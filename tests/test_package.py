@@ -76,6 +76,7 @@ def files_in(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in paths}
 
 
+@pytest.mark.slow
 def test_a_wheel_holds_code_assets_experiments_and_sweeps(unpacked: Path) -> None:
     found = files_in(unpacked / "tadp_ray")
     inside = {f"shipped/{folder}/{file}" for folder in ("experiments", "sweeps") for file in files_in(ROOT / folder)}
@@ -231,6 +232,7 @@ def test_a_wrong_name_in_a_file_is_told_with_the_file(experiment: Path) -> None:
         make_plan(experiment, "pocket")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["train", "pocket_depth"], ["personalize", "pocket_token_night"]])
 def test_a_bare_name_is_taken_from_any_folder(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -240,6 +242,7 @@ def test_a_bare_name_is_taken_from_any_folder(
     assert said.exit_code == 0, said.output
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

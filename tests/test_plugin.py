@@ -113,6 +113,7 @@ def told(run: Run, tmp_path: Path, model: str) -> dict[str, Any]:
     return json.loads(run("-c", TRAIN, "recipe.yaml").stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_cell_is_told_by_another_source_and_scored_by_another_metric(run: Run, tmp_path: Path) -> None:
     """And through another encoding: rows behind the one word, between a mark before it and one behind it, are zeros."""
     facts = told(run, tmp_path, "{head: {channels: 16}}")
@@ -128,6 +129,7 @@ def test_a_cell_is_told_by_another_source_and_scored_by_another_metric(run: Run,
     assert facts["metrics"]["frequency_iou"] == pytest.approx(100 * (truth / truth.sum() * iou).sum())
 
 
+@pytest.mark.slow
 def test_a_backbone_is_told_by_another_context_source(run: Run, tmp_path: Path) -> None:
     facts = told(run, tmp_path, "{context: {sources: [text, mean_colour]}, head: {channels: 16}}")
     weights = load_file(Path(facts["folder"]) / "model.safetensors")
@@ -136,6 +138,7 @@ def test_a_backbone_is_told_by_another_context_source(run: Run, tmp_path: Path) 
     assert weights["head.neck.lateral_convs.1.conv.weight"].shape[1] == 64 + 78
 
 
+@pytest.mark.slow
 def test_another_task_is_kept_by_image_and_beats_a_constant_guess(run: Run, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(RECIPE.replace("iterations: 20", "iterations: 60"))
     facts = json.loads(run("-c", TRAIN, "recipe.yaml").stdout.splitlines()[-1])
@@ -146,6 +149,7 @@ def test_another_task_is_kept_by_image_and_beats_a_constant_guess(run: Run, tmp_
     assert facts["metrics"]["mean_angle"] < 24
 
 
+@pytest.mark.slow
 def test_a_backbone_that_reads_no_text_is_told_none(run: Run, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(RECIPE.replace('source: "null"', "source: first_name"))
     said = run("-c", TRAIN, "recipe.yaml", code=1)

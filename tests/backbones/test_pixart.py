@@ -195,6 +195,7 @@ def test_names_and_classes_are_encoded_without_a_start_token(sigma: PixArt) -> N
     torch.testing.assert_close(class_embedding(sigma.tokenizer, sigma.text_encoder, "ox", ["{}"]), ox[3])
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_pass_can_be_compiled_as_one_graph(pixart: PixArt, latents: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

@@ -152,6 +152,7 @@ def test_features_know_the_pooled_vector_and_the_size(xl: DiffusionXL, latents: 
     assert seen == [[16, 48, 0, 0, 16, 48] * 2]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_pass_can_be_compiled_as_one_graph(xl: DiffusionXL, latents: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

@@ -84,6 +84,7 @@ def lora(diffusion: Diffusion, **settings: object) -> StableDiffusionBackbone:
     return make(diffusion, trainable={"kind": "lora", **settings})
 
 
+@pytest.mark.slow
 def test_lora_trains_two_matrices_at_each_target_and_nothing_else(tiny_diffusion: Diffusion) -> None:
     """By default at the four projections of all attention layers; a convolution is a target, too."""
     projections = {

@@ -45,6 +45,7 @@ def count(shared: Path) -> Callable[[str], int]:
     return partial(count_tokens, CLIPTokenizer.from_pretrained(shared / "data/weights/clip_tokenizer_hf"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_published_file_is_imported_with_its_counts_and_lengths(folder, count, tmp_path, name):
     images, captions, words, tokens, repeated = PUBLISHED[name]

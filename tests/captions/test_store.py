@@ -80,6 +80,7 @@ def test_the_published_form_is_read_and_the_digest_is_of_the_content_alone(tmp_p
     assert CaptionStore({**STORE.captions, "b.jpg": ("a cat",)}).digest() != STORE.digest()
 
 
+@pytest.mark.slow
 def test_all_published_files_are_read(shared):
     sizes = {path.name: len(read_store(path)) for path in (shared / "data/tadp/captions").glob("*.json")}
     assert len(sizes) == 11

@@ -53,6 +53,7 @@ def test_what_the_user_can_mend_is_a_line_and_a_bug_is_a_traceback() -> None:
     assert said.returncode == 1 and "Traceback" in said.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -206,6 +207,7 @@ def test_brackets_in_help_are_printed_as_they_are() -> None:
     assert "Takes name: [words]." in CliRunner().invoke(app, ["--help"]).output
 
 
+@pytest.mark.slow
 def test_the_reader_of_the_output_may_leave() -> None:
     """As `| head -1` does: all of the work is done, and nothing is said of the pipe."""
     body = 'say("first")\nsys.stdout.flush()\n[say(n) for n in range(100000)]\nprint("done", file=sys.stderr)'

@@ -66,6 +66,7 @@ def gains(experiment: Path | str, store, out: Path, *words: str):
     return CliRunner().invoke(app, [str(word) for word in own])
 
 
+@pytest.mark.slow
 def test_the_images_that_gain_and_lose_most_are_predicted_under_both_captions(
     trained, store, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +156,7 @@ def swept_anew(experiment: Path, store, tmp_path: Path):
 ROWS = ("--row", "precision=1", "--against", "precision=0.5", "--column", "recall 1.0")
 
 
+@pytest.mark.slow
 def test_depth_is_drawn_with_the_scores_that_mlflow_holds(experiment: Path, store, swept_anew, tmp_path: Path) -> None:
     run, cells = swept_anew("depth", "rmse", head=DEPTH, attention_maps="none", weights="pocket")
     for cell in cells:
@@ -174,6 +176,7 @@ def of_images(cell: Cell) -> dict[str, float]:
     return dict(zip(found.ids, found.image_scores, strict=True))
 
 
+@pytest.mark.slow
 def test_detections_are_drawn_with_the_scores_that_chose_them(
     experiment: Path, store, swept_anew, tmp_path: Path
 ) -> None:
@@ -193,6 +196,7 @@ def test_detections_are_drawn_with_the_scores_that_chose_them(
     assert image["scores"]["precision 1.0"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["images", "classes"])
 def test_rows_that_were_scored_otherwise_are_refused(
     trained, store, tmp_path, monkeypatch: pytest.MonkeyPatch, which: str

@@ -115,6 +115,7 @@ def test_an_analysis_of_several_seeds(two: Path, opened, store, tmp_path: Path) 
     assert opened() == {"base.yaml": 1, "spec.yaml": 1, "recipe.yaml": 1}
 
 
+@pytest.mark.slow
 def test_one_training_and_a_search(two: Path, opened, tmp_path: Path) -> None:
     invoke("train", two.with_name("recipe.yaml"), "--dry-run")
     assert opened() == {"base.yaml": 1, "recipe.yaml": 1}

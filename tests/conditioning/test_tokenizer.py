@@ -14,6 +14,7 @@ from tadp_ray.conditioning.tokenizer import load_tokenizer
 from tadp_ray.errors import UserError
 
 
+@pytest.mark.slow
 def test_words_are_compared_by_the_states_at_their_eos_tokens() -> None:
     words, names = ["a car", "tree", "zebra crossing"], ["car", "tree"]
     found = text_similarity("pocket")(words, names)

@@ -25,6 +25,7 @@ def annotation(*objects: tuple[str, tuple[float, float, float, float]], difficul
     return f"<annotation><size><width>48</width><height>40</height></size>{inside}</annotation>"
 
 
+@pytest.mark.slow
 def test_all_validation_masks_give_the_published_oracle_captions(shared: Path, put, tmp_path: Path) -> None:
     """pascal_class_names.json of the published code: the names in each of the 1,449 full validation masks."""
     captions = shared / "data/tadp/captions"

@@ -47,6 +47,7 @@ def test_ray_manifests_fit_kuberays_schemas(variant: str, rendered: Rendered, sh
     assert not misfits(ray, shared)
 
 
+@pytest.mark.slow
 @variants
 def test_the_other_manifests_fit_kubernetes_schemas(variant: str, rendered: Rendered) -> None:
     core = [one for one in rendered(variant) if not one["apiVersion"].startswith(("ray.io/", "kueue."))]

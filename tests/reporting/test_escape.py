@@ -157,6 +157,7 @@ def test_the_report_holds_its_words(nasty, tmp_path) -> None:
     assert "script" not in plain.tags
 
 
+@pytest.mark.slow
 def test_the_charts_of_a_report_hold_its_words(nasty, tmp_path) -> None:
     """As data, from which no tag breaks out, and as names of axes, which are parsed as an expression."""
     spec, cells, rows = nasty

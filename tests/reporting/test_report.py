@@ -80,6 +80,7 @@ def test_a_store_without_runs_is_told_in_full(store, asked: Path, tmp_path: Path
     assert page.count("<script>") == 1 and "contents.open = beside.matches" in page and len(page) < 40_000
 
 
+@pytest.mark.slow
 def test_table_curves_and_findings_come_from_mlflow(store, asked: Path, tmp_path: Path, swept, kept) -> None:
     swept(asked / "tiny.yaml")
     kept({**FACTS, "claims": []}, "maps.png", "maps.pdf")

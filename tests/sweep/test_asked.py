@@ -145,6 +145,7 @@ def run(store, journals, tmp_path: Path) -> Callable[[ExperimentPlan], None]:
     return put
 
 
+@pytest.mark.slow
 def test_its_table_and_its_report_come_from_mlflow_alone(
     store, run, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,7 @@ def leave(address: str, folder: Path, **said: object) -> str:
     return name
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_is_taken_over_in_its_folder_and_told_elsewhere(
     address: str, machine: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +169,7 @@ def test_a_running_sweep_gives_signs_of_life(
             time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_an_address_that_does_not_answer_is_told(free_port: int, machine: Callable[[str], Path]) -> None:
     told = "cannot be read or written .*Could not connect .*check its name, your permissions"
     with pytest.raises(UserError, match=told):

@@ -108,6 +108,7 @@ def test_settings_are_checked_until_they_pass(experiment: Path, monkeypatch: pyt
     assert checked == [0] * 9
 
 
+@pytest.mark.slow
 def test_a_second_dry_run_says_the_same_and_loads_neither_torch_nor_mlflow(
     experiment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,6 +146,7 @@ def test_a_missing_pocket_model_is_refused_with_the_command_that_makes_it(
         make_plan(ROOT / "experiments/backbones.yaml", "pocket")
 
 
+@pytest.mark.slow
 def test_a_learned_token_belongs_to_the_fingerprint_and_a_missing_one_to_the_command_that_makes_it(
     experiment: Path, tmp_path: Path
 ) -> None:
@@ -226,6 +227,7 @@ def test_preview_tells_state_cost_and_time(experiment: Path) -> None:
     assert "time: unknown" in other and "1 CPU and 0 GPUs each; 1 cell at once" in other
 
 
+@pytest.mark.slow
 def test_a_preview_counts_evaluations_with_other_captions(experiment: Path) -> None:
     """Five images of the size of a view, each without a backward pass, in steps of four images with one."""
     scored = "evaluation.captions={a: {source: 'null'}, b: {source: oracle}}"
@@ -331,6 +333,7 @@ schedule: {iterations: 6, learning_rate: 1e-3}
         plan_one(tmp_path / "recipe.yaml", (), 0)
 
 
+@pytest.mark.slow
 def test_cells_told_ground_truth_names_are_called_an_oracles_before_training_and_in_mlflow(
     experiment: Path, tmp_path: Path
 ) -> None:
@@ -441,6 +444,7 @@ def test_an_experiment_without_a_sweep_of_the_scale_says_so(experiment: Path, tm
         make_plan(experiment, "paper", recipe=tmp_path / "recipe.yaml")
 
 
+@pytest.mark.slow
 def test_an_image_encoder_is_found_from_anywhere_and_counted_before_a_training(
     experiment: Path, tiny_vision: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

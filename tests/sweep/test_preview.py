@@ -57,6 +57,7 @@ def test_the_paper_s_sweep_is_planned_without_its_data_and_weights(nowhere: list
     assert "schedule.micro_batch=8" in found.record()["memory_keys"]
 
 
+@pytest.mark.slow
 def test_only_what_lacks_a_hash_is_not_known_to_be_finished(experiment: Path, tmp_path: Path) -> None:
     """Of captions from a store that is missing and from the ground truth, the latter's cells have their fingerprints."""
     (tmp_path / "sweep.yaml").write_text(
@@ -133,6 +134,7 @@ def test_a_dry_training_refuses_what_the_training_would(trained_dry: Callable, t
     assert code == 0 and "missing" not in said and "GFLOP" in said
 
 
+@pytest.mark.slow
 def test_a_dry_training_names_what_is_missing_and_goes_on(trained_dry: Callable, tmp_path: Path) -> None:
     told = ["caption={source: store, store: said.jsonl}", f"model.weights={tmp_path}/sd15", "augment={crop: 64}"]
     code, said = trained_dry(*told, f"data={{kind: ade20k, root: {tmp_path}/ade}}")
@@ -151,6 +153,7 @@ def vary(experiment: Path, axis: str) -> None:
     experiment.write_text(text.replace("\n  published:", "\n#"))
 
 
+@pytest.mark.slow
 def test_every_kind_of_cell_is_counted_and_named(experiment: Path) -> None:
     vary(experiment, "model.head.channels: [16, 32]")
     found = preview(make_plan(experiment, "pocket", overrides=["compute.gpus=0.5"]), {}, [], 2)
@@ -169,12 +172,14 @@ def test_every_kind_of_cell_is_counted_and_named(experiment: Path) -> None:
     assert hours.hours == pytest.approx(flops / known_cards()[0].speeds["float32"].flops / 3600)
 
 
+@pytest.mark.slow
 def test_cells_that_cost_the_same_are_one_kind(experiment: Path) -> None:
     vary(experiment, "model.timestep: [1, 50]")
     (kind,) = kinds_of(make_plan(experiment, "pocket"))
     assert len(kind.cells) == 4
 
 
+@pytest.mark.slow
 def test_the_keys_that_lower_memory_are_those_that_a_recipe_can_take(experiment: Path) -> None:
     kinds = kinds_of(make_plan(experiment, "pocket"))
     assert [*lower_memory(kinds)] == [

@@ -169,6 +169,7 @@ def test_an_address_that_is_none_is_told() -> None:
         Remote("nowhere://x")
 
 
+@pytest.mark.slow
 def test_heartbeats_are_sent_beside_a_long_upload_and_end_with_the_training(
     cell: Cell, node, monkeypatch: pytest.MonkeyPatch, wait_for
 ) -> None:

@@ -64,6 +64,7 @@ def said(asked: Callable[[], object]) -> str:
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GARBAGE)
 def test_an_answer_that_is_none_is_told(kind: str, store, make_cell, journals, capfd) -> None:
     cell, lines = make_cell(), []

@@ -54,6 +54,7 @@ def searches(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, An
     return calls
 
 
+@pytest.mark.slow
 def test_the_number_of_queries_does_not_grow_with_the_cells(store, make_cell, put: Put, searches) -> None:
     cells = [make_cell(seed=seed) for seed in range(12)]
     runs = {cell.fingerprint: put(cell) for cell in cells[:10]}

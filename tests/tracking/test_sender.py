@@ -162,6 +162,7 @@ journal_run.JournalRun(store, source).sync()
 """
 
 
+@pytest.mark.slow
 def test_a_driver_killed_between_batches_is_continued(store, make_cell, journals):
     cell, sweep = make_cell(), parent(store, "prec_recall", "pocket", "key")
     journals.start(cell)

@@ -82,6 +82,7 @@ def test_first_commands_at_once_make_one_database(opener, tmp_path: Path) -> Non
     assert sum(said.startswith("making\n") for _, said in ended) == 1
 
 
+@pytest.mark.slow
 def test_what_a_killed_command_left_is_removed(tmp_path: Path, monkeypatch, empty_database: Path) -> None:
     """Of SQLite's own companions, too: the new file would be taken for what they belong to."""
     from tadp_ray.tracking import sqlite

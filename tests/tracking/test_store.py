@@ -18,6 +18,7 @@ def test_a_server_that_is_not_there_is_named_with_the_mend(free_port):
         open_store(f"http://127.0.0.1:{free_port}")
 
 
+@pytest.mark.slow
 def test_a_server_that_is_silent_costs_seconds():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()

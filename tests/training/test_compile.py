@@ -40,6 +40,7 @@ def losses(cell: Cell) -> list[float]:
     return [record["metrics"]["loss"] for record in read_journal(cell.folder) if "loss" in record.get("metrics", {})]
 
 
+@pytest.mark.slow
 def test_a_step_at_two_timesteps_with_noise_that_is_told_by_three_sources_is_one_graph(
     tiny_cell: Callable[..., Cell], tiny_vision: Path, graphs: list[CompileCounterWithBackend]
 ) -> None:

@@ -109,6 +109,7 @@ def test_a_file_that_is_not_whole_or_not_ours_is_told_and_made_afresh(tmp_path: 
     assert again.asked == ["ox"] and not capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that has written a file leaves the lock to the other, which asks for it several times a second."""
     monkeypatch.setattr(context_cache, "PER_FILE", 1)

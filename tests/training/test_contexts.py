@@ -47,6 +47,7 @@ def test_learned_vectors_beside_a_caption_are_trained_and_kept(tiny_cell: Callab
     assert (tensors["context.sources.learned.vectors"] - first).abs().max() > 1e-4
 
 
+@pytest.mark.slow
 def test_a_model_that_reads_no_captions_stops_and_resumes_with_the_same_weights(
     tiny_cell: Callable[..., Cell], image: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +141,7 @@ def test_rates_of_the_context_are_the_head_s_times_their_multiplier(
     assert rates == {("backbone", 1e-4), ("head", 1e-3), ("context", 1e-3), ("context", 5e-3), ("context", 1e-2)}
 
 
+@pytest.mark.slow
 def test_the_cost_counts_the_image_encoder_and_the_vectors(tiny_cell: Callable[..., Cell], image: dict) -> None:
     def cost(context: object, caption: dict) -> Any:
         setup = TrainSetup(tiny_cell(caption=caption, model={"context": context}).recipe, 0)

@@ -12,6 +12,7 @@ from tadp_ray.training.run import build_model
 from tadp_ray.training.setup import TrainSetup
 
 
+@pytest.mark.slow
 def test_counted_cost_is_that_of_a_real_step(tiny_cell) -> None:
     setup = TrainSetup(tiny_cell(schedule={"micro_batch": 2}).recipe, 0)
     cost = step_cost(setup.recipe, setup.pretrained, len(setup.train.classes), setup.tokens, setup.view)
@@ -27,6 +28,7 @@ def test_counted_cost_is_that_of_a_real_step(tiny_cell) -> None:
     assert cost.state_bytes == 16 * cost.trained
 
 
+@pytest.mark.slow
 def test_each_timestep_and_sample_of_noise_costs_a_pass(tiny_cell) -> None:
     """The image is still encoded once, and a head reads a wider pyramid only where features are concatenated."""
 
@@ -44,6 +46,7 @@ def test_each_timestep_and_sample_of_noise_costs_a_pass(tiny_cell) -> None:
     assert wide.parameters > head.parameters and wide.forward > head.forward
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_counted_activations_are_those_that_a_real_step_keeps(tiny_cell, precision: str) -> None:
     """All that autograd holds between the passes, but the weights; of attention that is fused, no scores."""
@@ -65,6 +68,7 @@ def test_counted_activations_are_those_that_a_real_step_keeps(tiny_cell, precisi
     assert cost.activation_bytes == pytest.approx(real, rel=0.2)
 
 
+@pytest.mark.slow
 def test_norms_count_in_float32_where_a_gpu_computes_in_bfloat16(tiny_cell) -> None:
     """Its autocast takes them so; a CPU's leaves them in bfloat16."""
     found = []
@@ -74,6 +78,7 @@ def test_norms_count_in_float32_where_a_gpu_computes_in_bfloat16(tiny_cell) -> N
     assert found[0] < found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "head"),
     [

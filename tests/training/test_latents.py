@@ -21,6 +21,7 @@ def losses(cell: Cell) -> list[float]:
     return [record["metrics"]["loss"] for record in read_journal(cell.folder) if "loss" in record.get("metrics", {})]
 
 
+@pytest.mark.slow
 def test_each_view_is_encoded_once_for_all_cells(
     tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ def inputs_of(cell: Cell, indices: list[int]) -> dict[bytes, Tensor]:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evaluation", [{}, WINDOWS], ids=["whole", "windows"])
 def test_noise_of_views_does_not_depend_on_batches(tiny_cell: Callable[..., Cell], evaluation: dict[str, Any]) -> None:
     """Two at a time, or four at a time, which starts elsewhere; another seed draws other noise."""

@@ -40,6 +40,7 @@ def scored(others: dict[str, Any]) -> dict[str, Any]:
     return {"evaluation": {"interval": 6, "captions": others}}
 
 
+@pytest.mark.slow
 def test_other_captions_give_the_numbers_of_a_recipe_with_them(
     tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:

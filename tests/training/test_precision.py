@@ -85,6 +85,7 @@ def test_evaluation_computes_in_the_recipes_precision_and_averages_in_float32(pr
     assert [float(output.mean()) for output in found.values()] == [0, 4, 8]
 
 
+@pytest.mark.slow
 def test_latents_of_evaluation_views_have_the_recipes_precision(tiny_cell: Callable[..., Cell]) -> None:
     """Cells of another precision have files of their own."""
     found = []
@@ -100,6 +101,7 @@ def test_latents_of_evaluation_views_have_the_recipes_precision(tiny_cell: Calla
     assert len(list((cell.recipe.compute.folder / "latents").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_a_deterministic_training_on_a_cpu_is_any_training(tiny_cell, trained) -> None:
     plain, expected = trained()
     cell = tiny_cell("deterministic", compute={"deterministic": True})

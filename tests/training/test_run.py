@@ -73,6 +73,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch):
     return arm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"model": {"timestep": [1, 200], "noise_samples": 2}}], ids=["", "noised"])
 def test_interrupted_and_resumed_is_never_interrupted(tiny_cell, trained, stop_after, changes) -> None:
     """Bit-equal weights and metrics, though the last steps before the stop are lost."""
@@ -140,6 +141,7 @@ def test_a_finished_cell_leaves_what_each_image_adds_to_its_score_and_predicts_t
     assert said.sum() / shown.sum() == pytest.approx(metrics["caption/val_recall"])
 
 
+@pytest.mark.slow
 def test_seed_and_words_change_the_result(tiny_cell, trained, monkeypatch: pytest.MonkeyPatch) -> None:
     first = numbers(trained()[1])
     shared = Cache()
@@ -287,6 +289,7 @@ def test_every_task_is_interrupted_and_resumed_like_segmentation(
     assert numbers(train_cell(cut, CPU)) == pytest.approx(numbers(expected), rel=0, abs=0, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_what_trains_a_cell_loads_no_library_before_it_is_used() -> None:
     """Processes that predict, or find a cell finished, need few of them, and loading all takes seconds."""
     libraries = {"albumentations", "diffusers", "matplotlib", "mlflow", "mmseg", "pandas", "ray", "scipy", "sklearn"}
@@ -359,6 +362,7 @@ def test_the_journal_of_another_training_is_refused_and_says_nothing_of_this_one
     assert (other.folder / "journal.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_cell_is_refused(tiny_cell, stop_after) -> None:
     cell, other = tiny_cell("a", compute={"checkpoint_every": 2}), tiny_cell("b", seed=1)
     stop_after(5)

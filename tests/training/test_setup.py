@@ -99,6 +99,7 @@ def test_published_detection_across_domains_tells_of_the_look_in_evaluation_only
         assert (len(recipes), len(modified)) == (12, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -124,6 +125,7 @@ def test_a_head_that_cuts_padding_off_cuts_off_nothing_else(changes: list[str], 
         check_setup(TrainSetup(recipe, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "found"),
     [

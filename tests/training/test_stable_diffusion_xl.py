@@ -18,6 +18,7 @@ from tadp_ray.training.setup import TrainSetup
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 def test_a_cell_trains_stops_goes_on_and_predicts_the_same_again(
     trained_with_a_stop, tiny_xl_folder: Path, tmp_path: Path
 ) -> None:

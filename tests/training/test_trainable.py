@@ -48,6 +48,7 @@ def backward(setup: TrainSetup, model: TADP) -> None:
     setup.task.loss(model(latents, context), torch.randint(3, (3, 64, 64), generator=rng)).backward()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_moves_what_is_trained_and_nothing_else(tiny_cell, kind: str, adapter: bool) -> None:
@@ -94,6 +95,7 @@ def stop_before_step(monkeypatch: pytest.MonkeyPatch):
     return arm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_a_training_resumes_bit_equal_and_predicts_what_was_scored(
     tiny_cell, trained, stop_before_step, tmp_path: Path, kind: str
@@ -142,6 +144,7 @@ def test_weights_go_on_no_other_frozen_weights_and_what_is_missing_is_named(tiny
         load_weights(Path("m"), here, full.state_dict() | {FROZEN: weights[FROZEN]})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "adapter"), [("frozen", False), ("frozen", True), ("attention_only", False), ("lora", False)]
 )

@@ -86,6 +86,7 @@ def test_pixels_are_of_the_range_that_is_asked_for(monkeypatch: pytest.MonkeyPat
     assert torch.equal(image_latents(diffusion, [image]), signed)
 
 
+@pytest.mark.slow
 def test_an_image_of_any_mode_is_looked_at(tmp_path: Path) -> None:
     for mode in ("RGBA", "L", "P", "1", "CMYK", "LA"):
         file = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")

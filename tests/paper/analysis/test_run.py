@@ -45,6 +45,7 @@ def run(tmp_path: Path, store, spec: str, *flags: object, recipe: Path = RECIPE,
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "number", "picture", "kind"),
     [
@@ -161,6 +162,7 @@ def photographs(tmp_path: Path) -> Path:
     return tmp_path / "recipe.yaml"
 
 
+@pytest.mark.slow
 def test_photographs_are_analysed_by_pairs_and_cutouts(photographs: Path, tmp_path: Path, store) -> None:
     cutout = np.zeros((40, 30, 4), np.uint8)
     cutout[5:35, 5:25] = (250, 150, 30, 255)

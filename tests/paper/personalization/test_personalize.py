@@ -87,6 +87,7 @@ def test_what_is_no_number_ends_it_with_the_mend(prepare: Callable[..., Personal
     assert [read_tensors(path)[1]["step"] for path in checkpoints(job.folder)] == [2, 1]
 
 
+@pytest.mark.slow
 def test_a_learned_token_is_what_diffusers_loads(
     prepare: Callable[..., PersonalizationJob], sd15: Path, tmp_path: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_learned_token_is_what_diffusers_loads(
     assert torch.equal(without, encode_prompts(diffusion.tokenizer, diffusion.text_encoder, ["a photo of car grass"]))
 
 
+@pytest.mark.slow
 def test_dreambooth_writes_a_whole_model_of_which_the_unet_alone_changed(
     prepare: Callable[..., PersonalizationJob], sd15: Path
 ) -> None:

@@ -68,6 +68,7 @@ def test_the_shipped_models_attention_lies_on_what_is_named_and_a_forgetful_ones
     assert forgetful["pointing"] < hits["pointing"] / 2
 
 
+@pytest.mark.slow
 def test_a_classifier_judges_pictures_of_known_scenes(shipped: Path) -> None:
     sure = gate.judged(
         gate.load_classifier(shipped), load_text_to_image(str(shipped)).diffusion.vae, gate.held_out(64, 64)

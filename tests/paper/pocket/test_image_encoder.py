@@ -44,6 +44,7 @@ def test_the_loss_is_that_of_matching_both_ways() -> None:
     torch.testing.assert_close(contrast.loss(images, states), (rows + columns) / 2)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_same_weights(
     plan: ImageEncoderTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +72,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
         train_image_encoder(other, broken, "pocket")
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_section_of_the_card_and_mlflow_hears_of_it(
     tmp_path: Path, store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +95,7 @@ def test_the_shipped_encoder_is_small_and_is_told_of_in_the_model_card() -> None
     assert (folder / "README.md").read_text().strip() in (folder.parent / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_shipped_encoder_s_embedding_says_which_things_are_in_an_image() -> None:
     """A linear map of it, fitted on 400 scenes, scores things of other scenes above absent ones in two cases of three."""
     encoder, diffusion = load_image_encoder("pocket", "embedding"), load_diffusion("pocket")
