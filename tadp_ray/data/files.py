@@ -298,7 +298,8 @@ def measure(layout: Layout, name: str) -> Measured | str:
     try:
         whole = layout.whole(name)
         sample = layout.without_crowds(whole)
-        present, learned = layout.present(whole), layout.present(sample)
+        present = layout.present(whole)
+        learned = present if sample is whole else layout.present(sample)
     except UserError as error:
         return str(error)
     values, counted, left_out, words = truth(sample)

@@ -437,7 +437,7 @@ def check_varied(text: str, sweep: Sweep, file: Path | str) -> None:
         sweep: the sweep.
         file: its name.
     """
-    key = text.partition("=")[0].strip()
+    key = key_set_by(text)
     for axis, values in sweep.axes.items():
         if isinstance(values, dict):
             named = [name for name, own in values.items() if f"{key}.".startswith(tuple(f"{each}." for each in own))]
@@ -448,19 +448,19 @@ def check_varied(text: str, sweep: Sweep, file: Path | str) -> None:
             raise ConfigError([f"--set {text}: {file} varies this key; select its values with --only"])
 
 
+def key_set_by(override: str) -> str:
+    """Return the key of a `key=value` text."""
+    return override.partition("=")[0].strip()
+
+
 CHANGING_RESULTS = ("compute.cpus", "compute.compile")
 """Compute keys that change the last digits."""
 
 
 def settings_text(recipe: Path, overrides: Sequence[str]) -> str:
     """Return a recipe's name and its overrides, without the compute keys that do not change results."""
-    keys = [text.partition("=")[0].strip() for text in overrides]
-    shown = [
-        text
-        for text, key in zip(overrides, keys, strict=True)
-        if not key.startswith("compute.") or key in CHANGING_RESULTS
-    ]
-    return ", ".join([f"recipe {recipe.stem}", *shown])
+    hidden = lambda key: key.startswith("compute.") and key not in CHANGING_RESULTS
+    return ", ".join([f"recipe {recipe.stem}", *(text for text in overrides if not hidden(key_set_by(text)))])
 
 
 def parse_only(text: str, sweep: Sweep) -> tuple[str, Any]:

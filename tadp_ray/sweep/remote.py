@@ -192,8 +192,9 @@ def pull(address: str | None, cells: Sequence[Cell]) -> None:
     Raises:
         UserError: the address cannot be read.
     """
-    unfinished = [cell for cell in cells if final_metrics(cell.folder, cell.fingerprint) is None]
-    if address is not None and unfinished:
+    if address is None:
+        return
+    if unfinished := [cell for cell in cells if final_metrics(cell.folder, cell.fingerprint) is None]:
         remote = Remote(address)
         set_aside(remote, unfinished)
         pull_cells(remote, unfinished)

@@ -19,7 +19,7 @@ from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.model import TADP
 from tadp_ray.training.precision import autocast
 from tadp_ray.training.rng import view_noise
-from tadp_ray.training.setup import TrainSetup
+from tadp_ray.training.setup import TrainSetup, padded
 from tadp_ray.training.transfer import prefetched, to_device
 
 T = TypeVar("T")
@@ -45,7 +45,8 @@ def cut(image: Tensor, box: Box, multiple: int) -> Tensor:
     """Return one view (3, h, w), padded at bottom and right with mid-grey to multiples of `multiple`."""
     top, left, height, width = box
     view = image[:, top : top + height, left : left + width]
-    return F.pad(view, (0, -width % multiple, 0, -height % multiple))
+    high, wide = padded((height, width), multiple)
+    return F.pad(view, (0, wide - width, 0, high - height))
 
 
 def assemble(
@@ -59,8 +60,7 @@ def assemble(
     total = logits[0].new_zeros((1, logits[0].shape[0], *size))
     count = logits[0].new_zeros((1, 1, *size))
     for view, (top, left, height, width) in zip(logits, boxes, strict=True):
-        padded = (height + -height % multiple, width + -width % multiple)
-        full = upsample(view[None], padded)[..., :height, :width]
+        full = upsample(view[None], padded((height, width), multiple))[..., :height, :width]
         total[..., top : top + height, left : left + width] += full
         count[..., top : top + height, left : left + width] += 1
     return total / count

@@ -18,9 +18,8 @@ from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.evaluate import batches, evaluation_views
 from tadp_ray.training.model import TADP
 from tadp_ray.training.precision import autocast
-from tadp_ray.training.provenance import code_of, provenance
 from tadp_ray.training.rng import image_generator
-from tadp_ray.training.setup import TrainSetup, threads_of
+from tadp_ray.training.setup import TrainSetup, encoder_key
 from tadp_ray.training.transfer import prefetched, to_device
 
 Encode = Callable[[Tensor], Posterior]
@@ -171,13 +170,9 @@ def shared_tensors(
             recipe.model.encoding_of_images,
             recipe.model.pixel_normalization,
             *depends,
-            recipe.model.backbone,
-            # Other code, here or in packages, may cut, resize and encode views otherwise.
-            code_of(provenance()),
-            torch.__version__,
+            # Which cuts and resizes views.
             cv2.__version__,
-            device.type,
-            *threads_of(recipe, device),
+            *encoder_key(recipe, device),
         ]
     )
     folder = recipe.compute.folder / LATENTS / key[:16]

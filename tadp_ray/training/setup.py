@@ -207,9 +207,7 @@ class TrainSetup:
                 ],
                 self.encoding.model_dump(mode="json", exclude={"embeddings"}),
                 self.train.classes if self.encoding.embeddings else (),
-                # Other code, here or in packages, may encode otherwise.
-                [self.recipe.model.backbone, device.type, torch.__version__, code_of(provenance())],
-                *threads_of(self.recipe, device),
+                *encoder_key(self.recipe, device),
             ]
         )
         folder = self.recipe.compute.folder / CONTEXTS / key[:16]
@@ -282,15 +280,19 @@ class TrainSetup:
         if evaluation.mode == "slide":
             # Windows are no larger than the image.
             sizes = {(min(evaluation.crop, height), min(evaluation.crop, width)) for height, width in sizes}
-        multiple = self.multiple
-        padded = {(height + -height % multiple, width + -width % multiple) for height, width in sizes}
-        return padded - {self.view}
+        return {padded(size, self.multiple) for size in sizes} - {self.view}
 
 
 def resized(size: tuple[int, int], shorter: int | None) -> tuple[int, int]:
     """Return the size (H, W) of an image whose shorter side is given a length; None: as it is."""
     ratio = shorter / min(size) if shorter else 1
     return round(size[0] * ratio), round(size[1] * ratio)
+
+
+def padded(size: tuple[int, int], multiple: int) -> tuple[int, int]:
+    """Return a size (H, W) with both sides padded to multiples of a number."""
+    height, width = size
+    return height + -height % multiple, width + -width % multiple
 
 
 def load_pretrained(origin: Origin) -> Pretrained:
@@ -328,9 +330,13 @@ def token_counter(pretrained: Pretrained) -> tuple[Callable[[str], int], int]:
     return tokens, pretrained.tokenizer.max_len_single_sentence
 
 
-def threads_of(recipe: Recipe, device: torch.device) -> list[int]:
-    """Return the number of CPU threads as part of a cache key, since it changes the last digits; empty for one or a GPU."""
-    return [recipe.compute.cpus] if device.type == "cpu" and recipe.compute.cpus > 1 else []
+def encoder_key(recipe: Recipe, device: torch.device) -> list[Any]:
+    """Return what the keys of all caches of frozen encoders have in common: the backbone's kind, code, torch and device.
+
+    Other code, here or in packages, may encode otherwise. The number of CPU threads changes the last digits.
+    """
+    threads = [recipe.compute.cpus] if device.type == "cpu" and recipe.compute.cpus > 1 else []
+    return [recipe.model.backbone, code_of(provenance()), torch.__version__, device.type, *threads]
 
 
 def caption_fn(caption: CaptionConfig, dataset: Dataset, seed: int) -> Callable[[str, Sequence[str]], str]:

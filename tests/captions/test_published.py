@@ -117,6 +117,5 @@ def test_each_target_of_the_grid_is_met_on_train_and_val_apart(splits, count):
             print(f"{split:5} asked {precision:.2f} {recall:.2f} realised {realised[0]:.4f} {realised[1]:.4f}")
             assert realised == pytest.approx((precision, recall), abs=0.01)
             assert (store.header["realised"]["precision"], store.header["realised"]["recall"]) == realised
-        backwards = CaptionStore(oracle.captions, oracle.header, names=dict(reversed(oracle.names.items())))
-        settings |= {"precision": 0.75, "recall": 0.5}
-        assert degraded_store(backwards, **settings).digest() == degraded_store(oracle, **settings).digest()
+            backwards = CaptionStore(oracle.captions, oracle.header, names=dict(reversed(oracle.names.items())))
+            assert degraded_store(backwards, **settings).digest() == store.digest()

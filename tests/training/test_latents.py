@@ -8,7 +8,7 @@ import torch
 from tadp_ray.backbones.latent import backbone
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.data import AugmentConfig
-from tadp_ray.training import latents
+from tadp_ray.training import setup
 from tadp_ray.training.journal import read_journal
 from tadp_ray.training.latents import ViewLatents
 from tadp_ray.training.provenance import provenance
@@ -39,7 +39,7 @@ def test_each_view_is_encoded_once_for_all_cells(
     assert sum(encoded) == 2 * 10 + 5
     # Other code encodes in its own way, and so does another version.
     known = provenance()
-    monkeypatch.setattr(latents, "provenance", lambda: {**known, "tadp.code": "of tomorrow"})
+    monkeypatch.setattr(setup, "provenance", lambda: {**known, "tadp.code": "of tomorrow"})
     train_cell(tiny_cell(seed=2), CPU)
     assert sum(encoded) == 2 * (2 * 10 + 5)
 

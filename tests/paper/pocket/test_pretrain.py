@@ -92,9 +92,9 @@ def test_a_pretraining_makes_a_stable_diffusion_that_diffusers_loads(pretrained:
 
 @pytest.mark.slow
 def test_a_short_pretraining_learns_what_some_words_mean(pretrained: Path) -> None:
-    """A stated minimum after 400 steps: a wrong ground raises the loss at t=700 by 0.05 %, no text by 0.3 %."""
+    """A stated minimum after 400 steps: a wrong ground raises the loss at t=700 by 0.1 %, no text by 0.3 %."""
     figures = final_metrics(pretrained / PRETRAINING_FOLDER, SHORT.fingerprint)
-    assert figures["caption/wrong ground t=700"] > 0.05 and figures["caption/null t=700"] > 0.3, figures
+    assert figures["caption/wrong ground t=700"] > 0.1 and figures["caption/null t=700"] > 0.3, figures
 
 
 @pytest.mark.slow
