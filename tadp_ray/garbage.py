@@ -1,20 +1,13 @@
-"""When Python collects garbage."""
+"""How often Python collects garbage in a process of tadp_ray's own."""
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Collect no garbage in the block, which makes many objects and keeps them: Python would search them again and again.
+def collect_rarely() -> None:
+    """Search all objects for garbage after 1.4 million new ones, not after 70,000. New ones are searched as often as ever.
 
-    Importing diffusers, with transformers, makes 300,000.
+    Importing torch, diffusers, Ray and MLflow makes 600,000 objects that stay. Python would search them nine times meanwhile,
+    which is a fifth of the time that a command takes to start.
     """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
+    newest, new, _ = gc.get_threshold()
+    gc.set_threshold(newest, new, 200)

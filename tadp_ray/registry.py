@@ -15,7 +15,6 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from tadp_ray.errors import UserError
-from tadp_ray.garbage import uncollected
 
 GROUP = "tadp_ray.plugins"
 BUILT_IN = (
@@ -145,8 +144,7 @@ def implementation(reference: Any) -> Any:
     if not isinstance(reference, str):
         return reference
     module, _, attribute = reference.partition(":")
-    with uncollected():
-        return getattr(importlib.import_module(module), attribute)
+    return getattr(importlib.import_module(module), attribute)
 
 
 def deferred(reference: str) -> Callable[..., Any]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
+from tadp_ray.garbage import collect_rarely
+
 pytest_plugins = ["tests.fixtures.cells", "tests.fixtures.networks", "tests.fixtures.programs"]
 # The shapes that their signatures state are checked whenever a test calls them.
 MODEL_CORE = (
@@ -46,6 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # a test starts and interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    collect_rarely()
     # What this user's commands have kept is neither used nor changed.
     cache = tempfile.TemporaryDirectory(prefix="tadp_ray_cache")
     config.add_cleanup(cache.cleanup)

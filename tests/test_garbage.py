@@ -1,19 +1,17 @@
-"""When Python collects garbage."""
+"""How often Python collects garbage."""
 
 import gc
 
-import pytest
+from typer.testing import CliRunner
 
-from tadp_ray.garbage import uncollected
+from tadp_ray.cli import app
 
 
-def test_garbage_is_collected_again_after_the_outermost_block() -> None:
-    assert gc.isenabled()
-    with uncollected():
-        with uncollected():
-            assert not gc.isenabled()
-        assert not gc.isenabled()
-    assert gc.isenabled()
-    with pytest.raises(KeyError), uncollected():
-        raise KeyError
-    assert gc.isenabled()
+def test_a_command_searches_all_objects_rarely() -> None:
+    before = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    try:
+        assert CliRunner().invoke(app, ["ls"]).exit_code == 0
+        assert gc.isenabled() and gc.get_threshold() == (700, 10, 200)
+    finally:
+        gc.set_threshold(*before)

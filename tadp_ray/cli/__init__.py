@@ -23,6 +23,7 @@ from tadp_ray.cli import (
     tracking,
 )
 from tadp_ray.cli.common import Commands, say
+from tadp_ray.garbage import collect_rarely
 
 
 class ExpandHome(TyperGroup):
@@ -65,6 +66,7 @@ def start(
     ] = False,
 ) -> None:
     """Options of all commands."""
+    collect_rarely()
 
 
 for command in (

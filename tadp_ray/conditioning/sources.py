@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from tadp_ray.conditioning.encoder_files import encoder_digest
 from tadp_ray.config.context import ContextConfig
 from tadp_ray.errors import UserError
-from tadp_ray.garbage import uncollected
 from tadp_ray.registry import CONTEXT_SOURCES, implementation
 
 if TYPE_CHECKING:
@@ -123,8 +122,7 @@ class ImageSource:
     @staticmethod
     def load(config: Any) -> "ImageEncoder | None":
         """Load the image encoder."""
-        with uncollected():
-            from tadp_ray.conditioning.image_encoder import load_image_encoder
+        from tadp_ray.conditioning.image_encoder import load_image_encoder
 
         return load_image_encoder(config.encoder, config.output)
 

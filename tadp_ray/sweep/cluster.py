@@ -144,7 +144,7 @@ def ray_session(address: str | None) -> Iterator[list[dict[str, float]]]:
                     # Processes of an existing cluster do not inherit the environment.
                     LEVEL: log_level(),
                 },
-                "worker_process_setup_hook": "tadp_ray.sweep.worker_setup.set_ray_address",
+                "worker_process_setup_hook": "tadp_ray.sweep.worker_setup.set_up_worker",
             },
             **({} if address else LOCAL),
         )

@@ -18,7 +18,6 @@ from pydantic import ValidationError
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
-from tadp_ray.garbage import uncollected
 from tadp_ray.layout import CELL, PER_IMAGE, TRACEBACK, WORKER_LOG
 from tadp_ray.tasks.per_image import PerImage, read_per_image
 from tadp_ray.tracking.client import StoreError, first_line
@@ -291,9 +290,7 @@ def whole_pages(search: Any, *args: Any, size: int = PAGE, **kwargs: Any) -> Ite
     """Yield the pages, of at most `size` results each, of one of MLflow's paginated searches."""
     token = None
     while True:
-        # A page makes some 200,000 objects.
-        with uncollected():
-            page = search(*args, max_results=size, page_token=token, **kwargs)
+        page = search(*args, max_results=size, page_token=token, **kwargs)
         yield page
         token = page.token
         if not token:

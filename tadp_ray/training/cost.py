@@ -15,7 +15,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from tadp_ray.backbones.base import Backbone, Pretrained
 from tadp_ray.conditioning.base import ImageEncoder
 from tadp_ray.config.schema import Recipe
-from tadp_ray.garbage import uncollected
 from tadp_ray.tasks.build import task_of
 from tadp_ray.training.model import make_model
 from tadp_ray.training.optim import parameter_groups
@@ -53,7 +52,7 @@ def step_cost(
 
     # Fake tensors on the CPU, whose attention is fused as on GPUs; on the meta device it is not. Fake tensors on GPUs have no
     # backward pass on a machine without one.
-    with uncollected(), FakeTensorMode(allow_non_fake_inputs=True):
+    with FakeTensorMode(allow_non_fake_inputs=True):
         for network in (model, *networks):
             move_to_cpu(network)
         pixels = torch.empty(images, 3, *view)

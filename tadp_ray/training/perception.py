@@ -9,7 +9,6 @@ from torch import Tensor
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.data.loader import AugmentedDataset, BatchSampler, train_loader
-from tadp_ray.garbage import uncollected
 from tadp_ray.layout import BEST, CHECKPOINT, PER_IMAGE
 from tadp_ray.tasks.per_image import write_per_image
 from tadp_ray.training import checkpoint
@@ -104,8 +103,7 @@ class PerceptionTraining:
 
     def _batches(self, step: int) -> Iterator[Batch]:
         """Return this process's share of every pass, starting at an optimizer step."""
-        with uncollected():
-            from tadp_ray.data.transforms import Augment
+        from tadp_ray.data.transforms import Augment
 
         recipe = self.cell.recipe
         task = self.setup.task

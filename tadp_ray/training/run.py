@@ -16,7 +16,6 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import main_metric
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
-from tadp_ray.garbage import uncollected
 from tadp_ray.layout import BEST, MODEL, PREDICTED
 from tadp_ray.training.check import check_setup
 from tadp_ray.training.digests import check_contents
@@ -115,8 +114,7 @@ def _run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache, wor
 
     world.together(lambda: check_contents(cell, cache.datasets))
     if world.is_main_process:
-        with uncollected():
-            from tadp_ray.training.pictures import draw_predictions
+        from tadp_ray.training.pictures import draw_predictions
 
         training.write_model(MODEL, state)
         if state.best_step == state.step:
