@@ -1,5 +1,6 @@
 """How tests are run; fixtures that more than one room's tests use are in `tests/fixtures`."""
 
+import gc
 import os
 import signal
 import tempfile
@@ -59,6 +60,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that hold the longest tests, so that one of two processes does not end with them alone."""
     marks = {mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in ("cluster", "slow")}
     items.sort(key=lambda item: [item.path not in paths for paths in marks.values()])
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays, and is not searched for garbage again: tests that collect it would take seconds more."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Some of what was imported tells of what is left of it at the end."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
