@@ -19,9 +19,19 @@ PACKAGES = {
     "mlflow": "mlflow",
     "diffusers": "diffusers",
     "transformers": "transformers",
+    "tokenizers": "tokenizers",
+    "peft": "peft",
     "mmseg": "onedl-mmsegmentation",
+    "mmcv": "onedl-mmcv",
+    "segmentation_models_pytorch": "segmentation-models-pytorch",
+    "torchvision": "torchvision",
+    "pycocotools": "pycocotools",
+    "albumentations": "albumentations",
+    "opencv": "opencv-python-headless",
+    "pillow": "pillow",
     "numpy": "numpy",
 }
+"""What trains, reads images and scores."""
 
 IMAGE_COMMIT = "TADP_COMMIT"
 """Environment variable with the commit that an image was built from: an image has no git. `docker/Dockerfile` sets it."""

@@ -3,10 +3,12 @@
 import platform
 import subprocess
 
+import cv2
+import PIL
 import pytest
 
 from tadp_ray.training import provenance as module
-from tadp_ray.training.provenance import git_commit, provenance
+from tadp_ray.training.provenance import code_of, git_commit, provenance
 
 
 def test_the_commit_says_when_tracked_files_differ(tmp_path):
@@ -30,6 +32,8 @@ def test_the_commit_says_when_tracked_files_differ(tmp_path):
 def test_provenance_names_libraries_and_hardware_but_not_the_host():
     tags = provenance()
     assert {"tadp.version.torch", "tadp.version.mlflow", "tadp.version.python", "tadp.hardware.cpu"} <= set(tags)
+    assert {f"tadp.version.{name}" for name in module.PACKAGES} <= set(tags), "a package that is not called so"
+    assert code_of(tags)["opencv"].startswith(cv2.__version__) and code_of(tags)["pillow"] == PIL.__version__
     assert float(tags["tadp.hardware.memory_gib"]) > 0
     assert platform.node() not in tags.values()
 
