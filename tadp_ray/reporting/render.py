@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def write_table(table: Table, folder: Path, name: str = "table") -> list[Path]:
 
 
 def terminal(table: Table) -> rich.table.Table:
-    """Return a table for a rich console, the published numbers dim below ours; what does not fit is wrapped and never cut."""
+    """Return a table for a rich console, published numbers dim below ours; what does not fit is wrapped and never cut."""
     spec = table.spec
     # As Text, since rich would read brackets in a title or a name as markup.
     shown = rich.table.Table(title=Text(spec.title, style="table.title"), title_justify="left")
@@ -45,24 +46,25 @@ def terminal(table: Table) -> rich.table.Table:
     for value in spec.columns.names:
         shown.add_column(Text(value), justify="right", overflow="fold")
     for value, entries in zip(spec.rows.names, table.entries, strict=True):
-        shown.add_row(Text(value), *(terminal_entry(table, entry) for entry in entries), end_section=True)
+        texts = (terminal_entry(*own) for own in zip(entries, table.published_columns, strict=True))
+        shown.add_row(Text(value), *texts, end_section=True)
     return shown
 
 
-def terminal_entry(table: Table, entry: TableEntry) -> Text:
-    """Return one entry for the terminal."""
+def terminal_entry(entry: TableEntry, published: bool) -> Text:
+    """Return one entry for the terminal, with the published number or a dash if its column has published numbers."""
     style = "bold green" if entry.best else "" if entry.complete else "yellow"
     text = Text(entry.marked_text, style=style)
     if entry.difference:
         lines = entry.difference.text.replace(" [", "\n[")
         text.append(f"\n{lines}", style="not bold" if entry.difference.significant else "not bold dim")
-    return text.append(f"\npublished {entry.published_text}", style="not bold dim") if table.spec.published else text
+    return text.append(f"\npublished {entry.published_text}", style="not bold dim") if published else text
 
 
-def entry_parts(table: Table) -> tuple[str, ...]:
-    """Return the columns of every entry: ours, the difference to the baseline row, the published number."""
-    difference = ("difference",) if table.baseline is not None else ()
-    return ("ours", *difference, *(("published",) if table.spec.published else ()))
+def entry_parts(table: Table) -> list[tuple[str, ...]]:
+    """Return into what each column is divided: ours, the difference to the baseline row, published numbers if it has any."""
+    ours = ("ours",) if table.baseline is None else ("ours", "difference")
+    return [(*ours, "published") if published else ours for published in table.published_columns]
 
 
 def difference_text(table: Table, entry: TableEntry) -> str:
@@ -73,18 +75,22 @@ def difference_text(table: Table, entry: TableEntry) -> str:
 
 
 def markdown(table: Table) -> str:
-    """Return Markdown, with the published numbers in separate columns."""
-    spec, parts = table.spec, entry_parts(table)
-    columns = [name + ("" if part == "ours" else f" ({part})") for name in spec.columns.headings for part in parts]
+    """Return Markdown, with published numbers in separate columns."""
+    spec, divided = table.spec, entry_parts(table)
+    columns = [
+        name + ("" if part == "ours" else f" ({part})")
+        for name, parts in zip(spec.columns.headings, divided, strict=True)
+        for part in parts
+    ]
     lines = [f"**{md(spec.title)}**", ""]
     lines.append("| " + " | ".join(map(md, [spec.rows.label, *columns])) + " |")
     lines.append("|:--|" + "--:|" * len(columns))
     for value, entries in zip(spec.rows.names, table.entries, strict=True):
         texts = [md(value)]
-        for entry in entries:
+        for entry, parts in zip(entries, divided, strict=True):
             texts.append(f"**{entry.text}**" if entry.best else entry.marked_text)
             texts += [difference_text(table, entry).replace("*", r"\*")] if "difference" in parts else []
-            texts += [f"*{entry.published_text}*"] if spec.published else []
+            texts += [f"*{entry.published_text}*"] if "published" in parts else []
         lines.append("| " + " | ".join(texts) + " |")
     # A list needs a blank line before it.
     lines += ["", md(table.caption), *([""] if table.notes else []), *(f"- {md(note)}" for note in table.notes)]
@@ -99,21 +105,25 @@ def claims_table(verdicts: Sequence[Verdict]) -> str:
 
 def latex(table: Table) -> str:
     """Return a LaTeX table environment that is shrunk to the column's width if it is wider; its first line names packages."""
-    spec, parts = table.spec, entry_parts(table)
-    width = len(parts)
-    heads = [rf"\multicolumn{{{width}}}{{c}}{{{tex(value)}}}" for value in spec.columns.names]
-    spans = [rf"\cmidrule(lr){{{2 + width * i}-{1 + width * (i + 1)}}}" for i in range(len(heads))]
+    spec, divided = table.spec, entry_parts(table)
+    widths = list(map(len, divided))
+    ends = list(accumulate(widths, initial=1))
+    heads = [
+        rf"\multicolumn{{{width}}}{{c}}{{{tex(value)}}}"
+        for value, width in zip(spec.columns.names, widths, strict=True)
+    ]
+    spans = [rf"\cmidrule(lr){{{left + 1}-{right}}}" for left, right in pairwise(ends)]
     row_label, column_label = tex(spec.rows.label), tex(spec.columns.label)
     body = [rf"{column_label} & {' & '.join(heads)} \\", "".join(spans)]
-    body.append(rf"{row_label} & {' & '.join(parts * len(heads))} \\")
+    body.append(rf"{row_label} & {' & '.join(chain.from_iterable(divided))} \\")
     body.append(r"\midrule")
     for value, entries in zip(spec.rows.names, table.entries, strict=True):
         texts = [tex(value)]
-        for entry in entries:
+        for entry, parts in zip(entries, divided, strict=True):
             text = tex(entry.marked_text)
             texts.append(rf"\textbf{{{text}}}" if entry.best else text)
             texts += [tex(difference_text(table, entry))] if "difference" in parts else []
-            texts += [rf"\textit{{{tex(entry.published_text)}}}"] if spec.published else []
+            texts += [rf"\textit{{{tex(entry.published_text)}}}"] if "published" in parts else []
         body.append(" & ".join(texts) + r" \\")
     notes = tex(" ".join(f"{note}." for note in (table.caption.rstrip("."), *table.notes)))
     return "\n".join(
@@ -123,7 +133,7 @@ def latex(table: Table) -> str:
             r"\centering",
             rf"\caption{{{tex(spec.title)}. {notes}}}",
             r"\begin{adjustbox}{max width=\columnwidth}",
-            rf"\begin{{tabular}}{{l{'r' * width * len(heads)}}}",
+            rf"\begin{{tabular}}{{l{'r' * sum(widths)}}}",
             r"\toprule",
             *body,
             r"\bottomrule",

@@ -143,6 +143,11 @@ class Table:
         return None if self.baseline is None else self.spec.rows.names[self.baseline]
 
     @property
+    def published_columns(self) -> tuple[bool, ...]:
+        """Whether each column has a published number."""
+        return tuple(any(entry.published is not None for entry in column) for column in zip(*self.entries, strict=True))
+
+    @property
     def caption(self) -> str:
         """Says what our numbers and the published ones are."""
         entries = [entry for row in self.entries for entry in row]

@@ -160,6 +160,21 @@ def test_every_form_shows_ours_beside_published(spec, cells, rows, tmp_path):
     assert (tmp_path / "table.csv").read_bytes()[:6] == b"\xef\xbb\xbfrow"
 
 
+def test_a_column_without_published_numbers_shows_ours_alone(spec, cells, rows):
+    spec = replace(spec, published=tuple((None, right) for _, right in spec.published))
+    table = build_table(spec, cells, rows)
+    lines = markdown(table).splitlines()
+    assert "| precision | recall 0.5 | recall 1.0 | recall 1.0 (published) |" in lines
+    assert "| 1.0 | 32.00 ± 1.00 | **40.00 ± 1.00** | *63.29* |" in lines
+    lines = latex(table).splitlines()
+    assert r"1.0 & 32.00 $\pm$ 1.00 & \textbf{40.00 $\pm$ 1.00} & \textit{63.29} \\" in lines
+    assert r"\cmidrule(lr){2-2}\cmidrule(lr){3-4}" in "".join(lines) and r"\begin{tabular}{lrrr}" in lines
+    assert html(table).count("<small>published") == 3
+    console = Console(record=True, width=200, file=io.StringIO())
+    console.print(terminal(table))
+    assert console.export_text().count("published") == 3
+
+
 def test_what_seeds_do_not_tell_apart_from_the_best_is_marked(spec, cells, rows, row_of):
     """(1.0, 0.5) of 39.5, whose seeds go the other way than those of the best, 40; and 35, which lies farther below."""
     for cell in cells:
