@@ -91,7 +91,7 @@ def legend_of(names: Sequence[str]) -> alt.Legend:
 
 
 def heat_maps(table: Table, place_id: str) -> list[Chart]:
-    """Return a heat map of our means and, if there are any, one of the published numbers.
+    """Return a heat map of our means and, if there are several, one of the published numbers.
 
     Each has its own colours, since only the pattern is comparable between scales. A click on an entry of ours gives its
     `place`: `place_id` followed by row and column.
@@ -103,7 +103,7 @@ def heat_maps(table: Table, place_id: str) -> list[Chart]:
         for i, j, entry in entries
     ]
     maps = [heat_map(spec, f"ours, {spec.scale} scale", ours)]
-    if spec.published:
+    if table.published_pattern:
         theirs = [
             {
                 "value": math.nan if entry.published is None else entry.published,

@@ -25,7 +25,7 @@ Curve = Sequence[tuple[int, float]]
 
 
 def draw_table(table: Table, path: Path) -> None:
-    """Write heat maps (PNG) of our means and, if there are any, of the published numbers.
+    """Write heat maps (PNG) of our means and, if there are several, of the published numbers.
 
     Each map has its own colour range, since only the pattern is comparable between scales.
     """
@@ -33,7 +33,7 @@ def draw_table(table: Table, path: Path) -> None:
     ours = np.array([[entry.mean for entry in row] for row in table.entries])
     texts = [[entry.text.replace(" (", "\n(") for entry in row] for row in table.entries]
     maps = [(f"ours ({spec.scale} scale)", ours, texts)]
-    if spec.published:
+    if table.published_pattern:
         theirs = [[entry.published_text for entry in row] for row in table.entries]
         values = [[math.nan if e.published is None else e.published for e in row] for row in table.entries]
         maps.append(("published", np.array(values), theirs))

@@ -148,6 +148,11 @@ class Table:
         return tuple(any(entry.published is not None for entry in column) for column in zip(*self.entries, strict=True))
 
     @property
+    def published_pattern(self) -> bool:
+        """Whether there are published numbers, of which a heat map shows the pattern: one alone has none."""
+        return sum(entry.published is not None for row in self.entries for entry in row) > 1
+
+    @property
     def caption(self) -> str:
         """Says what our numbers and the published ones are."""
         entries = [entry for row in self.entries for entry in row]

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from tadp_ray.config import table as config_table
@@ -253,6 +254,18 @@ def test_figures_are_drawn_even_while_cells_are_missing(spec, cells, rows, tmp_p
     draw_curves(spec, cells, {cells[-1].fingerprint: [(50, 20.0), (100, 40.0)]}, tmp_path / "curves.png")
     for name in ("table.png", "curves.png"):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_one_published_number_is_no_pattern_to_draw(spec, cells, rows, tmp_path):
+    def drawn(published) -> tuple[int, int]:
+        """How many heat maps a page has, and the width of the figure."""
+        table = build_table(replace(spec, published=published), cells, rows)
+        draw_table(table, tmp_path / "table.png")
+        with Image.open(tmp_path / "table.png") as image:
+            return len(heat_maps(table, "t")), image.width
+
+    (ours, one), (both, several) = drawn(((None, None), (None, None), (None, 63.29))), drawn(spec.published)
+    assert (ours, both) == (1, 2) and several > 1.5 * one
 
 
 def test_places_told_ground_truth_names_are_called_an_oracles(spec, cells, rows):
