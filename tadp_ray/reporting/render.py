@@ -39,14 +39,14 @@ def write_table(table: Table, folder: Path, name: str = "table") -> list[Path]:
 
 def terminal(table: Table) -> rich.table.Table:
     """Return a table for a rich console, published numbers dim below ours; what does not fit is wrapped and never cut."""
-    spec = table.spec
+    spec, published = table.spec, table.published_columns
     # As Text, since rich would read brackets in a title or a name as markup.
     shown = rich.table.Table(title=Text(spec.title, style="table.title"), title_justify="left")
     shown.add_column(Text(f"{spec.rows.label} \\ {spec.columns.label}"), style="bold", overflow="fold")
     for value in spec.columns.names:
         shown.add_column(Text(value), justify="right", overflow="fold")
     for value, entries in zip(spec.rows.names, table.entries, strict=True):
-        texts = (terminal_entry(*own) for own in zip(entries, table.published_columns, strict=True))
+        texts = (terminal_entry(*own) for own in zip(entries, published, strict=True))
         shown.add_row(Text(value), *texts, end_section=True)
     return shown
 
