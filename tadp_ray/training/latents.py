@@ -170,7 +170,7 @@ def shared_tensors(
             recipe.model.encoding_of_images,
             recipe.model.pixel_normalization,
             *depends,
-            # Which cuts and resizes views.
+            # Which cuts and resizes views: the one that is loaded, and several packages hold it.
             cv2.__version__,
             *encoder_key(recipe, device),
         ]
