@@ -236,7 +236,7 @@ def memory_line(keys: Mapping[str, str]) -> str:
 
 def other_captions_line(setup: "TrainSetup", cost: StepCost) -> str:
     """Return a line on the evaluations with other captions, which encode no image again; views of any size cost by their area."""
-    from tadp_ray.training.evaluate import passes, views_of
+    from tadp_ray.training.windows import passes, views_of
 
     height, width = setup.view
     scans = passes(setup.recipe.evaluation)

@@ -14,11 +14,11 @@ from tadp_ray.conditioning.base import ImageEncoder
 from tadp_ray.conditioning.sources import source_of
 from tadp_ray.data.pixels import unit_range
 from tadp_ray.training.distributed import ProcessGroup
-from tadp_ray.training.evaluate import batches, embedding_key, evaluation_views
 from tadp_ray.training.latents import content_key, evaluation_depends, mirrored_views, shared_tensors, sided_views
 from tadp_ray.training.precision import autocast
 from tadp_ray.training.setup import TrainSetup
 from tadp_ray.training.transfer import prefetched, to_device
+from tadp_ray.training.windows import batches, embedding_key, evaluation_views
 
 
 def evaluation_embeddings(

@@ -15,12 +15,12 @@ from tadp_ray.files import acquire_lock
 from tadp_ray.layout import LATENTS
 from tadp_ray.training import checkpoint
 from tadp_ray.training.distributed import ProcessGroup
-from tadp_ray.training.evaluate import batches, evaluation_views
 from tadp_ray.training.model import TADP
 from tadp_ray.training.precision import autocast
 from tadp_ray.training.rng import image_generator
 from tadp_ray.training.setup import TrainSetup, encoder_key
 from tadp_ray.training.transfer import prefetched, to_device
+from tadp_ray.training.windows import batches, evaluation_views
 
 Encode = Callable[[Tensor], Posterior]
 

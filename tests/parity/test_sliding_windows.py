@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tadp_ray.config.schema import EvaluationConfig
 from tadp_ray.tasks.base import bilinear
-from tadp_ray.training.evaluate import assemble, cut, view_boxes
+from tadp_ray.training.windows import assemble, cut, view_boxes
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -11,7 +11,8 @@ from tadp_ray.config.schema import EvaluationConfig, Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.tasks.base import bilinear
 from tadp_ray.tasks.build import task_of
-from tadp_ray.training.evaluate import assemble, combined, cut, key_of, passes, truth, view_boxes
+from tadp_ray.training.evaluate import combined, truth
+from tadp_ray.training.windows import assemble, cut, key_of, passes, view_boxes
 
 RECIPE = Recipe.model_validate({"caption": {"source": "null"}, "schedule": {"iterations": 1, "learning_rate": 1e-3}})
 SLIDE = EvaluationConfig(mode="slide", crop=64, stride=48)

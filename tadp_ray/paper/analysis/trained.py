@@ -10,10 +10,11 @@ from tadp_ray.config.data import CaptionConfig
 from tadp_ray.errors import UserError
 from tadp_ray.layout import MODEL
 from tadp_ray.paper.analysis.finding import Trained
-from tadp_ray.training.evaluate import outputs, passes
+from tadp_ray.training.evaluate import outputs
 from tadp_ray.training.model import TADP
 from tadp_ray.training.predict import load_cell
 from tadp_ray.training.setup import Cache, TrainSetup
+from tadp_ray.training.windows import passes
 from tadp_ray.wording import pluralized
 
 
