@@ -11,6 +11,7 @@ from tadp_ray.captions.describe import plural
 from tadp_ray.captions.precision_recall import Score, score
 from tadp_ray.config.errors import nearest
 from tadp_ray.errors import UserError
+from tadp_ray.files import composed
 from tadp_ray.wording import pluralized
 
 THRESHOLD = 0.9
@@ -166,8 +167,11 @@ def names_said(text: str, classes: Sequence[str], meant: Mapping[str, set[str]],
 
 
 def words(text: str) -> list[str]:
-    """Split a text into lower-case words without punctuation; hyphens and underscores separate words."""
-    return re.findall(r"[^\W_]+", text.lower())
+    """Split a text into lower-case words without punctuation; hyphens and underscores separate words.
+
+    A letter and its accent are one character, as keyboards write them, and not two, as some programs do.
+    """
+    return re.findall(r"[^\W_]+", composed(text).lower())
 
 
 def runs(spoken: Sequence[str], length: int) -> Iterator[tuple[int, str]]:

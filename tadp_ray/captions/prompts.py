@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from tadp_ray.captions.alignment import Fit, exact
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 def as_text(prompt: Prompt) -> str:
     """Return a prompt as text; names are separated by commas."""
     return prompt if isinstance(prompt, str) else ", ".join(prompt)
+
+
+def parts(prompt: Prompt) -> tuple[str, ...]:
+    """Return the texts of a prompt that are encoded separately."""
+    return (prompt,) if isinstance(prompt, str) else prompt
 
 
 @dataclass(frozen=True)
@@ -52,17 +57,32 @@ class Prompts:
     @cached_property
     def truncated(self) -> int:
         """How many prompts are longer than the budget, or have such a name, where each name is encoded by itself."""
-        uses = Counter((prompt,) if isinstance(prompt, str) else prompt for prompt in self.by_id.values())
-        return sum(n for texts, n in uses.items() if any(self.count_tokens(text) > self.budget for text in texts))
+        return sum(not self._cut.isdisjoint(parts(prompt)) for prompt in self.by_id.values())
+
+    @cached_property
+    def _cut(self) -> frozenset[str]:
+        """The texts that are longer than the budget."""
+        texts = {text for prompt in self.by_id.values() for text in parts(prompt)}
+        return frozenset(text for text in texts if self.count_tokens(text) > self.budget)
 
     @cached_property
     def said(self) -> Mapping[str, Sequence[str]]:
-        """The class names in each caption, without the background."""
+        """The class names in each caption that the text encoder reads, without the background."""
         names = self.made.names
         if names is None:
             texts = {image_id: as_text(prompt) for image_id, prompt in self.made.prompts.items()}
             names = mentioned_classes(texts, self.classes)
-        return {image_id: foreground(each) for image_id, each in names.items()}
+        read = cache(self._read)
+        return {
+            image_id: foreground(read(prompt, tuple(names[image_id])) if prompt in self._cut else names[image_id])
+            for image_id, prompt in self.by_id.items()
+        }
+
+    def _read(self, text: str, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the names that stand in the words of a text which fit into the budget."""
+        words = text.split()
+        fit = bisect_right(range(1, len(words)), self.budget, key=lambda n: self.count_tokens(" ".join(words[:n])))
+        return mentioned_classes({"": " ".join(words[:fit])}, list(dict.fromkeys(names)))[""]
 
     @cached_property
     def shown(self) -> Mapping[str, Sequence[str]]:

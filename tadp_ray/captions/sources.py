@@ -92,11 +92,16 @@ def sentence(request: Request) -> Captions:
 def store(request: Request) -> Captions:
     """The image's caption in a caption store: that of the recipe's tag, without one the first.
 
+    The names of a store that was made from the same classes are those it was made from, its distractors among them.
+
     Raises:
         UserError: images without such a caption.
     """
     captions = read_store(request.caption.store)
-    return Captions(captions.chosen(request.present, request.caption.tag), sentences=True)
+    chosen = captions.chosen(request.present, request.caption.tag)
+    made_for = foreground(captions.header.get("classes", ()))
+    known = captions.names.keys() >= request.present.keys() and {*made_for} == {*foreground(request.classes)}
+    return Captions(chosen, captions.names if known else None, sentences=True)
 
 
 @register_caption_source(
@@ -119,7 +124,11 @@ def template(request: Request) -> Captions:
 
 @register_caption_source("shuffled", "another image's oracle", **GROUND_TRUTH)
 def shuffled(request: Request) -> Captions:
-    """The names in another image: the oracle's prompts, permuted over the images."""
+    """The names in another image: the oracle's prompts, permuted over the images.
+
+    Raises:
+        UserError: there is one image only.
+    """
     return with_background(request, dealt_out(things_in(request), request.seed))
 
 
@@ -169,7 +178,15 @@ def foreground(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def dealt_out(present: Mapping[str, Sequence[str]], seed: int) -> dict[str, Sequence[str]]:
-    """Permute the names over the images, so that each image gets those of another one."""
+    """Permute the names over the images, so that each image gets those of another one.
+
+    Raises:
+        UserError: there is one image only.
+    """
+    if len(present) == 1:
+        raise UserError(
+            "caption.source: shuffled: needs two images or more, since each gets another one's names; there is one"
+        )
     ids = sorted(present)
     random.Random(f"{seed}/shuffled").shuffle(ids)
     return {image_id: present[ids[place - 1]] for place, image_id in enumerate(ids)}

@@ -6,7 +6,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from tadp_ray.config.claims import Measure
 from tadp_ray.config.errors import nearest
-from tadp_ray.config.vocabulary import ExpandedPath, Scale, StrictModel
+from tadp_ray.config.vocabulary import ExpandedPath, Scale, Seeds, StrictModel
 
 
 class BasePicture(StrictModel):
@@ -140,9 +140,7 @@ class Analysis(StrictModel):
         min_length=1,
         description="recipe of each scale, as a file relative to this one or the name of a shipped recipe",
     )
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (0,), min_length=1, description="seeds of the trained models; the first one also seeds the analysis"
-    )
+    seeds: Seeds = Field((0,), description="seeds of the trained models; the first one also seeds the analysis")
     spec: Annotated[CopyPaste | OffTarget | Variation | EOSTokens, Field(discriminator="kind")]
     scales: dict[Scale, dict[str, JsonValue]] = Field(
         {}, description="keys of spec with other values at a scale, e.g. {paper: {guidance: 7.5}}"

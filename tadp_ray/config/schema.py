@@ -14,13 +14,13 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from tadp_ray.config.claims import TableClaim
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.data import DEFAULT_DATA, POCKET_DATA, AugmentConfig, CaptionConfig, DataConfig
 from tadp_ray.config.model import DEFAULT_MODEL, AnyModel
-from tadp_ray.config.vocabulary import METRIC, ExpandedPath, MatchRule, Scale, StrictModel
+from tadp_ray.config.vocabulary import METRIC, ExpandedPath, MatchRule, Scale, Seeds, StrictModel, distinct
 from tadp_ray.registry import HEADS, TASKS, one_of
 
 MAX_POINTS = 10_000
@@ -80,6 +80,10 @@ class ScheduleConfig(StrictModel):
             raise ValueError(
                 f"lr_schedule: triangular needs a peak_step between 0 and iterations {self.iterations}, and the others none, "
                 f"not {self.peak_step}"
+            )
+        if self.lr_schedule == "triangular" and self.warmup_iterations:
+            raise ValueError(
+                f"warmup_iterations {self.warmup_iterations}: lr_schedule: triangular rises to peak_step by itself; leave it out"
             )
         if self.min_lr > self.learning_rate:
             raise ValueError(f"min_lr {self.min_lr} must not be above learning_rate {self.learning_rate}")
@@ -400,7 +404,7 @@ class TableConfig(StrictModel):
     """The table of an experiment."""
 
     title: str
-    metrics: tuple[str, ...] = Field(
+    metrics: Annotated[tuple[str, ...], AfterValidator(distinct)] = Field(
         ("miou",),
         min_length=1,
         description="final metrics of a cell: miou, rmse, ap50 (last step), best_miou (best evaluation), miou/<style>; several "
@@ -461,7 +465,7 @@ class Experiment(StrictModel):
         description="a file, relative to this one, or the name of a shipped sweep; or one for each scale, with the same axes and "
         "numbers of values"
     )
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+    seeds: Seeds = (0,)
     table: TableConfig
     figure: FigureConfig | None = None
     claims: tuple[TableClaim, ...] = Field((), description="claims that are tested on the table, from three seeds on")
@@ -469,13 +473,6 @@ class Experiment(StrictModel):
     def sweep_at(self, scale: Scale) -> Path:
         """Return the sweep file of a scale, relative to the experiment's."""
         return self.sweep if isinstance(self.sweep, Path) else self.sweep[scale]
-
-    @model_validator(mode="after")
-    def _distinct(self) -> "Experiment":
-        for key, values in (("seeds", self.seeds), ("table.metrics", self.table.metrics)):
-            if len(set(values)) < len(values):
-                raise ValueError(f"{key} names one twice: {list(values)}")
-        return self
 
     @model_validator(mode="after")
     def _scales(self) -> "Experiment":

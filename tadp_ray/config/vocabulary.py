@@ -1,10 +1,11 @@
 """The base class of all groups of YAML keys, and the types and constants that several groups share."""
 
 import os
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Scale = Literal["pocket", "paper"]
 
@@ -76,6 +77,17 @@ ExpandedPath = Annotated[Path, BeforeValidator(_expanded)]
 
 ExpandedText = Annotated[str, BeforeValidator(_expanded)]
 """A path, or another name such as an address or a hub id; a leading ~ is expanded."""
+
+
+def distinct(values: Sequence[Hashable]) -> Sequence[Hashable]:
+    """Return values, none of which is there twice (ValueError if one is)."""
+    if len({*values}) < len(values):
+        raise ValueError(f"names one twice: {list(values)}")
+    return values
+
+
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(distinct)]
+"""Random seeds of trainings. One that counted twice would make a spread too small."""
 
 
 class StrictModel(BaseModel):

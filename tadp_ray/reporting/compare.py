@@ -13,7 +13,7 @@ import numpy as np
 from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.metrics import base_metric
 from tadp_ray.config.table import Side
-from tadp_ray.config.vocabulary import METRIC
+from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
 from tadp_ray.reporting.table import Difference, Table, TableEntry
@@ -76,6 +76,8 @@ def difference(
         return result, [str(error)]
     if len({*ids}) > 1:
         return result, ["cells scored on other images than the baseline's"]
+    if len(ids[0]) < MIN_COUNT:
+        return result, [f"an interval over images needs {MIN_COUNT} of them"]
     low, high = interval(np.mean([ours - base for ours, base in zip(scores[::2], scores[1::2], strict=True)], 0))
     return replace(result, interval=(float(low), float(high))), []
 

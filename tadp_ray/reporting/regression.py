@@ -8,7 +8,7 @@ import numpy as np
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import FigureConfig
 from tadp_ray.config.table import TableSpec
-from tadp_ray.config.vocabulary import Scale
+from tadp_ray.config.vocabulary import MIN_COUNT, Scale
 from tadp_ray.reporting.matching import MATCH_RULES, segmented
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
 from tadp_ray.tasks.per_image import PerImage
@@ -70,12 +70,13 @@ def points_of(kind: str, images: PerImage) -> Points:
 
 
 def fit_line(cells: Sequence[Points], images: int) -> Line | None:
-    """Fit a line to the points of several cells that were scored on the same N images; None if the points do not vary.
+    """Fit a line to the points of several cells that were scored on the same N images; None if the points do not vary, or are
+    of fewer than MIN_COUNT images, whose spread is unknown.
 
     Resampling draws an image together with all its points, since these are correlated.
     """
     points = Points(*(np.concatenate([getattr(own, name) for own in cells]) for name in ("x", "y", "image")))
-    if len(points.x) < 3 or np.ptp(points.x) == 0 or np.ptp(points.y) == 0:
+    if len({*points.image.tolist()}) < MIN_COUNT or np.ptp(points.x) == 0 or np.ptp(points.y) == 0:
         return None
     # Centred values avoid cancellation in the sums.
     middle = points.x.mean(), points.y.mean()
@@ -90,10 +91,15 @@ def fit_line(cells: Sequence[Points], images: int) -> Line | None:
 
 
 def least_squares(sums: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return correlations (R,) and lines (R, G) on a grid, from sums (R, 6) of 1, x, y, xx, xy and yy."""
+    """Return correlations (R,) and lines (R, G) on a grid, from sums (R, 6) of 1, x, y, xx, xy and yy.
+
+    They are NaN for points that do not vary, such as those of one image that was drawn over and over.
+    """
     n, x, y, xx, xy, yy = sums.T
     with np.errstate(invalid="ignore", divide="ignore"):
         spread_x, spread_y, together = xx - x * x / n, yy - y * y / n, xy - x * y / n
+        # Rounding leaves a little of a spread that is zero.
+        spread_x, spread_y = (np.where(s > 1e-12 * of, s, np.nan) for s, of in ((spread_x, xx), (spread_y, yy)))
         slope = together / spread_x
         return together / np.sqrt(spread_x * spread_y), ((y - slope * x) / n)[:, None] + slope[:, None] * grid
 
@@ -127,7 +133,7 @@ def correlation_notes(figure: FigureConfig, scale: Scale, lines: Mapping[str, Li
     """Yield notes on the figure: our correlations and the published one."""
     for heading, line in lines.items():
         if line is None:
-            yield f"Figure, {heading}: no line; no finished cell has per-image results, or these do not vary"
+            yield f"Figure, {heading}: no line; no finished cell has per-image results, or these do not vary or are too few"
         else:
             others = f"; left out: {pluralized(line.left_out, 'cells')} scored on other images" if line.left_out else ""
             yield f"Figure, {heading}: {line.text}, {pluralized(len(line.points.x), 'points')}{others}"

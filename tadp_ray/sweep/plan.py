@@ -310,6 +310,8 @@ def plan_experiment(
         choices: of the command line.
     """
     experiment, overrides, seeds = source.experiment, choices.overrides, choices.seeds
+    if seeds is not None and len({*seeds}) < len(seeds):
+        raise ConfigError([f"seeds: {list(seeds)} names one twice, so that its cells would count twice"])
     name = check_name(choices.name) if choices.name else name
     axes_file, sweep = source.sweep_at(scale)
     compute_axes = [key for key in sweep.keys if f"{key}.".startswith("compute.")]

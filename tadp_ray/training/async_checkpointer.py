@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,7 +35,7 @@ class AsyncCheckpointer:
         self._path, self._fingerprint, self._reporter, self._is_due = path, fingerprint, reporter, is_due
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[int] | None = None
-        self._newest = time.monotonic()
+        self._began = self._newest = time.monotonic()
 
     def resume(self, model: nn.Module, optimizer: Optimizer, lr_scheduler: LambdaLR) -> TrainState:
         """Load the newest complete checkpoint into model, optimizer and scheduler; return its state, or a fresh one.
@@ -68,7 +68,8 @@ class AsyncCheckpointer:
         tensors = checkpoint.snapshot(model, optimizer)
         if broken := not_finite(tensors):
             return broken
-        facts = {"fingerprint": self._fingerprint, "step": state.step, "state": asdict(state)}
+        kept = replace(state, earlier=state.earlier + time.monotonic() - self._began)
+        facts = {"fingerprint": self._fingerprint, "step": state.step, "state": asdict(kept)}
         self._writing = self._thread.submit(self._write, tensors, facts)
         self._newest = time.monotonic()
         return None

@@ -55,8 +55,8 @@ def parameter_groups(model: TADP, schedule: ScheduleConfig) -> list[dict]:
 def rate_factor(step: int, schedule: ScheduleConfig) -> float:
     """Return the learning rate at optimizer step `step`, counted from 0, relative to `learning_rate`.
 
-    - polynomial: falls as (1 - step / iterations) ** power. During the first W = `warmup_iterations` steps it is multiplied
-      by 1 - (1 - step / W) * (1 - warmup_ratio), mmcv's linear warm-up in the published segmentation code.
+    - polynomial: falls as (1 - step / iterations) ** power to `min_lr`. During the first W = `warmup_iterations` steps it is
+      multiplied by 1 - (1 - step / W) * (1 - warmup_ratio), mmcv's linear warm-up in the published segmentation code.
     - triangular: rises from `min_lr` as (step / peak_step) ** power, then falls as 1 - (step / peak_step - 1) ** power
       (published NYUv2 code).
     - constant: 1, except during the warm-up.
@@ -67,9 +67,10 @@ def rate_factor(step: int, schedule: ScheduleConfig) -> float:
         rise = part**schedule.power if part < 1 else 1 - (part - 1) ** schedule.power
         return lowest + (1 - lowest) * rise if part < 2 else lowest
     factor = 1.0 if schedule.lr_schedule == "constant" else (1 - step / schedule.iterations) ** schedule.power
+    factor = max(lowest, factor)
     if step < schedule.warmup_iterations:
         factor *= 1 - (1 - step / schedule.warmup_iterations) * (1 - schedule.warmup_ratio)
-    return max(lowest, factor)
+    return factor
 
 
 def make_optimizer(model: TADP, schedule: ScheduleConfig) -> tuple[optim.AdamW, LambdaLR]:

@@ -120,7 +120,8 @@ def _run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache, wor
         if state.best_step == state.step:
             (cell.folder / BEST).unlink(missing_ok=True)
         draw_predictions(cell.folder / PREDICTED, model, setup, latents, device)
-    spent = {"seconds": time.monotonic() - began, "text_seconds": text_seconds, "start_read_mib": start_read}
+    seconds = state.earlier + time.monotonic() - began
+    spent = {"seconds": seconds, "text_seconds": text_seconds, "start_read_mib": start_read}
     if device.type == "cuda" and world.is_main_process:
         from tadp_ray.training.gpu import gpu_metrics
 

@@ -21,3 +21,5 @@ class TrainState:
     """Duration of all steps, without evaluations."""
     stalled: float = 0.0
     """Of these, the seconds spent waiting for checkpoints."""
+    earlier: float = 0.0
+    """Seconds that earlier sessions took until the checkpoint from which this one goes on, with their evaluations."""

@@ -1,5 +1,8 @@
 """Which class names a text says, by words, synonyms or nearness, and what that makes of precision, recall and F1."""
 
+import itertools
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -23,6 +26,11 @@ def test_names_of_several_words_plurals_and_punctuation_are_heard():
     assert {plural for name in ("bench", "bus", "sky", "toy", "shelf", "church") for plural in forms(name)} >= {
         *("benches", "buses", "skies", "toys", "shelves", "churches")
     }
+
+
+def test_an_accent_is_heard_in_either_form_of_unicode():
+    for name, text in itertools.product(*[["Häuser", unicodedata.normalize("NFD", "Häuser")]] * 2):
+        assert exact([name])(f"zwei {text}.") == (name,)
 
 
 def test_irregular_plurals_and_other_names_are_heard_and_a_sign_says_nothing():

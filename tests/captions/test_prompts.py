@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tadp_ray.captions.oracle import degraded_store
 from tadp_ray.captions.prompts import as_text, make_prompts
 from tadp_ray.captions.store import CaptionStore
 from tadp_ray.config.data import CaptionConfig
@@ -107,6 +108,41 @@ def test_prompts_over_the_budget_are_counted_never_silent():
     assert prompts(source="class_names", budget=5).truncated == 0
     # Each name is encoded by itself.
     assert prompts(source="class_names", encoding="names", budget=2).truncated == 0
+
+
+def test_names_that_the_text_encoder_does_not_read_are_not_said(tmp_path):
+    """A name of two words is read whole or not at all, and a sentence is read after its words were shuffled."""
+    for budget, said in ((2, CLASSES[:2]), (3, CLASSES[:2]), (4, CLASSES[:3]), (5, CLASSES)):
+        assert {*prompts(source="class_names", budget=budget).said.values()} == {said}
+    cut = prompts(source="class_names", budget=2)
+    assert (cut.precision, cut.recall) == (2 / 6, 2 / 3) and not cut.fits["b"].said & {"sofa"}
+    assert {*prompts(source="class_names", encoding="names", budget=2).said.values()} == {CLASSES}
+    CaptionStore(dict.fromkeys(PRESENT, ("a cow before a sofa",))).write(tmp_path / "store")
+    store = {"source": "store", "store": tmp_path / "store", "budget": 2}
+    assert {*prompts(**store).said.values()} == {("cow",)}
+    mixed = prompts(**store, shuffle=True)
+    for image_id, text in mixed.by_id.items():
+        assert {*mixed.said[image_id]} == {*text.split()[:2]} & {"cow", "sofa"}
+
+
+def test_a_store_that_was_made_from_the_classes_keeps_its_distractors(tmp_path):
+    """Found by their words, the names would be right too often, since a distractor is none of the classes."""
+    oracle = CaptionStore(
+        {"a": ("bird cow",), "b": ("sofa",), "c": ("",)}, {"captioner": "oracle", "classes": CLASSES}, names=PRESENT
+    )
+    made = {"precision": 0.5, "recall": 1.0, "seed": 0, "distractors": ("piano", "oven", "boat")}
+    degraded = degraded_store(oracle, **made, count_tokens=lambda text: len(text.split()), budget=75)
+    degraded.write(tmp_path / "store")
+    read = prompts(source="store", store=tmp_path / "store")
+    assert (read.precision, read.recall) == (degraded.header["realised"]["precision"], 1.0) and read.precision < 0.7
+    # The words alone are known of other classes.
+    other = prompts(source="store", store=tmp_path / "store", classes=("bird", "cow", "sofa"))
+    assert other.precision > read.precision
+
+
+def test_another_images_names_need_another_image():
+    with pytest.raises(UserError, match="shuffled: needs two images or more"):
+        prompts({"a": ("cow",)}, source="shuffled")
 
 
 def test_the_tokens_of_a_prompt_are_the_sum_over_its_names_in_the_real_tokenizer(shared, voc_classes):

@@ -82,6 +82,17 @@ def test_only_seeds_of_both_rows_count_and_what_has_no_interval_says_why(filled)
     assert "scored on other images" in compare(table, "0.5", others).notes[-1]
 
 
+def test_too_few_images_give_no_interval(filled):
+    """Every sample of one image is that image, so that its interval would have no width."""
+    table, images = filled
+    few = {run: SegmentationImages("segmentation", ("sky",), own.images[:2]) for run, own in images.items()}
+    compared = compare(table, "0.5", few)
+    assert compared.entries[1][0].difference.interval is None and compared.notes[-1].endswith("needs 3 of them")
+    points = points_of("recall", images_of(np.array([3, 7, 2])))
+    assert fit_line([points], 3) is not None
+    assert fit_line([points_of("recall", images_of(np.array([3, 7])))] * 3, 2) is None
+
+
 def test_every_form_shows_the_difference(filled, tmp_path):
     table, images = filled
     compared = compare(table, "0.5", images)

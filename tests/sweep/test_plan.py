@@ -39,6 +39,8 @@ def test_cells_are_axes_times_seeds(experiment: Path) -> None:
     assert plan.folder == Path("runs/tiny/pocket").absolute()
     both = make_plan(experiment, "pocket", only=["caption.recall=1", "caption.recall=0.5", "caption.precision=1"])
     assert [cell.axes["caption.recall"] for cell in both.selected] == [0.5, 1.0]
+    with pytest.raises(ConfigError, match=r"seeds: \[0, 1, 0\] names one twice"):
+        make_plan(experiment, "pocket", seeds=[0, 1, 0])
 
 
 def test_a_plan_carries_its_table_and_knows_each_cells_row_and_column(experiment: Path) -> None:

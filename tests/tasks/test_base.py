@@ -80,6 +80,20 @@ def test_boxes_follow_width_and_height_apart() -> None:
     assert moved["boxes"].tolist() == [[24.0, 8.0, 48.0, 24.0]] and moved["labels"].tolist() == [3]
 
 
+def test_boxes_end_at_the_image_and_none_lies_in_its_padding() -> None:
+    """Of an image of 97 x 131 pixels in a view of 128 x 192."""
+    boxes = [
+        [100.0, 50.0, 150.0, 120.0],
+        [131.0, 10.0, 140.0, 20.0],
+        [10.0, 98.0, 20.0, 110.0],
+        [0.0, 0.0, 131.0, 97.0],
+    ]
+    found = {"boxes": torch.tensor(boxes), "labels": torch.arange(4), "scores": torch.tensor([0.9, 0.8, 0.7, 0.6])}
+    moved = resize_boxes(found, image_size=(97, 131), size=(97, 131))
+    assert moved["boxes"].tolist() == [[100.0, 50.0, 131.0, 97.0], boxes[3]]
+    assert moved["labels"].tolist() == [0, 3] and moved["scores"].tolist() == pytest.approx([0.9, 0.6])
+
+
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("size", [(8, 12), (7, 17), (3, 5)])
 def test_resizing_by_products_is_bilinear(logits: torch.Tensor, size: tuple[int, int], align_corners: bool) -> None:

@@ -2,13 +2,14 @@
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tadp_ray.errors import UserError
 from tadp_ray.layout import CHECKPOINT
-from tadp_ray.training import checkpoint
+from tadp_ray.training import async_checkpointer, checkpoint
 from tadp_ray.training.async_checkpointer import AsyncCheckpointer
 from tadp_ray.training.checkpoint import read_tensors
 from tadp_ray.training.journal import read_journal
@@ -82,6 +83,27 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path: Path, m
             checkpointer.save(model, optimizer, TrainState(step=1))
             raise KeyboardInterrupt
     assert sorted(path.name for path in tmp_path.iterdir()) == ["journal.jsonl", "lock"]
+
+
+def test_a_resumed_training_counts_the_seconds_of_earlier_sessions(
+    tmp_path: Path, model, optimizer, monkeypatch
+) -> None:
+    """Until the checkpoint it goes on from; what was lost after that is trained again."""
+    now = [0.0]
+    monkeypatch.setattr(async_checkpointer, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    for expected in (0, 10, 20):
+        with (
+            Journal(tmp_path, "f") as journal,
+            AsyncCheckpointer(tmp_path / CHECKPOINT, "f", journal, always) as checkpointer,
+        ):
+            state = checkpointer.resume(model, optimizer, scheduler)
+            assert state.earlier == expected
+            for _ in range(2):
+                now[0] += 5
+                state.step += 1
+                checkpointer.save(model, optimizer, state)
+            now[0] += 1000
 
 
 def test_what_is_no_number_is_not_written(tmp_path: Path, model, optimizer) -> None:

@@ -1,6 +1,7 @@
 """Learning rates follow the published schedule, and norms are not decayed."""
 
 import pytest
+from pydantic import ValidationError
 from torch import nn
 
 from tadp_ray.config.schema import ScheduleConfig
@@ -40,6 +41,17 @@ def test_published_nyu_schedule(step: int, rate: float) -> None:
         power=0.9,
     )
     assert 5e-4 * rate_factor(step, nyu) == pytest.approx(rate, abs=1e-9)
+
+
+def test_a_warm_up_rises_from_its_ratio_and_the_lowest_rate_is_that_of_the_decay() -> None:
+    schedule = ScheduleConfig(iterations=100, learning_rate=1e-3, min_lr=5e-4, warmup_iterations=10)
+    assert [rate_factor(step, schedule) for step in (0, 5, 80, 99)] == pytest.approx(
+        [1e-6, 0.95 / 2, 0.5, 0.5], rel=1e-5
+    )
+    with pytest.raises(
+        ValidationError, match="warmup_iterations 10: lr_schedule: triangular rises to peak_step by itself"
+    ):
+        ScheduleConfig(iterations=100, learning_rate=1e-3, lr_schedule="triangular", peak_step=50, warmup_iterations=10)
 
 
 class AttendingBackbone(nn.Module):

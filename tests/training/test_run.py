@@ -84,7 +84,10 @@ def test_interrupted_and_resumed_is_never_interrupted(tiny_cell, trained, stop_a
         train_cell(cut, CPU)
     stop_after(None)
     assert (cut.folder / CHECKPOINT).is_file()
-    assert numbers(train_cell(cut, CPU)) == numbers(expected)
+    resumed = train_cell(cut, CPU)
+    assert numbers(resumed) == numbers(expected)
+    *_, start, end = (record["time"] for record in read_journal(cut.folder) if record["type"] != "metrics")
+    assert resumed["seconds"] > end - start, "counts earlier sessions, too"
 
     left, right = load_file(whole.folder / MODEL), load_file(cut.folder / MODEL)
     assert left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)

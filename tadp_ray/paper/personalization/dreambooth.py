@@ -24,6 +24,8 @@ GUIDANCE = 7.5
 def tune(finetuner: Finetuner, model: TextToImage, method: DreamBooth) -> dict[str, float]:
     """Fine-tune the U-Net in place, write the model as a diffusers folder, and return the final metrics.
 
+    Its `seconds` are those of earlier sessions.
+
     Args:
         finetuner: the personalization, with the U-Net to train.
         model: generates images with the same networks.
@@ -50,10 +52,10 @@ def tune(finetuner: Finetuner, model: TextToImage, method: DreamBooth) -> dict[s
         return loss
 
     unet.requires_grad_(True).train()
-    loss = finetuner.learn(unet, loss_at)
+    state = finetuner.learn(unet, loss_at)
     unet.requires_grad_(False).eval()
     write_folder(finetuner, model)
-    return {"loss": loss}
+    return {"loss": state.loss, "seconds": state.earlier}
 
 
 def prior_latents(finetuner: Finetuner, model: TextToImage, prior: Prior) -> Latents:

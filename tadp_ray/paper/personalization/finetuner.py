@@ -18,6 +18,7 @@ from tadp_ray.training.async_checkpointer import AsyncCheckpointer
 from tadp_ray.training.loop import Trainer
 from tadp_ray.training.reporter import Reporter
 from tadp_ray.training.rng import generator
+from tadp_ray.training.state import TrainState
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Finetuner:
         context = context_of(chosen.tolist())
         return denoising_errors(self.diffusion.predict, self.noising, clean, noise, times, context).mean()
 
-    def learn(self, trained: nn.Module, loss_at: Callable[[int, int], Tensor]) -> float:
-        """Train to the last step, from the newest checkpoint if there is one; return the last step's loss.
+    def learn(self, trained: nn.Module, loss_at: Callable[[int, int], Tensor]) -> TrainState:
+        """Train to the last step, from the newest checkpoint if there is one, and return the final state.
 
         `loss_at(number, count)` is the loss of a forward pass of `count` images.
 
@@ -85,7 +86,7 @@ class Finetuner:
             state = checkpointer.resume(trained, optimizer, lr_scheduler)
             # In float64, so that the sum over the passes of a step is not rounded.
             trainer.fit(lambda number: loss_at(number, size).double(), state, checkpointer, self.reporter)
-        return state.loss
+        return state
 
     def draw_prompts(self, prompts: Sequence[str], number: int, indices: Sequence[int]) -> list[str]:
         """Return a random prompt for each image of a forward pass, with the image's caption in place of its placeholder."""

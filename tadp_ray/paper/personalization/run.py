@@ -156,7 +156,7 @@ def run(job: PersonalizationJob, device: torch.device, reporter: Reporter) -> di
     write_samples(job.folder / SAMPLES, list(images.pictures), plan.samples, rows)
     return {
         **metrics,
-        "seconds": time.monotonic() - began,
+        "seconds": metrics["seconds"] + time.monotonic() - began,
         # Linux reports the peak resident set in KiB.
         "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }

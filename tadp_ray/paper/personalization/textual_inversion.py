@@ -31,7 +31,10 @@ def initial_id(tokenizer: CLIPTokenizer, word: str) -> int:
 
 
 def invert(finetuner: Finetuner, method: TextualInversion) -> dict[str, float]:
-    """Learn the token, write it to `LEARNED`, keep it in the finetuner's model, and return the final metrics."""
+    """Learn the token, write it to `LEARNED`, keep it in the finetuner's model, and return the final metrics.
+
+    Its `seconds` are those of earlier sessions.
+    """
     diffusion = finetuner.diffusion
     known = diffusion.text_encoder.get_input_embeddings().weight
     start = LearnedToken(method.token, known[initial_id(diffusion.tokenizer, method.initial)])
@@ -46,8 +49,13 @@ def invert(finetuner: Finetuner, method: TextualInversion) -> dict[str, float]:
 
         return finetuner.loss(number, count, 0, finetuner.latents, context)
 
-    loss = finetuner.learn(nn.ParameterList([table.vector]), loss_at)
+    state = finetuner.learn(nn.ParameterList([table.vector]), loss_at)
     table.requires_grad_(False)
     write_learned(finetuner.job.folder / LEARNED, LearnedToken(method.token, table.vector))
     moved = torch.linalg.vector_norm(table.vector - start.vector)
-    return {"loss": loss, "vector_norm": table.vector.norm().item(), "vector_moved": moved.item()}
+    return {
+        "loss": state.loss,
+        "seconds": state.earlier,
+        "vector_norm": table.vector.norm().item(),
+        "vector_moved": moved.item(),
+    }

@@ -6,6 +6,7 @@ from functools import reduce
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.ops import clip_boxes_to_image
 
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Sample
@@ -53,11 +54,16 @@ def boxes_of(sample: Sample) -> dict[str, Tensor]:
 
 
 def resize_boxes(boxes: Mapping[str, Tensor], image_size: Size, size: Size) -> dict[str, Tensor]:
-    """Scale boxes from one image (height, width) to another, on the CPU (`Task.resize`)."""
+    """Scale boxes from one image (height, width) to another, on the CPU (`Task.resize`).
+
+    A head may find boxes in the padding at the right and the bottom of an image: they are left out, or end at the image's edge.
+    """
     (old_height, old_width), (height, width) = image_size, size
-    ratio = torch.tensor([width / old_width, height / old_height] * 2)
     moved = {name: value.cpu() for name, value in boxes.items()}
-    return {**moved, "boxes": moved["boxes"] * ratio}
+    inside = (moved["boxes"][:, :2] < torch.tensor([old_width, old_height])).all(1)
+    moved = {name: value[inside] for name, value in moved.items()}
+    ratio = torch.tensor([width / old_width, height / old_height] * 2)
+    return {**moved, "boxes": clip_boxes_to_image(moved["boxes"], image_size) * ratio}
 
 
 def arrays_of(found: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
