@@ -1,4 +1,4 @@
-"""How fast GPUs train: measured steps of Stable Diffusion 1.5, and what they predict for other steps. Needs no torch."""
+"""What GPUs take for a step: measured for Stable Diffusion 1.5, and predicted from that for others. Needs no torch."""
 
 import json
 from collections.abc import Mapping
@@ -18,8 +18,30 @@ BOUNDS = {
     "H200": {"float32": 1.140, "tf32": 0.240, "bfloat16": 0.167, COMPILED: 0.103},
 }
 """Seconds that the measured step takes on the roofline of a card, by the way it is computed (docs/scaling.md)."""
-MEASURED = {"float32": 1.907, "tf32": 0.733, "bfloat16": 0.306, COMPILED: 0.227}
-"""Seconds that it took on an H200 (docs/costs.md, commits 3504181 and 26c3905)."""
+
+
+@dataclass(frozen=True)
+class MeasuredStep:
+    """What the measured step took on an H200, and the memory that a dry run counts for it."""
+
+    seconds: float
+    memory_gib: float
+    """Of its tensors, at most."""
+    counted_gib: float
+
+    @property
+    def memory_ratio(self) -> float:
+        """Bytes that tensors took for each byte that a dry run counts."""
+        return self.memory_gib / self.counted_gib
+
+
+MEASURED = {
+    "float32": MeasuredStep(1.907, 79.4, 44.6),
+    "tf32": MeasuredStep(0.733, 49.4, 44.6),
+    "bfloat16": MeasuredStep(0.306, 38.4, 36.7),
+    COMPILED: MeasuredStep(0.227, 35.2, 36.7),
+}
+"""docs/costs.md, commit 3504181; in bfloat16, not compiled, 26c3905."""
 GPU_JSON_ROWS = {
     "float32": ("full_size", "float32, strict"),
     "tf32": ("full_size", "tf32"),
@@ -42,6 +64,8 @@ class Speed:
     """The measured step in words, or how the speed was predicted."""
     step_flops: float | None = None
     """Operations of the measured step. None: predicted."""
+    memory_ratio: float | None = None
+    """As of `MeasuredStep`. None: not measured."""
 
     def source_of(self, flops: float) -> str:
         """Return where the time of a step of so many operations is from."""
@@ -73,13 +97,14 @@ def known_cards() -> list[Card]:
     """Return the cards of which there are numbers: the H200 measured, the H100 predicted."""
     step = "a step of Stable Diffusion 1.5 with 16 images in {way}"
     measured = {
-        way: Speed(STEP_FLOPS / seconds, f"{step.format(way=way)}, docs/costs.md", STEP_FLOPS)
-        for way, seconds in MEASURED.items()
+        way: Speed(STEP_FLOPS / took.seconds, f"{step.format(way=way)}, docs/costs.md", STEP_FLOPS, took.memory_ratio)
+        for way, took in MEASURED.items()
     }
     predicted = {
         way: Speed(
-            STEP_FLOPS / seconds * (share := BOUNDS["H200"][way] / MEASURED[way]),
+            STEP_FLOPS / seconds * (share := BOUNDS["H200"][way] / MEASURED[way].seconds),
             f"predicted, {share:.0%} of the roofline, the share that the H200 reached in {way}, docs/scaling.md",
+            memory_ratio=MEASURED[way].memory_ratio,
         )
         for way, seconds in BOUNDS["H100"].items()
     }
@@ -103,6 +128,8 @@ def measured_card(file: Path) -> Card:
                 (flops := STEP_FLOPS * row["images"] / STEP_IMAGES) / row["step_s"],
                 f"a step of Stable Diffusion 1.5 with {row['images']} images in {way}, {file}",
                 flops,
+                # What a dry run counts for fewer images is not known here.
+                row["memory_gib"] / MEASURED[way].counted_gib if row["images"] == STEP_IMAGES else None,
             )
             for way, row in rows.items()
             if row

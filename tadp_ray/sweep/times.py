@@ -3,15 +3,16 @@
 import heapq
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.sweep.kinds import CellKind
-from tadp_ray.sweep.throughput import Card
+from tadp_ray.sweep.throughput import Card, Speed
 from tadp_ray.tracking.names import flatten
+from tadp_ray.training.step_cost import StepCost
 from tadp_ray.wording import pluralized
 
 if TYPE_CHECKING:
@@ -106,8 +107,10 @@ class CardHours:
     """GPU-hours: the sum over GPUs. Evaluations, checkpoints and starts come on top."""
     source: str
     """Where the speed is from."""
+    needed_gib: float | None
+    """Memory of a card: that counted for its workers, times measured bytes for each counted one. None: nothing was measured."""
     fits: bool | None
-    """Whether the counted memory of every worker fits; None: the card's memory is not known."""
+    """Whether the card has it; None: not known."""
     dollars: float | None
 
 
@@ -123,12 +126,33 @@ def card_hours(
             continue
         flops = [costs[cell.fingerprint].flops * cell.recipe.schedule.iterations for cell in todo]
         hours = sum(count / speed.flops for count, speed in zip(flops, found, strict=True)) / 3600
-        # Workers with a share of a GPU have a share of its memory.
-        needed = max(costs[cell.fingerprint].memory_bytes / min(1, cell.recipe.compute.gpus) / 2**30 for cell in todo)
-        fits = None if card.memory_gib is None else needed <= card.memory_gib
+        needed = needed_gib(todo, found, costs)
         steps = zip(todo, found, strict=True)
         sources = "; ".join(dict.fromkeys(speed.source_of(costs[cell.fingerprint].flops) for cell, speed in steps))
-        yield CardHours(card.name, hours, sources, fits, None if price is None else hours * price)
+        yield CardHours(
+            card.name, hours, sources, needed, has_room(card, needed, todo), None if price is None else hours * price
+        )
+
+
+def needed_gib(todo: Sequence[Cell], speeds: Sequence[Speed], costs: Mapping[str, StepCost]) -> float | None:
+    """Return the memory that a card needs for its workers, of the cell that needs most; None if nothing was measured of one."""
+    needed = 0.0
+    for cell, speed in zip(todo, speeds, strict=True):
+        if speed.memory_ratio is None:
+            return None
+        # Workers with a share of a GPU have a share of its memory.
+        counted = costs[cell.fingerprint].memory_bytes / min(1, cell.recipe.compute.gpus) / 2**30
+        needed = max(needed, counted * speed.memory_ratio)
+    return needed
+
+
+def has_room(card: Card, needed: float | None, todo: Sequence[Cell]) -> bool | None:
+    """Return whether a card has the memory that is needed; None: not known."""
+    if needed is None or card.memory_gib is None:
+        return None
+    # What recomputing activations saves is neither counted nor measured.
+    recomputed = any(cell.recipe.compute.gradient_checkpointing for cell in todo)
+    return True if needed <= card.memory_gib else None if recomputed else False
 
 
 def hours_lines(cards: Sequence[CardHours], unknown: int) -> Iterator[str]:
@@ -139,5 +163,11 @@ def hours_lines(cards: Sequence[CardHours], unknown: int) -> Iterator[str]:
     yield f"steps alone, without evaluations, checkpoints and starts{most}:"
     for own in cards:
         dollars = "" if own.dollars is None else f", ${own.dollars:,.2f}"
-        room = {True: "", False: "; a worker does not fit into its memory", None: ""}[own.fits]
-        yield f"  {own.card}: {own.hours:,.2f} GPU-hours{dollars} ({own.source}){room}"
+        yield f"  {own.card}: {own.hours:,.2f} GPU-hours{dollars} ({own.source}){room_text(own)}"
+
+
+def room_text(card: CardHours) -> str:
+    """Return what there is to say on a card's memory; empty if it suffices."""
+    if card.fits is None:
+        return "; whether its memory suffices is not known"
+    return "" if card.fits else f"; its memory is too small: about {card.needed_gib:.1f} GiB are needed"

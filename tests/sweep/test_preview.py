@@ -14,12 +14,13 @@ from tadp_ray.config.load import load_recipe
 from tadp_ray.errors import UserError
 from tadp_ray.hub import cached_only
 from tadp_ray.sweep import cluster
-from tadp_ray.sweep.kinds import kinds_of, lower_memory
+from tadp_ray.sweep.kinds import CellKind, kinds_of, lower_memory, planned_cost
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.sweep.preview import preview, recipe_preview
-from tadp_ray.sweep.throughput import known_cards, measured_card
-from tadp_ray.sweep.times import card_hours, finished_after
+from tadp_ray.sweep.throughput import COMPILED, MEASURED, STEP_FLOPS, Card, known_cards, measured_card
+from tadp_ray.sweep.times import CardHours, card_hours, finished_after, hours_lines
 from tadp_ray.training.digests import all_hashed
+from tadp_ray.training.step_cost import StepCost
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = ROOT / "experiments/prec_recall.yaml"
@@ -194,6 +195,59 @@ def test_the_keys_that_lower_memory_are_those_that_a_recipe_can_take(experiment:
 @pytest.mark.parametrize(("seconds", "at_once", "end"), [([90, 90, 90], 2, 180), ([3, 1, 1], 2, 3), ([5, 7], 1, 12)])
 def test_cells_wait_for_a_slot(seconds: list[float], at_once: int, end: float) -> None:
     assert finished_after(seconds, at_once) == end
+
+
+@pytest.fixture
+def hours_of(experiment: Path) -> Callable[..., list[CardHours]]:
+    """`hours_of(cards, "key=value")`: what a plan says of cards for cells whose counted memory is that of the measured step."""
+
+    def hours(cards: list[Card], *overrides: str) -> list[CardHours]:
+        todo = make_plan(experiment, "pocket", overrides=["compute.gpus=1", *overrides], dry=True).cells
+        counted = {"state_bytes": 0, "frozen_bytes": 0, "activation_bytes": round(44.6 * 2**30)}
+        cost = StepCost(parts=(), groups=(), images=16, **counted)
+        return list(card_hours(todo, [CellKind(tuple(todo), cost)], cards, None))
+
+    return hours
+
+
+def test_a_worker_fits_by_the_memory_that_was_measured_not_by_what_is_counted(hours_of: Callable) -> None:
+    """A step that takes 79.4 GiB in float32 has no room in an H100, though 44.6 are counted; in TF32 it takes 49.4."""
+    h200, h100 = hours_of(known_cards(), "schedule.precision=float32")
+    assert (h200.fits, h100.fits) == (True, False)
+    assert h100.needed_gib == pytest.approx(79.4)
+    *_, line = hours_lines([h200, h100], 0)
+    assert line.endswith("; its memory is too small: about 79.4 GiB are needed")
+    assert [own.fits for own in hours_of(known_cards(), "schedule.precision=tf32")] == [True, True]
+    shared = hours_of(known_cards(), "schedule.precision=tf32", "compute.gpus=0.5")
+    assert [own.fits for own in shared] == [True, False] and shared[1].needed_gib == pytest.approx(98.8)
+    # What it saves is not counted.
+    recomputed = hours_of(known_cards(), "schedule.precision=float32", "compute.gradient_checkpointing=true")
+    assert [own.fits for own in recomputed] == [True, None]
+
+
+def test_whether_a_worker_fits_is_not_known_of_memory_that_was_not_measured(hours_of: Callable, tmp_path: Path) -> None:
+    rows = [
+        {"name": "tf32", "images": 8, "step_s": 0.5, "memory_gib": 30.0},
+        {"name": "float32, strict", "images": 16, "step_s": 2.0, "memory_gib": 70.0},
+    ]
+    file = tmp_path / "gpu.json"
+    found = {"machine": {"card": "NVIDIA H100"}, "full_size": {"rows": rows, "flops": 58e12}}
+    file.write_text(json.dumps(found))
+    (few,) = hours_of([measured_card(file)], "schedule.precision=tf32")
+    assert (few.needed_gib, few.fits) == (None, None)
+    assert [*hours_lines([few], 0)][-1].endswith("; whether its memory suffices is not known")
+    (own,) = hours_of([measured_card(file)], "schedule.precision=float32")
+    assert own.needed_gib == pytest.approx(70) and own.fits
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "ways"), [("tf32", ("float32", "tf32")), ("bfloat16", ("bfloat16", COMPILED))])
+def test_the_measured_step_s_count_is_a_dry_run_s(nowhere: list[str], precision: str, ways: tuple[str, ...]) -> None:
+    changes = [*nowhere, f"schedule.precision={precision}", "compute.num_train_workers=1"]
+    cost, _ = planned_cost(load_recipe(ROOT / "experiments/recipes/ade20k_fast_4k_oracle.yaml", changes))
+    assert cost.flops == pytest.approx(STEP_FLOPS, rel=0.001)
+    for way in ways:
+        assert cost.memory_bytes / 2**30 == pytest.approx(MEASURED[way].counted_gib, abs=0.05)
 
 
 def test_a_card_s_speed_is_read_from_what_the_benchmark_has_measured(tmp_path: Path) -> None:
