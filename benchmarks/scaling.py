@@ -1,17 +1,17 @@
-"""How long would the paper's tables take on 1, 8 and 64 GPUs? A simulation of the sweep's scheduler. Not run on a GPU.
+"""How long would the paper's tables take on 1, 8 and 64 GPUs? A simulation of the sweep's scheduler. Needs no GPU.
 
     python benchmarks/scaling.py                            # the tables of docs/scaling.md
     python benchmarks/scaling.py --measured OUT/gpu.json    # the same from times that benchmarks/gpu.py measured on one card
-    python benchmarks/scaling.py --set start_s=60           # another value of one of the times
+    python benchmarks/scaling.py --set compile_s=60         # another value of one of the times
     python benchmarks/scaling.py --check runs --at-once 2   # a sweep that has run, simulated from its cells' own times
 
-Times of a card are predicted: floating-point operations and bytes that were counted by tracing the step, over products of
-matrices (8192 x 8192, bfloat16) and copies that were measured on H100 and H200. They are lower bounds, reached by no program;
-so each is given at the bound and at 60 % of it. Times of the machine were measured on two CPU cores or are assumed, see `Times`.
+Steps and memory are those that dry runs use (`tadp_ray.sweep.throughput`): measured on an H200, and a step on an H100 takes so
+many times longer as at the bounds of both cards. Other times were measured or are assumed, see `Times`.
 
 In the simulation, cells wait in a queue for a slot, as in the sweep. Cells that share a card share its time equally, and all
 share the storage. A checkpoint is copied while steps wait and written behind the training; the next one waits until it is there.
-Latents of the evaluation are encoded by the first cell that needs them, while others wait.
+Photographs and masks of an evaluation are read while the card computes. Latents of the evaluation are encoded by the first cell
+that needs them, while others wait.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
 
-from tadp_ray.sweep.throughput import BOUNDS, COMPILED
+from tadp_ray.sweep.throughput import BOUNDS, COMPILED, MEASURED, STEP_FLOPS, Card, known_cards
 from tadp_ray.training.journal import read_journal
 
 BATCH, WINDOW = 16, 512
@@ -41,24 +41,7 @@ METRICS_EVERY, METRICS = 10, 3
 """Steps between two reports of a training, and values in one."""
 SEND_EVERY = 5.0
 """Seconds between two requests to MLflow for one cell."""
-SHARE = 0.6
-"""Of the bound, what we aim at."""
-
-
-@dataclass(frozen=True)
-class Card:
-    """What was measured of a card, and the bound of a step that follows from it."""
-
-    products: float
-    """FLOP/s of a large product of matrices in bfloat16."""
-    copies: float
-    """Bytes/s read and written by a copy."""
-    memory_gib: float
-    bound_s: dict[str, float]
-    """Seconds of a step of 16 images by the way it is computed."""
-
-
-WAYS = {
+BOUND_ROWS = {
     "strict float32": "float32",
     "float32 as torch has it": "torch",
     "tf32": "tf32",
@@ -66,12 +49,14 @@ WAYS = {
     "+ channels_last, VAE in bfloat16": "vae",
     "+ pointwise work fused": COMPILED,
 }
-CARDS = {
-    "H100": Card(788e12, 3.0e12, 78, BOUNDS["H100"] | {"torch": 0.571, "vae": 0.176}),
-    "H200": Card(798e12, 4.3e12, 139, BOUNDS["H200"] | {"torch": 0.532, "vae": 0.145}),
-}
-CELL_GIB = 45
-"""About what a cell needs in bfloat16, with 16 images a step."""
+OTHER_BOUNDS = {"H100": {"torch": 0.571, "vae": 0.176}, "H200": {"torch": 0.532, "vae": 0.145}}
+"""Of ways that were not kept, as `BOUNDS` are."""
+WAYS = ("tf32", "bfloat16", COMPILED)
+"""How paper recipes can be trained: as shipped, and in the two faster ways."""
+COMPILE_S = 166.0
+"""Compiling the VAE and the model; measured on an H200 (docs/costs.md, commit 3504181)."""
+UPDATE_S = {"H200": 0.007, "H100": 0.010}
+"""AdamW; measured on an H200 (docs/costs.md), and longer on an H100 by the cards' speeds of copies, 4.3 and 3.0 TB/s."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +71,18 @@ class Times:
     """U-Net and head on one window, several at once."""
     update_s: float
     """AdamW, the part of a step that does not shrink with the images."""
+    compile_s: float = 0.0
+    """Before a cell's first step; later cells may find it in the compiler's cache, which was not measured."""
     sweep_s: float = 39.0
     """From the command to the first cell; measured in the pocket world with a Ray Train worker on two CPU cores."""
-    start_s: float = 30.0
-    """From a cell's start to its first step, without loading weights. Assumed; torch.compile is most of it."""
-    checkpoint_copy_s: float = 6.0
-    """Steps wait so long for a checkpoint. Expected: 4 to 8 s through memory that is not pinned."""
+    start_s: float = 1.4
+    """From a cell's start to its first step, without loading weights and compiling; measured as `sweep_s`."""
+    checkpoint_copy_s: float = 0.5
+    """Steps wait so long for the copy of a checkpoint to pinned memory. Assumed."""
     load_s: float = 0.0186
     """Reading and augmenting a photograph, on one core; measured on a CPU."""
     read_s: float = 0.0095
-    """Reading a photograph and its mask in an evaluation; measured on a CPU."""
+    """Reading a photograph and its mask; measured on a CPU. Evaluations read the mask alone once latents are encoded."""
     loaders: float = 6.0
     """Loader processes of a worker, a number."""
     storage_gb_s: float = 2.0
@@ -104,14 +91,13 @@ class Times:
     """GB/s between two cards of a machine. Assumed."""
 
 
-def predicted(card: Card, share: float, way: str = COMPILED) -> Times:
-    """Return the times of a card whose programs reach this share of the bound."""
-    step = card.bound_s[way] / share
-    rate = STEP_FLOP / step
+def times_of(card: Card, way: str) -> Times:
+    """Return the times of a card; evaluations, which are not compiled, compute as fast as steps that are not."""
+    step, plain = (STEP_FLOPS / card.speeds[own].flops for own in (way, "bfloat16" if way == COMPILED else way))
+    rate = STEP_FLOP / plain
     head = (STEP_FLOP / BATCH - ENCODE_FLOP - TRAIN_FLOP) / 3
-    # AdamW reads weights, gradients and two moments and writes all but the gradients; gradients have the weights' size.
-    update = 7 * GRADIENT_GB * 1e9 / card.copies
-    return Times(step, ENCODE_FLOP / rate, (FORWARD_FLOP + head) / rate, update)
+    compile_s = COMPILE_S if way == COMPILED else 0.0
+    return Times(step, ENCODE_FLOP / rate, (FORWARD_FLOP + head) / rate, UPDATE_S[card.name], compile_s)
 
 
 def windows(scales: Iterable[float], flips: int = 1) -> int:
@@ -278,7 +264,7 @@ class Sweep:
 
     def _cell(self, card: Resource, cell: Training) -> Process:
         times, written = self.times, Work(done=True)
-        yield Work(self.host, times.start_s)
+        yield Work(self.host, times.start_s + times.compile_s)
         yield from self._latents(card, "one size", windows([1.0]))
         step = self.step_s
         stops = {*range(0, cell.steps, cell.evaluate_every), *range(0, cell.steps, cell.checkpoint_every), cell.steps}
@@ -312,14 +298,19 @@ class Sweep:
             yield self.encoded[name]
             return
         self.encoded[name] = event = Work()
-        yield Work(self.host, PHOTOGRAPHS * self.times.read_s)
-        yield Work(card, count * self.times.encode_s)
+        yield from self._beside_reading(Work(card, count * self.times.encode_s), PHOTOGRAPHS)
         yield self._write(count * LATENT_GB)
         event.done = True
 
     def _evaluation(self, card: Resource, count: int) -> Process:
-        yield Work(self.host, PHOTOGRAPHS * self.times.read_s / self.workers)
-        yield Work(card, count * self.times.predict_s / self.workers)
+        computed = Work(card, count * self.times.predict_s / self.workers)
+        yield from self._beside_reading(computed, PHOTOGRAPHS / self.workers)
+
+    def _beside_reading(self, computed: Work, photographs: float) -> Process:
+        """Compute while photographs are read, and wait for both."""
+        read = self.simulation.begin(Work(self.host, photographs * self.times.read_s))
+        yield computed
+        yield read
 
     def _write(self, gigabytes: float) -> Work:
         self.written_gb += gigabytes
@@ -331,28 +322,47 @@ class Choice:
     """A column of the table of hours."""
 
     times: Times
-    memory_gib: float
+    cell_gib: float
+    card_gib: float
 
 
 def table_of_bounds() -> list[str]:
     """Return the table of steps by the way they are computed."""
     lines = ["| a step of 16 images, ms at the bound | H100 | H200 |", "|:--|--:|--:|"]
-    for told, way in WAYS.items():
-        lines.append(f"| {told} | " + " | ".join(f"{1000 * card.bound_s[way]:.0f}" for card in CARDS.values()) + " |")
+    bounds = [BOUNDS[name] | OTHER_BOUNDS[name] for name in ("H100", "H200")]
+    for told, way in BOUND_ROWS.items():
+        lines.append(f"| {told} | " + " | ".join(f"{1000 * own[way]:.0f}" for own in bounds) + " |")
+    return lines
+
+
+def table_of_steps() -> list[str]:
+    """Return the table of the steps that dry runs use, and of the hours that they tell for Table S2."""
+    h200, h100 = known_cards()
+    lines = [
+        "| a step of 16 images | H200, ms | H200, GiB | H100, ms | 36,000 steps, H200, h | 36,000 steps, H100, h |",
+        "|:--|--:|--:|--:|--:|--:|",
+    ]
+    for way in MEASURED:
+        first, second = (STEP_FLOPS / card.speeds[way].flops for card in (h200, h100))
+        hours = sum(cell.steps for cell in TABLES["Table S2"]) / 3600
+        lines.append(
+            f"| {way} | {1000 * first:.0f} | {MEASURED[way].memory_gib} | {1000 * second:.0f} "
+            f"| {hours * first:.2f} | {hours * second:.2f} |"
+        )
     return lines
 
 
 def table_of_hours(choices: dict[str, Choice]) -> list[str]:
     """Return the table of hours by experiment, layout and card."""
     lines = [
-        "| | GPUs | packing | " + " | ".join(f"{name}, h" for name in choices) + " |",
+        "| hours | GPUs | packing | " + " | ".join(choices) + " |",
         "|:--|--:|:--|" + "--:|" * len(choices),
     ]
     for table, cells in TABLES.items():
         for layout in LAYOUTS:
             hours = [
                 f"{Sweep(cells, layout, choice.times).run() / 3600:.2f}"
-                if layout.cells_per_gpu * CELL_GIB <= choice.memory_gib
+                if layout.cells_per_gpu * choice.cell_gib <= choice.card_gib
                 else "no room"
                 for choice in choices.values()
             ]
@@ -380,16 +390,14 @@ def table_of_demands(times: Times) -> list[str]:
 
 def table_of_changes(times: Times) -> list[str]:
     """Return how the hours of 4,000 steps a cell, on one GPU and on 64, change with what can be changed."""
-    pinned, ahead, fast = {"checkpoint_copy_s": 0.5}, {"read_s": 0.0}, {"storage_gb_s": 20.0}
+    cached, fast = {"compile_s": 0.0}, {"storage_gb_s": 20.0}
     rare = replace(FAST, checkpoint_every=2000)
     choices = {
         "as above": ({}, FAST),
-        "checkpoints copied through pinned memory (0.5 s, assumed)": (pinned, FAST),
-        "photographs of an evaluation read ahead": (ahead, FAST),
+        "every cell finds what is compiled in the cache (0 s, assumed)": (cached, FAST),
         "storage of 20 GB/s": (fast, FAST),
         "a checkpoint every 2,000 steps": ({}, rare),
-        "all four": (pinned | ahead | fast, rare),
-        "starts of 5 s": ({"start_s": 5.0}, FAST),
+        "all three": (cached | fast, rare),
     }
     lines = ["| | nine cells, 1 GPU, h | 64 cells, 64 GPUs, h |", "|:--|--:|--:|"]
     for name, (changes, cell) in choices.items():
@@ -420,23 +428,30 @@ def check(storage: Path, at_once: int) -> str:
     return f"{len(spans)} cells, {at_once} at once: {simulated:.1f} s simulated, {measured:.1f} s measured"
 
 
-def bounds() -> dict[str, Choice]:
-    """Return both cards, at the bound and at the share of it that we aim at."""
+def columns() -> dict[str, Choice]:
+    """Return the columns of the table of hours: both cards in each way, the H200 last."""
     return {
-        f"{name} {told}": Choice(predicted(card, share), card.memory_gib)
-        for name, card in CARDS.items()
-        for share, told in ((1.0, "bound"), (SHARE, f"{100 * SHARE:.0f} %"))
+        f"{card.name} {way}": Choice(times_of(card, way), MEASURED[way].memory_gib, card.memory_gib)
+        for card in reversed(known_cards())
+        for way in WAYS
     }
 
 
 def measured(path: Path) -> dict[str, Choice]:
-    """Return the card of a gpu.json; what it does not hold is predicted."""
+    """Return the card of a gpu.json with its fastest step; what was not measured is as without it."""
     found = json.loads(path.read_text())
     name = found["machine"].get("card", "a CPU")
-    card = next((card for known, card in CARDS.items() if known in name), None)
+    card = next((card for card in known_cards() if card.name in name), None)
     if card is None:
-        raise SystemExit(f"{path}: measured on {name}, not on one of {', '.join(CARDS)}")
-    return {f"{name}, measured": Choice(replace(predicted(card, 1.0), **found["scaling"]), card.memory_gib)}
+        raise SystemExit(f"{path}: measured on {name}, not on one of {', '.join(card.name for card in known_cards())}")
+    fastest = found["scaling"].get("step_s")
+    for section, way in (("full_size", "bfloat16"), ("compiled", COMPILED)):
+        for row in found.get(section, {}).get("rows", []):
+            if "step_s" in row and row["step_s"] == fastest:
+                compiling = {"compile_s": row["first_s"]} if way == COMPILED else {}
+                times = replace(times_of(card, way), **compiling, **found["scaling"])
+                return {f"{name}, measured": Choice(times, row["memory_gib"], card.memory_gib)}
+    raise SystemExit(f"{path}: holds no step of {BATCH} images; run benchmarks/gpu.py with more --seconds")
 
 
 def main() -> None:
@@ -451,7 +466,7 @@ def main() -> None:
         print(check(options.check, options.at_once))
         return
 
-    choices = measured(options.measured) if options.measured else bounds()
+    choices = measured(options.measured) if options.measured else columns()
     known = {entry.name for entry in fields(Times)}
     changes = {name: float(value) for name, _, value in (text.partition("=") for text in options.set)}
     if unknown := changes.keys() - known:
@@ -460,7 +475,8 @@ def main() -> None:
 
     last = list(choices)[-1]
     parts = {
-        "Steps": table_of_bounds(),
+        "Bounds": table_of_bounds(),
+        "Steps": table_of_steps(),
         "Hours": table_of_hours(choices),
         f"What the machines must give, {last}": table_of_demands(choices[last].times),
         f"What would change Table S2, {last}": table_of_changes(choices[last].times),
