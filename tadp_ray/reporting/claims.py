@@ -21,10 +21,10 @@ from tadp_ray.config.claims import (
     Verdict,
     within,
 )
-from tadp_ray.config.metrics import lower_is_better, metric_title
+from tadp_ray.config.metrics import metric_title
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.reporting.resampling import PERCENT
-from tadp_ray.reporting.seeds import gap_of
+from tadp_ray.reporting.seeds import gap_of, improvements
 from tadp_ray.reporting.table import Table, TableEntry, format_value, rank_correlation
 from tadp_ray.wording import pluralized
 
@@ -66,7 +66,7 @@ def judge(claim: TableClaim, tables: Tables) -> Verdict:
     if len(settings) > 1:
         undecided = f"the newest sweeps have other settings: {'; '.join(own or 'none' for own in settings)}"
         return Verdict(text=claim.text, value=None, aim=aim, holds=None, undecided=undecided)
-    gaps = [paired_differences(worse.entry, better.entry) for worse, better in pairs]
+    gaps = [improvements(worse.entry, better.entry) for worse, better in pairs]
     if not all(gaps):
         return Verdict(
             text=claim.text, value=None, aim=aim, holds=None, undecided=f"its entries share no seed; {RUN_MORE_SEEDS}"
@@ -150,13 +150,6 @@ def alike(worse: ClaimEntry, better: ClaimEntry, except_for: Container[str]) -> 
     """Return whether two entries have the same values on the axes that both tables have, except for some."""
     shared = worse.coordinates.keys() & better.coordinates.keys()
     return all(worse.coordinates[key] == better.coordinates[key] for key in shared if key not in except_for)
-
-
-def paired_differences(worse: TableEntry, better: TableEntry) -> list[float]:
-    """Return how much better an entry is, for each seed that both have."""
-    sign = -1 if lower_is_better(better.metric) else 1
-    low, high = worse.by_seed, better.by_seed
-    return [sign * (high[seed] - value) for seed, value in low.items() if seed in high]
 
 
 def aim_text(least: float, deviations: float) -> str:

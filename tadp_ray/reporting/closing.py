@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from tadp_ray.config.metrics import lower_is_better
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
-from tadp_ray.reporting.claims import paired_differences, unit_of
+from tadp_ray.reporting.claims import unit_of
 from tadp_ray.reporting.resampling import PERCENT
-from tadp_ray.reporting.seeds import gap_of
+from tadp_ray.reporting.seeds import gap_of, improvements
 from tadp_ray.reporting.table import Table, TableEntry, format_value
 from tadp_ray.wording import pluralized
 
@@ -37,18 +37,19 @@ def finding(table: Table) -> str:
 
     The interval is that of Student's t over the differences of the seeds that both entries have. It needs `MIN_COUNT` seeds.
     """
-    entries = sorted_entries(table)
-    if not entries:
+    ranking = table.ranked(table.spec.metrics[0])
+    if not ranking:
         return "No entry of the table is complete yet."
-    best = entries[0]
-    if len(entries) == 1:
-        return f"One entry is complete: {told(table, best)}.{no_spread(entries)}"
-    second = entries[1]
+    told = [f"{table.heading(place)} with {entry.text}" for place, entry in ranking[:2]]
+    first = [entry for _, entry in ranking[:2]]
+    if len(ranking) == 1:
+        return f"One entry is complete: {told[0]}.{no_spread(first)}"
+    best, second = first
     most = "lowest" if lower_is_better(best.metric) else "highest"
-    start = f"The {most} of {len(entries)} entries is {told(table, best)}; the next is {told(table, second)}"
-    gaps = paired_differences(second, best)
+    start = f"The {most} of {len(ranking)} entries is {told[0]}; the next is {told[1]}"
+    gaps = improvements(second, best)
     if len(gaps) < 2:
-        return f"{start}.{no_spread(entries[:2]) or ' They share too few seeds for a verdict.'}"
+        return f"{start}.{no_spread(first) or ' They share too few seeds for a verdict.'}"
     gap, sd = statistics.fmean(gaps), statistics.stdev(gaps)
     apart = f"{start}. They are {amount(best, gap)} ± {amount(best, sd)} {unit_of(best.metric)} apart"
     if len(gaps) < MIN_COUNT:
@@ -64,7 +65,9 @@ def finding(table: Table) -> str:
 
 def next_step(table: Table, commands: Commands) -> str:
     """Return the next command and why it is worth running: missing cells, then more seeds, then differences, then the report."""
-    entries = [entry for entry in entries_of(table) if entry.metric == table.spec.metrics[0] and entry.num_seeds]
+    entries = [
+        entry for row in table.entries for entry in row if entry.metric == table.spec.metrics[0] and entry.num_seeds
+    ]
     if missing := sum(entry.num_seeds - entry.n for entry in entries):
         again = f"{commands.sweep} {commands.seeds}".rstrip()
         return f"next, the {pluralized(missing, 'cells')} that are not finished: {again}"
@@ -76,18 +79,6 @@ def next_step(table: Table, commands: Commands) -> str:
     return f"next, all tables on one page: {commands.report}"
 
 
-def sorted_entries(table: Table) -> list[TableEntry]:
-    """Return the complete entries of the first metric, the best one first."""
-    metric = table.spec.metrics[0]
-    entries = [entry for entry in entries_of(table) if entry.complete and entry.metric == metric]
-    return sorted(entries, key=lambda entry: entry.mean, reverse=not lower_is_better(metric))
-
-
-def entries_of(table: Table) -> list[TableEntry]:
-    """Return the entries row by row."""
-    return [entry for row in table.entries for entry in row]
-
-
 def baseline_row(table: Table) -> int | None:
     """Return the row of the best entry that lies in another row than the best of all; None if there is none.
 
@@ -95,15 +86,8 @@ def baseline_row(table: Table) -> int | None:
     """
     if METRIC in table.spec.rows.keys:
         return None
-    rows = [row for entry in sorted_entries(table) for row, own in enumerate(table.entries) if entry in own]
+    rows = [row for (row, _), _ in table.ranked(table.spec.metrics[0])]
     return next((row for row in rows if row != rows[0]), None)
-
-
-def told(table: Table, entry: TableEntry) -> str:
-    """Return an entry in words, such as `precision 1.0, recall 0.5 with 32.00 ± 1.00`."""
-    row, column = next((i, j) for i, own in enumerate(table.entries) for j, other in enumerate(own) if other is entry)
-    place = f"{table.spec.rows.headings[row]}, {table.spec.columns.headings[column]}"
-    return f"{place} with {entry.text}"
 
 
 def no_spread(entries: Sequence[TableEntry]) -> str:

@@ -17,7 +17,6 @@ from tadp_ray.layout import PREDICTED
 from tadp_ray.reporting.charts import (
     Chart,
     Curve,
-    Place,
     compared_rows,
     curve_records,
     entry_curve,
@@ -30,7 +29,7 @@ from tadp_ray.reporting.compare import Images, differences_to
 from tadp_ray.reporting.importance import MIN_RUNS, importance
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES
 from tadp_ray.reporting.seeds import paired_gap
-from tadp_ray.reporting.table import Table, TableEntry, format_value, metric_label
+from tadp_ray.reporting.table import Place, Table, TableEntry, format_value, metric_label
 from tadp_ray.tasks.per_image import PerImage
 from tadp_ray.tracking.query import CellRow, history, per_image, stored_file
 from tadp_ray.tracking.store import Store
@@ -158,7 +157,6 @@ def open_entries(
         metric for recipe in {cell.group: cell.recipe for cell in cells}.values() for metric in further_metrics(recipe)
     }
     filled = [(i, j, entry) for i, row in enumerate(table.entries) for j, entry in enumerate(row) if entry.run_ids]
-    spec = table.spec
     for i, j, entry in filled:
         seeds = zip(entry.seeds, entry.values, entry.run_ids, strict=True)
         place = f"{place_id}-{i}-{j}"
@@ -169,7 +167,7 @@ def open_entries(
             shown = {"prompts": prompts_of(store, row), "picture": picture}
         yield OpenedEntry(
             place=place,
-            heading=f"{spec.rows.headings[i]}, {spec.columns.headings[j]}",
+            heading=table.heading((i, j)),
             metric=metric_title(entry.metric),
             entry=entry,
             seeds=tuple(SeedRun(seed, format_value(entry.metric, value), run) for seed, value, run in seeds),

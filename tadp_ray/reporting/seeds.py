@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tadp_ray.config.metrics import lower_is_better
 from tadp_ray.config.vocabulary import MIN_COUNT
 from tadp_ray.reporting.resampling import PERCENT, excludes_zero
 
@@ -45,7 +46,24 @@ def gap_of(differences: Sequence[float]) -> Gap | None:
     return Gap(mean, mean - reach, mean + reach, n)
 
 
+def paired_differences(entry: "TableEntry", other: "TableEntry") -> list[float]:
+    """Return how far an entry lies above another, for each seed that both have."""
+    theirs = other.by_seed
+    return [value - theirs[seed] for seed, value in entry.by_seed.items() if seed in theirs]
+
+
+def improvements(worse: "TableEntry", better: "TableEntry") -> list[float]:
+    """Return how much better an entry is, for each seed that both have."""
+    low, high = (better, worse) if lower_is_better(better.metric) else (worse, better)
+    return paired_differences(high, low)
+
+
 def paired_gap(entry: "TableEntry", other: "TableEntry") -> Gap | None:
     """Return how far an entry lies above another over the seeds that both have; None if these are too few."""
-    theirs = other.by_seed
-    return gap_of([value - theirs[seed] for seed, value in entry.by_seed.items() if seed in theirs])
+    return gap_of(paired_differences(entry, other))
+
+
+def tied(entry: "TableEntry", other: "TableEntry") -> bool:
+    """Return whether the seeds that both entries have do not tell them apart; false if these are too few."""
+    gap = paired_gap(entry, other)
+    return gap is not None and not gap.told_apart

@@ -10,15 +10,18 @@ from dataclasses import dataclass, replace
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import base_metric, lower_is_better, metric_title
 from tadp_ray.config.table import TableSpec
+from tadp_ray.config.vocabulary import METRIC
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.resampling import PERCENT, excludes_zero
-from tadp_ray.reporting.seeds import paired_gap
+from tadp_ray.reporting.seeds import tied
 from tadp_ray.tracking.query import CellRow, short
 from tadp_ray.training.provenance import THEN
 from tadp_ray.wording import pluralized
 
 TIED = "\N{DAGGER}"
 """Marks an entry that is not told apart from the best one."""
+Place = tuple[int, int]
+"""(row index, column index) of an entry."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,10 @@ class TableEntry:
         return "–" if self.published is None else format_value(self.metric, self.published)
 
 
+Ranking = list[tuple[Place, TableEntry]]
+"""The complete entries of a metric with their places, the best one first."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A table with the values of its finished cells."""
@@ -151,6 +158,21 @@ class Table:
     def published_pattern(self) -> bool:
         """Whether there are published numbers, of which a heat map shows the pattern: one alone has none."""
         return sum(entry.published is not None for row in self.entries for entry in row) > 1
+
+    def ranked(self, metric: str) -> Ranking:
+        """Return the ranking of a metric; of equal means the one read first comes first."""
+        located = [
+            ((i, j), entry)
+            for i, row in enumerate(self.entries)
+            for j, entry in enumerate(row)
+            if entry.metric == metric and entry.complete
+        ]
+        return sorted(located, key=lambda one: one[1].mean, reverse=not lower_is_better(metric))
+
+    def heading(self, place: Place) -> str:
+        """Return the headings of an entry, such as `precision 1.0, recall 0.5`; of its row alone if columns are metrics."""
+        row, column = self.spec.rows.headings[place[0]], self.spec.columns.headings[place[1]]
+        return row if self.spec.columns.keys == (METRIC,) else f"{row}, {column}"
 
     @property
     def caption(self) -> str:
@@ -190,22 +212,16 @@ def build_table(
     placed: dict[tuple[int, int], list[Cell]] = {}
     for cell, metric in itertools.product(cells, spec.metrics):
         placed.setdefault(spec.place(cell, metric), []).append(cell)
-    entries = [[make_entry(spec, placed.get((i, j), ()), rows, i, j) for j in places[1]] for i in places[0]]
-    best: dict[str, float | None] = {}
-    for metric in spec.metrics:
-        means = [entry.mean for row in entries for entry in row if entry.complete and entry.metric == metric]
-        best[metric] = (min if lower_is_better(metric) else max)(means) if len(means) > 1 else None
-    leaders = {
-        entry.metric: entry for row in entries for entry in row if entry.complete and entry.mean == best[entry.metric]
-    }
-    with_best = tuple(tuple(ranked(entry, leaders.get(entry.metric)) for entry in row) for row in entries)
+    entries = tuple(tuple(make_entry(spec, placed.get((i, j), ()), rows, i, j) for j in places[1]) for i in places[0])
     notes = (
         *incomplete_notes(spec, cells, rows, failed or {}),
         *code_note(cells, rows),
         *machine_notes(cells, rows),
-        *rank_correlation_notes(with_best),
+        *rank_correlation_notes(entries),
     )
-    return Table(spec, with_best, notes)
+    table = Table(spec, entries, notes)
+    best = {metric: ranking[0][1] for metric in spec.metrics if len(ranking := table.ranked(metric)) > 1}
+    return replace(table, entries=tuple(tuple(marked(own, best.get(own.metric)) for own in row) for row in entries))
 
 
 def metric_label(spec: TableSpec) -> str:
@@ -249,7 +265,7 @@ def oracle_note(entries: Sequence[Sequence[TableEntry]]) -> str:
     return f" Oracle (names from the ground truth): {where}."
 
 
-def ranked(entry: TableEntry, leader: TableEntry | None) -> TableEntry:
+def marked(entry: TableEntry, leader: TableEntry | None) -> TableEntry:
     """Return an entry with its marks: the best after rounding, or not told apart from the best.
 
     Args:
@@ -260,8 +276,7 @@ def ranked(entry: TableEntry, leader: TableEntry | None) -> TableEntry:
         return entry
     if format_value(entry.metric, entry.mean) == format_value(entry.metric, leader.mean):
         return replace(entry, best=True)
-    gap = paired_gap(leader, entry)
-    return replace(entry, tied=gap is not None and not gap.told_apart)
+    return replace(entry, tied=tied(leader, entry))
 
 
 def format_value(metric: str, value: float) -> str:

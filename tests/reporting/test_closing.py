@@ -103,3 +103,13 @@ def test_metrics_in_rows_are_not_subtracted(spec, make_cell, row_of) -> None:
         "The highest of 2 entries is miou, recall 1.0 with 1.00 ± 0.00; the next is miou, recall 0.5"
     )
     assert second == "next, all tables on one page: tadp-ray report"
+
+
+def test_an_entry_of_a_table_with_one_axis_is_named_by_its_row_alone(spec, make_cell, row_of) -> None:
+    one = replace(spec, columns=Side.of(["metric"], {"metric": ("miou",)}), published=None)
+    cells = [make_cell(precision, 0.5) for precision in (0.5, 0.75, 1.0)]
+    rows = {cell.fingerprint: row_of(cell, 32 * cell.axes["caption.precision"]) for cell in cells}
+    first, _ = closing_lines(build_table(one, cells, rows), COMMANDS)
+    assert first.startswith(
+        "The highest of 3 entries is precision 1.0 with 32.00; the next is precision 0.75 with 24.00. "
+    )

@@ -17,6 +17,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.reporting.charts import heat_maps
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.render import html, latex, markdown, terminal, to_csv, write_table
+from tadp_ray.reporting.summary import sentences
 from tadp_ray.reporting.table import Table, TableEntry, build_table, shades
 
 STORE = CaptionConfig(source="store", store="captions.jsonl")
@@ -246,6 +247,17 @@ def test_several_metrics_are_an_axis(make_cell, row_of):
     del row.metrics["miou/night"]
     with pytest.raises(UserError, match="table: metrics: run .* has no 'miou/night'; it has miou"):
         build_table(made, [cell], {cell.fingerprint: row})
+
+
+def test_of_equal_bests_the_first_is_what_others_are_compared_with(spec, make_cell, row_of) -> None:
+    """By the marks as by the sentences: the last entry moves with the seeds of the first, and against those of the second."""
+    one = replace(spec, columns=Side.of(["metric"], {"metric": ("miou",)}), published=None)
+    values = {0.5: (1.0, 2.0, 3.0), 0.75: (3.0, 2.0, 1.0), 1.0: (0.9, 1.9, 2.9)}
+    cells = [make_cell(precision, 0.5, seed) for precision in values for seed in range(3)]
+    rows = {cell.fingerprint: row_of(cell, values[cell.axes["caption.precision"]][cell.seed]) for cell in cells}
+    table = build_table(one, cells, rows)
+    assert [(entry.best, entry.tied) for (entry,) in table.entries] == [(True, False), (True, False), (False, False)]
+    assert "The best is not told apart at 95 %, paired over 3 seeds, from precision 0.75." in list(sentences(table))
 
 
 def test_figures_are_drawn_even_while_cells_are_missing(spec, cells, rows, tmp_path):
