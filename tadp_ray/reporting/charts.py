@@ -19,10 +19,10 @@ from tadp_ray.config.metrics import base_metric
 from tadp_ray.config.table import TableSpec
 from tadp_ray.reporting.importance import Importance
 from tadp_ray.reporting.table import Place, Table, metric_label, shades
+from tadp_ray.tracking.query import Curve
 from tadp_ray.wording import shown
 
 Records = Sequence[Mapping[str, Any]]
-Curve = Sequence[tuple[int, float]]
 SERIES = ("#1E86C8", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
 """Okabe and Ito's colours without yellow, which a white page hides, with a lighter blue for dark pages, and grey."""
 AMOUNTS = ("#3E6FB0", "#8C8C8C", "#E07A1F")

@@ -16,7 +16,6 @@ from tadp_ray.errors import UserError
 from tadp_ray.layout import PREDICTED
 from tadp_ray.reporting.charts import (
     Chart,
-    Curve,
     compared_rows,
     curve_records,
     entry_curve,
@@ -31,7 +30,7 @@ from tadp_ray.reporting.resampling import PERCENT, RESAMPLES
 from tadp_ray.reporting.seeds import paired_gap
 from tadp_ray.reporting.table import Place, Table, TableEntry, format_value, metric_label
 from tadp_ray.tasks.per_image import PerImage
-from tadp_ray.tracking.query import CellRow, history, per_image, stored_file
+from tadp_ray.tracking.query import CellRow, Curve, history, per_image, stored_file
 from tadp_ray.tracking.store import Store
 
 MAX_OPENED = 48

@@ -1,4 +1,8 @@
-"""Draws a table as heat maps, ours and the published numbers, and the learning curves of its cells."""
+"""Draws a table as heat maps, ours and the published numbers, and the learning curves of its cells, as pictures.
+
+They are drawn apart from the page's charts: in a picture nothing can be pointed at, so that names are wrapped instead of cut off
+and a bar says what the colours are. Rendering Vega-Lite would also take longer and more memory.
+"""
 
 import math
 import textwrap
@@ -15,13 +19,13 @@ from tadp_ray.pictures.colours import AMOUNTS
 from tadp_ray.pictures.files import write_figure
 from tadp_ray.pictures.overlays import legend_name
 from tadp_ray.reporting.table import Table, metric_label, shades
+from tadp_ray.tracking.query import Curve
 
-MAX_PANELS = 6
-"""Of panels of learning curves side by side."""
+PANELS_ACROSS = 6
+"""Panels of learning curves side by side, at most."""
 MAX_LINE = 24
 """Characters in a line of a label."""
 LINE_STYLES = ("-", "--", ":", "-.")
-Curve = Sequence[tuple[int, float]]
 
 
 def draw_table(table: Table, path: Path) -> None:
@@ -88,7 +92,7 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
     metric, seeds = spec.metrics[0], sorted({cell.seed for cell in cells})
     drawn = [(cell, curve) for cell in cells if (curve := curves.get(cell.fingerprint))]
     rows = sorted({spec.place(cell, metric)[0] for cell, _ in drawn})
-    across = min(len(rows), MAX_PANELS)
+    across = min(len(rows), PANELS_ACROSS)
     down = math.ceil(len(rows) / across)
     figure = Figure(figsize=(1.2 + 2.9 * across, 0.4 + 2.8 * down), layout="constrained", dpi=150)
     grid = figure.subplots(down, across, squeeze=False, sharey=True)

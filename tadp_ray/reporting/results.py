@@ -20,14 +20,14 @@ from tadp_ray.files import write_text
 from tadp_ray.layout import CLAIMS, CURVES, FIGURE, TRACEBACK
 from tadp_ray.reporting.claims import Tables, judge
 from tadp_ray.reporting.compare import compare
-from tadp_ray.reporting.figure import Curve, draw_curves, draw_table
+from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.matching import SimilarityFactory, match_all
 from tadp_ray.reporting.regression import correlation_notes, fit_rows
 from tadp_ray.reporting.render import claims_table, write_table
 from tadp_ray.reporting.scatter import draw_lines
 from tadp_ray.reporting.table import Table, build_table
 from tadp_ray.tasks.per_image import PerImage
-from tadp_ray.tracking.query import CellRow, finished, history, per_image, rows
+from tadp_ray.tracking.query import CellRow, Curve, finished, history, per_image, rows
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import SweepEntry, SweepRun, newest_sweep, read_sweep, sweep_entries
 
@@ -180,7 +180,7 @@ def per_image_results(store: Store, done: Mapping[str, CellRow]) -> dict[str, Pe
     return {row.run_id: images for row in done.values() if (images := per_image(store, row))}
 
 
-def curves_of(store: Store, spec: TableSpec, done: Mapping[str, CellRow]) -> dict[str, list[tuple[int, float]]]:
+def curves_of(store: Store, spec: TableSpec, done: Mapping[str, CellRow]) -> dict[str, Curve]:
     """Return the learning curve of every finished cell by fingerprint."""
     return {fingerprint: history(store, row.run_id, spec.curve) for fingerprint, row in done.items()}
 

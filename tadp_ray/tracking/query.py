@@ -31,6 +31,8 @@ CELLS, FINISHED = "tags.`tadp.fingerprint` != ''", "attributes.status = 'FINISHE
 """MLflow's filters for cells, and for runs that have finished."""
 WEIGHTS = "tadp.checkpoint"
 """Tag of a finished cell's run: the path of its weights."""
+Curve = Sequence[tuple[int, float]]
+"""A metric's (step, value) pairs, sorted by step."""
 
 
 @dataclass(frozen=True)
@@ -233,8 +235,8 @@ def read_cell(values: Mapping[str, Any], run_id: str) -> Cell:
         raise UserError(f"run {run_id}: written by other code, whose recipes have other keys ({keys})") from None
 
 
-def history(store: Store, run_id: str, metric: str) -> list[tuple[int, float]]:
-    """Return a metric's (step, value) pairs, sorted by step."""
+def history(store: Store, run_id: str, metric: str) -> Curve:
+    """Return a metric's curve."""
     points = store.client.get_metric_history(run_id, encode(metric))
     return sorted((point.step, as_logged(point.value)) for point in points)
 
