@@ -129,9 +129,42 @@ def ray_session(address: str | None) -> Iterator[list[dict[str, float]]]:
     else:
         shorten_temporary_folder()
     bypass_proxy(ray.util.get_node_ip_address())
+    try:
+        with signals_later():
+            start_ray(address)
+        log.info("on Ray at %s: %s", ray.get_runtime_context().gcs_address, describe_nodes(node_resources()))
+        with require_living_node():
+            yield node_resources()
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def signals_later() -> Iterator[None]:
+    """Start Ray in the block: a terminal that closes meanwhile, or SIGTERM, ends the command after it, when Ray can be stopped.
+
+    Ray's processes hear nothing of the terminal, now or later: this command updates MLflow first, and then stops them.
+    """
     on_sigterm, on_sighup = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
-    # Child processes inherit it: when a terminal closes, this command updates MLflow first and then stops Ray.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    came: list[int] = []
+    signal.signal(signal.SIGHUP, lambda number, _: came.append(number))
+    # Child processes inherit what is blocked. Another thread of this one may still receive the signal.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    except SystemExit:
+        # Ray installs a SIGTERM handler of its own, which exits.
+        came.append(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGHUP, on_sighup)
+    for number in came[:1]:
+        signal.raise_signal(number)
+
+
+def start_ray(address: str | None) -> None:
+    """Join a Ray cluster, or start one of this machine (UserError if that fails)."""
     try:
         ray.init(
             address=address or "local",
@@ -157,16 +190,6 @@ def ray_session(address: str | None) -> Iterator[list[dict[str, float]]]:
         raise UserError(
             "Ray did not start in time: this machine is too busy, or out of memory; run this again"
         ) from None
-    finally:
-        # Ray installs its own SIGTERM handler, which aborts the program.
-        signal.signal(signal.SIGTERM, on_sigterm)
-        signal.signal(signal.SIGHUP, on_sighup)
-    log.info("on Ray at %s: %s", ray.get_runtime_context().gcs_address, describe_nodes(node_resources()))
-    try:
-        with require_living_node():
-            yield node_resources()
-    finally:
-        ray.shutdown()
 
 
 def node_resources() -> list[dict[str, float]]:

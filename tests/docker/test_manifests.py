@@ -99,7 +99,7 @@ def test_rules_that_the_operators_check_in_code(variant: str, rendered: Rendered
         group["minReplicas"] <= group["replicas"] <= group["maxReplicas"] for group in cluster["workerGroupSpecs"]
     )
     if not stays:
-        assert ray["spec"]["shutdownAfterJobFinishes"] and ray["spec"]["backoffLimit"] > 0
+        assert ray["spec"]["shutdownAfterJobFinishes"] and ray["spec"]["backoffLimit"] == 1
         assert ray["spec"]["submitterPodTemplate"]["spec"]["restartPolicy"] == "Never"
     if variant == "kueue":
         assert "enableInTreeAutoscaling" not in cluster and len(groups) <= 8

@@ -1,7 +1,11 @@
 """How many cells fit on a cluster is computed, since Ray would wait for ever for one too many."""
 
 import os
+import signal
+import subprocess
+import sys
 import tempfile
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -10,6 +14,7 @@ import pytest
 import ray
 from ray.exceptions import RaySystemError
 
+from tadp_ray.cli.common import interrupt
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
@@ -202,3 +207,34 @@ def test_a_long_temporary_folder_is_replaced(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(temporary, "SHORT_FOLDER", tmp_path / "nowhere")
     with pytest.raises(UserError, match="x/ray is too long a path for sockets, and .*; set RAY_TMPDIR"):
         temporary.shorten_temporary_folder()
+
+
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_while_ray_starts_ends_the_command_once_ray_can_be_stopped(how, monkeypatch) -> None:
+    """As Ray's own handler of SIGTERM exits, and with a thread that checks the data and may receive the signal."""
+    told: list[str] = []
+
+    def starts(address: str | None) -> None:
+        child = "import signal; print(signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+        told.append(subprocess.check_output([sys.executable, "-c", child], text=True).strip())
+        if how == signal.SIGTERM:
+            raise SystemExit(int(how))
+        os.kill(os.getpid(), how)
+        told.append("started")
+
+    monkeypatch.setattr(cluster, "start_ray", starts)
+    monkeypatch.setattr(cluster.ray, "shutdown", lambda: told.append("stopped"))
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGHUP, signal.SIGTERM)}
+    over = threading.Event()
+    other = threading.Thread(target=over.wait)
+    other.start()
+    try:
+        with pytest.raises(KeyboardInterrupt), cluster.ray_session(None):
+            pytest.fail("went on")
+        assert signal.getsignal(how) == signal.SIG_IGN, "interrupt ignores what comes later"
+    finally:
+        over.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert told == ["True", *["started"] * (how == signal.SIGHUP), "stopped"]
+    assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
