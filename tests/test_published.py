@@ -73,7 +73,11 @@ def test_figures_s5_and_s6(name: str, figure: str) -> None:
 
 def test_figures_s1_and_s2() -> None:
     spec, paper = load_analysis(FILES / "analyses/image_variation.yaml", "paper").spec, PAPER["figure_s1"]
-    assert (spec.steps[0], spec.steps[-1], spec.of) == (paper["steps_first"], paper["steps_last"], paper["steps_of"])
+    assert (spec.steps[0], spec.steps[-1], spec.num_inference_steps) == (
+        paper["steps_first"],
+        paper["steps_last"],
+        paper["steps_of"],
+    )
     recipe = load_recipe(FILES / "recipes/pascal_segmentation.yaml")
     assert " ".join(class_names(recipe.data)) == paper["prompt"]
     assert load_analysis(FILES / "analyses/copy_paste.yaml", "paper").spec.pairs == PAPER["figure_s2"]["pairs"]

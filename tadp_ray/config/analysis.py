@@ -94,13 +94,16 @@ class Variation(StrictModel):
         None, description="file of captions for that row, by image id or by file name without suffix"
     )
     steps: tuple[int, ...] = Field((5, 15, 25, 35, 45), min_length=2, description="denoising steps, increasing")
-    of: int = Field(50, ge=2, description="steps of a full denoising")
-    guidance: float = Field(7.5, ge=1, description="classifier-free guidance (not in the paper; diffusers: 7.5)")
+    num_inference_steps: int = Field(
+        50, ge=2, description="steps of a full denoising, of which `steps` are the last ones"
+    )
+    guidance_scale: float = Field(7.5, ge=1, description="classifier-free guidance (not in the paper; diffusers: 7.5)")
 
     @model_validator(mode="after")
     def _rising(self) -> "Variation":
-        if list(self.steps) != sorted(set(self.steps)) or not 0 < self.steps[0] <= self.steps[-1] <= self.of:
-            raise ValueError(f"steps must rise from 1 to {self.of} at most, not {list(self.steps)}")
+        total = self.num_inference_steps
+        if list(self.steps) != sorted(set(self.steps)) or not 0 < self.steps[0] <= self.steps[-1] <= total:
+            raise ValueError(f"steps must rise from 1 to num_inference_steps={total} at most, not {list(self.steps)}")
         return self
 
     @model_validator(mode="after")
@@ -143,14 +146,14 @@ class Analysis(StrictModel):
     seeds: Seeds = Field((0,), description="seeds of the trained models; the first one also seeds the analysis")
     spec: Annotated[CopyPaste | OffTarget | Variation | EOSTokens, Field(discriminator="kind")]
     scales: dict[Scale, dict[str, JsonValue]] = Field(
-        {}, description="keys of spec with other values at a scale, e.g. {paper: {guidance: 7.5}}"
+        {}, description="keys of spec with other values at a scale, e.g. {paper: {guidance_scale: 7.5}}"
     )
     claims: tuple[Measure, ...] = Field((), description="claims that are tested on the numbers")
 
     @model_validator(mode="after")
     def _known_measures(self) -> "Analysis":
         for claim in self.claims:
-            for name in filter(None, (claim.measure, claim.of)):
+            for name in filter(None, (claim.measure, claim.max_share_of)):
                 if name not in self.spec.measures:
                     raise ValueError(
                         f"claims: {self.spec.kind} measures no {name!r}; {nearest(name, self.spec.measures)}"

@@ -21,7 +21,7 @@ Places = Annotated[
 ]
 """A selection of a table's cells by the axes of its sweep."""
 Points = Annotated[float, Field(ge=0, description="minimum improvement, in the metric's unit")]
-Deviations = Annotated[
+StandardDeviations = Annotated[
     float,
     Field(
         description="how many standard deviations over seeds the mean must lie above zero; if negative, it may lie this many "
@@ -31,10 +31,11 @@ Deviations = Annotated[
 
 
 def one_aim(claim: Any) -> Any:
-    """Refuse a least difference of a mean that may lie below zero."""
-    if claim.least and claim.deviations < 0:
+    """Refuse a minimum difference of a mean that may lie below zero."""
+    if claim.min and claim.min_standard_deviations < 0:
         raise ValueError(
-            f"least: {claim.least:g} does not go with deviations: {claim.deviations:g}, which allow a loss; leave one out"
+            f"min: {claim.min:g} does not go with min_standard_deviations: {claim.min_standard_deviations:g}, which allows a "
+            "loss; leave one out"
         )
     return claim
 
@@ -64,8 +65,8 @@ class Difference(StrictModel):
     text: str = Field(description="the claim in words")
     better: Places
     than: Places = {}
-    least: Points = 0
-    deviations: Deviations = 0
+    min: Points = 0
+    min_standard_deviations: StandardDeviations = 0
     _one_aim = model_validator(mode="after")(one_aim)
 
     @property
@@ -81,8 +82,8 @@ class Rising(StrictModel):
     text: str = Field(description="the claim in words")
     along: tuple[str, ...] = Field(min_length=1, description="axes whose values are ordered from worse to better")
     at: Places = {}
-    least: Points = 0
-    deviations: Deviations = 0
+    min: Points = 0
+    min_standard_deviations: StandardDeviations = 0
     _one_aim = model_validator(mode="after")(one_aim)
 
     @property
@@ -97,7 +98,7 @@ class Ranking(StrictModel):
     kind: Literal["ranking"]
     text: str = Field(description="the claim in words")
     at: Places = {}
-    least: float = Field(ge=-1, le=1, description="minimum correlation")
+    min: float = Field(ge=-1, le=1, description="minimum correlation")
 
     @property
     def places(self) -> tuple[Mapping[str, JsonValue], ...]:
@@ -111,22 +112,24 @@ class Measure(StrictModel):
     kind: Literal["measure"]
     text: str = Field(description="the claim in words, with the unit of the number")
     measure: str = Field(description="name of the number")
-    least: float | None = Field(None, description="the number is at least this")
+    min: float | None = Field(None, description="the number is at least this")
     above: float | None = Field(None, description="the number is more than this")
-    most: float | None = Field(None, description="the number is at most this")
-    errors: float | None = Field(None, gt=0, description="the number is more than this many standard errors above zero")
-    share: float | None = Field(
+    max: float | None = Field(None, description="the number is at most this")
+    min_standard_errors: float | None = Field(
+        None, gt=0, description="the number is more than this many standard errors above zero"
+    )
+    max_share: float | None = Field(
         None, gt=0, description="the number's absolute value is at most this share of another number"
     )
-    of: str | None = Field(None, description="name of the other number")
+    max_share_of: str | None = Field(None, description="name of the other number")
 
     @model_validator(mode="after")
     def _one_bound(self) -> "Measure":
-        bounds = {name: getattr(self, name) for name in ("least", "above", "most", "errors", "share")}
+        bounds = {name: getattr(self, name) for name in ("min", "above", "max", "min_standard_errors", "max_share")}
         if sum(bound is not None for bound in bounds.values()) != 1:
             raise ValueError(f"one bound is needed: {', '.join(bounds)}")
-        if (self.share is None) != (self.of is None):
-            raise ValueError("share and of belong together: a share of another number")
+        if (self.max_share is None) != (self.max_share_of is None):
+            raise ValueError("max_share and max_share_of belong together: a share of another number")
         return self
 
 

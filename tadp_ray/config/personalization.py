@@ -45,7 +45,7 @@ class TextualInversion(StrictModel):
 
     kind: Literal["textual_inversion"]
     token: str = Field(min_length=2, pattern=r"^\S+$", description="the new token, e.g. <night>")
-    initial: str = Field(
+    initializer_token: str = Field(
         min_length=1, description="existing word of one token, whose embedding initializes the new one"
     )
     prompts: tuple[str, ...] | None = Field(
@@ -68,7 +68,7 @@ class Prior(StrictModel):
     images: int = Field(200, ge=1, description="images generated before training (Table S4 (c): 200)")
     prompt: str = Field(min_length=1, description="prompt of these images, e.g. an image")
     weight: float = Field(1.0, gt=0, description="weight of their loss")
-    steps: int = Field(50, ge=1, description="denoising steps per image")
+    num_inference_steps: int = Field(50, ge=1, description="denoising steps per image")
 
 
 class DreamBooth(StrictModel):
@@ -95,7 +95,7 @@ class PersonalSchedule(StrictModel):
     learning_rate: float = Field(gt=0, le=1)
     weight_decay: float = Field(0.01, ge=0)
     warmup_iterations: int = Field(0, ge=0, description="S: none; the published script's default is 500")
-    largest_gradient: float | None = Field(
+    max_grad_norm: float | None = Field(
         None, gt=0, description="maximum norm of the gradients (code: 1 for DreamBooth, none for textual inversion)"
     )
 

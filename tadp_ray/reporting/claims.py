@@ -58,7 +58,7 @@ def judge(claim: TableClaim, tables: Tables) -> Verdict:
     """
     if isinstance(claim, Ranking):
         return judge_ranking(claim, select_entries(claim.at, tables))
-    aim = aim_text(claim.least, claim.deviations)
+    aim = aim_text(claim.min, claim.min_standard_deviations)
     pairs = list(compared_pairs(claim, tables))
     if not pairs or not all(own.entry.complete for pair in pairs for own in pair):
         return Verdict(text=claim.text, value=None, aim=aim, holds=None)
@@ -92,23 +92,23 @@ def judge_differences(claim: Difference | Rising, differences: Sequence[float]) 
     gap = gap_of(differences)
     if gap is None:
         return False  # some seed's is no number
-    if claim.deviations:
-        least = claim.deviations * statistics.stdev(differences)
-        return gap.mean >= (least if claim.deviations < 0 else max(claim.least, least))
-    return True if gap.low >= claim.least else False if gap.high < claim.least else None
+    if claim.min_standard_deviations:
+        least = claim.min_standard_deviations * statistics.stdev(differences)
+        return gap.mean >= (least if claim.min_standard_deviations < 0 else max(claim.min, least))
+    return True if gap.low >= claim.min else False if gap.high < claim.min else None
 
 
 def judge_ranking(claim: Ranking, selected: Sequence[ClaimEntry]) -> Verdict:
     """Judge the order of table entries by the published order. Fewer than three, or equal values, stay undecided."""
     pairs = [(own.entry.mean, own.entry.published) for own in selected if own.entry.published is not None]
-    aim = f"at least {claim.least:g}"
+    aim = f"at least {claim.min:g}"
     complete = all(own.entry.complete for own in selected)
     if len(pairs) < 3 or not complete or any(len(set(numbers)) == 1 for numbers in zip(*pairs, strict=True)):
         return Verdict(text=claim.text, value=None, aim=aim, holds=None)
     value, seeds = rank_correlation(pairs), min(own.entry.n for own in selected)
     figure = f"rank correlation {value:.2f} over {pluralized(len(pairs), 'entries')} ({pluralized(seeds, 'seeds')})"
     undecided = None if seeds >= MIN_COUNT else RUN_MORE_SEEDS
-    holds = None if undecided else value >= claim.least
+    holds = None if undecided else value >= claim.min
     return Verdict(text=claim.text, value=value, aim=aim, holds=holds, undecided=undecided, figure=figure)
 
 
@@ -175,9 +175,9 @@ def judge_measures(claims: Sequence[Measure], measured: Mapping[str, Measured]) 
 
 def judge_measure(claim: Measure, measured: Mapping[str, Measured]) -> Verdict:
     """Judge one claim by its measurement."""
-    result, other = measured.get(claim.measure), measured.get(claim.of) if claim.of else None
+    result, other = measured.get(claim.measure), measured.get(claim.max_share_of) if claim.max_share_of else None
     aim, holds = bound_of(claim, result, other)
-    if result is None or (claim.of and other is None):
+    if result is None or (claim.max_share_of and other is None):
         return Verdict(text=claim.text, value=None, aim=aim, holds=None)
     figure, undecided = f"{result.value:.4g}", None
     if result.count is not None and result.count < MIN_COUNT:
@@ -200,20 +200,20 @@ def judge_measure(claim: Measure, measured: Mapping[str, Measured]) -> Verdict:
 def bound_of(claim: Measure, result: Measured | None, other: Measured | None) -> tuple[str, bool]:
     """Return a claim's aim in words, and whether the measurement meets it."""
     value = math.nan if result is None else result.value
-    if claim.least is not None:
-        return f"at least {claim.least:g}", value >= claim.least
+    if claim.min is not None:
+        return f"at least {claim.min:g}", value >= claim.min
     if claim.above is not None:
         return f"above {claim.above:g}", value > claim.above
-    if claim.most is not None:
-        return f"at most {claim.most:g}", value <= claim.most
-    if claim.errors is not None:
-        bound = claim.errors * (math.nan if result is None or result.error is None else result.error)
+    if claim.max is not None:
+        return f"at most {claim.max:g}", value <= claim.max
+    if claim.min_standard_errors is not None:
+        bound = claim.min_standard_errors * (math.nan if result is None or result.error is None else result.error)
         number = "" if math.isnan(bound) else f", {bound:.2g}"
-        return f"above {claim.errors:g} standard errors{number}", value > bound
-    assert claim.share is not None  # a claim has one bound
-    bound = claim.share * (math.nan if other is None else max(other.value, 0))
+        return f"above {claim.min_standard_errors:g} standard errors{number}", value > bound
+    assert claim.max_share is not None  # a claim has one bound
+    bound = claim.max_share * (math.nan if other is None else max(other.value, 0))
     number = "" if math.isnan(bound) else f", {bound:.2g}"
-    return f"at most {claim.share:g} of {claim.of}{number}", abs(value) <= bound
+    return f"at most {claim.max_share:g} of {claim.max_share_of}{number}", abs(value) <= bound
 
 
 def claims_summary(verdicts: Sequence[Verdict]) -> str:

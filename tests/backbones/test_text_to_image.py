@@ -38,9 +38,9 @@ def test_pictures_are_those_of_the_library_whatever_the_batch(pocket: TextToImag
     options = {"num_inference_steps": 3, "guidance_scale": 3.0, "output_type": "np"}
     pipeline = library(StableDiffusionPipeline, locate("pocket"))
     expected = [pipeline(PROMPTS[i], generator=rngs()[i], **options).images[0] for i in range(2)]
-    drawn = pocket.draw(PROMPTS, rngs(), steps=3, guidance=3.0)
+    drawn = pocket.draw(PROMPTS, rngs(), num_inference_steps=3, guidance_scale=3.0)
     assert [picture.dtype for picture in drawn] == [np.uint8] * 2
-    for batch in (drawn, pocket.draw(PROMPTS, rngs(), steps=3, guidance=3.0, batch=1)):
+    for batch in (drawn, pocket.draw(PROMPTS, rngs(), num_inference_steps=3, guidance_scale=3.0, batch=1)):
         for picture, own in zip(batch, expected, strict=True):
             # Sums over another batch may round to the next of 255 values.
             np.testing.assert_allclose(picture / 255, own, atol=1.01 / 255)
@@ -49,7 +49,7 @@ def test_pictures_are_those_of_the_library_whatever_the_batch(pocket: TextToImag
 
 def test_variations_are_those_of_the_library_and_keep_their_sizes(pocket: TextToImage) -> None:
     images = [np.random.default_rng(1).integers(0, 256, (64, width, 3), dtype=np.uint8) for width in (64, 96)]
-    varied = pocket.vary(images, PROMPTS, rngs(), steps=2, of=5, guidance=3.0)
+    varied = pocket.vary(images, PROMPTS, rngs(), steps=2, num_inference_steps=5, guidance_scale=3.0)
     assert [picture.shape for picture in varied] == [(64, 64, 3), (64, 96, 3)]
     pipeline = library(StableDiffusionImg2ImgPipeline, locate("pocket"))
     options = {"strength": 0.4001, "num_inference_steps": 5, "guidance_scale": 3.0, "output_type": "np"}

@@ -15,7 +15,7 @@ from tadp_ray.training.journal import read_journal
 
 pytestmark = pytest.mark.cluster
 RECIPE = """\
-method: {kind: textual_inversion, token: <night>, initial: photo, prompts: ["a {token} style photo of {caption}"]}
+method: {kind: textual_inversion, token: <night>, initializer_token: photo, prompts: ["a {token} style photo of {caption}"]}
 images: {kind: scenes, style: night, count: 3, size: 32}
 weights: "WEIGHTS"
 schedule: {iterations: 40, batch_size: 2, learning_rate: 0.01}

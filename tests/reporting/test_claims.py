@@ -48,13 +48,13 @@ def difference(better: str = "high", than: str = "low", **aim: float) -> Differe
 
 def test_a_claim_is_judged_by_its_smallest_step_seed_by_seed() -> None:
     values = {"low": seeds(10.0, 20.0, 30.0), "high": seeds(15.0, 26.0, 37.0), "highest": seeds(35.0, 46.0, 57.0)}
-    rising = Rising(kind="rising", text="c", along=("look",), least=3)
+    rising = Rising(kind="rising", text="c", along=("look",), min=3)
     found = judged_of(rising, values)
     assert (found.value, found.holds, found.figure) == (6.0, True, "6.00 ± 1.00 [3.52, 8.48] points of mIoU (3 seeds)")
     # The best of all: against every other place, of which the nearest decides.
     assert judged_of(Difference(kind="difference", text="c", better={"look": "highest"}), values).value == 20
-    assert judged_of(difference(least=5, deviations=7), values).holds is False
-    assert judged_of(difference(least=5, deviations=6), values).holds is True
+    assert judged_of(difference(min=5, min_standard_deviations=7), values).holds is False
+    assert judged_of(difference(min=5, min_standard_deviations=6), values).holds is True
     assert judged_of(rising.model_copy(update={"at": {"look": ["low", "highest"]}}), values).value == 26
 
 
@@ -62,7 +62,7 @@ def test_a_bound_inside_the_interval_is_not_decided() -> None:
     """Student's quantile for three seeds is 4.303, so that the interval of 6.00 ± 1.00 is 6 ± 4.303/√3."""
     values = {"low": seeds(10.0, 20.0, 30.0), "high": seeds(15.0, 26.0, 37.0)}
     for least, holds in ((3.51, True), (3.52, None), (8.48, None), (8.49, False)):
-        found = judged_of(difference(least=least), values)
+        found = judged_of(difference(min=least), values)
         assert (found.value, found.holds) == (6.0, holds)
         assert found.undecided == (
             None if holds is not None else "the bound lies inside a 95 % interval; run more seeds"
@@ -72,7 +72,7 @@ def test_a_bound_inside_the_interval_is_not_decided() -> None:
     both = Difference(kind="difference", text="c", better={"look": ["high", "unsure"]}, than={"look": "low"})
     found = judged_of(both, values)
     assert (found.holds, found.shown) == (None, "13.33 ± 15.28 [-24.61, 51.28] points of mIoU (3 seeds)")
-    assert judged_of(both.model_copy(update={"least": 9}), values).holds is False
+    assert judged_of(both.model_copy(update={"min": 9}), values).holds is False
 
 
 def test_an_axis_that_a_claim_does_not_name_is_the_same_on_both_sides() -> None:
@@ -92,9 +92,9 @@ def test_an_axis_that_a_claim_does_not_name_is_the_same_on_both_sides() -> None:
 
 def test_noise_excuses_as_much_as_it_moves_a_difference() -> None:
     noisy = {"low": seeds(10.0, 10.0, 10.0), "high": seeds(11.0, 8.0, 9.5)}
-    assert judged_of(difference(deviations=-1), noisy).holds is True
+    assert judged_of(difference(min_standard_deviations=-1), noisy).holds is True
     steady = {"low": seeds(10.0, 10.0, 10.0), "high": seeds(9.6, 9.5, 9.4)}
-    assert judged_of(difference(deviations=-1), steady).holds is False
+    assert judged_of(difference(min_standard_deviations=-1), steady).holds is False
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,14 @@ def test_every_difference_is_judged_by_its_own_spread(deviations: int, other: di
     """And the one that decides is shown, whichever has the smallest mean."""
     first = {2: seeds(14.9, 15.0, 15.1), -1: seeds(8.05, 9.9, 11.75)}[deviations]
     values = {"low": seeds(10.0, 10.0, 10.0), "high": first, "other": other}
-    assert judged_of(difference(deviations=deviations), values).holds is True
+    assert judged_of(difference(min_standard_deviations=deviations), values).holds is True
     found = judged_of(
         Difference(
-            kind="difference", text="c", better={"look": ["high", "other"]}, than={"look": "low"}, deviations=deviations
+            kind="difference",
+            text="c",
+            better={"look": ["high", "other"]},
+            than={"look": "low"},
+            min_standard_deviations=deviations,
         ),
         values,
     )
@@ -120,14 +124,14 @@ def test_every_difference_is_judged_by_its_own_spread(deviations: int, other: di
 
 def test_less_of_an_error_is_better() -> None:
     values = table({"low": seeds(0.5, 0.6, 0.7), "high": seeds(0.25, 0.25, 0.25)}, "rmse")
-    found = judged_of(difference(least=0.1), values)
+    found = judged_of(difference(min=0.1), values)
     assert (
         found.value == pytest.approx(0.35)
         and found.holds
         and found.figure == "0.350 ± 0.100 [0.102, 0.598] of RMSE (m) (3 seeds)"
     )
     # With one digit the difference would be shown as nothing.
-    found = judged_of(difference(least=0.03), table({"low": seeds(*[0.341] * 3), "high": seeds(*[0.301] * 3)}, "rmse"))
+    found = judged_of(difference(min=0.03), table({"low": seeds(*[0.341] * 3), "high": seeds(*[0.301] * 3)}, "rmse"))
     assert found.sentence == "c (0.040 ± 0.000 [0.040, 0.040] of RMSE (m) (3 seeds); at least 0.03): holds"
 
 
@@ -152,7 +156,7 @@ def test_tables_of_other_settings_are_not_compared() -> None:
 def test_fewer_than_three_seeds_decide_nothing_and_one_has_no_spread() -> None:
     """One seed is no proof that seeds do not differ: neither a claim that it would hold nor one that it would not."""
     one = {"low": {5: 10.0}, "high": {5: 17.4}}
-    for claim in (difference(least=8, deviations=5), difference()):
+    for claim in (difference(min=8, min_standard_deviations=5), difference()):
         found = judged_of(claim, one)
         assert (found.holds, found.undecided, found.shown) == (
             None,
@@ -180,11 +184,11 @@ def test_places_of_other_seeds_are_compared_by_those_that_they_share() -> None:
 
 def test_an_order_is_held_against_the_published_one() -> None:
     values = {name: seeds(*[mean] * 3) for name, mean in zip("abcd", (1.0, 3.0, 2.0, 4.0), strict=True)}
-    claim = Ranking(kind="ranking", text="ordered so", least=0.7)
+    claim = Ranking(kind="ranking", text="ordered so", min=0.7)
     found = judged_of(claim, table(values, published=(10.0, 20.0, 30.0, 40.0)))
     assert found.value == pytest.approx(0.8) and found.holds
     assert found.shown == "rank correlation 0.80 over 4 entries (3 seeds)"
-    high = claim.model_copy(update={"least": 0.9})
+    high = claim.model_copy(update={"min": 0.9})
     assert judged_of(high, table(values, published=(10.0, 20.0, 30.0, 40.0))).holds is False
     few = {name: {0: own[0]} for name, own in values.items()}
     assert judged_of(claim, table(few, published=(10.0, 20.0, 30.0, 40.0))).undecided == "run --seeds 0,1,2"
@@ -194,15 +198,15 @@ def test_an_order_is_held_against_the_published_one() -> None:
 @pytest.mark.parametrize(
     ("bound", "aim", "holds"),
     [
-        ({"least": 2}, "at least 2", True),
-        ({"least": 2.1}, "at least 2.1", False),
+        ({"min": 2}, "at least 2", True),
+        ({"min": 2.1}, "at least 2.1", False),
         ({"above": 2}, "above 2", False),
-        ({"most": 2}, "at most 2", True),
-        ({"most": 1.5}, "at most 1.5", False),
-        ({"errors": 3}, "above 3 standard errors, 1.5", True),
-        ({"errors": 4}, "above 4 standard errors, 2", False),
-        ({"share": 0.25, "of": "whole"}, "at most 0.25 of whole, 2", True),
-        ({"share": 0.2, "of": "whole"}, "at most 0.2 of whole, 1.6", False),
+        ({"max": 2}, "at most 2", True),
+        ({"max": 1.5}, "at most 1.5", False),
+        ({"min_standard_errors": 3}, "above 3 standard errors, 1.5", True),
+        ({"min_standard_errors": 4}, "above 4 standard errors, 2", False),
+        ({"max_share": 0.25, "max_share_of": "whole"}, "at most 0.25 of whole, 2", True),
+        ({"max_share": 0.2, "max_share_of": "whole"}, "at most 0.2 of whole, 1.6", False),
     ],
 )
 def test_a_measure_lies_on_its_side_of_a_bound(bound: dict, aim: str, holds: bool) -> None:
@@ -247,7 +251,7 @@ def test_a_mean_over_seeds_is_judged_by_its_interval(by_seed: tuple[float, ...],
 
 
 def test_a_share_that_only_the_ends_of_an_interval_exceed_is_not_decided() -> None:
-    claim = Measure(kind="measure", text="c", measure="part", share=0.25, of="whole")
+    claim = Measure(kind="measure", text="c", measure="part", max_share=0.25, max_share_of="whole")
     measured = {"part": Measured(0.1, 3, "seeds", by_seed=(-7.9, 0.1, 8.1)), "whole": Measured(8.0)}
     assert judge_measures([claim], measured)[0].holds is None
 
@@ -327,10 +331,10 @@ def test_the_report_says_that_one_seed_decides_nothing() -> None:
             "pocket_control: neither a file nor a shipped experiment",
         ),
         (
-            "{kind: rising, text: c, along: [caption.recall], least: 1, deviations: -1}",
-            "least: 1 does not go with deviations: -1, which allow a loss",
+            "{kind: rising, text: c, along: [caption.recall], min: 1, min_standard_deviations: -1}",
+            "min: 1 does not go with min_standard_deviations: -1, which allows a loss",
         ),
-        ("{kind: difference, text: c, better: {}, leest: 1}", "claims[0].leest=1: unknown key; did you mean 'least'?"),
+        ("{kind: difference, text: c, better: {}, minn: 1}", "claims[0].minn=1: unknown key; did you mean 'min'?"),
         (
             "{kind: ranked, text: c}",
             "claims[0]: unknown kind 'ranked'; expected one of 'difference', 'rising', 'ranking'",
@@ -350,11 +354,11 @@ def test_a_claim_about_what_no_table_has_is_refused(claim: str, said: str, tmp_p
 @pytest.mark.parametrize(
     ("claim", "said"),
     [
-        ("measure: moveed, least: 1", "copy_paste measures no 'moveed'; did you mean 'moved'?"),
-        ("measure: moved", "one bound is needed: least, above, most, errors, share"),
-        ("measure: moved, least: 1, most: 2", "one bound is needed"),
-        ("measure: moved, share: 0.5", "share and of belong together"),
-        ("measure: moved, leest: 1", "claims[0].leest=1: unknown key; did you mean 'least'?"),
+        ("measure: moveed, min: 1", "copy_paste measures no 'moveed'; did you mean 'moved'?"),
+        ("measure: moved", "one bound is needed: min, above, max, min_standard_errors, max_share"),
+        ("measure: moved, min: 1, max: 2", "one bound is needed"),
+        ("measure: moved, max_share: 0.5", "max_share and max_share_of belong together"),
+        ("measure: moved, minn: 1", "claims[0].minn=1: unknown key; did you mean 'min'?"),
     ],
 )
 def test_a_claim_about_what_no_analysis_measures_is_refused(claim: str, said: str, tmp_path: Path) -> None:
@@ -371,4 +375,6 @@ def test_the_claims_that_the_documentation_shows_are_the_shipped_ones() -> None:
     shown = {cells[0]: cells[2] for start in starts for cells in rows[start : rows.index([""], start)]}
     claims = [claim for own in EXPERIMENTS for claim in own.experiment.claims]
     texts = {claim.text + " (rank correlation)" * isinstance(claim, Ranking): claim for claim in claims}
-    assert shown == {text: aim_text(claim.least, getattr(claim, "deviations", 0)) for text, claim in texts.items()}
+    assert shown == {
+        text: aim_text(claim.min, getattr(claim, "min_standard_deviations", 0)) for text, claim in texts.items()
+    }

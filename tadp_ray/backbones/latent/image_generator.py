@@ -47,8 +47,8 @@ class ImageGenerator:
         self,
         prompts: Sequence[str],
         rngs: Sequence[torch.Generator],
-        steps: int,
-        guidance: float,
+        num_inference_steps: int,
+        guidance_scale: float,
         batch: int = DRAWN_AT_ONCE,
     ) -> list[np.ndarray]:
         """Generate an image uint8 (H, W, 3) for each prompt, in the size that the denoiser was pretrained on.
@@ -56,8 +56,8 @@ class ImageGenerator:
         Args:
             prompts: one per image.
             rngs: generator of the initial noise of each image.
-            steps: denoising steps.
-            guidance: scale of classifier-free guidance; 1 turns it off.
+            num_inference_steps: denoising steps.
+            guidance_scale: of classifier-free guidance; 1 turns it off.
             batch: batch size.
         """
         pictures: list[np.ndarray] = []
@@ -66,8 +66,8 @@ class ImageGenerator:
             part = slice(start, start + batch)
             made = pipeline(
                 list(prompts[part]),
-                num_inference_steps=steps,
-                guidance_scale=guidance,
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
                 generator=list(rngs[part]),
                 output_type="np",
                 **options,

@@ -32,8 +32,8 @@ class TextToImage(ImageGenerator):
         prompts: Sequence[str],
         rngs: Sequence[torch.Generator],
         steps: int,
-        of: int,
-        guidance: float,
+        num_inference_steps: int,
+        guidance_scale: float,
     ) -> list[np.ndarray]:
         """Generate a variation uint8 (H, W, 3) of each image: add noise, then denoise it under a prompt (img2img).
 
@@ -41,9 +41,9 @@ class TextToImage(ImageGenerator):
             images: uint8 (H, W, 3), whose sizes the U-Net can halve.
             prompts: one per image.
             rngs: one generator per image.
-            steps: denoising steps, the last ones of `of`; more steps keep less of the image.
-            of: steps of a full denoising.
-            guidance: as for `draw`.
+            steps: denoising steps, the last ones of `num_inference_steps`; more steps keep less of the image.
+            num_inference_steps: steps of a full denoising.
+            guidance_scale: as for `draw`.
         """
         pipeline, pictures = self._pipeline(StableDiffusionImg2ImgPipeline), []
         for part in alike(images, DRAWN_AT_ONCE):
@@ -52,9 +52,9 @@ class TextToImage(ImageGenerator):
                 list(prompts[part]),
                 image=(pixels + 1) / 2,
                 # diffusers rounds down, so that without the 1e-6 a step could be lost.
-                strength=min(1.0, (steps + 1e-6) / of),
-                num_inference_steps=of,
-                guidance_scale=guidance,
+                strength=min(1.0, (steps + 1e-6) / num_inference_steps),
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
                 generator=list(rngs[part]),
                 output_type="np",
             )

@@ -136,7 +136,7 @@ def vary(
     """Generate variations of images; the noise of an image does not depend on its prompt."""
     model = TextToImage(diffusion, load_schedule(recipe.model.weights))
     rngs = [generator(5, index) for index in range(len(images))]
-    return model.vary(images, prompts, rngs, steps, config.of, config.guidance)
+    return model.vary(images, prompts, rngs, steps, config.num_inference_steps, config.guidance_scale)
 
 
 def reconstructed(diffusion: Diffusion, images: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -201,7 +201,7 @@ def draw_curves(config: Variation, off: dict[tuple[str, int], np.ndarray], recon
             config.steps, means, bars, color=colour, linestyle=line, marker="o", capsize=3, label=f"told {name}"
         )
     axes.axhline(reconstruction.mean(), color="0.5", linestyle=":", label="the original through the VAE")
-    axes.set_xlabel(f"denoising steps of {config.of}")
+    axes.set_xlabel(f"denoising steps of {config.num_inference_steps}")
     axes.set_ylabel("probability of absent things (%)")
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)

@@ -28,7 +28,7 @@ def check(plan: Personalization, images: StyleImages) -> None:
     }
     if method.kind == "textual_inversion":
         check_new(tokenizer, method.token, "method.token")
-        initial_id(tokenizer, method.initial)
+        initial_id(tokenizer, method.initializer_token)
         tokenizer.add_tokens(method.token)
         prompts = [prompt.replace(TOKEN, method.token) for prompt in method.prompts or STYLES]
         key = "method.prompts"

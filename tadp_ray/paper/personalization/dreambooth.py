@@ -63,9 +63,8 @@ def prior_latents(finetuner: Finetuner, model: TextToImage, prior: Prior) -> Lat
 
     def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
         prompts, key = [prior.prompt] * prior.images, (finetuner.job.seed, 20)
-        latents = encode_pictures(
-            finetuner.diffusion.vae, np.stack(draw(model, prompts, key, steps=prior.steps, guidance=GUIDANCE))
-        )
+        images = draw(model, prompts, key, prior.num_inference_steps, GUIDANCE)
+        latents = encode_pictures(finetuner.diffusion.vae, np.stack(images))
         return {"mean": latents.mean, "std": latents.std}, {}
 
     tensors = checkpoint.cached(finetuner.job.folder / PRIOR, {"fingerprint": finetuner.job.fingerprint}, make)

@@ -75,7 +75,7 @@ class Finetuner:
             lr_scheduler=lr_scheduler,
             steps=schedule.iterations,
             passes=schedule.batch_size // size,
-            max_grad_norm=schedule.largest_gradient,
+            max_grad_norm=schedule.max_grad_norm,
             remedy=f"lower schedule.learning_rate={schedule.learning_rate}",
             device=self.device,
         )

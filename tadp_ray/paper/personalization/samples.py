@@ -18,11 +18,12 @@ def draw(
     model: TextToImage,
     prompts: Sequence[str],
     key: tuple[int, ...],
-    steps: int = STEPS,
-    guidance: float = GUIDANCE,
+    num_inference_steps: int = STEPS,
+    guidance_scale: float = GUIDANCE,
 ) -> list[np.ndarray]:
     """Return a generated image uint8 (H, W, 3) per prompt; its noise depends only on `key` and its position."""
-    return model.draw(prompts, [generator(*key, place) for place in range(len(prompts))], steps, guidance)
+    rngs = [generator(*key, place) for place in range(len(prompts))]
+    return model.draw(prompts, rngs, num_inference_steps, guidance_scale)
 
 
 def write_samples(

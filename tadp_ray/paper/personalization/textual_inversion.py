@@ -24,8 +24,8 @@ def initial_id(tokenizer: CLIPTokenizer, word: str) -> int:
     ids = tokenizer(word, add_special_tokens=False).input_ids
     if len(ids) != 1:
         raise UserError(
-            f"method.initial={word!r}: {len(ids)} tokens in this model's tokenizer, but one is needed to start from; name a "
-            "plainer word"
+            f"method.initializer_token={word!r}: {len(ids)} tokens in this model's tokenizer, but one is needed to start from; "
+            "name a plainer word"
         )
     return ids[0]
 
@@ -37,7 +37,7 @@ def invert(finetuner: Finetuner, method: TextualInversion) -> dict[str, float]:
     """
     diffusion = finetuner.diffusion
     known = diffusion.text_encoder.get_input_embeddings().weight
-    start = LearnedToken(method.token, known[initial_id(diffusion.tokenizer, method.initial)])
+    start = LearnedToken(method.token, known[initial_id(diffusion.tokenizer, method.initializer_token)])
     table = add_token(diffusion.tokenizer, diffusion.text_encoder, start, "method.token")
     prompts = [prompt.replace(TOKEN, method.token) for prompt in method.prompts or STYLES]
 

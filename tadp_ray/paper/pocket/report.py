@@ -20,10 +20,10 @@ from tadp_ray.pictures.files import write_figure
 AIMS = tuple(
     Measure.model_validate({"kind": "measure", "measure": figure, "text": text, **bound})
     for figure, text, bound in (
-        ("caption/look-alike t=500", "a look-alike's name raises the denoising loss at t=500 (%)", {"least": 15}),
-        ("attention/pointing", "the attention map of a thing's name is highest on the thing (%)", {"least": 80}),
-        ("drawing/found", "named things that are found in drawn pictures (%)", {"least": 80}),
-        ("drawing/found_unnamed", "things that are found and were not named (%)", {"most": 10}),
+        ("caption/look-alike t=500", "a look-alike's name raises the denoising loss at t=500 (%)", {"min": 15}),
+        ("attention/pointing", "the attention map of a thing's name is highest on the thing (%)", {"min": 80}),
+        ("drawing/found", "named things that are found in drawn pictures (%)", {"min": 80}),
+        ("drawing/found_unnamed", "things that are found and were not named (%)", {"max": 10}),
     )
 )
 """Target values of the gate's metrics."""

@@ -51,7 +51,7 @@ def run(tmp_path: Path, store, spec: str, *flags: object, recipe: Path = RECIPE,
     [
         ("{kind: copy_paste, cases: 3}", "moved: percent of cases", "copy_paste.pdf", CopyPaste),
         (
-            "{kind: variation, images: 2, steps: [1, 2], of: 4}",
+            "{kind: variation, images: 2, steps: [1, 2], num_inference_steps: 4}",
             "a caption, 2 steps: percent off target",
             "panels.png",
             Variation,
@@ -199,7 +199,7 @@ def test_measures_are_those_of_the_model_that_shows_least_and_of_the_pictures_on
     }
     assert {(own.count, own.of) for own in found.values()} == {(2, "seeds")} and tuple(found) == OffTarget.measures
 
-    spec = Variation(kind="variation", steps=(1, 2, 3), of=4)
+    spec = Variation(kind="variation", steps=(1, 2, 3), num_inference_steps=4)
     off = {(name, steps): np.array([1.0, 2.0, 4.0]) * steps**2 for name in PROMPTS for steps in spec.steps}
     found = measures(spec, off)
     # Means of 7/3, 4 and 9 times as much; of image by image, eight times as much.

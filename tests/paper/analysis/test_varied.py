@@ -98,14 +98,14 @@ def test_what_is_not_there_is_refused_before_any_compute(photographs: Recipe, tm
 def test_an_analysis_holds_values_of_each_scale(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     begin = f"question: Why?\nfigure: S1\nrecipes: {{pocket: {RECIPE}, paper: {RECIPE}}}\n"
-    shared = "spec: {kind: variation, images: 4, guidance: 3}\n"
-    file.write_text(begin + shared + "scales: {paper: {guidance: 7.5, caption: a bird and a dog}}\n")
-    assert load_analysis(file).spec == spec(images=4, guidance=3)
-    assert load_analysis(file, "paper").spec == spec(images=4, guidance=7.5, caption="a bird and a dog")
+    shared = "spec: {kind: variation, images: 4, guidance_scale: 3}\n"
+    file.write_text(begin + shared + "scales: {paper: {guidance_scale: 7.5, caption: a bird and a dog}}\n")
+    assert load_analysis(file).spec == spec(images=4, guidance_scale=3)
+    assert load_analysis(file, "paper").spec == spec(images=4, guidance_scale=7.5, caption="a bird and a dog")
     for changes, said in (
-        ("{paper: {guidanc: 7}}", "scales.paper: spec.guidanc=7: unknown key; did you mean 'guidance'?"),
+        ("{paper: {guidanc: 7}}", "scales.paper: spec.guidanc=7: unknown key; did you mean 'guidance_scale'?"),
         ("{paper: {caption: a, caption_store: b}}", "caption and caption_store are two answers to one question"),
-        ("{laptop: {guidance: 7}}", "scales.laptop"),
+        ("{laptop: {guidance_scale: 7}}", "scales.laptop"),
     ):
         file.write_text(begin + shared + f"scales: {changes}\n")
         with pytest.raises(ConfigError) as refused:
@@ -122,4 +122,6 @@ def test_the_shipped_figure_is_drawn_with_each_models_own_guidance() -> None:
     """The pocket gate's 3, and diffusers' default for Stable Diffusion, as the paper tells none."""
     file = ROOT / "experiments/analyses/image_variation.yaml"
     both = [load_analysis(file, scale).spec for scale in ("pocket", "paper")]
-    assert [(own.guidance, own.of, own.steps) for own in both] == [(g, 50, (5, 15, 25, 35, 45)) for g in (3, 7.5)]
+    assert [(own.guidance_scale, own.num_inference_steps, own.steps) for own in both] == [
+        (g, 50, (5, 15, 25, 35, 45)) for g in (3, 7.5)
+    ]

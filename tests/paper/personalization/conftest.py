@@ -80,7 +80,7 @@ def prepare(sd15: Path, photographs: Path, tmp_path: Path) -> Prepare:
 
     def make(out: str = "out", **changes: Any) -> PersonalizationJob:
         values: dict[str, Any] = {
-            "method": {"kind": "textual_inversion", "token": "<noise>", "initial": "photo"},
+            "method": {"kind": "textual_inversion", "token": "<noise>", "initializer_token": "photo"},
             "weights": str(sd15),
             "images": {"kind": "folder", "files": f"{photographs}/*.png", "count": 3, "size": 64},
             "schedule": {"iterations": 4, "batch_size": 2, "micro_batch": 1, "learning_rate": 0.01},

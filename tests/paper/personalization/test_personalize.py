@@ -32,9 +32,9 @@ DREAMBOOTH = {
     "method": {
         "kind": "dreambooth",
         "prompt": "an image in sks style",
-        "prior": {"images": 2, "prompt": "an image", "steps": 2},
+        "prior": {"images": 2, "prompt": "an image", "num_inference_steps": 2},
     },
-    "schedule": {"largest_gradient": 1.0, "learning_rate": 1e-3},
+    "schedule": {"max_grad_norm": 1.0, "learning_rate": 1e-3},
     "modifier": "a sks style painting of a {caption}",
 }
 
@@ -192,7 +192,7 @@ def test_images_are_drawn_by_chance_and_brought_to_one_size(prepare: Callable[..
             {"sample_modifier": "a <noise> style image of " + "a " * 80 + "{caption}"},
             r"sample_modifier: .* has 8\d tokens",
         ),
-        ({"method": {"initial": "unheardof"}}, r"method\.initial='unheardof': \d tokens"),
+        ({"method": {"initializer_token": "unheardof"}}, r"method\.initializer_token='unheardof': \d tokens"),
         ({"samples": ["car " * 80]}, r"modifier: .* has 8\d tokens, of which this model's text encoder reads 75"),
         ({"method": {"prompts": ["a {token} photo " + "of a car " * 26]}}, r"method\.prompts: .* has 8\d tokens"),
         (

@@ -75,7 +75,9 @@ def test_the_folder_is_one_that_diffusers_and_recipes_read(pretrained: Path) -> 
     pixart_options = {"use_resolution_binning": False, "max_sequence_length": 77, "clean_caption": False}
     rng = lambda: torch.Generator().manual_seed(3)
     expected = pipeline("a photo of a bus", generator=rng(), **options, **pixart_options).images[0]
-    (drawn,) = load_generator(str(pretrained)).draw(["a photo of a bus"], [rng()], steps=3, guidance=3.0)
+    (drawn,) = load_generator(str(pretrained)).draw(
+        ["a photo of a bus"], [rng()], num_inference_steps=3, guidance_scale=3.0
+    )
     np.testing.assert_allclose(drawn / 255, expected, atol=1.01 / 255)
 
 
