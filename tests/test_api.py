@@ -382,11 +382,11 @@ def test_every_task_is_drawn(finished_run, store, scene, tmp_path: Path, task: s
 def test_an_experiment_is_a_row_for_each_cell(experiment: Path, swept, store, tmp_path: Path) -> None:
     changes = [f"compute.storage={tmp_path}/runs"]
     planned = tadp_ray.read_experiment(experiment, changes=changes, dry=True)
-    assert [*planned.status] == ["PLANNED"] * 4 and planned.run_id.isna().all()
+    assert [*planned.state] == ["not started"] * 4 and planned.run_id.isna().all()
     swept(experiment)
     cells = tadp_ray.read_experiment(experiment, changes=changes, tracking_uri=store.uri)
     assert [*cells["caption.precision"]] == [0.5, 0.5, 1.0, 1.0] and [*cells["caption.recall"]] == [0.5, 1.0] * 2
-    assert [*cells.status] == ["FINISHED"] * 3 + [cells.status[3]] and cells.status[3] != "FINISHED"
+    assert [*cells.state] == ["finished"] * 3 + ["not started"]
     assert [*cells.miou[:3]] == [10.0, 20.0, 30.0] and np.isnan(cells.miou[3]) and {*cells.seed} == {0}
     assert [*cells.fingerprint] == [*planned.fingerprint]
     for run_id, value in zip(cells.run_id[:3], cells.miou, strict=False):
@@ -394,12 +394,12 @@ def test_an_experiment_is_a_row_for_each_cell(experiment: Path, swept, store, tm
     some = tadp_ray.read_experiment(
         experiment, changes=changes, seeds=[0, 1], only=["caption.recall=1.0"], tracking_uri=store.uri
     )
-    assert [*some.status] == ["FINISHED", "PLANNED", cells.status[3], "PLANNED"]
+    assert [*some.state] == ["finished"] + ["not started"] * 3
     more = tadp_ray.read_experiment(
         experiment, changes=changes, axes=["schedule.learning_rate=1e-3,2e-3"], tracking_uri=store.uri
     )
     assert [*more["schedule.learning_rate"]] == [0.001, 0.002] * 4
-    assert [*more.status[::2]] == [*cells.status] and {*more.status[1::2]} == {"PLANNED"}
+    assert [*more.state[::2]] == [*cells.state] and {*more.state[1::2]} == {"not started"}
 
 
 def test_an_experiment_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -466,7 +466,7 @@ def test_python_trains_an_experiment_and_a_recipe_once_and_predicts(experiment: 
     changes = [f"compute.storage={tmp_path}/runs"]
     only = ["caption.recall=1.0", "caption.precision=1.0"]
     cells = tadp_ray.run_experiment(experiment, changes=changes, only=only, **where)
-    assert [*cells.status] == ["FINISHED"] and 0 <= cells.miou[0] <= 100
+    assert [*cells.state] == ["finished"] and 0 <= cells.miou[0] <= 100
     assert cells.equals(tadp_ray.run_experiment(experiment, changes=changes, only=only, **where))
     recipe = tadp_ray.build_recipe(
         experiment.parent / "recipe.yaml",

@@ -18,9 +18,6 @@ from tadp_ray.sweep.plan import Plan, make_plan, plan_recipe
 from tadp_ray.tracking.query import CellRow, finished, require_finished, rows
 from tadp_ray.tracking.store import Store, open_store
 
-PLANNED = "PLANNED"
-"""Status of a cell without a run in MLflow."""
-
 
 def read_experiment(
     file: str | os.PathLike,
@@ -36,9 +33,9 @@ def read_experiment(
 ) -> pd.DataFrame:
     """Read an experiment's cells from MLflow; train nothing.
 
-    The columns are the sweep's axes by their keys; `seed`; `status`, which is MLflow's RUNNING, FINISHED, FAILED or KILLED,
-    or PLANNED without a run; `run_id`; `error`; `fingerprint`; and every metric in the unit of the tables (mIoU and AP in %,
-    RMSE in metres), NaN if missing.
+    The columns are the sweep's axes by their keys; `seed`; `state`, which by the cell's run in MLflow is finished, training,
+    failed or interrupted, and without one not started; `run_id`; `error`; `fingerprint`; and every metric in the unit of the
+    tables (mIoU and AP in %, RMSE in metres), NaN if missing.
 
     Args:
         file: an experiment: a file, or the name of a shipped one, e.g. "prec_recall".
@@ -50,7 +47,7 @@ def read_experiment(
         axes: `key=value,value` texts: axes that are added to the experiment's, e.g. "model.timestep=1,50,200".
         tracking_uri: MLflow store: sqlite:///FILE, or the URL of a server or database; None: MLFLOW_TRACKING_URI, or
             ./mlflow.db.
-        dry: only list the cells, without a store; every status is PLANNED.
+        dry: only list the cells, without a store; every state is `not started`.
 
     Raises:
         UserError: the file, a text, the data or the weights are invalid, or there is no such store.
@@ -75,7 +72,7 @@ def run_experiment(
 ) -> pd.DataFrame:
     """Train an experiment's cells that are not finished, on Ray, and return the rows of `read_experiment`.
 
-    It resumes interrupted cells and does not train finished ones again. A failed cell has the status FAILED and its error.
+    It resumes interrupted cells and does not train finished ones again. A failed cell has the state failed and its error.
 
     Args:
         file: an experiment; `scale`, `recipe`, `changes`, `seeds`, `only`, `axes` and `tracking_uri` as for `read_experiment`.
@@ -177,7 +174,7 @@ def record(cell: Cell, row: CellRow | None) -> dict[str, Any]:
     return {
         **cell.axes,
         "seed": cell.seed,
-        "status": row.status if row else PLANNED,
+        "state": row.state if row else "not started",
         "run_id": row.run_id if row else None,
         "error": row.error if row else None,
         "fingerprint": cell.fingerprint,

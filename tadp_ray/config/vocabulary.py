@@ -28,6 +28,10 @@ Denoiser = Literal["unet", "dit"]
 Style = Literal["photo", "night", "watercolor", "comic", "sticker", "sketch"]
 
 
+State = Literal["finished", "training", "failed", "interrupted", "not started"]
+"""State of a cell."""
+
+
 MatchRule = Literal["recorded", "exact", "synonyms", "similar"]
 
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import main_metric
+from tadp_ray.config.vocabulary import State
 from tadp_ray.training.journal import read_journal
 
-RUNNING, ENDED = ("loading", "training", "evaluating"), ("finished", "failed")
-Status = Literal["waiting", "loading", "training", "evaluating", "finished", "failed"]
+ENDED = ("finished", "failed")
 RECENT = 5
 """Reports whose speeds are averaged."""
 
@@ -20,8 +20,10 @@ class CellState:
     """The progress of one cell. Times are measured in this command alone."""
 
     cell: Cell
-    status: Status = "waiting"
-    """`waiting`: its journal says nothing yet, or nothing of this command."""
+    status: State | None = None
+    """None: its journal says nothing yet, or nothing of this command."""
+    phase: Literal["loading", "evaluating"] | None = None
+    """What a training cell does before and between its steps. None: steps."""
     step: int = 0
     loss: float | None = None
     score: float | None = None
@@ -94,18 +96,18 @@ class CellState:
         kind, metrics, now = record["type"], record.get("metrics", {}), record.get("time", 0)
         since = None if self._loss_time is None else now - self._loss_time
         if kind == "started":
-            self.status, self.error, self._loss_time = "loading", None, None
+            self.status, self.phase, self.error, self._loss_time = "training", "loading", None, None
         elif kind == "finished":
-            self.status, self.final_seconds = "finished", since
+            self.status, self.phase, self.final_seconds = "finished", None, since
         elif kind == "failed":
-            self.status, self.error = "failed", record.get("error")
+            self.status, self.phase, self.error = "failed", None, record.get("error")
         elif self.metric in metrics:
             # At the last step further evaluations, pictures and weights follow.
             if self.step < self.steps:
-                self.status = "training"
+                self.status, self.phase = "training", None
                 self._evaluations += [] if since is None else [since]
         elif "seconds_per_step" in metrics:
             self._loss_time = now
             self._speeds.append(metrics["seconds_per_step"])
             due = self.step == self.steps or self.step % self.cell.recipe.evaluation.interval == 0
-            self.status = "evaluating" if due else "training"
+            self.status, self.phase = "training", "evaluating" if due else None

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from tadp_ray.tracking.query import CellRow
     from tadp_ray.training.setup import Cache
 
-FINISHED, TO_TRAIN, NOT_SELECTED, UNKNOWN = "finished", "to train", "not selected", "not known"
-"""States of a planned cell."""
-
 
 @dataclass(frozen=True)
 class Preview:
@@ -64,7 +61,7 @@ class Preview:
             yield plan.oracle
         yield from absent_lines(plan.absent)
         for cell in plan.cells:
-            yield f"  {cell.name:<40} {self._fingerprint(cell) or '-':<16}  {self._state_text(cell)}"
+            yield f"  {cell.name:<40} {self._fingerprint(cell) or '-':<16}  {self._decision(cell)}"
         workers = (
             pluralized(compute.num_train_workers, "Ray Train workers")
             if compute.num_train_workers
@@ -83,21 +80,21 @@ class Preview:
         yield estimate(self.todo, self.earlier, self.at_once)
         yield from hours_lines(self.cards, self.unknown)
 
-    def state(self, cell: Cell) -> str:
-        """Return whether a cell is finished, to train, not selected, or not known to be finished."""
-        if cell.fingerprint in self.done:
-            return FINISHED
-        if cell.fingerprint not in {own.fingerprint for own in self.plan.selected}:
-            return NOT_SELECTED
-        return TO_TRAIN if all_hashed(cell) else UNKNOWN
+    def finished(self, cell: Cell) -> bool | None:
+        """Return whether MLflow holds a cell as finished; None: not known, since something that it reads is missing."""
+        return cell.fingerprint in self.done if all_hashed(cell) else None
 
-    def _state_text(self, cell: Cell) -> str:
-        return {
-            FINISHED: lambda: f"finished, run {self.done[cell.fingerprint].run_id}",
-            NOT_SELECTED: lambda: "not selected by --only",
-            UNKNOWN: lambda: "not known whether finished, since something it reads is missing",
-            TO_TRAIN: lambda: TO_TRAIN,
-        }[self.state(cell)]()
+    def selected(self, cell: Cell) -> bool:
+        """Return whether a cell is among those that --only selects."""
+        return cell.fingerprint in {own.fingerprint for own in self.plan.selected}
+
+    def _decision(self, cell: Cell) -> str:
+        finished = self.finished(cell)
+        if finished:
+            return f"finished, run {self.done[cell.fingerprint].run_id}"
+        if not self.selected(cell):
+            return "not selected by --only"
+        return "not known whether finished, since something it reads is missing" if finished is None else "to train"
 
     def _fingerprint(self, cell: Cell) -> str | None:
         return cell.fingerprint[:16] if all_hashed(cell) else None
@@ -116,7 +113,8 @@ class Preview:
                     "axes": cell.axes,
                     "seed": cell.seed,
                     "fingerprint": cell.fingerprint if all_hashed(cell) else None,
-                    "state": self.state(cell),
+                    "selected": self.selected(cell),
+                    "finished": self.finished(cell),
                     "run_id": self.done[cell.fingerprint].run_id if cell.fingerprint in self.done else None,
                     "iterations": cell.recipe.schedule.iterations,
                 }

@@ -16,18 +16,18 @@ from rich.text import Text
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import metric_title
 from tadp_ray.layout import JOURNAL
-from tadp_ray.sweep.cell_state import ENDED, RUNNING, CellState
+from tadp_ray.sweep.cell_state import ENDED, CellState
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.training.journal import read_journal
 
 TERMINAL_SECONDS = 1.0
 """Between two looks at the journals."""
 LOG_SECONDS = 30.0
-"""Between two lines on what is running, without a terminal."""
-COLOURS = {"finished": "green", "failed": "bold red", "waiting": "dim", "loading": "cyan", "training": "cyan"}
-COLOURS |= {"evaluating": "magenta"}
+"""Between two lines on what trains, without a terminal."""
+COLOURS = {"loading": "cyan", None: "cyan", "evaluating": "magenta"}
+"""Of a training cell, by its phase."""
 ROOM = 6
-"""Lines of the terminal beside those of running cells: head, column names, counts of what is not shown, a prompt."""
+"""Lines of the terminal beside those of training cells: head, column names, counts of what is not shown, a prompt."""
 WIDEST, NUMBERS = 100, 38
 """Columns of the widest table, and those of its numbers."""
 FAILURES = 3
@@ -74,15 +74,15 @@ class SweepProgress:
         return known[1]
 
     def view(self, states: Sequence[CellState]) -> Group:
-        """Return the live view: the head, then a line for each running cell as far as the terminal has lines, then failures."""
-        running = [state for state in states if state.status in RUNNING]
+        """Return the live view: the head, then a line for each training cell as far as the terminal has lines, then failures."""
+        training = [state for state in states if state.status == "training"]
         failed = [state for state in states if state.status == "failed"]
         lines = max(1, self._console.height - ROOM - min(len(failed), FAILURES))
         parts: list[Text | Table] = [self._head(states)]
-        if running:
-            parts.append(self._table(running[:lines], final_seconds(states), evaluation_seconds(states)))
-        if hidden := len(running) - lines:
-            parts += [Text(f"and {hidden} more running", style="dim")] if hidden > 0 else []
+        if training:
+            parts.append(self._table(training[:lines], final_seconds(states), evaluation_seconds(states)))
+        if hidden := len(training) - lines:
+            parts += [Text(f"and {hidden} more in training", style="dim")] if hidden > 0 else []
         for state in failed[:FAILURES]:
             text = Text.assemble(("failed ", "bold red"), f"{state.cell.name}: {state.reason}")
             text.no_wrap, text.overflow = True, "ellipsis"
@@ -90,27 +90,27 @@ class SweepProgress:
         return Group(*parts)
 
     def _head(self, states: Sequence[CellState]) -> Text:
-        """Return `[0:05:10] 3/9 finished, 1 failed, 2 running, 3 waiting; about 0:07:20 left`, coloured."""
-        count = Counter("running" if state.status in RUNNING else state.status for state in states)
+        """Return `[0:05:10] 3/9 finished, 1 failed, 2 training, 3 waiting; about 0:07:20 left`, coloured."""
+        count = Counter(state.status or "waiting" for state in states)
         elapsed = timedelta(seconds=round(time.monotonic() - self._start))
         head = Text.assemble((f"[{elapsed}] ", "dim"), (f"{count['finished']}/{len(states)} finished", "green"))
-        for name, colour in (("failed", "bold red"), ("running", "cyan"), ("waiting", "dim")):
+        for name, colour in (("failed", "bold red"), ("training", "cyan"), ("waiting", "dim")):
             if count[name]:
                 head.append(", ").append(f"{count[name]} {name}", colour)
         return head.append(f"; {self._eta(states)}")
 
-    def _table(self, running: Sequence[CellState], last: float | None, each: float | None) -> Table:
-        """Return a line for each running cell, with short names where a terminal is narrow."""
+    def _table(self, training: Sequence[CellState], last: float | None, each: float | None) -> Table:
+        """Return a line for each training cell, with short names where a terminal is narrow."""
         width = min(self._console.width, WIDEST)
-        narrow = max(len(state.cell.name) for state in running) > width - NUMBERS
+        narrow = max(len(state.cell.name) for state in training) > width - NUMBERS
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", width=width)
         table.add_column("cell", ratio=1, no_wrap=True, overflow="ellipsis")
-        for name in ("step", "loss", metric_title(running[0].metric).removesuffix(" (%)"), "left"):
+        for name in ("step", "loss", metric_title(training[0].metric).removesuffix(" (%)"), "left"):
             table.add_column(name, justify="right", no_wrap=True)
-        for state in running:
+        for state in training:
             table.add_row(
                 Text(state.cell.short_name if narrow else state.cell.name),
-                Text(f"{state.step}/{state.steps}", style=COLOURS[state.status]),
+                Text(f"{state.step}/{state.steps}", style=COLOURS[state.phase]),
                 number(state.loss, ".3f"),
                 number(state.score, ".4g"),
                 left_text(state, last, each),
@@ -129,7 +129,7 @@ class SweepProgress:
         return f"about {clock(seconds)} left" + ("" if last is not None or not seconds else " and evaluation")
 
     def news(self, states: Sequence[CellState]) -> list[str]:
-        """Return a line for each cell that has ended since the last call, and every half minute one on what is running."""
+        """Return a line for each cell that has ended since the last call, and every half minute one on what trains."""
         ended = [state for state in states if state.status in ENDED and state.cell.fingerprint not in self._ended]
         self._ended |= {state.cell.fingerprint for state in ended}
         lines = [f"{state.status} {state.cell.name}: {result(state)}" for state in ended]
@@ -139,9 +139,9 @@ class SweepProgress:
         return lines
 
     def line(self, states: Sequence[CellState]) -> str:
-        """Return the head, and the running cells with step, loss and score, in one line."""
-        running = "; ".join(map(running_text, (state for state in states if state.status in RUNNING)))
-        return self._head(states).plain + (f" | {running}" if running else "")
+        """Return the head, and the training cells with step, loss and score, in one line."""
+        training = "; ".join(map(training_text, (state for state in states if state.status == "training")))
+        return self._head(states).plain + (f" | {training}" if training else "")
 
     def _print_news(self) -> None:
         for line in self.news(self.states()):
@@ -161,21 +161,21 @@ def evaluation_seconds(states: Sequence[CellState]) -> float | None:
 
 
 def left_text(state: CellState, last: float | None, each: float | None) -> Text:
-    """Return what is left of a running cell: its time, or what it does meanwhile."""
-    if state.status != "training":
-        return Text(state.status, style=COLOURS[state.status])
+    """Return what is left of a training cell: its time, or its phase."""
+    if state.phase:
+        return Text(state.phase, style=COLOURS[state.phase])
     seconds = state.seconds_left(0, each or 0, last or 0)
     return Text(clock(seconds) + ("" if last is not None else " + eval"))
 
 
-def running_text(state: CellState) -> str:
-    """Return `NAME: step 120/240 loss 0.709 miou 23.1` of a running cell."""
-    if state.status == "loading":
+def training_text(state: CellState) -> str:
+    """Return `NAME: step 120/240 loss 0.709 miou 23.1` of a training cell."""
+    if state.phase == "loading":
         return f"{state.cell.name}: loading"
     words = [f"step {state.step}/{state.steps}"]
     words += [f"loss {state.loss:.3f}"] if state.loss is not None else []
     words += [f"{state.metric} {state.score:.4g}"] if state.score is not None else []
-    return f"{state.cell.name}: {' '.join(words)}" + (", evaluating" if state.status == "evaluating" else "")
+    return f"{state.cell.name}: {' '.join(words)}" + (", evaluating" if state.phase == "evaluating" else "")
 
 
 def result(state: CellState) -> str:

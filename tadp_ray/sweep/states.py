@@ -4,11 +4,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.errors import nearest
 from tadp_ray.config.metrics import main_metric
+from tadp_ray.config.vocabulary import State
 from tadp_ray.errors import UserError
 from tadp_ray.layout import ALIVE, JOURNAL
 from tadp_ray.sweep.cell_state import CellState
@@ -18,7 +19,6 @@ from tadp_ray.tracking.query import CellRow, finished, rows
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import SweepEntry, SweepRun, read_sweep, sweep_entries
 
-State = Literal["finished", "training", "failed", "interrupted", "not started"]
 FRESH = 60.0
 """Seconds after a heartbeat, which comes every five, in which a training counts as running."""
 REMOTE_FRESH = 600.0
@@ -161,18 +161,16 @@ def cell_report(cell: Cell, done: CellRow | None, newest: CellRow | None) -> Cel
     run = newest.run_id if newest else None
     # --strict-code trains a finished cell again, in a new journal. Without a sign of life nobody does, and it is not read.
     seen = CellState.read(cell) if not done or is_alive(cell) else CellState(cell)
-    if done and seen.status in ("waiting", "finished", "failed"):
+    if done and seen.status != "training":
         return CellReport(cell, "finished", steps, done.metrics.get(metric), done.run_id, None)
-    if seen.status in ("finished", "failed"):
-        return CellReport(cell, seen.status, seen.step, seen.score, run, seen.error)
-    if seen.status != "waiting":
+    if seen.status == "training":
         return CellReport(cell, "training" if is_alive(cell) else "interrupted", seen.step, seen.score, run, None)
+    if seen.status:
+        return CellReport(cell, seen.status, seen.step, seen.score, run, seen.error)
     if newest is None:
         return CellReport(cell, "not started", 0, None, None, None)
     # Its files are on another machine.
-    elsewhere: dict[str, State] = {"FAILED": "failed", "RUNNING": "training", "FINISHED": "finished"}
-    state = elsewhere.get(newest.status, "interrupted")
-    return CellReport(cell, state, 0, newest.metrics.get(metric), run, newest.error)
+    return CellReport(cell, newest.state, 0, newest.metrics.get(metric), run, newest.error)
 
 
 def is_alive(cell: Cell) -> bool:

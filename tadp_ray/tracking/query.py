@@ -17,6 +17,7 @@ from mlflow.store.entities import PagedList
 from pydantic import ValidationError
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.vocabulary import State
 from tadp_ray.errors import UserError
 from tadp_ray.layout import CELL, PER_IMAGE, TRACEBACK, WORKER_LOG
 from tadp_ray.tasks.per_image import PerImage, read_per_image
@@ -49,7 +50,7 @@ class CellRow:
     metrics: dict[str, float]
     """Last value of every metric by its decoded name, including infinity and NaN."""
     status: str
-    """RUNNING, FINISHED, FAILED or KILLED."""
+    """MLflow's: RUNNING, FINISHED, FAILED or KILLED."""
     error: str | None
     commit: str | None
     """Git commit of the code, with `+dirty` if it had uncommitted changes; several if the training was resumed with other
@@ -62,6 +63,12 @@ class CellRow:
     params: dict[str, str]
     hardware: str
     """CPU and GPUs of the machine that started the sweep."""
+
+    @property
+    def state(self) -> State:
+        """The cell's state by this run. MLflow calls a training that was killed with its sweep running."""
+        states: dict[str, State] = {"FINISHED": "finished", "RUNNING": "training", "FAILED": "failed"}
+        return states.get(self.status, "interrupted")
 
     @classmethod
     def of(cls, run: Run) -> "CellRow":

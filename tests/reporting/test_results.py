@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from typer.testing import CliRunner
 
-from tadp_ray.api.experiments import PLANNED, read_plan
+from tadp_ray.api.experiments import read_plan
 from tadp_ray.cli import app
 from tadp_ray.config.table import Side
 from tadp_ray.layout import PER_IMAGE
@@ -57,8 +57,8 @@ def test_a_cell_that_is_trained_again_and_fails_shows_no_number_of_other_code(
     table, done = fill_table(store, plan.table, plan.cells, strict=True)
     assert not done and any("failed: CUDA out of memory" in note for note in table.notes)
     first, second, *_ = read_plan(plan, store, strict=True).to_dict("records")
-    assert (first["status"], first["error"]) == ("FAILED", "CUDA out of memory") and "miou" not in first
-    assert second["status"] == PLANNED, "another cell, which was not trained again"
+    assert (first["state"], first["error"]) == ("failed", "CUDA out of memory") and "miou" not in first
+    assert second["state"] == "not started", "another cell, which was not trained again"
     assert read_plan(plan, store)["miou"].tolist()[:3] == [10, 20, 30]
 
 

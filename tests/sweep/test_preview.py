@@ -74,7 +74,7 @@ def test_only_what_lacks_a_hash_is_not_known_to_be_finished(experiment: Path, tm
     (problem,) = plan.absent
     assert problem.startswith(f"{tmp_path}/said.jsonl is missing; ")
     found = preview(plan, {}, [], 2)
-    assert [cell["state"] for cell in found.record()["cells"]] == ["to train", "not known"]
+    assert [(cell["selected"], cell["finished"]) for cell in found.record()["cells"]] == [(True, False), (True, None)]
     assert "2 cells, 1 to train, 1 not known whether finished" in next(found.lines())
     assert found.record()["cells"][1]["fingerprint"] is None
     known = make_plan(experiment, "pocket", only=["text=oracle"], dry=True)

@@ -70,15 +70,14 @@ def shown(cells, width, height=25, at_once=2):
 def test_times_left_hold_evaluations(busy):
     """7 s each between steps, and 30 s from the last step to the end: evaluation, pictures, weights."""
     states = [CellState.read(cell, 0) for cell in busy]
-    assert [state.status for state in states] == [
-        *("finished", "failed", "training", "evaluating", "loading", "waiting"),
-    ]
+    assert [state.status for state in states] == ["finished", "failed", "training", "training", "training", None]
+    assert [state.phase for state in states] == [None, None, None, "evaluating", "loading", None]
     assert (states[0].evaluation_seconds, states[0].final_seconds) == (7.0, 30.0)
     # 50 steps of 2 s, the evaluation at step 80, the end; 20 steps and the end; 100 steps, two evaluations, the end.
     assert [state.seconds_left(2.0, 7.0, 30.0) for state in states] == [0, 0, 137, 70, 244, 244]
     lines, plain = shown(busy, 120)
     # (137 + 70 + 244 + 244) / 2 = 347.5
-    assert lines[0].endswith("1/6 finished, 1 failed, 3 running, 1 waiting; about 0:05:48 left")
+    assert lines[0].endswith("1/6 finished, 1 failed, 3 training, 1 waiting; about 0:05:48 left")
     assert plain.startswith(lines[0])
     line = next(line for line in lines if "recall=0.75 seed=0" in line)
     assert line.split()[-4:] == ["50/100", "0.250", "21.5", "0:02:17"]
@@ -112,7 +111,7 @@ def test_a_low_terminal_shows_some_and_counts_the_others(make_cell, write):
     for cell in cells:
         write(cell, started(0), loss(10, 20))
     lines, _ = shown(cells, 80, height=12, at_once=30)
-    assert len(lines) <= 11 and "30 running" in lines[0] and lines[-1] == "and 24 more running"
+    assert len(lines) <= 11 and "30 training" in lines[0] and lines[-1] == "and 24 more in training"
 
 
 def test_without_a_terminal_lines_say_what_ended_and_what_runs(busy, monkeypatch):
@@ -132,6 +131,6 @@ def test_records_of_an_earlier_command_count_for_steps_alone(cells, write):
     """A machine that was slower yesterday, and a failure that was mended."""
     write(cells[0], started(0), loss(80, 4000, speed=50.0), {"type": "failed", "time": 4001, "error": "no disk"})
     state = CellState.read(cells[0], 3)
-    assert (state.status, state.step, state.seconds_per_step, state.error) == ("waiting", 80, None, None)
+    assert (state.status, state.step, state.seconds_per_step, state.error) == (None, 80, None, None)
     write(cells[0], started(5000))
-    assert CellState.read(cells[0], 3).status == "loading"
+    assert CellState.read(cells[0], 3).phase == "loading"

@@ -103,7 +103,7 @@ def test_what_a_resumed_cell_repeats_is_stored_once_and_torn_lines_wait(store, m
     assert sender.close(timeout=900) == 0
     (row,) = rows(store, cell.experiment, cell.scale)
     assert points(store, row.run_id) == once(1, 2, 3, 4, 5, 6, 7)
-    assert row.status == "KILLED" and not finished(store, [cell.fingerprint])
+    assert (row.status, row.state) == ("KILLED", "interrupted") and not finished(store, [cell.fingerprint])
 
 
 def test_a_failed_cell_says_why_and_goes_on_in_the_same_run(store, make_cell, journals):
@@ -112,7 +112,7 @@ def test_a_failed_cell_says_why_and_goes_on_in_the_same_run(store, make_cell, jo
     journals.write(cell, type="failed", error="ValueError: the data set is empty")
     assert Sender(store, [cell_run_spec(sweep, cell)], period=0.1).close(timeout=900) == 0
     (row,) = rows(store, cell.experiment, cell.scale)
-    assert (row.status, row.error) == ("FAILED", "ValueError: the data set is empty")
+    assert (row.status, row.state, row.error) == ("FAILED", "failed", "ValueError: the data set is empty")
 
     journals.start(cell)
     journals.finish(cell, miou=40.0)
