@@ -119,7 +119,7 @@ def test_the_pocket_report_holds_gate_and_pictures(tmp_path: Path, store, monkey
     scenes, texts = gate.held_out, gate.drawing_texts
     monkeypatch.setattr(gate, "held_out", lambda size, count=32: scenes(size, count))
     monkeypatch.setattr(gate, "drawing_texts", lambda: texts(24))
-    result = invoke("pocket", "report", tmp_path, "--json", "--tracking-uri", store.uri)
+    result = invoke("pocket", "report", tmp_path, "--json", "--log", "--tracking-uri", store.uri)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads((tmp_path / "report.json").read_text())
     found = json.loads(result.stdout)["gate"]

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -25,9 +25,27 @@ from tadp_ray.files import read_lines
 from tadp_ray.logs import LEVEL, LogLevel, log_level, show_log
 from tadp_ray.network import bypass_proxy
 
+if TYPE_CHECKING:
+    from tadp_ray.tracking.store import Store
+
 F = TypeVar("F", bound=Callable[..., Any])
 # Paths, titles and captions contain brackets and colons, which rich must not read as markup.
 console = Console(markup=False, highlight=False, emoji=False)
+
+
+def store_to_log(log: bool, tracking_uri: str | None) -> "Store | None":
+    """Return the store of a command with --log; None without that option.
+
+    Raises:
+        UserError: a store is named, but nothing is to be logged; or see `open_store`.
+    """
+    if tracking_uri and not log:
+        raise UserError("--tracking-uri: nothing is logged without --log; add it, or leave --tracking-uri out")
+    if not log:
+        return None
+    from tadp_ray.tracking.store import open_store
+
+    return open_store(tracking_uri)
 
 
 def names_of(kind: str) -> Callable[[str], list[str]]:
@@ -56,14 +74,7 @@ TrackingOption = Annotated[
 AddressOption = Annotated[
     str | None, typer.Option(help="Ray cluster to join.", show_default="RAY_ADDRESS, or a local one")
 ]
-KeepOption = Annotated[
-    str | None,
-    typer.Option(
-        "--tracking-uri",
-        help="MLflow store to log the result to, where `report` finds it: sqlite:///FILE, or the URL of a server or database.",
-        show_default="write only files",
-    ),
-]
+LogOption = Annotated[bool, typer.Option("--log", help="Log the result to MLflow, too, where `report` finds it.")]
 StrictOption = Annotated[
     bool,
     typer.Option(

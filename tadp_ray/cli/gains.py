@@ -76,7 +76,7 @@ def gains(
     """Two rows of a table: the images in which one is better and worse than the other by most, with both captions.
 
     The scores of all images are read from MLflow; only the shown images are predicted again, by the cells' own weights. The
-    pictures are kept in MLflow, where `report` finds them.
+    pictures are logged to MLflow, where `report` finds them.
     """
     from tadp_ray.reporting.results import fill_table, latest_sweep
     from tadp_ray.tracking.findings import finding_name, log_finding
@@ -99,7 +99,7 @@ def gains(
         say(f"{name}: {value:.4g}")
     names = [path.name for path in files]
     run = log_finding(store, out, {"name": kept_as, "command": typed(), **facts}, names)
-    say(f"written to {out}: {', '.join(names)}; kept as {kept_as}: run {run}")
+    say(f"written to {out}: {', '.join(names)}; logged as {kept_as}: run {run}")
 
 
 def compared_runs(

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tadp_ray.cli.common import Commands, KeepOption, say
+from tadp_ray.cli.common import Commands, LogOption, TrackingOption, say, store_to_log
 from tadp_ray.cli.retype import typed
 from tadp_ray.cli.task_commands import task_group
 
 if TYPE_CHECKING:
     from tadp_ray.pictures.comparison import Comparison
+    from tadp_ray.tracking.store import Store
 
 OutArgument = Annotated[
     Path,
@@ -22,14 +23,20 @@ CountOption = Annotated[int, typer.Option(min=1, help="Images of a picture.")]
 
 
 def draw(
-    comparison: "Comparison", out: OutArgument, *, count: CountOption = 4, tracking_uri: KeepOption = None
+    comparison: "Comparison",
+    out: OutArgument,
+    *,
+    count: CountOption = 4,
+    log: LogOption = False,
+    tracking_uri: TrackingOption = None,
 ) -> None:
-    """Write the pictures, say what they show and why, and keep them where they are to be kept."""
+    """Write the pictures, say what they show and why, and log them if asked to."""
     from tadp_ray.pictures.choose import rule
     from tadp_ray.pictures.panels import write_comparison
     from tadp_ray.tracking.findings import finding_name
 
-    name = finding_name(out) if tracking_uri else ""
+    store = store_to_log(log, tracking_uri)
+    name = finding_name(out) if store else ""
     chosen, files = write_comparison(comparison, out, count)
     for direction, rows in chosen.items():
         say(f"{direction}: {rule(comparison.score, direction)}")
@@ -40,18 +47,17 @@ def draw(
         if not rows:
             say(f"  no image in which {comparison.systems[0]} is {direction}")
     say(f"written to {out}: {', '.join(path.name for path in files)}")
-    if tracking_uri:
-        run = keep(comparison, out, name, tracking_uri, [path.name for path in files])
-        say(f"kept as {name}: run {run}")
+    if store:
+        run = log_pictures(store, comparison, out, name, [path.name for path in files])
+        say(f"logged as {name}: run {run}")
 
 
-def keep(comparison: "Comparison", out: Path, name: str, tracking_uri: str, files: list[str]) -> str:
-    """Keep the pictures of a folder in a store, under a name."""
+def log_pictures(store: "Store", comparison: "Comparison", out: Path, name: str, files: list[str]) -> str:
+    """Log the pictures of a folder under a name; return the id of the run."""
     import numpy as np
 
     from tadp_ray.pictures.choose import directions, rule
     from tadp_ray.tracking.findings import log_finding
-    from tadp_ray.tracking.store import open_store
 
     several = len(comparison.systems) > 1
     facts = {
@@ -67,7 +73,7 @@ def keep(comparison: "Comparison", out: Path, name: str, tracking_uri: str, file
             for system, mean in zip(comparison.systems, np.nanmean(comparison.scores, 1).tolist(), strict=True)
         },
     }
-    return log_finding(open_store(tracking_uri), out, facts, files)
+    return log_finding(store, out, facts, files)
 
 
 app = Commands(

@@ -7,7 +7,7 @@ from typing import Annotated, cast
 import typer
 from rich.console import Console
 
-from tadp_ray.cli.common import Commands, JSONOption, KeepOption, TrackingOption, say
+from tadp_ray.cli.common import Commands, JSONOption, LogOption, TrackingOption, say, store_to_log
 from tadp_ray.config.vocabulary import Denoiser
 from tadp_ray.errors import UserError, said_as
 from tadp_ray.layout import ATTENTION, DRAWINGS, STORAGE
@@ -156,7 +156,8 @@ def report(
         STORAGE, "pocket_report"
     ),
     weights: Annotated[str, typer.Option(help="pocket, or a folder from `pocket pretrain`.")] = "pocket",
-    tracking_uri: KeepOption = None,
+    log: LogOption = False,
+    tracking_uri: TrackingOption = None,
     as_json: JSONOption = False,
 ) -> None:
     """Evaluate a pocket model: how well it understands words, compared with the aims, and pictures.
@@ -169,9 +170,8 @@ def report(
     from tadp_ray.paper.pocket.report import AIMS, gate_text, write_gate
     from tadp_ray.reporting.claims import judge_measures
     from tadp_ray.tracking.findings import log_finding
-    from tadp_ray.tracking.store import open_store
 
-    store = open_store(tracking_uri) if tracking_uri else None
+    store = store_to_log(log, tracking_uri)
     stderr = Console(stderr=True, markup=False, highlight=False, emoji=False)
     figures = write_gate(generator_family(weights).locate(weights), folder, stderr.print)
     verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})

@@ -133,7 +133,7 @@ def gc(
     ] = None,
     sweep: Annotated[str | None, typer.Option(help="Only cells that this sweep has trained, see `list`.")] = None,
     older_than: Annotated[float, typer.Option(min=0, help="Only files that are so many days old.")] = 0.0,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking; --json never asks.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking. --json alone only lists.")] = False,
     tracking_uri: TrackingOption = None,
     storage: StorageOption = Path(STORAGE),
     as_json: JSONOption = False,

@@ -77,7 +77,12 @@ def test_pictures_are_kept_for_the_report(maps: Path, store, monkeypatch) -> Non
         "sys.argv", ["tadp-ray", "picture", "--tracking-uri", "postgresql://me:geheim@db/x?sslkey=geheim"]
     )
     words = ["picture", "segmentation", maps / "panels", "--classes", CLASSES, *options(maps)]
-    result = invoke(*words, "--count", 1, "--tracking-uri", store.uri)
+    refused = invoke(*words, "--tracking-uri", store.uri)
+    assert refused.exit_code == 2 and "nothing is logged without --log" in refused.stderr
+    assert not (maps / "panels").exists()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+    assert invoke(*words, "--count", 1).exit_code == 0 and not findings(store, maps / "none")
+    result = invoke(*words, "--count", 1, "--log")
     assert result.exit_code == 0, result.output
     found = findings(store, maps / "fetched")["panels"]
     assert found.run_id in result.stdout and found.question == "Where do ours and theirs differ most?"
@@ -131,7 +136,7 @@ def test_all_that_is_missing_is_listed(maps: Path) -> None:
 
 def test_one_system_is_drawn_beside_the_truth(maps: Path, store) -> None:
     words = ["picture", "segmentation", maps / "alone", "--classes", CLASSES, *options(maps)[:-2], "--count", 2]
-    result = invoke(*words, "--tracking-uri", store.uri)
+    result = invoke(*words, "--log", "--tracking-uri", store.uri)
     assert result.exit_code == 0 and "at equal steps of their names" in result.stdout, result.output
     choice = json.loads((maps / "alone/choice.json").read_text())
     assert [(own["direction"], own["id"], own["frames"]) for own in choice["images"]] == [

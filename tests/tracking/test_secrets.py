@@ -15,7 +15,7 @@ ADDRESS = f"http://me:{SECRET}@127.0.0.1:5000/x?client_secret={SECRET}&token={SE
 def test_no_file_and_no_line_tells_the_password_of_the_store(
     store, experiment: Path, swept, tmp_path: Path, monkeypatch
 ) -> None:
-    from tadp_ray.cli.picture import keep
+    from tadp_ray.cli.picture import log_pictures
     from tadp_ray.pictures.comparison import Comparison, ImageScore
 
     swept(experiment)
@@ -44,7 +44,7 @@ def test_no_file_and_no_line_tells_the_password_of_the_store(
     comparison = Comparison.__new__(Comparison)
     score = ImageScore("mean IoU", "{:.1f}")
     vars(comparison).update(score=score, systems=("a", "b"), ids=("1",), scores=[[1.0], [2.0]])
-    keep(comparison, tmp_path / "out", "out", ADDRESS, ["better.png"])
+    log_pictures(known, comparison, tmp_path / "out", "out", ["better.png"])
     assert "written in" in said("report", tmp_path / "report", "--experiments", tmp_path / "asked")
     assert "tadp-ray picture --tracking-uri" in (tmp_path / "report/report.md").read_text()
     assert not any(SECRET in line for line in lines), lines
