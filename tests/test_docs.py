@@ -101,6 +101,15 @@ def test_every_key_that_a_page_names_is_one_of_the_yaml_files(page: Path) -> Non
     assert inner <= set(keys())
 
 
+def test_every_command_that_a_shipped_experiment_needs_is_one_that_the_program_takes() -> None:
+    files = (ROOT / "experiments").glob("*.yaml")
+    lines = [line for file in files for line in yaml.safe_load(file.read_text()).get("needs", {}).values()]
+    for program, *words in map(shlex.split, lines):
+        command, rest = find(words)
+        assert program == "tadp-ray" and command.make_context(words[0], rest)
+    assert len(lines) == 2
+
+
 def test_pages_show_commands_links_and_keys() -> None:
     """The tests above have something to look at."""
     assert sum(len(commands(page)) for page in WRITTEN) > 30

@@ -466,6 +466,11 @@ class Experiment(StrictModel):
         "numbers of values"
     )
     seeds: Seeds = (0,)
+    needs: dict[ExpandedPath, str] = Field(
+        {},
+        description="file or folder of a model or a token that cells read -> the command that makes it, which is named where it "
+        "is missing",
+    )
     table: TableConfig
     figure: FigureConfig | None = None
     claims: tuple[TableClaim, ...] = Field((), description="claims that are tested on the table, from three seeds on")

@@ -1,7 +1,7 @@
 """What the recipes of a plan need on this machine: prerequisites, hashes of contents, absolute paths. Does not import Ray."""
 
 import shlex
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,13 @@ from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.training.digests import KnownDigests, digests_if_there, digests_of
 
-PRETRAININGS = {"pocket_dit": "--backbone dit --start pocket --unet-steps 5000", "pocket_seed1": "--seed 1"}
-"""Options of the pretraining of each folder of pocket models that shipped experiments use, by the folder's name."""
 
+def absent_prerequisites(
+    recipes: Sequence[Recipe], experiments: Path, dry: bool, needs: Mapping[Path, str] | None = None
+) -> dict[Hashable, str] | None:
+    """Check that the models, tokens and captions that recipes use exist, of those that a command makes.
 
-def absent_prerequisites(recipes: Sequence[Recipe], experiments: Path, dry: bool) -> dict[Hashable, str] | None:
-    """Check that the personalized models, tokens and captions that recipes use exist.
-
-    Recipes and experiments are those of `missing_prerequisites`.
+    Recipes, experiments and needs are those of `missing_prerequisites`.
 
     Returns:
         None; if `dry`, the missing ones, to which `cell_inputs` adds.
@@ -31,31 +30,33 @@ def absent_prerequisites(recipes: Sequence[Recipe], experiments: Path, dry: bool
     Raises:
         UserError: some are missing, and not `dry`.
     """
-    missing = missing_prerequisites(recipes, experiments)
+    missing = missing_prerequisites(recipes, experiments, needs or {})
     if missing and not dry:
         raise UserError("\n".join(missing))
     return dict(enumerate(missing)) if dry else None
 
 
-def missing_prerequisites(recipes: Sequence[Recipe], experiments: Path) -> list[str]:
+def missing_prerequisites(recipes: Sequence[Recipe], experiments: Path, needs: Mapping[Path, str]) -> list[str]:
     """Return the missing models, tokens and captions that recipes use and a command makes, with the commands.
 
     Args:
         recipes: of the cells.
         experiments: a folder that may hold personalization/NAME.yaml, which makes a folder of that name; else the shipped
             personalization of that name does.
+        needs: commands by the file or folder that they make.
     """
+    commands = {made.absolute(): command for made, command in needs.items()}
     places = {Path(place) for recipe in recipes for place in family_of(recipe.model).places(recipe.model).values()}
     needed = {(place, place.parent if place.suffix else place) for place in places}
     missing = []
     for path, folder in sorted(needed):
         if path.exists():
             continue
-        made = shlex.quote(str(folder))
-        if options := PRETRAININGS.get(folder.name):
-            missing.append(f"{path} is missing; make it: tadp-ray pocket pretrain {made} {options}")
-        elif maker := personalization_for(folder.name, experiments):
-            missing.append(f"{path} is missing; make it: tadp-ray personalize {shlex.quote(str(maker))} --out {made}")
+        command = commands.get(path.absolute()) or commands.get(folder.absolute())
+        if command is None and (maker := personalization_for(folder.name, experiments)):
+            command = f"tadp-ray personalize {shlex.quote(str(maker))} --out {shlex.quote(str(folder))}"
+        if command:
+            missing.append(f"{path} is missing; make it: {command}")
     return [*missing, *missing_stores(recipes)]
 
 

@@ -331,7 +331,7 @@ def plan_experiment(
     recipes = [recipe_at(raw, origin, sweep.changes(axes), source.origin(scale)) for axes in grid(sweep)]
     cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
     check_results(source.file, experiment, recipes)
-    absent = absent_prerequisites(recipes, experiments, choices.dry)
+    absent = absent_prerequisites(recipes, experiments, choices.dry, experiment.needs)
     for axes, at_axes in zip(grid(sweep), recipes, strict=True):
         resolved = with_absolute_paths(at_axes)
         contents = cell_inputs(resolved, datasets, hashed, absent)

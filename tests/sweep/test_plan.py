@@ -142,10 +142,24 @@ def test_a_missing_pocket_model_is_refused_with_the_command_that_makes_it(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         UserError,
-        match=r"pocket_dit is missing; make it: tadp-ray pocket pretrain \S*pocket_dit "
+        match=r"^runs/pocket_dit is missing; make it: tadp-ray pocket pretrain runs/pocket_dit "
         r"--backbone dit --start pocket --unet-steps 5000$",
     ):
         make_plan(ROOT / "experiments/backbones.yaml", "pocket")
+
+
+def test_an_experiment_names_the_command_that_makes_what_it_needs(experiment: Path, tmp_path: Path) -> None:
+    with experiment.open("a") as file:
+        file.write(f"needs: {{{tmp_path}/mine: make mine, {tmp_path}/tokens/new.safetensors: make new}}\n")
+    weights, token = f"model.weights={tmp_path}/mine", f"model.embeddings={tmp_path}/tokens/new.safetensors"
+    with pytest.raises(UserError) as refused:
+        make_plan(experiment, "pocket", overrides=[weights, token])
+    assert str(refused.value).splitlines() == [
+        f"{tmp_path}/mine is missing; make it: make mine",
+        f"{tmp_path}/tokens/new.safetensors is missing; make it: make new",
+    ]
+    assert "is missing; make it: make mine" in make_plan(experiment, "pocket", overrides=[weights], dry=True).absent[0]
+    assert make_plan(experiment, "pocket").cells, "what no cell reads is not needed"
 
 
 @pytest.mark.slow
