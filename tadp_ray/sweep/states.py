@@ -164,7 +164,10 @@ def cell_report(cell: Cell, done: CellRow | None, newest: CellRow | None) -> Cel
     if done and seen.status != "training":
         return CellReport(cell, "finished", steps, done.metrics.get(metric), done.run_id, None)
     if seen.status == "training":
-        return CellReport(cell, "training" if is_alive(cell) else "interrupted", seen.step, seen.score, run, None)
+        # A sweep that ends marks its cells in MLflow while their last heartbeats still count.
+        ended = newest is not None and newest.state == "interrupted"
+        state: State = "training" if is_alive(cell) and not ended else "interrupted"
+        return CellReport(cell, state, seen.step, seen.score, run, None)
     if seen.status:
         return CellReport(cell, seen.status, seen.step, seen.score, run, seen.error)
     if newest is None:

@@ -91,6 +91,19 @@ def test_cells_have_the_states_of_their_journals(run, cells, journals, store, tm
     assert done.exit_code == 2 and "did you mean 'tiny'" in done.stderr
 
 
+def test_the_cells_of_a_sweep_that_was_stopped_are_interrupted_at_once(run, cells, journals, store) -> None:
+    """Though their last heartbeats are fresh."""
+    from tadp_ray.tracking.run_spec import cell_run_spec
+    from tadp_ray.tracking.sender import replay
+
+    journals.start(cells[3])
+    journals.write(cells[3], type="metrics", step=2, metrics={"loss": 1.0})
+    (cells[3].folder / "alive.json").write_text("{}")
+    replay(store, cell_run_spec(run("list", json_too=True)[0]["run_id"], cells[3]))
+    report = run("status", json_too=True)["cells"][3]
+    assert (report["state"], report["step"]) == ("interrupted", 2)
+
+
 def test_a_finished_cell_that_is_trained_again_is_in_training(run, cells, journals) -> None:
     journals.start(cells[0])
     journals.write(cells[0], type="metrics", step=2, metrics={"loss": 1.0})
