@@ -1,5 +1,6 @@
 """A folder on remote storage, such as `s3://bucket/folder`. Files there are written as a whole and never appended to."""
 
+import logging
 import math
 import os
 import shutil
@@ -8,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType
@@ -16,6 +17,10 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from tadp_ray.errors import UserError
 from tadp_ray.files import drafted
 from tadp_ray.layout import CELLS, RAY, SWEEP_MARK
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CHUNK = 16 * 2**20
 LARGEST_COPY = 5 * 2**30
@@ -29,6 +34,52 @@ REMOTE_ERRORS = (OSError, ArrowException)
 def remote_path(folder: Path) -> str:
     """Return the path of a cell's folder below the address."""
     return f"{CELLS}/{folder.name}"
+
+
+def retry(address: str, purpose: str, action: Callable[[], T]) -> T:
+    """Do at an address what must not be left undone, again and again for `PATIENCE` seconds after it first failed.
+
+    Args:
+        address: for the messages.
+        purpose: what the action is to do, in words that follow "to".
+        action: does it; may be called again after it has failed half-way.
+
+    Raises:
+        UserError: the address could not be used for so long.
+    """
+    deadline = math.inf
+    while True:
+        try:
+            return action()
+        # Of fsspec's file systems, each has exceptions of its own.
+        except Exception as error:
+            if deadline == math.inf:
+                log.warning(
+                    "waiting for compute.storage %s, to %s (%s); tried again for %g minutes",
+                    *(address, purpose, error, PATIENCE / 60),
+                )
+            # An upload may take longer than that, and fail at its end.
+            deadline = min(deadline, time.monotonic() + PATIENCE)
+            if time.monotonic() > deadline:
+                raise error if isinstance(error, UserError) else unusable(address, error) from None
+            time.sleep(RETRY_SECONDS)
+
+
+def unusable(address: str, cause: Exception) -> UserError:
+    """Return the error of an address that cannot be used."""
+    return UserError(
+        f"compute.storage {address}: cannot be read or written ({cause}); check its name, your permissions and "
+        "the credentials in the environment, then run this again"
+    )
+
+
+def reach(address: str) -> "Remote":
+    """Open an address, and wait if it cannot be reached: S3 is asked for the bucket's region.
+
+    Raises:
+        UserError: it could not be opened for minutes.
+    """
+    return retry(address, "open it", lambda: Remote(address))
 
 
 class Remote:
@@ -54,22 +105,15 @@ class Remote:
         Raises:
             UserError: the address cannot be written.
         """
-        self.make_folder("")
         try:
+            self.make_folder("")
             self.write(BytesIO(os.uname().nodename.encode()), SWEEP_MARK)
         except REMOTE_ERRORS as error:
             raise self.error(error) from None
 
     def make_folder(self, name: str) -> None:
-        """Make a folder. Object stores have no folders and keep a placeholder.
-
-        Raises:
-            UserError: the address cannot be written.
-        """
-        try:
-            self.files.create_dir(f"{self.path}/{name}", recursive=True)
-        except REMOTE_ERRORS as error:
-            raise self.error(error) from None
+        """Make a folder. Object stores have no folders and keep a placeholder."""
+        self.files.create_dir(f"{self.path}/{name}", recursive=True)
 
     def has_marker(self) -> bool:
         """Return whether this machine sees the marker file."""
@@ -82,30 +126,17 @@ class Remote:
         with suppress(*REMOTE_ERRORS):
             self.files.delete_dir(f"{self.path}/{RAY}")
 
-    def retry(self, action: Callable[[], None]) -> None:
-        """Do something there that must not be left undone, again and again for `PATIENCE` seconds after it first failed.
+    def retry(self, purpose: str, action: Callable[[], None]) -> None:
+        """Do something there, as the function `retry` does.
 
         Raises:
-            UserError: the address could not be used for so long.
+            UserError: the address could not be used for minutes.
         """
-        deadline = math.inf
-        while True:
-            try:
-                return action()
-            # Of fsspec's file systems, each has exceptions of its own.
-            except Exception as error:
-                # An upload may take longer than that, and fail at its end.
-                deadline = min(deadline, time.monotonic() + PATIENCE)
-                if time.monotonic() > deadline:
-                    raise self.error(error) from None
-                time.sleep(RETRY_SECONDS)
+        retry(self.address, purpose, action)
 
     def error(self, cause: Exception) -> UserError:
         """Return the error of an address that cannot be used."""
-        return UserError(
-            f"compute.storage {self.address}: cannot be read or written ({cause}); check its name, your permissions and "
-            "the credentials in the environment, then run this again"
-        )
+        return unusable(self.address, cause)
 
     def sizes(self, names: Sequence[str]) -> list[int]:
         """Return the sizes of files in bytes; 0 for missing files."""

@@ -22,7 +22,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
 from tadp_ray.layout import ALIVE
-from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, remote_path
+from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, reach, remote_path
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.sweep.process import process_identity
 
@@ -94,10 +94,10 @@ def heartbeat(cell: Cell) -> Iterator[None]:
     At an address they do not wait for a checkpoint that is being sent, which may take longer than `TIMEOUT`.
 
     Raises:
-        UserError: the address cannot be reached.
+        UserError: the address could not be reached for minutes.
     """
     address, file = cell.recipe.compute.address, cell.folder / ALIVE
-    remote, path = Remote(address) if address else None, f"{remote_path(cell.folder)}/{ALIVE}"
+    remote, path = reach(address) if address else None, f"{remote_path(cell.folder)}/{ALIVE}"
     pid = os.getpid()
     own = {"node": ray.get_runtime_context().get_node_id(), "pid": pid, "process": process_identity(pid)}
 
@@ -110,7 +110,7 @@ def heartbeat(cell: Cell) -> Iterator[None]:
             write_json(file, content)
 
     if remote:
-        remote.make_folder(remote_path(cell.folder))
+        remote.retry(f"make the folder of {cell.name}", lambda: remote.make_folder(remote_path(cell.folder)))
     else:
         cell.folder.mkdir(parents=True, exist_ok=True)
     # The training itself reports a full disk or unreachable storage.
@@ -122,7 +122,7 @@ def heartbeat(cell: Cell) -> Iterator[None]:
     finally:
         if remote:
             # It would be taken for that of a hung process, which by then trains another cell.
-            remote.retry(lambda: remote.delete(path))
+            remote.retry(f"delete the heartbeat of {cell.name}", lambda: remote.delete(path))
         else:
             file.unlink(missing_ok=True)
 

@@ -58,7 +58,10 @@ def claimed(address: str, folder: Path) -> Iterator[None]:
     def write() -> None:
         remote.write(BytesIO(content), own)
 
-    remote.make_folder(SWEEP_CLAIMS)
+    try:
+        remote.make_folder(SWEEP_CLAIMS)
+    except REMOTE_ERRORS as error:
+        raise remote.error(error) from None
     try:
         try:
             write()

@@ -17,7 +17,7 @@ from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
 from tadp_ray.files import FileState, acquire_lock, drafted, file_state, is_draft, user_cache
 from tadp_ray.layout import ALIVE, BEST, CHECKPOINT, JOURNAL, LOCK, NUMBERED_CHECKPOINT, TRACEBACK, WORKER_LOG
-from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, remote_path
+from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, reach, remote_path
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.training.journal import final_metrics
 from tadp_ray.training.reporter import LOCK_SECONDS, checkpoints, previous_checkpoint
@@ -42,25 +42,26 @@ class SyncedFolder:
         """Make the folder equal to the address.
 
         Raises:
-            UserError: another process trains this cell here, or the address cannot be read.
+            UserError: another process trains this cell here, or the download failed for minutes.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         lock = acquire_lock(self._folder / LOCK, LOCK_SECONDS)
         try:
-            self.clear()
-            self._remote.make_folder(self._path)
-            names = [name for name in self._remote.names(self._path) if name != ALIVE]
-            self._numbered = [name for name in names if name.startswith(NUMBERED_CHECKPOINT)]
-            targets = {name: self._folder / name for name in names if name not in self._numbered}
-            newest = self._folder / CHECKPOINT
-            targets |= zip(reversed(self._numbered), (newest, previous_checkpoint(newest)), strict=False)
-            for name, target in targets.items():
-                self._remote.fetch(f"{self._path}/{name}", target)
-                self._sent[target.name] = file_state(target)
-        except REMOTE_ERRORS as error:
-            raise self._remote.error(error) from None
+            self._remote.retry(f"fetch {self._path}", self._fetch)
         finally:
             lock.release()
+
+    def _fetch(self) -> None:
+        self.clear()
+        self._remote.make_folder(self._path)
+        names = [name for name in self._remote.names(self._path) if name != ALIVE]
+        self._numbered = [name for name in names if name.startswith(NUMBERED_CHECKPOINT)]
+        targets = {name: self._folder / name for name in names if name not in self._numbered}
+        newest = self._folder / CHECKPOINT
+        targets |= zip(reversed(self._numbered), (newest, previous_checkpoint(newest)), strict=False)
+        for name, target in targets.items():
+            self._remote.fetch(f"{self._path}/{name}", target)
+            self._sent[target.name] = file_state(target)
 
     def push(self) -> None:
         """Make the address equal to the folder.
@@ -102,7 +103,7 @@ class SyncedFolder:
         Raises:
             UserError: the upload failed for minutes.
         """
-        self._remote.retry(self.push)
+        self._remote.retry(f"send {self._path}", self.push)
 
     def clear(self) -> None:
         """Empty the folder."""
@@ -146,13 +147,13 @@ def on_node(cell: Cell, fetches: bool = True, is_main_process: bool = True) -> I
         is_main_process: whether this process writes the folder and pushes it.
 
     Raises:
-        UserError: the address cannot be reached.
+        UserError: the address could not be reached for minutes.
     """
     if (address := cell.recipe.compute.address) is None:
         yield cell
         return
     here = cell.at(node_folder(address))
-    copy = SyncedFolder(Remote(address), here.folder)
+    copy = SyncedFolder(reach(address), here.folder)
     if fetches:
         copy.fetch()
     if not is_main_process:

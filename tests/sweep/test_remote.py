@@ -1,9 +1,10 @@
 """A cell's folder and an object store, a real S3 server's, are kept equal; what is half there loses nothing."""
 
+import itertools
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import BinaryIO
 
 import pytest
 import torch
+from pyarrow.fs import FileSystem
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
@@ -301,8 +303,60 @@ def test_a_slow_upload_that_fails_is_tried_again(cell: Cell, monkeypatch: pytest
         if len(tries) == 1:
             raise OSError("away")
 
-    Remote(cell.recipe.compute.address).retry(upload)
+    Remote(cell.recipe.compute.address).retry("send it", upload)
     assert len(tries) == 2
+
+
+class Away:
+    """A file system that cannot be reached by its next calls."""
+
+    def __init__(self, files: FileSystem, failures: Iterator[bool]) -> None:
+        self._files, self._failures = files, failures
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        def call(*arguments: object, **named: object) -> object:
+            if next(self._failures, False):
+                raise OSError("Could not connect")
+            return getattr(self._files, name)(*arguments, **named)
+
+        return call
+
+
+def test_a_cell_that_starts_while_the_address_is_away_waits_for_it(
+    cell: Cell, node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where no address has its region, S3's file system is not even opened then."""
+    monkeypatch.setattr(address_module, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(alive.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "node"))
+    node("one")
+    # One is opened by the heartbeat, which makes a folder and writes, one by the training, which makes a folder and lists it.
+    opening, calls = (iter([True, True, False, True]), iter([[True, True], [True, False, True]]))
+
+    def open_address(address: str) -> tuple[Away, str]:
+        if next(opening, False):
+            raise OSError("Could not connect")
+        files, path = FileSystem.from_uri(address)
+        return Away(files, iter(next(calls))), path
+
+    monkeypatch.setattr(address_module, "FileSystem", SimpleNamespace(from_uri=open_address))
+    with alive.heartbeat(cell), on_node(cell) as here:
+        assert here.folder.is_dir() and next(calls, None) is None
+    waits = [record.getMessage() for record in caplog.records]
+    address, path = cell.recipe.compute.address, f"cells/{cell.folder.name}"
+    assert [wait.partition(" (")[0] for wait in waits] == [
+        f"waiting for compute.storage {address}, to {purpose}"
+        for purpose in ("open it", f"make the folder of {cell.name}", "open it", f"fetch {path}")
+    ]
+    assert waits[-1].endswith(" (Could not connect); tried again for 5 minutes")
+
+
+def test_an_address_that_stays_away_fails_the_cell(cell: Cell, node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(address_module, "RETRY_SECONDS", 0.01)
+    copy = node("one")
+    copy._remote.files = Away(copy._remote.files, itertools.repeat(True))
+    with pytest.raises(UserError, match=r"cannot be read or written \(Could not connect\); check its name"):
+        copy.fetch()
 
 
 def test_nodes_that_share_a_folder_lose_nothing_of_a_cell(cell: Cell, node) -> None:
