@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,10 +18,10 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
 from tadp_ray.layout import ALIVE
 from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, reach, remote_path
+from tadp_ray.sweep.interruption import interrupted_if
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.sweep.process import process_identity
 
@@ -33,13 +32,10 @@ PERIOD = 5.0
 TIMEOUT = 600.0
 """Seconds without a heartbeat after which a training process is killed. A thread sends the heartbeats, so a slow step,
 evaluation, download or upload does not delay them; only a stopped process sends none."""
-CLEANUP_SECONDS = 90.0
-"""Seconds that an interrupted block has to update MLflow and close files; if it then waits for the node, it is interrupted
-again."""
-
-
-class NodeDied(BaseException):
-    """Ray's node on this machine is gone. Not an Exception, so that no handler takes it for a cell's error."""
+NODE_DIED = (
+    "Ray on this machine died: it was killed, or the machine ran out of memory; no training is lost, run the same command "
+    "again to resume"
+)
 
 
 @contextmanager
@@ -49,33 +45,8 @@ def require_living_node() -> Iterator[None]:
     Raises:
         UserError: the node died.
     """
-
-    def die(*_: object) -> None:
-        nonlocal interrupted
-        interrupted = True
-        raise NodeDied
-
-    def check() -> None:
-        nonlocal last_signal
-        if node_died() and time.monotonic() - last_signal > CLEANUP_SECONDS:
-            last_signal = time.monotonic()
-            signal.pthread_kill(main, signal.SIGUSR2)
-
-    interrupted, last_signal = False, float("-inf")
-    main, before = threading.get_ident(), signal.signal(signal.SIGUSR2, die)
-    try:
-        with run_periodically(PERIOD, check, (RayError,)):
-            yield
-    except BaseException:
-        # Ray's compiled code turns the interruption into another error.
-        if not interrupted:
-            raise
-        raise UserError(
-            "Ray on this machine died: it was killed, or the machine ran out of memory; no training is lost, run the same "
-            "command again to resume"
-        ) from None
-    finally:
-        signal.signal(signal.SIGUSR2, before)
+    with interrupted_if(lambda: NODE_DIED if node_died() else None, PERIOD, (RayError,)):
+        yield
 
 
 def node_died() -> bool:

@@ -16,11 +16,12 @@ def process_space() -> str | None:
 
 
 def process_identity(pid: int) -> str | None:
-    """Return what no other process has: its id, the space of ids, and when it started; None if it is gone or no /proc says it."""
+    """Return what no other process has: its id, the space of ids, and when it started; None if it ended or no /proc says it."""
     space = process_space()
     try:
-        # The second field, the command in parentheses, may have spaces itself; the 22nd is the start in ticks after the boot.
-        started = (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        # The second field, the command in parentheses, may have spaces itself. The third is the state: Z of a process that has
+        # ended, and that nobody has waited for. The 22nd is the start in ticks after the boot.
+        state, *_, started = (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[:20]
+    except (OSError, ValueError):
         return None
-    return f"{space} {pid} {started}" if space else None
+    return f"{space} {pid} {started}" if space and state != "Z" else None

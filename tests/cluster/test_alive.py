@@ -1,14 +1,17 @@
 """Processes that die or stop without a word end or restart a sweep, which never waits for ever."""
 
+import json
 import os
 import shutil
 import signal
 import time
+from io import BytesIO
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tadp_ray.sweep.address import Remote
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.training.journal import read_journal
 
@@ -66,6 +69,26 @@ def test_a_dead_raylet_ends_the_sweep(fork, words: list[str], folder: Path, tmp_
     assert code == 2, said
     assert "error: Ray on this machine died" in said and "run the same command again to resume" in said
     assert "Traceback" not in said
+    assert not psutil.wait_procs(family, timeout=900)[1]
+
+
+def test_a_sweep_that_was_taken_over_ends(
+    fork, words: list[str], folder: Path, tmp_path: Path, object_store: str
+) -> None:
+    """As one whose machine was cut off, while another took its place."""
+    address = object_store.replace("bucket?", f"bucket/{tmp_path.name}?")
+    Path(words[0]).write_text(f"from tadp_ray.sweep import claim\nclaim.PERIOD = 0.5\n{SCRIPT}")
+    hit = fork(*words, "--set", f"compute.storage={address}", folder=tmp_path)
+    wait_for_checkpoint(folder, hit.process)
+    family = hit.process.children(recursive=True)
+    remote = Remote(address)
+    (own,) = remote.names("claims")
+    other = json.loads(remote.read(f"claims/{own}")) | {"host": "elsewhere", "replaces": [f"claims/{own}"]}
+    remote.write(BytesIO(json.dumps(other).encode()), "claims/other")
+    code, said = hit.end()
+    assert code == 2, said
+    assert f"another sweep took over, process {hit.process.pid} on elsewhere since" in said and "Traceback" not in said
+    assert remote.names("claims") == ["other"]
     assert not psutil.wait_procs(family, timeout=900)[1]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
-from tadp_ray.sweep import alive
+from tadp_ray.sweep import alive, interruption
 from tadp_ray.sweep.process import process_identity
 
 
@@ -43,7 +43,7 @@ def test_a_wait_for_a_dead_node_is_left(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_what_cleans_up_does_not_wait_for_a_dead_node_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alive, "node_died", lambda: True)
-    monkeypatch.setattr(alive, "CLEANUP_SECONDS", 0.05)
+    monkeypatch.setattr(interruption, "CLEANUP_SECONDS", 0.05)
     with pytest.raises(UserError, match="Ray on this machine died"):
         with alive.require_living_node():
             try:
@@ -58,6 +58,13 @@ def test_a_living_node_disturbs_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     with alive.require_living_node():
         while len(looks) < 3:
             time.sleep(0.01)
+
+
+def test_what_interrupts_around_it_is_not_taken_for_a_dead_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alive, "node_died", lambda: False)
+    with pytest.raises(UserError, match="^taken over$"):
+        with interruption.interrupted_if(lambda: "taken over", 0.01), alive.require_living_node():
+            threading.Event().wait(60)
 
 
 def test_only_who_gives_no_sign_of_life_is_ended(
@@ -85,6 +92,8 @@ def test_a_number_that_another_process_has_got_is_left_alone() -> None:
     assert alive.kill._function(other.pid, f"{own}0") is False and other.poll() is None
     assert alive.kill._function(other.pid, None) is False and other.poll() is None
     assert alive.kill._function(other.pid, own) is True
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+    assert process_identity(other.pid) is None  # it has ended, though nobody has waited for it
     other.communicate()
     assert alive.kill._function(other.pid, own) is False
 

@@ -3,9 +3,14 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from io import BytesIO
 from pathlib import Path
 from threading import Barrier
@@ -64,8 +69,11 @@ def test_a_second_sweep_is_refused_until_the_first_has_ended(
         assert len(claims(address)) == 1
 
 
-def test_of_sweeps_that_start_at_once_at_most_one_goes_on(address: str, machine: Callable[[str], Path]) -> None:
+def test_of_sweeps_that_start_at_once_at_most_one_goes_on(
+    address: str, machine: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Were the others looked for before the own claim is written, all would go on."""
+    monkeypatch.setattr(claim, "interrupted_if", lambda *_: nullcontext())  # threads are not interrupted
     number = 4
     begin, end = Barrier(number), Barrier(number)
 
@@ -122,10 +130,90 @@ def test_a_killed_sweep_is_taken_over_in_its_folder_and_told_elsewhere(
 def test_a_killed_sweep_of_this_machine_is_taken_over_at_once(address: str, machine: Callable[[str], Path]) -> None:
     """Its id is another process's by now, or nobody's."""
     for number in (os.getpid(), 2**22 + 1):
-        leave(address, machine("first"), process=number, identity=f"{process_space()} 1")
+        name = leave(address, machine("first"), process=number, identity=f"{process_space()} 1")
         with claimed(address, machine("first")):
-            assert len(claims(address)) == 1
+            (own,) = claims(address)
+            assert json.loads(Remote(address).read(f"claims/{own}"))["replaces"] == [f"claims/{name}"]
         assert claims(address) == []
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Sweeps look again and again whether they are taken over, but not before this is set."""
+    look, begun = claim.successor, threading.Event()
+    monkeypatch.setattr(claim, "PERIOD", 0.05)
+    monkeypatch.setattr(claim, "successor", lambda *arguments: look(*arguments) if begun.wait(60) else None)
+    return begun
+
+
+@pytest.mark.parametrize(("deleted", "replaces"), [(True, True), (True, False), (False, True)])
+def test_a_sweep_that_was_taken_over_ends(
+    deleted: bool, replaces: bool, address: str, machine: Callable[[str], Path], looks: threading.Event
+) -> None:
+    """A claim that was deleted while it was written again is there; the successor's names it."""
+    told = "compute.storage s3.*: another sweep took over, process 7 on gone since 2.* the same command resumes$"
+    name = ""
+    with pytest.raises(UserError, match=told), claimed(address, machine("first")):
+        (own,) = claims(address)
+        name = leave(address, machine("first"), replaces=[f"claims/{own}"] if replaces else [])
+        if deleted:
+            Remote(address).delete(f"claims/{own}")
+        looks.set()
+        threading.Event().wait(60)
+    assert claims(address) == [name]
+
+
+def test_a_sweep_whose_successor_has_ended_ends(
+    address: str, machine: Callable[[str], Path], looks: threading.Event
+) -> None:
+    told = r"another sweep took over, and has ended since: .* cut off\), or claims/\w+\.\w+ was deleted; this one ends"
+    with pytest.raises(UserError, match=told), claimed(address, machine("first")):
+        Remote(address).delete(f"claims/{claims(address)[0]}")
+        looks.set()
+        threading.Event().wait(60)
+    assert claims(address) == []
+
+
+SUSPENDED = """
+import sys, threading
+from pathlib import Path
+from tadp_ray.errors import UserError
+from tadp_ray.sweep import claim
+claim.PERIOD = 0.05
+try:
+    with claim.claimed(sys.argv[1], Path(sys.argv[2])):
+        print("claimed", flush=True)
+        threading.Event().wait(300)
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_suspended_sweep_is_taken_over_from_another_machine_only_and_then_ends(
+    address: str, machine: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [sys.executable, "-c", SUSPENDED, address, str(machine("first"))]
+    first = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout and first.stdout.readline() == "claimed\n"
+        first.send_signal(signal.SIGSTOP)
+        shutil.copytree(machine("first"), machine("second"), dirs_exist_ok=True)
+        monkeypatch.setattr(claim, "TIMEOUT", 0.5)
+        time.sleep(1.1)  # the store's times are in whole seconds
+        told = f"process {first.pid} on .* but it has not ended; end it with `kill -KILL {first.pid}`, then run this again$"
+        for name in ("second", "third"):
+            with pytest.raises(UserError, match=told), claimed(address, machine(name)):
+                raise AssertionError
+        monkeypatch.setattr(claim, "process_space", lambda: "another boot")
+        with claimed(address, machine("second")):
+            first.send_signal(signal.SIGCONT)
+            said, _ = first.communicate(timeout=300)
+            assert f"another sweep took over, process {os.getpid()} on {os.uname().nodename} since 2" in said
+            assert len(claims(address)) == 1
+    finally:
+        first.kill()
+        first.wait()
 
 
 def test_a_copy_of_a_folder_is_kept_apart_from_it(address: str, machine: Callable[[str], Path]) -> None:
