@@ -61,7 +61,7 @@ def status(
     storage: StorageOption = Path(STORAGE),
     as_json: JSONOption = False,
 ) -> None:
-    """Show the cells of a sweep: finished, training with their step, failed with the error, interrupted, not started."""
+    """Show the cells of a sweep: finished, training with their step, failed and why, stopped early, interrupted, not started."""
     from tadp_ray.config.metrics import main_metric
     from tadp_ray.sweep.running import running_sweep
     from tadp_ray.sweep.states import cell_reports, find_sweep

@@ -43,6 +43,11 @@ class Search(StrictModel):
         description="factor r: the best 1/r continue after grace_period steps, after r times as many, and so on",
     )
 
+    @property
+    def rule(self) -> dict[str, int]:
+        """What decides which candidates are stopped, beside their scores."""
+        return {"grace_period": self.grace_period, "reduction_factor": self.reduction_factor}
+
     def draw(self, seed: int) -> list[dict[str, float]]:
         """Draw the candidates, each as values by recipe key."""
         rng = np.random.default_rng(seed)

@@ -28,8 +28,8 @@ Denoiser = Literal["unet", "dit"]
 Style = Literal["photo", "night", "watercolor", "comic", "sticker", "sketch"]
 
 
-State = Literal["finished", "training", "failed", "interrupted", "not started"]
-"""State of a cell."""
+State = Literal["finished", "training", "failed", "stopped early", "interrupted", "not started"]
+"""State of a cell; a search stops the worse candidates early."""
 
 
 MatchRule = Literal["recorded", "exact", "synonyms", "similar"]

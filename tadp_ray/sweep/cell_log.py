@@ -10,6 +10,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import main_metric
 from tadp_ray.layout import TRACEBACK, WORKER_LOG
 from tadp_ray.sweep.logs import newest_log_folder, worker_log
+from tadp_ray.sweep.stopped import is_stopped
 from tadp_ray.tracking.query import evidence
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.journal import read_journal
@@ -26,6 +27,8 @@ class CellLog:
     """The whole traceback of the bug or crash that ended it."""
     output: str | None
     """Standard output and error of its processes, kept when it fails."""
+    stopped: bool
+    """Whether a search has stopped it early."""
 
     def lines(self) -> Iterator[str]:
         """Yield the log as lines."""
@@ -33,6 +36,8 @@ class CellLog:
         if not self.records:
             yield "no journal of it is on this machine: it was not started here"
         yield from map(self._sentence, filter(self._tells, self.records))
+        if self.stopped:
+            yield "stopped early by a search"
         for title, text in (("traceback", self.traceback), ("output of its processes", self.output)):
             if text:
                 yield f"--- {title}"
@@ -72,6 +77,7 @@ class CellLog:
             "journal": list(self.records),
             "traceback": self.traceback,
             "output": self.output,
+            "stopped_early": self.stopped,
         }
 
 
@@ -83,7 +89,7 @@ def cell_log(store: Store, cell: Cell) -> CellLog:
         found = evidence(store, cell.fingerprint)
     elif found[WORKER_LOG] is None:
         found[WORKER_LOG] = worker_log(cell.folder, newest_log_folder()) or None
-    return CellLog(cell, records, found.get(TRACEBACK), found.get(WORKER_LOG))
+    return CellLog(cell, records, found.get(TRACEBACK), found.get(WORKER_LOG), is_stopped(cell))
 
 
 def read_if_there(file: Path) -> str | None:

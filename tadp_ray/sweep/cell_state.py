@@ -8,9 +8,10 @@ from typing import Any, Literal
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import main_metric
 from tadp_ray.config.vocabulary import State
+from tadp_ray.sweep.stopped import is_stopped
 from tadp_ray.training.journal import read_journal
 
-ENDED = ("finished", "failed")
+ENDED = ("finished", "failed", "stopped early")
 RECENT = 5
 """Reports whose speeds are averaged."""
 
@@ -44,6 +45,8 @@ class CellState:
             state._add_values(record)
             if number >= earlier:
                 state._add_status(record)
+        if state.status == "training" and is_stopped(cell):
+            state.status, state.phase = "stopped early", None
         return state
 
     @property

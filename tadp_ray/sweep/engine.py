@@ -16,12 +16,13 @@ from rich.console import Console
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import lower_is_better, main_metric
+from tadp_ray.config.search import Search
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 from tadp_ray.layout import CELLS, MODEL, RAY, TRACEBACK, WORKER_LOG
 from tadp_ray.phases import phase
 from tadp_ray.sweep import worker
-from tadp_ray.sweep.address import Remote, remote_path
+from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, remote_path
 from tadp_ray.sweep.alive import kill_hung_processes
 from tadp_ray.sweep.cluster import cell_need, cell_slots, cluster, grow, warn_without_room
 from tadp_ray.sweep.logs import worker_log
@@ -30,6 +31,7 @@ from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import SweepProgress
 from tadp_ray.sweep.remote import archived, mirror, on_node, pull
 from tadp_ray.sweep.running import announced
+from tadp_ray.sweep.stopped import note_stopped, stopped_by
 from tadp_ray.sweep.storage import locked_storage
 from tadp_ray.tracking.journal_run import move_weights
 from tadp_ray.tracking.query import finished, other_code
@@ -108,8 +110,10 @@ def train_missing(
     for cell in unsent_cells:
         replay(store, cell_run_spec(run, cell))
     done |= finished(store, [cell.fingerprint for cell in unsent_cells], strict=strict)
-    todo = plan.missing(done)
-    console.print(f"{pluralized(len(plan.cells), 'cells')}, {len(done)} already finished, {len(todo)} to train")
+    stopped = {own.fingerprint for own in plan.missing(done) if plan.search and stopped_by(own, plan.search)}
+    todo = plan.missing({*done, *stopped})
+    left_out = f"{len(done)} already finished" + (f", {len(stopped)} stopped early" if stopped else "")
+    console.print(f"{pluralized(len(plan.cells), 'cells')}, {left_out}, {len(todo)} to train")
     if plan.oracle:
         console.print(plan.oracle, soft_wrap=True)
     for line in other_code(done.values()):
@@ -254,6 +258,22 @@ class Recovery(tune.Callback):
         log.warning("%s; resuming from its last checkpoint: %s", reason, " and ".join(cell.name for cell in cells))
 
 
+class EarlyStops(tune.Callback):
+    """Notes which candidates a search stops early, at once: the command may be killed."""
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        """Called when a trial has ended, or Ray Tune's scheduler ends it."""
+        # The last report of one that ends by itself is of its errors, and not of a step.
+        for cell in trial.config["cells"] if "step" in trial.last_result else ():
+            try:
+                note_stopped(cell, self._search)
+            except (UserError, *REMOTE_ERRORS) as reason:
+                log.error("%s was stopped early; this could not be recorded: %s", cell.name, reason)
+
+
 def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
     """Return Ray Tune's tuner over batches of cells: `at_once` trials together, restarted after crashes."""
     # The journals hold every number; Tune's own logs, signal handler and working directories would interfere.
@@ -287,7 +307,7 @@ def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
             storage_path=str(plan.storage / RAY),
             failure_config=tune.FailureConfig(max_failures=compute.max_failures),
             verbose=0,
-            callbacks=[Recovery()],
+            callbacks=[Recovery(), *([EarlyStops(plan.search)] if plan.search else [])],
         ),
     )
 

@@ -18,6 +18,7 @@ from tadp_ray.config.metrics import metric_title
 from tadp_ray.layout import JOURNAL
 from tadp_ray.sweep.cell_state import ENDED, CellState
 from tadp_ray.sweep.periodic import run_periodically
+from tadp_ray.sweep.stopped import is_stopped
 from tadp_ray.training.journal import read_journal
 
 TERMINAL_SECONDS = 1.0
@@ -43,8 +44,8 @@ class SweepProgress:
         # Records are counted, since the clock may be changed while cells train.
         self._earlier = [sum(1 for _ in read_journal(cell.folder)) for cell in cells]
         self._ended: set[str] = set()
-        self._read: dict[str, tuple[int, CellState]] = {}
-        """The size of each cell's journal when it was read, and its state."""
+        self._read: dict[str, tuple[tuple[int, bool], CellState]] = {}
+        """The size of each cell's journal when it was read and whether a search had stopped it early, and its state."""
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -65,12 +66,12 @@ class SweepProgress:
         return list(map(self._state, self._cells, self._earlier))
 
     def _state(self, cell: Cell, earlier: int) -> CellState:
-        """Read a cell's journal if it has changed: a sweep may have thousands that have not."""
+        """Read a cell's state if its files have changed: a sweep may have thousands that have not."""
         journal = cell.folder / JOURNAL
-        size = journal.stat().st_size if journal.is_file() else 0
+        files = journal.stat().st_size if journal.is_file() else 0, is_stopped(cell)
         known = self._read.get(cell.fingerprint)
-        if known is None or known[0] != size:
-            known = self._read[cell.fingerprint] = size, CellState.read(cell, earlier)
+        if known is None or known[0] != files:
+            known = self._read[cell.fingerprint] = files, CellState.read(cell, earlier)
         return known[1]
 
     def view(self, states: Sequence[CellState]) -> Group:
@@ -94,7 +95,7 @@ class SweepProgress:
         count = Counter(state.status or "waiting" for state in states)
         elapsed = timedelta(seconds=round(time.monotonic() - self._start))
         head = Text.assemble((f"[{elapsed}] ", "dim"), (f"{count['finished']}/{len(states)} finished", "green"))
-        for name, colour in (("failed", "bold red"), ("training", "cyan"), ("waiting", "dim")):
+        for name, colour in (("stopped early", ""), ("failed", "bold red"), ("training", "cyan"), ("waiting", "dim")):
             if count[name]:
                 head.append(", ").append(f"{count[name]} {name}", colour)
         return head.append(f"; {self._eta(states)}")

@@ -16,7 +16,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
 from tadp_ray.files import FileState, acquire_lock, drafted, file_state, is_draft, user_cache
-from tadp_ray.layout import ALIVE, BEST, CHECKPOINT, JOURNAL, LOCK, NUMBERED_CHECKPOINT, TRACEBACK, WORKER_LOG
+from tadp_ray.layout import ALIVE, BEST, CHECKPOINT, JOURNAL, LOCK, NUMBERED_CHECKPOINT, STOPPED, TRACEBACK, WORKER_LOG
 from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, reach, remote_path
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.training.journal import final_metrics
@@ -244,16 +244,16 @@ def pull_cells(remote: Remote, cells: Sequence[Cell]) -> None:
 
 
 def pull_cell(remote: Remote, folder: Path) -> None:
-    """Download a cell's journal; before it, the files on its failure, or all its files if it is finished."""
+    """Download a cell's journal; before it, the files on how it ended, or all its files if it is finished."""
     there = remote_path(folder)
     with drafted(folder / JOURNAL) as draft:
         remote.fetch(f"{there}/{JOURNAL}", draft)
         finished = b'"type": "finished"' in draft.read_bytes()
         names = remote.names(there)
-        for name in {TRACEBACK, WORKER_LOG, BEST}.difference(names):
+        for name in {TRACEBACK, WORKER_LOG, STOPPED, BEST}.difference(names):
             (folder / name).unlink(missing_ok=True)
         for name in names:
-            if name in (TRACEBACK, WORKER_LOG) or (
+            if name in (TRACEBACK, WORKER_LOG, STOPPED) or (
                 finished and name not in (JOURNAL, ALIVE) and not name.startswith(NUMBERED_CHECKPOINT)
             ):
                 remote.fetch(f"{there}/{name}", folder / name)

@@ -19,7 +19,7 @@ from typing import Any, Protocol, Self
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock, is_draft, sync, write_text
-from tadp_ray.layout import CHECKPOINT, JOURNAL, LOCK, TRACEBACK, WORKER_LOG
+from tadp_ray.layout import CHECKPOINT, JOURNAL, LOCK, STOPPED, TRACEBACK, WORKER_LOG
 from tadp_ray.training.journal import check_journal
 from tadp_ray.training.provenance import provenance
 
@@ -66,6 +66,8 @@ class Journal:
             # disappear meanwhile.
             for path in filter(is_draft, folder.iterdir()):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            # What a search has stopped early goes on.
+            (folder / STOPPED).unlink(missing_ok=True)
             # Unbuffered: a buffer would write the rest of a record later, inside another one, when a disk was full.
             self._file = held.enter_context((folder / JOURNAL).open("ab+", buffering=0))
             self._incomplete_line = False

@@ -1,5 +1,6 @@
 """A search on real Ray gives up the worse candidates and leaves a recipe."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,9 @@ def test_the_best_candidate_becomes_a_recipe(experiment: Path, tmp_path: Path, m
     file.write_text(SEARCH)
     changes = ["schedule.iterations=16", "compute.storage=runs"]
     flags = [word for change in changes for word in ("--set", change)]
+    command = ["search", str(recipe), str(file), *flags, "--out"]
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["search", str(recipe), str(file), "--out", str(out), *flags])
+    done = CliRunner().invoke(app, [*command, str(out)])
     assert done.exit_code == 0, done.output
 
     cells = plan_search(recipe, file, [changes[0], f"compute.storage={tmp_path}/runs"], 0).cells
@@ -41,3 +43,13 @@ def test_the_best_candidate_becomes_a_recipe(experiment: Path, tmp_path: Path, m
     assert found.schedule.learning_rate == best[1] and found.schedule.iterations == 16
     assert found.data == load_recipe(recipe).data and f"miou {best[0]:.4g} on val" in out.read_text()
     assert str(tmp_path) not in out.read_text()
+
+    # The same search again trains nothing.
+    ended = sum(final is not None for final in finals)
+    journals = [list(read_journal(cell.folder)) for cell in cells]
+    again = CliRunner().invoke(app, [*command, str(out.with_name("again.yaml"))])
+    assert f"5 cells, {ended} already finished, {5 - ended} stopped early, 0 to train" in again.output, again.output
+    assert [list(read_journal(cell.folder)) for cell in cells] == journals
+    assert load_recipe(out.with_name("again.yaml")).schedule == found.schedule
+    shown = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)["cells"]
+    assert [cell["state"] for cell in shown] == ["finished" if final else "stopped early" for final in finals]

@@ -16,6 +16,7 @@ import torch
 from pyarrow.fs import FileSystem
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.search import Search
 from tadp_ray.errors import UserError
 from tadp_ray.layout import BEST, CHECKPOINT, JOURNAL, TRACEBACK, WORKER_LOG
 from tadp_ray.sweep import address as address_module
@@ -23,6 +24,7 @@ from tadp_ray.sweep import alive
 from tadp_ray.sweep import remote as remote_module
 from tadp_ray.sweep.address import Remote
 from tadp_ray.sweep.remote import SyncedFolder, mirror, node_folder, on_node, pull
+from tadp_ray.sweep.stopped import note_stopped, stopped_by
 from tadp_ray.training.checkpoint import Damaged, read_tensors, write
 from tadp_ray.training.journal import final_metrics, read_journal
 from tadp_ray.training.reporter import Journal, checkpoints
@@ -230,7 +232,7 @@ def test_what_s3_cannot_rename_is_written_in_place(
 
 
 def test_what_a_training_deletes_is_deleted_at_the_address_and_in_the_copy(cell: Cell, node) -> None:
-    """A traceback of a crash before the cell finished; the best weights before the last ones were the best."""
+    """A traceback of a crash before the cell finished, and that a search stopped it; the best weights before the last ones."""
     address, there = cell.recipe.compute.address, Remote(cell.recipe.compute.address)
     gone = [TRACEBACK, WORKER_LOG, BEST]
     with suppress(RuntimeError), on_node(cell) as crashed, Journal(crashed.folder, "f"):
@@ -239,6 +241,11 @@ def test_what_a_training_deletes_is_deleted_at_the_address_and_in_the_copy(cell:
         raise RuntimeError
     pull(address, [cell])
     assert {*gone} - {BEST} <= {path.name for path in cell.folder.iterdir()}
+    search = Search(space={"schedule.learning_rate": {"low": 1e-5, "high": 1e-2}}, grace_period=2)
+    note_stopped(cell, search)
+    shutil.rmtree(cell.folder)
+    pull(address, [cell])
+    assert stopped_by(cell, search), "from another machine, too"
     (cell.folder / BEST).write_text("of an earlier look")
     node("other")
     with on_node(cell) as here, Journal(here.folder, "f") as journal:

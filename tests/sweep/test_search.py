@@ -6,9 +6,14 @@ from types import SimpleNamespace
 import pytest
 
 from tadp_ray.config.load import load_recipe
+from tadp_ray.config.search import Search
 from tadp_ray.errors import UserError
 from tadp_ray.sweep import search
+from tadp_ray.sweep.cell_state import CellState
 from tadp_ray.sweep.search import check_out, plan_search, write_best
+from tadp_ray.sweep.states import cell_report
+from tadp_ray.sweep.stopped import note_stopped, stopped_by
+from tadp_ray.training.reporter import Journal
 
 SEARCH = "space: {schedule.learning_rate: {low: 1e-5, high: 1e-2}}\ncandidates: 2\ngrace_period: 2\n"
 
@@ -50,3 +55,19 @@ def test_a_recipe_is_not_overwritten_by_one_that_extends_it(tmp_path: Path) -> N
         check_out(mine, tmp_path)
     check_out(mine, tmp_path / "found.yaml")
     check_out(base, mine)
+
+
+def test_a_candidate_is_stopped_until_it_is_started_again(make_cell) -> None:
+    cell, rule = make_cell(), {"space": {"schedule.learning_rate": {"low": 1e-5, "high": 1e-2}}, "grace_period": 2}
+    own, other = Search(**rule), Search(**rule, reduction_factor=2)
+    with Journal(cell.folder, cell.fingerprint) as journal:
+        journal.report(2, {"miou": 10.0})
+        assert not stopped_by(cell, own)
+        note_stopped(cell, own)
+        assert CellState.read(cell).status == "stopped early"
+    assert stopped_by(cell, own) and stopped_by(cell, Search(**rule, candidates=99)) and not stopped_by(cell, other)
+    report = cell_report(cell, None, None)
+    assert (report.state, report.step, report.score) == ("stopped early", 2, 10.0)
+    # A search with another rule, a sweep or `train` goes on with it.
+    with Journal(cell.folder, cell.fingerprint):
+        assert CellState.read(cell).status == "loading" and not stopped_by(cell, own)
