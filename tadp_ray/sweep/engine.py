@@ -298,7 +298,7 @@ def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
             max_concurrent_trials=at_once + (compute.num_train_workers > 1),
             # A reused process keeps the frozen model and the data; starting one costs as much as many training steps.
             reuse_actors=True,
-            scheduler=early_stopping(plan),
+            scheduler=early_stopping(plan, todo),
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
@@ -312,12 +312,23 @@ def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
     )
 
 
-def early_stopping(plan: Plan) -> ASHAScheduler | None:
+class EarlyStopping(ASHAScheduler):
+    """ASHA that counts what candidates have reached in earlier commands, as if this one had trained them."""
+
+    def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
+        """Called when a trial is added, which may be resumed."""
+        super().on_trial_add(tune_controller, trial)
+        for record in (record for cell in trial.config["cells"] for record in read_journal(cell.folder)):
+            if record["type"] == "metrics":
+                self.on_trial_result(tune_controller, trial, {"step": record["step"], **record["metrics"]})
+
+
+def early_stopping(plan: Plan, todo: Sequence[Cell]) -> EarlyStopping | None:
     """Return the scheduler that stops the worse candidates of a search; None for other plans."""
     if plan.search is None:
         return None
     metric = main_metric(plan.recipe.task)
-    return ASHAScheduler(
+    scheduler = EarlyStopping(
         time_attr="step",
         metric=metric,
         mode="min" if lower_is_better(metric) else "max",
@@ -325,3 +336,6 @@ def early_stopping(plan: Plan) -> ASHAScheduler | None:
         reduction_factor=plan.search.reduction_factor,
         max_t=plan.recipe.schedule.iterations,
     )
+    for cell in plan.missing({own.fingerprint for own in todo}):
+        scheduler.on_trial_add(None, Trial("ended", trial_id=cell.fingerprint, config={"cells": [cell]}, stub=True))
+    return scheduler

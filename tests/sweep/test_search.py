@@ -4,12 +4,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ray.tune.experiment import Trial
 
+from tadp_ray.config.cell import Cell
 from tadp_ray.config.load import load_recipe
 from tadp_ray.config.search import Search
 from tadp_ray.errors import UserError
 from tadp_ray.sweep import search
 from tadp_ray.sweep.cell_state import CellState
+from tadp_ray.sweep.engine import early_stopping
 from tadp_ray.sweep.search import check_out, plan_search, write_best
 from tadp_ray.sweep.states import cell_report
 from tadp_ray.sweep.stopped import note_stopped, stopped_by
@@ -71,3 +74,27 @@ def test_a_candidate_is_stopped_until_it_is_started_again(make_cell) -> None:
     # A search with another rule, a sweep or `train` goes on with it.
     with Journal(cell.folder, cell.fingerprint):
         assert CellState.read(cell).status == "loading" and not stopped_by(cell, own)
+
+
+def test_a_resumed_search_compares_with_what_it_had_trained(experiment: Path, tmp_path: Path) -> None:
+    file = tmp_path / "search.yaml"
+    file.write_text(SEARCH.replace("candidates: 2", "candidates: 4\nreduction_factor: 2"))
+    plan = plan_search(experiment.parent / "recipe.yaml", file, ["schedule.iterations=8"], 0)
+    ended, resumed, worse, better = plan.cells
+    for cell, reached in ((ended, {2: 30.0, 4: 40.0}), (resumed, {2: 20.0, 4: 40.0})):
+        with Journal(cell.folder, cell.fingerprint) as journal:
+            for step, score in reached.items():
+                journal.report(step, {"miou": score})
+    scheduler = early_stopping(plan, [resumed, worse, better])
+
+    def decision(cell: Cell, step: int, score: float) -> str:
+        return scheduler.on_trial_result(None, trials[cell.fingerprint], {"step": step, "miou": score})
+
+    todo = (resumed, worse, better)
+    trials = {own.fingerprint: Trial("t", trial_id=own.name, config={"cells": [own]}, stub=True) for own in todo}
+    for trial in trials.values():
+        scheduler.on_trial_add(None, trial)
+    # The step after which others are compared is over for the resumed one, which has passed it.
+    assert decision(resumed, 6, 1.0) == "CONTINUE"
+    assert [decision(worse, 2, 24.0), decision(better, 2, 26.0)] == ["STOP", "CONTINUE"]
+    assert decision(better, 4, 39.0) == "STOP"
