@@ -73,7 +73,7 @@ def test_a_candidate_is_stopped_until_it_is_started_again(make_cell) -> None:
     assert (report.state, report.step, report.score) == ("stopped early", 2, 10.0)
     # A search with another rule, a sweep or `train` goes on with it.
     with Journal(cell.folder, cell.fingerprint):
-        assert CellState.read(cell).status == "loading" and not stopped_by(cell, own)
+        assert CellState.read(cell).phase == "loading" and not stopped_by(cell, own)
 
 
 def test_a_resumed_search_compares_with_what_it_had_trained(experiment: Path, tmp_path: Path) -> None:
