@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tadp_ray.captions.check import flaws
@@ -18,7 +19,15 @@ FORMS = (
 """Normal forms in which two names of the same image agree, from strict to loose."""
 
 
-def import_store(path: Path, ids: Mapping[str, Path] | Collection[str] | None = None) -> CaptionStore:
+@dataclass(frozen=True)
+class ImportedStore(CaptionStore):
+    """A store, and what of its file was left out."""
+
+    left_out: tuple[str, ...] = ()
+    """The file's names of images that are none of those asked for."""
+
+
+def import_store(path: Path, ids: Mapping[str, Path] | Collection[str] | None = None) -> ImportedStore:
     """Read a caption file of any supported format as a store, whose header names the file and counts what was left out.
 
     Captions are unchanged, including trailing spaces; a repeated caption of an image is kept once, unless it has a tag.
@@ -37,7 +46,8 @@ def import_store(path: Path, ids: Mapping[str, Path] | Collection[str] | None = 
     raise_problems(flaws(store))
     meant = {key: key for key in store.captions} if ids is None else meaning(store.captions, ids)
     if ids is not None and not meant:
-        store.check(ids)
+        names = ", ".join(map(repr, [*store.captions][:5]))
+        raise UserError(f"{store.without(sorted(ids))}; its entries are of {names}; name the images of these entries")
     origin: dict[str, str] = {}
     for key, image_id in meant.items():
         if image_id in origin:
@@ -62,7 +72,8 @@ def import_store(path: Path, ids: Mapping[str, Path] | Collection[str] | None = 
         "repeats_dropped": sum(len(store.captions[key]) - len(captions[image_id]) for image_id, key in origin.items()),
     }
     names = {image_id: store.names[key] for image_id, key in origin.items() if key in store.names}
-    return CaptionStore(captions, header, names=names, tags=tags)
+    left_out = tuple(key for key in store.captions if key not in meant)
+    return ImportedStore(captions, header, names=names, tags=tags, left_out=left_out)
 
 
 def meaning(keys: Iterable[str], ids: Mapping[str, Path] | Collection[str]) -> dict[str, str]:

@@ -40,9 +40,9 @@ def caption_text(path: Path) -> str:
         UserError: there is no such file, it cannot be read, or it is no text; the message says what it is instead.
     """
     if not path.exists():
-        raise UserError(f"{path}: no such caption store; set caption.store to an existing file")
+        raise UserError(f"{path}: no such file; name a file of captions that exists")
     if why := why_unreadable(path):
-        raise UserError(f"{path}: {why}; caption.store is a file of captions")
+        raise UserError(f"{path}: {why}; name a file of captions")
     with path.open("rb") as file:
         head = file.read(4)
     if kind := next((kind for first, kind in KINDS if head.startswith(first)), None):

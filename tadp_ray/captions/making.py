@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from tadp_ray.captions.store import import_command
 from tadp_ray.config.data import POCKET_DATA, PublishedData
 from tadp_ray.config.schema import Recipe
 
@@ -51,10 +52,8 @@ def how_to_make(store: Path, recipes: Sequence[Recipe]) -> str:
     if recipe.data.kind != "folder" and not isinstance(recipe.data, PublishedData):
         return f"write a store of your own with a caption of each image of {recipe.data.kind}, by its id"
     images = images_of(store, recipes)
-    # Only the ids of one of the paper's data sets match the names in a published file.
-    known = images[0] if len(images) == 1 and "--root" in images[0] else []
-    given = ["--data", known[0], *known[1:]] if known else []
-    bring = f"tadp-ray caption import FILE.json {shlex.join([*given, '--out', str(store)])}"
+    brought = "FILE" if recipe.data.kind == "folder" else "FILE.json"
+    bring = f"tadp-ray caption import {brought} {shlex.join([*import_options(images), '--out', str(store)])}"
     if store.stem.endswith("_nouns"):
         whole = str(store.with_stem(store.stem.removesuffix("_nouns")))
         made = shlex.join(["tadp-ray", "caption", "nouns", whole, "--out", str(store)])
@@ -63,7 +62,23 @@ def how_to_make(store: Path, recipes: Sequence[Recipe]) -> str:
     words = ["--min-tokens", length[1]] if length else []
     words += ["--out", str(store), *(["--gpus", "1"] if recipe.compute.gpus else [])]
     made = " && ".join(shlex.join(["tadp-ray", "caption", "blip", *each, *words]) for each in images)
-    return f"make it: {made}; or bring a published file: {bring}"
+    return f"make it: {made}; or bring a {'file' if recipe.data.kind == 'folder' else 'published file'}: {bring}"
+
+
+def import_words(recipe: Recipe) -> dict[str, str]:
+    """Return what errors say in place of `import_command` (`said_as`): the command with the photographs of the recipe."""
+    if recipe.data.kind != "folder" and not isinstance(recipe.data, PublishedData):
+        return {}
+    stores = {*stores_of(recipe, "train"), *stores_of(recipe, "val")}
+    given = {store: shlex.join(import_options(images_of(store, [recipe]))) for store in stores}
+    return {import_command(store): import_command(store, images) for store, images in given.items() if images}
+
+
+def import_options(images: Sequence[Sequence[str]]) -> list[str]:
+    """Return the options that name `images_of` for `caption import`; none for two published data sets, which have no option."""
+    if all(len(each) == 1 for each in images):
+        return [word for (pattern,) in images for word in ("--images", pattern)]
+    return ["--data", *images[0]] if len(images) == 1 else []
 
 
 def images_of(store: Path, recipes: Sequence[Recipe]) -> list[list[str]]:
@@ -71,7 +86,8 @@ def images_of(store: Path, recipes: Sequence[Recipe]) -> list[list[str]]:
     data = recipes[-1].data
     splits = [split for split in ("train", "val") if any(store in stores_of(recipe, split) for recipe in recipes)]
     if data.kind == "folder":
-        return [[f"{glob.escape(str(data.root))}/{getattr(data, split).images}"] for split in splits]
+        globs = [f"{glob.escape(str(data.root))}/{getattr(data, split).images}" for split in splits]
+        return [[pattern] for pattern in dict.fromkeys(globs)]
     learned = [data.kind, "--root", str(data.root)]
     if data.target_domain is None:
         return [[*learned, *(["--split", *splits] if len(splits) == 1 else [])]]

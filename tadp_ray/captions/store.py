@@ -60,12 +60,7 @@ class CaptionStore:
         missing = sorted(set(ids) - self.captions.keys())
         if not missing:
             return
-        name = self.path or "this caption store"
-        named = ", ".join(repr(image_id) for image_id in missing[:5]) + (", ..." if len(missing) > 5 else "")
-        problem = (
-            f"{name}: no caption for {pluralized(len(missing), 'images')}: "
-            f"{named} (of {pluralized(len(self), 'captioned images')})"
-        )
+        problem = self.without(missing)
         if mend := self._rekeyed(missing):
             raise UserError(f"{problem}; {mend}")
         # A wrong suffix or folder prefix is the usual cause, which a similar id shows.
@@ -76,17 +71,22 @@ class CaptionStore:
             "Point caption.store to the file made for this data set and split, or caption the missing images."
         )
 
+    def without(self, missing: Sequence[str]) -> str:
+        """Return the sentence on images without a caption."""
+        named = ", ".join(repr(image_id) for image_id in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        return (
+            f"{self.path or 'this caption store'}: no caption for {pluralized(len(missing), 'images')}: "
+            f"{named} (of {pluralized(len(self), 'captioned images')})"
+        )
+
     def _rekeyed(self, missing: Sequence[str]) -> str | None:
         """Return how to mend ids without a caption if all of them differ from captioned ones by an ending; else None."""
         captioned = {without_ending(key): key for key in self.captions}
         if self.path is None or any(without_ending(image_id) not in captioned for image_id in missing):
             return None
-        # Ids with an ending are those of a published data set.
-        published = without_ending(missing[0]) != missing[0]
-        command = import_command(self.path, "--data NAME --root FOLDER") if published else import_command(self.path)
         return (
-            f"{missing[0]!r} is {captioned[without_ending(missing[0])]!r} there. Write the ids of your images: {command}, and "
-            "name that file in caption.store"
+            f"{missing[0]!r} is {captioned[without_ending(missing[0])]!r} there. Write the ids of your images: "
+            f"{import_command(self.path)}, and name the new file in caption.store"
         )
 
     def chosen(self, ids: Iterable[str], tag: str | None) -> dict[str, str]:
@@ -171,7 +171,7 @@ def _parse(path: Path) -> CaptionStore:
         return _read_lines(header, rest, path)
     if kind := forms.foreign(text):
         what = {"csv": "a CSV table", "lines": "one object a line"}[kind]
-        raise UserError(f"{path}: not a caption store but {what}; {import_command(path)}")
+        raise UserError(f"{path}: not a caption store but {what}; {import_command(path)}, and name the new file")
     published = forms.parse(text, path)
     if not isinstance(published, dict) or {"images", "annotations"} <= published.keys():
         raise UserError(
@@ -182,14 +182,32 @@ def _parse(path: Path) -> CaptionStore:
         if isinstance(entry, str):
             raise UserError(
                 f'{path}, id {key!r}: expected an object with "captions": [at least one string], not a text alone; '
-                f"{import_command(path)}"
+                f"{import_command(path)}, and name the new file"
             )
     return _of_object(published, path)
 
 
-def import_command(path: Path, images: str = "--images 'PHOTOS/**/*.jpg'") -> str:
-    """Return the command that converts a file to a store with the ids of these images, by default one's own."""
-    return f"tadp-ray caption import {shlex.quote(str(path))} {images} --out captions.jsonl"
+def import_command(path: Path, images: str = "--data RECIPE.yaml") -> str:
+    """Return the command that converts a file to a store beside it, with the ids of these images, by default a recipe's."""
+    out = path.with_suffix(".store.jsonl")
+    return f"tadp-ray caption import {shlex.quote(str(path))} {images} --out {shlex.quote(str(out))}"
+
+
+def check_out(out: Path, *read: Path) -> None:
+    """Check that a store which is written to `out` replaces none of the files that are read, and nothing but another store.
+
+    Raises:
+        UserError: it would; names another file.
+    """
+    if not out.is_file():
+        return
+    other = f"name another file, e.g. {out.with_suffix('.store.jsonl')}"
+    if any(file.exists() and out.samefile(file) for file in read):
+        raise UserError(f"--out {out}: is the file that is read, which would be lost; {other}")
+    with out.open(encoding="utf-8", errors="replace") as file:
+        first = file.readline()
+    if first and '"caption_store"' not in first:
+        raise UserError(f"--out {out}: is a file of other content, not a caption store, which would be lost; {other}")
 
 
 def read_any(path: Path) -> CaptionStore:

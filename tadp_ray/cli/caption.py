@@ -69,9 +69,16 @@ app.add_typer(stores.app)
 @app.command("blip")
 def describe(
     ctx: typer.Context,
-    data: Annotated[str, typer.Argument(help="A name from `data list` with --root, a folder of images, or 'a/*.jpg'.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A name from `data list` with --root, a recipe of photographs, a folder of images, or 'a/*.jpg'."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Caption store to write (caption.store), e.g. blip40.jsonl.")],
-    root: Annotated[Path | None, typer.Option(help="Folder that holds the named data set.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder that holds the named data set.", show_default="data.root of a recipe")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="train or val.", show_default="all of them")] = None,
     model: Annotated[
         str | None,
@@ -90,11 +97,13 @@ def describe(
 ) -> None:
     """Caption every image of a data set. An interrupted command can be repeated: captioned images are skipped."""
     from tadp_ray.captions.captioner import CaptionerSettings
+    from tadp_ray.captions.store import check_out
     from tadp_ray.data.inputs import find_photographs
     from tadp_ray.sweep.captioning import Actors, caption_photographs
 
     if min_tokens > max_tokens:
         raise UserError(f"--min-tokens {min_tokens}: is above --max-tokens {max_tokens}; lower it")
+    check_out(out)
     images = find_photographs(data, root, split)
     captioner = ctx.command.name
     assert captioner is not None  # of the commands above

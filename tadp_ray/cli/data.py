@@ -1,6 +1,5 @@
 """Published data sets: their files and layout, and checks."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -46,17 +45,11 @@ def check_data(
     Sizes, classes and hashes of the files are kept in an index, which sweeps use, too: a file is opened again only if its size
     or its times have changed, or with --deep.
     """
-    from tadp_ray.config.shipped import shipped
     from tadp_ray.data.check import check, check_own, described, facts, report_lines
-    from tadp_ray.data.datasets import published_datasets
+    from tadp_ray.data.inputs import recipe_data
 
-    own = name not in published_datasets() and (Path(name).suffix == ".yaml" or name in shipped("recipes"))
-    if own:
-        from tadp_ray.config.load import load_recipe
-        from tadp_ray.config.shipped import file_of
-
-        changes = [] if root is None else [f"data.root={json.dumps(str(root))}"]
-        result = check_own(name, load_recipe(file_of(Path(name), "recipes"), changes).data, storage, deep=deep)
+    if own := recipe_data(name, root):
+        result = check_own(name, own, storage, deep=deep)
     else:
         result = facts(name) if root is None else check(name, root, storage, deep=deep)
     show(result, report_lines(result) if own or root else described(name), as_json)

@@ -16,14 +16,21 @@ if TYPE_CHECKING:
 app = Commands()
 StoreArgument = Annotated[Path, typer.Argument(help="Caption store, or a published caption file.")]
 OutOption = Annotated[Path, typer.Option(help="Caption store to write, e.g. captions.jsonl.")]
-DataOption = Annotated[str | None, typer.Option(help="Data set with the images; see `data list`.")]
-RootOption = Annotated[Path | None, typer.Option(help="Folder of the data set.")]
+DataOption = Annotated[
+    str | None,
+    typer.Option(help="Data set with the images: a name from `data list`, or a recipe of photographs, e.g. my.yaml."),
+]
+RootOption = Annotated[Path | None, typer.Option(help="Folder of the data set.", show_default="data.root of a recipe")]
 SplitOption = Annotated[str | None, typer.Option(help="train or val.", show_default="all")]
 ImagesOption = Annotated[
-    str | None,
-    typer.Option(help="Or a quoted glob of images; an image's id is its file's stem, or its path if stems repeat."),
+    list[str] | None,
+    typer.Option(
+        help="Or a quoted glob of images, repeatable; an image's id is its file's stem, or its path if stems repeat in the glob."
+    ),
 ]
-MasksOption = Annotated[str | None, typer.Option(help="Or a quoted glob of label maps, with the same ids.")]
+MasksOption = Annotated[
+    list[str] | None, typer.Option(help="Or a quoted glob of label maps, with the same ids; repeatable.")
+]
 SuffixOption = Annotated[str, typer.Option(help="Suffix after the id in a mask's stem, e.g. _labelTrainIds.")]
 ClassesOption = Annotated[
     str | None, typer.Option(help="Class names in label order: a,b,c or a text file with one per line.")
@@ -46,21 +53,33 @@ def import_captions(
 
     In CSV and JSON lines, images are in the column `image`, `file_name` or `id`, captions in `caption` or `text`.
 
-    If images are given, the keys become their ids, and captions of other images are left out. A training on images of your own
-    needs that wherever the file names images with their ending (`a.jpg`).
+    If images are given, the keys become their ids, captions of other images are left out, and what has no partner is named. A
+    training on images of your own needs that wherever the file names images with their ending (`a.jpg`): name its recipe with
+    --data, or its globs with --images.
+
+    An existing file is only replaced if it is another caption store.
     """
     from tadp_ray.captions.check import only_first
     from tadp_ray.captions.convert import import_store
+    from tadp_ray.captions.store import check_out
+    from tadp_ray.data.files import first_few
+    from tadp_ray.data.inputs import recipe_data
 
+    check_out(out, file)
     named = pictures(data, root, split, images)
+    own = data is None or getattr(recipe_data(data, root), "kind", "") == "folder"
     # Names in a published file may be of other folders than those of the data set.
-    store = import_store(file, named if images or named is None else list(named))
+    store = import_store(file, named if own or named is None else list(named))
     store.write(out)
     nouns = {"left_out": "images", "rekeyed": "ids", "repeats_dropped": "repetitions"}
     left_out, rekeyed, repeats = (pluralized(store.header[key], noun) for key, noun in nouns.items())
     say(
         f"{out}: captions of {pluralized(len(store), 'images')}; {left_out} left out, {rekeyed} changed, {repeats} dropped"
     )
+    if store.left_out:
+        say(f"  {pluralized(len(store.left_out), 'entries')} without an image: {first_few(store.left_out)}")
+    if bare := [image_id for image_id in named or () if image_id not in store.captions]:
+        say(f"  {pluralized(len(bare), 'images')} without a caption: {first_few(bare)}")
     if store.several:
         say(f"  {only_first(store.several)}")
 
@@ -84,7 +103,9 @@ def oracle(
     """Caption each image with the names of its ground-truth classes."""
     from tadp_ray.captions.oracle import oracle_store
     from tadp_ray.captions.sources import foreground
+    from tadp_ray.captions.store import check_out
 
+    check_out(out)
     labels = {"ignore": ignore or [255], "reduce_zero_label": reduce_zero_label}
     names, present = truth(masks, classes, data, root, split, mask_suffix, labels)
     if without_background:
@@ -124,8 +145,9 @@ def degrade(
 ) -> None:
     """Remove correct names from oracle captions and add wrong ones, to reach a precision and recall (Table S2)."""
     from tadp_ray.captions.oracle import degraded_store
-    from tadp_ray.captions.store import read_store
+    from tadp_ray.captions.store import check_out, read_store
 
+    check_out(out, oracle)
     count, budget = counter(weights)
     store = degraded_store(
         read_store(oracle),
@@ -147,8 +169,9 @@ def degrade(
 def nouns(store: StoreArgument, out: OutOption) -> None:
     """Keep only the nouns of captions, each once, like the paper's nouns-only prompts; needs the package HanTa."""
     from tadp_ray.captions.nouns import load_tagger, nouns_store, tagger_name
-    from tadp_ray.captions.store import read_store
+    from tadp_ray.captions.store import check_out, read_store
 
+    check_out(out, store)
     made = nouns_store(read_store(store), load_tagger(), tagger_name())
     made.write(out)
     empty = sum(not text for texts in made.captions.values() for text in texts)
@@ -186,6 +209,8 @@ def show_examples(
         raise UserError("--out needs images: name them with --images, or with --data and --root")
     if absent := [image_id for image_id in chosen if image_id not in files]:
         raise UserError(f"--id {absent[0]}: none of the {len(files)} images has this id")
+    if out.exists() and any(out.samefile(file) for file in (store, *files.values())):
+        raise UserError(f"--out {out}: is a file that is read, which would be lost; name another file, e.g. shown.png")
     draw_captions(out, {image_id: files[image_id] for image_id in chosen}, captioned.captions)
     say(out)
 
@@ -217,9 +242,10 @@ def check(
     """
     from tadp_ray.captions.check import check as run
     from tadp_ray.captions.check import report_lines
-    from tadp_ray.data.check import find
+    from tadp_ray.data.inputs import classes_of
 
-    classes = find(data).classes if data else None
+    # Data of depth have no classes.
+    classes = (classes_of(data) or None) if data else None
     result = run(store, *counter(weights), pictures(data, root, split, images), classes) | {"tokenizer": weights}
     show(result, report_lines(result), as_json)
     if result["problems"]:
@@ -345,7 +371,7 @@ def show_alignment(result: "Alignment", as_json: bool) -> None:
 
 
 def truth(
-    masks: str | None,
+    masks: Sequence[str] | None,
     classes: str | None,
     data: str | None,
     root: Path | None,
@@ -353,35 +379,36 @@ def truth(
     suffix: str,
     labels: Mapping[str, Any],
 ) -> tuple[Sequence[str], dict[str, tuple[str, ...]]]:
-    """Return the class names, and the classes in each image, from label maps or from a published data set.
+    """Return the class names, and the classes in each image, from label maps, a published data set or a recipe.
 
     Raises:
         UserError: neither is fully named, or both are.
     """
-    from tadp_ray.data.check import find
-    from tadp_ray.data.inputs import by_id, names_in_masks, names_in_published
+    from tadp_ray.data.inputs import classes_of, names_in_masks, names_in_published, of_globs
 
     if masks and classes and not data:
         names = parse_classes(classes)
-        return names, names_in_masks(by_id(masks, suffix), names, **labels)
-    if data and root and not masks and not classes:
-        return find(data).classes, names_in_published(data, root, split)
+        return names, names_in_masks(of_globs(masks, suffix, "--masks"), names, **labels)
+    if data and not masks and not classes:
+        return classes_of(data), names_in_published(data, root, split)
     raise UserError("name the ground truth with --masks and --classes, or with --data and --root")
 
 
-def pictures(data: str | None, root: Path | None, split: str | None, images: str | None) -> dict[str, Path] | None:
-    """Return image files by id, from a glob or a published data set; None if neither is named.
+def pictures(
+    data: str | None, root: Path | None, split: str | None, images: Sequence[str] | None
+) -> dict[str, Path] | None:
+    """Return image files by id, from globs, a published data set or a recipe; None if none is named.
 
     Raises:
-        UserError: both are named, or a data set without its folder.
+        UserError: both are named, or a published data set without its folder.
     """
-    from tadp_ray.data.inputs import by_id, photographs
+    from tadp_ray.data.inputs import of_globs, photographs
 
-    if data and root and not images:
+    if data and not images:
         return photographs(data, root, split)
     if data or root:
         raise UserError("name images with --images, or with --data and --root")
-    return by_id(images) if images else None
+    return of_globs(images) if images else None
 
 
 def counter(weights: str) -> tuple[Any, int]:

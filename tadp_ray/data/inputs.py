@@ -1,19 +1,26 @@
-"""Finds the images and label maps of commands, by a glob or by a published data set."""
+"""Finds the images and label maps of commands, by globs, a published data set or a recipe."""
 
 import glob
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
+from tadp_ray.config.data import DataConfig
+from tadp_ray.config.load import load_recipe
+from tadp_ray.config.shipped import file_of, shipped
 from tadp_ray.data.check import find
-from tadp_ray.data.datasets import published_datasets
+from tadp_ray.data.config import FolderData
+from tadp_ray.data.datasets import FileSource, class_names, published_datasets, source_of
 from tadp_ray.data.files import Layout, first_few, guide
+from tadp_ray.data.folder import find_images
 from tadp_ray.data.images import class_table, read_mask
 from tadp_ray.data.names import distinct, find_files, ids_of
-from tadp_ray.errors import UserError
+from tadp_ray.data.sample import Split
+from tadp_ray.errors import UserError, said_as
 from tadp_ray.wording import pluralized
 
 
@@ -34,41 +41,110 @@ def by_id(pattern: str, suffix: str = "", keep: Callable[[Path], bool] = lambda 
     return {ids[key]: path.absolute() for key, path in found.items()}
 
 
-def layouts(kind: str, root: Path, split: str | None) -> list[Layout]:
-    """Return one split of a published data set, or all of them.
+def of_globs(patterns: Sequence[str], suffix: str = "", option: str = "--images") -> dict[str, Path]:
+    """Return the files of several globs by id; each glob has the ids of `by_id`, as each split of a recipe has.
 
     Raises:
-        UserError: there is no such data set or split, or its files are missing.
+        UserError: as in `by_id`; or files of two globs have the same id.
     """
-    dataset = find(kind)
-    if split is not None and split not in dataset.images:
-        raise UserError(f"--split {split}: {kind} has {' and '.join(dataset.images)}")
-    return [dataset.layout(root, each) for each in ([split] if split else dataset.images)]
+    return merged({f"{option} {pattern}": by_id(pattern, suffix) for pattern in patterns})
 
 
-def photographs(kind: str, root: Path, split: str | None) -> dict[str, Path]:
-    """Return the image files of a published data set by sample id."""
-    return {image_id: file for layout in layouts(kind, root, split) for image_id, file in layout.images.items()}
+def merged(parts: Mapping[str, Mapping[str, Path]]) -> dict[str, Path]:
+    """Return the files of several parts, named by an option, by id.
+
+    Raises:
+        UserError: files of two parts have the same id.
+    """
+    files: dict[str, Path] = {}
+    for name, part in parts.items():
+        twice = [image_id for image_id, file in part.items() if files.get(image_id, file) != file]
+        if twice:
+            raise UserError(
+                f"{name}: {part[twice[0]]} has the id {twice[0]!r} of {files[twice[0]]} ({len(twice)} of "
+                f"{pluralized(len(part), 'images')}); name {' and '.join(parts)} one at a time, each for a caption store of "
+                "its own, of which a recipe names two (caption.store, caption.target_store)"
+            )
+        files |= part
+    return files
+
+
+def recipe_data(name: str, root: Path | None = None) -> DataConfig | None:
+    """Return the data of a recipe, by its file or its shipped name, below `root` if given; None if it is no recipe's name.
+
+    A name of both a data set and a recipe, such as ade20k, means the data set.
+    """
+    if name in published_datasets() or not (Path(name).suffix == ".yaml" or name in shipped("recipes")):
+        return None
+    changes = [] if root is None else [f"data.root={json.dumps(str(root))}"]
+    return load_recipe(file_of(Path(name), "recipes"), changes).data
+
+
+def classes_of(name: str) -> tuple[str, ...]:
+    """Return the classes of a published data set or of a recipe's data; raise UserError if there is neither."""
+    data = recipe_data(name)
+    return find(name).classes if data is None else class_names(data)
+
+
+def layouts(name: str, root: Path | None, split: str | None) -> dict[Split, Callable[[], Layout]]:
+    """Return what finds the files of one split of a published data set or of a recipe's data, or of all of them.
+
+    Raises:
+        UserError: there is no such data set, recipe or split, or the data are not in files.
+    """
+    data = recipe_data(name, root)
+    found: dict[Split, Callable[[], Layout]]
+    if data is None:
+        dataset = find(name)
+        if root is None:
+            raise UserError(f"{name}: name the folder that holds it with --root; {guide(name)}")
+        found = {each: partial(dataset.layout, root, each) for each in dataset.images}
+    else:
+        source = source_of(data)
+        if not isinstance(source, FileSource):
+            raise UserError(f"{name}: data.kind: {data.kind} has no files; name a recipe of photographs")
+        found = {"train": partial(source.layout, data, "train"), "val": partial(source.layout, data, "val")}
+    if split is not None and split not in found:
+        raise UserError(f"--split {split}: {name} has {' and '.join(found)}")
+    return {each: find_files for each, find_files in found.items() if split in (None, each)}
+
+
+def photographs(name: str, root: Path | None, split: str | None) -> dict[str, Path]:
+    """Return the image files of a published data set or of a recipe's data by sample id.
+
+    Those of a folder need no ground truth.
+
+    Raises:
+        UserError: as in `layouts` and `merged`; or files are missing.
+    """
+    data, found = recipe_data(name, root), layouts(name, root, split)
+    with said_as({"--set data.root=": "--root "}):
+        if isinstance(data, FolderData):
+            return merged({f"--split {each}": find_images(data, each) for each in found})
+        return merged({f"--split {each}": find_files().images for each, find_files in found.items()})
 
 
 def find_photographs(data: str, root: Path | None = None, split: str | None = None) -> dict[str, Path]:
-    """Return image files by the ids of captions: of a published data set below `root`, a folder or a glob.
+    """Return image files by the ids of captions: of a published data set below `root`, a recipe, a folder or a glob.
 
-    Without `split`, all published splits are returned, since a recipe has one caption store.
+    Without `split`, all splits are returned, since a recipe has one caption store.
 
     Raises:
         UserError: there are no files, one is missing, or two have the same id.
     """
-    if root is None and data in published_datasets():
-        raise UserError(f"{data}: name the folder that holds it with --root; {guide(data)}")
-    if root is None and split is not None:
-        raise UserError(f"--split {split}: only a published data set with --root has splits; {data} is files")
-    if root is None and Path(data).is_dir():
-        endings = Image.registered_extensions()
-        return by_id(f"{glob.escape(data)}/*", keep=lambda file: file.suffix.lower() in endings)
-    files = by_id(data) if root is None else photographs(data, root, split)
+    if root is None and data not in published_datasets() and recipe_data(data) is None:
+        if split is not None:
+            raise UserError(
+                f"--split {split}: only a published data set with --root and a recipe have splits; {data} is files"
+            )
+        if Path(data).is_dir():
+            endings = Image.registered_extensions()
+            return by_id(f"{glob.escape(data)}/*", keep=lambda file: file.suffix.lower() in endings)
+        return by_id(data)
+    files = photographs(data, root, split)
     if missing := [str(file) for file in files.values() if not file.is_file()]:
-        raise UserError(f"{data}: {pluralized(len(missing), 'images')} missing: {first_few(missing)}; {guide(data)}")
+        where = f"; {guide(data)}" if data in published_datasets() else "; bring them back"
+        raise UserError(f"{data}: {pluralized(len(missing), 'images')} missing: {first_few(missing)}{where}")
     return files
 
 
@@ -94,14 +170,17 @@ def names_in_masks(
     return _names(Layout(tuple(classes), images={}, truths=masks, read=read, rules=()))
 
 
-def names_in_published(kind: str, root: Path, split: str | None) -> dict[str, tuple[str, ...]]:
-    """Return the names of the classes in each image of a published data set, in class order, without reading the images.
+def names_in_published(kind: str, root: Path | None, split: str | None) -> dict[str, tuple[str, ...]]:
+    """Return the names of the classes in each image of `photographs`, in class order, without reading the images.
 
     Raises:
-        UserError: see `layouts`; or a file cannot be read.
+        UserError: see `photographs`; or a file cannot be read.
     """
+    with said_as({"--set data.root=": "--root "}):
+        found = {f"--split {each}": find_files() for each, find_files in layouts(kind, root, split).items()}
+    merged({option: layout.images for option, layout in found.items()})
     names: dict[str, tuple[str, ...]] = {}
-    for layout in layouts(kind, root, split):
+    for layout in found.values():
         names |= _names(layout)
     return names
 

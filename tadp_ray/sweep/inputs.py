@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from tadp_ray.backbones.families import family_of
-from tadp_ray.captions.making import missing_stores, stores_of
+from tadp_ray.captions.making import import_words, missing_stores, stores_of
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.context import ContextConfig
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.shipped import shipped
 from tadp_ray.data.datasets import Datasets
-from tadp_ray.errors import UserError
+from tadp_ray.errors import UserError, said_as
 from tadp_ray.training.digests import KnownDigests, digests_if_there, digests_of
 
 
@@ -75,11 +75,12 @@ def cell_inputs(
 
     With `absent`, those of `digests_if_there`, which lists there what is missing; but for caption stores, which a plan has named.
     """
-    if absent is None:
-        digests = digests_of(recipe, datasets, known)
-    else:
-        found: dict[Hashable, str] = {}
-        digests = digests_if_there(recipe, datasets, known, found)
+    found: dict[Hashable, str] = {}
+    with said_as(import_words(recipe)):
+        digests = (
+            digests_of(recipe, datasets, known) if absent is None else digests_if_there(recipe, datasets, known, found)
+        )
+    if absent is not None:
         stores = {*stores_of(recipe, "train"), *stores_of(recipe, "val")}
         absent |= {key: text for key, text in found.items() if not (isinstance(key, tuple) and key[1] in stores)}
     return {

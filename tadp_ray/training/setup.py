@@ -13,6 +13,7 @@ from torch import Tensor
 from tadp_ray.backbones.base import Family, Pretrained
 from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.describe import plain_sentence
+from tadp_ray.captions.making import import_words
 from tadp_ray.captions.prompts import Prompts, make_prompts
 from tadp_ray.conditioning.base import ImageEncoder
 from tadp_ray.conditioning.sources import context_length, source_of
@@ -24,6 +25,7 @@ from tadp_ray.config.schema import MULTI_SCALE, Recipe
 from tadp_ray.data.datasets import Datasets, class_names
 from tadp_ray.data.pixels import to_tensor
 from tadp_ray.data.sample import Dataset
+from tadp_ray.errors import said_as
 from tadp_ray.layout import CONTEXTS
 from tadp_ray.tasks.base import Size, Task
 from tadp_ray.tasks.build import build_head, task_of
@@ -140,7 +142,7 @@ class TrainSetup:
         caption = self.recipe.caption
         if caption.modifiers_apply == "eval":
             caption = caption.model_copy(update={"modifiers": ()})
-        return self.cache.prompts(caption, self.train, self.seed, self.origin)
+        return self._prompts(caption, self.train)
 
     @cached_property
     def val_prompts(self) -> Prompts:
@@ -148,7 +150,11 @@ class TrainSetup:
         caption = self.recipe.caption
         if caption.target_store:
             caption = caption.model_copy(update={"store": caption.target_store})
-        return self.cache.prompts(caption, self.val, self.seed, self.origin)
+        return self._prompts(caption, self.val)
+
+    def _prompts(self, caption: CaptionConfig, dataset: Dataset) -> Prompts:
+        with said_as(import_words(self.recipe)):
+            return self.cache.prompts(caption, dataset, self.seed, self.origin)
 
     def extra_evaluations(self) -> dict[str, "TrainSetup"]:
         """Return the setups of further evaluations by name: other styles of the same scenes, several image sizes."""

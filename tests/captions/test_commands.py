@@ -160,6 +160,100 @@ def test_a_bad_caption_file_is_not_imported(masks: str, tmp_path: Path, captions
     assert "bad.json" in told and said in told and not (tmp_path / "s").exists()
 
 
+def test_no_command_replaces_what_it_reads_or_a_file_of_other_content(oracle: Path, masks: str, tmp_path: Path) -> None:
+    rows = tmp_path / "captions.jsonl"
+    rows.write_text('{"image": "a.jpg", "caption": "a cat"}\n{"image": "b.jpg", "caption": "a dog"}\n')
+    names, link = tmp_path / "names.txt", tmp_path / "link.jsonl"
+    names.write_text(CLASSES.replace(",", "\n"))
+    link.symlink_to(rows)
+    before = {file: file.read_bytes() for file in (rows, names, oracle)}
+    for out, command in (
+        (rows, ("import", rows)),
+        (link, ("import", rows)),
+        (names, ("import", rows)),
+        (oracle, ("import", oracle)),
+        (oracle, ("degrade", oracle)),
+        (oracle, ("nouns", oracle)),
+        (rows, ("nouns", oracle)),
+        (names, ("oracle", "--masks", masks, "--classes", names)),
+        (rows, ("blip", str(tmp_path))),
+    ):
+        told = refusal(*command, "--out", out)
+        assert f"--out {out}: is " in told and f"name another file, e.g. {out.with_suffix('.store.jsonl')}" in told
+    told = refusal("show", oracle, "--images", masks, "--id", "a_mask", "--out", oracle)
+    assert before == {file: file.read_bytes() for file in before}
+    # A store of ours is made again.
+    for _ in range(2):
+        assert invoke("import", rows, "--out", tmp_path / "captions.store.jsonl").exit_code == 0
+
+
+def test_an_import_without_a_file_or_without_any_image_of_it_says_so(masks: str, tmp_path: Path) -> None:
+    told = refusal("import", tmp_path / "nope.csv", "--out", tmp_path / "s")
+    assert "nope.csv: no such file" in told and "caption.store" not in told
+    file = published(tmp_path / "other.json", x1=["a cat"], x2=["a dog"])
+    told = refusal("import", file, "--images", masks, "--out", tmp_path / "s")
+    assert "'d_mask' (of 2 captioned images); its entries are of 'x1', 'x2'" in told and "caption.store" not in told
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """A recipe of photographs in the shipped layout, of both formats."""
+    for split, suffix in (("train", "jpg"), ("train", "png"), ("val", "png")):
+        for folder in (split, f"{split}_masks"):
+            (tmp_path / "photos" / folder).mkdir(parents=True, exist_ok=True)
+        name = f"{split}_{suffix}"
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / f"photos/{split}/{name}.{suffix}")
+        mask = np.zeros((8, 8), np.uint8)
+        mask[:4] = split == "train"
+        Image.fromarray(mask).save(tmp_path / f"photos/{split}_masks/{name}.png")
+    file = tmp_path / "my.yaml"
+    file.write_text(f"extends: folder_segmentation\ndata: {{root: {json.dumps(str(tmp_path / 'photos'))}}}\n")
+    return file
+
+
+def test_a_recipe_names_the_photographs_of_both_splits(recipe: Path, tmp_path: Path) -> None:
+    rows, out = tmp_path / "rows.csv", tmp_path / "store"
+    rows.write_text("image,caption\ntrain_jpg.jpg,a cat\ntrain_pgn.png,a car\nval_png.png,a dog\n")
+    photos = tmp_path / "photos"
+    globs = [word for split in ("train", "val") for word in ("--images", f"{photos}/{split}/*")]
+    for named in (("--data", recipe), ("--data", "folder_segmentation", "--root", photos), globs):
+        told = invoke("import", rows, *named, "--out", out)
+        assert told.stdout.splitlines()[1:] == [
+            "  1 entry without an image: train_pgn.png",
+            "  1 image without a caption: train_png",
+        ], told.output
+        assert dict(read_store(out).captions) == {"train_jpg": ("a cat",), "val_png": ("a dog",)}
+        checked = invoke("check", out, *named)
+        assert checked.exit_code == 1 and "no caption for 1 image: 'train_png'" in checked.stdout
+    assert invoke("check", out, "--data", recipe, "--split", "val").exit_code == 0
+    assert invoke("oracle", "--data", recipe, "--out", out).exit_code == 0
+    assert read_store(out)["train_png"] == ("background thing",) and read_store(out)["val_png"] == ("background",)
+    told = refusal("import", rows, "--data", recipe, "--root", tmp_path / "none", "--out", out)
+    assert "there is no such folder" in told and "name it with --root FOLDER" in told
+    assert "data.kind: scenes has no files; name a recipe of photographs" in refusal(
+        "import", rows, "--data", "pocket_segmentation", "--out", out
+    )
+
+
+def test_photographs_of_both_splits_with_one_id_need_two_stores(recipe: Path, tmp_path: Path) -> None:
+    rows, out, photos = tmp_path / "rows.csv", tmp_path / "store", tmp_path / "photos"
+    rows.write_text("image,caption\ntrain/train_jpg.jpg,a cat\nval/train_jpg.png,a dog\n")
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(photos / "val/train_jpg.png")
+    for one, other, named in (
+        ("--split train", "--split val", ("--data", recipe)),
+        (
+            *(f"--images {photos}/{split}/*" for split in ("train", "val")),
+            ("--images", f"{photos}/train/*", "--images", f"{photos}/val/*"),
+        ),
+    ):
+        told = refusal("import", rows, *named, "--out", out)
+        assert f"has the id 'train_jpg' of {photos}/train/train_jpg.jpg (1 of 2 images)" in told
+        assert f"name {one} and {other} one at a time" in told and not out.exists()
+    for split, said in (("train", "a cat"), ("val", "a dog")):
+        assert invoke("import", rows, "--data", recipe, "--split", split, "--out", out).exit_code == 0
+        assert dict(read_store(out).captions) == {"train_jpg": (said,)}
+
+
 def test_text_that_is_not_utf8_or_says_an_id_twice_is_named_by_its_place(tmp_path: Path) -> None:
     file = tmp_path / "latin.json"
     file.write_bytes('{"a": {"captions": ["a cat"]},\n"b": {"captions": ["a café"]}}'.encode("latin-1"))
@@ -249,7 +343,9 @@ def test_a_data_set_of_the_paper_names_images_and_what_they_show(shared: Path, t
     assert (tmp_path / "fits.png").read_bytes()[:4] == b"\x89PNG"
     told = refusal("oracle", "--data", "ade20k", "--root", tmp_path, "--split", "test", "--out", tmp_path / "x")
     assert "--split test: ade20k has train and val" in told
-    assert "name images with --images, or with --data and --root" in refusal("check", stems, "--data", "ade20k")
+    assert "ade20k: name the folder that holds it with --root" in refusal("check", stems, "--data", "ade20k")
+    told = refusal("check", stems, "--data", "ade20k", "--root", tmp_path, "--images", "*.jpg")
+    assert "name images with --images, or with --data and --root" in told
 
 
 def test_an_oracle_leaves_the_background_aside_where_it_is_asked_to(tmp_path: Path) -> None:

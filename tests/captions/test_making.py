@@ -1,16 +1,25 @@
 """A recipe whose captions are not there names the commands that make them; what is an oracle says so."""
 
+import json
+import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
 from tadp_ray.captions.convert import import_store
 from tadp_ray.captions.making import missing_stores
 from tadp_ray.captions.oracle import degraded_store, oracle_store
 from tadp_ray.captions.store import CaptionStore, read_store
+from tadp_ray.cli import app
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.load import load_recipe
+from tadp_ray.errors import UserError
+from tadp_ray.sweep.plan import Plan, plan_one
+from tadp_ray.training.setup import TrainSetup
 
 RECIPES = Path(__file__).resolve().parents[2] / "experiments/recipes"
 BLIP = "tadp-ray caption blip"
@@ -92,6 +101,8 @@ def test_photographs_of_a_folder_and_scenes() -> None:
         "scenes are drawn, and no captioner looks at them: use source: template"
         in made_by("pocket_segmentation", told)["mine_min20.jsonl"]
     )
+    bring = "tadp-ray caption import FILE --images 'photos/train/*' --images 'photos/val/*' --out mine_min20.jsonl"
+    assert said.endswith(f"; or bring a file: {bring}")
     escaped = made_by("folder_segmentation", told, "data.root=photos [1]")["mine_min20.jsonl"]
     assert f"{BLIP} 'photos [[]1]/train/*'" in escaped
     nouns = made_by("pascal_segmentation", "caption.store=captions/pascal_min40_nouns.jsonl")
@@ -105,15 +116,58 @@ def test_the_commands_are_ones_that_the_program_has() -> None:
     """Options change; a command that is told must not be refused for its words."""
     import typer
 
-    from tadp_ray.cli import app
-
     group = typer.main.get_command(app).commands["caption"]
     names = ("pascal_segmentation", "cityscapes_to_dark_zurich", "pascal_to_comic", "nyuv2", "ade20k")
-    for said in [said for name in names for said in made_by(name).values()]:
-        for command in said.replace("; or bring a published file: ", " && ").removeprefix("make it: ").split(" && "):
+    told = "caption={source: store, store: mine.jsonl}"
+    for said in [said for name in names for said in made_by(name).values()] + [
+        *made_by("folder_segmentation", told).values()
+    ]:
+        said = said.replace("published file", "file")
+        for command in said.replace("; or bring a file: ", " && ").removeprefix("make it: ").split(" && "):
             program, caption, verb, *words = shlex.split(command)
             assert (program, caption) == ("tadp-ray", "caption")
             group.commands[verb].make_context(verb, words)
+
+
+def test_a_training_with_captions_of_other_form_is_mended_by_the_command_that_it_tells(tmp_path: Path) -> None:
+    """The user's file stays, and the store that is made has the ids of both splits."""
+    rows = []
+    for split, suffix in (("train", "jpg"), ("train", "png"), ("val", "png")):
+        for folder in (split, f"{split}_masks"):
+            (tmp_path / "my photos" / folder).mkdir(parents=True, exist_ok=True)
+        name = f"{split}_{suffix}"
+        Image.new("RGB", (200, 200)).save(tmp_path / f"my photos/{split}/{name}.{suffix}")
+        mask = np.zeros((200, 200), np.uint8)
+        mask[:50] = 1
+        Image.fromarray(mask).save(tmp_path / f"my photos/{split}_masks/{name}.png")
+        rows.append({"image": f"{name}.{suffix}", "caption": f"a {name}"})
+    Path("captions.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    before = Path("captions.jsonl").read_bytes()
+
+    def planned(store: str) -> Plan:
+        told = f"caption={{source: store, store: {store}}}"
+        return plan_one(RECIPES / "folder_segmentation.yaml", ["data.root=my photos", told], 0)
+
+    def run(error: str) -> None:
+        words = shlex.split(re.search("tadp-ray (caption import .*?), and name the new file", error)[1])
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0 and "captions of 3 images; 0 images left out" in result.output, error
+
+    with pytest.raises(UserError, match=r"not a caption store but one object a line") as caught:
+        planned("captions.jsonl")
+    run(str(caught.value))
+    assert Path("captions.jsonl").read_bytes() == before
+    (cell,) = planned("captions.store.jsonl").cells
+    setup = TrainSetup(cell.recipe, 0)
+    assert setup.train_prompts.by_id == {"train_jpg": "a train_jpg", "train_png": "a train_png"}
+    assert setup.val_prompts.by_id == {"val_png": "a val_png"}
+    # Ids with an ending are no image's.
+    assert CliRunner().invoke(app, ["caption", "import", "captions.jsonl", "--out", "raw.jsonl"]).exit_code == 0
+    (cell,) = planned("raw.jsonl").cells
+    with pytest.raises(UserError, match=r"'train_jpg' is 'train_jpg\.jpg' there") as caught:
+        _ = TrainSetup(cell.recipe, 0).train_prompts
+    run(str(caught.value))
+    assert read_store(Path("raw.store.jsonl")).digest() == read_store(Path("captions.store.jsonl")).digest()
 
 
 @pytest.mark.parametrize(

@@ -102,21 +102,16 @@ def test_missing_ids_are_named_all_at_once_with_the_file_and_the_nearest_id(tmp_
         store.check([f"q{k}" for k in range(8)])
 
 
-@pytest.mark.parametrize(
-    ("captioned", "image", "images"),
-    [
-        ("p0.jpg", "p0", "--images 'PHOTOS/**/*.jpg'"),
-        ("ADE_val_1", "ADE_val_1.jpg", "--data NAME --root FOLDER"),
-    ],
-)
-def test_ids_that_differ_by_an_ending_alone_name_the_command_that_mends_them(tmp_path, captioned, image, images):
+@pytest.mark.parametrize(("captioned", "image"), [("p0.jpg", "p0"), ("ADE_val_1", "ADE_val_1.jpg")])
+def test_ids_that_differ_by_an_ending_alone_name_the_command_that_mends_them(tmp_path, captioned, image):
     path = tmp_path / "store.jsonl"
     CaptionStore({captioned: ("a room",)}).write(path)
     with pytest.raises(UserError) as caught:
         read_store(path).check([image])
     told = str(caught.value)
     assert f"no caption for 1 image: {image!r} (of 1 captioned image); {image!r} is {captioned!r} there" in told
-    assert f"tadp-ray caption import {path} {images} --out captions.jsonl, and name that file in caption.store" in told
+    made = tmp_path / "store.store.jsonl"
+    assert f"tadp-ray caption import {path} --data RECIPE.yaml --out {made}, and name the new file in caption." in told
 
 
 @pytest.mark.parametrize(
@@ -127,7 +122,8 @@ def test_ids_that_differ_by_an_ending_alone_name_the_command_that_mends_them(tmp
         ('["a"]', r"expected one JSON object .* not a JSON list of 1 entry; write it as CSV with"),
         (
             '{"a": "x"}',
-            r"id 'a': expected an object with .* not a text alone; tadp-ray caption import .*captions --images 'PHOTOS/.*' --out",
+            r"id 'a': expected an object with .* not a text alone; tadp-ray caption import .*captions --data RECIPE.yaml --out "
+            r".*captions.store.jsonl, and name the new file",
         ),
         ("image,caption\na,x\n", "not a caption store but a CSV table; tadp-ray caption import"),
         ('{"file_name": "a", "text": "x"}\n', "not a caption store but one object a line; tadp-ray caption import"),
@@ -159,7 +155,7 @@ def test_a_torn_or_misshapen_file_is_refused_by_place(tmp_path, text, message):
 
 
 def test_a_missing_or_binary_file_is_named(tmp_path):
-    with pytest.raises(UserError, match="absent.json: no such caption store; set caption.store"):
+    with pytest.raises(UserError, match="absent.json: no such file; name a file of captions"):
         read_store(tmp_path / "absent.json")
     for content, said in (
         (b"\x89PNG\xff", "but a PNG image; name a text file"),

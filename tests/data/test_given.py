@@ -34,6 +34,18 @@ def test_folders_and_globs_give_stems(tmp_path: Path) -> None:
             find_photographs(*asked)
 
 
+def test_a_recipe_gives_its_photographs_without_their_ground_truth(tmp_path: Path) -> None:
+    for name in ("train/a.png", "train/b.jpg", "val/c.png"):
+        save(tmp_path / name)
+    assert [*find_photographs("folder_segmentation", tmp_path)] == ["a", "b", "c"]
+    assert find_photographs("folder_segmentation", tmp_path, "val") == {"c": tmp_path / "val/c.png"}
+    with pytest.raises(UserError, match="--split test: folder_segmentation has train and val"):
+        find_photographs("folder_segmentation", tmp_path, "test")
+    save(tmp_path / "val/a.png")
+    with pytest.raises(UserError, match=r"--split val: .*a\.png has the id 'a' of .*train/a.png .* one at a time"):
+        find_photographs("folder_segmentation", tmp_path)
+
+
 def test_a_published_set_gives_all_its_splits_or_one(tmp_path: Path) -> None:
     lists = tmp_path / "VOC2012/ImageSets/Segmentation"
     lists.mkdir(parents=True)
