@@ -209,7 +209,9 @@ def show_examples(
         raise UserError("--out needs images: name them with --images, or with --data and --root")
     if absent := [image_id for image_id in chosen if image_id not in files]:
         raise UserError(f"--id {absent[0]}: none of the {len(files)} images has this id")
-    if out.exists() and any(out.samefile(file) for file in (store, *files.values())):
+    if out.suffix != ".png":
+        raise UserError(f"--out {out}: is a PNG image; let its name end in .png, e.g. shown.png")
+    if out.exists() and any(out.samefile(file) for file in files.values()):
         raise UserError(f"--out {out}: is a file that is read, which would be lost; name another file, e.g. shown.png")
     draw_captions(out, {image_id: files[image_id] for image_id in chosen}, captioned.captions)
     say(out)

@@ -180,7 +180,11 @@ def test_no_command_replaces_what_it_reads_or_a_file_of_other_content(oracle: Pa
     ):
         told = refusal(*command, "--out", out)
         assert f"--out {out}: is " in told and f"name another file, e.g. {out.with_suffix('.store.jsonl')}" in told
-    told = refusal("show", oracle, "--images", masks, "--id", "a_mask", "--out", oracle)
+    shown, picture = published(tmp_path / "shown.json", a_mask=["a cat"]), tmp_path / "a_mask.png"
+    before |= {file: file.read_bytes() for file in (shown, picture)}
+    told = {out: refusal("show", shown, "--images", picture, "--out", out) for out in (shown, picture)}
+    assert "shown.json: is a PNG image; let its name end in .png" in told[shown]
+    assert "a_mask.png: is a file that is read, which would be lost; name another" in told[picture]
     assert before == {file: file.read_bytes() for file in before}
     # A store of ours is made again.
     for _ in range(2):
