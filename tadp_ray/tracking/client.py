@@ -8,6 +8,8 @@ from typing import Any
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
 
+PREFIX = "sqlite:///"
+"""What the URI of a SQLite file begins with."""
 ARTIFACT_METHODS = ("log_artifact", "log_dict", "list_artifacts", "download_artifacts")
 
 
@@ -36,7 +38,7 @@ class Client:
         # Its import takes seconds, which a command without a store does not need.
         from mlflow import MlflowClient
 
-        self._client, self._shown = MlflowClient(tracking_uri=uri), masked(uri)
+        self._client, self._shown = MlflowClient(tracking_uri=named_driver(uri)), masked(uri)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._client, name)
@@ -51,6 +53,14 @@ class Client:
                 raise StoreError(self._shown, first_line(error), getattr(error, "error_code", None)) from None
 
         return call
+
+
+def named_driver(uri: str) -> str:
+    """Return a store's URI for MLflow: that of a SQLite file names its driver.
+
+    Without it MLflow would create the folder that the URI's path names if nothing in it is decoded.
+    """
+    return f"sqlite+pysqlite:///{uri.removeprefix(PREFIX)}" if uri.startswith(PREFIX) else uri
 
 
 def mlflow_errors() -> tuple[type[Exception], ...]:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from tadp_ray.errors import UserError
-from tadp_ray.layout import ARTIFACTS
 from tadp_ray.tracking import tied
+from tadp_ray.tracking.client import named_driver
+from tadp_ray.tracking.sqlite import artifacts_beside
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.view import newest_page
 
@@ -64,7 +65,7 @@ def serve(store: Store, host: str, port: int) -> Iterator[tuple[str, subprocess.
     # The URI may hold a password, and other users of the machine can read the command line but not the environment. A
     # personal server needs neither job runners nor many workers.
     environment = os.environ | {
-        "MLFLOW_BACKEND_STORE_URI": store.uri,
+        "MLFLOW_BACKEND_STORE_URI": named_driver(store.uri),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONWARNINGS": "ignore",
     }
@@ -72,7 +73,7 @@ def serve(store: Store, host: str, port: int) -> Iterator[tuple[str, subprocess.
     command += [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     command += ["--uvicorn-opts", "--log-level warning"]
     if store.database:
-        command += ["--default-artifact-root", (store.database.parent / ARTIFACTS).as_uri()]
+        command += ["--default-artifact-root", artifacts_beside(store.database).as_uri()]
     # Standard output is for the command's results, so the server's output goes to standard error.
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=2, start_new_session=True)
     try:

@@ -1,14 +1,16 @@
-"""Creates and checks MLflow's SQLite database."""
+"""Creates and checks MLflow's SQLite database, and converts between its path and its URI."""
 
 import os
 import shlex
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import unquote
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock, replace_on_disk
 from tadp_ray.layout import ARTIFACTS
+from tadp_ray.tracking.client import PREFIX, first_line, mlflow_errors, named_driver
 
 PATIENCE = 5.0
 """Seconds to wait for a locked file."""
@@ -20,6 +22,30 @@ REMEDY = (
 )
 COMPANIONS = ("-journal", "-wal", "-shm")
 """Suffixes of the files that SQLite keeps beside the database."""
+
+
+def sqlite_uri(file: Path) -> str:
+    """Return the URI of a SQLite file, with an absolute path, since Ray's workers start in other folders."""
+    # SQLAlchemy decodes %XX in the path, which ends at a question mark.
+    return PREFIX + str(file.absolute()).replace("%", "%25").replace("?", "%3F")
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Return the SQLite file of a URI; None for other stores.
+
+    Raises:
+        UserError: the URI has parameters.
+    """
+    if not uri.startswith(PREFIX):
+        return None
+    if "?" in uri:
+        raise UserError(f"{uri}: the address of a SQLite file has no parameters; write a ? in its path as %3F")
+    return Path(unquote(uri.removeprefix(PREFIX)))
+
+
+def artifacts_beside(file: Path) -> Path:
+    """Return the folder of the artifacts beside a SQLite file, the same through whatever link the file is reached."""
+    return file.parent.resolve() / ARTIFACTS
 
 
 def check_database(file: Path) -> bool:
@@ -80,7 +106,7 @@ def check_tables(file: Path) -> bool:
     if used and found:
         raise UserError(
             f"{file}: was created by another version of MLflow (schema {found}, this one's is {newest}); keep a copy and run "
-            f"`mlflow db upgrade {shlex.quote(f'sqlite:///{file}')}`, or else {REMEDY}"
+            f"`mlflow db upgrade {shlex.quote(sqlite_uri(file))}`, or else {REMEDY}"
         )
     if not tables & {*Base.metadata.tables, "alembic_version"}:
         raise UserError(f"{file}: is another program's database; name another file (--tracking-uri)")
@@ -103,22 +129,23 @@ def make_database(file: Path) -> None:
             # SQLite would take the leftovers of a killed process for a part of the new file.
             for left in (draft, *(path.with_name(path.name + end) for path in (draft, file) for end in COMPANIONS)):
                 left.unlink(missing_ok=True)
-            create_tables(draft, file.parent)
+            create_tables(draft, artifacts_beside(file))
             replace_on_disk(draft, file)
         finally:
             lock.release()
-    except (OSError, sqlite3.Error) as error:
+    except (*mlflow_errors(), sqlite3.Error) as error:
         raise UserError(
-            f"{file}: cannot be created ({error}); change the permissions of its folder, or name another store (--tracking-uri)"
+            f"{file}: cannot be created ({first_line(error)}); change the permissions of its folder, or name another store "
+            "(--tracking-uri)"
         ) from None
 
 
-def create_tables(draft: Path, folder: Path) -> None:
+def create_tables(draft: Path, artifacts: Path) -> None:
     """Create the tables and MLflow's experiment 0, which two processes that open a new database would both create."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    uri = f"sqlite:///{draft}"
-    store = SqlAlchemyStore(uri, (folder / ARTIFACTS).as_uri())
+    uri = named_driver(sqlite_uri(draft))
+    store = SqlAlchemyStore(uri, artifacts.as_uri())
     # MLflow caches connections by address, and the file is about to move.
     store.engine.dispose()
     SqlAlchemyStore._engine_map.pop(uri, None)

@@ -12,10 +12,9 @@ from urllib.parse import urlsplit
 
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
-from tadp_ray.layout import ARTIFACTS
 from tadp_ray.network import bypass_proxy
 from tadp_ray.tracking.client import Client, StoreError, first_line, mlflow_errors
-from tadp_ray.tracking.sqlite import check_database, identity, make_database
+from tadp_ray.tracking.sqlite import artifacts_beside, check_database, identity, make_database, sqlite_file, sqlite_uri
 
 PATIENCE = 5.0
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -56,7 +55,7 @@ class Store:
         found = self.client.get_experiment_by_name(name)
         if found is None:
             # Without a server MLflow would write artifacts into the current directory.
-            location = (self.database.parent / ARTIFACTS / name).as_uri() if self.database else None
+            location = (artifacts_beside(self.database) / name).as_uri() if self.database else None
             # With this tag its page opens on training runs rather than on traces.
             tags = {"mlflow.experimentKind": "custom_model_development"}
             try:
@@ -81,8 +80,14 @@ def existing_store(uri: str | None = None) -> Store | None:
 
 
 def store_uri(uri: str | None) -> str:
-    """Return the URI given, else MLFLOW_TRACKING_URI, else ./mlflow.db, with an absolute path."""
-    return absolute(uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
+    """Return the URI given, else MLFLOW_TRACKING_URI, else that of ./mlflow.db; of a SQLite file with an absolute path.
+
+    Raises:
+        UserError: a SQLite file has parameters.
+    """
+    chosen = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    file = sqlite_file(chosen)
+    return sqlite_uri(file) if file else chosen
 
 
 def open_store(uri: str | None = None, *, make: bool = True) -> Store:
@@ -114,11 +119,6 @@ def open_store(uri: str | None = None, *, make: bool = True) -> Store:
     return Store(uri, client, identity(file) if file else None)
 
 
-def sqlite_file(uri: str) -> Path | None:
-    """Return the SQLite file of a URI; None for other stores."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
-
-
 def prepare(file: Path, make: bool) -> None:
     """Check a SQLite file, and create it if it is missing and `make` is set.
 
@@ -137,12 +137,6 @@ def prepare(file: Path, make: bool) -> None:
             "(--tracking-uri or MLFLOW_TRACKING_URI)"
         )
     make_database(file)
-
-
-def absolute(uri: str) -> str:
-    """Return the URI with an absolute path if it is a SQLite file, since Ray's workers start in other folders."""
-    path = uri.removeprefix("sqlite:///")
-    return uri if path == uri else f"sqlite:///{Path(path).absolute()}"
 
 
 def ping(uri: str) -> None:

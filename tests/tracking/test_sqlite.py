@@ -5,12 +5,17 @@ import random
 import shutil
 import signal
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from tadp_ray.errors import UserError
+from tadp_ray.tracking import sqlite
+from tadp_ray.tracking.client import named_driver
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
@@ -85,14 +90,54 @@ def test_first_commands_at_once_make_one_database(opener, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_what_a_killed_command_left_is_removed(tmp_path: Path, monkeypatch, empty_database: Path) -> None:
     """Of SQLite's own companions, too: the new file would be taken for what they belong to."""
-    from tadp_ray.tracking import sqlite
-
     for name in ("mlflow.db", "mlflow.db-journal", "mlflow.db.part", "mlflow.db.part-wal"):
         (tmp_path / name).write_bytes(b"left" if name != "mlflow.db" else b"")
-    monkeypatch.setattr(sqlite, "create_tables", lambda draft, folder: shutil.copy(empty_database, draft))
+    monkeypatch.setattr(sqlite, "create_tables", lambda draft, artifacts: shutil.copy(empty_database, draft))
     store = open_store(f"sqlite:///{tmp_path}/mlflow.db")
     assert store.experiment_id("mine") == "1"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+
+
+NAMES = ["dir%41x", "%2e%2e", "what?", "100%", "a b", "ü", "a#b"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_becomes_a_uri_and_a_uri_the_path(name: str, tmp_path: Path) -> None:
+    file = tmp_path / name / "mlflow.db"
+    uri = sqlite.sqlite_uri(file)
+    assert sqlite.sqlite_file(uri) == file and make_url(named_driver(uri)).database == str(file)
+
+
+@pytest.mark.slow
+def test_a_folder_may_have_any_name(tmp_path: Path, monkeypatch) -> None:
+    """Nothing is written beside it, and its artifacts are in it."""
+    folder = tmp_path.joinpath(*NAMES)
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    store = open_store()
+    assert store.database == folder / "mlflow.db" and store.uri == open_store("sqlite:///mlflow.db").uri
+    run = parent(store, "prec_recall", "pocket", "key")
+    store.client.log_dict(run, {"a": 1}, "plan.json")
+    assert [file.path for file in store.client.list_artifacts(run)] == ["plan.json"]
+    assert Path(store.client.download_artifacts(run, "plan.json", tempfile.mkdtemp(dir=folder))).is_file()
+    files = {file.relative_to(folder).parts[0] for file in tmp_path.rglob("*") if not file.is_dir()}
+    assert {"mlflow.db", "mlflow.db.lock", "mlartifacts"} <= files and len(files) == 4
+    assert sum(1 for path in tmp_path.rglob("*") if path.is_dir() and path not in folder.rglob("*")) == len(NAMES)
+
+
+def test_what_would_be_parameters_of_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="write a [?] in its path as %3F"):
+        open_store(f"sqlite:///{tmp_path}/what?/mlflow.db")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_database_that_cannot_be_made_is_told_in_one_line(tmp_path: Path, monkeypatch) -> None:
+    def refuse(draft: Path, artifacts: Path) -> None:
+        raise OperationalError("create table runs", {}, sqlite3.OperationalError("unable to open database file"))
+
+    monkeypatch.setattr(sqlite, "create_tables", refuse)
+    assert "unable to open database file" in refusal(tmp_path / "mlflow.db")
 
 
 def refusal(file: Path, **kwargs) -> str:
