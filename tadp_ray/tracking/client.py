@@ -37,7 +37,10 @@ class Client:
     def __init__(self, uri: str) -> None:
         # Its import takes seconds, which a command without a store does not need.
         from mlflow import MlflowClient
+        from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
+        # It says where a run's files are, by the run alone, which a copied folder has as well.
+        _artifact_repos_cache.clear()
         self._client, self._shown = MlflowClient(tracking_uri=named_driver(uri)), masked(uri)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

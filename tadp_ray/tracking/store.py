@@ -14,6 +14,7 @@ from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
 from tadp_ray.network import bypass_proxy
 from tadp_ray.tracking.client import Client, StoreError, first_line, mlflow_errors
+from tadp_ray.tracking.moved import follow
 from tadp_ray.tracking.sqlite import artifacts_beside, check_database, identity, make_database, sqlite_file, sqlite_uri
 
 PATIENCE = 5.0
@@ -110,6 +111,7 @@ def open_store(uri: str | None = None, *, make: bool = True) -> Store:
     file = sqlite_file(uri)
     if file:
         prepare(file, make)
+        follow(file)
     try:
         ping(uri)
         client = Client(uri)
