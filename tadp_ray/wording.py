@@ -1,6 +1,7 @@
 """Counts and values in words."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -9,6 +10,18 @@ def pluralized(count: float, noun: str) -> str:
     if count == 1:
         noun = re.sub("(?<=x)es$|(?<=ss)es$|s$", "", re.sub("ies$", "y", noun))
     return f"{count:,g} {noun}" if isinstance(count, float) else f"{count:,} {noun}"
+
+
+def type_named(value: Any) -> str:
+    """Return the type of a value in words: `a list`, `an int`, `None`."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def first_few(names: Iterable[str], limit: int = 5) -> str:
+    """`a, b, c and 7 more`."""
+    names = list(names)
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def devices(cpus: float, gpus: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from tadp_ray.captions.synonyms import everyday
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.errors import UserError
 from tadp_ray.registry import CAPTION_SOURCES, ENCODINGS, implementation
+from tadp_ray.wording import first_few, pluralized, type_named
 
 if TYPE_CHECKING:
     from tadp_ray.config.data import CaptionConfig
@@ -148,13 +149,57 @@ def make_prompts(
         classes, present = foreground(classes), {image_id: foreground(names) for image_id, names in present.items()}
     join = tuple if ENCODINGS[caption.encoding].of_names else " ".join
     source = implementation(CAPTION_SOURCES[caption.source].implementation)
-    made: Captions = source(Request(caption, present, classes, seed, count_tokens, room, say, join))
-    by_id = made.prompts
+    request = Request(caption, present, classes, seed, count_tokens, room, say, join)
+    made = check_captions(source(request), caption, present)
+    by_id = {image_id: made.prompts[image_id] for image_id in present}
     if caption.shuffle and made.sentences:
         by_id = {image_id: shuffled_words(as_text(prompt), seed, image_id) for image_id, prompt in by_id.items()}
     if caption.modifiers:
         by_id = {image_id: modified(as_text(prompt), caption.modifiers) for image_id, prompt in by_id.items()}
     return Prompts(by_id, made, present, classes, count_tokens, budget)
+
+
+def check_captions(made: object, caption: CaptionConfig, images: Collection[str]) -> Captions:
+    """Return what a source, which may be a plug-in's, has made of images, after a check.
+
+    Raises:
+        UserError: it is no `Captions`, or an image has no prompt or names, or something else in their place.
+    """
+    place = f"caption source {caption.source!r}"
+    if not isinstance(made, Captions):
+        raise UserError(f"{place} returned {type_named(made)}, expected Captions")
+    check_images(made.prompts, images, f"{place}: no prompt")
+    if made.names is not None:
+        check_images(made.names, images, f"{place}: no names")
+    for image_id in images:
+        prompt = made.prompts[image_id]
+        if not isinstance(prompt, str) and not is_names(prompt):
+            raise UserError(
+                f"{place}: prompt of {image_id!r} is {type_named(prompt)}, expected a text or a tuple of texts"
+            )
+        if not isinstance(prompt, str) and not ENCODINGS[caption.encoding].of_names:
+            raise UserError(
+                f"{place}: prompt of {image_id!r} is a tuple, expected a text, which caption.encoding: {caption.encoding} reads; "
+                "make it of names with Request.join"
+            )
+        if made.names is not None and not is_names(made.names[image_id], list):
+            raise UserError(
+                f"{place}: names of {image_id!r} are {type_named(made.names[image_id])}, expected a tuple of texts"
+            )
+    return made
+
+
+def check_images(by_id: object, images: Collection[str], problem: str) -> None:
+    """Check that a mapping has all image ids (UserError names the first that it lacks)."""
+    if not isinstance(by_id, Mapping):
+        raise UserError(f"{problem} by image id: they are {type_named(by_id)}, expected a dict")
+    if missing := [image_id for image_id in images if image_id not in by_id]:
+        raise UserError(f"{problem} for {pluralized(len(missing), 'images')}: {first_few(map(repr, missing))}")
+
+
+def is_names(value: object, *others: type) -> bool:
+    """Return whether a value is a tuple, or one of other sequences, of texts."""
+    return isinstance(value, (tuple, *others)) and all(isinstance(name, str) for name in value)
 
 
 def mentioned_classes(texts: Mapping[str, str], classes: Sequence[str]) -> dict[str, tuple[str, ...]]:

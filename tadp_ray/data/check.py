@@ -14,12 +14,12 @@ from tadp_ray.config.data import DataConfig
 from tadp_ray.config.errors import nearest
 from tadp_ray.data.config import FolderData
 from tadp_ray.data.datasets import FileSource, published_datasets, source_of
-from tadp_ray.data.files import Layout, Measured, PublishedSet, first_few, look_at_all
+from tadp_ray.data.files import Layout, Measured, PublishedSet, look_at_all
 from tadp_ray.data.folder import shared_images
 from tadp_ray.data.index import Index
 from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError, said_as
-from tadp_ray.wording import pluralized
+from tadp_ray.wording import first_few, pluralized
 
 
 def find(kind: str) -> PublishedSet:

@@ -9,10 +9,11 @@ from typing import Annotated, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, TypeAdapter, ValidationError
 
-from tadp_ray.data.files import Fields, Layout, PublishedSet, at_edges, first_few, require
+from tadp_ray.data.files import Fields, Layout, PublishedSet, at_edges, require
 from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError, raise_problems
 from tadp_ray.files import composed, why_unreadable, without_ending
+from tadp_ray.wording import first_few
 
 Content = TypeVar("Content")
 CLASSES = tuple(

@@ -8,13 +8,13 @@ from typing import Any, Protocol, runtime_checkable
 from tadp_ray.config.data import DataConfig, PublishedData
 from tadp_ray.data import folder
 from tadp_ray.data.config import FolderData, ScenesData
-from tadp_ray.data.files import FileDataset, Layout, PublishedSet, first_few
+from tadp_ray.data.files import FileDataset, Layout, PublishedSet
 from tadp_ray.data.index import Index
 from tadp_ray.data.sample import Dataset, Split
 from tadp_ray.data.scenes import CLASSES, THINGS, Scenes
 from tadp_ray.errors import UserError
 from tadp_ray.registry import DATASETS, implementation
-from tadp_ray.wording import pluralized
+from tadp_ray.wording import first_few, pluralized
 
 
 class Described(Protocol):

@@ -2,7 +2,7 @@
 
 import glob
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -324,12 +324,6 @@ def truth(sample: Sample) -> tuple[np.ndarray, int, int, tuple[str, str, str]]:
         pixels, nothing, words = sample.mask, IGNORE, ("class index", "pixels", "ignored")
     values = pixels[pixels != nothing]
     return values, pixels.size, pixels.size - values.size, words
-
-
-def first_few(names: Iterable[str], limit: int = 5) -> str:
-    """`a, b, c and 7 more`."""
-    names = list(names)
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def require(kind: str, root: Path, *parts: str) -> None:

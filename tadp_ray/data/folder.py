@@ -10,13 +10,13 @@ import numpy as np
 
 from tadp_ray.data.coco import Objects, boxes_by_image, read_annotations
 from tadp_ray.data.config import FolderData
-from tadp_ray.data.files import Fields, Layout, Measured, first_few, nothing_wrong, shown
+from tadp_ray.data.files import Fields, Layout, Measured, nothing_wrong, shown
 from tadp_ray.data.images import FARTHEST, NEAREST, class_table, read_mask, read_metres
 from tadp_ray.data.names import Names, chosen, distinct, find_files, ids_of, pair_up
 from tadp_ray.data.pascal import read_own_boxes
 from tadp_ray.data.sample import Sample, Split
 from tadp_ray.errors import UserError
-from tadp_ray.wording import pluralized
+from tadp_ray.wording import first_few, pluralized
 
 Judge = Callable[[Mapping[str, Measured]], list[str]]
 WORDS = {"masks": "label map", "depth": "depth map", "boxes": "annotation"}

@@ -15,13 +15,13 @@ from tadp_ray.config.shipped import file_of, shipped
 from tadp_ray.data.check import find
 from tadp_ray.data.config import FolderData
 from tadp_ray.data.datasets import FileSource, class_names, published_datasets, source_of
-from tadp_ray.data.files import Layout, first_few, guide
+from tadp_ray.data.files import Layout, guide
 from tadp_ray.data.folder import find_images
 from tadp_ray.data.images import class_table, read_mask
 from tadp_ray.data.names import distinct, find_files, ids_of
 from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError, said_as
-from tadp_ray.wording import pluralized
+from tadp_ray.wording import first_few, pluralized
 
 
 def by_id(pattern: str, suffix: str = "", keep: Callable[[Path], bool] = lambda _: True) -> dict[str, Path]:

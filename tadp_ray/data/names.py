@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
-from tadp_ray.data.files import first_few
 from tadp_ray.errors import UserError, raise_problems
 from tadp_ray.files import composed, folders_of, read_lines, without_ending
+from tadp_ray.wording import first_few
 
 SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini")
 """Files that Windows creates; .DS_Store and ._photo.jpg of macOS are hidden files, which wildcards do not match."""

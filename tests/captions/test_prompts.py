@@ -5,9 +5,11 @@ import pytest
 
 from tadp_ray.captions.oracle import degraded_store
 from tadp_ray.captions.prompts import as_text, make_prompts
+from tadp_ray.captions.sources import Captions
 from tadp_ray.captions.store import CaptionStore
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.errors import UserError
+from tadp_ray.registry import CAPTION_SOURCES, CaptionSourceEntry
 
 CLASSES = ("bird", "cow", "potted plant", "sofa")
 PRESENT = {"a": ("cow", "bird"), "b": ("sofa",), "c": ()}
@@ -53,6 +55,33 @@ def test_all_images_without_a_caption_are_named_before_any_is_used(tmp_path):
     CaptionStore({"a": ("a cow",)}).write(tmp_path / "store")
     with pytest.raises(UserError, match="no caption for 2 image.*'b', 'c'"):
         prompts(source="store", store=tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("made", "encoding", "said"),
+    [
+        ({"a": "cow"}, "text", "returned a dict, expected Captions"),
+        (None, "text", "returned None, expected Captions"),
+        (Captions({"a": "cow"}), "text", "no prompt for 2 images: 'b', 'c'"),
+        (Captions(["cow"] * 3), "text", "no prompt by image id: they are a list, expected a dict"),
+        (Captions({"a": ["cow"], "b": "", "c": ""}), "text", "prompt of 'a' is a list, expected a text or a tuple of texts"),
+        (Captions({"a": "", "b": (1,), "c": ""}), "names", "prompt of 'b' is a tuple, expected a text or a tuple of texts"),
+        (Captions({"a": ("cow",), "b": "", "c": ""}), "text", "expected a text, which caption.encoding: text reads"),
+        (Captions(dict.fromkeys("abc", ""), {"a": ()}), "text", "no names for 2 images: 'b', 'c'"),
+        (Captions(dict.fromkeys("abc", ""), dict.fromkeys("abc", "cow")), "text", "names of 'a' are a str, expected a tuple"),
+    ],
+)  # fmt: skip
+def test_what_a_source_of_a_plug_in_makes_is_checked(monkeypatch, made, encoding, said):
+    monkeypatch.setitem(CAPTION_SOURCES._entries, "class_names", CaptionSourceEntry(lambda _: made, "a plug-in's"))
+    with pytest.raises(UserError, match=f"^caption source 'class_names'.*{said}"):
+        prompts(source="class_names", encoding=encoding)
+
+
+def test_captions_of_further_images_are_left_out(monkeypatch):
+    made = Captions(dict.fromkeys("abcdef", "cow"))
+    monkeypatch.setitem(CAPTION_SOURCES._entries, "class_names", CaptionSourceEntry(lambda _: made, "a plug-in's"))
+    told = prompts(source="class_names")
+    assert [*told.by_id] == [*PRESENT] and told.precision == 1 / 3 and {*told.fits} == {*PRESENT}
 
 
 def test_every_source_tells_how_well_its_names_fit(voc, voc_classes, tmp_path):

@@ -14,13 +14,12 @@ from torch import Tensor
 from tadp_ray.backbones.latent.autoencoder import Autoencoder, latent_scale, posterior_of
 from tadp_ray.captions.describe import class_list
 from tadp_ray.config.personalization import FolderImages, SceneImages
-from tadp_ray.data.files import first_few
 from tadp_ray.data.images import read_image
 from tadp_ray.data.names import SYSTEM_FILES
 from tadp_ray.data.pixels import to_tensor
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.errors import UserError
-from tadp_ray.wording import pluralized
+from tadp_ray.wording import first_few, pluralized
 
 ENCODED_AT_ONCE = 8
 
