@@ -410,6 +410,61 @@ def test_an_experiment_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.
     assert len(cells) == 18 and {*cells["model.timestep"]} == {1, 50}
 
 
+AXES = ["caption.precision=0.5,1.0", "caption.recall=0.5,1.0"]
+
+
+def test_a_recipe_at_axes_needs_no_file_of_an_experiment(experiment: Path, swept, store, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"recipe": "recipe.yaml", "axes": AXES, "changes": [f"compute.storage={tmp_path}/runs"]}
+    planned = tadp_ray.read_experiment(**asked, dry=True)
+    assert [*planned["caption.recall"]] == [0.5, 1.0] * 2 and {*planned.status} == {"PLANNED"}
+    swept(experiment)
+    cells = tadp_ray.read_experiment(**asked, name="my question", tracking_uri=store.uri)
+    assert [*cells.fingerprint] == [*planned.fingerprint] and [*cells.miou[:3]] == [10.0, 20.0, 30.0]
+
+
+def test_a_sweep_of_the_store_is_read_by_its_name(experiment: Path, swept, store, tmp_path: Path) -> None:
+    swept(experiment)
+    own = tadp_ray.read_experiment(experiment, changes=[f"compute.storage={tmp_path}/runs"], tracking_uri=store.uri)
+    experiment.unlink()
+    assert tadp_ray.read_experiment("tiny", tracking_uri=store.uri).equals(own)
+    with pytest.raises(
+        tadp_ray.UserError, match="^tiny: a sweep in MLflow, whose cells are fixed; leave seeds, axes out"
+    ):
+        tadp_ray.read_experiment("tiny", seeds=[1], axes=AXES, tracking_uri=store.uri)
+    with pytest.raises(
+        tadp_ray.UserError, match=r"^tinny: neither an experiment .* nor a sweep .*did you mean 'tiny'\?"
+    ):
+        tadp_ray.read_experiment("tinny", seeds=[1], tracking_uri=store.uri)
+    with pytest.raises(tadp_ray.UserError, match="^tiny: neither a file nor a shipped experiment"):
+        tadp_ray.read_experiment("tiny", tracking_uri=f"sqlite:///{tmp_path}/none.db")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "^name an experiment, e.g. 'prec_recall', or a recipe and what is to vary"),
+        ({"recipe": "pocket_segmentation"}, "^name an experiment, e.g. 'prec_recall', or a recipe and what is to vary"),
+        ({"axes": AXES}, "^name an experiment, e.g. 'prec_recall', or a recipe and what is to vary"),
+        ({"file": 7}, "^file=7: expected a file, or the name of a shipped one"),
+        ({"file": "prec_recall", "name": "mine"}, "^name='mine': names a sweep with axes"),
+        (
+            {"file": "prec_recall", "recipe": tadp_ray.build_recipe(**TINY)},
+            r"^recipe: made in Python, .* tadp_ray.train\(",
+        ),
+        ({"axes": AXES, "recipe": tadp_ray.build_recipe(**TINY)}, "^recipe: made in Python, .* changes="),
+    ],
+)
+def test_what_names_no_sweep_is_refused_before_anything_runs(asked: dict[str, Any], said: str) -> None:
+    for ask in (tadp_ray.read_experiment, tadp_ray.run_experiment):
+        with pytest.raises(tadp_ray.UserError, match=said):
+            ask(**asked)
+
+
+def test_a_split_that_no_data_set_has_is_refused() -> None:
+    with pytest.raises(tadp_ray.UserError, match="split='test': a recipe's data set has the splits 'train' and 'val'"):
+        tadp_ray.open_dataset(tadp_ray.build_recipe(**TINY).data, "test")
+
+
 def test_experiments_that_do_not_fit_are_refused(experiment: Path, tmp_path: Path) -> None:
     with pytest.raises(tadp_ray.UserError, match="there is no such store"):
         tadp_ray.read_experiment(experiment, tracking_uri=f"sqlite:///{tmp_path}/none.db")
@@ -468,6 +523,9 @@ def test_python_trains_an_experiment_and_a_recipe_once_and_predicts(experiment: 
     cells = tadp_ray.run_experiment(experiment, changes=changes, only=only, **where)
     assert [*cells.state] == ["finished"] and 0 <= cells.miou[0] <= 100
     assert cells.equals(tadp_ray.run_experiment(experiment, changes=changes, only=only, **where))
+    asked = {"axes": AXES, "changes": changes, "only": only, "name": "without a file"}
+    again = tadp_ray.run_experiment(recipe=experiment.parent / "recipe.yaml", **asked, **where)
+    assert again.equals(cells) and tadp_ray.read_experiment("without a file", tracking_uri=store.uri).shape[0] == 4
     recipe = tadp_ray.build_recipe(
         experiment.parent / "recipe.yaml",
         caption={"precision": 1.0, "recall": 1.0},

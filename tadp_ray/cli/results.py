@@ -16,7 +16,7 @@ from tadp_ray.cli.common import (
     show,
 )
 from tadp_ray.cli.retype import score_command
-from tadp_ray.config.shipped import file_of, root, shipped, visible_files
+from tadp_ray.config.shipped import file_of, is_experiment, root, shipped, visible_files
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
@@ -185,13 +185,6 @@ def named_experiment(file: Path, scale: Scale, tracking_uri: str | None) -> "tup
         return open_store(tracking_uri, make=False), experiment, scale
     store = open_store(tracking_uri, make=False)
     return store, *stored_experiment(store, str(file), scale, [*shipped("experiments")])
-
-
-def is_experiment(file: Path) -> bool:
-    """Return whether an argument names an experiment: a file or a shipped one, or what looks like the path of a file."""
-    return (
-        file.is_file() or file.name in shipped("experiments") or file.suffix in (".yaml", ".yml") or len(file.parts) > 1
-    )
 
 
 def text_similarity(weights: str) -> "Similarity":

@@ -93,6 +93,13 @@ def file_of(text: Path, kind: str, of: Path | None = None) -> Path:
     return place
 
 
+def is_experiment(file: Path) -> bool:
+    """Return whether an argument names an experiment: a file or a shipped one, or what looks like the path of a file."""
+    return (
+        file.is_file() or file.name in shipped("experiments") or file.suffix in (".yaml", ".yml") or len(file.parts) > 1
+    )
+
+
 def name_of(file: Path, kind: str) -> str:
     """Return the name by which commands accept a file in any folder: that of a shipped file, else its path."""
     return file.stem if shipped(kind).get(file.stem) == file else str(file)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 from tadp_ray.config.data import DataConfig, PublishedData
 from tadp_ray.data import folder
@@ -137,8 +137,12 @@ def open_dataset(data: DataConfig, split: Split, storage: Path | None = None) ->
             are read. None: every file is read.
 
     Raises:
-        UserError: the data are not where the recipe says, or do not fit together.
+        UserError: there is no such split, or the data are not where the recipe says, or do not fit together.
     """
+    if split not in get_args(Split):
+        raise UserError(
+            f"split={split!r}: a recipe's data set has the splits {' and '.join(map(repr, get_args(Split)))}"
+        )
     source = source_of(data)
     if not isinstance(source, FileSource):
         return source.open(data, split)

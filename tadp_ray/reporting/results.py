@@ -45,7 +45,17 @@ def latest_sweep(
 
 
 def stored_experiment(store: Store, name: str, scale: Scale, files: Sequence[str]) -> tuple[ResolvedExperiment, Scale]:
-    """Return the experiment of the newest sweep of a name, from MLflow alone, and the sweep's scale.
+    """Return the experiment of the newest sweep of a name, from MLflow alone, and the sweep's scale; else as `stored_sweep`.
+
+    Raises:
+        UserError: the store holds no such sweep, or one without a table.
+    """
+    entry = stored_sweep(store, name, scale, files)
+    return experiment_of_sweep(entry, read_sweep(store, entry.run_id)), entry.scale
+
+
+def stored_sweep(store: Store, name: str, scale: Scale, files: Sequence[str]) -> SweepEntry:
+    """Return the newest sweep of a name, if possible one that fills a table.
 
     Args:
         store: MLflow.
@@ -54,7 +64,7 @@ def stored_experiment(store: Store, name: str, scale: Scale, files: Sequence[str
         files: names of experiments with a file, for the error.
 
     Raises:
-        UserError: the store holds no such sweep, or one without a table.
+        UserError: the store holds no such sweep.
     """
     entries = sweep_entries(store, name)
     if not entries:
@@ -64,8 +74,7 @@ def stored_experiment(store: Store, name: str, scale: Scale, files: Sequence[str
             f"(`tadp-ray list`); {nearest(name, known)}"
         )
     filled = newest_tables(entries) or entries
-    entry = next((each for each in filled if each.scale == scale), filled[0])
-    return experiment_of_sweep(entry, read_sweep(store, entry.run_id)), entry.scale
+    return next((each for each in filled if each.scale == scale), filled[0])
 
 
 def newest_tables(entries: Sequence[SweepEntry]) -> list[SweepEntry]:
