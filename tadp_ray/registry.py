@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from tadp_ray.errors import UserError
+from tadp_ray.wording import type_named
 
 GROUP = "tadp_ray.plugins"
 BUILT_IN = (
@@ -140,11 +141,45 @@ def plugin_versions() -> dict[str, str]:
 
 
 def implementation(reference: Any) -> Any:
-    """Import and return the object at `"module:attribute"`. Any object but a string is returned as it is."""
+    """Import and return the object at `"module:attribute"`. Any object but a string is returned as it is.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
     if not isinstance(reference, str):
         return reference
     module, _, attribute = reference.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"{reference}, which is registered, cannot be imported ({type(error).__name__}: {error}); mend its package"
+        ) from error
+
+
+def check_interface(made: Any, interface: Any, place: str) -> None:
+    """Check that what a plug-in has made has every attribute and method of an interface.
+
+    Args:
+        made: by the plug-in.
+        interface: a `Protocol`.
+        place: what has made it, e.g. `backbone 'plain_conv': load`.
+
+    Raises:
+        UserError: it lacks some.
+    """
+    wanted = [name for name in {**interface.__annotations__, **vars(interface)} if not name.startswith("_")]
+    if lacking := [name for name in wanted if not hasattr(made, name)]:
+        raise UserError(
+            f"{place} returned {type_named(made)} without {', '.join(lacking)}; expected a {interface.__module__}."
+            f"{interface.__name__}"
+        )
+
+
+def check_type(made: Any, expected: type, place: str) -> None:
+    """Check the type of what a plug-in has made; `place` as for `check_interface` (UserError if it is another)."""
+    if not isinstance(made, expected):
+        raise UserError(f"{place} returned {type_named(made)}; expected a {expected.__module__}.{expected.__name__}")
 
 
 def deferred(reference: str) -> Callable[..., Any]:
@@ -217,7 +252,7 @@ class MetricEntry:
     task: str
     metric: Metric
     implementation: Any
-    """(class names) -> an object with `accumulate`, `reduce` and `compute`; see `tadp_ray.tasks.base.Metrics`."""
+    """(class names) -> an object with `accumulate`, `reduce` and `compute`; see `tadp_ray.tasks.base.Accumulated`."""
 
 
 @dataclass(frozen=True)

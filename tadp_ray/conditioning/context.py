@@ -11,6 +11,7 @@ from tadp_ray.conditioning.base import ImageEncoder
 from tadp_ray.conditioning.sources import source_of
 from tadp_ray.conditioning.text_encoder import TextAdapter
 from tadp_ray.config.context import ContextConfig
+from tadp_ray.registry import check_type
 
 CIDE_HIDDEN = 400
 """Hidden channels between the logits and the mixture of ECoDepth's published code."""
@@ -31,7 +32,9 @@ class Context(nn.Module):
         self.sources = nn.ModuleDict()
         for source in config.sources:
             encoder = next(given) if source in readers else None
-            self.sources[source.kind] = source_of(source).build(source, width, encoder)
+            built = source_of(source).build(source, width, encoder)
+            check_type(built, nn.Module, f"context source {source.kind!r}: build")
+            self.sources[source.kind] = built
         self._reads_image = tuple(source in readers for source in config.sources)
         self._summed = config.join == "sum"
 

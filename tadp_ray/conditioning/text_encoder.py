@@ -18,6 +18,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import drafted
 from tadp_ray.registry import ENCODINGS, implementation
 from tadp_ray.tensors import is_finite, read_foreign
+from tadp_ray.wording import type_named
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
@@ -145,9 +146,22 @@ Encoder = Callable[[Prompt], Tensor]
 def make_text_encoder(
     tokenizer: "CLIPTokenizer", text_encoder: "CLIPTextModel", caption: CaptionConfig, classes: Sequence[str]
 ) -> Encoder:
-    """Return the function that encodes a prompt as a context (L, D), from a recipe's `caption` group."""
-    make = implementation(ENCODINGS[caption.encoding].implementation)
-    return make(tokenizer, text_encoder, caption, classes)
+    """Return the function that encodes a prompt as a context (L, D), from a recipe's `caption` group.
+
+    The function raises UserError if the encoding, which may be a plug-in's, returns anything else.
+    """
+    encode = implementation(ENCODINGS[caption.encoding].implementation)(tokenizer, text_encoder, caption, classes)
+
+    def encoded(prompt: Prompt) -> Tensor:
+        context = encode(prompt)
+        if not isinstance(context, Tensor) or context.ndim != 2 or not len(context):
+            found = f"shape {tuple(context.shape)}" if isinstance(context, Tensor) else type_named(context)
+            raise UserError(
+                f"encoding {caption.encoding!r}: context of {prompt!r} is {found}; expected a tensor (L, D)"
+            )
+        return context
+
+    return encoded
 
 
 def whole_texts(

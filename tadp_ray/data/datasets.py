@@ -1,5 +1,6 @@
 """Opens the data sets of recipes, which are registered in `tadp_ray.registry`."""
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from tadp_ray.data.index import Index
 from tadp_ray.data.sample import Dataset, Split
 from tadp_ray.data.scenes import CLASSES, THINGS, Scenes
 from tadp_ray.errors import UserError
-from tadp_ray.registry import DATASETS, implementation
+from tadp_ray.registry import DATASETS, check_interface, implementation
 from tadp_ray.wording import first_few, pluralized
 
 
@@ -145,9 +146,22 @@ def open_dataset(data: DataConfig, split: Split, storage: Path | None = None) ->
         )
     source = source_of(data)
     if not isinstance(source, FileSource):
-        return source.open(data, split)
+        opened = source.open(data, split)
+        check_opened(opened, f"data set {data.kind!r}: open")
+        return opened
     layout = source.layout(data, split)
     return FileDataset(layout, Index(storage, layout) if storage else None)
+
+
+def check_opened(opened: Dataset, place: str) -> None:
+    """Check that a data set, which may be a plug-in's, is one, and has samples with ids and sizes (UserError if not)."""
+    check_interface(opened, Dataset, place)
+    counts = {"ids": len(opened.ids), "sizes": len(opened.sizes), "samples": len(opened)}
+    if len({*counts.values()}) > 1 or not opened.ids:
+        told = ", ".join(f"{count} {name}" for name, count in counts.items())
+        raise UserError(f"{place} returned {told}; expected as many of each, and one or more")
+    if repeated := [image_id for image_id, count in Counter(opened.ids).items() if count > 1]:
+        raise UserError(f"{place} returned the id {repeated[0]!r} twice; ids must differ")
 
 
 def class_names(data: DataConfig) -> tuple[str, ...]:

@@ -20,13 +20,8 @@ Size = tuple[int, int]
 """(height, width)."""
 
 
-class Metrics(Protocol):
-    """Metrics accumulated over a data set."""
-
-    @property
-    def images(self) -> Sequence[Mapping[str, Any]]:
-        """Per-image counts or metrics as JSON types; those of all processes after `reduce`."""
-        ...
+class Accumulated(Protocol):
+    """A metric that is accumulated over a data set."""
 
     def accumulate(self, predicted: Any, target: Any, /) -> None:
         """Add a batch."""
@@ -38,6 +33,15 @@ class Metrics(Protocol):
 
     def compute(self) -> dict[str, float]:
         """Return the metrics by name."""
+        ...
+
+
+class Metrics(Accumulated, Protocol):
+    """The metrics of a task."""
+
+    @property
+    def images(self) -> Sequence[Mapping[str, Any]]:
+        """Per-image counts or metrics as JSON types; those of all processes after `reduce`."""
         ...
 
 

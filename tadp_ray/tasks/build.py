@@ -14,18 +14,22 @@ from torch import nn
 
 from tadp_ray.config.model import HeadConfig
 from tadp_ray.config.schema import Recipe
-from tadp_ray.registry import HEADS, METRICS, TASKS, implementation
-from tadp_ray.tasks.base import Metrics, Task
+from tadp_ray.registry import HEADS, METRICS, TASKS, check_interface, check_type, implementation
+from tadp_ray.tasks.base import Accumulated, Metrics, Task
 
 
 def task_of(recipe: Recipe) -> Task:
     """Return the task of a recipe, with the loss of its head, its evaluation settings and all metrics registered for it."""
     entry = TASKS[recipe.task]
     task: Task = implementation(entry.implementation)(recipe)
-    extra = [implementation(metric.implementation) for metric in METRICS.values() if metric.task == recipe.task]
+    check_type(task, Task, f"task {recipe.task!r}")
+    extra = {name: implementation(own.implementation) for name, own in METRICS.items() if own.task == recipe.task}
 
     def metrics(classes: Sequence[str]) -> Metrics:
-        return CombinedMetrics(task.metrics(classes), [make(classes) for make in extra])
+        made = {name: make(classes) for name, make in extra.items()}
+        for name, each in made.items():
+            check_interface(each, Accumulated, f"metric {name!r}")
+        return CombinedMetrics(task.metrics(classes), list(made.values()))
 
     return replace(task, main=entry.main, metrics=metrics if extra else task.metrics)
 
@@ -68,4 +72,6 @@ def build_head(channels: Sequence[int], strides: Sequence[int], classes: int, co
     Raises:
         UserError: the head does not fit these levels.
     """
-    return implementation(HEADS[config.kind].implementation)(channels, strides, classes, config)
+    head = implementation(HEADS[config.kind].implementation)(channels, strides, classes, config)
+    check_type(head, nn.Module, f"head {config.kind!r}")
+    return head

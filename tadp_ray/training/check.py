@@ -9,10 +9,10 @@ from tadp_ray.captions.store import read_store
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.files import FileDataset
-from tadp_ray.data.sample import annotation
+from tadp_ray.data.sample import Sample, annotation
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
-from tadp_ray.registry import TASKS
+from tadp_ray.registry import TASKS, check_type
 from tadp_ray.training.setup import TrainSetup, resized
 
 
@@ -35,11 +35,17 @@ def check_setup(setup: TrainSetup) -> None:
 
 
 def check_truth(setup: TrainSetup) -> None:
-    """Check that the data set has the ground truth of the task."""
-    truth = setup.task.truth
-    if getattr(annotation(setup.train, 0), truth) is None:
+    """Check that the data set has the ground truth of the task, and that the task's metrics can be made."""
+    truth, sample, kind = setup.task.truth, annotation(setup.train, 0), setup.recipe.data.kind
+    check_type(sample, Sample, f"data set {kind!r}: sample 0")
+    if sample.id != setup.train.ids[0]:
         raise UserError(
-            f"task: {setup.recipe.task} needs {truth}, which data.kind: {setup.recipe.data.kind} with these files has not "
+            f"data set {kind!r}: sample 0 has the id {sample.id!r}; expected ids[0], {setup.train.ids[0]!r}"
+        )
+    setup.task.metrics(setup.classes)
+    if getattr(sample, truth) is None:
+        raise UserError(
+            f"task: {setup.recipe.task} needs {truth}, which data.kind: {kind} with these files has not "
             f"(sample {setup.train.ids[0]!r}); choose data with {truth}, or another task"
         )
 
@@ -74,7 +80,7 @@ def check_other_captions(setup: TrainSetup) -> None:
         try:
             check_text(other)
             check_one_length(other, other.val_prompts)
-            other.prompt_length(other.val_prompts, other.val)
+            other.prompt_length(other.val_prompts)
         except UserError as error:
             raise UserError(f"{key}: {error}") from None
 
@@ -170,7 +176,7 @@ def check_lengths(setup: TrainSetup) -> None:
     check_one_length(setup, setup.train_prompts, setup.val_prompts)
     _ = setup.tokens  # of sources that may not fit each other
     for name, other in setup.other_captions.items():
-        length, encoding = other.prompt_length(other.val_prompts, other.val), other.recipe.caption.encoding
+        length, encoding = other.prompt_length(other.val_prompts), other.recipe.caption.encoding
         if length != setup.prompt_tokens and setup.channels_under(length) != setup.channels_under(setup.prompt_tokens):
             raise UserError(
                 f"evaluation.captions.{name}.encoding={encoding}: its contexts have {length} tokens, those of the training "

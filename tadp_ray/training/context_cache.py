@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tadp_ray.captions.sources import Prompt
+from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
 from tadp_ray.layout import LOCK
 from tadp_ray.training.checkpoint import Damaged, TensorFile, open_labelled, write_tensors
@@ -43,8 +44,19 @@ class ContextCache:
         self._files: dict[str, TensorFile] = {}
 
     def __call__(self, prompts: Sequence[Prompt]) -> Tensor:
-        """Return the contexts (B, L, D) of prompts; all must have the same length."""
-        return torch.stack([self._one(prompt) for prompt in prompts])
+        """Return the contexts (B, L, D) of prompts.
+
+        Raises:
+            UserError: they differ in length.
+        """
+        contexts = [self._one(prompt) for prompt in prompts]
+        for prompt, context in zip(prompts, contexts, strict=True):
+            if len(context) != len(contexts[0]):
+                raise UserError(
+                    f"caption.encoding: the context of {prompts[0]!r} has {len(contexts[0])} vectors and that of {prompt!r} has "
+                    f"{len(context)}; an encoding must give all prompts as many"
+                )
+        return torch.stack(contexts)
 
     def warm(self, folder: Path, key: str, prompts: Iterable[Prompt]) -> None:
         """Encode the prompts whose contexts are not in a folder yet, and read contexts from there from now on.

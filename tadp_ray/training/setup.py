@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadp_ray.backbones.base import Family, Pretrained
+from tadp_ray.backbones.base import Backbone, Family, Pretrained
 from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.describe import plain_sentence
 from tadp_ray.captions.making import import_words
-from tadp_ray.captions.prompts import Prompts, make_prompts
+from tadp_ray.captions.prompts import Prompts, as_text, make_prompts
 from tadp_ray.conditioning.base import ImageEncoder
 from tadp_ray.conditioning.sources import context_length, source_of
 from tadp_ray.conditioning.text_encoder import count_tokens, make_text_encoder
@@ -25,12 +25,14 @@ from tadp_ray.config.schema import MULTI_SCALE, Recipe
 from tadp_ray.data.datasets import Datasets, class_names
 from tadp_ray.data.pixels import to_tensor
 from tadp_ray.data.sample import Dataset
-from tadp_ray.errors import said_as
+from tadp_ray.errors import UserError, said_as
 from tadp_ray.layout import CONTEXTS
+from tadp_ray.registry import check_interface
 from tadp_ray.tasks.base import Size, Task
 from tadp_ray.tasks.build import build_head, task_of
 from tadp_ray.training.context_cache import ContextCache
 from tadp_ray.training.provenance import code_of, provenance
+from tadp_ray.wording import first_few
 
 Origin = tuple[Family, Hashable]
 """(family of the backbone, key of the networks that it loads)."""
@@ -77,6 +79,7 @@ class Cache:
         """Return channels and strides of a backbone's levels under contexts of a length, without a change of random state."""
         with torch.random.fork_rng(devices=[]):
             backbone = family_of(model).make_backbone(self.pretrained(origin).to_meta(), model, tokens, view)
+            check_interface(backbone, Backbone, f"backbone {model.backbone!r}: make_backbone")
             return backbone.channels, backbone.strides
 
 
@@ -231,15 +234,17 @@ class TrainSetup:
     @cached_property
     def prompt_tokens(self) -> int:
         """Length of every context of a caption; 0 if no source of the context reads text."""
-        return self.prompt_length(self.train_prompts, self.train)
+        return self.prompt_length(self.train_prompts)
 
-    def prompt_length(self, prompts: Prompts, dataset: Dataset) -> int:
+    def prompt_length(self, prompts: Prompts) -> int:
         """Return the length of the contexts of a data set's prompts; 0 if no source of the context reads text."""
         if not self.recipe.model.context.reads_text:
             return 0
         if self.recipe.caption.encoding == "text":
             return self.pretrained.tokens
-        return self.contexts([prompts[dataset.ids[0]]]).shape[1]
+        # A plug-in's encoding whose contexts differ in length mostly differs in these two.
+        ordered = sorted(prompts.by_id.values(), key=lambda prompt: len(as_text(prompt)))
+        return self.contexts([ordered[0], ordered[-1]]).shape[1]
 
     @cached_property
     def view(self) -> tuple[int, int]:
@@ -304,19 +309,35 @@ def padded(size: tuple[int, int], multiple: int) -> tuple[int, int]:
 def load_pretrained(origin: Origin) -> Pretrained:
     """Load the frozen networks of a backbone."""
     family, parts = origin
-    return family.load(parts)
+    loaded = family.load(parts)
+    check_interface(loaded, Pretrained, f"backbone {getattr(family, '__name__', family)}: load")
+    return loaded
 
 
 def load_encoder(source: Any) -> ImageEncoder:
     """Load the frozen image encoder of a context source that reads images."""
     encoder = source_of(source).load(source)
-    assert encoder is not None
+    check_interface(encoder, ImageEncoder, f"context source {source.kind!r}, which reads images: load")
     return encoder
 
 
 def present_in(dataset: Dataset) -> dict[str, tuple[str, ...]]:
-    """Return the names of the classes in each image, by image id."""
-    return {image_id: dataset.present(index) for index, image_id in enumerate(dataset.ids)}
+    """Return the names of the classes in each image, by image id.
+
+    Raises:
+        UserError: an image has a name that is none of the classes.
+    """
+    present, classes = (
+        {image_id: dataset.present(index) for index, image_id in enumerate(dataset.ids)},
+        {*dataset.classes},
+    )
+    for image_id, names in present.items():
+        if unknown := [name for name in names if name not in classes]:
+            raise UserError(
+                f"data set: {unknown[0]!r} in {image_id!r} is none of its classes {first_few(map(repr, dataset.classes))}; "
+                "present must return names of classes"
+            )
+    return present
 
 
 def token_counter(pretrained: Pretrained) -> tuple[Callable[[str], int], int]:

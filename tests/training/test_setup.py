@@ -3,20 +3,41 @@
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from tadp_ray.backbones.stable_diffusion.family import StableDiffusion as SD
 from tadp_ray.backbones.stable_diffusion.learned_tokens import LearnedToken, write_learned
+from tadp_ray.conditioning.context import Context
+from tadp_ray.conditioning.sources import LearnedSource
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.context import ContextConfig
+from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.load import load_recipe
+from tadp_ray.data.datasets import PocketScenes
 from tadp_ray.data.loader import AugmentedDataset
+from tadp_ray.data.sample import NO_IMAGE, Sample
 from tadp_ray.data.scenes import CLASSES, STUFF
 from tadp_ray.data.transforms import Augment
 from tadp_ray.errors import UserError
-from tadp_ray.training.check import check_augment, check_setup
-from tadp_ray.training.setup import TrainSetup
+from tadp_ray.registry import (
+    BACKBONES,
+    CONTEXT_SOURCES,
+    DATASETS,
+    ENCODINGS,
+    HEADS,
+    METRICS,
+    TASKS,
+    Metric,
+    MetricEntry,
+    Registry,
+)
+from tadp_ray.training.check import check_augment, check_head, check_setup
+from tadp_ray.training.setup import TrainSetup, load_encoder
 
 ROOT = Path(__file__).resolve().parents[2]
 NIGHT = ["a dark <night> photo of a {caption}"]
@@ -186,3 +207,128 @@ def test_a_view_has_the_size_of_what_is_trained(changes: list[str], view: tuple[
     augment = Augment(recipe.augment, "mask", recipe.model.pixel_normalization)
     views = AugmentedDataset(setup.train, augment, setup.task.target)
     assert setup.view == view == tuple(views[0, 0][1].shape[-2:])
+
+
+def scenes(slip: Callable[[Any], Any]) -> type[PocketScenes]:
+    """The pocket world, as a plug-in with a slip opens it."""
+    return type("Own", (PocketScenes,), {"open": staticmethod(lambda *given: slip(PocketScenes.open(*given)))})
+
+
+def with_own(**attributes: Any) -> type[PocketScenes]:
+    """The pocket world, with other attributes and methods."""
+
+    def slip(opened: Any) -> Any:
+        vars(opened).update(attributes)
+        return opened
+
+    return scenes(slip)
+
+
+SLIPS: dict[str, tuple[Registry, str, Any, str]] = {
+    "nothing to import": (
+        TASKS,
+        "segmentation",
+        "nothere:task",
+        "nothere:task, which is registered, cannot be imported",
+    ),
+    "task": (
+        TASKS,
+        "segmentation",
+        lambda _: {},
+        "task 'segmentation' returned a dict; expected a tadp_ray.tasks.base.Task",
+    ),
+    "head": (HEADS, "semantic_fpn", lambda *_: None, "head 'semantic_fpn' returned None; expected a torch.nn"),
+    "metric": (
+        METRICS,
+        "mine",
+        lambda _: object(),
+        "metric 'mine' returned an object without accumulate, reduce, compute; expected a tadp_ray.tasks.base.Accumulated",
+    ),
+    "frozen networks": (
+        BACKBONES,
+        "stable_diffusion",
+        type("Own", (SD,), {"load": staticmethod(lambda _: {})}),
+        "backbone Own: load returned a dict without multiple, tokens, .* expected a tadp_ray.backbones.base.Pretrained",
+    ),
+    "backbone": (
+        BACKBONES,
+        "stable_diffusion",
+        type("Own", (SD,), {"make_backbone": staticmethod(lambda *_: torch.nn.Identity())}),
+        "backbone 'stable_diffusion': make_backbone returned an Identity without channels, strides, ",
+    ),
+    "no data set": (
+        DATASETS,
+        "scenes",
+        scenes(lambda _: []),
+        "data set 'scenes': open returned a list without classes, ids, sizes, present, digest; expected a tadp_ray.data.sample",
+    ),
+    "sizes": (
+        DATASETS,
+        "scenes",
+        with_own(sizes=((32, 32),)),
+        "returned 10 ids, 1 sizes, 10 samples; expected as many of each",
+    ),
+    "ids": (DATASETS, "scenes", with_own(ids=("a",) * 10), "data set 'scenes': open returned the id 'a' twice"),
+    "sample": (
+        DATASETS,
+        "scenes",
+        with_own(annotation=lambda *_: {}),
+        "sample 0 returned a dict; expected a tadp_ray.data.sample",
+    ),
+    "sample's id": (
+        DATASETS,
+        "scenes",
+        with_own(annotation=lambda *_: Sample("b", NO_IMAGE)),
+        "data set 'scenes': sample 0 has the id 'b'; expected ids",
+    ),
+    "names": (
+        DATASETS,
+        "scenes",
+        with_own(present=lambda *_: "cow"),
+        "data set: 'c' in .* is none of its classes 'sky'",
+    ),
+    "encoding": (
+        ENCODINGS,
+        "names",
+        lambda *_: lambda _: torch.zeros(1, 2, 3),
+        r"context of \(.* is shape \(1, 2, 3\); ",
+    ),
+    "length of contexts": (
+        ENCODINGS,
+        "names",
+        lambda *_: lambda names: torch.zeros(1 + len(names), 64),
+        r"caption.encoding: the context of \('.*'\) has . vectors and that of .* has .; an encoding must give all",
+    ),
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_what_plug_ins_make_is_checked_before_a_training(
+    tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch, slip: str
+) -> None:
+    registry, name, made, said = SLIPS[slip]
+    if registry is METRICS:
+        entry = MetricEntry("segmentation", Metric("mine"), made)
+    else:
+        entry = replace(registry[name], implementation=made, **({"sources": ()} if registry is ENCODINGS else {}))
+    recipe = tiny_cell(caption={"source": "oracle", "encoding": "text"}).recipe
+    monkeypatch.setitem(registry._entries, name, entry)
+    if registry is ENCODINGS:
+        told = CaptionConfig(source="oracle", encoding="names")
+        recipe = recipe.model_copy(update={"caption": told})
+    setup = TrainSetup(recipe, 0)
+    with pytest.raises(UserError, match=said):
+        check_setup(setup)
+        check_head(setup)
+
+
+def test_what_a_context_source_makes_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ContextConfig.model_validate({"sources": [{"kind": "learned", "count": 2}]})
+    own = type("Own", (LearnedSource,), {"build": staticmethod(lambda *_: None)})
+    monkeypatch.setitem(CONTEXT_SOURCES._entries, "learned", replace(CONTEXT_SOURCES["learned"], implementation=own))
+    with pytest.raises(UserError, match="context source 'learned': build returned None; expected a torch.nn"):
+        Context(config, 8)
+    with pytest.raises(
+        UserError, match="context source 'learned', which reads images: load returned None without width"
+    ):
+        load_encoder(config.sources[0])
