@@ -201,6 +201,28 @@ def test_a_package_that_registers_wrongly_is_named(case: str, run: Run, installe
     assert said in done.stderr.splitlines()[-1]
 
 
+FEW = """\
+from tadp_ray.captions.sources import Captions
+from tadp_ray.registry import register_caption_source
+@register_caption_source("few", "a prompt for one image")
+def few(request):
+    return Captions({next(iter(request.present)): "a cow"})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [["--dry-run"], []])
+def test_a_source_that_leaves_images_out_trains_nothing(how: list[str], run: Run, tmp_path: Path) -> None:
+    (tmp_path / "tadp_more.py").write_text(FEW)
+    (tmp_path / "recipe.yaml").write_text(
+        "data: {kind: scenes, train: 8, val: 4}\ncaption: {source: few}\n"
+        "schedule: {iterations: 2, batch_size: 4, learning_rate: 0.003}\n"
+    )
+    done = run(*COMMAND, "train", "recipe.yaml", *how, code=2)
+    assert "caption source 'few': no prompt for 7 images: 'train" in done.stderr
+    assert not (tmp_path / "runs/cells").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "shown"),
     [

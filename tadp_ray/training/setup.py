@@ -316,7 +316,7 @@ def load_pretrained(origin: Origin) -> Pretrained:
 
 def load_encoder(source: Any) -> ImageEncoder:
     """Load the frozen image encoder of a context source that reads images."""
-    encoder = source_of(source).load(source)
+    encoder: Any = source_of(source).load(source)
     check_interface(encoder, ImageEncoder, f"context source {source.kind!r}, which reads images: load")
     return encoder
 
