@@ -62,8 +62,8 @@ def import_captions(
     from tadp_ray.captions.check import only_first
     from tadp_ray.captions.convert import import_store
     from tadp_ray.captions.store import check_out
-    from tadp_ray.data.files import first_few
     from tadp_ray.data.inputs import recipe_data
+    from tadp_ray.wording import first_few
 
     check_out(out, file)
     named = pictures(data, root, split, images)
