@@ -96,7 +96,7 @@ def cell_row(report: "CellReport") -> tuple[str, ...]:
 def logs(
     cell: Annotated[
         list[str],
-        typer.Argument(help="A run id, the first digits of a fingerprint, or axis=value texts: recall=1.0 seed=0."),
+        typer.Argument(help="A run id, the first digits of a fingerprint, or values of axes: recall=1.0 seed=0."),
     ],
     sweep: Annotated[
         str | None,

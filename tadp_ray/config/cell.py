@@ -12,6 +12,7 @@ from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.fingerprint import DEFAULTS, all_but, changed, sha256_of
 from tadp_ray.config.load import KeyPath, set_key, validate
 from tadp_ray.config.schema import Recipe, Sweep
+from tadp_ray.config.values import last_part, text_of
 from tadp_ray.config.vocabulary import Scale, StrictModel
 from tadp_ray.layout import CELLS
 from tadp_ray.registry import TASKS
@@ -107,12 +108,13 @@ class Cell(StrictModel):
     @property
     def name(self) -> str:
         """A readable name, e.g. `precision=0.5 recall=1.0 seed=0`."""
-        return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in (*self.axes.items(), ("seed", self.seed)))
+        axes = {**self.axes, "seed": self.seed}
+        return " ".join(f"{last_part(key)}={text_of(value)}" for key, value in axes.items())
 
     @property
     def short_name(self) -> str:
         """The values on the axes and the seed, e.g. `0.5, 1.0, seed 0`, where columns beside it name the axes."""
-        return ", ".join([*map(str, self.axes.values()), f"seed {self.seed}"])
+        return ", ".join([*map(text_of, self.axes.values()), f"seed {self.seed}"])
 
 
 def grid(sweep: Sweep) -> list[dict[str, JsonValue]]:

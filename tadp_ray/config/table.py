@@ -9,6 +9,7 @@ from typing import Any
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.claims import TableClaim
 from tadp_ray.config.schema import Experiment, FigureConfig, Sweep
+from tadp_ray.config.values import headings_of, last_part, text_of
 from tadp_ray.config.vocabulary import METRIC, Scale
 from tadp_ray.errors import UserError
 
@@ -30,12 +31,32 @@ class Side:
     @property
     def label(self) -> str:
         """The last parts of the keys, e.g. `precision` for caption.precision."""
-        return ", ".join(key.rpartition(".")[2] for key in self.keys)
+        return ", ".join(map(last_part, self.keys))
+
+    @cached_property
+    def axes(self) -> dict[str, list[Any]]:
+        """The values of each axis."""
+        columns = zip(*self.values, strict=True)
+        return {
+            key: list({hashable(value): value for value in column}.values())
+            for key, column in zip(self.keys, columns, strict=True)
+        }
+
+    @cached_property
+    def texts(self) -> tuple[tuple[str, ...], ...]:
+        """The values of each row or column as texts, one per key."""
+        texts = {
+            key: dict(zip(map(hashable, values), headings_of(values), strict=True)) for key, values in self.axes.items()
+        }
+        return tuple(
+            tuple(texts[key][hashable(value)] for key, value in zip(self.keys, values, strict=True))
+            for values in self.values
+        )
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The values of each row or column, e.g. `0.5`."""
-        return tuple(", ".join(str(value) for value in values) for values in self.values)
+        return tuple(map(", ".join, self.texts))
 
     @cached_property
     def headings(self) -> tuple[str, ...]:
@@ -53,7 +74,7 @@ class Side:
         values = tuple(chosen.get(key) for key in self.keys)
         found = self._places.get(hashable(values))
         if found is None:
-            named = ", ".join(f"{key}={value}" for key, value in zip(self.keys, values, strict=True))
+            named = ", ".join(f"{key}={text_of(value)}" for key, value in zip(self.keys, values, strict=True))
             raise UserError(
                 f"the sweep that was run has cells of {named}, which the files no longer name; run it again"
             )

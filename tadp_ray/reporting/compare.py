@@ -1,6 +1,5 @@
 """Compares a table's rows with a baseline row: paired differences, with intervals over the scored images."""
 
-import json
 import math
 import statistics
 from collections import Counter
@@ -13,6 +12,7 @@ import numpy as np
 from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.metrics import base_metric
 from tadp_ray.config.table import Side
+from tadp_ray.config.values import meant, split_words
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
@@ -95,7 +95,9 @@ def differences_note(heading: str, images: Images) -> str:
 
 
 def find_row(side: Side, text: str, option: str = "--against") -> int:
-    """Return the index of the row or column that `text` names by its heading or as `key=value`, several separated by commas.
+    """Return the index of the row or column that `text` names by its heading or its values, several separated by commas.
+
+    Values are accepted as by `--only`, see `meant`.
 
     Raises:
         ConfigError: there is no such row, or the rows are metrics.
@@ -103,19 +105,14 @@ def find_row(side: Side, text: str, option: str = "--against") -> int:
     line = "column" if option == "--column" else "row"
     if METRIC in side.keys and option != "--column":
         raise ConfigError([f"{option} {text}: this table's rows are metrics, which cannot be compared; leave it out"])
-    parts = [part.strip().partition("=") for part in text.split(",")]
-    short = tuple(key.rpartition(".")[2] for key in side.keys)
-    keyed = tuple(key for key, _, _ in parts) in (side.keys, short)
-    for i, (name, heading, values) in enumerate(zip(side.names, side.headings, side.values, strict=True)):
-        if text.strip() in (name, heading):
+    for i, headings in enumerate(zip(side.names, side.headings, strict=True)):
+        if text.strip() in headings:
             return i
-        if keyed and all(word in accepted_spellings(value) for (_, _, word), value in zip(parts, values, strict=True)):
-            return i
-    pairs = [", ".join(f"{key}={value}" for key, value in zip(side.keys, row, strict=True)) for row in side.values]
+    words = split_words(text) if len(side.keys) > 1 else [text]
+    if len(words) == len(side.keys):
+        found = [meant(word, {key: side.axes[key]}) for word, key in zip(words, side.keys, strict=True)]
+        if all(found):
+            return side.values.index(tuple(value for _, value in filter(None, found)))
+    pairs = [", ".join(f"{key}={each}" for key, each in zip(side.keys, row, strict=True)) for row in side.texts]
     candidates = pairs if "=" in text else list(dict.fromkeys([*side.headings, *side.names]))
     raise ConfigError([f"{option} {text}: no such {line}; {nearest(text, candidates)}"])
-
-
-def accepted_spellings(value: object) -> set[str]:
-    """Return the texts that match a value: 1.0 is also 1, and YAML's spelling is accepted."""
-    return {str(value), json.dumps(value), *([f"{value:g}"] if isinstance(value, int | float) else [])}

@@ -11,6 +11,7 @@ from PIL import Image
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import base_metric, further_metrics, metric_title
 from tadp_ray.config.table import TableSpec
+from tadp_ray.config.values import last_part, text_of
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.errors import UserError
 from tadp_ray.layout import PREDICTED
@@ -274,12 +275,12 @@ def runs_of(
         for cell in cells
         if (row := done.get(cell.fingerprint)) and metric in row.metrics
     ]
-    return [*(key.rpartition(".")[2] for key in keys), *(("seed",) if seeds else ())], runs, title
+    return [*map(last_part, keys), *(("seed",) if seeds else ())], runs, title
 
 
 def plain(value: Any) -> Any:
     """Return a value of an axis as a number or a text."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else text_of(value)
 
 
 def searched(

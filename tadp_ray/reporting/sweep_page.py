@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tadp_ray.config.claims import Verdict
+from tadp_ray.config.values import last_part
 from tadp_ray.config.vocabulary import METRIC
 from tadp_ray.reporting.closing import finding
 from tadp_ray.reporting.escape import md
@@ -35,9 +36,9 @@ def numbers(table: Table) -> dict[str, float]:
 def place_of(table: Table, row: int, column: int) -> Iterator[str]:
     """Yield an entry's values on the axes: with the axis' last part for recipe keys, alone for named variants."""
     for side, index in ((table.spec.rows, row), (table.spec.columns, column)):
-        for key, value in zip(side.keys, side.values[index], strict=True):
+        for key, text in zip(side.keys, side.texts[index], strict=True):
             if key != METRIC:
-                yield f"{key.rpartition('.')[2]} {value}" if "." in key else str(value)
+                yield f"{last_part(key)} {text}" if "." in key else text
 
 
 def note(table: Table, verdicts: Sequence[Verdict], links: Sequence[str] = ()) -> str:

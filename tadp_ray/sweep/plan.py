@@ -19,8 +19,8 @@ from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
 from tadp_ray.config.shipped import name_of
 from tadp_ray.config.table import TableSpec
+from tadp_ray.config.values import headings_of, last_part, meant
 from tadp_ray.config.vocabulary import Scale
-from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.data.datasets import Datasets, class_names, remarks, thing_names
 from tadp_ray.data.files import FileDataset
 from tadp_ray.errors import UserError
@@ -466,19 +466,17 @@ def settings_text(recipe: Path, overrides: Sequence[str]) -> str:
 
 
 def parse_only(text: str, sweep: Sweep) -> tuple[str, Any]:
-    """Parse `axis=value`.
+    """Parse a value of an axis, as for `meant`.
 
     Raises:
-        ConfigError: there is no such axis, or it does not have the value.
+        ConfigError: there is no such axis, or it does not have the value, or several have it.
     """
-    key, sign, value_text = text.partition("=")
+    if found := meant(text, sweep.values):
+        return found
+    name, sign, _ = (part.strip() for part in text.partition("="))
     if not sign:
         raise ConfigError([f"--only {text}: expected axis=value, e.g. {next(iter(sweep.axes))}=VALUE"])
-    if key not in sweep.axes:
-        raise ConfigError([f"--only {text}: no axis of this sweep; {nearest(key, list(sweep.axes))}"])
-    values = sweep.values[key]
-    # Names of variants are plain text; other values are parsed like the sweep's file.
-    value = value_text if value_text in values else parse_yaml(value_text, f"--only {text}")
-    if value not in values:
-        raise ConfigError([f"--only {text}: the values of this axis are {list(values)}"])
-    return key, value
+    axes = [axis for axis in sweep.axes if name in (axis, last_part(axis))]
+    if not axes:
+        raise ConfigError([f"--only {text}: no axis of this sweep; {nearest(name, list(sweep.axes))}"])
+    raise ConfigError([f"--only {text}: the values of this axis are {', '.join(headings_of(sweep.values[axes[0]]))}"])

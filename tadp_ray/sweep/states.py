@@ -1,14 +1,18 @@
 """States of sweeps and of their cells, from MLflow and from the cells' journals. Does not import Ray."""
 
+import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.errors import nearest
 from tadp_ray.config.metrics import main_metric
+from tadp_ray.config.values import meant
 from tadp_ray.config.vocabulary import State
 from tadp_ray.errors import UserError
 from tadp_ray.layout import ALIVE, JOURNAL
@@ -25,6 +29,7 @@ REMOTE_FRESH = 600.0
 """The same after a record of its journal, which comes every few steps."""
 FINGERPRINT_DIGITS = 6
 """Fewest digits that name a cell."""
+HEXADECIMAL = re.compile("[0-9a-f]+")
 
 
 @dataclass(frozen=True)
@@ -192,7 +197,7 @@ def find_cell(store: Store, words: Sequence[str], name: str | None, storage: Pat
 
     Args:
         store: MLflow.
-        words: the id of a run, the first digits of a fingerprint, or `axis=value` texts, an axis by its key or its last part.
+        words: the id of a run, the first digits of a fingerprint, or values of axes as for `meant`.
         name: of the sweep to look in; None: for values the one that runs or is the newest, else all.
         storage: the storage folder, see `find_sweep`.
 
@@ -200,12 +205,10 @@ def find_cell(store: Store, words: Sequence[str], name: str | None, storage: Pat
         UserError: no cell or more than one fits.
     """
     said = " ".join(words)
-    if all("=" in word for word in words):
-        _, plan = find_sweep(store, name, storage)
-        return the_one(said, plan.cells, [cell for cell in plan.cells if has_values(cell, words)])
-    if len(words) != 1:
-        raise UserError(f"{said}: expected one run id, one fingerprint, or axis=value texts, e.g. recall=1.0 seed=0")
     digits = words[0].lower()
+    if len(words) > 1 or not HEXADECIMAL.fullmatch(digits):
+        _, plan = find_sweep(store, name, storage)
+        return the_one(said, plan.cells, cells_with(plan.cells, words))
     wanted = fingerprint_of(store, digits) or digits
     if len(wanted) < FINGERPRINT_DIGITS:
         raise UserError(f"{said}: name at least {FINGERPRINT_DIGITS} digits of a fingerprint")
@@ -228,39 +231,21 @@ def fingerprint_of(store: Store, run_id: str) -> str | None:
     return run.data.tags.get("tadp.fingerprint")
 
 
-def has_values(cell: Cell, words: Iterable[str]) -> bool:
-    """Return whether a cell has the values of `axis=value` texts.
+def cells_with(cells: Sequence[Cell], words: Sequence[str]) -> list[Cell]:
+    """Return the cells of a sweep that have the values of all words, which `meant` reads; the seed is an axis.
 
     Raises:
-        UserError: an axis is named by a part that ends several.
+        UserError: several axes have a name or a value.
     """
-    pairs = [word.partition("=") for word in words]
-    return all(same_value(value_on(cell, key.strip()), value.strip()) for key, _, value in pairs)
-
-
-def value_on(cell: Cell, name: str) -> str | None:
-    """Return a cell's value on an axis, named by its key or the last part of it; None if it has no such axis.
-
-    Raises:
-        UserError: several axes end with the name, and none is it.
-    """
-    values = {key: str(value) for key, value in cell.axes.items()} | {"seed": str(cell.seed)}
-    keys = [key for key in values if key.rpartition(".")[2] == name]
-    if name in values or not keys:
-        return values.get(name)
-    if len(keys) > 1:
-        raise UserError(f"{name}: may be {' or '.join(keys)}; name one of them in full")
-    return values[keys[0]]
-
-
-def same_value(own: str | None, other: str) -> bool:
-    """Return whether two texts are one value: equal, or equal numbers."""
-    if own is None or own == other:
-        return own is not None
-    try:
-        return float(own) == float(other)
-    except ValueError:
-        return False
+    values: list[dict[str, JsonValue]] = [{**cell.axes, "seed": cell.seed} for cell in cells]
+    axes: dict[str, list[JsonValue]] = {}
+    for own in values:
+        for axis, value in own.items():
+            if value not in axes.setdefault(axis, []):
+                axes[axis].append(value)
+    wanted = [meant(word, axes) for word in words]
+    pairs = zip(cells, values, strict=True)
+    return [cell for cell, own in pairs if all(pair is not None and pair in own.items() for pair in wanted)]
 
 
 def the_one(said: str, cells: Sequence[Cell], fitting: Sequence[Cell]) -> Cell:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.values import text_of
 from tadp_ray.files import write_json
 from tadp_ray.layout import CELL
 from tadp_ray.tracking.names import encode
@@ -63,7 +64,7 @@ def cell_run_spec(parent: str, cell: Cell) -> RunSpec:
             "tadp.seed": str(cell.seed),
             # A cut text would not be JSON; the record holds all axes.
             **({"tadp.axes": axes} if len(axes) <= TAG_LENGTH else {}),
-            **{encode(AXIS + key): str(value)[:TAG_LENGTH] for key, value in cell.axes.items()},
+            **{encode(AXIS + key): text_of(value)[:TAG_LENGTH] for key, value in cell.axes.items()},
             "tadp.oracle": json.dumps(cell.uses_ground_truth),
             # Further evaluations alone, by name.
             **({"tadp.oracle.evaluations": json.dumps(found)} if (found := cell.oracle_evaluations) else {}),

@@ -20,7 +20,7 @@ from tadp_ray.files import acquire_lock
 from tadp_ray.sweep import cleaning, process
 from tadp_ray.sweep.plan import make_plan
 from tadp_ray.sweep.running import announced, running_sweep
-from tadp_ray.sweep.states import cell_report, has_values
+from tadp_ray.sweep.states import cell_report, cells_with
 from tadp_ray.sweep.storage import locked_storage
 
 
@@ -163,7 +163,7 @@ def test_a_log_by_run_id_and_as_json(run, cells) -> None:
         (["precision=7"], "no cell fits; there are: precision=0.5"),
         (["abc"], "name at least 6 digits of a fingerprint"),
         (["000000ab"], "no cell fits"),
-        (["precision=1.0", "abcdef"], "expected one run id, one fingerprint, or axis=value texts"),
+        (["precision=1.0", "abcdef"], "no cell fits; there are: precision=0.5"),
     ],
 )
 def test_a_cell_that_is_not_the_only_one_is_asked_for_again(run, cells, words: list[str], said: str) -> None:
@@ -174,15 +174,27 @@ def test_a_cell_that_is_not_the_only_one_is_asked_for_again(run, cells, words: l
 def test_a_short_name_means_one_axis_or_is_refused(make_cell) -> None:
     axes = {"data.seed": 7, "augment.resize": 64, "evaluation.resize": 32}
     cell = make_cell(seed=3).model_copy(update={"axes": axes})
-    assert has_values(cell, ["seed=3"]) and not has_values(cell, ["seed=7"])
-    assert has_values(cell, ["data.seed=7", "augment.resize=64", "evaluation.resize=32.0"])
-    assert not has_values(cell, ["augment.resize=32"])
+    assert cells_with([cell], ["seed=3"]) == [cell] and not cells_with([cell], ["seed=7"])
+    assert cells_with([cell], ["data.seed=7", "augment.resize=64", "evaluation.resize=32.0"])
+    assert not cells_with([cell], ["augment.resize=32"])
     with pytest.raises(
-        UserError, match="^resize: may be augment.resize or evaluation.resize; name one of them in full$"
+        UserError, match="^resize=32: may be of augment.resize or evaluation.resize; name one of them in full$"
     ):
-        has_values(cell, ["resize=32"])
+        cells_with([cell], ["resize=32"])
     alone = cell.model_copy(update={"axes": {"augment.resize": 64}})
-    assert has_values(alone, ["resize=64"]) and not has_values(alone, ["size=64"])
+    assert cells_with([alone], ["resize=64"]) and not cells_with([alone], ["size=64"])
+
+
+def test_a_cell_is_named_by_the_heading_of_its_group_or_by_yaml(make_cell) -> None:
+    groups = [{"source": "oracle"}, {"source": "null"}, {"source": "store", "store": "mine.jsonl"}]
+    cells = [make_cell(seed=k).model_copy(update={"axes": {"caption": group}}) for k, group in enumerate(groups)]
+    assert [cell.name for cell in cells[:2]] == ["caption=oracle seed=0", "caption=null seed=1"]
+    assert cells[2].short_name == "store mine.jsonl, seed 2"
+    for word in ("oracle", "caption=oracle", "caption={source: oracle}", "{source: oracle}"):
+        assert cells_with(cells, [word, "seed=0"]) == cells[:1]
+    assert cells_with(cells, ["caption=store mine.jsonl"]) == cells[2:]
+    timesteps = [make_cell(seed=0).model_copy(update={"axes": {"model.timestep": value}}) for value in (1, [1, 50])]
+    assert cells_with(timesteps, ["timestep=[1,50]"]) == timesteps[1:]
 
 
 def test_what_a_failed_cell_of_another_machine_left_comes_from_mlflow(run, cells, journals, store) -> None:

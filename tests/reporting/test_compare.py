@@ -121,6 +121,21 @@ def test_a_row_is_named_by_heading_or_keys_and_else_refused():
         find_row(side, "caption.source=orcle, data.train=300")
     with pytest.raises(ConfigError, match="no such row; valid names: source oracle, oracle"):
         find_row(Side.of(["caption.source"], {"caption.source": ("oracle",)}), "9")
+    groups = ({"source": "oracle"}, {"source": "null"}, {"source": "store", "store": "mine.jsonl"})
+    side = Side.of(["caption"], {"caption": groups})
+    assert side.headings == ("oracle", "null", "store mine.jsonl")
+    for text in ("store mine.jsonl", "caption=store mine.jsonl", "caption={source: store, store: mine.jsonl}"):
+        assert find_row(side, text) == 2
+    side = Side.of(["caption", "model.timestep"], {"caption": groups, "model.timestep": (1, [1, 50])})
+    assert side.names[-1] == "store mine.jsonl, [1, 50]"
+    for text in ("null, [1, 50]", "caption={source: null}, timestep=[1,50]", 'caption={source: "null"},[1, 50]'):
+        assert find_row(side, text) == 3
+    with pytest.raises(ConfigError, match=r"did you mean 'caption=null, model.timestep=\[1, 50\]'"):
+        find_row(side, "caption=null, timestep=[1, 51]")
+    side = Side.of(["caption.source"], {"caption.source": ("oracle", None)})
+    assert side.headings == ("source oracle", "source null")
+    for text in ("null", "source null", "source=null", "caption.source=null"):
+        assert find_row(side, text) == 1
     with pytest.raises(ConfigError, match="rows are metrics"):
         find_row(Side.of(["metric"], {"metric": ("miou", "accuracy")}), "miou")
 
