@@ -12,10 +12,14 @@ def pluralized(count: float, noun: str) -> str:
     return f"{count:,g} {noun}" if isinstance(count, float) else f"{count:,} {noun}"
 
 
+def with_article(noun: str) -> str:
+    """Return `a recipe` or `an experiment`."""
+    return f"{'an' if noun[0] in 'aeiouAEIOU' else 'a'} {noun}"
+
+
 def type_named(value: Any) -> str:
     """Return the type of a value in words: `a list`, `an int`, `None`."""
-    name = type(value).__name__
-    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+    return "None" if value is None else with_article(type(value).__name__)
 
 
 def first_few(names: Iterable[str], limit: int = 5) -> str:

@@ -217,7 +217,46 @@ def test_an_unknown_name_is_told_with_the_nearest(
 def test_a_name_of_another_kind_is_told_with_its_commands() -> None:
     said = invoke("sweep", "pocket_segmentation")
     assert said.exit_code == 2
-    assert "it is a shipped recipe: tadp-ray train NAME, tadp-ray sweep EXPERIMENT --recipe NAME" in said.stderr
+    assert "it is a shipped recipe: tadp-ray train NAME, or tadp-ray sweep --recipe NAME --axis KEY=A,B" in said.stderr
+
+
+def test_without_a_store_the_name_of_a_sweep_says_that_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = invoke("table", "my-caption")
+    assert said.exit_code == 2 and "mlflow.db: there is no such store; run a sweep in this folder first" in said.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_in_the_place_of_an_experiment_is_told_with_its_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert invoke("cp", "folder_segmentation", "my.yaml").exit_code == 0
+    use = "tadp-ray train my.yaml, or tadp-ray sweep --recipe my.yaml --axis KEY=A,B"
+    for command in ("sweep", "table"):
+        said = invoke(command, "my.yaml")
+        assert said.exit_code == 2 and said.stderr == f"error: my.yaml is a recipe, not an experiment: {use}\n"
+    assert invoke("cp", "prec_recall", "own.yaml").exit_code == 0
+    for words in (["train", "own.yaml"], ["sweep", "--recipe", "own.yaml", "--axis", "model.timestep=1"]):
+        said = invoke(*words)
+        assert said.exit_code == 2
+        assert said.stderr == "error: own.yaml is an experiment, not a recipe: tadp-ray sweep own.yaml\n"
+
+
+def test_misspelled_weights_are_named_before_sizes_that_do_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = invoke("train", "pocket_segmentation", "--set", "model.weights=pockt", "--dry-run")
+    assert said.exit_code == 2
+    assert said.stderr == "error: model.weights='pockt': no known name, file or folder; did you mean 'pocket'?\n"
+    said = invoke(
+        "train", "pocket_segmentation", "--set", "model.weights=elsewhere", "--set", "augment.crop=96", "--dry-run"
+    )
+    first, second = said.stderr.splitlines()
+    assert "elsewhere" in first and "augment.crop=96: must be a multiple of 64" in second
 
 
 def test_a_path_that_is_not_here_is_told_with_the_shipped_name() -> None:

@@ -16,6 +16,7 @@ from tadp_ray.cli.common import (
     show,
 )
 from tadp_ray.cli.retype import score_command
+from tadp_ray.config.errors import suggestion
 from tadp_ray.config.shipped import file_of, is_experiment, root, shipped, visible_files
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
@@ -178,12 +179,16 @@ def named_experiment(file: Path, scale: Scale, tracking_uri: str | None) -> "tup
     """
     from tadp_ray.config.experiments import load_experiment
     from tadp_ray.reporting.results import stored_experiment
-    from tadp_ray.tracking.store import existing_store, open_store
+    from tadp_ray.tracking.store import open_store
 
-    if is_experiment(file) or not existing_store(tracking_uri):
+    if is_experiment(file):
         experiment = load_experiment(file_of(file, "experiments"))
         return open_store(tracking_uri, make=False), experiment, scale
-    store = open_store(tracking_uri, make=False)
+    try:
+        store = open_store(tracking_uri, make=False)
+    except UserError as error:
+        hint = suggestion(str(file), [*shipped("experiments")]) or f"for the name of a sweep: {error}"
+        raise UserError(f"{file}: neither a file nor a shipped experiment, which tadp-ray ls lists; {hint}") from None
     return store, *stored_experiment(store, str(file), scale, [*shipped("experiments")])
 
 

@@ -15,6 +15,7 @@ from tadp_ray.config.load import check_key, load_recipe_values, validate
 from tadp_ray.config.metrics import main_metric, metric_title
 from tadp_ray.config.schema import Experiment, Sweep
 from tadp_ray.config.shipped import shipped
+from tadp_ray.config.values import last_part, text_of
 from tadp_ray.config.vocabulary import METRIC, Scale
 from tadp_ray.config.yaml12 import parse_yaml
 
@@ -86,7 +87,8 @@ def without_file(recipe: Path, texts: Sequence[str], overrides: Sequence[str] = 
     """
     sweep = make_sweep(parse_axes(texts))
     (first, *others), raw = list(sweep.axes), load_recipe_values(recipe, overrides)
-    one = recipe_at(*raw, sweep.changes(grid(sweep)[0]), AXIS)
+    changes = sweep.changes(grid(sweep)[0])
+    one = recipe_at(*raw, changes, {key: f"{AXIS} {key}={text_of(value)}" for key, value in changes.items()})
     metric, named = main_metric(one.task), " and ".join(sweep.axes)
     table = {
         "title": f"{recipe.stem}: {metric_title(metric)} by {named}",
@@ -111,7 +113,7 @@ def without_file(recipe: Path, texts: Sequence[str], overrides: Sequence[str] = 
 
 def sweep_name(stem: str, axes: Sequence[str]) -> str:
     """Return the name of a sweep without a file of its own: of an experiment or a recipe, and the last parts of its axes."""
-    return "-".join([stem, *(axis.rpartition(".")[2] for axis in axes)])[:NAME_LENGTH].rstrip("-. ")
+    return "-".join([stem, *map(last_part, axes)])[:NAME_LENGTH].rstrip("-. ")
 
 
 def check_name(name: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.fingerprint import DEFAULTS, all_but, changed, sha256_of
-from tadp_ray.config.load import KeyPath, set_key, validate
+from tadp_ray.config.load import Origins, set_key, validate
 from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.values import last_part, text_of
 from tadp_ray.config.vocabulary import Scale, StrictModel
@@ -122,24 +122,23 @@ def grid(sweep: Sweep) -> list[dict[str, JsonValue]]:
     return [dict(zip(sweep.axes, values, strict=True)) for values in itertools.product(*sweep.values.values())]
 
 
-def recipe_at(raw: Mapping[str, Any], origin: Any, changes: Mapping[str, JsonValue], place: str) -> Recipe:
+def recipe_at(
+    raw: Mapping[str, Any], origins: Origins, changes: Mapping[str, JsonValue], by: Mapping[str, str] | str
+) -> Recipe:
     """Return the recipe at one combination of axis values.
 
     Args:
         raw: the recipe's values, from `load_recipe_values`.
-        origin: returns the file or override that set a key path.
+        origins: what set them.
         changes: values by dotted recipe key.
-        place: origin of the changes in errors, e.g. a sweep's file and `axes`.
+        by: what sets the changes, for errors, such as `--axis caption.recall=0.5`; or that of each key.
 
     Raises:
-        ConfigError: the recipe is invalid. Errors in a change name `place`.
+        ConfigError: the recipe is invalid. Errors name the recipe and what sets the changes.
     """
     values = dict(raw)
     for key, value in changes.items():
         values = set_key(values, key, value)
-
-    def named(location: KeyPath) -> str:
-        inside = any(tuple(key.split(".")) == location[: key.count(".") + 1] for key in changes)
-        return place if inside else origin(location)
-
-    return validate(Recipe, values, named)
+        told = by if isinstance(by, str) else by[key]
+        origins = origins.changed(key, value, told, f"{origins.file} with {told}")
+    return validate(Recipe, values, origins)

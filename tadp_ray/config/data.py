@@ -192,9 +192,12 @@ class CaptionConfig(StrictModel):
         if ("store" in keys) != (self.store is not None):
             source = "sentence" if self.sentence else self.source
             told = f", sentence: {json.dumps(self.sentence or 'TEXT')}" if source == "sentence" else ""
+            whole = f"--set 'caption={{source: {source}{told}}}'"
+            if self.store is not None:
+                whole = f"--set 'caption={{source: store, store: {self.store}}}', or without the store {whole}"
             raise ValueError(
                 f"source: {self.source} and {'a sentence' if self.store is None else 'a store'} do not belong together; set the "
-                f"whole group, as in --set 'caption={{source: {source}{told}}}'"
+                f"whole group, as in {whole}"
             )
         if self.target_store is not None and self.store is None:
             raise ValueError("target_store belongs to source: store; name the training images' store too")

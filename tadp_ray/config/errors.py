@@ -33,11 +33,16 @@ class ConfigError(UserError):
         super().__init__("\n".join(lines))
 
 
+def suggestion(name: str, valid: Sequence[str], cutoff: float = 0.6) -> str:
+    """Return `did you mean X?` for a near miss, else nothing."""
+    by_lower = {known.lower(): known for known in valid}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
+    return f"did you mean {by_lower[close[0]]!r}?" if close else ""
+
+
 def nearest(name: str, valid: Sequence[str]) -> str:
     """Return `did you mean X?` for a near miss, else the list of valid names."""
-    by_lower = {known.lower(): known for known in valid}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return f"did you mean {by_lower[close[0]]!r}?" if close else f"valid names: {', '.join(valid)}"
+    return suggestion(name, valid) or f"valid names: {', '.join(valid)}"
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -1,6 +1,7 @@
 """Loads experiments with their sweeps, and checks tables and claims against them. Each file is read once."""
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,12 @@ from pydantic import JsonValue
 
 from tadp_ray.config.claims import EXPERIMENT
 from tadp_ray.config.errors import ConfigError, nearest
-from tadp_ray.config.load import load_sweep, read_yaml, validate
+from tadp_ray.config.load import load_sweep, read_kind, validate
 from tadp_ray.config.metrics import impossible_metric
 from tadp_ray.config.schema import Experiment, Sweep
-from tadp_ray.config.shipped import file_of
+from tadp_ray.config.shipped import file_of, name_of
 from tadp_ray.config.table import TableSpec
+from tadp_ray.config.values import text_of
 from tadp_ray.config.vocabulary import METRIC, Scale
 
 
@@ -44,11 +46,18 @@ class ResolvedExperiment:
         # A sweep without scales also applies to a recipe of another scale (--recipe).
         return self.sweeps.get(scale) or next(iter(self.sweeps.values()))
 
-    def origin(self, scale: Scale) -> str:
-        """Return where the axes of a scale are from, for errors in their values."""
-        file = self.sweep_at(scale)[0]
-        places = [f"{file}: axes"] if file.suffix else []
-        return " and ".join([*places, *(f"--axis {text}" for text in self.added)])
+    def set_by(self, scale: Scale, point: Mapping[str, JsonValue]) -> dict[str, str]:
+        """Return what sets each recipe key at one combination of axis values, for errors: `sweep FILE, text=BLIP`."""
+        file, sweep = self.sweep_at(scale)
+        pairs = {axis: f"{axis}={text_of(value)}" for axis, value in point.items()}
+        added = {text.partition("=")[0].strip() for text in self.added}
+        name = name_of(Path(os.path.normpath(file)), "sweeps")
+        row = ", ".join([f"sweep {name}", *(pair for axis, pair in pairs.items() if axis not in added)])
+        return {
+            key: f"--axis {pair}" if axis in added else row
+            for axis, pair in pairs.items()
+            for key in sweep.keys_of(axis)
+        }
 
     def recipe_file(self, scale: Scale) -> Path:
         """Return the file of a scale's recipe.
@@ -109,7 +118,7 @@ class ExperimentFiles:
         """Read an experiment and check it, except for its claims."""
         place = path.resolve()
         if place not in self._experiments:
-            experiment = validate(Experiment, read_yaml(path), lambda _: str(path))
+            experiment = validate(Experiment, read_kind(path, "experiments"), lambda _: str(path))
             check_metrics(path, experiment)
             files = {scale: file_of(experiment.sweep_at(scale), "sweeps", path) for scale in experiment.recipes}
             sweeps = {scale: (file, self.sweep(file)) for scale, file in files.items()}

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,13 +13,15 @@ from pydantic import ValidationError
 from tadp_ray.addresses import holds_secret
 from tadp_ray.config.analysis import Analysis
 from tadp_ray.config.errors import ConfigError, dotted, explain, has_own_names, nearest, valid_names
+from tadp_ray.config.export import KINDS as VOCABULARIES
 from tadp_ray.config.model import DEFAULT_BACKBONE, DEFAULT_HEAD
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.search import Search
-from tadp_ray.config.shipped import file_of
+from tadp_ray.config.shipped import KINDS, file_of
 from tadp_ray.config.vocabulary import CREDENTIALS_IN_ADDRESS, Scale, StrictModel, expand_home
 from tadp_ray.config.yaml12 import parse_yaml, read_text
+from tadp_ray.wording import with_article
 
 V = TypeVar("V", bound=StrictModel)
 KeyPath = tuple[str | int, ...]
@@ -37,6 +41,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         found = "nothing" if raw is None else "a list" if isinstance(raw, list) else f"{raw!r:.80}"
         raise ConfigError([f"{path}: expected keys and values, found {found}"])
+    return raw
+
+
+def read_kind(path: Path, kind: str) -> dict[str, Any]:
+    """Read a file of a kind, a key of `KINDS`.
+
+    Raises:
+        ConfigError: it cannot be read (`read_yaml`), or is of another kind; says how to use it.
+    """
+    raw = read_yaml(path)
+    fitting = {name: raw.keys() & {*VOCABULARIES[each.one].model_fields} for name, each in KINDS.items()}
+    own, other = fitting[kind], max(fitting, key=lambda name: len(fitting[name]))
+    # A file of two kinds' keys is one with a slip of the pen.
+    if len(fitting[other]) > len(own) and (not own or fitting[other] == raw.keys()):
+        one, wanted = (with_article(KINDS[name].one) for name in (other, kind))
+        use = KINDS[other].command.replace("NAME", shlex.quote(str(path)))
+        raise ConfigError([f"{path} is {one}, not {wanted}: {use}"])
     return raw
 
 
@@ -108,7 +129,7 @@ def read_extended(path: Path, kind: str, seen: tuple[Path, ...] = ()) -> tuple[d
     """
     if path.resolve() in seen:
         raise ConfigError([f"{path}: extends: the chain comes back to this file"])
-    raw = read_yaml(path)
+    raw = read_kind(path, kind)
     file = parent_of(path, raw, kind)
     parent = raw.pop("extends", None)
     if file is None:
@@ -205,23 +226,39 @@ def validate(kind: type[V], raw: Mapping[str, Any], origin: Callable[[KeyPath], 
         raise ConfigError(explain(error, kind, raw, origin)) from None
 
 
+@dataclass(frozen=True)
+class Origins:
+    """Says what set a key path of a file: a file, or what was applied to it, such as `--set schedule.iterations=2`."""
+
+    file: str
+    by_path: Mapping[KeyPath, str]
+    applied: Mapping[KeyPath, str] = field(default_factory=dict)
+    """By the key paths that were changed."""
+
+    def changed(self, key: str, value: Any, by: str, place: str | None = None) -> "Origins":
+        """Return the origins after `by` has set a dotted key; errors in that key name `place`, else `by`."""
+        path = tuple(key.split("."))
+        own = dict.fromkeys(paths_in(value, path), place or by)
+        return replace(self, by_path=without(self.by_path, path) | own, applied={**self.applied, path: by})
+
+    def __call__(self, location: KeyPath) -> str:
+        """Return the origin of a key path; of a group also what was applied to keys in it, `my.yaml with --set a.b=2`."""
+        above = (location[:length] for length in range(len(location), 0, -1))
+        place = next((self.by_path[path] for path in above if path in self.by_path), self.file)
+        inside = [by for path, by in self.applied.items() if path[: len(location)] == location != path]
+        return f"{place} with {', '.join(dict.fromkeys(inside))}" if inside else place
+
+
 def load_recipe_values(
     path: Path, overrides: Sequence[str] = (), kind: type[StrictModel] = Recipe
-) -> tuple[dict[str, Any], Callable[[KeyPath], str]]:
-    """Return a recipe's values after `extends` and `--set`, and a function that returns the origin of a key path."""
-    raw, origins = read_extended(path, "recipes" if kind is Recipe else "personalizations")
+) -> tuple[dict[str, Any], Origins]:
+    """Return a recipe's values after `extends` and `--set`, and what set them."""
+    raw, by_path = read_extended(path, "recipes" if kind is Recipe else "personalizations")
+    origins = Origins(str(path), by_path)
     for text in overrides:
         key, value = parse_override(text, kind)
-        raw, place = set_key(raw, key, value), tuple(key.split("."))
-        origins = without(origins, place) | dict.fromkeys(paths_in(value, place), f"--set {text}")
-
-    def origin(location: KeyPath) -> str:
-        for length in range(len(location), 0, -1):
-            if location[:length] in origins:
-                return origins[location[:length]]
-        return str(path)
-
-    return raw, origin
+        raw, origins = set_key(raw, key, value), origins.changed(key, value, f"--set {text}")
+    return raw, origins
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -236,7 +273,7 @@ def load_personalization(path: Path, overrides: Sequence[str] = ()) -> Personali
 
 def load_sweep(path: Path) -> Sweep:
     """Load a sweep, and check that recipes have the keys of its axes."""
-    sweep = validate(Sweep, read_yaml(path), lambda _: str(path))
+    sweep = validate(Sweep, read_kind(path, "sweeps"), lambda _: str(path))
     for key in sorted(sweep.keys):
         check_key(key, f"{path}: axes")
     return sweep
@@ -244,7 +281,7 @@ def load_sweep(path: Path) -> Sweep:
 
 def load_search(path: Path) -> Search:
     """Load a search, and check that recipes have the keys of its ranges."""
-    search = validate(Search, read_yaml(path), lambda _: str(path))
+    search = validate(Search, read_kind(path, "searches"), lambda _: str(path))
     for key in search.space:
         check_key(key, f"{path}: space")
     return search
@@ -252,7 +289,7 @@ def load_search(path: Path) -> Search:
 
 def load_analysis(path: Path, scale: Scale = "pocket") -> Analysis:
     """Load an analysis at a scale, and check the scales' changes and the recipe keys of its texts."""
-    raw = read_yaml(path)
+    raw = read_kind(path, "analyses")
     analysis = validate(Analysis, raw, lambda _: str(path))
     scaled = {
         name: validate(

@@ -103,6 +103,24 @@ def of_captions(caption: CaptionConfig, metrics: Sequence[str]) -> list[str]:
     return [name for name in metrics if caption.source != "null" or not name.endswith("_precision")]
 
 
+def tasks_with(metric: str) -> list[str]:
+    """Return the tasks that have a metric, such as best_miou, miou/night or iou/road; none for those of any training."""
+    base = metric.removeprefix("best_").partition("/")[0]
+    return [task for task in TASKS if base in (TASKS[task].by_class, *(own.name for own in metrics_of(task)))]
+
+
+def missing_evaluation(metric: str, task: str) -> str:
+    """Return the recipe keys that would make a metric of a further evaluation, such as miou/none; empty for another metric."""
+    group, slash, name = metric.partition("/")
+    if group != TASKS[task].main or not slash:
+        return ""
+    return (
+        "evaluation.multi_scale"
+        if name == MULTI_SCALE
+        else f"evaluation.captions.{name} or data.extra_styles: [{name}]"
+    )
+
+
 def unknown_metric(metric: str, known: Sequence[str]) -> str | None:
     """Return an error that names the nearest known metric; None if the metric is known."""
     if metric in known:

@@ -27,7 +27,9 @@ class Kind:
 KINDS = {
     "experiments": Kind("experiment", "experiments/*.yaml", "tadp-ray sweep NAME"),
     "recipes": Kind(
-        "recipe", "experiments/recipes/*.yaml", "tadp-ray train NAME, tadp-ray sweep EXPERIMENT --recipe NAME"
+        "recipe",
+        "experiments/recipes/*.yaml",
+        "tadp-ray train NAME, or tadp-ray sweep --recipe NAME --axis KEY=A,B",
     ),
     "sweeps": Kind("sweep", "sweeps/*.yaml", "sweep: NAME in an experiment's file"),
     "searches": Kind("search", "sweeps/search_*.yaml", "tadp-ray search RECIPE NAME --out FILE"),

@@ -10,11 +10,15 @@ from tadp_ray.captions.making import import_words, missing_stores, stores_of
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.context import ContextConfig
 from tadp_ray.config.data import CaptionConfig
+from tadp_ray.config.errors import suggestion
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.shipped import shipped
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError, said_as
 from tadp_ray.training.digests import KnownDigests, digests_if_there, digests_of
+
+POCKET = "pocket"
+"""Weights that come with the package."""
 
 
 def absent_prerequisites(
@@ -30,10 +34,20 @@ def absent_prerequisites(
     Raises:
         UserError: some are missing, and not `dry`.
     """
+    check_names(recipes)
     missing = missing_prerequisites(recipes, experiments, needs or {})
     if missing and not dry:
         raise UserError("\n".join(missing))
     return dict(enumerate(missing)) if dry else None
+
+
+def check_names(recipes: Sequence[Recipe]) -> None:
+    """Raise UserError if weights are neither a file or folder nor a known name, but nearly one."""
+    for weights in {str(getattr(recipe.model, "weights", POCKET)) for recipe in recipes}:
+        # A missing folder may be one that is still to be made, so its name must be near.
+        close = suggestion(weights, [POCKET], cutoff=0.8)
+        if weights != POCKET and close and not Path(weights).exists():
+            raise UserError(f"model.weights={weights!r}: no known name, file or folder; {close}")
 
 
 def missing_prerequisites(recipes: Sequence[Recipe], experiments: Path, needs: Mapping[Path, str]) -> list[str]:

@@ -14,7 +14,7 @@ from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.experiments import ResolvedExperiment, experiment_name, load_experiment
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.load import load_recipe, load_recipe_values
-from tadp_ray.config.metrics import known_metrics, unknown_metric
+from tadp_ray.config.metrics import known_metrics, missing_evaluation, tasks_with, unknown_metric
 from tadp_ray.config.schema import Experiment, Recipe, Sweep
 from tadp_ray.config.search import Search
 from tadp_ray.config.shipped import name_of
@@ -318,8 +318,8 @@ def plan_experiment(
     if compute_axes:
         raise ConfigError(
             [
-                f"{source.origin(scale)}: {compute_axes[0]}: compute keys say where and how fast cells are trained, and cannot "
-                "be an axis"
+                f"{source.set_by(scale, grid(sweep)[0])[compute_axes[0]]}: {compute_axes[0]}: compute keys say where and how "
+                "fast cells are trained, and cannot be an axis"
             ]
         )
     for text in overrides:
@@ -327,10 +327,10 @@ def plan_experiment(
     wanted: dict[str, list[Any]] = {}
     for key, value in (parse_only(text, sweep) for text in choices.only):
         wanted.setdefault(key, []).append(value)
-    raw, origin = load_recipe_values(recipe, overrides)
-    recipes = [recipe_at(raw, origin, sweep.changes(axes), source.origin(scale)) for axes in grid(sweep)]
+    raw, origins = load_recipe_values(recipe, overrides)
+    recipes = [recipe_at(raw, origins, sweep.changes(axes), source.set_by(scale, axes)) for axes in grid(sweep)]
     cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
-    check_results(source.file, experiment, recipes)
+    check_results(source.file, experiment, recipe, recipes)
     absent = absent_prerequisites(recipes, experiments, choices.dry, experiment.needs)
     for axes, at_axes in zip(grid(sweep), recipes, strict=True):
         resolved = with_absolute_paths(at_axes)
@@ -417,17 +417,27 @@ def scored_oracle_line(names: Iterable[str]) -> str:
     return f"oracle: the further captions {', '.join(names)} use the ground truth of the scored images (evaluation.captions)"
 
 
-def check_results(file: Path, experiment: Experiment, recipes: Sequence[Recipe]) -> None:
+def check_results(file: Path, experiment: Experiment, recipe_file: Path, recipes: Sequence[Recipe]) -> None:
     """Raise ConfigError if the figure cannot be drawn of all cells, or if a cell lacks one of the table's metrics."""
+    named = name_of(recipe_file, "recipes")
+    ask = f"ask without an experiment: tadp-ray sweep --recipe {shlex.quote(named)} --axis KEY=A,B"
     if experiment.figure:
         kind = experiment.figure.kind
         others = [recipe.task for recipe in recipes if not issubclass(images_class(recipe.task), AreaImages)]
         if others:
             raise ConfigError(
-                [f"{file}: figure.kind={kind}: needs segmentation, but a cell does {min(others)}; leave it out"]
+                [
+                    f"{file}: figure.kind={kind}: needs segmentation, but {named} is of {min(others)}; leave it out, or {ask}"
+                ]
             )
     for recipe, metric in itertools.product(recipes, experiment.table.metrics):
+        tasks = tasks_with(metric)
+        if tasks and recipe.task not in tasks:
+            of = f"is of {' and '.join(tasks)}, but {named} is of {recipe.task}"
+            raise ConfigError([f"{file}: table.metrics={metric!r}: {of}; {ask}"])
         if problem := unknown_metric(metric, known_metrics(recipe, class_names(recipe.data), thing_names(recipe.data))):
+            if lacking := missing_evaluation(metric, recipe.task):
+                problem = f"{named} has no {lacking}; add it, or {ask}"
             raise ConfigError([f"{file}: table.metrics={metric!r}: {problem}"])
 
 

@@ -26,11 +26,11 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
         UserError: data, weights or the caption store are missing, or the recipe sets Ray Train workers.
     """
     search = load_search(file)
-    raw, origin = load_recipe_values(recipe, [*overrides, f"evaluation.interval={search.grace_period}"])
+    raw, origins = load_recipe_values(recipe, [*overrides, f"evaluation.interval={search.grace_period}"])
     if "eval_split" in raw.get("data", {}):
         raw = set_key(raw, "data.eval_split", "val")
     points = search.draw(seed)
-    recipes = [recipe_at(raw, origin, point, f"{file}: space") for point in points]
+    recipes = [recipe_at(raw, origins, point, f"search {file}") for point in points]
     cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
     absent_prerequisites(recipes, recipe.parent.parent, dry=False)
     for point, resolved in zip(points, map(with_absolute_paths, recipes), strict=True):

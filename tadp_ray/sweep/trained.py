@@ -39,7 +39,7 @@ def find_trained(
         UserError: a change is invalid, or data or weights are missing.
     """
     texts = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in changes.items())]
-    recipe = recipe_at(*values, changes, f"{file} with {', '.join(changes)} of the analysis")
+    recipe = recipe_at(*values, changes, f"{', '.join(changes)} of the analysis")
     datasets = Datasets(recipe.compute.folder)
     cells = [plan_loaded(recipe, file, texts, seed, datasets).cells[0] for seed in seeds]
     done = finished(store, [cell.fingerprint for cell in cells])

@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,17 +42,59 @@ def refusal(path: Path, *overrides: str) -> str:
 @pytest.mark.parametrize(
     ("keys", "mended"),
     [
-        (["source=store", "sentence='hi: you'"], ("sentence", "hi: you")),
-        (["store=x.jsonl"], ("oracle", None)),
-        (["source=sentence", "store=x.jsonl"], ("sentence", "TEXT")),
+        (["source=store", "sentence='hi: you'"], [("sentence", "hi: you")]),
+        # The store first, since it was named.
+        (["store=x.jsonl"], [("store", None), ("oracle", None)]),
+        (["source=sentence", "store=x.jsonl"], [("store", None), ("sentence", "TEXT")]),
     ],
 )
-def test_a_suggested_caption_is_a_valid_one(tmp_path: Path, keys: list[str], mended: tuple[str, str | None]) -> None:
+def test_a_suggested_caption_is_a_valid_one(
+    tmp_path: Path, keys: list[str], mended: list[tuple[str, str | None]]
+) -> None:
     file = write(tmp_path / "mine.yaml", TOLD)
     said = refusal(file, *(f"caption.{key}" for key in keys))
-    (text,) = [word for word in shlex.split(said.partition("as in ")[2]) if word.startswith("caption=")]
-    caption = load_recipe(file, [text]).caption
-    assert (caption.source, caption.sentence) == mended
+    texts = [word for word in shlex.split(said.partition("as in ")[2].replace(",", " , ")) if "caption=" in word]
+    captions = [load_recipe(file, [text]).caption for text in texts]
+    assert [(caption.source, caption.sentence) for caption in captions] == mended
+
+
+def test_what_was_applied_is_named_where_keys_contradict_each_other(tmp_path: Path) -> None:
+    file = write(tmp_path / "mine.yaml", TOLD.replace("iterations: 10", "iterations: 100, warmup_iterations: 20"))
+    warm = "schedule: warmup_iterations 20 must be below iterations 2"
+    assert refusal(file, "schedule.iterations=2") == f"{file} with --set schedule.iterations=2: {warm}"
+    # A key's own error names what set it alone, and a group of the command line is no file's.
+    assert refusal(file, "schedule.iterations=x").startswith("--set schedule.iterations=x: schedule.iterations='x'")
+    whole = "schedule={iterations: 2, warmup_iterations: 20, learning_rate: 1}"
+    assert refusal(file, whole) == f"--set {whole}: {warm}"
+    raw, origins = load_recipe_values(file, ["model.timestep=1"])
+    with pytest.raises(ConfigError) as caught:
+        recipe_at(raw, origins, {"schedule.iterations": 2, "caption.recall": 0}, "sweep s.yaml, text=all")
+    assert str(caught.value).splitlines() == [
+        f"{file} with sweep s.yaml, text=all: {warm}",
+        f"{file} with sweep s.yaml, text=all: caption.recall=0: Input should be greater than 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "read", "said"),
+    [
+        (
+            TOLD,
+            load_experiment,
+            "{0} is a recipe, not an experiment: tadp-ray train {0}, or tadp-ray sweep --recipe {0} --axis",
+        ),
+        ("axes: {caption.recall: [1.0]}\n", load_experiment, "{0} is a sweep, not an experiment: sweep: {0} in an exp"),
+        ("question: Q?\nsweep: s.yaml\n", load_recipe, "{0} is an experiment, not a recipe: tadp-ray sweep {0}"),
+        (TOLD, load_sweep, "{0} is a recipe, not a sweep: "),
+    ],
+)
+def test_a_file_of_another_kind_is_named_as_such(tmp_path: Path, text: str, read: Any, said: str) -> None:
+    file = write(tmp_path / "mine.yaml", text)
+    with pytest.raises(ConfigError) as caught:
+        read(file)
+    assert len(caught.value.lines) == 1 and str(caught.value).startswith(said.format(file))
+    # A slip of the pen is no other kind.
+    assert "did you mean 'caption'?" in refusal(write(file, TOLD + "captoin: {source: oracle}\n"))
 
 
 def test_an_axis_without_a_list_and_one_of_the_command_line_are_named_without_pydantic_s_words(tmp_path: Path) -> None:
@@ -288,8 +331,10 @@ def test_axes_must_be_recipe_keys_and_their_values_must_be_valid(tmp_path: Path)
         load_sweep(write(tmp_path / "sweep.yaml", "axes: {caption.precison: [1.0]}"))
     sweep = load_sweep(write(tmp_path / "sweep.yaml", "axes: {caption.precision: [1.0, 0]}"))
     raw, origin = load_recipe_values(write(tmp_path / "mine.yaml", TOLD))
-    with pytest.raises(ConfigError, match=r"sweep\.yaml: axes: caption\.precision=0: Input should be greater than 0"):
-        recipe_at(raw, origin, sweep.changes(grid(sweep)[1]), f"{tmp_path}/sweep.yaml: axes")
+    with pytest.raises(
+        ConfigError, match=r"mine\.yaml with sweep s\.yaml: caption\.precision=0: Input should be greater"
+    ):
+        recipe_at(raw, origin, sweep.changes(grid(sweep)[1]), "sweep s.yaml")
 
 
 VARIANTS = """\

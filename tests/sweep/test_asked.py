@@ -82,6 +82,18 @@ def test_the_cells_of_a_recipe_s_axes_are_those_of_an_experiment_with_them(exper
     assert plan.command == f"tadp-ray sweep --recipe {recipe} {words}"
 
 
+def test_sources_of_captions_are_compared_under_short_names(recipe: Path) -> None:
+    axis = 'caption={source: oracle},{source: class_names},{source: "null"}'
+    plan = asked(recipe, axis)
+    assert plan.table.rows.headings == ("oracle", "class_names", "null")
+    assert [cell.name for cell in plan.cells][::2] == ["caption=oracle seed=0", "caption=null seed=0"]
+    for text in ("null", "caption=null", "caption={source: null}", 'caption={source: "null"}'):
+        assert [cell.recipe.caption.source for cell in asked(recipe, axis, only=[text]).selected] == ["null"]
+    plan = asked(recipe, "caption.source=oracle,null")
+    assert plan.table.rows.headings == ("source oracle", "source null")
+    assert asked(recipe, "caption.source=oracle,null", only=["source null"]).selected == plan.cells[1:]
+
+
 def test_a_command_names_shipped_files_as_any_folder_knows_them() -> None:
     recipe = shipped("recipes")["pocket_segmentation"]
     assert asked(recipe, "model.timestep=1").command == (
@@ -97,8 +109,9 @@ def test_a_command_names_shipped_files_as_any_folder_knows_them() -> None:
         (["model.timestep="], "expected key=value,value"),
         (["model.timestep=1,1"], "--axis: .*names a value twice"),
         (["model.timestep=1", "model.timestep=50"], "model.timestep is given twice"),
-        (["model.timestep=1,x"], "--axis model.timestep=1,x: model.timestep='x'"),
-        (["caption.source=oracle,orakle"], "--axis caption.source=oracle,orakle: caption.source='orakle'"),
+        (["model.timestep=1,x"], "recipe.yaml with --axis model.timestep=x: model.timestep='x'"),
+        (["caption.source=oracle,orakle"], "with --axis caption.source=orakle: caption.source='orakle'"),
+        (["caption.wording=short,long"], "recipe.yaml with --axis caption.wording=long: caption: wording: long"),
         (["compute.cpus=1,2"], "compute.cpus: compute keys say where and how fast"),
     ],
 )
