@@ -187,8 +187,9 @@ def named_experiment(file: Path, scale: Scale, tracking_uri: str | None) -> "tup
     try:
         store = open_store(tracking_uri, make=False)
     except UserError as error:
-        hint = suggestion(str(file), [*shipped("experiments")]) or f"for the name of a sweep: {error}"
-        raise UserError(f"{file}: neither a file nor a shipped experiment, which tadp-ray ls lists; {hint}") from None
+        known = f"{file}: neither a file nor a shipped experiment, which tadp-ray ls lists"
+        hint = " ".join(filter(None, (suggestion(str(file), [*shipped("experiments")]), f"As a sweep's name: {error}")))
+        raise UserError(f"{known}; {hint}") from None
     return store, *stored_experiment(store, str(file), scale, [*shipped("experiments")])
 
 

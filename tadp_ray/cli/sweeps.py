@@ -163,11 +163,7 @@ def train(
             plan = plan_loaded(loaded, recipe, changes or (), seed, dry=True)
             plan.warn()
             plan.check([cell for cell in plan.cells if all_hashed(cell)])
-            try:
-                lines = list(recipe_preview(loaded, plan.absent))
-            except UserError as error:
-                # Sizes that stand for those of missing weights may fit nothing.
-                raise UserError("\n".join([*plan.absent, str(error)])) from None
+            lines = list(recipe_preview(loaded, plan.absent))
         for line in lines:
             say(line)
         return

@@ -146,6 +146,8 @@ def explain(error: ValidationError, model: type[BaseModel], raw: Any, origin: An
         )
         if item["type"] == "union_tag_not_found" and not isinstance(item["input"], Mapping):
             rule = RULES["dict_type"]
+        if rule == RULES["dict_type"] and (names := valid_names(model, [str(part) for part in path])):
+            rule += f": {', '.join(names)}"
         if bound := BOUNDS.get(item["type"]):
             number = item["ctx"]["min_length" if bound == "least" else "max_length"]
             rule = f"needs at {bound} {pluralized(number, 'items')}"

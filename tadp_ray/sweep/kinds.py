@@ -123,7 +123,7 @@ def planned_cost(recipe: Recipe) -> tuple[StepCost, tuple[str, ...]]:
     try:
         check_side(recipe, pretrained.multiple)
     except UserError as error:
-        raise UserError("; ".join([str(error), *notes])) from None
+        raise UserError("; ".join([*notes, str(error)])) from None
     classes = class_names(recipe.data)
     names = classes if recipe.caption.include_background else foreground(classes)
     lengths = {"text": pretrained.tokens, "class_embeddings": 1 if recipe.caption.source == "oracle" else len(names)}

@@ -68,10 +68,10 @@ def test_what_was_applied_is_named_where_keys_contradict_each_other(tmp_path: Pa
     assert refusal(file, whole) == f"--set {whole}: {warm}"
     raw, origins = load_recipe_values(file, ["model.timestep=1"])
     with pytest.raises(ConfigError) as caught:
-        recipe_at(raw, origins, {"schedule.iterations": 2, "caption.recall": 0}, "sweep s.yaml, text=all")
-    assert str(caught.value).splitlines() == [
+        recipe_at(raw, origins, {"schedule.iterations": 2, "caption.precision": 0}, "sweep s.yaml, text=all")
+    assert sorted(caught.value.lines, reverse=True) == [
         f"{file} with sweep s.yaml, text=all: {warm}",
-        f"{file} with sweep s.yaml, text=all: caption.recall=0: Input should be greater than 0",
+        f"{file} with sweep s.yaml, text=all: caption.precision=0: Input should be greater than 0",
     ]
 
 
