@@ -1,5 +1,8 @@
 """A plan is the cells that files and flags ask for; what changes no result changes no fingerprint."""
 
+import itertools
+import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from tadp_ray.captions.store import CaptionStore
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import load_recipe
+from tadp_ray.config.shipped import shipped
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import Plan, make_plan, plan_one
 from tadp_ray.sweep.preview import preview, recipe_preview
@@ -199,6 +203,21 @@ axes:
     with pytest.raises(UserError, match="its token is '<night>', which no prompt says; add it to caption.modifiers"):
         recipe = after.cells[3].recipe.model_copy(update={"caption": before.cells[0].recipe.caption})
         check_setup(TrainSetup(recipe, 0))
+
+
+def test_the_documented_experiments_and_no_others_accept_photographs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/recipes.md").read_text().partition("These shipped experiments accept")[2].partition(".")[0]
+    recipes = {name: shipped("recipes")[name] for name in ("folder_segmentation", "folder_depth", "folder_detection")}
+    accepted = {"folder_segmentation"}
+    for (recipe, file), (name, experiment) in itertools.product(recipes.items(), shipped("experiments").items()):
+        with suppress(ConfigError):
+            make_plan(experiment, "pocket", recipe=file, dry=True)
+            assert recipe == "folder_segmentation"
+            accepted.add(name)
+    assert {*re.findall(r"`(\w+)`", text)} - {"recipe"} == accepted
 
 
 def test_a_figure_is_asked_of_segmentation_only_before_anything_is_trained(experiment: Path, tmp_path: Path) -> None:
