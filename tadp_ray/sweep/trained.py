@@ -2,14 +2,14 @@
 
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
 from tadp_ray.config.cell import recipe_at
-from tadp_ray.config.load import KeyPath
+from tadp_ray.config.load import Origins
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.paper.analysis.finding import Trained
 from tadp_ray.sweep.plan import plan_loaded
@@ -20,7 +20,7 @@ from tadp_ray.tracking.store import Store
 def find_trained(
     store: Store,
     file: Path,
-    values: tuple[Mapping[str, Any], Callable[[KeyPath], str]],
+    values: tuple[Mapping[str, Any], Origins],
     overrides: Sequence[str],
     changes: Mapping[str, JsonValue],
     seeds: Sequence[int],

@@ -108,7 +108,7 @@ def test_flags_that_fit_nothing_are_refused(experiment: Path, flags: dict, said:
             "[0, 1]",
             "caption.recall",
             "[1]",
-            "recipe.yaml with sweep .*sweep.yaml, caption.precision=0: caption.precision=0.*greater than 0",
+            "recipe.yaml with sweep .*sweep.yaml, caption.precision=0, caption.recall=1: caption.precision=0.*greater than 0",
         ),
         ("[0.5, 1.5]", "caption.recall", "[1]", "caption.precision=1.5.*less than or equal to 1"),
         ("[1]", "capton.recall", "[1]", "capton.recall: no such recipe key.*did you mean 'caption'?"),
