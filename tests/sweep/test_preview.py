@@ -92,7 +92,7 @@ def test_data_that_are_there_and_wrong_are_refused_in_a_plan_too(nowhere: list[s
     [
         (
             "augment.crop=160",
-            "augment.crop=160: must be a multiple of 64, .*; try 128; weights: .*sizes of Stable Diffusion 1.5",
+            "^weights: .*sizes of Stable Diffusion 1.5; augment.crop=160: must be a multiple of 64, .*; try 128$",
         ),
         ("augment={stretch: 48, flip: 0}", "augment.stretch=48: must be a multiple of 64, .*; try 64"),
         ("data={kind: scenes, train: 4, val: 4, size: 96}", "data.size=96: must be a multiple of 64, .*; try 64"),
