@@ -49,7 +49,7 @@ from tadp_ray.data.scenes import render
 from tadp_ray.data.transforms import Augment
 from tadp_ray.paper.pocket.autoencoder import build_vae, vae_loss
 from tadp_ray.paper.pocket.denoiser import build_denoiser, caption_errors
-from tadp_ray.sweep.plan import plan_one
+from tadp_ray.sweep.planning import plan_one
 from tadp_ray.tasks.build import task_of
 from tadp_ray.training.checkpoint import snapshot
 from tadp_ray.training.cost import step_cost

@@ -37,7 +37,8 @@ from tadp_ray.reporting.report import gather
 from tadp_ray.reporting.report_files import write_report
 from tadp_ray.reporting.results import fill_table
 from tadp_ray.reporting.table import build_table
-from tadp_ray.sweep.plan import ExperimentPlan, make_plan
+from tadp_ray.sweep.plan import ExperimentPlan
+from tadp_ray.sweep.planning import make_plan
 from tadp_ray.sweep.preview import preview
 from tadp_ray.tasks.per_image import PerImage, write_per_image
 from tadp_ray.tracking.query import CellRow, finished, rows

@@ -24,7 +24,7 @@ from pathlib import Path
 from tadp_ray.backbones.latent.weights import locate
 from tadp_ray.config.cell import Cell
 from tadp_ray.sweep.cluster import concurrency
-from tadp_ray.sweep.plan import make_plan
+from tadp_ray.sweep.planning import make_plan
 from tadp_ray.tracking.journal_run import JournalRun
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.store import open_store

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from tadp_ray.sweep.plan import plan_one
+from tadp_ray.sweep.planning import plan_one
 from tadp_ray.training.journal import read_journal
 from tadp_ray.training.run import train_cell
 

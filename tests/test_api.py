@@ -23,7 +23,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.model import MODELS
 from tadp_ray.errors import UserError
 from tadp_ray.layout import MODEL
-from tadp_ray.sweep.plan import plan_recipe
+from tadp_ray.sweep.planning import plan_recipe
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.sweep_run import parent

@@ -92,7 +92,7 @@ TRAIN = """\
 import json, sys
 from pathlib import Path
 import torch
-from tadp_ray.sweep.plan import plan_one
+from tadp_ray.sweep.planning import plan_one
 from tadp_ray.training.provenance import provenance
 from tadp_ray.training.run import train_cell
 cell = plan_one(Path(sys.argv[1]), [], 0).cells[0]

@@ -14,7 +14,9 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.config.shipped import file_of, is_experiment, shipped
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
-from tadp_ray.sweep.plan import Choices, Plan, choose, plan_recipe
+from tadp_ray.sweep.choices import Choices
+from tadp_ray.sweep.plan import Plan
+from tadp_ray.sweep.planning import choose, plan_recipe
 from tadp_ray.tracking.query import CellRow, finished, require_finished, rows
 from tadp_ray.tracking.store import Store, existing_store, open_store
 from tadp_ray.tracking.sweep_run import read_sweep

@@ -84,7 +84,8 @@ def sweep(
     with nullcontext() if as_json else show_phases(console):
         phase(f"checking {file or recipe or 'the command'}")
         from tadp_ray.hub import cached_only
-        from tadp_ray.sweep.plan import Choices, choose
+        from tadp_ray.sweep.choices import Choices
+        from tadp_ray.sweep.planning import choose
         from tadp_ray.sweep.reach import cluster_address, ping
         from tadp_ray.sweep.storage import check_storage
 
@@ -154,7 +155,7 @@ def train(
     if dry_run:
         from tadp_ray.config.load import load_recipe
         from tadp_ray.hub import cached_only
-        from tadp_ray.sweep.plan import plan_loaded
+        from tadp_ray.sweep.planning import plan_loaded
         from tadp_ray.sweep.preview import recipe_preview
         from tadp_ray.training.digests import all_hashed
 
@@ -169,7 +170,7 @@ def train(
         return
 
     from tadp_ray.sweep.engine import run_plan
-    from tadp_ray.sweep.plan import plan_one
+    from tadp_ray.sweep.planning import plan_one
     from tadp_ray.tracking.query import require_finished
     from tadp_ray.tracking.store import open_store
     from tadp_ray.training.journal import failure

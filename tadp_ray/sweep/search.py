@@ -12,8 +12,9 @@ from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
+from tadp_ray.sweep.choices import settings_text
 from tadp_ray.sweep.inputs import absent_prerequisites, cell_inputs, with_absolute_paths
-from tadp_ray.sweep.plan import Plan, settings_text
+from tadp_ray.sweep.plan import Plan
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store
 

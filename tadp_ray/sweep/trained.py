@@ -12,7 +12,7 @@ from tadp_ray.config.cell import recipe_at
 from tadp_ray.config.load import Origins
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.paper.analysis.finding import Trained
-from tadp_ray.sweep.plan import plan_loaded
+from tadp_ray.sweep.planning import plan_loaded
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store
 

@@ -18,7 +18,8 @@ from tadp_ray.cli import app
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.load import load_recipe
 from tadp_ray.errors import UserError
-from tadp_ray.sweep.plan import Plan, plan_one
+from tadp_ray.sweep.plan import Plan
+from tadp_ray.sweep.planning import plan_one
 from tadp_ray.training.setup import TrainSetup
 
 RECIPES = Path(__file__).resolve().parents[2] / "experiments/recipes"

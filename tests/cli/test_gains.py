@@ -19,7 +19,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.layout import MODEL, PER_IMAGE
 from tadp_ray.reporting import results
 from tadp_ray.reporting.table import Table, TableEntry
-from tadp_ray.sweep.plan import make_plan
+from tadp_ray.sweep.planning import make_plan
 from tadp_ray.tasks.per_image import read_per_image, write_per_image
 from tadp_ray.tracking import query
 from tadp_ray.tracking.findings import finding_name, findings

@@ -18,7 +18,7 @@ from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
 from tadp_ray.sweep import cleaning, process
-from tadp_ray.sweep.plan import make_plan
+from tadp_ray.sweep.planning import make_plan
 from tadp_ray.sweep.running import announced, running_sweep
 from tadp_ray.sweep.states import cell_report, cells_with
 from tadp_ray.sweep.storage import locked_storage

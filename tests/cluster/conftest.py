@@ -139,7 +139,7 @@ def train_alone(
     """Trains a row of cells of one length here, without Ray and MLflow; returns their table."""
     import torch
 
-    from tadp_ray.sweep.plan import make_plan
+    from tadp_ray.sweep.planning import make_plan
     from tadp_ray.training.run import train_cell
 
     def train(steps: int) -> Table:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tadp_ray.sweep.address import Remote
-from tadp_ray.sweep.plan import make_plan
+from tadp_ray.sweep.planning import make_plan
 from tadp_ray.training.journal import read_journal
 
 pytestmark = pytest.mark.cluster

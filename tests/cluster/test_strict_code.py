@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
-from tadp_ray.sweep.plan import make_plan
+from tadp_ray.sweep.planning import make_plan
 from tadp_ray.tracking.query import finished, rows, trained_cell
 from tadp_ray.tracking.store import open_store
 from tadp_ray.training.journal import read_journal

@@ -13,7 +13,8 @@ from tadp_ray.config.table import Side
 from tadp_ray.layout import PER_IMAGE
 from tadp_ray.reporting.results import file_name, fill_table
 from tadp_ray.reporting.table import Table
-from tadp_ray.sweep.plan import Plan, make_plan
+from tadp_ray.sweep.plan import Plan
+from tadp_ray.sweep.planning import make_plan
 from tadp_ray.tasks.per_image import write_per_image
 from tadp_ray.tracking.query import finished, per_image
 from tadp_ray.tracking.run_spec import cell_run_spec

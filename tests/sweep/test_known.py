@@ -11,7 +11,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.sweep import known as known_module
 from tadp_ray.sweep.known import Known, key_of
-from tadp_ray.sweep.plan import make_plan
+from tadp_ray.sweep.planning import make_plan
 from tadp_ray.training import check, setup
 from tadp_ray.training.setup import TrainSetup
 
@@ -19,7 +19,7 @@ PRINT = """\
 import sys
 from pathlib import Path
 from tadp_ray.cli.dry_run import plan_preview
-from tadp_ray.sweep.plan import make_plan
+from tadp_ray.sweep.planning import make_plan
 from tadp_ray.tracking.store import existing_store
 plan = make_plan(Path(sys.argv[1]), "pocket")
 print("\\n".join(plan_preview(plan, existing_store(), None, False, None, None).lines()))

@@ -15,7 +15,8 @@ from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import load_recipe
 from tadp_ray.config.shipped import shipped
 from tadp_ray.errors import UserError
-from tadp_ray.sweep.plan import Plan, make_plan, plan_one
+from tadp_ray.sweep.plan import Plan
+from tadp_ray.sweep.planning import make_plan, plan_one
 from tadp_ray.sweep.preview import preview, recipe_preview
 from tadp_ray.sweep.times import estimate
 from tadp_ray.tracking.journal_run import flatten

@@ -15,7 +15,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.hub import cached_only
 from tadp_ray.sweep import cluster
 from tadp_ray.sweep.kinds import CellKind, kinds_of, lower_memory, planned_cost
-from tadp_ray.sweep.plan import make_plan
+from tadp_ray.sweep.planning import make_plan
 from tadp_ray.sweep.preview import preview, recipe_preview
 from tadp_ray.sweep.throughput import COMPILED, MEASURED, STEP_FLOPS, Card, known_cards, measured_card
 from tadp_ray.sweep.times import CardHours, card_hours, finished_after, hours_lines

@@ -22,7 +22,7 @@ from tadp_ray.paper.analysis.images import analysis_images
 from tadp_ray.paper.analysis.off_target import compared, off_target, strongest
 from tadp_ray.paper.analysis.off_target import measures as seed_measures
 from tadp_ray.paper.analysis.variation import PROMPTS, measures
-from tadp_ray.sweep.plan import plan_one
+from tadp_ray.sweep.planning import plan_one
 from tadp_ray.training.run import train_cell
 
 RECIPE = Path(__file__).resolve().parents[3] / "experiments/recipes/pocket_segmentation.yaml"

@@ -1,0 +1,240 @@
+"""Turns an experiment, or a recipe, into a plan. Does not import Ray."""
+
+import itertools
+import shlex
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+
+from tadp_ray.config.asked import check_name, parse_axes, sweep_name, with_axes, without_file
+from tadp_ray.config.cell import Cell, grid, recipe_at
+from tadp_ray.config.errors import ConfigError
+from tadp_ray.config.experiments import ResolvedExperiment, experiment_name, load_experiment
+from tadp_ray.config.load import load_recipe, load_recipe_values
+from tadp_ray.config.metrics import known_metrics, missing_evaluation, tasks_with, unknown_metric
+from tadp_ray.config.schema import Experiment, Recipe
+from tadp_ray.config.shipped import name_of
+from tadp_ray.config.vocabulary import Scale
+from tadp_ray.data.datasets import Datasets, class_names, thing_names
+from tadp_ray.errors import UserError
+from tadp_ray.sweep.choices import Choices, check_varied, settings_text
+from tadp_ray.sweep.inputs import absent_prerequisites, cell_inputs, with_absolute_paths
+from tadp_ray.sweep.plan import ExperimentPlan, Plan
+from tadp_ray.tasks.per_image import AreaImages, images_class
+
+
+def make_plan(
+    file: Path,
+    scale: Scale,
+    *,
+    recipe: Path | None = None,
+    overrides: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    only: Sequence[str] = (),
+    axes: Sequence[str] = (),
+    name: str | None = None,
+    dry: bool = False,
+) -> ExperimentPlan:
+    """Return the plan of an experiment file.
+
+    Args:
+        file: the experiment.
+        scale: which of its recipes.
+        recipe: a recipe file that replaces the experiment's own.
+        overrides: `key=value` texts that override the recipe.
+        seeds: replace the experiment's.
+        only: `axis=value` texts; select cells that have one of the given values on every given axis.
+        axes: `key=value,value` texts; axes that are added to the experiment's.
+        name: of the sweep with these axes; None: made from the experiment's and theirs.
+        dry: plan without data, weights and captions that are missing, too, and name them (`Plan.absent`).
+
+    Raises:
+        ConfigError: the files or the texts are invalid; lists every error of a file.
+        UserError: data, weights or caption stores are missing.
+    """
+    choices = Choices(overrides=overrides, seeds=seeds, only=only, axes=axes, name=name, dry=dry)
+    source, whole_name = load_experiment(file), experiment_name(file, recipe)
+    if axes:
+        source, whole_name = with_axes(source, axes), sweep_name(whole_name, [*parse_axes(axes)])
+    words = [name_of(file, "experiments"), *(["--scale", scale] * (scale != "pocket"))]
+    words += ["--recipe", name_of(recipe, "recipes")] if recipe else []
+    recipe = recipe or source.recipe_file(scale)
+    return plan_experiment(source, scale, whole_name, recipe, file.parent, words, choices)
+
+
+def choose(file: Path | None, scale: Scale, recipe: Path | None, choices: Choices) -> ExperimentPlan:
+    """Return the plan of an experiment's file, or without one of a recipe at the axes of the choices.
+
+    Raises:
+        UserError: neither an experiment nor a recipe with axes is named; else as `make_plan`.
+    """
+    if choices.name and not choices.axes:
+        raise UserError(f"--name {choices.name}: names a sweep with --axis; an experiment has the name of its file")
+    if file is not None:
+        return make_plan(file, scale, recipe=recipe, **vars(choices))
+    if recipe is not None and choices.axes:
+        return plan_axes(recipe, scale, choices)
+    if recipe is not None:
+        raise UserError(
+            f"--recipe {recipe.stem}: what is to vary? Add --axis KEY=VALUE,VALUE; to train it once: tadp-ray train {recipe}"
+        )
+    raise UserError(
+        "name an experiment (`tadp-ray ls experiments` lists them), or ask without one: tadp-ray sweep --recipe RECIPE --axis "
+        "KEY=VALUE,VALUE"
+    )
+
+
+def plan_axes(recipe: Path, asked: Scale, choices: Choices) -> ExperimentPlan:
+    """Return the plan of a recipe at the axes of a command line, without an experiment's file.
+
+    Raises:
+        ConfigError: the recipe or the texts are invalid; lists every error of a file.
+        UserError: the paper's scale is asked for, and the recipe is not of it; data, weights or caption stores are missing.
+    """
+    scale, source = without_file(recipe, choices.axes, choices.overrides)
+    if asked == "paper" and scale != asked:
+        raise UserError(
+            f"--scale {asked}: --recipe {recipe.stem} is of the {scale} scale; leave --scale out, or name another"
+        )
+    name, words = sweep_name(recipe.stem, [*parse_axes(choices.axes)]), ["--recipe", name_of(recipe, "recipes")]
+    return plan_experiment(source, scale, name, recipe, recipe.parent.parent, words, choices)
+
+
+def plan_experiment(
+    source: ResolvedExperiment,
+    scale: Scale,
+    name: str,
+    recipe: Path,
+    experiments: Path,
+    words: Sequence[str],
+    choices: Choices,
+) -> ExperimentPlan:
+    """Return the plan of an experiment that was read or made.
+
+    Args:
+        source: the experiment.
+        scale: which of its sweeps.
+        name: of the sweep, if the choices have none.
+        recipe: file of the recipe.
+        experiments: as for `missing_prerequisites`.
+        words: of a command that runs this sweep, without those of the choices.
+        choices: of the command line.
+    """
+    experiment, seeds, (_, sweep) = source.experiment, choices.seeds, source.sweep_at(scale)
+    name = check_name(choices.name) if choices.name else name
+    check_choices(choices, source, scale)
+    wanted = choices.wanted(sweep)
+    raw, origins = load_recipe_values(recipe, choices.overrides)
+    recipes = [recipe_at(raw, origins, sweep.changes(axes), source.set_by(scale, axes)) for axes in grid(sweep)]
+    cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
+    check_results(source.file, experiment, recipe, recipes)
+    absent = absent_prerequisites(recipes, experiments, choices.dry, experiment.needs)
+    for axes, at_axes in zip(grid(sweep), recipes, strict=True):
+        resolved = with_absolute_paths(at_axes)
+        contents = cell_inputs(resolved, datasets, hashed, absent)
+        one = Cell(experiment=name, seed=0, axes=axes, recipe=resolved, **contents)
+        cells += [one.with_seed(seed) for seed in (experiment.seeds if seeds is None else seeds)]
+    selected = [cell for cell in cells if all(cell.axes[key] in values for key, values in wanted.items())]
+    settings = settings_text(recipe, choices.overrides)
+    return ExperimentPlan(
+        name,
+        settings,
+        scale,
+        experiment.question,
+        tuple(cells),
+        tuple(selected),
+        source=source,
+        table=source.table(scale, cells[0].scale, settings),
+        command=shlex.join(["tadp-ray", "sweep", *words, *choices.words]),
+        datasets=datasets,
+        absent=tuple(dict.fromkeys((absent or {}).values())),
+    )
+
+
+def check_choices(choices: Choices, source: ResolvedExperiment, scale: Scale) -> None:
+    """Check the axes, the overrides and the seeds of a sweep (ConfigError if they do not go together)."""
+    axes_file, sweep = source.sweep_at(scale)
+    if choices.seeds is not None and len({*choices.seeds}) < len(choices.seeds):
+        raise ConfigError([f"seeds: {list(choices.seeds)} names one twice, so that its cells would count twice"])
+    if compute := next((key for key in sweep.keys if f"{key}.".startswith("compute.")), None):
+        place = source.set_by(scale, grid(sweep)[0])[compute]
+        raise ConfigError(
+            [f"{place}: {compute}: compute keys say where and how fast cells are trained, and cannot be an axis"]
+        )
+    for text in choices.overrides:
+        check_varied(text, sweep, axes_file)
+
+
+def plan_one(file: Path, overrides: Sequence[str], seed: int) -> Plan:
+    """Return the plan of a recipe file, with one cell.
+
+    Raises:
+        ConfigError: the file or the overrides are invalid.
+        UserError: data, weights or the caption store are missing.
+    """
+    return plan_loaded(load_recipe(file, overrides), file, overrides, seed)
+
+
+def plan_loaded(
+    recipe: Recipe,
+    file: Path,
+    overrides: Sequence[str],
+    seed: int,
+    datasets: Datasets | None = None,
+    dry: bool = False,
+) -> Plan:
+    """Return the plan of a recipe that was read from a file with these overrides, with one cell.
+
+    `datasets` is a cache of opened data sets; None: a new one. `dry` is that of `Choices`.
+
+    Raises:
+        UserError: data, weights or the caption store are missing.
+    """
+    absent = absent_prerequisites([recipe], file.parent.parent, dry)
+    question = f"What does one training with {file.name} reach?"
+    return plan_recipe(recipe, file.stem, settings_text(file, overrides), question, seed, datasets, absent)
+
+
+def plan_recipe(
+    recipe: Recipe,
+    name: str,
+    settings: str,
+    question: str,
+    seed: int,
+    datasets: Datasets | None = None,
+    absent: dict[Hashable, str] | None = None,
+) -> Plan:
+    """Return the plan of a recipe in memory, with one cell of an experiment of this name.
+
+    `datasets` is a cache of opened data sets; None: a new one. `absent` is that of `cell_inputs`.
+
+    Raises:
+        UserError: data, weights or the caption store are missing.
+    """
+    recipe, datasets = with_absolute_paths(recipe), datasets or Datasets(recipe.compute.folder)
+    cell = Cell(experiment=name, seed=seed, axes={}, recipe=recipe, **cell_inputs(recipe, datasets, {}, absent))
+    missing = tuple(dict.fromkeys((absent or {}).values()))
+    return Plan(name, settings, cell.scale, question, (cell,), (cell,), datasets=datasets, absent=missing)
+
+
+def check_results(file: Path, experiment: Experiment, recipe_file: Path, recipes: Sequence[Recipe]) -> None:
+    """Raise ConfigError if the figure cannot be drawn of all cells, or if a cell lacks one of the table's metrics."""
+    named = name_of(recipe_file, "recipes")
+    ask = f"ask without an experiment: tadp-ray sweep --recipe {shlex.quote(named)} --axis KEY=A,B"
+    if experiment.figure:
+        kind = experiment.figure.kind
+        others = [recipe.task for recipe in recipes if not issubclass(images_class(recipe.task), AreaImages)]
+        if others:
+            raise ConfigError(
+                [
+                    f"{file}: figure.kind={kind}: needs segmentation, but {named} is of {min(others)}; leave it out, or {ask}"
+                ]
+            )
+    for recipe, metric in itertools.product(recipes, experiment.table.metrics):
+        tasks = tasks_with(metric)
+        if tasks and recipe.task not in tasks:
+            of = f"is of {' and '.join(tasks)}, but {named} is of {recipe.task}"
+            raise ConfigError([f"{file}: table.metrics={metric!r}: {of}; {ask}"])
+        if problem := unknown_metric(metric, known_metrics(recipe, class_names(recipe.data), thing_names(recipe.data))):
+            if lacking := missing_evaluation(metric, recipe.task):
+                problem = f"{named} has no {lacking}; add it, or {ask}"
+            raise ConfigError([f"{file}: table.metrics={metric!r}: {problem}"])
