@@ -416,7 +416,7 @@ AXES = ["caption.precision=0.5,1.0", "caption.recall=0.5,1.0"]
 def test_a_recipe_at_axes_needs_no_file_of_an_experiment(experiment: Path, swept, store, tmp_path: Path) -> None:
     asked: dict[str, Any] = {"recipe": "recipe.yaml", "axes": AXES, "changes": [f"compute.storage={tmp_path}/runs"]}
     planned = tadp_ray.read_experiment(**asked, dry=True)
-    assert [*planned["caption.recall"]] == [0.5, 1.0] * 2 and {*planned.status} == {"PLANNED"}
+    assert [*planned["caption.recall"]] == [0.5, 1.0] * 2 and {*planned.state} == {"not started"}
     swept(experiment)
     cells = tadp_ray.read_experiment(**asked, name="my question", tracking_uri=store.uri)
     assert [*cells.fingerprint] == [*planned.fingerprint] and [*cells.miou[:3]] == [10.0, 20.0, 30.0]

@@ -89,7 +89,7 @@ def test_what_is_not_there_is_refused_before_any_compute(photographs: Recipe, tm
         ({"pictures": [{"path": "no.jpg", "shows": ["cat"]}]}, "spec.pictures: no.jpg: there is no such file"),
         ({"pictures": [{"path": str(tmp_path / "mine.png"), "shows": ["lion"]}]}, "'lion' is no class of these data"),
         ({"images": 3, "caption_store": str(tmp_path / "store.json")}, "no caption for 2 image"),
-        ({"caption_store": str(tmp_path / "none.json")}, "no such caption store"),
+        ({"caption_store": str(tmp_path / "none.json")}, "no such file; name a file of captions that exists"),
     ):
         with pytest.raises(UserError, match=said):
             check_pictures(spec(**keys), photographs, 0)
