@@ -106,7 +106,7 @@ def layouts(name: str, root: Path | None, split: str | None) -> dict[Split, Call
         found = {"train": partial(source.layout, data, "train"), "val": partial(source.layout, data, "val")}
     if split is not None and split not in found:
         raise UserError(f"--split {split}: {name} has {' and '.join(found)}")
-    return {each: find_files for each, find_files in found.items() if split in (None, each)}
+    return {each: layout_of for each, layout_of in found.items() if split in (None, each)}
 
 
 def photographs(name: str, root: Path | None, split: str | None) -> dict[str, Path]:
@@ -121,7 +121,7 @@ def photographs(name: str, root: Path | None, split: str | None) -> dict[str, Pa
     with said_as({"--set data.root=": "--root "}):
         if isinstance(data, FolderData):
             return merged({f"--split {each}": find_images(data, each) for each in found})
-        return merged({f"--split {each}": find_files().images for each, find_files in found.items()})
+        return merged({f"--split {each}": layout_of().images for each, layout_of in found.items()})
 
 
 def find_photographs(data: str, root: Path | None = None, split: str | None = None) -> dict[str, Path]:
@@ -177,7 +177,7 @@ def names_in_published(kind: str, root: Path | None, split: str | None) -> dict[
         UserError: see `photographs`; or a file cannot be read.
     """
     with said_as({"--set data.root=": "--root "}):
-        found = {f"--split {each}": find_files() for each, find_files in layouts(kind, root, split).items()}
+        found = {f"--split {each}": layout_of() for each, layout_of in layouts(kind, root, split).items()}
     merged({option: layout.images for option, layout in found.items()})
     names: dict[str, tuple[str, ...]] = {}
     for layout in found.values():
