@@ -243,8 +243,8 @@ class TrainSetup:
         if self.recipe.caption.encoding == "text":
             return self.pretrained.tokens
         # A plug-in's encoding whose contexts differ in length mostly differs in these two.
-        ordered = sorted(prompts.by_id.values(), key=lambda prompt: len(as_text(prompt)))
-        return self.contexts([ordered[0], ordered[-1]]).shape[1]
+        extremes = (pick(prompts.by_id.values(), key=lambda prompt: len(as_text(prompt))) for pick in (min, max))
+        return self.contexts(list(extremes)).shape[1]
 
     @cached_property
     def view(self) -> tuple[int, int]:
@@ -327,10 +327,8 @@ def present_in(dataset: Dataset) -> dict[str, tuple[str, ...]]:
     Raises:
         UserError: an image has a name that is none of the classes.
     """
-    present, classes = (
-        {image_id: dataset.present(index) for index, image_id in enumerate(dataset.ids)},
-        {*dataset.classes},
-    )
+    present = {image_id: dataset.present(index) for index, image_id in enumerate(dataset.ids)}
+    classes = {*dataset.classes}
     for image_id, names in present.items():
         if unknown := [name for name in names if name not in classes]:
             raise UserError(
