@@ -1,11 +1,10 @@
 """Sums and gathers over the processes that train one cell; without a process group they return their input."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_reduce
 
 T = TypeVar("T")
 
@@ -15,13 +14,29 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; a share's gradient is the sum of theirs."""
+
+    # torch's own, in `torch.distributed.nn.functional`, is deprecated, and its successor is in a private module.
+
+    @staticmethod
+    def forward(context: Any, share: Tensor) -> Tensor:
+        summed = share.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        return _Sum.apply(gradients[0])
+
+
 def shared_sum(share: Tensor) -> Tensor:
     """Sum a tensor over all processes, on the same device, with gradients.
 
     A loss made from such sums has the same value in every process. Each process then sends its gradient to all others, which
     DistributedDataParallel's average over the processes compensates.
     """
-    return share if world_size() == 1 else all_reduce(share)
+    return share if world_size() == 1 else _Sum.apply(share)
 
 
 def total(share: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import copy
 import math
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -117,6 +118,8 @@ def _worker(
         # in spawned processes only, so the caller's settings do not change.
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
+        # Of the VAE's convolutions of one pixel, whose gradients lie in memory alike, whatever their strides.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=processes)
     try:
         job = partial(PretrainJob, plan, folder, start, torch.device(device), ProcessGroup.current())
