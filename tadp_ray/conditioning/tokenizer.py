@@ -2,12 +2,14 @@
 
 import json
 import re
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from transformers import CLIPTokenizer
 
 from tadp_ray.backbones.latent.weights import LAYOUT, locate
-from tadp_ray.conditioning.text_encoder import leading_tokens
+from tadp_ray.conditioning.text_encoder import count_tokens, leading_tokens
 from tadp_ray.errors import UserError
 
 CLIP_LENGTH = 77
@@ -82,3 +84,12 @@ def word_places(tokenizer: CLIPTokenizer, prompt: str, word: str) -> tuple[int, 
         if start < match.end() and end > match.start()
     )
     return tuple(inside)
+
+
+def name_places(tokenizer: CLIPTokenizer, names: Sequence[str]) -> list[range]:
+    """Return the token positions of each name in the context of names that are joined by spaces, or encoded one by one.
+
+    A search would find `bear` in `teddy bear`.
+    """
+    ends = accumulate((count_tokens(tokenizer, name) for name in names), initial=leading_tokens(tokenizer))
+    return [range(*ends_of_name) for ends_of_name in pairwise(ends)]

@@ -1,5 +1,6 @@
 """An analysis file: a question about the effect of words inside the network, and the experiment that answers it."""
 
+from collections import Counter
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, JsonValue, model_validator
@@ -68,6 +69,20 @@ class OffTarget(StrictModel):
     groups: tuple[tuple[str, ...], ...] = Field(
         (), description="groups of classes that look alike, for photographs; scenes have groups of their own"
     )
+
+    @model_validator(mode="after")
+    def _apart(self) -> "OffTarget":
+        if not self.groups:
+            return self
+        if len(self.groups) < 2 or any(len(group) < 2 for group in self.groups):
+            raise ValueError(
+                "groups: look-alikes are compared with those of other groups; give two groups or more, of two names or more"
+            )
+        if twice := [
+            name for name, count in Counter(name for group in self.groups for name in group).items() if count > 1
+        ]:
+            raise ValueError(f"groups: {twice[0]!r} is there twice; name it in one group")
+        return self
 
 
 class Picture(StrictModel):

@@ -113,11 +113,13 @@ def read_captioned(out: Path, captioner: Mapping[str, Any]) -> CaptionResults:
     """Return the content of a finished store at `out`; empty if there is none.
 
     Raises:
-        UserError: it was made by another captioner.
+        UserError: it was made by another captioner, or from another store.
     """
     if not out.exists():
         return CaptionResults()
     store = read_store(out)
+    if {"nouns_of", "imported_from"} & store.header.keys():
+        raise UserError(f"--out {out}: was made from another store, and not by a captioner; name another file")
     there = store.header.get("captioner")
     there = {key: there[key] for key in there if key != "model"} if isinstance(there, dict) else {}
     if differing := differences(there, captioner):

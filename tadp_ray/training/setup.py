@@ -186,7 +186,8 @@ class TrainSetup:
     def encoding(self) -> CaptionConfig:
         """The caption settings that contexts depend on."""
         kept = self.recipe.caption.model_dump(include={"encoding", "embeddings", "templates"})
-        return CaptionConfig(source="class_names", **kept)
+        # Not validated: an encoding may refuse this source, on which contexts do not depend.
+        return CaptionConfig.model_construct(source="class_names", **kept)
 
     @cached_property
     def contexts(self) -> ContextCache:

@@ -11,7 +11,7 @@ from tadp_ray.captions.captioner import CaptionerSettings, identify
 from tadp_ray.captions.resume_log import CaptionResults
 from tadp_ray.captions.store import CaptionStore
 from tadp_ray.errors import UserError
-from tadp_ray.sweep.captioning import Actors, batches, caption_photographs, describe_batch, hash_file
+from tadp_ray.sweep.captioning import Actors, batches, caption_photographs, describe_batch, hash_file, read_captioned
 
 
 def test_batches_are_those_of_an_undisturbed_run_less_what_is_done() -> None:
@@ -73,3 +73,13 @@ def test_a_finished_store_is_taken_up_or_refused_before_ray_starts(tiny_blip: Pa
         with pytest.raises(UserError, match=said):
             caption_photographs(images, changed, where, Actors(), "no ray")
     assert {file.name for file in tmp_path.iterdir()} == {"a.png", "out.jsonl"}
+
+
+def test_a_store_that_was_made_from_another_is_not_gone_on_with(tmp_path: Path) -> None:
+    captioner = {"captioner": {"name": "blip"}, "images_sha256": {"a": "1"}, "failed": {}}
+    for origin in ({"nouns_of": "12ab"}, {"imported_from": "blip.jsonl"}):
+        CaptionStore({"a": ("cat mat",)}, captioner | origin).write(tmp_path / "made.jsonl")
+        with pytest.raises(
+            UserError, match=r"made\.jsonl: was made from another store, and not by a captioner; name another"
+        ):
+            read_captioned(tmp_path / "made.jsonl", {"name": "blip"})

@@ -322,6 +322,15 @@ def test_what_plug_ins_make_is_checked_before_a_training(
         check_head(setup)
 
 
+def test_an_encoding_may_be_of_some_sources_alone(
+    tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny_cell(caption={"source": "oracle", "encoding": "text"}).recipe
+    monkeypatch.setitem(ENCODINGS._entries, "text", replace(ENCODINGS["text"], sources=("oracle",)))
+    setup = TrainSetup(recipe, 0)
+    assert setup.encoding.encoding == "text" and setup.contexts(["car"]).shape == (1, 77, 64)
+
+
 def test_what_a_context_source_makes_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     config = ContextConfig.model_validate({"sources": [{"kind": "learned", "count": 2}]})
     own = type("Own", (LearnedSource,), {"build": staticmethod(lambda *_: None)})

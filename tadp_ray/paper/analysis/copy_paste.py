@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from tadp_ray.backbones.latent.diffusion import LatentDiffusion
 from tadp_ray.conditioning.text_encoder import encode_prompts
-from tadp_ray.conditioning.tokenizer import check_length, word_places
+from tadp_ray.conditioning.tokenizer import check_length, name_places
 from tadp_ray.config.analysis import BasePicture, CopyPaste
 from tadp_ray.config.claims import Measured
 from tadp_ray.config.schema import Recipe
@@ -41,15 +41,24 @@ class Case:
     before: np.ndarray
     after: np.ndarray
     """uint8 (H, W, 3)."""
-    prompt: str
-    word: str
-    """Class of the pasted object."""
+    names: tuple[str, ...]
+    """Classes in the prompt; the last is that of the pasted object."""
     other: str
     """Class of the look-alike."""
     look_alike: np.ndarray
     """bool (H, W): pixels of the look-alike that stay visible."""
     pasted: np.ndarray
     """bool (H, W): pixels of the pasted object."""
+
+    @property
+    def prompt(self) -> str:
+        """The names, separated by spaces."""
+        return " ".join(self.names)
+
+    @property
+    def word(self) -> str:
+        """Class of the pasted object."""
+        return self.names[-1]
 
 
 def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: LatentDiffusion, folder: Path) -> Outcome:
@@ -103,7 +112,7 @@ def word_maps(diffusion: LatentDiffusion, case: Case, timestep: int) -> tuple[np
     """Return the maps (H, W) of the pasted object's word before and after: mean over its tokens, all heads and layers."""
     latents = image_latents(diffusion, [case.before, case.after])
     context = encode_prompts(diffusion.tokenizer, diffusion.text_encoder, [case.prompt])
-    places = list(word_places(diffusion.tokenizer, case.prompt, case.word))
+    places = list(name_places(diffusion.tokenizer, case.names)[-1])
     layers = diffusion.attention_layers(latents, context.expand(2, -1, -1), timestep)
     word_layers = {name: maps[:, :, places] for name, maps in layers.items()}
     before, after = average(word_layers, case.before.shape[:2]).mean(1).cpu().numpy()
@@ -145,10 +154,11 @@ def make_case(
     pasted = paste(image, cut, things, other)
     if pasted is None:
         return None
-    prompt = " ".join([*dict.fromkeys(thing.name for thing in things), word])
-    check_length(diffusion.tokenizer, prompt, diffusion.tokens - 2)
     after, region = pasted
-    return Case(image, after, prompt, word, other.name, other.region & ~region, region)
+    names = (*dict.fromkeys(thing.name for thing in things), word)
+    case = Case(image, after, names, other.name, other.region & ~region, region)
+    check_length(diffusion.tokenizer, case.prompt, diffusion.tokens - 2)
+    return case
 
 
 def own_cases(config: CopyPaste, diffusion: LatentDiffusion) -> Iterator[Case]:

@@ -12,11 +12,12 @@ from torch import Tensor
 from tadp_ray.backbones.latent.diffusion import LatentDiffusion
 from tadp_ray.captions.sources import Prompt, foreground
 from tadp_ray.conditioning.text_encoder import make_text_encoder
-from tadp_ray.conditioning.tokenizer import check_length, word_places
+from tadp_ray.conditioning.tokenizer import check_length, name_places
 from tadp_ray.config.analysis import EOSTokens
 from tadp_ray.config.claims import Measured
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Recipe
+from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.attention import average, image_latents
 from tadp_ray.paper.analysis.finding import Outcome, Trained, standard_error
 from tadp_ray.paper.analysis.images import ShownObject, analysis_images, resized
@@ -24,6 +25,8 @@ from tadp_ray.paper.analysis.sheets import highest, overlay, show_scale, tallest
 from tadp_ray.paper.localisation import diffuseness, localisation
 from tadp_ray.pictures.files import write_both
 
+NAMING_ENCODINGS = ("text", "names", "class_embeddings")
+"""Of which the vectors of a name are known."""
 SHOWN, PAIR = 4, 2
 """Images in the figure, and maps per image."""
 
@@ -81,6 +84,28 @@ def eos_tokens(
     return Outcome(numbers, measures(rows, scores), files, notes)
 
 
+def check_texts(captions: Mapping[str, CaptionConfig]) -> None:
+    """Check that each text is the right names alone, since maps are of these names and scores of models trained with the text.
+
+    Raises:
+        UserError: one is something else; the message names it.
+    """
+    for text, caption in captions.items():
+        exact = caption.source == "class_names" or (
+            caption.source == "oracle" and caption.precision == caption.recall == 1
+        )
+        if not exact or caption.modifiers or caption.shuffle:
+            raise UserError(
+                f"spec.texts.{text}: its maps are of the names in an image, or of all; use caption.source: class_names, or "
+                "oracle with precision and recall 1, without modifiers and shuffle"
+            )
+        if caption.encoding not in NAMING_ENCODINGS:
+            raise UserError(
+                f"spec.texts.{text}: encoding: {caption.encoding} does not tell which vectors are a name's; use "
+                f"{', '.join(NAMING_ENCODINGS)}"
+            )
+
+
 def mean(rows: Sequence[Mapping[str, float]], name: str) -> float:
     """Return the mean of a metric over images."""
     return statistics.fmean(row[name] for row in rows if row)
@@ -103,12 +128,11 @@ def class_maps(
     """
     tokenizer = diffusion.tokenizer
     prompt: Prompt = " ".join(names) if caption.encoding == "text" else tuple(names)
-    present = [name for name in dict.fromkeys(thing.name for thing in things) if name in names]
     if isinstance(prompt, str):
         check_length(tokenizer, prompt, diffusion.tokens - 2)
-        places = {name: list(word_places(tokenizer, prompt, name)) for name in present}
-    else:
-        places = {name: [list(names).index(name)] for name in present}
+    by_vector = caption.encoding == "class_embeddings"
+    all_places = [[place] for place in range(len(names))] if by_vector else name_places(tokenizer, names)
+    places = {name: list(own) for name, own in zip(names, all_places, strict=True) if name in {t.name for t in things}}
     if prompt not in contexts:
         contexts[prompt] = make_text_encoder(tokenizer, diffusion.text_encoder, caption, classes)(prompt)
     layers = diffusion.attention_layers(image_latents(diffusion, [image]), contexts[prompt][None], timestep)

@@ -12,6 +12,7 @@ from tadp_ray.config.claims import Measured
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.data.sample import IGNORE
+from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.finding import Outcome, Trained
 from tadp_ray.paper.analysis.images import look_alikes
 from tadp_ray.paper.analysis.trained import Segmenter, load_segmenter
@@ -88,9 +89,15 @@ def compared(
     present: tuple[torch.Tensor, torch.Tensor, float],
     every: tuple[torch.Tensor, torch.Tensor, float],
 ) -> dict[str, float]:
-    """Return one model's metrics: mean probabilities in percent over the pixels of classes that have look-alikes, and mIoU."""
+    """Return one model's metrics: mean probabilities in percent over the pixels of classes that have look-alikes, and mIoU.
+
+    Raises:
+        UserError: no image shows such a class.
+    """
     rows = [classes.index(name) for name in classes if name in alike]
     pixels = float(present[1][rows].sum())
+    if not pixels:
+        raise UserError("spec.groups: no evaluation image shows one of their classes; name classes that it shows")
     near = torch.tensor([[other in alike.get(name, ()) for other in classes] for name in classes])
     far = torch.tensor([[other in alike and other != name for other in classes] for name in classes]) & ~near
     metrics = {}

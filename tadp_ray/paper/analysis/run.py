@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import JsonValue
 
-from tadp_ray.backbones.stable_diffusion.load import Diffusion, open_diffusion
+from tadp_ray.backbones.families import family_of, latent_families
 from tadp_ray.config.analysis import Analysis, CopyPaste, EOSTokens, OffTarget, Variation
 from tadp_ray.config.schema import Recipe
+from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.copy_paste import check_files, copy_paste
-from tadp_ray.paper.analysis.eos_tokens import eos_tokens
+from tadp_ray.paper.analysis.eos_tokens import check_texts, eos_tokens
 from tadp_ray.paper.analysis.finding import Outcome, Trained
 from tadp_ray.paper.analysis.off_target import off_target
 from tadp_ray.paper.analysis.trained import ready
@@ -37,15 +39,36 @@ def check(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Train
     """Check that the images and the trained models of an analysis exist; for EOS tokens models may be missing.
 
     Raises:
-        UserError: images are missing, or models are not trained; the message contains the commands that train them.
+        UserError: the backbone or a text does not fit, images are missing, or models are not trained; the message then contains
+            the commands that train them.
     """
+    check_backbone(analysis, recipe)
     if isinstance(analysis.spec, Variation):
         check_pictures(analysis.spec, recipe, analysis.seeds[0])
     if isinstance(analysis.spec, CopyPaste):
         check_files(analysis.spec)
-    if not isinstance(analysis.spec, EOSTokens):
+    if isinstance(analysis.spec, EOSTokens):
+        check_texts({text: models[0].cell.recipe.caption for text, models in found.items()})
+    else:
         for models in found.values():
             ready(models)
+
+
+def check_backbone(analysis: Analysis, recipe: Recipe) -> None:
+    """Check that a recipe's family of backbones has what an analysis looks at.
+
+    Raises:
+        UserError: it is no latent diffusion model, or img2img of another family than Stable Diffusion is asked for.
+    """
+    if isinstance(analysis.spec, OffTarget):
+        return
+    # diffusers' img2img, which Figure S1 is about, is written for the U-Net of Stable Diffusion here.
+    fitting = ["stable_diffusion"] if isinstance(analysis.spec, Variation) else list(latent_families())
+    if recipe.model.backbone not in fitting:
+        raise UserError(
+            f"model.backbone={recipe.model.backbone}: {analysis.spec.kind} needs a model of {' or '.join(fitting)}; "
+            "set model.backbone and model.weights"
+        )
 
 
 def analyse(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Trained]], folder: Path) -> Outcome:
@@ -66,7 +89,8 @@ def analyse(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Tra
     spec, seed = analysis.spec, analysis.seeds[0]
     if isinstance(spec, OffTarget):
         return off_target(spec, found["right names"], device, folder)
-    diffusion = to_device(open_diffusion(recipe.model.weights, recipe.model.embeddings), device)
+    family = family_of(recipe.model)
+    diffusion = to_device(family.load(family.origin(recipe.model, seed)), device)
     if isinstance(spec, CopyPaste):
         return copy_paste(spec, recipe, seed, diffusion, folder)
     if isinstance(spec, EOSTokens):
@@ -74,7 +98,7 @@ def analyse(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Tra
     return variation(spec, recipe, seed, diffusion, found.get("judge", ()), folder)
 
 
-def to_device(diffusion: Diffusion, device: torch.device) -> Diffusion:
-    """Move all networks of a Stable Diffusion to a device."""
-    diffusion.unet.to(device)
+def to_device(diffusion: Any, device: torch.device) -> Any:
+    """Move all networks of a latent diffusion model to a device."""
+    diffusion.denoiser.to(device)
     return diffusion.to(device)

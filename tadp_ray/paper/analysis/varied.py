@@ -37,19 +37,20 @@ def pictures_to_vary(config: Variation, recipe: Recipe, seed: int, diffusion: Di
     Raises:
         UserError: see `check_pictures`; or a file cannot be read as an image.
     """
-    captions = captions_of(config)
+    captions = captions_of(config, recipe, seed)
     if config.pictures:
         found = []
         for picture in config.pictures:
             image = fitted(read_image(picture.path), diffusion.side, diffusion.multiple)
-            caption = captions.get(picture.path.stem) or plain_sentence("", picture.shows)
+            caption = captions.get(picture.path.stem, plain_sentence("", picture.shows))
             found.append(Varied(image, frozenset(picture.shows), config.caption or caption))
         return found
     dataset = analysis_images(recipe, seed, config.images)
     found = []
     for index in indices(config, dataset):
         image, things = resized(dataset, index, diffusion)
-        caption = captions.get(dataset.ids[index]) or described(dataset, index)
+        name = dataset.ids[index]
+        caption = captions[name] if name in captions else described(dataset, index)
         found.append(Varied(image, frozenset(thing.name for thing in things), config.caption or caption))
     return found
 
@@ -65,19 +66,30 @@ def check_pictures(config: Variation, recipe: Recipe, seed: int) -> None:
             if not picture.path.is_file():
                 raise UserError(f"spec.pictures: {picture.path}: there is no such file")
             check_names("spec.pictures.shows", picture.shows, class_names(recipe.data))
+    captions_of(config, recipe, seed)
+
+
+def captions_of(config: Variation, recipe: Recipe, seed: int) -> dict[str, str]:
+    """Return the first caption of each image to vary from the store; empty without a store.
+
+    Raises:
+        UserError: an id is unknown, an image has no caption, or captions have tags, among which there is no choice here.
+    """
+    if config.pictures:
         named = [picture.path.stem for picture in config.pictures]
     else:
         dataset = analysis_images(recipe, seed, config.images)
         named = [dataset.ids[index] for index in indices(config, dataset)]
-    if config.caption_store is not None:
-        read_store(config.caption_store).check(named)
-
-
-def captions_of(config: Variation) -> dict[str, str]:
-    """Return the first caption of every image in the store; empty without a store."""
     if config.caption_store is None:
         return {}
-    return {name: texts[0] for name, texts in read_store(config.caption_store).captions.items()}
+    store = read_store(config.caption_store)
+    store.check(named)
+    if tagged := [name for name in named if name in store.tags]:
+        raise UserError(
+            f"spec.caption_store={str(config.caption_store)!r}, id {tagged[0]!r}: its captions have tags, and none is chosen "
+            "here; name a store with one kind of captions"
+        )
+    return {name: store.captions[name][0] for name in named}
 
 
 def indices(config: Variation, dataset: Dataset) -> list[int]:

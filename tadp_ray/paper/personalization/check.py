@@ -35,6 +35,11 @@ def check(plan: Personalization, images: StyleImages) -> None:
     else:
         prompts, key = [method.prompt], "method.prompt"
         texts |= {("method.prior.prompt", method.prior.prompt)} if method.prior else set()
+        if method.prior and CAPTION in method.prior.prompt:
+            raise UserError(
+                f"method.prior.prompt={method.prior.prompt!r}: {CAPTION} is in it, but the prior's images have no captions; "
+                "write it without, e.g. an image"
+            )
     example = "method.prompt: an image in sks style"
     if method.kind == "textual_inversion":
         example = f'method.prompts: ["a {TOKEN} photo"]'

@@ -1,5 +1,6 @@
 """Runs one personalization, in the same way under plain Python and in a Ray Train worker."""
 
+import glob
 import resource
 import time
 from pathlib import Path
@@ -36,7 +37,8 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> PersonalizationJ
         UserError: weights or images are missing, `check` fails, or the folder contains another personalization.
     """
     if plan.images.kind == "folder":
-        files = plan.images.model_copy(update={"files": str(Path(plan.images.files).absolute())})
+        # Brackets in the working folder's name are no pattern.
+        files = plan.images.model_copy(update={"files": str(Path(glob.escape(str(Path.cwd())), plan.images.files))})
         plan = plan.model_copy(update={"images": files})
     # A folder of this name is not the shipped model.
     if plan.weights != "pocket" and Path(plan.weights).exists():

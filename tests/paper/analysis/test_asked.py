@@ -1,12 +1,19 @@
 """Which trained models the shipped analyses ask for: at every scale their texts fit the scale's recipe, and say what they are."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.load import load_analysis, load_recipe
-from tadp_ray.paper.analysis.run import asked
+from tadp_ray.errors import UserError
+from tadp_ray.paper.analysis import run
+from tadp_ray.paper.analysis.eos_tokens import check_texts
+from tadp_ray.paper.analysis.run import analyse, asked, check_backbone
 
 ANALYSES = Path(__file__).resolve().parents[3] / "experiments/analyses"
 SOURCES = {
@@ -39,3 +46,45 @@ def test_names_that_were_made_wrong_are_not_the_right_ones(caption: str, right: 
     file.write_text(f"extends: pocket_segmentation\ncaption: {{source: oracle, {caption}}}\n")
     keys = asked(load_analysis(ANALYSES / "off_target.yaml", "pocket"), load_recipe(file))["right names"]
     assert keys == ({} if right else {"caption": {"source": "oracle"}})
+
+
+@pytest.mark.parametrize(
+    ("caption", "said"),
+    [
+        (
+            {"source": "sentence", "sentence": "a photo of nothing"},
+            "its maps are of the names in an image, or of all; use",
+        ),
+        ({"source": "oracle", "recall": 0.5}, "its maps are of the names in an image, or of all; use"),
+        ({"source": "class_names", "modifiers": ["a photo of {caption}"]}, "its maps are of the names in an image"),
+        ({"source": "oracle", "shuffle": True}, "its maps are of the names in an image"),
+        ({"source": "oracle"}, None),
+        ({"source": "class_names", "encoding": "names"}, None),
+    ],
+)
+def test_maps_are_of_texts_that_are_names_alone(caption: dict[str, object], said: str | None) -> None:
+    captions = {"words": CaptionConfig(**caption)}
+    with pytest.raises(UserError, match=rf"spec\.texts\.words: {said}") if said else nullcontext():
+        check_texts(captions)
+
+
+def test_an_analysis_looks_at_the_networks_of_the_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    analysis, seen = load_analysis(ANALYSES / "copy_paste.yaml", "pocket"), []
+    monkeypatch.setattr(run, "copy_paste", lambda _, __, ___, diffusion, folder: seen.append(diffusion))
+    recipe = load_recipe(ANALYSES / analysis.recipes["pocket"])
+    for changed in (
+        recipe,
+        recipe.model_copy(update={"model": recipe.model.model_copy(update={"unet_init": "random"})}),
+    ):
+        analyse(analysis, changed, {}, tmp_path)
+    first, second = (diffusion.unet.conv_in.weight for diffusion in seen)
+    assert not torch.equal(first, second)
+
+
+def test_a_backbone_that_an_analysis_cannot_look_at_is_refused() -> None:
+    pixart = SimpleNamespace(model=SimpleNamespace(backbone="pixart"))
+    with pytest.raises(
+        UserError, match=r"^model\.backbone=pixart: variation needs a model of stable_diffusion; set model\."
+    ):
+        check_backbone(load_analysis(ANALYSES / "image_variation.yaml", "pocket"), pixart)
+    check_backbone(load_analysis(ANALYSES / "copy_paste.yaml", "pocket"), pixart)

@@ -8,9 +8,11 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from tadp_ray.config.analysis import OffTarget
 from tadp_ray.config.data import CaptionConfig
+from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis import off_target
-from tadp_ray.paper.analysis.off_target import confusion, shares_of
+from tadp_ray.paper.analysis.off_target import compared, confusion, shares_of
 from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
 
 SCORES = {
@@ -60,3 +62,22 @@ def test_both_prompts_differ_in_their_names_alone(monkeypatch: pytest.MonkeyPatc
     one = SimpleNamespace(cell=SimpleNamespace(recipe=SimpleNamespace(compute=SimpleNamespace(folder=tmp_path))))
     off_target.off_target(SimpleNamespace(groups={}), [one], torch.device("cpu"), tmp_path)
     assert asked == [None, caption.model_copy(update={"source": "class_names"})]
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        ([["bus", "truck", "car"]], "give two groups or more, of two names or more"),
+        ([["bus", "truck"], ["cat"]], "give two groups or more, of two names or more"),
+        ([["cat", "dog"], ["dog", "horse"]], "'dog' is there twice; name it in one group"),
+    ],
+)
+def test_groups_that_cannot_be_compared_are_refused(groups: list[list[str]], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        OffTarget(kind="off_target", groups=groups)
+
+
+def test_images_without_any_of_the_groups_classes_are_told() -> None:
+    none = torch.zeros(3, 3, dtype=torch.float64), torch.tensor([5.0, 0, 0]), 50.0
+    with pytest.raises(UserError, match=r"spec\.groups: no evaluation image shows one of their classes"):
+        compared(("sky", "cat", "dog"), {"cat": ("dog",), "dog": ("cat",)}, none, none)

@@ -111,7 +111,7 @@ def test_what_is_pasted_is_a_look_alike_that_is_not_there_and_covers_little() ->
 def test_a_map_that_moves_is_seen_to_move() -> None:
     there = np.zeros((4, 6), bool)
     there[:2, :2] = True
-    case = Case(*[np.zeros((4, 6, 3), np.uint8)] * 2, "cat dog", "dog", "cat", there, there[::-1, ::-1])
+    case = Case(*[np.zeros((4, 6, 3), np.uint8)] * 2, ("cat", "dog"), "cat", there, there[::-1, ::-1])
     figures = measured(case, there.astype(float), there[::-1, ::-1].astype(float))
     assert figures[f"look-alike before: {DENSITY}"] == figures[f"thing after: {DENSITY}"] == pytest.approx(6)
     assert figures[f"look-alike after: {DENSITY}"] == figures[f"thing before: {DENSITY}"] == 0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tadp_ray.captions.store import CaptionStore
 from tadp_ray.config.analysis import Variation
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import load_analysis, load_recipe
@@ -81,10 +82,21 @@ def test_captions_come_from_a_store_by_id(photographs: Recipe, tmp_path: Path) -
     assert [said for _, said in told(config, photographs)] == ["a tabby", "blue"]
 
 
+def test_a_caption_that_says_nothing_stays_empty(photographs: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "store.json").write_text(json.dumps({"sky": {"captions": [""]}, "cat": {"captions": ["a tabby"]}}))
+    config = spec(ids=["cat", "sky"], caption_store=str(tmp_path / "store.json"))
+    assert [said for _, said in told(config, photographs)] == ["a tabby", ""]
+
+
 def test_what_is_not_there_is_refused_before_any_compute(photographs: Recipe, tmp_path: Path) -> None:
     Image.new("RGB", (30, 20)).save(tmp_path / "mine.png")
     (tmp_path / "store.json").write_text(json.dumps({"cat": {"captions": ["a tabby"]}}))
+    CaptionStore({"cat": ("a tabby",)}, {}, tags={"cat": ("short",)}).write(tmp_path / "tags.jsonl")
     for keys, said in (
+        (
+            {"ids": ["cat"], "caption_store": str(tmp_path / "tags.jsonl")},
+            "id 'cat': its captions have tags, and none is",
+        ),
         ({"ids": ["caat"]}, "spec.ids: 'caat' is none of the 3 validation images; did you mean 'cat'"),
         ({"pictures": [{"path": "no.jpg", "shows": ["cat"]}]}, "spec.pictures: no.jpg: there is no such file"),
         ({"pictures": [{"path": str(tmp_path / "mine.png"), "shows": ["lion"]}]}, "'lion' is no class of these data"),

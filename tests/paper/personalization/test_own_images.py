@@ -34,6 +34,24 @@ def test_the_file_in_the_docs_is_accepted(photos: str, tmp_path: Path) -> None:
     assert "5 images found" in said.stdout and "token: <ours>" in said.stdout
 
 
+def test_brackets_in_the_working_folders_name_are_no_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "[v2] style").mkdir()
+    monkeypatch.chdir(tmp_path / "[v2] style")
+    for number in range(3):
+        Image.fromarray(np.full((48, 64, 3), 40 * number, np.uint8)).save(f"{number}.jpg")
+    images = "images={kind: folder, files: '*.jpg', count: 3, size: 64}"
+    said = dry("pocket_token_night", images, 'method.prompts=["a {token} photo"]')
+    assert said.exit_code == 0, said.output
+
+
+def test_the_priors_images_have_no_captions() -> None:
+    method = "method={kind: dreambooth, prompt: 'sks {caption}', prior: {prompt: 'a photo of {caption}'}}"
+    said = dry("pocket_token_night", method, "modifier=sks {caption}")
+    assert said.exit_code == 2 and "the prior's images have no captions; write it without" in " ".join(
+        said.stderr.split()
+    )
+
+
 def test_a_shipped_file_takes_own_images_as_a_whole_group(photos: str) -> None:
     images = f"images={{kind: folder, files: '{photos}', count: 5, size: 64}}"
     refused = dry("pocket_token_night", images)
