@@ -304,6 +304,7 @@ def train_denoiser(
         errors = caption_errors(denoiser, clean, noise[1][share].to(job.device), times, captions)
         return (min_snr_weights(denoiser.schedule.snr(times)) * errors).mean()
 
+    @torch.no_grad()
     def after_step(step: int) -> None:
         decay = min(0.998, (1 + step) / (10 + step))
         torch._foreach_lerp_(tuple(average.parameters()), tuple(trained.parameters()), 1 - decay)
