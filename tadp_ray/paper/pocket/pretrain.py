@@ -101,7 +101,8 @@ def pretrain(plan: Pretraining, folder: Path, processes: int, device: str, start
     with tempfile.TemporaryDirectory() as shared:
         store = Path(shared) / "store"
         try:
-            mp.spawn(_worker, (plan, folder, start, processes, device, store), nprocs=processes)
+            # Daemons, which end with this process when it is told to stop.
+            mp.spawn(_worker, (plan, folder, start, processes, device, store), nprocs=processes, daemon=True)
         except mp.ProcessRaisedException:
             if errors := sorted(Path(shared).glob("error*")):
                 raise UserError(errors[0].read_text()) from None
