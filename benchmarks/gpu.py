@@ -42,7 +42,7 @@ from tadp_ray.config.load import load_recipe
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.config.schema import Recipe, ScheduleConfig
 from tadp_ray.data.datasets import open_dataset
-from tadp_ray.data.loader import AugmentedDataset, BatchSampler, train_loader
+from tadp_ray.data.loader import AugmentedDataset, BatchSampler, train_batches
 from tadp_ray.data.pixels import normalized
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.scenes import render
@@ -177,7 +177,7 @@ def batches(recipe: Recipe, dataset: Dataset, steps: int, workers: int = 0) -> I
         length=len(dataset),
         seed=0,
     )
-    return iter(train_loader(views, order, workers))
+    return train_batches(views, order, workers)
 
 
 def parity(bench: Bench) -> None:

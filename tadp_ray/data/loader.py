@@ -13,6 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from tadp_ray.data.pixels import channels_first
 from tadp_ray.data.sample import Dataset, Sample
+from tadp_ray.errors import UserError
 
 if TYPE_CHECKING:
     from tadp_ray.data.transforms import Augment
@@ -50,10 +51,16 @@ class AugmentedDataset(TorchDataset):
         self._augment = augment
         self._target = target
 
-    def __getitem__(self, index: SampleKey) -> tuple[str, Tensor, Any]:
-        """Return (image id, image uint8 (3, H, W), target) of one augmented sample."""
+    def __getitem__(self, index: SampleKey) -> tuple[str, Tensor, Any] | UserError:
+        """Return (image id, image uint8 (3, H, W), target) of one augmented sample, or why it cannot be read.
+
+        The error is returned, since torch would add the traceback of the loader's process to the message of a raised one.
+        """
         place, seed = index
-        view = self._augment(self._dataset[place], seed)
+        try:
+            view = self._augment(self._dataset[place], seed)
+        except UserError as error:
+            return error
         return view.id, channels_first(view.image), self._target(view)
 
 
@@ -90,8 +97,10 @@ class BatchSampler:
         return len(self._range) * (self._batch_size // self._per_pass)
 
 
-def collate(items: list[tuple[str, Tensor, Any]]) -> tuple[list[str], Tensor, Any]:
-    """Collate ids, images uint8 (B, 3, H, W) and targets of one micro-batch."""
+def collate(items: list[Any]) -> tuple[list[str], Tensor, Any] | UserError:
+    """Collate ids, images uint8 (B, 3, H, W) and targets of one micro-batch; or return the first error among them."""
+    if errors := [item for item in items if isinstance(item, UserError)]:
+        return errors[0]
     ids, images, targets = zip(*items, strict=True)
     return list(ids), torch.stack(images), batch_targets(targets)
 
@@ -101,12 +110,17 @@ def batch_targets(targets: Sequence[Any]) -> Any:
     return torch.stack(list(targets)) if isinstance(targets[0], Tensor) else list(targets)
 
 
-def train_loader(views: AugmentedDataset, batches: BatchSampler, workers: int = 0, pinned: bool = False) -> DataLoader:
-    """Return a loader of micro-batches in order; `workers` processes prefetch them.
+def train_batches(
+    views: AugmentedDataset, batches: BatchSampler, workers: int = 0, pinned: bool = False
+) -> Iterator[tuple[list[str], Tensor, Any]]:
+    """Yield micro-batches in order; `workers` processes prefetch them.
 
     In `pinned` memory, which needs a GPU, batches can be copied there while it computes.
+
+    Raises:
+        UserError: an image cannot be read.
     """
-    return DataLoader(
+    loader = DataLoader(
         views,
         batch_sampler=batches,
         collate_fn=collate,
@@ -114,6 +128,10 @@ def train_loader(views: AugmentedDataset, batches: BatchSampler, workers: int = 
         pin_memory=pinned,
         worker_init_fn=one_thread,
     )
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
 
 
 def one_thread(_: int) -> None:

@@ -46,6 +46,20 @@ def padding(side: int, truth: Truth, pixels: Pixels) -> A.BasicTransform:
     return A.PadIfNeeded(side, side, position="top_left", fill=grey, fill_mask=IGNORE if truth == "mask" else 0)
 
 
+def compose(steps: list[A.BasicTransform], truth: Truth) -> A.Compose:
+    """Return transforms of images and of their ground truth in order."""
+    boxes = A.BboxParams("pascal_voc", label_fields=["box_classes", "difficult"], clip=True, min_area=1)
+    # albumentations warns of boxes without a transform that moves them.
+    return A.Compose(steps, bbox_params=boxes if steps and truth == "boxes" else None)
+
+
+# Kept here and not in `Augment`, which is pickled for the loader's processes.
+@lru_cache(maxsize=256)
+def cropping(height: int, width: int, truth: Truth) -> A.Compose:
+    """Return random crops of a size."""
+    return compose([A.RandomCrop(height, width)], truth)
+
+
 class Augment:
     """Augments a training sample: resize, random scale, pad, crop, flip, colour, stretch.
 
@@ -66,14 +80,13 @@ class Augment:
             steps.append(A.RandomScale((low - 1, high - 1), p=1.0, mask_interpolation=cv2.INTER_NEAREST))
         if config.crop and config.pad:
             steps.append(padding(config.crop, truth, pixels))
-        self._before = self._compose(steps)
+        self._before = compose(steps, truth)
         after = [A.HorizontalFlip(p=config.flip), *colour_changes(config.colour)]
         if config.stretch:
             after.append(A.Resize(config.stretch, config.stretch, cv2.INTER_CUBIC, cv2.INTER_NEAREST))
         if config.pad_to:
             after.append(padding(config.pad_to, truth, pixels))
-        self._after = self._compose(after)
-        self._cropping = lru_cache(maxsize=256)(lambda height, width: self._compose([A.RandomCrop(height, width)]))
+        self._after = compose(after, truth)
 
     def __call__(self, sample: Sample, seed: int) -> Sample:
         """Return an augmented sample."""
@@ -100,11 +113,6 @@ class Augment:
             )
         return replace(empty, **{self._truth: view["mask"]})
 
-    def _compose(self, steps: list[A.BasicTransform]) -> A.Compose:
-        boxes = A.BboxParams("pascal_voc", label_fields=["box_classes", "difficult"], clip=True, min_area=1)
-        # albumentations warns of boxes without a transform that moves them.
-        return A.Compose(steps, bbox_params=boxes if steps and self._truth == "boxes" else None)
-
     @staticmethod
     def _run(stage: A.Compose, seed: int, view: dict[str, Any]) -> dict[str, Any]:
         # All steps of a stage share one generator. With one seed per step, the steps would be correlated: flipped images would
@@ -120,9 +128,8 @@ class Augment:
             return view
         height, width = view["image"].shape[:2]
         # An image that is stretched at the end may be smaller than the crop (Pascal's code); others were padded or refused.
-        stage = (
-            self._cropping(min(crop, height), min(crop, width)) if self._config.stretch else self._cropping(crop, crop)
-        )
+        size = (min(crop, height), min(crop, width)) if self._config.stretch else (crop, crop)
+        stage = cropping(*size, self._truth)
         cropped = self._run(stage, seed, view)
         for _ in range(TRIES - 1 if share < 1 else 0):
             counts = np.bincount(cropped["mask"][cropped["mask"] != IGNORE])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.data.loader import AugmentedDataset, BatchSampler, train_loader
+from tadp_ray.data.loader import AugmentedDataset, BatchSampler, train_batches
 from tadp_ray.layout import BEST, CHECKPOINT, PER_IMAGE
 from tadp_ray.tasks.per_image import write_per_image
 from tadp_ray.training import checkpoint
@@ -119,7 +119,7 @@ class PerceptionTraining:
             rank=self.world.rank,
             world_size=self.world.size,
         )
-        return iter(train_loader(views, order, recipe.compute.num_workers, pinned=self.device.type == "cuda"))
+        return train_batches(views, order, recipe.compute.num_workers, pinned=self.device.type == "cuda")
 
     def _loss(self, batch: Batch, number: int) -> Tensor:
         """Return the mean loss of this process's share of a pass."""

@@ -1,12 +1,14 @@
 """Trains and evaluates one cell, in the same way under plain Python, torchrun and Ray."""
 
 import gc
+import logging
 import os
 import resource
 import shutil
 import time
 from collections import ChainMap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -17,6 +19,7 @@ from tadp_ray.config.metrics import main_metric
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.layout import BEST, MODEL, PREDICTED
+from tadp_ray.training import checkpoint
 from tadp_ray.training.check import check_setup
 from tadp_ray.training.digests import check_contents
 from tadp_ray.training.distributed import ProcessGroup
@@ -30,6 +33,8 @@ from tadp_ray.training.precision import deterministic_algorithms
 from tadp_ray.training.reporter import Journal, NullReporter, Reporter, Watch, WatchedReporter
 from tadp_ray.training.setup import Cache, TrainSetup
 from tadp_ray.training.state import TrainState
+
+log = logging.getLogger(__name__)
 
 
 def train_cell(
@@ -71,9 +76,9 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
             f"compute.gpus: {compute.gpus:g}, but torch {torch.__version__} sees no GPU here; install a torch for this "
             "machine's GPU, or set compute.gpus: 0"
         )
-    if compute.compile and device.type == "cuda" and not has_compiler():
+    if compute.compile and (lacking := missing_compiler(device)):
         raise UserError(
-            "compute.compile: true, but there is no C compiler here, which Triton needs; install gcc, or leave it out"
+            f"compute.compile: true, but there is no {lacking} here, which torch needs; install it, or leave it out"
         )
     torch.set_num_threads(compute.cpus)
     torch.manual_seed(cell.seed)
@@ -84,8 +89,15 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
         # Networks of earlier cells are in cycles, which hold the GPU's memory until they are collected.
         gc.collect()
         torch.cuda.reset_peak_memory_stats(device)
-    with deterministic_algorithms(compute.deterministic):
-        return _run(cell, device, reporter, cache or Cache(Datasets(compute.folder)), world)
+    try:
+        with deterministic_algorithms(compute.deterministic):
+            return _run(cell, device, reporter, cache or Cache(Datasets(compute.folder)), world)
+    except torch.OutOfMemoryError as error:
+        # Starting it again would end in the same way.
+        raise UserError(
+            f"the GPU's memory does not suffice ({str(error).partition('. GPU')[0]}); lower schedule.micro_batch="
+            f"{cell.recipe.schedule.images_per_pass}, or set compute.gradient_checkpointing: true or schedule.precision: bfloat16"
+        ) from error
 
 
 def _run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache, world: ProcessGroup) -> dict[str, float]:
@@ -117,8 +129,7 @@ def _run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache, wor
         from tadp_ray.training.pictures import draw_predictions
 
         training.write_model(MODEL, state)
-        if state.best_step == state.step:
-            (cell.folder / BEST).unlink(missing_ok=True)
+        keep_best(cell.folder / BEST, state)
         draw_predictions(cell.folder / PREDICTED, model, setup, latents, device)
     seconds = state.earlier + time.monotonic() - began
     spent = {"seconds": seconds, "text_seconds": text_seconds, "start_read_mib": start_read}
@@ -150,9 +161,26 @@ def build_model(setup: TrainSetup, device: torch.device) -> TADP:
     return built
 
 
-def has_compiler() -> bool:
-    """Return whether Triton, which makes the kernels of compiled steps on GPUs, finds a C compiler."""
-    return bool(os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"))
+def keep_best(path: Path, state: TrainState) -> None:
+    """Remove the weights of the best evaluation if they are the last ones, or those of another evaluation.
+
+    A process that was killed before its next checkpoint may have found a better one, which a GPU does not compute again exactly.
+    """
+    if state.best_step != state.step and path.is_file():
+        step = checkpoint.read_tensors(path)[1]["step"]
+        if step == state.best_step:
+            return
+        log.warning("%s: is of step %d and not of the best one, %d; removed", path, step, state.best_step)
+    path.unlink(missing_ok=True)
+
+
+def missing_compiler(device: torch.device) -> str:
+    """Return the compiler that compiled steps need on a device and that is not there, e.g. `gcc`; empty if it is.
+
+    On GPUs it is Triton's, of C; on a CPU it is Inductor's, of C++.
+    """
+    variable, *names = ("CC", "gcc", "clang") if device.type == "cuda" else ("CXX", "g++", "clang++")
+    return "" if os.environ.get(variable) or any(map(shutil.which, names)) else names[0]
 
 
 def disk_reads() -> float:

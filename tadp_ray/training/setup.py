@@ -17,7 +17,7 @@ from tadp_ray.captions.making import import_words
 from tadp_ray.captions.prompts import Prompts, as_text, make_prompts
 from tadp_ray.conditioning.base import ImageEncoder
 from tadp_ray.conditioning.sources import context_length, source_of
-from tadp_ray.conditioning.text_encoder import count_tokens, make_text_encoder
+from tadp_ray.conditioning.text_encoder import Encoder, count_tokens, make_text_encoder
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.model import ModelConfig
@@ -51,6 +51,7 @@ class Cache:
         self.encoder = lru_cache(maxsize=2)(load_encoder)
         self.token_counter = lru_cache(maxsize=2)(lambda origin: token_counter(self.pretrained(origin)))
         self.contexts = lru_cache(maxsize=8)(self._contexts)
+        self.text_encoder = lru_cache(maxsize=2)(self._text_encoder)
         self.present = lru_cache(maxsize=16)(present_in)
         self.prompts = lru_cache(maxsize=16)(self._prompts)
         self.checked_head = lru_cache(maxsize=64)(self._checked_head)
@@ -58,10 +59,15 @@ class Cache:
 
     def _contexts(self, origin: Origin, caption: CaptionConfig, classes: tuple[str, ...]) -> ContextCache:
         """Return an empty cache of contexts for one way to encode prompts."""
+        # Looked up for each prompt, so that no text encoder of an earlier cell is held, which may be on the GPU.
+        return ContextCache(lambda prompt: self.text_encoder(origin, caption, classes)(prompt))
+
+    def _text_encoder(self, origin: Origin, caption: CaptionConfig, classes: tuple[str, ...]) -> Encoder:
+        """Return the function that encodes a prompt as a context; an empty one, if the backbone reads no text."""
         pretrained = self.pretrained(origin)
         if pretrained.text_encoder is None:
-            return ContextCache(lambda _: torch.zeros(0, 0))
-        return ContextCache(make_text_encoder(pretrained.tokenizer, pretrained.text_encoder, caption, classes))
+            return lambda _: torch.zeros(0, 0)
+        return make_text_encoder(pretrained.tokenizer, pretrained.text_encoder, caption, classes)
 
     def _prompts(self, caption: CaptionConfig, dataset: Dataset, seed: int, origin: Origin) -> Prompts:
         """Return the prompts of a data set for the recipe's caption settings."""

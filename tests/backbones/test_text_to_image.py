@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+from diffusers import DDIMScheduler, LCMScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
@@ -75,6 +75,12 @@ def test_noise_is_that_of_the_schedule(pocket: TextToImage) -> None:
     times = torch.tensor([10, 900])
     torch.testing.assert_close(own.add_noise(clean, noise, times), share.sqrt() * clean + (1 - share).sqrt() * noise)
     assert own.steps == 1000
+
+
+def test_values_that_a_file_leaves_to_its_class_are_those_of_that_class() -> None:
+    sampler = LCMScheduler.from_config({"num_train_timesteps": 1000})
+    schedule = NoiseSchedule(sampler)
+    assert schedule.scales(300)[0] ** 2 == pytest.approx(float(sampler.alphas_cumprod[300]))
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])

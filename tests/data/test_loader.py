@@ -1,14 +1,17 @@
 """The order of training samples depends on seed and step alone."""
 
 import itertools
+import pickle
 
 import pytest
 import torch
 
 from tadp_ray.config.data import AugmentConfig
-from tadp_ray.data.loader import AugmentedDataset, BatchSampler, batch_at, train_loader
+from tadp_ray.data.loader import AugmentedDataset, BatchSampler, batch_at, train_batches
+from tadp_ray.data.sample import Sample
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import Augment
+from tadp_ray.errors import UserError
 from tadp_ray.tasks.segmentation.task import mask_of
 
 
@@ -40,7 +43,26 @@ def test_views_do_not_depend_on_the_processes_that_make_them() -> None:
     augment = Augment(AugmentConfig(scale=(0.8, 1.5), crop=32, colour="mmseg", pad=True, crop_max_share=0.75))
     views = AugmentedDataset(Scenes("train", 8, size=32), augment, mask_of)
     order = BatchSampler(start=0, stop=3, batch_size=4, per_pass=4, length=8, seed=0)
-    alone, helped = list(train_loader(views, order)), list(train_loader(views, order, workers=2))
+    alone, helped = list(train_batches(views, order)), list(train_batches(views, order, workers=2))
     for (ids, images, masks), (other_ids, other_images, other_masks) in zip(alone, helped, strict=True):
         assert ids == other_ids and torch.equal(images, other_images) and torch.equal(masks, other_masks)
     assert alone[0][1].shape == (4, 3, 32, 32) and alone[0][2].dtype == torch.int64
+
+
+def test_views_can_be_made_by_processes_that_are_not_forked() -> None:
+    augment = Augment(AugmentConfig(crop=32, colour="mmseg"))
+    views = AugmentedDataset(Scenes("train", 4, size=64), augment, mask_of)
+    _, image, mask = views[2, 7]
+    _, same_image, same_mask = pickle.loads(pickle.dumps(views))[2, 7]
+    assert torch.equal(image, same_image) and torch.equal(mask, same_mask)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_told_in_its_own_words(workers: int) -> None:
+    def unreadable(sample: Sample, seed: int) -> Sample:
+        raise UserError(f"{sample.id}: cannot be read")
+
+    views = AugmentedDataset(Scenes("train", 4, size=64), unreadable, mask_of)
+    order = BatchSampler(start=0, stop=1, batch_size=2, per_pass=2, length=4, seed=0)
+    with pytest.raises(UserError, match=r"^train-\S+: cannot be read$"):
+        next(train_batches(views, order, workers))

@@ -23,13 +23,14 @@ from tadp_ray.tasks.detection.scoring import score_detection
 from tadp_ray.tasks.per_image import read_per_image
 from tadp_ray.tasks.segmentation.scoring import score_segmentation
 from tadp_ray.training import run as run_module
-from tadp_ray.training.checkpoint import read_tensors
+from tadp_ray.training.checkpoint import read_tensors, write_tensors
 from tadp_ray.training.journal import final_metrics, read_journal
 from tadp_ray.training.loop import Trainer
 from tadp_ray.training.predict import predict_cell
 from tadp_ray.training.reporter import Journal
-from tadp_ray.training.run import train_cell
+from tadp_ray.training.run import keep_best, train_cell
 from tadp_ray.training.setup import Cache
+from tadp_ray.training.state import TrainState
 
 CPU = torch.device("cpu")
 COSTS = (
@@ -160,7 +161,7 @@ import sys, torch, torch.distributed as dist
 from pathlib import Path
 from tadp_ray.config.cell import Cell
 from tadp_ray.training.loop import Trainer
-from tadp_ray.training.run import train_cell
+from tadp_ray.training.run import keep_best, train_cell
 
 step_once = Trainer._train_step
 
@@ -402,11 +403,34 @@ def test_a_gpu_that_is_not_there_is_never_silently_a_cpu(tiny_cell) -> None:
         train_cell(tiny_cell(), torch.device("cuda"))
 
 
-def test_a_compiled_training_without_a_compiler_ends_at_once(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("device", "compiler"), [("cuda", "gcc"), ("cpu", r"g\+\+")])
+def test_a_compiled_training_without_a_compiler_ends_at_once(
+    tiny_cell, monkeypatch: pytest.MonkeyPatch, device: str, compiler: str
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("tadp_ray.training.run.has_compiler", lambda: False)
-    with pytest.raises(UserError, match="compute.compile: true, but there is no C compiler here, which Triton needs"):
-        train_cell(tiny_cell(compute={"compile": True, "gpus": 1}), torch.device("cuda"))
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    for name in ("CC", "CXX"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=f"compute.compile: true, but there is no {compiler} here, which torch needs"):
+        train_cell(tiny_cell(compute={"compile": True}), torch.device(device))
+
+
+def test_a_gpu_that_is_too_small_is_no_bug(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhaust(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")
+
+    monkeypatch.setattr("tadp_ray.training.run._run", exhaust)
+    told = r"does not suffice \(CUDA out of memory. Tried to allocate 2.00 GiB\); lower schedule.micro_batch=\d+, or set compute"
+    with pytest.raises(UserError, match=told):
+        train_cell(tiny_cell(), CPU)
+
+
+@pytest.mark.parametrize(("step", "kept"), [(3, True), (5, False)])
+def test_weights_of_another_evaluation_are_not_kept_as_the_best(tmp_path: Path, step: int, kept: bool) -> None:
+    """As a process leaves them that was killed after an evaluation and before its next checkpoint."""
+    write_tensors(tmp_path / BEST, {"a": torch.ones(1)}, {"step": step})
+    keep_best(tmp_path / BEST, TrainState(step=6, best=1.0, best_step=3))
+    assert (tmp_path / BEST).is_file() == kept
 
 
 def test_one_process_at_a_time_trains_a_cell(tmp_path: Path) -> None:

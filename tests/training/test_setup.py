@@ -1,10 +1,13 @@
 """What a cell is made from: the prompts of training and of evaluation, and what is refused before any training."""
 
+import gc
 import re
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,7 +40,7 @@ from tadp_ray.registry import (
     Registry,
 )
 from tadp_ray.training.check import check_augment, check_head, check_setup
-from tadp_ray.training.setup import TrainSetup, load_encoder
+from tadp_ray.training.setup import Cache, TrainSetup, load_encoder
 
 ROOT = Path(__file__).resolve().parents[2]
 NIGHT = ["a dark <night> photo of a {caption}"]
@@ -329,6 +332,25 @@ def test_an_encoding_may_be_of_some_sources_alone(
     monkeypatch.setitem(ENCODINGS._entries, "text", replace(ENCODINGS["text"], sources=("oracle",)))
     setup = TrainSetup(recipe, 0)
     assert setup.encoding.encoding == "text" and setup.contexts(["car"]).shape == (1, 77, 64)
+
+
+def test_text_encoders_of_earlier_cells_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoders: list[weakref.ref[torch.nn.Module]] = []
+
+    def load(_: object) -> SimpleNamespace:
+        text_encoder = torch.nn.Linear(1, 1)
+        encoders.append(weakref.ref(text_encoder))
+        return SimpleNamespace(tokenizer=None, text_encoder=text_encoder)
+
+    monkeypatch.setattr("tadp_ray.training.setup.load_pretrained", load)
+    monkeypatch.setattr(
+        "tadp_ray.training.setup.make_text_encoder", lambda _, network, *__: lambda text: network.weight
+    )
+    cache, caption = Cache(), CaptionConfig(source="class_names")
+    for origin in range(5):
+        assert cache.contexts(origin, caption, ())(["cat"]).shape == (1, 1, 1)
+    gc.collect()
+    assert [held() is None for held in encoders] == [True, True, True, False, False]
 
 
 def test_what_a_context_source_makes_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:

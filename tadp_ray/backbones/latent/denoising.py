@@ -36,7 +36,9 @@ class NoiseSchedule:
     @cached_property
     def _forward(self) -> DDPMScheduler:
         # Some samplers cannot compute velocities, and some scale the latents before they add noise.
-        return DDPMScheduler.from_config(self.sampler.config)
+        # Values that the sampler's file leaves to its class are kept, which diffusers would replace by those of this class.
+        config = {key: value for key, value in self.sampler.config.items() if key != "_use_default_values"}
+        return DDPMScheduler.from_config(config)
 
     def add_noise(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """Return scaled latents (B, C, h, w) with noise (B, C, h, w) at timesteps (B,), or (1,) for all."""

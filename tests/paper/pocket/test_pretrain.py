@@ -3,12 +3,15 @@
 import itertools
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
@@ -196,6 +199,20 @@ def test_a_killed_pretraining_goes_on_with_the_same_losses(fork, tmp_path: Path)
     assert cut == whole and "psnr" in cut
 
 
+@pytest.mark.slow
+def test_a_pretraining_that_is_told_to_stop_ends_its_processes(tmp_path: Path) -> None:
+    words = ["pocket", "pretrain", str(tmp_path / "told"), "--images", "48", "--size", "32", "--vae-steps", "100000"]
+    command = [sys.executable, "-m", "tadp_ray", *words, "--processes", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as told:
+        assert told.stdout
+        next(line for line in told.stdout if "rendered" in line)
+        workers = psutil.Process(told.pid).children(recursive=True)
+        told.terminate()
+        assert told.wait(60) == 130
+    _, alive = psutil.wait_procs(workers, 10)
+    assert len(workers) >= 2 and not alive
+
+
 def test_a_stage_whose_loss_is_no_number_ends_by_its_name_with_the_mend(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +278,22 @@ def test_the_first_fifth_of_the_steps_shows_close_ups_alone(tmp_path: Path, monk
     close_ups = {*range(0, 50, 3)}
     assert len(shown) == 40 and set().union(*shown[:8]) == close_ups
     assert set().union(*shown[8:]) == {*range(50)} and not any(numbers <= close_ups for numbers in shown[8:])
+
+
+def test_the_moving_average_keeps_no_graph_of_earlier_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def after_two_steps(*args: object, **_: object) -> None:
+        _, _, model, _, _, _, after_step, _ = args
+        after_step(1)
+        after_step(2)
+        assert not any(parameter.requires_grad for parameter in model["average"].parameters())
+        assert all(parameter.requires_grad for parameter in model["trained"].parameters())
+
+    monkeypatch.setattr(pretrain_module, "train", after_two_steps)
+    plan, reporter = Pretraining(**TINY), NullReporter(tmp_path)
+    job = pretrain_module.PretrainJob(plan, tmp_path, None, torch.device("cpu"), ProcessGroup(), reporter, print)
+    latents = torch.zeros(2, 4, 8, 8), torch.zeros(2, 4, 8, 8)
+    captions = SimpleNamespace(captions=lambda: [])
+    pretrain_module.train_denoiser(job, captions, build_vae(plan.size), latents, held_out=None)
 
 
 def test_the_vae_learns_in_bfloat16_where_that_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
