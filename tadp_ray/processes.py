@@ -20,14 +20,14 @@ class _Sum(torch.autograd.Function):
     # torch's own, in `torch.distributed.nn.functional`, is deprecated, and its successor is in a private module.
 
     @staticmethod
-    def forward(context: Any, share: Tensor) -> Tensor:
+    def forward(ctx: Any, share: Tensor) -> Tensor:
         summed = share.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(summed)
         return summed
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> Tensor:
-        return _Sum.apply(gradients[0])
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        return _Sum.apply(grad_outputs[0])
 
 
 def shared_sum(share: Tensor) -> Tensor:
