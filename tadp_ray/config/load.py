@@ -14,7 +14,7 @@ from tadp_ray.addresses import holds_secret
 from tadp_ray.config.analysis import Analysis
 from tadp_ray.config.errors import ConfigError, dotted, explain, has_own_names, nearest, valid_names
 from tadp_ray.config.export import KINDS as VOCABULARIES
-from tadp_ray.config.model import DEFAULT_BACKBONE, DEFAULT_HEAD
+from tadp_ray.config.model import DEFAULT_BACKBONE, DEFAULT_HEAD, long_form
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.search import Search
@@ -80,11 +80,17 @@ def other_kind(group: str, old: Mapping[str, Any], value: Mapping[str, Any]) -> 
     return None
 
 
+def group_in(values: Mapping[str, Any], key: str) -> Any:
+    """Return the value of a key, and of a model's short form, such as `latent: vpd`, the group that it stands for."""
+    value = values.get(key)
+    return (long_form(values, key) or value) if isinstance(value, str) else value
+
+
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` updated by `changes`, group by group. A group of another kind or backbone replaces the whole group."""
     merged = dict(base)
     for key, value in changes.items():
-        old = merged.get(key)
+        old = group_in(base, key)
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
         merged[key] = merge(old, value) if both and not other_kind(key, old, value) else value
     return merged
@@ -94,7 +100,7 @@ def restarted(base: Mapping[str, Any], changes: Mapping[str, Any], prefix: KeyPa
     """Return the groups that `merge` replaces since they are of another kind or backbone, each with that key."""
     found: dict[KeyPath, str] = {}
     for key, value in changes.items():
-        old, path = base.get(key), (*prefix, key)
+        old, path = group_in(base, key), (*prefix, key)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
             name = other_kind(key, old, value)
             found |= {path: name} if name else restarted(old, value, path)
@@ -178,8 +184,10 @@ def without(origins: Mapping[KeyPath, str], group: KeyPath) -> dict[KeyPath, str
 def set_key(raw: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     """Return a copy of `raw` with the dotted `key` set. Groups that are missing or not mappings are replaced."""
     head, _, rest = key.partition(".")
-    inner = raw.get(head)
-    return {**raw, head: set_key(inner if isinstance(inner, dict) else {}, rest, value) if rest else value}
+    if not rest:
+        return {**raw, head: value}
+    inner = group_in(raw, head)
+    return {**raw, head: set_key(inner if isinstance(inner, dict) else {}, rest, value)}
 
 
 def check_key(key: str, origin: str, kind: type[StrictModel] = Recipe) -> None:

@@ -1,8 +1,10 @@
 """Keys of the model: a backbone with keys of its own, and the head of the task."""
 
+from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import Discriminator, Field, Tag, create_model
+from pydantic import Discriminator, Field, Tag, ValidationError, create_model
 
 from tadp_ray.config.context import DEFAULT_CONTEXT, ContextConfig
 from tadp_ray.config.vocabulary import StrictModel
@@ -82,6 +84,28 @@ def __getattr__(name: str) -> Any:
 def backbone_name(value: object) -> object:
     """Return the backbone of a recipe's `model`, or the default backbone."""
     return value.get("backbone", DEFAULT_BACKBONE) if isinstance(value, dict) else getattr(value, "backbone", None)
+
+
+def long_form(model: Mapping[str, Any], key: str) -> dict[str, Any] | None:
+    """Return the group that the short form at a key of a recipe's `model` stands for; None if it is no short form.
+
+    It has what the form states, and no defaults: `{draw: mode, scale: raw}` of `latent: vpd`.
+    """
+    return long_form_of(str(backbone_name(model)), key, model[key])
+
+
+@cache
+def long_form_of(backbone: str, key: str, text: str) -> dict[str, Any] | None:
+    """Return what `long_form` does, for the models of a backbone."""
+    field = MODELS[backbone].model_fields.get(key) if backbone in MODELS else None
+    if field is None:
+        return None
+    try:
+        whole = create_model(key, value=(field.annotation, field)).model_validate({"value": text})
+    except ValidationError:
+        return None
+    group = whole.model_dump(mode="json", exclude_unset=True)["value"]
+    return group if isinstance(group, dict) else None
 
 
 if TYPE_CHECKING:

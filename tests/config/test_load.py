@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tadp_ray.api.recipes import build_recipe
 from tadp_ray.config.asked import make_sweep, parse_axes
 from tadp_ray.config.cell import Cell, grid, recipe_at
 from tadp_ray.config.errors import ConfigError
@@ -181,6 +182,37 @@ def test_what_is_trained_is_a_name_or_a_group_that_fits(tmp_path: Path, value: s
     found = (chosen.trainable.rank, chosen.trainable.alpha, chosen.trainable.targets)
     assert found == (2, 3.0, ("to_q", "conv_in"))
     assert said in refusal(file, f"model.trainable={value}")
+
+
+@pytest.mark.parametrize(
+    ("short", "key", "value", "whole"),
+    [
+        ("latent: vpd", "latent.draw", "sample", {"draw": "sample", "scale": "raw"}),
+        ("trainable: lora", "trainable.rank", 2, {"kind": "lora", "rank": 2}),
+        ("trainable: lora", "trainable.kind", "full", {"kind": "full"}),
+        ("context: odise", "context.join", "concatenate", {"join": "concatenate", "sources": ("text", "image")}),
+    ],
+)
+def test_a_key_refines_what_a_short_form_stands_for(
+    tmp_path: Path, short: str, key: str, value: Any, whole: dict[str, Any]
+) -> None:
+    """By an override, a file that extends, Python and an axis beside another that sets the short form."""
+    text = f"model: {{{short}}}\n"
+    base, (group, inner) = write(tmp_path / "base.yaml", TOLD + text), key.split(".")
+    child = write(tmp_path / "child.yaml", f"extends: base.yaml\nmodel: {{{group}: {{{inner}: {value}}}}}\n")
+    axes = f"axes: {{by: {{a: {{model.{short}}}}}, model.{key}: [{value}]}}\n"
+    sweep = load_sweep(write(tmp_path / "sweep.yaml", axes))
+    raw, origin = load_recipe_values(write(tmp_path / "plain.yaml", TOLD))
+    found = [
+        load_recipe(base, [f"model.{key}={value}"]),
+        load_recipe(child),
+        build_recipe(base, model={group: {inner: value}}),
+        recipe_at(raw, origin, sweep.changes(grid(sweep)[0]), "sweep"),
+    ]
+    for recipe in found:
+        chosen = getattr(recipe.model, group)
+        kinds = {"sources": chosen.kinds} if group == "context" else {}
+        assert chosen.model_dump(include=set(whole)) | kinds == whole
 
 
 def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
