@@ -430,7 +430,7 @@ def test_a_sweep_of_the_store_is_read_by_its_name(experiment: Path, swept, store
     with pytest.raises(
         tadp_ray.UserError, match="^tiny: a sweep in MLflow, whose cells are fixed; leave seeds, axes out"
     ):
-        tadp_ray.read_experiment("tiny", seeds=[1], axes=AXES, tracking_uri=store.uri)
+        tadp_ray.read_experiment("tiny", seeds=np.arange(2), axes=AXES, tracking_uri=store.uri)
     with pytest.raises(
         tadp_ray.UserError, match=r"^tinny: neither an experiment .* nor a sweep .*did you mean 'tiny'\?"
     ):
@@ -472,6 +472,8 @@ def test_experiments_that_do_not_fit_are_refused(experiment: Path, tmp_path: Pat
         tadp_ray.read_experiment(experiment, only="a=1", dry=True)
     with pytest.raises(tadp_ray.UserError, match="name='../x': expected letters"):
         tadp_ray.train(tadp_ray.build_recipe(**TINY), "../x")
+    with pytest.raises(tadp_ray.UserError, match="^seed=-1: expected an integer from 0$"):
+        tadp_ray.train(tadp_ray.build_recipe(**TINY), "mine", seed=-1)
     with pytest.raises(tadp_ray.UserError, match=r"tiny.yml: no such file; did you mean 'tiny.yaml'\?"):
         tadp_ray.read_experiment(experiment.with_suffix(".yml"), dry=True)
 

@@ -12,7 +12,7 @@ from tadp_ray.config.asked import NAME
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.shipped import file_of, is_experiment, shipped
-from tadp_ray.config.vocabulary import Scale
+from tadp_ray.config.vocabulary import Scale, seeds_of
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.choices import Choices
 from tadp_ray.sweep.plan import Plan
@@ -62,7 +62,14 @@ def read_experiment(
     """
     if isinstance(file, str) and not dry and not is_experiment(Path(file)) and (store := existing_store(tracking_uri)):
         plan = stored_plan(store, file, scale)
-        chosen = {"recipe": recipe, "changes": changes, "seeds": seeds, "only": only, "axes": axes, "name": name}
+        chosen = {
+            "recipe": recipe,
+            "changes": changes,
+            "seeds": seeds is not None,
+            "only": only,
+            "axes": axes,
+            "name": name,
+        }
         if given := [key for key, value in chosen.items() if value]:
             raise UserError(f"{file}: a sweep in MLflow, whose cells are fixed; leave {', '.join(given)} out")
         return read_plan(plan, store)
@@ -138,6 +145,10 @@ def train(
     """
     if not NAME.fullmatch(name):
         raise UserError(f"name={name!r}: expected letters, digits, spaces, dots and dashes, e.g. 'my_depth'")
+    try:
+        (seed,) = seeds_of([seed])
+    except ValueError:
+        raise UserError(f"seed={seed!r}: expected an integer from 0") from None
     question = "What does one training with a recipe made in Python reach?"
     plan = plan_recipe(recipe, name, "recipe made in Python", question, seed)
     return run_and_read(plan, address, tracking_uri, strict, quiet).iloc[0]

@@ -236,17 +236,19 @@ def schema(
         say(path)
 
 
-def parse_seeds(text: str) -> list[int]:
+def parse_seeds(text: str) -> tuple[int, ...]:
     """Parse seeds such as `0,1,2`.
 
     Raises:
         UserError: the text is not a list of distinct numbers.
     """
+    from tadp_ray.config.vocabulary import seeds_of
+
     parts = [part.strip() for part in text.split(",")]
-    seeds = [int(part) for part in parts if part.isdecimal()]
-    if len({*seeds}) < len(parts):
-        raise UserError(f"--seeds {text}: expected distinct integers separated by commas, e.g. 0,1,2")
-    return seeds
+    try:
+        return seeds_of(int(part) if part.isdecimal() else part for part in parts)
+    except ValueError as error:
+        raise UserError(f"--seeds {text}: {error}") from None
 
 
 def show_closing(filled: "Table", store: "Store", context: typer.Context, name: str) -> None:

@@ -1,9 +1,10 @@
 """The base class of all groups of YAML keys, and the types and constants that several groups share."""
 
+import operator
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -90,7 +91,19 @@ def distinct(values: Sequence[Hashable]) -> Sequence[Hashable]:
     return values
 
 
-Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(distinct)]
+def seeds_of(values: Iterable[Any]) -> tuple[int, ...]:
+    """Return random seeds as Python's integers, also those of numpy (ValueError if they are none, or one counts twice)."""
+    try:
+        # Truth values are integers in Python, but no seeds.
+        seeds = tuple(-1 if isinstance(value, bool) else operator.index(value) for value in values)
+    except TypeError:
+        seeds = ()
+    if not seeds or min(seeds) < 0 or len({*seeds}) < len(seeds):
+        raise ValueError("expected distinct integers from 0, e.g. 0,1,2")
+    return seeds
+
+
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(seeds_of)]
 """Random seeds of trainings. One that counted twice would make a spread too small."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from tadp_ray.config.errors import ConfigError, nearest
 from tadp_ray.config.schema import Sweep
 from tadp_ray.config.values import headings_of, last_part, meant
+from tadp_ray.config.vocabulary import seeds_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,14 @@ class Choices:
         for key, value in (parse_only(text, sweep) for text in self.only):
             values.setdefault(key, []).append(value)
         return values
+
+
+def checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    """Return seeds as Python's integers (ConfigError if they are none, or one is named twice)."""
+    try:
+        return seeds_of(seeds)
+    except ValueError as error:
+        raise ConfigError([f"seeds={seeds!r}: {error}"]) from None
 
 
 def check_varied(text: str, sweep: Sweep, file: Path | str) -> None:

@@ -16,7 +16,7 @@ from tadp_ray.config.shipped import name_of
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.data.datasets import Datasets, class_names, thing_names
 from tadp_ray.errors import UserError
-from tadp_ray.sweep.choices import Choices, check_varied, settings_text
+from tadp_ray.sweep.choices import Choices, check_varied, checked_seeds, settings_text
 from tadp_ray.sweep.inputs import absent_prerequisites, cell_inputs, with_absolute_paths
 from tadp_ray.sweep.plan import ExperimentPlan, Plan
 from tadp_ray.tasks.per_image import AreaImages, images_class
@@ -119,7 +119,8 @@ def plan_experiment(
         words: of a command that runs this sweep, without those of the choices.
         choices: of the command line.
     """
-    experiment, seeds, (_, sweep) = source.experiment, choices.seeds, source.sweep_at(scale)
+    experiment, (_, sweep) = source.experiment, source.sweep_at(scale)
+    seeds = experiment.seeds if choices.seeds is None else checked_seeds(choices.seeds)
     name = check_name(choices.name) if choices.name else name
     check_choices(choices, source, scale)
     wanted = choices.wanted(sweep)
@@ -132,7 +133,7 @@ def plan_experiment(
         resolved = with_absolute_paths(at_axes)
         contents = cell_inputs(resolved, datasets, hashed, absent)
         one = Cell(experiment=name, seed=0, axes=axes, recipe=resolved, **contents)
-        cells += [one.with_seed(seed) for seed in (experiment.seeds if seeds is None else seeds)]
+        cells += [one.with_seed(seed) for seed in seeds]
     selected = [cell for cell in cells if all(cell.axes[key] in values for key, values in wanted.items())]
     settings = settings_text(recipe, choices.overrides)
     return ExperimentPlan(
@@ -151,10 +152,8 @@ def plan_experiment(
 
 
 def check_choices(choices: Choices, source: ResolvedExperiment, scale: Scale) -> None:
-    """Check the axes, the overrides and the seeds of a sweep (ConfigError if they do not go together)."""
+    """Check the axes and the overrides of a sweep (ConfigError if they do not go together)."""
     axes_file, sweep = source.sweep_at(scale)
-    if choices.seeds is not None and len({*choices.seeds}) < len(choices.seeds):
-        raise ConfigError([f"seeds: {list(choices.seeds)} names one twice, so that its cells would count twice"])
     if compute := next((key for key in sweep.keys if f"{key}.".startswith("compute.")), None):
         place = source.set_by(scale, grid(sweep)[0])[compute]
         raise ConfigError(

@@ -4,7 +4,9 @@ import itertools
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -44,8 +46,16 @@ def test_cells_are_axes_times_seeds(experiment: Path) -> None:
     assert plan.folder == Path("runs/tiny/pocket").absolute()
     both = make_plan(experiment, "pocket", only=["caption.recall=1", "caption.recall=0.5", "caption.precision=1"])
     assert [cell.axes["caption.recall"] for cell in both.selected] == [0.5, 1.0]
-    with pytest.raises(ConfigError, match=r"seeds: \[0, 1, 0\] names one twice"):
-        make_plan(experiment, "pocket", seeds=[0, 1, 0])
+    own = make_plan(experiment, "pocket", seeds=np.arange(2))
+    assert [cell.seed for cell in own.cells[:2]] == [0, 1] and type(own.cells[1].seed) is int
+
+
+@pytest.mark.parametrize("seeds", [[0, 1, 0], [0.0], ["0"], [True], [np.True_], [-1], [], "01", 3, np.array([0.5])])
+def test_seeds_are_distinct_integers_from_0(experiment: Path, seeds: Any) -> None:
+    """Others had fingerprints of their own, and runs that no table could read."""
+    said = f"seeds={seeds!r}: expected distinct integers from 0, e.g. 0,1,2"
+    with pytest.raises(ConfigError, match=f"^{re.escape(said)}$"):
+        make_plan(experiment, "pocket", seeds=seeds)
 
 
 def test_a_plan_carries_its_table_and_knows_each_cells_row_and_column(experiment: Path) -> None:
