@@ -21,6 +21,7 @@ from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.cli import app
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.model import MODELS
+from tadp_ray.config.vocabulary import RESULT_COLUMNS
 from tadp_ray.errors import UserError
 from tadp_ray.layout import MODEL
 from tadp_ray.sweep.planning import plan_recipe
@@ -383,6 +384,7 @@ def test_an_experiment_is_a_row_for_each_cell(experiment: Path, swept, store, tm
     changes = [f"compute.storage={tmp_path}/runs"]
     planned = tadp_ray.read_experiment(experiment, changes=changes, dry=True)
     assert [*planned.state] == ["not started"] * 4 and planned.run_id.isna().all()
+    assert [*planned] == ["caption.precision", "caption.recall", *RESULT_COLUMNS]
     swept(experiment)
     cells = tadp_ray.read_experiment(experiment, changes=changes, tracking_uri=store.uri)
     assert [*cells["caption.precision"]] == [0.5, 0.5, 1.0, 1.0] and [*cells["caption.recall"]] == [0.5, 1.0] * 2

@@ -12,14 +12,16 @@ from pydantic import ValidationError
 
 from tadp_ray.addresses import holds_secret
 from tadp_ray.config.analysis import Analysis
+from tadp_ray.config.claims import EXPERIMENT
 from tadp_ray.config.errors import ConfigError, dotted, explain, has_own_names, nearest, valid_names
 from tadp_ray.config.export import KINDS as VOCABULARIES
+from tadp_ray.config.metrics import impossible_metric
 from tadp_ray.config.model import DEFAULT_BACKBONE, DEFAULT_HEAD, long_form
 from tadp_ray.config.personalization import Personalization
 from tadp_ray.config.schema import Recipe, Sweep
 from tadp_ray.config.search import Search
 from tadp_ray.config.shipped import KINDS, file_of
-from tadp_ray.config.vocabulary import CREDENTIALS_IN_ADDRESS, Scale, StrictModel, expand_home
+from tadp_ray.config.vocabulary import CREDENTIALS_IN_ADDRESS, METRIC, RESULT_COLUMNS, Scale, StrictModel, expand_home
 from tadp_ray.config.yaml12 import parse_yaml, read_text
 from tadp_ray.wording import with_article
 
@@ -280,8 +282,11 @@ def load_personalization(path: Path, overrides: Sequence[str] = ()) -> Personali
 
 
 def load_sweep(path: Path) -> Sweep:
-    """Load a sweep, and check that recipes have the keys of its axes."""
+    """Load a sweep, and check that recipes have the keys of its axes, and that no result is called like an axis."""
     sweep = validate(Sweep, read_kind(path, "sweeps"), lambda _: str(path))
+    for axis in sweep.axes:
+        if axis in (METRIC, EXPERIMENT, *RESULT_COLUMNS) or impossible_metric(axis) is None:
+            raise ConfigError([f"{path}: axes: {axis}: results have something else of this name; rename the axis"])
     for key in sorted(sweep.keys):
         check_key(key, f"{path}: axes")
     return sweep

@@ -19,6 +19,10 @@ METRIC = "metric"
 """The axis of a table with several metrics."""
 
 
+RESULT_COLUMNS = ("seed", "state", "run_id", "error", "fingerprint")
+"""What is known of every cell beside its axes and its metrics."""
+
+
 Maps = Literal["none", "cross", "cross+self"]
 
 

@@ -393,6 +393,16 @@ def test_variants_are_named_groups_of_recipe_keys(tmp_path: Path) -> None:
         load_sweep(write(tmp_path / "sweep.yaml", VARIANTS.replace("adapter", "adaptor")))
 
 
+@pytest.mark.parametrize("name", ["metric", "experiment", "seed", "state", "loss", "miou", "best_miou", "iou/road"])
+def test_an_axis_is_not_called_like_a_result(tmp_path: Path, name: str) -> None:
+    """It would hide the result, or the result it."""
+    file = write(tmp_path / "sweep.yaml", VARIANTS.replace("method:", f"{name}:"))
+    with pytest.raises(
+        ConfigError, match=rf"sweep\.yaml: axes: {name}: results have something else of this name; rename"
+    ):
+        load_sweep(file)
+
+
 @pytest.mark.parametrize(
     ("axes", "fits"),
     [
