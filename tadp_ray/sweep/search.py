@@ -24,7 +24,8 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
 
     Raises:
         ConfigError: the files or the overrides are invalid.
-        UserError: data, weights or the caption store are missing, or the recipe sets Ray Train workers.
+        UserError: data, weights or the caption store are missing, the recipe sets Ray Train workers, or it ends before the
+            grace period.
     """
     search = load_search(file)
     raw, origins = load_recipe_values(recipe, [*overrides, f"evaluation.interval={search.grace_period}"])
@@ -32,16 +33,21 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
         raw = set_key(raw, "data.eval_split", "val")
     points = search.draw(seed)
     recipes = [recipe_at(raw, origins, point, f"search {file}") for point in points]
+    if recipes[0].compute.num_train_workers:
+        raise UserError(
+            "compute.num_train_workers: a search does not use Ray Train workers; --set compute.num_train_workers=0"
+        )
+    if (steps := recipes[0].schedule.iterations) < search.grace_period:
+        raise UserError(
+            f"{file}: grace_period={search.grace_period}: is more than the {steps} steps of a candidate (schedule.iterations); "
+            "lower it, or --set schedule.iterations=STEPS"
+        )
     cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
     absent_prerequisites(recipes, recipe.parent.parent, dry=False)
     for point, resolved in zip(points, map(with_absolute_paths, recipes), strict=True):
         name = f"{recipe.stem}-{file.stem}"
         contents = cell_inputs(resolved, datasets, hashed)
         cells.append(Cell(experiment=name, seed=seed, axes=point, recipe=resolved, **contents))
-    if cells[0].recipe.compute.num_train_workers:
-        raise UserError(
-            "compute.num_train_workers: a search does not use Ray Train workers; --set compute.num_train_workers=0"
-        )
     question = f"Which {' and '.join(search.space)} suit {recipe.name}?"
     candidates, settings = tuple(cells), settings_text(recipe, overrides)
     return Plan(name, settings, cells[0].scale, question, candidates, candidates, search, datasets=datasets)

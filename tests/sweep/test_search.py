@@ -47,6 +47,16 @@ def test_the_written_recipe_is_the_best_candidate(
     assert ("extends: " in out.read_text()) is extends
 
 
+def test_a_grace_period_ends_within_the_training(experiment: Path, tmp_path: Path) -> None:
+    recipe, file = experiment.parent / "recipe.yaml", tmp_path / "search.yaml"
+    file.write_text(SEARCH.replace("grace_period: 2", "grace_period: 9"))
+    with pytest.raises(
+        UserError, match=r"search\.yaml: grace_period=9: is more than the 8 steps of a candidate .*; lower"
+    ):
+        plan_search(recipe, file, ["schedule.iterations=8"], 0)
+    plan_search(recipe, file, ["schedule.iterations=9"], 0)
+
+
 def test_a_recipe_is_not_overwritten_by_one_that_extends_it(tmp_path: Path) -> None:
     base, mine = tmp_path / "base.yaml", tmp_path / "mine.yaml"
     base.write_text("task: depth\n")
