@@ -18,6 +18,9 @@ from tadp_ray.sweep.plan import Plan
 from tadp_ray.tracking.query import finished
 from tadp_ray.tracking.store import Store
 
+FOUND = "# Found by a search: "
+"""Start of the recipes that searches write."""
+
 
 def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -> Plan:
     """Return the plan of a search file, with one cell per candidate. Scenes are always scored on val, never on test.
@@ -57,7 +60,7 @@ def check_out(recipe: Path, out: Path) -> None:
     """Check that the best candidate can be written before any is trained.
 
     Raises:
-        UserError: `out` is a folder, or a file that the written one would extend.
+        UserError: `out` is a folder, a file that the written one would extend, or one that no search has written.
     """
     if out.is_dir():
         raise UserError(f"--out {out}: is a folder; name a file in it, e.g. {out / 'found.yaml'}")
@@ -65,6 +68,13 @@ def check_out(recipe: Path, out: Path) -> None:
         raise UserError(
             f"--out {out}: is the recipe to improve, or one that it extends, which the found recipe extends; name another file"
         )
+    if out.is_file():
+        with out.open(encoding="utf-8", errors="replace") as file:
+            first = file.readline()
+        if first and not first.startswith(FOUND):
+            raise UserError(
+                f"--out {out}: is a file that no search has written, which would be lost; name another file"
+            )
 
 
 def write_best(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str], out: Path) -> str:
@@ -93,5 +103,5 @@ def write_best(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str],
     if merge(base, changes) == whole:
         whole = {"extends": os.path.relpath(recipe.absolute(), out.absolute().parent), **changes}
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, f"# Found by a search: {summary}.\n" + dump_yaml(whole))
+    write_text(out, f"{FOUND}{summary}.\n" + dump_yaml(whole))
     return summary

@@ -45,6 +45,8 @@ def test_the_written_recipe_is_the_best_candidate(
     found, best = load_recipe(out), plan.cells[0].recipe
     assert found.caption == best.caption and found.schedule == best.schedule
     assert ("extends: " in out.read_text()) is extends
+    # The same command again may write it anew.
+    check_out(recipe, out)
 
 
 def test_a_grace_period_ends_within_the_training(experiment: Path, tmp_path: Path) -> None:
@@ -67,7 +69,21 @@ def test_a_recipe_is_not_overwritten_by_one_that_extends_it(tmp_path: Path) -> N
     with pytest.raises(UserError, match=r"--out .*: is a folder; name a file in it, e\.g\. .*found\.yaml"):
         check_out(mine, tmp_path)
     check_out(mine, tmp_path / "found.yaml")
-    check_out(base, mine)
+
+
+def test_a_search_writes_over_nothing_but_what_a_search_has_written(tmp_path: Path) -> None:
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "found.yaml"
+    recipe.write_text("task: depth\n")
+    # A recipe that extends the one to improve, and the search that was read.
+    for text in ("extends: recipe.yaml\n", SEARCH):
+        out.write_text(text)
+        with pytest.raises(
+            UserError, match=r"--out .*found\.yaml: is a file that no search has written, .*; name another"
+        ):
+            check_out(recipe, out)
+    for text in ("", f"{search.FOUND}miou 9 on val.\nextends: recipe.yaml\n"):
+        out.write_text(text)
+        check_out(recipe, out)
 
 
 def test_a_candidate_is_stopped_until_it_is_started_again(make_cell) -> None:
