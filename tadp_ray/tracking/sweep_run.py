@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.layout import PLAN
 from tadp_ray.tracking.client import StoreError, first_line
+from tadp_ray.tracking.journal_run import same
 from tadp_ray.tracking.names import MAX_KEY_LENGTH, clean, encode
-from tadp_ray.tracking.query import pages, read_cell
+from tadp_ray.tracking.query import as_logged, pages, read_cell
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.provenance import provenance
 
@@ -192,13 +194,16 @@ def attach(store: Store, run_id: str, files: Sequence[Path]) -> None:
 def describe(store: Store, run_id: str, numbers: Mapping[str, float], note: str) -> None:
     """Log a sweep's numbers as metrics and its note; a failure is only a warning, since both are in its files.
 
-    Numbers that the run has already are not logged again.
+    Numbers that the run has already are not logged again. Those of an earlier table that this one lacks become NaN.
     """
     now = int(time.time() * 1000)
     try:
-        known = store.client.get_run(run_id).data.metrics
-        values = {key: value for name, value in numbers.items() if len(key := encode(name)) <= MAX_KEY_LENGTH}
-        changed = [Metric(key, value, now, 0) for key, value in values.items() if known.get(key) != value]
+        known = {key: as_logged(value) for key, value in store.client.get_run(run_id).data.metrics.items()}
+        own = {key: value for name, value in numbers.items() if len(key := encode(name)) <= MAX_KEY_LENGTH}
+        # MLflow deletes no metric.
+        values = dict.fromkeys(known, math.nan) | own
+        new = [key for key, value in values.items() if key not in known or not same(known[key], value)]
+        changed = [Metric(key, values[key], now, 0) for key in new]
         store.client.log_batch(run_id, metrics=changed, tags=[RunTag(NOTE, clean(note))])
     except StoreError as error:
         log.warning("MLflow at %s did not accept the note (%s)", store.safe_uri, first_line(error))

@@ -1,6 +1,7 @@
 """Addresses lead to the newest sweep, in the training view, and each sweep has a view of its cells."""
 
 import json
+import math
 from urllib.parse import parse_qs
 
 from tadp_ray.tracking.sweep_run import describe, parent
@@ -54,3 +55,16 @@ def test_numbers_and_note_of_a_sweep_are_kept_and_not_logged_twice(store) -> Non
     data = store.client.get_run(run).data
     assert data.metrics == {"miou/precision 0.5": 0.5} and data.tags["mlflow.note.content"] == "found 0.5"
     assert [point.value for point in store.client.get_metric_history(run, "miou/precision 0.5")] == [1.0, 0.5]
+
+
+def test_a_number_that_the_table_has_no_longer_is_none(store) -> None:
+    """The same sweep with one seed has no standard deviation; MLflow deletes no metric."""
+    run, several = parent(store, "tiny", "pocket", "a"), {"miou/a": 50.0, "miou sd/a": 2.0, "rmse/a": math.inf}
+    for numbers in (several, {"miou/a": 47.0, "rmse/a": math.inf}, {"miou/a": 47.0, "rmse/a": math.inf}):
+        describe(store, run, numbers, "note")
+    found = store.client.get_run(run).data.metrics
+    assert found["miou/a"] == 47.0 and math.isnan(found["miou sd/a"])
+    histories = [store.client.get_metric_history(run, key) for key in several]
+    assert [len(history) for history in histories] == [2, 2, 1]
+    describe(store, run, several, "note")
+    assert store.client.get_run(run).data.metrics["miou sd/a"] == 2.0
