@@ -20,7 +20,7 @@ from tadp_ray.config.claims import TableClaim
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.data import DEFAULT_DATA, POCKET_DATA, AugmentConfig, CaptionConfig, DataConfig
 from tadp_ray.config.model import DEFAULT_MODEL, AnyModel
-from tadp_ray.config.vocabulary import METRIC, ExpandedPath, MatchRule, Scale, Seeds, StrictModel, distinct
+from tadp_ray.config.vocabulary import CAPTION, METRIC, ExpandedPath, MatchRule, Scale, Seeds, StrictModel, distinct
 from tadp_ray.registry import HEADS, TASKS, one_of
 
 MAX_POINTS = 10_000
@@ -321,7 +321,7 @@ class Sweep(StrictModel):
         min_length=1,
         description="dotted recipe key -> its values, e.g. caption.precision: [0.5, 1.0]; or a name of your choice -> named "
         "variants, each with values by recipe key, e.g. text: {none: {caption.source: 'null'}, oracle: {}}; {axis} in a string "
-        "is replaced by the value of another axis",
+        f"is replaced by the value of another axis, but for {CAPTION} of modifiers",
     )
 
     @model_validator(mode="after")
@@ -382,14 +382,15 @@ class Sweep(StrictModel):
 
 
 def filled(value: JsonValue, point: Mapping[str, JsonValue]) -> JsonValue:
-    """Return a value with {axis} in its strings replaced by the value of the axis."""
+    """Return a value with {axis} in its strings replaced by the value of the axis, but for {caption}, a modifier's own."""
     if isinstance(value, dict):
         return {key: filled(inner, point) for key, inner in value.items()}
     if isinstance(value, list):
         return [filled(inner, point) for inner in value]
     if isinstance(value, str):
         for axis, chosen in point.items():
-            value = value.replace(f"{{{axis}}}", str(chosen))
+            if (placeholder := f"{{{axis}}}") != CAPTION:
+                value = value.replace(placeholder, str(chosen))
     return value
 
 

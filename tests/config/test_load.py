@@ -393,6 +393,13 @@ def test_variants_are_named_groups_of_recipe_keys(tmp_path: Path) -> None:
         load_sweep(write(tmp_path / "sweep.yaml", VARIANTS.replace("adapter", "adaptor")))
 
 
+def test_the_caption_in_a_modifier_is_no_axis(tmp_path: Path) -> None:
+    night = 'caption.modifiers: ["a {style} photo of a {caption}"]'
+    axes = f"axes: {{caption: {{oracle: {{}}}}, style: {{night: {{}}}}, how: {{modified: {{{night}}}}}}}\n"
+    sweep = load_sweep(write(tmp_path / "sweep.yaml", axes))
+    assert sweep.changes(grid(sweep)[0]) == {"caption.modifiers": ["a night photo of a {caption}"]}
+
+
 @pytest.mark.parametrize("name", ["metric", "experiment", "seed", "state", "loss", "miou", "best_miou", "iou/road"])
 def test_an_axis_is_not_called_like_a_result(tmp_path: Path, name: str) -> None:
     """It would hide the result, or the result it."""
