@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -478,6 +480,22 @@ def test_experiments_that_do_not_fit_are_refused(experiment: Path, tmp_path: Pat
         tadp_ray.train(tadp_ray.build_recipe(**TINY), "mine", seed=-1)
     with pytest.raises(tadp_ray.UserError, match=r"tiny.yml: no such file; did you mean 'tiny.yaml'\?"):
         tadp_ray.read_experiment(experiment.with_suffix(".yml"), dry=True)
+
+
+def test_trainings_are_refused_outside_the_main_thread(experiment: Path, tmp_path: Path) -> None:
+    """Before anything is written, since they could not be stopped."""
+    where = {"tracking_uri": f"sqlite:///{tmp_path}/own.db"}
+    calls = [
+        partial(tadp_ray.run_experiment, experiment, changes=[f"compute.storage={tmp_path}/runs"], **where),
+        partial(tadp_ray.train, tadp_ray.build_recipe(**TINY), "mine", **where),
+    ]
+    with ThreadPoolExecutor(1) as executor:
+        for call in calls:
+            with pytest.raises(
+                tadp_ray.UserError, match=r"signals, .*: call this from the main thread, or in a process of"
+            ):
+                executor.submit(call).result()
+    assert not (tmp_path / "own.db").exists() and not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments/recipes").glob("*.yaml")), ids=lambda file: file.stem)

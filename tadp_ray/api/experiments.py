@@ -15,6 +15,7 @@ from tadp_ray.config.shipped import file_of, is_experiment, shipped
 from tadp_ray.config.vocabulary import Scale, seeds_of
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.choices import Choices
+from tadp_ray.sweep.interruption import require_main_thread
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.planning import choose, plan_recipe
 from tadp_ray.tracking.query import CellRow, finished, require_finished, rows
@@ -112,9 +113,11 @@ def run_experiment(
         quiet: print no progress.
 
     Raises:
-        UserError: the input is invalid, no cell fits on the cluster, or another sweep uses the same storage.
+        UserError: the input is invalid, no cell fits on the cluster, another sweep uses the same storage, or this is not the
+            main thread.
         KeyboardInterrupt: stopped; the same call resumes.
     """
+    require_main_thread()
     plan = planned(file, scale, recipe, changes, seeds, only, axes, name)
     return run_and_read(plan, address, tracking_uri, strict, quiet)
 
@@ -141,8 +144,9 @@ def train(
         quiet: print no progress.
 
     Raises:
-        UserError: the input is invalid. Errors during training are in the row, as `error`.
+        UserError: the input is invalid, or this is not the main thread. Errors during training are in the row, as `error`.
     """
+    require_main_thread()
     if not NAME.fullmatch(name):
         raise UserError(f"name={name!r}: expected letters, digits, spaces, dots and dashes, e.g. 'my_depth'")
     try:

@@ -17,6 +17,15 @@ class Interruption(BaseException):
     """The work cannot go on. Not an Exception, so that no handler takes it for a cell's error."""
 
 
+def require_main_thread() -> None:
+    """Raise UserError in another thread: Python runs what a signal calls in the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        raise UserError(
+            "trainings are stopped by signals, which only the main thread of a process receives: call this from the main thread, "
+            "or in a process of its own"
+        )
+
+
 @contextmanager
 def interrupted_if(
     trouble: Callable[[], str | None], seconds: float, ignored: tuple[type[Exception], ...] = ()
