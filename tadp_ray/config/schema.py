@@ -63,8 +63,8 @@ class ScheduleConfig(StrictModel):
     weight_decay_rule: Literal["all_but_norms", "matrices", "as_mmcv"] = Field(
         "all_but_norms",
         description="parameters with weight decay. all_but_norms; matrices: all but vectors and biases (NYUv2); as_mmcv: as by "
-        "mmcv's name rules on ADE20K, where the norms in the U-Net's attention blocks do not decay and have the head's "
-        "learning rate",
+        "mmcv's name rules on ADE20K and Cityscapes, where the norms in the U-Net's attention blocks do not decay and have the "
+        "head's learning rate",
     )
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
         "float32",

@@ -1,11 +1,14 @@
-"""Images as tensors, and the normalization of their pixels."""
+"""Images as tensors, the normalization of their pixels, and how they are interpolated."""
 
 from functools import lru_cache
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
+
+from tadp_ray.data.sample import Truth
 
 Pixels = Literal["half", "imagenet"]
 NORMALISERS: dict[Pixels, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -41,3 +44,11 @@ def unit_range(images: Tensor, pixels: Pixels = "half") -> Tensor:
 def _normaliser(pixels: Pixels, device: torch.device) -> tuple[Tensor, Tensor]:
     mean, deviation = (torch.tensor(values, device=device)[:, None, None] for values in NORMALISERS[pixels])
     return deviation, mean / deviation
+
+
+def stretching(truth: Truth) -> int:
+    """Return OpenCV's interpolation of images that are stretched to a square, in training and in evaluation.
+
+    Source: the published Pascal code, cubic for label maps and linear for boxes.
+    """
+    return cv2.INTER_LINEAR if truth == "boxes" else cv2.INTER_CUBIC

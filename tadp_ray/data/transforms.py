@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from tadp_ray.config.data import AugmentConfig
-from tadp_ray.data.pixels import NORMALISERS, Pixels
+from tadp_ray.data.pixels import NORMALISERS, Pixels, stretching
 from tadp_ray.data.sample import IGNORE, Sample, Truth
 
 TRIES = 10
@@ -27,12 +27,7 @@ def colour_changes(kind: str) -> list[A.BasicTransform]:
     """Return the colour augmentations of AugmentConfig.colour."""
     match kind:
         case "mmseg":
-            return [
-                A.RandomBrightnessContrast(brightness_limit=32 / 255, contrast_limit=0, p=0.5),
-                A.RandomBrightnessContrast(brightness_limit=0, contrast_limit=0.5, p=0.5),
-                A.ColorJitter(brightness=(1, 1), contrast=(1, 1), saturation=(0.5, 1.5), hue=(0, 0), p=0.5),
-                A.HueSaturationValue(hue_shift_limit=18, sat_shift_limit=0, val_shift_limit=0, p=0.5),
-            ]
+            return [PhotometricDistortion(p=1.0)]
         case "hsv":
             return [A.HueSaturationValue((-10, 9), (-10, 9), (-10, 9), p=1.0)]
         case "nyu":
@@ -44,6 +39,40 @@ def padding(side: int, truth: Truth, pixels: Pixels) -> A.BasicTransform:
     """Pad at the bottom and right to at least a square, with the mean colour and ignored ground truth."""
     grey = tuple(round(value) for value in NORMALISERS[pixels][0])
     return A.PadIfNeeded(side, side, position="top_left", fill=grey, fill_mask=IGNORE if truth == "mask" else 0)
+
+
+class PhotometricDistortion(A.ImageOnlyTransform):
+    """mmseg's PhotoMetricDistortion with its default ranges, each change with probability 0.5.
+
+    albumentations changes saturation at constant luma; mmseg at constant value of HSV, which also changes the brightness.
+    """
+
+    def get_params(self) -> dict[str, Any]:
+        """Draw the changes: levels added, factors, whether contrast comes first, and steps of two degrees of hue."""
+        draw = self.random_generator
+        return {
+            "brightness": draw.uniform(-32, 32) if draw.integers(2) else 0.0,
+            "contrast": draw.uniform(0.5, 1.5) if draw.integers(2) else 1.0,
+            "contrast_first": bool(draw.integers(2)),
+            "saturation": draw.uniform(0.5, 1.5) if draw.integers(2) else 1.0,
+            "hue": int(draw.integers(-18, 18)) if draw.integers(2) else 0,
+        }
+
+    def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
+        """Return the changed image, uint8 (H, W, 3); contrast comes before or after saturation and hue."""
+        first, last = (params["contrast"], 1.0) if params["contrast_first"] else (1.0, params["contrast"])
+        image = linear(linear(img, 1.0, params["brightness"]), first)
+        if (params["saturation"], params["hue"]) != (1.0, 0):
+            hue, saturation, value = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))
+            hue = ((hue.astype(int) + params["hue"]) % 180).astype(np.uint8)
+            image = cv2.merge([hue, linear(saturation, params["saturation"]), value])
+            image = cv2.cvtColor(image, cv2.COLOR_HSV2RGB)
+        return linear(image, last)
+
+
+def linear(levels: np.ndarray, factor: float, added: float = 0) -> np.ndarray:
+    """Return levels times a factor plus a number, uint8, without those behind the point, as mmseg does."""
+    return np.clip(levels.astype(np.float32) * factor + added, 0, 255).astype(np.uint8)
 
 
 def compose(steps: list[A.BasicTransform], truth: Truth) -> A.Compose:
@@ -77,13 +106,14 @@ class Augment:
         low, high = config.scale
         steps = resize_shorter(config.resize)
         if (low, high) != (1.0, 1.0):
-            steps.append(A.RandomScale((low - 1, high - 1), p=1.0, mask_interpolation=cv2.INTER_NEAREST))
+            kind = stretching(truth) if config.stretch else cv2.INTER_LINEAR
+            steps.append(A.RandomScale((low - 1, high - 1), kind, mask_interpolation=cv2.INTER_NEAREST, p=1.0))
         if config.crop and config.pad:
             steps.append(padding(config.crop, truth, pixels))
         self._before = compose(steps, truth)
         after = [A.HorizontalFlip(p=config.flip), *colour_changes(config.colour)]
         if config.stretch:
-            after.append(A.Resize(config.stretch, config.stretch, cv2.INTER_CUBIC, cv2.INTER_NEAREST))
+            after.append(A.Resize(config.stretch, config.stretch, stretching(truth), cv2.INTER_NEAREST))
         if config.pad_to:
             after.append(padding(config.pad_to, truth, pixels))
         self._after = compose(after, truth)
@@ -91,9 +121,9 @@ class Augment:
     def __call__(self, sample: Sample, seed: int) -> Sample:
         """Return an augmented sample."""
         view = self._run(self._before, seed, self._parts(sample))
-        view = self._cropped(view, seed + 1)
         if self._config.cut_depth:
             view["image"] = cut_depth(view["image"], view["mask"], self._config.cut_depth, np.random.default_rng(seed))
+        view = self._cropped(view, seed + 1)
         return self._sample(sample, self._run(self._after, seed + 2, view))
 
     def _parts(self, sample: Sample) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tadp_ray.processes import shared_sum, world_size
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     """Batch normalization over the images of all processes, on any device.
 
-    The published code uses SyncBatchNorm, which torch has for GPUs only. With one process this is plain batch norm.
+    The published segmentation code uses SyncBatchNorm, which torch has for GPUs only. With one process this is plain batch norm.
     """
 
     def forward(self, input: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tadp_ray.backbones.base import Posterior
 from tadp_ray.config.fingerprint import sha256_of
-from tadp_ray.data.pixels import Pixels, channels_first, normalized
+from tadp_ray.data.pixels import Pixels, channels_first, normalized, stretching
 from tadp_ray.files import acquire_lock
 from tadp_ray.layout import LATENTS
 from tadp_ray.training import checkpoint
@@ -46,7 +46,7 @@ def evaluation_depends(digests: Mapping[str, str], setup: TrainSetup) -> list[An
     return [
         digests["val"],
         recipe.augment.resize,
-        recipe.augment.stretch,
+        recipe.augment.stretch and [recipe.augment.stretch, stretching(setup.task.truth)],
         {**recipe.evaluation.model_dump(exclude={"captions"}), "interval": 0, "multi_scale": ()},
         recipe.schedule.precision,
     ]

@@ -23,7 +23,7 @@ from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.model import ModelConfig
 from tadp_ray.config.schema import MULTI_SCALE, Recipe
 from tadp_ray.data.datasets import Datasets, class_names
-from tadp_ray.data.pixels import to_tensor
+from tadp_ray.data.pixels import stretching, to_tensor
 from tadp_ray.data.sample import Dataset
 from tadp_ray.errors import UserError, said_as
 from tadp_ray.layout import CONTEXTS
@@ -277,7 +277,10 @@ class TrainSetup:
         """Return a validation image (3, H, W) at its evaluated size, with normalized pixels."""
         size = self.evaluated_size(index, factor)
         if image.shape[:2] != size:
-            image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+            # As the views of the training, if they are stretched, too.
+            stretched = self.recipe.augment.stretch and self.recipe.evaluation.resize is None
+            kind = stretching(self.task.truth) if stretched else cv2.INTER_LINEAR
+            image = cv2.resize(image, size[::-1], interpolation=kind)
         return to_tensor(image, self.recipe.model.pixel_normalization)
 
     def channels_under(self, tokens: int) -> tuple[int, ...]:

@@ -1,13 +1,19 @@
 """Random views are spread as the published pipelines spread them, over 1,000 draws."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from mmseg.datasets.transforms import transforms
 
 from tadp_ray.config.data import AugmentConfig
-from tadp_ray.data.sample import Sample
-from tadp_ray.data.transforms import Augment
+from tadp_ray.config.schema import EvaluationConfig
+from tadp_ray.data.pixels import to_tensor
+from tadp_ray.data.sample import Sample, Truth
+from tadp_ray.data.transforms import Augment, PhotometricDistortion
+from tadp_ray.training.setup import TrainSetup
 
 DRAWS = 1000
 
@@ -55,6 +61,46 @@ def test_colours_change_by_mmsegs_ranges() -> None:
     assert unchanged.mean() == pytest.approx(0.25, abs=0.06)
     assert greys.min() >= 0.5 * (100 - 32) - 2 and greys.max() <= 1.5 * (100 + 32) + 2
     assert greys.min() < 50 and greys.max() > 165
+
+
+@pytest.mark.parametrize("contrast_first", [False, True])
+@pytest.mark.parametrize(("saturation", "hue", "within"), [(1.4, 0, 0), (0.6, 0, 0), (1.0, -17, 0), (1.3, 11, 8)])
+def test_a_change_of_colours_is_mmsegs(
+    monkeypatch: pytest.MonkeyPatch, contrast_first: bool, saturation: float, hue: int, within: int
+) -> None:
+    """With both, mmseg rounds colours between saturation and hue."""
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    contrast = [1, 0.7]
+    drawn = iter(
+        [1, 20.0, int(contrast_first)]
+        + contrast * contrast_first
+        + ([1, saturation] if saturation != 1 else [0])
+        + ([1, hue] if hue else [0])
+        + contrast * (not contrast_first)
+    )
+    following = SimpleNamespace(randint=lambda *_: next(drawn), uniform=lambda *_: next(drawn))
+    monkeypatch.setattr(transforms, "random", following)
+    theirs = transforms.PhotoMetricDistortion().transform({"img": image[..., ::-1]})["img"][..., ::-1]
+    ours = PhotometricDistortion().apply(
+        image, brightness=20.0, contrast=0.7, contrast_first=contrast_first, saturation=saturation, hue=hue
+    )
+    assert np.abs(ours.astype(int) - theirs).max() <= within and np.abs(ours.astype(int) - image).mean() > 5
+
+
+@pytest.mark.parametrize("truth", ["mask", "boxes"])
+def test_pictures_are_stretched_in_training_as_in_evaluation(truth: Truth) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    sample = Sample("a", image, np.zeros((60, 90), np.uint8), boxes=np.zeros((0, 4)), box_classes=np.zeros(0, int))
+    config = AugmentConfig(stretch=64, flip=0)
+    stretched = Augment(config, truth)(sample, 0).image
+    one = SimpleNamespace(
+        recipe=SimpleNamespace(
+            augment=config, evaluation=EvaluationConfig(interval=1), model=SimpleNamespace(pixel_normalization="half")
+        ),
+        task=SimpleNamespace(truth=truth),
+        evaluated_size=lambda *_: (64, 64),
+    )
+    assert torch.equal(TrainSetup.evaluated(one, image, 0, 1.0), to_tensor(stretched))
 
 
 def test_pascal_shifts_hue_saturation_and_value_a_little() -> None:
