@@ -372,6 +372,22 @@ def test_the_shell_predicts_one_picture(finished_run, store, scene, tmp_path: Pa
     assert result.exit_code == 2 and f"{tmp_path}/none.png: there is no such file" in result.stderr
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_where_there_is_no_gpu_a_cell_of_one_predicts_on_the_device_that_is_named(
+    finished_run, store, scene, tmp_path: Path
+) -> None:
+    run, _ = finished_run(compute={"storage": str(tmp_path / "runs"), "gpus": 1})
+    picture, out = tmp_path / "photo.png", tmp_path / "out"
+    Image.fromarray(scene.image[:32, :32]).save(picture)
+    own = ["predict", run, out, "--tracking-uri", store.uri, "--storage", tmp_path / "runs"]
+    for words in ([], ["--image", picture, "--prompt", PROMPT]):
+        result = invoke(*own, *words)
+        assert result.exit_code == 2 and "device 'cuda': torch" in result.stderr, result.output
+        assert result.stderr.rstrip().endswith("; try --device cpu") and not out.exists()
+    result = invoke(*own, "--device", "cpu")
+    assert result.exit_code == 0 and len([*(out / "predictions").iterdir()]) == 3, result.output
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["depth", "detection"])
 def test_every_task_is_drawn(finished_run, store, scene, tmp_path: Path, task: str) -> None:

@@ -28,7 +28,7 @@ from tadp_ray.training.model import TADP
 from tadp_ray.training.pictures import draw_prediction
 from tadp_ray.training.predict import read_weights, trained_model
 from tadp_ray.training.setup import TrainSetup
-from tadp_ray.training.transfer import usable
+from tadp_ray.training.transfer import device_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +174,7 @@ def load_trained(
         UserError: the store, the run or the weights do not exist, or the weights of the Stable Diffusion have changed since.
     """
     cell, weights = trained_cell(open_store(tracking_uri, make=False), run_id)
-    return open_cell(cell, weights, run_id, usable(device or ("cuda" if cell.recipe.compute.gpus else "cpu")))
+    return open_cell(cell, weights, run_id, device_for(cell, device))
 
 
 def open_cell(cell: Cell, weights: Path, run_id: str, device: torch.device) -> TrainedModel:

@@ -71,6 +71,9 @@ TrackingOption = Annotated[
         show_default="MLFLOW_TRACKING_URI, or ./mlflow.db",
     ),
 ]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1 ...", show_default="cuda if trained on a GPU, else cpu")
+]
 AddressOption = Annotated[
     str | None, typer.Option(help="Ray cluster to join.", show_default="RAY_ADDRESS, or a local one")
 ]
@@ -151,7 +154,8 @@ def options_for_keys(options: Collection[str]) -> dict[str, str]:
         return {}
     weights = next((name for name in ("weights", "start") if name in options), None)
     words = dict.fromkeys(("--set model.weights=", "model.weights="), f"--{weights} ") if weights else {}
-    return words | ({"model.backbone: ": "--backbone "} if {"weights", "backbone"} <= {*options} else {})
+    words |= {"model.backbone: ": "--backbone "} if {"weights", "backbone"} <= {*options} else {}
+    return words | ({"try 'cpu'": "try --device cpu"} if "device" in options else {})
 
 
 def say(text: object, style: str | None = None) -> None:

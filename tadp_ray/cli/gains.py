@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadp_ray.cli.common import RecipeOption, ScaleOption, TrackingOption, names_of, parse_classes, say
+from tadp_ray.cli.common import DeviceOption, RecipeOption, ScaleOption, TrackingOption, names_of, parse_classes, say
 from tadp_ray.cli.picture import CountOption, OutArgument
 from tadp_ray.cli.results import named_experiment
 from tadp_ray.cli.retype import typed
@@ -72,6 +72,7 @@ def gains(
     count: CountOption = 4,
     tracking_uri: TrackingOption = None,
     storage: Annotated[Path, typer.Option(help="Folder with the shared latents and contexts.")] = Path(STORAGE),
+    device: DeviceOption = None,
 ) -> None:
     """Two rows of a table: the images in which one is better and worse than the other by most, with both captions.
 
@@ -92,7 +93,7 @@ def gains(
 
     # Of this call alone: a folder that was used before holds other images.
     with tempfile.TemporaryDirectory() as work:
-        comparison = predicted(store, pair, Path(work), count, storage)
+        comparison = predicted(store, pair, Path(work), count, storage, device)
         _, files = write_comparison(comparison, out, count)
     facts = facts_of(pair, comparison.score.meaning)
     for name, value in facts["numbers"].items():
@@ -149,7 +150,9 @@ def compared_runs(
     return ComparedRuns(names, spec.columns.headings[j], shared[0], (runs[0], runs[1]), pair)
 
 
-def predicted(store: "Store", pair: ComparedRuns, work: Path, count: int, storage: Path) -> "Comparison":
+def predicted(
+    store: "Store", pair: ComparedRuns, work: Path, count: int, storage: Path, device: str | None
+) -> "Comparison":
     """Return the comparison of the images that gain and lose most, predicted anew by both runs into an empty folder."""
     from tadp_ray.data.datasets import Datasets
     from tadp_ray.pictures.choose import choose
@@ -168,7 +171,7 @@ def predicted(store: "Store", pair: ComparedRuns, work: Path, count: int, storag
         raise UserError(f"{' and '.join(pair.names)}: scored on other images, so they cannot be compared")
     cache, folders = Cache(Datasets(storage.absolute())), [work / "row", work / "against"]
     for run, (cell, weights), folder in zip(pair.runs, trained, folders, strict=True):
-        predict_run(run, cell, weights, folder, storage, cache, only=ids)
+        predict_run(run, cell, weights, folder, storage, cache, only=ids, device=device)
     task = task_of(trained[-1][0].recipe)
     return compared(pair, task, folders, dict(zip(file_names(ids), numbers, strict=True)))
 

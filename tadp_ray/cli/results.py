@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tadp_ray.cli.common import (
+    DeviceOption,
     JSONOption,
     RecipeOption,
     ScaleOption,
@@ -51,6 +52,7 @@ def predict(
     ] = None,
     tracking_uri: TrackingOption = None,
     storage: Annotated[Path, typer.Option(help="Folder with the shared latents and contexts.")] = Path(STORAGE),
+    device: DeviceOption = None,
 ) -> None:
     """Write a trained cell's predictions for its validation images, as files that `score` and `picture` read.
 
@@ -58,7 +60,7 @@ def predict(
     PNG, depth is in metres as .npy, boxes are COCO results as .json.
     """
     if image is not None and prompt is not None:
-        predict_picture(run, folder, image, prompt, tracking_uri)
+        predict_picture(run, folder, image, prompt, tracking_uri, device)
         return
     if image is not None or prompt is not None:
         raise UserError("--image and --prompt belong together: name a picture and its prompt")
@@ -72,13 +74,15 @@ def predict(
     from tadp_ray.tasks.build import task_of
     from tadp_ray.training.predict import predict_run
 
-    count = predict_run(run, cell, weights, folder, storage)
+    count = predict_run(run, cell, weights, folder, storage, device=device)
     say(f"{folder}: predictions of {pluralized(count, 'images')}, with images, targets and classes.txt")
     if score_options := task_of(cell.recipe).score_options:
         say(f"to score them: {score_command(cell.recipe.task, score_options(folder))}")
 
 
-def predict_picture(run: str, folder: Path, image: Path, prompt: str, tracking_uri: str | None) -> None:
+def predict_picture(
+    run: str, folder: Path, image: Path, prompt: str, tracking_uri: str | None, device: str | None
+) -> None:
     """Write a trained cell's prediction for one picture."""
     from tadp_ray.api.images import read_image
 
@@ -86,7 +90,7 @@ def predict_picture(run: str, folder: Path, image: Path, prompt: str, tracking_u
 
     from tadp_ray.api.trained import load_trained
 
-    prediction = load_trained(run, tracking_uri=tracking_uri).predict(pixels, prompt)
+    prediction = load_trained(run, tracking_uri=tracking_uri, device=device).predict(pixels, prompt)
     for file in prediction.write(folder, image.stem):
         say(file)
 

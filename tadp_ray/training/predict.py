@@ -22,6 +22,7 @@ from tadp_ray.training.evaluate import predictions, truth
 from tadp_ray.training.model import TADP
 from tadp_ray.training.run import build_model, evaluation_inputs
 from tadp_ray.training.setup import Cache, TrainSetup
+from tadp_ray.training.transfer import device_for
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -34,21 +35,24 @@ def predict_run(
     storage: Path,
     cache: Cache | None = None,
     only: Collection[str] | None = None,
+    device: str | None = None,
 ) -> int:
-    """Write the predictions of a finished run's cell, on a GPU if it was trained on one; see `predict_cell`.
+    """Write the predictions of a finished run's cell; see `predict_cell`.
 
     Args:
         run: id of the run, for messages.
         storage: folder with the shared latents and contexts.
+        device: computes. None: a GPU if the cell was trained on one.
 
     Raises:
-        UserError: data, captions or frozen weights have changed since, or the cell's weights are not there.
+        UserError: torch cannot use the device here; data, captions or frozen weights have changed since; or the cell's weights
+            are not there.
     """
+    computes = device_for(cell, device)
     cell = cell.at(storage)
     cache = cache or Cache(Datasets(cell.recipe.compute.folder))
     check_trained(run, cell, digests_of(cell.recipe, cache.datasets))
-    device = torch.device("cuda" if cell.recipe.compute.gpus else "cpu")
-    return predict_cell(cell, model_file, folder, device, cache, only)
+    return predict_cell(cell, model_file, folder, computes, cache, only)
 
 
 def predict_cell(

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 
 T = TypeVar("T")
@@ -29,6 +30,15 @@ def usable(device: str | torch.device) -> torch.device:
             f"device {str(device)!r}: torch {torch.__version__} cannot use it here ({reason}); try 'cpu'"
         ) from None
     return usable_device
+
+
+def device_for(cell: Cell, device: str | torch.device | None) -> torch.device:
+    """Return the named device; None: a GPU if the cell was trained on one, else the CPU.
+
+    Raises:
+        UserError: torch cannot use it here.
+    """
+    return usable(device or ("cuda" if cell.recipe.compute.gpus else "cpu"))
 
 
 def to_device(value: Tensor, device: torch.device) -> Tensor:
