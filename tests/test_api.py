@@ -16,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import tadp_ray
+from tadp_ray.api import trained
 from tadp_ray.api.trained import TrainedModel
 from tadp_ray.backbones.families import family_of
 from tadp_ray.backbones.stable_diffusion.attention import reading_maps
@@ -370,6 +371,41 @@ def test_the_shell_predicts_one_picture(finished_run, store, scene, tmp_path: Pa
     assert result.exit_code == 2 and "--image and --prompt belong together" in result.stderr
     result = invoke("predict", run, out, "--image", tmp_path / "none.png", "--prompt", "", *flags)
     assert result.exit_code == 2 and f"{tmp_path}/none.png: there is no such file" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("there", "task", "said"),
+    [
+        ("images/room.png", "segmentation", "is there, and would be replaced; name another folder"),
+        ("pictures/room.png", "segmentation", "is there, and would be replaced"),
+        ("predictions/room.npy", "segmentation", "is there, and would be replaced"),
+        ("classes.txt", "segmentation", "lists other classes than this model's, and would be replaced"),
+        ("images/room.jpg", "segmentation", None),
+        ("predictions/room.b.png", "segmentation", None),
+        ("classes.txt", "depth", None),  # which has none
+    ],
+)
+def test_the_shell_replaces_no_file_with_a_prediction(
+    finished_run, store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str, task: str, said: str | None
+) -> None:
+    class Loaded(Exception):
+        pass
+
+    def load(*_: object) -> None:
+        raise Loaded
+
+    monkeypatch.setattr(trained, "open_cell", load)
+    run, _ = finished_run(task)
+    picture, file = tmp_path / "room.png", tmp_path / "out" / there
+    Image.new("RGBA", (32, 32)).save(picture)
+    file.parent.mkdir(parents=True)
+    file.write_text("mine\n")
+    result = invoke("predict", run, tmp_path / "out", "--image", picture, "--prompt", "", "--tracking-uri", store.uri)
+    assert file.read_text() == "mine\n"
+    if said is None:
+        assert isinstance(result.exception, Loaded)
+    else:
+        assert result.exit_code == 2 and f"{file}: {said}" in result.stderr, result.output
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

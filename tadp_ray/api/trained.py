@@ -14,11 +14,15 @@ from matplotlib.figure import Figure
 from tadp_ray.api.images import AnyPicture, read_image
 from tadp_ray.captions.sources import Prompt
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.schema import Recipe
+from tadp_ray.data.datasets import class_names
 from tadp_ray.data.sample import Sample
-from tadp_ray.files import write_text
+from tadp_ray.errors import UserError
+from tadp_ray.files import read_lines, write_text
 from tadp_ray.layout import CLASSES, IMAGES, PICTURES, PREDICTIONS
 from tadp_ray.pictures.files import write_figure
 from tadp_ray.tasks.base import Task
+from tadp_ray.tasks.build import task_of
 from tadp_ray.tasks.files import save
 from tadp_ray.tracking.query import trained_cell
 from tadp_ray.tracking.store import open_store
@@ -90,7 +94,7 @@ class Prediction:
         - `classes.txt`: class names, one per line; not for depth.
 
         Args:
-            folder: created if needed.
+            folder: created if needed; what it holds under these names is replaced.
             name: of the files, without extension.
         """
         folder = Path(folder)
@@ -102,6 +106,21 @@ class Prediction:
             files.append(folder / CLASSES)
             write_text(files[-1], "".join(f"{name}\n" for name in self.classes))
         return files
+
+
+def check_unwritten(folder: Path, name: str, recipe: Recipe) -> None:
+    """Check that a prediction of a recipe's model can be written without replacing another file (`Prediction.write`).
+
+    Raises:
+        UserError: its image, prediction or visualization is there, or classes.txt of other classes.
+    """
+    own = [folder / IMAGES / f"{name}.png", folder / PICTURES / f"{name}.png"]
+    there = [file for file in (*own, *folder.glob(f"{PREDICTIONS}/*")) if file.stem == name and file.exists()]
+    if there:
+        raise UserError(f"{there[0]}: is there, and would be replaced; name another folder")
+    classes = folder / CLASSES
+    if task_of(recipe).names_classes and classes.exists() and read_lines(classes) != [*class_names(recipe.data)]:
+        raise UserError(f"{classes}: lists other classes than this model's, and would be replaced; name another folder")
 
 
 @dataclass(frozen=True, eq=False)

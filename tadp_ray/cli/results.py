@@ -40,7 +40,9 @@ def predict(
     run: Annotated[str, typer.Argument(help="MLflow run id of a finished cell, see table.csv.")],
     folder: Annotated[
         Path,
-        typer.Argument(help="Folder for images, targets, predictions and classes.txt; a new one, unless with --image."),
+        typer.Argument(
+            help="Folder for images, targets, predictions and classes.txt; a new one, unless with --image: no file is replaced."
+        ),
     ],
     image: Annotated[
         Path | None,
@@ -88,9 +90,14 @@ def predict_picture(
 
     pixels = read_image(image)
 
-    from tadp_ray.api.trained import load_trained
+    from tadp_ray.api.trained import check_unwritten, open_cell
+    from tadp_ray.tracking.query import trained_cell
+    from tadp_ray.tracking.store import open_store
+    from tadp_ray.training.transfer import device_for
 
-    prediction = load_trained(run, tracking_uri=tracking_uri, device=device).predict(pixels, prompt)
+    cell, weights = trained_cell(open_store(tracking_uri, make=False), run)
+    check_unwritten(folder, image.stem, cell.recipe)
+    prediction = open_cell(cell, weights, run, device_for(cell, device)).predict(pixels, prompt)
     for file in prediction.write(folder, image.stem):
         say(file)
 
