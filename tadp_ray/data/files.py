@@ -243,6 +243,11 @@ class FileDataset:
         """Greatest value of the ground truth, such as the deepest in metres; None if all of it is ignored."""
         return max((found.range[1] for found in self._found.values() if found.range), default=None)
 
+    @property
+    def least(self) -> float | None:
+        """Least value of the ground truth, such as the nearest in metres; None if all of it is ignored."""
+        return min((found.range[0] for found in self._found.values() if found.range), default=None)
+
     def image_file(self, image_id: str) -> Path:
         """Return the file of an image."""
         return self._layout.images[image_id]

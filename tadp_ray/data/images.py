@@ -25,6 +25,8 @@ SCALED = ("L;2", "L;4", "L;I", "L;2I", "L;4I", "1;I")
 """Pillow's raw modes whose values it scales to 8 bits or inverts, so that the raw values are lost."""
 DENSEST = 40_000
 """Pixels of more than one bit that a byte of PNG, JPEG, GIF, BMP or TIFF can stand for: 8,000 of PNG, 33,000 of Zstandard."""
+EIGEN_SIZE = (480, 640)
+"""(height, width) of the images that Eigen's crop belongs to, which are NYUv2's."""
 NEAREST, FARTHEST = 0.02, 1000.0
 """Metres: a depth map whose deepest reading is nearer or farther is in other units than told."""
 TURNS = {

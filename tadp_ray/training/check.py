@@ -9,6 +9,7 @@ from tadp_ray.captions.store import read_store
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.files import FileDataset
+from tadp_ray.data.images import EIGEN_SIZE
 from tadp_ray.data.sample import Sample, annotation
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
@@ -23,6 +24,7 @@ def check_setup(setup: TrainSetup) -> None:
         UserError: data, captions or sizes do not fit; the message names the values and the remedy.
     """
     check_truth(setup)
+    check_scored(setup)
     check_text(setup)
     check_context(setup)
     _, _ = setup.train_prompts, setup.val_prompts
@@ -48,6 +50,29 @@ def check_truth(setup: TrainSetup) -> None:
             f"task: {setup.recipe.task} needs {truth}, which data.kind: {kind} with these files has not "
             f"(sample {setup.train.ids[0]!r}); choose data with {truth}, or another task"
         )
+
+
+def check_scored(setup: TrainSetup) -> None:
+    """Check that some depth can be scored, and that images which are scored in Eigen's crop have its size."""
+    truth, limit, val = setup.task.truth, getattr(setup.recipe.model.head, "max_depth", None), setup.val
+    nearest = val.least if truth == "depth" and isinstance(val, FileDataset) else None
+    if limit and nearest and nearest >= limit:
+        raise UserError(
+            f"model.head.max_depth={limit:g}: scored images are {nearest:.4g} m away and more, and what is beyond {limit:g} m is "
+            "neither predicted nor scored, so there is nothing to score; raise it, or correct the units of data.val"
+        )
+    if not setup.recipe.evaluation.eigen_crop:
+        return
+    if truth != "depth":
+        raise UserError(
+            f"evaluation.eigen_crop=True: crops depth, but the ground truth of this task is its {truth}; leave it out"
+        )
+    for index, image_id in enumerate(val.ids):
+        if (size := setup.scored_size(index)) != EIGEN_SIZE:
+            raise UserError(
+                f"evaluation.eigen_crop=True: belongs to images of {EIGEN_SIZE}, but {image_id} is scored at {size} "
+                f"(height, width; evaluation.score_at={setup.recipe.evaluation.score_at}); leave it out"
+            )
 
 
 def check_text(setup: TrainSetup) -> None:

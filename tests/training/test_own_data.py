@@ -12,6 +12,7 @@ from PIL import Image
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.load import load_recipe
+from tadp_ray.data.images import read_image
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.training.check import check_setup
@@ -43,6 +44,45 @@ def cell(tmp_path: Path) -> Callable[..., Cell]:
 def finite(metrics: dict[str, Any]) -> bool:
     """Whether all metrics are numbers."""
     return all(np.isfinite(value) for value in metrics.values())
+
+
+def put_depth(folder: Path, metres: float) -> None:
+    """Depth of the photographs of both splits, the same everywhere."""
+    for split in ("train", "val"):
+        (folder / f"{split}_depth").mkdir(exist_ok=True)
+        for photo in (folder / split).iterdir():
+            size = read_image(photo).shape[:2]
+            np.save(folder / f"{split}_depth/{photo.stem}.npy", np.full(size, metres, np.float32))
+
+
+VIEWS = "augment={resize: 32, crop: 32}"
+
+
+def test_depth_of_which_all_is_too_far_away_is_refused(cell: Callable[..., Cell], tmp_path: Path) -> None:
+    put_depth(tmp_path, 30.0)
+    check_setup(TrainSetup(cell("folder_depth", VIEWS, "model.head.max_depth=30.1").recipe, 0))
+    with pytest.raises(UserError, match=r"max_depth=30: scored images are 30 m away and more, .* nothing to score"):
+        check_setup(TrainSetup(cell("folder_depth", VIEWS, "model.head.max_depth=30").recipe, 0))
+
+
+def test_eigen_s_crop_is_refused_of_images_without_its_size_or_without_depth(
+    cell: Callable[..., Cell], tmp_path: Path
+) -> None:
+    changes, told = (VIEWS, "evaluation.eigen_crop=true"), r"belongs to images of \(480, 640\), but a is scored at "
+    put_depth(tmp_path, 3.0)
+    with pytest.raises(
+        UserError, match=told + r"\(40, 48\) \(height, width; evaluation.score_at=image\); leave it out"
+    ):
+        check_setup(TrainSetup(cell("folder_depth", *changes).recipe, 0))
+    for name in "abcd":
+        Image.new("RGB", (640, 480)).save(tmp_path / f"val/{name}.png")
+    put_depth(tmp_path, 3.0)
+    check_setup(TrainSetup(cell("folder_depth", *changes).recipe, 0))
+    with pytest.raises(UserError, match=told + r"\(32, 43\) .*score_at=view"):
+        check_setup(TrainSetup(cell("folder_depth", *changes, "evaluation.score_at=view").recipe, 0))
+    boxed = load_recipe(RECIPES / "pocket_detection.yaml", ["evaluation.eigen_crop=true"])
+    with pytest.raises(UserError, match="crops depth, but the ground truth of this task is its boxes; leave it out"):
+        check_setup(TrainSetup(boxed, 0))
 
 
 def test_own_depth_is_learned(cell: Callable[..., Cell], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from tadp_ray.data.images import EIGEN_SIZE
 from tadp_ray.errors import UserError
 from tadp_ray.processes import collect
 from tadp_ray.tasks.depth.config import METRICS
@@ -11,7 +12,6 @@ from tadp_ray.wording import pluralized
 NAMES = tuple(metric.name for metric in METRICS)
 MIN_DEPTH = 1e-3
 """Metres; nearer pixels are not scored."""
-CROPPED_SIZE = (480, 640)
 EIGEN_CROP = (slice(45, 471), slice(41, 601))
 """Rows and columns of an NYUv2 image that are scored; the rest is a white frame or has no depth."""
 
@@ -38,10 +38,10 @@ class DepthMetrics:
         valid = (target > MIN_DEPTH) & (target < self._max_depth)
         if not self._eigen_crop:
             return valid
-        if target.shape[-2:] != CROPPED_SIZE:
+        if target.shape[-2:] != EIGEN_SIZE:
             size = "x".join(map(str, target.shape[-2:]))
             raise UserError(f"the Eigen crop belongs to images of 480x640, this one is {size}; leave the crop off")
-        inside = torch.zeros(CROPPED_SIZE, dtype=torch.bool)
+        inside = torch.zeros(EIGEN_SIZE, dtype=torch.bool)
         inside[EIGEN_CROP] = True
         return valid & inside
 
