@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -111,6 +113,12 @@ def combined(setup: TrainSetup, index: int, scans: Sequence[Pass], found: Mappin
         wholes.append(whole.flip(-1) if scan.mirrored else whole)
     # A single pass keeps its logits: probabilities have the same order, but are rounded.
     return wholes[0] if len(wholes) == 1 else torch.stack([task.probabilities(whole) for whole in wholes]).mean(0)
+
+
+def scored_image(setup: TrainSetup, index: int) -> np.ndarray:
+    """Return the pixels of a validation image at the scored size, uint8 (H, W, 3)."""
+    image, size = setup.val[index].image, setup.scored_size(index)
+    return image if image.shape[:2] == size else cv2.resize(image, size[::-1])
 
 
 def truth(setup: TrainSetup, index: int) -> Any:

@@ -15,7 +15,7 @@ from tadp_ray.captions.sources import Prompt
 from tadp_ray.pictures.comparison import Draw
 from tadp_ray.pictures.files import write_figure
 from tadp_ray.pictures.overlays import name_colours, show_image
-from tadp_ray.training.evaluate import predictions, truth
+from tadp_ray.training.evaluate import predictions, scored_image, truth
 from tadp_ray.training.model import TADP
 from tadp_ray.training.setup import TrainSetup
 
@@ -30,11 +30,11 @@ def draw_predictions(
     grid = figure.subplots(len(indices), 3, squeeze=False)
     named: set[int] = set()
     for row, (index, found) in zip(grid, predictions(model, setup, latents, indices, device), strict=True):
-        sample = setup.val[index]
-        show_image(row[0], sample.image)
+        image = scored_image(setup, index)
+        show_image(row[0], image)
         shown = truth(setup, index)[0], found[0]
-        named |= setup.task.draw(row[1:], sample.image, shown, setup.val.classes, row[1:])
-        prompt = as_text(setup.val_prompts[sample.id]) or "(empty prompt)"
+        named |= setup.task.draw(row[1:], image, shown, setup.val.classes, row[1:])
+        prompt = as_text(setup.val_prompts[setup.val.ids[index]]) or "(empty prompt)"
         row[0].set_title("\n".join(textwrap.wrap(prompt, 34)[:3]), fontsize=8, loc="left")
     grid[0][1].set_title("truth", fontsize=9)
     grid[0][2].set_title("prediction", fontsize=9)

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-import cv2
 import torch
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from tadp_ray.training import checkpoint
 from tadp_ray.training.check import check_setup
 from tadp_ray.training.digests import check_trained, digests_of
 from tadp_ray.training.distributed import ProcessGroup
-from tadp_ray.training.evaluate import predictions, truth
+from tadp_ray.training.evaluate import predictions, scored_image, truth
 from tadp_ray.training.model import TADP
 from tadp_ray.training.run import build_model, evaluation_inputs
 from tadp_ray.training.setup import Cache, TrainSetup
@@ -86,13 +85,8 @@ def predict_cell(
     names = file_names(setup.val.ids)
     chosen = [index for index, own in enumerate(setup.val.ids) if only is None or own in only]
     for index, prediction in predictions(model, setup, latents, chosen, device):
-        size = setup.scored_size(index)
-        image = setup.val[index].image
-        save(
-            folder / IMAGES / f"{names[index]}.png",
-            image if image.shape[:2] == size else cv2.resize(image, size[::-1]),
-        )
-        files.add(folder, names[index], size, truth(setup, index)[0], prediction[0])
+        save(folder / IMAGES / f"{names[index]}.png", scored_image(setup, index))
+        files.add(folder, names[index], setup.scored_size(index), truth(setup, index)[0], prediction[0])
     files.end(folder)
     write_text(folder / CLASSES, "".join(f"{name}\n" for name in files.classes))
     return len(chosen)
