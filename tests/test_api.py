@@ -336,6 +336,18 @@ def test_a_cell_that_reads_views_of_one_size_refuses_others(finished_run, store,
         model.predict(scene, PROMPT)
 
 
+def test_a_cell_whose_head_cuts_padding_off_refuses_images_of_which_it_would_cut_off_more(
+    finished_run, store, scene
+) -> None:
+    head = {**HEADS["depth"]["head"], "unpadded": 32}
+    model = tadp_ray.load_trained(
+        finished_run("depth", model={**HEADS["depth"], "head": head})[0], tracking_uri=store.uri
+    )
+    assert model.predict(scene.image[:32, :20], PROMPT).depth.shape == (32, 20)
+    with pytest.raises(tadp_ray.UserError, match="image of 50 x 32 pixels: .*unpadded=32 .* not 50; cut or resize"):
+        model.predict(scene.image[:32, :50], PROMPT)
+
+
 def test_runs_and_weights_that_are_not_there_are_named(finished_run, store, tmp_path: Path) -> None:
     with pytest.raises(tadp_ray.UserError, match=f"holds no run {'0' * 32}"):
         tadp_ray.load_trained("0" * 32, tracking_uri=store.uri)

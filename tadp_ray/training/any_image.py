@@ -87,10 +87,16 @@ def predict_image(model: TADP, setup: TrainSetup, image: Sample, prompt: Prompt,
         UserError: the image's size does not fit the model.
     """
     single = SingleImageSetup(setup.recipe, setup.seed, image, prompt, cache=setup.cache)
+    told = f"image of {image.image.shape[1]} x {image.image.shape[0]} pixels"
     if unfit := single.unfit_sizes():
         raise UserError(
-            f"image of {image.image.shape[1]} x {image.image.shape[0]} pixels: {setup.recipe.model.why_one_size}, which "
-            f"limits this model to views of {setup.view} (height, width), not {min(unfit)}; cut or resize the image"
+            f"{told}: {setup.recipe.model.why_one_size}, which limits this model to views of {setup.view} (height, width), "
+            f"not {min(unfit)}; cut or resize the image"
+        )
+    unpadded = getattr(setup.recipe.model.head, "unpadded", None)
+    if unpadded and (side := single.evaluated_side(setup.recipe.evaluation.scales)) > unpadded:
+        raise UserError(
+            f"{told}: model.head.unpadded={unpadded} limits this model to views of that side, not {side}; cut or resize the image"
         )
     latents = view_latents(single, model, device, [0]) | view_embeddings(single, device, [0])
     ((_, prediction),) = predictions(model, single, latents, [0], device)

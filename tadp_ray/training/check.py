@@ -235,9 +235,7 @@ def check_unpadded(setup: TrainSetup) -> None:
     augment, evaluation = setup.recipe.augment, setup.recipe.evaluation
     # An image is stretched after it is cropped.
     trained = augment.stretch or augment.crop or max(max(resized(size, augment.resize)) for size in setup.train.sizes)
-    largest = max(*evaluation.scales, *evaluation.multi_scale, 0)
-    sizes = (setup.evaluated_size(index, largest) for index in range(len(setup.val)))
-    scored = evaluation.crop if evaluation.mode == "slide" else max(map(max, sizes))
+    scored = setup.evaluated_side({*evaluation.scales, *evaluation.multi_scale})
     for view, side in {"training": trained, "evaluation": scored}.items():
         if side > unpadded:
             raise UserError(

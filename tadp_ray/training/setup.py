@@ -1,6 +1,6 @@
 """The inputs of a cell's training: data, prompts and the frozen networks of the backbone."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -287,6 +287,13 @@ class TrainSetup:
         """Return the channels of the backbone's levels under contexts of captions of a length."""
         length = context_length(self.recipe.model.context, tokens)
         return self.cache.levels(self.origin, self.recipe.model, length, self.view)[0]
+
+    def evaluated_side(self, factors: Collection[float]) -> int:
+        """Return the longest side of an evaluation view before it is padded, under size factors; of a sliding window, its own."""
+        evaluation = self.recipe.evaluation
+        if evaluation.mode == "slide":
+            return evaluation.crop
+        return max(max(self.evaluated_size(index, max(factors))) for index in range(len(self.val)))
 
     def unfit_sizes(self) -> set[tuple[int, int]]:
         """Return the sizes (height, width) of evaluation views that differ from the only size that the model accepts.
