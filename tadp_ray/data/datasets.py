@@ -184,7 +184,7 @@ def remarks(data: DataConfig, train: Dataset, val: Dataset) -> list[str]:
     """Return warnings about a data set in files, which may be intended; one line each.
 
     Images of one's own that are trained and evaluated on; classes that no training image shows, as no model learns them; label
-    maps that belong to no image of either split.
+    maps, and entries of a file of boxes, that belong to no image of either split.
     """
     if not isinstance(train, FileDataset) or not isinstance(val, FileDataset):
         # What is drawn has nothing missing.
@@ -197,4 +197,6 @@ def remarks(data: DataConfig, train: Dataset, val: Dataset) -> list[str]:
         )
     if alone := sorted(map(str, {*train.unpaired, *val.unpaired} - train.files - val.files)):
         lines.append(f"data: {pluralized(len(alone), 'files')} of ground truth without an image: {first_few(alone, 3)}")
+    if entries := sorted({*train.unpaired_entries, *val.unpaired_entries}):
+        lines.append(f"data: {pluralized(len(entries), 'entries')} of boxes without an image: {first_few(entries, 3)}")
     return lines

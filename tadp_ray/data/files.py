@@ -88,6 +88,8 @@ class Layout:
     """Returns problems of all samples together."""
     unpaired: tuple[Path, ...] = ()
     """Ground-truth files without an image."""
+    unpaired_entries: tuple[str, ...] = ()
+    """Entries without an image in a ground-truth file of many samples, each behind the file's name."""
     classes_learned: bool = True
     """Whether a model learns the classes; otherwise they are only used in prompts."""
     crowds: bool = True
@@ -266,6 +268,11 @@ class FileDataset:
     def unpaired(self) -> tuple[Path, ...]:
         """Ground-truth files without an image."""
         return self._layout.unpaired
+
+    @property
+    def unpaired_entries(self) -> tuple[str, ...]:
+        """Entries without an image in a ground-truth file of many samples."""
+        return self._layout.unpaired_entries
 
     def digest(self) -> str:
         """Return a hash of all files' contents, ids, class names and rules of reading, but not of paths.

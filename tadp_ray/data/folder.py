@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tadp_ray.data.coco import Objects, boxes_by_image, read_annotations
+from tadp_ray.data.coco import Annotations, Objects, boxes_by_image, read_annotations
 from tadp_ray.data.config import FolderData
 from tadp_ray.data.files import Fields, Layout, Measured, nothing_wrong, shown
 from tadp_ray.data.images import FARTHEST, NEAREST, class_table, read_mask, read_metres
@@ -135,7 +135,29 @@ def one_file(data: FolderData, split: Split) -> Layout:
         judge=no_boxes if split == "train" else nothing_scored,
         crowds=split != "train",
         shared_truth=True,
+        unpaired_entries=entries_alone(data, split, path, file, names),
     )
+
+
+def entries_alone(data: FolderData, split: Split, path: Path, file: Annotations, names: Names) -> tuple[str, ...]:
+    """Return the entries of a file of boxes that mean no photograph, neither of a split nor of the other.
+
+    Empty if a list says which photographs are meant.
+
+    Args:
+        data: the photographs.
+        split: whose boxes the file has.
+        path: of the file.
+        file: its content.
+        names: the split's photographs.
+    """
+    if getattr(data, split).list is not None:
+        return ()
+    # One file may serve both splits.
+    other = find_files((data.val if split == "train" else data.train).images, data.root)
+    others = Names({str(image): image.relative_to(data.root) for _, image in other}, data.root)
+    meant = [entry.file_name for entry in file.images]
+    return tuple(f"{path}: {name}" for name in meant if not names.meant(name) and not others.meant(name))
 
 
 def find_images(data: FolderData, split: Split) -> dict[str, Path]:

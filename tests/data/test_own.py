@@ -17,7 +17,7 @@ from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import load_recipe
 from tadp_ray.data.coco import CLASSES
 from tadp_ray.data.config import FolderData
-from tadp_ray.data.datasets import Datasets, open_dataset
+from tadp_ray.data.datasets import Datasets, open_dataset, remarks
 from tadp_ray.data.files import FileDataset, Layout
 from tadp_ray.data.folder import layout
 
@@ -222,6 +222,27 @@ def test_an_entry_names_an_image_by_the_end_of_its_path(photos: Path, put: Calla
     put("boxes.json", instances(annotation(2, 3, [1, 1, 2, 2]), names=("x/a", "y/a")))
     found = FileDataset(layout(data, "train"))
     assert found.ids == ("x/a", "y/a") and found.present(1) == ("dog",)
+
+
+def test_entries_of_a_coco_file_whose_image_no_glob_finds_are_told(photos: Path, put: Callable) -> None:
+    """One file may serve both splits, and a list leaves out what it does not name."""
+    put("val/v.png", np.zeros((40, 48, 3), np.uint8))
+    put(
+        "boxes.json",
+        instances(annotation(1, 3, [1, 1, 2, 2]), annotation(3, 3, [1, 1, 2, 2]), names=("a", "b", "v", "c")),
+    )
+    own = {split: {"images": f"{split}/*.png", "boxes": "boxes.json"} for split in ("train", "val")}
+
+    def told(**changes: Any) -> list[str]:
+        data = boxes_of(photos, **changes)
+        return [line for line in remarks(data, *(open_dataset(data, split) for split in own)) if "entr" in line]
+
+    assert told(**own) == [f"data: 1 entry of boxes without an image: {photos}/boxes.json: c.png"]
+    put("val.json", instances(annotation(1, 3, [1, 1, 2, 2]), names=("v", "d", "e")))
+    apart = {**own, "val": {"images": "val/*.png", "boxes": "val.json"}}
+    assert told(**apart)[0].startswith(f"data: 3 entries of boxes without an image: {photos}/boxes.json: c.png, ")
+    put("all.txt", "a\nb\n")
+    assert told(**apart | {"train": {**own["train"], "list": "all.txt"}})[0].startswith("data: 2 entries of boxes")
 
 
 def test_a_list_chooses_images_and_boxes(photos: Path, put: Callable) -> None:
