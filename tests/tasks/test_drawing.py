@@ -44,6 +44,17 @@ def test_depth_has_the_range_of_what_is_drawn_first_and_a_scale(axes: list[Axes]
     assert scale.get_yticklabels()[-1].get_text() == "5 m"
 
 
+@pytest.mark.parametrize("missing", [0, -1, torch.inf, torch.nan])
+def test_missing_depth_is_white_and_has_no_part_in_the_range(axes: list[Axes], missing: float) -> None:
+    truth = torch.linspace(1, 5, 600).reshape(20, 30)
+    truth[0] = missing
+    draw_depth(axes, IMAGE, [truth, truth], CLASSES, axes)
+    shown = axes[0].images[0]
+    assert (shown.norm.vmin, shown.norm.vmax) == (truth[1, 0], 5)
+    assert np.array_equal(np.ma.getmaskarray(shown.get_array()).all(1), np.arange(20) == 0)
+    axes[0].figure.canvas.draw()
+
+
 def test_depth_without_a_reading_has_no_scale(axes: list[Axes]) -> None:
     draw_depth(axes, IMAGE, [torch.zeros(20, 30), torch.ones(20, 30)], CLASSES, axes)
     assert axes[0].figure.axes == axes

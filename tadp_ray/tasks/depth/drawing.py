@@ -28,14 +28,19 @@ def draw_depth(
 
 
 def span_of(metres: np.ndarray) -> LogNorm | None:
-    """Return the colour range of a true depth map (H, W), 0 = missing; None if all depth is missing."""
-    known = metres[metres > 0]
+    """Return the colour range of a true depth map (H, W); None if all depth is missing."""
+    known = metres[is_known(metres)]
     return LogNorm(known.min(), max(known.max(), 1.01 * known.min()), clip=True) if known.size else None
+
+
+def is_known(metres: np.ndarray) -> np.ndarray:
+    """Return where a depth map (H, W) has depth; elsewhere it is 0, or not finite, as in some files."""
+    return np.isfinite(metres) & (metres > 0)
 
 
 def show_depth(axes: Axes, metres: np.ndarray, span: LogNorm | None) -> None:
     """Draw a depth map (H, W); missing depth is white."""
-    axes.imshow(np.where(metres > 0, metres, np.nan), cmap=DEPTH, norm=span, interpolation="nearest")
+    axes.imshow(np.where(is_known(metres), metres, np.nan), cmap=DEPTH, norm=span, interpolation="nearest")
     axes.set_axis_off()
 
 
