@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from tadp_ray.cli import app
 from tadp_ray.errors import UserError
-from tadp_ray.tasks.depth.scoring import score_depth
+from tadp_ray.tasks.depth.scoring import compare_depth, score_depth
 from tadp_ray.tasks.detection.scoring import score_detection
 from tadp_ray.tasks.segmentation.scoring import score_segmentation
 
@@ -114,6 +114,19 @@ def test_depth_is_compared_in_metres(folders) -> None:
     scores = score_depth(predictions, targets, 1, 1000)
     assert scores["abs_rel"] == pytest.approx(0.25) and scores["rmse"] == pytest.approx(0.125**0.5)
     assert (scores["images"], scores["images_without_depth"]) == (2, 1)
+
+
+def test_what_a_picture_frames_are_the_errors_that_are_scored(folders) -> None:
+    """A prediction beyond the maximum is as wrong as it is far away; an infinite one is at the maximum."""
+    found, truth = np.float32([[1.5, 30.0, np.inf, 9.0]]), np.float32([[1.0, 2.0, 3.0, 0.0]])
+    predictions, targets = folders({"a.npy": found}, {"a.npy": truth})
+    (targets.parent / "images").mkdir()
+    Image.new("RGB", (4, 1)).save(targets.parent / "images/a.png")
+    compared = compare_depth({"ours": predictions}, targets, targets.parent / "images", [1.0], 1.0)
+    assert compared.pixel_score is not None
+    errors = -compared.pixel_score(*compared.read(0, "a"))
+    assert errors.tolist() == [[0.25, 784, 49, 0]]
+    assert compared.scores.item() == pytest.approx(-((errors.sum().item() / 3) ** 0.5))
 
 
 def test_targets_without_an_end_are_not_scored_and_other_folders_are_no_predictions(folders) -> None:

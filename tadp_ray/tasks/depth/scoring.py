@@ -67,7 +67,8 @@ def compare_depth(
 
     def negative_error(found: Tensor, truth: Tensor) -> Tensor:
         # An infinite prediction counts as the maximum depth, as in the metrics.
-        return torch.where(metrics.scored(truth), -(found.clamp(max=max_depth) - truth).square(), 0)
+        error = found.nan_to_num(posinf=max_depth) - truth
+        return torch.where(metrics.scored(truth), -error.square(), 0)
 
     def scores(records: Sequence[Mapping]) -> np.ndarray:
         return DepthImages("depth", (), tuple(records)).image_scores
