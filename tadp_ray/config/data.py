@@ -96,6 +96,11 @@ class AugmentConfig(StrictModel):
         low, high = self.scale
         if not 0 < low <= high:
             raise ValueError(f"scale must be two factors 0 < low <= high, not {low}, {high}")
+        key = "stretch" if self.stretch else "crop"
+        if self.pad_to and (side := self.stretch or self.crop or 0) > self.pad_to:
+            raise ValueError(
+                f"pad_to {self.pad_to} must not be below {key} {side}, since padding does not shrink a view"
+            )
         return self
 
 

@@ -172,6 +172,8 @@ def check_augment(setup: TrainSetup) -> None:
                 f"augment.{key}={getattr(augment, key)}: {reads}, but the ground truth of this task is its {truth}; leave it out"
             )
     check_side(setup.recipe, setup.multiple)
+    if not augment.crop and not augment.stretch:
+        check_whole_views(setup)
     if augment.crop and not augment.pad and not augment.stretch:
         index = int(np.argmin([min(size) for size in setup.train.sizes]))
         smallest = augment.smallest_view(setup.train.sizes[index])
@@ -179,6 +181,28 @@ def check_augment(setup: TrainSetup) -> None:
             raise UserError(
                 f"augment.crop={augment.crop}: image {setup.train.ids[index]} {setup.train.sizes[index]} can be as small "
                 f"as {smallest} pixels after resize and scale; make the crop smaller, resize larger, or set augment.pad: true"
+            )
+
+
+def check_whole_views(setup: TrainSetup) -> None:
+    """Check that views of whole training images are no larger than what they are padded to, or can be halved by the backbone."""
+    augment, multiple = setup.recipe.augment, setup.multiple
+    low, high = augment.scale
+    if low < high and not augment.pad_to and multiple > 1:
+        raise UserError(
+            f"augment.scale={low:g},{high:g}: gives views of many sizes, but this backbone halves only multiples of {multiple}; "
+            "set augment.crop"
+        )
+    for image_id, size in zip(setup.train.ids, setup.train.sizes, strict=True):
+        height, width = (round(side * high) for side in resized(size, augment.resize))
+        place = f"image {image_id} {size} is trained on as a view of {(height, width)} (height, width)"
+        if augment.pad_to and max(height, width) > augment.pad_to:
+            raise UserError(
+                f"augment.pad_to={augment.pad_to}: {place}, which padding does not shrink; pad to more, or set augment.crop"
+            )
+        if not augment.pad_to and (height % multiple or width % multiple):
+            raise UserError(
+                f"{place}, but this backbone halves only multiples of {multiple}; set augment.crop, or augment.pad_to, to one"
             )
 
 

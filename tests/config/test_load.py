@@ -292,6 +292,8 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
         (TOLD + "evaluation: {scales: 1}", "mine.yaml: evaluation.scales=1: expected a list"),
         (TOLD + "evaluation: {scales: []}", "mine.yaml: evaluation.scales=[]: needs at least 1 item"),
         (TOLD + "augment: {scale: [1, 2, 3]}", "mine.yaml: augment.scale=[1, 2, 3]: needs at most 2 items"),
+        (TOLD + "augment: {crop: 64, pad_to: 32}", "augment: pad_to 32 must not be below crop 64, since padding does not"),
+        (TOLD + "augment: {crop: 32, stretch: 96, pad_to: 64}", "augment: pad_to 64 must not be below stretch 96"),
         ("extends: nothing.yaml", "mine.yaml: extends='nothing.yaml': no such file"),
         ("extends: " + "a/" * 9000, "no such file"),
         ("extends: ''", "extends='': expected a path, found an empty text"),

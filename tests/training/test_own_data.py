@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tadp_ray.config.load import load_recipe
 from tadp_ray.data.images import read_image
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import Plan
-from tadp_ray.training.check import check_setup
+from tadp_ray.training.check import check_augment, check_setup
 from tadp_ray.training.digests import digests_of
 from tadp_ray.training.run import train_cell
 from tadp_ray.training.setup import TrainSetup
@@ -83,6 +84,35 @@ def test_eigen_s_crop_is_refused_of_images_without_its_size_or_without_depth(
     boxed = load_recipe(RECIPES / "pocket_detection.yaml", ["evaluation.eigen_crop=true"])
     with pytest.raises(UserError, match="crops depth, but the ground truth of this task is its boxes; leave it out"):
         check_setup(TrainSetup(boxed, 0))
+
+
+@pytest.mark.parametrize(
+    ("augment", "said"),
+    [
+        (
+            "{resize: null, crop: null}",
+            r"image c \(40, 48\) .* view of \(40, 48\) .* multiples of 32; set augment.crop",
+        ),
+        ("{resize: 64, crop: null}", r"image c \(40, 48\) .* view of \(64, 77\) .* multiples of 32"),
+        ("{scale: [0.5, 1], resize: null, crop: null}", "augment.scale=0.5,1: gives views of many sizes, but .* of 32"),
+        ("{scale: [2, 2], resize: null, crop: null}", r"image c .* view of \(80, 96\)"),
+        (
+            "{resize: 64, crop: null, pad_to: 96}",
+            r"augment.pad_to=96: image a \(32, 64\) .* \(64, 128\) .* pad to more",
+        ),
+        ("{resize: null, crop: null, pad_to: 64}", None),
+        ("{resize: 32, crop: 32}", None),
+    ],
+)
+def test_views_of_whole_photographs_have_sizes_that_the_backbone_halves(
+    cell: Callable[..., Cell], tmp_path: Path, augment: str, said: str | None
+) -> None:
+    for name in "abd":
+        Image.new("RGB", (64, 32)).save(tmp_path / f"train/{name}.png")
+    put_depth(tmp_path, 3.0)
+    setup = TrainSetup(cell("folder_depth", f"augment={augment}", "schedule.batch_size=1").recipe, 0)
+    with nullcontext() if said is None else pytest.raises(UserError, match=said):
+        check_augment(setup)
 
 
 def test_own_depth_is_learned(cell: Callable[..., Cell], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
