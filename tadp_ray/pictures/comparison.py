@@ -76,5 +76,7 @@ class Comparison:
     draw: Draw
     pixel_score: PixelScore | None = None
     """None: predictions are not maps."""
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """(height, width) in pixels of the image whose ground truth is no map, by image id, where it is known."""
     captions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The prompt of each system by image id, shown beside its prediction; empty: none are shown."""

@@ -122,8 +122,9 @@ def draw_row(
     for axis, score in zip(axes[2:], comparison.scores[:, selection.number], strict=True):
         axis.set_title(comparison.score.shown(score), fontsize=7, pad=2)
     truth = read[0][1]
-    if comparison.pixel_score and image.shape[:2] != tuple(truth.shape):
-        sizes = f"is {image.shape[:2]} (height, width), its target is {tuple(truth.shape)}"
+    size = tuple(truth.shape) if comparison.pixel_score else comparison.sizes.get(name, image.shape[:2])
+    if image.shape[:2] != size:
+        sizes = f"is {image.shape[:2]} (height, width), its target is {size}"
         raise UserError(f"{comparison.images[name]}: {sizes}; they must be of one size")
     show_image(axes[0], image)
     named |= comparison.draw(

@@ -116,6 +116,15 @@ def test_detections_are_drawn_with_classes_and_scores(maps: Path) -> None:
     result = invoke("picture", "detection", maps / "out", *words)
     assert result.exit_code == 0 and "  a: ours hits 100 %, theirs hits 0 %" in result.stdout, result.output
     assert "  c: ours hits 0 %, theirs hits 100 %" in result.stdout and (maps / "out/better.pdf").is_file()
+    # Boxes would lie elsewhere in a copy of another size.
+    for height, code in ((32, 0), (64, 2)):
+        sized = [{**image, "height": height, "width": 48} for image in images]
+        (maps / "truth.json").write_text(json.dumps({**truth, "images": sized}))
+        result = invoke("picture", "detection", maps / f"out{height}", *words)
+        assert result.exit_code == code, result.output
+    assert (
+        "images/a.jpg: is (32, 48) (height, width), its target is (64, 48); they must be of one size" in result.stderr
+    )
 
 
 def test_all_that_is_missing_is_listed(maps: Path) -> None:

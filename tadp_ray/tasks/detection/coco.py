@@ -40,7 +40,8 @@ def read_coco(path: Path, images: Path | None) -> Truth:
         found = LabelledBox(categories[entry.category_id], entry.edges, difficult, entry.iscrowd)
         objects[names[str(entry.image_id)]].append(found)
     wanted = set(selected(images, objects, path))
-    return Truth({image: boxes for image, boxes in objects.items() if image in wanted}, names, categories)
+    sizes = {names[str(image.id)]: (image.height, image.width) for image in file.images if image.height and image.width}
+    return Truth({image: boxes for image, boxes in objects.items() if image in wanted}, names, categories, sizes)
 
 
 def read_results(path: Path, truth: Truth, classes: Sequence[str]) -> dict[str, list[LabelledBox]]:

@@ -1,7 +1,7 @@
 """Boxes with class names, independent of the file format."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from tadp_ray.data.names import Names, lines_of
@@ -33,6 +33,8 @@ class Truth:
     """image_id of a COCO results file -> image, including images that are not scored."""
     categories: dict[int, str] | None
     """category_id of a COCO results file -> class name; None: ids are positions among the classes, from 1."""
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """(height, width) of images in pixels, where a COCO file tells it."""
 
 
 def selected(images: Path | None, available: Iterable[str], source: Path) -> list[str]:

@@ -72,6 +72,7 @@ def compare_detection(
         images=images_of(images, truth.objects),
         read=read,
         draw=draw_boxes,
+        sizes=truth.sizes,
     )
 
 
