@@ -81,6 +81,13 @@ def test_an_analysis_looks_at_the_networks_of_the_recipe(monkeypatch: pytest.Mon
     assert not torch.equal(first, second)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told(tmp_path: Path) -> None:
+    analysis = load_analysis(ANALYSES / "copy_paste.yaml", "paper")
+    with pytest.raises(UserError, match=r"^device 'cuda': torch .* cannot use it here .*; set compute\.gpus: 0$"):
+        analyse(analysis, load_recipe(ANALYSES / analysis.recipes["paper"]), {}, tmp_path)
+
+
 def test_a_backbone_that_an_analysis_cannot_look_at_is_refused() -> None:
     pixart = SimpleNamespace(model=SimpleNamespace(backbone="pixart"))
     with pytest.raises(
