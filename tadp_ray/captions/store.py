@@ -109,8 +109,9 @@ class CaptionStore:
         return {i: self.captions[i][tags.index(tag) if tag else 0] for i, tags in known.items()}
 
     def digest(self) -> str:
-        """Return the sha256 hex of ids, captions and tags, independent of the header, the order and the path."""
-        rows = [(i, texts, *([self.tags[i]] if i in self.tags else [])) for i, texts in sorted(self.captions.items())]
+        """Return the sha256 hex of ids, captions, tags and names, independent of the header, the order and the path."""
+        more = (self.tags, self.names)
+        rows = [(i, texts, *(part[i] for part in more if i in part)) for i, texts in sorted(self.captions.items())]
         content = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 

@@ -47,8 +47,8 @@ class ModelConfig(StrictModel):
 
     @property
     def encoding_of_images(self) -> dict[str, Any]:
-        """The settings, besides the weights, that determine the latent of an image."""
-        return {}
+        """The settings, besides the weights, that determine the latent of an image; by default all that a backbone adds."""
+        return self.model_dump(mode="json", include={*type(self).model_fields} - {*ModelConfig.model_fields})
 
     @property
     def why_one_size(self) -> str:

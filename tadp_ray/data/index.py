@@ -97,6 +97,7 @@ class Index:
         self._path = storage / DATA / f"{self._key[:16]}.json"
         self._known = self._read()
         self._new: dict[str, IndexedSample] = {}
+        self._damaged = False
         self.unnoticed: list[str] = []
         """Ids of the samples whose contents differ from the index, though neither their sizes nor their times do; only a deep
         look finds them."""
@@ -120,6 +121,8 @@ class Index:
             return known.found
         found = measure(self._layout, name)
         if isinstance(found, str):
+            # What is known of files that were whole may be of the same sizes and times.
+            self._damaged |= self._known.pop(name, None) is not None
             return found
         digests = tuple(map(sha256_file if self._deep else file_digest, files))
         if same and (known.digests, known.found) != (digests, found):
@@ -134,7 +137,7 @@ class Index:
             for name, sample in self._new.items()
             if max(modified for _, modified, _ in sample.states) < self._began - RECENT
         }
-        if not settled:
+        if not settled and not self._damaged:
             return
         rows = {name: sample.row for name, sample in {**self._known, **settled}.items()}
         body = json.dumps(rows, sort_keys=True, separators=(",", ":"))

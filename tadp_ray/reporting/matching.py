@@ -99,8 +99,9 @@ def matcher(rule: str, cell: Cell, images: PerImage, make_similarity: Similarity
 
 
 def read_cache(path: Path) -> dict[str, dict[str, list[str]]]:
-    """Return the cached matches; empty if the file is missing or incomplete, since they can be recomputed."""
+    """Return the cached matches; empty if the file is missing or damaged, since they can be recomputed."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        cached = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return {}
+    return cached if isinstance(cached, dict) else {}

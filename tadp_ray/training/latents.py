@@ -169,6 +169,9 @@ def shared_tensors(
             digests["weights"],
             recipe.model.encoding_of_images,
             recipe.model.pixel_normalization,
+            # Views are padded to multiples of this side.
+            setup.multiple,
+            setup.seed if setup.seeded else None,
             *depends,
             # Which cuts and resizes views: the one that is loaded, and several packages hold it.
             cv2.__version__,

@@ -222,7 +222,8 @@ class TrainSetup:
                     self.seed if self.seeded else None,
                 ],
                 self.encoding.model_dump(mode="json", exclude={"embeddings"}),
-                self.train.classes if self.encoding.embeddings else (),
+                # An encoding may depend on the classes, as that from a file of embeddings does.
+                self.train.classes,
                 *encoder_key(self.recipe, device),
             ]
         )

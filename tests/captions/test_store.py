@@ -78,6 +78,8 @@ def test_the_published_form_is_read_and_the_digest_is_of_the_content_alone(tmp_p
     assert read_store(path)["a.jpg"] == STORE["a.jpg"]
     assert read_store(path).digest() == STORE.digest()
     assert CaptionStore({**STORE.captions, "b.jpg": ("a cat",)}).digest() != STORE.digest()
+    # Precision and recall are of the names.
+    assert CaptionStore(STORE.captions, names={"a.jpg": ("cat",)}).digest() != STORE.digest()
 
 
 @pytest.mark.slow

@@ -171,6 +171,24 @@ def test_a_deep_check_finds_what_size_and_times_hide(opened, ade20k: Path, tmp_p
     assert opened().present(3) == ("windowpane",)
 
 
+def test_what_a_deep_check_finds_damaged_is_looked_at_again(
+    opened, ade20k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened()
+    monkeypatch.setattr("tadp_ray.data.index.without_inode", lambda state: (*state[1:3], 0))
+    file = label_map(ade20k, NAMES[3])
+    opened()
+    then, size = file.stat().st_mtime_ns, file.stat().st_size
+    file.write_bytes(b"x" * size)
+    os.utime(file, ns=(then, then))
+    monkeypatch.setattr(files, "_digests", {})
+    found = [
+        any(NAMES[3] in problem for problem in check("ade20k", ade20k, tmp_path / "runs", deep=deep)["problems"])
+        for deep in (False, True, False)
+    ]
+    assert found == [False, True, True]
+
+
 def test_ground_truth_is_read_without_its_photograph(opened, touched) -> None:
     split = opened()
     touched.clear()

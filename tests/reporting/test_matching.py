@@ -80,11 +80,12 @@ def test_the_encoder_is_asked_once(done, tmp_path: Path) -> None:
     images = {rows[cell.fingerprint].run_id: IMAGES}
     first = match_all("similar", [cell], rows, images, counting, tmp_path)
     assert match_all("similar", [cell], rows, images, counting, tmp_path) == first and asked == ["pocket"]
-    (tmp_path / SIMILAR).write_text('{"cut sho')
-    assert match_all("similar", [cell], rows, images, counting, tmp_path) == first and asked == ["pocket"] * 2
+    for times, damaged in enumerate((b'{"cut sho', b"\xff", b"[]"), 2):
+        (tmp_path / SIMILAR).write_bytes(damaged)
+        assert match_all("similar", [cell], rows, images, counting, tmp_path) == first and asked == ["pocket"] * times
     other = cell.model_copy(update={"digests": {**cell.digests, "weights": "others"}})
     done_other = {other.fingerprint: rows[cell.fingerprint]}
-    assert match_all("similar", [other], done_other, images, counting, tmp_path) == first and len(asked) == 3
+    assert match_all("similar", [other], done_other, images, counting, tmp_path) == first and len(asked) == 5
 
 
 def test_the_background_is_no_name() -> None:

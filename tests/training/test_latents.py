@@ -8,6 +8,7 @@ import torch
 from tadp_ray.backbones.latent import backbone
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.data import AugmentConfig
+from tadp_ray.config.model import ModelConfig
 from tadp_ray.training import setup
 from tadp_ray.training.journal import read_journal
 from tadp_ray.training.latents import ViewLatents
@@ -63,3 +64,11 @@ def test_known_latents_are_those_of_the_encoder(
 def test_an_image_has_more_views_if_anything_but_flips_changes_it(change: dict) -> None:
     assert AugmentConfig().only_flips and AugmentConfig(flip=0).only_flips
     assert not AugmentConfig.model_validate(change).only_flips
+
+
+def test_a_backbones_own_keys_encode_images_if_it_names_none() -> None:
+    class Own(ModelConfig):
+        levels: int = 4
+
+    assert Own(backbone="own", levels=2).encoding_of_images == {"levels": 2}
+    assert Own(backbone="own", adapter=True).encoding_of_images == Own(backbone="own").encoding_of_images
