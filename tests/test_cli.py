@@ -102,6 +102,22 @@ def test_class_embeddings_are_written_for_named_classes(tmp_path: Path) -> None:
     assert result.exit_code == 2 and "'ade' is not a published data set; " in result.stderr
 
 
+def test_class_embeddings_replace_no_file_that_is_read_and_end_as_recipes_read_them(tmp_path: Path) -> None:
+    names, listed = tmp_path / "names.txt", tmp_path / "names.safetensors"
+    for file in (names, listed):
+        file.write_text("cat\ndog\n")
+    for file, said in (
+        (names, f"{names}: is a .safetensors file; let its name end in that, e.g. names.safetensors"),
+        (tmp_path / "e.pth", "e.pth: is a .safetensors file"),
+        (listed, f"{listed}: is a file that is read, which would be lost; name another file"),
+    ):
+        result = invoke("caption", "class-embeddings", file, "--classes", listed)
+        assert result.exit_code == 2 and said in result.stderr
+    assert names.read_text() == listed.read_text() == "cat\ndog\n" and not (tmp_path / "e.pth").exists()
+    made = tmp_path / "new/e.safetensors"
+    assert invoke("caption", "class-embeddings", made, "--classes", names, "--single").exit_code == 0 and made.is_file()
+
+
 def test_a_style_that_cannot_be_measured_is_an_error_without_a_table(tmp_path: Path) -> None:
     result = invoke("pocket", "style", tmp_path)
     assert result.exit_code == 2 and "holds no finished personalization" in result.stderr and not result.stdout

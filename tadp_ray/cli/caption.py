@@ -1,6 +1,7 @@
 """Caption stores and class embeddings."""
 
 import copy
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,12 +53,18 @@ def class_embeddings(
         names = parse_classes(classes)
     else:
         raise UserError("name the classes with either --data or --classes")
+    if output.suffix != ".safetensors":
+        raise UserError(f"{output}: is a .safetensors file; let its name end in that, e.g. {output.stem}.safetensors")
+    read = [Path(name) for name in (classes, weights) if name and os.path.isfile(name)]
+    if output.exists() and any(output.samefile(file) for file in (*read, *Path(weights).glob("*/*.safetensors"))):
+        raise UserError(f"{output}: is a file that is read, which would be lost; name another file")
     diffusion = load_diffusion(weights)
     templates = [SINGLE] if single else TEMPLATES
     vectors = [
         class_embedding(diffusion.tokenizer, diffusion.text_encoder, name, templates)
         for name in track(names, "encoding", console=Console(stderr=True))
     ]
+    output.parent.mkdir(parents=True, exist_ok=True)
     write_class_embeddings(output, names, vectors)
     say(f"{output}: {pluralized(len(names), 'vectors')} of {len(vectors[0])} channels")
 
