@@ -124,8 +124,8 @@ def test_a_style_that_cannot_be_measured_is_an_error_without_a_table(tmp_path: P
 
 
 def test_pictures_of_the_world(tmp_path: Path) -> None:
-    assert invoke("pocket", "show", tmp_path / "scenes.png", "--count", 4, "--size", 32).exit_code == 0
-    assert (tmp_path / "scenes.png").read_bytes()[:4] == b"\x89PNG"
+    assert invoke("pocket", "show", tmp_path / "new/scenes.png", "--count", 4, "--size", 32).exit_code == 0
+    assert (tmp_path / "new/scenes.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.slow

@@ -233,6 +233,16 @@ def interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def check_png(option: str, path: Path) -> None:
+    """Check that a picture's name ends in .png.
+
+    Raises:
+        UserError: it does not; names the option.
+    """
+    if path.suffix != ".png":
+        raise UserError(f"{option} {path}: is a PNG image; let its name end in .png, e.g. shown.png")
+
+
 def parse_classes(text: str) -> list[str]:
     """Parse class names: `a,b,c`, or a file with one name per line.
 

@@ -206,6 +206,7 @@ def show(
     from tadp_ray.files import drafted
     from tadp_ray.pictures.sheet import contact_sheet
 
+    output.parent.mkdir(parents=True, exist_ok=True)
     with drafted(output) as draft:
         named = cast("Split", split)  # scenes refuse any other
         sheet = contact_sheet([Scenes(named, count, seed, size, style) for style in STYLES])

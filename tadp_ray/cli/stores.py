@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadp_ray.cli.common import Commands, JSONOption, console, parse_classes, say, show
+from tadp_ray.cli.common import Commands, JSONOption, check_png, console, parse_classes, say, show
 from tadp_ray.errors import UserError
 from tadp_ray.wording import pluralized
 
@@ -209,8 +209,7 @@ def show_examples(
         raise UserError("--out needs images: name them with --images, or with --data and --root")
     if absent := [image_id for image_id in chosen if image_id not in files]:
         raise UserError(f"--id {absent[0]}: none of the {len(files)} images has this id")
-    if out.suffix != ".png":
-        raise UserError(f"--out {out}: is a PNG image; let its name end in .png, e.g. shown.png")
+    check_png("--out", out)
     if out.exists() and any(out.samefile(file) for file in files.values()):
         raise UserError(f"--out {out}: is a file that is read, which would be lost; name another file, e.g. shown.png")
     draw_captions(out, {image_id: files[image_id] for image_id in chosen}, captioned.captions)
@@ -306,6 +305,8 @@ def align(
     from tadp_ray.captions.store import read_store
     from tadp_ray.pictures.captioned import draw_distributions
 
+    if plot:
+        check_png("--plot", plot)
     if oracle is None:
         labels = {"ignore": ignore or [255], "reduce_zero_label": reduce_zero_label}
         names, present = truth(masks, classes, data, root, split, mask_suffix, labels)

@@ -92,6 +92,12 @@ def test_the_captions_of_a_tag_are_measured_and_none_by_chance(oracle: Path, tmp
         assert json.loads(invoke(*words, "--tag", tag).stdout)["recall"]["micro"] == recall
 
 
+def test_a_plot_is_a_png_which_is_told_before_anything_is_printed(oracle: Path, tmp_path: Path) -> None:
+    words = ("align", oracle, "--oracle", oracle, "--match", "exact", "--plot", tmp_path / "p.jsonl")
+    assert f"--plot {words[-1]}: is a PNG image; let its name end in .png" in refusal(*words)
+    assert not invoke(*words).stdout
+
+
 def test_what_cannot_be_degraded_is_refused_with_the_mend(oracle: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "degraded")
     told = refusal("degrade", oracle, "--recall", 0.2, *out)
