@@ -6,9 +6,12 @@ from typing import Annotated
 import typer
 
 from tadp_ray.cli.common import AddressOption, TrackingOption, console, names_of, say
+from tadp_ray.errors import said_as
 from tadp_ray.layout import STORAGE
 
 
+# A personalization's weights are no group's.
+@said_as({"--set model.weights=": "--set weights=", "model.weights=": "weights="})
 def personalize(
     recipe: Annotated[
         Path,

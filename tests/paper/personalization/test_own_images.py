@@ -77,3 +77,9 @@ def test_a_shipped_file_takes_own_images_as_a_whole_group(photos: str) -> None:
 def test_keys_that_do_not_fit_name_those_that_do(change: str, told: str) -> None:
     said = dry("pocket_token_night", change)
     assert said.exit_code == 2 and told in said.stderr
+
+
+def test_weights_that_are_missing_are_named_by_the_key_of_personalizations() -> None:
+    said = dry("pocket_token_night", "weights=no/such/weights")
+    assert said.exit_code == 2 and "error: weights='no/such/weights': there is no such folder" in said.stderr
+    assert "name it with --set weights=FOLDER" in " ".join(said.stderr.split()) and "model.weights" not in said.stderr
