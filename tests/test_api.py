@@ -142,8 +142,16 @@ def test_noise_follows_its_seed_and_is_averaged_out(backbone: tadp_ray.Backbone,
     assert torch.equal(noised(0, 1), noised(0, 1))
     few, many = ((noised(0, samples) - noised(1, samples)).square().mean() for samples in (1, 16))
     assert 0 < 5 * many < few
-    with pytest.raises(tadp_ray.UserError, match="timestep=1000: the noise schedule of this model ends at 999"):
-        backbone.features(scene, PROMPT, timestep=1000, noise_samples=1)
+
+
+@pytest.mark.parametrize("timestep", [-1, 1000, 1_000_000])
+def test_a_timestep_that_no_schedule_has_is_refused(backbone: tadp_ray.Backbone, scene, timestep: int) -> None:
+    said = f"timestep={timestep}: is outside 0 to 999; name one of these"
+    for times, samples in ((timestep, 0), ((1, timestep), 0), (timestep, 1)):
+        with pytest.raises(tadp_ray.UserError, match=said):
+            backbone.features(scene, PROMPT, timestep=times, noise_samples=samples)
+    with pytest.raises(tadp_ray.UserError, match=said):
+        backbone.attention_maps(scene, PROMPT, timestep=timestep)
 
 
 @pytest.mark.parametrize("maps", ["none", "cross"])

@@ -124,12 +124,13 @@ class Backbone:
             map_layers: layers of a U-Net over whose attention maps are averaged, as `model.map_layers`.
 
         Raises:
-            UserError: the image or the prompt is invalid, or there is no timestep, or one beyond the model's noise schedule, or
-                the denoiser has no such layers or maps.
+            UserError: the image or the prompt is invalid, or there is no timestep, or one outside 0 to 999 or beyond the
+                model's noise schedule, or the denoiser has no such layers or maps.
         """
         times = [timestep] if isinstance(timestep, int) else timestep
         if not times:
             raise UserError(f"timestep={timestep!r}: there is none; name one, e.g. 1, or several")
+        _check_timesteps(times)
         passes = make_passes(self.diffusion, times, timestep_features, noise_samples, "timestep")
         latents = image.to(self.device) if isinstance(image, Tensor) else self.encode_image(image)
         context = prompt.to(self.device) if isinstance(prompt, Tensor) else self.encode_prompt(prompt)
@@ -157,10 +158,17 @@ class Backbone:
             timestep: given to the denoiser, 0 to 999.
 
         Raises:
-            UserError: the image cannot be read, or the prompt is empty, too long, or lacks a word.
+            UserError: the image cannot be read, or the prompt is empty, too long, or lacks a word, or the timestep is outside 0 to 999.
         """
+        _check_timesteps([timestep])
         selected = words_in(prompt) if words is None else tuple(words)
         return attend(self.diffusion, read_image(image), prompt, selected, timestep)
+
+
+def _check_timesteps(timesteps: Sequence[int]) -> None:
+    for timestep in timesteps:
+        if not 0 <= timestep <= 999:
+            raise UserError(f"timestep={timestep}: is outside 0 to 999; name one of these, e.g. 1")
 
 
 def load_backbone(
