@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tadp_ray.errors import UserError
 
 TOLERANCE = 0.01
+SELECTION = "; of a sweep, select the values that can be met, e.g. --only caption.precision=1.0"
 
 
 @dataclass(frozen=True)
@@ -185,11 +186,11 @@ def _add_false(
         absent = sum(len(draw.false) for i, draw in draws.items() if true[i])
         reached = math.ceil(100 * hits / (hits + added)) / 100
         lower = "lower caption.recall, " if added else ""
+        more = " or more" if reached < 1 else ""
         raise UserError(
             f"precision {precision} needs {wanted} false names over all images, but together they lack only {absent} names, of "
-            f"which {added} fit into {budget} tokens; name things that are in no image in caption.distractors, {lower}raise "
-            f"caption.precision to {reached}{' or more' * (reached < 1)}, or select the values of a sweep that can be met, e.g. "
-            "--only caption.precision=1.0"
+            f"which {added} fit into {budget} tokens; name things that are in no image in caption.distractors, {lower}or "
+            f"raise caption.precision to {reached}{more}{SELECTION}"
         )
     return {i: names[: taken[i]] for i, names in fitting.items()}
 

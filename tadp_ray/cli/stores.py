@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tadp_ray.cli.common import Commands, JSONOption, check_png, console, parse_classes, say, show
-from tadp_ray.errors import UserError
+from tadp_ray.errors import UserError, said_as
 from tadp_ray.wording import pluralized
 
 if TYPE_CHECKING:
@@ -145,21 +145,29 @@ def degrade(
 ) -> None:
     """Remove correct names from oracle captions and add wrong ones, to reach a precision and recall (Table S2)."""
     from tadp_ray.captions.oracle import degraded_store
+    from tadp_ray.captions.precision_recall import SELECTION
     from tadp_ray.captions.store import check_out, read_store
 
     check_out(out, oracle)
     count, budget = counter(weights)
-    store = degraded_store(
-        read_store(oracle),
-        precision=precision,
-        recall=recall,
-        seed=seed,
-        min_true=min_true,
-        shuffle=shuffle,
-        distractors=parse_classes(f"{distractors},") if distractors else (),
-        count_tokens=count,
-        budget=budget,
-    )
+    options = {name: f"--{name.replace('_', '-')}" for name in ("precision", "recall", "min_true", "distractors")}
+    words = {
+        f"caption.{name}{end}": f"{option}{blank}"
+        for end, blank in ((": ", " "), ("", ""))
+        for name, option in options.items()
+    }
+    with said_as({SELECTION: "", **words}):
+        store = degraded_store(
+            read_store(oracle),
+            precision=precision,
+            recall=recall,
+            seed=seed,
+            min_true=min_true,
+            shuffle=shuffle,
+            distractors=parse_classes(f"{distractors},") if distractors else (),
+            count_tokens=count,
+            budget=budget,
+        )
     store.write(out)
     result = ", ".join(f"{name} {share(value)}" for name, value in store.header["realised"].items())
     say(f"{out}: captions of {pluralized(len(store), 'images')}; {result}")

@@ -101,7 +101,14 @@ def test_a_plot_is_a_png_which_is_told_before_anything_is_printed(oracle: Path, 
 def test_what_cannot_be_degraded_is_refused_with_the_mend(oracle: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "degraded")
     told = refusal("degrade", oracle, "--recall", 0.2, *out)
-    assert f"{oracle}: recall 0.2 cannot be reached with min_true=1" in told and "caption.recall to 0.6 or more" in told
+    assert (
+        f"{oracle}: recall 0.2 cannot be reached with min_true=1" in told
+        and "--min-true 0 or raise --recall to 0.6 or more" in told
+    )
+    told = refusal("degrade", oracle, "--precision", 0.1, *out)
+    assert "no image in --distractors, lower --recall, or raise --precision to" in told
+    assert "caption." not in told and "--only" not in told
+    assert f"{oracle}: --precision 0.0 is outside" in refusal("degrade", oracle, "--precision", 0, *out)
     CaptionStore({"a": ("cat",)}, {"captioner": "by hand"}).write(tmp_path / "hand")
     told = refusal("degrade", tmp_path / "hand", *out)
     assert "hand: was not made by tadp-ray caption oracle" in told and not (tmp_path / "degraded").exists()

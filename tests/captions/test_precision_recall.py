@@ -106,7 +106,7 @@ def test_a_token_budget_drops_false_names_first_and_other_images_make_up_for_the
         ({"recall": 0.25}, r"recall 0\.25 .*min_true=1 because 50 of the 100 .*min_true: 0 or raise .* to 0\.5 or"),
         (
             {"precision": 0.05},
-            r"needs 1900 false names over all images, .* lack only 400 names.*lower caption\.recall, .* to 0\.2 or more",
+            r"needs 1900 false names over all images, .* lack only 400 names.*lower caption\.recall, or .* to 0\.2 or more",
         ),
         ({"precision": 0.5, "recall": 0.0, "min_true": 0}, r"precision 0\.5 is undefined .* caption\.precision: 1\.0"),
         ({"precision": 0.0}, r"caption\.precision: 0\.0 is outside \(0, 1\]; .* infinitely many"),
@@ -125,7 +125,7 @@ def test_where_every_image_holds_all_classes_distractors_or_a_selection_mend_a_p
         say(present, NAMES[:3], precision=0.75)
     said = str(caught.value)
     assert "needs 5 false names over all images, but together they lack only 0 names" in said
-    assert "in caption.distractors, raise caption.precision to 1.0, or" in said
+    assert "in caption.distractors, or raise caption.precision to 1.0; of a sweep" in said
     assert said.endswith("--only caption.precision=1.0")
     assert score(say(present, NAMES[:5], precision=0.75), present).precision == 0.75
 
