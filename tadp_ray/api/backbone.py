@@ -158,7 +158,8 @@ class Backbone:
             timestep: given to the denoiser, 0 to 999.
 
         Raises:
-            UserError: the image cannot be read, or the prompt is empty, too long, or lacks a word, or the timestep is outside 0 to 999.
+            UserError: the image cannot be read, or the prompt is empty, too long, or lacks a word, or the timestep is outside
+                0 to 999.
         """
         _check_timesteps([timestep])
         selected = words_in(prompt) if words is None else tuple(words)
