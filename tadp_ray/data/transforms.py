@@ -72,6 +72,8 @@ class PhotometricDistortion(A.ImageOnlyTransform):
 
 def linear(levels: np.ndarray, factor: float, added: float = 0) -> np.ndarray:
     """Return levels times a factor plus a number, uint8, without those behind the point, as mmseg does."""
+    if (factor, added) == (1.0, 0.0):
+        return levels
     return np.clip(levels.astype(np.float32) * factor + added, 0, 255).astype(np.uint8)
 
 
