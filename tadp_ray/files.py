@@ -10,7 +10,7 @@ import shutil
 import stat
 import tempfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -94,6 +94,11 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_any_of(path: Path, others: Iterable[Path]) -> bool:
+    """Return whether a path is an existing file that one of other paths leads to, too."""
+    return path.exists() and any(other.exists() and path.samefile(other) for other in others)
 
 
 def is_draft(path: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tadp_ray.captions import forms
 from tadp_ray.errors import UserError
-from tadp_ray.files import FileState, composed, file_state, without_ending, write_text
+from tadp_ray.files import FileState, composed, file_state, is_any_of, without_ending, write_text
 from tadp_ray.wording import pluralized
 
 VERSION = 1
@@ -203,7 +203,7 @@ def check_out(out: Path, *read: Path) -> None:
     if not out.is_file():
         return
     other = f"name another file, e.g. {out.with_suffix('.store.jsonl')}"
-    if any(file.exists() and out.samefile(file) for file in read):
+    if is_any_of(out, read):
         raise UserError(f"--out {out}: is the file that is read, which would be lost; {other}")
     with out.open(encoding="utf-8", errors="replace") as file:
         first = file.readline()

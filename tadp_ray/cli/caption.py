@@ -11,6 +11,7 @@ from rich.console import Console
 from tadp_ray.cli import stores
 from tadp_ray.cli.common import AddressOption, Commands, PluginGroup, parse_classes, say
 from tadp_ray.errors import UserError
+from tadp_ray.files import is_any_of
 from tadp_ray.registry import CAPTIONERS
 from tadp_ray.wording import pluralized
 
@@ -56,7 +57,7 @@ def class_embeddings(
     if output.suffix != ".safetensors":
         raise UserError(f"{output}: is a .safetensors file; let its name end in that, e.g. {output.stem}.safetensors")
     read = [Path(name) for name in (classes, weights) if name and os.path.isfile(name)]
-    if output.exists() and any(output.samefile(file) for file in (*read, *Path(weights).glob("*/*.safetensors"))):
+    if is_any_of(output, (*read, *Path(weights).glob("*/*.safetensors"))):
         raise UserError(f"{output}: is a file that is read, which would be lost; name another file")
     diffusion = load_diffusion(weights)
     templates = [SINGLE] if single else TEMPLATES

@@ -8,6 +8,7 @@ import typer
 
 from tadp_ray.cli.common import Commands, JSONOption, check_png, console, parse_classes, say, show
 from tadp_ray.errors import UserError, said_as
+from tadp_ray.files import is_any_of
 from tadp_ray.wording import pluralized
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ def show_examples(
     if absent := [image_id for image_id in chosen if image_id not in files]:
         raise UserError(f"--id {absent[0]}: none of the {len(files)} images has this id")
     check_png("--out", out)
-    if out.exists() and any(out.samefile(file) for file in files.values()):
+    if is_any_of(out, files.values()):
         raise UserError(f"--out {out}: is a file that is read, which would be lost; name another file, e.g. shown.png")
     draw_captions(out, {image_id: files[image_id] for image_id in chosen}, captioned.captions)
     say(out)

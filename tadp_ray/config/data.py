@@ -181,6 +181,11 @@ class CaptionConfig(StrictModel):
         """Whether the source makes captions from ground-truth names. For a caption store, its file states it."""
         return CAPTION_SOURCES[self.source].uses_ground_truth
 
+    @property
+    def is_exact_oracle(self) -> bool:
+        """Whether captions name the classes in an image, all of them and no others."""
+        return self.source == "oracle" and self.precision == self.recall == 1
+
     @field_validator("source", mode="before")
     @classmethod
     def _null_is_a_word(cls, value: object) -> object:

@@ -263,11 +263,10 @@ class TrainSetup:
     def evaluated_size(self, index: int, factor: float = 1.0) -> tuple[int, int]:
         """Return the (height, width) of a validation image as the model's input, times a size factor."""
         height, width = self.val.sizes[index]
-        augment, side = self.recipe.augment, self.recipe.evaluation.resize
-        if side is None and augment.stretch:
-            height = width = augment.stretch
+        if side := stretched_side(self.recipe):
+            height = width = side
         else:
-            height, width = resized((height, width), side or augment.resize)
+            height, width = resized((height, width), self.recipe.evaluation.resize or self.recipe.augment.resize)
         return round(height * factor), round(width * factor)
 
     def scored_size(self, index: int) -> tuple[int, int]:
@@ -279,8 +278,7 @@ class TrainSetup:
         size = self.evaluated_size(index, factor)
         if image.shape[:2] != size:
             # As the views of the training, if they are stretched, too.
-            stretched = self.recipe.augment.stretch and self.recipe.evaluation.resize is None
-            kind = stretching(self.task.truth) if stretched else cv2.INTER_LINEAR
+            kind = stretching(self.task.truth) if stretched_side(self.recipe) else cv2.INTER_LINEAR
             image = cv2.resize(image, size[::-1], interpolation=kind)
         return to_tensor(image, self.recipe.model.pixel_normalization)
 
@@ -310,6 +308,11 @@ class TrainSetup:
             # Windows are no larger than the image.
             sizes = {(min(evaluation.crop, height), min(evaluation.crop, width)) for height, width in sizes}
         return {padded(size, self.multiple) for size in sizes} - {self.view}
+
+
+def stretched_side(recipe: Recipe) -> int | None:
+    """Return the side of the square that evaluation images are stretched to, as in training; None if they are not."""
+    return recipe.augment.stretch if recipe.evaluation.resize is None else None
 
 
 def resized(size: tuple[int, int], shorter: int | None) -> tuple[int, int]:

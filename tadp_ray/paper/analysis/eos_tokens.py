@@ -91,9 +91,7 @@ def check_texts(captions: Mapping[str, CaptionConfig]) -> None:
         UserError: one is something else; the message names it.
     """
     for text, caption in captions.items():
-        exact = caption.source == "class_names" or (
-            caption.source == "oracle" and caption.precision == caption.recall == 1
-        )
+        exact = caption.source == "class_names" or caption.is_exact_oracle
         if not exact or caption.modifiers or caption.shuffle:
             raise UserError(
                 f"spec.texts.{text}: its maps are of the names in an image, or of all; use caption.source: class_names, or "

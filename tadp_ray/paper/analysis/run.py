@@ -26,9 +26,7 @@ def asked(analysis: Analysis, recipe: Recipe) -> dict[str, Mapping[str, JsonValu
     match analysis.spec:
         case OffTarget():
             # The recipe itself, if its names are correct.
-            caption = recipe.caption
-            right = caption.source == "oracle" and caption.precision == caption.recall == 1
-            return {"right names": {} if right else {"caption": {"source": "oracle"}}}
+            return {"right names": {} if recipe.caption.is_exact_oracle else {"caption": {"source": "oracle"}}}
         case EOSTokens(texts=texts):
             return dict(texts)
         case CopyPaste():
