@@ -77,7 +77,7 @@ def with_axes(source: ResolvedExperiment, texts: Sequence[str]) -> ResolvedExper
     return replace(source, experiment=experiment, sweeps=sweeps, added=tuple(texts))
 
 
-def without_file(recipe: Path, texts: Sequence[str], overrides: Sequence[str] = ()) -> tuple[Scale, ResolvedExperiment]:
+def without_file(recipe: Path, texts: Sequence[str], overrides: Sequence[str]) -> tuple[Scale, ResolvedExperiment]:
     """Return the scale of a recipe, and an experiment that varies axes of it. Its table has the first axis as rows.
 
     The second axis is the columns, and further ones are in the rows.

@@ -141,7 +141,7 @@ def load_experiment(path: Path) -> ResolvedExperiment:
     return ExperimentFiles().load(path)
 
 
-def experiment_name(file: Path, recipe: Path | None = None) -> str:
+def experiment_name(file: Path, recipe: Path | None) -> str:
     """Return the name of an experiment in MLflow and on disk. With another recipe it is a separate experiment."""
     return file.stem if recipe is None else f"{file.stem}-{recipe.stem}"
 

@@ -287,7 +287,7 @@ class FileDataset:
         return hashlib.sha256(repr((settings, list(in_threads(file_digest, files)))).encode()).hexdigest()
 
 
-def look_at_all(layout: Layout, index: "Index | None" = None) -> Iterator[tuple[str, Measured | str]]:
+def look_at_all(layout: Layout, index: "Index | None") -> Iterator[tuple[str, Measured | str]]:
     """Yield each sample's id with the facts on it, or with its problem; save the index at the end."""
     look = index.look if index else partial(measure, layout)
     looked_at = zip(layout.images, in_threads(look, list(layout.images)), strict=True)

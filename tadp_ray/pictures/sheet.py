@@ -9,19 +9,18 @@ from tadp_ray.data.scenes import Scene, Scenes
 from tadp_ray.pictures.colours import AMOUNTS, palette
 
 
-def contact_sheet(styles: Sequence[Scenes], columns: int = 2) -> np.ndarray:
-    """Draw every scene as: the image in each style, the first with its boxes | mask | depth (near is light).
+def contact_sheet(styles: Sequence[Scenes]) -> np.ndarray:
+    """Draw every scene, two in a row, as: the image in each style, the first with its boxes | mask | depth (near is light).
 
     Args:
         styles: the same scenes in several styles.
-        columns: scenes per row.
 
-    Returns: uint8 (rows * 2 * H, columns * (styles + 2) * 2 * W, 3) RGB, at twice the size of a scene.
+    Returns: uint8 (rows * 2 * H, 2 * (styles + 2) * 2 * W, 3) RGB, at twice the size of a scene.
     """
     colours = (255 * palette(len(styles[0].classes))).round().astype(np.uint8)
     tiles = [tile([style[index] for style in styles], colours) for index in range(len(styles[0]))]
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    rows = [np.concatenate(tiles[start : start + columns], axis=1) for start in range(0, len(tiles), columns)]
+    tiles += [np.zeros_like(tiles[0])] * (len(tiles) % 2)
+    rows = [np.concatenate(tiles[start : start + 2], axis=1) for start in range(0, len(tiles), 2)]
     return np.concatenate(rows)
 
 

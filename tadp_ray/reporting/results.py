@@ -138,8 +138,8 @@ def write_results(
     folder: Path,
     make_similarity: SimilarityFactory,
     others: Tables,
-    against: str | None = None,
-    strict: bool = False,
+    against: str | None,
+    strict: bool,
 ) -> tuple[Table, list[Verdict], list[Path]]:
     """Write a sweep's table (.md, .tex, .html, .csv, .png) and, where they apply, curves.png, figure.png and claims.md.
 

@@ -109,7 +109,7 @@ class Remote:
             self.make_folder("")
             self.write(BytesIO(os.uname().nodename.encode()), SWEEP_MARK)
         except REMOTE_ERRORS as error:
-            raise self.error(error) from None
+            raise unusable(self.address, error) from None
 
     def make_folder(self, name: str) -> None:
         """Make a folder. Object stores have no folders and keep a placeholder."""
@@ -125,18 +125,6 @@ class Remote:
         """Delete Ray Train's own files."""
         with suppress(*REMOTE_ERRORS):
             self.files.delete_dir(f"{self.path}/{RAY}")
-
-    def retry(self, purpose: str, action: Callable[[], None]) -> None:
-        """Do something there, as the function `retry` does.
-
-        Raises:
-            UserError: the address could not be used for minutes.
-        """
-        retry(self.address, purpose, action)
-
-    def error(self, cause: Exception) -> UserError:
-        """Return the error of an address that cannot be used."""
-        return unusable(self.address, cause)
 
     def sizes(self, names: Sequence[str]) -> list[int]:
         """Return the sizes of files in bytes; 0 for missing files."""
@@ -190,7 +178,7 @@ class Remote:
             with suppress(FileNotFoundError):
                 self.files.delete_dir(f"{self.path}/{name}")
         except REMOTE_ERRORS as error:
-            raise self.error(error) from None
+            raise unusable(self.address, error) from None
 
     def delete(self, name: str) -> None:
         """Delete a file if it exists."""

@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tadp_ray.config.cell import Cell
 from tadp_ray.files import write_json
 from tadp_ray.layout import ALIVE
-from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, reach, remote_path
+from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, reach, remote_path, retry
 from tadp_ray.sweep.interruption import interrupted_if
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.sweep.process import process_identity
@@ -81,7 +81,7 @@ def heartbeat(cell: Cell) -> Iterator[None]:
             write_json(file, content)
 
     if remote:
-        remote.retry(f"make the folder of {cell.name}", lambda: remote.make_folder(remote_path(cell.folder)))
+        retry(remote.address, f"make the folder of {cell.name}", lambda: remote.make_folder(remote_path(cell.folder)))
     else:
         cell.folder.mkdir(parents=True, exist_ok=True)
     # The training itself reports a full disk or unreachable storage.
@@ -93,7 +93,7 @@ def heartbeat(cell: Cell) -> Iterator[None]:
     finally:
         if remote:
             # It would be taken for that of a hung process, which by then trains another cell.
-            remote.retry(f"delete the heartbeat of {cell.name}", lambda: remote.delete(path))
+            retry(remote.address, f"delete the heartbeat of {cell.name}", lambda: remote.delete(path))
         else:
             file.unlink(missing_ok=True)
 

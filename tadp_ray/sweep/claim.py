@@ -28,7 +28,7 @@ from typing import Any
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 from tadp_ray.layout import SWEEP_CLAIMS, SWEEP_OWNER
-from tadp_ray.sweep.address import REMOTE_ERRORS, Remote
+from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, unusable
 from tadp_ray.sweep.interruption import interrupted_if
 from tadp_ray.sweep.process import process_identity, process_space
 
@@ -72,7 +72,7 @@ def claimed(address: str, folder: Path) -> Iterator[None]:
     try:
         remote.make_folder(SWEEP_CLAIMS)
     except REMOTE_ERRORS as error:
-        raise remote.error(error) from None
+        raise unusable(remote.address, error) from None
     try:
         try:
             write()
@@ -84,7 +84,7 @@ def claimed(address: str, folder: Path) -> Iterator[None]:
             for name in said["replaces"]:
                 remote.delete(name)
         except REMOTE_ERRORS as error:
-            raise remote.error(error) from None
+            raise unusable(remote.address, error) from None
         with interrupted_if(renew, PERIOD, REMOTE_ERRORS):
             yield
     finally:

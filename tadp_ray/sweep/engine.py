@@ -95,7 +95,7 @@ def train_missing(
     address: str | None,
     console: Console,
     strict: bool,
-    hints: Sequence[str] = (),
+    hints: Sequence[str],
 ) -> bool:
     """Train the missing cells; return whether all of them finished."""
     phase("asking MLflow which cells are finished")

@@ -17,7 +17,7 @@ from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
 from tadp_ray.files import FileState, acquire_lock, drafted, file_state, is_draft, user_cache
 from tadp_ray.layout import ALIVE, BEST, CHECKPOINT, JOURNAL, LOCK, NUMBERED_CHECKPOINT, STOPPED, TRACEBACK, WORKER_LOG
-from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, reach, remote_path
+from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, reach, remote_path, retry, unusable
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.training.journal import final_metrics
 from tadp_ray.training.reporter import LOCK_SECONDS, checkpoints, previous_checkpoint
@@ -47,7 +47,7 @@ class SyncedFolder:
         self._folder.mkdir(parents=True, exist_ok=True)
         lock = acquire_lock(self._folder / LOCK, LOCK_SECONDS)
         try:
-            self._remote.retry(f"fetch {self._path}", self._fetch)
+            retry(self._remote.address, f"fetch {self._path}", self._fetch)
         finally:
             lock.release()
 
@@ -103,7 +103,7 @@ class SyncedFolder:
         Raises:
             UserError: the upload failed for minutes.
         """
-        self._remote.retry(f"send {self._path}", self.push)
+        retry(self._remote.address, f"send {self._path}", self.push)
 
     def clear(self) -> None:
         """Empty the folder."""
@@ -217,7 +217,7 @@ def set_aside(remote: Remote, cells: Sequence[Cell]) -> None:
                 log.warning("%s is not the training of %s there; it is kept as %s", folder, remote.address, aside)
                 folder.rename(aside)
     except REMOTE_ERRORS as error:
-        raise remote.error(error) from None
+        raise unusable(remote.address, error) from None
 
 
 def archived(folder: Path) -> Path:
@@ -240,7 +240,7 @@ def pull_cells(remote: Remote, cells: Sequence[Cell]) -> None:
                 folder.mkdir(parents=True, exist_ok=True)
                 pull_cell(remote, folder)
     except REMOTE_ERRORS as error:
-        raise remote.error(error) from None
+        raise unusable(remote.address, error) from None
 
 
 def pull_cell(remote: Remote, folder: Path) -> None:

@@ -66,11 +66,11 @@ def running_sweep(storage: Path) -> RunningSweep | None:
     return None if here and found.process and found.process != process_identity(found.pid) else found
 
 
-def stop_sweep(storage: Path, patience: float = STOP_SECONDS) -> RunningSweep:
+def stop_sweep(storage: Path) -> RunningSweep:
     """End the sweep that runs on a storage folder as Ctrl-C does, wait for its end, and return what it was.
 
     Raises:
-        UserError: none runs, it runs on another machine or as another user, or it has not ended after `patience` seconds.
+        UserError: none runs, it runs on another machine or as another user, or it has not ended after `STOP_SECONDS`.
     """
     found = running_sweep(storage)
     if found is None:
@@ -89,7 +89,7 @@ def stop_sweep(storage: Path, patience: float = STOP_SECONDS) -> RunningSweep:
             f"{storage}: {found.name} cannot be stopped from here (process {found.pid}: {error.strerror}); stop it where it "
             "was started"
         ) from None
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + STOP_SECONDS
     while is_locked(storage / SWEEP_LOCK):
         if time.monotonic() > deadline:
             raise UserError(f"{storage}: {found.name} (process {found.pid}) was told to stop, and is still at it; wait")

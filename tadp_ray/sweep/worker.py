@@ -92,7 +92,7 @@ def process_cache(storage: Path) -> "Cache":
     return Cache(Datasets(storage))
 
 
-def train_or_error(cell: Cell, device: "torch.device", watch: Watch | None = None, command: str = "") -> str | None:
+def train_or_error(cell: Cell, device: "torch.device", watch: Watch | None, command: str) -> str | None:
     """Train a cell; return a user's error, since a restart cannot fix it. Crashes and bugs are left to Ray."""
     from tadp_ray.training.run import train_cell
 

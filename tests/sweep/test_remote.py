@@ -22,7 +22,7 @@ from tadp_ray.layout import BEST, CHECKPOINT, JOURNAL, TRACEBACK, WORKER_LOG
 from tadp_ray.sweep import address as address_module
 from tadp_ray.sweep import alive
 from tadp_ray.sweep import remote as remote_module
-from tadp_ray.sweep.address import Remote
+from tadp_ray.sweep.address import Remote, retry
 from tadp_ray.sweep.remote import SyncedFolder, mirror, node_folder, on_node, pull
 from tadp_ray.sweep.stopped import note_stopped, stopped_by
 from tadp_ray.training.checkpoint import Damaged, read_tensors, write
@@ -310,7 +310,7 @@ def test_a_slow_upload_that_fails_is_tried_again(cell: Cell, monkeypatch: pytest
         if len(tries) == 1:
             raise OSError("away")
 
-    Remote(cell.recipe.compute.address).retry("send it", upload)
+    retry(cell.recipe.compute.address, "send it", upload)
     assert len(tries) == 2
 
 

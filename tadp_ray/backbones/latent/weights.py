@@ -55,7 +55,7 @@ def locate(weights: str, parts: Sequence[str] = PARTS) -> Path:
     return path
 
 
-def lacks_weights(path: Path, denoiser: str = "unet") -> bool:
+def lacks_weights(path: Path, denoiser: str) -> bool:
     """Return whether a diffusers folder holds a denoiser's configuration without weights, which suffices to plan."""
     files = {file.suffix for file in (path / denoiser).glob("*")}
     return path.is_dir() and ".json" in files and not files & {".safetensors", ".bin"}

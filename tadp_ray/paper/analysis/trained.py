@@ -27,7 +27,7 @@ class Segmenter:
     latents: Mapping[str, Tensor]
     device: torch.device
 
-    def probabilities(self, caption: CaptionConfig | None = None) -> Iterator[tuple[int, Tensor]]:
+    def probabilities(self, caption: CaptionConfig | None) -> Iterator[tuple[int, Tensor]]:
         """Yield (index, softmax scores (C, H, W)) of every validation image, with its prompt or that of another caption."""
         setup = self.setup
         if caption is not None:

@@ -14,11 +14,11 @@ BACKGROUND = len(THINGS)
 """The label of cells without an object."""
 
 
-def build_classifier(widths: tuple[int, int, int] = (32, 64, 128)) -> nn.Module:
+def build_classifier() -> nn.Module:
     """Return an untrained classifier of images (B, 3, H, W) in [-1, 1]: logits (B, 49, H/4, W/4) of objects and background."""
     layers: list[nn.Module] = []
     before = 3
-    for place, width in enumerate(widths):
+    for place, width in enumerate((32, 64, 128)):
         layers += [nn.Conv2d(before, width, 3, stride=1 + (place > 0), padding=1), nn.GroupNorm(8, width), nn.SiLU()]
         layers += [nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.SiLU()]
         before = width

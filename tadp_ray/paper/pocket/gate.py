@@ -34,7 +34,7 @@ SEED = 1_000_000
 TIMES = (300, 500, 700)
 MAP_TIME = 100
 """The timestep of the attention maps: some noise, so that the model needs the words."""
-DRAWINGS, DRAWING_STEPS, GUIDANCE = 144, 25, 3.0
+DRAWINGS, DRAWING_STEPS, GUIDANCE, BATCH = 144, 25, 3.0, 40
 
 Rises = dict[tuple[str, int], float]
 """(kind of wrong caption, timestep) -> increase of the mean error in percent."""
@@ -136,10 +136,10 @@ def attention_hits(model: ImageGenerator, latents: Tensor, samples: Sequence[Sce
     return {name: 100 * float(np.mean([each[name] for each in found])) for name in found[0]}
 
 
-def drawing_texts(count: int = DRAWINGS) -> tuple[list[str], list[tuple[str, ...]]]:
+def drawing_texts() -> tuple[list[str], list[tuple[str, ...]]]:
     """Return texts for generation, each with one or two objects on a ground under the sky, and the objects of each."""
     texts, named = [], []
-    for index in range(count):
+    for index in range(DRAWINGS):
         rng = np.random.default_rng((SEED, index))
         # Every object is equally often the first.
         first = THINGS[index % len(THINGS)]
@@ -151,7 +151,7 @@ def drawing_texts(count: int = DRAWINGS) -> tuple[list[str], list[tuple[str, ...
 
 
 @torch.no_grad()
-def drawn_things(folder: Path, device: torch.device, batch: int = 40) -> dict[str, float]:
+def drawn_things(folder: Path, device: torch.device) -> dict[str, float]:
     """Generate images with the model in `folder` and classify the objects in them.
 
     Returns: in percent, `found` (named objects in the images), `found_unnamed` (other objects in the images).
@@ -159,7 +159,7 @@ def drawn_things(folder: Path, device: torch.device, batch: int = 40) -> dict[st
     model, classifier = load_generator(str(folder)).to(device), load_classifier(folder).to(device)
     texts, named = drawing_texts()
     rngs = [generator(SEED, 2, index) for index in range(len(texts))]
-    images = np.stack(model.draw(texts, rngs, DRAWING_STEPS, GUIDANCE, batch))
+    images = np.stack(model.draw(texts, rngs, DRAWING_STEPS, GUIDANCE, BATCH))
     found, wanted = shown(classifier, as_pixels(torch.from_numpy(images).to(device))), presence(named)
     parts = {"found": found[wanted], "found_unnamed": found[~wanted]}
     return {name: 100 * values.float().mean().item() for name, values in parts.items()}

@@ -142,19 +142,19 @@ def save(folder: Path, vision: CLIPVisionModelWithProjection) -> None:
 
 
 @torch.no_grad()
-def retrieval(contrast: Contrast, diffusion: Diffusion, size: int, count: int = JUDGED) -> dict[str, float]:
-    """Return how often an image's own caption is among the nearest of those of `count` validation scenes, in percent.
+def retrieval(contrast: Contrast, diffusion: Diffusion, size: int) -> dict[str, float]:
+    """Return how often an image's own caption is among the nearest of those of `JUDGED` validation scenes, in percent.
 
     A caption lists the classes in the image. Returns: `top1`, `top5`, and `chance` of the first.
     """
-    scenes = Scenes("val", count, size=size)
-    captions = [class_list(scenes.present(index)) for index in range(count)]
-    images = torch.from_numpy(np.stack([scenes[index].image for index in range(count)]))
+    scenes = Scenes("val", JUDGED, size=size)
+    captions = [class_list(scenes.present(index)) for index in range(JUDGED)]
+    images = torch.from_numpy(np.stack([scenes[index].image for index in range(JUDGED)]))
     states = end_states_of(diffusion.tokenizer, diffusion.text_encoder, captions)
     nearest = contrast.similarities(images, states).topk(5).indices.tolist()
     # Scenes with the same classes have the same caption.
     hits = [[captions[place] == own for place in row] for own, row in zip(captions, nearest, strict=True)]
-    chances = [captions.count(own) / count for own in captions]
+    chances = [captions.count(own) / JUDGED for own in captions]
     return {
         "top1": 100 * float(np.mean([row[0] for row in hits])),
         "top5": 100 * float(np.mean([any(row) for row in hits])),

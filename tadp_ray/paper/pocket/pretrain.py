@@ -237,13 +237,13 @@ def train(
     job.world.barrier()
 
 
-def min_snr_weights(snr: Tensor, most: float = 5.0) -> Tensor:
+def min_snr_weights(snr: Tensor) -> Tensor:
     """Return the weights (B,) of denoising errors of velocities, given signal-to-noise ratios (B,).
 
     Nearly clean latents need no words and have large errors, which would drown what words teach; their ratio counts at most as
-    `most`. Source: min-SNR weighting (Hang et al. 2023), equation for v-prediction.
+    5. Source: min-SNR weighting (Hang et al. 2023), equation for v-prediction.
     """
-    return snr.clamp(max=most) / (snr + 1)
+    return snr.clamp(max=5.0) / (snr + 1)
 
 
 def rate_factor(step: int, steps: int) -> float:

@@ -17,6 +17,8 @@ from tadp_ray.layout import ATTENTION, DRAWINGS
 from tadp_ray.paper.pocket import gate
 from tadp_ray.pictures.files import write_figure
 
+SHOWN = 5
+"""Scenes whose attention maps are drawn."""
 AIMS = tuple(
     Measure.model_validate({"kind": "measure", "measure": figure, "text": text, **bound})
     for figure, text, bound in (
@@ -73,17 +75,17 @@ def draw_words(folder: Path, output: Path, device: torch.device) -> None:
     write_figure(figure, output)
 
 
-def draw_attention(folder: Path, output: Path, device: torch.device, count: int = 5) -> None:
+def draw_attention(folder: Path, output: Path, device: torch.device) -> None:
     """Write a PNG with the cross-attention maps of the named objects of some scenes."""
     model = load_generator(str(folder)).to(device)
     vae = model.diffusion.vae
-    samples = gate.held_out(image_side(vae), 4 * count).samples
+    samples = gate.held_out(image_side(vae), 4 * SHOWN).samples
     # Scenes with several objects show best how a name selects one.
-    chosen = sorted(samples, key=lambda sample: -len(set(sample.box_classes)))[:count]
+    chosen = sorted(samples, key=lambda sample: -len(set(sample.box_classes)))[:SHOWN]
     latents = gate.HeldOut(tuple(chosen)).latents(vae)
     captions, maps = gate.attention_maps(model, latents, chosen)
-    figure = Figure(figsize=(10, 2.2 * count), layout="constrained", dpi=100)
-    for row, sample, caption, token_maps in zip(figure.subplots(count, 5), chosen, captions, maps, strict=True):
+    figure = Figure(figsize=(10, 2.2 * SHOWN), layout="constrained", dpi=100)
+    for row, sample, caption, token_maps in zip(figure.subplots(SHOWN, 5), chosen, captions, maps, strict=True):
         row[0].imshow(sample.image, interpolation="nearest")
         row[0].set_title(textwrap.fill(caption, 26), fontsize=8)
         named = [(place, name) for place, name in enumerate(caption.split(), 1) if name in THINGS]

@@ -47,7 +47,7 @@ def score_detection(
 
 
 def compare_detection(
-    systems: Folders, targets: Path, images: Path, classes: Sequence[str], listed: Path | None = None
+    systems: Folders, targets: Path, images: Path, classes: Sequence[str], listed: Path | None
 ) -> Comparison:
     """Return a comparison of detections by the hit rate of each image; arguments as for `score_detection`.
 
