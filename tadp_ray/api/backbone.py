@@ -23,7 +23,7 @@ from tadp_ray.training.transfer import usable
 from tadp_ray.wording import pluralized
 
 ARGUMENTS = {"--set model.weights=": "weights=", "model.weights=": "weights=", "model.backbone: ": "backbone="}
-"""What errors call a recipe's keys here (`said_as`)."""
+"""How errors name a recipe's keys here (`said_as`)."""
 
 
 @dataclass(frozen=True)
@@ -113,15 +113,15 @@ class Backbone:
         Args:
             image: as for `encode_image`, or latents (B, C, h, w).
             prompt: a text, one per image, or contexts (B, L, D); a single one applies to all images.
-            timestep: given to the denoiser, 0 to 999 (1 in TADP), or several, at each of which it runs once.
+            timestep: given to the denoiser, 0 to 999 (1 in TADP); or several, and the denoiser runs once at each.
             timestep_features: features at several timesteps are concatenated in each level, or averaged.
-            noise_samples: samples of noise, added to the latents as by forward diffusion to the timestep, over which features
-                are averaged; 0: no noise is added.
+            noise_samples: samples of noise, added to the latents as by forward diffusion to the timestep; features are averaged
+                over them; 0: no noise is added.
             seed: of the noise.
             maps: "none", "cross", or of a U-Net "cross+self", which adds a channel for every pixel of the level.
             layers: layers to read, as `model.layers`: of a U-Net "decoder" (the default), "encoder", "encoder+decoder", or names,
                 down0.0 to up0.2; of PixArt "spread" (the default), or names, block0 to block27.
-            map_layers: layers of a U-Net over whose attention maps are averaged, as `model.map_layers`.
+            map_layers: layers of a U-Net whose attention maps are averaged, as `model.map_layers`.
 
         Raises:
             UserError: the image or the prompt is invalid, or there is no timestep, or one outside 0 to 999 or beyond the

@@ -40,9 +40,9 @@ def read_experiment(
 
     `read_experiment(recipe="pocket_segmentation", axes=["model.timestep=1,50"])` reads a sweep without an experiment's file.
 
-    The columns are the sweep's axes by their keys; `seed`; `state`, which by the cell's run in MLflow is finished, training,
-    failed or interrupted, and without one not started; `run_id`; `error`; `fingerprint`; and every metric in the unit of the
-    tables (mIoU and AP in %, RMSE in metres), NaN if missing.
+    The columns are the sweep's axes by their keys; `seed`; `state`, which is finished, training, failed or interrupted, as the
+    cell's run in MLflow says, or not started if it has no run; `run_id`; `error`; `fingerprint`; and every metric in the unit of
+    the tables (mIoU and AP in %, RMSE in metres), NaN if missing.
 
     Args:
         file: an experiment: a file, or the name of a shipped one, e.g. "prec_recall"; or the name of a sweep in the store, whose
@@ -109,7 +109,7 @@ def run_experiment(
         name: of a sweep with axes; None: made from its recipe and axes.
         address: Ray cluster to join; None: RAY_ADDRESS, or a local one.
         tracking_uri: MLflow store; a missing SQLite file is created.
-        strict: train cells again that other code, or other versions of torch and the like, have trained.
+        strict: train cells again if other code, or other versions of torch and the like, have trained them.
         quiet: print no progress.
 
     Raises:

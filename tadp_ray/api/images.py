@@ -1,4 +1,4 @@
-"""Any image as samples have it."""
+"""Reads any image into the form that samples have."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ AnyPicture = str | os.PathLike | Image.Image | np.ndarray | Sample
 
 
 def read_image(image: AnyPicture) -> np.ndarray:
-    """An image as uint8 (H, W, 3) RGB, as viewers show it: EXIF orientation applied, what is transparent white.
+    """An image as uint8 (H, W, 3) RGB, as viewers show it: EXIF orientation applied, transparent pixels white.
 
     Args:
         image: a file, a Pillow image, an array uint8 (H, W, 3) RGB, or a sample of a data set.

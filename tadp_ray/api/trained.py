@@ -94,7 +94,7 @@ class Prediction:
         - `classes.txt`: class names, one per line; not for depth.
 
         Args:
-            folder: created if needed; what it holds under these names is replaced.
+            folder: created if needed; files in it with these names are replaced.
             name: of the files, without extension.
         """
         folder = Path(folder)

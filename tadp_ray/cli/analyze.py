@@ -39,14 +39,14 @@ def attention(
     pixels: Annotated[
         Literal["signed", "unit"],
         typer.Option(
-            help="Pixels of the VAE: signed in [-1, 1], as it was trained; unit in [0, 1], as the published tool."
+            help="Pixels of the VAE: signed in [-1, 1], as in its training; unit in [0, 1], as in the published tool."
         ),
     ] = "signed",
 ) -> None:
     """Show the cross-attention maps of each word: over the picture, and for every layer and head.
 
     A word's map is the mean over its tokens, all heads and all layers. Diffuseness is the map's entropy divided by
-    that of a uniform map; from 0.998 on the word is greyed, since its map is uniform. --mask adds whether the map's maximum
+    that of a uniform map; from 0.998 on, the word is greyed, since its map is uniform. --mask adds whether the map's maximum
     lies on the object, and the average precision of the map as a score of its pixels.
     """
     from tadp_ray.backbones.families import open_frozen

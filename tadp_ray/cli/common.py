@@ -82,7 +82,7 @@ StrictOption = Annotated[
     bool,
     typer.Option(
         "--strict-code",
-        help="Train cells again that other code, or other versions of torch and the like, have trained.",
+        help="Train cells again if other code, or other versions of torch and the like, have trained them.",
     ),
 ]
 JSONOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -202,7 +202,7 @@ def exit_on_user_error() -> Iterator[None]:
 
 
 def is_of_a_file(error: OSError) -> bool:
-    """Return whether an error is about a file or a disk that the user can mend."""
+    """Return whether an error is about a file or a disk that the user can fix."""
     return error.errno in FULL or (error.errno in REFUSED and error.filename is not None)
 
 

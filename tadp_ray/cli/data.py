@@ -38,9 +38,9 @@ def check_data(
     storage: Annotated[Path, typer.Option(help="Folder with the index of the files.")] = Path(STORAGE),
     as_json: JSONOption = False,
 ) -> None:
-    """Describe a data set and the files it needs; with --root, or of a recipe, check every file and list all problems.
+    """Describe a data set and the files it needs; with --root, or for a recipe, check every file and list all problems.
 
-    A name of both a data set and a recipe, such as ade20k, means the data set here; write ade20k.yaml for your file of a recipe.
+    A name of both a data set and a recipe, such as ade20k, means the data set here; for your recipe file, write ade20k.yaml.
 
     Sizes, classes and hashes of the files are kept in an index, which sweeps use, too: a file is opened again only if its size
     or its times have changed, or with --deep.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tadp_ray.tracking.store import Store
 
 PriceOption = Annotated[
-    float | None, typer.Option(min=0, help="Dollars of a GPU-hour, for --dry-run.", show_default="no dollars")
+    float | None, typer.Option(min=0, help="Dollars per GPU-hour, for --dry-run.", show_default="no dollars")
 ]
 MeasuredOption = Annotated[
     Path | None,
@@ -42,7 +42,7 @@ def plan_preview(
     price: float | None,
     measured: Path | None,
 ) -> "Preview":
-    """Return what a sweep would do and cost; without a store no cell is finished."""
+    """Return what a sweep would do and cost; without a store, no cell counts as finished."""
     from tadp_ray.sweep.cluster import fitting_cells
     from tadp_ray.sweep.preview import preview
     from tadp_ray.sweep.throughput import known_cards, measured_card

@@ -34,7 +34,7 @@ class ComparedRuns:
     """Two runs of one seed, which scored the same images."""
 
     names: tuple[str, str]
-    """The row, and the row that it is held against."""
+    """The row, and the row that it is compared with."""
     column: str
     seed: int
     runs: tuple[str, str]
@@ -63,7 +63,7 @@ def gains(
     ],
     out: OutArgument,
     row: Annotated[str, typer.Option(help="A row of the table, by heading or key=value.")],
-    against: Annotated[str, typer.Option(help="The row it is held against.")],
+    against: Annotated[str, typer.Option(help="The row to compare it with.")],
     column: Annotated[
         str | None, typer.Option(help="Column, by heading or key=value.", show_default="the only one")
     ] = None,
@@ -74,9 +74,9 @@ def gains(
     storage: Annotated[Path, typer.Option(help="Folder with the shared latents and contexts.")] = Path(STORAGE),
     device: DeviceOption = None,
 ) -> None:
-    """Two rows of a table: the images in which one is better and worse than the other by most, with both captions.
+    """Compare two rows of a table: show the images with the largest gains and losses, with both captions.
 
-    The scores of all images are read from MLflow; only the shown images are predicted again, by the cells' own weights. The
+    The scores of all images are read from MLflow; only the shown images are predicted again, with the cells' own weights. The
     pictures are logged to MLflow, where `report` finds them.
     """
     from tadp_ray.reporting.results import fill_table, latest_sweep

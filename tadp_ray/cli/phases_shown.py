@@ -26,7 +26,7 @@ def show_phases(console: Console) -> Iterator[None]:
 
 
 class Terminal:
-    """A line that changes, which leaves no trace."""
+    """A line that changes and leaves no trace."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -46,14 +46,14 @@ class Terminal:
 
 
 class Lines:
-    """A line when a phase begins, and more if its share is told for long."""
+    """A line when a phase begins, and more lines if it takes long and reports its share."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._text, self._time = "", 0.0
 
     def show(self, text: str, share: float | None) -> None:
-        """Print a new phase, or how far a long one is."""
+        """Print a new phase, or the progress of a long one."""
         now = time.monotonic()
         if text and (text != self._text or now - self._time >= SECONDS):
             self._console.print(worded(text, share), soft_wrap=True)

@@ -19,7 +19,7 @@ OutArgument = Annotated[
         help="Folder to write better.{png,pdf} and worse.{png,pdf}, or examples.{png,pdf}, and choice.json to."
     ),
 ]
-CountOption = Annotated[int, typer.Option(min=1, help="Images of a picture.")]
+CountOption = Annotated[int, typer.Option(min=1, help="Images per picture.")]
 
 
 def draw(
@@ -78,8 +78,8 @@ def log_pictures(store: "Store", comparison: "Comparison", out: Path, name: str,
 
 app = Commands(
     cls=task_group("picture", draw),
-    help="Draw systems side by side where they differ most: image, truth and each one's predictions, as PNG and PDF, by one "
-    "stated rule for better and for worse; of one system, examples. Files are those that `score` reads; `predict` writes them "
-    "for a trained cell.",
+    help="Draw systems side by side where they differ most: image, truth and each one's predictions, as PNG and PDF, chosen by "
+    "one stated rule for better and for worse; for one system, draw examples. The files are those that `score` reads; `predict` "
+    "writes them for a trained cell.",
     no_args_is_help=True,
 )

@@ -31,7 +31,7 @@ def pretrain(
         Path | None,
         typer.Option(
             help="pocket, or a folder of a pocket model to train on: its VAE is kept. Give it a --seed of its own, for new "
-            "scenes. Of a model with another --backbone text encoder and judge of drawings are kept, too."
+            "scenes. With another --backbone, the model's text encoder and judge of drawings are kept, too."
         ),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Single-threaded processes that share each batch.")] = 2,
@@ -90,7 +90,7 @@ def pretrain(
 
 @app.command()
 def image_encoder(
-    folder: Annotated[Path, typer.Argument(help="Folder to write, of transformers.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write, in the format of transformers.")],
     images: Annotated[int, typer.Option(min=2, help="Scenes to render.")] = 24576,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 3000,
     batch: Annotated[int, typer.Option(min=2, help="Images per step.")] = 128,
@@ -98,7 +98,7 @@ def image_encoder(
     weights: Annotated[str, typer.Option(help="pocket, or a folder from `pocket pretrain`.")] = "pocket",
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Train an image encoder for `model.context: image`: a CLIP of the pocket world, against the frozen text encoder.
+    """Train an image encoder for `model.context: image`: a CLIP of the pocket world, trained against its frozen text encoder.
 
     An interrupted command can be repeated: it resumes from the last checkpoint, with the same losses.
     """

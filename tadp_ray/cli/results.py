@@ -41,7 +41,7 @@ def predict(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="Folder for images, targets, predictions and classes.txt; a new one, unless with --image: no file is replaced."
+            help="Folder for images, targets, predictions and classes.txt; new, unless with --image. No file is replaced."
         ),
     ],
     image: Annotated[
@@ -183,7 +183,7 @@ def dashboard(
 
 
 def named_experiment(file: Path, scale: Scale, tracking_uri: str | None) -> "tuple[Store, ResolvedExperiment, Scale]":
-    """Return the store, the experiment of a file or of a sweep's name, and the scale: that of the sweep, if it has only one.
+    """Return the store, the experiment of a file or of a sweep's name, and the scale: the sweep's own, if it has only one.
 
     Raises:
         UserError: there is no such store, file or sweep.

@@ -13,7 +13,7 @@ import typer
 from tadp_ray.addresses import masked
 
 MESSAGES = ("debug", "log_level")
-"""Options of all commands that change only what is said."""
+"""Options of all commands that change only the messages."""
 
 
 def program() -> str:

@@ -138,7 +138,7 @@ def gc(
     storage: StorageOption = Path(STORAGE),
     as_json: JSONOption = False,
 ) -> None:
-    """Delete files of finished cells, after they were shown with their sizes. No table and no report needs any of them.
+    """Delete files of finished cells, after showing them with their sizes. No table and no report needs any of them.
 
     checkpoints: those for resuming, and the weights of the best evaluation. predictions: pictures, which MLflow holds, too.
     weights: the final weights, without which `predict` and analyses cannot use a cell; only if named. Files of cells that are
@@ -172,7 +172,7 @@ def removable_row(each: "Removable") -> tuple[str, ...]:
 
 
 def losses(found: Sequence["Removable"]) -> Iterator[str]:
-    """Yield a line on what can be done no more without the files of each rule."""
+    """Yield, for each rule, a line on what is no longer possible without its files."""
     for each in found:
         if each.files and (loss := RULES[each.rule].loss):
             yield f"{each.rule} of {pluralized(each.cells, 'cells')}: {loss}"

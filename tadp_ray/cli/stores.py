@@ -37,7 +37,7 @@ ClassesOption = Annotated[
     str | None, typer.Option(help="Class names in label order: a,b,c or a text file with one per line.")
 ]
 IgnoreOption = Annotated[list[int] | None, typer.Option(help="Label to ignore; repeatable.", show_default="255")]
-ReduceOption = Annotated[bool, typer.Option("--reduce-zero-label", help="Label k is class k-1, 0 none (ADE20K).")]
+ReduceOption = Annotated[bool, typer.Option("--reduce-zero-label", help="Label k is class k-1, 0 is none (ADE20K).")]
 WeightsOption = Annotated[str, typer.Option(help="Whose tokenizer to use: pocket, a folder or a hub id.")]
 
 
@@ -54,9 +54,9 @@ def import_captions(
 
     In CSV and JSON lines, images are in the column `image`, `file_name` or `id`, captions in `caption` or `text`.
 
-    If images are given, the keys become their ids, captions of other images are left out, and what has no partner is named. A
-    training on images of your own needs that wherever the file names images with their ending (`a.jpg`): name its recipe with
-    --data, or its globs with --images.
+    If images are given, the keys become their ids, captions of other images are left out, and entries and images without a match
+    are listed. Training on images of your own needs this if the file names images with their extension (`a.jpg`): name the recipe
+    with --data, or the globs with --images.
 
     An existing file is only replaced if it is another caption store.
     """

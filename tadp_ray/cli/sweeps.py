@@ -76,7 +76,7 @@ def sweep(
     """Run an experiment: train the cells that are not finished, and print the table beside the published numbers.
 
     --axis adds an axis to an experiment, whose values become rows. Without an experiment, --recipe RECIPE --axis A=1,2 --axis
-    B=3,4 trains a recipe at A x B; the first axis is the rows, the second the columns, others are in the rows.
+    B=3,4 trains a recipe at A x B; the first axis gives the rows, the second the columns, and others are added to the rows.
 
     It can be interrupted and repeated at any time: finished cells are not trained again, interrupted ones resume from their
     last checkpoint.
@@ -252,7 +252,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def show_closing(filled: "Table", store: "Store", context: typer.Context, name: str) -> None:
-    """Print what a sweep has found, the next command worth running, and where its cells are seen."""
+    """Print what a sweep has found, the next command worth running, and where to see its cells."""
     from tadp_ray.reporting.closing import Commands, closing_lines
 
     seeds = context.params["seeds"]
@@ -280,7 +280,7 @@ def launch_lines(context: typer.Context, store: "Store", plan: "Plan") -> list[s
 
 
 def table_command(context: typer.Context, name: str) -> str:
-    """Return the command that makes the table of the running sweep again; without a file, or with more axes, by its name."""
+    """Return the command that makes the table of the running sweep again: by the sweep's name if it has no file or more axes."""
     if context.params["axis"]:
         return retyped(context, f"table {shlex.quote(name)}", only=("scale", "tracking_uri"))
     return retyped(context, "table", only=("file", "scale", "recipe", "tracking_uri"))

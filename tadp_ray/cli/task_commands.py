@@ -1,4 +1,4 @@
-"""Commands that each task has with its own options: `score` and `picture`."""
+"""The commands `score` and `picture`, which have options of their own for each task."""
 
 import inspect
 from collections.abc import Callable
@@ -29,16 +29,16 @@ PARSED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "systems": (list[str], parse_systems),
     "classes": (str, parse_classes),
 }
-"""Options that tasks are given parsed: what the command line takes, and what makes of it what tasks take."""
+"""Options that are parsed before a task gets them: the type on the command line, and the parser."""
 
 
 def task_group(name: str, run: Callable[..., None]) -> type[PluginGroup]:
-    """Return a group that has one command for each task that has one.
+    """Return a group with a command for each task that registers one.
 
     Args:
-        name: under which tasks register their function, whose options and help are the command's.
-        run: called with what that function returns, and with options of its own: positional ones stand before the task's,
-            keywords behind them.
+        name: the name under which tasks register a function; its options and help become the command's.
+        run: called with what that function returns, and with options of its own: positional ones come before the task's,
+            keywords after them.
     """
 
     class TaskGroup(PluginGroup):
