@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tadp_ray.captions.alignment import exact, words
 from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.errors import UserError
 from tadp_ray.wording import pluralized
@@ -45,7 +46,7 @@ def check(
         store = read_store(path)
     except UserError as error:
         return report | {"problems": [str(error)]}
-    problems = missing_images(store, ids) + flaws(store) + foreign_names(store, classes)
+    problems = missing_images(store, ids) + flaws(store) + foreign_names(store, classes) + unsaid_names(store)
     tokens = {text: count_tokens(text) for text in {text for texts in store.captions.values() for text in texts}}
     report["images"] = len(store)
     report["captions"] = sum(map(len, store.captions.values()))
@@ -107,6 +108,19 @@ def foreign_names(store: CaptionStore, classes: Collection[str] | None) -> list[
         for name, image_id in sorted(first.items())
         if name not in known
     ]
+
+
+def unsaid_names(store: CaptionStore) -> list[str]:
+    """Return one line per image whose recorded names are not in its captions, by which precision and recall would be wrong."""
+    problems = []
+    for image_id, names in sorted(store.names.items()):
+        said = exact(names)(" ".join(store.captions[image_id]))
+        if unsaid := [name for name in names if words(name) and name not in said]:
+            problems.append(
+                f"{store.path}, id {image_id!r}: no caption says the recorded name {unsaid[0]!r}; make the store again, or take "
+                "its names out"
+            )
+    return problems
 
 
 def only_first(several: Sequence[str]) -> str:

@@ -60,10 +60,12 @@ def import_store(path: Path, ids: Mapping[str, Path] | Collection[str] | None = 
         image_id: store.captions[key] if image_id in tags else tuple(dict.fromkeys(store.captions[key]))
         for image_id, key in origin.items()
     }
+    kept = {key: value for key, value in store.header.items() if key != "realised" or len(captions) == len(store)}
     header = {
         # The name of a published oracle is lost by a second import.
         **({"captioner": ORACLES[0]} if store.uses_ground_truth else {}),
-        **store.header,
+        # Realised precision and recall are those of all images.
+        **kept,
         "imported_from": path.name,
         "imported_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "imported_images": len(store),

@@ -54,5 +54,7 @@ def nouns_store(store: CaptionStore, tag: Tag, tagger: str) -> CaptionStore:
     """
     captions = {name: tuple(" ".join(nouns_of(text, tag)) for text in texts) for name, texts in store.captions.items()}
     oracle: Mapping[str, str] = {"captioner": ORACLES[0]} if store.uses_ground_truth else {}
-    header = {**oracle, **store.header, "nouns_of": store.digest(), "tagger": tagger}
+    # Realised precision and recall are those of the captions before.
+    kept = {key: value for key, value in store.header.items() if key != "realised"}
+    header = {**oracle, **kept, "nouns_of": store.digest(), "tagger": tagger}
     return CaptionStore(captions, header, tags=store.tags)

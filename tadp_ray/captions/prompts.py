@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
-from tadp_ray.captions.alignment import Fit, exact
+from tadp_ray.captions.alignment import Fit
 from tadp_ray.captions.describe import plain_sentence
 from tadp_ray.captions.precision_recall import Score, score
 from tadp_ray.captions.sources import Captions, Prompt, Request, foreground
-from tadp_ray.captions.synonyms import everyday
+from tadp_ray.captions.synonyms import mentioned_classes
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.errors import UserError
 from tadp_ray.registry import CAPTION_SOURCES, ENCODINGS, implementation
@@ -81,9 +81,15 @@ class Prompts:
 
     def _read(self, text: str, names: Sequence[str]) -> tuple[str, ...]:
         """Return the names that stand in the words of a text which fit into the budget."""
+        return mentioned_classes({"": self.read(text)}, list(dict.fromkeys(names)))[""]
+
+    def read(self, text: str) -> str:
+        """Return the words of a text, one of the parts of a prompt, that the text encoder reads: those within the budget."""
+        if text not in self._cut:
+            return text
         words = text.split()
         fit = bisect_right(range(1, len(words)), self.budget, key=lambda n: self.count_tokens(" ".join(words[:n])))
-        return mentioned_classes({"": " ".join(words[:fit])}, list(dict.fromkeys(names)))[""]
+        return " ".join(words[:fit])
 
     @cached_property
     def shown(self) -> Mapping[str, Sequence[str]]:
@@ -200,13 +206,6 @@ def check_images(by_id: object, images: Collection[str], problem: str) -> None:
 def is_names(value: object, *others: type) -> bool:
     """Return whether a value is a tuple, or one of other sequences, of texts."""
     return isinstance(value, (tuple, *others)) and all(isinstance(name, str) for name in value)
-
-
-def mentioned_classes(texts: Mapping[str, str], classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Find the class names in texts by exact words and everyday synonyms."""
-    match = exact(classes, everyday(classes))
-    known = {text: match(text) for text in set(texts.values())}
-    return {image_id: known[text] for image_id, text in texts.items()}
 
 
 def modified(text: str, modifiers: Sequence[str]) -> str:

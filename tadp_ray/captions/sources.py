@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tadp_ray.captions.alignment import forms
 from tadp_ray.captions.precision_recall import degrade
 from tadp_ray.captions.store import read_store
+from tadp_ray.captions.synonyms import everyday, mentioned_classes
 from tadp_ray.config.vocabulary import BACKGROUND
 from tadp_ray.errors import UserError
 from tadp_ray.registry import register_caption_source
@@ -100,8 +102,13 @@ def store(request: Request) -> Captions:
     captions = read_store(request.caption.store)
     chosen = captions.chosen(request.present, request.caption.tag)
     made_for = foreground(captions.header.get("classes", ()))
-    known = captions.names.keys() >= request.present.keys() and {*made_for} == {*foreground(request.classes)}
-    return Captions(chosen, captions.names if known else None, sentences=True)
+    if captions.names.keys() >= request.present.keys() and {*made_for} == {*foreground(request.classes)}:
+        return Captions(chosen, captions.names, sentences=True)
+    # Those of names alone, such as nouns of captions with distractors, are found by their words.
+    distractors = captions.header.get("distractors", ())
+    return Captions(
+        chosen, mentioned_classes(chosen, [*request.classes, *distractors]) if distractors else None, sentences=True
+    )
 
 
 @register_caption_source(
@@ -132,10 +139,15 @@ def shuffled(request: Request) -> Captions:
     return with_background(request, dealt_out(things_in(request), request.seed))
 
 
-@register_caption_source("wrong", "as many absent names as are present", **GROUND_TRUTH)
+@register_caption_source("wrong", "as many absent names or distractors as there are present names", **GROUND_TRUTH)
 def wrong(request: Request) -> Captions:
-    """As many absent names as there are present ones, if possible."""
-    return with_background(request, absent_names(things_in(request), foreground(request.classes), request.seed))
+    """As many absent names as there are present ones, if there are so many; distractors are absent from every image.
+
+    Raises:
+        UserError: a distractor that is a class.
+    """
+    names = foreground(vocabulary(request.classes, request.caption.distractors))
+    return with_background(request, absent_names(things_in(request), names, request.seed))
 
 
 def degraded(request: Request, shuffle: bool, by_name: bool) -> Mapping[str, Sequence[str]]:
@@ -166,9 +178,9 @@ def things_in(request: Request) -> dict[str, tuple[str, ...]]:
 
 
 def with_background(request: Request, dealt: Mapping[str, Sequence[str]]) -> Captions:
-    """Replace each image's names, in class order; the background is unchanged."""
+    """Replace each image's names, in class order and then distractors; the background is unchanged."""
     names = {i: (*said, *[BACKGROUND] * (BACKGROUND in request.present[i])) for i, said in dealt.items()}
-    order = list(request.classes)
+    order = [*request.classes, *request.caption.distractors]
     return Captions({i: request.join(sorted(said, key=order.index)) for i, said in names.items()}, names)
 
 
@@ -206,7 +218,7 @@ def vocabulary(classes: Sequence[str], distractors: Sequence[str]) -> list[str]:
     """Return every name that an oracle may use: the classes in index order, then the distractors.
 
     Raises:
-        UserError: a name is a class or is named twice.
+        UserError: a distractor is a class, in its plural or by an everyday synonym, too, or is named twice.
     """
     names = [*classes, *distractors]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
@@ -214,4 +226,12 @@ def vocabulary(classes: Sequence[str], distractors: Sequence[str]) -> list[str]:
             f"caption.distractors: {twice[0]!r} is a class already or is named twice; a name said falsely must be "
             "in no image, so leave it out"
         )
+    words = everyday(classes)
+    meant = {form: name for name in classes for word in (name, *words.get(name, ())) for form in forms(word)}
+    for distractor in distractors:
+        if same := next((meant[form] for form in forms(distractor) if form in meant), None):
+            raise UserError(
+                f"caption.distractors: {distractor!r} is another word for the class {same!r}; a name said falsely must be in "
+                "no image, so leave it out"
+            )
     return names

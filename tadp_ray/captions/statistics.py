@@ -68,19 +68,34 @@ def report_lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def difference(one: CaptionStore, other: CaptionStore) -> dict[str, Any]:
-    """Return ids in only one store (`only_one`, `only_other`), the number of `same` images, and `changed` ids."""
+    """Return ids in only one store (`only_one`, `only_other`), the number of `same` images, and `changed` ids.
+
+    Captions with other tags, or made of other names if both stores have names, are changed. Returns also `examples`: each
+    store's captions, with their tags.
+    """
     shared = sorted(one.captions.keys() & other.captions.keys())
-    changed = [image_id for image_id in shared if one.captions[image_id] != other.captions[image_id]]
+    changed = [
+        image_id
+        for image_id in shared
+        if shown_captions(one, image_id) != shown_captions(other, image_id)
+        or (image_id in one.names and image_id in other.names and one.names[image_id] != other.names[image_id])
+    ]
     return {
         "only_one": sorted(one.captions.keys() - other.captions.keys()),
         "only_other": sorted(other.captions.keys() - one.captions.keys()),
         "same": len(shared) - len(changed),
         "changed": changed,
         "examples": [
-            {"id": image_id, "one": list(one.captions[image_id]), "other": list(other.captions[image_id])}
+            {"id": image_id, "one": shown_captions(one, image_id), "other": shown_captions(other, image_id)}
             for image_id in changed[:EXAMPLES]
         ],
     }
+
+
+def shown_captions(store: CaptionStore, image_id: str) -> list[str]:
+    """Return an image's captions, each after its tag if it has one."""
+    texts, tags = store.captions[image_id], store.tags.get(image_id, ())
+    return [f"{tag}: {text}" for tag, text in zip(tags, texts, strict=True)] if tags else list(texts)
 
 
 def difference_lines(found: dict[str, Any]) -> Iterator[str]:

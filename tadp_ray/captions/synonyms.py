@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from tadp_ray.captions.alignment import exact
 from tadp_ray.config.errors import nearest
 from tadp_ray.config.yaml12 import parse_yaml, read_text
 from tadp_ray.errors import UserError
@@ -61,6 +62,13 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
 def everyday(classes: Collection[str]) -> dict[str, tuple[str, ...]]:
     """Return the synonyms of the given classes."""
     return {name: words for name, words in SYNONYMS.items() if name in classes}
+
+
+def mentioned_classes(texts: Mapping[str, str], classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Find the class names in texts by exact words and everyday synonyms."""
+    match = exact(classes, everyday(classes))
+    known = {text: match(text) for text in set(texts.values())}
+    return {image_id: known[text] for image_id, text in texts.items()}
 
 
 def read_synonyms(path: Path, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:

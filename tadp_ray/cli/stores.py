@@ -242,21 +242,35 @@ def check(
     root: RootOption = None,
     split: SplitOption = None,
     images: ImagesOption = None,
-    weights: WeightsOption = "pocket",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose tokenizer to use: pocket, a folder or a hub id.",
+            show_default="the model.weights of --data, or pocket",
+        ),
+    ] = None,
     as_json: JSONOption = False,
 ) -> None:
     """List all problems of a store, and exit with code 1 if there are any.
 
     Problems are images without a caption; captions that are empty, contain control characters or are truncated by the text
-    encoder; names that are not classes; and a damaged file. Captions of other images are listed, but are not a problem.
+    encoder, within a recipe's modifiers; recorded names that are not classes, or that no caption says; and a damaged file.
+    Captions of other images are listed, but are not a problem.
     """
     from tadp_ray.captions.check import check as run
     from tadp_ray.captions.check import report_lines
-    from tadp_ray.data.inputs import classes_of
+    from tadp_ray.captions.prompts import modified
+    from tadp_ray.data.inputs import classes_of, recipe_named
 
+    recipe = recipe_named(data) if data else None
+    weights = weights or (recipe.model.weights if recipe else "pocket")
+    modifiers = recipe.caption.modifiers if recipe else ()
+    count, budget = counter(weights)
     # Data of depth have no classes.
     classes = (classes_of(data) or None) if data else None
-    result = run(store, *counter(weights), pictures(data, root, split, images), classes) | {"tokenizer": weights}
+    result = run(
+        store, lambda text: count(modified(text, modifiers)), budget, pictures(data, root, split, images), classes
+    ) | {"tokenizer": weights}
     show(result, report_lines(result), as_json)
     if result["problems"]:
         raise typer.Exit(1)
@@ -293,7 +307,7 @@ def align(
     synonyms: Annotated[
         Path | None, typer.Option(help="YAML file of name: [words] that replaces the built-in synonyms.")
     ] = None,
-    without: Annotated[list[str] | None, typer.Option(help="Class to leave out, e.g. background; repeatable.")] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Class to leave out; repeatable.")] = None,
     tag: Annotated[
         str | None,
         typer.Option(help="Tag of the captions to measure, in a store with tags; as caption.tag in a recipe."),
@@ -307,10 +321,12 @@ def align(
 ) -> None:
     """Compute precision, recall and F1 of the class names in captions (Figure S5).
 
-    Only the first caption of an image counts, or the one with --tag, as in training. --json prints the values of each image, too.
+    Only the first caption of an image counts, or the one with --tag, as in training. A class called background does not count;
+    a store's distractors are wrong names. --json prints the values of each image, too.
     """
     from tadp_ray.captions.alignment import align as run
     from tadp_ray.captions.oracle import names_of
+    from tadp_ray.captions.sources import foreground
     from tadp_ray.captions.store import read_store
     from tadp_ray.pictures.captioned import draw_distributions
 
@@ -323,12 +339,14 @@ def align(
         names, present = names_of(read_store(oracle))
     if unknown := set(without or ()) - set(names):
         raise UserError(f"--without {min(unknown)}: not one of the classes {', '.join(names)}")
-    names = [name for name in names if name not in (without or ())]
+    names = [name for name in foreground(names) if name not in (without or ())]
     present = {
         image_id: [name for name in present_names if name in names] for image_id, present_names in present.items()
     }
-    texts = read_store(store).chosen(present, tag)
-    result = run(texts, present, matcher(match, texts.values(), names, threshold, synonyms, weights))
+    measured = read_store(store)
+    texts = measured.chosen(present, tag)
+    known = [*names, *measured.header.get("distractors", ())]
+    result = run(texts, present, matcher(match, texts.values(), known, threshold, synonyms, weights))
     show_alignment(result, as_json)
     if plot:
         fits = result.images.values()

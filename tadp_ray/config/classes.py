@@ -3,6 +3,8 @@
 import unicodedata
 from collections.abc import Sequence
 
+from tadp_ray.config.vocabulary import BACKGROUND
+
 MAX_CLASSES = 255
 """Masks have 8 bits, and 255 means ignored."""
 
@@ -23,6 +25,8 @@ def misnamed(names: Sequence[str]) -> list[str]:
             problems.append(f"name {place}, {name!r}, holds the character {forbidden!a}; take it out")
         elif name != name.strip():
             problems.append(f"name {place}, {name!r}, has spaces at an end; take them away")
+        elif name != BACKGROUND and normalized(name).strip("_- ") == BACKGROUND:
+            problems.append(f"name {place}, {name!r}, is no other class than {BACKGROUND}; write {BACKGROUND!r}")
         elif (other := first.setdefault(normalized(name), name)) != name or names.index(name) < place:
             problems.append(
                 f"name {place}, {name!r}, reads like {other!r} (name {names.index(other)}); rename one of them"

@@ -123,7 +123,9 @@ class CaptionConfig(StrictModel):
     recall: float = Field(
         1.0, ge=0, le=1, description="share of present classes that are mentioned, over the data set (Table S2)"
     )
-    min_true: int = Field(1, ge=0, description="minimum number of true names per image, if it has as many")
+    min_true: int = Field(
+        1, ge=0, description="minimum number of true names per image, if it has as many; the background is one of them"
+    )
     distractors: tuple[Annotated[str, Field(pattern=r"^\S(.*\S)?$")], ...] = Field(
         (),
         description="additional false names besides the absent classes, for data sets with few classes, most of which are in "

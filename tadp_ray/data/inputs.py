@@ -11,6 +11,7 @@ from PIL import Image
 
 from tadp_ray.config.data import DataConfig
 from tadp_ray.config.load import load_recipe
+from tadp_ray.config.schema import Recipe
 from tadp_ray.config.shipped import file_of, shipped
 from tadp_ray.data.check import find
 from tadp_ray.data.config import FolderData
@@ -69,15 +70,21 @@ def merged(parts: Mapping[str, Mapping[str, Path]]) -> dict[str, Path]:
     return files
 
 
-def recipe_data(name: str, root: Path | None = None) -> DataConfig | None:
-    """Return the data of a recipe, by its file or its shipped name, below `root` if given; None if it is no recipe's name.
+def recipe_named(name: str, root: Path | None = None) -> Recipe | None:
+    """Return a recipe, by its file or its shipped name, with data below `root` if given; None if it is no recipe's name.
 
     A name of both a data set and a recipe, such as ade20k, means the data set.
     """
     if name in published_datasets() or not (Path(name).suffix == ".yaml" or name in shipped("recipes")):
         return None
     changes = [] if root is None else [f"data.root={json.dumps(str(root))}"]
-    return load_recipe(file_of(Path(name), "recipes"), changes).data
+    return load_recipe(file_of(Path(name), "recipes"), changes)
+
+
+def recipe_data(name: str, root: Path | None = None) -> DataConfig | None:
+    """Return the data of `recipe_named`."""
+    recipe = recipe_named(name, root)
+    return None if recipe is None else recipe.data
 
 
 def classes_of(name: str) -> tuple[str, ...]:

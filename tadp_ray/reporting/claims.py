@@ -92,6 +92,8 @@ def judge_differences(claim: Difference | Rising, differences: Sequence[float]) 
     gap = gap_of(differences)
     if gap is None:
         return False  # some seed's is no number
+    if not any(differences) and claim.min == 0 and not claim.min_standard_deviations < 0:
+        return False  # equal rows, such as two of AP 0, are no better than each other
     if claim.min_standard_deviations:
         least = claim.min_standard_deviations * statistics.stdev(differences)
         return gap.mean >= (least if claim.min_standard_deviations < 0 else max(claim.min, least))

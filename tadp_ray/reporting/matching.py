@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tadp_ray.captions.alignment import THRESHOLD, Fit, Match, Similarity, exact, similar
 from tadp_ray.captions.sources import foreground
@@ -64,9 +65,14 @@ def rematch(images: PerImage, match: Match) -> PerImage:
     images, lines = segmented("recall", images), []
     for image, names in zip(images.images, images.present, strict=True):
         present = foreground(names)
-        fit = Fit(frozenset(foreground(match(image["prompt"]))), frozenset(present))
+        fit = Fit(frozenset(foreground(match(text_read(image)))), frozenset(present))
         lines.append({**image, "precision": fit.precision, "recall": fit.recall})
     return replace(images, images=tuple(lines))
+
+
+def text_read(image: Mapping[str, Any]) -> str:
+    """Return the words of an image's prompt that the text encoder read."""
+    return image.get("read", image["prompt"])
 
 
 def segmented(kind: str, images: PerImage) -> AreaImages:
@@ -87,7 +93,7 @@ def matcher(rule: str, cell: Cell, images: PerImage, make_similarity: Similarity
     classes = foreground(images.classes)
     if rule != "similar":
         return exact(classes, everyday(classes) if rule == "synonyms" else None)
-    prompts = sorted({image["prompt"] for image in images.images})
+    prompts = sorted({text_read(image) for image in images.images})
     key = sha256_of([cell.digests["weights"], THRESHOLD, classes, prompts])
     cached = read_cache(folder / SIMILAR)
     if key not in cached:

@@ -4,7 +4,7 @@ import numpy as np
 
 from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.making import stores_of
-from tadp_ray.captions.prompts import Prompts, as_text
+from tadp_ray.captions.prompts import Prompts, parts
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.vocabulary import CAPTION
@@ -111,15 +111,15 @@ def check_other_captions(setup: TrainSetup) -> None:
 
 
 def check_token(setup: TrainSetup) -> None:
-    """Check that some prompt, in training or evaluation, contains the learned token."""
+    """Check that the text encoder reads the learned token in some prompt, in training or evaluation."""
     token = setup.pretrained.learned_token
     made = (setup.train_prompts, setup.val_prompts, *(other.val_prompts for other in setup.other_captions.values()))
-    prompts = (prompt for each in made for prompt in each.by_id.values())
-    if token and not any(token in as_text(prompt) for prompt in prompts):
+    read = (each.read(part) for each in made for prompt in each.by_id.values() for part in parts(prompt))
+    if token and not any(token in text for text in read):
         place = family_of(setup.recipe.model).places(setup.recipe.model)["token"]
         raise UserError(
             f"model.embeddings={str(place)!r}: its token is {token!r}, which no prompt says; add it to caption.modifiers, "
-            f"e.g. 'a {token} style photo of {CAPTION}'"
+            f"before captions that fill the text encoder, e.g. 'a {token} style photo of {CAPTION}'"
         )
 
 

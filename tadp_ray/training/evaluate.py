@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadp_ray.captions.prompts import as_text
+from tadp_ray.captions.prompts import as_text, parts
 from tadp_ray.data.loader import batch_targets
 from tadp_ray.data.sample import annotation
 from tadp_ray.tasks.base import Metrics, bilinear
@@ -153,13 +153,15 @@ def evaluate(
 
 
 def per_image_records(setup: TrainSetup, score: Metrics) -> Iterator[dict[str, Any]]:
-    """Yield the prompt and the metrics of each validation image, as JSON types."""
+    """Yield the prompt, what the text encoder reads of it if it is truncated, and the metrics of each image, as JSON types."""
     prompts = setup.val_prompts
     for image_id, metrics in zip(setup.val.ids, score.images, strict=True):
-        fit = prompts.fits[image_id]
+        fit, prompt = prompts.fits[image_id], as_text(prompts[image_id])
+        read = as_text(tuple(map(prompts.read, parts(prompts[image_id]))))
         yield {
             "id": image_id,
-            "prompt": as_text(prompts[image_id]),
+            "prompt": prompt,
+            **({"read": read} if read != prompt else {}),
             "precision": fit.precision,
             "recall": fit.recall,
             **metrics,

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from tadp_ray.captions.convert import import_store
+from tadp_ray.captions.nouns import nouns_store
 from tadp_ray.captions.prompts import make_prompts
 from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.cli import app
@@ -78,6 +80,16 @@ def test_a_degraded_store_says_what_a_training_of_that_seed_is_given(oracle: Pat
     assert store.header["realised"]["recall"] == prompts.recall == 0.6
     found = json.loads(invoke("align", tmp_path / "one", "--oracle", oracle, "--match", "exact", "--json").stdout)
     assert (found["precision"]["micro"], found["recall"]["micro"]) == (prompts.precision, prompts.recall)
+    more = ("--precision", 0.5, "--recall", 1, "--distractors", "piano,oven", "--out", tmp_path / "more")
+    assert invoke("degrade", oracle, *more).exit_code == 0
+    realised = read_store(tmp_path / "more").header["realised"]
+    found = json.loads(invoke("align", tmp_path / "more", "--oracle", oracle, "--match", "exact", "--json").stdout)
+    assert found["precision"]["micro"] == realised["precision"] < 0.6, "a distractor is a wrong name"
+    kept = import_store(tmp_path / "more", {"a", "b", "c"})
+    assert "realised" not in kept.header and "realised" in import_store(tmp_path / "more").header
+    assert (
+        "realised" not in nouns_store(read_store(tmp_path / "more"), lambda words: ["NN1"] * len(words), "all").header
+    )
 
 
 def test_the_captions_of_a_tag_are_measured_and_none_by_chance(oracle: Path, tmp_path: Path) -> None:
@@ -311,9 +323,30 @@ def test_a_check_lists_all_that_is_wrong_and_says_so_by_its_exit_code(masks: str
     assert "4 problems" in printed.stdout and printed.exit_code == 1
     file.write_text("{")
     assert invoke("check", file).exit_code == 1 and "broken JSON" in invoke("check", file).stdout
+    stale = CaptionStore({"a": ("a cat",)}, {"classes": ["cat", "dog"]}, names={"a": ("cat", "dog")})
+    stale.write(tmp_path / "stale")
+    assert (
+        "id 'a': no caption says the recorded name 'dog'; make the store again"
+        in invoke("check", tmp_path / "stale").stdout
+    )
     foreign = CaptionStore({"a": ("a cow",)}, {"classes": ["cat"]}, names={"a": ("cow",)})
     foreign.write(tmp_path / "foreign")
     assert "id 'a': the name 'cow' is not in the data set's class list" in invoke("check", tmp_path / "foreign").stdout
+
+
+def test_a_check_with_a_recipe_counts_its_modifiers_with_its_tokenizer(tmp_path: Path) -> None:
+    file = published(tmp_path / "long.json", a=["a cat " * 36])
+    for name in ("a.jpg", "a.png"):
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / name)
+    part = "{images: '*.jpg', masks: '*.png'}"
+    (tmp_path / "my.yaml").write_text(
+        f"extends: {Path('experiments/recipes/folder_segmentation.yaml').absolute()}\n"
+        f"data: {{root: '{tmp_path}', classes: [cat, dog], train: {part}, val: {part}}}\n"
+        "caption: {source: 'null', modifiers: ['a very dark photo of {caption} at night']}\n"
+    )
+    assert "no problems" in invoke("check", file).stdout
+    told = invoke("check", file, "--data", tmp_path / "my.yaml").output
+    assert "id 'a': 79 tokens, of which the text encoder reads 75" in told, told
 
 
 def test_figures_and_differences(oracle: Path, tmp_path: Path) -> None:
@@ -327,6 +360,10 @@ def test_figures_and_differences(oracle: Path, tmp_path: Path) -> None:
     result = invoke("diff", oracle, file)
     assert result.exit_code == 1 and "1 image with the same captions, 1 with others" in result.stdout
     assert "2 images only in the first: c, d" in result.stdout and "    - sky dining table\n" in result.stdout
+    for name, tags in (("one", ("scene", "relations")), ("other", ("relations", "scene"))):
+        CaptionStore({"a": ("x", "y")}, {}, tags={"a": tags}).write(tmp_path / name)
+    result = invoke("diff", tmp_path / "one", tmp_path / "other")
+    assert result.exit_code == 1 and "    - scene: x\n    - relations: y\n    + relations: x\n" in result.stdout
 
 
 def test_captions_are_shown_as_words_or_beside_pictures(oracle: Path, masks: str, tmp_path: Path) -> None:

@@ -15,6 +15,10 @@ BAD = {
     "capitals": (["Car", "car"], "name 1, 'car', reads like 'Car' (name 0)"),
     "sharp s": (["Stra\u00dfe", "STRASSE"], "name 1, 'STRASSE', reads like"),
     "spelling": (["caf\u00e9", "cafe\u0301"], "name 1, 'cafe\u0301', reads like 'caf\u00e9' (name 0)"),
+    "background": (
+        ["_Background_", "cat"],
+        "name 0, '_Background_', is no other class than background; write 'background'",
+    ),
     "blanks": (["traffic light", "traffic  light"], "name 1, 'traffic  light', reads like"),
     "no width": (["cat", "c\u200bat"], "name 1, 'c\\u200bat', reads like 'cat'"),
     "empty": (["cat", ""], "name 1 is '', without a character to read"),

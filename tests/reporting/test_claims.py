@@ -58,6 +58,14 @@ def test_a_claim_is_judged_by_its_smallest_step_seed_by_seed() -> None:
     assert judged_of(rising.model_copy(update={"at": {"look": ["low", "highest"]}}), values).value == 26
 
 
+def test_equal_rows_are_not_better_than_each_other() -> None:
+    values = {"low": seeds(0.0, 0.0, 0.0), "high": seeds(0.0, 0.0, 0.0)}
+    for aim in ({}, {"min_standard_deviations": 2}, {"min": 1}):
+        assert judged_of(difference(**aim), values).holds is False, aim
+    # But for noise: nothing is lost.
+    assert judged_of(difference(min_standard_deviations=-1), values).holds is True
+
+
 def test_a_bound_inside_the_interval_is_not_decided() -> None:
     """Student's quantile for three seeds is 4.303, so that the interval of 6.00 ± 1.00 is 6 ± 4.303/√3."""
     values = {"low": seeds(10.0, 20.0, 30.0), "high": seeds(15.0, 26.0, 37.0)}

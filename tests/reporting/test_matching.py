@@ -96,6 +96,13 @@ def test_the_background_is_no_name() -> None:
     assert (found["precision"], found["recall"]) == (1.0, 1.0)
 
 
+def test_words_that_the_text_encoder_did_not_read_are_not_said() -> None:
+    image = {**IMAGES.images[0], "prompt": "sky and a cat", "read": "sky and"}
+    heard = []
+    rematch(SegmentationImages("segmentation", IMAGES.classes, (image,)), lambda text: heard.append(text) or ())
+    assert heard == ["sky and"]
+
+
 def test_the_rule_stands_in_the_figure_and_in_the_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
     monkeypatch.setattr(scatter, "write_figure", lambda figure, path: drawn.append(figure.get_suptitle()))

@@ -91,6 +91,10 @@ def test_a_learned_token_that_only_evaluation_says_is_said(tiny_cell: Callable[.
         check_setup(
             setup(tiny_cell, {"modifiers": ["a photo of {caption}"], "modifiers_apply": "eval"}, embeddings=token)
         )
+    # Behind so many words the text encoder does not read it.
+    with pytest.raises(UserError, match="its token is '<night>', which no prompt says"):
+        long = {"source": "sentence", "sentence": "a cow " * 40, "modifiers": ["{caption} at <night>"]}
+        check_setup(setup(tiny_cell, long, embeddings=token))
 
 
 def test_prompts_of_several_numbers_of_names_are_refused(tiny_cell: Callable[..., Cell]) -> None:

@@ -8,7 +8,8 @@ import torch
 from tadp_ray.config.schema import Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.errors import UserError
-from tadp_ray.layout import MODEL
+from tadp_ray.layout import MODEL, PER_IMAGE
+from tadp_ray.tasks.per_image import read_per_image
 from tadp_ray.training.any_image import given_prompt, predict_image
 from tadp_ray.training.check import check_head
 from tadp_ray.training.context_cache import ContextCache
@@ -26,6 +27,10 @@ def test_a_cell_trains_stops_goes_on_and_predicts_the_same_again(
     model = {"backbone": "stable_diffusion_xl", "weights": str(tiny_xl_folder), "noise_samples": 1, "adapter": True}
     whole, metrics = trained_with_a_stop(model=model, caption={"source": "class_names"})
     assert metrics["caption/train_truncated"] == 10  # the names of all classes are longer than 13 tokens
+    (told,) = {
+        (image["prompt"], image["read"]) for image in read_per_image(whole.folder / PER_IMAGE, whole.fingerprint).images
+    }
+    assert told[0].startswith(told[1]) and len(told[1].replace(" ", "")) <= 11 < len(told[0])
     assert predict_cell(whole, whole.folder / MODEL, tmp_path / "predicted", CPU) == 5
     model, setup, _ = load_cell(whole, whole.folder / MODEL, CPU)
     image = Sample("mine", setup.val[0].image)
