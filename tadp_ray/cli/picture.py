@@ -8,6 +8,7 @@ import typer
 from tadp_ray.cli.common import Commands, LogOption, TrackingOption, say, store_to_log
 from tadp_ray.cli.retype import typed
 from tadp_ray.cli.task_commands import task_group
+from tadp_ray.wording import pluralized
 
 if TYPE_CHECKING:
     from tadp_ray.pictures.comparison import Comparison
@@ -60,6 +61,8 @@ def log_pictures(store: "Store", comparison: "Comparison", out: Path, name: str,
     from tadp_ray.tracking.findings import log_finding
 
     several = len(comparison.systems) > 1
+    # An image may have a score of one system alone: where nothing is to be found, something wrong was.
+    scored = comparison.scores[:, np.isfinite(comparison.scores).all(0)]
     facts = {
         "name": name,
         "question": f"Where do {' and '.join(comparison.systems)} differ most?"
@@ -69,8 +72,8 @@ def log_pictures(store: "Store", comparison: "Comparison", out: Path, name: str,
         "command": typed(),
         "settings": rule(comparison.score, directions(len(comparison.systems))[0]),
         "numbers": {
-            f"{system}: {comparison.score.meaning}, mean over {len(comparison.ids)} images": mean
-            for system, mean in zip(comparison.systems, np.nanmean(comparison.scores, 1).tolist(), strict=True)
+            f"{system}: {comparison.score.meaning}, mean over {pluralized(scored.shape[1], 'images')}": mean
+            for system, mean in zip(comparison.systems, scored.mean(1).tolist(), strict=True)
         },
     }
     return log_finding(store, out, facts, files)

@@ -236,7 +236,8 @@ def show_results(
     attach(store, run, files)
     if against is None:
         seeds = len({cell.seed for cell in cells})
-        describe(store, run, numbers(filled), note(filled, verdicts, links(store, run, seeds)))
+        shown = {run_id for row in filled.entries for entry in row for run_id in entry.run_ids}
+        describe(store, run, numbers(filled), note(filled, verdicts, links(store, run, seeds, shown)))
     if as_json:
         show(table_record(filled, verdicts, files), (), as_json)
         return filled

@@ -18,6 +18,8 @@ from tadp_ray.pictures.overlays import Box, frame, name_colours, show_image
 
 SIDE = 1.7
 """Width of a panel in inches."""
+NAME_WIDTH = 24
+"""Letters of a title above a panel."""
 LETTERS = 36
 """Of a line of a caption below a panel."""
 LINES = 4
@@ -100,11 +102,11 @@ def draw_comparison(
     for axes, image, selection in zip(grid, images, rows, strict=True):
         frames.append(draw_row(comparison, axes, image, selection, direction, named))
     for axes, name in zip(grid[0], columns, strict=True):
-        axes.set_title(f"{name}\n{axes.get_title()}".strip(), fontsize=8)
+        axes.set_title(f"{textwrap.fill(name, NAME_WIDTH)}\n{axes.get_title()}".strip(), fontsize=8)
     name_colours(figure, named, comparison.classes)
     others = " and ".join(comparison.systems[1:])
     title = f"{comparison.systems[0]} {direction} than {others}, by most" if others else comparison.systems[0]
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(textwrap.fill(title, NAME_WIDTH * len(columns)), fontsize=9)
     return figure, frames
 
 

@@ -3,12 +3,14 @@
 import re
 
 MARKDOWN_SPECIAL = re.compile(
-    r"[\\`*<|~$]"  # code, emphasis, tags, table cells, mathematics
+    r"[\\`*|~]"  # code, emphasis, table cells
     r"|(?<![^\W_])_|_(?![^\W_])"  # emphasis, but not within a name
     r"|\[(?=[^\]]*\][\[(:])"  # links
-    r"|&(?=#?\w+;)"  # entities
     r"|^(?:#|>|\[|[-+=](?=\s|$|[-=]))"  # headings, block quotes, check boxes, lists
 )
+ENTITIES = {"<": "&lt;", "$": "&#36;", "&": "&amp;"}
+HTML_SPECIAL = re.compile(r"[<$]|&(?=#?\w+;)")
+"""Tags, mathematics and entities, which MLflow's page does not leave alone behind a backslash."""
 NUMBER = re.compile(r"^(\d+)([.)])(?=\s|$)")
 """Starts a numbered list."""
 ZERO_WIDTH = "\N{ZERO WIDTH SPACE}"
@@ -37,7 +39,8 @@ def one_line(text: str) -> str:
 
 def md(text: str) -> str:
     """Escape text for Markdown."""
-    return NUMBER.sub(r"\1\\\2", MARKDOWN_SPECIAL.sub(r"\\\g<0>", one_line(text)))
+    safe = NUMBER.sub(r"\1\\\2", MARKDOWN_SPECIAL.sub(r"\\\g<0>", one_line(text)))
+    return HTML_SPECIAL.sub(lambda found: ENTITIES[found[0]], safe)
 
 
 def tex(text: str) -> str:

@@ -4,6 +4,7 @@ They are drawn apart from the page's charts: in a picture nothing can be pointed
 and a bar says what the colours are. Rendering Vega-Lite would also take longer and more memory.
 """
 
+import itertools
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.table import TableSpec
@@ -120,6 +122,10 @@ def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Cur
     lines = {line.get_label(): line for panel in panels.values() for line in reversed(panel.get_lines())}
     names = [name for name in map(legend_name, spec.columns.names) if name in lines]
     handles = [lines[name] for name in names]
+    if len(seeds) > 1:
+        names += [f"seed {seed}" for seed in seeds]
+        styles = itertools.islice(itertools.cycle(LINE_STYLES), len(seeds))
+        handles += [Line2D([], [], color="grey", linestyle=style) for style in styles]
     figure.legend(handles, names, title=spec.columns.label, loc="outside center right", fontsize=8, frameon=False)
     figure.suptitle(spec.title, fontsize=11)
     write_figure(figure, path)

@@ -180,6 +180,8 @@ def experiment_section(
         if isinstance(planned, UserError):
             raise planned
         spec, sweep = planned
+        if sweep.layout is not None:
+            header["command"] = sweep.layout["command"]
         table, done = fill_table(store, spec, sweep.cells, found)
         images = per_image_results(store, done) if spec.figure else {}
         curves = curves_of(store, spec, done)

@@ -1,5 +1,6 @@
 """Draws per-image results: points, their binned means and the fitted line with its band, one panel per table row."""
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,7 +26,9 @@ BINS = 10
 
 def draw_lines(figure: FigureConfig, lines: Mapping[str, Line | None], scale: Scale, path: Path) -> None:
     """Write the figure (PNG): one panel per row that has a line; a single empty panel if no row has one."""
-    shown = {heading: line for heading, line in lines.items() if line} or {"no per-image results yet": None}
+    shown = {heading: line for heading, line in lines.items() if line} or {
+        "no line: results are missing,\ntoo few, or all alike": None
+    }
     drawn = Figure(figsize=(max(3.6 * len(shown), 4.4) + 0.6, 3.9), layout="constrained", dpi=150)
     panels = drawn.subplots(1, len(shown), squeeze=False, sharey=True, sharex=True)[0]
     for panel, (heading, line) in zip(panels, shown.items(), strict=True):
@@ -39,8 +42,9 @@ def draw_lines(figure: FigureConfig, lines: Mapping[str, Line | None], scale: Sc
     panels[0].xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
     panels[0].set_ylabel(LABELS[figure.kind][1])
     published = f"; published: r = {figure.published.r:.2f}" if figure.published else ""
-    rule = f"\nnames by {MATCH_RULES[figure.match_at(scale)]}" if figure.kind == "recall" else ""
-    drawn.suptitle(f"{figure.title}\nours ({scale} scale){published}{rule}", fontsize=11)
+    rule = [f"names by {MATCH_RULES[figure.match_at(scale)]}"] if figure.kind == "recall" else []
+    heading = (figure.title, f"ours ({scale} scale){published}", *rule)
+    drawn.suptitle("\n".join(textwrap.fill(line, 34 + 38 * (len(shown) - 1)) for line in heading), fontsize=11)
     handles, labels = next((p.get_legend_handles_labels() for p in panels if p.lines), ([], []))
     if handles:
         drawn.legend(handles, labels, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)

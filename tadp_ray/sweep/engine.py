@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -178,7 +178,7 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
             SweepProgress(todo, at_once, console),
         ):
             results = tuner(plan, todo, at_once).fit()
-        failed = failures(results)
+        failed = failures(results, todo)
         note_failures(failed)
     finally:
         unsent = sender.close(timeout=60)
@@ -195,13 +195,13 @@ FailedCell = tuple[Cell, str, str | None, str]
 """(cell, error, traceback, id of the command)."""
 
 
-def failures(results: tune.ResultGrid) -> list[FailedCell]:
-    """Return the cells without a result.
+def failures(results: Iterable[tune.Result], todo: Sequence[Cell]) -> list[FailedCell]:
+    """Return the cells, of those to train, without a result.
 
     Traceback None: a user's error of one of several workers; empty: what the cell's journal says.
     """
-    failed = []
-    for result in results:
+    failed, started = [], [result for result in results if result.config]
+    for result in started:
         reported = result.metrics or {}
         trace = str(result.error) if result.error else reported.get("trace", "")
         crash = trace.strip().splitlines()[-1] if result.error else None
@@ -209,6 +209,11 @@ def failures(results: tune.ResultGrid) -> list[FailedCell]:
             error = reported.get("errors", {}).get(cell.fingerprint, crash)
             if error and final_metrics(cell.folder, cell.fingerprint) is None:
                 failed.append((cell, error, trace, result.config["command"]))
+    # Of a worker that never started, Ray does not say which cells it was to train.
+    if crashes := [str(result.error) for result in results if result.error and not result.config]:
+        known = {cell.fingerprint for result in started for cell in result.config["cells"]}
+        unknown = [cell for cell in todo if cell.fingerprint not in known]
+        failed += [(cell, crashes[0].strip().splitlines()[-1], crashes[0], "") for cell in unknown]
     return failed
 
 

@@ -6,7 +6,7 @@ experiment without `workflowType` open on traces of language models, so every ad
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,10 +14,11 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import lower_is_better, main_metric
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.names import encode
-from tadp_ray.tracking.query import search_all
+from tadp_ray.tracking.query import pages, search_all
 from tadp_ray.tracking.run_spec import AXIS, PARENT
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import ASKED
+from tadp_ray.wording import pluralized
 
 log = logging.getLogger(__name__)
 
@@ -80,16 +81,28 @@ def page(experiment_id: str, view: str | None = None, *, charts: bool = False) -
     return f"/#/experiments/{experiment_id}/runs?{urlencode(words)}"
 
 
-def links(store: Store, run_id: str, seeds: int) -> list[str]:
-    """Return Markdown links from the note of a sweep with so many seeds to its cells side by side."""
+def links(store: Store, run_id: str, seeds: int, shown: Collection[str]) -> list[str]:
+    """Return Markdown links from a sweep's note to its cells side by side, or what they lack.
+
+    Args:
+        store: MLflow.
+        run_id: of the sweep.
+        seeds: their number; with several there is a list of means.
+        shown: the runs in its table. Those that another sweep has trained are on that sweep's pages only.
+    """
     experiment = store.client.get_run(run_id).info.experiment_id
+    trained = pages(store.client.search_runs, [experiment], f"tags.`{PARENT}` = '{run_id}'")
+    elsewhere = {*shown} - {run.info.run_id for run in trained}
+    told = f"not listed: {len(elsewhere)} of {pluralized(len({*shown}), 'cells')} of the table, trained by other sweeps"
+    if elsewhere and elsewhere == {*shown}:
+        return [told]
     cells, means = cells_key(run_id), means_key(run_id)
     wanted = {
         "charts of the cells": page(experiment, cells, charts=True),
         "list, best first": page(experiment, cells),
         **({"means over seeds": page(experiment, means)} if seeds > 1 else {}),
     }
-    return [f"[{text}]({path[1:]})" for text, path in wanted.items()]
+    return [*(f"[{text}]({path[1:]})" for text, path in wanted.items()), *([told] if elsewhere else [])]
 
 
 def newest_page(store: Store) -> tuple[str, str]:

@@ -104,7 +104,7 @@ def test_depth_is_drawn_and_where_there_is_none_better_it_is_said(maps: Path) ->
     assert [path.name for path in (maps / "same").iterdir()] == ["choice.json"]
 
 
-def test_detections_are_drawn_with_classes_and_scores(maps: Path) -> None:
+def test_detections_are_drawn_with_classes_and_scores(maps: Path, store) -> None:
     images = [{"id": name, "file_name": f"{name}.jpg"} for name in NAMES]
     boxes = [{"image_id": name, "category_id": 1, "bbox": [4, 4, 20, 10]} for name in NAMES]
     truth = {"images": images, "categories": [{"id": 1, "name": "cat"}], "annotations": boxes}
@@ -116,6 +116,12 @@ def test_detections_are_drawn_with_classes_and_scores(maps: Path) -> None:
     result = invoke("picture", "detection", maps / "out", *words)
     assert result.exit_code == 0 and "  a: ours hits 100 %, theirs hits 0 %" in result.stdout, result.output
     assert "  c: ours hits 0 %, theirs hits 100 %" in result.stdout and (maps / "out/better.pdf").is_file()
+    # Where nothing is to be found, a system that finds nothing has no score.
+    (maps / "truth.json").write_text(json.dumps({**truth, "annotations": [boxes[0], boxes[2]]}))
+    for name, box in (("ours", boxes[0]), ("theirs", boxes[2])):
+        (maps / f"{name}.json").write_text(json.dumps([{**box, "score": 0.8}]))
+    assert invoke("picture", "detection", maps / "logged", *words, "--log", "--tracking-uri", store.uri).exit_code == 0
+    assert all(name.endswith("mean over 2 images") for name in findings(store, maps / "fetched")["logged"].numbers)
     # Boxes would lie elsewhere in a copy of another size.
     for height, code in ((32, 0), (64, 2)):
         sized = [{**image, "height": height, "width": 48} for image in images]

@@ -95,6 +95,7 @@ def test_table_curves_and_findings_come_from_mlflow(store, asked: Path, tmp_path
     assert said in page and said in words and "3 of 4 entries" in page
     assert "1 of 4 cells is not finished: precision=1.0 recall=1.0 seed=0" in page
     assert "published 63.29" in page and "*63.29*" in words and "recipe ../recipe" not in page
+    assert f"<pre>tadp-ray sweep {asked}/tiny.yaml --set compute.storage={tmp_path}/runs</pre>" in page, "as it was run"
     runs = [
         run.info.run_id for run in store.client.search_runs([store.experiment_id("tiny")], "tags.`tadp.seed` = '0'")
     ]

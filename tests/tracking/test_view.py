@@ -42,10 +42,22 @@ def test_links_name_views_that_are_kept(store, make_cell) -> None:
     run = parent(store, "tiny", "pocket", "a")
     keep_views(store, run, [make_cell()])
     tags = store.client.get_experiment_by_name("tiny").tags
-    keys = [query(link.rstrip(")"))["viewStateShareKey"][0] for link in links(store, run, seeds=3)]
+    keys = [query(link.rstrip(")"))["viewStateShareKey"][0] for link in links(store, run, seeds=3, shown=())]
     assert keys == [f"cells-{run[:8]}", f"cells-{run[:8]}", f"means-{run[:8]}"]
     assert all(json.loads(tags[f"mlflow.sharedViewState.{key}"])["selectedColumns"] for key in keys)
-    assert len(links(store, run, seeds=1)) == 2
+    assert len(links(store, run, seeds=1, shown=())) == 2
+
+
+def test_cells_that_another_sweep_trained_are_no_cells_of_a_sweeps_list(store, make_cell) -> None:
+    first, second = parent(store, "first", "pocket", "a"), parent(store, "second", "pocket", "b")
+    experiment = store.client.get_run(second).info.experiment_id
+    own = store.client.create_run(experiment, tags={"mlflow.parentRunId": second}).info.run_id
+    assert len(links(store, second, seeds=1, shown=[own])) == 2
+    told = links(store, second, seeds=1, shown=[own, "another"])
+    assert len(told) == 3 and told[2] == "not listed: 1 of 2 cells of the table, trained by other sweeps"
+    assert links(store, first, seeds=1, shown=[own]) == [
+        "not listed: 1 of 1 cell of the table, trained by other sweeps"
+    ]
 
 
 def test_numbers_and_note_of_a_sweep_are_kept_and_not_logged_twice(store) -> None:

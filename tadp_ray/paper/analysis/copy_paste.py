@@ -26,6 +26,7 @@ from tadp_ray.paper.analysis.images import ShownObject, analysis_images, check_n
 from tadp_ray.paper.analysis.sheets import highest, overlay, show_scale, tallest
 from tadp_ray.paper.localisation import mass
 from tadp_ray.pictures.files import write_both
+from tadp_ray.wording import with_article
 
 POOL = 5
 """Images searched per case, besides fifty more in total."""
@@ -304,8 +305,8 @@ def draw(cases: Sequence[tuple[Case, tuple[np.ndarray, np.ndarray]]]) -> Figure:
         for axes, image, scores in zip((row[:2], row[2:]), (case.before, case.after), maps, strict=True):
             axes[0].imshow(image, interpolation="nearest")
             overlay(axes[1], image, scores, top, f"“{case.word}”")
-        row[0].set_title(f"a {case.other}", fontsize=9)
-        row[2].set_title(f"a {case.word} pasted", fontsize=9)
+        row[0].set_title(with_article(case.other), fontsize=9)
+        row[2].set_title(f"{with_article(case.word)} pasted", fontsize=9)
         for axes in row:
             axes.set_axis_off()
     show_scale(figure, figure.axes, top)
