@@ -1,6 +1,7 @@
 """Writes files atomically, so that they are complete even after a crash, and reads files with clear errors."""
 
 import codecs
+import errno
 import fcntl
 import hashlib
 import json
@@ -20,6 +21,8 @@ from tadp_ray.errors import UserError
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of the errors of a full disk."""
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from tadp_ray.config.classes import misnamed
 from tadp_ray.config.shipped import shipped
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError, raise_problems, said_as
-from tadp_ray.files import read_lines
+from tadp_ray.files import FULL, read_lines
 from tadp_ray.logs import LEVEL, LogLevel, log_level, show_log
 from tadp_ray.network import bypass_proxy
 
@@ -108,11 +109,12 @@ LOG_LEVEL = inspect.Parameter(
         ),
     ],
 )
-FULL = (errno.ENOSPC, errno.EDQUOT)
 REFUSED = (
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
 )
+ENDING_SECONDS = 30.0
+"""How long a command may take to end before the same signal counts again."""
 initial_level = log_level()
 """The log level of this process before any command."""
 debugging = False
@@ -228,8 +230,17 @@ class PluginGroup(TyperGroup):
 
 
 def interrupt(number: int, frame: object) -> None:
-    """End as with Ctrl-C; ignore the same signal from now on."""
-    signal.signal(number, signal.SIG_IGN)
+    """End as with Ctrl-C, which repetitions of the signal do not disturb.
+
+    Compiled code sometimes drops the exception, so that the command goes on: a later signal counts again.
+    """
+    came = time.monotonic()
+
+    def repeated(number: int, frame: object) -> None:
+        if time.monotonic() > came + ENDING_SECONDS:
+            interrupt(number, frame)
+
+    signal.signal(number, repeated)
     raise KeyboardInterrupt
 
 

@@ -2,6 +2,7 @@
 
 import shlex
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,11 +120,11 @@ def sweep(
         from tadp_ray.sweep.engine import run_plan
         from tadp_ray.tracking.query import require_finished
 
-        hints = launch_lines(context, store, plan)
+        hints = partial(launch_lines, context, store, plan)
         run, complete = run_plan(plan, store, address, console, strict=strict, hints=hints)
         others = table_lookup(store, plan.source, recipe, scale)
         filled = show_results(store, run, plan.table, plan.cells, plan.folder, others, strict=strict)
-        show_closing(filled, store, context, plan.name)
+        show_closing(filled, store, context, plan.name, run)
         if not complete:
             raise typer.Exit(1)
         require_finished(store, plan.selected)
@@ -251,7 +252,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         raise UserError(f"--seeds {text}: {error}") from None
 
 
-def show_closing(filled: "Table", store: "Store", context: typer.Context, name: str) -> None:
+def show_closing(filled: "Table", store: "Store", context: typer.Context, name: str, run: str) -> None:
     """Print what a sweep has found, the next command worth running, and where to see its cells."""
     from tadp_ray.reporting.closing import Commands, closing_lines
 
@@ -264,14 +265,14 @@ def show_closing(filled: "Table", store: "Store", context: typer.Context, name: 
     )
     for line in closing_lines(filled, commands):
         say(line, style="bold")
-    say(f"curves, pictures and parameters: {dashboard_command(context, store)}")
+    say(f"curves, pictures and parameters: {dashboard_command(context, store, run)}")
 
 
-def launch_lines(context: typer.Context, store: "Store", plan: "Plan") -> list[str]:
-    """Return the commands that matter while a sweep runs, and after it was stopped."""
+def launch_lines(context: typer.Context, store: "Store", plan: "Plan", run: str) -> list[str]:
+    """Return the commands that matter while a sweep, a run in MLflow, goes on, and after it was stopped."""
     storage = "" if plan.storage == Path(STORAGE).absolute() else f" --storage {shlex.quote(str(plan.storage))}"
     return [
-        f"curves    {dashboard_command(context, store)}",
+        f"curves    {dashboard_command(context, store, run)}",
         f"watch     {retyped(context, 'status', only=('tracking_uri',))}{storage}    (every cell, in another terminal)",
         f"table     {table_command(context, plan.name)}    (of what is finished)",
         f"stop      Ctrl-C, or {program()} stop{storage}",
@@ -286,10 +287,11 @@ def table_command(context: typer.Context, name: str) -> str:
     return retyped(context, "table", only=("file", "scale", "recipe", "tracking_uri"))
 
 
-def dashboard_command(context: typer.Context, store: "Store") -> str:
-    """Return the command that serves MLflow's page of the newest sweep, or the page's address if a server has it already."""
-    from tadp_ray.tracking.dashboard import is_server, newest_page
+def dashboard_command(context: typer.Context, store: "Store", run: str) -> str:
+    """Return the command that serves MLflow's page of the newest sweep; of a server, the address of this sweep's page."""
+    from tadp_ray.tracking.dashboard import is_server
+    from tadp_ray.tracking.view import sweep_page
 
     if is_server(store):
-        return f"{store.safe_uri.rstrip('/')}{newest_page(store)[0]}"
+        return f"{store.safe_uri.rstrip('/')}{sweep_page(store, run)}"
     return retyped(context, "dashboard", only=("tracking_uri",))

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from tadp_ray.config.data import DataConfig
 from tadp_ray.config.errors import nearest
 from tadp_ray.data.config import FolderData
-from tadp_ray.data.datasets import FileSource, published_datasets, source_of
+from tadp_ray.data.datasets import FileSource, open_dataset, published_datasets, remarks, source_of
 from tadp_ray.data.files import Layout, Measured, PublishedSet, look_at_all
 from tadp_ray.data.folder import shared_images
 from tadp_ray.data.index import Index
@@ -92,7 +92,9 @@ def check_own(name: str, data: DataConfig, storage: Path | None = None, *, deep:
     splits: tuple[Split, ...] = ("train", "val")
     found = {split: cache(partial(source.layout, data, split)) for split in splits}
     report = checked(name, data.root, found, {}, storage, deep=deep)
-    if isinstance(data, FolderData) and report["splits"].keys() == set(splits):
+    if not report["problems"]:
+        report["remarks"] = remarks(data, *(open_dataset(data, split, storage) for split in splits))
+    elif isinstance(data, FolderData) and report["splits"].keys() == set(splits):
         report["remarks"] = shared_images(data, *(found[split]().images for split in splits))
     return report
 

@@ -172,8 +172,9 @@ class Layout:
             outside, flat = outside & ~sample.crowd, flat & ~sample.crowd
         for place in np.flatnonzero(outside | flat)[:1]:
             corners = ", ".join(f"{value:g}" for value in boxes[place])
+            image = f", image {sample.id!r}" * self.shared_truth
             raise UserError(
-                f"{self.truths[sample.id]}: object {place + 1} ({self.classes[classes[place]]}) "
+                f"{self.truths[sample.id]}{image}: object {place + 1} ({self.classes[classes[place]]}) "
                 f"{'has no area' if flat[place] else 'reaches outside'}: ({corners}) counted from 0, in an image "
                 f"{width} wide and {height} high; correct it"
             )

@@ -242,7 +242,10 @@ def nothing_shown(_: Sample) -> list[int]:
 
 
 def no_boxes(found: Mapping[str, Measured]) -> list[str]:
-    """Return one line if no training image has a box."""
+    """Return one line if no training image has a box, or none has a side that a pixel would have."""
+    longest = [each.range[1] for each in found.values() if each.range]
+    if longest and max(longest) <= 1:
+        return [f"data.train.boxes: no box is longer than {max(longest):g} pixels: fractions of an image? Write pixels"]
     if any(each.counted for each in found.values()):
         return []
     return [f"data.train.boxes: none of the {len(found)} images has a box, so there is nothing to learn; draw some"]

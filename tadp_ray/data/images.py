@@ -153,6 +153,12 @@ def read_values(path: Path, what: str) -> np.ndarray:
             f"{path}: {what} stored as {scaled[0]}, less than 8 bits of grey or white as 0, whose numbers cannot be told; "
             "save it as 8-bit PNG"
         )
+    # Beside the raw mode Pillow keeps the greatest value of a PGM only where it scales the others by it.
+    if found.format == "PPM" and (greatest := [mode for mode in found.raw_modes if mode.isdecimal()]):
+        raise UserError(
+            f"{path}: {what} in PGM with a greatest value of {greatest[0]}, by which its numbers are scaled when it is read; "
+            "save it as PNG"
+        )
     return np.asarray(found.image)
 
 

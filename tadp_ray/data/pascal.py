@@ -1,5 +1,6 @@
 """Pascal VOC: segmentation 2012 with the extended training masks, and detection 2007 and 2012."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -83,16 +84,21 @@ def read_annotation(path: Path) -> ElementTree.Element:
     """Return the outermost element of an annotation file.
 
     Raises:
-        UserError: the file is no XML.
+        UserError: the file is no XML, or no annotation.
     """
     if why := why_unreadable(path):
         raise UserError(f"{path}: {why}")
     try:
         # Expat refuses exploding entities, and ElementTree fetches none from elsewhere.
-        return ElementTree.parse(path).getroot()  # noqa: S314
+        root = ElementTree.parse(path).getroot()  # noqa: S314
     except Exception as error:
         # Beside ParseError there are LookupError and ValueError of encodings; nothing but the file is read here.
         raise UserError(f"{path}: cannot be read as XML ({error}); replace the file, or save it in UTF-8") from None
+    if root.tag != "annotation":
+        raise UserError(
+            f"{path}: begins with <{root.tag}>, and an annotation of VOC's with <annotation>; write it like those"
+        )
+    return root
 
 
 def read_objects(path: Path) -> list[ElementTree.Element]:
@@ -138,7 +144,7 @@ def read_named_boxes(path: Path, names: Sequence[str], known: str) -> Fields:
                 f"{path}: object {number} ({name}) has no <bndbox> of four numbers xmin, ymin, xmax, ymax; correct it"
             ) from None
         classes.append(names.index(name))
-        difficult.append(thing.findtext("difficult", "0").strip() == "1")
+        difficult.append(is_difficult(thing, f"{path}: object {number} ({name})"))
     return {
         "boxes": np.array(boxes, np.float32).reshape(-1, 4) - np.array([1, 1, 0, 0], np.float32),
         "box_classes": np.array(classes, np.int64),
@@ -153,9 +159,21 @@ def read_own_boxes(path: Path, names: Sequence[str], known: str) -> Fields:
     """
     fields = read_named_boxes(path, names, known)
     sides = [read_annotation(path).findtext(f"size/{side}", "").strip() for side in ("height", "width")]
-    # Some programs write 0 for unknown.
-    told = all(side.isdecimal() and int(side) for side in sides)
-    return {**fields, **({"size": np.array([int(side) for side in sides])} if told else {})}
+    # Some programs write 0 or nothing for unknown, others fractions.
+    told = [int(found[1]) for side in sides if (found := re.fullmatch(r"(\d+)(\.0*)?", side)) and int(found[1])]
+    return {**fields, **({"size": np.array(told)} if len(told) == 2 else {})}
+
+
+def is_difficult(thing: ElementTree.Element, place: str) -> bool:
+    """Return whether an object is marked as difficult, so that scores pass it over.
+
+    Raises:
+        UserError: the mark is neither 0 nor 1; begins with `place`.
+    """
+    mark = thing.findtext("difficult", "").strip().lower()
+    if mark not in ("", "0", "0.0", "false", "1", "1.0", "true"):
+        raise UserError(f"{place} has <difficult> {mark!r}; write 0 or 1")
+    return mark in ("1", "1.0", "true")
 
 
 def corner(text: str) -> float:

@@ -15,7 +15,7 @@ from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from tadp_ray.errors import UserError
-from tadp_ray.files import drafted
+from tadp_ray.files import FULL, drafted
 from tadp_ray.layout import CELLS, RAY, SWEEP_MARK
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,10 @@ PATIENCE, RETRY_SECONDS = 300.0, 2.0
 """For how long, and how often, what must not be left undone is tried again."""
 REMOTE_ERRORS = (OSError, ArrowException)
 """Exceptions of an unreachable address."""
+
+
+class FullDiskError(UserError):
+    """This machine's disk is full, for which the address can do nothing."""
 
 
 def remote_path(folder: Path) -> str:
@@ -45,7 +49,7 @@ def retry(address: str, purpose: str, action: Callable[[], T]) -> T:
         action: does it; may be called again after it has failed half-way.
 
     Raises:
-        UserError: the address could not be used for so long.
+        UserError: the address could not be used for so long, or this machine's disk is full.
     """
     deadline = math.inf
     while True:
@@ -58,6 +62,8 @@ def retry(address: str, purpose: str, action: Callable[[], T]) -> T:
                     "waiting for compute.storage %s, to %s (%s); tried again for %g minutes",
                     *(address, purpose, error, PATIENCE / 60),
                 )
+            if isinstance(error, FullDiskError):
+                raise
             # An upload may take longer than that, and fail at its end.
             deadline = min(deadline, time.monotonic() + PATIENCE)
             if time.monotonic() > deadline:
@@ -147,8 +153,13 @@ class Remote:
     def fetch(self, name: str, target: Path) -> None:
         """Download a file atomically."""
         with self.files.open_input_stream(f"{self.path}/{name}") as stream, drafted(target) as draft:
-            with draft.open("wb") as file:
-                shutil.copyfileobj(stream, file, CHUNK)
+            try:
+                with draft.open("wb") as file:
+                    shutil.copyfileobj(stream, file, CHUNK)
+            except OSError as error:
+                if error.errno in FULL:
+                    raise FullDiskError(f"{target}: {error.strerror}; make room, then run this again") from None
+                raise
 
     def write(self, source: BinaryIO, name: str) -> None:
         """Write a file into an existing folder."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import ray
+from ray._common.utils import get_default_ray_temp_dir
 from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError
@@ -185,10 +186,11 @@ def start_ray(address: str | None) -> None:
         raise UserError(f"{no_cluster_error(address, error)}; {UNAUTHENTICATED}") from None
     except Exception as error:
         # Ray has no exception class for a start that takes more than half a minute.
-        if "timed out during startup" not in str(error):
+        if not any(words in str(error) for words in ("timed out during startup", "Timed out waiting for file")):
             raise
         raise UserError(
-            "Ray did not start in time: this machine is too busy, or out of memory; run this again"
+            f"Ray did not start in time: this machine is too busy or out of memory, or {get_default_ray_temp_dir()} is full "
+            "(RAY_TMPDIR names another folder); run this again"
         ) from None
 
 

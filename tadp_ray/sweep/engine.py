@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -34,9 +34,11 @@ from tadp_ray.sweep.running import announced
 from tadp_ray.sweep.stopped import note_stopped, stopped_by
 from tadp_ray.sweep.storage import locked_storage
 from tadp_ray.tracking.journal_run import move_weights
+from tadp_ray.tracking.moved import in_use
 from tadp_ray.tracking.query import finished, other_code
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import Sender, replay
+from tadp_ray.tracking.sqlite import sqlite_file
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan, show_table
 from tadp_ray.tracking.view import keep_views
@@ -47,6 +49,9 @@ from tadp_ray.wording import pluralized
 
 log = logging.getLogger(__name__)
 
+Hints = Callable[[str], Sequence[str]]
+"""Returns lines on a sweep, of its run in MLflow."""
+
 
 def run_plan(
     plan: Plan,
@@ -55,7 +60,7 @@ def run_plan(
     console: Console,
     *,
     strict: bool = False,
-    hints: Sequence[str] = (),
+    hints: Hints | None = None,
 ) -> tuple[str, bool]:
     """Train every selected cell that is not finished in MLflow.
 
@@ -65,7 +70,7 @@ def run_plan(
         address: of a Ray cluster; None starts Ray on this machine.
         console: for messages and progress.
         strict: only count cells as finished that the current code and versions have trained.
-        hints: lines to print when the first cells are trained.
+        hints: returns lines to print when the first cells are trained, of the sweep's run.
 
     Returns: the id of the sweep's run in MLflow, and whether every selected cell is finished.
 
@@ -75,7 +80,7 @@ def run_plan(
         KeyboardInterrupt: stopped by the user; the same command continues.
     """
     status = "KILLED"
-    with locked_storage(plan.recipe.compute):
+    with locked_storage(plan.recipe.compute), in_use(sqlite_file(store.uri)):
         run = parent(store, plan.name, plan.scale, plan.key, plan.question)
         try:
             record_plan(store, run, plan.settings, plan.cells, plan.layout)
@@ -84,6 +89,9 @@ def run_plan(
                 complete = train_missing(plan, store, run, address, console, strict, hints)
             status = "FINISHED" if complete else "FAILED"
             return run, complete
+        except UserError:
+            status = "FAILED"
+            raise
         finally:
             end_parent(store, run, status)
 
@@ -95,7 +103,7 @@ def train_missing(
     address: str | None,
     console: Console,
     strict: bool,
-    hints: Sequence[str],
+    hints: Hints | None,
 ) -> bool:
     """Train the missing cells; return whether all of them finished."""
     phase("asking MLflow which cells are finished")
@@ -137,7 +145,7 @@ def train_missing(
             console.print(
                 f"training {pluralized(min(at_once, len(todo)), 'cells')} at once, in {where}/{CELLS}", soft_wrap=True
             )
-            for line in hints:
+            for line in hints(run) if hints else ():
                 console.print(line, style="dim", soft_wrap=True)
             compute = plan.recipe.compute
             with warn_without_room(address, cell_need(compute), partial(cell_slots, compute=compute)):
@@ -170,16 +178,17 @@ def archive(store: Store, cell: Cell) -> None:
 
 def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int, console: Console) -> bool:
     """Train cells on a running cluster and send their journals to MLflow; return whether all of them finished."""
-    sender = Sender(store, [cell_run_spec(run, cell) for cell in todo])
+    sender, crashes = Sender(store, [cell_run_spec(run, cell) for cell in todo]), Crashes()
     try:
         with (
+            # It shows what the last files from an address say, too.
+            SweepProgress(todo, at_once, console),
             mirror(plan.recipe.compute.address, todo),
             kill_hung_processes(todo),
-            SweepProgress(todo, at_once, console),
         ):
-            results = tuner(plan, todo, at_once).fit()
+            results = tuner(plan, todo, at_once, crashes).fit()
         failed = failures(results, todo)
-        note_failures(failed)
+        note_failures([own for own in failed if own[0].fingerprint not in crashes.recorded])
     finally:
         unsent = sender.close(timeout=60)
     if unsent:
@@ -252,8 +261,22 @@ def note_failure(cell: Cell, error: str, trace: str | None, command: str) -> Non
     log.error("%s failed: %s%s", cell.name, error, where)
 
 
-class Recovery(tune.Callback):
-    """Logs in one line that a process died and its cells are resumed; Ray Tune would print its own traceback."""
+class Crashes(tune.Callback):
+    """Logs in one line that a process died and its cells are resumed, and records at once that it died for good.
+
+    Ray Tune would print its own traceback, and tell of failures when all cells have ended.
+    """
+
+    def __init__(self) -> None:
+        self.recorded: set[str] = set()
+        """The fingerprints of cells whose process died for good."""
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        """Called when Ray Tune does not restart a trial."""
+        trace = str(trial.get_error() or "its process died")
+        lost = [cell for cell in trial.config["cells"] if final_metrics(cell.folder, cell.fingerprint) is None]
+        note_failures([(cell, trace.strip().splitlines()[-1], trace, trial.config["command"]) for cell in lost])
+        self.recorded |= {cell.fingerprint for cell in lost}
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Called when Ray Tune restarts a trial."""
@@ -279,7 +302,7 @@ class EarlyStops(tune.Callback):
                 log.error("%s was stopped early; this could not be recorded: %s", cell.name, reason)
 
 
-def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
+def tuner(plan: Plan, todo: Sequence[Cell], at_once: int, crashes: Crashes) -> tune.Tuner:
     """Return Ray Tune's tuner over batches of cells: `at_once` trials together, restarted after crashes."""
     # The journals hold every number; Tune's own logs, signal handler and working directories would interfere.
     os.environ |= {
@@ -312,7 +335,7 @@ def tuner(plan: Plan, todo: Sequence[Cell], at_once: int) -> tune.Tuner:
             storage_path=str(plan.storage / RAY),
             failure_config=tune.FailureConfig(max_failures=compute.max_failures),
             verbose=0,
-            callbacks=[Recovery(), *([EarlyStops(plan.search)] if plan.search else [])],
+            callbacks=[crashes, *([EarlyStops(plan.search)] if plan.search else [])],
         ),
     )
 

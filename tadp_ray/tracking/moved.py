@@ -1,18 +1,20 @@
 """Makes the paths that a store has recorded those of its own folder, after that was moved or copied."""
 
+import fcntl
 import json
 import logging
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock, is_locked, write_json
-from tadp_ray.layout import ARTIFACTS, CELL, PLAN, STORAGE, SWEEP_LOCK
+from tadp_ray.files import acquire_lock, write_json
+from tadp_ray.layout import ARTIFACTS, CELL, PLAN
 from tadp_ray.tracking.sqlite import MAKING_PATIENCE, PATIENCE, artifacts_beside
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ def follow(file: Path) -> None:
         if old is None:
             return
         # A container, for instance, which knows this folder by another path and writes there.
-        if is_locked(file.parent / STORAGE / SWEEP_LOCK):
+        if is_in_use(file):
             log.warning(
                 "%s: a sweep is running here that knows this folder as %s; its files are there", file.parent, old
             )
@@ -51,6 +53,37 @@ def follow(file: Path) -> None:
         raise UserError(
             f"{file}: cannot be adapted to the folder in which it is now ({error}); change the permissions of both"
         ) from None
+
+
+@contextmanager
+def in_use(file: Path | None) -> Iterator[None]:
+    """Keep commands that know a SQLite file by another path from rewriting it during the block; None: of another store.
+
+    Several sweeps may use it at once.
+    """
+    if file is None:
+        yield
+        return
+    with users_file(file).open("ab") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        yield
+
+
+def is_in_use(file: Path) -> bool:
+    """Return whether a sweep uses a SQLite file."""
+    if not users_file(file).is_file():
+        return False
+    with users_file(file).open("ab") as users:
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def users_file(file: Path) -> Path:
+    """Return the file that the sweeps of a SQLite file lock."""
+    return file.with_name(f"{file.name}.sweeps")
 
 
 def former_folder(file: Path) -> Path | None:

@@ -105,6 +105,12 @@ def links(store: Store, run_id: str, seeds: int, shown: Collection[str]) -> list
     return [*(f"[{text}]({path[1:]})" for text, path in wanted.items()), *([told] if elsewhere else [])]
 
 
+def sweep_page(store: Store, run_id: str) -> str:
+    """Return the path of the page of a sweep's experiment."""
+    found = store.client.get_experiment(store.client.get_run(run_id).info.experiment_id)
+    return page(found.experiment_id, SWEEPS if SHARED + SWEEPS in found.tags else None)
+
+
 def newest_page(store: Store) -> tuple[str, str]:
     """Return the path of the page of the experiment whose sweep was started last, and its name.
 
@@ -114,4 +120,4 @@ def newest_page(store: Store) -> tuple[str, str]:
     if not runs:
         return f"/#/experiments?{urlencode(TRAINING)}", "no sweep yet"
     found = store.client.get_experiment(runs[0].info.experiment_id)
-    return page(found.experiment_id, SWEEPS if SHARED + SWEEPS in found.tags else None), found.name
+    return sweep_page(store, runs[0].info.run_id), found.name

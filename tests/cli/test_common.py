@@ -236,6 +236,13 @@ def test_a_closed_terminal_ends_a_command_as_ctrl_c_does(how: signal.Signals) ->
     assert said.stderr == "stopped; run the same command again to resume\n"
 
 
+def test_a_signal_whose_exception_was_lost_counts_again() -> None:
+    kill = f"os.kill(os.getpid(), {int(signal.SIGTERM)})"
+    body = f"common.ENDING_SECONDS = 0\ntry:\n    {kill}\nexcept KeyboardInterrupt:\n    say('dropped')\n{kill}"
+    said = script("from tadp_ray.cli import common\n" + body)
+    assert (said.returncode, said.stdout) == (130, "dropped\n")
+
+
 def test_what_nohup_started_goes_on() -> None:
     body = f"os.kill(os.getpid(), {int(signal.SIGHUP)})\nsay('went on')"
     said = script(body, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))

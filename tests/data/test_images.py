@@ -19,6 +19,7 @@ from tadp_ray.data.images import (
     read_mask,
     read_region,
     read_rgba,
+    read_values,
 )
 from tadp_ray.errors import UserError
 
@@ -170,6 +171,23 @@ def test_grey_of_four_bits_is_refused_rather_than_stretched(tmp_path: Path) -> N
         else:
             with pytest.raises(UserError, match="a label map stored as L;4, less than 8 bits of grey"):
                 read_mask(tmp_path / "a.png", class_table(3, (), False), "is bad")
+
+
+def test_a_pgm_whose_numbers_pillow_scales_is_refused(tmp_path: Path) -> None:
+    """Of a greatest value of 5,000 it reads 500 as 6,553."""
+    path, values = tmp_path / "a.pgm", np.array([[500, 5000]], ">u2")
+    for greatest, read in ((65535, [[500, 5000]]), (5000, None)):
+        path.write_bytes(f"P5\n2 1\n{greatest}\n".encode() + values.tobytes())
+        if read:
+            assert read_values(path, "a depth map").tolist() == read
+            continue
+        with pytest.raises(
+            UserError, match="a.pgm: a depth map in PGM with a greatest value of 5000, by which its numbers"
+        ):
+            read_values(path, "a depth map")
+    path.write_bytes(b"P2\n2 1\n150\n3 4\n")
+    with pytest.raises(UserError, match="a label map in PGM with a greatest value of 150"):
+        read_mask(path, class_table(9, (), False), "is bad")
 
 
 def test_whatever_pillow_raises_names_the_file(tmp_path: Path) -> None:

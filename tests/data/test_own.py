@@ -198,10 +198,14 @@ def test_the_index_of_a_split_holds_nothing_of_the_other(
         (instances(names=("a", "b", "train/a")), "file_name 'train/a.png' may mean a, or another entry means it, too"),
         (instances(annotation(9, 3, [1, 1, 2, 2])), "annotations.0: its image_id or category_id is not defined"),
         (instances(annotation(1, 3, [1, 1, -2, 2])), "annotations.0.bbox.2: Input should be greater"),
-        (instances(annotation(1, 3, [40, 1, 20, 2])), "object 1 (dog) reaches outside: (40, 1, 60, 3)"),
+        (
+            instances(annotation(1, 3, [40, 1, 20, 2])),
+            "boxes.json, image 'a': object 1 (dog) reaches outside: (40, 1, 60, 3)",
+        ),
         (instances(annotation(1, 3, [4, 1, 0, 2])), "object 1 (dog) has no area"),
         (instances(annotation(1, 3, [1, 1, 2, 2]), height=80, width=96), "was made for an image of (80, 96), but"),
         (instances(), "data.train.boxes: none of the 2 images has a box"),
+        (instances(annotation(1, 3, [0.1, 0.2, 0.5, 0.4])), "no box is longer than 0.5 pixels: fractions of an image?"),
         (
             instances(annotation(1, 7, [1, 1, 2, 2])).replace('"cat"', '"lynx"'),
             "boxes.json: has boxes of 'lynx', but the classes are cat, dog; add the name to data.classes",
@@ -271,7 +275,7 @@ def test_boxes_of_voc_files(photos: Path, put: Callable) -> None:
         (XML.format(name="cat", box=(1, 1, 49, 9)), "object 1 (cat) reaches outside: (0, 0, 49, 9)"),
         (
             XML.format(name="cat", box=(1, 1, 9, 9)).replace(
-                "<object>", "<size><width>40</width><height>48</height></size><object>"
+                "<object>", "<size><width>40.0</width><height>48</height></size><object>"
             ),
             "b.xml: was made for an image of (48, 40), but ",
         ),
@@ -353,6 +357,8 @@ def test_data_check_looks_at_the_data_of_a_recipe(photos: Path, put: Callable, t
     good = checked()
     assert good.exit_code == 0 and "train: 2 images, 2 valid" in good.stdout and "no problems" in good.stdout
     assert "depth in metres 0.9 to 0.9" in good.stdout and "classes" not in good.stdout
+    put("train_depth/c.png", (tmp_path / "train_depth/a.png").resolve())
+    assert "warning: data: 1 file of ground truth without an image: " in checked().stdout, "as before a training"
     (tmp_path / "val_depth/b.png").unlink()
     bad = checked()
     assert bad.exit_code == 1 and "data.val.depth='val_depth/*': no depth map in" in bad.stdout

@@ -19,7 +19,7 @@ OBJECT = """<object><name>{name}</name><part><name>head</name><bndbox><xmin>1</x
 <bndbox><xmax>{box[2]}</xmax><xmin>{box[0]}</xmin><ymax>{box[3]}</ymax><ymin>{box[1]}</ymin></bndbox></object>"""
 
 
-def annotation(*objects: tuple[str, tuple[float, float, float, float]], difficult: int = 0) -> str:
+def annotation(*objects: tuple[str, tuple[float, float, float, float]], difficult: object = 0) -> str:
     """A VOC annotation; as in VOC 2012 its objects have parts with boxes of their own, and sides stand in any order."""
     inside = "".join(OBJECT.format(name=name, box=box, difficult=difficult) for name, box in objects)
     return f"<annotation><size><width>48</width><height>40</height></size>{inside}</annotation>"
@@ -101,6 +101,7 @@ def test_class_names_are_those_of_the_prompts(put) -> None:
     fields = read_boxes(put("a.xml", annotation(*((name, (1, 1, 48, 40.5)) for name in own), difficult=1)))
     names = ["airplane", "dining table", "motorcycle", "potted plant", "television"]
     assert [THINGS[index] for index in fields["box_classes"]] == names and fields["difficult"].all()
+    assert read_boxes(put("a.xml", annotation((own[0], (1, 1, 9, 9)), difficult="true")))["difficult"].all()
     assert fields["boxes"][0].tolist() == [0, 0, 48, 40.5] and list(fields["box_classes"]) == [0, 10, 13, 15, 19]
 
 
@@ -121,6 +122,11 @@ def test_class_names_are_those_of_the_prompts(put) -> None:
         (annotation(("dog", ("left", 1, 9, 9))), "object 1 (dog) has no <bndbox> of four numbers"),
         (annotation(("dog", (1, 1, 9, "1e300"))), "object 1 (dog) has no <bndbox> of four numbers"),
         (annotation(("dog", ("nan", 1, 9, 9))), "object 1 (dog) has no <bndbox> of four numbers"),
+        (annotation(("dog", (1, 1, 9, 9)), difficult="so"), "object 1 (dog) has <difficult> 'so'; write 0 or 1"),
+        (
+            f"<annotations>{annotation()}</annotations>",
+            "a.xml: begins with <annotations>, and an annotation of VOC's with",
+        ),
         (annotation(("dog", (1, 1, 9, 9)))[:-9], "a.xml: cannot be read as XML"),
         ("<?xml version='1.0' encoding='klingon'?><annotation/>", "a.xml: cannot be read as XML (unknown encoding"),
         (

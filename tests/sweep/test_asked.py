@@ -180,6 +180,9 @@ def test_its_table_and_its_report_come_from_mlflow_alone(
         monkeypatch.setattr(engine, name, lambda *_: None)
     with pytest.raises(UserError, match="augment.crop=36: must be a multiple"):
         run_plan(refused, store, None, Console(quiet=True))
+    experiment = store.client.get_experiment_by_name(refused.name).experiment_id
+    (failed,) = store.client.search_runs([experiment], "attributes.status = 'FAILED'")
+    assert "tadp.sweep" in failed.data.tags
     for file in ("recipe.yaml", "sweep.yaml"):
         (tmp_path / file).unlink()
     words = ["--tracking-uri", store.uri]

@@ -1,5 +1,6 @@
 """A cell's folder and an object store, a real S3 server's, are kept equal; what is half there loses nothing."""
 
+import errno
 import itertools
 import shutil
 import threading
@@ -312,6 +313,19 @@ def test_a_slow_upload_that_fails_is_tried_again(cell: Cell, monkeypatch: pytest
 
     retry(cell.recipe.compute.address, "send it", upload)
     assert len(tries) == 2
+
+
+def test_a_full_disk_is_no_fault_of_the_address(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remote = Remote(cell.recipe.compute.address)
+    remote.make_folder("cells")
+    remote.write(BytesIO(b"weights"), "cells/file")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(address_module.shutil, "copyfileobj", full)
+    with pytest.raises(UserError, match="file: No space left on device; make room"):
+        retry(remote.address, "fetch it", lambda: remote.fetch("cells/file", tmp_path / "file"))
 
 
 class Away:

@@ -70,7 +70,7 @@ def test_cells_are_handed_to_ray_as_they_are_and_arrive_as_they_were(
     plan = Plan("prec_recall", "", "pocket", "", tuple(cells), tuple(cells))
     kept: dict[str, Any] = {}
     monkeypatch.setattr(engine.tune, "Tuner", lambda _, **settings: kept.update(settings))
-    engine.tuner(plan, cells, at_once=2)
+    engine.tuner(plan, cells, at_once=2, crashes=engine.Crashes())
     assert [batch[0] for batch in kept["param_space"]["cells"]["grid_search"]] == cells
     assert all(batch[0] is cell for batch, cell in zip(kept["param_space"]["cells"]["grid_search"], cells, strict=True))
     for cell in cells:
@@ -160,3 +160,14 @@ def test_a_failure_that_cannot_be_recorded_leaves_the_others_told(
     engine.note_failures([(cell, "died", "", "mine") for cell in cells])
     assert noted == cells[1:]
     assert "failed: died; this could not be recorded: another process is using this folder" in caplog.text
+
+
+def test_a_process_that_died_for_good_is_recorded_at_once(make_cell) -> None:
+    """And not only when all other cells have ended."""
+    cell, crashes = make_cell(), engine.Crashes()
+    trial = SimpleNamespace(
+        config={"cells": [cell], "command": "mine"}, get_error=lambda: "lost\nActorDiedError: killed"
+    )
+    crashes.on_trial_error(1, [], trial)
+    told = failure(cell.folder)
+    assert told is not None and told.error == "ActorDiedError: killed" and crashes.recorded == {cell.fingerprint}

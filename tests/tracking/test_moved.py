@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock
 from tadp_ray.tracking import moved
 from tadp_ray.tracking.query import trained_cell
 from tadp_ray.tracking.run_spec import cell_run_spec
@@ -121,11 +120,10 @@ def test_a_copy_of_the_database_alone_reads_the_files_where_they_are(folder: Pat
 def test_a_folder_in_use_under_another_path_is_left_as_it_is(folder: Path, tmp_path: Path, capsys) -> None:
     """As in a container."""
     before, there = locations(folder), folder.rename(tmp_path / "there")
-    lock = acquire_lock(there / "runs/sweep.lock")
-    opened(there)
     said = f"a sweep is running here that knows this folder as {folder}"
-    assert locations(there) == before and said in capsys.readouterr().err
-    lock.release()
+    with moved.in_use(there / "mlflow.db"), moved.in_use(there / "mlflow.db"):
+        opened(there)
+        assert locations(there) == before and said in capsys.readouterr().err
     check(there)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tadp_ray.data.names import find_files
-from tadp_ray.data.pascal import read_objects
+from tadp_ray.data.pascal import is_difficult, read_objects
 from tadp_ray.errors import UserError, raise_problems
 from tadp_ray.files import composed, read_text
 from tadp_ray.tasks.detection.labelled import Box, LabelledBox, Truth, selected
@@ -46,7 +46,7 @@ def read_annotation(path: Path) -> Iterator[LabelledBox]:
                 f"{path}: object {number} ({name}) needs a <bndbox> with numbers xmin <= xmax and ymin <= ymax, not "
                 f"{', '.join(corners)}; correct it"
             ) from None
-        yield LabelledBox(name, box, element.findtext("difficult", "0").strip() == "1")
+        yield LabelledBox(name, box, is_difficult(element, f"{path}: object {number} ({name})"))
 
 
 def read_comp4(folder: Path, truth: Truth, classes: Sequence[str]) -> dict[str, list[LabelledBox]]:
