@@ -48,6 +48,7 @@ def pretrain(
     from tadp_ray.config.pretraining import Pretraining
     from tadp_ray.layout import PRETRAINING_FOLDER
     from tadp_ray.paper.pocket.card import write_card
+    from tadp_ray.paper.pocket.pretrain import check_folder
     from tadp_ray.paper.pocket.pretrain import pretrain as run
     from tadp_ray.paper.pocket.report import AIMS
     from tadp_ray.reporting.claims import judge_measures
@@ -62,6 +63,8 @@ def pretrain(
     sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "size": size, "seed": seed}
     digest = generator_family(start).digest(str(start)) if start else ""
     plan = Pretraining(backbone=backbone, unet_batch=batch, start=digest, **sizes)
+    # Before the plan is written into the folder, and MLflow hears of it.
+    check_folder(plan, folder, start)
     with track_pretraining(open_store(tracking_uri), plan, folder / PRETRAINING_FOLDER):
         run(plan, folder, processes, device, start)
     given = {"backbone": backbone} | sizes | {"batch": batch} | ({"start": start} if start else {})
@@ -105,11 +108,13 @@ def image_encoder(
     from tadp_ray.backbones.latent.weights import weights_digest
     from tadp_ray.config.pretraining import ImageEncoderTraining
     from tadp_ray.layout import PRETRAINING_FOLDER
-    from tadp_ray.paper.pocket.image_encoder import train_image_encoder, write_section
+    from tadp_ray.paper.pocket.image_encoder import check_folder, train_image_encoder, write_section
     from tadp_ray.tracking.pretraining import track_pretraining
     from tadp_ray.tracking.store import open_store
 
     plan = ImageEncoderTraining(text=weights_digest(weights), images=images, steps=steps, batch=batch, seed=seed)
+    # Before the plan is written into the folder, and MLflow hears of it.
+    check_folder(plan, folder)
     with track_pretraining(open_store(tracking_uri), plan, folder / PRETRAINING_FOLDER):
         metrics = train_image_encoder(plan, folder, weights)
     write_section(folder, plan, metrics)

@@ -14,19 +14,21 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from tadp_ray.backbones.latent.weights import INDEX
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, load_diffusion
 from tadp_ray.captions.describe import class_list
 from tadp_ray.conditioning.similarity import end_states_of
 from tadp_ray.config.pretraining import ImageEncoderTraining
 from tadp_ray.data.scenes import Scenes
+from tadp_ray.errors import UserError
 from tadp_ray.files import drafted_folder, write_text
 from tadp_ray.layout import MODEL, PRETRAINING_FOLDER
 from tadp_ray.paper.pocket.autoencoder import as_pixels
 from tadp_ray.paper.pocket.card import hours
 from tadp_ray.paper.pocket.latent_cache import LatentCache
-from tadp_ray.paper.pocket.pretrain import OTHER_SETTINGS, PretrainJob, timed_lines, train
+from tadp_ray.paper.pocket.pretrain import PretrainJob, check_own, timed_lines, train
 from tadp_ray.training.distributed import ProcessGroup
-from tadp_ray.training.journal import check_journal, final_metrics, read_journal
+from tadp_ray.training.journal import final_metrics, read_journal
 from tadp_ray.training.reporter import Journal
 from tadp_ray.training.rng import generator
 
@@ -74,6 +76,17 @@ class Contrast(nn.Module):
         return (F.cross_entropy(logits, places) + F.cross_entropy(logits.T, places)) / 2
 
 
+def check_folder(plan: ImageEncoderTraining, folder: Path) -> None:
+    """Check that a training overwrites no other model, nor the card of a pocket model.
+
+    Raises:
+        UserError: the folder is a pocket model's, or contains another training, or a model without a journal.
+    """
+    if (folder / INDEX).is_file():
+        raise UserError(f"{folder}: is a pocket model, whose card README.md would be overwritten; name another folder")
+    check_own(folder, plan.fingerprint, MODEL)
+
+
 def train_image_encoder(plan: ImageEncoderTraining, folder: Path, weights: str) -> dict[str, float]:
     """Train an image encoder and write it as a folder of transformers; resume if an earlier call was interrupted.
 
@@ -85,10 +98,10 @@ def train_image_encoder(plan: ImageEncoderTraining, folder: Path, weights: str) 
     Returns: its metrics, see `retrieval`.
 
     Raises:
-        UserError: the folder contains another training.
+        UserError: see `check_folder`.
     """
+    check_folder(plan, folder)
     work, say = folder / PRETRAINING_FOLDER, timed_lines()
-    check_journal(work, plan.fingerprint, OTHER_SETTINGS)
     if metrics := final_metrics(work, plan.fingerprint):
         return metrics
     torch.set_num_threads(1)

@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from tadp_ray.backbones.families import generator_family, load_generator
 from tadp_ray.backbones.latent.autoencoder import Autoencoder, latent_scale, set_latent_scale
 from tadp_ray.backbones.latent.image_generator import ImageGenerator
+from tadp_ray.backbones.latent.weights import INDEX
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.errors import UserError
-from tadp_ray.files import write_text
+from tadp_ray.files import is_any_of, write_text
 from tadp_ray.layout import CLASSIFIER, DRAWINGS, PRETRAINING_FOLDER
 from tadp_ray.paper.pocket import gate
 from tadp_ray.paper.pocket.autoencoder import as_pixels, build_vae, psnr, vae_loss
@@ -38,7 +39,7 @@ from tadp_ray.paper.pocket.report import draw_words
 from tadp_ray.training import checkpoint
 from tadp_ray.training.async_checkpointer import AsyncCheckpointer
 from tadp_ray.training.distributed import ProcessGroup
-from tadp_ray.training.journal import check_journal, final_metrics
+from tadp_ray.training.journal import check_journal, final_metrics, read_journal
 from tadp_ray.training.loop import Trainer
 from tadp_ray.training.reporter import Journal, NullReporter, Reporter, checkpoints, progress_line
 from tadp_ray.training.rng import generator
@@ -76,6 +77,36 @@ class PretrainJob:
         return self.folder / PRETRAINING_FOLDER
 
 
+def check_folder(plan: Pretraining, folder: Path, start: Path | None) -> None:
+    """Check that a pretraining overwrites no other model: neither the one that it starts from, nor anybody else's.
+
+    Raises:
+        UserError: the folder is the start model's, or contains another training, or a model without a journal.
+    """
+    if start and is_any_of(folder, [generator_family(start).locate(str(start))]):
+        raise UserError(f"{folder}: is the model of --start {start}, which would be overwritten; name another folder")
+    check_own(folder, plan.fingerprint, INDEX)
+
+
+def check_own(folder: Path, fingerprint: str, file: str) -> None:
+    """Check that a folder is empty, or that this training has written its model.
+
+    Args:
+        folder: output folder of the training.
+        fingerprint: of the training.
+        file: name of a file of the model.
+
+    Raises:
+        UserError: the folder contains another training, or a model without a journal.
+    """
+    work = folder / PRETRAINING_FOLDER
+    check_journal(work, fingerprint, OTHER_SETTINGS)
+    if (folder / file).is_file() and not any(read_journal(work)):
+        raise UserError(
+            f"{folder / file}: is of a model that was not trained in this folder, and would be overwritten; name another folder"
+        )
+
+
 def pretrain(plan: Pretraining, folder: Path, processes: int, device: str, start: Path | None = None) -> None:
     """Pretrain a pocket model and write it as a diffusers folder; resume if an earlier call was interrupted.
 
@@ -88,9 +119,9 @@ def pretrain(plan: Pretraining, folder: Path, processes: int, device: str, start
         start: folder of the model whose digest is `plan.start`.
 
     Raises:
-        UserError: a batch is not divisible by the number of processes, or the folder contains another pretraining.
+        UserError: a batch is not divisible by the number of processes, or see `check_folder`.
     """
-    check_journal(folder / PRETRAINING_FOLDER, plan.fingerprint, OTHER_SETTINGS)
+    check_folder(plan, folder, start)
     if final_metrics(folder / PRETRAINING_FOLDER, plan.fingerprint):
         return
     if plan.vae_batch % processes or plan.unet_batch % processes:

@@ -1,0 +1,60 @@
+"""The commands refuse what they cannot do before anything is written, and overwrite nobody's model."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tadp_ray.backbones.latent.weights import locate
+from tadp_ray.cli import app
+from tadp_ray.config.pretraining import Pretraining
+from tadp_ray.layout import PRETRAINING_FOLDER
+from tadp_ray.paper.pocket.pretrain import check_folder
+
+SHORT = ("--images", 4, "--size", 32, "--vae-steps", 1, "--unet-steps", 1, "--batch", 2, "--processes", 1)
+
+
+def refusal(*words: object) -> str:
+    """The one message with which a command of the pocket world ends."""
+    done = CliRunner().invoke(app, ["pocket", *map(str, words)])
+    assert done.exit_code == 2 and "Traceback" not in done.output, done.output
+    return " ".join(done.stderr.split())
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """The files in a folder."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the shipped model, in a folder where nothing else is."""
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(locate("pocket"), tmp_path / "model"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["pretrain", "model", "--start", "./model", *SHORT], "model: is the model of --start model, which would be"),
+        (["pretrain", "model", *SHORT], "model/model_index.json: is of a model that was not trained in this folder"),
+        (["image-encoder", "model", "--images", 4, "--batch", 2, "--steps", 1, "--weights", "model"], "whose card"),
+        (["image-encoder", "model/image_encoder", "--images", 4, "--batch", 2, "--steps", 1], "model.safetensors: is"),
+    ],
+)
+def test_a_model_that_is_not_the_trainings_own_is_not_overwritten(model: Path, words: list[object], said: str) -> None:
+    before = contents(model.parent)
+    assert said in (found := refusal(*words)) and found.endswith("overwritten; name another folder")
+    assert contents(model.parent) == before
+
+
+def test_a_training_goes_on_in_its_own_folder_from_another_model(model: Path, tmp_path: Path) -> None:
+    """Also where its model is already written."""
+    plan, folder = Pretraining(), tmp_path / "own"
+    (folder / PRETRAINING_FOLDER).mkdir(parents=True)
+    shutil.copy(model / "model_index.json", folder)
+    (folder / PRETRAINING_FOLDER / "journal.jsonl").write_text(
+        f'{{"type": "started", "fingerprint": "{plan.fingerprint}"}}\n'
+    )
+    check_folder(plan, folder, model)
