@@ -26,7 +26,7 @@ from tadp_ray.layout import MODEL, PRETRAINING_FOLDER
 from tadp_ray.paper.pocket.autoencoder import as_pixels
 from tadp_ray.paper.pocket.card import hours
 from tadp_ray.paper.pocket.latent_cache import LatentCache
-from tadp_ray.paper.pocket.pretrain import PretrainJob, check_own, timed_lines, train
+from tadp_ray.paper.pocket.pretrain import PretrainJob, check_own, delete_cache, timed_lines, train
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.journal import final_metrics, read_journal
 from tadp_ray.training.reporter import Journal
@@ -103,6 +103,7 @@ def train_image_encoder(plan: ImageEncoderTraining, folder: Path, weights: str) 
     check_folder(plan, folder)
     work, say = folder / PRETRAINING_FOLDER, timed_lines()
     if metrics := final_metrics(work, plan.fingerprint):
+        delete_cache(work)
         return metrics
     torch.set_num_threads(1)
     diffusion = load_diffusion(weights)
@@ -113,8 +114,7 @@ def train_image_encoder(plan: ImageEncoderTraining, folder: Path, weights: str) 
         metrics = retrieval(contrast, diffusion, plan.size)
         say("retrieval: " + ", ".join(f"{name} {value:.1f}" for name, value in metrics.items()))
         journal.finish(plan.steps, metrics)
-    for path in work.glob("*.safetensors"):
-        path.unlink()
+    delete_cache(work)
     return metrics
 
 

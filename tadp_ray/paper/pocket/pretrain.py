@@ -123,6 +123,7 @@ def pretrain(plan: Pretraining, folder: Path, processes: int, device: str, start
     """
     check_folder(plan, folder, start)
     if final_metrics(folder / PRETRAINING_FOLDER, plan.fingerprint):
+        delete_cache(folder / PRETRAINING_FOLDER)
         return
     if plan.vae_batch % processes or plan.unet_batch % processes:
         raise UserError(f"batches of {plan.vae_batch} and {plan.unet_batch} do not divide among {processes} processes")
@@ -159,6 +160,7 @@ def _worker(
             with Journal(folder / PRETRAINING_FOLDER, plan.fingerprint) as journal:
                 metrics = stages(job(reporter=journal, say=say))
                 journal.finish(plan.unet_steps, metrics)
+            delete_cache(folder / PRETRAINING_FOLDER)
         else:
             stages(job(reporter=NullReporter(folder / PRETRAINING_FOLDER), say=say))
     except UserError as error:
@@ -169,6 +171,12 @@ def _worker(
     finally:
         if store is not None:
             dist.destroy_process_group()
+
+
+def delete_cache(work: Path) -> None:
+    """Delete scenes, latents and checkpoints of a finished training, which nothing can resume from any more."""
+    for path in work.glob("*.safetensors"):
+        path.unlink(missing_ok=True)
 
 
 def timed_lines() -> Callable[[str], None]:
@@ -197,8 +205,6 @@ def stages(job: PretrainJob) -> dict[str, float]:
     checkpoint.write_tensors(job.folder / CLASSIFIER, classifier.state_dict(), {"classes": list(gate.THINGS)})
     metrics = gate.measure(job.folder, job.device, job.say)
     draw_words(job.folder, job.folder / DRAWINGS, job.device)
-    for path in job.work.glob("*.safetensors"):
-        path.unlink()
     return metrics
 
 

@@ -200,6 +200,32 @@ def test_a_killed_pretraining_goes_on_with_the_same_losses(fork, tmp_path: Path)
 
 
 @pytest.mark.slow
+def test_a_pretraining_that_was_killed_before_its_last_record_goes_on_from_its_checkpoints(
+    few_drawings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And after that record, a repeated command deletes what is left."""
+    held_out = gate.held_out
+    monkeypatch.setattr(gate, "held_out", lambda size: held_out(size, 16))
+    plan, work = Pretraining(**TINY), tmp_path / PRETRAINING_FOLDER
+
+    def killed(*_: object) -> None:
+        raise InterruptedError
+
+    def end() -> str:
+        pretrain(plan, tmp_path, processes=1, device="cpu")
+        return capsys.readouterr().out
+
+    for module, name in ((Journal, "finish"), (pretrain_module, "delete_cache")):
+        with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+            patch.setattr(module, name, killed)
+            end()
+        assert [path.name for path in work.glob("vae.safetensors")] and [*work.glob("scenes-*")]
+    said = capsys.readouterr().out
+    assert all(f"{stage}: goes on from step {steps}" in said for stage, steps in (("vae", 6), ("unet", 6)))
+    assert not end() and not [*work.glob("*.safetensors")]
+
+
+@pytest.mark.slow
 def test_a_pretraining_that_is_told_to_stop_ends_its_processes(tmp_path: Path) -> None:
     words = ["pocket", "pretrain", str(tmp_path / "told"), "--images", "48", "--size", "32", "--vae-steps", "100000"]
     command = [sys.executable, "-m", "tadp_ray", *words, "--processes", "2"]
