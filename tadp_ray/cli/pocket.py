@@ -47,7 +47,7 @@ def pretrain(
     from tadp_ray.config.claims import Measured
     from tadp_ray.config.pretraining import Pretraining
     from tadp_ray.layout import PRETRAINING_FOLDER
-    from tadp_ray.paper.pocket.card import write_card
+    from tadp_ray.paper.pocket.card import CARD_FILE, write_card
     from tadp_ray.paper.pocket.pretrain import check_folder
     from tadp_ray.paper.pocket.pretrain import pretrain as run
     from tadp_ray.paper.pocket.report import AIMS
@@ -55,7 +55,6 @@ def pretrain(
     from tadp_ray.tracking.pretraining import track_pretraining
     from tadp_ray.tracking.store import open_store
     from tadp_ray.training.journal import final_metrics
-    from tadp_ray.training.provenance import provenance
     from tadp_ray.training.transfer import usable
 
     if usable(device).type != "cpu" and processes > 1:
@@ -65,30 +64,16 @@ def pretrain(
     plan = Pretraining(backbone=backbone, unet_batch=batch, start=digest, **sizes)
     # Before the plan is written into the folder, and MLflow hears of it.
     check_folder(plan, folder, start)
-    with track_pretraining(open_store(tracking_uri), plan, folder / PRETRAINING_FOLDER):
+    work = folder / PRETRAINING_FOLDER
+    described = (folder / CARD_FILE).is_file() and final_metrics(work, plan.fingerprint)
+    with track_pretraining(open_store(tracking_uri), plan, work):
         run(plan, folder, processes, device, start)
-    given = {"backbone": backbone} | sizes | {"batch": batch} | ({"start": start} if start else {})
-    options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given.items())
-    names = (
-        "commit",
-        "hardware.cpu",
-        "hardware.cores",
-        "version.torch",
-        "version.diffusers",
-        "version.transformers",
-    )
-    facts = {name: fact for name in names if (fact := provenance().get(f"tadp.{name}"))}
-    figures = final_metrics(folder / PRETRAINING_FOLDER, plan.fingerprint) or {}
+    if described:
+        return
+    figures = final_metrics(work, plan.fingerprint) or {}
     verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
-    write_card(
-        folder,
-        folder / PRETRAINING_FOLDER,
-        plan,
-        figures,
-        verdicts,
-        f"tadp-ray pocket pretrain FOLDER {options}",
-        facts,
-    )
+    options = {"backbone": backbone} | sizes | {"batch": batch} | ({"start": start} if start else {})
+    write_card(folder, work, plan, figures, verdicts, options)
 
 
 @app.command()

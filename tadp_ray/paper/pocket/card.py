@@ -1,8 +1,11 @@
 """The model card of a pocket model: architecture, pretraining, results of the gate and limitations."""
 
+import shlex
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from tadp_ray.config.claims import Verdict
 from tadp_ray.config.pretraining import Pretraining
@@ -12,7 +15,11 @@ from tadp_ray.files import write_text
 from tadp_ray.paper.pocket.gate import TIMES, WRONG_CAPTIONS, format_rises
 from tadp_ray.paper.pocket.report import aims_table
 from tadp_ray.training.journal import read_journal
+from tadp_ray.training.provenance import merged
 
+CARD_FILE = "README.md"
+TOLD = ("commit", "hardware.cpu", "hardware.cores", "version.torch", "version.diffusers", "version.transformers")
+"""What a card tells of the code and the machine that trained the model."""
 CARD = Template("""\
 ---
 license: apache-2.0
@@ -93,8 +100,7 @@ def write_card(
     plan: Pretraining,
     figures: Mapping[str, float],
     verdicts: Sequence[Verdict],
-    command: str,
-    facts: Mapping[str, str],
+    options: Mapping[str, object],
 ) -> None:
     """Write the model card README.md into the diffusers folder of a finished pretraining.
 
@@ -104,17 +110,17 @@ def write_card(
         plan: settings of the pretraining.
         figures: metrics of the gate.
         verdicts: comparison of these with their targets.
-        command: command that reproduces the model.
-        facts: further facts by name: commit, machine, versions.
+        options: of the command that reproduces the model, by name.
     """
-    facts = {"time": f"{hours(list(read_journal(work))):.1f} hours", **facts}
+    records = list(read_journal(work))
+    facts = {"time": f"{hours(records):.1f} hours", **provenance_of(records)}
     text = CARD.substitute(
         millions=f"{figures['parameters'] / 1e6:.1f}",
         size=plan.size,
         count=len(THINGS),
         groups="; ".join(map(", ".join, SUBGROUPS.values())),
         **kind_of(plan),
-        command=command,
+        command=command_with(options),
         facts="\n".join(f"- {name}: {fact}" for name, fact in facts.items()),
         images=f"{plan.images:,}",
         seen=f"{plan.unet_steps * plan.unet_batch:,}",
@@ -127,7 +133,7 @@ def write_card(
         psnr=f"{figures['psnr']:.1f}",
         classes=len(THINGS) + len(STUFF),
     )
-    write_text(folder / "README.md", text)
+    write_text(folder / CARD_FILE, text)
 
 
 def kind_of(plan: Pretraining) -> dict[str, str]:
@@ -157,6 +163,19 @@ def kind_of(plan: Pretraining) -> dict[str, str]:
         "at the first three levels",
         "text": "trained together with the U-Net",
     }
+
+
+def command_with(options: Mapping[str, object]) -> str:
+    """Return the command of a pretraining, as a shell reads it."""
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return shlex.join(["tadp-ray", "pocket", "pretrain", "FOLDER", *words])
+
+
+def provenance_of(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return commit, machine and versions of a pretraining; all of them in order, if it was resumed with others."""
+    starts = [record.get("provenance", {}) for record in records if record["type"] == "started"]
+    tags = reduce(merged, starts)
+    return {name: tags[f"tadp.{name}"] for name in TOLD if f"tadp.{name}" in tags}
 
 
 def hours(records: list[dict]) -> float:

@@ -24,7 +24,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import drafted_folder, write_text
 from tadp_ray.layout import MODEL, PRETRAINING_FOLDER
 from tadp_ray.paper.pocket.autoencoder import as_pixels
-from tadp_ray.paper.pocket.card import hours
+from tadp_ray.paper.pocket.card import CARD_FILE, hours
 from tadp_ray.paper.pocket.latent_cache import LatentCache
 from tadp_ray.paper.pocket.pretrain import PretrainJob, check_own, delete_cache, timed_lines, train
 from tadp_ray.training.distributed import ProcessGroup
@@ -196,4 +196,4 @@ tadp-ray pocket image-encoder FOLDER --images {plan.images} --steps {plan.steps}
 - of an image, its own caption is the nearest of those of {JUDGED} validation scenes in {metrics["top1"]:.1f}% (chance \
 {metrics["chance"]:.1f}%), and among the nearest five in {metrics["top5"]:.1f}%
 """
-    write_text(folder / "README.md", text)
+    write_text(folder / CARD_FILE, text)

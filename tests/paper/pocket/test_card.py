@@ -19,17 +19,19 @@ FIGURES = {
 
 
 def test_card_tells_how_it_was_made_and_what_the_gate_found(tmp_path: Path) -> None:
-    # Two hours of work with a night between them.
-    lines = [("started", 0), ("metrics", 3600), ("started", 50_000), ("finished", 53_600)]
+    # Two hours of work with a night between them, in which the code was changed.
+    lines = [("started", 0), ("metrics", 3600), ("started", 50_000), ("started", 50_000), ("finished", 53_600)]
     records = [{"type": kind, "time": second, "step": 1, "metrics": {}} for kind, second in lines]
+    for record, commit in zip((records[0], *records[2:4]), ("abc", "abc+dirty", "abc"), strict=True):
+        record["provenance"] = {"tadp.commit": commit, "tadp.version.torch": "2.15.0", "tadp.version.ray": "2.50"}
     (tmp_path / "journal.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     plan = Pretraining(seed=4, unet_steps=100, unet_batch=10)
     verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in FIGURES.items()})
-    write_card(
-        tmp_path, tmp_path, plan, FIGURES, verdicts, "tadp-ray pocket pretrain FOLDER --seed 4", {"commit": "abc"}
-    )
+    write_card(tmp_path, tmp_path, plan, FIGURES, verdicts, {"vae_steps": 9, "start": Path("my model")})
     card = (tmp_path / "README.md").read_text()
-    assert "7.7 million parameters" in card and "- time: 2.0 hours\n- commit: abc" in card and "--seed 4" in card
+    assert "- time: 2.0 hours\n- commit: abc, then abc+dirty\n- version.torch: 2.15.0\n\n" in card
+    assert "7.7 million parameters" in card
+    assert "\ntadp-ray pocket pretrain FOLDER --vae-steps 9 --start 'my model'\n" in card
     assert "1,000 drawn for the U-Net" in card and "48 things in subgroups" in card and "55 class names" in card
     assert (
         "(cow, horse, sheep, pig; tiger, elephant," in card and "house, church, castle, factory; chair, couch" in card

@@ -1,5 +1,6 @@
 """The commands refuse what they cannot do before anything is written, and overwrite nobody's model."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,8 +11,13 @@ from tadp_ray.backbones.latent.weights import locate
 from tadp_ray.cli import app
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.layout import PRETRAINING_FOLDER
+from tadp_ray.paper.pocket.gate import TIMES, WRONG_CAPTIONS
 from tadp_ray.paper.pocket.pretrain import check_folder
+from tadp_ray.paper.pocket.report import AIMS
 
+FIGURES = {"parameters": 1.0, "psnr": 30.0, "attention/average_precision": 1.0, "attention/chance": 1.0}
+FIGURES |= {"classifier/precision": 1.0, "classifier/recall": 1.0, **{aim.measure: 1.0 for aim in AIMS}}
+FIGURES |= {f"caption/{kind} t={time}": 1.0 for kind in WRONG_CAPTIONS for time in TIMES}
 SHORT = ("--images", 4, "--size", 32, "--vae-steps", 1, "--unet-steps", 1, "--batch", 2, "--processes", 1)
 
 
@@ -58,3 +64,20 @@ def test_a_training_goes_on_in_its_own_folder_from_another_model(model: Path, tm
         f'{{"type": "started", "fingerprint": "{plan.fingerprint}"}}\n'
     )
     check_folder(plan, folder, model)
+
+
+def test_the_card_of_a_finished_pretraining_is_written_once(tmp_path: Path, store) -> None:
+    """Its owner may have edited it. An interrupted command may have left none."""
+    work = tmp_path / "done" / PRETRAINING_FOLDER
+    work.mkdir(parents=True)
+    records = [{"type": "started", "fingerprint": Pretraining().fingerprint, "provenance": {"tadp.commit": "then"}}]
+    records += [{"type": "finished", "step": 1, "metrics": FIGURES}]
+    lines = [json.dumps({"time": 0.0, **record}) for record in records]
+    (work / "journal.jsonl").write_text("\n".join([*lines, ""]))
+    card, words = tmp_path / "done/README.md", ["pocket", "pretrain", str(tmp_path / "done")]
+    for said in (None, "edited"):
+        if said:
+            card.write_text(said)
+        done = CliRunner().invoke(app, [*words, "--tracking-uri", store.uri])
+        assert done.exit_code == 0, done.output
+        assert card.read_text() == said if said else "- commit: then\n" in card.read_text()

@@ -90,7 +90,7 @@ def test_a_finished_pretraining_is_not_begun_again_and_its_card_says_what_it_is(
     assert PixArtFamily.digest(str(pretrained)) == before
     figures = final_metrics(pretrained / PRETRAINING_FOLDER, plan.fingerprint)
     verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
-    write_card(pretrained, pretrained / PRETRAINING_FOLDER, plan, figures, verdicts, "tadp-ray", {})
+    write_card(pretrained, pretrained / PRETRAINING_FOLDER, plan, figures, verdicts, {})
     card = (pretrained / "README.md").read_text()
     assert "# Pocket PixArt" in card and "| DiT | PixArtTransformer2DModel | width 24, 3 blocks of 2 heads" in card
     assert "24 drawn for the DiT" in card and "frozen if that has a U-Net" in card and "$" not in card
