@@ -2,16 +2,19 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from tadp_ray.cli.common import Commands, JSONOption, LogOption, TrackingOption, say, store_to_log
+from tadp_ray.config.pretraining import SEED_MAX, ImageEncoderTraining, Pretraining
 from tadp_ray.config.vocabulary import Denoiser
 from tadp_ray.errors import UserError, said_as
 from tadp_ray.layout import ATTENTION, DRAWINGS, STORAGE
 
+Plan = TypeVar("Plan", Pretraining, ImageEncoderTraining)
 app = Commands(help="The pocket world and its Stable Diffusion.", no_args_is_help=True)
 
 
@@ -25,8 +28,10 @@ def pretrain(
     vae_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the VAE.")] = 3000,
     unet_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of U-Net or DiT, and text encoder.")] = 8500,
     batch: Annotated[int, typer.Option(min=1, help="Batch size of U-Net or DiT over all processes.")] = 32,
-    size: Annotated[int, typer.Option(min=32, max=128, help="Height and width of a scene in pixels.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of scenes, initial weights and order.")] = 0,
+    size: Annotated[
+        int, typer.Option(help="Height and width of a scene in pixels: a multiple of 32 from 32 to 128.")
+    ] = 64,
+    seed: Annotated[int, typer.Option(min=0, max=SEED_MAX, help="Seed of scenes, initial weights and order.")] = 0,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -45,7 +50,6 @@ def pretrain(
     """
     from tadp_ray.backbones.families import generator_family
     from tadp_ray.config.claims import Measured
-    from tadp_ray.config.pretraining import Pretraining
     from tadp_ray.layout import PRETRAINING_FOLDER
     from tadp_ray.paper.pocket.card import CARD_FILE, write_card
     from tadp_ray.paper.pocket.pretrain import check_folder
@@ -61,7 +65,7 @@ def pretrain(
         raise UserError(f"--device {device}: is for one process, not {processes}; add --processes 1")
     sizes = {"images": images, "vae_steps": vae_steps, "unet_steps": unet_steps, "size": size, "seed": seed}
     digest = generator_family(start).digest(str(start)) if start else ""
-    plan = Pretraining(backbone=backbone, unet_batch=batch, start=digest, **sizes)
+    plan = planned(Pretraining, backbone=backbone, unet_batch=batch, start=digest, **sizes)
     # Before the plan is written into the folder, and MLflow hears of it.
     check_folder(plan, folder, start)
     work = folder / PRETRAINING_FOLDER
@@ -82,7 +86,7 @@ def image_encoder(
     images: Annotated[int, typer.Option(min=2, help="Scenes to render.")] = 24576,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 3000,
     batch: Annotated[int, typer.Option(min=2, help="Images per step.")] = 128,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of scenes, initial weights and order.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=SEED_MAX, help="Seed of scenes, initial weights and order.")] = 1,
     weights: Annotated[str, typer.Option(help="pocket, or a folder from `pocket pretrain`.")] = "pocket",
     tracking_uri: TrackingOption = None,
 ) -> None:
@@ -91,18 +95,31 @@ def image_encoder(
     An interrupted command can be repeated: it resumes from the last checkpoint, with the same losses.
     """
     from tadp_ray.backbones.latent.weights import weights_digest
-    from tadp_ray.config.pretraining import ImageEncoderTraining
     from tadp_ray.layout import PRETRAINING_FOLDER
     from tadp_ray.paper.pocket.image_encoder import check_folder, train_image_encoder, write_section
     from tadp_ray.tracking.pretraining import track_pretraining
     from tadp_ray.tracking.store import open_store
 
-    plan = ImageEncoderTraining(text=weights_digest(weights), images=images, steps=steps, batch=batch, seed=seed)
+    settings = {"images": images, "steps": steps, "batch": batch, "seed": seed}
+    plan = planned(ImageEncoderTraining, text=weights_digest(weights), **settings)
     # Before the plan is written into the folder, and MLflow hears of it.
     check_folder(plan, folder)
     with track_pretraining(open_store(tracking_uri), plan, folder / PRETRAINING_FOLDER):
         metrics = train_image_encoder(plan, folder, weights)
     write_section(folder, plan, metrics)
+
+
+def planned(kind: type[Plan], **settings: Any) -> Plan:
+    """Return the settings of a training.
+
+    Raises:
+        UserError: some are invalid; names their options, which are called like them.
+    """
+    try:
+        return kind(**settings)
+    except ValidationError as error:
+        rules = [(item["loc"][0], item["input"], item["msg"].removeprefix("Value error, ")) for item in error.errors()]
+        raise UserError("\n".join(f"--{name} {value}: {rule}" for name, value, rule in rules)) from None
 
 
 @app.command()
@@ -196,6 +213,8 @@ def show(
     from tadp_ray.files import drafted
     from tadp_ray.pictures.sheet import contact_sheet
 
+    if output.is_dir():
+        raise UserError(f"{output}: is a folder; name a PNG to write, e.g. {output / 'scenes.png'}")
     output.parent.mkdir(parents=True, exist_ok=True)
     with drafted(output) as draft:
         named = cast("Split", split)  # scenes refuse any other

@@ -1,12 +1,26 @@
 """Settings of the pretraining of a pocket model, and of the training of its image encoder."""
 
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from tadp_ray.config.fingerprint import DEFAULTS, changed, sha256_of
 from tadp_ray.config.vocabulary import Denoiser, StrictModel
+
+HELD_OUT_SEED = 1_000_000
+"""Seed of the scenes that the gate measures a model with."""
+SEED_MAX = 2**63 - 1
+"""The largest seed; stages add to it, and torch's have 64 bits."""
+
+
+def _scene_side(size: int) -> int:
+    if size not in range(32, 129, 32):
+        raise ValueError("expected a multiple of 32 from 32 to 128")
+    return size
+
+
+SceneSide = Annotated[int, AfterValidator(_scene_side)]
 
 
 class Pretraining(StrictModel):
@@ -15,7 +29,7 @@ class Pretraining(StrictModel):
     The number of processes and the device are not part of it, like `compute` in a recipe.
     """
 
-    seed: int = Field(0, ge=0, description="seed of the scenes, the initial weights and the order")
+    seed: int = Field(0, ge=0, le=SEED_MAX, description="seed of the scenes, the initial weights and the order")
     backbone: Denoiser = Field(
         "unet", description="unet: Stable Diffusion's U-Net; dit: PixArt's diffusion transformer"
     )
@@ -26,7 +40,7 @@ class Pretraining(StrictModel):
         "weights; empty: everything does",
     )
     images: int = Field(24576, ge=1, description="scenes to render; every stage samples them with replacement")
-    size: int = Field(64, ge=32, le=128, multiple_of=32, description="height and width of a scene in pixels")
+    size: SceneSide = Field(64, description="height and width of a scene in pixels")
     vae_steps: int = Field(3000, ge=1, description="optimizer steps of the VAE")
     vae_batch: int = Field(16, ge=1, description="images per step, over all processes")
     unet_steps: int = Field(8500, ge=1, description="optimizer steps of U-Net or DiT, and text encoder")
@@ -41,6 +55,15 @@ class Pretraining(StrictModel):
     gate_every: int = Field(
         1000, ge=1, description="steps of U-Net or DiT between two evaluations of the text's effect"
     )
+
+    @field_validator("seed")
+    @classmethod
+    def _unseen(cls, seed: int) -> int:
+        if seed == HELD_OUT_SEED:
+            raise ValueError(
+                "the scenes of this seed measure the model, so it must not be trained on them; give another seed"
+            )
+        return seed
 
     @model_validator(mode="after")
     def _whole(self) -> "Pretraining":
@@ -76,9 +99,9 @@ class ImageEncoderTraining(StrictModel):
     """Data and length of the training of an image encoder."""
 
     text: str = Field(description="digest of the pocket model whose text encoder the images are matched with")
-    seed: int = Field(0, ge=0, description="seed of the scenes, the initial weights and the order")
+    seed: int = Field(0, ge=0, le=SEED_MAX, description="seed of the scenes, the initial weights and the order")
     images: int = Field(24576, ge=2, description="scenes to render")
-    size: int = Field(64, ge=32, le=128, multiple_of=32, description="height and width of a scene in pixels")
+    size: SceneSide = Field(64, description="height and width of a scene in pixels")
     steps: int = Field(3000, ge=1, description="optimizer steps")
     batch: int = Field(128, ge=2, description="images per step, which are told from each other")
     gate_every: ClassVar[None] = None

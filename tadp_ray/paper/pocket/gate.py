@@ -19,6 +19,7 @@ from tadp_ray.backbones.latent.autoencoder import Autoencoder, decode, image_sid
 from tadp_ray.backbones.latent.image_generator import ImageGenerator
 from tadp_ray.captions.describe import class_list, sentence
 from tadp_ray.conditioning.text_encoder import encode_prompts
+from tadp_ray.config.pretraining import HELD_OUT_SEED
 from tadp_ray.data.scenes import CLASSES, GROUNDS, LOOK_ALIKES, THINGS, Scene, present_classes, render
 from tadp_ray.errors import UserError
 from tadp_ray.layout import CLASSIFIER
@@ -29,8 +30,8 @@ from tadp_ray.paper.pocket.denoiser import caption_errors
 from tadp_ray.training.checkpoint import Damaged, load_weights, read_tensors
 from tadp_ray.training.rng import generator
 
-SEED = 1_000_000
-"""Seed of the held-out scenes; no pretraining uses it."""
+SEED = HELD_OUT_SEED
+"""Seed of the held-out scenes; a pretraining refuses it."""
 TIMES = (300, 500, 700)
 MAP_TIME = 100
 """The timestep of the attention maps: some noise, so that the model needs the words."""

@@ -5,12 +5,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from tadp_ray.backbones.latent.weights import locate
 from tadp_ray.cli import app
-from tadp_ray.config.pretraining import Pretraining
+from tadp_ray.config.pretraining import ImageEncoderTraining, Pretraining
 from tadp_ray.layout import PRETRAINING_FOLDER
+from tadp_ray.paper.pocket import gate
 from tadp_ray.paper.pocket.gate import TIMES, WRONG_CAPTIONS
 from tadp_ray.paper.pocket.pretrain import check_folder
 from tadp_ray.paper.pocket.report import AIMS
@@ -81,3 +84,31 @@ def test_the_card_of_a_finished_pretraining_is_written_once(tmp_path: Path, stor
         done = CliRunner().invoke(app, [*words, "--tracking-uri", store.uri])
         assert done.exit_code == 0, done.output
         assert card.read_text() == said if said else "- commit: then\n" in card.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["pretrain", "new", "--size", 48], "error: --size 48: expected a multiple of 32 from 32 to 128"),
+        (["pretrain", "new", "--size", 160], "error: --size 160: expected a multiple of 32 from 32 to 128"),
+        (["pretrain", "new", "--seed", gate.SEED], "error: --seed 1000000: the scenes of this seed measure the model"),
+        (["pretrain", "new", "--seed", 2**63], "--seed': Input should be less than or equal to 92"),
+        (["image-encoder", "new", "--seed", 2**63], "--seed': Input should be less than or equal to 92"),
+        (["show", "."], "error: .: is a folder; name a PNG to write, e.g. scenes.png"),
+        (["show", "made"], "error: made: is a folder; name a PNG to write, e.g. made/scenes.png"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[object], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    Path("made").mkdir()
+    assert said in refusal(*words)
+    assert [*tmp_path.rglob("*")] == [tmp_path / "made"]
+
+
+def test_the_largest_seed_is_one_of_every_random_number() -> None:
+    torch.manual_seed(Pretraining(seed=2**63 - 1).seed + 2)
+    with pytest.raises(ValidationError, match="less than or equal to 9223372036854775807"):
+        ImageEncoderTraining(text="a", seed=2**63)
