@@ -106,7 +106,7 @@ def image_encoder(
     check_folder(plan, folder)
     with track_pretraining(open_store(tracking_uri), plan, folder / PRETRAINING_FOLDER):
         metrics = train_image_encoder(plan, folder, weights)
-    write_section(folder, plan, metrics)
+    write_section(folder, plan, weights, metrics)
 
 
 def planned(kind: type[Plan], **settings: Any) -> Plan:

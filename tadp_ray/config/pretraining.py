@@ -3,7 +3,7 @@
 from functools import cached_property
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from tadp_ray.config.fingerprint import DEFAULTS, changed, sha256_of
 from tadp_ray.config.vocabulary import Denoiser, StrictModel
@@ -107,6 +107,16 @@ class ImageEncoderTraining(StrictModel):
     gate_every: ClassVar[None] = None
     """It is evaluated at its end only."""
     trained: ClassVar[str] = "image encoder"
+
+    @field_validator("batch")
+    @classmethod
+    def _different(cls, batch: int, info: ValidationInfo) -> int:
+        images = info.data.get("images", batch)
+        if batch > images:
+            raise ValueError(
+                f"a step needs as many different images, and there are {images}; give a smaller batch or more images"
+            )
+        return batch
 
     @property
     def seen(self) -> int:

@@ -5,6 +5,7 @@ temperature. Only captions are used: no masks, boxes or depth. Random numbers ar
 """
 
 import math
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -175,8 +176,16 @@ def retrieval(contrast: Contrast, diffusion: Diffusion, size: int) -> dict[str, 
     }
 
 
-def write_section(folder: Path, plan: ImageEncoderTraining, metrics: dict[str, float]) -> None:
-    """Write the section of the model card on the image encoder as README.md into its folder."""
+def write_section(folder: Path, plan: ImageEncoderTraining, weights: str, metrics: dict[str, float]) -> None:
+    """Write the section of the model card on the image encoder as README.md into its folder.
+
+    Args:
+        folder: of the image encoder.
+        plan: its settings.
+        weights: the pocket Stable Diffusion with the text encoder; the command names it if it is not the shipped one.
+        metrics: see `retrieval`.
+    """
+    model = "" if weights == "pocket" else f" --weights {shlex.quote(weights)}"
     minutes = 60 * hours(list(read_journal(folder / PRETRAINING_FOLDER)))
     tensors = load_file(folder / MODEL)
     parameters = sum(tensor.numel() for tensor in tensors.values())
@@ -189,7 +198,7 @@ text encoder, contrastively as CLIP, on {plan.images:,} scenes like those of the
 no masks, boxes or depth. The text's side has a linear layer, which is not kept.
 
 ```
-tadp-ray pocket image-encoder FOLDER --images {plan.images} --steps {plan.steps} --batch {plan.batch} --seed {plan.seed}
+tadp-ray pocket image-encoder FOLDER --images {plan.images} --steps {plan.steps} --batch {plan.batch} --seed {plan.seed}{model}
 ```
 
 - training: {plan.steps:,} steps of {plan.batch} images, {minutes:.0f} minutes on a CPU core that other processes shared

@@ -94,6 +94,10 @@ def test_the_card_of_a_finished_pretraining_is_written_once(tmp_path: Path, stor
         (["pretrain", "new", "--seed", gate.SEED], "error: --seed 1000000: the scenes of this seed measure the model"),
         (["pretrain", "new", "--seed", 2**63], "--seed': Input should be less than or equal to 92"),
         (["image-encoder", "new", "--seed", 2**63], "--seed': Input should be less than or equal to 92"),
+        (
+            ["image-encoder", "new", "--images", 3],
+            "error: --batch 128: a step needs as many different images, and there are 3",
+        ),
         (["show", "."], "error: .: is a folder; name a PNG to write, e.g. scenes.png"),
         (["show", "made"], "error: made: is a folder; name a PNG to write, e.g. made/scenes.png"),
     ],

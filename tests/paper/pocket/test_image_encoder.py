@@ -72,6 +72,16 @@ def test_an_interrupted_training_ends_with_the_same_weights(
         train_image_encoder(other, broken, "pocket")
 
 
+@pytest.mark.parametrize(
+    ("weights", "said"), [("pocket", "--seed 0\n"), ("my model", "--seed 0 --weights 'my model'\n")]
+)
+def test_the_section_names_the_model_whose_text_encoder_was_used(tmp_path: Path, weights: str, said: str) -> None:
+    image_encoder.save(tmp_path, Contrast(32, 6).vision)
+    plan = ImageEncoderTraining(text="a", **TINY)
+    image_encoder.write_section(tmp_path, plan, weights, {"top1": 1.0, "top5": 2.0, "chance": 0.5})
+    assert f"FOLDER --images 12 --steps 6 --batch 4 {said}```" in (tmp_path / "README.md").read_text()
+
+
 @pytest.mark.slow
 def test_the_command_writes_the_section_of_the_card_and_mlflow_hears_of_it(
     tmp_path: Path, store, monkeypatch: pytest.MonkeyPatch
