@@ -38,5 +38,8 @@ def test_card_tells_how_it_was_made_and_what_the_gate_found(tmp_path: Path) -> N
     )
     assert "| look-alike | +3.0% | +5.0% | +7.0% |" in card
     assert "highest on the thing (%) | 91.2 | at least 80 | met |" in card
+    assert (
+        "names that are not in the text, the share that is found in the picture anyway (%) | 1.0 | at most 10" in card
+    )
     assert "found in drawn pictures (%) | 55.5 | at least 80 | missed |" in card
     assert "$" not in card

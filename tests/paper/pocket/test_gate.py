@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from tadp_ray.backbones.latent.weights import locate
 from tadp_ray.backbones.stable_diffusion.text_to_image import load_text_to_image
 from tadp_ray.data.scenes import GROUNDS, LOOK_ALIKES, THINGS
 from tadp_ray.paper.pocket import gate
+from tadp_ray.paper.pocket.report import AIMS
 
+ROOT = Path(__file__).resolve().parents[3]
 NAMES = ("sky", "sand", "hill", "cat", "dog", "bus")
 
 
@@ -80,3 +83,22 @@ def test_the_whole_folder_weighs_little(shipped: Path) -> None:
     size = sum(path.stat().st_size for path in shipped.rglob("*") if path.is_file())
     assert size < 25e6
     assert np.isfinite(size)
+
+
+def test_what_is_found_unnamed_is_a_share_of_the_names_that_are_not_in_the_text(
+    shipped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the judge finds the named things and one more in each picture; docs and card say the numbers of names."""
+    texts, named = gate.drawing_texts()
+    found = gate.presence(named)
+    unnamed = (~found).int().argmax(1)
+    found[torch.arange(len(named)), unnamed] = True
+    model = SimpleNamespace(draw=lambda *_: np.zeros((len(texts), 2, 2, 3), np.uint8))
+    monkeypatch.setattr(gate, "load_generator", lambda _: SimpleNamespace(to=lambda _: model))
+    monkeypatch.setattr(gate, "shown", lambda *_: found)
+    drawn = gate.drawn_things(shipped, torch.device("cpu"))
+    assert {len(THINGS) - len(things) for things in named} == {46, 47}
+    assert drawn == pytest.approx({"found": 100, "found_unnamed": 100 / 46.5})
+    aims = {aim.measure: aim.text for aim in AIMS}
+    for file in (shipped / "README.md", ROOT / "docs/pocket_world.md"):
+        assert f"| {aims['drawing/found_unnamed']} |" in file.read_text()
