@@ -122,7 +122,8 @@ class Scene(Sample):
 def render(split: Split, seed: int, index: int, size: int = 64, style: Style = "photo", world: World = WORLD) -> Scene:
     """Render one scene; the same arguments give the same bits in every process.
 
-    A style changes the picture, and its families of drawings the outlines; names, places and sizes of the objects stay. Boxes
+    A style changes the picture, and its families of drawings the outlines; names, places and sizes of the planned objects stay.
+    An object of which less than `min_visible` shows is left out, so with other outlines, a scene may have other classes. Boxes
     and instances are sorted from near to far; boxes surround the visible pixels. Depth is in metres: that of the ground depends
     on the row, that of an object is the depth of the ground at its foot.
     """

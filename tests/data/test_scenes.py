@@ -5,6 +5,8 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from operator import ne
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -315,6 +317,16 @@ def test_other_families_draw_the_same_things_in_the_same_places(
         rest = (photo.instances == 0) & (redrawn.instances == 0)
         assert np.array_equal(photo.mask[rest], redrawn.mask[rest])
         assert np.array_equal(photo.depth[rest], redrawn.depth[rest])
+
+
+@pytest.mark.slow
+def test_the_docs_say_in_how_many_scenes_other_outlines_show_other_classes() -> None:
+    scenes = {style: Scenes("test", 400, style=style) for style in ("photo", *REDRAWN)}
+    names = {style: [each.present(index) for index in range(400)] for style, each in scenes.items()}
+    others = [sum(map(ne, names["photo"], names[style])) for style in ("sticker", "sketch")]
+    text = (Path(__file__).parents[2] / "docs/pocket_world.md").read_text()
+    told = re.search(r"of 400 test scenes, (\d+) .* as stickers than as photos, and (\d+)\s", text)
+    assert told and others == [*map(int, told.groups())]
 
 
 def test_every_thing_is_seen_as_often_as_another_and_drawn_by_each_family_of_its_style(
