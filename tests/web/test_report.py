@@ -7,6 +7,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
+from tadp_ray.reporting.charts import Chart, entry_curve
+from tadp_ray.reporting.explorer import Explorer
+from tadp_ray.reporting.report import ReportSection
+from tadp_ray.reporting.report_files import html_report
 
 pytestmark = pytest.mark.web
 FINDING = {
@@ -113,3 +117,37 @@ def test_the_report_is_read_on_any_screen(width: int, scheme: str, written: Path
     assert page.get_by_text("What of the others?").is_visible() and command.last.is_visible()
     assert wrong == [] and {url.partition(":")[0] for url in asked} <= {"file", "data"}
     assert [url for url in asked if url.startswith("file:")] == [written.as_uri()]
+
+
+@pytest.mark.parametrize("width", [390, 1600])
+def test_links_land_in_their_section_although_charts_above_it_were_not_drawn(width: int, page, tmp_path: Path) -> None:
+    """Of the contents and of the address, and once more after the reader has scrolled away."""
+    chart = Chart("C", "", {**entry_curve("mIoU (%)", 2), "height": 600})
+    parts = [
+        ReportSection("name", f"part-{number}", f"Part {number}", "?", "echo", explorer=Explorer(charts=(chart,) * 4))
+        for number in range(6)
+    ]
+    (tmp_path / "report.html").write_text(html_report({"All": parts}, "T"))
+    page.set_viewport_size({"width": width, "height": 800})
+    top = "document.getElementById('part-5').getBoundingClientRect().top"
+
+    def lands() -> bool:
+        """Whether the section is above once nothing moves any more."""
+        before, now = None, (0.0, 0.0)
+        while now != before:
+            page.wait_for_timeout(1500)
+            before, now = now, tuple(page.evaluate(f"[{top}, document.body.scrollHeight]"))
+        return abs(now[0]) < 60
+
+    page.goto((tmp_path / "report.html").as_uri())
+    if width < 1312:
+        page.locator(".contents summary").click()
+    link = page.locator(".contents a[href='#part-5']")
+    link.click()
+    assert lands()
+    page.evaluate("scrollTo({top: 0, behavior: 'instant'})")
+    link.click()
+    assert lands()
+    page.goto("about:blank")
+    page.goto((tmp_path / "report.html").as_uri() + "#part-5")
+    assert lands()

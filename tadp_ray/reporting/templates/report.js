@@ -19,7 +19,7 @@ function draw(holder) {
   inside.className = "vega";
   inside.style.minWidth = holder.dataset.width + "px";
   holder.append(inside);
-  vegaEmbed(inside, spec, {actions: false, renderer: "svg", config: THEME}).then(({view}) => {
+  return vegaEmbed(inside, spec, {actions: false, renderer: "svg", config: THEME}).then(({view}) => {
     view.addEventListener("click", (event, item) => { if (item && item.datum && item.datum.place) show(item.datum.place); });
   });
 }
@@ -35,6 +35,10 @@ const seen = new IntersectionObserver(entries => {
 }, {rootMargin: "400px"});
 const charts = root => root.querySelectorAll(".chart");
 charts(document).forEach(own => seen.observe(own));
+// A section lies where it will stay only when every chart above it has its height.
+const land = () => Promise.all([...charts(document)].map(draw)).then(() => document.querySelector(":target")?.scrollIntoView());
+addEventListener("hashchange", land);
+if (location.hash) land();
 addEventListener("beforeprint", () => {
   document.querySelectorAll("details").forEach(own => { own.open = true; });
   charts(document).forEach(draw);
