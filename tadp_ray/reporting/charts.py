@@ -16,7 +16,8 @@ import vl_convert
 from markupsafe import Markup
 
 from tadp_ray.config.metrics import base_metric
-from tadp_ray.config.table import TableSpec
+from tadp_ray.config.table import Side, TableSpec
+from tadp_ray.config.vocabulary import METRIC
 from tadp_ray.reporting.importance import Importance
 from tadp_ray.reporting.table import Place, Table, metric_label, shades
 from tadp_ray.tracking.query import Curve
@@ -205,12 +206,14 @@ def learning_curves(
     finite = [v for own in curves.values() for curve in own.values() for _, v in curve if math.isfinite(v)]
     if not finite:
         return []
-    colour = alt.Color(
-        "column:N", scale=series(spec.columns.names), title=spec.columns.label, legend=legend_of(spec.columns.names)
-    )
+    rows, columns = without_metric(spec.rows), without_metric(spec.columns)
+    names = [columns.names[column] for column in sorted({place[1] for place in curves})]
+    legend = legend_of(names) if names[1:] else None
+    colour = alt.Color("column:N", scale=series(names), title=columns.label, legend=legend)
     y = alt.Y("value:Q", title=title, scale=alt.Scale(domain=[min(finite), max(finite)], nice=True))
     base = alt.Chart().encode(x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s")), y=y, color=colour)
-    tooltip = ["column:N", "seed:N", "step:Q", alt.Tooltip("value:Q", format=f".{decimals}f")]
+    named = [alt.Tooltip("column:N", title=columns.label)] if columns.keys else []
+    tooltip = [*named, "seed:N", "step:Q", alt.Tooltip("value:Q", format=f".{decimals}f")]
     # Few points are evaluations, which are told from the lines between them; many are steps.
     steps = max(len(curve) for own in curves.values() for curve in own.values())
     points = {"point": {"size": 22}} if steps <= 8 else {}
@@ -219,13 +222,20 @@ def learning_curves(
     chart, panels = grammar(alt.layer(seeds, mean).properties(width="container", height=HEIGHT)), []
     for row in sorted({place[0] for place in curves})[:MAX_PANELS]:
         records = [
-            {"column": spec.columns.names[column], **point}
+            {"column": columns.names[column], **point}
             for (own, column), of_seeds in sorted(curves.items())
             if own == row
             for point in curve_records(of_seeds)
         ]
-        panels.append(Chart(spec.rows.headings[row], "", filled(chart, records)))
+        panels.append(Chart(rows.headings[row] if rows.keys else title, "", filled(chart, records)))
     return panels
+
+
+def without_metric(side: Side) -> Side:
+    """Return rows or columns without the metric in their names: a curve has one of its own."""
+    kept = [number for number, key in enumerate(side.keys) if key != METRIC]
+    values = tuple(tuple(own[number] for number in kept) for own in side.values)
+    return Side(tuple(side.keys[number] for number in kept), values)
 
 
 def entry_curve(title: str, decimals: int) -> dict[str, Any]:

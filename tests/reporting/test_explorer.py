@@ -174,6 +174,27 @@ def test_tooltips_have_the_decimals_of_their_metric() -> None:
         assert formats(rows.spec) == {f"+.{decimals}f"} and formats(lines.spec) == {f".{decimals}f"}
 
 
+def test_lines_are_named_by_what_was_trained_and_not_by_the_metric_whose_column_they_stand_in() -> None:
+    """One column of metrics has lines, so that none needs a name; of several trainings each has one."""
+    metrics, text = ("rmse", "delta1"), Side.of(["text"], {"text": ("none", "oracle")})
+    points = {0: [(1, 8.0), (2, 6.0)]}
+
+    def drawn(rows: Side, columns: Side, *places: tuple[int, int]) -> tuple[str, dict, dict]:
+        """The first panel's title, the colour of its lines, and the tooltip's names."""
+        spec = TableSpec("", metrics, rows, columns)
+        chart = learning_curves(spec, dict.fromkeys(places, points), "training loss", 2)[0]
+        encoding = chart.spec["layer"][0]["encoding"]
+        return chart.title, encoding["color"], [own.get("title", own["field"]) for own in encoding["tooltip"]]
+
+    title, colour, told = drawn(text, Side.of(["metric"], {"metric": metrics}), (0, 0), (1, 0))
+    assert title == "none" and colour["legend"] is None and told == ["seed", "step", "value"]
+    title, colour, told = drawn(Side.of(["metric"], {"metric": metrics}), text, (0, 0), (0, 1))
+    assert title == "training loss" and colour["scale"]["domain"] == ["none", "oracle"] and told[0] == "text"
+    both = Side.of(["metric", "look"], {"metric": metrics, "look": ("day", "night")})
+    _, colour, told = drawn(text, both, (0, 0), (0, 1))
+    assert colour["scale"]["domain"] == ["day", "night"] and colour["title"] == told[0] == "look"
+
+
 def formats(spec: object) -> set[str]:
     """The formats of numbers in a chart's tooltips."""
     return set(re.findall(r'"format": "(\+?\.\df)"', json.dumps(spec)))
