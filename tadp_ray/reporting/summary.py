@@ -17,9 +17,15 @@ MAX_LISTED = 6
 
 
 def sentences(table: Table) -> Iterator[str]:
-    """Yield each metric's best and worst complete entry, and of the first metric what is told apart, and means of each side."""
+    """Yield each metric's best and worst complete entry, and of the first metric what is told apart, and means of each side.
+
+    Of equal entries it says only that they are equal.
+    """
     for metric in table.spec.metrics:
         name, ranking = metric_title(metric), table.ranked(metric)
+        if alike(ranking):
+            yield f"{name}: all {len(ranking)} complete entries are {format_value(metric, ranking[0][1].mean)}."
+            continue
         if len(ranking) > 1:
             yield f"{name}: {extremes(table, ranking)}"
         elif ranking:
@@ -29,6 +35,11 @@ def sentences(table: Table) -> Iterator[str]:
         if metric == table.spec.metrics[0]:
             yield from judged(table, ranking)
             yield from averages(table, name, ranking)
+
+
+def alike(ranking: Ranking) -> bool:
+    """Whether there are several entries and tables show the same value for all, so that none is best or worst."""
+    return len(ranking) > 1 and len({format_value(entry.metric, entry.mean) for _, entry in ranking}) == 1
 
 
 def extremes(table: Table, ranking: Ranking) -> str:

@@ -219,6 +219,8 @@ def test_sentences_are_of_complete_places_and_of_every_metric(spec) -> None:
         "RMSE (m), mean of each precision: 0.5 3.000, 0.75 5.500, 1.0 7.500.",
         "RMSE (m), mean of each recall: 0.5 4.667, 1.0 6.000.",
     ]
+    same = table("rmse", ((2.0, 2.0), (1.9999, 2.0)), ((2.0, 2.0), (2.0, 2.0)), ((2.0,), ()))
+    assert list(sentences(same)) == ["RMSE (m): all 4 complete entries are 2.000."]
     torn = table("miou", ((1.0, 3.0), (4.0,)), ((), ()), ((), ()))
     assert list(sentences(torn)) == ["mIoU (%): 2.00 ± 1.41 at precision 0.5, recall 0.5, the only complete entry."]
     assert list(sentences(table("miou", ((), ()), ((), ()), ((), ())))) == ["mIoU (%): no entry is complete yet."]
