@@ -19,7 +19,8 @@ from tadp_ray.config.metrics import base_metric
 from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.config.vocabulary import METRIC
 from tadp_ray.reporting.importance import Importance
-from tadp_ray.reporting.table import Place, Table, metric_label, shades
+from tadp_ray.reporting.shades import colours_note, shades
+from tadp_ray.reporting.table import Place, Table, metric_label
 from tadp_ray.tracking.query import Curve
 from tadp_ray.wording import shown
 
@@ -92,7 +93,7 @@ def legend_of(names: Sequence[str]) -> alt.Legend:
 def heat_maps(table: Table, place_id: str) -> list[Chart]:
     """Return a heat map of our means and, if there are several, one of the published numbers.
 
-    Each has its own colours, since only the pattern is comparable between scales. A click on an entry of ours gives its
+    Each has its own range of colours, since only the pattern is comparable between scales. A click on an entry of ours gives its
     `place`: `place_id` followed by row and column.
     """
     spec = table.spec
@@ -101,7 +102,7 @@ def heat_maps(table: Table, place_id: str) -> list[Chart]:
         {"place": f"{place_id}-{i}-{j}", "value": entry.mean, "text": entry.text, "lines": entry.text.split(" ", 1)}
         for i, j, entry in entries
     ]
-    maps = [heat_map(spec, f"ours, {spec.scale} scale", ours)]
+    maps = [heat_map(spec, f"ours, {spec.scale} scale", ours, [entry.complete for _, _, entry in entries])]
     if table.published_pattern:
         theirs = [
             {
@@ -111,19 +112,19 @@ def heat_maps(table: Table, place_id: str) -> list[Chart]:
             }
             for _, _, entry in entries
         ]
-        maps.append(heat_map(spec, "published", theirs))
+        maps.append(heat_map(spec, "published", theirs, [True] * len(theirs)))
     return maps
 
 
-def heat_map(spec: TableSpec, title: str, values: Records) -> Chart:
-    """Return one heat map of values, row by row; missing ones have no colour."""
-    columns = len(spec.columns.names)
+def heat_map(spec: TableSpec, title: str, values: Records, complete: Sequence[bool]) -> Chart:
+    """Return one heat map of values, row by row; missing ones have no colour, and incomplete ones do not set its range."""
+    columns, found = len(spec.columns.names), shades(spec, [own["value"] for own in values], complete)
     records = [
         # Rows and columns by number, since names may be equal.
         {**without(own, "lines"), "first": own["lines"][0], "second": " ".join(own["lines"][1:])}
         | {"row": number // columns, "column": number % columns, "shade": shade, "dark": shade < 0.5}
         | {"rows": spec.rows.names[number // columns], "columns": spec.columns.names[number % columns]}
-        for number, (own, shade) in enumerate(zip(values, shades(spec, [own["value"] for own in values]), strict=True))
+        for number, (own, shade) in enumerate(zip(values, found, strict=True))
     ]
     tooltip = [
         alt.Tooltip("rows:N", title=spec.rows.label),
@@ -162,7 +163,7 @@ def heat_map(spec: TableSpec, title: str, values: Records) -> Chart:
         words("text", missing),
     ).properties(width="container", height=48 * len(spec.rows.names) + 4)
     longest = min(24, max(map(len, spec.rows.names)))
-    return Chart(title, "", with_data(chart, records), width=60 + 7 * longest + 62 * columns)
+    return Chart(title, colours_note(spec), with_data(chart, records), width=60 + 7 * longest + 62 * columns)
 
 
 def without(record: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -12,15 +12,19 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.metrics import lower_is_better
 from tadp_ray.config.table import TableSpec
 from tadp_ray.pictures.colours import AMOUNTS
 from tadp_ray.pictures.files import write_figure
 from tadp_ray.pictures.overlays import legend_name
-from tadp_ray.reporting.table import Table, metric_label, shades
+from tadp_ray.reporting.shades import colours_note, quantities, quantity, quantity_title, ranges, shades
+from tadp_ray.reporting.table import Table, metric_label
 from tadp_ray.tracking.query import Curve
 
 PANELS_ACROSS = 6
@@ -38,17 +42,18 @@ def draw_table(table: Table, path: Path) -> None:
     spec = table.spec
     ours = np.array([[entry.mean for entry in row] for row in table.entries])
     texts = [[entry.text.replace(" (", "\n(") for entry in row] for row in table.entries]
-    maps = [(f"ours ({spec.scale} scale)", ours, texts)]
+    complete = np.array([[entry.complete for entry in row] for row in table.entries])
+    maps = [(f"ours ({spec.scale} scale)", ours, texts, complete)]
     if table.published_pattern:
         theirs = [[entry.published_text for entry in row] for row in table.entries]
         values = [[math.nan if e.published is None else e.published for e in row] for row in table.entries]
-        maps.append(("published", np.array(values), theirs))
+        maps.append(("published", np.array(values), theirs, np.full_like(complete, True)))
     # Long row names need room beside the map.
     longest = max(len(line) for name in spec.rows.names for line in wrap_name(name).splitlines() or [""])
     size = (1.6 + 1.35 * len(spec.columns.names) + 0.08 * max(0, longest - 12), 1.3 + 0.8 * len(spec.rows.names))
     figure = Figure(figsize=(size[0] * len(maps), size[1]), layout="constrained", dpi=150)
-    for axes, (title, values, labels) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
-        draw_map(axes, spec, title, values, labels)
+    for axes, drawn in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
+        draw_map(axes, spec, *drawn)
     figure.suptitle(textwrap.fill(spec.title, max(20, int(12 * size[0] * len(maps)))), fontsize=11)
     write_figure(figure, path)
 
@@ -58,18 +63,20 @@ def wrap_name(name: str) -> str:
     return "\n".join(textwrap.fill(part, MAX_LINE) for part in name.replace(", ", ",\n").split("\n"))
 
 
-def draw_map(axes: Axes, spec: TableSpec, title: str, values: np.ndarray, texts: Sequence[Sequence[str]]) -> None:
-    """Draw one heat map with its numbers; missing entries are grey. Each of several metrics has its own range of colours."""
-    if spec.metrics[1:]:
-        values = np.array(shades(spec, values.ravel().tolist())).reshape(values.shape)
-    finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
-    high = high if high > low else low + 1
+def draw_map(
+    axes: Axes, spec: TableSpec, title: str, values: np.ndarray, texts: Sequence[Sequence[str]], complete: np.ndarray
+) -> None:
+    """Draw one heat map with its numbers, the brighter the better; missing entries are grey, incomplete ones set no range.
+
+    A bar says what the colours are, or words where several quantities have a range each.
+    """
+    flat = values.ravel().tolist(), complete.ravel().tolist()
+    shaded = np.array(shades(spec, *flat)).reshape(values.shape)
     # Numbers need wide cells rather than square ones.
     colours = AMOUNTS.with_extremes(bad="0.85")
-    image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, vmin=low, vmax=high, aspect="auto")
-    for (i, j), value in np.ndenumerate(values):
-        dark = math.isfinite(value) and image.norm(value) < 0.5
+    axes.imshow(np.ma.masked_invalid(shaded), cmap=colours, vmin=0, vmax=1, aspect="auto")
+    for (i, j), value in np.ndenumerate(shaded):
+        dark = math.isfinite(value) and value < 0.5
         axes.text(j, i, texts[i][j], ha="center", va="center", fontsize=8.5, color="white" if dark else "black")
     for ticks, side in ((axes.set_xticks, spec.columns), (axes.set_yticks, spec.rows)):
         ticks(range(len(side.names)), [wrap_name(name) for name in side.names])
@@ -78,8 +85,18 @@ def draw_map(axes: Axes, spec: TableSpec, title: str, values: np.ndarray, texts:
     axes.set_title(title, fontsize=10)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    if not spec.metrics[1:]:
-        axes.figure.colorbar(image, ax=axes, label=metric_label(spec), shrink=0.85)
+    if quantities(spec)[1:]:
+        axes.set_title("\n".join([title, textwrap.fill(colours_note(spec), 36)]), fontsize=10)
+    elif spans := ranges(spec, *flat):
+        add_bar(axes, spec, *spans[quantity(spec.metrics[0])])
+
+
+def add_bar(axes: Axes, spec: TableSpec, low: float, high: float) -> None:
+    """Add the bar of a heat map's colours from its least to its largest value, bright where values are good."""
+    colours = AMOUNTS.reversed() if lower_is_better(spec.metrics[0]) else AMOUNTS
+    middle = (low, high) if high > low else (low - 0.5, low + 0.5)
+    bar = ScalarMappable(Normalize(*middle), colours)
+    axes.figure.colorbar(bar, ax=axes, label=quantity_title(spec, quantity(spec.metrics[0])), shrink=0.85)
 
 
 def draw_curves(spec: TableSpec, cells: Sequence[Cell], curves: Mapping[str, Curve], path: Path) -> None:

@@ -229,24 +229,6 @@ def metric_label(spec: TableSpec) -> str:
     return metric_title(spec.metrics[0])
 
 
-def shades(spec: TableSpec, values: Sequence[float]) -> list[float]:
-    """Return values, row by row, as fractions of their metric's range; values that are not finite stay.
-
-    Heat maps colour by them, since metrics of one table differ in unit.
-    """
-    across = len(spec.columns.names)
-    metrics = [spec.metric_at(*divmod(number, across)) for number in range(len(values))]
-    finite: dict[str, list[float]] = {}
-    for metric, value in zip(metrics, values, strict=True):
-        if math.isfinite(value):
-            finite.setdefault(metric, []).append(value)
-    found = []
-    for metric, value in zip(metrics, values, strict=True):
-        low, high = (min(finite[metric]), max(finite[metric])) if math.isfinite(value) else (0.0, 1.0)
-        found.append((value - low) / (high - low) if high > low else 0.0)
-    return found
-
-
 def oracle_note(entries: Sequence[Sequence[TableEntry]]) -> str:
     """Return a sentence on the entries whose captions use the ground truth; empty if there are none."""
     oracles = [entry for row in entries for entry in row if entry.oracle]

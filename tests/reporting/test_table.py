@@ -11,14 +11,16 @@ from rich.console import Console
 
 from tadp_ray.config import table as config_table
 from tadp_ray.config.data import CaptionConfig
+from tadp_ray.config.metrics import metric_title
 from tadp_ray.config.schema import Experiment, Sweep
 from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.errors import UserError
+from tadp_ray.reporting import figure
 from tadp_ray.reporting.charts import heat_maps
 from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.render import html, latex, markdown, terminal, to_csv, write_table
 from tadp_ray.reporting.summary import sentences
-from tadp_ray.reporting.table import Table, TableEntry, build_table, shades
+from tadp_ray.reporting.table import Table, TableEntry, build_table
 
 STORE = CaptionConfig(source="store", store="captions.jsonl")
 MEANS = {(0.5, 0.5): 30.0, (0.5, 1.0): 33.0, (0.75, 0.5): 31.0, (0.75, 1.0): 35.0, (1.0, 0.5): 32.0, (1.0, 1.0): 40.0}
@@ -217,21 +219,67 @@ def test_several_axes_lie_along_one_side(make_cell, rows, cells):
     assert "| recall | 0.5, 1.0 | 0.5, 0.9 |" in markdown(filled)
 
 
+def filled(metrics: tuple[str, ...], *values: tuple[float, ...], torn: tuple[int, int] = (-1, -1)) -> Table:
+    """A table whose columns are metrics; the entry at `torn` lacks a seed."""
+    columns = Side.of(["metric"], {"metric": metrics})
+    spec = TableSpec("", metrics, Side.of(["text"], {"text": "abc"[: len(values)]}), columns)
+    entries = (
+        tuple(
+            TableEntry("", "", metric, (own,), 1 + ((i, j) == torn), None, ())
+            for j, (metric, own) in enumerate(zip(metrics, row, strict=True))
+        )
+        for i, row in enumerate(values)
+    )
+    return Table(spec, tuple(entries), ())
+
+
 def test_metrics_of_other_units_have_colours_and_titles_of_their_own() -> None:
-    columns = Side.of(["metric"], {"metric": ("rmse", "best_rmse", "delta1")})
-    spec = TableSpec("", ("rmse", "best_rmse", "delta1"), Side.of(["text"], {"text": ("a", "b", "c")}), columns)
-    values = (8.0, 5.0, 0.6), (6.0, math.nan, 0.7), (7.0, 5.0, 0.8)
-    assert shades(spec, [own for row in values for own in row]) == pytest.approx(
-        [1, 0, 0, 0, math.nan, 0.5, 0.5, 0, 1], nan_ok=True
+    """Of both errors, which share a range, the smallest is brightest."""
+    table = filled(("rmse", "best_rmse", "delta1"), (8.0, 4.0, 0.6), (6.0, math.nan, 0.7), (7.0, 4.0, 0.8))
+    (chart,) = heat_maps(table, "t")
+    assert [own["shade"] for own in chart.spec["data"]["values"]] == pytest.approx(
+        [0, 1, 0, 0.5, None, 0.5, 0.25, 1, 1]
     )
-    entries = tuple(
-        tuple(TableEntry("", "", metric, (own,), 1, None, ()) for metric, own in zip(spec.metrics, row, strict=True))
-        for row in values
-    )
-    caption = Table(spec, entries, ()).caption
-    assert "RMSE (m), delta1 at the last step and best RMSE (m) at the best evaluation, one seed." in caption
-    records = heat_maps(Table(spec, entries, ()), "t")[0].spec["data"]["values"]
-    assert [own["shade"] for own in records] == pytest.approx([1, 0, 0, 0, None, 0.5, 0.5, 0, 1])
+    assert "RMSE (m), delta1 at the last step and best RMSE (m) at the best evaluation, one seed." in table.caption
+    assert chart.note == "Colours: bright is better. Each metric has a range of its own."
+
+
+def test_colours_of_a_metric_in_several_evaluations_can_be_compared() -> None:
+    (chart,) = heat_maps(filled(("miou/none", "miou/oracle"), (20.0, 40.0), (30.0, 60.0)), "t")
+    assert [own["shade"] for own in chart.spec["data"]["values"]] == [0, 0.5, 0.25, 1] and chart.note == ""
+    (chart,) = heat_maps(filled(("rmse",), (4.0,), (2.0,)), "t")
+    assert chart.note == "Colours: bright is better, so lower values are brighter."
+    # Figures of captions are no evaluations of one metric; equal values are neither good nor bad.
+    (chart,) = heat_maps(filled(("caption/val_truncated", "caption/val_recall"), (1.0, 9.0), (0.0, 9.0)), "t")
+    assert [own["shade"] for own in chart.spec["data"]["values"]] == [0, 0.5, 1, 0.5]
+
+
+def test_what_lacks_seeds_does_not_set_the_range_of_colours() -> None:
+    table = filled(("miou",), (90.0,), (20.0,), (30.0,), torn=(0, 0))
+    assert [own["shade"] for own in heat_maps(table, "t")[0].spec["data"]["values"]] == [1, 0, 1]
+    alone = filled(("miou",), (math.nan,), (20.0,), torn=(1, 0))
+    assert [own["shade"] for own in heat_maps(alone, "t")[0].spec["data"]["values"]] == [None, 0.5]
+
+
+def test_the_bar_of_a_figure_tells_its_colours(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    """Whether less is better or not, an entry has the colour that the bar has at its value."""
+
+    def drawn(table: Table):
+        """The axes of a table's figure."""
+        kept = []
+        monkeypatch.setattr(figure, "write_figure", lambda own, path: kept.append(own))
+        draw_table(table, tmp_path / "table.png")
+        return kept[0].axes
+
+    for metric, values in {"rmse": (4.0, 2.0, 3.0), "miou": (20.0, 80.0, 35.0)}.items():
+        shown, bar = drawn(filled((metric,), *((own,) for own in values)))
+        image, scale = shown.get_images()[0], bar._colorbar.mappable
+        assert scale.get_clim() == (min(values), max(values)) and bar.get_ylabel() == metric_title(metric)
+        assert image.to_rgba(image.get_array()).ravel() == pytest.approx(scale.to_rgba(values).ravel(), abs=0.01)
+    (shown,) = drawn(filled(("rmse", "delta1"), (8.0, 0.6), (6.0, 0.7)))
+    assert "bright is better" in shown.get_title()
+    _, bar = drawn(filled(("miou/none", "miou/oracle"), (20.0, 40.0), (30.0, 60.0)))
+    assert bar.get_ylabel() == "mIoU (%)"
 
 
 def test_several_metrics_are_an_axis(make_cell, row_of):
